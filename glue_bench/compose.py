@@ -1,0 +1,194 @@
+"""The YAML under conf/ and the command line's overrides to one checked RunConfig. The only room that knows Hydra.
+
+Nothing is ever instantiated from a configuration: `_target_` is just an unknown key here.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException, ValidationError
+
+from glue_bench.config import RunConfig, TaskConfig, check_config
+from glue_bench.errors import UsageError, did_you_mean
+from glue_bench.shipped import shipped_folder
+
+GROUPS = ("task", "encoder", "data", "trainer", "recipe", "preset")
+
+ConfigStore.instance().store(name="schema", node=RunConfig)
+
+
+def conf_dir() -> Path:
+    """The absolute folder of the shipped YAML files."""
+    return shipped_folder("conf")
+
+
+def group_options(group: str, config_dir: Path | None = None) -> list[str]:
+    """The names that `group=NAME` accepts: the shipped ones, and the user's own from --config-dir."""
+    folders = [conf_dir() / group, *([config_dir / group] if config_dir else [])]
+    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+
+
+def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig:
+    """Compose and check the configuration of one run.
+
+    Args:
+        overrides: `key=value` words in Hydra's override grammar; `task=NAME` is required.
+        config_dir: a folder with groups of the user's own (task/NAME.yaml, encoder/NAME.yaml, ...).
+
+    Raises:
+        UsageError: for an unknown key or name, a wrong type or an impossible value.
+    """
+    for override in parse_overrides(overrides):
+        _check_override(override, config_dir)
+    if not any(word.startswith("task=") for word in overrides):
+        raise UsageError(f"task: say which one, as task=NAME. Allowed: {', '.join(group_options('task', config_dir))}")
+    config = _compose(overrides, config_dir)
+    check_config(config)
+    return config
+
+
+def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -> list[RunConfig]:
+    """One configuration per encoder and task, in the order in which they are run; each lists its seeds.
+
+    `task=`, `seed=` and `encoder=` mean lists of one here.
+
+    Raises:
+        UsageError: as in `compose_run`.
+    """
+    words = {word.partition("=")[0]: word for word in overrides}
+    rest = [word for word in overrides if word.partition("=")[0] not in ("task", "seed")]
+    for one, many in (("task", "tasks"), ("seed", "seeds")):
+        if one in words and many in words:
+            raise UsageError(f"{words[one]} and {words[many]}: give one of the two")
+        if one in words:
+            rest.append(f"{many}=[{words[one].partition('=')[2]}]")
+    # Any task will do to read the lists; each run is then composed with its own.
+    options = group_options("task", config_dir)
+    lists = compose_run([*rest, f"task={options[0]}"], config_dir=config_dir)
+    for task in lists.tasks:
+        if task not in options:
+            raise UsageError(f"tasks: no such task {task}{did_you_mean(task, options)}")
+    encoders: list[str | None] = [None]
+    if lists.encoders is not None:
+        if "encoder" in words:
+            raise UsageError(f"{words['encoder']} and {words.get('encoders', 'encoders')}: give one of the two")
+        known = group_options("encoder", config_dir)
+        for encoder in lists.encoders:
+            if encoder not in known:
+                raise UsageError(f"encoders: no such encoder {encoder}{did_you_mean(encoder, known)}")
+        encoders = list(lists.encoders)
+    chosen = [[f"encoder={encoder}"] if encoder else [] for encoder in encoders]
+    return [
+        compose_run([*rest, *encoder, f"task={task}"], config_dir=config_dir)
+        for encoder in chosen
+        for task in lists.tasks
+    ]
+
+
+def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
+    """The facts of one task, checked."""
+    return compose_run([f"task={name}"], config_dir=config_dir).task
+
+
+def parse_overrides(words: Sequence[str]) -> list[Override]:
+    """Parse `key=value` words.
+
+    Raises:
+        UsageError: for a word that is not an override.
+    """
+    parser = OverridesParser.create()
+    parsed = []
+    for word in words:
+        try:
+            parsed.append(parser.parse_override(word))
+        except HydraException as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"{word}: not a key=value override ({reason})") from error
+    return parsed
+
+
+def expand_multirun(words: Sequence[str], *, config_dir: Path | None = None) -> list[list[str]]:
+    """The jobs of `run -m`: `task=rte,mrpc seed=1,2` is four lists of plain overrides, in Hydra's order."""
+    choices: list[list[str]] = []
+    for word, override in zip(words, parse_overrides(words), strict=True):
+        if not override.is_sweep_override():
+            choices.append([word])
+            continue
+        value = override.value()
+        if isinstance(value, Glob):
+            found = value.filter(group_options(override.key_or_group, config_dir))
+            choices.append([f"{override.key_or_group}={name}" for name in found])
+        else:
+            choices.append([f"{override.key_or_group}={text}" for text in override.sweep_string_iterator()])
+    return [list(job) for job in itertools.product(*choices)]
+
+
+def _check_override(override: Override, config_dir: Path | None) -> None:
+    """Unknown names and keys, found before Hydra runs so that the answer can be one line."""
+    word, key = override.input_line or "", override.key_or_group
+    if override.is_add() or override.is_force_add() or override.is_delete() or override.package is not None:
+        raise UsageError(f"{word}: only key=value is used here; every key has a default already")
+    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+        raise UsageError(f"{word}: Hydra's own settings are not used here; the results folder is results_dir=FOLDER")
+    if override.is_sweep_override():
+        raise UsageError(f"{word}: several values need `run -m`, or a list as in tasks=[rte,mrpc] with `sweep`")
+    if key in GROUPS:
+        value = override.value()
+        name = "null" if value is None else str(value)
+        options = group_options(key, config_dir) + (["null"] if key == "preset" else [])
+        if name not in options:
+            raise UsageError(f"{key}={name}: no such {key}{did_you_mean(name, options)}")
+        return
+    _check_key(key)
+
+
+def _check_key(key: str) -> None:
+    """Follow a dotted key through the dataclasses."""
+    node: object = RunConfig
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        if not (isinstance(node, type) and is_dataclass(node)):
+            return  # inside a dict or list: OmegaConf checks it
+        names = [item.name for item in fields(node)]
+        if part not in names:
+            here = ".".join([*parts[:depth], part])
+            allowed = [".".join([*parts[:depth], name]) for name in names]
+            raise UsageError(f"{key}: no such key{did_you_mean(here, allowed)}")
+        hint = get_type_hints(node)[part]
+        node = next((arg for arg in get_args(hint) if is_dataclass(arg)), hint)
+
+
+def _compose(overrides: Sequence[str], config_dir: Path | None) -> RunConfig:
+    words = [word for word in overrides if word != "preset=null"]  # Hydra has no word for a group left out
+    if config_dir is not None:
+        if not config_dir.is_dir():
+            raise UsageError(f"--config-dir {config_dir}: no such folder")
+        path = str(config_dir.resolve()).replace("\\", "\\\\").replace("'", "\\'")
+        words.append(f"hydra.searchpath=['file://{path}']")
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            composed = compose("config", overrides=words)
+        config = OmegaConf.to_object(composed)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(_explain(error)) from error
+    assert isinstance(config, RunConfig)  # noqa: S101 - the schema's own type
+    return config
+
+
+def _explain(error: Exception) -> str:
+    """One line of what Hydra or OmegaConf found."""
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    first = str(cause).splitlines()[0]
+    key = getattr(cause, "full_key", None)
+    if isinstance(cause, ValidationError) and key:
+        return f"{key}: {first}"
+    return f"{key}: {first}" if key and key not in first else first

@@ -1,0 +1,231 @@
+"""The configuration as plain dataclasses, and the checks of their values. Knows no Hydra, no torch.
+
+Defaults live in the YAML files under conf/; a field defaults to None here only where "not given" is a value.
+"""
+
+import math
+import re
+from dataclasses import dataclass, field
+
+from glue_bench.errors import UsageError, did_you_mean
+
+TASK_KINDS = ("classification", "regression")
+METRICS = ("accuracy", "f1", "matthews_correlation", "pearson", "spearman")
+REGRESSION_METRICS = ("pearson", "spearman")
+CONVENTIONS = ("card", "paper")
+DATA_SOURCES = ("hub", "local", "sample")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+@dataclass(slots=True, kw_only=True)
+class TaskConfig:
+    """The facts of one task: conf/task/NAME.yaml."""
+
+    name: str  # becomes a folder name
+    title: str  # as printed in tables
+    kind: str  # one of TASK_KINDS
+    texts: list[str]  # one or two text columns
+    labels: list[str] = field(default_factory=list)  # names in the order of the codes 0, 1, ...; classification
+    label_range: list[float] | None = None  # lowest and highest label; regression
+    metrics: list[str]  # some of METRICS
+    train: str = "train"
+    validation: list[str] = field(default_factory=lambda: ["validation"])
+    test: list[str] = field(default_factory=lambda: ["test"])
+    rows: dict[str, int] = field(default_factory=dict)  # official rows of each split
+    # Under each convention, the SPLIT.METRIC scores whose mean stands in the table.
+    conventions: dict[str, list[str]] = field(default_factory=dict)
+    hub_config: str | None = None  # the folder in the hub's dataset; the task's name if not given
+
+
+@dataclass(slots=True, kw_only=True)
+class EncoderConfig:
+    """Where a pretrained encoder comes from: exactly one of path, package and hub_id."""
+
+    name: str | None = None  # becomes a folder name
+    hub_id: str | None = None  # ORG/NAME on the hub
+    revision: str | None = None  # a 40-hex commit (pinned), or a branch or tag (resolved to a commit)
+    path: str | None = None  # a local folder
+    package: str | None = None  # PYTHON_PACKAGE/FOLDER, installed
+    weights_sha256: str | None = None  # checked where given
+
+
+@dataclass(slots=True, kw_only=True)
+class DataConfig:
+    """Where the rows come from."""
+
+    source: str  # one of DATA_SOURCES
+    dataset: str | None = None  # the hub's dataset id
+    revision: str | None = None
+    path: str | None = None  # the local folder
+    max_train_rows: int | None = None  # the first so many rows of the training split
+    max_eval_rows: int | None = None  # the first so many rows of each validation split
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainerConfig:
+    """How a model is fitted. A batch is the rows of one update, whatever `accumulation` splits it into."""
+
+    epochs: int
+    batch_size: int  # rows of one update
+    accumulation: int  # parts of a batch that go through the model one after another
+    learning_rate: float  # the peak
+    warmup: float  # fraction of all updates, 0 to 1
+    weight_decay: float  # decoupled; not on biases and layer norms
+    betas: list[float]
+    epsilon: float
+    clip_norm: float  # global gradient norm; 0 turns clipping off
+    max_length: int  # tokens of a row, special ones included
+    eval_batch_size: int
+    device: str
+    precision: str  # one of PRECISIONS
+    log_every: int  # updates between two lines of the history
+
+
+@dataclass(slots=True, kw_only=True)
+class RunConfig:
+    """The root: one run (`task`, `encoder`, `seed`), and what a sweep makes runs of."""
+
+    task: TaskConfig
+    encoder: EncoderConfig
+    data: DataConfig
+    trainer: TrainerConfig
+    recipe: str
+    seed: int
+    tasks: list[str]
+    seeds: list[int]
+    encoders: list[str] | None
+    results_dir: str
+    save_model: bool
+
+
+def check_config(config: RunConfig) -> None:
+    """Refuse impossible values.
+
+    Raises:
+        UsageError: naming the key, the value and what was allowed.
+    """
+    check_task(config.task)
+    _check_encoder(config.encoder)
+    _check_data(config.data, config.task)
+    _check_trainer(config.trainer)
+    _require(bool(config.results_dir.strip()), "results_dir", config.results_dir, "a folder")
+    _require(0 <= config.seed < 2**32, "seed", config.seed, "0 to 4294967295")
+    for key, values in (("tasks", config.tasks), ("seeds", config.seeds), ("encoders", config.encoders)):
+        _require(values is None or len(values) > 0, key, values, "at least one")
+        _require(values is None or len(set(values)) == len(values), key, values, "each only once")
+    for seed in config.seeds:
+        _require(0 <= seed < 2**32, "seeds", seed, "0 to 4294967295")
+
+
+def check_task(task: TaskConfig) -> None:
+    """Refuse a task whose facts do not fit together.
+
+    Raises:
+        UsageError: naming the key, the value and what was allowed.
+    """
+    _check_folder_name("task.name", task.name)
+    _require_one_of("task.kind", task.kind, TASK_KINDS)
+    _require(len(task.texts) in (1, 2), "task.texts", task.texts, "one or two column names")
+    _require(len(set(task.texts)) == len(task.texts), "task.texts", task.texts, "two different columns")
+    _require(len(task.metrics) > 0, "task.metrics", task.metrics, "at least one of " + ", ".join(METRICS))
+    for metric in task.metrics:
+        _require_one_of("task.metrics", metric, METRICS)
+        fits = (metric in REGRESSION_METRICS) == (task.kind == "regression")
+        _require(fits, "task.metrics", metric, f"a metric of {task.kind}")
+        _require(metric != "f1" or len(task.labels) == 2, "task.metrics", metric, "f1 only with two labels")
+    if task.kind == "classification":
+        enough = len(task.labels) >= 2 and len(set(task.labels)) == len(task.labels)
+        _require(enough, "task.labels", task.labels, "two or more different names")
+        _require(task.label_range is None, "task.label_range", task.label_range, "nothing, for classification")
+    else:
+        low_high = task.label_range or []
+        _require(
+            len(low_high) == 2 and low_high[0] < low_high[1],
+            "task.label_range",
+            low_high,
+            "[lowest, highest]",
+        )
+        _require(not task.labels, "task.labels", task.labels, "nothing, for regression")
+    _require(len(task.validation) > 0, "task.validation", task.validation, "at least one split")
+    for split in (task.train, *task.validation, *task.test):
+        _check_folder_name("task splits", split)
+    if task.hub_config is not None:
+        _check_folder_name("task.hub_config", task.hub_config)
+    scores = [f"{split}.{metric}" for split in task.validation for metric in task.metrics]
+    for convention, parts in task.conventions.items():
+        _require_one_of("task.conventions", convention, CONVENTIONS)
+        _require(len(parts) > 0, f"task.conventions.{convention}", parts, "at least one SPLIT.METRIC")
+        for part in parts:
+            _require_one_of(f"task.conventions.{convention}", part, scores)
+
+
+def _check_encoder(encoder: EncoderConfig) -> None:
+    places = {"path": encoder.path, "package": encoder.package, "hub_id": encoder.hub_id}
+    given = [key for key, value in places.items() if value]
+    if len(given) != 1:
+        found = " and ".join(f"encoder.{key}" for key in given) or "none of them"
+        raise UsageError(
+            "encoder: give exactly one of encoder.path=FOLDER, encoder.hub_id=ORG/NAME and encoder.package; "
+            f"found {found}"
+        )
+    if encoder.name is not None:
+        _check_folder_name("encoder.name", encoder.name)
+    if encoder.hub_id is not None:
+        valid = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", encoder.hub_id) and ".." not in encoder.hub_id
+        _require(bool(valid), "encoder.hub_id", encoder.hub_id, "NAME or ORG/NAME")
+        _require(bool(encoder.revision), "encoder.revision", encoder.revision, "a commit, branch or tag")
+
+
+def _check_data(data: DataConfig, task: TaskConfig) -> None:
+    _require_one_of("data.source", data.source, DATA_SOURCES)
+    if data.source == "local":
+        _require(bool(data.path), "data.path", data.path, f"a folder that holds {task.name}/{task.train}.parquet")
+    elif data.source == "hub":
+        _require(bool(data.dataset), "data.dataset", data.dataset, "ORG/NAME")
+        _require(bool(data.revision), "data.revision", data.revision, "a commit, branch or tag")
+    if data.path is not None and data.source != "local":
+        raise UsageError(f"data.path={data.path}: only read with data=local, but data={data.source}")
+    for key, rows in (("max_train_rows", data.max_train_rows), ("max_eval_rows", data.max_eval_rows)):
+        _require(rows is None or rows >= 1, f"data.{key}", rows, "1 or more")
+
+
+def _check_trainer(trainer: TrainerConfig) -> None:
+    for key in ("epochs", "batch_size", "accumulation", "eval_batch_size", "log_every"):
+        _require(getattr(trainer, key) >= 1, f"trainer.{key}", getattr(trainer, key), "1 or more")
+    fits = trainer.accumulation <= trainer.batch_size
+    _require(fits, "trainer.accumulation", trainer.accumulation, "at most trainer.batch_size")
+    _require(trainer.max_length >= 8, "trainer.max_length", trainer.max_length, "8 or more tokens")
+    rate = trainer.learning_rate
+    _require(math.isfinite(rate) and rate > 0, "trainer.learning_rate", rate, "above 0")
+    _require(0 <= trainer.warmup < 1, "trainer.warmup", trainer.warmup, "a fraction from 0 up to 1")
+    for key in ("weight_decay", "clip_norm"):
+        value = getattr(trainer, key)
+        _require(math.isfinite(value) and value >= 0, f"trainer.{key}", value, "0 or more")
+    _require(math.isfinite(trainer.epsilon) and trainer.epsilon > 0, "trainer.epsilon", trainer.epsilon, "above 0")
+    two = len(trainer.betas) == 2 and all(0 <= beta < 1 for beta in trainer.betas)
+    _require(two, "trainer.betas", trainer.betas, "two numbers from 0 up to 1")
+    _require(
+        bool(_DEVICE.fullmatch(trainer.device)),
+        "trainer.device",
+        trainer.device,
+        "auto, cpu, cuda, cuda:N, mps",
+    )
+    _require_one_of("trainer.precision", trainer.precision, PRECISIONS)
+
+
+def _check_folder_name(key: str, name: str) -> None:
+    allowed = "letters, digits, '.', '_' and '-', starting with a letter or digit"
+    _require(bool(_FOLDER_NAME.fullmatch(name)) and ".." not in name, key, name, allowed)
+
+
+def _require(holds: bool, key: str, value: object, allowed: str) -> None:
+    if not holds:
+        raise UsageError(f"{key}={value}: allowed is {allowed}")
+
+
+def _require_one_of(key: str, value: str, allowed: tuple[str, ...] | list[str]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{key}={value}: unknown{did_you_mean(value, allowed)}")

@@ -1,0 +1,42 @@
+"""The errors that a user can cause, each with its exit code. Messages are one to three lines."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class GlueBenchError(Exception):
+    """Base of every error that the command line shows as plain lines, without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(GlueBenchError):
+    """The command or its configuration is wrong."""
+
+    exit_code = 2
+
+
+class InputError(GlueBenchError):
+    """Data or model files are missing, unreachable or damaged."""
+
+    exit_code = 3
+
+
+class DivergedError(GlueBenchError):
+    """Training reached a NaN or infinite loss or gradient."""
+
+    exit_code = 4
+
+
+class DiskError(GlueBenchError):
+    """A result could not be written."""
+
+    exit_code = 74
+
+
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """The end of an error line: a close match, if there is one, and what was allowed."""
+    names = list(allowed)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{hint} Allowed: {', '.join(names)}" if hint else f". Allowed: {', '.join(names)}"

@@ -1,0 +1,151 @@
+"""Configuration: what composes, and what is refused in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from glue_bench.compose import compose_run, compose_sweep, compose_task, conf_dir, expand_multirun, group_options
+from glue_bench.errors import UsageError
+
+CUSTOM = ["encoder=custom", "encoder.path=somewhere"]
+LOCAL = ["data=local", "data.path=somewhere"]
+
+
+@pytest.mark.parametrize("task", sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml")))
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in (conf_dir() / "recipe").glob("*.yaml")))
+def test_every_task_composes_with_every_recipe(task: str, recipe: str) -> None:
+    config = compose_run([f"task={task}", f"recipe={recipe}"])
+    assert (config.task.name, config.recipe) == (task, recipe)
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in (conf_dir() / "preset").glob("*.yaml")))
+def test_every_preset_composes_a_sweep(preset: str) -> None:
+    configs = compose_sweep([f"preset={preset}"])
+    assert [config.task.name for config in configs] == configs[0].tasks
+
+
+@pytest.mark.parametrize("encoder", ["distilroberta", "roberta", "minilm"])
+def test_every_shipped_encoder_composes_under_its_own_name(encoder: str) -> None:
+    assert compose_run(["task=rte", f"encoder={encoder}"]).encoder.name == encoder
+
+
+def test_a_recipe_sets_its_tasks_and_the_command_line_still_wins() -> None:
+    rte, mnli = compose_run(["task=rte"]).trainer, compose_run(["task=mnli"]).trainer
+    assert (rte.epochs, rte.batch_size, rte.learning_rate) == (10, 16, 2e-5)
+    assert (mnli.epochs, mnli.batch_size, mnli.learning_rate) == (3, 32, 3e-5)
+    assert compose_run(["task=mrpc", "recipe=hf_2019"]).trainer.epochs == 5
+    assert compose_run(["task=mrpc", "recipe=hf_2019", "trainer.epochs=2"]).trainer.epochs == 2
+
+
+def test_a_preset_yields_to_the_command_line() -> None:
+    configs = compose_sweep(["preset=sample", "tasks=[rte]", "trainer.epochs=1", "seeds=[4,5]"])
+    assert [config.task.name for config in configs] == ["rte"]
+    assert (configs[0].trainer.epochs, configs[0].seeds) == (1, [4, 5])
+
+
+def test_a_sweep_without_words_is_the_model_cards_table() -> None:
+    configs = compose_sweep([])
+    assert [config.task.name for config in configs] == ["mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte"]
+    for config in configs:
+        assert config.seeds == [1, 2, 3, 4, 5]
+        assert config.encoder.revision == "fb53ab8802853c8e4fbdbcd0529f21fc6f459b2b"
+        assert config.data.revision == "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
+
+
+def test_a_sweep_takes_one_task_one_seed_and_several_encoders() -> None:
+    configs = compose_sweep(["task=rte", "seed=7", "encoders=[distilroberta,roberta]"])
+    assert [(c.encoder.name, c.task.name, c.seeds) for c in configs] == [
+        ("distilroberta", "rte", [7]),
+        ("roberta", "rte", [7]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["task=rtee"], "task=rtee: no such task; did you mean rte?"),
+        (["task=../../../etc"], "task=../../../etc: no such task"),
+        ([], "task: say which one"),
+        (["task=rte", "trainer.epoch=3"], "trainer.epoch: no such key; did you mean trainer.epochs?"),
+        (["task=rte", "sed=3"], "sed: no such key; did you mean seed?"),
+        (["task=rte", "seed=x"], "seed: Value 'x' of type 'str' could not be converted to Integer"),
+        (["task=rte", "seed=-1"], "seed=-1: allowed is 0 to"),
+        (["task=rte", "trainer.epochs=0"], "trainer.epochs=0: allowed is 1 or more"),
+        (["task=rte", "trainer.epochs=null"], "trainer.epochs"),
+        (["task=rte", "trainer.learning_rate=nan"], "trainer.learning_rate=nan: allowed is above 0"),
+        (["task=rte", "trainer.warmup=1"], "trainer.warmup=1.0: allowed is a fraction"),
+        (["task=rte", "trainer.betas=[0.9]"], "trainer.betas=[0.9]: allowed is two numbers"),
+        (["task=rte", "trainer.device=gpu"], "trainer.device=gpu: allowed is auto"),
+        (["task=rte", "trainer.precision=half"], "trainer.precision=half: unknown"),
+        (["task=rte", "trainer.accumulation=64"], "trainer.accumulation=64: allowed is at most trainer.batch_size"),
+        (["task=rte", "data=local"], "data.path=None: allowed is a folder that holds rte/train.parquet"),
+        (["task=rte", "data.path=x"], "data.path=x: only read with data=local"),
+        (["task=rte", "data.max_eval_rows=0"], "data.max_eval_rows=0: allowed is 1 or more"),
+        (["task=rte", "encoder=custom"], "encoder: give exactly one of"),
+        (["task=rte", *CUSTOM, "encoder.hub_id=a/b"], "found encoder.path and encoder.hub_id"),
+        (["task=rte", *CUSTOM, "encoder.name=../up"], "encoder.name=../up: allowed is letters"),
+        (["task=rte", "encoder=custom", "encoder.hub_id=a/b/c"], "encoder.hub_id=a/b/c: allowed is NAME or ORG/NAME"),
+        (["task=rte", "task.name=../up"], "task.name=../up: allowed is letters"),
+        (["task=rte", "task._target_=os.system"], "task._target_: no such key"),
+        (["task=rte", "+trainer.secret=1"], "only key=value is used here"),
+        (["task=rte", "hydra.run.dir=elsewhere"], "Hydra's own settings are not used here"),
+        (["task=rte,mrpc"], "several values need `run -m`"),
+        (["task=rte", "nonsense"], "nonsense: not a key=value override"),
+        (["task=rte", "task.metrics=[acuracy]"], "task.metrics=acuracy: unknown; did you mean accuracy?"),
+        (["task=stsb", "task.metrics=[accuracy]"], "task.metrics=accuracy: allowed is a metric of regression"),
+        (["task=mnli", "task.metrics=[f1]"], "allowed is f1 only with two labels"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line_that_names_the_key(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compose_run(words)
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tasks=[rte,mrcp]"], "tasks: no such task mrcp; did you mean mrpc?"),
+        (["tasks=[rte,rte]"], "tasks=['rte', 'rte']: allowed is each only once"),
+        (["tasks=[]"], "tasks=[]: allowed is at least one"),
+        (["seeds=[1,-2]"], "seeds=-2: allowed is 0 to"),
+        (["encoders=[minilmm]"], "encoders: no such encoder minilmm; did you mean minilm?"),
+        (["encoder=minilm", "encoders=[roberta]"], "give one of the two"),
+        (["task=rte", "tasks=[rte]"], "give one of the two"),
+        (["tasks=rte"], "tasks: Invalid value assigned"),
+    ],
+)
+def test_a_mistake_in_a_sweep_is_answered_in_one_line(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compose_sweep(words)
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_multirun_expands_choices_ranges_and_globs_like_hydra() -> None:
+    jobs = expand_multirun(["task=rte,mrpc", "seed=range(1,3)", "trainer.epochs=2"])
+    assert jobs == [[f"task={task}", f"seed={seed}", "trainer.epochs=2"] for task in ("rte", "mrpc") for seed in (1, 2)]
+    assert expand_multirun(["encoder=glob(*roberta)"]) == [["encoder=distilroberta"], ["encoder=roberta"]]
+
+
+def test_the_users_own_folder_adds_tasks_encoders_and_recipes_for_them(tmp_path: Path) -> None:
+    own = tmp_path / "it's mine, all of it"
+    (own / "task").mkdir(parents=True)
+    (own / "encoder").mkdir()
+    (own / "recipe" / "default").mkdir(parents=True)
+    (own / "task" / "boolq.yaml").write_text(
+        "name: boolq\ntitle: BoolQ\nkind: classification\ntexts: [question, passage]\nlabels: ['no', 'yes']\n"
+        "metrics: [accuracy]\n"
+    )
+    (own / "encoder" / "mine.yaml").write_text("name: mine\nhub_id: me/mine\nrevision: main\n")
+    (own / "recipe" / "default" / "boolq.yaml").write_text("epochs: 4\n")
+    config = compose_run(["task=boolq", "encoder=mine"], config_dir=own)
+    assert (config.task.labels, config.encoder.hub_id, config.trainer.epochs) == (["no", "yes"], "me/mine", 4)
+    assert "boolq" in group_options("task", own)
+    assert compose_task("boolq", config_dir=own).title == "BoolQ"
+
+
+def test_a_missing_folder_of_the_users_own_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such folder"):
+        compose_run(["task=rte"], config_dir=tmp_path / "nowhere")
