@@ -1,0 +1,73 @@
+"""Published numbers with their provenance, read from results/published/. Knows no runs."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from glue_bench.shipped import shipped_folder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedScore:
+    """One number of a published table."""
+
+    task: str
+    value: float  # as printed: per cent, or correlation times 100
+    convention: str  # card or paper: which scores it is the mean of
+    metric: str  # in words
+    split: str
+    n: int  # rows of that split
+    source: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedTable:
+    """One model's published numbers."""
+
+    name: str  # the file's name
+    title: str
+    hub_ids: tuple[str, ...]  # of the encoder that was fine-tuned
+    protocol: str
+    convention_evidence: str
+    scores: Mapping[str, PublishedScore]  # by task
+
+
+def load_published(extra: Path | None = None) -> list[PublishedTable]:
+    """Every table that ships with the package, and those in the folder `extra`, where one of the same name wins."""
+    tables = {}
+    for folder in (shipped_folder("published_numbers"), extra):
+        for path in sorted(folder.glob("*.json")) if folder else []:
+            try:
+                tables[path.stem] = _read_table(path)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                logger.warning(
+                    "%s: not a table of published numbers, ignored (%s: %s)",
+                    path,
+                    type(error).__name__,
+                    error,
+                )
+    return list(tables.values())
+
+
+def find_table(tables: list[PublishedTable], hub_id: str | None) -> PublishedTable | None:
+    """The table of the encoder with this hub id."""
+    wanted = (hub_id or "").lower()
+    return next((table for table in tables if wanted in (known.lower() for known in table.hub_ids)), None)
+
+
+def _read_table(path: Path) -> PublishedTable:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    scores = [PublishedScore(**entry) for entry in content["scores"]]
+    return PublishedTable(
+        name=path.stem,
+        title=content["title"],
+        hub_ids=tuple(content["hub_ids"]),
+        protocol=content["protocol"],
+        convention_evidence=content["convention_evidence"],
+        scores={score.task: score for score in scores},
+    )
