@@ -1,0 +1,168 @@
+"""Owns the RTE-like task: a news sentence and a claim; does the claim follow from it?"""
+
+from collections.abc import Callable
+from typing import Final
+
+from glue_bench.sample.choices import Chooser
+from glue_bench.sample.rows import Row, Splits, collect_rows
+from glue_bench.sample.sentences import finish, pluralize, with_article
+from glue_bench.sample.words import CITIES, COMPANIES, DAYS
+
+FOLLOWS, DOES_NOT_FOLLOW = 0, 1
+
+Pair = tuple[str, str]
+
+# (past, participle, synonym past)
+BUSINESS: Final = (
+    ("sued", "sued", "took legal action against"),
+    ("bought", "bought", "acquired"),
+    ("beat", "beaten", "defeated"),
+    ("paid", "paid", "gave money to"),
+    ("praised", "praised", "spoke well of"),
+    ("warned", "warned", "issued a warning to"),
+    ("criticized", "criticized", "found fault with"),
+    ("hired", "hired", "gave work to"),
+)
+# What one person may have done to another.
+MEETINGS: Final = ("sued", "paid", "praised", "warned", "criticized", "hired", "met", "thanked")
+JOBS: Final = (
+    "minister", "banker", "surgeon", "engineer", "reporter", "detective", "senator", "coach", "pilot", "judge", "mayor",
+    "teacher", "farmer", "lawyer",
+)  # fmt: skip
+# (base, past) of what people succeed or fail to do.
+TASKS: Final = (
+    ("close the gate", "closed the gate"),
+    ("pay the bill", "paid the bill"),
+    ("sign the contract", "signed the contract"),
+    ("repair the engine", "repaired the engine"),
+    ("sell the farm", "sold the farm"),
+    ("call the police", "called the police"),
+    ("publish the letter", "published the letter"),
+    ("lock the office", "locked the office"),
+    ("test the bridge", "tested the bridge"),
+    ("paint the fence", "painted the fence"),
+    ("open the safe", "opened the safe"),
+    ("feed the horses", "fed the horses"),
+    ("burn the papers", "burned the papers"),
+    ("clean the pool", "cleaned the pool"),
+)
+# Verbs after which the deed was not done, or was done.
+IMPLICATIVES: Final = (
+    ("failed to", "refused to", "forgot to", "neglected to", "was unable to", "declined to"),
+    ("managed to", "was able to", "remembered to", "succeeded in the attempt to", "took the time to", "was forced to"),
+)
+# (general, specific members)
+KINDS: Final = (
+    ("vehicle", ("truck", "van", "bus", "tractor", "taxi")),
+    ("flower", ("rose", "tulip", "lily", "daisy", "orchid")),
+    ("animal", ("horse", "bear", "dog", "cow", "fox")),
+    ("vessel", ("ferry", "yacht", "tanker", "trawler", "canoe")),
+    ("weapon", ("rifle", "knife", "pistol", "bomb", "sword")),
+    ("fruit", ("apple", "mango", "lemon", "peach", "cherry")),
+)
+FINDS: Final = ("was found", "was photographed", "was bought", "was weighed", "was stolen", "was sold", "was filmed")
+
+
+def _swap_roles(chooser: Chooser, label: int) -> Pair:
+    """One company acts on another: told back in the active or passive, with the roles kept or swapped."""
+    follows = label == FOLLOWS
+    first, second = chooser.pick_two(COMPANIES)
+    past, participle, synonym = chooser.pick(BUSINESS)
+    text = f"{first} {past} {second} on {chooser.pick(DAYS)}"
+    agent, patient = (first, second) if follows else (second, first)
+    return text, chooser.rng.choice((f"{patient} was {participle} by {agent}", f"{agent} {synonym} {patient}"))
+
+
+def _follow_implicative(chooser: Chooser, label: int) -> Pair:
+    """Whether somebody who managed or failed to do a thing did it."""
+    follows = label == FOLLOWS
+    job = f"the {chooser.pick(JOBS)}"
+    base, past = chooser.pick(TASKS)
+    done = chooser.rng.randrange(2)
+    text = f"{job} {chooser.pick(IMPLICATIVES[done])} {base} on {chooser.pick(DAYS)}"
+    return text, f"{job} {past}" if (done == 1) == follows else f"{job} did not {base}"
+
+
+def _attach_clause(chooser: Chooser, label: int) -> Pair:
+    """Who did it: the subject, not the noun inside its relative clause."""
+    follows = label == FOLLOWS
+    first, second = chooser.pick_two(JOBS)
+    _, deed = chooser.pick(TASKS)
+    text = f"the {first} who {chooser.pick(MEETINGS)} the {second} {deed}"
+    return text, f"the {first if follows else second} {deed}"
+
+
+def _widen_noun(chooser: Chooser, label: int) -> Pair:
+    """From the specific to the general follows; the other way round, or another city or event, does not."""
+    follows = label == FOLLOWS
+    general, members = chooser.pick(KINDS)
+    specific = chooser.pick(members)
+    event, other_event = chooser.pick_two(FINDS)
+    city, other_city = chooser.pick_two(CITIES)
+    nouns, claimed, claimed_city = (specific, general), event, city
+    if follows:
+        nouns = chooser.rng.choice(((specific, general), (specific, specific), (general, general)))
+    else:
+        way = chooser.rng.randrange(3)
+        nouns = (
+            (general, specific)
+            if way == 0
+            else chooser.rng.choice(((specific, general), (specific, specific), (general, general)))
+        )
+        claimed = other_event if way == 1 else event
+        claimed_city = other_city if way == 2 else city
+    first, second = (with_article(noun) for noun in nouns)
+    return f"{first} {event} near {city} on {chooser.pick(DAYS)}", f"{second} {claimed} near {claimed_city}"
+
+
+# (first quantifier, first noun, second quantifier, second noun) with 0 specific and 1 general.
+WEAKER: Final = (
+    ("all", 1, "all", 0),
+    ("all", 1, "some", 1),
+    ("some", 0, "some", 1),
+    ("no", 1, "no", 0),
+    ("all", 0, "some", 1),
+)
+STRONGER: Final = (
+    ("all", 0, "all", 1),
+    ("some", 1, "all", 1),
+    ("some", 1, "some", 0),
+    ("no", 0, "no", 1),
+    ("some", 0, "all", 0),
+)
+
+
+def _weaken_quantity(chooser: Chooser, label: int) -> Pair:
+    """A quantifier and its noun make a claim weaker or stronger together."""
+    follows = label == FOLLOWS
+    general, members = chooser.pick(KINDS)
+    nouns = [pluralize(noun) for noun in (chooser.pick(members), general)]
+    event, city = chooser.pick(FINDS).replace("was", "were"), chooser.pick(CITIES)
+    first, first_noun, second, second_noun = chooser.rng.choice(WEAKER if follows else STRONGER)
+    text = f"{first} {nouns[first_noun]} near {city} {event} on {chooser.pick(DAYS)}"
+    return text, f"{second} {nouns[second_noun]} near {city} {event}"
+
+
+FAMILIES: Final[tuple[tuple[Callable[[Chooser, int], Pair], int], ...]] = (
+    (_swap_roles, 1),
+    (_follow_implicative, 3),
+    (_attach_clause, 1),
+    (_widen_noun, 3),
+    (_weaken_quantity, 1),
+)
+
+
+def _draw_claim(chooser: Chooser, label: int) -> Row:
+    text, claim = chooser.pick_weighted(FAMILIES)(chooser, label)
+    return (finish(text), finish(claim)), label
+
+
+def generate_rte() -> Splits:
+    """RTE-like rows: sentence1, sentence2; 0 entailment, 1 not_entailment."""
+    return collect_rows(
+        "rte",
+        ("sentence1", "sentence2"),
+        sizes={"train": 640, "validation": 200},
+        wishes=(FOLLOWS, DOES_NOT_FOLLOW),
+        draw=_draw_claim,
+    )
