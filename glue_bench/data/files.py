@@ -1,0 +1,99 @@
+"""One file of rows to plain columns: Parquet, CSV, TSV or JSON Lines. Knows no tasks."""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from glue_bench.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Columns of equal length, and the label names where the file itself declares them."""
+
+    columns: Mapping[str, list[object]]
+    label_names: list[str] | None = None
+
+
+def read_table(path: Path) -> Table:
+    """Read every row.
+
+    Raises:
+        InputError: naming the file, and the line where a text file is broken.
+    """
+    readers = {".parquet": _read_parquet, ".csv": _read_csv, ".tsv": _read_tsv, ".jsonl": _read_jsonl}
+    try:
+        return readers[path.suffix](path)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _read_parquet(path: Path) -> Table:
+    try:
+        table = pq.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from error
+    names = None
+    if b"huggingface" in (table.schema.metadata or {}):
+        names = _declared_label_names(table.schema, path)
+    return Table(columns=table.to_pydict(), label_names=names)
+
+
+def _declared_label_names(schema: pa.Schema, path: Path) -> list[str] | None:
+    """The class names that the datasets library stored with the column `label`."""
+    from datasets import ClassLabel, Features
+
+    try:
+        feature = Features.from_arrow_schema(schema).get("label")
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: its data set description cannot be read ({error})") from error
+    return list(feature.names) if isinstance(feature, ClassLabel) else None
+
+
+def _read_csv(path: Path) -> Table:
+    return _read_delimited(path, delimiter=",", quoting=csv.QUOTE_MINIMAL)
+
+
+def _read_tsv(path: Path) -> Table:
+    # GLUE's own TSV files are not quoted: a lone quotation mark is text.
+    return _read_delimited(path, delimiter="\t", quoting=csv.QUOTE_NONE)
+
+
+def _read_delimited(path: Path, *, delimiter: str, quoting: Literal[0, 3]) -> Table:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.reader(stream, delimiter=delimiter, quoting=quoting, strict=True)
+        try:
+            header = next(reader, [])
+            columns: dict[str, list[object]] = {name: [] for name in header}
+            for fields in reader:
+                if len(fields) != len(header):
+                    raise InputError(f"{path} line {reader.line_num}: {len(fields)} fields, not {len(header)}")
+                for name, field in zip(header, fields, strict=True):
+                    columns[name].append(field)
+        except csv.Error as error:
+            raise InputError(f"{path} line {reader.line_num}: {error}") from error
+    return Table(columns=columns)
+
+
+def _read_jsonl(path: Path) -> Table:
+    columns: dict[str, list[object]] = {}
+    with path.open(encoding="utf-8-sig") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise InputError(f"{path} line {number}: not JSON ({error})") from error
+            if not isinstance(row, dict) or (number > 1 and row.keys() != columns.keys()):
+                expected = ", ".join(columns) if number > 1 else "column names"
+                raise InputError(f"{path} line {number}: not an object with the keys of line 1 ({expected})")
+            for name, value in row.items():
+                columns.setdefault(name, []).append(value)
+    return Table(columns=columns)

@@ -1,0 +1,92 @@
+"""Which files a task's rows will be read from, and what identifies them. Reads no rows.
+
+Resolving is cheap and comes before any training: a missing file or an unreachable hub ends the command at once.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from glue_bench.config import DataConfig, TaskConfig
+from glue_bench.errors import InputError, UsageError, did_you_mean
+from glue_bench.hub import commit_of, fetch_file, is_commit
+from glue_bench.sample import SAMPLE_TASKS, SAMPLE_VERSION
+
+FILE_TYPES = ("parquet", "csv", "tsv", "jsonl")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSource:
+    """Where the rows of one task come from."""
+
+    source: str  # hub, local or sample
+    identity: Mapping[str, object]  # what the rows depend on: enters the run id
+    files: Mapping[str, Path]  # split to file; empty for the sample generator
+    dataset: str | None = None
+    revision: str | None = None  # the resolved commit
+
+
+def resolve_source(data: DataConfig, task: TaskConfig) -> DataSource:
+    """Find or download the files of the training and validation splits.
+
+    Raises:
+        InputError: a file is missing, or the hub cannot be reached and its cache lacks the file.
+        UsageError: the sample generator has no such task.
+    """
+    limits = {"max_train_rows": data.max_train_rows, "max_eval_rows": data.max_eval_rows}
+    if data.source == "sample":
+        if task.name not in SAMPLE_TASKS:
+            raise UsageError(f"data=sample: no sample rows for task={task.name}{did_you_mean(task.name, SAMPLE_TASKS)}")
+        return DataSource(source="sample", identity={"sample": SAMPLE_VERSION, **limits}, files={})
+    splits = [task.train, *task.validation]
+    if data.source == "hub":
+        return _resolve_hub(data, task, splits, limits)
+    folder = Path(data.path or "") / task.name
+    files = {split: find_file(folder, split) for split in splits}
+    digests = {split: _sha256(path) for split, path in files.items()}
+    return DataSource(source="local", identity={"files": digests, **limits}, files=files)
+
+
+def hub_identity(data: DataConfig) -> dict[str, object] | None:
+    """The identity of hub data at a pinned commit, known without asking anybody; None if it is not pinned."""
+    if data.source != "hub" or not is_commit(data.revision or ""):
+        return None
+    limits = {"max_train_rows": data.max_train_rows, "max_eval_rows": data.max_eval_rows}
+    return {"dataset": data.dataset, "revision": data.revision, **limits}
+
+
+def find_file(folder: Path, split: str) -> Path:
+    """The file of `split`: SPLIT.parquet, .csv, .tsv or .jsonl, or SPLIT-00000-of-00001.parquet as on the hub.
+
+    Raises:
+        InputError: when there is none, or more than one.
+    """
+    names = [f"{split}.{kind}" for kind in FILE_TYPES] + [f"{split}-00000-of-00001.parquet"]
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if len(found) > 1:
+        raise InputError(f"{folder}: split {split} is there twice: {', '.join(path.name for path in found)}; keep one")
+    if not found:
+        raise InputError(f"{folder / split}.parquet: no such file, nor {', '.join(names[1:])}")
+    return found[0]
+
+
+def _resolve_hub(data: DataConfig, task: TaskConfig, splits: list[str], limits: dict[str, int | None]) -> DataSource:
+    dataset, revision = data.dataset or "", data.revision or ""
+    files = {}
+    for split in splits:
+        name = f"{task.hub_config or task.name}/{split}-00000-of-00001.parquet"
+        path = fetch_file(dataset, name, revision=revision, repo_type="dataset")
+        assert path is not None  # noqa: S101 - only optional files can be None
+        revision = commit_of(path, name)  # so that every split comes from the first one's commit
+        files[split] = path
+    identity = {"dataset": dataset, "revision": revision, **limits}
+    return DataSource(source="hub", identity=identity, files=files, dataset=dataset, revision=revision)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error

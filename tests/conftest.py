@@ -1,0 +1,81 @@
+"""Fixtures: tiny encoders and data shared by a test session, and folders of its own for every test."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Before any hub client is imported: no test may reach a network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+Result = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="session")
+def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny RoBERTa."""
+    from tests.tiny import make_tiny_roberta
+
+    return make_tiny_roberta(tmp_path_factory.mktemp("encoders") / "tiny_roberta")
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny BERT."""
+    from tests.tiny import make_tiny_bert
+
+    return make_tiny_bert(tmp_path_factory.mktemp("encoders") / "tiny_bert")
+
+
+@pytest.fixture(scope="session")
+def local_glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small tasks."""
+    from tests.tiny import make_local_glue
+
+    return make_local_glue(tmp_path_factory.mktemp("data") / "glue")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caches of this test alone."""
+    monkeypatch.setenv("GLUE_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf_home"))
+
+
+@pytest.fixture
+def tiny_words(tiny_roberta: Path, local_glue: Path, tmp_path: Path) -> list[str]:
+    """Overrides that make a run take a second: tiny encoder, small local data, one epoch."""
+    return [
+        "encoder=custom",
+        f"encoder.path={tiny_roberta}",
+        "encoder.name=tiny",
+        "data=local",
+        f"data.path={local_glue}",
+        "trainer.epochs=1",
+        "trainer.device=cpu",
+        f"results_dir={tmp_path / 'results'}",
+    ]
+
+
+@pytest.fixture
+def glue_bench(tmp_path: Path) -> Callable[..., Result]:
+    """Run the command line in a process of its own, in an empty folder."""
+
+    def call(*words: str, env: dict[str, str] | None = None, timeout: float = 120) -> Result:
+        return subprocess.run(
+            [sys.executable, "-m", "glue_bench", *words],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, **(env or {})},
+            timeout=timeout,
+            check=False,
+        )
+
+    return call
