@@ -1,0 +1,98 @@
+"""The pretrained transformer: loaded from a folder, padded batches to the first token's hidden state.
+
+Only safetensors weights are loaded, and no code that comes with a model is ever run.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from glue_bench.batches import PaddedBatch
+from glue_bench.errors import InputError
+
+# What every from_pretrained call here must say.
+SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+
+class Encoder(nn.Module):
+    """A transformers encoder of the BERT or RoBERTa family, without its pooler."""
+
+    def __init__(self, transformer: PreTrainedModel, *, with_types: bool) -> None:
+        """Wrap a loaded transformer.
+
+        Args:
+            with_types: pass token type ids (families whose type vocabulary tells two texts apart).
+        """
+        super().__init__()
+        self.transformer = transformer
+        self._with_types = with_types
+
+    def forward(self, batch: PaddedBatch) -> Tensor:
+        """(B, L) tokens to (B, H), the last layer's state of each row's first token."""
+        types = {"token_type_ids": batch.token_type_ids} if self._with_types else {}
+        output = self.transformer(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **types)
+        first: Tensor = output.last_hidden_state[:, 0]
+        return first
+
+
+def read_model_config(folder: Path) -> PretrainedConfig:
+    """The architecture of the model in `folder`.
+
+    Raises:
+        InputError: unknown to transformers, or needing code of its own.
+    """
+    _quieten()
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder, **SAFELY)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"encoder folder {folder}: {_first_line(error)}") from error
+    return config
+
+
+def load_transformer(folder: Path, config: PretrainedConfig) -> tuple[PreTrainedModel, set[str]]:
+    """The transformer in float32, and the names of weights that the folder lacks.
+
+    Raises:
+        InputError: damaged or unfitting weights, or layers missing from them.
+    """
+    _quieten()
+    # What the weights lack is drawn at random; a pooler is replaced by the head, anything else is refused.
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model, info = AutoModel.from_pretrained(
+                folder,
+                config=config,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **SAFELY,
+            )
+    except Exception as error:  # safetensors and transformers raise many kinds
+        raise InputError(f"encoder folder {folder}: its weights cannot be loaded ({_first_line(error)})") from error
+    missing = set(info["missing_keys"])
+    needed = sorted(key for key in missing if "pooler" not in key and "position_ids" not in key)
+    if needed:
+        raise InputError(f"encoder folder {folder}: its weights lack {needed[0]} and {len(needed) - 1} more")
+    return model, missing
+
+
+def max_positions(config: PretrainedConfig) -> int:
+    """The longest row in tokens: RoBERTa's positions start after the padding id (514 positions hold 512 tokens)."""
+    positions = int(getattr(config, "max_position_embeddings", 0)) or 2**31
+    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
+        return positions - int(config.pad_token_id) - 1
+    return positions
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _quieten() -> None:
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]

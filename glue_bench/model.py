@@ -1,0 +1,154 @@
+"""An encoder and a head joined, and the join exported in standard transformers form. Knows no tasks, no training."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification, PretrainedConfig
+
+from glue_bench.batches import PaddedBatch
+from glue_bench.encoder import SAFELY, Encoder, load_transformer, max_positions, read_model_config
+from glue_bench.errors import InputError
+from glue_bench.heads import BertHead, RobertaHead, initialise
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+)
+
+
+class SequenceClassifier(nn.Module):
+    """Batches to logits: an encoder with one of our heads, for the BERT and RoBERTa families."""
+
+    def __init__(self, encoder: Encoder, head: RobertaHead | BertHead, config: PretrainedConfig) -> None:
+        """Join the two."""
+        super().__init__()
+        self.encoder, self.head, self.config = encoder, head, config
+
+    def forward(self, batch: PaddedBatch) -> Tensor:
+        """B rows to (B, outputs) logits."""
+        logits: Tensor = self.head(self.encoder(batch))
+        return logits
+
+    def standard_state(self) -> dict[str, Tensor]:
+        """The weights under the names of AutoModelForSequenceClassification."""
+        family = self.encoder.transformer.base_model_prefix
+        state = {f"{family}.{name}": value for name, value in self.encoder.transformer.state_dict().items()}
+        for name, value in self.head.state_dict().items():
+            state[_HEAD_NAMES.get(name, f"classifier.{name}")] = value
+        return state
+
+
+class NativeClassifier(nn.Module):
+    """Batches to logits: any other family, with the head that transformers gives it."""
+
+    def __init__(self, whole: nn.Module, config: PretrainedConfig) -> None:
+        """Wrap a model of AutoModelForSequenceClassification."""
+        super().__init__()
+        self.whole, self.config = whole, config
+
+    def forward(self, batch: PaddedBatch) -> Tensor:
+        """B rows to (B, outputs) logits."""
+        types = {"token_type_ids": batch.token_type_ids} if getattr(self.config, "type_vocab_size", 0) > 1 else {}
+        logits: Tensor = self.whole(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **types).logits
+        return logits
+
+    def standard_state(self) -> dict[str, Tensor]:
+        """The weights under the names of AutoModelForSequenceClassification."""
+        return self.whole.state_dict()
+
+
+Classifier = SequenceClassifier | NativeClassifier
+
+_HEADS: dict[str, type[RobertaHead | BertHead]] = {
+    "roberta": RobertaHead,
+    "xlm-roberta": RobertaHead,
+    "camembert": RobertaHead,
+    "bert": BertHead,
+}
+_HEAD_NAMES = {
+    "pooler.weight": "bert.pooler.dense.weight",
+    "pooler.bias": "bert.pooler.dense.bias",
+    "classifier.weight": "classifier.weight",
+    "classifier.bias": "classifier.bias",
+}
+
+
+def load_classifier(folder: Path, *, outputs: int, head_seed: int) -> Classifier:
+    """A pretrained encoder with a new head whose weights only `head_seed` determines.
+
+    BERT's pooler keeps its pretrained weights where the folder has them, as in transformers.
+
+    Args:
+        outputs: logits of a row; 1 for regression.
+
+    Raises:
+        InputError: the folder's configuration or weights cannot be used.
+    """
+    config = read_model_config(folder)
+    config.num_labels = outputs
+    # torch and transformers draw from the global stream while they build; the caller's stays as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(head_seed)
+        if config.model_type not in _HEADS:
+            return _load_native(folder, config)
+        transformer, missing = load_transformer(folder, config)
+        head = _HEADS[config.model_type](config, outputs)
+    initialise(head, std=float(config.initializer_range), seed=head_seed)
+    if isinstance(head, BertHead) and not any("pooler" in name for name in missing):
+        head.pooler.load_state_dict(transformer.get_submodule("pooler.dense").state_dict())
+    transformer.register_module("pooler", None)
+    with_types = int(getattr(config, "type_vocab_size", 1)) > 1
+    return SequenceClassifier(Encoder(transformer, with_types=with_types), head, config)
+
+
+def check_max_length(folder: Path, max_length: int) -> None:
+    """Refuse rows longer than the encoder's positions.
+
+    Raises:
+        InputError: naming the longest that is allowed.
+    """
+    longest = max_positions(read_model_config(folder))
+    if max_length > longest:
+        raise InputError(f"trainer.max_length={max_length}: this encoder has positions for at most {longest} tokens")
+
+
+def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels: Sequence[str]) -> None:
+    """Write config, safetensors and tokenizer files that AutoModelForSequenceClassification loads.
+
+    Args:
+        folder: an empty folder.
+        pretrained: where the tokenizer files are copied from.
+        labels: class names in the order of the codes; empty for regression.
+    """
+    config = type(model.config).from_dict(model.config.to_dict())
+    config.problem_type = "single_label_classification" if labels else "regression"
+    config.num_labels = len(labels) or 1
+    if labels:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: code for code, label in enumerate(labels)}
+    with torch.device("meta"):
+        whole = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+    state = {name: value.detach().cpu() for name, value in model.standard_state().items()}
+    whole.load_state_dict(state, assign=True)
+    whole.save_pretrained(folder)
+    for name in _TOKENIZER_FILES:
+        if (pretrained / name).is_file():
+            shutil.copyfile(pretrained / name, folder / name)
+
+
+def _load_native(folder: Path, config: PretrainedConfig) -> NativeClassifier:
+    try:
+        whole = AutoModelForSequenceClassification.from_pretrained(
+            folder, config=config, use_safetensors=True, dtype=torch.float32, **SAFELY
+        )
+    except Exception as error:  # safetensors and transformers raise many kinds
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"encoder folder {folder}: no classifier can be made of it ({reason})") from error
+    return NativeClassifier(whole, config)

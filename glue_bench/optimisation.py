@@ -1,0 +1,36 @@
+"""AdamW with decoupled weight decay, and linear warmup and decay. Knows no loop, no tasks."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+def make_adamw(
+    model: nn.Module, *, learning_rate: float, betas: Sequence[float], epsilon: float, weight_decay: float
+) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter, arXiv:1711.05101); biases and layer norms, the 1-d parameters, do not decay."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    first, second = betas
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(first, second), eps=epsilon, fused=fused)
+
+
+def warmup_steps(total: int, fraction: float) -> int:
+    """Updates of the rising part."""
+    return math.ceil(total * fraction)
+
+
+def linear_rate(step: int, *, total: int, warmup: int) -> float:
+    """The share of the peak learning rate that update `step` (0 to total - 1) uses.
+
+    Rises in `warmup` equal parts to 1, then falls in equal parts; no update has a rate of 0.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    return (total - step) / (total - warmup)

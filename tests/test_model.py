@@ -1,0 +1,125 @@
+"""Our models against transformers' AutoModelForSequenceClassification, and what is saved."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, DistilBertConfig, DistilBertModel, pipeline
+
+from glue_bench.batches import PaddedBatch, pad_rows
+from glue_bench.encoding import Encoded, TextEncoder
+from glue_bench.errors import InputError
+from glue_bench.model import Classifier, NativeClassifier, check_max_length, load_classifier, save_classifier
+from tests.test_encoding import split_of
+from tests.tiny import sentences
+
+ROWS = split_of(sentences(7, seed=11), sentences(7, seed=12)[::-1])
+
+
+def batch_of(folder: Path, model: Classifier) -> tuple[PaddedBatch, Encoded]:
+    encoded = TextEncoder(folder, max_length=64).encode(ROWS)
+    pad_id = int(model.config.pad_token_id)
+    return pad_rows(encoded, np.arange(len(ROWS)), pad_id=pad_id, device=torch.device("cpu")), encoded
+
+
+@pytest.mark.parametrize("family", ["tiny_roberta", "tiny_bert"])
+@pytest.mark.parametrize("labels", [["no", "yes"], ["a", "b", "c"], []], ids=["binary", "three-way", "regression"])
+def test_logits_equal_transformers_with_equal_weights(
+    family: str, labels: list[str], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    folder: Path = request.getfixturevalue(family)
+    model = load_classifier(folder, outputs=len(labels) or 1, head_seed=5).eval()
+    save_classifier(model, tmp_path, pretrained=folder, labels=labels)
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    batch, _ = batch_of(folder, model)
+    inputs = AutoTokenizer.from_pretrained(tmp_path)(*ROWS.texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        ours, expected = model(batch), theirs(**inputs).logits
+    assert ours.shape == (len(ROWS), len(labels) or 1)
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+def test_a_saved_model_keeps_every_weight_and_names_its_labels(tiny_roberta: Path, tmp_path: Path) -> None:
+    model = load_classifier(tiny_roberta, outputs=2, head_seed=5)
+    save_classifier(model, tmp_path, pretrained=tiny_roberta, labels=["bad", "good"])
+    saved = load_file(tmp_path / "model.safetensors")
+    assert torch.equal(saved["classifier.out_proj.weight"], model.state_dict()["head.out_proj.weight"])
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["architectures"] == ["RobertaForSequenceClassification"]
+    assert config["id2label"] == {"0": "bad", "1": "good"}
+    answer = pipeline("text-classification", model=str(tmp_path), device="cpu")("the cat sees the dog.")
+    assert answer[0]["label"] in ("bad", "good")
+
+
+def test_berts_pooler_keeps_its_pretrained_weights(tiny_bert: Path) -> None:
+    pretrained = load_file(tiny_bert / "model.safetensors")
+    head = load_classifier(tiny_bert, outputs=2, head_seed=5).state_dict()
+    assert torch.equal(head["head.pooler.weight"], pretrained["pooler.dense.weight"])
+
+
+def test_only_the_head_seed_decides_the_new_weights(tiny_roberta: Path) -> None:
+    torch.manual_seed(1)
+    first = load_classifier(tiny_roberta, outputs=2, head_seed=5).state_dict()
+    torch.manual_seed(2)
+    again = load_classifier(tiny_roberta, outputs=2, head_seed=5).state_dict()
+    other = load_classifier(tiny_roberta, outputs=2, head_seed=6).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    changed = {name for name in first if not torch.equal(first[name], other[name])}
+    assert changed == {"head.dense.weight", "head.out_proj.weight"}
+
+
+def test_padding_does_not_change_a_rows_logits(tiny_roberta: Path) -> None:
+    model = load_classifier(tiny_roberta, outputs=2, head_seed=5).eval()
+    batch, encoded = batch_of(tiny_roberta, model)
+    shortest = int(encoded.lengths().argmin())
+    with torch.no_grad():
+        together = model(batch)[shortest]
+        alone = model(pad_rows(encoded, np.array([shortest]), pad_id=1, device=torch.device("cpu")))[0]
+    torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
+
+
+def test_other_families_use_transformers_own_classifier(tiny_bert: Path, tmp_path: Path) -> None:
+    config = DistilBertConfig(vocab_size=300, dim=32, hidden_dim=64, n_layers=2, n_heads=4, max_position_embeddings=128)
+    DistilBertModel(config).save_pretrained(tmp_path / "distilbert")
+    (tmp_path / "distilbert" / "tokenizer.json").write_bytes((tiny_bert / "tokenizer.json").read_bytes())
+    model = load_classifier(tmp_path / "distilbert", outputs=3, head_seed=5).eval()
+    assert isinstance(model, NativeClassifier)
+    batch, _ = batch_of(tmp_path / "distilbert", model)
+    save_classifier(model, tmp_path / "saved", pretrained=tmp_path / "distilbert", labels=["a", "b", "c"])
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved").eval()
+    with torch.no_grad():
+        expected = theirs(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+        torch.testing.assert_close(model(batch), expected, atol=1e-5, rtol=0)
+
+
+def test_rows_longer_than_the_positions_are_refused(tiny_roberta: Path, tiny_bert: Path) -> None:
+    check_max_length(tiny_roberta, 512)
+    with pytest.raises(InputError, match="max_length=513: this encoder has positions for at most 512 tokens"):
+        check_max_length(tiny_roberta, 513)
+    with pytest.raises(InputError, match="at most 128 tokens"):
+        check_max_length(tiny_bert, 512)
+
+
+def test_weights_that_lack_a_layer_are_refused(tiny_roberta: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json"):
+        (tmp_path / name).write_bytes((tiny_roberta / name).read_bytes())
+    weights = load_file(tiny_roberta / "model.safetensors")
+    kept = {name: value.clone() for name, value in weights.items() if "layer.1" not in name}
+    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"its weights lack encoder\.layer\.1\."):
+        load_classifier(tmp_path, outputs=2, head_seed=5)
+
+
+@pytest.mark.parametrize("damage", ["weights", "config"])
+def test_damaged_files_are_named(tiny_roberta: Path, tmp_path: Path, damage: str) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((tiny_roberta / name).read_bytes())
+    if damage == "weights":
+        (tmp_path / "model.safetensors").write_bytes(b"\x00" * 100)
+    else:
+        (tmp_path / "config.json").write_text('{"model_type": "no-such-model"}')
+    with pytest.raises(InputError, match="encoder folder "):
+        load_classifier(tmp_path, outputs=2, head_seed=5)
