@@ -1,0 +1,202 @@
+"""One run: rows, tokens, model, training, scores, record."""
+
+import dataclasses
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glue_bench.atomic import replace_folder_atomically, write_text_atomically
+from glue_bench.data import TaskData, load_task_data, resolve_source
+from glue_bench.encoding import Encoded, TextEncoder, cache_folder
+from glue_bench.errors import DiskError, DivergedError, GlueBenchError
+from glue_bench.identity import RunRequest
+from glue_bench.model import Classifier, check_max_length, load_classifier, save_classifier
+from glue_bench.pretrained import Pretrained, resolve_pretrained
+from glue_bench.provenance import checkout_commit, library_versions
+from glue_bench.records import Record, RunStore, write_history, write_predictions
+from glue_bench.tasks import TaskAdapter
+from glue_bench.trainer import Placement, StepReport, Streams, choose_placement, fit, predict
+
+
+def run_experiment(
+    request: RunRequest,
+    store: RunStore,
+    *,
+    on_phase: Callable[[str], None] = lambda _: None,
+    on_step: Callable[[StepReport], None] = lambda _: None,
+) -> Record:
+    """Train and evaluate one request, and keep what it leaves behind.
+
+    Whatever ends the run, a record says so: finished, failed, diverged or interrupted.
+
+    Raises:
+        GlueBenchError, Exception: what made it fail, after the record was written.
+    """
+    folder = store.folder(request.encoder, request.config.task.name, request.run_id)
+    facts, history = _request_facts(request), list[StepReport]()
+    started = time.perf_counter()
+    try:
+        finished = _train_and_score(request, folder, facts, history, on_phase, on_step)
+    except DiskError:
+        raise  # a record could not be written either
+    except BaseException as error:
+        write_history(folder / "history.jsonl", history)
+        if isinstance(error, Exception) and not isinstance(error, GlueBenchError):
+            write_text_atomically(folder / "error.log", traceback.format_exc())
+        store.save(Record(**facts, status=_status_of(error), steps=len(history), error=_describe(error)))
+        raise
+    finished["seconds"]["total"] = round(time.perf_counter() - started, 3)
+    write_history(folder / "history.jsonl", history)
+    record = Record(**facts, **finished, status="finished")
+    store.save(record)
+    return record
+
+
+def _train_and_score(
+    request: RunRequest,
+    folder: Path,
+    facts: dict[str, Any],
+    history: list[StepReport],
+    on_phase: Callable[[str], None],
+    on_step: Callable[[StepReport], None],
+) -> dict[str, Any]:
+    config, task = request.config, TaskAdapter(request.config.task)
+    on_phase("loading")
+    placement = choose_placement(config.trainer.device, config.trainer.precision)
+    pretrained = resolve_pretrained(config.encoder)
+    data = load_task_data(resolve_source(config.data, config.task), config.data, config.task)
+    on_phase("tokenising")
+    check_max_length(pretrained.folder, config.trainer.max_length)
+    texts = TextEncoder(pretrained.folder, max_length=config.trainer.max_length)
+    encoded = {name: texts.encode(split, cache=cache_folder()) for name, split in data.splits.items()}
+    streams = Streams.from_seed(config.seed)
+    model = load_classifier(pretrained.folder, outputs=task.outputs, head_seed=streams.head)
+    facts |= _input_facts(task, pretrained, data, encoded, placement)
+    facts["encoder"]["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+    pad_id = int(model.config.pad_token_id or 0)
+    on_phase("training")
+    result = fit(
+        model,
+        encoded[task.facts.train],
+        labels=data.splits[task.facts.train].labels,
+        settings=config.trainer,
+        streams=streams,
+        placement=placement,
+        pad_id=pad_id,
+        history=history,
+        on_step=on_step,
+    )
+    on_phase("evaluating")
+    started = time.perf_counter()
+    scores = _evaluate(model, task, data, encoded, folder, config.trainer.eval_batch_size, placement, pad_id)
+    evaluated = time.perf_counter() - started
+    if config.save_model:
+        with replace_folder_atomically(folder / "model") as target:
+            save_classifier(model, target, pretrained=pretrained.folder, labels=config.task.labels)
+    return {
+        "scores": scores,
+        "steps": result.steps,
+        "epochs": config.trainer.epochs,
+        "tokens": result.tokens,
+        "seconds": {"train": round(result.seconds, 3), "eval": round(evaluated, 3)},
+    }
+
+
+def _evaluate(
+    model: Classifier,
+    task: TaskAdapter,
+    data: TaskData,
+    encoded: dict[str, Encoded],
+    folder: Path,
+    batch_size: int,
+    placement: Placement,
+    pad_id: int,
+) -> dict[str, dict[str, float]]:
+    """Predict and score every validation split, and keep the predictions."""
+    # evaluate and scikit-learn take seconds to import: not before the first update.
+    from glue_bench.metrics import predict_classes, predict_scores, score_predictions
+
+    scores = {}
+    for name in task.facts.validation:
+        split = data.splits[name]
+        logits = predict(model, encoded[name], batch_size=batch_size, placement=placement, pad_id=pad_id)
+        prediction = predict_scores(logits) if task.regression else predict_classes(logits)
+        scores[name] = score_predictions(task.facts.metrics, prediction, split.labels)
+        path = folder / "predictions" / f"{name}.parquet"
+        write_predictions(path, idx=split.idx, label=split.labels, prediction=prediction, logits=logits)
+    return scores
+
+
+def _request_facts(request: RunRequest) -> dict[str, Any]:
+    """What is known before anything is read."""
+    config = request.config
+    return {
+        "run_id": request.run_id,
+        "setting_id": request.setting_id,
+        "task": config.task.name,
+        "encoder": {
+            "name": request.encoder,
+            "hub_id": config.encoder.hub_id,
+            "revision": config.encoder.revision,
+        },
+        "data": {
+            "source": config.data.source,
+            "dataset": config.data.dataset,
+            "revision": config.data.revision,
+        },
+        "comparable": False,
+        "not_comparable_because": ["the run did not finish"],
+        "seed": config.seed,
+        "streams": dataclasses.asdict(Streams.from_seed(config.seed)),
+        "recipe": config.recipe,
+        "versions": library_versions(),
+        "git": checkout_commit(),
+        "config": dataclasses.asdict(config),
+    }
+
+
+def _input_facts(
+    task: TaskAdapter,
+    pretrained: Pretrained,
+    data: TaskData,
+    encoded: dict[str, Encoded],
+    placement: Placement,
+) -> dict[str, Any]:
+    """What is known once the inputs are read."""
+    reasons = task.not_comparable_because(source=data.source, rows=data.rows)
+    device = placement.device
+    on_gpu = device.type == "cuda"
+    return {
+        "encoder": {
+            "name": pretrained.name,
+            "hub_id": pretrained.hub_id,
+            "revision": pretrained.revision,
+            "weights_sha256": pretrained.weights_sha256,
+        },
+        "data": {
+            "source": data.source,
+            "dataset": data.dataset,
+            "revision": data.revision,
+            "fingerprint": data.fingerprint,
+            "rows": dict(data.rows),
+            "truncated": {name: rows.truncated for name, rows in encoded.items()},
+        },
+        "comparable": not reasons,
+        "not_comparable_because": reasons,
+        "device": torch.cuda.get_device_name(device) if on_gpu else f"{device}, {torch.get_num_threads()} threads",
+        "precision": placement.precision,
+    }
+
+
+def _status_of(error: BaseException) -> str:
+    if isinstance(error, DivergedError):
+        return "diverged"
+    return "failed" if isinstance(error, Exception) else "interrupted"
+
+
+def _describe(error: BaseException) -> str:
+    return str(error) if isinstance(error, GlueBenchError) else f"{type(error).__name__}: {error}"

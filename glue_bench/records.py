@@ -1,0 +1,134 @@
+"""Run records to and from disk, each file atomically. Knows no torch; a record is the only memory between runs."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glue_bench.atomic import replace_atomically, write_text_atomically
+
+SCHEMA_VERSION = 1
+STATUSES = ("finished", "failed", "diverged", "interrupted")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What one run leaves behind as record.json. Scores are in natural units: 0 to 1, correlations -1 to 1."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    setting_id: str  # of everything but the seed: runs that share it may be averaged
+    status: str  # one of STATUSES
+    task: str
+    encoder: Mapping[str, Any]  # name, hub_id, revision, weights_sha256, parameters
+    data: Mapping[str, Any]  # source, dataset, revision, fingerprint, rows, truncated
+    comparable: bool
+    not_comparable_because: Sequence[str]
+    seed: int
+    streams: Mapping[str, int]  # the seeds of head, order and dropout
+    recipe: str
+    init: str = "pretrained"
+    selection: str = "last"
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # split to metric to value
+    steps: int = 0
+    epochs: int = 0
+    tokens: int = 0  # real tokens trained on
+    seconds: Mapping[str, float] = field(default_factory=dict)  # train, eval, total
+    device: str = ""
+    precision: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    git: str | None = None
+    config: Mapping[str, Any]
+    error: str | None = None
+
+
+class RunStore:
+    """The folder `<results_dir>/runs/<encoder>/<task>/<run_id>/`."""
+
+    def __init__(self, results_dir: Path) -> None:
+        """Open a results folder; nothing is created before something is written."""
+        self.root = results_dir / "runs"
+
+    def folder(self, encoder: str, task: str, run_id: str) -> Path:
+        """Where a run's files lie."""
+        return self.root / encoder / task / run_id
+
+    def load(self, encoder: str, task: str, run_id: str) -> Record | None:
+        """The run's record, or None if it has none that can be read."""
+        return _read_record(self.folder(encoder, task, run_id) / "record.json")
+
+    def load_all(self) -> Iterator[Record]:
+        """Every readable record, sorted by folder; damaged ones are logged, one line each."""
+        for path in sorted(self.root.glob("*/*/*/record.json")):
+            record = _read_record(path)
+            if record is not None:
+                yield record
+
+    def save(self, record: Record) -> Path:
+        """Write record.json, which marks the run's other files as complete; write it last.
+
+        Raises:
+            DiskError: it cannot be written.
+        """
+        path = self.folder(record.encoder["name"], record.task, record.run_id) / "record.json"
+        write_text_atomically(path, json.dumps(dataclasses.asdict(record), indent=1) + "\n")
+        return path
+
+    def has_model(self, record: Record) -> bool:
+        """Whether the run kept its weights."""
+        folder = self.folder(record.encoder["name"], record.task, record.run_id) / "model"
+        return (folder / "model.safetensors").is_file()
+
+
+def write_predictions(
+    path: Path, *, idx: NDArray[np.int64], label: Any, prediction: Any, logits: NDArray[np.float32]
+) -> None:
+    """Write idx, label, prediction and one column logit_0, logit_1, ... per output, a row each.
+
+    Args:
+        logits: (n, outputs).
+
+    Raises:
+        DiskError: it cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"idx": idx, "label": label, "prediction": prediction}
+    columns |= {f"logit_{output}": np.ascontiguousarray(logits[:, output]) for output in range(logits.shape[1])}
+    with replace_atomically(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)
+
+
+def write_history(path: Path, lines: Sequence[Any]) -> None:
+    """Write one JSON object a line from dataclass instances.
+
+    Raises:
+        DiskError: it cannot be written.
+    """
+    text = "".join(json.dumps(dataclasses.asdict(line)) + "\n" for line in lines)
+    write_text_atomically(path, text)
+
+
+def _read_record(path: Path) -> Record | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        known = {item.name for item in dataclasses.fields(Record)}
+        record = Record(**{key: value for key, value in content.items() if key in known})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        logger.warning("%s: damaged record, ignored (%s)", path, error)
+        return None
+    if record.schema_version > SCHEMA_VERSION or record.status not in STATUSES:
+        logger.warning("%s: record of a newer glue-bench (schema %s), ignored", path, record.schema_version)
+        return None
+    return record

@@ -1,0 +1,136 @@
+"""What a run leaves behind: whole or absent, and readable again."""
+
+import dataclasses
+import json
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from glue_bench.atomic import replace_atomically, replace_folder_atomically, write_text_atomically
+from glue_bench.errors import DiskError
+from glue_bench.records import Record, RunStore, write_history, write_predictions
+from tests.making import make_record
+
+
+def test_a_record_is_the_same_after_disk(tmp_path: Path) -> None:
+    store, record = RunStore(tmp_path), make_record(seed=2, scores={"validation": {"accuracy": 2 / 3}})
+    path = store.save(record)
+    assert path == tmp_path / "runs" / "tiny" / "rte" / "seed2-000" / "record.json"
+    loaded = store.load("tiny", "rte", "seed2-000")
+    assert loaded is not None
+    assert dataclasses.asdict(loaded) == dataclasses.asdict(record)
+    assert [item.run_id for item in store.load_all()] == ["seed2-000"]
+
+
+def test_a_record_has_the_contracts_keys(tmp_path: Path) -> None:
+    content = json.loads(RunStore(tmp_path).save(make_record()).read_text())
+    contract = (
+        "schema_version run_id status task encoder data comparable not_comparable_because seed recipe init selection "
+        "scores steps epochs tokens seconds device precision versions git config error"
+    )
+    assert set(contract.split()) <= set(content)
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", '{"schema_version": 1}', '{"schema_version": 99, "status": "finished"}']
+)
+def test_a_damaged_record_is_named_once_and_ignored(
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RunStore(tmp_path)
+    good, bad = store.save(make_record(seed=1)), store.save(make_record(seed=2))
+    bad.write_text(damage)
+    assert [record.seed for record in store.load_all()] == [1]
+    assert [str(bad) in line for line in caplog.messages] == [True]
+    assert good.exists()
+
+
+def test_a_key_from_a_later_version_is_no_damage(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    path = store.save(make_record())
+    path.write_text(json.dumps({**json.loads(path.read_text()), "colour": "blue"}))
+    assert len(list(store.load_all())) == 1
+
+
+def test_predictions_hold_a_column_per_logit(tmp_path: Path) -> None:
+    logits = np.array([[0.5, -1.0, 2.0], [3.0, 0.0, 0.0]], dtype=np.float32)
+    path = tmp_path / "predictions" / "validation.parquet"
+    write_predictions(path, idx=np.array([4, 9]), label=np.array([2, 1]), prediction=np.array([2, 0]), logits=logits)
+    assert pq.read_table(path).to_pydict() == {
+        "idx": [4, 9],
+        "label": [2, 1],
+        "prediction": [2, 0],
+        "logit_0": [0.5, 3.0],
+        "logit_1": [-1.0, 0.0],
+        "logit_2": [2.0, 0.0],
+    }
+
+
+def test_history_is_a_json_object_a_line(tmp_path: Path) -> None:
+    write_history(tmp_path / "history.jsonl", [make_record(seed=1), make_record(seed=2)])
+    assert [json.loads(line)["seed"] for line in (tmp_path / "history.jsonl").read_text().splitlines()] == [1, 2]
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    write_text_atomically(path, "old")
+
+    def write_half() -> None:
+        with replace_atomically(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interrupted_folder_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+    with replace_folder_atomically(tmp_path / "model") as folder:
+        (folder / "a").write_text("old")
+
+    def write_half() -> None:
+        with replace_folder_atomically(tmp_path / "model") as folder:
+            (folder / "b").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["model", "model/a"]
+
+
+def test_what_cannot_be_written_is_one_line_with_the_disks_exit_code(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "runs"
+    in_the_way.write_text("a file where the folder should be")
+    with pytest.raises(DiskError, match=r"record\.json: cannot be written: ") as caught:
+        RunStore(tmp_path).save(make_record())
+    assert caught.value.exit_code == 74
+
+
+def _write_many(folder: Path, writer: int) -> None:
+    store = RunStore(folder)
+    for number in range(20):
+        store.save(make_record(seed=writer * 1000 + number))
+
+
+def test_many_writers_lose_nothing(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_write_many, args=(tmp_path, writer)) for writer in range(8)]
+    for process in writers:
+        process.start()
+    for process in writers:
+        process.join()
+    assert len(list(RunStore(tmp_path).load_all())) == 160
+
+
+def test_a_record_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        make_record().seed = 2  # type: ignore[misc]
+
+
+def test_records_know_every_status_of_the_contract() -> None:
+    assert all(isinstance(make_record(status=status), Record) for status in ("finished", "failed", "diverged"))
