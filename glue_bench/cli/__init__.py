@@ -1,0 +1,5 @@
+"""The command line: verbs, exit codes, one-line errors. The only room that prints."""
+
+from glue_bench.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,144 @@
+"""The grammar of the command line and its help, as argparse parsers. Knows no verb's work."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from glue_bench import __version__
+from glue_bench.errors import did_you_mean
+
+VERBS = {
+    "run": "one fine-tune",
+    "sweep": "tasks x seeds x encoders, and the table",
+    "report": "the table again, from what is on disk",
+    "tasks": "the tasks: texts, labels, sizes, metrics, published numbers",
+}
+
+_KEYS = """\
+keys (Hydra's grammar; every default is in conf/):
+  task=NAME                       mnli qqp qnli sst2 cola stsb mrpc rte wnli
+  encoder=NAME                    distilroberta roberta minilm, or custom with
+                                  encoder.path=FOLDER or encoder.hub_id=ORG/NAME encoder.revision=COMMIT
+  data=hub|local|sample           local needs data.path=FOLDER with <task>/<split>.parquet (.csv .tsv .jsonl)
+  data.max_train_rows=N           the first N rows; also data.max_eval_rows
+  recipe=default|hf_2019          epochs, batch size, learning rate, ... per task
+  trainer.KEY=VALUE               epochs batch_size accumulation learning_rate warmup weight_decay betas epsilon
+                                  clip_norm max_length eval_batch_size device precision log_every
+  results_dir=FOLDER              default: results
+  save_model=true                 keep the weights under model/, loadable by transformers
+"""
+
+_EPILOGS = {
+    "run": f"""{_KEYS}
+examples:
+  glue-bench run task=rte encoder=minilm data=sample
+  glue-bench run task=mrpc seed=3 data=local data.path=my_glue encoder=minilm trainer.epochs=5
+  glue-bench run task=rte encoder=custom encoder.hub_id=google/electra-small-discriminator
+  glue-bench run -m task=rte,mrpc seed=1,2,3
+""",
+    "sweep": f"""{_KEYS}
+  tasks=[A,B] seeds=[1,2] encoders=[A,B]
+  preset=card|sample|smoke        card: the model card's table; sample: offline in minutes; smoke: seconds
+
+examples:
+  glue-bench sweep preset=sample
+  glue-bench sweep                                 the eight tasks, five seeds, distilroberta, data from the hub
+  glue-bench sweep preset=card encoders=[distilroberta,roberta]
+  glue-bench sweep data=local data.path=my_glue encoder=minilm tasks=[cola,mrpc] seeds=[1,2,3]
+  glue-bench sweep tasks=[boolq] --config-dir my_conf data=local data.path=my_data
+
+Stop it at any time: the same command runs only what is missing.
+""",
+    "report": """\
+examples:
+  glue-bench report
+  glue-bench report --format markdown --out table.md
+  glue-bench report --convention paper
+  glue-bench report --format json results_dir=other_results
+""",
+    "tasks": """\
+examples:
+  glue-bench tasks
+  glue-bench tasks --config-dir my_conf
+""",
+}
+
+_TOP_EPILOG = """\
+Offline, in minutes:   glue-bench sweep preset=sample
+The real table:        glue-bench sweep          (needs the Hugging Face hub or its cache; a GPU helps)
+More about a verb:     glue-bench VERB --help
+
+exit codes: 0 all well; 1 some runs failed; 2 usage or configuration; 3 data or model input; 4 diverged; 74 disk;
+130, 143 stopped by a signal
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors of one line, with exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"glue-bench: {message}\n")
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the words after `glue-bench`; exits with 0 for help and 2 for a mistake."""
+    parser = _Parser(
+        prog="glue-bench",
+        description="Fine-tune encoders on GLUE, and compare the scores with the published ones.",
+        epilog=_TOP_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"glue-bench {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
+    for name, about in VERBS.items():
+        _add_verb(verbs, name, about)
+    first = next((word for word in argv if not word.startswith("-")), None)
+    if first is not None and first not in VERBS:
+        parser.error(f"no such verb: {first}{did_you_mean(first, VERBS)}")
+    if first is None and not argv:
+        parser.print_help()
+        parser.exit(2)
+    arguments = parser.parse_args(_words_last(argv))
+    if arguments.verb is None:
+        parser.error(f"name a verb. Allowed: {', '.join(VERBS)}")
+    return arguments
+
+
+def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: str) -> None:
+    parser = verbs.add_parser(
+        name,
+        help=about,
+        description=f"{about[0].upper()}{about[1:]}.",
+        epilog=_EPILOGS[name],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="configuration, as below")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    if name != "report":
+        parser.add_argument("--config-dir", type=Path, metavar="DIR", help="your own task/NAME.yaml, encoder/NAME.yaml")
+    if name == "run":
+        parser.add_argument("-m", "--multirun", action="store_true", help="comma-separated values make several runs")
+    if name == "sweep":
+        parser.add_argument("--dry-run", action="store_true", help="print which runs are done and missing; run none")
+        parser.add_argument("--retry-failed", action="store_true", help="run again what failed or diverged")
+    if name == "report":
+        from glue_bench.config import CONVENTIONS
+
+        parser.add_argument("--format", default="console", choices=("console", "markdown", "json", "csv"))
+        parser.add_argument("--convention", choices=CONVENTIONS, help="which scores the table's numbers are means of")
+        parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the terminal")
+
+
+def _words_last(argv: Sequence[str]) -> list[str]:
+    """The verb, then options, then KEY=VALUE words: argparse takes positional words only in one piece."""
+    taking_value = {"--config-dir", "--format", "--convention", "--out"}
+    options, words, pending = list[str](), list[str](), False
+    for word in argv:
+        if pending or word.startswith("-"):
+            options.append(word)
+            pending = not pending and word in taking_value
+        else:
+            words.append(word)
+    return [*words[:1], *options, *words[1:]]

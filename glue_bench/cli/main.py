@@ -1,0 +1,66 @@
+"""From argv to an exit code. Imports nothing heavy: `--help` answers at once."""
+
+import importlib
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+
+from glue_bench.cli.arguments import parse_arguments
+from glue_bench.errors import GlueBenchError
+
+EXIT_FAILED = 1
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, so that everything that cleans up after Ctrl-C does so too."""
+
+
+class _StderrHandler(logging.Handler):
+    """Log lines to whatever sys.stderr is now: a live board replaces it while it is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"glue-bench: {record.levelname.lower()}: {self.format(record)}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit code is the contract's (docs/command-line.md)."""
+    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    logger = logging.getLogger("glue_bench")
+    logger.handlers, logger.propagate = [_StderrHandler()], False
+    logger.setLevel(logging.DEBUG if arguments.debug else logging.WARNING)
+    previous = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        verb = importlib.import_module(f"glue_bench.cli.{arguments.verb}")
+        code = int(verb.execute(arguments))
+        sys.stdout.flush()
+        return code
+    except GlueBenchError as error:
+        return _tell(str(error), error.exit_code, debug=arguments.debug)
+    except KeyboardInterrupt as stop:
+        if arguments.verb in ("run", "sweep"):
+            sys.stderr.write("glue-bench: stopped; what is finished is kept. The same command goes on from there\n")
+        return 143 if isinstance(stop, _Terminated) else 130
+    except BrokenPipeError:
+        # The reader of a pipe (`| head`) is gone; Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        text = f"internal error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return _tell(f"{text}\n--debug shows where", EXIT_FAILED, debug=arguments.debug)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _tell(text: str, code: int, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    sys.stderr.write(f"glue-bench: {text}\n")
+    return code
+
+
+def _raise_terminated(_signal: int, _frame: FrameType | None) -> None:
+    raise _Terminated

@@ -1,0 +1,51 @@
+"""`glue-bench run`: one fine-tune, or with -m several."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from glue_bench.board import describe_outcome, open_listener
+from glue_bench.cli.shared import execute_plan, print_report, say
+from glue_bench.cli.sweep import exit_code
+from glue_bench.compose import compose_run, expand_multirun
+from glue_bench.identity import RunRequest, make_requests
+from glue_bench.records import RunStore
+from glue_bench.sweep import fetch_inputs, plan_runs, run_request
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run it, unless its result is there already."""
+    if arguments.multirun:
+        return _execute_many(arguments)
+    request = _request(arguments.overrides, arguments.config_dir)
+    results_dir = Path(request.config.results_dir)
+    store = RunStore(results_dir)
+    plan = plan_runs([request], store, retry_failed=True)
+    if not plan.missing:
+        say(f"{request.title}: already done, nothing to train: {describe_outcome(plan.records[request.run_id])}")
+        print_report(plan.records.values(), results_dir)
+        return 0
+    fetch_inputs(plan.missing)
+    with open_listener([request], {}, Console(stderr=True)) as listener:
+        listener.started(request)
+        record = run_request(request, store, listener)
+        listener.ended(request, record)
+    print_report([record], results_dir)
+    say(f"kept in {store.folder(request.encoder, record.task, request.run_id)}")
+    return 0
+
+
+def _execute_many(arguments: argparse.Namespace) -> int:
+    jobs = expand_multirun(arguments.overrides, config_dir=arguments.config_dir)
+    requests = list({item.run_id: item for item in (_request(job, arguments.config_dir) for job in jobs)}.values())
+    results_dir = Path(requests[0].config.results_dir)
+    store = RunStore(results_dir)
+    records = execute_plan(plan_runs(requests, store, retry_failed=True), store)
+    print_report(records.values(), results_dir)
+    return exit_code(records.values())
+
+
+def _request(overrides: list[str], config_dir: Path | None) -> RunRequest:
+    config = compose_run(overrides, config_dir=config_dir)
+    return make_requests(config, [config.seed])[0]

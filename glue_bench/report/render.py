@@ -1,0 +1,155 @@
+"""A report as console table, Markdown, JSON or CSV. Knows no records."""
+
+import io
+import json
+from collections.abc import Callable
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from glue_bench.report.table import Report, Row, Section, row_to_dict
+
+REPORT_SCHEMA_VERSION = 1
+_HEADERS = ("task", "metric", "dev rows", "seeds", "ours", "published", "difference", "note")
+
+
+def render_report(report: Report, format_name: str, *, width: int | None = None, color: bool = False) -> str:
+    """The whole report as text.
+
+    Args:
+        format_name: one of FORMATS.
+        width: columns of the console table; None for the terminal's.
+        color: escape sequences in the console table.
+    """
+    if format_name == "console":
+        return _to_console(report, width=width, color=color)
+    return _PLAIN[format_name](report)
+
+
+def _to_console(report: Report, *, width: int | None, color: bool) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=color, no_color=not color, highlight=False)
+    for section in report.sections:
+        console.print(escape(_title(section)), style="bold")
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for header in _HEADERS:
+            right = header in ("dev rows", "seeds", "ours", "published", "difference")
+            table.add_column(header, justify="right" if right else "left", no_wrap=header not in ("metric", "note"))
+        for row in section.rows:
+            table.add_row(*(escape(cell) for cell in _cells(row)))
+        if section.mean is not None:
+            table.add_section()
+            table.add_row(*(escape(cell) for cell in _mean_cells(section)))
+        console.print(table)
+        console.print()
+    if not report.sections:
+        console.print("No runs yet. Start with: glue-bench sweep preset=sample")
+    else:
+        for note in report.footnotes:
+            console.print(escape(note), style="dim")
+    assert isinstance(console.file, io.StringIO)  # noqa: S101 - made above
+    return console.file.getvalue()
+
+
+def _to_markdown(report: Report) -> str:
+    lines = []
+    for section in report.sections:
+        lines += [f"### {_markdown(_title(section))}", ""]
+        lines += ["| " + " | ".join(_HEADERS) + " |", "|---|---|--:|--:|--:|--:|--:|---|"]
+        rows = [_cells(row) for row in section.rows]
+        rows += [_mean_cells(section)] if section.mean is not None else []
+        lines += ["| " + " | ".join(_markdown(cell) for cell in cells) + " |" for cells in rows]
+        lines.append("")
+    lines += [f"{_markdown(note)}\n" for note in report.footnotes] if report.sections else ["No runs yet."]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _to_json(report: Report) -> str:
+    """One object per row; scores times 100; `parts` holds every single metric's median."""
+    sections = [
+        {
+            "encoder": section.encoder,
+            "data": section.data,
+            "recipe": section.recipe,
+            "mean": section.mean,
+            "published_mean": section.published_mean,
+            "rows": [row_to_dict(row) for row in section.rows],
+        }
+        for section in report.sections
+    ]
+    content = {
+        "schema_version": REPORT_SCHEMA_VERSION,
+        "sections": sections,
+        "footnotes": list(report.footnotes),
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _to_csv(report: Report) -> str:
+    """One line per row, the columns of `Row`; lists and mappings as JSON."""
+    rows = []
+    for section in report.sections:
+        for row in section.rows:
+            plain = row_to_dict(row)
+            rows.append(
+                {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in plain.items()}
+            )
+    frame = pd.DataFrame(rows, columns=list(Row.__dataclass_fields__))
+    return str(frame.map(_harmless).to_csv(index=False, lineterminator="\n"))
+
+
+def _title(section: Section) -> str:
+    title = f"{section.encoder}, {section.data}, recipe {section.recipe}"
+    return f"{title}; published: {section.published_title}" if section.published_title else title
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        row.title,
+        row.metric,
+        "" if row.n is None else f"{row.n:,}",
+        str(len(row.seeds)),
+        _ours(row),
+        "" if row.published is None else f"{row.published:.1f}",
+        "" if row.difference is None else f"{row.difference:+.1f}",
+        row.note,
+    ]
+
+
+def _ours(row: Row) -> str:
+    if row.median is None or row.minimum is None or row.maximum is None:
+        return ", ".join(row.unfinished) or "not run"
+    spread = f" [{row.minimum:.1f}, {row.maximum:.1f}]" if len(row.seeds) > 1 else ""
+    return f"{row.median:.1f}{spread}"
+
+
+def _mean_cells(section: Section) -> list[str]:
+    mean, published = section.mean or 0.0, section.published_mean
+    comparable = published is not None and all(row.comparable for row in section.rows)
+    return [
+        "mean",
+        "of the eight tasks",
+        "",
+        "",
+        f"{mean:.1f}",
+        "" if published is None else f"{published:.1f}",
+        f"{mean - published:+.1f}" if comparable and published is not None else "",
+        "",
+    ]
+
+
+def _markdown(text: str) -> str:
+    for char in "\\`*_[]<>|":
+        text = text.replace(char, "\\" + char)
+    return " ".join(text.split())
+
+
+def _harmless(value: object) -> object:
+    """Text that a spreadsheet would take for a formula, as text."""
+    return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+_PLAIN: dict[str, Callable[[Report], str]] = {"markdown": _to_markdown, "json": _to_json, "csv": _to_csv}
+FORMATS = ("console", *_PLAIN)

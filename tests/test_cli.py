@@ -1,0 +1,143 @@
+"""The command line as a person meets it: help, mistakes, speed, pipes."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from glue_bench.cli import main
+from glue_bench.cli.arguments import VERBS
+from glue_bench.records import RunStore
+from tests.conftest import Result
+from tests.making import DISTILROBERTA, make_record, scores_of
+
+
+@pytest.mark.parametrize("verb", [None, *VERBS])
+def test_help_answers_in_under_a_second_with_examples(verb: str | None, glue_bench: Callable[..., Result]) -> None:
+    fastest = 9.0
+    for _ in range(3):
+        started = time.perf_counter()
+        result = glue_bench(*([verb] if verb else []), "--help")
+        fastest = min(fastest, time.perf_counter() - started)
+    assert result.returncode == 0
+    assert f"glue-bench {verb or 'sweep'}" in result.stdout
+    assert fastest < 1.0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["swep"], "no such verb: swep; did you mean sweep?"),
+        (["run", "task=rtee"], "task=rtee: no such task; did you mean rte?"),
+        (["sweep", "--dryrun"], "unrecognized arguments: --dryrun"),
+        (["report", "--format", "pdf"], "invalid choice: 'pdf'"),
+        (["report", "task=rte"], "`report` takes results_dir=FOLDER only"),
+        (["report", "results_dir=nowhere"], "results_dir=nowhere: no such folder"),
+        (["tasks", "task=rte"], "`tasks` takes no KEY=VALUE"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr_and_exit_2(
+    words: list[str], message: str, glue_bench: Callable[..., Result]
+) -> None:
+    result = glue_bench(*words)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "task=rtee", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+QUICK = [
+    ["report"],
+    ["tasks"],
+    ["run", "task=rtee"],
+    ["run", "task=rte", "trainer.epochs=0"],
+    ["sweep", "--dry-run", "preset=sample"],
+]
+
+
+@pytest.mark.parametrize("words", QUICK, ids=" ".join)
+def test_what_trains_nothing_imports_no_torch(words: list[str], tmp_path: Path) -> None:
+    code = f"""
+import sys
+from glue_bench.cli import main
+main({words!r})
+heavy = {{"torch", "transformers", "evaluate", "sklearn"}} & set(sys.modules)
+sys.exit(f"imported {{heavy}}" if heavy else 0)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_report_of_eighty_runs_takes_under_two_seconds(glue_bench: Callable[..., Result], tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "results")
+    for task in ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte"):
+        for seed in range(10):
+            scores = scores_of(task, 0.5 + seed / 100)
+            store.save(make_record(task=task, seed=seed, scores=scores, encoder=DISTILROBERTA))
+    fastest = 9.0
+    for _ in range(3):
+        started = time.perf_counter()
+        result = glue_bench("report")
+        fastest = min(fastest, time.perf_counter() - started)
+    assert "54.5 [50.0, 59.0]" in result.stdout
+    assert fastest < 2.0
+
+
+def test_a_report_goes_to_a_file_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    RunStore(tmp_path / "results").save(make_record(scores=scores_of("rte", 0.5)))
+    assert main(["report", "--format", "json", "--out", "made/report.json"]) == 0
+    assert json.loads(Path("made/report.json").read_text())["sections"][0]["rows"][0]["median"] == 50.0
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m glue_bench tasks | true"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path, check=False)  # noqa: S602
+    assert result.stderr == ""
+
+
+def test_tasks_lists_texts_labels_sizes_metrics_and_published_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks"]) == 0
+    listed = capsys.readouterr().out
+    for word in ("mnli", "wnli", "premise, hypothesis", "392,702", "9,815, 9,832", "84.0", "matthews_correlation"):
+        assert word in listed
+    assert "\x1b" not in listed
+
+
+def test_without_a_network_a_sweep_of_the_hubs_data_ends_at_once_with_three_lines(
+    glue_bench: Callable[..., Result], tmp_path: Path
+) -> None:
+    started = time.perf_counter()
+    result = glue_bench("sweep")
+    assert result.returncode == 3
+    lines = result.stderr.splitlines()
+    assert lines[0] == "40 runs: 0 done, 40 to run"
+    assert "cannot get config.json at revision fb53ab8" in lines[1]
+    assert "data=local data.path=FOLDER" in lines[2]
+    assert lines[3].endswith("glue-bench sweep preset=sample")
+    assert len(lines) == 4
+    assert not (tmp_path / "results").exists()
+    assert time.perf_counter() - started < 20
+
+
+def test_python_m_and_the_console_script_are_the_same() -> None:
+    script = Path(sys.executable).with_name("glue-bench")
+    calls = [[str(script)], [sys.executable, "-m", "glue_bench"]]
+    texts = [subprocess.run([*call, "--help"], capture_output=True, text=True, check=True).stdout for call in calls]
+    assert texts[0] == texts[1]
+
+
+def test_the_configuration_is_found_from_any_folder(glue_bench: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "config.yaml").write_text("not: this one")
+    assert glue_bench("tasks").returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["conf"]

@@ -1,0 +1,174 @@
+"""The table: medians, published numbers under the right convention, honest notes, every format."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glue_bench.published import load_published
+from glue_bench.records import Record
+from glue_bench.report import FORMATS, Report, build_report, render_report
+from glue_bench.report.table import CARD_TASKS, Row
+from tests.making import DISTILROBERTA, ROBERTA, make_record, scores_of
+
+PUBLISHED = load_published()
+
+
+def approx(value: object) -> Any:
+    """pytest.approx, comparable with anything in the eyes of the type checker."""
+    return pytest.approx(value)
+
+
+def report_of(*records: Record, convention: str | None = None) -> Report:
+    return build_report(records, PUBLISHED, convention=convention)
+
+
+def row_of(*records: Record, convention: str | None = None) -> Row:
+    (section,) = report_of(*records, convention=convention).sections
+    (row,) = section.rows
+    return row
+
+
+def mrpc(seed: int, accuracy: float, f1: float, **changes: object) -> Record:
+    scores = {"validation": {"accuracy": accuracy, "f1": f1}}
+    return make_record(task="mrpc", seed=seed, scores=scores, encoder=DISTILROBERTA, **changes)  # type: ignore[arg-type]
+
+
+def test_a_row_is_the_median_with_its_range_beside_the_published_number() -> None:
+    row = row_of(mrpc(1, 0.85, 0.89), mrpc(2, 0.84, 0.88), mrpc(3, 0.86, 0.90))
+    assert (row.median, row.minimum, row.maximum) == approx((87.0, 86.0, 88.0))
+    assert (row.published, row.difference, row.seeds) == (86.6, approx(0.4), [1, 2, 3])
+    assert (row.metric, row.n, row.comparable, row.note) == ("mean of accuracy and F1", 408, True, "")
+
+
+def test_each_published_number_is_compared_under_its_own_convention() -> None:
+    scores = {"validation_matched": {"accuracy": 0.85}, "validation_mismatched": {"accuracy": 0.86}}
+    ours = row_of(make_record(task="mnli", scores=scores, encoder=DISTILROBERTA))
+    theirs = row_of(make_record(task="mnli", scores=scores, encoder=ROBERTA))
+    assert (ours.median, ours.published, ours.n) == (approx(85.5), 84.0, 19647)
+    assert (theirs.median, theirs.published, theirs.n) == (approx(85.0), 87.6, 9815)
+
+
+def test_a_forced_convention_never_puts_unlike_numbers_side_by_side() -> None:
+    row = row_of(mrpc(1, 0.85, 0.89), convention="paper")
+    assert (row.median, row.published, row.difference) == (approx(85.0), None, None)
+    assert row.note == "the published number is under the convention card"
+
+
+def test_rows_that_are_not_comparable_get_the_reason_and_no_difference() -> None:
+    row = row_of(mrpc(1, 0.85, 0.89, reasons=("train has 100 rows, official 3,668",)))
+    assert (row.comparable, row.difference) == (False, None)
+    assert row.note == "not comparable: train has 100 rows, official 3,668"
+
+
+def test_runs_are_only_averaged_with_runs_that_differ_in_the_seed_alone() -> None:
+    (section,) = report_of(
+        mrpc(1, 0.80, 0.80),
+        mrpc(2, 0.82, 0.82),
+        mrpc(1, 0.90, 0.90, setting="111", words=("trainer.epochs=5",)),
+    ).sections
+    assert [(row.median, len(row.seeds)) for row in section.rows] == [
+        (approx(81.0), 2),
+        (approx(90.0), 1),
+    ]
+    assert [row.note.split(";")[0] for row in section.rows] == ["trainer.epochs=10", "trainer.epochs=5"]
+
+
+def test_failed_runs_are_counted_and_never_averaged() -> None:
+    row = row_of(mrpc(1, 0.85, 0.89), mrpc(2, 0, 0, status="diverged"), mrpc(3, 0, 0, status="failed"))
+    assert (row.median, row.seeds, row.unfinished) == (approx(87.0), [1], {"failed": 1, "diverged": 1})
+    assert "1 failed; 1 diverged" in row.note
+    nothing = row_of(mrpc(2, 0, 0, status="diverged"))
+    assert (nothing.median, nothing.published, nothing.difference) == (None, 86.6, None)
+
+
+def test_the_mean_stands_only_under_all_eight_tasks() -> None:
+    eight = [make_record(task=task, scores=scores_of(task, 0.5), encoder=DISTILROBERTA) for task in CARD_TASKS]
+    (section,) = report_of(*eight).sections
+    assert [row.task for row in section.rows] == list(CARD_TASKS)
+    assert (section.mean, section.published_mean) == (approx(50.0), approx(82.35))
+    (seven,) = report_of(*eight[1:]).sections
+    assert seven.mean is None
+
+
+def test_encoders_and_data_sources_have_sections_of_their_own() -> None:
+    sample = {"source": "sample", "dataset": None, "revision": None, "rows": {"train": 5, "validation": 408}}
+    sections = report_of(
+        mrpc(1, 0.8, 0.8),
+        mrpc(1, 0.8, 0.8, data=sample, setting="222"),
+        make_record(task="mrpc", scores=scores_of("mrpc", 0.8)),
+    ).sections
+    assert [(section.encoder, section.data) for section in sections] == [
+        ("distilroberta", "nyu-mll/glue on the hub"),
+        ("distilroberta", "sample data"),
+        ("tiny", "nyu-mll/glue on the hub"),
+    ]
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_every_format_holds_the_numbers(format_name: str) -> None:
+    text = render_report(report_of(mrpc(1, 0.85, 0.89), mrpc(2, 0.84, 0.88)), format_name, width=160)
+    for word in ("mrpc" if format_name == "csv" else "MRPC", "86.6", "86.5"):
+        assert word in text
+
+
+def test_the_console_table_names_the_published_source_and_the_dev_sets() -> None:
+    text = render_report(report_of(mrpc(1, 0.85, 0.89)), "console", width=160)
+    assert "published: DistilRoBERTa-base, model card" in text
+    assert "validation (dev) split" in text
+    assert "like for like" in text
+    assert "\x1b" not in text
+
+
+def test_json_and_csv_are_readable_again() -> None:
+    report = report_of(mrpc(1, 0.85, 0.89), mrpc(2, 0.84, 0.88))
+    content = json.loads(render_report(report, "json"))
+    (row,) = content["sections"][0]["rows"]
+    assert row["median"] == approx(86.5)
+    assert row["parts"] == approx({"validation.accuracy": 84.5, "validation.f1": 88.5})
+    (line,) = csv.DictReader(io.StringIO(render_report(report, "csv")))
+    assert float(line["median"]) == approx(86.5)
+    assert line["task"] == "mrpc"
+
+
+def test_hostile_names_do_not_break_a_format() -> None:
+    encoder = {"name": "=cmd|' /C calc'!A0", "hub_id": None, "revision": None}
+    report = report_of(make_record(task="rte", scores=scores_of("rte", 0.5), encoder=encoder))
+    assert "\\|" in render_report(report, "markdown").splitlines()[0]
+    (line,) = csv.DictReader(io.StringIO(render_report(report, "csv")))
+    assert line["encoder"].startswith("'=")
+    bold = make_record(task="rte", scores=scores_of("rte", 0.5), encoder={**encoder, "name": "[bold]x[/bold]"})
+    assert "[bold]x[/bold]" in render_report(report_of(bold), "console", width=160)
+
+
+def test_no_runs_is_said_plainly() -> None:
+    assert "No runs yet" in render_report(report_of(), "console")
+    assert "No runs yet" in render_report(report_of(), "markdown")
+    assert json.loads(render_report(report_of(), "json"))["sections"] == []
+    assert render_report(report_of(), "csv").startswith("encoder,data,recipe,task")
+
+
+def test_published_numbers_of_the_users_own_are_found_and_damaged_ones_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = {
+        "title": "Mine",
+        "hub_ids": ["me/mine"],
+        "protocol": "",
+        "convention_evidence": "",
+        "scores": [
+            {"task": "rte", "value": 50.0, "convention": "paper", "metric": "accuracy", "split": "validation"}
+            | {"n": 277, "source": "a paper", "note": ""}
+        ],
+    }
+    (tmp_path / "mine.json").write_text(json.dumps(own))
+    (tmp_path / "broken.json").write_text("{")
+    tables = load_published(tmp_path)
+    record = make_record(scores=scores_of("rte", 0.6), encoder={"name": "mine", "hub_id": "Me/Mine", "revision": "1"})
+    (section,) = build_report([record], tables).sections
+    assert section.rows[0].difference == approx(10.0)
+    assert len(caplog.messages) == 1
+    assert "broken.json" in caplog.messages[0]
