@@ -1,0 +1,86 @@
+"""Every check of the project, one session each: `nox` runs what CI runs, `nox -l` lists the rest."""
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.sessions = ["lint", "types", "imports", "tests", "wheel"]
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = False
+
+EXACT = ("-c", "constraints.txt")
+CODE = ("glue_bench", "tests", "benchmarks", "noxfile.py")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and format."""
+    session.install(*EXACT, "ruff")
+    session.run("ruff", "check", *CODE)
+    session.run("ruff", "format", "--check", *CODE)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Strict types, tests included."""
+    session.install(*EXACT, "-e", ".[dev]")
+    session.run("mypy")
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """The walls between the rooms."""
+    session.install(*EXACT, "import-linter")
+    session.run("lint-imports", env={"PYTHONPATH": "."})
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The fast tests."""
+    session.install(*EXACT, "-e", ".[sample,test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """The tests that take minutes: the sample sweep and what it must reach."""
+    session.install(*EXACT, "-e", ".[sample,test]")
+    session.run("pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session
+def minimums(session: nox.Session) -> None:
+    """The fast tests with the lowest direct versions that pyproject.toml allows."""
+    session.install("-c", "constraints-minimum.txt", "-e", ".[sample,test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """The built wheel, in a clean environment, run from an empty folder."""
+    session.install(*EXACT, "build", "hatchling")
+    dist = Path(session.create_tmp()).resolve() / "dist"
+    session.run("python", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(dist), silent=True)
+    built = max(dist.glob("*.whl"), key=lambda path: path.stat().st_mtime)
+    session.install(*EXACT, f"glue-bench[sample] @ {built.as_uri()}")
+    elsewhere = Path(session.create_tmp()) / "elsewhere"
+    elsewhere.mkdir(exist_ok=True)
+    session.chdir(elsewhere)
+    session.run("glue-bench", "tasks")
+    session.run("python", "-m", "glue_bench", "sweep", "preset=smoke")
+    session.run("glue-bench", "report", "--format", "markdown")
+
+
+@nox.session
+def sample(session: nox.Session) -> None:
+    """The README's main job: eight tasks offline, timed by the board."""
+    session.install(*EXACT, "-e", ".[sample]")
+    session.run("glue-bench", "sweep", "preset=sample", *session.posargs)
+
+
+@nox.session
+def agreement(session: nox.Session) -> None:
+    """Scores beside transformers.Trainer's on real rows; needs `-- data.path=FOLDER`; takes hours on two cores."""
+    session.install(*EXACT, "-e", ".[dev]")
+    session.run("python", "benchmarks/agreement.py", *session.posargs)
