@@ -31,6 +31,7 @@ class _State:
     phase: str = ""
     report: "StepReport | None" = None
     started: float = 0.0
+    fitting: float = 0.0  # when training began
     seconds: float = 0.0
     outcome: str = ""
 
@@ -61,7 +62,10 @@ class Board:
 
     def phase(self, request: RunRequest, name: str) -> None:
         """A run goes on to loading, tokenising, training or evaluating."""
-        self._states[request.run_id].phase = name
+        state = self._states[request.run_id]
+        state.phase = name
+        if name == "training":
+            state.fitting = time.monotonic()
 
     def step(self, request: RunRequest, report: "StepReport") -> None:
         """An update was done."""
@@ -174,14 +178,14 @@ def _board_cells(state: _State) -> list[Text | str]:
     progress = loss = speed = ""
     clock = _clock(state.seconds) if state.seconds else ""
     if running:
-        elapsed = time.monotonic() - state.started
-        clock = _clock(elapsed)
+        now = time.monotonic()
+        clock = _clock(now - state.started)
         progress = state.phase
         if report is not None and state.phase == "training":
             share = report.step / report.steps
             progress = f"{_bar(share)} {report.step}/{report.steps}"
             loss, speed = f"{report.loss:.3f}", f"{report.tokens_per_second:,.0f}"
-            clock = f"{clock}, {_clock(elapsed / share - elapsed)} left"
+            clock = f"{clock}, {_clock((now - state.fitting) * (1 / share - 1))} left"
     return [
         Text(state.request.title, style=style if running else ""),
         Text(state.state, style=style),

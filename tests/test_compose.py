@@ -22,6 +22,8 @@ def test_every_task_composes_with_every_recipe(task: str, recipe: str) -> None:
 def test_every_preset_composes_a_sweep(preset: str) -> None:
     configs = compose_sweep([f"preset={preset}"])
     assert [config.task.name for config in configs] == configs[0].tasks
+    expected = {"card": (8, [1, 2, 3, 4, 5]), "sample": (8, [1]), "smoke": (2, [1])}
+    assert (len(configs), configs[0].seeds) == expected[preset]
 
 
 @pytest.mark.parametrize("encoder", ["distilroberta", "roberta", "minilm"])
