@@ -31,7 +31,7 @@ def run_experiment(
 ) -> Record:
     """Train and evaluate one request, and keep what it leaves behind.
 
-    Whatever ends the run, a record says so: finished, failed, diverged or interrupted.
+    Whatever ends the run, a record says so: finished, failed, diverged or interrupted. A finished record stays.
 
     Raises:
         GlueBenchError, Exception: what made it fail, after the record was written.
@@ -44,16 +44,26 @@ def run_experiment(
     except DiskError:
         raise  # a record could not be written either
     except BaseException as error:
-        write_history(folder / "history.jsonl", history)
-        if isinstance(error, Exception) and not isinstance(error, GlueBenchError):
-            write_text_atomically(folder / "error.log", traceback.format_exc())
-        store.save(Record(**facts, status=_status_of(error), steps=len(history), error=_describe(error)))
+        known = store.load(request.encoder, request.config.task.name, request.run_id)
+        if known is None or known.status != "finished":  # a result is never replaced by a failure to make it again
+            _keep_failure(store, folder, facts, history, error)
         raise
     finished["seconds"]["total"] = round(time.perf_counter() - started, 3)
     write_history(folder / "history.jsonl", history)
     record = Record(**facts, **finished, status="finished")
     store.save(record)
     return record
+
+
+def _keep_failure(
+    store: RunStore, folder: Path, facts: dict[str, Any], history: list[StepReport], error: BaseException
+) -> None:
+    """Write the record of a run that did not finish, and the traceback of an unforeseen error."""
+    write_history(folder / "history.jsonl", history)
+    if isinstance(error, Exception) and not isinstance(error, GlueBenchError):
+        write_text_atomically(folder / "error.log", traceback.format_exc())
+    steps = history[-1].step if history else 0
+    store.save(Record(**facts, status=_status_of(error), steps=steps, error=_describe(error)))
 
 
 def _train_and_score(

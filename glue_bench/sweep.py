@@ -102,6 +102,8 @@ def run_missing(plan: Plan, store: RunStore, listener: Listener) -> dict[str, Re
             found = store.load(request.encoder, request.config.task.name, request.run_id)
             if found is None:
                 raise
+            if found.status == "finished":
+                logger.warning("%s: its result is kept, but making it again failed: %s", request.title, error)
             record = found
         records[request.run_id] = record
         listener.ended(request, record)

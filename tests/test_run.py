@@ -208,6 +208,21 @@ def test_a_kept_model_predicts_what_the_run_predicted(tiny_words: list[str], tmp
     assert model.config.id2label == {0: "entailment", 1: "not_entailment"}
 
 
+def test_a_result_is_not_lost_when_making_it_again_fails(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["run", "task=rte", *tiny_words]) == 0
+    before = records_in(tmp_path)
+
+    def broken(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("glue_bench.experiment.predict", broken)
+    assert main(["run", "task=rte", "save_model=true", *tiny_words]) == 130
+    assert records_in(tmp_path) == before
+    assert "already done" not in capsys.readouterr().err
+
+
 def test_results_that_cannot_be_written_end_the_run_with_74(
     tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
