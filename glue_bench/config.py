@@ -14,6 +14,7 @@ METRICS = ("accuracy", "f1", "matthews_correlation", "pearson", "spearman")
 REGRESSION_METRICS = ("pearson", "spearman")
 CONVENTIONS = ("card", "paper")
 DATA_SOURCES = ("hub", "local", "sample")
+ENGINES = ("auto", "flat", "padded")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
@@ -81,6 +82,7 @@ class TrainerConfig:
     eval_batch_size: int
     device: str
     precision: str  # one of PRECISIONS
+    engine: str  # one of ENGINES
     log_every: int  # updates between two lines of the history
 
 
@@ -213,6 +215,7 @@ def _check_trainer(trainer: TrainerConfig) -> None:
         trainer.device,
         "auto, cpu, cuda, cuda:N, mps",
     )
+    _require_one_of("trainer.engine", trainer.engine, ENGINES)
     _require_one_of("trainer.precision", trainer.precision, PRECISIONS)
 
 

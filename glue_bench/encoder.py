@@ -6,30 +6,34 @@ Only safetensors weights are loaded, and no code that comes with a model is ever
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from glue_bench.batches import PaddedBatch
+from glue_bench.batches import PaddedBatch, pad_rows
+from glue_bench.encoding import Encoded
 from glue_bench.errors import InputError
 
 # What every from_pretrained call here must say.
 SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
-class Encoder(nn.Module):
-    """A transformers encoder of the BERT or RoBERTa family, without its pooler."""
+class PaddedEncoder(nn.Module):
+    """A transformers encoder of the BERT or RoBERTa family, without its pooler, called as transformers calls it."""
 
-    def __init__(self, transformer: PreTrainedModel, *, with_types: bool) -> None:
-        """Wrap a loaded transformer.
-
-        Args:
-            with_types: pass token type ids (families whose type vocabulary tells two texts apart).
-        """
+    def __init__(self, transformer: PreTrainedModel, config: PretrainedConfig) -> None:
+        """Wrap a loaded transformer."""
         super().__init__()
         self.transformer = transformer
-        self._with_types = with_types
+        self._pad_id = int(config.pad_token_id)
+        self._with_types = int(getattr(config, "type_vocab_size", 1)) > 1
+
+    def gather(self, encoded: Encoded, rows: NDArray[np.int64], *, device: torch.device) -> PaddedBatch:
+        """Rows of the flat token array as one batch."""
+        return pad_rows(encoded, rows, pad_id=self._pad_id, device=device)
 
     def forward(self, batch: PaddedBatch) -> Tensor:
         """(B, L) tokens to (B, H), the last layer's state of each row's first token."""

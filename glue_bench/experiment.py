@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from glue_bench.atomic import replace_folder_atomically, write_text_atomically
@@ -84,10 +85,12 @@ def _train_and_score(
     texts = TextEncoder(pretrained.folder, max_length=config.trainer.max_length)
     encoded = {name: texts.encode(split, cache=cache_folder()) for name, split in data.splits.items()}
     streams = Streams.from_seed(config.seed)
-    model = load_classifier(pretrained.folder, outputs=task.outputs, head_seed=streams.head)
+    model = load_classifier(
+        pretrained.folder, outputs=task.outputs, head_seed=streams.head, engine=config.trainer.engine
+    )
     facts |= _input_facts(task, pretrained, data, encoded, placement)
     facts["encoder"]["parameters"] = sum(parameter.numel() for parameter in model.parameters())
-    pad_id = int(model.config.pad_token_id or 0)
+    model.cut_vocabulary(np.concatenate([split.tokens for split in encoded.values()]))
     on_phase("training")
     result = fit(
         model,
@@ -96,15 +99,15 @@ def _train_and_score(
         settings=config.trainer,
         streams=streams,
         placement=placement,
-        pad_id=pad_id,
         history=history,
         on_step=on_step,
     )
     on_phase("evaluating")
     started = time.perf_counter()
-    scores = _evaluate(model, task, data, encoded, folder, config.trainer.eval_batch_size, placement, pad_id)
+    scores = _evaluate(model, task, data, encoded, folder, config.trainer.eval_batch_size, placement)
     evaluated = time.perf_counter() - started
     if config.save_model:
+        model.restore_vocabulary(decay=result.untouched_decay)
         with replace_folder_atomically(folder / "model") as target:
             save_classifier(model, target, pretrained=pretrained.folder, labels=config.task.labels)
     return {
@@ -124,7 +127,6 @@ def _evaluate(
     folder: Path,
     batch_size: int,
     placement: Placement,
-    pad_id: int,
 ) -> dict[str, dict[str, float]]:
     """Predict and score every validation split, and keep the predictions."""
     # evaluate and scikit-learn take seconds to import: not before the first update.
@@ -133,7 +135,7 @@ def _evaluate(
     scores = {}
     for name in task.facts.validation:
         split = data.splits[name]
-        logits = predict(model, encoded[name], batch_size=batch_size, placement=placement, pad_id=pad_id)
+        logits = predict(model, encoded[name], batch_size=batch_size, placement=placement)
         prediction = predict_scores(logits) if task.regression else predict_classes(logits)
         scores[name] = score_predictions(task.facts.metrics, prediction, split.labels)
         path = folder / "predictions" / f"{name}.parquet"

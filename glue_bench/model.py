@@ -3,14 +3,19 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
-from glue_bench.batches import PaddedBatch
-from glue_bench.encoder import SAFELY, Encoder, load_transformer, max_positions, read_model_config
-from glue_bench.errors import InputError
+from glue_bench.batches import PaddedBatch, pad_rows
+from glue_bench.encoder import SAFELY, PaddedEncoder, load_transformer, max_positions, read_model_config
+from glue_bench.encoding import Encoded
+from glue_bench.errors import InputError, UsageError
+from glue_bench.flat_encoder import FlatBatch, FlatEncoder
 from glue_bench.heads import BertHead, RobertaHead, initialise
 
 _TOKENIZER_FILES = (
@@ -22,19 +27,37 @@ _TOKENIZER_FILES = (
     "vocab.txt",
 )
 
+Batch = FlatBatch | PaddedBatch
+
 
 class SequenceClassifier(nn.Module):
     """Batches to logits: an encoder with one of our heads, for the BERT and RoBERTa families."""
 
-    def __init__(self, encoder: Encoder, head: RobertaHead | BertHead, config: PretrainedConfig) -> None:
+    def __init__(
+        self, encoder: FlatEncoder | PaddedEncoder, head: RobertaHead | BertHead, config: PretrainedConfig
+    ) -> None:
         """Join the two."""
         super().__init__()
         self.encoder, self.head, self.config = encoder, head, config
 
-    def forward(self, batch: PaddedBatch) -> Tensor:
+    def gather(self, encoded: Encoded, rows: NDArray[np.int64], *, device: torch.device) -> Batch:
+        """Rows of the flat token array as the batch that `forward` takes."""
+        return self.encoder.gather(encoded, rows, device=device)
+
+    def forward(self, batch: Any) -> Tensor:
         """B rows to (B, outputs) logits."""
         logits: Tensor = self.head(self.encoder(batch))
         return logits
+
+    def cut_vocabulary(self, tokens: NDArray[np.int32]) -> None:
+        """Train only the embedding rows of `tokens`, where the encoder can."""
+        if isinstance(self.encoder, FlatEncoder):
+            self.encoder.cut_vocabulary(tokens)
+
+    def restore_vocabulary(self, *, decay: float) -> None:
+        """Put the whole embedding table back; rows that were left out times `decay`."""
+        if isinstance(self.encoder, FlatEncoder):
+            self.encoder.restore_vocabulary(decay=decay)
 
     def standard_state(self) -> dict[str, Tensor]:
         """The weights under the names of AutoModelForSequenceClassification."""
@@ -46,18 +69,29 @@ class SequenceClassifier(nn.Module):
 
 
 class NativeClassifier(nn.Module):
-    """Batches to logits: any other family, with the head that transformers gives it."""
+    """Batches to logits: any other family, padded, with the head that transformers gives it."""
 
     def __init__(self, whole: nn.Module, config: PretrainedConfig) -> None:
         """Wrap a model of AutoModelForSequenceClassification."""
         super().__init__()
         self.whole, self.config = whole, config
+        self._with_types = int(getattr(config, "type_vocab_size", 0)) > 1
+
+    def gather(self, encoded: Encoded, rows: NDArray[np.int64], *, device: torch.device) -> Batch:
+        """Rows of the flat token array as the batch that `forward` takes."""
+        return pad_rows(encoded, rows, pad_id=int(self.config.pad_token_id or 0), device=device)
 
     def forward(self, batch: PaddedBatch) -> Tensor:
         """B rows to (B, outputs) logits."""
-        types = {"token_type_ids": batch.token_type_ids} if getattr(self.config, "type_vocab_size", 0) > 1 else {}
+        types = {"token_type_ids": batch.token_type_ids} if self._with_types else {}
         logits: Tensor = self.whole(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **types).logits
         return logits
+
+    def cut_vocabulary(self, tokens: NDArray[np.int32]) -> None:
+        """Nothing: the whole table is trained."""
+
+    def restore_vocabulary(self, *, decay: float) -> None:
+        """Nothing: the whole table was trained."""
 
     def standard_state(self) -> dict[str, Tensor]:
         """The weights under the names of AutoModelForSequenceClassification."""
@@ -80,19 +114,23 @@ _HEAD_NAMES = {
 }
 
 
-def load_classifier(folder: Path, *, outputs: int, head_seed: int) -> Classifier:
+def load_classifier(folder: Path, *, outputs: int, head_seed: int, engine: str = "auto") -> Classifier:
     """A pretrained encoder with a new head whose weights only `head_seed` determines.
 
     BERT's pooler keeps its pretrained weights where the folder has them, as in transformers.
 
     Args:
         outputs: logits of a row; 1 for regression.
+        engine: flat, padded, or auto: flat for the families that have it.
 
     Raises:
         InputError: the folder's configuration or weights cannot be used.
+        UsageError: the family has no flat engine.
     """
     config = read_model_config(folder)
     config.num_labels = outputs
+    if engine == "flat" and config.model_type not in _HEADS:
+        raise UsageError(f"trainer.engine=flat: not for {config.model_type}; allowed is auto or padded")
     # torch and transformers draw from the global stream while they build; the caller's stays as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(head_seed)
@@ -104,8 +142,8 @@ def load_classifier(folder: Path, *, outputs: int, head_seed: int) -> Classifier
     if isinstance(head, BertHead) and not any("pooler" in name for name in missing):
         head.pooler.load_state_dict(transformer.get_submodule("pooler.dense").state_dict())
     transformer.register_module("pooler", None)
-    with_types = int(getattr(config, "type_vocab_size", 1)) > 1
-    return SequenceClassifier(Encoder(transformer, with_types=with_types), head, config)
+    encoder = PaddedEncoder(transformer, config) if engine == "padded" else FlatEncoder(transformer, config)
+    return SequenceClassifier(encoder, head, config)
 
 
 def check_max_length(folder: Path, max_length: int) -> None:

@@ -26,6 +26,12 @@ def warmup_steps(total: int, fraction: float) -> int:
     return math.ceil(total * fraction)
 
 
+def untouched_decay(total: int, *, warmup: int, learning_rate: float, weight_decay: float) -> float:
+    """What is left of a decaying weight after `total` updates without a gradient."""
+    rates = (learning_rate * linear_rate(step, total=total, warmup=warmup) for step in range(total))
+    return math.prod(1 - rate * weight_decay for rate in rates)
+
+
 def linear_rate(step: int, *, total: int, warmup: int) -> float:
     """The share of the peak learning rate that update `step` (0 to total - 1) uses.
 

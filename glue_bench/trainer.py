@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from glue_bench.batches import length_sorted_batches, pad_rows, shuffled_batches
+from glue_bench.batches import length_sorted_batches, shuffled_batches
 from glue_bench.config import TrainerConfig
 from glue_bench.encoding import Encoded
 from glue_bench.errors import DivergedError, UsageError
-from glue_bench.optimisation import linear_rate, make_adamw, warmup_steps
+from glue_bench.model import Classifier
+from glue_bench.optimisation import linear_rate, make_adamw, untouched_decay, warmup_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,7 @@ class FitResult:
     steps: int
     tokens: int  # real tokens that went through the model
     seconds: float
+    untouched_decay: float  # what is left of a decaying weight that never had a gradient
 
 
 def choose_placement(device: str, precision: str) -> Placement:
@@ -89,14 +91,13 @@ def choose_placement(device: str, precision: str) -> Placement:
 
 
 def fit(
-    model: nn.Module,
+    model: Classifier,
     encoded: Encoded,
     *,
     labels: NDArray[np.int64] | NDArray[np.float64],
     settings: TrainerConfig,
     streams: Streams,
     placement: Placement,
-    pad_id: int,
     history: list[StepReport],
     on_step: Callable[[StepReport], None] = lambda _: None,
 ) -> FitResult:
@@ -116,7 +117,7 @@ def fit(
     total = math.ceil(rows / settings.batch_size) * settings.epochs
     started = time.perf_counter()
     model.to(placement.device).train()
-    loop = _Loop(model, encoded, labels, settings, placement, pad_id, total)
+    loop = _Loop(model, encoded, labels, settings, placement, total)
     with torch.random.fork_rng(devices=[placement.device] if placement.device.type == "cuda" else []):
         step = 0
         for epoch in range(settings.epochs):
@@ -131,7 +132,11 @@ def fit(
                     if log:
                         history.append(line)
                         loop.start_line()
-    return FitResult(steps=step, tokens=loop.tokens, seconds=time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    decay = untouched_decay(
+        total, warmup=loop.warmup, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    return FitResult(steps=step, tokens=loop.tokens, seconds=seconds, untouched_decay=decay)
 
 
 class _Loop:
@@ -139,16 +144,15 @@ class _Loop:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Classifier,
         encoded: Encoded,
         labels: NDArray[np.int64] | NDArray[np.float64],
         settings: TrainerConfig,
         placement: Placement,
-        pad_id: int,
         total: int,
     ) -> None:
         self.model, self.encoded, self.settings, self.placement = model, encoded, settings, placement
-        self.pad_id, self.total = pad_id, total
+        self.total = total
         self.targets = torch.from_numpy(labels).to(placement.device)
         if self.targets.is_floating_point():
             self.targets = self.targets.float()
@@ -168,13 +172,13 @@ class _Loop:
         """One optimiser step on the rows `batch`; returns the gradient norm, still on the device."""
         parts = np.array_split(batch, min(self.settings.accumulation, len(batch)))
         for part in parts:
-            padded = pad_rows(self.encoded, part, pad_id=self.pad_id, device=self.placement.device)
+            gathered = self.model.gather(self.encoded, part, device=self.placement.device)
             with self.placement.autocast():
-                logits = self.model(padded)
+                logits = self.model(gathered)
             loss = _sum_loss(logits.float(), self.targets[torch.from_numpy(part)]) / len(batch)
             loss.backward()  # type: ignore[no-untyped-call]
             self.loss_sum += loss.detach()
-            self.tokens += padded.tokens
+            self.tokens += gathered.tokens
         self.loss_steps += 1
         limit = self.settings.clip_norm or math.inf
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
@@ -210,9 +214,7 @@ class _Loop:
 
 
 @torch.inference_mode()
-def predict(
-    model: nn.Module, encoded: Encoded, *, batch_size: int, placement: Placement, pad_id: int
-) -> NDArray[np.float32]:
+def predict(model: Classifier, encoded: Encoded, *, batch_size: int, placement: Placement) -> NDArray[np.float32]:
     """The logits of every row, in the rows' order: (n, outputs) float32."""
     model.to(placement.device).eval()
     batches = list(length_sorted_batches(encoded.lengths(), batch_size=batch_size))
@@ -220,7 +222,7 @@ def predict(
     parts = []
     for batch in batches:
         with placement.autocast():
-            parts.append(model(pad_rows(encoded, batch, pad_id=pad_id, device=placement.device)).float())
+            parts.append(model(model.gather(encoded, batch, device=placement.device)).float())
     sorted_logits = torch.cat(parts).cpu().numpy()  # (n, outputs), longest row first
     if not np.array_equal(np.sort(order), np.arange(len(encoded))):
         raise AssertionError("evaluation must see every row exactly once")

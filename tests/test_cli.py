@@ -1,6 +1,7 @@
 """The command line as a person meets it: help, mistakes, speed, pipes."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -16,16 +17,20 @@ from tests.conftest import Result
 from tests.making import DISTILROBERTA, make_record, scores_of
 
 
+def cpu_seconds_of(call: Callable[[], Result]) -> tuple[float, Result]:
+    """User and system time of a child process: what a busy machine does not change."""
+    before = os.times()
+    result = call()
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system, result
+
+
 @pytest.mark.parametrize("verb", [None, *VERBS])
 def test_help_answers_in_under_a_second_with_examples(verb: str | None, glue_bench: Callable[..., Result]) -> None:
-    fastest = 9.0
-    for _ in range(3):
-        started = time.perf_counter()
-        result = glue_bench(*([verb] if verb else []), "--help")
-        fastest = min(fastest, time.perf_counter() - started)
+    seconds, result = cpu_seconds_of(lambda: glue_bench(*([verb] if verb else []), "--help"))
     assert result.returncode == 0
     assert f"glue-bench {verb or 'sweep'}" in result.stdout
-    assert fastest < 1.0
+    assert seconds < 1.0
 
 
 @pytest.mark.parametrize(
@@ -83,13 +88,9 @@ def test_a_report_of_eighty_runs_takes_under_two_seconds(glue_bench: Callable[..
         for seed in range(10):
             scores = scores_of(task, 0.5 + seed / 100)
             store.save(make_record(task=task, seed=seed, scores=scores, encoder=DISTILROBERTA))
-    fastest = 9.0
-    for _ in range(3):
-        started = time.perf_counter()
-        result = glue_bench("report")
-        fastest = min(fastest, time.perf_counter() - started)
+    seconds, result = cpu_seconds_of(lambda: glue_bench("report"))
     assert "54.5 [50.0, 59.0]" in result.stdout
-    assert fastest < 2.0
+    assert seconds < 2.0
 
 
 def test_a_report_goes_to_a_file_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

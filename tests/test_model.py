@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, DistilBertConfig, DistilBertModel, pipeline
 
-from glue_bench.batches import PaddedBatch, pad_rows
+from glue_bench.batches import PaddedBatch
 from glue_bench.encoding import Encoded, TextEncoder
-from glue_bench.errors import InputError
+from glue_bench.errors import InputError, UsageError
 from glue_bench.model import Classifier, NativeClassifier, check_max_length, load_classifier, save_classifier
 from tests.test_encoding import split_of
 from tests.tiny import sentences
@@ -19,25 +19,31 @@ from tests.tiny import sentences
 ROWS = split_of(sentences(7, seed=11), sentences(7, seed=12)[::-1])
 
 
-def batch_of(folder: Path, model: Classifier) -> tuple[PaddedBatch, Encoded]:
-    encoded = TextEncoder(folder, max_length=64).encode(ROWS)
-    pad_id = int(model.config.pad_token_id)
-    return pad_rows(encoded, np.arange(len(ROWS)), pad_id=pad_id, device=torch.device("cpu")), encoded
+def encode(folder: Path) -> Encoded:
+    return TextEncoder(folder, max_length=64).encode(ROWS)
 
 
+def logits_of(model: Classifier, encoded: Encoded, rows: list[int] | None = None) -> torch.Tensor:
+    batch = model.gather(encoded, np.array(rows or range(len(encoded))), device=torch.device("cpu"))
+    with torch.no_grad():
+        logits: torch.Tensor = model(batch)
+    return logits
+
+
+@pytest.mark.parametrize("engine", ["flat", "padded"])
 @pytest.mark.parametrize("family", ["tiny_roberta", "tiny_bert"])
 @pytest.mark.parametrize("labels", [["no", "yes"], ["a", "b", "c"], []], ids=["binary", "three-way", "regression"])
 def test_logits_equal_transformers_with_equal_weights(
-    family: str, labels: list[str], request: pytest.FixtureRequest, tmp_path: Path
+    engine: str, family: str, labels: list[str], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     folder: Path = request.getfixturevalue(family)
-    model = load_classifier(folder, outputs=len(labels) or 1, head_seed=5).eval()
+    model = load_classifier(folder, outputs=len(labels) or 1, head_seed=5, engine=engine).eval()
     save_classifier(model, tmp_path, pretrained=folder, labels=labels)
     theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
-    batch, _ = batch_of(folder, model)
     inputs = AutoTokenizer.from_pretrained(tmp_path)(*ROWS.texts, padding=True, return_tensors="pt")
+    ours = logits_of(model, encode(folder))
     with torch.no_grad():
-        ours, expected = model(batch), theirs(**inputs).logits
+        expected = theirs(**inputs).logits
     assert ours.shape == (len(ROWS), len(labels) or 1)
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
 
@@ -71,28 +77,40 @@ def test_only_the_head_seed_decides_the_new_weights(tiny_roberta: Path) -> None:
     assert changed == {"head.dense.weight", "head.out_proj.weight"}
 
 
-def test_padding_does_not_change_a_rows_logits(tiny_roberta: Path) -> None:
-    model = load_classifier(tiny_roberta, outputs=2, head_seed=5).eval()
-    batch, encoded = batch_of(tiny_roberta, model)
+@pytest.mark.parametrize("engine", ["flat", "padded"])
+def test_the_company_of_other_rows_does_not_change_a_rows_logits(engine: str, tiny_roberta: Path) -> None:
+    model = load_classifier(tiny_roberta, outputs=2, head_seed=5, engine=engine).eval()
+    encoded = encode(tiny_roberta)
     shortest = int(encoded.lengths().argmin())
-    with torch.no_grad():
-        together = model(batch)[shortest]
-        alone = model(pad_rows(encoded, np.array([shortest]), pad_id=1, device=torch.device("cpu")))[0]
+    together, alone = logits_of(model, encoded)[shortest], logits_of(model, encoded, [shortest])[0]
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
 
 
-def test_other_families_use_transformers_own_classifier(tiny_bert: Path, tmp_path: Path) -> None:
+def make_distilbert(folder: Path, tokenizer: Path) -> Path:
     config = DistilBertConfig(vocab_size=300, dim=32, hidden_dim=64, n_layers=2, n_heads=4, max_position_embeddings=128)
-    DistilBertModel(config).save_pretrained(tmp_path / "distilbert")
-    (tmp_path / "distilbert" / "tokenizer.json").write_bytes((tiny_bert / "tokenizer.json").read_bytes())
-    model = load_classifier(tmp_path / "distilbert", outputs=3, head_seed=5).eval()
+    DistilBertModel(config).save_pretrained(folder)
+    (folder / "tokenizer.json").write_bytes((tokenizer / "tokenizer.json").read_bytes())
+    return folder
+
+
+def test_other_families_use_transformers_own_classifier(tiny_bert: Path, tmp_path: Path) -> None:
+    folder = make_distilbert(tmp_path / "distilbert", tiny_bert)
+    model = load_classifier(folder, outputs=3, head_seed=5).eval()
     assert isinstance(model, NativeClassifier)
-    batch, _ = batch_of(tmp_path / "distilbert", model)
-    save_classifier(model, tmp_path / "saved", pretrained=tmp_path / "distilbert", labels=["a", "b", "c"])
+    save_classifier(model, tmp_path / "saved", pretrained=folder, labels=["a", "b", "c"])
     theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved").eval()
+    encoded = encode(folder)
+    batch = model.gather(encoded, np.arange(len(ROWS)), device=torch.device("cpu"))
+    assert isinstance(batch, PaddedBatch)
     with torch.no_grad():
         expected = theirs(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-        torch.testing.assert_close(model(batch), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits_of(model, encoded), expected, atol=1e-5, rtol=0)
+
+
+def test_the_flat_engine_is_refused_for_a_family_that_has_none(tiny_bert: Path, tmp_path: Path) -> None:
+    folder = make_distilbert(tmp_path / "distilbert", tiny_bert)
+    with pytest.raises(UsageError, match=r"trainer\.engine=flat: not for distilbert; allowed is auto or padded"):
+        load_classifier(folder, outputs=2, head_seed=5, engine="flat")
 
 
 def test_rows_longer_than_the_positions_are_refused(tiny_roberta: Path, tiny_bert: Path) -> None:

@@ -42,9 +42,10 @@ def rows_of(kind: str, count: int = 100) -> Split:
 def train(folder: Path, kind: str, changed: TrainerConfig) -> tuple[Classifier, list[StepReport], FitResult]:
     outputs = {"binary": 2, "three-way": 3, "regression": 1}[kind]
     rows, history = rows_of(kind), list[StepReport]()
-    model = load_classifier(folder, outputs=outputs, head_seed=STREAMS.head)
+    model = load_classifier(folder, outputs=outputs, head_seed=STREAMS.head, engine=changed.engine)
     encoded = TextEncoder(folder, max_length=64).encode(rows)
-    common = {"settings": changed, "streams": STREAMS, "placement": CPU, "pad_id": int(model.config.pad_token_id)}
+    model.cut_vocabulary(encoded.tokens)
+    common = {"settings": changed, "streams": STREAMS, "placement": CPU}
     result = fit(model, encoded, labels=rows.labels, history=history, **common)  # type: ignore[arg-type]
     return model, history, result
 
@@ -95,10 +96,11 @@ def independent_losses(folder: Path, kind: str, made: Path, steps: int, changed:
     return losses
 
 
+@pytest.mark.parametrize("engine", ["flat", "padded"])
 @pytest.mark.parametrize("family", ["tiny_roberta", "tiny_bert"])
 @pytest.mark.parametrize("kind", ["binary", "three-way", "regression"])
 def test_the_first_fifty_losses_equal_those_of_an_independent_loop(
-    family: str, kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: str, family: str, kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder: Path = request.getfixturevalue(family)
     monkeypatch.setattr(torch.nn.Dropout, "forward", lambda _, hidden: hidden)
@@ -110,7 +112,7 @@ def test_the_first_fifty_losses_equal_those_of_an_independent_loop(
         if file.name == "config.json":
             text = text.replace(b'_dropout_prob": 0.1', b'_dropout_prob": 0.0')
         (quiet / file.name).write_bytes(text)
-    changed = settings(epochs=4, weight_decay=0.5)
+    changed = settings(epochs=4, weight_decay=0.5, engine=engine)
     start = load_classifier(quiet, outputs={"binary": 2, "three-way": 3, "regression": 1}[kind], head_seed=STREAMS.head)
     names = {"binary": ["a", "b"], "three-way": ["a", "b", "c"], "regression": []}[kind]
     save_classifier(start, tmp_path / "made", pretrained=quiet, labels=names)
@@ -166,7 +168,6 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_history(tiny_robe
             settings=settings(),
             streams=STREAMS,
             placement=CPU,
-            pad_id=1,
             history=history,
         )
     assert len(history) < 13
@@ -205,8 +206,8 @@ def test_biases_and_layer_norms_do_not_decay(tiny_roberta: Path) -> None:
 def test_prediction_gives_every_row_its_own_logits_whatever_the_batch_size(tiny_roberta: Path) -> None:
     model, _, _ = train(tiny_roberta, "three-way", settings(epochs=1))
     encoded = TextEncoder(tiny_roberta, max_length=64).encode(rows_of("three-way"))
-    one_by_one = predict(model, encoded, batch_size=1, placement=CPU, pad_id=1)
-    together = predict(model, encoded, batch_size=33, placement=CPU, pad_id=1)
+    one_by_one = predict(model, encoded, batch_size=1, placement=CPU)
+    together = predict(model, encoded, batch_size=33, placement=CPU)
     assert one_by_one.shape == (100, 3)
     np.testing.assert_allclose(one_by_one, together, atol=1e-5)
     assert len(np.unique(one_by_one.round(6), axis=0)) > 20
