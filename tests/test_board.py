@@ -1,0 +1,93 @@
+"""The live board: what a person sees of a sweep while it goes on."""
+
+import dataclasses
+import io
+
+import pytest
+from rich.console import Console
+
+from glue_bench.board import Board, PlainLines, open_listener
+from glue_bench.compose import compose_run
+from glue_bench.identity import RunRequest
+from glue_bench.records import Record
+from glue_bench.trainer import StepReport
+from tests.making import make_record, scores_of
+
+RTE = compose_run(["task=rte"])
+
+
+def request_of(seed: int) -> RunRequest:
+    config = dataclasses.replace(RTE, seed=seed)
+    return RunRequest(config=config, encoder="tiny", setting_id="000", run_id=f"seed{seed}-000")
+
+
+def console_of(*, terminal: bool, height: int = 40) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=120, height=height, color_system=None)
+
+
+def shown(board: Board, console: Console) -> str:
+    with console.capture() as capture:
+        console.print(board)
+    return capture.get()
+
+
+def step(number: int) -> StepReport:
+    return StepReport(
+        step=number, steps=100, epoch=1, loss=0.512, learning_rate=1e-5, gradient_norm=1.0, tokens_per_second=1234.0
+    )
+
+
+def test_the_board_shows_each_run_from_waiting_to_its_score() -> None:
+    requests, console = [request_of(1), request_of(2), request_of(3)], console_of(terminal=True)
+    board = Board(requests, {}, console)
+    assert shown(board, console).count("waiting") == 3
+    board.started(requests[0])
+    board.phase(requests[0], "tokenising")
+    assert "tokenising" in shown(board, console)
+    board.phase(requests[0], "training")
+    board.step(requests[0], step(25))
+    running = shown(board, console)
+    for word in ("running", "━━━━╌╌╌╌╌╌╌╌╌╌╌╌ 25/100", "0.512", "1,234", "left"):
+        assert word in running
+    board.ended(requests[0], make_record(seed=1, scores=scores_of("rte", 0.678)))
+    board.ended(requests[1], make_record(seed=2, status="diverged", error="diverged at update 3 of 9\nmore"))
+    ended = shown(board, console)
+    for word in ("67.8 accuracy", "diverged at update 3 of 9", "1 of 3 done, 1 failed"):
+        assert word in ended
+    assert "more" not in ended
+
+
+def test_two_hundred_runs_fit_the_screen_around_the_one_that_runs() -> None:
+    requests, console = [request_of(seed) for seed in range(1, 201)], console_of(terminal=True, height=30)
+    records: dict[str, Record] = {
+        request.run_id: make_record(seed=seed, scores=scores_of("rte", 0.5))
+        for seed, request in enumerate(requests[:120], start=1)
+    }
+    board = Board(requests, records, console)
+    board.started(requests[120])
+    text = shown(board, console)
+    assert len(text.splitlines()) <= 30
+    assert "running" in text
+    assert "120 of 200 done" in text
+    assert "not shown" in text
+
+
+def test_a_pipe_gets_plain_lines_and_no_escapes() -> None:
+    requests, console = [request_of(1), request_of(2)], console_of(terminal=False)
+    listener = open_listener(requests, {requests[0].run_id: make_record()}, console)
+    assert isinstance(listener, PlainLines)
+    with listener:
+        listener.started(requests[1])
+        listener.step(requests[1], step(1))  # sooner than a line is due
+        listener.ended(requests[1], make_record(seed=2, scores=scores_of("rte", 0.5)))
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().splitlines() == [
+        "[2/2] tiny rte seed 2: started",
+        "[2/2] tiny rte seed 2: finished after 0:00: 50.0 accuracy",
+    ]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_listener_fits_where_it_writes(*, terminal: bool) -> None:
+    listener = open_listener([request_of(1)], {}, console_of(terminal=terminal))
+    assert isinstance(listener, Board if terminal else PlainLines)
