@@ -13,8 +13,8 @@ from glue_bench.sample.sentences import finish
 from glue_bench.sample.words import CITIES, COMPANIES, FAMILY_NAMES, FIRST_NAMES
 
 LANDMARK_NAMES: Final = (
-    "Marden", "Halston", "Selby", "Orwick", "Kestrel", "Linford", "Ashby", "Tarrant", "Wexley", "Corbin", "Dunmore",
-    "Fairlie", "Granby", "Hollis", "Ivybridge", "Jarrow", "Kelso", "Lorne", "Milford", "Norwood",
+    "Lincoln", "Oxford", "Wellington", "Victoria", "Franklin", "Hudson", "Newton", "Windsor", "Albert", "Churchill",
+    "Cleveland", "Hamilton", "Stuart", "Nelson", "Raleigh", "Darwin", "Monroe", "Chester", "Preston", "Salem",
 )  # fmt: skip
 LANDMARK_KINDS: Final = ("Bridge", "Museum", "Tower", "Castle", "Theater", "Library", "Hotel", "Station")
 
@@ -179,5 +179,5 @@ def _draw_question(chooser: Chooser, label: int) -> Row:
 def generate_qnli() -> Splits:
     """QNLI-like rows: question, sentence; 0 entailment (it is answered), 1 not_entailment."""
     return collect_rows(
-        "qnli", ("question", "sentence"), sizes={"train": 640, "validation": 200}, wishes=(0, 1), draw=_draw_question
+        "qnli", ("question", "sentence"), sizes={"train": 600, "validation": 200}, wishes=(0, 1), draw=_draw_question
     )

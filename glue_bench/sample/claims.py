@@ -49,7 +49,7 @@ TASKS: Final = (
 # Verbs after which the deed was not done, or was done.
 IMPLICATIVES: Final = (
     ("failed to", "refused to", "forgot to", "neglected to", "was unable to", "declined to"),
-    ("managed to", "was able to", "remembered to", "succeeded in the attempt to", "took the time to", "was forced to"),
+    ("managed to", "was able to", "remembered to", "found time to", "took the time to", "was forced to"),
 )
 # (general, specific members)
 KINDS: Final = (
@@ -60,7 +60,17 @@ KINDS: Final = (
     ("weapon", ("rifle", "knife", "pistol", "bomb", "sword")),
     ("fruit", ("apple", "mango", "lemon", "peach", "cherry")),
 )
-FINDS: Final = ("was found", "was photographed", "was bought", "was weighed", "was stolen", "was sold", "was filmed")
+# What may have happened to any of these: two wordings of each event.
+EVENTS: Final = (
+    ("was found", "was discovered"),
+    ("was stolen", "was taken by thieves"),
+    ("was bought", "was purchased"),
+    ("was hidden", "was concealed"),
+    ("was photographed", "was captured on camera"),
+    ("was examined", "was inspected"),
+    ("was seen", "was spotted"),
+    ("was left behind", "was abandoned"),
+)
 
 
 def _swap_roles(chooser: Chooser, label: int) -> Pair:
@@ -68,19 +78,22 @@ def _swap_roles(chooser: Chooser, label: int) -> Pair:
     follows = label == FOLLOWS
     first, second = chooser.pick_two(COMPANIES)
     past, participle, synonym = chooser.pick(BUSINESS)
-    text = f"{first} {past} {second} on {chooser.pick(DAYS)}"
+    text = f"{first} {past} {second}"
     agent, patient = (first, second) if follows else (second, first)
     return text, chooser.rng.choice((f"{patient} was {participle} by {agent}", f"{agent} {synonym} {patient}"))
 
 
 def _follow_implicative(chooser: Chooser, label: int) -> Pair:
-    """Whether somebody who managed or failed to do a thing did it."""
-    follows = label == FOLLOWS
+    """Whether somebody who managed or failed to do a thing did it; of another thing nothing is known."""
     job = f"the {chooser.pick(JOBS)}"
-    base, past = chooser.pick(TASKS)
+    (base, past), other_task = chooser.pick_two(TASKS)
     done = chooser.rng.randrange(2)
-    text = f"{job} {chooser.pick(IMPLICATIVES[done])} {base} on {chooser.pick(DAYS)}"
-    return text, f"{job} {past}" if (done == 1) == follows else f"{job} did not {base}"
+    text = f"{job} {chooser.pick(IMPLICATIVES[done])} {base}"
+    claimed_done = (done == 1) == (label == FOLLOWS)
+    if label == DOES_NOT_FOLLOW and chooser.chance(0.5):
+        base, past = other_task
+        claimed_done = chooser.chance(0.5)
+    return text, f"{job} {past}" if claimed_done else f"{job} did not {base}"
 
 
 def _attach_clause(chooser: Chooser, label: int) -> Pair:
@@ -93,26 +106,28 @@ def _attach_clause(chooser: Chooser, label: int) -> Pair:
 
 
 def _widen_noun(chooser: Chooser, label: int) -> Pair:
-    """From the specific to the general follows; the other way round, or another city or event, does not."""
-    follows = label == FOLLOWS
-    general, members = chooser.pick(KINDS)
+    """From the specific to the general follows; the other way round, or another kind, city or event, does not."""
+    (general, members), (other_general, other_members) = chooser.pick_two(KINDS)
     specific = chooser.pick(members)
-    event, other_event = chooser.pick_two(FINDS)
+    event, other_event = chooser.pick_two(EVENTS)
     city, other_city = chooser.pick_two(CITIES)
-    nouns, claimed, claimed_city = (specific, general), event, city
-    if follows:
-        nouns = chooser.rng.choice(((specific, general), (specific, specific), (general, general)))
-    else:
-        way = chooser.rng.randrange(3)
-        nouns = (
-            (general, specific)
-            if way == 0
-            else chooser.rng.choice(((specific, general), (specific, specific), (general, general)))
-        )
-        claimed = other_event if way == 1 else event
-        claimed_city = other_city if way == 2 else city
+    told = chooser.rng.randrange(2)
+    claimed = event[1 - told] if chooser.chance(0.7) else event[told]
+    nouns = chooser.rng.choice(((specific, general), (specific, general), (specific, specific), (general, general)))
+    claimed_city = city
+    if label == DOES_NOT_FOLLOW:
+        way = chooser.rng.randrange(5)
+        if way == 0:
+            nouns = general, specific
+        elif way < 3:
+            nouns = specific, chooser.rng.choice((other_general, chooser.pick(other_members)))
+        elif way == 3:
+            claimed = chooser.rng.choice(other_event)
+        else:
+            # One changed word, as a synonym would be: the number of changes must not tell the label.
+            claimed, claimed_city = event[told], other_city
     first, second = (with_article(noun) for noun in nouns)
-    return f"{first} {event} near {city} on {chooser.pick(DAYS)}", f"{second} {claimed} near {claimed_city}"
+    return f"{first} {event[told]} near {city} on {chooser.pick(DAYS)}", f"{second} {claimed} near {claimed_city}"
 
 
 # (first quantifier, first noun, second quantifier, second noun) with 0 specific and 1 general.
@@ -137,7 +152,7 @@ def _weaken_quantity(chooser: Chooser, label: int) -> Pair:
     follows = label == FOLLOWS
     general, members = chooser.pick(KINDS)
     nouns = [pluralize(noun) for noun in (chooser.pick(members), general)]
-    event, city = chooser.pick(FINDS).replace("was", "were"), chooser.pick(CITIES)
+    event, city = chooser.pick(EVENTS)[0].replace("was", "were"), chooser.pick(CITIES)
     first, first_noun, second, second_noun = chooser.rng.choice(WEAKER if follows else STRONGER)
     text = f"{first} {nouns[first_noun]} near {city} {event} on {chooser.pick(DAYS)}"
     return text, f"{second} {nouns[second_noun]} near {city} {event}"
@@ -147,7 +162,7 @@ FAMILIES: Final[tuple[tuple[Callable[[Chooser, int], Pair], int], ...]] = (
     (_swap_roles, 1),
     (_follow_implicative, 3),
     (_attach_clause, 1),
-    (_widen_noun, 3),
+    (_widen_noun, 5),
     (_weaken_quantity, 1),
 )
 

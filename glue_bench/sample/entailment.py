@@ -135,7 +135,7 @@ def _draw_pair(chooser: Chooser, label: int) -> Row:
 
 def generate_mnli() -> Splits:
     """MNLI-like rows: premise, hypothesis; 0 entailment, 1 neutral, 2 contradiction."""
-    sizes = {"train": 720, "validation_matched": 180, "validation_mismatched": 180}
+    sizes = {"train": 690, "validation_matched": 180, "validation_mismatched": 180}
     return collect_rows(
         "mnli", ("premise", "hypothesis"), sizes=sizes, wishes=(ENTAILED, OPEN, RULED_OUT), draw=_draw_pair
     )

@@ -83,11 +83,11 @@ ADVENTURE: Final = Genre(
         Kind(name="boat", members=("canoe", "ferry", "raft", "kayak", "yacht")),
     ),
     deeds=(
-        (("stealing", "taking away"), ("returning", "bringing back")),
-        (("burying", "hiding underground"), ("digging up", "unearthing")),
-        (("accepting", "welcoming"), ("refusing", "declining")),
+        (("stealing", "seizing"), ("returning", "bringing back")),
+        (("burying", "covering up"), ("digging up", "unearthing")),
+        (("accepting", "receiving"), ("refusing", "declining")),
         (("saving", "rescuing"), ("destroying", "wrecking")),
-        (("guarding", "protecting"), ("abandoning", "leaving behind")),
+        (("guarding", "protecting"), ("abandoning", "neglecting")),
     ),
     places=(
         "in the castle",

@@ -116,7 +116,7 @@ EVENTS: Final = (
     ),
 )
 # What frames a report and changes nothing in it.
-SOURCES: Final = (", officials said", ", reports say", ", it was announced", ", newspapers reported", "", "", "")
+SOURCES: Final = (", officials said", ", reports say", "", "", "", "")
 
 
 def _draw_details(chooser: Chooser, event: Event) -> dict[str, str]:

@@ -115,5 +115,5 @@ def _draw_review(chooser: Chooser, label: int) -> Row:
 def generate_sst2() -> Splits:
     """SST-2-like rows: sentence; 1 positive, 0 negative."""
     return collect_rows(
-        "sst2", ("sentence",), sizes={"train": 640, "validation": 200}, wishes=(0, 1), draw=_draw_review
+        "sst2", ("sentence",), sizes={"train": 600, "validation": 200}, wishes=(0, 1), draw=_draw_review
     )

@@ -67,24 +67,6 @@ HANDLINGS: Final[tuple[tuple[tuple[str, str, str], ...], ...]] = (
     (("sell", "sold", "selling"),),
 )
 
-# Where a scene takes place, as whole phrases.
-PLACES: Final[tuple[tuple[str, ...], ...]] = (
-    ("in the garden", "in the yard"),
-    ("in the forest", "in the woods"),
-    ("on the street", "on the road"),
-    ("by the sea", "by the ocean"),
-    ("near the shop", "near the store"),
-    ("beside the prison", "beside the jail"),
-    ("in the attic", "in the loft"),
-    ("at the airport", "at the airfield"),
-    ("behind the cinema", "behind the movie theater"),
-    ("on the beach", "on the shore"),
-    ("in the city", "in the town"),
-    ("on the hill", "on the slope"),
-    ("in the cellar", "in the basement"),
-    ("beside the church", "beside the chapel"),
-)
-
 FAMILY_NAMES: Final = (
     "Adams", "Baker", "Carter", "Dawson", "Ellis", "Foster", "Graham", "Harris", "Ingram", "Jensen", "Keller",
     "Lambert", "Morris", "Nolan", "Osborne", "Parker", "Quinn", "Reeves", "Sutton", "Turner", "Vance", "Walsh",
