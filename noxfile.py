@@ -56,7 +56,7 @@ def minimums(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
-@nox.session
+@nox.session(reuse_venv=False)
 def wheel(session: nox.Session) -> None:
     """The built wheel, in a clean environment, run from an empty folder."""
     session.install(*EXACT, "build", "hatchling")
@@ -81,6 +81,6 @@ def sample(session: nox.Session) -> None:
 
 @nox.session
 def agreement(session: nox.Session) -> None:
-    """Scores beside transformers.Trainer's on real rows; needs `-- data.path=FOLDER`; takes hours on two cores."""
+    """Scores beside transformers.Trainer's on real rows; needs `-- --data FOLDER`; takes hours on two cores."""
     session.install(*EXACT, "-e", ".[dev]")
     session.run("python", "benchmarks/agreement.py", *session.posargs)

@@ -10,9 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from glue_bench.config import TaskConfig
 from glue_bench.identity import RunRequest
-from glue_bench.records import Record
+from glue_bench.records import Record, outcome_line, task_of
 from glue_bench.tasks import TaskAdapter, headline, metric_title
 
 if TYPE_CHECKING:
@@ -157,8 +156,8 @@ def open_listener(
 def describe_outcome(record: Record) -> str:
     """The score under the card's convention, or what went wrong, in one line."""
     if record.status != "finished":
-        return (record.error or record.status).splitlines()[0]
-    task = TaskAdapter(TaskConfig(**record.config["task"]))
+        return outcome_line(record)
+    task = TaskAdapter(task_of(record))
     parts = task.parts("card")
     return f"{100 * headline(parts, record.scores):.1f} {metric_title(parts)}"
 

@@ -4,6 +4,7 @@ Nothing is ever instantiated from a configuration: `_target_` is just an unknown
 """
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -15,12 +16,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException, ValidationError
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from glue_bench.config import RunConfig, TaskConfig, check_config
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.shipped import shipped_folder
 
+PATH_KEYS = ("data.path", "encoder.path", "results_dir")
 GROUPS = ("task", "encoder", "data", "trainer", "recipe", "preset")
 
 ConfigStore.instance().store(name="schema", node=RunConfig)
@@ -32,9 +35,21 @@ def conf_dir() -> Path:
 
 
 def group_options(group: str, config_dir: Path | None = None) -> list[str]:
-    """The names that `group=NAME` accepts: the shipped ones, and the user's own from --config-dir."""
-    folders = [conf_dir() / group, *([config_dir / group] if config_dir else [])]
-    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    """The names that `group=NAME` accepts: the shipped ones, and the user's own from --config-dir.
+
+    Raises:
+        UsageError: the user's folder is missing, or a file of it has the name of a shipped one.
+    """
+    shipped = {path.stem for path in (conf_dir() / group).glob("*.yaml")}
+    if config_dir is None:
+        return sorted(shipped)
+    if not config_dir.is_dir():
+        raise UsageError(f"--config-dir {config_dir}: no such folder")
+    own = {path.stem for path in (config_dir / group).glob("*.yaml")}
+    if shipped & own:
+        taken = min(shipped & own)
+        raise UsageError(f"{config_dir / group / taken}.yaml: {group}={taken} is there already; choose another name")
+    return sorted(shipped | own)
 
 
 def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig:
@@ -47,12 +62,16 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     Raises:
         UsageError: for an unknown key or name, a wrong type or an impossible value.
     """
+    overrides = [_quote_path(word) for word in overrides]
     for override in parse_overrides(overrides):
         _check_override(override, config_dir)
     if not any(word.startswith("task=") for word in overrides):
         raise UsageError(f"task: say which one, as task=NAME. Allowed: {', '.join(group_options('task', config_dir))}")
     config = _compose(overrides, config_dir)
     check_config(config)
+    chosen = next(word for word in reversed(overrides) if word.startswith("task=")).removeprefix("task=")
+    if config.task.name != chosen:
+        raise UsageError(f"task/{chosen}.yaml: name is {config.task.name}; it must be {chosen}, as the file's")
     return config
 
 
@@ -70,10 +89,13 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
         if one in words and many in words:
             raise UsageError(f"{words[one]} and {words[many]}: give one of the two")
         if one in words:
-            rest.append(f"{many}=[{words[one].partition('=')[2]}]")
+            value = words[one].partition("=")[2]
+            if not value.replace("_", "").replace("-", "").isalnum():
+                raise UsageError(f"{words[one]}: one name or number; several are {many}=[A,B]")
+            rest.append(f"{many}=[{value}]")
     # Any task will do to read the lists; each run is then composed with its own.
     options = group_options("task", config_dir)
-    lists = compose_run([*rest, f"task={options[0]}"], config_dir=config_dir)
+    lists = compose_run([*rest, f"task={group_options('task')[0]}"], config_dir=config_dir)
     for task in lists.tasks:
         if task not in options:
             raise UsageError(f"tasks: no such task {task}{did_you_mean(task, options)}")
@@ -112,13 +134,15 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
             parsed.append(parser.parse_override(word))
         except HydraException as error:
             reason = str(error).splitlines()[0]
-            raise UsageError(f"{word}: not a key=value override ({reason})") from error
+            hint = "quote special characters, as in \"key='a=b'\""
+            raise UsageError(f"{word}: not a key=value override ({reason}); {hint}") from error
     return parsed
 
 
 def expand_multirun(words: Sequence[str], *, config_dir: Path | None = None) -> list[list[str]]:
     """The jobs of `run -m`: `task=rte,mrpc seed=1,2` is four lists of plain overrides, in Hydra's order."""
     choices: list[list[str]] = []
+    words = [_quote_path(word) for word in words]
     for word, override in zip(words, parse_overrides(words), strict=True):
         if not override.is_sweep_override():
             choices.append([word])
@@ -126,10 +150,27 @@ def expand_multirun(words: Sequence[str], *, config_dir: Path | None = None) -> 
         value = override.value()
         if isinstance(value, Glob):
             found = value.filter(group_options(override.key_or_group, config_dir))
+            if not found:
+                raise UsageError(f"{word}: matches none of the names of {override.key_or_group}")
             choices.append([f"{override.key_or_group}={name}" for name in found])
         else:
             choices.append([f"{override.key_or_group}={text}" for text in override.sweep_string_iterator()])
     return [list(job) for job in itertools.product(*choices)]
+
+
+def _quote_path(word: str) -> str:
+    """A path as one quoted value: Hydra's grammar would stumble over `=`, `~`, commas, brackets and accents."""
+    key, equals, value = word.partition("=")
+    if key not in PATH_KEYS or not equals or value[:1] in ("'", '"', "$") or value in ("", "null"):
+        return word
+    home = str(Path(value).expanduser()) if value.startswith("~") else value
+    return f"{key}={_quote(home)}"
+
+
+def _quote(value: str) -> str:
+    """A literal string in Hydra's grammar, where a backslash means something only before a quote."""
+    doubled = re.sub(r"(\\+)(?='|$)", r"\1\1", value)
+    return "'" + doubled.replace("'", "\\'") + "'"
 
 
 def _check_override(override: Override, config_dir: Path | None) -> None:
@@ -148,6 +189,8 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
         if name not in options:
             raise UsageError(f"{key}={name}: no such {key}{did_you_mean(name, options)}")
         return
+    if key.startswith("task."):
+        raise UsageError(f"{word}: the facts of a task are not overridden; write task/NAME.yaml and use --config-dir")
     _check_key(key)
 
 
@@ -170,25 +213,32 @@ def _check_key(key: str) -> None:
 def _compose(overrides: Sequence[str], config_dir: Path | None) -> RunConfig:
     words = [word for word in overrides if word != "preset=null"]  # Hydra has no word for a group left out
     if config_dir is not None:
-        if not config_dir.is_dir():
-            raise UsageError(f"--config-dir {config_dir}: no such folder")
-        path = str(config_dir.resolve()).replace("\\", "\\\\").replace("'", "\\'")
-        words.append(f"hydra.searchpath=['file://{path}']")
+        words.append(f"hydra.searchpath=[{_quote(f'file://{config_dir.resolve()}')}]")
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             composed = compose("config", overrides=words)
         config = OmegaConf.to_object(composed)
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(_explain(error)) from error
+    except (YAMLError, UnicodeDecodeError, OSError) as error:
+        where = getattr(getattr(error, "problem_mark", None), "name", None) or f"a file under {config_dir}"
+        raise UsageError(f"{where}: not a readable YAML file ({' '.join(str(error).split())})") from error
     assert isinstance(config, RunConfig)  # noqa: S101 - the schema's own type
     return config
 
 
-def _explain(error: Exception) -> str:
-    """One line of what Hydra or OmegaConf found."""
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    first = str(cause).splitlines()[0]
-    key = getattr(cause, "full_key", None)
-    if isinstance(cause, ValidationError) and key:
-        return f"{key}: {first}"
-    return f"{key}: {first}" if key and key not in first else first
+def _explain(error: BaseException) -> str:
+    """One line of what Hydra or OmegaConf found; the root of their chain of errors names the key."""
+    causes = [error]
+    while (deeper := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(deeper)
+    named = [
+        cause for cause in causes if isinstance(cause, OmegaConfBaseException) and getattr(cause, "full_key", None)
+    ]
+    if not named:
+        return str(error).splitlines()[0]
+    cause = named[-1]
+    key, first = str(getattr(cause, "full_key", "")), str(cause).splitlines()[0]
+    where = str(error).splitlines()[0].removeprefix("In '").partition("'")[0] if str(error).startswith("In '") else ""
+    where = f"{where}.yaml: " if where and where != "config" else ""
+    return f"{where}{first}" if key in first else f"{where}{key}: {first}"

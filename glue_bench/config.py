@@ -152,6 +152,8 @@ def check_task(task: TaskConfig) -> None:
         )
         _require(not task.labels, "task.labels", task.labels, "nothing, for regression")
     _require(len(task.validation) > 0, "task.validation", task.validation, "at least one split")
+    apart = len({task.train, *task.validation}) == 1 + len(task.validation)
+    _require(apart, "task.validation", task.validation, f"splits that differ from each other and from {task.train}")
     for split in (task.train, *task.validation, *task.test):
         _check_folder_name("task splits", split)
     if task.hub_config is not None:

@@ -28,7 +28,7 @@ class PaddedEncoder(nn.Module):
         """Wrap a loaded transformer."""
         super().__init__()
         self.transformer = transformer
-        self._pad_id = int(config.pad_token_id)
+        self._pad_id = padding_id(config)
         self._with_types = int(getattr(config, "type_vocab_size", 1)) > 1
 
     def gather(self, encoded: Encoded, rows: NDArray[np.int64], *, device: torch.device) -> PaddedBatch:
@@ -52,8 +52,8 @@ def read_model_config(folder: Path) -> PretrainedConfig:
     _quieten()
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, **SAFELY)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"encoder folder {folder}: {_first_line(error)}") from error
+    except Exception as error:  # each architecture checks its configuration in its own way
+        raise InputError(f"encoder folder {folder}: {first_line(error)}") from error
     return config
 
 
@@ -76,7 +76,7 @@ def load_transformer(folder: Path, config: PretrainedConfig) -> tuple[PreTrained
                 **SAFELY,
             )
     except Exception as error:  # safetensors and transformers raise many kinds
-        raise InputError(f"encoder folder {folder}: its weights cannot be loaded ({_first_line(error)})") from error
+        raise InputError(f"encoder folder {folder}: its weights cannot be loaded ({first_line(error)})") from error
     missing = set(info["missing_keys"])
     needed = sorted(key for key in missing if "pooler" not in key and "position_ids" not in key)
     if needed:
@@ -84,15 +84,21 @@ def load_transformer(folder: Path, config: PretrainedConfig) -> tuple[PreTrained
     return model, missing
 
 
+def padding_id(config: PretrainedConfig) -> int:
+    """The padding token's id; where a model names none, padding may have any, since nothing attends to it."""
+    return 0 if config.pad_token_id is None else int(config.pad_token_id)
+
+
 def max_positions(config: PretrainedConfig) -> int:
     """The longest row in tokens: RoBERTa's positions start after the padding id (514 positions hold 512 tokens)."""
     positions = int(getattr(config, "max_position_embeddings", 0)) or 2**31
     if config.model_type in ("roberta", "xlm-roberta", "camembert"):
-        return positions - int(config.pad_token_id) - 1
+        return positions - padding_id(config) - 1
     return positions
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
 

@@ -1,4 +1,4 @@
-"""Texts to one flat array of token ids with offsets, cached by content. Knows no torch, no labels."""
+"""Texts to one flat array of token ids with offsets, cached by content. Knows no labels."""
 
 import hashlib
 import logging
@@ -100,14 +100,13 @@ def cache_folder() -> Path:
 
 
 def _load_tokenizer(folder: Path) -> Tokenizer:
-    try:
-        if (folder / "tokenizer.json").is_file():
-            return Tokenizer.from_file(str(folder / "tokenizer.json"))
-        from transformers import AutoTokenizer  # only for models older than tokenizer.json
+    """transformers' own tokenizer: tokenizer_config.json may change what tokenizer.json says."""
+    from transformers import AutoTokenizer
 
-        slow = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        return Tokenizer.from_str(slow.backend_tokenizer.to_str())
-    except Exception as error:  # the tokenizers library raises bare Exception
+    try:
+        loaded = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+    except Exception as error:  # transformers and tokenizers raise many kinds, bare Exception too
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{folder}: its tokenizer cannot be loaded ({reason})") from error
 

@@ -1,7 +1,11 @@
 """The errors that a user can cause, each with its exit code. Messages are one to three lines."""
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+# A full, read-only or broken disk, told from other errors of the operating system.
+DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 class GlueBenchError(Exception):

@@ -13,10 +13,10 @@ import torch
 from glue_bench.atomic import replace_folder_atomically, write_text_atomically
 from glue_bench.data import TaskData, load_task_data, resolve_source
 from glue_bench.encoding import Encoded, TextEncoder, cache_folder
-from glue_bench.errors import DiskError, DivergedError, GlueBenchError
-from glue_bench.identity import RunRequest
-from glue_bench.model import Classifier, check_max_length, load_classifier, save_classifier
-from glue_bench.pretrained import Pretrained, resolve_pretrained
+from glue_bench.errors import DiskError, DivergedError, GlueBenchError, UsageError
+from glue_bench.identity import RunRequest, check_unchanged
+from glue_bench.model import Classifier, check_max_length, check_tokens, load_classifier, save_classifier
+from glue_bench.pretrained import Pretrained, encoder_identity, resolve_pretrained
 from glue_bench.provenance import checkout_commit, library_versions
 from glue_bench.records import Record, RunStore, write_history, write_predictions
 from glue_bench.tasks import TaskAdapter
@@ -42,8 +42,8 @@ def run_experiment(
     started = time.perf_counter()
     try:
         finished = _train_and_score(request, folder, facts, history, on_phase, on_step)
-    except DiskError:
-        raise  # a record could not be written either
+    except (DiskError, UsageError):
+        raise  # a record could not be written either; or the command is wrong, not the run
     except BaseException as error:
         known = store.load(request.encoder, request.config.task.name, request.run_id)
         if known is None or known.status != "finished":  # a result is never replaced by a failure to make it again
@@ -79,7 +79,9 @@ def _train_and_score(
     on_phase("loading")
     placement = choose_placement(config.trainer.device, config.trainer.precision)
     pretrained = resolve_pretrained(config.encoder)
-    data = load_task_data(resolve_source(config.data, config.task), config.data, config.task)
+    source = resolve_source(config.data, config.task)
+    check_unchanged(request, encoder=encoder_identity(config.encoder, pretrained), data=source.identity)
+    data = load_task_data(source, config.data, config.task)
     on_phase("tokenising")
     check_max_length(pretrained.folder, config.trainer.max_length)
     texts = TextEncoder(pretrained.folder, max_length=config.trainer.max_length)
@@ -88,6 +90,8 @@ def _train_and_score(
     model = load_classifier(
         pretrained.folder, outputs=task.outputs, head_seed=streams.head, engine=config.trainer.engine
     )
+    for split in encoded.values():
+        check_tokens(model, split)
     facts |= _input_facts(task, pretrained, data, encoded, placement)
     facts["encoder"]["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     model.cut_vocabulary(np.concatenate([split.tokens for split in encoded.values()]))
@@ -132,13 +136,14 @@ def _evaluate(
     # evaluate and scikit-learn take seconds to import: not before the first update.
     from glue_bench.metrics import predict_classes, predict_scores, score_predictions
 
-    scores = {}
+    scores, written = {}, []
     for name in task.facts.validation:
         split = data.splits[name]
         logits = predict(model, encoded[name], batch_size=batch_size, placement=placement)
         prediction = predict_scores(logits) if task.regression else predict_classes(logits)
         scores[name] = score_predictions(task.facts.metrics, prediction, split.labels)
-        path = folder / "predictions" / f"{name}.parquet"
+        written.append((folder / "predictions" / f"{name}.parquet", split, prediction, logits))
+    for path, split, prediction, logits in written:  # only once every split has its scores
         write_predictions(path, idx=split.idx, label=split.labels, prediction=prediction, logits=logits)
     return scores
 

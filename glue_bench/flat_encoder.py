@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PretrainedConfig, PreTrainedModel
 
+from glue_bench.encoder import padding_id
 from glue_bench.encoding import Encoded
 
 
@@ -46,8 +47,8 @@ class FlatEncoder(nn.Module):
         self._heads = int(config.num_attention_heads)
         # RoBERTa counts positions from the padding id + 1 and leaves padding tokens out; BERT from 0.
         roberta = config.model_type != "bert"
-        self._first_position = int(config.pad_token_id) + 1 if roberta else 0
-        self._pad_id = int(config.pad_token_id) if roberta else -1
+        self._pad_id = padding_id(config) if roberta else -1
+        self._first_position = self._pad_id + 1
         self._last_type = int(getattr(config, "type_vocab_size", 1)) - 1  # RoBERTa has one type for both texts
         self._row_of = np.arange(embeddings.word_embeddings.num_embeddings)  # token id to row of the table
         self._whole_table: Tensor | None = None

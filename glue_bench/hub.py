@@ -4,11 +4,12 @@ The client obeys HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE.
 """
 
 import contextlib
+import errno
 import os
 import re
 from pathlib import Path
 
-from glue_bench.errors import InputError
+from glue_bench.errors import DISK_ERRNOS, DiskError, InputError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -72,6 +73,12 @@ def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, op
         if optional:
             return None
         raise InputError(_unreachable(where, filename, revision, "HF_HUB_OFFLINE is set")) from error
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, *DISK_ERRNOS):
+            raise DiskError(
+                f"{error.filename or 'HF_HOME'}: the hub's cache cannot be written: {error.strerror}"
+            ) from error
+        raise InputError(_unreachable(where, filename, revision, str(error))) from error
     except Exception as error:  # whatever HTTP library the client uses
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(_unreachable(where, filename, revision, reason)) from error

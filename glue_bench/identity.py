@@ -1,7 +1,7 @@
 """What makes two requests the same run: a hash of everything that can change the scores. Knows no torch.
 
-Left out on purpose: the device and the evaluation batch size (they change rounding only), what is logged or kept, and
-library versions (they are in the record).
+Left out on purpose, and kept in the record instead: the device with the precision that `auto` becomes on it, the
+evaluation batch size, what is logged or kept, and library versions. The report keeps runs of unlike precision apart.
 """
 
 import dataclasses
@@ -13,12 +13,13 @@ from typing import Any
 
 from glue_bench.config import RunConfig
 from glue_bench.data.sources import hub_identity, resolve_source
+from glue_bench.errors import InputError
 from glue_bench.pretrained import encoder_identity, encoder_name, pinned_identity, resolve_pretrained
 
 SCORES_VERSION = 1  # raised when the code gives other scores for the same request
 
 _NOT_IN_SCORES = {
-    "task": {"title", "test", "rows", "conventions", "hub_config"},
+    "task": {"title", "test", "rows", "conventions"},
     "trainer": {"device", "eval_batch_size", "log_every"},
 }
 
@@ -31,6 +32,7 @@ class RunRequest:
     encoder: str
     setting_id: str  # 12 hex digits: everything but the seed
     run_id: str  # seed and 12 hex digits: a folder name
+    inputs: Mapping[str, object]  # what identified encoder and data when the run was planned
 
     @property
     def title(self) -> str:
@@ -46,12 +48,26 @@ def make_requests(config: RunConfig, seeds: list[int]) -> list[RunRequest]:
     Raises:
         InputError: such a file is missing or unreachable.
     """
-    encoder = pinned_identity(config.encoder) or encoder_identity(config.encoder, resolve_pretrained(config.encoder))
-    data = hub_identity(config.data) or resolve_source(config.data, config.task).identity
+    encoder = pinned_identity(config.encoder)
+    if encoder is None:
+        pretrained = resolve_pretrained(config.encoder)
+        encoder = encoder_identity(config.encoder, pretrained)
+        # From here on a branch is the commit that it stands for now: all seeds of a sweep get the same one.
+        config = dataclasses.replace(
+            config, encoder=dataclasses.replace(config.encoder, revision=pretrained.revision or config.encoder.revision)
+        )
+    data = hub_identity(config.data)
+    if data is None:
+        source = resolve_source(config.data, config.task)
+        data = dict(source.identity)
+        config = dataclasses.replace(
+            config, data=dataclasses.replace(config.data, revision=source.revision or config.data.revision)
+        )
+    name = encoder_name(config.encoder)
     setting = {
         "scores_version": SCORES_VERSION,
         "task": _without(dataclasses.asdict(config.task), _NOT_IN_SCORES["task"]),
-        "encoder": encoder,
+        "encoder": {"name": name, **encoder},
         "data": {"source": config.data.source, **data},
         "trainer": _without(dataclasses.asdict(config.trainer), _NOT_IN_SCORES["trainer"]),
         "recipe": config.recipe,
@@ -59,12 +75,24 @@ def make_requests(config: RunConfig, seeds: list[int]) -> list[RunRequest]:
     return [
         RunRequest(
             config=dataclasses.replace(config, seed=seed),
-            encoder=encoder_name(config.encoder),
+            encoder=name,
             setting_id=_digest(setting),
             run_id=f"seed{seed}-{_digest({**setting, 'seed': seed})}",
+            inputs={"encoder": encoder, "data": data},
         )
         for seed in seeds
     ]
+
+
+def check_unchanged(request: RunRequest, *, encoder: Mapping[str, object], data: Mapping[str, object]) -> None:
+    """Refuse inputs that are not the ones a run was planned with.
+
+    Raises:
+        InputError: naming what changed.
+    """
+    for part, found in (("encoder", encoder), ("data", data)):
+        if dict(found) != request.inputs[part]:
+            raise InputError(f"{request.title}: the files of its {part} changed since the run was planned; run again")
 
 
 def _without(content: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Where a score is undefined the rule is the one that gives no credit:
 - Pearson and Spearman correlation with constant predictions or constant labels: 0.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import datasets
 import evaluate
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import pearsonr, spearmanr
+from scipy.stats import NearConstantInputWarning, pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 Vector = NDArray[np.int64] | NDArray[np.float64]
@@ -90,7 +91,11 @@ def _matthews(y: NDArray[np.float64], p: NDArray[np.float64]) -> float:
 
 
 def _pearson(y: NDArray[np.float64], p: NDArray[np.float64]) -> float:
-    return 0.0 if _constant(y) or _constant(p) else float(pearsonr(y, p).statistic)
+    if _constant(y) or _constant(p):
+        return 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NearConstantInputWarning)  # a poor score, not a problem
+        return float(pearsonr(y, p).statistic)
 
 
 def _spearman(y: NDArray[np.float64], p: NDArray[np.float64]) -> float:

@@ -12,20 +12,12 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
 from glue_bench.batches import PaddedBatch, pad_rows
-from glue_bench.encoder import SAFELY, PaddedEncoder, load_transformer, max_positions, read_model_config
+from glue_bench.encoder import PaddedEncoder, first_line, load_transformer, max_positions, padding_id, read_model_config
 from glue_bench.encoding import Encoded
 from glue_bench.errors import InputError, UsageError
 from glue_bench.flat_encoder import FlatBatch, FlatEncoder
 from glue_bench.heads import BertHead, RobertaHead, initialise
-
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-)
+from glue_bench.pretrained import TOKENIZER_FILES
 
 Batch = FlatBatch | PaddedBatch
 
@@ -79,7 +71,7 @@ class NativeClassifier(nn.Module):
 
     def gather(self, encoded: Encoded, rows: NDArray[np.int64], *, device: torch.device) -> Batch:
         """Rows of the flat token array as the batch that `forward` takes."""
-        return pad_rows(encoded, rows, pad_id=int(self.config.pad_token_id or 0), device=device)
+        return pad_rows(encoded, rows, pad_id=padding_id(self.config), device=device)
 
     def forward(self, batch: PaddedBatch) -> Tensor:
         """B rows to (B, outputs) logits."""
@@ -157,6 +149,17 @@ def check_max_length(folder: Path, max_length: int) -> None:
         raise InputError(f"trainer.max_length={max_length}: this encoder has positions for at most {longest} tokens")
 
 
+def check_tokens(model: Classifier, encoded: Encoded) -> None:
+    """Refuse token ids that the model has no embedding for.
+
+    Raises:
+        InputError: the folder's tokenizer and weights do not belong together.
+    """
+    highest, rows = int(encoded.tokens.max()), int(model.config.vocab_size)
+    if highest >= rows:
+        raise InputError(f"the encoder's tokenizer gives token id {highest}, but its embedding table has {rows} rows")
+
+
 def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels: Sequence[str]) -> None:
     """Write config, safetensors and tokenizer files that AutoModelForSequenceClassification loads.
 
@@ -176,17 +179,20 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
     state = {name: value.detach().cpu() for name, value in model.standard_state().items()}
     whole.load_state_dict(state, assign=True)
     whole.save_pretrained(folder)
-    for name in _TOKENIZER_FILES:
+    for name in TOKENIZER_FILES:
         if (pretrained / name).is_file():
             shutil.copyfile(pretrained / name, folder / name)
 
 
 def _load_native(folder: Path, config: PretrainedConfig) -> NativeClassifier:
+    """A new classifier whose encoder, and nothing else, has the folder's weights."""
+    transformer, _ = load_transformer(folder, config)
     try:
-        whole = AutoModelForSequenceClassification.from_pretrained(
-            folder, config=config, use_safetensors=True, dtype=torch.float32, **SAFELY
-        )
-    except Exception as error:  # safetensors and transformers raise many kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"encoder folder {folder}: no classifier can be made of it ({reason})") from error
+        whole = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+        found = whole.base_model.load_state_dict(transformer.state_dict(), strict=False)
+    except (ValueError, RuntimeError, AttributeError) as error:
+        raise InputError(f"encoder folder {folder}: no classifier can be made of it ({first_line(error)})") from error
+    lacking = [name for name in found.missing_keys if "pooler" not in name]
+    if lacking:
+        raise InputError(f"encoder folder {folder}: its weights lack {lacking[0]}")
     return NativeClassifier(whole, config)

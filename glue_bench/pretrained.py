@@ -1,17 +1,18 @@
 """The files of a pretrained encoder: found in a folder, an installed package or on the hub. Knows no torch."""
 
-import hashlib
 import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from glue_bench.config import EncoderConfig
+from glue_bench.content import file_sha256
 from glue_bench.errors import InputError, UsageError
 from glue_bench.hub import commit_of, fetch_file, is_commit
 
 _OPTIONAL = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _VOCABULARIES = ("vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
+TOKENIZER_FILES = (*_OPTIONAL, *_VOCABULARIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +45,8 @@ def encoder_identity(encoder: EncoderConfig, pretrained: Pretrained) -> dict[str
     """What the scores depend on: the commit for hub files, the weights' and tokenizer's content for others."""
     if encoder.hub_id is not None:
         return {"hub_id": encoder.hub_id, "revision": pretrained.revision}
-    small = [pretrained.folder / name for name in ("config.json", *_OPTIONAL, *_VOCABULARIES)]
-    contents: dict[str, object] = {path.name: _sha256(path) for path in small if path.is_file()}
+    small = [pretrained.folder / name for name in ("config.json", *TOKENIZER_FILES)]
+    contents: dict[str, object] = {path.name: file_sha256(path) for path in small if path.is_file()}
     return {**contents, "weights": pretrained.weights_sha256}
 
 
@@ -66,8 +67,10 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise InputError(f"encoder folder {folder}: no {name} (only safetensors weights are loaded)")
+    if not any((folder / name).is_file() for name in ("tokenizer.json", *_VOCABULARIES)):
+        raise InputError(f"encoder folder {folder}: no tokenizer.json, nor a vocabulary file")
     _check_config_file(folder / "config.json")
-    sha256 = _sha256(folder / "model.safetensors")
+    sha256 = file_sha256(folder / "model.safetensors")
     if encoder.weights_sha256 and encoder.weights_sha256 != sha256:
         raise InputError(
             f"{folder / 'model.safetensors'}: its SHA-256 is {sha256}, but encoder.weights_sha256 says "
@@ -91,6 +94,9 @@ def _download(hub_id: str, revision: str) -> tuple[Path, str]:
 
 def _package_folder(package: str) -> Path:
     module, _, inside = package.partition("/")
+    # One plain name: find_spec would import, and so run, the parents of a dotted one.
+    if not module.isidentifier() or ".." in inside:
+        raise UsageError(f"encoder.package={package}: allowed is PYTHON_PACKAGE/FOLDER")
     found = importlib.util.find_spec(module)
     if found is None or not found.submodule_search_locations:
         raise UsageError(
@@ -102,12 +108,8 @@ def _package_folder(package: str) -> Path:
 
 def _check_config_file(path: Path) -> None:
     try:
-        if "model_type" not in json.loads(path.read_text(encoding="utf-8")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
             raise InputError(f"{path}: names no model_type; not a transformers model")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable model configuration ({error})") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glue_bench.atomic import replace_atomically, write_text_atomically
+from glue_bench.atomic import check_writable, replace_atomically, write_text_atomically
+from glue_bench.config import TaskConfig, check_task
+from glue_bench.errors import UsageError
 
 SCHEMA_VERSION = 1
 STATUSES = ("finished", "failed", "diverged", "interrupted")
@@ -56,6 +59,14 @@ class RunStore:
     def __init__(self, results_dir: Path) -> None:
         """Open a results folder; nothing is created before something is written."""
         self.root = results_dir / "runs"
+
+    def check_writable(self) -> None:
+        """Refuse a results folder before work is done that could not be kept.
+
+        Raises:
+            DiskError: nothing can be written there.
+        """
+        check_writable(self.root)
 
     def folder(self, encoder: str, task: str, run_id: str) -> Path:
         """Where a run's files lie."""
@@ -118,17 +129,56 @@ def write_history(path: Path, lines: Sequence[Any]) -> None:
     write_text_atomically(path, text)
 
 
+def task_of(record: Record) -> TaskConfig:
+    """The facts of the task as the run used them; keys of a later version are left out."""
+    known = {item.name for item in dataclasses.fields(TaskConfig)}
+    return TaskConfig(**{key: value for key, value in record.config["task"].items() if key in known})
+
+
+def outcome_line(record: Record) -> str:
+    """Why a run did not finish, in one line."""
+    lines = (record.error or "").strip().splitlines()
+    return lines[0] if lines else record.status
+
+
 def _read_record(path: Path) -> Record | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         known = {item.name for item in dataclasses.fields(Record)}
         record = Record(**{key: value for key, value in content.items() if key in known})
-    except FileNotFoundError:
+        _check_record(record)
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        logger.warning("%s: damaged record, ignored (%s)", path, error)
-        return None
-    if record.schema_version > SCHEMA_VERSION or record.status not in STATUSES:
-        logger.warning("%s: record of a newer glue-bench (schema %s), ignored", path, record.schema_version)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, UsageError) as error:
+        logger.warning("%s: damaged record, ignored (%s: %s)", path, type(error).__name__, error)
         return None
     return record
+
+
+def _check_record(record: Record) -> None:
+    """Refuse a record that the tables could not be made of."""
+    if type(record.schema_version) is not int or record.schema_version > SCHEMA_VERSION:
+        raise ValueError(f"schema_version is {record.schema_version!r}; this glue-bench knows up to {SCHEMA_VERSION}")
+    if record.status not in STATUSES:
+        raise ValueError(f"status is {record.status!r}; known are {', '.join(STATUSES)}")
+    task = task_of(record)
+    check_task(task)
+    strings = (
+        record.run_id,
+        record.setting_id,
+        record.task,
+        record.recipe,
+        record.encoder["name"],
+        record.data["source"],
+    )
+    if not all(isinstance(value, str) for value in strings) or type(record.seed) is not int:
+        raise ValueError("a name or the seed has a wrong type")
+    if not all(isinstance(record.config[part], dict) for part in ("trainer", "data")):
+        raise ValueError("config lacks trainer or data")
+    if record.status == "finished":
+        for split in task.validation:
+            scores = [record.scores[split][metric] for metric in task.metrics]
+            if not all(isinstance(score, int | float) and math.isfinite(score) for score in scores):
+                raise ValueError(f"a score of {split} is no number")
+            if type(record.data["rows"][split]) is not int:
+                raise ValueError(f"data.rows.{split} is no whole number")

@@ -215,7 +215,11 @@ class _Loop:
 
 @torch.inference_mode()
 def predict(model: Classifier, encoded: Encoded, *, batch_size: int, placement: Placement) -> NDArray[np.float32]:
-    """The logits of every row, in the rows' order: (n, outputs) float32."""
+    """The logits of every row, in the rows' order: (n, outputs) float32.
+
+    Raises:
+        DivergedError: a logit is NaN or infinite.
+    """
     model.to(placement.device).eval()
     batches = list(length_sorted_batches(encoded.lengths(), batch_size=batch_size))
     order = np.concatenate(batches)
@@ -226,6 +230,8 @@ def predict(model: Classifier, encoded: Encoded, *, batch_size: int, placement: 
     sorted_logits = torch.cat(parts).cpu().numpy()  # (n, outputs), longest row first
     if not np.array_equal(np.sort(order), np.arange(len(encoded))):
         raise AssertionError("evaluation must see every row exactly once")
+    if not np.isfinite(sorted_logits).all():
+        raise DivergedError("diverged: the trained model gives NaN or infinite logits")
     logits = np.empty_like(sorted_logits)
     logits[order] = sorted_logits
     return logits

@@ -41,7 +41,8 @@ def make_record(
         "seed": seed,
         "streams": {"head": 1, "order": 2, "dropout": 3},
         "recipe": "default",
-        "scores": scores or {},
+        "scores": scores or scores_of(task, 0.5),
+        "precision": "float32",
         "seconds": {"train": 1.0, "eval": 1.0, "total": 2.0},
         "config": dataclasses.asdict(config),
     }

@@ -18,7 +18,7 @@ RTE = compose_run(["task=rte"])
 
 def request_of(seed: int) -> RunRequest:
     config = dataclasses.replace(RTE, seed=seed)
-    return RunRequest(config=config, encoder="tiny", setting_id="000", run_id=f"seed{seed}-000")
+    return RunRequest(config=config, encoder="tiny", setting_id="000", run_id=f"seed{seed}-000", inputs={})
 
 
 def console_of(*, terminal: bool, height: int = 40) -> Console:

@@ -142,3 +142,41 @@ def test_the_configuration_is_found_from_any_folder(glue_bench: Callable[..., Re
     (tmp_path / "conf" / "config.yaml").write_text("not: this one")
     assert glue_bench("tasks").returncode == 0
     assert [path.name for path in tmp_path.iterdir()] == ["conf"]
+
+
+def test_out_writes_through_a_link_and_into_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.md").symlink_to("target.md")
+    (tmp_path / "target.md").write_text("old")
+    assert main(["report", "--format", "markdown", "--out", "link.md"]) == 0
+    assert (tmp_path / "link.md").is_symlink()
+    assert "No runs yet" in (tmp_path / "target.md").read_text()
+    assert main(["report", "--out", "/dev/null"]) == 0
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("env", [{"FORCE_COLOR": "1"}, {"PYTHONIOENCODING": "latin-1"}], ids=str)
+def test_a_pipe_gets_plain_text_whatever_the_environment(
+    env: dict[str, str], glue_bench: Callable[..., Result]
+) -> None:
+    result = glue_bench("tasks", env=env)
+    assert result.returncode == 0, result.stderr
+    assert "\x1b" not in result.stdout
+    assert "392,702" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["run", "task=rte", "data=local", "data.path=" + "x" * 300], 3),
+        (["run", "task=rte", "encoder=custom", "encoder.path=" + "x" * 300, "data=sample"], 3),
+        (["run", "task=rte", "encoder=custom", "encoder.package=os.path/x", "data=sample"], 2),
+        (["report", "results_dir=" + "x" * 300], 3),
+        (["tasks", "--config-dir", "x" * 300], 3),
+    ],
+)
+def test_a_path_that_cannot_be_is_one_line(words: list[str], code: int, glue_bench: Callable[..., Result]) -> None:
+    result = glue_bench(*words)
+    assert result.returncode == code, result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "internal error" not in result.stderr

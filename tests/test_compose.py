@@ -1,5 +1,6 @@
 """Configuration: what composes, and what is refused in one line."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -87,15 +88,13 @@ def test_a_sweep_takes_one_task_one_seed_and_several_encoders() -> None:
         (["task=rte", *CUSTOM, "encoder.hub_id=a/b"], "found encoder.path and encoder.hub_id"),
         (["task=rte", *CUSTOM, "encoder.name=../up"], "encoder.name=../up: allowed is letters"),
         (["task=rte", "encoder=custom", "encoder.hub_id=a/b/c"], "encoder.hub_id=a/b/c: allowed is NAME or ORG/NAME"),
-        (["task=rte", "task.name=../up"], "task.name=../up: allowed is letters"),
-        (["task=rte", "task._target_=os.system"], "task._target_: no such key"),
+        (["task=rte", "task.rows={train:1}"], "the facts of a task are not overridden"),
+        (["task=rte", "trainer._target_=os.system"], "trainer._target_: no such key"),
+        (["task=rte", "trainer.engine=fast"], "trainer.engine=fast: unknown"),
         (["task=rte", "+trainer.secret=1"], "only key=value is used here"),
         (["task=rte", "hydra.run.dir=elsewhere"], "Hydra's own settings are not used here"),
         (["task=rte,mrpc"], "several values need `run -m`"),
         (["task=rte", "nonsense"], "nonsense: not a key=value override"),
-        (["task=rte", "task.metrics=[acuracy]"], "task.metrics=acuracy: unknown; did you mean accuracy?"),
-        (["task=stsb", "task.metrics=[accuracy]"], "task.metrics=accuracy: allowed is a metric of regression"),
-        (["task=mnli", "task.metrics=[f1]"], "allowed is f1 only with two labels"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line_that_names_the_key(words: list[str], message: str) -> None:
@@ -116,6 +115,7 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key(words: list[str], 
         (["encoder=minilm", "encoders=[roberta]"], "give one of the two"),
         (["task=rte", "tasks=[rte]"], "give one of the two"),
         (["tasks=rte"], "tasks: Invalid value assigned"),
+        (["task=[rte,mrpc]"], "task=[rte,mrpc]: one name or number; several are tasks=[A,B]"),
     ],
 )
 def test_a_mistake_in_a_sweep_is_answered_in_one_line(words: list[str], message: str) -> None:
@@ -129,6 +129,21 @@ def test_multirun_expands_choices_ranges_and_globs_like_hydra() -> None:
     jobs = expand_multirun(["task=rte,mrpc", "seed=range(1,3)", "trainer.epochs=2"])
     assert jobs == [[f"task={task}", f"seed={seed}", "trainer.epochs=2"] for task in ("rte", "mrpc") for seed in (1, 2)]
     assert expand_multirun(["encoder=glob(*roberta)"]) == [["encoder=distilroberta"], ["encoder=roberta"]]
+    with pytest.raises(UsageError, match="matches none of the names of task"):
+        expand_multirun(["task=glob(zzz)"])
+
+
+@pytest.mark.parametrize(
+    "path", ["a b", "a=b", "a,b", "données", "it's", "[x]", "a\\b", "(x)", "100%", "b\\\\", "a\\'b"]
+)
+def test_any_path_is_taken_as_it_is(path: str) -> None:
+    config = compose_run(["task=rte", "data=local", f"data.path={path}", f"results_dir={path}"])
+    assert (config.data.path, config.results_dir) == (path, path)
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert compose_run([*LOCAL, "task=rte", "data.path=~/glue"]).data.path == "/home/ann/glue"
 
 
 def test_the_users_own_folder_adds_tasks_encoders_and_recipes_for_them(tmp_path: Path) -> None:
@@ -146,6 +161,60 @@ def test_the_users_own_folder_adds_tasks_encoders_and_recipes_for_them(tmp_path:
     assert (config.task.labels, config.encoder.hub_id, config.trainer.epochs) == (["no", "yes"], "me/mine", 4)
     assert "boolq" in group_options("task", own)
     assert compose_task("boolq", config_dir=own).title == "BoolQ"
+
+
+TASK = {"name": "own", "title": "Own", "kind": "classification", "texts": ["text"], "labels": ["a", "b"]}
+
+
+def write_task(folder: Path, changes: dict[str, object] | None = None, file: str = "own") -> Path:
+    (folder / "task").mkdir(parents=True, exist_ok=True)
+    facts = {**TASK, "metrics": ["accuracy"], **(changes or {})}
+    (folder / "task" / f"{file}.yaml").write_text(json.dumps({key: fact for key, fact in facts.items() if fact != ""}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "other"}, "task/own.yaml: name is other; it must be own"),
+        ({"name": "../up"}, "task.name=../up: allowed is letters"),
+        ({"kind": "ranking"}, "task.kind=ranking: unknown"),
+        ({"texts": ["a", "b", "c"]}, "task.texts=['a', 'b', 'c']: allowed is one or two column names"),
+        ({"labels": ["a", "a"]}, "task.labels=['a', 'a']: allowed is two or more different names"),
+        ({"metrics": ["acuracy"]}, "task.metrics=acuracy: unknown; did you mean accuracy?"),
+        ({"metrics": ["pearson"]}, "task.metrics=pearson: allowed is a metric of classification"),
+        ({"labels": ["a", "b", "c"], "metrics": ["f1"]}, "task.metrics=f1: allowed is f1 only with two labels"),
+        (
+            {"kind": "regression", "labels": [], "metrics": ["pearson"]},
+            "task.label_range=[]: allowed is [lowest, highest]",
+        ),
+        ({"train": "validation"}, "task.validation=['validation']: allowed is splits that differ"),
+        ({"conventions": {"card": ["test.accuracy"]}}, "task.conventions.card=test.accuracy: unknown"),
+        ({"titel": "Own"}, "titel"),
+        ({"labels": 5}, "task.labels"),
+        ({"title": ""}, "task.title"),
+    ],
+)
+def test_a_mistake_in_the_users_own_task_is_answered_in_one_line(
+    changes: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        compose_run(["task=own"], config_dir=write_task(tmp_path, changes))
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"name: [", b"name: \xff"], ids=["broken", "not-utf-8"])
+def test_a_file_that_is_not_yaml_is_named(content: bytes, tmp_path: Path) -> None:
+    write_task(tmp_path)
+    (tmp_path / "task" / "own.yaml").write_bytes(content)
+    with pytest.raises(UsageError, match="not a readable YAML file"):
+        compose_run(["task=own"], config_dir=tmp_path)
+
+
+def test_a_name_that_is_there_already_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"rte\.yaml: task=rte is there already; choose another name"):
+        compose_run(["task=rte"], config_dir=write_task(tmp_path, file="rte"))
 
 
 def test_a_missing_folder_of_the_users_own_is_named(tmp_path: Path) -> None:

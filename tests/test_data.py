@@ -10,8 +10,10 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from glue_bench.compose import compose_run
-from glue_bench.config import RunConfig
+from glue_bench.config import RunConfig, TaskConfig
 from glue_bench.data import TaskData, load_task_data, resolve_source
+from glue_bench.data.files import Table
+from glue_bench.data.load import check_rows
 from glue_bench.errors import InputError, UsageError
 from tests.tiny import pair_columns, write_parquet
 
@@ -173,6 +175,7 @@ def test_a_damaged_parquet_file_is_named(folder: Path, damage: str) -> None:
     ("name", "content", "message"),
     [
         ("train.csv", b"sentence1,sentence2,label\na,b\n", "train.csv line 2: 2 fields, not 3"),
+        ("train.csv", b"sentence1,label,label\na,0,1\n", "train.csv: the column 'label' is there twice"),
         ("train.csv", b'sentence1,sentence2,label\n"a,b,0\n', "train.csv line 2"),
         ("train.csv", b"sentence1,sentence2,label\n\xff,b,0\n", "train.csv: not UTF-8 text"),
         ("train.tsv", b"", "train.tsv: no column 'sentence1'"),
@@ -187,6 +190,30 @@ def test_a_damaged_text_file_is_named_with_its_line(folder: Path, name: str, con
     with pytest.raises(InputError) as caught:
         load(folder)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "values", "codes"),
+    [
+        (["1", "2", "3"], [1, 2, 3], [0, 1, 2]),
+        (["1", "0"], ["1", "0", 1], [0, 1, 0]),
+        (["no", "yes"], ["yes", 1, "0"], [1, 1, 0]),
+    ],
+)
+def test_names_count_before_numbers(labels: list[str], values: list[object], codes: list[int]) -> None:
+    facts = TaskConfig(name="x", title="X", kind="classification", texts=["text"], labels=labels, metrics=["accuracy"])
+    table = Table(columns={"text": ["a"] * len(values), "label": values})
+    assert check_rows(table, facts, "file").labels.tolist() == codes
+
+
+@pytest.mark.parametrize("value", [[1], {}, True, "\ud800"])
+def test_an_odd_value_in_json_lines_is_named(value: object, folder: Path) -> None:
+    (folder / "rte" / "train.parquet").unlink()
+    row: dict[str, object] = {"sentence1": value if isinstance(value, str) else "a", "sentence2": "b"}
+    row["label"] = 0 if isinstance(value, str) else value
+    (folder / "rte" / "train.jsonl").write_text(json.dumps(row))
+    with pytest.raises(InputError, match=r"train\.jsonl row 1: (label is|sentence1 is .*not valid Unicode)"):
+        load(folder)
 
 
 def test_a_missing_split_is_named_before_anything_is_read(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Tokens: the same as transformers' own tokenizer, flat, cached, counted when truncated."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,16 @@ def test_tokens_equal_those_of_transformers(family: str, max_length: int, reques
     assert rows == expected
     whole = tokenizer(*PAIR.texts)["input_ids"]
     assert encoded.truncated == sum(len(ids) > max_length for ids in whole) > 0
+
+
+def test_a_setting_of_tokenizer_config_is_obeyed_as_transformers_obeys_it(tiny_bert: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json"):
+        (tmp_path / name).write_bytes((tiny_bert / name).read_bytes())
+    config = json.loads((tiny_bert / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**config, "do_lower_case": False}))
+    texts = split_of(["The Cat sees THE dog"])
+    expected = AutoTokenizer.from_pretrained(tmp_path)(texts.texts[0])["input_ids"]
+    assert TextEncoder(tmp_path, max_length=64).encode(texts).tokens.tolist() == expected[0]
 
 
 def test_types_tell_the_second_text_apart_for_bert(tiny_bert: Path) -> None:

@@ -68,6 +68,12 @@ def test_scores_are_computed_in_double_precision() -> None:
     assert score_predictions(["pearson"], p, y)["pearson"] == pytest.approx(1.0, abs=1e-6)
 
 
+def test_nearly_constant_predictions_are_scored_without_a_warning() -> None:
+    p = 2.5 + np.array([1.0, -1.0, 1.0, -1.0]) * 1e-15
+    scores = score_predictions(["pearson", "spearman"], p, np.array([1.0, 2.0, 3.0, 4.0]))
+    assert all(-1 <= score <= 1 for score in scores.values())
+
+
 def test_logits_become_classes_and_scores() -> None:
     assert predict_classes(np.array([[0.1, 0.2], [3.0, -1.0]], dtype=np.float32)).tolist() == [1, 0]
     assert predict_scores(np.array([[5.5], [-0.25]], dtype=np.float32)).tolist() == [5.5, -0.25]

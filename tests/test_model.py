@@ -1,5 +1,6 @@
 """Our models against transformers' AutoModelForSequenceClassification, and what is saved."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,7 +13,14 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Dist
 from glue_bench.batches import PaddedBatch
 from glue_bench.encoding import Encoded, TextEncoder
 from glue_bench.errors import InputError, UsageError
-from glue_bench.model import Classifier, NativeClassifier, check_max_length, load_classifier, save_classifier
+from glue_bench.model import (
+    Classifier,
+    NativeClassifier,
+    check_max_length,
+    check_tokens,
+    load_classifier,
+    save_classifier,
+)
 from tests.test_encoding import split_of
 from tests.tiny import sentences
 
@@ -105,6 +113,29 @@ def test_other_families_use_transformers_own_classifier(tiny_bert: Path, tmp_pat
     with torch.no_grad():
         expected = theirs(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
     torch.testing.assert_close(logits_of(model, encoded), expected, atol=1e-5, rtol=0)
+
+
+def test_another_familys_missing_layer_is_refused_and_its_old_head_not_kept(tiny_bert: Path, tmp_path: Path) -> None:
+    folder = make_distilbert(tmp_path / "distilbert", tiny_bert)
+    fine_tuned = load_classifier(folder, outputs=2, head_seed=1)
+    save_classifier(fine_tuned, tmp_path / "tuned", pretrained=folder, labels=["a", "b"])
+    first, second = (load_classifier(tmp_path / "tuned", outputs=2, head_seed=seed).state_dict() for seed in (1, 2))
+    assert not torch.equal(first["whole.classifier.weight"], second["whole.classifier.weight"])
+    kept = "whole.distilbert.transformer.layer.0.ffn.lin1.weight"
+    assert torch.equal(first[kept], fine_tuned.state_dict()[kept])
+    weights = load_file(folder / "model.safetensors")
+    broken = {name: value for name, value in weights.items() if "layer.1" not in name}
+    save_file(broken, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"its weights lack transformer\.layer\.1\."):
+        load_classifier(folder, outputs=2, head_seed=1)
+
+
+def test_a_tokenizer_of_another_model_is_refused(tiny_bert: Path) -> None:
+    model = load_classifier(tiny_bert, outputs=2, head_seed=5)
+    check_tokens(model, encode(tiny_bert))
+    foreign = dataclasses.replace(encode(tiny_bert), tokens=np.array([5000], dtype=np.int32))
+    with pytest.raises(InputError, match="gives token id 5000, but its embedding table has 127 rows"):
+        check_tokens(model, foreign)
 
 
 def test_the_flat_engine_is_refused_for_a_family_that_has_none(tiny_bert: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from glue_bench.atomic import replace_atomically, replace_folder_atomically, write_text_atomically
 from glue_bench.errors import DiskError
-from glue_bench.records import Record, RunStore, write_history, write_predictions
+from glue_bench.records import Record, RunStore, outcome_line, task_of, write_history, write_predictions
 from tests.making import make_record
 
 
@@ -32,6 +32,46 @@ def test_a_record_has_the_contracts_keys(tmp_path: Path) -> None:
         "scores steps epochs tokens seconds device precision versions git config error"
     )
     assert set(contract.split()) <= set(content)
+
+
+DAMAGES: list[dict[str, object]] = [
+    {"encoder": {}},
+    {"encoder": "tiny"},
+    {"data": {"source": "hub"}},
+    {"scores": {}},
+    {"scores": {"validation": {"accuracy": None}}},
+    {"scores": {"validation": {"accuracy": float("nan")}}},
+    {"config": {}},
+    {"schema_version": "1"},
+    {"schema_version": 99},
+    {"status": "lost"},
+    {"seed": "one"},
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=str)
+def test_a_record_with_a_damaged_part_is_named_and_ignored(
+    damage: dict[str, object], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RunStore(tmp_path)
+    path = store.save(make_record())
+    path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
+    assert list(store.load_all()) == []
+    assert str(path) in caplog.text
+
+
+def test_a_later_versions_key_in_the_tasks_facts_is_no_damage(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    path = store.save(make_record())
+    content = json.loads(path.read_text())
+    content["config"]["task"]["difficulty"] = "hard"
+    path.write_text(json.dumps(content))
+    assert [task_of(record).name for record in store.load_all()] == ["rte"]
+
+
+def test_the_reason_of_a_failure_is_one_line_even_if_none_was_kept() -> None:
+    assert outcome_line(make_record(status="failed", error=None)) == "failed"
+    assert outcome_line(make_record(status="failed", error="a\nb")) == "a"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The table: medians, published numbers under the right convention, honest notes, every format."""
 
 import csv
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -56,6 +57,8 @@ def test_a_forced_convention_never_puts_unlike_numbers_side_by_side() -> None:
     row = row_of(mrpc(1, 0.85, 0.89), convention="paper")
     assert (row.median, row.published, row.difference) == (approx(85.0), None, None)
     assert row.note == "the published number is under the convention card"
+    alike = row_of(make_record(task="rte", scores=scores_of("rte", 0.7), encoder=DISTILROBERTA), convention="paper")
+    assert (alike.published, alike.difference) == (67.9, approx(2.1))
 
 
 def test_rows_that_are_not_comparable_get_the_reason_and_no_difference() -> None:
@@ -75,6 +78,35 @@ def test_runs_are_only_averaged_with_runs_that_differ_in_the_seed_alone() -> Non
         (approx(90.0), 1),
     ]
     assert [row.note.split(";")[0] for row in section.rows] == ["trainer.epochs=10", "trainer.epochs=5"]
+
+
+def test_runs_of_unlike_precision_are_kept_apart_and_say_so() -> None:
+    (section,) = report_of(mrpc(1, 0.8, 0.8), mrpc(2, 0.9, 0.9, precision="bfloat16")).sections
+    assert [row.note for row in section.rows] == ["precision=bfloat16", "precision=float32"]
+
+
+def test_a_run_that_failed_before_anything_was_read_counts_in_its_own_row() -> None:
+    encoder = {"name": "distilroberta", "hub_id": DISTILROBERTA["hub_id"], "revision": DISTILROBERTA["revision"]}
+    failed = mrpc(2, 0, 0, status="failed", precision="")
+    failed = dataclasses.replace(failed, encoder=encoder, data={**failed.data, "rows": {}})
+    row = row_of(mrpc(1, 0.85, 0.89), failed)
+    assert (row.seeds, row.unfinished) == ([1], {"failed": 1})
+
+
+def test_settings_on_other_rows_are_told_apart() -> None:
+    other = {**mrpc(1, 0.8, 0.8).data, "fingerprint": "abc"}
+    (section,) = report_of(mrpc(1, 0.8, 0.8), mrpc(1, 0.9, 0.9, setting="111", data=other)).sections
+    assert [row.note for row in section.rows] == ["data.fingerprint=0", "data.fingerprint=abc"]
+
+
+def test_the_mean_of_rows_that_are_not_comparable_stands_alone() -> None:
+    eight = [
+        make_record(task=task, encoder=DISTILROBERTA, reasons=("a subset",) if task == "rte" else ())
+        for task in CARD_TASKS
+    ]
+    (section,) = report_of(*eight).sections
+    assert (section.mean, section.published_mean) == (approx(50.0), None)
+    assert "not comparable" in render_report(report_of(*eight), "console", width=160).split("of the eight tasks")[1]
 
 
 def test_failed_runs_are_counted_and_never_averaged() -> None:

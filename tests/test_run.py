@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from glue_bench.cli import main
 from glue_bench.records import Record, RunStore
@@ -198,13 +198,19 @@ def test_an_internal_error_keeps_its_traceback_in_the_log_and_off_the_screen(
     assert (record.status, record.error) == ("failed", "RuntimeError: the wheel came off")
 
 
-def test_a_kept_model_predicts_what_the_run_predicted(tiny_words: list[str], tmp_path: Path) -> None:
+def test_a_kept_model_predicts_what_the_run_predicted(tiny_words: list[str], local_glue: Path, tmp_path: Path) -> None:
     assert main(["run", "task=rte", *tiny_words]) == 0
     assert main(["run", "task=rte", "save_model=true", *tiny_words]) == 0  # runs again: the weights were not kept
     (record,) = records_in(tmp_path)
     folder = RunStore(tmp_path / "results").folder("tiny", "rte", record.run_id)
-    assert load_file(folder / "model" / "model.safetensors")
     model = AutoModelForSequenceClassification.from_pretrained(folder / "model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    rows = pq.read_table(local_glue / "rte" / "validation.parquet").to_pydict()
+    inputs = tokenizer(rows["sentence1"], rows["sentence2"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits = model(**inputs).logits.numpy()
+    kept = pq.read_table(folder / "predictions" / "validation.parquet", columns=["logit_0", "logit_1"])
+    np.testing.assert_allclose(np.stack([column.to_numpy() for column in kept.columns], axis=1), logits, atol=1e-5)
     assert model.config.id2label == {0: "entailment", 1: "not_entailment"}
 
 
@@ -221,6 +227,41 @@ def test_a_result_is_not_lost_when_making_it_again_fails(
     assert main(["run", "task=rte", "save_model=true", *tiny_words]) == 130
     assert records_in(tmp_path) == before
     assert "already done" not in capsys.readouterr().err
+
+
+def test_a_wrong_device_stops_the_command_and_leaves_no_failed_runs(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", "tasks=[rte]", "seeds=[1]", *tiny_words, "trainer.device=cuda:77"]) == 2
+    assert "trainer.device=cuda:77" in capsys.readouterr().err
+    assert records_in(tmp_path) == []
+
+
+def test_files_that_change_after_the_plan_fail_the_run(tiny_words: list[str], tmp_path: Path) -> None:
+    from glue_bench.compose import compose_run
+    from glue_bench.errors import InputError
+    from glue_bench.experiment import run_experiment
+    from glue_bench.identity import make_requests
+
+    data = make_local_glue(tmp_path / "data")
+    config = compose_run(["task=rte", *tiny_words, f"data.path={data}"])
+    first, second = make_requests(config, [1, 2])
+    run_experiment(first, RunStore(tmp_path / "results"))
+    write_parquet(data / "rte" / "train.parquet", pair_columns(48, seed=77))
+    with pytest.raises(InputError, match="the files of its data changed since the run was planned"):
+        run_experiment(second, RunStore(tmp_path / "results"))
+
+
+def test_two_names_for_one_encoder_are_two_runs(tiny_words: list[str], tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert main(["run", "task=rte", *tiny_words, f"encoder.name={name}"]) == 0
+    assert sorted(record.encoder["name"] for record in records_in(tmp_path)) == ["a", "b"]
+
+
+def test_multirun_keeps_to_one_results_folder(tiny_words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = [word for word in tiny_words if not word.startswith("results_dir")]
+    assert main(["run", "-m", "task=rte", *words, "results_dir='a','b'"]) == 2
+    assert "one folder for all runs" in capsys.readouterr().err
 
 
 def test_results_that_cannot_be_written_end_the_run_with_74(

@@ -173,6 +173,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_history(tiny_robe
     assert len(history) < 13
 
 
+def test_logits_that_are_not_finite_are_no_prediction(tiny_roberta: Path) -> None:
+    model = load_classifier(tiny_roberta, outputs=2, head_seed=1)
+    with torch.no_grad():
+        next(model.parameters()).fill_(math.nan)
+    encoded = TextEncoder(tiny_roberta, max_length=64).encode(rows_of("binary"))
+    with pytest.raises(DivergedError, match="NaN or infinite logits"):
+        predict(model, encoded, batch_size=16, placement=CPU)
+
+
 def test_the_history_counts_updates_epochs_rates_and_real_tokens(tiny_roberta: Path) -> None:
     _, history, result = train(tiny_roberta, "binary", settings(log_every=10))
     assert [line.step for line in history] == [10, 20, 26]

@@ -34,7 +34,7 @@ _EPILOGS = {
 examples:
   glue-bench run task=rte encoder=minilm data=sample
   glue-bench run task=mrpc seed=3 data=local data.path=my_glue encoder=minilm trainer.epochs=5
-  glue-bench run task=rte encoder=custom encoder.hub_id=google/electra-small-discriminator
+  glue-bench run task=rte encoder=custom encoder.hub_id=google-bert/bert-base-uncased
   glue-bench run -m task=rte,mrpc seed=1,2,3
 """,
     "sweep": f"""{_KEYS}

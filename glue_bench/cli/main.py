@@ -1,6 +1,7 @@
 """From argv to an exit code. Imports nothing heavy: `--help` answers at once."""
 
 import importlib
+import io
 import logging
 import os
 import signal
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from glue_bench.cli.arguments import parse_arguments
-from glue_bench.errors import GlueBenchError
+from glue_bench.errors import DISK_ERRNOS, DiskError, GlueBenchError, InputError
 
 EXIT_FAILED = 1
 
@@ -27,8 +28,11 @@ class _StderrHandler(logging.Handler):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; the exit code is the contract's (docs/command-line.md)."""
+    """Run one verb; `glue-bench --help` lists the exit codes."""
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows question marks, not a traceback
     logger = logging.getLogger("glue_bench")
     logger.handlers, logger.propagate = [_StderrHandler()], False
     logger.setLevel(logging.DEBUG if arguments.debug else logging.WARNING)
@@ -48,6 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of a pipe (`| head`) is gone; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        code = DiskError.exit_code if error.errno in DISK_ERRNOS else InputError.exit_code
+        return _tell(problem, code, debug=arguments.debug)
     except Exception as error:
         text = f"internal error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         return _tell(f"{text}\n--debug shows where", EXIT_FAILED, debug=arguments.debug)

@@ -3,15 +3,14 @@
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-
 from glue_bench.board import describe_outcome, open_listener
-from glue_bench.cli.shared import execute_plan, print_report, say
+from glue_bench.cli.shared import execute_plan, prepare, print_report, say, stderr_console
 from glue_bench.cli.sweep import exit_code
 from glue_bench.compose import compose_run, expand_multirun
+from glue_bench.errors import UsageError
 from glue_bench.identity import RunRequest, make_requests
 from glue_bench.records import RunStore
-from glue_bench.sweep import fetch_inputs, plan_runs, run_request
+from glue_bench.sweep import plan_runs, run_request
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -26,8 +25,8 @@ def execute(arguments: argparse.Namespace) -> int:
         say(f"{request.title}: already done, nothing to train: {describe_outcome(plan.records[request.run_id])}")
         print_report(plan.records.values(), results_dir)
         return 0
-    fetch_inputs(plan.missing)
-    with open_listener([request], {}, Console(stderr=True)) as listener:
+    prepare(plan.missing, store)
+    with open_listener([request], {}, stderr_console()) as listener:
         listener.started(request)
         record = run_request(request, store, listener)
         listener.ended(request, record)
@@ -38,8 +37,12 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _execute_many(arguments: argparse.Namespace) -> int:
     jobs = expand_multirun(arguments.overrides, config_dir=arguments.config_dir)
-    requests = list({item.run_id: item for item in (_request(job, arguments.config_dir) for job in jobs)}.values())
-    results_dir = Path(requests[0].config.results_dir)
+    requested = [_request(job, arguments.config_dir) for job in jobs]
+    folders = {request.config.results_dir for request in requested}
+    if len(folders) > 1:
+        raise UsageError(f"results_dir={','.join(sorted(folders))}: one folder for all runs of a command")
+    requests = list({request.run_id: request for request in requested}.values())
+    results_dir = Path(folders.pop())
     store = RunStore(results_dir)
     records = execute_plan(plan_runs(requests, store, retry_failed=True), store)
     print_report(records.values(), results_dir)

@@ -1,15 +1,16 @@
 """What `run` and `sweep` share: running a plan under the board, and the table that ends it."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from glue_bench.board import open_listener
+from glue_bench.identity import RunRequest
 from glue_bench.published import load_published
 from glue_bench.records import Record, RunStore
-from glue_bench.report import build_report, render_report
+from glue_bench.report import Report, build_report, render_report
 from glue_bench.sweep import Plan, fetch_inputs, run_missing
 
 PIPE_WIDTH = 160  # columns of a table that does not go to a terminal
@@ -17,11 +18,30 @@ PIPE_WIDTH = 160  # columns of a table that does not go to a terminal
 
 def execute_plan(plan: Plan, store: RunStore) -> Mapping[str, Record]:
     """Fetch what the missing runs need, run them, and return every record of the plan."""
-    fetch_inputs(plan.missing)
     if not plan.missing:
         return plan.records
-    with open_listener(plan.requests, plan.records, Console(stderr=True)) as listener:
+    prepare(plan.missing, store)
+    with open_listener(plan.requests, plan.records, stderr_console()) as listener:
         return run_missing(plan, store, listener)
+
+
+def prepare(missing: Sequence[RunRequest], store: RunStore) -> None:
+    """Everything that would stop the runs, found before the first one starts.
+
+    Raises:
+        GlueBenchError: files or the hub are out of reach, results cannot be written, or the device is not there.
+    """
+    fetch_inputs(missing)
+    store.check_writable()
+    from glue_bench.trainer import choose_placement
+
+    for trainer in (request.config.trainer for request in missing):
+        choose_placement(trainer.device, trainer.precision)
+
+
+def stderr_console() -> Console:
+    """A terminal if stderr is one, whatever FORCE_COLOR says: escapes in a log help nobody."""
+    return Console(stderr=True, force_terminal=sys.stderr.isatty())
 
 
 def print_report(records: Iterable[Record], results_dir: Path) -> None:
@@ -30,10 +50,10 @@ def print_report(records: Iterable[Record], results_dir: Path) -> None:
     sys.stdout.write(render_to_stdout(report))
 
 
-def render_to_stdout(report: object) -> str:
+def render_to_stdout(report: Report) -> str:
     """The console table in the width and colours of stdout."""
     terminal = sys.stdout.isatty()
-    return render_report(report, "console", width=None if terminal else PIPE_WIDTH, color=terminal)  # type: ignore[arg-type]
+    return render_report(report, "console", width=None if terminal else PIPE_WIDTH, color=terminal)
 
 
 def say(text: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from glue_bench.cli.shared import execute_plan, print_report, say
 from glue_bench.compose import compose_sweep
 from glue_bench.identity import make_requests
-from glue_bench.records import Record, RunStore
+from glue_bench.records import Record, RunStore, outcome_line
 from glue_bench.sweep import Plan, plan_runs
 
 
@@ -27,7 +27,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if code:
         for record in (record for record in records.values() if record.status != "finished"):
             place = f"{record.encoder['name']} {record.task} seed {record.seed}"
-            say(f"{place}: {record.status}: {(record.error or '').splitlines()[0]}")
+            say(f"{place}: {record.status}: {outcome_line(record)}")
         say("--retry-failed runs what failed again")
     say(f"results are in {results_dir}; `glue-bench report` prints the table again")
     return code

@@ -1,6 +1,7 @@
 """`glue-bench tasks`: what every task is, at a glance."""
 
 import argparse
+import sys
 
 from rich import box
 from rich.console import Console
@@ -43,8 +44,8 @@ def execute(arguments: argparse.Namespace) -> int:
             *published,
         )
         table.add_row(*(escape(cell) for cell in cells))
-    console = Console()
-    (console if console.is_terminal else Console(width=PIPE_WIDTH)).print(table)
+    terminal = sys.stdout.isatty()
+    Console(force_terminal=terminal, width=None if terminal else PIPE_WIDTH).print(table)
     return 0
 
 

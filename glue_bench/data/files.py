@@ -41,6 +41,7 @@ def _read_parquet(path: Path) -> Table:
         table = pq.ParquetFile(path).read()
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from error
+    _check_header(table.column_names, path)
     names = None
     if b"huggingface" in (table.schema.metadata or {}):
         names = _declared_label_names(table.schema, path)
@@ -72,6 +73,7 @@ def _read_delimited(path: Path, *, delimiter: str, quoting: Literal[0, 3]) -> Ta
         reader = csv.reader(stream, delimiter=delimiter, quoting=quoting, strict=True)
         try:
             header = next(reader, [])
+            _check_header(header, path)
             columns: dict[str, list[object]] = {name: [] for name in header}
             for fields in reader:
                 if len(fields) != len(header):
@@ -81,6 +83,12 @@ def _read_delimited(path: Path, *, delimiter: str, quoting: Literal[0, 3]) -> Ta
         except csv.Error as error:
             raise InputError(f"{path} line {reader.line_num}: {error}") from error
     return Table(columns=columns)
+
+
+def _check_header(names: list[str], path: Path) -> None:
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"{path}: the column {twice[0]!r} is there twice")
 
 
 def _read_jsonl(path: Path) -> Table:

@@ -66,6 +66,8 @@ def _check_texts(values: Sequence[object], name: str, where: str) -> list[str]:
     for number, value in enumerate(values, start=1):
         if not isinstance(value, str):
             raise InputError(f"{where} row {number}: {name} is {value!r}, not text")
+        if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+            raise InputError(f"{where} row {number}: {name} is {value!r}, not valid Unicode")
     return list(values)  # type: ignore[arg-type]
 
 
@@ -88,18 +90,29 @@ def _check_classes(table: Table, task: TaskConfig, where: str) -> NDArray[np.int
     declared = table.label_names or task.labels
     if sorted(declared) != sorted(task.labels):
         raise InputError(f"{where}: its labels are {', '.join(declared)}; {task.name} has {', '.join(task.labels)}")
-    code_of: dict[object, int] = {name: task.labels.index(name) for name in task.labels}
-    code_of |= {number: task.labels.index(name) for number, name in enumerate(declared)}
-    code_of |= {str(number): task.labels.index(name) for number, name in enumerate(declared)}
+    code_of = _codes_by_label(task.labels, declared)
     allowed = ", ".join(f"{number} ({name})" for number, name in enumerate(declared))
     codes = np.empty(len(table.columns["label"]), dtype=np.int64)
     for row, value in enumerate(table.columns["label"]):
-        code = None if isinstance(value, bool) else code_of.get(value)
+        known = isinstance(value, str | int | float) and not isinstance(value, bool)
+        code = code_of.get(value) if known else None
         if code is None:
             hidden = ", a hidden test label" if value in (-1, "-1") else ""
             raise InputError(f"{where} row {row + 1}: label is {value!r}{hidden}; allowed: {allowed}")
         codes[row] = code
     return codes
+
+
+def _codes_by_label(labels: list[str], declared: list[str]) -> dict[object, int]:
+    """Everything that a file may call a class, to its code in the task's order.
+
+    Names count first. A number is a place in the order that the file declares, unless names themselves are numbers.
+    """
+    by_name: dict[object, int] = {name: code for code, name in enumerate(labels)}
+    if any(name.lstrip("-").isdigit() for name in labels):
+        return by_name | {int(str(name)): code for name, code in by_name.items() if str(name).lstrip("-").isdigit()}
+    by_number: dict[object, int] = {number: labels.index(name) for number, name in enumerate(declared)}
+    return by_number | {str(number): code for number, code in by_number.items()} | by_name
 
 
 def _check_idx(table: Table, rows: int, where: str) -> NDArray[np.int64]:

@@ -3,12 +3,12 @@
 Resolving is cheap and comes before any training: a missing file or an unreachable hub ends the command at once.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from glue_bench.config import DataConfig, TaskConfig
+from glue_bench.content import file_sha256
 from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.hub import commit_of, fetch_file, is_commit
 from glue_bench.sample import SAMPLE_TASKS, SAMPLE_VERSION
@@ -44,7 +44,7 @@ def resolve_source(data: DataConfig, task: TaskConfig) -> DataSource:
         return _resolve_hub(data, task, splits, limits)
     folder = Path(data.path or "") / task.name
     files = {split: find_file(folder, split) for split in splits}
-    digests = {split: _sha256(path) for split, path in files.items()}
+    digests = {split: file_sha256(path) for split, path in files.items()}
     return DataSource(source="local", identity={"files": digests, **limits}, files=files)
 
 
@@ -82,11 +82,3 @@ def _resolve_hub(data: DataConfig, task: TaskConfig, splits: list[str], limits: 
         files[split] = path
     identity = {"dataset": dataset, "revision": revision, **limits}
     return DataSource(source="hub", identity=identity, files=files, dataset=dataset, revision=revision)
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error

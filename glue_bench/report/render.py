@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 
 import pandas as pd
 from rich import box
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from glue_bench.report.table import Report, Row, Section, row_to_dict
+from glue_bench.report.table import Report, Row, Section
 
 REPORT_SCHEMA_VERSION = 1
 _HEADERS = ("task", "metric", "dev rows", "seeds", "ours", "published", "difference", "note")
@@ -75,7 +76,7 @@ def _to_json(report: Report) -> str:
             "recipe": section.recipe,
             "mean": section.mean,
             "published_mean": section.published_mean,
-            "rows": [row_to_dict(row) for row in section.rows],
+            "rows": [asdict(row) for row in section.rows],
         }
         for section in report.sections
     ]
@@ -92,7 +93,7 @@ def _to_csv(report: Report) -> str:
     rows = []
     for section in report.sections:
         for row in section.rows:
-            plain = row_to_dict(row)
+            plain = asdict(row)
             rows.append(
                 {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in plain.items()}
             )
@@ -127,7 +128,6 @@ def _ours(row: Row) -> str:
 
 def _mean_cells(section: Section) -> list[str]:
     mean, published = section.mean or 0.0, section.published_mean
-    comparable = published is not None and all(row.comparable for row in section.rows)
     return [
         "mean",
         "of the eight tasks",
@@ -135,8 +135,8 @@ def _mean_cells(section: Section) -> list[str]:
         "",
         f"{mean:.1f}",
         "" if published is None else f"{published:.1f}",
-        f"{mean - published:+.1f}" if comparable and published is not None else "",
-        "",
+        "" if published is None else f"{mean - published:+.1f}",
+        "" if all(row.comparable for row in section.rows) else "not comparable",
     ]
 
 

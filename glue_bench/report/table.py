@@ -1,15 +1,13 @@
 """Records and published numbers to the rows of the table. Knows no output format."""
 
-import dataclasses
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from glue_bench.config import TaskConfig
 from glue_bench.published import PublishedScore, PublishedTable, find_table
-from glue_bench.records import Record
+from glue_bench.records import Record, task_of
 from glue_bench.tasks import TaskAdapter, headline, metric_title
 
 CARD_TASKS = (
@@ -93,62 +91,75 @@ def build_report(
     Args:
         convention: card or paper; None for the one that belongs to each encoder's published numbers.
     """
-    groups: dict[tuple[str, ...], dict[tuple[str, str], list[Record]]] = defaultdict(lambda: defaultdict(list))
+    settings: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
-        groups[_section_key(record)][record.task, record.setting_id].append(record)
-    sections = [_build_section(settings, published, convention) for _, settings in sorted(groups.items())]
-    shown = any(row.published is not None for section in sections for row in section.rows)
-    return Report(sections=sections, footnotes=[*FOOTNOTES, *([PAIR_MEANS] if shown else [])])
+        settings[record.encoder["name"], record.task, record.setting_id, record.precision].append(record)
+    _join_unfinished(settings)
+    sections: dict[tuple[str, ...], list[list[Record]]] = defaultdict(list)
+    for _, runs in sorted(settings.items()):
+        sections[_section_key(_representative(runs))].append(runs)
+    built = [_build_section(groups, published, convention) for _, groups in sorted(sections.items())]
+    shown = any(row.published is not None for section in built for row in section.rows)
+    return Report(sections=built, footnotes=[*FOOTNOTES, *([PAIR_MEANS] if shown else [])])
+
+
+def _join_unfinished(settings: dict[tuple[str, ...], list[Record]]) -> None:
+    """Runs that stopped before their precision was known belong to any precision of their setting."""
+    for key in [key for key in settings if key[-1] == ""]:
+        home = next((other for other in settings if other[:-1] == key[:-1] and other[-1]), None)
+        if home is not None:
+            settings[home] += settings.pop(key)
+
+
+def _representative(runs: list[Record]) -> Record:
+    """A finished run, if there is one: it knows most."""
+    return next((run for run in runs if run.status == "finished"), runs[0])
 
 
 def _section_key(record: Record) -> tuple[str, ...]:
     encoder, data = record.encoder, record.data
-    identity = encoder.get("hub_id") or encoder.get("weights_sha256") or ""
     return (
         encoder["name"],
-        str(identity),
-        str(encoder.get("revision")),
+        str(encoder.get("hub_id") or ""),
+        str(encoder.get("revision") or ""),
         data["source"],
-        str(data.get("revision")),
+        str(data.get("revision") or ""),
         record.recipe,
     )
 
 
-def _build_section(
-    settings: Mapping[tuple[str, str], list[Record]], published: list[PublishedTable], convention: str | None
-) -> Section:
-    first = next(iter(settings.values()))[0]
+def _build_section(groups: list[list[Record]], published: list[PublishedTable], convention: str | None) -> Section:
+    first = _representative(groups[0])
     table = find_table(published, first.encoder.get("hub_id"))
-    differing = _differing_keys(settings)
+    differing = _differing_facts(groups)
     rows = [
-        _build_row(runs, table, convention, differing.get(task, []))
-        for (task, _), runs in sorted(settings.items(), key=lambda item: (_place(item[0][0]), item[0][1]))
+        _build_row(runs, table, convention, differing.get(runs[0].task, []))
+        for runs in sorted(groups, key=lambda runs: (_place(runs[0].task), runs[0].setting_id, runs[0].precision))
     ]
-    mean = _mean_of_eight([(row.task, row.median) for row in rows])
-    published_mean = _mean_of_eight([(row.task, row.published) for row in rows])
+    comparable = all(row.comparable for row in rows)
     return Section(
         encoder=first.encoder["name"],
         data=_describe_data(first),
         recipe=first.recipe,
         rows=rows,
-        mean=mean,
-        published_mean=published_mean,
+        mean=_mean_of_eight([(row.task, row.median) for row in rows]),
+        published_mean=_mean_of_eight([(row.task, row.published) for row in rows]) if comparable else None,
         published_title=table.title if table else None,
     )
 
 
 def _build_row(runs: list[Record], table: PublishedTable | None, convention: str | None, differing: list[str]) -> Row:
-    first = runs[0]
-    task = TaskAdapter(TaskConfig(**first.config["task"]))
+    first = _representative(runs)
+    task = TaskAdapter(task_of(first))
     score = table.scores.get(first.task) if table else None
     chosen = convention or (score.convention if score else "card")
     parts = task.parts(chosen)
     finished = sorted((run for run in runs if run.status == "finished"), key=lambda run: run.seed)
     values = [100 * headline(parts, run.scores) for run in finished]
-    shown = score if score is not None and score.convention == chosen else None
+    # Conventions agree on tasks with one metric: what counts is that the same scores are averaged.
+    shown = score if score is not None and task.parts(score.convention) == parts else None
     median = statistics.median(values) if values else None
     comparable = bool(finished) and all(run.comparable for run in finished)
-    counted = shown is not None and median is not None and comparable
     unfinished = {
         status: count
         for status in ("failed", "diverged", "interrupted")
@@ -169,7 +180,7 @@ def _build_row(runs: list[Record], table: PublishedTable | None, convention: str
         maximum=max(values, default=None),
         published=shown.value if shown else None,
         published_source=shown.source if shown else None,
-        difference=median - shown.value if counted and shown and median is not None else None,
+        difference=median - shown.value if shown and median is not None and comparable else None,
         comparable=comparable,
         note=_note(finished, shown, score, unfinished, first, differing),
         unfinished=unfinished,
@@ -187,7 +198,8 @@ def _note(
     differing: list[str],
 ) -> str:
     """What a reader must know before comparing."""
-    notes = [f"{key}={_lookup(first.config, key)}" for key in differing]
+    facts = _facts(first)
+    notes = [f"{key}={facts.get(key)}" for key in differing]
     reasons = list(dict.fromkeys(reason for run in finished for reason in run.not_comparable_because))
     if reasons:
         notes.append(f"not comparable: {'; '.join(reasons)}")
@@ -218,21 +230,25 @@ def _validation_rows(finished: list[Record], parts: list[str]) -> int | None:
     return sum(rows[split] for split in {part.rsplit(".", 1)[0] for part in parts})
 
 
-def _differing_keys(settings: Mapping[tuple[str, str], list[Record]]) -> dict[str, list[str]]:
-    """For a task with several settings, the keys in which they differ."""
-    by_task: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for (task, _), runs in settings.items():
-        by_task[task].append(runs[0].config)
-    found = {}
-    for task, configs in by_task.items():
-        names = [f"{part}.{key}" for part in ("trainer", "data") for key in configs[0][part]]
-        found[task] = [name for name in names if len({str(_lookup(config, name)) for config in configs}) > 1]
-    return found
+def _differing_facts(groups: list[list[Record]]) -> dict[str, list[str]]:
+    """For a task with several settings, the names of the facts in which they differ."""
+    by_task: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for runs in groups:
+        by_task[runs[0].task].append(_facts(_representative(runs)))
+    return {
+        task: [name for name in facts[0] if len({str(other.get(name)) for other in facts}) > 1]
+        for task, facts in by_task.items()
+    }
 
 
-def _lookup(config: Mapping[str, Any], key: str) -> Any:
-    part, name = key.split(".")
-    return config[part].get(name)
+def _facts(record: Record) -> dict[str, Any]:
+    """What can tell two settings apart, by the name that a reader knows."""
+    config = record.config
+    facts = {f"trainer.{key}": value for key, value in config["trainer"].items() if key not in ("device", "log_every")}
+    facts |= {f"data.{key}": config["data"].get(key) for key in ("max_train_rows", "max_eval_rows")}
+    facts |= {"data.fingerprint": record.data.get("fingerprint"), "precision": record.precision}
+    facts["encoder.weights_sha256"] = str(record.encoder.get("weights_sha256"))[:12]
+    return facts
 
 
 def _describe_data(record: Record) -> str:
@@ -253,9 +269,4 @@ def _mean_of_eight(values: list[tuple[str, float | None]]) -> float | None:
     known = [(task, value) for task, value in values if task in CARD_TASKS and value is not None]
     if sorted(task for task, _ in known) != sorted(CARD_TASKS):
         return None
-    return statistics.fmean(value for _, value in known if value is not None)
-
-
-def row_to_dict(row: Row) -> dict[str, Any]:
-    """Plain data for JSON and CSV."""
-    return dataclasses.asdict(row)
+    return statistics.fmean(value for _, value in known)
