@@ -93,8 +93,7 @@ def test_a_report_of_eighty_runs_takes_under_two_seconds(glue_bench: Callable[..
     assert seconds < 2.0
 
 
-def test_a_report_goes_to_a_file_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_report_goes_to_a_file_where_asked(tmp_path: Path) -> None:
     RunStore(tmp_path / "results").save(make_record(scores=scores_of("rte", 0.5)))
     assert main(["report", "--format", "json", "--out", "made/report.json"]) == 0
     assert json.loads(Path("made/report.json").read_text())["sections"][0]["rows"][0]["median"] == 50.0
@@ -144,8 +143,7 @@ def test_the_configuration_is_found_from_any_folder(glue_bench: Callable[..., Re
     assert [path.name for path in tmp_path.iterdir()] == ["conf"]
 
 
-def test_out_writes_through_a_link_and_into_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_out_writes_through_a_link_and_into_a_device(tmp_path: Path) -> None:
     (tmp_path / "link.md").symlink_to("target.md")
     (tmp_path / "target.md").write_text("old")
     assert main(["report", "--format", "markdown", "--out", "link.md"]) == 0
