@@ -120,11 +120,10 @@ def test_without_a_network_a_sweep_of_the_hubs_data_ends_at_once_with_three_line
     result = glue_bench("sweep")
     assert result.returncode == 3
     lines = result.stderr.splitlines()
-    assert lines[0] == "40 runs: 0 done, 40 to run"
-    assert "cannot get config.json at revision fb53ab8" in lines[1]
-    assert "data=local data.path=FOLDER" in lines[2]
-    assert lines[3].endswith("glue-bench sweep preset=sample")
-    assert len(lines) == 4
+    assert "cannot get config.json at revision fb53ab8" in lines[0]
+    assert "data=local data.path=FOLDER" in lines[1]
+    assert lines[2].endswith("glue-bench sweep preset=sample")
+    assert len(lines) == 3
     assert not (tmp_path / "results").exists()
     assert time.perf_counter() - started < 20
 

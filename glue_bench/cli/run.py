@@ -44,7 +44,9 @@ def _execute_many(arguments: argparse.Namespace) -> int:
     requests = list({request.run_id: request for request in requested}.values())
     results_dir = Path(folders.pop())
     store = RunStore(results_dir)
-    records = execute_plan(plan_runs(requests, store, retry_failed=True), store)
+    plan = plan_runs(requests, store, retry_failed=True)
+    prepare(plan.missing, store)
+    records = execute_plan(plan, store)
     print_report(records.values(), results_dir)
     return exit_code(records.values())
 

@@ -17,20 +17,21 @@ PIPE_WIDTH = 160  # columns of a table that does not go to a terminal
 
 
 def execute_plan(plan: Plan, store: RunStore) -> Mapping[str, Record]:
-    """Fetch what the missing runs need, run them, and return every record of the plan."""
+    """Run what is missing, after `prepare`, and return every record of the plan."""
     if not plan.missing:
         return plan.records
-    prepare(plan.missing, store)
     with open_listener(plan.requests, plan.records, stderr_console()) as listener:
         return run_missing(plan, store, listener)
 
 
 def prepare(missing: Sequence[RunRequest], store: RunStore) -> None:
-    """Everything that would stop the runs, found before the first one starts.
+    """Fetch what the runs need, and find everything that would stop them, before the first one starts.
 
     Raises:
         GlueBenchError: files or the hub are out of reach, results cannot be written, or the device is not there.
     """
+    if not missing:
+        return
     fetch_inputs(missing)
     store.check_writable()
     from glue_bench.trainer import choose_placement

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from glue_bench.cli.shared import execute_plan, print_report, say
+from glue_bench.cli.shared import execute_plan, prepare, print_report, say
 from glue_bench.compose import compose_sweep
 from glue_bench.identity import make_requests
 from glue_bench.records import Record, RunStore, outcome_line
@@ -18,9 +18,11 @@ def execute(arguments: argparse.Namespace) -> int:
     store = RunStore(results_dir)
     requests = [request for config in configs for request in make_requests(config, config.seeds)]
     plan = plan_runs(requests, store, retry_failed=arguments.retry_failed)
-    say(_summary(plan))
     if arguments.dry_run:
+        say(_summary(plan))
         return _print_plan(plan)
+    prepare(plan.missing, store)
+    say(_summary(plan))
     records = execute_plan(plan, store)
     print_report(records.values(), results_dir)
     code = exit_code(records.values())
