@@ -91,7 +91,7 @@ def padding_id(config: PretrainedConfig) -> int:
 
 def max_positions(config: PretrainedConfig) -> int:
     """The longest row in tokens: RoBERTa's positions start after the padding id (514 positions hold 512 tokens)."""
-    positions = int(getattr(config, "max_position_embeddings", 0)) or 2**31
+    positions = int(getattr(config, "max_position_embeddings", 0) or 0) or 2**31
     if config.model_type in ("roberta", "xlm-roberta", "camembert"):
         return positions - padding_id(config) - 1
     return positions
