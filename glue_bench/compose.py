@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from glue_bench.config import RunConfig, TaskConfig, check_config
+from glue_bench.config import EXECUTION_KEYS, RunConfig, TaskConfig, check_config
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.shipped import shipped_folder
 
@@ -72,6 +72,12 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     chosen = next(word for word in reversed(overrides) if word.startswith("task=")).removeprefix("task=")
     if config.task.name != chosen:
         raise UsageError(f"task/{chosen}.yaml: name is {config.task.name}; it must be {chosen}, as the file's")
+    recipe = _compose([f"task={chosen}", f"recipe={config.recipe}"], config_dir).trainer
+    config.recipe_changes = {
+        item.name: str(getattr(config.trainer, item.name))
+        for item in fields(config.trainer)
+        if item.name not in EXECUTION_KEYS and getattr(config.trainer, item.name) != getattr(recipe, item.name)
+    }
     return config
 
 
@@ -189,6 +195,8 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
         if name not in options:
             raise UsageError(f"{key}={name}: no such {key}{did_you_mean(name, options)}")
         return
+    if key.startswith("recipe_changes"):
+        raise UsageError(f"{word}: choose a recipe by recipe=NAME and change it by trainer.KEY=VALUE")
     if key.startswith("task."):
         raise UsageError(f"{word}: the facts of a task are not overridden; write task/NAME.yaml and use --config-dir")
     _check_key(key)
@@ -239,6 +247,8 @@ def _explain(error: BaseException) -> str:
         return str(error).splitlines()[0]
     cause = named[-1]
     key, first = str(getattr(cause, "full_key", "")), str(cause).splitlines()[0]
+    if "is not a ListConfig, list or tuple" in first:
+        first = f"{key}: a list is needed, as in {key}=[A,B]"
     where = str(error).splitlines()[0].removeprefix("In '").partition("'")[0] if str(error).startswith("In '") else ""
     where = f"{where}.yaml: " if where and where != "config" else ""
     return f"{where}{first}" if key in first else f"{where}{key}: {first}"

@@ -12,6 +12,8 @@ from glue_bench.errors import UsageError, did_you_mean
 TASK_KINDS = ("classification", "regression")
 METRICS = ("accuracy", "f1", "matthews_correlation", "pearson", "spearman")
 REGRESSION_METRICS = ("pearson", "spearman")
+# Trainer values that say how a run executes rather than what it computes.
+EXECUTION_KEYS = ("device", "precision", "engine", "accumulation", "eval_batch_size", "log_every")
 CONVENTIONS = ("card", "paper")
 DATA_SOURCES = ("hub", "local", "sample")
 ENGINES = ("auto", "flat", "padded")
@@ -101,6 +103,8 @@ class RunConfig:
     encoders: list[str] | None
     results_dir: str
     save_model: bool
+    # What a preset or the command line changed of the recipe's trainer values; set by compose, never given.
+    recipe_changes: dict[str, str] = field(default_factory=dict)
 
 
 def check_config(config: RunConfig) -> None:
@@ -172,8 +176,8 @@ def _check_encoder(encoder: EncoderConfig) -> None:
     if len(given) != 1:
         found = " and ".join(f"encoder.{key}" for key in given) or "none of them"
         raise UsageError(
-            "encoder: give exactly one of encoder.path=FOLDER, encoder.hub_id=ORG/NAME and encoder.package; "
-            f"found {found}"
+            "encoder: with encoder=custom, give exactly one of encoder.path=FOLDER, encoder.hub_id=ORG/NAME and "
+            f"encoder.package; found {found}"
         )
     if encoder.name is not None:
         _check_folder_name("encoder.name", encoder.name)

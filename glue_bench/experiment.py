@@ -4,6 +4,7 @@ import dataclasses
 import time
 import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def run_experiment(
         raise
     finished["seconds"]["total"] = round(time.perf_counter() - started, 3)
     write_history(folder / "history.jsonl", history)
-    record = Record(**facts, **finished, status="finished")
+    record = Record(**facts, **finished, status="finished", ended=_now())
     store.save(record)
     return record
 
@@ -64,7 +65,7 @@ def _keep_failure(
     if isinstance(error, Exception) and not isinstance(error, GlueBenchError):
         write_text_atomically(folder / "error.log", traceback.format_exc())
     steps = history[-1].step if history else 0
-    store.save(Record(**facts, status=_status_of(error), steps=steps, error=_describe(error)))
+    store.save(Record(**facts, status=_status_of(error), steps=steps, error=_describe(error), ended=_now()))
 
 
 def _train_and_score(
@@ -207,6 +208,10 @@ def _input_facts(
         "device": torch.cuda.get_device_name(device) if on_gpu else f"{device}, {torch.get_num_threads()} threads",
         "precision": placement.precision,
     }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _status_of(error: BaseException) -> str:

@@ -179,6 +179,8 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
     state = {name: value.detach().cpu() for name, value in model.standard_state().items()}
     whole.load_state_dict(state, assign=True)
     whole.save_pretrained(folder)
+    for file in folder.iterdir():
+        file.chmod(file.stat().st_mode | 0o444)  # safetensors writes for the owner only
     for name in TOKENIZER_FILES:
         if (pretrained / name).is_file():
             shutil.copyfile(pretrained / name, folder / name)

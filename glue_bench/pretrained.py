@@ -64,6 +64,8 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
             _package_folder(encoder.package) if encoder.package else Path(encoder.path or ""),
             None,
         )
+    if not folder.is_dir():
+        raise InputError(f"encoder folder {folder}: no such folder")
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise InputError(f"encoder folder {folder}: no {name} (only safetensors weights are loaded)")

@@ -49,6 +49,7 @@ class Record:
     precision: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     git: str | None = None
+    ended: str = ""  # UTC, ISO 8601
     config: Mapping[str, Any]
     error: str | None = None
 

@@ -1,5 +1,6 @@
 """Tasks x seeds x encoders: which runs are missing, and running them. Knows no torch before the first run starts."""
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from glue_bench.errors import DiskError, GlueBenchError
 from glue_bench.identity import RunRequest
 from glue_bench.pretrained import resolve_pretrained
 from glue_bench.records import Record, RunStore
+from glue_bench.tasks import TaskAdapter
 
 if TYPE_CHECKING:
     from glue_bench.trainer import StepReport
@@ -52,9 +54,23 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
     for request in requests:
         record = find_record(request, store)
         if record is not None and (record.status == "finished" or not retry_failed):
-            records[request.run_id] = record
+            records[request.run_id] = _refresh(record, request, store)
     missing = [request for request in requests if request.run_id not in records]
     return Plan(requests=requests, records=records, missing=missing)
+
+
+def _refresh(record: Record, request: RunRequest, store: RunStore) -> Record:
+    """Bring what the task says of itself up to date (title, official rows, conventions): it changes no score."""
+    task = dataclasses.asdict(request.config.task)
+    if record.status != "finished" or record.config["task"] == task:
+        return record
+    adapter = TaskAdapter(request.config.task)
+    reasons = adapter.not_comparable_because(source=record.data["source"], rows=record.data["rows"])
+    updated = dataclasses.replace(
+        record, config={**record.config, "task": task}, comparable=not reasons, not_comparable_because=reasons
+    )
+    store.save(updated)
+    return updated
 
 
 def find_record(request: RunRequest, store: RunStore) -> Record | None:

@@ -40,6 +40,16 @@ def test_a_recipe_sets_its_tasks_and_the_command_line_still_wins() -> None:
     assert compose_run(["task=mrpc", "recipe=hf_2019", "trainer.epochs=2"]).trainer.epochs == 2
 
 
+def test_what_was_changed_of_a_recipe_is_kept() -> None:
+    assert compose_run(["task=rte"]).recipe_changes == {}
+    changed = compose_run(["task=rte", "trainer.epochs=4", "trainer.device=cpu", "trainer.batch_size=16"])
+    assert changed.recipe_changes == {"epochs": "4"}
+    with pytest.raises(UsageError, match="recipe_changes"):
+        compose_run(["task=rte", "recipe_changes={}"])
+    preset = compose_sweep(["preset=sample", "tasks=[mnli]"])[0].recipe_changes
+    assert preset == {"epochs": "4", "batch_size": "16", "learning_rate": "0.0001"}
+
+
 def test_a_preset_yields_to_the_command_line() -> None:
     configs = compose_sweep(["preset=sample", "tasks=[rte]", "trainer.epochs=1", "seeds=[4,5]"])
     assert [config.task.name for config in configs] == ["rte"]
@@ -84,7 +94,7 @@ def test_a_sweep_takes_one_task_one_seed_and_several_encoders() -> None:
         (["task=rte", "data=local"], "data.path=None: allowed is a folder that holds rte/train.parquet"),
         (["task=rte", "data.path=x"], "data.path=x: only read with data=local"),
         (["task=rte", "data.max_eval_rows=0"], "data.max_eval_rows=0: allowed is 1 or more"),
-        (["task=rte", "encoder=custom"], "encoder: give exactly one of"),
+        (["task=rte", "encoder=custom"], "encoder: with encoder=custom, give exactly one of"),
         (["task=rte", *CUSTOM, "encoder.hub_id=a/b"], "found encoder.path and encoder.hub_id"),
         (["task=rte", *CUSTOM, "encoder.name=../up"], "encoder.name=../up: allowed is letters"),
         (["task=rte", "encoder=custom", "encoder.hub_id=a/b/c"], "encoder.hub_id=a/b/c: allowed is NAME or ORG/NAME"),
@@ -114,7 +124,7 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key(words: list[str], 
         (["encoders=[minilmm]"], "encoders: no such encoder minilmm; did you mean minilm?"),
         (["encoder=minilm", "encoders=[roberta]"], "give one of the two"),
         (["task=rte", "tasks=[rte]"], "give one of the two"),
-        (["tasks=rte"], "tasks: Invalid value assigned"),
+        (["tasks=rte"], "tasks: a list is needed, as in tasks=[A,B]"),
         (["task=[rte,mrpc]"], "task=[rte,mrpc]: one name or number; several are tasks=[A,B]"),
     ],
 )

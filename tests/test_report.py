@@ -109,6 +109,25 @@ def test_the_mean_of_rows_that_are_not_comparable_stands_alone() -> None:
     assert "not comparable" in render_report(report_of(*eight), "console", width=160).split("of the eight tasks")[1]
 
 
+def test_a_changed_recipe_is_named_in_the_title_or_else_in_the_rows() -> None:
+    def changed(task: str, **trainer: float) -> Record:
+        record = make_record(task=task, words=tuple(f"trainer.{key}={value}" for key, value in trainer.items()))
+        return dataclasses.replace(record, setting_id=f"{task}{trainer}")
+
+    both = report_of(changed("rte", epochs=4), changed("mrpc", epochs=4))
+    assert "recipe default with epochs=4\n" in render_report(both, "console", width=160)
+    assert [row.note for row in both.sections[0].rows] == ["nothing published", "nothing published"]
+    one = report_of(changed("rte", epochs=4), make_record(task="mrpc"))
+    assert [row.note.split(";")[0] for row in one.sections[0].rows] == ["nothing published", "trainer.epochs=4"]
+
+
+def test_protocols_stand_under_the_published_numbers_they_belong_to() -> None:
+    text = render_report(report_of(make_record(task="rte", encoder=ROBERTA)), "markdown")
+    assert "Protocol of RoBERTa-base" in text
+    assert "Protocol of Distil" not in text
+    assert "Protocol" not in render_report(report_of(make_record()), "markdown")
+
+
 def test_failed_runs_are_counted_and_never_averaged() -> None:
     row = row_of(mrpc(1, 0.85, 0.89), mrpc(2, 0, 0, status="diverged"), mrpc(3, 0, 0, status="failed"))
     assert (row.median, row.seeds, row.unfinished) == (approx(87.0), [1], {"failed": 1, "diverged": 1})
@@ -180,7 +199,7 @@ def test_no_runs_is_said_plainly() -> None:
     assert "No runs yet" in render_report(report_of(), "console")
     assert "No runs yet" in render_report(report_of(), "markdown")
     assert json.loads(render_report(report_of(), "json"))["sections"] == []
-    assert render_report(report_of(), "csv").startswith("encoder,data,recipe,task")
+    assert render_report(report_of(), "csv").startswith("encoder,data,recipe,recipe_changes,task")
 
 
 def test_published_numbers_of_the_users_own_are_found_and_damaged_ones_named(

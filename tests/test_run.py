@@ -290,6 +290,11 @@ def test_a_tenth_task_needs_one_yaml_file_and_no_python(
     assert "BoolQ mean of accuracy and F1" in " ".join(capsys.readouterr().out.split())
     (record,) = records_in(tmp_path)
     assert record.not_comparable_because == ["no official row counts are known for boolq"]
+    with (own / "task" / "boolq.yaml").open("a") as file:
+        file.write("rows: {train: 32, validation: 32}\n")
+    assert main(["sweep", "--config-dir", str(own), *words]) == 0
+    assert "nothing to train" in capsys.readouterr().err
+    assert [(r.comparable, r.not_comparable_because) for r in records_in(tmp_path)] == [(True, [])]
     assert main(["report", f"results_dir={tmp_path / 'results'}"]) == 0  # without --config-dir: records say it all
     assert "BoolQ" in capsys.readouterr().out
 
@@ -319,7 +324,7 @@ def test_a_run_that_is_stopped_says_so_and_is_missing_again(
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "The same command goes on from there" in error
+    assert "The same command runs the rest" in error
     assert "Traceback" not in error
     (record,) = records_in(tmp_path)
     assert record.status == "interrupted"

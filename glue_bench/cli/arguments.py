@@ -38,7 +38,7 @@ examples:
   glue-bench run -m task=rte,mrpc seed=1,2,3
 """,
     "sweep": f"""{_KEYS}
-  tasks=[A,B] seeds=[1,2] encoders=[A,B]
+  tasks=[A,B] seeds=[1,2] encoders=[A,B]      task=A seed=1 encoder=A mean lists of one
   preset=card|sample|smoke        card: the model card's table; sample: offline in minutes; smoke: seconds
 
 examples:
@@ -114,7 +114,8 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="configuration, as below")
+    about_keys = {"report": "results_dir=FOLDER", "tasks": "none for this verb"}.get(name, "configuration, as below")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=about_keys)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     if name != "report":
         parser.add_argument("--config-dir", type=Path, metavar="DIR", help="your own task/NAME.yaml, encoder/NAME.yaml")

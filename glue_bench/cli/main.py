@@ -29,6 +29,8 @@ class _StderrHandler(logging.Handler):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; `glue-bench --help` lists the exit codes."""
+    # Threads that wait for work must not spin: on a busy machine that is several times slower. Read when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _tell(str(error), error.exit_code, debug=arguments.debug)
     except KeyboardInterrupt as stop:
         if arguments.verb in ("run", "sweep"):
-            sys.stderr.write("glue-bench: stopped; what is finished is kept. The same command goes on from there\n")
+            sys.stderr.write("glue-bench: stopped; finished runs are kept. The same command runs the rest\n")
         return 143 if isinstance(stop, _Terminated) else 130
     except BrokenPipeError:
         # The reader of a pipe (`| head`) is gone; Python would complain again at exit.

@@ -31,7 +31,8 @@ def execute(arguments: argparse.Namespace) -> int:
             place = f"{record.encoder['name']} {record.task} seed {record.seed}"
             say(f"{place}: {record.status}: {outcome_line(record)}")
         say("--retry-failed runs what failed again")
-    say(f"results are in {results_dir}; `glue-bench report` prints the table again")
+    elsewhere = "" if str(results_dir) == "results" else f" results_dir={results_dir}"
+    say(f"results are in {results_dir}; `glue-bench report{elsewhere}` prints the tables of everything in it")
     return code
 
 

@@ -35,14 +35,19 @@ def _to_console(report: Report, *, width: int | None, color: bool) -> str:
     for section in report.sections:
         console.print(escape(_title(section)), style="bold")
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for header in _HEADERS:
+        # Where nothing was published, its two columns would only take room from the notes.
+        published = any(row.published is not None for row in section.rows)
+        kept = [place for place, name in enumerate(_HEADERS) if published or name not in ("published", "difference")]
+        for header in (_HEADERS[place] for place in kept):
             right = header in ("dev rows", "seeds", "ours", "published", "difference")
             table.add_column(header, justify="right" if right else "left", no_wrap=header not in ("metric", "note"))
         for row in section.rows:
-            table.add_row(*(escape(cell) for cell in _cells(row)))
+            cells = _cells(row)
+            table.add_row(*(escape(cells[place]) for place in kept))
         if section.mean is not None:
+            cells = _mean_cells(section)
             table.add_section()
-            table.add_row(*(escape(cell) for cell in _mean_cells(section)))
+            table.add_row(*(escape(cells[place]) for place in kept))
         console.print(table)
         console.print()
     if not report.sections:
@@ -74,6 +79,7 @@ def _to_json(report: Report) -> str:
             "encoder": section.encoder,
             "data": section.data,
             "recipe": section.recipe,
+            "recipe_changes": dict(section.changes),
             "mean": section.mean,
             "published_mean": section.published_mean,
             "rows": [asdict(row) for row in section.rows],
@@ -103,6 +109,8 @@ def _to_csv(report: Report) -> str:
 
 def _title(section: Section) -> str:
     title = f"{section.encoder}, {section.data}, recipe {section.recipe}"
+    if section.changes:
+        title += " with " + ", ".join(f"{name}={value}" for name, value in section.changes.items())
     return f"{title}; published: {section.published_title}" if section.published_title else title
 
 

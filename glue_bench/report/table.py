@@ -21,11 +21,14 @@ CARD_TASKS = (
     "rte",
 )  # the card's columns, in its order
 
-FOOTNOTES = (
-    "Every score is on a validation (dev) split, times 100. The published numbers are dev-set results too: what the "
-    "DistilRoBERTa card calls test results stands as dev-set results in its authors' own README.",
-    "Ours: median [min, max] over the seeds, last checkpoint, nothing selected on the dev split. "
-    "Difference: our median minus the published number; given only where rows and metric are the same.",
+OURS = (
+    "Every score is on a validation (dev) split, times 100: median [min, max] over the seeds, last checkpoint, nothing "
+    "selected on the dev split."
+)
+DEV_SETS = (
+    "The published numbers are dev-set results too: what the DistilRoBERTa card calls test results stands as dev-set "
+    "results in its authors' own README. Difference: our median minus the published number; given only where rows and "
+    "metric are the same."
 )
 PAIR_MEANS = (
     "Published numbers of DistilRoBERTa are means of metric pairs (MNLI, QQP, MRPC, STS-B), those of roberta-base "
@@ -41,6 +44,7 @@ class Row:
     encoder: str
     data: str  # where the rows came from
     recipe: str
+    recipe_changes: Mapping[str, str]  # trainer values that are not the recipe's
     task: str
     title: str
     metric: str
@@ -67,6 +71,7 @@ class Section:
     encoder: str
     data: str
     recipe: str
+    changes: Mapping[str, str]  # of the recipe, common to all rows
     rows: Sequence[Row]
     mean: float | None
     published_mean: float | None  # of the same eight tasks, where the row shows published numbers
@@ -99,8 +104,9 @@ def build_report(
     for _, runs in sorted(settings.items()):
         sections[_section_key(_representative(runs))].append(runs)
     built = [_build_section(groups, published, convention) for _, groups in sorted(sections.items())]
-    shown = any(row.published is not None for section in built for row in section.rows)
-    return Report(sections=built, footnotes=[*FOOTNOTES, *([PAIR_MEANS] if shown else [])])
+    shown = {section.published_title for section in built if any(row.published is not None for row in section.rows)}
+    protocols = [f"Protocol of {table.title}: {table.protocol}" for table in published if table.title in shown]
+    return Report(sections=built, footnotes=[OURS, *([DEV_SETS, PAIR_MEANS] if shown else []), *protocols])
 
 
 def _join_unfinished(settings: dict[tuple[str, ...], list[Record]]) -> None:
@@ -131,9 +137,9 @@ def _section_key(record: Record) -> tuple[str, ...]:
 def _build_section(groups: list[list[Record]], published: list[PublishedTable], convention: str | None) -> Section:
     first = _representative(groups[0])
     table = find_table(published, first.encoder.get("hub_id"))
-    differing = _differing_facts(groups)
+    differing, changes = _differing_facts(groups), _common_changes(groups)
     rows = [
-        _build_row(runs, table, convention, differing.get(runs[0].task, []))
+        _build_row(runs, table, convention, differing.get(runs[0].task, []), changes)
         for runs in sorted(groups, key=lambda runs: (_place(runs[0].task), runs[0].setting_id, runs[0].precision))
     ]
     comparable = all(row.comparable for row in rows)
@@ -141,6 +147,7 @@ def _build_section(groups: list[list[Record]], published: list[PublishedTable], 
         encoder=first.encoder["name"],
         data=_describe_data(first),
         recipe=first.recipe,
+        changes=changes,
         rows=rows,
         mean=_mean_of_eight([(row.task, row.median) for row in rows]),
         published_mean=_mean_of_eight([(row.task, row.published) for row in rows]) if comparable else None,
@@ -148,7 +155,13 @@ def _build_section(groups: list[list[Record]], published: list[PublishedTable], 
     )
 
 
-def _build_row(runs: list[Record], table: PublishedTable | None, convention: str | None, differing: list[str]) -> Row:
+def _build_row(
+    runs: list[Record],
+    table: PublishedTable | None,
+    convention: str | None,
+    differing: list[str],
+    changes: Mapping[str, str],
+) -> Row:
     first = _representative(runs)
     task = TaskAdapter(task_of(first))
     score = table.scores.get(first.task) if table else None
@@ -169,6 +182,7 @@ def _build_row(runs: list[Record], table: PublishedTable | None, convention: str
         encoder=first.encoder["name"],
         data=_describe_data(first),
         recipe=first.recipe,
+        recipe_changes=_changes(first),
         task=first.task,
         title=task.facts.title,
         metric=metric_title(parts),
@@ -182,7 +196,7 @@ def _build_row(runs: list[Record], table: PublishedTable | None, convention: str
         published_source=shown.source if shown else None,
         difference=median - shown.value if shown and median is not None and comparable else None,
         comparable=comparable,
-        note=_note(finished, shown, score, unfinished, first, differing),
+        note=_note(finished, shown, score, unfinished, _setting_notes(first, differing, changes)),
         unfinished=unfinished,
         parts=_part_medians(finished, task),
         setting_id=first.setting_id,
@@ -194,12 +208,10 @@ def _note(
     shown: PublishedScore | None,
     score: PublishedScore | None,
     unfinished: Mapping[str, int],
-    first: Record,
-    differing: list[str],
+    setting: list[str],
 ) -> str:
     """What a reader must know before comparing."""
-    facts = _facts(first)
-    notes = [f"{key}={facts.get(key)}" for key in differing]
+    notes = list(setting)
     reasons = list(dict.fromkeys(reason for run in finished for reason in run.not_comparable_because))
     if reasons:
         notes.append(f"not comparable: {'; '.join(reasons)}")
@@ -230,11 +242,31 @@ def _validation_rows(finished: list[Record], parts: list[str]) -> int | None:
     return sum(rows[split] for split in {part.rsplit(".", 1)[0] for part in parts})
 
 
+def _changes(record: Record) -> dict[str, str]:
+    return dict(record.config.get("recipe_changes") or {})
+
+
+def _common_changes(groups: list[list[Record]]) -> dict[str, str]:
+    """The changed trainer values, if every row of the section has the same ones; else each row tells its own."""
+    configs = [_representative(runs).config for runs in groups]
+    names = dict.fromkeys(name for config in configs for name in config.get("recipe_changes") or {})
+    values = {name: {str(config["trainer"].get(name)) for config in configs} for name in names}
+    return {name: found.pop() for name, found in values.items()} if all(len(v) == 1 for v in values.values()) else {}
+
+
+def _setting_notes(record: Record, differing: list[str], changes: Mapping[str, str]) -> list[str]:
+    """What tells this row's setting from the recipe and from its neighbours."""
+    facts = _facts(record)
+    told = {f"trainer.{name}": value for name, value in _changes(record).items() if name not in changes}
+    return [f"{key}={value}" for key, value in ({key: facts.get(key) for key in differing} | told).items()]
+
+
 def _differing_facts(groups: list[list[Record]]) -> dict[str, list[str]]:
     """For a task with several settings, the names of the facts in which they differ."""
     by_task: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for runs in groups:
-        by_task[runs[0].task].append(_facts(_representative(runs)))
+        if any(run.status == "finished" for run in runs):  # of others too little is known
+            by_task[runs[0].task].append(_facts(_representative(runs)))
     return {
         task: [name for name in facts[0] if len({str(other.get(name)) for other in facts}) > 1]
         for task, facts in by_task.items()
