@@ -79,7 +79,7 @@ def run_ours(cell: Cell, data: Path, work: Path) -> dict[str, Any]:
     for path in (results / "runs" / "minilm" / cell.task).glob("*/record.json"):
         record = json.loads(path.read_text())
         if record["seed"] == cell.seed and record["status"] == "finished":
-            return {"scores": record["scores"]["validation"], "train_seconds": record["seconds"]["train"]}
+            return {"scores": record["scores"]["validation"]}
     raise RuntimeError(f"no record of {cell}")
 
 
@@ -126,7 +126,7 @@ def make_table(outcomes: dict[str, dict[Cell, dict[str, Any]]]) -> str:
 def plain(outcomes: dict[str, dict[Cell, dict[str, Any]]]) -> dict[str, Any]:
     """What is kept: settings and every score."""
     rows = [
-        {"way": way, "task": cell.task, "seed": cell.seed, **outcome}
+        {"way": way, "task": cell.task, "seed": cell.seed, "scores": outcome["scores"]}
         for way, cells in outcomes.items()
         for cell, outcome in cells.items()
     ]

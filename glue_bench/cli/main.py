@@ -29,8 +29,8 @@ class _StderrHandler(logging.Handler):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; `glue-bench --help` lists the exit codes."""
-    # Threads that wait for work must not spin: on a busy machine that is several times slower. Read when torch loads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that wait for work spin only briefly: see docs/method.md, "Threads". Read when torch loads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
