@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from glue_bench.atomic import write_text_atomically
-from glue_bench.cli.shared import PIPE_WIDTH, render_to_stdout
+from glue_bench.cli.output import PIPE_WIDTH, render_to_stdout
 from glue_bench.compose import compose_run
 from glue_bench.errors import UsageError
 from glue_bench.published import load_published

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from glue_bench.board import describe_outcome, open_listener
-from glue_bench.cli.shared import execute_plan, prepare, print_report, say, stderr_console
+from glue_bench.cli.output import say
+from glue_bench.cli.shared import execute_plan, prepare, print_report, stderr_console
 from glue_bench.cli.sweep import exit_code
 from glue_bench.compose import compose_run, expand_multirun
 from glue_bench.errors import UsageError

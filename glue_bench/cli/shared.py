@@ -7,13 +7,12 @@ from pathlib import Path
 from rich.console import Console
 
 from glue_bench.board import open_listener
+from glue_bench.cli.output import render_to_stdout
 from glue_bench.identity import RunRequest
 from glue_bench.published import load_published
 from glue_bench.records import Record, RunStore
-from glue_bench.report import Report, build_report, render_report
+from glue_bench.report import build_report
 from glue_bench.sweep import Plan, fetch_inputs, run_missing
-
-PIPE_WIDTH = 160  # columns of a table that does not go to a terminal
 
 
 def execute_plan(plan: Plan, store: RunStore) -> Mapping[str, Record]:
@@ -49,14 +48,3 @@ def print_report(records: Iterable[Record], results_dir: Path) -> None:
     """The table of these runs, on stdout."""
     report = build_report(records, load_published(results_dir / "published"))
     sys.stdout.write(render_to_stdout(report))
-
-
-def render_to_stdout(report: Report) -> str:
-    """The console table in the width and colours of stdout."""
-    terminal = sys.stdout.isatty()
-    return render_report(report, "console", width=None if terminal else PIPE_WIDTH, color=terminal)
-
-
-def say(text: str) -> None:
-    """One line to the person at the terminal."""
-    sys.stderr.write(f"{text}\n")

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from glue_bench.cli.shared import execute_plan, prepare, print_report, say
+from glue_bench.cli.output import say
+from glue_bench.cli.shared import execute_plan, prepare, print_report
 from glue_bench.compose import compose_sweep
 from glue_bench.identity import make_requests
 from glue_bench.records import Record, RunStore, outcome_line

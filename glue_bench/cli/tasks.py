@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from glue_bench.cli.shared import PIPE_WIDTH
+from glue_bench.cli.output import PIPE_WIDTH
 from glue_bench.compose import compose_task, group_options
 from glue_bench.config import TaskConfig
 from glue_bench.errors import UsageError

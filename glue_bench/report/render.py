@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 
-import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -96,6 +95,8 @@ def _to_json(report: Report) -> str:
 
 def _to_csv(report: Report) -> str:
     """One line per row, the columns of `Row`; lists and mappings as JSON."""
+    import pandas as pd  # half a second that the other formats need not pay for
+
     rows = []
     for section in report.sections:
         for row in section.rows:
