@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows question marks, not a traceback
     logger = logging.getLogger("glue_bench")
+    before = (logger.handlers, logger.propagate, logger.level)
     logger.handlers, logger.propagate = [_StderrHandler()], False
     logger.setLevel(logging.DEBUG if arguments.debug else logging.WARNING)
     previous = signal.signal(signal.SIGTERM, _raise_terminated)
@@ -63,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _tell(f"{text}\n--debug shows where", EXIT_FAILED, debug=arguments.debug)
     finally:
         signal.signal(signal.SIGTERM, previous)
+        logger.handlers, logger.propagate, level = before  # as it was, for who calls main from Python
+        logger.setLevel(level)
 
 
 def _tell(text: str, code: int, *, debug: bool) -> int:
