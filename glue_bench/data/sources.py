@@ -34,26 +34,24 @@ def resolve_source(data: DataConfig, task: TaskConfig) -> DataSource:
         InputError: a file is missing, or the hub cannot be reached and its cache lacks the file.
         UsageError: the sample generator has no such task.
     """
-    limits = {"max_train_rows": data.max_train_rows, "max_eval_rows": data.max_eval_rows}
     if data.source == "sample":
         if task.name not in SAMPLE_TASKS:
             raise UsageError(f"data=sample: no sample rows for task={task.name}{did_you_mean(task.name, SAMPLE_TASKS)}")
-        return DataSource(source="sample", identity={"sample": SAMPLE_VERSION, **limits}, files={})
+        return DataSource(source="sample", identity={"sample": SAMPLE_VERSION, **_limits(data)}, files={})
     splits = [task.train, *task.validation]
     if data.source == "hub":
-        return _resolve_hub(data, task, splits, limits)
+        return _resolve_hub(data, task, splits)
     folder = Path(data.path or "") / task.name
     files = {split: find_file(folder, split) for split in splits}
     digests = {split: file_sha256(path) for split, path in files.items()}
-    return DataSource(source="local", identity={"files": digests, **limits}, files=files)
+    return DataSource(source="local", identity={"files": digests, **_limits(data)}, files=files)
 
 
 def hub_identity(data: DataConfig) -> dict[str, object] | None:
     """The identity of hub data at a pinned commit, known without asking anybody; None if it is not pinned."""
     if data.source != "hub" or not is_commit(data.revision or ""):
         return None
-    limits = {"max_train_rows": data.max_train_rows, "max_eval_rows": data.max_eval_rows}
-    return {"dataset": data.dataset, "revision": data.revision, **limits}
+    return _hub_identity(data, data.revision)
 
 
 def find_file(folder: Path, split: str) -> Path:
@@ -71,7 +69,7 @@ def find_file(folder: Path, split: str) -> Path:
     return found[0]
 
 
-def _resolve_hub(data: DataConfig, task: TaskConfig, splits: list[str], limits: dict[str, int | None]) -> DataSource:
+def _resolve_hub(data: DataConfig, task: TaskConfig, splits: list[str]) -> DataSource:
     dataset, revision = data.dataset or "", data.revision or ""
     files = {}
     for split in splits:
@@ -80,5 +78,15 @@ def _resolve_hub(data: DataConfig, task: TaskConfig, splits: list[str], limits: 
         assert path is not None  # noqa: S101 - only optional files can be None
         revision = commit_of(path, name)  # so that every split comes from the first one's commit
         files[split] = path
-    identity = {"dataset": dataset, "revision": revision, **limits}
-    return DataSource(source="hub", identity=identity, files=files, dataset=dataset, revision=revision)
+    return DataSource(
+        source="hub", identity=_hub_identity(data, revision), files=files, dataset=dataset, revision=revision
+    )
+
+
+def _hub_identity(data: DataConfig, revision: str | None) -> dict[str, object]:
+    """One wording for both ways to it: before anything is fetched, and after."""
+    return {"dataset": data.dataset, "revision": revision, **_limits(data)}
+
+
+def _limits(data: DataConfig) -> dict[str, object]:
+    return {"max_train_rows": data.max_train_rows, "max_eval_rows": data.max_eval_rows}
