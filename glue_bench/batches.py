@@ -1,4 +1,4 @@
-"""Rows of the flat token array to padded tensors. Knows no tasks, no models."""
+"""Which rows make a batch, and batches padded to their longest row. Knows no tasks, no models."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,25 +21,31 @@ class PaddedBatch:
     tokens: int  # real ones
 
 
-def pad_rows(encoded: Encoded, rows: NDArray[np.int64], *, pad_id: int, device: torch.device) -> PaddedBatch:
-    """Gather rows into one padded batch.
+class PaddedRows:
+    """An encoded split, for a model that wants padding."""
 
-    Args:
-        rows: (B,) row numbers.
-        pad_id: the encoder's padding token.
-    """
-    lengths = encoded.offsets[rows + 1] - encoded.offsets[rows]  # (B,)
-    columns = np.arange(lengths.max())  # (L,)
-    mask = columns < lengths[:, None]  # (B, L)
-    places = np.where(mask, encoded.offsets[rows][:, None] + columns, 0)  # (B, L) into the flat array
-    ids = np.where(mask, encoded.tokens[places], pad_id).astype(np.int64)
-    types = np.where(mask, encoded.types[places], 0).astype(np.int64)
-    return PaddedBatch(
-        input_ids=torch.from_numpy(ids).to(device),
-        attention_mask=torch.from_numpy(mask.astype(np.int64)).to(device),
-        token_type_ids=torch.from_numpy(types).to(device),
-        tokens=int(lengths.sum()),
-    )
+    def __init__(self, encoded: Encoded, *, pad_id: int, device: torch.device) -> None:
+        """Hold a split.
+
+        Args:
+            pad_id: the encoder's padding token.
+            device: where batches go.
+        """
+        self._encoded, self._pad_id, self._device = encoded, pad_id, device
+
+    def gather(self, rows: NDArray[np.int64]) -> PaddedBatch:
+        """The batch of these rows, in this order."""
+        encoded = self._encoded
+        lengths = encoded.offsets[rows + 1] - encoded.offsets[rows]  # (B,)
+        columns = np.arange(lengths.max())  # (L,)
+        mask = columns < lengths[:, None]  # (B, L)
+        places = np.where(mask, encoded.offsets[rows][:, None] + columns, 0)  # (B, L) into the flat array
+        ids = np.where(mask, encoded.tokens[places], self._pad_id)
+        types = np.where(mask, encoded.types[places], 0)
+        stacked = torch.from_numpy(np.stack([ids, mask, types]).astype(np.int64)).to(self._device)
+        return PaddedBatch(
+            input_ids=stacked[0], attention_mask=stacked[1], token_type_ids=stacked[2], tokens=int(lengths.sum())
+        )
 
 
 def shuffled_batches(rows: int, *, batch_size: int, seed: int, epoch: int) -> Iterator[NDArray[np.int64]]:

@@ -6,14 +6,12 @@ Only safetensors weights are loaded, and no code that comes with a model is ever
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from glue_bench.batches import PaddedBatch, pad_rows
+from glue_bench.batches import PaddedBatch, PaddedRows
 from glue_bench.encoding import Encoded
 from glue_bench.errors import InputError
 
@@ -31,9 +29,9 @@ class PaddedEncoder(nn.Module):
         self._pad_id = padding_id(config)
         self._with_types = int(getattr(config, "type_vocab_size", 1)) > 1
 
-    def gather(self, encoded: Encoded, rows: NDArray[np.int64], *, device: torch.device) -> PaddedBatch:
-        """Rows of the flat token array as one batch."""
-        return pad_rows(encoded, rows, pad_id=self._pad_id, device=device)
+    def place(self, encoded: Encoded, device: torch.device) -> PaddedRows:
+        """A split, of which batches go to the device."""
+        return PaddedRows(encoded, pad_id=self._pad_id, device=device)
 
     def forward(self, batch: PaddedBatch) -> Tensor:
         """(B, L) tokens to (B, H), the last layer's state of each row's first token."""

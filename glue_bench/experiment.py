@@ -16,6 +16,7 @@ from glue_bench.data import TaskData, load_task_data, resolve_source
 from glue_bench.encoding import Encoded, TextEncoder, cache_folder
 from glue_bench.errors import DiskError, DivergedError, GlueBenchError, UsageError
 from glue_bench.identity import RunRequest, check_unchanged
+from glue_bench.memory import keep_freed_memory
 from glue_bench.model import Classifier, check_max_length, check_tokens, load_classifier, save_classifier
 from glue_bench.pretrained import Pretrained, encoder_identity, resolve_pretrained
 from glue_bench.provenance import checkout_commit, library_versions
@@ -77,6 +78,7 @@ def _train_and_score(
     on_step: Callable[[StepReport], None],
 ) -> dict[str, Any]:
     config, task = request.config, TaskAdapter(request.config.task)
+    keep_freed_memory()
     on_phase("loading")
     placement = choose_placement(config.trainer.device, config.trainer.precision)
     pretrained = resolve_pretrained(config.encoder)

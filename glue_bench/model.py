@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
-from glue_bench.batches import PaddedBatch, pad_rows
+from glue_bench.batches import PaddedBatch, PaddedRows
 from glue_bench.encoder import PaddedEncoder, first_line, load_transformer, max_positions, padding_id, read_model_config
 from glue_bench.encoding import Encoded
 from glue_bench.errors import InputError, UsageError
-from glue_bench.flat_encoder import FlatBatch, FlatEncoder
+from glue_bench.flat_batches import FlatRows
+from glue_bench.flat_encoder import FlatEncoder
 from glue_bench.heads import BertHead, RobertaHead, initialise
 from glue_bench.pretrained import TOKENIZER_FILES
 
-Batch = FlatBatch | PaddedBatch
+Rows = FlatRows | PaddedRows
 
 
 class SequenceClassifier(nn.Module):
@@ -32,9 +33,9 @@ class SequenceClassifier(nn.Module):
         super().__init__()
         self.encoder, self.head, self.config = encoder, head, config
 
-    def gather(self, encoded: Encoded, rows: NDArray[np.int64], *, device: torch.device) -> Batch:
-        """Rows of the flat token array as the batch that `forward` takes."""
-        return self.encoder.gather(encoded, rows, device=device)
+    def place(self, encoded: Encoded, device: torch.device) -> Rows:
+        """A split whose `gather` makes the batches that `forward` takes; after `cut_vocabulary`, not before."""
+        return self.encoder.place(encoded, device)
 
     def forward(self, batch: Any) -> Tensor:
         """B rows to (B, outputs) logits."""
@@ -69,9 +70,9 @@ class NativeClassifier(nn.Module):
         self.whole, self.config = whole, config
         self._with_types = int(getattr(config, "type_vocab_size", 0)) > 1
 
-    def gather(self, encoded: Encoded, rows: NDArray[np.int64], *, device: torch.device) -> Batch:
-        """Rows of the flat token array as the batch that `forward` takes."""
-        return pad_rows(encoded, rows, pad_id=padding_id(self.config), device=device)
+    def place(self, encoded: Encoded, device: torch.device) -> Rows:
+        """A split whose `gather` makes the batches that `forward` takes."""
+        return PaddedRows(encoded, pad_id=padding_id(self.config), device=device)
 
     def forward(self, batch: PaddedBatch) -> Tensor:
         """B rows to (B, outputs) logits."""

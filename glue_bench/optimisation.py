@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+_CLIP_EPSILON = 1e-6  # as in torch's clip_grads_with_norm_
+
 
 def make_adamw(
     model: nn.Module, *, learning_rate: float, betas: Sequence[float], epsilon: float, weight_decay: float
@@ -19,6 +21,20 @@ def make_adamw(
     first, second = betas
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
     return torch.optim.AdamW(groups, lr=learning_rate, betas=(first, second), eps=epsilon, fused=fused)
+
+
+def clip_and_step(optimizer: torch.optim.AdamW, model: nn.Module, *, limit: float) -> torch.Tensor:
+    """One update with gradients clipped to a global norm; returns the norm before clipping, still on the device."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if limit and optimizer.defaults["fused"]:
+        # The kernel divides as it reads: a pass over all gradients less.
+        optimizer.grad_scale = ((norm + _CLIP_EPSILON) / limit).clamp(min=1).float()  # type: ignore[attr-defined]
+    elif limit:
+        nn.utils.clip_grads_with_norm_(model.parameters(), limit, norm)
+    optimizer.step()
+    optimizer.zero_grad()
+    return norm
 
 
 def warmup_steps(total: int, fraction: float) -> int:

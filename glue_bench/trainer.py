@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from glue_bench.batches import length_sorted_batches, shuffled_batches
@@ -19,7 +19,7 @@ from glue_bench.config import TrainerConfig
 from glue_bench.encoding import Encoded
 from glue_bench.errors import DivergedError, UsageError
 from glue_bench.model import Classifier
-from glue_bench.optimisation import linear_rate, make_adamw, untouched_decay, warmup_steps
+from glue_bench.optimisation import clip_and_step, linear_rate, make_adamw, untouched_decay, warmup_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +151,8 @@ class _Loop:
         placement: Placement,
         total: int,
     ) -> None:
-        self.model, self.encoded, self.settings, self.placement = model, encoded, settings, placement
+        self.model, self.settings, self.placement = model, settings, placement
+        self.rows, self.lengths = model.place(encoded, placement.device), encoded.lengths()
         self.total = total
         self.targets = torch.from_numpy(labels).to(placement.device)
         if self.targets.is_floating_point():
@@ -170,9 +171,9 @@ class _Loop:
 
     def update(self, batch: NDArray[np.int64], step: int) -> Tensor:
         """One optimiser step on the rows `batch`; returns the gradient norm, still on the device."""
-        parts = np.array_split(batch, min(self.settings.accumulation, len(batch)))
-        for part in parts:
-            gathered = self.model.gather(self.encoded, part, device=self.placement.device)
+        batch = batch[np.argsort(-self.lengths[batch], kind="stable")]  # neighbours of like length share a grid
+        for part in np.array_split(batch, min(self.settings.accumulation, len(batch))):
+            gathered = self.rows.gather(part)
             with self.placement.autocast():
                 logits = self.model(gathered)
             loss = _sum_loss(logits.float(), self.targets[torch.from_numpy(part)]) / len(batch)
@@ -180,14 +181,10 @@ class _Loop:
             self.loss_sum += loss.detach()
             self.tokens += gathered.tokens
         self.loss_steps += 1
-        limit = self.settings.clip_norm or math.inf
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         rate = self.settings.learning_rate * linear_rate(step, total=self.total, warmup=self.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return norm
+        return clip_and_step(self.optimizer, self.model, limit=self.settings.clip_norm)
 
     def report(self, step: int, epoch: int, norm: Tensor, *, seconds: float) -> StepReport:
         """Read loss and norm from the device, and refuse them if they are not finite."""
@@ -223,10 +220,10 @@ def predict(model: Classifier, encoded: Encoded, *, batch_size: int, placement: 
     model.to(placement.device).eval()
     batches = list(length_sorted_batches(encoded.lengths(), batch_size=batch_size))
     order = np.concatenate(batches)
-    parts = []
+    rows, parts = model.place(encoded, placement.device), []
     for batch in batches:
         with placement.autocast():
-            parts.append(model(model.gather(encoded, batch, device=placement.device)).float())
+            parts.append(model(rows.gather(batch)).float())
     sorted_logits = torch.cat(parts).cpu().numpy()  # (n, outputs), longest row first
     if not np.array_equal(np.sort(order), np.arange(len(encoded))):
         raise AssertionError("evaluation must see every row exactly once")

@@ -35,7 +35,7 @@ def logits_and_gradients(
     model.eval()  # dropout off; gradients all the same
     if cut:
         model.cut_vocabulary(encoded.tokens)
-    logits = model(model.gather(encoded, np.arange(len(encoded)), device=torch.device("cpu")))
+    logits = model(model.place(encoded, torch.device("cpu")).gather(np.arange(len(encoded))))
     logits.square().sum().backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return logits.detach(), gradients
@@ -123,6 +123,6 @@ def test_prediction_is_the_same_with_a_cut_table(tiny_roberta: Path) -> None:
 def test_a_flat_batch_has_no_padding(tiny_roberta: Path) -> None:
     model = load_classifier(tiny_roberta, outputs=2, head_seed=1, engine="flat")
     encoded = encoded_of([3, 1, 9], seed=1, pad_id=1)
-    batch = model.gather(encoded, np.array([2, 0, 1]), device=torch.device("cpu"))
-    assert {field.name for field in dataclasses.fields(batch)} > {"slots", "position_ids"}
+    batch = model.place(encoded, torch.device("cpu")).gather(np.array([2, 0, 1]))
+    assert {field.name for field in dataclasses.fields(batch)} > {"slice_cells", "position_ids"}
     assert len(batch.input_ids) == 13 == batch.tokens

@@ -32,7 +32,7 @@ def encode(folder: Path) -> Encoded:
 
 
 def logits_of(model: Classifier, encoded: Encoded, rows: list[int] | None = None) -> torch.Tensor:
-    batch = model.gather(encoded, np.array(rows or range(len(encoded))), device=torch.device("cpu"))
+    batch = model.place(encoded, torch.device("cpu")).gather(np.array(rows or range(len(encoded))))
     with torch.no_grad():
         logits: torch.Tensor = model(batch)
     return logits
@@ -108,7 +108,7 @@ def test_other_families_use_transformers_own_classifier(tiny_bert: Path, tmp_pat
     save_classifier(model, tmp_path / "saved", pretrained=folder, labels=["a", "b", "c"])
     theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved").eval()
     encoded = encode(folder)
-    batch = model.gather(encoded, np.arange(len(ROWS)), device=torch.device("cpu"))
+    batch = model.place(encoded, torch.device("cpu")).gather(np.arange(len(ROWS)))
     assert isinstance(batch, PaddedBatch)
     with torch.no_grad():
         expected = theirs(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
