@@ -61,6 +61,7 @@ def replace_folder_atomically(path: Path) -> Iterator[Path]:
         for file in temporary.iterdir():
             _sync(file)
         temporary.chmod(0o777 & ~_umask())
+        _sync(temporary)
         if path.exists():  # a folder cannot replace a full one: the old one steps aside first
             aside = temporary.with_name(f"{temporary.name}.old")
             path.rename(aside)

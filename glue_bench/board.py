@@ -15,7 +15,7 @@ from glue_bench.records import Record, outcome_line, task_of
 from glue_bench.tasks import TaskAdapter, headline, metric_title
 
 if TYPE_CHECKING:
-    from glue_bench.trainer import StepReport
+    from glue_bench.updates import StepReport
 
 _LINE_EVERY = 30.0  # seconds between two progress lines of a run, where there is no terminal
 _STYLES = {"finished": "green", "running": "bold cyan", "waiting": "dim"}

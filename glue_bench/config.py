@@ -13,7 +13,16 @@ TASK_KINDS = ("classification", "regression")
 METRICS = ("accuracy", "f1", "matthews_correlation", "pearson", "spearman")
 REGRESSION_METRICS = ("pearson", "spearman")
 # Trainer values that say how a run executes rather than what it computes.
-EXECUTION_KEYS = ("device", "precision", "engine", "accumulation", "eval_batch_size", "log_every")
+EXECUTION_KEYS = (
+    "device",
+    "precision",
+    "deterministic",
+    "engine",
+    "accumulation",
+    "eval_batch_size",
+    "log_every",
+    "snapshot_minutes",
+)
 CONVENTIONS = ("card", "paper")
 DATA_SOURCES = ("hub", "local", "sample")
 ENGINES = ("auto", "flat", "padded")
@@ -84,8 +93,10 @@ class TrainerConfig:
     eval_batch_size: int
     device: str
     precision: str  # one of PRECISIONS
+    deterministic: bool  # on a GPU; a CPU always is
     engine: str  # one of ENGINES
     log_every: int  # updates between two lines of the history
+    snapshot_minutes: float  # between two snapshots; 0 keeps one only when a signal stops the run
 
 
 @dataclass(slots=True, kw_only=True)
@@ -208,6 +219,8 @@ def _check_trainer(trainer: TrainerConfig) -> None:
     _require(trainer.max_length >= 8, "trainer.max_length", trainer.max_length, "8 or more tokens")
     rate = trainer.learning_rate
     _require(math.isfinite(rate) and rate > 0, "trainer.learning_rate", rate, "above 0")
+    minutes = trainer.snapshot_minutes
+    _require(math.isfinite(minutes) and minutes >= 0, "trainer.snapshot_minutes", minutes, "0 or more")
     _require(0 <= trainer.warmup < 1, "trainer.warmup", trainer.warmup, "a fraction from 0 up to 1")
     for key in ("weight_decay", "clip_norm"):
         value = getattr(trainer, key)

@@ -1,6 +1,7 @@
 """One run: rows, tokens, model, training, scores, record."""
 
 import dataclasses
+import shutil
 import time
 import traceback
 from collections.abc import Callable
@@ -12,17 +13,23 @@ import numpy as np
 import torch
 
 from glue_bench.atomic import replace_folder_atomically, write_text_atomically
+from glue_bench.checkpoint import SnapshotStore
 from glue_bench.data import TaskData, load_task_data, resolve_source
 from glue_bench.encoding import Encoded, TextEncoder, cache_folder
 from glue_bench.errors import DiskError, DivergedError, GlueBenchError, UsageError
 from glue_bench.identity import RunRequest, check_unchanged
 from glue_bench.memory import keep_freed_memory
 from glue_bench.model import Classifier, check_max_length, check_tokens, load_classifier, save_classifier
+from glue_bench.placement import Placement, choose_placement
 from glue_bench.pretrained import Pretrained, encoder_identity, resolve_pretrained
 from glue_bench.provenance import checkout_commit, library_versions
 from glue_bench.records import Record, RunStore, write_history, write_predictions
+from glue_bench.stopping import SIGNALS
 from glue_bench.tasks import TaskAdapter
-from glue_bench.trainer import Placement, StepReport, Streams, choose_placement, fit, predict
+from glue_bench.trainer import Streams, fit, predict
+from glue_bench.updates import StepReport
+
+_SNAPSHOTS = "snapshots"
 
 
 def run_experiment(
@@ -32,9 +39,10 @@ def run_experiment(
     on_phase: Callable[[str], None] = lambda _: None,
     on_step: Callable[[StepReport], None] = lambda _: None,
 ) -> Record:
-    """Train and evaluate one request, and keep what it leaves behind.
+    """Train and evaluate one request, from its newest snapshot if it has one, and keep what it leaves behind.
 
     Whatever ends the run, a record says so: finished, failed, diverged or interrupted. A finished record stays.
+    A signal that `glue_bench.stopping.SIGNALS` handles stops it after the update at hand, with a snapshot.
 
     Raises:
         GlueBenchError, Exception: what made it fail, after the record was written.
@@ -51,10 +59,11 @@ def run_experiment(
         if known is None or known.status != "finished":  # a result is never replaced by a failure to make it again
             _keep_failure(store, folder, facts, history, error)
         raise
-    finished["seconds"]["total"] = round(time.perf_counter() - started, 3)
+    finished["seconds"]["total"] = round(time.perf_counter() - started + finished["seconds"].pop("earlier"), 3)
     write_history(folder / "history.jsonl", history)
     record = Record(**facts, **finished, status="finished", ended=_now())
     store.save(record)
+    shutil.rmtree(folder / _SNAPSHOTS, ignore_errors=True)
     return record
 
 
@@ -80,7 +89,9 @@ def _train_and_score(
     config, task = request.config, TaskAdapter(request.config.task)
     keep_freed_memory()
     on_phase("loading")
-    placement = choose_placement(config.trainer.device, config.trainer.precision)
+    placement = choose_placement(
+        config.trainer.device, config.trainer.precision, deterministic=config.trainer.deterministic
+    )
     pretrained = resolve_pretrained(config.encoder)
     source = resolve_source(config.data, config.task)
     check_unchanged(request, encoder=encoder_identity(config.encoder, pretrained), data=source.identity)
@@ -96,19 +107,23 @@ def _train_and_score(
     for split in encoded.values():
         check_tokens(model, split)
     facts |= _input_facts(task, pretrained, data, encoded, placement)
+    facts["engine"] = model.engine
     facts["encoder"]["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     model.cut_vocabulary(np.concatenate([split.tokens for split in encoded.values()]))
     on_phase("training")
-    result = fit(
-        model,
-        encoded[task.facts.train],
-        labels=data.splits[task.facts.train].labels,
-        settings=config.trainer,
-        streams=streams,
-        placement=placement,
-        history=history,
-        on_step=on_step,
-    )
+    with SIGNALS.at_a_good_moment():
+        result = fit(
+            model,
+            encoded[task.facts.train],
+            labels=data.splits[task.facts.train].labels,
+            settings=config.trainer,
+            streams=streams,
+            placement=placement,
+            history=history,
+            on_step=on_step,
+            snapshots=_open_snapshots(request, folder, facts),
+            signals=SIGNALS,
+        )
     on_phase("evaluating")
     started = time.perf_counter()
     scores = _evaluate(model, task, data, encoded, folder, config.trainer.eval_batch_size, placement)
@@ -122,8 +137,22 @@ def _train_and_score(
         "steps": result.steps,
         "epochs": config.trainer.epochs,
         "tokens": result.tokens,
-        "seconds": {"train": round(result.seconds, 3), "eval": round(evaluated, 3)},
+        "resumed_at": result.resumed_at,
+        "accumulation": result.accumulation,
+        "seconds": {"train": round(result.seconds, 3), "eval": round(evaluated, 3), "earlier": result.earlier},
     }
+
+
+def _open_snapshots(request: RunRequest, folder: Path, facts: dict[str, Any]) -> SnapshotStore:
+    """The run's snapshots: of use to the same request with the same inputs, engine and precision."""
+    belongs_to = {
+        "run_id": request.run_id,
+        "weights": facts["encoder"]["weights_sha256"],
+        "data": facts["data"]["fingerprint"],
+        "engine": facts["engine"],
+        "precision": facts["precision"],
+    }
+    return SnapshotStore(folder / _SNAPSHOTS, belongs_to=belongs_to)
 
 
 def _evaluate(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glue_bench.encoding import Encoded
+from glue_bench.placement import send
 
 # What one grid more costs, in cells of a head: below this a saving is not worth it (measured on a CPU).
 CELLS_OF_A_GRID = 4096
@@ -74,7 +75,7 @@ class FlatRows:
         first = np.cumsum(lengths) - lengths  # (B,) in the batch
         row = np.repeat(np.arange(len(rows)), lengths)  # (T,)
         column = np.arange(len(row)) - first[row]  # (T,)
-        columns = self._columns.index_select(1, self._send(starts[row] + column))  # (3, T)
+        columns = self._columns.index_select(1, send(starts[row] + column, self._device))  # (3, T)
 
         heads = np.arange(self._heads)
         grids, cell_slices, slice_cells, used = list[Grid](), [], [], 0
@@ -87,24 +88,19 @@ class FlatRows:
             cell = used + ((row[inside, None] - begin) * self._heads + heads) * width + column[inside, None]
             slice_cells.append(cell.reshape(-1))
             cells = slice(used, used + real.size * self._heads)
-            mask = None if real.all() else self._send(real)[:, None, None, :]
+            mask = None if real.all() else send(real, self._device)[:, None, None, :]
             grids.append(Grid(rows=slice(begin, end), cells=cells, width=width, mask=mask))
             used = cells.stop
         return FlatBatch(
             input_ids=columns[0],
             position_ids=columns[1],
             token_type_ids=columns[2],
-            first=self._send(first),
+            first=send(first, self._device),
             grids=grids,
-            cell_slices=self._send(np.concatenate(cell_slices)),
-            slice_cells=self._send(np.concatenate(slice_cells)),
+            cell_slices=send(np.concatenate(cell_slices), self._device),
+            slice_cells=send(np.concatenate(slice_cells), self._device),
             tokens=len(row),
         )
-
-    def _send(self, array: NDArray[np.int64] | NDArray[np.bool_]) -> Tensor:
-        """To the device, without waiting for it."""
-        tensor = torch.from_numpy(array)
-        return tensor.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else tensor
 
 
 def split_by_length(lengths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

@@ -3,6 +3,7 @@
 import ctypes
 import platform
 
+_GLIBC = platform.libc_ver()[0] == "glibc"
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # the names of glibc's mallopt
 
 
@@ -12,7 +13,7 @@ def keep_freed_memory() -> None:
     By default the larger ones come from the system each time, page by page: a sixth of the time of training on a CPU
     (docs/performance.md). Other C libraries are left as they are.
     """
-    if platform.libc_ver()[0] == "glibc":
+    if _GLIBC:
         library = ctypes.CDLL(None)
         library.mallopt(_MMAP_THRESHOLD, 2**30)
         library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)

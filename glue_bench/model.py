@@ -32,6 +32,7 @@ class SequenceClassifier(nn.Module):
         """Join the two."""
         super().__init__()
         self.encoder, self.head, self.config = encoder, head, config
+        self.engine = "flat" if isinstance(encoder, FlatEncoder) else "padded"
 
     def place(self, encoded: Encoded, device: torch.device) -> Rows:
         """A split whose `gather` makes the batches that `forward` takes; after `cut_vocabulary`, not before."""
@@ -67,7 +68,7 @@ class NativeClassifier(nn.Module):
     def __init__(self, whole: nn.Module, config: PretrainedConfig) -> None:
         """Wrap a model of AutoModelForSequenceClassification."""
         super().__init__()
-        self.whole, self.config = whole, config
+        self.whole, self.config, self.engine = whole, config, "padded"
         self._with_types = int(getattr(config, "type_vocab_size", 0)) > 1
 
     def place(self, encoded: Encoded, device: torch.device) -> Rows:

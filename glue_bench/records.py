@@ -42,11 +42,18 @@ class Record:
     selection: str = "last"
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # split to metric to value
     steps: int = 0
+    resumed_at: Sequence[int] = field(
+        default_factory=list
+    )  # updates that were done whenever the run went on from a snapshot
     epochs: int = 0
     tokens: int = 0  # real tokens trained on
-    seconds: Mapping[str, float] = field(default_factory=dict)  # train, eval, total
+    seconds: Mapping[str, float] = field(
+        default_factory=dict
+    )  # train, eval, total; an interrupted process counts with its training
     device: str = ""
     precision: str = ""
+    engine: str = ""  # flat or padded
+    accumulation: int = 1  # parts of a batch in the end: more than asked for where memory was too small
     versions: Mapping[str, str] = field(default_factory=dict)
     git: str | None = None
     ended: str = ""  # UTC, ISO 8601

@@ -14,7 +14,7 @@ from glue_bench.records import Record, RunStore
 from glue_bench.tasks import TaskAdapter
 
 if TYPE_CHECKING:
-    from glue_bench.trainer import StepReport
+    from glue_bench.updates import StepReport
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from glue_bench.board import Board, PlainLines, open_listener
 from glue_bench.compose import compose_run
 from glue_bench.identity import RunRequest
 from glue_bench.records import Record
-from glue_bench.trainer import StepReport
+from glue_bench.updates import StepReport
 from tests.making import make_record, scores_of
 
 RTE = compose_run(["task=rte"])

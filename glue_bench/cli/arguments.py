@@ -24,7 +24,8 @@ keys (Hydra's grammar; every default is in conf/):
   data.max_train_rows=N           the first N rows; also data.max_eval_rows
   recipe=default|hf_2019          epochs, batch size, learning rate, ... per task
   trainer.KEY=VALUE               epochs batch_size accumulation learning_rate warmup weight_decay betas epsilon
-                                  clip_norm max_length eval_batch_size device precision engine log_every
+                                  clip_norm max_length eval_batch_size device precision deterministic
+                                  engine log_every snapshot_minutes
   results_dir=FOLDER              default: results
   save_model=true                 keep the weights under model/, loadable by transformers
 """

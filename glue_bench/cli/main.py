@@ -1,5 +1,6 @@
 """From argv to an exit code. Imports nothing heavy: `--help` answers at once."""
 
+import argparse
 import importlib
 import io
 import logging
@@ -8,16 +9,12 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from types import FrameType
 
 from glue_bench.cli.arguments import parse_arguments
 from glue_bench.errors import DISK_ERRNOS, DiskError, GlueBenchError, InputError
+from glue_bench.stopping import SIGNALS, Stopped
 
 EXIT_FAILED = 1
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, so that everything that cleans up after Ctrl-C does so too."""
 
 
 class _StderrHandler(logging.Handler):
@@ -39,18 +36,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     before = (logger.handlers, logger.propagate, logger.level)
     logger.handlers, logger.propagate = [_StderrHandler()], False
     logger.setLevel(logging.DEBUG if arguments.debug else logging.WARNING)
-    previous = signal.signal(signal.SIGTERM, _raise_terminated)
     try:
-        verb = importlib.import_module(f"glue_bench.cli.{arguments.verb}")
-        code = int(verb.execute(arguments))
-        sys.stdout.flush()
-        return code
+        return _execute(arguments)
+    finally:
+        logger.handlers, logger.propagate, level = before  # as it was, for who calls main from Python
+        logger.setLevel(level)
+
+
+def _execute(arguments: argparse.Namespace) -> int:
+    """Call the verb, and turn whatever ends it into an exit code."""
+    try:
+        with SIGNALS.handled():
+            verb = importlib.import_module(f"glue_bench.cli.{arguments.verb}")
+            code = int(verb.execute(arguments))
+            sys.stdout.flush()
+            return code
     except GlueBenchError as error:
         return _tell(str(error), error.exit_code, debug=arguments.debug)
     except KeyboardInterrupt as stop:
-        if arguments.verb in ("run", "sweep"):
-            sys.stderr.write("glue-bench: stopped; finished runs are kept. The same command runs the rest\n")
-        return 143 if isinstance(stop, _Terminated) else 130
+        again = "; the same command goes on from there" if arguments.verb in ("run", "sweep") else ""
+        sys.stderr.write(f"glue-bench: stopped by {str(stop) or 'SIGINT'}{again}\n")
+        return stop.exit_code if isinstance(stop, Stopped) else Stopped(signal.SIGINT).exit_code
     except BrokenPipeError:
         # The reader of a pipe (`| head`) is gone; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -62,10 +68,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         text = f"internal error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         return _tell(f"{text}\n--debug shows where", EXIT_FAILED, debug=arguments.debug)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-        logger.handlers, logger.propagate, level = before  # as it was, for who calls main from Python
-        logger.setLevel(level)
 
 
 def _tell(text: str, code: int, *, debug: bool) -> int:
@@ -73,7 +75,3 @@ def _tell(text: str, code: int, *, debug: bool) -> int:
         traceback.print_exc()
     sys.stderr.write(f"glue-bench: {text}\n")
     return code
-
-
-def _raise_terminated(_signal: int, _frame: FrameType | None) -> None:
-    raise _Terminated

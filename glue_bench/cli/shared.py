@@ -33,7 +33,7 @@ def prepare(missing: Sequence[RunRequest], store: RunStore) -> None:
         return
     fetch_inputs(missing)
     store.check_writable()
-    from glue_bench.trainer import choose_placement
+    from glue_bench.placement import choose_placement
 
     for trainer in (request.config.trainer for request in missing):
         choose_placement(trainer.device, trainer.precision)

@@ -1,0 +1,77 @@
+"""Where and in which precision a model runs, and what a device does when its memory is full."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glue_bench.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where and in which precision a model runs."""
+
+    device: torch.device
+    precision: str  # float32 or bfloat16
+    deterministic: bool = False  # on a GPU; a CPU always is
+
+    def autocast(self) -> torch.autocast:
+        """The context of a forward pass; weights stay float32."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    @contextlib.contextmanager
+    def algorithms(self) -> Iterator[None]:
+        """The context of training and evaluation: only deterministic kernels, if asked for."""
+        if not self.deterministic or self.device.type == "cpu":
+            yield
+            return
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it first starts
+        before = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+
+
+def choose_placement(device: str, precision: str, *, deterministic: bool = False) -> Placement:
+    """Resolve `auto`.
+
+    Raises:
+        UsageError: the device is not there.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    chosen = torch.device(device)
+    count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}[chosen.type]
+    if (chosen.index or 0) >= count:
+        raise UsageError(f"trainer.device={device}: this machine has {count} {chosen.type} devices; cpu always works")
+    if precision == "auto":
+        # bfloat16 halves what a CPU computes exactly, and without AVX-512 it is many times slower than float32.
+        precision = "bfloat16" if chosen.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    return Placement(device=chosen, precision=precision, deterministic=deterministic)
+
+
+def send(array: NDArray[np.int64] | NDArray[np.bool_], device: torch.device) -> Tensor:
+    """An array on the device, without waiting for it."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device, or the CPU's allocator, had no more memory."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def release_memory(device: torch.device) -> None:
+    """Give back what the device's allocator keeps for later."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

@@ -1,0 +1,82 @@
+"""Signals that ask a run to stop: obeyed at once, or after the update at hand where a snapshot can be kept."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+EXIT_PREEMPTED = 75
+# SIGUSR1 is what a cluster sends before it takes a node back; Windows has none.
+_NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal stopped the work; everything that cleans up after Ctrl-C does so here too."""
+
+    def __init__(self, number: int, where: str = "") -> None:
+        """Name the signal, and where the work stopped."""
+        self.name = signal.Signals(number).name
+        self.exit_code = EXIT_PREEMPTED if self.name == "SIGUSR1" else 128 + number
+        super().__init__(f"{self.name}{where}")
+
+
+class StopSignals:
+    """What SIGINT, SIGTERM and SIGUSR1 do to this process."""
+
+    def __init__(self) -> None:
+        """Nothing is handled before `handled` is entered."""
+        self._waiting = False
+        self._pending: int | None = None
+
+    @contextlib.contextmanager
+    def handled(self) -> Iterator[None]:
+        """Turn the signals into `Stopped`; the handlers before come back in the end. Only main threads get signals."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._receive) for number in _NUMBERS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def at_a_good_moment(self) -> Iterator[None]:
+        """Inside, the first signal waits for `obey`; a SIGINT after it stops at once.
+
+        Raises:
+            Stopped: a signal still waits at the end.
+        """
+        self._waiting, self._pending = True, None
+        try:
+            yield
+        finally:
+            self._waiting = False
+        if self.pending:
+            self.obey()
+
+    @property
+    def pending(self) -> bool:
+        """Whether a signal waits."""
+        return self._pending is not None
+
+    def obey(self, where: str = "") -> None:
+        """Raise what waits.
+
+        Raises:
+            Stopped: a signal was waiting.
+        """
+        number, self._pending = self._pending, None
+        if number is not None:
+            raise Stopped(number, where)
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if self._waiting and not self.pending:
+            self._pending = number
+        elif not self._waiting or number == signal.SIGINT:
+            raise Stopped(number)
+
+
+SIGNALS = StopSignals()
