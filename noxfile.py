@@ -84,3 +84,24 @@ def agreement(session: nox.Session) -> None:
     """Scores beside transformers.Trainer's on real rows; needs `-- --data FOLDER`; takes hours on two cores."""
     session.install(*EXACT, "-e", ".[dev]")
     session.run("python", "benchmarks/agreement.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Speed beside other ways, workers against threads, a step's profile; needs `-- --data FOLDER`; about an hour."""
+    session.install(*EXACT, "-e", ".[dev]")
+    words = session.posargs
+    if "--data" not in words[:-1]:
+        session.error("nox -s bench -- --data FOLDER, which holds cola/, sst2/ and mrpc/")
+    data = words[words.index("--data") : words.index("--data") + 2]
+    session.run("python", "benchmarks/speed.py", *words)
+    session.run("python", "benchmarks/workers.py", *data)
+    for encoder, task in (("minilm", "cola"), ("distilroberta-size", "mrpc")):
+        session.run("python", "benchmarks/step_profile.py", *data, "--encoder", encoder, "--task", task)
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """The full eight tasks on random tokens beside transformers.Trainer; for a machine with a GPU."""
+    session.install(*EXACT, "-e", ".[dev]")
+    session.run("python", "benchmarks/gpu.py", *session.posargs)

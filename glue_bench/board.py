@@ -31,6 +31,7 @@ class _State:
     report: "StepReport | None" = None
     started: float = 0.0
     fitting: float = 0.0  # when training began
+    first: int = 0  # updates that were done then: a run may go on from a snapshot
     seconds: float = 0.0
     outcome: str = ""
 
@@ -68,7 +69,10 @@ class Board:
 
     def step(self, request: RunRequest, report: "StepReport") -> None:
         """An update was done."""
-        self._states[request.run_id].report = report
+        state = self._states[request.run_id]
+        if state.report is None:
+            state.first, state.fitting = report.step, time.monotonic()
+        state.report = report
 
     def ended(self, request: RunRequest, record: Record) -> None:
         """A run has a record now."""
@@ -184,7 +188,9 @@ def _board_cells(state: _State) -> list[Text | str]:
             share = report.step / report.steps
             progress = f"{_bar(share)} {report.step}/{report.steps}"
             loss, speed = f"{report.loss:.3f}", f"{report.tokens_per_second:,.0f}"
-            clock = f"{clock}, {_clock((now - state.fitting) * (1 / share - 1))} left"
+            if report.step > state.first:
+                pace = (now - state.fitting) / (report.step - state.first)
+                clock = f"{clock}, {_clock(pace * (report.steps - report.step))} left"
     return [
         Text(state.request.title, style=style if running else ""),
         Text(state.state, style=style),

@@ -1,9 +1,11 @@
 """Crash-safe snapshots of a training: a folder each, whole or absent, with the hashes of its files. Knows no loop."""
 
+import contextlib
 import errno
 import json
 import logging
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from glue_bench.content import file_sha256
 from glue_bench.errors import GlueBenchError
 
 FORMAT = 1
-_KEPT = 2  # the newest, and one before it in case the newest turns out to be damaged
+_ABANDONED = 3600  # seconds after which an unfinished snapshot has no writer any more
 _TENSORS, _FACTS, _MANIFEST = "tensors.safetensors", "facts.json", "manifest.json"
 
 logger = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ class SnapshotStore:
         Raises:
             DiskError: it cannot be written; the ones before are intact.
         """
-        with replace_folder_atomically(self._folder / f"step-{snapshot.step:010d}") as target:
+        with replace_folder_atomically(self._folder / _name(snapshot.step)) as target:
             try:
                 save_file({name: tensor.contiguous() for name, tensor in snapshot.tensors.items()}, target / _TENSORS)
             except SafetensorError as error:  # its word for a full disk
@@ -59,8 +61,7 @@ class SnapshotStore:
             hashes = {name: file_sha256(target / name) for name in (_TENSORS, _FACTS)}
             manifest = {"format": FORMAT, "belongs_to": self._belongs_to, "sha256": hashes}
             (target / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-        for stale in [*self._newest_first()[_KEPT:], *self._folder.glob(".step-*")]:
-            shutil.rmtree(stale, ignore_errors=True)
+        self._tidy(snapshot.step)
 
     def newest(self) -> Snapshot | None:
         """The newest snapshot that is whole and belongs here; a line in the log for every one that does not."""
@@ -79,9 +80,17 @@ class SnapshotStore:
                 logger.warning("snapshot %s is not used: %s", folder, error)
         return None
 
-    def remove(self) -> None:
-        """Delete every snapshot: the run has a result."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def _tidy(self, step: int) -> None:
+        """Keep the one just written and one before it, should it be damaged; what lies ahead of it was of no use."""
+        before = [folder for folder in self._newest_first() if folder.name < _name(step)]
+        ahead = [folder for folder in self._newest_first() if folder.name > _name(step)]
+        now = time.time()
+        for part in self._folder.glob(".step-*"):
+            with contextlib.suppress(OSError):
+                if now - part.stat().st_mtime > _ABANDONED:
+                    before.append(part)
+        for stale in [*ahead, *before[1:]]:
+            shutil.rmtree(stale, ignore_errors=True)
 
     def _newest_first(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"), reverse=True)
@@ -98,3 +107,7 @@ class SnapshotStore:
                 raise ValueError(f"{name} is damaged")
         facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
         return Snapshot(step=facts.pop("step"), tensors=load_file(folder / _TENSORS), facts=facts)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:010d}"

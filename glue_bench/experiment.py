@@ -1,7 +1,7 @@
 """One run: rows, tokens, model, training, scores, record."""
 
 import dataclasses
-import shutil
+import hashlib
 import time
 import traceback
 from collections.abc import Callable
@@ -29,8 +29,6 @@ from glue_bench.tasks import TaskAdapter
 from glue_bench.trainer import Streams, fit, predict
 from glue_bench.updates import StepReport
 
-_SNAPSHOTS = "snapshots"
-
 
 def run_experiment(
     request: RunRequest,
@@ -50,8 +48,17 @@ def run_experiment(
     folder = store.folder(request.encoder, request.config.task.name, request.run_id)
     facts, history = _request_facts(request), list[StepReport]()
     started = time.perf_counter()
+
+    def note_step(line: StepReport) -> None:
+        facts["steps"] = line.step
+        on_step(line)
+
     try:
-        finished = _train_and_score(request, folder, facts, history, on_phase, on_step)
+        finished, earlier = _train_and_score(request, store, facts, history, on_phase, note_step)
+        finished["seconds"]["total"] = round(time.perf_counter() - started + earlier, 3)
+        write_history(folder / "history.jsonl", history)
+        record = Record(**{**facts, **finished}, status="finished", ended=_now())
+        store.save(record)
     except (DiskError, UsageError):
         raise  # a record could not be written either; or the command is wrong, not the run
     except BaseException as error:
@@ -59,11 +66,7 @@ def run_experiment(
         if known is None or known.status != "finished":  # a result is never replaced by a failure to make it again
             _keep_failure(store, folder, facts, history, error)
         raise
-    finished["seconds"]["total"] = round(time.perf_counter() - started + finished["seconds"].pop("earlier"), 3)
-    write_history(folder / "history.jsonl", history)
-    record = Record(**facts, **finished, status="finished", ended=_now())
-    store.save(record)
-    shutil.rmtree(folder / _SNAPSHOTS, ignore_errors=True)
+    store.discard_snapshots(record)
     return record
 
 
@@ -71,27 +74,33 @@ def _keep_failure(
     store: RunStore, folder: Path, facts: dict[str, Any], history: list[StepReport], error: BaseException
 ) -> None:
     """Write the record of a run that did not finish, and the traceback of an unforeseen error."""
-    write_history(folder / "history.jsonl", history)
+    if history or not (folder / "history.jsonl").exists():  # a run that never went on keeps what it had
+        write_history(folder / "history.jsonl", history)
     if isinstance(error, Exception) and not isinstance(error, GlueBenchError):
         write_text_atomically(folder / "error.log", traceback.format_exc())
-    steps = history[-1].step if history else 0
-    store.save(Record(**facts, status=_status_of(error), steps=steps, error=_describe(error), ended=_now()))
+    record = Record(**facts, status=_status_of(error), error=_describe(error), ended=_now())
+    store.save(record)
+    if record.status == "diverged":
+        store.discard_snapshots(record)
 
 
 def _train_and_score(
     request: RunRequest,
-    folder: Path,
+    store: RunStore,
     facts: dict[str, Any],
     history: list[StepReport],
     on_phase: Callable[[str], None],
     on_step: Callable[[StepReport], None],
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], float]:
+    """What a finished run adds to its record, and the seconds of training that interrupted processes spent."""
     config, task = request.config, TaskAdapter(request.config.task)
-    keep_freed_memory()
+    folder = store.folder(request.encoder, config.task.name, request.run_id)
     on_phase("loading")
     placement = choose_placement(
         config.trainer.device, config.trainer.precision, deterministic=config.trainer.deterministic
     )
+    if placement.device.type == "cpu":
+        keep_freed_memory()
     pretrained = resolve_pretrained(config.encoder)
     source = resolve_source(config.data, config.task)
     check_unchanged(request, encoder=encoder_identity(config.encoder, pretrained), data=source.identity)
@@ -121,38 +130,47 @@ def _train_and_score(
             placement=placement,
             history=history,
             on_step=on_step,
-            snapshots=_open_snapshots(request, folder, facts),
+            snapshots=_open_snapshots(request, store, facts, encoded, placement),
             signals=SIGNALS,
         )
     on_phase("evaluating")
-    started = time.perf_counter()
-    scores = _evaluate(model, task, data, encoded, folder, config.trainer.eval_batch_size, placement)
-    evaluated = time.perf_counter() - started
+    scores, evaluated = _evaluate(model, task, data, encoded, folder, config.trainer.eval_batch_size, placement)
     if config.save_model:
         model.restore_vocabulary(decay=result.untouched_decay)
         with replace_folder_atomically(folder / "model") as target:
             save_classifier(model, target, pretrained=pretrained.folder, labels=config.task.labels)
-    return {
+    finished = {
         "scores": scores,
         "steps": result.steps,
         "epochs": config.trainer.epochs,
         "tokens": result.tokens,
         "resumed_at": result.resumed_at,
         "accumulation": result.accumulation,
-        "seconds": {"train": round(result.seconds, 3), "eval": round(evaluated, 3), "earlier": result.earlier},
+        "seconds": {"train": round(result.seconds, 3), "eval": round(evaluated, 3)},
     }
+    return finished, result.earlier
 
 
-def _open_snapshots(request: RunRequest, folder: Path, facts: dict[str, Any]) -> SnapshotStore:
-    """The run's snapshots: of use to the same request with the same inputs, engine and precision."""
+def _open_snapshots(
+    request: RunRequest, store: RunStore, facts: dict[str, Any], encoded: dict[str, Encoded], placement: Placement
+) -> SnapshotStore:
+    """The run's snapshots: of use only to a training that would otherwise be the same."""
+    tokens = hashlib.sha256()
+    for name in sorted(encoded):
+        tokens.update(encoded[name].tokens.tobytes())
+        tokens.update(encoded[name].offsets.tobytes())
     belongs_to = {
         "run_id": request.run_id,
         "weights": facts["encoder"]["weights_sha256"],
-        "data": facts["data"]["fingerprint"],
+        "tokens": tokens.hexdigest(),
         "engine": facts["engine"],
-        "precision": facts["precision"],
+        "precision": placement.precision,
+        "device": placement.device.type,
+        "torch": torch.__version__,
     }
-    return SnapshotStore(folder / _SNAPSHOTS, belongs_to=belongs_to)
+    return SnapshotStore(
+        store.snapshots(request.encoder, request.config.task.name, request.run_id), belongs_to=belongs_to
+    )
 
 
 def _evaluate(
@@ -163,21 +181,23 @@ def _evaluate(
     folder: Path,
     batch_size: int,
     placement: Placement,
-) -> dict[str, dict[str, float]]:
-    """Predict and score every validation split, and keep the predictions."""
+) -> tuple[dict[str, dict[str, float]], float]:
+    """Predict and score every validation split, and keep the predictions; the scores, and the seconds of predicting."""
     # evaluate and scikit-learn take seconds to import: not before the first update.
     from glue_bench.metrics import predict_classes, predict_scores, score_predictions
 
-    scores, written = {}, []
+    scores, written, seconds = {}, [], 0.0
     for name in task.facts.validation:
         split = data.splits[name]
+        started = time.perf_counter()
         logits = predict(model, encoded[name], batch_size=batch_size, placement=placement)
+        seconds += time.perf_counter() - started
         prediction = predict_scores(logits) if task.regression else predict_classes(logits)
         scores[name] = score_predictions(task.facts.metrics, prediction, split.labels)
         written.append((folder / "predictions" / f"{name}.parquet", split, prediction, logits))
     for path, split, prediction, logits in written:  # only once every split has its scores
         write_predictions(path, idx=split.idx, label=split.labels, prediction=prediction, logits=logits)
-    return scores
+    return scores, seconds
 
 
 def _request_facts(request: RunRequest) -> dict[str, Any]:
@@ -202,6 +222,7 @@ def _request_facts(request: RunRequest) -> dict[str, Any]:
         "seed": config.seed,
         "streams": dataclasses.asdict(Streams.from_seed(config.seed)),
         "recipe": config.recipe,
+        "accumulation": config.trainer.accumulation,
         "versions": library_versions(),
         "git": checkout_commit(),
         "config": dataclasses.asdict(config),

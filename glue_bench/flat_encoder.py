@@ -3,7 +3,7 @@
 The arithmetic is transformers' own, module by module, on the real tokens only:
 
 - linear layers, layer norms and dropout see (T, H), T being the real tokens of the batch;
-- keys, queries and values visit a padded grid (B, L) for the attention alone;
+- keys, queries and values visit padded grids for the attention alone;
 - the last layer is computed for each row's first token, the only one the head reads;
 - the embedding table can be cut to the tokens that occur, which changes nothing but the work of the optimiser.
 """
@@ -19,7 +19,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from glue_bench.encoder import padding_id
 from glue_bench.encoding import Encoded
 from glue_bench.flat_batches import FlatBatch, FlatRows
-from glue_bench.flat_kernels import Noise, attend, drop, drop_and_add, is_plain, linear, look_up, pick
+from glue_bench.flat_kernels import Noise, attend, drop, drop_and_add, is_plain, look_up, pick
 
 
 class FlatEncoder(nn.Module):
@@ -108,17 +108,17 @@ class FlatEncoder(nn.Module):
         """One layer: (T, H) states, of which `asking`, (T, H) or (B, H), go on."""
         attention = layer.attention.self
         context = attend(
-            linear(asking, attention.query),
-            linear(hidden, attention.key),
-            linear(hidden, attention.value),
+            attention.query(asking),
+            attention.key(hidden),
+            attention.value(hidden),
             batch,
             heads=self._heads,
             dropout=attention.dropout.p if self.training else 0.0,
             noise=noise,
         )
         projection, inner, outer = layer.attention.output, layer.intermediate, layer.output
-        mixed = drop_and_add(linear(context, projection.dense), asking, projection.dropout, noise)
+        mixed = drop_and_add(projection.dense(context), asking, projection.dropout, noise)
         attended = projection.LayerNorm(mixed)
-        activated = inner.intermediate_act_fn(linear(attended, inner.dense))
-        finished: Tensor = outer.LayerNorm(drop_and_add(linear(activated, outer.dense), attended, outer.dropout, noise))
+        activated = inner.intermediate_act_fn(inner.dense(attended))
+        finished: Tensor = outer.LayerNorm(drop_and_add(outer.dense(activated), attended, outer.dropout, noise))
         return finished

@@ -1,7 +1,7 @@
 """The parts of a transformer layer on flat batches, each in the form that is fastest on its device.
 
-In float32 on a CPU, where nothing but arithmetic should take time, linear layers go through oneDNN, dropout masks come
-from 16 random bits an element, and attention has a backward pass of its own. Anywhere else the operations are torch's.
+In float32 on a CPU, where nothing but matrix products should take time, dropout masks come from 16 random bits an
+element, and attention and lookups have backward passes of their own. Anywhere else the operations are torch's.
 """
 
 import math
@@ -14,9 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glue_bench.flat_batches import FlatBatch, Grid
-
-_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
 
 _UNUSED = torch.zeros(())  # where a call wants a tensor that it multiplies by nothing
 
@@ -52,15 +49,6 @@ def look_up(ids: Tensor, table: nn.Embedding) -> Tensor:
     """(T,) row numbers to (T, H)."""
     found: Tensor = _LookUp.apply(table.weight, ids, table.padding_idx) if is_plain(table.weight) else table(ids)  # type: ignore[no-untyped-call]
     return found
-
-
-def linear(hidden: Tensor, layer: nn.Linear) -> Tensor:
-    """(T, K) to (T, N)."""
-    if _ONEDNN and is_plain(hidden):
-        product: Tensor = _Linear.apply(hidden, layer.weight, layer.bias)  # type: ignore[no-untyped-call]
-    else:
-        product = layer(hidden)
-    return product
 
 
 def drop(hidden: Tensor, dropout: nn.Dropout, noise: Noise | None) -> Tensor:
@@ -106,7 +94,7 @@ def attend(
             asking, keyed, valued, attn_mask=grid.mask, dropout_p=dropout
         )  # (n, heads, L or 1, H / heads)
         contexts.append(context.flatten(0, 2))
-    return _from_cells(contexts[0] if len(contexts) == 1 else torch.cat(contexts), query, batch)
+    return _from_cells(contexts[0] if len(contexts) == 1 else torch.cat(contexts), query.shape, batch)
 
 
 def _to_cells(query: Tensor, key: Tensor, value: Tensor, batch: FlatBatch, *, heads: int) -> tuple[Tensor, ...]:
@@ -120,9 +108,9 @@ def _to_cells(query: Tensor, key: Tensor, value: Tensor, batch: FlatBatch, *, he
     )
 
 
-def _from_cells(cells: Tensor, query: Tensor, batch: FlatBatch) -> Tensor:
-    """The way back, to the shape of `query`."""
-    return (cells if len(query) < batch.tokens else cells.index_select(0, batch.slice_cells)).view(query.shape)
+def _from_cells(cells: Tensor, shape: torch.Size, batch: FlatBatch) -> Tensor:
+    """The way back, to a query's shape."""
+    return (cells if shape[0] < batch.tokens else cells.index_select(0, batch.slice_cells)).view(shape)
 
 
 def _of_grid(grid: Grid, heads: int, queries: Tensor, keys: Tensor, values: Tensor) -> list[Tensor]:
@@ -154,23 +142,6 @@ class _LookUp(torch.autograd.Function):
         return to_weight, None, None
 
 
-class _Linear(torch.autograd.Function):
-    """oneDNN's product, which torch itself uses for other types only; measured in docs/performance.md."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(hidden, weight)
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(hidden, weight, bias, "none", [], "")
-        return product
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        hidden, weight = ctx.saved_tensors
-        (gradient,) = gradients
-        to_hidden = torch.ops.mkldnn._linear_pointwise(gradient, weight.t(), None, "none", [], "")
-        return to_hidden, gradient.t().mm(hidden), gradient.sum(0)
-
-
 class _Attention(torch.autograd.Function):
     """Softmax attention, grid by grid, with dropout masks that are numbers.
 
@@ -193,17 +164,17 @@ class _Attention(torch.autograd.Function):
             shares.append(torch.softmax(scores, -1))  # (n * heads, L or 1, L)
             masks.append(noise.mask(scores.shape, dropout) if dropout else _UNUSED)
             torch.bmm(shares[-1] * masks[-1] if dropout else shares[-1], values, out=context)
-        ctx.save_for_backward(query, *cells, *shares, *masks)
-        ctx.batch, ctx.heads, ctx.dropout = batch, heads, dropout
-        return _from_cells(contexts, query, batch)
+        ctx.save_for_backward(*cells, *shares, *masks)
+        ctx.batch, ctx.heads, ctx.dropout, ctx.shape = batch, heads, dropout, query.shape
+        return _from_cells(contexts, query.shape, batch)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, *saved = ctx.saved_tensors
+        saved = ctx.saved_tensors
         batch, heads, count = ctx.batch, ctx.heads, len(ctx.batch.grids)
         cells, shares, masks = saved[:3], saved[3 : 3 + count], saved[3 + count :]
         arriving = gradients[0].reshape(-1, cells[0].shape[-1])
-        if len(query) == batch.tokens:
+        if ctx.shape[0] == batch.tokens:
             arriving = torch.empty_like(cells[0]).zero_().index_copy_(0, batch.slice_cells, arriving)
         leaving = [torch.empty_like(part) for part in cells]
         for grid, share, mask in zip(batch.grids, shares, masks, strict=True):
@@ -218,6 +189,6 @@ class _Attention(torch.autograd.Function):
             scale = queries.shape[-1] ** -0.5
             torch.baddbmm(_UNUSED, to_scores, keys, beta=0, alpha=scale, out=to_queries)
             torch.baddbmm(_UNUSED, to_scores.transpose(1, 2), queries, beta=0, alpha=scale, out=to_keys)
-        to_query = _from_cells(leaving[0], query, batch)
-        to_key, to_value = (part.index_select(0, batch.slice_cells).view(-1, query.shape[-1]) for part in leaving[1:])
+        to_query = _from_cells(leaving[0], ctx.shape, batch)
+        to_key, to_value = (part.index_select(0, batch.slice_cells).view(-1, ctx.shape[-1]) for part in leaving[1:])
         return to_query, to_key, to_value, None, None, None, None

@@ -16,11 +16,11 @@ from glue_bench.data.sources import hub_identity, resolve_source
 from glue_bench.errors import InputError
 from glue_bench.pretrained import encoder_identity, encoder_name, pinned_identity, resolve_pretrained
 
-SCORES_VERSION = 1  # raised when the code gives other scores for the same request
+SCORES_VERSION = 2  # raised when the code gives other scores for the same request
 
 _NOT_IN_SCORES = {
     "task": {"title", "test", "rows", "conventions"},
-    "trainer": {"device", "eval_batch_size", "log_every"},
+    "trainer": {"device", "deterministic", "eval_batch_size", "log_every", "snapshot_minutes"},
 }
 
 

@@ -15,5 +15,6 @@ def keep_freed_memory() -> None:
     """
     if _GLIBC:
         library = ctypes.CDLL(None)
-        library.mallopt(_MMAP_THRESHOLD, 2**30)
+        # Older versions take no more than 32 MiB.
+        library.mallopt(_MMAP_THRESHOLD, 2**30) or library.mallopt(_MMAP_THRESHOLD, 2**25)
         library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)

@@ -12,6 +12,14 @@ from torch import Tensor
 
 from glue_bench.errors import UsageError
 
+# What a CPU's allocator, cuBLAS, CUDA itself and Metal say in a plain RuntimeError.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDA error: out of memory",
+    "MPS backend out of memory",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
@@ -66,7 +74,7 @@ def send(array: NDArray[np.int64] | NDArray[np.bool_], device: torch.device) -> 
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether a device, or the CPU's allocator, had no more memory."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in _NO_MEMORY)
 
 
 def release_memory(device: torch.device) -> None:

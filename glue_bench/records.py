@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import math
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,6 +101,14 @@ class RunStore:
         path = self.folder(record.encoder["name"], record.task, record.run_id) / "record.json"
         write_text_atomically(path, json.dumps(dataclasses.asdict(record), indent=1) + "\n")
         return path
+
+    def snapshots(self, encoder: str, task: str, run_id: str) -> Path:
+        """Where a run in progress keeps its snapshots."""
+        return self.folder(encoder, task, run_id) / "snapshots"
+
+    def discard_snapshots(self, record: Record) -> None:
+        """Delete what the run needs no more, now that it has ended."""
+        shutil.rmtree(self.snapshots(record.encoder["name"], record.task, record.run_id), ignore_errors=True)
 
     def has_model(self, record: Record) -> bool:
         """Whether the run kept its weights."""

@@ -26,7 +26,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         """Nothing is handled before `handled` is entered."""
-        self._waiting = False
+        self._waiting = self._stopping = False
         self._pending: int | None = None
 
     @contextlib.contextmanager
@@ -35,6 +35,7 @@ class StopSignals:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        self._stopping, self._pending = False, None
         before = {number: signal.signal(number, self._receive) for number in _NUMBERS}
         try:
             yield
@@ -47,15 +48,14 @@ class StopSignals:
         """Inside, the first signal waits for `obey`; a SIGINT after it stops at once.
 
         Raises:
-            Stopped: a signal still waits at the end.
+            Stopped: a signal still waits at the end. It waits on if another error ended the block.
         """
-        self._waiting, self._pending = True, None
+        self._waiting = True
         try:
             yield
         finally:
             self._waiting = False
-        if self.pending:
-            self.obey()
+        self.obey()
 
     @property
     def pending(self) -> bool:
@@ -70,13 +70,18 @@ class StopSignals:
         """
         number, self._pending = self._pending, None
         if number is not None:
-            raise Stopped(number, where)
+            self._stop(number, where)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         if self._waiting and not self.pending:
             self._pending = number
-        elif not self._waiting or number == signal.SIGINT:
-            raise Stopped(number)
+        elif number == signal.SIGINT or not (self._waiting or self._stopping):
+            self._stop(number)
+
+    def _stop(self, number: int, where: str = "") -> None:
+        # SIGTERM often follows SIGUSR1: what stops the run must not be stopped while it tidies up.
+        self._stopping = True
+        raise Stopped(number, where)
 
 
 SIGNALS = StopSignals()

@@ -11,6 +11,7 @@ from glue_bench.errors import DiskError, GlueBenchError
 from glue_bench.identity import RunRequest
 from glue_bench.pretrained import resolve_pretrained
 from glue_bench.records import Record, RunStore
+from glue_bench.stopping import SIGNALS
 from glue_bench.tasks import TaskAdapter
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
         record = find_record(request, store)
         if record is not None and (record.status == "finished" or not retry_failed):
             records[request.run_id] = _refresh(record, request, store)
+            store.discard_snapshots(record)
     missing = [request for request in requests if request.run_id not in records]
     return Plan(requests=requests, records=records, missing=missing)
 
@@ -123,6 +125,7 @@ def run_missing(plan: Plan, store: RunStore, listener: Listener) -> dict[str, Re
             record = found
         records[request.run_id] = record
         listener.ended(request, record)
+        SIGNALS.obey()  # one that came while the run failed
     return records
 
 

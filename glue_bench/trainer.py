@@ -25,6 +25,8 @@ from glue_bench.placement import Placement, is_out_of_memory, release_memory
 from glue_bench.stopping import StopSignals
 from glue_bench.updates import StepReport, Updates, history_facts
 
+_WORTH_KEEPING = 60  # seconds of training
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streams:
@@ -69,14 +71,14 @@ def fit(
 ) -> FitResult:
     """Train in place, from the newest snapshot if there is one.
 
-    The result is a function of the arguments alone: the order of rows depends on `streams` and the epoch, dropout on
-    `streams` and the update, so that an interrupted training ends with the weights of an uninterrupted one.
+    The order of rows depends on `streams` and the epoch, dropout on `streams` and the update; nothing else is drawn:
+    with deterministic kernels, as on a CPU, an interrupted training ends with the weights of one that was not.
 
     Args:
         labels: (n,) class codes or scores.
         history: gets a line every `log_every` updates, as they happen, so that a run that stops early keeps them.
         on_step: told of every update on a CPU, and every `log_every` on a GPU (a report waits for the device).
-        snapshots: written every `snapshot_minutes`, before stopping, and at the end of a long training.
+        snapshots: written every `snapshot_minutes`, before stopping, and at the end if much would be lost otherwise.
         signals: what may ask to stop.
 
     Raises:
@@ -108,20 +110,20 @@ def fit(
         for epoch, batch in _batches(len(encoded), settings, order=streams.order, first=done):
             norm = updates.update(batch, done, seed=_mix(streams.dropout, done))
             done += 1
-            log = done % settings.log_every == 0 or done == total
+            log, seconds = done % settings.log_every == 0 or done == total, time.perf_counter() - clock
             if log or placement.device.type == "cpu":
-                line = updates.report(done, epoch + 1, norm, seconds=time.perf_counter() - clock)
+                line = updates.report(done, epoch + 1, norm, seconds=seconds)
                 on_step(line)
                 if log:
                     history.append(line)
                     updates.start_line()
-            stopping = signals is not None and signals.pending
-            unsaved = time.perf_counter() - kept
-            # At the end of a long training too: what comes after it may fail.
-            if stopping or 0 < interval < unsaved or (done == total and 0 < interval < 10 * unsaved):
+            stopping, unsaved = signals is not None and signals.pending, time.perf_counter() - kept
+            ending = done == total and unsaved > _WORTH_KEEPING  # what comes after training may fail
+            if stopping or ending or 0 < interval < unsaved:
+                updates.check_finite(done, norm)  # what must not be kept
                 keep()
                 kept = time.perf_counter()
-            if signals is not None:
+            if stopping and signals is not None:
                 signals.obey(f" after update {done} of {total}" + (", snapshot kept" if snapshots else ""))
     return FitResult(
         steps=done,

@@ -92,8 +92,8 @@ class Updates:
             # Outside of the except block, whose traceback would keep the failed attempt's tensors alive.
             self._optimizer.zero_grad()
             release_memory(self._placement.device)
-            self.parts *= 2
-            logger.warning("out of memory at update %d: batches now go in %d parts, same updates", step, self.parts)
+            self.parts = min(2 * self.parts, self._settings.batch_size)
+            logger.warning("out of memory at update %d: batches now go in %d parts", step, self.parts)
         self._loss_sum += loss
         self._loss_steps += 1
         self.tokens += tokens
@@ -108,12 +108,7 @@ class Updates:
         Raises:
             DivergedError: one of them is not finite.
         """
-        loss_sum, gradient_norm = torch.stack([self._loss_sum, norm.detach().float()]).tolist()
-        if not (math.isfinite(loss_sum) and math.isfinite(gradient_norm)):
-            raise DivergedError(
-                f"diverged at update {step} of {self._total}: loss {loss_sum}, gradient norm {gradient_norm}; "
-                "a lower trainer.learning_rate or a longer trainer.warmup may help"
-            )
+        loss_sum, gradient_norm = self.check_finite(step, norm)
         return StepReport(
             step=step,
             steps=self._total,
@@ -124,6 +119,20 @@ class Updates:
             tokens_per_second=self.tokens / seconds,
         )
 
+    def check_finite(self, step: int, norm: Tensor) -> tuple[float, float]:
+        """Sum of the losses since the last line, and the norm of the last gradient.
+
+        Raises:
+            DivergedError: one of them is not finite.
+        """
+        loss_sum, gradient_norm = torch.stack([self._loss_sum, norm.detach().float()]).tolist()
+        if not (math.isfinite(loss_sum) and math.isfinite(gradient_norm)):
+            raise DivergedError(
+                f"diverged at update {step} of {self._total}: loss {loss_sum}, gradient norm {gradient_norm}; "
+                "a lower trainer.learning_rate or a longer trainer.warmup may help"
+            )
+        return loss_sum, gradient_norm
+
     def start_line(self) -> None:
         """Begin a new mean of the loss."""
         self._loss_sum.zero_()
@@ -131,7 +140,7 @@ class Updates:
 
     def capture(self, step: int, facts: Mapping[str, Any]) -> Snapshot:
         """Everything after `step` updates, and the caller's own facts."""
-        tensors = {f"model.{name}": value for name, value in self._model.state_dict().items()}
+        tensors = {f"model.{name}": value.detach() for name, value in self._model.named_parameters()}
         for name, parameter in self._model.named_parameters():
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value
@@ -143,10 +152,9 @@ class Updates:
         """Become what was captured."""
         device, tensors = self._placement.device, dict(snapshot.tensors)
         self._loss_sum = tensors.pop("loss_sum").to(device)
-        self._model.load_state_dict(
-            {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-        )
         for name, parameter in self._model.named_parameters():
+            with torch.no_grad():
+                parameter.copy_(tensors[f"model.{name}"])
             state = {
                 key: tensors[f"optimizer.{key}.{name}"].to(device)
                 for key in ("step", "exp_avg", "exp_avg_sq")

@@ -45,6 +45,8 @@ def test_the_board_shows_each_run_from_waiting_to_its_score() -> None:
     board.phase(requests[0], "tokenising")
     assert "tokenising" in shown(board, console)
     board.phase(requests[0], "training")
+    board.step(requests[0], step(24))  # the first it hears of: the run went on from a snapshot
+    assert "left" not in shown(board, console)
     board.step(requests[0], step(25))
     running = shown(board, console)
     for word in ("running", "━━━━╌╌╌╌╌╌╌╌╌╌╌╌ 25/100", "0.512", "1,234", "left"):

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import DistilBertConfig, DistilBertModel
 
 from glue_bench.checkpoint import Snapshot, SnapshotStore
 from glue_bench.config import TrainerConfig
 from glue_bench.encoding import TextEncoder
-from glue_bench.errors import DiskError
+from glue_bench.errors import DiskError, DivergedError
 from glue_bench.model import Classifier, SequenceClassifier, load_classifier
 from glue_bench.stopping import Stopped, StopSignals
 from glue_bench.trainer import FitResult, fit, predict
@@ -38,17 +39,27 @@ def store_of(folder: Path, *steps: int) -> SnapshotStore:
     return store
 
 
+def names(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "snapshots").iterdir())
+
+
 def test_the_newest_snapshot_comes_back_whole_and_only_two_are_kept(tmp_path: Path) -> None:
-    store = store_of(tmp_path, 1, 20, 9)
-    store.save(snapshot(100))
-    assert sorted(path.name for path in (tmp_path / "snapshots").iterdir()) == ["step-0000000020", "step-0000000100"]
+    store = store_of(tmp_path, 1, 9, 20, 100)
+    assert names(tmp_path) == ["step-0000000020", "step-0000000100"]
     found = store.newest()
     assert found is not None
     assert (found.step, found.facts) == (100, {"note": [100]})
     assert torch.equal(found.tensors["weight"], torch.full((3, 2), 100.0))
-    store.remove()
-    assert store.newest() is None
-    assert not (tmp_path / "snapshots").exists()
+
+
+def test_snapshots_ahead_of_the_one_just_written_were_of_no_use(tmp_path: Path) -> None:
+    store_of(tmp_path, 1000, 1100)
+    other = SnapshotStore(tmp_path / "snapshots", belongs_to={**OWNER, "engine": "padded"})
+    other.save(snapshot(10))
+    assert names(tmp_path) == ["step-0000000010"]
+    found = other.newest()
+    assert found is not None
+    assert found.step == 10
 
 
 def flip_a_bit(folder: Path) -> None:
@@ -102,12 +113,15 @@ def test_a_snapshot_of_another_run_or_engine_is_not_used(tmp_path: Path, caplog:
     assert "it was made with engine flat, not padded" in caplog.text
 
 
-def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
+def test_what_a_killed_writer_left_is_swept_away_but_not_what_another_writes_now(tmp_path: Path) -> None:
     store = store_of(tmp_path, 5)
-    (tmp_path / "snapshots" / ".step-0000000006.abc").mkdir()
+    for name in (".step-0000000006.old", ".step-0000000006.new"):
+        (tmp_path / "snapshots" / name).mkdir()
+    os.utime(tmp_path / "snapshots" / ".step-0000000006.old", (0, 0))
     assert store.newest() is not None
     store.save(snapshot(7))
-    assert sorted(path.name for path in (tmp_path / "snapshots").iterdir()) == ["step-0000000005", "step-0000000007"]
+    store.save(snapshot(8))
+    assert names(tmp_path) == [".step-0000000006.new", "step-0000000007", "step-0000000008"]
 
 
 def test_a_snapshot_that_cannot_be_written_is_a_disk_error_and_leaves_the_others(tmp_path: Path) -> None:
@@ -227,6 +241,61 @@ class SmallMemory(SequenceClassifier):
         return logits
 
 
+def test_a_training_that_needed_more_parts_goes_on_with_them(tiny_roberta: Path, tmp_path: Path) -> None:
+    expected, _, _ = train(tiny_roberta, settings(accumulation=4))
+    store = SnapshotStore(tmp_path / "parts", belongs_to=OWNER)
+    with pytest.raises(Stopped):
+        train(tiny_roberta, settings(accumulation=4), store, stop_after=3)
+    model, _, result = train(tiny_roberta, settings(), store)
+    assert result.accumulation == 4
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
+
+
+def test_a_whole_training_in_a_snapshot_is_not_trained_again(
+    tiny_roberta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glue_bench.trainer._WORTH_KEEPING", 0)
+    store = SnapshotStore(tmp_path / "whole", belongs_to=OWNER)
+    expected, _, _ = train(tiny_roberta, settings(snapshot_minutes=0.0), store)
+    model, history, result = train(tiny_roberta, settings(snapshot_minutes=0.0), store)
+    assert result.resumed_at == [10] == [result.steps]
+    assert history[-1].step == 10
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
+
+
+def test_a_family_of_transformers_own_goes_on_too(tmp_path: Path, tiny_roberta: Path) -> None:
+    """DistilBERT: the padded path with transformers' own head."""
+    folder = tmp_path / "distilbert"
+    shutil.copytree(tiny_roberta, folder)
+    config = DistilBertConfig(vocab_size=400, dim=32, n_layers=2, n_heads=4, hidden_dim=64, pad_token_id=1)
+    DistilBertModel(config).save_pretrained(folder)
+    changed = settings(snapshot_minutes=0.0)
+    expected, _, _ = train(folder, changed)
+    store = SnapshotStore(tmp_path / "native", belongs_to=OWNER)
+    with pytest.raises(Stopped):
+        train(folder, changed, store, stop_after=6)
+    model, _, _ = train(folder, changed, store)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
+
+
+def test_what_must_not_be_kept_is_found_before_a_snapshot(tiny_roberta: Path, tmp_path: Path) -> None:
+    labels = np.full(len(ROWS), np.inf)
+    model = load_classifier(tiny_roberta, outputs=1, head_seed=1)
+    store = SnapshotStore(tmp_path / "diverged", belongs_to=OWNER)
+    with pytest.raises(DivergedError):
+        fit(
+            model,
+            TextEncoder(tiny_roberta, max_length=64).encode(ROWS),
+            labels=labels,
+            settings=settings(snapshot_minutes=1e-9, log_every=1000),
+            streams=STREAMS,
+            placement=CPU,
+            history=[],
+            snapshots=store,
+        )
+    assert store.newest() is None
+
+
 def test_out_of_memory_halves_the_parts_and_keeps_the_update(
     tiny_roberta: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,7 +317,7 @@ def test_out_of_memory_halves_the_parts_and_keeps_the_update(
     assert result.accumulation == 4
     assert losses(lines) == losses(history)
     assert all(torch.equal(a, b) for a, b in zip(made.parameters(), expected.parameters(), strict=True))
-    assert caplog.messages[-1] == "out of memory at update 0: batches now go in 4 parts, same updates"
+    assert caplog.messages[-1] == "out of memory at update 0: batches now go in 4 parts"
     np.testing.assert_allclose(
         predict(made, encoded, batch_size=16, placement=CPU),
         predict(expected, encoded, batch_size=16, placement=CPU),

@@ -1,4 +1,4 @@
-"""The CPU's own forms of dropout, linear layers, lookups and attention against torch's; and how rows share grids."""
+"""The CPU's own forms of dropout, lookups and attention against torch's; and how rows share grids."""
 
 from pathlib import Path
 
@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glue_bench import flat_kernels
-from glue_bench.encoding import Encoded
+from glue_bench.encoding import Encoded, TextEncoder
 from glue_bench.flat_batches import CELLS_OF_A_GRID, FlatBatch, FlatRows, split_by_length
-from glue_bench.flat_kernels import Noise, attend, drop, drop_and_add, linear, look_up
+from glue_bench.flat_kernels import Noise, attend, drop, drop_and_add, look_up, pick
 from glue_bench.model import load_classifier
-from glue_bench.trainer import predict
+from glue_bench.placement import choose_placement
+from glue_bench.trainer import fit, predict
 from tests.test_flat import encoded_of
-from tests.test_trainer import CPU
+from tests.test_trainer import CPU, STREAMS, rows_of, settings
 
 HEADS, WIDTH = 3, 12
 
@@ -151,13 +152,13 @@ def test_dropout_is_applied_in_training_only() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 2, 17])
-def test_linear_and_lookup_have_torchs_values_and_gradients(rows: int) -> None:
+def test_lookups_have_torchs_values_and_gradients(rows: int) -> None:
     torch.manual_seed(0)
-    layer, table, hidden = nn.Linear(WIDTH, 7), nn.Embedding(9, WIDTH, padding_idx=2), states(rows, 1)
+    table, hidden = nn.Embedding(9, WIDTH, padding_idx=2), states(9, 1)
     ids = torch.randint(0, 9, (rows,))
-    ours = linear(hidden, layer), look_up(ids, table)
-    theirs = layer(hidden), table(ids)
-    for mine, expected, sources in zip(ours, theirs, [(hidden, *layer.parameters()), (table.weight,)], strict=True):
+    ours = look_up(ids, table), pick(hidden, ids)
+    theirs = table(ids), hidden.index_select(0, ids)
+    for mine, expected, sources in zip(ours, theirs, [(table.weight,), (hidden,)], strict=True):
         torch.testing.assert_close(mine, expected, atol=1e-6, rtol=0)
         for got, wanted in zip(
             torch.autograd.grad(mine.square().sum(), sources),
@@ -181,7 +182,42 @@ def test_the_operations_for_other_devices_give_the_same_logits(
 ) -> None:
     model = load_classifier(tiny_roberta, outputs=2, head_seed=1)
     encoded = encoded_of([40, 3, 9, 1, 200], seed=1, pad_id=1)
-    ours = predict(model, encoded, batch_size=3, placement=CPU)
+    ours = predict(model, encoded, batch_size=5, placement=CPU)
     monkeypatch.setattr(flat_kernels, "is_plain", lambda _: False)
-    theirs = predict(model, encoded, batch_size=3, placement=CPU)
+    monkeypatch.setattr("glue_bench.flat_batches.split_by_length", lambda lengths: [(0, len(lengths))])
+    theirs = predict(model, encoded, batch_size=5, placement=CPU)
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_bfloat16_goes_through_torchs_operations_and_stays_near(tiny_roberta: Path) -> None:
+    model = load_classifier(tiny_roberta, outputs=2, head_seed=1)
+    encoded = encoded_of([40, 3, 9, 1, 20], seed=1, pad_id=1)
+    exact = predict(model, encoded, batch_size=5, placement=CPU)
+    rounded = predict(model, encoded, batch_size=5, placement=choose_placement("cpu", "bfloat16"))
+    np.testing.assert_allclose(rounded, exact, atol=0.02)
+    assert not np.array_equal(rounded, exact)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_gpu_trains_to_the_weights_of_a_cpu(tiny_roberta: Path, deterministic: bool) -> None:
+    weights = []
+    for device in ("cpu", "cuda", "cuda"):
+        model = load_classifier(tiny_roberta, outputs=2, head_seed=1)
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        rows = rows_of("binary")
+        fit(
+            model,
+            TextEncoder(tiny_roberta, max_length=64).encode(rows),
+            labels=rows.labels,
+            settings=settings(),
+            streams=STREAMS,
+            placement=choose_placement(device, "float32", deterministic=deterministic),
+            history=[],
+        )
+        weights.append([parameter.detach().cpu() for parameter in model.parameters()])
+    for on_cpu, on_gpu, again in zip(*weights, strict=True):
+        torch.testing.assert_close(on_gpu, on_cpu, atol=1e-3, rtol=0)
+        assert not deterministic or torch.equal(on_gpu, again)

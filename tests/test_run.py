@@ -101,7 +101,9 @@ def test_whatever_changes_the_scores_changes_the_run_id_and_nothing_else_does(
         return make_requests(config, [config.seed])[0].run_id
 
     base = run_id()
-    for same in ("trainer.device=auto", "trainer.log_every=7", "results_dir=x", "save_model=true", "seeds=[1,9]"):
+    for same in ("trainer.device=auto", "trainer.log_every=7", "trainer.snapshot_minutes=1", "results_dir=x"):
+        assert run_id(same) == base, same
+    for same in ("save_model=true", "seeds=[1,9]", "trainer.deterministic=true", "trainer.eval_batch_size=7"):
         assert run_id(same) == base, same
     other = ["seed=2", "trainer.epochs=2", "trainer.learning_rate=1e-4", "data.max_train_rows=40", "recipe=hf_2019"]
     other += ["trainer.max_length=99", "trainer.precision=bfloat16", "task=mrpc"]

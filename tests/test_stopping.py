@@ -142,8 +142,23 @@ def test_inside_the_first_signal_waits_and_only_a_second_sigint_does_not() -> No
             receive(signal.SIGUSR1, signal.SIGTERM)
         assert survived == [signal.SIGUSR1, signal.SIGTERM]
         assert stopped.value.exit_code == 75
+        os.kill(os.getpid(), signal.SIGTERM)  # while it tidies up after SIGUSR1
         with pytest.raises(Stopped, match="SIGINT"):
             receive(signal.SIGTERM, signal.SIGINT)
         assert survived[2:] == [signal.SIGTERM]
         assert signal.getsignal(signal.SIGTERM) == SIGNALS._receive
     assert signal.getsignal(signal.SIGTERM) != SIGNALS._receive
+
+
+def test_a_signal_during_an_update_that_fails_is_not_forgotten() -> None:
+    def fail() -> None:
+        with SIGNALS.at_a_good_moment():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise ValueError("diverged")
+
+    with SIGNALS.handled():
+        with pytest.raises(ValueError, match="diverged"):
+            fail()
+        assert SIGNALS.pending
+        with pytest.raises(Stopped, match="SIGTERM"):
+            SIGNALS.obey()

@@ -71,7 +71,7 @@ The real table:        glue-bench sweep          (needs the Hugging Face hub or 
 More about a verb:     glue-bench VERB --help
 
 exit codes: 0 all well; 1 some runs failed; 2 usage or configuration; 3 data or model input; 4 diverged; 74 disk;
-130, 143 stopped by a signal
+75 preempted (SIGUSR1), run the same command again; 130, 143 stopped by SIGINT, SIGTERM
 """
 
 

@@ -276,7 +276,8 @@ def _differing_facts(groups: list[list[Record]]) -> dict[str, list[str]]:
 def _facts(record: Record) -> dict[str, Any]:
     """What can tell two settings apart, by the name that a reader knows."""
     config = record.config
-    facts = {f"trainer.{key}": value for key, value in config["trainer"].items() if key not in ("device", "log_every")}
+    unlike = ("device", "deterministic", "log_every", "snapshot_minutes")  # they may differ among runs of a setting
+    facts = {f"trainer.{key}": value for key, value in config["trainer"].items() if key not in unlike}
     facts |= {f"data.{key}": config["data"].get(key) for key in ("max_train_rows", "max_eval_rows")}
     facts |= {"data.fingerprint": record.data.get("fingerprint"), "precision": record.precision}
     facts["encoder.weights_sha256"] = str(record.encoder.get("weights_sha256"))[:12]
