@@ -95,6 +95,7 @@ def bench(session: nox.Session) -> None:
         session.error("nox -s bench -- --data FOLDER, which holds cola/, sst2/ and mrpc/")
     data = words[words.index("--data") : words.index("--data") + 2]
     session.run("python", "benchmarks/speed.py", *words)
+    session.run("python", "benchmarks/start_up.py", *data)
     session.run("python", "benchmarks/workers.py", *data)
     for encoder, task in (("minilm", "cola"), ("distilroberta-size", "mrpc")):
         session.run("python", "benchmarks/step_profile.py", *data, "--encoder", encoder, "--task", task)

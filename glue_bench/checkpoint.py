@@ -17,7 +17,6 @@ from torch import Tensor
 
 from glue_bench.atomic import replace_folder_atomically
 from glue_bench.content import file_sha256
-from glue_bench.errors import GlueBenchError
 
 FORMAT = 1
 _ABANDONED = 3600  # seconds after which an unfinished snapshot has no writer any more
@@ -68,15 +67,7 @@ class SnapshotStore:
         for folder in self._newest_first():
             try:
                 return self._read(folder)
-            except (
-                GlueBenchError,
-                OSError,
-                ValueError,
-                LookupError,
-                TypeError,
-                AttributeError,
-                SafetensorError,
-            ) as error:
+            except Exception as error:  # damage takes many forms
                 logger.warning("snapshot %s is not used: %s", folder, error)
         return None
 

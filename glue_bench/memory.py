@@ -10,8 +10,8 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # the names of glibc's mallopt
 def keep_freed_memory() -> None:
     """Tell glibc to reuse what is freed rather than give it back: every update wants the same buffers again.
 
-    By default the larger ones come from the system each time, page by page: a sixth of the time of training on a CPU
-    (docs/performance.md). Other C libraries are left as they are.
+    By default the larger ones come from the system each time, page by page: which costs a CPU much of the time
+    of training. Other C libraries are left as they are.
     """
     if _GLIBC:
         library = ctypes.CDLL(None)

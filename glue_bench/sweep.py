@@ -56,7 +56,6 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
         record = find_record(request, store)
         if record is not None and (record.status == "finished" or not retry_failed):
             records[request.run_id] = _refresh(record, request, store)
-            store.discard_snapshots(record)
     missing = [request for request in requests if request.run_id not in records]
     return Plan(requests=requests, records=records, missing=missing)
 
@@ -83,6 +82,13 @@ def find_record(request: RunRequest, store: RunStore) -> Record | None:
     if record.status == "finished" and request.config.save_model and not store.has_model(record):
         return None
     return record
+
+
+def discard_leftovers(plan: Plan, store: RunStore) -> None:
+    """Delete snapshots that a process killed at the very end left beside a result; failed runs keep theirs."""
+    for record in plan.records.values():
+        if record.status == "finished":
+            store.discard_snapshots(record)
 
 
 def fetch_inputs(missing: Sequence[RunRequest]) -> None:

@@ -305,15 +305,12 @@ def test_out_of_memory_halves_the_parts_and_keeps_the_update(
     encoded = TextEncoder(tiny_roberta, max_length=64).encode(ROWS)
     made.cut_vocabulary(encoded.tokens)
     lines = list[StepReport]()
-    result = fit(
-        made,
-        encoded,
-        labels=ROWS.labels,
-        settings=settings(),
-        streams=STREAMS,
-        placement=CPU,
-        history=lines,
-    )
+
+    def fit_made() -> FitResult:
+        common = {"settings": settings(), "streams": STREAMS, "placement": CPU}
+        return fit(made, encoded, labels=ROWS.labels, history=lines, **common)  # type: ignore[arg-type]
+
+    result = fit_made()
     assert result.accumulation == 4
     assert losses(lines) == losses(history)
     assert all(torch.equal(a, b) for a, b in zip(made.parameters(), expected.parameters(), strict=True))
@@ -327,12 +324,4 @@ def test_out_of_memory_halves_the_parts_and_keeps_the_update(
     with pytest.raises(torch.OutOfMemoryError):
         predict(made, encoded, batch_size=16, placement=CPU)
     with pytest.raises(torch.OutOfMemoryError):
-        fit(
-            made,
-            encoded,
-            labels=ROWS.labels,
-            settings=settings(),
-            streams=STREAMS,
-            placement=CPU,
-            history=[],
-        )
+        fit_made()

@@ -1,5 +1,6 @@
 """The CPU's own forms of dropout, lookups and attention against torch's; and how rows share grids."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,12 @@ def batch_of(lengths: list[int]) -> FlatBatch:
 
 def states(count: int, seed: int) -> Tensor:
     return torch.randn(count, WIDTH, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+
+
+def assert_same_gradients(ours: Tensor, theirs: Tensor, sources: Sequence[Tensor]) -> None:
+    gradients = (torch.autograd.grad(result.square().sum(), sources) for result in (ours, theirs))
+    for mine, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, expected, atol=1e-5, rtol=0)
 
 
 def expected_attention(query: Tensor, key: Tensor, value: Tensor, lengths: list[int]) -> Tensor:
@@ -107,12 +114,7 @@ def test_the_gradient_of_attention_with_dropout_is_that_of_the_same_masks(monkey
         start += length
     expected = torch.cat(contexts)
     torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
-    for mine, theirs in zip(
-        torch.autograd.grad(ours.square().sum(), inputs),
-        torch.autograd.grad(expected.square().sum(), inputs),
-        strict=True,
-    ):
-        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
+    assert_same_gradients(ours, expected, inputs)
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
@@ -160,12 +162,7 @@ def test_lookups_have_torchs_values_and_gradients(rows: int) -> None:
     theirs = table(ids), hidden.index_select(0, ids)
     for mine, expected, sources in zip(ours, theirs, [(table.weight,), (hidden,)], strict=True):
         torch.testing.assert_close(mine, expected, atol=1e-6, rtol=0)
-        for got, wanted in zip(
-            torch.autograd.grad(mine.square().sum(), sources),
-            torch.autograd.grad(expected.square().sum(), sources),
-            strict=True,
-        ):
-            torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
+        assert_same_gradients(mine, expected, sources)
 
 
 @given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=40))

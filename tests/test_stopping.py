@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
 
+from glue_bench.cli import main
 from glue_bench.stopping import SIGNALS, Stopped
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -162,3 +163,19 @@ def test_a_signal_during_an_update_that_fails_is_not_forgotten() -> None:
         assert SIGNALS.pending
         with pytest.raises(Stopped, match="SIGTERM"):
             SIGNALS.obey()
+
+
+@pytest.mark.parametrize(("status", "kept"), [("finished", False), ("failed", True)])
+def test_a_sweep_deletes_the_leftovers_of_finished_runs_only_and_a_dry_run_none(
+    status: str, kept: bool, tiny_words: list[str], tmp_path: Path
+) -> None:
+    words = ["sweep", "tasks=[rte]", "seeds=[1]", *tiny_words]
+    assert main(words) == 0
+    path = run_folder(tmp_path) / "record.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "status": status}))
+    left = run_folder(tmp_path) / "snapshots" / "step-0000000001"
+    left.mkdir(parents=True)
+    main([*words, "--dry-run"])
+    assert left.exists()
+    main(words)
+    assert left.exists() == kept

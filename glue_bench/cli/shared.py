@@ -12,11 +12,12 @@ from glue_bench.identity import RunRequest
 from glue_bench.published import load_published
 from glue_bench.records import Record, RunStore
 from glue_bench.report import build_report
-from glue_bench.sweep import Plan, fetch_inputs, run_missing
+from glue_bench.sweep import Plan, discard_leftovers, fetch_inputs, run_missing
 
 
 def execute_plan(plan: Plan, store: RunStore) -> Mapping[str, Record]:
     """Run what is missing, after `prepare`, and return every record of the plan."""
+    discard_leftovers(plan, store)
     if not plan.missing:
         return plan.records
     with open_listener(plan.requests, plan.records, stderr_console()) as listener:
