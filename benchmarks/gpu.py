@@ -35,7 +35,8 @@ from glue_bench.flat_encoder import FlatEncoder
 from glue_bench.heads import RobertaHead, initialise
 from glue_bench.model import SequenceClassifier
 from glue_bench.placement import Placement, choose_placement
-from glue_bench.trainer import Streams, fit, predict
+from glue_bench.streams import Streams
+from glue_bench.trainer import fit, predict
 
 # Rows of training and validation, and the mean tokens of a row.
 TASKS = {

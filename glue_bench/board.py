@@ -10,7 +10,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from glue_bench.claims import Owner
 from glue_bench.identity import RunRequest
+from glue_bench.published import PublishedTable, find_table
 from glue_bench.records import Record, outcome_line, task_of
 from glue_bench.tasks import TaskAdapter, headline, metric_title
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from glue_bench.updates import StepReport
 
 _LINE_EVERY = 30.0  # seconds between two progress lines of a run, where there is no terminal
-_STYLES = {"finished": "green", "running": "bold cyan", "waiting": "dim"}
+_STYLES = {"finished": "green", "running": "bold cyan", "elsewhere": "cyan", "waiting": "dim"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,7 +28,7 @@ class _State:
     """What the board knows of one run."""
 
     request: RunRequest
-    state: str = "waiting"  # waiting, running, or a record's status
+    state: str = "waiting"  # waiting, running, elsewhere, or a record's status
     phase: str = ""
     report: "StepReport | None" = None
     started: float = 0.0
@@ -34,14 +36,22 @@ class _State:
     first: int = 0  # updates that were done then: a run may go on from a snapshot
     seconds: float = 0.0
     outcome: str = ""
+    owner: Owner | None = None  # who has it, elsewhere
 
 
 class Board:
     """A table of runs that redraws itself; give its methods the events of a sweep (glue_bench.sweep.Listener)."""
 
-    def __init__(self, requests: Sequence[RunRequest], records: Mapping[str, Record], console: Console) -> None:
-        """Show `requests`, of which `records` (by run id) are there already."""
-        self._console = console
+    def __init__(
+        self,
+        requests: Sequence[RunRequest],
+        records: Mapping[str, Record],
+        console: Console,
+        *,
+        published: Sequence[PublishedTable] = (),
+    ) -> None:
+        """Show `requests`, of which `records` (by run id) are there already, beside the numbers of `published`."""
+        self._console, self._published, self._note = console, list(published), ""
         self._states = {request.run_id: _State(request=request) for request in requests}
         for run_id, record in records.items():
             self._end(self._states[run_id], record)
@@ -74,15 +84,30 @@ class Board:
             state.first, state.fitting = report.step, time.monotonic()
         state.report = report
 
+    def elsewhere(self, request: RunRequest, owner: Owner) -> None:
+        """Another worker has the run."""
+        state = self._states[request.run_id]
+        state.state, state.owner = "elsewhere", owner
+
+    def waiting(self, request: RunRequest) -> None:
+        """The run is to be done again."""
+        self._states[request.run_id] = _State(request=request)
+
     def ended(self, request: RunRequest, record: Record) -> None:
         """A run has a record now."""
         state = self._states[request.run_id]
+        here = state.state == "running"
         self._end(state, record)
-        state.seconds = time.monotonic() - state.started
+        if here:
+            state.seconds = time.monotonic() - state.started
+
+    def note(self, text: str) -> None:
+        """A remark, under the table."""
+        self._note = text
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         states = list(self._states.values())
-        room = max(3, (options.max_height or console.height) - 6)
+        room = max(3, (options.max_height or console.height) - (6 if self._note else 5))
         shown = _window(states, room)
         table = Table(box=None, pad_edge=False, header_style="dim")
         for header in ("run", "state", "progress", "loss", "tokens/s", "time", "score"):
@@ -91,25 +116,32 @@ class Board:
         for state in shown:
             table.add_row(*_board_cells(state))
         yield table
-        hidden = len(states) - len(shown)
-        done = sum(state.state == "finished" for state in states)
-        failed = sum(state.state in ("failed", "diverged") for state in states)
-        parts = [f"{done} of {len(states)} done", *([f"{failed} failed"] if failed else [])]
-        parts += [f"{hidden} not shown"] if hidden else []
-        yield Text(f"{', '.join(parts)}; {_clock(time.monotonic() - self._begun)}", style="bold")
+        yield Text(
+            f"{_count(states, hidden=len(states) - len(shown))}; {format_clock(time.monotonic() - self._begun)}", "bold"
+        )
+        if self._note:
+            yield Text(self._note, style="yellow")
 
     def _end(self, state: _State, record: Record) -> None:
         state.state, state.seconds = record.status, float(record.seconds.get("total", 0.0))
-        state.outcome = describe_outcome(record)
+        state.outcome = describe_outcome(record, self._published)
 
 
 class PlainLines:
     """One line per event, for logs and pipes; the same methods as Board."""
 
-    def __init__(self, requests: Sequence[RunRequest], records: Mapping[str, Record], console: Console) -> None:
+    def __init__(
+        self,
+        requests: Sequence[RunRequest],
+        records: Mapping[str, Record],
+        console: Console,
+        *,
+        published: Sequence[PublishedTable] = (),
+    ) -> None:
         """Announce `requests`, of which `records` (by run id) are there already."""
-        self._console, self._total = console, len(requests)
-        self._number, self._last, self._begun = len(records), 0.0, 0.0
+        self._console, self._total, self._published = console, len(requests), list(published)
+        self._done, self._elsewhere = len(records), set[str]()
+        self._begun, self._last = dict[str, float](), dict[str, float]()
 
     def __enter__(self) -> "PlainLines":
         return self
@@ -119,8 +151,7 @@ class PlainLines:
 
     def started(self, request: RunRequest) -> None:
         """A run begins."""
-        self._number += 1
-        self._begun = self._last = time.monotonic()
+        self._begun[request.run_id] = self._last[request.run_id] = time.monotonic()
         self._say(request, "started")
 
     def phase(self, request: RunRequest, name: str) -> None:
@@ -129,60 +160,96 @@ class PlainLines:
     def step(self, request: RunRequest, report: "StepReport") -> None:
         """An update was done: a line now and then."""
         now = time.monotonic()
-        if now - self._last >= _LINE_EVERY:
-            self._last = now
+        if now - self._last[request.run_id] >= _LINE_EVERY:
+            self._last[request.run_id] = now
             speed = f"{report.tokens_per_second:,.0f} tokens/s"
             self._say(request, f"update {report.step} of {report.steps}, loss {report.loss:.3f}, {speed}")
 
+    def elsewhere(self, request: RunRequest, owner: Owner) -> None:
+        """Another worker has the run: a line the first time."""
+        if request.run_id not in self._elsewhere:
+            self._elsewhere.add(request.run_id)
+            self._say(request, f"is being run by {owner.title}; waiting for it")
+
+    def waiting(self, request: RunRequest) -> None:
+        """The run is to be done again."""
+        self._elsewhere.discard(request.run_id)
+        self._begun.pop(request.run_id, None)
+
     def ended(self, request: RunRequest, record: Record) -> None:
         """A run has a record now."""
-        self._say(
-            request,
-            f"{record.status} after {_clock(time.monotonic() - self._begun)}: {describe_outcome(record)}",
-        )
+        self._done += 1
+        begun = self._begun.get(request.run_id)
+        after = f" after {format_clock(time.monotonic() - begun)}" if begun else ""
+        self._say(request, f"{record.status}{after}: {describe_outcome(record, self._published)}")
+
+    def note(self, text: str) -> None:
+        """A remark."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _say(self, request: RunRequest, text: str) -> None:
-        self._console.print(
-            f"[{self._number}/{self._total}] {request.title}: {text}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        line = f"[{self._done}/{self._total}] {request.title}: {text}"
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def open_listener(
-    requests: Sequence[RunRequest], records: Mapping[str, Record], console: Console
+    requests: Sequence[RunRequest],
+    records: Mapping[str, Record],
+    console: Console,
+    *,
+    published: Sequence[PublishedTable] = (),
 ) -> Board | PlainLines:
     """The board where there is a terminal, plain lines elsewhere."""
-    return (Board if console.is_terminal else PlainLines)(requests, records, console)
+    return (Board if console.is_terminal else PlainLines)(requests, records, console, published=published)
 
 
-def describe_outcome(record: Record) -> str:
-    """The score under the card's convention, or what went wrong, in one line."""
+def describe_outcome(record: Record, published: Sequence[PublishedTable] = ()) -> str:
+    """The score, and the published number under the same convention; or what went wrong, in one line."""
     if record.status != "finished":
         return outcome_line(record)
     task = TaskAdapter(task_of(record))
-    parts = task.parts("card")
-    return f"{100 * headline(parts, record.scores):.1f} {metric_title(parts)}"
+    table = find_table(list(published), record.encoder.get("hub_id"))
+    score = table.scores.get(record.task) if table and record.comparable else None
+    parts = task.parts(score.convention if score else "card")
+    beside = f" (published {score.value:.1f})" if score else ""
+    return f"{100 * headline(parts, record.scores):.1f} {metric_title(parts)}{beside}"
 
 
 def _window(states: list[_State], room: int) -> list[_State]:
-    """At most `room` runs, around the first that is not done."""
+    """At most `room` runs, in their order: those at work, failures, what comes next, and the rest."""
     if len(states) <= room:
         return states
-    current = next((place for place, state in enumerate(states) if state.state in ("running", "waiting")), len(states))
-    start = min(max(0, current - room // 2), len(states) - room)
-    return states[start : start + room]
+    ranks = {"running": 0, "elsewhere": 1, "failed": 2, "diverged": 2, "waiting": 3}
+    by_rank = sorted(range(len(states)), key=lambda place: ranks.get(states[place].state, 4))
+    return [states[place] for place in sorted(by_rank[:room])]
+
+
+def _count(states: Sequence[_State], *, hidden: int) -> str:
+    """How many runs are in which state."""
+    kinds = {
+        "failed": ("failed", "diverged"),
+        "running": ("running",),
+        "elsewhere": ("elsewhere",),
+        "waiting": ("waiting",),
+    }
+    counts = {name: sum(state.state in kind for state in states) for name, kind in kinds.items()}
+    done = sum(state.state == "finished" for state in states)
+    parts = [f"{done} of {len(states)} done", *(f"{count} {name}" for name, count in counts.items() if count)]
+    return ", ".join([*parts, f"{hidden} not shown"] if hidden else parts)
 
 
 def _board_cells(state: _State) -> list[Text | str]:
     report, running = state.report, state.state == "running"
     style = _STYLES.get(state.state, "red")
     progress = loss = speed = ""
-    clock = _clock(state.seconds) if state.seconds else ""
+    if state.state == "elsewhere" and state.owner is not None:
+        owner = state.owner
+        progress = f"{owner.step}/{owner.steps}" if owner.steps and owner.phase == "training" else owner.phase
+        return [state.request.title, Text(state.state, style=style), progress, "", "", "", Text(owner.title, "dim")]
+    clock = format_clock(state.seconds) if state.seconds else ""
     if running:
         now = time.monotonic()
-        clock = _clock(now - state.started)
+        clock = format_clock(now - state.started)
         progress = state.phase
         if report is not None and state.phase == "training":
             share = report.step / report.steps
@@ -190,7 +257,7 @@ def _board_cells(state: _State) -> list[Text | str]:
             loss, speed = f"{report.loss:.3f}", f"{report.tokens_per_second:,.0f}"
             if report.step > state.first:
                 pace = (now - state.fitting) / (report.step - state.first)
-                clock = f"{clock}, {_clock(pace * (report.steps - report.step))} left"
+                clock = f"{clock}, {format_clock(pace * (report.steps - report.step))} left"
     return [
         Text(state.request.title, style=style if running else ""),
         Text(state.state, style=style),
@@ -207,7 +274,7 @@ def _bar(share: float, width: int = 16) -> str:
     return "━" * filled + "╌" * (width - filled)
 
 
-def _clock(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -3,6 +3,8 @@
 Nothing is ever instantiated from a configuration: `_target_` is just an unknown key here.
 """
 
+import dataclasses
+import functools
 import itertools
 import re
 from collections.abc import Sequence
@@ -19,12 +21,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from glue_bench.config import EXECUTION_KEYS, RunConfig, TaskConfig, check_config
+from glue_bench.config import EXECUTION_KEYS, RunConfig, TaskConfig, TrainerConfig, check_config
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.shipped import shipped_folder
 
 PATH_KEYS = ("data.path", "encoder.path", "results_dir")
-GROUPS = ("task", "encoder", "data", "trainer", "recipe", "preset")
+GROUPS = ("task", "encoder", "data", "trainer", "recipe", "preset", "executor")
 
 ConfigStore.instance().store(name="schema", node=RunConfig)
 
@@ -72,13 +74,30 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     chosen = next(word for word in reversed(overrides) if word.startswith("task=")).removeprefix("task=")
     if config.task.name != chosen:
         raise UsageError(f"task/{chosen}.yaml: name is {config.task.name}; it must be {chosen}, as the file's")
-    recipe = _compose([f"task={chosen}", f"recipe={config.recipe}"], config_dir).trainer
+    recipe = _compose_recipe(config.recipe, chosen, config_dir)
     config.recipe_changes = {
         item.name: str(getattr(config.trainer, item.name))
         for item in fields(config.trainer)
         if item.name not in EXECUTION_KEYS and getattr(config.trainer, item.name) != getattr(recipe, item.name)
     }
     return config
+
+
+def compose_parent(config: RunConfig, overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig | None:
+    """The configuration of the run that `config` starts from: its init task under the same overrides; None without.
+
+    Raises:
+        UsageError: the task does not start from that one.
+    """
+    if config.init == "pretrained":
+        return None
+    allowed = ["pretrained", *config.task.init_from]
+    if config.init not in allowed:
+        raise UsageError(f"init={config.init}: not for task={config.task.name}{did_you_mean(config.init, allowed)}")
+    own = ("task", "tasks", "seed", "seeds", "encoders", "init", "save_model")
+    rest = [word for word in overrides if word.partition("=")[0] not in own]
+    parent = compose_run([*rest, f"task={config.init}", "save_model=true"], config_dir=config_dir)
+    return dataclasses.replace(parent, encoder=config.encoder)
 
 
 def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -> list[RunConfig]:
@@ -115,10 +134,19 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
                 raise UsageError(f"encoders: no such encoder {encoder}{did_you_mean(encoder, known)}")
         encoders = list(lists.encoders)
     chosen = [[f"encoder={encoder}"] if encoder else [] for encoder in encoders]
-    return [
+    configs = [
         compose_run([*rest, *encoder, f"task={task}"], config_dir=config_dir)
         for encoder in chosen
         for task in lists.tasks
+    ]
+    starting = sorted({name for config in configs for name in config.task.init_from})
+    if lists.init not in ("pretrained", *starting):
+        raise UsageError(
+            f"init={lists.init}: none of these tasks starts so{did_you_mean(lists.init, ['pretrained', *starting])}"
+        )
+    return [  # tasks that do not start from another keep the pretrained encoder
+        config if config.init in config.task.init_from else dataclasses.replace(config, init="pretrained")
+        for config in configs
     ]
 
 
@@ -162,6 +190,12 @@ def expand_multirun(words: Sequence[str], *, config_dir: Path | None = None) -> 
         else:
             choices.append([f"{override.key_or_group}={text}" for text in override.sweep_string_iterator()])
     return [list(job) for job in itertools.product(*choices)]
+
+
+@functools.cache
+def _compose_recipe(recipe: str, task: str, config_dir: Path | None) -> TrainerConfig:
+    """The trainer values of a recipe for a task, before a preset or the command line changes them."""
+    return _compose([f"task={task}", f"recipe={recipe}"], config_dir).trainer
 
 
 def _quote_path(word: str) -> str:

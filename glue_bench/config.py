@@ -3,9 +3,12 @@
 Defaults live in the YAML files under conf/; a field defaults to None here only where "not given" is a value.
 """
 
+import dataclasses
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, get_type_hints
 
 from glue_bench.errors import UsageError, did_you_mean
 
@@ -24,6 +27,7 @@ EXECUTION_KEYS = (
     "snapshot_minutes",
 )
 CONVENTIONS = ("card", "paper")
+EXECUTORS = ("local", "serial", "slurm")
 DATA_SOURCES = ("hub", "local", "sample")
 ENGINES = ("auto", "flat", "padded")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -50,6 +54,7 @@ class TaskConfig:
     # Under each convention, the SPLIT.METRIC scores whose mean stands in the table.
     conventions: dict[str, list[str]] = field(default_factory=dict)
     hub_config: str | None = None  # the folder in the hub's dataset; the task's name if not given
+    init_from: list[str] = field(default_factory=list)  # tasks whose fine-tuned encoder this one may start from
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,6 +105,30 @@ class TrainerConfig:
 
 
 @dataclass(slots=True, kw_only=True)
+class SlurmConfig:
+    """What each job of a Slurm array asks for."""
+
+    partition: str | None = None
+    hours: float  # time limit
+    cpus: int
+    gpus: int
+    memory_gb: int
+    notice: int  # seconds between the signal and the end of a job
+    options: list[str] = field(default_factory=list)  # other options of sbatch: LONG_NAME=VALUE
+
+
+@dataclass(slots=True, kw_only=True)
+class ExecutorConfig:
+    """Who runs a sweep. Nothing here changes a score."""
+
+    kind: str  # one of EXECUTORS
+    workers: str  # runs at a time, or auto
+    runs_per_gpu: int
+    timeout: float  # minutes without a sign of progress; 0: never
+    slurm: SlurmConfig
+
+
+@dataclass(slots=True, kw_only=True)
 class RunConfig:
     """The root: one run (`task`, `encoder`, `seed`), and what a sweep makes runs of."""
 
@@ -107,7 +136,9 @@ class RunConfig:
     encoder: EncoderConfig
     data: DataConfig
     trainer: TrainerConfig
+    executor: ExecutorConfig
     recipe: str
+    init: str  # pretrained, or the task whose fine-tuned encoder is the start
     seed: int
     tasks: list[str]
     seeds: list[int]
@@ -128,6 +159,8 @@ def check_config(config: RunConfig) -> None:
     _check_encoder(config.encoder)
     _check_data(config.data, config.task)
     _check_trainer(config.trainer)
+    _check_executor(config.executor)
+    _require(bool(config.init), "init", config.init, "pretrained, or a task")
     _require(bool(config.results_dir.strip()), "results_dir", config.results_dir, "a folder")
     _require(0 <= config.seed < 2**32, "seed", config.seed, "0 to 4294967295")
     for key, values in (("tasks", config.tasks), ("seeds", config.seeds), ("encoders", config.encoders)):
@@ -135,6 +168,25 @@ def check_config(config: RunConfig) -> None:
         _require(values is None or len(set(values)) == len(values), key, values, "each only once")
     for seed in config.seeds:
         _require(0 <= seed < 2**32, "seeds", seed, "0 to 4294967295")
+
+
+def config_from_facts(facts: Mapping[str, Any]) -> RunConfig:
+    """A configuration from what `dataclasses.asdict` made of it.
+
+    Raises:
+        TypeError: a key is missing or unknown.
+        UsageError: a value is not allowed.
+    """
+    config = _from_facts(RunConfig, facts)
+    assert isinstance(config, RunConfig)  # noqa: S101 - what was asked for
+    check_config(config)
+    return config
+
+
+def _from_facts(kind: type, facts: Mapping[str, Any]) -> object:
+    hints = get_type_hints(kind)
+    nested = {key: hints[key] for key in facts if dataclasses.is_dataclass(hints.get(key))}
+    return kind(**{key: _from_facts(nested[key], value) if key in nested else value for key, value in facts.items()})
 
 
 def check_task(task: TaskConfig) -> None:
@@ -236,6 +288,21 @@ def _check_trainer(trainer: TrainerConfig) -> None:
     )
     _require_one_of("trainer.engine", trainer.engine, ENGINES)
     _require_one_of("trainer.precision", trainer.precision, PRECISIONS)
+
+
+def _check_executor(executor: ExecutorConfig) -> None:
+    _require_one_of("executor", executor.kind, EXECUTORS)
+    number = executor.workers.isdigit() and int(executor.workers) >= 1
+    _require(executor.workers == "auto" or number, "executor.workers", executor.workers, "auto, or 1 or more")
+    _require(executor.runs_per_gpu >= 1, "executor.runs_per_gpu", executor.runs_per_gpu, "1 or more")
+    _require(executor.timeout >= 0, "executor.timeout", executor.timeout, "0 or more minutes")
+    slurm = executor.slurm
+    for key, lowest in (("cpus", 1), ("gpus", 0), ("memory_gb", 1), ("notice", 10)):
+        value = getattr(slurm, key)
+        _require(value >= lowest, f"executor.slurm.{key}", value, f"{lowest} or more")
+    for option in slurm.options:
+        _require("=" in option.strip("="), "executor.slurm.options", option, "LONG_NAME=VALUE, as in account=NAME")
+    _require(60 * 60 * slurm.hours > slurm.notice, "executor.slurm.hours", slurm.hours, "longer than the notice")
 
 
 def _check_folder_name(key: str, name: str) -> None:

@@ -3,30 +3,31 @@
 import dataclasses
 import hashlib
 import time
-import traceback
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from glue_bench.atomic import replace_folder_atomically, write_text_atomically
+from glue_bench.atomic import replace_folder_atomically
 from glue_bench.checkpoint import SnapshotStore
+from glue_bench.claims import LostClaimError
+from glue_bench.content import file_sha256
 from glue_bench.data import TaskData, load_task_data, resolve_source
 from glue_bench.encoding import Encoded, TextEncoder, cache_folder
-from glue_bench.errors import DiskError, DivergedError, GlueBenchError, UsageError
+from glue_bench.errors import DiskError, InputError, UsageError
+from glue_bench.failures import keep_failure, now, request_facts
 from glue_bench.identity import RunRequest, check_unchanged
 from glue_bench.memory import keep_freed_memory
 from glue_bench.model import Classifier, check_max_length, check_tokens, load_classifier, save_classifier
 from glue_bench.placement import Placement, choose_placement
 from glue_bench.pretrained import Pretrained, encoder_identity, resolve_pretrained
-from glue_bench.provenance import checkout_commit, library_versions
 from glue_bench.records import Record, RunStore, write_history, write_predictions
 from glue_bench.stopping import SIGNALS
+from glue_bench.streams import Streams
 from glue_bench.tasks import TaskAdapter
-from glue_bench.trainer import Streams, fit, predict
+from glue_bench.trainer import fit, predict
 from glue_bench.updates import StepReport
 
 
@@ -45,8 +46,8 @@ def run_experiment(
     Raises:
         GlueBenchError, Exception: what made it fail, after the record was written.
     """
-    folder = store.folder(request.encoder, request.config.task.name, request.run_id)
-    facts, history = _request_facts(request), list[StepReport]()
+    folder = store.folder(*request.place)
+    facts, history = request_facts(request), list[StepReport]()
     started = time.perf_counter()
 
     def note_step(line: StepReport) -> None:
@@ -57,31 +58,15 @@ def run_experiment(
         finished, earlier = _train_and_score(request, store, facts, history, on_phase, note_step)
         finished["seconds"]["total"] = round(time.perf_counter() - started + earlier, 3)
         write_history(folder / "history.jsonl", history)
-        record = Record(**{**facts, **finished}, status="finished", ended=_now())
+        record = Record(**{**facts, **finished}, status="finished", ended=now())
         store.save(record)
-    except (DiskError, UsageError):
-        raise  # a record could not be written either; or the command is wrong, not the run
+    except (DiskError, UsageError, LostClaimError):
+        raise  # no record could be written either; or the command is wrong, not the run; or the run is another's
     except BaseException as error:
-        known = store.load(request.encoder, request.config.task.name, request.run_id)
-        if known is None or known.status != "finished":  # a result is never replaced by a failure to make it again
-            _keep_failure(store, folder, facts, history, error)
+        keep_failure(request, store, error, facts=facts, history=history)
         raise
     store.discard_snapshots(record)
     return record
-
-
-def _keep_failure(
-    store: RunStore, folder: Path, facts: dict[str, Any], history: list[StepReport], error: BaseException
-) -> None:
-    """Write the record of a run that did not finish, and the traceback of an unforeseen error."""
-    if history or not (folder / "history.jsonl").exists():  # a run that never went on keeps what it had
-        write_history(folder / "history.jsonl", history)
-    if isinstance(error, Exception) and not isinstance(error, GlueBenchError):
-        write_text_atomically(folder / "error.log", traceback.format_exc())
-    record = Record(**facts, status=_status_of(error), error=_describe(error), ended=_now())
-    store.save(record)
-    if record.status == "diverged":
-        store.discard_snapshots(record)
 
 
 def _train_and_score(
@@ -94,7 +79,7 @@ def _train_and_score(
 ) -> tuple[dict[str, Any], float]:
     """What a finished run adds to its record, and the seconds of training that interrupted processes spent."""
     config, task = request.config, TaskAdapter(request.config.task)
-    folder = store.folder(request.encoder, config.task.name, request.run_id)
+    folder = store.folder(*request.place)
     on_phase("loading")
     placement = choose_placement(
         config.trainer.device, config.trainer.precision, deterministic=config.trainer.deterministic
@@ -104,6 +89,8 @@ def _train_and_score(
     pretrained = resolve_pretrained(config.encoder)
     source = resolve_source(config.data, config.task)
     check_unchanged(request, encoder=encoder_identity(config.encoder, pretrained), data=source.identity)
+    if request.parent:
+        pretrained = _fine_tuned(request.parent, store, pretrained)
     data = load_task_data(source, config.data, config.task)
     on_phase("tokenising")
     check_max_length(pretrained.folder, config.trainer.max_length)
@@ -115,7 +102,7 @@ def _train_and_score(
     )
     for split in encoded.values():
         check_tokens(model, split)
-    facts |= _input_facts(task, pretrained, data, encoded, placement)
+    facts |= _input_facts(task, pretrained, data, encoded, placement, init=request.init)
     facts["engine"] = model.engine
     facts["encoder"]["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     model.cut_vocabulary(np.concatenate([split.tokens for split in encoded.values()]))
@@ -133,8 +120,9 @@ def _train_and_score(
             snapshots=_open_snapshots(request, store, facts, encoded, placement),
             signals=SIGNALS,
         )
-    on_phase("evaluating")
-    scores, evaluated = _evaluate(model, task, data, encoded, folder, config.trainer.eval_batch_size, placement)
+    scores, evaluated = _evaluate(
+        model, task, data, encoded, folder, config.trainer.eval_batch_size, placement, on_phase=on_phase
+    )
     if config.save_model:
         model.restore_vocabulary(decay=result.untouched_decay)
         with replace_folder_atomically(folder / "model") as target:
@@ -168,9 +156,19 @@ def _open_snapshots(
         "device": placement.device.type,
         "torch": torch.__version__,
     }
-    return SnapshotStore(
-        store.snapshots(request.encoder, request.config.task.name, request.run_id), belongs_to=belongs_to
-    )
+    return SnapshotStore(store.snapshots(*request.place), belongs_to=belongs_to)
+
+
+def _fine_tuned(parent: RunRequest, store: RunStore, pretrained: Pretrained) -> Pretrained:
+    """The encoder that the parent run left behind.
+
+    Raises:
+        InputError: it left none.
+    """
+    folder = store.folder(*parent.place) / "model"
+    if not (folder / "model.safetensors").is_file():
+        raise InputError(f"{folder}: no model of {parent.title} to start from; run it with save_model=true")
+    return dataclasses.replace(pretrained, folder=folder, weights_sha256=file_sha256(folder / "model.safetensors"))
 
 
 def _evaluate(
@@ -181,6 +179,8 @@ def _evaluate(
     folder: Path,
     batch_size: int,
     placement: Placement,
+    *,
+    on_phase: Callable[[str], None],
 ) -> tuple[dict[str, dict[str, float]], float]:
     """Predict and score every validation split, and keep the predictions; the scores, and the seconds of predicting."""
     # evaluate and scikit-learn take seconds to import: not before the first update.
@@ -190,43 +190,21 @@ def _evaluate(
     for name in task.facts.validation:
         split = data.splits[name]
         started = time.perf_counter()
-        logits = predict(model, encoded[name], batch_size=batch_size, placement=placement)
+        logits = predict(
+            model,
+            encoded[name],
+            batch_size=batch_size,
+            placement=placement,
+            on_batch=lambda: on_phase("evaluating"),
+        )
         seconds += time.perf_counter() - started
         prediction = predict_scores(logits) if task.regression else predict_classes(logits)
         scores[name] = score_predictions(task.facts.metrics, prediction, split.labels)
         written.append((folder / "predictions" / f"{name}.parquet", split, prediction, logits))
+    on_phase("writing")
     for path, split, prediction, logits in written:  # only once every split has its scores
         write_predictions(path, idx=split.idx, label=split.labels, prediction=prediction, logits=logits)
     return scores, seconds
-
-
-def _request_facts(request: RunRequest) -> dict[str, Any]:
-    """What is known before anything is read."""
-    config = request.config
-    return {
-        "run_id": request.run_id,
-        "setting_id": request.setting_id,
-        "task": config.task.name,
-        "encoder": {
-            "name": request.encoder,
-            "hub_id": config.encoder.hub_id,
-            "revision": config.encoder.revision,
-        },
-        "data": {
-            "source": config.data.source,
-            "dataset": config.data.dataset,
-            "revision": config.data.revision,
-        },
-        "comparable": False,
-        "not_comparable_because": ["the run did not finish"],
-        "seed": config.seed,
-        "streams": dataclasses.asdict(Streams.from_seed(config.seed)),
-        "recipe": config.recipe,
-        "accumulation": config.trainer.accumulation,
-        "versions": library_versions(),
-        "git": checkout_commit(),
-        "config": dataclasses.asdict(config),
-    }
 
 
 def _input_facts(
@@ -235,9 +213,11 @@ def _input_facts(
     data: TaskData,
     encoded: dict[str, Encoded],
     placement: Placement,
+    *,
+    init: str,
 ) -> dict[str, Any]:
     """What is known once the inputs are read."""
-    reasons = task.not_comparable_because(source=data.source, rows=data.rows)
+    reasons = task.not_comparable_because(source=data.source, rows=data.rows, init=init)
     device = placement.device
     on_gpu = device.type == "cuda"
     return {
@@ -260,17 +240,3 @@ def _input_facts(
         "device": torch.cuda.get_device_name(device) if on_gpu else f"{device}, {torch.get_num_threads()} threads",
         "precision": placement.precision,
     }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _status_of(error: BaseException) -> str:
-    if isinstance(error, DivergedError):
-        return "diverged"
-    return "failed" if isinstance(error, Exception) else "interrupted"
-
-
-def _describe(error: BaseException) -> str:
-    return str(error) if isinstance(error, GlueBenchError) else f"{type(error).__name__}: {error}"

@@ -16,10 +16,10 @@ from glue_bench.data.sources import hub_identity, resolve_source
 from glue_bench.errors import InputError
 from glue_bench.pretrained import encoder_identity, encoder_name, pinned_identity, resolve_pretrained
 
-SCORES_VERSION = 2  # raised when the code gives other scores for the same request
+SCORES_VERSION = 3  # raised when the code gives other scores for the same request
 
 _NOT_IN_SCORES = {
-    "task": {"title", "test", "rows", "conventions"},
+    "task": {"title", "test", "rows", "conventions", "init_from"},
     "trainer": {"device", "deterministic", "eval_batch_size", "log_every", "snapshot_minutes"},
 }
 
@@ -33,6 +33,17 @@ class RunRequest:
     setting_id: str  # 12 hex digits: everything but the seed
     run_id: str  # seed and 12 hex digits: a folder name
     inputs: Mapping[str, object]  # what identified encoder and data when the run was planned
+    parent: "RunRequest | None" = None  # the run whose fine-tuned encoder this one starts from
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """The folders under which its results are kept."""
+        return self.encoder, self.config.task.name, self.run_id
+
+    @property
+    def init(self) -> str:
+        """As records name the start."""
+        return f"{self.parent.config.task.name}:{self.parent.run_id}" if self.parent else "pretrained"
 
     @property
     def title(self) -> str:
@@ -40,10 +51,13 @@ class RunRequest:
         return f"{self.encoder} {self.config.task.name} seed {self.config.seed}"
 
 
-def make_requests(config: RunConfig, seeds: list[int]) -> list[RunRequest]:
+def make_requests(config: RunConfig, seeds: list[int], *, parent: RunConfig | None = None) -> list[RunRequest]:
     """The requests for one encoder and task.
 
     Files are read or fetched only where a name alone does not identify them (a local folder, a branch on the hub).
+
+    Args:
+        parent: of the runs that these start from, each of the same seed.
 
     Raises:
         InputError: such a file is missing or unreachable.
@@ -64,6 +78,7 @@ def make_requests(config: RunConfig, seeds: list[int]) -> list[RunRequest]:
             config, data=dataclasses.replace(config.data, revision=source.revision or config.data.revision)
         )
     name = encoder_name(config.encoder)
+    parents: list[RunRequest | None] = [*make_requests(parent, seeds)] if parent else [None] * len(seeds)
     setting = {
         "scores_version": SCORES_VERSION,
         "task": _without(dataclasses.asdict(config.task), _NOT_IN_SCORES["task"]),
@@ -71,6 +86,7 @@ def make_requests(config: RunConfig, seeds: list[int]) -> list[RunRequest]:
         "data": {"source": config.data.source, **data},
         "trainer": _without(dataclasses.asdict(config.trainer), _NOT_IN_SCORES["trainer"]),
         "recipe": config.recipe,
+        "init": parents[0].setting_id if parents[0] else config.init,
     }
     return [
         RunRequest(
@@ -79,8 +95,9 @@ def make_requests(config: RunConfig, seeds: list[int]) -> list[RunRequest]:
             setting_id=_digest(setting),
             run_id=f"seed{seed}-{_digest({**setting, 'seed': seed})}",
             inputs={"encoder": encoder, "data": data},
+            parent=before,
         )
-        for seed in seeds
+        for seed, before in zip(seeds, parents, strict=True)
     ]
 
 

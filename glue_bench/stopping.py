@@ -8,7 +8,7 @@ from types import FrameType
 
 EXIT_PREEMPTED = 75
 # SIGUSR1 is what a cluster sends before it takes a node back; Windows has none.
-_NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+HANDLED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 
 
 class Stopped(KeyboardInterrupt):
@@ -18,6 +18,7 @@ class Stopped(KeyboardInterrupt):
         """Name the signal, and where the work stopped."""
         self.name = signal.Signals(number).name
         self.exit_code = EXIT_PREEMPTED if self.name == "SIGUSR1" else 128 + number
+        self.remark = ""  # what the command says of it
         super().__init__(f"{self.name}{where}")
 
 
@@ -36,7 +37,7 @@ class StopSignals:
             yield
             return
         self._stopping, self._pending = False, None
-        before = {number: signal.signal(number, self._receive) for number in _NUMBERS}
+        before = {number: signal.signal(number, self._receive) for number in HANDLED}
         try:
             yield
         finally:
@@ -58,9 +59,9 @@ class StopSignals:
         self.obey()
 
     @property
-    def pending(self) -> bool:
-        """Whether a signal waits."""
-        return self._pending is not None
+    def pending(self) -> int | None:
+        """The signal that waits."""
+        return self._pending
 
     def obey(self, where: str = "") -> None:
         """Raise what waits.
@@ -73,7 +74,7 @@ class StopSignals:
             self._stop(number, where)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
-        if self._waiting and not self.pending:
+        if self._waiting and self._pending is None:
             self._pending = number
         elif number == signal.SIGINT or not (self._waiting or self._stopping):
             self._stop(number)

@@ -30,13 +30,19 @@ class TaskAdapter:
         every = [f"{split}.{metric}" for split in self.facts.validation for metric in self.facts.metrics]
         return self.facts.conventions.get(convention, every)
 
-    def not_comparable_because(self, *, source: str, rows: Mapping[str, int]) -> list[str]:
-        """Why scores on these rows must not stand beside published ones; empty if they may."""
-        if source == "sample":
-            return ["sample data"]
-        if not self.facts.rows:
-            return [f"no official row counts are known for {self.facts.name}"]
+    def not_comparable_because(self, *, source: str, rows: Mapping[str, int], init: str = "pretrained") -> list[str]:
+        """Why scores on these rows must not stand beside published ones; empty if they may.
+
+        Args:
+            init: as in the record.
+        """
         reasons = []
+        if init != "pretrained":
+            reasons.append(f"starts from the fine-tuned {init.partition(':')[0]} model, the published numbers do not")
+        if source == "sample":
+            return [*reasons, "sample data"]
+        if not self.facts.rows:
+            return [*reasons, f"no official row counts are known for {self.facts.name}"]
         for split in (self.facts.train, *self.facts.validation):
             official, used = self.facts.rows.get(split), rows[split]
             if official is None:

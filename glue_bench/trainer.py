@@ -23,24 +23,10 @@ from glue_bench.model import Classifier, Rows
 from glue_bench.optimisation import untouched_decay
 from glue_bench.placement import Placement, is_out_of_memory, release_memory
 from glue_bench.stopping import StopSignals
+from glue_bench.streams import Streams
 from glue_bench.updates import StepReport, Updates, history_facts
 
 _WORTH_KEEPING = 60  # seconds of training
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Streams:
-    """The three independent sources of chance in a run, each a 32-bit seed."""
-
-    head: int  # the new head's weights
-    order: int  # of the training rows
-    dropout: int
-
-    @classmethod
-    def from_seed(cls, seed: int) -> "Streams":
-        """Derive the three from a run's seed."""
-        head, order, dropout = (int(state) for state in np.random.SeedSequence(seed).generate_state(3))
-        return cls(head=head, order=order, dropout=dropout)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +103,7 @@ def fit(
                 if log:
                     history.append(line)
                     updates.start_line()
-            stopping, unsaved = signals is not None and signals.pending, time.perf_counter() - kept
+            stopping, unsaved = signals is not None and signals.pending is not None, time.perf_counter() - kept
             ending = done == total and unsaved > _WORTH_KEEPING  # what comes after training may fail
             if stopping or ending or 0 < interval < unsaved:
                 updates.check_finite(done, norm)  # what must not be kept
@@ -139,8 +125,18 @@ def fit(
 
 
 @torch.inference_mode()
-def predict(model: Classifier, encoded: Encoded, *, batch_size: int, placement: Placement) -> NDArray[np.float32]:
+def predict(
+    model: Classifier,
+    encoded: Encoded,
+    *,
+    batch_size: int,
+    placement: Placement,
+    on_batch: Callable[[], None] = lambda: None,
+) -> NDArray[np.float32]:
     """The logits of every row, in the rows' order: (n, outputs) float32.
+
+    Args:
+        on_batch: told of every batch.
 
     Raises:
         DivergedError: a logit is NaN or infinite.
@@ -149,8 +145,11 @@ def predict(model: Classifier, encoded: Encoded, *, batch_size: int, placement: 
     batches = list(length_sorted_batches(encoded.lengths(), batch_size=batch_size))
     order = np.concatenate(batches)
     rows = model.place(encoded, placement.device)
+    parts = list[Tensor]()
     with placement.algorithms():
-        parts = [part for batch in batches for part in _logits(model, rows, batch, placement)]
+        for batch in batches:
+            on_batch()
+            parts += _logits(model, rows, batch, placement)
     sorted_logits = torch.cat(parts).cpu().numpy()  # (n, outputs), longest row first
     if not np.array_equal(np.sort(order), np.arange(len(encoded))):
         raise AssertionError("evaluation must see every row exactly once")

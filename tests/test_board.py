@@ -40,7 +40,7 @@ def step(number: int) -> StepReport:
 def test_the_board_shows_each_run_from_waiting_to_its_score() -> None:
     requests, console = [request_of(1), request_of(2), request_of(3)], console_of(terminal=True)
     board = Board(requests, {}, console)
-    assert shown(board, console).count("waiting") == 3
+    assert "0 of 3 done, 3 waiting" in shown(board, console)
     board.started(requests[0])
     board.phase(requests[0], "tokenising")
     assert "tokenising" in shown(board, console)
@@ -54,7 +54,7 @@ def test_the_board_shows_each_run_from_waiting_to_its_score() -> None:
     board.ended(requests[0], make_record(seed=1, scores=scores_of("rte", 0.678)))
     board.ended(requests[1], make_record(seed=2, status="diverged", error="diverged at update 3 of 9\nmore"))
     ended = shown(board, console)
-    for word in ("67.8 accuracy", "diverged at update 3 of 9", "1 of 3 done, 1 failed"):
+    for word in ("67.8 accuracy", "diverged at update 3 of 9", "1 of 3 done, 1 failed, 1 waiting"):
         assert word in ended
     assert "more" not in ended
 
@@ -84,7 +84,7 @@ def test_a_pipe_gets_plain_lines_and_no_escapes() -> None:
         listener.ended(requests[1], make_record(seed=2, scores=scores_of("rte", 0.5)))
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue().splitlines() == [
-        "[2/2] tiny rte seed 2: started",
+        "[1/2] tiny rte seed 2: started",
         "[2/2] tiny rte seed 2: finished after 0:00: 50.0 accuracy",
     ]
 

@@ -19,7 +19,8 @@ from glue_bench.errors import DivergedError, UsageError
 from glue_bench.model import Classifier, load_classifier, save_classifier
 from glue_bench.optimisation import linear_rate, make_adamw, warmup_steps
 from glue_bench.placement import choose_placement
-from glue_bench.trainer import FitResult, Streams, fit, predict
+from glue_bench.streams import Streams
+from glue_bench.trainer import FitResult, fit, predict
 from glue_bench.updates import StepReport
 from tests.tiny import pair_columns
 

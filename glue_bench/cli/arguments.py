@@ -125,6 +125,8 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
     if name == "sweep":
         parser.add_argument("--dry-run", action="store_true", help="print which runs are done and missing; run none")
         parser.add_argument("--retry-failed", action="store_true", help="run again what failed or diverged")
+        parser.add_argument("--plan", type=Path, metavar="FILE.jsonl", help="write the plan there, one run a line")
+        parser.add_argument("--index", type=int, metavar="N", help="run line N (from 0) of --plan, and nothing else")
     if name == "report":
         from glue_bench.config import CONVENTIONS
 
@@ -135,7 +137,7 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
 
 def _words_last(argv: Sequence[str]) -> list[str]:
     """The verb, then options, then KEY=VALUE words: argparse takes positional words only in one piece."""
-    taking_value = {"--config-dir", "--format", "--convention", "--out"}
+    taking_value = {"--config-dir", "--format", "--convention", "--out", "--plan", "--index"}
     options, words, pending = list[str](), list[str](), False
     for word in argv:
         if pending or word.startswith("-"):

@@ -56,6 +56,8 @@ def _execute(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt as stop:
         again = "; the same command goes on from there" if arguments.verb in ("run", "sweep") else ""
         sys.stderr.write(f"glue-bench: stopped by {str(stop) or 'SIGINT'}{again}\n")
+        if isinstance(stop, Stopped) and stop.remark:
+            sys.stderr.write(f"glue-bench: {stop.remark}\n")
         return stop.exit_code if isinstance(stop, Stopped) else Stopped(signal.SIGINT).exit_code
     except BrokenPipeError:
         # The reader of a pipe (`| head`) is gone; Python would complain again at exit.

@@ -3,15 +3,15 @@
 import argparse
 from pathlib import Path
 
-from glue_bench.board import describe_outcome, open_listener
+from glue_bench.board import describe_outcome
 from glue_bench.cli.output import say
-from glue_bench.cli.shared import execute_plan, prepare, print_report, stderr_console
+from glue_bench.cli.shared import execute_plan, in_this_process, prepare, print_report, request_runs
 from glue_bench.cli.sweep import exit_code
 from glue_bench.compose import compose_run, expand_multirun
 from glue_bench.errors import UsageError
-from glue_bench.identity import RunRequest, make_requests
-from glue_bench.records import RunStore
-from glue_bench.sweep import plan_runs, run_request
+from glue_bench.identity import RunRequest
+from glue_bench.records import RunStore, outcome_line
+from glue_bench.sweep.plan import plan_runs
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -26,14 +26,14 @@ def execute(arguments: argparse.Namespace) -> int:
         say(f"{request.title}: already done, nothing to train: {describe_outcome(plan.records[request.run_id])}")
         print_report(plan.records.values(), results_dir)
         return 0
-    prepare(plan.missing, store)
-    with open_listener([request], {}, stderr_console()) as listener:
-        listener.started(request)
-        record = run_request(request, store, listener)
-        listener.ended(request, record)
+    executor = in_this_process(request.config.executor)
+    prepare(plan.missing, store, executor)
+    record = execute_plan(plan, store, executor, stop_at_failure=True)[request.run_id]
     print_report([record], results_dir)
-    say(f"kept in {store.folder(request.encoder, record.task, request.run_id)}")
-    return 0
+    if record.status != "finished":  # another worker ran it meanwhile
+        say(f"{request.title}: {record.status}: {outcome_line(record)}")
+    say(f"kept in {store.folder(*request.place)}")
+    return exit_code([record])
 
 
 def _execute_many(arguments: argparse.Namespace) -> int:
@@ -46,12 +46,13 @@ def _execute_many(arguments: argparse.Namespace) -> int:
     results_dir = Path(folders.pop())
     store = RunStore(results_dir)
     plan = plan_runs(requests, store, retry_failed=True)
-    prepare(plan.missing, store)
-    records = execute_plan(plan, store)
+    executor = requests[0].config.executor
+    prepare(plan.missing, store, executor)
+    records = execute_plan(plan, store, executor)
     print_report(records.values(), results_dir)
     return exit_code(records.values())
 
 
 def _request(overrides: list[str], config_dir: Path | None) -> RunRequest:
     config = compose_run(overrides, config_dir=config_dir)
-    return make_requests(config, [config.seed])[0]
+    return request_runs(config, [config.seed], overrides, config_dir=config_dir)[0]

@@ -1,5 +1,7 @@
-"""What `run` and `sweep` share: running a plan under the board, and the table that ends it."""
+"""What `run` and `sweep` share: runs from configurations, a plan under the board, and the table in the end."""
 
+import dataclasses
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,23 +10,55 @@ from rich.console import Console
 
 from glue_bench.board import open_listener
 from glue_bench.cli.output import render_to_stdout
-from glue_bench.identity import RunRequest
+from glue_bench.compose import compose_parent
+from glue_bench.config import ExecutorConfig, RunConfig
+from glue_bench.identity import RunRequest, make_requests
 from glue_bench.published import load_published
 from glue_bench.records import Record, RunStore
 from glue_bench.report import build_report
-from glue_bench.sweep import Plan, discard_leftovers, fetch_inputs, run_missing
+from glue_bench.stopping import Stopped
+from glue_bench.sweep import Plan
+from glue_bench.sweep.plan import discard_leftovers, fetch_inputs, plan_runs
+from glue_bench.sweep.serial import run_serially
 
 
-def execute_plan(plan: Plan, store: RunStore) -> Mapping[str, Record]:
-    """Run what is missing, after `prepare`, and return every record of the plan."""
+def request_runs(
+    config: RunConfig, seeds: list[int], overrides: Sequence[str], *, config_dir: Path | None
+) -> list[RunRequest]:
+    """The runs of one encoder and task, with the runs that they start from."""
+    return make_requests(config, seeds, parent=compose_parent(config, overrides, config_dir=config_dir))
+
+
+def in_this_process(executor: ExecutorConfig) -> ExecutorConfig:
+    """The same executor, but serial."""
+    return dataclasses.replace(executor, kind="serial")
+
+
+def execute_plan(
+    plan: Plan, store: RunStore, executor: ExecutorConfig, *, stop_at_failure: bool = False
+) -> Mapping[str, Record]:
+    """Run what is missing, after `prepare`, and return every record of the plan.
+
+    Args:
+        stop_at_failure: raise what a run raised (in this process only), rather than go on with the next one.
+    """
     discard_leftovers(plan, store)
     if not plan.missing:
         return plan.records
-    with open_listener(plan.requests, plan.records, stderr_console()) as listener:
-        return run_missing(plan, store, listener)
+    published = load_published(store.root.parent / "published")
+    try:
+        with open_listener(plan.requests, plan.records, stderr_console(), published=published) as listener:
+            if executor.kind == "local":
+                from glue_bench.sweep.local import run_in_workers
+
+                return run_in_workers(plan, store, listener, executor)
+            return run_serially(plan, store, listener, stop_at_failure=stop_at_failure)
+    except Stopped as stop:
+        stop.remark = _what_is_left(plan, store) if len(plan.requests) > 1 else ""
+        raise
 
 
-def prepare(missing: Sequence[RunRequest], store: RunStore) -> None:
+def prepare(missing: Sequence[RunRequest], store: RunStore, executor: ExecutorConfig) -> None:
     """Fetch what the runs need, and find everything that would stop them, before the first one starts.
 
     Raises:
@@ -32,12 +66,18 @@ def prepare(missing: Sequence[RunRequest], store: RunStore) -> None:
     """
     if not missing:
         return
+    if executor.kind == "local":
+        from glue_bench.sweep.local import warm_up
+
+        warm_up()  # loads torch while files are looked for
     fetch_inputs(missing)
     store.check_writable()
-    from glue_bench.placement import choose_placement
+    named = [request.config.trainer for request in missing if request.config.trainer.device not in ("auto", "cpu")]
+    if named:
+        from glue_bench.placement import choose_placement
 
-    for trainer in (request.config.trainer for request in missing):
-        choose_placement(trainer.device, trainer.precision)
+        for trainer in named:
+            choose_placement(trainer.device, trainer.precision)
 
 
 def stderr_console() -> Console:
@@ -49,3 +89,18 @@ def print_report(records: Iterable[Record], results_dir: Path) -> None:
     """The table of these runs, on stdout."""
     report = build_report(records, load_published(results_dir / "published"))
     sys.stdout.write(render_to_stdout(report))
+
+
+def _what_is_left(plan: Plan, store: RunStore) -> str:
+    """Done and missing after a stop, and the command that goes on."""
+    now = plan_runs(plan.requests, store, retry_failed=False)
+    done = sum(record.status == "finished" for record in now.records.values())
+    failed = len(now.records) - done
+    halfway = sum(any(store.snapshots(*request.place).glob("step-*")) for request in now.missing)
+    parts = [f"{done} of {len(now.requests)} runs done", *([f"{failed} failed"] if failed else [])]
+    parts.append(f"{len(now.missing)} missing" + (f" ({halfway} with a snapshot)" if halfway else ""))
+    words = [
+        Path(sys.argv[0]).name if not sys.argv[0].endswith("__main__.py") else "python -m glue_bench",
+        *sys.argv[1:],
+    ]
+    return f"{', '.join(parts)}; go on with: {words[0]} {shlex.join(words[1:])}"

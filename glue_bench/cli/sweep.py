@@ -1,30 +1,59 @@
 """`glue-bench sweep`: tasks x seeds x encoders, only what is missing, then the table."""
 
 import argparse
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from glue_bench.cli.output import say
-from glue_bench.cli.shared import execute_plan, prepare, print_report
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from glue_bench.board import describe_outcome, format_clock
+from glue_bench.cli.output import PIPE_WIDTH, say
+from glue_bench.cli.shared import execute_plan, in_this_process, prepare, print_report, request_runs
 from glue_bench.compose import compose_sweep
-from glue_bench.identity import make_requests
+from glue_bench.config import ExecutorConfig
+from glue_bench.errors import UsageError
+from glue_bench.identity import RunRequest
 from glue_bench.records import Record, RunStore, outcome_line
-from glue_bench.sweep import Plan, plan_runs
+from glue_bench.sweep.estimate import Estimate, estimate_runs, longest_first, seconds_in_all
+from glue_bench.sweep.plan import Plan, plan_runs
+from glue_bench.sweep.plan_file import read_plan, state_of, write_plan
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Plan, run what is missing, print the table."""
+    if arguments.index is not None:
+        return _run_line(arguments)
     configs = compose_sweep(arguments.overrides, config_dir=arguments.config_dir)
+    executor = configs[0].executor
     results_dir = Path(configs[0].results_dir)
     store = RunStore(results_dir)
-    requests = [request for config in configs for request in make_requests(config, config.seeds)]
+    requests = [
+        request
+        for config in configs
+        for request in request_runs(config, config.seeds, arguments.overrides, config_dir=arguments.config_dir)
+    ]
     plan = plan_runs(requests, store, retry_failed=arguments.retry_failed)
+    estimates = estimate_runs(plan.requests, store.load_all()) if plan.missing else {}
+    plan = plan.in_order(longest_first(plan.missing, estimates))
+    if arguments.plan:
+        write_plan(arguments.plan, plan, estimates)
+        say(f"{summarise(plan)}; written to {arguments.plan}, a line each")
+        say(f"`glue-bench sweep --plan {arguments.plan} --index N` runs line N, from 0 to {len(plan.requests) - 1}")
+        return 0
     if arguments.dry_run:
-        say(_summary(plan))
-        return _print_plan(plan)
-    prepare(plan.missing, store)
-    say(_summary(plan))
-    records = execute_plan(plan, store)
+        return _print_plan(plan, estimates, executor)
+    prepare(plan.missing, store, executor)
+    say(summarise(plan))
+    records = execute_plan(plan, store, executor)
+    return tell_end(records, results_dir)
+
+
+def tell_end(records: Mapping[str, Record], results_dir: Path) -> int:
+    """The table, what failed, where everything is; and the exit code."""
     print_report(records.values(), results_dir)
     code = exit_code(records.values())
     if code:
@@ -42,16 +71,75 @@ def exit_code(records: Iterable[Record]) -> int:
     return 0 if all(record.status == "finished" for record in records) else 1
 
 
-def _summary(plan: Plan) -> str:
+def summarise(plan: Plan) -> str:
+    """How many runs are done, failed, running elsewhere and missing, in one line."""
     done = sum(record.status == "finished" for record in plan.records.values())
     failed = len(plan.records) - done
     parts = [f"{done} done", *([f"{failed} failed before"] if failed else []), f"{len(plan.missing)} to run"]
+    parts += [f"{len(plan.running)} of them running now"] if plan.running else []
     nothing = "" if plan.missing else "; nothing to train"
     return f"{len(plan.requests)} {'run' if len(plan.requests) == 1 else 'runs'}: {', '.join(parts)}{nothing}"
 
 
-def _print_plan(plan: Plan) -> int:
+def _run_line(arguments: argparse.Namespace) -> int:
+    """One line of a plan, in this process."""
+    if arguments.plan is None:
+        raise UsageError(f"--index {arguments.index}: of which plan? Give --plan FILE.jsonl")
+    if arguments.overrides:
+        raise UsageError(f"{arguments.overrides[0]}: a plan's lines hold their whole configuration; allowed is none")
+    request = read_plan(arguments.plan, arguments.index)
+    results_dir = Path(request.config.results_dir)
+    store = RunStore(results_dir)
+    plan = plan_runs([request], store, retry_failed=arguments.retry_failed)
+    serial = in_this_process(request.config.executor)
+    prepare(plan.missing, store, serial)
+    records = execute_plan(plan, store, serial)
+    for record in records.values():
+        say(f"{record.encoder['name']} {record.task} seed {record.seed}: {record.status}: {describe_outcome(record)}")
+    return exit_code(records.values())
+
+
+def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], executor: ExecutorConfig) -> int:
+    """The plan as a table; what it would take, on stderr."""
+    terminal = sys.stdout.isatty()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in ("run", "state", "time", "what is known", "run id"):
+        table.add_column(header, justify="right" if header == "time" else "left", no_wrap=header != "what is known")
     for request in plan.requests:
-        record = plan.records.get(request.run_id)
-        print(f"{request.title:<40} {record.status if record else 'missing':<12} {request.run_id}")  # noqa: T201
+        table.add_row(*(Text(cell) for cell in _plan_cells(request, plan, estimates)))
+    Console(force_terminal=terminal, width=None if terminal else PIPE_WIDTH).print(table)
+    say(summarise(plan))
+    if plan.missing:
+        say(_describe_time(plan, estimates, executor))
     return 0
+
+
+def _plan_cells(request: RunRequest, plan: Plan, estimates: Mapping[str, Estimate]) -> tuple[str, ...]:
+    state, record, known = state_of(request, plan), plan.records.get(request.run_id), ""
+    estimate = estimates.get(request.run_id)
+    time = f"~{format_clock(estimate.seconds)}" if estimate else ""
+    if owner := plan.running.get(request.run_id):
+        known = f"by {owner.title}" + (f", update {owner.step} of {owner.steps}" if owner.steps else "")
+    elif record is not None:
+        known = describe_outcome(record)
+        time = format_clock(record.seconds["total"]) if "total" in record.seconds else ""
+    elif request.run_id in plan.earlier:
+        known = f"again: {outcome_line(plan.earlier[request.run_id])}"
+    elif estimate:
+        known = f"estimated from {estimate.basis}"
+    return request.title, state, time, known, request.run_id
+
+
+def _describe_time(plan: Plan, estimates: Mapping[str, Estimate], executor: ExecutorConfig) -> str:
+    """How long the missing runs will take, and what that is based on."""
+    from glue_bench.sweep.slots import deal_out
+
+    known = [estimates[request.run_id].seconds for request in plan.missing if request.run_id in estimates]
+    unknown = len(plan.missing) - len(known)
+    if not known:
+        return "no estimate of the time: nothing like these runs has finished in this folder yet"
+    local = executor.kind == "local"
+    workers = len(deal_out(executor, runs=len(plan.requests), gpus=[])) if local else 1
+    text = f"about {format_clock(seconds_in_all(known, workers=workers))} with {workers} at a time"
+    basis = "from the times of finished runs in this folder, which may have had other threads or another device"
+    return f"{text}, {basis}" + (f"; {unknown} more without an estimate" if unknown else "")

@@ -1,0 +1,55 @@
+"""One run in this process, under a claim: nobody else runs it meanwhile."""
+
+from typing import TYPE_CHECKING
+
+from glue_bench.claims import Owner, claim_run
+from glue_bench.identity import RunRequest
+from glue_bench.records import Record, RunStore
+from glue_bench.sweep.listener import Listener
+from glue_bench.sweep.plan import find_record
+
+if TYPE_CHECKING:
+    from glue_bench.updates import StepReport
+
+
+def run_claimed(
+    request: RunRequest, store: RunStore, listener: Listener, *, earlier: Record | None = None
+) -> Record | Owner:
+    """Run a request, unless somebody else has it or has done it since.
+
+    Args:
+        earlier: the failure because of which it is run again; another record in its place is a result of today's.
+
+    Returns:
+        The record, or who is running it now.
+
+    Raises:
+        GlueBenchError, Exception: what made it fail; its record is written.
+        LostClaimError: another worker took it over.
+    """
+    claim = claim_run(store.folder(*request.place), patience=60 * request.config.executor.timeout)
+    if isinstance(claim, Owner):
+        return claim
+    done = False
+    try:
+        found = find_record(request, store)
+        if found is not None and (earlier is None or found.ended != earlier.ended):
+            done = found.status == "finished"
+            return found
+        from glue_bench.experiment import run_experiment
+
+        def on_phase(name: str) -> None:
+            claim.note_progress(name)
+            if name == "writing":
+                claim.check()
+            listener.phase(request, name)
+
+        def on_step(report: "StepReport") -> None:
+            claim.note_progress("training", report.step, report.steps)
+            listener.step(request, report)
+
+        record = run_experiment(request, store, on_phase=on_phase, on_step=on_step)
+        done = True
+        return record
+    finally:
+        claim.release(done=done)

@@ -1,0 +1,111 @@
+"""Which runs of a sweep are missing, done, running and failed. Runs nothing; knows no torch."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from glue_bench.claims import Owner, owner_of
+from glue_bench.data import resolve_source
+from glue_bench.identity import RunRequest
+from glue_bench.pretrained import resolve_pretrained
+from glue_bench.records import Record, RunStore
+from glue_bench.tasks import TaskAdapter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Every run of a sweep, and what is already there."""
+
+    requests: Sequence[RunRequest]  # those asked for, and the parents that they start from
+    records: dict[str, Record] = field(default_factory=dict)  # by run id: those that need no run
+    missing: Sequence[RunRequest]  # in the order in which they are run
+    running: dict[str, Owner] = field(default_factory=dict)  # by run id: those of `missing` that a worker has now
+    earlier: dict[str, Record] = field(default_factory=dict)  # by run id: failures that are to be run again
+
+    def in_order(self, missing: Sequence[RunRequest]) -> "Plan":
+        """The same plan, to be run in this order."""
+        return dataclasses.replace(self, missing=list(missing))
+
+
+def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: bool) -> Plan:
+    """Look up every request in the store, and the parents of those that are missing.
+
+    Args:
+        retry_failed: also run again what failed or diverged.
+    """
+    records, missing = dict[str, Record](), dict[str, RunRequest]()
+    running, earlier = dict[str, Owner](), dict[str, Record]()
+
+    def look_up(request: RunRequest) -> None:
+        if request.run_id in records or request.run_id in missing:
+            return
+        record = find_record(request, store)
+        if record is not None and (record.status == "finished" or not retry_failed):
+            records[request.run_id] = _refresh(record, request, store)
+            return
+        if request.parent:
+            look_up(request.parent)
+        missing[request.run_id] = request
+        if record is not None:
+            earlier[request.run_id] = record
+        if owner := owner_of(store.folder(*request.place)):
+            running[request.run_id] = owner
+
+    wanted = _with_models({request.run_id: request for request in requests}, requests)
+    for request in wanted.values():
+        look_up(request)
+    every = {**missing, **wanted}
+    return Plan(
+        requests=list(every.values()), records=records, missing=list(missing.values()), running=running, earlier=earlier
+    )
+
+
+def _with_models(wanted: dict[str, RunRequest], requests: Sequence[RunRequest]) -> dict[str, RunRequest]:
+    """A run that is asked for and also a parent keeps its model, as the parent must."""
+    parents = {request.parent.run_id: request.parent for request in requests if request.parent}
+    return {run_id: parents.get(run_id, request) for run_id, request in wanted.items()}
+
+
+def _refresh(record: Record, request: RunRequest, store: RunStore) -> Record:
+    """Bring what the task says of itself up to date (title, official rows, conventions): it changes no score."""
+    task = dataclasses.asdict(request.config.task)
+    if record.status != "finished" or record.config["task"] == task:
+        return record
+    adapter = TaskAdapter(request.config.task)
+    reasons = adapter.not_comparable_because(source=record.data["source"], rows=record.data["rows"], init=record.init)
+    updated = dataclasses.replace(
+        record, config={**record.config, "task": task}, comparable=not reasons, not_comparable_because=reasons
+    )
+    store.save(updated)
+    return updated
+
+
+def find_record(request: RunRequest, store: RunStore) -> Record | None:
+    """The record that answers a request; None if it was never run, was interrupted, or lacks the model asked for."""
+    record = store.load(*request.place)
+    if record is None or record.status == "interrupted":
+        return None
+    if record.status == "finished" and request.config.save_model and not store.has_model(record):
+        return None
+    return record
+
+
+def discard_leftovers(plan: Plan, store: RunStore) -> None:
+    """Delete snapshots that a process killed at the very end left beside a result; failed runs keep theirs."""
+    for record in plan.records.values():
+        if record.status == "finished":
+            store.discard_snapshots(record)
+
+
+def fetch_inputs(missing: Sequence[RunRequest]) -> None:
+    """Find or download every file that the missing runs need, so that nothing is missing halfway.
+
+    Raises:
+        InputError: a file is missing or unreachable.
+    """
+    encoders = {str(request.config.encoder): request.config.encoder for request in missing}
+    for encoder in encoders.values():
+        resolve_pretrained(encoder)
+    sources = {f"{request.config.task} {request.config.data}": request.config for request in missing}
+    for config in sources.values():
+        resolve_source(config.data, config.task)

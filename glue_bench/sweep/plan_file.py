@@ -1,0 +1,103 @@
+"""A plan as a file: one run a line, each with all that it needs, so that any job array can run them. Runs nothing."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from glue_bench.atomic import write_text_atomically
+from glue_bench.config import RunConfig, config_from_facts
+from glue_bench.errors import InputError, UsageError
+from glue_bench.identity import RunRequest
+from glue_bench.sweep.estimate import Estimate
+from glue_bench.sweep.plan import Plan
+
+FORMAT = 1
+
+
+def write_plan(path: Path, plan: Plan, estimates: Mapping[str, Estimate]) -> None:
+    """Write every run of a plan, done ones too: a line keeps its number when the plan is written again.
+
+    Folders are written as absolute paths.
+
+    Raises:
+        DiskError: the file cannot be written.
+    """
+    lines = []
+    for index, request in enumerate(plan.requests):
+        estimate = estimates.get(request.run_id)
+        facts = {
+            "index": index,
+            "title": request.title,
+            "state": state_of(request, plan),
+            "estimated_seconds": round(estimate.seconds) if estimate else None,
+            **_request_facts(request),
+            "format": FORMAT,
+        }
+        lines.append(json.dumps(facts) + "\n")
+    write_text_atomically(path, "".join(lines))
+
+
+def read_plan(path: Path, index: int) -> RunRequest:
+    """The run of one line, counted from 0.
+
+    Raises:
+        InputError: the file cannot be read, or is no plan of this version.
+        UsageError: there is no such line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--plan {path}: cannot be read ({error})") from error
+    if not 0 <= index < len(lines):
+        allowed = f"0 to {len(lines) - 1}" if lines else "none: the plan is empty"
+        raise UsageError(f"--index {index}: no such line in {path}; allowed is {allowed}")
+    try:
+        facts = json.loads(lines[index])
+        if facts["format"] != FORMAT:
+            raise ValueError(f"format {facts['format']}, not {FORMAT}")
+        return _request_from(facts)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} line {index + 1}: no run of a plan of this glue-bench ({error})") from error
+
+
+def state_of(request: RunRequest, plan: Plan) -> str:
+    """missing, running, done, failed or diverged."""
+    if request.run_id in plan.running:
+        return "running"
+    if request.run_id in plan.earlier:
+        return plan.earlier[request.run_id].status
+    record = plan.records.get(request.run_id)
+    if record is None:
+        return "missing"
+    return "done" if record.status == "finished" else record.status
+
+
+def _request_facts(request: RunRequest) -> dict[str, Any]:
+    config = dataclasses.asdict(request.config)
+    config["results_dir"] = str(Path(config["results_dir"]).resolve())
+    for part in ("data", "encoder"):
+        if config[part].get("path"):
+            config[part]["path"] = str(Path(config[part]["path"]).resolve())
+    return {
+        "run_id": request.run_id,
+        "setting_id": request.setting_id,
+        "encoder": request.encoder,
+        "inputs": dict(request.inputs),
+        "parent": _request_facts(request.parent) if request.parent else None,
+        "config": config,
+    }
+
+
+def _request_from(facts: Mapping[str, Any]) -> RunRequest:
+    config: RunConfig = config_from_facts(facts["config"])
+    parent = facts["parent"]
+    return RunRequest(
+        config=config,
+        encoder=facts["encoder"],
+        setting_id=facts["setting_id"],
+        run_id=facts["run_id"],
+        inputs=facts["inputs"],
+        parent=_request_from(parent) if parent else None,
+    )
