@@ -84,4 +84,6 @@ def _status_of(error: BaseException) -> str:
 def _describe(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"the run called sys.exit({error.code!r})"
-    return str(error) if isinstance(error, GlueBenchError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, GlueBenchError):
+        return str(error)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
