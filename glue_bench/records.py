@@ -40,7 +40,8 @@ class Record:
     streams: Mapping[str, int]  # the seeds of head, order and dropout
     recipe: str
     init: str = "pretrained"
-    selection: str = "last"
+    selection: str = "last"  # last, best or holdout
+    selected: Mapping[str, Any] = field(default_factory=dict)  # glue_bench.selection.Selected; empty for last
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # split to metric to value
     steps: int = 0
     resumed_at: Sequence[int] = field(
