@@ -73,9 +73,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     if config.task.name != chosen:
         raise UsageError(f"task/{chosen}.yaml: name is {config.task.name}; it must be {chosen}, as the file's")
     if config.trainer.updates is not None and (word := _last_word(overrides, "trainer.epochs")):
-        raise UsageError(
-            f"{word}: has no effect beside trainer.updates={config.trainer.updates}; add trainer.updates=null"
-        )
+        raise UsageError(f"{word}: has no effect beside trainer.updates; add trainer.updates=null")
     recipe = _compose([f"task={chosen}", f"recipe={config.recipe}"], config_dir).trainer
     config.recipe_changes = {
         item.name: str(getattr(config.trainer, item.name))
