@@ -303,3 +303,22 @@ def test_what_is_selected_belongs_to_a_runs_identity_and_what_is_not_used_does_n
     assert run_id("selection=best", "holdout=0.3") == run_id("selection=best")
     others = [["selection=best"], ["selection=holdout"], ["selection=holdout", "holdout=0.3"], ["trainer.updates=1560"]]
     assert len({base, *(run_id(*words) for words in others)}) == 5
+
+
+def test_a_sweep_trains_every_cell_once_and_prints_the_best(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*tiny_words, "recipe=roberta_paper", "tasks=[rte]", "grid.learning_rate=[1e-4,1e-3]"]
+    assert main(["sweep", "seeds=[1]", *words, "trainer.batch_size=16"]) == 0
+    captured = capsys.readouterr()
+    assert "tiny rte seed 1 learning_rate=0.001 batch_size=16: finished" in captured.err
+    assert "best of 2 cells: learning_rate=0.00" in " ".join(captured.out.split())
+    records = list(RunStore(tmp_path / "results").load_all())
+    assert [
+        record.config["cell"] for record in sorted(records, key=lambda run: run.config["cell"]["learning_rate"])
+    ] == [{"learning_rate": rate, "batch_size": 16} for rate in (1e-4, 1e-3)]
+    assert main(["sweep", "seeds=[1]", *words, "trainer.batch_size=16"]) == 0
+    assert "2 runs: 2 done, 0 to run; nothing to train" in capsys.readouterr().err
+    one = [word for word in words if not word.startswith("tasks=")]
+    assert main(["run", *one, "task=rte", "trainer.learning_rate=1e-4"]) == 0
+    assert "already done, nothing to train" in capsys.readouterr().err
