@@ -347,6 +347,19 @@ def test_the_column_of_initial_weights_stands_only_where_some_are_not_the_pretra
     assert line["init"] == "pretrained"
 
 
+def test_runs_with_other_initial_weights_leave_the_mean_of_the_eight_as_it_was() -> None:
+    eight = [make_record(task=task, encoder=ROBERTA, setting=task) for task in CARD_TASKS]
+    other = make_record(
+        task="rte", scores=scores_of("rte", 0.9), encoder=ROBERTA, init="mnli:seed1-abc", reasons=("other weights",)
+    )
+    (section,) = report_of(*eight, other).sections
+    assert (len(section.rows), section.mean, section.published_mean) == (9, approx(50.0), approx(86.35))
+    (mean,) = [line for line in render_report(report_of(*eight, other), "markdown").splitlines() if "| mean |" in line]
+    assert mean.startswith("| mean | pretrained | of the eight tasks |")
+    (mixed,) = report_of(*(record for record in eight if record.task != "rte"), other).sections
+    assert (mixed.mean, mixed.published_mean) == (approx((7 * 50.0 + 90.0) / 8), None)
+
+
 def test_failed_runs_stand_in_the_cell_of_the_score_as_words_and_in_json_as_numbers() -> None:
     some = [mrpc(1, 0.8, 0.8), mrpc(2, 0, 0, status="failed"), mrpc(3, 0, 0, status="diverged")]
     assert "| 80.0 (1 of 3 failed, 1 of 3 diverged) |" in render_report(report_of(*some), "markdown")

@@ -152,7 +152,7 @@ def _mean_cells(section: Section) -> list[str]:
     mean, published = section.mean or 0.0, section.published_mean
     return [
         "mean",
-        "",
+        " and ".join(dict.fromkeys(row.init for row in section.averaged)),
         "of the eight tasks",
         "",
         "",
@@ -161,8 +161,8 @@ def _mean_cells(section: Section) -> list[str]:
         "" if published is None else f"{mean - published:+.1f}",
         "; ".join(
             [
-                *([] if all(row.comparable for row in section.rows) else ["not comparable"]),
-                *(["selected on the dev split: optimistic"] if any(row.optimistic for row in section.rows) else []),
+                *([] if all(row.comparable for row in section.averaged) else ["not comparable"]),
+                *(["selected on the dev split: optimistic"] if any(row.optimistic for row in section.averaged) else []),
             ]
         ),
     ]

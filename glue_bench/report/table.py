@@ -84,6 +84,7 @@ class Section:
     recipe: str
     changes: Mapping[str, str]  # of the recipe, common to all rows
     rows: Sequence[Row]
+    averaged: Sequence[Row]  # of the mean: those that begin with pretrained weights, if they cover the eight tasks
     mean: float | None
     published_mean: float | None  # of the same eight tasks, where the row shows published numbers
     published_title: str | None
@@ -162,15 +163,18 @@ def _build_section(groups: list[list[Record]], published: list[PublishedTable], 
         _build_row(row, table, convention, differing.get(row.runs[0].task, []), changes)
         for row in sorted(chosen, key=lambda row: _row_order(row.runs[0]))
     ]
-    comparable = all(row.comparable for row in rows)
+    pretrained = [row for row in rows if row.init == "pretrained"]
+    averaged = rows if _mean_of_eight([(row.task, row.median) for row in pretrained]) is None else pretrained
+    comparable = all(row.comparable for row in averaged)
     return Section(
         encoder=first.encoder["name"],
         data=_describe_data(first),
         recipe=first.recipe,
         changes=changes,
         rows=rows,
-        mean=_mean_of_eight([(row.task, row.median) for row in rows]),
-        published_mean=_mean_of_eight([(row.task, row.published) for row in rows]) if comparable else None,
+        averaged=averaged,
+        mean=_mean_of_eight([(row.task, row.median) for row in averaged]),
+        published_mean=_mean_of_eight([(row.task, row.published) for row in averaged]) if comparable else None,
         published_title=table.title if table else None,
     )
 
