@@ -74,7 +74,7 @@ class Board:
         """A run goes on to loading, tokenising, training or evaluating."""
         state = self._states[request.run_id]
         state.phase = name
-        if name == "training":
+        if name == "training" and state.report is None:
             state.fitting = time.monotonic()
 
     def step(self, request: RunRequest, report: "StepReport") -> None:

@@ -8,9 +8,9 @@ import functools
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from glue_bench.config import EXECUTION_KEYS, RunConfig, TaskConfig, TrainerConfig, check_config
+from glue_bench.config import EXECUTION_KEYS, GRID_KEYS, RunConfig, TaskConfig, TrainerConfig, check_config
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.shipped import shipped_folder
 
@@ -74,13 +74,16 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     chosen = next(word for word in reversed(overrides) if word.startswith("task=")).removeprefix("task=")
     if config.task.name != chosen:
         raise UsageError(f"task/{chosen}.yaml: name is {config.task.name}; it must be {chosen}, as the file's")
+    if config.trainer.updates is not None and (word := _last_word(overrides, "trainer.epochs")):
+        raise UsageError(f"{word}: has no effect beside trainer.updates; add trainer.updates=null")
     recipe = _compose_recipe(config.recipe, chosen, config_dir)
     config.recipe_changes = {
         item.name: str(getattr(config.trainer, item.name))
         for item in fields(config.trainer)
         if item.name not in EXECUTION_KEYS and getattr(config.trainer, item.name) != getattr(recipe, item.name)
     }
-    return config
+    config.grid = {key: [GRID_KEYS[key](value) for value in values] for key, values in config.grid.items()}
+    return _place_in_grid(config, {})
 
 
 def compose_parent(config: RunConfig, overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig | None:
@@ -101,9 +104,10 @@ def compose_parent(config: RunConfig, overrides: Sequence[str], *, config_dir: P
 
 
 def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -> list[RunConfig]:
-    """One configuration per encoder and task, in the order in which they are run; each lists its seeds.
+    """One configuration per encoder, task and cell of the grid, in the order in which they are run.
 
-    `task=`, `seed=` and `encoder=` mean lists of one here.
+    Each lists its seeds. `task=`, `seed=` and `encoder=` mean lists of one here, and `trainer.KEY=` narrows the grid
+    to that value.
 
     Raises:
         UsageError: as in `compose_run`.
@@ -135,9 +139,10 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
         encoders = list(lists.encoders)
     chosen = [[f"encoder={encoder}"] if encoder else [] for encoder in encoders]
     configs = [
-        compose_run([*rest, *encoder, f"task={task}"], config_dir=config_dir)
+        cell
         for encoder in chosen
         for task in lists.tasks
+        for cell in _expand_grid(compose_run([*rest, *encoder, f"task={task}"], config_dir=config_dir), rest)
     ]
     starting = sorted({name for config in configs for name in config.task.init_from})
     if lists.init not in ("pretrained", *starting):
@@ -153,6 +158,35 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
 def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
     """The facts of one task, checked."""
     return compose_run([f"task={name}"], config_dir=config_dir).task
+
+
+def _expand_grid(config: RunConfig, overrides: Sequence[str]) -> list[RunConfig]:
+    """One configuration per combination of the grid's values; a key that the command line sets keeps that value."""
+    free = [key for key in config.grid if _last_word(overrides, f"trainer.{key}") is None]
+    cells = [
+        _place_in_grid(config, dict(zip(free, values, strict=True)))
+        for values in itertools.product(*(config.grid[key] for key in free))
+    ]
+    for cell in cells:
+        check_config(cell)
+    return cells
+
+
+def _place_in_grid(config: RunConfig, values: dict[str, Any]) -> RunConfig:
+    """The configuration with these values of its grid, and its `cell`; a value of the grid changes no recipe."""
+    trainer = replace(config.trainer, **values)
+    cell = {key: getattr(trainer, key) for key in config.grid}
+    changes = {
+        key: value
+        for key, value in config.recipe_changes.items()
+        if key not in cell or cell[key] not in config.grid[key]
+    }
+    return replace(config, trainer=trainer, cell=cell, recipe_changes=changes)
+
+
+def _last_word(overrides: Sequence[str], key: str) -> str | None:
+    """The override of `key` that counts."""
+    return next((word for word in reversed(overrides) if word.partition("=")[0] == key), None)
 
 
 def parse_overrides(words: Sequence[str]) -> list[Override]:
@@ -231,9 +265,25 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
         return
     if key.startswith("recipe_changes"):
         raise UsageError(f"{word}: choose a recipe by recipe=NAME and change it by trainer.KEY=VALUE")
+    if key == "cell" or key.startswith("cell."):
+        raise UsageError(f"{word}: choose a cell by trainer.KEY=VALUE")
+    if key == "grid" or key.startswith("grid."):
+        _check_grid_word(word, key, override.value())
+        return
     if key.startswith("task."):
         raise UsageError(f"{word}: the facts of a task are not overridden; write task/NAME.yaml and use --config-dir")
     _check_key(key)
+
+
+def _check_grid_word(word: str, key: str, values: object) -> None:
+    """A grid is given key by key: Hydra would merge a mapping into the recipe's, and take any key."""
+    name = key.partition(".")[2]
+    if not name:
+        raise UsageError(f"{word}: one key at a time, as in grid.learning_rate=[1e-5,2e-5]")
+    if name not in GRID_KEYS:
+        raise UsageError(f"{key}: no such key of a grid{did_you_mean(name, list(GRID_KEYS))}")
+    if not isinstance(values, list):
+        raise UsageError(f"{word}: a list is needed, as in {key}=[A,B]")
 
 
 def _check_key(key: str) -> None:
@@ -254,6 +304,9 @@ def _check_key(key: str) -> None:
 
 def _compose(overrides: Sequence[str], config_dir: Path | None) -> RunConfig:
     words = [word for word in overrides if word != "preset=null"]  # Hydra has no word for a group left out
+    words = [
+        f"++{word}" if word.startswith("grid.") else word for word in words
+    ]  # a key that the recipe's grid may lack
     if config_dir is not None:
         words.append(f"hydra.searchpath=[{_quote(f'file://{config_dir.resolve()}')}]")
     try:

@@ -26,11 +26,24 @@ EXECUTION_KEYS = (
     "log_every",
     "snapshot_minutes",
 )
+# Trainer values that a grid may list, and their type.
+GRID_KEYS: dict[str, type[int] | type[float]] = {
+    "epochs": int,
+    "updates": int,
+    "batch_size": int,
+    "learning_rate": float,
+    "warmup": float,
+    "weight_decay": float,
+    "epsilon": float,
+    "clip_norm": float,
+    "max_length": int,
+}
 CONVENTIONS = ("card", "paper")
 EXECUTORS = ("local", "serial", "slurm")
 DATA_SOURCES = ("hub", "local", "sample")
 ENGINES = ("auto", "flat", "padded")
 PRECISIONS = ("auto", "float32", "bfloat16")
+SELECTIONS = ("last", "best", "holdout")
 
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -86,6 +99,7 @@ class TrainerConfig:
     """How a model is fitted. A batch is the rows of one update, whatever `accumulation` splits it into."""
 
     epochs: int
+    updates: int | None = None  # in all, in place of `epochs`; the last epoch may be cut short
     batch_size: int  # rows of one update
     accumulation: int  # parts of a batch that go through the model one after another
     learning_rate: float  # the peak
@@ -139,6 +153,9 @@ class RunConfig:
     executor: ExecutorConfig
     recipe: str
     init: str  # pretrained, or the task whose fine-tuned encoder is the start
+    selection: str  # one of SELECTIONS: which epoch's weights are scored in the end
+    holdout: float  # fraction of the training rows that selection=holdout keeps for selecting
+    grid: dict[str, list[Any]]  # trainer key to the values that a sweep tries, every combination a run
     seed: int
     tasks: list[str]
     seeds: list[int]
@@ -147,6 +164,8 @@ class RunConfig:
     save_model: bool
     # What a preset or the command line changed of the recipe's trainer values; set by compose, never given.
     recipe_changes: dict[str, str] = field(default_factory=dict)
+    # This run's trainer values under the keys of `grid`; set by compose, never given.
+    cell: dict[str, Any] = field(default_factory=dict)
 
 
 def check_config(config: RunConfig) -> None:
@@ -161,6 +180,9 @@ def check_config(config: RunConfig) -> None:
     _check_trainer(config.trainer)
     _check_executor(config.executor)
     _require(bool(config.init), "init", config.init, "pretrained, or a task")
+    _check_grid(config.grid, config.trainer)
+    _require_one_of("selection", config.selection, SELECTIONS)
+    _require(0 < config.holdout < 1, "holdout", config.holdout, "a fraction between 0 and 1")
     _require(bool(config.results_dir.strip()), "results_dir", config.results_dir, "a folder")
     _require(0 <= config.seed < 2**32, "seed", config.seed, "0 to 4294967295")
     for key, values in (("tasks", config.tasks), ("seeds", config.seeds), ("encoders", config.encoders)):
@@ -266,6 +288,7 @@ def _check_data(data: DataConfig, task: TaskConfig) -> None:
 def _check_trainer(trainer: TrainerConfig) -> None:
     for key in ("epochs", "batch_size", "accumulation", "eval_batch_size", "log_every"):
         _require(getattr(trainer, key) >= 1, f"trainer.{key}", getattr(trainer, key), "1 or more")
+    _require(trainer.updates is None or trainer.updates >= 1, "trainer.updates", trainer.updates, "1 or more, or null")
     fits = trainer.accumulation <= trainer.batch_size
     _require(fits, "trainer.accumulation", trainer.accumulation, "at most trainer.batch_size")
     _require(trainer.max_length >= 8, "trainer.max_length", trainer.max_length, "8 or more tokens")
@@ -303,6 +326,19 @@ def _check_executor(executor: ExecutorConfig) -> None:
     for option in slurm.options:
         _require("=" in option.strip("="), "executor.slurm.options", option, "LONG_NAME=VALUE, as in account=NAME")
     _require(60 * 60 * slurm.hours > slurm.notice, "executor.slurm.hours", slurm.hours, "longer than the notice")
+
+
+def _check_grid(grid: dict[str, list[Any]], trainer: TrainerConfig) -> None:
+    for key, values in grid.items():
+        _require_one_of("grid", key, list(GRID_KEYS))
+        _require(len(values) > 0, f"grid.{key}", values, "at least one value")
+        whole = GRID_KEYS[key] is int
+        allowed = "whole numbers" if whole else "numbers"
+        for value in values:
+            _require(type(value) is int or (not whole and type(value) is float), f"grid.{key}", value, allowed)
+        _require(len(set(values)) == len(values), f"grid.{key}", values, "each only once")
+    if "epochs" in grid and ("updates" in grid or trainer.updates is not None):
+        raise UsageError(f"grid.epochs={grid['epochs']}: has no effect beside trainer.updates; give one of the two")
 
 
 def _check_folder_name(key: str, name: str) -> None:

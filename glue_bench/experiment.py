@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from glue_bench.atomic import replace_folder_atomically
 from glue_bench.checkpoint import SnapshotStore
@@ -24,9 +25,10 @@ from glue_bench.model import Classifier, check_max_length, check_tokens, load_cl
 from glue_bench.placement import Placement, choose_placement
 from glue_bench.pretrained import Pretrained, encoder_identity, resolve_pretrained
 from glue_bench.records import Record, RunStore, write_history, write_predictions
+from glue_bench.selection import BestEpoch, draw_holdout, take_rows
 from glue_bench.stopping import SIGNALS
-from glue_bench.streams import Streams
-from glue_bench.tasks import TaskAdapter
+from glue_bench.streams import Streams, holdout_stream
+from glue_bench.tasks import TaskAdapter, headline
 from glue_bench.trainer import fit, predict
 from glue_bench.updates import StepReport
 
@@ -106,12 +108,13 @@ def _train_and_score(
     facts["engine"] = model.engine
     facts["encoder"]["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     model.cut_vocabulary(np.concatenate([split.tokens for split in encoded.values()]))
+    train, labels, best = _prepare_selection(request, model, task, data, encoded, placement, on_phase=on_phase)
     on_phase("training")
     with SIGNALS.at_a_good_moment():
         result = fit(
             model,
-            encoded[task.facts.train],
-            labels=data.splits[task.facts.train].labels,
+            train,
+            labels=labels,
             settings=config.trainer,
             streams=streams,
             placement=placement,
@@ -119,6 +122,7 @@ def _train_and_score(
             on_step=on_step,
             snapshots=_open_snapshots(request, store, facts, encoded, placement),
             signals=SIGNALS,
+            selection=best,
         )
     scores, evaluated = _evaluate(
         model, task, data, encoded, folder, config.trainer.eval_batch_size, placement, on_phase=on_phase
@@ -130,13 +134,55 @@ def _train_and_score(
     finished = {
         "scores": scores,
         "steps": result.steps,
-        "epochs": config.trainer.epochs,
+        "epochs": result.epochs,
+        "selected": dataclasses.asdict(best.selected) if best else {},
         "tokens": result.tokens,
         "resumed_at": result.resumed_at,
         "accumulation": result.accumulation,
         "seconds": {"train": round(result.seconds, 3), "eval": round(evaluated, 3)},
     }
     return finished, result.earlier
+
+
+def _prepare_selection(
+    request: RunRequest,
+    model: Classifier,
+    task: TaskAdapter,
+    data: TaskData,
+    encoded: dict[str, Encoded],
+    placement: Placement,
+    *,
+    on_phase: Callable[[str], None],
+) -> tuple[Encoded, NDArray[Any], BestEpoch | None]:
+    """The rows to train on, their labels, and what chooses among the epochs."""
+    name, config = task.facts.train, request.config
+    train, labels = encoded[name], data.splits[name].labels
+    judged, on = [([split], encoded[split], data.splits[split].labels) for split in task.facts.validation], "validation"
+    if config.selection == "last":
+        return train, labels, None
+    if config.selection == "holdout":
+        if len(train) < 2:
+            raise InputError(f"selection=holdout: {name} has {len(train)} row, and one is needed on each side")
+        stream = holdout_stream(config.seed)
+        kept, held = draw_holdout(len(train), fraction=config.holdout, stream=stream)
+        judged = [(task.facts.validation, take_rows(train, held), labels[held])]  # in the place of every split
+        train, labels, on = take_rows(train, kept), labels[kept], "holdout"
+
+    def score() -> float:
+        scores = dict[str, dict[str, float]]()
+        for splits, rows, truth in judged:
+            logits = predict(
+                model,
+                rows,
+                batch_size=config.trainer.eval_batch_size,
+                placement=placement,
+                on_batch=lambda: on_phase("selecting"),
+            )
+            scores |= dict.fromkeys(splits, _score(task, logits, truth)[1])
+        on_phase("training")
+        return headline(task.parts("card"), scores)
+
+    return train, labels, BestEpoch(model, score, on=on, rows=sum(len(rows) for _, rows, _ in judged))
 
 
 def _open_snapshots(
@@ -183,9 +229,6 @@ def _evaluate(
     on_phase: Callable[[str], None],
 ) -> tuple[dict[str, dict[str, float]], float]:
     """Predict and score every validation split, and keep the predictions; the scores, and the seconds of predicting."""
-    # evaluate and scikit-learn take seconds to import: not before the first update.
-    from glue_bench.metrics import predict_classes, predict_scores, score_predictions
-
     scores, written, seconds = {}, [], 0.0
     for name in task.facts.validation:
         split = data.splits[name]
@@ -198,13 +241,23 @@ def _evaluate(
             on_batch=lambda: on_phase("evaluating"),
         )
         seconds += time.perf_counter() - started
-        prediction = predict_scores(logits) if task.regression else predict_classes(logits)
-        scores[name] = score_predictions(task.facts.metrics, prediction, split.labels)
+        prediction, scores[name] = _score(task, logits, split.labels)
         written.append((folder / "predictions" / f"{name}.parquet", split, prediction, logits))
     on_phase("writing")
     for path, split, prediction, logits in written:  # only once every split has its scores
         write_predictions(path, idx=split.idx, label=split.labels, prediction=prediction, logits=logits)
     return scores, seconds
+
+
+def _score(
+    task: TaskAdapter, logits: NDArray[np.float32], labels: NDArray[Any]
+) -> tuple[NDArray[Any], dict[str, float]]:
+    """(n, outputs) logits and (n,) labels to (n,) predictions and their scores."""
+    # evaluate and scikit-learn take seconds to import: not before the first update.
+    from glue_bench.metrics import predict_classes, predict_scores, score_predictions
+
+    prediction = predict_scores(logits) if task.regression else predict_classes(logits)
+    return prediction, score_predictions(task.facts.metrics, prediction, labels)
 
 
 def _input_facts(

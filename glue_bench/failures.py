@@ -11,7 +11,7 @@ from glue_bench.errors import DivergedError, GlueBenchError
 from glue_bench.identity import RunRequest
 from glue_bench.provenance import checkout_commit, library_versions
 from glue_bench.records import Record, RunStore, write_history
-from glue_bench.streams import Streams
+from glue_bench.streams import Streams, holdout_stream
 
 
 def request_facts(request: RunRequest) -> dict[str, Any]:
@@ -34,8 +34,12 @@ def request_facts(request: RunRequest) -> dict[str, Any]:
         "comparable": False,
         "not_comparable_because": ["the run did not finish"],
         "seed": config.seed,
-        "streams": dataclasses.asdict(Streams.from_seed(config.seed)),
+        "streams": {
+            **dataclasses.asdict(Streams.from_seed(config.seed)),
+            **({"holdout": holdout_stream(config.seed)} if config.selection == "holdout" else {}),
+        },
         "recipe": config.recipe,
+        "selection": config.selection,
         "init": request.init,
         "accumulation": config.trainer.accumulation,
         "versions": library_versions(),

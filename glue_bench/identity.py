@@ -16,7 +16,7 @@ from glue_bench.data.sources import hub_identity, resolve_source
 from glue_bench.errors import InputError
 from glue_bench.pretrained import encoder_identity, encoder_name, pinned_identity, resolve_pretrained
 
-SCORES_VERSION = 3  # raised when the code gives other scores for the same request
+SCORES_VERSION = 2  # raised when the code gives other scores for the same request
 
 _NOT_IN_SCORES = {
     "task": {"title", "test", "rows", "conventions", "init_from"},
@@ -48,7 +48,8 @@ class RunRequest:
     @property
     def title(self) -> str:
         """As progress lines name it."""
-        return f"{self.encoder} {self.config.task.name} seed {self.config.seed}"
+        cell = "".join(f" {key}={value}" for key, value in self.config.cell.items())
+        return f"{self.encoder} {self.config.task.name} seed {self.config.seed}{cell}"
 
 
 def make_requests(config: RunConfig, seeds: list[int], *, parent: RunConfig | None = None) -> list[RunRequest]:
@@ -79,14 +80,16 @@ def make_requests(config: RunConfig, seeds: list[int], *, parent: RunConfig | No
         )
     name = encoder_name(config.encoder)
     parents: list[RunRequest | None] = [*make_requests(parent, seeds)] if parent else [None] * len(seeds)
+    trainer = _without(dataclasses.asdict(config.trainer), _NOT_IN_SCORES["trainer"])
     setting = {
         "scores_version": SCORES_VERSION,
         "task": _without(dataclasses.asdict(config.task), _NOT_IN_SCORES["task"]),
         "encoder": {"name": name, **encoder},
         "data": {"source": config.data.source, **data},
-        "trainer": _without(dataclasses.asdict(config.trainer), _NOT_IN_SCORES["trainer"]),
+        "trainer": _without(trainer, {"updates" if config.trainer.updates is None else "epochs"}),
         "recipe": config.recipe,
-        "init": parents[0].setting_id if parents[0] else config.init,
+        **({"init": parents[0].setting_id} if parents[0] else {}),
+        **_chosen_identity(config),
     }
     return [
         RunRequest(
@@ -110,6 +113,18 @@ def check_unchanged(request: RunRequest, *, encoder: Mapping[str, object], data:
     for part, found in (("encoder", encoder), ("data", data)):
         if dict(found) != request.inputs[part]:
             raise InputError(f"{request.title}: the files of its {part} changed since the run was planned; run again")
+
+
+def _chosen_identity(config: RunConfig) -> dict[str, object]:
+    """What decides whose weights are scored, and the run's place in a grid; nothing where nothing is chosen."""
+    chosen: dict[str, object] = {}
+    if config.selection != "last":
+        chosen["selection"] = config.selection
+    if config.selection == "holdout":
+        chosen["holdout"] = config.holdout
+    if config.cell:  # a cell and the same values outside of any grid stand in different rows of the table
+        chosen["grid"] = {key: key in config.recipe_changes for key in sorted(config.cell)}
+    return chosen
 
 
 def _without(content: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:

@@ -42,9 +42,9 @@ def warmup_steps(total: int, fraction: float) -> int:
     return math.ceil(total * fraction)
 
 
-def untouched_decay(total: int, *, warmup: int, learning_rate: float, weight_decay: float) -> float:
-    """What is left of a decaying weight after `total` updates without a gradient."""
-    rates = (learning_rate * linear_rate(step, total=total, warmup=warmup) for step in range(total))
+def untouched_decay(steps: int, *, total: int, warmup: int, learning_rate: float, weight_decay: float) -> float:
+    """What is left of a decaying weight after the first `steps` of `total` updates without a gradient."""
+    rates = (learning_rate * linear_rate(step, total=total, warmup=warmup) for step in range(steps))
     return math.prod(1 - rate * weight_decay for rate in rates)
 
 

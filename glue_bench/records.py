@@ -40,7 +40,8 @@ class Record:
     streams: Mapping[str, int]  # the seeds of head, order and dropout
     recipe: str
     init: str = "pretrained"
-    selection: str = "last"
+    selection: str = "last"  # last, best or holdout
+    selected: Mapping[str, Any] = field(default_factory=dict)  # glue_bench.selection.Selected; empty for last
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # split to metric to value
     steps: int = 0
     resumed_at: Sequence[int] = field(
@@ -185,6 +186,8 @@ def _check_record(record: Record) -> None:
         record.setting_id,
         record.task,
         record.recipe,
+        record.init,
+        record.selection,
         record.encoder["name"],
         record.data["source"],
     )
@@ -192,6 +195,8 @@ def _check_record(record: Record) -> None:
         raise ValueError("a name or the seed has a wrong type")
     if not all(isinstance(record.config[part], dict) for part in ("trainer", "data")):
         raise ValueError("config lacks trainer or data")
+    if not (isinstance(record.selected, dict) and isinstance(record.config.get("cell", {}), dict)):
+        raise ValueError("selected or the cell is no mapping")
     if record.status == "finished":
         for split in task.validation:
             scores = [record.scores[split][metric] for metric in task.metrics]

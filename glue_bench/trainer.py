@@ -22,6 +22,7 @@ from glue_bench.errors import DivergedError
 from glue_bench.model import Classifier, Rows
 from glue_bench.optimisation import untouched_decay
 from glue_bench.placement import Placement, is_out_of_memory, release_memory
+from glue_bench.selection import BestEpoch
 from glue_bench.stopping import StopSignals
 from glue_bench.streams import Streams
 from glue_bench.updates import StepReport, Updates, history_facts
@@ -34,6 +35,7 @@ class FitResult:
     """What training did."""
 
     steps: int
+    epochs: int  # begun
     tokens: int  # real tokens that went through the model
     seconds: float  # of training
     earlier: float  # those of them that an interrupted process spent
@@ -54,6 +56,7 @@ def fit(
     on_step: Callable[[StepReport], None] = lambda _: None,
     snapshots: SnapshotStore | None = None,
     signals: StopSignals | None = None,
+    selection: BestEpoch | None = None,
 ) -> FitResult:
     """Train in place, from the newest snapshot if there is one.
 
@@ -66,19 +69,23 @@ def fit(
         on_step: told of every update on a CPU, and every `log_every` on a GPU (a report waits for the device).
         snapshots: written every `snapshot_minutes`, before stopping, and at the end if much would be lost otherwise.
         signals: what may ask to stop.
+        selection: told of the end of every epoch; its choice of weights is the model's in the end.
 
     Raises:
         DivergedError: the loss or the gradient became NaN or infinite.
         DiskError: a snapshot cannot be written.
         Stopped: `signals` asked to, and the snapshot is kept.
     """
-    total = math.ceil(len(encoded) / settings.batch_size) * settings.epochs
+    per_epoch = math.ceil(len(encoded) / settings.batch_size)
+    total = settings.updates or per_epoch * settings.epochs
     model.to(placement.device).train()
     updates = Updates(model, encoded, labels, settings=settings, placement=placement, total=total)
     clock, done, earlier, resumed_at = time.perf_counter(), 0, 0.0, list[int]()
     snapshot = snapshots.newest() if snapshots else None
     if snapshot is not None:
         updates.restore(snapshot)
+        if selection is not None:
+            selection.restore(snapshot)
         done, earlier = snapshot.step, float(snapshot.facts["seconds"])
         clock -= earlier
         history[:] = [StepReport(**line) for line in snapshot.facts["history"]]
@@ -88,12 +95,13 @@ def fit(
         if snapshots is not None:
             seconds = time.perf_counter() - clock
             facts = {"seconds": seconds, "history": history_facts(history), "resumed_at": resumed_at}
-            snapshots.save(updates.capture(done, facts))
+            captured = updates.capture(done, facts)
+            snapshots.save(selection.add_to(captured) if selection else captured)
 
     kept, interval = time.perf_counter(), 60 * settings.snapshot_minutes
     devices = [placement.device] if placement.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), placement.algorithms():
-        for epoch, batch in _batches(len(encoded), settings, order=streams.order, first=done):
+        for epoch, batch in _batches(len(encoded), settings, order=streams.order, first=done, total=total):
             norm = updates.update(batch, done, seed=_mix(streams.dropout, done))
             done += 1
             log, seconds = done % settings.log_every == 0 or done == total, time.perf_counter() - clock
@@ -103,6 +111,11 @@ def fit(
                 if log:
                     history.append(line)
                     updates.start_line()
+            if selection is not None and (done % per_epoch == 0 or done == total):
+                began = time.perf_counter()
+                selection.end_epoch(done)
+                model.train()
+                clock += time.perf_counter() - began  # no training
             stopping, unsaved = signals is not None and signals.pending is not None, time.perf_counter() - kept
             ending = done == total and unsaved > _WORTH_KEEPING  # what comes after training may fail
             if stopping or ending or 0 < interval < unsaved:
@@ -111,15 +124,22 @@ def fit(
                 kept = time.perf_counter()
             if stopping and signals is not None:
                 signals.obey(f" after update {done} of {total}" + (", snapshot kept" if snapshots else ""))
+    if selection is not None:
+        selection.put_back()
     return FitResult(
         steps=done,
+        epochs=math.ceil(total / per_epoch),
         tokens=updates.tokens,
         seconds=time.perf_counter() - clock,
         earlier=earlier,
         accumulation=updates.parts,
         resumed_at=resumed_at,
         untouched_decay=untouched_decay(
-            total, warmup=updates.warmup, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
+            selection.selected.step if selection else total,
+            total=total,
+            warmup=updates.warmup,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
         ),
     )
 
@@ -176,14 +196,15 @@ def _logits(model: Classifier, rows: Rows, batch: NDArray[np.int64], placement: 
         yield from _logits(model, rows, half, placement)
 
 
-def _batches(rows: int, settings: TrainerConfig, *, order: int, first: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Epoch (from 0) and rows of every update from number `first` on."""
-    skipped_epochs, skipped = divmod(first, math.ceil(rows / settings.batch_size))
-    for epoch in range(skipped_epochs, settings.epochs):
+def _batches(
+    rows: int, settings: TrainerConfig, *, order: int, first: int, total: int
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Epoch (from 0) and rows of every update from number `first` up to `total`."""
+    per_epoch = math.ceil(rows / settings.batch_size)
+    for epoch in range(first // per_epoch, math.ceil(total / per_epoch)):
         batches = shuffled_batches(rows, batch_size=settings.batch_size, seed=order, epoch=epoch)
-        for batch in itertools.islice(batches, skipped, None):
+        for batch in itertools.islice(batches, max(0, first - epoch * per_epoch), total - epoch * per_epoch):
             yield epoch, batch
-        skipped = 0
 
 
 def _mix(seed: int, step: int) -> int:

@@ -7,6 +7,8 @@ import pytest
 
 from glue_bench.compose import compose_run, compose_sweep, compose_task, conf_dir, expand_multirun, group_options
 from glue_bench.errors import UsageError
+from glue_bench.identity import make_requests
+from glue_bench.optimisation import warmup_steps
 
 CUSTOM = ["encoder=custom", "encoder.path=somewhere"]
 LOCAL = ["data=local", "data.path=somewhere"]
@@ -230,3 +232,112 @@ def test_a_name_that_is_there_already_is_refused(tmp_path: Path) -> None:
 def test_a_missing_folder_of_the_users_own_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder"):
         compose_run(["task=rte"], config_dir=tmp_path / "nowhere")
+
+
+# examples/roberta/README.glue.md: learning rate, batch, updates, warmup updates
+FAIRSEQ = {
+    "mnli": (1e-5, 32, 123873, 7432),
+    "qnli": (1e-5, 32, 33112, 1986),
+    "qqp": (1e-5, 32, 113272, 28318),
+    "rte": (2e-5, 16, 2036, 122),
+    "sst2": (1e-5, 32, 20935, 1256),
+    "mrpc": (1e-5, 16, 2296, 137),
+    "cola": (1e-5, 16, 5336, 320),
+    "stsb": (2e-5, 16, 3598, 214),
+}
+
+
+@pytest.mark.parametrize("task", list(FAIRSEQ))
+def test_the_recipe_fairseq_has_every_number_of_its_table(task: str) -> None:
+    config = compose_run([f"task={task}", "recipe=fairseq"])
+    trainer = config.trainer
+    assert trainer.updates is not None
+    rising = warmup_steps(trainer.updates, trainer.warmup)
+    assert (trainer.learning_rate, trainer.batch_size, trainer.updates, rising) == FAIRSEQ[task]
+    assert (trainer.betas, trainer.epsilon, trainer.weight_decay) == ([0.9, 0.98], 1e-6, 0.1)
+    assert (trainer.clip_norm, trainer.max_length, config.selection) == (0.0, 512, "last")
+
+
+def test_a_preset_that_counts_epochs_does_so_with_every_recipe() -> None:
+    trainer = compose_sweep(["preset=sample", "recipe=fairseq", "tasks=[rte]"])[0].trainer
+    assert (trainer.epochs, trainer.updates) == (4, None)
+
+
+def cells(*words: str) -> list[tuple[float, int]]:
+    configs = compose_sweep(["recipe=roberta_paper", "tasks=[rte]", *words])
+    for config in configs:
+        assert config.cell == {
+            "learning_rate": config.trainer.learning_rate,
+            "batch_size": config.trainer.batch_size,
+        }
+    return [(config.trainer.learning_rate, config.trainer.batch_size) for config in configs]
+
+
+def test_a_sweep_expands_the_grid_of_its_recipe_for_every_encoder_and_task() -> None:
+    assert cells() == [(1e-5, 16), (1e-5, 32), (2e-5, 16), (2e-5, 32), (3e-5, 16), (3e-5, 32)]
+    configs = compose_sweep(["recipe=roberta_paper", "tasks=[rte,mrpc]", "encoders=[roberta,minilm]"])
+    found = [(c.encoder.name, c.task.name) for c in configs]
+    assert found == [(e, t) for e in ("roberta", "minilm") for t in ("rte", "mrpc") for _ in range(6)]
+    assert all(c.selection == "best" and c.trainer.epochs == 10 and c.recipe_changes == {} for c in configs)
+    ids = {make_requests(c, [1])[0].setting_id for c in configs if c.encoder.name == "roberta"}
+    assert len(ids) == 12
+
+
+def test_a_run_has_the_recipes_own_cell_and_is_one_of_the_sweeps() -> None:
+    config = compose_run(["task=rte", "recipe=roberta_paper"])
+    assert (config.cell, config.recipe_changes) == ({"learning_rate": 2e-5, "batch_size": 16}, {})
+    swept = compose_sweep(["tasks=[rte]", "recipe=roberta_paper"])
+    (same,) = [c for c in swept if c.cell == config.cell]
+    assert make_requests(same, [1])[0].run_id == make_requests(config, [1])[0].run_id
+
+
+def test_a_value_on_the_command_line_narrows_the_grid_and_is_a_change_only_outside_of_it() -> None:
+    assert cells("trainer.learning_rate=3e-5") == [(3e-5, 16), (3e-5, 32)]
+    assert cells("trainer.learning_rate=3e-5", "trainer.batch_size=32") == [(3e-5, 32)]
+    assert cells("trainer.learning_rate=5e-5") == [(5e-5, 16), (5e-5, 32)]
+
+    def changes(*words: str) -> dict[str, str]:
+        return compose_sweep(["recipe=roberta_paper", "tasks=[rte]", *words])[0].recipe_changes
+
+    assert changes("trainer.learning_rate=3e-5") == {}
+    assert changes("trainer.learning_rate=5e-5", "trainer.epochs=3") == {"epochs": "3", "learning_rate": "5e-05"}
+
+
+def test_a_grid_of_the_users_own_takes_the_place_of_the_recipes() -> None:
+    assert cells("grid.learning_rate=[4e-5,1]", "grid.batch_size=[8]") == [(4e-5, 8), (1.0, 8)]
+    own = compose_sweep(["tasks=[rte]", "grid.warmup=[0,0.1]"])
+    assert [(c.cell, c.trainer.warmup, c.recipe_changes) for c in own] == [
+        ({"warmup": value}, value, {}) for value in (0.0, 0.1)
+    ]
+    assert compose_sweep(["tasks=[rte]"])[0].cell == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["grid.learnig_rate=[1]"], "grid.learnig_rate: no such key of a grid; did you mean learning_rate?"),
+        (["grid.device=[cpu]"], "grid.device: no such key of a grid"),
+        (["grid.learning_rate=[]"], "grid.learning_rate=[]: allowed is at least one value"),
+        (["grid.learning_rate=[1e-5,0.00001]"], "grid.learning_rate=[1e-05, 1e-05]: allowed is each only once"),
+        (["grid.learning_rate=[fast]"], "grid.learning_rate=fast: allowed is numbers"),
+        (["grid.learning_rate=[0]"], "trainer.learning_rate=0.0: allowed is above 0"),
+        (["grid.batch_size=[16.5]"], "grid.batch_size=16.5: allowed is whole numbers"),
+        (["grid.batch_size=16"], "grid.batch_size=16: a list is needed, as in grid.batch_size=[A,B]"),
+        (["grid=null"], "grid=null: one key at a time, as in grid.learning_rate=[1e-5,2e-5]"),
+        (["grid.epochs=[1,2]", "trainer.updates=9"], "grid.epochs=[1, 2]: has no effect beside trainer.updates"),
+        (["grid.batch_size=[4]", "trainer.accumulation=8"], "trainer.accumulation=8: allowed is at most"),
+        (["cell.batch_size=4"], "cell.batch_size=4: choose a cell by trainer.KEY=VALUE"),
+        (["selection=bset"], "selection=bset: unknown; did you mean best? Allowed: last, best, holdout"),
+        (["selection=holdout", "holdout=1"], "holdout=1.0: allowed is a fraction between 0 and 1"),
+        (["trainer.updates=0"], "trainer.updates=0: allowed is 1 or more, or null"),
+        (
+            ["recipe=fairseq", "trainer.epochs=3"],
+            "trainer.epochs=3: has no effect beside trainer.updates; add trainer.updates=null",
+        ),
+    ],
+)
+def test_a_mistake_in_a_grid_or_a_selection_is_answered_in_one_line(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compose_sweep(["tasks=[rte]", *words])
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1

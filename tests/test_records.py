@@ -46,6 +46,8 @@ DAMAGES: list[dict[str, object]] = [
     {"schema_version": 99},
     {"status": "lost"},
     {"seed": "one"},
+    {"init": None},
+    {"selected": [1]},
 ]
 
 

@@ -223,3 +223,148 @@ def test_published_numbers_of_the_users_own_are_found_and_damaged_ones_named(
     assert section.rows[0].difference == approx(10.0)
     assert len(caplog.messages) == 1
     assert "broken.json" in caplog.messages[0]
+
+
+def cell_run(seed: int, score: float, rate: float, batch: int = 16, **changes: Any) -> Record:
+    """A run of the grid of roberta_paper: the dev metric of the selected epoch is its score."""
+    words = ("recipe=roberta_paper", f"trainer.learning_rate={rate}", f"trainer.batch_size={batch}")
+    words += tuple(changes.pop("words", ()))
+    facts = {
+        "task": "rte",
+        "seed": seed,
+        "setting": f"{rate} {batch} {words[3:]}",
+        "scores": scores_of("rte", score),
+        "encoder": ROBERTA,
+        "words": words,
+        "recipe": "roberta_paper",
+        "selection": "best",
+        "selected": {"epoch": 2, "step": 20, "on": "validation", "rows": 277, "score": score, "scores": [0.1, score]},
+    }
+    return make_record(**{**facts, **changes})
+
+
+def test_a_grid_is_one_row_of_the_cell_with_the_highest_median() -> None:
+    runs = [cell_run(seed, 0.70 + 0.01 * seed, 1e-5) for seed in (1, 2, 3)]
+    runs += [cell_run(seed, 0.72 + 0.01 * seed, 2e-5) for seed in (1, 2, 3)]
+    runs += [cell_run(seed, score, 2e-5, 32) for seed, score in ((1, 0.99), (2, 0.6), (3, 0.6))]
+    row = row_of(*runs)
+    assert (row.median, row.seeds, row.cells) == (approx(74.0), [1, 2, 3], 3)
+    assert (row.cell, row.selection, row.optimistic) == ({"learning_rate": 2e-5, "batch_size": 16}, "best", True)
+    assert row.note == "best of 3 cells: learning_rate=2e-05 batch_size=16; selected on the dev split: optimistic"
+    assert (row.published, row.difference) == (78.7, approx(-4.7))
+
+
+def test_an_incomplete_cell_is_named_and_not_chosen_before_complete_ones() -> None:
+    runs = [cell_run(seed, 0.7, 1e-5) for seed in (1, 2)]
+    runs += [cell_run(1, 0.9, 2e-5), cell_run(2, 0, 2e-5, status="diverged")]
+    runs += [cell_run(seed, 0, 3e-5, status="failed", precision="") for seed in (1, 2)]
+    row = row_of(*runs)
+    assert (row.median, row.cell["learning_rate"], row.cells) == (approx(70.0), 1e-5, 3)
+    assert row.note.endswith(
+        "incomplete: learning_rate=2e-05 batch_size=16 (1 of 2 seeds, 1 diverged), "
+        "learning_rate=3e-05 batch_size=16 (0 of 2 seeds, 2 failed)"
+    )
+    lost = row_of(*runs[3:])
+    assert (lost.median, lost.note.split(";")[0]) == (None, "2 cells, none finished")
+    assert lost.unfinished == {"failed": 2, "diverged": 1}
+    assert not lost.optimistic
+
+
+def test_cells_on_held_out_rows_are_chosen_by_the_holdouts_score() -> None:
+    def run(rate: float, dev: float, holdout: float | None) -> Record:
+        selected = {"epoch": 1, "step": 9, "on": "holdout", "rows": 249, "score": holdout, "scores": [holdout]}
+        return cell_run(1, dev, rate, selection="holdout", selected=selected, words=("selection=holdout",))
+
+    row = row_of(run(1e-5, 0.9, 0.6), run(2e-5, 0.8, 0.7), run(3e-5, 0.95, None))
+    assert (row.median, row.cell["learning_rate"], row.optimistic) == (approx(80.0), 2e-5, False)
+    assert "best of 3 cells: learning_rate=2e-05 batch_size=16; selected on held-out training rows" in row.note
+
+
+def test_a_grid_of_last_checkpoints_is_chosen_by_the_headline_and_says_so() -> None:
+    runs = [cell_run(1, score, rate, selection="last", selected={}) for rate, score in ((1e-5, 0.6), (2e-5, 0.7))]
+    assert row_of(*runs).median == approx(70.0)
+    assert "selected on the dev split: optimistic" in row_of(*runs).note
+    alone = row_of(runs[0])
+    assert alone.note == "one cell: learning_rate=1e-05 batch_size=16"
+    assert not alone.optimistic
+
+
+def test_runs_that_differ_in_more_than_their_cell_are_rows_of_their_own() -> None:
+    short = [cell_run(1, 0.6, rate, words=("trainer.epochs=3",)) for rate in (1e-5, 2e-5)]
+    outside = cell_run(1, 0.5, 5e-5)
+    (section,) = report_of(*(cell_run(1, 0.7, rate) for rate in (1e-5, 2e-5)), *short, outside).sections
+    assert sorted((row.median, row.cells) for row in section.rows) == [
+        (approx(50.0), 1),
+        (approx(60.0), 2),
+        (approx(70.0), 2),
+    ]
+    changes = {row.cells * (row.median or 0): row.recipe_changes for row in section.rows}
+    assert list(changes.values()).count({}) == 1
+    assert "trainer.learning_rate=5e-05" in next(row.note for row in section.rows if row.cells == 1)
+
+
+def test_a_best_epoch_without_a_grid_is_told_and_kept_apart_from_last_checkpoints() -> None:
+    best = mrpc(1, 0.9, 0.9, setting="111", selection="best", selected={"score": 0.9})
+    assert row_of(best).note == "best epoch; selected on the dev split: optimistic"
+    (section,) = report_of(mrpc(1, 0.8, 0.8), best).sections
+    assert [row.note.split(";")[0] for row in section.rows] == ["selection=last", "selection=best"]
+
+
+def test_the_footnote_claims_no_more_than_the_table_holds() -> None:
+    plain, best = mrpc(1, 0.8, 0.8), mrpc(1, 0.9, 0.9, setting="111", selection="best", selected={"score": 0.9})
+    assert "last checkpoint, nothing selected on the dev split." in report_of(plain).footnotes[0]
+    assert not any("optimistic" in note for note in report_of(plain).footnotes)
+    notes = report_of(plain, best).footnotes
+    assert "Where a note says selected" in notes[0]
+    assert "optimistic" in notes[1]
+    held = dataclasses.replace(best, selection="holdout")
+    assert "Where a note says selected" in report_of(held).footnotes[0]
+    assert not any("optimistic" in note for note in report_of(held).footnotes)
+
+
+def test_the_column_of_initial_weights_stands_only_where_some_are_not_the_pretrained_ones() -> None:
+    plain = make_record(task="rte", scores=scores_of("rte", 0.7), encoder=ROBERTA)
+    reasons = ("starts from a run on MNLI",)
+    mnli = [
+        make_record(
+            scores=scores_of("rte", 0.8), encoder=ROBERTA, seed=seed, init=f"mnli:seed{seed}-abc", reasons=reasons
+        )
+        for seed in (1, 2)
+    ]
+    for format_name in ("console", "markdown"):
+        assert "init" not in render_report(report_of(plain), format_name, width=160)
+    lines = render_report(report_of(plain, *mnli), "markdown").splitlines()
+    assert lines[2].startswith("| task | init | metric | dev rows |")
+    assert lines[3] == "|---|---|---|--:|--:|--:|--:|--:|---|"
+    assert [line.split(" | ")[1] for line in lines[4:6]] == ["pretrained", "mnli"]
+    assert "pretrained" in render_report(report_of(plain, *mnli), "console", width=160)
+    (section,) = report_of(plain, *mnli).sections
+    assert [(row.init, row.seeds, row.comparable) for row in section.rows] == [
+        ("pretrained", [1], True),
+        ("mnli", [1, 2], False),
+    ]
+    (line,) = csv.DictReader(io.StringIO(render_report(report_of(plain), "csv")))
+    assert line["init"] == "pretrained"
+
+
+def test_runs_with_other_initial_weights_leave_the_mean_of_the_eight_as_it_was() -> None:
+    eight = [make_record(task=task, encoder=ROBERTA, setting=task) for task in CARD_TASKS]
+    other = make_record(
+        task="rte", scores=scores_of("rte", 0.9), encoder=ROBERTA, init="mnli:seed1-abc", reasons=("other weights",)
+    )
+    (section,) = report_of(*eight, other).sections
+    assert (len(section.rows), section.mean, section.published_mean) == (9, approx(50.0), approx(86.35))
+    (mean,) = [line for line in render_report(report_of(*eight, other), "markdown").splitlines() if "| mean |" in line]
+    assert mean.startswith("| mean | pretrained | of the eight tasks |")
+    (mixed,) = report_of(*(record for record in eight if record.task != "rte"), other).sections
+    assert (mixed.mean, mixed.published_mean) == (approx((7 * 50.0 + 90.0) / 8), None)
+
+
+def test_failed_runs_stand_in_the_cell_of_the_score_as_words_and_in_json_as_numbers() -> None:
+    some = [mrpc(1, 0.8, 0.8), mrpc(2, 0, 0, status="failed"), mrpc(3, 0, 0, status="diverged")]
+    assert "| 80.0 (1 of 3 failed, 1 of 3 diverged) |" in render_report(report_of(*some), "markdown")
+    assert "| diverged |" in render_report(report_of(some[2]), "markdown")
+    (row,) = json.loads(render_report(report_of(*some), "json"))["sections"][0]["rows"]
+    assert (row["median"], row["unfinished"]) == (approx(80.0), {"failed": 1, "diverged": 1})
+    (line,) = csv.DictReader(io.StringIO(render_report(report_of(*some), "csv")))
+    assert (float(line["median"]), json.loads(line["unfinished"])) == (approx(80.0), {"failed": 1, "diverged": 1})

@@ -192,6 +192,16 @@ def test_the_history_counts_updates_epochs_rates_and_real_tokens(tiny_roberta: P
     assert result.tokens == 2 * lengths.sum()
 
 
+def test_updates_in_place_of_epochs_cut_the_last_one_short_and_the_schedule_ends_with_them(tiny_roberta: Path) -> None:
+    _, history, result = train(tiny_roberta, "binary", settings(updates=15, epochs=99, log_every=5))
+    assert [(line.step, line.steps, line.epoch) for line in history] == [(5, 15, 1), (10, 15, 1), (15, 15, 2)]
+    assert history[-1].learning_rate == pytest.approx(1e-3 * 1 / 14)
+    assert (result.steps, result.epochs) == (15, 2)
+    lengths = TextEncoder(tiny_roberta, max_length=64).encode(rows_of("binary")).lengths()
+    second = np.random.default_rng([STREAMS.order, 1]).permutation(100)[:16]
+    assert result.tokens == lengths.sum() + lengths[second].sum()
+
+
 def test_warmup_rises_to_the_peak_and_decay_falls_without_a_wasted_update() -> None:
     total, rising = 50, warmup_steps(50, 0.06)
     rates = [linear_rate(step, total=total, warmup=rising) for step in range(total)]

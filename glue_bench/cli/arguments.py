@@ -22,8 +22,10 @@ keys (Hydra's grammar; every default is in conf/):
                                   encoder.path=FOLDER or encoder.hub_id=ORG/NAME encoder.revision=COMMIT
   data=hub|local|sample           local needs data.path=FOLDER with <task>/<split>.parquet (.csv .tsv .jsonl)
   data.max_train_rows=N           the first N rows; also data.max_eval_rows
-  recipe=default|hf_2019          epochs, batch size, learning rate, ... per task
-  trainer.KEY=VALUE               epochs batch_size accumulation learning_rate warmup weight_decay betas epsilon
+  recipe=NAME                     default hf_2019 roberta_paper fairseq: epochs, batch size, learning rate, ...
+  selection=last|best|holdout     whose weights are scored: the last epoch's, the best one's on the dev set
+                                  (optimistic), or on held-out training rows (holdout=0.1)
+  trainer.KEY=VALUE               epochs updates batch_size accumulation learning_rate warmup weight_decay betas epsilon
                                   clip_norm max_length eval_batch_size device precision deterministic
                                   engine log_every snapshot_minutes
   results_dir=FOLDER              default: results
@@ -40,12 +42,15 @@ examples:
 """,
     "sweep": f"""{_KEYS}
   tasks=[A,B] seeds=[1,2] encoders=[A,B]      task=A seed=1 encoder=A mean lists of one
+  grid.KEY=[A,B]                  values of trainer.KEY to try, every combination; recipe=roberta_paper has a grid,
+                                  and trainer.KEY=VALUE narrows it
   preset=card|sample|smoke        card: the model card's table; sample: offline in minutes; smoke: seconds
 
 examples:
   glue-bench sweep preset=sample
   glue-bench sweep                                 the eight tasks, five seeds, distilroberta, data from the hub
   glue-bench sweep preset=card encoders=[distilroberta,roberta]
+  glue-bench sweep recipe=roberta_paper encoder=roberta tasks=[rte]
   glue-bench sweep data=local data.path=my_glue encoder=minilm tasks=[cola,mrpc] seeds=[1,2,3]
   glue-bench sweep tasks=[boolq] --config-dir my_conf data=local data.path=my_data
 

@@ -13,7 +13,8 @@ from rich.table import Table
 from glue_bench.report.table import Report, Row, Section
 
 REPORT_SCHEMA_VERSION = 1
-_HEADERS = ("task", "metric", "dev rows", "seeds", "ours", "published", "difference", "note")
+_HEADERS = ("task", "init", "metric", "dev rows", "seeds", "ours", "published", "difference", "note")
+_RIGHT = ("dev rows", "seeds", "ours", "published", "difference")
 
 
 def render_report(report: Report, format_name: str, *, width: int | None = None, color: bool = False) -> str:
@@ -31,14 +32,15 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
 
 def _to_console(report: Report, *, width: int | None, color: bool) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=color, no_color=not color, highlight=False)
+    columns = _columns(report)
     for section in report.sections:
         console.print(escape(_title(section)), style="bold")
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         # Where nothing was published, its two columns would only take room from the notes.
         published = any(row.published is not None for row in section.rows)
-        kept = [place for place, name in enumerate(_HEADERS) if published or name not in ("published", "difference")]
+        kept = [place for place in columns if published or _HEADERS[place] not in ("published", "difference")]
         for header in (_HEADERS[place] for place in kept):
-            right = header in ("dev rows", "seeds", "ours", "published", "difference")
+            right = header in _RIGHT
             table.add_column(header, justify="right" if right else "left", no_wrap=header not in ("metric", "note"))
         for row in section.rows:
             cells = _cells(row)
@@ -59,13 +61,15 @@ def _to_console(report: Report, *, width: int | None, color: bool) -> str:
 
 
 def _to_markdown(report: Report) -> str:
-    lines = []
+    lines, columns = list[str](), _columns(report)
     for section in report.sections:
         lines += [f"### {_markdown(_title(section))}", ""]
-        lines += ["| " + " | ".join(_HEADERS) + " |", "|---|---|--:|--:|--:|--:|--:|---|"]
+        headers = [_HEADERS[place] for place in columns]
+        lines.append("| " + " | ".join(headers) + " |")
+        lines.append("|" + "|".join("--:" if header in _RIGHT else "---" for header in headers) + "|")
         rows = [_cells(row) for row in section.rows]
         rows += [_mean_cells(section)] if section.mean is not None else []
-        lines += ["| " + " | ".join(_markdown(cell) for cell in cells) + " |" for cells in rows]
+        lines += ["| " + " | ".join(_markdown(cells[place]) for place in columns) + " |" for cells in rows]
         lines.append("")
     lines += [f"{_markdown(note)}\n" for note in report.footnotes] if report.sections else ["No runs yet."]
     return "\n".join(lines).rstrip() + "\n"
@@ -108,6 +112,12 @@ def _to_csv(report: Report) -> str:
     return str(frame.map(_harmless).to_csv(index=False, lineterminator="\n"))
 
 
+def _columns(report: Report) -> list[int]:
+    """The places of the columns that tell the reader something."""
+    told = any(row.init != "pretrained" for section in report.sections for row in section.rows)
+    return [place for place, name in enumerate(_HEADERS) if told or name != "init"]
+
+
 def _title(section: Section) -> str:
     title = f"{section.encoder}, {section.data}, recipe {section.recipe}"
     if section.changes:
@@ -118,6 +128,7 @@ def _title(section: Section) -> str:
 def _cells(row: Row) -> list[str]:
     return [
         row.title,
+        row.init,
         row.metric,
         "" if row.n is None else f"{row.n:,}",
         str(len(row.seeds)),
@@ -132,20 +143,28 @@ def _ours(row: Row) -> str:
     if row.median is None or row.minimum is None or row.maximum is None:
         return ", ".join(row.unfinished) or "not run"
     spread = f" [{row.minimum:.1f}, {row.maximum:.1f}]" if len(row.seeds) > 1 else ""
-    return f"{row.median:.1f}{spread}"
+    runs = len(row.seeds) + sum(row.unfinished.values())
+    lost = ", ".join(f"{count} of {runs} {status}" for status, count in row.unfinished.items())
+    return f"{row.median:.1f}{spread}{f' ({lost})' if lost else ''}"
 
 
 def _mean_cells(section: Section) -> list[str]:
     mean, published = section.mean or 0.0, section.published_mean
     return [
         "mean",
+        " and ".join(dict.fromkeys(row.init for row in section.averaged)),
         "of the eight tasks",
         "",
         "",
         f"{mean:.1f}",
         "" if published is None else f"{published:.1f}",
         "" if published is None else f"{mean - published:+.1f}",
-        "" if all(row.comparable for row in section.rows) else "not comparable",
+        "; ".join(
+            [
+                *([] if all(row.comparable for row in section.averaged) else ["not comparable"]),
+                *(["selected on the dev split: optimistic"] if any(row.optimistic for row in section.averaged) else []),
+            ]
+        ),
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from glue_bench.published import PublishedScore, PublishedTable, find_table
 from glue_bench.records import Record, task_of
+from glue_bench.report.cells import EXECUTION, RowRuns, choose_cells, count_unfinished, selection_score
 from glue_bench.tasks import TaskAdapter, headline, metric_title
 
 CARD_TASKS = (
@@ -25,6 +26,11 @@ OURS = (
     "Every score is on a validation (dev) split, times 100: median [min, max] over the seeds, last checkpoint, nothing "
     "selected on the dev split."
 )
+OURS_SELECTED = (
+    "Every score is on a validation (dev) split, times 100: median [min, max] over the seeds. Where a note says "
+    "selected, of that epoch's weights or that cell of a grid; else last checkpoint, nothing selected on the dev split."
+)
+OPTIMISTIC = "Selected on the dev split: the choice was made on the very rows of the score, which makes it optimistic."
 DEV_SETS = (
     "The published numbers are dev-set results too: what the DistilRoBERTa card calls test results stands as dev-set "
     "results in its authors' own README. Difference: our median minus the published number; given only where rows and "
@@ -62,6 +68,11 @@ class Row:
     unfinished: Mapping[str, int]  # status to number of runs: failed, diverged, interrupted
     parts: Mapping[str, float]  # SPLIT.METRIC to its median over the seeds
     setting_id: str
+    init: str  # pretrained, or mnli: from a run on MNLI
+    selection: str  # last, best or holdout
+    optimistic: bool  # the epoch or the cell was selected on the rows of the score
+    cell: Mapping[str, Any]  # the chosen trainer values of a grid; empty without one
+    cells: int  # of the grid that were tried; 0 without one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +84,7 @@ class Section:
     recipe: str
     changes: Mapping[str, str]  # of the recipe, common to all rows
     rows: Sequence[Row]
+    averaged: Sequence[Row]  # of the mean: those that begin with pretrained weights, if they cover the eight tasks
     mean: float | None
     published_mean: float | None  # of the same eight tasks, where the row shows published numbers
     published_title: str | None
@@ -98,15 +110,18 @@ def build_report(
     """
     settings: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
-        settings[record.encoder["name"], record.task, record.setting_id, record.precision].append(record)
+        settings[record.encoder["name"], record.task, record.setting_id, _init(record), record.precision].append(record)
     _join_unfinished(settings)
     sections: dict[tuple[str, ...], list[list[Record]]] = defaultdict(list)
     for _, runs in sorted(settings.items()):
         sections[_section_key(_representative(runs))].append(runs)
     built = [_build_section(groups, published, convention) for _, groups in sorted(sections.items())]
+    every = [row for section in built for row in section.rows]
+    selected = any(row.selection != "last" or row.optimistic for row in every)
+    ours = [OURS_SELECTED if selected else OURS, *([OPTIMISTIC] if any(row.optimistic for row in every) else [])]
     shown = {section.published_title for section in built if any(row.published is not None for row in section.rows)}
     protocols = [f"Protocol of {table.title}: {table.protocol}" for table in published if table.title in shown]
-    return Report(sections=built, footnotes=[OURS, *([DEV_SETS, PAIR_MEANS] if shown else []), *protocols])
+    return Report(sections=built, footnotes=[*ours, *([DEV_SETS, PAIR_MEANS] if shown else []), *protocols])
 
 
 def _join_unfinished(settings: dict[tuple[str, ...], list[Record]]) -> None:
@@ -137,47 +152,63 @@ def _section_key(record: Record) -> tuple[str, ...]:
 def _build_section(groups: list[list[Record]], published: list[PublishedTable], convention: str | None) -> Section:
     first = _representative(groups[0])
     table = find_table(published, first.encoder.get("hub_id"))
+
+    def score(run: Record) -> float:
+        return selection_score(run, headline(_shown_parts(run, table, convention), run.scores))
+
+    chosen = choose_cells(groups, score)
+    groups = [row.runs for row in chosen]
     differing, changes = _differing_facts(groups), _common_changes(groups)
     rows = [
-        _build_row(runs, table, convention, differing.get(runs[0].task, []), changes)
-        for runs in sorted(groups, key=lambda runs: (_place(runs[0].task), runs[0].setting_id, runs[0].precision))
+        _build_row(row, table, convention, differing.get(row.runs[0].task, []), changes)
+        for row in sorted(chosen, key=lambda row: _row_order(row.runs[0]))
     ]
-    comparable = all(row.comparable for row in rows)
+    pretrained = [row for row in rows if row.init == "pretrained"]
+    averaged = rows if _mean_of_eight([(row.task, row.median) for row in pretrained]) is None else pretrained
+    comparable = all(row.comparable for row in averaged)
     return Section(
         encoder=first.encoder["name"],
         data=_describe_data(first),
         recipe=first.recipe,
         changes=changes,
         rows=rows,
-        mean=_mean_of_eight([(row.task, row.median) for row in rows]),
-        published_mean=_mean_of_eight([(row.task, row.published) for row in rows]) if comparable else None,
+        averaged=averaged,
+        mean=_mean_of_eight([(row.task, row.median) for row in averaged]),
+        published_mean=_mean_of_eight([(row.task, row.published) for row in averaged]) if comparable else None,
         published_title=table.title if table else None,
     )
 
 
+def _row_order(record: Record) -> tuple[Any, ...]:
+    return (_place(record.task), _init(record) != "pretrained", record.setting_id, record.precision)
+
+
+def _shown_parts(record: Record, table: PublishedTable | None, convention: str | None) -> list[str]:
+    """The scores whose mean the row shows."""
+    score = table.scores.get(record.task) if table else None
+    return TaskAdapter(task_of(record)).parts(convention or (score.convention if score else "card"))
+
+
 def _build_row(
-    runs: list[Record],
+    row: RowRuns,
     table: PublishedTable | None,
     convention: str | None,
     differing: list[str],
     changes: Mapping[str, str],
 ) -> Row:
+    runs = row.runs
     first = _representative(runs)
     task = TaskAdapter(task_of(first))
     score = table.scores.get(first.task) if table else None
     chosen = convention or (score.convention if score else "card")
-    parts = task.parts(chosen)
+    parts = _shown_parts(first, table, convention)
     finished = sorted((run for run in runs if run.status == "finished"), key=lambda run: run.seed)
     values = [100 * headline(parts, run.scores) for run in finished]
     # Conventions agree on tasks with one metric: what counts is that the same scores are averaged.
     shown = score if score is not None and task.parts(score.convention) == parts else None
     median = statistics.median(values) if values else None
     comparable = bool(finished) and all(run.comparable for run in finished)
-    unfinished = {
-        status: count
-        for status in ("failed", "diverged", "interrupted")
-        if (count := sum(run.status == status for run in runs))
-    }
+    unfinished = count_unfinished(runs)
     return Row(
         encoder=first.encoder["name"],
         data=_describe_data(first),
@@ -196,10 +227,15 @@ def _build_row(
         published_source=shown.source if shown else None,
         difference=median - shown.value if shown and median is not None and comparable else None,
         comparable=comparable,
-        note=_note(finished, shown, score, unfinished, _setting_notes(first, differing, changes)),
+        note=_note(finished, shown, score, unfinished, [*_setting_notes(first, differing, changes), *row.notes()]),
         unfinished=unfinished,
         parts=_part_medians(finished, task),
         setting_id=first.setting_id,
+        init=_init(first),
+        selection=first.selection,
+        optimistic=row.optimistic,
+        cell=row.cell,
+        cells=row.cells,
     )
 
 
@@ -258,7 +294,8 @@ def _setting_notes(record: Record, differing: list[str], changes: Mapping[str, s
     """What tells this row's setting from the recipe and from its neighbours."""
     facts = _facts(record)
     told = {f"trainer.{name}": value for name, value in _changes(record).items() if name not in changes}
-    return [f"{key}={value}" for key, value in ({key: facts.get(key) for key in differing} | told).items()]
+    differing = [key for key in differing if key in facts]  # the values of a cell are told with its grid
+    return [f"{key}={value}" for key, value in ({key: facts[key] for key in differing} | told).items()]
 
 
 def _differing_facts(groups: list[list[Record]]) -> dict[str, list[str]]:
@@ -276,12 +313,20 @@ def _differing_facts(groups: list[list[Record]]) -> dict[str, list[str]]:
 def _facts(record: Record) -> dict[str, Any]:
     """What can tell two settings apart, by the name that a reader knows."""
     config = record.config
-    unlike = ("device", "deterministic", "log_every", "snapshot_minutes")  # they may differ among runs of a setting
-    facts = {f"trainer.{key}": value for key, value in config["trainer"].items() if key not in unlike}
+    apart = {*EXECUTION, *(config.get("cell") or {})}
+    facts = {f"trainer.{key}": value for key, value in config["trainer"].items() if key not in apart}
+    facts["selection"] = record.selection
+    if record.selection == "holdout":
+        facts["holdout"] = config.get("holdout")
     facts |= {f"data.{key}": config["data"].get(key) for key in ("max_train_rows", "max_eval_rows")}
     facts |= {"data.fingerprint": record.data.get("fingerprint"), "precision": record.precision}
     facts["encoder.weights_sha256"] = str(record.encoder.get("weights_sha256"))[:12]
     return facts
+
+
+def _init(record: Record) -> str:
+    """Which kind of weights the run began with; the run that they may come from is in the record."""
+    return record.init.partition(":")[0]
 
 
 def _describe_data(record: Record) -> str:
