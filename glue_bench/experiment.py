@@ -16,12 +16,13 @@ from glue_bench.atomic import replace_folder_atomically, write_text_atomically
 from glue_bench.checkpoint import SnapshotStore
 from glue_bench.data import TaskData, load_task_data, resolve_source
 from glue_bench.encoding import Encoded, TextEncoder, cache_folder
-from glue_bench.errors import DiskError, DivergedError, GlueBenchError, UsageError
+from glue_bench.errors import DiskError, DivergedError, GlueBenchError, LostError, UsageError
 from glue_bench.identity import RunRequest, check_unchanged
 from glue_bench.memory import keep_freed_memory
 from glue_bench.model import Classifier, check_max_length, check_tokens, load_classifier, save_classifier
 from glue_bench.placement import Placement, choose_placement
 from glue_bench.pretrained import Pretrained, encoder_identity, resolve_pretrained
+from glue_bench.processes import ALONE, Processes
 from glue_bench.provenance import checkout_commit, library_versions
 from glue_bench.records import Record, RunStore, write_history, write_predictions
 from glue_bench.stopping import SIGNALS
@@ -36,17 +37,19 @@ def run_experiment(
     *,
     on_phase: Callable[[str], None] = lambda _: None,
     on_step: Callable[[StepReport], None] = lambda _: None,
+    processes: Processes = ALONE,
 ) -> Record:
     """Train and evaluate one request, from its newest snapshot if it has one, and keep what it leaves behind.
 
     Whatever ends the run, a record says so: finished, failed, diverged or interrupted. A finished record stays.
     A signal that `glue_bench.stopping.SIGNALS` handles stops it after the update at hand, with a snapshot.
+    Of several processes the first writes, and only its record has scores.
 
     Raises:
         GlueBenchError, Exception: what made it fail, after the record was written.
     """
     folder = store.folder(request.encoder, request.config.task.name, request.run_id)
-    facts, history = _request_facts(request), list[StepReport]()
+    facts, history = {**_request_facts(request), "processes": processes.count}, list[StepReport]()
     started = time.perf_counter()
 
     def note_step(line: StepReport) -> None:
@@ -54,14 +57,18 @@ def run_experiment(
         on_step(line)
 
     try:
-        finished, earlier = _train_and_score(request, store, facts, history, on_phase, note_step)
+        finished, earlier = _train_and_score(request, store, facts, history, on_phase, note_step, processes)
         finished["seconds"]["total"] = round(time.perf_counter() - started + earlier, 3)
-        write_history(folder / "history.jsonl", history)
         record = Record(**{**facts, **finished}, status="finished", ended=_now())
+        if not processes.leads:
+            return record
+        write_history(folder / "history.jsonl", history)
         store.save(record)
     except (DiskError, UsageError):
         raise  # a record could not be written either; or the command is wrong, not the run
     except BaseException as error:
+        if not processes.leads:
+            raise
         known = store.load(request.encoder, request.config.task.name, request.run_id)
         if known is None or known.status != "finished":  # a result is never replaced by a failure to make it again
             _keep_failure(store, folder, facts, history, error)
@@ -91,14 +98,19 @@ def _train_and_score(
     history: list[StepReport],
     on_phase: Callable[[str], None],
     on_step: Callable[[StepReport], None],
+    processes: Processes,
 ) -> tuple[dict[str, Any], float]:
     """What a finished run adds to its record, and the seconds of training that interrupted processes spent."""
     config, task = request.config, TaskAdapter(request.config.task)
     folder = store.folder(request.encoder, config.task.name, request.run_id)
     on_phase("loading")
     placement = choose_placement(
-        config.trainer.device, config.trainer.precision, deterministic=config.trainer.deterministic
+        config.trainer.device,
+        config.trainer.precision,
+        deterministic=config.trainer.deterministic,
+        local_rank=processes.local_rank,
     )
+    processes.use_device(placement.device)
     if placement.device.type == "cpu":
         keep_freed_memory()
     pretrained = resolve_pretrained(config.encoder)
@@ -130,12 +142,15 @@ def _train_and_score(
             placement=placement,
             history=history,
             on_step=on_step,
-            snapshots=_open_snapshots(request, store, facts, encoded, placement),
+            snapshots=_open_snapshots(request, store, facts, encoded, placement) if processes.leads else None,
             signals=SIGNALS,
+            processes=processes,
         )
     on_phase("evaluating")
-    scores, evaluated = _evaluate(model, task, data, encoded, folder, config.trainer.eval_batch_size, placement)
-    if config.save_model:
+    scores, evaluated = _evaluate(
+        model, task, data, encoded, folder, config.trainer.eval_batch_size, placement, processes
+    )
+    if config.save_model and processes.leads:
         model.restore_vocabulary(decay=result.untouched_decay)
         with replace_folder_atomically(folder / "model") as target:
             save_classifier(model, target, pretrained=pretrained.folder, labels=config.task.labels)
@@ -181,6 +196,7 @@ def _evaluate(
     folder: Path,
     batch_size: int,
     placement: Placement,
+    processes: Processes,
 ) -> tuple[dict[str, dict[str, float]], float]:
     """Predict and score every validation split, and keep the predictions; the scores, and the seconds of predicting."""
     # evaluate and scikit-learn take seconds to import: not before the first update.
@@ -190,8 +206,10 @@ def _evaluate(
     for name in task.facts.validation:
         split = data.splits[name]
         started = time.perf_counter()
-        logits = predict(model, encoded[name], batch_size=batch_size, placement=placement)
+        logits = predict(model, encoded[name], batch_size=batch_size, placement=placement, processes=processes)
         seconds += time.perf_counter() - started
+        if not processes.leads:
+            continue
         prediction = predict_scores(logits) if task.regression else predict_classes(logits)
         scores[name] = score_predictions(task.facts.metrics, prediction, split.labels)
         written.append((folder / "predictions" / f"{name}.parquet", split, prediction, logits))
@@ -269,7 +287,7 @@ def _now() -> str:
 def _status_of(error: BaseException) -> str:
     if isinstance(error, DivergedError):
         return "diverged"
-    return "failed" if isinstance(error, Exception) else "interrupted"
+    return "failed" if isinstance(error, Exception) and not isinstance(error, LostError) else "interrupted"
 
 
 def _describe(error: BaseException) -> str:

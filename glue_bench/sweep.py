@@ -10,6 +10,7 @@ from glue_bench.data import resolve_source
 from glue_bench.errors import DiskError, GlueBenchError
 from glue_bench.identity import RunRequest
 from glue_bench.pretrained import resolve_pretrained
+from glue_bench.processes import ALONE, Processes
 from glue_bench.records import Record, RunStore
 from glue_bench.stopping import SIGNALS
 from glue_bench.tasks import TaskAdapter
@@ -135,8 +136,8 @@ def run_missing(plan: Plan, store: RunStore, listener: Listener) -> dict[str, Re
     return records
 
 
-def run_request(request: RunRequest, store: RunStore, listener: Listener) -> Record:
-    """One run in this process.
+def run_request(request: RunRequest, store: RunStore, listener: Listener, *, processes: Processes = ALONE) -> Record:
+    """One run in this process, or this process's share of it.
 
     Raises:
         GlueBenchError, Exception: what made it fail; its record is written.
@@ -148,4 +149,5 @@ def run_request(request: RunRequest, store: RunStore, listener: Listener) -> Rec
         store,
         on_phase=lambda name: listener.phase(request, name),
         on_step=lambda report: listener.step(request, report),
+        processes=processes,
     )

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glue_bench.batches import length_sorted_batches, shuffled_batches
-from glue_bench.checkpoint import SnapshotStore
+from glue_bench.checkpoint import Snapshot, SnapshotStore
 from glue_bench.config import TrainerConfig
 from glue_bench.encoding import Encoded
 from glue_bench.errors import DivergedError
 from glue_bench.model import Classifier, Rows
 from glue_bench.optimisation import untouched_decay
 from glue_bench.placement import Placement, is_out_of_memory, release_memory
+from glue_bench.processes import ALONE, Processes
 from glue_bench.stopping import StopSignals
 from glue_bench.updates import StepReport, Updates, history_facts
 
@@ -68,6 +69,7 @@ def fit(
     on_step: Callable[[StepReport], None] = lambda _: None,
     snapshots: SnapshotStore | None = None,
     signals: StopSignals | None = None,
+    processes: Processes = ALONE,
 ) -> FitResult:
     """Train in place, from the newest snapshot if there is one.
 
@@ -78,19 +80,22 @@ def fit(
         labels: (n,) class codes or scores.
         history: gets a line every `log_every` updates, as they happen, so that a run that stops early keeps them.
         on_step: told of every update on a CPU, and every `log_every` on a GPU (a report waits for the device).
-        snapshots: written every `snapshot_minutes`, before stopping, and at the end if much would be lost otherwise.
-        signals: what may ask to stop.
+        snapshots: written every `snapshot_minutes`, before stopping, and at the end if much would be lost otherwise;
+            of several processes the first alone has them.
+        signals: what may ask to stop: any of the processes, and all do. On a GPU they look every `log_every` updates.
+        processes: which train together, each with its share of every batch.
 
     Raises:
         DivergedError: the loss or the gradient became NaN or infinite.
         DiskError: a snapshot cannot be written.
         Stopped: `signals` asked to, and the snapshot is kept.
+        LostError: one of the other processes has ended.
     """
     total = math.ceil(len(encoded) / settings.batch_size) * settings.epochs
     model.to(placement.device).train()
-    updates = Updates(model, encoded, labels, settings=settings, placement=placement, total=total)
+    updates = Updates(model, encoded, labels, settings=settings, placement=placement, total=total, processes=processes)
     clock, done, earlier, resumed_at = time.perf_counter(), 0, 0.0, list[int]()
-    snapshot = snapshots.newest() if snapshots else None
+    snapshot = _newest(snapshots, processes)
     if snapshot is not None:
         updates.restore(snapshot)
         done, earlier = snapshot.step, float(snapshot.facts["seconds"])
@@ -108,7 +113,7 @@ def fit(
     devices = [placement.device] if placement.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), placement.algorithms():
         for epoch, batch in _batches(len(encoded), settings, order=streams.order, first=done):
-            norm = updates.update(batch, done, seed=_mix(streams.dropout, done))
+            norm = updates.update(batch, done, seed=_mix(streams.dropout, done, processes.rank))
             done += 1
             log, seconds = done % settings.log_every == 0 or done == total, time.perf_counter() - clock
             if log or placement.device.type == "cpu":
@@ -117,20 +122,26 @@ def fit(
                 if log:
                     history.append(line)
                     updates.start_line()
-            stopping, unsaved = signals is not None and signals.pending, time.perf_counter() - kept
+            stopping, unsaved = signals.pending if signals else 0, time.perf_counter() - kept
             ending = done == total and unsaved > _WORTH_KEEPING  # what comes after training may fail
-            if stopping or ending or 0 < interval < unsaved:
+            due = int(ending or 0 < interval < unsaved)
+            if processes.count > 1:  # no process stops, or looks for divergence, unless all do
+                told = log or placement.device.type == "cpu"
+                stopping, due = processes.largest(stopping, due) if told else (0, 0)
+            if stopping or due:
                 updates.check_finite(done, norm)  # what must not be kept
                 keep()
                 kept = time.perf_counter()
             if stopping and signals is not None:
+                processes.meet()  # once the snapshot is kept: torchrun ends all soon after one has ended
+                signals.take_over(stopping)
                 signals.obey(f" after update {done} of {total}" + (", snapshot kept" if snapshots else ""))
     return FitResult(
         steps=done,
         tokens=updates.tokens,
         seconds=time.perf_counter() - clock,
         earlier=earlier,
-        accumulation=updates.parts,
+        accumulation=processes.largest(updates.parts)[0],
         resumed_at=resumed_at,
         untouched_decay=untouched_decay(
             total, warmup=updates.warmup, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
@@ -139,25 +150,33 @@ def fit(
 
 
 @torch.inference_mode()
-def predict(model: Classifier, encoded: Encoded, *, batch_size: int, placement: Placement) -> NDArray[np.float32]:
+def predict(
+    model: Classifier, encoded: Encoded, *, batch_size: int, placement: Placement, processes: Processes = ALONE
+) -> NDArray[np.float32]:
     """The logits of every row, in the rows' order: (n, outputs) float32.
+
+    Whole batches are dealt to the processes: a row's logits do not depend on how many there are.
 
     Raises:
         DivergedError: a logit is NaN or infinite.
+        LostError: one of the other processes has ended.
     """
     model.to(placement.device).eval()
-    batches = list(length_sorted_batches(encoded.lengths(), batch_size=batch_size))
-    order = np.concatenate(batches)
+    batches = list(length_sorted_batches(encoded.lengths(), batch_size=batch_size))[processes.rank :: processes.count]
     rows = model.place(encoded, placement.device)
     with placement.algorithms():
         parts = [part for batch in batches for part in _logits(model, rows, batch, placement)]
-    sorted_logits = torch.cat(parts).cpu().numpy()  # (n, outputs), longest row first
-    if not np.array_equal(np.sort(order), np.arange(len(encoded))):
+    found = np.zeros((len(encoded), (model.config.num_labels or 1) + 1), dtype=np.float32)
+    if batches:
+        order = np.concatenate(batches)
+        found[order, :-1] = torch.cat(parts).cpu().numpy()  # longest row first
+        np.add.at(found[:, -1], order, 1)  # how often a row was seen
+    found = processes.sum_array(found)
+    if not (found[:, -1] == 1).all():
         raise AssertionError("evaluation must see every row exactly once")
-    if not np.isfinite(sorted_logits).all():
+    logits = np.ascontiguousarray(found[:, :-1])
+    if not np.isfinite(logits).all():
         raise DivergedError("diverged: the trained model gives NaN or infinite logits")
-    logits = np.empty_like(sorted_logits)
-    logits[order] = sorted_logits
     return logits
 
 
@@ -187,6 +206,19 @@ def _batches(rows: int, settings: TrainerConfig, *, order: int, first: int) -> I
         skipped = 0
 
 
-def _mix(seed: int, step: int) -> int:
-    """One 64-bit seed from two numbers."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])
+def _newest(snapshots: SnapshotStore | None, processes: Processes) -> Snapshot | None:
+    """The newest snapshot; the first process reads it and sends it to the others, who may not see the folder."""
+    found = snapshots.newest() if snapshots else None
+    if processes.count == 1:
+        return found
+    known = processes.broadcast(None if found is None else (found.step, dict(found.facts)))
+    if known is None:
+        return None
+    tensors = processes.broadcast_tensors({} if found is None else found.tensors)
+    return Snapshot(step=known[0], tensors=tensors, facts=known[1])
+
+
+def _mix(seed: int, step: int, rank: int) -> int:
+    """One 64-bit seed from a stream, an update and a process; the first process has the seeds of one alone."""
+    numbers = [seed, step, *([rank] if rank else [])]
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

@@ -8,12 +8,14 @@ from glue_bench.cli.output import say
 from glue_bench.cli.shared import execute_plan, prepare, print_report
 from glue_bench.compose import compose_sweep
 from glue_bench.identity import make_requests
+from glue_bench.processes import Processes
 from glue_bench.records import Record, RunStore, outcome_line
 from glue_bench.sweep import Plan, plan_runs
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Plan, run what is missing, print the table."""
+    Processes.from_environment().refuse("sweep")
     configs = compose_sweep(arguments.overrides, config_dir=arguments.config_dir)
     results_dir = Path(configs[0].results_dir)
     store = RunStore(results_dir)
