@@ -182,8 +182,7 @@ class Processes:
         try:
             return call(*words, **named)
         except RuntimeError as error:  # every failure of torch.distributed, of either backend, is one
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise LostError(f"another process of this run ended, or cannot be reached ({reason})") from error
+            raise LostError("another process of this run ended or cannot be reached; --debug shows more") from error
 
     def _leave(self, error: BaseException) -> None:
         """End a process that is not the first: silently, if the first says why.
