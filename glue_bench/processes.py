@@ -40,6 +40,8 @@ class Processes:
     @classmethod
     def from_environment(cls) -> "Processes":
         """As torchrun, or a launcher that sets the same variables, has it; alone if one of them is missing."""
+        if not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+            return ALONE
         try:
             rank, count, local_rank = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
         except (KeyError, ValueError):

@@ -1,7 +1,6 @@
 """One run in two processes that torchrun starts, beside the same run in one."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -139,7 +138,13 @@ def test_a_run_that_torchrun_stops_goes_on_to_the_result_of_one_process_and_is_t
 def test_several_runs_are_refused_in_one_line(
     words: list[str], rank: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in (("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", 2)):
+    for name, value in (
+        ("RANK", rank),
+        ("LOCAL_RANK", rank),
+        ("WORLD_SIZE", 2),
+        ("MASTER_ADDR", ""),
+        ("MASTER_PORT", 0),
+    ):
         monkeypatch.setenv(name, str(value))
     if rank:
         with pytest.raises(SystemExit, match="2"):
@@ -163,13 +168,12 @@ def test_every_process_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) 
         choose_placement("cuda", "float32", local_rank=4)
 
 
-@pytest.mark.parametrize("missing", ["RANK", "WORLD_SIZE", "LOCAL_RANK"])
+@pytest.mark.parametrize("missing", ["RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"])
 def test_a_variable_that_some_other_launcher_left_makes_no_second_process(
     missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "2")
     assert Processes.from_environment().count == 2
     monkeypatch.delenv(missing)
     assert Processes.from_environment() is ALONE
-    assert os.environ.get(missing) is None
