@@ -32,6 +32,10 @@ class DivergedError(GlueBenchError):
     exit_code = 4
 
 
+class LostError(GlueBenchError):
+    """Another process of the same run ended or cannot be reached: this one can only go on later, from a snapshot."""
+
+
 class DiskError(GlueBenchError):
     """A result could not be written."""
 

@@ -24,6 +24,7 @@ from glue_bench.memory import keep_freed_memory
 from glue_bench.model import Classifier, check_max_length, check_tokens, load_classifier, save_classifier
 from glue_bench.placement import Placement, choose_placement
 from glue_bench.pretrained import Pretrained, encoder_identity, resolve_pretrained
+from glue_bench.processes import ALONE, Processes
 from glue_bench.records import Record, RunStore, write_history, write_predictions
 from glue_bench.selection import BestEpoch, draw_holdout, take_rows
 from glue_bench.stopping import SIGNALS
@@ -39,17 +40,19 @@ def run_experiment(
     *,
     on_phase: Callable[[str], None] = lambda _: None,
     on_step: Callable[[StepReport], None] = lambda _: None,
+    processes: Processes = ALONE,
 ) -> Record:
     """Train and evaluate one request, from its newest snapshot if it has one, and keep what it leaves behind.
 
     Whatever ends the run, a record says so: finished, failed, diverged or interrupted. A finished record stays.
     A signal that `glue_bench.stopping.SIGNALS` handles stops it after the update at hand, with a snapshot.
+    Of several processes the first writes, and only its record has scores.
 
     Raises:
         GlueBenchError, Exception: what made it fail, after the record was written.
     """
     folder = store.folder(*request.place)
-    facts, history = request_facts(request), list[StepReport]()
+    facts, history = {**request_facts(request), "processes": processes.count}, list[StepReport]()
     started = time.perf_counter()
 
     def note_step(line: StepReport) -> None:
@@ -57,15 +60,18 @@ def run_experiment(
         on_step(line)
 
     try:
-        finished, earlier = _train_and_score(request, store, facts, history, on_phase, note_step)
+        finished, earlier = _train_and_score(request, store, facts, history, on_phase, note_step, processes)
         finished["seconds"]["total"] = round(time.perf_counter() - started + earlier, 3)
-        write_history(folder / "history.jsonl", history)
         record = Record(**{**facts, **finished}, status="finished", ended=now())
+        if not processes.leads:
+            return record
+        write_history(folder / "history.jsonl", history)
         store.save(record)
     except (DiskError, UsageError, LostClaimError):
         raise  # no record could be written either; or the command is wrong, not the run; or the run is another's
     except BaseException as error:
-        keep_failure(request, store, error, facts=facts, history=history)
+        if processes.leads:
+            keep_failure(request, store, error, facts=facts, history=history)
         raise
     store.discard_snapshots(record)
     return record
@@ -78,14 +84,19 @@ def _train_and_score(
     history: list[StepReport],
     on_phase: Callable[[str], None],
     on_step: Callable[[StepReport], None],
+    processes: Processes,
 ) -> tuple[dict[str, Any], float]:
     """What a finished run adds to its record, and the seconds of training that interrupted processes spent."""
     config, task = request.config, TaskAdapter(request.config.task)
     folder = store.folder(*request.place)
     on_phase("loading")
     placement = choose_placement(
-        config.trainer.device, config.trainer.precision, deterministic=config.trainer.deterministic
+        config.trainer.device,
+        config.trainer.precision,
+        deterministic=config.trainer.deterministic,
+        local_rank=processes.local_rank,
     )
+    processes.use_device(placement.device)
     if placement.device.type == "cpu":
         keep_freed_memory()
     pretrained = resolve_pretrained(config.encoder)
@@ -108,7 +119,9 @@ def _train_and_score(
     facts["engine"] = model.engine
     facts["encoder"]["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     model.cut_vocabulary(np.concatenate([split.tokens for split in encoded.values()]))
-    train, labels, best = _prepare_selection(request, model, task, data, encoded, placement, on_phase=on_phase)
+    train, labels, best = _prepare_selection(
+        request, model, task, data, encoded, placement, processes, on_phase=on_phase
+    )
     on_phase("training")
     with SIGNALS.at_a_good_moment():
         result = fit(
@@ -120,14 +133,15 @@ def _train_and_score(
             placement=placement,
             history=history,
             on_step=on_step,
-            snapshots=_open_snapshots(request, store, facts, encoded, placement),
+            snapshots=_open_snapshots(request, store, facts, encoded, placement) if processes.leads else None,
             signals=SIGNALS,
             selection=best,
+            processes=processes,
         )
     scores, evaluated = _evaluate(
-        model, task, data, encoded, folder, config.trainer.eval_batch_size, placement, on_phase=on_phase
+        model, task, data, encoded, folder, config.trainer.eval_batch_size, placement, processes, on_phase=on_phase
     )
-    if config.save_model:
+    if config.save_model and processes.leads:
         model.restore_vocabulary(decay=result.untouched_decay)
         with replace_folder_atomically(folder / "model") as target:
             save_classifier(model, target, pretrained=pretrained.folder, labels=config.task.labels)
@@ -151,6 +165,7 @@ def _prepare_selection(
     data: TaskData,
     encoded: dict[str, Encoded],
     placement: Placement,
+    processes: Processes,
     *,
     on_phase: Callable[[str], None],
 ) -> tuple[Encoded, NDArray[Any], BestEpoch | None]:
@@ -177,6 +192,7 @@ def _prepare_selection(
                 batch_size=config.trainer.eval_batch_size,
                 placement=placement,
                 on_batch=lambda: on_phase("selecting"),
+                processes=processes,
             )
             scores |= dict.fromkeys(splits, _score(task, logits, truth)[1])
         on_phase("training")
@@ -225,6 +241,7 @@ def _evaluate(
     folder: Path,
     batch_size: int,
     placement: Placement,
+    processes: Processes,
     *,
     on_phase: Callable[[str], None],
 ) -> tuple[dict[str, dict[str, float]], float]:
@@ -239,8 +256,11 @@ def _evaluate(
             batch_size=batch_size,
             placement=placement,
             on_batch=lambda: on_phase("evaluating"),
+            processes=processes,
         )
         seconds += time.perf_counter() - started
+        if not processes.leads:
+            continue
         prediction, scores[name] = _score(task, logits, split.labels)
         written.append((folder / "predictions" / f"{name}.parquet", split, prediction, logits))
     on_phase("writing")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from glue_bench.atomic import write_text_atomically
-from glue_bench.errors import DivergedError, GlueBenchError
+from glue_bench.errors import DivergedError, GlueBenchError, LostError
 from glue_bench.identity import RunRequest
 from glue_bench.provenance import checkout_commit, library_versions
 from glue_bench.records import Record, RunStore, write_history
@@ -82,7 +82,7 @@ def now() -> str:
 def _status_of(error: BaseException) -> str:
     if isinstance(error, DivergedError):
         return "diverged"
-    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+    return "interrupted" if isinstance(error, KeyboardInterrupt | LostError) else "failed"
 
 
 def _describe(error: BaseException) -> str:

@@ -1,7 +1,8 @@
 """What makes two requests the same run: a hash of everything that can change the scores. Knows no torch.
 
 Left out on purpose, and kept in the record instead: the device with the precision that `auto` becomes on it, the
-evaluation batch size, what is logged or kept, and library versions. The report keeps runs of unlike precision apart.
+number of processes, the evaluation batch size, what is logged or kept, and library versions. The report keeps runs of
+unlike precision apart.
 """
 
 import dataclasses

@@ -48,14 +48,23 @@ class Placement:
             torch.use_deterministic_algorithms(before)
 
 
-def choose_placement(device: str, precision: str, *, deterministic: bool = False) -> Placement:
+def choose_placement(
+    device: str, precision: str, *, deterministic: bool = False, local_rank: int | None = None
+) -> Placement:
     """Resolve `auto`.
 
+    Args:
+        local_rank: which of this host's GPUs is meant by `auto` and `cuda`, where a run has several processes.
+
     Raises:
-        UsageError: the device is not there.
+        UsageError: the device is not there, or not one for each process.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if local_rank is not None and device not in ("cuda", "cpu"):
+        raise UsageError(f"trainer.device={device}: several processes use auto, cuda (each its own) or cpu")
+    if local_rank is not None and device == "cuda":
+        device = f"cuda:{local_rank}"
     chosen = torch.device(device)
     count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}[chosen.type]
     if (chosen.index or 0) >= count:

@@ -56,6 +56,7 @@ class Record:
     precision: str = ""
     engine: str = ""  # flat or padded
     accumulation: int = 1  # parts of a batch in the end: more than asked for where memory was too small
+    processes: int = 1  # that trained it together, a share of each batch in each
     versions: Mapping[str, str] = field(default_factory=dict)
     git: str | None = None
     ended: str = ""  # UTC, ISO 8601

@@ -59,9 +59,13 @@ class StopSignals:
         self.obey()
 
     @property
-    def pending(self) -> int | None:
-        """The signal that waits."""
-        return self._pending
+    def pending(self) -> int:
+        """The signal that waits; 0 if none does."""
+        return self._pending or 0
+
+    def take_over(self, number: int) -> None:
+        """Let a signal wait that another process of the run got, unless one waits here."""
+        self._pending = self._pending or number
 
     def obey(self, where: str = "") -> None:
         """Raise what waits.

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glue_bench.batches import length_sorted_batches, shuffled_batches
-from glue_bench.checkpoint import SnapshotStore
+from glue_bench.checkpoint import Snapshot, SnapshotStore
 from glue_bench.config import TrainerConfig
 from glue_bench.encoding import Encoded
 from glue_bench.errors import DivergedError
 from glue_bench.model import Classifier, Rows
 from glue_bench.optimisation import untouched_decay
 from glue_bench.placement import Placement, is_out_of_memory, release_memory
+from glue_bench.processes import ALONE, Processes
 from glue_bench.selection import BestEpoch
 from glue_bench.stopping import StopSignals
 from glue_bench.streams import Streams
@@ -57,6 +58,7 @@ def fit(
     snapshots: SnapshotStore | None = None,
     signals: StopSignals | None = None,
     selection: BestEpoch | None = None,
+    processes: Processes = ALONE,
 ) -> FitResult:
     """Train in place, from the newest snapshot if there is one.
 
@@ -67,21 +69,24 @@ def fit(
         labels: (n,) class codes or scores.
         history: gets a line every `log_every` updates, as they happen, so that a run that stops early keeps them.
         on_step: told of every update on a CPU, and every `log_every` on a GPU (a report waits for the device).
-        snapshots: written every `snapshot_minutes`, before stopping, and at the end if much would be lost otherwise.
-        signals: what may ask to stop.
+        snapshots: written every `snapshot_minutes`, before stopping, and at the end if much would be lost otherwise;
+            of several processes the first alone has them.
+        signals: what may ask to stop: any of the processes, and all do. On a GPU they look every `log_every` updates.
         selection: told of the end of every epoch; its choice of weights is the model's in the end.
+        processes: which train together, each with its share of every batch.
 
     Raises:
         DivergedError: the loss or the gradient became NaN or infinite.
         DiskError: a snapshot cannot be written.
         Stopped: `signals` asked to, and the snapshot is kept.
+        LostError: one of the other processes has ended.
     """
     per_epoch = math.ceil(len(encoded) / settings.batch_size)
     total = settings.updates or per_epoch * settings.epochs
     model.to(placement.device).train()
-    updates = Updates(model, encoded, labels, settings=settings, placement=placement, total=total)
+    updates = Updates(model, encoded, labels, settings=settings, placement=placement, total=total, processes=processes)
     clock, done, earlier, resumed_at = time.perf_counter(), 0, 0.0, list[int]()
-    snapshot = snapshots.newest() if snapshots else None
+    snapshot = _newest(snapshots, processes)
     if snapshot is not None:
         updates.restore(snapshot)
         if selection is not None:
@@ -102,7 +107,7 @@ def fit(
     devices = [placement.device] if placement.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), placement.algorithms():
         for epoch, batch in _batches(len(encoded), settings, order=streams.order, first=done, total=total):
-            norm = updates.update(batch, done, seed=_mix(streams.dropout, done))
+            norm = updates.update(batch, done, seed=_mix(streams.dropout, done, processes.rank))
             done += 1
             log, seconds = done % settings.log_every == 0 or done == total, time.perf_counter() - clock
             if log or placement.device.type == "cpu":
@@ -116,13 +121,19 @@ def fit(
                 selection.end_epoch(done)
                 model.train()
                 clock += time.perf_counter() - began  # no training
-            stopping, unsaved = signals is not None and signals.pending is not None, time.perf_counter() - kept
+            stopping, unsaved = signals.pending if signals else 0, time.perf_counter() - kept
             ending = done == total and unsaved > _WORTH_KEEPING  # what comes after training may fail
-            if stopping or ending or 0 < interval < unsaved:
+            due = int(ending or 0 < interval < unsaved)
+            if processes.count > 1:  # no process stops, or looks for divergence, unless all do
+                told = log or placement.device.type == "cpu"
+                stopping, due = processes.largest(stopping, due) if told else (0, 0)
+            if stopping or due:
                 updates.check_finite(done, norm)  # what must not be kept
                 keep()
                 kept = time.perf_counter()
             if stopping and signals is not None:
+                processes.meet()  # once the snapshot is kept: torchrun ends all soon after one has ended
+                signals.take_over(stopping)
                 signals.obey(f" after update {done} of {total}" + (", snapshot kept" if snapshots else ""))
     if selection is not None:
         selection.put_back()
@@ -132,7 +143,7 @@ def fit(
         tokens=updates.tokens,
         seconds=time.perf_counter() - clock,
         earlier=earlier,
-        accumulation=updates.parts,
+        accumulation=processes.largest(updates.parts)[0],
         resumed_at=resumed_at,
         untouched_decay=untouched_decay(
             selection.selected.step if selection else total,
@@ -152,31 +163,39 @@ def predict(
     batch_size: int,
     placement: Placement,
     on_batch: Callable[[], None] = lambda: None,
+    processes: Processes = ALONE,
 ) -> NDArray[np.float32]:
     """The logits of every row, in the rows' order: (n, outputs) float32.
 
+    Whole batches are dealt to the processes: a row's logits do not depend on how many there are.
+
     Args:
-        on_batch: told of every batch.
+        on_batch: told of every batch of this process.
+        processes: which evaluate together.
 
     Raises:
         DivergedError: a logit is NaN or infinite.
+        LostError: one of the other processes has ended.
     """
     model.to(placement.device).eval()
-    batches = list(length_sorted_batches(encoded.lengths(), batch_size=batch_size))
-    order = np.concatenate(batches)
+    batches = list(length_sorted_batches(encoded.lengths(), batch_size=batch_size))[processes.rank :: processes.count]
     rows = model.place(encoded, placement.device)
     parts = list[Tensor]()
     with placement.algorithms():
         for batch in batches:
             on_batch()
             parts += _logits(model, rows, batch, placement)
-    sorted_logits = torch.cat(parts).cpu().numpy()  # (n, outputs), longest row first
-    if not np.array_equal(np.sort(order), np.arange(len(encoded))):
+    found = np.zeros((len(encoded), (model.config.num_labels or 1) + 1), dtype=np.float32)
+    if batches:
+        order = np.concatenate(batches)
+        found[order, :-1] = torch.cat(parts).cpu().numpy()  # longest row first
+        np.add.at(found[:, -1], order, 1)  # how often a row was seen
+    found = processes.sum_array(found)
+    if not (found[:, -1] == 1).all():
         raise AssertionError("evaluation must see every row exactly once")
-    if not np.isfinite(sorted_logits).all():
+    logits = np.ascontiguousarray(found[:, :-1])
+    if not np.isfinite(logits).all():
         raise DivergedError("diverged: the trained model gives NaN or infinite logits")
-    logits = np.empty_like(sorted_logits)
-    logits[order] = sorted_logits
     return logits
 
 
@@ -207,6 +226,19 @@ def _batches(
             yield epoch, batch
 
 
-def _mix(seed: int, step: int) -> int:
-    """One 64-bit seed from two numbers."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])
+def _newest(snapshots: SnapshotStore | None, processes: Processes) -> Snapshot | None:
+    """The newest snapshot; the first process reads it and sends it to the others, who may not see the folder."""
+    found = snapshots.newest() if snapshots else None
+    if processes.count == 1:
+        return found
+    known = processes.broadcast(None if found is None else (found.step, dict(found.facts)))
+    if known is None:
+        return None
+    tensors = processes.broadcast_tensors({} if found is None else found.tensors)
+    return Snapshot(step=known[0], tensors=tensors, facts=known[1])
+
+
+def _mix(seed: int, step: int, rank: int) -> int:
+    """One 64-bit seed from a stream, an update and a process; the first process has the seeds of one alone."""
+    numbers = [seed, step, *([rank] if rank else [])]
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

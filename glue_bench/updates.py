@@ -20,6 +20,7 @@ from glue_bench.errors import DivergedError
 from glue_bench.model import Classifier
 from glue_bench.optimisation import clip_and_step, linear_rate, make_adamw, warmup_steps
 from glue_bench.placement import Placement, is_out_of_memory, release_memory, send
+from glue_bench.processes import ALONE, Processes, SharedGradients
 
 logger = logging.getLogger(__name__)
 
@@ -49,12 +50,14 @@ class Updates:
         settings: TrainerConfig,
         placement: Placement,
         total: int,
+        processes: Processes = ALONE,
     ) -> None:
         """Put rows and labels on the model's device.
 
         Args:
             labels: (n,) class codes or scores.
             total: updates of the whole training.
+            processes: what each batch is dealt to.
         """
         self.warmup = warmup_steps(total, settings.warmup)
         self.parts = settings.accumulation  # parts of a batch that go through the model one after another
@@ -70,6 +73,8 @@ class Updates:
             epsilon=settings.epsilon,
             weight_decay=settings.weight_decay,
         )
+        self._rank, self._processes = processes.rank, processes.count
+        self._shared = SharedGradients(model.parameters(), processes) if processes.count > 1 else None
         self._loss_sum = torch.zeros((), device=placement.device)  # since the last line of the history
         self._loss_steps = 0
 
@@ -79,24 +84,24 @@ class Updates:
         Where memory is too small for the batch it goes through in twice as many parts, from here on.
 
         Args:
-            seed: of dropout in this update.
+            seed: of dropout in this update and process.
         """
         while True:
             torch.manual_seed(seed)
             try:
-                loss, tokens = self._backward(batch)
+                loss = self._backward(batch)
                 break
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or self.parts >= len(batch):
+                if not is_out_of_memory(error) or self.parts >= len(batch[self._rank :: self._processes]):
                     raise
             # Outside of the except block, whose traceback would keep the failed attempt's tensors alive.
             self._optimizer.zero_grad()
             release_memory(self._placement.device)
             self.parts = min(2 * self.parts, self._settings.batch_size)
             logger.warning("out of memory at update %d: batches now go in %d parts", step, self.parts)
-        self._loss_sum += loss
+        self._loss_sum += loss if self._shared is None else self._shared.sum_with(loss)
         self._loss_steps += 1
-        self.tokens += tokens
+        self.tokens += int(self._lengths[batch].sum())
         rate = self._settings.learning_rate * linear_rate(step, total=self._total, warmup=self.warmup)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
@@ -166,11 +171,12 @@ class Updates:
         self.parts = max(self.parts, facts["parts"])
         self.tokens, self._loss_steps = facts["tokens"], facts["loss_steps"]
 
-    def _backward(self, batch: NDArray[np.int64]) -> tuple[Tensor, int]:
-        """Gradients of the batch's mean loss; the loss, still on the device, and the real tokens."""
-        batch = batch[np.argsort(-self._lengths[batch], kind="stable")]  # neighbours of like length share a grid
-        total, tokens = torch.zeros((), device=self._placement.device), 0
-        for part in np.array_split(batch, min(self.parts, len(batch))):
+    def _backward(self, batch: NDArray[np.int64]) -> Tensor:
+        """Gradients of what this process's rows are of the batch's mean loss; that loss, still on the device."""
+        ordered = batch[np.argsort(-self._lengths[batch], kind="stable")]  # neighbours of like length share a grid
+        own = ordered[self._rank :: self._processes]  # like work for every process; none, if there are fewer rows
+        total = torch.zeros((), device=self._placement.device)
+        for part in np.array_split(own, min(self.parts, len(own))) if len(own) else ():
             gathered = self._rows.gather(part)
             with self._placement.autocast():
                 logits = self._model(gathered)
@@ -178,8 +184,7 @@ class Updates:
             loss = _sum_loss(logits.float(), targets) / len(batch)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-            tokens += gathered.tokens
-        return total, tokens
+        return total
 
 
 def history_facts(history: list[StepReport]) -> list[dict[str, Any]]:

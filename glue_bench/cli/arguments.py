@@ -39,6 +39,7 @@ examples:
   glue-bench run task=mrpc seed=3 data=local data.path=my_glue encoder=minilm trainer.epochs=5
   glue-bench run task=rte encoder=custom encoder.hub_id=google-bert/bert-base-uncased
   glue-bench run -m task=rte,mrpc seed=1,2,3
+  torchrun --nproc-per-node 4 -m glue_bench run task=mnli      one run on four GPUs
 """,
     "sweep": f"""{_KEYS}
   tasks=[A,B] seeds=[1,2] encoders=[A,B]      task=A seed=1 encoder=A mean lists of one

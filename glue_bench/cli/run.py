@@ -1,6 +1,7 @@
 """`glue-bench run`: one fine-tune, or with -m several."""
 
 import argparse
+import logging
 from pathlib import Path
 
 from glue_bench.board import describe_outcome
@@ -10,14 +11,22 @@ from glue_bench.cli.sweep import exit_code
 from glue_bench.compose import compose_run, expand_multirun
 from glue_bench.errors import UsageError
 from glue_bench.identity import RunRequest
+from glue_bench.processes import Processes
 from glue_bench.records import RunStore, outcome_line
 from glue_bench.sweep.plan import plan_runs
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run it, unless its result is there already."""
+    processes = Processes.from_environment()
     if arguments.multirun:
+        processes.refuse("run -m")
         return _execute_many(arguments)
+    with processes:
+        return _execute_one(arguments, processes) if processes.leads else _take_part(processes)
+
+
+def _execute_one(arguments: argparse.Namespace, processes: Processes) -> int:
     request = _request(arguments.overrides, arguments.config_dir)
     results_dir = Path(request.config.results_dir)
     store = RunStore(results_dir)
@@ -25,15 +34,33 @@ def execute(arguments: argparse.Namespace) -> int:
     if not plan.missing:
         say(f"{request.title}: already done, nothing to train: {describe_outcome(plan.records[request.run_id])}")
         print_report(plan.records.values(), results_dir)
+        processes.broadcast(None)
         return 0
     executor = in_this_process(request.config.executor)
     prepare(plan.missing, store, executor)
-    record = execute_plan(plan, store, executor, stop_at_failure=True)[request.run_id]
+    record = execute_plan(plan, store, executor, stop_at_failure=True, processes=processes)[request.run_id]
+    processes.broadcast(None)
     print_report([record], results_dir)
     if record.status != "finished":  # another worker ran it meanwhile
         say(f"{request.title}: {record.status}: {outcome_line(record)}")
     say(f"kept in {store.folder(*request.place)}")
     return exit_code([record])
+
+
+def _take_part(processes: Processes) -> int:
+    """What a process that is not the first does: its share of each run, without a word, until there is none left."""
+    logging.getLogger("glue_bench").setLevel(logging.ERROR)
+    while (request := _hear_of_run(processes)) is not None:
+        from glue_bench.experiment import run_experiment
+
+        run_experiment(request, RunStore(Path(request.config.results_dir)), processes=processes)
+    return 0
+
+
+def _hear_of_run(processes: Processes) -> RunRequest | None:
+    """What the first process begins next; None if it is done."""
+    request: RunRequest | None = processes.broadcast(None)
+    return request
 
 
 def _execute_many(arguments: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from glue_bench.cli.output import render_to_stdout
 from glue_bench.compose import compose_parent
 from glue_bench.config import ExecutorConfig, RunConfig
 from glue_bench.identity import RunRequest, make_requests
+from glue_bench.processes import ALONE, Processes
 from glue_bench.published import load_published
 from glue_bench.records import Record, RunStore
 from glue_bench.report import build_report
@@ -35,12 +36,18 @@ def in_this_process(executor: ExecutorConfig) -> ExecutorConfig:
 
 
 def execute_plan(
-    plan: Plan, store: RunStore, executor: ExecutorConfig, *, stop_at_failure: bool = False
+    plan: Plan,
+    store: RunStore,
+    executor: ExecutorConfig,
+    *,
+    stop_at_failure: bool = False,
+    processes: Processes = ALONE,
 ) -> Mapping[str, Record]:
     """Run what is missing, after `prepare`, and return every record of the plan.
 
     Args:
         stop_at_failure: raise what a run raised (in this process only), rather than go on with the next one.
+        processes: which run each run together (in these processes only).
     """
     discard_leftovers(plan, store)
     if not plan.missing:
@@ -52,7 +59,7 @@ def execute_plan(
                 from glue_bench.sweep.local import run_in_workers
 
                 return run_in_workers(plan, store, listener, executor)
-            return run_serially(plan, store, listener, stop_at_failure=stop_at_failure)
+            return run_serially(plan, store, listener, stop_at_failure=stop_at_failure, processes=processes)
     except Stopped as stop:
         stop.remark = _what_is_left(plan, store) if len(plan.requests) > 1 else ""
         raise

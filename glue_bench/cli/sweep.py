@@ -17,6 +17,7 @@ from glue_bench.compose import compose_sweep
 from glue_bench.config import ExecutorConfig
 from glue_bench.errors import UsageError
 from glue_bench.identity import RunRequest
+from glue_bench.processes import Processes
 from glue_bench.records import Record, RunStore, outcome_line
 from glue_bench.sweep.estimate import Estimate, estimate_runs, longest_first, seconds_in_all
 from glue_bench.sweep.plan import Plan, plan_runs
@@ -25,6 +26,7 @@ from glue_bench.sweep.plan_file import read_plan, state_of, write_plan
 
 def execute(arguments: argparse.Namespace) -> int:
     """Plan, run what is missing, print the table."""
+    Processes.from_environment().refuse("sweep")
     if arguments.index is not None:
         return _run_line(arguments)
     configs = compose_sweep(arguments.overrides, config_dir=arguments.config_dir)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from glue_bench.claims import Owner, claim_run
 from glue_bench.identity import RunRequest
+from glue_bench.processes import ALONE, Processes
 from glue_bench.records import Record, RunStore
 from glue_bench.sweep.listener import Listener
 from glue_bench.sweep.plan import find_record
@@ -13,12 +14,19 @@ if TYPE_CHECKING:
 
 
 def run_claimed(
-    request: RunRequest, store: RunStore, listener: Listener, *, earlier: Record | None = None
+    request: RunRequest,
+    store: RunStore,
+    listener: Listener,
+    *,
+    earlier: Record | None = None,
+    processes: Processes = ALONE,
 ) -> Record | Owner:
     """Run a request, unless somebody else has it or has done it since.
 
     Args:
         earlier: the failure because of which it is run again; another record in its place is a result of today's.
+
+        processes: which run it together with this one, the first of them.
 
     Returns:
         The record, or who is running it now.
@@ -48,7 +56,8 @@ def run_claimed(
             claim.note_progress("training", report.step, report.steps)
             listener.step(request, report)
 
-        record = run_experiment(request, store, on_phase=on_phase, on_step=on_step)
+        processes.broadcast(request)
+        record = run_experiment(request, store, on_phase=on_phase, on_step=on_step, processes=processes)
         done = True
         return record
     finally:

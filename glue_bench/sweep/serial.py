@@ -6,6 +6,7 @@ import time
 from glue_bench.claims import LostClaimError
 from glue_bench.errors import DiskError, GlueBenchError, UsageError
 from glue_bench.identity import RunRequest
+from glue_bench.processes import ALONE, Processes
 from glue_bench.records import Record, RunStore
 from glue_bench.stopping import SIGNALS
 from glue_bench.sweep.claimed import run_claimed
@@ -16,11 +17,15 @@ from glue_bench.sweep.queue import Queue
 logger = logging.getLogger(__name__)
 
 
-def run_serially(plan: Plan, store: RunStore, listener: Listener, *, stop_at_failure: bool) -> dict[str, Record]:
+def run_serially(
+    plan: Plan, store: RunStore, listener: Listener, *, stop_at_failure: bool, processes: Processes = ALONE
+) -> dict[str, Record]:
     """Run what is missing; wait for what other workers have, and take it over if they die.
 
     Args:
         stop_at_failure: raise what a run raises; else it is recorded and the next one goes on.
+
+        processes: which run each run together with this one, the first of them.
 
     Returns:
         Every record of the plan, by run id.
@@ -37,7 +42,7 @@ def run_serially(plan: Plan, store: RunStore, listener: Listener, *, stop_at_fai
             continue
         listener.started(request)
         try:
-            outcome = run_claimed(request, store, listener, earlier=queue.earlier(request))
+            outcome = run_claimed(request, store, listener, earlier=queue.earlier(request), processes=processes)
         except LostClaimError as error:
             logger.warning("%s", error)
             outcome = None

@@ -1,0 +1,256 @@
+"""The processes that torchrun started for one run, and what they tell each other. Knows no loop.
+
+The first of them (rank 0) plans, writes and speaks; the others do their share of every batch. Alone, every method gives
+back what it was given, and torch is not even imported.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glue_bench.errors import DivergedError, LostError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+_LEFT = "glue-bench-left"  # where in the launcher's store the first process says that it ended, and with which words
+_PATIENCE = 10.0  # seconds in which the first process writes its record and ends as well
+
+
+class Processes:
+    """A run's processes as one of them sees them; a context in which they are connected."""
+
+    def __init__(self, *, rank: int = 0, count: int = 1, local_rank: int | None = None) -> None:
+        """Connect nothing yet.
+
+        Args:
+            rank: of this process, from 0.
+            count: of all.
+            local_rank: the device of this process on its host; None for a process alone.
+        """
+        self.rank, self.count, self.local_rank = rank, count, local_rank
+        self._store: Any = None
+
+    @classmethod
+    def from_environment(cls) -> "Processes":
+        """As torchrun, or a launcher that sets the same variables, has it; alone if one of them is missing."""
+        if not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+            return ALONE
+        try:
+            rank, count, local_rank = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        except (KeyError, ValueError):
+            return ALONE
+        return cls(rank=rank, count=count, local_rank=local_rank) if count > 1 else ALONE
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that plans, writes and speaks."""
+        return self.rank == 0
+
+    def refuse(self, what: str) -> None:
+        """End every process of several, with one line.
+
+        Raises:
+            UsageError: in the first of several.
+            SystemExit: in the others.
+        """
+        if self.count > 1 and not self.leads:
+            raise SystemExit(UsageError.exit_code)
+        if self.count > 1:
+            raise UsageError(f"{what}: torchrun's processes share one run; start this without torchrun")
+
+    def __enter__(self) -> "Processes":
+        if self.count > 1:
+            import torch
+            from torch import distributed
+            from torch.distributed.rendezvous import rendezvous
+
+            # Gradients travel between GPUs by NCCL; whatever lies on a CPU by gloo, which no GPU waits for.
+            backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+            self._store, _, _ = self._reach(next, rendezvous("env://"))
+            self._reach(
+                distributed.init_process_group, backend, store=self._store, rank=self.rank, world_size=self.count
+            )
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self.count == 1:
+            return
+        if error is None:
+            from torch import distributed
+
+            distributed.destroy_process_group()
+        elif self.leads:
+            with contextlib.suppress(RuntimeError):  # the store goes away with its host
+                self._store.set(_LEFT, _words(error))
+        else:
+            self._leave(error)
+
+    def use_device(self, device: "torch.device") -> None:
+        """Make a GPU this process's own: NCCL and pinned memory go to the current one, which is the first for all."""
+        if self.count > 1 and device.type == "cuda":
+            import torch
+
+            torch.cuda.set_device(device)
+
+    def broadcast(self, value: Any) -> Any:
+        """The first process's value, which the others get as a copy.
+
+        Raises:
+            LostError: a process has ended.
+        """
+        if self.count == 1:
+            return value
+        import torch
+        from torch import distributed
+
+        box = [value]
+        self._reach(distributed.broadcast_object_list, box, src=0, device=torch.device("cpu"))
+        return box[0]
+
+    def broadcast_tensors(self, tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+        """The first process's tensors, which lie on its CPU, on every CPU; one at a time, as they may be large.
+
+        Raises:
+            LostError: a process has ended.
+        """
+        if self.count == 1:
+            return dict(tensors)
+        import torch
+        from torch import distributed
+
+        received = {}
+        for name, (shape, dtype) in self.broadcast({n: (t.shape, t.dtype) for n, t in tensors.items()}).items():
+            tensor = tensors[name].contiguous() if self.leads else torch.empty(shape, dtype=dtype)
+            self._reach(distributed.broadcast, tensor, src=0)
+            received[name] = tensor
+        return received
+
+    def sum_array(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The sum of every process's array, all of one shape.
+
+        Raises:
+            LostError: a process has ended.
+        """
+        if self.count == 1:
+            return array
+        import torch
+
+        total = torch.from_numpy(array.copy())
+        self.add_up(total)
+        return total.numpy()
+
+    def largest(self, *numbers: int) -> list[int]:
+        """The largest that any process has, number by number.
+
+        Raises:
+            LostError: a process has ended.
+        """
+        if self.count == 1:
+            return list(numbers)
+        import torch
+        from torch import distributed
+
+        most = torch.tensor(numbers)
+        self._reach(distributed.all_reduce, most, op=distributed.ReduceOp.MAX)
+        return [int(number) for number in most]
+
+    def meet(self) -> None:
+        """Wait until every process is here.
+
+        Raises:
+            LostError: a process has ended.
+        """
+        self.largest(0)
+
+    def add_up(self, tensor: "Tensor") -> None:
+        """Replace a tensor by its sum over all processes, the same bits in each; on a GPU without waiting for it.
+
+        Raises:
+            LostError: a process has ended.
+        """
+        if self.count > 1:
+            from torch import distributed
+
+            self._reach(distributed.all_reduce, tensor)
+
+    def _reach(self, call: Callable[..., Any], *words: Any, **named: Any) -> Any:
+        try:
+            return call(*words, **named)
+        except RuntimeError as error:  # every failure of torch.distributed, of either backend, is one
+            raise LostError("another process of this run ended or cannot be reached; --debug shows more") from error
+
+    def _leave(self, error: BaseException) -> None:
+        """End a process that is not the first: silently, if the first says why.
+
+        Raises:
+            SystemExit: it does.
+        """
+        words = None
+        with contextlib.suppress(KeyboardInterrupt):
+            # torchrun kills the others as soon as one has failed: the first must have written its record by then.
+            words = self._await_the_first()
+        if words == _words(error) or isinstance(error, LostError | DivergedError | KeyboardInterrupt):
+            raise SystemExit(getattr(error, "exit_code", 1)) from error
+
+    def _await_the_first(self) -> str | None:
+        """What the first process ended with; None if that cannot be known."""
+        deadline = time.monotonic() + _PATIENCE
+        try:
+            while not self._store.check([_LEFT]):
+                if time.monotonic() > deadline:
+                    return None
+                time.sleep(0.05)
+            words: str = self._store.get(_LEFT).decode()
+        except RuntimeError:  # the store went away with its host
+            return None
+        time.sleep(0.5)  # from here to its end
+        return words
+
+
+ALONE = Processes()
+
+
+class SharedGradients:
+    """The gradients of a model, summed over all processes in one message an update."""
+
+    def __init__(self, parameters: "Iterable[Tensor]", processes: Processes) -> None:
+        """Allocate nothing before the first sum, which finds out which parameters have a gradient."""
+        self._parameters, self._processes = list(parameters), processes
+        self._shared: list[Tensor] | None = None
+        self._bucket: Any = None  # (all shared elements + 1,)
+
+    def sum_with(self, loss: "Tensor") -> "Tensor":
+        """Replace every gradient by its sum, and return the sum of `loss`, a scalar on the gradients' device.
+
+        A process without rows has no gradients and adds zeros; parameters without a gradient anywhere keep none.
+
+        Raises:
+            LostError: a process has ended.
+        """
+        import torch
+
+        if self._shared is None:
+            have = self._processes.largest(*(int(parameter.grad is not None) for parameter in self._parameters))
+            self._shared = [parameter for parameter, some in zip(self._parameters, have, strict=True) if some]
+            size = sum(parameter.numel() for parameter in self._shared) + 1
+            self._bucket = torch.empty(size, device=loss.device)
+        pieces = [
+            torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in self._shared
+        ]
+        torch.cat([piece.flatten() for piece in [*pieces, loss.detach()]], out=self._bucket)
+        self._processes.add_up(self._bucket)
+        *summed, total = self._bucket.split([*(parameter.numel() for parameter in self._shared), 1])
+        for parameter, piece in zip(self._shared, summed, strict=True):
+            parameter.grad = piece.view_as(parameter)  # the bucket's own memory, until the next sum
+        return total.clone().squeeze()  # type: ignore[no-any-return]
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
