@@ -59,6 +59,10 @@ def execute_plan(
                 from glue_bench.sweep.local import run_in_workers
 
                 return run_in_workers(plan, store, listener, executor)
+            if executor.kind == "slurm":
+                from glue_bench.sweep.slurm import run_on_slurm
+
+                return run_on_slurm(plan, store, listener, executor)
             return run_serially(plan, store, listener, stop_at_failure=stop_at_failure, processes=processes)
     except Stopped as stop:
         stop.remark = _what_is_left(plan, store) if len(plan.requests) > 1 else ""

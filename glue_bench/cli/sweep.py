@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from glue_bench.board import describe_outcome, format_clock
+from glue_bench.board import describe_outcome, format_clock, open_listener
+from glue_bench.claims import Owner
 from glue_bench.cli.output import PIPE_WIDTH, say
-from glue_bench.cli.shared import execute_plan, in_this_process, prepare, print_report, request_runs
+from glue_bench.cli.shared import execute_plan, in_this_process, prepare, print_report, request_runs, stderr_console
 from glue_bench.compose import compose_sweep
 from glue_bench.config import ExecutorConfig
 from glue_bench.errors import UsageError
@@ -22,6 +23,7 @@ from glue_bench.records import Record, RunStore, outcome_line
 from glue_bench.sweep.estimate import Estimate, estimate_runs, longest_first, seconds_in_all
 from glue_bench.sweep.plan import Plan, plan_runs
 from glue_bench.sweep.plan_file import read_plan, state_of, write_plan
+from glue_bench.sweep.serial import run_line
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -93,12 +95,14 @@ def _run_line(arguments: argparse.Namespace) -> int:
     results_dir = Path(request.config.results_dir)
     store = RunStore(results_dir)
     plan = plan_runs([request], store, retry_failed=arguments.retry_failed)
-    serial = in_this_process(request.config.executor)
-    prepare(plan.missing, store, serial)
-    records = execute_plan(plan, store, serial)
-    for record in records.values():
-        say(f"{record.encoder['name']} {record.task} seed {record.seed}: {record.status}: {describe_outcome(record)}")
-    return exit_code(records.values())
+    prepare(plan.missing, store, in_this_process(request.config.executor))
+    with open_listener(plan.requests, plan.records, stderr_console()) as listener:
+        outcome = run_line(request, store, listener, retry_failed=arguments.retry_failed)
+    if isinstance(outcome, Owner):
+        say(f"{request.title}: is being run by {outcome.title}; nothing to do here")
+        return 0
+    say(f"{request.title}: {outcome.status}: {describe_outcome(outcome)}")
+    return exit_code([outcome])
 
 
 def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], executor: ExecutorConfig) -> int:

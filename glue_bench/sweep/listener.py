@@ -33,3 +33,28 @@ class Listener(Protocol):
 
     def note(self, text: str) -> None:
         """A remark about the sweep as a whole."""
+
+
+class Silence:
+    """A listener that does nothing."""
+
+    def started(self, request: RunRequest) -> None:
+        """Nothing."""
+
+    def phase(self, request: RunRequest, name: str) -> None:
+        """Nothing."""
+
+    def step(self, request: RunRequest, report: "StepReport") -> None:
+        """Nothing."""
+
+    def elsewhere(self, request: RunRequest, owner: Owner) -> None:
+        """Nothing."""
+
+    def waiting(self, request: RunRequest) -> None:
+        """Nothing."""
+
+    def ended(self, request: RunRequest, record: Record) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""

@@ -24,6 +24,7 @@ from glue_bench.identity import RunRequest
 from glue_bench.records import Record, RunStore
 from glue_bench.stopping import HANDLED, SIGNALS, Stopped
 from glue_bench.sweep.claimed import run_claimed
+from glue_bench.sweep.listener import Silence
 from glue_bench.sweep.slots import Slot
 
 if TYPE_CHECKING:
@@ -130,8 +131,8 @@ def _stop_without(connection: Connection) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-class _Pipe:
-    """Passes a run's events on to the driver (a `Listener`, as far as one run needs it)."""
+class _Pipe(Silence):
+    """Passes a run's events on to the driver."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection, self._lock, self._told = connection, threading.Lock(), 0.0
@@ -139,9 +140,6 @@ class _Pipe:
     def tell(self, kind: str, content: Any) -> None:
         with self._lock, contextlib.suppress(OSError):  # a driver that is gone hears nothing
             self._connection.send((kind, content))
-
-    def started(self, request: RunRequest) -> None:
-        """The driver knows."""
 
     def phase(self, request: RunRequest, name: str) -> None:
         del request
@@ -153,15 +151,6 @@ class _Pipe:
         if now - self._told >= _TELL_EVERY or report.step == report.steps:
             self._told = now
             self.tell("step", report)
-
-    def elsewhere(self, request: RunRequest, owner: Owner) -> None:
-        """The driver looks itself."""
-
-    def waiting(self, request: RunRequest) -> None:
-        """The driver knows."""
-
-    def ended(self, request: RunRequest, record: Record) -> None:
-        """The driver reads the record."""
 
     def note(self, text: str) -> None:
         self.tell("log", (logging.INFO, text))

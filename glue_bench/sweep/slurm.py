@@ -1,0 +1,253 @@
+"""A sweep as a job array on a Slurm cluster, through submitit. Jobs need no driver: this one only submits and watches.
+
+A job runs one line of a plan file. Before its time is up, or when it is preempted, Slurm sends SIGUSR1: the run keeps a
+snapshot, submitit queues the job again, and it goes on from there.
+"""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glue_bench.atomic import write_text_atomically
+from glue_bench.claims import Owner, claim_run, owner_of
+from glue_bench.config import ExecutorConfig
+from glue_bench.errors import GlueBenchError, UsageError
+from glue_bench.failures import keep_failure, request_facts
+from glue_bench.identity import RunRequest
+from glue_bench.records import Record, RunStore
+from glue_bench.stopping import SIGNALS, Stopped
+from glue_bench.sweep.listener import Listener, Silence
+from glue_bench.sweep.plan import Plan, find_record
+from glue_bench.sweep.plan_file import read_plan, write_plan
+from glue_bench.sweep.serial import run_line
+
+if TYPE_CHECKING:
+    from submitit import AutoExecutor
+
+_WATCH_EVERY = 2.0  # seconds between two looks at records and claims
+_ASK_EVERY = 10.0  # seconds between two questions to Slurm
+_AT_ONCE = 8  # jobs, where executor.workers is auto
+_ENDLESS = 10_000  # times that a job may reach its time limit: it makes progress each time
+
+logger = logging.getLogger(__name__)
+
+
+class LostJobError(GlueBenchError):
+    """A job ended without a word."""
+
+
+class RunLine:
+    """What a job does: one line of a plan. Submitit calls it in the job, and again after each requeue."""
+
+    def __init__(self, plan: Path, index: int, *, retry_failed: bool) -> None:
+        """Name the line."""
+        self.plan, self.index, self.retry_failed = plan, index, retry_failed
+
+    def __call__(self) -> str:
+        """Run it; returns what came of it, in words."""
+        queue_again = signal.getsignal(signal.SIGUSR1)
+        try:
+            with SIGNALS.handled():
+                return self._run()
+        except Stopped as stop:
+            if stop.name == "SIGUSR1" and callable(queue_again):
+                queue_again(int(signal.SIGUSR1), None)  # submitit's handler, which does not return
+            raise SystemExit(stop.exit_code) from stop
+
+    def checkpoint(self) -> Any:
+        """What submitit is to queue again: the same line."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+    def _run(self) -> str:
+        if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
+            import torch
+
+            torch.set_num_threads(int(cores))
+        request = read_plan(self.plan, self.index)
+        store = RunStore(Path(request.config.results_dir))
+        outcome = run_line(request, store, Silence(), retry_failed=self.retry_failed)
+        return f"{request.title}: " + (f"with {outcome.title}" if isinstance(outcome, Owner) else outcome.status)
+
+
+def run_on_slurm(plan: Plan, store: RunStore, listener: Listener, executor: ExecutorConfig) -> dict[str, Record]:
+    """Submit what is missing and is not queued already, and watch until every run has its record.
+
+    Returns:
+        Every record of the plan, by run id.
+
+    Raises:
+        UsageError: submitit or Slurm is not there, or refuses the job.
+        Stopped: a signal ended the watching; the jobs go on.
+    """
+    return _Watch(plan, store, listener, executor).until_done()
+
+
+class _Watch:
+    """The jobs of one sweep, seen from a login node."""
+
+    def __init__(self, plan: Plan, store: RunStore, listener: Listener, executor: ExecutorConfig) -> None:
+        self._plan, self._store, self._listener, self._executor = plan, store, listener, executor
+        self._records, self._jobs = dict(plan.records), dict[str, str]()  # by run id
+        self._open = {request.run_id: request for request in plan.missing}
+        self._folder = store.root.parent.resolve() / "slurm"
+
+    def until_done(self) -> dict[str, Record]:
+        self._adopt()
+        self._submit([request for run_id, request in self._open.items() if run_id not in self._jobs])
+        asked = time.monotonic()
+        while self._open:
+            time.sleep(_WATCH_EVERY)
+            alive: set[str] | None = None
+            if time.monotonic() - asked > _ASK_EVERY:
+                alive, asked = queued_jobs(), time.monotonic()
+            for request in list(self._open.values()):
+                self._look_at(request, alive)
+        return self._records
+
+    def _look_at(self, request: RunRequest, alive: set[str] | None) -> None:
+        """Settle a run that has its record; find out what became of one whose job is gone."""
+        record, earlier = find_record(request, self._store), self._plan.earlier.get(request.run_id)
+        if record is not None and (earlier is None or record.ended != earlier.ended):
+            self._settle(request, record)
+            return
+        owner = owner_of(self._store.folder(*request.place))
+        if owner is not None:
+            self._listener.elsewhere(request, owner)
+        elif alive is not None and self._jobs[request.run_id] not in alive:
+            self._bury_or_repeat(request)
+
+    def _bury_or_repeat(self, request: RunRequest) -> None:
+        """A job is gone and has left no result."""
+        claim = claim_run(self._store.folder(*request.place))
+        if isinstance(claim, Owner):
+            return
+        job = self._jobs.pop(request.run_id)
+        try:
+            record = self._store.load(*request.place)
+            if record is None or record.status != "interrupted":
+                reason = f"its job {job} ended without a word ({job_state(job)}); its log is under {self._folder}"
+                record = keep_failure(
+                    request, self._store, LostJobError(reason), facts=request_facts(request), history=[]
+                )
+        finally:
+            claim.release(done=False)
+        if record.status == "interrupted":  # stopped by SIGTERM, by whom we do not know, with a snapshot
+            self._listener.waiting(request)
+            self._submit([request])
+        else:
+            self._settle(request, record)
+
+    def _settle(self, request: RunRequest, record: Record) -> None:
+        del self._open[request.run_id]
+        self._records[request.run_id] = record
+        self._listener.ended(request, record)
+
+    def _adopt(self) -> None:
+        """Find the jobs that an earlier driver submitted and that are still queued or running."""
+        alive = queued_jobs()
+        for path in sorted(self._folder.glob("*/jobs.json")):
+            known = json.loads(path.read_text(encoding="utf-8"))
+            self._jobs |= {run_id: job for run_id, job in known.items() if job in alive and run_id in self._open}
+        if self._jobs:
+            self._listener.note(f"{len(self._jobs)} jobs of an earlier command are still there: watching them")
+
+    def _submit(self, requests: Sequence[RunRequest]) -> None:
+        """One array for runs that start from nothing here, and one after it for those that start from its results."""
+        if not requests:
+            return
+        folder = self._folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{len(list(self._folder.glob('*')))}"
+        plan = folder / "plan.jsonl"
+        write_plan(plan, Plan(requests=requests, missing=requests), {})
+        first = [place for place, request in enumerate(requests) if not self._waits(request)]
+        after = [place for place, request in enumerate(requests) if self._waits(request)]
+        jobs, dependency = dict[str, str](), None
+        for places in (first, after):
+            if not places:
+                continue
+            executor = open_executor(folder, self._executor, dependency=dependency)
+            lines = [RunLine(plan, place, retry_failed=bool(self._plan.earlier)) for place in places]
+            try:
+                submitted = executor.submit_array(lines)
+            except Exception as error:  # submitit passes on what sbatch said
+                raise UsageError(f"executor=slurm: the jobs could not be submitted ({_last_line(error)})") from error
+            jobs |= {requests[place].run_id: job.job_id for place, job in zip(places, submitted, strict=True)}
+            dependency = f"afterany:{submitted[0].job_id.partition('_')[0]}"
+        write_text_atomically(folder / "jobs.json", json.dumps(jobs, indent=1) + "\n")
+        self._jobs |= jobs
+        array = sorted({job.partition("_")[0] for job in jobs.values()})
+        self._listener.note(f"submitted {len(jobs)} jobs as {', '.join(array)}; they need this command no more")
+
+    def _waits(self, request: RunRequest) -> bool:
+        return request.parent is not None and request.parent.run_id in self._open
+
+
+def open_executor(folder: Path, executor: ExecutorConfig, *, dependency: str | None) -> "AutoExecutor":
+    """Submitit's executor with what each job asks for.
+
+    Raises:
+        UsageError: submitit or Slurm is not there.
+    """
+    # Read when submitit loads, here and in the jobs, which inherit it.
+    os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"
+    try:
+        import submitit
+    except ImportError as error:
+        raise UsageError("executor=slurm: submitit is not installed: pip install 'glue-bench[slurm]'") from error
+    slurm = executor.slurm
+    try:
+        opened = submitit.AutoExecutor(folder=folder / "%A", cluster="slurm", slurm_max_num_timeout=_ENDLESS)
+    except RuntimeError as error:
+        raise UsageError(f"executor=slurm: {_last_line(error)}") from error
+    wanted: dict[str, Any] = {
+        "name": "glue-bench",
+        "timeout_min": max(1, round(60 * slurm.hours)),
+        "cpus_per_task": slurm.cpus,
+        "mem_gb": slurm.memory_gb,
+        "slurm_signal_delay_s": slurm.notice,
+        "slurm_array_parallelism": _AT_ONCE if executor.workers == "auto" else int(executor.workers),
+        "slurm_additional_parameters": {"requeue": True, **dict(option.split("=", 1) for option in slurm.options)},
+        "slurm_partition": slurm.partition,
+        "slurm_dependency": dependency,
+        "gpus_per_node": slurm.gpus or None,
+    }
+    opened.update_parameters(**{key: value for key, value in wanted.items() if value is not None})
+    return opened
+
+
+def queued_jobs() -> set[str]:
+    """The ids of this user's jobs that wait or run, array tasks one by one.
+
+    Raises:
+        UsageError: Slurm cannot be asked.
+    """
+    try:
+        done = subprocess.run(
+            ["squeue", "--me", "--array", "--noheader", "--format=%i"], capture_output=True, text=True, check=True
+        )
+    except FileNotFoundError as error:
+        raise UsageError("executor=slurm: no squeue here; is this a login node of a Slurm cluster?") from error
+    except subprocess.CalledProcessError as error:
+        raise UsageError(f"executor=slurm: squeue says {error.stderr.strip()}") from error
+    return set(done.stdout.split())
+
+
+def job_state(job: str) -> str:
+    """What Slurm says became of a job, as long as it remembers."""
+    done = subprocess.run(["scontrol", "show", "job", "--oneliner", job], capture_output=True, text=True, check=False)
+    words = dict(word.partition("=")[::2] for word in done.stdout.split())
+    if "JobState" not in words:
+        return "Slurm knows no more of it"
+    return f"{words['JobState']}, exit code {words.get('ExitCode', 'unknown')}"
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
