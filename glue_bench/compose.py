@@ -3,6 +3,7 @@
 Nothing is ever instantiated from a configuration: `_target_` is just an unknown key here.
 """
 
+import copy
 import dataclasses
 import functools
 import itertools
@@ -64,9 +65,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     Raises:
         UsageError: for an unknown key or name, a wrong type or an impossible value.
     """
-    overrides = [_quote_path(word) for word in overrides]
-    for override in parse_overrides(overrides):
-        _check_override(override, config_dir)
+    overrides = _check_words(overrides, config_dir)
     if not any(word.startswith("task=") for word in overrides):
         raise UsageError(f"task: say which one, as task=NAME. Allowed: {', '.join(group_options('task', config_dir))}")
     config = _compose(overrides, config_dir)
@@ -124,7 +123,9 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
             rest.append(f"{many}=[{value}]")
     # Any task will do to read the lists; each run is then composed with its own.
     options = group_options("task", config_dir)
-    lists = compose_run([*rest, f"task={group_options('task')[0]}"], config_dir=config_dir)
+    rest = _check_words(rest, config_dir)
+    lists = _compose([*rest, f"task={group_options('task')[0]}"], config_dir)
+    check_config(lists)
     for task in lists.tasks:
         if task not in options:
             raise UsageError(f"tasks: no such task {task}{did_you_mean(task, options)}")
@@ -140,9 +141,8 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
     chosen = [[f"encoder={encoder}"] if encoder else [] for encoder in encoders]
     configs = [
         cell
-        for encoder in chosen
-        for task in lists.tasks
-        for cell in _expand_grid(compose_run([*rest, *encoder, f"task={task}"], config_dir=config_dir), rest)
+        for config in _compose_product(rest, chosen, lists.tasks, config_dir)
+        for cell in _expand_grid(config, rest)
     ]
     starting = sorted({name for config in configs for name in config.task.init_from})
     if lists.init not in ("pretrained", *starting):
@@ -153,6 +153,25 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
         config if config.init in config.task.init_from else dataclasses.replace(config, init="pretrained")
         for config in configs
     ]
+
+
+def _compose_product(
+    words: Sequence[str], encoders: Sequence[list[str]], tasks: Sequence[str], config_dir: Path | None
+) -> list[RunConfig]:
+    """Every task with every encoder. Composing is slow, so that encoders are exchanged where that is all."""
+
+    def compose_one(encoder: list[str], task: str) -> RunConfig:
+        return compose_run([*words, *encoder, f"task={task}"], config_dir=config_dir)
+
+    first = [compose_one(encoders[0], task) for task in tasks]
+    configs = list(first)
+    for encoder in encoders[1:]:
+        probe = compose_one(encoder, tasks[0])
+        if replace(probe, encoder=first[0].encoder) == first[0]:
+            configs += [replace(copy.deepcopy(config), encoder=copy.deepcopy(probe.encoder)) for config in first]
+        else:  # an encoder's file that sets more than the encoder
+            configs += [compose_one(encoder, task) for task in tasks]
+    return configs
 
 
 def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
@@ -182,6 +201,18 @@ def _place_in_grid(config: RunConfig, values: dict[str, Any]) -> RunConfig:
         if key not in cell or cell[key] not in config.grid[key]
     }
     return replace(config, trainer=trainer, cell=cell, recipe_changes=changes)
+
+
+def _check_words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
+    """The overrides with paths quoted, once each is known to be one.
+
+    Raises:
+        UsageError: for an unknown key or name.
+    """
+    words = [_quote_path(word) for word in overrides]
+    for override in parse_overrides(words):
+        _check_override(override, config_dir)
+    return words
 
 
 def _last_word(overrides: Sequence[str], key: str) -> str | None:

@@ -95,7 +95,7 @@ def test_a_run_that_torchrun_stops_goes_on_to_the_result_of_one_process_and_is_t
     stopped = json.loads((two / "record.json").read_text())
     assert (stopped["status"], output) == ("interrupted", "")
     assert ours(errors) == [
-        "[1/1] tiny rte seed 1: started",
+        "[0/1] tiny rte seed 1: started",
         f"glue-bench: stopped by SIGUSR1 after update {stopped['steps']} of 40, snapshot kept; "
         "the same command goes on from there",
     ]
