@@ -1,5 +1,7 @@
 """Every check of the project, one session each: `nox` runs what CI runs, `nox -l` lists the rest."""
 
+import os
+import shutil
 from pathlib import Path
 
 import nox
@@ -47,6 +49,24 @@ def slow(session: nox.Session) -> None:
     """The tests that take minutes: the sample sweep and what it must reach."""
     session.install(*EXACT, "-e", ".[sample,test]")
     session.run("pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Sweeps under fire: 200 kills, eight sweeps at once, a bad run of every kind; most of an hour."""
+    session.install(*EXACT, "-e", ".[sample,test]")
+    session.run("pytest", "-m", "faults", "-n", "0", "-s", "tests/test_faults.py", *session.posargs)
+
+
+@nox.session
+def slurm(session: nox.Session) -> None:
+    """Sweeps on a Slurm of this machine alone; installs Debian's packages where it may."""
+    session.install(*EXACT, "-e", ".[sample,test]")
+    if not shutil.which("slurmctld", path=f"{os.environ['PATH']}:/usr/sbin") and shutil.which("apt-get"):
+        packages = ("slurmctld", "slurmd", "slurm-client", "munge")
+        for words in (("update",), ("install", "-y", "--no-install-recommends", *packages)):
+            session.run("apt-get", *words, external=True, success_codes=[0, 100], silent=True)
+    session.run("pytest", "-m", "slurm", "-n", "0", "-s", "-rs", "tests/test_slurm.py", *session.posargs)
 
 
 @nox.session

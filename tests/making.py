@@ -6,6 +6,7 @@ from typing import Any
 
 from glue_bench.compose import compose_run
 from glue_bench.config import RunConfig
+from glue_bench.identity import RunRequest
 from glue_bench.records import Record
 
 
@@ -47,6 +48,14 @@ def make_record(
         "config": dataclasses.asdict(config),
     }
     return Record(**{**facts, **changes})
+
+
+def make_request(*, task: str, seed: int, setting: str = "000", parent: RunRequest | None = None) -> RunRequest:
+    """A request that `make_record` with the same words answers."""
+    config = dataclasses.replace(_compose_cached(f"task={task}"), seed=seed)
+    return RunRequest(
+        config=config, encoder="tiny", setting_id=setting, run_id=f"seed{seed}-{setting}", inputs={}, parent=parent
+    )
 
 
 @functools.cache

@@ -28,6 +28,7 @@ keys (Hydra's grammar; every default is in conf/):
   trainer.KEY=VALUE               epochs updates batch_size accumulation learning_rate warmup weight_decay betas epsilon
                                   clip_norm max_length eval_batch_size device precision deterministic
                                   engine log_every snapshot_minutes
+  init=mnli                       RTE, MRPC and STS-B start from the MNLI model of the same seed, which is run first
   results_dir=FOLDER              default: results
   save_model=true                 keep the weights under model/, loadable by transformers
 """
@@ -43,6 +44,9 @@ examples:
 """,
     "sweep": f"""{_KEYS}
   tasks=[A,B] seeds=[1,2] encoders=[A,B]      task=A seed=1 encoder=A mean lists of one
+  executor=local|serial|slurm     worker processes here, one after another in this process, or a Slurm job array;
+  executor.KEY=VALUE              workers (runs at a time, or auto) runs_per_gpu timeout (minutes without progress)
+  executor.slurm.KEY=VALUE        partition hours cpus gpus memory_gb notice options=[account=NAME]
   grid.KEY=[A,B]                  values of trainer.KEY to try, every combination; recipe=roberta_paper has a grid,
                                   and trainer.KEY=VALUE narrows it
   preset=card|sample|smoke        card: the model card's table; sample: offline in minutes; smoke: seconds
@@ -53,6 +57,9 @@ examples:
   glue-bench sweep preset=card encoders=[distilroberta,roberta]
   glue-bench sweep recipe=roberta_paper encoder=roberta tasks=[rte]
   glue-bench sweep data=local data.path=my_glue encoder=minilm tasks=[cola,mrpc] seeds=[1,2,3]
+  glue-bench sweep executor=slurm executor.workers=20 executor.slurm.partition=gpu
+  glue-bench sweep --plan plan.jsonl               one run a line; then, in any job array, with N from 0:
+  glue-bench sweep --plan plan.jsonl --index N
   glue-bench sweep tasks=[boolq] --config-dir my_conf data=local data.path=my_data
 
 Stop it at any time: the same command runs only what is missing.
@@ -129,7 +136,7 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
     if name == "run":
         parser.add_argument("-m", "--multirun", action="store_true", help="comma-separated values make several runs")
     if name == "sweep":
-        parser.add_argument("--dry-run", action="store_true", help="print which runs are done and missing; run none")
+        parser.add_argument("--dry-run", action="store_true", help="print what is missing, done, running, failed")
         parser.add_argument("--retry-failed", action="store_true", help="run again what failed or diverged")
         parser.add_argument("--plan", type=Path, metavar="FILE.jsonl", help="write the plan there, one run a line")
         parser.add_argument("--index", type=int, metavar="N", help="run line N (from 0) of --plan, and nothing else")

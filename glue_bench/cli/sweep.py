@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from glue_bench.board import describe_outcome, format_clock, open_listener
-from glue_bench.claims import Owner
+from glue_bench.board import describe_outcome, format_clock
 from glue_bench.cli.output import PIPE_WIDTH, say
-from glue_bench.cli.shared import execute_plan, in_this_process, prepare, print_report, request_runs, stderr_console
+from glue_bench.cli.shared import execute_plan, in_this_process, prepare, print_report, request_runs
 from glue_bench.compose import compose_sweep
 from glue_bench.config import ExecutorConfig
 from glue_bench.errors import UsageError
@@ -23,7 +22,6 @@ from glue_bench.records import Record, RunStore, outcome_line
 from glue_bench.sweep.estimate import Estimate, estimate_runs, longest_first, seconds_in_all
 from glue_bench.sweep.plan import Plan, plan_runs
 from glue_bench.sweep.plan_file import read_plan, state_of, write_plan
-from glue_bench.sweep.serial import run_line
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -95,14 +93,14 @@ def _run_line(arguments: argparse.Namespace) -> int:
     results_dir = Path(request.config.results_dir)
     store = RunStore(results_dir)
     plan = plan_runs([request], store, retry_failed=arguments.retry_failed)
-    prepare(plan.missing, store, in_this_process(request.config.executor))
-    with open_listener(plan.requests, plan.records, stderr_console()) as listener:
-        outcome = run_line(request, store, listener, retry_failed=arguments.retry_failed)
-    if isinstance(outcome, Owner):
-        say(f"{request.title}: is being run by {outcome.title}; nothing to do here")
+    if owner := plan.running.get(request.run_id):  # an array is to go on with its next line, not to wait
+        say(f"{request.title}: is being run by {owner.title}; nothing to do here")
         return 0
-    say(f"{request.title}: {outcome.status}: {describe_outcome(outcome)}")
-    return exit_code([outcome])
+    serial = in_this_process(request.config.executor)
+    prepare(plan.missing, store, serial)
+    record = execute_plan(plan, store, serial)[request.run_id]
+    say(f"{request.title}: {record.status}: {describe_outcome(record)}")
+    return exit_code([record])
 
 
 def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], executor: ExecutorConfig) -> int:

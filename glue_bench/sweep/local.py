@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class _Worker:
 
 def warm_up() -> None:
     """Start to load what runs need, in the server that workers are forked from; returns at once."""
-    _CONTEXT.set_forkserver_preload(_PRELOADED)
+    _CONTEXT.set_forkserver_preload(_PRELOADED if sys.platform == "linux" else [])  # macOS: forking it would crash
     before = os.environ.get("OPENBLAS_NUM_THREADS")
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy's thread pool, of no use here, must not be forked
     # The server, and workers until they are ready, must not die of the Ctrl-C that the driver gets as well.
@@ -115,11 +116,12 @@ class _Driver:
         self._store, self._listener, self._timeout = store, listener, timeout
         self._queue, self._free, self._workers = Queue(plan, store, listener), list(slots), list[_Worker]()
         self._asked_to_stop = False
+        self._fatal: DiskError | UsageError | None = None
 
     def run(self) -> dict[str, Record]:
         with SIGNALS.at_a_good_moment(), self._nobody_left_behind():
-            while self._workers or not (self._queue.empty or SIGNALS.pending):
-                if SIGNALS.pending:
+            while self._workers or not (self._queue.empty or self._stopping):
+                if self._stopping:
                     self._ask_to_stop()
                 else:
                     self._start_what_fits()
@@ -128,7 +130,13 @@ class _Driver:
                     self._hear(worker)  # what it said last
                     self._finish(worker)
                 self._kill_what_hangs()
+        if self._fatal:
+            raise self._fatal
         return self._queue.records
+
+    @property
+    def _stopping(self) -> bool:
+        return bool(SIGNALS.pending or self._fatal)
 
     def _start_what_fits(self) -> None:
         while self._free and (request := self._queue.next_run()):
@@ -189,10 +197,9 @@ class _Driver:
         self._workers.remove(worker)
         self._free.append(worker.slot)
         kind, text = worker.outcome or ("crashed", _reason(worker, self._timeout))
-        if kind == "disk":
-            raise DiskError(text)
-        if kind == "usage":
-            raise UsageError(text)
+        if kind in ("disk", "usage"):  # the others are asked to stop, and it is raised when they have
+            self._fatal = self._fatal or (DiskError(text) if kind == "disk" else UsageError(text))
+            return
         if text and kind in ("recorded", "lost"):
             logger.warning("%s: %s", worker.request.title, text)
         record = self._store.load(*worker.request.place) if kind == "recorded" else None

@@ -1,10 +1,9 @@
 """One run after another in this process. A run that fails is recorded and the next one goes on."""
 
-import dataclasses
 import logging
 import time
 
-from glue_bench.claims import LostClaimError, Owner, owner_of
+from glue_bench.claims import LostClaimError
 from glue_bench.errors import DiskError, GlueBenchError, UsageError
 from glue_bench.identity import RunRequest
 from glue_bench.processes import ALONE, Processes
@@ -12,7 +11,7 @@ from glue_bench.records import Record, RunStore
 from glue_bench.stopping import SIGNALS
 from glue_bench.sweep.claimed import run_claimed
 from glue_bench.sweep.listener import Listener
-from glue_bench.sweep.plan import Plan, plan_runs
+from glue_bench.sweep.plan import Plan
 from glue_bench.sweep.queue import Queue
 
 logger = logging.getLogger(__name__)
@@ -25,7 +24,6 @@ def run_serially(
 
     Args:
         stop_at_failure: raise what a run raises; else it is recorded and the next one goes on.
-
         processes: which run each run together with this one, the first of them.
 
     Returns:
@@ -59,42 +57,6 @@ def run_serially(
             queue.put_back(request)
         SIGNALS.obey()  # one that came while the run failed
     return queue.records
-
-
-def run_line(request: RunRequest, store: RunStore, listener: Listener, *, retry_failed: bool) -> Record | Owner:
-    """One run of a plan, after the run that it starts from.
-
-    Returns:
-        The record, whatever it says; or who has the run: nothing waits for another worker here, but for a parent.
-
-    Raises:
-        DiskError, UsageError, LostClaimError, Stopped: there is no record of what happened.
-    """
-    plan = plan_runs([request], store, retry_failed=retry_failed)
-    if request.run_id in plan.records:
-        return plan.records[request.run_id]
-    before = Plan(requests=plan.requests, records=plan.records, missing=plan.missing[:-1], earlier=plan.earlier)
-    queue = Queue(
-        dataclasses.replace(
-            plan, records=run_serially(before, store, listener, stop_at_failure=False), missing=[request]
-        ),
-        store,
-        listener,
-    )
-    if owner := owner_of(store.folder(*request.place)):
-        return owner
-    if queue.next_run() is None:  # its parent failed
-        return queue.records[request.run_id]
-    listener.started(request)
-    try:
-        outcome = run_claimed(request, store, listener, earlier=plan.earlier.get(request.run_id))
-    except (DiskError, UsageError, LostClaimError):
-        raise
-    except Exception as error:
-        outcome = _kept(request, store, error)
-    if isinstance(outcome, Record):
-        listener.ended(request, outcome)
-    return outcome
 
 
 def _kept(request: RunRequest, store: RunStore, error: Exception) -> Record:

@@ -23,9 +23,9 @@ from glue_bench.identity import RunRequest
 from glue_bench.records import Record, RunStore
 from glue_bench.stopping import SIGNALS, Stopped
 from glue_bench.sweep.listener import Listener, Silence
-from glue_bench.sweep.plan import Plan, find_record
+from glue_bench.sweep.plan import Plan, find_record, plan_runs
 from glue_bench.sweep.plan_file import read_plan, write_plan
-from glue_bench.sweep.serial import run_line
+from glue_bench.sweep.serial import run_serially
 
 if TYPE_CHECKING:
     from submitit import AutoExecutor
@@ -73,8 +73,11 @@ class RunLine:
             torch.set_num_threads(int(cores))
         request = read_plan(self.plan, self.index)
         store = RunStore(Path(request.config.results_dir))
-        outcome = run_line(request, store, Silence(), retry_failed=self.retry_failed)
-        return f"{request.title}: " + (f"with {outcome.title}" if isinstance(outcome, Owner) else outcome.status)
+        plan = plan_runs([request], store, retry_failed=self.retry_failed)
+        if owner := plan.running.get(request.run_id):
+            return f"{request.title}: is being run by {owner.title}"
+        record = run_serially(plan, store, Silence(), stop_at_failure=False)[request.run_id]
+        return f"{request.title}: {record.status}"
 
 
 def run_on_slurm(plan: Plan, store: RunStore, listener: Listener, executor: ExecutorConfig) -> dict[str, Record]:

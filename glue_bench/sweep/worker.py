@@ -78,7 +78,7 @@ def count_gpus(connection: Connection) -> None:
     """Tell how many GPUs torch sees; in a process of its own, since a process that has asked must not be forked."""
     import torch
 
-    connection.send(torch.cuda.device_count())
+    connection.send(torch.cuda.device_count() or int(torch.backends.mps.is_available()))
 
 
 def _run(job: Job, pipe: "_Pipe") -> tuple[str, str]:
