@@ -47,7 +47,7 @@ def test_a_run_that_is_asked_for_and_a_parent_is_one_run_that_keeps_its_model(tm
 def test_longest_come_first_and_a_parent_counts_with_its_children() -> None:
     parent = request("mnli")
     some = [request("rte"), request("cola"), request("qqp"), request("stsb", parent=parent), parent]
-    assert names(longest_first(some, {})) == ["mnli-1", "qqp-1", "cola-1", "stsb-1", "rte-1"]
+    assert names(longest_first(some, {})) == ["mnli-1", "qqp-1", "stsb-1", "cola-1", "rte-1"]
 
 
 def finished(task: str, seed: int, seconds: float, *, setting: str | None = None) -> Record:
