@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from glue_bench.updates import StepReport
 
 _LINE_EVERY = 30.0  # seconds between two progress lines of a run, where there is no terminal
+# The columns, and the width of the terminal below which each is left out.
+_COLUMNS = {"run": 0, "state": 0, "progress": 0, "loss": 100, "tokens/s": 110, "time": 70, "score": 0}
 _STYLES = {"finished": "green", "running": "bold cyan", "elsewhere": "cyan", "waiting": "dim"}
 
 
@@ -109,12 +111,14 @@ class Board:
         states = list(self._states.values())
         room = max(3, (options.max_height or console.height) - (6 if self._note else 5))
         shown = _window(states, room)
+        headers = [header for header in _COLUMNS if options.max_width >= _COLUMNS[header]]
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for header in ("run", "state", "progress", "loss", "tokens/s", "time", "score"):
+        for header in headers:
             right = header in ("loss", "tokens/s", "time")
             table.add_column(header, no_wrap=True, justify="right" if right else "left")
         for state in shown:
-            table.add_row(*_board_cells(state))
+            cells = dict(zip(_COLUMNS, _board_cells(state), strict=True))
+            table.add_row(*(cells[header] for header in headers))
         yield table
         yield Text(
             f"{_count(states, hidden=len(states) - len(shown))}; {format_clock(time.monotonic() - self._begun)}", "bold"

@@ -40,7 +40,7 @@ class Owner:
     process: int
     machine: str  # tells whether `process` is a process of this machine
     started: str  # of the process, so that a later one with its number is another
-    token: str  # of this claim alone
+    nonce: str  # of this claim alone
     phase: str = ""
     step: int = 0
     steps: int = 0
@@ -83,7 +83,7 @@ class Claim:
             LostClaimError: it is not.
         """
         _, path = _newest(self._folder)
-        if self._lost or path != self._path or _token(self._path) != self._owner.token:
+        if self._lost or path != self._path or _nonce(self._path) != self._owner.nonce:
             self._lost = True
             self._refuse()
 
@@ -96,7 +96,7 @@ class Claim:
         self._ending.set()
         self._thread.join()
         with contextlib.suppress(OSError):
-            if self._lost or _token(self._path) != self._owner.token:
+            if self._lost or _nonce(self._path) != self._owner.nonce:
                 return
             if not done:
                 _write(self._path, {"released": True})
@@ -191,7 +191,7 @@ def _own_facts() -> Owner:
         process=os.getpid(),
         machine=_machine(),
         started=_process_start(os.getpid()),
-        token=os.urandom(8).hex(),
+        nonce=os.urandom(8).hex(),
     )
 
 
@@ -237,12 +237,12 @@ def _generation(path: Path) -> int:
     return int(number) if number.isdigit() else 0
 
 
-def _token(path: Path) -> str | None:
+def _nonce(path: Path) -> str | None:
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
-    return content.get("token") if isinstance(content, dict) else None
+    return content.get("nonce") if isinstance(content, dict) else None
 
 
 def _write(path: Path, content: dict[str, object]) -> None:

@@ -6,12 +6,14 @@ import io
 import pytest
 from rich.console import Console
 
-from glue_bench.board import Board, PlainLines, open_listener
+from glue_bench.board import Board, PlainLines, describe_outcome, open_listener
+from glue_bench.claims import Owner
 from glue_bench.compose import compose_run
 from glue_bench.identity import RunRequest
+from glue_bench.published import load_published
 from glue_bench.records import Record
 from glue_bench.updates import StepReport
-from tests.making import make_record, scores_of
+from tests.making import DISTILROBERTA, make_record, scores_of
 
 RTE = compose_run(["task=rte"])
 
@@ -21,8 +23,8 @@ def request_of(seed: int) -> RunRequest:
     return RunRequest(config=config, encoder="tiny", setting_id="000", run_id=f"seed{seed}-000", inputs={})
 
 
-def console_of(*, terminal: bool, height: int = 40) -> Console:
-    return Console(file=io.StringIO(), force_terminal=terminal, width=120, height=height, color_system=None)
+def console_of(*, terminal: bool, height: int = 40, width: int = 120) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=width, height=height, color_system=None)
 
 
 def shown(board: Board, console: Console) -> str:
@@ -72,6 +74,47 @@ def test_two_hundred_runs_fit_the_screen_around_the_one_that_runs() -> None:
     assert "running" in text
     assert "120 of 200 done" in text
     assert "not shown" in text
+
+
+def test_a_narrow_terminal_keeps_run_state_progress_and_score_whole() -> None:
+    console = console_of(terminal=True, width=80)
+    board = Board([request_of(1)], {}, console)
+    board.started(request_of(1))
+    board.phase(request_of(1), "training")
+    board.step(request_of(1), step(25))
+    text = shown(board, console)
+    assert "tiny rte seed 1  running  ━━━━╌╌╌╌╌╌╌╌╌╌╌╌ 25/100" in text
+    assert "loss" not in text
+    assert "…" not in text
+
+
+def test_runs_of_other_workers_are_shown_with_their_progress_until_they_end() -> None:
+    console = console_of(terminal=True)
+    board = Board([request_of(1), request_of(2)], {}, console)
+    owner = Owner(
+        host="node7",
+        process=12,
+        machine="m",
+        started="1",
+        nonce="n",
+        phase="training",
+        step=30,
+        steps=90,
+    )
+    board.elsewhere(request_of(1), owner)
+    for word in ("elsewhere", "30/90", "node7 process 12", "0 of 2 done, 1 elsewhere, 1 waiting"):
+        assert word in shown(board, console)
+    board.waiting(request_of(1))
+    assert "2 waiting" in shown(board, console)
+    board.note("stopping")
+    assert "stopping" in shown(board, console)
+
+
+def test_a_comparable_score_stands_beside_the_published_one() -> None:
+    record = make_record(task="mrpc", encoder=DISTILROBERTA, scores={"validation": {"accuracy": 0.85, "f1": 0.89}})
+    assert describe_outcome(record, load_published()) == "87.0 mean of accuracy and F1 (published 86.6)"
+    subset = make_record(task="mrpc", encoder=DISTILROBERTA, reasons=("a subset",))
+    assert "published" not in describe_outcome(subset, load_published())
 
 
 def test_a_pipe_gets_plain_lines_and_no_escapes() -> None:

@@ -25,7 +25,7 @@ def claim_of_another_host(folder: Path, *, age: float, generation: int = 1) -> P
     """What a worker of another machine left `age` seconds ago."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"claim-{generation}.json"
-    owner = {"host": "node7", "process": 1, "machine": "elsewhere", "started": "1", "token": "t"}
+    owner = {"host": "node7", "process": 1, "machine": "elsewhere", "started": "1", "nonce": "n"}
     path.write_text(json.dumps(owner))
     then = time.time() - age
     os.utime(path, (then, then))
