@@ -182,7 +182,7 @@ def owner_of(folder: Path) -> Owner | None:
     return owner if age < STALE_SECONDS else None
 
 
-_UNKNOWN = Owner(host="a host", process=0, machine="", started="", token="")
+_UNKNOWN = Owner(host="a host", process=0, machine="", started="", nonce="")
 
 
 def _own_facts() -> Owner:
