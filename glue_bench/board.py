@@ -14,6 +14,7 @@ from glue_bench.claims import Owner
 from glue_bench.identity import RunRequest
 from glue_bench.published import PublishedTable, find_table
 from glue_bench.records import Record, outcome_line, task_of
+from glue_bench.sweep.listener import Listener
 from glue_bench.tasks import TaskAdapter, headline, metric_title
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class _State:
     owner: Owner | None = None  # who has it, elsewhere
 
 
-class Board:
-    """A table of runs that redraws itself; give its methods the events of a sweep (glue_bench.sweep.Listener)."""
+class Board(Listener):
+    """A table of runs that redraws itself; give its methods the events of a sweep."""
 
     def __init__(
         self,
@@ -131,7 +132,7 @@ class Board:
         state.outcome = describe_outcome(record, self._published)
 
 
-class PlainLines:
+class PlainLines(Listener):
     """One line per event, for logs and pipes; the same methods as Board."""
 
     def __init__(
@@ -157,9 +158,6 @@ class PlainLines:
         """A run begins."""
         self._begun[request.run_id] = self._last[request.run_id] = time.monotonic()
         self._say(request, "started")
-
-    def phase(self, request: RunRequest, name: str) -> None:
-        """A run goes on; too small an event for a line."""
 
     def step(self, request: RunRequest, report: "StepReport") -> None:
         """An update was done: a line now and then."""

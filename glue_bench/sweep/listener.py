@@ -1,6 +1,6 @@
-"""Who is told how a sweep goes on: the live board, or plain lines."""
+"""Who is told how a sweep goes on. What is not overridden is not told."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from glue_bench.claims import Owner
 from glue_bench.identity import RunRequest
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from glue_bench.updates import StepReport
 
 
-class Listener(Protocol):
-    """Gets the events of a sweep."""
+class Listener:
+    """Gets the events of a sweep, and does nothing: the board, plain lines and a worker's pipe do something."""
 
     def started(self, request: RunRequest) -> None:
         """A run begins here."""
 
     def phase(self, request: RunRequest, name: str) -> None:
-        """A run goes on to loading, tokenising, training, evaluating or writing."""
+        """A run goes on to loading, tokenising, training, selecting, evaluating or writing."""
 
     def step(self, request: RunRequest, report: "StepReport") -> None:
         """An update was done."""
@@ -33,28 +33,3 @@ class Listener(Protocol):
 
     def note(self, text: str) -> None:
         """A remark about the sweep as a whole."""
-
-
-class Silence:
-    """A listener that does nothing."""
-
-    def started(self, request: RunRequest) -> None:
-        """Nothing."""
-
-    def phase(self, request: RunRequest, name: str) -> None:
-        """Nothing."""
-
-    def step(self, request: RunRequest, report: "StepReport") -> None:
-        """Nothing."""
-
-    def elsewhere(self, request: RunRequest, owner: Owner) -> None:
-        """Nothing."""
-
-    def waiting(self, request: RunRequest) -> None:
-        """Nothing."""
-
-    def ended(self, request: RunRequest, record: Record) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""

@@ -22,7 +22,7 @@ from glue_bench.failures import keep_failure, request_facts
 from glue_bench.identity import RunRequest
 from glue_bench.records import Record, RunStore
 from glue_bench.stopping import SIGNALS, Stopped
-from glue_bench.sweep.listener import Listener, Silence
+from glue_bench.sweep.listener import Listener
 from glue_bench.sweep.plan import Plan, find_record, plan_runs
 from glue_bench.sweep.plan_file import read_plan, write_plan
 from glue_bench.sweep.serial import run_serially
@@ -76,7 +76,7 @@ class RunLine:
         plan = plan_runs([request], store, retry_failed=self.retry_failed)
         if owner := plan.running.get(request.run_id):
             return f"{request.title}: is being run by {owner.title}"
-        record = run_serially(plan, store, Silence(), stop_at_failure=False)[request.run_id]
+        record = run_serially(plan, store, Listener(), stop_at_failure=False)[request.run_id]
         return f"{request.title}: {record.status}"
 
 

@@ -24,7 +24,7 @@ from glue_bench.identity import RunRequest
 from glue_bench.records import Record, RunStore
 from glue_bench.stopping import HANDLED, SIGNALS, Stopped
 from glue_bench.sweep.claimed import run_claimed
-from glue_bench.sweep.listener import Silence
+from glue_bench.sweep.listener import Listener
 from glue_bench.sweep.slots import Slot
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _stop_without(connection: Connection) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-class _Pipe(Silence):
+class _Pipe(Listener):
     """Passes a run's events on to the driver."""
 
     def __init__(self, connection: Connection) -> None:
