@@ -14,6 +14,7 @@ from glue_bench.records import Record, RunStore
 from glue_bench.sweep import slots
 from glue_bench.sweep.estimate import estimate_runs, longest_first, seconds_in_all
 from glue_bench.sweep.plan import plan_runs
+from glue_bench.sweep.plan_file import state_of
 from glue_bench.sweep.slots import deal_out
 from tests.making import make_record, make_request
 
@@ -31,9 +32,13 @@ def test_a_missing_parent_joins_the_plan_before_its_child(tmp_path: Path) -> Non
     child = request("rte", parent=parent)
     plan = plan_runs([child, request("cola")], store, retry_failed=False)
     assert names(plan.missing) == ["mnli-1", "rte-1", "cola-1"]
+    assert names(plan.requests) == ["mnli-1", "rte-1", "cola-1"]
     store.save(make_record(task="rte", setting="rte"))
-    plan = plan_runs([child], store, retry_failed=False)
-    assert (names(plan.missing), list(plan.records)) == ([], [child.run_id])
+    plan = plan_runs([child, request("cola")], store, retry_failed=False)
+    assert (names(plan.missing), list(plan.records)) == (["cola-1"], [child.run_id])
+    assert names(plan.requests) == ["mnli-1", "rte-1", "cola-1"]  # the numbers of a plan file's lines
+    assert [state_of(each, plan) for each in plan.requests] == ["not needed", "done", "missing"]
+    assert names(plan.concerned) == ["rte-1", "cola-1"]
 
 
 def test_a_run_that_is_asked_for_and_a_parent_is_one_run_that_keeps_its_model(tmp_path: Path) -> None:

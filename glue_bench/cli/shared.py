@@ -54,7 +54,7 @@ def execute_plan(
         return plan.records
     published = load_published(store.root.parent / "published")
     try:
-        with open_listener(plan.requests, plan.records, stderr_console(), published=published) as listener:
+        with open_listener(plan.concerned, plan.records, stderr_console(), published=published) as listener:
             if executor.kind == "local":
                 from glue_bench.sweep.local import run_in_workers
 
@@ -108,7 +108,7 @@ def _what_is_left(plan: Plan, store: RunStore) -> str:
     done = sum(record.status == "finished" for record in now.records.values())
     failed = len(now.records) - done
     halfway = sum(any(store.snapshots(*request.place).glob("step-*")) for request in now.missing)
-    parts = [f"{done} of {len(now.requests)} runs done", *([f"{failed} failed"] if failed else [])]
+    parts = [f"{done} of {len(now.concerned)} runs done", *([f"{failed} failed"] if failed else [])]
     parts.append(f"{len(now.missing)} missing" + (f" ({halfway} with a snapshot)" if halfway else ""))
     words = [
         Path(sys.argv[0]).name if not sys.argv[0].endswith("__main__.py") else "python -m glue_bench",

@@ -80,7 +80,8 @@ def summarise(plan: Plan) -> str:
     parts = [f"{done} done", *([f"{failed} failed before"] if failed else []), f"{len(plan.missing)} to run"]
     parts += [f"{len(plan.running)} of them running now"] if plan.running else []
     nothing = "" if plan.missing else "; nothing to train"
-    return f"{len(plan.requests)} {'run' if len(plan.requests) == 1 else 'runs'}: {', '.join(parts)}{nothing}"
+    count = len(plan.concerned)
+    return f"{count} {'run' if count == 1 else 'runs'}: {', '.join(parts)}{nothing}"
 
 
 def _run_line(arguments: argparse.Namespace) -> int:

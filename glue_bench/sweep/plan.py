@@ -16,11 +16,17 @@ from glue_bench.tasks import TaskAdapter
 class Plan:
     """Every run of a sweep, and what is already there."""
 
-    requests: Sequence[RunRequest]  # those asked for, and the parents that they start from
+    requests: Sequence[RunRequest]  # those asked for, each after the one it starts from; in an order that stays
     records: dict[str, Record] = field(default_factory=dict)  # by run id: those that need no run
     missing: Sequence[RunRequest]  # in the order in which they are run
     running: dict[str, Owner] = field(default_factory=dict)  # by run id: those of `missing` that a worker has now
     earlier: dict[str, Record] = field(default_factory=dict)  # by run id: failures that are to be run again
+
+    @property
+    def concerned(self) -> list[RunRequest]:
+        """The requests that have a record or need one; parents whose children are all done may have neither."""
+        missing = {request.run_id for request in self.missing}
+        return [request for request in self.requests if request.run_id in missing or request.run_id in self.records]
 
     def in_order(self, missing: Sequence[RunRequest]) -> "Plan":
         """The same plan, to be run in this order."""
@@ -51,19 +57,26 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
         if owner := owner_of(store.folder(*request.place)):
             running[request.run_id] = owner
 
-    wanted = _with_models({request.run_id: request for request in requests}, requests)
-    for request in wanted.values():
-        look_up(request)
-    every = {**missing, **wanted}
+    every = _with_parents(requests)
+    for request in requests:
+        look_up(every[request.run_id])
+    for request in every.values():  # parents that no missing run needs: shown if they are there
+        record = find_record(request, store)
+        if request.run_id not in missing and record is not None:
+            records.setdefault(request.run_id, record)
     return Plan(
         requests=list(every.values()), records=records, missing=list(missing.values()), running=running, earlier=earlier
     )
 
 
-def _with_models(wanted: dict[str, RunRequest], requests: Sequence[RunRequest]) -> dict[str, RunRequest]:
-    """A run that is asked for and also a parent keeps its model, as the parent must."""
+def _with_parents(requests: Sequence[RunRequest]) -> dict[str, RunRequest]:
+    """The requests by run id, parents before their first child; one that is also a parent keeps its model, as that."""
     parents = {request.parent.run_id: request.parent for request in requests if request.parent}
-    return {run_id: parents.get(run_id, request) for run_id, request in wanted.items()}
+    every = dict[str, RunRequest]()
+    for request in requests:
+        for each in (request.parent, request) if request.parent else (request,):
+            every.setdefault(each.run_id, parents.get(each.run_id, each))
+    return every
 
 
 def _refresh(record: Record, request: RunRequest, store: RunStore) -> Record:

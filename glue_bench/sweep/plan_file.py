@@ -63,14 +63,14 @@ def read_plan(path: Path, index: int) -> RunRequest:
 
 
 def state_of(request: RunRequest, plan: Plan) -> str:
-    """missing, running, done, failed or diverged."""
+    """missing, running, done, failed, diverged, or not needed: a parent whose children are all done."""
     if request.run_id in plan.running:
         return "running"
     if request.run_id in plan.earlier:
         return plan.earlier[request.run_id].status
     record = plan.records.get(request.run_id)
     if record is None:
-        return "missing"
+        return "missing" if request in plan.missing else "not needed"
     return "done" if record.status == "finished" else record.status
 
 
