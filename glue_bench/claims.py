@@ -10,6 +10,7 @@ nothing is ever locked. Ages are measured with the file system's own clock, not 
 import contextlib
 import json
 import os
+import re
 import socket
 import tempfile
 import threading
@@ -23,6 +24,7 @@ from glue_bench.errors import DiskError, GlueBenchError
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0  # network file systems show a change up to a minute late
 _SAME_MACHINE_STALE = 900.0  # a process that is there but says nothing: suspended, or hanging in the system
+_NAME = re.compile(r"claim-(\d+)\.json")
 _BYTES = 512  # of a claim: rewritten in place, in one write
 
 
@@ -101,7 +103,7 @@ class Claim:
             if not done:
                 _write(self._path, {"released": True})
                 return
-            for path in self._folder.glob("claim-*.json"):
+            for path in _claims(self._folder).values():
                 path.unlink(missing_ok=True)
 
     def _beat_on(self) -> None:
@@ -112,8 +114,8 @@ class Claim:
             phase, step, steps = self._progress
             try:
                 _write(self._path, {**asdict(self._owner), "phase": phase, "step": step, "steps": steps})
-                newest, _ = _newest(self._folder)
-                self._lost = self._lost or newest != _generation(self._path)
+                _, newest = _newest(self._folder)
+                self._lost = self._lost or newest != self._path
             except FileNotFoundError:
                 self._lost = True
             except OSError:
@@ -123,12 +125,16 @@ class Claim:
         raise LostClaimError(f"{self._folder}: another worker has taken this run over; it goes on there")
 
 
-def claim_run(folder: Path, *, patience: float = 0.0) -> Claim | Owner:
+def claim_run(folder: Path, *, patience: float = 0.0, dead: int | None = None) -> Claim | Owner:
     """Take a run, or learn who has it.
+
+    A claim that is only silent, not known to be dead, is watched for two beats before it is followed: after a suspended
+    laptop wakes up, or a file server comes back, every claim looks old for a moment.
 
     Args:
         folder: the run's; made if need be.
         patience: as in `Claim`.
+        dead: a process of this host that the caller knows to be gone.
 
     Raises:
         DiskError: the folder cannot be written.
@@ -136,50 +142,90 @@ def claim_run(folder: Path, *, patience: float = 0.0) -> Claim | Owner:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         while True:
-            owner = owner_of(folder)
-            if owner is not None:
-                return owner
-            newest, _ = _newest(folder)
-            ours = _own_facts()
-            path = folder / f"claim-{newest + 1}.json"
-            try:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            except FileExistsError:
-                time.sleep(0.05)  # a network file system may show the other's file a little later
-                continue
-            _write(path, asdict(ours))
-            if _newest(folder)[1] != path:  # somebody was two generations quicker
-                path.unlink(missing_ok=True)
-                continue
-            for older in folder.glob("claim-*.json"):
-                if older != path:
-                    older.unlink(missing_ok=True)
-            return Claim(folder, path, ours, patience=patience)
+            newest, path = _newest(folder)
+            if path is not None:
+                verdict, owner = _judge(path, dead)
+                if verdict == "alive":
+                    return owner
+                if verdict == "silent" and is_beating(folder):
+                    continue
+            claim = _follow(folder, newest, patience)
+            if claim is not None:
+                return claim
+            time.sleep(0.05)  # a network file system may show the other's file a little later
     except OSError as error:
         raise DiskError(f"{folder}: cannot be claimed: {error.strerror or error}") from error
 
 
+def _follow(folder: Path, newest: int, patience: float) -> Claim | None:
+    """Make generation `newest` + 1 ours; None if somebody else was quicker."""
+    path, ours = folder / f"claim-{newest + 1}.json", _own_facts()
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileExistsError:
+        return None
+    _write(path, asdict(ours))
+    if _newest(folder)[1] != path:  # several generations have come and gone since we looked
+        path.unlink(missing_ok=True)
+        return None
+    for generation, older in _claims(folder).items():
+        if generation <= newest:
+            older.unlink(missing_ok=True)
+    return Claim(folder, path, ours, patience=patience)
+
+
 def owner_of(folder: Path) -> Owner | None:
-    """Who is at work on a run now; None if nobody is, or its owner died."""
+    """Who is at work on a run now; None if nobody is, or its owner died or has been silent for long."""
     _, path = _newest(folder)
     if path is None:
         return None
+    verdict, owner = _judge(path, None)
+    return owner if verdict == "alive" else None
+
+
+def is_beating(folder: Path) -> bool:
+    """Watch the claim on a run for two beats: whether it changes. False also if there is none any more."""
+    before, until = _mark(folder), time.monotonic() + 2.2 * BEAT_SECONDS
+    while before is not None and time.monotonic() < until:
+        time.sleep(BEAT_SECONDS / 20)
+        now = _mark(folder)
+        if now != before:
+            return now is not None
+    return False
+
+
+def _mark(folder: Path) -> tuple[str, int] | None:
+    """What changes with every beat of the newest claim; None without one."""
+    _, path = _newest(folder)
     try:
-        with path.open("rb") as stream:
-            age = _clock(folder) - os.fstat(stream.fileno()).st_mtime
-            text = stream.read()
+        return None if path is None else (path.name, path.stat().st_mtime_ns)
     except FileNotFoundError:
         return None
+
+
+def _judge(path: Path, dead: int | None) -> tuple[str, Owner]:
+    """Whether the owner of a claim is alive, dead (or gone, or done), or only silent; and who it is."""
+    try:
+        with path.open("rb") as stream:
+            age = _clock(path.parent) - os.fstat(stream.fileno()).st_mtime
+            text = stream.read()
+    except FileNotFoundError:
+        return "dead", _UNKNOWN
+    fresh = "alive" if age < STALE_SECONDS else "silent"
     try:
         content = json.loads(text)
         if content.get("released"):
-            return None
+            return "dead", _UNKNOWN
         owner = Owner(**content)
     except (ValueError, TypeError):  # being written, or by a process that died before it had written
-        return _UNKNOWN if age < STALE_SECONDS else None
+        return fresh, _UNKNOWN
+    if dead is not None and (owner.host, owner.process) == (socket.gethostname(), dead):
+        return "dead", owner
     if owner.machine and owner.machine == _machine():
-        return owner if age < _SAME_MACHINE_STALE and _process_start(owner.process) == owner.started else None
-    return owner if age < STALE_SECONDS else None
+        alive = _is_running(owner)
+        if alive is not None:
+            return ("alive" if age < _SAME_MACHINE_STALE else "silent") if alive else "dead", owner
+    return fresh, owner
 
 
 _UNKNOWN = Owner(host="a host", process=0, machine="", started="", nonce="")
@@ -190,7 +236,7 @@ def _own_facts() -> Owner:
         host=socket.gethostname(),
         process=os.getpid(),
         machine=_machine(),
-        started=_process_start(os.getpid()),
+        started=_process_start(os.getpid()) or "",
         nonce=os.urandom(8).hex(),
     )
 
@@ -204,12 +250,26 @@ def _machine() -> str:
         return ""
 
 
-def _process_start(process: int) -> str:
-    """When a process of this machine started, in the kernel's ticks; empty if there is none (a zombie is none)."""
+def _is_running(owner: Owner) -> bool | None:
+    """Whether a process of this machine is still the one that made a claim; None where the kernel does not tell."""
+    started = _process_start(owner.process)
+    if started is not None:
+        return started == owner.started
+    try:
+        os.kill(owner.process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return None
+    return None  # it is there, but hidden from us
+
+
+def _process_start(process: int) -> str | None:
+    """When a process started, in the kernel's ticks; empty for a zombie, None where the kernel does not tell."""
     try:
         after_name = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
     except OSError:
-        return ""
+        return None
     fields = after_name.split()
     return "" if fields[0] in "ZX" else fields[19]
 
@@ -227,14 +287,18 @@ def _clock(folder: Path) -> float:
 
 def _newest(folder: Path) -> tuple[int, Path | None]:
     """The highest generation and its file; (0, None) where there is none."""
-    found = {_generation(path): path for path in folder.glob("claim-*.json")}
+    found = _claims(folder)
     newest = max(found, default=0)
     return newest, found.get(newest)
 
 
-def _generation(path: Path) -> int:
-    number = path.stem.removeprefix("claim-")
-    return int(number) if number.isdigit() else 0
+def _claims(folder: Path) -> dict[int, Path]:
+    """Every claim by its generation."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - Path.glob hides errors of the file system
+    except FileNotFoundError:
+        return {}
+    return {int(found[1]): folder / name for name in names if (found := _NAME.fullmatch(name))}
 
 
 def _nonce(path: Path) -> str | None:

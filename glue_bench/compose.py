@@ -97,9 +97,14 @@ def compose_parent(config: RunConfig, overrides: Sequence[str], *, config_dir: P
     if config.init not in allowed:
         raise UsageError(f"init={config.init}: not for task={config.task.name}{did_you_mean(config.init, allowed)}")
     own = ("task", "tasks", "seed", "seeds", "encoders", "init", "save_model")
-    rest = [word for word in overrides if word.partition("=")[0] not in own]
-    parent = compose_run([*rest, f"task={config.init}", "save_model=true"], config_dir=config_dir)
-    return dataclasses.replace(parent, encoder=config.encoder)
+    rest = [word for word in overrides if word.partition("=")[0] not in own and not word.startswith("grid.")]
+    parent = _compose_once((*rest, f"task={config.init}", "save_model=true"), config_dir)
+    return replace(copy.deepcopy(parent), encoder=config.encoder)
+
+
+@functools.cache
+def _compose_once(overrides: tuple[str, ...], config_dir: Path | None) -> RunConfig:
+    return compose_run(overrides, config_dir=config_dir)
 
 
 def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -> list[RunConfig]:

@@ -74,6 +74,7 @@ def run_experiment(
             keep_failure(request, store, error, facts=facts, history=history)
         raise
     store.discard_snapshots(record)
+    (folder / "error.log").unlink(missing_ok=True)  # of an attempt before
     return record
 
 

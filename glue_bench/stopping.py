@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from types import FrameType
 
 EXIT_PREEMPTED = 75
-# SIGUSR1 is what a cluster sends before it takes a node back; Windows has none.
-HANDLED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+# SIGUSR1 is what a cluster sends before it takes a node back, SIGHUP what a closed terminal sends; Windows has neither.
+HANDLED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name)]
 
 
 class Stopped(KeyboardInterrupt):
@@ -37,7 +37,7 @@ class StopSignals:
             yield
             return
         self._stopping, self._pending = False, None
-        before = {number: signal.signal(number, self._receive) for number in HANDLED}
+        before = {number: signal.signal(number, self._receive) for number in HANDLED if not _is_left_alone(number)}
         try:
             yield
         finally:
@@ -87,6 +87,11 @@ class StopSignals:
         # SIGTERM often follows SIGUSR1: what stops the run must not be stopped while it tidies up.
         self._stopping = True
         raise Stopped(number, where)
+
+
+def _is_left_alone(number: int) -> bool:
+    """Whether nohup said that a closed terminal shall stop nothing."""
+    return signal.Signals(number).name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN
 
 
 SIGNALS = StopSignals()

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -72,13 +73,36 @@ def test_the_claim_of_another_host_is_free_once_it_has_been_silent_for_long(
     assert owner is None or owner.title == "node7 process 1"
 
 
-def test_a_claim_that_its_writer_never_finished_is_free_once_it_is_old(tmp_path: Path) -> None:
+def test_a_claim_that_its_writer_never_finished_is_free_once_it_is_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.05)
     path = claim_of_another_host(tmp_path, age=5)
     for content in ("", '{"host": "nod'):
         path.write_text(content)
         assert isinstance(claim_run(tmp_path), Owner)
     os.utime(path, (0, 0))
     take(tmp_path).release(done=True)
+
+
+def test_a_silent_claim_is_left_alone_if_it_beats_again_while_it_is_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.5)
+    path = claim_of_another_host(tmp_path, age=STALE_SECONDS + 5)
+    waking = threading.Timer(0.3, path.touch)  # a laptop that was shut
+    waking.start()
+    owner = claim_run(tmp_path)
+    waking.join()
+    assert isinstance(owner, Owner)
+    assert owner.title == "node7 process 1"
+
+
+def test_a_process_that_the_caller_knows_to_be_dead_owns_nothing(tmp_path: Path) -> None:
+    claim = take(tmp_path)
+    assert isinstance(claim_run(tmp_path, dead=os.getpid() + 1), Owner)
+    assert isinstance(claim_run(tmp_path, dead=os.getpid()), Claim)
+    claim.release(done=True)
 
 
 def test_an_owner_beats_while_there_is_progress_and_falls_silent_without(

@@ -84,7 +84,7 @@ def prepare(missing: Sequence[RunRequest], store: RunStore, executor: ExecutorCo
     fetch_inputs(missing)
     store.check_writable()
     named = [request.config.trainer for request in missing if request.config.trainer.device not in ("auto", "cpu")]
-    if named:
+    if named and executor.kind != "slurm":  # a login node has no GPU
         from glue_bench.placement import choose_placement
 
         for trainer in named:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from glue_bench.board import describe_outcome, format_clock
+from glue_bench.claims import is_beating
 from glue_bench.cli.output import PIPE_WIDTH, say
 from glue_bench.cli.shared import execute_plan, in_this_process, prepare, print_report, request_runs
 from glue_bench.compose import compose_sweep
@@ -88,13 +89,16 @@ def _run_line(arguments: argparse.Namespace) -> int:
     """One line of a plan, in this process."""
     if arguments.plan is None:
         raise UsageError(f"--index {arguments.index}: of which plan? Give --plan FILE.jsonl")
+    if arguments.dry_run:
+        raise UsageError(f"--index {arguments.index}: runs a line; --dry-run goes with a whole sweep")
     if arguments.overrides:
         raise UsageError(f"{arguments.overrides[0]}: a plan's lines hold their whole configuration; allowed is none")
     request = read_plan(arguments.plan, arguments.index)
     results_dir = Path(request.config.results_dir)
     store = RunStore(results_dir)
     plan = plan_runs([request], store, retry_failed=arguments.retry_failed)
-    if owner := plan.running.get(request.run_id):  # an array is to go on with its next line, not to wait
+    owner = plan.running.get(request.run_id)
+    if owner and is_beating(store.folder(*request.place)):  # an array is to go on with its next line, not to wait
         say(f"{request.title}: is being run by {owner.title}; nothing to do here")
         return 0
     serial = in_this_process(request.config.executor)
@@ -143,8 +147,9 @@ def _describe_time(plan: Plan, estimates: Mapping[str, Estimate], executor: Exec
     unknown = len(plan.missing) - len(known)
     if not known:
         return "no estimate of the time: nothing like these runs has finished in this folder yet"
-    local = executor.kind == "local"
-    workers = len(deal_out(executor, runs=len(plan.requests), gpus=[])) if local else 1
-    text = f"about {format_clock(seconds_in_all(known, workers=workers))} with {workers} at a time"
+    on_cpu = executor.kind == "local" and plan.missing[0].config.trainer.device == "cpu"
+    workers = len(deal_out(executor, runs=len(plan.requests), gpus=[])) if on_cpu else 1
+    at_once = f"with {workers} at a time" if workers > 1 else "one after another"
+    text = f"about {format_clock(seconds_in_all(known, workers=workers))} {at_once}"
     basis = "from the times of finished runs in this folder, which may have had other threads or another device"
     return f"{text}, {basis}" + (f"; {unknown} more without an estimate" if unknown else "")

@@ -38,11 +38,9 @@ def run_claimed(
     claim = claim_run(store.folder(*request.place), patience=60 * request.config.executor.timeout)
     if isinstance(claim, Owner):
         return claim
-    done = False
     try:
         found = find_record(request, store)
         if found is not None and (earlier is None or found.ended != earlier.ended):
-            done = found.status == "finished"
             return found
         from glue_bench.experiment import run_experiment
 
@@ -57,8 +55,7 @@ def run_claimed(
             listener.step(request, report)
 
         processes.broadcast(request)
-        record = run_experiment(request, store, on_phase=on_phase, on_step=on_step, processes=processes)
-        done = True
-        return record
+        return run_experiment(request, store, on_phase=on_phase, on_step=on_step, processes=processes)
     finally:
-        claim.release(done=done)
+        record = store.load(*request.place)
+        claim.release(done=record is not None and record.status == "finished")

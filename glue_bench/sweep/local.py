@@ -10,23 +10,23 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection as connections
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from glue_bench.claims import Owner, claim_run
 from glue_bench.config import ExecutorConfig
-from glue_bench.errors import DiskError, GlueBenchError, UsageError
+from glue_bench.errors import DiskError, GlueBenchError
 from glue_bench.failures import keep_failure, request_facts
 from glue_bench.identity import RunRequest
 from glue_bench.records import Record, RunStore
 from glue_bench.stopping import HANDLED, SIGNALS
 from glue_bench.sweep.listener import Listener
-from glue_bench.sweep.plan import Plan, find_record
+from glue_bench.sweep.plan import Plan
 from glue_bench.sweep.queue import Queue
-from glue_bench.sweep.slots import Slot, deal_out, wants_gpu
-from glue_bench.sweep.worker import LOG, Job, count_gpus, work
+from glue_bench.sweep.slots import Slot, deal_out
+from glue_bench.sweep.worker import LOG, Job, count_gpus, keep_log, work
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 # What a run imports, loaded once: a worker starts in a tenth of a second instead of five.
@@ -37,6 +37,7 @@ _PRELOADED = [
     "transformers.models.bert.modeling_bert",
     "transformers.models.roberta.modeling_roberta",
 ]
+_LEAVING = 30.0  # seconds in which a worker that has said its last word may end
 _TICK = 0.25  # seconds between two looks at signals, hangs and other workers
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class _Worker:
     pipe: Connection
     slot: Slot
     heard: float  # monotonic, when it last gave a sign
+    before: str  # when the record ended that was there at its start; empty without one
     steps: int = 0
     outcome: tuple[str, str] | None = None
     hangs: bool = False
@@ -65,6 +67,7 @@ def warm_up() -> None:
     _CONTEXT.set_forkserver_preload(_PRELOADED if sys.platform == "linux" else [])  # macOS: forking it would crash
     before = os.environ.get("OPENBLAS_NUM_THREADS")
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy's thread pool, of no use here, must not be forked
+    resource_tracker.ensure_running()  # a helper of the server's, which would unblock signals when it starts
     # The server, and workers until they are ready, must not die of the Ctrl-C that the driver gets as well.
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     try:
@@ -85,16 +88,17 @@ def run_in_workers(plan: Plan, store: RunStore, listener: Listener, executor: Ex
 
     Raises:
         DiskError: results can no longer be written; what was finished before is intact.
-        UsageError: a run found the command wrong (a device that is not there).
         Stopped: a signal asked to; every worker has kept a snapshot.
     """
     warm_up()
-    devices = [request.config.trainer.device for request in plan.missing]
-    slots = deal_out(executor, runs=len(plan.requests), gpus=_visible_gpus() if wants_gpu(devices) else [])
+    device = plan.missing[0].config.trainer.device
+    # cuda:1 and mps are one device that all runs share; auto and cuda are dealt out.
+    gpus = [] if device == "cpu" else _visible_gpus() if device in ("auto", "cuda") else [None]
+    slots = deal_out(executor, runs=len(plan.requests), gpus=gpus)
     return _Driver(plan, store, listener, slots, timeout=60 * executor.timeout).run()
 
 
-def _visible_gpus() -> list[str]:
+def _visible_gpus() -> Sequence[str | None]:
     """The GPUs that torch sees, as CUDA_VISIBLE_DEVICES names them."""
     ours, theirs = _CONTEXT.Pipe()
     process = _CONTEXT.Process(target=count_gpus, args=(theirs,))
@@ -116,7 +120,7 @@ class _Driver:
         self._store, self._listener, self._timeout = store, listener, timeout
         self._queue, self._free, self._workers = Queue(plan, store, listener), list(slots), list[_Worker]()
         self._asked_to_stop = False
-        self._fatal: DiskError | UsageError | None = None
+        self._fatal: DiskError | None = None
 
     def run(self) -> dict[str, Record]:
         with SIGNALS.at_a_good_moment(), self._nobody_left_behind():
@@ -139,10 +143,11 @@ class _Driver:
         return bool(SIGNALS.pending or self._fatal)
 
     def _start_what_fits(self) -> None:
-        while self._free and (request := self._queue.next_run()):
+        while self._free and not SIGNALS.pending and (request := self._queue.next_run()):
             slot = self._free.pop(0)
             self._listener.started(request)
             ours, theirs = _CONTEXT.Pipe()
+            known = self._store.load(*request.place)
             job = Job(
                 request=request,
                 results_dir=self._store.root.parent,
@@ -154,8 +159,9 @@ class _Driver:
             process = _CONTEXT.Process(target=work, args=(job, theirs), name=request.title)
             process.start()
             theirs.close()
+            before = known.ended if known else ""
             self._workers.append(
-                _Worker(request=request, process=process, pipe=ours, slot=slot, heard=time.monotonic())
+                _Worker(request=request, process=process, pipe=ours, slot=slot, heard=time.monotonic(), before=before)
             )
 
     def _listen(self) -> None:
@@ -197,8 +203,8 @@ class _Driver:
         self._workers.remove(worker)
         self._free.append(worker.slot)
         kind, text = worker.outcome or ("crashed", _reason(worker, self._timeout))
-        if kind in ("disk", "usage"):  # the others are asked to stop, and it is raised when they have
-            self._fatal = self._fatal or (DiskError(text) if kind == "disk" else UsageError(text))
+        if kind == "disk":  # the others are asked to stop, and it is raised when they have
+            self._fatal = self._fatal or DiskError(text)
             return
         if text and kind in ("recorded", "lost"):
             logger.warning("%s: %s", worker.request.title, text)
@@ -212,18 +218,27 @@ class _Driver:
 
     def _bury(self, worker: _Worker, reason: str) -> None:
         """Record that a run's process died; unless somebody has taken the run over already."""
-        request = worker.request
-        claim = claim_run(self._store.folder(*request.place))
+        request, folder = worker.request, self._store.folder(*worker.request.place)
+        claim = claim_run(folder, dead=worker.process.pid)
         if isinstance(claim, Owner):
             self._queue.put_back(request)
             return
+        record = self._store.load(*request.place)
         try:
-            record = find_record(request, self._store)
-            if record is None or record.status != "finished":
+            if worker.process.pid:
+                keep_log(folder, worker.process.pid)
+            if record is not None and record.status == "interrupted" and record.ended != worker.before:
+                record = None  # it had stopped in good order, and was killed as it left
+            else:
                 facts = {**request_facts(request), "steps": worker.steps}
                 record = keep_failure(request, self._store, CrashedError(reason), facts=facts, history=[])
         finally:
-            claim.release(done=False)
+            claim.release(done=record is not None and record.status == "finished")
+        if record is None:
+            self._queue.put_back(request)
+            return
+        if record.status == "finished":
+            logger.warning("%s: its result is kept, but making it again failed: %s", request.title, reason)
         self._queue.settle(request, record)
 
     def _ask_to_stop(self) -> None:
@@ -239,7 +254,10 @@ class _Driver:
 
     def _kill_what_hangs(self) -> None:
         for worker in self._workers:
-            if self._timeout and time.monotonic() - worker.heard > self._timeout and not worker.hangs:
+            quiet = time.monotonic() - worker.heard
+            if worker.outcome and quiet > _LEAVING:
+                self._send(worker, signal.SIGKILL)
+            elif self._timeout and quiet > self._timeout and not worker.hangs:
                 worker.hangs = True
                 self._send(worker, signal.SIGKILL)
 

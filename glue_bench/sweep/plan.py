@@ -1,11 +1,13 @@
 """Which runs of a sweep are missing, done, running and failed. Runs nothing; knows no torch."""
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from glue_bench.claims import Owner, owner_of
 from glue_bench.data import resolve_source
+from glue_bench.errors import DiskError
 from glue_bench.identity import RunRequest
 from glue_bench.pretrained import resolve_pretrained
 from glue_bench.records import Record, RunStore
@@ -89,7 +91,8 @@ def _refresh(record: Record, request: RunRequest, store: RunStore) -> Record:
     updated = dataclasses.replace(
         record, config={**record.config, "task": task}, comparable=not reasons, not_comparable_because=reasons
     )
-    store.save(updated)
+    with contextlib.suppress(DiskError):  # somebody else's folder can still be looked at
+        store.save(updated)
     return updated
 
 
@@ -106,8 +109,12 @@ def find_record(request: RunRequest, store: RunStore) -> Record | None:
 def discard_leftovers(plan: Plan, store: RunStore) -> None:
     """Delete snapshots that a process killed at the very end left beside a result; failed runs keep theirs."""
     for record in plan.records.values():
-        if record.status == "finished":
+        if record.status == "finished" and owner_of(store.folder(*_place(record))) is None:
             store.discard_snapshots(record)
+
+
+def _place(record: Record) -> tuple[str, str, str]:
+    return record.encoder["name"], record.task, record.run_id
 
 
 def fetch_inputs(missing: Sequence[RunRequest]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from glue_bench.atomic import write_text_atomically
 from glue_bench.config import RunConfig, config_from_facts
 from glue_bench.errors import InputError, UsageError
-from glue_bench.identity import RunRequest
+from glue_bench.identity import SCORES_VERSION, RunRequest
 from glue_bench.sweep.estimate import Estimate
 from glue_bench.sweep.plan import Plan
 
@@ -34,6 +34,7 @@ def write_plan(path: Path, plan: Plan, estimates: Mapping[str, Estimate]) -> Non
             "estimated_seconds": round(estimate.seconds) if estimate else None,
             **_request_facts(request),
             "format": FORMAT,
+            "scores_version": SCORES_VERSION,
         }
         lines.append(json.dumps(facts) + "\n")
     write_text_atomically(path, "".join(lines))
@@ -57,6 +58,8 @@ def read_plan(path: Path, index: int) -> RunRequest:
         facts = json.loads(lines[index])
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']}, not {FORMAT}")
+        if facts["scores_version"] != SCORES_VERSION:
+            raise ValueError("written by a version that gives other scores; write the plan again")
         return _request_from(facts)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} line {index + 1}: no run of a plan of this glue-bench ({error})") from error

@@ -1,5 +1,6 @@
 """What is left of a plan: which run may start next, which are at work elsewhere, which have their record."""
 
+import logging
 import time
 
 from glue_bench.claims import owner_of
@@ -9,6 +10,8 @@ from glue_bench.identity import RunRequest
 from glue_bench.records import Record, RunStore, outcome_line
 from glue_bench.sweep.listener import Listener
 from glue_bench.sweep.plan import Plan, find_record
+
+logger = logging.getLogger(__name__)
 
 _LOOK_AGAIN = 1.0  # seconds between two looks at a run that another worker has
 
@@ -20,6 +23,7 @@ class Queue:
         """Begin with everything that is missing, in the plan's order."""
         self.records = dict(plan.records)  # by run id
         self._waiting = {request.run_id: request for request in plan.missing}
+        self._order = list(self._waiting)
         self._looked = dict[str, float]()  # by run id: when a run elsewhere was last looked at
         self._earlier, self._store, self._listener = plan.earlier, store, listener
 
@@ -42,7 +46,8 @@ class Queue:
 
     def put_back(self, request: RunRequest) -> None:
         """A run that could not be done here after all."""
-        self._waiting[request.run_id] = request
+        waiting = {**self._waiting, request.run_id: request}
+        self._waiting = {run_id: waiting[run_id] for run_id in self._order if run_id in waiting}
         self._looked.pop(request.run_id, None)
         self._listener.waiting(request)
 
@@ -58,17 +63,22 @@ class Queue:
         looked, now = self._looked.get(request.run_id), time.monotonic()
         if looked is not None and now - looked < _LOOK_AGAIN:
             return False
-        owner = owner_of(self._store.folder(*request.place))
+        try:
+            owner = owner_of(self._store.folder(*request.place))
+        except OSError as error:  # a file server that is away for a moment
+            logger.warning("%s: %s; looking again", request.title, error)
+            self._looked[request.run_id] = now
+            return False
         if owner is not None:
             self._looked[request.run_id] = now
             self._listener.elsewhere(request, owner)
             return False
-        if looked is not None:  # it was elsewhere
+        found, earlier = find_record(request, self._store), self.earlier(request)
+        if found is not None and (earlier is None or found.ended != earlier.ended):
+            self.settle(request, found)
+            return False
+        if looked is not None:  # it was elsewhere, and has come to nothing there
             del self._looked[request.run_id]
-            found, earlier = find_record(request, self._store), self.earlier(request)
-            if found is not None and (earlier is None or found.ended != earlier.ended):
-                self.settle(request, found)
-                return False
             self._listener.waiting(request)
         return True
 

@@ -43,11 +43,13 @@ def run_serially(
         try:
             outcome = run_claimed(request, store, listener, earlier=queue.earlier(request), processes=processes)
         except LostClaimError as error:
+            if processes.count > 1:  # the others cannot be told in the middle of an update
+                raise
             logger.warning("%s", error)
             outcome = None
         except (DiskError, UsageError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if stop_at_failure:
                 raise
             outcome = _kept(request, store, error)
@@ -59,7 +61,7 @@ def run_serially(
     return queue.records
 
 
-def _kept(request: RunRequest, store: RunStore, error: Exception) -> Record:
+def _kept(request: RunRequest, store: RunStore, error: Exception | SystemExit) -> Record:
     """The record of a run that failed: its failure, or the result that was there before."""
     logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError))
     found = store.load(*request.place)

@@ -1,7 +1,8 @@
 """The machine dealt out to workers: cores, threads, GPUs. Knows no runs, no torch."""
 
+import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,21 +18,15 @@ class Slot:
     cores: Sequence[int]
     gpu: str | None = None  # as CUDA_VISIBLE_DEVICES names it; None: whatever is visible
 
-    @property
-    def title(self) -> str:
-        """As the board names it."""
-        threads = f"{len(self.cores)} {'thread' if len(self.cores) == 1 else 'threads'}"
-        return threads if self.gpu is None else f"GPU {self.gpu}, {threads}"
 
-
-def deal_out(executor: ExecutorConfig, *, runs: int, gpus: Sequence[str]) -> list[Slot]:
+def deal_out(executor: ExecutorConfig, *, runs: int, gpus: Sequence[str | None]) -> list[Slot]:
     """The workers of this machine. The same command gets the same ones, whatever of it is done already.
 
     On GPUs as many as `runs_per_gpu` allows; on a CPU one a core, as far as memory reaches.
 
     Args:
         runs: of the whole plan, done ones included; there are never more workers.
-        gpus: those that runs may use; none if they run on the CPU.
+        gpus: those that runs may use, None for one that is named in their configuration; empty for the CPU.
     """
     cores = usable_cores()
     if executor.workers != "auto":
@@ -47,10 +42,12 @@ def deal_out(executor: ExecutorConfig, *, runs: int, gpus: Sequence[str]) -> lis
 
 
 def usable_cores() -> list[int]:
-    """The cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+    """The cores that this process may run on, as many as its container may use at a time."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    words = quota.read_text(encoding="ascii").split() if quota.is_file() else ["max"]
+    return cores if words[0] == "max" else cores[: max(1, math.ceil(int(words[0]) / int(words[1])))]
 
 
 def total_memory() -> int:
@@ -60,8 +57,3 @@ def total_memory() -> int:
         text = Path(path).read_text(encoding="ascii").strip() if Path(path).is_file() else ""
         limits += [int(text)] if text.isdigit() else []
     return min(limits)
-
-
-def wants_gpu(devices: Iterable[str]) -> bool:
-    """Whether runs with these values of trainer.device may be given a GPU by us."""
-    return all(device in ("auto", "cuda") for device in devices)

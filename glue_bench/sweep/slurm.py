@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glue_bench.atomic import write_text_atomically
-from glue_bench.claims import Owner, claim_run, owner_of
+from glue_bench.claims import Owner, claim_run, is_beating, owner_of
 from glue_bench.config import ExecutorConfig
 from glue_bench.errors import GlueBenchError, UsageError
 from glue_bench.failures import keep_failure, request_facts
@@ -74,7 +74,8 @@ class RunLine:
         request = read_plan(self.plan, self.index)
         store = RunStore(Path(request.config.results_dir))
         plan = plan_runs([request], store, retry_failed=self.retry_failed)
-        if owner := plan.running.get(request.run_id):
+        owner = plan.running.get(request.run_id)
+        if owner and is_beating(store.folder(*request.place)):
             return f"{request.title}: is being run by {owner.title}"
         record = run_serially(plan, store, Listener(), stop_at_failure=False)[request.run_id]
         return f"{request.title}: {record.status}"
@@ -110,7 +111,7 @@ class _Watch:
             time.sleep(_WATCH_EVERY)
             alive: set[str] | None = None
             if time.monotonic() - asked > _ASK_EVERY:
-                alive, asked = queued_jobs(), time.monotonic()
+                alive, asked = _queued_if_slurm_answers(), time.monotonic()
             for request in list(self._open.values()):
                 self._look_at(request, alive)
         return self._records
@@ -134,14 +135,14 @@ class _Watch:
             return
         job = self._jobs.pop(request.run_id)
         try:
-            record = self._store.load(*request.place)
-            if record is None or record.status != "interrupted":
-                reason = f"its job {job} ended without a word ({job_state(job)}); its log is under {self._folder}"
+            record, state = self._store.load(*request.place), job_state(job)
+            if record is None or record.status != "interrupted" or state.startswith("CANCELLED"):
+                reason = f"its job {job} ended without a word ({state}); its log is under {self._folder}"
                 record = keep_failure(
                     request, self._store, LostJobError(reason), facts=request_facts(request), history=[]
                 )
         finally:
-            claim.release(done=False)
+            claim.release(done=record is not None and record.status == "finished")
         if record.status == "interrupted":  # stopped by SIGTERM, by whom we do not know, with a snapshot
             self._listener.waiting(request)
             self._submit([request])
@@ -171,22 +172,30 @@ class _Watch:
         write_plan(plan, Plan(requests=requests, missing=requests), {})
         first = [place for place, request in enumerate(requests) if not self._waits(request)]
         after = [place for place, request in enumerate(requests) if self._waits(request)]
-        jobs, dependency = dict[str, str](), None
+        jobs = dict[str, str]()
         for places in (first, after):
             if not places:
                 continue
+            dependency = self._after_parents([requests[at] for at in places])
             executor = open_executor(folder, self._executor, dependency=dependency)
-            lines = [RunLine(plan, place, retry_failed=bool(self._plan.earlier)) for place in places]
-            try:
-                submitted = executor.submit_array(lines)
-            except Exception as error:  # submitit passes on what sbatch said
-                raise UsageError(f"executor=slurm: the jobs could not be submitted ({_last_line(error)})") from error
-            jobs |= {requests[place].run_id: job.job_id for place, job in zip(places, submitted, strict=True)}
-            dependency = f"afterany:{submitted[0].job_id.partition('_')[0]}"
-        write_text_atomically(folder / "jobs.json", json.dumps(jobs, indent=1) + "\n")
-        self._jobs |= jobs
+            lines = [RunLine(plan, at, retry_failed=requests[at].run_id in self._plan.earlier) for at in places]
+            with SIGNALS.at_a_good_moment():  # what is submitted must also be noted
+                try:
+                    submitted = executor.submit_array(lines)
+                except Exception as error:  # submitit passes on what sbatch said
+                    text = f"executor=slurm: the jobs could not be submitted ({_last_line(error)})"
+                    raise UsageError(text) from error
+                jobs |= {requests[at].run_id: job.job_id for at, job in zip(places, submitted, strict=True)}
+                write_text_atomically(folder / "jobs.json", json.dumps(jobs, indent=1) + "\n")
+            self._jobs |= jobs
         array = sorted({job.partition("_")[0] for job in jobs.values()})
         self._listener.note(f"submitted {len(jobs)} jobs as {', '.join(array)}; they need this command no more")
+
+    def _after_parents(self, requests: Sequence[RunRequest]) -> str | None:
+        """The arrays in which the parents of these runs are, as sbatch's --dependency; None without any."""
+        parents = [request.parent.run_id for request in requests if request.parent]
+        arrays = sorted({self._jobs[run_id].partition("_")[0] for run_id in parents if run_id in self._jobs})
+        return ":".join(["afterany", *arrays]) if arrays else None
 
     def _waits(self, request: RunRequest) -> bool:
         return request.parent is not None and request.parent.run_id in self._open
@@ -240,6 +249,15 @@ def queued_jobs() -> set[str]:
     except subprocess.CalledProcessError as error:
         raise UsageError(f"executor=slurm: squeue says {error.stderr.strip()}") from error
     return set(done.stdout.split())
+
+
+def _queued_if_slurm_answers() -> set[str] | None:
+    """As `queued_jobs`; None while the controller is away, which happens."""
+    try:
+        return queued_jobs()
+    except UsageError as error:
+        logger.warning("%s; asking again", error)
+        return None
 
 
 def job_state(job: str) -> str:

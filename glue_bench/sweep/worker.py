@@ -57,21 +57,29 @@ def work(job: Job, connection: Connection) -> None:
     logger.handlers, logger.propagate = [_PipeHandler(pipe)], False
     logger.setLevel(logging.DEBUG if job.debug else logging.WARNING)
     with SIGNALS.handled():
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
-        threading.Thread(target=_stop_without, args=(connection,), name="driver", daemon=True).start()
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+            threading.Thread(target=_stop_without, args=(connection,), name="driver", daemon=True).start()
             kind, text = _run(job, pipe)
         except Stopped as stop:
             kind, text = "stopped", str(stop)
         except BaseException as error:
             kind, text = "crashed", f"{type(error).__name__}: {error}"
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # it ends anyway, and must be able to say how
+    pipe.tell("outcome", (kind, text))
     sys.stdout.flush()
     sys.stderr.flush()
-    log = RunStore(job.results_dir).folder(*job.request.place) / LOG
+    keep_log(RunStore(job.results_dir).folder(*job.request.place), os.getpid())
+
+
+def keep_log(folder: Path, process: int) -> None:
+    """Make what a worker printed the run's log, or remove it if that was nothing."""
+    log = folder / _log_name(process)
     with contextlib.suppress(OSError):
-        if log.stat().st_size == 0:
+        if log.stat().st_size:
+            log.replace(folder / LOG)
+        else:
             log.unlink()
-    pipe.tell("outcome", (kind, text))
 
 
 def count_gpus(connection: Connection) -> None:
@@ -87,6 +95,8 @@ def _run(job: Job, pipe: "_Pipe") -> tuple[str, str]:
 
     torch.set_num_threads(len(job.slot.cores))
     store = RunStore(job.results_dir)
+    known = store.load(*job.request.place)
+    before = known.ended if known else ""
     try:
         outcome = run_claimed(job.request, store, pipe, earlier=job.earlier)
         return ("elsewhere" if isinstance(outcome, Owner) else "recorded"), ""
@@ -97,8 +107,11 @@ def _run(job: Job, pipe: "_Pipe") -> tuple[str, str]:
     except (Exception, SystemExit) as error:
         logger.debug("%s: %s", job.request.title, error, exc_info=not isinstance(error, GlueBenchError))
         found = store.load(*job.request.place)
-        kept = found is not None and found.status == "finished"
-        return "recorded", f"its result is kept, but making it again failed: {error}" if kept else ""
+        if found is not None and found.status == "finished":
+            return "recorded", f"its result is kept, but making it again failed: {error}"
+        if found is None or found.ended == before:  # it failed too early for a record
+            return "crashed", f"{type(error).__name__}: {error}"
+        return "recorded", ""
 
 
 def _settle_in(job: Job) -> None:
@@ -114,13 +127,18 @@ def _settle_in(job: Job) -> None:
     folder = RunStore(job.results_dir).folder(*job.request.place)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        log = os.open(folder / _log_name(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError:
         log = os.open(os.devnull, os.O_WRONLY)  # the run itself will say what is wrong with the folder
     for stream in (1, 2):
         os.dup2(log, stream)
     os.close(log)
     faulthandler.enable()
+
+
+def _log_name(process: int) -> str:
+    """Of a log in the making: several workers may try for one run, and only the one that has it keeps its log."""
+    return f"output.{process}.log"
 
 
 def _stop_without(connection: Connection) -> None:
@@ -151,9 +169,6 @@ class _Pipe(Listener):
         if now - self._told >= _TELL_EVERY or report.step == report.steps:
             self._told = now
             self.tell("step", report)
-
-    def note(self, text: str) -> None:
-        self.tell("log", (logging.INFO, text))
 
 
 class _PipeHandler(logging.Handler):
