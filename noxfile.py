@@ -116,7 +116,7 @@ def bench(session: nox.Session) -> None:
     data = words[words.index("--data") : words.index("--data") + 2]
     session.run("python", "benchmarks/speed.py", *words)
     session.run("python", "benchmarks/start_up.py", *data)
-    session.run("python", "benchmarks/workers.py", *data)
+    session.run("python", "benchmarks/workers.py")
     for encoder, task in (("minilm", "cola"), ("distilroberta-size", "mrpc")):
         session.run("python", "benchmarks/step_profile.py", *data, "--encoder", encoder, "--task", task)
 

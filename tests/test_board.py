@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -11,9 +12,10 @@ from glue_bench.claims import Owner
 from glue_bench.compose import compose_run
 from glue_bench.identity import RunRequest
 from glue_bench.published import load_published
-from glue_bench.records import Record
+from glue_bench.records import Record, RunStore
+from glue_bench.sweep.plan import plan_runs
 from glue_bench.updates import StepReport
-from tests.making import DISTILROBERTA, make_record, scores_of
+from tests.making import DISTILROBERTA, make_record, make_request, scores_of
 
 RTE = compose_run(["task=rte"])
 
@@ -108,6 +110,15 @@ def test_runs_of_other_workers_are_shown_with_their_progress_until_they_end() ->
     assert "2 waiting" in shown(board, console)
     board.note("stopping")
     assert "stopping" in shown(board, console)
+
+
+def test_a_finished_parent_of_a_missing_run_is_on_the_board(tmp_path: Path) -> None:
+    parent = make_request(task="mnli", seed=1, setting="m")
+    child = make_request(task="rte", seed=1, setting="r", parent=parent)
+    RunStore(tmp_path).save(make_record(task="mnli", setting="m"))
+    plan = plan_runs([child], RunStore(tmp_path), retry_failed=False)
+    board = Board(plan.concerned, plan.records, console_of(terminal=True))
+    assert "1 of 2 done, 1 waiting" in shown(board, console_of(terminal=True))
 
 
 def test_a_comparable_score_stands_beside_the_published_one() -> None:

@@ -58,6 +58,7 @@ def sweep(tmp_path: Path, tiny_words: list[str]) -> Iterator[Sweep]:
                 stderr=subprocess.STDOUT,
                 text=True,
                 env=environment,
+                start_new_session=True,  # a process group of its own, as a terminal's foreground job is
             )
         started.append(process)
         return process
@@ -269,6 +270,28 @@ def test_a_sweep_that_is_stopped_keeps_snapshots_and_says_what_is_left_and_how_t
     assert lines[-1].endswith("'tasks=[rte,sst2]' 'seeds=[1,2]' executor.workers=2")
     assert [record.status for record in records_in(tmp_path, "results").values()] == ["interrupted"] * 2
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_a_signal_to_the_whole_group_stops_a_sweep_in_good_order_at_any_time(
+    number: int, sweep: Sweep, tmp_path: Path
+) -> None:
+    words = ["tasks=[rte]", "seeds=[1,2]", "executor.workers=2"]
+    early = sweep(*words, epochs=3000)
+    wait_for(lambda: bool(descendants(early.pid)), early)  # the server that workers come from begins to load
+    time.sleep(0.5)
+    os.killpg(early.pid, number)
+    assert early.wait(timeout=60) == 128 + number
+    late = sweep(*words, epochs=3000)
+    wait_for(lambda: len(trainings(tmp_path)) == 2, late)
+    time.sleep(0.5)
+    os.killpg(late.pid, number)
+    assert late.wait(timeout=60) == 128 + number
+    assert [record.status for record in records_in(tmp_path, "results").values()] == ["interrupted"] * 2
+    assert len(list((tmp_path / "results").rglob("step-*"))) == 2
+    log = (tmp_path / "sweep.log").read_text()
+    assert "Traceback" not in log
+    assert "internal error" not in log
 
 
 def test_workers_whose_driver_is_killed_keep_a_snapshot_and_end(sweep: Sweep, tmp_path: Path) -> None:
