@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _LINE_EVERY = 30.0  # seconds between two progress lines of a run, where there is no terminal
 # The columns, and the width of the terminal below which each is left out.
 _COLUMNS = {"run": 0, "state": 0, "progress": 0, "loss": 100, "tokens/s": 110, "time": 70, "score": 0}
-_STYLES = {"finished": "green", "running": "bold cyan", "elsewhere": "cyan", "waiting": "dim"}
+_STYLES = {"finished": "green", "stopped": "yellow", "running": "bold cyan", "elsewhere": "cyan", "waiting": "dim"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,6 +95,10 @@ class Board(Listener):
     def waiting(self, request: RunRequest) -> None:
         """The run is to be done again."""
         self._states[request.run_id] = _State(request=request)
+
+    def stopped(self, request: RunRequest) -> None:
+        """The run has stopped in good order."""
+        self._states[request.run_id].state = "stopped"
 
     def ended(self, request: RunRequest, record: Record) -> None:
         """A run has a record now."""
@@ -187,7 +191,8 @@ class PlainLines(Listener):
 
     def note(self, text: str) -> None:
         """A remark."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        if text:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _say(self, request: RunRequest, text: str) -> None:
         line = f"[{self._done}/{self._total}] {request.title}: {text}"
@@ -232,6 +237,7 @@ def _count(states: Sequence[_State], *, hidden: int) -> str:
         "failed": ("failed", "diverged"),
         "running": ("running",),
         "elsewhere": ("elsewhere",),
+        "stopped": ("stopped",),
         "waiting": ("waiting",),
     }
     counts = {name: sum(state.state in kind for state in states) for name, kind in kinds.items()}
@@ -249,6 +255,8 @@ def _board_cells(state: _State) -> list[Text | str]:
         progress = f"{owner.step}/{owner.steps}" if owner.steps and owner.phase == "training" else owner.phase
         return [state.request.title, Text(state.state, style=style), progress, "", "", "", Text(owner.title, "dim")]
     clock = format_clock(state.seconds) if state.seconds else ""
+    if state.state == "stopped" and report is not None:
+        progress = f"{_bar(report.step / report.steps)} {report.step}/{report.steps}"
     if running:
         now = time.monotonic()
         clock = format_clock(now - state.started)

@@ -108,6 +108,11 @@ class RunStore:
         """Where a run in progress keeps its snapshots."""
         return self.folder(encoder, task, run_id) / "snapshots"
 
+    def snapshot_steps(self, encoder: str, task: str, run_id: str) -> list[int]:
+        """The updates after which a run in progress has a snapshot, ascending."""
+        found = self.snapshots(encoder, task, run_id).glob("step-*")
+        return sorted(int(path.name.removeprefix("step-")) for path in found)
+
     def discard_snapshots(self, record: Record) -> None:
         """Delete what the run needs no more, now that it has ended."""
         shutil.rmtree(self.snapshots(record.encoder["name"], record.task, record.run_id), ignore_errors=True)

@@ -1,6 +1,6 @@
 """Runs that go wrong, each in its own way, and a count of trainings; preloaded into the workers of a real sweep.
 
-`main` is `glue-bench`'s, where the variable BAD_RUNS, as in `rte-2=segfault,sst2-1=hang`, says
+The variable BAD_RUNS, as in `rte-2=segfault,sst2-1=hang`, says
 which runs go wrong in the middle of their training, and TRAININGS names a file that gets a line per training begun.
 """
 
@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any
 
 from glue_bench import experiment
-from glue_bench.sweep import local
 
 
 def fail() -> None:
@@ -99,11 +98,3 @@ def _fit_or_not(*rest: Any, on_step: Callable[[Any], None], **more: Any) -> Any:
 
 
 experiment.fit, experiment.run_experiment = _fit_or_not, _run_and_remember  # type: ignore[assignment, attr-defined]
-
-
-def main() -> int:
-    """The command line."""
-    from glue_bench.cli import main as glue_bench
-
-    local._PRELOADED.append("tests.bad_runs")
-    return glue_bench(sys.argv[1:])

@@ -176,9 +176,7 @@ def test_the_chain_runs_mnli_first_and_the_small_tasks_from_its_encoder(
     assert "init" in capsys.readouterr().out
     assert main(["sweep", *words]) == 0
     assert "3 runs: 3 done, 0 to run; nothing to train" in capsys.readouterr().err
-    assert (
-        main(["sweep", "init=mnli", "tasks=[mrpc]", "seeds=[1]", *tiny_words]) == 0
-    )
+    assert main(["sweep", "init=mnli", "tasks=[mrpc]", "seeds=[1]", *tiny_words]) == 0
     assert "2 runs: 1 done, 1 to run" in capsys.readouterr().err
     assert main(["run", "task=rte", *tiny_words]) == 0  # from the pretrained encoder: another run
     inits = [record.init for record in RunStore(tmp_path / "results").load_all() if record.task == "rte"]

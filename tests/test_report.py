@@ -250,7 +250,10 @@ def test_a_grid_is_one_row_of_the_cell_with_the_highest_median() -> None:
     row = row_of(*runs)
     assert (row.median, row.seeds, row.cells) == (approx(74.0), [1, 2, 3], 3)
     assert (row.cell, row.selection, row.optimistic) == ({"learning_rate": 2e-5, "batch_size": 16}, "best", True)
-    assert row.note == "best of 3 cells: learning_rate=2e-05 batch_size=16; selected on the dev split: optimistic"
+    assert (
+        row.note
+        == "best of 3 cells (the grid has 6): learning_rate=2e-05 batch_size=16; selected on the dev split: optimistic"
+    )
     assert (row.published, row.difference) == (78.7, approx(-4.7))
 
 
@@ -277,7 +280,10 @@ def test_cells_on_held_out_rows_are_chosen_by_the_holdouts_score() -> None:
 
     row = row_of(run(1e-5, 0.9, 0.6), run(2e-5, 0.8, 0.7), run(3e-5, 0.95, None))
     assert (row.median, row.cell["learning_rate"], row.optimistic) == (approx(80.0), 2e-5, False)
-    assert "best of 3 cells: learning_rate=2e-05 batch_size=16; selected on held-out training rows" in row.note
+    assert (
+        "best of 3 cells (the grid has 6): learning_rate=2e-05 batch_size=16; selected on held-out training rows"
+        in row.note
+    )
 
 
 def test_a_grid_of_last_checkpoints_is_chosen_by_the_headline_and_says_so() -> None:
@@ -285,7 +291,7 @@ def test_a_grid_of_last_checkpoints_is_chosen_by_the_headline_and_says_so() -> N
     assert row_of(*runs).median == approx(70.0)
     assert "selected on the dev split: optimistic" in row_of(*runs).note
     alone = row_of(runs[0])
-    assert alone.note == "one cell: learning_rate=1e-05 batch_size=16"
+    assert alone.note == "one cell (the grid has 6): learning_rate=1e-05 batch_size=16"
     assert not alone.optimistic
 
 

@@ -313,7 +313,7 @@ def test_a_sweep_trains_every_cell_once_and_prints_the_best(
     assert main(["sweep", "seeds=[1]", *words, "trainer.batch_size=16"]) == 0
     captured = capsys.readouterr()
     assert "tiny rte seed 1 learning_rate=0.001 batch_size=16: finished" in captured.err
-    assert "best of 2 cells: learning_rate=0.00" in " ".join(captured.out.split())
+    assert "best of 2 cells (the grid has 4): learning_rate=0.00" in " ".join(captured.out.split())
     records = list(RunStore(tmp_path / "results").load_all())
     assert [
         record.config["cell"] for record in sorted(records, key=lambda run: run.config["cell"]["learning_rate"])

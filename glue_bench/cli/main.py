@@ -54,10 +54,11 @@ def _execute(arguments: argparse.Namespace) -> int:
     except GlueBenchError as error:
         return _tell(str(error), error.exit_code, debug=arguments.debug)
     except KeyboardInterrupt as stop:
-        again = "; the same command goes on from there" if arguments.verb in ("run", "sweep") else ""
+        remark = stop.remark if isinstance(stop, Stopped) else ""
+        again = "; the same command goes on from there" if arguments.verb in ("run", "sweep") and not remark else ""
         sys.stderr.write(f"glue-bench: stopped by {str(stop) or 'SIGINT'}{again}\n")
-        if isinstance(stop, Stopped) and stop.remark:
-            sys.stderr.write(f"glue-bench: {stop.remark}\n")
+        if remark:
+            sys.stderr.write(f"glue-bench: {remark}\n")
         return stop.exit_code if isinstance(stop, Stopped) else Stopped(signal.SIGINT).exit_code
     except BrokenPipeError:
         # The reader of a pipe (`| head`) is gone; Python would complain again at exit.

@@ -107,9 +107,8 @@ def _what_is_left(plan: Plan, store: RunStore) -> str:
     now = plan_runs(plan.requests, store, retry_failed=False)
     done = sum(record.status == "finished" for record in now.records.values())
     failed = len(now.records) - done
-    halfway = sum(any(store.snapshots(*request.place).glob("step-*")) for request in now.missing)
     parts = [f"{done} of {len(now.concerned)} runs done", *([f"{failed} failed"] if failed else [])]
-    parts.append(f"{len(now.missing)} missing" + (f" ({halfway} with a snapshot)" if halfway else ""))
+    parts.append(f"{len(now.missing)} missing" + (f" ({len(now.snapshots)} with a snapshot)" if now.snapshots else ""))
     words = [
         Path(sys.argv[0]).name if not sys.argv[0].endswith("__main__.py") else "python -m glue_bench",
         *sys.argv[1:],

@@ -30,6 +30,8 @@ def execute(arguments: argparse.Namespace) -> int:
     Processes.from_environment().refuse("sweep")
     if arguments.index is not None:
         return _run_line(arguments)
+    if arguments.plan and arguments.dry_run:
+        raise UsageError(f"--plan {arguments.plan} and --dry-run: give one of the two; a dry run writes nothing")
     configs = compose_sweep(arguments.overrides, config_dir=arguments.config_dir)
     executor = configs[0].executor
     results_dir = Path(configs[0].results_dir)
@@ -44,7 +46,8 @@ def execute(arguments: argparse.Namespace) -> int:
     plan = plan.in_order(longest_first(plan.missing, estimates))
     if arguments.plan:
         write_plan(arguments.plan, plan, estimates)
-        say(f"{summarise(plan)}; written to {arguments.plan}, a line each")
+        say(f"{summarise(plan)}")
+        say(f"{len(plan.requests)} lines written to {arguments.plan}, one a run")
         say(f"`glue-bench sweep --plan {arguments.plan} --index N` runs line N, from 0 to {len(plan.requests) - 1}")
         return 0
     if arguments.dry_run:
@@ -60,13 +63,25 @@ def tell_end(records: Mapping[str, Record], results_dir: Path) -> int:
     print_report(records.values(), results_dir)
     code = exit_code(records.values())
     if code:
-        for record in (record for record in records.values() if record.status != "finished"):
-            place = f"{record.encoder['name']} {record.task} seed {record.seed}"
-            say(f"{place}: {record.status}: {outcome_line(record)}")
-        say("--retry-failed runs what failed again")
+        for line in _tell_failures(record for record in records.values() if record.status != "finished"):
+            say(line)
+        say("the same command with --retry-failed runs these again; other data or settings are other runs")
     elsewhere = "" if str(results_dir) == "results" else f" results_dir={results_dir}"
     say(f"results are in {results_dir}; `glue-bench report{elsewhere}` prints the tables of everything in it")
     return code
+
+
+def _tell_failures(failed: Iterable[Record]) -> list[str]:
+    """A line for each reason, with the seeds that it ended."""
+    seeds: dict[tuple[str, str, str], list[str]] = {}
+    for record in failed:
+        reason = outcome_line(record).removeprefix(record.status).strip(" :")
+        place = f"{record.encoder['name']} {record.task}", record.status, reason
+        seeds.setdefault(place, []).append(str(record.seed))
+    return [
+        f"{run} seed{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}: {status}: {reason}"
+        for (run, status, reason), numbers in seeds.items()
+    ]
 
 
 def exit_code(records: Iterable[Record]) -> int:
@@ -134,6 +149,8 @@ def _plan_cells(request: RunRequest, plan: Plan, estimates: Mapping[str, Estimat
         time = format_clock(record.seconds["total"]) if "total" in record.seconds else ""
     elif request.run_id in plan.earlier:
         known = f"again: {outcome_line(plan.earlier[request.run_id])}"
+    elif request.run_id in plan.snapshots:
+        known = f"goes on from its snapshot after update {plan.snapshots[request.run_id]}"
     elif estimate:
         known = f"estimated from {estimate.basis}"
     return request.title, state, time, known, request.run_id
@@ -147,7 +164,8 @@ def _describe_time(plan: Plan, estimates: Mapping[str, Estimate], executor: Exec
     unknown = len(plan.missing) - len(known)
     if not known:
         return "no estimate of the time: nothing like these runs has finished in this folder yet"
-    on_cpu = executor.kind == "local" and plan.missing[0].config.trainer.device == "cpu"
+    no_gpu = plan.missing[0].config.trainer.device == "cpu" or not any(Path("/dev").glob("nvidia[0-9]*"))
+    on_cpu = executor.kind == "local" and no_gpu
     workers = len(deal_out(executor, runs=len(plan.requests), gpus=[])) if on_cpu else 1
     at_once = f"with {workers} at a time" if workers > 1 else "one after another"
     text = f"about {format_clock(seconds_in_all(known, workers=workers))} {at_once}"

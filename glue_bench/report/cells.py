@@ -21,6 +21,7 @@ class RowRuns:
     runs: list[Record]
     cell: Mapping[str, Any]  # the chosen trainer values; empty without a grid, or if no cell has a finished run
     cells: int = 0  # that were tried; 0 without a grid
+    planned: int = 0  # that the grid has
     incomplete: Sequence[str] = ()  # cells with fewer finished seeds than others, in words
 
     @property
@@ -35,7 +36,9 @@ class RowRuns:
             return [f"{_count(self.cells)}, none finished"] if self.cells else []
         notes = []
         if self.cells:
-            notes.append(f"{f'best of {_count(self.cells)}' if self.cells > 1 else 'one cell'}: {_words(self.cell)}")
+            best = f"best of {_count(self.cells)}" if self.cells > 1 else "one cell"
+            missing = f" (the grid has {self.planned})" if self.cells < self.planned else ""
+            notes.append(f"{best}{missing}: {_words(self.cell)}")
         elif self.runs[0].selection != "last":
             notes.append("best epoch")
         if self.optimistic:
@@ -87,7 +90,8 @@ def _choose(cells: list[list[Record]], score: Callable[[Record], float]) -> RowR
     complete = [runs for runs in cells if len(_finished(runs)) == most]
     chosen = max(complete, key=lambda runs: statistics.median(score(run) for run in _finished(runs)))
     incomplete = [_describe_incomplete(runs, most) for runs in cells if len(_finished(runs)) < most]
-    return RowRuns(runs=chosen, cell=_cell(chosen[0]), cells=len(cells), incomplete=incomplete)
+    planned = max(_planned(runs[0]) for runs in cells)
+    return RowRuns(runs=chosen, cell=_cell(chosen[0]), cells=len(cells), planned=planned, incomplete=incomplete)
 
 
 def _split_by_inputs(groups: list[list[Record]]) -> list[list[list[Record]]]:
@@ -125,6 +129,11 @@ def _describe_incomplete(runs: list[Record], most: int) -> str:
 
 def _finished(runs: list[Record]) -> list[Record]:
     return [run for run in runs if run.status == "finished"]
+
+
+def _planned(record: Record) -> int:
+    """Cells of a run's grid, whether a sweep narrows it or not."""
+    return math.prod(len(values) for values in record.config.get("grid", {}).values())
 
 
 def _cell(record: Record) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glue_bench.published import PublishedScore, PublishedTable, find_table
-from glue_bench.records import Record, task_of
+from glue_bench.records import Record, outcome_line, task_of
 from glue_bench.report.cells import EXECUTION, RowRuns, choose_cells, count_unfinished, selection_score
 from glue_bench.tasks import TaskAdapter, headline, metric_title
 
@@ -208,7 +208,6 @@ def _build_row(
     shown = score if score is not None and task.parts(score.convention) == parts else None
     median = statistics.median(values) if values else None
     comparable = bool(finished) and all(run.comparable for run in finished)
-    unfinished = count_unfinished(runs)
     return Row(
         encoder=first.encoder["name"],
         data=_describe_data(first),
@@ -227,8 +226,10 @@ def _build_row(
         published_source=shown.source if shown else None,
         difference=median - shown.value if shown and median is not None and comparable else None,
         comparable=comparable,
-        note=_note(finished, shown, score, unfinished, [*_setting_notes(first, differing, changes), *row.notes()]),
-        unfinished=unfinished,
+        note=_note(
+            finished, shown, score, _tell_unfinished(runs), [*_setting_notes(first, differing, changes), *row.notes()]
+        ),
+        unfinished=count_unfinished(runs),
         parts=_part_medians(finished, task),
         setting_id=first.setting_id,
         init=_init(first),
@@ -243,7 +244,7 @@ def _note(
     finished: list[Record],
     shown: PublishedScore | None,
     score: PublishedScore | None,
-    unfinished: Mapping[str, int],
+    unfinished: list[str],
     setting: list[str],
 ) -> str:
     """What a reader must know before comparing."""
@@ -256,8 +257,21 @@ def _note(
         notes.append(other)
     if shown is not None and shown.note:
         notes.append(shown.note)
-    notes += [f"{count} {status}" for status, count in unfinished.items()]
-    return "; ".join(notes)
+    return "; ".join([*notes, *unfinished])
+
+
+def _tell_unfinished(runs: list[Record]) -> list[str]:
+    """How many runs did not finish, and why the first of them did not."""
+    told = []
+    for status, count in count_unfinished(runs).items():
+        reason = outcome_line(next(run for run in runs if run.status == status))
+        told.append(f"{count} {status}" + ("" if reason == status else f": {_shorten(reason.removeprefix(status))}"))
+    return told
+
+
+def _shorten(text: str, limit: int = 100) -> str:
+    text = text.strip(" :")
+    return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
 
 
 def _part_medians(finished: list[Record], task: TaskAdapter) -> dict[str, float]:

@@ -28,6 +28,9 @@ class Listener:
     def waiting(self, request: RunRequest) -> None:
         """The run is to be done again: its worker stopped or lost it."""
 
+    def stopped(self, request: RunRequest) -> None:
+        """The run was asked to stop, and has: the same command goes on with it."""
+
     def ended(self, request: RunRequest, record: Record) -> None:
         """A run has a record now: finished, failed, diverged or interrupted."""
 

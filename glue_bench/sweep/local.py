@@ -91,6 +91,7 @@ def run_in_workers(plan: Plan, store: RunStore, listener: Listener, executor: Ex
         Stopped: a signal asked to; every worker has kept a snapshot.
     """
     warm_up()
+    listener.note("starting: PyTorch is being loaded")
     device = plan.missing[0].config.trainer.device
     # cuda:1 and mps are one device that all runs share; auto and cuda are dealt out.
     gpus = [] if device == "cpu" else _visible_gpus() if device in ("auto", "cuda") else [None]
@@ -186,6 +187,8 @@ class _Driver:
 
     def _pass_on(self, worker: _Worker, kind: str, content: Any) -> None:
         if kind == "phase":
+            if not self._asked_to_stop:
+                self._listener.note("")
             self._listener.phase(worker.request, content)
         elif kind == "step":
             worker.steps = content.step
@@ -210,7 +213,7 @@ class _Driver:
             logger.warning("%s: %s", worker.request.title, text)
         record = self._store.load(*worker.request.place) if kind == "recorded" else None
         if kind in ("stopped", "elsewhere", "lost"):
-            self._queue.put_back(worker.request)
+            self._queue.put_back(worker.request, stopped=kind == "stopped" and self._stopping)
         elif record is not None:
             self._queue.settle(worker.request, record)
         else:

@@ -23,6 +23,7 @@ class Plan:
     missing: Sequence[RunRequest]  # in the order in which they are run
     running: dict[str, Owner] = field(default_factory=dict)  # by run id: those of `missing` that a worker has now
     earlier: dict[str, Record] = field(default_factory=dict)  # by run id: failures that are to be run again
+    snapshots: dict[str, int] = field(default_factory=dict)  # by run id: updates done in a missing run's newest
 
     @property
     def concerned(self) -> list[RunRequest]:
@@ -42,7 +43,7 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
         retry_failed: also run again what failed or diverged.
     """
     records, missing = dict[str, Record](), dict[str, RunRequest]()
-    running, earlier = dict[str, Owner](), dict[str, Record]()
+    running, earlier, snapshots = dict[str, Owner](), dict[str, Record](), dict[str, int]()
 
     def look_up(request: RunRequest) -> None:
         if request.run_id in records or request.run_id in missing:
@@ -58,6 +59,8 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
             earlier[request.run_id] = record
         if owner := owner_of(store.folder(*request.place)):
             running[request.run_id] = owner
+        elif steps := store.snapshot_steps(*request.place):
+            snapshots[request.run_id] = steps[-1]
 
     every = _with_parents(requests)
     for request in requests:
@@ -67,7 +70,12 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
         if request.run_id not in missing and record is not None:
             records.setdefault(request.run_id, record)
     return Plan(
-        requests=list(every.values()), records=records, missing=list(missing.values()), running=running, earlier=earlier
+        requests=list(every.values()),
+        records=records,
+        missing=list(missing.values()),
+        running=running,
+        earlier=earlier,
+        snapshots=snapshots,
     )
 
 

@@ -23,7 +23,9 @@ def write_plan(path: Path, plan: Plan, estimates: Mapping[str, Estimate]) -> Non
 
     Raises:
         DiskError: the file cannot be written.
+        UsageError: it is there, and is not the plan of the same runs: jobs may be queued on its lines.
     """
+    _check_replaceable(path, plan)
     lines = []
     for index, request in enumerate(plan.requests):
         estimate = estimates.get(request.run_id)
@@ -38,6 +40,17 @@ def write_plan(path: Path, plan: Plan, estimates: Mapping[str, Estimate]) -> Non
         }
         lines.append(json.dumps(facts) + "\n")
     write_text_atomically(path, "".join(lines))
+
+
+def _check_replaceable(path: Path, plan: Plan) -> None:
+    if not path.exists():
+        return
+    try:
+        known = [json.loads(line)["run_id"] for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"--plan {path}: is there and is no plan, so it is not replaced; name another file") from error
+    if known != [request.run_id for request in plan.requests]:
+        raise UsageError(f"--plan {path}: holds another plan ({len(known)} runs); delete it or name another file")
 
 
 def read_plan(path: Path, index: int) -> RunRequest:

@@ -44,12 +44,16 @@ class Queue:
                 return request
         return None
 
-    def put_back(self, request: RunRequest) -> None:
-        """A run that could not be done here after all."""
+    def put_back(self, request: RunRequest, *, stopped: bool = False) -> None:
+        """A run that could not be done here after all.
+
+        Args:
+            stopped: because the sweep is to end.
+        """
         waiting = {**self._waiting, request.run_id: request}
         self._waiting = {run_id: waiting[run_id] for run_id in self._order if run_id in waiting}
         self._looked.pop(request.run_id, None)
-        self._listener.waiting(request)
+        (self._listener.stopped if stopped else self._listener.waiting)(request)
 
     def settle(self, request: RunRequest, record: Record) -> None:
         """A run has its record."""

@@ -247,7 +247,7 @@ def queued_jobs() -> set[str]:
     except FileNotFoundError as error:
         raise UsageError("executor=slurm: no squeue here; is this a login node of a Slurm cluster?") from error
     except subprocess.CalledProcessError as error:
-        raise UsageError(f"executor=slurm: squeue says {error.stderr.strip()}") from error
+        raise UsageError(f"executor=slurm: squeue finds no cluster here: {_last_line(error.stderr)}") from error
     return set(done.stdout.split())
 
 
@@ -269,6 +269,7 @@ def job_state(job: str) -> str:
     return f"{words['JobState']}, exit code {words.get('ExitCode', 'unknown')}"
 
 
-def _last_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__
+def _last_line(said: object) -> str:
+    """The end of an error, which says most."""
+    lines = str(said).strip().splitlines()
+    return lines[-1] if lines else type(said).__name__
