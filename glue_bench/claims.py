@@ -296,7 +296,7 @@ def _claims(folder: Path) -> dict[int, Path]:
     """Every claim by its generation."""
     try:
         names = os.listdir(folder)  # noqa: PTH208 - Path.glob hides errors of the file system
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     return {int(found[1]): folder / name for name in names if (found := _NAME.fullmatch(name))}
 

@@ -77,10 +77,6 @@ def prepare(missing: Sequence[RunRequest], store: RunStore, executor: ExecutorCo
     """
     if not missing:
         return
-    if executor.kind == "local":
-        from glue_bench.sweep.local import warm_up
-
-        warm_up()  # loads torch while files are looked for
     fetch_inputs(missing)
     store.check_writable()
     named = [request.config.trainer for request in missing if request.config.trainer.device not in ("auto", "cpu")]
