@@ -2,8 +2,8 @@
 
     python benchmarks/halved_encoder.py FOLDER [--of FOLDER]
 
-Writes config, weights and tokenizer to FOLDER, for `encoder=custom encoder.path=FOLDER`. Without `--of`, of the MiniLM in
-the extra `sample`. The layers are used as they are: nothing was distilled.
+Writes config, weights and tokenizer to FOLDER, for `encoder=custom encoder.path=FOLDER`. Without `--of`, of the MiniLM
+in the extra `sample`. The layers are used as they are: nothing was distilled.
 """
 
 import argparse
