@@ -33,6 +33,8 @@ class PublishedTable:
     title: str
     hub_ids: tuple[str, ...]  # of the encoder that was fine-tuned
     protocol: str
+    runs: int | None  # odd: each number is the median of so many; None if that is not documented
+    rounding: float  # half a unit of the numbers' last digit
     convention_evidence: str
     scores: Mapping[str, PublishedScore]  # by task
 
@@ -63,11 +65,16 @@ def find_table(tables: list[PublishedTable], hub_id: str | None) -> PublishedTab
 def _read_table(path: Path) -> PublishedTable:
     content = json.loads(path.read_text(encoding="utf-8"))
     scores = [PublishedScore(**entry) for entry in content["scores"]]
+    runs = content.get("runs")
+    if runs is not None and (type(runs) is not int or runs < 1 or runs % 2 == 0):
+        raise ValueError(f"runs is {runs!r}; allowed is an odd whole number, or null")
     return PublishedTable(
         name=path.stem,
         title=content["title"],
         hub_ids=tuple(content["hub_ids"]),
         protocol=content["protocol"],
+        runs=runs,
+        rounding=0.5 * 10 ** -int(content.get("decimals", 1)),
         convention_evidence=content["convention_evidence"],
         scores={score.task: score for score in scores},
     )

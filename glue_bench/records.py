@@ -143,6 +143,43 @@ def write_predictions(
         pq.write_table(pa.table(columns), temporary)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """What one run predicted on the n rows of a split, in file order."""
+
+    idx: NDArray[np.int64]  # (n,) the row's number as the source gives it
+    labels: NDArray[np.float64]  # (n,) class codes, or scores
+    predictions: NDArray[np.float64]  # (n,) of the same kind
+    logits: NDArray[np.float64]  # (n, outputs)
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read what `write_predictions` wrote.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: it is not such a file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path).read()
+        columns = {name: np.asarray(table.column(name).to_numpy()) for name in table.column_names}
+        outputs = sum(name.startswith("logit_") for name in columns)
+        logits = np.stack([columns[f"logit_{output}"] for output in range(outputs)], axis=1)
+        return Predictions(
+            idx=columns["idx"].astype(np.int64),
+            labels=columns["label"].astype(np.float64),
+            predictions=columns["prediction"].astype(np.float64),
+            logits=logits.astype(np.float64),
+        )
+    except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"not a file of predictions ({str(error).splitlines()[0] if str(error) else error!r})"
+        ) from error
+
+
 def write_history(path: Path, lines: Sequence[Any]) -> None:
     """Write one JSON object a line from dataclass instances.
 

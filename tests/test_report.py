@@ -12,7 +12,7 @@ import pytest
 from glue_bench.published import load_published
 from glue_bench.records import Record
 from glue_bench.report import FORMATS, Report, build_report, render_report
-from glue_bench.report.table import CARD_TASKS, Row
+from glue_bench.report import CARD_TASKS, Row
 from tests.making import DISTILROBERTA, ROBERTA, make_record, scores_of
 
 PUBLISHED = load_published()
@@ -179,7 +179,8 @@ def test_json_and_csv_are_readable_again() -> None:
     content = json.loads(render_report(report, "json"))
     (row,) = content["sections"][0]["rows"]
     assert row["median"] == approx(86.5)
-    assert row["parts"] == approx({"validation.accuracy": 84.5, "validation.f1": 88.5})
+    medians = {part: summary["median"] for part, summary in row["parts"].items()}
+    assert medians == approx({"validation.accuracy": 84.5, "validation.f1": 88.5})
     (line,) = csv.DictReader(io.StringIO(render_report(report, "csv")))
     assert float(line["median"]) == approx(86.5)
     assert line["task"] == "mrpc"
@@ -341,7 +342,7 @@ def test_the_column_of_initial_weights_stands_only_where_some_are_not_the_pretra
         assert "init" not in render_report(report_of(plain), format_name, width=160)
     lines = render_report(report_of(plain, *mnli), "markdown").splitlines()
     assert lines[2].startswith("| task | init | metric | dev rows |")
-    assert lines[3] == "|---|---|---|--:|--:|--:|--:|--:|---|"
+    assert lines[3] == "|---|---|---|--:|--:|--:|--:|--:|---|---|"
     assert [line.split(" | ")[1] for line in lines[4:6]] == ["pretrained", "mnli"]
     assert "pretrained" in render_report(report_of(plain, *mnli), "console", width=160)
     (section,) = report_of(plain, *mnli).sections

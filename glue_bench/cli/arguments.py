@@ -11,7 +11,8 @@ from glue_bench.errors import did_you_mean
 VERBS = {
     "run": "one fine-tune",
     "sweep": "tasks x seeds x encoders, and the table",
-    "report": "the table again, from what is on disk",
+    "report": "the tables again, from what is on disk",
+    "compare": "two encoders, paired by seed and by dev row",
     "tasks": "the tasks: texts, labels, sizes, metrics, published numbers",
 }
 
@@ -69,7 +70,14 @@ examples:
   glue-bench report
   glue-bench report --format markdown --out table.md
   glue-bench report --convention paper
-  glue-bench report --format json results_dir=other_results
+  glue-bench report --format json --out report.json results_dir=other_results
+  glue-bench report --format latex --out table.tex
+  glue-bench report --check report.json      exit code 1 if a score fell significantly, or a row is gone
+""",
+    "compare": """\
+examples:
+  glue-bench compare distilroberta roberta
+  glue-bench compare minilm-3 minilm --convention paper --format markdown
 """,
     "tasks": """\
 examples:
@@ -86,6 +94,14 @@ More about a verb:     glue-bench VERB --help
 exit codes: 0 all well; 1 some runs failed; 2 usage or configuration; 3 data or model input; 4 diverged; 74 disk;
 75 preempted (SIGUSR1), run the same command again; 130, 143 stopped by SIGINT, SIGTERM
 """
+
+
+_READING = ("report", "compare")  # the verbs that print what is on disk
+_WORDS = {
+    "report": ("KEY=VALUE", "results_dir=FOLDER"),
+    "compare": ("WORD", "two encoders, as the table names them; results_dir=FOLDER"),
+    "tasks": ("KEY=VALUE", "none for this verb"),
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -128,10 +144,10 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    about_keys = {"report": "results_dir=FOLDER", "tasks": "none for this verb"}.get(name, "configuration, as below")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=about_keys)
+    metavar, about_keys = _WORDS.get(name, ("KEY=VALUE", "configuration, as below"))
+    parser.add_argument("overrides", nargs="*", metavar=metavar, help=about_keys)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    if name != "report":
+    if name not in _READING:
         parser.add_argument("--config-dir", type=Path, metavar="DIR", help="your own task/NAME.yaml, encoder/NAME.yaml")
     if name == "run":
         parser.add_argument("-m", "--multirun", action="store_true", help="comma-separated values make several runs")
@@ -140,17 +156,19 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
         parser.add_argument("--retry-failed", action="store_true", help="run again what failed or diverged")
         parser.add_argument("--plan", type=Path, metavar="FILE.jsonl", help="write the plan there, one run a line")
         parser.add_argument("--index", type=int, metavar="N", help="run line N (from 0) of --plan, and nothing else")
-    if name == "report":
+    if name in _READING:
         from glue_bench.config import CONVENTIONS
 
-        parser.add_argument("--format", default="console", choices=("console", "markdown", "json", "csv"))
+        parser.add_argument("--format", default="console", choices=("console", "markdown", "latex", "json", "csv"))
         parser.add_argument("--convention", choices=CONVENTIONS, help="which scores the table's numbers are means of")
         parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the terminal")
+    if name == "report":
+        parser.add_argument("--check", type=Path, metavar="FILE.json", help="fail if a score fell since that report")
 
 
 def _words_last(argv: Sequence[str]) -> list[str]:
     """The verb, then options, then KEY=VALUE words: argparse takes positional words only in one piece."""
-    taking_value = {"--config-dir", "--format", "--convention", "--out", "--plan", "--index"}
+    taking_value = {"--config-dir", "--format", "--convention", "--out", "--plan", "--index", "--check"}
     options, words, pending = list[str](), list[str](), False
     for word in argv:
         if pending or word.startswith("-"):

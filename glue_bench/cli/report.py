@@ -1,41 +1,59 @@
-"""`glue-bench report`: the table from what is on disk."""
+"""`glue-bench report`: the tables from what is on disk, and the check against an earlier report."""
 
 import argparse
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
-from glue_bench.atomic import write_text_atomically
-from glue_bench.cli.output import PIPE_WIDTH, render_to_stdout
-from glue_bench.compose import compose_run
-from glue_bench.errors import UsageError
-from glue_bench.published import load_published
-from glue_bench.records import RunStore
-from glue_bench.report import build_report, render_report
+from glue_bench.cli.output import PIPE_WIDTH, render_to_stdout, say, write_output
+from glue_bench.cli.results import open_results, results_of
+from glue_bench.compose import compose_task
+from glue_bench.config import TaskConfig
+from glue_bench.published import PublishedTable, find_table, load_published
+from glue_bench.records import Record, task_of
+from glue_bench.report import CARD_TASKS, Report, build_report, render_report
+from glue_bench.report.check import check_report, read_baseline
+
+EXIT_FELL = 1
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Print or write the report."""
-    for word in arguments.overrides:
-        if not word.startswith("results_dir="):
-            raise UsageError(f"{word}: `report` takes results_dir=FOLDER only")
-    # Composed only to learn the default of results_dir, which lives in conf/.
-    results_dir = Path(compose_run([*arguments.overrides, "task=rte"]).results_dir)
-    if arguments.overrides and not results_dir.is_dir():
-        raise UsageError(f"results_dir={results_dir}: no such folder")
-    records = RunStore(results_dir).load_all()
-    report = build_report(records, load_published(results_dir / "published"), convention=arguments.convention)
-    if arguments.out is not None:
-        _write(arguments.out, render_report(report, arguments.format, width=PIPE_WIDTH))
-    elif arguments.format == "console":
+    """Print or write the report, then check it."""
+    results_dir = results_of(arguments.overrides, verb="report")
+    baseline = read_baseline(arguments.check) if arguments.check else []
+    store, records = open_results(results_dir)
+    published = load_published(results_dir / "published")
+    report = build_report(
+        records,
+        published,
+        store=store,
+        convention=arguments.convention,
+        expected=_expected_tasks(records, published),
+    )
+    if arguments.out is None and arguments.format == "console":
         sys.stdout.write(render_to_stdout(report))
     else:
-        sys.stdout.write(render_report(report, arguments.format))
-    return 0
+        write_output(render_report(report, arguments.format, width=PIPE_WIDTH), arguments.out)
+    return _check(report, baseline) if arguments.check else 0
 
 
-def _write(path: Path, text: str) -> None:
-    """A new or regular file is replaced whole; a link, pipe or device is written through."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        path.write_text(text, encoding="utf-8")
-    else:
-        write_text_atomically(path, text)
+def _expected_tasks(records: Sequence[Record], published: list[PublishedTable]) -> list[TaskConfig]:
+    """The card's tasks, where an encoder with published numbers has runs."""
+    if not any(find_table(published, record.encoder.get("hub_id")) for record in records):
+        return []
+    known = {record.task: task_of(record) for record in records}
+    return [known.get(name) or compose_task(name) for name in CARD_TASKS]
+
+
+def _check(report: Report, baseline: Sequence[dict[str, object]]) -> int:
+    """Tell what became of every row of the earlier report."""
+    checked = check_report(report, baseline)
+    for row in checked:
+        after = "gone" if row.after is None else f"{row.after:.1f} ({row.seeds[1]} seeds)"
+        say(f"{row.title}: {row.before:.1f} ({row.seeds[0]} seeds), now {after}{f': {row.fault}' if row.fault else ''}")
+    faults = sum(bool(row.fault) for row in checked)
+    say(
+        f"checked {len(checked)} rows of the earlier report: {faults} with a fault"
+        if faults
+        else f"checked {len(checked)} rows of the earlier report: none fell significantly"
+    )
+    return EXIT_FELL if faults else 0

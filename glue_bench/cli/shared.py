@@ -94,7 +94,7 @@ def stderr_console() -> Console:
 
 def print_report(records: Iterable[Record], results_dir: Path) -> None:
     """The table of these runs, on stdout."""
-    report = build_report(records, load_published(results_dir / "published"))
+    report = build_report(records, load_published(results_dir / "published"), store=RunStore(results_dir))
     sys.stdout.write(render_to_stdout(report))
 
 

@@ -1,6 +1,21 @@
-"""Records and published numbers to tables. Knows no torch; everything it needs is in the records."""
+"""Records and published numbers to tables. Knows no torch; everything it needs is on disk."""
 
-from glue_bench.report.render import FORMATS, render_report
-from glue_bench.report.table import Report, build_report
+from glue_bench.report.comparison import EncoderComparison, TaskComparison, compare_encoders
+from glue_bench.report.model import Report, Row, ScoreSummary, Section
+from glue_bench.report.render import FORMATS, render_comparison, render_report
+from glue_bench.report.table import CARD_TASKS, build_report
 
-__all__ = ["FORMATS", "Report", "build_report", "render_report"]
+__all__ = [
+    "CARD_TASKS",
+    "FORMATS",
+    "EncoderComparison",
+    "Report",
+    "Row",
+    "ScoreSummary",
+    "Section",
+    "TaskComparison",
+    "build_report",
+    "compare_encoders",
+    "render_comparison",
+    "render_report",
+]

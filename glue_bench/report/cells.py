@@ -76,7 +76,7 @@ def selection_score(record: Record, headline: float) -> float:
     return float(score) if isinstance(score, int | float) and math.isfinite(score) else -math.inf
 
 
-def count_unfinished(runs: list[Record]) -> dict[str, int]:
+def count_unfinished(runs: Sequence[Record]) -> dict[str, int]:
     """Status to number of runs, of those that have no score."""
     statuses = ("failed", "diverged", "interrupted")
     return {status: count for status in statuses if (count := sum(run.status == status for run in runs))}

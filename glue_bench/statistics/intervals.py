@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import integrate, stats
+from scipy import special
 
 from glue_bench.statistics.resampling import Floats
 
@@ -77,21 +77,23 @@ def training_variance(scores: Floats, resampled: Floats) -> float:
 
 
 def variance_of_median(count: int) -> float:
-    """Of the median of `count` independent standard normal values; for an even count, of the lower middle one."""
-    order = (count + 1) // 2
-    middle = stats.beta(order, count + 1 - order)  # the order statistic of uniform values
+    """Of the median of `count` independent standard normal values.
 
-    def moment(power: int) -> float:
-        return float(integrate.quad(lambda u: stats.norm.ppf(u) ** power * middle.pdf(u), 0, 1)[0])
-
-    return moment(2) - moment(1) ** 2
+    Args:
+        count: odd, or the lower middle value is meant.
+    """
+    below, above = (count - 1) // 2, count // 2  # values on either side of it
+    z = np.linspace(-9, 9, 2001)
+    density = np.exp(-(z**2) / 2) * special.ndtr(z) ** below * special.ndtr(-z) ** above
+    density /= density.sum()
+    return float(density @ z**2 - (density @ z) ** 2)
 
 
 def _join(value: float, deviations: Floats, noise: float, *, seeds: int, level: float) -> Interval:
     """Quantiles of what rows do, and `noise`, the variance that seeds add, as one interval."""
     outside = (1 - level) / 2
     below, above = np.quantile(deviations, [outside, 1 - outside])
-    training = float(stats.t.isf(outside, seeds - 1)) * math.sqrt(noise) if noise > 0 else 0.0
+    training = float(special.stdtrit(seeds - 1, 1 - outside)) * math.sqrt(noise) if noise > 0 else 0.0
     return Interval(
         value=value,
         low=value - math.hypot(below, training),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from glue_bench.statistics.intervals import LEVEL, Interval, interval_of_difference
 from glue_bench.statistics.resampling import (
@@ -72,7 +72,7 @@ def compare_pairs(
     )[:, 0]
     seeds = len(scores) // 2
     difference = interval_of_difference((scores[:seeds], drawn[:seeds]), (scores[seeds:], drawn[seeds:]))
-    reach = float(stats.norm.isf((1 - LEVEL) / 2) + stats.norm.ppf(POWER))
+    reach = float(special.ndtri((1 + LEVEL) / 2) + special.ndtri(POWER))
     return Comparison(
         difference=difference,
         p_value=_permutation_p(splits, parts, scores, stream=stream, draws=draws),

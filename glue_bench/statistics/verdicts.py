@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from glue_bench.statistics.intervals import LEVEL, variance_of_median
 
@@ -63,7 +63,7 @@ def judge_published(
     low, high = mean - reach, mean + reach
     if distance > reach:
         return Verdict(kind=BELOW if mean < published else ABOVE, reason="", low=low, high=high)
-    if distance <= float(stats.norm.isf((1 - level) / 2)) * spread * math.sqrt(theirs):
+    if distance <= float(special.ndtri((1 + level) / 2)) * spread * math.sqrt(theirs):
         return Verdict(kind=REPRODUCED, reason="", low=low, high=high)
     needed = next(
         (more for more in range(count + 1, MOST_SEEDS + 1) if distance > _reach(more, spread, theirs, level)), None
@@ -74,4 +74,4 @@ def judge_published(
 
 def _reach(count: int, spread: float, theirs: float, level: float) -> float:
     """Half the width of the interval that `count` seeds predict for a value of variance `theirs` times theirs."""
-    return float(stats.t.isf((1 - level) / 2, count - 1)) * spread * math.sqrt(1 / count + theirs)
+    return float(special.stdtrit(count - 1, (1 + level) / 2)) * spread * math.sqrt(1 / count + theirs)

@@ -1,0 +1,47 @@
+"""Text that means nothing but itself where it is put: a spreadsheet's cell, Markdown, LaTeX. Knows no tables."""
+
+_MARKDOWN = "\\`*_[]<>|~&$"
+
+
+def escape_cell(value: object) -> object:
+    """Text that a spreadsheet would take for a formula, as text; anything else as it is."""
+    return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def escape_markdown(text: str) -> str:
+    """One line that Markdown, its tables included, shows as it is; what cannot be printed becomes a space."""
+    for char in _MARKDOWN:
+        text = text.replace(char, "\\" + char)
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "%": r"\%",
+    "&": r"\&",
+    "#": r"\#",
+    "$": r"\$",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "\u2026": r"\ldots{}",
+    "\u2013": "--",
+    "\u2014": "---",
+    "\u2018": "`",
+    "\u2019": "'",
+    "\u201c": "``",
+    "\u201d": "''",
+    "\u00d7": r"$\times$",
+}
+
+
+def escape_latex(text: str) -> str:
+    """One line that LaTeX sets as it is, in T1; characters that need more than its fonts become a question mark."""
+    printable = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return "".join(_LATEX.get(char) or (char if char.isascii() else "?") for char in printable)

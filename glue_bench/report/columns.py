@@ -1,0 +1,198 @@
+"""Rows to the words of their cells, the same in every table that people read. Knows no formats."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from glue_bench.report.comparison import EncoderComparison, TaskComparison
+from glue_bench.report.model import Report, Row, Section
+
+RIGHT = {
+    "dev rows",
+    "seeds",
+    "ours",
+    "95 % interval",
+    "published",
+    "difference",
+    "p (Holm)",
+    "detectable",
+    "kept",
+    "s / 1,000 rows",
+    "training s",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextTable:
+    """A table of words."""
+
+    title: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    total: Sequence[str] | None  # the last line, set apart
+    notes: Sequence[str] = ()  # under it
+
+
+def report_tables(report: Report) -> list[TextTable]:
+    """A table per section. Columns in which no row of any section says something are left out."""
+    made = [_section_table(section) for section in report.sections]
+    lines = [line for table in made for line in (*table.rows, *([table.total] if table.total else []))]
+    named = [line for table in made for line in table.rows]
+    kept = []
+    for place, header in enumerate(made[0].headers if made else ()):
+        told = {line[place] for line in (named if header == "init" else lines)}
+        if told - ({"", "pretrained"} if header == "init" else {""}):
+            kept.append(place)
+    return [
+        TextTable(
+            title=table.title,
+            headers=[table.headers[place] for place in kept],
+            rows=[[line[place] for place in kept] for line in table.rows],
+            total=[table.total[place] for place in kept] if table.total else None,
+        )
+        for table in made
+    ]
+
+
+def comparison_table(comparison: EncoderComparison) -> TextTable:
+    """The tasks that two encoders were compared on, and sentences on the whole."""
+    first, second = comparison.first, comparison.second
+    headers = ["task", "metric", "dev rows", "seeds", first, second, "difference", "95 % interval", "p (Holm)"]
+    headers += ["detectable", "better", "kept", "s / 1,000 rows", "training s", "note"]
+    total = None
+    if comparison.first_mean is not None and comparison.second_mean is not None:
+        count = len(comparison.tasks)
+        total = ["mean", f"of {count} {'task' if count == 1 else 'tasks'}", "", "", f"{comparison.first_mean:.1f}"]
+        total += [f"{comparison.second_mean:.1f}", f"{comparison.first_mean - comparison.second_mean:+.1f}"]
+        total += ["", "", "", "", _share(comparison.kept), "", "", ""]
+    return TextTable(
+        title=f"{first} compared with {second}",
+        headers=headers,
+        rows=[_comparison_cells(task) for task in comparison.tasks],
+        total=total,
+        notes=_comparison_notes(comparison),
+    )
+
+
+def score_words(row: Row) -> str:
+    """Median and range, or what happened instead."""
+    if row.median is None or row.minimum is None or row.maximum is None:
+        return ", ".join(row.unfinished) or "not run"
+    spread = f" [{row.minimum:.1f}, {row.maximum:.1f}]" if len(row.seeds) > 1 else ""
+    runs = len(row.seeds) + sum(row.unfinished.values())
+    lost = ", ".join(f"{count} of {runs} {status}" for status, count in row.unfinished.items())
+    return f"{row.median:.1f}{spread}{f' ({lost})' if lost else ''}"
+
+
+def verdict_words(row: Row) -> str:
+    """The verdict with what a reader needs beside it; a reason that the note gives anyway is left out."""
+    if row.verdict is None:
+        return ""
+    if row.verdict == "failed":
+        return f"failed {row.verdict_reason}"
+    reason = "" if row.verdict == "not comparable" else row.verdict_reason
+    return f"{row.verdict}: {reason}" if reason else row.verdict
+
+
+def section_title(section: Section) -> str:
+    """What the rows of a section have in common."""
+    title = f"{section.encoder}, {section.data}, recipe {section.recipe}"
+    if section.changes:
+        title += " with " + ", ".join(f"{name}={value}" for name, value in section.changes.items())
+    return f"{title}; published: {section.published_title}" if section.published_title else title
+
+
+def _section_table(section: Section) -> TextTable:
+    headers = ["task", "init", "metric", "dev rows", "seeds", "ours", "95 % interval", "published", "difference"]
+    return TextTable(
+        title=section_title(section),
+        headers=[*headers, "verdict", "note"],
+        rows=[_cells(row) for row in section.rows],
+        total=_mean_cells(section) if section.mean is not None else None,
+    )
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        row.title,
+        row.init,
+        row.metric,
+        "" if row.n is None else f"{row.n:,}",
+        str(len(row.seeds)),
+        score_words(row),
+        "" if row.low is None else f"{row.low:.1f} to {row.high:.1f}",
+        "" if row.published is None else f"{row.published:.1f}",
+        "" if row.difference is None else f"{row.difference:+.1f}",
+        verdict_words(row),
+        row.note,
+    ]
+
+
+def _mean_cells(section: Section) -> list[str]:
+    mean, published = section.mean or 0.0, section.published_mean
+    optimistic = any(row.optimistic for row in section.averaged)
+    notes = [] if all(row.comparable for row in section.averaged) else ["not comparable"]
+    return [
+        "mean",
+        " and ".join(dict.fromkeys(row.init for row in section.averaged)),
+        "of the eight tasks",
+        "",
+        "",
+        f"{mean:.1f}",
+        "",
+        "" if published is None else f"{published:.1f}",
+        "" if published is None else f"{mean - published:+.1f}",
+        "",
+        "; ".join([*notes, *(["selected on the dev split: optimistic"] if optimistic else [])]),
+    ]
+
+
+def _comparison_cells(task: TaskComparison) -> list[str]:
+    first, second = task.first_cost, task.second_cost
+    return [
+        task.title,
+        task.metric,
+        f"{task.n:,}",
+        str(len(task.seeds)),
+        f"{task.first:.1f}",
+        f"{task.second:.1f}",
+        f"{task.difference:+.1f}",
+        f"{task.low:+.1f} to {task.high:+.1f}",
+        f"{task.p_adjusted:.3f}" if task.p_adjusted >= 0.001 else "< 0.001",
+        f"{task.detectable:.1f}",
+        task.better or "",
+        _share(task.kept),
+        _pair(first.eval_seconds, second.eval_seconds, digits=2),
+        _pair(first.train_seconds, second.train_seconds, digits=0),
+        task.note,
+    ]
+
+
+def _comparison_notes(comparison: EncoderComparison) -> list[str]:
+    notes = []
+    costs = [cost for task in comparison.tasks[:1] for cost in (task.first_cost, task.second_cost)]
+    sizes = [cost.parameters for cost in costs if cost.parameters]
+    if comparison.kept is not None:
+        published = f" (published: {comparison.published_kept:.1f} %)" if comparison.published_kept is not None else ""
+        notes.append(
+            f"{comparison.first} keeps {comparison.kept:.1f} % of {comparison.second}'s mean over these "
+            f"{len(comparison.tasks)} tasks{published}."
+        )
+    if len(sizes) == 2:
+        notes.append(f"Parameters, with the head: {sizes[0]:,} and {sizes[1]:,} ({sizes[0] / sizes[1]:.2f} to 1).")
+    if comparison.eval_ratio is not None and comparison.train_ratio is not None:
+        devices = sorted({task.first_cost.device for task in comparison.tasks})
+        notes.append(
+            f"{comparison.first} predicts {comparison.eval_ratio:.2f} times and trains {comparison.train_ratio:.2f} "
+            f"times as fast: median over the tasks of single runs' own clocks, on {', '.join(devices)}, whatever else "
+            "ran beside them."
+        )
+    notes += [f"{title} is left out: {reason}." for title, reason in comparison.skipped.items()]
+    return notes
+
+
+def _share(kept: float | None) -> str:
+    return "" if kept is None else f"{kept:.1f} %"
+
+
+def _pair(first: float | None, second: float | None, *, digits: int) -> str:
+    return "" if first is None or second is None else f"{first:,.{digits}f} and {second:,.{digits}f}"

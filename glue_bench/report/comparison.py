@@ -1,0 +1,267 @@
+"""Two encoders on the tasks that both have runs of: quality paired by seed and row, size, speed. Knows no formats."""
+
+import dataclasses
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from glue_bench.errors import UsageError, did_you_mean
+from glue_bench.published import PublishedTable, find_table
+from glue_bench.records import Record, RunStore, task_of
+from glue_bench.report.evidence import STREAM, Evidence, read_evidence
+from glue_bench.report.model import Report, Row
+from glue_bench.report.settings import setting_facts
+from glue_bench.statistics.paired import PairedSplit, adjust_holm, compare_pairs
+from glue_bench.tasks import TaskAdapter, headline, metric_title
+
+SIGNIFICANCE = 0.05  # of the adjusted p-value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What the compared runs of one encoder took on one task: medians over their seeds."""
+
+    parameters: int | None  # with the head
+    eval_seconds: float | None  # per 1,000 dev rows
+    train_seconds: float | None
+    device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskComparison:
+    """One task; scores times 100, differences first minus second."""
+
+    task: str
+    title: str
+    metric: str
+    n: int  # dev rows, the same for both
+    seeds: Sequence[int]  # that both have
+    first: float  # median
+    second: float
+    difference: float  # of the medians
+    low: float  # 95 % interval of the difference
+    high: float
+    p_value: float  # permutation of the two encoders over rows
+    p_adjusted: float  # Holm, over the tasks of the comparison
+    detectable: float  # smallest difference that would be found with probability 0.8
+    better: str | None  # the encoder that is: adjusted p-value and interval agree
+    kept: float | None  # first over second, per cent
+    first_cost: Cost
+    second_cost: Cost
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderComparison:
+    """Everything that is known of two encoders side by side."""
+
+    first: str
+    second: str
+    tasks: Sequence[TaskComparison]
+    skipped: Mapping[str, str]  # title of a task to why it was not compared
+    first_mean: float | None  # of the tasks' medians
+    second_mean: float | None
+    kept: float | None  # the first mean over the second, per cent
+    published_kept: float | None  # the same of the published numbers, where both have one for every task
+    eval_ratio: float | None  # how many times as fast the first predicts: median over tasks on the same device
+    train_ratio: float | None
+
+
+def compare_encoders(
+    report: Report,
+    records: Iterable[Record],
+    published: Sequence[PublishedTable],
+    *,
+    store: RunStore,
+    first: str,
+    second: str,
+    convention: str | None = None,
+) -> EncoderComparison:
+    """Compare the runs that two encoders have with the same seeds on the same rows.
+
+    Where an encoder has several settings of a task, the pair that is alike in most is taken, then the one with most
+    seeds in common. Both are scored under one convention, card if none is named.
+
+    Raises:
+        UsageError: one of them has no finished run.
+    """
+    by_run = {(record.encoder["name"], record.task, record.run_id): record for record in records}
+    rows = [row for section in report.sections for row in section.rows if row.seeds]
+    known = sorted({row.encoder for row in rows})
+    for name in (first, second):
+        if name not in known:
+            raise UsageError(f"{name}: no finished runs of this encoder{did_you_mean(name, known)}")
+    if first == second:
+        raise UsageError(f"{first}: compared with itself; name two encoders of {', '.join(known)}")
+    found, skipped = list[TaskComparison](), dict[str, str]()
+    stream = np.random.default_rng(STREAM)
+    for task in dict.fromkeys(row.task for row in sorted(rows, key=lambda row: _place(report, row))):
+        ours = [_runs_of(row, by_run) for row in rows if (row.encoder, row.task) == (first, task)]
+        others = [_runs_of(row, by_run) for row in rows if (row.encoder, row.task) == (second, task)]
+        title = next(row.title for row in rows if row.task == task)
+        pair = _choose_pair(ours, others)
+        if isinstance(pair, str):
+            skipped[title] = pair
+            continue
+        compared = _compare_task(*pair, store=store, convention=convention or "card", stream=stream)
+        if compared is None:
+            skipped[title] = "stored predictions cannot be read"
+        else:
+            found.append(compared)
+    return _conclude(first, second, _adjust(found, first, second), skipped, by_run.values(), published)
+
+
+def _place(report: Report, row: Row) -> int:
+    """Where a row stands in its section: the card's order."""
+    return min(list(section.rows).index(row) for section in report.sections if row in section.rows)
+
+
+def _runs_of(row: Row, by_run: Mapping[tuple[str, str, str], Record]) -> list[Record]:
+    return [by_run[row.encoder, row.task, run_id] for run_id in row.run_ids]
+
+
+def _choose_pair(ours: list[list[Record]], others: list[list[Record]]) -> tuple[list[Record], list[Record]] | str:
+    """The two groups of runs, cut to their common seeds in order; or why there are none."""
+    if not ours or not others:
+        return f"no finished runs of {'the second' if ours else 'the first'}"
+    pairs = [(a, b) for a in ours for b in others if a[0].data.get("fingerprint") == b[0].data.get("fingerprint")]
+    if not pairs:
+        return "not the same rows"
+    pairs = [(a, b) for a, b in pairs if _common_seeds(a, b)]
+    if not pairs:
+        return "no seed in common"
+    a, b = min(pairs, key=lambda pair: (len(_differing(*pair)), -len(_common_seeds(*pair)), pair[0][0].setting_id))
+    seeds = _common_seeds(a, b)
+    return [run for run in a if run.seed in seeds], [run for run in b if run.seed in seeds]
+
+
+def _common_seeds(a: list[Record], b: list[Record]) -> list[int]:
+    return sorted({run.seed for run in a} & {run.seed for run in b})
+
+
+def _differing(a: list[Record], b: list[Record]) -> list[str]:
+    """What else than the encoder tells the settings of two groups of runs apart."""
+    ours, others = setting_facts(a[0]), setting_facts(b[0])
+    own = {"encoder.weights_sha256"}
+    names = sorted((ours.keys() | others.keys()) - own)
+    return [f"{name}={ours.get(name)}, {others.get(name)}" for name in names if ours.get(name) != others.get(name)]
+
+
+def _compare_task(
+    ours: list[Record], others: list[Record], *, store: RunStore, convention: str, stream: np.random.Generator
+) -> TaskComparison | None:
+    task = TaskAdapter(task_of(ours[0]))
+    parts = task.parts(convention)
+    left, right = read_evidence(store, ours, task), read_evidence(store, others, task)
+    if left is None or right is None:
+        return None
+    splits = {
+        name: PairedSplit(labels=split.labels, first=split.predictions, second=right.splits[name].predictions)
+        for name, split in left.splits.items()
+        if name in {part.rsplit(".", 1)[0] for part in parts}
+    }
+    result = compare_pairs(splits, parts, stream=stream)
+    first = 100 * statistics.median(headline(parts, run.scores) for run in ours)
+    second = 100 * statistics.median(headline(parts, run.scores) for run in others)
+    rows: Mapping[str, int] = ours[0].data["rows"]
+    degenerate = [*_tell_degenerate(ours, left), *_tell_degenerate(others, right)]
+    return TaskComparison(
+        task=ours[0].task,
+        title=task.facts.title,
+        metric=metric_title(parts),
+        n=sum(rows[split] for split in splits),
+        seeds=[run.seed for run in ours],
+        first=first,
+        second=second,
+        difference=100 * result.difference.value,
+        low=100 * result.difference.low,
+        high=100 * result.difference.high,
+        p_value=result.p_value,
+        p_adjusted=result.p_value,
+        detectable=100 * result.detectable,
+        better=None,
+        kept=100 * first / second if second > 0 else None,
+        first_cost=_cost(ours, task),
+        second_cost=_cost(others, task),
+        note="; ".join([*_differing(ours, others), *degenerate]),
+    )
+
+
+def _tell_degenerate(runs: list[Record], evidence: Evidence) -> list[str]:
+    name = runs[0].encoder["name"]
+    return [f"{name} seed {seed} is degenerate: {reason}" for seed, reason in evidence.degenerate.items()]
+
+
+def _cost(runs: list[Record], task: TaskAdapter) -> Cost:
+    rows = sum(runs[0].data["rows"][split] for split in task.facts.validation)
+    evaluated = [1000 * run.seconds["eval"] / rows for run in runs if run.seconds.get("eval")]
+    trained = [run.seconds["train"] for run in runs if run.seconds.get("train")]
+    return Cost(
+        parameters=runs[0].encoder.get("parameters"),
+        eval_seconds=statistics.median(evaluated) if evaluated else None,
+        train_seconds=statistics.median(trained) if trained else None,
+        device=", ".join(sorted({run.device for run in runs})),
+    )
+
+
+def _adjust(found: list[TaskComparison], first: str, second: str) -> list[TaskComparison]:
+    """The same with p-values adjusted over the tasks, and what they say."""
+    adjusted = adjust_holm([task.p_value for task in found])
+    return [
+        dataclasses.replace(task, p_adjusted=p, better=_better(task, p, first, second))
+        for task, p in zip(found, adjusted, strict=True)
+    ]
+
+
+def _better(task: TaskComparison, p_adjusted: float, first: str, second: str) -> str | None:
+    if p_adjusted >= SIGNIFICANCE or task.low <= 0 <= task.high:
+        return None
+    return first if task.difference > 0 else second
+
+
+def _conclude(
+    first: str,
+    second: str,
+    tasks: list[TaskComparison],
+    skipped: Mapping[str, str],
+    records: Iterable[Record],
+    published: Sequence[PublishedTable],
+) -> EncoderComparison:
+    first_mean = statistics.fmean(task.first for task in tasks) if tasks else None
+    second_mean = statistics.fmean(task.second for task in tasks) if tasks else None
+    alike = [(task.first_cost, task.second_cost) for task in tasks if task.first_cost.device == task.second_cost.device]
+    return EncoderComparison(
+        first=first,
+        second=second,
+        tasks=tasks,
+        skipped=skipped,
+        first_mean=first_mean,
+        second_mean=second_mean,
+        kept=100 * first_mean / second_mean if first_mean and second_mean and second_mean > 0 else None,
+        published_kept=_published_kept(first, second, [task.task for task in tasks], list(records), published),
+        eval_ratio=_ratio([(ours.eval_seconds, others.eval_seconds) for ours, others in alike]),
+        train_ratio=_ratio([(ours.train_seconds, others.train_seconds) for ours, others in alike]),
+    )
+
+
+def _ratio(pairs: Sequence[tuple[float | None, float | None]]) -> float | None:
+    ratios = [other / own for own, other in pairs if own and other]
+    return statistics.median(ratios) if ratios else None
+
+
+def _published_kept(
+    first: str, second: str, tasks: Sequence[str], records: Sequence[Record], published: Sequence[PublishedTable]
+) -> float | None:
+    """The published means' share over the same tasks, each number under its own convention."""
+    tables = []
+    for name in (first, second):
+        ids = {str(record.encoder.get("hub_id") or "") for record in records if record.encoder["name"] == name}
+        tables.append(next((table for hub_id in ids if (table := find_table(list(published), hub_id))), None))
+    ours, others = tables
+    if not tasks or ours is None or others is None:
+        return None
+    if any(task not in table.scores for table in (ours, others) for task in tasks):
+        return None
+    return 100 * sum(ours.scores[task].value for task in tasks) / sum(others.scores[task].value for task in tasks)

@@ -1,0 +1,75 @@
+"""The stored predictions behind a row, as arrays and as intervals. Knows no published numbers, no formats."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from glue_bench.records import Record, RunStore, read_predictions
+from glue_bench.statistics.degenerate import describe_degenerate
+from glue_bench.statistics.intervals import Interval, interval_of_mean
+from glue_bench.statistics.resampling import Floats, SplitPredictions, resample_scores
+from glue_bench.tasks import TaskAdapter
+
+STREAM = 20240501  # of every draw: the same records give the same report
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What the finished runs of a row predicted, line s of every array by the run s."""
+
+    splits: Mapping[str, SplitPredictions]
+    degenerate: Mapping[str, str]  # seed to the reason
+
+
+def read_evidence(store: RunStore, finished: Sequence[Record], task: TaskAdapter) -> Evidence | None:
+    """Read the predictions of all runs; None, with a warning, if a file is not there or belongs to other rows."""
+    splits, degenerate = dict[str, SplitPredictions](), dict[str, str]()
+    for split in task.facts.validation:
+        labels, predictions = list[Floats](), list[Floats]()
+        for run in finished:
+            path = store.folder(run.encoder["name"], run.task, run.run_id) / "predictions" / f"{split}.parquet"
+            try:
+                table = read_predictions(path)
+            except (OSError, ValueError) as error:
+                logger.warning("%s: no interval without it (%s)", path, error)
+                return None
+            if len(table.labels) != run.data["rows"][split]:
+                logger.warning("%s: %d rows, the record says %d", path, len(table.labels), run.data["rows"][split])
+                return None
+            labels.append(table.labels)
+            predictions.append(table.predictions)
+            reason = describe_degenerate(
+                table.labels,
+                table.predictions,
+                table.logits,
+                names=task.facts.labels,
+                judged_by_accuracy="accuracy" in task.facts.metrics,
+            )
+            if reason is not None:
+                degenerate.setdefault(str(run.seed), reason)
+        if any(not np.array_equal(labels[0], other) for other in labels[1:]):
+            logger.warning("%s %s: the labels of its runs differ; no interval", finished[0].task, split)
+            return None
+        splits[split] = SplitPredictions(labels=labels[0], predictions=np.vstack(predictions))
+    return Evidence(splits=splits, degenerate=degenerate)
+
+
+def score_intervals(
+    evidence: Evidence, finished: Sequence[Record], task: TaskAdapter, parts: Sequence[str]
+) -> dict[str, Interval]:
+    """SPLIT.METRIC to its interval, and "" to that of the mean of `parts`; in natural units."""
+    stream = np.random.default_rng(STREAM)
+    scores, drawn = dict[str, Floats](), dict[str, Floats]()
+    for split, predictions in evidence.splits.items():
+        resampled = resample_scores(predictions, task.facts.metrics, stream=stream)
+        for metric, values in resampled.items():
+            drawn[f"{split}.{metric}"] = values
+            scores[f"{split}.{metric}"] = np.array([run.scores[split][metric] for run in finished])
+    found = {part: interval_of_mean(scores[part], drawn[part]) for part in scores}
+    mean_scores = np.mean([scores[part] for part in parts], axis=0)
+    found[""] = interval_of_mean(mean_scores, np.mean([drawn[part] for part in parts], axis=0))
+    return found
