@@ -1,6 +1,22 @@
 """glue-bench: fine-tune encoders on GLUE and say honestly whether the published table was reproduced."""
 
 from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __version__ = version("glue-bench")
-__all__ = ["__version__"]
+__all__ = ["__version__", "load_results"]
+
+
+def load_results(results_dir: str | Path = "results") -> "pd.DataFrame":
+    """One row per run, split and metric; `glue_bench.dataframe.load_results` documents the columns.
+
+    Raises:
+        glue_bench.errors.InputError: there is no such folder.
+    """
+    from glue_bench.dataframe import load_results as load  # not before it is asked for: `--help` must be quick
+
+    return load(results_dir)

@@ -11,8 +11,7 @@ import pytest
 
 from glue_bench.published import load_published
 from glue_bench.records import Record
-from glue_bench.report import FORMATS, Report, build_report, render_report
-from glue_bench.report import CARD_TASKS, Row
+from glue_bench.report import CARD_TASKS, FORMATS, Report, Row, build_report, render_report
 from tests.making import DISTILROBERTA, ROBERTA, make_record, scores_of
 
 PUBLISHED = load_published()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from glue_bench.statistics.intervals import LEVEL, Interval, interval_of_difference
+from glue_bench.statistics.intervals import LEVEL, Interval, interval_of_difference, interval_of_mean
 from glue_bench.statistics.resampling import (
     CELLS_AT_ONCE,
     DRAWS,
@@ -34,7 +34,9 @@ class Comparison:
 
     difference: Interval  # of the medians over seeds
     p_value: float  # two-sided: swapping the two encoders' predictions of random rows
-    detectable: float  # the smallest true difference that these rows and seeds would show with probability POWER
+    detectable: (
+        float  # smallest true difference that the test would show, on such rows and seeds, with probability POWER
+    )
 
 
 def compare_pairs(
@@ -71,12 +73,12 @@ def compare_pairs(
         },
     )[:, 0]
     seeds = len(scores) // 2
-    difference = interval_of_difference((scores[:seeds], drawn[:seeds]), (scores[seeds:], drawn[seeds:]))
+    of_means = interval_of_mean(scores[:seeds] - scores[seeds:], drawn[:seeds] - drawn[seeds:])
     reach = float(special.ndtri((1 + LEVEL) / 2) + special.ndtri(POWER))
     return Comparison(
-        difference=difference,
+        difference=interval_of_difference((scores[:seeds], drawn[:seeds]), (scores[seeds:], drawn[seeds:])),
         p_value=_permutation_p(splits, parts, scores, stream=stream, draws=draws),
-        detectable=reach * difference.standard_error,
+        detectable=reach * of_means.standard_error,
     )
 
 
