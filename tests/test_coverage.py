@@ -13,6 +13,8 @@ from glue_bench.statistics.paired import PairedSplit, compare_pairs
 from glue_bench.statistics.resampling import Floats, SplitPredictions, resample_scores, score_counts
 from glue_bench.statistics.verdicts import ABOVE, BELOW, judge_published
 
+pytestmark = pytest.mark.slow  # minutes of arithmetic
+
 REPEATS = 2000
 DRAWS = 400
 ROWS = (277, 408, 1043)  # RTE, MRPC, CoLA

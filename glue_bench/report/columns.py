@@ -16,8 +16,9 @@ RIGHT = {
     "p (Holm)",
     "detectable",
     "kept",
-    "s / 1,000 rows",
-    "training s",
+    "seconds per 1,000 dev rows",
+    "seconds of training",
+    "times as fast",
 }
 
 
@@ -53,24 +54,31 @@ def report_tables(report: Report) -> list[TextTable]:
     ]
 
 
-def comparison_table(comparison: EncoderComparison) -> TextTable:
-    """The tasks that two encoders were compared on, and sentences on the whole."""
+def comparison_tables(comparison: EncoderComparison) -> list[TextTable]:
+    """What two encoders score on the same tasks, what that took, and sentences on the whole."""
     first, second = comparison.first, comparison.second
     headers = ["task", "metric", "dev rows", "seeds", first, second, "difference", "95 % interval", "p (Holm)"]
-    headers += ["detectable", "better", "kept", "s / 1,000 rows", "training s", "note"]
     total = None
     if comparison.first_mean is not None and comparison.second_mean is not None:
         count = len(comparison.tasks)
         total = ["mean", f"of {count} {'task' if count == 1 else 'tasks'}", "", "", f"{comparison.first_mean:.1f}"]
-        total += [f"{comparison.second_mean:.1f}", f"{comparison.first_mean - comparison.second_mean:+.1f}"]
-        total += ["", "", "", "", _share(comparison.kept), "", "", ""]
-    return TextTable(
+        total += [f"{comparison.second_mean:.1f}", _signed(comparison.first_mean - comparison.second_mean)]
+        total += ["", "", "", "", _share(comparison.kept), ""]
+    quality = TextTable(
         title=f"{first} compared with {second}",
-        headers=headers,
+        headers=[*headers, "detectable", "better", "kept", "note"],
         rows=[_comparison_cells(task) for task in comparison.tasks],
         total=total,
         notes=_comparison_notes(comparison),
     )
+    speed = ("seconds per 1,000 dev rows", "times as fast", "seconds of training", "times as fast")
+    cost = TextTable(
+        title="What it took: medians of the runs' own clocks, whatever else ran beside them",
+        headers=["task", *speed, "device"],
+        rows=[_cost_cells(task) for task in comparison.tasks],
+        total=None,
+    )
+    return [quality, cost] if comparison.tasks else [quality]
 
 
 def score_words(row: Row) -> str:
@@ -121,7 +129,7 @@ def _cells(row: Row) -> list[str]:
         score_words(row),
         "" if row.low is None else f"{row.low:.1f} to {row.high:.1f}",
         "" if row.published is None else f"{row.published:.1f}",
-        "" if row.difference is None else f"{row.difference:+.1f}",
+        "" if row.difference is None else _signed(row.difference),
         verdict_words(row),
         row.note,
     ]
@@ -140,14 +148,13 @@ def _mean_cells(section: Section) -> list[str]:
         f"{mean:.1f}",
         "",
         "" if published is None else f"{published:.1f}",
-        "" if published is None else f"{mean - published:+.1f}",
+        "" if published is None else _signed(mean - published),
         "",
         "; ".join([*notes, *(["selected on the dev split: optimistic"] if optimistic else [])]),
     ]
 
 
 def _comparison_cells(task: TaskComparison) -> list[str]:
-    first, second = task.first_cost, task.second_cost
     return [
         task.title,
         task.metric,
@@ -155,15 +162,26 @@ def _comparison_cells(task: TaskComparison) -> list[str]:
         str(len(task.seeds)),
         f"{task.first:.1f}",
         f"{task.second:.1f}",
-        f"{task.difference:+.1f}",
-        f"{task.low:+.1f} to {task.high:+.1f}",
+        _signed(task.difference),
+        f"{_signed(task.low)} to {_signed(task.high)}",
         f"{task.p_adjusted:.3f}" if task.p_adjusted >= 0.001 else "< 0.001",
         f"{task.detectable:.1f}",
         task.better or "",
         _share(task.kept),
-        _pair(first.eval_seconds, second.eval_seconds, digits=2),
-        _pair(first.train_seconds, second.train_seconds, digits=0),
         task.note,
+    ]
+
+
+def _cost_cells(task: TaskComparison) -> list[str]:
+    first, second = task.first_cost, task.second_cost
+    alike = first.device == second.device
+    return [
+        task.title,
+        _pair(first.eval_seconds, second.eval_seconds),
+        _ratio(first.eval_seconds, second.eval_seconds) if alike else "",
+        _pair(first.train_seconds, second.train_seconds),
+        _ratio(first.train_seconds, second.train_seconds) if alike else "",
+        first.device if alike else f"{first.device}; {second.device}",
     ]
 
 
@@ -180,11 +198,9 @@ def _comparison_notes(comparison: EncoderComparison) -> list[str]:
     if len(sizes) == 2:
         notes.append(f"Parameters, with the head: {sizes[0]:,} and {sizes[1]:,} ({sizes[0] / sizes[1]:.2f} to 1).")
     if comparison.eval_ratio is not None and comparison.train_ratio is not None:
-        devices = sorted({task.first_cost.device for task in comparison.tasks})
         notes.append(
             f"{comparison.first} predicts {comparison.eval_ratio:.2f} times and trains {comparison.train_ratio:.2f} "
-            f"times as fast: median over the tasks of single runs' own clocks, on {', '.join(devices)}, whatever else "
-            "ran beside them."
+            "times as fast (median over the tasks)."
         )
     notes += [f"{title} is left out: {reason}." for title, reason in comparison.skipped.items()]
     return notes
@@ -194,5 +210,15 @@ def _share(kept: float | None) -> str:
     return "" if kept is None else f"{kept:.1f} %"
 
 
-def _pair(first: float | None, second: float | None, *, digits: int) -> str:
-    return "" if first is None or second is None else f"{first:,.{digits}f} and {second:,.{digits}f}"
+def _pair(first: float | None, second: float | None) -> str:
+    return "" if first is None or second is None else f"{first:,.3g} and {second:,.3g}"
+
+
+def _ratio(first: float | None, second: float | None) -> str:
+    return f"{second / first:.2f}" if first and second else ""
+
+
+def _signed(value: float) -> str:
+    """One decimal and a sign, without a sign where it is 0.0."""
+    text = f"{value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text

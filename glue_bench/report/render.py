@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from glue_bench.escaping import escape_markdown
-from glue_bench.report.columns import RIGHT, TextTable, comparison_table, report_tables
+from glue_bench.report.columns import RIGHT, TextTable, comparison_tables, report_tables
 from glue_bench.report.comparison import EncoderComparison
 from glue_bench.report.latex import write_latex
 from glue_bench.report.model import Report
@@ -47,13 +47,13 @@ def render_comparison(
     comparison: EncoderComparison, format_name: str, *, width: int | None = None, color: bool = False
 ) -> str:
     """Two encoders side by side as text; the arguments are those of `render_report`."""
-    table = comparison_table(comparison)
+    tables = comparison_tables(comparison)
     if format_name == "console":
-        return _to_console([table], [COMPARISON_RULE], width=width, color=color)
+        return _to_console(tables, [COMPARISON_RULE], width=width, color=color)
     if format_name == "markdown":
-        return _to_markdown([table], [COMPARISON_RULE])
+        return _to_markdown(tables, [COMPARISON_RULE])
     if format_name == "latex":
-        return write_latex([table], [COMPARISON_RULE])
+        return write_latex(tables, [COMPARISON_RULE])
     return write_comparison_json(comparison) if format_name == "json" else write_comparison_csv(comparison)
 
 
