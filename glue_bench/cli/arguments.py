@@ -12,6 +12,7 @@ VERBS = {
     "run": "one fine-tune",
     "sweep": "tasks x seeds x encoders, and the table",
     "report": "the table again, from what is on disk",
+    "predict": "a finished run on your own texts: labels and probabilities",
     "tasks": "the tasks: texts, labels, sizes, metrics, published numbers",
 }
 
@@ -31,6 +32,13 @@ keys (Hydra's grammar; every default is in conf/):
   init=mnli                       RTE, MRPC and STS-B start from the MNLI model of the same seed, which is run first
   results_dir=FOLDER              default: results
   save_model=true                 keep the weights under model/, loadable by transformers
+"""
+
+_CHOICE = """\
+keys (exactly one finished run that kept its weights, by save_model=true, must answer to them):
+  task=NAME encoder=NAME seed=N   as many as it takes
+  run_id=ID                       of the folder, or the folder itself
+  results_dir=FOLDER              default: results
 """
 
 _EPILOGS = {
@@ -70,6 +78,15 @@ examples:
   glue-bench report --format markdown --out table.md
   glue-bench report --convention paper
   glue-bench report --format json results_dir=other_results
+""",
+    "predict": f"""{_CHOICE}
+  trainer.device=DEVICE           auto cpu cuda cuda:N mps
+
+examples:
+  glue-bench predict task=sst2 --text "A fine film."
+  glue-bench predict task=rte seed=1 --text "A man sleeps." --text "A man is awake."
+  glue-bench predict run_id=seed1-0123456789ab --file my.csv --out answers.csv
+  cut -f 2,3 pairs.tsv | glue-bench predict task=mrpc encoder=distilroberta > answers.jsonl
 """,
     "tasks": """\
 examples:
@@ -128,10 +145,14 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    about_keys = {"report": "results_dir=FOLDER", "tasks": "none for this verb"}.get(name, "configuration, as below")
+    about_keys = {
+        "report": "results_dir=FOLDER",
+        "tasks": "none for this verb",
+        "predict": "which run, as below",
+    }.get(name, "configuration, as below")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=about_keys)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    if name != "report":
+    if name in ("run", "sweep", "tasks"):
         parser.add_argument("--config-dir", type=Path, metavar="DIR", help="your own task/NAME.yaml, encoder/NAME.yaml")
     if name == "run":
         parser.add_argument("-m", "--multirun", action="store_true", help="comma-separated values make several runs")
@@ -146,14 +167,23 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
         parser.add_argument("--format", default="console", choices=("console", "markdown", "json", "csv"))
         parser.add_argument("--convention", choices=CONVENTIONS, help="which scores the table's numbers are means of")
         parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the terminal")
+    if name == "predict":
+        parser.add_argument("--text", action="append", metavar="TEXT", help="one row; once for each text of a pair")
+        parser.add_argument(
+            "--file", type=Path, metavar="FILE", help=".csv .tsv .jsonl .parquet with the task's columns"
+        )
+        parser.add_argument("--format", choices=("jsonl", "csv"), help="default: a table for one text, else jsonl")
+        parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the terminal")
 
 
 def _words_last(argv: Sequence[str]) -> list[str]:
     """The verb, then options, then KEY=VALUE words: argparse takes positional words only in one piece."""
-    taking_value = {"--config-dir", "--format", "--convention", "--out", "--plan", "--index"}
+    taking_value = {"--config-dir", "--format", "--convention", "--out", "--plan", "--index", "--text", "--file"}
     options, words, pending = list[str](), list[str](), False
     for word in argv:
-        if pending or word.startswith("-"):
+        if pending and options[-1] == "--text":
+            options[-1], pending = f"--text={word}", False  # a text may begin with a dash
+        elif pending or word.startswith("-"):
             options.append(word)
             pending = not pending and word in taking_value
         else:
