@@ -13,6 +13,7 @@ VERBS = {
     "sweep": "tasks x seeds x encoders, and the table",
     "report": "the table again, from what is on disk",
     "predict": "a finished run on your own texts: labels and probabilities",
+    "card": "a finished run as a model to share: weights, tokenizer and a model card",
     "tasks": "the tasks: texts, labels, sizes, metrics, published numbers",
 }
 
@@ -88,6 +89,14 @@ examples:
   glue-bench predict run_id=seed1-0123456789ab --file my.csv --out answers.csv
   cut -f 2,3 pairs.tsv | glue-bench predict task=mrpc encoder=distilroberta > answers.jsonl
 """,
+    "card": f"""{_CHOICE}
+examples:
+  glue-bench card task=rte seed=1
+  glue-bench card run_id=seed1-0123456789ab --out my_model
+  glue-bench card task=rte seed=1 --push my-org/distilroberta-rte
+
+Nothing leaves this machine without --push. A folder or repository with anything else in it is never overwritten.
+""",
     "tasks": """\
 examples:
   glue-bench tasks
@@ -103,6 +112,11 @@ More about a verb:     glue-bench VERB --help
 exit codes: 0 all well; 1 some runs failed; 2 usage or configuration; 3 data or model input; 4 diverged; 74 disk;
 75 preempted (SIGUSR1), run the same command again; 130, 143 stopped by SIGINT, SIGTERM
 """
+
+_TAKING_VALUE = (
+    *("--config-dir", "--format", "--convention", "--out", "--plan", "--index"),
+    *("--text", "--file", "--push"),
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -149,6 +163,7 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
         "report": "results_dir=FOLDER",
         "tasks": "none for this verb",
         "predict": "which run, as below",
+        "card": "which run, as below",
     }.get(name, "configuration, as below")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=about_keys)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -174,18 +189,20 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
         )
         parser.add_argument("--format", choices=("jsonl", "csv"), help="default: a table for one text, else jsonl")
         parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the terminal")
+    if name == "card":
+        parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: a folder under RESULTS_DIR/cards")
+        parser.add_argument("--push", metavar="ORG/NAME", help="also upload it to a new, private repository on the hub")
 
 
 def _words_last(argv: Sequence[str]) -> list[str]:
     """The verb, then options, then KEY=VALUE words: argparse takes positional words only in one piece."""
-    taking_value = {"--config-dir", "--format", "--convention", "--out", "--plan", "--index", "--text", "--file"}
     options, words, pending = list[str](), list[str](), False
     for word in argv:
         if pending and options[-1] == "--text":
             options[-1], pending = f"--text={word}", False  # a text may begin with a dash
         elif pending or word.startswith("-"):
             options.append(word)
-            pending = not pending and word in taking_value
+            pending = not pending and word in _TAKING_VALUE
         else:
             words.append(word)
     return [*words[:1], *options, *words[1:]]
