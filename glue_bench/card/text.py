@@ -150,8 +150,8 @@ def _licence() -> list[str]:
     return [
         "## Licence",
         "",
-        "Not stated: the record does not know it. It depends on what those of the encoder and of the data allow; add it",
-        "to the metadata, under the key license, once you have looked.",
+        "Not stated: the record does not know it. It depends on what those of the encoder and of the data allow.",
+        "Add it to the metadata, under the key license, once you have looked.",
     ]
 
 
