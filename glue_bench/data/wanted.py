@@ -22,6 +22,8 @@ def read_wanted_file(path: Path, task: TaskConfig) -> Texts:
     """
     if path.suffix.removeprefix(".") not in FILE_TYPES:
         raise UsageError(f"{path}: allowed is {', '.join(f'.{kind}' for kind in FILE_TYPES)}; plain lines go to stdin")
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
     return check_texts(read_table(path), task, str(path))
 
 
