@@ -22,9 +22,16 @@ def execute(arguments: argparse.Namespace) -> int:
     results_dir = Path(compose_run([*arguments.overrides, "task=rte"]).results_dir)
     if arguments.overrides and not results_dir.is_dir():
         raise UsageError(f"results_dir={results_dir}: no such folder")
-    records = RunStore(results_dir).load_all()
+    store = RunStore(results_dir)
+    records = list(store.load_all())
     report = build_report(records, load_published(results_dir / "published"), convention=arguments.convention)
-    if arguments.out is not None:
+    if arguments.format == "html":
+        from glue_bench.cli.page import render_html  # matplotlib and Jinja: for nobody else
+
+        out = arguments.out or results_dir / "report.html"
+        _write(out, render_html(report, records, store))
+        sys.stdout.write(f"{out}\n")
+    elif arguments.out is not None:
         _write(arguments.out, render_report(report, arguments.format, width=PIPE_WIDTH))
     elif arguments.format == "console":
         sys.stdout.write(render_to_stdout(report))

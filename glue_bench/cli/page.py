@@ -1,0 +1,25 @@
+"""What `glue-bench report --format html` writes: the page, and what the command line means by default."""
+
+from collections.abc import Sequence
+
+from glue_bench.compose import compose_run, group_options
+from glue_bench.records import Record, RunStore
+from glue_bench.report import Report
+from glue_bench.report.page import Defaults, build_page, render_page
+
+
+def render_html(report: Report, records: Sequence[Record], store: RunStore) -> str:
+    """The report as one self-contained HTML page."""
+    return render_page(build_page(report, records, store=store, defaults=read_defaults()))
+
+
+def read_defaults() -> Defaults:
+    """What the shipped configuration says where a command says nothing."""
+    plain = compose_run(["task=rte"])
+    names = [name for name in group_options("encoder") if name != "custom"]
+    return Defaults(
+        tasks=group_options("task"),
+        encoders={name: compose_run(["task=rte", f"encoder={name}"]).encoder for name in names},
+        trainer=plain.trainer,
+        data=plain.data,
+    )
