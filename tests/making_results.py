@@ -65,8 +65,8 @@ def _draw(
 ) -> tuple[NDArray[Any], NDArray[np.float32]]:
     """(n,) labels and (n, outputs) logits; some rows are harder than others for every seed."""
     if task.kind == "regression":
-        label = truth.uniform(0, 5, count)
-        return label, (label + chance.normal(0, 2 / (1 + skill), count))[:, None].astype(np.float32)
+        score = truth.uniform(0, 5, count)
+        return score, (score + chance.normal(0, 2 / (1 + skill), count))[:, None].astype(np.float32)
     k = len(task.labels)
     label = truth.integers(0, k, count)
     ease = skill * truth.normal(1, 0.7, count)

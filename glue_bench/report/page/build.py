@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 from glue_bench.records import Record, RunStore
+from glue_bench.report.page.calibration import write_calibration
 from glue_bench.report.page.chapters import write_curves, write_problems, write_seeds
 from glue_bench.report.page.commands import RESULTS_DIR, Defaults
 from glue_bench.report.page.costs import write_costs
 from glue_bench.report.page.display import join_words, show_count
 from glue_bench.report.page.entries import Entry, join_entries, name_sections
-from glue_bench.report.page.mistakes import write_calibration, write_confusion, write_hardest
+from glue_bench.report.page.hardest import write_hardest
+from glue_bench.report.page.mistakes import write_confusion
 from glue_bench.report.page.model import VERDICTS, Chapter, Page, ScoreSection, Verdict
 from glue_bench.report.page.origins import write_origins
 from glue_bench.report.page.rows import DevRows
@@ -24,9 +26,10 @@ _MEANINGS = {
     "failed": "some runs have no score; they are counted, never averaged",
 }
 _ORIGIN_NOTES = (
-    "Each command makes the same runs again, under the same run ids, in a new folder of results "
-    f"({RESULTS_DIR}): in the old one they are there already, and nothing would be trained.",
-    "Scores repeat bit for bit on the same kind of CPU with the same versions and number of threads; elsewhere they move a little.",
+    f"Each command makes the same runs again, under the same run ids, in a new folder of results ({RESULTS_DIR}): in"
+    " the old one they are there already, and nothing would be trained.",
+    "Scores repeat bit for bit on the same kind of CPU with the same versions and number of threads; elsewhere they"
+    " move a little.",
 )
 
 
@@ -90,9 +93,7 @@ def _order_tasks(entries: Sequence[Entry]) -> dict[str, str]:
     return {task: titles[task] for task in [*first, *sorted(titles.keys() - set(first))]}
 
 
-def _write_section(
-    section: Section, entries: Sequence[Entry], tasks: dict[str, str], *, label: str
-) -> ScoreSection:
+def _write_section(section: Section, entries: Sequence[Entry], tasks: dict[str, str], *, label: str) -> ScoreSection:
     changes = ", ".join(f"{name}={value}" for name, value in section.changes.items())
     title = f"{section.encoder}, {section.data}, recipe {section.recipe}{f' with {changes}' if changes else ''}"
     rows = [entry.row for entry in entries]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from glue_bench.records import outcome_line
 from glue_bench.report.page import plots
-from glue_bench.report.page.display import join_words, show_count, show_number, show_range, shorten
+from glue_bench.report.page.display import join_words, shorten, show_count, show_number, show_range
 from glue_bench.report.page.entries import Entry, tell_lacking
 from glue_bench.report.page.model import Chapter, Column, Figure, Group, ScoreRow, Table
 
@@ -33,13 +33,13 @@ def write_seeds(entries: Sequence[Entry]) -> Chapter:
         figures.append(Figure(title=title, caption=metric, svg=svg, table=_score_table(rows)))
     return Chapter(
         id="seeds",
-        title="Seeds beside the published number",
+        title="Seeds and published numbers",
         intro=(
-            "Every dot is one seed, the upright bar their median, the pale band the 95 % interval where there is one, and "
-            "the open diamond the published number. Each task has an axis of its own, and none begins at zero: compare "
-            "distances within a plot, not between plots.",
-            "A few seeds show how much a score moves when nothing but chance changes. A difference that is smaller than "
-            "the spread of the dots is not a difference yet.",
+            "Every mark is one seed, the upright bar their median, the pale band the 95 % interval where there is "
+            "one, and the open diamond the published number. Each task has an axis of its own, and none begins at "
+            "zero: compare distances within a plot, not between plots.",
+            "A few seeds show how much a score moves when nothing but chance changes. A difference that is smaller "
+            "than the spread of the marks is not a difference yet.",
         ),
         groups=[Group(figures=figures)],
     )
@@ -94,7 +94,7 @@ def write_curves(entries: Sequence[Entry]) -> Chapter:
             continue
         title = alike[0].row.title
         last = [
-            f"{entry.series.label} ends at a loss of {join_words([_last_loss(entry, seed) for seed in entry.histories])}"
+            f"{entry.series.label} ends at {join_words([_last_loss(entry, seed) for seed in entry.histories])}"
             for entry in alike
             if entry.histories
         ]
@@ -102,18 +102,19 @@ def write_curves(entries: Sequence[Entry]) -> Chapter:
             lines,
             id=f"curves-{place}",
             name=f"{title}: training loss and learning rate",
-            description=f"{show_count(len(lines), 'run')}. {'. '.join(last)}.",
+            description=f"{show_count(len(lines), 'run')}. Loss over the last tenth: {'. '.join(last)}.",
         )
         figures.append(Figure(title=title, svg=svg, table=_curve_table(title, alike)))
     return Chapter(
         id="curves",
         title="Learning curves",
         intro=(
-            "One line for each seed: the training loss above, the learning rate below it, over the updates. Read them for "
-            "what went wrong rather than for what is better: a loss that stays flat, jumps, or differs wildly between "
-            "seeds explains a bad score; a lower training loss alone promises nothing on the dev set.",
-            f"Long curves are thinned to {POINTS} points, each the mean of the lines around it. Where some encoders share "
-            "a task, colour and dashes tell them apart, as in the key above.",
+            "One line for each seed: the training loss above, the learning rate below it, over the updates. Read "
+            "them for what went wrong rather than for what is better: a loss that stays flat, jumps, or differs "
+            "wildly between seeds explains a bad score; a lower training loss alone promises nothing on the dev "
+            "set.",
+            f"Long curves are thinned to {POINTS} points, each the mean of the lines around it. Where some encoders "
+            "share a task, colour and dashes tell them apart, as in the key above.",
         ),
         groups=[Group(figures=figures, notes=tell_lacking(entries))],
         key=True,
@@ -186,9 +187,9 @@ def write_problems(entries: Sequence[Entry]) -> Chapter:
         id="problems",
         title="Failed, degenerate and chosen",
         intro=(
-            "What a table of medians would hide: runs that failed or diverged, which are counted and never averaged; runs "
-            "whose predictions are constant, all of one class, or below chance; and rows that stand for the best of "
-            "several attempts, which flatters them if the choice was made on the dev set.",
+            "What a table of medians would hide: runs that failed or diverged, which are counted and never "
+            "averaged; runs whose predictions are constant, all of one class, or below chance; and rows that stand "
+            "for the best of several attempts, which flatters them if the choice was made on the dev set.",
         ),
         groups=[Group(tables=[table for table in tables if table.rows], notes=notes)],
     )

@@ -37,10 +37,10 @@ def write_costs(entries: Sequence[Entry]) -> Chapter:
         id="costs",
         title="Speed and size against quality",
         intro=(
-            "Up and to the left is better. Parameters are a property of the model (the head included); seconds are one of the "
-            "machine, and of what else it was doing: runs that shared it with other workers look slower than they are. Times "
-            "are medians over seeds, without loading and tokenising, and must not be compared across devices, precisions or numbers "
-            "of threads, which is why each of them has plots of its own.",
+            "Up and to the left is better. Parameters are a property of the model (the head included); seconds are "
+            "one of the machine, and of what else it was doing: runs that shared it with other workers look slower "
+            "than they are. Times are medians over seeds, without loading and tokenising, and must not be compared "
+            "across devices, precisions or numbers of threads, which is why each of them has plots of its own.",
         ),
         groups=groups,
     )
@@ -88,7 +88,7 @@ def _write_device(device: str, costs: Sequence[Cost], *, place: int, alone: bool
     if figures:
         notes.append(f"The mean score of the plots is over the tasks that all of them have: {join_words(titles)}.")
     elif len(by_series) > 1:
-        notes.append("No plot: these encoders have no task in common on this device.")
+        notes.append("No plot: fewer than two encoders were timed on the same tasks.")
     return Group(title="" if alone else device, figures=figures, tables=[_cost_table(device, costs)], notes=notes)
 
 
@@ -104,7 +104,12 @@ def _by_section(costs: Sequence[Cost]) -> dict[Series, list[Cost]]:
 
 
 def _draw(
-    by_series: dict[Series, list[Cost]], kind: str, shared: set[str], titles: Sequence[str], *, id: str  # noqa: A002
+    by_series: dict[Series, list[Cost]],
+    kind: str,
+    shared: set[str],
+    titles: Sequence[str],
+    *,
+    id: str,  # noqa: A002
 ) -> Figure | None:
     """Mean quality over the shared tasks against parameters (millions) or seconds for 1,000 dev rows."""
     points = []
@@ -115,7 +120,7 @@ def _draw(
             amount = max(costs) / 1e6 if kind == "parameters" else statistics.fmean(costs)
             quality = statistics.fmean(cost.quality for cost in alike)
             points.append(plots.Point(series=series, cost=amount, quality=quality))
-    if not points:
+    if len(points) < 2:
         return None
     unit = "million parameters" if kind == "parameters" else "seconds for 1,000 dev rows"
     told = [f"{point.series.label} {show_number(point.quality)} at {point.cost:.3g}" for point in points]

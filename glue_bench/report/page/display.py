@@ -2,6 +2,7 @@
 
 import unicodedata
 
+MINUS = "\u2212"
 _SHOWN = ("\n", "\t")
 
 
@@ -25,7 +26,7 @@ def show_number(value: float | None, *, digits: int = 1, sign: bool = False) -> 
     """A number with a true minus sign and comma as thousands separator; empty for None."""
     if value is None:
         return ""
-    return f"{value:{'+' if sign else ''},.{digits}f}".replace("-", "−")
+    return f"{value:{'+' if sign else ''},.{digits}f}".replace("-", MINUS)
 
 
 def show_range(low: float | None, high: float | None, *, digits: int = 1) -> str:

@@ -9,12 +9,15 @@ import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 
-from glue_bench.report.page.display import show_text
+from glue_bench.report.page.display import shorten, show_text
+from glue_bench.report.page.model import Series
 
 INK, MUTED, RULE, PAPER = "#010001", "#010002", "#010003", "#010004"
 SERIES = ("#010011", "#010012", "#010013", "#010014", "#010015", "#010016")
@@ -24,9 +27,11 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (7, 1.5, 1.2, 1.5)), (0, (3, 
 COLORS = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"} | {
     color: f"series-{place}" for place, color in enumerate(SERIES)
 }
-WIDTH = 330  # of a figure, in the units of its viewBox: CSS pixels at natural size
+# Of a figure, in the units of its viewBox: CSS pixels at the size at which it is mostly seen.
+WIDTH = 330
+PAIRED_WIDTH = 284
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "glue-bench",
     "font.family": "DejaVu Sans",
@@ -61,16 +66,53 @@ _LINK = re.compile(r"(?:^|url\()#([^)]+)")
 
 
 @contextmanager
-def canvas(height: float) -> Iterator[Canvas]:
-    """A figure of WIDTH by `height` in the page's style, whatever the reader's own settings of matplotlib say."""
+def canvas(height: float, *, width: float = WIDTH) -> Iterator[Canvas]:
+    """A figure of `width` by `height` in the page's style, whatever the reader's own settings of matplotlib say."""
     with mpl.rc_context(), warnings.catch_warnings():
         # The reader's fonts draw the text: a glyph that matplotlib's own lacks is no matter.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
-        figure = Canvas(figsize=(WIDTH / 72, height / 72), dpi=72)
+        figure = Canvas(figsize=(width / 72, height / 72), dpi=72)
         FigureCanvasSVG(figure)
         yield figure
+
+
+def place_axes(figure: Canvas, *, left: float, right: float, top: float, bottom: float) -> Axes:
+    """Axes with these margins, in the units of the viewBox."""
+    width, height = figure.get_size_inches() * 72
+    box = (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
+    return figure.add_axes(box)
+
+
+def write_label(
+    axes: Axes, at: tuple[float, float], text: str, *, color: str, weight: str = "normal", ha: str = "left"
+) -> None:
+    """A word at a share of the width, 0 to 1, and a value of the axis of `y`."""
+    axes.text(*at, text, transform=axes.get_yaxis_transform(), ha=ha, va="center", color=color, weight=weight)
+
+
+def write_title(axes: Axes, text: str) -> None:
+    """What the axis of `y` shows, above its upper end."""
+    axes.annotate(
+        text,
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(0, 5),
+        textcoords="offset points",
+        color=MUTED,
+        annotation_clip=False,
+    )
+
+
+def name_of(series: Series) -> str:
+    """A series' name, as short as a plot needs it."""
+    return shorten_label(series.label, 26)
+
+
+def shorten_label(text: str, limit: int) -> str:
+    """A name of at most `limit` characters, its invisible ones shown."""
+    return show_text(shorten(text, limit))
 
 
 def to_svg(figure: Canvas, *, id: str, name: str, description: str) -> str:  # noqa: A002 - the attribute's name

@@ -44,6 +44,10 @@ class Entry:
         """The record that knows most of the row's setting."""
         return next(iter([*self.runs, *self.unfinished]), None)
 
+    def every_split(self) -> list[Predictions]:
+        """The predictions of every seed on every split."""
+        return [split for splits in self.predictions.values() for split in splits.values()]
+
 
 def join_entries(report: Report, records: Iterable[Record], store: RunStore) -> list[Entry]:
     """Every row of the report with its runs, in the report's order."""
@@ -116,7 +120,7 @@ def _verdict_of(row: Row) -> Verdict | None:
     words, reason = getattr(row, "verdict", None), getattr(row, "verdict_reason", None) or ""
     if words:
         return Verdict(kind="failed" if words.startswith("failed") else words, words=words, reason=reason)
-    lost = sum(row.unfinished.values())
+    lost = sum(count for status, count in row.unfinished.items() if status != "interrupted")
     if lost:
         return Verdict(kind="failed", words=f"failed {lost} of {lost + len(row.seeds)}")
     if row.median is None:
@@ -213,7 +217,7 @@ def tell_lacking(entries: Iterable[Entry]) -> list[str]:
     if not lacking:
         return []
     shown = "; ".join(lacking[:5]) + (f"; and {len(lacking) - 5} more" if len(lacking) > 5 else "")
-    return [f"Left out, because files are missing ({show_count(len(lacking), 'file')}): {shown}."]
+    return [f"Left out, because files are missing or damaged ({show_count(len(lacking), 'file')}): {shown}."]
 
 
 def _seed(run: Record) -> int:

@@ -90,7 +90,7 @@ def _read_split(path: Path, task: TaskAdapter) -> Predictions:
     codes = np.concatenate([label, prediction])
     fits = len(label) > 0 and bool(np.isfinite(stacked).all()) and bool(np.isfinite(codes.astype(np.float64)).all())
     if not task.regression:
-        fits = fits and codes.dtype.kind == "i" and 0 <= codes.min() and codes.max() < task.outputs
+        fits = fits and codes.dtype.kind == "i" and codes.min() >= 0 and codes.max() < task.outputs
     if not fits:
         raise InputError(f"{name} that does not fit the task")
     return Predictions(idx=idx, label=label, prediction=prediction, logits=stacked)

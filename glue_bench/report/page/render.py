@@ -26,7 +26,7 @@ def render_page(page: Page) -> str:
     )
     environment.filters |= {"number": show_number, "range": show_range, "ours": Markup}
     style = Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8"))  # noqa: S704 - our own file
-    return environment.get_template("page.html").render(page=page, style=style, version=__version__)
+    return environment.get_template("page.html").render(page=page, style=style, version=__version__).lstrip()
 
 
 def _finalize(value: Any) -> Any:

@@ -57,5 +57,7 @@ def _data_config(record: Record) -> DataConfig:
 
 
 def _is_cached(data: DataConfig, task: TaskConfig) -> bool:
-    names = [f"{task.hub_config or task.name}/{split}-00000-of-00001.parquet" for split in (task.train, *task.validation)]
+    names = [
+        f"{task.hub_config or task.name}/{split}-00000-of-00001.parquet" for split in (task.train, *task.validation)
+    ]
     return all(is_cached(data.dataset or "", name, revision=data.revision or "", repo_type="dataset") for name in names)
