@@ -70,6 +70,13 @@ def slurm(session: nox.Session) -> None:
 
 
 @nox.session
+def page(session: nox.Session) -> None:
+    """The report's page in headless Chromium, which has to be on PATH or named by CHROMIUM."""
+    session.install(*EXACT, "-e", ".[sample,test,page]")
+    session.run("pytest", "-m", "page", "-n", "0", "-rs", "tests/test_page_browser.py", *session.posargs)
+
+
+@nox.session
 def minimums(session: nox.Session) -> None:
     """The fast tests with the lowest direct versions that pyproject.toml allows."""
     session.install("-c", "constraints-minimum.txt", "-e", ".[sample,test]")
@@ -90,6 +97,7 @@ def wheel(session: nox.Session) -> None:
     session.run("glue-bench", "tasks")
     session.run("python", "-m", "glue_bench", "sweep", "preset=smoke")
     session.run("glue-bench", "report", "--format", "markdown")
+    session.run("glue-bench", "report", "--format", "html")
 
 
 @nox.session

@@ -25,6 +25,15 @@ def is_commit(revision: str) -> bool:
     return bool(_COMMIT.fullmatch(revision))
 
 
+def is_cached(repo_id: str, filename: str, *, revision: str, repo_type: str) -> bool:
+    """Whether `fetch_file` would find the file at this commit without asking anybody."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return is_commit(revision) and isinstance(
+        try_to_load_from_cache(repo_id, filename, repo_type=repo_type, revision=revision), str
+    )
+
+
 def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, optional: bool = False) -> Path | None:
     """Download one file, or take it from the cache; None for an optional file that the repository lacks.
 

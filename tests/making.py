@@ -69,5 +69,10 @@ def scores_of(task: str, value: float) -> dict[str, dict[str, float]]:
     return {split: dict.fromkeys(facts.metrics, value) for split in facts.validation}
 
 
-DISTILROBERTA = {"name": "distilroberta", "hub_id": "distilbert/distilroberta-base", "revision": "fb5", "parameters": 1}
-ROBERTA = {"name": "roberta", "hub_id": "FacebookAI/roberta-base", "revision": "e2d", "parameters": 1}
+DISTILROBERTA: dict[str, Any] = {
+    "name": "distilroberta",
+    "hub_id": "distilbert/distilroberta-base",
+    "revision": "fb5",
+    "parameters": 1,
+}
+ROBERTA: dict[str, Any] = {"name": "roberta", "hub_id": "FacebookAI/roberta-base", "revision": "e2d", "parameters": 1}

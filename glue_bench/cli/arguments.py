@@ -78,6 +78,7 @@ Stop it at any time: the same command runs only what is missing.
 examples:
   glue-bench report
   glue-bench report --format markdown --out table.md
+  glue-bench report --format html                 one page with plots: results/report.html
   glue-bench report --convention paper
   glue-bench report --format json --out report.json results_dir=other_results
   glue-bench report --format latex --out table.tex
@@ -192,7 +193,8 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
     if name in _READING:
         from glue_bench.config import CONVENTIONS
 
-        parser.add_argument("--format", default="console", choices=("console", "markdown", "latex", "json", "csv"))
+        formats = ("console", "markdown", "latex", "json", "csv", *(("html",) if name == "report" else ()))
+        parser.add_argument("--format", default="console", choices=formats)
         parser.add_argument("--convention", choices=CONVENTIONS, help="which scores the table's numbers are means of")
         parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the terminal")
     if name == "report":

@@ -29,7 +29,13 @@ def execute(arguments: argparse.Namespace) -> int:
         convention=arguments.convention,
         expected=_expected_tasks(records, published),
     )
-    if arguments.out is None and arguments.format == "console":
+    if arguments.format == "html":
+        from glue_bench.cli.page import render_html  # matplotlib and Jinja: for nobody else
+
+        out = arguments.out or results_dir / "report.html"
+        write_output(render_html(report, records, published, store=store, convention=arguments.convention), out)
+        sys.stdout.write(f"{out}\n")
+    elif arguments.out is None and arguments.format == "console":
         sys.stdout.write(render_to_stdout(report))
     else:
         write_output(render_report(report, arguments.format, width=PIPE_WIDTH), arguments.out)

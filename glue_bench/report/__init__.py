@@ -1,6 +1,6 @@
 """Records and published numbers to tables. Knows no torch; everything it needs is on disk."""
 
-from glue_bench.report.comparison import EncoderComparison, TaskComparison, compare_encoders
+from glue_bench.report.comparison import EncoderComparison, TaskComparison, compare_all, compare_encoders
 from glue_bench.report.model import Report, Row, ScoreSummary, Section
 from glue_bench.report.render import FORMATS, render_comparison, render_report
 from glue_bench.report.table import CARD_TASKS, build_report
@@ -15,6 +15,7 @@ __all__ = [
     "Section",
     "TaskComparison",
     "build_report",
+    "compare_all",
     "compare_encoders",
     "render_comparison",
     "render_report",

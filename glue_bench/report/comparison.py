@@ -1,6 +1,7 @@
 """Two encoders on the tasks that both have runs of: quality paired by seed and row, size, speed. Knows no formats."""
 
 import dataclasses
+import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -111,6 +112,32 @@ def compare_encoders(
         else:
             found.append(compared)
     return _conclude(first, second, _adjust(found, first, second), skipped, by_run.values(), published)
+
+
+def compare_all(
+    report: Report,
+    records: Sequence[Record],
+    published: Sequence[PublishedTable],
+    *,
+    store: RunStore,
+    convention: str | None = None,
+    most: int = 3,
+) -> list[EncoderComparison]:
+    """The comparisons of a report's encoders, at most `most`, that have a task in common.
+
+    The encoder with fewer parameters comes first.
+    """
+    sizes = {record.encoder["name"]: record.encoder.get("parameters") or 0 for record in records}
+    names = sorted({row.encoder for section in report.sections for row in section.rows if row.seeds})
+    names.sort(key=lambda name: sizes[name])
+    found = list[EncoderComparison]()
+    for first, second in itertools.combinations(names, 2):
+        if len(found) < most:
+            compared = compare_encoders(
+                report, records, published, store=store, first=first, second=second, convention=convention
+            )
+            found += [compared] if compared.tasks else []
+    return found
 
 
 def _place(report: Report, row: Row) -> int:

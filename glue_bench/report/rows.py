@@ -151,7 +151,8 @@ def _judge(
     if score is None or table is None:
         return None
     if not values:
-        return Verdict(kind=FAILED, reason=f"{len(runs)} of {len(runs)}")
+        lost = sum(run.status != "interrupted" for run in runs)
+        return Verdict(kind=FAILED, reason=f"{lost} of {len(runs)}") if lost else Verdict(kind=NOT_RUN, reason="")
     if not comparable:
         reasons = dict.fromkeys(reason for run in runs for reason in run.not_comparable_because)
         return Verdict(kind=NOT_COMPARABLE, reason="; ".join(reasons))

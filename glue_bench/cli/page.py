@@ -1,0 +1,34 @@
+"""What `glue-bench report --format html` writes: the page, and what the command line means by default."""
+
+from collections.abc import Sequence
+
+from glue_bench.compose import compose_run, group_options
+from glue_bench.published import PublishedTable
+from glue_bench.records import Record, RunStore
+from glue_bench.report import Report, compare_all
+from glue_bench.report.page import Defaults, build_page, render_page
+
+
+def render_html(
+    report: Report,
+    records: Sequence[Record],
+    published: Sequence[PublishedTable],
+    *,
+    store: RunStore,
+    convention: str | None = None,
+) -> str:
+    """The report as one self-contained HTML page."""
+    comparisons = compare_all(report, records, published, store=store, convention=convention)
+    return render_page(build_page(report, records, store=store, defaults=read_defaults(), comparisons=comparisons))
+
+
+def read_defaults() -> Defaults:
+    """What the shipped configuration says where a command says nothing."""
+    plain = compose_run(["task=rte"])
+    names = [name for name in group_options("encoder") if name != "custom"]
+    return Defaults(
+        tasks=group_options("task"),
+        encoders={name: compose_run(["task=rte", f"encoder={name}"]).encoder for name in names},
+        trainer=plain.trainer,
+        data=plain.data,
+    )

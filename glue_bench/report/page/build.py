@@ -1,0 +1,146 @@
+"""Report and records to the page's content. Knows no HTML; reads the runs' files and the dev rows' texts."""
+
+from collections.abc import Sequence
+
+from glue_bench.records import Record, RunStore
+from glue_bench.report.comparison import EncoderComparison
+from glue_bench.report.model import Report, Section
+from glue_bench.report.page.calibration import write_calibration
+from glue_bench.report.page.chapters import write_curves, write_problems, write_seeds
+from glue_bench.report.page.commands import RESULTS_DIR, Defaults
+from glue_bench.report.page.comparisons import write_comparisons
+from glue_bench.report.page.costs import write_costs
+from glue_bench.report.page.display import join_words, show_count
+from glue_bench.report.page.entries import Entry, join_entries, name_sections
+from glue_bench.report.page.hardest import write_hardest
+from glue_bench.report.page.mistakes import write_confusion
+from glue_bench.report.page.model import Chapter, Page, ScoreSection, Verdict
+from glue_bench.report.page.origins import write_origins
+from glue_bench.report.page.rows import DevRows
+from glue_bench.report.table import CARD_TASKS
+from glue_bench.statistics.verdicts import VERDICTS
+
+_MEANINGS = {
+    "reproduced": "the published number lies within what our seeds predict for a run like theirs",
+    "below": "our runs lie below the published number",
+    "above": "our runs lie above the published number",
+    "inconclusive": "too few seeds to tell",
+    "not comparable": "other rows, data or initial weights than the published number's: no difference is given",
+    "not run": "no run has a score",
+    "failed": "some runs have no score; they are counted, never averaged",
+}
+_ORIGIN_NOTES = (
+    f"Each command makes the same runs again, under the same run ids, in a new folder of results ({RESULTS_DIR}): in"
+    " the old one they are there already, and nothing would be trained.",
+    "Scores repeat bit for bit on the same kind of CPU with the same versions and number of threads; elsewhere they"
+    " move a little.",
+)
+
+
+def build_page(
+    report: Report,
+    records: Sequence[Record],
+    *,
+    store: RunStore,
+    defaults: Defaults,
+    comparisons: Sequence[EncoderComparison] = (),
+) -> Page:
+    """Everything that the page shows.
+
+    Nothing is asked of a network. Files that are missing or damaged are named on the page, and left out.
+
+    Args:
+        report: of these very records.
+        store: where the runs' files lie.
+        comparisons: of two encoders each, set behind the seeds.
+    """
+    entries = join_entries(report, records, store)
+    tasks = _order_tasks(entries)
+    labels = name_sections(report)
+    sections = [
+        _write_section(section, [entry for entry in entries if entry.section == number], tasks, label=label)
+        for number, (section, label) in enumerate(zip(report.sections, labels, strict=True))
+    ]
+    in_order = sorted(entries, key=lambda entry: list(tasks).index(entry.row.task))
+    chapters = [
+        write_seeds(in_order),
+        *([write_comparisons(comparisons)] if comparisons else []),
+        write_curves(in_order),
+        write_confusion(in_order),
+        write_calibration(in_order),
+        write_hardest(in_order, DevRows()),
+        write_costs(in_order),
+    ]
+    shown = [chapter for chapter in chapters if any(_is_filled(chapter))]
+    return Page(
+        title=_title(entries),
+        summary=_summarise(entries, records),
+        series=list(dict.fromkeys(entry.series for entry in entries)),
+        tasks=list(tasks.values()),
+        sections=sections,
+        verdicts=_key_of_verdicts(entries),
+        footnotes=report.footnotes,
+        chapters=[*shown, *([write_problems(in_order)] if entries else [])],
+        origins=write_origins(sections, entries, defaults),
+        origin_notes=_ORIGIN_NOTES,
+    )
+
+
+def _is_filled(chapter: Chapter) -> list[bool]:
+    return [bool(group.figures or group.tables) for group in chapter.groups]
+
+
+def _order_tasks(entries: Sequence[Entry]) -> dict[str, str]:
+    """Name and title of every task, in the card's order."""
+    titles = {entry.row.task: entry.row.title for entry in entries}
+    first = [task for task in CARD_TASKS if task in titles]
+    return {task: titles[task] for task in [*first, *sorted(titles.keys() - set(first))]}
+
+
+def _write_section(section: Section, entries: Sequence[Entry], tasks: dict[str, str], *, label: str) -> ScoreSection:
+    changes = ", ".join(f"{name}={value}" for name, value in section.changes.items())
+    title = f"{section.encoder}, {section.data}, recipe {section.recipe}{f' with {changes}' if changes else ''}"
+    rows = [entry.row for entry in entries]
+    averaged = [entry.row for entry, row in zip(entries, section.rows, strict=True) if row in section.averaged]
+    headline = [next((row for row in (*averaged, *rows) if row.task == task), None) for task in tasks]
+    notes = [] if all(row.comparable for row in section.averaged) else ["not comparable"]
+    notes += ["selected on the dev split: optimistic"] if any(row.optimistic for row in section.averaged) else []
+    return ScoreSection(
+        label=label,
+        title=title,
+        rows=rows,
+        headline=headline,
+        mean=section.mean,
+        published_mean=section.published_mean,
+        published_title=section.published_title,
+        mean_note="; ".join(notes),
+    )
+
+
+def _key_of_verdicts(entries: Sequence[Entry]) -> list[Verdict]:
+    kinds = {entry.row.verdict.kind for entry in entries if entry.row.verdict is not None}
+    return [Verdict(kind=kind, words=kind, reason=_MEANINGS[kind]) for kind in VERDICTS if kind in kinds]
+
+
+def _title(entries: Sequence[Entry]) -> str:
+    encoders = list(dict.fromkeys(entry.row.encoder for entry in entries))
+    if len(encoders) > 3:
+        encoders = [*encoders[:2], f"{len(encoders) - 2} more"]
+    return f"{join_words(encoders)}, fine-tuned" if encoders else "No runs yet"
+
+
+def _summarise(entries: Sequence[Entry], records: Sequence[Record]) -> str:
+    """One sentence on what is in the folder."""
+    if not entries:
+        return "This folder of results holds no run that could be shown. Start with: glue-bench sweep preset=sample"
+    encoders = list(dict.fromkeys(record.encoder["name"] for record in records))
+    finished = sum(record.status == "finished" for record in records)
+    seeds = sorted({len(entry.row.seeds) for entry in entries if entry.runs}) or [0]
+    often = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    tasks = len({entry.row.task for entry in entries})
+    lost = len(records) - finished
+    text = f"{show_count(finished, 'finished run')} of {join_words(encoders)} on {show_count(tasks, 'task')}, "
+    text += f"{often} {'seed' if often == '1' else 'seeds'} each"
+    text += f"; {show_count(lost, 'run')} without a score" if lost else ""
+    last = max((record.ended for record in records), default="").partition("T")[0]
+    return f"{text}{f'; the last one ended on {last}' if last else ''}. Every score is on a development set."
