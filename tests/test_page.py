@@ -436,6 +436,7 @@ def test_the_calibration_error_is_that_of_the_definition() -> None:
 
 def test_long_curves_are_thinned_to_means() -> None:
     assert list(thin(np.arange(6.0), 3)) == [0.5, 2.5, 4.5]
+    assert list(thin(np.arange(5.0), 4)) == [0.5, 2.5, 4.0]
     assert list(thin(np.arange(3.0), 3)) == [0.0, 1.0, 2.0]
 
 

@@ -111,10 +111,10 @@ def write_curves(entries: Sequence[Entry]) -> Chapter:
         intro=(
             "One line for each seed: the training loss above, the learning rate below it, over the updates. Read "
             "them for what went wrong rather than for what is better: a loss that stays flat, jumps, or differs "
-            "wildly between seeds explains a bad score; a lower training loss alone promises nothing on the dev "
-            "set.",
-            f"Long curves are thinned to {POINTS} points, each the mean of the lines around it. Where some encoders "
-            "share a task, colour and dashes tell them apart, as in the key above.",
+            "wildly between seeds explains a bad score; a lower training loss alone promises nothing on the "
+            "dev set.",
+            f"Long curves are thinned to at most {POINTS} points, each the mean of as many lines. Where encoders share "
+            "a task, colour and dashes tell them apart.",
         ),
         groups=[Group(figures=figures, notes=tell_lacking(entries))],
         key=True,
@@ -128,10 +128,11 @@ def _line(entry: Entry, seed: int) -> plots.Line:
 
 
 def thin(values: NDArray[np.float64], points: int = POINTS) -> NDArray[np.float64]:
-    """At most `points` means of consecutive values; NaN where one of them is."""
+    """At most `points` means, each of as many consecutive values but for the last; NaN where one of them is."""
     if len(values) <= points:
         return values
-    return np.array([part.mean() for part in np.array_split(values, points)])
+    size = -(-len(values) // points)  # the same for all points: means of fewer lines would look noisier
+    return np.array([values[start : start + size].mean() for start in range(0, len(values), size)])
 
 
 def _last_loss(entry: Entry, seed: int) -> str:

@@ -57,10 +57,11 @@ def join_command(words: Sequence[str], *, own_task: bool) -> str:
 def _encoder_words(encoder: Mapping[str, Any], defaults: Defaults) -> list[str]:
     """By name, if that still means the same; else in full."""
     shipped = defaults.encoders.get(str(encoder.get("name")))
-    revision = [_word("encoder.revision", encoder["revision"])] if encoder.get("revision") else []
+    revision = [_word("encoder.revision", encoder["revision"])] if encoder.get("hub_id") else []
     if shipped is not None and {**dataclasses.asdict(shipped), "revision": None} == {**encoder, "revision": None}:
         return [f"encoder={encoder['name']}", *revision]
-    given = {key: value for key, value in encoder.items() if value is not None}
+    on_hub = encoder.get("hub_id") is not None  # a revision is the hub's
+    given = {key: value for key, value in encoder.items() if value is not None and (on_hub or key != "revision")}
     return ["encoder=custom", *(_word(f"encoder.{key}", value) for key, value in given.items())]
 
 
