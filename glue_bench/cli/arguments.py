@@ -12,6 +12,7 @@ VERBS = {
     "run": "one fine-tune",
     "sweep": "tasks x seeds x encoders, and the table",
     "report": "the table again, from what is on disk",
+    "submit": "the GLUE leaderboard's zip: submit build, submit check FILE.zip",
     "tasks": "the tasks: texts, labels, sizes, metrics, published numbers",
 }
 
@@ -71,6 +72,10 @@ examples:
   glue-bench report --convention paper
   glue-bench report --format json results_dir=other_results
 """,
+    "submit": """\
+examples:
+  glue-bench submit check submission.zip           every fault with file and line; exit code 3 if there is one
+""",
     "tasks": """\
 examples:
   glue-bench tasks
@@ -128,8 +133,13 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    about_keys = {"report": "results_dir=FOLDER", "tasks": "none for this verb"}.get(name, "configuration, as below")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=about_keys)
+    about_keys = {
+        "report": "results_dir=FOLDER",
+        "submit": "build KEY=VALUE ..., or check FILE.zip",
+        "tasks": "none for this verb",
+    }.get(name, "configuration, as below")
+    words = "ACTION" if name == "submit" else "KEY=VALUE"
+    parser.add_argument("overrides", nargs="*", metavar=words, help=about_keys)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     if name != "report":
         parser.add_argument("--config-dir", type=Path, metavar="DIR", help="your own task/NAME.yaml, encoder/NAME.yaml")
