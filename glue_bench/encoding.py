@@ -64,24 +64,25 @@ class TextEncoder:
             cache: the folder that keeps encoded splits, by content; None to keep nothing.
         """
         if cache is None:
-            return self._tokenise(split)
+            return self.tokenise(split.texts)
         key = hashlib.sha256(f"{self._identity}\0{split.text_digest()}".encode()).hexdigest()[:32]
         path = cache / f"{key}.npz"
         known = _read(path, rows=len(split))
         if known is not None:
             return known
-        encoded = self._tokenise(split)
+        encoded = self.tokenise(split.texts)
         try:
             _write(path, encoded)
         except DiskError as error:
             logger.warning("the cache of encoded texts is not used: %s", error)
         return encoded
 
-    def _tokenise(self, split: Split) -> Encoded:
+    def tokenise(self, texts: Sequence[Sequence[str]]) -> Encoded:
+        """One or two columns of n strings, n at least 1, to n token sequences."""
         tokens: list[NDArray[np.int32]] = []
         types: list[NDArray[np.uint8]] = []
         truncated = 0
-        rows: Sequence[Any] = split.texts[0] if len(split.texts) == 1 else list(zip(*split.texts, strict=True))
+        rows: Sequence[Any] = texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
         for start in range(0, len(rows), _CHUNK):
             for encoding in self._tokenizer.encode_batch(rows[start : start + _CHUNK]):
                 tokens.append(np.array(encoding.ids, dtype=np.int32))

@@ -142,11 +142,14 @@ def _train_and_score(
     scores, evaluated = _evaluate(
         model, task, data, encoded, folder, config.trainer.eval_batch_size, placement, processes, on_phase=on_phase
     )
+    kept = None
     if config.save_model and processes.leads:
         model.restore_vocabulary(decay=result.untouched_decay)
         with replace_folder_atomically(folder / "model") as target:
             save_classifier(model, target, pretrained=pretrained.folder, labels=config.task.labels)
+            kept = file_sha256(target / "model.safetensors")
     finished = {
+        "model_sha256": kept,
         "scores": scores,
         "steps": result.steps,
         "epochs": result.epochs,

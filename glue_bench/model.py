@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
@@ -58,7 +60,7 @@ class SequenceClassifier(nn.Module):
         family = self.encoder.transformer.base_model_prefix
         state = {f"{family}.{name}": value for name, value in self.encoder.transformer.state_dict().items()}
         for name, value in self.head.state_dict().items():
-            state[_HEAD_NAMES.get(name, f"classifier.{name}")] = value
+            state[_standard_head_name(name)] = value
         return state
 
 
@@ -140,6 +142,31 @@ def load_classifier(folder: Path, *, outputs: int, head_seed: int, engine: str =
     return SequenceClassifier(encoder, head, config)
 
 
+def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -> Classifier:
+    """The classifier that `save_classifier` wrote, encoder and head.
+
+    Args:
+        outputs: as when it was made.
+        engine: as in `load_classifier`.
+
+    Raises:
+        InputError: the folder holds another architecture, or weights that do not fit.
+        UsageError: the family has no flat engine.
+    """
+    model = load_classifier(folder, outputs=outputs, head_seed=0, engine=engine)
+    try:
+        state = load_file(folder / "model.safetensors")
+        if isinstance(model, NativeClassifier):
+            model.whole.load_state_dict(state)
+        else:
+            names = {name: _standard_head_name(name) for name in model.head.state_dict()}
+            model.head.load_state_dict({name: state[standard] for name, standard in names.items()})
+    except (KeyError, RuntimeError, SafetensorError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else first_line(error)
+        raise InputError(f"{folder}: no classifier with {outputs} outputs was saved there ({reason})") from error
+    return model
+
+
 def check_max_length(folder: Path, max_length: int) -> None:
     """Refuse rows longer than the encoder's positions.
 
@@ -186,6 +213,11 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
     for name in TOKENIZER_FILES:
         if (pretrained / name).is_file():
             shutil.copyfile(pretrained / name, folder / name)
+
+
+def _standard_head_name(name: str) -> str:
+    """What transformers calls a head's weight."""
+    return _HEAD_NAMES.get(name, f"classifier.{name}")
 
 
 def _load_native(folder: Path, config: PretrainedConfig) -> NativeClassifier:

@@ -59,6 +59,7 @@ class Record:
     processes: int = 1  # that trained it together, a share of each batch in each
     versions: Mapping[str, str] = field(default_factory=dict)
     git: str | None = None
+    model_sha256: str | None = None  # of model/model.safetensors, if the run kept its weights
     ended: str = ""  # UTC, ISO 8601
     config: Mapping[str, Any]
     error: str | None = None
@@ -85,12 +86,12 @@ class RunStore:
 
     def load(self, encoder: str, task: str, run_id: str) -> Record | None:
         """The run's record, or None if it has none that can be read."""
-        return _read_record(self.folder(encoder, task, run_id) / "record.json")
+        return read_record(self.folder(encoder, task, run_id) / "record.json")
 
     def load_all(self) -> Iterator[Record]:
         """Every readable record, sorted by folder; damaged ones are logged, one line each."""
         for path in sorted(self.root.glob("*/*/*/record.json")):
-            record = _read_record(path)
+            record = read_record(path)
             if record is not None:
                 yield record
 
@@ -165,7 +166,8 @@ def outcome_line(record: Record) -> str:
     return lines[0] if lines else record.status
 
 
-def _read_record(path: Path) -> Record | None:
+def read_record(path: Path) -> Record | None:
+    """The record of one record.json; None where there is none, or a damaged one, which is logged in one line."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         known = {item.name for item in dataclasses.fields(Record)}

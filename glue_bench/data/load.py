@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from glue_bench.config import DataConfig, TaskConfig
 from glue_bench.data.files import Table, read_table
-from glue_bench.data.rows import Split, TaskData, fingerprint_splits
+from glue_bench.data.rows import Split, TaskData, Texts, fingerprint_splits
 from glue_bench.data.sources import DataSource
 from glue_bench.errors import InputError
 from glue_bench.sample import generate
@@ -49,20 +49,38 @@ def check_rows(table: Table, task: TaskConfig, where: str) -> Split:
         InputError: for a missing column, an empty file, a missing text, or a label that is missing, hidden (-1),
             unknown or out of range.
     """
-    for name in (*task.texts, "label"):
-        if name not in table.columns:
-            raise InputError(f"{where}: no column {name!r}; it has {', '.join(table.columns) or 'none'}")
-    if not table.columns["label"]:
-        raise InputError(f"{where}: no rows")
-    texts = tuple(_check_texts(table.columns[name], name, where) for name in task.texts)
+    _check_columns(table, [*task.texts, "label"], where)
+    rows = check_texts(table, task, where)
     if task.kind == "regression":
         labels: NDArray[np.int64] | NDArray[np.float64] = _check_scores(table.columns["label"], task, where)
     else:
         labels = _check_classes(table, task, where)
-    return Split(texts=texts, labels=labels, idx=_check_idx(table, len(labels), where))
+    return Split(texts=rows.texts, labels=labels, idx=rows.idx)
 
 
-def _check_texts(values: Sequence[object], name: str, where: str) -> list[str]:
+def check_texts(table: Table, task: TaskConfig, where: str) -> Texts:
+    """The texts of one file, whose labels, if it has any, are not looked at.
+
+    Args:
+        where: what the error messages call the file.
+
+    Raises:
+        InputError: for a missing column, an empty file, or a missing text.
+    """
+    _check_columns(table, task.texts, where)
+    texts = tuple(_check_column(table.columns[name], name, where) for name in task.texts)
+    return Texts(texts=texts, idx=_check_idx(table, len(texts[0]), where))
+
+
+def _check_columns(table: Table, names: Sequence[str], where: str) -> None:
+    for name in names:
+        if name not in table.columns:
+            raise InputError(f"{where}: no column {name!r}; it has {', '.join(table.columns) or 'none'}")
+    if not table.columns[names[0]]:
+        raise InputError(f"{where}: no rows")
+
+
+def _check_column(values: Sequence[object], name: str, where: str) -> list[str]:
     for number, value in enumerate(values, start=1):
         if not isinstance(value, str):
             raise InputError(f"{where} row {number}: {name} is {value!r}, not text")

@@ -9,8 +9,19 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """n rows in file order, whatever their labels."""
+
+    texts: tuple[list[str], ...]  # one or two columns of n strings
+    idx: NDArray[np.int64]  # (n,) the row's number as the source gives it
+
+    def __len__(self) -> int:
+        return len(self.idx)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """n rows in file order."""
+    """n rows in file order, with their labels."""
 
     texts: tuple[list[str], ...]  # one or two columns of n strings
     labels: NDArray[np.int64] | NDArray[np.float64]  # (n,) codes 0..k-1, or scores for regression
