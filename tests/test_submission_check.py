@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +21,9 @@ from glue_bench.compose import compose_task
 from glue_bench.errors import InputError
 from glue_bench.submission import LeaderboardFile, check_submission, lay_out
 from glue_bench.submission.findings import SHOWN
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 TASKS = ("cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli")
 # File of the zip to rows, first and last prediction allowed: facts of the leaderboard, not of this package.
@@ -174,7 +178,11 @@ DAMAGED: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "something before the zip": (lambda: b"#!/bin/sh\n" + pack(good_contents()), "not a zip file", ""),
     "a huge file": (lambda: pack(good_contents()) + bytes(300_000), "", "bytes; at most"),
     # names
-    "a file missing": (lambda: pack({k: v for k, v in good_contents().items() if k != COLA}), "CoLA.tsv is missing", ""),
+    "a file missing": (
+        lambda: pack({k: v for k, v in good_contents().items() if k != COLA}),
+        "CoLA.tsv is missing",
+        "",
+    ),
     "no diagnostics": (lambda: pack({k: v for k, v in good_contents().items() if k != "AX.tsv"}), "AX.tsv is mis", ""),
     "an extra file": (lambda: add("README.md", b"hello"), "README.md: not a file of the leaderboard", "WNLI.tsv"),
     "macOS's extra": (lambda: add("__MACOSX/._CoLA.tsv"), "__MACOSX/._CoLA.tsv: macOS's own", "zip -X"),
@@ -202,9 +210,17 @@ DAMAGED: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "more than it says": (lambda: lie_about_size(COLA, 20), "CoLA.tsv: damaged", ""),
     # the whole of a file
     "an empty file": (lambda: edit(COLA, lambda _: b""), "CoLA.tsv: empty", "12 lines"),
-    "a byte order mark": (lambda: edit(COLA, lambda text: b"\xef\xbb\xbf" + text), "CoLA.tsv line 1: begins with", "BOM"),
+    "a byte order mark": (
+        lambda: edit(COLA, lambda text: b"\xef\xbb\xbf" + text),
+        "CoLA.tsv line 1: begins with",
+        "BOM",
+    ),
     "UTF-16": (lambda: edit(COLA, lambda text: text.decode().encode("utf-16")), "CoLA.tsv line 1: begins", "UTF-16"),
-    "UTF-16 without a mark": (lambda: edit(COLA, lambda t: t.decode().encode("utf-16-le")), "CoLA.tsv line 1: the h", ""),
+    "UTF-16 without a mark": (
+        lambda: edit(COLA, lambda t: t.decode().encode("utf-16-le")),
+        "CoLA.tsv line 1: the h",
+        "",
+    ),
     "Windows line ends": (
         lambda: edit(COLA, lambda text: text.replace(b"\n", b"\r\n")),
         "CoLA.tsv line 1: ends with a carriage return",
@@ -233,7 +249,11 @@ DAMAGED: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "a line of noise": (lambda: line(COLA, 4, "\udcff\udcfe\x00"), "CoLA.tsv line 4: 1 field, not two", "\\xff"),
     # indexes
     "a line missing": (lambda: without_line(COLA, 5), "CoLA.tsv line 5: index 4 where 3 is expected", ""),
-    "which line is missing": (lambda: without_line(COLA, 5), "CoLA.tsv line 12: predictions for 11 of 12", "missing: 3"),
+    "which line is missing": (
+        lambda: without_line(COLA, 5),
+        "CoLA.tsv line 12: predictions for 11 of 12",
+        "missing: 3",
+    ),
     "the last line missing": (lambda: without_line(COLA, 13), "CoLA.tsv line 12: predictions for 11 of 12", "ing: 11"),
     "one line too many": (lambda: edit(COLA, lambda text: text + b"12\t0\n"), "CoLA.tsv line 14: index 12: the hi", ""),
     "an index twice": (lambda: line(COLA, 5, "2\t0"), "CoLA.tsv line 5: index 2 is there twice", "on line 4"),
@@ -253,11 +273,23 @@ DAMAGED: dict[str, tuple[Callable[[], bytes], str, str]] = {
     # classes
     "a name for a code": (lambda: line(COLA, 6, "4\tacceptable"), "CoLA.tsv line 6: prediction is 'acceptable'", "0 ("),
     "a code for a name": (lambda: line(MNLI, 6, "4\t1"), "MNLI-m.tsv line 6: prediction is '1'", "neutral"),
-    "a code that is none": (lambda: line("MRPC.tsv", 6, "4\t2"), "MRPC.tsv line 6: prediction is '2'", "1 (equivalent)"),
+    "a code that is none": (
+        lambda: line("MRPC.tsv", 6, "4\t2"),
+        "MRPC.tsv line 6: prediction is '2'",
+        "1 (equivalent)",
+    ),
     "a hidden label": (lambda: line("QQP.tsv", 13, "11\t-1"), "QQP.tsv line 13: prediction is '-1'", "duplicate"),
     "a float for a code": (lambda: line("WNLI.tsv", 6, "4\t1.0"), "WNLI.tsv line 6: prediction is '1.0'", "allowed"),
-    "a name in capitals": (lambda: line("RTE.tsv", 6, "4\tEntailment"), "RTE.tsv line 6: prediction is 'Ent", "allowed"),
-    "another task's class": (lambda: line(QNLI, 6, "4\tneutral"), "QNLI.tsv line 6: prediction is 'neutral'", "allowed"),
+    "a name in capitals": (
+        lambda: line("RTE.tsv", 6, "4\tEntailment"),
+        "RTE.tsv line 6: prediction is 'Ent",
+        "allowed",
+    ),
+    "another task's class": (
+        lambda: line(QNLI, 6, "4\tneutral"),
+        "QNLI.tsv line 6: prediction is 'neutral'",
+        "allowed",
+    ),
     "two-way diagnostics": (lambda: line("AX.tsv", 6, "4\tnot_entailment"), "AX.tsv line 6: prediction is", "neutral"),
     "a dash for an underscore": (lambda: line(QNLI, 6, "4\tnot-entailment"), "QNLI.tsv line 6: prediction is", ""),
     "a class in quotes": (lambda: line(MNLI, 6, '4\t"neutral"'), "MNLI-m.tsv line 6: prediction is", "allowed"),
@@ -326,9 +358,9 @@ def streamed(contents: Contents) -> bytes:
         def writable(self) -> bool:
             return True
 
-        def write(self, part: object) -> int:
-            self.parts += part  # type: ignore[operator]
-            return len(part)  # type: ignore[arg-type]
+        def write(self, part: "ReadableBuffer") -> int:
+            self.parts += part
+            return memoryview(part).nbytes
 
     pipe = Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -431,9 +463,7 @@ def test_a_refused_zip_lists_its_faults_and_exits_with_3(tmp_path: Path, capsys:
         (["submit"], 2, "submit: say which. Allowed: build, check"),
     ],
 )
-def test_a_mistake_is_one_line(
-    words: list[str], code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistake_is_one_line(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == code
     assert capsys.readouterr().err == f"glue-bench: {message}\n"
 

@@ -44,9 +44,7 @@ def test_what_a_task_says_of_the_leaderboard_changes_no_run_id(task: str) -> Non
         ({"../AX": "ax/test"}, "task.leaderboard=../AX: allowed is letters, digits"),
     ],
 )
-def test_a_place_that_is_no_test_split_with_official_rows_is_refused(
-    leaderboard: dict[str, str], message: str
-) -> None:
+def test_a_place_that_is_no_test_split_with_official_rows_is_refused(leaderboard: dict[str, str], message: str) -> None:
     facts = dataclasses.replace(compose_task("mnli"), leaderboard=leaderboard)
     with pytest.raises(UsageError, match=message):
         check_task(facts)
@@ -54,7 +52,7 @@ def test_a_place_that_is_no_test_split_with_official_rows_is_refused(
 
 def test_labels_are_written_as_codes_or_by_name_only() -> None:
     facts = dataclasses.replace(compose_task("rte"), leaderboard_labels="name")
-    with pytest.raises(UsageError, match="task.leaderboard_labels=name: unknown; did you mean names"):
+    with pytest.raises(UsageError, match=r"task\.leaderboard_labels=name: unknown; did you mean names"):
         check_task(facts)
 
 

@@ -73,8 +73,24 @@ examples:
   glue-bench report --format json results_dir=other_results
 """,
     "submit": """\
+actions:
+  build KEY=VALUE ...             predict the test rows with finished runs that kept their weights, and write the zip
+  check FILE.zip                  list every fault with file and line; exit code 3 if there is one
+
+keys of build:
+  encoder=NAME                    whose runs; needed only where several have finished
+  seed=N                          this seed for every task; without it --pick says which of the seeds
+  recipe=NAME init=TASK selection=NAME trainer.KEY=VALUE
+                                  where a task was run in several settings; or run_id=[ID,ID], each for its task
+  data=local data.path=FOLDER     where the test rows are; without it where each run's own rows came from
+  trainer.device=NAME             auto cpu cuda cuda:N mps
+  results_dir=FOLDER              default: results
+
 examples:
-  glue-bench submit check submission.zip           every fault with file and line; exit code 3 if there is one
+  glue-bench submit build encoder=distilroberta
+  glue-bench submit build encoder=distilroberta seed=1 --fill wnli --out submission.zip
+  glue-bench submit build --fill wnli=not_entailment data=local data.path=my_glue
+  glue-bench submit check submission.zip
 """,
     "tasks": """\
 examples:
@@ -150,6 +166,18 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
         parser.add_argument("--retry-failed", action="store_true", help="run again what failed or diverged")
         parser.add_argument("--plan", type=Path, metavar="FILE.jsonl", help="write the plan there, one run a line")
         parser.add_argument("--index", type=int, metavar="N", help="run line N (from 0) of --plan, and nothing else")
+    if name == "submit":
+        parser.add_argument("--out", type=Path, metavar="FILE.zip", help="default: RESULTS_DIR/submission-ENCODER.zip")
+        parser.add_argument(
+            "--pick", choices=("median", "best"), help="of several seeds, by dev score; default: median"
+        )
+        parser.add_argument(
+            "--fill",
+            action="append",
+            default=[],
+            metavar="TASK[=PREDICTION]",
+            help="one constant prediction in place of a run: the class with the code 0, or the one given",
+        )
     if name == "report":
         from glue_bench.config import CONVENTIONS
 
@@ -160,7 +188,7 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
 
 def _words_last(argv: Sequence[str]) -> list[str]:
     """The verb, then options, then KEY=VALUE words: argparse takes positional words only in one piece."""
-    taking_value = {"--config-dir", "--format", "--convention", "--out", "--plan", "--index"}
+    taking_value = {"--config-dir", "--format", "--convention", "--out", "--plan", "--index", "--fill", "--pick"}
     options, words, pending = list[str](), list[str](), False
     for word in argv:
         if pending or word.startswith("-"):

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from glue_bench.compose import compose_task, group_options
+from glue_bench.config import TaskConfig
 from glue_bench.errors import InputError, UsageError, did_you_mean
-from glue_bench.submission import LeaderboardFile, check_submission, lay_out
+from glue_bench.submission import check_submission, lay_out
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -22,11 +23,14 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _check(words: list[str], arguments: argparse.Namespace) -> int:
     """List what is wrong with a zip on stdout."""
+    for option, given in (("--out", arguments.out), ("--fill", arguments.fill), ("--pick", arguments.pick)):
+        if given:
+            raise UsageError(f"{option}: for `submit build`, not for `submit check`")
     if not words:
         raise UsageError("submit check: say which file, as in `glue-bench submit check FILE.zip`")
     if len(words) > 1:
         raise UsageError(f"submit check: one file at a time, not {' and '.join(words)}")
-    path, files = Path(words[0]), _leaderboard_files(arguments.config_dir)
+    path, files = Path(words[0]), lay_out(list(_leaderboard_tasks(arguments.config_dir).values()))
     faults = check_submission(path, files)
     for fault in faults:
         sys.stdout.write(f"{fault}\n")
@@ -38,9 +42,17 @@ def _check(words: list[str], arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _leaderboard_files(config_dir: Path | None) -> tuple[LeaderboardFile, ...]:
+def _build(words: list[str], arguments: argparse.Namespace) -> int:
+    from glue_bench.cli import submit_build
+
+    return submit_build.execute(words, _leaderboard_tasks(arguments.config_dir), arguments)
+
+
+def _leaderboard_tasks(config_dir: Path | None) -> dict[str, TaskConfig]:
+    """The tasks that the leaderboard has files for."""
     names = group_options("task", config_dir)
-    return lay_out([compose_task(name, config_dir=config_dir) for name in names])
+    tasks = {name: compose_task(name, config_dir=config_dir) for name in names}
+    return {name: task for name, task in tasks.items() if task.leaderboard}
 
 
-_ACTIONS: dict[str, Callable[[list[str], argparse.Namespace], int]] = {"check": _check}
+_ACTIONS: dict[str, Callable[[list[str], argparse.Namespace], int]] = {"build": _build, "check": _check}

@@ -11,6 +11,7 @@ from glue_bench.errors import InputError
 from glue_bench.submission.findings import Findings, printable
 
 _READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_OTHER_METHODS = {9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 98: "ppmd"}
 _ENCRYPTED = 0x1  # bit of a member's flags
 _OTHER_FORMATS = {
     b"\x1f\x8b": "gzip",
@@ -99,7 +100,7 @@ def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, findings: Findi
     elif info.flag_bits & _ENCRYPTED:
         findings.add("kind", "encrypted; pack it without a password")
     elif info.compress_type not in _READABLE:
-        method = zipfile.compressor_names.get(info.compress_type, info.compress_type)
+        method = _OTHER_METHODS.get(info.compress_type, info.compress_type)
         findings.add("kind", f"packed by the method {method}; deflate or none is wanted")
     elif info.file_size > most_bytes:
         findings.add("size", f"{info.file_size:,} bytes unpacked; at most {most_bytes:,} are looked at")
