@@ -92,9 +92,9 @@ def _read_words(words: Sequence[str], any_task: str, arguments: argparse.Namespa
 def _tell_what_lacks(runless: Sequence[str], problems: Sequence[str], encoder: str, store: RunStore) -> None:
     """Everything that stands between the runs and a zip, and the commands that help."""
     for problem in problems:
-        say(f"glue-bench: {problem}")
+        say(problem)
     if runless:
-        say(f"glue-bench: no finished run of {encoder} for {', '.join(runless)}; train:")
+        say(f"no finished run of {encoder} for {', '.join(runless)}; train:")
         say(f"    {shlex.join(_training_words(runless, encoder, store.load_all(), store))}")
         fills = " ".join(f"--fill {task}" for task in runless)
         say(f"  or hand in one constant prediction for each: {fills}")
