@@ -52,17 +52,20 @@ def find_finished(
     """The one finished run that has all the properties given.
 
     Args:
-        run_id: an id, or a run's folder, wherever it lies; beside a folder nothing else is looked at.
+        run_id: an id, or a run's folder, wherever it lies.
         need_model: only runs that kept their weights count, as long as there is one.
 
     Raises:
         UsageError: none or several answer; the line lists what is there.
         InputError: none of them kept its weights, or the folder holds no record that can be read.
     """
-    if run_id is not None and (Path(run_id) / "record.json").exists():
-        return open_run_folder(Path(run_id), need_model=need_model)
     wanted = {"encoder": encoder, "task": task, "seed": seed, "run_id": run_id}
     asked = " ".join(f"{key}={value}" for key, value in wanted.items() if value is not None)
+    if run_id is not None and (Path(run_id) / "record.json").exists():
+        run = open_run_folder(Path(run_id), need_model=need_model)
+        if not _answers(run.record, {**wanted, "run_id": None}):
+            raise UsageError(f"{asked}: that folder holds {run.title}")
+        return run
     every = list(store.load_all())
     here = [_run(record, store) for record in every if record.status == "finished"]
     found = [run for run in here if _answers(run.record, wanted)]

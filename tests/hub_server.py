@@ -14,7 +14,8 @@ Spoken, for models and datasets, at the branch main and at a full 40-hex commit:
     POST       /api/models|datasets/ID/paths-info/REV   HfApi.get_paths_info
 Refusals are 404 with X-Error-Code RepoNotFound, RevisionNotFound or EntryNotFound. For an unknown repository
 the hub says 401 to a client without a token; huggingface_hub accepts that only from an https endpoint.
-Left out: Xet (no header offers it, so hf-xet stays idle), redirects to a CDN, Range, tokens, refs, uploads.
+Uploads, once `accept_uploads` was called: see tests/hub_uploads.py.
+Left out: Xet (no header offers it, so hf-xet stays idle), redirects to a CDN, Range, tokens for reading, refs.
 
 Checked with huggingface_hub 2.4.0 (hf-xet 1.8.0), datasets 5.2.0, transformers 5.23.0. The folder is read and
 hashed again for every request: meant for small files, and a file deleted there is gone for the next request.
@@ -30,6 +31,8 @@ from threading import Thread
 from typing import Any, Literal, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.hub_uploads import Uploads
+
 RESOLVE = re.compile(r"/(?:(dataset)s/)?(.+?)/resolve/([^/]+)/(.+)")
 API = re.compile(r"/api/(model|dataset)s/(.+?)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?")
 LFS_SUFFIXES = (".bin", ".parquet", ".safetensors")  # the hub names these by sha256, others by git blob id
@@ -41,6 +44,7 @@ class HubServer:
     def __init__(self, root: Path) -> None:
         self.requests: list[str] = []
         self.repos: dict[tuple[str, str], dict[str, tuple[str, Path]]] = {}  # revision -> commit, folder
+        self.uploads: Uploads | None = None
         self._root = root
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
         Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -55,6 +59,11 @@ class HubServer:
             raise ValueError(f"commit is {commit!r}, must be 40 lower-case hex digits")
         found = (commit, self._root / folder)
         self.repos.setdefault((repo_type, repo_id), {}).update({commit: found, "main": found})
+
+    def accept_uploads(self, token: str) -> Uploads:
+        """Let who has the token create repositories of models and commit to them; what is sent is kept under root."""
+        self.uploads = Uploads(root=self._root / "uploads", token=token)
+        return self.uploads
 
     def stop(self) -> None:
         """Close the port: later requests are refused. A second call does nothing."""
@@ -95,6 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.hub.requests.append(f"{self.command} {self.path}")
         path = unquote(urlsplit(self.path).path)
+        if self._answer_upload(path):
+            return
         if match := API.fullmatch(path):
             self._answer_api(*match.groups())
         elif match := RESOLVE.fullmatch(path):
@@ -102,10 +113,21 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(404, f"this server does not speak {path}".encode(), {})
 
-    do_HEAD = do_POST = do_GET  # noqa: N815 - http.server sets the names
+    do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815 - http.server sets the names
 
     def log_message(self, *args: object) -> None:
         """Print nothing: tests read HubServer.requests."""
+
+    def _answer_upload(self, path: str) -> bool:
+        """Whether the request was one of an upload, and is answered."""
+        if self.hub.uploads is None or self.command not in ("POST", "PUT") or "/paths-info/" in path:
+            return False
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        token = (self.headers["Authorization"] or "").removeprefix("Bearer ")
+        answer = self.hub.uploads.answer(self.hub, self.command, path, body, token)
+        status, content = answer or (404, f"this server does not speak {path}".encode())
+        self._send(status, content, {"Content-Type": "application/json"})
+        return True
 
     def _answer_api(
         self, repo_type: str, repo_id: str, what: str | None, revision: str | None, below: str | None

@@ -63,6 +63,8 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 QUICK = [
     ["report"],
     ["tasks"],
+    ["predict", "--text", "a"],
+    ["card"],
     ["run", "task=rtee"],
     ["run", "task=rte", "trainer.epochs=0"],
     ["sweep", "--dry-run", "preset=sample"],

@@ -12,6 +12,8 @@ VERBS = {
     "run": "one fine-tune",
     "sweep": "tasks x seeds x encoders, and the table",
     "report": "the table again, from what is on disk",
+    "predict": "a finished run on your own texts: labels and probabilities",
+    "card": "a finished run as a model to share: weights, tokenizer and a model card",
     "submit": "the GLUE leaderboard's zip: submit build, submit check FILE.zip",
     "tasks": "the tasks: texts, labels, sizes, metrics, published numbers",
 }
@@ -32,6 +34,13 @@ keys (Hydra's grammar; every default is in conf/):
   init=mnli                       RTE, MRPC and STS-B start from the MNLI model of the same seed, which is run first
   results_dir=FOLDER              default: results
   save_model=true                 keep the weights under model/, loadable by transformers
+"""
+
+_CHOICE = """\
+keys (exactly one finished run that kept its weights, by save_model=true, must answer to them):
+  task=NAME encoder=NAME seed=N   as many as it takes
+  run_id=ID                       of the folder, or the folder itself
+  results_dir=FOLDER              default: results
 """
 
 _EPILOGS = {
@@ -72,6 +81,23 @@ examples:
   glue-bench report --convention paper
   glue-bench report --format json results_dir=other_results
 """,
+    "predict": f"""{_CHOICE}
+  trainer.device=DEVICE           auto cpu cuda cuda:N mps
+
+examples:
+  glue-bench predict task=sst2 --text "A fine film."
+  glue-bench predict task=rte seed=1 --text "A man sleeps." --text "A man is awake."
+  glue-bench predict run_id=seed1-0123456789ab --file my.csv --out answers.csv
+  cut -f 2,3 pairs.tsv | glue-bench predict task=mrpc encoder=distilroberta > answers.jsonl
+""",
+    "card": f"""{_CHOICE}
+examples:
+  glue-bench card task=rte seed=1
+  glue-bench card run_id=seed1-0123456789ab --out my_model
+  glue-bench card task=rte seed=1 --push my-org/distilroberta-rte
+
+Nothing leaves this machine without --push. A folder or repository with anything else in it is never overwritten.
+""",
     "submit": """\
 actions:
   build KEY=VALUE ...             predict the test rows with finished runs that kept their weights, and write the zip
@@ -107,6 +133,11 @@ More about a verb:     glue-bench VERB --help
 exit codes: 0 all well; 1 some runs failed; 2 usage or configuration; 3 data or model input; 4 diverged; 74 disk;
 75 preempted (SIGUSR1), run the same command again; 130, 143 stopped by SIGINT, SIGTERM
 """
+
+_TAKING_VALUE = (
+    *("--config-dir", "--format", "--convention", "--out", "--plan", "--index"),
+    *("--text", "--file", "--push", "--fill", "--pick"),
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -153,11 +184,13 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
         "report": "results_dir=FOLDER",
         "submit": "build KEY=VALUE ..., or check FILE.zip",
         "tasks": "none for this verb",
+        "predict": "which run, as below",
+        "card": "which run, as below",
     }.get(name, "configuration, as below")
     words = "ACTION" if name == "submit" else "KEY=VALUE"
     parser.add_argument("overrides", nargs="*", metavar=words, help=about_keys)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    if name != "report":
+    if name in ("run", "sweep", "tasks", "submit"):
         parser.add_argument("--config-dir", type=Path, metavar="DIR", help="your own task/NAME.yaml, encoder/NAME.yaml")
     if name == "run":
         parser.add_argument("-m", "--multirun", action="store_true", help="comma-separated values make several runs")
@@ -184,16 +217,27 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
         parser.add_argument("--format", default="console", choices=("console", "markdown", "json", "csv"))
         parser.add_argument("--convention", choices=CONVENTIONS, help="which scores the table's numbers are means of")
         parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the terminal")
+    if name == "predict":
+        parser.add_argument("--text", action="append", metavar="TEXT", help="one row; once for each text of a pair")
+        parser.add_argument(
+            "--file", type=Path, metavar="FILE", help=".csv .tsv .jsonl .parquet with the task's columns"
+        )
+        parser.add_argument("--format", choices=("jsonl", "csv"), help="default: a table for one text, else jsonl")
+        parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the terminal")
+    if name == "card":
+        parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: a folder under RESULTS_DIR/cards")
+        parser.add_argument("--push", metavar="ORG/NAME", help="also upload it to a new, private repository on the hub")
 
 
 def _words_last(argv: Sequence[str]) -> list[str]:
     """The verb, then options, then KEY=VALUE words: argparse takes positional words only in one piece."""
-    taking_value = {"--config-dir", "--format", "--convention", "--out", "--plan", "--index", "--fill", "--pick"}
     options, words, pending = list[str](), list[str](), False
     for word in argv:
-        if pending or word.startswith("-"):
+        if pending and options[-1] == "--text":
+            options[-1], pending = f"--text={word}", False  # a text may begin with a dash
+        elif pending or word.startswith("-"):
             options.append(word)
-            pending = not pending and word in taking_value
+            pending = not pending and word in _TAKING_VALUE
         else:
             words.append(word)
     return [*words[:1], *options, *words[1:]]

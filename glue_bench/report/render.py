@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from glue_bench.escaping import escape_cell, escape_markdown
 from glue_bench.report.table import Report, Row, Section
 
 REPORT_SCHEMA_VERSION = 1
@@ -63,15 +64,15 @@ def _to_console(report: Report, *, width: int | None, color: bool) -> str:
 def _to_markdown(report: Report) -> str:
     lines, columns = list[str](), _columns(report)
     for section in report.sections:
-        lines += [f"### {_markdown(_title(section))}", ""]
+        lines += [f"### {escape_markdown(_title(section))}", ""]
         headers = [_HEADERS[place] for place in columns]
         lines.append("| " + " | ".join(headers) + " |")
         lines.append("|" + "|".join("--:" if header in _RIGHT else "---" for header in headers) + "|")
         rows = [_cells(row) for row in section.rows]
         rows += [_mean_cells(section)] if section.mean is not None else []
-        lines += ["| " + " | ".join(_markdown(cells[place]) for place in columns) + " |" for cells in rows]
+        lines += ["| " + " | ".join(escape_markdown(cells[place]) for place in columns) + " |" for cells in rows]
         lines.append("")
-    lines += [f"{_markdown(note)}\n" for note in report.footnotes] if report.sections else ["No runs yet."]
+    lines += [f"{escape_markdown(note)}\n" for note in report.footnotes] if report.sections else ["No runs yet."]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -109,7 +110,7 @@ def _to_csv(report: Report) -> str:
                 {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in plain.items()}
             )
     frame = pd.DataFrame(rows, columns=list(Row.__dataclass_fields__))
-    return str(frame.map(_harmless).to_csv(index=False, lineterminator="\n"))
+    return str(frame.map(escape_cell).to_csv(index=False, lineterminator="\n"))
 
 
 def _columns(report: Report) -> list[int]:
@@ -166,17 +167,6 @@ def _mean_cells(section: Section) -> list[str]:
             ]
         ),
     ]
-
-
-def _markdown(text: str) -> str:
-    for char in "\\`*_[]<>|":
-        text = text.replace(char, "\\" + char)
-    return " ".join(text.split())
-
-
-def _harmless(value: object) -> object:
-    """Text that a spreadsheet would take for a formula, as text."""
-    return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 _PLAIN: dict[str, Callable[[Report], str]] = {"markdown": _to_markdown, "json": _to_json, "csv": _to_csv}
