@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from glue_bench.config import EXECUTION_KEYS, GRID_KEYS, RunConfig, TaskConfig, TrainerConfig, check_config
+from glue_bench.config import EXECUTION_KEYS, GRID_KEYS, RunConfig, TaskConfig, TrainerConfig, check_config, check_task
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.shipped import shipped_folder
 
@@ -71,8 +71,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     config = _compose(overrides, config_dir)
     check_config(config)
     chosen = next(word for word in reversed(overrides) if word.startswith("task=")).removeprefix("task=")
-    if config.task.name != chosen:
-        raise UsageError(f"task/{chosen}.yaml: name is {config.task.name}; it must be {chosen}, as the file's")
+    _check_facts(config.task, chosen)
     if config.trainer.updates is not None and (word := _last_word(overrides, "trainer.epochs")):
         raise UsageError(f"{word}: has no effect beside trainer.updates; add trainer.updates=null")
     recipe = _compose_recipe(config.recipe, chosen, config_dir)
@@ -180,8 +179,35 @@ def _compose_product(
 
 
 def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
-    """The facts of one task, checked."""
-    return compose_run([f"task={name}"], config_dir=config_dir).task
+    """The facts of one task, checked.
+
+    A file that is nothing but facts is read without composing the rest, which takes 30 times as long.
+
+    Raises:
+        UsageError: as in `compose_run`.
+    """
+    _check_words([f"task={name}"], config_dir)
+    folders = [conf_dir(), *([config_dir] if config_dir else [])]
+    path = next(folder / "task" / f"{name}.yaml" for folder in folders if (folder / "task" / f"{name}.yaml").is_file())
+    try:
+        text = path.read_text(encoding="utf-8")
+        if "defaults:" in text or "@package" in text:
+            return compose_run([f"task={name}"], config_dir=config_dir).task
+        task = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TaskConfig), OmegaConf.create(text)))
+    except OmegaConfBaseException as error:
+        raise UsageError(f"task/{name}.yaml: {_explain(error)}") from error
+    except (YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from error
+    assert isinstance(task, TaskConfig)  # noqa: S101 - the schema's own type
+    _check_facts(task, name)
+    return task
+
+
+def _check_facts(task: TaskConfig, name: str) -> None:
+    """Refuse facts that do not fit together, and a file named otherwise than its task."""
+    check_task(task)
+    if task.name != name:
+        raise UsageError(f"task/{name}.yaml: name is {task.name}; it must be {name}, as the file's")
 
 
 def _expand_grid(config: RunConfig, overrides: Sequence[str]) -> list[RunConfig]:

@@ -44,6 +44,7 @@ DATA_SOURCES = ("hub", "local", "sample")
 ENGINES = ("auto", "flat", "padded")
 PRECISIONS = ("auto", "float32", "bfloat16")
 SELECTIONS = ("last", "best", "holdout")
+LEADERBOARD_LABELS = ("codes", "names")
 
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -68,6 +69,9 @@ class TaskConfig:
     conventions: dict[str, list[str]] = field(default_factory=dict)
     hub_config: str | None = None  # the folder in the hub's dataset; the task's name if not given
     init_from: list[str] = field(default_factory=list)  # tasks whose fine-tuned encoder this one may start from
+    # The leaderboard's files, without .tsv, and whose predictions each holds: SPLIT, or FOLDER/SPLIT of the data set.
+    leaderboard: dict[str, str] = field(default_factory=dict)
+    leaderboard_labels: str = "codes"  # one of LEADERBOARD_LABELS: how classes are written there
 
 
 @dataclass(slots=True, kw_only=True)
@@ -253,6 +257,19 @@ def check_task(task: TaskConfig) -> None:
         _require(len(parts) > 0, f"task.conventions.{convention}", parts, "at least one SPLIT.METRIC")
         for part in parts:
             _require_one_of(f"task.conventions.{convention}", part, scores)
+    _check_leaderboard(task)
+
+
+def _check_leaderboard(task: TaskConfig) -> None:
+    _require_one_of("task.leaderboard_labels", task.leaderboard_labels, LEADERBOARD_LABELS)
+    for file, place in task.leaderboard.items():
+        _check_folder_name("task.leaderboard", file)
+        for part in place.split("/"):
+            _check_folder_name(f"task.leaderboard.{file}", part)
+        known = place in task.test or place.count("/") == 1
+        allowed = f"one of the test splits {', '.join(task.test)}, or FOLDER/SPLIT"
+        _require(known, f"task.leaderboard.{file}", place, allowed)
+        _require(place in task.rows, f"task.leaderboard.{file}", place, "a split with official rows in task.rows")
 
 
 def _check_encoder(encoder: EncoderConfig) -> None:

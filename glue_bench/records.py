@@ -19,6 +19,7 @@ from glue_bench.errors import UsageError
 
 SCHEMA_VERSION = 1
 STATUSES = ("finished", "failed", "diverged", "interrupted")
+PREDICTIONS_ORIGIN = "glue_bench.origin"  # key of a prediction file's metadata
 
 logger = logging.getLogger(__name__)
 
@@ -125,12 +126,20 @@ class RunStore:
 
 
 def write_predictions(
-    path: Path, *, idx: NDArray[np.int64], label: Any, prediction: Any, logits: NDArray[np.float32]
+    path: Path,
+    *,
+    idx: NDArray[np.int64],
+    label: Any = None,
+    prediction: Any,
+    logits: NDArray[np.float32],
+    origin: str = "",
 ) -> None:
     """Write idx, label, prediction and one column logit_0, logit_1, ... per output, a row each.
 
     Args:
+        label: None for no such column: test rows.
         logits: (n, outputs).
+        origin: what the predictions were made of, kept in the file's metadata.
 
     Raises:
         DiskError: it cannot be written.
@@ -138,10 +147,11 @@ def write_predictions(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = {"idx": idx, "label": label, "prediction": prediction}
+    columns = {"idx": idx, **({} if label is None else {"label": label}), "prediction": prediction}
     columns |= {f"logit_{output}": np.ascontiguousarray(logits[:, output]) for output in range(logits.shape[1])}
+    metadata = {PREDICTIONS_ORIGIN: origin} if origin else None
     with replace_atomically(path) as temporary:
-        pq.write_table(pa.table(columns), temporary)
+        pq.write_table(pa.table(columns, metadata=metadata), temporary)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

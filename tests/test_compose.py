@@ -341,3 +341,27 @@ def test_a_mistake_in_a_grid_or_a_selection_is_answered_in_one_line(words: list[
         compose_sweep(["tasks=[rte]", *words])
     assert message in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", group_options("task"))
+def test_a_task_read_alone_has_the_facts_that_it_has_in_a_run(name: str) -> None:
+    assert compose_task(name) == compose_run([f"task={name}"]).task
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ("name: own\nbad: 1\n", "task/own.yaml: Key 'bad' not in 'TaskConfig'"),
+        ("name: 'own\n", "own.yaml: not a readable YAML file"),
+        ("name: own\ntitle: Own\ntexts: text\n", "task/own.yaml: texts: a list is needed, as in texts=[A,B]"),
+        ("[1, 2]\n", "task/own.yaml: Cannot merge DictConfig with ListConfig"),
+    ],
+)
+def test_a_task_read_alone_that_is_no_task_is_one_line(facts: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "own_conf" / "task" / "own.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(facts)
+    with pytest.raises(UsageError) as caught:
+        compose_task("own", config_dir=tmp_path / "own_conf")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -15,6 +15,7 @@ VERBS = {
     "compare": "two encoders, paired by seed and by dev row",
     "predict": "a finished run on your own texts: labels and probabilities",
     "card": "a finished run as a model to share: weights, tokenizer and a model card",
+    "submit": "the GLUE leaderboard's zip: submit build, submit check FILE.zip",
     "tasks": "the tasks: texts, labels, sizes, metrics, published numbers",
 }
 
@@ -106,6 +107,26 @@ examples:
 
 Nothing leaves this machine without --push. A folder or repository with anything else in it is never overwritten.
 """,
+    "submit": """\
+actions:
+  build KEY=VALUE ...             predict the test rows with finished runs that kept their weights, and write the zip
+  check FILE.zip                  list every fault with file and line; exit code 3 if there is one
+
+keys of build:
+  encoder=NAME                    whose runs; needed only where several have finished
+  seed=N                          this seed for every task; without it --pick says which of the seeds
+  recipe=NAME init=TASK selection=NAME trainer.KEY=VALUE
+                                  where a task was run in several settings; or run_id=[ID,ID], each for its task
+  data=local data.path=FOLDER     where the test rows are; without it where each run's own rows came from
+  trainer.device=NAME             auto cpu cuda cuda:N mps
+  results_dir=FOLDER              default: results
+
+examples:
+  glue-bench submit build encoder=distilroberta
+  glue-bench submit build encoder=distilroberta seed=1 --fill wnli --out submission.zip
+  glue-bench submit build --fill wnli=not_entailment data=local data.path=my_glue
+  glue-bench submit check submission.zip
+""",
     "tasks": """\
 examples:
   glue-bench tasks
@@ -124,7 +145,7 @@ exit codes: 0 all well; 1 some runs failed; 2 usage or configuration; 3 data or 
 
 _TAKING_VALUE = (
     *("--config-dir", "--format", "--convention", "--out", "--plan", "--index", "--check"),
-    *("--text", "--file", "--push"),
+    *("--text", "--file", "--push", "--fill", "--pick"),
 )
 
 
@@ -134,6 +155,7 @@ _WORDS = {
     "compare": ("WORD", "two encoders, as the table names them; results_dir=FOLDER"),
     "predict": ("KEY=VALUE", "which run, as below"),
     "card": ("KEY=VALUE", "which run, as below"),
+    "submit": ("ACTION", "build KEY=VALUE ..., or check FILE.zip"),
     "tasks": ("KEY=VALUE", "none for this verb"),
 }
 
@@ -181,7 +203,7 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
     metavar, about_keys = _WORDS.get(name, ("KEY=VALUE", "configuration, as below"))
     parser.add_argument("overrides", nargs="*", metavar=metavar, help=about_keys)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    if name in ("run", "sweep", "tasks"):
+    if name in ("run", "sweep", "tasks", "submit"):
         parser.add_argument("--config-dir", type=Path, metavar="DIR", help="your own task/NAME.yaml, encoder/NAME.yaml")
     if name == "run":
         parser.add_argument("-m", "--multirun", action="store_true", help="comma-separated values make several runs")
@@ -190,6 +212,18 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
         parser.add_argument("--retry-failed", action="store_true", help="run again what failed or diverged")
         parser.add_argument("--plan", type=Path, metavar="FILE.jsonl", help="write the plan there, one run a line")
         parser.add_argument("--index", type=int, metavar="N", help="run line N (from 0) of --plan, and nothing else")
+    if name == "submit":
+        parser.add_argument("--out", type=Path, metavar="FILE.zip", help="default: RESULTS_DIR/submission-ENCODER.zip")
+        parser.add_argument(
+            "--pick", choices=("median", "best"), help="of several seeds, by dev score; default: median"
+        )
+        parser.add_argument(
+            "--fill",
+            action="append",
+            default=[],
+            metavar="TASK[=PREDICTION]",
+            help="one constant prediction in place of a run: the class with the code 0, or the one given",
+        )
     if name in _READING:
         from glue_bench.config import CONVENTIONS
 
