@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from glue_bench.cli import main
-from glue_bench.cli.arguments import VERBS
+from glue_bench.cli.help import VERBS
 from glue_bench.records import RunStore
 from tests.conftest import Result
 from tests.making import DISTILROBERTA, make_record, scores_of
