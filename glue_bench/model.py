@@ -146,7 +146,7 @@ def make_classifier(config: PretrainedConfig, *, outputs: int, seed: int, engine
         engine: flat, padded, or auto: flat for the families that have it.
 
     Raises:
-        ValueError: no model can be made of the configuration.
+        InputError: no classifier can be made of the configuration.
         UsageError: the family has no flat engine.
     """
     config = type(config).from_dict(config.to_dict())
@@ -154,9 +154,12 @@ def make_classifier(config: PretrainedConfig, *, outputs: int, seed: int, engine
     _check_engine(engine, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if config.model_type not in _HEADS:
-            return NativeClassifier(AutoModelForSequenceClassification.from_config(config), config)  # type: ignore[no-untyped-call]
-        transformer = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        try:
+            if config.model_type not in _HEADS:
+                return NativeClassifier(AutoModelForSequenceClassification.from_config(config), config)  # type: ignore[no-untyped-call]
+            transformer = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        except (ValueError, RuntimeError, AttributeError) as error:
+            raise InputError(f"no classifier can be made of {config.model_type} ({first_line(error)})") from error
         head = _HEADS[config.model_type](config, outputs)
     initialise(head, std=float(config.initializer_range), seed=seed)
     return _join(transformer, head, config, engine)

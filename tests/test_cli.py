@@ -63,6 +63,7 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 QUICK = [
     ["report"],
     ["tasks"],
+    ["claims", "distilroberta.path=nowhere"],
     ["run", "task=rtee"],
     ["run", "task=rte", "trainer.epochs=0"],
     ["sweep", "--dry-run", "preset=sample"],

@@ -19,6 +19,7 @@ from glue_bench.card_claims.statements import (
 )
 from glue_bench.card_claims.tokens import check_case
 from glue_bench.config import TrainerConfig
+from glue_bench.errors import InputError
 from glue_bench.published import PublishedTable
 from glue_bench.records import Record
 
@@ -30,28 +31,6 @@ _VERDICTS = (
     "Verdicts: confirmed; contradicted (what was found instead stands beside it); undecided (measured, but not clearly "
     "enough); not checkable here (why stands beside it); not run (nothing was asked for, or nothing has finished)."
 )
-_RULES: dict[type[Claim], str] = {
-    ArchitectureClaim: (
-        "Layers, width, heads: confirmed if every file that tells the number agrees with the card. Without the files "
-        "nothing is confirmed: what the stated parameters say about the number stands in the note."
-    ),
-    ParametersClaim: (
-        "Parameters: confirmed if the masked language model, which is what the card describes (tied embeddings once, "
-        "no pooler), rounds to the claimed million, and so do its numbers in the weights file, where that is there. "
-        "Counted from the stated architecture the row says only that the card agrees with itself."
-    ),
-    CaseClaim: "Case: confirmed if the tokenizer gives the two words different ids.",
-    SpeedClaim: (
-        "Speed: twice as fast is taken as nearer to 2 than to 1.5 or 3: confirmed if the interval of the median ratio "
-        "lies within 1.75 to 2.5, contradicted if it lies outside, else undecided. The card does not say what its "
-        "average is over."
-    ),
-    FillMaskClaim: (
-        "Fill-mask: confirmed if the five likeliest token ids are the claimed ones in their order, and each "
-        "probability, over the whole vocabulary, is within a relative difference of 0.001."
-    ),
-    GlueClaim: "GLUE: median [min, max] over the seeds of the finished runs, on dev rows, beside the published number.",
-}
 
 
 def check_card(
@@ -85,8 +64,9 @@ def check_card(
             rows += glue_score_claims(claim, records, published, judge=judge)
         else:
             rows.append(desk.check(claim))
-    rules = [rule for kind, rule in _RULES.items() if any(isinstance(claim, kind) for claim in card.claims)]
-    return ClaimsReport(title=card.title, rows=rows, notes=[_VERDICTS, *rules, *desk.notes()], machine=desk.machine)
+    return ClaimsReport(
+        title=card.title, rows=rows, notes=[_VERDICTS, *card.rules, *desk.notes()], machine=desk.machine
+    )
 
 
 class _Desk:
@@ -108,7 +88,7 @@ class _Desk:
         self._tell = on_progress
         self._subjects = {name: open_subject(model, files[name]) for name, model in card.models.items()}
         self._fillers = dict[str, Any]()
-        self._benches: dict[tuple[str, str], Bench | str] = {}
+        self._benches: dict[tuple[str, str], Bench] = {}
 
     def check(self, claim: Claim) -> ClaimRow:
         from glue_bench.card_claims.architecture import check_architecture, check_parameters
@@ -143,39 +123,36 @@ class _Desk:
         return check_fill_mask(claim, self._fillers[claim.model])
 
     def _speed(self, claim: SpeedClaim) -> ClaimRow:
-        from glue_bench.card_claims.speed import check_speed
+        from glue_bench.placement import is_out_of_memory
 
         if self._repeats is None:
             return make_row(claim, NOT_RUN, why="left out by --quick")
+        try:
+            return self._measure(claim, repeats=self._repeats)
+        except InputError as error:
+            return make_row(claim, NOT_CHECKABLE, why=str(error))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return make_row(claim, NOT_CHECKABLE, why="the two models need more memory than there is")
+
+    def _measure(self, claim: SpeedClaim, *, repeats: int) -> ClaimRow:
+        from glue_bench.card_claims.speed import Bench, check_speed
+
         pair = self._subjects[claim.model], self._subjects[claim.against]
-        bench = self._open_bench(claim, *pair)
-        if isinstance(bench, str):
-            return make_row(claim, NOT_CHECKABLE, why=bench)
-        self._tell(f"{claim.title}: warming up")
-        times = bench.measure(
-            claim.phase,
-            repeats=self._repeats,
-            on_pair=lambda number, ratio: self._tell(
-                f"{claim.title}: pair {number} of {self._repeats}: {ratio:.2f} times as fast"
-            ),
-        )
-        sources = " and ".join(dict.fromkeys(subject.basis for subject in pair))
-        return check_speed(claim, times, architectures=sources)
-
-    def _open_bench(self, claim: SpeedClaim, own: "Subject", other: "Subject") -> "Bench | str":
-        from glue_bench.card_claims.speed import Bench
-
         key = (claim.model, claim.against)
         if key not in self._benches:
             load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # before our own work counts in it
-            try:
-                bench = Bench(own.config, other.config, settings=self._settings)
-            except ValueError as error:
-                self._benches[key] = f"no classifier can be made of the architectures ({error})"
-            else:
-                self.machine = {**bench.machine(), "load_before": load}
-                self._benches[key] = bench
-        return self._benches[key]
+            bench = Bench(*(subject.config for subject in pair), settings=self._settings)
+            self._benches[key], self.machine = bench, {**bench.machine(), "load_before": load}
+
+        def tell(number: int, ratio: float) -> None:
+            self._tell(f"{claim.title}: pair {number} of {repeats}: {ratio:.2f} times as fast")
+
+        self._tell(f"{claim.title}: warming up")
+        times = self._benches[key].measure(claim.phase, repeats=repeats, on_pair=tell)
+        sources = " and ".join(dict.fromkeys(subject.basis for subject in pair))
+        return check_speed(claim, times, architectures=sources)
 
 
 def _describe(title: str, subject: "Subject") -> str:

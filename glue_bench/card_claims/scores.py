@@ -62,7 +62,7 @@ def _check_score(claim: GlueClaim, score: PublishedScore, rows: Sequence[Row], j
     verdict, why = (NOT_CHECKABLE, row.note)
     if row.difference is not None:
         verdict, why = judge(row)
-    others = f"; {len(rows) - 1} other settings in the report" if len(rows) > 1 else ""
+    others = f"; {len(rows) - 1} other setting{'s' if len(rows) > 2 else ''} in the report" if len(rows) > 1 else ""
     return make_row(
         one,
         verdict,

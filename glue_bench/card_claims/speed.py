@@ -64,7 +64,7 @@ class Bench:
 
         Raises:
             UsageError: the device is not there, or the family has not this engine.
-            ValueError: no model can be made of a configuration.
+            InputError: no classifier can be made of a configuration.
         """
         self.placement: Placement = choose_placement(settings.device, settings.precision)
         if self.placement.device.type == "cpu":

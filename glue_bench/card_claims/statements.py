@@ -100,6 +100,7 @@ class Card:
     title: str
     models: Mapping[str, CardModel]
     claims: Sequence[Claim]
+    rules: Sequence[str]  # what the verdicts on these claims mean
 
 
 _KINDS: dict[str, type[Claim]] = {
@@ -133,6 +134,7 @@ def read_card(path: Path) -> Card:
             title=content["title"],
             models={name: CardModel(**facts) for name, facts in content["models"].items()},
             claims=[_make_claim(facts) for facts in content["claims"]],
+            rules=[content["rules"][kind] for kind in dict.fromkeys(facts["kind"] for facts in content["claims"])],
         )
         named = [name for claim in card.claims for name in (claim.model, getattr(claim, "against", claim.model))]
         if unknown := sorted(set(named) - set(card.models)):

@@ -5,9 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from glue_bench.atomic import write_text_atomically
 from glue_bench.card_claims import Card, ModelFiles, check_card, find_files, load_card, render_claims
-from glue_bench.cli.output import PIPE_WIDTH, say
+from glue_bench.cli.output import PIPE_WIDTH, say, write_out
 from glue_bench.compose import compose_run
 from glue_bench.config import RunConfig
 from glue_bench.errors import UsageError, did_you_mean
@@ -41,7 +40,7 @@ def execute(arguments: argparse.Namespace) -> int:
         on_progress=say,
     )
     if arguments.out is not None:
-        _write(arguments.out, render_claims(report, arguments.format, width=PIPE_WIDTH))
+        write_out(arguments.out, render_claims(report, arguments.format, width=PIPE_WIDTH))
     else:
         color = sys.stdout.isatty()
         sys.stdout.write(render_claims(report, arguments.format, width=None if color else PIPE_WIDTH, color=color))
@@ -73,11 +72,3 @@ def _compose(encoder: str, words: Sequence[str], path: str | None) -> RunConfig:
 def _find(name: str, config: RunConfig, path: str | None) -> ModelFiles:
     """Weights are downloaded for the card's own model alone: nothing is claimed that needs the others'."""
     return find_files(config.encoder, weights=name == CARD or path is not None)
-
-
-def _write(path: Path, text: str) -> None:
-    """A new or regular file is replaced whole; a link, pipe or device is written through."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        path.write_text(text, encoding="utf-8")
-    else:
-        write_text_atomically(path, text)

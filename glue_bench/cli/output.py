@@ -1,7 +1,9 @@
 """Text to the person: tables on stdout, remarks on stderr. Loads nothing that trains."""
 
 import sys
+from pathlib import Path
 
+from glue_bench.atomic import write_text_atomically
 from glue_bench.report import Report, render_report
 
 PIPE_WIDTH = 160  # columns of a table that does not go to a terminal
@@ -16,3 +18,15 @@ def render_to_stdout(report: Report) -> str:
 def say(text: str) -> None:
     """One line to the person at the terminal."""
     sys.stderr.write(f"{text}\n")
+
+
+def write_out(path: Path, text: str) -> None:
+    """A new or regular file is replaced whole; a link, pipe or device is written through.
+
+    Raises:
+        DiskError: the folder or file cannot be written.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_text(text, encoding="utf-8")
+    else:
+        write_text_atomically(path, text)

@@ -4,8 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from glue_bench.atomic import write_text_atomically
-from glue_bench.cli.output import PIPE_WIDTH, render_to_stdout
+from glue_bench.cli.output import PIPE_WIDTH, render_to_stdout, write_out
 from glue_bench.compose import compose_run
 from glue_bench.errors import UsageError
 from glue_bench.published import load_published
@@ -25,17 +24,9 @@ def execute(arguments: argparse.Namespace) -> int:
     records = RunStore(results_dir).load_all()
     report = build_report(records, load_published(results_dir / "published"), convention=arguments.convention)
     if arguments.out is not None:
-        _write(arguments.out, render_report(report, arguments.format, width=PIPE_WIDTH))
+        write_out(arguments.out, render_report(report, arguments.format, width=PIPE_WIDTH))
     elif arguments.format == "console":
         sys.stdout.write(render_to_stdout(report))
     else:
         sys.stdout.write(render_report(report, arguments.format))
     return 0
-
-
-def _write(path: Path, text: str) -> None:
-    """A new or regular file is replaced whole; a link, pipe or device is written through."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        path.write_text(text, encoding="utf-8")
-    else:
-        write_text_atomically(path, text)
