@@ -22,7 +22,7 @@ from glue_bench.card_claims.files import ModelFiles, read_weights
 from glue_bench.card_claims.fill_mask import check_fill_mask, open_filler
 from glue_bench.card_claims.rows import VERDICTS
 from glue_bench.card_claims.scores import glue_score_claims
-from glue_bench.card_claims.speed import Bench, PairedTimes, check_speed, median_interval
+from glue_bench.card_claims.speed import Bench, PairedTimes, Seconds, check_speed, median_interval
 from glue_bench.card_claims.statements import (
     Card,
     FillMaskClaim,
@@ -223,6 +223,15 @@ def test_parameters_are_confirmed_only_if_weights_and_architecture_both_round_to
     assert (three.verdict, three.why) == ("contradicted", "claimed 3M")
 
 
+def test_weights_without_a_masked_lm_head_do_not_decide_the_parameters(card: Card, copied_tiny: Path) -> None:
+    path = copied_tiny / "model.safetensors"
+    save_file({name: tensor for name, tensor in load_file(path).items() if "lm_head" not in name}, path)
+    assert read_weights(path).masked_lm is None
+    row = check(card, distilroberta=copied_tiny)["parameters"]
+    assert "in model.safetensors no masked-LM head" in row.found
+    assert row.details["weights_everything"] > 0
+
+
 def test_damaged_weights_leave_what_needs_them_open(card: Card, copied_tiny: Path) -> None:
     path = copied_tiny / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
@@ -329,11 +338,14 @@ SPEED = SpeedClaim(
     ],
 )
 def test_the_speed_is_judged_by_the_interval_of_the_median_ratio(ratios: list[float], verdict: str) -> None:
-    times = PairedTimes(phase="training", own=[1.0] * len(ratios), other=ratios, unit="update", engine="flat")
+    other = [Seconds(wall=ratio, processor=3 * ratio) for ratio in ratios]
+    own = [Seconds(wall=1.0, processor=2.0)] * len(ratios)
+    times = PairedTimes(phase="training", own=own, other=other, unit="an update", engine="flat", on_cpu=True)
     row = check_speed(SPEED, times, architectures="the stated architecture")
     assert row.verdict == verdict
     assert row.details["ratios"] == ratios
     assert "1.75 to 2.5" in row.why
+    assert row.details["processor_ratio"] == pytest.approx(1.5 * row.details["median"])
 
 
 @pytest.mark.parametrize(("count", "ends"), [(5, (0, 4)), (7, (0, 6)), (8, (1, 6)), (12, (2, 9)), (30, (10, 19))])
@@ -363,8 +375,16 @@ def test_a_deeper_model_is_measured_to_be_slower_in_training_and_inference(monke
         assert [number for number, _ in told] == [1, 2, 3, 4, 5]
         assert times.ratios == [ratio for _, ratio in told]
         assert sorted(times.ratios)[2] > 1.5
+        assert times.processor_ratio is not None
+        assert times.processor_ratio > 1.5
         assert times.engine == "flat"
     assert bench.machine()["device"] == choose_placement("cpu", "auto").device.type
+
+
+def test_a_model_too_short_for_the_rows_is_not_timed(card: Card, claimed_config: Callable[..., Path]) -> None:
+    row = check(card, repeats=5, distilroberta=claimed_config(max_position_embeddings=66))["speed.training"]
+    assert row.verdict == "not checkable here"
+    assert row.why == "a model has positions for 64 tokens, the rows 74"
 
 
 def glue_rows(card: Card, **settings: Any) -> dict[str, ClaimRow]:

@@ -101,9 +101,10 @@ def check_parameters(claim: ParametersClaim, subject: Subject) -> ClaimRow:
     deciding = [counts.masked_lm]
     if subject.weights is not None:
         own, everything = subject.weights.masked_lm, subject.weights.everything
-        deciding.append(own)
         details |= {"weights_masked_lm": own, "weights_everything": everything}
-        found += f"; in {WEIGHTS} {_millions(own)}, with all that it holds {_millions(everything)}"
+        deciding += [] if own is None else [own]
+        told = "no masked-LM head" if own is None else _millions(own)
+        found += f"; in {WEIGHTS} {told}, with all that it holds {_millions(everything)}"
     agreed = all(round(count / MILLION) == claimed for count in deciding)
     remarks = [] if agreed else [f"claimed {claimed}M"]
     if subject.unread:

@@ -37,7 +37,7 @@ class WeightsFacts:
 
     layers: int | None  # None where the names are not those of the BERT and RoBERTa families
     width: int | None
-    masked_lm: int  # numbers of the masked language model, tied ones once
+    masked_lm: int | None  # numbers of the masked language model, tied ones once; None where it has no head
     everything: int  # numbers of all tensors
 
 
@@ -98,10 +98,11 @@ def read_weights(path: Path) -> WeightsFacts:
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     layers = {int(found[1]) for name in shapes if (found := _LAYER.search(name))}
     words = [shape for name, shape in shapes.items() if name.endswith("embeddings.word_embeddings.weight")]
+    masked_lm = sum(size for name, size in sizes.items() if not any(part in name for part in _NOT_IN_MASKED_LM))
     return WeightsFacts(
         layers=len(layers) or None,
         width=words[0][-1] if words else None,
-        masked_lm=sum(size for name, size in sizes.items() if not any(part in name for part in _NOT_IN_MASKED_LM)),
+        masked_lm=masked_lm if any(name.startswith("lm_head.") for name in sizes) else None,
         everything=sum(sizes.values()),
     )
 

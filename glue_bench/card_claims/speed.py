@@ -21,7 +21,9 @@ from transformers import PretrainedConfig
 from glue_bench.card_claims.rows import CONFIRMED, CONTRADICTED, UNDECIDED, ClaimRow, make_row
 from glue_bench.card_claims.statements import SpeedClaim
 from glue_bench.config import TrainerConfig
+from glue_bench.encoder import max_positions
 from glue_bench.encoding import Encoded
+from glue_bench.errors import InputError
 from glue_bench.memory import keep_freed_memory
 from glue_bench.model import Classifier, make_classifier
 from glue_bench.placement import Placement, choose_placement
@@ -41,19 +43,34 @@ _SEED = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seconds:
+    """How long some work took."""
+
+    wall: float
+    processor: float  # of this process, all threads: what other processes take is not in it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairedTimes:
-    """Seconds of the same work by both models, one after the other, pair by pair."""
+    """The same work by both models, one after the other, pair by pair."""
 
     phase: str  # training or inference
-    own: Sequence[float]  # (pairs,) of the model that the claim is about
-    other: Sequence[float]  # (pairs,)
+    own: Sequence[Seconds]  # (pairs,) of the model that the claim is about
+    other: Sequence[Seconds]  # (pairs,)
     unit: str  # what the seconds are of
     engine: str
+    on_cpu: bool
 
     @property
     def ratios(self) -> list[float]:
         """(pairs,) how many times as fast."""
-        return [other / own for own, other in zip(self.own, self.other, strict=True)]
+        return [other.wall / own.wall for own, other in zip(self.own, self.other, strict=True)]
+
+    @property
+    def processor_ratio(self) -> float | None:
+        """The median ratio of processor time; None where another device does the work."""
+        ratios = [other.processor / own.processor for own, other in zip(self.own, self.other, strict=True)]
+        return statistics.median(ratios) if self.on_cpu else None
 
 
 class Bench:
@@ -64,8 +81,11 @@ class Bench:
 
         Raises:
             UsageError: the device is not there, or the family has not this engine.
-            InputError: no classifier can be made of a configuration.
+            InputError: no classifier can be made of a configuration, or it has too few positions.
         """
+        for config in (own, other):
+            if max_positions(config) < max(LENGTHS):
+                raise InputError(f"a model has positions for {max_positions(config)} tokens, the rows {max(LENGTHS)}")
         self.placement: Placement = choose_placement(settings.device, settings.precision)
         if self.placement.device.type == "cpu":
             keep_freed_memory()
@@ -88,16 +108,17 @@ class Bench:
             on_pair: told of every pair's number, from 1, and ratio.
         """
         work = {"training": self._train, "inference": self._predict}[phase]
-        amount = min(MOST_WORK, math.ceil(LEAST_SECONDS / work(self._models[0], 1)))
+        amount = min(MOST_WORK, math.ceil(LEAST_SECONDS / work(self._models[0], 1).wall))
         work(self._models[1], 1)
-        seconds: tuple[list[float], list[float]] = ([], [])
+        seconds: tuple[list[Seconds], list[Seconds]] = ([], [])
         for pair in range(repeats):
             for place in (0, 1) if pair % 2 == 0 else (1, 0):
                 seconds[place].append(work(self._models[place], amount))
-            on_pair(pair + 1, seconds[1][-1] / seconds[0][-1])
-        unit = f"update of {len(LENGTHS)} rows" if phase == "training" else f"{PREDICTED * len(LENGTHS)} rows"
+            on_pair(pair + 1, seconds[1][-1].wall / seconds[0][-1].wall)
+        unit = f"an update of {len(LENGTHS)} rows" if phase == "training" else f"{PREDICTED * len(LENGTHS)} rows"
         engine = " and ".join(dict.fromkeys(model.engine for model in self._models))
-        return PairedTimes(phase=phase, own=seconds[0], other=seconds[1], unit=unit, engine=engine)
+        on_cpu = self.placement.device.type == "cpu"
+        return PairedTimes(phase=phase, own=seconds[0], other=seconds[1], unit=unit, engine=engine, on_cpu=on_cpu)
 
     def machine(self) -> dict[str, Any]:
         """What the ratios were measured on."""
@@ -112,12 +133,12 @@ class Bench:
             "torch": torch.__version__,
         }
 
-    def _train(self, model: Classifier, updates: int) -> float:
-        """Seconds of an update; one more goes before them, which allocates what the others reuse."""
-        ends = list[float]()
+    def _train(self, model: Classifier, updates: int) -> Seconds:
+        """An update's share; one more goes before them, which allocates what the others reuse."""
+        ends = list[Seconds]()
 
         def note(_: StepReport) -> None:
-            ends.append(time.perf_counter())
+            ends.append(_now())
 
         rows = self._rows[0]
         fit(
@@ -130,14 +151,14 @@ class Bench:
             history=[],
             on_step=note,
         )
-        return (ends[-1] - ends[0]) / updates
+        return _share(ends[0], ends[-1], updates)
 
-    def _predict(self, model: Classifier, times: int) -> float:
-        """Seconds of predicting all rows once."""
-        started = time.perf_counter()
+    def _predict(self, model: Classifier, times: int) -> Seconds:
+        """Predicting all rows once."""
+        started = _now()
         for _ in range(times):
             predict(model, self._rows[1], batch_size=self._settings.eval_batch_size, placement=self.placement)
-        return (time.perf_counter() - started) / times
+        return _share(started, _now(), times)
 
 
 def check_speed(claim: SpeedClaim, times: PairedTimes, *, architectures: str) -> ClaimRow:
@@ -156,23 +177,29 @@ def check_speed(claim: SpeedClaim, times: PairedTimes, *, architectures: str) ->
         UNDECIDED: f"the interval reaches across a limit of {limits}: more repeats, or a quieter machine",
     }
     verdict = CONFIRMED if inside else CONTRADICTED if outside else UNDECIDED
-    own, other = statistics.median(times.own), statistics.median(times.other)
+    own, other = (statistics.median(one.wall for one in model) for model in (times.own, times.other))
+    in_processor = times.processor_ratio
     return make_row(
         claim,
         verdict,
         found=(
             f"{median:.2f} times as fast, {100 * certainty:.0f} % interval {low:.2f} to {high:.2f}; all {len(ratios)} "
-            f"pairs {min(ratios):.2f} to {max(ratios):.2f}; {_seconds(own)} and {_seconds(other)} for {times.unit}"
+            f"pairs {min(ratios):.2f} to {max(ratios):.2f}; {_words(own)} and {_words(other)} for {times.unit}"
+            + ("" if in_processor is None else f"; {in_processor:.2f} in processor time")
         ),
         why=f"{why[verdict]}; engine {times.engine}",
         basis=f"measured here, random weights in {architectures}",
         details={
             "ratios": [round(ratio, 4) for ratio in ratios],
-            "seconds": {claim.model: list(times.own), claim.against: list(times.other)},
+            "seconds": {
+                name: [round(one.wall, 4) for one in seconds]
+                for name, seconds in ((claim.model, times.own), (claim.against, times.other))
+            },
             "unit": times.unit,
             "median": median,
             "interval": [low, high],
             "certainty": certainty,
+            "processor_ratio": in_processor,
             "engine": times.engine,
         },
     )
@@ -203,7 +230,15 @@ def _make_rows(times: int, *, vocabulary: int) -> Encoded:
     return Encoded(tokens=tokens, types=np.zeros(len(tokens), dtype=np.uint8), offsets=offsets, truncated=0)
 
 
-def _seconds(value: float) -> str:
+def _now() -> Seconds:
+    return Seconds(wall=time.perf_counter(), processor=time.process_time())
+
+
+def _share(start: Seconds, end: Seconds, count: int) -> Seconds:
+    return Seconds(wall=(end.wall - start.wall) / count, processor=(end.processor - start.processor) / count)
+
+
+def _words(value: float) -> str:
     return f"{value:.2f} s" if value >= 1 else f"{1000 * value:.0f} ms"
 
 
