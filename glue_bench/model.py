@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, PretrainedConfig
+from transformers import AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
 from glue_bench.batches import PaddedBatch, PaddedRows
 from glue_bench.encoder import PaddedEncoder, first_line, load_transformer, max_positions, padding_id, read_model_config
@@ -125,8 +125,7 @@ def load_classifier(folder: Path, *, outputs: int, head_seed: int, engine: str =
     """
     config = read_model_config(folder)
     config.num_labels = outputs
-    if engine == "flat" and config.model_type not in _HEADS:
-        raise UsageError(f"trainer.engine=flat: not for {config.model_type}; allowed is auto or padded")
+    _check_engine(engine, config)
     # torch and transformers draw from the global stream while they build; the caller's stays as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(head_seed)
@@ -137,9 +136,35 @@ def load_classifier(folder: Path, *, outputs: int, head_seed: int, engine: str =
     initialise(head, std=float(config.initializer_range), seed=head_seed)
     if isinstance(head, BertHead) and not any("pooler" in name for name in missing):
         head.pooler.load_state_dict(transformer.get_submodule("pooler.dense").state_dict())
-    transformer.register_module("pooler", None)
-    encoder = PaddedEncoder(transformer, config) if engine == "padded" else FlatEncoder(transformer, config)
-    return SequenceClassifier(encoder, head, config)
+    return _join(transformer, head, config, engine)
+
+
+def make_classifier(config: PretrainedConfig, *, outputs: int, seed: int, engine: str = "auto") -> Classifier:
+    """A classifier of random weights, all of them the seed's: nothing but speed and size can be measured on it.
+
+    Args:
+        config: of any family; it is copied.
+        outputs: logits of a row; 1 for regression.
+        engine: flat, padded, or auto: flat for the families that have it.
+
+    Raises:
+        InputError: no classifier can be made of the configuration.
+        UsageError: the family has no flat engine.
+    """
+    config = type(config).from_dict(config.to_dict())
+    config.num_labels = outputs
+    _check_engine(engine, config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            if config.model_type not in _HEADS:
+                return NativeClassifier(AutoModelForSequenceClassification.from_config(config), config)  # type: ignore[no-untyped-call]
+            transformer = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        except (ValueError, RuntimeError, AttributeError) as error:
+            raise InputError(f"no classifier can be made of {config.model_type} ({first_line(error)})") from error
+        head = _HEADS[config.model_type](config, outputs)
+    initialise(head, std=float(config.initializer_range), seed=seed)
+    return _join(transformer, head, config, engine)
 
 
 def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -> Classifier:
@@ -218,6 +243,19 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
 def _standard_head_name(name: str) -> str:
     """What transformers calls a head's weight."""
     return _HEAD_NAMES.get(name, f"classifier.{name}")
+
+
+def _check_engine(engine: str, config: PretrainedConfig) -> None:
+    if engine == "flat" and config.model_type not in _HEADS:
+        raise UsageError(f"trainer.engine=flat: not for {config.model_type}; allowed is auto or padded")
+
+
+def _join(
+    transformer: PreTrainedModel, head: RobertaHead | BertHead, config: PretrainedConfig, engine: str
+) -> SequenceClassifier:
+    transformer.register_module("pooler", None)
+    encoder = PaddedEncoder(transformer, config) if engine == "padded" else FlatEncoder(transformer, config)
+    return SequenceClassifier(encoder, head, config)
 
 
 def _load_native(folder: Path, config: PretrainedConfig) -> NativeClassifier:

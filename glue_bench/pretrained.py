@@ -69,7 +69,7 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise InputError(f"encoder folder {folder}: no {name} (only safetensors weights are loaded)")
-    if not any((folder / name).is_file() for name in ("tokenizer.json", *_VOCABULARIES)):
+    if not has_tokenizer(folder):
         raise InputError(f"encoder folder {folder}: no tokenizer.json, nor a vocabulary file")
     _check_config_file(folder / "config.json")
     sha256 = file_sha256(folder / "model.safetensors")
@@ -87,11 +87,25 @@ def _download(hub_id: str, revision: str) -> tuple[Path, str]:
     assert config is not None  # noqa: S101 - only optional files can be None
     commit = commit_of(config, "config.json")
     fetch_file(hub_id, "model.safetensors", revision=commit, repo_type="model")
+    fetch_tokenizer(hub_id, commit)
+    return config.parent, commit
+
+
+def fetch_tokenizer(hub_id: str, commit: str) -> None:
+    """Download the tokenizer's files, as many as there are, beside the others of that commit.
+
+    Raises:
+        InputError: the hub cannot be reached.
+    """
     found = [fetch_file(hub_id, name, revision=commit, repo_type="model", optional=True) for name in _OPTIONAL]
     if found[0] is None:  # no tokenizer.json: transformers builds the tokenizer from the older vocabulary files
         for name in _VOCABULARIES:
             fetch_file(hub_id, name, revision=commit, repo_type="model", optional=True)
-    return config.parent, commit
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder has the files of a tokenizer."""
+    return any((folder / name).is_file() for name in ("tokenizer.json", *_VOCABULARIES))
 
 
 def _package_folder(package: str) -> Path:

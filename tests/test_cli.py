@@ -65,6 +65,7 @@ QUICK = [
     ["tasks"],
     ["predict", "--text", "a"],
     ["card"],
+    ["claims", "distilroberta.path=nowhere"],
     ["run", "task=rtee"],
     ["run", "task=rte", "trainer.epochs=0"],
     ["sweep", "--dry-run", "preset=sample"],

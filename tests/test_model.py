@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, DistilBertConfig, DistilBertModel, pipeline
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DistilBertConfig,
+    DistilBertModel,
+    RobertaConfig,
+    pipeline,
+)
 
 from glue_bench.batches import PaddedBatch
 from glue_bench.encoding import Encoded, TextEncoder
@@ -19,6 +26,7 @@ from glue_bench.model import (
     check_max_length,
     check_tokens,
     load_classifier,
+    make_classifier,
     save_classifier,
 )
 from tests.test_encoding import split_of
@@ -172,3 +180,22 @@ def test_damaged_files_are_named(tiny_roberta: Path, tmp_path: Path, damage: str
         (tmp_path / "config.json").write_text('{"model_type": "no-such-model"}')
     with pytest.raises(InputError, match="encoder folder "):
         load_classifier(tmp_path, outputs=2, head_seed=5)
+
+
+@pytest.mark.parametrize("engine", ["flat", "padded"])
+def test_a_classifier_of_random_weights_is_the_seeds_alone_and_leaves_the_global_stream(engine: str) -> None:
+    config = RobertaConfig(
+        vocab_size=400, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, pad_token_id=1
+    )
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, again, other = (make_classifier(config, outputs=3, seed=seed, engine=engine) for seed in (1, 1, 2))
+    assert torch.equal(torch.rand(1), expected)
+    assert first.engine == engine
+    states = [model.standard_state() for model in (first, again, other)]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    for name in ("classifier.out_proj.weight", "roberta.embeddings.word_embeddings.weight"):
+        assert not torch.equal(states[0][name], states[2][name])
+    assert states[0]["classifier.out_proj.weight"].shape == (3, 32)
+    assert config.num_labels == 2  # the caller's is left alone

@@ -11,7 +11,7 @@ from glue_bench.errors import did_you_mean
 
 _TAKING_VALUE = (
     *("--config-dir", "--format", "--convention", "--out", "--plan", "--index", "--check"),
-    *("--text", "--file", "--push", "--fill", "--pick"),
+    *("--text", "--file", "--push", "--fill", "--pick", "--repeats"),
 )
 
 
@@ -115,6 +115,13 @@ def _add_submit(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_claims(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", default="console", choices=("console", "markdown", "json", "csv"))
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the terminal")
+    parser.add_argument("--quick", action="store_true", help="measure no speed")
+    parser.add_argument("--repeats", type=int, default=8, metavar="N", help="pairs of a measured speed; default: 8")
+
+
 _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _add_run,
     "sweep": _add_sweep,
@@ -123,6 +130,7 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "predict": _add_predict,
     "card": _add_card,
     "submit": _add_submit,
+    "claims": _add_claims,
 }
 
 

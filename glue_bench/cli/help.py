@@ -7,6 +7,7 @@ VERBS = {
     "compare": "two encoders, paired by seed and by dev row",
     "predict": "a finished run on your own texts: labels and probabilities",
     "card": "a finished run as a model to share: weights, tokenizer and a model card",
+    "claims": "every numeric claim of the DistilRoBERTa card, checked here",
     "submit": "the GLUE leaderboard's zip: submit build, submit check FILE.zip",
     "tasks": "the tasks: texts, labels, sizes, metrics, published numbers",
 }
@@ -119,6 +120,24 @@ examples:
   glue-bench submit build --fill wnli=not_entailment data=local data.path=my_glue
   glue-bench submit check submission.zip
 """,
+    "claims": """\
+keys:
+  results_dir=FOLDER              whose finished runs the GLUE scores are checked with; default: results
+  distilroberta.path=FOLDER       the model's own files, where the hub and its cache are out of reach
+  roberta.path=FOLDER
+  trainer.device=auto|cpu|cuda    what speed is measured on; also trainer.precision,
+                                  trainer.engine=padded (transformers' own modules; default: without padding)
+
+Without the models' files, parameters are counted from the stated architecture and speed is measured at random
+weights; the rest is said not to be checkable. About two minutes on two cores; --quick seconds.
+
+exit code: 1 if a claim is contradicted, 0 if none is; else as for every verb
+
+examples:
+  glue-bench claims
+  glue-bench claims --quick --format markdown --out claims.md
+  glue-bench claims distilroberta.path=my_models/distilroberta-base roberta.path=my_models/roberta-base
+""",
     "tasks": """\
 examples:
   glue-bench tasks
@@ -142,5 +161,6 @@ WORDS = {
     "predict": ("KEY=VALUE", "which run, as below"),
     "card": ("KEY=VALUE", "which run, as below"),
     "submit": ("ACTION", "build KEY=VALUE ..., or check FILE.zip"),
+    "claims": ("KEY=VALUE", "as below"),
     "tasks": ("KEY=VALUE", "none for this verb"),
 }
