@@ -321,3 +321,15 @@ def expected() -> Callable[[str], TaskConfig]:
     from glue_bench.compose import compose_task
 
     return compose_task
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 130, 200])
+def test_a_table_fits_into_a_terminal_without_losing_a_word(store: RunStore, width: int) -> None:
+    report = build_report(store.load_all(), PUBLISHED, store=store)
+    lines = render_report(report, "console", width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    assert "…" not in text or width == 60
+    assert "84.0 [84.0, 84.0]" in text
+    assert "Matthews correlation" in text
+    assert ("In a wider terminal also: dev rows" in text) == (width < 110)

@@ -1,16 +1,11 @@
 """A report or a comparison as console table, Markdown, LaTeX, JSON or CSV. Knows no records."""
 
-import io
 from collections.abc import Callable, Sequence
 
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from glue_bench.escaping import escape_markdown
-from glue_bench.report.columns import RIGHT, TextTable, comparison_tables, report_tables
+from glue_bench.report.columns import TextTable, comparison_tables, report_tables
 from glue_bench.report.comparison import EncoderComparison
+from glue_bench.report.console import write_console
 from glue_bench.report.latex import write_latex
 from glue_bench.report.model import Report
 from glue_bench.report.notes import COMPARISON_RULE
@@ -22,7 +17,6 @@ from glue_bench.report.programs import (
 )
 
 _NONE_YET = "No runs yet."
-_WRAPPED = ("metric", "note", "verdict")
 
 
 def render_report(report: Report, format_name: str, *, width: int | None = None, color: bool = False) -> str:
@@ -37,7 +31,7 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
     if format_name == "console":
         if not tables:
             return f"{_NONE_YET} Start with: glue-bench sweep preset=sample\n"
-        return _to_console(tables, report.footnotes, width=width, color=color)
+        return write_console(tables, report.footnotes, width=width, color=color)
     if format_name == "markdown":
         return _to_markdown(tables, report.footnotes)
     return _REPORTS[format_name](report)
@@ -49,7 +43,7 @@ def render_comparison(
     """Two encoders side by side as text; the arguments are those of `render_report`."""
     tables = comparison_tables(comparison)
     if format_name == "console":
-        return _to_console(tables, [COMPARISON_RULE], width=width, color=color)
+        return write_console(tables, [COMPARISON_RULE], width=width, color=color)
     if format_name == "markdown":
         return _to_markdown(tables, [COMPARISON_RULE])
     if format_name == "latex":
@@ -57,39 +51,14 @@ def render_comparison(
     return write_comparison_json(comparison) if format_name == "json" else write_comparison_csv(comparison)
 
 
-def _to_console(tables: Sequence[TextTable], notes: Sequence[str], *, width: int | None, color: bool) -> str:
-    console = Console(file=io.StringIO(), width=width, force_terminal=color, no_color=not color, highlight=False)
-    for text in tables:
-        console.print(escape(text.title), style="bold")
-        lines = [*text.rows, *([text.total] if text.total else [])]
-        # A column that says nothing in this table would only take room from the notes.
-        kept = [place for place, _ in enumerate(text.headers) if any(line[place] for line in lines)]
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for header in (text.headers[place] for place in kept):
-            table.add_column(
-                escape(header), justify="right" if header in RIGHT else "left", no_wrap=header not in _WRAPPED
-            )
-        for line in text.rows:
-            table.add_row(*(escape(line[place]) for place in kept))
-        if text.total:
-            table.add_section()
-            table.add_row(*(escape(text.total[place]) for place in kept))
-        console.print(table)
-        for note in text.notes:
-            console.print(escape(note))
-        console.print()
-    for note in notes:
-        console.print(escape(note), style="dim")
-    assert isinstance(console.file, io.StringIO)  # noqa: S101 - made above
-    return console.file.getvalue()
-
-
 def _to_markdown(tables: Sequence[TextTable], notes: Sequence[str]) -> str:
     lines = list[str]()
     for table in tables:
         lines += [f"### {escape_markdown(table.title)}", ""]
         lines.append(f"| {' | '.join(escape_markdown(header) for header in table.headers)} |")
-        lines.append("|" + "|".join("--:" if header in RIGHT else "---" for header in table.headers) + "|")
+        lines.append(
+            "|" + "|".join("--:" if table.is_right(place) else "---" for place, _ in enumerate(table.headers)) + "|"
+        )
         rows = [*table.rows, *([table.total] if table.total else [])]
         lines += [f"| {' | '.join(escape_markdown(cell) for cell in row)} |" for row in rows]
         lines += ["", *(f"{escape_markdown(note)}\n" for note in table.notes)]
