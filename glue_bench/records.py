@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from glue_bench.atomic import check_writable, replace_atomically, write_text_atomically
 from glue_bench.config import TaskConfig, check_task
-from glue_bench.errors import UsageError
+from glue_bench.errors import InputError, UsageError
+from glue_bench.tasks import TaskAdapter
 
 SCHEMA_VERSION = 1
 STATUSES = ("finished", "failed", "diverged", "interrupted")
-PREDICTIONS_ORIGIN = "glue_bench.origin"  # key of a prediction file's metadata
+_ORIGIN_KEY = b"glue_bench.origin"  # key of a prediction file's metadata
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ def write_predictions(
 
     columns = {"idx": idx, **({} if label is None else {"label": label}), "prediction": prediction}
     columns |= {f"logit_{output}": np.ascontiguousarray(logits[:, output]) for output in range(logits.shape[1])}
-    metadata = {PREDICTIONS_ORIGIN: origin} if origin else None
+    metadata = {_ORIGIN_KEY: origin} if origin else None
     with replace_atomically(path) as temporary:
         pq.write_table(pa.table(columns, metadata=metadata), temporary)
 
@@ -159,36 +160,58 @@ class Predictions:
     """What one run predicted on the n rows of a split, in file order."""
 
     idx: NDArray[np.int64]  # (n,) the row's number as the source gives it
-    labels: NDArray[np.float64]  # (n,) class codes, or scores
-    predictions: NDArray[np.float64]  # (n,) of the same kind
+    label: NDArray[Any]  # (n,) class codes 0..k-1, or scores; (0,) for test rows
+    prediction: NDArray[Any]  # (n,) of the same kind
     logits: NDArray[np.float64]  # (n, outputs)
+    origin: str = ""  # as in `write_predictions`
 
 
-def read_predictions(path: Path) -> Predictions:
-    """Read what `write_predictions` wrote.
+def predictions_path(folder: Path, split: str) -> Path:
+    """Where a run's predictions of a split lie, in the folder of the run."""
+    return folder / "predictions" / f"{split}.parquet"
+
+
+def read_predictions(path: Path, task: TaskAdapter, *, labelled: bool = True) -> Predictions:
+    """Read what `write_predictions` wrote, and check it; logits may be NaN or infinite.
+
+    Args:
+        labelled: False for test rows, which have no label.
 
     Raises:
-        OSError: there is no such file, or it cannot be read.
-        ValueError: it is not such a file.
+        InputError: the file is missing, damaged, or does not fit the task; in words that may follow "the run has".
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    name = f"{path.parent.name}/{path.name}"
+    coded = ["label", "prediction"] if labelled else ["prediction"]
+    wanted = ["idx", *coded, *(f"logit_{output}" for output in range(task.outputs))]
     try:
-        table = pq.ParquetFile(path).read()
-        columns = {name: np.asarray(table.column(name).to_numpy()) for name in table.column_names}
-        outputs = sum(name.startswith("logit_") for name in columns)
-        logits = np.stack([columns[f"logit_{output}"] for output in range(outputs)], axis=1)
-        return Predictions(
-            idx=columns["idx"].astype(np.int64),
-            labels=columns["label"].astype(np.float64),
-            predictions=columns["prediction"].astype(np.float64),
-            logits=logits.astype(np.float64),
-        )
-    except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
-        raise ValueError(
-            f"not a file of predictions ({str(error).splitlines()[0] if str(error) else error!r})"
-        ) from error
+        table = pq.ParquetFile(path).read(columns=wanted)
+        columns = {column: np.asarray(table[column].to_numpy()) for column in wanted}
+    except FileNotFoundError as error:
+        raise InputError(f"no {name}") from error
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise InputError(f"a damaged {name} ({type(error).__name__})") from error
+    fits = table.num_rows > 0 and columns["idx"].dtype.kind == "i"
+    fits = fits and all(column.dtype.kind in "if" for column in columns.values())
+    if not fits or not all(_fit_task(columns[column], task) for column in coded):
+        raise InputError(f"{name} that does not fit the task")
+    logits = [columns[column] for column in wanted if column.startswith("logit_")]
+    return Predictions(
+        idx=columns["idx"],
+        label=columns.get("label", np.array([])),
+        prediction=columns["prediction"],
+        logits=np.stack(logits, axis=1).astype(np.float64),
+        origin=(table.schema.metadata or {}).get(_ORIGIN_KEY, b"").decode(),
+    )
+
+
+def _fit_task(values: NDArray[Any], task: TaskAdapter) -> bool:
+    """Whether labels or predictions are finite scores, or codes of the task's classes."""
+    if task.regression:
+        return bool(np.isfinite(values).all())
+    return values.dtype.kind == "i" and bool(values.min() >= 0 and values.max() < task.outputs)
 
 
 def write_history(path: Path, lines: Sequence[Any]) -> None:

@@ -40,7 +40,7 @@ def test_help_answers_in_under_a_second_with_examples(verb: str | None, glue_ben
         (["run", "task=rtee"], "task=rtee: no such task; did you mean rte?"),
         (["sweep", "--dryrun"], "unrecognized arguments: --dryrun"),
         (["report", "--format", "pdf"], "invalid choice: 'pdf'"),
-        (["report", "task=rte"], "`report` takes results_dir=FOLDER only"),
+        (["report", "task=rte"], "task=rte: not a key of `report`. Allowed: results_dir"),
         (["report", "results_dir=nowhere"], "results_dir=nowhere: no such folder"),
         (["tasks", "task=rte"], "`tasks` takes no KEY=VALUE"),
     ],

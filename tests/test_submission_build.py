@@ -498,8 +498,8 @@ def test_a_fill_that_cannot_be_is_one_line(words: list[str], message: str) -> No
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["encodr=tiny"], "encodr=tiny: not for `submit build`; did you mean encoder?"),
-        (["trainer.batch=3"], "trainer.batch=3: not for `submit build`"),
+        (["encodr=tiny"], "encodr=tiny: not a key of `submit build`; did you mean encoder?"),
+        (["trainer.batch=3"], "trainer.batch=3: not a key of `submit build`"),
         (["seed=one"], "seed=one: one whole number"),
         (["seed=1", "--pick", "best"], "seed=1 and --pick best: give one of the two"),
         (["results_dir=nowhere"], "results_dir=nowhere: no such folder"),
