@@ -98,6 +98,27 @@ def test_intervals_hold_their_median_and_need_predictions(store: RunStore, tmp_p
     assert all(part.low is not None and part.low < part.median for part in mrpc.parts.values())
 
 
+def test_a_degenerate_run_widens_no_interval_into_a_reproduction(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    keep_run(store, task="cola", seed=1, always=1, encoder=DISTILROBERTA)
+    for seed in (2, 3):
+        keep_run(store, task="cola", seed=seed, share=0.81, encoder=DISTILROBERTA)
+    (row,) = build_report(store.load_all(), PUBLISHED, store=store).sections[0].rows
+    assert row.predicted_high is not None
+    assert row.predicted_high > 100  # what makes 59.3 lie inside
+    assert (row.verdict, row.verdict_reason) == ("inconclusive", "1 of 3 seeds is degenerate")
+    assert row.high == 100  # and no score is expected there
+
+
+def test_a_row_without_its_predictions_says_so(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    store.save(make_record(task="rte", encoder=DISTILROBERTA))
+    (row,) = build_report(store.load_all(), PUBLISHED, store=store).sections[0].rows
+    assert row.note == "its stored predictions cannot be read: no interval, no search for degenerate runs"
+    (row,) = build_report(store.load_all(), PUBLISHED).sections[0].rows
+    assert row.note == ""
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
 @pytest.mark.parametrize("name", ["report.tex", "compare.tex"])
 def test_latex_compiles(texts: Mapping[str, str], name: str, tmp_path: Path) -> None:
