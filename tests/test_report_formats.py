@@ -289,6 +289,55 @@ def test_single_runs_are_checked_by_the_noise_of_their_rows(tmp_path: Path) -> N
     assert (little.fault, much.fault[:4]) == ("", "fell")
 
 
+def test_a_report_checked_with_itself_has_no_fault() -> None:
+    slow = [dataclasses.replace(record, precision="float32") for record in three(0.60)]
+    fast = [dataclasses.replace(record, precision="bfloat16", seed=record.seed + 3) for record in three(0.70)]
+    fast = [dataclasses.replace(record, run_id=f"seed{record.seed}-000") for record in fast]
+    report = build_report([*slow, *fast], PUBLISHED)
+    checked = check_report(report, rows_of(report))
+    assert sorted(row.before for row in checked) == pytest.approx([60, 70])
+    assert [(row.after, row.fault) for row in checked] == [(row.before, "") for row in checked]
+
+
+def test_a_check_on_other_rows_or_under_another_convention_says_so() -> None:
+    ours = [
+        make_record(task="mrpc", seed=seed, encoder=DISTILROBERTA, scores={"validation": {"accuracy": 0.86, "f1": 0.9}})
+        for seed in (1, 2, 3)
+    ]
+    before = rows_of(build_report(ours, PUBLISHED))
+    (row,) = check_report(build_report(ours, PUBLISHED, convention="paper"), before)
+    assert row.fault == "now shown as accuracy, mean of accuracy and F1 before: name the same --convention"
+    others = [dataclasses.replace(record, data={**record.data, "fingerprint": "1"}) for record in ours]
+    (row,) = check_report(build_report(others, PUBLISHED), before)
+    assert row.fault == "other texts or labels than before: not the same test"
+
+
+def test_where_nothing_is_known_of_the_noise_nothing_has_fallen_significantly() -> None:
+    before = rows_of(build_report(three(0.70)[:1], PUBLISHED))
+    (row,) = check_report(build_report(three(0.69)[:1], PUBLISHED), before)
+    assert (row.fault, row.remark) == ("", "lower, but nothing tells by how much it varies")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"values": [float("nan")] * 3},
+        {"values": [True] * 3},
+        {"low": "x"},
+        {"n": "277"},
+        {"run_ids": None},
+        {"seeds": []},
+    ],
+)
+def test_rows_that_nothing_can_be_compared_with_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    content = json.loads(render_report(build_report(three(0.68), PUBLISHED), "json"))
+    content["sections"][0]["rows"][0].update(change)
+    path = tmp_path / "earlier.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(GlueBenchError, match="not a report of"):
+        read_baseline(path)
+
+
 def test_the_check_is_an_exit_code(store: RunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, earlier = f"results_dir={store.root.parent}", tmp_path / "earlier.json"
     assert main(["report", folder, "--format", "json", "--out", str(earlier)]) == 0

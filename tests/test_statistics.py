@@ -184,7 +184,15 @@ def test_an_inconclusive_verdict_names_the_seeds_that_would_decide() -> None:
     assert str(needed) in verdict.reason
 
 
-@pytest.mark.parametrize(("ours", "words"), [([84.0], "1 seed;"), ([84.0, 85.0], "2 seeds;"), ([84.0] * 5, "the same"), ([100 * 276 / 277] * 7, "the same")])
+@pytest.mark.parametrize(
+    ("ours", "words"),
+    [
+        ([84.0], "1 seed;"),
+        ([84.0, 85.0], "2 seeds;"),
+        ([84.0] * 5, "the same"),
+        ([100 * 276 / 277] * 7, "the same"),  # their mean is not one of them
+    ],
+)
 def test_without_seen_noise_there_is_no_verdict(ours: list[float], words: str) -> None:
     verdict = judge_published(ours, 84.0, rounding=0.05)
     assert (verdict.kind, verdict.low) == (INCONCLUSIVE, None)

@@ -25,6 +25,10 @@ from glue_bench.statistics.verdicts import (
 from glue_bench.tasks import TaskAdapter, headline, metric_title
 
 
+_SUMMARY = tuple(item.name for item in dataclasses.fields(ScoreSummary))
+_UNREAD = "its stored predictions cannot be read: no interval, no search for degenerate runs"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What the rows of a section share."""
@@ -58,9 +62,8 @@ def build_row(row: RowRuns, context: Context) -> Row:
     whole = _summarise(values, intervals.get("")) if values else None
     verdict = _judge(row.runs, values, shown, score, context.table, comparable=comparable)
     verdict = _doubt(verdict, evidence, len(finished))
-    unread = ["its stored predictions cannot be read: no interval, no search for degenerate runs"]
-    lost = unread if context.store and finished and evidence is None else []
-    told = [*lost, *_tell_degenerate(evidence), *_tell_unfinished(row.runs)]
+    lost = context.store is not None and bool(finished) and evidence is None
+    told = [*([_UNREAD] if lost else []), *_tell_degenerate(evidence), *_tell_unfinished(row.runs)]
     setting = [*setting_notes(first, context.differing.get(first.task, []), context.changes), *row.notes()]
     return Row(
         encoder=first.encoder["name"],
@@ -76,13 +79,7 @@ def build_row(row: RowRuns, context: Context) -> Row:
         seeds=[run.seed for run in finished],
         run_ids=[run.run_id for run in finished],
         values=values,
-        median=whole.median if whole else None,
-        minimum=whole.minimum if whole else None,
-        maximum=whole.maximum if whole else None,
-        mean=whole.mean if whole else None,
-        deviation=whole.deviation if whole else None,
-        low=whole.low if whole else None,
-        high=whole.high if whole else None,
+        **(dataclasses.asdict(whole) if whole else dict.fromkeys(_SUMMARY)),
         published=shown.value if shown else None,
         published_source=shown.source if shown else None,
         difference=whole.median - shown.value if shown and whole and comparable else None,
@@ -114,9 +111,7 @@ def missing_row(facts: TaskConfig, like: Row, table: PublishedTable, convention:
     task, score = TaskAdapter(facts), table.scores[facts.name]
     parts = shown_parts(task, table, convention)
     shown = score if task.parts(score.convention) == parts else None
-    empty: dict[str, None] = dict.fromkeys(
-        ("n", "fingerprint", "median", "minimum", "maximum", "mean", "deviation", "low", "high", "difference")
-    )
+    empty: dict[str, None] = dict.fromkeys(("n", "fingerprint", "difference", *_SUMMARY))
     return Row(
         encoder=like.encoder,
         data=like.data,
