@@ -98,6 +98,27 @@ def test_intervals_hold_their_median_and_need_predictions(store: RunStore, tmp_p
     assert all(part.low is not None and part.low < part.median for part in mrpc.parts.values())
 
 
+def test_a_degenerate_run_widens_no_interval_into_a_reproduction(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    keep_run(store, task="cola", seed=1, always=1, encoder=DISTILROBERTA)
+    for seed in (2, 3):
+        keep_run(store, task="cola", seed=seed, share=0.81, encoder=DISTILROBERTA)
+    (row,) = build_report(store.load_all(), PUBLISHED, store=store).sections[0].rows
+    assert row.predicted_high is not None
+    assert row.predicted_high > 100  # what makes 59.3 lie inside
+    assert (row.verdict, row.verdict_reason) == ("inconclusive", "1 of 3 seeds is degenerate")
+    assert row.high == 100  # and no score is expected there
+
+
+def test_a_row_without_its_predictions_says_so(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    store.save(make_record(task="rte", encoder=DISTILROBERTA))
+    (row,) = build_report(store.load_all(), PUBLISHED, store=store).sections[0].rows
+    assert row.note == "its stored predictions cannot be read: no interval, no search for degenerate runs"
+    (row,) = build_report(store.load_all(), PUBLISHED).sections[0].rows
+    assert row.note == ""
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
 @pytest.mark.parametrize("name", ["report.tex", "compare.tex"])
 def test_latex_compiles(texts: Mapping[str, str], name: str, tmp_path: Path) -> None:
@@ -266,6 +287,55 @@ def test_single_runs_are_checked_by_the_noise_of_their_rows(tmp_path: Path) -> N
     (little,) = check_report(report_of("little", 0.67), before)
     (much,) = check_report(report_of("much", 0.50), before)
     assert (little.fault, much.fault[:4]) == ("", "fell")
+
+
+def test_a_report_checked_with_itself_has_no_fault() -> None:
+    slow = [dataclasses.replace(record, precision="float32") for record in three(0.60)]
+    fast = [dataclasses.replace(record, precision="bfloat16", seed=record.seed + 3) for record in three(0.70)]
+    fast = [dataclasses.replace(record, run_id=f"seed{record.seed}-000") for record in fast]
+    report = build_report([*slow, *fast], PUBLISHED)
+    checked = check_report(report, rows_of(report))
+    assert sorted(row.before for row in checked) == pytest.approx([60, 70])
+    assert [(row.after, row.fault) for row in checked] == [(row.before, "") for row in checked]
+
+
+def test_a_check_on_other_rows_or_under_another_convention_says_so() -> None:
+    ours = [
+        make_record(task="mrpc", seed=seed, encoder=DISTILROBERTA, scores={"validation": {"accuracy": 0.86, "f1": 0.9}})
+        for seed in (1, 2, 3)
+    ]
+    before = rows_of(build_report(ours, PUBLISHED))
+    (row,) = check_report(build_report(ours, PUBLISHED, convention="paper"), before)
+    assert row.fault == "now shown as accuracy, mean of accuracy and F1 before: name the same --convention"
+    others = [dataclasses.replace(record, data={**record.data, "fingerprint": "1"}) for record in ours]
+    (row,) = check_report(build_report(others, PUBLISHED), before)
+    assert row.fault == "other texts or labels than before: not the same test"
+
+
+def test_where_nothing_is_known_of_the_noise_nothing_has_fallen_significantly() -> None:
+    before = rows_of(build_report(three(0.70)[:1], PUBLISHED))
+    (row,) = check_report(build_report(three(0.69)[:1], PUBLISHED), before)
+    assert (row.fault, row.remark) == ("", "lower, but nothing tells by how much it varies")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"values": [float("nan")] * 3},
+        {"values": [True] * 3},
+        {"low": "x"},
+        {"n": "277"},
+        {"run_ids": None},
+        {"seeds": []},
+    ],
+)
+def test_rows_that_nothing_can_be_compared_with_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    content = json.loads(render_report(build_report(three(0.68), PUBLISHED), "json"))
+    content["sections"][0]["rows"][0].update(change)
+    path = tmp_path / "earlier.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(GlueBenchError, match="not a report of"):
+        read_baseline(path)
 
 
 def test_the_check_is_an_exit_code(store: RunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

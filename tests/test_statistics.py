@@ -127,7 +127,7 @@ def test_seeds_that_only_disagree_about_single_rows_add_no_training_noise() -> N
     assert interval.standard_error == approx(math.sqrt(0.8 * 0.2 / 4000 / 5), rel=0.35)
 
 
-@pytest.mark.parametrize(("count", "known"), [(1, 1.0), (3, 0.4487), (5, 0.2868), (7, 0.2104)])
+@pytest.mark.parametrize(("count", "known"), [(1, 1.0), (2, 0.5), (3, 0.4487), (4, 0.2982), (5, 0.2868), (7, 0.2104)])
 def test_the_variance_of_a_median_is_the_tabled_one(count: int, known: float) -> None:
     assert variance_of_median(count) == approx(known, abs=5e-5)  # Sarhan and Greenberg, 1962, table 10C.1
 
@@ -184,7 +184,15 @@ def test_an_inconclusive_verdict_names_the_seeds_that_would_decide() -> None:
     assert str(needed) in verdict.reason
 
 
-@pytest.mark.parametrize(("ours", "words"), [([84.0], "1 seed;"), ([84.0, 85.0], "2 seeds;"), ([84.0] * 5, "the same")])
+@pytest.mark.parametrize(
+    ("ours", "words"),
+    [
+        ([84.0], "1 seed;"),
+        ([84.0, 85.0], "2 seeds;"),
+        ([84.0] * 5, "the same"),
+        ([100 * 276 / 277] * 7, "the same"),  # their mean is not one of them
+    ],
+)
 def test_without_seen_noise_there_is_no_verdict(ours: list[float], words: str) -> None:
     verdict = judge_published(ours, 84.0, rounding=0.05)
     assert (verdict.kind, verdict.low) == (INCONCLUSIVE, None)

@@ -55,7 +55,8 @@ def _check(report: Report, baseline: Sequence[dict[str, object]]) -> int:
     checked = check_report(report, baseline)
     for row in checked:
         after = "gone" if row.after is None else f"{row.after:.1f} ({row.seeds[1]} seeds)"
-        say(f"{row.title}: {row.before:.1f} ({row.seeds[0]} seeds), now {after}{f': {row.fault}' if row.fault else ''}")
+        told = f": {row.fault or row.remark}" if row.fault or row.remark else ""
+        say(f"{row.title}: {row.before:.1f} ({row.seeds[0]} seeds), now {after}{told}")
     faults = sum(bool(row.fault) for row in checked)
     say(
         f"checked {len(checked)} rows of the earlier report: {faults} with a fault"

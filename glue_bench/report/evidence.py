@@ -1,5 +1,6 @@
 """The stored predictions behind a row, as arrays and as intervals. Knows no published numbers, no formats."""
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,13 @@ def score_intervals(
         for metric, values in resampled.items():
             drawn[f"{split}.{metric}"] = values
             scores[f"{split}.{metric}"] = np.array([run.scores[split][metric] for run in finished])
-    found = {part: interval_of_mean(scores[part], drawn[part]) for part in scores}
+    found = {part: _within(interval_of_mean(scores[part], drawn[part]), [part]) for part in scores}
     mean_scores = np.mean([scores[part] for part in parts], axis=0)
-    found[""] = interval_of_mean(mean_scores, np.mean([drawn[part] for part in parts], axis=0))
+    found[""] = _within(interval_of_mean(mean_scores, np.mean([drawn[part] for part in parts], axis=0)), parts)
     return found
+
+
+def _within(interval: Interval, parts: Sequence[str]) -> Interval:
+    """The interval without what no score can be."""
+    shares = all(part.rsplit(".", 1)[1] in ("accuracy", "f1") for part in parts)
+    return dataclasses.replace(interval, low=max(interval.low, 0.0 if shares else -1.0), high=min(interval.high, 1.0))

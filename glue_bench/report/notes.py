@@ -30,8 +30,9 @@ VERDICT_RULE = (
     "Verdict: the published runs were scored on the same dev rows, so only training noise counts. Reproduced: the "
     "published number, give or take its rounding, lies in the 95 % interval that mean and spread of our seeds predict "
     "for a run like theirs. Below, above: ours are, and it lies outside. Inconclusive: fewer than "
-    f"{FEWEST_SEEDS} seeds, or inside only because so few seeds leave the interval wide. There is no p-value: nothing "
-    "is known of the noise of a single published number."
+    f"{FEWEST_SEEDS} seeds, or inside only because so few seeds, or a degenerate run, leave the interval wide. There "
+    "is no p-value: nothing is known of the noise of a single published number. A verdict does not say why: recipe and "
+    "selection of the published runs may be others."
 )
 PAIR_MEANS = (
     "Published numbers of DistilRoBERTa are means of metric pairs (MNLI, QQP, MRPC, STS-B), those of roberta-base "

@@ -1,5 +1,6 @@
 """The runs of one setting to one row of the table: scores, intervals, verdict, notes. Knows no formats."""
 
+import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,20 @@ from glue_bench.report.evidence import Evidence, read_evidence, score_intervals
 from glue_bench.report.model import Row, ScoreSummary
 from glue_bench.report.settings import describe_data, init_of, recipe_changes, representative, setting_notes
 from glue_bench.statistics.intervals import Interval
-from glue_bench.statistics.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN, Verdict, judge_published
+from glue_bench.statistics.verdicts import (
+    FAILED,
+    INCONCLUSIVE,
+    NOT_COMPARABLE,
+    NOT_RUN,
+    REPRODUCED,
+    Verdict,
+    judge_published,
+)
 from glue_bench.tasks import TaskAdapter, headline, metric_title
+
+
+_SUMMARY = tuple(item.name for item in dataclasses.fields(ScoreSummary))
+_UNREAD = "its stored predictions cannot be read: no interval, no search for degenerate runs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +61,9 @@ def build_row(row: RowRuns, context: Context) -> Row:
     intervals = score_intervals(evidence, finished, task, parts) if evidence else {}
     whole = _summarise(values, intervals.get("")) if values else None
     verdict = _judge(row.runs, values, shown, score, context.table, comparable=comparable)
+    verdict = _doubt(verdict, evidence, len(finished))
+    lost = context.store is not None and bool(finished) and evidence is None
+    told = [*([_UNREAD] if lost else []), *_tell_degenerate(evidence), *_tell_unfinished(row.runs)]
     setting = [*setting_notes(first, context.differing.get(first.task, []), context.changes), *row.notes()]
     return Row(
         encoder=first.encoder["name"],
@@ -63,13 +79,7 @@ def build_row(row: RowRuns, context: Context) -> Row:
         seeds=[run.seed for run in finished],
         run_ids=[run.run_id for run in finished],
         values=values,
-        median=whole.median if whole else None,
-        minimum=whole.minimum if whole else None,
-        maximum=whole.maximum if whole else None,
-        mean=whole.mean if whole else None,
-        deviation=whole.deviation if whole else None,
-        low=whole.low if whole else None,
-        high=whole.high if whole else None,
+        **(dataclasses.asdict(whole) if whole else dict.fromkeys(_SUMMARY)),
         published=shown.value if shown else None,
         published_source=shown.source if shown else None,
         difference=whole.median - shown.value if shown and whole and comparable else None,
@@ -79,7 +89,7 @@ def build_row(row: RowRuns, context: Context) -> Row:
         predicted_high=verdict.high if verdict else None,
         seeds_needed=verdict.seeds_needed if verdict else None,
         comparable=comparable,
-        note=_note(finished, shown, score, setting, [*_tell_degenerate(evidence), *_tell_unfinished(row.runs)]),
+        note=_note(finished, shown, score, setting, told),
         unfinished=count_unfinished(row.runs),
         degenerate=evidence.degenerate if evidence else {},
         parts=_summarise_parts(finished, task, intervals),
@@ -101,9 +111,7 @@ def missing_row(facts: TaskConfig, like: Row, table: PublishedTable, convention:
     task, score = TaskAdapter(facts), table.scores[facts.name]
     parts = shown_parts(task, table, convention)
     shown = score if task.parts(score.convention) == parts else None
-    empty: dict[str, None] = dict.fromkeys(
-        ("n", "fingerprint", "median", "minimum", "maximum", "mean", "deviation", "low", "high", "difference")
-    )
+    empty: dict[str, None] = dict.fromkeys(("n", "fingerprint", "difference", *_SUMMARY))
     return Row(
         encoder=like.encoder,
         data=like.data,
@@ -159,6 +167,15 @@ def _judge(
     if shown is None:
         return Verdict(kind=NOT_COMPARABLE, reason=f"published under the convention {score.convention}")
     return judge_published(values, shown.value, rounding=table.rounding, runs=table.runs or 1)
+
+
+def _doubt(verdict: Verdict | None, evidence: Evidence | None, seeds: int) -> Verdict | None:
+    """The verdict, unless only the spread that runs which learned nothing add makes it *reproduced*."""
+    degenerate = len(evidence.degenerate) if evidence else 0
+    if verdict is None or verdict.kind != REPRODUCED or not degenerate:
+        return verdict
+    reason = f"{degenerate} of {seeds} seeds {'is' if degenerate == 1 else 'are'} degenerate"
+    return dataclasses.replace(verdict, kind=INCONCLUSIVE, reason=reason)
 
 
 def _summarise(values: Sequence[float], interval: Interval | None) -> ScoreSummary:

@@ -7,6 +7,7 @@ quantiles; seeds give a variance and Student's t with S - 1 degrees of freedom. 
 (Zou and Donner, doi:10.1002/sim.3095). `tests/test_coverage.py` shows that the intervals cover what they should.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -76,17 +77,19 @@ def training_variance(scores: Floats, resampled: Floats) -> float:
     return max(0.0, float(scores.var(ddof=1)) - disagreement)
 
 
+@functools.cache
 def variance_of_median(count: int) -> float:
-    """Of the median of `count` independent standard normal values.
-
-    Args:
-        count: odd, or the lower middle value is meant.
-    """
-    below, above = (count - 1) // 2, count // 2  # values on either side of it
-    z = np.linspace(-9, 9, 2001)
-    density = np.exp(-(z**2) / 2) * special.ndtr(z) ** below * special.ndtr(-z) ** above
-    density /= density.sum()
-    return float(density @ z**2 - (density @ z) ** 2)
+    """Of the median of `count` independent standard normal values; of an even number, the mean of the middle two."""
+    outside = (count - 1) // 2  # values on either side of the middle one or two
+    z = np.linspace(-9, 9, 1001)
+    lower = np.exp(-(z**2) / 2) * special.ndtr(z) ** outside
+    if count % 2:
+        density = lower * special.ndtr(-z) ** outside
+        return float(density @ z**2 / density.sum())
+    upper = np.exp(-(z**2) / 2) * special.ndtr(-z) ** outside
+    joint = np.outer(lower, upper)
+    joint = np.triu(joint) - np.diag(np.diag(joint)) / 2  # the lower is not above the upper
+    return float((joint * ((z[:, None] + z) / 2) ** 2).sum() / joint.sum())
 
 
 def _join(value: float, deviations: Floats, noise: float, *, seeds: int, level: float) -> Interval:

@@ -15,6 +15,7 @@ from glue_bench.statistics.intervals import LEVEL, variance_of_median
 
 FEWEST_SEEDS = 3  # below, a standard deviation says next to nothing
 MOST_SEEDS = 1000  # that are ever asked for
+_ROUNDING = 1e-9  # a mean of equal scores times 100 differs from them by less
 
 REPRODUCED, BELOW, ABOVE, INCONCLUSIVE = "reproduced", "below", "above", "inconclusive"
 NOT_COMPARABLE, NOT_RUN, FAILED = "not comparable", "not run", "failed"
@@ -55,7 +56,7 @@ def judge_published(
             seeds_needed=FEWEST_SEEDS,
         )
     mean, spread = float(np.mean(scores)), float(np.std(scores, ddof=1))
-    if spread == 0:
+    if np.ptp(scores) < _ROUNDING:
         return Verdict(kind=INCONCLUSIVE, reason="all seeds score the same: no training noise was seen")
     theirs = variance_of_median(runs)
     reach = _reach(count, spread, theirs, level)
