@@ -97,6 +97,10 @@ class RunStore:
             if record is not None:
                 yield record
 
+    def folders(self) -> Iterator[Path]:
+        """Every run's folder, sorted, whatever is in it."""
+        return (path for path in sorted(self.root.glob("*/*/*")) if path.is_dir())
+
     def save(self, record: Record) -> Path:
         """Write record.json, which marks the run's other files as complete; write it last.
 
@@ -239,15 +243,29 @@ def outcome_line(record: Record) -> str:
 def read_record(path: Path) -> Record | None:
     """The record of one record.json; None where there is none, or a damaged one, which is logged in one line."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return parse_record(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        logger.warning("%s: damaged record, ignored (%s)", path, error)
+        return None
+
+
+def parse_record(path: Path) -> Record:
+    """The record of one record.json.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+        ValueError: it is damaged.
+    """
+    text = path.read_bytes()
+    try:
+        content = json.loads(text.decode("utf-8"))
         known = {item.name for item in dataclasses.fields(Record)}
         record = Record(**{key: value for key, value in content.items() if key in known})
         _check_record(record)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, UsageError) as error:
-        logger.warning("%s: damaged record, ignored (%s: %s)", path, type(error).__name__, error)
-        return None
+    except (ValueError, TypeError, AttributeError, KeyError, UsageError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
     return record
 
 
