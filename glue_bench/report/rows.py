@@ -24,7 +24,6 @@ from glue_bench.statistics.verdicts import (
 )
 from glue_bench.tasks import TaskAdapter, headline, metric_title
 
-
 _SUMMARY = tuple(item.name for item in dataclasses.fields(ScoreSummary))
 _UNREAD = "its stored predictions cannot be read: no interval, no search for degenerate runs"
 
