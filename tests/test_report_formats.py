@@ -215,6 +215,37 @@ def test_the_settings_that_are_alike_are_compared_and_what_differs_is_told(tmp_p
     assert (task.note, task.seeds) == ("", [1])
 
 
+def test_other_initial_weights_are_told_and_no_published_share_stands_beside_them(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    keep_run(store, task="rte", encoder=DISTILROBERTA)
+    keep_run(store, task="rte", encoder=ROBERTA, init="mnli:seed1-111", reasons=("starts from MNLI",))
+    found = compared(store, "distilroberta", "roberta")
+    assert [task.note for task in found.tasks] == ["init=pretrained, mnli"]
+    assert (found.kept is None, found.published_kept) == (False, None)
+    keep_run(store, task="rte", encoder=ROBERTA, setting="222")
+    found = compared(store, "distilroberta", "roberta")
+    assert [task.note for task in found.tasks] == [""]
+    assert found.published_kept == pytest.approx(100 * 67.9 / 78.7)
+
+
+def test_unlike_labels_are_not_compared(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    facts = {**make_record(task="rte").data, "fingerprint": None}
+    keep_run(store, task="rte", encoder=DISTILROBERTA, data=facts)
+    keep_run(store, task="rte", encoder=ROBERTA, data={**facts, "rows": {"train": 2490, "validation": 100}})
+    assert compared(store, "distilroberta", "roberta").skipped == {"RTE": "not the same labels"}
+
+
+def test_tasks_are_compared_in_the_cards_order(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    for task in ("rte", "cola"):
+        keep_run(store, task=task, encoder=DISTILROBERTA)
+    keep_run(store, task="sst2", encoder=DISTILROBERTA, recipe="other")
+    for task in ("mnli", "sst2", "cola", "rte"):
+        keep_run(store, task=task, encoder=ROBERTA)
+    assert [task.task for task in compared(store, "distilroberta", "roberta").tasks] == ["sst2", "cola", "rte"]
+
+
 @pytest.mark.parametrize(
     ("names", "words"),
     [

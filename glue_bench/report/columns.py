@@ -195,10 +195,12 @@ def _comparison_notes(comparison: EncoderComparison) -> list[str]:
     costs = [cost for task in comparison.tasks[:1] for cost in (task.first_cost, task.second_cost)]
     sizes = [cost.parameters for cost in costs if cost.parameters]
     if comparison.kept is not None:
-        published = f" (published: {comparison.published_kept:.1f} %)" if comparison.published_kept is not None else ""
+        published, count = "", len(comparison.tasks)
+        if comparison.published_kept is not None:
+            published = f" (published: {comparison.published_kept:.1f} %, each number under its own convention)"
         notes.append(
-            f"{comparison.first} keeps {comparison.kept:.1f} % of {comparison.second}'s mean over these "
-            f"{len(comparison.tasks)} tasks{published}."
+            f"{comparison.first} keeps {comparison.kept:.1f} % of {comparison.second}'s mean over "
+            f"{f'these {count} tasks' if count > 1 else 'this task'}{published}."
         )
     if len(sizes) == 2:
         notes.append(f"Parameters, with the head: {sizes[0]:,} and {sizes[1]:,} ({sizes[0] / sizes[1]:.2f} to 1).")

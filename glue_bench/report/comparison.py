@@ -13,7 +13,8 @@ from glue_bench.published import PublishedTable, find_table
 from glue_bench.records import Record, RunStore, task_of
 from glue_bench.report.evidence import STREAM, Evidence, read_evidence
 from glue_bench.report.model import Report, Row
-from glue_bench.report.settings import setting_facts
+from glue_bench.report.settings import init_of, setting_facts
+from glue_bench.report.table import card_place
 from glue_bench.statistics.paired import PairedSplit, adjust_holm, compare_pairs
 from glue_bench.tasks import TaskAdapter, headline, metric_title
 
@@ -65,7 +66,8 @@ class EncoderComparison:
     first_mean: float | None  # of the tasks' medians
     second_mean: float | None
     kept: float | None  # the first mean over the second, per cent
-    published_kept: float | None  # the same of the published numbers, where both have one for every task
+    published_kept: float | None  # the same of the published numbers, each under its own convention, where both have
+    # one for every task and all compared runs are comparable with them
     eval_ratio: float | None  # how many times as fast the first predicts: median over tasks on the same device
     train_ratio: float | None
 
@@ -92,13 +94,15 @@ def compare_encoders(
     rows = [row for section in report.sections for row in section.rows if row.seeds]
     known = sorted({row.encoder for row in rows})
     for name in (first, second):
+        if not known:
+            raise UsageError(f"{name}: no finished runs of any encoder")
         if name not in known:
             raise UsageError(f"{name}: no finished runs of this encoder{did_you_mean(name, known)}")
     if first == second:
         raise UsageError(f"{first}: compared with itself; name two encoders of {', '.join(known)}")
-    found, skipped = list[TaskComparison](), dict[str, str]()
+    found, skipped, compared_runs = list[TaskComparison](), dict[str, str](), list[Record]()
     stream = np.random.default_rng(STREAM)
-    for task in dict.fromkeys(row.task for row in sorted(rows, key=lambda row: _place(report, row))):
+    for task in dict.fromkeys(row.task for row in sorted(rows, key=lambda row: card_place(row.task))):
         ours = [_runs_of(row, by_run) for row in rows if (row.encoder, row.task) == (first, task)]
         others = [_runs_of(row, by_run) for row in rows if (row.encoder, row.task) == (second, task)]
         title = next(row.title for row in rows if row.task == task)
@@ -107,11 +111,12 @@ def compare_encoders(
             skipped[title] = pair
             continue
         compared = _compare_task(*pair, store=store, convention=convention or "card", stream=stream)
-        if compared is None:
-            skipped[title] = "stored predictions cannot be read"
+        if isinstance(compared, str):
+            skipped[title] = compared
         else:
             found.append(compared)
-    return _conclude(first, second, _adjust(found, first, second), skipped, by_run.values(), published)
+            compared_runs += [*pair[0], *pair[1]]
+    return _conclude(first, second, _adjust(found, first, second), skipped, compared_runs, published)
 
 
 def compare_all(
@@ -140,11 +145,6 @@ def compare_all(
     return found
 
 
-def _place(report: Report, row: Row) -> int:
-    """Where a row stands in its section: the card's order."""
-    return min(list(section.rows).index(row) for section in report.sections if row in section.rows)
-
-
 def _runs_of(row: Row, by_run: Mapping[tuple[str, str, str], Record]) -> list[Record]:
     return [by_run[row.encoder, row.task, run_id] for run_id in row.run_ids]
 
@@ -170,20 +170,29 @@ def _common_seeds(a: list[Record], b: list[Record]) -> list[int]:
 
 def _differing(a: list[Record], b: list[Record]) -> list[str]:
     """What else than the encoder tells the settings of two groups of runs apart."""
-    ours, others = setting_facts(a[0]), setting_facts(b[0])
+    ours, others = _facts(a[0]), _facts(b[0])
     own = {"encoder.weights_sha256"}
     names = sorted((ours.keys() | others.keys()) - own)
     return [f"{name}={ours.get(name)}, {others.get(name)}" for name in names if ours.get(name) != others.get(name)]
 
 
+def _facts(record: Record) -> dict[str, object]:
+    """With what a row of the report tells elsewhere: the initial weights, and the values of a grid's cell."""
+    cell = {f"trainer.{key}": value for key, value in (record.config.get("cell") or {}).items()}
+    return {**setting_facts(record), **cell, "init": init_of(record)}
+
+
 def _compare_task(
     ours: list[Record], others: list[Record], *, store: RunStore, convention: str, stream: np.random.Generator
-) -> TaskComparison | None:
+) -> TaskComparison | str:
+    """The comparison, or why there is none."""
     task = TaskAdapter(task_of(ours[0]))
     parts = task.parts(convention)
     left, right = read_evidence(store, ours, task), read_evidence(store, others, task)
     if left is None or right is None:
-        return None
+        return "stored predictions cannot be read"
+    if any(not np.array_equal(split.labels, right.splits[name].labels) for name, split in left.splits.items()):
+        return "not the same labels"
     splits = {
         name: PairedSplit(labels=split.labels, first=split.predictions, second=right.splits[name].predictions)
         for name, split in left.splits.items()
@@ -253,7 +262,7 @@ def _conclude(
     second: str,
     tasks: list[TaskComparison],
     skipped: Mapping[str, str],
-    records: Iterable[Record],
+    compared_runs: Sequence[Record],
     published: Sequence[PublishedTable],
 ) -> EncoderComparison:
     first_mean = statistics.fmean(task.first for task in tasks) if tasks else None
@@ -266,8 +275,8 @@ def _conclude(
         skipped=skipped,
         first_mean=first_mean,
         second_mean=second_mean,
-        kept=100 * first_mean / second_mean if first_mean and second_mean and second_mean > 0 else None,
-        published_kept=_published_kept(first, second, [task.task for task in tasks], list(records), published),
+        kept=100 * first_mean / second_mean if first_mean is not None and second_mean and second_mean > 0 else None,
+        published_kept=_published_kept(first, second, [task.task for task in tasks], compared_runs, published),
         eval_ratio=_ratio([(ours.eval_seconds, others.eval_seconds) for ours, others in alike]),
         train_ratio=_ratio([(ours.train_seconds, others.train_seconds) for ours, others in alike]),
     )
@@ -281,13 +290,13 @@ def _ratio(pairs: Sequence[tuple[float | None, float | None]]) -> float | None:
 def _published_kept(
     first: str, second: str, tasks: Sequence[str], records: Sequence[Record], published: Sequence[PublishedTable]
 ) -> float | None:
-    """The published means' share over the same tasks, each number under its own convention."""
+    """The published means' share over the same tasks, each number under its own convention; of comparable runs only."""
     tables = []
     for name in (first, second):
         ids = {str(record.encoder.get("hub_id") or "") for record in records if record.encoder["name"] == name}
-        tables.append(next((table for hub_id in ids if (table := find_table(list(published), hub_id))), None))
+        tables.append(find_table(list(published), ids.pop()) if len(ids) == 1 else None)
     ours, others = tables
-    if not tasks or ours is None or others is None:
+    if not all(record.comparable for record in records) or ours is None or others is None:
         return None
     if any(task not in table.scores for table in (ours, others) for task in tasks):
         return None

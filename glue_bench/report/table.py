@@ -127,14 +127,15 @@ def _add_missing(
         for task in expected
         if table is not None and task.name in table.scores and task.name not in there
     ]
-    return sorted([*rows, *missing], key=lambda row: _place(row.task))
+    return sorted([*rows, *missing], key=lambda row: card_place(row.task))
 
 
 def _row_order(record: Record) -> tuple[Any, ...]:
-    return (_place(record.task), init_of(record) != "pretrained", record.setting_id, record.precision)
+    return (card_place(record.task), init_of(record) != "pretrained", record.setting_id, record.precision)
 
 
-def _place(task: str) -> tuple[int, str]:
+def card_place(task: str) -> tuple[int, str]:
+    """What sorts tasks in the card's order, others after them."""
     return (CARD_TASKS.index(task) if task in CARD_TASKS else len(CARD_TASKS), task)
 
 
