@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from glue_bench.atomic import replace_atomically
 from glue_bench.data import TextFile, read_pieces
 from glue_bench.finished import FinishedRun
+from glue_bench.memory import keep_few_kernels
 from glue_bench.records import PREDICTIONS_ORIGIN, write_predictions
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def predict_rows(
     """
     from glue_bench.metrics import predict_classes, predict_scores
 
+    keep_few_kernels()
     origin = _origin(run, place, file)
     digest = hashlib.sha256(origin.encode()).hexdigest()[:12]
     path = _path(run, place)
