@@ -20,6 +20,7 @@ from glue_bench.atomic import replace_atomically
 from glue_bench.data import TextFile, read_pieces
 from glue_bench.errors import InputError
 from glue_bench.finished import FinishedRun
+from glue_bench.memory import keep_few_kernels
 from glue_bench.records import predictions_path, read_predictions, write_predictions
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def predict_rows(
     """
     from glue_bench.metrics import predict_classes, predict_scores
 
+    keep_few_kernels()
     origin = _origin(run, place, file)
     digest = hashlib.sha256(origin.encode()).hexdigest()[:12]
     path = predictions_path(run.folder, place)
