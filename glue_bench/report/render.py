@@ -58,30 +58,37 @@ def render_comparison(
 
 
 def _to_console(tables: Sequence[TextTable], notes: Sequence[str], *, width: int | None, color: bool) -> str:
-    console = Console(file=io.StringIO(), width=width, force_terminal=color, no_color=not color, highlight=False)
+    console = Console(
+        file=io.StringIO(), width=width, force_terminal=color, no_color=not color, highlight=False, emoji=False
+    )
     for text in tables:
-        console.print(escape(text.title), style="bold")
+        console.print(_show(text.title), style="bold")
         lines = [*text.rows, *([text.total] if text.total else [])]
         # A column that says nothing in this table would only take room from the notes.
         kept = [place for place, _ in enumerate(text.headers) if any(line[place] for line in lines)]
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for header in (text.headers[place] for place in kept):
             table.add_column(
-                escape(header), justify="right" if header in RIGHT else "left", no_wrap=header not in _WRAPPED
+                _show(header), justify="right" if header in RIGHT else "left", no_wrap=header not in _WRAPPED
             )
         for line in text.rows:
-            table.add_row(*(escape(line[place]) for place in kept))
+            table.add_row(*(_show(line[place]) for place in kept))
         if text.total:
             table.add_section()
-            table.add_row(*(escape(text.total[place]) for place in kept))
+            table.add_row(*(_show(text.total[place]) for place in kept))
         console.print(table)
         for note in text.notes:
-            console.print(escape(note))
+            console.print(_show(note))
         console.print()
     for note in notes:
-        console.print(escape(note), style="dim")
+        console.print(_show(note), style="dim")
     assert isinstance(console.file, io.StringIO)  # noqa: S101 - made above
     return console.file.getvalue()
+
+
+def _show(text: str) -> str:
+    """The text itself on a terminal: no markup, no escape sequences."""
+    return escape("".join(char if char.isprintable() else " " for char in text))
 
 
 def _to_markdown(tables: Sequence[TextTable], notes: Sequence[str]) -> str:
