@@ -53,4 +53,5 @@ _LATEX = {
 def escape_latex(text: str) -> str:
     """One line that LaTeX sets as it is, in T1; characters that need more than its fonts become a question mark."""
     printable = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return "".join(_LATEX.get(char) or (char if char.isascii() else "?") for char in printable)
+    escaped = "".join(_LATEX.get(char) or (char if char.isascii() else "?") for char in printable.replace("--", "-\0-"))
+    return escaped.replace("\0", "{}")

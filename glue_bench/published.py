@@ -2,10 +2,13 @@
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from glue_bench.config import CONVENTIONS
+from glue_bench.errors import did_you_mean
 from glue_bench.shipped import shipped_folder
 
 logger = logging.getLogger(__name__)
@@ -65,6 +68,11 @@ def find_table(tables: list[PublishedTable], hub_id: str | None) -> PublishedTab
 def _read_table(path: Path) -> PublishedTable:
     content = json.loads(path.read_text(encoding="utf-8"))
     scores = [PublishedScore(**entry) for entry in content["scores"]]
+    for score in scores:
+        _check_score(score)
+    texts = (*content["hub_ids"], content["title"], content["protocol"])
+    if not isinstance(content["hub_ids"], list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("hub_ids is a list of texts, title and protocol are texts")
     runs = content.get("runs")
     if runs is not None and (type(runs) is not int or runs < 1 or runs % 2 == 0):
         raise ValueError(f"runs is {runs!r}; allowed is an odd whole number, or null")
@@ -78,3 +86,13 @@ def _read_table(path: Path) -> PublishedTable:
         convention_evidence=content["convention_evidence"],
         scores={score.task: score for score in scores},
     )
+
+
+def _check_score(score: PublishedScore) -> None:
+    """Refuse what no verdict could be made of."""
+    if isinstance(score.value, bool) or not isinstance(score.value, int | float) or not math.isfinite(score.value):
+        raise ValueError(f"the value of {score.task} is {score.value!r}; allowed is a number")
+    if score.convention not in CONVENTIONS:
+        raise ValueError(f"the convention of {score.task} is {score.convention!r}{did_you_mean('', CONVENTIONS)}")
+    if not all(isinstance(text, str) for text in (score.task, score.source, score.note)):
+        raise ValueError("task, source and note of a score are texts")

@@ -20,6 +20,7 @@ from glue_bench.published import load_published
 from glue_bench.records import Record, RunStore
 from glue_bench.report import CARD_TASKS, build_report, compare_encoders, render_comparison, render_report
 from glue_bench.report.check import check_report, read_baseline
+from glue_bench.shipped import shipped_folder
 from tests.golden import FOLDER, render_all
 from tests.making import DISTILROBERTA, ROBERTA, make_record
 from tests.scored_runs import SHARES, keep_run, results_with_two_encoders
@@ -122,13 +123,18 @@ def test_a_row_without_its_predictions_says_so(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
 @pytest.mark.parametrize("name", ["report.tex", "compare.tex"])
 def test_latex_compiles(texts: Mapping[str, str], name: str, tmp_path: Path) -> None:
-    head = "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs}\\begin{document}\n"
     (tmp_path / "table.tex").write_text(texts[name], encoding="utf-8")
-    (tmp_path / "paper.tex").write_text(head + "\\input{table}\n\\end{document}\n", encoding="utf-8")
+    assert_compiles(tmp_path)
+
+
+def assert_compiles(folder: Path) -> None:
+    """A document of table.tex."""
+    head = "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs}\\begin{document}\n"
+    (folder / "paper.tex").write_text(head + "\\input{table}\n\\end{document}\n", encoding="utf-8")
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "paper.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
-    assert (tmp_path / "paper.pdf").stat().st_size > 10_000
+    assert (folder / "paper.pdf").stat().st_size > 10_000
 
 
 HOSTILE = "=1+1|x & \\input{/etc/passwd} $x_1^2$ #%~ <script>alert(1)</script> `code` [a](b) *b* \N{SNOWMAN}"
@@ -147,6 +153,46 @@ def test_hostile_reasons_stay_text_in_every_format() -> None:
     assert len({line.replace("\\|", "").count("|") for line in markdown.splitlines() if line.startswith("|")}) == 1
     (line,) = csv.DictReader(io.StringIO(render_report(report, "csv")))
     assert all(not value.startswith(("=", "+", "-", "@")) or _is_number(value) for value in line.values())
+
+
+@pytest.mark.parametrize("title", ["[bracket", "*star", ":bomb: [red]x[/red]", "\x1b[31mred", "end\\", "--dash"])
+def test_a_hostile_title_stays_text_in_console_and_latex(title: str, tmp_path: Path) -> None:
+    record = make_record(task="rte", encoder={**DISTILROBERTA, "name": title})
+    task = {**record.config["task"], "title": title}
+    report = build_report([dataclasses.replace(record, config={**record.config, "task": task})], PUBLISHED)
+    console = render_report(report, "console", width=200)
+    assert console.startswith(title.replace("\x1b", " "))
+    assert "\x1b" not in console
+    latex = render_report(report, "latex")
+    assert "--dash" not in latex  # which would be set as one long dash
+    if shutil.which("pdflatex"):
+        (tmp_path / "table.tex").write_text(latex, encoding="utf-8")
+        assert_compiles(tmp_path)
+
+
+def test_a_number_that_is_not_comparable_is_starred_beside_the_published_one(texts: Mapping[str, str]) -> None:
+    (ours,) = [line for line in texts["report.tex"].splitlines() if line.startswith("distilroberta (1)")]
+    assert ours.split(" & ")[1:5] == ["84.0", "--", "90.8*", "38.3*"]  # QNLI on a subset, SST-2 degenerate
+    assert "* not comparable with published numbers" in texts["report.tex"]
+
+
+def test_whole_numbers_are_whole_in_csv(texts: Mapping[str, str]) -> None:
+    rows = list(csv.DictReader(io.StringIO(texts["report.csv"])))
+    assert {row["n"] for row in rows} >= {"19647", "408", ""}
+
+
+@pytest.mark.parametrize(
+    "change", [{"value": None}, {"value": "84.0"}, {"convention": ["card"]}, {"convention": "cart"}, {"note": 1}]
+)
+def test_a_table_of_published_numbers_that_is_none_is_ignored(change: dict[str, Any], tmp_path: Path) -> None:
+    content = json.loads((shipped_folder("published_numbers") / "roberta.json").read_text(encoding="utf-8"))
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    assert "mine" in [table.name for table in load_published(tmp_path)]
+    content["scores"][0].update(change)
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    assert "mine" not in [table.name for table in load_published(tmp_path)]
+    (tmp_path / "mine.json").write_text(json.dumps({**content, "scores": [], "hub_ids": [1]}))
+    assert "mine" not in [table.name for table in load_published(tmp_path)]
 
 
 def _is_number(text: str) -> bool:

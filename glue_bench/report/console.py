@@ -27,43 +27,45 @@ def write_console(tables: Sequence[TextTable], notes: Sequence[str], *, width: i
         width: columns; None for the terminal's.
         color: with escape sequences.
     """
-    console = Console(file=io.StringIO(), width=width, force_terminal=color, no_color=not color, highlight=False)
+    console = Console(
+        file=io.StringIO(), width=width, force_terminal=color, no_color=not color, highlight=False, emoji=False
+    )
     for text in tables:
         _print_table(console, text)
     for note in notes:
-        console.print(escape(note), style="dim")
+        console.print(_show(note), style="dim")
     assert isinstance(console.file, io.StringIO)  # noqa: S101 - made above
     return console.file.getvalue()
 
 
 def _print_table(console: Console, text: TextTable) -> None:
-    console.print(escape(text.title), style="bold")
+    console.print(_show(text.title), style="bold")
     kept, moved = _fit(text, console.width)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for place in kept:
         header, narrowest = text.headers[place], _WRAPPED.get(text.headers[place])
         table.add_column(
-            escape(header),
+            _show(header),
             justify="right" if text.is_right(place) else "left",
             no_wrap=narrowest is None,
             min_width=narrowest,
         )
     for line in text.rows:
-        table.add_row(*(escape(line[place]) for place in kept))
+        table.add_row(*(_show(line[place]) for place in kept))
     if text.total:
         table.add_section()
-        table.add_row(*(escape(text.total[place]) for place in kept))
+        table.add_row(*(_show(text.total[place]) for place in kept))
     console.print(table)
     below = [place for place in moved if text.headers[place] in _SENTENCES]
     for line in text.rows:
         words = [line[place] for place in below if line[place]]
         if words:
-            console.print(escape(f"{line[0]}: {'; '.join(words)}"))
+            console.print(_show(f"{line[0]}: {'; '.join(words)}"))
     numbers = [text.headers[place] for place in moved if place not in below]
     if numbers:
         console.print(f"In a wider terminal also: {', '.join(numbers)}.", style="dim")
     for note in text.notes:
-        console.print(escape(note))
+        console.print(_show(note))
     console.print()
 
 
@@ -87,3 +89,8 @@ def _narrowest(text: TextTable, place: int) -> int:
     lines = [text.headers, *text.rows, *([text.total] if text.total else [])]
     longest = max(len(line[place]) for line in lines)
     return min(longest, _WRAPPED.get(text.headers[place], longest))
+
+
+def _show(text: str) -> str:
+    """The text itself on a terminal: no markup, no escape sequences."""
+    return escape("".join(char if char.isprintable() else " " for char in text))

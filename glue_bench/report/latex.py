@@ -7,6 +7,11 @@ from glue_bench.report.columns import TextTable
 from glue_bench.report.model import Row, Section
 
 _HEAD = r"% Preamble: \usepackage[T1]{fontenc} \usepackage{booktabs}; wide tables may need \small or rotation."
+_NOTHING = "\u2013"
+_STARRED = (
+    "* not comparable with published numbers, selected on the dev split, or with a degenerate run: the notes under the "
+    "encoder's own table tell."
+)
 _LEFT_OUT = ("note",)  # sentences: they go under the table
 
 
@@ -34,6 +39,7 @@ def _headline_table(sections: Sequence[Section]) -> str:
     heads = _line(["encoder", *titles.values(), "mean"])
     body = "\n".join(lines)
     told = [f"({number}) {_conditions(section)}" for number, section in enumerate(sections, start=1)]
+    told += [_STARRED] if any("* &" in line for line in lines) else []
     return "\n\n".join([_tabular("l" + "r" * (len(titles) + 1), heads, body), *(_paragraph(text) for text in told)])
 
 
@@ -67,12 +73,14 @@ def _paragraph(text: str) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return " & ".join(escape_latex(cell) for cell in cells) + r" \\"
+    text = " & ".join(escape_latex(cell) for cell in cells) + r" \\"
+    return "{}" + text if text.startswith(("[", "*")) else text  # the rule or line before would take it for its option
 
 
 def _median(row: Row | None) -> str:
-    return _number(row.median) if row else "--"
+    doubtful = row is not None and row.median is not None and (not row.comparable or row.optimistic or row.degenerate)
+    return (_number(row.median) if row else _NOTHING) + ("*" if doubtful else "")
 
 
 def _number(value: float | None) -> str:
-    return "--" if value is None else f"{value:.1f}"
+    return _NOTHING if value is None else f"{value:.1f}"

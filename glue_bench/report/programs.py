@@ -54,8 +54,8 @@ def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     import pandas as pd  # half a second that the other formats need not pay for
 
     plain = [
-        {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in row.items()}
+        {key: escape_cell(json.dumps(value) if isinstance(value, list | dict) else value) for key, value in row.items()}
         for row in rows
     ]
-    frame = pd.DataFrame(plain, columns=list(columns))
-    return str(frame.map(escape_cell).to_csv(index=False, lineterminator="\n"))
+    # As objects: whole numbers beside empty cells would become fractions.
+    return str(pd.DataFrame(plain, columns=list(columns), dtype=object).to_csv(index=False, lineterminator="\n"))
