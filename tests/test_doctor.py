@@ -17,7 +17,7 @@ from glue_bench.compose import compose_sweep
 from glue_bench.doctor.findings import NOTE, OK, PROBLEM, Finding, format_bytes
 from glue_bench.doctor.inputs import HubQuestions, examine_data, examine_encoder
 from glue_bench.doctor.installation import examine_installation
-from glue_bench.doctor.machine import ask_torch, examine_device
+from glue_bench.doctor.machine import examine_device
 from glue_bench.doctor.places import Need, examine_disk, examine_leftovers, examine_results, needs_of_results
 from glue_bench.records import RunStore
 from tests.conftest import Result
@@ -150,9 +150,9 @@ def test_a_device_that_is_not_here_is_a_problem() -> None:
 
 
 def test_the_runs_at_a_time_are_those_that_a_sweep_would_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    facts: dict[str, Any] = {**ask_torch("cpu", "auto"), "gpus": 3, "device": "cuda", "memory": 80e9, "free": 1e9}
-    assert "error" not in facts
-    monkeypatch.setattr("glue_bench.doctor.machine.ask_torch", lambda *_: facts)  # three GPUs, one of them crowded
+    facts: dict[str, Any] = {"device": "cuda", "name": "a GPU", "precision": "bfloat16", "torch": "2", "remarks": []}
+    facts |= {"gpus": 3, "memory": 80e9, "free": 1e9}  # a machine with three GPUs, which this one need not be
+    monkeypatch.setattr("glue_bench.doctor.machine.ask_torch", lambda *_: facts)
     (config,) = compose_sweep(["tasks=[rte]", "data=sample", "executor.runs_per_gpu=2"])
     (finding,), at_once = examine_device(config, runs=40)
     assert (at_once, finding.state) == (6, NOTE)
@@ -251,7 +251,10 @@ for name in {FILES}:
 """
     hub.look("data=sample", first=filled)
     hub.server.stop()
-    down = hub.look("data=sample")
+    refused = (
+        "try:\n    resolve_pretrained(config.encoder)\nexcept InputError:\n    pass\nelse:\n    sys.exit('it works')"
+    )
+    down = hub.look("data=sample", first=f"from glue_bench.errors import InputError\n{refused}")
     assert (down["hub"].state, down["encoder"].state) == (PROBLEM, PROBLEM)
     assert down["encoder"].advice.startswith("HF_HUB_OFFLINE=1")
     told = hub.look("data=sample", first="resolve_pretrained(config.encoder)", HF_HUB_OFFLINE="1")
