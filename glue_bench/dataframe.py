@@ -1,5 +1,6 @@
 """Every finished score in a folder of results as a pandas DataFrame. Knows no published numbers, no tables."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ COLUMNS = (
     "comparable",
     "not_comparable_because",
     "recipe",
+    "recipe_changes",
     "init",
     "selection",
     "cell",
@@ -50,8 +52,9 @@ def load_results(results_dir: str | Path = "results") -> "pd.DataFrame":
 
     Columns: `encoder`, `task`, `split`, `metric`, `value` (natural units: 0 to 1, correlations -1 to 1), `rows` (of the
     split), `seed`, `status` (finished, failed, diverged, interrupted), `comparable` and `not_comparable_because`,
-    `recipe`, `init`, `selection`, `cell` (chosen trainer values of a grid, as KEY=VALUE words), `data` (hub, local or
-    sample), `fingerprint`, `hub_id`, `revision` and `weights_sha256` of the encoder, `parameters` (head included),
+    `recipe`, `recipe_changes` (trainer values that are not the recipe's, as KEY=VALUE words), `init`, `selection`,
+    `cell` (the run's values in a grid, as such words), `data` (hub, local or sample), `fingerprint`, `hub_id`,
+    `revision` and `weights_sha256` of the encoder, `parameters` (head included),
     `steps`, `epochs`, `tokens`, `train_seconds`, `eval_seconds`, `device`, `precision`, `engine`, `ended` (UTC),
     `setting_id` (runs that share it differ in the seed alone), `run_id`, `folder` (with the predictions).
 
@@ -84,9 +87,10 @@ def _rows(record: Record, store: RunStore) -> list[dict[str, Any]]:
         "comparable": record.comparable,
         "not_comparable_because": "; ".join(record.not_comparable_because),
         "recipe": record.recipe,
+        "recipe_changes": _words(record.config.get("recipe_changes")),
         "init": record.init,
         "selection": record.selection,
-        "cell": " ".join(f"{key}={value}" for key, value in (record.config.get("cell") or {}).items()),
+        "cell": _words(record.config.get("cell")),
         "data": data["source"],
         "fingerprint": data.get("fingerprint"),
         "hub_id": encoder.get("hub_id"),
@@ -114,3 +118,7 @@ def _rows(record: Record, store: RunStore) -> list[dict[str, Any]]:
         for split in task.validation
         for metric in task.metrics
     ]
+
+
+def _words(values: Mapping[str, Any] | None) -> str:
+    return " ".join(f"{key}={value}" for key, value in (values or {}).items())

@@ -21,10 +21,14 @@ def say(text: str) -> None:
 
 
 def write_output(text: str, path: Path | None) -> None:
-    """To stdout, or to the file: a new or regular one is replaced whole; a link, pipe or device is written through."""
+    """To stdout, or to the file, which is then named on stderr.
+
+    A new or regular file is replaced whole; a link, pipe or device is written through.
+    """
     if path is None:
         sys.stdout.write(text)
     elif path.is_symlink() or (path.exists() and not path.is_file()):
         path.write_text(text, encoding="utf-8")
     else:
         write_text_atomically(path, text)
+        say(f"written: {path}")

@@ -34,7 +34,6 @@ def execute(arguments: argparse.Namespace) -> int:
 
         out = arguments.out or results_dir / "report.html"
         write_output(render_html(report, records, published, store=store, convention=arguments.convention), out)
-        sys.stdout.write(f"{out}\n")
     elif arguments.out is None and arguments.format == "console":
         sys.stdout.write(render_to_stdout(report))
     else:

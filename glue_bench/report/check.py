@@ -77,10 +77,14 @@ def read_baseline(path: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise InputError(f"--check {path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"--check {path}: not a report of `report --format json` ({type(error).__name__}: {error})"
-        ) from error
+        raise InputError(f"--check {path}: not a report of `report --format json` ({_tell(error)})") from error
     return rows
+
+
+def _tell(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return "not JSON"
+    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _check_row(row: Mapping[str, Any]) -> None:

@@ -199,9 +199,10 @@ def _comparison_notes(comparison: EncoderComparison) -> list[str]:
         if comparison.published_kept is not None:
             published = f" (published: {comparison.published_kept:.1f} %, each number under its own convention)"
         notes.append(
-            f"{comparison.first} keeps {comparison.kept:.1f} % of {comparison.second}'s mean over "
-            f"{f'these {count} tasks' if count > 1 else 'this task'}{published}."
+            f"{comparison.first}'s mean over {f'these {count} tasks' if count > 1 else 'this task'} is "
+            f"{comparison.kept:.1f} % of {comparison.second}'s{published}."
         )
+    notes += _comparison_caveats(comparison)
     if len(sizes) == 2:
         notes.append(f"Parameters, with the head: {sizes[0]:,} and {sizes[1]:,} ({sizes[0] / sizes[1]:.2f} to 1).")
     if comparison.eval_ratio is not None and comparison.train_ratio is not None:
@@ -210,6 +211,23 @@ def _comparison_notes(comparison: EncoderComparison) -> list[str]:
             "times as fast (median over the tasks)."
         )
     notes += [f"{title} is left out: {reason}." for title, reason in comparison.skipped.items()]
+    return notes
+
+
+def _comparison_caveats(comparison: EncoderComparison) -> list[str]:
+    """What makes the whole of it worth less."""
+    tasks, notes = comparison.tasks, list[str]()
+    reasons = list(dict.fromkeys(reason for task in tasks for reason in task.not_comparable_because))
+    if reasons:
+        notes.append(f"Says nothing about published numbers: {'; '.join(reasons)}.")
+    single = [task.title for task in tasks if len(task.seeds) == 1]
+    if single:
+        notes.append(
+            f"One seed on {', '.join(single)}: interval and p hold for other dev rows, not for other trainings."
+        )
+    lost = [task.title for task in tasks if task.degenerate]
+    if lost:
+        notes.append(f"Degenerate runs on {', '.join(lost)}: who learned nothing says little about an encoder.")
     return notes
 
 

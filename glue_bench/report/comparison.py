@@ -13,7 +13,7 @@ from glue_bench.published import PublishedTable, find_table
 from glue_bench.records import Record, RunStore, task_of
 from glue_bench.report.evidence import STREAM, Evidence, read_evidence
 from glue_bench.report.model import Report, Row
-from glue_bench.report.settings import init_of, setting_facts
+from glue_bench.report.settings import differing_facts, init_of, setting_facts
 from glue_bench.report.table import card_place
 from glue_bench.statistics.paired import PairedSplit, adjust_holm, compare_pairs
 from glue_bench.tasks import TaskAdapter, headline, metric_title
@@ -52,6 +52,8 @@ class TaskComparison:
     kept: float | None  # first over second, per cent
     first_cost: Cost
     second_cost: Cost
+    degenerate: Sequence[str]  # of the compared runs, those that learned nothing, and why
+    not_comparable_because: Sequence[str]  # why these rows say nothing about published numbers
     note: str
 
 
@@ -110,7 +112,8 @@ def compare_encoders(
         if isinstance(pair, str):
             skipped[title] = pair
             continue
-        compared = _compare_task(*pair, store=store, convention=convention or "card", stream=stream)
+        chosen = [text for all_of, one in zip((ours, others), pair, strict=True) for text in _tell_choice(all_of, one)]
+        compared = _compare_task(*pair, chosen=chosen, store=store, convention=convention or "card", stream=stream)
         if isinstance(compared, str):
             skipped[title] = compared
         else:
@@ -164,6 +167,16 @@ def _choose_pair(ours: list[list[Record]], others: list[list[Record]]) -> tuple[
     return [run for run in a if run.seed in seeds], [run for run in b if run.seed in seeds]
 
 
+def _tell_choice(settings: list[list[Record]], chosen: list[Record]) -> list[str]:
+    """Which of several settings of an encoder was taken."""
+    names = differing_facts(settings).get(chosen[0].task, []) if len(settings) > 1 else []
+    facts = setting_facts(chosen[0])
+    if not names:
+        return []
+    told = ", ".join(f"{name}={facts.get(name)}" for name in names)
+    return [f"of {len(settings)} settings of {chosen[0].encoder['name']} the one with {told}"]
+
+
 def _common_seeds(a: list[Record], b: list[Record]) -> list[int]:
     return sorted({run.seed for run in a} & {run.seed for run in b})
 
@@ -183,7 +196,13 @@ def _facts(record: Record) -> dict[str, object]:
 
 
 def _compare_task(
-    ours: list[Record], others: list[Record], *, store: RunStore, convention: str, stream: np.random.Generator
+    ours: list[Record],
+    others: list[Record],
+    *,
+    chosen: Sequence[str],
+    store: RunStore,
+    convention: str,
+    stream: np.random.Generator,
 ) -> TaskComparison | str:
     """The comparison, or why there is none."""
     task = TaskAdapter(task_of(ours[0]))
@@ -221,13 +240,16 @@ def _compare_task(
         kept=100 * first / second if second > 0 else None,
         first_cost=_cost(ours, task),
         second_cost=_cost(others, task),
-        note="; ".join([*_differing(ours, others), *degenerate]),
+        degenerate=degenerate,
+        not_comparable_because=list(
+            dict.fromkeys(reason for run in (*ours, *others) for reason in run.not_comparable_because)
+        ),
+        note="; ".join([*chosen, *_differing(ours, others), *degenerate]),
     )
 
 
 def _tell_degenerate(runs: list[Record], evidence: Evidence) -> list[str]:
-    name = runs[0].encoder["name"]
-    return [f"{name} seed {seed} is degenerate: {reason}" for seed, reason in evidence.degenerate.items()]
+    return [f"{runs[0].encoder['name']}: {text}" for text in evidence.tell_degenerate()]
 
 
 def _cost(runs: list[Record], task: TaskAdapter) -> Cost:

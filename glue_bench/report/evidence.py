@@ -26,6 +26,16 @@ class Evidence:
     splits: Mapping[str, SplitPredictions]
     degenerate: Mapping[str, str]  # seed to the reason
 
+    def tell_degenerate(self) -> list[str]:
+        """A line for each reason, with its seeds."""
+        seeds: dict[str, list[str]] = {}
+        for seed, reason in self.degenerate.items():
+            seeds.setdefault(reason, []).append(seed)
+        return [
+            f"{'seed' if len(found) == 1 else 'seeds'} {', '.join(found)} degenerate: {reason}"
+            for reason, found in seeds.items()
+        ]
+
 
 def read_evidence(store: RunStore, finished: Sequence[Record], task: TaskAdapter) -> Evidence | None:
     """Read the predictions of all runs; None, with a warning, if a file is not there or belongs to other rows."""

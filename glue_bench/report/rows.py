@@ -62,7 +62,11 @@ def build_row(row: RowRuns, context: Context) -> Row:
     verdict = _judge(row.runs, values, shown, score, context.table, comparable=comparable)
     verdict = _doubt(verdict, evidence, len(finished))
     lost = context.store is not None and bool(finished) and evidence is None
-    told = [*([_UNREAD] if lost else []), *_tell_degenerate(evidence), *_tell_unfinished(row.runs)]
+    told = [
+        *([_UNREAD] if lost else []),
+        *(evidence.tell_degenerate() if evidence else []),
+        *_tell_unfinished(row.runs),
+    ]
     setting = [*setting_notes(first, context.differing.get(first.task, []), context.changes), *row.notes()]
     return Row(
         encoder=first.encoder["name"],
@@ -223,11 +227,6 @@ def _note(
     if shown is not None and shown.note:
         notes.append(shown.note)
     return "; ".join([*notes, *runs])
-
-
-def _tell_degenerate(evidence: Evidence | None) -> list[str]:
-    found = evidence.degenerate if evidence else {}
-    return [f"seed {seed} is degenerate: {reason}" for seed, reason in found.items()]
 
 
 def _tell_unfinished(runs: Sequence[Record]) -> list[str]:
