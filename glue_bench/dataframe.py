@@ -108,7 +108,7 @@ def _rows(record: Record, store: RunStore) -> list[dict[str, Any]]:
         "ended": record.ended or None,
         "setting_id": record.setting_id,
         "run_id": record.run_id,
-        "folder": str(store.folder(encoder["name"], record.task, record.run_id)),
+        "folder": str(store.folder(*record.place)),
     }
     if record.status != "finished":
         return [facts]

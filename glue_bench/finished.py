@@ -124,7 +124,7 @@ def check_weights(run: FinishedRun) -> Path:
 
 
 def _run(record: Record, store: RunStore) -> FinishedRun:
-    return FinishedRun(record=record, folder=store.folder(record.encoder["name"], record.task, record.run_id))
+    return FinishedRun(record=record, folder=store.folder(*record.place))
 
 
 def _answers(record: Record, wanted: Mapping[str, object]) -> bool:

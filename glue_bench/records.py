@@ -66,6 +66,11 @@ class Record:
     config: Mapping[str, Any]
     error: str | None = None
 
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """The folders under which it is kept, as `RunStore.folder` takes them."""
+        return self.encoder["name"], self.task, self.run_id
+
 
 class RunStore:
     """The folder `<results_dir>/runs/<encoder>/<task>/<run_id>/`."""
@@ -107,7 +112,7 @@ class RunStore:
         Raises:
             DiskError: it cannot be written.
         """
-        path = self.folder(record.encoder["name"], record.task, record.run_id) / "record.json"
+        path = self.folder(*record.place) / "record.json"
         write_text_atomically(path, json.dumps(dataclasses.asdict(record), indent=1) + "\n")
         return path
 
@@ -122,11 +127,11 @@ class RunStore:
 
     def discard_snapshots(self, record: Record) -> None:
         """Delete what the run needs no more, now that it has ended."""
-        shutil.rmtree(self.snapshots(record.encoder["name"], record.task, record.run_id), ignore_errors=True)
+        shutil.rmtree(self.snapshots(*record.place), ignore_errors=True)
 
     def has_model(self, record: Record) -> bool:
         """Whether the run kept its weights."""
-        folder = self.folder(record.encoder["name"], record.task, record.run_id) / "model"
+        folder = self.folder(*record.place) / "model"
         return (folder / "model.safetensors").is_file()
 
 

@@ -41,6 +41,18 @@ def local_glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_local_glue(tmp_path_factory.mktemp("data") / "glue")
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_roberta: Path, local_glue: Path) -> Path:
+    """Results with a finished run of each kind of task, and its weights; not to be changed."""
+    from glue_bench.cli import main
+
+    folder = tmp_path_factory.mktemp("trained") / "results"
+    words = [f"encoder.path={tiny_roberta}", "encoder.name=tiny", f"data.path={local_glue}", f"results_dir={folder}"]
+    shared = ["encoder=custom", "data=local", "trainer.epochs=1", "trainer.device=cpu", "save_model=true"]
+    assert main(["run", "-m", "task=rte,sst2,stsb,mnli", *words, *shared]) == 0
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A working folder and caches of this test alone."""

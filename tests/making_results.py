@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.config import TaskConfig
-from glue_bench.metrics import score_predictions
-from glue_bench.records import Record, RunStore, task_of, write_history, write_predictions
+from glue_bench.records import Record, RunStore, task_of, write_history
 from tests.making import make_record
+from tests.scored_runs import keep_predictions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,27 +37,21 @@ def write_run(
     record = make_record(**facts)
     task = task_of(record)
     counts = {split: (rows or task.rows)[split] for split in task.validation}
-    store, scores = RunStore(results_dir), {}
-    folder = store.folder(record.encoder["name"], record.task, record.run_id)
+    store, drawn = RunStore(results_dir), {}
     for number, (split, count) in enumerate(counts.items()):
         truth = np.random.default_rng([number, len(task.labels)])  # the same rows for every seed and encoder
         chance = np.random.default_rng([record.seed, number, int(100 * skill)])
         label, logits = _draw(task, count, truth, chance, skill)
         prediction = logits[:, 0].astype(np.float64) if task.kind == "regression" else logits.argmax(axis=1)
-        scores[split] = score_predictions(task.metrics, prediction, label)
-        path = folder / "predictions" / f"{split}.parquet"
-        write_predictions(path, idx=np.arange(count), label=label, prediction=prediction, logits=logits)
+        drawn[split] = label, prediction, logits
     decay = np.exp(-np.linspace(0, 3, lines)) + 0.05 * np.random.default_rng(record.seed).random(lines)
     rates = np.concatenate([np.linspace(0, 1, max(lines // 16, 1)), np.linspace(1, 0, lines)])[:lines]
     history = [
         HistoryLine(step=10 * (line + 1), loss=float(decay[line]), learning_rate=float(3e-5 * rates[line]))
         for line in range(lines)
     ]
-    write_history(folder / "history.jsonl", history)
-    data = {**record.data, "rows": {**record.data["rows"], **counts}}
-    record = dataclasses.replace(record, scores=scores, data=data, steps=10 * lines, tokens=4000 * lines)
-    store.save(record)
-    return record
+    write_history(store.folder(*record.place) / "history.jsonl", history)
+    return keep_predictions(store, dataclasses.replace(record, steps=10 * lines, tokens=4000 * lines), drawn)
 
 
 def _draw(

@@ -1,15 +1,35 @@
 """Runs on disk with predictions that their scores are true of, for tests of what is read from predictions."""
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from glue_bench.metrics import score_predictions
-from glue_bench.records import Record, RunStore, task_of, write_predictions
+from glue_bench.records import Record, RunStore, predictions_path, task_of, write_predictions
 from tests.making import DISTILROBERTA, ROBERTA, make_record
 
 SHARES = {"mnli": 0.84, "qqp": 0.90, "qnli": 0.91, "sst2": 0.925, "cola": 0.83, "stsb": 0.88, "mrpc": 0.85, "rte": 0.68}
+
+
+def keep_predictions(store: RunStore, record: Record, drawn: Mapping[str, tuple[Any, Any, Any]]) -> Record:
+    """Save a finished run with its predictions, and with the scores and numbers of rows that these have.
+
+    Args:
+        drawn: labels (n,), predictions (n,) and logits (n, outputs) of each validation split.
+    """
+    folder, scores = store.folder(*record.place), {}
+    for split, (label, prediction, logits) in drawn.items():
+        path, idx = predictions_path(folder, split), np.arange(len(label))
+        write_predictions(path, idx=idx, label=label, prediction=prediction, logits=logits)
+        scores[split] = score_predictions(task_of(record).metrics, prediction, label)
+    rows = {split: len(label) for split, (label, _, _) in drawn.items()}
+    data = {**record.data, "rows": {**record.data["rows"], **rows}}
+    record = dataclasses.replace(record, scores=scores, data=data)
+    store.save(record)
+    return record
 
 
 def keep_run(
@@ -24,8 +44,7 @@ def keep_run(
     """
     record = make_record(task=task, seed=seed, **changes)
     facts = task_of(record)
-    folder = store.folder(record.encoder["name"], task, record.run_id)
-    scores = {}
+    drawn = {}
     for place, split in enumerate(facts.validation):
         rows = record.data["rows"][split]
         world = np.random.default_rng([len(facts.name), place, rows])  # of the rows: the same for every run
@@ -46,13 +65,8 @@ def keep_run(
                 "f4"
             )
             logits[np.arange(rows), predictions] += 2
-        path = folder / "predictions" / f"{split}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_predictions(path, idx=np.arange(rows), label=labels, prediction=predictions, logits=logits)
-        scores[split] = score_predictions(facts.metrics, predictions, labels)
-    record = make_record(task=task, seed=seed, **{**changes, "scores": scores})
-    store.save(record)
-    return record
+        drawn[split] = labels, predictions, logits
+    return keep_predictions(store, record, drawn)
 
 
 def keep_two_encoders(store: RunStore) -> None:

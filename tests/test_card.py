@@ -36,14 +36,7 @@ TEXTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, tiny_roberta: Path, local_glue: Path) -> Path:
-    """Results with a finished run of each kind of task, and its weights."""
-    folder = tmp_path_factory.mktemp("card") / "results"
-    words = [f"encoder.path={tiny_roberta}", "encoder.name=tiny", f"data.path={local_glue}", f"results_dir={folder}"]
-    shared = ["encoder=custom", "data=local", "trainer.epochs=1", "trainer.device=cpu", "save_model=true"]
-    assert main(["run", "-m", "task=rte,sst2,stsb,mnli", *words, *shared]) == 0
-    return folder
+CARD_FILES = ["README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 
 
 @pytest.fixture
@@ -253,14 +246,7 @@ def test_a_cards_folder_holds_what_the_run_kept_and_no_path_of_this_machine(
 ) -> None:
     run = run_of(results, "rte")
     folder = write_card(run, tmp_path / "model")
-    assert sorted(path.name for path in folder.iterdir()) == [
-        MANIFEST,
-        "README.md",
-        "config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    ]
+    assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, *CARD_FILES]
     assert file_sha256(folder / "model.safetensors") == run.record.model_sha256
     texts = "".join(path.read_text() for path in folder.iterdir() if path.suffix in (".md", ".json"))
     for place in (tiny_roberta, local_glue, results, tmp_path):
@@ -361,14 +347,7 @@ def test_a_push_makes_a_private_repository_with_the_card_and_the_weights(results
     assert uploads.private == {"my-org/tiny-rte": True}
     commit, folder = hub.server.repos["model", "my-org/tiny-rte"]["main"]
     assert result.stderr.splitlines()[-1] == f"pushed: {hub.server.endpoint}/my-org/tiny-rte/commit/{commit}"
-    assert sorted(path.name for path in folder.iterdir()) == [
-        ".gitattributes",
-        "README.md",
-        "config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    ]
+    assert sorted(path.name for path in folder.iterdir()) == [".gitattributes", *CARD_FILES]
     assert file_sha256(folder / "model.safetensors") == run.record.model_sha256
     assert 'model="my-org/tiny-rte"' in (folder / "README.md").read_text()
     assert len(uploads.summaries) == 1

@@ -207,7 +207,7 @@ def run(tiny_words: list[str], tmp_path: Path) -> Callable[..., tuple[Record, Pa
         assert main(["run", *plain, *LEARNING, f"results_dir={tmp_path / results}", *words]) == 0
         store = RunStore(tmp_path / results)
         (record,) = store.load_all()
-        return record, store.folder(record.encoder["name"], record.task, record.run_id)
+        return record, store.folder(*record.place)
 
     return call
 

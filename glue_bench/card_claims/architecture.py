@@ -1,5 +1,6 @@
 """Layers, width, heads and parameters: read from a model's files, else what the stated ones imply. Loads no weights."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -25,8 +26,7 @@ class Subject:
     files: ModelFiles
     config: PretrainedConfig  # as read, else as stated
     unread: str  # why the config is the stated one; empty if it was read
-    weights: WeightsFacts | None
-    no_weights: str  # why not; empty if they are there
+    weights: WeightsFacts | None  # None if they are not there, or unreadable
 
     @property
     def basis(self) -> str:
@@ -45,7 +45,7 @@ class Counts:
 
 def open_subject(stated: CardModel, files: ModelFiles) -> Subject:
     """Read what the files tell of the architecture."""
-    unread, no_weights = files.missing.get(CONFIG, ""), files.missing.get(WEIGHTS, "")
+    unread = files.missing.get(CONFIG, "")
     config: PretrainedConfig = RobertaConfig(**stated.architecture)
     weights = None
     if files.folder is not None and not unread:
@@ -53,12 +53,10 @@ def open_subject(stated: CardModel, files: ModelFiles) -> Subject:
             config = read_model_config(files.folder)
         except InputError as error:
             unread = str(error)
-    if files.folder is not None and not no_weights:
-        try:
+    if files.folder is not None and WEIGHTS not in files.missing:
+        with contextlib.suppress(InputError):
             weights = read_weights(files.folder / WEIGHTS)
-        except InputError as error:
-            no_weights = str(error)
-    return Subject(stated=stated, files=files, config=config, unread=unread, weights=weights, no_weights=no_weights)
+    return Subject(stated=stated, files=files, config=config, unread=unread, weights=weights)
 
 
 def check_architecture(claim: ArchitectureClaim, subject: Subject) -> ClaimRow:

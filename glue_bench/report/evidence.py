@@ -43,7 +43,7 @@ def read_evidence(store: RunStore, finished: Sequence[Record], task: TaskAdapter
     for split in task.facts.validation:
         labels, predictions = list[Floats](), list[Floats]()
         for run in finished:
-            folder = store.folder(run.encoder["name"], run.task, run.run_id)
+            folder = store.folder(*run.place)
             try:
                 found = read_predictions(predictions_path(folder, split), task)
             except InputError as error:

@@ -62,8 +62,8 @@ def choose_runs(store: RunStore, tasks: Sequence[str], wish: Wish) -> tuple[str,
         choice = _choose(named or [record for record in found if _answers(record, wish)], task, wish)
         if choice is not None:
             record, why = choice
-            folder = store.folder(encoder, task, record.run_id)
-            chosen[task] = Choice(run=FinishedRun(record=record, folder=folder), why=why, score=_dev_score(record))
+            run = FinishedRun(record=record, folder=store.folder(*record.place))
+            chosen[task] = Choice(run=run, why=why, score=_dev_score(record))
     return encoder, chosen
 
 

@@ -117,12 +117,8 @@ def find_record(request: RunRequest, store: RunStore) -> Record | None:
 def discard_leftovers(plan: Plan, store: RunStore) -> None:
     """Delete snapshots that a process killed at the very end left beside a result; failed runs keep theirs."""
     for record in plan.records.values():
-        if record.status == "finished" and owner_of(store.folder(*_place(record))) is None:
+        if record.status == "finished" and owner_of(store.folder(*record.place)) is None:
             store.discard_snapshots(record)
-
-
-def _place(record: Record) -> tuple[str, str, str]:
-    return record.encoder["name"], record.task, record.run_id
 
 
 def fetch_inputs(missing: Sequence[RunRequest]) -> None:

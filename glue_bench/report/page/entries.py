@@ -144,7 +144,7 @@ def _read_files(
     """Predictions and histories by seed, and what was lacking. Only runs on the same rows are pooled."""
     predictions, histories, lacking = dict[int, Mapping[str, Predictions]](), dict[int, History](), list[str]()
     for run in runs:
-        folder = store.folder(run.encoder["name"], run.task, run.run_id)
+        folder = store.folder(*run.place)
         try:
             found = read_every_split(folder, task)
             if predictions and not _on_the_same_rows(found, next(iter(predictions.values()))):
