@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Sequence
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -23,6 +24,7 @@ from glue_bench.report.programs import (
 
 _NONE_YET = "No runs yet."
 _WRAPPED = ("metric", "note", "verdict")
+_FOLDED = 16  # columns: longer words of wrapped cells are broken
 
 
 def render_report(report: Report, format_name: str, *, width: int | None = None, color: bool = False) -> str:
@@ -66,17 +68,10 @@ def _to_console(tables: Sequence[TextTable], notes: Sequence[str], *, width: int
         lines = [*text.rows, *([text.total] if text.total else [])]
         # A column that says nothing in this table would only take room from the notes.
         kept = [place for place, _ in enumerate(text.headers) if any(line[place] for line in lines)]
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for header in (text.headers[place] for place in kept):
-            table.add_column(
-                _show(header), justify="right" if header in RIGHT else "left", no_wrap=header not in _WRAPPED
-            )
-        for line in text.rows:
-            table.add_row(*(_show(line[place]) for place in kept))
-        if text.total:
-            table.add_section()
-            table.add_row(*(_show(text.total[place]) for place in kept))
-        console.print(table)
+        if _width_needed(text, lines, kept) <= console.width:
+            console.print(_make_grid(text, lines, kept))
+        else:
+            _print_lines(console, text, lines, kept)
         for note in text.notes:
             console.print(_show(note))
         console.print()
@@ -84,6 +79,48 @@ def _to_console(tables: Sequence[TextTable], notes: Sequence[str], *, width: int
         console.print(_show(note), style="dim")
     assert isinstance(console.file, io.StringIO)  # noqa: S101 - made above
     return console.file.getvalue()
+
+
+def _width_needed(text: TextTable, lines: Sequence[Sequence[str]], kept: Sequence[int]) -> int:
+    """Columns of the terminal, below which the table would be cut."""
+    return sum(2 + _least_width(text.headers[place], [line[place] for line in lines]) for place in kept)
+
+
+def _least_width(header: str, cells: Sequence[str]) -> int:
+    """Of a column: its widest cell; where it is wrapped, its longest word, unless that is folded."""
+    if header in _WRAPPED:
+        words = [word for cell in (header, *cells) for word in cell.split()]
+        return min(_FOLDED, max(cell_len(word) for word in words))
+    return max(cell_len(cell) for cell in (header, *cells))
+
+
+def _make_grid(text: TextTable, lines: Sequence[Sequence[str]], kept: Sequence[int]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place in kept:
+        header = text.headers[place]
+        table.add_column(
+            _show(header),
+            justify="right" if header in RIGHT else "left",
+            no_wrap=header not in _WRAPPED,
+            min_width=_least_width(header, [line[place] for line in lines]),
+            overflow="fold",
+        )
+    for line in text.rows:
+        table.add_row(*(_show(line[place]) for place in kept))
+    if text.total:
+        table.add_section()
+        table.add_row(*(_show(text.total[place]) for place in kept))
+    return table
+
+
+def _print_lines(console: Console, text: TextTable, lines: Sequence[Sequence[str]], kept: Sequence[int]) -> None:
+    """One cell a line, where the terminal is too narrow for the table."""
+    for line in lines:
+        console.print(_show(line[kept[0]]), style="bold")
+        for place in kept[1:]:
+            if line[place]:
+                console.print(f"  {_show(text.headers[place])}: {_show(line[place])}")
+    console.print()
 
 
 def _show(text: str) -> str:
