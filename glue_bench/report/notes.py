@@ -43,7 +43,8 @@ PAIR_MEANS = (
 COMPARISON_RULE = (
     "Medians over the seeds that both have, times 100; difference: first minus second, with its 95 % interval over "
     "seeds and dev rows, paired by seed and by row. p: the two encoders change places on dev rows drawn by chance, "
-    "adjusted over the tasks (Holm). Better: adjusted p below 0.05 and 0 outside the interval. Detectable: the "
+    "adjusted over the tasks (Holm); it knows nothing of what other trainings would score, the interval does. Better: "
+    "adjusted p below 0.05 and 0 outside the interval (which is not adjusted over the tasks). Detectable: the "
     "smallest true difference that these rows and seeds would show with probability 0.8. Kept: the first's score as a "
     "share of the second's."
 )
