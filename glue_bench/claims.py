@@ -183,6 +183,15 @@ def owner_of(folder: Path) -> Owner | None:
     return owner if verdict == "alive" else None
 
 
+def is_abandoned(folder: Path) -> bool:
+    """Whether a run has the claim of a worker that died, or has been silent for long, and that nobody followed."""
+    _, path = _newest(folder)
+    if path is None:
+        return False
+    verdict, owner = _judge(path, None)
+    return verdict == "silent" or (verdict == "dead" and owner is not _UNKNOWN)  # unknown: released in good order
+
+
 def is_beating(folder: Path) -> bool:
     """Watch the claim on a run for two beats: whether it changes. False also if there is none any more."""
     before, until = _mark(folder), time.monotonic() + 2.2 * BEAT_SECONDS

@@ -7,7 +7,6 @@ import copy
 import dataclasses
 import functools
 import itertools
-import re
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -22,11 +21,20 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from glue_bench.config import EXECUTION_KEYS, GRID_KEYS, RunConfig, TaskConfig, TrainerConfig, check_config, check_task
+from glue_bench.config import (
+    EXECUTION_KEYS,
+    GRID_KEYS,
+    PATH_KEYS,
+    RunConfig,
+    TaskConfig,
+    TrainerConfig,
+    check_config,
+    check_task,
+)
 from glue_bench.errors import UsageError, did_you_mean
+from glue_bench.escaping import quote_value
 from glue_bench.shipped import shipped_folder
 
-PATH_KEYS = ("data.path", "encoder.path", "results_dir")
 GROUPS = ("task", "encoder", "data", "trainer", "recipe", "preset", "executor")
 
 ConfigStore.instance().store(name="schema", node=RunConfig)
@@ -300,13 +308,7 @@ def _quote_path(word: str) -> str:
     if key not in PATH_KEYS or not equals or value[:1] in ("'", '"', "$") or value in ("", "null"):
         return word
     home = str(Path(value).expanduser()) if value.startswith("~") else value
-    return f"{key}={_quote(home)}"
-
-
-def _quote(value: str) -> str:
-    """A literal string in Hydra's grammar, where a backslash means something only before a quote."""
-    doubled = re.sub(r"(\\+)(?='|$)", r"\1\1", value)
-    return "'" + doubled.replace("'", "\\'") + "'"
+    return f"{key}={quote_value(home)}"
 
 
 def _check_override(override: Override, config_dir: Path | None) -> None:
@@ -370,7 +372,7 @@ def _compose(overrides: Sequence[str], config_dir: Path | None) -> RunConfig:
         f"++{word}" if word.startswith("grid.") else word for word in words
     ]  # a key that the recipe's grid may lack
     if config_dir is not None:
-        words.append(f"hydra.searchpath=[{_quote(f'file://{config_dir.resolve()}')}]")
+        words.append(f"hydra.searchpath=[{quote_value(f'file://{config_dir.resolve()}')}]")
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             composed = compose("config", overrides=words)

@@ -26,6 +26,7 @@ EXECUTION_KEYS = (
     "log_every",
     "snapshot_minutes",
 )
+PATH_KEYS = ("data.path", "encoder.path", "results_dir")  # whose values are paths, taken literally
 # Trainer values that a grid may list, and their type.
 GRID_KEYS: dict[str, type[int] | type[float]] = {
     "epochs": int,

@@ -1,6 +1,15 @@
-"""Text that means nothing but itself where it is put: a spreadsheet's cell, Markdown, LaTeX. Knows no tables."""
+"""Text that means nothing but itself where it is put: a value of the command line, a spreadsheet's cell, Markdown,
+LaTeX. Knows no tables."""
+
+import re
 
 _MARKDOWN = "\\`*_[]<>|~&$"
+
+
+def quote_value(text: str) -> str:
+    """A literal string in Hydra's grammar, where a backslash means something only before a quote."""
+    doubled = re.sub(r"(\\+)(?='|$)", r"\1\1", text)
+    return "'" + doubled.replace("'", "\\'") + "'"
 
 
 def escape_cell(value: object) -> object:

@@ -25,7 +25,7 @@ from glue_bench.model import Classifier, check_max_length, check_tokens, load_cl
 from glue_bench.placement import Placement, choose_placement
 from glue_bench.pretrained import Pretrained, encoder_identity, resolve_pretrained
 from glue_bench.processes import ALONE, Processes
-from glue_bench.records import Record, RunStore, write_history, write_predictions
+from glue_bench.records import Record, RunStore, predictions_path, write_history, write_predictions
 from glue_bench.selection import BestEpoch, draw_holdout, take_rows
 from glue_bench.stopping import SIGNALS
 from glue_bench.streams import Streams, holdout_stream
@@ -266,7 +266,7 @@ def _evaluate(
         if not processes.leads:
             continue
         prediction, scores[name] = _score(task, logits, split.labels)
-        written.append((folder / "predictions" / f"{name}.parquet", split, prediction, logits))
+        written.append((predictions_path(folder, name), split, prediction, logits))
     on_phase("writing")
     for path, split, prediction, logits in written:  # only once every split has its scores
         write_predictions(path, idx=split.idx, label=split.labels, prediction=prediction, logits=logits)

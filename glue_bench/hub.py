@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from glue_bench.errors import DISK_ERRNOS, DiskError, InputError
@@ -20,6 +21,10 @@ _OFFLINE_HELP = (
 )
 
 
+class UnreachableError(InputError):
+    """The hub does not answer, or must not be asked."""
+
+
 def is_commit(revision: str) -> bool:
     """Whether `revision` names one commit for ever, and needs no question to the hub."""
     return bool(_COMMIT.fullmatch(revision))
@@ -27,11 +32,49 @@ def is_commit(revision: str) -> bool:
 
 def is_cached(repo_id: str, filename: str, *, revision: str, repo_type: str) -> bool:
     """Whether `fetch_file` would find the file at this commit without asking anybody."""
-    from huggingface_hub import try_to_load_from_cache
+    return is_commit(revision) and isinstance(_look_up(repo_id, filename, revision, repo_type), Path)
 
-    return is_commit(revision) and isinstance(
-        try_to_load_from_cache(repo_id, filename, repo_type=repo_type, revision=revision), str
-    )
+
+def cached_file(repo_id: str, filename: str, *, revision: str, repo_type: str) -> Path | None:
+    """The file as the cache has it; for a branch or tag, as it was when it was last fetched."""
+    found = _look_up(repo_id, filename, revision, repo_type)
+    return found if isinstance(found, Path) else None
+
+
+def is_known_absent(repo_id: str, filename: str, *, revision: str, repo_type: str) -> bool:
+    """Whether the cache remembers that the repository has no such file."""
+    return _look_up(repo_id, filename, revision, repo_type) is False
+
+
+def hub_cache_folder() -> Path:
+    """Where the hub's client keeps what it downloads."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids to ask the hub."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def ask_size(repo_id: str, filename: str, *, revision: str, repo_type: str, timeout: float) -> int:
+    """Bytes of a file on the hub, learnt by one question; nothing is downloaded. 0 where the hub does not say.
+
+    Args:
+        timeout: seconds for each of connecting and answering.
+
+    Raises:
+        UnreachableError: nobody answers, or HF_HUB_OFFLINE is set.
+        InputError: there is no such repository, revision or file, or it is not open to us.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    with _told_in_lines(f"{repo_type} {repo_id}", filename, revision):
+        url = hf_hub_url(repo_id, filename, repo_type=repo_type, revision=revision)
+        return get_hf_file_metadata(url, timeout=timeout).size or 0
 
 
 def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, optional: bool = False) -> Path | None:
@@ -43,54 +86,31 @@ def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, op
     Raises:
         InputError: one to three lines on what could not be had and what to do.
     """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
 
-    where = f"{repo_type} {repo_id}"
-    try:
-        cached = try_to_load_from_cache(repo_id, filename, repo_type=repo_type, revision=revision)
-        if is_commit(revision) and isinstance(cached, str):
-            return Path(cached)
-        if cached is not None and not isinstance(cached, str) and optional:
-            return None  # the cache remembers that this commit has no such file
-        if not isinstance(cached, str):
-            # One question that fails at once: a download without a network retries for 23 seconds and longer.
-            get_hf_file_metadata(hf_hub_url(repo_id, filename, repo_type=repo_type, revision=revision))
-        return Path(hf_hub_download(repo_id, filename, repo_type=repo_type, revision=revision))
-    except RevisionNotFoundError as error:
-        raise InputError(f"{where}: no revision {revision} on {_endpoint()}") from error
-    except (GatedRepoError, RepositoryNotFoundError) as error:
-        problem = f"{where}: not on {_endpoint()}, or not open to everybody (then set HF_TOKEN)"
-        raise InputError(problem) from error
-    except EntryNotFoundError as error:
-        if optional:
+    with _told_in_lines(f"{repo_type} {repo_id}", filename, revision):
+        try:
+            cached = _look_up(repo_id, filename, revision, repo_type)
+            if is_commit(revision) and isinstance(cached, Path):
+                return cached
+            if cached is False and optional:
+                return None  # the cache remembers that this commit has no such file
+            if not isinstance(cached, Path):
+                # One question that fails at once: a download without a network retries for 23 seconds and longer.
+                get_hf_file_metadata(hf_hub_url(repo_id, filename, repo_type=repo_type, revision=revision))
+            return Path(hf_hub_download(repo_id, filename, repo_type=repo_type, revision=revision))
+        except EntryNotFoundError:
+            if not optional:
+                raise
             # The question alone leaves no trace; a download makes the cache remember that there is no such file.
             with contextlib.suppress(EntryNotFoundError):
                 hf_hub_download(repo_id, filename, repo_type=repo_type, revision=revision)
             return None
-        if isinstance(error, LocalEntryNotFoundError):
-            raise InputError(_unreachable(where, filename, revision, "offline")) from error
-        raise InputError(f"{where}: no file {filename} at revision {revision}") from error
-    except OfflineModeIsEnabled as error:
-        if optional:
+        except OfflineModeIsEnabled:
+            if not optional:
+                raise
             return None
-        raise InputError(_unreachable(where, filename, revision, "HF_HUB_OFFLINE is set")) from error
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, *DISK_ERRNOS):
-            raise DiskError(
-                f"{error.filename or 'HF_HOME'}: the hub's cache cannot be written: {error.strerror}"
-            ) from error
-        raise InputError(_unreachable(where, filename, revision, str(error))) from error
-    except Exception as error:  # whatever HTTP library the client uses
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(_unreachable(where, filename, revision, reason)) from error
 
 
 def commit_of(snapshot_file: Path, filename: str) -> str:
@@ -101,9 +121,55 @@ def commit_of(snapshot_file: Path, filename: str) -> str:
     return folder.name
 
 
-def _unreachable(where: str, filename: str, revision: str, reason: str) -> str:
-    return f"{where}: cannot get {filename} at revision {revision} from {_endpoint()} ({reason})\n{_OFFLINE_HELP}"
-
-
-def _endpoint() -> str:
+def endpoint() -> str:
+    """The hub as messages name it."""
     return os.environ.get("HF_ENDPOINT") or "the Hugging Face hub"
+
+
+def _look_up(repo_id: str, filename: str, revision: str, repo_type: str) -> Path | bool | None:
+    """What the cache says: the file, False for one that is known not to be there, None where it knows nothing."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo_id, filename, repo_type=repo_type, revision=revision)
+    return Path(found) if isinstance(found, str) else None if found is None else False
+
+
+@contextlib.contextmanager
+def _told_in_lines(where: str, filename: str, revision: str) -> Iterator[None]:
+    """Whatever the client raises, as an InputError of one to three lines."""
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        yield
+    except RevisionNotFoundError as error:
+        raise InputError(f"{where}: no revision {revision} on {endpoint()}") from error
+    except (GatedRepoError, RepositoryNotFoundError) as error:
+        problem = f"{where}: not on {endpoint()}, or not open to everybody (then set HF_TOKEN)"
+        raise InputError(problem) from error
+    except LocalEntryNotFoundError as error:
+        raise _unreachable(where, filename, revision, "offline") from error
+    except EntryNotFoundError as error:
+        raise InputError(f"{where}: no file {filename} at revision {revision}") from error
+    except OfflineModeIsEnabled as error:
+        raise _unreachable(where, filename, revision, "HF_HUB_OFFLINE is set") from error
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, *DISK_ERRNOS):
+            raise DiskError(
+                f"{error.filename or 'HF_HOME'}: the hub's cache cannot be written: {error.strerror}"
+            ) from error
+        raise _unreachable(where, filename, revision, str(error)) from error
+    except Exception as error:  # whatever HTTP library the client uses
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise _unreachable(where, filename, revision, reason) from error
+
+
+def _unreachable(where: str, filename: str, revision: str, reason: str) -> UnreachableError:
+    problem = f"{where}: cannot get {filename} at revision {revision} from {endpoint()} ({reason})"
+    return UnreachableError(f"{problem}\n{_OFFLINE_HELP}")

@@ -75,6 +75,11 @@ def choose_placement(
     return Placement(device=chosen, precision=precision, deterministic=deterministic)
 
 
+def count_gpus() -> int:
+    """GPUs that torch sees; Metal's counts."""
+    return torch.cuda.device_count() or int(torch.backends.mps.is_available())
+
+
 def send(array: NDArray[np.int64] | NDArray[np.bool_], device: torch.device) -> Tensor:
     """An array on the device, without waiting for it."""
     tensor = torch.from_numpy(array)

@@ -2,13 +2,14 @@
 
 import importlib.util
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from glue_bench.config import EncoderConfig
 from glue_bench.content import file_sha256
 from glue_bench.errors import InputError, UsageError
-from glue_bench.hub import commit_of, fetch_file, is_commit
+from glue_bench.hub import cached_file, commit_of, fetch_file, is_commit, is_known_absent
 
 _OPTIONAL = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _VOCABULARIES = ("vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
@@ -60,10 +61,7 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     if encoder.hub_id is not None:
         folder, revision = _download(encoder.hub_id, encoder.revision or "main")
     else:
-        folder, revision = (
-            _package_folder(encoder.package) if encoder.package else Path(encoder.path or ""),
-            None,
-        )
+        folder, revision = local_folder(encoder) or Path(), None
     if not folder.is_dir():
         raise InputError(f"encoder folder {folder}: no such folder")
     for name in ("config.json", "model.safetensors"):
@@ -80,6 +78,42 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
         )
     name = encoder_name(encoder)
     return Pretrained(name=name, folder=folder, hub_id=encoder.hub_id, revision=revision, weights_sha256=sha256)
+
+
+def local_folder(encoder: EncoderConfig) -> Path | None:
+    """The folder that a path or an installed package names, there or not; None for an encoder on the hub.
+
+    Raises:
+        UsageError: the package is not installed.
+    """
+    if encoder.hub_id is not None:
+        return None
+    return _package_folder(encoder.package) if encoder.package else Path(encoder.path or "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotCached:
+    """What `resolve_pretrained` would ask the hub for."""
+
+    needed: Sequence[str]  # files that every encoder has
+    vocabularies: Sequence[str]  # files of which one is needed, in the order in which they are tried
+    optional: Sequence[str]  # files of which the cache does not know whether there are any
+
+
+def find_not_cached(encoder: EncoderConfig) -> NotCached:
+    """Compare the cache with what an encoder on the hub consists of; asks nobody."""
+    place = {"revision": encoder.revision or "main", "repo_type": "model"}
+    hub_id = encoder.hub_id or ""
+
+    def lacking(*names: str) -> list[str]:
+        return [name for name in names if cached_file(hub_id, name, **place) is None]
+
+    names = ("tokenizer.json", *_VOCABULARIES)
+    return NotCached(
+        needed=lacking("config.json", "model.safetensors"),
+        vocabularies=names if len(lacking(*names)) == len(names) else (),
+        optional=[name for name in lacking(*_OPTIONAL) if not is_known_absent(hub_id, name, **place)],
+    )
 
 
 def _download(hub_id: str, revision: str) -> tuple[Path, str]:

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from glue_bench.atomic import check_writable, replace_atomically, write_text_atomically
 from glue_bench.config import TaskConfig, check_task
-from glue_bench.errors import UsageError
+from glue_bench.errors import InputError, UsageError
+from glue_bench.tasks import TaskAdapter
 
 SCHEMA_VERSION = 1
 STATUSES = ("finished", "failed", "diverged", "interrupted")
-PREDICTIONS_ORIGIN = "glue_bench.origin"  # key of a prediction file's metadata
+_ORIGIN_KEY = b"glue_bench.origin"  # key of a prediction file's metadata
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +97,10 @@ class RunStore:
             if record is not None:
                 yield record
 
+    def folders(self) -> Iterator[Path]:
+        """Every run's folder, sorted, whatever is in it."""
+        return (path for path in sorted(self.root.glob("*/*/*")) if path.is_dir())
+
     def save(self, record: Record) -> Path:
         """Write record.json, which marks the run's other files as complete; write it last.
 
@@ -149,7 +154,7 @@ def write_predictions(
 
     columns = {"idx": idx, **({} if label is None else {"label": label}), "prediction": prediction}
     columns |= {f"logit_{output}": np.ascontiguousarray(logits[:, output]) for output in range(logits.shape[1])}
-    metadata = {PREDICTIONS_ORIGIN: origin} if origin else None
+    metadata = {_ORIGIN_KEY: origin} if origin else None
     with replace_atomically(path) as temporary:
         pq.write_table(pa.table(columns, metadata=metadata), temporary)
 
@@ -159,36 +164,58 @@ class Predictions:
     """What one run predicted on the n rows of a split, in file order."""
 
     idx: NDArray[np.int64]  # (n,) the row's number as the source gives it
-    labels: NDArray[np.float64]  # (n,) class codes, or scores
-    predictions: NDArray[np.float64]  # (n,) of the same kind
+    label: NDArray[Any]  # (n,) class codes 0..k-1, or scores; (0,) for test rows
+    prediction: NDArray[Any]  # (n,) of the same kind
     logits: NDArray[np.float64]  # (n, outputs)
+    origin: str = ""  # as in `write_predictions`
 
 
-def read_predictions(path: Path) -> Predictions:
-    """Read what `write_predictions` wrote.
+def predictions_path(folder: Path, split: str) -> Path:
+    """Where a run's predictions of a split lie, in the folder of the run."""
+    return folder / "predictions" / f"{split}.parquet"
+
+
+def read_predictions(path: Path, task: TaskAdapter, *, labelled: bool = True) -> Predictions:
+    """Read what `write_predictions` wrote, and check it; logits may be NaN or infinite.
+
+    Args:
+        labelled: False for test rows, which have no label.
 
     Raises:
-        OSError: there is no such file, or it cannot be read.
-        ValueError: it is not such a file.
+        InputError: the file is missing, damaged, or does not fit the task; in words that may follow "the run has".
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    name = f"{path.parent.name}/{path.name}"
+    coded = ["label", "prediction"] if labelled else ["prediction"]
+    wanted = ["idx", *coded, *(f"logit_{output}" for output in range(task.outputs))]
     try:
-        table = pq.ParquetFile(path).read()
-        columns = {name: np.asarray(table.column(name).to_numpy()) for name in table.column_names}
-        outputs = sum(name.startswith("logit_") for name in columns)
-        logits = np.stack([columns[f"logit_{output}"] for output in range(outputs)], axis=1)
-        return Predictions(
-            idx=columns["idx"].astype(np.int64),
-            labels=columns["label"].astype(np.float64),
-            predictions=columns["prediction"].astype(np.float64),
-            logits=logits.astype(np.float64),
-        )
-    except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
-        raise ValueError(
-            f"not a file of predictions ({str(error).splitlines()[0] if str(error) else error!r})"
-        ) from error
+        table = pq.ParquetFile(path).read(columns=wanted)
+        columns = {column: np.asarray(table[column].to_numpy()) for column in wanted}
+    except FileNotFoundError as error:
+        raise InputError(f"no {name}") from error
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise InputError(f"a damaged {name} ({type(error).__name__})") from error
+    fits = table.num_rows > 0 and columns["idx"].dtype.kind == "i"
+    fits = fits and all(column.dtype.kind in "if" for column in columns.values())
+    if not fits or not all(_fit_task(columns[column], task) for column in coded):
+        raise InputError(f"{name} that does not fit the task")
+    logits = [columns[column] for column in wanted if column.startswith("logit_")]
+    return Predictions(
+        idx=columns["idx"],
+        label=columns.get("label", np.array([])),
+        prediction=columns["prediction"],
+        logits=np.stack(logits, axis=1).astype(np.float64),
+        origin=(table.schema.metadata or {}).get(_ORIGIN_KEY, b"").decode(),
+    )
+
+
+def _fit_task(values: NDArray[Any], task: TaskAdapter) -> bool:
+    """Whether labels or predictions are finite scores, or codes of the task's classes."""
+    if task.regression:
+        return bool(np.isfinite(values).all())
+    return values.dtype.kind == "i" and bool(values.min() >= 0 and values.max() < task.outputs)
 
 
 def write_history(path: Path, lines: Sequence[Any]) -> None:
@@ -216,15 +243,29 @@ def outcome_line(record: Record) -> str:
 def read_record(path: Path) -> Record | None:
     """The record of one record.json; None where there is none, or a damaged one, which is logged in one line."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return parse_record(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        logger.warning("%s: damaged record, ignored (%s)", path, error)
+        return None
+
+
+def parse_record(path: Path) -> Record:
+    """The record of one record.json.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+        ValueError: it is damaged.
+    """
+    text = path.read_bytes()
+    try:
+        content = json.loads(text.decode("utf-8"))
         known = {item.name for item in dataclasses.fields(Record)}
         record = Record(**{key: value for key, value in content.items() if key in known})
         _check_record(record)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, UsageError) as error:
-        logger.warning("%s: damaged record, ignored (%s: %s)", path, type(error).__name__, error)
-        return None
+    except (ValueError, TypeError, AttributeError, KeyError, UsageError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
     return record
 
 

@@ -40,8 +40,9 @@ def test_help_answers_in_under_a_second_with_examples(verb: str | None, glue_ben
         (["run", "task=rtee"], "task=rtee: no such task; did you mean rte?"),
         (["sweep", "--dryrun"], "unrecognized arguments: --dryrun"),
         (["report", "--format", "pdf"], "invalid choice: 'pdf'"),
-        (["report", "task=rte"], "`report` takes results_dir=FOLDER only"),
+        (["report", "task=rte"], "task=rte: not a key of `report`. Allowed: results_dir"),
         (["report", "results_dir=nowhere"], "results_dir=nowhere: no such folder"),
+        (["doctor", "encoder=minilmm"], "encoder=minilmm: no such encoder; did you mean minilm?"),
         (["tasks", "task=rte"], "`tasks` takes no KEY=VALUE"),
     ],
 )
@@ -66,6 +67,7 @@ QUICK = [
     ["predict", "--text", "a"],
     ["card"],
     ["claims", "distilroberta.path=nowhere"],
+    ["doctor", "preset=smoke", "executor=slurm"],
     ["run", "task=rtee"],
     ["run", "task=rte", "trainer.epochs=0"],
     ["sweep", "--dry-run", "preset=sample"],

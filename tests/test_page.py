@@ -17,7 +17,7 @@ from glue_bench.cli.page import read_defaults, render_html
 from glue_bench.compose import compose_run
 from glue_bench.data import load_task_data, resolve_source
 from glue_bench.published import load_published
-from glue_bench.records import Record, RunStore
+from glue_bench.records import Predictions, Record, RunStore
 from glue_bench.report import build_report
 from glue_bench.report.page import build_page, render_page
 from glue_bench.report.page.calibration import measure_calibration
@@ -25,7 +25,7 @@ from glue_bench.report.page.chapters import thin
 from glue_bench.report.page.display import MINUS, show_number, show_text
 from glue_bench.report.page.entries import Entry, join_entries
 from glue_bench.report.page.error_plots import SHADE
-from glue_bench.report.page.evidence import Predictions
+from glue_bench.report.page.evidence import row_losses
 from glue_bench.report.page.hardest import find_hardest, write_hardest
 from glue_bench.report.page.mistakes import count_confusion
 from glue_bench.report.page.model import Page, ScoreRow
@@ -336,7 +336,7 @@ def test_hostile_names_and_texts_are_shown_and_never_obeyed(tmp_path: Path) -> N
 def test_the_hardest_rows_have_the_highest_mean_loss_and_their_text(tmp_path: Path) -> None:
     hostile_record(tmp_path, count=40, encoder=DISTILROBERTA)
     (entry,) = entries_of(tmp_path / "results")
-    losses = np.mean([splits["validation"].losses() for splits in entry.predictions.values()], axis=0)
+    losses = np.mean([row_losses(splits["validation"]) for splits in entry.predictions.values()], axis=0)
     hardest = find_hardest(entry)
     assert [place for _, place, _ in hardest] == list(np.argsort(-losses)[:5])
     chapter = write_hardest([entry], DevRows())

@@ -12,7 +12,7 @@ from glue_bench.compose import compose_parent, compose_sweep
 from glue_bench.failures import request_facts
 from glue_bench.identity import RunRequest, make_requests
 from glue_bench.records import Record
-from glue_bench.report.page.commands import RESULTS_DIR, Defaults, join_command, sweep_words
+from glue_bench.repetition import RESULTS_DIR, Defaults, join_command, sweep_words
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,7 @@ def check_repeats(words: Sequence[str], defaults: Defaults) -> str:
         ["recipe=fairseq", "tasks=[cola]", "trainer.updates=null", "trainer.epochs=4"],
         ["tasks=[cola]", "trainer.updates=100", "preset=card", "seeds=[3]"],
         ["recipe=roberta_paper", "tasks=[rte]", "seeds=[1]", "encoder=roberta"],
+        ["recipe=roberta_paper", "tasks=[rte]", "seeds=[1]", "selection=last"],
         ["recipe=roberta_paper", "tasks=[rte]", "seeds=[1]", "grid.learning_rate=[1e-5,4e-5]", "selection=holdout"],
         ["tasks=[mrpc]", "init=mnli", "seeds=[1,2]", "trainer.weight_decay=0.0"],
         ["tasks=[sst2]", "selection=holdout", "holdout=0.25", "trainer.precision=bfloat16", "trainer.accumulation=4"],

@@ -4,15 +4,29 @@ import dataclasses
 import json
 import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from glue_bench.atomic import replace_atomically, replace_folder_atomically, write_text_atomically
-from glue_bench.errors import DiskError
-from glue_bench.records import Record, RunStore, outcome_line, task_of, write_history, write_predictions
+from glue_bench.compose import compose_task
+from glue_bench.errors import DiskError, InputError
+from glue_bench.records import (
+    Record,
+    RunStore,
+    outcome_line,
+    predictions_path,
+    read_predictions,
+    task_of,
+    write_history,
+    write_predictions,
+)
+from glue_bench.tasks import TaskAdapter
 from tests.making import make_record
+
+RTE = TaskAdapter(compose_task("rte"))
 
 
 def test_a_record_is_the_same_after_disk(tmp_path: Path) -> None:
@@ -109,6 +123,35 @@ def test_predictions_hold_a_column_per_logit(tmp_path: Path) -> None:
         "logit_1": [-1.0, 0.0],
         "logit_2": [2.0, 0.0],
     }
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_predictions_are_read_back_with_their_origin(labelled: bool, tmp_path: Path) -> None:
+    path, logits = predictions_path(tmp_path, "validation"), np.array([[0.5, -1.0], [3.0, 0.0]], dtype=np.float32)
+    label, prediction = np.array([1, 0]), np.array([0, 0])
+    write_predictions(
+        path,
+        idx=np.array([4, 9]),
+        label=label if labelled else None,
+        prediction=prediction,
+        logits=logits,
+        origin="rows",
+    )
+    found = read_predictions(path, RTE, labelled=labelled)
+    assert (list(found.idx), list(found.label)) == ([4, 9], [1, 0] if labelled else [])
+    assert (list(found.prediction), found.origin) == ([0, 0], "rows")
+    assert np.array_equal(found.logits, logits)
+
+
+@pytest.mark.parametrize(
+    ("label", "prediction"), [([0, 2], [0, 0]), ([0, 0], [-1, 0]), ([0.0, 1.0], [0, 0]), ([], []), (["a", "b"], [0, 1])]
+)
+def test_predictions_of_another_task_are_refused(label: list[Any], prediction: list[int], tmp_path: Path) -> None:
+    path, logits = predictions_path(tmp_path, "validation"), np.zeros((len(label), 2), dtype=np.float32)
+    idx = np.arange(len(label))
+    write_predictions(path, idx=idx, label=np.array(label), prediction=np.array(prediction), logits=logits)
+    with pytest.raises(InputError, match=r"^predictions/validation\.parquet that does not fit the task$"):
+        read_predictions(path, RTE)
 
 
 def test_history_is_a_json_object_a_line(tmp_path: Path) -> None:

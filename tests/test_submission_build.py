@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import random
 import shlex
 import shutil
 import subprocess
@@ -440,6 +441,42 @@ def test_test_rows_may_lie_in_other_kinds_of_files(kind: str, made: Bench, tmp_p
     assert np.array_equal(idx, np.arange(9796))
 
 
+@pytest.mark.slow
+def test_many_rows_take_no_more_memory_than_few(made: Bench, tmp_path: Path) -> None:
+    bench = made.copy(tmp_path)
+    run = bench.run("mnli")
+    rows, rng = 24 * 4096, random.Random(0)
+    pool = sentences(10_000, seed=1)
+    lengths = [1 + min(5, int(rng.expovariate(0.7))) for _ in range(2 * rows)]  # as uneven as QQP's
+    texts: list[object] = [" ".join(rng.choices(pool, k=length)) for length in lengths]
+    write_parquet(bench.glue / "mnli" / "many.parquet", {"premise": texts[:rows], "hypothesis": texts[rows:]})
+    code = f"""
+import functools
+from pathlib import Path
+from glue_bench.config import DataConfig
+from glue_bench.data import open_texts
+from glue_bench.finished import open_run_folder
+from glue_bench.submission.predict import predict_rows
+
+def load():
+    from glue_bench.inference import load_fine_tuned
+    return load_fine_tuned(run, device="cpu")
+
+def tell(rows):
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    print(rows, pages * 4 // 1024)
+
+run = open_run_folder(Path({str(run.folder)!r}))
+file = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task.facts, "many")
+predict_rows(run, "many", file, load=functools.cache(load), on_rows=tell)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
+    assert result.returncode == 0, result.stderr
+    megabytes = {int(done): int(used) for done, used in (line.split() for line in result.stdout.splitlines())}
+    assert len(megabytes) == 24
+    assert megabytes[rows] - megabytes[4 * 4096] < 70
+
+
 def test_scores_are_cut_to_their_range_and_rounded_to_three_decimals() -> None:
     (file,) = layout("stsb")
     file = dataclasses.replace(file, rows=6)
@@ -498,8 +535,8 @@ def test_a_fill_that_cannot_be_is_one_line(words: list[str], message: str) -> No
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["encodr=tiny"], "encodr=tiny: not for `submit build`; did you mean encoder?"),
-        (["trainer.batch=3"], "trainer.batch=3: not for `submit build`"),
+        (["encodr=tiny"], "encodr=tiny: not a key of `submit build`; did you mean encoder?"),
+        (["trainer.batch=3"], "trainer.batch=3: not a key of `submit build`"),
         (["seed=one"], "seed=one: one whole number"),
         (["seed=1", "--pick", "best"], "seed=1 and --pick best: give one of the two"),
         (["results_dir=nowhere"], "results_dir=nowhere: no such folder"),

@@ -171,6 +171,6 @@ def _describe_machine(machine: Mapping[str, Any]) -> str:
     load = machine["load_before"]
     busy = "" if load is None else f", load average {load:.2f} before the measurement"
     return (
-        f"Measured on {machine['device']} ({machine['name']}), {machine['cores']} cores, {machine['threads']} threads, "
-        f"{machine['precision']}, torch {machine['torch']}{busy}."
+        f"Measured on {machine['device']} ({machine['name']}), {machine['cores']} cores, "
+        f"threads: {machine['threads']}, {machine['precision']}, torch {machine['torch']}{busy}."
     )

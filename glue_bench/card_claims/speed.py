@@ -6,12 +6,10 @@ Training is `glue_bench.trainer.fit`, inference `glue_bench.trainer.predict`, as
 import dataclasses
 import math
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +25,7 @@ from glue_bench.errors import InputError
 from glue_bench.memory import keep_freed_memory
 from glue_bench.model import Classifier, make_classifier
 from glue_bench.placement import Placement, choose_placement
+from glue_bench.provenance import processor_name
 from glue_bench.streams import Streams
 from glue_bench.trainer import fit, predict
 from glue_bench.updates import StepReport
@@ -123,7 +122,7 @@ class Bench:
     def machine(self) -> dict[str, Any]:
         """What the ratios were measured on."""
         device = self.placement.device
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
         return {
             "device": device.type,
             "name": name,
@@ -240,11 +239,3 @@ def _share(start: Seconds, end: Seconds, count: int) -> Seconds:
 
 def _words(value: float) -> str:
     return f"{value:.2f} s" if value >= 1 else f"{1000 * value:.0f} ms"
-
-
-def _processor() -> str:
-    """As the system gives it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())

@@ -58,7 +58,7 @@ def _add_verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, about: st
     metavar, about_words = WORDS.get(name, ("KEY=VALUE", "configuration, as below"))
     parser.add_argument("overrides", nargs="*", metavar=metavar, help=about_words)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    if name in ("run", "sweep", "tasks", "submit"):
+    if name in ("run", "sweep", "tasks", "submit", "doctor"):
         parser.add_argument("--config-dir", type=Path, metavar="DIR", help="your own task/NAME.yaml, encoder/NAME.yaml")
     add_options = _OPTIONS.get(name)
     if add_options is not None:
@@ -122,6 +122,10 @@ def _add_claims(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=8, metavar="N", help="pairs of a measured speed; default: 8")
 
 
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", default="console", choices=("console", "json"))
+
+
 _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _add_run,
     "sweep": _add_sweep,
@@ -131,6 +135,7 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "card": _add_card,
     "submit": _add_submit,
     "claims": _add_claims,
+    "doctor": _add_doctor,
 }
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from glue_bench.cli.results import read_seed, read_words, results_folder
 from glue_bench.compose import compose_run
-from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.finished import FinishedRun, find_finished
 from glue_bench.records import RunStore
 
@@ -31,25 +31,17 @@ def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> 
         UsageError: an unknown key, a wrong value, or no run or several that answer.
         InputError: the run kept no weights.
     """
-    given = dict[str, str]()
-    for word in words:
-        key, equals, value = word.partition("=")
-        if key not in (*_KEYS, *more) or not equals or not value:
-            raise UsageError(f"{word}: `{verb}` takes KEY=VALUE{did_you_mean(key, (*_KEYS, *more))}")
-        given[key] = value
-    if not given.get("seed", "0").isdecimal():
-        raise UsageError(f"seed={given['seed']}: allowed is a whole number")
+    given = read_words(words, (*_KEYS, *more), verb=verb)
+    seed = read_seed(given)
     # Composed only for the defaults, which live in conf/, and for the checks.
-    composed = [word for word in words if word.partition("=")[0] in ("results_dir", *more)]
+    composed = [f"{key}={value}" for key, value in given.items() if key in ("results_dir", *more)]
     config = compose_run([*composed, "task=rte"])
-    results_dir = Path(config.results_dir)
-    if "results_dir" in given and not results_dir.is_dir():
-        raise UsageError(f"results_dir={results_dir}: no such folder")
+    results_dir = results_folder(config, given)
     run = find_finished(
         RunStore(results_dir),
         encoder=given.get("encoder"),
         task=given.get("task"),
-        seed=int(given["seed"]) if "seed" in given else None,
+        seed=seed,
         run_id=given.get("run_id"),
         need_model=True,
     )

@@ -5,11 +5,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from glue_bench.card_claims import Card, ModelFiles, check_card, find_files, load_card, render_claims
+from glue_bench.card_claims import ModelFiles, check_card, find_files, load_card, render_claims
 from glue_bench.cli.output import PIPE_WIDTH, say, write_output
+from glue_bench.cli.results import read_words, results_folder
 from glue_bench.compose import compose_run
 from glue_bench.config import RunConfig
-from glue_bench.errors import UsageError, did_you_mean
+from glue_bench.errors import UsageError
 from glue_bench.published import load_published
 from glue_bench.records import RunStore
 
@@ -22,14 +23,18 @@ _KEYS = ("results_dir", "trainer.device", "trainer.precision", "trainer.engine")
 def execute(arguments: argparse.Namespace) -> int:
     """Check, and print or write the table; 1 if a claim is contradicted."""
     card = load_card(CARD)
-    words, paths = _sort_words(arguments.overrides, card)
+    own = [f"{name}.path" for name in card.models]
+    given = read_words(arguments.overrides, [*_KEYS, *own], verb="claims")
+    words = [f"{key}={value}" for key, value in given.items() if key in _KEYS]
+    paths = {key.removesuffix(".path"): value for key, value in given.items() if key in own}
+    for name, path in paths.items():
+        if not Path(path).expanduser().is_dir():
+            raise UsageError(f"{name}.path={path}: no such folder")
     if arguments.repeats < LEAST_REPEATS:
         raise UsageError(f"--repeats {arguments.repeats}: {LEAST_REPEATS} or more; --quick measures no speed")
     configs = {name: _compose(model.encoder, words, paths.get(name)) for name, model in card.models.items()}
     config = configs[CARD]
-    results_dir = Path(config.results_dir)
-    if any(word.startswith("results_dir=") for word in words) and not results_dir.is_dir():
-        raise UsageError(f"results_dir={results_dir}: no such folder")
+    results_dir = results_folder(config, given)
     report = check_card(
         card,
         files={name: _find(name, one, paths.get(name)) for name, one in configs.items()},
@@ -43,23 +48,6 @@ def execute(arguments: argparse.Namespace) -> int:
     text = render_claims(report, arguments.format, width=None if terminal else PIPE_WIDTH, color=terminal)
     write_output(text, arguments.out)
     return EXIT_CONTRADICTED if report.contradicted else 0
-
-
-def _sort_words(words: Sequence[str], card: Card) -> tuple[list[str], dict[str, str]]:
-    """The configuration's words, and the folder that MODEL.path names for each of the card's models."""
-    kept, paths = list[str](), dict[str, str]()
-    keys = [*_KEYS, *(f"{name}.path" for name in card.models)]
-    for word in words:
-        key, _, value = word.partition("=")
-        if key not in keys:
-            raise UsageError(f"{word}: not a key of `claims`{did_you_mean(key, keys)}")
-        if key in _KEYS:
-            kept.append(word)
-        elif not Path(value).expanduser().is_dir() or not value:
-            raise UsageError(f"{word}: no such folder")
-        else:
-            paths[key.removesuffix(".path")] = value
-    return kept, paths
 
 
 def _compose(encoder: str, words: Sequence[str], path: str | None) -> RunConfig:

@@ -10,6 +10,7 @@ VERBS = {
     "claims": "every numeric claim of the DistilRoBERTa card, checked here",
     "submit": "the GLUE leaderboard's zip: submit build, submit check FILE.zip",
     "tasks": "the tasks: texts, labels, sizes, metrics, published numbers",
+    "doctor": "whether a sweep would work here, and what to do if not",
 }
 
 KEYS = """\
@@ -138,6 +139,19 @@ examples:
   glue-bench claims --quick --format markdown --out claims.md
   glue-bench claims distilroberta.path=my_models/distilroberta-base roberta.path=my_models/roberta-base
 """,
+    "doctor": """\
+The words are those of `sweep`: without any, the card's table. Looked at are packages, cores and memory, the results
+folder and what earlier sweeps left in it, encoders and rows (here, in the hub's cache, or on the hub), device, disk.
+Nothing is downloaded or changed.
+
+exit code: 3 if something would stop the sweep, 0 if nothing was found; else as for every verb
+
+examples:
+  glue-bench doctor
+  glue-bench doctor preset=sample
+  glue-bench doctor encoder=minilm data=local data.path=my_glue tasks=[rte,mrpc] trainer.device=cuda
+  glue-bench doctor --format json
+""",
     "tasks": """\
 examples:
   glue-bench tasks
@@ -147,11 +161,13 @@ examples:
 
 TOP_EPILOG = """\
 Offline, in minutes:   glue-bench sweep preset=sample
+Would it work here:    glue-bench doctor
 The real table:        glue-bench sweep          (needs the Hugging Face hub or its cache; a GPU helps)
 More about a verb:     glue-bench VERB --help
 
-exit codes: 0 all well; 1 some runs failed; 2 usage or configuration; 3 data or model input; 4 diverged; 74 disk;
-75 preempted (SIGUSR1), run the same command again; 130, 143 stopped by SIGINT, SIGTERM
+exit codes: 0 all well; 1 some runs failed, a score fell (report --check) or a claim is contradicted; 2 usage or
+configuration; 3 data or model input, or a problem that doctor found; 4 diverged; 74 disk; 75 preempted (SIGUSR1),
+run the same command again; 130, 143 stopped by SIGINT, SIGTERM
 """
 
 # What the words after a verb are, where they are not the configuration.

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from glue_bench.compose import compose_run, group_options
 from glue_bench.published import PublishedTable
 from glue_bench.records import Record, RunStore
+from glue_bench.repetition import Defaults
 from glue_bench.report import Report, compare_all
-from glue_bench.report.page import Defaults, build_page, render_page
+from glue_bench.report.page import build_page, render_page
 
 
 def render_html(

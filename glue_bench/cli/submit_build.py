@@ -6,14 +6,14 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from glue_bench.board import format_clock
 from glue_bench.cli.output import say
+from glue_bench.cli.results import read_seed, read_words, results_folder
 from glue_bench.compose import compose_run
 from glue_bench.config import EXECUTION_KEYS, RunConfig, TaskConfig, TrainerConfig
 from glue_bench.content import file_sha256
-from glue_bench.errors import InputError, UsageError, did_you_mean
+from glue_bench.errors import InputError, UsageError
 from glue_bench.records import Record, RunStore
 from glue_bench.repetition import repeating_words
 from glue_bench.submission import (
@@ -38,13 +38,14 @@ _LINE_EVERY = 20.0  # seconds between two lines of progress
 
 def execute(words: Sequence[str], tasks: Mapping[str, TaskConfig], arguments: argparse.Namespace) -> int:
     """Predict what is missing, write the zip, and say what is in it."""
-    wish, config, data_given = _read_words(words, next(iter(tasks)), arguments)
+    wish, config, given = _read_words(words, next(iter(tasks)), arguments)
+    results_dir = results_folder(config, given)
     files = lay_out(list(tasks.values()))
     fills = parse_fills(arguments.fill, files)
-    results_dir = Path(config.results_dir)
     store = RunStore(results_dir)
     wanted = [name for name in tasks if name not in fills]
     encoder, choices = choose_runs(store, wanted, wish) if wanted else ("constant", {})
+    data_given = any(key.startswith("data") for key in given)
     ready = prepare_sources(files, tasks, choices, fills, data=config.data if data_given else None)
     if ready.runless or ready.problems:
         _tell_what_lacks(ready.runless, ready.problems, encoder, store)
@@ -59,34 +60,27 @@ def execute(words: Sequence[str], tasks: Mapping[str, TaskConfig], arguments: ar
     return 0
 
 
-def _read_words(words: Sequence[str], any_task: str, arguments: argparse.Namespace) -> tuple[Wish, RunConfig, bool]:
-    """Which runs are meant, where results and test rows are, and whether the words say the latter."""
+def _read_words(
+    words: Sequence[str], any_task: str, arguments: argparse.Namespace
+) -> tuple[Wish, RunConfig, Mapping[str, str]]:
+    """Which runs are meant, where test rows and results are, and the words by key."""
     trainer = {f"trainer.{item.name}" for item in dataclasses.fields(TrainerConfig)}
     trainer -= {f"trainer.{key}" for key in EXECUTION_KEYS}
-    known = ["encoder", "seed", "run_id", *_SETTINGS, *_COMPOSED, *sorted(trainer)]
-    given = dict[str, str]()
-    for word in words:
-        key, equals, value = word.partition("=")
-        if key not in known or not equals or not value:
-            raise UsageError(f"{word}: not for `submit build`{did_you_mean(key, known[: -len(trainer)])}")
-        given[key] = value
+    known = ["encoder", "seed", "run_id", *_SETTINGS, *_COMPOSED]
+    given = read_words(words, [*known, *trainer], verb="submit build", listed=known)
     composed = [f"{key}={value}" for key, value in given.items() if key in _COMPOSED]
     config = compose_run([f"task={any_task}", *composed], config_dir=arguments.config_dir)
-    if "results_dir" in given and not Path(config.results_dir).is_dir():
-        raise UsageError(f"results_dir={config.results_dir}: no such folder")
-    seed = given.get("seed")
-    if seed is not None and not seed.isdecimal():
-        raise UsageError(f"seed={seed}: one whole number")
+    seed = read_seed(given)
     if seed is not None and arguments.pick:
         raise UsageError(f"seed={seed} and --pick {arguments.pick}: give one of the two")
     wish = Wish(
         encoder=given.get("encoder"),
-        seed=None if seed is None else int(seed),
+        seed=seed,
         pick=arguments.pick or "median",
         run_ids=[run_id.strip() for run_id in given.get("run_id", "").strip("[]").split(",") if run_id.strip()],
         settings={key: value for key, value in given.items() if key in _SETTINGS or key in trainer},
     )
-    return wish, config, any(key.startswith("data") for key in given)
+    return wish, config, given
 
 
 def _tell_what_lacks(runless: Sequence[str], problems: Sequence[str], encoder: str, store: RunStore) -> None:

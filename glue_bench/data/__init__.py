@@ -3,7 +3,7 @@
 from glue_bench.data.files import Table, read_table
 from glue_bench.data.load import check_texts, load_task_data
 from glue_bench.data.rows import Split, TaskData, Texts
-from glue_bench.data.sources import DataSource, resolve_source
+from glue_bench.data.sources import DataSource, find_file, hub_files, resolve_source
 from glue_bench.data.texts import TextFile, open_texts, read_pieces
 
 __all__ = [
@@ -14,6 +14,8 @@ __all__ = [
     "TextFile",
     "Texts",
     "check_texts",
+    "find_file",
+    "hub_files",
     "load_task_data",
     "open_texts",
     "read_pieces",

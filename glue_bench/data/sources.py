@@ -38,9 +38,9 @@ def resolve_source(data: DataConfig, task: TaskConfig) -> DataSource:
         if task.name not in SAMPLE_TASKS:
             raise UsageError(f"data=sample: no sample rows for task={task.name}{did_you_mean(task.name, SAMPLE_TASKS)}")
         return DataSource(source="sample", identity={"sample": SAMPLE_VERSION, **_limits(data)}, files={})
-    splits = [task.train, *task.validation]
     if data.source == "hub":
-        return _resolve_hub(data, task, splits)
+        return _resolve_hub(data, task)
+    splits = [task.train, *task.validation]
     folder = Path(data.path or "") / task.name
     files = {split: find_file(folder, split) for split in splits}
     digests = {split: file_sha256(path) for split, path in files.items()}
@@ -52,6 +52,12 @@ def hub_identity(data: DataConfig) -> dict[str, object] | None:
     if data.source != "hub" or not is_commit(data.revision or ""):
         return None
     return _hub_identity(data, data.revision)
+
+
+def hub_files(task: TaskConfig) -> dict[str, str]:
+    """The name of each split's file in the hub's data set."""
+    folder = task.hub_config or task.name
+    return {split: f"{folder}/{split}-00000-of-00001.parquet" for split in (task.train, *task.validation)}
 
 
 def find_file(folder: Path, split: str) -> Path:
@@ -69,11 +75,10 @@ def find_file(folder: Path, split: str) -> Path:
     return found[0]
 
 
-def _resolve_hub(data: DataConfig, task: TaskConfig, splits: list[str]) -> DataSource:
+def _resolve_hub(data: DataConfig, task: TaskConfig) -> DataSource:
     dataset, revision = data.dataset or "", data.revision or ""
     files = {}
-    for split in splits:
-        name = f"{task.hub_config or task.name}/{split}-00000-of-00001.parquet"
+    for split, name in hub_files(task).items():
         path = fetch_file(dataset, name, revision=revision, repo_type="dataset")
         assert path is not None  # noqa: S101 - only optional files can be None
         revision = commit_of(path, name)  # so that every split comes from the first one's commit

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from glue_bench.report.comparison import EncoderComparison, TaskComparison
 from glue_bench.report.model import Report, Row, Section
 
-RIGHT = {
+_RIGHT = {
     "dev rows",
     "seeds",
     "ours",
@@ -18,7 +18,6 @@ RIGHT = {
     "kept",
     "seconds per 1,000 dev rows",
     "seconds of training",
-    "times as fast",
 }
 
 
@@ -31,6 +30,12 @@ class TextTable:
     rows: Sequence[Sequence[str]]
     total: Sequence[str] | None  # the last line, set apart
     notes: Sequence[str] = ()  # under it
+
+    def is_right(self, place: int) -> bool:
+        """Whether a column holds numbers, which stand at the right."""
+        cells = [row[place] for row in self.rows]
+        numbers = all(cell.replace(".", "", 1).lstrip("-").isdecimal() for cell in cells if cell)
+        return self.headers[place] in _RIGHT or (any(cells) and numbers)
 
 
 def report_tables(report: Report) -> list[TextTable]:
@@ -71,7 +76,7 @@ def comparison_tables(comparison: EncoderComparison) -> list[TextTable]:
         total=total,
         notes=_comparison_notes(comparison),
     )
-    speed = ("seconds per 1,000 dev rows", "times as fast", "seconds of training", "times as fast")
+    speed = ("seconds per 1,000 dev rows", "times as fast predicting", "seconds of training", "times as fast training")
     cost = TextTable(
         title="What it took: medians of the runs' own clocks, whatever else ran beside them",
         headers=["task", *speed, "device"],

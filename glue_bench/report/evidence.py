@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glue_bench.records import Record, RunStore, read_predictions
+from glue_bench.errors import InputError
+from glue_bench.records import Record, RunStore, predictions_path, read_predictions
 from glue_bench.statistics.degenerate import describe_degenerate
 from glue_bench.statistics.intervals import Interval, interval_of_mean
 from glue_bench.statistics.resampling import Floats, SplitPredictions, resample_scores
@@ -32,21 +33,22 @@ def read_evidence(store: RunStore, finished: Sequence[Record], task: TaskAdapter
     for split in task.facts.validation:
         labels, predictions = list[Floats](), list[Floats]()
         for run in finished:
-            path = store.folder(run.encoder["name"], run.task, run.run_id) / "predictions" / f"{split}.parquet"
+            folder = store.folder(run.encoder["name"], run.task, run.run_id)
             try:
-                table = read_predictions(path)
-            except (OSError, ValueError) as error:
-                logger.warning("%s: no interval without it (%s)", path, error)
+                found = read_predictions(predictions_path(folder, split), task)
+            except InputError as error:
+                logger.warning("%s: no interval, it has %s", folder, error)
                 return None
-            if len(table.labels) != run.data["rows"][split]:
-                logger.warning("%s: %d rows, the record says %d", path, len(table.labels), run.data["rows"][split])
+            rows, told = len(found.label), run.data["rows"][split]
+            if rows != told:
+                logger.warning("%s: no interval, %s has %d rows, the record says %d", folder, split, rows, told)
                 return None
-            labels.append(table.labels)
-            predictions.append(table.predictions)
+            labels.append(found.label.astype(np.float64))
+            predictions.append(found.prediction.astype(np.float64))
             reason = describe_degenerate(
-                table.labels,
-                table.predictions,
-                table.logits,
+                labels[-1],
+                predictions[-1],
+                found.logits,
                 names=task.facts.labels,
                 judged_by_accuracy="accuracy" in task.facts.metrics,
             )

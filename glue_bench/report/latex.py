@@ -3,7 +3,7 @@ r"""Tables as LaTeX for \input in a paper: booktabs, nothing else is needed. Kno
 from collections.abc import Sequence
 
 from glue_bench.escaping import escape_latex
-from glue_bench.report.columns import RIGHT, TextTable
+from glue_bench.report.columns import TextTable
 from glue_bench.report.model import Row, Section
 
 _HEAD = r"% Preamble: \usepackage[T1]{fontenc} \usepackage{booktabs}; wide tables may need \small or rotation."
@@ -50,7 +50,7 @@ def _conditions(section: Section) -> str:
 
 def _detail_table(table: TextTable) -> str:
     kept = [place for place, header in enumerate(table.headers) if header not in _LEFT_OUT]
-    columns = "".join("r" if table.headers[place] in RIGHT else "l" for place in kept)
+    columns = "".join("r" if table.is_right(place) else "l" for place in kept)
     body = "\n".join(_line([row[place] for place in kept]) for row in table.rows)
     if table.total:
         body += "\n\\midrule\n" + _line([table.total[place] for place in kept])

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from glue_bench.atomic import replace_atomically
 from glue_bench.data import TextFile, read_pieces
+from glue_bench.errors import InputError
 from glue_bench.finished import FinishedRun
-from glue_bench.records import PREDICTIONS_ORIGIN, write_predictions
+from glue_bench.memory import keep_few_kernels
+from glue_bench.records import predictions_path, read_predictions, write_predictions
 
 if TYPE_CHECKING:
     from glue_bench.inference import FineTuned
@@ -40,15 +40,12 @@ class Predicted:
 
 def kept_predictions(run: FinishedRun, place: str, file: TextFile) -> Vector | None:
     """What the run predicted for these very rows with its very weights; None if it did not, or not readably."""
-    path = _path(run, place)
     try:
-        table = pq.ParquetFile(path).read()
-        if (table.schema.metadata or {}).get(PREDICTIONS_ORIGIN.encode()) != _origin(run, place, file).encode():
-            return None
-        prediction: Vector = table["prediction"].to_numpy()
-    except (pa.ArrowException, OSError, KeyError):
+        kept = read_predictions(predictions_path(run.folder, place), run.task, labelled=False)
+    except InputError:
         return None
-    return prediction if len(prediction) == file.rows and np.isfinite(prediction).all() else None
+    same = kept.origin == _origin(run, place, file) and len(kept.prediction) == file.rows
+    return kept.prediction if same else None
 
 
 def predict_rows(
@@ -72,9 +69,10 @@ def predict_rows(
     """
     from glue_bench.metrics import predict_classes, predict_scores
 
+    keep_few_kernels()
     origin = _origin(run, place, file)
     digest = hashlib.sha256(origin.encode()).hexdigest()[:12]
-    path = _path(run, place)
+    path = predictions_path(run.folder, place)
     parts = path.with_name(f".{path.stem}-{digest}")
     pieces, fresh, began = list[tuple[NDArray[np.int64], NDArray[np.float32]]](), 0, time.perf_counter()
     for idx, logits, is_new in _pieces(run, file, parts, load=load):
@@ -115,10 +113,6 @@ def _read_part(path: Path, *, shape: tuple[int, int]) -> NDArray[np.float32] | N
     except (OSError, ValueError, EOFError):
         return None
     return logits if logits.shape == shape and logits.dtype == np.float32 else None
-
-
-def _path(run: FinishedRun, place: str) -> Path:
-    return run.folder / "predictions" / f"{place}.parquet"
 
 
 def _origin(run: FinishedRun, place: str, file: TextFile) -> str:

@@ -25,7 +25,7 @@ from glue_bench.stopping import HANDLED, SIGNALS
 from glue_bench.sweep.listener import Listener
 from glue_bench.sweep.plan import Plan
 from glue_bench.sweep.queue import Queue
-from glue_bench.sweep.slots import Slot, deal_out
+from glue_bench.sweep.slots import Slot, deal_out, gpus_for
 from glue_bench.sweep.worker import LOG, Job, count_gpus, keep_log, work
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -93,13 +93,11 @@ def run_in_workers(plan: Plan, store: RunStore, listener: Listener, executor: Ex
     warm_up()
     listener.note("starting: PyTorch is being loaded")
     device = plan.missing[0].config.trainer.device
-    # cuda:1 and mps are one device that all runs share; auto and cuda are dealt out.
-    gpus = [] if device == "cpu" else _visible_gpus() if device in ("auto", "cuda") else [None]
-    slots = deal_out(executor, runs=len(plan.requests), gpus=gpus)
+    slots = deal_out(executor, runs=len(plan.requests), gpus=gpus_for(device, _visible_gpus))
     return _Driver(plan, store, listener, slots, timeout=60 * executor.timeout).run()
 
 
-def _visible_gpus() -> Sequence[str | None]:
+def _visible_gpus() -> Sequence[str]:
     """The GPUs that torch sees, as CUDA_VISIBLE_DEVICES names them."""
     ours, theirs = _CONTEXT.Pipe()
     process = _CONTEXT.Process(target=count_gpus, args=(theirs,))

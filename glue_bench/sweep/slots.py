@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,19 @@ class Slot:
 
     cores: Sequence[int]
     gpu: str | None = None  # as CUDA_VISIBLE_DEVICES names it; None: whatever is visible
+
+
+def gpus_for(device: str, visible: Callable[[], Sequence[str]]) -> Sequence[str | None]:
+    """The GPUs to deal out where runs ask for `device`, as `deal_out` takes them.
+
+    Args:
+        device: as trainer.device has it.
+        visible: finds those that torch sees, and is only called where that matters.
+    """
+    if device == "cpu":
+        return []
+    # cuda:1 and mps are one device that all runs share; auto and cuda are dealt out.
+    return visible() if device in ("auto", "cuda") else [None]
 
 
 def deal_out(executor: ExecutorConfig, *, runs: int, gpus: Sequence[str | None]) -> list[Slot]:

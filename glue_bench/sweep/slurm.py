@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _WATCH_EVERY = 2.0  # seconds between two looks at records and claims
 _ASK_EVERY = 10.0  # seconds between two questions to Slurm
-_AT_ONCE = 8  # jobs, where executor.workers is auto
+JOBS_AT_ONCE = 8  # jobs, where executor.workers is auto
 _ENDLESS = 10_000  # times that a job may reach its time limit: it makes progress each time
 
 logger = logging.getLogger(__name__)
@@ -224,7 +224,7 @@ def open_executor(folder: Path, executor: ExecutorConfig, *, dependency: str | N
         "cpus_per_task": slurm.cpus,
         "mem_gb": slurm.memory_gb,
         "slurm_signal_delay_s": slurm.notice,
-        "slurm_array_parallelism": _AT_ONCE if executor.workers == "auto" else int(executor.workers),
+        "slurm_array_parallelism": JOBS_AT_ONCE if executor.workers == "auto" else int(executor.workers),
         "slurm_additional_parameters": {"requeue": True, **dict(option.split("=", 1) for option in slurm.options)},
         "slurm_partition": slurm.partition,
         "slurm_dependency": dependency,

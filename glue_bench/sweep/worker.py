@@ -84,9 +84,9 @@ def keep_log(folder: Path, process: int) -> None:
 
 def count_gpus(connection: Connection) -> None:
     """Tell how many GPUs torch sees; in a process of its own, since a process that has asked must not be forked."""
-    import torch
+    from glue_bench import placement
 
-    connection.send(torch.cuda.device_count() or int(torch.backends.mps.is_available()))
+    connection.send(placement.count_gpus())
 
 
 def _run(job: Job, pipe: "_Pipe") -> tuple[str, str]:

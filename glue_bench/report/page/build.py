@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from glue_bench.records import Record, RunStore
+from glue_bench.repetition import RESULTS_DIR, Defaults
 from glue_bench.report.comparison import EncoderComparison
 from glue_bench.report.model import Report, Section
 from glue_bench.report.page.calibration import write_calibration
 from glue_bench.report.page.chapters import write_curves, write_problems, write_seeds
-from glue_bench.report.page.commands import RESULTS_DIR, Defaults
 from glue_bench.report.page.comparisons import write_comparisons
 from glue_bench.report.page.costs import write_costs
 from glue_bench.report.page.display import join_words, show_count

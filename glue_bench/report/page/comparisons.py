@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from glue_bench.report.columns import RIGHT, TextTable, comparison_tables
+from glue_bench.report.columns import TextTable, comparison_tables
 from glue_bench.report.comparison import EncoderComparison
 from glue_bench.report.notes import COMPARISON_RULE
 from glue_bench.report.page import plots
@@ -58,13 +58,9 @@ def _as_table(table: TextTable) -> Table:
     """The same words for the page, without columns that say nothing."""
     rows = [*table.rows, *([table.total] if table.total else [])]
     kept = [place for place, _ in enumerate(table.headers) if any(row[place] for row in rows)]
-    columns = []
-    for place in kept:
-        name = table.headers[place]
-        numeric = name in RIGHT or all(_is_number(row[place]) for row in rows)
-        columns.append(Column(title=name, numeric=numeric, text=name == "note"))
+    columns = [
+        Column(title=name, numeric=table.is_right(place), text=name == "note")
+        for place, name in enumerate(table.headers)
+        if place in kept
+    ]
     return Table(caption=table.title, columns=columns, rows=[[row[place] for place in kept] for row in rows])
-
-
-def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).replace("-", "", 1).isdecimal()

@@ -11,10 +11,10 @@ import numpy as np
 
 from glue_bench.config import TaskConfig
 from glue_bench.errors import InputError
-from glue_bench.records import Record, RunStore, task_of
+from glue_bench.records import Predictions, Record, RunStore, task_of
 from glue_bench.report.model import Report, Row, Section
 from glue_bench.report.page.display import show_count
-from glue_bench.report.page.evidence import History, Predictions, read_history, read_predictions
+from glue_bench.report.page.evidence import History, read_every_split, read_history
 from glue_bench.report.page.model import ScoreRow, Series, Verdict
 from glue_bench.statistics.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN
 from glue_bench.tasks import TaskAdapter
@@ -146,7 +146,7 @@ def _read_files(
     for run in runs:
         folder = store.folder(run.encoder["name"], run.task, run.run_id)
         try:
-            found = read_predictions(folder, task)
+            found = read_every_split(folder, task)
             if predictions and not _on_the_same_rows(found, next(iter(predictions.values()))):
                 raise InputError("predictions on other rows than the seeds before it")
             predictions[run.seed] = found

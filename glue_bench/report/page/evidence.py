@@ -4,29 +4,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.errors import InputError
+from glue_bench.records import Predictions, predictions_path, read_predictions
 from glue_bench.tasks import TaskAdapter
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Predictions:
-    """What a run predicted, in the order of the split's rows."""
-
-    idx: NDArray[np.int64]  # (n,) the rows' numbers as the source gives them
-    label: NDArray[Any]  # (n,) codes 0..k-1, or scores for regression
-    prediction: NDArray[Any]  # (n,) of the same kind
-    logits: NDArray[np.float64]  # (n, outputs)
-
-    def losses(self) -> NDArray[np.float64]:
-        """(n,) the loss of every row: cross-entropy in nats, or the squared error."""
-        if self.logits.shape[1] == 1:
-            return np.asarray((self.logits[:, 0] - self.label) ** 2, dtype=np.float64)
-        return np.asarray(-log_probabilities(self.logits)[np.arange(len(self.label)), self.label], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +28,24 @@ def log_probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float64)
 
 
-def read_predictions(folder: Path, task: TaskAdapter) -> Mapping[str, Predictions]:
+def row_losses(split: Predictions) -> NDArray[np.float64]:
+    """(n,) the loss of every row: cross-entropy in nats, or the squared error."""
+    if split.logits.shape[1] == 1:
+        return np.asarray((split.logits[:, 0] - split.label) ** 2, dtype=np.float64)
+    return np.asarray(-log_probabilities(split.logits)[np.arange(len(split.label)), split.label], dtype=np.float64)
+
+
+def read_every_split(folder: Path, task: TaskAdapter) -> Mapping[str, Predictions]:
     """The predictions of a finished run, by validation split.
 
     Raises:
         InputError: a file is missing, damaged, or does not fit the task.
     """
-    return {split: _read_split(folder / "predictions" / f"{split}.parquet", task) for split in task.facts.validation}
+    splits = {split: read_predictions(predictions_path(folder, split), task) for split in task.facts.validation}
+    for split, found in splits.items():
+        if not np.isfinite(found.logits).all():
+            raise InputError(f"logits of {split} that are no numbers")
+    return splits
 
 
 def read_history(path: Path) -> History:
@@ -70,27 +65,3 @@ def read_history(path: Path) -> History:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"a damaged history.jsonl ({type(error).__name__})") from error
     return History(step=columns["step"], loss=columns["loss"], rate=columns["learning_rate"])
-
-
-def _read_split(path: Path, task: TaskAdapter) -> Predictions:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    name = f"predictions/{path.name}"
-    wanted = ["idx", "label", "prediction", *(f"logit_{output}" for output in range(task.outputs))]
-    try:
-        table = pq.ParquetFile(path).read(columns=wanted)
-        columns = [table[column].to_numpy() for column in wanted]
-    except FileNotFoundError as error:
-        raise InputError(f"no {name}") from error
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise InputError(f"a damaged {name} ({type(error).__name__})") from error
-    idx, label, prediction, *logits = columns
-    stacked = np.stack(logits, axis=1).astype(np.float64)  # (n, outputs)
-    codes = np.concatenate([label, prediction])
-    fits = len(label) > 0 and bool(np.isfinite(stacked).all()) and bool(np.isfinite(codes.astype(np.float64)).all())
-    if not task.regression:
-        fits = fits and codes.dtype.kind == "i" and codes.min() >= 0 and codes.max() < task.outputs
-    if not fits:
-        raise InputError(f"{name} that does not fit the task")
-    return Predictions(idx=idx, label=label, prediction=prediction, logits=stacked)

@@ -7,6 +7,7 @@ import numpy as np
 from glue_bench.report.page.chapters import by_task
 from glue_bench.report.page.display import join_words, shorten, show_number
 from glue_bench.report.page.entries import Entry
+from glue_bench.report.page.evidence import row_losses
 from glue_bench.report.page.model import Chapter, Column, Group, Table
 from glue_bench.report.page.rows import DevRows
 
@@ -50,7 +51,7 @@ def find_hardest(entry: Entry, count: int = HARDEST) -> list[tuple[str, int, flo
     """The rows with the highest mean loss over seeds: split, place in the split, loss; ties in the split's order."""
     ranked = []
     for split in entry.task.facts.validation:
-        losses = np.mean([splits[split].losses() for splits in entry.predictions.values()], axis=0)  # (n,)
+        losses = np.mean([row_losses(splits[split]) for splits in entry.predictions.values()], axis=0)  # (n,)
         best = np.argsort(-losses, kind="stable")[:count]
         ranked += [(split, int(place), float(losses[place])) for place in best]
     return sorted(ranked, key=lambda found: -found[2])[:count]

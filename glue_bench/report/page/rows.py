@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glue_bench.config import DataConfig, TaskConfig
-from glue_bench.data import load_task_data, resolve_source
+from glue_bench.data import hub_files, load_task_data, resolve_source
 from glue_bench.errors import GlueBenchError
 from glue_bench.hub import is_cached
 from glue_bench.records import Record, task_of
@@ -57,7 +57,7 @@ def _data_config(record: Record) -> DataConfig:
 
 
 def _is_cached(data: DataConfig, task: TaskConfig) -> bool:
-    names = [
-        f"{task.hub_config or task.name}/{split}-00000-of-00001.parquet" for split in (task.train, *task.validation)
-    ]
-    return all(is_cached(data.dataset or "", name, revision=data.revision or "", repo_type="dataset") for name in names)
+    return all(
+        is_cached(data.dataset or "", name, revision=data.revision or "", repo_type="dataset")
+        for name in hub_files(task).values()
+    )
