@@ -103,7 +103,8 @@ def verdict_words(row: Row) -> str:
     if row.verdict == "failed":
         return f"failed {row.verdict_reason}"
     reason = "" if row.verdict == "not comparable" else row.verdict_reason
-    return f"{row.verdict}: {reason}" if reason else row.verdict
+    words = f"{row.verdict}, optimistic" if row.optimistic and row.verdict in ("reproduced", "above") else row.verdict
+    return f"{words}: {reason}" if reason else words
 
 
 def section_title(section: Section) -> str:
@@ -183,9 +184,9 @@ def _cost_cells(task: TaskComparison) -> list[str]:
     return [
         task.title,
         _pair(first.eval_seconds, second.eval_seconds),
-        _ratio(first.eval_seconds, second.eval_seconds) if alike else "",
+        _ratio(first.eval_seconds, second.eval_seconds) if task.alike else "",
         _pair(first.train_seconds, second.train_seconds),
-        _ratio(first.train_seconds, second.train_seconds) if alike else "",
+        _ratio(first.train_seconds, second.train_seconds) if task.alike else "",
         first.device if alike else f"{first.device}; {second.device}",
     ]
 
@@ -208,7 +209,7 @@ def _comparison_notes(comparison: EncoderComparison) -> list[str]:
     if comparison.eval_ratio is not None and comparison.train_ratio is not None:
         notes.append(
             f"{comparison.first} predicts {comparison.eval_ratio:.2f} times and trains {comparison.train_ratio:.2f} "
-            "times as fast (median over the tasks)."
+            "times as fast (median over the tasks that both ran in the same way on the same device)."
         )
     notes += [f"{title} is left out: {reason}." for title, reason in comparison.skipped.items()]
     return notes
@@ -225,6 +226,10 @@ def _comparison_caveats(comparison: EncoderComparison) -> list[str]:
         notes.append(
             f"One seed on {', '.join(single)}: interval and p hold for other dev rows, not for other trainings."
         )
+    notes += [
+        f"{name} stands for several sets of weights here: its tasks are not those of one encoder."
+        for name in comparison.several_weights
+    ]
     lost = [task.title for task in tasks if task.degenerate]
     if lost:
         notes.append(f"Degenerate runs on {', '.join(lost)}: who learned nothing says little about an encoder.")

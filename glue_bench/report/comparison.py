@@ -45,13 +45,15 @@ class TaskComparison:
     difference: float  # of the medians
     low: float  # 95 % interval of the difference
     high: float
-    p_value: float  # permutation of the two encoders over rows
+    p_rows: float  # permutation of the two encoders over rows
+    p_value: float  # the larger of that and of the chance at which the interval touches 0
     p_adjusted: float  # Holm, over the tasks of the comparison
     detectable: float  # smallest difference that would be found with probability 0.8
-    better: str | None  # the encoder that is: adjusted p-value and interval agree
+    better: str | None  # the encoder that is, by the adjusted p-value
     kept: float | None  # first over second, per cent
     first_cost: Cost
     second_cost: Cost
+    alike: bool  # the same training but for the encoder, on the same device: the costs may be divided
     degenerate: Sequence[str]  # of the compared runs, those that learned nothing, and why
     not_comparable_because: Sequence[str]  # why these rows say nothing about published numbers
     note: str
@@ -65,6 +67,7 @@ class EncoderComparison:
     second: str
     tasks: Sequence[TaskComparison]
     skipped: Mapping[str, str]  # title of a task to why it was not compared
+    several_weights: Sequence[str]  # encoders whose compared runs began with unlike weights
     first_mean: float | None  # of the tasks' medians
     second_mean: float | None
     kept: float | None  # the first mean over the second, per cent
@@ -233,13 +236,15 @@ def _compare_task(
         difference=100 * result.difference.value,
         low=100 * result.difference.low,
         high=100 * result.difference.high,
+        p_rows=result.p_rows,
         p_value=result.p_value,
         p_adjusted=result.p_value,
         detectable=100 * result.detectable,
         better=None,
-        kept=100 * first / second if second > 0 else None,
+        kept=_share(first, second),
         first_cost=_cost(ours, task),
         second_cost=_cost(others, task),
+        alike=not _differing(ours, others) and _ways(ours) == _ways(others),
         degenerate=degenerate,
         not_comparable_because=list(
             dict.fromkeys(reason for run in (*ours, *others) for reason in run.not_comparable_because)
@@ -250,6 +255,11 @@ def _compare_task(
 
 def _tell_degenerate(runs: list[Record], evidence: Evidence) -> list[str]:
     return [f"{runs[0].encoder['name']}: {text}" for text in evidence.tell_degenerate()]
+
+
+def _ways(runs: list[Record]) -> set[tuple[object, ...]]:
+    """How the runs were executed, as far as their clocks depend on it."""
+    return {(run.device, run.precision, run.engine, run.processes) for run in runs}
 
 
 def _cost(runs: list[Record], task: TaskAdapter) -> Cost:
@@ -274,7 +284,7 @@ def _adjust(found: list[TaskComparison], first: str, second: str) -> list[TaskCo
 
 
 def _better(task: TaskComparison, p_adjusted: float, first: str, second: str) -> str | None:
-    if p_adjusted >= SIGNIFICANCE or task.low <= 0 <= task.high:
+    if p_adjusted >= SIGNIFICANCE or task.difference == 0:
         return None
     return first if task.difference > 0 else second
 
@@ -289,19 +299,29 @@ def _conclude(
 ) -> EncoderComparison:
     first_mean = statistics.fmean(task.first for task in tasks) if tasks else None
     second_mean = statistics.fmean(task.second for task in tasks) if tasks else None
-    alike = [(task.first_cost, task.second_cost) for task in tasks if task.first_cost.device == task.second_cost.device]
+    alike = [(task.first_cost, task.second_cost) for task in tasks if task.alike]
+    weights = {
+        name: {run.encoder.get("weights_sha256") for run in compared_runs if run.encoder["name"] == name}
+        for name in (first, second)
+    }
     return EncoderComparison(
         first=first,
         second=second,
         tasks=tasks,
         skipped=skipped,
+        several_weights=[name for name, found in weights.items() if len(found) > 1],
         first_mean=first_mean,
         second_mean=second_mean,
-        kept=100 * first_mean / second_mean if first_mean is not None and second_mean and second_mean > 0 else None,
+        kept=_share(first_mean, second_mean),
         published_kept=_published_kept(first, second, [task.task for task in tasks], compared_runs, published),
         eval_ratio=_ratio([(ours.eval_seconds, others.eval_seconds) for ours, others in alike]),
         train_ratio=_ratio([(ours.train_seconds, others.train_seconds) for ours, others in alike]),
     )
+
+
+def _share(first: float | None, second: float | None) -> float | None:
+    """Per cent; None where a share means nothing."""
+    return 100 * first / second if first is not None and second is not None and first >= 0 < second else None
 
 
 def _ratio(pairs: Sequence[tuple[float | None, float | None]]) -> float | None:

@@ -85,7 +85,8 @@ def score_intervals(
     found = {part: _within(interval_of_mean(scores[part], drawn[part]), [part]) for part in scores}
     mean_scores = np.mean([scores[part] for part in parts], axis=0)
     found[""] = _within(interval_of_mean(mean_scores, np.mean([drawn[part] for part in parts], axis=0)), parts)
-    return found
+    # Without a single error, or with nothing but errors, drawing rows shows nothing.
+    return {part: interval for part, interval in found.items() if interval.low < interval.high}
 
 
 def _within(interval: Interval, parts: Sequence[str]) -> Interval:

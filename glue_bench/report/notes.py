@@ -42,10 +42,11 @@ PAIR_MEANS = (
 
 COMPARISON_RULE = (
     "Medians over the seeds that both have, times 100; difference: first minus second, with its 95 % interval over "
-    "seeds and dev rows, paired by seed and by row (with one seed, over dev rows alone). p: the two encoders change "
-    "places on dev rows drawn by chance, adjusted over the tasks (Holm). Better: adjusted p below 0.05 and 0 outside "
-    "the interval. Detectable: the smallest true difference that these rows and seeds would show with probability 0.8. "
-    "Kept: the first's score as a share of the second's."
+    "seeds and dev rows, paired by seed and by row (with one seed, over dev rows alone). p: the larger of two, that of "
+    "a permutation, in which the two encoders change places on dev rows drawn by chance, and that at which the "
+    "interval touches 0, which knows of training too; adjusted over the tasks (Holm). Better: adjusted p below 0.05. "
+    "Detectable: the smallest true difference that one such test would show with probability 0.8, roughly. Kept: the "
+    "first's score as a share of the second's."
 )
 
 

@@ -29,10 +29,12 @@ def describe_degenerate(
             return f"constant predictions ({float(predictions.mean()):.2f})"
         below = float(np.corrcoef(labels, predictions)[0, 1]) <= 0 if np.ptp(labels) > 0 else False
         return "below chance: predictions and labels are not correlated" if below else None
-    if (predictions == predictions[0]).all():
-        return f"constant predictions ({names[int(predictions[0])]})"
     accuracy, chance = float((labels == predictions).mean()), 1 / len(names)
     majority = float(np.unique(labels, return_counts=True)[1].max()) / len(labels)
+    if majority == 1 and accuracy == 1:
+        return None  # one label only, and it was predicted
+    if (predictions == predictions[0]).all():
+        return f"constant predictions ({names[int(predictions[0])]})"
     if judged_by_accuracy:
         if accuracy < chance:
             return f"below chance: accuracy {100 * accuracy:.1f}, chance {100 * chance:.1f}"

@@ -27,8 +27,29 @@ class Interval:
     low: float
     high: float
     level: float
-    standard_error: float  # rows and seeds together
-    seeds: int  # with one, nothing is known of training noise: rows only
+    rows_error: float  # standard error that drawing other rows gives
+    training_error: float  # that training again adds; 0 with one seed, where nothing is known of it
+    seeds: int
+
+    @property
+    def standard_error(self) -> float:
+        """Rows and training together."""
+        return math.hypot(self.rows_error, self.training_error)
+
+    def reach(self, tail: float) -> float:
+        """Half the width of the symmetric interval that leaves `tail` out on either side."""
+        training = (
+            float(special.stdtrit(self.seeds - 1, 1 - tail)) * self.training_error if self.training_error else 0.0
+        )
+        return math.hypot(float(special.ndtri(1 - tail)) * self.rows_error, training)
+
+    def p_value(self) -> float:
+        """Two-sided: the chance at which the symmetric interval would just touch 0."""
+        low, high = 0.0, 0.5  # of a tail; `reach` falls with it
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.reach(middle) < abs(self.value) else (middle, high)
+        return min(1.0, 2 * high)
 
 
 def interval_of_mean(scores: Floats, resampled: Floats, *, level: float = LEVEL) -> Interval:
@@ -102,6 +123,7 @@ def _join(value: float, deviations: Floats, noise: float, *, seeds: int, level: 
         low=value - math.hypot(below, training),
         high=value + math.hypot(above, training),
         level=level,
-        standard_error=math.sqrt(float(deviations.var()) + noise),
+        rows_error=float(deviations.std()),
+        training_error=math.sqrt(noise),
         seeds=seeds,
     )

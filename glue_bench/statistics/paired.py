@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from glue_bench.statistics.intervals import LEVEL, Interval, interval_of_difference, interval_of_mean
 from glue_bench.statistics.resampling import (
@@ -33,7 +32,8 @@ class Comparison:
     """The first encoder's score minus the second's, in natural units."""
 
     difference: Interval  # of the medians over seeds
-    p_value: float  # two-sided: swapping the two encoders' predictions of random rows
+    p_rows: float  # two-sided: swapping the two encoders' predictions of random rows
+    p_value: float  # the larger of p_rows and of the chance at which the interval of the mean difference touches 0
     detectable: (
         float  # smallest true difference that the test would show, on such rows and seeds, with probability POWER
     )
@@ -46,7 +46,7 @@ def compare_pairs(
 
     The test exchanges the encoders' predictions, of all seeds together, on rows chosen by chance: where the encoders
     are equally good, nothing would change but noise. Rows count as units, so the seeds' disagreement about rows is in
-    it; what moves a whole training up or down is in the interval only. Ties count half (mid-p).
+    it; what moves a whole training up or down is not, and comes in by the interval. Ties count half (mid-p).
 
     Args:
         splits: split to the predictions of both.
@@ -74,11 +74,12 @@ def compare_pairs(
     )[:, 0]
     seeds = len(scores) // 2
     of_means = interval_of_mean(scores[:seeds] - scores[seeds:], drawn[:seeds] - drawn[seeds:])
-    reach = float(special.ndtri((1 + LEVEL) / 2) + special.ndtri(POWER))
+    p_rows = _permutation_p(splits, parts, scores, stream=stream, draws=draws)
     return Comparison(
         difference=interval_of_difference((scores[:seeds], drawn[:seeds]), (scores[seeds:], drawn[seeds:])),
-        p_value=_permutation_p(splits, parts, scores, stream=stream, draws=draws),
-        detectable=reach * of_means.standard_error,
+        p_rows=p_rows,
+        p_value=max(p_rows, of_means.p_value()),
+        detectable=of_means.reach((1 - LEVEL) / 2) + of_means.reach(1 - POWER),
     )
 
 
