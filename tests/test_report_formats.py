@@ -258,7 +258,7 @@ def test_the_settings_that_are_alike_are_compared_and_what_differs_is_told(tmp_p
     assert (task.note, task.seeds) == ("trainer.epochs=10, 3", [1, 2])
     keep_run(store, task="rte", seed=1, encoder=ROBERTA, setting="222")
     (task,) = compared(store, "distilroberta", "roberta").tasks
-    assert (task.note, task.seeds) == ("", [1])
+    assert (task.note, task.seeds) == ("of 2 settings of roberta the one with trainer.epochs=10", [1])
 
 
 def test_other_initial_weights_are_told_and_no_published_share_stands_beside_them(tmp_path: Path) -> None:
