@@ -226,6 +226,46 @@ def test_scores_stand_in_the_cards_order_with_the_published_number_and_a_verdict
     assert [row.task if row else None for row in page.sections[0].headline] == ["mnli", "stsb", "rte"]
 
 
+def test_the_median_follows_the_task_and_the_notes_come_last(text: str) -> None:
+    titles = [element.text for element in Reader(text).of("th") if element.attributes.get("scope") == "col"]
+    scores = titles[titles.index("task") :]
+    assert scores[: scores.index("notes") + 1] == [
+        *("task", "median", "lowest, highest", "95 % interval", "published", "difference", "verdict"),
+        *("metric", "dev rows", "seeds", "mean ± sd", "notes"),
+    ]
+
+
+def test_the_summary_counts_the_rows_that_may_be_compared(page: Page, tmp_path: Path) -> None:
+    assert page.summary.endswith("4 of 6 rows are comparable with published numbers.")
+    write_run(tmp_path, task="mnli", reasons=("a subset",), encoder=ROBERTA)
+    assert page_of(tmp_path).summary.endswith("None of 1 row is comparable with published numbers.")
+
+
+def test_the_summary_says_that_sample_data_is_not_glue(tmp_path: Path) -> None:
+    words = ("data=sample",)
+    facts = {"source": "sample", "dataset": None, "revision": None, "fingerprint": "ab", "rows": {}}
+    write_run(tmp_path, task="rte", encoder=ROBERTA, words=words, data=facts, reasons=("sample data",))
+    assert "All of it is on generated sample data, not on GLUE" in page_of(tmp_path).summary
+    write_run(tmp_path, task="sst2", encoder=ROBERTA)
+    assert page_of(tmp_path).summary.endswith(
+        "1 of 2 rows is comparable with published numbers; 1 is on generated sample data, not on GLUE."
+    )
+
+
+def test_the_first_table_says_which_of_several_settings_it_shows(tmp_path: Path) -> None:
+    write_run(tmp_path, task="mrpc", setting="a", encoder=ROBERTA)
+    write_run(tmp_path, task="rte", setting="a", encoder=ROBERTA)
+    write_run(tmp_path, task="rte", setting="b", encoder=ROBERTA, words=("trainer.epochs=5",))
+    page = page_of(tmp_path)
+    (section,) = page.sections
+    shown = section.headline[1]
+    assert shown is not None
+    place = [row for row in section.rows if row.task == "rte"].index(shown) + 1
+    assert list(section.headline_notes) == ["rte"]
+    assert section.headline_notes["rte"].startswith(f"roberta, RTE: setting {place} of 2 in the table below")
+    assert f"† <bdi>{section.headline_notes['rte']}</bdi>" in render_page(page)
+
+
 def test_every_verdict_has_a_mark_of_its_own_beside_its_colour() -> None:
     style = (Path(__file__).parent.parent / "glue_bench/report/page/templates/page.css").read_text()
     marks = [re.search(rf'data-kind="{kind}"\]::before \{{ content: "([^"]+)"', style) for kind in VERDICTS]

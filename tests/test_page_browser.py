@@ -129,6 +129,24 @@ def test_nothing_is_wider_than_the_window(browser: Any, path: Path, width: int) 
     page.close()
 
 
+@pytest.mark.parametrize("reasons", [(), ("a subset",)], ids=["judged", "not comparable"])
+def test_eight_tasks_and_their_mean_fit_without_scrolling(
+    browser: Any, tmp_path: Path, reasons: tuple[str, ...]
+) -> None:
+    for encoder in (DISTILROBERTA, ROBERTA):
+        for task in CARD_TASKS:
+            for seed in (1, 2):
+                write_run(tmp_path, task=task, seed=seed, setting=task, encoder=encoder, reasons=reasons, lines=2)
+    path = tmp_path / "report.html"
+    path.write_text(render_page(page_of(tmp_path)), encoding="utf-8")
+    page, _, _ = open_page(browser, path)
+    region = page.locator(".scroll", has=page.locator("table.headline"))
+    assert region.locator("thead th").count() == 10
+    assert region.locator(".chip").count() == 16
+    assert region.evaluate("one => one.scrollWidth <= one.clientWidth")
+    page.close()
+
+
 def test_the_tab_key_reaches_every_control_and_every_table_in_order(browser: Any, path: Path) -> None:
     page, _, _ = open_page(browser, path)
     every = f"[...document.querySelectorAll(`{FOCUSABLE}`)]"

@@ -14,11 +14,11 @@ from glue_bench.report.page.display import join_words, show_count
 from glue_bench.report.page.entries import Entry, join_entries, name_sections
 from glue_bench.report.page.hardest import write_hardest
 from glue_bench.report.page.mistakes import write_confusion
-from glue_bench.report.page.model import Chapter, Page, ScoreSection, Verdict
+from glue_bench.report.page.model import Chapter, Page, ScoreRow, ScoreSection, Verdict
 from glue_bench.report.page.origins import write_origins
 from glue_bench.report.page.rows import DevRows
 from glue_bench.report.table import CARD_TASKS
-from glue_bench.statistics.verdicts import VERDICTS
+from glue_bench.statistics.verdicts import NOT_COMPARABLE, NOT_RUN, VERDICTS
 
 _MEANINGS = {
     "reproduced": "the published number lies within what our seeds predict for a run like theirs",
@@ -110,11 +110,25 @@ def _write_section(section: Section, entries: Sequence[Entry], tasks: dict[str, 
         title=title,
         rows=rows,
         headline=headline,
+        headline_notes=_tell_settings(headline, rows, label=label),
         mean=section.mean,
         published_mean=section.published_mean,
         published_title=section.published_title,
         mean_note="; ".join(notes),
     )
+
+
+def _tell_settings(headline: Sequence[ScoreRow | None], rows: Sequence[ScoreRow], *, label: str) -> dict[str, str]:
+    """For each task with several settings, which of them the headline shows."""
+    notes = {}
+    for shown in headline:
+        alike = [row for row in rows if shown is not None and row.task == shown.task]
+        if shown is None or len(alike) < 2:
+            continue
+        words = shown.series.label.removeprefix(label).removeprefix(", ")
+        place = f"setting {alike.index(shown) + 1} of {len(alike)} in the table below"
+        notes[shown.task] = f"{label}, {shown.title}: {place}{f' ({words})' if words else ''}"
+    return notes
 
 
 def _key_of_verdicts(entries: Sequence[Entry]) -> list[Verdict]:
@@ -143,4 +157,24 @@ def _summarise(entries: Sequence[Entry], records: Sequence[Record]) -> str:
     text += f"{often} {'seed' if often == '1' else 'seeds'} each"
     text += f"; {show_count(lost, 'run')} without a score" if lost else ""
     last = max((record.ended for record in records), default="").partition("T")[0]
-    return f"{text}{f'; the last one ended on {last}' if last else ''}. Every score is on a development set."
+    text += f"; the last one ended on {last}" if last else ""
+    return f"{text}. Every score is on a development set. {_tell_comparable(entries)}"
+
+
+def _tell_comparable(entries: Sequence[Entry]) -> str:
+    """A sentence on sample data, and on how many rows may be held against published numbers."""
+    scored = [entry for entry in entries if entry.row.median is not None]
+    sample = [entry for entry in scored if entry.known is not None and entry.known.data.get("source") == "sample"]
+    if sample and len(sample) == len(scored):
+        return "All of it is on generated sample data, not on GLUE: nothing is comparable with published numbers."
+    compared = sum(_is_compared(entry.row) for entry in scored)
+    text = f"{compared or 'None'} of {show_count(len(scored), 'row')}" if scored else "No row"
+    text += f" {'is' if compared < 2 else 'are'} comparable with published numbers"
+    text += (
+        f"; {len(sample)} {'is' if len(sample) == 1 else 'are'} on generated sample data, not on GLUE" if sample else ""
+    )
+    return f"{text}."
+
+
+def _is_compared(row: ScoreRow) -> bool:
+    return row.published is not None and row.verdict is not None and row.verdict.kind not in (NOT_COMPARABLE, NOT_RUN)

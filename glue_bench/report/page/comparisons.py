@@ -49,12 +49,12 @@ def _write_pair(comparison: EncoderComparison, place: int) -> Group:
     return Group(
         title=quality.title,
         figures=[figure],
-        tables=[_as_table(table) for table in (quality, *costs)],
+        tables=[_as_table(quality, caption="Quality"), *(_as_table(table, caption=table.title) for table in costs)],
         notes=quality.notes,
     )
 
 
-def _as_table(table: TextTable) -> Table:
+def _as_table(table: TextTable, *, caption: str) -> Table:
     """The same words for the page, without columns that say nothing."""
     rows = [*table.rows, *([table.total] if table.total else [])]
     kept = [place for place, _ in enumerate(table.headers) if any(row[place] for row in rows)]
@@ -63,4 +63,4 @@ def _as_table(table: TextTable) -> Table:
         for place, name in enumerate(table.headers)
         if place in kept
     ]
-    return Table(caption=table.title, columns=columns, rows=[[row[place] for place in kept] for row in rows])
+    return Table(caption=caption, columns=columns, rows=[[row[place] for place in kept] for row in rows])

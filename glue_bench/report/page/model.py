@@ -1,6 +1,6 @@
 """What the page shows, as plain data with nothing left to decide. Knows no records, no HTML."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -55,6 +55,7 @@ class ScoreSection:
     title: str
     rows: Sequence[ScoreRow]
     headline: Sequence[ScoreRow | None]  # one for each task of the page, or None
+    headline_notes: Mapping[str, str]  # task to which of its settings the headline shows, where it has several
     mean: float | None
     published_mean: float | None
     published_title: str | None
