@@ -147,6 +147,15 @@ def test_the_configuration_is_found_from_any_folder(glue_bench: Callable[..., Re
     assert [path.name for path in tmp_path.iterdir()] == ["conf"]
 
 
+def test_where_there_are_no_runs_the_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", f"results_dir={tmp_path}"]) == 0
+    assert capsys.readouterr().err == f"no runs under {tmp_path / 'runs'}\n"
+    assert main(["compare", "minilm", "roberta", f"results_dir={tmp_path}"]) == 2
+    assert f"minilm: there are no finished runs in {tmp_path}" in capsys.readouterr().err
+    assert main(["submit", "build", f"results_dir={tmp_path}"]) == 2
+    assert "no finished run there; `glue-bench sweep" in capsys.readouterr().err
+
+
 def test_out_writes_through_a_link_and_into_a_device(tmp_path: Path) -> None:
     (tmp_path / "link.md").symlink_to("target.md")
     (tmp_path / "target.md").write_text("old")
