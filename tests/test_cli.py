@@ -38,6 +38,9 @@ def test_help_answers_in_under_a_second_with_examples(verb: str | None, glue_ben
     [
         (["swep"], "no such verb: swep; did you mean sweep?"),
         (["run", "task=rtee"], "task=rtee: no such task; did you mean rte?"),
+        (["run", "rte"], "rte: not KEY=VALUE; did you mean task=rte?"),
+        (["run", "task=rte", "--save_model"], "--save_model; keys are written KEY=VALUE: save_model=true"),
+        (["run", "task=rte", "--batch-size=8"], "--batch-size=8; keys are written KEY=VALUE: trainer.batch_size=8"),
         (["sweep", "--dryrun"], "unrecognized arguments: --dryrun"),
         (["report", "--format", "pdf"], "invalid choice: 'pdf'"),
         (["report", "task=rte"], "task=rte: not a key of `report`. Allowed: results_dir"),
