@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _LINE_EVERY = 30.0  # seconds between two progress lines of a run, where there is no terminal
 # The columns, and the width of the terminal below which each is left out.
 _COLUMNS = {"run": 0, "state": 0, "progress": 0, "loss": 100, "tokens/s": 110, "time": 70, "score": 0}
+_DISPENSABLE = ("tokens/s", "loss", "time", "progress")  # left out in this order where there is no room
+_GAP = 2  # between two columns
 _STYLES = {"finished": "green", "stopped": "yellow", "running": "bold cyan", "elsewhere": "cyan", "waiting": "dim"}
 
 
@@ -38,7 +40,7 @@ class _State:
     fitting: float = 0.0  # when training began
     first: int = 0  # updates that were done then: a run may go on from a snapshot
     seconds: float = 0.0
-    outcome: str = ""
+    outcomes: Sequence[str] = ()  # from the fullest wording to the shortest
     owner: Owner | None = None  # who has it, elsewhere
 
 
@@ -116,15 +118,7 @@ class Board(Listener):
         states = list(self._states.values())
         room = max(3, (options.max_height or console.height) - (6 if self._note else 5))
         shown = _window(states, room)
-        headers = [header for header in _COLUMNS if options.max_width >= _COLUMNS[header]]
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for header in headers:
-            right = header in ("loss", "tokens/s", "time")
-            table.add_column(header, no_wrap=True, justify="right" if right else "left")
-        for state in shown:
-            cells = dict(zip(_COLUMNS, _board_cells(state), strict=True))
-            table.add_row(*(cells[header] for header in headers))
-        yield table
+        yield _lay_out(shown, options.max_width)
         yield Text(
             f"{_count(states, hidden=len(states) - len(shown))}; {format_clock(time.monotonic() - self._begun)}", "bold"
         )
@@ -133,7 +127,7 @@ class Board(Listener):
 
     def _end(self, state: _State, record: Record) -> None:
         state.state, state.seconds = record.status, float(record.seconds.get("total", 0.0))
-        state.outcome = describe_outcome(record, self._published)
+        state.outcomes = _word_outcome(record, self._published)
 
 
 class PlainLines(Listener):
@@ -212,14 +206,44 @@ def open_listener(
 
 def describe_outcome(record: Record, published: Sequence[PublishedTable] = ()) -> str:
     """The score, and the published number under the same convention; or what went wrong, in one line."""
+    return _word_outcome(record, published)[0]
+
+
+def _word_outcome(record: Record, published: Sequence[PublishedTable]) -> list[str]:
+    """`describe_outcome`, then the same without the metrics' names, then the score alone."""
     if record.status != "finished":
-        return outcome_line(record)
+        return [outcome_line(record)]
     task = TaskAdapter(task_of(record))
     table = find_table(list(published), record.encoder.get("hub_id"))
     score = table.scores.get(record.task) if table and record.comparable else None
     parts = task.parts(score.convention if score else "card")
     beside = f" (published {score.value:.1f})" if score else ""
-    return f"{100 * headline(parts, record.scores):.1f} {metric_title(parts)}{beside}"
+    value = f"{100 * headline(parts, record.scores):.1f}"
+    return [f"{value} {metric_title(parts)}{beside}", f"{value}{beside}", value]
+
+
+def _lay_out(states: Sequence[_State], width: int) -> Table:
+    """The table of these runs: the score takes the room that the other columns leave, and they are never cut for it."""
+    rows = [dict(zip(_COLUMNS, _board_cells(state), strict=True)) for state in states]
+    widths = {
+        header: max([len(header), *(row[header].cell_len for row in rows)]) for header in _COLUMNS if header != "score"
+    }
+    headers = [header for header in widths if width >= _COLUMNS[header]]
+    least = len("score")
+    for header in _DISPENSABLE:
+        if sum(widths[kept] + _GAP for kept in headers) + least > width and header in headers:
+            headers.remove(header)
+    room = max(least, width - sum(widths[header] + _GAP for header in headers))
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for header in headers:
+        right = header in ("loss", "tokens/s", "time")
+        table.add_column(header, no_wrap=True, justify="right" if right else "left")
+    table.add_column("score", no_wrap=True, max_width=room)
+    for state, row in zip(states, rows, strict=True):
+        fitting = next((text for text in state.outcomes if len(text) <= room), None)
+        score = row["score"] if fitting is None else Text(fitting, style=row["score"].style)
+        table.add_row(*(row[header] for header in headers), score)
+    return table
 
 
 def _window(states: list[_State], room: int) -> list[_State]:
@@ -246,14 +270,15 @@ def _count(states: Sequence[_State], *, hidden: int) -> str:
     return ", ".join([*parts, f"{hidden} not shown"] if hidden else parts)
 
 
-def _board_cells(state: _State) -> list[Text | str]:
+def _board_cells(state: _State) -> list[Text]:
     report, running = state.report, state.state == "running"
     style = _STYLES.get(state.state, "red")
     progress = loss = speed = ""
     if state.state == "elsewhere" and state.owner is not None:
         owner = state.owner
         progress = f"{owner.step}/{owner.steps}" if owner.steps and owner.phase == "training" else owner.phase
-        return [state.request.title, Text(state.state, style=style), progress, "", "", "", Text(owner.title, "dim")]
+        words = (state.request.title, Text(state.state, style=style), progress, "", "", "", Text(owner.title, "dim"))
+        return [Text(word) if isinstance(word, str) else word for word in words]
     clock = format_clock(state.seconds) if state.seconds else ""
     if state.state == "stopped" and report is not None:
         progress = f"{_bar(report.step / report.steps)} {report.step}/{report.steps}"
@@ -271,11 +296,11 @@ def _board_cells(state: _State) -> list[Text | str]:
     return [
         Text(state.request.title, style=style if running else ""),
         Text(state.state, style=style),
-        progress,
-        loss,
-        speed,
-        clock,
-        Text(state.outcome, style="" if state.state == "finished" else "red"),
+        Text(progress),
+        Text(loss),
+        Text(speed),
+        Text(clock),
+        Text(state.outcomes[0] if state.outcomes else "", style="" if state.state == "finished" else "red"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The YAML under conf/ and the command line's overrides to one checked RunConfig. The only room that knows Hydra.
+"""The YAML under conf/ and the command line's overrides to one checked RunConfig. Knows Hydra.
 
 Nothing is ever instantiated from a configuration: `_target_` is just an unknown key here.
 """
@@ -7,15 +7,14 @@ import copy
 import dataclasses
 import functools
 import itertools
+import re
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,7 +23,6 @@ from yaml import YAMLError
 from glue_bench.config import (
     EXECUTION_KEYS,
     GRID_KEYS,
-    PATH_KEYS,
     RunConfig,
     TaskConfig,
     TrainerConfig,
@@ -33,34 +31,13 @@ from glue_bench.config import (
 )
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.escaping import quote_value
-from glue_bench.shipped import shipped_folder
+from glue_bench.overrides import check_words, conf_dir, group_options, last_word
 
-GROUPS = ("task", "encoder", "data", "trainer", "recipe", "preset", "executor")
+# OmegaConf's words for a value of a wrong type, and what is said instead.
+_WRONG_TYPE = re.compile(r"Value '(.*)' (?:of type '.*' could not be converted to|is not a valid) (Integer|Float|bool)")
+_ALLOWED = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 
 ConfigStore.instance().store(name="schema", node=RunConfig)
-
-
-def conf_dir() -> Path:
-    """The absolute folder of the shipped YAML files."""
-    return shipped_folder("conf")
-
-
-def group_options(group: str, config_dir: Path | None = None) -> list[str]:
-    """The names that `group=NAME` accepts: the shipped ones, and the user's own from --config-dir.
-
-    Raises:
-        UsageError: the user's folder is missing, or a file of it has the name of a shipped one.
-    """
-    shipped = {path.stem for path in (conf_dir() / group).glob("*.yaml")}
-    if config_dir is None:
-        return sorted(shipped)
-    if not config_dir.is_dir():
-        raise UsageError(f"--config-dir {config_dir}: no such folder")
-    own = {path.stem for path in (config_dir / group).glob("*.yaml")}
-    if shipped & own:
-        taken = min(shipped & own)
-        raise UsageError(f"{config_dir / group / taken}.yaml: {group}={taken} is there already; choose another name")
-    return sorted(shipped | own)
 
 
 def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig:
@@ -73,14 +50,14 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     Raises:
         UsageError: for an unknown key or name, a wrong type or an impossible value.
     """
-    overrides = _check_words(overrides, config_dir)
+    overrides = check_words(overrides, config_dir)
     if not any(word.startswith("task=") for word in overrides):
         raise UsageError(f"task: say which one, as task=NAME. Allowed: {', '.join(group_options('task', config_dir))}")
     config = _compose(overrides, config_dir)
     check_config(config)
     chosen = next(word for word in reversed(overrides) if word.startswith("task=")).removeprefix("task=")
     _check_facts(config.task, chosen)
-    if config.trainer.updates is not None and (word := _last_word(overrides, "trainer.epochs")):
+    if config.trainer.updates is not None and (word := last_word(overrides, "trainer.epochs")):
         raise UsageError(f"{word}: has no effect beside trainer.updates; add trainer.updates=null")
     recipe = _compose_recipe(config.recipe, chosen, config_dir)
     config.recipe_changes = {
@@ -135,7 +112,7 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
             rest.append(f"{many}=[{value}]")
     # Any task will do to read the lists; each run is then composed with its own.
     options = group_options("task", config_dir)
-    rest = _check_words(rest, config_dir)
+    rest = check_words(rest, config_dir)
     lists = _compose([*rest, f"task={group_options('task')[0]}"], config_dir)
     check_config(lists)
     for task in lists.tasks:
@@ -194,7 +171,7 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
     Raises:
         UsageError: as in `compose_run`.
     """
-    _check_words([f"task={name}"], config_dir)
+    check_words([f"task={name}"], config_dir)
     folders = [conf_dir(), *([config_dir] if config_dir else [])]
     path = next(folder / "task" / f"{name}.yaml" for folder in folders if (folder / "task" / f"{name}.yaml").is_file())
     try:
@@ -220,7 +197,7 @@ def _check_facts(task: TaskConfig, name: str) -> None:
 
 def _expand_grid(config: RunConfig, overrides: Sequence[str]) -> list[RunConfig]:
     """One configuration per combination of the grid's values; a key that the command line sets keeps that value."""
-    free = [key for key in config.grid if _last_word(overrides, f"trainer.{key}") is None]
+    free = [key for key in config.grid if last_word(overrides, f"trainer.{key}") is None]
     cells = [
         _place_in_grid(config, dict(zip(free, values, strict=True)))
         for values in itertools.product(*(config.grid[key] for key in free))
@@ -242,128 +219,10 @@ def _place_in_grid(config: RunConfig, values: dict[str, Any]) -> RunConfig:
     return replace(config, trainer=trainer, cell=cell, recipe_changes=changes)
 
 
-def _check_words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
-    """The overrides with paths quoted, once each is known to be one.
-
-    Raises:
-        UsageError: for an unknown key or name.
-    """
-    words = [_quote_path(word) for word in overrides]
-    for override in parse_overrides(words):
-        _check_override(override, config_dir)
-    return words
-
-
-def _last_word(overrides: Sequence[str], key: str) -> str | None:
-    """The override of `key` that counts."""
-    return next((word for word in reversed(overrides) if word.partition("=")[0] == key), None)
-
-
-def parse_overrides(words: Sequence[str]) -> list[Override]:
-    """Parse `key=value` words.
-
-    Raises:
-        UsageError: for a word that is not an override.
-    """
-    parser = OverridesParser.create()
-    parsed = []
-    for word in words:
-        try:
-            parsed.append(parser.parse_override(word))
-        except HydraException as error:
-            reason = str(error).splitlines()[0]
-            hint = "quote special characters, as in \"key='a=b'\""
-            raise UsageError(f"{word}: not a key=value override ({reason}); {hint}") from error
-    return parsed
-
-
-def expand_multirun(words: Sequence[str], *, config_dir: Path | None = None) -> list[list[str]]:
-    """The jobs of `run -m`: `task=rte,mrpc seed=1,2` is four lists of plain overrides, in Hydra's order."""
-    choices: list[list[str]] = []
-    words = [_quote_path(word) for word in words]
-    for word, override in zip(words, parse_overrides(words), strict=True):
-        if not override.is_sweep_override():
-            choices.append([word])
-            continue
-        value = override.value()
-        if isinstance(value, Glob):
-            found = value.filter(group_options(override.key_or_group, config_dir))
-            if not found:
-                raise UsageError(f"{word}: matches none of the names of {override.key_or_group}")
-            choices.append([f"{override.key_or_group}={name}" for name in found])
-        else:
-            choices.append([f"{override.key_or_group}={text}" for text in override.sweep_string_iterator()])
-    return [list(job) for job in itertools.product(*choices)]
-
-
 @functools.cache
 def _compose_recipe(recipe: str, task: str, config_dir: Path | None) -> TrainerConfig:
     """The trainer values of a recipe for a task, before a preset or the command line changes them."""
     return _compose([f"task={task}", f"recipe={recipe}"], config_dir).trainer
-
-
-def _quote_path(word: str) -> str:
-    """A path as one quoted value: Hydra's grammar would stumble over `=`, `~`, commas, brackets and accents."""
-    key, equals, value = word.partition("=")
-    if key not in PATH_KEYS or not equals or value[:1] in ("'", '"', "$") or value in ("", "null"):
-        return word
-    home = str(Path(value).expanduser()) if value.startswith("~") else value
-    return f"{key}={quote_value(home)}"
-
-
-def _check_override(override: Override, config_dir: Path | None) -> None:
-    """Unknown names and keys, found before Hydra runs so that the answer can be one line."""
-    word, key = override.input_line or "", override.key_or_group
-    if override.is_add() or override.is_force_add() or override.is_delete() or override.package is not None:
-        raise UsageError(f"{word}: only key=value is used here; every key has a default already")
-    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
-        raise UsageError(f"{word}: Hydra's own settings are not used here; the results folder is results_dir=FOLDER")
-    if override.is_sweep_override():
-        raise UsageError(f"{word}: several values need `run -m`, or a list as in tasks=[rte,mrpc] with `sweep`")
-    if key in GROUPS:
-        value = override.value()
-        name = "null" if value is None else str(value)
-        options = group_options(key, config_dir) + (["null"] if key == "preset" else [])
-        if name not in options:
-            raise UsageError(f"{key}={name}: no such {key}{did_you_mean(name, options)}")
-        return
-    if key.startswith("recipe_changes"):
-        raise UsageError(f"{word}: choose a recipe by recipe=NAME and change it by trainer.KEY=VALUE")
-    if key == "cell" or key.startswith("cell."):
-        raise UsageError(f"{word}: choose a cell by trainer.KEY=VALUE")
-    if key == "grid" or key.startswith("grid."):
-        _check_grid_word(word, key, override.value())
-        return
-    if key.startswith("task."):
-        raise UsageError(f"{word}: the facts of a task are not overridden; write task/NAME.yaml and use --config-dir")
-    _check_key(key)
-
-
-def _check_grid_word(word: str, key: str, values: object) -> None:
-    """A grid is given key by key: Hydra would merge a mapping into the recipe's, and take any key."""
-    name = key.partition(".")[2]
-    if not name:
-        raise UsageError(f"{word}: one key at a time, as in grid.learning_rate=[1e-5,2e-5]")
-    if name not in GRID_KEYS:
-        raise UsageError(f"{key}: no such key of a grid{did_you_mean(name, list(GRID_KEYS))}")
-    if not isinstance(values, list):
-        raise UsageError(f"{word}: a list is needed, as in {key}=[A,B]")
-
-
-def _check_key(key: str) -> None:
-    """Follow a dotted key through the dataclasses."""
-    node: object = RunConfig
-    parts = key.split(".")
-    for depth, part in enumerate(parts):
-        if not (isinstance(node, type) and is_dataclass(node)):
-            return  # inside a dict or list: OmegaConf checks it
-        names = [item.name for item in fields(node)]
-        if part not in names:
-            here = ".".join([*parts[:depth], part])
-            allowed = [".".join([*parts[:depth], name]) for name in names]
-            raise UsageError(f"{key}: no such key{did_you_mean(here, allowed)}")
-        hint = get_type_hints(node)[part]
-        node = next((arg for arg in get_args(hint) if is_dataclass(arg)), hint)
 
 
 def _compose(overrides: Sequence[str], config_dir: Path | None) -> RunConfig:
@@ -398,7 +257,9 @@ def _explain(error: BaseException) -> str:
         return str(error).splitlines()[0]
     cause = named[-1]
     key, first = str(getattr(cause, "full_key", "")), str(cause).splitlines()[0]
-    if "is not a ListConfig, list or tuple" in first:
+    if wrong := _WRONG_TYPE.search(first):
+        first = f"{key}={wrong[1]}: allowed is {_ALLOWED[wrong[2]]}"
+    elif "is not a ListConfig, list or tuple" in first:
         first = f"{key}: a list is needed, as in {key}=[A,B]"
     where = str(error).splitlines()[0].removeprefix("In '").partition("'")[0] if str(error).startswith("In '") else ""
     where = f"{where}.yaml: " if where and where != "config" else ""

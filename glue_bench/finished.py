@@ -3,6 +3,7 @@
 Exactly one run must answer to what was asked: nothing is chosen by chance, by date or by score.
 """
 
+import difflib
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from glue_bench.repetition import repeating_words
 from glue_bench.tasks import TaskAdapter
 
 _LISTED = 8  # runs that an error names
+_LISTED_IDS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,19 +146,29 @@ def _tell_absent(
     wanted: Mapping[str, object], asked: str, every: Sequence[Record], here: Sequence[FinishedRun], store: RunStore
 ) -> str:
     """Why nothing answers, and what would."""
-    results = store.root.parent
+    results, run_id = store.root.parent, wanted["run_id"]
     unfinished = [record for record in every if record.status != "finished" and _answers(record, wanted)]
     if unfinished:
         states = ", ".join(sorted({record.status for record in unfinished}))
         return f"{asked or 'runs'}: {states} in {results}; only finished runs have results"
     if not here:
         return f"results_dir={results}: no finished run there; `glue-bench run task=rte save_model=true` makes one"
+    if run_id is not None and run_id not in {run.record.run_id for run in here}:
+        return _tell_unknown_id(run_id, here, results)
     for key, value in wanted.items():
         known = list(dict.fromkeys(str(_facts(run.record)[key]) for run in here))
         if value is not None and str(value) not in known:
             names = known if len(known) <= 2 * _LISTED else known[: 2 * _LISTED]
             return f"{key}={value}: no finished run in {results}{did_you_mean(str(value), names)}"
     return f"{asked}: no finished run in {results} has all of these; there are {_list(here)}"
+
+
+def _tell_unknown_id(run_id: object, here: Sequence[FinishedRun], results: Path) -> str:
+    """The id that was perhaps meant, or a few of those that there are, each with what it is."""
+    titles = {run.record.run_id: f"run_id={run.record.run_id} ({_place(run)})" for run in here}
+    close = difflib.get_close_matches(str(run_id), titles, n=1)
+    told = f"; did you mean {titles[close[0]]}?" if close else f". There are {_shorten(titles.values(), _LISTED_IDS)}"
+    return f"run_id={run_id}: no finished run in {results} has this id{told}"
 
 
 def _tell_several(found: Sequence[FinishedRun], asked: str, store: RunStore) -> str:
@@ -178,22 +190,31 @@ def _recipe(record: Record) -> str:
 
 
 def _tell_unkept(found: Sequence[FinishedRun], asked: str) -> str:
-    several = "" if len(found) == 1 else f"; {len(found)} runs answer, none kept its weights; for the first"
-    return f"{asked or found[0].title}: kept no weights{several}. To get them: {_command(found[0])}"
+    if len(found) == 1:
+        title = asked or found[0].title
+        return f"{title}: this run kept no weights. To train it again and keep them: {_command(found[0])}"
+    start = f"{asked}: " if asked else ""
+    return (
+        f"{start}none of the {len(found)} finished runs kept its weights. "
+        f"To train the first again ({found[0].title}) and keep them: {_command(found[0])}"
+    )
 
 
 def _list(runs: Sequence[FinishedRun]) -> str:
     seeds: dict[str, list[str]] = {}
     for run in runs:
-        place = f"encoder={run.record.encoder['name']} task={run.record.task}"
-        seeds.setdefault(place, []).append(str(run.record.seed))
+        seeds.setdefault(_place(run), []).append(str(run.record.seed))
     return _shorten([f"{place} seed={','.join(dict.fromkeys(numbers))}" for place, numbers in seeds.items()])
 
 
-def _shorten(names: Iterable[str]) -> str:
+def _place(run: FinishedRun) -> str:
+    return f"encoder={run.record.encoder['name']} task={run.record.task}"
+
+
+def _shorten(names: Iterable[str], limit: int = _LISTED) -> str:
     every = list(names)
-    rest = f" and {len(every) - _LISTED} more" if len(every) > _LISTED else ""
-    return ", ".join(every[:_LISTED]) + rest
+    rest = f" and {len(every) - limit} more" if len(every) > limit else ""
+    return ", ".join(every[:limit]) + rest
 
 
 def _command(run: FinishedRun) -> str:

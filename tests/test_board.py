@@ -90,6 +90,46 @@ def test_a_narrow_terminal_keeps_run_state_progress_and_score_whole() -> None:
     assert "…" not in text
 
 
+@pytest.mark.parametrize(
+    ("width", "score"),
+    [
+        (160, "71.7 mean of matched accuracy and mismatched accuracy (published 84.0)"),
+        (100, "71.7 (published 84.0)"),
+        (85, "71.7"),
+    ],
+)
+def test_a_long_score_is_shortened_before_any_other_column_is_cut(width: int, score: str) -> None:
+    console = console_of(terminal=True, width=width)
+    requests = [request_of(1), request_of(2)]
+    scores = {split: {"accuracy": 0.717} for split in ("validation_matched", "validation_mismatched")}
+    record = make_record(task="mnli", encoder=DISTILROBERTA, scores=scores)
+    board = Board(requests, {requests[0].run_id: record}, console, published=load_published())
+    board.started(requests[1])
+    board.phase(requests[1], "training")
+    board.step(requests[1], step(24))
+    board.step(requests[1], step(25))
+    finished, running = (line for line in shown(board, console).splitlines() if "tiny rte seed" in line)
+    assert finished.startswith("tiny rte seed 1  finished")
+    assert finished.rstrip().endswith(score)
+    for word in ("tiny rte seed 2  running", "25/100", "left"):
+        assert word in running
+    assert "…" not in finished + running
+
+
+@pytest.mark.parametrize("width", range(60, 130, 5))
+def test_run_and_state_stay_whole_at_any_usual_width(width: int) -> None:
+    console, request = console_of(terminal=True, width=width), request_of(1)
+    board = Board([request, request_of(2)], {}, console)
+    board.started(request)
+    board.phase(request, "training")
+    board.step(request, step(25))
+    board.ended(request_of(2), make_record(seed=2, status="failed", error="a long story " * 30))
+    text = shown(board, console)
+    assert "tiny rte seed 1  running" in text
+    assert "tiny rte seed 2  failed " in text
+    assert max(len(line) for line in text.splitlines()) <= width
+
+
 def test_runs_of_other_workers_are_shown_with_their_progress_until_they_end() -> None:
     console = console_of(terminal=True)
     board = Board([request_of(1), request_of(2)], {}, console)

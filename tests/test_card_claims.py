@@ -486,6 +486,15 @@ def test_a_mistake_is_one_line_and_exit_2(words: list[str], message: str, capsys
     assert len(error.splitlines()) == 1
 
 
+def test_a_named_folder_without_any_file_of_a_model_is_an_error_that_says_what_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["claims", "--quick", f"distilroberta.path={tmp_path}"]) == 3
+    error = capsys.readouterr().err
+    assert f"distilroberta.path={tmp_path}: holds no model: the folder has no config.json" in error
+    assert "model.safetensors" in error
+
+
 def test_a_contradicted_claim_exits_with_1_and_the_table_shows_it(
     claimed_config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

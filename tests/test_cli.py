@@ -38,6 +38,9 @@ def test_help_answers_in_under_a_second_with_examples(verb: str | None, glue_ben
     [
         (["swep"], "no such verb: swep; did you mean sweep?"),
         (["run", "task=rtee"], "task=rtee: no such task; did you mean rte?"),
+        (["run", "rte"], "rte: not KEY=VALUE; did you mean task=rte?"),
+        (["run", "task=rte", "--save_model"], "--save_model; keys are written KEY=VALUE: save_model=true"),
+        (["run", "task=rte", "--batch-size=8"], "--batch-size=8; keys are written KEY=VALUE: trainer.batch_size=8"),
         (["sweep", "--dryrun"], "unrecognized arguments: --dryrun"),
         (["report", "--format", "pdf"], "invalid choice: 'pdf'"),
         (["report", "task=rte"], "task=rte: not a key of `report`. Allowed: results_dir"),
@@ -145,6 +148,15 @@ def test_the_configuration_is_found_from_any_folder(glue_bench: Callable[..., Re
     (tmp_path / "conf" / "config.yaml").write_text("not: this one")
     assert glue_bench("tasks").returncode == 0
     assert [path.name for path in tmp_path.iterdir()] == ["conf"]
+
+
+def test_where_there_are_no_runs_the_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", f"results_dir={tmp_path}"]) == 0
+    assert capsys.readouterr().err == f"no runs under {tmp_path / 'runs'}\n"
+    assert main(["compare", "minilm", "roberta", f"results_dir={tmp_path}"]) == 2
+    assert f"minilm: there are no finished runs in {tmp_path}" in capsys.readouterr().err
+    assert main(["submit", "build", f"results_dir={tmp_path}"]) == 2
+    assert "no finished run there; `glue-bench sweep" in capsys.readouterr().err
 
 
 def test_out_writes_through_a_link_and_into_a_device(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from glue_bench.compose import compose_run, compose_sweep, compose_task, conf_dir, expand_multirun, group_options
+from glue_bench.compose import compose_run, compose_sweep, compose_task
 from glue_bench.errors import UsageError
 from glue_bench.identity import make_requests
 from glue_bench.optimisation import warmup_steps
+from glue_bench.overrides import conf_dir, expand_multirun, group_options
 
 CUSTOM = ["encoder=custom", "encoder.path=somewhere"]
 LOCAL = ["data=local", "data.path=somewhere"]
@@ -83,7 +84,7 @@ def test_a_sweep_takes_one_task_one_seed_and_several_encoders() -> None:
         ([], "task: say which one"),
         (["task=rte", "trainer.epoch=3"], "trainer.epoch: no such key; did you mean trainer.epochs?"),
         (["task=rte", "sed=3"], "sed: no such key; did you mean seed?"),
-        (["task=rte", "seed=x"], "seed: Value 'x' of type 'str' could not be converted to Integer"),
+        (["task=rte", "seed=x"], "seed=x: allowed is a whole number"),
         (["task=rte", "seed=-1"], "seed=-1: allowed is 0 to"),
         (["task=rte", "trainer.epochs=0"], "trainer.epochs=0: allowed is 1 or more"),
         (["task=rte", "trainer.epochs=null"], "trainer.epochs"),
@@ -106,7 +107,15 @@ def test_a_sweep_takes_one_task_one_seed_and_several_encoders() -> None:
         (["task=rte", "+trainer.secret=1"], "only key=value is used here"),
         (["task=rte", "hydra.run.dir=elsewhere"], "Hydra's own settings are not used here"),
         (["task=rte,mrpc"], "several values need `run -m`"),
-        (["task=rte", "nonsense"], "nonsense: not a key=value override"),
+        (["task=rte", "trainer.epochs=one"], "trainer.epochs=one: allowed is a whole number"),
+        (["task=rte", "trainer.warmup=some"], "trainer.warmup=some: allowed is a number"),
+        (["task=rte", "save_model=perhaps"], "save_model=perhaps: allowed is true or false"),
+        (["task=rte", "seeds=[1,x]"], "seeds[1]=x: allowed is a whole number"),
+        (["task=rte", "nonsense"], "nonsense: not KEY=VALUE"),
+        (["rte"], "rte: not KEY=VALUE; did you mean task=rte?"),
+        (["task=rte", "minilm"], "minilm: not KEY=VALUE; did you mean encoder=minilm?"),
+        (["task=rte", "epochs=1"], "epochs: no such key; did you mean trainer.epochs?"),
+        (["task=rte", "path=x"], "path: no such key; did you mean encoder.path or data.path?"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line_that_names_the_key(words: list[str], message: str) -> None:

@@ -77,7 +77,9 @@ def test_a_family_without_flat_engine_predicts_what_its_run_stored(
 def test_a_record_names_the_weights_that_were_kept_and_none_otherwise(tiny_words: list[str], tmp_path: Path) -> None:
     assert main(["run", "task=rte", *tiny_words]) == 0
     assert find_finished(store_of(tmp_path)).record.model_sha256 is None
-    with pytest.raises(InputError, match=r"kept no weights\. To get them: glue-bench run task=rte"):
+    with pytest.raises(
+        InputError, match=r"this run kept no weights\. To train it again and keep them: glue-bench run task=rte"
+    ):
         find_finished(store_of(tmp_path), need_model=True)
     run = train(tiny_words, "rte")  # runs again: the weights were not kept
     assert run.record.model_sha256 == file_sha256(run.model_folder / "model.safetensors")
@@ -141,8 +143,24 @@ def test_where_weights_are_needed_the_runs_that_kept_them_count_alone(tmp_path: 
     model.mkdir()
     (model / "model.safetensors").write_bytes(b"weights")
     assert find_finished(store, task="rte", need_model=True).record.seed == 2
-    with pytest.raises(InputError, match="task=rte seed=1: kept no weights"):
+    with pytest.raises(InputError, match="task=rte seed=1: this run kept no weights"):
         find_finished(store, task="rte", seed=1, need_model=True)
+    (model / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"task=rte: none of the 2 finished runs kept its weights\. .*: glue-bench"):
+        find_finished(store, task="rte", need_model=True)
+
+
+def test_an_unknown_id_names_the_one_meant_or_a_few_with_what_they_are(tmp_path: Path) -> None:
+    store = store_of(tmp_path)
+    for seed in range(1, 9):
+        store.save(make_record(task="rte", seed=seed))
+    with pytest.raises(UsageError) as caught:
+        find_finished(store, run_id="rubbish")
+    assert "run_id=seed1-000 (encoder=tiny task=rte)" in str(caught.value)
+    assert str(caught.value).count("run_id=seed") == 5
+    assert str(caught.value).endswith("and 3 more")
+    with pytest.raises(UsageError, match=r"did you mean run_id=seed3-000 \(encoder=tiny task=rte\)\?$"):
+        find_finished(store, run_id="seed3-00")
 
 
 def test_an_empty_folder_says_how_to_begin(tmp_path: Path) -> None:

@@ -297,7 +297,7 @@ def test_tasks_are_compared_in_the_cards_order(tmp_path: Path) -> None:
     [
         (("distilrobert", "roberta"), "did you mean distilroberta"),
         (("roberta", "bert"), "bert: no finished runs of this encoder"),
-        (("roberta", "roberta"), "compared with itself"),
+        (("roberta", "roberta"), "roberta: compared with itself; name two different encoders"),
     ],
 )
 def test_encoders_without_runs_are_refused_in_one_line(store: RunStore, names: tuple[str, str], words: str) -> None:

@@ -291,7 +291,7 @@ def test_a_start_from_mnli_is_asked_only_of_tasks_that_have_it(tmp_path: Path) -
 
 def test_whose_runs_must_be_said_where_several_encoders_have_finished(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
-    with pytest.raises(UsageError, match="no finished run there"):
+    with pytest.raises(UsageError, match="no finished run there; `glue-bench sweep"):
         choose_runs(store, ["rte"], Wish())
     for name in ("tiny", "small"):
         store.save(make_record(encoder={**make_record().encoder, "name": name}))
@@ -344,7 +344,7 @@ def test_weights_that_were_not_kept_or_are_others_are_told_before_anything_is_pr
     weights.unlink()
     _, problems = sources_of(bench, "mnli")
     assert len(problems) == 1
-    assert "kept no weights. To get them: glue-bench run task=mnli seed=1" in problems[0]
+    assert "kept no weights. To train it again and keep them: glue-bench run task=mnli seed=1" in problems[0]
 
 
 def test_predictions_that_are_there_need_no_weights(made: Bench, tmp_path: Path) -> None:

@@ -30,6 +30,11 @@ class ModelFiles:
     remarks: Sequence[str] = ()  # why, in full
     weights_sha256: str | None = None
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of the model is there."""
+        return {CONFIG, TOKENIZER, WEIGHTS} <= set(self.missing)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsFacts:

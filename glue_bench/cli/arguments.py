@@ -40,7 +40,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     if first is None and not argv:
         parser.print_help()
         parser.exit(2)
-    arguments = parser.parse_args(_words_last(argv))
+    arguments, unknown = parser.parse_known_args(_words_last(argv))
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_tell_key(unknown[0], arguments.verb)}")
     if arguments.verb is None:
         parser.error(f"name a verb. Allowed: {', '.join(VERBS)}")
     return arguments
@@ -137,6 +139,16 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "claims": _add_claims,
     "doctor": _add_doctor,
 }
+
+
+def _tell_key(option: str, verb: str | None) -> str:
+    """What to write in place of an option that is called like a key of the configuration."""
+    from glue_bench.overrides import find_keys  # Hydra's parser: for mistakes alone
+
+    name, _, value = option.lstrip("-").partition("=")
+    keys = find_keys(name.replace("-", "_")) if verb in ("run", "sweep", "doctor") else {}
+    words = [f"{key}={value or ('true' if kind is bool else 'VALUE')}" for key, kind in keys.items()]
+    return f"; keys are written KEY=VALUE: {' or '.join(words)}" if words else ""
 
 
 def _words_last(argv: Sequence[str]) -> list[str]:

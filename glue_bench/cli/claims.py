@@ -10,7 +10,7 @@ from glue_bench.cli.output import PIPE_WIDTH, say, write_output
 from glue_bench.cli.results import read_words, results_folder
 from glue_bench.compose import compose_run
 from glue_bench.config import RunConfig
-from glue_bench.errors import UsageError
+from glue_bench.errors import InputError, UsageError
 from glue_bench.published import load_published
 from glue_bench.records import RunStore
 
@@ -57,4 +57,7 @@ def _compose(encoder: str, words: Sequence[str], path: str | None) -> RunConfig:
 
 def _find(name: str, config: RunConfig, path: str | None) -> ModelFiles:
     """Weights are downloaded for the card's own model alone: nothing is claimed that needs the others'."""
-    return find_files(config.encoder, weights=name == CARD or path is not None)
+    files = find_files(config.encoder, weights=name == CARD or path is not None)
+    if path is not None and files.empty:
+        raise InputError(f"{name}.path={path}: holds no model: {'; '.join(files.missing.values())}")
+    return files

@@ -167,7 +167,7 @@ More about a verb:     glue-bench VERB --help
 
 exit codes: 0 all well; 1 some runs failed, a score fell (report --check) or a claim is contradicted; 2 usage or
 configuration; 3 data or model input, or a problem that doctor found; 4 diverged; 74 disk; 75 preempted (SIGUSR1),
-run the same command again; 130, 143 stopped by SIGINT, SIGTERM
+run the same command again; 129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM
 """
 
 # What the words after a verb are, where they are not the configuration.

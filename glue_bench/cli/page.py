@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from glue_bench.compose import compose_run, group_options
+from glue_bench.compose import compose_run
+from glue_bench.overrides import group_options
 from glue_bench.published import PublishedTable
 from glue_bench.records import Record, RunStore
 from glue_bench.repetition import Defaults

@@ -21,6 +21,8 @@ def execute(arguments: argparse.Namespace) -> int:
     results_dir = results_of(arguments.overrides, verb="report")
     baseline = read_baseline(arguments.check) if arguments.check else []
     store, records = open_results(results_dir)
+    if not records:
+        say(f"no runs under {store.root}")
     published = load_published(results_dir / "published")
     report = build_report(
         records,
@@ -53,9 +55,9 @@ def _check(report: Report, baseline: Sequence[dict[str, object]]) -> int:
     """Tell what became of every row of the earlier report."""
     checked = check_report(report, baseline)
     for row in checked:
-        after = "gone" if row.after is None else f"{row.after:.1f} ({row.seeds[1]} seeds)"
+        after = "gone" if row.after is None else f"{row.after:.1f} ({_count_seeds(row.seeds[1])})"
         told = f": {row.fault or row.remark}" if row.fault or row.remark else ""
-        say(f"{row.title}: {row.before:.1f} ({row.seeds[0]} seeds), now {after}{told}")
+        say(f"{row.title}: {row.before:.1f} ({_count_seeds(row.seeds[0])}), now {after}{told}")
     faults = sum(bool(row.fault) for row in checked)
     say(
         f"checked {len(checked)} rows of the earlier report: {faults} with a fault"
@@ -63,3 +65,7 @@ def _check(report: Report, baseline: Sequence[dict[str, object]]) -> int:
         else f"checked {len(checked)} rows of the earlier report: none fell significantly"
     )
     return EXIT_FELL if faults else 0
+
+
+def _count_seeds(count: int) -> str:
+    return f"{count} seed{'s' * (count != 1)}"

@@ -8,9 +8,10 @@ from glue_bench.board import describe_outcome
 from glue_bench.cli.output import say
 from glue_bench.cli.shared import execute_plan, in_this_process, prepare, print_report, request_runs
 from glue_bench.cli.sweep import exit_code
-from glue_bench.compose import compose_run, expand_multirun
+from glue_bench.compose import compose_run
 from glue_bench.errors import UsageError
 from glue_bench.identity import RunRequest
+from glue_bench.overrides import expand_multirun
 from glue_bench.processes import Processes
 from glue_bench.records import RunStore, outcome_line
 from glue_bench.sweep.plan import plan_runs

@@ -9,9 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from glue_bench.cli.output import PIPE_WIDTH
-from glue_bench.compose import compose_task, group_options
+from glue_bench.compose import compose_task
 from glue_bench.config import TaskConfig
 from glue_bench.errors import UsageError
+from glue_bench.overrides import group_options
 from glue_bench.published import load_published
 
 

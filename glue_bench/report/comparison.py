@@ -93,18 +93,18 @@ def compare_encoders(
     seeds in common. Both are scored under one convention, card if none is named.
 
     Raises:
-        UsageError: one of them has no finished run.
+        UsageError: one of them has no finished run, or both are the same.
     """
     by_run = {(record.encoder["name"], record.task, record.run_id): record for record in records}
     rows = [row for section in report.sections for row in section.rows if row.seeds]
     known = sorted({row.encoder for row in rows})
+    if first == second:
+        raise UsageError(f"{first}: compared with itself; name two different encoders")
     for name in (first, second):
         if not known:
-            raise UsageError(f"{name}: no finished runs of any encoder")
+            raise UsageError(f"{name}: there are no finished runs in {store.root.parent}")
         if name not in known:
             raise UsageError(f"{name}: no finished runs of this encoder{did_you_mean(name, known)}")
-    if first == second:
-        raise UsageError(f"{first}: compared with itself; name two encoders of {', '.join(known)}")
     found, skipped, compared_runs = list[TaskComparison](), dict[str, str](), list[Record]()
     stream = np.random.default_rng(STREAM)
     for task in dict.fromkeys(row.task for row in sorted(rows, key=lambda row: card_place(row.task))):

@@ -70,8 +70,10 @@ def choose_runs(store: RunStore, tasks: Sequence[str], wish: Wish) -> tuple[str,
 def _choose_encoder(finished: Sequence[Record], wish: Wish, store: RunStore) -> str:
     names = sorted({str(record.encoder["name"]) for record in finished})
     if not names:
+        done = [record for record in store.load_all() if record.status == "finished"]
+        only = " but on sample data" if any(record.data["source"] == "sample" for record in done) else ""
         raise UsageError(
-            f"results_dir={store.root.parent}: no finished run there but on sample data; "
+            f"results_dir={store.root.parent}: no finished run there{only}; "
             "`glue-bench sweep save_model=true` makes them"
         )
     if wish.encoder is not None:
