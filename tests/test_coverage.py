@@ -105,7 +105,7 @@ def test_where_trainings_vary_equal_encoders_are_called_unlike_in_6_percent_at_m
         result = compare_pairs({"v": pair}, ["v.accuracy"], stream=stream, draws=DRAWS)
         by_rows += result.p_rows < 0.05
         decided += result.p_value < 0.05
-    print(f"{rows} rows, {seeds} seeds: decided in {decided / REPEATS}; the permutation alone in {by_rows / REPEATS}")
+    print(f"{rows} rows, {seeds} seeds: decided in {decided / REPEATS}; by the permutation alone {by_rows / REPEATS}")
     assert decided / REPEATS <= 0.06
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glue_bench.statistics.intervals import LEVEL, Interval, interval_of_difference, interval_of_mean
+from glue_bench.statistics.intervals import LEVEL, Interval, interval_of_difference
 from glue_bench.statistics.resampling import (
     CELLS_AT_ONCE,
     DRAWS,
@@ -33,7 +33,7 @@ class Comparison:
 
     difference: Interval  # of the medians over seeds
     p_rows: float  # two-sided: swapping the two encoders' predictions of random rows
-    p_value: float  # the larger of p_rows and of the chance at which the interval of the mean difference touches 0
+    p_value: float  # the larger of p_rows and of the chance at which the interval touches 0
     detectable: (
         float  # smallest true difference that the test would show, on such rows and seeds, with probability POWER
     )
@@ -73,13 +73,13 @@ def compare_pairs(
         },
     )[:, 0]
     seeds = len(scores) // 2
-    of_means = interval_of_mean(scores[:seeds] - scores[seeds:], drawn[:seeds] - drawn[seeds:])
+    difference = interval_of_difference((scores[:seeds], drawn[:seeds]), (scores[seeds:], drawn[seeds:]))
     p_rows = _permutation_p(splits, parts, scores, stream=stream, draws=draws)
     return Comparison(
-        difference=interval_of_difference((scores[:seeds], drawn[:seeds]), (scores[seeds:], drawn[seeds:])),
+        difference=difference,
         p_rows=p_rows,
-        p_value=max(p_rows, of_means.p_value()),
-        detectable=of_means.reach((1 - LEVEL) / 2) + of_means.reach(1 - POWER),
+        p_value=max(p_rows, difference.p_value()),
+        detectable=difference.reach((1 - LEVEL) / 2) + difference.reach(1 - POWER),
     )
 
 
