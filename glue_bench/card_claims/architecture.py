@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,12 +52,22 @@ def open_subject(stated: CardModel, files: ModelFiles) -> Subject:
     if files.folder is not None and not unread:
         try:
             config = read_model_config(files.folder)
+            unread = _tell_wrong_type(config, stated, files.folder)
         except InputError as error:
             unread = str(error)
     if files.folder is not None and WEIGHTS not in files.missing:
         with contextlib.suppress(InputError):
             weights = read_weights(files.folder / WEIGHTS)
     return Subject(stated=stated, files=files, config=config, unread=unread, weights=weights)
+
+
+def _tell_wrong_type(config: PretrainedConfig, stated: CardModel, folder: Path) -> str:
+    """The first stated number that is none in the file; older versions of transformers do not look."""
+    for name, value in stated.architecture.items():
+        found = getattr(config, name, value)
+        if isinstance(found, bool) or not isinstance(found, int | float):
+            return f"{folder / CONFIG}: {name} is {found!r}, not a number"
+    return ""
 
 
 def check_architecture(claim: ArchitectureClaim, subject: Subject) -> ClaimRow:
