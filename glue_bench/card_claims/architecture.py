@@ -51,8 +51,9 @@ def open_subject(stated: CardModel, files: ModelFiles) -> Subject:
     weights = None
     if files.folder is not None and not unread:
         try:
-            config = read_model_config(files.folder)
-            unread = _tell_wrong_type(config, stated, files.folder)
+            read = read_model_config(files.folder)
+            unread = _tell_wrong_type(read, stated, files.folder)
+            config = config if unread else read
         except InputError as error:
             unread = str(error)
     if files.folder is not None and WEIGHTS not in files.missing:
