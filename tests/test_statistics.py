@@ -1,6 +1,7 @@
 """Intervals, verdicts and tests beside SciPy's, statsmodels' and plain enumeration."""
 
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,15 @@ def test_drawing_patterns_is_drawing_rows(metric: str, draws: int) -> None:
     assert ours.mean() == approx(theirs.mean(), abs=0.006)
     assert ours.std() == approx(theirs.std(), rel=0.1)
     assert np.quantile(ours, [0.025, 0.975]) == approx(np.quantile(theirs, [0.025, 0.975]), abs=0.015)
+
+
+def test_qqps_dev_rows_and_five_seeds_take_less_than_three_seconds() -> None:
+    stream = np.random.default_rng(16)
+    split = classes(40_430, 5, stream=stream)
+    began = time.process_time()
+    drawn = resample_scores(split, ["accuracy", "f1"], stream=stream)
+    assert time.process_time() - began < 3
+    assert drawn["f1"].shape == (5, 2000)
 
 
 def test_with_one_seed_the_interval_is_the_bootstrap_of_rows() -> None:
