@@ -55,7 +55,7 @@ def slow(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Sweeps under fire: 200 kills, eight sweeps at once, a bad run of every kind; most of an hour."""
     session.install(*EXACT, "-e", ".[sample,test]")
-    session.run("pytest", "-m", "faults", "-n", "0", "-s", "tests/test_faults.py", *session.posargs)
+    session.run("pytest", "-m", "faults", "-n", "0", "-s", "tests/sweep/test_faults.py", *session.posargs)
 
 
 @nox.session
@@ -66,14 +66,14 @@ def slurm(session: nox.Session) -> None:
         packages = ("slurmctld", "slurmd", "slurm-client", "munge")
         for words in (("update",), ("install", "-y", "--no-install-recommends", *packages)):
             session.run("apt-get", *words, external=True, success_codes=[0, 100], silent=True)
-    session.run("pytest", "-m", "slurm", "-n", "0", "-s", "-rs", "tests/test_slurm.py", *session.posargs)
+    session.run("pytest", "-m", "slurm", "-n", "0", "-s", "-rs", "tests/sweep/test_slurm.py", *session.posargs)
 
 
 @nox.session
 def page(session: nox.Session) -> None:
     """The report's page in headless Chromium, which has to be on PATH or named by CHROMIUM."""
     session.install(*EXACT, "-e", ".[sample,test,page]")
-    session.run("pytest", "-m", "page", "-n", "0", "-rs", "tests/test_page_browser.py", *session.posargs)
+    session.run("pytest", "-m", "page", "-n", "0", "-rs", "tests/report/test_page_browser.py", *session.posargs)
 
 
 @nox.session

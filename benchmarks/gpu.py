@@ -29,14 +29,14 @@ from transformers import (
 )
 from work import size_flops
 
-from glue_bench.compose import compose_run
-from glue_bench.encoding import Encoded
-from glue_bench.flat_encoder import FlatEncoder
-from glue_bench.heads import RobertaHead, initialise
-from glue_bench.model import SequenceClassifier
-from glue_bench.placement import Placement, choose_placement
-from glue_bench.streams import Streams
-from glue_bench.trainer import fit, predict
+from glue_bench.config.compose import compose_run
+from glue_bench.data.encoding import Encoded
+from glue_bench.models.classifier import SequenceClassifier
+from glue_bench.models.flat import FlatEncoder
+from glue_bench.models.heads import RobertaHead, initialise
+from glue_bench.models.placement import Placement, choose_placement
+from glue_bench.training.seeds import Streams
+from glue_bench.training.trainer import fit, predict
 
 # Rows of training and validation, and the mean tokens of a row.
 TASKS = {

@@ -16,7 +16,7 @@ from pathlib import Path
 # The first update is the one call that is stopped; everything before it is the command's own.
 FIRST_UPDATE = """
 import os, sys, time
-from glue_bench import updates
+from glue_bench.training import updates
 from glue_bench.cli import main
 def first(*_, **__):
     print(time.time() - float(os.environ["STARTED"]), flush=True)

@@ -18,14 +18,14 @@ import torch
 from material import BATCH, Case, prepare
 from torch.profiler import ProfilerActivity, profile
 
-from glue_bench.batches import shuffled_batches
-from glue_bench.compose import compose_run
+from glue_bench.config.compose import compose_run
 from glue_bench.data import load_task_data, resolve_source
-from glue_bench.encoding import TextEncoder
-from glue_bench.memory import keep_freed_memory
-from glue_bench.model import load_classifier
-from glue_bench.placement import choose_placement
-from glue_bench.updates import Updates
+from glue_bench.data.encoding import TextEncoder
+from glue_bench.models.batches import shuffled_batches
+from glue_bench.models.classifier import load_classifier
+from glue_bench.models.memory import keep_freed_memory
+from glue_bench.models.placement import choose_placement
+from glue_bench.training.updates import Updates
 
 WARMUP = 5  # updates before the profile
 PARTS = {

@@ -20,7 +20,7 @@ Result = subprocess.CompletedProcess[str]
 @pytest.fixture(scope="session")
 def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny RoBERTa."""
-    from tests.tiny import make_tiny_roberta
+    from tests.support.tiny import make_tiny_roberta
 
     return make_tiny_roberta(tmp_path_factory.mktemp("encoders") / "tiny_roberta")
 
@@ -28,7 +28,7 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny BERT."""
-    from tests.tiny import make_tiny_bert
+    from tests.support.tiny import make_tiny_bert
 
     return make_tiny_bert(tmp_path_factory.mktemp("encoders") / "tiny_bert")
 
@@ -36,7 +36,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def local_glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with small tasks."""
-    from tests.tiny import make_local_glue
+    from tests.support.tiny import make_local_glue
 
     return make_local_glue(tmp_path_factory.mktemp("data") / "glue")
 

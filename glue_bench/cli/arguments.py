@@ -85,7 +85,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 
 def _add_table(parser: argparse.ArgumentParser, *more: str) -> None:
     """What the verbs that print tables of results have in common."""
-    from glue_bench.config import CONVENTIONS
+    from glue_bench.config.schema import CONVENTIONS
 
     formats = ("console", "markdown", "latex", "json", "csv", *more)
     parser.add_argument("--format", default="console", choices=formats)
@@ -143,7 +143,7 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 
 def _tell_key(option: str, verb: str | None) -> str:
     """What to write in place of an option that is called like a key of the configuration."""
-    from glue_bench.overrides import find_keys  # Hydra's parser: for mistakes alone
+    from glue_bench.config.overrides import find_keys  # Hydra's parser: for mistakes alone
 
     name, _, value = option.lstrip("-").partition("=")
     keys = find_keys(name.replace("-", "_")) if verb in ("run", "sweep", "doctor") else {}

@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from glue_bench.card import check_push, push_card, write_card
 from glue_bench.cli.choice import choose_run
 from glue_bench.cli.output import say
+from glue_bench.model_card import check_push, push_card, write_card
 
 
 def execute(arguments: argparse.Namespace) -> int:

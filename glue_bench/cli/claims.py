@@ -5,14 +5,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from glue_bench.card_claims import ModelFiles, check_card, find_files, load_card, render_claims
+from glue_bench.claims import ModelFiles, check_card, find_files, load_card, render_claims
 from glue_bench.cli.output import PIPE_WIDTH, say, write_output
 from glue_bench.cli.results import read_words, results_folder
-from glue_bench.compose import compose_run
-from glue_bench.config import RunConfig
+from glue_bench.config.compose import compose_run
+from glue_bench.config.schema import RunConfig
 from glue_bench.errors import InputError, UsageError
-from glue_bench.published import load_published
-from glue_bench.records import RunStore
+from glue_bench.runs.record import RunStore
+from glue_bench.tasks.published import load_published
 
 EXIT_CONTRADICTED = 1
 CARD = "distilroberta"

@@ -6,8 +6,8 @@ import sys
 from glue_bench.cli.output import PIPE_WIDTH, write_output
 from glue_bench.cli.results import open_results, results_of
 from glue_bench.errors import UsageError
-from glue_bench.published import load_published
 from glue_bench.report import build_report, compare_encoders, render_comparison
+from glue_bench.tasks.published import load_published
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from glue_bench.doctor.findings import PROBLEM, Finding
 from glue_bench.doctor.render import render_finding, summarise, to_json
 from glue_bench.errors import InputError
-from glue_bench.processes import Processes
+from glue_bench.training.distributed import Processes
 
 if TYPE_CHECKING:
-    from glue_bench.config import RunConfig
+    from glue_bench.config.schema import RunConfig
 
 _PIPE_WIDTH = 160  # columns where it does not go to a terminal
 
@@ -60,7 +60,7 @@ def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
 
 def _compose(arguments: argparse.Namespace) -> "tuple[list[RunConfig], list[RunConfig]]":
     """The sweep's configurations, and those of the runs that they start from."""
-    from glue_bench.compose import compose_parent, compose_sweep
+    from glue_bench.config.compose import compose_parent, compose_sweep
 
     configs = compose_sweep(arguments.overrides, config_dir=arguments.config_dir)
     parents = [compose_parent(config, arguments.overrides, config_dir=arguments.config_dir) for config in configs]

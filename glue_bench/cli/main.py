@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from glue_bench.cli.arguments import parse_arguments
 from glue_bench.errors import DISK_ERRNOS, DiskError, GlueBenchError, InputError
-from glue_bench.stopping import SIGNALS, Stopped
+from glue_bench.training.stopping import SIGNALS, Stopped
 
 EXIT_FAILED = 1
 

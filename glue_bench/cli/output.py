@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from glue_bench.atomic import write_text_atomically
+from glue_bench.files import write_text_atomically
 from glue_bench.report import Report, render_report
 
 PIPE_WIDTH = 160  # columns of a table that does not go to a terminal

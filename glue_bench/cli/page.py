@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from glue_bench.compose import compose_run
-from glue_bench.overrides import group_options
-from glue_bench.published import PublishedTable
-from glue_bench.records import Record, RunStore
-from glue_bench.repetition import Defaults
+from glue_bench.config.compose import compose_run
+from glue_bench.config.overrides import group_options
 from glue_bench.report import Report, compare_all
 from glue_bench.report.page import build_page, render_page
+from glue_bench.runs.record import Record, RunStore
+from glue_bench.runs.repetition import Defaults
+from glue_bench.tasks.published import PublishedTable
 
 
 def render_html(

@@ -8,14 +8,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from glue_bench.answers import Answers, answer, render_answers
 from glue_bench.cli.choice import choose_run
 from glue_bench.cli.output import say, write_output
-from glue_bench.config import TaskConfig
+from glue_bench.config.schema import TaskConfig
 from glue_bench.data.rows import Texts
 from glue_bench.data.wanted import empty_rows, join_wanted_words, read_wanted_file, split_wanted_lines
 from glue_bench.errors import UsageError
-from glue_bench.finished import check_weights
+from glue_bench.runs.answers import Answers, answer, render_answers
+from glue_bench.runs.finished import check_weights
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -29,7 +29,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if empty := empty_rows(rows):
         more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
         say(f"glue-bench: warning: row {empty[0]}{more}: a text is empty")
-    from glue_bench.inference import load_fine_tuned, predict_texts
+    from glue_bench.runs.inference import load_fine_tuned, predict_texts
 
     logits = predict_texts(load_fine_tuned(run, device=choice.device), rows.texts)
     answers = answer(logits, run.task, idx=rows.idx)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from glue_bench.cli.output import PIPE_WIDTH, render_to_stdout, say, write_output
 from glue_bench.cli.results import open_results, results_of
-from glue_bench.compose import compose_task
-from glue_bench.config import TaskConfig
-from glue_bench.published import PublishedTable, find_table, load_published
-from glue_bench.records import Record, task_of
+from glue_bench.config.compose import compose_task
+from glue_bench.config.schema import TaskConfig
 from glue_bench.report import CARD_TASKS, Report, build_report, render_report
 from glue_bench.report.check import check_report, read_baseline
+from glue_bench.runs.record import Record, task_of
+from glue_bench.tasks.published import PublishedTable, find_table, load_published
 
 EXIT_FELL = 1
 

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from glue_bench.compose import compose_run
-from glue_bench.config import RunConfig
+from glue_bench.config.compose import compose_run
+from glue_bench.config.schema import RunConfig
 from glue_bench.errors import UsageError, did_you_mean
-from glue_bench.records import Record, RunStore
+from glue_bench.runs.record import Record, RunStore
 
 
 def read_words(

@@ -4,17 +4,17 @@ import argparse
 import logging
 from pathlib import Path
 
-from glue_bench.board import describe_outcome
 from glue_bench.cli.output import say
 from glue_bench.cli.shared import execute_plan, in_this_process, prepare, print_report, request_runs
 from glue_bench.cli.sweep import exit_code
-from glue_bench.compose import compose_run
+from glue_bench.config.compose import compose_run
+from glue_bench.config.overrides import expand_multirun
 from glue_bench.errors import UsageError
-from glue_bench.identity import RunRequest
-from glue_bench.overrides import expand_multirun
-from glue_bench.processes import Processes
-from glue_bench.records import RunStore, outcome_line
+from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.record import RunStore, outcome_line
+from glue_bench.sweep.board import describe_outcome
 from glue_bench.sweep.plan import plan_runs
+from glue_bench.training.distributed import Processes
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -52,7 +52,7 @@ def _take_part(processes: Processes) -> int:
     """What a process that is not the first does: its share of each run, without a word, until there is none left."""
     logging.getLogger("glue_bench").setLevel(logging.ERROR)
     while (request := _hear_of_run(processes)) is not None:
-        from glue_bench.experiment import run_experiment
+        from glue_bench.runs.experiment import run_experiment
 
         run_experiment(request, RunStore(Path(request.config.results_dir)), processes=processes)
     return 0

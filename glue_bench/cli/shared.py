@@ -8,19 +8,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from glue_bench.board import open_listener
 from glue_bench.cli.output import render_to_stdout
-from glue_bench.compose import compose_parent
-from glue_bench.config import ExecutorConfig, RunConfig
-from glue_bench.identity import RunRequest, make_requests
-from glue_bench.processes import ALONE, Processes
-from glue_bench.published import load_published
-from glue_bench.records import Record, RunStore
+from glue_bench.config.compose import compose_parent
+from glue_bench.config.schema import ExecutorConfig, RunConfig
 from glue_bench.report import build_report
-from glue_bench.stopping import Stopped
+from glue_bench.runs.identity import RunRequest, make_requests
+from glue_bench.runs.record import Record, RunStore
 from glue_bench.sweep import Plan
+from glue_bench.sweep.board import open_listener
 from glue_bench.sweep.plan import discard_leftovers, fetch_inputs, plan_runs
 from glue_bench.sweep.serial import run_serially
+from glue_bench.tasks.published import load_published
+from glue_bench.training.distributed import ALONE, Processes
+from glue_bench.training.stopping import Stopped
 
 
 def request_runs(
@@ -81,7 +81,7 @@ def prepare(missing: Sequence[RunRequest], store: RunStore, executor: ExecutorCo
     store.check_writable()
     named = [request.config.trainer for request in missing if request.config.trainer.device not in ("auto", "cpu")]
     if named and executor.kind != "slurm":  # a login node has no GPU
-        from glue_bench.placement import choose_placement
+        from glue_bench.models.placement import choose_placement
 
         for trainer in named:
             choose_placement(trainer.device, trainer.precision)

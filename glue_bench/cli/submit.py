@@ -5,10 +5,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from glue_bench.compose import compose_task
-from glue_bench.config import TaskConfig
+from glue_bench.config.compose import compose_task
+from glue_bench.config.overrides import group_options
+from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import InputError, UsageError, did_you_mean
-from glue_bench.overrides import group_options
 from glue_bench.submission import check_submission, lay_out
 
 

@@ -7,15 +7,14 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from glue_bench.board import format_clock
 from glue_bench.cli.output import say
 from glue_bench.cli.results import read_seed, read_words, results_folder
-from glue_bench.compose import compose_run
-from glue_bench.config import EXECUTION_KEYS, RunConfig, TaskConfig, TrainerConfig
-from glue_bench.content import file_sha256
+from glue_bench.config.compose import compose_run
+from glue_bench.config.schema import EXECUTION_KEYS, RunConfig, TaskConfig, TrainerConfig
 from glue_bench.errors import InputError, UsageError
-from glue_bench.records import Record, RunStore
-from glue_bench.repetition import repeating_words
+from glue_bench.files import file_sha256
+from glue_bench.runs.record import Record, RunStore
+from glue_bench.runs.repetition import repeating_words
 from glue_bench.submission import (
     Filled,
     FromRun,
@@ -30,6 +29,7 @@ from glue_bench.submission import (
     parse_fills,
     prepare_sources,
 )
+from glue_bench.sweep.board import format_clock
 
 _SETTINGS = ("recipe", "init", "selection")
 _COMPOSED = ("results_dir", "data", "data.path", "data.dataset", "data.revision", "trainer.device")

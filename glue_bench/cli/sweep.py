@@ -10,19 +10,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from glue_bench.board import describe_outcome, format_clock
-from glue_bench.claims import is_beating
 from glue_bench.cli.output import PIPE_WIDTH, say
 from glue_bench.cli.shared import execute_plan, in_this_process, prepare, print_report, request_runs
-from glue_bench.compose import compose_sweep
-from glue_bench.config import ExecutorConfig
+from glue_bench.config.compose import compose_sweep
+from glue_bench.config.schema import ExecutorConfig
 from glue_bench.errors import UsageError
-from glue_bench.identity import RunRequest
-from glue_bench.processes import Processes
-from glue_bench.records import Record, RunStore, outcome_line
+from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.lease import is_beating
+from glue_bench.runs.record import Record, RunStore, outcome_line
+from glue_bench.sweep.board import describe_outcome, format_clock
 from glue_bench.sweep.estimate import Estimate, estimate_runs, longest_first, seconds_in_all
 from glue_bench.sweep.plan import Plan, plan_runs
 from glue_bench.sweep.plan_file import read_plan, state_of, write_plan
+from glue_bench.training.distributed import Processes
 
 
 def execute(arguments: argparse.Namespace) -> int:

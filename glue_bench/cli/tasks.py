@@ -9,11 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from glue_bench.cli.output import PIPE_WIDTH
-from glue_bench.compose import compose_task
-from glue_bench.config import TaskConfig
+from glue_bench.config.compose import compose_task
+from glue_bench.config.overrides import group_options
+from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import UsageError
-from glue_bench.overrides import group_options
-from glue_bench.published import load_published
+from glue_bench.tasks.published import load_published
 
 
 def execute(arguments: argparse.Namespace) -> int:

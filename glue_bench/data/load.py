@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from glue_bench.config import DataConfig, TaskConfig
-from glue_bench.data.files import Table, read_table
+from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.rows import Split, TaskData, Texts, fingerprint_splits
+from glue_bench.data.sample import generate
 from glue_bench.data.sources import DataSource
+from glue_bench.data.tables import Table, read_table
 from glue_bench.errors import InputError
-from glue_bench.sample import generate
 
 
 def load_task_data(source: DataSource, data: DataConfig, task: TaskConfig) -> TaskData:

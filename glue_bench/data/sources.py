@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from glue_bench.config import DataConfig, TaskConfig
-from glue_bench.content import file_sha256
+from glue_bench.config.schema import DataConfig, TaskConfig
+from glue_bench.data.hub import commit_of, fetch_file, is_commit
+from glue_bench.data.sample import SAMPLE_TASKS, SAMPLE_VERSION
 from glue_bench.errors import InputError, UsageError, did_you_mean
-from glue_bench.hub import commit_of, fetch_file, is_commit
-from glue_bench.sample import SAMPLE_TASKS, SAMPLE_VERSION
+from glue_bench.files import file_sha256
 
 FILE_TYPES = ("parquet", "csv", "tsv", "jsonl")
 

@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from glue_bench.config import DataConfig, TaskConfig
-from glue_bench.content import file_sha256
-from glue_bench.data.files import Table, read_table
+from glue_bench.config.schema import DataConfig, TaskConfig
+from glue_bench.data.hub import commit_of, fetch_file
 from glue_bench.data.load import check_texts
 from glue_bench.data.rows import Texts
 from glue_bench.data.sources import find_file
+from glue_bench.data.tables import Table, read_table
 from glue_bench.errors import InputError, UsageError
-from glue_bench.hub import commit_of, fetch_file
+from glue_bench.files import file_sha256
 
 PIECE = 4096  # rows
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from glue_bench.config import TaskConfig
-from glue_bench.data.files import Table, read_table
+from glue_bench.config.schema import TaskConfig
 from glue_bench.data.load import check_texts
 from glue_bench.data.rows import Texts
 from glue_bench.data.sources import FILE_TYPES
+from glue_bench.data.tables import Table, read_table
 from glue_bench.errors import InputError, UsageError
 
 

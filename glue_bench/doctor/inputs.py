@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from glue_bench.config import DataConfig, EncoderConfig, TaskConfig
+from glue_bench.config.schema import DataConfig, EncoderConfig, TaskConfig
 from glue_bench.data import find_file, hub_files, resolve_source
+from glue_bench.data.hub import UnreachableError, ask_size, cached_file, endpoint, is_commit, is_offline
 from glue_bench.doctor.findings import OK, PROBLEM, Finding, format_bytes
 from glue_bench.errors import GlueBenchError, InputError
-from glue_bench.hub import UnreachableError, ask_size, cached_file, endpoint, is_commit, is_offline
-from glue_bench.pretrained import encoder_name, find_not_cached, resolve_pretrained
+from glue_bench.models.pretrained import encoder_name, find_not_cached, resolve_pretrained
 
 _TIMEOUT = 5.0  # seconds
 _WEIGHTS = "model.safetensors"

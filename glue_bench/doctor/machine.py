@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from glue_bench.config import RunConfig, TrainerConfig
+from glue_bench.config.schema import RunConfig, TrainerConfig
 from glue_bench.doctor.findings import NOTE, OK, PROBLEM, Finding, format_bytes
 from glue_bench.errors import UsageError
 from glue_bench.sweep.slots import MEMORY_PER_WORKER, Slot, deal_out, gpus_for, total_memory, usable_cores

@@ -34,8 +34,8 @@ def probe(device: str, precision: str) -> dict[str, Any]:
 def _look(device: str, precision: str) -> dict[str, Any]:
     import torch
 
-    from glue_bench.placement import choose_placement, count_gpus
-    from glue_bench.provenance import processor_name
+    from glue_bench.models.placement import choose_placement, count_gpus
+    from glue_bench.runs.provenance import processor_name
 
     placement = choose_placement(device, precision)
     square = torch.eye(8, device=placement.device)
@@ -52,7 +52,7 @@ def _look(device: str, precision: str) -> dict[str, Any]:
     if placement.device.type == "cuda":
         free, memory = torch.cuda.mem_get_info(placement.device)
         facts |= {"name": torch.cuda.get_device_name(placement.device), "memory": memory, "free": free}
-    importlib.import_module("glue_bench.experiment")
+    importlib.import_module("glue_bench.runs.experiment")
     return facts
 
 

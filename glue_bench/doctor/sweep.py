@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from glue_bench.config import RunConfig
+from glue_bench.config.schema import RunConfig
+from glue_bench.data.encoding import cache_folder
+from glue_bench.data.hub import hub_cache_folder
 from glue_bench.doctor.findings import NOTE, OK, Finding
 from glue_bench.doctor.inputs import Input, examine_inputs
 from glue_bench.doctor.machine import examine_cores, examine_device
@@ -15,10 +17,8 @@ from glue_bench.doctor.places import (
     examine_writable,
     needs_of_results,
 )
-from glue_bench.encoding import cache_folder
-from glue_bench.hub import hub_cache_folder
-from glue_bench.pretrained import encoder_name
-from glue_bench.records import RunStore
+from glue_bench.models.pretrained import encoder_name
+from glue_bench.runs.record import RunStore
 
 
 def examine_sweep(configs: Sequence[RunConfig], parents: Sequence[RunConfig]) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from glue_bench.records import Record
+from glue_bench.runs.record import Record
 
 # Trainer values that may differ among the runs of a row.
 EXECUTION = ("device", "deterministic", "eval_batch_size", "log_every", "snapshot_minutes")

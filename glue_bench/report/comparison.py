@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from glue_bench.errors import UsageError, did_you_mean
-from glue_bench.published import PublishedTable, find_table
-from glue_bench.records import Record, RunStore, task_of
 from glue_bench.report.evidence import STREAM, Evidence, read_evidence
 from glue_bench.report.model import Report, Row
 from glue_bench.report.settings import differing_facts, init_of, setting_facts
 from glue_bench.report.table import card_place
+from glue_bench.runs.record import Record, RunStore, task_of
 from glue_bench.statistics.paired import PairedSplit, adjust_holm, compare_pairs
-from glue_bench.tasks import TaskAdapter, headline, metric_title
+from glue_bench.tasks.adapter import TaskAdapter, headline, metric_title
+from glue_bench.tasks.published import PublishedTable, find_table
 
 SIGNIFICANCE = 0.05  # of the adjusted p-value
 

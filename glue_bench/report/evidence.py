@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from glue_bench.errors import InputError
-from glue_bench.records import Record, RunStore, predictions_path, read_predictions
+from glue_bench.runs.record import Record, RunStore, predictions_path, read_predictions
 from glue_bench.statistics.degenerate import describe_degenerate
 from glue_bench.statistics.intervals import Interval, interval_of_mean
 from glue_bench.statistics.resampling import Floats, SplitPredictions, resample_scores
-from glue_bench.tasks import TaskAdapter
+from glue_bench.tasks.adapter import TaskAdapter
 
 STREAM = 20240501  # of every draw: the same records give the same report
 

@@ -2,9 +2,9 @@ r"""Tables as LaTeX for \input in a paper: booktabs, nothing else is needed. Kno
 
 from collections.abc import Sequence
 
-from glue_bench.escaping import escape_latex
 from glue_bench.report.columns import TextTable
 from glue_bench.report.model import Row, Section
+from glue_bench.text import escape_latex
 
 _HEAD = r"% Preamble: \usepackage[T1]{fontenc} \usepackage{booktabs}; wide tables may need \small or rotation."
 _NOTHING = "\u2013"

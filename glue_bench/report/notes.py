@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from glue_bench.published import PublishedTable
 from glue_bench.report.model import Section
 from glue_bench.statistics.resampling import DRAWS
 from glue_bench.statistics.verdicts import FEWEST_SEEDS
+from glue_bench.tasks.published import PublishedTable
 
 OURS = (
     "Every score is on a validation (dev) split, times 100: median [min, max] over the seeds, last checkpoint, nothing "

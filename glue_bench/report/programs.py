@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from glue_bench.escaping import escape_cell
 from glue_bench.report.comparison import EncoderComparison, TaskComparison
 from glue_bench.report.model import Report, Row
+from glue_bench.text import escape_cell
 
 REPORT_SCHEMA_VERSION = 2
 

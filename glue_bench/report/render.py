@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-from glue_bench.escaping import escape_markdown
 from glue_bench.report.columns import TextTable, comparison_tables, report_tables
 from glue_bench.report.comparison import EncoderComparison
 from glue_bench.report.console import write_console
@@ -15,6 +14,7 @@ from glue_bench.report.programs import (
     write_report_csv,
     write_report_json,
 )
+from glue_bench.text import escape_markdown
 
 _NONE_YET = "No runs yet."
 

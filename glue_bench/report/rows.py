@@ -5,13 +5,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from glue_bench.config import TaskConfig
-from glue_bench.published import PublishedScore, PublishedTable
-from glue_bench.records import Record, RunStore, outcome_line, task_of
+from glue_bench.config.schema import TaskConfig
 from glue_bench.report.cells import RowRuns, count_unfinished
 from glue_bench.report.evidence import Evidence, read_evidence, score_intervals
 from glue_bench.report.model import Row, ScoreSummary
 from glue_bench.report.settings import describe_data, init_of, recipe_changes, representative, setting_notes
+from glue_bench.runs.record import Record, RunStore, outcome_line, task_of
 from glue_bench.statistics.intervals import Interval
 from glue_bench.statistics.verdicts import (
     FAILED,
@@ -22,7 +21,8 @@ from glue_bench.statistics.verdicts import (
     Verdict,
     judge_published,
 )
-from glue_bench.tasks import TaskAdapter, headline, metric_title
+from glue_bench.tasks.adapter import TaskAdapter, headline, metric_title
+from glue_bench.tasks.published import PublishedScore, PublishedTable
 
 _SUMMARY = tuple(item.name for item in dataclasses.fields(ScoreSummary))
 _UNREAD = "its stored predictions cannot be read: no interval, no search for degenerate runs"

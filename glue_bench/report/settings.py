@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from glue_bench.records import Record
 from glue_bench.report.cells import EXECUTION
+from glue_bench.runs.record import Record
 
 
 def representative(runs: list[Record]) -> Record:

@@ -5,15 +5,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from glue_bench.config import TaskConfig
-from glue_bench.published import PublishedTable, find_table
-from glue_bench.records import Record, RunStore, task_of
+from glue_bench.config.schema import TaskConfig
 from glue_bench.report.cells import choose_cells, selection_score
 from glue_bench.report.model import Report, Row, Section
 from glue_bench.report.notes import write_footnotes
 from glue_bench.report.rows import Context, build_row, missing_row, shown_parts
 from glue_bench.report.settings import common_changes, describe_data, differing_facts, init_of, representative
-from glue_bench.tasks import TaskAdapter, headline
+from glue_bench.runs.record import Record, RunStore, task_of
+from glue_bench.tasks.adapter import TaskAdapter, headline
+from glue_bench.tasks.published import PublishedTable, find_table
 
 CARD_TASKS = (
     "mnli",

@@ -4,7 +4,8 @@ The multi-bootstrap (Sellam et al., arXiv:2106.16163) draws seeds and rows toget
 are usual, drawing S of S seeds is too narrow, and counts the seeds' disagreement about single rows twice. So the two
 sources are told apart, as in a two-way analysis of variance: rows are drawn, the same for all seeds, and give
 quantiles; seeds give a variance and Student's t with S - 1 degrees of freedom. The two are joined by their squares
-(Zou and Donner, doi:10.1002/sim.3095). `tests/test_coverage.py` shows that the intervals cover what they should.
+(Zou and Donner, doi:10.1002/sim.3095). `tests/statistics/test_coverage.py`
+shows that the intervals cover what they should.
 """
 
 import functools

@@ -2,7 +2,7 @@
 
 All seeds (and both encoders of a comparison) see the same drawn rows. Rows on which labels and all predictions are
 alike are one pattern, and the number of times a pattern is drawn is multinomial: exactly the bootstrap of rows, at the
-cost of the patterns. The rules for undefined scores are those of `glue_bench.metrics`.
+cost of the patterns. The rules for undefined scores are those of `glue_bench.tasks.metrics`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ def resample_scores(
     """Scores on drawn rows: metric to (S, draws).
 
     Args:
-        metrics: names from `glue_bench.config.METRICS`.
+        metrics: names from `glue_bench.config.schema.METRICS`.
     """
     table = np.vstack([split.labels, split.predictions])  # (1 + S, n)
     patterns, counts = np.unique(table, axis=1, return_counts=True)  # (1 + S, P), (P,)

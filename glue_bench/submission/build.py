@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from glue_bench.atomic import replace_atomically
-from glue_bench.config import DataConfig, TaskConfig
+from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data import TextFile, open_texts
 from glue_bench.errors import InputError, UsageError
-from glue_bench.finished import FinishedRun, check_weights
+from glue_bench.files import replace_atomically
+from glue_bench.runs.finished import FinishedRun, check_weights
 from glue_bench.submission.check import check_submission
 from glue_bench.submission.choose import Choice
 from glue_bench.submission.fill import Fill
@@ -22,7 +22,7 @@ from glue_bench.submission.predict import Predicted, Vector, kept_predictions, p
 from glue_bench.submission.write import write_classes, write_scores, write_zip
 
 if TYPE_CHECKING:
-    from glue_bench.inference import FineTuned
+    from glue_bench.runs.inference import FineTuned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +174,7 @@ class _Models:
 
     def load(self, run: FinishedRun) -> "FineTuned":
         if self._model is None or self._run_id != run.record.run_id:
-            from glue_bench.inference import load_fine_tuned
+            from glue_bench.runs.inference import load_fine_tuned
 
             self._model = None  # before the next one takes its memory
             self._model, self._run_id = load_fine_tuned(run, device=self._device), run.record.run_id

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from glue_bench.errors import UsageError, did_you_mean
-from glue_bench.finished import FinishedRun
-from glue_bench.records import Record, RunStore, task_of
-from glue_bench.tasks import TaskAdapter, headline
+from glue_bench.runs.finished import FinishedRun
+from glue_bench.runs.record import Record, RunStore, task_of
+from glue_bench.tasks.adapter import TaskAdapter, headline
 
 PICKS = ("median", "best")
 _CONVENTION = "card"  # whose scores rank the seeds of one setting

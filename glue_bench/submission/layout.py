@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from glue_bench.config import TaskConfig
+from glue_bench.config.schema import TaskConfig
 
 HEADER = "index\tprediction"
 DECIMALS = 3  # of a score

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glue_bench.atomic import replace_atomically
 from glue_bench.data import TextFile, read_pieces
 from glue_bench.errors import InputError
-from glue_bench.finished import FinishedRun
-from glue_bench.memory import keep_few_kernels
-from glue_bench.records import predictions_path, read_predictions, write_predictions
+from glue_bench.files import replace_atomically
+from glue_bench.models.memory import keep_few_kernels
+from glue_bench.runs.finished import FinishedRun
+from glue_bench.runs.record import predictions_path, read_predictions, write_predictions
 
 if TYPE_CHECKING:
-    from glue_bench.inference import FineTuned
+    from glue_bench.runs.inference import FineTuned
 
 Vector = NDArray[np.int64] | NDArray[np.float64]
 
@@ -67,7 +67,7 @@ def predict_rows(
         DivergedError: a logit is NaN or infinite.
         DiskError: the predictions cannot be written.
     """
-    from glue_bench.metrics import predict_classes, predict_scores
+    from glue_bench.tasks.metrics import predict_classes, predict_scores
 
     keep_few_kernels()
     origin = _origin(run, place, file)
@@ -91,7 +91,7 @@ def _pieces(
     run: FinishedRun, file: TextFile, parts: Path, *, load: Callable[[], "FineTuned"]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], bool]]:
     """idx (n,), logits (n, outputs) and whether they are new, for each piece of the rows."""
-    from glue_bench.inference import predict_texts
+    from glue_bench.runs.inference import predict_texts
 
     done = 0
     for texts in read_pieces(file, run.task.facts):

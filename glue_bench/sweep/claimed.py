@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from glue_bench.claims import Owner, claim_run
-from glue_bench.identity import RunRequest
-from glue_bench.processes import ALONE, Processes
-from glue_bench.records import Record, RunStore
+from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.lease import Owner, claim_run
+from glue_bench.runs.record import Record, RunStore
 from glue_bench.sweep.listener import Listener
 from glue_bench.sweep.plan import find_record
+from glue_bench.training.distributed import ALONE, Processes
 
 if TYPE_CHECKING:
-    from glue_bench.updates import StepReport
+    from glue_bench.training.updates import StepReport
 
 
 def run_claimed(
@@ -42,7 +42,7 @@ def run_claimed(
         found = find_record(request, store)
         if found is not None and (earlier is None or found.ended != earlier.ended):
             return found
-        from glue_bench.experiment import run_experiment
+        from glue_bench.runs.experiment import run_experiment
 
         def on_phase(name: str) -> None:
             claim.note_progress(name)

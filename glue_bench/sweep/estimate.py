@@ -5,8 +5,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from glue_bench.identity import RunRequest
-from glue_bench.records import Record
+from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.record import Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from glue_bench.claims import Owner
-from glue_bench.identity import RunRequest
-from glue_bench.records import Record
+from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.lease import Owner
+from glue_bench.runs.record import Record
 
 if TYPE_CHECKING:
-    from glue_bench.updates import StepReport
+    from glue_bench.training.updates import StepReport
 
 
 class Listener:

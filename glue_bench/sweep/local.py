@@ -15,25 +15,25 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from glue_bench.claims import Owner, claim_run
-from glue_bench.config import ExecutorConfig
+from glue_bench.config.schema import ExecutorConfig
 from glue_bench.errors import DiskError, GlueBenchError
-from glue_bench.failures import keep_failure, request_facts
-from glue_bench.identity import RunRequest
-from glue_bench.records import Record, RunStore
-from glue_bench.stopping import HANDLED, SIGNALS
+from glue_bench.runs.failures import keep_failure, request_facts
+from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.lease import Owner, claim_run
+from glue_bench.runs.record import Record, RunStore
 from glue_bench.sweep.listener import Listener
 from glue_bench.sweep.plan import Plan
 from glue_bench.sweep.queue import Queue
 from glue_bench.sweep.slots import Slot, deal_out, gpus_for
 from glue_bench.sweep.worker import LOG, Job, count_gpus, keep_log, work
+from glue_bench.training.stopping import HANDLED, SIGNALS
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 # What a run imports, loaded once: a worker starts in a tenth of a second instead of five.
 _PRELOADED = [
     "glue_bench.sweep.worker",
-    "glue_bench.experiment",
-    "glue_bench.metrics",
+    "glue_bench.runs.experiment",
+    "glue_bench.tasks.metrics",
     "transformers.models.bert.modeling_bert",
     "transformers.models.roberta.modeling_roberta",
 ]

@@ -5,13 +5,13 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from glue_bench.claims import Owner, owner_of
 from glue_bench.data import resolve_source
 from glue_bench.errors import DiskError
-from glue_bench.identity import RunRequest
-from glue_bench.pretrained import resolve_pretrained
-from glue_bench.records import Record, RunStore
-from glue_bench.tasks import TaskAdapter
+from glue_bench.models.pretrained import resolve_pretrained
+from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.lease import Owner, owner_of
+from glue_bench.runs.record import Record, RunStore
+from glue_bench.tasks.adapter import TaskAdapter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

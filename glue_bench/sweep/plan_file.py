@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from glue_bench.atomic import write_text_atomically
-from glue_bench.config import RunConfig, config_from_facts
+from glue_bench.config.schema import RunConfig, config_from_facts
 from glue_bench.errors import InputError, UsageError
-from glue_bench.identity import SCORES_VERSION, RunRequest
+from glue_bench.files import write_text_atomically
+from glue_bench.runs.identity import SCORES_VERSION, RunRequest
 from glue_bench.sweep.estimate import Estimate
 from glue_bench.sweep.plan import Plan
 

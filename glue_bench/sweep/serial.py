@@ -3,16 +3,16 @@
 import logging
 import time
 
-from glue_bench.claims import LostClaimError
 from glue_bench.errors import DiskError, GlueBenchError, UsageError
-from glue_bench.identity import RunRequest
-from glue_bench.processes import ALONE, Processes
-from glue_bench.records import Record, RunStore
-from glue_bench.stopping import SIGNALS
+from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.lease import LostClaimError
+from glue_bench.runs.record import Record, RunStore
 from glue_bench.sweep.claimed import run_claimed
 from glue_bench.sweep.listener import Listener
 from glue_bench.sweep.plan import Plan
 from glue_bench.sweep.queue import Queue
+from glue_bench.training.distributed import ALONE, Processes
+from glue_bench.training.stopping import SIGNALS
 
 logger = logging.getLogger(__name__)
 

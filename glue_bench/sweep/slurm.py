@@ -14,18 +14,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glue_bench.atomic import write_text_atomically
-from glue_bench.claims import Owner, claim_run, is_beating, owner_of
-from glue_bench.config import ExecutorConfig
+from glue_bench.config.schema import ExecutorConfig
 from glue_bench.errors import GlueBenchError, UsageError
-from glue_bench.failures import keep_failure, request_facts
-from glue_bench.identity import RunRequest
-from glue_bench.records import Record, RunStore
-from glue_bench.stopping import SIGNALS, Stopped
+from glue_bench.files import write_text_atomically
+from glue_bench.runs.failures import keep_failure, request_facts
+from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.lease import Owner, claim_run, is_beating, owner_of
+from glue_bench.runs.record import Record, RunStore
 from glue_bench.sweep.listener import Listener
 from glue_bench.sweep.plan import Plan, find_record, plan_runs
 from glue_bench.sweep.plan_file import read_plan, write_plan
 from glue_bench.sweep.serial import run_serially
+from glue_bench.training.stopping import SIGNALS, Stopped
 
 if TYPE_CHECKING:
     from submitit import AutoExecutor

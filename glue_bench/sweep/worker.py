@@ -18,17 +18,17 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glue_bench.claims import LostClaimError, Owner
 from glue_bench.errors import DiskError, GlueBenchError, UsageError
-from glue_bench.identity import RunRequest
-from glue_bench.records import Record, RunStore
-from glue_bench.stopping import HANDLED, SIGNALS, Stopped
+from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.lease import LostClaimError, Owner
+from glue_bench.runs.record import Record, RunStore
 from glue_bench.sweep.claimed import run_claimed
 from glue_bench.sweep.listener import Listener
 from glue_bench.sweep.slots import Slot
+from glue_bench.training.stopping import HANDLED, SIGNALS, Stopped
 
 if TYPE_CHECKING:
-    from glue_bench.updates import StepReport
+    from glue_bench.training.updates import StepReport
 
 LOG = "output.log"
 _TELL_EVERY = 0.1  # seconds between two updates that the driver is told of
@@ -84,7 +84,7 @@ def keep_log(folder: Path, process: int) -> None:
 
 def count_gpus(connection: Connection) -> None:
     """Tell how many GPUs torch sees; in a process of its own, since a process that has asked must not be forked."""
-    from glue_bench import placement
+    from glue_bench.models import placement
 
     connection.send(placement.count_gpus())
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from glue_bench.records import Record, RunStore
-from glue_bench.repetition import RESULTS_DIR, Defaults
 from glue_bench.report.comparison import EncoderComparison
 from glue_bench.report.model import Report, Section
 from glue_bench.report.page.calibration import write_calibration
@@ -18,6 +16,8 @@ from glue_bench.report.page.model import Chapter, Page, ScoreRow, ScoreSection, 
 from glue_bench.report.page.origins import write_origins
 from glue_bench.report.page.rows import DevRows
 from glue_bench.report.table import CARD_TASKS
+from glue_bench.runs.record import Record, RunStore
+from glue_bench.runs.repetition import RESULTS_DIR, Defaults
 from glue_bench.statistics.verdicts import NOT_COMPARABLE, NOT_RUN, VERDICTS
 
 _MEANINGS = {

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from glue_bench.records import Predictions
 from glue_bench.report.page import error_plots
 from glue_bench.report.page.chapters import by_task
 from glue_bench.report.page.display import join_words, show_number
 from glue_bench.report.page.entries import Entry
 from glue_bench.report.page.evidence import log_probabilities
 from glue_bench.report.page.model import Chapter, Column, Figure, Group, Table
+from glue_bench.runs.record import Predictions
 
 BINS = 10  # of confidence, of equal width
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from glue_bench.records import outcome_line
 from glue_bench.report.page import plots
 from glue_bench.report.page.display import join_words, shorten, show_count, show_number, show_range
 from glue_bench.report.page.entries import Entry, tell_lacking
 from glue_bench.report.page.model import Chapter, Column, Figure, Group, ScoreRow, Table
+from glue_bench.runs.record import outcome_line
 
 POINTS = 90  # of a curve; longer histories are thinned to means of consecutive lines
 

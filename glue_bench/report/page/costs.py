@@ -4,11 +4,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from glue_bench.records import Record
 from glue_bench.report.page import plots
 from glue_bench.report.page.display import join_words, show_number, show_seconds
 from glue_bench.report.page.entries import Entry
 from glue_bench.report.page.model import Chapter, Column, Figure, Group, Series, Table
+from glue_bench.runs.record import Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

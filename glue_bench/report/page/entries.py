@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glue_bench.config import TaskConfig
+from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import InputError
-from glue_bench.records import Predictions, Record, RunStore, task_of
 from glue_bench.report.model import Report, Row, Section
 from glue_bench.report.page.display import show_count
 from glue_bench.report.page.evidence import History, read_every_split, read_history
 from glue_bench.report.page.model import ScoreRow, Series, Verdict
+from glue_bench.runs.record import Predictions, Record, RunStore, task_of
 from glue_bench.statistics.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN
-from glue_bench.tasks import TaskAdapter
+from glue_bench.tasks.adapter import TaskAdapter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.errors import InputError
-from glue_bench.records import Predictions, predictions_path, read_predictions
-from glue_bench.tasks import TaskAdapter
+from glue_bench.runs.record import Predictions, predictions_path, read_predictions
+from glue_bench.tasks.adapter import TaskAdapter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

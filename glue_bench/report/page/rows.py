@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from glue_bench.config import DataConfig, TaskConfig
+from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data import hub_files, load_task_data, resolve_source
+from glue_bench.data.hub import is_cached
 from glue_bench.errors import GlueBenchError
-from glue_bench.hub import is_cached
-from glue_bench.records import Record, task_of
+from glue_bench.runs.record import Record, task_of
 
 Texts = Mapping[str, Sequence[Sequence[str]]]  # validation split to its text columns
 

@@ -1,0 +1,1 @@
+"""The configuration: schema, composition, overrides. The only room that knows Hydra."""

@@ -1,0 +1,176 @@
+"""The KEY=VALUE words of the command line, each checked before anything is composed. Knows Hydra's grammar alone."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
+from hydra.errors import HydraException
+
+from glue_bench.config.schema import GRID_KEYS, PATH_KEYS, RunConfig
+from glue_bench.config.shipped import conf_folder
+from glue_bench.errors import UsageError, did_you_mean
+from glue_bench.text import quote_value
+
+GROUPS = ("task", "encoder", "data", "trainer", "recipe", "preset", "executor")
+_GUESSED = ("task", "encoder", "preset", "recipe")  # groups whose names tell what a bare word means
+_INTERNAL = ("recipe_changes", "cell")  # set by compose, never given
+
+
+def group_options(group: str, config_dir: Path | None = None) -> list[str]:
+    """The names that `group=NAME` accepts: the shipped ones, and the user's own from --config-dir.
+
+    Raises:
+        UsageError: the user's folder is missing, or a file of it has the name of a shipped one.
+    """
+    shipped = {path.stem for path in (conf_folder() / group).glob("*.yaml")}
+    if config_dir is None:
+        return sorted(shipped)
+    if not config_dir.is_dir():
+        raise UsageError(f"--config-dir {config_dir}: no such folder")
+    own = {path.stem for path in (config_dir / group).glob("*.yaml")}
+    if shipped & own:
+        taken = min(shipped & own)
+        raise UsageError(f"{config_dir / group / taken}.yaml: {group}={taken} is there already; choose another name")
+    return sorted(shipped | own)
+
+
+def check_words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
+    """The overrides with paths quoted, once each is known to be one.
+
+    Raises:
+        UsageError: for an unknown key or name.
+    """
+    words = [_quote_path(word) for word in overrides]
+    for override in parse_overrides(words, config_dir):
+        _check_override(override, config_dir)
+    return words
+
+
+def last_word(overrides: Sequence[str], key: str) -> str | None:
+    """The override of `key` that counts."""
+    return next((word for word in reversed(overrides) if word.partition("=")[0] == key), None)
+
+
+def parse_overrides(words: Sequence[str], config_dir: Path | None = None) -> list[Override]:
+    """Parse `key=value` words.
+
+    Raises:
+        UsageError: for a word that is not an override.
+    """
+    parser = OverridesParser.create()
+    parsed = []
+    for word in words:
+        if "=" not in word and not word.startswith("~"):
+            raise UsageError(_tell_bare(word, config_dir))
+        try:
+            parsed.append(parser.parse_override(word))
+        except HydraException as error:
+            reason = str(error).splitlines()[0]
+            hint = "quote special characters, as in \"key='a=b'\""
+            raise UsageError(f"{word}: not a key=value override ({reason}); {hint}") from error
+    return parsed
+
+
+def expand_multirun(words: Sequence[str], *, config_dir: Path | None = None) -> list[list[str]]:
+    """The jobs of `run -m`: `task=rte,mrpc seed=1,2` is four lists of plain overrides, in Hydra's order."""
+    choices: list[list[str]] = []
+    words = [_quote_path(word) for word in words]
+    for word, override in zip(words, parse_overrides(words, config_dir), strict=True):
+        if not override.is_sweep_override():
+            choices.append([word])
+            continue
+        value = override.value()
+        if isinstance(value, Glob):
+            found = value.filter(group_options(override.key_or_group, config_dir))
+            if not found:
+                raise UsageError(f"{word}: matches none of the names of {override.key_or_group}")
+            choices.append([f"{override.key_or_group}={name}" for name in found])
+        else:
+            choices.append([f"{override.key_or_group}={text}" for text in override.sweep_string_iterator()])
+    return [list(job) for job in itertools.product(*choices)]
+
+
+def find_keys(name: str) -> dict[str, object]:
+    """The full keys that are called `name`, alone or inside a group, and their types: `epochs` is trainer.epochs."""
+    root = get_type_hints(RunConfig)
+    found: dict[str, object] = {name: root[name]} if name in root and name not in _INTERNAL else {}
+    for group, kind in root.items():
+        if group != "task" and is_dataclass(kind):  # the facts of a task are not overridden
+            found |= {f"{group}.{key}": hint for key, hint in get_type_hints(kind).items() if key == name}
+    return found
+
+
+def _quote_path(word: str) -> str:
+    """A path as one quoted value: Hydra's grammar would stumble over `=`, `~`, commas, brackets and accents."""
+    key, equals, value = word.partition("=")
+    if key not in PATH_KEYS or not equals or value[:1] in ("'", '"', "$") or value in ("", "null"):
+        return word
+    home = str(Path(value).expanduser()) if value.startswith("~") else value
+    return f"{key}={quote_value(home)}"
+
+
+def _tell_bare(word: str, config_dir: Path | None) -> str:
+    """What a word without `=` should have been."""
+    group = next((group for group in _GUESSED if word in group_options(group, config_dir)), None)
+    return f"{word}: not KEY=VALUE; " + (f"did you mean {group}={word}?" if group else "as in task=rte")
+
+
+def _check_override(override: Override, config_dir: Path | None) -> None:
+    """Unknown names and keys, found before Hydra runs so that the answer can be one line."""
+    word, key = override.input_line or "", override.key_or_group
+    if override.is_add() or override.is_force_add() or override.is_delete() or override.package is not None:
+        raise UsageError(f"{word}: only key=value is used here; every key has a default already")
+    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+        raise UsageError(f"{word}: Hydra's own settings are not used here; the results folder is results_dir=FOLDER")
+    if override.is_sweep_override():
+        raise UsageError(f"{word}: several values need `run -m`, or a list as in tasks=[rte,mrpc] with `sweep`")
+    if key in GROUPS:
+        value = override.value()
+        name = "null" if value is None else str(value)
+        options = group_options(key, config_dir) + (["null"] if key == "preset" else [])
+        if name not in options:
+            raise UsageError(f"{key}={name}: no such {key}{did_you_mean(name, options)}")
+        return
+    if key.startswith("recipe_changes"):
+        raise UsageError(f"{word}: choose a recipe by recipe=NAME and change it by trainer.KEY=VALUE")
+    if key == "cell" or key.startswith("cell."):
+        raise UsageError(f"{word}: choose a cell by trainer.KEY=VALUE")
+    if key == "grid" or key.startswith("grid."):
+        _check_grid_word(word, key, override.value())
+        return
+    if key.startswith("task."):
+        raise UsageError(f"{word}: the facts of a task are not overridden; write task/NAME.yaml and use --config-dir")
+    _check_key(key)
+
+
+def _check_grid_word(word: str, key: str, values: object) -> None:
+    """A grid is given key by key: Hydra would merge a mapping into the recipe's, and take any key."""
+    name = key.partition(".")[2]
+    if not name:
+        raise UsageError(f"{word}: one key at a time, as in grid.learning_rate=[1e-5,2e-5]")
+    if name not in GRID_KEYS:
+        raise UsageError(f"{key}: no such key of a grid{did_you_mean(name, list(GRID_KEYS))}")
+    if not isinstance(values, list):
+        raise UsageError(f"{word}: a list is needed, as in {key}=[A,B]")
+
+
+def _check_key(key: str) -> None:
+    """Follow a dotted key through the dataclasses."""
+    node: object = RunConfig
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        if not (isinstance(node, type) and is_dataclass(node)):
+            return  # inside a dict or list: OmegaConf checks it
+        names = [item.name for item in fields(node) if item.name not in _INTERNAL]
+        if part not in names:
+            if depth == 0 and (meant := find_keys(part)):
+                raise UsageError(f"{key}: no such key; did you mean {' or '.join(meant)}?")
+            here = ".".join([*parts[:depth], part])
+            allowed = [".".join([*parts[:depth], name]) for name in names]
+            raise UsageError(f"{key}: no such key{did_you_mean(here, allowed)}")
+        hint = get_type_hints(node)[part]
+        node = next((arg for arg in get_args(hint) if is_dataclass(arg)), hint)

@@ -1,0 +1,142 @@
+"""Texts to one flat array of token ids with offsets, cached by content. Knows no labels."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from glue_bench.data.rows import Split
+from glue_bench.errors import DiskError, InputError
+from glue_bench.files import replace_atomically
+
+ENCODING_VERSION = 1  # raised when the arrays for the same texts change
+
+_CHUNK = 20_000  # rows tokenised at once: bounds the memory of the tokenizers library's encodings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """n token sequences end to end; row i is tokens[offsets[i]:offsets[i + 1]]."""
+
+    tokens: NDArray[np.int32]  # (T,) ids, special tokens included
+    types: NDArray[np.uint8]  # (T,) 0 for the first text, 1 for the second, where the tokenizer tells them apart
+    offsets: NDArray[np.int64]  # (n + 1,)
+    truncated: int  # rows that did not fit
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def lengths(self) -> NDArray[np.int64]:
+        """(n,) tokens of each row."""
+        return np.diff(self.offsets)
+
+
+class TextEncoder:
+    """An encoder's own tokenizer with a maximum length."""
+
+    def __init__(self, folder: Path, *, max_length: int) -> None:
+        """Load the tokenizer of a pretrained folder.
+
+        Args:
+            max_length: tokens of a row, special ones included; the longer text is cut first.
+
+        Raises:
+            InputError: the folder's tokenizer cannot be loaded.
+        """
+        self._tokenizer = _load_tokenizer(folder)
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_length, strategy="longest_first")
+        self._identity = hashlib.sha256(f"{self._tokenizer.to_str()}\0{ENCODING_VERSION}".encode()).hexdigest()
+
+    def encode(self, split: Split, *, cache: Path | None = None) -> Encoded:
+        """Tokenise every row of a split, or read it from the cache.
+
+        Args:
+            cache: the folder that keeps encoded splits, by content; None to keep nothing.
+        """
+        if cache is None:
+            return self.tokenise(split.texts)
+        key = hashlib.sha256(f"{self._identity}\0{split.text_digest()}".encode()).hexdigest()[:32]
+        path = cache / f"{key}.npz"
+        known = _read(path, rows=len(split))
+        if known is not None:
+            return known
+        encoded = self.tokenise(split.texts)
+        try:
+            _write(path, encoded)
+        except DiskError as error:
+            logger.warning("the cache of encoded texts is not used: %s", error)
+        return encoded
+
+    def tokenise(self, texts: Sequence[Sequence[str]]) -> Encoded:
+        """One or two columns of n strings, n at least 1, to n token sequences."""
+        tokens: list[NDArray[np.int32]] = []
+        types: list[NDArray[np.uint8]] = []
+        truncated = 0
+        rows: Sequence[Any] = texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
+        for start in range(0, len(rows), _CHUNK):
+            for encoding in self._tokenizer.encode_batch(rows[start : start + _CHUNK]):
+                tokens.append(np.array(encoding.ids, dtype=np.int32))
+                types.append(np.array(encoding.type_ids, dtype=np.uint8))
+                truncated += bool(encoding.overflowing)
+        offsets = np.concatenate([[0], np.cumsum([len(row) for row in tokens])]).astype(np.int64)
+        return Encoded(tokens=np.concatenate(tokens), types=np.concatenate(types), offsets=offsets, truncated=truncated)
+
+
+def cache_folder() -> Path:
+    """Where encoded splits are kept: GLUE_BENCH_CACHE, else the user's cache folder. Safe to delete at any time."""
+    chosen = os.environ.get("GLUE_BENCH_CACHE")
+    if chosen:
+        return Path(chosen) / "encoded"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glue-bench" / "encoded"
+
+
+def _load_tokenizer(folder: Path) -> Tokenizer:
+    """transformers' own tokenizer: tokenizer_config.json may change what tokenizer.json says."""
+    from transformers import AutoTokenizer
+
+    try:
+        loaded = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+    except Exception as error:  # transformers and tokenizers raise many kinds, bare Exception too
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{folder}: its tokenizer cannot be loaded ({reason})") from error
+
+
+def _read(path: Path, *, rows: int) -> Encoded | None:
+    """A cached split; None where it is absent or damaged (it is then made again)."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            encoded = Encoded(
+                tokens=arrays["tokens"],
+                types=arrays["types"],
+                offsets=arrays["offsets"],
+                truncated=int(arrays["truncated"]),
+            )
+    except FileNotFoundError:
+        return None
+    except Exception as error:
+        logger.warning("%s: damaged cache entry, made again (%s)", path, error)
+        return None
+    whole = len(encoded) == rows and encoded.offsets[-1] == len(encoded.tokens) == len(encoded.types)
+    return encoded if whole else None
+
+
+def _write(path: Path, encoded: Encoded) -> None:
+    with replace_atomically(path) as temporary, temporary.open("wb") as stream:
+        np.savez(
+            stream,
+            tokens=encoded.tokens,
+            types=encoded.types,
+            offsets=encoded.offsets,
+            truncated=np.int64(encoded.truncated),
+        )

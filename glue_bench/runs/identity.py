@@ -1,0 +1,137 @@
+"""What makes two requests the same run: a hash of everything that can change the scores. Knows no torch.
+
+Left out on purpose, and kept in the record instead: the device with the precision that `auto` becomes on it, the
+number of processes, the evaluation batch size, what is logged or kept, and library versions. The report keeps runs of
+unlike precision apart.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from glue_bench.config.schema import RunConfig
+from glue_bench.data.sources import hub_identity, resolve_source
+from glue_bench.errors import InputError
+from glue_bench.models.pretrained import encoder_identity, encoder_name, pinned_identity, resolve_pretrained
+
+SCORES_VERSION = 2  # raised when the code gives other scores for the same request
+
+_NOT_IN_SCORES = {
+    "task": {"title", "test", "rows", "conventions", "init_from", "leaderboard", "leaderboard_labels"},
+    "trainer": {"device", "deterministic", "eval_batch_size", "log_every", "snapshot_minutes"},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """One run that somebody wants, and the names under which its results are kept."""
+
+    config: RunConfig
+    encoder: str
+    setting_id: str  # 12 hex digits: everything but the seed
+    run_id: str  # seed and 12 hex digits: a folder name
+    inputs: Mapping[str, object]  # what identified encoder and data when the run was planned
+    parent: "RunRequest | None" = None  # the run whose fine-tuned encoder this one starts from
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """The folders under which its results are kept."""
+        return self.encoder, self.config.task.name, self.run_id
+
+    @property
+    def init(self) -> str:
+        """As records name the start."""
+        return f"{self.parent.config.task.name}:{self.parent.run_id}" if self.parent else "pretrained"
+
+    @property
+    def title(self) -> str:
+        """As progress lines name it."""
+        cell = "".join(f" {key}={value}" for key, value in self.config.cell.items())
+        return f"{self.encoder} {self.config.task.name} seed {self.config.seed}{cell}"
+
+
+def make_requests(config: RunConfig, seeds: list[int], *, parent: RunConfig | None = None) -> list[RunRequest]:
+    """The requests for one encoder and task.
+
+    Files are read or fetched only where a name alone does not identify them (a local folder, a branch on the hub).
+
+    Args:
+        parent: of the runs that these start from, each of the same seed.
+
+    Raises:
+        InputError: such a file is missing or unreachable.
+    """
+    encoder = pinned_identity(config.encoder)
+    if encoder is None:
+        pretrained = resolve_pretrained(config.encoder)
+        encoder = encoder_identity(config.encoder, pretrained)
+        # From here on a branch is the commit that it stands for now: all seeds of a sweep get the same one.
+        config = dataclasses.replace(
+            config, encoder=dataclasses.replace(config.encoder, revision=pretrained.revision or config.encoder.revision)
+        )
+    data = hub_identity(config.data)
+    if data is None:
+        source = resolve_source(config.data, config.task)
+        data = dict(source.identity)
+        config = dataclasses.replace(
+            config, data=dataclasses.replace(config.data, revision=source.revision or config.data.revision)
+        )
+    name = encoder_name(config.encoder)
+    parents: list[RunRequest | None] = [*make_requests(parent, seeds)] if parent else [None] * len(seeds)
+    trainer = _without(dataclasses.asdict(config.trainer), _NOT_IN_SCORES["trainer"])
+    setting = {
+        "scores_version": SCORES_VERSION,
+        "task": _without(dataclasses.asdict(config.task), _NOT_IN_SCORES["task"]),
+        "encoder": {"name": name, **encoder},
+        "data": {"source": config.data.source, **data},
+        "trainer": _without(trainer, {"updates" if config.trainer.updates is None else "epochs"}),
+        "recipe": config.recipe,
+        **({"init": parents[0].setting_id} if parents[0] else {}),
+        **_chosen_identity(config),
+    }
+    return [
+        RunRequest(
+            config=dataclasses.replace(config, seed=seed),
+            encoder=name,
+            setting_id=_digest(setting),
+            run_id=f"seed{seed}-{_digest({**setting, 'seed': seed})}",
+            inputs={"encoder": encoder, "data": data},
+            parent=before,
+        )
+        for seed, before in zip(seeds, parents, strict=True)
+    ]
+
+
+def check_unchanged(request: RunRequest, *, encoder: Mapping[str, object], data: Mapping[str, object]) -> None:
+    """Refuse inputs that are not the ones a run was planned with.
+
+    Raises:
+        InputError: naming what changed.
+    """
+    for part, found in (("encoder", encoder), ("data", data)):
+        if dict(found) != request.inputs[part]:
+            raise InputError(f"{request.title}: the files of its {part} changed since the run was planned; run again")
+
+
+def _chosen_identity(config: RunConfig) -> dict[str, object]:
+    """What decides whose weights are scored, and the run's place in a grid; nothing where nothing is chosen."""
+    chosen: dict[str, object] = {}
+    if config.selection != "last":
+        chosen["selection"] = config.selection
+    if config.selection == "holdout":
+        chosen["holdout"] = config.holdout
+    if config.cell:  # a cell and the same values outside of any grid stand in different rows of the table
+        chosen["grid"] = {key: key in config.recipe_changes for key in sorted(config.cell)}
+    return chosen
+
+
+def _without(content: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key not in keys}
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,1 @@
+"""The task adapter, its metrics, and the published numbers."""

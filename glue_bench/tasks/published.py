@@ -1,0 +1,99 @@
+"""Published numbers with their provenance, from published_rows/ and the folder of the user. Knows no runs."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from glue_bench.config.schema import CONVENTIONS
+from glue_bench.errors import did_you_mean
+
+logger = logging.getLogger(__name__)
+
+PUBLISHED_ROWS = Path(__file__).resolve().parent / "published_rows"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedScore:
+    """One number of a published table."""
+
+    task: str
+    value: float  # as printed: per cent, or correlation times 100
+    convention: str  # card or paper: which scores it is the mean of
+    metric: str  # in words
+    split: str
+    n: int  # rows of that split
+    source: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedTable:
+    """One model's published numbers."""
+
+    name: str  # the file's name
+    title: str
+    hub_ids: tuple[str, ...]  # of the encoder that was fine-tuned
+    protocol: str
+    runs: int | None  # odd: each number is the median of so many; None if that is not documented
+    rounding: float  # half a unit of the numbers' last digit
+    convention_evidence: str
+    scores: Mapping[str, PublishedScore]  # by task
+
+
+def load_published(extra: Path | None = None) -> list[PublishedTable]:
+    """Every table that ships with the package, and those in the folder `extra`, where one of the same name wins."""
+    tables = {}
+    for folder in (PUBLISHED_ROWS, extra):
+        for path in sorted(folder.glob("*.json")) if folder else []:
+            try:
+                tables[path.stem] = _read_table(path)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                logger.warning(
+                    "%s: not a table of published numbers, ignored (%s: %s)",
+                    path,
+                    type(error).__name__,
+                    error,
+                )
+    return list(tables.values())
+
+
+def find_table(tables: list[PublishedTable], hub_id: str | None) -> PublishedTable | None:
+    """The table of the encoder with this hub id."""
+    wanted = (hub_id or "").lower()
+    return next((table for table in tables if wanted in (known.lower() for known in table.hub_ids)), None)
+
+
+def _read_table(path: Path) -> PublishedTable:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    scores = [PublishedScore(**entry) for entry in content["scores"]]
+    for score in scores:
+        _check_score(score)
+    texts = (*content["hub_ids"], content["title"], content["protocol"])
+    if not isinstance(content["hub_ids"], list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("hub_ids is a list of texts, title and protocol are texts")
+    runs = content.get("runs")
+    if runs is not None and (type(runs) is not int or runs < 1 or runs % 2 == 0):
+        raise ValueError(f"runs is {runs!r}; allowed is an odd whole number, or null")
+    return PublishedTable(
+        name=path.stem,
+        title=content["title"],
+        hub_ids=tuple(content["hub_ids"]),
+        protocol=content["protocol"],
+        runs=runs,
+        rounding=0.5 * 10 ** -int(content.get("decimals", 1)),
+        convention_evidence=content["convention_evidence"],
+        scores={score.task: score for score in scores},
+    )
+
+
+def _check_score(score: PublishedScore) -> None:
+    """Refuse what no verdict could be made of."""
+    if isinstance(score.value, bool) or not isinstance(score.value, int | float) or not math.isfinite(score.value):
+        raise ValueError(f"the value of {score.task} is {score.value!r}; allowed is a number")
+    if score.convention not in CONVENTIONS:
+        raise ValueError(f"the convention of {score.task} is {score.convention!r}{did_you_mean('', CONVENTIONS)}")
+    if not all(isinstance(text, str) for text in (score.task, score.source, score.note)):
+        raise ValueError("task, source and note of a score are texts")

@@ -1,0 +1,1 @@
+"""Fit a classifier: updates, optimisation, snapshots, selection, several processes."""

@@ -1,0 +1,111 @@
+"""Which epoch's weights are kept, and which training rows are held out to decide it. Knows no tasks, no files."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from glue_bench.data.encoding import Encoded
+from glue_bench.training.checkpoint import Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selected:
+    """The epoch whose weights are scored in the end, and what it was chosen from."""
+
+    epoch: int  # from 1
+    step: int  # updates done by its end
+    on: str  # validation, or holdout: rows of the training split
+    rows: int  # that every epoch was scored on
+    score: float | None  # of this epoch; None where it was not a number
+    scores: Sequence[float | None]  # of every epoch
+
+
+class BestEpoch:
+    """Keeps the weights of the epoch with the highest score; of equal scores the earlier epoch's."""
+
+    def __init__(self, model: nn.Module, score: Callable[[], float], *, on: str, rows: int) -> None:
+        """Watch `model` in training.
+
+        Args:
+            score: what its present weights score on `rows` rows of `on`, higher is better; NaN is worse than anything.
+        """
+        self._model, self._score, self._on, self._rows = model, score, on, rows
+        self._weights = dict[str, Tensor]()  # on the CPU: a device may have no room for them
+        self._epoch = self._step = 0
+        self._best = -math.inf
+        self.scores = list[float | None]()  # of the epochs so far
+
+    @property
+    def selected(self) -> Selected:
+        """What was chosen of the epochs so far, of which there must be one."""
+        return Selected(
+            epoch=self._epoch,
+            step=self._step,
+            on=self._on,
+            rows=self._rows,
+            score=self.scores[self._epoch - 1],
+            scores=list(self.scores),
+        )
+
+    def end_epoch(self, step: int) -> None:
+        """Score the epoch that ended with update `step`, and keep its weights if it is the best."""
+        score = self._score()
+        self.scores.append(score if math.isfinite(score) else None)
+        if not self._weights or score > self._best:
+            self._best = score if math.isfinite(score) else -math.inf
+            self._epoch, self._step = len(self.scores), step
+            self._weights = {
+                name: value.detach().to("cpu", copy=True) for name, value in self._model.named_parameters()
+            }
+
+    def add_to(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with everything that the rest of the selection depends on."""
+        own: dict[str, Any] = {"epoch": self._epoch, "step": self._step, "scores": self.scores}
+        tensors = {f"selected.{name}": value for name, value in self._weights.items()}
+        return dataclasses.replace(
+            snapshot, tensors={**snapshot.tensors, **tensors}, facts={**snapshot.facts, "selection": own}
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Become what was added."""
+        own = snapshot.facts["selection"]
+        self._epoch, self._step, self.scores = own["epoch"], own["step"], list(own["scores"])
+        best = self.scores[self._epoch - 1] if self.scores else None
+        self._best = -math.inf if best is None else best
+        prefix = "selected."
+        self._weights = {
+            name.removeprefix(prefix): value for name, value in snapshot.tensors.items() if name.startswith(prefix)
+        }
+
+    def put_back(self) -> None:
+        """Give the model the weights of the best epoch."""
+        with torch.no_grad():
+            for name, parameter in self._model.named_parameters():
+                parameter.copy_(self._weights[name])
+
+
+def draw_holdout(rows: int, *, fraction: float, stream: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows to train on and the rows held out, both in ascending order and neither empty.
+
+    Args:
+        rows: 2 or more.
+        fraction: of the rows that is held out, rounded.
+    """
+    held = min(max(1, round(rows * fraction)), rows - 1)
+    order = np.random.default_rng(stream).permutation(rows)
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+def take_rows(encoded: Encoded, rows: NDArray[np.int64]) -> Encoded:
+    """Some rows of a split, in this order; `truncated` stays the whole split's."""
+    lengths = encoded.lengths()[rows]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    places = np.arange(offsets[-1]) + np.repeat(encoded.offsets[rows] - offsets[:-1], lengths)  # into the flat arrays
+    return dataclasses.replace(encoded, tokens=encoded.tokens[places], types=encoded.types[places], offsets=offsets)

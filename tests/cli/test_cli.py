@@ -1,0 +1,196 @@
+"""The command line as a person meets it: help, mistakes, speed, pipes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from glue_bench.cli import main
+from glue_bench.cli.help import VERBS
+from glue_bench.runs.record import RunStore
+from tests.conftest import Result
+from tests.support.making import DISTILROBERTA, make_record, scores_of
+
+
+def cpu_seconds_of(call: Callable[[], Result]) -> tuple[float, Result]:
+    """User and system time of a child process: what a busy machine does not change."""
+    before = os.times()
+    result = call()
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system, result
+
+
+@pytest.mark.parametrize("verb", [None, *VERBS])
+def test_help_answers_in_under_a_second_with_examples(verb: str | None, glue_bench: Callable[..., Result]) -> None:
+    seconds, result = cpu_seconds_of(lambda: glue_bench(*([verb] if verb else []), "--help"))
+    assert result.returncode == 0
+    assert f"glue-bench {verb or 'sweep'}" in result.stdout
+    assert seconds < 1.0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["swep"], "no such verb: swep; did you mean sweep?"),
+        (["run", "task=rtee"], "task=rtee: no such task; did you mean rte?"),
+        (["run", "rte"], "rte: not KEY=VALUE; did you mean task=rte?"),
+        (["run", "task=rte", "--save_model"], "--save_model; keys are written KEY=VALUE: save_model=true"),
+        (["run", "task=rte", "--batch-size=8"], "--batch-size=8; keys are written KEY=VALUE: trainer.batch_size=8"),
+        (["sweep", "--dryrun"], "unrecognized arguments: --dryrun"),
+        (["report", "--format", "pdf"], "invalid choice: 'pdf'"),
+        (["report", "task=rte"], "task=rte: not a key of `report`. Allowed: results_dir"),
+        (["report", "results_dir=nowhere"], "results_dir=nowhere: no such folder"),
+        (["doctor", "encoder=minilmm"], "encoder=minilmm: no such encoder; did you mean minilm?"),
+        (["tasks", "task=rte"], "`tasks` takes no KEY=VALUE"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr_and_exit_2(
+    words: list[str], message: str, glue_bench: Callable[..., Result]
+) -> None:
+    result = glue_bench(*words)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "task=rtee", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+QUICK = [
+    ["report"],
+    ["tasks"],
+    ["predict", "--text", "a"],
+    ["card"],
+    ["claims", "distilroberta.path=nowhere"],
+    ["doctor", "preset=smoke", "executor=slurm"],
+    ["run", "task=rtee"],
+    ["run", "task=rte", "trainer.epochs=0"],
+    ["sweep", "--dry-run", "preset=sample"],
+]
+
+
+@pytest.mark.parametrize("words", QUICK, ids=" ".join)
+def test_what_trains_nothing_imports_no_torch(words: list[str], tmp_path: Path) -> None:
+    code = f"""
+import sys
+from glue_bench.cli import main
+main({words!r})
+heavy = {{"torch", "transformers", "evaluate", "sklearn"}} & set(sys.modules)
+sys.exit(f"imported {{heavy}}" if heavy else 0)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_report_of_eighty_runs_takes_under_two_seconds(glue_bench: Callable[..., Result], tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "results")
+    for task in ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte"):
+        for seed in range(10):
+            scores = scores_of(task, 0.5 + seed / 100)
+            store.save(make_record(task=task, seed=seed, scores=scores, encoder=DISTILROBERTA))
+    seconds, result = cpu_seconds_of(lambda: glue_bench("report"))
+    assert "54.5 [50.0, 59.0]" in result.stdout
+    assert seconds < 2.0
+
+
+def test_a_report_goes_to_a_file_where_asked(tmp_path: Path) -> None:
+    RunStore(tmp_path / "results").save(make_record(scores=scores_of("rte", 0.5)))
+    assert main(["report", "--format", "json", "--out", "made/report.json"]) == 0
+    assert json.loads(Path("made/report.json").read_text())["sections"][0]["rows"][0]["median"] == 50.0
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m glue_bench tasks | true"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path, check=False)  # noqa: S602
+    assert result.stderr == ""
+
+
+def test_tasks_lists_texts_labels_sizes_metrics_and_published_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks"]) == 0
+    listed = capsys.readouterr().out
+    for word in ("mnli", "wnli", "premise, hypothesis", "392,702", "9,815, 9,832", "84.0", "matthews_correlation"):
+        assert word in listed
+    assert "\x1b" not in listed
+
+
+def test_without_a_network_a_sweep_of_the_hubs_data_ends_at_once_with_three_lines(
+    glue_bench: Callable[..., Result], tmp_path: Path
+) -> None:
+    started = time.perf_counter()
+    result = glue_bench("sweep")
+    assert result.returncode == 3
+    lines = result.stderr.splitlines()
+    assert "cannot get config.json at revision fb53ab8" in lines[0]
+    assert "data=local data.path=FOLDER" in lines[1]
+    assert lines[2].endswith("glue-bench sweep preset=sample")
+    assert len(lines) == 3
+    assert not (tmp_path / "results").exists()
+    assert time.perf_counter() - started < 20
+
+
+def test_python_m_and_the_console_script_are_the_same() -> None:
+    script = Path(sys.executable).with_name("glue-bench")
+    calls = [[str(script)], [sys.executable, "-m", "glue_bench"]]
+    texts = [subprocess.run([*call, "--help"], capture_output=True, text=True, check=True).stdout for call in calls]
+    assert texts[0] == texts[1]
+
+
+def test_the_configuration_is_found_from_any_folder(glue_bench: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "config.yaml").write_text("not: this one")
+    assert glue_bench("tasks").returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["conf"]
+
+
+def test_where_there_are_no_runs_the_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", f"results_dir={tmp_path}"]) == 0
+    assert capsys.readouterr().err == f"no runs under {tmp_path / 'runs'}\n"
+    assert main(["compare", "minilm", "roberta", f"results_dir={tmp_path}"]) == 2
+    assert f"minilm: there are no finished runs in {tmp_path}" in capsys.readouterr().err
+    assert main(["submit", "build", f"results_dir={tmp_path}"]) == 2
+    assert "no finished run there; `glue-bench sweep" in capsys.readouterr().err
+
+
+def test_out_writes_through_a_link_and_into_a_device(tmp_path: Path) -> None:
+    (tmp_path / "link.md").symlink_to("target.md")
+    (tmp_path / "target.md").write_text("old")
+    assert main(["report", "--format", "markdown", "--out", "link.md"]) == 0
+    assert (tmp_path / "link.md").is_symlink()
+    assert "No runs yet" in (tmp_path / "target.md").read_text()
+    assert main(["report", "--out", "/dev/null"]) == 0
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("env", [{"FORCE_COLOR": "1"}, {"PYTHONIOENCODING": "latin-1"}], ids=str)
+def test_a_pipe_gets_plain_text_whatever_the_environment(
+    env: dict[str, str], glue_bench: Callable[..., Result]
+) -> None:
+    result = glue_bench("tasks", env=env)
+    assert result.returncode == 0, result.stderr
+    assert "\x1b" not in result.stdout
+    assert "392,702" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["run", "task=rte", "data=local", "data.path=" + "x" * 300], 3),
+        (["run", "task=rte", "encoder=custom", "encoder.path=" + "x" * 300, "data=sample"], 3),
+        (["run", "task=rte", "encoder=custom", "encoder.package=os.path/x", "data=sample"], 2),
+        (["report", "results_dir=" + "x" * 300], 3),
+        (["tasks", "--config-dir", "x" * 300], 3),
+    ],
+)
+def test_a_path_that_cannot_be_is_one_line(words: list[str], code: int, glue_bench: Callable[..., Result]) -> None:
+    result = glue_bench(*words)
+    assert result.returncode == code, result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "internal error" not in result.stderr

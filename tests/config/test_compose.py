@@ -1,0 +1,377 @@
+"""Configuration: what composes, and what is refused in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from glue_bench.config.compose import compose_run, compose_sweep, compose_task
+from glue_bench.config.overrides import expand_multirun, group_options
+from glue_bench.config.shipped import conf_folder
+from glue_bench.errors import UsageError
+from glue_bench.runs.identity import make_requests
+from glue_bench.training.optimisation import warmup_steps
+
+CUSTOM = ["encoder=custom", "encoder.path=somewhere"]
+LOCAL = ["data=local", "data.path=somewhere"]
+
+
+@pytest.mark.parametrize("task", sorted(path.stem for path in (conf_folder() / "task").glob("*.yaml")))
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in (conf_folder() / "recipe").glob("*.yaml")))
+def test_every_task_composes_with_every_recipe(task: str, recipe: str) -> None:
+    config = compose_run([f"task={task}", f"recipe={recipe}"])
+    assert (config.task.name, config.recipe) == (task, recipe)
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in (conf_folder() / "preset").glob("*.yaml")))
+def test_every_preset_composes_a_sweep(preset: str) -> None:
+    configs = compose_sweep([f"preset={preset}"])
+    assert [config.task.name for config in configs] == configs[0].tasks
+    expected = {"card": (8, [1, 2, 3, 4, 5]), "sample": (8, [1]), "smoke": (2, [1])}
+    assert (len(configs), configs[0].seeds) == expected[preset]
+
+
+@pytest.mark.parametrize("encoder", ["distilroberta", "roberta", "minilm"])
+def test_every_shipped_encoder_composes_under_its_own_name(encoder: str) -> None:
+    assert compose_run(["task=rte", f"encoder={encoder}"]).encoder.name == encoder
+
+
+def test_a_recipe_sets_its_tasks_and_the_command_line_still_wins() -> None:
+    rte, mnli = compose_run(["task=rte"]).trainer, compose_run(["task=mnli"]).trainer
+    assert (rte.epochs, rte.batch_size, rte.learning_rate) == (10, 16, 2e-5)
+    assert (mnli.epochs, mnli.batch_size, mnli.learning_rate) == (3, 32, 3e-5)
+    assert compose_run(["task=mrpc", "recipe=hf_2019"]).trainer.epochs == 5
+    assert compose_run(["task=mrpc", "recipe=hf_2019", "trainer.epochs=2"]).trainer.epochs == 2
+
+
+def test_what_was_changed_of_a_recipe_is_kept() -> None:
+    assert compose_run(["task=rte"]).recipe_changes == {}
+    changed = compose_run(["task=rte", "trainer.epochs=4", "trainer.device=cpu", "trainer.batch_size=16"])
+    assert changed.recipe_changes == {"epochs": "4"}
+    with pytest.raises(UsageError, match="recipe_changes"):
+        compose_run(["task=rte", "recipe_changes={}"])
+    preset = compose_sweep(["preset=sample", "tasks=[mnli]"])[0].recipe_changes
+    assert preset == {"epochs": "4", "batch_size": "16", "learning_rate": "0.0001"}
+
+
+def test_a_preset_yields_to_the_command_line() -> None:
+    configs = compose_sweep(["preset=sample", "tasks=[rte]", "trainer.epochs=1", "seeds=[4,5]"])
+    assert [config.task.name for config in configs] == ["rte"]
+    assert (configs[0].trainer.epochs, configs[0].seeds) == (1, [4, 5])
+
+
+def test_a_sweep_without_words_is_the_model_cards_table() -> None:
+    configs = compose_sweep([])
+    assert [config.task.name for config in configs] == ["mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte"]
+    for config in configs:
+        assert config.seeds == [1, 2, 3, 4, 5]
+        assert config.encoder.revision == "fb53ab8802853c8e4fbdbcd0529f21fc6f459b2b"
+        assert config.data.revision == "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
+
+
+def test_a_sweep_takes_one_task_one_seed_and_several_encoders() -> None:
+    configs = compose_sweep(["task=rte", "seed=7", "encoders=[distilroberta,roberta]"])
+    assert [(c.encoder.name, c.task.name, c.seeds) for c in configs] == [
+        ("distilroberta", "rte", [7]),
+        ("roberta", "rte", [7]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["task=rtee"], "task=rtee: no such task; did you mean rte?"),
+        (["task=../../../etc"], "task=../../../etc: no such task"),
+        ([], "task: say which one"),
+        (["task=rte", "trainer.epoch=3"], "trainer.epoch: no such key; did you mean trainer.epochs?"),
+        (["task=rte", "sed=3"], "sed: no such key; did you mean seed?"),
+        (["task=rte", "seed=x"], "seed=x: allowed is a whole number"),
+        (["task=rte", "seed=-1"], "seed=-1: allowed is 0 to"),
+        (["task=rte", "trainer.epochs=0"], "trainer.epochs=0: allowed is 1 or more"),
+        (["task=rte", "trainer.epochs=null"], "trainer.epochs"),
+        (["task=rte", "trainer.learning_rate=nan"], "trainer.learning_rate=nan: allowed is above 0"),
+        (["task=rte", "trainer.warmup=1"], "trainer.warmup=1.0: allowed is a fraction"),
+        (["task=rte", "trainer.betas=[0.9]"], "trainer.betas=[0.9]: allowed is two numbers"),
+        (["task=rte", "trainer.device=gpu"], "trainer.device=gpu: allowed is auto"),
+        (["task=rte", "trainer.precision=half"], "trainer.precision=half: unknown"),
+        (["task=rte", "trainer.accumulation=64"], "trainer.accumulation=64: allowed is at most trainer.batch_size"),
+        (["task=rte", "data=local"], "data.path=None: allowed is a folder that holds rte/train.parquet"),
+        (["task=rte", "data.path=x"], "data.path=x: only read with data=local"),
+        (["task=rte", "data.max_eval_rows=0"], "data.max_eval_rows=0: allowed is 1 or more"),
+        (["task=rte", "encoder=custom"], "encoder: with encoder=custom, give exactly one of"),
+        (["task=rte", *CUSTOM, "encoder.hub_id=a/b"], "found encoder.path and encoder.hub_id"),
+        (["task=rte", *CUSTOM, "encoder.name=../up"], "encoder.name=../up: allowed is letters"),
+        (["task=rte", "encoder=custom", "encoder.hub_id=a/b/c"], "encoder.hub_id=a/b/c: allowed is NAME or ORG/NAME"),
+        (["task=rte", "task.rows={train:1}"], "the facts of a task are not overridden"),
+        (["task=rte", "trainer._target_=os.system"], "trainer._target_: no such key"),
+        (["task=rte", "trainer.engine=fast"], "trainer.engine=fast: unknown"),
+        (["task=rte", "+trainer.secret=1"], "only key=value is used here"),
+        (["task=rte", "hydra.run.dir=elsewhere"], "Hydra's own settings are not used here"),
+        (["task=rte,mrpc"], "several values need `run -m`"),
+        (["task=rte", "trainer.epochs=one"], "trainer.epochs=one: allowed is a whole number"),
+        (["task=rte", "trainer.warmup=some"], "trainer.warmup=some: allowed is a number"),
+        (["task=rte", "save_model=perhaps"], "save_model=perhaps: allowed is true or false"),
+        (["task=rte", "seeds=[1,x]"], "seeds[1]=x: allowed is a whole number"),
+        (["task=rte", "nonsense"], "nonsense: not KEY=VALUE"),
+        (["rte"], "rte: not KEY=VALUE; did you mean task=rte?"),
+        (["task=rte", "minilm"], "minilm: not KEY=VALUE; did you mean encoder=minilm?"),
+        (["task=rte", "epochs=1"], "epochs: no such key; did you mean trainer.epochs?"),
+        (["task=rte", "path=x"], "path: no such key; did you mean encoder.path or data.path?"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line_that_names_the_key(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compose_run(words)
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tasks=[rte,mrcp]"], "tasks: no such task mrcp; did you mean mrpc?"),
+        (["tasks=[rte,rte]"], "tasks=['rte', 'rte']: allowed is each only once"),
+        (["tasks=[]"], "tasks=[]: allowed is at least one"),
+        (["seeds=[1,-2]"], "seeds=-2: allowed is 0 to"),
+        (["encoders=[minilmm]"], "encoders: no such encoder minilmm; did you mean minilm?"),
+        (["encoder=minilm", "encoders=[roberta]"], "give one of the two"),
+        (["task=rte", "tasks=[rte]"], "give one of the two"),
+        (["tasks=rte"], "tasks: a list is needed, as in tasks=[A,B]"),
+        (["task=[rte,mrpc]"], "task=[rte,mrpc]: one name or number; several are tasks=[A,B]"),
+    ],
+)
+def test_a_mistake_in_a_sweep_is_answered_in_one_line(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compose_sweep(words)
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_multirun_expands_choices_ranges_and_globs_like_hydra() -> None:
+    jobs = expand_multirun(["task=rte,mrpc", "seed=range(1,3)", "trainer.epochs=2"])
+    assert jobs == [[f"task={task}", f"seed={seed}", "trainer.epochs=2"] for task in ("rte", "mrpc") for seed in (1, 2)]
+    assert expand_multirun(["encoder=glob(*roberta)"]) == [["encoder=distilroberta"], ["encoder=roberta"]]
+    with pytest.raises(UsageError, match="matches none of the names of task"):
+        expand_multirun(["task=glob(zzz)"])
+
+
+@pytest.mark.parametrize(
+    "path", ["a b", "a=b", "a,b", "données", "it's", "[x]", "a\\b", "(x)", "100%", "b\\\\", "a\\'b"]
+)
+def test_any_path_is_taken_as_it_is(path: str) -> None:
+    config = compose_run(["task=rte", "data=local", f"data.path={path}", f"results_dir={path}"])
+    assert (config.data.path, config.results_dir) == (path, path)
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert compose_run([*LOCAL, "task=rte", "data.path=~/glue"]).data.path == "/home/ann/glue"
+
+
+def test_the_users_own_folder_adds_tasks_encoders_and_recipes_for_them(tmp_path: Path) -> None:
+    own = tmp_path / "it's mine, all of it"
+    (own / "task").mkdir(parents=True)
+    (own / "encoder").mkdir()
+    (own / "recipe" / "default").mkdir(parents=True)
+    (own / "task" / "boolq.yaml").write_text(
+        "name: boolq\ntitle: BoolQ\nkind: classification\ntexts: [question, passage]\nlabels: ['no', 'yes']\n"
+        "metrics: [accuracy]\n"
+    )
+    (own / "encoder" / "mine.yaml").write_text("name: mine\nhub_id: me/mine\nrevision: main\n")
+    (own / "recipe" / "default" / "boolq.yaml").write_text("epochs: 4\n")
+    config = compose_run(["task=boolq", "encoder=mine"], config_dir=own)
+    assert (config.task.labels, config.encoder.hub_id, config.trainer.epochs) == (["no", "yes"], "me/mine", 4)
+    assert "boolq" in group_options("task", own)
+    assert compose_task("boolq", config_dir=own).title == "BoolQ"
+
+
+TASK = {"name": "own", "title": "Own", "kind": "classification", "texts": ["text"], "labels": ["a", "b"]}
+
+
+def write_task(folder: Path, changes: dict[str, object] | None = None, file: str = "own") -> Path:
+    (folder / "task").mkdir(parents=True, exist_ok=True)
+    facts = {**TASK, "metrics": ["accuracy"], **(changes or {})}
+    (folder / "task" / f"{file}.yaml").write_text(json.dumps({key: fact for key, fact in facts.items() if fact != ""}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "other"}, "task/own.yaml: name is other; it must be own"),
+        ({"name": "../up"}, "task.name=../up: allowed is letters"),
+        ({"kind": "ranking"}, "task.kind=ranking: unknown"),
+        ({"texts": ["a", "b", "c"]}, "task.texts=['a', 'b', 'c']: allowed is one or two column names"),
+        ({"labels": ["a", "a"]}, "task.labels=['a', 'a']: allowed is two or more different names"),
+        ({"metrics": ["acuracy"]}, "task.metrics=acuracy: unknown; did you mean accuracy?"),
+        ({"metrics": ["pearson"]}, "task.metrics=pearson: allowed is a metric of classification"),
+        ({"labels": ["a", "b", "c"], "metrics": ["f1"]}, "task.metrics=f1: allowed is f1 only with two labels"),
+        (
+            {"kind": "regression", "labels": [], "metrics": ["pearson"]},
+            "task.label_range=[]: allowed is [lowest, highest]",
+        ),
+        ({"train": "validation"}, "task.validation=['validation']: allowed is splits that differ"),
+        ({"conventions": {"card": ["test.accuracy"]}}, "task.conventions.card=test.accuracy: unknown"),
+        ({"titel": "Own"}, "titel"),
+        ({"labels": 5}, "task.labels"),
+        ({"title": ""}, "task.title"),
+    ],
+)
+def test_a_mistake_in_the_users_own_task_is_answered_in_one_line(
+    changes: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        compose_run(["task=own"], config_dir=write_task(tmp_path, changes))
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"name: [", b"name: \xff"], ids=["broken", "not-utf-8"])
+def test_a_file_that_is_not_yaml_is_named(content: bytes, tmp_path: Path) -> None:
+    write_task(tmp_path)
+    (tmp_path / "task" / "own.yaml").write_bytes(content)
+    with pytest.raises(UsageError, match="not a readable YAML file"):
+        compose_run(["task=own"], config_dir=tmp_path)
+
+
+def test_a_name_that_is_there_already_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"rte\.yaml: task=rte is there already; choose another name"):
+        compose_run(["task=rte"], config_dir=write_task(tmp_path, file="rte"))
+
+
+def test_a_missing_folder_of_the_users_own_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such folder"):
+        compose_run(["task=rte"], config_dir=tmp_path / "nowhere")
+
+
+# examples/roberta/README.glue.md: learning rate, batch, updates, warmup updates
+FAIRSEQ = {
+    "mnli": (1e-5, 32, 123873, 7432),
+    "qnli": (1e-5, 32, 33112, 1986),
+    "qqp": (1e-5, 32, 113272, 28318),
+    "rte": (2e-5, 16, 2036, 122),
+    "sst2": (1e-5, 32, 20935, 1256),
+    "mrpc": (1e-5, 16, 2296, 137),
+    "cola": (1e-5, 16, 5336, 320),
+    "stsb": (2e-5, 16, 3598, 214),
+}
+
+
+@pytest.mark.parametrize("task", list(FAIRSEQ))
+def test_the_recipe_fairseq_has_every_number_of_its_table(task: str) -> None:
+    config = compose_run([f"task={task}", "recipe=fairseq"])
+    trainer = config.trainer
+    assert trainer.updates is not None
+    rising = warmup_steps(trainer.updates, trainer.warmup)
+    assert (trainer.learning_rate, trainer.batch_size, trainer.updates, rising) == FAIRSEQ[task]
+    assert (trainer.betas, trainer.epsilon, trainer.weight_decay) == ([0.9, 0.98], 1e-6, 0.1)
+    assert (trainer.clip_norm, trainer.max_length, config.selection) == (0.0, 512, "last")
+
+
+def test_a_preset_that_counts_epochs_does_so_with_every_recipe() -> None:
+    trainer = compose_sweep(["preset=sample", "recipe=fairseq", "tasks=[rte]"])[0].trainer
+    assert (trainer.epochs, trainer.updates) == (4, None)
+
+
+def cells(*words: str) -> list[tuple[float, int]]:
+    configs = compose_sweep(["recipe=roberta_paper", "tasks=[rte]", *words])
+    for config in configs:
+        assert config.cell == {
+            "learning_rate": config.trainer.learning_rate,
+            "batch_size": config.trainer.batch_size,
+        }
+    return [(config.trainer.learning_rate, config.trainer.batch_size) for config in configs]
+
+
+def test_a_sweep_expands_the_grid_of_its_recipe_for_every_encoder_and_task() -> None:
+    assert cells() == [(1e-5, 16), (1e-5, 32), (2e-5, 16), (2e-5, 32), (3e-5, 16), (3e-5, 32)]
+    configs = compose_sweep(["recipe=roberta_paper", "tasks=[rte,mrpc]", "encoders=[roberta,minilm]"])
+    found = [(c.encoder.name, c.task.name) for c in configs]
+    assert found == [(e, t) for e in ("roberta", "minilm") for t in ("rte", "mrpc") for _ in range(6)]
+    assert all(c.selection == "best" and c.trainer.epochs == 10 and c.recipe_changes == {} for c in configs)
+    ids = {make_requests(c, [1])[0].setting_id for c in configs if c.encoder.name == "roberta"}
+    assert len(ids) == 12
+
+
+def test_a_run_has_the_recipes_own_cell_and_is_one_of_the_sweeps() -> None:
+    config = compose_run(["task=rte", "recipe=roberta_paper"])
+    assert (config.cell, config.recipe_changes) == ({"learning_rate": 2e-5, "batch_size": 16}, {})
+    swept = compose_sweep(["tasks=[rte]", "recipe=roberta_paper"])
+    (same,) = [c for c in swept if c.cell == config.cell]
+    assert make_requests(same, [1])[0].run_id == make_requests(config, [1])[0].run_id
+
+
+def test_a_value_on_the_command_line_narrows_the_grid_and_is_a_change_only_outside_of_it() -> None:
+    assert cells("trainer.learning_rate=3e-5") == [(3e-5, 16), (3e-5, 32)]
+    assert cells("trainer.learning_rate=3e-5", "trainer.batch_size=32") == [(3e-5, 32)]
+    assert cells("trainer.learning_rate=5e-5") == [(5e-5, 16), (5e-5, 32)]
+
+    def changes(*words: str) -> dict[str, str]:
+        return compose_sweep(["recipe=roberta_paper", "tasks=[rte]", *words])[0].recipe_changes
+
+    assert changes("trainer.learning_rate=3e-5") == {}
+    assert changes("trainer.learning_rate=5e-5", "trainer.epochs=3") == {"epochs": "3", "learning_rate": "5e-05"}
+
+
+def test_a_grid_of_the_users_own_takes_the_place_of_the_recipes() -> None:
+    assert cells("grid.learning_rate=[4e-5,1]", "grid.batch_size=[8]") == [(4e-5, 8), (1.0, 8)]
+    own = compose_sweep(["tasks=[rte]", "grid.warmup=[0,0.1]"])
+    assert [(c.cell, c.trainer.warmup, c.recipe_changes) for c in own] == [
+        ({"warmup": value}, value, {}) for value in (0.0, 0.1)
+    ]
+    assert compose_sweep(["tasks=[rte]"])[0].cell == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["grid.learnig_rate=[1]"], "grid.learnig_rate: no such key of a grid; did you mean learning_rate?"),
+        (["grid.device=[cpu]"], "grid.device: no such key of a grid"),
+        (["grid.learning_rate=[]"], "grid.learning_rate=[]: allowed is at least one value"),
+        (["grid.learning_rate=[1e-5,0.00001]"], "grid.learning_rate=[1e-05, 1e-05]: allowed is each only once"),
+        (["grid.learning_rate=[fast]"], "grid.learning_rate=fast: allowed is numbers"),
+        (["grid.learning_rate=[0]"], "trainer.learning_rate=0.0: allowed is above 0"),
+        (["grid.batch_size=[16.5]"], "grid.batch_size=16.5: allowed is whole numbers"),
+        (["grid.batch_size=16"], "grid.batch_size=16: a list is needed, as in grid.batch_size=[A,B]"),
+        (["grid=null"], "grid=null: one key at a time, as in grid.learning_rate=[1e-5,2e-5]"),
+        (["grid.epochs=[1,2]", "trainer.updates=9"], "grid.epochs=[1, 2]: has no effect beside trainer.updates"),
+        (["grid.batch_size=[4]", "trainer.accumulation=8"], "trainer.accumulation=8: allowed is at most"),
+        (["cell.batch_size=4"], "cell.batch_size=4: choose a cell by trainer.KEY=VALUE"),
+        (["selection=bset"], "selection=bset: unknown; did you mean best? Allowed: last, best, holdout"),
+        (["selection=holdout", "holdout=1"], "holdout=1.0: allowed is a fraction between 0 and 1"),
+        (["trainer.updates=0"], "trainer.updates=0: allowed is 1 or more, or null"),
+        (
+            ["recipe=fairseq", "trainer.epochs=3"],
+            "trainer.epochs=3: has no effect beside trainer.updates; add trainer.updates=null",
+        ),
+    ],
+)
+def test_a_mistake_in_a_grid_or_a_selection_is_answered_in_one_line(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compose_sweep(["tasks=[rte]", *words])
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", group_options("task"))
+def test_a_task_read_alone_has_the_facts_that_it_has_in_a_run(name: str) -> None:
+    assert compose_task(name) == compose_run([f"task={name}"]).task
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ("name: own\nbad: 1\n", "task/own.yaml: Key 'bad' not in 'TaskConfig'"),
+        ("name: 'own\n", "own.yaml: not a readable YAML file"),
+        ("name: own\ntitle: Own\ntexts: text\n", "task/own.yaml: texts: a list is needed, as in texts=[A,B]"),
+        ("[1, 2]\n", "task/own.yaml: Cannot merge DictConfig with ListConfig"),
+    ],
+)
+def test_a_task_read_alone_that_is_no_task_is_one_line(facts: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "own_conf" / "task" / "own.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(facts)
+    with pytest.raises(UsageError) as caught:
+        compose_task("own", config_dir=tmp_path / "own_conf")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

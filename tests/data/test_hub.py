@@ -1,0 +1,132 @@
+"""The hub path with the real clients, against a server on loopback that speaks the hub's protocol."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from glue_bench.runs.record import Record, RunStore
+from tests.conftest import Result
+from tests.support.hub_server import HubServer
+from tests.support.tiny import pair_columns, write_parquet
+
+DATA_COMMIT = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
+MODEL_COMMIT = "fb53ab8802853c8e4fbdbcd0529f21fc6f459b2b"
+OTHER_COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclasses.dataclass
+class Hub:
+    """A running server, and the command line pointed at it."""
+
+    server: HubServer
+    root: Path
+    results: Path
+    call: Callable[..., Result]
+
+    def run(self, *words: str, **env: str) -> Result:
+        """`glue-bench run task=rte encoder=distilroberta data=hub ...` against this server."""
+        settings = {"HF_ENDPOINT": self.server.endpoint, "HF_HUB_OFFLINE": "0", **env}
+        task = () if any(word.startswith("task=") for word in words) else ("task=rte",)
+        shortened = (*task, "trainer.epochs=1", "trainer.device=cpu", f"results_dir={self.results}")
+        return self.call("run", *shortened, *words, env=settings)
+
+    def records(self) -> list[Record]:
+        """What the runs left behind."""
+        return list(RunStore(self.results).load_all())
+
+
+@pytest.fixture
+def hub(tiny_roberta: Path, tmp_path: Path, glue_bench: Callable[..., Result]) -> Iterator[Hub]:
+    """nyu-mll/glue and distilbert/distilroberta-base, small, at the pinned commits."""
+    root = tmp_path / "hub"
+    for split, seed in (("train", 1), ("validation", 2)):
+        write_parquet(root / "glue" / "rte" / f"{split}-00000-of-00001.parquet", pair_columns(24, seed=seed))
+    shutil.copytree(tiny_roberta, root / "model")
+    with HubServer(root) as server:
+        server.add_repo("dataset", "nyu-mll/glue", DATA_COMMIT, Path("glue"))
+        server.add_repo("model", "distilbert/distilroberta-base", MODEL_COMMIT, Path("model"))
+        yield Hub(server, root, tmp_path / "results", glue_bench)
+
+
+def test_a_run_downloads_trains_and_records_the_revisions_and_runs_again_from_the_cache(hub: Hub) -> None:
+    result = hub.run()
+    assert result.returncode == 0, result.stderr
+    (record,) = hub.records()
+    assert (record.encoder["hub_id"], record.encoder["revision"]) == ("distilbert/distilroberta-base", MODEL_COMMIT)
+    assert (record.data["dataset"], record.data["revision"]) == ("nyu-mll/glue", DATA_COMMIT)
+    assert record.not_comparable_because[0] == "train has 24 rows, official 2,490"
+    asked = len(hub.server.requests)
+    assert hub.run().returncode == 0  # already done
+    assert len(hub.server.requests) == asked
+    hub.server.stop()
+    again = hub.run("seed=2")
+    assert again.returncode == 0, again.stderr
+    offline = hub.run("seed=3", HF_HUB_OFFLINE="1")
+    assert offline.returncode == 0, offline.stderr
+    assert sorted(record.seed for record in hub.records()) == [1, 2, 3]
+
+
+def test_a_branch_is_resolved_to_its_commit_which_names_the_run(hub: Hub) -> None:
+    words = ("encoder=custom", "encoder.hub_id=distilbert/distilroberta-base", "data.revision=main")
+    result = hub.run(*words)
+    assert result.returncode == 0, result.stderr
+    (record,) = hub.records()
+    assert (record.encoder["revision"], record.data["revision"]) == (MODEL_COMMIT, DATA_COMMIT)
+    assert record.encoder["name"] == "distilbert-distilroberta-base"
+    config = json.loads((hub.root / "model" / "config.json").read_text())
+    (hub.root / "model" / "config.json").write_text(json.dumps({**config, "hidden_dropout_prob": 0.0}))
+    hub.server.add_repo("model", "distilbert/distilroberta-base", OTHER_COMMIT, Path("model"))
+    assert hub.run(*words).returncode == 0
+    assert sorted(record.encoder["revision"] for record in hub.records()) == sorted([MODEL_COMMIT, OTHER_COMMIT])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data.revision=" + "1" * 40], "dataset nyu-mll/glue: no revision 1111"),
+        (["encoder.revision=nosuchbranch"], "model distilbert/distilroberta-base: no revision nosuchbranch"),
+        (["task=mrpc"], "dataset nyu-mll/glue: no file mrpc/train-00000-of-00001.parquet at revision bcdcba79"),
+        (["data.dataset=nyu-mll/glu"], "dataset nyu-mll/glu: not on http://127.0.0.1:"),
+    ],
+)
+def test_what_the_hub_does_not_have_is_one_line(hub: Hub, words: list[str], message: str) -> None:
+    result = hub.run(*words)
+    assert result.returncode == 3
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_hub_that_is_down_ends_the_command_at_once_with_three_lines(hub: Hub) -> None:
+    hub.server.stop()
+    result = hub.run()
+    assert result.returncode == 3
+    first, second, third = result.stderr.splitlines()
+    assert f"cannot get config.json at revision {MODEL_COMMIT} from http://127.0.0.1:" in first
+    assert "encoder.path=FOLDER" in second
+    assert "preset=sample" in third
+
+
+def test_a_model_without_safetensors_is_refused(hub: Hub) -> None:
+    (hub.root / "model" / "model.safetensors").rename(hub.root / "model" / "pytorch_model.bin")
+    result = hub.run()
+    assert result.returncode == 3
+    assert "no file model.safetensors at revision" in result.stderr
+
+
+def test_damaged_rows_from_the_hub_are_named(hub: Hub) -> None:
+    path = hub.root / "glue" / "rte" / "train-00000-of-00001.parquet"
+    path.write_bytes(path.read_bytes()[:-10])
+    result = hub.run()
+    assert result.returncode == 3
+    assert "train-00000-of-00001.parquet: not a readable Parquet file" in result.stderr
+
+
+def test_a_folder_named_like_the_data_set_is_not_taken_for_it(hub: Hub, tmp_path: Path) -> None:
+    write_parquet(tmp_path / "nyu-mll" / "glue" / "rte" / "train-00000-of-00001.parquet", pair_columns(5, seed=8))
+    assert hub.run().returncode == 0
+    (record,) = hub.records()
+    assert record.data["rows"] == {"train": 24, "validation": 24}

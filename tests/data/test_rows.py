@@ -1,0 +1,245 @@
+"""Rows from files: formats, labels by name, and refusals that name file and row."""
+
+import json
+import math
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import ClassLabel, Dataset, Features, Value
+
+from glue_bench.config.compose import compose_run
+from glue_bench.config.schema import RunConfig, TaskConfig
+from glue_bench.data import TaskData, load_task_data, resolve_source
+from glue_bench.data.load import check_rows
+from glue_bench.data.tables import Table
+from glue_bench.errors import InputError, UsageError
+from tests.support.tiny import pair_columns, write_parquet
+
+RTE: dict[str, list[object]] = {"sentence1": ["a", "b"], "sentence2": ["c", "d"], "label": [0, 1], "idx": [10, 11]}
+
+
+def load(folder: Path, *words: str, task: str = "rte") -> TaskData:
+    config = compose(folder, *words, task=task)
+    return load_task_data(resolve_source(config.data, config.task), config.data, config.task)
+
+
+def compose(folder: Path, *words: str, task: str = "rte") -> RunConfig:
+    return compose_run([f"task={task}", "data=local", f"data.path={folder}", *words])
+
+
+def write_rte(folder: Path, columns: dict[str, list[object]] | None = None, name: str = "train.parquet") -> Path:
+    return write_parquet(folder / "rte" / name, {**RTE, **(columns or {})})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A good rte folder, to be damaged."""
+    write_rte(tmp_path)
+    write_rte(tmp_path, name="validation.parquet")
+    return tmp_path
+
+
+def test_parquet_rows_arrive_in_file_order_with_their_own_idx(folder: Path) -> None:
+    train = load(folder).splits["train"]
+    assert (train.texts, train.labels.tolist(), train.idx.tolist()) == ((["a", "b"], ["c", "d"]), [0, 1], [10, 11])
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+def test_text_formats_give_the_same_rows_as_parquet(folder: Path, kind: str) -> None:
+    expected = load(folder)
+    for split in ("train", "validation"):
+        (folder / "rte" / f"{split}.parquet").unlink()
+        rows = [dict(zip(RTE, values, strict=True)) for values in zip(*RTE.values(), strict=True)]
+        if kind == "jsonl":
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+        else:
+            separator = "," if kind == "csv" else "\t"
+            text = "".join(separator.join(map(str, line)) + "\n" for line in (RTE, *(row.values() for row in rows)))
+        (folder / "rte" / f"{split}.{kind}").write_text(text)
+    assert load(folder).fingerprint == expected.fingerprint
+
+
+def test_csv_is_quoted_and_glues_tsv_is_not(folder: Path) -> None:
+    for name in ("train.parquet", "validation.parquet"):
+        (folder / "rte" / name).unlink()
+    (folder / "rte" / "train.csv").write_text('sentence1,sentence2,label\n"a, ""b""",c,entailment\n')
+    (folder / "rte" / "validation.tsv").write_text('sentence1\tsentence2\tlabel\n"a, ""b\tc\tnot_entailment\n')
+    splits = load(folder).splits
+    assert splits["train"].texts == (['a, "b"'], ["c"])
+    assert splits["validation"].texts == (['"a, ""b'], ["c"])
+    assert (splits["train"].labels.tolist(), splits["validation"].labels.tolist()) == ([0], [1])
+
+
+def test_labels_are_mapped_by_name_where_the_file_declares_names_in_another_order(folder: Path) -> None:
+    reversed_names = ClassLabel(names=["not_entailment", "entailment"])
+    features = Features(
+        {"sentence1": Value("string"), "sentence2": Value("string"), "label": reversed_names, "idx": Value("int32")}
+    )
+    Dataset.from_dict(RTE, features=features).to_parquet(folder / "rte" / "train.parquet")
+    assert load(folder).splits["train"].labels.tolist() == [1, 0]
+
+
+def test_a_file_that_declares_other_labels_is_refused(folder: Path) -> None:
+    features = Features(
+        {**dict.fromkeys(("sentence1", "sentence2"), Value("string")), "label": ClassLabel(names=["a", "b"])}
+    )
+    rows = {key: RTE[key] for key in ("sentence1", "sentence2", "label")}
+    Dataset.from_dict(rows, features=features).to_parquet(folder / "rte" / "train.parquet")
+    with pytest.raises(InputError, match="its labels are a, b; rte has entailment, not_entailment"):
+        load(folder)
+
+
+def test_a_cloned_hub_folder_is_read_as_it_is(folder: Path) -> None:
+    expected = load(folder).fingerprint
+    for split in ("train", "validation"):
+        (folder / "rte" / f"{split}.parquet").rename(folder / "rte" / f"{split}-00000-of-00001.parquet")
+    assert load(folder).fingerprint == expected
+
+
+def test_limits_take_the_first_rows_and_enter_the_identity(folder: Path) -> None:
+    write_parquet(folder / "rte" / "train.parquet", pair_columns(30, seed=1))
+    data = load(folder, "data.max_train_rows=7", "data.max_eval_rows=1")
+    assert dict(data.rows) == {"train": 7, "validation": 1}
+    whole, limited = (
+        resolve_source(c.data, c.task).identity for c in (compose(folder), compose(folder, "data.max_train_rows=7"))
+    )
+    assert whole != limited
+
+
+def test_the_fingerprint_follows_texts_and_labels(folder: Path) -> None:
+    before = load(folder)
+    write_rte(folder, {"label": [1, 0]})
+    relabelled = load(folder).fingerprint
+    write_rte(folder, {"sentence1": ["ab", ""], "sentence2": ["c", "d"]})
+    assert len({before.fingerprint, relabelled, load(folder).fingerprint}) == 3
+
+
+def test_regression_labels_stay_numbers(tmp_path: Path) -> None:
+    for split in ("train", "validation"):
+        write_parquet(tmp_path / "stsb" / f"{split}.parquet", {**RTE, "label": [2.5, 5.0]})
+    assert load(tmp_path, task="stsb").splits["train"].labels.tolist() == [2.5, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"label": [0, -1]}, "train.parquet row 2: label is -1, a hidden test label; allowed: 0 (entailment)"),
+        ({"label": [0, 2]}, "train.parquet row 2: label is 2; allowed: 0 (entailment), 1 (not_entailment)"),
+        ({"label": [0, None]}, "train.parquet row 2: label is None"),
+        ({"label": [math.nan, 1.0]}, "train.parquet row 1: label is nan"),
+        ({"label": ["entailment", "maybe"]}, "train.parquet row 2: label is 'maybe'"),
+        ({"sentence1": ["a", None]}, "train.parquet row 2: sentence1 is None, not text"),
+        ({"sentence2": [1, 2]}, "train.parquet row 1: sentence2 is 1, not text"),
+        ({"idx": [0, None]}, "train.parquet row 2: idx is None"),
+        ({key: [] for key in RTE}, "train.parquet: no rows"),
+    ],
+)
+def test_a_bad_row_is_named_with_its_file(folder: Path, columns: dict[str, list[object]], message: str) -> None:
+    write_rte(folder, columns)
+    with pytest.raises(InputError) as caught:
+        load(folder)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("score", [-0.1, 5.1, math.nan, math.inf, None, "high"])
+def test_a_score_out_of_range_is_refused(tmp_path: Path, score: object) -> None:
+    kind = "jsonl" if isinstance(score, str) else "parquet"
+    write_parquet(tmp_path / "stsb" / "validation.parquet", {**RTE, "label": [1.0, 2.0]})
+    if kind == "parquet":
+        write_parquet(tmp_path / "stsb" / "train.parquet", {**RTE, "label": [1.0, score]})
+    else:
+        rows = [{"sentence1": "a", "sentence2": "b", "label": label} for label in (1.0, score)]
+        (tmp_path / "stsb" / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(InputError, match=r"train\.\w+ row 2: label is .*; allowed is a number from 0 to 5"):
+        load(tmp_path, task="stsb")
+
+
+def test_a_missing_column_is_named_with_those_that_are_there(folder: Path) -> None:
+    pq.write_table(pa.table({"sentence1": ["a"], "label": [0]}), folder / "rte" / "train.parquet")
+    with pytest.raises(InputError, match="no column 'sentence2'; it has sentence1, label"):
+        load(folder)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text", "empty"])
+def test_a_damaged_parquet_file_is_named(folder: Path, damage: str) -> None:
+    path = folder / "rte" / "train.parquet"
+    content = {"truncated": path.read_bytes()[:-20], "text": b"hello", "empty": b""}[damage]
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"train\.parquet: not a readable Parquet file"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("train.csv", b"sentence1,sentence2,label\na,b\n", "train.csv line 2: 2 fields, not 3"),
+        ("train.csv", b"sentence1,label,label\na,0,1\n", "train.csv: the column 'label' is there twice"),
+        ("train.csv", b'sentence1,sentence2,label\n"a,b,0\n', "train.csv line 2"),
+        ("train.csv", b"sentence1,sentence2,label\n\xff,b,0\n", "train.csv: not UTF-8 text"),
+        ("train.tsv", b"", "train.tsv: no column 'sentence1'"),
+        ("train.jsonl", b'{"sentence1": "a"}\n{"sentence1"\n', "train.jsonl line 2: not JSON"),
+        ("train.jsonl", b'{"sentence1": "a"}\n{"text": "a"}\n', "train.jsonl line 2: not an object with the keys"),
+        ("train.jsonl", b"[1]\n", "train.jsonl line 1: not an object"),
+    ],
+)
+def test_a_damaged_text_file_is_named_with_its_line(folder: Path, name: str, content: bytes, message: str) -> None:
+    (folder / "rte" / "train.parquet").unlink()
+    (folder / "rte" / name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        load(folder)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "values", "codes"),
+    [
+        (["1", "2", "3"], [1, 2, 3], [0, 1, 2]),
+        (["1", "0"], ["1", "0", 1], [0, 1, 0]),
+        (["no", "yes"], ["yes", 1, "0"], [1, 1, 0]),
+    ],
+)
+def test_names_count_before_numbers(labels: list[str], values: list[object], codes: list[int]) -> None:
+    facts = TaskConfig(name="x", title="X", kind="classification", texts=["text"], labels=labels, metrics=["accuracy"])
+    table = Table(columns={"text": ["a"] * len(values), "label": values})
+    assert check_rows(table, facts, "file").labels.tolist() == codes
+
+
+@pytest.mark.parametrize("value", [[1], {}, True, "\ud800"])
+def test_an_odd_value_in_json_lines_is_named(value: object, folder: Path) -> None:
+    (folder / "rte" / "train.parquet").unlink()
+    row: dict[str, object] = {"sentence1": value if isinstance(value, str) else "a", "sentence2": "b"}
+    row["label"] = 0 if isinstance(value, str) else value
+    (folder / "rte" / "train.jsonl").write_text(json.dumps(row))
+    with pytest.raises(InputError, match=r"train\.jsonl row 1: (label is|sentence1 is .*not valid Unicode)"):
+        load(folder)
+
+
+def test_a_missing_split_is_named_before_anything_is_read(folder: Path) -> None:
+    (folder / "rte" / "validation.parquet").unlink()
+    with pytest.raises(InputError, match=r"validation\.parquet: no such file, nor validation\.csv"):
+        resolve_source(compose(folder).data, compose(folder).task)
+
+
+def test_a_split_that_is_there_twice_is_refused(folder: Path) -> None:
+    (folder / "rte" / "train.csv").write_text("x")
+    with pytest.raises(InputError, match=r"split train is there twice: train\.parquet, train\.csv"):
+        resolve_source(compose(folder).data, compose(folder).task)
+
+
+def test_sample_rows_exist_for_the_eight_tasks_only() -> None:
+    config = compose_run(["task=wnli", "data=sample"])
+    with pytest.raises(UsageError, match="no sample rows for task=wnli"):
+        resolve_source(config.data, config.task)
+
+
+def test_every_sample_task_loads_through_the_adapter_and_is_never_comparable() -> None:
+    from glue_bench.tasks.adapter import TaskAdapter
+
+    for task in compose_run(["task=rte"]).tasks:
+        config = compose_run([f"task={task}", "data=sample"])
+        data = load_task_data(resolve_source(config.data, config.task), config.data, config.task)
+        assert min(data.rows.values()) > 100
+        reasons = TaskAdapter(config.task).not_comparable_because(source=data.source, rows=data.rows)
+        assert reasons == ["sample data"]

@@ -1,0 +1,379 @@
+"""The doctor: every problem provoked for real, and a word on what to do about it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glue_bench.cli import main
+from glue_bench.config.compose import compose_sweep
+from glue_bench.doctor.findings import NOTE, OK, PROBLEM, Finding, format_bytes
+from glue_bench.doctor.inputs import HubQuestions, examine_data, examine_encoder
+from glue_bench.doctor.installation import examine_installation
+from glue_bench.doctor.machine import examine_device
+from glue_bench.doctor.places import Need, examine_disk, examine_leftovers, examine_results, needs_of_results
+from glue_bench.runs.lease import Claim, claim_run
+from glue_bench.runs.record import RunStore
+from tests.conftest import Result
+from tests.data.test_hub import DATA_COMMIT, MODEL_COMMIT
+from tests.support.hub_server import HubServer
+from tests.support.making import make_record
+from tests.support.tiny import pair_columns, write_parquet
+
+FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
+
+def by_name(text: str) -> dict[str, dict[str, str]]:
+    """The findings of a JSON answer."""
+    return {finding["name"]: finding for finding in json.loads(text)["findings"]}
+
+
+def advised(findings: Sequence[Finding] | Finding) -> list[str]:
+    """The states; fails where a problem comes without a word on what to do."""
+    listed = [findings] if isinstance(findings, Finding) else list(findings)
+    assert all(finding.advice for finding in listed if finding.state == PROBLEM)
+    return [finding.state for finding in listed]
+
+
+def test_a_sweep_that_would_work_is_called_so_and_nothing_is_written(
+    tiny_words: list[str], tmp_path: Path, glue_bench: Callable[..., Result]
+) -> None:
+    result = glue_bench("doctor", *tiny_words, "tasks=[rte,mnli]", "seeds=[1,2]", "--format", "json")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert json.loads(result.stdout)["ready"] is True
+    found = by_name(result.stdout)
+    names = ["Python", "packages", "sweep", "machine", "results", "hub", "encoder tiny", "data", "device", "disk"]
+    assert set(names) <= found.keys()
+    assert "4 runs: rte, mnli; 2 seeds; tiny; data=local" in found["sweep"]["found"]
+    assert found["device"]["found"].startswith("cpu: ")
+    assert "not needed" in found["hub"]["found"]
+    assert list(tmp_path.iterdir()) == []
+    assert main(["sweep", *tiny_words, "tasks=[rte]", "seeds=[1]", "executor=serial"]) == 0
+
+
+def test_problems_are_words_with_advice_and_exit_code_3(tmp_path: Path, glue_bench: Callable[..., Result]) -> None:
+    (tmp_path / "taken").write_text("a file")
+    words = ["encoder=custom", "encoder.package=nosuchpackage/model", "data=local", "data.path=nowhere"]
+    words += ["results_dir=taken/results", "executor=slurm"]  # Slurm: torch is not asked, which takes seconds
+    result = glue_bench("doctor", *words, env={"FORCE_COLOR": "1", "PATH": str(tmp_path)})
+    assert result.returncode == 3
+    assert result.stderr == ""
+    assert "\x1b" not in result.stdout
+    assert result.stdout.isascii()
+    lines = result.stdout.splitlines()
+    problems = [number for number, line in enumerate(lines) if line.startswith("problem  ")]
+    for number, name in zip(problems, ("results", "encoder model", "data", "Slurm"), strict=True):
+        assert lines[number].startswith(f"problem  {name}")
+    assert result.stdout.count("-> ") >= len(problems)
+    assert "the Python package nosuchpackage is not installed" in result.stdout
+    assert "data.path=nowhere: no such folder" in result.stdout
+    assert "no sbatch on PATH" in result.stdout
+    assert lines[-1].startswith("4 problems would stop this sweep")
+
+
+def test_a_broken_package_is_a_finding_even_where_tables_need_it(
+    tmp_path: Path, glue_bench: Callable[..., Result]
+) -> None:
+    for name in ("hydra", "rich"):
+        (tmp_path / "broken" / name).mkdir(parents=True)
+        (tmp_path / "broken" / name / "__init__.py").write_text(f"raise ImportError('{name} is in two halves')\n")
+    path = os.pathsep.join([str(tmp_path / "broken"), os.environ.get("PYTHONPATH", "")])
+    result = glue_bench("doctor", env={"PYTHONPATH": path})
+    assert result.returncode == 3
+    assert "ImportError: hydra is in two halves" in result.stdout
+    assert "ok       Python" in result.stdout
+    assert "Traceback" not in result.stderr
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Give a package other metadata."""
+
+    def install(name: str, version: str, *lines: str) -> None:
+        folder = tmp_path / "site" / f"{name.replace('-', '_')}-{version}.dist-info"
+        folder.mkdir(parents=True)
+        text = "\n".join(["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *lines, ""])
+        (folder / "METADATA").write_text(text)
+        monkeypatch.syspath_prepend(str(tmp_path / "site"))
+
+    return install
+
+
+def test_versions_are_held_against_the_ranges_of_the_metadata(installed: Callable[..., None]) -> None:
+    lines = ["Requires-Python: >=4", "Requires-Dist: torch<3,>=2.13", "Requires-Dist: no-such-package>=2"]
+    lines += ["Requires-Dist: numpy>=1", 'Requires-Dist: nor-this>=1; extra == "sample"', "Provides-Extra: sample"]
+    installed("glue-bench", "9.9", *lines)
+    installed("torch", "2.4.0")
+    findings = {finding.name: finding for finding in examine_installation()}
+    advised(list(findings.values()))
+    assert (findings["torch"].state, findings["torch"].advice) == (NOTE, "pip install 'torch<3,>=2.13'")
+    assert "2.4.0; glue-bench is tested with <3,>=2.13" in findings["torch"].found
+    assert (findings["no-such-package"].state, findings["Python"].state) == (PROBLEM, NOTE)
+    assert "numpy" in findings["packages"].found
+    assert "torch" not in findings["packages"].found
+    assert findings["extras"].state == OK
+    assert "glue-bench[sample]" in findings["extras"].advice
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise OSError('libcudart.so.12: cannot open shared object file')", "OSError: libcudart.so.12"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGILL)", "ended with SIGILL"),
+    ],
+)
+def test_a_torch_that_cannot_be_loaded_is_a_finding(
+    code: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken" / "torch").mkdir(parents=True)
+    (tmp_path / "broken" / "torch" / "__init__.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "broken"), os.environ.get("PYTHONPATH", "")]))
+    (config,) = compose_sweep(["tasks=[rte]", "data=sample"])
+    findings, _ = examine_device(config, runs=5)
+    assert advised(findings) == [PROBLEM]
+    assert said in findings[0].found
+    assert "pytorch.org" in findings[0].advice
+
+
+def test_a_device_that_is_not_here_is_a_problem() -> None:
+    (config,) = compose_sweep(["tasks=[rte]", "data=sample", "trainer.device=cuda:99"])
+    (finding,), _ = examine_device(config, runs=5)
+    assert finding.state == PROBLEM
+    assert "trainer.device=cuda:99: this machine has" in finding.found
+    assert finding.advice == "trainer.device=auto"
+
+
+def test_the_runs_at_a_time_are_those_that_a_sweep_would_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts: dict[str, Any] = {"device": "cuda", "name": "a GPU", "precision": "bfloat16", "torch": "2", "remarks": []}
+    facts |= {"gpus": 3, "memory": 80e9, "free": 1e9}  # a machine with three GPUs, which this one need not be
+    monkeypatch.setattr("glue_bench.doctor.machine.ask_torch", lambda *_: facts)
+    (config,) = compose_sweep(["tasks=[rte]", "data=sample", "executor.runs_per_gpu=2"])
+    (finding,), at_once = examine_device(config, runs=40)
+    assert (at_once, finding.state) == (6, NOTE)
+    assert "79 GB" in finding.advice
+    (config,) = compose_sweep(["tasks=[rte]", "data=sample", "executor=serial"])
+    assert examine_device(config, runs=40)[1] == 1
+
+
+class Hub:
+    """A hub with a small encoder and RTE at the pinned commits, asked by a client in a process of its own."""
+
+    def __init__(self, root: Path, server: HubServer) -> None:
+        self.root, self.server = root, server
+
+    def look(self, *words: str, first: str = "", **env: str) -> dict[str, Finding]:
+        """The findings on hub, encoder and data of a sweep, after the statements `first`."""
+        code = f"""
+import dataclasses, json, sys
+from glue_bench.config.compose import compose_sweep
+from glue_bench.data import resolve_source
+from glue_bench.doctor.inputs import examine_inputs
+from glue_bench.models.pretrained import resolve_pretrained
+config = compose_sweep(sys.argv[1:])[0]
+{first}
+hub, inputs = examine_inputs([config.encoder], config.data, [config.task])
+print(json.dumps([dataclasses.asdict(each) for each in [hub, *(each.finding for each in inputs)]]))
+"""
+        settings = {"HF_ENDPOINT": self.server.endpoint, "HF_HUB_OFFLINE": "0", **env}
+        command = [sys.executable, "-c", code, "tasks=[rte]", *words]
+        result = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        findings = [Finding(**each) for each in json.loads(result.stdout.splitlines()[-1])]
+        advised(findings)
+        return {finding.name.partition(" ")[0]: finding for finding in findings}
+
+
+@pytest.fixture
+def hub(tiny_roberta: Path, tmp_path: Path) -> Iterator[Hub]:
+    """The hub, running."""
+    root = tmp_path / "hub"
+    for split, seed in (("train", 1), ("validation", 2)):
+        write_parquet(root / "glue" / "rte" / f"{split}-00000-of-00001.parquet", pair_columns(24, seed=seed))
+    shutil.copytree(tiny_roberta, root / "model")
+    with HubServer(root) as server:
+        server.add_repo("dataset", "nyu-mll/glue", DATA_COMMIT, Path("glue"))
+        server.add_repo("model", "distilbert/distilroberta-base", MODEL_COMMIT, Path("model"))
+        yield Hub(root, server)
+
+
+FETCH = "resolve_pretrained(config.encoder); resolve_source(config.data, config.task)"
+
+
+def test_what_the_hub_has_is_to_be_downloaded_and_is_not(hub: Hub, tmp_path: Path) -> None:
+    found = hub.look()
+    assert {finding.state for finding in found.values()} == {OK}
+    assert f"{hub.server.endpoint} answers" in found["hub"].found
+    size = sum((hub.root / "model" / name).stat().st_size for name in FILES)
+    assert f"to be downloaded, {format_bytes(size)}" in found["encoder"].found
+    assert "in 2 of 2 files" in found["data"].found
+    assert {request.split()[0] for request in hub.server.requests} == {"HEAD"}
+    assert not list(tmp_path.rglob("hf_home/**/*.safetensors"))
+
+
+def test_what_the_cache_has_needs_no_hub(hub: Hub) -> None:
+    hub.look(first=FETCH)
+    hub.server.stop()
+    found = hub.look()
+    assert {finding.state for finding in found.values()} == {OK}
+    assert "not needed" in found["hub"].found
+    assert "in the hub's cache" in found["encoder"].found
+    assert "in the hub's cache" in found["data"].found
+
+
+def test_a_hub_that_is_down_is_a_problem_and_asked_only_once(hub: Hub) -> None:
+    hub.server.stop()
+    found = hub.look()
+    assert {finding.state for finding in found.values()} == {PROBLEM}
+    assert f"{hub.server.endpoint} is out of reach" in found["hub"].found
+    assert "lacks config.json, model.safetensors, tokenizer.json" in found["encoder"].found
+    assert f"hf download distilbert/distilroberta-base --revision {MODEL_COMMIT}" in found["encoder"].advice
+    assert "lacks files of rte" in found["data"].found
+
+
+def test_offline_mode_with_an_empty_cache_names_the_setting(hub: Hub) -> None:
+    found = hub.look(HF_HUB_OFFLINE="1")
+    assert {finding.state for finding in found.values()} == {PROBLEM}
+    assert "HF_HUB_OFFLINE is set" in found["hub"].found
+    assert hub.server.requests == []
+
+
+def test_a_cache_filled_by_another_client_works_offline_only_as_it_is_told(hub: Hub) -> None:
+    filled = f"""
+from huggingface_hub import hf_hub_download
+for name in {FILES}:
+    hf_hub_download("distilbert/distilroberta-base", name, revision="{MODEL_COMMIT}")
+"""
+    hub.look("data=sample", first=filled)
+    hub.server.stop()
+    refused = (
+        "try:\n    resolve_pretrained(config.encoder)\nexcept InputError:\n    pass\nelse:\n    sys.exit('it works')"
+    )
+    down = hub.look("data=sample", first=f"from glue_bench.errors import InputError\n{refused}")
+    assert (down["hub"].state, down["encoder"].state) == (PROBLEM, PROBLEM)
+    assert down["encoder"].advice.startswith("HF_HUB_OFFLINE=1")
+    told = hub.look("data=sample", first="resolve_pretrained(config.encoder)", HF_HUB_OFFLINE="1")
+    assert (told["hub"].state, told["encoder"].state) == (OK, OK)
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "said"),
+    [
+        (["data.revision=" + "1" * 40], "data", "no revision 1111"),
+        (["tasks=[mrpc]"], "data", "no file mrpc/train-00000-of-00001.parquet"),
+        (["encoder=custom", "encoder.hub_id=no/such"], "encoder", "model no/such: not on http://127.0.0.1:"),
+    ],
+)
+def test_what_the_hub_does_not_have_is_a_problem_of_that_row_alone(
+    words: list[str], name: str, said: str, hub: Hub
+) -> None:
+    found = hub.look(*words)
+    assert {key for key, finding in found.items() if finding.state == PROBLEM} == {name}
+    assert said in found[name].found
+
+
+def test_an_encoder_on_the_hub_without_a_tokenizer_is_a_problem(hub: Hub) -> None:
+    (hub.root / "model" / "tokenizer.json").unlink()
+    assert "no tokenizer that can be loaded" in hub.look("data=sample")["encoder"].found
+    (hub.root / "model" / "vocab.txt").write_text("a\n")
+    assert "vocab.txt" in hub.look("data=sample")["encoder"].found
+
+
+def test_splits_that_a_folder_lacks_are_named(local_glue: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(local_glue, tmp_path / "glue")
+    (folder / "mnli" / "validation_mismatched.parquet").unlink()
+    (folder / "rte" / "train.csv").write_text("there twice")
+    configs = compose_sweep(["tasks=[mnli,rte,mrpc]", "data=local", f"data.path={folder}"])
+    found = examine_data(configs[0].data, [config.task for config in configs], HubQuestions()).finding
+    assert advised(found) == [PROBLEM]
+    assert "mnli/validation_mismatched, rte/train;" in found.found
+    whole = examine_data(configs[0].data, [configs[2].task], HubQuestions()).finding
+    assert (whole.state, "every split of 1 task" in whole.found) == (OK, True)
+
+
+def test_a_task_without_sample_rows_is_a_problem() -> None:
+    configs = compose_sweep(["tasks=[rte,wnli]", "data=sample"])
+    found = examine_data(configs[0].data, [config.task for config in configs], HubQuestions()).finding
+    assert advised(found) == [PROBLEM]
+    assert "no sample rows for task=wnli" in found.found
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: (folder / "model.safetensors").unlink(), "no model.safetensors"),
+        (lambda folder: (folder / "config.json").write_text("{"), "not a readable model configuration"),
+        (lambda folder: shutil.rmtree(folder), "no such folder"),
+    ],
+)
+def test_an_encoder_folder_that_could_not_be_loaded_is_a_problem(
+    damage: Callable[[Path], object], said: str, tiny_roberta: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_roberta, tmp_path / "encoder")
+    damage(folder)
+    (config,) = compose_sweep(["tasks=[rte]", "data=sample", "encoder=custom", f"encoder.path={folder}"])
+    found = examine_encoder(config.encoder, HubQuestions()).finding
+    assert advised(found) == [PROBLEM]
+    assert said in found.found
+
+
+def test_what_earlier_sweeps_left_is_told_apart(tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "results")
+    store.save(make_record(seed=1))
+    store.save(make_record(seed=2, status="failed", error="why"))
+    store.save(make_record(seed=3)).write_text('{"half": ')
+    stopped, dead, alive = (store.folder("tiny", "rte", name) for name in ("stopped", "dead", "alive"))
+    (stopped / "snapshots" / "step-0000000120").mkdir(parents=True)
+    (stopped / "snapshots" / "step-0000000120" / "tensors.safetensors").write_bytes(bytes(5_000_000))
+    code = f"import os, pathlib, glue_bench.runs.lease as c; c.claim_run(pathlib.Path({str(dead)!r})); os._exit(1)"
+    subprocess.run([sys.executable, "-c", code], check=False)
+    released, ours = claim_run(stopped), claim_run(alive)
+    assert isinstance(released, Claim)
+    assert isinstance(ours, Claim)
+    released.release(done=False)
+    before = sorted(tmp_path.rglob("*"))
+    try:
+        found = {finding.name: finding for finding in examine_leftovers(store)}
+    finally:
+        ours.release(done=False)
+    assert "1 finished, 1 failed" in examine_results(store).found
+    assert sorted(tmp_path.rglob("*")) == before
+    assert {name: finding.state for name, finding in found.items()} == {
+        "records": NOTE,
+        "at work": OK,
+        "claims": NOTE,
+        "snapshots": NOTE,
+    }
+    assert "1 run with a damaged record" in found["records"].found
+    assert "1 run whose worker died" in found["claims"].found
+    assert str(dead) in found["claims"].found
+    assert f"5.0 MB of snapshots: {stopped}" in found["snapshots"].found
+
+
+def test_a_clean_folder_has_no_leftovers(tmp_path: Path) -> None:
+    assert examine_leftovers(RunStore(tmp_path / "results")) == []
+
+
+@pytest.mark.parametrize("place", ["/proc/results", "/dev/null/results", "x" * 300])
+def test_a_folder_of_results_that_cannot_be_written_is_a_problem(place: str) -> None:
+    found = examine_results(RunStore(Path(place)))
+    assert advised(found) == [PROBLEM]
+    assert "results_dir=FOLDER" in found.advice
+
+
+def test_room_on_a_disk_is_counted_once_for_all_that_lies_on_it(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    half = Need(place="results", folder=tmp_path / "a" / "b", sure=free * 2 // 3, rough=0)
+    other = Need(place="the hub's cache", folder=tmp_path / "c", sure=free * 2 // 3, rough=0)
+    assert advised(examine_disk([half])) == [OK]
+    (found,) = examine_disk([half, other])
+    assert (found.state, "results and the hub's cache" in found.found) == (PROBLEM, True)
+    rough = needs_of_results(tmp_path, runs=1, at_once=2, weights=free, models=0)
+    assert advised(examine_disk([rough])) == [NOTE]
+    unknown = needs_of_results(tmp_path, runs=1, at_once=2, weights=0, models=0)
+    assert "not known" in examine_disk([unknown])[0].found

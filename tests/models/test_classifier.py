@@ -1,0 +1,201 @@
+"""Our models against transformers' AutoModelForSequenceClassification, and what is saved."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DistilBertConfig,
+    DistilBertModel,
+    RobertaConfig,
+    pipeline,
+)
+
+from glue_bench.data.encoding import Encoded, TextEncoder
+from glue_bench.errors import InputError, UsageError
+from glue_bench.models.batches import PaddedBatch
+from glue_bench.models.classifier import (
+    Classifier,
+    NativeClassifier,
+    check_max_length,
+    check_tokens,
+    load_classifier,
+    make_classifier,
+    save_classifier,
+)
+from tests.data.test_encoding import split_of
+from tests.support.tiny import sentences
+
+ROWS = split_of(sentences(7, seed=11), sentences(7, seed=12)[::-1])
+
+
+def encode(folder: Path) -> Encoded:
+    return TextEncoder(folder, max_length=64).encode(ROWS)
+
+
+def logits_of(model: Classifier, encoded: Encoded, rows: list[int] | None = None) -> torch.Tensor:
+    batch = model.place(encoded, torch.device("cpu")).gather(np.array(rows or range(len(encoded))))
+    with torch.no_grad():
+        logits: torch.Tensor = model(batch)
+    return logits
+
+
+@pytest.mark.parametrize("engine", ["flat", "padded"])
+@pytest.mark.parametrize("family", ["tiny_roberta", "tiny_bert"])
+@pytest.mark.parametrize("labels", [["no", "yes"], ["a", "b", "c"], []], ids=["binary", "three-way", "regression"])
+def test_logits_equal_transformers_with_equal_weights(
+    engine: str, family: str, labels: list[str], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    folder: Path = request.getfixturevalue(family)
+    model = load_classifier(folder, outputs=len(labels) or 1, head_seed=5, engine=engine).eval()
+    save_classifier(model, tmp_path, pretrained=folder, labels=labels)
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    inputs = AutoTokenizer.from_pretrained(tmp_path)(*ROWS.texts, padding=True, return_tensors="pt")
+    ours = logits_of(model, encode(folder))
+    with torch.no_grad():
+        expected = theirs(**inputs).logits
+    assert ours.shape == (len(ROWS), len(labels) or 1)
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+def test_a_saved_model_keeps_every_weight_and_names_its_labels(tiny_roberta: Path, tmp_path: Path) -> None:
+    model = load_classifier(tiny_roberta, outputs=2, head_seed=5)
+    save_classifier(model, tmp_path, pretrained=tiny_roberta, labels=["bad", "good"])
+    saved = load_file(tmp_path / "model.safetensors")
+    assert torch.equal(saved["classifier.out_proj.weight"], model.state_dict()["head.out_proj.weight"])
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["architectures"] == ["RobertaForSequenceClassification"]
+    assert config["id2label"] == {"0": "bad", "1": "good"}
+    answer = pipeline("text-classification", model=str(tmp_path), device="cpu")("the cat sees the dog.")
+    assert answer[0]["label"] in ("bad", "good")
+
+
+def test_berts_pooler_keeps_its_pretrained_weights(tiny_bert: Path) -> None:
+    pretrained = load_file(tiny_bert / "model.safetensors")
+    head = load_classifier(tiny_bert, outputs=2, head_seed=5).state_dict()
+    assert torch.equal(head["head.pooler.weight"], pretrained["pooler.dense.weight"])
+
+
+def test_only_the_head_seed_decides_the_new_weights(tiny_roberta: Path) -> None:
+    torch.manual_seed(1)
+    first = load_classifier(tiny_roberta, outputs=2, head_seed=5).state_dict()
+    torch.manual_seed(2)
+    again = load_classifier(tiny_roberta, outputs=2, head_seed=5).state_dict()
+    other = load_classifier(tiny_roberta, outputs=2, head_seed=6).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    changed = {name for name in first if not torch.equal(first[name], other[name])}
+    assert changed == {"head.dense.weight", "head.out_proj.weight"}
+
+
+@pytest.mark.parametrize("engine", ["flat", "padded"])
+def test_the_company_of_other_rows_does_not_change_a_rows_logits(engine: str, tiny_roberta: Path) -> None:
+    model = load_classifier(tiny_roberta, outputs=2, head_seed=5, engine=engine).eval()
+    encoded = encode(tiny_roberta)
+    shortest = int(encoded.lengths().argmin())
+    together, alone = logits_of(model, encoded)[shortest], logits_of(model, encoded, [shortest])[0]
+    torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
+
+
+def make_distilbert(folder: Path, tokenizer: Path) -> Path:
+    config = DistilBertConfig(vocab_size=300, dim=32, hidden_dim=64, n_layers=2, n_heads=4, max_position_embeddings=128)
+    DistilBertModel(config).save_pretrained(folder)
+    (folder / "tokenizer.json").write_bytes((tokenizer / "tokenizer.json").read_bytes())
+    return folder
+
+
+def test_other_families_use_transformers_own_classifier(tiny_bert: Path, tmp_path: Path) -> None:
+    folder = make_distilbert(tmp_path / "distilbert", tiny_bert)
+    model = load_classifier(folder, outputs=3, head_seed=5).eval()
+    assert isinstance(model, NativeClassifier)
+    save_classifier(model, tmp_path / "saved", pretrained=folder, labels=["a", "b", "c"])
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved").eval()
+    encoded = encode(folder)
+    batch = model.place(encoded, torch.device("cpu")).gather(np.arange(len(ROWS)))
+    assert isinstance(batch, PaddedBatch)
+    with torch.no_grad():
+        expected = theirs(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+    torch.testing.assert_close(logits_of(model, encoded), expected, atol=1e-5, rtol=0)
+
+
+def test_another_familys_missing_layer_is_refused_and_its_old_head_not_kept(tiny_bert: Path, tmp_path: Path) -> None:
+    folder = make_distilbert(tmp_path / "distilbert", tiny_bert)
+    fine_tuned = load_classifier(folder, outputs=2, head_seed=1)
+    save_classifier(fine_tuned, tmp_path / "tuned", pretrained=folder, labels=["a", "b"])
+    first, second = (load_classifier(tmp_path / "tuned", outputs=2, head_seed=seed).state_dict() for seed in (1, 2))
+    assert not torch.equal(first["whole.classifier.weight"], second["whole.classifier.weight"])
+    kept = "whole.distilbert.transformer.layer.0.ffn.lin1.weight"
+    assert torch.equal(first[kept], fine_tuned.state_dict()[kept])
+    weights = load_file(folder / "model.safetensors")
+    broken = {name: value for name, value in weights.items() if "layer.1" not in name}
+    save_file(broken, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"its weights lack transformer\.layer\.1\."):
+        load_classifier(folder, outputs=2, head_seed=1)
+
+
+def test_a_tokenizer_of_another_model_is_refused(tiny_bert: Path) -> None:
+    model = load_classifier(tiny_bert, outputs=2, head_seed=5)
+    check_tokens(model, encode(tiny_bert))
+    foreign = dataclasses.replace(encode(tiny_bert), tokens=np.array([5000], dtype=np.int32))
+    with pytest.raises(InputError, match="gives token id 5000, but its embedding table has 127 rows"):
+        check_tokens(model, foreign)
+
+
+def test_the_flat_engine_is_refused_for_a_family_that_has_none(tiny_bert: Path, tmp_path: Path) -> None:
+    folder = make_distilbert(tmp_path / "distilbert", tiny_bert)
+    with pytest.raises(UsageError, match=r"trainer\.engine=flat: not for distilbert; allowed is auto or padded"):
+        load_classifier(folder, outputs=2, head_seed=5, engine="flat")
+
+
+def test_rows_longer_than_the_positions_are_refused(tiny_roberta: Path, tiny_bert: Path) -> None:
+    check_max_length(tiny_roberta, 512)
+    with pytest.raises(InputError, match="max_length=513: this encoder has positions for at most 512 tokens"):
+        check_max_length(tiny_roberta, 513)
+    with pytest.raises(InputError, match="at most 128 tokens"):
+        check_max_length(tiny_bert, 512)
+
+
+def test_weights_that_lack_a_layer_are_refused(tiny_roberta: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json"):
+        (tmp_path / name).write_bytes((tiny_roberta / name).read_bytes())
+    weights = load_file(tiny_roberta / "model.safetensors")
+    kept = {name: value.clone() for name, value in weights.items() if "layer.1" not in name}
+    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"its weights lack encoder\.layer\.1\."):
+        load_classifier(tmp_path, outputs=2, head_seed=5)
+
+
+@pytest.mark.parametrize("damage", ["weights", "config"])
+def test_damaged_files_are_named(tiny_roberta: Path, tmp_path: Path, damage: str) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((tiny_roberta / name).read_bytes())
+    if damage == "weights":
+        (tmp_path / "model.safetensors").write_bytes(b"\x00" * 100)
+    else:
+        (tmp_path / "config.json").write_text('{"model_type": "no-such-model"}')
+    with pytest.raises(InputError, match="encoder folder "):
+        load_classifier(tmp_path, outputs=2, head_seed=5)
+
+
+@pytest.mark.parametrize("engine", ["flat", "padded"])
+def test_a_classifier_of_random_weights_is_the_seeds_alone_and_leaves_the_global_stream(engine: str) -> None:
+    config = RobertaConfig(
+        vocab_size=400, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, pad_token_id=1
+    )
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, again, other = (make_classifier(config, outputs=3, seed=seed, engine=engine) for seed in (1, 1, 2))
+    assert torch.equal(torch.rand(1), expected)
+    assert first.engine == engine
+    states = [model.standard_state() for model in (first, again, other)]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    for name in ("classifier.out_proj.weight", "roberta.embeddings.word_embeddings.weight"):
+        assert not torch.equal(states[0][name], states[2][name])
+    assert states[0]["classifier.out_proj.weight"].shape == (3, 32)
+    assert config.num_labels == 2  # the caller's is left alone

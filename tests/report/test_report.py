@@ -1,0 +1,376 @@
+"""The table: medians, published numbers under the right convention, honest notes, every format."""
+
+import csv
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glue_bench.report import CARD_TASKS, FORMATS, Report, Row, build_report, render_report
+from glue_bench.runs.record import Record
+from glue_bench.tasks.published import load_published
+from tests.support.making import DISTILROBERTA, ROBERTA, make_record, scores_of
+
+PUBLISHED = load_published()
+
+
+def approx(value: object) -> Any:
+    """pytest.approx, comparable with anything in the eyes of the type checker."""
+    return pytest.approx(value)
+
+
+def report_of(*records: Record, convention: str | None = None) -> Report:
+    return build_report(records, PUBLISHED, convention=convention)
+
+
+def row_of(*records: Record, convention: str | None = None) -> Row:
+    (section,) = report_of(*records, convention=convention).sections
+    (row,) = section.rows
+    return row
+
+
+def mrpc(seed: int, accuracy: float, f1: float, **changes: object) -> Record:
+    scores = {"validation": {"accuracy": accuracy, "f1": f1}}
+    return make_record(task="mrpc", seed=seed, scores=scores, encoder=DISTILROBERTA, **changes)  # type: ignore[arg-type]
+
+
+def test_a_row_is_the_median_with_its_range_beside_the_published_number() -> None:
+    row = row_of(mrpc(1, 0.85, 0.89), mrpc(2, 0.84, 0.88), mrpc(3, 0.86, 0.90))
+    assert (row.median, row.minimum, row.maximum) == approx((87.0, 86.0, 88.0))
+    assert (row.published, row.difference, row.seeds) == (86.6, approx(0.4), [1, 2, 3])
+    assert (row.metric, row.n, row.comparable, row.note) == ("mean of accuracy and F1", 408, True, "")
+
+
+def test_each_published_number_is_compared_under_its_own_convention() -> None:
+    scores = {"validation_matched": {"accuracy": 0.85}, "validation_mismatched": {"accuracy": 0.86}}
+    ours = row_of(make_record(task="mnli", scores=scores, encoder=DISTILROBERTA))
+    theirs = row_of(make_record(task="mnli", scores=scores, encoder=ROBERTA))
+    assert (ours.median, ours.published, ours.n) == (approx(85.5), 84.0, 19647)
+    assert (theirs.median, theirs.published, theirs.n) == (approx(85.0), 87.6, 9815)
+
+
+def test_a_forced_convention_never_puts_unlike_numbers_side_by_side() -> None:
+    row = row_of(mrpc(1, 0.85, 0.89), convention="paper")
+    assert (row.median, row.published, row.difference) == (approx(85.0), None, None)
+    assert row.note == "the published number is under the convention card"
+    alike = row_of(make_record(task="rte", scores=scores_of("rte", 0.7), encoder=DISTILROBERTA), convention="paper")
+    assert (alike.published, alike.difference) == (67.9, approx(2.1))
+
+
+def test_rows_that_are_not_comparable_get_the_reason_and_no_difference() -> None:
+    row = row_of(mrpc(1, 0.85, 0.89, reasons=("train has 100 rows, official 3,668",)))
+    assert (row.comparable, row.difference) == (False, None)
+    assert row.note == "not comparable: train has 100 rows, official 3,668"
+
+
+def test_runs_are_only_averaged_with_runs_that_differ_in_the_seed_alone() -> None:
+    (section,) = report_of(
+        mrpc(1, 0.80, 0.80),
+        mrpc(2, 0.82, 0.82),
+        mrpc(1, 0.90, 0.90, setting="111", words=("trainer.epochs=5",)),
+    ).sections
+    assert [(row.median, len(row.seeds)) for row in section.rows] == [
+        (approx(81.0), 2),
+        (approx(90.0), 1),
+    ]
+    assert [row.note.split(";")[0] for row in section.rows] == ["trainer.epochs=10", "trainer.epochs=5"]
+
+
+def test_runs_of_unlike_precision_are_kept_apart_and_say_so() -> None:
+    (section,) = report_of(mrpc(1, 0.8, 0.8), mrpc(2, 0.9, 0.9, precision="bfloat16")).sections
+    assert [row.note for row in section.rows] == ["precision=bfloat16", "precision=float32"]
+
+
+def test_a_run_that_failed_before_anything_was_read_counts_in_its_own_row() -> None:
+    encoder = {"name": "distilroberta", "hub_id": DISTILROBERTA["hub_id"], "revision": DISTILROBERTA["revision"]}
+    failed = mrpc(2, 0, 0, status="failed", precision="")
+    failed = dataclasses.replace(failed, encoder=encoder, data={**failed.data, "rows": {}})
+    row = row_of(mrpc(1, 0.85, 0.89), failed)
+    assert (row.seeds, row.unfinished) == ([1], {"failed": 1})
+
+
+def test_settings_on_other_rows_are_told_apart() -> None:
+    other = {**mrpc(1, 0.8, 0.8).data, "fingerprint": "abc"}
+    (section,) = report_of(mrpc(1, 0.8, 0.8), mrpc(1, 0.9, 0.9, setting="111", data=other)).sections
+    assert [row.note for row in section.rows] == ["data.fingerprint=0", "data.fingerprint=abc"]
+
+
+def test_the_mean_of_rows_that_are_not_comparable_stands_alone() -> None:
+    eight = [
+        make_record(task=task, encoder=DISTILROBERTA, reasons=("a subset",) if task == "rte" else ())
+        for task in CARD_TASKS
+    ]
+    (section,) = report_of(*eight).sections
+    assert (section.mean, section.published_mean) == (approx(50.0), None)
+    assert "not comparable" in render_report(report_of(*eight), "console", width=160).split("of the eight tasks")[1]
+
+
+def test_a_changed_recipe_is_named_in_the_title_or_else_in_the_rows() -> None:
+    def changed(task: str, **trainer: float) -> Record:
+        record = make_record(task=task, words=tuple(f"trainer.{key}={value}" for key, value in trainer.items()))
+        return dataclasses.replace(record, setting_id=f"{task}{trainer}")
+
+    both = report_of(changed("rte", epochs=4), changed("mrpc", epochs=4))
+    assert "recipe default with epochs=4\n" in render_report(both, "console", width=160)
+    assert [row.note for row in both.sections[0].rows] == ["nothing published", "nothing published"]
+    one = report_of(changed("rte", epochs=4), make_record(task="mrpc"))
+    assert [row.note.split(";")[0] for row in one.sections[0].rows] == ["nothing published", "trainer.epochs=4"]
+
+
+def test_protocols_stand_under_the_published_numbers_they_belong_to() -> None:
+    text = render_report(report_of(make_record(task="rte", encoder=ROBERTA)), "markdown")
+    assert "Protocol of RoBERTa-base" in text
+    assert "Protocol of Distil" not in text
+    assert "Protocol" not in render_report(report_of(make_record()), "markdown")
+
+
+def test_failed_runs_are_counted_and_never_averaged() -> None:
+    row = row_of(mrpc(1, 0.85, 0.89), mrpc(2, 0, 0, status="diverged"), mrpc(3, 0, 0, status="failed"))
+    assert (row.median, row.seeds, row.unfinished) == (approx(87.0), [1], {"failed": 1, "diverged": 1})
+    assert "1 failed; 1 diverged" in row.note
+    nothing = row_of(mrpc(2, 0, 0, status="diverged"))
+    assert (nothing.median, nothing.published, nothing.difference) == (None, 86.6, None)
+
+
+def test_the_mean_stands_only_under_all_eight_tasks() -> None:
+    eight = [make_record(task=task, scores=scores_of(task, 0.5), encoder=DISTILROBERTA) for task in CARD_TASKS]
+    (section,) = report_of(*eight).sections
+    assert [row.task for row in section.rows] == list(CARD_TASKS)
+    assert (section.mean, section.published_mean) == (approx(50.0), approx(82.35))
+    (seven,) = report_of(*eight[1:]).sections
+    assert seven.mean is None
+
+
+def test_encoders_and_data_sources_have_sections_of_their_own() -> None:
+    sample = {"source": "sample", "dataset": None, "revision": None, "rows": {"train": 5, "validation": 408}}
+    sections = report_of(
+        mrpc(1, 0.8, 0.8),
+        mrpc(1, 0.8, 0.8, data=sample, setting="222"),
+        make_record(task="mrpc", scores=scores_of("mrpc", 0.8)),
+    ).sections
+    assert [(section.encoder, section.data) for section in sections] == [
+        ("distilroberta", "nyu-mll/glue on the hub"),
+        ("distilroberta", "sample data"),
+        ("tiny", "nyu-mll/glue on the hub"),
+    ]
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_every_format_holds_the_numbers(format_name: str) -> None:
+    text = render_report(report_of(mrpc(1, 0.85, 0.89), mrpc(2, 0.84, 0.88)), format_name, width=160)
+    for word in ("mrpc" if format_name == "csv" else "MRPC", "86.6", "86.5"):
+        assert word in text
+
+
+def test_the_console_table_names_the_published_source_and_the_dev_sets() -> None:
+    text = render_report(report_of(mrpc(1, 0.85, 0.89)), "console", width=160)
+    assert "published: DistilRoBERTa-base, model card" in text
+    assert "validation (dev) split" in text
+    assert "like for like" in text
+    assert "\x1b" not in text
+
+
+def test_json_and_csv_are_readable_again() -> None:
+    report = report_of(mrpc(1, 0.85, 0.89), mrpc(2, 0.84, 0.88))
+    content = json.loads(render_report(report, "json"))
+    (row,) = content["sections"][0]["rows"]
+    assert row["median"] == approx(86.5)
+    medians = {part: summary["median"] for part, summary in row["parts"].items()}
+    assert medians == approx({"validation.accuracy": 84.5, "validation.f1": 88.5})
+    (line,) = csv.DictReader(io.StringIO(render_report(report, "csv")))
+    assert float(line["median"]) == approx(86.5)
+    assert line["task"] == "mrpc"
+
+
+def test_hostile_names_do_not_break_a_format() -> None:
+    encoder = {"name": "=cmd|' /C calc'!A0", "hub_id": None, "revision": None}
+    report = report_of(make_record(task="rte", scores=scores_of("rte", 0.5), encoder=encoder))
+    assert "\\|" in render_report(report, "markdown").splitlines()[0]
+    (line,) = csv.DictReader(io.StringIO(render_report(report, "csv")))
+    assert line["encoder"].startswith("'=")
+    bold = make_record(task="rte", scores=scores_of("rte", 0.5), encoder={**encoder, "name": "[bold]x[/bold]"})
+    assert "[bold]x[/bold]" in render_report(report_of(bold), "console", width=160)
+
+
+def test_no_runs_is_said_plainly() -> None:
+    assert "No runs yet" in render_report(report_of(), "console")
+    assert "No runs yet" in render_report(report_of(), "markdown")
+    assert json.loads(render_report(report_of(), "json"))["sections"] == []
+    assert render_report(report_of(), "csv").startswith("encoder,data,recipe,recipe_changes,task")
+
+
+def test_published_numbers_of_the_users_own_are_found_and_damaged_ones_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = {
+        "title": "Mine",
+        "hub_ids": ["me/mine"],
+        "protocol": "",
+        "convention_evidence": "",
+        "scores": [
+            {"task": "rte", "value": 50.0, "convention": "paper", "metric": "accuracy", "split": "validation"}
+            | {"n": 277, "source": "a paper", "note": ""}
+        ],
+    }
+    (tmp_path / "mine.json").write_text(json.dumps(own))
+    (tmp_path / "broken.json").write_text("{")
+    tables = load_published(tmp_path)
+    record = make_record(scores=scores_of("rte", 0.6), encoder={"name": "mine", "hub_id": "Me/Mine", "revision": "1"})
+    (section,) = build_report([record], tables).sections
+    assert section.rows[0].difference == approx(10.0)
+    assert len(caplog.messages) == 1
+    assert "broken.json" in caplog.messages[0]
+
+
+def cell_run(seed: int, score: float, rate: float, batch: int = 16, **changes: Any) -> Record:
+    """A run of the grid of roberta_paper: the dev metric of the selected epoch is its score."""
+    words = ("recipe=roberta_paper", f"trainer.learning_rate={rate}", f"trainer.batch_size={batch}")
+    words += tuple(changes.pop("words", ()))
+    facts = {
+        "task": "rte",
+        "seed": seed,
+        "setting": f"{rate} {batch} {words[3:]}",
+        "scores": scores_of("rte", score),
+        "encoder": ROBERTA,
+        "words": words,
+        "recipe": "roberta_paper",
+        "selection": "best",
+        "selected": {"epoch": 2, "step": 20, "on": "validation", "rows": 277, "score": score, "scores": [0.1, score]},
+    }
+    return make_record(**{**facts, **changes})
+
+
+def test_a_grid_is_one_row_of_the_cell_with_the_highest_median() -> None:
+    runs = [cell_run(seed, 0.70 + 0.01 * seed, 1e-5) for seed in (1, 2, 3)]
+    runs += [cell_run(seed, 0.72 + 0.01 * seed, 2e-5) for seed in (1, 2, 3)]
+    runs += [cell_run(seed, score, 2e-5, 32) for seed, score in ((1, 0.99), (2, 0.6), (3, 0.6))]
+    row = row_of(*runs)
+    assert (row.median, row.seeds, row.cells) == (approx(74.0), [1, 2, 3], 3)
+    assert (row.cell, row.selection, row.optimistic) == ({"learning_rate": 2e-5, "batch_size": 16}, "best", True)
+    assert (
+        row.note
+        == "best of 3 cells (the grid has 6): learning_rate=2e-05 batch_size=16; selected on the dev split: optimistic"
+    )
+    assert (row.published, row.difference) == (78.7, approx(-4.7))
+
+
+def test_an_incomplete_cell_is_named_and_not_chosen_before_complete_ones() -> None:
+    runs = [cell_run(seed, 0.7, 1e-5) for seed in (1, 2)]
+    runs += [cell_run(1, 0.9, 2e-5), cell_run(2, 0, 2e-5, status="diverged")]
+    runs += [cell_run(seed, 0, 3e-5, status="failed", precision="") for seed in (1, 2)]
+    row = row_of(*runs)
+    assert (row.median, row.cell["learning_rate"], row.cells) == (approx(70.0), 1e-5, 3)
+    assert row.note.endswith(
+        "incomplete: learning_rate=2e-05 batch_size=16 (1 of 2 seeds, 1 diverged), "
+        "learning_rate=3e-05 batch_size=16 (0 of 2 seeds, 2 failed)"
+    )
+    lost = row_of(*runs[3:])
+    assert (lost.median, lost.note.split(";")[0]) == (None, "2 cells, none finished")
+    assert lost.unfinished == {"failed": 2, "diverged": 1}
+    assert not lost.optimistic
+
+
+def test_cells_on_held_out_rows_are_chosen_by_the_holdouts_score() -> None:
+    def run(rate: float, dev: float, holdout: float | None) -> Record:
+        selected = {"epoch": 1, "step": 9, "on": "holdout", "rows": 249, "score": holdout, "scores": [holdout]}
+        return cell_run(1, dev, rate, selection="holdout", selected=selected, words=("selection=holdout",))
+
+    row = row_of(run(1e-5, 0.9, 0.6), run(2e-5, 0.8, 0.7), run(3e-5, 0.95, None))
+    assert (row.median, row.cell["learning_rate"], row.optimistic) == (approx(80.0), 2e-5, False)
+    assert (
+        "best of 3 cells (the grid has 6): learning_rate=2e-05 batch_size=16; selected on held-out training rows"
+        in row.note
+    )
+
+
+def test_a_grid_of_last_checkpoints_is_chosen_by_the_headline_and_says_so() -> None:
+    runs = [cell_run(1, score, rate, selection="last", selected={}) for rate, score in ((1e-5, 0.6), (2e-5, 0.7))]
+    assert row_of(*runs).median == approx(70.0)
+    assert "selected on the dev split: optimistic" in row_of(*runs).note
+    alone = row_of(runs[0])
+    assert alone.note == "one cell (the grid has 6): learning_rate=1e-05 batch_size=16"
+    assert not alone.optimistic
+
+
+def test_runs_that_differ_in_more_than_their_cell_are_rows_of_their_own() -> None:
+    short = [cell_run(1, 0.6, rate, words=("trainer.epochs=3",)) for rate in (1e-5, 2e-5)]
+    outside = cell_run(1, 0.5, 5e-5)
+    (section,) = report_of(*(cell_run(1, 0.7, rate) for rate in (1e-5, 2e-5)), *short, outside).sections
+    assert sorted((row.median, row.cells) for row in section.rows) == [
+        (approx(50.0), 1),
+        (approx(60.0), 2),
+        (approx(70.0), 2),
+    ]
+    changes = {row.cells * (row.median or 0): row.recipe_changes for row in section.rows}
+    assert list(changes.values()).count({}) == 1
+    assert "trainer.learning_rate=5e-05" in next(row.note for row in section.rows if row.cells == 1)
+
+
+def test_a_best_epoch_without_a_grid_is_told_and_kept_apart_from_last_checkpoints() -> None:
+    best = mrpc(1, 0.9, 0.9, setting="111", selection="best", selected={"score": 0.9})
+    assert row_of(best).note == "best epoch; selected on the dev split: optimistic"
+    (section,) = report_of(mrpc(1, 0.8, 0.8), best).sections
+    assert [row.note.split(";")[0] for row in section.rows] == ["selection=last", "selection=best"]
+
+
+def test_the_footnote_claims_no_more_than_the_table_holds() -> None:
+    plain, best = mrpc(1, 0.8, 0.8), mrpc(1, 0.9, 0.9, setting="111", selection="best", selected={"score": 0.9})
+    assert "last checkpoint, nothing selected on the dev split." in report_of(plain).footnotes[0]
+    assert not any("optimistic" in note for note in report_of(plain).footnotes)
+    notes = report_of(plain, best).footnotes
+    assert "Where a note says selected" in notes[0]
+    assert "optimistic" in notes[1]
+    held = dataclasses.replace(best, selection="holdout")
+    assert "Where a note says selected" in report_of(held).footnotes[0]
+    assert not any("optimistic" in note for note in report_of(held).footnotes)
+
+
+def test_the_column_of_initial_weights_stands_only_where_some_are_not_the_pretrained_ones() -> None:
+    plain = make_record(task="rte", scores=scores_of("rte", 0.7), encoder=ROBERTA)
+    reasons = ("starts from a run on MNLI",)
+    mnli = [
+        make_record(
+            scores=scores_of("rte", 0.8), encoder=ROBERTA, seed=seed, init=f"mnli:seed{seed}-abc", reasons=reasons
+        )
+        for seed in (1, 2)
+    ]
+    for format_name in ("console", "markdown"):
+        assert "init" not in render_report(report_of(plain), format_name, width=160)
+    lines = render_report(report_of(plain, *mnli), "markdown").splitlines()
+    assert lines[2].startswith("| task | init | metric | dev rows |")
+    assert lines[3] == "|---|---|---|--:|--:|--:|--:|--:|---|---|"
+    assert [line.split(" | ")[1] for line in lines[4:6]] == ["pretrained", "mnli"]
+    assert "pretrained" in render_report(report_of(plain, *mnli), "console", width=160)
+    (section,) = report_of(plain, *mnli).sections
+    assert [(row.init, row.seeds, row.comparable) for row in section.rows] == [
+        ("pretrained", [1], True),
+        ("mnli", [1, 2], False),
+    ]
+    (line,) = csv.DictReader(io.StringIO(render_report(report_of(plain), "csv")))
+    assert line["init"] == "pretrained"
+
+
+def test_runs_with_other_initial_weights_leave_the_mean_of_the_eight_as_it_was() -> None:
+    eight = [make_record(task=task, encoder=ROBERTA, setting=task) for task in CARD_TASKS]
+    other = make_record(
+        task="rte", scores=scores_of("rte", 0.9), encoder=ROBERTA, init="mnli:seed1-abc", reasons=("other weights",)
+    )
+    (section,) = report_of(*eight, other).sections
+    assert (len(section.rows), section.mean, section.published_mean) == (9, approx(50.0), approx(86.35))
+    (mean,) = [line for line in render_report(report_of(*eight, other), "markdown").splitlines() if "| mean |" in line]
+    assert mean.startswith("| mean | pretrained | of the eight tasks |")
+    (mixed,) = report_of(*(record for record in eight if record.task != "rte"), other).sections
+    assert (mixed.mean, mixed.published_mean) == (approx((7 * 50.0 + 90.0) / 8), None)
+
+
+def test_failed_runs_stand_in_the_cell_of_the_score_as_words_and_in_json_as_numbers() -> None:
+    some = [mrpc(1, 0.8, 0.8), mrpc(2, 0, 0, status="failed"), mrpc(3, 0, 0, status="diverged")]
+    assert "| 80.0 (1 of 3 failed, 1 of 3 diverged) |" in render_report(report_of(*some), "markdown")
+    assert "| diverged |" in render_report(report_of(some[2]), "markdown")
+    (row,) = json.loads(render_report(report_of(*some), "json"))["sections"][0]["rows"]
+    assert (row["median"], row["unfinished"]) == (approx(80.0), {"failed": 1, "diverged": 1})
+    (line,) = csv.DictReader(io.StringIO(render_report(report_of(*some), "csv")))
+    assert (float(line["median"]), json.loads(line["unfinished"])) == (approx(80.0), {"failed": 1, "diverged": 1})

@@ -1,0 +1,342 @@
+"""Whole runs and sweeps through the command line, with a tiny encoder on small local data."""
+
+import math
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from glue_bench.cli import main
+from glue_bench.runs.record import Record, RunStore
+from tests.conftest import Result
+from tests.support.tiny import make_local_glue, pair_columns, write_parquet
+
+
+def records_in(tmp_path: Path) -> list[Record]:
+    return list(RunStore(tmp_path / "results").load_all())
+
+
+def test_a_run_leaves_the_record_predictions_and_history_of_the_contract(
+    tiny_words: list[str], tiny_roberta: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "task=mrpc", "seed=3", *tiny_words]) == 0
+    (record,) = records_in(tmp_path)
+    folder = tmp_path / "results" / "runs" / "tiny" / "mrpc" / record.run_id
+    assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == [
+        "history.jsonl",
+        "record.json",
+        "validation.parquet",
+    ]
+    assert (record.status, record.seed, record.recipe, record.init, record.selection) == (
+        "finished",
+        3,
+        "default",
+        "pretrained",
+        "last",
+    )
+    assert (record.steps, record.epochs, record.precision) == (3, 1, "float32")
+    assert set(record.scores["validation"]) == {"accuracy", "f1"}
+    assert record.not_comparable_because == [
+        "train has 48 rows, official 3,668",
+        "validation has 20 rows, official 408",
+    ]
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_roberta)
+    assert record.encoder["parameters"] == sum(p.numel() for p in model.parameters())
+    table = pq.read_table(folder / "predictions" / "validation.parquet").to_pydict()
+    assert table["idx"] == list(range(20))
+    assert np.mean(np.array(table["label"]) == table["prediction"]) == record.scores["validation"]["accuracy"]
+    assert "MRPC" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("task", ["mnli", "stsb", "sst2"])
+def test_three_way_regression_and_single_sentence_tasks_run(task: str, tiny_words: list[str], tmp_path: Path) -> None:
+    assert main(["run", f"task={task}", *tiny_words]) == 0
+    (record,) = records_in(tmp_path)
+    expected = {"mnli": ["validation_matched", "validation_mismatched"]}.get(task, ["validation"])
+    assert list(record.scores) == expected
+    assert all(math.isfinite(score) for scores in record.scores.values() for score in scores.values())
+    predictions = RunStore(tmp_path / "results").folder("tiny", task, record.run_id) / "predictions"
+    names = pq.read_table(predictions / f"{expected[0]}.parquet").column_names
+    assert names[3:] == [f"logit_{k}" for k in range({"mnli": 3, "stsb": 1, "sst2": 2}[task])]
+
+
+def test_the_same_request_again_trains_nothing_and_says_so(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "task=rte", *tiny_words]) == 0
+    (path,) = (tmp_path / "results").rglob("record.json")
+    written = path.stat().st_mtime_ns
+    assert main(["run", "task=rte", "trainer.log_every=3", *tiny_words]) == 0
+    assert path.stat().st_mtime_ns == written
+    assert "already done, nothing to train" in capsys.readouterr().err
+
+
+def test_the_same_seed_predicts_the_same_bits_and_another_seed_does_not(tiny_words: list[str], tmp_path: Path) -> None:
+    words = [word for word in tiny_words if not word.startswith("results_dir")]
+    logits = []
+    for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert main(["run", "task=rte", f"seed={seed}", *words, f"results_dir={tmp_path / folder}"]) == 0
+        (path,) = (tmp_path / folder).rglob("validation.parquet")
+        logits.append(np.array(pq.read_table(path, columns=["logit_0", "logit_1"]).to_pandas()))
+    assert np.array_equal(logits[0], logits[1])
+    assert not np.array_equal(logits[0], logits[2])
+
+
+def test_whatever_changes_the_scores_changes_the_run_id_and_nothing_else_does(
+    tiny_words: list[str], tmp_path: Path
+) -> None:
+    from glue_bench.config.compose import compose_run
+    from glue_bench.runs.identity import make_requests
+
+    def run_id(*words: str) -> str:
+        config = compose_run(["task=rte", *tiny_words, *words])
+        return make_requests(config, [config.seed])[0].run_id
+
+    base = run_id()
+    for same in ("trainer.device=auto", "trainer.log_every=7", "trainer.snapshot_minutes=1", "results_dir=x"):
+        assert run_id(same) == base, same
+    for same in ("save_model=true", "seeds=[1,9]", "trainer.deterministic=true", "trainer.eval_batch_size=7"):
+        assert run_id(same) == base, same
+    other = ["seed=2", "trainer.epochs=2", "trainer.learning_rate=1e-4", "data.max_train_rows=40", "recipe=hf_2019"]
+    other += ["trainer.max_length=99", "trainer.precision=bfloat16", "task=mrpc"]
+    assert len({base, *(run_id(word) for word in other)}) == len(other) + 1
+    copy = make_local_glue(tmp_path / "copy")
+    assert run_id(f"data.path={copy}") == base
+    write_parquet(copy / "rte" / "validation.parquet", pair_columns(20, seed=99))
+    assert run_id(f"data.path={copy}") != base
+
+
+def test_a_sweep_runs_tasks_and_seeds_prints_the_table_and_goes_on_where_it_stopped(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*tiny_words, "tasks=[rte,sst2]"]
+    assert main(["sweep", "seeds=[1]", *words]) == 0
+    assert "2 runs: 0 done, 2 to run" in capsys.readouterr().err
+    before = {record.run_id for record in records_in(tmp_path)}
+    assert main(["sweep", "seeds=[1,2]", *words]) == 0
+    captured = capsys.readouterr()
+    assert "4 runs: 2 done, 2 to run" in captured.err
+    assert "[2/4] tiny rte seed 2: started" in captured.err
+    assert before < {record.run_id for record in records_in(tmp_path)}
+    first_words = [line.split()[0] for line in captured.out.splitlines() if line.split()]
+    assert [word for word in first_words if word in ("RTE", "SST-2")] == ["SST-2", "RTE"]
+    assert main(["sweep", "seeds=[1,2]", *words]) == 0
+    assert "4 runs: 4 done, 0 to run; nothing to train" in capsys.readouterr().err
+
+
+def test_a_dry_run_lists_what_is_missing_and_runs_nothing(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", "--dry-run", "tasks=[rte,sst2]", "seeds=[1,2]", *tiny_words]) == 0
+    assert capsys.readouterr().out.count("missing") == 4
+    assert not (tmp_path / "results").exists()
+
+
+def test_multirun_is_hydras_list_of_choices(tiny_words: list[str], tmp_path: Path) -> None:
+    assert main(["run", "-m", "task=rte,sst2", "seed=1,2", *tiny_words]) == 0
+    assert sorted((record.task, record.seed) for record in records_in(tmp_path)) == [
+        ("rte", 1),
+        ("rte", 2),
+        ("sst2", 1),
+        ("sst2", 2),
+    ]
+
+
+def test_a_run_that_diverges_exits_with_4_and_the_sweep_goes_on(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hot = [*tiny_words, "trainer.learning_rate=1e30", "trainer.clip_norm=0"]
+    assert main(["run", "task=stsb", *hot]) == 4
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("glue-bench: diverged at update")
+    (record,) = records_in(tmp_path)
+    assert (record.status, record.scores) == ("diverged", {})
+    assert "diverged at update" in (record.error or "")
+    assert main(["sweep", "tasks=[stsb,rte]", "seeds=[1]", *hot]) == 1
+    statuses = {record.task: record.status for record in records_in(tmp_path)}
+    assert set(statuses) == {"stsb", "rte"}
+    captured = capsys.readouterr()
+    assert "1 failed before" in captured.err
+    assert "--retry-failed" in captured.err
+    assert "diverged" in captured.out
+
+
+def test_a_bad_row_fails_its_own_run_only(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = make_local_glue(tmp_path / "bad")
+    columns = pair_columns(48, seed=1)
+    columns["label"][4] = -1
+    write_parquet(bad / "mrpc" / "train.parquet", columns)
+    words = [*tiny_words, f"data.path={bad}"]
+    assert main(["run", "task=mrpc", *words]) == 3
+    assert "train.parquet row 5: label is -1" in capsys.readouterr().err
+    assert main(["sweep", "--retry-failed", "tasks=[mrpc,rte]", "seeds=[1]", *words]) == 1
+    assert {record.task: record.status for record in records_in(tmp_path)} == {"mrpc": "failed", "rte": "finished"}
+
+
+def test_an_internal_error_keeps_its_traceback_in_the_log_and_off_the_screen(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the wheel came off")
+
+    monkeypatch.setattr("glue_bench.runs.experiment.load_classifier", broken)
+    assert main(["run", "task=rte", *tiny_words]) == 1
+    error = capsys.readouterr().err
+    assert "internal error: RuntimeError: the wheel came off" in error
+    assert "Traceback" not in error
+    (log,) = (tmp_path / "results").rglob("error.log")
+    assert "the wheel came off" in log.read_text()
+    (record,) = records_in(tmp_path)
+    assert (record.status, record.error) == ("failed", "RuntimeError: the wheel came off")
+
+
+def test_a_kept_model_predicts_what_the_run_predicted(tiny_words: list[str], local_glue: Path, tmp_path: Path) -> None:
+    assert main(["run", "task=rte", *tiny_words]) == 0
+    assert main(["run", "task=rte", "save_model=true", *tiny_words]) == 0  # runs again: the weights were not kept
+    (record,) = records_in(tmp_path)
+    folder = RunStore(tmp_path / "results").folder("tiny", "rte", record.run_id)
+    model = AutoModelForSequenceClassification.from_pretrained(folder / "model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    rows = pq.read_table(local_glue / "rte" / "validation.parquet").to_pydict()
+    inputs = tokenizer(rows["sentence1"], rows["sentence2"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits = model(**inputs).logits.numpy()
+    kept = pq.read_table(folder / "predictions" / "validation.parquet", columns=["logit_0", "logit_1"])
+    np.testing.assert_allclose(np.stack([column.to_numpy() for column in kept.columns], axis=1), logits, atol=1e-5)
+    assert model.config.id2label == {0: "entailment", 1: "not_entailment"}
+
+
+def test_a_result_is_not_lost_when_making_it_again_fails(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["run", "task=rte", *tiny_words]) == 0
+    before = records_in(tmp_path)
+
+    def broken(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("glue_bench.runs.experiment.predict", broken)
+    assert main(["run", "task=rte", "save_model=true", *tiny_words]) == 130
+    assert records_in(tmp_path) == before
+    assert "already done" not in capsys.readouterr().err
+
+
+def test_a_wrong_device_stops_the_command_and_leaves_no_failed_runs(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", "tasks=[rte]", "seeds=[1]", *tiny_words, "trainer.device=cuda:77"]) == 2
+    assert "trainer.device=cuda:77" in capsys.readouterr().err
+    assert records_in(tmp_path) == []
+
+
+def test_files_that_change_after_the_plan_fail_the_run(tiny_words: list[str], tmp_path: Path) -> None:
+    from glue_bench.config.compose import compose_run
+    from glue_bench.errors import InputError
+    from glue_bench.runs.experiment import run_experiment
+    from glue_bench.runs.identity import make_requests
+
+    data = make_local_glue(tmp_path / "data")
+    config = compose_run(["task=rte", *tiny_words, f"data.path={data}"])
+    first, second = make_requests(config, [1, 2])
+    run_experiment(first, RunStore(tmp_path / "results"))
+    write_parquet(data / "rte" / "train.parquet", pair_columns(48, seed=77))
+    with pytest.raises(InputError, match="the files of its data changed since the run was planned"):
+        run_experiment(second, RunStore(tmp_path / "results"))
+
+
+def test_two_names_for_one_encoder_are_two_runs(tiny_words: list[str], tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert main(["run", "task=rte", *tiny_words, f"encoder.name={name}"]) == 0
+    assert sorted(record.encoder["name"] for record in records_in(tmp_path)) == ["a", "b"]
+
+
+def test_multirun_keeps_to_one_results_folder(tiny_words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = [word for word in tiny_words if not word.startswith("results_dir")]
+    assert main(["run", "-m", "task=rte", *words, "results_dir='a','b'"]) == 2
+    assert "one folder for all runs" in capsys.readouterr().err
+
+
+def test_results_that_cannot_be_written_end_the_run_with_74(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results").write_text("a file in the way")
+    assert main(["run", "task=rte", *tiny_words]) == 74
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_tenth_task_needs_one_yaml_file_and_no_python(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, data = tmp_path / "my_conf", tmp_path / "my_data"
+    (own / "task").mkdir(parents=True)
+    (own / "task" / "boolq.yaml").write_text(
+        "name: boolq\ntitle: BoolQ\nkind: classification\ntexts: [sentence2, sentence1]\nlabels: ['no', 'yes']\n"
+        "metrics: [accuracy, f1]\n"
+    )
+    for split, seed in (("train", 1), ("validation", 2)):
+        columns = pair_columns(32, seed=seed)
+        columns["label"] = [["no", "yes"][int(str(code))] for code in columns["label"]]
+        write_parquet(data / "boolq" / f"{split}.parquet", columns)
+    words = ["tasks=[boolq]", "seeds=[1]", *tiny_words, f"data.path={data}"]
+    assert main(["sweep", "--config-dir", str(own), *words]) == 0
+    assert "BoolQ mean of accuracy and F1" in " ".join(capsys.readouterr().out.split())
+    (record,) = records_in(tmp_path)
+    assert record.not_comparable_because == ["no official row counts are known for boolq"]
+    with (own / "task" / "boolq.yaml").open("a") as file:
+        file.write("rows: {train: 32, validation: 32}\n")
+    assert main(["sweep", "--config-dir", str(own), *words]) == 0
+    assert "nothing to train" in capsys.readouterr().err
+    assert [(r.comparable, r.not_comparable_because) for r in records_in(tmp_path)] == [(True, [])]
+    assert main(["report", f"results_dir={tmp_path / 'results'}"]) == 0  # without --config-dir: records say it all
+    assert "BoolQ" in capsys.readouterr().out
+
+
+def test_nothing_is_written_outside_the_results_and_the_caches(
+    tiny_words: list[str], glue_bench: Callable[..., Result], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    result = glue_bench("run", "task=rte", *tiny_words, env={"HOME": str(home)})
+    assert result.returncode == 0, result.stderr
+    assert {path.name for path in tmp_path.iterdir()} <= {"cache", "hf_home", "home", "results"}
+    assert list(home.rglob("*")) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_stopped_says_so_and_is_missing_again(
+    number: int, code: int, tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [sys.executable, "-m", "glue_bench", "sweep", "tasks=[rte]", "seeds=[1]", *tiny_words]
+    slow = [*command, "trainer.epochs=4000"]
+    process = subprocess.Popen(slow, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    started, cache = time.monotonic(), tmp_path / "cache"
+    while not list(cache.rglob("*.npz")) and time.monotonic() - started < 60:
+        time.sleep(0.1)
+    time.sleep(2)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "the same command goes on from there" in error
+    assert "Traceback" not in error
+    (record,) = records_in(tmp_path)
+    assert record.status == "interrupted"
+    assert not list((tmp_path / "results").rglob(".*"))
+    assert main(["sweep", "--dry-run", "tasks=[rte]", "seeds=[1]", *tiny_words, "trainer.epochs=4000"]) == 0
+    assert "missing" in capsys.readouterr().out
+
+
+def test_a_minilm_that_is_not_the_published_one_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["task=rte", "encoder=minilm", "data=sample", f"encoder.weights_sha256={'0' * 64}"]
+    assert main(["run", *words, f"results_dir={tmp_path / 'results'}"]) == 3
+    assert "its SHA-256 is 53aa5117" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()

@@ -1,0 +1,221 @@
+"""What a run leaves behind: whole or absent, and readable again."""
+
+import dataclasses
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from glue_bench.config.compose import compose_task
+from glue_bench.errors import DiskError, InputError
+from glue_bench.files import replace_atomically, replace_folder_atomically, write_text_atomically
+from glue_bench.runs.record import (
+    Record,
+    RunStore,
+    outcome_line,
+    predictions_path,
+    read_predictions,
+    task_of,
+    write_history,
+    write_predictions,
+)
+from glue_bench.tasks.adapter import TaskAdapter
+from tests.support.making import make_record
+
+RTE = TaskAdapter(compose_task("rte"))
+
+
+def test_a_record_is_the_same_after_disk(tmp_path: Path) -> None:
+    store, record = RunStore(tmp_path), make_record(seed=2, scores={"validation": {"accuracy": 2 / 3}})
+    path = store.save(record)
+    assert path == tmp_path / "runs" / "tiny" / "rte" / "seed2-000" / "record.json"
+    loaded = store.load("tiny", "rte", "seed2-000")
+    assert loaded is not None
+    assert dataclasses.asdict(loaded) == dataclasses.asdict(record)
+    assert [item.run_id for item in store.load_all()] == ["seed2-000"]
+
+
+def test_a_record_has_the_contracts_keys(tmp_path: Path) -> None:
+    content = json.loads(RunStore(tmp_path).save(make_record()).read_text())
+    contract = (
+        "schema_version run_id status task encoder data comparable not_comparable_because seed recipe init selection "
+        "scores steps epochs tokens seconds device precision versions git config error"
+    )
+    assert set(contract.split()) <= set(content)
+
+
+DAMAGES: list[dict[str, object]] = [
+    {"encoder": {}},
+    {"encoder": "tiny"},
+    {"data": {"source": "hub"}},
+    {"scores": {}},
+    {"scores": {"validation": {"accuracy": None}}},
+    {"scores": {"validation": {"accuracy": float("nan")}}},
+    {"config": {}},
+    {"schema_version": "1"},
+    {"schema_version": 99},
+    {"status": "lost"},
+    {"seed": "one"},
+    {"init": None},
+    {"selected": [1]},
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=str)
+def test_a_record_with_a_damaged_part_is_named_and_ignored(
+    damage: dict[str, object], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RunStore(tmp_path)
+    path = store.save(make_record())
+    path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
+    assert list(store.load_all()) == []
+    assert str(path) in caplog.text
+
+
+def test_a_later_versions_key_in_the_tasks_facts_is_no_damage(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    path = store.save(make_record())
+    content = json.loads(path.read_text())
+    content["config"]["task"]["difficulty"] = "hard"
+    path.write_text(json.dumps(content))
+    assert [task_of(record).name for record in store.load_all()] == ["rte"]
+
+
+def test_the_reason_of_a_failure_is_one_line_even_if_none_was_kept() -> None:
+    assert outcome_line(make_record(status="failed", error=None)) == "failed"
+    assert outcome_line(make_record(status="failed", error="a\nb")) == "a"
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", '{"schema_version": 1}', '{"schema_version": 99, "status": "finished"}']
+)
+def test_a_damaged_record_is_named_once_and_ignored(
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RunStore(tmp_path)
+    good, bad = store.save(make_record(seed=1)), store.save(make_record(seed=2))
+    bad.write_text(damage)
+    assert [record.seed for record in store.load_all()] == [1]
+    assert [str(bad) in line for line in caplog.messages] == [True]
+    assert good.exists()
+
+
+def test_a_key_from_a_later_version_is_no_damage(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    path = store.save(make_record())
+    path.write_text(json.dumps({**json.loads(path.read_text()), "colour": "blue"}))
+    assert len(list(store.load_all())) == 1
+
+
+def test_predictions_hold_a_column_per_logit(tmp_path: Path) -> None:
+    logits = np.array([[0.5, -1.0, 2.0], [3.0, 0.0, 0.0]], dtype=np.float32)
+    path = tmp_path / "predictions" / "validation.parquet"
+    write_predictions(path, idx=np.array([4, 9]), label=np.array([2, 1]), prediction=np.array([2, 0]), logits=logits)
+    assert pq.read_table(path).to_pydict() == {
+        "idx": [4, 9],
+        "label": [2, 1],
+        "prediction": [2, 0],
+        "logit_0": [0.5, 3.0],
+        "logit_1": [-1.0, 0.0],
+        "logit_2": [2.0, 0.0],
+    }
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_predictions_are_read_back_with_their_origin(labelled: bool, tmp_path: Path) -> None:
+    path, logits = predictions_path(tmp_path, "validation"), np.array([[0.5, -1.0], [3.0, 0.0]], dtype=np.float32)
+    label, prediction = np.array([1, 0]), np.array([0, 0])
+    write_predictions(
+        path,
+        idx=np.array([4, 9]),
+        label=label if labelled else None,
+        prediction=prediction,
+        logits=logits,
+        origin="rows",
+    )
+    found = read_predictions(path, RTE, labelled=labelled)
+    assert (list(found.idx), list(found.label)) == ([4, 9], [1, 0] if labelled else [])
+    assert (list(found.prediction), found.origin) == ([0, 0], "rows")
+    assert np.array_equal(found.logits, logits)
+
+
+@pytest.mark.parametrize(
+    ("label", "prediction"), [([0, 2], [0, 0]), ([0, 0], [-1, 0]), ([0.0, 1.0], [0, 0]), ([], []), (["a", "b"], [0, 1])]
+)
+def test_predictions_of_another_task_are_refused(label: list[Any], prediction: list[int], tmp_path: Path) -> None:
+    path, logits = predictions_path(tmp_path, "validation"), np.zeros((len(label), 2), dtype=np.float32)
+    idx = np.arange(len(label))
+    write_predictions(path, idx=idx, label=np.array(label), prediction=np.array(prediction), logits=logits)
+    with pytest.raises(InputError, match=r"^predictions/validation\.parquet that does not fit the task$"):
+        read_predictions(path, RTE)
+
+
+def test_history_is_a_json_object_a_line(tmp_path: Path) -> None:
+    write_history(tmp_path / "history.jsonl", [make_record(seed=1), make_record(seed=2)])
+    assert [json.loads(line)["seed"] for line in (tmp_path / "history.jsonl").read_text().splitlines()] == [1, 2]
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    write_text_atomically(path, "old")
+
+    def write_half() -> None:
+        with replace_atomically(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interrupted_folder_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+    with replace_folder_atomically(tmp_path / "model") as folder:
+        (folder / "a").write_text("old")
+
+    def write_half() -> None:
+        with replace_folder_atomically(tmp_path / "model") as folder:
+            (folder / "b").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["model", "model/a"]
+
+
+def test_what_cannot_be_written_is_one_line_with_the_disks_exit_code(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "runs"
+    in_the_way.write_text("a file where the folder should be")
+    with pytest.raises(DiskError, match=r"record\.json: cannot be written: ") as caught:
+        RunStore(tmp_path).save(make_record())
+    assert caught.value.exit_code == 74
+
+
+def _write_many(folder: Path, writer: int) -> None:
+    store = RunStore(folder)
+    for number in range(20):
+        store.save(make_record(seed=writer * 1000 + number))
+
+
+def test_many_writers_lose_nothing(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_write_many, args=(tmp_path, writer)) for writer in range(8)]
+    for process in writers:
+        process.start()
+    for process in writers:
+        process.join()
+    assert len(list(RunStore(tmp_path).load_all())) == 160
+
+
+def test_a_record_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        make_record().seed = 2  # type: ignore[misc]
+
+
+def test_records_know_every_status_of_the_contract() -> None:
+    assert all(isinstance(make_record(status=status), Record) for status in ("finished", "failed", "diverged"))

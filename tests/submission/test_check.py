@@ -1,0 +1,497 @@
+"""Damaged submissions are refused with file and line, and good ones pass."""
+
+import dataclasses
+import io
+import random
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from glue_bench.cli import main
+from glue_bench.config.compose import compose_task
+from glue_bench.errors import InputError
+from glue_bench.submission import LeaderboardFile, check_submission, lay_out
+from glue_bench.submission.findings import SHOWN
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+TASKS = ("cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli")
+# File of the zip to rows, first and last prediction allowed: facts of the leaderboard, not of this package.
+OFFICIAL = {
+    "AX.tsv": (1104, "entailment", "contradiction"),
+    "CoLA.tsv": (1063, "0", "1"),
+    "MNLI-m.tsv": (9796, "entailment", "contradiction"),
+    "MNLI-mm.tsv": (9847, "entailment", "contradiction"),
+    "MRPC.tsv": (1725, "0", "1"),
+    "QNLI.tsv": (5463, "entailment", "not_entailment"),
+    "QQP.tsv": (390965, "0", "1"),
+    "RTE.tsv": (3000, "entailment", "not_entailment"),
+    "SST-2.tsv": (1821, "0", "1"),
+    "STS-B.tsv": (1379, "0.000", "5.000"),
+    "WNLI.tsv": (146, "0", "1"),
+}
+ROWS = 12  # of each file here, so that sixty zips are quick
+
+Contents = dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def official() -> tuple[LeaderboardFile, ...]:
+    """The leaderboard's files."""
+    return lay_out([compose_task(name) for name in TASKS])
+
+
+@pytest.fixture(scope="module")
+def files(official: tuple[LeaderboardFile, ...]) -> tuple[LeaderboardFile, ...]:
+    """The same with few rows."""
+    return tuple(dataclasses.replace(file, rows=ROWS) for file in official)
+
+
+def good_lines(rows: int, words: tuple[str, str]) -> bytes:
+    lines = [f"{index}\t{words[index % 2]}" for index in range(rows)]
+    return "\n".join(["index\tprediction", *lines, ""]).encode()
+
+
+def good_contents(rows: int | None = ROWS) -> Contents:
+    return {name: good_lines(rows or count, (one, other)) for name, (count, one, other) in OFFICIAL.items()}
+
+
+def pack(contents: Mapping[str, bytes] | list[tuple[str, bytes]], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        for name, content in contents.items() if isinstance(contents, Mapping) else contents:
+            archive.writestr(zipfile.ZipInfo(name), content, compress_type=method)
+    return stream.getvalue()
+
+
+def edit(name: str, change: Callable[[bytes], bytes]) -> bytes:
+    """A good zip with one file changed."""
+    contents = good_contents()
+    contents[name] = change(contents[name])
+    return pack(contents)
+
+
+def line(name: str, number: int, text: str) -> bytes:
+    """A good zip in which a line of a file, counted from 1, is another."""
+
+    def change(content: bytes) -> bytes:
+        lines = content.split(b"\n")
+        lines[number - 1] = text.encode("utf-8", "surrogateescape")
+        return b"\n".join(lines)
+
+    return edit(name, change)
+
+
+def without_line(name: str, number: int) -> bytes:
+    return edit(name, lambda content: b"\n".join(content.split(b"\n")[: number - 1] + content.split(b"\n")[number:]))
+
+
+def swap_lines(name: str, first: int) -> bytes:
+    def change(content: bytes) -> bytes:
+        lines = content.split(b"\n")
+        lines[first - 1], lines[first] = lines[first], lines[first - 1]
+        return b"\n".join(lines)
+
+    return edit(name, change)
+
+
+def rename(old: str, new: str) -> bytes:
+    return pack([(new if name == old else name, content) for name, content in good_contents().items()])
+
+
+def add(name: str, content: bytes = b"") -> bytes:
+    return pack([*good_contents().items(), (name, content)])
+
+
+def flag(name: str, *, bit: int) -> bytes:
+    """A flag set in a member's header and in the directory's entry for it."""
+    packed = bytearray(pack(good_contents()))
+    for signature, flags, name_at in ((b"PK\x03\x04", 6, 30), (b"PK\x01\x02", 8, 46)):
+        at = packed.find(signature)
+        while packed[at + name_at : at + name_at + len(name)] != name.encode():
+            at = packed.find(signature, at + 1)
+        packed[at + flags] |= bit
+    return bytes(packed)
+
+
+def lie_about_size(name: str, size: int) -> bytes:
+    """The directory's entry says that a member is so many bytes unpacked."""
+    packed = bytearray(pack(good_contents()))
+    at = packed.find(b"PK\x01\x02")
+    while packed[at + 46 : at + 46 + len(name)] != name.encode():
+        at = packed.find(b"PK\x01\x02", at + 1)
+    packed[at + 24 : at + 28] = struct.pack("<I", size)
+    return bytes(packed)
+
+
+def break_bytes(name: str) -> bytes:
+    """One byte of a member's content is another than its checksum knows."""
+    packed = bytearray(pack(good_contents(), zipfile.ZIP_STORED))
+    packed[packed.find(name.encode()) + len(name) + 40] ^= 0xFF
+    return bytes(packed)
+
+
+def link(name: str) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for each, content in good_contents().items():
+            info = zipfile.ZipInfo(each)
+            info.create_system = 3
+            info.external_attr = (0o120777 if each == name else 0o100644) << 16
+            archive.writestr(info, b"/etc/passwd" if each == name else content)
+    return stream.getvalue()
+
+
+def tar() -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        info = tarfile.TarInfo("CoLA.tsv")
+        info.size = 5
+        archive.addfile(info, io.BytesIO(b"index"))
+    return stream.getvalue()
+
+
+COLA, MNLI, QNLI, STSB = "CoLA.tsv", "MNLI-m.tsv", "QNLI.tsv", "STS-B.tsv"
+
+# What was done to a good zip, the zip, the beginning of the fault and a part of its words.
+DAMAGED: dict[str, tuple[Callable[[], bytes], str, str]] = {
+    # the zip itself
+    "no bytes": (lambda: b"", "not a zip file", "empty"),
+    "plain text": (lambda: good_contents()[COLA], "not a zip file", "a table"),
+    "noise": (lambda: bytes(range(256)), "not a zip file", ""),
+    "gzip": (lambda: b"\x1f\x8b\x08" + bytes(50), "not a zip file", "gzip"),
+    "7-Zip": (lambda: b"7z\xbc\xaf\x27\x1c" + bytes(50), "not a zip file", "7-Zip"),
+    "tar": (tar, "not a zip file", "tar"),
+    "cut short by ten bytes": (lambda: pack(good_contents())[:-10], "a damaged zip file", "cut short"),
+    "cut in half": (lambda: pack(good_contents())[:900], "a damaged zip file", "cut short"),
+    "no member": (lambda: pack({}), "AX.tsv is missing", ""),
+    "something before the zip": (lambda: b"#!/bin/sh\n" + pack(good_contents()), "not a zip file", ""),
+    "a huge file": (lambda: pack(good_contents()) + bytes(300_000), "", "bytes; at most"),
+    # names
+    "a file missing": (
+        lambda: pack({k: v for k, v in good_contents().items() if k != COLA}),
+        "CoLA.tsv is missing",
+        "",
+    ),
+    "no diagnostics": (lambda: pack({k: v for k, v in good_contents().items() if k != "AX.tsv"}), "AX.tsv is mis", ""),
+    "an extra file": (lambda: add("README.md", b"hello"), "README.md: not a file of the leaderboard", "WNLI.tsv"),
+    "macOS's extra": (lambda: add("__MACOSX/._CoLA.tsv"), "__MACOSX/._CoLA.tsv: macOS's own", "zip -X"),
+    "lower case": (lambda: rename(COLA, "cola.tsv"), "cola.tsv: a wrong name", "must be CoLA.tsv"),
+    "no dash": (lambda: rename("SST-2.tsv", "SST2.tsv"), "SST2.tsv: a wrong name", "must be SST-2.tsv"),
+    "underscore": (lambda: rename("MNLI-mm.tsv", "MNLI_mm.tsv"), "MNLI_mm.tsv: a wrong", "must be MNLI-mm.tsv"),
+    "csv": (lambda: rename(COLA, "CoLA.csv"), "CoLA.csv: a wrong name", "must be CoLA.tsv"),
+    "txt": (lambda: rename("WNLI.tsv", "WNLI.txt"), "WNLI.txt: a wrong name", "must be WNLI.tsv"),
+    "in a folder": (lambda: rename(COLA, "glue/CoLA.tsv"), "glue/CoLA.tsv: in a folder", "CoLA.tsv must lie at"),
+    "in a Windows folder": (lambda: rename(COLA, "glue\\CoLA.tsv"), "glue\\CoLA.tsv: in a folder", "CoLA.tsv must lie"),
+    "a folder's entry": (lambda: add("glue/"), "glue/: a folder", "root of the zip"),
+    "leads out of the zip": (lambda: rename(COLA, "../CoLA.tsv"), "../CoLA.tsv: a path that leads out", ""),
+    "an absolute path": (lambda: rename(COLA, "/CoLA.tsv"), "/CoLA.tsv: a path that leads out", ""),
+    "a drive's path": (lambda: add("C:\\CoLA.tsv"), "C:\\CoLA.tsv: a path that leads out", ""),
+    "twice": (lambda: pack_twice(COLA), "CoLA.tsv is there twice", ""),
+    "two spellings": (lambda: add("cola.tsv", b"x"), "cola.tsv: not a file of the leaderboard", ""),
+    "an escape sequence": (lambda: add("\x1b[2J.tsv"), "\\x1b[2J.tsv: not a file", ""),
+    # members
+    "encrypted": (lambda: flag(COLA, bit=1), "CoLA.tsv: encrypted", "password"),
+    "bzip2 inside": (lambda: pack(good_contents(), zipfile.ZIP_BZIP2), "AX.tsv: packed by the method bzip2", "deflate"),
+    "a link": (lambda: link(COLA), "CoLA.tsv: a symbolic link", ""),
+    "wrong bytes": (lambda: break_bytes(COLA), "CoLA.tsv: damaged, cannot be unpacked", "CRC"),
+    "a zip bomb": (lambda: edit(COLA, lambda _: bytes(5_000_000)), "CoLA.tsv: 5,000,000 bytes unpacked", "at most"),
+    "less than it says": (lambda: lie_about_size(COLA, 4_000), "CoLA.tsv: damaged", ""),
+    "more than it says": (lambda: lie_about_size(COLA, 20), "CoLA.tsv: damaged", ""),
+    # the whole of a file
+    "an empty file": (lambda: edit(COLA, lambda _: b""), "CoLA.tsv: empty", "12 lines"),
+    "a byte order mark": (
+        lambda: edit(COLA, lambda text: b"\xef\xbb\xbf" + text),
+        "CoLA.tsv line 1: begins with",
+        "BOM",
+    ),
+    "UTF-16": (lambda: edit(COLA, lambda text: text.decode().encode("utf-16")), "CoLA.tsv line 1: begins", "UTF-16"),
+    "UTF-16 without a mark": (
+        lambda: edit(COLA, lambda t: t.decode().encode("utf-16-le")),
+        "CoLA.tsv line 1: the h",
+        "",
+    ),
+    "Windows line ends": (
+        lambda: edit(COLA, lambda text: text.replace(b"\n", b"\r\n")),
+        "CoLA.tsv line 1: ends with a carriage return",
+        "",
+    ),
+    "one Windows line end": (lambda: line(COLA, 5, "3\t1\r"), "CoLA.tsv line 5: ends with a carriage return", ""),
+    "old Macintosh line ends": (
+        lambda: edit(COLA, lambda text: text.replace(b"\n", b"\r")),
+        "CoLA.tsv line 1: the header is",
+        "",
+    ),
+    "header only": (lambda: edit(COLA, lambda _: b"index\tprediction\n"), "CoLA.tsv line 1: predictions for 0 of", ""),
+    # the header
+    "no header": (lambda: without_line(COLA, 1), "CoLA.tsv line 1: no header: '0\\t0'", "index, a tab"),
+    "header in capitals": (lambda: line(COLA, 1, "Index\tPrediction"), "CoLA.tsv line 1: the header is 'Index", ""),
+    "header with commas": (lambda: line(COLA, 1, "index,prediction"), "CoLA.tsv line 1: the header is 'index,", ""),
+    "header of another file": (lambda: line(COLA, 1, "id\tlabel"), "CoLA.tsv line 1: the header is 'id\\tlabel'", ""),
+    "header the other way round": (lambda: line(COLA, 1, "prediction\tindex"), "CoLA.tsv line 1: the header is", ""),
+    "header with a space": (lambda: line(COLA, 1, "index\tprediction "), "CoLA.tsv line 1: the header is", ""),
+    # the fields of a line
+    "commas": (lambda: line(COLA, 4, "2,0"), "CoLA.tsv line 4: 1 field, not two", "'2,0'"),
+    "spaces": (lambda: line(COLA, 4, "2 0"), "CoLA.tsv line 4: 1 field, not two", "'2 0'"),
+    "a third field": (lambda: line(COLA, 4, "2\t0\t0.97"), "CoLA.tsv line 4: 3 fields, not two", ""),
+    "a blank line inside": (lambda: line(COLA, 4, ""), "CoLA.tsv line 4: blank", ""),
+    "a blank line at the end": (lambda: edit(COLA, lambda text: text + b"\n"), "CoLA.tsv line 14: blank", ""),
+    "a line of noise": (lambda: line(COLA, 4, "\udcff\udcfe\x00"), "CoLA.tsv line 4: 1 field, not two", "\\xff"),
+    # indexes
+    "a line missing": (lambda: without_line(COLA, 5), "CoLA.tsv line 5: index 4 where 3 is expected", ""),
+    "which line is missing": (
+        lambda: without_line(COLA, 5),
+        "CoLA.tsv line 12: predictions for 11 of 12",
+        "missing: 3",
+    ),
+    "the last line missing": (lambda: without_line(COLA, 13), "CoLA.tsv line 12: predictions for 11 of 12", "ing: 11"),
+    "one line too many": (lambda: edit(COLA, lambda text: text + b"12\t0\n"), "CoLA.tsv line 14: index 12: the hi", ""),
+    "an index twice": (lambda: line(COLA, 5, "2\t0"), "CoLA.tsv line 5: index 2 is there twice", "on line 4"),
+    "two lines swapped": (lambda: swap_lines(COLA, 6), "CoLA.tsv line 6: index 5 where 4 is expected", ""),
+    "counted from one": (
+        lambda: edit(COLA, lambda _: b"index\tprediction\n" + b"".join(b"%d\t0\n" % n for n in range(1, 13))),
+        "CoLA.tsv line 2: index 1 where 0 is expected",
+        "from 0",
+    ),
+    "a negative index": (lambda: line(COLA, 4, "-2\t0"), "CoLA.tsv line 4: index is '-2'", "whole number"),
+    "a fractional index": (lambda: line(COLA, 4, "2.0\t0"), "CoLA.tsv line 4: index is '2.0'", "whole number"),
+    "an index with zeros": (lambda: line(COLA, 4, "02\t0"), "CoLA.tsv line 4: index is '02'", "whole number"),
+    "an index in words": (lambda: line(COLA, 4, "two\t0"), "CoLA.tsv line 4: index is 'two'", "whole number"),
+    "an enormous index": (lambda: line(COLA, 4, "9" * 2000 + "\t0"), "CoLA.tsv line 4: index is '999", "whole number"),
+    "no index": (lambda: line(COLA, 4, "\t0"), "CoLA.tsv line 4: index is ''", "whole number"),
+    "an Arabic digit": (lambda: line(COLA, 4, "٢\t0"), "CoLA.tsv line 4: index is", "whole number"),
+    # classes
+    "a name for a code": (lambda: line(COLA, 6, "4\tacceptable"), "CoLA.tsv line 6: prediction is 'acceptable'", "0 ("),
+    "a code for a name": (lambda: line(MNLI, 6, "4\t1"), "MNLI-m.tsv line 6: prediction is '1'", "neutral"),
+    "a code that is none": (
+        lambda: line("MRPC.tsv", 6, "4\t2"),
+        "MRPC.tsv line 6: prediction is '2'",
+        "1 (equivalent)",
+    ),
+    "a hidden label": (lambda: line("QQP.tsv", 13, "11\t-1"), "QQP.tsv line 13: prediction is '-1'", "duplicate"),
+    "a float for a code": (lambda: line("WNLI.tsv", 6, "4\t1.0"), "WNLI.tsv line 6: prediction is '1.0'", "allowed"),
+    "a name in capitals": (
+        lambda: line("RTE.tsv", 6, "4\tEntailment"),
+        "RTE.tsv line 6: prediction is 'Ent",
+        "allowed",
+    ),
+    "another task's class": (
+        lambda: line(QNLI, 6, "4\tneutral"),
+        "QNLI.tsv line 6: prediction is 'neutral'",
+        "allowed",
+    ),
+    "two-way diagnostics": (lambda: line("AX.tsv", 6, "4\tnot_entailment"), "AX.tsv line 6: prediction is", "neutral"),
+    "a dash for an underscore": (lambda: line(QNLI, 6, "4\tnot-entailment"), "QNLI.tsv line 6: prediction is", ""),
+    "a class in quotes": (lambda: line(MNLI, 6, '4\t"neutral"'), "MNLI-m.tsv line 6: prediction is", "allowed"),
+    "a space after a class": (lambda: line("SST-2.tsv", 6, "4\t1 "), "SST-2.tsv line 6: prediction is '1 '", "allowed"),
+    "no class": (lambda: line("SST-2.tsv", 6, "4\t"), "SST-2.tsv line 6: prediction is ''", "allowed"),
+    "not ASCII": (lambda: line(MNLI, 6, "4\tneutrál"), "MNLI-m.tsv line 6: prediction is 'neutr\\xe1l'", ""),
+    # scores
+    "above five": (lambda: line(STSB, 7, "5\t5.001"), "STS-B.tsv line 7: prediction is '5.001'", "from 0 to 5"),
+    "below zero": (lambda: line(STSB, 7, "5\t-0.25"), "STS-B.tsv line 7: prediction is '-0.25'", "from 0 to 5"),
+    "minus zero": (lambda: line(STSB, 7, "5\t-0.000"), "STS-B.tsv line 7: prediction is '-0.000'", "plain decimal"),
+    "not a number": (lambda: line(STSB, 7, "5\tnan"), "STS-B.tsv line 7: prediction is 'nan'", "plain decimal"),
+    "infinite": (lambda: line(STSB, 7, "5\tinf"), "STS-B.tsv line 7: prediction is 'inf'", "from 0 to 5"),
+    "no score": (lambda: line(STSB, 7, "5\t"), "STS-B.tsv line 7: prediction is ''", "plain decimal"),
+    "a score in words": (lambda: line(STSB, 7, "5\tsimilar"), "STS-B.tsv line 7: prediction is 'similar'", "plain"),
+    "a decimal comma": (lambda: line(STSB, 7, "5\t2,5"), "STS-B.tsv line 7: prediction is '2,5'", "plain decimal"),
+    "an exponent": (lambda: line(STSB, 7, "5\t2.5e0"), "STS-B.tsv line 7: prediction is '2.5e0'", "plain decimal"),
+    "an underscore": (lambda: line(STSB, 7, "5\t0_1.5"), "STS-B.tsv line 7: prediction is '0_1.5'", "plain decimal"),
+    "four decimals": (lambda: line(STSB, 7, "5\t2.5001"), "STS-B.tsv line 7: prediction is '2.5001'", "3 decimals"),
+    "no digit before the point": (lambda: line(STSB, 7, "5\t.5"), "STS-B.tsv line 7: prediction is '.5'", "plain"),
+}
+
+
+def pack_twice(name: str) -> bytes:
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        return add(name, b"index\tprediction\n")
+
+
+def test_there_are_at_least_sixty_damages() -> None:
+    assert len(DAMAGED) >= 60
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_zip_is_refused_with_file_and_line(
+    damage: str, files: tuple[LeaderboardFile, ...], tmp_path: Path
+) -> None:
+    make, start, words = DAMAGED[damage]
+    path = tmp_path / "sub.zip"
+    path.write_bytes(make())
+    faults = [str(fault) for fault in check_submission(path, files)]
+    named = [fault for fault in faults if fault.startswith(start)]
+    assert any(words in fault for fault in named), faults
+    assert all(fault.isascii() and fault.isprintable() for fault in faults)
+    files_at_fault = {fault.split()[0] for fault in faults if " line " in fault}
+    assert len(files_at_fault) <= 1, faults  # one damage, one file
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def with_comment(contents: Contents) -> bytes:
+    stream = io.BytesIO(pack(contents))
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.comment = b"our best"
+    return stream.getvalue()
+
+
+def streamed(contents: Contents) -> bytes:
+    """As a program writes a zip into a pipe: sizes behind the members."""
+
+    class Pipe(io.RawIOBase):
+        def __init__(self) -> None:
+            self.parts = bytearray()
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, part: "ReadableBuffer") -> int:
+            self.parts += part
+            return memoryview(part).nbytes
+
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return bytes(pipe.parts)
+
+
+LIBERTIES: dict[str, Callable[[], bytes]] = {
+    "deflated": lambda: pack(good_contents()),
+    "stored": lambda: pack(good_contents(), zipfile.ZIP_STORED),
+    "in another order": lambda: pack(dict(reversed(good_contents().items()))),
+    "with a comment": lambda: with_comment(good_contents()),
+    "streamed": lambda: streamed(good_contents()),
+    "no line end at the very end": lambda: edit(COLA, lambda text: text.removesuffix(b"\n")),
+    "whole scores": lambda: line(STSB, 7, "5\t4"),
+    "fewer decimals": lambda: line(STSB, 7, "5\t4.5"),
+    "the lowest score": lambda: line(STSB, 7, "5\t0"),
+    "the highest score": lambda: line(STSB, 7, "5\t5.0"),
+}
+
+
+@pytest.mark.parametrize("liberty", LIBERTIES)
+def test_what_the_leaderboard_leaves_open_is_allowed(
+    liberty: str, files: tuple[LeaderboardFile, ...], tmp_path: Path
+) -> None:
+    assert check_submission(write(tmp_path / "sub.zip", LIBERTIES[liberty]()), files) == []
+
+
+def test_the_files_are_the_leaderboards(official: tuple[LeaderboardFile, ...]) -> None:
+    assert [file.name for file in official] == list(OFFICIAL)
+    for file in official:
+        rows, first, last = OFFICIAL[file.name]
+        assert file.rows == rows
+        if file.score_range is None:
+            assert (file.words[0], file.words[-1]) == (first, last)
+        else:
+            assert file.score_range == (float(first), float(last))
+
+
+def test_every_fault_is_listed_and_of_one_kind_the_first_few_with_a_count(
+    files: tuple[LeaderboardFile, ...], tmp_path: Path
+) -> None:
+    contents = good_contents()
+    contents[COLA] = contents[COLA].replace(b"\t1", b"\tyes").replace(b"\n11\t", b"\n99\t")
+    contents[STSB] = contents[STSB].replace(b"5.000", b"9")
+    del contents["WNLI.tsv"]
+    faults = check_submission(write(tmp_path / "sub.zip", pack(contents)), files)
+    assert [(fault.file, fault.line) for fault in faults] == [
+        (None, None),
+        *[(COLA, number) for number in (3, 5, 7, 9, 11, 13, 13)],
+        (COLA, None),
+        *[(STSB, number) for number in (3, 5, 7, 9, 11)],
+        (STSB, None),
+    ]
+    assert str(faults[8]) == "CoLA.tsv: and 1 more: predictions that are not allowed"
+    assert SHOWN == 5
+
+
+def test_a_file_of_faults_alone_gives_few_lines(official: tuple[LeaderboardFile, ...], tmp_path: Path) -> None:
+    contents = good_contents(None)
+    contents["QQP.tsv"] = contents["QQP.tsv"].replace(b"\n", b" \r\n")
+    faults = check_submission(write(tmp_path / "sub.zip", pack(contents)), official)
+    assert 2 * SHOWN < len(faults) < 3 * SHOWN
+    assert "QQP.tsv: and 390,960 more: predictions that are not allowed" in [str(fault) for fault in faults]
+
+
+def test_a_whole_official_zip_passes_by_the_command_line_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "sub.zip", pack(good_contents(None)))
+    assert main(["submit", "check", str(path)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{path}: as the leaderboard wants it: 11 files, 426,309 predictions\n"
+    assert captured.err == ""
+
+
+def test_a_refused_zip_lists_its_faults_and_exits_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    contents = good_contents(None)
+    contents[COLA] = contents[COLA].replace(b"\n7\t1", b"\n7\tyes")
+    del contents["AX.tsv"]
+    path = write(tmp_path / "sub.zip", pack(contents))
+    assert main(["submit", "check", str(path)]) == 3
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [
+        "AX.tsv is missing",
+        "CoLA.tsv line 9: prediction is 'yes'; allowed: 0 (unacceptable) or 1 (acceptable)",
+    ]
+    assert captured.err == f"glue-bench: {path}: the leaderboard would refuse it; 2 faults, listed above\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["submit", "check", "nowhere.zip"], 3, "nowhere.zip: cannot be read: No such file or directory"),
+        (["submit", "check", "."], 3, ".: a folder, not a zip file"),
+        (["submit", "check"], 2, "submit check: say which file, as in `glue-bench submit check FILE.zip`"),
+        (["submit", "chek"], 2, "submit chek: unknown; did you mean check? Allowed: build, check"),
+        (["submit", "check", "a.zip", "b.zip"], 2, "submit check: one file at a time, not a.zip and b.zip"),
+        (["submit"], 2, "submit: say which. Allowed: build, check"),
+    ],
+)
+def test_a_mistake_is_one_line(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == code
+    assert capsys.readouterr().err == f"glue-bench: {message}\n"
+
+
+def test_checking_imports_neither_torch_nor_pandas(tmp_path: Path) -> None:
+    path = write(tmp_path / "sub.zip", pack(good_contents()))
+    code = f"""
+import sys
+from glue_bench.cli import main
+main(["submit", "check", {str(path)!r}])
+heavy = {{"torch", "transformers", "evaluate", "sklearn", "pandas", "datasets"}} & set(sys.modules)
+sys.exit(f"imported {{heavy}}" if heavy else 0)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32), method=st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
+def test_no_damage_of_single_bytes_is_an_internal_error(
+    seed: int, method: int, files: tuple[LeaderboardFile, ...], tmp_path: Path
+) -> None:
+    rng, packed = random.Random(seed), bytearray(pack(good_contents(), method))
+    for _ in range(rng.randint(1, 3)):
+        packed[rng.randrange(len(packed))] = rng.randrange(256)
+    check_submission(write(tmp_path / "sub.zip", bytes(packed)), files)
+
+
+def test_a_folder_in_place_of_a_file_is_an_input_error(files: tuple[LeaderboardFile, ...], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a folder"):
+        check_submission(tmp_path, files)

@@ -1,0 +1,55 @@
+"""Test rows from the hub, at the commit that a run's own rows came from."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.conftest import Result
+from tests.support.hub_server import HubServer
+from tests.support.tiny import sentences, write_parquet
+
+DATA_COMMIT = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
+MODEL_COMMIT = "fb53ab8802853c8e4fbdbcd0529f21fc6f459b2b"
+OTHERS = [word for task in ("cola", "mrpc", "mnli", "qnli", "qqp", "rte", "stsb") for word in ("--fill", task)]
+
+
+def write_split(folder: Path, task: str, split: str, rows: int, *, hidden: bool) -> None:
+    texts: list[object] = list(sentences(rows, seed=rows))
+    labels: list[object] = [-1 if hidden else int("cat" in str(text)) for text in texts]
+    if task == "wnli":
+        columns = {"sentence1": texts, "sentence2": texts[::-1], "label": labels}
+    else:
+        columns = {"sentence": texts, "label": labels}
+    path = folder / task / f"{split}-00000-of-00001.parquet"
+    write_parquet(path, {**columns, "idx": list[object](range(rows))})
+
+
+def test_test_rows_come_from_the_hub_once_and_a_hub_with_too_few_is_told(
+    tiny_roberta: Path, tmp_path: Path, glue_bench: Callable[..., Result]
+) -> None:
+    root = tmp_path / "hub"
+    for task, rows in (("sst2", 1821), ("wnli", 145)):
+        for split, count in (("train", 24), ("validation", 24), ("test", rows)):
+            write_split(root / "glue", task, split, count, hidden=split == "test")
+    shutil.copytree(tiny_roberta, root / "model")
+    with HubServer(root) as server:
+        server.add_repo("dataset", "nyu-mll/glue", DATA_COMMIT, Path("glue"))
+        server.add_repo("model", "distilbert/distilroberta-base", MODEL_COMMIT, Path("model"))
+        online = {"HF_ENDPOINT": server.endpoint, "HF_HUB_OFFLINE": "0"}
+        words = ("tasks=[sst2,wnli]", "seeds=[1]", "trainer.epochs=1", "executor=serial", "save_model=true")
+        result = glue_bench("sweep", *words, env=online)
+        assert result.returncode == 0, result.stderr
+        assert not [request for request in server.requests if "/test-" in request]  # nobody asked for test rows
+        refused = glue_bench("submit", "build", *OTHERS, env=online)
+        assert refused.returncode == 3
+        told, last = refused.stderr.splitlines()
+        assert told.startswith("WNLI.tsv: ")
+        assert told.endswith("test-00000-of-00001.parquet: 145 rows; the leaderboard wants predictions for 146")
+        assert last.startswith("glue-bench: submit build: ")
+        built = glue_bench("submit", "build", *OTHERS, "--fill", "wnli", "--out", "first.zip", env=online)
+        assert built.returncode == 0, built.stderr
+        assert any(f"{DATA_COMMIT}/sst2/test-" in request for request in server.requests)
+    again = glue_bench("submit", "build", *OTHERS, "--fill", "wnli", "--out", "again.zip", env={"HF_HUB_OFFLINE": "1"})
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "again.zip").read_bytes() == (tmp_path / "first.zip").read_bytes()
+    assert glue_bench("submit", "check", "first.zip").returncode == 0

@@ -1,0 +1,100 @@
+"""Runs that go wrong, each in its own way, and a count of trainings; preloaded into the workers of a real sweep.
+
+The variable BAD_RUNS, as in `rte-2=segfault,sst2-1=hang`, says
+which runs go wrong in the middle of their training, and TRAININGS names a file that gets a line per training begun.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from glue_bench.runs import experiment
+
+
+def fail() -> None:
+    """An exception."""
+    raise ValueError("the wheel came off")
+
+
+def call_exit() -> None:
+    """What a library does that thinks it is a program."""
+    sys.exit(3)
+
+
+def end_at_once() -> None:
+    """An exit that nothing can catch."""
+    os._exit(7)
+
+
+def segfault() -> None:
+    """A read from address 0."""
+    ctypes.string_at(0)
+
+
+def be_killed() -> None:
+    """What the system does to a process when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_out_of_memory() -> None:
+    """More memory than the process may have."""
+    in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()  # noqa: SIM115, PTH123
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + 2**28, in_use + 2**28))
+    hoard = []
+    while True:
+        hoard.append(bytearray(2**26))
+
+
+def hang() -> None:
+    """No sign of life."""
+    time.sleep(10**6)
+
+
+KINDS: dict[str, Callable[[], None]] = {
+    "exception": fail,
+    "sys.exit": call_exit,
+    "exit": end_at_once,
+    "segfault": segfault,
+    "killed": be_killed,
+    "memory": run_out_of_memory,
+    "hang": hang,
+}
+REASONS = {
+    "exception": "ValueError: the wheel came off",
+    "sys.exit": "the run called sys.exit(3)",
+    "exit": "its process ended with exit status 7",
+    "segfault": "its process was killed by SIGSEGV",
+    "killed": "its process was killed by SIGKILL",
+    "memory": "MemoryError",
+    "hang": "no sign of progress for",
+}
+
+_fit, _run_experiment = experiment.fit, experiment.run_experiment  # type: ignore[attr-defined]
+_now: list[str] = []
+
+
+def _run_and_remember(request: Any, *rest: Any, **more: Any) -> Any:
+    _now[:] = [f"{request.config.task.name}-{request.config.seed}"]
+    return _run_experiment(request, *rest, **more)
+
+
+def _fit_or_not(*rest: Any, on_step: Callable[[Any], None], **more: Any) -> Any:
+    if "TRAININGS" in os.environ:
+        with open(os.environ["TRAININGS"], "a") as file:  # noqa: PTH123
+            file.write(f"{_now[0]}\n")
+    wrong = dict(pair.split("=") for pair in os.environ.get("BAD_RUNS", "").split(",") if pair)
+
+    def step(report: Any) -> None:
+        on_step(report)
+        if report.step == 2 and _now[0] in wrong:
+            KINDS[wrong[_now[0]]]()
+
+    return _fit(*rest, on_step=step, **more)
+
+
+experiment.fit, experiment.run_experiment = _fit_or_not, _run_and_remember  # type: ignore[assignment, attr-defined]

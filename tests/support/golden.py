@@ -1,0 +1,38 @@
+"""The report and the comparison of tests/scored_runs.py in every format, beside what they were when somebody looked.
+
+python -m tests.support.golden        writes tests/golden/ anew: look at the difference before it is committed
+"""
+
+import tempfile
+from pathlib import Path
+
+from glue_bench.config.compose import compose_task
+from glue_bench.report import CARD_TASKS, build_report, compare_encoders, render_comparison, render_report
+from glue_bench.runs.record import RunStore
+from glue_bench.tasks.published import load_published
+from tests.support.scored_runs import results_with_two_encoders
+
+FOLDER = Path(__file__).parents[1] / "golden"
+ENDINGS = {"console": "txt", "markdown": "md", "latex": "tex", "json": "json", "csv": "csv"}
+
+
+def render_all(store: RunStore) -> dict[str, str]:
+    """File name to text."""
+    records, published = list(store.load_all()), load_published()
+    expected = [compose_task(name) for name in CARD_TASKS]
+    report = build_report(records, published, store=store, expected=expected)
+    comparison = compare_encoders(report, records, published, store=store, first="distilroberta", second="roberta")
+    texts = {f"report.{end}": render_report(report, name, width=160) for name, end in ENDINGS.items()}
+    return texts | {f"compare.{end}": render_comparison(comparison, name, width=160) for name, end in ENDINGS.items()}
+
+
+def main() -> None:
+    """Write them."""
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in render_all(results_with_two_encoders(Path(folder))).items():
+            (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Records as a run would leave them, without running."""
+
+import dataclasses
+import functools
+from typing import Any
+
+from glue_bench.config.compose import compose_run
+from glue_bench.config.schema import RunConfig
+from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.record import Record
+
+
+def make_record(
+    *,
+    task: str = "rte",
+    seed: int = 1,
+    setting: str = "000",
+    status: str = "finished",
+    scores: dict[str, dict[str, float]] | None = None,
+    reasons: tuple[str, ...] = (),
+    words: tuple[str, ...] = (),
+    **changes: Any,
+) -> Record:
+    """A record with the true configuration of `task`, and the encoder `tiny` unless `changes` say otherwise."""
+    config = dataclasses.replace(_compose_cached(f"task={task}", *words), seed=seed)
+    splits = [config.task.train, *config.task.validation]
+    facts: dict[str, Any] = {
+        "run_id": f"seed{seed}-{setting}",
+        "setting_id": setting,
+        "status": status,
+        "task": task,
+        "encoder": {"name": "tiny", "hub_id": None, "revision": None, "weights_sha256": "0", "parameters": 1},
+        "data": {
+            "source": "hub",
+            "dataset": config.data.dataset,
+            "revision": config.data.revision,
+            "fingerprint": "0",
+            "rows": {split: config.task.rows.get(split, 1) for split in splits},
+        },
+        "comparable": not reasons,
+        "not_comparable_because": list(reasons),
+        "seed": seed,
+        "streams": {"head": 1, "order": 2, "dropout": 3},
+        "recipe": "default",
+        "scores": scores or scores_of(task, 0.5),
+        "precision": "float32",
+        "seconds": {"train": 1.0, "eval": 1.0, "total": 2.0},
+        "config": dataclasses.asdict(config),
+    }
+    return Record(**{**facts, **changes})
+
+
+def make_request(*, task: str, seed: int, setting: str = "000", parent: RunRequest | None = None) -> RunRequest:
+    """A request that `make_record` with the same words answers."""
+    config = dataclasses.replace(_compose_cached(f"task={task}"), seed=seed)
+    return RunRequest(
+        config=config, encoder="tiny", setting_id=setting, run_id=f"seed{seed}-{setting}", inputs={}, parent=parent
+    )
+
+
+@functools.cache
+def _compose_cached(*words: str) -> RunConfig:
+    return compose_run(words)
+
+
+def scores_of(task: str, value: float) -> dict[str, dict[str, float]]:
+    """The same value for every metric of every validation split of a task."""
+    facts = _compose_cached(f"task={task}").task
+    return {split: dict.fromkeys(facts.metrics, value) for split in facts.validation}
+
+
+DISTILROBERTA: dict[str, Any] = {
+    "name": "distilroberta",
+    "hub_id": "distilbert/distilroberta-base",
+    "revision": "fb5",
+    "parameters": 1,
+}
+ROBERTA: dict[str, Any] = {"name": "roberta", "hub_id": "FacebookAI/roberta-base", "revision": "e2d", "parameters": 1}

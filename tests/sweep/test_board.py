@@ -1,0 +1,189 @@
+"""The live board: what a person sees of a sweep while it goes on."""
+
+import dataclasses
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from glue_bench.config.compose import compose_run
+from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.lease import Owner
+from glue_bench.runs.record import Record, RunStore
+from glue_bench.sweep.board import Board, PlainLines, describe_outcome, open_listener
+from glue_bench.sweep.plan import plan_runs
+from glue_bench.tasks.published import load_published
+from glue_bench.training.updates import StepReport
+from tests.support.making import DISTILROBERTA, make_record, make_request, scores_of
+
+RTE = compose_run(["task=rte"])
+
+
+def request_of(seed: int) -> RunRequest:
+    config = dataclasses.replace(RTE, seed=seed)
+    return RunRequest(config=config, encoder="tiny", setting_id="000", run_id=f"seed{seed}-000", inputs={})
+
+
+def console_of(*, terminal: bool, height: int = 40, width: int = 120) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=width, height=height, color_system=None)
+
+
+def shown(board: Board, console: Console) -> str:
+    with console.capture() as capture:
+        console.print(board)
+    return capture.get()
+
+
+def step(number: int) -> StepReport:
+    return StepReport(
+        step=number, steps=100, epoch=1, loss=0.512, learning_rate=1e-5, gradient_norm=1.0, tokens_per_second=1234.0
+    )
+
+
+def test_the_board_shows_each_run_from_waiting_to_its_score() -> None:
+    requests, console = [request_of(1), request_of(2), request_of(3)], console_of(terminal=True)
+    board = Board(requests, {}, console)
+    assert "0 of 3 done, 3 waiting" in shown(board, console)
+    board.started(requests[0])
+    board.phase(requests[0], "tokenising")
+    assert "tokenising" in shown(board, console)
+    board.phase(requests[0], "training")
+    board.step(requests[0], step(24))  # the first it hears of: the run went on from a snapshot
+    assert "left" not in shown(board, console)
+    board.step(requests[0], step(25))
+    running = shown(board, console)
+    for word in ("running", "━━━━╌╌╌╌╌╌╌╌╌╌╌╌ 25/100", "0.512", "1,234", "left"):
+        assert word in running
+    board.ended(requests[0], make_record(seed=1, scores=scores_of("rte", 0.678)))
+    board.ended(requests[1], make_record(seed=2, status="diverged", error="diverged at update 3 of 9\nmore"))
+    ended = shown(board, console)
+    for word in ("67.8 accuracy", "diverged at update 3 of 9", "1 of 3 done, 1 failed, 1 waiting"):
+        assert word in ended
+    assert "more" not in ended
+
+
+def test_two_hundred_runs_fit_the_screen_around_the_one_that_runs() -> None:
+    requests, console = [request_of(seed) for seed in range(1, 201)], console_of(terminal=True, height=30)
+    records: dict[str, Record] = {
+        request.run_id: make_record(seed=seed, scores=scores_of("rte", 0.5))
+        for seed, request in enumerate(requests[:120], start=1)
+    }
+    board = Board(requests, records, console)
+    board.started(requests[120])
+    text = shown(board, console)
+    assert len(text.splitlines()) <= 30
+    assert "running" in text
+    assert "120 of 200 done" in text
+    assert "not shown" in text
+
+
+def test_a_narrow_terminal_keeps_run_state_progress_and_score_whole() -> None:
+    console = console_of(terminal=True, width=80)
+    board = Board([request_of(1)], {}, console)
+    board.started(request_of(1))
+    board.phase(request_of(1), "training")
+    board.step(request_of(1), step(25))
+    text = shown(board, console)
+    assert "tiny rte seed 1  running  ━━━━╌╌╌╌╌╌╌╌╌╌╌╌ 25/100" in text
+    assert "loss" not in text
+    assert "…" not in text
+
+
+@pytest.mark.parametrize(
+    ("width", "score"),
+    [
+        (160, "71.7 mean of matched accuracy and mismatched accuracy (published 84.0)"),
+        (100, "71.7 (published 84.0)"),
+        (85, "71.7"),
+    ],
+)
+def test_a_long_score_is_shortened_before_any_other_column_is_cut(width: int, score: str) -> None:
+    console = console_of(terminal=True, width=width)
+    requests = [request_of(1), request_of(2)]
+    scores = {split: {"accuracy": 0.717} for split in ("validation_matched", "validation_mismatched")}
+    record = make_record(task="mnli", encoder=DISTILROBERTA, scores=scores)
+    board = Board(requests, {requests[0].run_id: record}, console, published=load_published())
+    board.started(requests[1])
+    board.phase(requests[1], "training")
+    board.step(requests[1], step(24))
+    board.step(requests[1], step(25))
+    finished, running = (line for line in shown(board, console).splitlines() if "tiny rte seed" in line)
+    assert finished.startswith("tiny rte seed 1  finished")
+    assert finished.rstrip().endswith(score)
+    for word in ("tiny rte seed 2  running", "25/100", "left"):
+        assert word in running
+    assert "…" not in finished + running
+
+
+@pytest.mark.parametrize("width", range(60, 130, 5))
+def test_run_and_state_stay_whole_at_any_usual_width(width: int) -> None:
+    console, request = console_of(terminal=True, width=width), request_of(1)
+    board = Board([request, request_of(2)], {}, console)
+    board.started(request)
+    board.phase(request, "training")
+    board.step(request, step(25))
+    board.ended(request_of(2), make_record(seed=2, status="failed", error="a long story " * 30))
+    text = shown(board, console)
+    assert "tiny rte seed 1  running" in text
+    assert "tiny rte seed 2  failed " in text
+    assert max(len(line) for line in text.splitlines()) <= width
+
+
+def test_runs_of_other_workers_are_shown_with_their_progress_until_they_end() -> None:
+    console = console_of(terminal=True)
+    board = Board([request_of(1), request_of(2)], {}, console)
+    owner = Owner(
+        host="node7",
+        process=12,
+        machine="m",
+        started="1",
+        nonce="n",
+        phase="training",
+        step=30,
+        steps=90,
+    )
+    board.elsewhere(request_of(1), owner)
+    for word in ("elsewhere", "30/90", "node7 process 12", "0 of 2 done, 1 elsewhere, 1 waiting"):
+        assert word in shown(board, console)
+    board.waiting(request_of(1))
+    assert "2 waiting" in shown(board, console)
+    board.note("stopping")
+    assert "stopping" in shown(board, console)
+
+
+def test_a_finished_parent_of_a_missing_run_is_on_the_board(tmp_path: Path) -> None:
+    parent = make_request(task="mnli", seed=1, setting="m")
+    child = make_request(task="rte", seed=1, setting="r", parent=parent)
+    RunStore(tmp_path).save(make_record(task="mnli", setting="m"))
+    plan = plan_runs([child], RunStore(tmp_path), retry_failed=False)
+    board = Board(plan.concerned, plan.records, console_of(terminal=True))
+    assert "1 of 2 done, 1 waiting" in shown(board, console_of(terminal=True))
+
+
+def test_a_comparable_score_stands_beside_the_published_one() -> None:
+    record = make_record(task="mrpc", encoder=DISTILROBERTA, scores={"validation": {"accuracy": 0.85, "f1": 0.89}})
+    assert describe_outcome(record, load_published()) == "87.0 mean of accuracy and F1 (published 86.6)"
+    subset = make_record(task="mrpc", encoder=DISTILROBERTA, reasons=("a subset",))
+    assert "published" not in describe_outcome(subset, load_published())
+
+
+def test_a_pipe_gets_plain_lines_and_no_escapes() -> None:
+    requests, console = [request_of(1), request_of(2)], console_of(terminal=False)
+    listener = open_listener(requests, {requests[0].run_id: make_record()}, console)
+    assert isinstance(listener, PlainLines)
+    with listener:
+        listener.started(requests[1])
+        listener.step(requests[1], step(1))  # sooner than a line is due
+        listener.ended(requests[1], make_record(seed=2, scores=scores_of("rte", 0.5)))
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().splitlines() == [
+        "[1/2] tiny rte seed 2: started",
+        "[2/2] tiny rte seed 2: finished after 0:00: 50.0 accuracy",
+    ]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_listener_fits_where_it_writes(*, terminal: bool) -> None:
+    listener = open_listener([request_of(1)], {}, console_of(terminal=terminal))
+    assert isinstance(listener, Board if terminal else PlainLines)

@@ -1,0 +1,356 @@
+"""Sweeps under fire: killed at random, started many times at once, with runs that go wrong. Real processes throughout.
+
+Small versions run with the fast tests; `nox -s faults` runs the whole campaign.
+"""
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from glue_bench.runs.record import Record, RunStore
+from tests.support.bad_runs import KINDS, REASONS
+from tests.support.making import make_record
+
+Sweep = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, tiny_words: list[str]) -> Iterator[Sweep]:
+    """Start a sweep of tiny runs in the background; its output goes to a file."""
+    started = list[subprocess.Popen[str]]()
+
+    def start(
+        *words: str,
+        results: str = "results",
+        bad: Sequence[str] = (),
+        epochs: int = 2,
+        log: str = "sweep.log",
+    ) -> subprocess.Popen[str]:
+        command = [
+            sys.executable,
+            "-c",
+            "import sys; from tests.support.faulty_sweep import main; sys.exit(main())",
+            "sweep",
+            *tiny_words,
+            f"trainer.epochs={epochs}",
+        ]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "BAD_RUNS": ",".join(bad),
+            "TRAININGS": str(tmp_path / f"{results}.trainings"),
+        }
+        with (tmp_path / log).open("a") as file:
+            process = subprocess.Popen(
+                [*command, f"results_dir={results}", *words],
+                cwd=tmp_path,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=environment,
+                start_new_session=True,  # a process group of its own, as a terminal's foreground job is
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        kill([process.pid, *descendants(process.pid)] if process.poll() is None else [])
+        process.wait()
+
+
+def descendants(process: int) -> list[int]:
+    """Every process below one, deepest last."""
+    try:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except OSError:
+        return []
+    return [found for child in map(int, children) for found in (child, *descendants(child))]
+
+
+def workers_of(process: int) -> list[int]:
+    """The worker processes below a driver: children of its fork server."""
+    return [worker for child in descendants(process) for worker in descendants(child)]
+
+
+def kill(processes: Sequence[int]) -> None:
+    for process in processes:
+        try:
+            os.kill(process, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def records_in(tmp_path: Path, results: str) -> dict[str, Record]:
+    return {record.run_id: record for record in RunStore(tmp_path / results).load_all()}
+
+
+def trainings(tmp_path: Path, results: str = "results") -> list[str]:
+    """Those begun, as task-seed."""
+    path = tmp_path / f"{results}.trainings"
+    return path.read_text().split() if path.exists() else []
+
+
+def assert_same_results(tmp_path: Path, results: str, expected: str) -> None:
+    """Every run of `expected` is in `results` once, finished, with the same predictions and scores; nothing else is."""
+    ours, wanted = records_in(tmp_path, results), records_in(tmp_path, expected)
+    assert set(ours) == set(wanted)
+    folders = [path.parent for path in (tmp_path / results).rglob("record.json")]
+    assert len(folders) == len(ours)
+    for run_id, record in ours.items():
+        assert (record.status, record.scores) == ("finished", wanted[run_id].scores), run_id
+    for path in (tmp_path / expected).rglob("*.parquet"):
+        other = tmp_path / results / path.relative_to(tmp_path / expected)
+        assert pq.read_table(other).equals(pq.read_table(path)), path
+    left = [path.name for path in (tmp_path / results).rglob("*") if path.name.startswith((".", "claim-", "step-"))]
+    assert left == []
+
+
+@pytest.mark.parametrize(
+    ("kills", "tasks", "epochs"),
+    [
+        pytest.param(3, "[rte]", 200, id="three"),
+        pytest.param(200, "[rte,mrpc,sst2,stsb]", 3000, id="200", marks=pytest.mark.faults),
+    ],
+)
+def test_a_sweep_that_is_killed_again_and_again_ends_with_the_results_of_one_that_was_not(
+    kills: int, tasks: str, epochs: int, sweep: Sweep, tmp_path: Path
+) -> None:
+    words = [f"tasks={tasks}", "seeds=[1,2]", "executor.workers=2", "trainer.snapshot_minutes=0.01", "--retry-failed"]
+    assert sweep(*words, results="undisturbed", epochs=epochs).wait() == 0
+    rng, killed, rounds = random.Random(7), Counter[str](), 1
+    while sum(killed.values()) < kills:
+        process = sweep(*words, results=f"round{rounds}", epochs=epochs)
+        if kills < 10:  # each in the middle of a training
+            begun = len(trainings(tmp_path, f"round{rounds}"))
+            wait_for(lambda: len(trainings(tmp_path, f"round{rounds}")) > begun, process)  # noqa: B023
+        try:
+            process.wait(timeout=rng.uniform(0.2, 0.8) if kills < 10 else rng.uniform(0.2, 9.0))
+            rounds += 1  # it was quicker than the kills: they go on in a folder of its own
+        except subprocess.TimeoutExpired:
+            killed[kill_somebody(process, rng)] += 1
+    print(f"kills: {dict(killed)}; rounds: {rounds}")  # noqa: T201
+    log = tmp_path / "sweep.log"
+    for number in range(1, rounds + 1):
+        assert sweep(*words, results=f"round{number}", epochs=epochs).wait() == 0, log.read_text()[-3000:]
+        assert_same_results(tmp_path, f"round{number}", "undisturbed")
+    assert "damaged record" not in log.read_text()
+    assert any(record.resumed_at for record in records_in(tmp_path, "round1").values())
+
+
+def kill_somebody(process: subprocess.Popen[str], rng: random.Random) -> str:
+    """Kill the driver, a worker (and its driver soon after), or all at once, as a power cut does."""
+    victims = {
+        "the driver": [process.pid],
+        "everything": [process.pid, *descendants(process.pid)],
+        "a worker": workers_of(process.pid)[:1],
+    }
+    whom = rng.choice([name for name, found in victims.items() if found])
+    kill(victims[whom])
+    if whom == "a worker":
+        time.sleep(rng.uniform(0.0, 2.0))
+        process.kill()
+    process.wait()
+    return whom
+
+
+@pytest.mark.parametrize(
+    ("drivers", "tasks"),
+    [
+        pytest.param(3, "[rte,sst2]", id="three"),
+        pytest.param(8, "[rte,mrpc,sst2,stsb]", id="eight", marks=pytest.mark.faults),
+    ],
+)
+def test_sweeps_started_at_once_execute_each_run_once(drivers: int, tasks: str, sweep: Sweep, tmp_path: Path) -> None:
+    words = [f"tasks={tasks}", "seeds=[1,2]"]
+    kinds = ["executor=local", "executor=serial"]
+    started = [sweep(*words, kinds[number % 2], log=f"{number}.log") for number in range(drivers)]
+    assert [process.wait() for process in started] == [0] * drivers, (tmp_path / "0.log").read_text()
+    tasks_in = tasks.strip("[]").split(",")
+    assert sorted(trainings(tmp_path)) == sorted(f"{task}-{seed}" for task in tasks_in for seed in (1, 2))
+    assert all(record.status == "finished" for record in records_in(tmp_path, "results").values())
+    for number in range(drivers):  # each prints the whole table
+        assert f"[{2 * len(tasks_in)}/{2 * len(tasks_in)}]" in (tmp_path / f"{number}.log").read_text()
+
+
+def test_the_run_of_a_killed_worker_is_completed_by_another_sweep_within_ten_seconds(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    words = ["tasks=[rte]", "seeds=[1]", "trainer.snapshot_minutes=0.01"]
+    assert sweep(*words, results="undisturbed", epochs=120).wait() == 0
+    first = sweep(*words, epochs=120)
+    wait_for(lambda: bool(list((tmp_path / "results").rglob("step-*"))), first)
+    second = sweep(*words, epochs=120, log="second.log")
+    wait_for(lambda: "waiting for it" in (tmp_path / "second.log").read_text(), second)
+    kill([first.pid, *descendants(first.pid)])
+    killed = time.monotonic()
+    wait_for(lambda: "rte seed 1: started" in (tmp_path / "second.log").read_text(), second)
+    assert time.monotonic() - killed < 10
+    assert second.wait() == 0
+    assert_same_results(tmp_path, "results", "undisturbed")
+    (record,) = records_in(tmp_path, "results").values()
+    assert record.resumed_at
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    for _ in range(1200):
+        if condition():
+            return
+        assert process.poll() is None, "it ended before"
+        time.sleep(0.05)
+    raise AssertionError("not within a minute")
+
+
+def assert_only_these_failed(tmp_path: Path, bad: dict[str, str], *, runs: int) -> None:
+    """`bad`: task-seed to the kind of its end."""
+    records = records_in(tmp_path, "results")
+    assert len(records) == runs
+    log = (tmp_path / "sweep.log").read_text()
+    for record in records.values():
+        name = f"{record.task}-{record.seed}"
+        if name not in bad:
+            assert record.status == "finished", (name, record.error)
+            continue
+        assert record.status == "failed", name
+        assert REASONS[bad[name]] in (record.error or ""), name
+        assert f"tiny {record.task} seed {record.seed}: failed: {(record.error or '').splitlines()[0]}" in log
+        folder = RunStore(tmp_path / "results").folder("tiny", record.task, record.run_id)
+        if bad[name] in ("exception", "sys.exit", "memory"):
+            assert "Traceback" in (folder / "error.log").read_text()
+        if bad[name] == "segfault":
+            assert "Segmentation fault" in (folder / "output.log").read_text()
+
+
+def test_runs_that_go_wrong_in_every_way_leave_the_others_alone(sweep: Sweep, tmp_path: Path) -> None:
+    names = [f"{task}-{seed}" for seed in (1, 2, 3) for task in ("rte", "sst2", "stsb")]
+    bad = dict(zip(names, KINDS, strict=False))
+    words = ["tasks=[rte,sst2,stsb]", "seeds=[1,2,3]", "executor.timeout=0.3"]
+    process = sweep(*words, bad=[f"{name}={kind}" for name, kind in bad.items()])
+    assert process.wait() == 1, (tmp_path / "sweep.log").read_text()
+    assert_only_these_failed(tmp_path, bad, runs=9)
+    assert sweep(*words).wait() == 1  # what failed is not run again unasked
+    assert sweep(*words, "--retry-failed").wait() == 0
+    assert {record.status for record in records_in(tmp_path, "results").values()} == {"finished"}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_bad_run_among_eight_costs_that_one_only(kind: str, sweep: Sweep, tmp_path: Path) -> None:
+    words = ["tasks=[rte,mrpc,sst2,stsb]", "seeds=[1,2]", "executor.timeout=0.3"]
+    assert sweep(*words, bad=[f"mrpc-2={kind}"]).wait() == 1, (tmp_path / "sweep.log").read_text()
+    assert_only_these_failed(tmp_path, {"mrpc-2": kind}, runs=8)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 75)], ids=lambda x: str(x)
+)
+def test_a_sweep_that_is_stopped_keeps_snapshots_and_says_what_is_left_and_how_to_go_on(
+    number: int, code: int, sweep: Sweep, tmp_path: Path
+) -> None:
+    words = ["tasks=[rte,sst2]", "seeds=[1,2]", "executor.workers=2"]
+    process = sweep(*words, epochs=3000)
+    wait_for(lambda: len(trainings(tmp_path)) == 2, process)
+    time.sleep(1)
+    workers = workers_of(process.pid)
+    process.send_signal(number)
+    assert process.wait(timeout=30) == code
+    lines = (tmp_path / "sweep.log").read_text().splitlines()
+    assert lines[-2].startswith(f"glue-bench: stopped by {signal.Signals(number).name}")
+    assert "0 of 4 runs done, 4 missing (2 with a snapshot); go on with: " in lines[-1]
+    assert lines[-1].endswith("'tasks=[rte,sst2]' 'seeds=[1,2]' executor.workers=2")
+    assert [record.status for record in records_in(tmp_path, "results").values()] == ["interrupted"] * 2
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_a_signal_to_the_whole_group_stops_a_sweep_in_good_order_at_any_time(
+    number: int, sweep: Sweep, tmp_path: Path
+) -> None:
+    words = ["tasks=[rte]", "seeds=[1,2]", "executor.workers=2"]
+    early = sweep(*words, epochs=3000)
+    wait_for(lambda: bool(descendants(early.pid)), early)  # the server that workers come from begins to load
+    time.sleep(0.5)
+    os.killpg(early.pid, number)
+    assert early.wait(timeout=60) == 128 + number
+    late = sweep(*words, epochs=3000)
+    wait_for(lambda: len(trainings(tmp_path)) == 2, late)
+    time.sleep(0.5)
+    os.killpg(late.pid, number)
+    assert late.wait(timeout=60) == 128 + number
+    assert [record.status for record in records_in(tmp_path, "results").values()] == ["interrupted"] * 2
+    assert len(list((tmp_path / "results").rglob("step-*"))) == 2
+    log = (tmp_path / "sweep.log").read_text()
+    assert "Traceback" not in log
+    assert "internal error" not in log
+
+
+def test_workers_whose_driver_is_killed_keep_a_snapshot_and_end(sweep: Sweep, tmp_path: Path) -> None:
+    process = sweep("tasks=[rte]", "seeds=[1,2]", "executor.workers=2", epochs=3000)
+    wait_for(lambda: len(trainings(tmp_path)) == 2, process)
+    time.sleep(1)
+    workers = workers_of(process.pid)
+    assert len(workers) == 2
+    process.kill()
+    process.wait()
+    for _ in range(200):
+        if not any(Path(f"/proc/{worker}").exists() for worker in workers):
+            break
+        time.sleep(0.05)
+    else:
+        raise AssertionError("workers go on")
+    assert len(list((tmp_path / "results").rglob("step-*"))) == 2
+    assert [record.status for record in records_in(tmp_path, "results").values()] == ["interrupted"] * 2
+
+
+def _write_many(folder: Path, writer: int) -> None:
+    store = RunStore(folder)
+    for number in range(50):
+        store.save(make_record(seed=writer * 1000 + number))
+
+
+@pytest.mark.faults
+def test_sixteen_writers_of_fifty_records_keep_eight_hundred(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_write_many, args=(tmp_path, writer)) for writer in range(16)]
+    for process in writers:
+        process.start()
+    for process in writers:
+        process.join()
+    assert len(list(RunStore(tmp_path).load_all())) == 800
+
+
+def test_a_finished_sweep_of_eighty_runs_is_repeated_in_three_seconds_without_training(
+    tmp_path: Path,
+) -> None:
+    from glue_bench.cli.shared import request_runs
+    from glue_bench.config.compose import compose_sweep
+
+    words = ["preset=card", "encoders=[distilroberta,roberta]", f"results_dir={tmp_path / 'results'}"]
+    store = RunStore(tmp_path / "results")
+    for config in compose_sweep(words):
+        for request in request_runs(config, config.seeds, words, config_dir=None):
+            record = make_record(task=config.task.name, seed=request.config.seed, encoder=encoder_of(request.encoder))
+            facts = {"run_id": request.run_id, "setting_id": request.setting_id}
+            store.save(Record(**{**{key: getattr(record, key) for key in Record.__slots__}, **facts}))
+    before, started = os.times(), time.perf_counter()
+    command = [sys.executable, "-m", "glue_bench", "sweep", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    after, seconds = os.times(), time.perf_counter() - started
+    assert done.returncode == 0, done.stderr
+    assert "80 runs: 80 done, 0 to run; nothing to train" in done.stderr
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    assert used < 3.0, f"{used:.1f} s of the processor, {seconds:.1f} s on the clock"
+
+
+def encoder_of(name: str) -> dict[str, object]:
+    return {"name": name, "hub_id": None, "revision": None, "weights_sha256": "0", "parameters": 1}
