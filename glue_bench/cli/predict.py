@@ -25,7 +25,7 @@ def execute(arguments: argparse.Namespace) -> int:
     choice = choose_run(arguments.overrides, "predict", more=("trainer.device",))
     run = choice.run
     check_weights(run)  # before a file is read, and before torch is
-    rows = _read_rows(arguments, run.task.facts)
+    rows = _read_rows(arguments, run.task)
     if empty := empty_rows(rows):
         more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
         say(f"glue-bench: warning: row {empty[0]}{more}: a text is empty")

@@ -25,14 +25,13 @@ def card_scores(record: Record, task: TaskAdapter) -> list[CardScore]:
     """Every score of the run, in the task's order."""
     return [
         CardScore(
-            split=split,
-            metric=metric,
-            title=metric_title([f"{split}.{metric}"]),
-            value=round(float(record.scores[split][metric]), 6),
-            rows=int(record.data["rows"][split]),
+            split=part.split,
+            metric=part.metric,
+            title=metric_title([part]),
+            value=round(float(record.scores[part.split][part.metric]), 6),
+            rows=int(record.data["rows"][part.split]),
         )
-        for split in task.facts.validation
-        for metric in task.facts.metrics
+        for part in task.every_part()
     ]
 
 
@@ -44,7 +43,7 @@ def model_name(record: Record) -> str:
 
 def rows_title(record: Record, task: TaskAdapter) -> str:
     """The rows in words: never the name of a data set that they are not."""
-    data, title = record.data, task.facts.title
+    data, title = record.data, task.title
     return {
         "hub": f"{title} ({data['dataset']})",
         "sample": f"sample data generated in the shape of {title}",

@@ -78,9 +78,9 @@ def _check_labels(run: FinishedRun) -> None:
         named = [name for _, name in sorted((int(code), name) for code, name in config["id2label"].items())]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: names no labels that can be read ({type(error).__name__}: {error})") from error
-    fits = len(named) == 1 if run.task.regression else named == run.task.facts.labels
+    fits = len(named) == 1 if run.task.regression else named == run.task.labels
     if not fits:
-        wanted = ", ".join(run.task.facts.labels) or "one score"
+        wanted = ", ".join(run.task.labels) or "one score"
         raise InputError(f"{path}: its labels are {', '.join(map(str, named))}, but the run's are {wanted}")
 
 

@@ -28,7 +28,7 @@ def card_metadata(record: Record, task: TaskAdapter) -> ModelCardData:
         base_model_relation="finetune" if base else None,
         datasets=[record.data["dataset"]] if on_hub else None,
         library_name="transformers",
-        metrics=[_metric_id(metric) for metric in task.facts.metrics],
+        metrics=[_metric_id(metric) for metric in task.metrics],
         model_name=model_name(record),
         pipeline_tag="text-classification",
         tags=["glue-bench"],
@@ -48,7 +48,7 @@ def eval_result_files(record: Record, task: TaskAdapter) -> dict[str, list[dict[
     for score in card_scores(record, task):
         entry = EvalResultEntry(
             dataset_id=record.data["dataset"],
-            task_id=task.facts.hub_config or task.facts.name,
+            task_id=task.hub_config or task.name,
             value=score.value,
             dataset_revision=record.data["revision"],
             date=record.ended or None,
@@ -60,7 +60,7 @@ def eval_result_files(record: Record, task: TaskAdapter) -> dict[str, list[dict[
                 ]
             ),
         )
-        files[f"{task.facts.name}_{score.split}_{score.metric}.yaml"] = eval_result_entries_to_yaml([entry])
+        files[f"{task.name}_{score.split}_{score.metric}.yaml"] = eval_result_entries_to_yaml([entry])
     return files
 
 
@@ -69,10 +69,10 @@ def _model_index(record: Record, task: TaskAdapter) -> list[EvalResult]:
     return [
         EvalResult(
             task_type="text-classification",
-            task_name=task.facts.title if on_hub else rows_title(record, task),
+            task_name=task.title if on_hub else rows_title(record, task),
             dataset_type=record.data["dataset"] if on_hub else _OWN_ROWS[record.data["source"]],
             dataset_name=dataset_title(record, task),
-            dataset_config=(task.facts.hub_config or task.facts.name) if on_hub else None,
+            dataset_config=(task.hub_config or task.name) if on_hub else None,
             dataset_split=score.split,
             dataset_revision=record.data["revision"],
             metric_type=_metric_id(score.metric),

@@ -40,7 +40,7 @@ def _opening(record: Record, task: TaskAdapter) -> list[str]:
         f"# {escape_markdown(encoder['name'])} fine-tuned on {escape_markdown(rows_title(record, task))}",
         "",
         escape_markdown(
-            f"{base}{start} with a {task.facts.kind} head, fine-tuned by glue-bench. The weights "
+            f"{base}{start} with a {task.kind} head, fine-tuned by glue-bench. The weights "
             f"(SHA-256 {record.model_sha256}) belong to the run {record.run_id}, whose record this card was made from."
         ),
         "",
@@ -70,7 +70,7 @@ def _scores(record: Record, task: TaskAdapter) -> list[str]:
 
 
 def _use(record: Record, task: TaskAdapter, place: str) -> list[str]:
-    pair = len(task.facts.texts) == 2
+    pair = len(task.texts) == 2
     wanted = '{"text": "A man sleeps.", "text_pair": "A man is awake."}' if pair else '"A man sleeps."'
     length = record.config["trainer"]["max_length"]
     remark = "  # in this folder, or its path from elsewhere" if place == "." else ""
@@ -81,12 +81,12 @@ def _use(record: Record, task: TaskAdapter, place: str) -> list[str]:
         f"classify({wanted}, top_k=None, truncation=True, max_length={length})",
     ]
     if task.regression:
-        low, high = task.facts.label_range or (0, 0)
+        low, high = task.label_range or (0, 0)
         says = f"The one output is the score itself, trained on {low:g} to {high:g}; it may lie outside."
     else:
-        named = ", ".join(f"{code} {label}" for code, label in enumerate(task.facts.labels))
+        named = ", ".join(f"{code} {label}" for code, label in enumerate(task.labels))
         says = f"Outputs, in order: {named}."
-    columns = " and ".join(task.facts.texts)
+    columns = " and ".join(task.texts)
     return ["## How to use it", "", *_fence("python", code), "", escape_markdown(f"{says} Trained on {columns}.")]
 
 
@@ -120,7 +120,7 @@ def _data(record: Record, task: TaskAdapter) -> list[str]:
     data = record.data
     facts: dict[str, object] = {"source": data["source"]}
     if data["source"] == "hub":
-        facts |= {"data set": data["dataset"], "configuration": task.facts.hub_config or task.facts.name}
+        facts |= {"data set": data["dataset"], "configuration": task.hub_config or task.name}
         facts["revision"] = data["revision"]
     facts["fingerprint of all texts and labels"] = data["fingerprint"]
     facts |= {f"rows of {split}": f"{rows:,}" for split, rows in data["rows"].items()}

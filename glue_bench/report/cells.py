@@ -116,7 +116,7 @@ def _setting_without_cell(record: Record) -> str:
     config, cell = record.config, _cell(record)
     trainer = {key: value for key, value in config["trainer"].items() if key not in cell and key not in EXECUTION}
     # A value that the grid does not hold is a change of the recipe, and stands in a row that says so.
-    common = [record.task, record.init.partition(":")[0], record.selection, trainer, config.get("recipe_changes")]
+    common = [record.task, record.init_kind, record.selection, trainer, config.get("recipe_changes")]
     common += [sorted(cell), config.get("holdout") if record.selection == "holdout" else None]
     common += [config["data"].get(key) for key in ("max_train_rows", "max_eval_rows")]
     return json.dumps(common, sort_keys=True, default=str)

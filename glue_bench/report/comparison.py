@@ -11,7 +11,7 @@ import numpy as np
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.report.evidence import STREAM, Evidence, read_evidence
 from glue_bench.report.model import Report, Row
-from glue_bench.report.settings import differing_facts, init_of, setting_facts
+from glue_bench.report.settings import differing_facts, setting_facts
 from glue_bench.report.table import card_place
 from glue_bench.runs.record import Record, RunStore, task_of
 from glue_bench.statistics.paired import PairedSplit, adjust_holm, compare_pairs
@@ -195,7 +195,7 @@ def _differing(a: list[Record], b: list[Record]) -> list[str]:
 def _facts(record: Record) -> dict[str, object]:
     """With what a row of the report tells elsewhere: the initial weights, and the values of a grid's cell."""
     cell = {f"trainer.{key}": value for key, value in (record.config.get("cell") or {}).items()}
-    return {**setting_facts(record), **cell, "init": init_of(record)}
+    return {**setting_facts(record), **cell, "init": record.init_kind}
 
 
 def _compare_task(
@@ -208,7 +208,7 @@ def _compare_task(
     stream: np.random.Generator,
 ) -> TaskComparison | str:
     """The comparison, or why there is none."""
-    task = TaskAdapter(task_of(ours[0]))
+    task = task_of(ours[0])
     parts = task.parts(convention)
     left, right = read_evidence(store, ours, task), read_evidence(store, others, task)
     if left is None or right is None:
@@ -218,7 +218,7 @@ def _compare_task(
     splits = {
         name: PairedSplit(labels=split.labels, first=split.predictions, second=right.splits[name].predictions)
         for name, split in left.splits.items()
-        if name in {part.rsplit(".", 1)[0] for part in parts}
+        if name in {part.split for part in parts}
     }
     result = compare_pairs(splits, parts, stream=stream)
     first = 100 * statistics.median(headline(parts, run.scores) for run in ours)
@@ -227,7 +227,7 @@ def _compare_task(
     degenerate = [*_tell_degenerate(ours, left), *_tell_degenerate(others, right)]
     return TaskComparison(
         task=ours[0].task,
-        title=task.facts.title,
+        title=task.title,
         metric=metric_title(parts),
         n=sum(rows[split] for split in splits),
         seeds=[run.seed for run in ours],
@@ -263,7 +263,7 @@ def _ways(runs: list[Record]) -> set[tuple[object, ...]]:
 
 
 def _cost(runs: list[Record], task: TaskAdapter) -> Cost:
-    rows = sum(runs[0].data["rows"][split] for split in task.facts.validation)
+    rows = sum(runs[0].data["rows"][split] for split in task.validation)
     evaluated = [1000 * run.seconds["eval"] / rows for run in runs if run.seconds.get("eval")]
     trained = [run.seconds["train"] for run in runs if run.seconds.get("train")]
     return Cost(

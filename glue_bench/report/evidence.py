@@ -12,7 +12,7 @@ from glue_bench.runs.record import Record, RunStore, predictions_path, read_pred
 from glue_bench.statistics.degenerate import describe_degenerate
 from glue_bench.statistics.intervals import Interval, interval_of_mean
 from glue_bench.statistics.resampling import Floats, SplitPredictions, resample_scores
-from glue_bench.tasks.adapter import TaskAdapter
+from glue_bench.tasks.adapter import ScorePart, TaskAdapter
 
 STREAM = 20240501  # of every draw: the same records give the same report
 
@@ -40,7 +40,7 @@ class Evidence:
 def read_evidence(store: RunStore, finished: Sequence[Record], task: TaskAdapter) -> Evidence | None:
     """Read the predictions of all runs; None, with a warning, if a file is not there or belongs to other rows."""
     splits, degenerate = dict[str, SplitPredictions](), dict[str, str]()
-    for split in task.facts.validation:
+    for split in task.validation:
         labels, predictions = list[Floats](), list[Floats]()
         for run in finished:
             folder = store.folder(*run.place)
@@ -59,8 +59,8 @@ def read_evidence(store: RunStore, finished: Sequence[Record], task: TaskAdapter
                 labels[-1],
                 predictions[-1],
                 found.logits,
-                names=task.facts.labels,
-                judged_by_accuracy="accuracy" in task.facts.metrics,
+                names=task.labels,
+                judged_by_accuracy="accuracy" in task.metrics,
             )
             if reason is not None:
                 degenerate.setdefault(str(run.seed), reason)
@@ -72,24 +72,26 @@ def read_evidence(store: RunStore, finished: Sequence[Record], task: TaskAdapter
 
 
 def score_intervals(
-    evidence: Evidence, finished: Sequence[Record], task: TaskAdapter, parts: Sequence[str]
-) -> dict[str, Interval]:
-    """SPLIT.METRIC to its interval, and "" to that of the mean of `parts`; in natural units."""
+    evidence: Evidence, finished: Sequence[Record], task: TaskAdapter, parts: Sequence[ScorePart]
+) -> dict[ScorePart | None, Interval]:
+    """Each part's interval, and under None that of the mean of `parts`; in natural units."""
     stream = np.random.default_rng(STREAM)
-    scores, drawn = dict[str, Floats](), dict[str, Floats]()
+    scores, drawn = dict[ScorePart, Floats](), dict[ScorePart, Floats]()
     for split, predictions in evidence.splits.items():
-        resampled = resample_scores(predictions, task.facts.metrics, stream=stream)
+        resampled = resample_scores(predictions, task.metrics, stream=stream)
         for metric, values in resampled.items():
-            drawn[f"{split}.{metric}"] = values
-            scores[f"{split}.{metric}"] = np.array([run.scores[split][metric] for run in finished])
-    found = {part: _within(interval_of_mean(scores[part], drawn[part]), [part]) for part in scores}
+            drawn[ScorePart(split, metric)] = values
+            scores[ScorePart(split, metric)] = np.array([run.scores[split][metric] for run in finished])
+    found: dict[ScorePart | None, Interval] = {
+        part: _within(interval_of_mean(scores[part], drawn[part]), [part]) for part in scores
+    }
     mean_scores = np.mean([scores[part] for part in parts], axis=0)
-    found[""] = _within(interval_of_mean(mean_scores, np.mean([drawn[part] for part in parts], axis=0)), parts)
+    found[None] = _within(interval_of_mean(mean_scores, np.mean([drawn[part] for part in parts], axis=0)), parts)
     # Without a single error, or with nothing but errors, drawing rows shows nothing.
     return {part: interval for part, interval in found.items() if interval.low < interval.high}
 
 
-def _within(interval: Interval, parts: Sequence[str]) -> Interval:
+def _within(interval: Interval, parts: Sequence[ScorePart]) -> Interval:
     """The interval without what no score can be."""
-    shares = all(part.rsplit(".", 1)[1] in ("accuracy", "f1") for part in parts)
+    shares = all(part.metric in ("accuracy", "f1") for part in parts)
     return dataclasses.replace(interval, low=max(interval.low, 0.0 if shares else -1.0), high=min(interval.high, 1.0))

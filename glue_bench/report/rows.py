@@ -9,7 +9,7 @@ from glue_bench.config.schema import TaskConfig
 from glue_bench.report.cells import RowRuns, count_unfinished
 from glue_bench.report.evidence import Evidence, read_evidence, score_intervals
 from glue_bench.report.model import Row, ScoreSummary
-from glue_bench.report.settings import describe_data, init_of, recipe_changes, representative, setting_notes
+from glue_bench.report.settings import describe_data, recipe_changes, representative, setting_notes
 from glue_bench.runs.record import Record, RunStore, outcome_line, task_of
 from glue_bench.statistics.intervals import Interval
 from glue_bench.statistics.verdicts import (
@@ -21,7 +21,7 @@ from glue_bench.statistics.verdicts import (
     Verdict,
     judge_published,
 )
-from glue_bench.tasks.adapter import TaskAdapter, headline, metric_title
+from glue_bench.tasks.adapter import ScorePart, TaskAdapter, headline, metric_title
 from glue_bench.tasks.published import PublishedScore, PublishedTable
 
 _SUMMARY = tuple(item.name for item in dataclasses.fields(ScoreSummary))
@@ -39,16 +39,16 @@ class Context:
     store: RunStore | None  # with the predictions
 
 
-def shown_parts(task: TaskAdapter, table: PublishedTable | None, convention: str | None) -> list[str]:
-    """The SPLIT.METRIC scores whose mean the row shows."""
-    score = table.scores.get(task.facts.name) if table else None
+def shown_parts(task: TaskAdapter, table: PublishedTable | None, convention: str | None) -> list[ScorePart]:
+    """The scores whose mean the row shows."""
+    score = table.scores.get(task.name) if table else None
     return task.parts(convention or (score.convention if score else "card"))
 
 
 def build_row(row: RowRuns, context: Context) -> Row:
     """The row of one setting, or of the chosen cell of a grid."""
     first = representative(row.runs)
-    task = TaskAdapter(task_of(first))
+    task = task_of(first)
     score = context.table.scores.get(first.task) if context.table else None
     parts = shown_parts(task, context.table, context.convention)
     finished = sorted((run for run in row.runs if run.status == "finished"), key=lambda run: run.seed)
@@ -58,7 +58,7 @@ def build_row(row: RowRuns, context: Context) -> Row:
     comparable = bool(finished) and all(run.comparable for run in finished)
     evidence = read_evidence(context.store, finished, task) if context.store and finished else None
     intervals = score_intervals(evidence, finished, task, parts) if evidence else {}
-    whole = _summarise(values, intervals.get("")) if values else None
+    whole = _summarise(values, intervals.get(None)) if values else None
     verdict = _judge(row.runs, values, shown, score, context.table, comparable=comparable)
     verdict = _doubt(verdict, evidence, len(finished))
     lost = context.store is not None and bool(finished) and evidence is None
@@ -74,7 +74,7 @@ def build_row(row: RowRuns, context: Context) -> Row:
         recipe=first.recipe,
         recipe_changes=recipe_changes(first),
         task=first.task,
-        title=task.facts.title,
+        title=task.title,
         metric=metric_title(parts),
         convention=context.convention or (score.convention if score else "card"),
         n=_validation_rows(finished, parts),
@@ -97,7 +97,7 @@ def build_row(row: RowRuns, context: Context) -> Row:
         degenerate=evidence.degenerate if evidence else {},
         parts=_summarise_parts(finished, task, intervals),
         setting_id=first.setting_id,
-        init=init_of(first),
+        init=first.init_kind,
         selection=first.selection,
         optimistic=row.optimistic,
         cell=row.cell,
@@ -111,7 +111,7 @@ def missing_row(facts: TaskConfig, like: Row, table: PublishedTable, convention:
     Args:
         like: a row of the same section.
     """
-    task, score = TaskAdapter(facts), table.scores[facts.name]
+    task, score = TaskAdapter.of(facts), table.scores[facts.name]
     parts = shown_parts(task, table, convention)
     shown = score if task.parts(score.convention) == parts else None
     empty: dict[str, None] = dict.fromkeys(("n", "fingerprint", "difference", *_SUMMARY))
@@ -195,17 +195,14 @@ def _summarise(values: Sequence[float], interval: Interval | None) -> ScoreSumma
 
 
 def _summarise_parts(
-    finished: Sequence[Record], task: TaskAdapter, intervals: Mapping[str, Interval]
+    finished: Sequence[Record], task: TaskAdapter, intervals: Mapping[ScorePart | None, Interval]
 ) -> dict[str, ScoreSummary]:
     """Every single score, whatever the convention."""
     if not finished:
         return {}
-    every = [(split, metric) for split in task.facts.validation for metric in task.facts.metrics]
     return {
-        f"{split}.{metric}": _summarise(
-            [100 * run.scores[split][metric] for run in finished], intervals.get(f"{split}.{metric}")
-        )
-        for split, metric in every
+        str(part): _summarise([100 * run.scores[part.split][part.metric] for run in finished], intervals.get(part))
+        for part in task.every_part()
     }
 
 
@@ -243,8 +240,8 @@ def _shorten(text: str, limit: int = 100) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
 
 
-def _validation_rows(finished: Sequence[Record], parts: Sequence[str]) -> int | None:
+def _validation_rows(finished: Sequence[Record], parts: Sequence[ScorePart]) -> int | None:
     if not finished:
         return None
     rows: Mapping[str, int] = finished[0].data["rows"]
-    return sum(rows[split] for split in {part.rsplit(".", 1)[0] for part in parts})
+    return sum(rows[split] for split in {part.split for part in parts})

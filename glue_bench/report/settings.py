@@ -13,11 +13,6 @@ def representative(runs: list[Record]) -> Record:
     return next((run for run in runs if run.status == "finished"), runs[0])
 
 
-def init_of(record: Record) -> str:
-    """Which kind of weights the run began with; the run that they may come from is in the record."""
-    return record.init.partition(":")[0]
-
-
 def describe_data(record: Record) -> str:
     """Where the rows came from, in words."""
     source = record.data["source"]

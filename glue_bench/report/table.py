@@ -10,9 +10,9 @@ from glue_bench.report.cells import choose_cells, selection_score
 from glue_bench.report.model import Report, Row, Section
 from glue_bench.report.notes import write_footnotes
 from glue_bench.report.rows import Context, build_row, missing_row, shown_parts
-from glue_bench.report.settings import common_changes, describe_data, differing_facts, init_of, representative
+from glue_bench.report.settings import common_changes, describe_data, differing_facts, representative
 from glue_bench.runs.record import Record, RunStore, task_of
-from glue_bench.tasks.adapter import TaskAdapter, headline
+from glue_bench.tasks.adapter import headline
 from glue_bench.tasks.published import PublishedTable, find_table
 
 CARD_TASKS = (
@@ -46,7 +46,7 @@ def build_report(
     """
     settings: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
-        settings[record.encoder["name"], record.task, record.setting_id, init_of(record), record.precision].append(
+        settings[record.encoder["name"], record.task, record.setting_id, record.init_kind, record.precision].append(
             record
         )
     _join_unfinished(settings)
@@ -88,7 +88,7 @@ def _build_section(
     table = find_table(published, first.encoder.get("hub_id"))
 
     def score(run: Record) -> float:
-        return selection_score(run, headline(shown_parts(TaskAdapter(task_of(run)), table, convention), run.scores))
+        return selection_score(run, headline(shown_parts(task_of(run), table, convention), run.scores))
 
     chosen = choose_cells(groups, score)
     groups = [row.runs for row in chosen]
@@ -131,7 +131,7 @@ def _add_missing(
 
 
 def _row_order(record: Record) -> tuple[Any, ...]:
-    return (card_place(record.task), init_of(record) != "pretrained", record.setting_id, record.precision)
+    return (card_place(record.task), record.init_kind != "pretrained", record.setting_id, record.precision)
 
 
 def card_place(task: str) -> tuple[int, str]:

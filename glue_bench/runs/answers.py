@@ -35,7 +35,7 @@ def answer(logits: NDArray[np.float32], task: TaskAdapter, *, idx: NDArray[np.in
     if not task.regression:
         values = np.exp(values - values.max(axis=1, keepdims=True))
         values /= values.sum(axis=1, keepdims=True)
-    return Answers(idx=idx, labels=task.facts.labels, values=values)
+    return Answers(idx=idx, labels=task.labels, values=values)
 
 
 def render_answers(answers: Answers, format_name: str) -> str:

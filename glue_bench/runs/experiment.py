@@ -87,7 +87,7 @@ def _train_and_score(
     processes: Processes,
 ) -> tuple[dict[str, Any], float]:
     """What a finished run adds to its record, and the seconds of training that interrupted processes spent."""
-    config, task = request.config, TaskAdapter(request.config.task)
+    config, task = request.config, TaskAdapter.of(request.config.task)
     folder = store.folder(*request.place)
     on_phase("loading")
     placement = choose_placement(
@@ -173,9 +173,9 @@ def _prepare_selection(
     on_phase: Callable[[str], None],
 ) -> tuple[Encoded, NDArray[Any], BestEpoch | None]:
     """The rows to train on, their labels, and what chooses among the epochs."""
-    name, config = task.facts.train, request.config
+    name, config = task.train, request.config
     train, labels = encoded[name], data.splits[name].labels
-    judged, on = [([split], encoded[split], data.splits[split].labels) for split in task.facts.validation], "validation"
+    judged, on = [([split], encoded[split], data.splits[split].labels) for split in task.validation], "validation"
     if config.selection == "last":
         return train, labels, None
     if config.selection == "holdout":
@@ -183,7 +183,7 @@ def _prepare_selection(
             raise InputError(f"selection=holdout: {name} has {len(train)} row, and one is needed on each side")
         stream = holdout_stream(config.seed)
         kept, held = draw_holdout(len(train), fraction=config.holdout, stream=stream)
-        judged = [(task.facts.validation, take_rows(train, held), labels[held])]  # in the place of every split
+        judged = [(task.validation, take_rows(train, held), labels[held])]  # in the place of every split
         train, labels, on = take_rows(train, kept), labels[kept], "holdout"
 
     def score() -> float:
@@ -250,7 +250,7 @@ def _evaluate(
 ) -> tuple[dict[str, dict[str, float]], float]:
     """Predict and score every validation split, and keep the predictions; the scores, and the seconds of predicting."""
     scores, written, seconds = {}, [], 0.0
-    for name in task.facts.validation:
+    for name in task.validation:
         split = data.splits[name]
         started = time.perf_counter()
         logits = predict(
@@ -280,7 +280,7 @@ def _score(
     from glue_bench.tasks.metrics import predict_classes, predict_scores, score_predictions
 
     prediction = predict_scores(logits) if task.regression else predict_classes(logits)
-    return prediction, score_predictions(task.facts.metrics, prediction, labels)
+    return prediction, score_predictions(task.metrics, prediction, labels)
 
 
 def _input_facts(

@@ -34,7 +34,7 @@ class FinishedRun:
     @property
     def task(self) -> TaskAdapter:
         """The task as the run used it."""
-        return TaskAdapter(task_of(self.record))
+        return task_of(self.record)
 
     @property
     def title(self) -> str:

@@ -67,6 +67,11 @@ class Record:
     error: str | None = None
 
     @property
+    def init_kind(self) -> str:
+        """Which kind of weights it began with: pretrained, or the task that they were fine-tuned on."""
+        return self.init.partition(":")[0]
+
+    @property
     def place(self) -> tuple[str, str, str]:
         """The folders under which it is kept, as `RunStore.folder` takes them."""
         return self.encoder["name"], self.task, self.run_id
@@ -233,10 +238,10 @@ def write_history(path: Path, lines: Sequence[Any]) -> None:
     write_text_atomically(path, text)
 
 
-def task_of(record: Record) -> TaskConfig:
+def task_of(record: Record) -> TaskAdapter:
     """The facts of the task as the run used them; keys of a later version are left out."""
     known = {item.name for item in dataclasses.fields(TaskConfig)}
-    return TaskConfig(**{key: value for key, value in record.config["task"].items() if key in known})
+    return TaskAdapter(**{key: value for key, value in record.config["task"].items() if key in known})
 
 
 def outcome_line(record: Record) -> str:

@@ -40,7 +40,11 @@ class Comparison:
 
 
 def compare_pairs(
-    splits: Mapping[str, PairedSplit], parts: Sequence[str], *, stream: np.random.Generator, draws: int = DRAWS
+    splits: Mapping[str, PairedSplit],
+    parts: Sequence[tuple[str, str]],
+    *,
+    stream: np.random.Generator,
+    draws: int = DRAWS,
 ) -> Comparison:
     """Compare two encoders on one task.
 
@@ -50,7 +54,7 @@ def compare_pairs(
 
     Args:
         splits: split to the predictions of both.
-        parts: SPLIT.METRIC scores whose mean is compared.
+        parts: (split, metric) of the scores whose mean is compared.
     """
     every = {name: np.vstack([split.first, split.second]) for name, split in splits.items()}
     drawn = _headline(
@@ -94,7 +98,7 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
 
 def _permutation_p(
     splits: Mapping[str, PairedSplit],
-    parts: Sequence[str],
+    parts: Sequence[tuple[str, str]],
     scores: Floats,
     *,
     stream: np.random.Generator,
@@ -133,11 +137,10 @@ def _score_swapped(
     return {name: np.concatenate(values, axis=1) for name, values in found.items()}
 
 
-def _headline(parts: Sequence[str], scores: Mapping[str, Mapping[str, Floats]]) -> Floats:
-    """The mean of the SPLIT.METRIC scores, element by element."""
-    pairs = [part.rsplit(".", 1) for part in parts]
-    return np.asarray(np.mean([scores[split][metric] for split, metric in pairs], axis=0), dtype=np.float64)
+def _headline(parts: Sequence[tuple[str, str]], scores: Mapping[str, Mapping[str, Floats]]) -> Floats:
+    """The mean of the scores, element by element."""
+    return np.asarray(np.mean([scores[split][metric] for split, metric in parts], axis=0), dtype=np.float64)
 
 
-def _metrics(parts: Sequence[str], split: str) -> list[str]:
-    return [part.rsplit(".", 1)[1] for part in parts if part.rsplit(".", 1)[0] == split]
+def _metrics(parts: Sequence[tuple[str, str]], split: str) -> list[str]:
+    return [metric for name, metric in parts if name == split]

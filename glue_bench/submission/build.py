@@ -160,7 +160,7 @@ def _write(source: FromRun, prediction: Vector) -> bytes:
     task = source.choice.run.task
     if task.regression:
         return write_scores(source.file, prediction.astype(np.float64))
-    labels = task.facts.labels  # of the run: classes are mapped by name, never by code
+    labels = task.labels  # of the run: classes are mapped by name, never by code
     return write_classes(source.file, [labels[code] for code in prediction.tolist()])
 
 

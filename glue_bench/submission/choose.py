@@ -7,7 +7,7 @@ from typing import Any
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.runs.finished import FinishedRun
 from glue_bench.runs.record import Record, RunStore, task_of
-from glue_bench.tasks.adapter import TaskAdapter, headline
+from glue_bench.tasks.adapter import headline
 
 PICKS = ("median", "best")
 _CONVENTION = "card"  # whose scores rank the seeds of one setting
@@ -113,13 +113,13 @@ def _choose(found: Sequence[Record], task: str, wish: Wish) -> tuple[Record, str
 
 
 def _dev_score(record: Record) -> float:
-    return headline(TaskAdapter(task_of(record)).parts(_CONVENTION), record.scores)
+    return headline(task_of(record).parts(_CONVENTION), record.scores)
 
 
 def _words(record: Record) -> dict[str, Any]:
     """What a wish may name of a run's setting."""
     trainer = {f"trainer.{key}": value for key, value in record.config["trainer"].items()}
-    init = record.init.partition(":")[0]
+    init = record.init_kind
     return {"recipe": record.recipe, "init": init, "selection": record.selection, **trainer}
 
 

@@ -94,7 +94,7 @@ def _pieces(
     from glue_bench.runs.inference import predict_texts
 
     done = 0
-    for texts in read_pieces(file, run.task.facts):
+    for texts in read_pieces(file, run.task):
         part = parts / f"{done}.npy"
         logits = _read_part(part, shape=(len(texts), run.task.outputs))
         is_new = logits is None

@@ -14,7 +14,7 @@ from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner
 from glue_bench.runs.record import Record, outcome_line, task_of
 from glue_bench.sweep.listener import Listener
-from glue_bench.tasks.adapter import TaskAdapter, headline, metric_title
+from glue_bench.tasks.adapter import headline, metric_title
 from glue_bench.tasks.published import PublishedTable, find_table
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def _word_outcome(record: Record, published: Sequence[PublishedTable]) -> list[s
     """`describe_outcome`, then the same without the metrics' names, then the score alone."""
     if record.status != "finished":
         return [outcome_line(record)]
-    task = TaskAdapter(task_of(record))
+    task = task_of(record)
     table = find_table(list(published), record.encoder.get("hub_id"))
     score = table.scores.get(record.task) if table and record.comparable else None
     parts = task.parts(score.convention if score else "card")

@@ -94,7 +94,7 @@ def _refresh(record: Record, request: RunRequest, store: RunStore) -> Record:
     task = dataclasses.asdict(request.config.task)
     if record.status != "finished" or record.config["task"] == task:
         return record
-    adapter = TaskAdapter(request.config.task)
+    adapter = TaskAdapter.of(request.config.task)
     reasons = adapter.not_comparable_because(source=record.data["source"], rows=record.data["rows"], init=record.init)
     updated = dataclasses.replace(
         record, config={**record.config, "task": task}, comparable=not reasons, not_comparable_because=reasons

@@ -1,34 +1,69 @@
-"""The task adapter: what the rest of the house asks a task. Facts are data (conf/task/); there is one adapter."""
+"""The task adapter: a task's configuration (conf/task/) with the questions that the other rooms ask it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Self
 
 from glue_bench.config.schema import TaskConfig
 
+_METRIC_WORDS = {
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "matthews_correlation": "Matthews correlation",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+}
 
-@dataclass(frozen=True, slots=True)
-class TaskAdapter:
+
+class ScorePart(NamedTuple):
+    """One score of a run: a metric on a split. Written SPLIT.METRIC."""
+
+    split: str
+    metric: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The part that `text`, SPLIT.METRIC, names."""
+        split, _, metric = text.rpartition(".")
+        return cls(split, metric)
+
+    def __str__(self) -> str:
+        """SPLIT.METRIC."""
+        return f"{self.split}.{self.metric}"
+
+
+class TaskAdapter(TaskConfig):
     """One task, as the trainer (outputs, kind), the metrics and the tables need it."""
 
-    facts: TaskConfig
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, config: TaskConfig) -> Self:
+        """The adapter of a task's configuration."""
+        return cls(**{item.name: getattr(config, item.name) for item in dataclasses.fields(config)})
 
     @property
     def regression(self) -> bool:
         """Whether labels are scores rather than classes."""
-        return self.facts.kind == "regression"
+        return self.kind == "regression"
 
     @property
     def outputs(self) -> int:
         """Logits of a row: one per class, or one."""
-        return 1 if self.regression else len(self.facts.labels)
+        return 1 if self.regression else len(self.labels)
 
-    def parts(self, convention: str) -> list[str]:
-        """The SPLIT.METRIC scores whose mean is the task's number under `convention`.
+    def parts(self, convention: str) -> list[ScorePart]:
+        """The scores whose mean is the task's number under `convention`.
 
         A task that names no conventions uses the mean of all its metrics over all its validation splits.
         """
-        every = [f"{split}.{metric}" for split in self.facts.validation for metric in self.facts.metrics]
-        return self.facts.conventions.get(convention, every)
+        if convention in self.conventions:
+            return [ScorePart.parse(text) for text in self.conventions[convention]]
+        return self.every_part()
+
+    def every_part(self) -> list[ScorePart]:
+        """Each metric on each validation split."""
+        return [ScorePart(split, metric) for split in self.validation for metric in self.metrics]
 
     def not_comparable_because(self, *, source: str, rows: Mapping[str, int], init: str = "pretrained") -> list[str]:
         """Why scores on these rows must not stand beside published ones; empty if they may.
@@ -41,10 +76,10 @@ class TaskAdapter:
             reasons.append(f"starts from the fine-tuned {init.partition(':')[0]} model, the published numbers do not")
         if source == "sample":
             return [*reasons, "sample data"]
-        if not self.facts.rows:
-            return [*reasons, f"no official row counts are known for {self.facts.name}"]
-        for split in (self.facts.train, *self.facts.validation):
-            official, used = self.facts.rows.get(split), rows[split]
+        if not self.rows:
+            return [*reasons, f"no official row counts are known for {self.name}"]
+        for split in (self.train, *self.validation):
+            official, used = self.rows.get(split), rows[split]
             if official is None:
                 reasons.append(f"no official row count is known for {split}")
             elif used != official:
@@ -52,24 +87,15 @@ class TaskAdapter:
         return reasons
 
 
-def headline(parts: list[str], scores: Mapping[str, Mapping[str, float]]) -> float:
-    """The mean of the SPLIT.METRIC scores, in their natural units."""
-    pairs = [part.rsplit(".", 1) for part in parts]
-    return sum(scores[split][metric] for split, metric in pairs) / len(pairs)
+def headline(parts: Sequence[ScorePart], scores: Mapping[str, Mapping[str, float]]) -> float:
+    """The mean of the parts' scores (split to metric to value), in their natural units."""
+    return sum(scores[split][metric] for split, metric in parts) / len(parts)
 
 
-def metric_title(parts: list[str]) -> str:
+def metric_title(parts: Sequence[ScorePart]) -> str:
     """The parts in words, as a table's column: `mean of accuracy and F1`."""
-    words = {
-        "accuracy": "accuracy",
-        "f1": "F1",
-        "matthews_correlation": "Matthews correlation",
-        "pearson": "Pearson",
-        "spearman": "Spearman",
-    }
     named = []
-    for part in parts:
-        split, metric = part.rsplit(".", 1)
+    for split, metric in parts:
         kind = split.removeprefix("validation").removeprefix("_")
-        named.append(f"{kind} {words[metric]}".strip())
+        named.append(f"{kind} {_METRIC_WORDS[metric]}".strip())
     return named[0] if len(named) == 1 else f"mean of {', '.join(named[:-1])} and {named[-1]}"

@@ -196,7 +196,7 @@ def test_weights_that_are_not_the_records_predict_nothing(
 def test_probabilities_are_a_softmax_even_of_large_logits_and_names_are_no_formulas() -> None:
     logits = np.array([[1000.0, 1000.0 + np.log(3)], [0.0, -np.inf]], dtype=np.float32)
     logits[1] = [5, -5]
-    answers = answer(logits, TaskAdapter(PAIR), idx=np.array([7, 9]))
+    answers = answer(logits, TaskAdapter.of(PAIR), idx=np.array([7, 9]))
     np.testing.assert_allclose(answers.values[0], [0.25, 0.75], atol=1e-4)
     (header, first, second) = list(csv.reader(io.StringIO(render_answers(answers, "csv"))))
     assert header == ["idx", "label", "probability_=no", "probability_jå"]
@@ -206,7 +206,7 @@ def test_probabilities_are_a_softmax_even_of_large_logits_and_names_are_no_formu
 
 
 def test_a_regression_score_is_not_clipped() -> None:
-    task = TaskAdapter(compose_task("stsb"))
+    task = TaskAdapter.of(compose_task("stsb"))
     answers = answer(np.array([[5.5], [-0.25]], dtype=np.float32), task, idx=np.array([0, 1]))
     assert lines_of(render_answers(answers, "jsonl")) == [{"idx": 0, "score": 5.5}, {"idx": 1, "score": -0.25}]
     assert render_answers(answers, "csv") == "idx,score\n0,5.5\n1,-0.25\n"

@@ -63,7 +63,7 @@ def in_words(record: Record) -> FinishedRun:
 def test_a_pipeline_of_the_folder_predicts_what_the_run_stored(task: str, results: Path, local_glue: Path) -> None:
     assert main(["card", f"task={task}", f"results_dir={results}", "--out", "model"]) == 0
     run = run_of(results, task)
-    split = run.task.facts.validation[0]
+    split = run.task.validation[0]
     rows = pq.read_table(local_glue / task / f"{split}.parquet").to_pydict()
     columns: list[list[str]] = [rows[name] for name in TEXTS[task]]
     asked: Any = (
@@ -72,7 +72,7 @@ def test_a_pipeline_of_the_folder_predicts_what_the_run_stored(task: str, result
     classify = pipeline("text-classification", model="model", device="cpu", function_to_apply="none", top_k=None)
     said: Any = classify(asked)
     named = [{each["label"]: each["score"] for each in row} for row in said]
-    names = run.task.facts.labels or ["LABEL_0"]
+    names = run.task.labels or ["LABEL_0"]
     found = np.array([[row[name] for name in names] for row in named])
     kept = pq.read_table(run.folder / "predictions" / f"{split}.parquet")
     stored = np.stack([kept[f"logit_{code}"].to_numpy() for code in range(len(names))], axis=1)
@@ -94,7 +94,7 @@ def test_the_snippet_in_the_card_runs_in_its_folder(
     lines = match[1].strip().splitlines()
     exec("\n".join([*lines[:-1], f"answer = {lines[-1]}"]), names)  # noqa: S102 - what a reader would do
     labels = {each["label"] for each in names["answer"]}
-    assert labels == set(run_of(results, task).task.facts.labels or ["LABEL_0"])
+    assert labels == set(run_of(results, task).task.labels or ["LABEL_0"])
 
 
 def test_the_hubs_own_reader_finds_every_score_with_its_circumstances(results: Path, tmp_path: Path) -> None:

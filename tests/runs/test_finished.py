@@ -53,9 +53,9 @@ def test_the_kept_weights_give_the_logits_that_the_run_stored(
     run = train(tiny_words, task, f"encoder.path={encoder}", length, "trainer.learning_rate=1e-3")
     fine_tuned = load_fine_tuned(run, device="cpu")
     assert fine_tuned.model.engine == run.record.engine == "flat"
-    for split in run.task.facts.validation:
+    for split in run.task.validation:
         rows = pq.read_table(local_glue / task / f"{split}.parquet").to_pydict()
-        logits = predict_texts(fine_tuned, [rows[name] for name in run.task.facts.texts])
+        logits = predict_texts(fine_tuned, [rows[name] for name in run.task.texts])
         assert np.abs(logits - stored_logits(run, split)).max() < 1e-6
         assert logits.std(axis=0).min() > 1e-5  # no constant would pass
     saved = load_file(run.model_folder / "model.safetensors")

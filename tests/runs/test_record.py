@@ -26,7 +26,7 @@ from glue_bench.runs.record import (
 from glue_bench.tasks.adapter import TaskAdapter
 from tests.support.making import make_record
 
-RTE = TaskAdapter(compose_task("rte"))
+RTE = TaskAdapter.of(compose_task("rte"))
 
 
 def test_a_record_is_the_same_after_disk(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_the_permutation_tells_equal_encoders_apart_in_4_to_6_percent_of_compari
         labels, predictions = world.draw(rows, 2 * seeds, stream)
         pair = PairedSplit(labels=labels, first=predictions[:seeds], second=predictions[seeds:])
         for metric in METRICS:
-            result = compare_pairs({"v": pair}, [f"v.{metric}"], stream=stream, draws=DRAWS)
+            result = compare_pairs({"v": pair}, [("v", metric)], stream=stream, draws=DRAWS)
             alarms[metric] += result.p_rows < 0.05
             decided += metric == "accuracy" and result.p_value < 0.05
     shares = {metric: count / REPEATS for metric, count in alarms.items()}
@@ -102,7 +102,7 @@ def test_where_trainings_vary_equal_encoders_are_called_unlike_in_6_percent_at_m
     for _ in range(REPEATS):
         labels, predictions = world.draw(rows, 2 * seeds, stream)
         pair = PairedSplit(labels=labels, first=predictions[:seeds], second=predictions[seeds:])
-        result = compare_pairs({"v": pair}, ["v.accuracy"], stream=stream, draws=DRAWS)
+        result = compare_pairs({"v": pair}, [("v", "accuracy")], stream=stream, draws=DRAWS)
         by_rows += result.p_rows < 0.05
         decided += result.p_value < 0.05
     print(f"{rows} rows, {seeds} seeds: decided in {decided / REPEATS}; by the permutation alone {by_rows / REPEATS}")

@@ -222,7 +222,7 @@ def test_with_one_seed_the_test_is_mcnemars() -> None:
     first, second = labels.copy(), labels.copy()
     first[:18], second[18:50] = 0, 0  # 18 rows that only the second has right, 32 that only the first has
     pair = PairedSplit(labels=labels, first=first[None], second=second[None])
-    found = compare_pairs({"v": pair}, ["v.accuracy"], stream=np.random.default_rng(10), draws=40_000)
+    found = compare_pairs({"v": pair}, [("v", "accuracy")], stream=np.random.default_rng(10), draws=40_000)
     exact = mcnemar([[250, 32], [18, 0]], exact=True).pvalue
     middle = exact - stats.binom.pmf(18, 50, 0.5)
     assert found.p_rows == approx(middle, abs=0.004)
@@ -235,7 +235,7 @@ def test_with_seeds_the_test_is_scipys_permutation_of_rows() -> None:
     labels = ours.labels
     flipped = np.where(others.predictions == others.labels, labels, 1 - labels)
     pair = PairedSplit(labels=labels, first=ours.predictions, second=flipped)
-    found = compare_pairs({"v": pair}, ["v.accuracy"], stream=stream, draws=20_000)
+    found = compare_pairs({"v": pair}, [("v", "accuracy")], stream=stream, draws=20_000)
     right = [(lines == labels).mean(axis=0) for lines in (ours.predictions, flipped)]
     theirs = stats.permutation_test(
         (right[0], right[1]),
@@ -255,7 +255,7 @@ def test_an_encoder_compared_with_itself_shows_nothing(metric: str) -> None:
     stream = np.random.default_rng(13)
     split = classes(100, 2, stream=stream) if metric in CLASSES else scores(100, 2, stream=stream)
     pair = PairedSplit(labels=split.labels, first=split.predictions, second=split.predictions)
-    found = compare_pairs({"v": pair}, [f"v.{metric}"], stream=stream, draws=200)
+    found = compare_pairs({"v": pair}, [("v", metric)], stream=stream, draws=200)
     assert (found.difference.value, found.p_value, found.detectable) == approx((0, 0.5, 0), abs=0.51)
     assert found.p_value > 0.49
 
@@ -276,7 +276,7 @@ def test_the_detectable_difference_is_found_with_about_its_power() -> None:
         first = (stream.random((3, 400)) < 0.87).astype(np.float64)
         second = (stream.random((3, 400)) < 0.795).astype(np.float64)
         pair = PairedSplit(labels=labels, first=first, second=second)
-        result = compare_pairs({"v": pair}, ["v.accuracy"], stream=stream, draws=200)
+        result = compare_pairs({"v": pair}, [("v", "accuracy")], stream=stream, draws=200)
         told.append(result.detectable)
         found += result.p_value < 0.05
     assert np.mean(told) == approx(0.075, rel=0.1)  # what the true difference is

@@ -140,7 +140,7 @@ def test_its_predictions_are_those_that_transformers_makes_with_the_kept_weights
     model = AutoModelForSequenceClassification.from_pretrained(run.model_folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(run.model_folder)
     rows = pq.read_table(made.glue / f"{place}.parquet").slice(0, 200).to_pydict()
-    first, second = (rows[column] for column in run.task.facts.texts)
+    first, second = (rows[column] for column in run.task.texts)
     with torch.inference_mode():
         logits = model(**tokenizer(first, second, padding=True, return_tensors="pt")).logits
     found = [line.split("\t") for line in lines_of(made.results / "submission-tiny.zip", name)[1:201]]
@@ -467,7 +467,7 @@ def tell(rows):
     print(rows, pages * 4 // 1024)
 
 run = open_run_folder(Path({str(run.folder)!r}))
-file = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task.facts, "many")
+file = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, "many")
 predict_rows(run, "many", file, load=functools.cache(load), on_rows=tell)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)

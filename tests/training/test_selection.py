@@ -25,7 +25,7 @@ from glue_bench.data.rows import Split
 from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.runs.identity import make_requests
 from glue_bench.runs.record import Record, RunStore, task_of
-from glue_bench.tasks.adapter import TaskAdapter, headline
+from glue_bench.tasks.adapter import headline
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore
 from glue_bench.training.optimisation import linear_rate, untouched_decay, warmup_steps
 from glue_bench.training.seeds import Streams, holdout_stream
@@ -217,7 +217,7 @@ def test_best_scores_the_epoch_that_is_highest_on_the_dev_set(
     task: str, run: Callable[..., tuple[Record, Path]]
 ) -> None:
     record, _ = run(f"task={task}", "selection=best", "trainer.learning_rate=1e-3")
-    selected, parts = record.selected, TaskAdapter(task_of(record)).parts("card")
+    selected, parts = record.selected, task_of(record).parts("card")
     assert (record.selection, selected["on"], len(selected["scores"])) == ("best", "validation", 5)
     assert selected["rows"] == {"mrpc": 20, "mnli": 29, "stsb": 20}[task]
     assert task == "mnli" or len(set(selected["scores"])) > 1  # three classes are too many for 48 rows

@@ -55,7 +55,7 @@ def _measure(entry: Entry, device: str) -> Cost | None:
     runs = [run for run in entry.runs if _device(run) == device]
     if not runs or entry.row.median is None:
         return None
-    rows = sum(int(runs[0].data["rows"][split]) for split in entry.task.facts.validation)
+    rows = sum(int(runs[0].data["rows"][split]) for split in entry.task.validation)
     trained = [run.tokens / run.seconds["train"] for run in runs if run.tokens and run.seconds.get("train")]
     return Cost(
         series=entry.series,

@@ -71,7 +71,7 @@ def join_entries(report: Report, records: Iterable[Record], store: RunStore) -> 
 def _join(row: Row, runs: list[Record], store: RunStore, *, section: tuple[int, str], series: Series) -> Entry:
     finished = sorted((run for run in runs if run.run_id in row.run_ids), key=_seed)
     unfinished = sorted((run for run in runs if run.status != "finished" and row.unfinished), key=_seed)
-    task = TaskAdapter(_facts_of(row, [*finished, *unfinished]))
+    task = TaskAdapter.of(_facts_of(row, [*finished, *unfinished]))
     predictions, histories, lacking = _read_files(finished, task, store)
     return Entry(
         section=section[0],

@@ -41,7 +41,7 @@ def read_every_split(folder: Path, task: TaskAdapter) -> Mapping[str, Prediction
     Raises:
         InputError: a file is missing, damaged, or does not fit the task.
     """
-    splits = {split: read_predictions(predictions_path(folder, split), task) for split in task.facts.validation}
+    splits = {split: read_predictions(predictions_path(folder, split), task) for split in task.validation}
     for split, found in splits.items():
         if not np.isfinite(found.logits).all():
             raise InputError(f"logits of {split} that are no numbers")

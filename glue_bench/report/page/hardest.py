@@ -50,7 +50,7 @@ def write_hardest(entries: Sequence[Entry], dev_rows: DevRows) -> Chapter:
 def find_hardest(entry: Entry, count: int = HARDEST) -> list[tuple[str, int, float]]:
     """The rows with the highest mean loss over seeds: split, place in the split, loss; ties in the split's order."""
     ranked = []
-    for split in entry.task.facts.validation:
+    for split in entry.task.validation:
         losses = np.mean([row_losses(splits[split]) for splits in entry.predictions.values()], axis=0)  # (n,)
         best = np.argsort(-losses, kind="stable")[:count]
         ranked += [(split, int(place), float(losses[place])) for place in best]
@@ -58,7 +58,7 @@ def find_hardest(entry: Entry, count: int = HARDEST) -> list[tuple[str, int, flo
 
 
 def _hardest_table(entry: Entry, texts: Mapping[str, Sequence[Sequence[str]]] | None) -> Table:
-    facts = entry.task.facts
+    facts = entry.task
     columns = [Column(title="row", numeric=True)]
     columns += [Column(title=name, text=True) for name in facts.texts] if texts else []
     columns += [Column(title="label"), Column(title="predicted"), Column(title="mean loss", numeric=True)]
@@ -80,7 +80,7 @@ def _tell_outcome(entry: Entry, pairs: Sequence[tuple[float, float]]) -> tuple[s
         low, high = min(found for _, found in pairs), max(found for _, found in pairs)
         label, *found = (show_number(value, digits=2) for value in (pairs[0][0], low, high))
         return label, " to ".join(found[: len(pairs)])
-    labels = entry.task.facts.labels
+    labels = entry.task.labels
     found = [labels[int(code)] for _, code in pairs]
     told = [f"{name} ({found.count(name)}\u00a0of\u00a0{len(found)})" for name in dict.fromkeys(found)]
     return labels[int(pairs[0][0])], join_words(told) if len(pairs) > 1 else found[0]

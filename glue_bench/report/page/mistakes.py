@@ -71,7 +71,7 @@ def count_confusion(entry: Entry) -> NDArray[np.int64]:
 
 
 def _draw_matrix(entry: Entry, *, id: str) -> Figure:  # noqa: A002
-    counts, labels = count_confusion(entry), entry.task.facts.labels
+    counts, labels = count_confusion(entry), entry.task.labels
     told = [
         f"Of {total:,} predictions for {label}, "
         + join_words([f"{count:,} are {predicted}" for predicted, count in zip(labels, row, strict=True)])
@@ -84,7 +84,7 @@ def _draw_matrix(entry: Entry, *, id: str) -> Figure:  # noqa: A002
 
 
 def _matrix_table(entry: Entry) -> Table:
-    counts, labels = count_confusion(entry), entry.task.facts.labels
+    counts, labels = count_confusion(entry), entry.task.labels
     return Table(
         caption=f"{entry.series.label} on {entry.row.title}: predictions for each label",
         columns=[Column(title="label"), *(Column(title=f"predicted {label}", numeric=True) for label in labels)],
