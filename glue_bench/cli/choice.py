@@ -7,7 +7,7 @@ from pathlib import Path
 from glue_bench.cli.results import read_seed, read_words, results_folder
 from glue_bench.config.compose import compose_run
 from glue_bench.runs.finished import FinishedRun, find_finished
-from glue_bench.runs.record import RunStore
+from glue_bench.runs.store import RunStore
 
 _KEYS = ("run_id", "task", "encoder", "seed", "results_dir")
 

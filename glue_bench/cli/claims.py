@@ -11,7 +11,7 @@ from glue_bench.cli.results import read_words, results_folder
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import RunConfig
 from glue_bench.errors import InputError, UsageError
-from glue_bench.runs.record import RunStore
+from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
 
 EXIT_CONTRADICTED = 1

@@ -6,7 +6,8 @@ from pathlib import Path
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import RunConfig
 from glue_bench.errors import UsageError, did_you_mean
-from glue_bench.runs.record import Record, RunStore
+from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
 
 
 def read_words(

@@ -11,7 +11,8 @@ from glue_bench.config.compose import compose_run
 from glue_bench.config.overrides import expand_multirun
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.record import RunStore, outcome_line
+from glue_bench.runs.record import outcome_line
+from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import describe_outcome
 from glue_bench.sweep.plan import plan_runs
 from glue_bench.training.distributed import Processes

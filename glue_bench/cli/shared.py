@@ -13,7 +13,8 @@ from glue_bench.config.compose import compose_parent
 from glue_bench.config.schema import ExecutorConfig, RunConfig
 from glue_bench.report import build_report
 from glue_bench.runs.identity import RunRequest, make_requests
-from glue_bench.runs.record import Record, RunStore
+from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
 from glue_bench.sweep import Plan
 from glue_bench.sweep.board import open_listener
 from glue_bench.sweep.plan import discard_leftovers, fetch_inputs, plan_runs

@@ -17,7 +17,8 @@ from glue_bench.config.schema import ExecutorConfig
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import is_beating
-from glue_bench.runs.record import Record, RunStore, outcome_line
+from glue_bench.runs.record import Record, outcome_line
+from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import describe_outcome, format_clock
 from glue_bench.sweep.estimate import Estimate, estimate_runs, longest_first, seconds_in_all
 from glue_bench.sweep.plan import Plan, plan_runs

@@ -10,7 +10,8 @@ from glue_bench.doctor.findings import NOTE, OK, PROBLEM, Finding, format_bytes
 from glue_bench.errors import DiskError
 from glue_bench.files import check_writable
 from glue_bench.runs.lease import is_abandoned, owner_of
-from glue_bench.runs.record import STATUSES, Record, RunStore, parse_record
+from glue_bench.runs.record import STATUSES, Record, parse_record
+from glue_bench.runs.store import RunStore
 
 _LEAST = 16 * 10**6  # bytes without which not even records can be kept
 _PER_RUN = 2 * 10**6  # bytes of predictions and history of a large task: QQP has 40,430 dev rows

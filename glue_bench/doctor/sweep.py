@@ -18,7 +18,7 @@ from glue_bench.doctor.places import (
     needs_of_results,
 )
 from glue_bench.models.pretrained import encoder_name
-from glue_bench.runs.record import RunStore
+from glue_bench.runs.store import RunStore
 
 
 def examine_sweep(configs: Sequence[RunConfig], parents: Sequence[RunConfig]) -> Iterator[Finding]:

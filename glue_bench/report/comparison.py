@@ -13,7 +13,8 @@ from glue_bench.report.evidence import STREAM, Evidence, read_evidence
 from glue_bench.report.model import Report, Row
 from glue_bench.report.settings import differing_facts, setting_facts
 from glue_bench.report.table import card_place
-from glue_bench.runs.record import Record, RunStore, task_of
+from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.store import RunStore
 from glue_bench.statistics.paired import PairedSplit, adjust_holm, compare_pairs
 from glue_bench.tasks.adapter import TaskAdapter, headline, metric_title
 from glue_bench.tasks.published import PublishedTable, find_table

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from glue_bench.errors import InputError
-from glue_bench.runs.record import Record, RunStore, predictions_path, read_predictions
+from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore, predictions_path, read_predictions
 from glue_bench.statistics.degenerate import describe_degenerate
 from glue_bench.statistics.intervals import Interval, interval_of_mean
 from glue_bench.statistics.resampling import Floats, SplitPredictions, resample_scores

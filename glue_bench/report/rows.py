@@ -10,7 +10,8 @@ from glue_bench.report.cells import RowRuns, count_unfinished
 from glue_bench.report.evidence import Evidence, read_evidence, score_intervals
 from glue_bench.report.model import Row, ScoreSummary
 from glue_bench.report.settings import describe_data, recipe_changes, representative, setting_notes
-from glue_bench.runs.record import Record, RunStore, outcome_line, task_of
+from glue_bench.runs.record import Record, outcome_line, task_of
+from glue_bench.runs.store import RunStore
 from glue_bench.statistics.intervals import Interval
 from glue_bench.statistics.verdicts import (
     FAILED,

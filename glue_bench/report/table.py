@@ -11,7 +11,8 @@ from glue_bench.report.model import Report, Row, Section
 from glue_bench.report.notes import write_footnotes
 from glue_bench.report.rows import Context, build_row, missing_row, shown_parts
 from glue_bench.report.settings import common_changes, describe_data, differing_facts, representative
-from glue_bench.runs.record import Record, RunStore, task_of
+from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import headline
 from glue_bench.tasks.published import PublishedTable, find_table
 

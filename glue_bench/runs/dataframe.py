@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glue_bench.errors import InputError
-from glue_bench.runs.record import Record, RunStore, task_of
+from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.store import RunStore
 
 if TYPE_CHECKING:
     import pandas as pd

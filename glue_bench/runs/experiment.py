@@ -22,7 +22,8 @@ from glue_bench.models.pretrained import Pretrained, encoder_identity, resolve_p
 from glue_bench.runs.failures import keep_failure, now, request_facts
 from glue_bench.runs.identity import RunRequest, check_unchanged
 from glue_bench.runs.lease import LostClaimError
-from glue_bench.runs.record import Record, RunStore, predictions_path, write_history, write_predictions
+from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore, predictions_path, write_history, write_predictions
 from glue_bench.tasks.adapter import TaskAdapter, headline
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.distributed import ALONE, Processes

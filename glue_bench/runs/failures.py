@@ -10,7 +10,8 @@ from glue_bench.errors import DivergedError, GlueBenchError, LostError
 from glue_bench.files import write_text_atomically
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.provenance import checkout_commit, library_versions
-from glue_bench.runs.record import Record, RunStore, write_history
+from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore, write_history
 from glue_bench.training.seeds import Streams, holdout_stream
 
 

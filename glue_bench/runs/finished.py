@@ -11,8 +11,9 @@ from pathlib import Path
 
 from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.files import file_sha256
-from glue_bench.runs.record import Record, RunStore, read_record, task_of
+from glue_bench.runs.record import Record, read_record, task_of
 from glue_bench.runs.repetition import repeating_words
+from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import TaskAdapter
 
 _LISTED = 8  # runs that an error names

@@ -6,7 +6,8 @@ from typing import Any
 
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.runs.finished import FinishedRun
-from glue_bench.runs.record import Record, RunStore, task_of
+from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import headline
 
 PICKS = ("median", "best")

@@ -21,7 +21,7 @@ from glue_bench.errors import InputError
 from glue_bench.files import replace_atomically
 from glue_bench.models.memory import keep_few_kernels
 from glue_bench.runs.finished import FinishedRun
-from glue_bench.runs.record import predictions_path, read_predictions, write_predictions
+from glue_bench.runs.store import predictions_path, read_predictions, write_predictions
 
 if TYPE_CHECKING:
     from glue_bench.runs.inference import FineTuned

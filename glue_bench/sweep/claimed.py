@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner, claim_run
-from glue_bench.runs.record import Record, RunStore
+from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
 from glue_bench.sweep.listener import Listener
 from glue_bench.sweep.plan import find_record
 from glue_bench.training.distributed import ALONE, Processes

@@ -20,7 +20,8 @@ from glue_bench.errors import DiskError, GlueBenchError
 from glue_bench.runs.failures import keep_failure, request_facts
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner, claim_run
-from glue_bench.runs.record import Record, RunStore
+from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
 from glue_bench.sweep.listener import Listener
 from glue_bench.sweep.plan import Plan
 from glue_bench.sweep.queue import Queue

@@ -10,7 +10,8 @@ from glue_bench.errors import DiskError
 from glue_bench.models.pretrained import resolve_pretrained
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner, owner_of
-from glue_bench.runs.record import Record, RunStore
+from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import TaskAdapter
 
 

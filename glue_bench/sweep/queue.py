@@ -7,7 +7,8 @@ from glue_bench.errors import InputError
 from glue_bench.runs.failures import keep_failure, request_facts
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import owner_of
-from glue_bench.runs.record import Record, RunStore, outcome_line
+from glue_bench.runs.record import Record, outcome_line
+from glue_bench.runs.store import RunStore
 from glue_bench.sweep.listener import Listener
 from glue_bench.sweep.plan import Plan, find_record
 

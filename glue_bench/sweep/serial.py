@@ -6,7 +6,8 @@ import time
 from glue_bench.errors import DiskError, GlueBenchError, UsageError
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import LostClaimError
-from glue_bench.runs.record import Record, RunStore
+from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
 from glue_bench.sweep.claimed import run_claimed
 from glue_bench.sweep.listener import Listener
 from glue_bench.sweep.plan import Plan

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from glue_bench.errors import DiskError, GlueBenchError, UsageError
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import LostClaimError, Owner
-from glue_bench.runs.record import Record, RunStore
+from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
 from glue_bench.sweep.claimed import run_claimed
 from glue_bench.sweep.listener import Listener
 from glue_bench.sweep.slots import Slot

@@ -36,7 +36,7 @@ from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import EncoderConfig
 from glue_bench.errors import InputError
 from glue_bench.models.placement import choose_placement
-from glue_bench.runs.record import RunStore
+from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
 from tests.conftest import Result
 from tests.support.hub_server import HubServer

@@ -22,7 +22,7 @@ from glue_bench.data.wanted import empty_rows, split_wanted_lines
 from glue_bench.errors import InputError
 from glue_bench.runs.answers import answer, render_answers
 from glue_bench.runs.finished import find_finished
-from glue_bench.runs.record import RunStore
+from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import TaskAdapter
 
 PAIR = TaskConfig(

@@ -23,7 +23,8 @@ from glue_bench.model_card import write_card
 from glue_bench.model_card.folder import MANIFEST, render_card
 from glue_bench.model_card.metadata import eval_result_files
 from glue_bench.runs.finished import FinishedRun, find_finished
-from glue_bench.runs.record import Record, RunStore
+from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
 from tests.conftest import Result
 from tests.support.hub_server import HubServer
 from tests.support.making import DISTILROBERTA, make_record

@@ -18,7 +18,8 @@ from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import GlueBenchError, UsageError
 from glue_bench.report import CARD_TASKS, build_report, compare_encoders, render_comparison, render_report
 from glue_bench.report.check import check_report, read_baseline
-from glue_bench.runs.record import Record, RunStore
+from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import PUBLISHED_ROWS, load_published
 from tests.support.golden import FOLDER, render_all
 from tests.support.making import DISTILROBERTA, ROBERTA, make_record

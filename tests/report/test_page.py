@@ -28,7 +28,8 @@ from glue_bench.report.page.hardest import find_hardest, write_hardest
 from glue_bench.report.page.mistakes import count_confusion
 from glue_bench.report.page.model import Page, ScoreRow
 from glue_bench.report.page.rows import DevRows
-from glue_bench.runs.record import Predictions, Record, RunStore
+from glue_bench.runs.record import Record
+from glue_bench.runs.store import Predictions, RunStore
 from glue_bench.statistics.verdicts import VERDICTS
 from glue_bench.tasks.published import load_published
 from tests.conftest import Result

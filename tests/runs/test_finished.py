@@ -19,8 +19,8 @@ from glue_bench.files import file_sha256
 from glue_bench.runs.finished import FinishedRun, check_weights, find_finished
 from glue_bench.runs.identity import make_requests
 from glue_bench.runs.inference import load_fine_tuned, predict_texts
-from glue_bench.runs.record import RunStore
 from glue_bench.runs.repetition import repeating_words
+from glue_bench.runs.store import RunStore
 from tests.models.test_classifier import make_distilbert
 from tests.support.making import make_record
 

@@ -22,7 +22,7 @@ from glue_bench.config.schema import DataConfig
 from glue_bench.errors import InputError, UsageError
 from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.inference import load_fine_tuned
-from glue_bench.runs.record import RunStore
+from glue_bench.runs.store import RunStore
 from glue_bench.submission import (
     FromRun,
     LeaderboardFile,

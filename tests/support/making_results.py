@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.config.schema import TaskConfig
-from glue_bench.runs.record import Record, RunStore, task_of, write_history
+from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.store import RunStore, write_history
 from tests.support.making import make_record
 from tests.support.scored_runs import keep_predictions
 

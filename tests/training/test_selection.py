@@ -24,7 +24,8 @@ from glue_bench.data.encoding import TextEncoder
 from glue_bench.data.rows import Split
 from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.runs.identity import make_requests
-from glue_bench.runs.record import Record, RunStore, task_of
+from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import headline
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore
 from glue_bench.training.optimisation import linear_rate, untouched_decay, warmup_steps

@@ -12,7 +12,7 @@ from glue_bench.report.page.display import join_words, show_number
 from glue_bench.report.page.entries import Entry
 from glue_bench.report.page.evidence import log_probabilities
 from glue_bench.report.page.model import Chapter, Column, Figure, Group, Table
-from glue_bench.runs.record import Predictions
+from glue_bench.runs.store import Predictions
 
 BINS = 10  # of confidence, of equal width
 

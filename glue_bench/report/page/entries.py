@@ -15,7 +15,8 @@ from glue_bench.report.model import Report, Row, Section
 from glue_bench.report.page.display import show_count
 from glue_bench.report.page.evidence import History, read_every_split, read_history
 from glue_bench.report.page.model import ScoreRow, Series, Verdict
-from glue_bench.runs.record import Predictions, Record, RunStore, task_of
+from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.store import Predictions, RunStore
 from glue_bench.statistics.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN
 from glue_bench.tasks.adapter import TaskAdapter
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.errors import InputError
-from glue_bench.runs.record import Predictions, predictions_path, read_predictions
+from glue_bench.runs.store import Predictions, predictions_path, read_predictions
 from glue_bench.tasks.adapter import TaskAdapter
 
 
