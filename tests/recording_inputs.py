@@ -5,6 +5,7 @@ python -m tests.recording_inputs        writes them; kept so that anybody can se
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -62,8 +63,18 @@ def make_word_piece_families(parent: Path) -> None:
     tokenizer.train_from_iterator(sentences(200, seed=0), trainer)
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     size = tokenizer.get_vocab_size()
-    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    common = {"vocab_size": size, "max_position_embeddings": 64, "pad_token_id": 0, "initializer_range": 0.2}
+    shape: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    common: dict[str, Any] = {
+        "vocab_size": size,
+        "max_position_embeddings": 64,
+        "pad_token_id": 0,
+        "initializer_range": 0.2,
+    }
     torch.manual_seed(0)
     BertModel(BertConfig(**common, **shape)).save_pretrained(parent / "tiny_bert")
     electra = ElectraConfig(**common, **shape, embedding_size=8)
