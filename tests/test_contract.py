@@ -82,7 +82,6 @@ def records(folder: Path) -> dict[str, dict[str, Any]]:
         (["run", "task=mrpc", *WORDS], 3, "train.parquet row 5"),
         (["sweep", "--plan", "nowhere.jsonl", "--index", "0"], 3, "nowhere.jsonl"),
         (["run", "task=stsb", *WORDS, *HOT], 4, "diverged"),
-        (["sweep", "task=stsb", "seed=1", *WORDS, *HOT], 1, "diverged"),
         (["sweep", "tasks=[mrpc,sst2]", "seeds=[1]", *WORDS], 1, "mrpc"),
     ],
     ids=lambda value: " ".join(word for word in value if word not in WORDS) if isinstance(value, list) else None,
