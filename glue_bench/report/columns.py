@@ -155,10 +155,14 @@ def verdict_words(row: Row) -> str:
 
 def section_title(section: Section) -> str:
     """What the rows of a section have in common."""
-    title = f"{section.encoder}, {section.data}, recipe {section.recipe}"
-    if section.changes:
-        title += " with " + ", ".join(f"{name}={value}" for name, value in section.changes.items())
+    title = f"{section.encoder}, {section_conditions(section)}"
     return f"{title}; published: {section.published_title}" if section.published_title else title
+
+
+def section_conditions(section: Section) -> str:
+    """Data and recipe of a section, with the changes of the recipe that all rows share."""
+    changes = ", ".join(f"{name}={value}" for name, value in section.changes.items())
+    return f"{section.data}, recipe {section.recipe}{f' with {changes}' if changes else ''}"
 
 
 def write_footnotes(sections: Sequence[Section], published: Sequence[PublishedTable]) -> list[str]:

@@ -111,7 +111,7 @@ def compare_encoders(
             skipped[title] = compared
         else:
             found.append(compared)
-            compared_runs += [*pair.our_runs, *pair.their_runs]
+            compared_runs += itertools.chain(*pair.runs())
     tasks = []
     for one, p in zip(found, adjust_holm([one.p_value for one in found]), strict=True):
         better = None if p >= SIGNIFICANCE or one.difference == 0 else first if one.difference > 0 else second
@@ -151,13 +151,10 @@ class _Pair:
     def seeds(self) -> list[int]:
         return sorted({*self.ours.seeds} & {*self.theirs.seeds})
 
-    @property
-    def our_runs(self) -> list[Record]:
-        return [run for run in self.ours.finished if run.seed in self.seeds]
-
-    @property
-    def their_runs(self) -> list[Record]:
-        return [run for run in self.theirs.finished if run.seed in self.seeds]
+    def runs(self) -> tuple[list[Record], list[Record]]:
+        """Of each encoder, in the order of the seeds."""
+        ours, theirs = ([run for run in row.finished if run.seed in self.seeds] for row in (self.ours, self.theirs))
+        return ours, theirs
 
     def differences(self) -> list[str]:
         """What besides the encoder tells the two settings apart."""
@@ -189,7 +186,7 @@ def _compare_task(
     pair: _Pair, choice: Sequence[str], *, store: RunStore, convention: str, stream: np.random.Generator
 ) -> TaskComparison | str:
     """The comparison, or why there is none."""
-    ours, theirs = pair.our_runs, pair.their_runs
+    ours, theirs = pair.runs()
     task = task_of(ours[0])
     parts = task.parts(convention)
     left, right = read_evidence(store, ours), read_evidence(store, theirs)

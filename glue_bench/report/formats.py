@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from glue_bench.report.columns import COMPARISON_RULE, TextTable, comparison_tables, report_tables
+from glue_bench.report.columns import COMPARISON_RULE, TextTable, comparison_tables, report_tables, section_conditions
 from glue_bench.report.comparison import EncoderComparison, TaskComparison
 from glue_bench.report.model import REPORT_SCHEMA_VERSION, Report, Row, Section
 from glue_bench.runs.setting import Setting
@@ -193,9 +193,7 @@ def _show(text: str) -> str:
 def _latex(tables: Sequence[TextTable], notes: Sequence[str], *, sections: Sequence[Section] = ()) -> str:
     """Every table with its notes; before them, where there are sections, all encoders in the card's order of tasks."""
     blocks = [_LATEX_HEAD, *([_headline_table(sections)] if sections else [])]
-    blocks += [_detail_table(table) for table in tables]
-    blocks += [_paragraph(note) for note in notes]
-    return "\n\n".join(blocks) + "\n"
+    return "\n\n".join([*blocks, *map(_detail_table, tables), *map(_paragraph, notes)]) + "\n"
 
 
 def _headline_table(sections: Sequence[Section]) -> str:
@@ -214,14 +212,12 @@ def _headline_table(sections: Sequence[Section]) -> str:
             lines.append(_line([f"published, {section.encoder}", *published, _number(section.published_mean)]))
     heads = _line(["encoder", *titles.values(), "mean"])
     body = "\n".join(lines)
-    told = [f"({number}) {_conditions(section)}" for number, section in enumerate(sections, start=1)]
-    told += [_STARRED] if any("* &" in line for line in lines) else []
-    return "\n\n".join([_tabular("l" + "r" * (len(titles) + 1), [heads, body]), *(_paragraph(text) for text in told)])
-
-
-def _conditions(section: Section) -> str:
-    changes = ", ".join(f"{name}={value}" for name, value in section.changes.items())
-    return f"{section.encoder}: {section.data}, recipe {section.recipe}{f' with {changes}' if changes else ''}; medians"
+    notes = [
+        f"({number}) {section.encoder}: {section_conditions(section)}; medians"
+        for number, section in enumerate(sections, start=1)
+    ]
+    notes += [_STARRED] if any("* &" in line for line in lines) else []
+    return "\n\n".join([_tabular("l" + "r" * (len(titles) + 1), [heads, body]), *map(_paragraph, notes)])
 
 
 def _detail_table(table: TextTable) -> str:
@@ -234,7 +230,7 @@ def _detail_table(table: TextTable) -> str:
         place = table.headers.index("note")
         notes = [f"{row[0]}: {row[place]}." for row in table.rows if row[place]] + notes
     title = rf"\noindent\textbf{{{escape_latex(table.title)}}}"
-    return "\n\n".join([title, _tabular(columns, parts), *(_paragraph(note) for note in notes)])
+    return "\n\n".join([title, _tabular(columns, parts), *map(_paragraph, notes)])
 
 
 def _tabular(columns: str, parts: Sequence[str]) -> str:

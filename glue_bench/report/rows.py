@@ -28,11 +28,55 @@ from glue_bench.statistics.verdicts import (
 )
 from glue_bench.tasks.adapter import ScorePart, TaskAdapter, headline, metric_title
 from glue_bench.tasks.published import PublishedScore, PublishedTable
+from glue_bench.text import plural
 
 STREAM = 20240501  # seeds every draw, so that the same records give the same report
 _LONGEST = 100  # characters of a run's error in a note
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The runs of one row: all seeds of a setting, or of the chosen cell of a grid."""
+
+    runs: Sequence[Record]  # finished ones by seed, then the others
+    cells: int = 0  # of the grid that were tried; 0 without a grid
+    planned: int = 0  # cells that the grid has
+    incomplete: Sequence[str] = ()  # cells with fewer finished seeds than others, in words
+
+    @property
+    def setting(self) -> Setting:
+        """The setting as a finished run knows it, if there is one."""
+        return Setting.of(self.runs[0])
+
+    @property
+    def finished(self) -> list[Record]:
+        """The finished runs."""
+        return [run for run in self.runs if run.status == "finished"]
+
+    @property
+    def optimistic(self) -> bool:
+        """Whether the epoch or the cell was chosen on the rows that are scored."""
+        selection = self.runs[0].selection
+        return bool(self.finished) and (selection == "best" or (selection == "last" and self.cells > 1))
+
+    def choice_notes(self) -> list[str]:
+        """What was chosen, from what and on which rows."""
+        if not self.finished:
+            return [f"{plural(self.cells, 'cell')}, none finished"] if self.cells else []
+        notes, selection = list[str](), self.setting.selection
+        if self.cells:
+            best = f"best of {plural(self.cells, 'cell')}" if self.cells > 1 else "one cell"
+            missing = f" (the grid has {self.planned})" if self.cells < self.planned else ""
+            notes.append(f"{best}{missing}: {cell_words(self.setting)}")
+        elif selection != "last":
+            notes.append("best epoch")
+        if self.optimistic:
+            notes.append("selected on the dev split: optimistic")
+        elif selection == "holdout":
+            notes.append("selected on held-out training rows")
+        return [*notes, *([f"incomplete: {', '.join(self.incomplete)}"] if self.incomplete else [])]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,22 +124,9 @@ class Evidence:
         ]
 
 
-def build_row(
-    runs: Sequence[Record],
-    context: Context,
-    *,
-    setting_notes: Sequence[str],
-    choice_notes: Sequence[str],
-    optimistic: bool,
-    cells: int,
-) -> Row:
-    """The row of one setting, or of the chosen cell of a grid.
-
-    Args:
-        runs: finished ones by seed, then the others.
-    """
-    finished = [run for run in runs if run.status == "finished"]
-    task = task_of(runs[0])
+def build_row(group: Group, context: Context, *, setting_notes: Sequence[str]) -> Row:
+    """The row of one setting, or of the chosen cell of a grid."""
+    runs, finished, task = group.runs, group.finished, task_of(group.runs[0])
     parts, shown = context.parts(task), context.shown_score(task)
     values = [100 * headline(parts, run.scores) for run in finished]
     evidence = read_evidence(context.store, finished) if context.store and finished else None
@@ -117,8 +148,12 @@ def build_row(
     if context.store is not None and finished and evidence is None:
         remarks.append("stored predictions cannot be read: no interval, and degenerate runs are not detected")
     remarks += evidence.degenerate_notes() if evidence else []
+    for status, count in count_unfinished(runs).items():
+        reason = outcome_line(next(run for run in runs if run.status == status)).removeprefix(status).strip(" :")
+        reason = reason if len(reason) <= _LONGEST else f"{reason[: _LONGEST - 1].rstrip()}…"
+        remarks.append(f"{count} {status}" + (f": {reason}" if reason else ""))
     return Row(
-        setting=Setting.of(runs[0]),
+        setting=group.setting,
         title=task.title,
         metric=metric_title(parts),
         convention=context.convention_of(task.name),
@@ -138,12 +173,12 @@ def build_row(
         comparable=bool(finished) and all(run.comparable for run in finished),
         not_comparable_because=reasons,
         setting_notes=setting_notes,
-        choice_notes=choice_notes,
-        remarks=[*remarks, *_unfinished_notes(runs)],
+        choice_notes=group.choice_notes(),
+        remarks=remarks,
         unfinished=count_unfinished(runs),
         degenerate=evidence.degenerate if evidence else {},
-        optimistic=optimistic,
-        cells=cells,
+        optimistic=group.optimistic,
+        cells=group.cells,
     )
 
 
@@ -163,6 +198,11 @@ def missing_row(facts: TaskConfig, context: Context, *, like: Setting) -> Row:
         published=context.shown_score(task),
         verdict=Verdict(kind=NOT_RUN, reason=""),
     )
+
+
+def cell_words(setting: Setting) -> str:
+    """The values of a grid's cell."""
+    return " ".join(f"{key}={value}" for key, value in setting.cell.items())
 
 
 def count_unfinished(runs: Sequence[Record]) -> dict[str, int]:
@@ -253,14 +293,3 @@ def _summarise(values: Sequence[float], interval: Interval | None) -> ScoreSumma
         low=100 * interval.low if interval else None,
         high=100 * interval.high if interval else None,
     )
-
-
-def _unfinished_notes(runs: Sequence[Record]) -> list[str]:
-    """The number of unfinished runs of each status, and why the first of them stopped."""
-    notes = []
-    for status, count in count_unfinished(runs).items():
-        reason = outcome_line(next(run for run in runs if run.status == status))
-        text = "" if reason == status else reason.removeprefix(status).strip(" :")
-        text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1].rstrip()}…"
-        notes.append(f"{count} {status}" + (f": {text}" if text else ""))
-    return notes

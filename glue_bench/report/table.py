@@ -4,62 +4,17 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from glue_bench.config.schema import TaskConfig
 from glue_bench.report.columns import write_footnotes
 from glue_bench.report.model import CARD_TASKS, Report, Row, Section, card_place
-from glue_bench.report.rows import Context, build_row, count_unfinished, missing_row
+from glue_bench.report.rows import Context, Group, build_row, cell_words, count_unfinished, missing_row
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import headline
 from glue_bench.tasks.published import PublishedTable, find_table
-from glue_bench.text import plural
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """The runs of one row: all seeds of a setting, or of the chosen cell of a grid."""
-
-    runs: Sequence[Record]  # finished ones by seed, then the others
-    cells: int = 0  # of the grid that were tried; 0 without a grid
-    planned: int = 0  # cells that the grid has
-    incomplete: Sequence[str] = ()  # cells with fewer finished seeds than others, in words
-
-    @property
-    def setting(self) -> Setting:
-        """The setting as a finished run knows it, if there is one."""
-        return Setting.of(self.runs[0])
-
-    @property
-    def finished(self) -> list[Record]:
-        """The finished runs."""
-        return [run for run in self.runs if run.status == "finished"]
-
-    @property
-    def optimistic(self) -> bool:
-        """Whether the epoch or the cell was chosen on the rows that are scored."""
-        selection = self.runs[0].selection
-        return bool(self.finished) and (selection == "best" or (selection == "last" and self.cells > 1))
-
-    def choice_notes(self) -> list[str]:
-        """What was chosen, from what and on which rows."""
-        if not self.finished:
-            return [f"{plural(self.cells, 'cell')}, none finished"] if self.cells else []
-        notes, selection = list[str](), self.setting.selection
-        if self.cells:
-            best = f"best of {plural(self.cells, 'cell')}" if self.cells > 1 else "one cell"
-            missing = f" (the grid has {self.planned})" if self.cells < self.planned else ""
-            notes.append(f"{best}{missing}: {_cell_words(self.setting)}")
-        elif selection != "last":
-            notes.append("best epoch")
-        if self.optimistic:
-            notes.append("selected on the dev split: optimistic")
-        elif selection == "holdout":
-            notes.append("selected on held-out training rows")
-        return [*notes, *([f"incomplete: {', '.join(self.incomplete)}"] if self.incomplete else [])]
 
 
 def build_report(
@@ -108,17 +63,8 @@ def _build_section(groups: Sequence[Group], context: Context, *, expected: Seque
     changes = _common_changes([group.setting for group in chosen])
     rows = []
     for group in chosen:
-        alike = [other.setting for other in chosen if other.runs[0].task == group.runs[0].task and other.finished]
-        rows.append(
-            build_row(
-                group.runs,
-                context,
-                setting_notes=_setting_notes(group.setting, alike, changes=changes),
-                choice_notes=group.choice_notes(),
-                optimistic=group.optimistic,
-                cells=group.cells,
-            )
-        )
+        alike = [other.setting for other in chosen if other.setting.task == group.setting.task and other.finished]
+        rows.append(build_row(group, context, setting_notes=_setting_notes(group.setting, alike, changes=changes)))
     first = groups[0].setting
     rows = rows if first.source == "sample" else _add_missing(rows, context, expected=expected)
     pretrained = [row for row in rows if row.setting.init == "pretrained"]
@@ -207,7 +153,7 @@ def _choose_cell(cells: Sequence[Group], score: Callable[[Record], float]) -> Gr
     for cell in cells:
         if (done := len(cell.finished)) < most:
             ended = [f"{count} {status}" for status, count in count_unfinished(cell.runs).items()]
-            incomplete.append(f"{_cell_words(cell.setting)} ({', '.join([f'{done} of {most} seeds', *ended])})")
+            incomplete.append(f"{cell_words(cell.setting)} ({', '.join([f'{done} of {most} seeds', *ended])})")
     return Group(
         runs=max(complete, key=lambda cell: statistics.median(score(run) for run in cell.finished)).runs,
         cells=len(cells),
@@ -222,7 +168,3 @@ def _selection_score(run: Record, context: Context) -> float:
         return headline(context.parts(task_of(run)), run.scores)
     score = run.selected.get("score")
     return float(score) if isinstance(score, int | float) and math.isfinite(score) else -math.inf
-
-
-def _cell_words(setting: Setting) -> str:
-    return " ".join(f"{key}={value}" for key, value in setting.cell.items())
