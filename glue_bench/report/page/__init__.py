@@ -14,14 +14,12 @@ import jinja2
 from markupsafe import Markup
 
 from glue_bench import __version__
-from glue_bench.report.columns import comparison_tables
+from glue_bench.report.columns import COMPARISON_RULE, comparison_tables
 from glue_bench.report.comparison import EncoderComparison
-from glue_bench.report.model import Cost, Report, Section
-from glue_bench.report.notes import COMPARISON_RULE
+from glue_bench.report.model import Cost, Report, Section, card_place
 from glue_bench.report.page import drawing, plots
 from glue_bench.report.page.entries import HARDEST, Entry, join_entries
 from glue_bench.report.page.evidence import BINS, POINTS
-from glue_bench.report.table import card_place
 from glue_bench.runs.record import Record, outcome_line
 from glue_bench.runs.repetition import Defaults, join_command, sweep_words
 from glue_bench.runs.store import RunStore
