@@ -18,6 +18,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import matthews_corrcoef
 
+from glue_bench.config.compose import compose_run
+from glue_bench.data import load_task_data, resolve_source
 from glue_bench.data.sample import SAMPLE_TASKS, SAMPLE_VERSION, generate
 
 Split = dict[str, list[Any]]
@@ -60,6 +62,17 @@ LENGTHS_CEILING = {
     "rte": 0.57,
 }
 DIGEST = {1: "f6ede96518892b3b770a89747eded4fc6c16a739ec303f725a66944e2f8eef16"}
+# As records of version 1 have them: data.fingerprint of a run on all sample rows of the task.
+FINGERPRINTS = {
+    "mnli": "8753c612d33c1dcf",
+    "qqp": "e929f9d04da9b990",
+    "qnli": "7b695d314bb8c789",
+    "sst2": "7fe79817c5429865",
+    "cola": "cb992e8f1a233072",
+    "stsb": "53f656c4e6873909",
+    "mrpc": "60bb24b11435354c",
+    "rte": "38eb55346d3fb598",
+}
 
 
 @cache
@@ -240,3 +253,10 @@ def test_rows_are_the_same_in_a_process_with_another_hash_seed() -> None:
 def test_the_rows_are_those_of_their_version() -> None:
     """Rows changed on purpose? Raise SAMPLE_VERSION and add the new digest: old scores no longer compare."""
     assert digest_of_all_rows() == DIGEST[SAMPLE_VERSION]
+
+
+@pytest.mark.parametrize("task", SAMPLE_TASKS)
+def test_the_fingerprint_of_a_task_is_that_of_earlier_records(task: str) -> None:
+    config = compose_run([f"task={task}", "data=sample"])
+    data = load_task_data(resolve_source(config.data, config.task), config.data, config.task)
+    assert data.fingerprint == FINGERPRINTS[task]
