@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from glue_bench.config.schema import DataConfig, EncoderConfig, TaskConfig
-from glue_bench.data import find_file, hub_files, resolve_source
 from glue_bench.data.hub import UnreachableError, ask_size, cached_file, endpoint, is_commit, is_offline
+from glue_bench.data.sources import find_file, hub_files, resolve_source
 from glue_bench.doctor.findings import OK, PROBLEM, Finding, format_bytes
 from glue_bench.errors import GlueBenchError, InputError
 from glue_bench.models.pretrained import encoder_name, find_not_cached, resolve_pretrained
@@ -161,7 +161,7 @@ def _examine_sample(data: DataConfig, tasks: Sequence[TaskConfig]) -> Finding:
             resolve_source(data, task)
         except GlueBenchError as error:
             return _problem("data", error, "leave it out: tasks=[...]")
-    return Finding(name="data", state=OK, found=f"sample rows are generated here, {_count(tasks)}")
+    return Finding(name="data", state=OK, found=f"the packaged sample, {_count(tasks)}")
 
 
 def _examine_folder(data: DataConfig, tasks: Sequence[TaskConfig]) -> Finding:

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from glue_bench.data import TaskData, load_task_data, resolve_source
 from glue_bench.data.encoding import Encoded, TextEncoder, cache_folder
+from glue_bench.data.rows import TaskData, load_task_data
+from glue_bench.data.sources import resolve_source
 from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import file_sha256, replace_folder_atomically
 from glue_bench.models.classifier import Classifier, check_max_length, check_tokens, load_classifier, save_classifier
@@ -105,7 +106,7 @@ def _train_and_score(
     check_unchanged(request, encoder=encoder_identity(config.encoder, pretrained), data=source.identity)
     if request.parent:
         pretrained = _fine_tuned(request.parent, store, pretrained)
-    data = load_task_data(source, config.data, config.task)
+    data = load_task_data(source, config.data, task=config.task)
     on_phase("tokenising")
     check_max_length(pretrained.folder, config.trainer.max_length)
     texts = TextEncoder(pretrained.folder, max_length=config.trainer.max_length)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from glue_bench.config.schema import DataConfig, TaskConfig
-from glue_bench.data import TextFile, open_texts
+from glue_bench.data.texts import TextFile, open_texts
 from glue_bench.errors import InputError, UsageError
 from glue_bench.files import replace_atomically
 from glue_bench.runs.finished import FinishedRun, check_weights
@@ -89,7 +89,7 @@ def prepare_sources(
 
 
 def _open_rows(file: LeaderboardFile, task: TaskConfig, data: DataConfig) -> TextFile:
-    texts = open_texts(data, task, file.place)
+    texts = open_texts(data, task, place=file.place)
     if texts.rows != file.rows:
         raise InputError(f"{texts.path}: {texts.rows:,} rows; the leaderboard wants predictions for {file.rows:,}")
     return texts

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glue_bench.data import TextFile, read_pieces
+from glue_bench.data.texts import TextFile, read_pieces
 from glue_bench.errors import InputError
 from glue_bench.files import replace_atomically
 from glue_bench.models.memory import keep_few_kernels

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from glue_bench.data import resolve_source
+from glue_bench.data.sources import resolve_source
 from glue_bench.errors import DiskError
 from glue_bench.models.pretrained import resolve_pretrained
 from glue_bench.runs.identity import RunRequest

@@ -15,7 +15,8 @@ import pytest
 
 from glue_bench.cli.page import read_defaults, render_html
 from glue_bench.config.compose import compose_run
-from glue_bench.data import load_task_data, resolve_source
+from glue_bench.data.rows import load_task_data
+from glue_bench.data.sources import resolve_source
 from glue_bench.report import build_report
 from glue_bench.report.page import build_page, render_page
 from glue_bench.report.page.calibration import measure_calibration
@@ -339,7 +340,7 @@ def hostile_record(tmp_path: Path, *, count: int = 5, **changes: Any) -> Record:
             )
     words = ("data=local", f"data.path={tmp_path / 'rows'}")
     config = compose_run(["task=sst2", *words])
-    data = load_task_data(resolve_source(config.data, config.task), config.data, config.task)
+    data = load_task_data(resolve_source(config.data, config.task), config.data, task=config.task)
     facts = {
         "source": "local",
         "dataset": None,

@@ -454,7 +454,7 @@ def test_many_rows_take_no_more_memory_than_few(made: Bench, tmp_path: Path) -> 
 import functools
 from pathlib import Path
 from glue_bench.config.schema import DataConfig
-from glue_bench.data import open_texts
+from glue_bench.data.texts import open_texts
 from glue_bench.runs.finished import open_run_folder
 from glue_bench.submission.predict import predict_rows
 
@@ -467,7 +467,7 @@ def tell(rows):
     print(rows, pages * 4 // 1024)
 
 run = open_run_folder(Path({str(run.folder)!r}))
-file = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, "many")
+file = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, place="many")
 predict_rows(run, "many", file, load=functools.cache(load), on_rows=tell)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)

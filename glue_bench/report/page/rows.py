@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glue_bench.config.schema import DataConfig, TaskConfig
-from glue_bench.data import hub_files, load_task_data, resolve_source
 from glue_bench.data.hub import is_cached
+from glue_bench.data.rows import load_task_data
+from glue_bench.data.sources import hub_files, resolve_source
 from glue_bench.errors import GlueBenchError
 from glue_bench.runs.record import Record, task_of
 
@@ -41,7 +42,7 @@ def _read_texts(record: Record) -> Texts:
     if data.source == "hub" and not _is_cached(data, task):
         raise _UnavailableError(f"{data.dataset} at {data.revision} is not in the hub client's cache here.")
     try:
-        loaded = load_task_data(resolve_source(data, task), data, task)
+        loaded = load_task_data(resolve_source(data, task), data, task=task)
     except GlueBenchError as error:
         raise _UnavailableError(f"{str(error).splitlines()[0]}.") from error
     if loaded.fingerprint != record.data.get("fingerprint"):
