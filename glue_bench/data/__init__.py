@@ -1,1 +1,1 @@
-"""Rows of one task from the hub, a local folder or the packaged sample: found, read, checked, fingerprinted, encoded."""
+"""Rows of one task, from the hub, a local folder or the packaged sample."""

@@ -154,9 +154,7 @@ def _check_scores(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.f
         except (TypeError, ValueError):
             scores[row] = math.nan
         if not low <= scores[row] <= high:
-            raise InputError(
-                f"{where} row {row + 1}: label is {value!r}; it must be a number from {low:g} to {high:g}"
-            )
+            raise InputError(f"{where} row {row + 1}: label is {value!r}; it must be a number from {low:g} to {high:g}")
     return scores
 
 

@@ -1,4 +1,4 @@
-"""The packaged sample rows: shape, balance, no leaks, no label that counting words gives away, the same rows for ever."""
+"""The packaged sample rows: shape, balance, no leaks, no label that counting words gives away, always the same."""
 
 import hashlib
 import json
