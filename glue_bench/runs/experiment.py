@@ -295,7 +295,7 @@ def _input_facts(
     init: str,
 ) -> dict[str, Any]:
     """What is known once the inputs are read."""
-    reasons = task.not_comparable_because(source=data.source, rows=data.rows, init=init)
+    reasons = task.not_comparable_because(source=data.source, rows=data.rows, fingerprints=data.fingerprints, init=init)
     device = placement.device
     on_gpu = device.type == "cuda"
     return {
@@ -310,6 +310,8 @@ def _input_facts(
             "dataset": data.dataset,
             "revision": data.revision,
             "fingerprint": data.fingerprint,
+            "fingerprints": data.fingerprints,
+            "checked": task.checked(source=data.source, fingerprints=data.fingerprints),
             "rows": dict(data.rows),
             "truncated": {name: rows.truncated for name, rows in encoded.items()},
         },

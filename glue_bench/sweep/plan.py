@@ -96,9 +96,15 @@ def _refresh(record: Record, request: RunRequest, store: RunStore) -> Record:
     if record.status != "finished" or record.config["task"] == task:
         return record
     adapter = TaskAdapter.of(request.config.task)
-    reasons = adapter.not_comparable_because(source=record.data["source"], rows=record.data["rows"], init=record.init)
+    source, rows, fingerprints = (record.data.get(key) or {} for key in ("source", "rows", "fingerprints"))
+    reasons = adapter.not_comparable_because(source=source, rows=rows, fingerprints=fingerprints, init=record.init)
+    data = {**record.data, "checked": adapter.checked(source=source, fingerprints=fingerprints)}
     updated = dataclasses.replace(
-        record, config={**record.config, "task": task}, comparable=not reasons, not_comparable_because=reasons
+        record,
+        config={**record.config, "task": task},
+        data=data,
+        comparable=not reasons,
+        not_comparable_because=reasons,
     )
     with contextlib.suppress(DiskError):  # somebody else's folder can still be looked at
         store.save(updated)

@@ -65,10 +65,15 @@ class TaskAdapter(TaskConfig):
         """Each metric on each validation split."""
         return [ScorePart(split, metric) for split in self.validation for metric in self.metrics]
 
-    def not_comparable_because(self, *, source: str, rows: Mapping[str, int], init: str = "pretrained") -> list[str]:
-        """Why scores on these rows must not stand beside published ones; empty if they may.
+    def not_comparable_because(
+        self, *, source: str, rows: Mapping[str, int], fingerprints: Mapping[str, str], init: str = "pretrained"
+    ) -> list[str]:
+        """Why scores on these rows cannot be compared with published ones; empty if they can.
 
         Args:
+            source: hub, local or sample.
+            rows: the number of rows of each split.
+            fingerprints: of each split; empty if they are not known.
             init: as in the record.
         """
         reasons = []
@@ -84,7 +89,17 @@ class TaskAdapter(TaskConfig):
                 reasons.append(f"no official row count is known for {split}")
             elif used != official:
                 reasons.append(f"{split} has {used:,} rows, official {official:,}")
+            elif self._pinned(split, fingerprints) and fingerprints[split] != self.fingerprints[split]:
+                reasons.append(f"{split}'s rows are not the official ones")
         return reasons
+
+    def checked(self, *, source: str, fingerprints: Mapping[str, str]) -> dict[str, str]:
+        """How `not_comparable_because` compares each split with the official one: by content, or by number of rows."""
+        splits = [split for split in (self.train, *self.validation) if split in self.rows and source != "sample"]
+        return {split: "content" if self._pinned(split, fingerprints) else "rows" for split in splits}
+
+    def _pinned(self, split: str, fingerprints: Mapping[str, str]) -> bool:
+        return split in self.fingerprints and split in fingerprints
 
 
 def headline(parts: Sequence[ScorePart], scores: Mapping[str, Mapping[str, float]]) -> float:

@@ -241,5 +241,7 @@ def test_every_sample_task_loads_through_the_adapter_and_is_never_comparable() -
         config = compose_run([f"task={task}", "data=sample"])
         data = load_task_data(resolve_source(config.data, config.task), config.data, task=config.task)
         assert min(data.rows.values()) > 100
-        reasons = TaskAdapter.of(config.task).not_comparable_because(source=data.source, rows=data.rows)
+        reasons = TaskAdapter.of(config.task).not_comparable_because(
+            source=data.source, rows=data.rows, fingerprints=data.fingerprints
+        )
         assert reasons == ["sample data"]
