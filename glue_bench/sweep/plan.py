@@ -96,8 +96,10 @@ def _refresh(record: Record, request: RunRequest, store: RunStore) -> Record:
     if record.status != "finished" or record.config["task"] == task:
         return record
     adapter = TaskAdapter.of(request.config.task)
-    source, rows, fingerprints = (record.data.get(key) or {} for key in ("source", "rows", "fingerprints"))
-    reasons = adapter.not_comparable_because(source=source, rows=rows, fingerprints=fingerprints, init=record.init)
+    source, fingerprints = record.data["source"], record.data.get("fingerprints", {})
+    reasons = adapter.not_comparable_because(
+        source=source, rows=record.data["rows"], fingerprints=fingerprints, init=record.init
+    )
     data = {**record.data, "checked": adapter.checked(source=source, fingerprints=fingerprints)}
     updated = dataclasses.replace(
         record,

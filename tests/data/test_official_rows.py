@@ -39,7 +39,7 @@ def official() -> dict[str, Columns]:
 @pytest.fixture
 def own_conf(tmp_path: Path) -> Path:
     """A configuration folder with the task `own`, which knows its official rows."""
-    facts = {"name": "own", "title": "Own", "kind": "classification", "metrics": ["accuracy"]}
+    facts: dict[str, object] = {"name": "own", "title": "Own", "kind": "classification", "metrics": ["accuracy"]}
     facts |= {"texts": ["sentence1", "sentence2"], "labels": NAMES, "fingerprints": FINGERPRINTS}
     folder = tmp_path / "my_conf"
     (folder / "task").mkdir(parents=True)
