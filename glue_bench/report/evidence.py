@@ -10,9 +10,8 @@ import numpy as np
 from glue_bench.errors import InputError
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore, predictions_path, read_predictions
-from glue_bench.statistics.degenerate import describe_degenerate
-from glue_bench.statistics.intervals import Interval, interval_of_mean
-from glue_bench.statistics.resampling import Floats, SplitPredictions, resample_scores
+from glue_bench.statistics.intervals import Floats, Interval, SplitPredictions, interval_of_mean, resample_scores
+from glue_bench.statistics.verdicts import describe_degenerate
 from glue_bench.tasks.adapter import ScorePart, TaskAdapter
 
 STREAM = 20240501  # of every draw: the same records give the same report
@@ -59,7 +58,7 @@ def read_evidence(store: RunStore, finished: Sequence[Record], task: TaskAdapter
             reason = describe_degenerate(
                 labels[-1],
                 predictions[-1],
-                found.logits,
+                logits=found.logits,
                 names=task.labels,
                 judged_by_accuracy="accuracy" in task.metrics,
             )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from glue_bench.report.model import Section
-from glue_bench.statistics.resampling import DRAWS
+from glue_bench.statistics.intervals import DRAWS
 from glue_bench.statistics.verdicts import FEWEST_SEEDS
 from glue_bench.tasks.published import PublishedTable
 
