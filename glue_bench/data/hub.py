@@ -1,7 +1,4 @@
-"""Fetch files of the Hugging Face hub at a revision, through its own client and cache. Knows no data, no models.
-
-The client obeys HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE.
-"""
+"""Fetch files of the Hugging Face hub through its client, which obeys HF_ENDPOINT, HF_HOME, HF_TOKEN, HF_HUB_OFFLINE."""
 
 import contextlib
 import errno

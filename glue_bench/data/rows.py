@@ -43,8 +43,7 @@ class Split(Texts):
 
     def head(self, rows: int | None) -> "Split":
         """The first `rows` rows; all of them for None."""
-        texts = tuple(column[:rows] for column in self.texts)
-        return Split(texts=texts, labels=self.labels[:rows], idx=self.idx[:rows])
+        return Split(texts=tuple(text[:rows] for text in self.texts), labels=self.labels[:rows], idx=self.idx[:rows])
 
     @cached_property
     def fingerprint(self) -> str:

@@ -282,7 +282,7 @@ def _score(
     from glue_bench.tasks.metrics import predict_classes, predict_scores, score_predictions
 
     prediction = predict_scores(logits) if task.regression else predict_classes(logits)
-    return prediction, score_predictions(task.metrics, prediction, labels)
+    return prediction, score_predictions(task.metrics, prediction, labels=labels)
 
 
 def _input_facts(

@@ -71,7 +71,7 @@ def interval_of_mean(scores: Floats, resampled: Floats) -> Interval:
     """
     deviations = resampled.mean(axis=0) - resampled.mean()
     noise = _training_variance(scores, resampled) / len(scores)
-    return _join(float(scores.mean()), deviations, noise, seeds=len(scores))
+    return _join(float(scores.mean()), deviations, noise=noise, seeds=len(scores))
 
 
 def interval_of_difference(first: tuple[Floats, Floats], second: tuple[Floats, Floats]) -> Interval:
@@ -85,7 +85,7 @@ def interval_of_difference(first: tuple[Floats, Floats], second: tuple[Floats, F
     medians = np.median(a_drawn, axis=0) - np.median(b_drawn, axis=0)
     noise = _training_variance(a - b, a_drawn - b_drawn) * variance_of_median(len(a))
     value = float(np.median(a) - np.median(b))
-    return _join(value, medians - medians.mean(), noise, seeds=len(a))
+    return _join(value, medians - medians.mean(), noise=noise, seeds=len(a))
 
 
 def _training_variance(scores: Floats, resampled: Floats) -> float:
@@ -151,7 +151,7 @@ def score_counts(
     return {name: _SCORES[name](split, counts) for name in metrics}
 
 
-def _join(value: float, deviations: Floats, noise: float, *, seeds: int) -> Interval:
+def _join(value: float, deviations: Floats, *, noise: float, seeds: int) -> Interval:
     """One interval from the deviations that rows cause and the variance `noise` that seeds add."""
     outside = (1 - LEVEL) / 2
     below, above = np.quantile(deviations, [outside, 1 - outside])

@@ -1,4 +1,4 @@
-"""The task adapter: a task's configuration (conf/task/) with the questions that the other rooms ask it."""
+"""The task adapter: a task's configuration (conf/task/) with methods that the other packages use."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class ScorePart(NamedTuple):
 
 
 class TaskAdapter(TaskConfig):
-    """One task, as the trainer (outputs, kind), the metrics and the tables need it."""
+    """One task, as training, metrics and reports need it."""
 
     __slots__ = ()
 
@@ -49,7 +49,7 @@ class TaskAdapter(TaskConfig):
 
     @property
     def outputs(self) -> int:
-        """Logits of a row: one per class, or one."""
+        """Number of logits per row: one per class, or one."""
         return 1 if self.regression else len(self.labels)
 
     def parts(self, convention: str) -> list[ScorePart]:
@@ -109,8 +109,7 @@ def headline(parts: Sequence[ScorePart], scores: Mapping[str, Mapping[str, float
 
 def metric_title(parts: Sequence[ScorePart]) -> str:
     """The parts in words, as a table's column: `mean of accuracy and F1`."""
-    named = []
-    for split, metric in parts:
-        kind = split.removeprefix("validation").removeprefix("_")
-        named.append(f"{kind} {_METRIC_WORDS[metric]}".strip())
+    named = [
+        f"{split.removeprefix('validation').strip('_')} {_METRIC_WORDS[metric]}".strip() for split, metric in parts
+    ]
     return named[0] if len(named) == 1 else f"mean of {', '.join(named[:-1])} and {named[-1]}"

@@ -60,8 +60,8 @@ def scores(rows: int, seeds: int, *, stream: np.random.Generator) -> SplitPredic
 def plain(metric: str, labels: Floats, predictions: Floats) -> float:
     """The score that a record would hold."""
     if metric in SCORES:
-        return score_predictions([metric], predictions, labels)[metric]
-    return score_predictions([metric], predictions.astype(np.int64), labels.astype(np.int64))[metric]
+        return score_predictions([metric], predictions, labels=labels)[metric]
+    return score_predictions([metric], predictions.astype(np.int64), labels=labels.astype(np.int64))[metric]
 
 
 @pytest.mark.parametrize("metric", [*CLASSES, *SCORES])
