@@ -1,4 +1,4 @@
-"""Fetch files of the Hugging Face hub through its client, which obeys HF_ENDPOINT, HF_HOME, HF_TOKEN, HF_HUB_OFFLINE."""
+"""Fetch files of the Hugging Face hub through its client, which obeys HF_ENDPOINT, HF_HOME, HF_TOKEN and so on."""
 
 import contextlib
 import errno

@@ -109,7 +109,5 @@ def headline(parts: Sequence[ScorePart], scores: Mapping[str, Mapping[str, float
 
 def metric_title(parts: Sequence[ScorePart]) -> str:
     """The parts in words, as a table's column: `mean of accuracy and F1`."""
-    named = [
-        f"{split.removeprefix('validation').strip('_')} {_METRIC_WORDS[metric]}".strip() for split, metric in parts
-    ]
+    named = [f"{split.removeprefix('validation').strip('_')} {_METRIC_WORDS[name]}".strip() for split, name in parts]
     return named[0] if len(named) == 1 else f"mean of {', '.join(named[:-1])} and {named[-1]}"

@@ -31,12 +31,11 @@ class GlueMetric(evaluate.Metric):  # type: ignore[misc]
         super().__init__(config_name="+".join(metrics), keep_in_memory=True)
 
     def _info(self) -> evaluate.MetricInfo:
-        value = datasets.Value("float64")
         return evaluate.MetricInfo(
             description="GLUE's metrics.",
             citation="Wang et al., GLUE (arXiv:1804.07461), section 4 and appendix",
             inputs_description="predictions and references: (n,) class codes, or (n,) scores for regression",
-            features=datasets.Features({"predictions": value, "references": value}),
+            features=datasets.Features(dict.fromkeys(("predictions", "references"), datasets.Value("float64"))),
         )
 
     def _compute(self, *, predictions: Any, references: Any) -> dict[str, float]:
