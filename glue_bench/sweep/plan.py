@@ -93,7 +93,7 @@ def _with_parents(requests: Sequence[RunRequest]) -> dict[str, RunRequest]:
 def _refresh(record: Record, request: RunRequest, store: RunStore) -> Record:
     """Bring what the task says of itself up to date (title, official rows, conventions): it changes no score."""
     task = dataclasses.asdict(request.config.task)
-    if record.status != "finished" or record.config["task"] == task:
+    if record.status != "finished":
         return record
     adapter = TaskAdapter.of(request.config.task)
     source, fingerprints = record.data["source"], record.data.get("fingerprints", {})
@@ -101,6 +101,9 @@ def _refresh(record: Record, request: RunRequest, store: RunStore) -> Record:
         source=source, rows=record.data["rows"], fingerprints=fingerprints, init=record.init
     )
     data = {**record.data, "checked": adapter.checked(source=source, fingerprints=fingerprints)}
+    known = {key: task.get(key) for key in record.config["task"]}  # a new key alone makes no record outdated
+    if record.config["task"] == known and record.not_comparable_because == reasons:
+        return record
     updated = dataclasses.replace(
         record,
         config={**record.config, "task": task},
