@@ -114,6 +114,17 @@ class RunStore:
         """Delete what the run no longer needs once it has ended."""
         shutil.rmtree(self.snapshots(*record.place), ignore_errors=True)
 
+    def has_leftovers(self, record: Record) -> bool:
+        """Whether a process that was killed at the very end left snapshots beside its result.
+
+        Snapshots newer than the result are no leftovers: a training to keep the model was interrupted, and resumes.
+        """
+        folder = self.folder(*record.place)
+        written = [path.stat().st_mtime_ns for path in (folder / "snapshots").glob("*/*")]
+        history = folder / "history.jsonl"  # written once, just before the record
+        ended = history if history.exists() else folder / "record.json"
+        return (folder / "snapshots").exists() and max(written, default=0) <= ended.stat().st_mtime_ns
+
     def has_model(self, record: Record) -> bool:
         """Whether the run kept its weights."""
         return (self.folder(*record.place) / "model" / "model.safetensors").is_file()
