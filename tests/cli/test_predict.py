@@ -189,7 +189,7 @@ def test_weights_that_are_not_the_records_predict_nothing(
     capsys.readouterr()
     assert main(["predict", f"results_dir={tmp_path / 'results'}", "--text", "a"]) == 3
     captured = capsys.readouterr()
-    assert "these weights do not belong to the record beside them" in captured.err
+    assert "these weights do not belong to the run's record" in captured.err
     assert captured.out == ""
 
 
