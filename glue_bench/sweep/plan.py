@@ -21,6 +21,7 @@ from glue_bench.runs.lease import Owner, owner_of, take_lease
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import TaskAdapter
+from glue_bench.text import plural
 
 FORMAT = 1  # of plan files
 
@@ -195,8 +196,8 @@ def estimate_runs(requests: Sequence[RunRequest], records: Iterable[Record]) -> 
             same = [rate * _passes(request) for rate in rates]
             basis = "of this encoder and task, by epochs"
         if same:
-            count = f"{len(same)} finished run{'' if len(same) == 1 else 's'}"
-            estimates[request.run_id] = Estimate(seconds=statistics.median(same), basis=f"{count} {basis}")
+            basis = f"{plural(len(same), 'finished run')} {basis}"
+            estimates[request.run_id] = Estimate(seconds=statistics.median(same), basis=basis)
     return estimates
 
 

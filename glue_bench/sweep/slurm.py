@@ -26,6 +26,7 @@ from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan, find_record, plan_runs, read_plan, write_plan
 from glue_bench.sweep.queue import LostRunError, resolve_lost
 from glue_bench.sweep.serial import run_serially
+from glue_bench.text import plural
 from glue_bench.training.stopping import SIGNALS, Stopped
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class _Watch:
             known = json.loads(path.read_text(encoding="utf-8"))
             self._jobs |= {run_id: job for run_id, job in known.items() if job in alive and run_id in self._open}
         if self._jobs:
-            self._listener.note(f"{len(self._jobs)} jobs of an earlier command are still queued or running")
+            self._listener.note(f"watching {plural(len(self._jobs), 'job')} of an earlier command")
 
     def _submit(self, requests: Sequence[RunRequest]) -> None:
         """Submit one array of runs that can start at once, and one after it of runs that start from their results."""
@@ -178,7 +179,7 @@ class _Watch:
                 write_text_atomically(folder / "jobs.json", json.dumps(jobs, indent=1) + "\n")
             self._jobs |= jobs
         array = ", ".join(sorted({job.partition("_")[0] for job in jobs.values()}))
-        self._listener.note(f"submitted {len(jobs)} jobs as {array}; they no longer need this command")
+        self._listener.note(f"submitted {plural(len(jobs), 'job')} as {array}; no job needs this command any longer")
 
     def _after_parents(self, requests: Sequence[RunRequest]) -> str | None:
         """The arrays of the parents of these runs, as sbatch's --dependency; None without any."""
