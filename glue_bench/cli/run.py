@@ -11,7 +11,6 @@ from glue_bench.config.compose import compose_run
 from glue_bench.config.overrides import expand_multirun
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.record import outcome_line
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import describe_outcome
 from glue_bench.sweep.plan import plan_runs
@@ -44,7 +43,7 @@ def _execute_one(arguments: argparse.Namespace, processes: Processes) -> int:
     processes.broadcast(None)
     print_report([record], results_dir)
     if record.status != "finished":  # another worker ran it meanwhile
-        say(f"{request.title}: {record.status}: {outcome_line(record)}")
+        say(f"{request.title}: {record.status}: {record.outcome}")
     say(f"kept in {store.folder(*request.place)}")
     return exit_code([record])
 

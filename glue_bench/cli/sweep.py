@@ -17,7 +17,7 @@ from glue_bench.config.schema import ExecutorConfig
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import is_beating
-from glue_bench.runs.record import Record, outcome_line
+from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import describe_outcome, format_clock
 from glue_bench.sweep.estimate import Estimate, estimate_runs, longest_first, seconds_in_all
@@ -76,7 +76,7 @@ def _tell_failures(failed: Iterable[Record]) -> list[str]:
     """A line for each reason, with the seeds that it ended."""
     seeds: dict[tuple[str, str, str], list[str]] = {}
     for record in failed:
-        reason = outcome_line(record).removeprefix(record.status).strip(" :")
+        reason = record.outcome.removeprefix(record.status).strip(" :")
         place = f"{record.encoder['name']} {record.task}", record.status, reason
         seeds.setdefault(place, []).append(str(record.seed))
     return [
@@ -149,7 +149,7 @@ def _plan_cells(request: RunRequest, plan: Plan, estimates: Mapping[str, Estimat
         known = describe_outcome(record)
         time = format_clock(record.seconds["total"]) if "total" in record.seconds else ""
     elif request.run_id in plan.earlier:
-        known = f"again: {outcome_line(plan.earlier[request.run_id])}"
+        known = f"again: {plan.earlier[request.run_id].outcome}"
     elif request.run_id in plan.snapshots:
         known = f"goes on from its snapshot after update {plan.snapshots[request.run_id]}"
     elif estimate:

@@ -118,9 +118,10 @@ def attend(
     entries = [_to_entries(states, batch, heads=heads) for states in (query, key, value)]
     contexts = []
     for block in batch.blocks:
-        q, k, v = (x.unflatten(0, (-1, heads)) for x in _cut(block, entries, batch=batch, heads=heads))
+        parts = _cut(block, entries, batch=batch, heads=heads)
+        q, k, v = (part.view(-1, heads, *part.shape[1:]) for part in parts)  # (N, A, L or 1, D)
         context = functional.scaled_dot_product_attention(q, k, v, attn_mask=block.mask, dropout_p=dropout)
-        contexts.append(context.flatten(0, 2))  # from (N, A, L or 1, D)
+        contexts.append(context.flatten(0, 2))
     return _from_entries(contexts[0] if len(contexts) == 1 else torch.cat(contexts), batch, shape=query.shape)
 
 
@@ -181,7 +182,7 @@ class _Attention(torch.autograd.Function):
             q, k, v, out = _cut(block, [*entries, context], batch=batch, heads=heads)
             scores = torch.baddbmm(_PLACEHOLDER, q, k.transpose(1, 2), beta=0, alpha=q.shape[-1] ** -0.5)
             if block.mask is not None:
-                scores.unflatten(0, (-1, heads)).masked_fill_(~block.mask, -math.inf)
+                scores.view(-1, heads, *scores.shape[1:]).masked_fill_(~block.mask, -math.inf)
             attention_probs.append(torch.softmax(scores, -1))  # (N * A, L or 1, L)
             masks.append(noise.mask(scores.shape, dropout) if dropout else _PLACEHOLDER)
             torch.bmm(attention_probs[-1] * masks[-1] if dropout else attention_probs[-1], v, out=out)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner
-from glue_bench.runs.record import Record, outcome_line, task_of
+from glue_bench.runs.record import Record, task_of
 from glue_bench.sweep.listener import Listener
 from glue_bench.tasks.adapter import headline, metric_title
 from glue_bench.tasks.published import PublishedTable, find_table
@@ -212,7 +212,7 @@ def describe_outcome(record: Record, published: Sequence[PublishedTable] = ()) -
 def _word_outcome(record: Record, published: Sequence[PublishedTable]) -> list[str]:
     """`describe_outcome`, then the same without the metrics' names, then the score alone."""
     if record.status != "finished":
-        return [outcome_line(record)]
+        return [record.outcome]
     task = task_of(record)
     table = find_table(list(published), record.encoder.get("hub_id"))
     score = table.scores.get(record.task) if table and record.comparable else None

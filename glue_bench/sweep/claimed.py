@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.lease import Owner, claim_run
+from glue_bench.runs.lease import Owner, take_lease
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.listener import Listener
@@ -34,11 +34,11 @@ def run_claimed(
 
     Raises:
         GlueBenchError, Exception: what made it fail; its record is written.
-        LostClaimError: another worker took it over.
+        LostLeaseError: another worker took it over.
     """
-    claim = claim_run(store.folder(*request.place), patience=60 * request.config.executor.timeout)
-    if isinstance(claim, Owner):
-        return claim
+    lease = take_lease(store.folder(*request.place), patience=60 * request.config.executor.timeout)
+    if isinstance(lease, Owner):
+        return lease
     try:
         found = find_record(request, store)
         if found is not None and (earlier is None or found.ended != earlier.ended):
@@ -46,17 +46,17 @@ def run_claimed(
         from glue_bench.runs.experiment import run_experiment
 
         def on_phase(name: str) -> None:
-            claim.note_progress(name)
-            if name == "writing":
-                claim.check()
+            lease.note_progress(name)
             listener.phase(request, name)
 
         def on_step(report: "StepReport") -> None:
-            claim.note_progress("training", report.step, report.steps)
+            lease.note_progress("training", report.step, steps=report.steps)
             listener.step(request, report)
 
         processes.broadcast(request)
-        return run_experiment(request, store, on_phase=on_phase, on_step=on_step, processes=processes)
+        return run_experiment(
+            request, store, on_phase=on_phase, on_step=on_step, check_owner=lease.check, processes=processes
+        )
     finally:
         record = store.load(*request.place)
-        claim.release(done=record is not None and record.status == "finished")
+        lease.release(done=record is not None and record.status == "finished")

@@ -17,10 +17,9 @@ from typing import Any
 
 from glue_bench.config.schema import ExecutorConfig
 from glue_bench.errors import DiskError, GlueBenchError
-from glue_bench.runs.failures import keep_failure, request_facts
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.lease import Owner, claim_run
-from glue_bench.runs.record import Record
+from glue_bench.runs.lease import Owner, take_lease
+from glue_bench.runs.record import Record, request_facts
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.listener import Listener
 from glue_bench.sweep.plan import Plan
@@ -221,8 +220,8 @@ class _Driver:
     def _bury(self, worker: _Worker, reason: str) -> None:
         """Record that a run's process died; unless somebody has taken the run over already."""
         request, folder = worker.request, self._store.folder(*worker.request.place)
-        claim = claim_run(folder, dead=worker.process.pid)
-        if isinstance(claim, Owner):
+        lease = take_lease(folder, dead=worker.process.pid)
+        if isinstance(lease, Owner):
             self._queue.put_back(request)
             return
         record = self._store.load(*request.place)
@@ -233,9 +232,9 @@ class _Driver:
                 record = None  # it had stopped in good order, and was killed as it left
             else:
                 facts = {**request_facts(request), "steps": worker.steps}
-                record = keep_failure(request, self._store, CrashedError(reason), facts=facts, history=[])
+                record = self._store.keep_failure(request, CrashedError(reason), facts=facts)
         finally:
-            claim.release(done=record is not None and record.status == "finished")
+            lease.release(done=record is not None and record.status == "finished")
         if record is None:
             self._queue.put_back(request)
             return

@@ -4,10 +4,9 @@ import logging
 import time
 
 from glue_bench.errors import InputError
-from glue_bench.runs.failures import keep_failure, request_facts
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import owner_of
-from glue_bench.runs.record import Record, outcome_line
+from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.listener import Listener
 from glue_bench.sweep.plan import Plan, find_record
@@ -94,10 +93,10 @@ class Queue:
         if parent is None:
             return False
         if parent.status != "finished":
-            reason = f"the run that it starts from, {request.parent.title}, has {parent.status}: {outcome_line(parent)}"
+            reason = f"the run that it starts from, {request.parent.title}, has {parent.status}: {parent.outcome}"
             self.settle(
                 request,
-                keep_failure(request, self._store, InputError(reason), facts=request_facts(request), history=[]),
+                self._store.keep_failure(request, InputError(reason)),
             )
             return False
         return True

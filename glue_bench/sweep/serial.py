@@ -5,7 +5,7 @@ import time
 
 from glue_bench.errors import DiskError, GlueBenchError, UsageError
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.lease import LostClaimError
+from glue_bench.runs.lease import LostLeaseError
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.claimed import run_claimed
@@ -43,7 +43,7 @@ def run_serially(
         listener.started(request)
         try:
             outcome = run_claimed(request, store, listener, earlier=queue.earlier(request), processes=processes)
-        except LostClaimError as error:
+        except LostLeaseError as error:
             if processes.count > 1:  # the others cannot be told in the middle of an update
                 raise
             logger.warning("%s", error)

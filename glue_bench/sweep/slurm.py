@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 from glue_bench.config.schema import ExecutorConfig
 from glue_bench.errors import GlueBenchError, UsageError
 from glue_bench.files import write_text_atomically
-from glue_bench.runs.failures import keep_failure, request_facts
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.lease import Owner, claim_run, is_beating, owner_of
+from glue_bench.runs.lease import Owner, is_beating, owner_of, take_lease
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.listener import Listener
@@ -131,19 +130,17 @@ class _Watch:
 
     def _bury_or_repeat(self, request: RunRequest) -> None:
         """A job is gone and has left no result."""
-        claim = claim_run(self._store.folder(*request.place))
-        if isinstance(claim, Owner):
+        lease = take_lease(self._store.folder(*request.place))
+        if isinstance(lease, Owner):
             return
         job = self._jobs.pop(request.run_id)
         try:
             record, state = self._store.load(*request.place), job_state(job)
             if record is None or record.status != "interrupted" or state.startswith("CANCELLED"):
                 reason = f"its job {job} ended without a word ({state}); its log is under {self._folder}"
-                record = keep_failure(
-                    request, self._store, LostJobError(reason), facts=request_facts(request), history=[]
-                )
+                record = self._store.keep_failure(request, LostJobError(reason))
         finally:
-            claim.release(done=record is not None and record.status == "finished")
+            lease.release(done=record is not None and record.status == "finished")
         if record.status == "interrupted":  # stopped by SIGTERM, by whom we do not know, with a snapshot
             self._listener.waiting(request)
             self._submit([request])

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from glue_bench.errors import DiskError, GlueBenchError, UsageError
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.lease import LostClaimError, Owner
+from glue_bench.runs.lease import LostLeaseError, Owner
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.claimed import run_claimed
@@ -103,7 +103,7 @@ def _run(job: Job, pipe: "_Pipe") -> tuple[str, str]:
         return ("elsewhere" if isinstance(outcome, Owner) else "recorded"), ""
     except (DiskError, UsageError) as error:
         return ("disk" if isinstance(error, DiskError) else "usage"), str(error)
-    except LostClaimError as error:
+    except LostLeaseError as error:
         return "lost", str(error)
     except (Exception, SystemExit) as error:
         logger.debug("%s: %s", job.request.title, error, exc_info=not isinstance(error, GlueBenchError))

@@ -114,9 +114,9 @@ def fit(
                 with keeper.clock.paused():
                     selection.end_epoch(updates.done)
                     model.train()
-            stopping, due = signals.pending if signals else 0, timer.is_due(last=updates.done == updates.total)
+            stopping, due = signals.pending if signals else 0, int(timer.is_due(last=updates.done == updates.total))
             if processes.count > 1:  # no process stops, or looks for divergence, unless all do
-                stopping, due = processes.largest(stopping, due) if reported else (0, False)
+                stopping, due = processes.largest(stopping, due) if reported else (0, 0)
             if stopping or due:
                 keeper.keep()
                 timer.restart()
@@ -124,8 +124,6 @@ def fit(
                 processes.meet()  # with the snapshot kept: torchrun ends all soon after one has ended
                 signals.take_over(stopping)
                 signals.obey(f" after update {updates.done} of {updates.total}{', snapshot kept' * bool(snapshots)}")
-    if selection is not None:
-        selection.put_back()
     return keeper.result()
 
 
@@ -171,7 +169,10 @@ class _Keeper:
             self._snapshots.save(self._selection.add_to(snapshot) if self._selection else snapshot)
 
     def result(self) -> FitResult:
+        """Sum up, with the chosen weights in the model."""
         updates, selection = self._updates, self._selection
+        if selection is not None:
+            selection.put_back()
         return FitResult(
             steps=updates.done,
             epochs=updates.epochs,

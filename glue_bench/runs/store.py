@@ -1,0 +1,249 @@
+"""The results folder: where each run's record, predictions and history lie, each file written atomically. Knows no
+torch, so that a failure is recorded even after a crash."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import shutil
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glue_bench.errors import DivergedError, GlueBenchError, InputError, LostError
+from glue_bench.files import check_writable, file_sha256, replace_atomically, write_text_atomically
+from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.record import Record, now, read_record, request_facts, task_of
+from glue_bench.tasks.adapter import TaskAdapter
+
+_ORIGIN_KEY = b"glue_bench.origin"  # key of a prediction file's metadata
+
+
+class RunStore:
+    """The folder `<results_dir>/runs/<encoder>/<task>/<run_id>/`."""
+
+    def __init__(self, results_dir: Path) -> None:
+        """Open a results folder; nothing is created before something is written."""
+        self.root = results_dir / "runs"
+
+    def check_writable(self) -> None:
+        """Refuse a results folder before work is done that could not be kept.
+
+        Raises:
+            DiskError: nothing can be written there.
+        """
+        check_writable(self.root)
+
+    def folder(self, encoder: str, task: str, run_id: str) -> Path:
+        """Where a run's files lie."""
+        return self.root / encoder / task / run_id
+
+    def load(self, encoder: str, task: str, run_id: str) -> Record | None:
+        """The run's record, or None if it has none that can be read."""
+        return read_record(self.folder(encoder, task, run_id) / "record.json")
+
+    def load_all(self) -> Iterator[Record]:
+        """Every readable record, sorted by folder; damaged ones are logged, one line each."""
+        for path in sorted(self.root.glob("*/*/*/record.json")):
+            record = read_record(path)
+            if record is not None:
+                yield record
+
+    def folders(self) -> Iterator[Path]:
+        """Every run's folder, sorted, whatever is in it."""
+        return (path for path in sorted(self.root.glob("*/*/*")) if path.is_dir())
+
+    def save(self, record: Record) -> Path:
+        """Write record.json, which marks the run's other files as complete; write it last.
+
+        Raises:
+            DiskError: it cannot be written.
+        """
+        path = self.folder(*record.place) / "record.json"
+        write_text_atomically(path, json.dumps(dataclasses.asdict(record), indent=1) + "\n")
+        return path
+
+    def keep_failure(
+        self,
+        request: RunRequest,
+        error: BaseException,
+        *,
+        facts: Mapping[str, Any] | None = None,
+        history: Sequence[Any] = (),
+    ) -> Record:
+        """Write the record of a run that did not finish, and the traceback of an unforeseen error.
+
+        A finished record is never replaced by a failure to train the run again: then that record is returned.
+
+        Args:
+            facts: what is known of the run so far, if more than `request_facts`.
+            history: its lines so far.
+
+        Raises:
+            DiskError: the record cannot be written.
+        """
+        folder, known = self.folder(*request.place), self.load(*request.place)
+        if known is not None and known.finished:
+            return known
+        if history or not (folder / "history.jsonl").exists():  # an attempt without an update keeps the earlier history
+            write_history(folder / "history.jsonl", history)
+        if isinstance(error, Exception | SystemExit) and not isinstance(error, GlueBenchError):
+            write_text_atomically(folder / "error.log", "".join(traceback.format_exception(error)))
+        facts = request_facts(request) if facts is None else facts
+        record = Record(**facts, status=_status_of(error), error=_describe(error), ended=now())
+        self.save(record)
+        if record.status == "diverged":
+            self.discard_snapshots(record)
+        return record
+
+    def snapshots(self, encoder: str, task: str, run_id: str) -> Path:
+        """Where a run in progress keeps its snapshots."""
+        return self.folder(encoder, task, run_id) / "snapshots"
+
+    def snapshot_steps(self, encoder: str, task: str, run_id: str) -> list[int]:
+        """The updates after which a run in progress has a snapshot, ascending."""
+        found = self.snapshots(encoder, task, run_id).glob("step-*")
+        return sorted(int(path.name.removeprefix("step-")) for path in found)
+
+    def discard_snapshots(self, record: Record) -> None:
+        """Delete what the run no longer needs once it has ended."""
+        shutil.rmtree(self.snapshots(*record.place), ignore_errors=True)
+
+    def has_model(self, record: Record) -> bool:
+        """Whether the run kept its weights."""
+        return (self.folder(*record.place) / "model" / "model.safetensors").is_file()
+
+    def read_predictions(self, record: Record, split: str) -> "Predictions":
+        """The predictions that a finished record's scores of a validation split were computed from.
+
+        Raises:
+            InputError: as `read_predictions`, or the file is from another training than the record.
+        """
+        path = predictions_path(self.folder(*record.place), split)
+        found, known = read_predictions(path, task_of(record)), record.predictions_sha256.get(split)
+        if known is not None and file_sha256(path) != known:
+            raise InputError(f"{path.parent.name}/{path.name} of another training than its record")
+        return found
+
+
+def write_predictions(
+    path: Path,
+    *,
+    idx: NDArray[np.int64],
+    label: Any = None,
+    prediction: Any,
+    logits: NDArray[np.float32],
+    origin: str = "",
+) -> str:
+    """Write idx, label, prediction and one column logit_0, logit_1, ... per output, a row each.
+
+    Args:
+        label: None for no such column: test rows.
+        logits: (n, outputs).
+        origin: what the predictions were made of, kept in the file's metadata.
+
+    Returns:
+        The file's SHA-256.
+
+    Raises:
+        DiskError: it cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"idx": idx, **({} if label is None else {"label": label}), "prediction": prediction}
+    columns |= {f"logit_{output}": np.ascontiguousarray(logits[:, output]) for output in range(logits.shape[1])}
+    metadata = {_ORIGIN_KEY: origin} if origin else None
+    content = io.BytesIO()
+    pq.write_table(pa.table(columns, metadata=metadata), content)
+    with replace_atomically(path) as temporary:
+        temporary.write_bytes(content.getvalue())
+    return hashlib.sha256(content.getvalue()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """What one run predicted on the n rows of a split, in file order."""
+
+    idx: NDArray[np.int64]  # (n,) the row's number as the source gives it
+    label: NDArray[Any]  # (n,) class codes 0..k-1, or scores; (0,) for test rows
+    prediction: NDArray[Any]  # (n,) of the same kind
+    logits: NDArray[np.float64]  # (n, outputs)
+    origin: str = ""  # as in `write_predictions`
+
+
+def predictions_path(folder: Path, split: str) -> Path:
+    """Where a run's predictions of a split lie, in the folder of the run."""
+    return folder / "predictions" / f"{split}.parquet"
+
+
+def read_predictions(path: Path, task: TaskAdapter, *, labelled: bool = True) -> Predictions:
+    """Read what `write_predictions` wrote, and check it; logits may be NaN or infinite.
+
+    Args:
+        labelled: False for test rows, which have no label.
+
+    Raises:
+        InputError: the file is missing, damaged, or does not fit the task; in words that may follow "the run has".
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    name = f"{path.parent.name}/{path.name}"
+    coded = ["label", "prediction"] if labelled else ["prediction"]
+    wanted = ["idx", *coded, *(f"logit_{output}" for output in range(task.outputs))]
+    try:
+        table = pq.ParquetFile(path).read(columns=wanted)
+        columns = {column: np.asarray(table[column].to_numpy()) for column in wanted}
+    except FileNotFoundError as error:
+        raise InputError(f"no {name}") from error
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise InputError(f"a damaged {name} ({type(error).__name__})") from error
+    fits = table.num_rows > 0 and columns["idx"].dtype.kind == "i"
+    fits = fits and all(column.dtype.kind in "if" for column in columns.values())
+    if not fits or not all(_fit_task(columns[column], task) for column in coded):
+        raise InputError(f"{name} that does not fit the task")
+    logits = [columns[column] for column in wanted if column.startswith("logit_")]
+    return Predictions(
+        idx=columns["idx"],
+        label=columns.get("label", np.array([])),
+        prediction=columns["prediction"],
+        logits=np.stack(logits, axis=1).astype(np.float64),
+        origin=(table.schema.metadata or {}).get(_ORIGIN_KEY, b"").decode(),
+    )
+
+
+def _fit_task(values: NDArray[Any], task: TaskAdapter) -> bool:
+    """Whether labels or predictions are finite scores, or codes of the task's classes."""
+    if task.regression:
+        return bool(np.isfinite(values).all())
+    return values.dtype.kind == "i" and bool(values.min() >= 0 and values.max() < task.outputs)
+
+
+def _status_of(error: BaseException) -> str:
+    if isinstance(error, DivergedError):
+        return "diverged"
+    return "interrupted" if isinstance(error, KeyboardInterrupt | LostError) else "failed"
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"the run called sys.exit({error.code!r})"
+    if isinstance(error, GlueBenchError):
+        return str(error)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def write_history(path: Path, lines: Sequence[Any]) -> None:
+    """Write one JSON object a line from dataclass instances.
+
+    Raises:
+        DiskError: it cannot be written.
+    """
+    text = "".join(json.dumps(dataclasses.asdict(line)) + "\n" for line in lines)
+    write_text_atomically(path, text)
