@@ -1,10 +1,11 @@
-"""Makes the encoders and rows under tests/data for the golden tests. Never run again: ids hang on their bytes.
+"""Makes the encoders and rows under tests/golden for the golden tests. Never run again: ids hang on their bytes.
 
-python -m tests.recording_inputs        writes them; kept so that anybody can see what they are
+python -m tests.support.recording_inputs        writes them; kept so that anybody can see what they are
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -21,7 +22,7 @@ from transformers import (
 
 from tests.tiny import make_local_glue, pair_columns, sentences, write_parquet
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "golden"
 
 
 def make_roberta(folder: Path) -> None:
@@ -62,8 +63,18 @@ def make_word_piece_families(parent: Path) -> None:
     tokenizer.train_from_iterator(sentences(200, seed=0), trainer)
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     size = tokenizer.get_vocab_size()
-    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    common = {"vocab_size": size, "max_position_embeddings": 64, "pad_token_id": 0, "initializer_range": 0.2}
+    shape: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    common: dict[str, Any] = {
+        "vocab_size": size,
+        "max_position_embeddings": 64,
+        "pad_token_id": 0,
+        "initializer_range": 0.2,
+    }
     torch.manual_seed(0)
     BertModel(BertConfig(**common, **shape)).save_pretrained(parent / "tiny_bert")
     electra = ElectraConfig(**common, **shape, embedding_size=8)
