@@ -52,8 +52,6 @@ def run_leased(
 
         def on_phase(name: str) -> None:
             lease.note_progress(name)
-            if name == "writing":
-                lease.check()
             listener.phase(request, name)
 
         def on_step(report: "StepReport") -> None:
@@ -61,7 +59,9 @@ def run_leased(
             listener.step(request, report)
 
         processes.broadcast(request)
-        return run_experiment(request, store, on_phase=on_phase, on_step=on_step, processes=processes)
+        return run_experiment(
+            request, store, on_phase=on_phase, on_step=on_step, check_owner=lease.check, processes=processes
+        )
     finally:
         record = store.load(*request.place)
         lease.release(done=record is not None and record.finished)
