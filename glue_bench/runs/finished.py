@@ -26,7 +26,7 @@ _LISTED = 8  # runs that an error names
 _LISTED_IDS = 5
 _NO_PATH = ("'", '"', "$", "~")  # how a path must not begin to be taken literally
 _IDENTITY = {"precision": "auto", "engine": "auto", "accumulation": 1}  # execution values that are part of the run id
-_LEFT_OUT = ("log_every", "snapshot_minutes")  # how often something is written, no more
+_LEFT_OUT = ("log_every", "snapshot_minutes")  # only how often something is written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,9 +180,7 @@ def _tell_apart(found: Sequence[FinishedRun]) -> Iterable[str]:
     first, *others = [Setting.of(run.record) for run in found]
     apart = first.difference(*others)
     words = [" ".join(f"{key}={values[place]}" for key, values in apart.items()) for place in range(len(found))]
-    return [
-        f"run_id={run.record.run_id} ({told or 'the same setting'})" for run, told in zip(found, words, strict=True)
-    ]
+    return [f"run_id={run.record.run_id} ({word or 'same setting'})" for run, word in zip(found, words, strict=True)]
 
 
 def _explain_no_weights(found: Sequence[FinishedRun], asked: str) -> str:

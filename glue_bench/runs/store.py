@@ -115,7 +115,7 @@ class RunStore:
         shutil.rmtree(self.snapshots(*record.place), ignore_errors=True)
 
     def has_leftovers(self, record: Record) -> bool:
-        """Whether a process that was killed at the very end left snapshots beside its result.
+        """Whether a process that was killed at the very end left snapshots in spite of its result.
 
         Snapshots newer than the result are no leftovers: a training to keep the model was interrupted, and resumes.
         """

@@ -236,9 +236,9 @@ def _word_outcome(record: Record, published: Sequence[PublishedTable]) -> list[s
     table = find_table(list(published), record.encoder.get("hub_id"))
     score = table.scores.get(record.task) if table and record.comparable else None
     parts = task.parts(score.convention if score else "card")
-    beside = f" (published {score.value:.1f})" if score else ""
+    compared = f" (published {score.value:.1f})" if score else ""
     value = f"{100 * headline(parts, record.scores):.1f}"
-    return [f"{value} {metric_title(parts)}{beside}", f"{value}{beside}", value]
+    return [f"{value} {metric_title(parts)}{compared}", f"{value}{compared}", value]
 
 
 def _lay_out(states: Sequence[_State], width: int) -> Table:

@@ -91,7 +91,7 @@ def keep_log(folder: Path, process: int) -> None:
 
 
 def count_gpus() -> int:
-    """The GPUs that torch sees; for a process of its own, since a process that has asked must not be forked."""
+    """The GPUs that torch sees; run it in a separate process: one that has used CUDA must not be forked."""
     from glue_bench.models import placement
 
     return placement.count_gpus()
