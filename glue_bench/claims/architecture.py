@@ -13,7 +13,8 @@ from glue_bench.claims.files import CONFIG, WEIGHTS, ModelFiles, WeightsFacts, r
 from glue_bench.claims.rows import CONFIRMED, CONTRADICTED, NOT_CHECKABLE, ClaimRow, make_row
 from glue_bench.claims.statements import ArchitectureClaim, CardModel, ParametersClaim
 from glue_bench.errors import InputError
-from glue_bench.models.padded import first_line, read_model_config
+from glue_bench.models.padded import read_model_config
+from glue_bench.text import first_line
 
 STATED = "the stated architecture"
 MILLION = 1_000_000

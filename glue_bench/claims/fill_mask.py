@@ -11,7 +11,8 @@ from glue_bench.claims.files import TOKENIZER, WEIGHTS, ModelFiles
 from glue_bench.claims.rows import CONFIRMED, CONTRADICTED, NOT_CHECKABLE, ClaimRow, make_row
 from glue_bench.claims.statements import FillMaskClaim, LikelyToken
 from glue_bench.errors import InputError
-from glue_bench.models.padded import SAFELY, first_line, read_model_config
+from glue_bench.models.padded import SAFELY, read_model_config
+from glue_bench.text import first_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
