@@ -39,28 +39,28 @@ def _check_score(claim: GlueClaim, score: PublishedScore, rows: Sequence[Row]) -
     if not rows:
         return make_row(one, NOT_RUN, why="no run of it under results_dir")
     row = max(rows, key=lambda row: (row.comparable, not row.optimistic, len(row.seeds)))
-    if row.median is None:
+    if row.summary is None:
         ended = ", ".join(f"{count} {status}" for status, count in row.unfinished.items())
         return make_row(one, NOT_RUN, why=ended, basis="records")
-    verdict, why = _CLAIM_OF.get(row.verdict or "", NOT_CHECKABLE), row.note
-    if verdict != NOT_CHECKABLE:
+    verdict, why = _CLAIM_OF.get(row.verdict.kind if row.verdict else "", NOT_CHECKABLE), row.note
+    if row.verdict is not None and verdict != NOT_CHECKABLE:
         count = len(row.seeds)
-        why = row.verdict_reason or f"{count} {'seed' if count == 1 else 'seeds'}"
-        why = f"{row.verdict}: {why}"
+        why = row.verdict.reason or f"{count} {'seed' if count == 1 else 'seeds'}"
+        why = f"{row.verdict.kind}: {why}"
     others = f"; {len(rows) - 1} other setting{'s' if len(rows) > 2 else ''} in the report" if len(rows) > 1 else ""
     return make_row(
         one,
         verdict,
-        found=f"{row.median:.1f} [{row.minimum:.1f}, {row.maximum:.1f}]",
+        found=f"{row.summary.median:.1f} [{row.summary.minimum:.1f}, {row.summary.maximum:.1f}]",
         why=why + others,
         basis="records",
         details={
             "published": score.value,
-            "median": row.median,
-            "minimum": row.minimum,
-            "maximum": row.maximum,
+            "median": row.summary.median,
+            "minimum": row.summary.minimum,
+            "maximum": row.summary.maximum,
             "seeds": list(row.seeds),
-            "setting_id": row.setting_id,
+            "setting_id": row.setting.id,
         },
     )
 

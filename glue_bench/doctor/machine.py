@@ -13,8 +13,9 @@ from typing import Any
 from glue_bench.config.schema import RunConfig, TrainerConfig
 from glue_bench.doctor.findings import NOTE, OK, PROBLEM, Finding, format_bytes
 from glue_bench.errors import UsageError
-from glue_bench.sweep.slots import MEMORY_PER_WORKER, Slot, deal_out, gpus_for, total_memory, usable_cores
+from glue_bench.sweep.local import MEMORY_PER_WORKER, deal_out, gpus_for, total_memory, usable_cores
 from glue_bench.sweep.slurm import JOBS_AT_ONCE, queued_jobs
+from glue_bench.sweep.worker import Slot
 
 _PATIENCE = 180.0  # seconds in which torch must have loaded: a cold network disk takes a minute
 _REINSTALL = "install PyTorch for this machine: https://pytorch.org/get-started/locally"

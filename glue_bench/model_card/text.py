@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from glue_bench.config.schema import EXECUTION_KEYS
 from glue_bench.config.shipped import conf_folder
 from glue_bench.model_card.facts import card_scores, caveats, changed_values, dataset_title, rows_title
+from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.record import Record
-from glue_bench.runs.repetition import repeating_words
 from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import escape_markdown
 

@@ -55,6 +55,7 @@ def test_a_run_leaves_the_record_predictions_and_history_of_the_contract(
     ]
     model = AutoModelForSequenceClassification.from_pretrained(tiny_roberta)
     assert record.encoder["parameters"] == sum(p.numel() for p in model.parameters())
+    assert record.predictions_sha256 == {"validation": file_sha256(folder / "predictions" / "validation.parquet")}
     table = pq.read_table(folder / "predictions" / "validation.parquet").to_pydict()
     assert table["idx"] == list(range(20))
     assert np.mean(np.array(table["label"]) == table["prediction"]) == record.scores["validation"]["accuracy"]
@@ -383,8 +384,8 @@ def test_a_worker_that_lost_its_run_leaves_the_new_owners_snapshots_alone(
     from glue_bench.config.compose import compose_run
     from glue_bench.runs.identity import make_requests
     from glue_bench.runs.lease import LostLeaseError
-    from glue_bench.sweep.claimed import run_claimed
-    from glue_bench.sweep.listener import Listener
+    from glue_bench.sweep.board import Listener
+    from glue_bench.sweep.serial import run_leased
 
     config = compose_run(["task=rte", *tiny_words, "trainer.epochs=9", "trainer.snapshot_minutes=1e-9"])
     (request,) = make_requests(config, [1])
@@ -401,6 +402,6 @@ def test_a_worker_that_lost_its_run_leaves_the_new_owners_snapshots_alone(
                 new.mkdir()
 
     with pytest.raises(LostLeaseError):
-        run_claimed(request, store, Takeover())
+        run_leased(request, store, listener=Takeover())
     assert list(snapshots.iterdir()) == [new]
     assert records_in(tmp_path) == []

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from glue_bench.runs.store import RunStore
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from glue_bench.cli import main
@@ -23,6 +22,7 @@ from glue_bench.config.schema import DataConfig
 from glue_bench.errors import InputError, UsageError
 from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.inference import load_fine_tuned
+from glue_bench.runs.store import RunStore
 from glue_bench.submission import (
     FromRun,
     LeaderboardFile,
@@ -340,7 +340,7 @@ def test_weights_that_were_not_kept_or_are_others_are_told_before_anything_is_pr
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     _, problems = sources_of(bench, "mnli")
     assert len(problems) == 1
-    assert "these weights do not belong to the record beside them" in problems[0]
+    assert "these weights do not belong to the run's record" in problems[0]
     weights.unlink()
     _, problems = sources_of(bench, "mnli")
     assert len(problems) == 1
