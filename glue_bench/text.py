@@ -1,9 +1,19 @@
-"""Text that means nothing but itself where it is put: a value of the command line, a spreadsheet's cell, Markdown,
-LaTeX. Knows no tables."""
+"""Small helpers for words, and escapes: for the command line, spreadsheets, Markdown and LaTeX. Knows no tables."""
 
 import re
 
 _MARKDOWN = "\\`*_[]<>|~&$"
+
+
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """The count with its noun: `1 run`, `1,200 runs`. `nouns` is the plural where an s is not enough."""
+    return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
+
+
+def first_line(text: object, default: str = "no reason given") -> str:
+    """The first line of a message that is not empty; for an exception without a message, its class's name."""
+    lines = str(text).strip().splitlines()
+    return lines[0] if lines else type(text).__name__ if isinstance(text, BaseException) else default
 
 
 def quote_value(text: str) -> str:
