@@ -35,7 +35,7 @@ class Choice:
     score: float  # on the dev set: the mean of the task's metrics there, in natural units
 
 
-def choose_runs(store: RunStore, tasks: Sequence[str], wish: Wish) -> tuple[str, dict[str, Choice]]:
+def choose_runs(store: RunStore, tasks: Sequence[str], *, wish: Wish) -> tuple[str, dict[str, Choice]]:
     """The encoder, and a run for each of the tasks that has one. Runs on sample data never count.
 
     Of several seeds of one setting the one with the median dev score is taken (of an even number the lower of the
