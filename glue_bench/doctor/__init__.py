@@ -26,7 +26,7 @@ _COLORS = {NOTE: "\x1b[33m", PROBLEM: "\x1b[1;31m"}
 _STATE, _NAME = 9, 22  # widths of the first two columns
 _PACKAGE = "glue-bench"
 _EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
-_EXTRAS = {"sample": "encoder=minilm", "slurm": "executor=slurm"}  # what runs may need them for
+_EXTRAS = {"sample": "for encoder=minilm", "slurm": "for executor=slurm"}
 _SHOWN = ("torch", "transformers", "tokenizers", "datasets", "huggingface-hub", "numpy")
 
 
@@ -114,7 +114,11 @@ def examine_installation() -> Iterator[Finding]:
     more = [f"and {len(good) - len(shown)} more"] if len(good) > len(shown) else []
     yield Finding(name="packages", state=OK, found=", ".join([f"glue-bench {about['Version']}", *shown, *more]))
     yield from faults
-    yield from _examine_extras({name: by_extra[name] for name in _EXTRAS if name in by_extra})
+    extras = {name: use for name, use in _EXTRAS.items() if name in by_extra}
+    missing = [name for name in extras if any(_check(requirement) for requirement in by_extra[name])]
+    found = "; ".join(f"{name}: {'not ' if name in missing else ''}installed ({use})" for name, use in extras.items())
+    advice = f"if you want them: pip install 'glue-bench[{','.join(missing)}]'" if missing else ""
+    yield Finding(name="extras", state=OK, found=found, advice=advice)  # a sweep that needs one has its own finding
 
 
 def _check(requirement: "Requirement") -> Finding | None:
@@ -129,19 +133,3 @@ def _check(requirement: "Requirement") -> Finding | None:
         text, state = f"{found}; glue-bench is tested with {requirement.specifier}", NOTE
     advice = f"pip install '{requirement.name}{requirement.specifier}'"
     return Finding(name=requirement.name, state=state, found=text, advice=advice)
-
-
-def _examine_extras(extras: "dict[str, list[Requirement]]") -> Iterator[Finding]:
-    """List the optional extras; a missing one is a problem only where the sweep needs it, which is checked there."""
-    parts, missing = list[str](), list[str]()
-    for extra, requirements in extras.items():
-        fault = next((fault for each in requirements if (fault := _check(each))), None)
-        if fault:
-            parts.append(f"{extra}: {fault.name} {fault.found.partition(';')[0]}, only needed for {_EXTRAS[extra]}")
-            missing.append(extra)
-        else:
-            versions = [f"{each.name} {metadata.version(each.name)}" for each in requirements]
-            parts.append(f"{extra}: {', '.join(versions)}")
-    if parts:
-        advice = f"if you want them: pip install 'glue-bench[{','.join(missing)}]'" if missing else ""
-        yield Finding(name="extras", state=OK, found="; ".join(parts), advice=advice)

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from glue_bench.report.columns import TextTable
 
-_WRAPPED = {"metric": 14, "verdict": 14, "note": 24}  # columns that may be broken into lines, and how narrow
+# Columns that may be broken into lines, and how narrow.
+_WRAPPED = {"metric": 14, "verdict": 14, "note": 24, "claim": 12, "the card says": 16, "found": 20}
 # What a narrow terminal does without, the first one first.
 _LEFT_OUT = (
     *("note", "device", "metric", "dev rows", "detectable", "p (Holm)", "seeds", "difference", "kept"),

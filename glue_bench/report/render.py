@@ -28,27 +28,39 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
         color: escape sequences in the console table.
     """
     tables = report_tables(report)
-    if format_name == "console":
-        if not tables:
-            return f"{_NONE_YET} Start with: glue-bench sweep preset=sample\n"
-        return write_console(tables, report.footnotes, width=width, color=color)
-    if format_name == "markdown":
-        return _to_markdown(tables, report.footnotes)
-    return _REPORTS[format_name](report)
+    if format_name == "console" and not tables:
+        return f"{_NONE_YET} Start with: glue-bench sweep preset=sample\n"
+    if format_name in _REPORTS:
+        return _REPORTS[format_name](report)
+    return render_tables(tables, report.footnotes, format_name=format_name, width=width, color=color)
 
 
 def render_comparison(
     comparison: EncoderComparison, format_name: str, *, width: int | None = None, color: bool = False
 ) -> str:
     """Two encoders side by side as text; the arguments are those of `render_report`."""
+    if format_name in ("json", "csv"):
+        return write_comparison_json(comparison) if format_name == "json" else write_comparison_csv(comparison)
     tables = comparison_tables(comparison)
+    return render_tables(tables, [COMPARISON_RULE], format_name=format_name, width=width, color=color)
+
+
+def render_tables(
+    tables: Sequence[TextTable],
+    notes: Sequence[str],
+    *,
+    format_name: str,
+    width: int | None = None,
+    color: bool = False,
+) -> str:
+    """Any tables, and once the notes, as text; the arguments are those of `render_report`.
+
+    Args:
+        format_name: one of TABLE_FORMATS.
+    """
     if format_name == "console":
-        return write_console(tables, [COMPARISON_RULE], width=width, color=color)
-    if format_name == "markdown":
-        return _to_markdown(tables, [COMPARISON_RULE])
-    if format_name == "latex":
-        return write_latex(tables, [COMPARISON_RULE])
-    return write_comparison_json(comparison) if format_name == "json" else write_comparison_csv(comparison)
+        return write_console(tables, notes, width=width, color=color)
+    return _to_markdown(tables, notes) if format_name == "markdown" else write_latex(tables, notes)
 
 
 def _to_markdown(tables: Sequence[TextTable], notes: Sequence[str]) -> str:
@@ -75,4 +87,5 @@ _REPORTS: dict[str, Callable[[Report], str]] = {
     "json": write_report_json,
     "csv": write_report_csv,
 }
+TABLE_FORMATS = ("console", "markdown", "latex")
 FORMATS = ("console", "markdown", *_REPORTS)
