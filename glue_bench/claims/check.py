@@ -99,27 +99,22 @@ def _check_score(claim: GlueClaim, score: PublishedScore, *, rows: Sequence[Row]
     if not rows:
         return ClaimRow(claim=one, verdict=Verdict.NOT_RUN, why="no run of it under results_dir")
     row = max(rows, key=lambda row: (row.comparable, not row.optimistic, len(row.seeds)))
-    if row.median is None:
+    if row.summary is None:
         ended = ", ".join(f"{count} {status}" for status, count in row.unfinished.items())
         return ClaimRow(claim=one, verdict=Verdict.NOT_RUN, why=ended, basis="records")
-    verdict, why = _VERDICT_OF.get(row.verdict or "", Verdict.NOT_CHECKABLE), row.note
-    if verdict != Verdict.NOT_CHECKABLE:
-        why = f"{row.verdict}: {row.verdict_reason or plural(len(row.seeds), 'seed')}"
+    verdict, why = _VERDICT_OF.get(row.verdict.kind if row.verdict else "", Verdict.NOT_CHECKABLE), row.note
+    if row.verdict and verdict != Verdict.NOT_CHECKABLE:
+        why = f"{row.verdict.kind}: {row.verdict.reason or plural(len(row.seeds), 'seed')}"
     others = f"; {plural(len(rows) - 1, 'other setting')} in the report" if len(rows) > 1 else ""
+    summary = row.summary
+    numbers = {"median": summary.median, "minimum": summary.minimum, "maximum": summary.maximum}
     return ClaimRow(
         claim=one,
         verdict=verdict,
-        found=f"{row.median:.1f} [{row.minimum:.1f}, {row.maximum:.1f}]",
+        found=f"{summary.median:.1f} [{summary.minimum:.1f}, {summary.maximum:.1f}]",
         why=why + others,
         basis="records",
-        details={
-            "published": score.value,
-            "median": row.median,
-            "minimum": row.minimum,
-            "maximum": row.maximum,
-            "seeds": list(row.seeds),
-            "setting_id": row.setting_id,
-        },
+        details={"published": score.value, **numbers, "seeds": list(row.seeds), "setting_id": row.setting.id},
     )
 
 

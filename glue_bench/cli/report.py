@@ -8,7 +8,7 @@ from glue_bench.cli.output import PIPE_WIDTH, render_to_stdout, say, write_outpu
 from glue_bench.cli.results import open_results, results_of
 from glue_bench.config.compose import compose_task
 from glue_bench.config.schema import TaskConfig
-from glue_bench.report import CARD_TASKS, Report, build_report, render_report
+from glue_bench.report import CARD_TASKS, Report, Row, build_report, render_report
 from glue_bench.report.check import check_report, read_baseline
 from glue_bench.runs.record import Record, task_of
 from glue_bench.tasks.published import PublishedTable, find_table, load_published
@@ -51,7 +51,7 @@ def _expected_tasks(records: Sequence[Record], published: list[PublishedTable]) 
     return [known.get(name) or compose_task(name) for name in CARD_TASKS]
 
 
-def _check(report: Report, baseline: Sequence[dict[str, object]]) -> int:
+def _check(report: Report, baseline: Sequence[Row]) -> int:
     """Tell what became of every row of the earlier report."""
     checked = check_report(report, baseline)
     for row in checked:

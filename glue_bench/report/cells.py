@@ -1,6 +1,5 @@
 """Which cell of a grid stands in the table, and what its choice rests on. Knows no published numbers, no formats."""
 
-import json
 import math
 import statistics
 from collections import defaultdict
@@ -9,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glue_bench.runs.record import Record
-
-# Trainer values that may differ among the runs of a row.
-EXECUTION = ("device", "deterministic", "eval_batch_size", "log_every", "snapshot_minutes")
+from glue_bench.runs.setting import Setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +56,10 @@ def choose_cells(groups: list[list[Record]], score: Callable[[Record], float]) -
         groups: the runs of each setting.
         score: of a finished run, what cells are chosen by; higher is better.
     """
-    rows, grids = list[RowRuns](), defaultdict[str, list[list[Record]]](list)
+    rows, grids = list[RowRuns](), defaultdict[Setting, list[list[Record]]](list)
     for runs in groups:
         if _cell(runs[0]):
-            grids[_setting_without_cell(runs[0])].append(runs)
+            grids[Setting.of(runs[0]).without_cell()].append(runs)
         else:
             rows.append(RowRuns(runs=runs, cell={}))
     return rows + [_choose(cells, score) for alike in grids.values() for cells in _split_by_inputs(alike)]
@@ -103,23 +100,11 @@ def _split_by_inputs(groups: list[list[Record]]) -> list[list[list[Record]]]:
         if known is None:
             unknown.append(runs)
         else:
-            weights, rows = known.encoder.get("weights_sha256"), known.data.get("fingerprint")
-            split[str(weights), str(rows), known.precision].append(runs)
+            split[Setting.of(known).inputs].append(runs)
     if not split:
         return [unknown]
     first, *others = split.values()
     return [first + unknown, *others]
-
-
-def _setting_without_cell(record: Record) -> str:
-    """What two cells of one grid have in common."""
-    config, cell = record.config, _cell(record)
-    trainer = {key: value for key, value in config["trainer"].items() if key not in cell and key not in EXECUTION}
-    # A value that the grid does not hold is a change of the recipe, and stands in a row that says so.
-    common = [record.task, record.init_kind, record.selection, trainer, config.get("recipe_changes")]
-    common += [sorted(cell), config.get("holdout") if record.selection == "holdout" else None]
-    common += [config["data"].get(key) for key in ("max_train_rows", "max_eval_rows")]
-    return json.dumps(common, sort_keys=True, default=str)
 
 
 def _describe_incomplete(runs: list[Record], most: int) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from glue_bench.report.comparison import EncoderComparison, TaskComparison
 from glue_bench.report.model import Report, Row, Section
+from glue_bench.statistics.verdicts import ABOVE, FAILED, NOT_COMPARABLE, REPRODUCED
 
 _RIGHT = {
     "dev rows",
@@ -88,22 +89,24 @@ def comparison_tables(comparison: EncoderComparison) -> list[TextTable]:
 
 def score_words(row: Row) -> str:
     """Median and range, or what happened instead."""
-    if row.median is None or row.minimum is None or row.maximum is None:
+    summary = row.summary
+    if summary is None:
         return ", ".join(row.unfinished) or "not run"
-    spread = f" [{row.minimum:.1f}, {row.maximum:.1f}]" if len(row.seeds) > 1 else ""
+    spread = f" [{summary.minimum:.1f}, {summary.maximum:.1f}]" if len(row.seeds) > 1 else ""
     runs = len(row.seeds) + sum(row.unfinished.values())
     lost = ", ".join(f"{count} of {runs} {status}" for status, count in row.unfinished.items())
-    return f"{row.median:.1f}{spread}{f' ({lost})' if lost else ''}"
+    return f"{summary.median:.1f}{spread}{f' ({lost})' if lost else ''}"
 
 
 def verdict_words(row: Row) -> str:
     """The verdict with what a reader needs beside it; a reason that the note gives anyway is left out."""
     if row.verdict is None:
         return ""
-    if row.verdict == "failed":
-        return f"failed {row.verdict_reason}"
-    reason = "" if row.verdict == "not comparable" else row.verdict_reason
-    words = f"{row.verdict}, optimistic" if row.optimistic and row.verdict in ("reproduced", "above") else row.verdict
+    kind = row.verdict.kind
+    if kind == FAILED:
+        return f"{FAILED} {row.verdict.reason}"
+    reason = "" if kind == NOT_COMPARABLE else row.verdict.reason
+    words = f"{kind}, optimistic" if row.optimistic and kind in (REPRODUCED, ABOVE) else kind
     return f"{words}: {reason}" if reason else words
 
 
@@ -126,15 +129,16 @@ def _section_table(section: Section) -> TextTable:
 
 
 def _cells(row: Row) -> list[str]:
+    interval = row.summary.interval if row.summary else None
     return [
         row.title,
-        row.init,
+        row.setting.init,
         row.metric,
         "" if row.n is None else f"{row.n:,}",
         str(len(row.seeds)),
         score_words(row),
-        "" if row.low is None else f"{row.low:.1f} to {row.high:.1f}",
-        "" if row.published is None else f"{row.published:.1f}",
+        "{:.1f} to {:.1f}".format(*interval) if interval else "",
+        "" if row.published is None else f"{row.published.value:.1f}",
         "" if row.difference is None else _signed(row.difference),
         verdict_words(row),
         row.note,
@@ -147,7 +151,7 @@ def _mean_cells(section: Section) -> list[str]:
     notes = [] if all(row.comparable for row in section.averaged) else ["not comparable"]
     return [
         "mean",
-        " and ".join(dict.fromkeys(row.init for row in section.averaged)),
+        " and ".join(dict.fromkeys(row.setting.init for row in section.averaged)),
         "of the eight tasks",
         "",
         "",

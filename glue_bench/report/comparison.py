@@ -10,26 +10,21 @@ import numpy as np
 
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.report.evidence import STREAM, Evidence, read_evidence
-from glue_bench.report.model import Report, Row
-from glue_bench.report.settings import differing_facts, setting_facts
+from glue_bench.report.model import Cost, Report, Row
 from glue_bench.report.table import card_place
 from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.setting import Setting
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics.paired import PairedSplit, adjust_holm, compare_pairs
-from glue_bench.tasks.adapter import TaskAdapter, headline, metric_title
+from glue_bench.tasks.adapter import headline, metric_title
 from glue_bench.tasks.published import PublishedTable, find_table
 
 SIGNIFICANCE = 0.05  # of the adjusted p-value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What the compared runs of one encoder took on one task: medians over their seeds."""
-
-    parameters: int | None  # with the head
-    eval_seconds: float | None  # per 1,000 dev rows
-    train_seconds: float | None
-    device: str
+# Facts that make no two settings unlike: they are the encoder's, or follow from the same rows and trainer values.
+_TOLD_ELSEWHERE = (
+    *("encoder", "encoder.hub_id", "encoder.revision", "encoder.weights_sha256"),
+    *("data", "data.revision", "recipe", "grid"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,12 +168,10 @@ def _choose_pair(ours: list[list[Record]], others: list[list[Record]]) -> tuple[
 
 def _tell_choice(settings: list[list[Record]], chosen: list[Record]) -> list[str]:
     """Which of several settings of an encoder was taken."""
-    names = differing_facts(settings).get(chosen[0].task, []) if len(settings) > 1 else []
-    facts = setting_facts(chosen[0])
-    if not names:
-        return []
-    told = ", ".join(f"{name}={facts.get(name)}" for name in names)
-    return [f"of {len(settings)} settings of {chosen[0].encoder['name']} the one with {told}"]
+    ours = Setting.of(chosen[0])
+    found = ours.difference(*(Setting.of(runs[0]) for runs in settings), but=("init", "grid"))
+    told = ", ".join(f"{name}={values[0]}" for name, values in found.items())
+    return [f"of {len(settings)} settings of {ours.encoder} the one with {told}"] if told else []
 
 
 def _common_seeds(a: list[Record], b: list[Record]) -> list[int]:
@@ -187,16 +180,8 @@ def _common_seeds(a: list[Record], b: list[Record]) -> list[int]:
 
 def _differing(a: list[Record], b: list[Record]) -> list[str]:
     """What else than the encoder tells the settings of two groups of runs apart."""
-    ours, others = _facts(a[0]), _facts(b[0])
-    own = {"encoder.weights_sha256"}
-    names = sorted((ours.keys() | others.keys()) - own)
-    return [f"{name}={ours.get(name)}, {others.get(name)}" for name in names if ours.get(name) != others.get(name)]
-
-
-def _facts(record: Record) -> dict[str, object]:
-    """With what a row of the report tells elsewhere: the initial weights, and the values of a grid's cell."""
-    cell = {f"trainer.{key}": value for key, value in (record.config.get("cell") or {}).items()}
-    return {**setting_facts(record), **cell, "init": record.init_kind}
+    found = Setting.of(a[0]).difference(Setting.of(b[0]), but=_TOLD_ELSEWHERE)
+    return [f"{name}={ours}, {others}" for name, (ours, others) in sorted(found.items())]
 
 
 def _compare_task(
@@ -243,8 +228,8 @@ def _compare_task(
         detectable=100 * result.detectable,
         better=None,
         kept=_share(first, second),
-        first_cost=_cost(ours, task),
-        second_cost=_cost(others, task),
+        first_cost=Cost.of(ours),
+        second_cost=Cost.of(others),
         alike=not _differing(ours, others) and _ways(ours) == _ways(others),
         degenerate=degenerate,
         not_comparable_because=list(
@@ -261,18 +246,6 @@ def _tell_degenerate(runs: list[Record], evidence: Evidence) -> list[str]:
 def _ways(runs: list[Record]) -> set[tuple[object, ...]]:
     """How the runs were executed, as far as their clocks depend on it."""
     return {(run.device, run.precision, run.engine, run.processes) for run in runs}
-
-
-def _cost(runs: list[Record], task: TaskAdapter) -> Cost:
-    rows = sum(runs[0].data["rows"][split] for split in task.validation)
-    evaluated = [1000 * run.seconds["eval"] / rows for run in runs if run.seconds.get("eval")]
-    trained = [run.seconds["train"] for run in runs if run.seconds.get("train")]
-    return Cost(
-        parameters=runs[0].encoder.get("parameters"),
-        eval_seconds=statistics.median(evaluated) if evaluated else None,
-        train_seconds=statistics.median(trained) if trained else None,
-        device=", ".join(sorted({run.device for run in runs})),
-    )
 
 
 def _adjust(found: list[TaskComparison], first: str, second: str) -> list[TaskComparison]:

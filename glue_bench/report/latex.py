@@ -34,7 +34,8 @@ def _headline_table(sections: Sequence[Section]) -> str:
         cells = [_median(rows.get(task)) for task in titles]
         lines.append(_line([f"{section.encoder} ({number})", *cells, _number(section.mean)]))
         if any(row.published is not None for row in rows.values()):
-            published = [_number(rows[task].published if task in rows else None) for task in titles]
+            scores = [rows[task].published if task in rows else None for task in titles]
+            published = [_number(score.value if score else None) for score in scores]
             lines.append(_line([f"published, {section.encoder}", *published, _number(section.published_mean)]))
     heads = _line(["encoder", *titles.values(), "mean"])
     body = "\n".join(lines)

@@ -54,9 +54,9 @@ def write_footnotes(sections: Sequence[Section], published: Sequence[PublishedTa
     """What a reader of these sections must know, most important first."""
     rows = [row for section in sections for row in section.rows]
     optimistic = any(row.optimistic for row in rows)
-    notes = [OURS_SELECTED if optimistic or any(row.selection != "last" for row in rows) else OURS]
+    notes = [OURS_SELECTED if optimistic or any(row.setting.selection != "last" for row in rows) else OURS]
     notes += [OPTIMISTIC] if optimistic else []
-    notes += [INTERVALS] if any(row.low is not None for row in rows) else []
+    notes += [INTERVALS] if any(row.summary is not None and row.summary.interval for row in rows) else []
     degenerate = sum(len(row.degenerate) for row in rows)
     if degenerate:
         notes.append(

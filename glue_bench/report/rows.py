@@ -9,8 +9,9 @@ from glue_bench.config.schema import TaskConfig
 from glue_bench.report.cells import RowRuns, count_unfinished
 from glue_bench.report.evidence import Evidence, read_evidence, score_intervals
 from glue_bench.report.model import Row, ScoreSummary
-from glue_bench.report.settings import describe_data, recipe_changes, representative, setting_notes
+from glue_bench.report.settings import setting_notes
 from glue_bench.runs.record import Record, outcome_line, task_of
+from glue_bench.runs.setting import Setting
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics.intervals import Interval
 from glue_bench.statistics.verdicts import (
@@ -25,7 +26,6 @@ from glue_bench.statistics.verdicts import (
 from glue_bench.tasks.adapter import ScorePart, TaskAdapter, headline, metric_title
 from glue_bench.tasks.published import PublishedScore, PublishedTable
 
-_SUMMARY = tuple(item.name for item in dataclasses.fields(ScoreSummary))
 _UNREAD = "its stored predictions cannot be read: no interval, no search for degenerate runs"
 
 
@@ -48,60 +48,46 @@ def shown_parts(task: TaskAdapter, table: PublishedTable | None, convention: str
 
 def build_row(row: RowRuns, context: Context) -> Row:
     """The row of one setting, or of the chosen cell of a grid."""
-    first = representative(row.runs)
-    task = task_of(first)
+    finished = sorted((run for run in row.runs if run.status == "finished"), key=lambda run: run.seed)
+    others = sorted((run for run in row.runs if run.status != "finished"), key=lambda run: run.seed)
+    first = (finished or row.runs)[0]
+    task, setting = task_of(first), Setting.of(first)
     score = context.table.scores.get(first.task) if context.table else None
     parts = shown_parts(task, context.table, context.convention)
-    finished = sorted((run for run in row.runs if run.status == "finished"), key=lambda run: run.seed)
     values = [100 * headline(parts, run.scores) for run in finished]
     # Conventions agree on tasks with one metric: what counts is that the same scores are averaged.
     shown = score if score is not None and task.parts(score.convention) == parts else None
     comparable = bool(finished) and all(run.comparable for run in finished)
+    reasons = list(dict.fromkeys(reason for run in finished for reason in run.not_comparable_because))
     evidence = read_evidence(context.store, finished, task) if context.store and finished else None
     intervals = score_intervals(evidence, finished, task, parts) if evidence else {}
-    whole = _summarise(values, intervals.get(None)) if values else None
     verdict = _judge(row.runs, values, shown, score, context.table, comparable=comparable)
-    verdict = _doubt(verdict, evidence, len(finished))
-    lost = context.store is not None and bool(finished) and evidence is None
-    told = [
-        *([_UNREAD] if lost else []),
-        *(evidence.tell_degenerate() if evidence else []),
-        *_tell_unfinished(row.runs),
-    ]
-    setting = [*setting_notes(first, context.differing.get(first.task, []), context.changes), *row.notes()]
+    remarks = _remark_on_published(shown, score) if finished and not reasons else []
+    remarks += [shown.note] if shown is not None and shown.note else []
+    remarks += [_UNREAD] if context.store is not None and finished and evidence is None else []
+    remarks += [*(evidence.tell_degenerate() if evidence else []), *_tell_unfinished(row.runs)]
     return Row(
-        encoder=first.encoder["name"],
-        data=describe_data(first),
-        recipe=first.recipe,
-        recipe_changes=recipe_changes(first),
-        task=first.task,
+        setting=setting,
         title=task.title,
         metric=metric_title(parts),
         convention=context.convention or (score.convention if score else "card"),
         n=_validation_rows(finished, parts),
-        fingerprint=finished[0].data.get("fingerprint") if finished else None,
+        runs=[*finished, *others],
         seeds=[run.seed for run in finished],
         run_ids=[run.run_id for run in finished],
         values=values,
-        **(dataclasses.asdict(whole) if whole else dict.fromkeys(_SUMMARY)),
-        published=shown.value if shown else None,
-        published_source=shown.source if shown else None,
-        difference=whole.median - shown.value if shown and whole and comparable else None,
-        verdict=verdict.kind if verdict else None,
-        verdict_reason=verdict.reason if verdict else "",
-        predicted_low=verdict.low if verdict else None,
-        predicted_high=verdict.high if verdict else None,
-        seeds_needed=verdict.seeds_needed if verdict else None,
+        summary=_summarise(values, intervals.get(None)) if values else None,
+        parts=_summarise_parts(finished, task, intervals),
+        published=shown,
+        verdict=_doubt(verdict, evidence, len(finished)),
         comparable=comparable,
-        note=_note(finished, shown, score, setting, told),
+        not_comparable_because=reasons,
+        setting_notes=setting_notes(setting, context.differing.get(first.task, []), context.changes),
+        choice_notes=row.notes(),
+        remarks=remarks,
         unfinished=count_unfinished(row.runs),
         degenerate=evidence.degenerate if evidence else {},
-        parts=_summarise_parts(finished, task, intervals),
-        setting_id=first.setting_id,
-        init=first.init_kind,
-        selection=first.selection,
         optimistic=row.optimistic,
-        cell=row.cell,
         cells=row.cells,
     )
 
@@ -113,40 +99,21 @@ def missing_row(facts: TaskConfig, like: Row, table: PublishedTable, convention:
         like: a row of the same section.
     """
     task, score = TaskAdapter.of(facts), table.scores[facts.name]
-    parts = shown_parts(task, table, convention)
-    shown = score if task.parts(score.convention) == parts else None
-    empty: dict[str, None] = dict.fromkeys(("n", "fingerprint", "difference", *_SUMMARY))
+    parts, known = shown_parts(task, table, convention), like.setting
     return Row(
-        encoder=like.encoder,
-        data=like.data,
-        recipe=like.recipe,
-        recipe_changes=like.recipe_changes,
-        task=facts.name,
+        setting=Setting(
+            encoder=known.encoder,
+            task=facts.name,
+            recipe=known.recipe,
+            data=known.data,
+            recipe_changes=known.recipe_changes,
+            selection=known.selection,
+        ),
         title=facts.title,
         metric=metric_title(parts),
         convention=convention or score.convention,
-        seeds=[],
-        run_ids=[],
-        values=[],
-        **empty,
-        published=shown.value if shown else None,
-        published_source=shown.source if shown else None,
-        verdict=NOT_RUN,
-        verdict_reason="",
-        predicted_low=None,
-        predicted_high=None,
-        seeds_needed=None,
-        comparable=False,
-        note="",
-        unfinished={},
-        degenerate={},
-        parts={},
-        setting_id="",
-        init="pretrained",
-        selection=like.selection,
-        optimistic=False,
-        cell={},
-        cells=0,
+        published=score if task.parts(score.convention) == parts else None,
+        verdict=Verdict(kind=NOT_RUN, reason=""),
     )
 
 
@@ -207,24 +174,11 @@ def _summarise_parts(
     }
 
 
-def _note(
-    finished: Sequence[Record],
-    shown: PublishedScore | None,
-    score: PublishedScore | None,
-    setting: Sequence[str],
-    runs: Sequence[str],
-) -> str:
-    """What a reader must know before comparing."""
-    notes = list(setting)
-    reasons = list(dict.fromkeys(reason for run in finished for reason in run.not_comparable_because))
-    if reasons:
-        notes.append(f"not comparable: {'; '.join(reasons)}")
-    elif finished and shown is None:
-        other = f"the published number is under the convention {score.convention}" if score else "nothing published"
-        notes.append(other)
-    if shown is not None and shown.note:
-        notes.append(shown.note)
-    return "; ".join([*notes, *runs])
+def _remark_on_published(shown: PublishedScore | None, score: PublishedScore | None) -> list[str]:
+    """Why no published number stands in the row of comparable runs."""
+    if shown is not None:
+        return []
+    return [f"the published number is under the convention {score.convention}" if score else "nothing published"]
 
 
 def _tell_unfinished(runs: Sequence[Record]) -> list[str]:

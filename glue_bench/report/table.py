@@ -10,8 +10,9 @@ from glue_bench.report.cells import choose_cells, selection_score
 from glue_bench.report.model import Report, Row, Section
 from glue_bench.report.notes import write_footnotes
 from glue_bench.report.rows import Context, build_row, missing_row, shown_parts
-from glue_bench.report.settings import common_changes, describe_data, differing_facts, representative
+from glue_bench.report.settings import common_changes, differing_facts, representative
 from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.setting import Setting
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import headline
 from glue_bench.tasks.published import PublishedTable, find_table
@@ -53,7 +54,7 @@ def build_report(
     _join_unfinished(settings)
     sections: dict[tuple[str, ...], list[list[Record]]] = defaultdict(list)
     for _, runs in sorted(settings.items()):
-        sections[_section_key(representative(runs))].append(runs)
+        sections[Setting.of(representative(runs)).section].append(runs)
     built = [_build_section(groups, published, convention, store, expected) for _, groups in sorted(sections.items())]
     return Report(sections=built, footnotes=write_footnotes(built, published))
 
@@ -64,18 +65,6 @@ def _join_unfinished(settings: dict[tuple[str, ...], list[Record]]) -> None:
         home = next((other for other in settings if other[:-1] == key[:-1] and other[-1]), None)
         if home is not None:
             settings[home] += settings.pop(key)
-
-
-def _section_key(record: Record) -> tuple[str, ...]:
-    encoder, data = record.encoder, record.data
-    return (
-        encoder["name"],
-        str(encoder.get("hub_id") or ""),
-        str(encoder.get("revision") or ""),
-        data["source"],
-        str(data.get("revision") or ""),
-        record.recipe,
-    )
 
 
 def _build_section(
@@ -97,23 +86,25 @@ def _build_section(
         table=table,
         convention=convention,
         differing=differing_facts(groups),
-        changes=common_changes(groups),
+        changes=common_changes([Setting.of(representative(runs)) for runs in groups]),
         store=store,
     )
     rows = [build_row(row, context) for row in sorted(chosen, key=lambda row: _row_order(row.runs[0]))]
     rows = _add_missing(rows, table, convention, expected) if first.data["source"] != "sample" else rows
-    pretrained = [row for row in rows if row.init == "pretrained"]
+    pretrained = [row for row in rows if row.setting.init == "pretrained"]
     averaged = rows if _mean_of_eight([(row.task, row.median) for row in pretrained]) is None else pretrained
     comparable = all(row.comparable for row in averaged)
     return Section(
         encoder=first.encoder["name"],
-        data=describe_data(first),
+        data=Setting.of(first).data,
         recipe=first.recipe,
         changes=context.changes,
         rows=rows,
         averaged=averaged,
         mean=_mean_of_eight([(row.task, row.median) for row in averaged]),
-        published_mean=_mean_of_eight([(row.task, row.published) for row in averaged]) if comparable else None,
+        published_mean=_mean_of_eight([(row.task, row.published.value if row.published else None) for row in averaged])
+        if comparable
+        else None,
         published_title=table.title if table else None,
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from glue_bench.runs.store import RunStore
 
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_task
@@ -22,7 +23,6 @@ from glue_bench.data.wanted import empty_rows, split_wanted_lines
 from glue_bench.errors import InputError
 from glue_bench.runs.answers import answer, render_answers
 from glue_bench.runs.finished import find_finished
-from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import TaskAdapter
 
 PAIR = TaskConfig(

@@ -16,8 +16,9 @@ import glue_bench as package
 from glue_bench.cli.main import main
 from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import GlueBenchError, UsageError
-from glue_bench.report import CARD_TASKS, build_report, compare_encoders, render_comparison, render_report
+from glue_bench.report import CARD_TASKS, Row, build_report, compare_encoders, render_comparison, render_report
 from glue_bench.report.check import check_report, read_baseline
+from glue_bench.report.programs import row_from_json
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import PUBLISHED_ROWS, load_published
@@ -89,14 +90,15 @@ def test_intervals_hold_their_median_and_need_predictions(store: RunStore, tmp_p
     (path, *_) = copy.root.glob("distilroberta/rte/*/predictions/validation.parquet")
     path.write_bytes(b"damaged")
     rows = {row.task: row for row in build_report(copy.load_all(), PUBLISHED, store=copy).sections[0].rows}
-    assert (rows["rte"].low, rows["rte"].median is not None) == (None, True)
-    mrpc = rows["mrpc"]
+    rte, mrpc = rows["rte"].summary, rows["mrpc"].summary
+    assert rte is not None
+    assert rte.interval is None
+    assert mrpc is not None
     assert mrpc.low is not None
     assert mrpc.high is not None
-    assert mrpc.mean is not None
     assert mrpc.low < mrpc.mean < mrpc.high
-    assert set(mrpc.parts) == {"validation.accuracy", "validation.f1"}
-    assert all(part.low is not None and part.low < part.median for part in mrpc.parts.values())
+    assert set(rows["mrpc"].parts) == {"validation.accuracy", "validation.f1"}
+    assert all(part.low is not None and part.low < part.median for part in rows["mrpc"].parts.values())
 
 
 def test_a_degenerate_run_widens_no_interval_into_a_reproduction(tmp_path: Path) -> None:
@@ -105,10 +107,12 @@ def test_a_degenerate_run_widens_no_interval_into_a_reproduction(tmp_path: Path)
     for seed in (2, 3):
         keep_run(store, task="cola", seed=seed, share=0.81, encoder=DISTILROBERTA)
     (row,) = build_report(store.load_all(), PUBLISHED, store=store).sections[0].rows
-    assert row.predicted_high is not None
-    assert row.predicted_high > 100  # what makes 59.3 lie inside
-    assert (row.verdict, row.verdict_reason) == ("inconclusive", "1 of 3 seeds is degenerate")
-    assert row.high == 100  # and no score is expected there
+    assert row.verdict is not None
+    assert row.verdict.high is not None
+    assert row.verdict.high > 100  # what makes 59.3 lie inside
+    assert (row.verdict.kind, row.verdict.reason) == ("inconclusive", "1 of 3 seeds is degenerate")
+    assert row.summary is not None
+    assert row.summary.high == 100  # and no score is expected there
 
 
 def test_a_row_without_its_predictions_says_so(tmp_path: Path) -> None:
@@ -318,10 +322,10 @@ def test_compare_prints_and_writes(store: RunStore, tmp_path: Path, capsys: pyte
     assert "name two encoders" in capsys.readouterr().err
 
 
-def rows_of(report: Any) -> list[dict[str, Any]]:
+def rows_of(report: Any) -> list[Row]:
     """As `report --format json` would keep them."""
     content = json.loads(render_report(report, "json"))
-    return [row for section in content["sections"] for row in section["rows"] if row["seeds"]]
+    return [row_from_json(row) for section in content["sections"] for row in section["rows"] if row["seeds"]]
 
 
 def three(value: float, *, task: str = "rte", setting: str = "000") -> list[Record]:
@@ -392,7 +396,7 @@ def test_a_check_on_other_rows_or_under_another_convention_says_so() -> None:
 def test_where_nothing_is_known_of_the_noise_nothing_has_fallen_significantly() -> None:
     before = rows_of(build_report(three(0.70)[:1], PUBLISHED))
     (row,) = check_report(build_report(three(0.69)[:1], PUBLISHED), before)
-    assert (row.fault, row.remark) == ("", "lower, but nothing tells by how much it varies")
+    assert (row.fault, row.remark) == ("", "lower, but the noise of these runs is unknown")
 
 
 @pytest.mark.parametrize(
@@ -458,7 +462,10 @@ def test_an_empty_folder_loads_as_an_empty_frame_and_none_is_told(tmp_path: Path
 def test_expected_tasks_get_a_row_where_numbers_are_published(expected: Callable[[str], TaskConfig]) -> None:
     tasks = [expected(name) for name in ("rte", "sst2")]
     ours = build_report(three(0.68), PUBLISHED, expected=tasks).sections[0].rows
-    assert [(row.task, row.verdict) for row in ours] == [("sst2", "not run"), ("rte", "reproduced")]
+    assert [(row.task, row.verdict and row.verdict.kind) for row in ours] == [
+        ("sst2", "not run"),
+        ("rte", "reproduced"),
+    ]
     tiny = [dataclasses.replace(record, encoder={"name": "tiny", "hub_id": None}) for record in three(0.68)]
     assert len(build_report(tiny, PUBLISHED, expected=tasks).sections[0].rows) == 1
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from glue_bench.runs.store import RunStore
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from glue_bench.cli import main
@@ -22,7 +23,6 @@ from glue_bench.config.schema import DataConfig
 from glue_bench.errors import InputError, UsageError
 from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.inference import load_fine_tuned
-from glue_bench.runs.store import RunStore
 from glue_bench.submission import (
     FromRun,
     LeaderboardFile,
@@ -296,7 +296,7 @@ def test_whose_runs_must_be_said_where_several_encoders_have_finished(tmp_path: 
         choose_runs(store, ["rte"], wish=Wish())
     for name in ("tiny", "small"):
         store.save(make_record(encoder={**make_record().encoder, "name": name}))
-    with pytest.raises(UsageError, match="say whose runs, as encoder=small or encoder=tiny"):
+    with pytest.raises(UsageError, match="several have finished runs; add encoder=small or encoder=tiny"):
         choose_runs(store, ["rte"], wish=Wish())
     with pytest.raises(UsageError, match=r"encoder=tinny: no finished run; did you mean tiny\?"):
         choose_runs(store, ["rte"], wish=Wish(encoder="tinny"))

@@ -52,26 +52,22 @@ class Entry:
         return [split for splits in self.predictions.values() for split in splits.values()]
 
 
-def join_entries(report: Report, records: Iterable[Record], store: RunStore) -> list[Entry]:
+def join_entries(report: Report, records: Iterable[Record], store: RunStore) -> list[Entry]:  # noqa: ARG001
     """Every row of the report with its runs, in the report's order."""
-    by_setting: dict[tuple[str, str, str], list[Record]] = {}
-    for record in records:
-        by_setting.setdefault((record.encoder["name"], record.task, record.setting_id), []).append(record)
     names, labels = name_sections(report), _label_rows(report)
     places = {label: place for place, label in enumerate(dict.fromkeys(labels.values()))}
     entries = []
     for number, section in enumerate(report.sections):
         for row in section.rows:
             label = labels[id(row)]
-            runs = by_setting.get((row.encoder, row.task, row.setting_id), []) if row.setting_id else []
             series = Series(place=places[label], label=label)
-            entries.append(_join(row, runs, store, section=(number, names[number]), series=series))
+            entries.append(_join(row, store, section=(number, names[number]), series=series))
     return entries
 
 
-def _join(row: Row, runs: list[Record], store: RunStore, *, section: tuple[int, str], series: Series) -> Entry:
-    finished = sorted((run for run in runs if run.run_id in row.run_ids), key=_seed)
-    unfinished = sorted((run for run in runs if run.status != "finished" and row.unfinished), key=_seed)
+def _join(row: Row, store: RunStore, *, section: tuple[int, str], series: Series) -> Entry:
+    finished = [run for run in row.runs if run.status == "finished"]
+    unfinished = [run for run in row.runs if run.status != "finished"]
     task = TaskAdapter.of(_facts_of(row, [*finished, *unfinished]))
     predictions, histories, lacking = _read_files(finished, task, store)
     return Entry(
@@ -85,7 +81,7 @@ def _join(row: Row, runs: list[Record], store: RunStore, *, section: tuple[int, 
         histories=histories,
         lacking=lacking,
         degenerate={int(seed): reason for seed, reason in row.degenerate.items()},
-        choice="; ".join(part for part in row.note.split("; ") if _tells_choice(part)),
+        choice="; ".join(row.choice_notes),
     )
 
 
@@ -97,7 +93,7 @@ def _facts_of(row: Row, runs: Sequence[Record]) -> TaskConfig:
 
 
 def _score_row(row: Row, series: Series) -> ScoreRow:
-    verdict, note = _verdict_of(row), row.note
+    verdict, note, summary = _verdict_of(row), row.note, row.summary
     if verdict is not None and verdict.kind == NOT_COMPARABLE:  # said once is enough
         note = "" if verdict.reason and verdict.reason in note else note.replace("not comparable: ", "", 1)
     return ScoreRow(
@@ -110,13 +106,13 @@ def _score_row(row: Row, series: Series) -> ScoreRow:
         seeds=row.seeds,
         values=row.values,
         median=row.median,
-        minimum=row.minimum,
-        maximum=row.maximum,
-        mean=row.mean,
-        sd=row.deviation,
-        interval=(row.low, row.high) if row.low is not None and row.high is not None else None,
-        published=row.published,
-        published_source=row.published_source,
+        minimum=summary.minimum if summary else None,
+        maximum=summary.maximum if summary else None,
+        mean=summary.mean if summary else None,
+        sd=summary.deviation if summary else None,
+        interval=summary.interval if summary else None,
+        published=row.published.value if row.published else None,
+        published_source=row.published.source if row.published else None,
         difference=row.difference,
         verdict=verdict,
         note=note,
@@ -126,10 +122,10 @@ def _score_row(row: Row, series: Series) -> ScoreRow:
 
 def _verdict_of(row: Row) -> Verdict | None:
     """The verdict on the published number; where nothing is published, what a reader must know all the same."""
-    if row.verdict == FAILED:
-        return Verdict(kind=FAILED, words=f"{FAILED} {row.verdict_reason}")
+    if row.verdict is not None and row.verdict.kind == FAILED:
+        return Verdict(kind=FAILED, words=f"{FAILED} {row.verdict.reason}")
     if row.verdict is not None:
-        return Verdict(kind=row.verdict, words=row.verdict, reason=row.verdict_reason)
+        return Verdict(kind=row.verdict.kind, words=row.verdict.kind, reason=row.verdict.reason)
     if row.median is None:
         runs = sum(row.unfinished.values())
         lost = runs - row.unfinished.get("interrupted", 0)
@@ -211,15 +207,11 @@ def _recipe_words(section: Section) -> str:
 
 def _setting_words(row: Row) -> str:
     """What the row itself says of its setting."""
-    words = [f"from {row.init}"] if row.init != "pretrained" else []
-    words += [row.selection] if row.selection != "last" else []
-    words += [f"{key}={value}" for key, value in row.recipe_changes.items()]
+    setting = row.setting
+    words = [f"from {setting.init}"] if setting.init != "pretrained" else []
+    words += [setting.selection] if setting.selection != "last" else []
+    words += [f"{key}={value}" for key, value in setting.recipe_changes.items()]
     return " ".join(words)
-
-
-def _tells_choice(part: str) -> bool:
-    starts = ("best of ", "one cell", "best epoch", "selected on ", "incomplete:")
-    return part.startswith(starts)
 
 
 def tell_lacking(entries: Iterable[Entry]) -> list[str]:
@@ -229,7 +221,3 @@ def tell_lacking(entries: Iterable[Entry]) -> list[str]:
         return []
     shown = "; ".join(lacking[:5]) + (f"; and {len(lacking) - 5} more" if len(lacking) > 5 else "")
     return [f"Left out, because files are missing or damaged ({show_count(len(lacking), 'file')}): {shown}."]
-
-
-def _seed(run: Record) -> int:
-    return run.seed
