@@ -9,12 +9,12 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import bdtr
 from transformers import PretrainedConfig
 
 from glue_bench.claims.models import Model
@@ -39,28 +39,10 @@ OCCURRING = 8_000  # distinct token ids in the rows: as in a small task, and all
 LEAST_SECONDS = 1.0  # of the faster model in one timing
 MOST_WORK = 200  # updates or predictions in one timing
 CERTAINTY = 0.9  # of the median's interval, at least
+UNITS = {"training": f"an update of {len(LENGTHS)} rows", "inference": f"{PREDICTED * len(LENGTHS)} rows"}
 _SEED = 0
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairedTimes:
-    """The same work by two models in turn, pair by pair: the model that the claim is about, and the other one."""
-
-    seconds: NDArray[np.float64]  # (pairs, 2 models, 2 clocks): wall clock, and processor time of this process alone
-    unit: str  # of work
-    engine: str
-    on_cpu: bool
-
-    @property
-    def ratios(self) -> list[float]:
-        """(pairs,) how many times as fast."""
-        ratios: list[float] = (self.seconds[:, 1, 0] / self.seconds[:, 0, 0]).tolist()
-        return ratios
-
-    @property
-    def processor_ratio(self) -> float | None:
-        """The median ratio of processor time; None if another device does the work."""
-        return float(np.median(self.seconds[:, 1, 1] / self.seconds[:, 0, 1])) if self.on_cpu else None
+Floats = NDArray[np.float64]
 
 
 class Bench:
@@ -91,12 +73,16 @@ class Bench:
         ]
         for model in self._models:
             model.cut_vocabulary(np.arange(vocabulary, dtype=np.int32))
+        self.engine = " and ".join(dict.fromkeys(model.engine for model in self._models))
 
-    def measure(self, phase: str, *, repeats: int, on_pair: Callable[[int, float], None]) -> PairedTimes:
+    def measure(self, phase: str, *, repeats: int, on_pair: Callable[[int, float], None]) -> Floats:
         """Time both models in turn; the order alternates.
 
         Args:
             on_pair: called with the number of every pair, from 1, and its ratio.
+
+        Returns:
+            Seconds (pairs, 2 models, 2 clocks): wall clock, and processor time of this process alone.
         """
         work = {"training": self._train, "inference": self._predict}[phase]
         amount = min(MOST_WORK, math.ceil(LEAST_SECONDS / work(self._models[0], 1)[0]))
@@ -106,10 +92,7 @@ class Bench:
             for place in (0, 1) if pair % 2 == 0 else (1, 0):
                 seconds[pair, place] = work(self._models[place], amount)
             on_pair(pair + 1, float(seconds[pair, 1, 0] / seconds[pair, 0, 0]))
-        unit = f"an update of {len(LENGTHS)} rows" if phase == "training" else f"{PREDICTED * len(LENGTHS)} rows"
-        engine = " and ".join(dict.fromkeys(model.engine for model in self._models))
-        on_cpu = self.placement.device.type == "cpu"
-        return PairedTimes(seconds=seconds, unit=unit, engine=engine, on_cpu=on_cpu)
+        return seconds
 
     def machine(self) -> dict[str, Any]:
         """The hardware and torch's settings."""
@@ -118,14 +101,14 @@ class Bench:
             "device": device.type,
             "name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
             "threads": torch.get_num_threads(),
-            "cores": os.cpu_count(),
+            "cores": os.cpu_count() or 1,
             "precision": self.placement.precision,
             "torch": torch.__version__,
         }
 
-    def _train(self, model: Classifier, updates: int) -> NDArray[np.float64]:
+    def _train(self, model: Classifier, updates: int) -> Floats:
         """The time of an update, after one that allocates the memory that the others reuse."""
-        ends, rows = list[NDArray[np.float64]](), self._rows[0]
+        ends, rows = list[Floats](), self._rows[0]
 
         def note(_: StepReport) -> None:
             ends.append(_clocks())
@@ -142,7 +125,7 @@ class Bench:
         )
         return (ends[-1] - ends[0]) / updates
 
-    def _predict(self, model: Classifier, times: int) -> NDArray[np.float64]:
+    def _predict(self, model: Classifier, times: int) -> Floats:
         """The time of predicting all rows once."""
         started = _clocks()
         for _ in range(times):
@@ -172,7 +155,7 @@ def measure_speed(
     on_progress(f"{claim.title}: warming up")
     try:
         bench = Bench(pair[0].config, pair[1].config, settings=settings)
-        times = bench.measure(claim.phase, repeats=repeats, on_pair=report)
+        seconds = bench.measure(claim.phase, repeats=repeats, on_pair=report)
     except InputError as error:
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=str(error)), {}
     except (RuntimeError, MemoryError) as error:
@@ -180,17 +163,22 @@ def measure_speed(
             raise
         why = "there is too little memory for the two models"
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why), {}
-    row = check_speed(claim, times, architectures=" and ".join(dict.fromkeys(model.basis for model in pair)))
-    return row, {**bench.machine(), "load_before": load}
+    machine, bases = {**bench.machine(), "load_before": load}, dict.fromkeys(model.basis for model in pair)
+    on_cpu = machine["device"] == "cpu"
+    return check_speed(claim, seconds, engine=bench.engine, on_cpu=on_cpu, architectures=" and ".join(bases)), machine
 
 
-def check_speed(claim: SpeedClaim, times: PairedTimes, *, architectures: str) -> ClaimRow:
+def check_speed(claim: SpeedClaim, seconds: Floats, *, engine: str, on_cpu: bool, architectures: str) -> ClaimRow:
     """Compare the interval of the median ratio with the claim's limits.
 
     Args:
+        seconds: (pairs, 2 models, 2 clocks) from `Bench.measure`.
+        on_cpu: whether processor time says anything.
         architectures: where they come from, in words.
     """
-    ratios = times.ratios
+    wall = seconds[:, :, 0]  # (pairs, 2)
+    ratios: list[float] = (wall[:, 1] / wall[:, 0]).tolist()
+    ratio = float(np.median(seconds[:, 1, 1] / seconds[:, 0, 1])) if on_cpu else None  # of processor time
     median, ((low, high), certainty) = statistics.median(ratios), median_interval(ratios, certainty=CERTAINTY)
     limits = f"{claim.at_least:g} to {claim.below:g}"
     if claim.at_least <= low and high < claim.below:
@@ -200,28 +188,26 @@ def check_speed(claim: SpeedClaim, times: PairedTimes, *, architectures: str) ->
     else:
         why = f"the interval crosses a limit of {limits}: use more repeats, or a quieter machine"
         verdict = Verdict.UNDECIDED
-    wall = times.seconds[:, :, 0]  # (pairs, 2)
     own, other = np.median(wall, axis=0).tolist()
     found = (
         f"{median:.2f} times as fast, {100 * certainty:.0f} % interval {low:.2f} to {high:.2f}; all {len(ratios)} "
-        f"pairs {min(ratios):.2f} to {max(ratios):.2f}; {_words(own)} and {_words(other)} for {times.unit}"
+        f"pairs {min(ratios):.2f} to {max(ratios):.2f}; {_words(own)} and {_words(other)} for {UNITS[claim.phase]}"
     )
-    ratio = times.processor_ratio
     return ClaimRow(
         claim=claim,
         verdict=verdict,
         found=found if ratio is None else f"{found}; {ratio:.2f} in processor time",
-        why=f"{why}; engine {times.engine}",
+        why=f"{why}; engine {engine}",
         basis=f"measured here, random weights in {architectures}",
         details={
             "ratios": [round(ratio, 4) for ratio in ratios],
             "seconds": {claim.model: wall[:, 0].round(4).tolist(), claim.against: wall[:, 1].round(4).tolist()},
-            "unit": times.unit,
+            "unit": UNITS[claim.phase],
             "median": median,
             "interval": [low, high],
             "certainty": certainty,
             "processor_ratio": ratio,
-            "engine": times.engine,
+            "engine": engine,
         },
     )
 
@@ -233,13 +219,9 @@ def median_interval(values: Sequence[float], *, certainty: float) -> tuple[tuple
         Its ends, and its certainty: below `certainty` only if even all values are too few for it.
     """
     ordered, count = sorted(values), len(values)
-    cut, reached = 0, 1 - 2 * 0.5**count
-    for beyond in range(1, (count + 1) // 2):
-        tail = sum(math.comb(count, below) for below in range(beyond + 1)) / 2**count
-        if 1 - 2 * tail < certainty:
-            break
-        cut, reached = beyond, 1 - 2 * tail
-    return (ordered[cut], ordered[-1 - cut]), reached
+    reached = [1 - 2 * float(bdtr(cut, count, 0.5)) for cut in range((count + 1) // 2)]
+    cut = max((cut for cut, each in enumerate(reached) if each >= certainty), default=0)
+    return (ordered[cut], ordered[-1 - cut]), reached[cut]
 
 
 def _make_rows(times: int, *, vocabulary: int) -> Encoded:
@@ -251,7 +233,7 @@ def _make_rows(times: int, *, vocabulary: int) -> Encoded:
     return Encoded(tokens=tokens, types=np.zeros(len(tokens), dtype=np.uint8), offsets=offsets, truncated=0)
 
 
-def _clocks() -> NDArray[np.float64]:
+def _clocks() -> Floats:
     return np.array([time.perf_counter(), time.process_time()])
 
 

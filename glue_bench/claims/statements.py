@@ -184,21 +184,13 @@ _KINDS: dict[str, type[Claim]] = {
 }
 
 
-def load_card(name: str) -> Card:
-    """The claims in glue_bench/claims/cards/NAME.json.
+def load_card(name: str, *, folder: Path = CARDS) -> Card:
+    """The models and claims in FOLDER/NAME.json.
 
     Raises:
-        InputError: the file does not exist, or is damaged.
+        InputError: the file does not exist, cannot be read, or has another structure.
     """
-    return read_card(CARDS / f"{name}.json")
-
-
-def read_card(path: Path) -> Card:
-    """The claims of one file.
-
-    Raises:
-        InputError: it cannot be read, or has another structure.
-    """
+    path = folder / f"{name}.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         card = Card(

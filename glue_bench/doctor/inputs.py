@@ -81,8 +81,8 @@ def examine_inputs(
 ) -> tuple[Finding, list[Input]]:
     """The finding on the hub, one for each encoder, and one for the rows of all tasks."""
     hub = Hub()
-    inputs = [_examine_encoder(encoder, hub) for encoder in encoders]
-    return hub.finding(), [*inputs, _examine_data(data, tasks, hub=hub)]
+    inputs = [*(_examine_encoder(encoder, hub) for encoder in encoders), _examine_data(data, tasks, hub=hub)]
+    return hub.finding(), inputs  # the hub's finding last: it depends on the requests
 
 
 def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Input:

@@ -235,6 +235,12 @@ def test_a_hub_that_is_down_is_a_problem_and_asked_only_once(hub: Hub) -> None:
     assert "lacks rte" in found["data"].found
 
 
+def test_a_hub_that_only_the_data_needs_is_a_problem_too(hub: Hub) -> None:
+    hub.server.stop()
+    found = hub.look("encoder=custom", f"encoder.path={hub.root / 'model'}")
+    assert {name: finding.state for name, finding in found.items()} == {"hub": PROBLEM, "encoder": OK, "data": PROBLEM}
+
+
 def test_offline_mode_with_an_empty_cache_names_the_setting(hub: Hub) -> None:
     found = hub.look(HF_HUB_OFFLINE="1")
     assert {finding.state for finding in found.values()} == {PROBLEM}
