@@ -23,11 +23,10 @@ from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError
 from glue_bench.models.classifier import Classifier, make_classifier
-from glue_bench.models.memory import keep_freed_memory
-from glue_bench.models.padded import max_positions
-from glue_bench.models.placement import choose_placement, is_out_of_memory
+from glue_bench.models.families import max_positions
+from glue_bench.models.placement import choose_placement, is_out_of_memory, keep_freed_memory
 from glue_bench.runs.provenance import processor_name
-from glue_bench.training.seeds import Streams
+from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.trainer import fit, predict
 from glue_bench.training.updates import StepReport
 
@@ -118,7 +117,7 @@ class Bench:
             rows,
             labels=np.arange(len(rows)) % 2,
             settings=dataclasses.replace(self._settings, updates=1 + updates),
-            streams=Streams.from_seed(_SEED),
+            streams=SeedStreams.from_seed(_SEED),
             placement=self.placement,
             history=[],
             on_step=note,

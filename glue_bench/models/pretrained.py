@@ -11,8 +11,12 @@ from glue_bench.data.hub import cached_file, commit_of, fetch_file, is_commit, i
 from glue_bench.errors import InputError, UsageError
 from glue_bench.files import file_sha256
 
-_OPTIONAL = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-_VOCABULARIES = ("vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
+_OPTIONAL = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+# Of tokenizers without a tokenizer.json, which transformers then builds from these.
+_VOCABULARIES = (
+    "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "spm.model", "tokenizer.model",
+    "bpe.codes",
+)  # fmt: skip
 TOKENIZER_FILES = (*_OPTIONAL, *_VOCABULARIES)
 
 

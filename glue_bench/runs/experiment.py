@@ -16,8 +16,7 @@ from glue_bench.data.encoding import Encoded, TextEncoder, cache_folder
 from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import file_sha256, replace_folder_atomically
 from glue_bench.models.classifier import Classifier, check_max_length, check_tokens, load_classifier, save_classifier
-from glue_bench.models.memory import keep_freed_memory
-from glue_bench.models.placement import Placement, choose_placement
+from glue_bench.models.placement import Placement, choose_placement, keep_freed_memory
 from glue_bench.models.pretrained import Pretrained, encoder_identity, resolve_pretrained
 from glue_bench.runs.failures import keep_failure, now, request_facts
 from glue_bench.runs.identity import RunRequest, check_unchanged
@@ -27,7 +26,7 @@ from glue_bench.runs.store import RunStore, predictions_path, write_history, wri
 from glue_bench.tasks.adapter import TaskAdapter, headline
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.distributed import ALONE, Processes
-from glue_bench.training.seeds import Streams, holdout_stream
+from glue_bench.training.seeds import SeedStreams, holdout_stream
 from glue_bench.training.selection import BestEpoch, draw_holdout, take_rows
 from glue_bench.training.stopping import SIGNALS
 from glue_bench.training.trainer import fit, predict
@@ -110,7 +109,7 @@ def _train_and_score(
     check_max_length(pretrained.folder, config.trainer.max_length)
     texts = TextEncoder(pretrained.folder, max_length=config.trainer.max_length)
     encoded = {name: texts.encode(split, cache=cache_folder()) for name, split in data.splits.items()}
-    streams = Streams.from_seed(config.seed)
+    streams = SeedStreams.from_seed(config.seed)
     model = load_classifier(
         pretrained.folder, outputs=task.outputs, head_seed=streams.head, engine=config.trainer.engine
     )
@@ -183,7 +182,7 @@ def _prepare_selection(
         if len(train) < 2:
             raise InputError(f"selection=holdout: {name} has {len(train)} row, and one is needed on each side")
         stream = holdout_stream(config.seed)
-        kept, held = draw_holdout(len(train), fraction=config.holdout, stream=stream)
+        kept, held = draw_holdout(len(train), fraction=config.holdout, seed=stream)
         judged = [(task.validation, take_rows(train, held), labels[held])]  # in the place of every split
         train, labels, on = take_rows(train, kept), labels[kept], "holdout"
 

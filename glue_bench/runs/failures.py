@@ -12,7 +12,7 @@ from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.provenance import checkout_commit, library_versions
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore, write_history
-from glue_bench.training.seeds import Streams, holdout_stream
+from glue_bench.training.seeds import SeedStreams, holdout_stream
 
 
 def request_facts(request: RunRequest) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def request_facts(request: RunRequest) -> dict[str, Any]:
         "not_comparable_because": ["the run did not finish"],
         "seed": config.seed,
         "streams": {
-            **dataclasses.asdict(Streams.from_seed(config.seed)),
+            **dataclasses.asdict(SeedStreams.from_seed(config.seed)),
             **({"holdout": holdout_stream(config.seed)} if config.selection == "holdout" else {}),
         },
         "recipe": config.recipe,

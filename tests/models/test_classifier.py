@@ -19,7 +19,6 @@ from transformers import (
 
 from glue_bench.data.encoding import Encoded, TextEncoder
 from glue_bench.errors import InputError, UsageError
-from glue_bench.models.batches import PaddedBatch
 from glue_bench.models.classifier import (
     Classifier,
     NativeClassifier,
@@ -29,6 +28,7 @@ from glue_bench.models.classifier import (
     make_classifier,
     save_classifier,
 )
+from glue_bench.models.padded import PaddedBatch
 from tests.data.test_encoding import split_of
 from tests.support.tiny import sentences
 
@@ -154,9 +154,9 @@ def test_the_flat_engine_is_refused_for_a_family_that_has_none(tiny_bert: Path, 
 
 def test_rows_longer_than_the_positions_are_refused(tiny_roberta: Path, tiny_bert: Path) -> None:
     check_max_length(tiny_roberta, 512)
-    with pytest.raises(InputError, match="max_length=513: this encoder has positions for at most 512 tokens"):
+    with pytest.raises(UsageError, match="max_length=513: this encoder has positions for at most 512 tokens"):
         check_max_length(tiny_roberta, 513)
-    with pytest.raises(InputError, match="at most 128 tokens"):
+    with pytest.raises(UsageError, match="at most 128 tokens"):
         check_max_length(tiny_bert, 512)
 
 
