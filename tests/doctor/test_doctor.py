@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from glue_bench.runs.store import RunStore
 
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_sweep
@@ -19,6 +18,7 @@ from glue_bench.doctor import NOTE, OK, PROBLEM, Finding, examine_installation, 
 from glue_bench.doctor.inputs import examine_inputs
 from glue_bench.doctor.sweep import Need, examine_device, examine_disk, examine_results, needs_of_results
 from glue_bench.runs.lease import Claim, claim_run
+from glue_bench.runs.store import RunStore
 from tests.conftest import Result
 from tests.support.commits import DATA_COMMIT, MODEL_COMMIT
 from tests.support.hub_server import HubServer

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from glue_bench.runs.store import RunStore
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from transformers import pipeline
 
@@ -25,6 +24,7 @@ from glue_bench.model_card.card import eval_result_files, render_card
 from glue_bench.model_card.folder import MANIFEST
 from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.store import RunStore
 from tests.conftest import Result
 from tests.support.hub_server import HubServer
 from tests.support.making import DISTILROBERTA, make_record
