@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from glue_bench.config.schema import DataConfig, EncoderConfig, TaskConfig
-from glue_bench.data import hub_files, resolve_source
 from glue_bench.data.hub import UnreachableError, ask_size, cached_file, endpoint, is_offline
+from glue_bench.data.sources import hub_files, resolve_source
 from glue_bench.doctor import OK, PROBLEM, Finding, format_bytes
 from glue_bench.errors import GlueBenchError, InputError
 from glue_bench.models.pretrained import encoder_name, find_not_cached, resolve_pretrained

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.config.schema import DataConfig, TaskConfig
-from glue_bench.data import TextFile, open_texts, read_pieces
+from glue_bench.data.texts import TextFile, open_texts, read_pieces
 from glue_bench.errors import InputError, UsageError
 from glue_bench.files import replace_atomically
 from glue_bench.runs.finished import FinishedRun, check_weights
@@ -107,7 +107,7 @@ def prepare_sources(
         elif file.task in choices:
             run = choices[file.task].run
             try:
-                texts = open_texts(data or _data_of(run), tasks[file.task], file.place)
+                texts = open_texts(data or _data_of(run), tasks[file.task], place=file.place)
                 if texts.rows != file.rows:
                     wanted = f"the leaderboard wants predictions for {file.rows:,}"
                     raise InputError(f"{texts.path}: {texts.rows:,} rows; {wanted}")

@@ -455,7 +455,7 @@ def test_many_rows_take_no_more_memory_than_few(made: Bench, tmp_path: Path) -> 
 import functools
 from pathlib import Path
 from glue_bench.config.schema import DataConfig
-from glue_bench.data import open_texts
+from glue_bench.data.texts import open_texts
 from glue_bench.runs.finished import open_run_folder
 from glue_bench.submission.build import predict_rows
 
