@@ -468,7 +468,7 @@ def tell(rows):
     print(rows, pages * 4 // 1024)
 
 run = open_run_folder(Path({str(run.folder)!r}))
-file = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, "many")
+file = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, place="many")
 predict_rows(run, "many", file=file, load=functools.cache(load), on_rows=tell)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
