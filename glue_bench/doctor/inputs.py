@@ -87,37 +87,35 @@ def examine_inputs(
 
 def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Input:
     name = f"encoder {encoder_name(encoder)}"
-    try:
-        if encoder.hub_id is None:
+    if encoder.hub_id is None:
+        try:
             folder = resolve_pretrained(encoder).folder
             size = (folder / _WEIGHTS).stat().st_size
-            found = f"{folder}, weights of {format_bytes(size)}"
-            return Input(finding=Finding(name=name, state=OK, found=found), weights=size)
-    except (GlueBenchError, OSError) as error:
-        return _problem(name, [str(error)], advice=_OTHER_ENCODERS)
+        except (GlueBenchError, OSError) as error:
+            return _problem(name, [str(error)], advice=_OTHER_ENCODERS)
+        found = f"{folder}, weights of {format_bytes(size)}"
+        return Input(finding=Finding(name=name, state=OK, found=found), weights=size)
     repo, revision = encoder.hub_id, encoder.revision or "main"
     lacking = find_not_cached(encoder)
     groups = [[file] for file in lacking.needed] + ([lacking.vocabularies] if lacking.vocabularies else [])
-    found = _examine_hub(name, groups, hub=hub, repo=repo, revision=revision, repo_type="model", other=_OTHER_ENCODERS)
+    place = {"repo": repo, "revision": revision, "repo_type": "model"}
     if not groups and lacking.optional and not is_offline():  # a run would ask for these too, and needs some answer
         try:
-            hub.find_first(lacking.optional[:1], repo=repo, revision=revision, repo_type="model")
+            hub.find_first(lacking.optional[:1], **place)
         except UnreachableError:
             text = f"the hub is out of reach; its cache here has the model, but runs ask for {lacking.optional[0]} too"
             return _problem(name, [text], advice="HF_HUB_OFFLINE=1: a run then uses what the cache has")
         except InputError:
             pass  # the hub answered
-    return found
+    return _examine_hub(name, groups, hub=hub, other=_OTHER_ENCODERS, **place)
 
 
 def _examine_data(data: DataConfig, tasks: Sequence[TaskConfig], *, hub: Hub) -> Input:
     if data.source == "hub":
-        repo, revision = data.dataset or "", data.revision or ""
+        place = {"revision": data.revision or "", "repo_type": "dataset"}
         files = [name for task in tasks for name in hub_files(task).values()]
-        lacking = [[name] for name in files if not cached_file(repo, name, revision=revision, repo_type="dataset")]
-        return _examine_hub(
-            "data", lacking, hub=hub, repo=repo, revision=revision, repo_type="dataset", other=_OTHER_DATA
-        )
+        lacking = [[name] for name in files if not cached_file(data.dataset or "", name, **place)]
+        return _examine_hub("data", lacking, hub=hub, other=_OTHER_DATA, repo=data.dataset or "", **place)
     faults = []
     for task in tasks:
         try:
@@ -131,7 +129,7 @@ def _examine_data(data: DataConfig, tasks: Sequence[TaskConfig], *, hub: Hub) ->
 
 
 def _examine_hub(
-    name: str, lacking: Sequence[Sequence[str]], *, hub: Hub, repo: str, revision: str, repo_type: str, other: str
+    name: str, lacking: Sequence[Sequence[str]], *, hub: Hub, other: str, repo: str, revision: str, repo_type: str
 ) -> Input:
     """Ask for the size of what the cache lacks.
 
@@ -140,11 +138,10 @@ def _examine_hub(
         other: what to use in place of the repository.
     """
     sizes, faults = dict[str, int](), list[str]()
-    place = {"repo": repo, "revision": revision, "repo_type": repo_type}
     try:
         for names in lacking:
             try:
-                sizes |= hub.find_first(names, **place)
+                sizes |= hub.find_first(names, repo=repo, revision=revision, repo_type=repo_type)
             except UnreachableError:
                 raise
             except InputError as error:

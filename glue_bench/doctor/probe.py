@@ -43,7 +43,7 @@ def _compute(device: str, precision: str) -> dict[str, Any]:
     with placement.autocast():
         if float((square @ square).float().sum()) != 8.0:
             raise RuntimeError(f"{placement.device} computes a wrong product of two matrices")
-    facts = {"torch": torch.__version__, "device": str(placement.device), "name": processor_name()}
+    facts: dict[str, Any] = {"torch": torch.__version__, "device": str(placement.device), "name": processor_name()}
     facts |= {"precision": placement.precision, "gpus": count_gpus()}
     if placement.device.type == "cuda":
         free, memory = torch.cuda.mem_get_info(placement.device)

@@ -64,7 +64,8 @@ def check_push(repo_id: str) -> None:
         UsageError: the name is malformed, nobody is logged in, or HF_HUB_OFFLINE is set.
     """
     from huggingface_hub import constants, get_token
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(repo_id)
