@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.results_of_v1 import DATA, call
+from tests.support.results_of_v1 import DATA, call
 
 RECORD: dict[str, tuple[type, ...]] = {
     "schema_version": (int,),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden_ids import BASE, CASES, EXECUTION_ONLY, FILE, OTHER_RUNS, ids_of
+from tests.support.golden_ids import BASE, CASES, EXECUTION_ONLY, FILE, OTHER_RUNS, ids_of
 
 RECORDED: dict[str, list[str]] = json.loads(FILE.read_text())
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.golden_losses import CASES, FILE, fingerprint, measure
+from tests.support.golden_losses import CASES, FILE, fingerprint, measure
 
 RECORDED: dict[str, Any] = json.loads(FILE.read_text())
 SAME_MACHINE = RECORDED["machine"] == fingerprint()

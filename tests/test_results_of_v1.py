@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.results_of_v1 import DATA, GOLDEN, NAME, call, changed, frame_text, lay_out, report_facts
+from tests.support.results_of_v1 import DATA, GOLDEN, NAME, call, changed, frame_text, lay_out, report_facts
 
 
 @pytest.fixture(autouse=True)

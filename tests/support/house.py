@@ -1,6 +1,6 @@
 """Measure the package: files, lines, long files and functions, positional parameters, imports between packages.
 
-python -m tests.support.house [REVISION ...]     prints a column for each Git revision, and one for the files as they are
+python -m tests.support.house [REVISION ...]     prints a column for each revision, and one for the files as they are
 """
 
 import ast

@@ -1,6 +1,6 @@
-"""A copy of tests/data/results_of_v1, and what the report and `load_results` made of it when it was recorded.
+"""A copy of tests/golden/results_of_v1, and what the report and `load_results` made of it when it was recorded.
 
-python -m tests.results_of_v1        writes tests/golden/results_of_v1.json and .csv anew
+python -m tests.support.results_of_v1        writes tests/golden/results_of_v1.json and .csv anew
 """
 
 import contextlib
@@ -15,10 +15,10 @@ from typing import Any
 from glue_bench import load_results
 from glue_bench.cli import main as glue_bench
 
-DATA = Path(__file__).parent / "data"
-GOLDEN = Path(__file__).parent / "golden"
+DATA = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 NAME = "results_of_v1"
-# The words of the commands that made it, as in tests/data/make_results_of_v1.sh.
+# The words of the commands that made it, as in tests/golden/make_results_of_v1.sh.
 WORDS = (
     "encoder=custom",
     "encoder.path=tiny_encoder",

@@ -1,6 +1,6 @@
-"""Makes the encoders and rows under tests/data for the golden tests. Never run again: ids hang on their bytes.
+"""Makes the encoders and rows under tests/golden for the golden tests. Never run again: ids hang on their bytes.
 
-python -m tests.recording_inputs        writes them; kept so that anybody can see what they are
+python -m tests.support.recording_inputs        writes them; kept so that anybody can see what they are
 """
 
 import json
@@ -22,7 +22,7 @@ from transformers import (
 
 from tests.tiny import make_local_glue, pair_columns, sentences, write_parquet
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "golden"
 
 
 def make_roberta(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """The ids of many requests, as `glue-bench sweep --plan` writes them. Needs no network and trains nothing.
 
-python -m tests.golden_ids        writes tests/golden/run_ids.json anew: only where ids are meant to change
+python -m tests.support.golden_ids        writes tests/golden/run_ids.json anew: only where ids are meant to change
 """
 
 import json
@@ -11,8 +11,8 @@ from typing import Any
 
 from glue_bench.cli import main as glue_bench
 
-DATA = Path(__file__).parent / "data"
-FILE = Path(__file__).parent / "golden" / "run_ids.json"
+DATA = Path(__file__).parents[1] / "golden"
+FILE = Path(__file__).parents[1] / "golden" / "run_ids.json"
 EIGHT = "tasks=[mnli,qqp,qnli,sst2,cola,stsb,mrpc,rte]"
 _SAMPLE = ("data=sample", "encoder=minilm")
 _ONE = (*_SAMPLE, "task=rte", "seed=1")

@@ -1,6 +1,6 @@
 """Short seeded trainings through the command line, and their losses as they were when they were recorded.
 
-python -m tests.golden_losses        writes tests/golden/losses.json anew: only where scores are meant to change
+python -m tests.support.golden_losses        writes tests/golden/losses.json anew: only where scores are meant to change
 """
 
 import hashlib
@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from glue_bench.cli import main as glue_bench
 
-DATA = Path(__file__).parent / "data"
-FILE = Path(__file__).parent / "golden" / "losses.json"
+DATA = Path(__file__).parents[1] / "golden"
+FILE = Path(__file__).parents[1] / "golden" / "losses.json"
 UPDATES = 20
 ENCODERS = {"roberta": "tiny_encoder", "bert": "tiny_bert", "distilbert": "tiny_distilbert", "electra": "tiny_electra"}
 _COMMON = [
