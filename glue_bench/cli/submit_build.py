@@ -13,8 +13,8 @@ from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import EXECUTION_KEYS, RunConfig, TaskConfig, TrainerConfig
 from glue_bench.errors import InputError, UsageError
 from glue_bench.files import file_sha256
+from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.record import Record
-from glue_bench.runs.repetition import repeating_words
 from glue_bench.runs.store import RunStore
 from glue_bench.submission import (
     Filled,

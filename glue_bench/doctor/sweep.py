@@ -23,8 +23,9 @@ from glue_bench.models.pretrained import encoder_name
 from glue_bench.runs.lease import is_abandoned, owner_of
 from glue_bench.runs.record import STATUSES, parse_record
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.slots import MEMORY_PER_WORKER, Slot, deal_out, gpus_for, total_memory, usable_cores
+from glue_bench.sweep.local import MEMORY_PER_WORKER, deal_out, gpus_for, total_memory, usable_cores
 from glue_bench.sweep.slurm import JOBS_AT_ONCE, queued_jobs
+from glue_bench.sweep.worker import Slot
 from glue_bench.text import plural
 
 _TIMEOUT = 180.0  # seconds: from a cold network disk torch takes a minute to load

@@ -17,8 +17,8 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardDat
 
 from glue_bench.config.schema import EXECUTION_KEYS
 from glue_bench.config.shipped import conf_folder
+from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.record import Record
-from glue_bench.runs.repetition import repeating_words
 from glue_bench.tasks.adapter import TaskAdapter, metric_title
 from glue_bench.text import escape_markdown
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from glue_bench.errors import InputError
 from glue_bench.runs.record import Record
-from glue_bench.runs.store import RunStore, predictions_path, read_predictions
+from glue_bench.runs.store import RunStore
 from glue_bench.statistics.degenerate import describe_degenerate
 from glue_bench.statistics.intervals import Interval, interval_of_mean
 from glue_bench.statistics.resampling import Floats, SplitPredictions, resample_scores
@@ -46,7 +46,7 @@ def read_evidence(store: RunStore, finished: Sequence[Record], task: TaskAdapter
         for run in finished:
             folder = store.folder(*run.place)
             try:
-                found = read_predictions(predictions_path(folder, split), task)
+                found = store.read_predictions(run, split)
             except InputError as error:
                 logger.warning("%s: no interval, it has %s", folder, error)
                 return None

@@ -10,7 +10,7 @@ from glue_bench.report.cells import RowRuns, count_unfinished
 from glue_bench.report.evidence import Evidence, read_evidence, score_intervals
 from glue_bench.report.model import Row, ScoreSummary
 from glue_bench.report.settings import setting_notes
-from glue_bench.runs.record import Record, outcome_line, task_of
+from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics.intervals import Interval
@@ -185,7 +185,7 @@ def _tell_unfinished(runs: Sequence[Record]) -> list[str]:
     """How many runs did not finish, and why the first of them did not."""
     told = []
     for status, count in count_unfinished(runs).items():
-        reason = outcome_line(next(run for run in runs if run.status == status))
+        reason = next(run.outcome for run in runs if run.status == status)
         told.append(f"{count} {status}" + ("" if reason == status else f": {_shorten(reason.removeprefix(status))}"))
     return told
 

@@ -18,10 +18,9 @@ from glue_bench.files import file_sha256, replace_folder_atomically
 from glue_bench.models.classifier import Classifier, check_max_length, check_tokens, load_classifier, save_classifier
 from glue_bench.models.placement import Placement, choose_placement, keep_freed_memory
 from glue_bench.models.pretrained import Pretrained, encoder_identity, resolve_pretrained
-from glue_bench.runs.failures import keep_failure, now, request_facts
 from glue_bench.runs.identity import RunRequest, check_unchanged
-from glue_bench.runs.lease import LostClaimError
-from glue_bench.runs.record import Record
+from glue_bench.runs.lease import LostLeaseError
+from glue_bench.runs.record import Record, now, request_facts
 from glue_bench.runs.store import RunStore, predictions_path, write_history, write_predictions
 from glue_bench.tasks.adapter import TaskAdapter, headline
 from glue_bench.training.checkpoint import SnapshotStore
@@ -66,11 +65,11 @@ def run_experiment(
             return record
         write_history(folder / "history.jsonl", history)
         store.save(record)
-    except (DiskError, UsageError, LostClaimError):
+    except (DiskError, UsageError, LostLeaseError):
         raise  # no record could be written either; or the command is wrong, not the run; or the run is another's
     except BaseException as error:
         if processes.leads:
-            keep_failure(request, store, error, facts=facts, history=history)
+            store.keep_failure(request, error, facts=facts, history=history)
         raise
     store.discard_snapshots(record)
     (folder / "error.log").unlink(missing_ok=True)  # of an attempt before
@@ -138,7 +137,7 @@ def _train_and_score(
             selection=best,
             processes=processes,
         )
-    scores, evaluated = _evaluate(
+    scores, hashes, evaluated = _evaluate(
         model, task, data, encoded, folder, config.trainer.eval_batch_size, placement, processes, on_phase=on_phase
     )
     kept = None
@@ -150,6 +149,7 @@ def _train_and_score(
     finished = {
         "model_sha256": kept,
         "scores": scores,
+        "predictions_sha256": hashes,
         "steps": result.steps,
         "epochs": result.epochs,
         "selected": dataclasses.asdict(best.selected) if best else {},
@@ -247,9 +247,13 @@ def _evaluate(
     processes: Processes,
     *,
     on_phase: Callable[[str], None],
-) -> tuple[dict[str, dict[str, float]], float]:
-    """Predict and score every validation split, and keep the predictions; the scores, and the seconds of predicting."""
-    scores, written, seconds = {}, [], 0.0
+) -> tuple[dict[str, dict[str, float]], dict[str, str], float]:
+    """Predict and score every validation split, and keep the predictions.
+
+    Returns:
+        The scores, the predictions' SHA-256, both by split, and the seconds of predicting.
+    """
+    scores, hashes, written, seconds = {}, {}, [], 0.0
     for name in task.validation:
         split = data.splits[name]
         started = time.perf_counter()
@@ -265,11 +269,12 @@ def _evaluate(
         if not processes.leads:
             continue
         prediction, scores[name] = _score(task, logits, split.labels)
-        written.append((predictions_path(folder, name), split, prediction, logits))
+        written.append((name, split, prediction, logits))
     on_phase("writing")
-    for path, split, prediction, logits in written:  # only once every split has its scores
-        write_predictions(path, idx=split.idx, label=split.labels, prediction=prediction, logits=logits)
-    return scores, seconds
+    for name, split, prediction, logits in written:  # only once every split has its scores
+        path = predictions_path(folder, name)
+        hashes[name] = write_predictions(path, idx=split.idx, label=split.labels, prediction=prediction, logits=logits)
+    return scores, hashes, seconds
 
 
 def _score(

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from glue_bench.runs.store import RunStore
 
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_task
@@ -23,6 +22,7 @@ from glue_bench.data.wanted import empty_rows, split_wanted_lines
 from glue_bench.errors import InputError
 from glue_bench.runs.answers import answer, render_answers
 from glue_bench.runs.finished import find_finished
+from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import TaskAdapter
 
 PAIR = TaskConfig(
@@ -189,7 +189,7 @@ def test_weights_that_are_not_the_records_predict_nothing(
     capsys.readouterr()
     assert main(["predict", f"results_dir={tmp_path / 'results'}", "--text", "a"]) == 3
     captured = capsys.readouterr()
-    assert "these weights do not belong to the record beside them" in captured.err
+    assert "these weights do not belong to the run's record" in captured.err
     assert captured.out == ""
 
 

@@ -17,7 +17,7 @@ from glue_bench.config.schema import RunConfig
 from glue_bench.doctor import NOTE, OK, PROBLEM, Finding, examine_installation, format_bytes
 from glue_bench.doctor.inputs import examine_inputs
 from glue_bench.doctor.sweep import Need, examine_device, examine_disk, examine_results, needs_of_results
-from glue_bench.runs.lease import Claim, claim_run
+from glue_bench.runs.lease import Lease, take_lease
 from glue_bench.runs.store import RunStore
 from tests.conftest import Result
 from tests.support.commits import DATA_COMMIT, MODEL_COMMIT
@@ -341,11 +341,11 @@ def test_what_earlier_sweeps_left_is_told_apart(tmp_path: Path) -> None:
     stopped, dead, alive = (store.folder("tiny", "rte", name) for name in ("stopped", "dead", "alive"))
     (stopped / "snapshots" / "step-0000000120").mkdir(parents=True)
     (stopped / "snapshots" / "step-0000000120" / "tensors.safetensors").write_bytes(bytes(5_000_000))
-    code = f"import os, pathlib, glue_bench.runs.lease as c; c.claim_run(pathlib.Path({str(dead)!r})); os._exit(1)"
+    code = f"import os, pathlib, glue_bench.runs.lease as c; c.take_lease(pathlib.Path({str(dead)!r})); os._exit(1)"
     subprocess.run([sys.executable, "-c", code], check=False)
-    released, ours = claim_run(stopped), claim_run(alive)
-    assert isinstance(released, Claim)
-    assert isinstance(ours, Claim)
+    released, ours = take_lease(stopped), take_lease(alive)
+    assert isinstance(released, Lease)
+    assert isinstance(ours, Lease)
     released.release(done=False)
     before = sorted(tmp_path.rglob("*"))
     try:

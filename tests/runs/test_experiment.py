@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from glue_bench.runs.store import RunStore
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from glue_bench.cli import main
+from glue_bench.files import file_sha256
 from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
 from tests.conftest import Result
 from tests.support.tiny import make_local_glue, pair_columns, write_parquet
 
@@ -51,6 +52,7 @@ def test_a_run_leaves_the_record_predictions_and_history_of_the_contract(
     ]
     model = AutoModelForSequenceClassification.from_pretrained(tiny_roberta)
     assert record.encoder["parameters"] == sum(p.numel() for p in model.parameters())
+    assert record.predictions_sha256 == {"validation": file_sha256(folder / "predictions" / "validation.parquet")}
     table = pq.read_table(folder / "predictions" / "validation.parquet").to_pydict()
     assert table["idx"] == list(range(20))
     assert np.mean(np.array(table["label"]) == table["prediction"]) == record.scores["validation"]["accuracy"]

@@ -341,7 +341,7 @@ def test_weights_that_were_not_kept_or_are_others_are_told_before_anything_is_pr
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     _, problems = sources_of(bench, "mnli")
     assert len(problems) == 1
-    assert "these weights do not belong to the record beside them" in problems[0]
+    assert "these weights do not belong to the run's record" in problems[0]
     weights.unlink()
     _, problems = sources_of(bench, "mnli")
     assert len(problems) == 1

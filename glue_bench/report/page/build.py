@@ -16,8 +16,8 @@ from glue_bench.report.page.model import Chapter, Page, ScoreRow, ScoreSection, 
 from glue_bench.report.page.origins import write_origins
 from glue_bench.report.page.rows import DevRows
 from glue_bench.report.table import CARD_TASKS
+from glue_bench.runs.finished import RESULTS_DIR, Defaults
 from glue_bench.runs.record import Record
-from glue_bench.runs.repetition import RESULTS_DIR, Defaults
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics.verdicts import NOT_COMPARABLE, NOT_RUN, VERDICTS
 

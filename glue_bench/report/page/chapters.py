@@ -9,7 +9,6 @@ from glue_bench.report.page import plots
 from glue_bench.report.page.display import join_words, shorten, show_count, show_number, show_range
 from glue_bench.report.page.entries import Entry, tell_lacking
 from glue_bench.report.page.model import Chapter, Column, Figure, Group, ScoreRow, Table
-from glue_bench.runs.record import outcome_line
 
 POINTS = 90  # of a curve; longer histories are thinned to means of consecutive lines
 
@@ -167,7 +166,7 @@ def write_problems(entries: Sequence[Entry]) -> Chapter:
     """Runs without a score, degenerate runs, and what was chosen rather than fixed in advance."""
     unfinished = {run.run_id: (entry, run) for entry in entries for run in entry.unfinished}
     lost = [
-        (entry.series.label, entry.row.title, str(run.seed), run.status, shorten(outcome_line(run), 300), run.run_id)
+        (entry.series.label, entry.row.title, str(run.seed), run.status, shorten(run.outcome, 300), run.run_id)
         for entry, run in unfinished.values()
     ]
     degenerate = [

@@ -69,7 +69,7 @@ def _join(row: Row, store: RunStore, *, section: tuple[int, str], series: Series
     finished = [run for run in row.runs if run.status == "finished"]
     unfinished = [run for run in row.runs if run.status != "finished"]
     task = TaskAdapter.of(_facts_of(row, [*finished, *unfinished]))
-    predictions, histories, lacking = _read_files(finished, task, store)
+    predictions, histories, lacking = _read_files(finished, store)
     return Entry(
         section=section[0],
         section_label=section[1],
@@ -136,14 +136,14 @@ def _verdict_of(row: Row) -> Verdict | None:
 
 
 def _read_files(
-    runs: Sequence[Record], task: TaskAdapter, store: RunStore
+    runs: Sequence[Record], store: RunStore
 ) -> tuple[dict[int, Mapping[str, Predictions]], dict[int, History], list[str]]:
     """Predictions and histories by seed, and what was lacking. Only runs on the same rows are pooled."""
     predictions, histories, lacking = dict[int, Mapping[str, Predictions]](), dict[int, History](), list[str]()
     for run in runs:
         folder = store.folder(*run.place)
         try:
-            found = read_every_split(folder, task)
+            found = read_every_split(store, run)
             if predictions and not _on_the_same_rows(found, next(iter(predictions.values()))):
                 raise InputError("predictions on other rows than the seeds before it")
             predictions[run.seed] = found

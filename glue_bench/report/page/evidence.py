@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.errors import InputError
-from glue_bench.runs.store import Predictions, predictions_path, read_predictions
-from glue_bench.tasks.adapter import TaskAdapter
+from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.store import Predictions, RunStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +35,13 @@ def row_losses(split: Predictions) -> NDArray[np.float64]:
     return np.asarray(-log_probabilities(split.logits)[np.arange(len(split.label)), split.label], dtype=np.float64)
 
 
-def read_every_split(folder: Path, task: TaskAdapter) -> Mapping[str, Predictions]:
+def read_every_split(store: RunStore, run: Record) -> Mapping[str, Predictions]:
     """The predictions of a finished run, by validation split.
 
     Raises:
-        InputError: a file is missing, damaged, or does not fit the task.
+        InputError: a file is missing, damaged, or does not fit the task or the record.
     """
-    splits = {split: read_predictions(predictions_path(folder, split), task) for split in task.validation}
+    splits = {split: store.read_predictions(run, split) for split in task_of(run).validation}
     for split, found in splits.items():
         if not np.isfinite(found.logits).all():
             raise InputError(f"logits of {split} that are no numbers")

@@ -6,8 +6,8 @@ from typing import Any
 from glue_bench.report.page.display import join_words, show_number
 from glue_bench.report.page.entries import Entry
 from glue_bench.report.page.model import Column, Origin, OriginSection, ScoreSection, Table
+from glue_bench.runs.finished import Defaults, join_command, sweep_words
 from glue_bench.runs.record import Record
-from glue_bench.runs.repetition import Defaults, join_command, sweep_words
 
 
 def write_origins(
