@@ -16,7 +16,7 @@ from glue_bench.errors import UsageError
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.provenance import checkout_commit, library_versions
 from glue_bench.tasks.adapter import TaskAdapter
-from glue_bench.training.seeds import Streams, holdout_stream
+from glue_bench.training.seeds import SeedStreams, holdout_stream
 
 SCHEMA_VERSION = 1
 STATUSES = ("finished", "failed", "diverged", "interrupted")
@@ -101,7 +101,7 @@ def task_of(record: Record) -> TaskAdapter:
 def request_facts(request: RunRequest) -> dict[str, Any]:
     """What a record says of a request before anything is read."""
     config = request.config
-    streams = dataclasses.asdict(Streams.from_seed(config.seed))
+    streams = dataclasses.asdict(SeedStreams.from_seed(config.seed))
     if config.selection == "holdout":
         streams["holdout"] = holdout_stream(config.seed)
     encoder = {"name": request.encoder, "hub_id": config.encoder.hub_id, "revision": config.encoder.revision}
