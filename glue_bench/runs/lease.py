@@ -64,16 +64,14 @@ class Owner:
         """Whether the process still runs; None if this machine cannot know."""
         if not self.machine or self.machine != _machine():
             return None
-        started = _process_start(self.process)
-        if started is not None:
-            return started == self.started
         try:
             os.kill(self.process, 0)
         except ProcessLookupError:
             return False
         except OSError:
-            pass
-        return None  # it exists, but is hidden from this user
+            pass  # another user's
+        started = _process_start(self.process)
+        return None if started is None else started == self.started  # None: it is hidden from this user
 
 
 _UNKNOWN = Owner(host="a host", process=0, machine="", started="", nonce="")

@@ -39,13 +39,13 @@ class RunStore:
         """
         check_writable(self.root)
 
-    def folder(self, encoder: str, task: str, run_id: str) -> Path:
-        """Where a run's files lie."""
-        return self.root / encoder / task / run_id
+    def folder(self, *place: str) -> Path:
+        """The folder of a run, given by encoder, task and run id."""
+        return self.root.joinpath(*place)
 
-    def load(self, encoder: str, task: str, run_id: str) -> Record | None:
+    def load(self, *place: str) -> Record | None:
         """The run's record, or None if it has none that can be read."""
-        return read_record(self.folder(encoder, task, run_id) / "record.json")
+        return read_record(self.folder(*place) / "record.json")
 
     def load_all(self) -> Iterator[Record]:
         """Every readable record, sorted by folder; damaged ones are logged, one line each."""
@@ -101,13 +101,13 @@ class RunStore:
             self.discard_snapshots(record)
         return record
 
-    def snapshots(self, encoder: str, task: str, run_id: str) -> Path:
+    def snapshots(self, *place: str) -> Path:
         """Where a run in progress keeps its snapshots."""
-        return self.folder(encoder, task, run_id) / "snapshots"
+        return self.folder(*place) / "snapshots"
 
-    def snapshot_steps(self, encoder: str, task: str, run_id: str) -> list[int]:
+    def snapshot_steps(self, *place: str) -> list[int]:
         """The updates after which a run in progress has a snapshot, ascending."""
-        found = self.snapshots(encoder, task, run_id).glob("step-*")
+        found = self.snapshots(*place).glob("step-*")
         return sorted(int(path.name.removeprefix("step-")) for path in found)
 
     def discard_snapshots(self, record: Record) -> None:

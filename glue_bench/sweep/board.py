@@ -32,6 +32,12 @@ _RANKS = {"running": 0, "elsewhere": 1, "failed": 2, "diverged": 2, "waiting": 3
 class Listener:
     """Progress callbacks for a sweep; every method does nothing by default."""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """The sweep is over, or ended by an error."""
+
     def started(self, request: RunRequest) -> None:
         """A run starts here."""
 
@@ -164,12 +170,6 @@ class PlainLines(Listener):
         self._console, self._published = console, published
         self._total, self._done, self._elsewhere = len(requests), len(records), set[str]()
         self._begun, self._last = dict[str, float](), dict[str, float]()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
 
     def started(self, request: RunRequest) -> None:
         self._begun[request.run_id] = self._last[request.run_id] = time.monotonic()

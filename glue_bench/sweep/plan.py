@@ -6,6 +6,7 @@ import dataclasses
 import heapq
 import json
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from glue_bench.runs.lease import Owner, owner_of, take_lease
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import TaskAdapter
+from glue_bench.text import plural
 
 FORMAT = 1  # of plan files
 
@@ -163,11 +165,10 @@ def fetch_inputs(missing: Sequence[RunRequest]) -> None:
     Raises:
         InputError: a file is missing or unreachable.
     """
-    encoders = {str(request.config.encoder): request.config.encoder for request in missing}
-    for encoder in encoders.values():
+    configs = [request.config for request in missing]
+    for encoder in {str(config.encoder): config.encoder for config in configs}.values():
         resolve_pretrained(encoder)
-    sources = {f"{request.config.task} {request.config.data}": request.config for request in missing}
-    for config in sources.values():
+    for config in {f"{config.task} {config.data}": config for config in configs}.values():
         resolve_source(config.data, config.task)
 
 
@@ -195,8 +196,8 @@ def estimate_runs(requests: Sequence[RunRequest], records: Iterable[Record]) -> 
             same = [rate * _passes(request) for rate in rates]
             basis = "of this encoder and task, by epochs"
         if same:
-            count = f"{len(same)} finished run{'' if len(same) == 1 else 's'}"
-            estimates[request.run_id] = Estimate(seconds=statistics.median(same), basis=f"{count} {basis}")
+            basis = f"{plural(len(same), 'finished run')} {basis}"
+            estimates[request.run_id] = Estimate(seconds=statistics.median(same), basis=basis)
     return estimates
 
 
@@ -206,16 +207,12 @@ def longest_first(requests: Sequence[RunRequest], estimates: Mapping[str, Estima
     A parent counts with the runs that wait for it, and so comes before them.
     """
     known = all(request.run_id in estimates for request in requests)
-    work = {
-        request.run_id: estimates[request.run_id].seconds
-        if known
-        else _rows(request) * _passes(request) * len(request.config.task.texts)
-        for request in requests
-    }
-    weights = dict(work)
+    weights = defaultdict[str, float](float)
     for request in requests:
-        if request.parent and request.parent.run_id in weights:
-            weights[request.parent.run_id] += work[request.run_id]
+        rough = _rows(request) * _passes(request) * len(request.config.task.texts)
+        work = estimates[request.run_id].seconds if known else rough
+        for each in (request, request.parent) if request.parent else (request,):
+            weights[each.run_id] += work
     return sorted(requests, key=lambda request: -weights[request.run_id])
 
 

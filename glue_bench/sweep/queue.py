@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Iterator
 
 from glue_bench.errors import GlueBenchError, InputError
 from glue_bench.runs.identity import RunRequest
@@ -85,11 +86,12 @@ class Queue:
 
     def next_run(self) -> RunRequest | None:
         """Take the first run that may start now; None if each waits for a parent or for another worker."""
-        for request in list(self._waiting.values()):
-            if self._may_start(request):
-                del self._waiting[request.run_id]
-                return request
-        return None
+        request = next(self.ready(), None)
+        return request and self._waiting.pop(request.run_id)
+
+    def ready(self) -> Iterator[RunRequest]:
+        """The runs that may start now; settles those that another worker has finished."""
+        return (request for request in list(self._waiting.values()) if self._may_start(request))
 
     def put_back(self, request: RunRequest, *, stopped: bool = False) -> None:
         """Return a run that was not done here.

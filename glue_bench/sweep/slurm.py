@@ -23,9 +23,10 @@ from glue_bench.runs.lease import is_beating, owner_of
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
-from glue_bench.sweep.plan import Plan, find_record, plan_runs, read_plan, write_plan
-from glue_bench.sweep.queue import LostRunError, resolve_lost
+from glue_bench.sweep.plan import Plan, plan_runs, read_plan, write_plan
+from glue_bench.sweep.queue import LostRunError, Queue, resolve_lost
 from glue_bench.sweep.serial import run_serially
+from glue_bench.text import plural
 from glue_bench.training.stopping import SIGNALS, Stopped
 
 if TYPE_CHECKING:
@@ -97,32 +98,23 @@ class _Watch:
 
     def __init__(self, plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> None:
         self._plan, self._store, self._listener, self._executor = plan, store, listener, executor
-        self._records, self._jobs = dict(plan.records), dict[str, str]()  # by run id
-        self._open = {request.run_id: request for request in plan.missing}
+        self._queue, self._jobs = Queue(plan, store, listener=listener), dict[str, str]()  # by run id
         self._before = {request.run_id: store.load(*request.place) for request in plan.missing}
         self._folder = store.root.parent.resolve() / "slurm"
 
     def until_done(self) -> dict[str, Record]:
         self._adopt()
-        self._submit([request for run_id, request in self._open.items() if run_id not in self._jobs])
+        self._submit([request for request in self._plan.missing if request.run_id not in self._jobs])
         asked = time.monotonic()
-        while self._open:
+        while not self._queue.empty:
             time.sleep(_WATCH_EVERY)
             alive: set[str] | None = None
             if time.monotonic() - asked > _ASK_EVERY:
                 alive, asked = _queued_if_slurm_answers(), time.monotonic()
-            for request in list(self._open.values()):
-                self._look_at(request, alive)
-        return self._records
-
-    def _look_at(self, request: RunRequest, alive: set[str] | None) -> None:
-        """Settle a run that has its record, and one that never will since its job is gone."""
-        if record := find_record(request, self._store, earlier=self._plan.earlier.get(request.run_id)):
-            self._settle(request, record)
-        elif owner := owner_of(self._store.folder(*request.place)):
-            self._listener.elsewhere(request, owner)
-        elif alive is not None and self._jobs[request.run_id] not in alive:
-            self._resolve(request)
+            for request in self._queue.ready():
+                if alive is not None and self._jobs[request.run_id] not in alive:
+                    self._resolve(request)
+        return self._queue.records
 
     def _resolve(self, request: RunRequest) -> None:
         """Record that a run's job is gone, or submit the run again if it stopped in good order (by SIGTERM)."""
@@ -131,26 +123,19 @@ class _Watch:
         error = LostRunError(f"its job {job} ended without a result ({state}); its log is under {self._folder}")
         before, resumable = self._before[request.run_id], not state.startswith("CANCELLED")
         record = resolve_lost(request, self._store, error=error, before=before, resumable=resumable)
-        if record is not None:
-            self._settle(request, record)
-        elif owner_of(self._store.folder(*request.place)) is None:
+        self._queue.settle(request, record)
+        if record is None and owner_of(self._store.folder(*request.place)) is None:
             self._before[request.run_id] = self._store.load(*request.place)
-            self._listener.waiting(request)
             self._submit([request])
-
-    def _settle(self, request: RunRequest, record: Record) -> None:
-        del self._open[request.run_id]
-        self._records[request.run_id] = record
-        self._listener.ended(request, record)
 
     def _adopt(self) -> None:
         """Find the jobs that an earlier command submitted and that are still queued or running."""
         alive = queued_jobs()
         for path in sorted(self._folder.glob("*/jobs.json")):
             known = json.loads(path.read_text(encoding="utf-8"))
-            self._jobs |= {run_id: job for run_id, job in known.items() if job in alive and run_id in self._open}
+            self._jobs |= {run_id: job for run_id, job in known.items() if job in alive and run_id in self._before}
         if self._jobs:
-            self._listener.note(f"{len(self._jobs)} jobs of an earlier command are still queued or running")
+            self._listener.note(f"watching {plural(len(self._jobs), 'job')} of an earlier command")
 
     def _submit(self, requests: Sequence[RunRequest]) -> None:
         """Submit one array of runs that can start at once, and one after it of runs that start from their results."""
@@ -159,7 +144,8 @@ class _Watch:
         folder = self._folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{len(list(self._folder.glob('*')))}"
         plan = folder / "plan.jsonl"
         write_plan(plan, Plan(requests=requests, missing=requests), estimates={})
-        waits = [request.parent is not None and request.parent.run_id in self._open for request in requests]
+        done = self._queue.records
+        waits = [request.parent is not None and request.parent.run_id not in done for request in requests]
         jobs = dict[str, str]()
         for places in ([place for place, waiting in enumerate(waits) if waiting is after] for after in (False, True)):
             if not places:
@@ -178,7 +164,7 @@ class _Watch:
                 write_text_atomically(folder / "jobs.json", json.dumps(jobs, indent=1) + "\n")
             self._jobs |= jobs
         array = ", ".join(sorted({job.partition("_")[0] for job in jobs.values()}))
-        self._listener.note(f"submitted {len(jobs)} jobs as {array}; they no longer need this command")
+        self._listener.note(f"submitted {plural(len(jobs), 'job')} as {array}; no job needs this command any longer")
 
     def _after_parents(self, requests: Sequence[RunRequest]) -> str | None:
         """The arrays of the parents of these runs, as sbatch's --dependency; None without any."""

@@ -62,7 +62,7 @@ def work(job: Job, connection: Connection) -> None:
         os.setsid()  # Ctrl-C in a terminal goes to the driver, which passes it on once
     _settle_in(job)
     pipe = _Pipe(connection)
-    logger.handlers, logger.propagate = [_PipeHandler(pipe)], False
+    logger.handlers, logger.propagate = [pipe], False
     logger.setLevel(logging.DEBUG if job.debug else logging.WARNING)
     with SIGNALS.handled():
         try:
@@ -150,14 +150,15 @@ def _stop_without(connection: Connection) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-class _Pipe(Listener):
-    """Passes a run's events on to the driver."""
+class _Pipe(Listener, logging.Handler):
+    """Passes a run's events and log lines on to the driver."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection, self._lock, self._reported = connection, threading.Lock(), 0.0
+        logging.Handler.__init__(self)
+        self._connection, self._sending, self._reported = connection, threading.Lock(), 0.0
 
     def send(self, kind: str, content: Any) -> None:
-        with self._lock, contextlib.suppress(OSError):  # the driver may be gone
+        with self._sending, contextlib.suppress(OSError):  # the driver may be gone
             self._connection.send((kind, content))
 
     def phase(self, request: RunRequest, name: str) -> None:  # noqa: ARG002 - the driver knows the run
@@ -169,13 +170,5 @@ class _Pipe(Listener):
             self._reported = now
             self.send("step", report)
 
-
-class _PipeHandler(logging.Handler):
-    """Log lines to the driver, which shows them."""
-
-    def __init__(self, pipe: _Pipe) -> None:
-        super().__init__()
-        self._pipe = pipe
-
     def emit(self, record: logging.LogRecord) -> None:
-        self._pipe.send("log", (record.levelno, self.format(record)))
+        self.send("log", (record.levelno, self.format(record)))
