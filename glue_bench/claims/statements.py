@@ -12,7 +12,7 @@ from typing import Any
 
 from glue_bench.errors import InputError
 from glue_bench.report.columns import TextTable
-from glue_bench.report.render import TABLE_FORMATS, render_tables
+from glue_bench.report.formats import TABLE_FORMATS, render_tables
 from glue_bench.text import escape_cell
 
 CARDS = Path(__file__).resolve().parent / "cards"

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from glue_bench.errors import InputError
-from glue_bench.report.model import Report, Row
-from glue_bench.report.programs import REPORT_SCHEMA_VERSION, row_from_json
+from glue_bench.report.model import REPORT_SCHEMA_VERSION, Report, Row
 from glue_bench.statistics.drops import drop_p_value, drop_p_value_of_rows
 from glue_bench.statistics.paired import adjust_holm
 
@@ -61,7 +60,7 @@ def read_baseline(path: Path) -> list[Row]:
         version = content["schema_version"]
         if version != REPORT_SCHEMA_VERSION:
             raise ValueError(f"schema_version is {version!r}; this glue-bench writes {REPORT_SCHEMA_VERSION}")
-        rows = [row_from_json(row) for section in content["sections"] for row in section["rows"] if row["seeds"]]
+        rows = [Row.from_json(row) for section in content["sections"] for row in section["rows"] if row["seeds"]]
         if not rows:
             raise ValueError("it has no row with finished runs, so there is nothing to check")
     except OSError as error:

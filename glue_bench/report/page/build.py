@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from glue_bench.report.comparison import EncoderComparison
-from glue_bench.report.model import Report, Section
+from glue_bench.report.model import CARD_TASKS, Report, Section
 from glue_bench.report.page.calibration import write_calibration
 from glue_bench.report.page.chapters import write_curves, write_problems, write_seeds
 from glue_bench.report.page.comparisons import write_comparisons
@@ -15,7 +15,6 @@ from glue_bench.report.page.mistakes import write_confusion
 from glue_bench.report.page.model import Chapter, Page, ScoreRow, ScoreSection, Verdict
 from glue_bench.report.page.origins import write_origins
 from glue_bench.report.page.rows import DevRows
-from glue_bench.report.table import CARD_TASKS
 from glue_bench.runs.finished import RESULTS_DIR, Defaults
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from glue_bench.report.columns import TextTable, comparison_tables
+from glue_bench.report.columns import COMPARISON_RULE, TextTable, comparison_tables
 from glue_bench.report.comparison import EncoderComparison
-from glue_bench.report.notes import COMPARISON_RULE
 from glue_bench.report.page import plots
 from glue_bench.report.page.display import show_number, show_range
 from glue_bench.report.page.model import Chapter, Column, Figure, Group, Table
