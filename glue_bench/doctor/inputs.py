@@ -124,8 +124,8 @@ def _examine_data(data: DataConfig, tasks: Sequence[TaskConfig], *, hub: Hub) ->
             faults.append(f"{task.name}: {error}")
     if faults:
         return _problem("data", faults, advice="leave these tasks out: tasks=[...]; or put the files there")
-    place = "sample rows" if data.source == "sample" else data.path
-    return Input(finding=Finding(name="data", state=OK, found=f"{place}: every split of {plural(len(tasks), 'task')}"))
+    where = "sample rows" if data.source == "sample" else data.path
+    return Input(finding=Finding(name="data", state=OK, found=f"{where}: every split of {plural(len(tasks), 'task')}"))
 
 
 def _examine_hub(
