@@ -6,8 +6,8 @@ from glue_bench.config.compose import compose_run
 from glue_bench.config.overrides import group_options
 from glue_bench.report import Report, compare_all
 from glue_bench.report.page import build_page, render_page
+from glue_bench.runs.finished import Defaults
 from glue_bench.runs.record import Record
-from glue_bench.runs.repetition import Defaults
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import PublishedTable
 

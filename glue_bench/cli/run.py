@@ -11,7 +11,6 @@ from glue_bench.config.compose import compose_run
 from glue_bench.config.overrides import expand_multirun
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.record import outcome_line
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import describe_outcome
 from glue_bench.sweep.plan import plan_runs
@@ -40,13 +39,14 @@ def _execute_one(arguments: argparse.Namespace, processes: Processes) -> int:
         return 0
     executor = in_this_process(request.config.executor)
     prepare(plan.missing, store, executor)
-    record = execute_plan(plan, store, executor, stop_at_failure=True, processes=processes)[request.run_id]
+    records = execute_plan(plan, store, executor, stop_at_failure=True, processes=processes)
+    record = records[request.run_id]
     processes.broadcast(None)
     print_report([record], results_dir)
     if record.status != "finished":  # another worker ran it meanwhile
-        say(f"{request.title}: {record.status}: {outcome_line(record)}")
+        say(f"{request.title}: {record.status}: {record.outcome}")
     say(f"kept in {store.folder(*request.place)}")
-    return exit_code([record])
+    return exit_code(plan, records, store=store)
 
 
 def _take_part(processes: Processes) -> int:
@@ -79,7 +79,7 @@ def _execute_many(arguments: argparse.Namespace) -> int:
     prepare(plan.missing, store, executor)
     records = execute_plan(plan, store, executor)
     print_report(records.values(), results_dir)
-    return exit_code(records.values())
+    return exit_code(plan, records, store=store)
 
 
 def _request(overrides: list[str], config_dir: Path | None) -> RunRequest:

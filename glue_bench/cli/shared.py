@@ -15,9 +15,8 @@ from glue_bench.report import build_report
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep import Plan
 from glue_bench.sweep.board import open_listener
-from glue_bench.sweep.plan import discard_leftovers, fetch_inputs, plan_runs
+from glue_bench.sweep.plan import Plan, fetch_inputs, plan_runs, tidy_up
 from glue_bench.sweep.serial import run_serially
 from glue_bench.tasks.published import load_published
 from glue_bench.training.distributed import ALONE, Processes
@@ -50,21 +49,21 @@ def execute_plan(
         stop_at_failure: raise what a run raised (in this process only), rather than go on with the next one.
         processes: which run each run together (in these processes only).
     """
-    discard_leftovers(plan, store)
+    tidy_up(plan, store)
     if not plan.missing:
         return plan.records
     published = load_published(store.root.parent / "published")
     try:
-        with open_listener(plan.concerned, plan.records, stderr_console(), published=published) as listener:
+        with open_listener(plan.concerned, plan.records, console=stderr_console(), published=published) as listener:
             if executor.kind == "local":
                 from glue_bench.sweep.local import run_in_workers
 
-                return run_in_workers(plan, store, listener, executor)
+                return run_in_workers(plan, store, listener=listener, executor=executor)
             if executor.kind == "slurm":
                 from glue_bench.sweep.slurm import run_on_slurm
 
-                return run_on_slurm(plan, store, listener, executor)
-            return run_serially(plan, store, listener, stop_at_failure=stop_at_failure, processes=processes)
+                return run_on_slurm(plan, store, listener=listener, executor=executor)
+            return run_serially(plan, store, listener=listener, stop_at_failure=stop_at_failure, processes=processes)
     except Stopped as stop:
         stop.remark = _what_is_left(plan, store) if len(plan.requests) > 1 else ""
         raise

@@ -17,12 +17,19 @@ from glue_bench.config.schema import ExecutorConfig
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import is_beating
-from glue_bench.runs.record import Record, outcome_line
+from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import describe_outcome, format_clock
-from glue_bench.sweep.estimate import Estimate, estimate_runs, longest_first, seconds_in_all
-from glue_bench.sweep.plan import Plan, plan_runs
-from glue_bench.sweep.plan_file import read_plan, state_of, write_plan
+from glue_bench.sweep.plan import (
+    Estimate,
+    Plan,
+    estimate_runs,
+    longest_first,
+    plan_runs,
+    read_plan,
+    seconds_in_all,
+    write_plan,
+)
 from glue_bench.training.distributed import Processes
 
 
@@ -46,7 +53,7 @@ def execute(arguments: argparse.Namespace) -> int:
     estimates = estimate_runs(plan.requests, store.load_all()) if plan.missing else {}
     plan = plan.in_order(longest_first(plan.missing, estimates))
     if arguments.plan:
-        write_plan(arguments.plan, plan, estimates)
+        write_plan(arguments.plan, plan, estimates=estimates)
         say(f"{summarise(plan)}")
         say(f"{len(plan.requests)} lines written to {arguments.plan}, one a run")
         say(f"`glue-bench sweep --plan {arguments.plan} --index N` runs line N, from 0 to {len(plan.requests) - 1}")
@@ -56,27 +63,28 @@ def execute(arguments: argparse.Namespace) -> int:
     prepare(plan.missing, store, executor)
     say(summarise(plan))
     records = execute_plan(plan, store, executor)
-    return tell_end(records, results_dir)
+    return tell_end(plan, records, store=store)
 
 
-def tell_end(records: Mapping[str, Record], results_dir: Path) -> int:
+def tell_end(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> int:
     """The table, what failed, where everything is; and the exit code."""
+    results_dir = store.root.parent
     print_report(records.values(), results_dir)
-    code = exit_code(records.values())
-    if code:
-        for line in _tell_failures(record for record in records.values() if record.status != "finished"):
+    failed = [record for record in records.values() if not record.finished]
+    if failed:
+        for line in _tell_failures(failed):
             say(line)
         say("the same command with --retry-failed runs these again; other data or settings are other runs")
     elsewhere = "" if str(results_dir) == "results" else f" results_dir={results_dir}"
     say(f"results are in {results_dir}; `glue-bench report{elsewhere}` prints the tables of everything in it")
-    return code
+    return exit_code(plan, records, store=store)
 
 
 def _tell_failures(failed: Iterable[Record]) -> list[str]:
     """A line for each reason, with the seeds that it ended."""
     seeds: dict[tuple[str, str, str], list[str]] = {}
     for record in failed:
-        reason = outcome_line(record).removeprefix(record.status).strip(" :")
+        reason = record.outcome.removeprefix(record.status).strip(" :")
         place = f"{record.encoder['name']} {record.task}", record.status, reason
         seeds.setdefault(place, []).append(str(record.seed))
     return [
@@ -85,9 +93,9 @@ def _tell_failures(failed: Iterable[Record]) -> list[str]:
     ]
 
 
-def exit_code(records: Iterable[Record]) -> int:
-    """0 if every run finished, else 1."""
-    return 0 if all(record.status == "finished" for record in records) else 1
+def exit_code(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> int:
+    """0 if every run finished and kept what it was asked to keep, else 1."""
+    return 0 if plan.is_fulfilled(records, store) else 1
 
 
 def summarise(plan: Plan) -> str:
@@ -119,9 +127,10 @@ def _run_line(arguments: argparse.Namespace) -> int:
         return 0
     serial = in_this_process(request.config.executor)
     prepare(plan.missing, store, serial)
-    record = execute_plan(plan, store, serial)[request.run_id]
+    records = execute_plan(plan, store, serial)
+    record = records[request.run_id]
     say(f"{request.title}: {record.status}: {describe_outcome(record)}")
-    return exit_code([record])
+    return exit_code(plan, records, store=store)
 
 
 def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], executor: ExecutorConfig) -> int:
@@ -140,7 +149,7 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], executor: Executo
 
 
 def _plan_cells(request: RunRequest, plan: Plan, estimates: Mapping[str, Estimate]) -> tuple[str, ...]:
-    state, record, known = state_of(request, plan), plan.records.get(request.run_id), ""
+    state, record, known = plan.state(request), plan.records.get(request.run_id), ""
     estimate = estimates.get(request.run_id)
     time = f"~{format_clock(estimate.seconds)}" if estimate else ""
     if owner := plan.running.get(request.run_id):
@@ -149,7 +158,7 @@ def _plan_cells(request: RunRequest, plan: Plan, estimates: Mapping[str, Estimat
         known = describe_outcome(record)
         time = format_clock(record.seconds["total"]) if "total" in record.seconds else ""
     elif request.run_id in plan.earlier:
-        known = f"again: {outcome_line(plan.earlier[request.run_id])}"
+        known = f"again: {plan.earlier[request.run_id].outcome}"
     elif request.run_id in plan.snapshots:
         known = f"goes on from its snapshot after update {plan.snapshots[request.run_id]}"
     elif estimate:
@@ -159,7 +168,7 @@ def _plan_cells(request: RunRequest, plan: Plan, estimates: Mapping[str, Estimat
 
 def _describe_time(plan: Plan, estimates: Mapping[str, Estimate], executor: ExecutorConfig) -> str:
     """How long the missing runs will take, and what that is based on."""
-    from glue_bench.sweep.slots import deal_out
+    from glue_bench.sweep.local import deal_out
 
     known = [estimates[request.run_id].seconds for request in plan.missing if request.run_id in estimates]
     unknown = len(plan.missing) - len(known)

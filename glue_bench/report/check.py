@@ -10,8 +10,8 @@ import numpy as np
 
 from glue_bench.errors import InputError
 from glue_bench.report.model import REPORT_SCHEMA_VERSION, Report, Row
-from glue_bench.statistics.drops import drop_p_value, drop_p_value_of_rows
 from glue_bench.statistics.paired import adjust_holm
+from glue_bench.statistics.verdicts import drop_p_value, drop_p_value_of_rows
 
 SIGNIFICANCE = 0.05  # of the p-value, adjusted over the rows
 _NORMAL_95 = 1.959964  # half the width of a 95 % interval in standard errors

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from glue_bench.report.comparison import EncoderComparison, TaskComparison
 from glue_bench.report.model import Report, Row, Section
-from glue_bench.statistics.resampling import DRAWS
+from glue_bench.statistics.intervals import DRAWS
 from glue_bench.statistics.verdicts import ABOVE, FAILED, FEWEST_SEEDS, NOT_COMPARABLE, REPRODUCED
 from glue_bench.tasks.published import PublishedTable
 from glue_bench.text import plural

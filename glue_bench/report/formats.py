@@ -17,10 +17,12 @@ from glue_bench.report.model import REPORT_SCHEMA_VERSION, Report, Row, Section
 from glue_bench.runs.setting import Setting
 from glue_bench.text import escape_cell, escape_latex, escape_markdown
 
-FORMATS = ("console", "markdown", "latex", "json", "csv")
+TABLE_FORMATS = ("console", "markdown", "latex")
+FORMATS = (*TABLE_FORMATS, "json", "csv")
 
 _NONE_YET = "No runs yet."
-_WRAPPED = {"metric": 14, "verdict": 14, "note": 24}  # columns that may be broken into lines, and their smallest width
+# Columns that may be broken into lines, and their smallest width.
+_WRAPPED = {"metric": 14, "verdict": 14, "note": 24, "claim": 12, "the card says": 16, "found": 20}
 # The columns that a narrow terminal does without, the first one first.
 _LEFT_OUT = (
     *("note", "device", "metric", "dev rows", "detectable", "p (Holm)", "seeds", "difference", "kept"),
@@ -70,9 +72,20 @@ def render_comparison(
         names = {"encoder": comparison.first, "beside": comparison.second}
         return _csv([{**names, **task} for task in tasks], like=[*names, *TaskComparison.__dataclass_fields__])
     tables = comparison_tables(comparison)
+    return render_tables(tables, [COMPARISON_RULE], format_name=format_name, width=width, color=color)
+
+
+def render_tables(
+    tables: Sequence[TextTable], notes: Sequence[str], *, format_name: str, width: int | None, color: bool
+) -> str:
+    """Any tables, and once the notes; the other arguments are those of `render_report`.
+
+    Args:
+        format_name: one of TABLE_FORMATS.
+    """
     if format_name == "console":
-        return _console(tables, [COMPARISON_RULE], width=width, color=color)
-    return (_markdown if format_name == "markdown" else _latex)(tables, [COMPARISON_RULE])
+        return _console(tables, notes, width=width, color=color)
+    return (_markdown if format_name == "markdown" else _latex)(tables, notes)
 
 
 def _report_json(report: Report) -> str:

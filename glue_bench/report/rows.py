@@ -11,12 +11,10 @@ import numpy as np
 from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import InputError
 from glue_bench.report.model import Row, ScoreSummary
-from glue_bench.runs.record import Record, outcome_line, task_of
+from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting
-from glue_bench.runs.store import RunStore, predictions_path, read_predictions
-from glue_bench.statistics.degenerate import describe_degenerate
-from glue_bench.statistics.intervals import Interval, interval_of_mean
-from glue_bench.statistics.resampling import Floats, SplitPredictions, resample_scores
+from glue_bench.runs.store import RunStore
+from glue_bench.statistics.intervals import Floats, Interval, SplitPredictions, interval_of_mean, resample_scores
 from glue_bench.statistics.verdicts import (
     FAILED,
     INCONCLUSIVE,
@@ -24,6 +22,7 @@ from glue_bench.statistics.verdicts import (
     NOT_RUN,
     REPRODUCED,
     Verdict,
+    describe_degenerate,
     judge_published,
 )
 from glue_bench.tasks.adapter import ScorePart, TaskAdapter, headline, metric_title
@@ -149,7 +148,7 @@ def build_row(group: Group, context: Context, *, setting_notes: Sequence[str]) -
         remarks.append("stored predictions cannot be read: no interval, and degenerate runs are not detected")
     remarks += evidence.degenerate_notes() if evidence else []
     for status, count in count_unfinished(runs).items():
-        reason = outcome_line(next(run for run in runs if run.status == status)).removeprefix(status).strip(" :")
+        reason = next(run for run in runs if run.status == status).outcome.removeprefix(status).strip(" :")
         reason = reason if len(reason) <= _LONGEST else f"{reason[: _LONGEST - 1].rstrip()}…"
         remarks.append(f"{count} {status}" + (f": {reason}" if reason else ""))
     return Row(
@@ -220,7 +219,7 @@ def read_evidence(store: RunStore, finished: Sequence[Record]) -> Evidence | Non
         for run in finished:
             folder = store.folder(*run.place)
             try:
-                found = read_predictions(predictions_path(folder, split), task)
+                found = store.read_predictions(run, split)
             except InputError as error:
                 logger.warning("%s: no interval, it has %s", folder, error)
                 return None
@@ -232,7 +231,11 @@ def read_evidence(store: RunStore, finished: Sequence[Record]) -> Evidence | Non
             predictions.append(found.prediction.astype(np.float64))
             by_accuracy = "accuracy" in task.metrics
             reason = describe_degenerate(
-                labels[-1], predictions[-1], found.logits, names=task.labels, judged_by_accuracy=by_accuracy
+                labels[-1],
+                predictions[-1],
+                logits=found.logits,
+                names=task.labels,
+                judged_by_accuracy=by_accuracy,
             )
             if reason is not None:
                 degenerate.setdefault(str(run.seed), reason)

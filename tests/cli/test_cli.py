@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from glue_bench.runs.store import RunStore
 
 from glue_bench.cli import main
 from glue_bench.cli.help import VERBS
+from glue_bench.runs.store import RunStore
 from tests.conftest import Result
 from tests.support.making import DISTILROBERTA, make_record, scores_of
 

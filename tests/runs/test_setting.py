@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.record import Record
-from glue_bench.runs.repetition import repeating_words
 from glue_bench.runs.setting import Setting
 from tests.support.making import make_record
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from glue_bench.cli.page import read_defaults
 from glue_bench.config.compose import compose_run
-from glue_bench.data import load_task_data, resolve_source
+from glue_bench.data.rows import load_task_data
+from glue_bench.data.sources import resolve_source
 from glue_bench.report import build_report
 from glue_bench.report.page import Page, build_page, render_page
 from glue_bench.report.page.entries import Entry, join_entries

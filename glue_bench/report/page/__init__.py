@@ -20,8 +20,8 @@ from glue_bench.report.model import Cost, Report, Section, card_place
 from glue_bench.report.page import drawing, plots
 from glue_bench.report.page.entries import HARDEST, Entry, join_entries
 from glue_bench.report.page.evidence import BINS, POINTS
-from glue_bench.runs.record import Record, outcome_line
-from glue_bench.runs.repetition import Defaults, join_command, sweep_words
+from glue_bench.runs.finished import Defaults, join_command, sweep_words
+from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics.verdicts import NOT_COMPARABLE, NOT_RUN, VERDICTS
 from glue_bench.text import plural
@@ -36,7 +36,6 @@ _FILTERS = {
     "plural": plural,
     "and": drawing.join_words,
     "shorten": drawing.shorten,
-    "outcome": outcome_line,
 }
 
 

@@ -200,7 +200,7 @@ def _read_files(row: Row, store: RunStore) -> tuple[dict[int, dict[str, Predicti
             continue
         folder = store.folder(*run.place)
         try:
-            found = read_every_split(folder, task_of(run))
+            found = read_every_split(store, run)
             first = next(iter(predictions.values()), found)
             if not all(
                 np.array_equal(found[split].idx, first[split].idx)

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.config.schema import DataConfig
-from glue_bench.data import hub_files, load_task_data, resolve_source
 from glue_bench.data.hub import is_cached
+from glue_bench.data.rows import load_task_data
+from glue_bench.data.sources import hub_files, resolve_source
 from glue_bench.errors import GlueBenchError, InputError
 from glue_bench.runs.record import Record, task_of
-from glue_bench.runs.store import Predictions, predictions_path, read_predictions
-from glue_bench.tasks.adapter import TaskAdapter
+from glue_bench.runs.store import Predictions, RunStore
 from glue_bench.text import first_line
 
 POINTS = 90  # of a drawn curve
@@ -57,13 +57,13 @@ class Calibration(NamedTuple):
     error: float  # expected calibration error, 0 to 1
 
 
-def read_every_split(folder: Path, task: TaskAdapter) -> dict[str, Predictions]:
+def read_every_split(store: RunStore, run: Record) -> dict[str, Predictions]:
     """The predictions of a finished run, by validation split.
 
     Raises:
-        InputError: a file is missing, damaged, or does not fit the task.
+        InputError: a file is missing, damaged, or does not fit the task or the record.
     """
-    splits = {split: read_predictions(predictions_path(folder, split), task) for split in task.validation}
+    splits = {split: store.read_predictions(run, split) for split in task_of(run).validation}
     for split, found in splits.items():
         if not np.isfinite(found.logits).all():
             raise InputError(f"logits of {split} that are not finite")
