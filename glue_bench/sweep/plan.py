@@ -102,7 +102,7 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
 
 
 def find_record(request: RunRequest, store: RunStore, *, earlier: Record | None = None) -> Record | None:
-    """The record that answers a request; None if it was never run, was interrupted, or did not keep the requested model.
+    """The record that answers a request; None if it was never run, was interrupted, or kept no model although asked to.
 
     Args:
         earlier: the failure because of which it is run again: that record is no answer either.
@@ -139,7 +139,7 @@ def _refresh(record: Record, request: RunRequest) -> Record:
 
 
 def tidy_up(plan: Plan, store: RunStore) -> None:
-    """Save what the plan brought up to date, and delete snapshots that finished runs left behind; each under a lease."""
+    """Save what the plan brought up to date, and delete snapshots that finished runs left; each under a lease."""
     for run_id, record in plan.records.items():
         leftovers = record.finished and store.has_leftovers(record)
         if not leftovers and run_id not in plan.outdated:
