@@ -19,8 +19,9 @@ from material import BATCH, Case, prepare
 from torch.profiler import ProfilerActivity, profile
 
 from glue_bench.config.compose import compose_run
-from glue_bench.data import load_task_data, resolve_source
 from glue_bench.data.encoding import TextEncoder
+from glue_bench.data.rows import load_task_data
+from glue_bench.data.sources import resolve_source
 from glue_bench.models.classifier import load_classifier
 from glue_bench.models.placement import choose_placement, keep_freed_memory
 from glue_bench.training.updates import Updates, shuffled_batches
@@ -73,7 +74,7 @@ def measure(encoder: Path, rows: Path, task: str) -> tuple[dict[str, float], flo
     config = compose_run(
         [f"task={task}", "encoder=custom", f"encoder.path={encoder}", "data=local", f"data.path={rows}"]
     )
-    data = load_task_data(resolve_source(config.data, config.task), config.data, config.task).splits["train"]
+    data = load_task_data(resolve_source(config.data, config.task), config.data, task=config.task).splits["train"]
     encoded = TextEncoder(encoder, max_length=512).encode(data)
     model = load_classifier(encoder, outputs=2, head_seed=1)
     model.cut_vocabulary(encoded.tokens)

@@ -118,7 +118,7 @@ def _add_submit(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_claims(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", default="console", choices=("console", "markdown", "json", "csv"))
+    parser.add_argument("--format", default="console", choices=("console", "markdown", "latex", "json", "csv"))
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the terminal")
     parser.add_argument("--quick", action="store_true", help="measure no speed")
     parser.add_argument("--repeats", type=int, default=8, metavar="N", help="pairs of a measured speed; default: 8")

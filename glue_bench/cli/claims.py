@@ -38,7 +38,7 @@ def execute(arguments: argparse.Namespace) -> int:
     report = check_card(
         card,
         files={name: _find(name, one, paths.get(name)) for name, one in configs.items()},
-        records=RunStore(results_dir).load_all(),
+        store=RunStore(results_dir),
         published=load_published(results_dir / "published"),
         settings=config.trainer,
         repeats=None if arguments.quick else arguments.repeats,

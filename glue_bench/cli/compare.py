@@ -21,7 +21,6 @@ def execute(arguments: argparse.Namespace) -> int:
     report = build_report(records, published)
     comparison = compare_encoders(
         report,
-        records,
         published,
         store=store,
         first=names[0],

@@ -5,8 +5,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from glue_bench.doctor.findings import PROBLEM, Finding
-from glue_bench.doctor.render import render_finding, summarise, to_json
+from glue_bench.doctor import PROBLEM, Finding, examine_installation, render_finding, summarise, to_json
 from glue_bench.errors import InputError
 from glue_bench.training.distributed import Processes
 
@@ -44,8 +43,6 @@ def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
     except ImportError as error:
         broken = error
     try:
-        from glue_bench.doctor.installation import examine_installation
-
         yield from examine_installation()
         if broken is None:
             from glue_bench.doctor.sweep import examine_sweep

@@ -21,7 +21,7 @@ def render_html(
     convention: str | None = None,
 ) -> str:
     """The report as one self-contained HTML page."""
-    comparisons = compare_all(report, records, published, store=store, convention=convention)
+    comparisons = compare_all(report, published, store=store, convention=convention)
     return render_page(build_page(report, records, store=store, defaults=read_defaults(), comparisons=comparisons))
 
 

@@ -45,9 +45,9 @@ def execute(words: Sequence[str], tasks: Mapping[str, TaskConfig], arguments: ar
     fills = parse_fills(arguments.fill, files)
     store = RunStore(results_dir)
     wanted = [name for name in tasks if name not in fills]
-    encoder, choices = choose_runs(store, wanted, wish) if wanted else ("constant", {})
+    encoder, choices = choose_runs(store, wanted, wish=wish) if wanted else ("constant", {})
     data_given = any(key.startswith("data") for key in given)
-    ready = prepare_sources(files, tasks, choices, fills, data=config.data if data_given else None)
+    ready = prepare_sources(files, tasks, choices=choices, fills=fills, data=config.data if data_given else None)
     if ready.runless or ready.problems:
         _tell_what_lacks(ready.runless, ready.problems, encoder, store)
         raise InputError("submit build: the leaderboard takes all files or none; see above")

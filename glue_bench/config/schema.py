@@ -48,6 +48,7 @@ SELECTIONS = ("last", "best", "holdout")
 LEADERBOARD_LABELS = ("codes", "names")
 
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -66,6 +67,8 @@ class TaskConfig:
     validation: list[str] = field(default_factory=lambda: ["validation"])
     test: list[str] = field(default_factory=lambda: ["test"])
     rows: dict[str, int] = field(default_factory=dict)  # official rows of each split
+    # Fingerprints of the official rows, for splits where they are known: 16 hex digits, `Split.fingerprint`.
+    fingerprints: dict[str, str] = field(default_factory=dict)
     # Under each convention, the SPLIT.METRIC scores whose mean stands in the table.
     conventions: dict[str, list[str]] = field(default_factory=dict)
     hub_config: str | None = None  # the folder in the hub's dataset; the task's name if not given
@@ -258,6 +261,10 @@ def check_task(task: TaskConfig) -> None:
         _require(len(parts) > 0, f"task.conventions.{convention}", parts, "at least one SPLIT.METRIC")
         for part in parts:
             _require_one_of(f"task.conventions.{convention}", part, scores)
+    for split, fingerprint in task.fingerprints.items():
+        _require(split in task.rows, "task.fingerprints", split, "a split with official rows in task.rows")
+        hexadecimal = bool(_FINGERPRINT.fullmatch(fingerprint))
+        _require(hexadecimal, f"task.fingerprints.{split}", fingerprint, "16 hex digits, in quotation marks")
     _check_leaderboard(task)
 
 

@@ -82,7 +82,7 @@ def read_model_config(folder: Path) -> PretrainedConfig:
     """The architecture of the model in `folder`.
 
     Raises:
-        InputError: unknown to transformers, or needing code of its own.
+        InputError: transformers does not know it, or it needs code from its folder.
     """
     _quieten()
     try:

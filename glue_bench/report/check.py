@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from glue_bench.errors import InputError
-from glue_bench.report.model import Report, Row
-from glue_bench.report.programs import REPORT_SCHEMA_VERSION, row_from_json
-from glue_bench.statistics.drops import drop_p_value, drop_p_value_of_rows
+from glue_bench.report.model import REPORT_SCHEMA_VERSION, Report, Row
 from glue_bench.statistics.paired import adjust_holm
+from glue_bench.statistics.verdicts import drop_p_value, drop_p_value_of_rows
 
 SIGNIFICANCE = 0.05  # of the p-value, adjusted over the rows
 _NORMAL_95 = 1.959964  # half the width of a 95 % interval in standard errors
@@ -26,27 +25,31 @@ class Checked:
     before: float  # mean over the seeds, times 100
     after: float | None  # None where no finished run is left
     seeds: tuple[int, int]  # before and after
-    p_value: float  # adjusted; 1 where there is nothing to test
     fault: str  # why the check fails; empty if it does not
-    remark: str  # what else to know
+    remark: str = ""  # what else to know
 
 
 def check_report(report: Report, baseline: Sequence[Row]) -> list[Checked]:
-    """Compare every row of the earlier report with the row of the same setting now.
-
-    Args:
-        baseline: rows from `read_baseline`.
-    """
+    """Compare every row of the earlier report, as `read_baseline` reads it, with the row of the same setting now."""
     now = [row for section in report.sections for row in section.rows if row.seeds]
     found = [(earlier, _find(earlier, [row for row in now if row.metric == earlier.metric])) for earlier in baseline]
     raw = [None if row is None else _p_value(earlier, row) for earlier, row in found]
     adjusted = iter(adjust_holm([p for p in raw if p is not None]))
     checked = []
     for (earlier, row), p in zip(found, raw, strict=True):
-        if row is None:
-            checked.append(_line(earlier, None, fault=_explain_absence(earlier, _find(earlier, now))))
-        else:
-            checked.append(_judge(earlier, row, p_value=None if p is None else next(adjusted)))
+        adjusted_p = None if p is None else next(adjusted)
+        lower = row is not None and statistics.fmean(row.values) < statistics.fmean(earlier.values)
+        fault = _find_fault(earlier, row, p_value=adjusted_p) if row else _explain_absence(earlier, _find(earlier, now))
+        checked.append(
+            Checked(
+                title=f"{earlier.encoder} {earlier.title}",
+                before=statistics.fmean(earlier.values),
+                after=statistics.fmean(row.values) if row else None,
+                seeds=(len(earlier.seeds), len(row.seeds) if row else 0),
+                fault=fault,
+                remark="lower, but the noise of these runs is unknown" if lower and p is None and not fault else "",
+            )
+        )
     return checked
 
 
@@ -61,7 +64,7 @@ def read_baseline(path: Path) -> list[Row]:
         version = content["schema_version"]
         if version != REPORT_SCHEMA_VERSION:
             raise ValueError(f"schema_version is {version!r}; this glue-bench writes {REPORT_SCHEMA_VERSION}")
-        rows = [row_from_json(row) for section in content["sections"] for row in section["rows"] if row["seeds"]]
+        rows = [Row.from_json(row) for section in content["sections"] for row in section["rows"] if row["seeds"]]
         if not rows:
             raise ValueError("it has no row with finished runs, so there is nothing to check")
     except OSError as error:
@@ -111,27 +114,12 @@ def _explain_absence(earlier: Row, other: Row | None) -> str:
     return f"now shown as {other.metric}, {earlier.metric} before: name the same --convention"
 
 
-def _judge(earlier: Row, row: Row, *, p_value: float | None) -> Checked:
-    before, after = statistics.fmean(earlier.values), statistics.fmean(row.values)
+def _find_fault(earlier: Row, row: Row, *, p_value: float | None) -> str:
+    """Why the check of a row fails; empty if it does not."""
     if row.n != earlier.n:
-        return _line(earlier, row, fault=f"{row.n} dev rows, {earlier.n} before: not the same test")
-    prints = {row.setting.fingerprint, earlier.setting.fingerprint} - {""}
-    if len(prints) > 1:
-        return _line(earlier, row, fault="other texts or labels than before: not the same test")
-    if p_value is None:
-        return _line(earlier, row, remark="lower, but the noise of these runs is unknown" if after < before else "")
-    fell = p_value < SIGNIFICANCE and after < before
-    fault = f"fell by {before - after:.1f} (adjusted p {p_value:.3f})" if fell else ""
-    return _line(earlier, row, p_value=p_value, fault=fault)
-
-
-def _line(earlier: Row, row: Row | None, *, p_value: float = 1.0, fault: str = "", remark: str = "") -> Checked:
-    return Checked(
-        title=f"{earlier.encoder} {earlier.title}",
-        before=statistics.fmean(earlier.values),
-        after=None if row is None else statistics.fmean(row.values),
-        seeds=(len(earlier.seeds), 0 if row is None else len(row.seeds)),
-        p_value=p_value,
-        fault=fault,
-        remark=remark,
-    )
+        return f"{row.n} dev rows, {earlier.n} before: not the same test"
+    if len({row.setting.fingerprint, earlier.setting.fingerprint} - {""}) > 1:
+        return "other texts or labels than before: not the same test"
+    drop = statistics.fmean(earlier.values) - statistics.fmean(row.values)
+    fell = p_value is not None and p_value < SIGNIFICANCE and drop > 0
+    return f"fell by {drop:.1f} (adjusted p {p_value:.3f})" if fell else ""

@@ -1,14 +1,23 @@
 """The report as data: rows, sections, costs. Every output format, the page and `--check` draw from these objects."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting
 from glue_bench.statistics.verdicts import Verdict
 from glue_bench.tasks.published import PublishedScore
+
+REPORT_SCHEMA_VERSION = 2  # of the JSON report
+CARD_TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")  # in the order of the model card
+
+
+def card_place(task: str) -> tuple[int, str]:
+    """The key that sorts tasks in the order of the model card, others after them."""
+    return (CARD_TASKS.index(task) if task in CARD_TASKS else len(CARD_TASKS), task)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +102,11 @@ class Row:
         return self.setting.task
 
     @property
+    def finished(self) -> list[Record]:
+        """Its finished runs, by seed."""
+        return [run for run in self.runs if run.status == "finished"]
+
+    @property
     def median(self) -> float | None:
         """The score that tables show."""
         return self.summary.median if self.summary else None
@@ -109,6 +123,60 @@ class Row:
         """Everything that a reader must know before comparing, most important first."""
         reasons = [f"not comparable: {'; '.join(self.not_comparable_because)}"] if self.not_comparable_because else []
         return "; ".join([*self.setting_notes, *self.choice_notes, *reasons, *self.remarks])
+
+    def to_json(self) -> dict[str, Any]:
+        """The flat object of the JSON report, schema 2; docs/report.md documents every field."""
+        setting, published, verdict = self.setting, self.published, self.verdict
+        empty = dict.fromkeys(ScoreSummary.__dataclass_fields__)
+        return {
+            **{key: getattr(setting, key) for key in ("encoder", "data", "recipe", "recipe_changes", "task")},
+            **{key: getattr(self, key) for key in ("title", "metric", "convention", "n")},
+            "fingerprint": (setting.fingerprint or None) if self.seeds else None,
+            **{key: list(getattr(self, key)) for key in ("seeds", "run_ids", "values")},
+            **(asdict(self.summary) if self.summary else empty),
+            "published": published.value if published else None,
+            "published_source": published.source if published else None,
+            "verdict": verdict.kind if verdict else None,
+            "verdict_reason": verdict.reason if verdict else "",
+            "predicted_low": verdict.low if verdict else None,
+            "predicted_high": verdict.high if verdict else None,
+            "seeds_needed": verdict.seeds_needed if verdict else None,
+            **{key: getattr(self, key) for key in ("difference", "comparable", "note", "unfinished", "degenerate")},
+            "parts": {part: asdict(summary) for part, summary in self.parts.items()},
+            "setting_id": setting.id,
+            "init": setting.init,
+            "selection": setting.selection,
+            "optimistic": self.optimistic,
+            "cell": setting.cell if self.seeds else {},
+            "cells": self.cells,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """A finished row from what `to_json` made of it, as far as `--check` compares it: without published numbers.
+
+        Raises:
+            KeyError: a field is missing.
+            TypeError, ValueError: a field is impossible.
+        """
+        setting = ("encoder", "data", "recipe", "recipe_changes", "task", "init", "selection", "cell")
+        summary = {key: content[key] for key in ScoreSummary.__dataclass_fields__}
+        if len(content["values"]) != len(content["seeds"]) or not all(map(_is_number, content["values"])):
+            raise ValueError("the values of a row do not belong to its seeds")
+        if not all(value is None or _is_number(value) for value in (content["n"], *summary.values())):
+            raise ValueError("n or the interval of a row is not a number")
+        if not isinstance(content["run_ids"], list):
+            raise ValueError("the run_ids of a row are not a list")
+        return cls(
+            setting=Setting(
+                **{key: content[key] for key in setting},
+                id=content["setting_id"],
+                fingerprint=content["fingerprint"] or "",
+            ),
+            **{key: content[key] for key in ("title", "metric", "convention", "n", "seeds", "values")},
+            run_ids=[str(run_id) for run_id in content["run_ids"]],
+            summary=ScoreSummary(**summary),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,3 +200,7 @@ class Report:
 
     sections: Sequence[Section]
     footnotes: Sequence[str]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from glue_bench.data import TaskData, load_task_data, resolve_source
 from glue_bench.data.encoding import Encoded, TextEncoder, cache_folder
+from glue_bench.data.rows import TaskData, load_task_data
+from glue_bench.data.sources import resolve_source
 from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import file_sha256, replace_folder_atomically
 from glue_bench.models.classifier import Classifier, check_max_length, check_tokens, load_classifier, save_classifier
@@ -197,7 +198,7 @@ def _load_inputs(run: RunContext) -> Inputs:
             raise InputError(f"{folder}: no model of {parent.title} to start from; run it with save_model=true")
         sha256 = file_sha256(folder / "model.safetensors")
         start = dataclasses.replace(pretrained, folder=folder, weights_sha256=sha256)
-    return Inputs(pretrained=pretrained, start=start, data=load_task_data(source, config.data, config.task))
+    return Inputs(pretrained=pretrained, start=start, data=load_task_data(source, config.data, task=config.task))
 
 
 def _prepare(run: RunContext, inputs: Inputs) -> Prepared:
@@ -213,13 +214,16 @@ def _prepare(run: RunContext, inputs: Inputs) -> Prepared:
     encoder = {key: getattr(inputs.pretrained, key) for key in ("name", "hub_id", "revision", "weights_sha256")}
     if run.request.parent:
         encoder["init_sha256"] = inputs.start.weights_sha256
-    reasons = run.task.not_comparable_because(source=data.source, rows=data.rows, init=run.request.init)
+    reasons = run.task.not_comparable_because(
+        source=data.source, rows=data.rows, fingerprints=data.fingerprints, init=run.request.init
+    )
     device = run.placement.device
     threads = f"{device}, {torch.get_num_threads()} threads"
     run.draft.facts |= {
         "encoder": {**encoder, "parameters": sum(parameter.numel() for parameter in model.parameters())},
         "data": {
-            **{key: getattr(data, key) for key in ("source", "dataset", "revision", "fingerprint")},
+            **{key: getattr(data, key) for key in ("source", "dataset", "revision", "fingerprint", "fingerprints")},
+            "checked": run.task.checked(source=data.source, fingerprints=data.fingerprints),
             "rows": dict(data.rows),
             "truncated": {name: rows.truncated for name, rows in encoded.items()},
         },
@@ -330,7 +334,7 @@ def _score(
     from glue_bench.tasks.metrics import predict_classes, predict_scores, score_predictions
 
     prediction = predict_scores(logits) if task.regression else predict_classes(logits)
-    return prediction, score_predictions(task.metrics, prediction, labels)
+    return prediction, score_predictions(task.metrics, prediction, labels=labels)
 
 
 def _save_model(run: RunContext, prepared: Prepared, *, record: Record, start: Pretrained, decay: float) -> Record:

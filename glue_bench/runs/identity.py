@@ -20,7 +20,7 @@ from glue_bench.models.pretrained import encoder_identity, encoder_name, pinned_
 SCORES_VERSION = 2  # raised when the code gives other scores for the same request
 
 _NOT_IN_SCORES = {
-    "task": {"title", "test", "rows", "conventions", "init_from", "leaderboard", "leaderboard_labels"},
+    "task": {"title", "test", "rows", "fingerprints", "conventions", "init_from", "leaderboard", "leaderboard_labels"},
     "trainer": {"device", "deterministic", "eval_batch_size", "log_every", "snapshot_minutes"},
 }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from glue_bench.config.schema import config_from_facts
-from glue_bench.data import resolve_source
+from glue_bench.data.sources import resolve_source
 from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import write_text_atomically
 from glue_bench.models.pretrained import resolve_pretrained
@@ -102,7 +102,7 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
 
 
 def find_record(request: RunRequest, store: RunStore, *, earlier: Record | None = None) -> Record | None:
-    """The record that answers a request; None if it was never run, was interrupted, or kept no model although asked to.
+    """The record that answers a request; None if never run, interrupted, or without the requested model.
 
     Args:
         earlier: the failure because of which it is run again: that record is no answer either.
@@ -130,12 +130,19 @@ def _with_parents(requests: Sequence[RunRequest]) -> dict[str, RunRequest]:
 def _refresh(record: Record, request: RunRequest) -> Record:
     """The record with today's title, official rows and conventions of its task, which change no score."""
     task = dataclasses.asdict(request.config.task)
-    if not record.finished or record.config["task"] == task:
+    if not record.finished:
         return record
     adapter = TaskAdapter.of(request.config.task)
-    reasons = adapter.not_comparable_because(source=record.data["source"], rows=record.data["rows"], init=record.init)
+    source, fingerprints = record.data["source"], record.data.get("fingerprints", {})
+    reasons = adapter.not_comparable_because(
+        source=source, rows=record.data["rows"], fingerprints=fingerprints, init=record.init
+    )
+    known = {key: task.get(key) for key in record.config["task"]}  # a new key alone makes no record outdated
+    if record.config["task"] == known and record.not_comparable_because == reasons:
+        return record
+    data = {**record.data, "checked": adapter.checked(source=source, fingerprints=fingerprints)}
     config = {**record.config, "task": task}
-    return dataclasses.replace(record, config=config, comparable=not reasons, not_comparable_because=reasons)
+    return dataclasses.replace(record, config=config, data=data, comparable=not reasons, not_comparable_because=reasons)
 
 
 def tidy_up(plan: Plan, store: RunStore) -> None:

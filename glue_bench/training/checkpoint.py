@@ -41,7 +41,7 @@ class SnapshotTimer:
         """Start.
 
         Args:
-            minutes: between two snapshots; 0: none while the training goes on.
+            minutes: between two snapshots; 0: none during training.
         """
         self._interval = 60 * minutes
         self.restart()

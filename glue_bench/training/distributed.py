@@ -10,9 +10,6 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from glue_bench.errors import DivergedError, LostError, UsageError
 
 if TYPE_CHECKING:
@@ -113,16 +110,6 @@ class Processes:
         with _lost_if_it_fails():
             distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
-
-    def sum_array(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The sum of every process's array, all of one shape."""
-        if self.count == 1:
-            return array
-        import torch
-
-        total = torch.from_numpy(array.copy())
-        self.add_up(total)
-        return total.numpy()
 
     def largest(self, *numbers: int) -> list[int]:
         """The largest that any process has, number by number."""

@@ -212,6 +212,11 @@ def write_task(folder: Path, changes: dict[str, object] | None = None, file: str
         ),
         ({"train": "validation"}, "task.validation=['validation']: allowed is splits that differ"),
         ({"conventions": {"card": ["test.accuracy"]}}, "task.conventions.card=test.accuracy: unknown"),
+        ({"fingerprints": {"train": "0" * 16}}, "task.fingerprints=train: allowed is a split with official rows"),
+        (
+            {"rows": {"train": 9}, "fingerprints": {"train": "0" * 15}},
+            "task.fingerprints.train=0000",
+        ),
         ({"titel": "Own"}, "titel"),
         ({"labels": 5}, "task.labels"),
         ({"title": ""}, "task.title"),

@@ -18,11 +18,10 @@ from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import GlueBenchError, UsageError
 from glue_bench.report import CARD_TASKS, Row, build_report, compare_encoders, render_comparison, render_report
 from glue_bench.report.check import check_report, read_baseline
-from glue_bench.report.programs import row_from_json
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import PUBLISHED_ROWS, load_published
-from tests.support.golden import FOLDER, render_all
+from tests.support.golden import ENDINGS, FOLDER, render_all
 from tests.support.making import DISTILROBERTA, ROBERTA, make_record
 from tests.support.scored_runs import SHARES, keep_run, results_with_two_encoders
 
@@ -39,7 +38,7 @@ def texts(store: RunStore) -> Mapping[str, str]:
     return render_all(store)
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("*.*")))
+@pytest.mark.parametrize("name", [f"{what}.{end}" for what in ("report", "compare") for end in ENDINGS.values()])
 def test_the_text_is_the_one_that_somebody_looked_at(texts: Mapping[str, str], name: str) -> None:
     golden = (FOLDER / name).read_text(encoding="utf-8")
     if name.endswith(".json"):
@@ -119,7 +118,7 @@ def test_a_row_without_its_predictions_says_so(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     store.save(make_record(task="rte", encoder=DISTILROBERTA))
     (row,) = build_report(store.load_all(), PUBLISHED, store=store).sections[0].rows
-    assert row.note == "its stored predictions cannot be read: no interval, no search for degenerate runs"
+    assert row.note == "stored predictions cannot be read: no interval, and degenerate runs are not detected"
     (row,) = build_report(store.load_all(), PUBLISHED).sections[0].rows
     assert row.note == ""
 
@@ -222,7 +221,7 @@ def test_the_share_of_quality_that_is_published_is_the_known_one(tmp_path: Path)
 def compared(store: RunStore, first: str, second: str) -> Any:
     records = list(store.load_all())
     report = build_report(records, PUBLISHED)
-    return compare_encoders(report, records, PUBLISHED, store=store, first=first, second=second)
+    return compare_encoders(report, PUBLISHED, store=store, first=first, second=second)
 
 
 def test_a_comparison_is_the_other_way_round_with_the_other_sign(store: RunStore) -> None:
@@ -278,6 +277,27 @@ def test_other_initial_weights_are_told_and_no_published_share_stands_beside_the
     assert found.published_kept == pytest.approx(100 * 67.9 / 78.7)
 
 
+def test_weights_of_parent_runs_are_not_several_encoders(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+
+    def keep(task: str, seed: int, *, parent: bool, weights: str) -> None:
+        encoder = {**ROBERTA, "weights_sha256": weights}
+        init = f"mnli:seed{seed}-111" if parent else "pretrained"
+        keep_run(store, task=task, seed=seed, encoder=encoder, setting=f"{task}{parent}", init=init)
+
+    for seed in (1, 2):
+        for task in ("mrpc", "rte"):
+            keep_run(store, task=task, seed=seed, encoder=DISTILROBERTA)
+        keep("mrpc", seed, parent=False, weights="pretrained")
+        keep("rte", seed, parent=True, weights=f"of seed {seed} of MNLI")
+    assert compared(store, "distilroberta", "roberta").several_weights == []
+    keep("mrpc", 2, parent=False, weights="others")
+    found = compared(store, "distilroberta", "roberta")
+    assert found.several_weights == ["roberta"]
+    text = render_comparison(found, "markdown")
+    assert "The compared runs of roberta began with different weights" in text
+
+
 def test_unlike_labels_are_not_compared(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     facts = {**make_record(task="rte").data, "fingerprint": None}
@@ -325,7 +345,7 @@ def test_compare_prints_and_writes(store: RunStore, tmp_path: Path, capsys: pyte
 def rows_of(report: Any) -> list[Row]:
     """As `report --format json` would keep them."""
     content = json.loads(render_report(report, "json"))
-    return [row_from_json(row) for section in content["sections"] for row in section["rows"] if row["seeds"]]
+    return [Row.from_json(row) for section in content["sections"] for row in section["rows"] if row["seeds"]]
 
 
 def three(value: float, *, task: str = "rte", setting: str = "000") -> list[Record]:

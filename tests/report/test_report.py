@@ -327,13 +327,13 @@ def test_a_best_epoch_without_a_grid_is_told_and_kept_apart_from_last_checkpoint
 
 def test_the_footnote_claims_no_more_than_the_table_holds() -> None:
     plain, best = mrpc(1, 0.8, 0.8), mrpc(1, 0.9, 0.9, setting="111", selection="best", selected={"score": 0.9})
-    assert "last checkpoint, nothing selected on the dev split." in report_of(plain).footnotes[0]
+    assert "last checkpoint; nothing was selected on the dev split." in report_of(plain).footnotes[0]
     assert not any("optimistic" in note for note in report_of(plain).footnotes)
     notes = report_of(plain, best).footnotes
-    assert "Where a note says selected" in notes[0]
+    assert "Rows with a note on selection" in notes[0]
     assert "optimistic" in notes[1]
     held = dataclasses.replace(best, selection="holdout")
-    assert "Where a note says selected" in report_of(held).footnotes[0]
+    assert "Rows with a note on selection" in report_of(held).footnotes[0]
     assert not any("optimistic" in note for note in report_of(held).footnotes)
 
 

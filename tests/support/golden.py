@@ -21,7 +21,7 @@ def render_all(store: RunStore) -> dict[str, str]:
     records, published = list(store.load_all()), load_published()
     expected = [compose_task(name) for name in CARD_TASKS]
     report = build_report(records, published, store=store, expected=expected)
-    comparison = compare_encoders(report, records, published, store=store, first="distilroberta", second="roberta")
+    comparison = compare_encoders(report, published, store=store, first="distilroberta", second="roberta")
     texts = {f"report.{end}": render_report(report, name, width=160) for name, end in ENDINGS.items()}
     return texts | {f"compare.{end}": render_comparison(comparison, name, width=160) for name, end in ENDINGS.items()}
 
