@@ -160,7 +160,7 @@ def hostile_record(tmp_path: Path, *, count: int = 5, **changes: Any) -> Record:
             )
     words = ("data=local", f"data.path={tmp_path / 'rows'}")
     config = compose_run(["task=sst2", *words])
-    data = load_task_data(resolve_source(config.data, config.task), config.data, config.task)
+    data = load_task_data(resolve_source(config.data, config.task), config.data, task=config.task)
     facts = {
         "source": "local",
         "dataset": None,
