@@ -42,9 +42,13 @@ class DiskError(GlueBenchError):
     exit_code = 74
 
 
+def close_match(word: str, allowed: Iterable[str]) -> str:
+    """`; did you mean NAME?` where one of the allowed words is close, else nothing."""
+    close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """The end of an error line: a close match, if there is one, and what was allowed."""
     names = list(allowed)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{hint} Allowed: {', '.join(names)}" if hint else f". Allowed: {', '.join(names)}"
+    return f"{close_match(word, names) or '.'} Allowed: {', '.join(names)}"

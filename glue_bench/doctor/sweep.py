@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from glue_bench.config.schema import RunConfig
+from glue_bench.config.schema import RunConfig, Sweep
 from glue_bench.data.encoding import cache_folder
 from glue_bench.data.hub import hub_cache_folder
 from glue_bench.doctor.findings import NOTE, OK, Finding
@@ -19,19 +19,21 @@ from glue_bench.doctor.places import (
 )
 from glue_bench.models.pretrained import encoder_name
 from glue_bench.runs.store import RunStore
+from glue_bench.text import plural
 
 
-def examine_sweep(configs: Sequence[RunConfig], parents: Sequence[RunConfig]) -> Iterator[Finding]:
+def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Finding]:
     """Findings on a sweep, in the order in which they are known.
 
     Args:
-        configs: one for each encoder, task and cell.
+        sweep: what it runs.
         parents: of the runs that these start from.
     """
+    configs, seeds = sweep.configs, len(sweep.seeds)
     every = [*configs, *parents]
-    runs = sum(len(config.seeds) for config in every)
+    runs = seeds * len(every)
     store = RunStore(Path(configs[0].results_dir))
-    yield _tell_sweep(configs, runs)
+    yield _tell_sweep(sweep, runs)
     yield examine_cores()
     results = examine_results(store)
     yield results
@@ -45,23 +47,23 @@ def examine_sweep(configs: Sequence[RunConfig], parents: Sequence[RunConfig]) ->
     findings, at_once = examine_device(configs[0], runs=runs)
     yield from findings
     weights = max(each.weights for each in inputs)
-    models = sum(len(config.seeds) for config in every if config.save_model)
+    models = seeds * sum(config.save_model for config in every)
     need = needs_of_results(store.root, runs=runs, at_once=at_once, weights=weights, models=models)
     yield from examine_disk([*([need] if results.state == OK else []), *_needs_of_hub(inputs)])
 
 
-def _tell_sweep(configs: Sequence[RunConfig], runs: int) -> Finding:
+def _tell_sweep(sweep: Sweep, runs: int) -> Finding:
+    configs = sweep.configs
     tasks = list(dict.fromkeys(config.task.name for config in configs))
     encoders = list(dict.fromkeys(encoder_name(config.encoder) for config in configs))
-    seeds = len(configs[0].seeds)
     parts = [
         ", ".join(tasks),
-        f"{seeds} {'seed' if seeds == 1 else 'seeds'}",
+        plural(len(sweep.seeds), "seed"),
         ", ".join(encoders),
         f"data={configs[0].data.source}",
         f"executor={configs[0].executor.kind}",
     ]
-    return Finding(name="sweep", state=OK, found=f"{runs} {'run' if runs == 1 else 'runs'}: {'; '.join(parts)}")
+    return Finding(name="sweep", state=OK, found=f"{plural(runs, 'run')}: {'; '.join(parts)}")
 
 
 def _examine_caches(inputs: Sequence[Input]) -> Iterator[Finding]:

@@ -5,8 +5,9 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
-from glue_bench.config.schema import EXECUTION_KEYS
-from glue_bench.config.shipped import conf_folder
+from glue_bench.config import conf_folder
+from glue_bench.config.keys import keys_of
+from glue_bench.config.schema import TrainerConfig
 from glue_bench.model_card.facts import card_scores, caveats, changed_values, dataset_title, rows_title
 from glue_bench.runs.record import Record
 from glue_bench.runs.repetition import repeating_words
@@ -92,7 +93,8 @@ def _use(record: Record, task: TaskAdapter, place: str) -> list[str]:
 
 def _training(record: Record) -> list[str]:
     trainer = record.config["trainer"]
-    settings = {key: value for key, value in trainer.items() if key not in EXECUTION_KEYS and value is not None}
+    recipe = keys_of(TrainerConfig, "scores")
+    settings = {key: value for key, value in trainer.items() if key in recipe and value is not None}
     if trainer["updates"] is not None:
         settings.pop("epochs", None)
     changed = ", ".join(f"{key}={value}" for key, value in changed_values(record).items())

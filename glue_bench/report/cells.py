@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from glue_bench.config.keys import NOT_IN_IDENTITY, keys_of
+from glue_bench.config.schema import TrainerConfig
 from glue_bench.runs.record import Record
 
 # Trainer values that may differ among the runs of a row.
-EXECUTION = ("device", "deterministic", "eval_batch_size", "log_every", "snapshot_minutes")
+EXECUTION = keys_of(TrainerConfig, *NOT_IN_IDENTITY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from glue_bench.config.schema import EXECUTION_KEYS, PATH_KEYS, DataConfig, EncoderConfig, TrainerConfig
+from glue_bench.config.keys import NOT_IN_RECIPE, fields_of, keys_of
+from glue_bench.config.schema import DataConfig, EncoderConfig, TrainerConfig, path_keys
 from glue_bench.runs.record import Record
 from glue_bench.text import quote_value
 
@@ -18,8 +19,7 @@ RESULTS_DIR = "again"  # a folder of its own: in the old one the runs are there 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
 _MEANINGFUL = ("null", "true", "false", "nan", "inf", "yes", "no", "on", "off")
 _NO_PATH = ("'", '"', "$", "~")
-_OWN = {"precision": "auto", "engine": "auto", "accumulation": 1}  # execution values that belong to a run's identity
-_LEFT_OUT = ("log_every", "snapshot_minutes")  # only how often something is written down
+_USUAL = {item.name: item.about.usual for item in fields_of(TrainerConfig) if item.about.role == "rounding"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ def repeating_words(record: Record, *, private: bool) -> list[str]:
     config = record.config
     words = [f"task={record.task}", f"seed={record.seed}", *_encoder_words(record, private=private)]
     words += _data_words(config["data"], private=private)
-    words += _setting_words(record, usual=_OWN)
+    words += _setting_words(record, usual=_USUAL)
     return [*words, _word("results_dir", config["results_dir"])] if private else words
 
 
@@ -53,7 +53,7 @@ def sweep_words(record: Record, defaults: Defaults, *, seeds: Sequence[int]) -> 
 
     What the defaults say already is left to them; where a run executes is said too.
     """
-    usual = {key: getattr(defaults.trainer, key) for key in EXECUTION_KEYS if key not in _LEFT_OUT}
+    usual = {key: getattr(defaults.trainer, key) for key in keys_of(TrainerConfig, "rounding", "execution")}
     words = [f"tasks=[{record.task}]", f"seeds=[{','.join(map(str, seeds))}]"]
     words += _shipped_encoder_words(record, defaults) or _encoder_words(record)
     words += _data_words(record.config["data"], dataset=defaults.data.dataset)
@@ -120,7 +120,7 @@ def _setting_words(record: Record, *, usual: Mapping[str, Any]) -> list[str]:
         words.append(_word("holdout", config["holdout"]))
     words += [_word(f"grid.{key}", values) for key, values in (config.get("grid") or {}).items()]
     changed = [*(config.get("recipe_changes") or {}), *(config.get("cell") or {})]
-    keys = [key for key in changed if key not in EXECUTION_KEYS]
+    keys = [key for key in changed if key not in keys_of(TrainerConfig, *NOT_IN_RECIPE)]
     keys += [key for key, value in usual.items() if trainer.get(key, value) != value]
     if trainer.get("updates") is not None:  # then epochs mean nothing, and are refused
         keys = [key for key in keys if key != "epochs"]
@@ -128,7 +128,7 @@ def _setting_words(record: Record, *, usual: Mapping[str, Any]) -> list[str]:
 
 
 def _word(key: str, value: Any) -> str:
-    if key in PATH_KEYS:  # taken as they are, unless they begin like something else
+    if key in path_keys():  # taken as they are, unless they begin like something else
         return f"{key}={quote_value(value) if value[:1] in _NO_PATH else value}"
     return f"{key}={_value(value)}"
 
