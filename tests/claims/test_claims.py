@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import scipy.stats
 import torch
+from glue_bench.runs.store import RunStore
 from safetensors.torch import load_file, save_file
 from transformers import RobertaConfig, pipeline
 
@@ -36,7 +37,6 @@ from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import EncoderConfig
 from glue_bench.errors import InputError
 from glue_bench.models.placement import choose_placement
-from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
 from tests.conftest import Result
 from tests.support.hub_server import HubServer

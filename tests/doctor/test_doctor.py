@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from glue_bench.runs.store import RunStore
 
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_sweep
@@ -19,7 +20,6 @@ from glue_bench.doctor.installation import examine_installation
 from glue_bench.doctor.machine import examine_device
 from glue_bench.doctor.places import Need, examine_disk, examine_leftovers, examine_results, needs_of_results
 from glue_bench.runs.lease import Claim, claim_run
-from glue_bench.runs.store import RunStore
 from tests.conftest import Result
 from tests.data.test_hub import DATA_COMMIT, MODEL_COMMIT
 from tests.support.hub_server import HubServer

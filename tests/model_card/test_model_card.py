@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from glue_bench.runs.store import RunStore
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from transformers import pipeline
 
@@ -24,7 +25,6 @@ from glue_bench.model_card.folder import MANIFEST, render_card
 from glue_bench.model_card.metadata import eval_result_files
 from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.record import Record
-from glue_bench.runs.store import RunStore
 from tests.conftest import Result
 from tests.support.hub_server import HubServer
 from tests.support.making import DISTILROBERTA, make_record

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from glue_bench.runs.store import RunStore
 
 import glue_bench as package
 from glue_bench.cli.main import main
@@ -19,7 +20,6 @@ from glue_bench.errors import GlueBenchError, UsageError
 from glue_bench.report import CARD_TASKS, build_report, compare_encoders, render_comparison, render_report
 from glue_bench.report.check import check_report, read_baseline
 from glue_bench.runs.record import Record
-from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import PUBLISHED_ROWS, load_published
 from tests.support.golden import FOLDER, render_all
 from tests.support.making import DISTILROBERTA, ROBERTA, make_record

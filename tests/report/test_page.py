@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from glue_bench.runs.store import Predictions, RunStore
 
 from glue_bench.cli.report import read_defaults, render_html
 from glue_bench.config.compose import compose_run
@@ -29,7 +30,6 @@ from glue_bench.report.page.mistakes import count_confusion
 from glue_bench.report.page.model import Page, ScoreRow
 from glue_bench.report.page.rows import DevRows
 from glue_bench.runs.record import Record
-from glue_bench.runs.store import Predictions, RunStore
 from glue_bench.statistics.verdicts import VERDICTS
 from glue_bench.tasks.published import load_published
 from tests.conftest import Result

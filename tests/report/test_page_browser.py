@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from glue_bench.runs.store import RunStore
 
 from glue_bench.cli.report import render_html
 from glue_bench.report import build_report
 from glue_bench.report.page import render_page
 from glue_bench.report.table import CARD_TASKS
-from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
 from tests.report.test_page import hostile_record, page_of
 from tests.support.making import DISTILROBERTA, ROBERTA, make_record

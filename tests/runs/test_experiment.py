@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from glue_bench.runs.store import RunStore
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from glue_bench.cli import main
 from glue_bench.runs.record import Record
-from glue_bench.runs.store import RunStore
 from tests.conftest import Result
 from tests.support.tiny import make_local_glue, pair_columns, write_parquet
 

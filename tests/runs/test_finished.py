@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from glue_bench.runs.store import RunStore
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
@@ -20,7 +21,6 @@ from glue_bench.runs.finished import FinishedRun, check_weights, find_finished
 from glue_bench.runs.identity import make_requests
 from glue_bench.runs.inference import load_fine_tuned, predict_texts
 from glue_bench.runs.repetition import repeating_words
-from glue_bench.runs.store import RunStore
 from tests.models.test_classifier import make_distilbert
 from tests.support.making import make_record
 

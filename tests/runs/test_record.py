@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from glue_bench.runs.store import RunStore, predictions_path, read_predictions, write_history, write_predictions
 
 from glue_bench.config.compose import compose_task
 from glue_bench.errors import DiskError, InputError
 from glue_bench.files import replace_atomically, replace_folder_atomically, write_text_atomically
 from glue_bench.runs.record import Record, outcome_line, task_of
-from glue_bench.runs.store import RunStore, predictions_path, read_predictions, write_history, write_predictions
 from glue_bench.tasks.adapter import TaskAdapter
 from tests.support.making import make_record
 

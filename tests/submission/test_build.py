@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from glue_bench.runs.store import RunStore
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from glue_bench.cli import main
@@ -22,7 +23,6 @@ from glue_bench.config.schema import DataConfig
 from glue_bench.errors import InputError, UsageError
 from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.inference import load_fine_tuned
-from glue_bench.runs.store import RunStore
 from glue_bench.submission import (
     FromRun,
     LeaderboardFile,

@@ -6,9 +6,10 @@ python -m tests.support.golden        writes tests/golden/ anew: look at the dif
 import tempfile
 from pathlib import Path
 
+from glue_bench.runs.store import RunStore
+
 from glue_bench.config.compose import compose_task
 from glue_bench.report import CARD_TASKS, build_report, compare_encoders, render_comparison, render_report
-from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
 from tests.support.scored_runs import results_with_two_encoders
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from glue_bench.runs.store import RunStore, predictions_path, write_predictions
 
 from glue_bench.runs.record import Record, task_of
-from glue_bench.runs.store import RunStore, predictions_path, write_predictions
 from glue_bench.tasks.metrics import score_predictions
 from tests.support.making import DISTILROBERTA, ROBERTA, make_record
 

@@ -5,13 +5,13 @@ import io
 from pathlib import Path
 
 import pytest
+from glue_bench.runs.store import RunStore
 from rich.console import Console
 
 from glue_bench.config.compose import compose_run
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner
 from glue_bench.runs.record import Record
-from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Board, PlainLines, describe_outcome, open_listener
 from glue_bench.sweep.plan import plan_runs
 from glue_bench.tasks.published import load_published

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from glue_bench.runs.store import RunStore
 
 from glue_bench.cli import main
 from glue_bench.config.schema import ExecutorConfig, SlurmConfig
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.record import Record
-from glue_bench.runs.store import RunStore
 from glue_bench.sweep import slots
 from glue_bench.sweep.estimate import estimate_runs, longest_first, seconds_in_all
 from glue_bench.sweep.plan import plan_runs

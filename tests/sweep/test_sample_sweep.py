@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from glue_bench.runs.store import RunStore
 
 from glue_bench.data.sample import generate
-from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import ScorePart, headline
 from tests.conftest import Result
 

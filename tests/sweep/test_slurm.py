@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from glue_bench.runs.store import RunStore
 
 from glue_bench.runs.record import Record
-from glue_bench.runs.store import RunStore
 from tests.support.slurm_cluster import Cluster, one_machine_slurm, why_not
 
 pytestmark = pytest.mark.slurm

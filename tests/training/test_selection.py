@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from glue_bench.runs.store import RunStore
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from glue_bench.cli import main
@@ -25,7 +26,6 @@ from glue_bench.data.rows import Split
 from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.runs.identity import make_requests
 from glue_bench.runs.record import Record, task_of
-from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import headline
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore
 from glue_bench.training.optimisation import linear_rate, untouched_decay, warmup_steps
