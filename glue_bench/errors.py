@@ -4,7 +4,7 @@ import difflib
 import errno
 from collections.abc import Iterable
 
-# A full, read-only or broken disk, told from other errors of the operating system.
+# What the operating system calls a full, read-only or broken disk.
 DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
@@ -33,7 +33,7 @@ class DivergedError(GlueBenchError):
 
 
 class LostError(GlueBenchError):
-    """Another process of the same run ended or cannot be reached: this one can only go on later, from a snapshot."""
+    """Another process of the same run ended or cannot be reached; the run can only continue later, from a snapshot."""
 
 
 class DiskError(GlueBenchError):

@@ -27,15 +27,15 @@ def execute(arguments: argparse.Namespace) -> int:
     """Write the folder, and push it only where --push says so."""
     from glue_bench.model_card import check_push, push_card, write_card
 
-    choice = choose_run(arguments.overrides, "card")
-    record, repo_id = choice.run.record, arguments.push
+    run, config = choose_run(arguments.overrides, "card")
+    record, repo_id = run.record, arguments.push
     if repo_id is not None:
         check_push(repo_id)
-    usual = choice.results_dir / "cards" / record.encoder["name"] / record.task / record.run_id
-    folder = write_card(choice.run, Path(arguments.out or usual), repo_id=repo_id)
+    usual = Path(config.results_dir) / "cards" / record.encoder["name"] / record.task / record.run_id
+    folder = write_card(run, Path(arguments.out or usual), repo_id=repo_id)
     sys.stdout.write(f"{folder}\n")
     sys.stdout.flush()
-    say(f"card of {choice.run.title}, with its weights and tokenizer; read it before you share it, and add a licence")
+    say(f"card of {run.title}, with its weights and tokenizer; read it before you share it, and add a licence")
     for reason in record.not_comparable_because:
         say(f"the card says: not comparable: {reason}")
     if repo_id is not None:

@@ -42,8 +42,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
     if arguments.text and arguments.file:
         raise UsageError(f"--text and --file {arguments.file}: give one of the two")
-    choice = choose_run(arguments.overrides, "predict", more=("trainer.device",))
-    run = choice.run
+    run, config = choose_run(arguments.overrides, "predict", more=("trainer.device",))
     check_weights(run)  # before a file is read, and before torch is
     rows = _read_rows(arguments, run.task)
     if empty := empty_rows(rows):
@@ -51,7 +50,7 @@ def execute(arguments: argparse.Namespace) -> int:
         say(f"glue-bench: warning: row {empty[0]}{more}: a text is empty")
     from glue_bench.runs.inference import load_fine_tuned, predict_texts
 
-    logits = predict_texts(load_fine_tuned(run, device=choice.device), rows.texts)
+    logits = predict_texts(load_fine_tuned(run, device=config.trainer.device), rows.texts)
     answers = answer(logits, run.task, idx=rows.idx)
     if arguments.out is not None:
         by_name = "csv" if arguments.out.suffix == ".csv" else "jsonl"

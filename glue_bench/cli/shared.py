@@ -4,7 +4,6 @@ import argparse
 import sys
 import textwrap
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +79,9 @@ def add_table_options(parser: argparse.ArgumentParser, *more: str) -> None:
     """The options of the verbs that print tables of results."""
     formats = ("console", "markdown", "latex", "json", "csv", *more)
     parser.add_argument("--format", default="console", choices=formats)
-    parser.add_argument("--convention", choices=CONVENTIONS, help="whose way of combining a task's metrics is shown")
+    parser.add_argument(
+        "--convention", choices=CONVENTIONS, help="how a task's metrics become one number"
+    )
     add_out(parser)
 
 
@@ -188,17 +189,8 @@ def open_results(words: Sequence[str], verb: str) -> tuple[RunStore, list[Record
     return store, list(store.load_all())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """The finished run that the words name, and what else they say."""
-
-    run: FinishedRun
-    results_dir: Path
-    device: str
-
-
-def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> Choice:
-    """The one finished run with weights that KEY=VALUE words name.
+def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> tuple[FinishedRun, RunConfig]:
+    """The one finished run with weights that KEY=VALUE words name, and what else they say.
 
     Args:
         more: keys of the configuration that this verb obeys too.
@@ -213,13 +205,12 @@ def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> 
     seed = read_seed(given)
     # Composed only for the defaults, which live in conf/, and for the checks.
     config = compose_run([*(f"{key}={given[key]}" for key in ("results_dir", *more) if key in given), "task=rte"])
-    results_dir = results_folder(config, given)
     run = find_finished(
-        RunStore(results_dir),
+        RunStore(results_folder(config, given)),
         encoder=given.get("encoder"),
         task=given.get("task"),
         seed=seed,
         run_id=given.get("run_id"),
         need_model=True,
     )
-    return Choice(run=run, results_dir=results_dir, device=config.trainer.device)
+    return run, config

@@ -20,7 +20,7 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from tests.tiny import make_local_glue, pair_columns, sentences, write_parquet
+from tests.support.tiny import make_local_glue, pair_columns, sentences, write_parquet
 
 DATA = Path(__file__).parents[1] / "golden"
 
