@@ -252,7 +252,7 @@ def _explain(error: BaseException) -> str:
         causes.append(deeper)
     place = str(error).partition("'")[2].partition("'")[0] if str(error).startswith("In '") else ""
     where = f"{place}.yaml: " if place and place != "config" else ""
-    cause = next((c for c in reversed(causes) if isinstance(c, OmegaConfBaseException)), error)
+    cause = next((c for c in reversed(causes) if getattr(c, "full_key", None)), error)
     key = str(getattr(cause, "full_key", None) or "")
     if "is not in struct" in str(cause):
         try:

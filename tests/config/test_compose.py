@@ -1,5 +1,6 @@
 """Configuration: what composes, and what is refused in one line."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pytest
 
 from glue_bench.config import conf_folder, group_options
 from glue_bench.config.compose import compose_run, compose_sweep, compose_task
+from glue_bench.config.keys import fields_of
 from glue_bench.config.overrides import expand_multirun
+from glue_bench.config.schema import TrainerConfig, config_from_facts
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import make_requests
 from glue_bench.training.optimisation import warmup_steps
@@ -370,5 +373,56 @@ def test_a_task_read_alone_that_is_no_task_is_one_line(facts: str, message: str,
     path.write_text(facts)
     with pytest.raises(UsageError) as caught:
         compose_task("own", config_dir=tmp_path / "own_conf")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_command_need_not_name_of_the_rounding_is_what_conf_says() -> None:
+    defaults = compose_run(["task=rte"]).trainer
+    usual = {item.name: item.about.usual for item in fields_of(TrainerConfig) if item.about.role == "rounding"}
+    assert usual == {name: getattr(defaults, name) for name in ("accumulation", "precision", "engine")}
+
+
+def test_a_configuration_is_built_again_from_its_facts_and_from_those_of_an_earlier_version() -> None:
+    config = compose_run(["task=rte", "recipe=roberta_paper"])
+    facts = dataclasses.asdict(config)
+    assert config_from_facts(facts) == config
+    assert config_from_facts({**facts, "tasks": ["rte"], "seeds": [1], "encoders": None}) == config
+    with pytest.raises(UsageError, match=r"trainer\.epochs=ten: must be a whole number"):
+        config_from_facts({**facts, "trainer": {**facts["trainer"], "epochs": "ten"}})
+    with pytest.raises(UsageError, match="colour: no such key"):
+        config_from_facts({**facts, "colour": "red"})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name: mine\nhub_idd: a/b\n", "encoder/mine.yaml: encoder.hub_idd: no such key; did you mean encoder.hub_id?"),
+        ("[1, 2]\n", "encoder/mine.yaml: a list stands where KEY: VALUE lines must be"),
+        ("name: [mine]\nhub_id: a/b\n", "encoder.name=['mine']: must be text"),
+    ],
+)
+def test_a_mistake_in_the_users_own_encoder_is_answered_in_one_line(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "mine.yaml").write_text(content)
+    with pytest.raises(UsageError) as caught:
+        compose_run(["task=rte", "encoder=mine"], config_dir=tmp_path)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("executor.slurm=5", "executor.slurm=5: must be KEY: VALUE lines"),
+        ("executor.slurm.cpus.x=5", "executor.slurm.cpus.x: no such key; executor.slurm.cpus holds a single value"),
+        ("trainer.betas=0.9", "trainer.betas=0.9: must be a list, as in trainer.betas=[A,B]"),
+        ("trainer.epochs=1.5", "trainer.epochs=1.5: must be a whole number"),
+        ("trainer.epochs=${seeed}", "trainer.epochs: Interpolation key 'seeed' not found"),
+    ],
+)
+def test_no_word_of_hydra_reaches_the_user(word: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compose_run(["task=rte", word])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)

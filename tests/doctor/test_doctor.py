@@ -377,3 +377,14 @@ def test_room_on_a_disk_is_counted_once_for_all_that_lies_on_it(tmp_path: Path) 
     assert advised(examine_disk([rough])) == [NOTE]
     unknown = needs_of_results(tmp_path, runs=1, at_once=2, weights=0, models=0)
     assert "not known" in examine_disk([unknown])[0].found
+
+
+def test_the_runs_that_others_start_from_are_counted_with_the_seeds_of_the_sweep() -> None:
+    from glue_bench.config.compose import compose_parent
+    from glue_bench.doctor.sweep import examine_sweep
+
+    words = ["tasks=[rte]", "seeds=[1,2]", "init=mnli", "data=sample", "encoder=minilm"]
+    sweep = compose_sweep(words)
+    parent = compose_parent(sweep.configs[0], words)
+    assert parent is not None
+    assert next(iter(examine_sweep(sweep, [parent]))).found.startswith("4 runs: rte; 2 seeds")
