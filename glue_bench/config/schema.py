@@ -27,6 +27,7 @@ from glue_bench.errors import UsageError
 TaskKind = Literal["classification", "regression"]
 Metric = Literal["accuracy", "f1", "matthews_correlation", "pearson", "spearman"]
 Convention = Literal["card", "paper"]
+METRICS: tuple[str, ...] = get_args(Metric)
 CONVENTIONS: tuple[str, ...] = get_args(Convention)
 REGRESSION_METRICS = ("pearson", "spearman")
 

@@ -31,7 +31,7 @@ def resample_scores(
     """Scores on drawn rows: metric to (S, draws).
 
     Args:
-        metrics: names of `glue_bench.config.schema.Metric`.
+        metrics: names from `glue_bench.config.schema.METRICS`.
     """
     table = np.vstack([split.labels, split.predictions])  # (1 + S, n)
     patterns, counts = np.unique(table, axis=1, return_counts=True)  # (1 + S, P), (P,)

@@ -28,7 +28,7 @@ class GlueMetric(evaluate.Metric):  # type: ignore[misc]
     """
 
     def __init__(self, metrics: Sequence[str]) -> None:
-        """Take the names of the metrics, of `glue_bench.config.schema.Metric`."""
+        """Take the names of the metrics, from `glue_bench.config.schema.METRICS`."""
         self.names = tuple(metrics)
         # Kept in memory: evaluate would otherwise write every prediction to a file under HF_HOME.
         super().__init__(config_name="+".join(metrics), keep_in_memory=True)
