@@ -75,14 +75,22 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(f"glue-bench {name}", description=about, epilog=verb.EPILOG)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     verb.add_arguments(parser)
-    for place, word in enumerate(words[:-1]):
-        if word == "--text":  # a text may begin with a dash
-            words[place : place + 2] = [f"--text={words[place + 1]}"]
-    arguments, unknown = parser.parse_known_intermixed_args(words)
+    arguments, unknown = parser.parse_known_intermixed_args(_join_texts(words))
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{_suggest_key(unknown[0], name)}")
     arguments.verb, arguments.execute = name, verb.execute
     return arguments
+
+
+def _join_texts(words: Sequence[str]) -> list[str]:
+    """`--text TEXT` as one word: a text may begin with a dash."""
+    joined = list[str]()
+    for word in words:
+        if joined and joined[-1] == "--text":
+            joined[-1] = f"--text={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
