@@ -31,11 +31,11 @@ from work import size_flops
 
 from glue_bench.config.compose import compose_run
 from glue_bench.data.encoding import Encoded
-from glue_bench.models.classifier import SequenceClassifier
+from glue_bench.models.classifier import FlatClassifier
 from glue_bench.models.flat import FlatEncoder
 from glue_bench.models.heads import RobertaHead, initialise
 from glue_bench.models.placement import Placement, choose_placement
-from glue_bench.training.seeds import Streams
+from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.trainer import fit, predict
 
 # Rows of training and validation, and the mean tokens of a row.
@@ -125,12 +125,12 @@ def ours(
     torch.manual_seed(0)
     transformer, head = RobertaModel(config, add_pooling_layer=False), RobertaHead(config, 2)
     initialise(head, std=0.02, seed=1)
-    model = SequenceClassifier(FlatEncoder(transformer, config), head, config)
+    model = FlatClassifier(FlatEncoder(transformer, config), head=head, config=config)
     model.cut_vocabulary(np.concatenate([train.tokens, validation.tokens]))
     settings = compose_run(
         ["task=rte", "trainer.batch_size=32", f"trainer.epochs={epochs}", "trainer.log_every=100"]
     ).trainer
-    common: dict[str, Any] = {"settings": settings, "streams": Streams.from_seed(1), "placement": placement}
+    common: dict[str, Any] = {"settings": settings, "streams": SeedStreams.from_seed(1), "placement": placement}
     result = fit(model, train, labels=labels, history=[], **common)
     started = time.perf_counter()
     predict(model, validation, batch_size=64, placement=placement)

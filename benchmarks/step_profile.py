@@ -19,13 +19,12 @@ from material import BATCH, Case, prepare
 from torch.profiler import ProfilerActivity, profile
 
 from glue_bench.config.compose import compose_run
-from glue_bench.data import load_task_data, resolve_source
 from glue_bench.data.encoding import TextEncoder
-from glue_bench.models.batches import shuffled_batches
+from glue_bench.data.rows import load_task_data
+from glue_bench.data.sources import resolve_source
 from glue_bench.models.classifier import load_classifier
-from glue_bench.models.memory import keep_freed_memory
-from glue_bench.models.placement import choose_placement
-from glue_bench.training.updates import Updates
+from glue_bench.models.placement import choose_placement, keep_freed_memory
+from glue_bench.training.updates import Updates, shuffled_batches
 
 WARMUP = 5  # updates before the profile
 PARTS = {
@@ -36,7 +35,7 @@ PARTS = {
     "layer norm": ("aten::native_layer_norm", "aten::native_layer_norm_backward"),
     "AdamW": ("aten::_fused_adamw_",),
     "gradient norm": ("aten::linalg_vector_norm",),
-    "copies between tokens and cells, lookups": (
+    "copies between tokens and attention blocks, lookups": (
         "aten::index_select",
         "aten::index_copy_",
         "aten::index_add_",
@@ -75,24 +74,24 @@ def measure(encoder: Path, rows: Path, task: str) -> tuple[dict[str, float], flo
     config = compose_run(
         [f"task={task}", "encoder=custom", f"encoder.path={encoder}", "data=local", f"data.path={rows}"]
     )
-    data = load_task_data(resolve_source(config.data, config.task), config.data, config.task).splits["train"]
+    data = load_task_data(resolve_source(config.data, config.task), config.data, task=config.task).splits["train"]
     encoded = TextEncoder(encoder, max_length=512).encode(data)
     model = load_classifier(encoder, outputs=2, head_seed=1)
     model.cut_vocabulary(encoded.tokens)
     model.train()
     batches = list(shuffled_batches(len(encoded), batch_size=BATCH, seed=1, epoch=0))
-    settings = dataclasses.replace(config.trainer, batch_size=BATCH)
+    settings = dataclasses.replace(config.trainer, batch_size=BATCH, epochs=1)
     placement = choose_placement("cpu", "auto")
-    updates = Updates(model, encoded, data.labels, settings=settings, placement=placement, total=len(batches))
+    updates = Updates(model, encoded, labels=data.labels, settings=settings, placement=placement)
     for step, batch in enumerate(batches[:WARMUP]):
-        updates.update(batch, step, seed=step)
+        updates.update(batch, seed=step)
     started = time.perf_counter()
     for step, batch in enumerate(batches[WARMUP:], WARMUP):
-        updates.update(batch, step, seed=step)
+        updates.update(batch, seed=step)
     whole = time.perf_counter() - started
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         for step, batch in enumerate(batches[WARMUP:], WARMUP):
-            updates.update(batch, step, seed=step)
+            updates.update(batch, seed=step)
     part_of = {name: part for part, names in PARTS.items() for name in names}
     shares: dict[str, float] = defaultdict(float)
     for event in profiled.key_averages():

@@ -1,6 +1,7 @@
 """Files and folders that are either whole or absent, whatever interrupts the writing."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import shutil
@@ -79,16 +80,22 @@ def replace_folder_atomically(path: Path) -> Iterator[Path]:
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal.
+    """The SHA-256 of a file's content, in hexadecimal; read once per path, size and time of change.
 
     Raises:
         InputError: it cannot be read.
     """
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        found = path.stat()
+        return _sha256(path, size=found.st_size, changed=(found.st_ino, found.st_mtime_ns))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+@functools.lru_cache(maxsize=1024)
+def _sha256(path: Path, *, size: int, changed: tuple[int, int]) -> str:  # noqa: ARG001 - size and changed are the key
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_writable(folder: Path) -> None:

@@ -1,35 +1,30 @@
-"""Every claim of a card to its row. torch is loaded only once the first model is looked at."""
+"""Check every claim of a card. Loads torch only once the first model is opened."""
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from glue_bench.claims.files import ModelFiles
-from glue_bench.claims.rows import NOT_CHECKABLE, NOT_RUN, ClaimRow, ClaimsReport, make_row
-from glue_bench.claims.scores import glue_score_claims
-from glue_bench.claims.statements import (
-    ArchitectureClaim,
-    Card,
-    CaseClaim,
-    Claim,
-    FillMaskClaim,
-    GlueClaim,
-    ParametersClaim,
-    SpeedClaim,
-)
-from glue_bench.claims.tokens import check_case
+from glue_bench.claims.statements import Card, ClaimRow, ClaimsReport, GlueClaim, SpeedClaim, Verdict
 from glue_bench.config.schema import TrainerConfig
-from glue_bench.errors import InputError
-from glue_bench.runs.record import Record
-from glue_bench.tasks.published import PublishedTable
+from glue_bench.report import Row, build_report
+from glue_bench.runs.store import RunStore
+from glue_bench.statistics.verdicts import ABOVE, BELOW, INCONCLUSIVE, REPRODUCED
+from glue_bench.tasks.published import PublishedScore, PublishedTable
+from glue_bench.text import plural
 
 if TYPE_CHECKING:
-    from glue_bench.claims.architecture import Subject
-    from glue_bench.claims.speed import Bench
+    from glue_bench.claims.models import Model
 
+_VERDICT_OF = {
+    REPRODUCED: Verdict.CONFIRMED,
+    BELOW: Verdict.CONTRADICTED,
+    ABOVE: Verdict.CONTRADICTED,
+    INCONCLUSIVE: Verdict.UNDECIDED,
+}
 _VERDICTS = (
-    "Verdicts: confirmed; contradicted (what was found instead stands beside it); undecided (measured, but not clearly "
-    "enough); not checkable here (why stands beside it); not run (nothing was asked for, or nothing has finished)."
+    "Verdicts: confirmed; contradicted (what was found is shown); undecided (measured, but not clearly enough); not "
+    "checkable here (the note says why); not run (not asked for, or no run has finished)."
 )
 
 
@@ -37,7 +32,7 @@ def check_card(
     card: Card,
     *,
     files: Mapping[str, ModelFiles],
-    records: Iterable[Record],
+    store: RunStore,
     published: Sequence[PublishedTable],
     settings: TrainerConfig,
     repeats: int | None,
@@ -47,123 +42,94 @@ def check_card(
 
     Args:
         files: of every model of the card.
+        store: the runs whose scores are compared with the card's.
         settings: device, precision, engine and optimiser of the measured training.
         repeats: pairs of a measurement; None to measure no speed.
-        on_progress: told what is being done, a line each.
+        on_progress: called with a line on what is done now.
 
     Raises:
-        UsageError: the device or engine of `settings` is not there.
+        UsageError: the device or engine of `settings` is not available.
     """
     on_progress("reading the models' files")
-    desk = _Desk(card, files=files, settings=settings, repeats=repeats, on_progress=on_progress)
-    rows = list[ClaimRow]()
+    from glue_bench.claims.models import Model, check_model
+    from glue_bench.claims.speed import measure_speed
+
+    models = {name: Model(model, files[name]) for name, model in card.models.items()}
+    rows, machine = list[ClaimRow](), dict[str, Any]()
     for claim in card.claims:
         if isinstance(claim, GlueClaim):
-            rows += glue_score_claims(claim, records, published)
+            rows += check_scores(claim, store=store, published=published)
+        elif not isinstance(claim, SpeedClaim):
+            rows.append(check_model(claim, models[claim.model]))
+        elif repeats is None:
+            rows.append(ClaimRow(claim=claim, verdict=Verdict.NOT_RUN, why="left out by --quick"))
         else:
-            rows.append(desk.check(claim))
-    return ClaimsReport(
-        title=card.title, rows=rows, notes=[_VERDICTS, *card.rules, *desk.notes()], machine=desk.machine
+            row, used = measure_speed(claim, models, settings=settings, repeats=repeats, on_progress=on_progress)
+            rows.append(row)
+            machine = machine or used
+    notes = [_VERDICTS, *card.rules, *(_describe(model) for model in models.values())]
+    notes += [_describe_machine(machine)] if machine else []
+    return ClaimsReport(title=card.title, rows=rows, notes=notes, machine=machine)
+
+
+def check_scores(claim: GlueClaim, *, store: RunStore, published: Sequence[PublishedTable]) -> list[ClaimRow]:
+    """A row for each score of the claim's table, with the report's verdict.
+
+    Of several settings of a task the comparable one with the most finished seeds counts.
+    """
+    table = next((table for table in published if table.name == claim.table), None)
+    if table is None:
+        return [ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=f"no published table {claim.table}")]
+    ids = [name.lower() for name in table.hub_ids]
+    records = [record for record in store.load_all() if (record.encoder.get("hub_id") or "").lower() in ids]
+    rows = [row for part in build_report(records, list(published), store=store).sections for row in part.rows]
+    return [
+        _check_score(claim, table.scores[task], rows=[row for row in rows if row.task == task]) for task in claim.tasks
+    ]
+
+
+def _check_score(claim: GlueClaim, score: PublishedScore, *, rows: Sequence[Row]) -> ClaimRow:
+    one = replace(
+        claim,
+        id=f"{claim.id}.{score.task}",
+        title=f"GLUE {claim.tasks[score.task]}",
+        says=f"{score.value} ({score.metric})",
+        source=score.source,
+    )
+    if not rows:
+        return ClaimRow(claim=one, verdict=Verdict.NOT_RUN, why="no run of it under results_dir")
+    row = max(rows, key=lambda row: (row.comparable, not row.optimistic, len(row.seeds)))
+    if row.summary is None:
+        ended = ", ".join(f"{count} {status}" for status, count in row.unfinished.items())
+        return ClaimRow(claim=one, verdict=Verdict.NOT_RUN, why=ended, basis="records")
+    verdict, why = _VERDICT_OF.get(row.verdict.kind if row.verdict else "", Verdict.NOT_CHECKABLE), row.note
+    if row.verdict and verdict != Verdict.NOT_CHECKABLE:
+        why = f"{row.verdict.kind}: {row.verdict.reason or plural(len(row.seeds), 'seed')}"
+    others = f"; {plural(len(rows) - 1, 'other setting')} in the report" if len(rows) > 1 else ""
+    summary = row.summary
+    numbers = {"median": summary.median, "minimum": summary.minimum, "maximum": summary.maximum}
+    return ClaimRow(
+        claim=one,
+        verdict=verdict,
+        found=f"{summary.median:.1f} [{summary.minimum:.1f}, {summary.maximum:.1f}]",
+        why=why + others,
+        basis="records",
+        details={"published": score.value, **numbers, "seeds": list(row.seeds), "setting_id": row.setting.id},
     )
 
 
-class _Desk:
-    """What the claims of one card share: opened models, and the two that are timed."""
-
-    def __init__(
-        self,
-        card: Card,
-        *,
-        files: Mapping[str, ModelFiles],
-        settings: TrainerConfig,
-        repeats: int | None,
-        on_progress: Callable[[str], None],
-    ) -> None:
-        from glue_bench.claims.architecture import open_subject
-
-        self.machine: dict[str, Any] = {}
-        self._card, self._files, self._settings, self._repeats = card, files, settings, repeats
-        self._tell = on_progress
-        self._subjects = {name: open_subject(model, files[name]) for name, model in card.models.items()}
-        self._fillers = dict[str, Any]()
-        self._benches: dict[tuple[str, str], Bench] = {}
-
-    def check(self, claim: Claim) -> ClaimRow:
-        from glue_bench.claims.architecture import check_architecture, check_parameters
-
-        subject = self._subjects[claim.model]
-        if isinstance(claim, ArchitectureClaim):
-            return check_architecture(claim, subject)
-        if isinstance(claim, ParametersClaim):
-            return check_parameters(claim, subject)
-        if isinstance(claim, CaseClaim):
-            return check_case(claim, subject.files)
-        if isinstance(claim, FillMaskClaim):
-            return self._fill_mask(claim)
-        if isinstance(claim, SpeedClaim):
-            return self._speed(claim)
-        raise AssertionError(f"no check for {type(claim).__name__}")
-
-    def notes(self) -> list[str]:
-        """What was looked at, model by model, and what the speed was measured on."""
-        notes = [_describe(model.title, self._subjects[name]) for name, model in self._card.models.items()]
-        if self.machine:
-            notes.append(_describe_machine(self.machine))
-        return notes
-
-    def _fill_mask(self, claim: FillMaskClaim) -> ClaimRow:
-        from glue_bench.claims.fill_mask import check_fill_mask, open_filler
-
-        if claim.model not in self._fillers:
-            if not self._files[claim.model].missing:
-                self._tell("fill-mask: loading the model")
-            self._fillers[claim.model] = open_filler(self._files[claim.model])
-        return check_fill_mask(claim, self._fillers[claim.model])
-
-    def _speed(self, claim: SpeedClaim) -> ClaimRow:
-        from glue_bench.models.placement import is_out_of_memory
-
-        if self._repeats is None:
-            return make_row(claim, NOT_RUN, why="left out by --quick")
-        try:
-            return self._measure(claim, repeats=self._repeats)
-        except InputError as error:
-            return make_row(claim, NOT_CHECKABLE, why=str(error))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            return make_row(claim, NOT_CHECKABLE, why="the two models need more memory than there is")
-
-    def _measure(self, claim: SpeedClaim, *, repeats: int) -> ClaimRow:
-        from glue_bench.claims.speed import Bench, check_speed
-
-        pair = self._subjects[claim.model], self._subjects[claim.against]
-        key = (claim.model, claim.against)
-        if key not in self._benches:
-            load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # before our own work counts in it
-            bench = Bench(*(subject.config for subject in pair), settings=self._settings)
-            self._benches[key], self.machine = bench, {**bench.machine(), "load_before": load}
-
-        def tell(number: int, ratio: float) -> None:
-            self._tell(f"{claim.title}: pair {number} of {repeats}: {ratio:.2f} times as fast")
-
-        self._tell(f"{claim.title}: warming up")
-        times = self._benches[key].measure(claim.phase, repeats=repeats, on_pair=tell)
-        sources = " and ".join(dict.fromkeys(subject.basis for subject in pair))
-        return check_speed(claim, times, architectures=sources)
-
-
-def _describe(title: str, subject: "Subject") -> str:
-    """Where a model's files come from, and why some are not there."""
-    files, stated = subject.files, subject.stated
-    parts = [f"{title}: {files.place}"]
-    parts += [remark.removeprefix(f"model {files.place.partition(' ')[0]}: ") for remark in files.remarks]
-    if subject.unread:
+def _describe(model: "Model") -> str:
+    """Where a model's files come from, and why some are missing."""
+    files, stated = model.files, model.stated
+    repository = files.place.partition(" ")[0]
+    parts = [f"{stated.title}: {files.place}"]
+    parts += [remark.removeprefix(f"model {repository}: ") for remark in files.remarks]
+    if model.unread:
         parts.append(f"the stated architecture is {stated.architecture_source}")
     if files.weights_sha256 is not None:
-        known = {None: "", files.weights_sha256: ", as"}.get(stated.weights_sha256, ", not as")
-        told = f"{known} in {stated.weights_sha256_source}" if known else ""
-        parts.append(f"SHA-256 of model.safetensors {files.weights_sha256}{told}")
+        same = "as" if stated.weights_sha256 == files.weights_sha256 else "not as"
+        known = f", {same} in {stated.weights_sha256_source}" if stated.weights_sha256 else ""
+        parts.append(f"SHA-256 of model.safetensors {files.weights_sha256}{known}")
     return "; ".join(parts) + "."
 
 
@@ -171,6 +137,6 @@ def _describe_machine(machine: Mapping[str, Any]) -> str:
     load = machine["load_before"]
     busy = "" if load is None else f", load average {load:.2f} before the measurement"
     return (
-        f"Measured on {machine['device']} ({machine['name']}), {machine['cores']} cores, "
-        f"threads: {machine['threads']}, {machine['precision']}, torch {machine['torch']}{busy}."
+        f"Measured on {machine['device']} ({machine['name']}), {plural(machine['cores'], 'core')}, "
+        f"{plural(machine['threads'], 'thread')}, {machine['precision']}, torch {machine['torch']}{busy}."
     )

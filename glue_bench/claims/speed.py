@@ -1,6 +1,6 @@
-"""How many times as fast one architecture is as another, measured here at random weights through our own engine.
+"""Measure how many times as fast one architecture is as another, with random weights and glue-bench's own engine.
 
-Training is `glue_bench.training.trainer.fit`, inference `glue_bench.training.trainer.predict`, as a run uses them.
+Training is `glue_bench.training.trainer.fit`, inference `glue_bench.training.trainer.predict`, as in a run.
 """
 
 import dataclasses
@@ -8,25 +8,25 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.special import bdtr
 from transformers import PretrainedConfig
 
-from glue_bench.claims.rows import CONFIRMED, CONTRADICTED, UNDECIDED, ClaimRow, make_row
-from glue_bench.claims.statements import SpeedClaim
+from glue_bench.claims.models import Model
+from glue_bench.claims.statements import ClaimRow, SpeedClaim, Verdict
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError
 from glue_bench.models.classifier import Classifier, make_classifier
-from glue_bench.models.memory import keep_freed_memory
-from glue_bench.models.padded import max_positions
-from glue_bench.models.placement import Placement, choose_placement
+from glue_bench.models.families import max_positions
+from glue_bench.models.placement import choose_placement, is_out_of_memory, keep_freed_memory
 from glue_bench.runs.provenance import processor_name
-from glue_bench.training.seeds import Streams
+from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.trainer import fit, predict
 from glue_bench.training.updates import StepReport
 
@@ -34,58 +34,31 @@ from glue_bench.training.updates import StepReport
 # MRPC's, the six weighted alike, in BERT's uncased word pieces.
 LENGTHS = (8, 10, 14, 18, 21, 24, 27, 30, 34, 38, 41, 46, 51, 57, 63, 74)
 PREDICTED = 4  # times LENGTHS in a prediction
-OCCURRING = 8_000  # token ids in the rows: as many as a small task has, and all of the table that is trained
+OCCURRING = 8_000  # distinct token ids in the rows: as in a small task, and all of the table that is trained
 LEAST_SECONDS = 1.0  # of the faster model in one timing
 MOST_WORK = 200  # updates or predictions in one timing
 CERTAINTY = 0.9  # of the median's interval, at least
+UNITS = {"training": f"an update of {len(LENGTHS)} rows", "inference": f"{PREDICTED * len(LENGTHS)} rows"}
 _SEED = 0
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seconds:
-    """How long some work took."""
-
-    wall: float
-    processor: float  # of this process, all threads: what other processes take is not in it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairedTimes:
-    """The same work by both models, one after the other, pair by pair."""
-
-    phase: str  # training or inference
-    own: Sequence[Seconds]  # (pairs,) of the model that the claim is about
-    other: Sequence[Seconds]  # (pairs,)
-    unit: str  # what the seconds are of
-    engine: str
-    on_cpu: bool
-
-    @property
-    def ratios(self) -> list[float]:
-        """(pairs,) how many times as fast."""
-        return [other.wall / own.wall for own, other in zip(self.own, self.other, strict=True)]
-
-    @property
-    def processor_ratio(self) -> float | None:
-        """The median ratio of processor time; None where another device does the work."""
-        ratios = [other.processor / own.processor for own, other in zip(self.own, self.other, strict=True)]
-        return statistics.median(ratios) if self.on_cpu else None
+Floats = NDArray[np.float64]
 
 
 class Bench:
-    """Two models of random weights, and the rows that both work on."""
+    """Two models of random weights, and rows for both."""
 
     def __init__(self, own: PretrainedConfig, other: PretrainedConfig, *, settings: TrainerConfig) -> None:
         """Build both.
 
         Raises:
-            UsageError: the device is not there, or the family has not this engine.
-            InputError: no classifier can be made of a configuration, or it has too few positions.
+            UsageError: the device or the engine is not available.
+            InputError: a configuration makes no classifier, or has too few positions.
         """
         for config in (own, other):
             if max_positions(config) < max(LENGTHS):
-                raise InputError(f"a model has positions for {max_positions(config)} tokens, the rows {max(LENGTHS)}")
-        self.placement: Placement = choose_placement(settings.device, settings.precision)
+                positions = max_positions(config)
+                raise InputError(f"a model has positions for {positions} tokens, but the rows have {max(LENGTHS)}")
+        self.placement = choose_placement(settings.device, settings.precision)
         if self.placement.device.type == "cpu":
             keep_freed_memory()
         self._settings = dataclasses.replace(
@@ -99,107 +72,141 @@ class Bench:
         ]
         for model in self._models:
             model.cut_vocabulary(np.arange(vocabulary, dtype=np.int32))
+        self.engine = " and ".join(dict.fromkeys(model.engine for model in self._models))
 
-    def measure(self, phase: str, *, repeats: int, on_pair: Callable[[int, float], None]) -> PairedTimes:
-        """Time both models in turn; which of them is first alternates.
+    def measure(self, phase: str, *, repeats: int, on_pair: Callable[[int, float], None]) -> Floats:
+        """Time both models in turn; the order alternates.
 
         Args:
-            on_pair: told of every pair's number, from 1, and ratio.
+            on_pair: called with the number of every pair, from 1, and its ratio.
+
+        Returns:
+            Seconds (pairs, 2 models, 2 clocks): wall clock, and processor time of this process alone.
         """
         work = {"training": self._train, "inference": self._predict}[phase]
-        amount = min(MOST_WORK, math.ceil(LEAST_SECONDS / work(self._models[0], 1).wall))
+        amount = min(MOST_WORK, math.ceil(LEAST_SECONDS / work(self._models[0], 1)[0]))
         work(self._models[1], 1)
-        seconds: tuple[list[Seconds], list[Seconds]] = ([], [])
+        seconds = np.zeros((repeats, 2, 2))
         for pair in range(repeats):
             for place in (0, 1) if pair % 2 == 0 else (1, 0):
-                seconds[place].append(work(self._models[place], amount))
-            on_pair(pair + 1, seconds[1][-1].wall / seconds[0][-1].wall)
-        unit = f"an update of {len(LENGTHS)} rows" if phase == "training" else f"{PREDICTED * len(LENGTHS)} rows"
-        engine = " and ".join(dict.fromkeys(model.engine for model in self._models))
-        on_cpu = self.placement.device.type == "cpu"
-        return PairedTimes(phase=phase, own=seconds[0], other=seconds[1], unit=unit, engine=engine, on_cpu=on_cpu)
+                seconds[pair, place] = work(self._models[place], amount)
+            on_pair(pair + 1, float(seconds[pair, 1, 0] / seconds[pair, 0, 0]))
+        return seconds
 
     def machine(self) -> dict[str, Any]:
-        """What the ratios were measured on."""
+        """The hardware and torch's settings."""
         device = self.placement.device
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
         return {
             "device": device.type,
-            "name": name,
+            "name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
             "threads": torch.get_num_threads(),
-            "cores": os.cpu_count(),
+            "cores": os.cpu_count() or 1,
             "precision": self.placement.precision,
             "torch": torch.__version__,
         }
 
-    def _train(self, model: Classifier, updates: int) -> Seconds:
-        """An update's share; one more goes before them, which allocates what the others reuse."""
-        ends = list[Seconds]()
+    def _train(self, model: Classifier, updates: int) -> Floats:
+        """The time of an update, after one that allocates the memory that the others reuse."""
+        ends, rows = list[Floats](), self._rows[0]
 
         def note(_: StepReport) -> None:
-            ends.append(_now())
+            ends.append(_clocks())
 
-        rows = self._rows[0]
         fit(
             model,
             rows,
             labels=np.arange(len(rows)) % 2,
             settings=dataclasses.replace(self._settings, updates=1 + updates),
-            streams=Streams.from_seed(_SEED),
+            streams=SeedStreams.from_seed(_SEED),
             placement=self.placement,
             history=[],
             on_step=note,
         )
-        return _share(ends[0], ends[-1], updates)
+        return (ends[-1] - ends[0]) / updates
 
-    def _predict(self, model: Classifier, times: int) -> Seconds:
-        """Predicting all rows once."""
-        started = _now()
+    def _predict(self, model: Classifier, times: int) -> Floats:
+        """The time of predicting all rows once."""
+        started = _clocks()
         for _ in range(times):
             predict(model, self._rows[1], batch_size=self._settings.eval_batch_size, placement=self.placement)
-        return _share(started, _now(), times)
+        return (_clocks() - started) / times
 
 
-def check_speed(claim: SpeedClaim, times: PairedTimes, *, architectures: str) -> ClaimRow:
-    """Whether the interval of the median ratio lies within, outside of or across the claim's limits.
+def measure_speed(
+    claim: SpeedClaim,
+    models: Mapping[str, Model],
+    *,
+    settings: TrainerConfig,
+    repeats: int,
+    on_progress: Callable[[str], None],
+) -> tuple[ClaimRow, dict[str, Any]]:
+    """The row of a claim, and the machine that it was measured on; empty if it cannot be. Arguments as in `check_card`.
+
+    Raises:
+        UsageError: the device or the engine is not available.
+    """
+    pair = models[claim.model], models[claim.against]
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # before our own work counts in it
+
+    def report(number: int, ratio: float) -> None:
+        on_progress(f"{claim.title}: pair {number} of {repeats}: {ratio:.2f} times as fast")
+
+    on_progress(f"{claim.title}: warming up")
+    try:
+        bench = Bench(pair[0].config, pair[1].config, settings=settings)
+        seconds = bench.measure(claim.phase, repeats=repeats, on_pair=report)
+    except InputError as error:
+        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=str(error)), {}
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        why = "there is too little memory for the two models"
+        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why), {}
+    machine, bases = {**bench.machine(), "load_before": load}, dict.fromkeys(model.basis for model in pair)
+    on_cpu = machine["device"] == "cpu"
+    return check_speed(claim, seconds, engine=bench.engine, on_cpu=on_cpu, architectures=" and ".join(bases)), machine
+
+
+def check_speed(claim: SpeedClaim, seconds: Floats, *, engine: str, on_cpu: bool, architectures: str) -> ClaimRow:
+    """Compare the interval of the median ratio with the claim's limits.
 
     Args:
+        seconds: (pairs, 2 models, 2 clocks) from `Bench.measure`.
+        on_cpu: whether processor time says anything.
         architectures: where they come from, in words.
     """
-    ratios = times.ratios
-    median, (low, high), certainty = statistics.median(ratios), *median_interval(ratios, certainty=CERTAINTY)
-    inside, outside = claim.at_least <= low and high < claim.below, high < claim.at_least or low >= claim.below
+    wall = seconds[:, :, 0]  # (pairs, 2)
+    ratios: list[float] = (wall[:, 1] / wall[:, 0]).tolist()
+    ratio = float(np.median(seconds[:, 1, 1] / seconds[:, 0, 1])) if on_cpu else None  # of processor time
+    median, ((low, high), certainty) = statistics.median(ratios), median_interval(ratios, certainty=CERTAINTY)
     limits = f"{claim.at_least:g} to {claim.below:g}"
-    why = {
-        CONFIRMED: f"the interval lies within {limits}",
-        CONTRADICTED: f"the interval lies outside of {limits}",
-        UNDECIDED: f"the interval reaches across a limit of {limits}: more repeats, or a quieter machine",
-    }
-    verdict = CONFIRMED if inside else CONTRADICTED if outside else UNDECIDED
-    own, other = (statistics.median(one.wall for one in model) for model in (times.own, times.other))
-    in_processor = times.processor_ratio
-    return make_row(
-        claim,
-        verdict,
-        found=(
-            f"{median:.2f} times as fast, {100 * certainty:.0f} % interval {low:.2f} to {high:.2f}; all {len(ratios)} "
-            f"pairs {min(ratios):.2f} to {max(ratios):.2f}; {_words(own)} and {_words(other)} for {times.unit}"
-            + ("" if in_processor is None else f"; {in_processor:.2f} in processor time")
-        ),
-        why=f"{why[verdict]}; engine {times.engine}",
+    if claim.at_least <= low and high < claim.below:
+        verdict, why = Verdict.CONFIRMED, f"the interval lies within {limits}"
+    elif high < claim.at_least or low >= claim.below:
+        verdict, why = Verdict.CONTRADICTED, f"the interval lies outside of {limits}"
+    else:
+        why = f"the interval crosses a limit of {limits}: use more repeats, or a quieter machine"
+        verdict = Verdict.UNDECIDED
+    own, other = np.median(wall, axis=0).tolist()
+    found = (
+        f"{median:.2f} times as fast, {100 * certainty:.0f} % interval {low:.2f} to {high:.2f}; all {len(ratios)} "
+        f"pairs {min(ratios):.2f} to {max(ratios):.2f}; {_words(own)} and {_words(other)} for {UNITS[claim.phase]}"
+    )
+    return ClaimRow(
+        claim=claim,
+        verdict=verdict,
+        found=found if ratio is None else f"{found}; {ratio:.2f} in processor time",
+        why=f"{why}; engine {engine}",
         basis=f"measured here, random weights in {architectures}",
         details={
             "ratios": [round(ratio, 4) for ratio in ratios],
-            "seconds": {
-                name: [round(one.wall, 4) for one in seconds]
-                for name, seconds in ((claim.model, times.own), (claim.against, times.other))
-            },
-            "unit": times.unit,
+            "seconds": {claim.model: wall[:, 0].round(4).tolist(), claim.against: wall[:, 1].round(4).tolist()},
+            "unit": UNITS[claim.phase],
             "median": median,
             "interval": [low, high],
             "certainty": certainty,
-            "processor_ratio": in_processor,
-            "engine": times.engine,
+            "processor_ratio": ratio,
+            "engine": engine,
         },
     )
 
@@ -208,16 +215,12 @@ def median_interval(values: Sequence[float], *, certainty: float) -> tuple[tuple
     """The narrowest symmetric interval of order statistics that holds the true median with this certainty.
 
     Returns:
-        Its ends, and the certainty that it has: below `certainty` only where even all values are too few for it.
+        Its ends, and its certainty: below `certainty` only if even all values are too few for it.
     """
     ordered, count = sorted(values), len(values)
-    cut, reached = 0, 1 - 2 * 0.5**count
-    for beyond in range(1, (count + 1) // 2):
-        tail = sum(math.comb(count, below) for below in range(beyond + 1)) / 2**count
-        if 1 - 2 * tail < certainty:
-            break
-        cut, reached = beyond, 1 - 2 * tail
-    return (ordered[cut], ordered[-1 - cut]), reached
+    reached = [1 - 2 * float(bdtr(cut, count, 0.5)) for cut in range((count + 1) // 2)]
+    cut = max((cut for cut, each in enumerate(reached) if each >= certainty), default=0)
+    return (ordered[cut], ordered[-1 - cut]), reached[cut]
 
 
 def _make_rows(times: int, *, vocabulary: int) -> Encoded:
@@ -229,12 +232,8 @@ def _make_rows(times: int, *, vocabulary: int) -> Encoded:
     return Encoded(tokens=tokens, types=np.zeros(len(tokens), dtype=np.uint8), offsets=offsets, truncated=0)
 
 
-def _now() -> Seconds:
-    return Seconds(wall=time.perf_counter(), processor=time.process_time())
-
-
-def _share(start: Seconds, end: Seconds, count: int) -> Seconds:
-    return Seconds(wall=(end.wall - start.wall) / count, processor=(end.processor - start.processor) / count)
+def _clocks() -> Floats:
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def _words(value: float) -> str:

@@ -1,26 +1,52 @@
-"""What a model card claims, as data from glue_bench/claims/cards/. Knows no runs and no way to check anything."""
+"""A model card's claims as data from glue_bench/claims/cards/, their verdicts, and tables of both."""
 
+import csv
+import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from glue_bench.errors import InputError
+from glue_bench.report.columns import TextTable
+from glue_bench.report.formats import TABLE_FORMATS, render_tables
+from glue_bench.text import escape_cell
 
 CARDS = Path(__file__).resolve().parent / "cards"
+CLAIMS_SCHEMA_VERSION = 1
+FORMATS = (*TABLE_FORMATS, "json", "csv")
+_CSV = ("id", "title", "model", "claimed", "found", "verdict", "why", "basis", "check", "source")
+_HEADERS = ("claim", "the card says", "found", "verdict", "note")
+
+
+class Verdict(StrEnum):
+    """What became of a claim."""
+
+    CONFIRMED = "confirmed"
+    CONTRADICTED = "contradicted"
+    UNDECIDED = "undecided"  # measured, but not clearly enough
+    NOT_CHECKABLE = "not checkable here"
+    NOT_RUN = "not run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What every claim says of itself."""
+    """A sentence of a model card, and how it is checked."""
 
     id: str
-    title: str  # what it is about, in a few words
+    title: str  # its subject, in a few words
     says: str  # the card's words, shortened
     model: str  # one of the card's models
     source: str
     check: str  # how it is checked, in words
+
+    @property
+    def claimed(self) -> str:
+        """What the card says, as tables show it."""
+        return self.says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +66,7 @@ class ParametersClaim(Claim):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseClaim(Claim):
-    """Two texts that differ in case, and to the tokenizer too."""
+    """Two texts that differ only in case and have different token ids."""
 
     texts: Sequence[str]
 
@@ -52,8 +78,8 @@ class SpeedClaim(Claim):
     against: str  # one of the card's models
     phase: str  # training or inference
     value: float
-    at_least: float  # the ratios that count as `value` in words: from here
-    below: float  # up to here
+    at_least: float  # the lowest ratio that rounds to `value`
+    below: float  # the lowest ratio that is too high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +93,16 @@ class LikelyToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillMaskClaim(Claim):
-    """The likeliest tokens for a masked place."""
+    """The likeliest tokens for a mask."""
 
     prompt: str
     tokens: Sequence[LikelyToken]  # best first
     tolerance: float  # of a probability, relative
+
+    @property
+    def claimed(self) -> str:
+        """The tokens with their probabilities."""
+        return list_tokens(self.tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +115,13 @@ class GlueClaim(Claim):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardModel:
-    """A model that a card speaks of."""
+    """A model that a card describes."""
 
     encoder: str  # its name under conf/encoder/
     title: str
     architecture: Mapping[str, Any]  # of a transformers RobertaConfig, as stated
     architecture_source: str
-    weights_sha256: str | None  # as somebody else has seen them
+    weights_sha256: str | None  # as others have published it
     weights_sha256_source: str
 
 
@@ -104,6 +135,45 @@ class Card:
     rules: Sequence[str]  # what the verdicts on these claims mean
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRow:
+    """One claim and its verdict."""
+
+    claim: Claim
+    verdict: Verdict
+    found: str = ""  # empty if nothing was
+    why: str = ""  # the reason for the verdict, or why there is none
+    basis: str = "nothing"  # where `found` comes from
+    details: Mapping[str, Any] = field(default_factory=dict)  # numbers behind `found`, as JSON
+
+    def plain(self) -> dict[str, Any]:
+        """The row as JSON."""
+        facts = {name: getattr(self.claim, name) for name in ("id", "title", "model", "claimed")}
+        facts |= {"found": self.found, "verdict": str(self.verdict), "why": self.why, "basis": self.basis}
+        return {**facts, "check": self.claim.check, "source": self.claim.source, "details": dict(self.details)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimsReport:
+    """What every output format is made from."""
+
+    title: str
+    rows: Sequence[ClaimRow]
+    notes: Sequence[str]  # the verdicts' rules, and what was checked
+    machine: Mapping[str, Any]  # empty if no speed was measured
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether any claim is contradicted."""
+        return any(row.verdict == Verdict.CONTRADICTED for row in self.rows)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of claims with each verdict."""
+        counts = Counter(row.verdict for row in self.rows)
+        return {str(verdict): counts[verdict] for verdict in Verdict}
+
+
 _KINDS: dict[str, type[Claim]] = {
     "architecture": ArchitectureClaim,
     "parameters": ParametersClaim,
@@ -114,21 +184,13 @@ _KINDS: dict[str, type[Claim]] = {
 }
 
 
-def load_card(name: str) -> Card:
-    """The claims that ship as glue_bench/claims/cards/NAME.json.
+def load_card(name: str, *, folder: Path = CARDS) -> Card:
+    """The models and claims in FOLDER/NAME.json.
 
     Raises:
-        InputError: there is no such file, or it is damaged.
+        InputError: the file does not exist, cannot be read, or has another structure.
     """
-    return read_card(CARDS / f"{name}.json")
-
-
-def read_card(path: Path) -> Card:
-    """The claims of one file.
-
-    Raises:
-        InputError: it cannot be read, or is not of this form.
-    """
+    path = folder / f"{name}.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         card = Card(
@@ -150,3 +212,45 @@ def _make_claim(facts: Mapping[str, Any]) -> Claim:
     if "tokens" in own:
         own["tokens"] = [LikelyToken(**token) for token in own["tokens"]]
     return _KINDS[facts["kind"]](**own)
+
+
+def list_tokens(tokens: Sequence[LikelyToken]) -> str:
+    """Tokens with their probabilities."""
+    return ", ".join(f"{token.token.strip()} {token.score:.4f}" for token in tokens)
+
+
+def render_claims(report: ClaimsReport, format_name: str, *, width: int | None = None, color: bool = False) -> str:
+    """The whole table as text.
+
+    Args:
+        format_name: one of FORMATS; docs/claims.md describes the fields of json.
+        width: columns of the console table; None for the terminal's.
+        color: escape sequences in the console table.
+    """
+    if format_name == "json":
+        content = {
+            "schema_version": CLAIMS_SCHEMA_VERSION,
+            "title": report.title,
+            "verdicts": report.counts,
+            "claims": [row.plain() for row in report.rows],
+            "notes": list(report.notes),
+            "machine": dict(report.machine),
+        }
+        return json.dumps(content, indent=1) + "\n"
+    if format_name == "csv":
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(_CSV)
+        for row in report.rows:
+            plain = row.plain()
+            writer.writerow([escape_cell(plain[name]) for name in _CSV])
+        return stream.getvalue()
+    summary = ", ".join(f"{count} {verdict}" for verdict, count in report.counts.items() if count) or "no claims"
+    title = f"Claims of {report.title}: {summary}"
+    table = TextTable(title=title, headers=_HEADERS, rows=[_cells(row) for row in report.rows], total=None)
+    return render_tables([table], report.notes, format_name=format_name, width=width, color=color)
+
+
+def _cells(row: ClaimRow) -> list[str]:
+    notes = [row.why, row.basis if row.found and row.basis not in row.why else ""]
+    return [row.claim.title, row.claim.claimed, row.found, row.verdict, "; ".join(note for note in notes if note)]

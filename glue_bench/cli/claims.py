@@ -39,7 +39,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's words and options."""
     add_words(parser, "as below")
-    parser.add_argument("--format", default="console", choices=("console", "markdown", "json", "csv"))
+    parser.add_argument("--format", default="console", choices=("console", "markdown", "latex", "json", "csv"))
     add_out(parser)
     parser.add_argument("--quick", action="store_true", help="measure no speed")
     parser.add_argument("--repeats", type=int, default=8, metavar="N", help="pairs of a measured speed; default: 8")
@@ -68,7 +68,7 @@ def execute(arguments: argparse.Namespace) -> int:
     report = check_card(
         card,
         files={name: _find(name, config, path=paths.get(name)) for name, config in configs.items()},
-        records=RunStore(results_dir).load_all(),
+        store=RunStore(results_dir),
         published=load_published(results_dir / "published"),
         settings=configs[CARD].trainer,
         repeats=None if arguments.quick else arguments.repeats,

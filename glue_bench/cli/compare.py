@@ -30,7 +30,6 @@ def execute(arguments: argparse.Namespace) -> int:
     published = load_published(store.root.parent / "published")
     comparison = compare_encoders(
         build_report(records, published),
-        records,
         published,
         store=store,
         first=names[0],

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glue_bench.cli.shared import CONFIG_DIR_HELP, add_words, style
+from glue_bench.doctor import PROBLEM, Finding, examine_installation, render_finding, summarise, to_json
 from glue_bench.errors import InputError
+from glue_bench.training.distributed import Processes
 
 if TYPE_CHECKING:
     from glue_bench.config.schema import RunConfig, Sweep
-    from glue_bench.doctor.findings import Finding
 
 EPILOG = """\
 The words are those of `sweep`: without any, the model card's table. It looks at packages, cores and memory, the
@@ -37,12 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print each finding as it comes; 3 if one would stop the sweep."""
-    from glue_bench.doctor.findings import PROBLEM
-    from glue_bench.doctor.render import render_finding, summarise, to_json
-    from glue_bench.training.distributed import Processes
-
     Processes.from_environment().refuse("doctor")
-    (width, color), findings = style(), []
+    (width, color), findings = style(), list[Finding]()
     for finding in _examine(arguments):
         findings.append(finding)
         if arguments.format == "console":
@@ -55,22 +52,18 @@ def execute(arguments: argparse.Namespace) -> int:
     return InputError.exit_code if any(finding.state == PROBLEM for finding in findings) else 0
 
 
-def _examine(arguments: argparse.Namespace) -> "Iterator[Finding]":
+def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
     """What is installed, and what the sweep needs as far as the installed packages can show.
 
     Raises:
         UsageError: the words are no configuration; before anything is found.
     """
-    from glue_bench.doctor.findings import PROBLEM, Finding
-
     try:
         sweep, parents = _compose(arguments)
         broken = None
     except ImportError as error:
         broken = error
     try:
-        from glue_bench.doctor.installation import examine_installation
-
         yield from examine_installation()
         if broken is None:
             from glue_bench.doctor.sweep import examine_sweep

@@ -12,7 +12,7 @@ from rich.table import Table
 from glue_bench.cli.shared import CHOICE_KEYS, add_words, choose_run, say, write_output
 from glue_bench.config.schema import TaskConfig
 from glue_bench.data.rows import Texts
-from glue_bench.data.wanted import empty_rows, join_wanted_words, read_wanted_file, split_wanted_lines
+from glue_bench.data.texts import empty_rows, join_texts, read_text_file, split_lines
 from glue_bench.errors import UsageError
 from glue_bench.runs.answers import Answers, answer, render_answers
 from glue_bench.runs.finished import check_weights
@@ -65,13 +65,13 @@ def execute(arguments: argparse.Namespace) -> int:
 def _read_rows(arguments: argparse.Namespace, task: TaskConfig) -> Texts:
 
     if arguments.text:
-        return join_wanted_words(arguments.text, task)
+        return join_texts(arguments.text, task)
     if arguments.file is not None:
-        return read_wanted_file(arguments.file, task)
+        return read_text_file(arguments.file, task)
     if sys.stdin.isatty():
         columns = "<TAB>".join(task.texts)
         raise UsageError(f"predict: pass --text TEXT, --file FILE, or lines of {columns} to stdin")
-    return split_wanted_lines(sys.stdin.buffer.read(), task)
+    return split_lines(sys.stdin.buffer.read(), task)
 
 
 def _print_one(answers: Answers, title: str) -> None:

@@ -17,14 +17,14 @@ from glue_bench.cli.shared import (
 )
 from glue_bench.config import group_options
 from glue_bench.config.schema import TaskConfig
+from glue_bench.runs.finished import Defaults
 from glue_bench.runs.record import Record, task_of
-from glue_bench.runs.repetition import Defaults
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import PublishedTable, find_table, load_published
 from glue_bench.text import plural
 
 if TYPE_CHECKING:
-    from glue_bench.report import Report
+    from glue_bench.report import Report, Row
 
 EXIT_FELL = 1
 EPILOG = """\
@@ -82,7 +82,7 @@ def render_html(
     from glue_bench.report import compare_all
     from glue_bench.report.page import build_page, render_page  # matplotlib and Jinja: for nobody else
 
-    comparisons = compare_all(report, records, published, store=store, convention=convention)
+    comparisons = compare_all(report, published, store=store, convention=convention)
     return render_page(build_page(report, records, store=store, defaults=read_defaults(), comparisons=comparisons))
 
 
@@ -111,7 +111,7 @@ def _expected_tasks(records: Sequence[Record], published: list[PublishedTable]) 
     return [known.get(name) or compose_task(name) for name in CARD_TASKS]
 
 
-def _check(report: "Report", baseline: Sequence[dict[str, object]]) -> int:
+def _check(report: "Report", baseline: "Sequence[Row]") -> int:
     """Say what became of every row of the earlier report."""
     from glue_bench.report.check import check_report
 

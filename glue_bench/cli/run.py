@@ -9,7 +9,6 @@ from glue_bench.cli.shared import CONFIG_DIR_HELP, add_words, configuration_help
 from glue_bench.cli.sweep import execute_plan, exit_code, prepare, print_report, request_runs
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.record import outcome_line
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import describe_outcome
 from glue_bench.sweep.plan import plan_runs
@@ -60,9 +59,9 @@ def _execute_one(arguments: argparse.Namespace, processes: Processes) -> int:
     processes.broadcast(None)
     print_report([record], store)
     if record.status != "finished":  # another worker ran it meanwhile
-        say(f"{request.title}: {record.status}: {outcome_line(record)}")
+        say(f"{request.title}: {record.status}: {record.outcome}")
     say(f"kept in {store.folder(*request.place)}")
-    return exit_code([record])
+    return exit_code(plan, records, store=store)
 
 
 def _join_runs(processes: Processes) -> int:
@@ -91,7 +90,7 @@ def _execute_many(arguments: argparse.Namespace) -> int:
     prepare(plan.missing, store, executor=executor)
     records = execute_plan(plan, store, executor=executor)
     print_report(records.values(), store)
-    return exit_code(records.values())
+    return exit_code(plan, records, store=store)
 
 
 def _request(overrides: list[str], config_dir: Path | None) -> RunRequest:

@@ -79,9 +79,7 @@ def add_table_options(parser: argparse.ArgumentParser, *more: str) -> None:
     """The options of the verbs that print tables of results."""
     formats = ("console", "markdown", "latex", "json", "csv", *more)
     parser.add_argument("--format", default="console", choices=formats)
-    parser.add_argument(
-        "--convention", choices=CONVENTIONS, help="how a task's metrics become one number"
-    )
+    parser.add_argument("--convention", choices=CONVENTIONS, help="how a task's metrics become one number")
     add_out(parser)
 
 

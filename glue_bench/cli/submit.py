@@ -13,7 +13,7 @@ from glue_bench.config.keys import keys_of
 from glue_bench.config.schema import RunConfig, TaskConfig, TrainerConfig
 from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.files import file_sha256
-from glue_bench.runs.repetition import repeating_words
+from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.store import RunStore
 from glue_bench.submission import (
     Filled,
@@ -119,9 +119,9 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
     fills = parse_fills(arguments.fill, files)
     store = RunStore(results_dir)
     wanted = [name for name in tasks if name not in fills]
-    encoder, choices = choose_runs(store, wanted, wish) if wanted else ("constant", {})
+    encoder, choices = choose_runs(store, wanted, wish=wish) if wanted else ("constant", {})
     data_given = any(key.startswith("data") for key in given)
-    ready = prepare_sources(files, tasks, choices, fills, data=config.data if data_given else None)
+    ready = prepare_sources(files, tasks, choices=choices, fills=fills, data=config.data if data_given else None)
     for problem in ready.problems:
         say(problem)
     if ready.runless:

@@ -26,14 +26,22 @@ from glue_bench.config.schema import ExecutorConfig, RunConfig, SlurmConfig
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.lease import is_beating
-from glue_bench.runs.record import Record, outcome_line
+from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import describe_outcome, format_clock, open_listener
-from glue_bench.sweep.estimate import Estimate, estimate_runs, longest_first, seconds_in_all
-from glue_bench.sweep.plan import Plan, discard_leftovers, fetch_inputs, plan_runs
-from glue_bench.sweep.plan_file import read_plan, state_of, write_plan
+from glue_bench.sweep.plan import (
+    Estimate,
+    Plan,
+    estimate_runs,
+    fetch_inputs,
+    longest_first,
+    plan_runs,
+    read_plan,
+    seconds_in_all,
+    tidy_up,
+    write_plan,
+)
 from glue_bench.sweep.serial import run_serially
-from glue_bench.sweep.slots import deal_out
 from glue_bench.tasks.published import load_published
 from glue_bench.text import plural
 from glue_bench.training.distributed import ALONE, Processes
@@ -105,7 +113,7 @@ def execute(arguments: argparse.Namespace) -> int:
         return _print_plan(plan, estimates, executor=executor)
     prepare(plan.missing, store, executor=executor)
     say(_summarise(plan))
-    return _finish(execute_plan(plan, store, executor=executor), store)
+    return _finish(plan, execute_plan(plan, store, executor=executor), store=store)
 
 
 def request_runs(
@@ -151,23 +159,23 @@ def execute_plan(
         processes: which run each run together (in these processes only).
     """
 
-    discard_leftovers(plan, store)
+    tidy_up(plan, store)
     if not plan.missing:
         return plan.records
     published = load_published(store.root.parent / "published")
     # A terminal if stderr is one, whatever FORCE_COLOR says: escapes in a log help nobody.
     console = Console(stderr=True, force_terminal=sys.stderr.isatty())
     try:
-        with open_listener(plan.concerned, plan.records, console, published=published) as listener:
+        with open_listener(plan.concerned, plan.records, console=console, published=published) as listener:
             if executor.kind == "local":
                 from glue_bench.sweep.local import run_in_workers
 
-                return run_in_workers(plan, store, listener, executor)
+                return run_in_workers(plan, store, listener=listener, executor=executor)
             if executor.kind == "slurm":
                 from glue_bench.sweep.slurm import run_on_slurm
 
-                return run_on_slurm(plan, store, listener, executor)
-            return run_serially(plan, store, listener, stop_at_failure=stop_at_failure, processes=processes)
+                return run_on_slurm(plan, store, listener=listener, executor=executor)
+            return run_serially(plan, store, listener=listener, stop_at_failure=stop_at_failure, processes=processes)
     except Stopped as stop:
         stop.remark = _what_is_left(plan, store) if len(plan.requests) > 1 else ""
         raise
@@ -181,22 +189,22 @@ def print_report(records: Iterable[Record], store: RunStore) -> None:
     sys.stdout.write(render_to_stdout(report))
 
 
-def exit_code(records: Iterable[Record]) -> int:
-    """0 if every run finished, else 1."""
-    return 0 if all(record.status == "finished" for record in records) else 1
+def exit_code(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> int:
+    """0 if every run finished and kept what it was asked to keep, else 1."""
+    return 0 if plan.is_fulfilled(records, store) else 1
 
 
-def _finish(records: Mapping[str, Record], store: RunStore) -> int:
+def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> int:
     """The table, what failed, where everything is; and the exit code."""
     print_report(records.values(), store)
-    code, folder = exit_code(records.values()), store.root.parent
-    if code:
-        for line in _describe_failures(record for record in records.values() if record.status != "finished"):
+    folder = store.root.parent
+    if failed := [record for record in records.values() if not record.finished]:
+        for line in _describe_failures(failed):
             say(line)
         say("the same command with --retry-failed runs these again; other data or settings are other runs")
     elsewhere = "" if str(folder) == "results" else f" results_dir={folder}"
     say(f"results are in {folder}; `glue-bench report{elsewhere}` prints the tables of everything in it")
-    return code
+    return exit_code(plan, records, store=store)
 
 
 def _describe_failures(failed: Iterable[Record]) -> list[str]:
@@ -204,7 +212,7 @@ def _describe_failures(failed: Iterable[Record]) -> list[str]:
 
     seeds: dict[tuple[str, str, str], list[str]] = {}
     for record in failed:
-        reason = outcome_line(record).removeprefix(record.status).strip(" :")
+        reason = record.outcome.removeprefix(record.status).strip(" :")
         place = f"{record.encoder['name']} {record.task}", record.status, reason
         seeds.setdefault(place, []).append(str(record.seed))
     return [
@@ -252,15 +260,16 @@ def _run_line(arguments: argparse.Namespace) -> int:
         return 0
     executor = dataclasses.replace(request.config.executor, kind="serial")
     prepare(plan.missing, store, executor=executor)
-    record = execute_plan(plan, store, executor=executor)[request.run_id]
+    records = execute_plan(plan, store, executor=executor)
+    record = records[request.run_id]
     say(f"{request.title}: {record.status}: {describe_outcome(record)}")
-    return exit_code([record])
+    return exit_code(plan, records, store=store)
 
 
 def _write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> int:
     """The plan as a file, and how it is run."""
 
-    write_plan(path, plan, estimates)
+    write_plan(path, plan, estimates=estimates)
     say(_summarise(plan))
     say(f"{plural(len(plan.requests), 'line')} written to {path}, one a run")
     say(f"`glue-bench sweep --plan {path} --index N` runs line N, from 0 to {len(plan.requests) - 1}")
@@ -292,16 +301,18 @@ def _plan_cells(request: RunRequest, plan: Plan, *, estimate: Estimate | None) -
         known = describe_outcome(record)
         time = format_clock(record.seconds["total"]) if "total" in record.seconds else ""
     elif request.run_id in plan.earlier:
-        known = f"again: {outcome_line(plan.earlier[request.run_id])}"
+        known = f"again: {plan.earlier[request.run_id].outcome}"
     elif request.run_id in plan.snapshots:
         known = f"continues from its snapshot after update {plan.snapshots[request.run_id]}"
     elif estimate:
         known = f"estimated from {estimate.basis}"
-    return request.title, state_of(request, plan), time, known, request.run_id
+    return request.title, plan.state(request), time, known, request.run_id
 
 
 def _describe_time(plan: Plan, estimates: Mapping[str, Estimate], *, executor: ExecutorConfig) -> str:
     """How long the missing runs will take, and what that is based on."""
+
+    from glue_bench.sweep.local import deal_out
 
     known = [estimates[request.run_id].seconds for request in plan.missing if request.run_id in estimates]
     unknown = len(plan.missing) - len(known)

@@ -72,6 +72,9 @@ class TaskConfig:
     validation: list[str] = key("the splits that are scored", _NAMES, make=lambda: ["validation"])
     test: list[str] = key("the splits without labels", _NAMES, role="bookkeeping", make=lambda: ["test"])
     rows: dict[str, int] = key("number of official rows of each split", role="bookkeeping", make=dict)
+    fingerprints: dict[str, str] = key(
+        "`Split.fingerprint` of the official rows, for splits where it is known", role="bookkeeping", make=dict
+    )
     conventions: dict[Convention, list[str]] = key(
         "for each convention, the SPLIT.METRIC scores that the table averages", role="bookkeeping", make=dict
     )
@@ -113,6 +116,12 @@ class TaskConfig:
             require(f"task.conventions.{convention}", parts, holds=len(parts) > 0, words="at least one SPLIT.METRIC")
             for part in parts:
                 require_one_of(f"task.conventions.{convention}", part, allowed=scores)
+        for split, fingerprint in self.fingerprints.items():
+            words = "a split with official rows in task.rows"
+            require("task.fingerprints", split, holds=split in self.rows, words=words)
+            known = bool(re.fullmatch(r"[0-9a-f]{16}", fingerprint))
+            words = "16 hex digits, in quotation marks"
+            require(f"task.fingerprints.{split}", fingerprint, holds=known, words=words)
         for file, place in self.leaderboard.items():
             require("task.leaderboard", file, holds=_is_folder_name(file), words=_NAME.words)
             known = place in self.test or (place.count("/") == 1 and all(map(_is_folder_name, place.split("/"))))

@@ -1,4 +1,4 @@
-"""Texts to one flat array of token ids with offsets, cached by content. Knows no labels."""
+"""Tokenise texts into one flat array of token ids with offsets, cached by content. Knows no labels."""
 
 import hashlib
 import logging
@@ -15,10 +15,11 @@ from tokenizers import Tokenizer
 from glue_bench.data.rows import Split
 from glue_bench.errors import DiskError, InputError
 from glue_bench.files import replace_atomically
+from glue_bench.text import first_line
 
 ENCODING_VERSION = 1  # raised when the arrays for the same texts change
 
-_CHUNK = 20_000  # rows tokenised at once: bounds the memory of the tokenizers library's encodings
+_CHUNK = 20_000  # rows tokenised at once, to bound memory
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +29,9 @@ class Encoded:
     """n token sequences end to end; row i is tokens[offsets[i]:offsets[i + 1]]."""
 
     tokens: NDArray[np.int32]  # (T,) ids, special tokens included
-    types: NDArray[np.uint8]  # (T,) 0 for the first text, 1 for the second, where the tokenizer tells them apart
+    types: NDArray[np.uint8]  # (T,) 0 for the first text, 1 for the second, if the tokenizer has token types
     offsets: NDArray[np.int64]  # (n + 1,)
-    truncated: int  # rows that did not fit
+    truncated: int  # rows that were cut to the maximum length
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -47,7 +48,7 @@ class TextEncoder:
         """Load the tokenizer of a pretrained folder.
 
         Args:
-            max_length: tokens of a row, special ones included; the longer text is cut first.
+            max_length: tokens of a row, including special tokens; the longer text is cut first.
 
         Raises:
             InputError: the folder's tokenizer cannot be loaded.
@@ -58,14 +59,14 @@ class TextEncoder:
         self._identity = hashlib.sha256(f"{self._tokenizer.to_str()}\0{ENCODING_VERSION}".encode()).hexdigest()
 
     def encode(self, split: Split, *, cache: Path | None = None) -> Encoded:
-        """Tokenise every row of a split, or read it from the cache.
+        """Tokenise every row of a split, or read the result from the cache.
 
         Args:
-            cache: the folder that keeps encoded splits, by content; None to keep nothing.
+            cache: the folder that keeps encoded splits; None for no cache.
         """
         if cache is None:
             return self.tokenise(split.texts)
-        key = hashlib.sha256(f"{self._identity}\0{split.text_digest()}".encode()).hexdigest()[:32]
+        key = hashlib.sha256(f"{self._identity}\0{split.text_digest}".encode()).hexdigest()[:32]
         path = cache / f"{key}.npz"
         known = _read(path, rows=len(split))
         if known is not None:
@@ -78,7 +79,7 @@ class TextEncoder:
         return encoded
 
     def tokenise(self, texts: Sequence[Sequence[str]]) -> Encoded:
-        """One or two columns of n strings, n at least 1, to n token sequences."""
+        """Tokenise one or two columns of n strings, n at least 1."""
         tokens: list[NDArray[np.int32]] = []
         types: list[NDArray[np.uint8]] = []
         truncated = 0
@@ -93,7 +94,7 @@ class TextEncoder:
 
 
 def cache_folder() -> Path:
-    """Where encoded splits are kept: GLUE_BENCH_CACHE, else the user's cache folder. Safe to delete at any time."""
+    """The cache of encoded splits: in GLUE_BENCH_CACHE, else in the user's cache folder. Safe to delete at any time."""
     chosen = os.environ.get("GLUE_BENCH_CACHE")
     if chosen:
         return Path(chosen) / "encoded"
@@ -101,31 +102,26 @@ def cache_folder() -> Path:
 
 
 def _load_tokenizer(folder: Path) -> Tokenizer:
-    """transformers' own tokenizer: tokenizer_config.json may change what tokenizer.json says."""
+    """Through transformers, because tokenizer_config.json can override tokenizer.json."""
     from transformers import AutoTokenizer
 
     try:
         loaded = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return Tokenizer.from_str(loaded.backend_tokenizer.to_str())
-    except Exception as error:  # transformers and tokenizers raise many kinds, bare Exception too
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{folder}: its tokenizer cannot be loaded ({reason})") from error
+    except Exception as error:  # both libraries raise many kinds, bare Exception too
+        raise InputError(f"{folder}: its tokenizer cannot be loaded ({first_line(error)})") from error
 
 
 def _read(path: Path, *, rows: int) -> Encoded | None:
-    """A cached split; None where it is absent or damaged (it is then made again)."""
+    """A cached split; None if it is absent or damaged."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            encoded = Encoded(
-                tokens=arrays["tokens"],
-                types=arrays["types"],
-                offsets=arrays["offsets"],
-                truncated=int(arrays["truncated"]),
-            )
+            columns = {name: arrays[name] for name in ("tokens", "types", "offsets")}
+            encoded = Encoded(**columns, truncated=int(arrays["truncated"]))
     except FileNotFoundError:
         return None
     except Exception as error:
-        logger.warning("%s: damaged cache entry, made again (%s)", path, error)
+        logger.warning("%s: damaged cache entry, replaced (%s)", path, error)
         return None
     whole = len(encoded) == rows and encoded.offsets[-1] == len(encoded.tokens) == len(encoded.types)
     return encoded if whole else None
@@ -133,10 +129,5 @@ def _read(path: Path, *, rows: int) -> Encoded | None:
 
 def _write(path: Path, encoded: Encoded) -> None:
     with replace_atomically(path) as temporary, temporary.open("wb") as stream:
-        np.savez(
-            stream,
-            tokens=encoded.tokens,
-            types=encoded.types,
-            offsets=encoded.offsets,
-            truncated=np.int64(encoded.truncated),
-        )
+        columns = {name: getattr(encoded, name) for name in ("tokens", "types", "offsets", "truncated")}
+        np.savez(stream, allow_pickle=False, **columns)

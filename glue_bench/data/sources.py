@@ -1,6 +1,6 @@
-"""Which files a task's rows will be read from, and what identifies them. Reads no rows.
+"""Find the files that a task's rows are read from, and what identifies them. Reads no rows.
 
-Resolving is cheap and comes before any training: a missing file or an unreachable hub ends the command at once.
+Sources are resolved before any training, so that a missing file or an unreachable hub ends the command at once.
 """
 
 from collections.abc import Mapping
@@ -9,11 +9,13 @@ from pathlib import Path
 
 from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.hub import commit_of, fetch_file, is_commit
-from glue_bench.data.sample import SAMPLE_TASKS, SAMPLE_VERSION
 from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.files import file_sha256
 
 FILE_TYPES = ("parquet", "csv", "tsv", "jsonl")
+SAMPLE_ROWS = Path(__file__).resolve().parent / "sample_rows"  # its README.md says how they were made
+SAMPLE_TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")
+SAMPLE_VERSION = 1  # raised when a sample row changes: scores on different versions must not be compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +23,8 @@ class DataSource:
     """Where the rows of one task come from."""
 
     source: str  # hub, local or sample
-    identity: Mapping[str, object]  # what the rows depend on: enters the run id
-    files: Mapping[str, Path]  # split to file; empty for the sample generator
+    identity: Mapping[str, object]  # part of the run id
+    files: Mapping[str, Path]  # split to file
     dataset: str | None = None
     revision: str | None = None  # the resolved commit
 
@@ -32,23 +34,22 @@ def resolve_source(data: DataConfig, task: TaskConfig) -> DataSource:
 
     Raises:
         InputError: a file is missing, or the hub cannot be reached and its cache lacks the file.
-        UsageError: the sample generator has no such task.
+        UsageError: the sample has no such task.
     """
-    if data.source == "sample":
-        if task.name not in SAMPLE_TASKS:
-            raise UsageError(f"data=sample: no sample rows for task={task.name}{did_you_mean(task.name, SAMPLE_TASKS)}")
-        return DataSource(source="sample", identity={"sample": SAMPLE_VERSION, **_limits(data)}, files={})
     if data.source == "hub":
         return _resolve_hub(data, task)
-    splits = [task.train, *task.validation]
-    folder = Path(data.path or "") / task.name
-    files = {split: find_file(folder, split) for split in splits}
-    digests = {split: file_sha256(path) for split, path in files.items()}
-    return DataSource(source="local", identity={"files": digests, **_limits(data)}, files=files)
+    if data.source == "sample" and task.name not in SAMPLE_TASKS:
+        raise UsageError(f"data=sample: no sample rows for task={task.name}{did_you_mean(task.name, SAMPLE_TASKS)}")
+    folder = (SAMPLE_ROWS if data.source == "sample" else Path(data.path or "")) / task.name
+    files = {split: find_file(folder, split) for split in (task.train, *task.validation)}
+    content: dict[str, object] = {"sample": SAMPLE_VERSION}
+    if data.source == "local":
+        content = {"files": {split: file_sha256(path) for split, path in files.items()}}
+    return DataSource(source=data.source, identity={**content, **_limits(data)}, files=files)
 
 
 def hub_identity(data: DataConfig) -> dict[str, object] | None:
-    """The identity of hub data at a pinned commit, known without asking anybody; None if it is not pinned."""
+    """The identity of hub data at a pinned commit, which needs no request; None if it is not pinned."""
     if data.source != "hub" or not is_commit(data.revision or ""):
         return None
     return _hub_identity(data, data.revision)
@@ -64,12 +65,12 @@ def find_file(folder: Path, split: str) -> Path:
     """The file of `split`: SPLIT.parquet, .csv, .tsv or .jsonl, or SPLIT-00000-of-00001.parquet as on the hub.
 
     Raises:
-        InputError: when there is none, or more than one.
+        InputError: there is none, or more than one.
     """
     names = [f"{split}.{kind}" for kind in FILE_TYPES] + [f"{split}-00000-of-00001.parquet"]
     found = [folder / name for name in names if (folder / name).is_file()]
     if len(found) > 1:
-        raise InputError(f"{folder}: split {split} is there twice: {', '.join(path.name for path in found)}; keep one")
+        raise InputError(f"{folder}: duplicate split {split}: {', '.join(path.name for path in found)}; keep one")
     if not found:
         raise InputError(f"{folder / split}.parquet: no such file, nor {', '.join(names[1:])}")
     return found[0]
@@ -89,7 +90,7 @@ def _resolve_hub(data: DataConfig, task: TaskConfig) -> DataSource:
 
 
 def _hub_identity(data: DataConfig, revision: str | None) -> dict[str, object]:
-    """One wording for both ways to it: before anything is fetched, and after."""
+    """Shared by pinned and resolved commits, which must give the same run id."""
     return {"dataset": data.dataset, "revision": revision, **_limits(data)}
 
 

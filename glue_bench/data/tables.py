@@ -1,4 +1,4 @@
-"""One file of rows to plain columns: Parquet, CSV, TSV or JSON Lines. Knows no tasks."""
+"""Read one file of rows as plain columns: Parquet, CSV, TSV or JSON Lines. Knows no tasks."""
 
 import csv
 import json
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from glue_bench.errors import InputError
+from glue_bench.text import first_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,29 +28,40 @@ def read_table(path: Path) -> Table:
     Raises:
         InputError: naming the file, and the line where a text file is broken.
     """
-    readers = {".parquet": _read_parquet, ".csv": _read_csv, ".tsv": _read_tsv, ".jsonl": _read_jsonl}
     try:
-        return readers[path.suffix](path)
+        match path.suffix:
+            case ".parquet":
+                return _read_parquet(path)
+            case ".jsonl":
+                return _read_jsonl(path)
+            case ".csv":
+                return _read_delimited(path, delimiter=",", quoting=csv.QUOTE_MINIMAL)
+            case _:  # .tsv; GLUE's own files are not quoted: a lone quotation mark is text
+                return _read_delimited(path, delimiter="\t", quoting=csv.QUOTE_NONE)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
+def unreadable(path: Path, error: Exception) -> InputError:
+    """The error for a Parquet file that is damaged, or none."""
+    return InputError(f"{path}: not a readable Parquet file ({first_line(error)})")
+
+
 def _read_parquet(path: Path) -> Table:
     try:
         table = pq.ParquetFile(path).read()
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from error
+        raise unreadable(path, error) from error
     _check_header(table.column_names, path)
-    names = None
-    if b"huggingface" in (table.schema.metadata or {}):
-        names = _declared_label_names(table.schema, path)
+    declared = b"huggingface" in (table.schema.metadata or {})
+    names = _declared_label_names(table.schema, path) if declared else None
     return Table(columns=table.to_pydict(), label_names=names)
 
 
 def _declared_label_names(schema: pa.Schema, path: Path) -> list[str] | None:
-    """The class names that the datasets library stored with the column `label`."""
+    """The class names that the datasets library stored for the column `label`."""
     from datasets import ClassLabel, Features
 
     try:
@@ -57,15 +69,6 @@ def _declared_label_names(schema: pa.Schema, path: Path) -> list[str] | None:
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: its data set description cannot be read ({error})") from error
     return list(feature.names) if isinstance(feature, ClassLabel) else None
-
-
-def _read_csv(path: Path) -> Table:
-    return _read_delimited(path, delimiter=",", quoting=csv.QUOTE_MINIMAL)
-
-
-def _read_tsv(path: Path) -> Table:
-    # GLUE's own TSV files are not quoted: a lone quotation mark is text.
-    return _read_delimited(path, delimiter="\t", quoting=csv.QUOTE_NONE)
 
 
 def _read_delimited(path: Path, *, delimiter: str, quoting: Literal[0, 3]) -> Table:
@@ -86,9 +89,9 @@ def _read_delimited(path: Path, *, delimiter: str, quoting: Literal[0, 3]) -> Ta
 
 
 def _check_header(names: list[str], path: Path) -> None:
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise InputError(f"{path}: the column {twice[0]!r} is there twice")
+    duplicates = [name for name in names if names.count(name) > 1]
+    if duplicates:
+        raise InputError(f"{path}: duplicate column {duplicates[0]!r}")
 
 
 def _read_jsonl(path: Path) -> Table:

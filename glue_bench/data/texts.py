@@ -1,7 +1,7 @@
-"""The texts of a split that nothing is trained or scored on, in pieces. Its labels, hidden or not, are never read."""
+"""Texts without labels: test splits, read in pieces, and texts that a user wants predictions for."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 
 from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.hub import commit_of, fetch_file
-from glue_bench.data.load import check_texts
-from glue_bench.data.rows import Texts
-from glue_bench.data.sources import find_file
-from glue_bench.data.tables import Table, read_table
+from glue_bench.data.rows import Texts, check_texts
+from glue_bench.data.sources import FILE_TYPES, find_file
+from glue_bench.data.tables import Table, read_table, unreadable
 from glue_bench.errors import InputError, UsageError
 from glue_bench.files import file_sha256
+from glue_bench.text import plural
 
 PIECE = 4096  # rows
 
@@ -27,10 +27,10 @@ class TextFile:
 
     path: Path
     rows: int
-    identity: Mapping[str, str]  # what the texts depend on: the hub's commit, or the file's content
+    identity: Mapping[str, str]  # the hub's commit, or the file's SHA-256
 
 
-def open_texts(data: DataConfig, task: TaskConfig, place: str) -> TextFile:
+def open_texts(data: DataConfig, task: TaskConfig, *, place: str) -> TextFile:
     """Find or download the file of a test split, and count its rows.
 
     Args:
@@ -38,11 +38,11 @@ def open_texts(data: DataConfig, task: TaskConfig, place: str) -> TextFile:
 
     Raises:
         InputError: it is missing, unreachable or damaged.
-        UsageError: the sample generator makes no test rows.
+        UsageError: the sample has no test rows.
     """
     folder, _, split = place.rpartition("/")
     if data.source == "sample":
-        raise UsageError("data=sample: the generator makes no test rows; data=hub, or data=local data.path=FOLDER")
+        raise UsageError("data=sample: it has no test rows; use data=hub, or data=local data.path=FOLDER")
     if data.source == "local":
         path = find_file(Path(data.path or "") / (folder or task.name), split)
         return TextFile(path=path, rows=_count_rows(path), identity={"sha256": file_sha256(path)})
@@ -54,16 +54,15 @@ def open_texts(data: DataConfig, task: TaskConfig, place: str) -> TextFile:
 
 
 def read_pieces(file: TextFile, task: TaskConfig) -> Iterator[Texts]:
-    """The rows in file order, at most PIECE at a time.
+    """The rows in file order, at most PIECE at a time. Labels are never read.
 
     Raises:
-        InputError: naming the file and what is wrong in it: a missing column or text, or rows in another order than
+        InputError: naming the file and the problem: a missing column or text, or rows that are not in the order of
             their idx.
     """
     done, last = 0, -1
     for table in _read_tables(file.path, [*task.texts, "idx"]):
-        where = str(file.path) if done == 0 else f"{file.path} after row {done:,}:"
-        piece = check_texts(table, task, where)
+        piece = check_texts(table, task, where=str(file.path) if done == 0 else f"{file.path} after row {done:,}:")
         if "idx" not in table.columns:
             piece = replace(piece, idx=piece.idx + done)
         following = np.concatenate([[last], piece.idx])
@@ -78,14 +77,80 @@ def read_pieces(file: TextFile, task: TaskConfig) -> Iterator[Texts]:
         yield piece
 
 
+def read_text_file(path: Path, task: TaskConfig) -> Texts:
+    """The task's text columns of a user's table, with `idx` if it has that column.
+
+    Raises:
+        UsageError: the file's ending is unknown.
+        InputError: the file cannot be read, lacks a column or rows, or a row (counted from 1) has no text.
+    """
+    if path.suffix.removeprefix(".") not in FILE_TYPES:
+        endings = ", ".join(f".{kind}" for kind in FILE_TYPES)
+        raise UsageError(f"{path}: its name must end in one of {endings}; send plain lines to stdin")
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    return check_texts(read_table(path), task, where=str(path))
+
+
+def split_lines(content: bytes, task: TaskConfig) -> Texts:
+    """One row per UTF-8 line of stdin; the two texts of a pair are separated by a tab.
+
+    Raises:
+        InputError: there is no line, or a line (counted from 1) is empty, not UTF-8, or has too few or many texts.
+    """
+    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise InputError("stdin: no lines; one row per line is expected")
+    columns: dict[str, list[object]] = {name: [] for name in task.texts}
+    for number, line in enumerate(lines, start=1):
+        try:
+            text = line.decode("utf-8").removesuffix("\r")
+        except UnicodeDecodeError as error:
+            raise InputError(f"stdin line {number}: not UTF-8 text (byte {error.start})") from error
+        fields = text.split("\t") if len(task.texts) > 1 else [text]
+        if len(fields) != len(task.texts):
+            expected = "<TAB>".join(task.texts)
+            raise InputError(f"stdin line {number}: {plural(len(fields), 'text')}, but {task.name} has {expected}")
+        for name, field in zip(task.texts, fields, strict=True):
+            if not field.strip():
+                raise InputError(f"stdin line {number}: {name} is empty")
+            columns[name].append(field)
+    return check_texts(Table(columns=columns), task, where="stdin")
+
+
+def join_texts(texts: Sequence[str], task: TaskConfig) -> Texts:
+    """One row from the texts of the command line, which are in the task's order.
+
+    Raises:
+        UsageError: there are too few or many texts, or one is empty.
+        InputError: a text is not valid Unicode.
+    """
+    if len(texts) != len(task.texts):
+        each = " ".join(f'--text "{name}"' for name in task.texts)
+        raise UsageError(f"--text: {plural(len(texts), 'text')}, but {task.name} takes {each}")
+    for name, text in zip(task.texts, texts, strict=True):
+        if not text.strip():
+            raise UsageError(f"--text: {name} is empty")
+    columns: dict[str, list[object]] = {name: [text] for name, text in zip(task.texts, texts, strict=True)}
+    return check_texts(Table(columns=columns), task, where="--text")
+
+
+def empty_rows(rows: Texts) -> list[int]:
+    """The rows, counted from 1, with an empty text: the model's answer for them means little."""
+    empty = np.array([[not text.strip() for text in column] for column in rows.texts]).any(axis=0)
+    return [int(row) + 1 for row in np.flatnonzero(empty)]
+
+
 def _read_tables(path: Path, columns: list[str]) -> Iterator[Table]:
-    """Some columns, in pieces; one that is not there is left out."""
+    """Those of the columns that the file has, PIECE rows at a time."""
     if path.suffix == ".parquet":
         try:
             for batch in pq.ParquetFile(path).iter_batches(batch_size=PIECE, columns=columns):
                 yield Table(columns=batch.to_pydict())
         except (pa.ArrowException, OSError) as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         return
     whole = read_table(path).columns
     known = [name for name in columns if name in whole]
@@ -102,9 +167,5 @@ def _count_rows(path: Path) -> int:
     try:
         rows: int = pq.ParquetFile(path).metadata.num_rows
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     return rows
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})")

@@ -1,4 +1,135 @@
-"""What works here, and what to do about what does not: findings as plain data. Changes nothing, downloads nothing.
+"""Check whether a sweep would work here. This module: findings, their rendering, and the installed packages.
 
-Nothing is imported here: where a library is missing, its finding must still be found.
+It needs the standard library only, so that a missing or broken package becomes a finding. Changes nothing, downloads
+nothing.
 """
+
+import json
+import platform
+import re
+import shutil
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from glue_bench.text import plural
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+OK, NOTE, PROBLEM = "ok", "note", "problem"
+DOCTOR_SCHEMA_VERSION = 1
+_COLORS = {NOTE: "\x1b[33m", PROBLEM: "\x1b[1;31m"}
+_STATE, _NAME = 9, 22  # widths of the first two columns
+_PACKAGE = "glue-bench"
+_EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
+_EXTRAS = {"sample": "for encoder=minilm", "slurm": "for executor=slurm"}
+_SHOWN = ("torch", "transformers", "tokenizers", "datasets", "huggingface-hub", "numpy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One row of the doctor's table."""
+
+    name: str  # of what was checked
+    state: str  # OK, NOTE (stops nothing) or PROBLEM (would stop the sweep)
+    found: str
+    advice: str = ""  # what to do; never empty for a problem
+
+
+def format_bytes(count: int) -> str:
+    """In decimal units, as disks and downloads are sold."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}" if count < 10 * size else f"{count / size:.0f} {unit}"
+    return f"{count / 1000:.0f} kB"
+
+
+def render_finding(finding: Finding, *, width: int | None, color: bool) -> str:
+    """Format one finding as lines, with the advice below.
+
+    Args:
+        width: columns; None for the terminal's.
+        color: color the state with escape sequences.
+    """
+    indent = " " * (_STATE + _NAME)
+    words = [finding.found, *([f"-> {finding.advice}"] if finding.advice else [])]
+    columns = max((width or shutil.get_terminal_size().columns) - len(indent), 20)
+    lines = list[str]()
+    for text in words:
+        printable = "".join(char if char.isprintable() else " " for char in text)
+        lines += textwrap.wrap(printable, columns, break_on_hyphens=False)
+    state = f"{finding.state:{_STATE}}"
+    if color and finding.state in _COLORS:
+        state = f"{_COLORS[finding.state]}{state}\x1b[0m"
+    return f"{state}{finding.name:{_NAME}}" + f"\n{indent}".join(lines) + "\n"
+
+
+def summarise(findings: Sequence[Finding]) -> str:
+    """Say in one line whether the sweep would run."""
+    counts = Counter(finding.state for finding in findings)
+    notes = f"; {plural(counts[NOTE], 'note')}" if counts[NOTE] else ""
+    if not counts[PROBLEM]:
+        return f"nothing found that would stop this sweep{notes}"
+    return f"{plural(counts[PROBLEM], 'problem')} would stop this sweep{notes}"
+
+
+def to_json(findings: Sequence[Finding]) -> str:
+    """Format all findings as one object; `ready` is whether nothing would stop the sweep."""
+    content = {
+        "schema_version": DOCTOR_SCHEMA_VERSION,
+        "ready": all(finding.state != PROBLEM for finding in findings),
+        "findings": [asdict(finding) for finding in findings],
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def examine_installation() -> Iterator[Finding]:
+    """Compare Python and the installed packages with the ranges in glue-bench's metadata. Imports none of them."""
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+
+    try:
+        about = metadata.metadata(_PACKAGE)
+    except metadata.PackageNotFoundError:
+        found = "glue-bench runs from a folder and is not installed: versions cannot be checked"
+        yield Finding(name="packages", state=NOTE, found=found, advice="pip install -e . in its folder")
+        return
+    needed, python = SpecifierSet(about["Requires-Python"] or ""), platform.python_version()
+    if needed.contains(python, prereleases=True):
+        yield Finding(name="Python", state=OK, found=python)
+    else:
+        found = f"{python}; glue-bench {about['Version']} is tested with {needed}"
+        yield Finding(name="Python", state=NOTE, found=found, advice=f"a virtual environment with Python {needed}")
+    by_extra: dict[str | None, list[Requirement]] = {None: []}
+    for text in metadata.requires(_PACKAGE) or []:
+        extra = _EXTRA.search(text)
+        by_extra.setdefault(extra[1] if extra else None, []).append(Requirement(text))
+    faults = [fault for requirement in by_extra[None] if (fault := _check(requirement))]
+    good = {requirement.name for requirement in by_extra[None]} - {fault.name for fault in faults}
+    shown = [f"{name} {metadata.version(name)}" for name in _SHOWN if name in good]
+    more = [f"and {len(good) - len(shown)} more"] if len(good) > len(shown) else []
+    yield Finding(name="packages", state=OK, found=", ".join([f"glue-bench {about['Version']}", *shown, *more]))
+    yield from faults
+    extras = {name: use for name, use in _EXTRAS.items() if name in by_extra}
+    missing = [name for name in extras if any(_check(requirement) for requirement in by_extra[name])]
+    found = "; ".join(f"{name}: {'not ' if name in missing else ''}installed ({use})" for name, use in extras.items())
+    advice = f"if you want them: pip install 'glue-bench[{','.join(missing)}]'" if missing else ""
+    yield Finding(name="extras", state=OK, found=found, advice=advice)  # a sweep that needs one has its own finding
+
+
+def _check(requirement: "Requirement") -> Finding | None:
+    """The fault of one package; None if it is installed in a version within the range."""
+    try:
+        found = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        text, state = f"not installed; glue-bench needs {requirement.specifier}", PROBLEM
+    else:
+        if requirement.specifier.contains(found, prereleases=True):
+            return None
+        text, state = f"{found}; glue-bench is tested with {requirement.specifier}", NOTE
+    advice = f"pip install '{requirement.name}{requirement.specifier}'"
+    return Finding(name=requirement.name, state=state, found=text, advice=advice)

@@ -1,16 +1,16 @@
-"""Encoders and rows: here, in the hub's cache, or to be downloaded. Asks the hub for sizes, and downloads nothing."""
+"""Check that encoders and rows are here, or can be downloaded. Asks the hub for sizes only."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from glue_bench.config.schema import DataConfig, EncoderConfig, TaskConfig
-from glue_bench.data import find_file, hub_files, resolve_source
-from glue_bench.data.hub import UnreachableError, ask_size, cached_file, endpoint, is_commit, is_offline
-from glue_bench.doctor.findings import OK, PROBLEM, Finding, format_bytes
+from glue_bench.data.hub import UnreachableError, ask_size, cached_file, endpoint, is_offline
+from glue_bench.data.sources import hub_files, resolve_source
+from glue_bench.doctor import OK, PROBLEM, Finding, format_bytes
 from glue_bench.errors import GlueBenchError, InputError
 from glue_bench.models.pretrained import encoder_name, find_not_cached, resolve_pretrained
+from glue_bench.text import first_line, plural
 
 _TIMEOUT = 5.0  # seconds
 _WEIGHTS = "model.safetensors"
@@ -27,196 +27,142 @@ class Input:
     weights: int = 0  # bytes of an encoder's weights; 0 if not known
 
 
-@dataclass(slots=True, kw_only=True)
-class HubQuestions:
-    """Questions to the hub: none more after the first that nobody answers."""
+@dataclass(slots=True)
+class Hub:
+    """Requests for file sizes; stops asking after the first that fails to connect."""
 
-    seconds: float | None = None  # that the first answer took
+    seconds: float | None = None  # that the first request took
     unreachable: UnreachableError | None = None
-    asked: list[str] = field(default_factory=list)
+    asked: bool = False
 
-    def size(self, repo_id: str, name: str, *, revision: str, repo_type: str) -> int:
-        """Bytes of a file.
+    def find_first(self, names: Sequence[str], *, repo: str, revision: str, repo_type: str) -> dict[str, int]:
+        """The first of these files that the repository has, and its size in bytes.
 
         Raises:
-            UnreachableError: nobody answers.
-            InputError: there is no such file.
+            UnreachableError: the hub does not answer.
+            InputError: the repository has none of them.
         """
-        self.asked.append(name)
-        if self.unreachable is not None:
-            raise self.unreachable
+        self.asked = True
         start = time.monotonic()
-        try:
-            return ask_size(repo_id, name, revision=revision, repo_type=repo_type, timeout=_TIMEOUT)
-        except UnreachableError as error:
-            self.unreachable = error
-            raise
-        finally:
-            self.seconds = self.seconds or time.monotonic() - start
+        for name in names:
+            try:
+                if self.unreachable is not None:
+                    raise self.unreachable
+                return {name: ask_size(repo, name, revision=revision, repo_type=repo_type, timeout=_TIMEOUT)}
+            except UnreachableError as error:
+                self.unreachable = error
+                raise
+            except InputError as error:
+                problem = error
+            finally:
+                self.seconds = self.seconds or time.monotonic() - start
+        raise problem if len(names) == 1 else InputError(f"{repo}: has none of {', '.join(names)}")
+
+    def finding(self) -> Finding:
+        """Whether the hub answered, if it was asked."""
+        if not self.asked:
+            offline = "; HF_HUB_OFFLINE is set" if is_offline() else ""
+            return Finding(name="hub", state=OK, found=f"not needed: everything is here{offline}")
+        if self.unreachable is None:
+            return Finding(name="hub", state=OK, found=f"{endpoint()} answers, in {self.seconds or 0:.1f} s")
+        if is_offline():
+            found = "HF_HUB_OFFLINE is set, and not everything is in the hub's cache"
+            advice = "unset HF_HUB_OFFLINE, or fill the cache (HF_HOME) where there is a network"
+        else:
+            found = (
+                f"{endpoint()} is out of reach: {first_line(self.unreachable).rpartition(' (')[2].removesuffix(')')}"
+            )
+            advice = "check the network, HTTPS_PROXY, and HF_ENDPOINT if you use a mirror; offline: see the rows below"
+        return Finding(name="hub", state=PROBLEM, found=found, advice=advice)
 
 
 def examine_inputs(
-    encoders: Sequence[EncoderConfig], data: DataConfig, tasks: Sequence[TaskConfig]
+    encoders: Sequence[EncoderConfig], data: DataConfig, *, tasks: Sequence[TaskConfig]
 ) -> tuple[Finding, list[Input]]:
-    """The finding on the hub, and every encoder and the rows of the tasks."""
-    hub = HubQuestions()
-    inputs = [examine_encoder(encoder, hub) for encoder in encoders]
-    inputs.append(examine_data(data, tasks, hub))
-    return tell_hub(hub), inputs
+    """The finding on the hub, one for each encoder, and one for the rows of all tasks."""
+    hub = Hub()
+    inputs = [*(_examine_encoder(encoder, hub) for encoder in encoders), _examine_data(data, tasks, hub=hub)]
+    return hub.finding(), inputs  # the hub's finding last: it depends on the requests
 
 
-def tell_hub(hub: HubQuestions) -> Finding:
-    """Whether the hub answered, as far as it was asked."""
-    if not hub.asked:
-        offline = "; HF_HUB_OFFLINE is set" if is_offline() else ""
-        return Finding(name="hub", state=OK, found=f"not needed: everything is here{offline}")
-    if hub.unreachable is None:
-        return Finding(name="hub", state=OK, found=f"{endpoint()} answers, in {hub.seconds or 0:.1f} s")
-    if is_offline():
-        return Finding(
-            name="hub",
-            state=PROBLEM,
-            found="HF_HUB_OFFLINE is set, and not everything is in the hub's cache",
-            advice="unset HF_HUB_OFFLINE, or fill the cache (HF_HOME) where there is a network",
-        )
-    reason = str(hub.unreachable).splitlines()[0].rpartition(" (")[2].removesuffix(")")
-    return Finding(
-        name="hub",
-        state=PROBLEM,
-        found=f"{endpoint()} is out of reach: {reason}",
-        advice="check the network, HTTPS_PROXY, and HF_ENDPOINT if you use a mirror; offline: see the rows below",
-    )
-
-
-def examine_encoder(encoder: EncoderConfig, hub: HubQuestions) -> Input:
-    """Whether an encoder's files are here and whole, or can be downloaded."""
+def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Input:
     name = f"encoder {encoder_name(encoder)}"
-    try:
-        if encoder.hub_id is not None:
-            return _examine_hub_encoder(encoder, name, hub)
-        pretrained = resolve_pretrained(encoder)
-        weights = (pretrained.folder / _WEIGHTS).stat().st_size
-        found = f"{pretrained.folder}, weights of {format_bytes(weights)}"
-        return Input(finding=Finding(name=name, state=OK, found=found), weights=weights)
-    except (GlueBenchError, OSError) as error:
-        return Input(finding=_problem(name, error, _OTHER_ENCODERS))
-
-
-def _examine_hub_encoder(encoder: EncoderConfig, name: str, hub: HubQuestions) -> Input:
-    repo, revision = encoder.hub_id or "", encoder.revision or "main"
-    where, lacking, sizes = f"{repo} at {_short(revision)}", find_not_cached(encoder), dict[str, int]()
-
-    def ask(file: str) -> int:
-        return hub.size(repo, file, revision=revision, repo_type="model")
-
-    try:
-        sizes |= {file: ask(file) for file in lacking.needed}
-        if lacking.vocabularies:
-            sizes |= _first_answer(lacking.vocabularies, ask)
-            if not sizes.keys() & set(lacking.vocabularies):
-                return Input(finding=_problem(name, f"{where}: no tokenizer that can be loaded", _OTHER_ENCODERS))
-        if not sizes and not is_offline():
-            _first_answer(lacking.optional[:1], ask)  # a run would ask too, and must get some answer
-    except UnreachableError:
-        files = [*lacking.needed, *lacking.vocabularies[:1]]
-        rest = (
-            f"lacks {', '.join(files)}" if files else f"has the model, but {', '.join(lacking.optional)} are asked for"
-        )
-        advice = f"elsewhere: hf download {repo} --revision {revision}; bring HF_HOME here and set HF_HUB_OFFLINE=1"
-        advice = advice if files else "HF_HUB_OFFLINE=1: what the cache does not have is then not asked for"
-        found = f"{where}: the hub is out of reach, and its cache here {rest}"
-        return Input(finding=Finding(name=name, state=PROBLEM, found=found, advice=advice))
-    cached = cached_file(repo, _WEIGHTS, revision=revision, repo_type="model")
-    weights = cached.stat().st_size if cached else sizes.get(_WEIGHTS, 0)
-    if sizes:
-        total = sum(sizes.values())
-        found = f"{where}: to be downloaded, {format_bytes(total)} ({', '.join(sizes)})"
-        return Input(finding=Finding(name=name, state=OK, found=found), download=total, weights=weights)
-    found = f"{where}: in the hub's cache, weights of {format_bytes(weights)}"
-    return Input(finding=Finding(name=name, state=OK, found=found), weights=weights)
-
-
-def _first_answer(names: Sequence[str], ask: Callable[[str], int]) -> dict[str, int]:
-    """The first of the files that the hub has, and its size; empty if it has none."""
-    for name in names:
+    if encoder.hub_id is None:
         try:
-            return {name: ask(name)}
+            folder = resolve_pretrained(encoder).folder
+            size = (folder / _WEIGHTS).stat().st_size
+        except (GlueBenchError, OSError) as error:
+            return _problem(name, [str(error)], advice=_OTHER_ENCODERS)
+        found = f"{folder}, weights of {format_bytes(size)}"
+        return Input(finding=Finding(name=name, state=OK, found=found), weights=size)
+    repo, revision = encoder.hub_id, encoder.revision or "main"
+    lacking = find_not_cached(encoder)
+    groups = [[file] for file in lacking.needed] + ([lacking.vocabularies] if lacking.vocabularies else [])
+    place = {"repo": repo, "revision": revision, "repo_type": "model"}
+    if not groups and lacking.optional and not is_offline():  # a run would ask for these too, and needs some answer
+        try:
+            hub.find_first(lacking.optional[:1], **place)
         except UnreachableError:
-            raise
+            text = f"the hub is out of reach; its cache here has the model, but runs ask for {lacking.optional[0]} too"
+            return _problem(name, [text], advice="HF_HUB_OFFLINE=1: a run then uses what the cache has")
         except InputError:
-            continue
-    return {}
+            pass  # the hub answered
+    return _examine_hub(name, groups, hub=hub, other=_OTHER_ENCODERS, **place)
 
 
-def examine_data(data: DataConfig, tasks: Sequence[TaskConfig], hub: HubQuestions) -> Input:
-    """Whether the files of every task's training and validation splits are here, or can be downloaded."""
+def _examine_data(data: DataConfig, tasks: Sequence[TaskConfig], *, hub: Hub) -> Input:
     if data.source == "hub":
-        return _examine_hub_data(data, tasks, hub)
-    return Input(finding=_examine_sample(data, tasks) if data.source == "sample" else _examine_folder(data, tasks))
-
-
-def _examine_sample(data: DataConfig, tasks: Sequence[TaskConfig]) -> Finding:
+        place = {"revision": data.revision or "", "repo_type": "dataset"}
+        files = [name for task in tasks for name in hub_files(task).values()]
+        lacking = [[name] for name in files if not cached_file(data.dataset or "", name, **place)]
+        return _examine_hub("data", lacking, hub=hub, other=_OTHER_DATA, repo=data.dataset or "", **place)
+    faults = []
     for task in tasks:
         try:
             resolve_source(data, task)
         except GlueBenchError as error:
-            return _problem("data", error, "leave it out: tasks=[...]")
-    return Finding(name="data", state=OK, found=f"sample rows are generated here, {_count(tasks)}")
+            faults.append(f"{task.name}: {error}")
+    if faults:
+        return _problem("data", faults, advice="leave these tasks out: tasks=[...]; or put the files there")
+    where = "sample rows" if data.source == "sample" else data.path
+    return Input(finding=Finding(name="data", state=OK, found=f"{where}: every split of {plural(len(tasks), 'task')}"))
 
 
-def _examine_folder(data: DataConfig, tasks: Sequence[TaskConfig]) -> Finding:
-    folder = Path(data.path or "")
-    if not folder.is_dir():
-        return _problem(
-            "data", f"data.path={folder}: no such folder", "data.path=FOLDER with FOLDER/TASK/SPLIT.parquet"
-        )
-    faults = dict[str, str]()  # TASK/SPLIT to what is wrong
-    for task in tasks:
-        for split in (task.train, *task.validation):
+def _examine_hub(
+    name: str, lacking: Sequence[Sequence[str]], *, hub: Hub, other: str, repo: str, revision: str, repo_type: str
+) -> Input:
+    """Ask for the size of what the cache lacks.
+
+    Args:
+        lacking: groups of files; of each group the first that the hub has is needed.
+        other: what to use in place of the repository.
+    """
+    sizes, faults = dict[str, int](), list[str]()
+    try:
+        for names in lacking:
             try:
-                find_file(folder / task.name, split)
+                sizes |= hub.find_first(names, repo=repo, revision=revision, repo_type=repo_type)
+            except UnreachableError:
+                raise
             except InputError as error:
-                faults[f"{task.name}/{split}"] = str(error)
+                faults.append(str(error))
+    except UnreachableError:
+        parts = dict.fromkeys(names[0].partition("/")[0] for names in lacking)  # files of a model, tasks of a data set
+        found = f"{repo}: the hub is out of reach, and its cache here lacks {', '.join(parts)}"
+        command = f"hf download {repo} --revision {revision} --repo-type {repo_type}"
+        advice = f"elsewhere: {command}; then bring HF_HOME here and set HF_HUB_OFFLINE=1; or {other}"
+        return _problem(name, [found], advice=advice)
     if faults:
-        found = f"{folder}: no one file for {', '.join(faults)}; the first: {next(iter(faults.values()))}"
-        return _problem("data", found, "put them there, or leave the tasks out: tasks=[...]")
-    return Finding(name="data", state=OK, found=f"{folder}: every split of {_count(tasks)}")
+        return _problem(name, faults, advice=other)
+    cached = cached_file(repo, _WEIGHTS, revision=revision, repo_type=repo_type)
+    total, weights = sum(sizes.values()), cached.stat().st_size if cached else sizes.get(_WEIGHTS, 0)
+    found = (
+        f"to be downloaded, {format_bytes(total)} in {plural(len(sizes), 'file')}" if sizes else "in the hub's cache"
+    )
+    finding = Finding(name=name, state=OK, found=f"{repo} at {revision}: {found}")
+    return Input(finding=finding, download=total, weights=weights)
 
 
-def _examine_hub_data(data: DataConfig, tasks: Sequence[TaskConfig], hub: HubQuestions) -> Input:
-    repo, revision = data.dataset or "", data.revision or ""
-    where, sizes, faults = f"{repo} at {_short(revision)}", dict[str, int](), dict[str, str]()
-    files = [name for task in tasks for name in hub_files(task).values()]
-    lacking = [name for name in files if cached_file(repo, name, revision=revision, repo_type="dataset") is None]
-    for name in lacking:
-        try:
-            sizes[name] = hub.size(repo, name, revision=revision, repo_type="dataset")
-        except UnreachableError:
-            break
-        except InputError as error:
-            faults.setdefault(str(error), name)
-    if faults:
-        return Input(finding=_problem("data", "; ".join(faults), _OTHER_DATA))
-    if len(sizes) < len(lacking):
-        incomplete = dict.fromkeys(name.partition("/")[0] for name in lacking)
-        found = f"{where}: the hub is out of reach, and its cache here lacks files of {', '.join(incomplete)}"
-        command = f"hf download {repo} --repo-type dataset --revision {revision}"
-        advice = f"elsewhere: {command}; bring HF_HOME here; or {_OTHER_DATA}"
-        return Input(finding=Finding(name="data", state=PROBLEM, found=found, advice=advice))
-    if lacking:
-        total = sum(sizes.values())
-        found = f"{where}: to be downloaded, {format_bytes(total)} in {len(lacking)} of {len(files)} files"
-        return Input(finding=Finding(name="data", state=OK, found=found), download=total)
-    return Input(finding=Finding(name="data", state=OK, found=f"{where}: in the hub's cache, {_count(tasks)}"))
-
-
-def _problem(name: str, error: object, advice: str) -> Finding:
-    return Finding(name=name, state=PROBLEM, found=" ".join(str(error).split()), advice=advice)
-
-
-def _count(tasks: Sequence[TaskConfig]) -> str:
-    return f"{len(tasks)} {'task' if len(tasks) == 1 else 'tasks'}"
-
-
-def _short(revision: str) -> str:
-    return revision[:8] if is_commit(revision) else revision
+def _problem(name: str, faults: Sequence[str], *, advice: str) -> Input:
+    found = "; ".join(dict.fromkeys(" ".join(fault.split()) for fault in faults))
+    return Input(finding=Finding(name=name, state=PROBLEM, found=found, advice=advice))

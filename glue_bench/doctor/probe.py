@@ -1,6 +1,6 @@
-"""What only torch can tell, as one line of JSON: `python -m glue_bench.doctor.probe DEVICE PRECISION`.
+"""Load torch and compute on a device, as one line of JSON: `python -m glue_bench.doctor.probe DEVICE PRECISION`.
 
-A process of its own: a torch that does not fit the machine may end it without a word, or hang.
+Runs in a process of its own, because a torch that does not fit the machine may end it silently, or hang.
 """
 
 import importlib
@@ -10,28 +10,29 @@ import warnings
 from typing import Any
 
 from glue_bench.errors import UsageError
+from glue_bench.text import first_line
 
 
 def probe(device: str, precision: str) -> dict[str, Any]:
-    """Load what a run loads, and compute something where it would.
+    """Load what a run loads, and compute something on its device.
 
     Returns:
         `error`: one line; or `device`, `name`, `precision`, `gpus`, and of a GPU `memory` and `free` in bytes.
-        `remarks`: what torch warned of.
+        `remarks`: torch's warnings about CUDA.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            facts = _look(device, precision)
+            facts = _compute(device, precision)
         except UsageError as error:
             facts = {"error": str(error)}
         except Exception as error:  # a broken installation has many forms
-            facts = {"error": f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"}
-    remarks = [str(warning.message).splitlines()[0] for warning in caught if "cuda" in str(warning.message).lower()]
+            facts = {"error": f"{type(error).__name__}: {first_line(error)}"}
+    remarks = [first_line(warning.message) for warning in caught if "cuda" in str(warning.message).lower()]
     return {**facts, "remarks": remarks}
 
 
-def _look(device: str, precision: str) -> dict[str, Any]:
+def _compute(device: str, precision: str) -> dict[str, Any]:
     import torch
 
     from glue_bench.models.placement import choose_placement, count_gpus
@@ -42,13 +43,8 @@ def _look(device: str, precision: str) -> dict[str, Any]:
     with placement.autocast():
         if float((square @ square).float().sum()) != 8.0:
             raise RuntimeError(f"{placement.device} computes a wrong product of two matrices")
-    facts: dict[str, Any] = {
-        "torch": torch.__version__,
-        "device": str(placement.device),
-        "name": processor_name(),
-        "precision": placement.precision,
-        "gpus": count_gpus(),
-    }
+    facts: dict[str, Any] = {"torch": torch.__version__, "device": str(placement.device), "name": processor_name()}
+    facts |= {"precision": placement.precision, "gpus": count_gpus()}
     if placement.device.type == "cuda":
         free, memory = torch.cuda.mem_get_info(placement.device)
         facts |= {"name": torch.cuda.get_device_name(placement.device), "memory": memory, "free": free}
@@ -57,5 +53,4 @@ def _look(device: str, precision: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    found = probe(*sys.argv[1:3])
-    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.write(json.dumps(probe(*sys.argv[1:3])) + "\n")

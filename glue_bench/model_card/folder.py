@@ -1,19 +1,17 @@
-"""The folder that `card` writes, whole or not at all; nothing that somebody else put there is ever replaced."""
+"""Write a model card's folder, whole or not at all, and push it to the hub. Never replaces other files."""
 
 import json
+import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import ModelCard
 
-from glue_bench.errors import InputError, UsageError
+from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import file_sha256, replace_folder_atomically
-from glue_bench.model_card.metadata import card_metadata, eval_result_files
-from glue_bench.model_card.text import card_text
-from glue_bench.models.pretrained import TOKENIZER_FILES
+from glue_bench.model_card.card import eval_result_files, render_card
+from glue_bench.models.pretrained import TOKENIZER_FILES, has_tokenizer
 from glue_bench.runs.finished import FinishedRun, check_weights
 
 MANIFEST = ".glue-bench-card.json"  # the run, and the SHA-256 of every file as it was written
@@ -21,9 +19,9 @@ _MANIFEST_VERSION = 1
 
 
 def write_card(run: FinishedRun, out: Path, *, repo_id: str | None = None) -> Path:
-    """README.md, safetensors, config, tokenizer and `.eval_results`: what `pipeline` loads, and what it scores.
+    """Write README.md, safetensors, config, tokenizer and `.eval_results`: a folder that `pipeline` loads.
 
-    A folder that is there already is only replaced if it is empty, or is this run's card as it was written.
+    An existing folder is replaced only if it is empty, or is this run's card as it was written.
 
     Args:
         repo_id: ORG/NAME on the hub, which the card's snippet then loads.
@@ -33,14 +31,15 @@ def write_card(run: FinishedRun, out: Path, *, repo_id: str | None = None) -> Pa
 
     Raises:
         UsageError: `out` holds something else.
-        InputError: the weights are not the record's, or their configuration names other labels.
+        InputError: the weights are not the record's, their configuration names other labels, or a file is missing.
         DiskError: it cannot be written.
     """
     model, out = check_weights(run), out.resolve()
+    if not has_tokenizer(model):
+        raise InputError(f"{model}: no tokenizer.json and no vocabulary file, so nobody could use these weights")
     _check_labels(run)
     _check_replaceable(run, out)
-    card = render_card(run, place=repo_id or ".")
-    results = eval_result_files(run.record, run.task)
+    card, results = render_card(run.record, run.task, place=repo_id or "."), eval_result_files(run.record, run.task)
     with replace_folder_atomically(out) as target:
         for name in ("config.json", "model.safetensors", *TOKENIZER_FILES):
             if (model / name).is_file():
@@ -58,55 +57,109 @@ def write_card(run: FinishedRun, out: Path, *, repo_id: str | None = None) -> Pa
     return out
 
 
-def render_card(run: FinishedRun, *, place: str) -> str:
-    """README.md: metadata between lines of dashes, then the text.
+def check_push(repo_id: str) -> None:
+    """Find what would stop a push before anything is written.
 
-    Args:
-        place: what the snippet loads.
+    Raises:
+        UsageError: the name is malformed, nobody is logged in, or HF_HUB_OFFLINE is set.
     """
-    block = card_metadata(run.record, run.task).to_yaml(line_break="\n")
-    text = f"---\n{block}\n---\n\n{card_text(run.record, run.task, place=place)}"
-    ModelCard(text)  # parses the block again, as the hub will
-    return text
+    from huggingface_hub import constants, get_token
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(repo_id)
+        named = repo_id.count("/") == 1
+    except HFValidationError:
+        named = False
+    if not named:
+        raise UsageError(f"--push {repo_id}: must be ORG/NAME, as in --push my-org/distilroberta-rte")
+    if constants.HF_HUB_OFFLINE:
+        raise UsageError(f"--push {repo_id}: HF_HUB_OFFLINE is set; a push needs the hub")
+    if get_token() is None:
+        raise UsageError(
+            f"--push {repo_id}: not logged in. Set HF_TOKEN to a token that may write "
+            "(https://huggingface.co/settings/tokens), or run `hf auth login`"
+        )
+
+
+def push_card(folder: Path, repo_id: str) -> str:
+    """Upload everything in one commit to a new, private repository, or to an empty one.
+
+    Returns:
+        The commit's address.
+
+    Raises:
+        UsageError: the repository already holds files.
+        InputError: the hub cannot be reached, or refuses.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    try:
+        api.create_repo(repo_id, private=True, exist_ok=True)
+        found = api.model_info(repo_id)
+        names = [file.rfilename for file in found.siblings or [] if file.rfilename != ".gitattributes"]
+        if names:
+            raise UsageError(
+                f"--push {repo_id}: the repository already holds {names[0]}; choose a new name, or replace its files "
+                f"yourself: hf upload {repo_id} {folder}"
+            )
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            ignore_patterns=[MANIFEST],
+            parent_commit=found.sha,  # refused if somebody else has pushed in the meantime
+            commit_message="Fine-tuned model with its card, by glue-bench",
+        )
+    except UsageError:
+        raise
+    except Exception as error:  # the client's own, and those of whatever HTTP library it uses
+        raise InputError(f"--push {repo_id}: {_explain(error)}") from error
+    return str(commit.commit_url)
 
 
 def _check_labels(run: FinishedRun) -> None:
-    """Refuse weights whose configuration would call the outputs something else than the record does."""
+    """Refuse weights with labels in their configuration that are not the record's."""
     path = run.model_folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        named = [name for _, name in sorted((int(code), name) for code, name in config["id2label"].items())]
+        labels = [name for _, name in sorted((int(code), name) for code, name in config["id2label"].items())]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: names no labels that can be read ({type(error).__name__}: {error})") from error
-    fits = len(named) == 1 if run.task.regression else named == run.task.labels
+        raise InputError(f"{path}: has no readable labels ({type(error).__name__}: {error})") from error
+    fits = len(labels) == 1 if run.task.regression else labels == run.task.labels
     if not fits:
         wanted = ", ".join(run.task.labels) or "one score"
-        raise InputError(f"{path}: its labels are {', '.join(map(str, named))}, but the run's are {wanted}")
+        raise InputError(f"{path}: its labels are {', '.join(map(str, labels))}, but the run's are {wanted}")
 
 
 def _check_replaceable(run: FinishedRun, out: Path) -> None:
     """Refuse a folder that holds anything but this run's card, as it was written.
 
     Raises:
-        UsageError: naming what would have been lost.
+        UsageError: naming what would be lost.
+        DiskError: the folder cannot be listed.
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out}: is a file; allowed is a new or empty folder")
-    there = _files(out) if out.is_dir() else []
-    if not there:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UsageError(f"--out {out}: is a file; must be a new or empty folder")
+    try:
+        names = sorted(path.name for path in out.iterdir())
+    except OSError as error:
+        raise DiskError(f"--out {out}: cannot be read: {error.strerror}") from error
+    if not names:
         return
     manifest = _read_manifest(out / MANIFEST)
-    if manifest is None:
-        some = ", ".join(sorted(path.relative_to(out).as_posix() for path in there)[:3])
-        raise UsageError(f"--out {out}: holds files that are no card's ({some}); allowed is a new or empty folder")
+    if manifest is None:  # only a card is searched deeper: a folder that is not one may be the whole disk
+        some = ", ".join(names[:3])
+        raise UsageError(f"--out {out}: holds files that are not a card's ({some}); must be a new or empty folder")
     if manifest["run_id"] != run.record.run_id:
         raise UsageError(f"--out {out}: holds the card of the run {manifest['run_id']}; choose another folder")
-    written: Mapping[str, object] = {**manifest["files"], MANIFEST: None}
-    for path in there:
+    for path in _files(out):
         name = path.relative_to(out).as_posix()
-        changed = name != MANIFEST and (path.is_symlink() or written.get(name) != file_sha256(path))
-        if changed:
-            did = "changed" if name in written else "added"
+        if name != MANIFEST and (path.is_symlink() or manifest["files"].get(name) != file_sha256(path)):
+            did = "changed" if name in manifest["files"] else "added"
             raise UsageError(f"--out {out}: {name} was {did} since the card was written; choose another folder")
 
 
@@ -122,3 +175,16 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
 def _files(folder: Path) -> list[Path]:
     """Every file and link below a folder."""
     return [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+
+
+def _explain(error: BaseException) -> str:
+    """One line, with what to do where that is known."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    endpoint = os.environ.get("HF_ENDPOINT") or "the Hugging Face hub"
+    if status == 401:
+        return f"{endpoint} does not know this token (HF_TOKEN, or `hf auth login`)"
+    if status == 403:
+        return (
+            f"{endpoint} does not let this token write there (it is read-only, or the organisation's rules forbid it)"
+        )
+    return f"{endpoint}: {' '.join((str(error).strip() or type(error).__name__).split())[:300]}"

@@ -1,5 +1,6 @@
 """An encoder and a head joined, and the join exported in standard transformers form. Knows no tasks, no training."""
 
+import errno
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,110 +16,95 @@ from transformers import AutoModel, AutoModelForSequenceClassification, Pretrain
 
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError, UsageError
-from glue_bench.models.batches import PaddedBatch, PaddedRows
-from glue_bench.models.flat import FlatEncoder
-from glue_bench.models.flat_batches import FlatRows
-from glue_bench.models.heads import BertHead, RobertaHead, initialise
-from glue_bench.models.padded import (
-    PaddedEncoder,
-    first_line,
-    load_transformer,
-    max_positions,
-    padding_id,
-    read_model_config,
-)
+from glue_bench.models.families import family_of, max_positions
+from glue_bench.models.flat import FlatEncoder, FlatRows
+from glue_bench.models.heads import BertHead, initialise
+from glue_bench.models.padded import PaddedBatch, PaddedEncoder, PaddedRows, load_transformer, read_model_config
 from glue_bench.models.pretrained import TOKENIZER_FILES
+from glue_bench.text import first_line
 
 Rows = FlatRows | PaddedRows
 
 
-class SequenceClassifier(nn.Module):
-    """Batches to logits: an encoder with one of our heads, for the BERT and RoBERTa families."""
+class Classifier(nn.Module):
+    """Batches to logits. This base is the padded engine's, which always trains the whole embedding table."""
 
-    def __init__(
-        self, encoder: FlatEncoder | PaddedEncoder, head: RobertaHead | BertHead, config: PretrainedConfig
-    ) -> None:
-        """Join the two."""
+    engine = "padded"
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        """Keep the configuration of the transformer."""
         super().__init__()
-        self.encoder, self.head, self.config = encoder, head, config
-        self.engine = "flat" if isinstance(encoder, FlatEncoder) else "padded"
+        self.config = config
 
     def place(self, encoded: Encoded, device: torch.device) -> Rows:
-        """A split whose `gather` makes the batches that `forward` takes; after `cut_vocabulary`, not before."""
-        return self.encoder.place(encoded, device)
+        """A split with a `gather` that makes the batches of `forward`; call it after `cut_vocabulary`."""
+        return PaddedRows(encoded, config=self.config, device=device)
+
+    def cut_vocabulary(self, tokens: NDArray[np.int32]) -> None:
+        """Train only the embedding rows of `tokens`, where the engine can."""
+
+    def restore_vocabulary(self, *, decay: float) -> None:
+        """Put the whole embedding table back; rows that were left out times `decay`."""
+
+    def standard_state(self) -> dict[str, Tensor]:
+        """The weights under the names of AutoModelForSequenceClassification."""
+        raise NotImplementedError
+
+
+class NativeClassifier(Classifier):
+    """Any family, padded, with the head that transformers gives it."""
+
+    def __init__(self, whole: nn.Module, config: PretrainedConfig) -> None:
+        """Wrap a model of AutoModelForSequenceClassification."""
+        super().__init__(config)
+        self.whole = whole
+
+    def forward(self, batch: PaddedBatch) -> Tensor:
+        """B rows to (B, outputs) logits."""
+        logits: Tensor = self.whole(**batch.inputs()).logits
+        return logits
+
+    def standard_state(self) -> dict[str, Tensor]:
+        return self.whole.state_dict()
+
+
+class SequenceClassifier(Classifier):
+    """An encoder of the BERT or RoBERTa family with one of our heads."""
+
+    def __init__(self, encoder: FlatEncoder | PaddedEncoder, *, head: nn.Module, config: PretrainedConfig) -> None:
+        """Join the two."""
+        super().__init__(config)
+        self.encoder, self.head = encoder, head
 
     def forward(self, batch: Any) -> Tensor:
         """B rows to (B, outputs) logits."""
         logits: Tensor = self.head(self.encoder(batch))
         return logits
 
-    def cut_vocabulary(self, tokens: NDArray[np.int32]) -> None:
-        """Train only the embedding rows of `tokens`, where the encoder can."""
-        if isinstance(self.encoder, FlatEncoder):
-            self.encoder.cut_vocabulary(tokens)
-
-    def restore_vocabulary(self, *, decay: float) -> None:
-        """Put the whole embedding table back; rows that were left out times `decay`."""
-        if isinstance(self.encoder, FlatEncoder):
-            self.encoder.restore_vocabulary(decay=decay)
-
     def standard_state(self) -> dict[str, Tensor]:
-        """The weights under the names of AutoModelForSequenceClassification."""
         family = self.encoder.transformer.base_model_prefix
         state = {f"{family}.{name}": value for name, value in self.encoder.transformer.state_dict().items()}
-        for name, value in self.head.state_dict().items():
-            state[_standard_head_name(name)] = value
-        return state
+        return state | {_standard_head_name(name): value for name, value in self.head.state_dict().items()}
 
 
-class NativeClassifier(nn.Module):
-    """Batches to logits: any other family, padded, with the head that transformers gives it."""
+class FlatClassifier(SequenceClassifier):
+    """The same without padding."""
 
-    def __init__(self, whole: nn.Module, config: PretrainedConfig) -> None:
-        """Wrap a model of AutoModelForSequenceClassification."""
-        super().__init__()
-        self.whole, self.config, self.engine = whole, config, "padded"
-        self._with_types = int(getattr(config, "type_vocab_size", 0)) > 1
+    engine = "flat"
+    encoder: FlatEncoder
 
     def place(self, encoded: Encoded, device: torch.device) -> Rows:
-        """A split whose `gather` makes the batches that `forward` takes."""
-        return PaddedRows(encoded, pad_id=padding_id(self.config), device=device)
-
-    def forward(self, batch: PaddedBatch) -> Tensor:
-        """B rows to (B, outputs) logits."""
-        types = {"token_type_ids": batch.token_type_ids} if self._with_types else {}
-        logits: Tensor = self.whole(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **types).logits
-        return logits
+        return self.encoder.place(encoded, device)
 
     def cut_vocabulary(self, tokens: NDArray[np.int32]) -> None:
-        """Nothing: the whole table is trained."""
+        self.encoder.cut_vocabulary(tokens)
 
     def restore_vocabulary(self, *, decay: float) -> None:
-        """Nothing: the whole table was trained."""
-
-    def standard_state(self) -> dict[str, Tensor]:
-        """The weights under the names of AutoModelForSequenceClassification."""
-        return self.whole.state_dict()
-
-
-Classifier = SequenceClassifier | NativeClassifier
-
-_HEADS: dict[str, type[RobertaHead | BertHead]] = {
-    "roberta": RobertaHead,
-    "xlm-roberta": RobertaHead,
-    "camembert": RobertaHead,
-    "bert": BertHead,
-}
-_HEAD_NAMES = {
-    "pooler.weight": "bert.pooler.dense.weight",
-    "pooler.bias": "bert.pooler.dense.bias",
-    "classifier.weight": "classifier.weight",
-    "classifier.bias": "classifier.bias",
-}
+        self.encoder.restore_vocabulary(decay=decay)
 
 
 def load_classifier(folder: Path, *, outputs: int, head_seed: int, engine: str = "auto") -> Classifier:
-    """A pretrained encoder with a new head whose weights only `head_seed` determines.
+    """A pretrained encoder with a new head, drawn from `head_seed` alone.
 
     BERT's pooler keeps its pretrained weights where the folder has them, as in transformers.
 
@@ -130,48 +116,23 @@ def load_classifier(folder: Path, *, outputs: int, head_seed: int, engine: str =
         InputError: the folder's configuration or weights cannot be used.
         UsageError: the family has no flat engine.
     """
-    config = read_model_config(folder)
-    config.num_labels = outputs
-    _check_engine(engine, config)
-    # torch and transformers draw from the global stream while they build; the caller's stays as it was.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(head_seed)
-        if config.model_type not in _HEADS:
-            return _load_native(folder, config)
-        transformer, missing = load_transformer(folder, config)
-        head = _HEADS[config.model_type](config, outputs)
-    initialise(head, std=float(config.initializer_range), seed=head_seed)
-    if isinstance(head, BertHead) and not any("pooler" in name for name in missing):
-        head.pooler.load_state_dict(transformer.get_submodule("pooler.dense").state_dict())
-    return _join(transformer, head, config, engine)
+    return _build(read_model_config(folder), folder=folder, outputs=outputs, seed=head_seed, engine=engine)
 
 
 def make_classifier(config: PretrainedConfig, *, outputs: int, seed: int, engine: str = "auto") -> Classifier:
-    """A classifier of random weights, all of them the seed's: nothing but speed and size can be measured on it.
+    """A classifier of random weights, all drawn from the seed: good for measuring speed and size only.
 
     Args:
         config: of any family; it is copied.
-        outputs: logits of a row; 1 for regression.
-        engine: flat, padded, or auto: flat for the families that have it.
+        outputs: as in `load_classifier`.
+        engine: as in `load_classifier`.
 
     Raises:
         InputError: no classifier can be made of the configuration.
         UsageError: the family has no flat engine.
     """
     config = type(config).from_dict(config.to_dict())
-    config.num_labels = outputs
-    _check_engine(engine, config)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            if config.model_type not in _HEADS:
-                return NativeClassifier(AutoModelForSequenceClassification.from_config(config), config)  # type: ignore[no-untyped-call]
-            transformer = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
-        except (ValueError, RuntimeError, AttributeError) as error:
-            raise InputError(f"no classifier can be made of {config.model_type} ({first_line(error)})") from error
-        head = _HEADS[config.model_type](config, outputs)
-    initialise(head, std=float(config.initializer_range), seed=seed)
-    return _join(transformer, head, config, engine)
+    return _build(config, folder=None, outputs=outputs, seed=seed, engine=engine)
 
 
 def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -> Classifier:
@@ -190,9 +151,8 @@ def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -
         state = load_file(folder / "model.safetensors")
         if isinstance(model, NativeClassifier):
             model.whole.load_state_dict(state)
-        else:
-            names = {name: _standard_head_name(name) for name in model.head.state_dict()}
-            model.head.load_state_dict({name: state[standard] for name, standard in names.items()})
+        elif isinstance(model, SequenceClassifier):
+            model.head.load_state_dict({name: state[_standard_head_name(name)] for name in model.head.state_dict()})
     except (KeyError, RuntimeError, SafetensorError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else first_line(error)
         raise InputError(f"{folder}: no classifier with {outputs} outputs was saved there ({reason})") from error
@@ -203,11 +163,12 @@ def check_max_length(folder: Path, max_length: int) -> None:
     """Refuse rows longer than the encoder's positions.
 
     Raises:
-        InputError: naming the longest that is allowed.
+        UsageError: naming the longest that is allowed.
+        InputError: the folder's configuration cannot be used.
     """
     longest = max_positions(read_model_config(folder))
     if max_length > longest:
-        raise InputError(f"trainer.max_length={max_length}: this encoder has positions for at most {longest} tokens")
+        raise UsageError(f"trainer.max_length={max_length}: this encoder has positions for at most {longest} tokens")
 
 
 def check_tokens(model: Classifier, encoded: Encoded) -> None:
@@ -228,6 +189,9 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
         folder: an empty folder.
         pretrained: where the tokenizer files are copied from.
         labels: class names in the order of the codes; empty for regression.
+
+    Raises:
+        OSError: a file cannot be written.
     """
     config = type(model.config).from_dict(model.config.to_dict())
     config.problem_type = "single_label_classification" if labels else "regression"
@@ -239,7 +203,10 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
         whole = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
     state = {name: value.detach().cpu() for name, value in model.standard_state().items()}
     whole.load_state_dict(state, assign=True)
-    whole.save_pretrained(folder)
+    try:
+        whole.save_pretrained(folder)
+    except SafetensorError as error:  # its word for a full disk
+        raise OSError(errno.EIO, str(error)) from error
     for file in folder.iterdir():
         file.chmod(file.stat().st_mode | 0o444)  # safetensors writes for the owner only
     for name in TOKENIZER_FILES:
@@ -248,32 +215,47 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
 
 
 def _standard_head_name(name: str) -> str:
-    """What transformers calls a head's weight."""
-    return _HEAD_NAMES.get(name, f"classifier.{name}")
+    """The name that transformers gives a head's weight."""
+    module, _, weight = name.partition(".")
+    return {"pooler": f"bert.pooler.dense.{weight}", "classifier": name}.get(module, f"classifier.{name}")
 
 
-def _check_engine(engine: str, config: PretrainedConfig) -> None:
-    if engine == "flat" and config.model_type not in _HEADS:
+def _build(config: PretrainedConfig, *, folder: Path | None, outputs: int, seed: int, engine: str) -> Classifier:
+    """A classifier with the encoder of a folder, or with a random one."""
+    where = f"encoder folder {folder}" if folder else config.model_type
+    make_head = family_of(config).head
+    if getattr(config, "is_decoder", False):
+        raise InputError(f"{where}: is_decoder=true in its config.json; only bidirectional encoders can be fine-tuned")
+    if engine == "flat" and make_head is None:
         raise UsageError(f"trainer.engine=flat: not for {config.model_type}; allowed is auto or padded")
-
-
-def _join(
-    transformer: PreTrainedModel, head: RobertaHead | BertHead, config: PretrainedConfig, engine: str
-) -> SequenceClassifier:
+    config.num_labels = outputs
+    # torch and transformers draw from the global stream while they build; the caller's stays as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            if folder is None:
+                transformer, missing = AutoModel.from_config(config), {"pooler"}  # type: ignore[no-untyped-call]
+            else:
+                transformer, missing = load_transformer(folder, config)
+            if make_head is None:
+                return _add_native_head(transformer, config, where=where)
+        except (ValueError, RuntimeError, AttributeError) as error:
+            raise InputError(f"{where}: no classifier can be made of it ({first_line(error)})") from error
+        head = make_head(config, outputs)
+    initialise(head, std=float(config.initializer_range), seed=seed)
+    if isinstance(head, BertHead) and not any("pooler" in name for name in missing):
+        head.pooler.load_state_dict(transformer.get_submodule("pooler.dense").state_dict())
     transformer.register_module("pooler", None)
-    encoder = PaddedEncoder(transformer, config) if engine == "padded" else FlatEncoder(transformer, config)
-    return SequenceClassifier(encoder, head, config)
+    if engine == "padded":
+        return SequenceClassifier(PaddedEncoder(transformer), head=head, config=config)
+    return FlatClassifier(FlatEncoder(transformer, config), head=head, config=config)
 
 
-def _load_native(folder: Path, config: PretrainedConfig) -> NativeClassifier:
-    """A new classifier whose encoder, and nothing else, has the folder's weights."""
-    transformer, _ = load_transformer(folder, config)
-    try:
-        whole = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
-        found = whole.base_model.load_state_dict(transformer.state_dict(), strict=False)
-    except (ValueError, RuntimeError, AttributeError) as error:
-        raise InputError(f"encoder folder {folder}: no classifier can be made of it ({first_line(error)})") from error
-    lacking = [name for name in found.missing_keys if "pooler" not in name]
-    if lacking:
-        raise InputError(f"encoder folder {folder}: its weights lack {lacking[0]}")
+def _add_native_head(transformer: PreTrainedModel, config: PretrainedConfig, *, where: str) -> NativeClassifier:
+    """The transformer with the head that transformers gives it, drawn from torch's global stream."""
+    whole = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+    missing = whole.base_model.load_state_dict(transformer.state_dict(), strict=False).missing_keys
+    needed = [name for name in missing if "pooler" not in name]
+    if needed:
+        raise InputError(f"{where}: its weights lack {needed[0]}")
     return NativeClassifier(whole, config)

@@ -1,6 +1,6 @@
-"""Classification and regression heads, in the shapes that transformers gives each family. Knows no tasks.
+"""Classification heads in the shapes that transformers gives each family; a regression head has one output.
 
-A regression head is the same head with one output.
+Shapes: B rows, H the hidden size.
 """
 
 import torch
@@ -19,7 +19,7 @@ class RobertaHead(nn.Module):
         self.out_proj = nn.Linear(config.hidden_size, outputs)
 
     def forward(self, first: Tensor) -> Tensor:
-        """(B, H) first-token states to (B, outputs) logits."""
+        """(B, H) states of the first tokens to (B, outputs) logits."""
         hidden = torch.tanh(self.dense(self.dropout(first)))
         logits: Tensor = self.out_proj(self.dropout(hidden))
         return logits
@@ -36,15 +36,14 @@ class BertHead(nn.Module):
         self.classifier = nn.Linear(config.hidden_size, outputs)
 
     def forward(self, first: Tensor) -> Tensor:
-        """(B, H) first-token states to (B, outputs) logits."""
-        hidden = torch.tanh(self.pooler(first))
-        logits: Tensor = self.classifier(self.dropout(hidden))
+        """(B, H) states of the first tokens to (B, outputs) logits."""
+        logits: Tensor = self.classifier(self.dropout(torch.tanh(self.pooler(first))))
         return logits
 
 
 @torch.no_grad()
 def initialise(head: nn.Module, *, std: float, seed: int) -> None:
-    """Weights from a normal distribution of the seed's own stream, biases zero, as transformers does."""
+    """Draw the weights from a normal distribution with a seed stream of their own; biases are 0, as in transformers."""
     generator = torch.Generator().manual_seed(seed)
     for module in head.modules():
         if isinstance(module, nn.Linear):

@@ -1,11 +1,20 @@
 """The parts of a transformer layer on flat batches, each in the form that is fastest on its device.
 
-In float32 on a CPU, where nothing but matrix products should take time, dropout masks come from 16 random bits an
-element, and attention and lookups have backward passes of their own. Anywhere else the operations are torch's.
+In float32 on a CPU, dropout masks come from 16 random bits per element, and attention and lookups have backward passes
+of their own, so that only matrix products take time. Elsewhere the operations are torch's.
+
+Shapes:
+    T  tokens of the batch         B  rows of the batch
+    H  hidden size                 A  attention heads; D = H / A
+    N  rows of an attention block  L  tokens of its longest row
+    E  entries of all blocks of the batch: the sum of N * A * L
+
+A slice is one head's D numbers of one token, so that (T, H) holds T * A slices; an entry of a block holds one slice.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,20 +22,42 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from glue_bench.models.flat_batches import FlatBatch, Grid
+_PLACEHOLDER = torch.zeros(())  # baddbmm ignores its input when beta=0
 
-_UNUSED = torch.zeros(())  # where a call wants a tensor that it multiplies by nothing
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionBlock:
+    """N neighbouring rows of the batch as a rectangle for each head."""
+
+    rows: slice  # of the batch's rows
+    entries: slice  # of the batch's entries: N * A * L of them, in the order (row, head, position)
+    width: int  # L
+    mask: Tensor | None  # (N, 1, 1, L) bool, true for a token; None where every row has L tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlatBatch:
+    """B rows of together T tokens, and the E entries of their attention blocks."""
+
+    input_ids: Tensor  # (T,) rows of the (cut) embedding table
+    position_ids: Tensor  # (T,)
+    token_type_ids: Tensor  # (T,)
+    first: Tensor  # (B,) each row's first token
+    blocks: Sequence[AttentionBlock]
+    entry_slices: Tensor  # (E,) the slice of each entry; an entry without a token repeats its row's first token
+    slice_entries: Tensor  # (T * A,) the entry of each slice
+    tokens: int  # T
 
 
 class Noise:
-    """The dropout masks of one forward pass, all from one draw of torch's own stream."""
+    """The dropout masks of one forward pass, all from one draw of torch's global seed stream."""
 
     def __init__(self) -> None:
         """Draw."""
         self._bits = np.random.SFC64(int(torch.randint(2**63 - 1, ())))
 
     def mask(self, shape: Sequence[int], probability: float) -> Tensor:
-        """Zeros with `probability`, rounded to 1/65536, and the reciprocal of what is left elsewhere: float32."""
+        """Zeros with `probability`, rounded to 1/65536; elsewhere 1 / (1 - probability). float32."""
         size, cut = math.prod(shape), round(probability * 2**16)
         bits = torch.from_numpy(self._bits.random_raw(-(-size // 4)).view(np.int16)[:size])
         mask = torch.empty(shape)
@@ -51,15 +82,15 @@ def look_up(ids: Tensor, table: nn.Embedding) -> Tensor:
     return found
 
 
-def drop(hidden: Tensor, dropout: nn.Dropout, noise: Noise | None) -> Tensor:
-    """Dropout; `noise` where the CPU's own form applies."""
+def drop(hidden: Tensor, dropout: nn.Dropout, *, noise: Noise | None) -> Tensor:
+    """Dropout; with `noise` in the CPU's own form."""
     if not dropout.training or not dropout.p or noise is None:
         dropped: Tensor = dropout(hidden)
         return dropped
     return hidden * noise.mask(hidden.shape, dropout.p)
 
 
-def drop_and_add(hidden: Tensor, residual: Tensor, dropout: nn.Dropout, noise: Noise | None) -> Tensor:
+def drop_and_add(hidden: Tensor, residual: Tensor, *, dropout: nn.Dropout, noise: Noise | None) -> Tensor:
     """residual + dropout(hidden)."""
     if not dropout.training or not dropout.p or noise is None:
         added: Tensor = residual + dropout(hidden)
@@ -68,15 +99,15 @@ def drop_and_add(hidden: Tensor, residual: Tensor, dropout: nn.Dropout, noise: N
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, batch: FlatBatch, *, heads: int, dropout: float, noise: Noise | None
+    query: Tensor, *, key: Tensor, value: Tensor, batch: FlatBatch, heads: int, dropout: float, noise: Noise | None
 ) -> Tensor:
     """Attention within each row.
 
     Args:
-        query: (T, H), or (B, H) where only first tokens ask.
+        query: (T, H), or (B, H) for the first tokens alone.
         key: (T, H).
         value: (T, H).
-        dropout: of the attention's weights; 0 in evaluation.
+        dropout: of the attention's probabilities; 0 in evaluation.
 
     Returns:
         As `query`.
@@ -84,48 +115,40 @@ def attend(
     if is_plain(query):
         mixed: Tensor = _Attention.apply(query, key, value, batch, heads, dropout, noise)  # type: ignore[no-untyped-call]
         return mixed
-    queries, keys, values = _to_cells(query, key, value, batch, heads=heads)
+    entries = [_to_entries(states, batch, heads=heads) for states in (query, key, value)]
     contexts = []
-    for grid in batch.grids:
-        asking, keyed, valued = (
-            part.view(-1, heads, *part.shape[1:]) for part in _of_grid(grid, heads, queries, keys, values)
-        )
-        context = functional.scaled_dot_product_attention(
-            asking, keyed, valued, attn_mask=grid.mask, dropout_p=dropout
-        )  # (n, heads, L or 1, H / heads)
+    for block in batch.blocks:
+        parts = _cut(block, entries, batch=batch, heads=heads)
+        q, k, v = (part.view(-1, heads, *part.shape[1:]) for part in parts)  # (N, A, L or 1, D)
+        context = functional.scaled_dot_product_attention(q, k, v, attn_mask=block.mask, dropout_p=dropout)
         contexts.append(context.flatten(0, 2))
-    return _from_cells(contexts[0] if len(contexts) == 1 else torch.cat(contexts), query.shape, batch)
+    return _from_entries(contexts[0] if len(contexts) == 1 else torch.cat(contexts), batch, shape=query.shape)
 
 
-def _to_cells(query: Tensor, key: Tensor, value: Tensor, batch: FlatBatch, *, heads: int) -> tuple[Tensor, ...]:
-    """Three times (T, H) to (C, H / heads); a query of first tokens, (B, H), to (B * heads, H / heads)."""
-    size = query.shape[-1] // heads
-    return tuple(
-        part.reshape(-1, size)
-        if len(part) < batch.tokens
-        else part.reshape(-1, size).index_select(0, batch.cell_slices)
-        for part in (query, key, value)
-    )
+def _to_entries(states: Tensor, batch: FlatBatch, *, heads: int) -> Tensor:
+    """(T, H) to (E, D); the first tokens alone, (B, H), to (B * A, D)."""
+    slices = states.reshape(-1, states.shape[-1] // heads)
+    return slices if len(states) < batch.tokens else slices.index_select(0, batch.entry_slices)
 
 
-def _from_cells(cells: Tensor, shape: torch.Size, batch: FlatBatch) -> Tensor:
-    """The way back, to a query's shape."""
-    return (cells if shape[0] < batch.tokens else cells.index_select(0, batch.slice_cells)).view(shape)
+def _from_entries(entries: Tensor, batch: FlatBatch, *, shape: torch.Size) -> Tensor:
+    """Back to states of a shape: (T, H), or (B, H)."""
+    return (entries if shape[0] < batch.tokens else entries.index_select(0, batch.slice_entries)).view(shape)
 
 
-def _of_grid(grid: Grid, heads: int, queries: Tensor, keys: Tensor, values: Tensor) -> list[Tensor]:
-    """What `_to_cells` gave, cut to a grid: (n * heads, L or 1, H / heads) views."""
-    first_only = slice(grid.rows.start * heads, grid.rows.stop * heads)
+def _cut(block: AttentionBlock, parts: Sequence[Tensor], *, batch: FlatBatch, heads: int) -> list[Tensor]:
+    """Cut what `_to_entries` returned to a block: views of (N * A, L or 1, D)."""
+    first_only = slice(block.rows.start * heads, block.rows.stop * heads)
     return [
         part[first_only].unsqueeze(1)
-        if len(part) < len(keys)
-        else part[grid.cells].view(-1, grid.width, part.shape[-1])
-        for part in (queries, keys, values)
+        if len(part) < len(batch.entry_slices)
+        else part[block.entries].view(-1, block.width, part.shape[-1])
+        for part in parts
     ]
 
 
 class _LookUp(torch.autograd.Function):
-    """Rows of a table. torch.zeros asks the system for fresh pages each time; a reused buffer is ten times quicker."""
+    """Rows of a table. A gradient in reused memory is ten times faster than torch.zeros, which asks for new pages."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, ids: Tensor, padding_row: int | None) -> Tensor:
@@ -134,61 +157,57 @@ class _LookUp(torch.autograd.Function):
         return weight.index_select(0, ids)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (ids,) = ctx.saved_tensors
-        to_weight = gradients[0].new_empty(ctx.shape).zero_().index_add_(0, ids, gradients[0])
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        (ids,), (grad_output,) = ctx.saved_tensors, grad_outputs
+        grad_weight = grad_output.new_empty(ctx.shape).zero_().index_add_(0, ids, grad_output)
         if ctx.padding_row is not None:
-            to_weight[ctx.padding_row] = 0
-        return to_weight, None, None
+            grad_weight[ctx.padding_row] = 0
+        return grad_weight, None, None
 
 
 class _Attention(torch.autograd.Function):
-    """Softmax attention, grid by grid, with dropout masks that are numbers.
+    """Softmax attention, block by block, with explicit dropout masks.
 
-    Cells without a token need no zeros: as keys they get the weight 0, and as queries their gradient is 0.
+    Entries without a token need no zeros: as keys they get the probability 0, and as queries the gradient 0.
     """
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, batch: FlatBatch, heads: int, dropout: float, noise: Any
     ) -> Tensor:
-        cells = _to_cells(query, key, value, batch, heads=heads)
-        contexts = torch.empty_like(cells[0])
-        shares, masks = [], []
-        for grid in batch.grids:
-            queries, keys, values = _of_grid(grid, heads, *cells)
-            context, _, _ = _of_grid(grid, heads, contexts, *cells[1:])
-            scores = torch.baddbmm(_UNUSED, queries, keys.transpose(1, 2), beta=0, alpha=queries.shape[-1] ** -0.5)
-            if grid.mask is not None:
-                scores.view(-1, heads, *scores.shape[1:]).masked_fill_(~grid.mask, -math.inf)
-            shares.append(torch.softmax(scores, -1))  # (n * heads, L or 1, L)
-            masks.append(noise.mask(scores.shape, dropout) if dropout else _UNUSED)
-            torch.bmm(shares[-1] * masks[-1] if dropout else shares[-1], values, out=context)
-        ctx.save_for_backward(*cells, *shares, *masks)
+        entries = [_to_entries(states, batch, heads=heads) for states in (query, key, value)]
+        context = torch.empty_like(entries[0])
+        attention_probs, masks = [], []
+        for block in batch.blocks:
+            q, k, v, out = _cut(block, [*entries, context], batch=batch, heads=heads)
+            scores = torch.baddbmm(_PLACEHOLDER, q, k.transpose(1, 2), beta=0, alpha=q.shape[-1] ** -0.5)
+            if block.mask is not None:
+                scores.view(-1, heads, *scores.shape[1:]).masked_fill_(~block.mask, -math.inf)
+            attention_probs.append(torch.softmax(scores, -1))  # (N * A, L or 1, L)
+            masks.append(noise.mask(scores.shape, dropout) if dropout else _PLACEHOLDER)
+            torch.bmm(attention_probs[-1] * masks[-1] if dropout else attention_probs[-1], v, out=out)
+        ctx.save_for_backward(*entries, *attention_probs, *masks)
         ctx.batch, ctx.heads, ctx.dropout, ctx.shape = batch, heads, dropout, query.shape
-        return _from_cells(contexts, query.shape, batch)
+        return _from_entries(context, batch, shape=query.shape)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        batch, heads, count = ctx.batch, ctx.heads, len(ctx.batch.grids)
-        cells, shares, masks = saved[:3], saved[3 : 3 + count], saved[3 + count :]
-        arriving = gradients[0].reshape(-1, cells[0].shape[-1])
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        batch, count = ctx.batch, len(ctx.batch.blocks)
+        entries, saved = ctx.saved_tensors[:3], ctx.saved_tensors[3:]
+        grad_output = grad_outputs[0].reshape(-1, entries[0].shape[-1])
         if ctx.shape[0] == batch.tokens:
-            arriving = torch.empty_like(cells[0]).zero_().index_copy_(0, batch.slice_cells, arriving)
-        leaving = [torch.empty_like(part) for part in cells]
-        for grid, share, mask in zip(batch.grids, shares, masks, strict=True):
-            queries, keys, values = _of_grid(grid, heads, *cells)
-            to_queries, to_keys, to_values = _of_grid(grid, heads, *leaving)
-            arrived, _, _ = _of_grid(grid, heads, arriving, *cells[1:])
-            torch.bmm((share * mask if ctx.dropout else share).transpose(1, 2), arrived, out=to_values)
-            to_share = torch.bmm(arrived, values.transpose(1, 2))
+            grad_output = torch.empty_like(entries[0]).zero_().index_copy_(0, batch.slice_entries, grad_output)
+        gradients = [torch.empty_like(part) for part in entries]  # of query, key and value
+        for block, probs, mask in zip(batch.blocks, saved[:count], saved[count:], strict=True):
+            parts = _cut(block, [*entries, *gradients, grad_output], batch=batch, heads=ctx.heads)
+            q, k, v, grad_query, grad_key, grad_value, grad_context = parts
+            torch.bmm((probs * mask if ctx.dropout else probs).transpose(1, 2), grad_context, out=grad_value)
+            grad_probs = torch.bmm(grad_context, v.transpose(1, 2))
             if ctx.dropout:
-                to_share *= mask
-            to_scores = torch._softmax_backward_data(to_share, share, -1, share.dtype)
-            scale = queries.shape[-1] ** -0.5
-            torch.baddbmm(_UNUSED, to_scores, keys, beta=0, alpha=scale, out=to_queries)
-            torch.baddbmm(_UNUSED, to_scores.transpose(1, 2), queries, beta=0, alpha=scale, out=to_keys)
-        to_query = _from_cells(leaving[0], ctx.shape, batch)
-        to_key, to_value = (part.index_select(0, batch.slice_cells).view(-1, ctx.shape[-1]) for part in leaving[1:])
-        return to_query, to_key, to_value, None, None, None, None
+                grad_probs *= mask
+            grad_scores = torch._softmax_backward_data(grad_probs, probs, -1, probs.dtype)
+            scale = q.shape[-1] ** -0.5
+            torch.baddbmm(_PLACEHOLDER, grad_scores, k, beta=0, alpha=scale, out=grad_query)
+            torch.baddbmm(_PLACEHOLDER, grad_scores.transpose(1, 2), q, beta=0, alpha=scale, out=grad_key)
+        to_key, to_value = (part.index_select(0, batch.slice_entries).view(-1, ctx.shape[-1]) for part in gradients[1:])
+        return _from_entries(gradients[0], batch, shape=ctx.shape), to_key, to_value, None, None, None, None

@@ -1,43 +1,80 @@
-"""The pretrained transformer: loaded from a folder, padded batches to the first token's hidden state.
+"""The padded engine: a transformer called as transformers calls it, on batches padded to their longest row.
 
 Only safetensors weights are loaded, and no code that comes with a model is ever run.
+
+Shapes: B rows, L tokens of the longest of them, H the hidden size.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError
-from glue_bench.models.batches import PaddedBatch, PaddedRows
+from glue_bench.models.families import padding_id
+from glue_bench.text import first_line
 
-# What every from_pretrained call here must say.
+# Arguments of every from_pretrained call.
 SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
-class PaddedEncoder(nn.Module):
-    """A transformers encoder of the BERT or RoBERTa family, without its pooler, called as transformers calls it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaddedBatch:
+    """B rows, padded to the longest of them."""
 
-    def __init__(self, transformer: PreTrainedModel, config: PretrainedConfig) -> None:
+    input_ids: Tensor  # (B, L) int64
+    attention_mask: Tensor  # (B, L) int64, 1 for a token
+    token_type_ids: Tensor | None  # (B, L) int64; None for a model that has one type or none
+
+    def inputs(self) -> dict[str, Tensor]:
+        """The arguments of a transformers model."""
+        types = {} if self.token_type_ids is None else {"token_type_ids": self.token_type_ids}
+        return {"input_ids": self.input_ids, "attention_mask": self.attention_mask, **types}
+
+
+class PaddedRows:
+    """An encoded split, for a model that wants padding."""
+
+    def __init__(self, encoded: Encoded, *, config: PretrainedConfig, device: torch.device) -> None:
+        """Hold a split; its batches go to the device."""
+        self._encoded, self._device, self._pad_id = encoded, device, padding_id(config)
+        self._with_types = int(getattr(config, "type_vocab_size", 0)) > 1
+
+    def gather(self, rows: NDArray[np.int64]) -> PaddedBatch:
+        """The batch of these rows, in this order."""
+        encoded = self._encoded
+        lengths = encoded.offsets[rows + 1] - encoded.offsets[rows]  # (B,)
+        columns = np.arange(lengths.max())  # (L,)
+        mask = columns < lengths[:, None]  # (B, L)
+        places = np.where(mask, encoded.offsets[rows][:, None] + columns, 0)  # (B, L) into the flat array
+        ids = np.where(mask, encoded.tokens[places], self._pad_id)
+        types = np.where(mask, encoded.types[places], 0)
+        stacked = torch.from_numpy(np.stack([ids, mask, types]).astype(np.int64)).to(self._device)
+        return PaddedBatch(
+            input_ids=stacked[0],
+            attention_mask=stacked[1],
+            token_type_ids=stacked[2] if self._with_types else None,
+        )
+
+
+class PaddedEncoder(nn.Module):
+    """A transformers encoder of the BERT or RoBERTa family, without its pooler."""
+
+    def __init__(self, transformer: PreTrainedModel) -> None:
         """Wrap a loaded transformer."""
         super().__init__()
         self.transformer = transformer
-        self._pad_id = padding_id(config)
-        self._with_types = int(getattr(config, "type_vocab_size", 1)) > 1
-
-    def place(self, encoded: Encoded, device: torch.device) -> PaddedRows:
-        """A split, of which batches go to the device."""
-        return PaddedRows(encoded, pad_id=self._pad_id, device=device)
 
     def forward(self, batch: PaddedBatch) -> Tensor:
         """(B, L) tokens to (B, H), the last layer's state of each row's first token."""
-        types = {"token_type_ids": batch.token_type_ids} if self._with_types else {}
-        output = self.transformer(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **types)
-        first: Tensor = output.last_hidden_state[:, 0]
+        first: Tensor = self.transformer(**batch.inputs()).last_hidden_state[:, 0]
         return first
 
 
@@ -45,7 +82,7 @@ def read_model_config(folder: Path) -> PretrainedConfig:
     """The architecture of the model in `folder`.
 
     Raises:
-        InputError: unknown to transformers, or needing code of its own.
+        InputError: transformers does not know it, or it needs code from its folder.
     """
     _quieten()
     try:
@@ -56,22 +93,17 @@ def read_model_config(folder: Path) -> PretrainedConfig:
 
 
 def load_transformer(folder: Path, config: PretrainedConfig) -> tuple[PreTrainedModel, set[str]]:
-    """The transformer in float32, and the names of weights that the folder lacks.
+    """The transformer in float32, and the names of the weights that the folder lacks: of the pooler at most.
 
     Raises:
         InputError: damaged or unfitting weights, or layers missing from them.
     """
     _quieten()
-    # What the weights lack is drawn at random; a pooler is replaced by the head, anything else is refused.
+    # Missing weights are drawn at random; a pooler is replaced by the head, anything else is refused.
     try:
         with torch.random.fork_rng(devices=[]):
             model, info = AutoModel.from_pretrained(
-                folder,
-                config=config,
-                use_safetensors=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-                **SAFELY,
+                folder, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **SAFELY
             )
     except Exception as error:  # safetensors and transformers raise many kinds
         raise InputError(f"encoder folder {folder}: its weights cannot be loaded ({first_line(error)})") from error
@@ -80,25 +112,6 @@ def load_transformer(folder: Path, config: PretrainedConfig) -> tuple[PreTrained
     if needed:
         raise InputError(f"encoder folder {folder}: its weights lack {needed[0]} and {len(needed) - 1} more")
     return model, missing
-
-
-def padding_id(config: PretrainedConfig) -> int:
-    """The padding token's id; where a model names none, padding may have any, since nothing attends to it."""
-    return 0 if config.pad_token_id is None else int(config.pad_token_id)
-
-
-def max_positions(config: PretrainedConfig) -> int:
-    """The longest row in tokens: RoBERTa's positions start after the padding id (514 positions hold 512 tokens)."""
-    positions = int(getattr(config, "max_position_embeddings", 0) or 0) or 2**31
-    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
-        return positions - padding_id(config) - 1
-    return positions
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _quieten() -> None:

@@ -1,7 +1,9 @@
-"""Where and in which precision a model runs, and what a device does when its memory is full."""
+"""Where and in which precision a model runs, and how its memory is managed."""
 
 import contextlib
+import ctypes
 import os
+import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,13 +14,15 @@ from torch import Tensor
 
 from glue_bench.errors import UsageError
 
-# What a CPU's allocator, cuBLAS, CUDA itself and Metal say in a plain RuntimeError.
+# What a CPU's allocator, cuBLAS, cuDNN, CUDA itself and Metal say in a plain RuntimeError.
 _NO_MEMORY = (
     "can't allocate memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
     "CUDA error: out of memory",
     "MPS backend out of memory",
 )
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # the names of glibc's mallopt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,10 @@ class Placement:
     def autocast(self) -> torch.autocast:
         """The context of a forward pass; weights stay float32."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def own_randomness(self) -> contextlib.AbstractContextManager[None]:
+        """The context of training: the caller's global seed streams come back in the end."""
+        return torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
 
     @contextlib.contextmanager
     def algorithms(self) -> Iterator[None]:
@@ -54,10 +62,10 @@ def choose_placement(
     """Resolve `auto`.
 
     Args:
-        local_rank: which of this host's GPUs is meant by `auto` and `cuda`, where a run has several processes.
+        local_rank: which of this host's GPUs `auto` and `cuda` mean, where a run has several processes.
 
     Raises:
-        UsageError: the device is not there, or not one for each process.
+        UsageError: there is no such device, or not one for each process.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -87,13 +95,26 @@ def send(array: NDArray[np.int64] | NDArray[np.bool_], device: torch.device) -> 
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a device, or the CPU's allocator, had no more memory."""
+    """Whether a device, or the CPU's allocator, ran out of memory."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in _NO_MEMORY)
 
 
 def release_memory(device: torch.device) -> None:
-    """Give back what the device's allocator keeps for later."""
+    """Give back the memory that the device's allocator keeps for later."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
+
+
+def keep_freed_memory() -> None:
+    """Make glibc reuse freed memory rather than give it back: every update allocates the same buffers again.
+
+    By default the larger ones come from the system each time, page by page, which costs a CPU much of the time of
+    training. Other C libraries are left as they are.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        # Older versions accept at most 32 MiB.
+        library.mallopt(_MMAP_THRESHOLD, 2**30) or library.mallopt(_MMAP_THRESHOLD, 2**25)
+        library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)

@@ -11,8 +11,12 @@ from glue_bench.data.hub import cached_file, commit_of, fetch_file, is_commit, i
 from glue_bench.errors import InputError, UsageError
 from glue_bench.files import file_sha256
 
-_OPTIONAL = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-_VOCABULARIES = ("vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
+_OPTIONAL = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+# Of tokenizers without a tokenizer.json, which transformers then builds from these.
+_VOCABULARIES = (
+    "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "spm.model", "tokenizer.model",
+    "bpe.codes",
+)  # fmt: skip
 TOKENIZER_FILES = (*_OPTIONAL, *_VOCABULARIES)
 
 
@@ -67,8 +71,7 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise InputError(f"encoder folder {folder}: no {name} (only safetensors weights are loaded)")
-    if not has_tokenizer(folder):
-        raise InputError(f"encoder folder {folder}: no tokenizer.json, nor a vocabulary file")
+    _check_tokenizer(folder)
     _check_config_file(folder / "config.json")
     sha256 = file_sha256(folder / "model.safetensors")
     if encoder.weights_sha256 and encoder.weights_sha256 != sha256:
@@ -140,6 +143,15 @@ def fetch_tokenizer(hub_id: str, commit: str) -> None:
 def has_tokenizer(folder: Path) -> bool:
     """Whether a folder has the files of a tokenizer."""
     return any((folder / name).is_file() for name in ("tokenizer.json", *_VOCABULARIES))
+
+
+def _check_tokenizer(folder: Path) -> None:
+    if not has_tokenizer(folder):
+        raise InputError(f"encoder folder {folder}: no tokenizer.json, nor a vocabulary file")
+    found = [name for name in ("tokenizer.json", *_VOCABULARIES) if (folder / name).is_file()]
+    if found[0].endswith(".model") and importlib.util.find_spec("sentencepiece") is None:
+        needed = "needs two Python packages: pip install sentencepiece protobuf"
+        raise InputError(f"encoder folder {folder}: no tokenizer.json; to read {found[0]} {needed}")
 
 
 def _package_folder(package: str) -> Path:

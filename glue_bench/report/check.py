@@ -1,64 +1,59 @@
-"""A report beside an earlier one, for continuous integration: what fell, and what is gone. Knows no formats."""
+"""A report checked against an earlier one, for continuous integration: what fell, and what is gone."""
 
 import json
-import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from glue_bench.errors import InputError
-from glue_bench.report.model import Report, Row
-from glue_bench.report.programs import REPORT_SCHEMA_VERSION
-from glue_bench.statistics.drops import drop_p_value, drop_p_value_of_rows
+from glue_bench.report.model import REPORT_SCHEMA_VERSION, Report, Row
 from glue_bench.statistics.paired import adjust_holm
+from glue_bench.statistics.verdicts import drop_p_value, drop_p_value_of_rows
 
 SIGNIFICANCE = 0.05  # of the p-value, adjusted over the rows
 _NORMAL_95 = 1.959964  # half the width of a 95 % interval in standard errors
 
-_SAME_SETTING = ("encoder", "data", "task", "metric", "recipe", "recipe_changes", "init", "selection", "cell")
-_SAME_SCORES = tuple(key for key in _SAME_SETTING if key != "metric")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """One row of the earlier report."""
+    """One row of the earlier report, and what became of it."""
 
     title: str  # encoder and task
     before: float  # mean over the seeds, times 100
     after: float | None  # None where no finished run is left
     seeds: tuple[int, int]  # before and after
-    p_value: float  # adjusted; 1 where there is nothing to test
     fault: str  # why the check fails; empty if it does not
-    remark: str  # what else to know
+    remark: str = ""  # what else to know
 
 
-def check_report(report: Report, baseline: Sequence[Mapping[str, Any]]) -> list[Checked]:
-    """Every finished row of the earlier report, with what became of it.
-
-    Args:
-        baseline: rows from `read_baseline`.
-    """
-    now = [json.loads(json.dumps(asdict(row))) for section in report.sections for row in section.rows]
-    rows = [row for section in report.sections for row in section.rows]
-    places = [_find(now, earlier, _SAME_SETTING) for earlier in baseline]
-    pairs = [(earlier, None if place is None else rows[place]) for earlier, place in zip(baseline, places, strict=True)]
-    raw = [None if row is None else _p_value(earlier, row) for earlier, row in pairs]
+def check_report(report: Report, baseline: Sequence[Row]) -> list[Checked]:
+    """Compare every row of the earlier report, as `read_baseline` reads it, with the row of the same setting now."""
+    now = [row for section in report.sections for row in section.rows if row.seeds]
+    found = [(earlier, _find(earlier, [row for row in now if row.metric == earlier.metric])) for earlier in baseline]
+    raw = [None if row is None else _p_value(earlier, row) for earlier, row in found]
     adjusted = iter(adjust_holm([p for p in raw if p is not None]))
     checked = []
-    for (earlier, row), p in zip(pairs, raw, strict=True):
-        if row is None:
-            other = _find(now, earlier, _SAME_SCORES)
-            checked.append(_tell_gone(earlier, None if other is None else rows[other]))
-        else:
-            checked.append(_judge(earlier, row, None if p is None else next(adjusted)))
+    for (earlier, row), p in zip(found, raw, strict=True):
+        adjusted_p = None if p is None else next(adjusted)
+        lower = row is not None and statistics.fmean(row.values) < statistics.fmean(earlier.values)
+        fault = _find_fault(earlier, row, p_value=adjusted_p) if row else _explain_absence(earlier, _find(earlier, now))
+        checked.append(
+            Checked(
+                title=f"{earlier.encoder} {earlier.title}",
+                before=statistics.fmean(earlier.values),
+                after=statistics.fmean(row.values) if row else None,
+                seeds=(len(earlier.seeds), len(row.seeds) if row else 0),
+                fault=fault,
+                remark="lower, but the noise of these runs is unknown" if lower and p is None and not fault else "",
+            )
+        )
     return checked
 
 
-def read_baseline(path: Path) -> list[dict[str, Any]]:
+def read_baseline(path: Path) -> list[Row]:
     """The rows with finished runs in a file that `report --format json` wrote.
 
     Raises:
@@ -68,94 +63,63 @@ def read_baseline(path: Path) -> list[dict[str, Any]]:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content["schema_version"]
         if version != REPORT_SCHEMA_VERSION:
-            raise ValueError(f"schema_version is {version!r}, this glue-bench writes {REPORT_SCHEMA_VERSION}")
-        rows = [row for section in content["sections"] for row in section["rows"] if row["seeds"]]
+            raise ValueError(f"schema_version is {version!r}; this glue-bench writes {REPORT_SCHEMA_VERSION}")
+        rows = [Row.from_json(row) for section in content["sections"] for row in section["rows"] if row["seeds"]]
         if not rows:
-            raise ValueError("no row with finished runs: nothing to check")
-        for row in rows:
-            _check_row(row)
+            raise ValueError("it has no row with finished runs, so there is nothing to check")
     except OSError as error:
         raise InputError(f"--check {path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"--check {path}: not a report of `report --format json` ({_tell(error)})") from error
+        if isinstance(error, json.JSONDecodeError):
+            reason = "not JSON"
+        else:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"--check {path}: not a report of `report --format json` ({reason})") from error
     return rows
 
 
-def _tell(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return "not JSON"
-    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+def _find(earlier: Row, now: Sequence[Row]) -> Row | None:
+    """The row of the same setting as far as JSON shows it; of several, the one most like the earlier row."""
 
+    def likeness(row: Row) -> tuple[bool, int, bool]:
+        # Runs of one setting stand in two rows where their precision differs: then the runs decide.
+        shared = len({*row.run_ids} & {*earlier.run_ids})
+        return row.setting.id == earlier.setting.id, shared, row.setting.fingerprint == earlier.setting.fingerprint
 
-def _check_row(row: Mapping[str, Any]) -> None:
-    """Refuse a row that nothing can be compared with."""
-    if len(row["values"]) != len(row["seeds"]) or not all(_is_number(value) for value in row["values"]):
-        raise ValueError("a row whose values do not belong to its seeds")
-    if not all(row[key] is None or _is_number(row[key]) for key in ("n", "low", "high")):
-        raise ValueError("n or the interval of a row is no number")
-    if not isinstance(row["run_ids"], list):
-        raise ValueError("the run_ids of a row are no list")
-    for key in (*_SAME_SETTING, "setting_id", "title", "fingerprint"):
-        row[key]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _find(now: Sequence[Mapping[str, Any]], earlier: Mapping[str, Any], keys: Sequence[str]) -> int | None:
-    """The place of the row with finished runs that has the same `keys`; of several, the one most like the earlier."""
-
-    def likeness(place: int) -> tuple[bool, int, bool]:
-        row = now[place]
-        runs = len({*row["run_ids"]} & {*map(str, earlier["run_ids"])})
-        # Runs of one setting stand in two rows where their precision differs.
-        return row["setting_id"] == earlier["setting_id"], runs, row["fingerprint"] == earlier["fingerprint"]
-
-    alike = (place for place, row in enumerate(now) if row["values"] and all(row[key] == earlier[key] for key in keys))
+    alike = [row for row in now if _shown_setting(row) == _shown_setting(earlier)]
     return max(alike, key=likeness, default=None)
 
 
-def _p_value(earlier: Mapping[str, Any], row: Row) -> float | None:
-    """Of a drop; None where nothing is known of the noise of single runs, or of seeds that all score the same."""
-    before, after = list[float](earlier["values"]), list(row.values)
+def _shown_setting(row: Row) -> tuple[object, ...]:
+    setting = row.setting
+    names = (setting.encoder, setting.data, setting.task, setting.recipe, setting.init, setting.selection)
+    return *names, setting.recipe_changes, setting.cell
+
+
+def _p_value(earlier: Row, row: Row) -> float | None:
+    """The p-value of a drop; None where the noise of single runs, or of seeds that all score the same, is unknown."""
+    before, after = list(earlier.values), list(row.values)
     if min(len(before), len(after)) > 1 and np.ptp(before) + np.ptp(after) > 0:
         return drop_p_value(before, after)
-    if earlier["low"] is None or earlier["high"] is None or row.low is None or row.high is None:
+    intervals = [each.summary.interval if each.summary else None for each in (earlier, row)]
+    known = [(high - low) / (2 * _NORMAL_95) for low, high in filter(None, intervals)]
+    if len(known) < len(intervals):
         return None
-    errors = [(high - low) / (2 * _NORMAL_95) for low, high in ((earlier["low"], earlier["high"]), (row.low, row.high))]
-    return drop_p_value_of_rows((statistics.fmean(before), errors[0]), (statistics.fmean(after), errors[1]))
+    return drop_p_value_of_rows((statistics.fmean(before), known[0]), (statistics.fmean(after), known[1]))
 
 
-def _tell_gone(earlier: Mapping[str, Any], other: Row | None) -> Checked:
-    """The line of a row that nothing answers to, or only a row that shows another score of it."""
-    fault = "no finished run of this setting any more"
-    if other is not None:
-        fault = f"now shown as {other.metric}, {earlier['metric']} before: name the same --convention"
-    return _line(earlier, None, p_value=1.0, fault=fault)
+def _explain_absence(earlier: Row, other: Row | None) -> str:
+    if other is None:
+        return "no finished run of this setting any more"
+    return f"now shown as {other.metric}, {earlier.metric} before: name the same --convention"
 
 
-def _judge(earlier: Mapping[str, Any], row: Row, p_value: float | None) -> Checked:
-    before, after = statistics.fmean(earlier["values"]), statistics.fmean(row.values)
-    if row.n != earlier["n"]:
-        return _line(earlier, row, p_value=1.0, fault=f"{row.n} dev rows, {earlier['n']} before: not the same test")
-    if None not in (row.fingerprint, earlier["fingerprint"]) and row.fingerprint != earlier["fingerprint"]:
-        return _line(earlier, row, p_value=1.0, fault="other texts or labels than before: not the same test")
-    if p_value is None:
-        remark = "lower, but nothing tells by how much it varies" if after < before else ""
-        return _line(earlier, row, p_value=1.0, remark=remark)
-    fell = p_value < SIGNIFICANCE and after < before
-    fault = f"fell by {before - after:.1f} (adjusted p {p_value:.3f})" if fell else ""
-    return _line(earlier, row, p_value=p_value, fault=fault)
-
-
-def _line(earlier: Mapping[str, Any], row: Row | None, *, p_value: float, fault: str = "", remark: str = "") -> Checked:
-    return Checked(
-        title=f"{earlier['encoder']} {earlier['title']}",
-        before=statistics.fmean(earlier["values"]),
-        after=None if row is None else statistics.fmean(row.values),
-        seeds=(len(earlier["seeds"]), 0 if row is None else len(row.seeds)),
-        p_value=p_value,
-        fault=fault,
-        remark=remark,
-    )
+def _find_fault(earlier: Row, row: Row, *, p_value: float | None) -> str:
+    """Why the check of a row fails; empty if it does not."""
+    if row.n != earlier.n:
+        return f"{row.n} dev rows, {earlier.n} before: not the same test"
+    if len({row.setting.fingerprint, earlier.setting.fingerprint} - {""}) > 1:
+        return "other texts or labels than before: not the same test"
+    drop = statistics.fmean(earlier.values) - statistics.fmean(row.values)
+    fell = p_value is not None and p_value < SIGNIFICANCE and drop > 0
+    return f"fell by {drop:.1f} (adjusted p {p_value:.3f})" if fell else ""

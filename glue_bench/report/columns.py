@@ -1,23 +1,63 @@
-"""Rows to the words of their cells, the same in every table that people read. Knows no formats."""
+"""Rows to tables of words, and the notes under them, the same in every format that people read. Knows no formats."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from glue_bench.report.comparison import EncoderComparison, TaskComparison
 from glue_bench.report.model import Report, Row, Section
+from glue_bench.statistics.intervals import DRAWS
+from glue_bench.statistics.verdicts import ABOVE, FAILED, FEWEST_SEEDS, NOT_COMPARABLE, REPRODUCED
+from glue_bench.tasks.published import PublishedTable
+from glue_bench.text import plural
 
-_RIGHT = {
-    "dev rows",
-    "seeds",
-    "ours",
-    "95 % interval",
-    "published",
-    "difference",
-    "p (Holm)",
-    "detectable",
-    "kept",
-    "seconds per 1,000 dev rows",
-    "seconds of training",
+OURS = (
+    "Scores are on the validation (dev) split, times 100: the median [minimum, maximum] over the seeds, of the last "
+    "checkpoint; nothing was selected on the dev split."
+)
+OURS_SELECTED = (
+    "Scores are on the validation (dev) split, times 100: the median [minimum, maximum] over the seeds. Rows with a "
+    "note on selection show the selected epoch or grid cell; all others show the last checkpoint, with nothing "
+    "selected on the dev split."
+)
+OPTIMISTIC = (
+    '"Selected on the dev split" means that the choice was made on the very rows that are scored, which makes the '
+    "score optimistic."
+)
+INTERVALS = (
+    "95 % interval: where the expected score lies with other seeds and other dev rows of the same kind (the rows are "
+    f"resampled {DRAWS:,} times, and the spread over the seeds is added). With one seed, it covers the choice of dev "
+    "rows but not training noise."
+)
+DEV_SETS = (
+    "The published numbers are dev-set results too. The DistilRoBERTa model card calls its numbers test results, but "
+    "its authors' README lists them as dev-set results. Difference: our median minus the published number, given only "
+    "where rows and metric are the same."
+)
+VERDICT_RULE = (
+    "Verdict: the published runs were scored on the same dev rows, so only training noise counts. Reproduced: the "
+    "published number, within its rounding, lies in the 95 % interval that the mean and spread of our seeds predict "
+    "for a run like theirs. Below or above: it lies outside, and our scores are below or above it. Inconclusive: "
+    f"fewer than {FEWEST_SEEDS} seeds, or it lies inside only because few seeds or a degenerate run make the interval "
+    "wide. There is no p-value, because the noise of a single published number is unknown. A verdict does not say "
+    "why: the published runs may have used another recipe or another selection."
+)
+PAIR_MEANS = (
+    "For MNLI, QQP, MRPC and STS-B, the published numbers of DistilRoBERTa are the mean of two metrics or splits, and "
+    "those of roberta-base are a single metric. This is inferred, not documented; the two encoders' published numbers "
+    "are not like for like. Use --convention card or --convention paper to print one kind for both."
+)
+COMPARISON_RULE = (
+    "Each score is the median over the seeds that both encoders have, times 100. Difference: first minus second, with "
+    "a 95 % interval over seeds and dev rows, paired by seed and by row (with one seed, over dev rows only). p: the "
+    "larger of two p-values, adjusted over the tasks (Holm). One is from a permutation test that swaps the two "
+    "encoders' predictions on randomly chosen dev rows; the other is the level at which the interval touches 0, which "
+    "accounts for training noise too. Better: adjusted p below 0.05. Detectable: the smallest true difference that one "
+    "such test finds with probability of about 0.8. Kept: the first score as a percentage of the second."
+)
+
+_NUMBERS = {
+    *("dev rows", "seeds", "ours", "95 % interval", "published", "difference", "p (Holm)", "detectable", "kept"),
+    *("seconds per 1,000 dev rows", "seconds of training"),
 }
 
 
@@ -31,31 +71,37 @@ class TextTable:
     total: Sequence[str] | None  # the last line, set apart
     notes: Sequence[str] = ()  # under it
 
+    @property
+    def lines(self) -> list[Sequence[str]]:
+        """The rows and the total."""
+        return [*self.rows, *([self.total] if self.total else [])]
+
     def is_right(self, place: int) -> bool:
-        """Whether a column holds numbers, which stand at the right."""
+        """Whether a column holds numbers, which are aligned right."""
         cells = [row[place] for row in self.rows]
         numbers = all(cell.replace(".", "", 1).lstrip("-").isdecimal() for cell in cells if cell)
-        return self.headers[place] in _RIGHT or (any(cells) and numbers)
+        return self.headers[place] in _NUMBERS or (any(cells) and numbers)
 
 
 def report_tables(report: Report) -> list[TextTable]:
-    """A table per section. Columns in which no row of any section says something are left out."""
-    made = [_section_table(section) for section in report.sections]
-    lines = [line for table in made for line in (*table.rows, *([table.total] if table.total else []))]
-    named = [line for table in made for line in table.rows]
-    kept = []
-    for place, header in enumerate(made[0].headers if made else ()):
-        told = {line[place] for line in (named if header == "init" else lines)}
-        if told - ({"", "pretrained"} if header == "init" else {""}):
-            kept.append(place)
+    """A table per section, without the columns that are empty in all of them."""
+    headers = ["task", "init", "metric", "dev rows", "seeds", "ours", "95 % interval", "published", "difference"]
+    headers += ["verdict", "note"]
+    rows = [[_cells(row) for row in section.rows] for section in report.sections]
+    totals = [_mean_cells(section) if section.mean is not None else None for section in report.sections]
+    lines = [line for each in rows for line in each]
+    inits = {line[1] for line in lines}
+    lines += [total for total in totals if total]
+    kept = [place for place, _ in enumerate(headers) if any(line[place] for line in lines)]
+    kept = [place for place in kept if headers[place] != "init" or inits - {"pretrained"}]
     return [
         TextTable(
-            title=table.title,
-            headers=[table.headers[place] for place in kept],
-            rows=[[line[place] for place in kept] for line in table.rows],
-            total=[table.total[place] for place in kept] if table.total else None,
+            title=section_title(section),
+            headers=[headers[place] for place in kept],
+            rows=[[line[place] for place in kept] for line in each],
+            total=[total[place] for place in kept] if total else None,
         )
-        for table in made
+        for section, each, total in zip(report.sections, rows, totals, strict=True)
     ]
 
 
@@ -65,8 +111,7 @@ def comparison_tables(comparison: EncoderComparison) -> list[TextTable]:
     headers = ["task", "metric", "dev rows", "seeds", first, second, "difference", "95 % interval", "p (Holm)"]
     total = None
     if comparison.first_mean is not None and comparison.second_mean is not None:
-        count = len(comparison.tasks)
-        total = ["mean", f"of {count} {'task' if count == 1 else 'tasks'}", "", "", f"{comparison.first_mean:.1f}"]
+        total = ["mean", f"of {plural(len(comparison.tasks), 'task')}", "", "", f"{comparison.first_mean:.1f}"]
         total += [f"{comparison.second_mean:.1f}", _signed(comparison.first_mean - comparison.second_mean)]
         total += ["", "", "", "", _share(comparison.kept), ""]
     quality = TextTable(
@@ -78,7 +123,7 @@ def comparison_tables(comparison: EncoderComparison) -> list[TextTable]:
     )
     speed = ("seconds per 1,000 dev rows", "times as fast predicting", "seconds of training", "times as fast training")
     cost = TextTable(
-        title="What it took: medians of the runs' own clocks, whatever else ran beside them",
+        title="Time: medians over the runs, as measured while they ran; other work on the machine slows them",
         headers=["task", *speed, "device"],
         rows=[_cost_cells(task) for task in comparison.tasks],
         total=None,
@@ -88,53 +133,73 @@ def comparison_tables(comparison: EncoderComparison) -> list[TextTable]:
 
 def score_words(row: Row) -> str:
     """Median and range, or what happened instead."""
-    if row.median is None or row.minimum is None or row.maximum is None:
+    summary = row.summary
+    if summary is None:
         return ", ".join(row.unfinished) or "not run"
-    spread = f" [{row.minimum:.1f}, {row.maximum:.1f}]" if len(row.seeds) > 1 else ""
+    spread = f" [{summary.minimum:.1f}, {summary.maximum:.1f}]" if len(row.seeds) > 1 else ""
     runs = len(row.seeds) + sum(row.unfinished.values())
     lost = ", ".join(f"{count} of {runs} {status}" for status, count in row.unfinished.items())
-    return f"{row.median:.1f}{spread}{f' ({lost})' if lost else ''}"
+    return f"{summary.median:.1f}{spread}{f' ({lost})' if lost else ''}"
 
 
 def verdict_words(row: Row) -> str:
-    """The verdict with what a reader needs beside it; a reason that the note gives anyway is left out."""
+    """The verdict and its reason, unless the note gives the reason."""
     if row.verdict is None:
         return ""
-    if row.verdict == "failed":
-        return f"failed {row.verdict_reason}"
-    reason = "" if row.verdict == "not comparable" else row.verdict_reason
-    words = f"{row.verdict}, optimistic" if row.optimistic and row.verdict in ("reproduced", "above") else row.verdict
-    return f"{words}: {reason}" if reason else words
+    kind, reason = row.verdict.kind, row.verdict.reason
+    if kind == FAILED:
+        return f"{FAILED} {reason}"
+    words = f"{kind}, optimistic" if row.optimistic and kind in (REPRODUCED, ABOVE) else kind
+    return f"{words}: {reason}" if reason and kind != NOT_COMPARABLE else words
 
 
 def section_title(section: Section) -> str:
     """What the rows of a section have in common."""
-    title = f"{section.encoder}, {section.data}, recipe {section.recipe}"
-    if section.changes:
-        title += " with " + ", ".join(f"{name}={value}" for name, value in section.changes.items())
+    title = f"{section.encoder}, {section_conditions(section)}"
     return f"{title}; published: {section.published_title}" if section.published_title else title
 
 
-def _section_table(section: Section) -> TextTable:
-    headers = ["task", "init", "metric", "dev rows", "seeds", "ours", "95 % interval", "published", "difference"]
-    return TextTable(
-        title=section_title(section),
-        headers=[*headers, "verdict", "note"],
-        rows=[_cells(row) for row in section.rows],
-        total=_mean_cells(section) if section.mean is not None else None,
-    )
+def section_conditions(section: Section) -> str:
+    """Data and recipe of a section, with the changes of the recipe that all rows share."""
+    changes = ", ".join(f"{name}={value}" for name, value in section.changes.items())
+    return f"{section.data}, recipe {section.recipe}{f' with {changes}' if changes else ''}"
+
+
+def write_footnotes(sections: Sequence[Section], published: Sequence[PublishedTable]) -> list[str]:
+    """What a reader of these sections must know, most important first."""
+    rows = [row for section in sections for row in section.rows]
+    optimistic = any(row.optimistic for row in rows)
+    notes = [OURS_SELECTED if optimistic or any(row.setting.selection != "last" for row in rows) else OURS]
+    notes += [OPTIMISTIC] if optimistic else []
+    notes += [INTERVALS] if any(row.summary is not None and row.summary.interval for row in rows) else []
+    degenerate = sum(len(row.degenerate) for row in rows)
+    if degenerate:
+        notes.append(
+            f"{plural(degenerate, 'degenerate run')}: finished, but learned nothing (constant or majority-class "
+            "predictions, or below chance). The numbers of a row include its degenerate runs."
+        )
+    titles = {section.published_title for section in sections if any(row.published is not None for row in section.rows)}
+    shown = [table for table in published if table.title in titles]
+    notes += [DEV_SETS, VERDICT_RULE, PAIR_MEANS] if shown else []
+    for table in shown:
+        runs = "The number of runs behind a score is not documented; the verdict assumes one."
+        if table.runs is not None:
+            runs = f"The verdict takes each score as the median of {table.runs} runs."
+        notes.append(f"Protocol of {table.title}: {table.protocol} {runs}")
+    return notes
 
 
 def _cells(row: Row) -> list[str]:
+    interval = row.summary.interval if row.summary else None
     return [
         row.title,
-        row.init,
+        row.setting.init,
         row.metric,
         "" if row.n is None else f"{row.n:,}",
         str(len(row.seeds)),
         score_words(row),
-        "" if row.low is None else f"{row.low:.1f} to {row.high:.1f}",
-        "" if row.published is None else f"{row.published:.1f}",
+        "{:.1f} to {:.1f}".format(*interval) if interval else "",
+        f"{row.published.value:.1f}" if row.published else "",
         "" if row.difference is None else _signed(row.difference),
         verdict_words(row),
         row.note,
@@ -143,21 +208,11 @@ def _cells(row: Row) -> list[str]:
 
 def _mean_cells(section: Section) -> list[str]:
     mean, published = section.mean or 0.0, section.published_mean
-    optimistic = any(row.optimistic for row in section.averaged)
     notes = [] if all(row.comparable for row in section.averaged) else ["not comparable"]
-    return [
-        "mean",
-        " and ".join(dict.fromkeys(row.init for row in section.averaged)),
-        "of the eight tasks",
-        "",
-        "",
-        f"{mean:.1f}",
-        "",
-        "" if published is None else f"{published:.1f}",
-        "" if published is None else _signed(mean - published),
-        "",
-        "; ".join([*notes, *(["selected on the dev split: optimistic"] if optimistic else [])]),
-    ]
+    notes += ["selected on the dev split: optimistic"] if any(row.optimistic for row in section.averaged) else []
+    inits = " and ".join(dict.fromkeys(row.setting.init for row in section.averaged))
+    numbers = ["", ""] if published is None else [f"{published:.1f}", _signed(mean - published)]
+    return ["mean", inits, "of the eight tasks", "", "", f"{mean:.1f}", "", *numbers, "", "; ".join(notes)]
 
 
 def _comparison_cells(task: TaskComparison) -> list[str]:
@@ -180,72 +235,48 @@ def _comparison_cells(task: TaskComparison) -> list[str]:
 
 def _cost_cells(task: TaskComparison) -> list[str]:
     first, second = task.first_cost, task.second_cost
-    alike = first.device == second.device
-    return [
-        task.title,
-        _pair(first.eval_seconds, second.eval_seconds),
-        _ratio(first.eval_seconds, second.eval_seconds) if task.alike else "",
-        _pair(first.train_seconds, second.train_seconds),
-        _ratio(first.train_seconds, second.train_seconds) if task.alike else "",
-        first.device if alike else f"{first.device}; {second.device}",
-    ]
+    cells = [task.title]
+    for ours, theirs in ((first.eval_seconds, second.eval_seconds), (first.train_seconds, second.train_seconds)):
+        cells.append("" if ours is None or theirs is None else f"{ours:,.3g} and {theirs:,.3g}")
+        cells.append(f"{theirs / ours:.2f}" if task.alike and ours and theirs else "")
+    return [*cells, first.device if first.device == second.device else f"{first.device}; {second.device}"]
 
 
 def _comparison_notes(comparison: EncoderComparison) -> list[str]:
-    notes = []
-    costs = [cost for task in comparison.tasks[:1] for cost in (task.first_cost, task.second_cost)]
-    sizes = [cost.parameters for cost in costs if cost.parameters]
+    """Sentences on the whole comparison: the share, what limits it, size and speed, and what was left out."""
+    tasks, first, second, notes = comparison.tasks, comparison.first, comparison.second, list[str]()
     if comparison.kept is not None:
-        published, count = "", len(comparison.tasks)
+        over = f"these {len(tasks)} tasks" if len(tasks) > 1 else "this task"
+        notes.append(f"{first}'s mean over {over} is {comparison.kept:.1f} % of {second}'s.")
         if comparison.published_kept is not None:
-            published = f" (published: {comparison.published_kept:.1f} %, each number under its own convention)"
-        notes.append(
-            f"{comparison.first}'s mean over {f'these {count} tasks' if count > 1 else 'this task'} is "
-            f"{comparison.kept:.1f} % of {comparison.second}'s{published}."
-        )
-    notes += _comparison_caveats(comparison)
+            share = f"{comparison.published_kept:.1f} %"
+            notes[-1] = f"{notes[-1][:-1]} (published: {share}, each number under its own convention)."
+    reasons = list(dict.fromkeys(reason for task in tasks for reason in task.not_comparable_because))
+    notes += [f"Not comparable with published numbers: {'; '.join(reasons)}."] if reasons else []
+    single = ", ".join(task.title for task in tasks if len(task.seeds) == 1)
+    if single:
+        notes.append(f"One seed on {single}: interval and p cover the choice of dev rows but not training noise.")
+    notes += [
+        f"The compared runs of {name} began with different weights: its tasks are not those of one encoder."
+        for name in comparison.several_weights
+    ]
+    lost = ", ".join(task.title for task in tasks if task.degenerate)
+    if lost:
+        notes.append(f"Degenerate runs on {lost}: a run that learned nothing does not show how good its encoder is.")
+    sizes = [cost.parameters for task in tasks[:1] for cost in (task.first_cost, task.second_cost) if cost.parameters]
     if len(sizes) == 2:
         notes.append(f"Parameters, with the head: {sizes[0]:,} and {sizes[1]:,} ({sizes[0] / sizes[1]:.2f} to 1).")
     if comparison.eval_ratio is not None and comparison.train_ratio is not None:
         notes.append(
-            f"{comparison.first} predicts {comparison.eval_ratio:.2f} times and trains {comparison.train_ratio:.2f} "
-            "times as fast (median over the tasks that both ran in the same way on the same device)."
+            f"{first} predicts {comparison.eval_ratio:.2f} times as fast as {second}, and trains "
+            f"{comparison.train_ratio:.2f} times as fast (medians over the tasks with the same training on the same "
+            "device)."
         )
-    notes += [f"{title} is left out: {reason}." for title, reason in comparison.skipped.items()]
-    return notes
-
-
-def _comparison_caveats(comparison: EncoderComparison) -> list[str]:
-    """What makes the whole of it worth less."""
-    tasks, notes = comparison.tasks, list[str]()
-    reasons = list(dict.fromkeys(reason for task in tasks for reason in task.not_comparable_because))
-    if reasons:
-        notes.append(f"Says nothing about published numbers: {'; '.join(reasons)}.")
-    single = [task.title for task in tasks if len(task.seeds) == 1]
-    if single:
-        notes.append(
-            f"One seed on {', '.join(single)}: interval and p hold for other dev rows, not for other trainings."
-        )
-    notes += [
-        f"{name} stands for several sets of weights here: its tasks are not those of one encoder."
-        for name in comparison.several_weights
-    ]
-    lost = [task.title for task in tasks if task.degenerate]
-    if lost:
-        notes.append(f"Degenerate runs on {', '.join(lost)}: who learned nothing says little about an encoder.")
-    return notes
+    return notes + [f"{title} is left out: {reason}." for title, reason in comparison.skipped.items()]
 
 
 def _share(kept: float | None) -> str:
     return "" if kept is None else f"{kept:.1f} %"
-
-
-def _pair(first: float | None, second: float | None) -> str:
-    return "" if first is None or second is None else f"{first:,.3g} and {second:,.3g}"
-
-
-def _ratio(first: float | None, second: float | None) -> str:
-    return f"{second / first:.2f}" if first and second else ""
 
 
 def _signed(value: float) -> str:

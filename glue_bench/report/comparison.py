@@ -3,33 +3,27 @@
 import dataclasses
 import itertools
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from glue_bench.errors import UsageError, did_you_mean
-from glue_bench.report.evidence import STREAM, Evidence, read_evidence
-from glue_bench.report.model import Report, Row
-from glue_bench.report.settings import differing_facts, setting_facts
-from glue_bench.report.table import card_place
+from glue_bench.report.model import Cost, Report, Row, card_place
+from glue_bench.report.rows import STREAM, read_evidence
 from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.setting import Setting
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics.paired import PairedSplit, adjust_holm, compare_pairs
-from glue_bench.tasks.adapter import TaskAdapter, headline, metric_title
+from glue_bench.tasks.adapter import headline, metric_title
 from glue_bench.tasks.published import PublishedTable, find_table
 
 SIGNIFICANCE = 0.05  # of the adjusted p-value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What the compared runs of one encoder took on one task: medians over their seeds."""
-
-    parameters: int | None  # with the head
-    eval_seconds: float | None  # per 1,000 dev rows
-    train_seconds: float | None
-    device: str
+# Facts that do not make two trainings unlike: the encoder's own, and those that the rows or the trainer's values imply.
+_NOT_TRAINING = (
+    *("encoder", "encoder.hub_id", "encoder.revision", "encoder.weights_sha256"),
+    *("data", "data.revision", "recipe", "grid"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,41 +40,39 @@ class TaskComparison:
     difference: float  # of the medians
     low: float  # 95 % interval of the difference
     high: float
-    p_rows: float  # permutation of the two encoders over rows
-    p_value: float  # the larger of that and of the chance at which the interval touches 0
+    p_rows: float  # from permuting the two encoders' predictions over rows
+    p_value: float  # the larger of p_rows and the level at which the interval touches 0
     p_adjusted: float  # Holm, over the tasks of the comparison
     detectable: float  # smallest difference that would be found with probability 0.8
-    better: str | None  # the encoder that is, by the adjusted p-value
+    better: str | None  # the better encoder by the adjusted p-value
     kept: float | None  # first over second, per cent
     first_cost: Cost
     second_cost: Cost
     alike: bool  # the same training but for the encoder, on the same device: the costs may be divided
-    degenerate: Sequence[str]  # of the compared runs, those that learned nothing, and why
-    not_comparable_because: Sequence[str]  # why these rows say nothing about published numbers
+    degenerate: Sequence[str]  # compared runs that learned nothing, and why
+    not_comparable_because: Sequence[str]  # with published numbers
     note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderComparison:
-    """Everything that is known of two encoders side by side."""
+    """Two encoders on all tasks that both have runs of."""
 
     first: str
     second: str
     tasks: Sequence[TaskComparison]
     skipped: Mapping[str, str]  # title of a task to why it was not compared
-    several_weights: Sequence[str]  # encoders whose compared runs began with unlike weights
+    several_weights: Sequence[str]  # encoders whose compared runs began with different pretrained weights
     first_mean: float | None  # of the tasks' medians
     second_mean: float | None
     kept: float | None  # the first mean over the second, per cent
-    published_kept: float | None  # the same of the published numbers, each under its own convention, where both have
-    # one for every task and all compared runs are comparable with them
+    published_kept: float | None  # the same of the published numbers; see _published_kept
     eval_ratio: float | None  # how many times as fast the first predicts: median over tasks on the same device
     train_ratio: float | None
 
 
 def compare_encoders(
     report: Report,
-    records: Iterable[Record],
     published: Sequence[PublishedTable],
     *,
     store: RunStore,
@@ -90,13 +82,12 @@ def compare_encoders(
 ) -> EncoderComparison:
     """Compare the runs that two encoders have with the same seeds on the same rows.
 
-    Where an encoder has several settings of a task, the pair that is alike in most is taken, then the one with most
+    Where an encoder has several settings of a task, the pair that differs least is taken, then the one with most
     seeds in common. Both are scored under one convention, card if none is named.
 
     Raises:
         UsageError: one of them has no finished run, or both are the same.
     """
-    by_run = {(record.encoder["name"], record.task, record.run_id): record for record in records}
     rows = [row for section in report.sections for row in section.rows if row.seeds]
     known = sorted({row.encoder for row in rows})
     if first == second:
@@ -108,110 +99,97 @@ def compare_encoders(
             raise UsageError(f"{name}: no finished runs of this encoder{did_you_mean(name, known)}")
     found, skipped, compared_runs = list[TaskComparison](), dict[str, str](), list[Record]()
     stream = np.random.default_rng(STREAM)
-    for task in dict.fromkeys(row.task for row in sorted(rows, key=lambda row: card_place(row.task))):
-        ours = [_runs_of(row, by_run) for row in rows if (row.encoder, row.task) == (first, task)]
-        others = [_runs_of(row, by_run) for row in rows if (row.encoder, row.task) == (second, task)]
-        title = next(row.title for row in rows if row.task == task)
-        pair = _choose_pair(ours, others)
+    for task, title in {row.task: row.title for row in sorted(rows, key=lambda row: card_place(row.task))}.items():
+        ours, theirs = ([row for row in rows if (row.encoder, row.task) == (name, task)] for name in (first, second))
+        pair = _choose_pair(ours, theirs)
         if isinstance(pair, str):
             skipped[title] = pair
             continue
-        chosen = [text for all_of, one in zip((ours, others), pair, strict=True) for text in _tell_choice(all_of, one)]
-        compared = _compare_task(*pair, chosen=chosen, store=store, convention=convention or "card", stream=stream)
+        choice = [*_choice_note(pair.ours, ours), *_choice_note(pair.theirs, theirs)]
+        compared = _compare_task(pair, choice, store=store, convention=convention or "card", stream=stream)
         if isinstance(compared, str):
             skipped[title] = compared
         else:
             found.append(compared)
-            compared_runs += [*pair[0], *pair[1]]
-    return _conclude(first, second, _adjust(found, first, second), skipped, compared_runs, published)
+            compared_runs += itertools.chain(*pair.runs())
+    tasks = []
+    for one, p in zip(found, adjust_holm([one.p_value for one in found]), strict=True):
+        better = None if p >= SIGNIFICANCE or one.difference == 0 else first if one.difference > 0 else second
+        tasks.append(dataclasses.replace(one, p_adjusted=p, better=better))
+    return _conclude(tasks, compared_runs, names=(first, second), skipped=skipped, published=published)
 
 
 def compare_all(
     report: Report,
-    records: Sequence[Record],
     published: Sequence[PublishedTable],
     *,
     store: RunStore,
     convention: str | None = None,
     most: int = 3,
 ) -> list[EncoderComparison]:
-    """The comparisons of a report's encoders, at most `most`, that have a task in common.
-
-    The encoder with fewer parameters comes first.
-    """
-    sizes = {record.encoder["name"]: record.encoder.get("parameters") or 0 for record in records}
-    names = sorted({row.encoder for section in report.sections for row in section.rows if row.seeds})
-    names.sort(key=lambda name: sizes[name])
+    """The comparisons of a report's encoders that have a task in common, at most `most`; the smaller encoder first."""
+    rows = [row for section in report.sections for row in section.rows if row.seeds]
+    sizes = {row.encoder: row.finished[-1].encoder.get("parameters") or 0 for row in rows}
     found = list[EncoderComparison]()
-    for first, second in itertools.combinations(names, 2):
+    for first, second in itertools.combinations(sorted(sorted(sizes), key=sizes.__getitem__), 2):
         if len(found) < most:
             compared = compare_encoders(
-                report, records, published, store=store, first=first, second=second, convention=convention
+                report, published, store=store, first=first, second=second, convention=convention
             )
             found += [compared] if compared.tasks else []
     return found
 
 
-def _runs_of(row: Row, by_run: Mapping[tuple[str, str, str], Record]) -> list[Record]:
-    return [by_run[row.encoder, row.task, run_id] for run_id in row.run_ids]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pair:
+    """A row of each encoder, compared on the seeds that both have."""
+
+    ours: Row
+    theirs: Row
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({*self.ours.seeds} & {*self.theirs.seeds})
+
+    def runs(self) -> tuple[list[Record], list[Record]]:
+        """Of each encoder, in the order of the seeds."""
+        ours, theirs = ([run for run in row.finished if run.seed in self.seeds] for row in (self.ours, self.theirs))
+        return ours, theirs
+
+    def differences(self) -> list[str]:
+        """What besides the encoder tells the two settings apart."""
+        found = self.ours.setting.difference(self.theirs.setting, but=_NOT_TRAINING)
+        return [f"{name}={ours}, {theirs}" for name, (ours, theirs) in sorted(found.items())]
 
 
-def _choose_pair(ours: list[list[Record]], others: list[list[Record]]) -> tuple[list[Record], list[Record]] | str:
-    """The two groups of runs, cut to their common seeds in order; or why there are none."""
-    if not ours or not others:
+def _choose_pair(ours: Sequence[Row], theirs: Sequence[Row]) -> _Pair | str:
+    """The two rows to compare, or why there are none."""
+    if not ours or not theirs:
         return f"no finished runs of {'the second' if ours else 'the first'}"
-    pairs = [(a, b) for a in ours for b in others if a[0].data.get("fingerprint") == b[0].data.get("fingerprint")]
+    pairs = [_Pair(ours=a, theirs=b) for a in ours for b in theirs if a.setting.fingerprint == b.setting.fingerprint]
     if not pairs:
         return "not the same rows"
-    pairs = [(a, b) for a, b in pairs if _common_seeds(a, b)]
-    if not pairs:
+    paired = [pair for pair in pairs if pair.seeds]
+    if not paired:
         return "no seed in common"
-    a, b = min(pairs, key=lambda pair: (len(_differing(*pair)), -len(_common_seeds(*pair)), pair[0][0].setting_id))
-    seeds = _common_seeds(a, b)
-    return [run for run in a if run.seed in seeds], [run for run in b if run.seed in seeds]
+    return min(paired, key=lambda pair: (len(pair.differences()), -len(pair.seeds), pair.ours.setting.id))
 
 
-def _tell_choice(settings: list[list[Record]], chosen: list[Record]) -> list[str]:
+def _choice_note(chosen: Row, rows: Sequence[Row]) -> list[str]:
     """Which of several settings of an encoder was taken."""
-    names = differing_facts(settings).get(chosen[0].task, []) if len(settings) > 1 else []
-    facts = setting_facts(chosen[0])
-    if not names:
-        return []
-    told = ", ".join(f"{name}={facts.get(name)}" for name in names)
-    return [f"of {len(settings)} settings of {chosen[0].encoder['name']} the one with {told}"]
-
-
-def _common_seeds(a: list[Record], b: list[Record]) -> list[int]:
-    return sorted({run.seed for run in a} & {run.seed for run in b})
-
-
-def _differing(a: list[Record], b: list[Record]) -> list[str]:
-    """What else than the encoder tells the settings of two groups of runs apart."""
-    ours, others = _facts(a[0]), _facts(b[0])
-    own = {"encoder.weights_sha256"}
-    names = sorted((ours.keys() | others.keys()) - own)
-    return [f"{name}={ours.get(name)}, {others.get(name)}" for name in names if ours.get(name) != others.get(name)]
-
-
-def _facts(record: Record) -> dict[str, object]:
-    """With what a row of the report tells elsewhere: the initial weights, and the values of a grid's cell."""
-    cell = {f"trainer.{key}": value for key, value in (record.config.get("cell") or {}).items()}
-    return {**setting_facts(record), **cell, "init": record.init_kind}
+    found = chosen.setting.difference(*(row.setting for row in rows), but=("init", "grid"))
+    words = ", ".join(f"{name}={values[0]}" for name, values in found.items())
+    return [f"of {len(rows)} settings of {chosen.encoder} the one with {words}"] if words else []
 
 
 def _compare_task(
-    ours: list[Record],
-    others: list[Record],
-    *,
-    chosen: Sequence[str],
-    store: RunStore,
-    convention: str,
-    stream: np.random.Generator,
+    pair: _Pair, choice: Sequence[str], *, store: RunStore, convention: str, stream: np.random.Generator
 ) -> TaskComparison | str:
     """The comparison, or why there is none."""
+    ours, theirs = pair.runs()
     task = task_of(ours[0])
     parts = task.parts(convention)
-    left, right = read_evidence(store, ours, task), read_evidence(store, others, task)
+    left, right = read_evidence(store, ours), read_evidence(store, theirs)
     if left is None or right is None:
         return "stored predictions cannot be read"
     if any(not np.array_equal(split.labels, right.splits[name].labels) for name, split in left.splits.items()):
@@ -222,16 +200,18 @@ def _compare_task(
         if name in {part.split for part in parts}
     }
     result = compare_pairs(splits, parts, stream=stream)
-    first = 100 * statistics.median(headline(parts, run.scores) for run in ours)
-    second = 100 * statistics.median(headline(parts, run.scores) for run in others)
+    first, second = (100 * statistics.median(headline(parts, run.scores) for run in runs) for runs in (ours, theirs))
     rows: Mapping[str, int] = ours[0].data["rows"]
-    degenerate = [*_tell_degenerate(ours, left), *_tell_degenerate(others, right)]
+    degenerate = [f"{pair.ours.encoder}: {text}" for text in left.degenerate_notes()]
+    degenerate += [f"{pair.theirs.encoder}: {text}" for text in right.degenerate_notes()]
+    differences = pair.differences()
+    ways = [{(run.device, run.precision, run.engine, run.processes) for run in runs} for runs in (ours, theirs)]
     return TaskComparison(
-        task=ours[0].task,
+        task=task.name,
         title=task.title,
         metric=metric_title(parts),
         n=sum(rows[split] for split in splits),
-        seeds=[run.seed for run in ours],
+        seeds=pair.seeds,
         first=first,
         second=second,
         difference=100 * result.difference.value,
@@ -243,80 +223,41 @@ def _compare_task(
         detectable=100 * result.detectable,
         better=None,
         kept=_share(first, second),
-        first_cost=_cost(ours, task),
-        second_cost=_cost(others, task),
-        alike=not _differing(ours, others) and _ways(ours) == _ways(others),
+        first_cost=Cost.of(ours),
+        second_cost=Cost.of(theirs),
+        alike=not differences and ways[0] == ways[1],
         degenerate=degenerate,
         not_comparable_because=list(
-            dict.fromkeys(reason for run in (*ours, *others) for reason in run.not_comparable_because)
+            dict.fromkeys(reason for run in (*ours, *theirs) for reason in run.not_comparable_because)
         ),
-        note="; ".join([*chosen, *_differing(ours, others), *degenerate]),
+        note="; ".join([*choice, *differences, *degenerate]),
     )
-
-
-def _tell_degenerate(runs: list[Record], evidence: Evidence) -> list[str]:
-    return [f"{runs[0].encoder['name']}: {text}" for text in evidence.tell_degenerate()]
-
-
-def _ways(runs: list[Record]) -> set[tuple[object, ...]]:
-    """How the runs were executed, as far as their clocks depend on it."""
-    return {(run.device, run.precision, run.engine, run.processes) for run in runs}
-
-
-def _cost(runs: list[Record], task: TaskAdapter) -> Cost:
-    rows = sum(runs[0].data["rows"][split] for split in task.validation)
-    evaluated = [1000 * run.seconds["eval"] / rows for run in runs if run.seconds.get("eval")]
-    trained = [run.seconds["train"] for run in runs if run.seconds.get("train")]
-    return Cost(
-        parameters=runs[0].encoder.get("parameters"),
-        eval_seconds=statistics.median(evaluated) if evaluated else None,
-        train_seconds=statistics.median(trained) if trained else None,
-        device=", ".join(sorted({run.device for run in runs})),
-    )
-
-
-def _adjust(found: list[TaskComparison], first: str, second: str) -> list[TaskComparison]:
-    """The same with p-values adjusted over the tasks, and what they say."""
-    adjusted = adjust_holm([task.p_value for task in found])
-    return [
-        dataclasses.replace(task, p_adjusted=p, better=_better(task, p, first, second))
-        for task, p in zip(found, adjusted, strict=True)
-    ]
-
-
-def _better(task: TaskComparison, p_adjusted: float, first: str, second: str) -> str | None:
-    if p_adjusted >= SIGNIFICANCE or task.difference == 0:
-        return None
-    return first if task.difference > 0 else second
 
 
 def _conclude(
-    first: str,
-    second: str,
-    tasks: list[TaskComparison],
+    tasks: Sequence[TaskComparison],
+    runs: Sequence[Record],
+    *,
+    names: tuple[str, str],
     skipped: Mapping[str, str],
-    compared_runs: Sequence[Record],
     published: Sequence[PublishedTable],
 ) -> EncoderComparison:
     first_mean = statistics.fmean(task.first for task in tasks) if tasks else None
     second_mean = statistics.fmean(task.second for task in tasks) if tasks else None
-    alike = [(task.first_cost, task.second_cost) for task in tasks if task.alike]
-    weights = {
-        name: {run.encoder.get("weights_sha256") for run in compared_runs if run.encoder["name"] == name}
-        for name in (first, second)
-    }
+    costs = [(task.first_cost, task.second_cost) for task in tasks if task.alike]
+    weights = {name: {Setting.of(run).weights for run in runs if run.encoder["name"] == name} - {""} for name in names}
     return EncoderComparison(
-        first=first,
-        second=second,
+        first=names[0],
+        second=names[1],
         tasks=tasks,
         skipped=skipped,
         several_weights=[name for name, found in weights.items() if len(found) > 1],
         first_mean=first_mean,
         second_mean=second_mean,
         kept=_share(first_mean, second_mean),
-        published_kept=_published_kept(first, second, [task.task for task in tasks], compared_runs, published),
-        eval_ratio=_ratio([(ours.eval_seconds, others.eval_seconds) for ours, others in alike]),
-        train_ratio=_ratio([(ours.train_seconds, others.train_seconds) for ours, others in alike]),
+        published_kept=_published_kept([task.task for task in tasks], runs, names=names, published=published),
+        eval_ratio=_ratio([(ours.eval_seconds, theirs.eval_seconds) for ours, theirs in costs]),
+        train_ratio=_ratio([(ours.train_seconds, theirs.train_seconds) for ours, theirs in costs]),
     )
 
 
@@ -331,16 +272,19 @@ def _ratio(pairs: Sequence[tuple[float | None, float | None]]) -> float | None:
 
 
 def _published_kept(
-    first: str, second: str, tasks: Sequence[str], records: Sequence[Record], published: Sequence[PublishedTable]
+    tasks: Sequence[str], runs: Sequence[Record], *, names: tuple[str, str], published: Sequence[PublishedTable]
 ) -> float | None:
-    """The published means' share over the same tasks, each number under its own convention; of comparable runs only."""
+    """The share of the published means over the same tasks, each number under its own convention.
+
+    None unless all runs are comparable and both encoders have a published number for every task.
+    """
     tables = []
-    for name in (first, second):
-        ids = {str(record.encoder.get("hub_id") or "") for record in records if record.encoder["name"] == name}
+    for name in names:
+        ids = {str(run.encoder.get("hub_id") or "") for run in runs if run.encoder["name"] == name}
         tables.append(find_table(list(published), ids.pop()) if len(ids) == 1 else None)
-    ours, others = tables
-    if not all(record.comparable for record in records) or ours is None or others is None:
+    ours, theirs = tables
+    if not all(run.comparable for run in runs) or ours is None or theirs is None:
         return None
-    if any(task not in table.scores for table in (ours, others) for task in tasks):
+    if any(task not in table.scores for table in (ours, theirs) for task in tasks):
         return None
-    return 100 * sum(ours.scores[task].value for task in tasks) / sum(others.scores[task].value for task in tasks)
+    return 100 * sum(ours.scores[task].value for task in tasks) / sum(theirs.scores[task].value for task in tasks)

@@ -1,31 +1,20 @@
-"""Records and published numbers to the sections of the report. Knows no output format."""
+"""Records to the rows and sections of the report. Knows no output format."""
 
+import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from glue_bench.config.schema import TaskConfig
-from glue_bench.report.cells import choose_cells, selection_score
-from glue_bench.report.model import Report, Row, Section
-from glue_bench.report.notes import write_footnotes
-from glue_bench.report.rows import Context, build_row, missing_row, shown_parts
-from glue_bench.report.settings import common_changes, describe_data, differing_facts, representative
+from glue_bench.report.columns import write_footnotes
+from glue_bench.report.model import CARD_TASKS, Report, Row, Section, card_place
+from glue_bench.report.rows import Context, Group, build_row, cell_words, count_unfinished, missing_row
 from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.setting import Setting
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import headline
 from glue_bench.tasks.published import PublishedTable, find_table
-
-CARD_TASKS = (
-    "mnli",
-    "qqp",
-    "qnli",
-    "sst2",
-    "cola",
-    "stsb",
-    "mrpc",
-    "rte",
-)  # the card's columns, in its order
 
 
 def build_report(
@@ -36,113 +25,146 @@ def build_report(
     convention: str | None = None,
     expected: Sequence[TaskConfig] = (),
 ) -> Report:
-    """Group records into settings, and settings into sections.
-
-    Runs are averaged only with runs that differ from them in nothing but the seed.
+    """Group records into settings, and settings into sections. Runs are averaged only if they differ in the seed alone.
 
     Args:
-        store: where the records' predictions lie; without it there are no intervals.
+        store: where the records' predictions are; without it there are no intervals.
         convention: card or paper; None for the one that belongs to each encoder's published numbers.
         expected: tasks that get a row "not run" beside real rows of an encoder with published numbers for them.
     """
-    settings: dict[tuple[str, ...], list[Record]] = defaultdict(list)
-    for record in records:
-        settings[record.encoder["name"], record.task, record.setting_id, record.init_kind, record.precision].append(
-            record
-        )
-    _join_unfinished(settings)
-    sections: dict[tuple[str, ...], list[list[Record]]] = defaultdict(list)
-    for _, runs in sorted(settings.items()):
-        sections[_section_key(representative(runs))].append(runs)
-    built = [_build_section(groups, published, convention, store, expected) for _, groups in sorted(sections.items())]
+    sections: dict[tuple[str, ...], list[Group]] = defaultdict(list)
+    for group in _group_by_setting(records):
+        sections[group.setting.section].append(group)
+    built = []
+    for _, groups in sorted(sections.items()):
+        table = find_table(published, groups[0].setting.hub_id)
+        context = Context(table=table, convention=convention, store=store)
+        built.append(_build_section(groups, context, expected=expected))
     return Report(sections=built, footnotes=write_footnotes(built, published))
 
 
-def _join_unfinished(settings: dict[tuple[str, ...], list[Record]]) -> None:
-    """Runs that stopped before their precision was known belong to any precision of their setting."""
-    for key in [key for key in settings if key[-1] == ""]:
-        home = next((other for other in settings if other[:-1] == key[:-1] and other[-1]), None)
+def _group_by_setting(records: Iterable[Record]) -> list[Group]:
+    found: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+    for run in records:
+        found[run.encoder["name"], run.task, run.setting_id, run.init_kind, run.precision].append(run)
+    for key in [key for key in found if not key[-1]]:  # stopped before the precision was known: any of the setting's
+        home = next((other for other in found if other[:-1] == key[:-1] and other[-1]), None)
         if home is not None:
-            settings[home] += settings.pop(key)
+            found[home] += found.pop(key)
+    return [Group(runs=_in_order(runs)) for _, runs in sorted(found.items())]
 
 
-def _section_key(record: Record) -> tuple[str, ...]:
-    encoder, data = record.encoder, record.data
-    return (
-        encoder["name"],
-        str(encoder.get("hub_id") or ""),
-        str(encoder.get("revision") or ""),
-        data["source"],
-        str(data.get("revision") or ""),
-        record.recipe,
-    )
+def _in_order(runs: Iterable[Record]) -> list[Record]:
+    return sorted(runs, key=lambda run: (run.status != "finished", run.seed))
 
 
-def _build_section(
-    groups: list[list[Record]],
-    published: list[PublishedTable],
-    convention: str | None,
-    store: RunStore | None,
-    expected: Sequence[TaskConfig],
-) -> Section:
-    first = representative(groups[0])
-    table = find_table(published, first.encoder.get("hub_id"))
-
-    def score(run: Record) -> float:
-        return selection_score(run, headline(shown_parts(task_of(run), table, convention), run.scores))
-
-    chosen = choose_cells(groups, score)
-    groups = [row.runs for row in chosen]
-    context = Context(
-        table=table,
-        convention=convention,
-        differing=differing_facts(groups),
-        changes=common_changes(groups),
-        store=store,
-    )
-    rows = [build_row(row, context) for row in sorted(chosen, key=lambda row: _row_order(row.runs[0]))]
-    rows = _add_missing(rows, table, convention, expected) if first.data["source"] != "sample" else rows
-    pretrained = [row for row in rows if row.init == "pretrained"]
+def _build_section(groups: Sequence[Group], context: Context, *, expected: Sequence[TaskConfig]) -> Section:
+    chosen = sorted(_choose_cells(groups, lambda run: _selection_score(run, context)), key=_group_order)
+    changes = _common_changes([group.setting for group in chosen])
+    rows = []
+    for group in chosen:
+        alike = [other.setting for other in chosen if other.setting.task == group.setting.task and other.finished]
+        rows.append(build_row(group, context, setting_notes=_setting_notes(group.setting, alike, changes=changes)))
+    first = groups[0].setting
+    rows = rows if first.source == "sample" else _add_missing(rows, context, expected=expected)
+    pretrained = [row for row in rows if row.setting.init == "pretrained"]
     averaged = rows if _mean_of_eight([(row.task, row.median) for row in pretrained]) is None else pretrained
-    comparable = all(row.comparable for row in averaged)
+    published = [(row.task, row.published.value if row.published else None) for row in averaged]
     return Section(
-        encoder=first.encoder["name"],
-        data=describe_data(first),
+        encoder=first.encoder,
+        data=first.data,
         recipe=first.recipe,
-        changes=context.changes,
+        changes=changes,
         rows=rows,
         averaged=averaged,
         mean=_mean_of_eight([(row.task, row.median) for row in averaged]),
-        published_mean=_mean_of_eight([(row.task, row.published) for row in averaged]) if comparable else None,
-        published_title=table.title if table else None,
+        published_mean=_mean_of_eight(published) if all(row.comparable for row in averaged) else None,
+        published_title=context.table.title if context.table else None,
     )
 
 
-def _add_missing(
-    rows: list[Row], table: PublishedTable | None, convention: str | None, expected: Sequence[TaskConfig]
-) -> list[Row]:
+def _group_order(group: Group) -> tuple[Any, ...]:
+    run = group.runs[0]
+    return card_place(run.task), run.init_kind != "pretrained", run.setting_id, run.precision
+
+
+def _add_missing(rows: list[Row], context: Context, *, expected: Sequence[TaskConfig]) -> list[Row]:
     """The rows, and one for every expected task that has a published number and no row."""
-    there = {row.task for row in rows}
-    missing = [
-        missing_row(task, rows[0], table, convention)
-        for task in expected
-        if table is not None and task.name in table.scores and task.name not in there
-    ]
+    known = set(context.table.scores if context.table else ()) - {row.task for row in rows}
+    missing = [missing_row(task, context, like=rows[0].setting) for task in expected if task.name in known]
     return sorted([*rows, *missing], key=lambda row: card_place(row.task))
 
 
-def _row_order(record: Record) -> tuple[Any, ...]:
-    return (card_place(record.task), record.init_kind != "pretrained", record.setting_id, record.precision)
-
-
-def card_place(task: str) -> tuple[int, str]:
-    """What sorts tasks in the card's order, others after them."""
-    return (CARD_TASKS.index(task) if task in CARD_TASKS else len(CARD_TASKS), task)
-
-
-def _mean_of_eight(values: list[tuple[str, float | None]]) -> float | None:
-    """The mean over the card's tasks, if each is there exactly once."""
+def _mean_of_eight(values: Sequence[tuple[str, float | None]]) -> float | None:
+    """The mean over the card's tasks, if each has exactly one value."""
     known = [(task, value) for task, value in values if task in CARD_TASKS and value is not None]
     if sorted(task for task, _ in known) != sorted(CARD_TASKS):
         return None
     return statistics.fmean(value for _, value in known)
+
+
+def _common_changes(settings: Sequence[Setting]) -> dict[str, str]:
+    """The changed trainer values if all settings have the same ones; otherwise each row names its own."""
+    names = dict.fromkeys(name for setting in settings for name in setting.recipe_changes)
+    values = {name: {str(setting.trainer.get(name)) for setting in settings} for name in names}
+    return {name: found.pop() for name, found in values.items()} if all(len(v) == 1 for v in values.values()) else {}
+
+
+def _setting_notes(setting: Setting, alike: Sequence[Setting], *, changes: Mapping[str, str]) -> list[str]:
+    """What tells a setting from its recipe and from the finished rows of its task."""
+    shown_elsewhere = {"init", "grid", *(f"trainer.{key}" for key in setting.cell)}
+    names = alike[0].difference(*alike[1:], but=shown_elsewhere) if alike else {}
+    facts = setting.facts()
+    notes = {name: facts[name] for name in names if name in facts}
+    notes |= {f"trainer.{name}": value for name, value in setting.recipe_changes.items() if name not in changes}
+    return [f"{name}={value}" for name, value in notes.items()]
+
+
+def _choose_cells(groups: Sequence[Group], score: Callable[[Record], float]) -> list[Group]:
+    """Settings to rows: the settings that differ in their cell alone become one row, that of the best cell.
+
+    The best cell has the highest median score; a cell with fewer finished seeds than another is not chosen.
+    """
+    rows, grids = list[Group](), defaultdict[Setting, list[Group]](list)
+    for group in groups:
+        if group.setting.cell:
+            grids[group.setting.without_cell()].append(group)
+        else:
+            rows.append(group)
+    return rows + [_choose_cell(cells, score) for alike in grids.values() for cells in _split_by_inputs(alike)]
+
+
+def _split_by_inputs(cells: Sequence[Group]) -> list[list[Group]]:
+    """Split by what only runs that read their inputs know; cells without such a run stay with the first."""
+    split, unknown = defaultdict[tuple[str, ...], list[Group]](list), list[Group]()
+    for cell in cells:
+        (split[cell.setting.inputs] if cell.finished else unknown).append(cell)
+    first, *others = split.values() if split else ([],)
+    return [[*first, *unknown], *others]
+
+
+def _choose_cell(cells: Sequence[Group], score: Callable[[Record], float]) -> Group:
+    cells = sorted(cells, key=lambda cell: list(cell.setting.cell.values()))
+    most = max(len(cell.finished) for cell in cells)
+    if most == 0:
+        return Group(runs=_in_order(run for cell in cells for run in cell.runs), cells=len(cells))
+    complete = [cell for cell in cells if len(cell.finished) == most]
+    incomplete = []
+    for cell in cells:
+        if (done := len(cell.finished)) < most:
+            ended = [f"{count} {status}" for status, count in count_unfinished(cell.runs).items()]
+            incomplete.append(f"{cell_words(cell.setting)} ({', '.join([f'{done} of {most} seeds', *ended])})")
+    return Group(
+        runs=max(complete, key=lambda cell: statistics.median(score(run) for run in cell.finished)).runs,
+        cells=len(cells),
+        planned=max(math.prod(len(values) for values in cell.setting.grid.values()) for cell in cells),
+        incomplete=incomplete,
+    )
+
+
+def _selection_score(run: Record, context: Context) -> float:
+    """What cells are chosen by: the selected epoch's score, or the headline where no epoch was selected."""
+    if run.selection == "last":
+        return headline(context.parts(task_of(run)), run.scores)
+    score = run.selected.get("score")
+    return float(score) if isinstance(score, int | float) and math.isfinite(score) else -math.inf

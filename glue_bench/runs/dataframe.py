@@ -11,41 +11,12 @@ from glue_bench.runs.store import RunStore
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = (
-    "encoder",
-    "task",
-    "split",
-    "metric",
-    "value",
-    "rows",
-    "seed",
-    "status",
-    "comparable",
-    "not_comparable_because",
-    "recipe",
-    "recipe_changes",
-    "init",
-    "selection",
-    "cell",
-    "data",
-    "fingerprint",
-    "hub_id",
-    "revision",
-    "weights_sha256",
-    "parameters",
-    "steps",
-    "epochs",
-    "tokens",
-    "train_seconds",
-    "eval_seconds",
-    "device",
-    "precision",
-    "engine",
-    "ended",
-    "setting_id",
-    "run_id",
-    "folder",
+_NAMES = (
+    "encoder task split metric value rows seed status comparable not_comparable_because recipe recipe_changes init "
+    "selection cell data fingerprint hub_id revision weights_sha256 parameters steps epochs tokens train_seconds "
+    "eval_seconds device precision engine ended setting_id run_id folder"
 )
+COLUMNS = _NAMES.split()
 
 
 def load_results(results_dir: str | Path = "results") -> "pd.DataFrame":
@@ -55,9 +26,9 @@ def load_results(results_dir: str | Path = "results") -> "pd.DataFrame":
     split), `seed`, `status` (finished, failed, diverged, interrupted), `comparable` and `not_comparable_because`,
     `recipe`, `recipe_changes` (trainer values that are not the recipe's, as KEY=VALUE words), `init`, `selection`,
     `cell` (the run's values in a grid, as such words), `data` (hub, local or sample), `fingerprint`, `hub_id`,
-    `revision` and `weights_sha256` of the encoder, `parameters` (head included),
-    `steps`, `epochs`, `tokens`, `train_seconds`, `eval_seconds`, `device`, `precision`, `engine`, `ended` (UTC),
-    `setting_id` (runs that share it differ in the seed alone), `run_id`, `folder` (with the predictions).
+    `revision` and `weights_sha256` of the encoder, `parameters` (head included), `steps`, `epochs`, `tokens`,
+    `train_seconds`, `eval_seconds`, `device`, `precision`, `engine`, `ended` (UTC), `setting_id` (runs that share it
+    differ in the seed alone), `run_id`, `folder` (with the predictions).
 
     Raises:
         InputError: there is no such folder.
@@ -69,53 +40,30 @@ def load_results(results_dir: str | Path = "results") -> "pd.DataFrame":
         raise InputError(f"{folder}: no such folder of results")
     store = RunStore(folder)
     rows = [row for record in store.load_all() for row in _rows(record, store)]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame = pd.DataFrame(rows, columns=COLUMNS)
     frame["ended"] = pd.to_datetime(frame["ended"], utc=True, errors="coerce")
     return frame
 
 
 def _rows(record: Record, store: RunStore) -> list[dict[str, Any]]:
-    encoder, data, seconds = record.encoder, record.data, record.seconds
-    facts: dict[str, Any] = {
+    encoder, data, config = record.encoder, record.data, record.config
+    facts: dict[str, Any] = {name: getattr(record, name) for name in COLUMNS if hasattr(record, name)}
+    facts |= {name: encoder.get(name) for name in ("hub_id", "revision", "weights_sha256", "parameters")}
+    facts |= {name: _words(config.get(name)) for name in ("recipe_changes", "cell")}
+    facts |= {f"{name}_seconds": record.seconds.get(name) for name in ("train", "eval")}
+    facts |= {
         "encoder": encoder["name"],
-        "task": record.task,
-        "split": None,
-        "metric": None,
-        "value": None,
-        "rows": None,
-        "seed": record.seed,
-        "status": record.status,
-        "comparable": record.comparable,
-        "not_comparable_because": "; ".join(record.not_comparable_because),
-        "recipe": record.recipe,
-        "recipe_changes": _words(record.config.get("recipe_changes")),
-        "init": record.init,
-        "selection": record.selection,
-        "cell": _words(record.config.get("cell")),
         "data": data["source"],
         "fingerprint": data.get("fingerprint"),
-        "hub_id": encoder.get("hub_id"),
-        "revision": encoder.get("revision"),
-        "weights_sha256": encoder.get("weights_sha256"),
-        "parameters": encoder.get("parameters"),
-        "steps": record.steps,
-        "epochs": record.epochs,
-        "tokens": record.tokens,
-        "train_seconds": seconds.get("train"),
-        "eval_seconds": seconds.get("eval"),
-        "device": record.device,
-        "precision": record.precision,
-        "engine": record.engine,
+        "not_comparable_because": "; ".join(record.not_comparable_because),
         "ended": record.ended or None,
-        "setting_id": record.setting_id,
-        "run_id": record.run_id,
         "folder": str(store.folder(*record.place)),
     }
-    if record.status != "finished":
-        return [facts]
-    task = task_of(record)
+    if not record.finished:
+        return [{**dict.fromkeys(COLUMNS), **facts}]
+    task, scores, rows = task_of(record), record.scores, data["rows"]
     return [
-        {**facts, "split": split, "metric": metric, "value": record.scores[split][metric], "rows": data["rows"][split]}
+        {**facts, "split": split, "metric": metric, "value": scores[split][metric], "rows": rows[split]}
         for split in task.validation
         for metric in task.metrics
     ]

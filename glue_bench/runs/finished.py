@@ -1,28 +1,37 @@
-"""A finished run, chosen among those on disk, and the proof that the weights beside it are its own. Knows no torch.
+"""Finished runs on disk: find the one that was asked for, prove that its weights are its own, and write the command
+that repeats it. Knows no torch, no Hydra.
 
-Exactly one run must answer to what was asked: nothing is chosen by chance, by date or by score.
+Exactly one run must match: none is chosen by chance, by date or by score.
 """
 
+import dataclasses
 import difflib
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from glue_bench.config.keys import NOT_IN_RECIPE, fields_of, keys_of
+from glue_bench.config.schema import DataConfig, EncoderConfig, TrainerConfig, path_keys
 from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.files import file_sha256
 from glue_bench.runs.record import Record, read_record, task_of
-from glue_bench.runs.repetition import repeating_words
+from glue_bench.runs.setting import Setting, override_word
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import TaskAdapter
+from glue_bench.text import plural, quote_value
 
+RESULTS_DIR = "again"  # for repeated sweeps: in the old folder the runs are done
 _LISTED = 8  # runs that an error names
 _LISTED_IDS = 5
+_NO_PATH = ("'", '"', "$", "~")  # how a path must not begin to be taken literally
+_IDENTITY = {item.name: item.about.usual for item in fields_of(TrainerConfig) if item.about.role == "rounding"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedRun:
-    """A record whose status is finished, and the folder that holds what the run left behind."""
+    """A finished record, and the folder with everything that the run left behind."""
 
     record: Record
     folder: Path
@@ -39,8 +48,18 @@ class FinishedRun:
 
     @property
     def title(self) -> str:
-        """As remarks name it."""
+        """Encoder, task, seed and run id, for messages."""
         return f"{self.record.encoder['name']} {self.record.task} seed {self.record.seed} ({self.record.run_id})"
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What a run can be asked for by."""
+        record = self.record
+        return {"encoder": record.encoder["name"], "task": record.task, "seed": record.seed, "run_id": record.run_id}
+
+    def matches(self, wanted: Mapping[str, object]) -> bool:
+        """Whether it has every property that is not None."""
+        return all(value is None or value == self.facts[key] for key, value in wanted.items())
 
 
 def find_finished(
@@ -55,37 +74,37 @@ def find_finished(
     """The one finished run that has all the properties given.
 
     Args:
-        run_id: an id, or a run's folder, wherever it lies.
-        need_model: only runs that kept their weights count, as long as there is one.
+        run_id: an id, or the folder of a run, wherever it is.
+        need_model: only runs that kept their weights count, if there is one.
 
     Raises:
-        UsageError: none or several answer; the line lists what is there.
-        InputError: none of them kept its weights, or the folder holds no record that can be read.
+        UsageError: none or several match; the message lists what there is.
+        InputError: none of them kept its weights, or the folder has no readable record.
     """
     wanted = {"encoder": encoder, "task": task, "seed": seed, "run_id": run_id}
     asked = " ".join(f"{key}={value}" for key, value in wanted.items() if value is not None)
     if run_id is not None and (Path(run_id) / "record.json").exists():
         run = open_run_folder(Path(run_id), need_model=need_model)
-        if not _answers(run.record, {**wanted, "run_id": None}):
+        if not run.matches({**wanted, "run_id": None}):
             raise UsageError(f"{asked}: that folder holds {run.title}")
         return run
-    every = list(store.load_all())
-    here = [_run(record, store) for record in every if record.status == "finished"]
-    found = [run for run in here if _answers(run.record, wanted)]
+    every = [FinishedRun(record=record, folder=store.folder(*record.place)) for record in store.load_all()]
+    found = [run for run in every if run.record.finished and run.matches(wanted)]
     if not found:
-        raise UsageError(_tell_absent(wanted, asked, every, here, store))
+        raise UsageError(_explain_none(wanted, asked, every=every, results=store.root.parent))
     if need_model:
         kept = [run for run in found if store.has_model(run.record)]
         if not kept:
-            raise InputError(_tell_unkept(found, asked))
+            raise InputError(_explain_no_weights(found, asked))
         found = kept
     if len(found) > 1:
-        raise UsageError(_tell_several(found, asked, store))
+        which = f"{plural(len(found), 'finished run')} {f'match {asked}' if asked else 'are'} in {store.root.parent}"
+        raise UsageError(f"{which}; add one of {_shorten(_tell_apart(found))}")
     return found[0]
 
 
 def open_run_folder(folder: Path, *, need_model: bool = False) -> FinishedRun:
-    """The run of one folder, wherever it lies.
+    """The run of one folder, wherever it is.
 
     Raises:
         UsageError: the run did not finish.
@@ -93,104 +112,78 @@ def open_run_folder(folder: Path, *, need_model: bool = False) -> FinishedRun:
     """
     record = read_record(folder / "record.json")
     if record is None:
-        raise InputError(f"{folder}: holds no record.json that can be read")
-    if record.status != "finished":
+        raise InputError(f"{folder}: has no readable record.json")
+    if not record.finished:
         raise UsageError(f"{folder}: this run is {record.status}; only finished runs have results")
     run = FinishedRun(record=record, folder=folder)
     if need_model and not (run.model_folder / "model.safetensors").is_file():
-        raise InputError(_tell_unkept([run], str(folder)))
+        raise InputError(_explain_no_weights([run], str(folder)))
     return run
 
 
 def check_weights(run: FinishedRun) -> Path:
-    """The folder of the run's weights, once their SHA-256 is the one in its record.
+    """The folder of the run's weights, after a check that their SHA-256 is the one in its record.
 
     Raises:
-        InputError: there are none, they are others, or the record does not say which they are.
+        InputError: there are none, they are others, or the record does not identify them.
     """
     path = run.model_folder / "model.safetensors"
     if not path.is_file():
-        raise InputError(_tell_unkept([run], run.title))
-    known = run.record.model_sha256
+        raise InputError(_explain_no_weights([run], run.title))
+    known, found = run.record.model_sha256, file_sha256(path)
     if known is None:
         raise InputError(
-            f"{run.folder / 'record.json'}: names no model_sha256, so nothing says that the weights beside it are its "
-            f"own. Remove {run.model_folder}, then: {_command(run)}"
+            f"{run.folder / 'record.json'}: names no model_sha256, so nothing proves that these weights are the run's. "
+            f"Remove {run.model_folder}, then: {_command(run)}"
         )
-    found = file_sha256(path)
     if found != known:
         raise InputError(
-            f"{path}: these weights do not belong to the record beside them: their SHA-256 is {found}, the record's "
+            f"{path}: these weights do not belong to the run's record: their SHA-256 is {found}, the record's "
             f"model_sha256 {known}"
         )
     return run.model_folder
 
 
-def _run(record: Record, store: RunStore) -> FinishedRun:
-    return FinishedRun(record=record, folder=store.folder(*record.place))
-
-
-def _answers(record: Record, wanted: Mapping[str, object]) -> bool:
-    return all(value is None or value == _facts(record)[key] for key, value in wanted.items())
-
-
-def _facts(record: Record) -> dict[str, object]:
-    return {
-        "encoder": record.encoder["name"],
-        "task": record.task,
-        "seed": record.seed,
-        "run_id": record.run_id,
-    }
-
-
-def _tell_absent(
-    wanted: Mapping[str, object], asked: str, every: Sequence[Record], here: Sequence[FinishedRun], store: RunStore
-) -> str:
-    """Why nothing answers, and what would."""
-    results, run_id = store.root.parent, wanted["run_id"]
-    unfinished = [record for record in every if record.status != "finished" and _answers(record, wanted)]
-    if unfinished:
-        states = ", ".join(sorted({record.status for record in unfinished}))
-        return f"{asked or 'runs'}: {states} in {results}; only finished runs have results"
+def _explain_none(wanted: Mapping[str, object], asked: str, *, every: Sequence[FinishedRun], results: Path) -> str:
+    """Why nothing matches, and what would."""
+    states = {run.record.status for run in every if not run.record.finished and run.matches(wanted)}
+    if states:
+        return f"{asked or 'runs'}: {', '.join(sorted(states))} in {results}; only finished runs have results"
+    here = [run for run in every if run.record.finished]
     if not here:
         return f"results_dir={results}: no finished run there; `glue-bench run task=rte save_model=true` makes one"
-    if run_id is not None and run_id not in {run.record.run_id for run in here}:
-        return _tell_unknown_id(run_id, here, results)
-    for key, value in wanted.items():
-        known = list(dict.fromkeys(str(_facts(run.record)[key]) for run in here))
-        if value is not None and str(value) not in known:
-            names = known if len(known) <= 2 * _LISTED else known[: 2 * _LISTED]
-            return f"{key}={value}: no finished run in {results}{did_you_mean(str(value), names)}"
-    return f"{asked}: no finished run in {results} has all of these; there are {_list(here)}"
-
-
-def _tell_unknown_id(run_id: object, here: Sequence[FinishedRun], results: Path) -> str:
-    """The id that was perhaps meant, or a few of those that there are, each with what it is."""
+    run_id = wanted["run_id"]
     titles = {run.record.run_id: f"run_id={run.record.run_id} ({_place(run)})" for run in here}
-    close = difflib.get_close_matches(str(run_id), titles, n=1)
-    told = f"; did you mean {titles[close[0]]}?" if close else f". There are {_shorten(titles.values(), _LISTED_IDS)}"
-    return f"run_id={run_id}: no finished run in {results} has this id{told}"
+    if run_id is not None and run_id not in titles:
+        close = difflib.get_close_matches(str(run_id), titles, n=1)
+        hint = (
+            f"; did you mean {titles[close[0]]}?" if close else f". There are {_shorten(titles.values(), _LISTED_IDS)}"
+        )
+        return f"run_id={run_id}: no finished run in {results} has this id{hint}"
+    for key, value in wanted.items():
+        known = list(dict.fromkeys(str(run.facts[key]) for run in here))
+        if value is not None and str(value) not in known:
+            return f"{key}={value}: no finished run in {results}{did_you_mean(str(value), known[: 2 * _LISTED])}"
+    seeds: dict[str, dict[str, None]] = {}
+    for run in here:
+        seeds.setdefault(_place(run), {})[str(run.record.seed)] = None
+    there = _shorten(f"{place} seed={','.join(numbers)}" for place, numbers in seeds.items())
+    return f"{asked}: no finished run in {results} has all of these; there are {there}"
 
 
-def _tell_several(found: Sequence[FinishedRun], asked: str, store: RunStore) -> str:
-    """What tells them apart, in the fewest words."""
-    start = f"{len(found)} finished runs {f'answer to {asked}' if asked else 'are'} in {store.root.parent}; add one of "
+def _tell_apart(found: Sequence[FinishedRun]) -> Iterable[str]:
+    """A word for each run, or for each value of the first property in which they differ."""
     for key in ("task", "encoder", "seed"):
-        values = [_facts(run.record)[key] for run in found]
-        if len(set(values)) > 1:
-            distinct = sorted(set(values), key=lambda value: (isinstance(value, str), value))
-            return start + _shorten([f"{key}={value}" for value in distinct])
-    return start + _shorten([f"run_id={run.record.run_id} (recipe {_recipe(run.record)})" for run in found])
+        values = {run.facts[key] for run in found}
+        if len(values) > 1:
+            return [f"{key}={value}" for value in sorted(values, key=lambda value: (isinstance(value, str), value))]
+    first, *others = [Setting.of(run.record) for run in found]
+    apart = first.difference(*others)
+    words = [" ".join(f"{key}={values[place]}" for key, values in apart.items()) for place in range(len(found))]
+    return [f"run_id={run.record.run_id} ({word or 'same setting'})" for run, word in zip(found, words, strict=True)]
 
 
-def _recipe(record: Record) -> str:
-    """The recipe with what was changed, to tell runs of one seed apart."""
-    changed = {**record.config.get("recipe_changes", {}), **record.config.get("cell", {})}
-    values = [f"{key}={value}" for key, value in changed.items()]
-    return " ".join([record.recipe, *values, f"on {record.data['source']}"])
-
-
-def _tell_unkept(found: Sequence[FinishedRun], asked: str) -> str:
+def _explain_no_weights(found: Sequence[FinishedRun], asked: str) -> str:
     if len(found) == 1:
         title = asked or found[0].title
         return f"{title}: this run kept no weights. To train it again and keep them: {_command(found[0])}"
@@ -199,13 +192,6 @@ def _tell_unkept(found: Sequence[FinishedRun], asked: str) -> str:
         f"{start}none of the {len(found)} finished runs kept its weights. "
         f"To train the first again ({found[0].title}) and keep them: {_command(found[0])}"
     )
-
-
-def _list(runs: Sequence[FinishedRun]) -> str:
-    seeds: dict[str, list[str]] = {}
-    for run in runs:
-        seeds.setdefault(_place(run), []).append(str(run.record.seed))
-    return _shorten([f"{place} seed={','.join(dict.fromkeys(numbers))}" for place, numbers in seeds.items()])
 
 
 def _place(run: FinishedRun) -> str:
@@ -219,5 +205,104 @@ def _shorten(names: Iterable[str], limit: int = _LISTED) -> str:
 
 
 def _command(run: FinishedRun) -> str:
-    words = repeating_words(run.record, private=True)
-    return shlex.join(["glue-bench", "run", *words, "save_model=true"])
+    return shlex.join(["glue-bench", "run", *repeating_words(run.record, private=True), "save_model=true"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """The values of the command line that conf/ gives where the user gives none."""
+
+    tasks: Sequence[str]
+    encoders: Mapping[str, EncoderConfig]  # by name
+    trainer: TrainerConfig  # its execution values
+    data: DataConfig
+
+
+def repeating_words(record: Record, *, private: bool) -> list[str]:
+    """The KEY=VALUE words after `glue-bench run` that give the record's run id, whatever the defaults become.
+
+    A task or recipe that does not ship with glue-bench needs `--config-dir` as well. A run that starts from another one
+    names the task of that one, which then gets the same words.
+
+    Args:
+        private: with this machine's folders and results_dir; False puts FOLDER in their place, for others to read.
+    """
+    config = record.config
+    words = [f"task={record.task}", f"seed={record.seed}", *_encoder_words(record, private=private)]
+    words += [*_data_words(config["data"], private=private), *_setting_words(record, usual=_IDENTITY)]
+    return [*words, _path_word("results_dir", config["results_dir"])] if private else words
+
+
+def sweep_words(record: Record, defaults: Defaults, *, seeds: Sequence[int]) -> list[str]:
+    """The words after `glue-bench sweep` that make the record's run with all seeds in the folder RESULTS_DIR.
+
+    Defaults are left out; where a run executes is included.
+    """
+    usual = {key: getattr(defaults.trainer, key) for key in keys_of(TrainerConfig, "rounding", "execution")}
+    words = [f"tasks=[{record.task}]", f"seeds=[{','.join(map(str, seeds))}]"]
+    words += _shipped_encoder_words(record, defaults) or _encoder_words(record)
+    words += _data_words(record.config["data"], dataset=defaults.data.dataset)
+    return [*words, *_setting_words(record, usual=usual), f"results_dir={RESULTS_DIR}"]
+
+
+def join_command(words: Sequence[str], *, own_task: bool) -> str:
+    """The whole command of `sweep_words`, quoted for a shell.
+
+    Args:
+        own_task: the task does not ship with glue-bench: the folder of its YAML file must be named.
+    """
+    config_dir = ["--config-dir", "my_conf"] if own_task else []
+    return shlex.join(["glue-bench", "sweep", *words, *config_dir])
+
+
+def _shipped_encoder_words(record: Record, defaults: Defaults) -> list[str]:
+    """The encoder by its name, if that still means the same; else nothing."""
+    encoder = record.config["encoder"]
+    shipped = defaults.encoders.get(str(encoder.get("name")))
+    if shipped is None or {**dataclasses.asdict(shipped), "revision": None} != {**encoder, "revision": None}:
+        return []
+    revision = [override_word("encoder.revision", encoder["revision"])] if encoder.get("hub_id") else []
+    return [f"encoder={encoder['name']}", *revision]
+
+
+def _encoder_words(record: Record, *, private: bool = True) -> list[str]:
+    """The encoder by its place, even if one of its name ships with glue-bench."""
+    encoder = record.config["encoder"]
+    place = next((key for key in ("hub_id", "package") if encoder.get(key)), "path")
+    shown = encoder[place] if private or place != "path" else "FOLDER"
+    words = ["encoder=custom", override_word("encoder.name", record.encoder["name"])]
+    words += [_path_word(f"encoder.{place}", shown)]
+    return [*words, override_word("encoder.revision", encoder["revision"])] if place == "hub_id" else words
+
+
+def _data_words(data: Mapping[str, Any], *, private: bool = True, dataset: str | None = None) -> list[str]:
+    """Where the rows are, and how many of them.
+
+    Args:
+        dataset: the default one on the hub, which need not be named.
+    """
+    words = [override_word("data", data["source"])]
+    if data["source"] == "local":
+        words.append(_path_word("data.path", data["path"] if private else "FOLDER"))
+    if data["source"] == "hub":
+        words += [override_word("data.dataset", data["dataset"])] if data.get("dataset") != dataset else []
+        words.append(override_word("data.revision", data["revision"]))
+    limits = ("max_train_rows", "max_eval_rows")
+    return words + [override_word(f"data.{key}", data[key]) for key in limits if data.get(key) is not None]
+
+
+def _setting_words(record: Record, *, usual: Mapping[str, Any]) -> list[str]:
+    """The recipe, what differs from it, and execution values that are not `usual`."""
+    trainer = record.config["trainer"]
+    words = Setting.of(record).words()
+    execution = [f"trainer.{key}" for key in keys_of(TrainerConfig, *NOT_IN_RECIPE)]
+    words = [word for word in words if word.partition("=")[0] not in execution]
+    unusual = [key for key, value in usual.items() if trainer.get(key, value) != value]
+    return words + [override_word(f"trainer.{key}", trainer[key]) for key in unusual]
+
+
+def _path_word(key: str, value: str) -> str:
+    """KEY=VALUE; a path is taken literally unless it begins like something else."""
+    if key not in path_keys():
+        return override_word(key, value)
+    return f"{key}={quote_value(value) if value[:1] in _NO_PATH else value}"

@@ -1,10 +1,10 @@
 """One worker at a time for each run, on any number of hosts that share a folder. Knows no records, no torch.
 
-A claim is a file `claim-<generation>.json` in the run's folder. Creating a file that must not exist yet is atomic on
-local and network file systems, so exactly one of those who try gets the next generation, and the highest generation
-there is owns the run. The owner rewrites its claim while the run goes on. A claim whose process is gone (seen at once
-on the same machine), or that has not changed for `STALE_SECONDS` (other machines), may be followed by the next one:
-nothing is ever locked. Ages are measured with the file system's own clock, not with the clocks of hosts.
+A lease is a file `claim-<generation>.json` in the run's folder. Creating a file that must not exist yet is atomic on
+local and network file systems, so exactly one worker gets each generation, and the highest generation owns the run.
+The owner rewrites its file while the run makes progress. Once the owner's process is gone (seen at once on the same
+machine) or the file has not changed for `STALE_SECONDS` (other machines), another worker may take the next generation:
+nothing is ever locked. Ages are measured with the file system's own clock, not with the clocks of the hosts.
 """
 
 import contextlib
@@ -15,20 +15,21 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 from glue_bench.errors import DiskError, GlueBenchError
 
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0  # network file systems show a change up to a minute late
-_SAME_MACHINE_STALE = 900.0  # a process that is there but says nothing: suspended, or hanging in the system
+_SAME_MACHINE_STALE = 900.0  # a live process that does not beat: suspended, or stuck in a system call
+# Earlier versions called a lease a claim. The file keeps its name, so that old and new workers respect each other.
 _NAME = re.compile(r"claim-(\d+)\.json")
-_BYTES = 512  # of a claim: rewritten in place, in one write
+_BYTES = 512  # of a lease file: rewritten in place, in one write
 
 
-class LostClaimError(GlueBenchError):
+class LostLeaseError(GlueBenchError):
     """Another worker took the run over while this one was suspended or cut off from the file system."""
 
     exit_code = 75
@@ -36,56 +37,78 @@ class LostClaimError(GlueBenchError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """Who runs a run, and how far it is."""
+    """The worker that has a run, and how far it is."""
 
     host: str
     process: int
-    machine: str  # tells whether `process` is a process of this machine
-    started: str  # of the process, so that a later one with its number is another
-    nonce: str  # of this claim alone
+    machine: str  # equal for processes that see each other by number; empty if unknown
+    started: str  # when the process started, since process numbers are used again
+    nonce: str  # unique to this lease
     phase: str = ""
     step: int = 0
     steps: int = 0
 
+    @classmethod
+    def this_process(cls) -> Self:
+        """A new owner: the calling process."""
+        host, process, nonce = socket.gethostname(), os.getpid(), os.urandom(8).hex()
+        started = _process_start(process) or ""
+        return cls(host=host, process=process, machine=_machine(), started=started, nonce=nonce)
+
     @property
     def title(self) -> str:
-        """As messages name it."""
+        """Host and process, for messages."""
         return f"{self.host} process {self.process}"
 
+    def is_running(self) -> bool | None:
+        """Whether the process still runs; None if this machine cannot know."""
+        if not self.machine or self.machine != _machine():
+            return None
+        try:
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            pass  # another user's
+        started = _process_start(self.process)
+        return None if started is None else started == self.started  # None: it is hidden from this user
 
-class Claim:
-    """A run that is ours. Beats in a thread of its own as long as progress is noted."""
 
-    def __init__(self, folder: Path, path: Path, owner: Owner, *, patience: float) -> None:
-        """Begin to beat.
+_UNKNOWN = Owner(host="a host", process=0, machine="", started="", nonce="")
+
+
+class Lease:
+    """A run that this process owns. A thread renews the lease as long as the run makes progress."""
+
+    def __init__(self, path: Path, owner: Owner, *, patience: float) -> None:
+        """Start to renew.
 
         Args:
-            patience: seconds without progress after which the claim is left to grow stale; 0: it never is.
+            patience: seconds without progress after which the lease is no longer renewed; 0: always renew it.
         """
-        self._folder, self._path, self._owner, self._patience = folder, path, owner, patience
+        self._folder, self._path, self._owner, self._patience = path.parent, path, owner, patience
         self._progress, self._noted = ("", 0, 0), time.monotonic()
         self._lost, self._ending = False, threading.Event()
-        self._thread = threading.Thread(target=self._beat_on, name="claim", daemon=True)
+        self._thread = threading.Thread(target=self._keep_renewing, name="lease", daemon=True)
         self._thread.start()
 
-    def note_progress(self, phase: str, step: int = 0, steps: int = 0) -> None:
-        """Say that the run goes on.
+    def note_progress(self, phase: str, step: int = 0, *, steps: int = 0) -> None:
+        """Note that the run makes progress.
 
         Raises:
-            LostClaimError: it is somebody else's by now.
+            LostLeaseError: another worker owns the run by now.
         """
         self._progress, self._noted = (phase, step, steps), time.monotonic()
         if self._lost:
             self._refuse()
 
     def check(self) -> None:
-        """Look whether the run is still ours; before anything is written that only its owner may write.
+        """Make sure that the run is still ours; call it before writing anything that only the owner may write.
 
         Raises:
-            LostClaimError: it is not.
+            LostLeaseError: another worker owns the run by now.
         """
-        _, path = _newest(self._folder)
-        if self._lost or path != self._path or _nonce(self._path) != self._owner.nonce:
+        if self._lost or not self._is_newest() or _nonce(self._path) != self._owner.nonce:
             self._lost = True
             self._refuse()
 
@@ -93,7 +116,7 @@ class Claim:
         """Stop owning the run.
 
         Args:
-            done: nobody will want it again; otherwise a mark stays, so that generations never start anew.
+            done: nobody will need the run again. Otherwise a mark stays, so that generations never start anew.
         """
         self._ending.set()
         self._thread.join()
@@ -103,38 +126,39 @@ class Claim:
             if not done:
                 _write(self._path, {"released": True})
                 return
-            for path in _claims(self._folder).values():
+            for path in _generations(self._folder).values():
                 path.unlink(missing_ok=True)
 
-    def _beat_on(self) -> None:
+    def _keep_renewing(self) -> None:
         while not self._ending.wait(BEAT_SECONDS):
-            quiet = time.monotonic() - self._noted
-            if self._patience and quiet > self._patience:
+            if self._patience and time.monotonic() - self._noted > self._patience:
                 continue
             phase, step, steps = self._progress
             try:
                 _write(self._path, {**asdict(self._owner), "phase": phase, "step": step, "steps": steps})
-                _, newest = _newest(self._folder)
-                self._lost = self._lost or newest != self._path
+                self._lost = self._lost or not self._is_newest()
             except FileNotFoundError:
                 self._lost = True
             except OSError:
-                continue  # the disk is full or away; whether the claim is still ours is seen later
+                continue  # the disk is full or away; the next beat or `check` shows who owns the run
+
+    def _is_newest(self) -> bool:
+        return _newest(self._folder)[1] == self._path
 
     def _refuse(self) -> None:
-        raise LostClaimError(f"{self._folder}: another worker has taken this run over; it goes on there")
+        raise LostLeaseError(f"{self._folder}: another worker has taken this run over and continues it")
 
 
-def claim_run(folder: Path, *, patience: float = 0.0, dead: int | None = None) -> Claim | Owner:
-    """Take a run, or learn who has it.
+def take_lease(folder: Path, *, patience: float = 0.0, dead: int | None = None) -> Lease | Owner:
+    """Take a run, or find out who has it.
 
-    A claim that is only silent, not known to be dead, is watched for two beats before it is followed: after a suspended
-    laptop wakes up, or a file server comes back, every claim looks old for a moment.
+    A lease whose owner is only silent, not known to be dead, is watched for two beats before it is taken over: when a
+    suspended laptop wakes up, or a file server comes back, every lease looks old for a moment.
 
     Args:
-        folder: the run's; made if need be.
-        patience: as in `Claim`.
-        dead: a process of this host that the caller knows to be gone.
+        folder: the run's; created if missing.
+        patience: as in `Lease`.
+        dead: a process of this host that the caller knows to have ended.
 
     Raises:
         DiskError: the folder cannot be written.
@@ -144,114 +168,93 @@ def claim_run(folder: Path, *, patience: float = 0.0, dead: int | None = None) -
         while True:
             newest, path = _newest(folder)
             if path is not None:
-                verdict, owner = _judge(path, dead)
+                verdict, owner = _judge(path, dead=dead)
                 if verdict == "alive":
                     return owner
                 if verdict == "silent" and is_beating(folder):
                     continue
-            claim = _follow(folder, newest, patience)
-            if claim is not None:
-                return claim
-            time.sleep(0.05)  # a network file system may show the other's file a little later
+            if lease := _take_next(folder, newest, patience=patience):
+                return lease
+            time.sleep(0.05)  # a network file system may show the other worker's file a little later
     except OSError as error:
-        raise DiskError(f"{folder}: cannot be claimed: {error.strerror or error}") from error
-
-
-def _follow(folder: Path, newest: int, patience: float) -> Claim | None:
-    """Make generation `newest` + 1 ours; None if somebody else was quicker."""
-    path, ours = folder / f"claim-{newest + 1}.json", _own_facts()
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    except FileExistsError:
-        return None
-    _write(path, asdict(ours))
-    if _newest(folder)[1] != path:  # several generations have come and gone since we looked
-        path.unlink(missing_ok=True)
-        return None
-    for generation, older in _claims(folder).items():
-        if generation <= newest:
-            older.unlink(missing_ok=True)
-    return Claim(folder, path, ours, patience=patience)
+        raise DiskError(f"{folder}: cannot be leased: {error.strerror or error}") from error
 
 
 def owner_of(folder: Path) -> Owner | None:
-    """Who is at work on a run now; None if nobody is, or its owner died or has been silent for long."""
+    """The worker that has a run now; None if nobody has it, or its owner died or has been silent for long."""
     _, path = _newest(folder)
-    if path is None:
-        return None
-    verdict, owner = _judge(path, None)
+    verdict, owner = _judge(path) if path else ("dead", _UNKNOWN)
     return owner if verdict == "alive" else None
 
 
 def is_abandoned(folder: Path) -> bool:
-    """Whether a run has the claim of a worker that died, or has been silent for long, and that nobody followed."""
+    """Whether the run's last owner died or has been silent for long, and nobody has taken the run over."""
     _, path = _newest(folder)
-    if path is None:
-        return False
-    verdict, owner = _judge(path, None)
+    verdict, owner = _judge(path) if path else ("dead", _UNKNOWN)
     return verdict == "silent" or (verdict == "dead" and owner is not _UNKNOWN)  # unknown: released in good order
 
 
 def is_beating(folder: Path) -> bool:
-    """Watch the claim on a run for two beats: whether it changes. False also if there is none any more."""
-    before, until = _mark(folder), time.monotonic() + 2.2 * BEAT_SECONDS
+    """Watch a run's lease for two beats: whether it is renewed. False also once it is gone."""
+
+    def mark() -> tuple[Path, int] | None:
+        _, path = _newest(folder)
+        try:
+            return (path, path.stat().st_mtime_ns) if path else None
+        except FileNotFoundError:
+            return None
+
+    before, until = mark(), time.monotonic() + 2.2 * BEAT_SECONDS
     while before is not None and time.monotonic() < until:
         time.sleep(BEAT_SECONDS / 20)
-        now = _mark(folder)
-        if now != before:
+        if (now := mark()) != before:
             return now is not None
     return False
 
 
-def _mark(folder: Path) -> tuple[str, int] | None:
-    """What changes with every beat of the newest claim; None without one."""
-    _, path = _newest(folder)
+def _take_next(folder: Path, newest: int, *, patience: float) -> Lease | None:
+    """Take generation `newest` + 1; None if another worker was quicker."""
+    path, owner = folder / f"claim-{newest + 1}.json", Owner.this_process()
     try:
-        return None if path is None else (path.name, path.stat().st_mtime_ns)
-    except FileNotFoundError:
+        path.open("x").close()
+    except FileExistsError:
         return None
+    _write(path, asdict(owner))
+    if _newest(folder)[1] != path:  # several generations have come and gone since we looked
+        path.unlink(missing_ok=True)
+        return None
+    for generation, older in _generations(folder).items():
+        if generation <= newest:
+            older.unlink(missing_ok=True)
+    return Lease(path, owner, patience=patience)
 
 
-def _judge(path: Path, dead: int | None) -> tuple[str, Owner]:
-    """Whether the owner of a claim is alive, dead (or gone, or done), or only silent; and who it is."""
+def _judge(path: Path, *, dead: int | None = None) -> tuple[str, Owner]:
+    """The owner of a lease, and whether it is alive, dead (or released), or only silent."""
     try:
         with path.open("rb") as stream:
             age = _clock(path.parent) - os.fstat(stream.fileno()).st_mtime
             text = stream.read()
     except FileNotFoundError:
         return "dead", _UNKNOWN
-    fresh = "alive" if age < STALE_SECONDS else "silent"
+    verdict, owner = "alive" if age < STALE_SECONDS else "silent", _UNKNOWN
     try:
         content = json.loads(text)
         if content.get("released"):
             return "dead", _UNKNOWN
         owner = Owner(**content)
-    except (ValueError, TypeError):  # being written, or by a process that died before it had written
-        return fresh, _UNKNOWN
+    except (ValueError, TypeError):
+        return verdict, owner  # half written; its writer may have died since
     if dead is not None and (owner.host, owner.process) == (socket.gethostname(), dead):
         return "dead", owner
-    if owner.machine and owner.machine == _machine():
-        alive = _is_running(owner)
-        if alive is not None:
-            return ("alive" if age < _SAME_MACHINE_STALE else "silent") if alive else "dead", owner
-    return fresh, owner
-
-
-_UNKNOWN = Owner(host="a host", process=0, machine="", started="", nonce="")
-
-
-def _own_facts() -> Owner:
-    return Owner(
-        host=socket.gethostname(),
-        process=os.getpid(),
-        machine=_machine(),
-        started=_process_start(os.getpid()) or "",
-        nonce=os.urandom(8).hex(),
-    )
+    running = owner.is_running()
+    if running is None:
+        return verdict, owner
+    return ("alive" if age < _SAME_MACHINE_STALE else "silent") if running else "dead", owner
 
 
 def _machine() -> str:
-    """The same for processes that see each other by number, different otherwise; empty where that is not known."""
+    """Equal for processes that see each other by number, different otherwise; empty if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').stat().st_ino}"
@@ -259,22 +262,8 @@ def _machine() -> str:
         return ""
 
 
-def _is_running(owner: Owner) -> bool | None:
-    """Whether a process of this machine is still the one that made a claim; None where the kernel does not tell."""
-    started = _process_start(owner.process)
-    if started is not None:
-        return started == owner.started
-    try:
-        os.kill(owner.process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return None
-    return None  # it is there, but hidden from us
-
-
 def _process_start(process: int) -> str | None:
-    """When a process started, in the kernel's ticks; empty for a zombie, None where the kernel does not tell."""
+    """When a process started, in kernel ticks; empty for a zombie, None if the kernel does not say."""
     try:
         after_name = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
     except OSError:
@@ -290,19 +279,19 @@ def _clock(folder: Path) -> float:
             stream.write(b"\0")
             stream.flush()
             return os.fstat(stream.fileno()).st_mtime
-    except OSError:  # read-only for us: who only looks may be wrong by the difference of two clocks
+    except OSError:  # read-only for us: a reader may be off by the difference of two clocks
         return time.time()
 
 
 def _newest(folder: Path) -> tuple[int, Path | None]:
-    """The highest generation and its file; (0, None) where there is none."""
-    found = _claims(folder)
+    """The highest generation and its file; (0, None) without any."""
+    found = _generations(folder)
     newest = max(found, default=0)
     return newest, found.get(newest)
 
 
-def _claims(folder: Path) -> dict[int, Path]:
-    """Every claim by its generation."""
+def _generations(folder: Path) -> dict[int, Path]:
+    """Every lease file by its generation."""
     try:
         names = os.listdir(folder)  # noqa: PTH208 - Path.glob hides errors of the file system
     except (FileNotFoundError, NotADirectoryError):
@@ -319,16 +308,7 @@ def _nonce(path: Path) -> str | None:
 
 
 def _write(path: Path, content: dict[str, object]) -> None:
-    """Rewrite in place, so that a file which somebody has removed never comes back."""
-    with _opened(path) as descriptor:
-        os.pwrite(descriptor, json.dumps(content).encode().ljust(_BYTES), 0)
-        os.fsync(descriptor)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_WRONLY)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    """Rewrite in place: a file that somebody has removed must never come back."""
+    with path.open("r+b", buffering=0) as stream:
+        stream.write(json.dumps(content).encode().ljust(_BYTES))
+        os.fsync(stream.fileno())

@@ -1,37 +1,25 @@
-"""What a record says about where it was made: library versions, the commit, the device."""
+"""Where a record was made: library versions, the commit, the processor."""
 
+import contextlib
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_LIBRARIES = (
-    "glue-bench",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "datasets",
-    "evaluate",
-    "scikit-learn",
-    "scipy",
-    "numpy",
-    "hydra-core",
-)
+_LIBRARIES = "glue-bench torch transformers tokenizers datasets evaluate scikit-learn scipy numpy hydra-core"
 
 
 def library_versions() -> dict[str, str]:
     """The versions that a score may depend on."""
     versions = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
+    for name in _LIBRARIES.split():
+        with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return versions
 
 
 def processor_name() -> str:
-    """As the system gives it."""
+    """The processor as the system names it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
     named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -43,14 +31,9 @@ def checkout_commit() -> str | None:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
-        described = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        described = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return described.stdout.strip() or None

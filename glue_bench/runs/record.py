@@ -7,12 +7,16 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from glue_bench.config.schema import TaskConfig, check_task
 from glue_bench.errors import UsageError
+from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.provenance import checkout_commit, library_versions
 from glue_bench.tasks.adapter import TaskAdapter
+from glue_bench.training.seeds import SeedStreams, holdout_stream
 
 SCHEMA_VERSION = 1
 STATUSES = ("finished", "failed", "diverged", "interrupted")
@@ -22,7 +26,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What one run leaves behind as record.json. Scores are in natural units: 0 to 1, correlations -1 to 1."""
+    """What one run leaves behind as record.json. Scores are in natural units: 0 to 1, correlations -1 to 1.
+
+    docs/records.md explains every field; a test holds the two together.
+    """
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -36,24 +43,21 @@ class Record:
     seed: int
     streams: Mapping[str, int]  # the seeds of head, order and dropout
     recipe: str
-    init: str = "pretrained"
+    init: str = "pretrained"  # or TASK:RUN_ID
     selection: str = "last"  # last, best or holdout
     selected: Mapping[str, Any] = field(default_factory=dict)  # glue_bench.training.selection.Selected; empty for last
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # split to metric to value
+    predictions_sha256: Mapping[str, str] = field(default_factory=dict)  # split to hash; empty in older records
     steps: int = 0
-    resumed_at: Sequence[int] = field(
-        default_factory=list
-    )  # updates that were done whenever the run went on from a snapshot
+    resumed_at: Sequence[int] = field(default_factory=list)  # updates done at each start from a snapshot
     epochs: int = 0
     tokens: int = 0  # real tokens trained on
-    seconds: Mapping[str, float] = field(
-        default_factory=dict
-    )  # train, eval, total; an interrupted process counts with its training
+    seconds: Mapping[str, float] = field(default_factory=dict)  # train, eval, total; with interrupted processes
     device: str = ""
     precision: str = ""
     engine: str = ""  # flat or padded
-    accumulation: int = 1  # parts of a batch in the end: more than asked for where memory was too small
-    processes: int = 1  # that trained it together, a share of each batch in each
+    accumulation: int = 1  # micro-batches of a batch in the end: more than requested where memory was too small
+    processes: int = 1  # that trained it together, each a share of every batch
     versions: Mapping[str, str] = field(default_factory=dict)
     git: str | None = None
     model_sha256: str | None = None  # of model/model.safetensors, if the run kept its weights
@@ -62,9 +66,25 @@ class Record:
     error: str | None = None
 
     @property
+    def finished(self) -> bool:
+        """Whether it has scores."""
+        return self.status == "finished"
+
+    @property
     def init_kind(self) -> str:
-        """Which kind of weights it began with: pretrained, or the task that they were fine-tuned on."""
+        """The weights that it started with: pretrained, or the task that they were fine-tuned on."""
         return self.init.partition(":")[0]
+
+    @property
+    def init_run(self) -> str:
+        """The run id of the fine-tuned encoder that it started with; empty if pretrained."""
+        return self.init.partition(":")[2]
+
+    @property
+    def outcome(self) -> str:
+        """Why it did not finish, in one line."""
+        lines = (self.error or "").strip().splitlines()
+        return lines[0] if lines else self.status
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -73,19 +93,45 @@ class Record:
 
 
 def task_of(record: Record) -> TaskAdapter:
-    """The facts of the task as the run used them; keys of a later version are left out."""
+    """The task as the run used it; keys of a later version are left out."""
     known = {item.name for item in dataclasses.fields(TaskConfig)}
     return TaskAdapter(**{key: value for key, value in record.config["task"].items() if key in known})
 
 
-def outcome_line(record: Record) -> str:
-    """Why a run did not finish, in one line."""
-    lines = (record.error or "").strip().splitlines()
-    return lines[0] if lines else record.status
+def request_facts(request: RunRequest) -> dict[str, Any]:
+    """What a record says of a request before anything is read."""
+    config = request.config
+    streams = dataclasses.asdict(SeedStreams.from_seed(config.seed))
+    if config.selection == "holdout":
+        streams["holdout"] = holdout_stream(config.seed)
+    encoder = {"name": request.encoder, "hub_id": config.encoder.hub_id, "revision": config.encoder.revision}
+    return {
+        "run_id": request.run_id,
+        "setting_id": request.setting_id,
+        "task": config.task.name,
+        "encoder": encoder,
+        "data": {key: getattr(config.data, key) for key in ("source", "dataset", "revision")},
+        "comparable": False,
+        "not_comparable_because": ["the run did not finish"],
+        "seed": config.seed,
+        "streams": streams,
+        "recipe": config.recipe,
+        "selection": config.selection,
+        "init": request.init,
+        "accumulation": config.trainer.accumulation,
+        "versions": library_versions(),
+        "git": checkout_commit(),
+        "config": dataclasses.asdict(config),
+    }
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def read_record(path: Path) -> Record | None:
-    """The record of one record.json; None where there is none, or a damaged one, which is logged in one line."""
+    """The record of one record.json; None if there is none, or a damaged one, which is logged in one line."""
     try:
         return parse_record(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -114,33 +160,26 @@ def parse_record(path: Path) -> Record:
 
 
 def _check_record(record: Record) -> None:
-    """Refuse a record that the tables could not be made of."""
+    """Refuse a record that no table can be made of."""
     if type(record.schema_version) is not int or record.schema_version > SCHEMA_VERSION:
         raise ValueError(f"schema_version is {record.schema_version!r}; this glue-bench knows up to {SCHEMA_VERSION}")
     if record.status not in STATUSES:
         raise ValueError(f"status is {record.status!r}; known are {', '.join(STATUSES)}")
     task = task_of(record)
     check_task(task)
-    strings = (
-        record.run_id,
-        record.setting_id,
-        record.task,
-        record.recipe,
-        record.init,
-        record.selection,
-        record.encoder["name"],
-        record.data["source"],
-    )
-    if not all(isinstance(value, str) for value in strings) or type(record.seed) is not int:
+    names = [getattr(record, key) for key in ("run_id", "setting_id", "task", "recipe", "init", "selection")]
+    names += [record.encoder["name"], record.data["source"]]
+    if not all(isinstance(name, str) for name in names) or type(record.seed) is not int:
         raise ValueError("a name or the seed has a wrong type")
-    if not all(isinstance(record.config[part], dict) for part in ("trainer", "data")):
-        raise ValueError("config lacks trainer or data")
-    if not (isinstance(record.selected, dict) and isinstance(record.config.get("cell", {}), dict)):
-        raise ValueError("selected or the cell is no mapping")
-    if record.status == "finished":
+    for key in ("selected", "seconds", "predictions_sha256"):
+        if not isinstance(getattr(record, key), dict):
+            raise ValueError(f"{key} is not a mapping")
+    if not all(isinstance(part, dict) for part in map({"cell": {}, **record.config}.get, ("trainer", "data", "cell"))):
+        raise ValueError("config.trainer, config.data or config.cell is not a mapping")
+    if record.finished:
         for split in task.validation:
             scores = [record.scores[split][metric] for metric in task.metrics]
             if not all(isinstance(score, int | float) and math.isfinite(score) for score in scores):
-                raise ValueError(f"a score of {split} is no number")
+                raise ValueError(f"a score of {split} is not a number")
             if type(record.data["rows"][split]) is not int:
-                raise ValueError(f"data.rows.{split} is no whole number")
+                raise ValueError(f"data.rows.{split} is not a whole number")

@@ -1,10 +1,13 @@
 """The results folder: where each run's record, predictions and history lie, each file written atomically. Knows no
-torch."""
+torch, so that a failure is recorded even after a crash."""
 
 import dataclasses
+import hashlib
+import io
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glue_bench.errors import InputError
-from glue_bench.files import check_writable, replace_atomically, write_text_atomically
-from glue_bench.runs.record import Record, read_record
+from glue_bench.errors import DivergedError, GlueBenchError, InputError, LostError
+from glue_bench.files import check_writable, file_sha256, replace_atomically, write_text_atomically
+from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.record import Record, now, read_record, request_facts, task_of
 from glue_bench.tasks.adapter import TaskAdapter
 
 _ORIGIN_KEY = b"glue_bench.origin"  # key of a prediction file's metadata
@@ -35,13 +39,13 @@ class RunStore:
         """
         check_writable(self.root)
 
-    def folder(self, encoder: str, task: str, run_id: str) -> Path:
-        """Where a run's files lie."""
-        return self.root / encoder / task / run_id
+    def folder(self, *place: str) -> Path:
+        """The folder of a run, given by encoder, task and run id."""
+        return self.root.joinpath(*place)
 
-    def load(self, encoder: str, task: str, run_id: str) -> Record | None:
+    def load(self, *place: str) -> Record | None:
         """The run's record, or None if it has none that can be read."""
-        return read_record(self.folder(encoder, task, run_id) / "record.json")
+        return read_record(self.folder(*place) / "record.json")
 
     def load_all(self) -> Iterator[Record]:
         """Every readable record, sorted by folder; damaged ones are logged, one line each."""
@@ -64,23 +68,78 @@ class RunStore:
         write_text_atomically(path, json.dumps(dataclasses.asdict(record), indent=1) + "\n")
         return path
 
-    def snapshots(self, encoder: str, task: str, run_id: str) -> Path:
-        """Where a run in progress keeps its snapshots."""
-        return self.folder(encoder, task, run_id) / "snapshots"
+    def keep_failure(
+        self,
+        request: RunRequest,
+        error: BaseException,
+        *,
+        facts: Mapping[str, Any] | None = None,
+        history: Sequence[Any] = (),
+    ) -> Record:
+        """Write the record of a run that did not finish, and the traceback of an unforeseen error.
 
-    def snapshot_steps(self, encoder: str, task: str, run_id: str) -> list[int]:
+        A finished record is never replaced by a failure to train the run again: then that record is returned.
+
+        Args:
+            facts: what is known of the run so far, if more than `request_facts`.
+            history: its lines so far.
+
+        Raises:
+            DiskError: the record cannot be written.
+        """
+        folder, known = self.folder(*request.place), self.load(*request.place)
+        if known is not None and known.finished:
+            return known
+        if history or not (folder / "history.jsonl").exists():  # an attempt without an update keeps the earlier history
+            write_history(folder / "history.jsonl", history)
+        if isinstance(error, Exception | SystemExit) and not isinstance(error, GlueBenchError):
+            write_text_atomically(folder / "error.log", "".join(traceback.format_exception(error)))
+        facts = request_facts(request) if facts is None else facts
+        record = Record(**facts, status=_status_of(error), error=_describe(error), ended=now())
+        self.save(record)
+        if record.status == "diverged":
+            self.discard_snapshots(record)
+        return record
+
+    def snapshots(self, *place: str) -> Path:
+        """Where a run in progress keeps its snapshots."""
+        return self.folder(*place) / "snapshots"
+
+    def snapshot_steps(self, *place: str) -> list[int]:
         """The updates after which a run in progress has a snapshot, ascending."""
-        found = self.snapshots(encoder, task, run_id).glob("step-*")
+        found = self.snapshots(*place).glob("step-*")
         return sorted(int(path.name.removeprefix("step-")) for path in found)
 
     def discard_snapshots(self, record: Record) -> None:
-        """Delete what the run needs no more, now that it has ended."""
+        """Delete what the run no longer needs once it has ended."""
         shutil.rmtree(self.snapshots(*record.place), ignore_errors=True)
+
+    def has_leftovers(self, record: Record) -> bool:
+        """Whether a process that was killed at the very end left snapshots in spite of its result.
+
+        Snapshots newer than the result are no leftovers: a training to keep the model was interrupted, and resumes.
+        """
+        folder = self.folder(*record.place)
+        written = [path.stat().st_mtime_ns for path in (folder / "snapshots").glob("*/*")]
+        history = folder / "history.jsonl"  # written once, just before the record
+        ended = history if history.exists() else folder / "record.json"
+        return (folder / "snapshots").exists() and max(written, default=0) <= ended.stat().st_mtime_ns
 
     def has_model(self, record: Record) -> bool:
         """Whether the run kept its weights."""
-        folder = self.folder(*record.place) / "model"
-        return (folder / "model.safetensors").is_file()
+        return (self.folder(*record.place) / "model" / "model.safetensors").is_file()
+
+    def read_predictions(self, record: Record, split: str) -> "Predictions":
+        """The predictions that a finished record's scores of a validation split were computed from.
+
+        Raises:
+            InputError: as `read_predictions`, or the file is from another training than the record.
+        """
+        path = predictions_path(self.folder(*record.place), split)
+        found, known = read_predictions(path, task_of(record)), record.predictions_sha256.get(split)
+        if known is not None and file_sha256(path) != known:
+            raise InputError(f"{path.parent.name}/{path.name} of another training than its record")
+        return found
 
 
 def write_predictions(
@@ -91,13 +150,16 @@ def write_predictions(
     prediction: Any,
     logits: NDArray[np.float32],
     origin: str = "",
-) -> None:
+) -> str:
     """Write idx, label, prediction and one column logit_0, logit_1, ... per output, a row each.
 
     Args:
         label: None for no such column: test rows.
         logits: (n, outputs).
         origin: what the predictions were made of, kept in the file's metadata.
+
+    Returns:
+        The file's SHA-256.
 
     Raises:
         DiskError: it cannot be written.
@@ -108,8 +170,11 @@ def write_predictions(
     columns = {"idx": idx, **({} if label is None else {"label": label}), "prediction": prediction}
     columns |= {f"logit_{output}": np.ascontiguousarray(logits[:, output]) for output in range(logits.shape[1])}
     metadata = {_ORIGIN_KEY: origin} if origin else None
+    content = io.BytesIO()
+    pq.write_table(pa.table(columns, metadata=metadata), content)
     with replace_atomically(path) as temporary:
-        pq.write_table(pa.table(columns, metadata=metadata), temporary)
+        temporary.write_bytes(content.getvalue())
+    return hashlib.sha256(content.getvalue()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +234,20 @@ def _fit_task(values: NDArray[Any], task: TaskAdapter) -> bool:
     if task.regression:
         return bool(np.isfinite(values).all())
     return values.dtype.kind == "i" and bool(values.min() >= 0 and values.max() < task.outputs)
+
+
+def _status_of(error: BaseException) -> str:
+    if isinstance(error, DivergedError):
+        return "diverged"
+    return "interrupted" if isinstance(error, KeyboardInterrupt | LostError) else "failed"
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"the run called sys.exit({error.code!r})"
+    if isinstance(error, GlueBenchError):
+        return str(error)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def write_history(path: Path, lines: Sequence[Any]) -> None:

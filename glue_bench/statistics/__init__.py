@@ -1,1 +1,1 @@
-"""Intervals, verdicts, paired comparisons and degenerate runs, from stored predictions. Knows no files, no torch."""
+"""Intervals, verdicts, paired comparisons and degenerate runs, computed from stored predictions."""

@@ -1,95 +1,95 @@
-"""From S seeds' scores, and the same on drawn rows, to an interval for what training and rows vary. Knows no metrics.
+"""Scores on resampled rows, and the intervals that follow from them for other rows and other trainings.
 
-The multi-bootstrap (Sellam et al., arXiv:2106.16163) draws seeds and rows together. With the three to five seeds that
-are usual, drawing S of S seeds is too narrow, and counts the seeds' disagreement about single rows twice. So the two
-sources are told apart, as in a two-way analysis of variance: rows are drawn, the same for all seeds, and give
-quantiles; seeds give a variance and Student's t with S - 1 degrees of freedom. The two are joined by their squares
-(Zou and Donner, doi:10.1002/sim.3095). `tests/statistics/test_coverage.py`
-shows that the intervals cover what they should.
+All seeds, and both encoders of a comparison, are scored on the same rows, drawn with replacement. Rows with the same
+labels and predictions are one pattern, and the number of times that a pattern is drawn is multinomial: exactly the
+bootstrap of rows, at the cost of the patterns. Undefined scores follow `glue_bench.tasks.metrics`.
+
+The multi-bootstrap (Sellam et al., arXiv:2106.16163) draws seeds and rows together. With the usual three to five seeds
+that makes intervals too narrow, and counts the seeds' disagreement about single rows twice. Therefore the sources are
+separated as in a two-way analysis of variance: drawn rows give quantiles, seeds a variance and Student's t with S - 1
+degrees of freedom, and their squares are added (Zou and Donner, doi:10.1002/sim.3095).
+`tests/statistics/test_coverage.py` shows that the intervals cover what they should.
+
+Shapes: S seeds, n rows, P patterns, b draws of a block.
 """
 
 import functools
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
-from glue_bench.statistics.resampling import Floats
+Floats = NDArray[np.float64]
 
-LEVEL = 0.95
+LEVEL = 0.95  # probability that an interval covers the expected score
+DRAWS = 2000
+BLOCK_SIZE = 250_000  # counts in a block of draws x patterns: 2 MB, which fits a cache
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitPredictions:
+    """Predictions of S runs on the same n rows of one split."""
+
+    labels: Floats  # (n,) class codes, or scores
+    predictions: Floats  # (S, n) of the same kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A value and where it would lie for other seeds and other rows of the same kind."""
+    """A score, or a difference of scores, with its range for other seeds and other rows of the same kind."""
 
     value: float
     low: float
     high: float
-    level: float
-    rows_error: float  # standard error that drawing other rows gives
-    training_error: float  # that training again adds; 0 with one seed, where nothing is known of it
+    rows_error: float  # standard error from drawing other rows
+    training_error: float  # standard error from training again; 0 with one seed, where it is unknown
     seeds: int
-
-    @property
-    def standard_error(self) -> float:
-        """Rows and training together."""
-        return math.hypot(self.rows_error, self.training_error)
 
     def reach(self, tail: float) -> float:
         """Half the width of the symmetric interval that leaves `tail` out on either side."""
-        training = (
-            float(special.stdtrit(self.seeds - 1, 1 - tail)) * self.training_error if self.training_error else 0.0
-        )
+        training = self.training_error and float(special.stdtrit(self.seeds - 1, 1 - tail)) * self.training_error
         return math.hypot(float(special.ndtri(1 - tail)) * self.rows_error, training)
 
     def p_value(self) -> float:
-        """Two-sided: the chance at which the symmetric interval would just touch 0."""
-        low, high = 0.0, 0.5  # of a tail; `reach` falls with it
+        """Two-sided: the level at which the symmetric interval would just touch 0."""
+        low, high = 0.0, 0.5  # of a tail; `reach` falls as the tail grows
         for _ in range(50):
             middle = (low + high) / 2
             low, high = (low, middle) if self.reach(middle) < abs(self.value) else (middle, high)
         return min(1.0, 2 * high)
 
 
-def interval_of_mean(scores: Floats, resampled: Floats, *, level: float = LEVEL) -> Interval:
+def interval_of_mean(scores: Floats, resampled: Floats) -> Interval:
     """The interval for the expected score over seeds and rows, around the mean over seeds.
 
     Args:
         scores: (S,) on the rows themselves.
         resampled: (S, draws) on drawn rows, the same rows in every line.
-        level: probability that the interval covers it.
     """
     deviations = resampled.mean(axis=0) - resampled.mean()
-    noise = training_variance(scores, resampled) / len(scores)
-    return _join(float(scores.mean()), deviations, noise, seeds=len(scores), level=level)
+    noise = _training_variance(scores, resampled) / len(scores)
+    return _join(float(scores.mean()), deviations, noise=noise, seeds=len(scores))
 
 
-def interval_of_difference(
-    first: tuple[Floats, Floats], second: tuple[Floats, Floats], *, level: float = LEVEL
-) -> Interval:
+def interval_of_difference(first: tuple[Floats, Floats], second: tuple[Floats, Floats]) -> Interval:
     """The interval of a difference of medians over seeds, paired by seed and by row.
 
     Args:
         first: (S,) scores and (S, draws) scores on drawn rows.
-        second: the same of what is subtracted: seed by seed, on the same drawn rows.
-        level: probability that the interval covers the expected difference.
+        second: the same for what is subtracted, with the same seeds and drawn rows.
     """
     (a, a_drawn), (b, b_drawn) = first, second
     medians = np.median(a_drawn, axis=0) - np.median(b_drawn, axis=0)
-    noise = training_variance(a - b, a_drawn - b_drawn) * variance_of_median(len(a))
+    noise = _training_variance(a - b, a_drawn - b_drawn) * variance_of_median(len(a))
     value = float(np.median(a) - np.median(b))
-    return _join(value, medians - medians.mean(), noise, seeds=len(a), level=level)
+    return _join(value, medians - medians.mean(), noise=noise, seeds=len(a))
 
 
-def training_variance(scores: Floats, resampled: Floats) -> float:
-    """Variance of a single seed's score that is not its disagreement with other seeds about single rows.
-
-    Args:
-        scores: (S,) on the rows themselves.
-        resampled: (S, draws) on drawn rows, the same rows in every line.
-    """
+def _training_variance(scores: Floats, resampled: Floats) -> float:
+    """Variance of a single seed's score, without its disagreement with other seeds about single rows."""
     count = len(scores)
     if count == 1:
         return 0.0
@@ -101,8 +101,8 @@ def training_variance(scores: Floats, resampled: Floats) -> float:
 
 @functools.cache
 def variance_of_median(count: int) -> float:
-    """Of the median of `count` independent standard normal values; of an even number, the mean of the middle two."""
-    outside = (count - 1) // 2  # values on either side of the middle one or two
+    """Variance of the median of `count` standard normal values (for an even count, the mean of the middle two)."""
+    outside = (count - 1) // 2  # values on either side of the middle
     z = np.linspace(-9, 9, 1001)
     lower = np.exp(-(z**2) / 2) * special.ndtr(z) ** outside
     if count % 2:
@@ -110,21 +110,146 @@ def variance_of_median(count: int) -> float:
         return float(density @ z**2 / density.sum())
     upper = np.exp(-(z**2) / 2) * special.ndtr(-z) ** outside
     joint = np.outer(lower, upper)
-    joint = np.triu(joint) - np.diag(np.diag(joint)) / 2  # the lower is not above the upper
+    joint = np.triu(joint) - np.diag(np.diag(joint)) / 2  # lower <= upper
     return float((joint * ((z[:, None] + z) / 2) ** 2).sum() / joint.sum())
 
 
-def _join(value: float, deviations: Floats, noise: float, *, seeds: int, level: float) -> Interval:
-    """Quantiles of what rows do, and `noise`, the variance that seeds add, as one interval."""
-    outside = (1 - level) / 2
+def resample_scores(
+    split: SplitPredictions, metrics: Sequence[str], *, stream: np.random.Generator, draws: int = DRAWS
+) -> dict[str, Floats]:
+    """Scores of some of `glue_bench.config.schema.METRICS` on drawn rows: metric to (S, draws)."""
+    table = np.vstack([split.labels, split.predictions])  # (1 + S, n)
+    patterns, counts = np.unique(table, axis=1, return_counts=True)  # (1 + S, P), (P,)
+    shares = counts / counts.sum()
+
+    def draw(size: int) -> Floats:
+        return stream.multinomial(len(split.labels), shares, size=size).astype(np.float64)
+
+    drawn = SplitPredictions(labels=patterns[0], predictions=patterns[1:])
+    return score_draws(metrics, drawn, draw=draw, draws=draws)
+
+
+def score_draws(
+    metrics: Sequence[str], split: SplitPredictions, *, draw: Callable[[int], Floats], draws: int
+) -> dict[str, Floats]:
+    """Scores for `draws` lines of counts: metric to (S, draws). `draw(b)` gives the next (b, P) counts."""
+    block = max(1, BLOCK_SIZE // len(split.labels))
+    found = [score_counts(metrics, split, counts=draw(min(block, draws - at))) for at in range(0, draws, block)]
+    return {name: np.concatenate([scores[name] for scores in found], axis=1) for name in metrics}
+
+
+def score_counts(
+    metrics: Sequence[str], split: SplitPredictions, *, counts: Floats | None = None
+) -> Mapping[str, Floats]:
+    """Scores of S runs where row p counts `counts[:, p]` times: metric to (S, b).
+
+    Args:
+        counts: (b, P) of 0 or more; each row once, b = 1, if not given.
+    """
+    if counts is None:
+        counts = np.ones((1, len(split.labels)))
+    return {name: _SCORES[name](split, counts) for name in metrics}
+
+
+def _join(value: float, deviations: Floats, *, noise: float, seeds: int) -> Interval:
+    """One interval from the deviations that rows cause and the variance `noise` that seeds add."""
+    outside = (1 - LEVEL) / 2
     below, above = np.quantile(deviations, [outside, 1 - outside])
     training = float(special.stdtrit(seeds - 1, 1 - outside)) * math.sqrt(noise) if noise > 0 else 0.0
     return Interval(
         value=value,
         low=value - math.hypot(below, training),
         high=value + math.hypot(above, training),
-        level=level,
         rows_error=float(deviations.std()),
         training_error=math.sqrt(noise),
         seeds=seeds,
     )
+
+
+def _accuracy(split: SplitPredictions, counts: Floats) -> Floats:
+    right = (split.predictions == split.labels).astype(np.float64)  # (S, P)
+    return np.asarray((right @ counts.T) / counts.sum(axis=1))
+
+
+def _f1(split: SplitPredictions, counts: Floats) -> Floats:
+    """2 TP / (predicted + true), of class 1."""
+    is_one, says_one = (split.labels == 1).astype(np.float64), (split.predictions == 1).astype(np.float64)
+    both = (says_one * is_one) @ counts.T  # (S, b)
+    either = says_one @ counts.T + is_one @ counts.T
+    return np.asarray(np.divide(2 * both, either, out=np.zeros_like(both), where=either > 0))
+
+
+def _matthews(split: SplitPredictions, counts: Floats) -> Floats:
+    """Gorodkin's form for any number of classes (doi:10.1016/j.compbiolchem.2004.09.006)."""
+    rows = counts.sum(axis=1)  # (b,)
+    right = (split.predictions == split.labels).astype(np.float64) @ counts.T  # (S, b)
+    agreement, said, true = rows * right, np.zeros_like(right), np.zeros_like(rows)
+    for code in np.union1d(split.labels, split.predictions):
+        predicted = (split.predictions == code).astype(np.float64) @ counts.T  # (S, b)
+        labelled = (split.labels == code).astype(np.float64) @ counts.T  # (b,)
+        agreement -= predicted * labelled
+        said += predicted**2
+        true += labelled**2
+    scale = np.sqrt(np.clip((rows**2 - said) * (rows**2 - true), 0, None))
+    return np.asarray(np.divide(agreement, scale, out=np.zeros_like(right), where=scale > 0))
+
+
+def _pearson(split: SplitPredictions, counts: Floats) -> Floats:
+    rows = counts.sum(axis=1)
+    y, y_mean, y_variance = _moments(split.labels[None], counts)  # (1, P), (1, b), (1, b)
+    x, x_mean, x_variance = _moments(split.predictions, counts)  # (S, P), (S, b), (S, b)
+    covariance = (x * y) @ counts.T / rows - x_mean * y_mean
+    return _correlate(covariance, x_variance * y_variance)
+
+
+def _spearman(split: SplitPredictions, counts: Floats) -> Floats:
+    """Pearson's correlation of mean ranks; a variance of ranks follows from the sizes of the ties alone."""
+    rows = counts.sum(axis=1)
+    y, y_variance = _centred_ranks(split.labels, counts)
+    y *= counts
+    found = np.empty((len(split.predictions), len(counts)))
+    for line, row in enumerate(split.predictions):
+        x, x_variance = _centred_ranks(row, counts)
+        found[line] = _correlate(np.einsum("bp,bp->b", x, y) / rows, x_variance * y_variance)
+    return found
+
+
+def _moments(values: Floats, counts: Floats) -> tuple[Floats, Floats, Floats]:
+    """Values (R, P) minus their plain mean, and the mean and variance (R, b) of that, counted (b, P) times."""
+    rows = counts.sum(axis=1)
+    centred = values - values.mean(axis=1, keepdims=True)
+    mean = centred @ counts.T / rows
+    variance = centred**2 @ counts.T / rows - mean**2
+    rounding = 1e-12 * np.abs(centred).max(axis=1, keepdims=True) ** 2
+    return centred, mean, np.where(variance > rounding, variance, 0.0)
+
+
+def _centred_ranks(values: Floats, counts: Floats) -> tuple[Floats, Floats]:
+    """Mean ranks (b, P) minus their mean, and their variance (b,), of (P,) values that count (b, P) times."""
+    distinct, group = np.unique(values, return_inverse=True)  # (G,), (P,)
+    order = np.argsort(group, kind="stable")
+    sizes = counts[:, order]
+    if len(distinct) < len(values):
+        sizes = np.add.reduceat(sizes, np.flatnonzero(np.diff(group[order], prepend=-1)), axis=1)  # (b, G)
+    rows = counts.sum(axis=1)
+    ranks = np.cumsum(sizes, axis=1)
+    ranks -= sizes / 2
+    ranks -= rows[:, None] / 2
+    variance = (rows**3 - np.einsum("bg,bg,bg->b", sizes, sizes, sizes)) / (12 * rows)
+    return ranks[:, group], variance
+
+
+def _correlate(covariance: Floats, variances: Floats) -> Floats:
+    """A covariance divided by the root of the product of two variances; 0 if that is 0."""
+    product = np.broadcast_to(variances, covariance.shape)
+    scale = np.sqrt(np.where(product > 0, product, 1.0))
+    return np.where(product > 0, covariance / scale, 0.0)
+
+
+_SCORES: Mapping[str, Callable[[SplitPredictions, Floats], Floats]] = {
+    "accuracy": _accuracy,
+    "f1": _f1,
+    "matthews_correlation": _matthews,
+    "pearson": _pearson,
+    "spearman": _spearman,
+}

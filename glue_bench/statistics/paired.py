@@ -1,26 +1,29 @@
-"""Two encoders on the same rows with the same seeds: is one better? Knows no records, no tables."""
+"""Compare two encoders that were evaluated on the same rows with the same seeds. Knows no records, no tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from glue_bench.statistics.intervals import LEVEL, Interval, interval_of_difference
-from glue_bench.statistics.resampling import (
-    CELLS_AT_ONCE,
+from glue_bench.statistics.intervals import (
     DRAWS,
+    LEVEL,
     Floats,
+    Interval,
     SplitPredictions,
+    interval_of_difference,
     resample_scores,
     score_counts,
+    score_draws,
 )
 
-POWER = 0.8  # with which the smallest detectable difference would be found
+POWER = 0.8  # probability of finding the smallest detectable difference
+_ROUNDING = 1e-12  # rounding error of a difference of scores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedSplit:
-    """What 2 x S runs predicted on the same n rows of one split; line s of both has the same seed."""
+    """Predictions of 2 x S runs on the same n rows of one split; line s of both encoders has the same seed."""
 
     labels: Floats  # (n,)
     first: Floats  # (S, n)
@@ -32,11 +35,9 @@ class Comparison:
     """The first encoder's score minus the second's, in natural units."""
 
     difference: Interval  # of the medians over seeds
-    p_rows: float  # two-sided: swapping the two encoders' predictions of random rows
-    p_value: float  # the larger of p_rows and of the chance at which the interval touches 0
-    detectable: (
-        float  # smallest true difference that the test would show, on such rows and seeds, with probability POWER
-    )
+    p_rows: float  # two-sided, from swapping the two encoders' predictions of random rows
+    p_value: float  # the larger of p_rows and the difference's own p-value
+    detectable: float  # smallest true difference that such rows and seeds would show with probability POWER
 
 
 def compare_pairs(
@@ -48,37 +49,37 @@ def compare_pairs(
 ) -> Comparison:
     """Compare two encoders on one task.
 
-    The test exchanges the encoders' predictions, of all seeds together, on rows chosen by chance: where the encoders
-    are equally good, nothing would change but noise. Rows count as units, so the seeds' disagreement about rows is in
-    it; what moves a whole training up or down is not, and comes in by the interval. Ties count half (mid-p).
+    The test swaps the encoders' predictions, of all seeds together, on random rows: between equally good encoders, this
+    changes only noise. Rows are the units, so the test includes the seeds' disagreement about rows, but not what moves
+    a whole training up or down: that is in the interval. Ties count half (mid-p).
 
     Args:
-        splits: split to the predictions of both.
+        splits: split to the predictions of both encoders.
         parts: (split, metric) of the scores whose mean is compared.
     """
-    every = {name: np.vstack([split.first, split.second]) for name, split in splits.items()}
-    drawn = _headline(
-        parts,
-        {
-            name: resample_scores(
-                SplitPredictions(labels=split.labels, predictions=every[name]),
-                _metrics(parts, name),
-                stream=stream,
-                draws=draws,
-            )
-            for name, split in splits.items()
-        },
+    both = {
+        name: SplitPredictions(labels=split.labels, predictions=np.vstack([split.first, split.second]))
+        for name, split in splits.items()
+    }
+    metrics = {name: [metric for split, metric in parts if split == name] for name in splits}
+
+    def headline(scores: Mapping[str, Mapping[str, Floats]]) -> Floats:
+        """The mean of the score parts, element by element."""
+        return np.asarray(np.mean([scores[split][metric] for split, metric in parts], axis=0), dtype=np.float64)
+
+    drawn = headline(
+        {name: resample_scores(split, metrics[name], stream=stream, draws=draws) for name, split in both.items()}
     )
-    scores = _headline(
-        parts,
-        {
-            name: score_counts(_metrics(parts, name), split.labels, every[name], np.ones((1, len(split.labels))))
-            for name, split in splits.items()
-        },
-    )[:, 0]
+    scores = headline({name: score_counts(metrics[name], split) for name, split in both.items()})[:, 0]
     seeds = len(scores) // 2
     difference = interval_of_difference((scores[:seeds], drawn[:seeds]), (scores[seeds:], drawn[seeds:]))
-    p_rows = _permutation_p(splits, parts, scores, stream=stream, draws=draws)
+    swapped = headline(
+        {name: _score_swapped(split, metrics[name], stream=stream, draws=draws) for name, split in both.items()}
+    )  # (2S, draws)
+    observed = abs(float(scores[:seeds].mean() - scores[seeds:].mean()))
+    excess = np.abs(swapped[:seeds].mean(axis=0) - swapped[seeds:].mean(axis=0)) - observed  # (draws,)
+    beyond, ties = float((excess > _ROUNDING).sum()), float((np.abs(excess) <= _ROUNDING).sum())
+    p_rows = min(1.0, (beyond + (ties + 1) / 2) / (draws + 1))
     return Comparison(
         difference=difference,
         p_rows=p_rows,
@@ -88,7 +89,7 @@ def compare_pairs(
 
 
 def adjust_holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment (Scand. J. Statist. 6, 1979): the chance of any false alarm among them is bounded."""
+    """Holm's step-down adjustment (Scand. J. Statist. 6, 1979), which bounds the chance of any false alarm."""
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
@@ -96,51 +97,20 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _permutation_p(
-    splits: Mapping[str, PairedSplit],
-    parts: Sequence[tuple[str, str]],
-    scores: Floats,
-    *,
-    stream: np.random.Generator,
-    draws: int,
-) -> float:
-    seeds = len(scores) // 2
-    observed = abs(float(scores[:seeds].mean() - scores[seeds:].mean()))
-    swapped = {
-        name: _score_swapped(split, _metrics(parts, name), stream=stream, draws=draws) for name, split in splits.items()
-    }
-    of_runs = _headline(parts, swapped)  # (2S, draws)
-    statistic = np.abs(of_runs[:seeds].mean(axis=0) - of_runs[seeds:].mean(axis=0))
-    rounding = 1e-12
-    beyond = float((statistic > observed + rounding).sum())
-    ties = float((np.abs(statistic - observed) <= rounding).sum())
-    return min(1.0, (beyond + (ties + 1) / 2) / (draws + 1))
-
-
 def _score_swapped(
-    split: PairedSplit, metrics: Sequence[str], *, stream: np.random.Generator, draws: int
+    both: SplitPredictions, metrics: Sequence[str], *, stream: np.random.Generator, draws: int
 ) -> dict[str, Floats]:
-    """Scores of 2 x S runs after the two encoders changed places on about half of the rows: metric to (2S, draws)."""
-    table = np.vstack([split.labels, split.first, split.second])
+    """Scores of 2 x S runs after the encoders swapped places on about half of the rows: metric to (2S, draws)."""
+    table = np.vstack([both.labels, both.predictions])
     patterns, counts = np.unique(table, axis=1, return_counts=True)  # (1 + 2S, P), (P,)
-    seeds = len(split.first)
-    labels, first, second = patterns[0], patterns[1 : 1 + seeds], patterns[1 + seeds :]
-    as_it_was, changed = np.vstack([first, second]), np.vstack([second, first])
-    every = np.hstack([as_it_was, changed])  # (2S, 2P)
-    found: dict[str, list[Floats]] = {name: [] for name in metrics}
-    block = max(1, CELLS_AT_ONCE // every.shape[1])
-    for start in range(0, draws, block):
-        moved = stream.binomial(counts, 0.5, size=(min(block, draws - start), len(counts))).astype(np.float64)
-        weights = np.hstack([counts - moved, moved])  # (b, 2P)
-        for name, values in score_counts(metrics, np.tile(labels, 2), every, weights).items():
-            found[name].append(values)
-    return {name: np.concatenate(values, axis=1) for name, values in found.items()}
+    first, second = np.split(patterns[1:], 2)
+    every = SplitPredictions(
+        labels=np.tile(patterns[0], 2),  # (2P,)
+        predictions=np.block([[first, second], [second, first]]),  # (2S, 2P)
+    )
 
+    def draw(size: int) -> Floats:
+        moved = stream.binomial(counts, 0.5, size=(size, len(counts))).astype(np.float64)
+        return np.hstack([counts - moved, moved])  # (b, 2P)
 
-def _headline(parts: Sequence[tuple[str, str]], scores: Mapping[str, Mapping[str, Floats]]) -> Floats:
-    """The mean of the scores, element by element."""
-    return np.asarray(np.mean([scores[split][metric] for split, metric in parts], axis=0), dtype=np.float64)
-
-
-def _metrics(parts: Sequence[tuple[str, str]], split: str) -> list[str]:
-    return [metric for name, metric in parts if name == split]
+    return score_draws(metrics, every, draw=draw, draws=draws)

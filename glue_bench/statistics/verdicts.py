@@ -1,8 +1,4 @@
-"""Whether a published number was reproduced. Knows no records, no tables.
-
-The published runs were scored on the same dev rows as ours, so only training noise counts: the number is asked to lie
-in the interval that our seeds predict for runs like theirs. Nothing is known of the noise of theirs: no p-value.
-"""
+"""Judge scores: against a published number, against earlier scores, and as degenerate. Knows no records, no tables."""
 
 import math
 from collections.abc import Sequence
@@ -11,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from glue_bench.statistics.intervals import LEVEL, variance_of_median
+from glue_bench.statistics.intervals import LEVEL, Floats, variance_of_median
+from glue_bench.text import plural
 
-FEWEST_SEEDS = 3  # below, a standard deviation says next to nothing
-MOST_SEEDS = 1000  # that are ever asked for
-_ROUNDING = 1e-9  # a mean of equal scores times 100 differs from them by less
+FEWEST_SEEDS = 3  # with fewer, a standard deviation means little
+MOST_SEEDS = 1000  # the most that a verdict suggests
+CONSTANT_SPREAD = 1e-3  # predicted scores with a smaller spread, as a share of the labels' spread, count as constant
+_ROUNDING = 1e-9  # rounding error of a mean of equal scores times 100
 
 REPRODUCED, BELOW, ABOVE, INCONCLUSIVE = "reproduced", "below", "above", "inconclusive"
 NOT_COMPARABLE, NOT_RUN, FAILED = "not comparable", "not run", "failed"
@@ -24,55 +22,111 @@ VERDICTS = (REPRODUCED, BELOW, ABOVE, INCONCLUSIVE, NOT_COMPARABLE, NOT_RUN, FAI
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What the comparison with one published number is worth."""
+    """The result of the comparison with one published number."""
 
     kind: str  # one of VERDICTS
-    reason: str  # in words; empty where the kind says it all
-    low: float | None = None  # of the interval for a run like theirs, in the units of the scores
+    reason: str  # in words; empty if the kind needs no reason
+    low: float | None = None  # of the interval for a run like the published one, in the scores' units; LEVEL
     high: float | None = None
-    seeds_needed: int | None = None  # seeds that would decide, if mean and spread stay as they are
+    seeds_needed: int | None = None  # number of seeds that would decide, if mean and spread stay the same
 
 
-def judge_published(
-    scores: Sequence[float], published: float, *, rounding: float, runs: int = 1, level: float = LEVEL
-) -> Verdict:
+def judge_published(scores: Sequence[float], published: float, *, rounding: float, runs: int = 1) -> Verdict:
     """Compare our seeds' scores with one published number.
 
-    *below* and *above* say where ours are. *inconclusive*: the number lies inside only because so few seeds leave the
-    interval wide; with many more of the same mean and spread it would lie outside.
+    The published runs were scored on the same dev rows, so only training noise counts: the number should lie in the
+    interval that our seeds predict for runs like the published one. The noise of the published runs is unknown, so
+    there is no p-value.
+
+    *below* and *above* describe our scores. *inconclusive*: the number lies inside the interval only because few seeds
+    make it wide; many more seeds with the same mean and spread would put it outside.
 
     Args:
         scores: one per seed, in the units of `published`.
         published: a single run's score, or the median of `runs`.
         rounding: half a unit of its last digit.
-        runs: odd; how many runs the published number is the median of.
-        level: probability that the interval holds a run like theirs, if theirs is one of ours.
+        runs: odd; the number of runs that the published number is the median of.
     """
     count = len(scores)
     if count < FEWEST_SEEDS:
-        return Verdict(
-            kind=INCONCLUSIVE,
-            reason=f"{count} {'seed' if count == 1 else 'seeds'}; at least {FEWEST_SEEDS} are needed",
-            seeds_needed=FEWEST_SEEDS,
-        )
+        reason = f"{plural(count, 'seed')}; at least {FEWEST_SEEDS} are needed"
+        return Verdict(kind=INCONCLUSIVE, reason=reason, seeds_needed=FEWEST_SEEDS)
     mean, spread = float(np.mean(scores)), float(np.std(scores, ddof=1))
     if np.ptp(scores) < _ROUNDING:
         return Verdict(kind=INCONCLUSIVE, reason="all seeds score the same: no training noise was seen")
     theirs = variance_of_median(runs)
-    reach = _reach(count, spread, theirs, level)
+
+    def reach(seeds: int) -> float:
+        """Half the width of the interval that so many seeds predict for the published runs' median."""
+        return float(special.stdtrit(seeds - 1, (1 + LEVEL) / 2)) * spread * math.sqrt(1 / seeds + theirs)
+
     distance = abs(published - mean) - rounding
-    low, high = mean - reach, mean + reach
-    if distance > reach:
+    low, high = mean - reach(count), mean + reach(count)
+    if distance > reach(count):
         return Verdict(kind=BELOW if mean < published else ABOVE, reason="", low=low, high=high)
-    if distance <= float(special.ndtri((1 + level) / 2)) * spread * math.sqrt(theirs):
+    if distance <= float(special.ndtri((1 + LEVEL) / 2)) * spread * math.sqrt(theirs):
         return Verdict(kind=REPRODUCED, reason="", low=low, high=high)
-    needed = next(
-        (more for more in range(count + 1, MOST_SEEDS + 1) if distance > _reach(more, spread, theirs, level)), None
-    )
-    told = f"about {needed} seeds would decide" if needed else f"more than {MOST_SEEDS} seeds would be needed"
-    return Verdict(kind=INCONCLUSIVE, reason=told, low=low, high=high, seeds_needed=needed)
+    needed = next((more for more in range(count + 1, MOST_SEEDS + 1) if distance > reach(more)), None)
+    reason = f"about {needed} seeds would decide" if needed else f"more than {MOST_SEEDS} seeds would be needed"
+    return Verdict(kind=INCONCLUSIVE, reason=reason, low=low, high=high, seeds_needed=needed)
 
 
-def _reach(count: int, spread: float, theirs: float, level: float) -> float:
-    """Half the width of the interval that `count` seeds predict for a value of variance `theirs` times theirs."""
-    return float(special.stdtrit(count - 1, (1 + level) / 2)) * spread * math.sqrt(1 / count + theirs)
+def drop_p_value(before: Sequence[float], after: Sequence[float]) -> float:
+    """One-sided Welch test that the expected score fell, over seeds, on the same rows.
+
+    Args:
+        before: two scores or more, one per seed.
+        after: two scores or more, one per seed.
+    """
+    from scipy import stats  # slow to import, and only needed by `report --check`
+
+    if np.ptp(before) == 0 and np.ptp(after) == 0:
+        return 0.0 if after[0] < before[0] else 1.0
+    return float(stats.ttest_ind(after, before, equal_var=False, alternative="less").pvalue)
+
+
+def drop_p_value_of_rows(before: tuple[float, float], after: tuple[float, float]) -> float:
+    """One-sided normal test for single runs, each a score and the standard error that its dev rows give it.
+
+    The two are treated as independent although they share the rows, so only a larger drop is detected.
+    """
+    noise = math.hypot(before[1], after[1])
+    if noise == 0:
+        return 0.0 if after[0] < before[0] else 1.0
+    return float(special.ndtr((after[0] - before[0]) / noise))
+
+
+def describe_degenerate(
+    labels: Floats, predictions: Floats, *, logits: Floats, names: Sequence[str], judged_by_accuracy: bool
+) -> str | None:
+    """Why a run's predictions show that it learned nothing; None if they do not.
+
+    Args:
+        labels: (n,) class codes, or scores.
+        predictions: (n,) of the same kind.
+        logits: (n, outputs).
+        names: of the classes, in the order of the codes; empty for scores.
+        judged_by_accuracy: whether accuracy, rather than a correlation, is a metric of the task.
+    """
+    uncorrelated = "below chance: predictions and labels are not correlated"
+    if not np.isfinite(logits).all():
+        return "logits that are no numbers"
+    if not names:
+        if np.ptp(predictions) <= CONSTANT_SPREAD * max(float(np.ptp(labels)), 1e-12):
+            return f"constant predictions ({float(predictions.mean()):.2f})"
+        below = float(np.corrcoef(labels, predictions)[0, 1]) <= 0 if np.ptp(labels) > 0 else False
+        return uncorrelated if below else None
+    accuracy, chance = float((labels == predictions).mean()), 1 / len(names)
+    majority = float(np.unique(labels, return_counts=True)[1].max()) / len(labels)
+    if majority == 1 and accuracy == 1:
+        return None  # there is only one label, and it was predicted
+    if (predictions == predictions[0]).all():
+        return f"constant predictions ({names[int(predictions[0])]})"
+    if judged_by_accuracy:
+        if accuracy < chance:
+            return f"below chance: accuracy {100 * accuracy:.1f}, chance {100 * chance:.1f}"
+        if accuracy <= majority < 1:
+            return f"no better than always the most frequent label ({100 * majority:.1f})"
+        return None
+    agreement = float(np.corrcoef(labels, predictions)[0, 1]) if len(names) == 2 and majority < 1 else 1.0
+    return uncorrelated if agreement <= 0 else None

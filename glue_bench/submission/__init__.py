@@ -1,32 +1,17 @@
-"""The GLUE leaderboard's zip: built from test predictions, and checked. Loads torch only where rows are predicted."""
+"""The GLUE leaderboard's zip: build it from finished runs, and check one. Loads torch only to predict rows."""
 
-from glue_bench.submission.build import (
-    Filled,
-    FromRun,
-    Progress,
-    Readiness,
-    Source,
-    build_submission,
-    prepare_sources,
-)
+from glue_bench.submission.build import Filled, FromRun, Predicted, Progress, Source, build_submission, prepare_sources
 from glue_bench.submission.check import check_submission
-from glue_bench.submission.choose import PICKS, Choice, Wish, choose_runs
-from glue_bench.submission.fill import Fill, parse_fills
-from glue_bench.submission.findings import Fault
-from glue_bench.submission.layout import LeaderboardFile, lay_out
-from glue_bench.submission.predict import Predicted
+from glue_bench.submission.choose import PICKS, Wish, choose_runs
+from glue_bench.submission.layout import LeaderboardFile, lay_out, parse_fills
 
 __all__ = [
     "PICKS",
-    "Choice",
-    "Fault",
-    "Fill",
     "Filled",
     "FromRun",
     "LeaderboardFile",
     "Predicted",
     "Progress",
-    "Readiness",
     "Source",
     "Wish",
     "build_submission",

@@ -1,34 +1,36 @@
-"""Worker processes on this machine: one a run, so that whatever ends one ends no other."""
+"""Worker processes on this machine, one per run, so that whatever ends one ends no other. Knows no torch."""
 
 import contextlib
 import logging
+import math
 import multiprocessing
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import connection as connections
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from glue_bench.config.schema import ExecutorConfig
-from glue_bench.errors import DiskError, GlueBenchError
-from glue_bench.runs.failures import keep_failure, request_facts
+from glue_bench.errors import DiskError
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.lease import Owner, claim_run
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.listener import Listener
+from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan
-from glue_bench.sweep.queue import Queue
-from glue_bench.sweep.slots import Slot, deal_out, gpus_for
-from glue_bench.sweep.worker import LOG, Job, count_gpus, keep_log, work
+from glue_bench.sweep.queue import LostRunError, Queue, resolve_lost
+from glue_bench.sweep.worker import LOG, Job, Slot, count_gpus, keep_log, work
 from glue_bench.training.stopping import HANDLED, SIGNALS
 
+MEMORY_PER_WORKER = 4 * 2**30  # bytes: DistilRoBERTa with gradients, AdamW's moments and a batch of long rows
 _CONTEXT = multiprocessing.get_context("forkserver")
 # What a run imports, loaded once: a worker starts in a tenth of a second instead of five.
 _PRELOADED = [
@@ -38,14 +40,10 @@ _PRELOADED = [
     "transformers.models.bert.modeling_bert",
     "transformers.models.roberta.modeling_roberta",
 ]
-_LEAVING = 30.0  # seconds in which a worker that has said its last word may end
+_LEAVING = 30.0  # seconds that a worker has to end after it reported its outcome
 _TICK = 0.25  # seconds between two looks at signals, hangs and other workers
 
 logger = logging.getLogger(__name__)
-
-
-class CrashedError(GlueBenchError):
-    """A worker process ended without a word."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,10 +55,28 @@ class _Worker:
     pipe: Connection
     slot: Slot
     heard: float  # monotonic, when it last gave a sign
-    before: str  # when the record ended that was there at its start; empty without one
+    before: Record | None  # the record at its start
     steps: int = 0
-    outcome: tuple[str, str] | None = None
+    outcome: tuple[str, str] | None = None  # kind and remark
     hangs: bool = False
+
+    def send(self, number: int) -> None:
+        """Send a signal, if the process still runs."""
+        with contextlib.suppress(OSError):
+            if self.process.pid is not None and self.process.is_alive():
+                os.kill(self.process.pid, number)
+
+    def why_lost(self, timeout: float) -> str:
+        """Why the process ended without an outcome, as far as its exit code says."""
+        if self.hangs:
+            return f"no sign of progress for {timeout / 60:g} minutes (executor.timeout), so its process was killed"
+        code = self.process.exitcode
+        if code is None or code >= 0:
+            return f"its process ended with exit status {code} in the middle of the run; its output is in {LOG}"
+        name = signal.Signals(-code).name
+        hints = {"SIGKILL": "; often the system does that when memory runs out", "SIGABRT": f"; why is in {LOG}"}
+        hints["SIGSEGV"] = f"; where is in {LOG}"
+        return f"its process was killed by {name}{hints.get(name, '')}"
 
 
 def warm_up() -> None:
@@ -68,44 +84,39 @@ def warm_up() -> None:
     _CONTEXT.set_forkserver_preload(_PRELOADED if sys.platform == "linux" else [])  # macOS: forking it would crash
     before = os.environ.get("OPENBLAS_NUM_THREADS")
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy's thread pool, of no use here, must not be forked
-    resource_tracker.ensure_running()  # a helper of the server's, which would unblock signals when it starts
-    # The server, and workers until they are ready, must not die of the Ctrl-C that the driver gets as well.
+    resource_tracker.ensure_running()  # it unblocks signals when it starts, so it has to start first
+    # Ctrl-C reaches the server too; it, and workers until they are ready, must survive it.
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     try:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
-        if before is None:
-            del os.environ["OPENBLAS_NUM_THREADS"]
-        else:
-            os.environ["OPENBLAS_NUM_THREADS"] = before
+        del os.environ["OPENBLAS_NUM_THREADS"]
+        os.environ.update({} if before is None else {"OPENBLAS_NUM_THREADS": before})
 
 
-def run_in_workers(plan: Plan, store: RunStore, listener: Listener, executor: ExecutorConfig) -> dict[str, Record]:
-    """Run what is missing, several at a time; wait for what other workers have, and take it over if they die.
+def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> dict[str, Record]:
+    """Run what is missing, several at a time; wait for the runs of other workers, and take them over if these die.
 
     Returns:
         Every record of the plan, by run id.
 
     Raises:
-        DiskError: results can no longer be written; what was finished before is intact.
-        Stopped: a signal asked to; every worker has kept a snapshot.
+        DiskError: results can no longer be written; those written before are intact.
+        Stopped: a signal asked to stop; every worker has kept a snapshot.
     """
     warm_up()
     listener.note("starting: PyTorch is being loaded")
     device = plan.missing[0].config.trainer.device
     slots = deal_out(executor, runs=len(plan.requests), gpus=gpus_for(device, _visible_gpus))
-    return _Driver(plan, store, listener, slots, timeout=60 * executor.timeout).run()
+    queue = Queue(plan, store, listener=listener)
+    return _Driver(queue, store, listener=listener, slots=slots, timeout=60 * executor.timeout).run()
 
 
 def _visible_gpus() -> Sequence[str]:
     """The GPUs that torch sees, as CUDA_VISIBLE_DEVICES names them."""
-    ours, theirs = _CONTEXT.Pipe()
-    process = _CONTEXT.Process(target=count_gpus, args=(theirs,))
-    process.start()
-    theirs.close()
-    with contextlib.suppress(EOFError):
-        count = int(ours.recv())
+    with ProcessPoolExecutor(1, mp_context=_CONTEXT) as pool, contextlib.suppress(BrokenProcessPool):
+        count = pool.submit(count_gpus).result()
         named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         return named[:count] if named else [str(number) for number in range(count)]
     return []
@@ -115,15 +126,15 @@ class _Driver:
     """The workers of one sweep."""
 
     def __init__(
-        self, plan: Plan, store: RunStore, listener: Listener, slots: Sequence[Slot], *, timeout: float
+        self, queue: Queue, store: RunStore, *, listener: Listener, slots: Sequence[Slot], timeout: float
     ) -> None:
-        self._store, self._listener, self._timeout = store, listener, timeout
-        self._queue, self._free, self._workers = Queue(plan, store, listener), list(slots), list[_Worker]()
+        self._queue, self._store, self._listener, self._timeout = queue, store, listener, timeout
+        self._free, self._workers = list(slots), list[_Worker]()
         self._asked_to_stop = False
         self._fatal: DiskError | None = None
 
     def run(self) -> dict[str, Record]:
-        with SIGNALS.at_a_good_moment(), self._nobody_left_behind():
+        with SIGNALS.at_a_good_moment(), self._no_worker_left():
             while self._workers or not (self._queue.empty or self._stopping):
                 if self._stopping:
                     self._ask_to_stop()
@@ -131,7 +142,7 @@ class _Driver:
                     self._start_what_fits()
                 self._listen()
                 for worker in [worker for worker in self._workers if not worker.process.is_alive()]:
-                    self._hear(worker)  # what it said last
+                    self._hear(worker)  # its last words
                     self._finish(worker)
                 self._kill_what_hangs()
         if self._fatal:
@@ -144,10 +155,9 @@ class _Driver:
 
     def _start_what_fits(self) -> None:
         while self._free and not SIGNALS.pending and (request := self._queue.next_run()):
-            slot = self._free.pop(0)
+            slot, before = self._free.pop(0), self._store.load(*request.place)
             self._listener.started(request)
             ours, theirs = _CONTEXT.Pipe()
-            known = self._store.load(*request.place)
             job = Job(
                 request=request,
                 results_dir=self._store.root.parent,
@@ -159,13 +169,13 @@ class _Driver:
             process = _CONTEXT.Process(target=work, args=(job, theirs), name=request.title)
             process.start()
             theirs.close()
-            before = known.ended if known else ""
+            now = time.monotonic()
             self._workers.append(
-                _Worker(request=request, process=process, pipe=ours, slot=slot, heard=time.monotonic(), before=before)
+                _Worker(request=request, process=process, pipe=ours, slot=slot, heard=now, before=before)
             )
 
     def _listen(self) -> None:
-        """Wait a moment for words or ends, and pass words on."""
+        """Wait a moment for messages or ends, and pass messages on."""
         if not self._workers:
             time.sleep(_TICK)
             return
@@ -180,11 +190,11 @@ class _Driver:
             while not worker.pipe.closed and worker.pipe.poll():
                 kind, content = worker.pipe.recv()
                 worker.heard = time.monotonic()
-                self._pass_on(worker, kind, content)
+                self._pass_on(worker, kind, content=content)
             return
         worker.pipe.close()
 
-    def _pass_on(self, worker: _Worker, kind: str, content: Any) -> None:
+    def _pass_on(self, worker: _Worker, kind: str, *, content: Any) -> None:
         if kind == "phase":
             if not self._asked_to_stop:
                 self._listener.note("")
@@ -199,48 +209,26 @@ class _Driver:
             worker.outcome = content
 
     def _finish(self, worker: _Worker) -> None:
-        """A worker has ended: what came of its run."""
-        worker.process.join()
+        """Decide what became of a run, now that its worker has ended."""
+        request, process = worker.request, worker.process
+        process.join()
         worker.pipe.close()
         self._workers.remove(worker)
         self._free.append(worker.slot)
-        kind, text = worker.outcome or ("crashed", _reason(worker, self._timeout))
-        if kind == "disk":  # the others are asked to stop, and it is raised when they have
+        keep_log(self._store.folder(*request.place), process.pid or 0)  # if its process could not do so itself
+        kind, text = worker.outcome or ("failed", worker.why_lost(self._timeout))
+        if kind == "disk":  # the other workers are asked to stop; then it is raised
             self._fatal = self._fatal or DiskError(text)
             return
-        if text and kind in ("recorded", "lost"):
-            logger.warning("%s: %s", worker.request.title, text)
-        record = self._store.load(*worker.request.place) if kind == "recorded" else None
         if kind in ("stopped", "elsewhere", "lost"):
-            self._queue.put_back(worker.request, stopped=kind == "stopped" and self._stopping)
-        elif record is not None:
-            self._queue.settle(worker.request, record)
-        else:
-            self._bury(worker, text)
-
-    def _bury(self, worker: _Worker, reason: str) -> None:
-        """Record that a run's process died; unless somebody has taken the run over already."""
-        request, folder = worker.request, self._store.folder(*worker.request.place)
-        claim = claim_run(folder, dead=worker.process.pid)
-        if isinstance(claim, Owner):
-            self._queue.put_back(request)
+            if kind == "lost":
+                logger.warning("%s: %s", request.title, text)
+            self._queue.put_back(request, stopped=kind == "stopped" and self._stopping)
             return
-        record = self._store.load(*request.place)
-        try:
-            if worker.process.pid:
-                keep_log(folder, worker.process.pid)
-            if record is not None and record.status == "interrupted" and record.ended != worker.before:
-                record = None  # it had stopped in good order, and was killed as it left
-            else:
-                facts = {**request_facts(request), "steps": worker.steps}
-                record = keep_failure(request, self._store, CrashedError(reason), facts=facts, history=[])
-        finally:
-            claim.release(done=record is not None and record.status == "finished")
+        record = self._store.load(*request.place) if kind == "recorded" else None
         if record is None:
-            self._queue.put_back(request)
-            return
-        if record.status == "finished":
-            logger.warning("%s: its result is kept, but making it again failed: %s", request.title, reason)
+            error, before, steps = LostRunError(text), worker.before, worker.steps
+            record = resolve_lost(request, self._store, error=error, before=before, steps=steps, dead=process.pid)
         self._queue.settle(request, record)
 
     def _ask_to_stop(self) -> None:
@@ -248,49 +236,79 @@ class _Driver:
             return
         self._asked_to_stop = True
         if self._workers:
-            self._listener.note(
-                "stopping: each run keeps a snapshot after the update at hand; Ctrl-C again ends at once"
-            )
+            self._listener.note("stopping: each run keeps a snapshot after this update; Ctrl-C again ends at once")
         for worker in self._workers:
-            self._send(worker, SIGNALS.pending or signal.SIGTERM)
+            worker.send(SIGNALS.pending or signal.SIGTERM)
 
     def _kill_what_hangs(self) -> None:
         for worker in self._workers:
             quiet = time.monotonic() - worker.heard
             if worker.outcome and quiet > _LEAVING:
-                self._send(worker, signal.SIGKILL)
+                worker.send(signal.SIGKILL)
             elif self._timeout and quiet > self._timeout and not worker.hangs:
                 worker.hangs = True
-                self._send(worker, signal.SIGKILL)
+                worker.send(signal.SIGKILL)
 
     @contextlib.contextmanager
-    def _nobody_left_behind(self) -> Iterator[None]:
-        """However the sweep ends, no worker goes on unseen."""
+    def _no_worker_left(self) -> Iterator[None]:
+        """End every worker, however the sweep ends."""
         try:
             yield
         finally:
             for worker in self._workers:
-                self._send(worker, signal.SIGKILL)
+                worker.send(signal.SIGKILL)
             for worker in self._workers:
                 worker.process.join(timeout=10)
 
-    def _send(self, worker: _Worker, number: int) -> None:
-        with contextlib.suppress(OSError):
-            if worker.process.pid is not None and worker.process.is_alive():
-                os.kill(worker.process.pid, number)
+
+def gpus_for(device: str, visible: Callable[[], Sequence[str]]) -> Sequence[str | None]:
+    """The GPUs for runs that ask for `device`, as `deal_out` takes them.
+
+    Args:
+        device: as in trainer.device.
+        visible: finds the GPUs that torch sees; called only where that matters.
+    """
+    if device == "cpu":
+        return []
+    # cuda:1 and mps are one device that all runs share; auto and cuda are dealt out.
+    return visible() if device in ("auto", "cuda") else [None]
 
 
-def _reason(worker: _Worker, timeout: float) -> str:
-    """Why a process ended without a word, as far as its exit code tells."""
-    if worker.hangs:
-        return f"no sign of progress for {timeout / 60:g} minutes (executor.timeout), so its process was killed"
-    code = worker.process.exitcode
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        hint = {
-            "SIGKILL": "; often the system does that when memory runs out",
-            "SIGSEGV": f"; where is in {LOG}",
-            "SIGABRT": f"; why is in {LOG}",
-        }.get(name, "")
-        return f"its process was killed by {name}{hint}"
-    return f"its process ended with exit status {code} in the middle of the run; what it said is in {LOG}"
+def deal_out(executor: ExecutorConfig, *, runs: int, gpus: Sequence[str | None]) -> list[Slot]:
+    """The workers of this machine. The same command gets the same ones, however much of it is done already.
+
+    On GPUs there are `runs_per_gpu` for each; on a CPU one per core, as far as memory allows.
+
+    Args:
+        runs: of the whole plan, done ones included; there are never more workers.
+        gpus: those that runs may use, None for one that their configuration names; empty for the CPU.
+    """
+    cores = usable_cores()
+    if executor.workers != "auto":
+        count = int(executor.workers)
+    elif gpus:
+        count = len(gpus) * executor.runs_per_gpu
+    else:
+        count = max(1, min(len(cores), total_memory() // MEMORY_PER_WORKER))
+    count = min(count, runs)
+    each = max(1, len(cores) // count)
+    shares = [[cores[(worker * each + place) % len(cores)] for place in range(each)] for worker in range(count)]
+    return [Slot(cores=share, gpu=gpus[worker % len(gpus)] if gpus else None) for worker, share in enumerate(shares)]
+
+
+def usable_cores() -> list[int]:
+    """The cores that this process may run on, as many as its container may use at a time."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    words = quota.read_text(encoding="ascii").split() if quota.is_file() else ["max"]
+    return cores if words[0] == "max" else cores[: max(1, math.ceil(int(words[0]) / int(words[1])))]
+
+
+def total_memory() -> int:
+    """Bytes of the machine, or of the container if that has less."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        text = Path(path).read_text(encoding="ascii").strip() if Path(path).is_file() else ""
+        limits += [int(text)] if text.isdigit() else []
+    return min(limits)

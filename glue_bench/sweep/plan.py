@@ -1,34 +1,47 @@
-"""Which runs of a sweep are missing, done, running and failed. Runs nothing; knows no torch."""
+"""Which runs of a sweep are missing, in which order, how long they take; and a plan as a file. Runs nothing; knows no
+torch."""
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+import heapq
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from glue_bench.data import resolve_source
-from glue_bench.errors import DiskError
+from glue_bench.config.schema import config_from_facts
+from glue_bench.data.sources import resolve_source
+from glue_bench.errors import DiskError, InputError, UsageError
+from glue_bench.files import write_text_atomically
 from glue_bench.models.pretrained import resolve_pretrained
-from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.lease import Owner, owner_of
+from glue_bench.runs.identity import SCORES_VERSION, RunRequest
+from glue_bench.runs.lease import Owner, owner_of, take_lease
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import TaskAdapter
+from glue_bench.text import plural
+
+FORMAT = 1  # of plan files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Every run of a sweep, and what is already there."""
+    """Every run of a sweep, and what is known of it."""
 
     requests: Sequence[RunRequest]  # those asked for, each after the one it starts from; in an order that stays
-    records: dict[str, Record] = field(default_factory=dict)  # by run id: those that need no run
     missing: Sequence[RunRequest]  # in the order in which they are run
+    records: dict[str, Record] = field(default_factory=dict)  # by run id: those that need no run
+    outdated: set[str] = field(default_factory=set)  # run ids: the task in their record.json is an older one
     running: dict[str, Owner] = field(default_factory=dict)  # by run id: those of `missing` that a worker has now
     earlier: dict[str, Record] = field(default_factory=dict)  # by run id: failures that are to be run again
     snapshots: dict[str, int] = field(default_factory=dict)  # by run id: updates done in a missing run's newest
 
     @property
     def concerned(self) -> list[RunRequest]:
-        """The requests that have a record or need one; parents whose children are all done may have neither."""
+        """The requests that have a record or need one; a parent may have neither if its children are done."""
         missing = {request.run_id for request in self.missing}
         return [request for request in self.requests if request.run_id in missing or request.run_id in self.records]
 
@@ -36,52 +49,76 @@ class Plan:
         """The same plan, to be run in this order."""
         return dataclasses.replace(self, missing=list(missing))
 
+    def state(self, request: RunRequest) -> str:
+        """missing, running, done, failed, diverged, or not needed: a parent whose children are all done."""
+        if request.run_id in self.running:
+            return "running"
+        record = self.earlier.get(request.run_id) or self.records.get(request.run_id)
+        if record is None:
+            return "missing" if request in self.missing else "not needed"
+        return "done" if record.finished else record.status
+
+    def is_fulfilled(self, records: Mapping[str, Record], store: RunStore) -> bool:
+        """Whether `records` (by run id) are all finished, each with its model if the request keeps it."""
+        found = [(request, records[request.run_id]) for request in self.concerned]
+        return all(record.finished and not _lacks_model(request, record, store=store) for request, record in found)
+
 
 def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: bool) -> Plan:
-    """Look up every request in the store, and the parents of those that are missing.
+    """Look up every request in the store, and the parents of those that are missing. Writes nothing.
 
     Args:
         retry_failed: also run again what failed or diverged.
     """
-    records, missing = dict[str, Record](), dict[str, RunRequest]()
-    running, earlier, snapshots = dict[str, Owner](), dict[str, Record](), dict[str, int]()
+    every, missing = _with_parents(requests), dict[str, RunRequest]()
+    plan = Plan(requests=list(every.values()), missing=[])
 
     def look_up(request: RunRequest) -> None:
-        if request.run_id in records or request.run_id in missing:
+        run_id = request.run_id
+        if run_id in plan.records or run_id in missing:
             return
         record = find_record(request, store)
-        if record is not None and (record.status == "finished" or not retry_failed):
-            records[request.run_id] = _refresh(record, request, store)
+        if record is not None and (record.finished or not retry_failed):
+            plan.records[run_id] = _refresh(record, request)
+            if plan.records[run_id] is not record:
+                plan.outdated.add(run_id)
             return
         if request.parent:
             look_up(request.parent)
-        missing[request.run_id] = request
+        missing[run_id] = request
         if record is not None:
-            earlier[request.run_id] = record
+            plan.earlier[run_id] = record
         if owner := owner_of(store.folder(*request.place)):
-            running[request.run_id] = owner
+            plan.running[run_id] = owner
         elif steps := store.snapshot_steps(*request.place):
-            snapshots[request.run_id] = steps[-1]
+            plan.snapshots[run_id] = steps[-1]
 
-    every = _with_parents(requests)
     for request in requests:
         look_up(every[request.run_id])
-    for request in every.values():  # parents that no missing run needs: shown if they are there
-        record = find_record(request, store)
-        if request.run_id not in missing and record is not None:
-            records.setdefault(request.run_id, record)
-    return Plan(
-        requests=list(every.values()),
-        records=records,
-        missing=list(missing.values()),
-        running=running,
-        earlier=earlier,
-        snapshots=snapshots,
-    )
+    for run_id, request in every.items():  # parents that no missing run needs are shown if they have a record
+        if run_id not in missing and (record := find_record(request, store)):
+            plan.records.setdefault(run_id, record)
+    return plan.in_order(list(missing.values()))
+
+
+def find_record(request: RunRequest, store: RunStore, *, earlier: Record | None = None) -> Record | None:
+    """The record that answers a request; None if never run, interrupted, or without the requested model.
+
+    Args:
+        earlier: the failure because of which it is run again: that record is no answer either.
+    """
+    record = store.load(*request.place)
+    if record is None or record.status == "interrupted" or (earlier and record.ended == earlier.ended):
+        return None
+    return None if _lacks_model(request, record, store=store) else record
+
+
+def _lacks_model(request: RunRequest, record: Record, *, store: RunStore) -> bool:
+    return record.finished and request.config.save_model and not store.has_model(record)
 
 
 def _with_parents(requests: Sequence[RunRequest]) -> dict[str, RunRequest]:
-    """The requests by run id, parents before their first child; one that is also a parent keeps its model, as that."""
+    """The requests by run id, parents before their first child. A run that is also a parent keeps its model."""
     parents = {request.parent.run_id: request.parent for request in requests if request.parent}
     every = dict[str, RunRequest]()
     for request in requests:
@@ -90,36 +127,43 @@ def _with_parents(requests: Sequence[RunRequest]) -> dict[str, RunRequest]:
     return every
 
 
-def _refresh(record: Record, request: RunRequest, store: RunStore) -> Record:
-    """Bring what the task says of itself up to date (title, official rows, conventions): it changes no score."""
+def _refresh(record: Record, request: RunRequest) -> Record:
+    """The record with today's title, official rows and conventions of its task, which change no score."""
     task = dataclasses.asdict(request.config.task)
-    if record.status != "finished" or record.config["task"] == task:
+    if not record.finished:
         return record
     adapter = TaskAdapter.of(request.config.task)
-    reasons = adapter.not_comparable_because(source=record.data["source"], rows=record.data["rows"], init=record.init)
-    updated = dataclasses.replace(
-        record, config={**record.config, "task": task}, comparable=not reasons, not_comparable_because=reasons
+    source, fingerprints = record.data["source"], record.data.get("fingerprints", {})
+    reasons = adapter.not_comparable_because(
+        source=source, rows=record.data["rows"], fingerprints=fingerprints, init=record.init
     )
-    with contextlib.suppress(DiskError):  # somebody else's folder can still be looked at
-        store.save(updated)
-    return updated
+    known = {key: task.get(key) for key in record.config["task"]}  # a new key alone makes no record outdated
+    if record.config["task"] == known and record.not_comparable_because == reasons:
+        return record
+    data = {**record.data, "checked": adapter.checked(source=source, fingerprints=fingerprints)}
+    config = {**record.config, "task": task}
+    return dataclasses.replace(record, config=config, data=data, comparable=not reasons, not_comparable_because=reasons)
 
 
-def find_record(request: RunRequest, store: RunStore) -> Record | None:
-    """The record that answers a request; None if it was never run, was interrupted, or lacks the model asked for."""
-    record = store.load(*request.place)
-    if record is None or record.status == "interrupted":
-        return None
-    if record.status == "finished" and request.config.save_model and not store.has_model(record):
-        return None
-    return record
-
-
-def discard_leftovers(plan: Plan, store: RunStore) -> None:
-    """Delete snapshots that a process killed at the very end left beside a result; failed runs keep theirs."""
-    for record in plan.records.values():
-        if record.status == "finished" and owner_of(store.folder(*record.place)) is None:
-            store.discard_snapshots(record)
+def tidy_up(plan: Plan, store: RunStore) -> None:
+    """Save what the plan brought up to date, and delete snapshots that finished runs left; each under a lease."""
+    for run_id, record in plan.records.items():
+        leftovers = record.finished and store.has_leftovers(record)
+        if not leftovers and run_id not in plan.outdated:
+            continue
+        with contextlib.suppress(DiskError):  # a folder that cannot be written can still be read
+            lease = take_lease(store.folder(*record.place))
+            if isinstance(lease, Owner):
+                continue
+            try:
+                found = store.load(*record.place)
+                if found is not None and found.ended == record.ended:  # nobody has trained it again since
+                    if leftovers:
+                        store.discard_snapshots(record)
+                    if run_id in plan.outdated:
+                        store.save(record)
+            finally:
+                lease.release(done=True)
 
 
 def fetch_inputs(missing: Sequence[RunRequest]) -> None:
@@ -128,9 +172,176 @@ def fetch_inputs(missing: Sequence[RunRequest]) -> None:
     Raises:
         InputError: a file is missing or unreachable.
     """
-    encoders = {str(request.config.encoder): request.config.encoder for request in missing}
-    for encoder in encoders.values():
+    configs = [request.config for request in missing]
+    for encoder in {str(config.encoder): config.encoder for config in configs}.values():
         resolve_pretrained(encoder)
-    sources = {f"{request.config.task} {request.config.data}": request.config for request in missing}
-    for config in sources.values():
+    for config in {f"{config.task} {config.data}": config for config in configs}.values():
         resolve_source(config.data, config.task)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """How long one run will probably take."""
+
+    seconds: float
+    basis: str  # what it was measured on
+
+
+def estimate_runs(requests: Sequence[RunRequest], records: Iterable[Record]) -> dict[str, Estimate]:
+    """The expected time of runs by run id, from finished runs of this results folder.
+
+    The best basis is finished runs that differ in the seed only; the second best is runs of the same encoder, task and
+    data, by how often they go through the rows. A run without either has no estimate.
+    """
+    timed = [(record, seconds) for record in records if record.finished and (seconds := _total_seconds(record))]
+    estimates = {}
+    for request in requests:
+        same = [seconds for record, seconds in timed if record.setting_id == request.setting_id]
+        basis = f"of this setting, {'its time' if len(same) == 1 else 'median time'}"
+        if not same:
+            rates = [seconds / done for record, seconds in timed if (done := _passes_of(record, request))]
+            same = [rate * _passes(request) for rate in rates]
+            basis = "of this encoder and task, by epochs"
+        if same:
+            basis = f"{plural(len(same), 'finished run')} {basis}"
+            estimates[request.run_id] = Estimate(seconds=statistics.median(same), basis=basis)
+    return estimates
+
+
+def longest_first(requests: Sequence[RunRequest], estimates: Mapping[str, Estimate]) -> list[RunRequest]:
+    """The order that keeps workers busy to the end; by rows times texts if some run has no estimate.
+
+    A parent counts with the runs that wait for it, and so comes before them.
+    """
+    known = all(request.run_id in estimates for request in requests)
+    weights = defaultdict[str, float](float)
+    for request in requests:
+        rough = _rows(request) * _passes(request) * len(request.config.task.texts)
+        work = estimates[request.run_id].seconds if known else rough
+        for each in (request, request.parent) if request.parent else (request,):
+            weights[each.run_id] += work
+    return sorted(requests, key=lambda request: -weights[request.run_id])
+
+
+def seconds_in_all(seconds: Iterable[float], *, workers: int) -> float:
+    """The time until the last of `workers` is done, if each takes the next run whenever it is free."""
+    free_at = [0.0] * workers
+    for each in seconds:
+        heapq.heappush(free_at, heapq.heappop(free_at) + each)
+    return max(free_at)
+
+
+def _total_seconds(record: Record) -> float | None:
+    """None in records of other programs that do not say."""
+    seconds = record.seconds.get("total")
+    return seconds if isinstance(seconds, int | float) and seconds > 0 else None
+
+
+def _rows(request: RunRequest) -> int:
+    """Official training rows, as far as the run uses them."""
+    rows = request.config.task.rows.get(request.config.task.train, 10_000)
+    return min(rows, request.config.data.max_train_rows or rows)
+
+
+def _passes(request: RunRequest) -> float:
+    """How often training goes through the rows: not a whole number where `trainer.updates` cuts it short."""
+    trainer = request.config.trainer
+    return trainer.epochs if trainer.updates is None else trainer.updates * trainer.batch_size / _rows(request)
+
+
+def _passes_of(record: Record, request: RunRequest) -> float | None:
+    """How often a finished run went through the rows; None if it says nothing about the request."""
+    config, trainer = request.config, record.config["trainer"]
+    alike = (
+        (record.task, record.encoder["name"], record.data["source"])
+        == (config.task.name, request.encoder, config.data.source)
+    ) and record.config["data"].get("max_train_rows") == config.data.max_train_rows
+    if not alike:
+        return None
+    updates = trainer.get("updates")
+    return record.epochs if updates is None else updates * trainer.get("batch_size", 0) / _rows(request)
+
+
+def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> None:
+    """Write every run of a plan, done ones too: a line keeps its number when the plan is written again.
+
+    Folders are written as absolute paths.
+
+    Raises:
+        DiskError: the file cannot be written.
+        UsageError: the file exists and is not a plan of the same runs: jobs may be queued on its lines.
+    """
+    _check_replaceable(path, plan)
+    lines = []
+    for index, request in enumerate(plan.requests):
+        estimate = estimates.get(request.run_id)
+        facts = {
+            "index": index,
+            "title": request.title,
+            "state": plan.state(request),
+            "estimated_seconds": round(estimate.seconds) if estimate else None,
+            **_facts_of(request),
+            "format": FORMAT,
+            "scores_version": SCORES_VERSION,
+        }
+        lines.append(json.dumps(facts) + "\n")
+    write_text_atomically(path, "".join(lines))
+
+
+def _check_replaceable(path: Path, plan: Plan) -> None:
+    if not path.exists():
+        return
+    try:
+        known = [json.loads(line)["run_id"] for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"--plan {path}: exists and is not a plan, so it is kept; name another file") from error
+    if known != [request.run_id for request in plan.requests]:
+        raise UsageError(f"--plan {path}: holds another plan ({len(known)} runs); delete it or name another file")
+
+
+def read_plan(path: Path, index: int) -> RunRequest:
+    """The run of one line, counted from 0.
+
+    Raises:
+        InputError: the file cannot be read, or is not a plan of this version.
+        UsageError: there is no such line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--plan {path}: cannot be read ({error})") from error
+    if not 0 <= index < len(lines):
+        allowed = f"must be 0 to {len(lines) - 1}" if lines else "the plan is empty"
+        raise UsageError(f"--index {index}: no such line in {path}; {allowed}")
+    try:
+        facts = json.loads(lines[index])
+        if facts["format"] != FORMAT:
+            raise ValueError(f"format {facts['format']}, not {FORMAT}")
+        if facts["scores_version"] != SCORES_VERSION:
+            raise ValueError("written by a version that gives other scores; write the plan again")
+        return _request_from(facts)
+    except (ValueError, KeyError, TypeError, UsageError) as error:
+        raise InputError(f"{path} line {index + 1}: not a run that this glue-bench planned ({error})") from error
+
+
+def _facts_of(request: RunRequest) -> dict[str, Any]:
+    config = dataclasses.asdict(request.config)
+    for holder, key in ((config, "results_dir"), (config["data"], "path"), (config["encoder"], "path")):
+        if holder.get(key):
+            holder[key] = str(Path(holder[key]).resolve())
+    return {
+        "run_id": request.run_id,
+        "setting_id": request.setting_id,
+        "encoder": request.encoder,
+        "inputs": dict(request.inputs),
+        "parent": _facts_of(request.parent) if request.parent else None,
+        "config": config,
+    }
+
+
+def _request_from(facts: Mapping[str, Any]) -> RunRequest:
+    parent = facts["parent"]
+    names = {key: facts[key] for key in ("encoder", "setting_id", "run_id", "inputs")}
+    return RunRequest(
+        config=config_from_facts(facts["config"]), parent=_request_from(parent) if parent else None, **names
+    )

@@ -1,15 +1,15 @@
-"""What is left of a plan: which run may start next, which are at work elsewhere, which have their record."""
+"""What is left of a plan: which run may start next, which are run elsewhere, which have their record."""
 
 import logging
 import time
+from collections.abc import Iterator
 
-from glue_bench.errors import InputError
-from glue_bench.runs.failures import keep_failure, request_facts
+from glue_bench.errors import GlueBenchError, InputError
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.lease import owner_of
-from glue_bench.runs.record import Record, outcome_line
+from glue_bench.runs.lease import Owner, owner_of, take_lease
+from glue_bench.runs.record import Record, request_facts
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.listener import Listener
+from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan, find_record
 
 logger = logging.getLogger(__name__)
@@ -17,11 +17,58 @@ logger = logging.getLogger(__name__)
 _LOOK_AGAIN = 1.0  # seconds between two looks at a run that another worker has
 
 
-class Queue:
-    """The runs of a plan that have no record yet and are not at work here."""
+class LostRunError(GlueBenchError):
+    """A run's process or job ended without leaving a record."""
 
-    def __init__(self, plan: Plan, store: RunStore, listener: Listener) -> None:
-        """Begin with everything that is missing, in the plan's order."""
+
+def resolve_lost(
+    request: RunRequest,
+    store: RunStore,
+    *,
+    error: BaseException,
+    before: Record | None,
+    steps: int = 0,
+    dead: int | None = None,
+    resumable: bool = True,
+) -> Record | None:
+    """Decide what became of a run that did not report a result.
+
+    A record newer than `before` speaks for itself; if it is interrupted, the run stopped in good order and must be
+    started again. Without a new record the run is lost: `error` becomes its record, unless there is a result to keep.
+
+    Args:
+        error: why it was lost, as far as anybody knows.
+        before: the record at the run's start.
+        steps: updates that it had done.
+        dead: the run's process on this host, known to have ended.
+        resumable: False if an interrupted run must not be started again.
+
+    Returns:
+        Its record; None if the run must be started again, or another worker has it.
+    """
+    lease = take_lease(store.folder(*request.place), dead=dead)
+    if isinstance(lease, Owner):
+        return None
+    record = None
+    try:
+        record = store.load(*request.place)
+        lost = record is None or (before is not None and record.ended == before.ended)
+        if record is not None and record.status == "interrupted" and not lost and resumable:
+            return None
+        if record is None or lost or record.status == "interrupted":
+            record = store.keep_failure(request, error, facts={**request_facts(request), "steps": steps})
+            if record.finished:
+                logger.warning("%s: its result is kept, but training it again failed: %s", request.title, error)
+        return record
+    finally:
+        lease.release(done=record is not None and record.finished)
+
+
+class Queue:
+    """The runs of a plan that have no record yet and are not run here."""
+
+    def __init__(self, plan: Plan, store: RunStore, *, listener: Listener) -> None:
+        """Start with everything that is missing, in the plan's order."""
         self.records = dict(plan.records)  # by run id
         self._waiting = {request.run_id: request for request in plan.missing}
         self._order = list(self._waiting)
@@ -39,34 +86,36 @@ class Queue:
 
     def next_run(self) -> RunRequest | None:
         """Take the first run that may start now; None if each waits for a parent or for another worker."""
-        for request in list(self._waiting.values()):
-            if self._may_start(request):
-                del self._waiting[request.run_id]
-                return request
-        return None
+        request = next(self.ready(), None)
+        return request and self._waiting.pop(request.run_id)
+
+    def ready(self) -> Iterator[RunRequest]:
+        """The runs that may start now; settles those that another worker has finished."""
+        return (request for request in list(self._waiting.values()) if self._may_start(request))
 
     def put_back(self, request: RunRequest, *, stopped: bool = False) -> None:
-        """A run that could not be done here after all.
+        """Return a run that was not done here.
 
         Args:
-            stopped: because the sweep is to end.
+            stopped: because the sweep ends.
         """
         waiting = {**self._waiting, request.run_id: request}
         self._waiting = {run_id: waiting[run_id] for run_id in self._order if run_id in waiting}
         self._looked.pop(request.run_id, None)
         (self._listener.stopped if stopped else self._listener.waiting)(request)
 
-    def settle(self, request: RunRequest, record: Record) -> None:
-        """A run has its record."""
+    def settle(self, request: RunRequest, record: Record | None) -> None:
+        """Note a run's record; without one, put the run back."""
+        if record is None:
+            self.put_back(request)
+            return
         self._waiting.pop(request.run_id, None)
         self.records[request.run_id] = record
         self._listener.ended(request, record)
 
     def _may_start(self, request: RunRequest) -> bool:
-        if not self._parent_is_ready(request):
-            return False
         looked, now = self._looked.get(request.run_id), time.monotonic()
-        if looked is not None and now - looked < _LOOK_AGAIN:
+        if not self._parent_is_ready(request) or (looked is not None and now - looked < _LOOK_AGAIN):
             return False
         try:
             owner = owner_of(self._store.folder(*request.place))
@@ -78,11 +127,10 @@ class Queue:
             self._looked[request.run_id] = now
             self._listener.elsewhere(request, owner)
             return False
-        found, earlier = find_record(request, self._store), self.earlier(request)
-        if found is not None and (earlier is None or found.ended != earlier.ended):
+        if found := find_record(request, self._store, earlier=self.earlier(request)):
             self.settle(request, found)
             return False
-        if looked is not None:  # it was elsewhere, and has come to nothing there
+        if looked is not None:  # the worker elsewhere has stopped without a result
             del self._looked[request.run_id]
             self._listener.waiting(request)
         return True
@@ -91,13 +139,7 @@ class Queue:
         if request.parent is None:
             return True
         parent = self.records.get(request.parent.run_id)
-        if parent is None:
-            return False
-        if parent.status != "finished":
-            reason = f"the run that it starts from, {request.parent.title}, has {parent.status}: {outcome_line(parent)}"
-            self.settle(
-                request,
-                keep_failure(request, self._store, InputError(reason), facts=request_facts(request), history=[]),
-            )
-            return False
-        return True
+        if parent is not None and not parent.finished:
+            reason = f"the run that it starts from, {request.parent.title}, has {parent.status}: {parent.outcome}"
+            self.settle(request, self._store.keep_failure(request, InputError(reason)))
+        return parent is not None and parent.finished

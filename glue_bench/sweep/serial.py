@@ -1,73 +1,111 @@
-"""One run after another in this process. A run that fails is recorded and the next one goes on."""
+"""Runs in this process, one after another, each under a lease. A failed run is recorded and the next one starts."""
 
 import logging
 import time
+from typing import TYPE_CHECKING
 
 from glue_bench.errors import DiskError, GlueBenchError, UsageError
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.lease import LostClaimError
+from glue_bench.runs.lease import LostLeaseError, Owner, take_lease
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.claimed import run_claimed
-from glue_bench.sweep.listener import Listener
-from glue_bench.sweep.plan import Plan
-from glue_bench.sweep.queue import Queue
+from glue_bench.sweep.board import Listener
+from glue_bench.sweep.plan import Plan, find_record
+from glue_bench.sweep.queue import Queue, resolve_lost
 from glue_bench.training.distributed import ALONE, Processes
 from glue_bench.training.stopping import SIGNALS
+
+if TYPE_CHECKING:
+    from glue_bench.training.updates import StepReport
 
 logger = logging.getLogger(__name__)
 
 
-def run_serially(
-    plan: Plan, store: RunStore, listener: Listener, *, stop_at_failure: bool, processes: Processes = ALONE
-) -> dict[str, Record]:
-    """Run what is missing; wait for what other workers have, and take it over if they die.
+def run_leased(
+    request: RunRequest,
+    store: RunStore,
+    *,
+    listener: Listener,
+    earlier: Record | None = None,
+    processes: Processes = ALONE,
+) -> Record | Owner:
+    """Run a request under its lease, unless another worker has it or has finished it in the meantime.
 
     Args:
-        stop_at_failure: raise what a run raises; else it is recorded and the next one goes on.
-        processes: which run each run together with this one, the first of them.
+        earlier: the failure because of which it is run again.
+        processes: that run it together; this is the first of them.
+
+    Returns:
+        The record, or the worker that has the run.
+
+    Raises:
+        GlueBenchError, Exception: why it failed, after its record was written.
+        LostLeaseError: another worker took it over.
+    """
+    lease = take_lease(store.folder(*request.place), patience=60 * request.config.executor.timeout)
+    if isinstance(lease, Owner):
+        return lease
+    try:
+        if found := find_record(request, store, earlier=earlier):
+            return found
+        from glue_bench.runs.experiment import run_experiment
+
+        def on_phase(name: str) -> None:
+            lease.note_progress(name)
+            listener.phase(request, name)
+
+        def on_step(report: "StepReport") -> None:
+            lease.note_progress("training", report.step, steps=report.steps)
+            listener.step(request, report)
+
+        processes.broadcast(request)
+        return run_experiment(
+            request, store, on_phase=on_phase, on_step=on_step, check_owner=lease.check, processes=processes
+        )
+    finally:
+        record = store.load(*request.place)
+        lease.release(done=record is not None and record.finished)
+
+
+def run_serially(
+    plan: Plan, store: RunStore, *, listener: Listener, stop_at_failure: bool, processes: Processes = ALONE
+) -> dict[str, Record]:
+    """Run what is missing; wait for the runs of other workers, and take them over if their workers die.
+
+    Args:
+        stop_at_failure: raise what a run raises, instead of recording it and starting the next run.
+        processes: that run each run together; this is the first of them.
 
     Returns:
         Every record of the plan, by run id.
 
     Raises:
-        DiskError: results can no longer be written; what was finished before is intact.
-        Stopped: a signal asked to.
+        DiskError: results can no longer be written; those written before are intact.
+        Stopped: a signal asked to stop.
     """
-    queue = Queue(plan, store, listener)
+    queue = Queue(plan, store, listener=listener)
     while not queue.empty:
         request = queue.next_run()
         if request is None:
             time.sleep(0.2)
             continue
         listener.started(request)
+        before = store.load(*request.place)
+        record: Record | None = None
         try:
-            outcome = run_claimed(request, store, listener, earlier=queue.earlier(request), processes=processes)
-        except LostClaimError as error:
-            if processes.count > 1:  # the others cannot be told in the middle of an update
+            outcome = run_leased(request, store, listener=listener, earlier=queue.earlier(request), processes=processes)
+            record = outcome if isinstance(outcome, Record) else None
+        except LostLeaseError as error:
+            if processes.count > 1:  # the other processes cannot leave in the middle of an update
                 raise
             logger.warning("%s", error)
-            outcome = None
         except (DiskError, UsageError):
             raise
         except (Exception, SystemExit) as error:
             if stop_at_failure:
                 raise
-            outcome = _kept(request, store, error)
-        if isinstance(outcome, Record):
-            queue.settle(request, outcome)
-        else:
-            queue.put_back(request)
-        SIGNALS.obey()  # one that came while the run failed
+            logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError))
+            record = resolve_lost(request, store, error=error, before=before)
+        queue.settle(request, record)
+        SIGNALS.obey()  # a signal that came while the run failed
     return queue.records
-
-
-def _kept(request: RunRequest, store: RunStore, error: Exception | SystemExit) -> Record:
-    """The record of a run that failed: its failure, or the result that was there before."""
-    logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError))
-    found = store.load(*request.place)
-    if found is None:
-        raise error
-    if found.status == "finished":
-        logger.warning("%s: its result is kept, but making it again failed: %s", request.title, error)
-    return found

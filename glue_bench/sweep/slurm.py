@@ -1,7 +1,7 @@
 """A sweep as a job array on a Slurm cluster, through submitit. Jobs need no driver: this one only submits and watches.
 
 A job runs one line of a plan file. Before its time is up, or when it is preempted, Slurm sends SIGUSR1: the run keeps a
-snapshot, submitit queues the job again, and it goes on from there.
+snapshot, submitit queues the job again, and the run resumes.
 """
 
 import json
@@ -11,47 +11,45 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glue_bench.config.schema import ExecutorConfig
-from glue_bench.errors import GlueBenchError, UsageError
+from glue_bench.errors import UsageError
 from glue_bench.files import write_text_atomically
-from glue_bench.runs.failures import keep_failure, request_facts
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.lease import Owner, claim_run, is_beating, owner_of
+from glue_bench.runs.lease import is_beating, owner_of
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.listener import Listener
-from glue_bench.sweep.plan import Plan, find_record, plan_runs
-from glue_bench.sweep.plan_file import read_plan, write_plan
+from glue_bench.sweep.board import Listener
+from glue_bench.sweep.plan import Plan, plan_runs, read_plan, write_plan
+from glue_bench.sweep.queue import LostRunError, Queue, resolve_lost
 from glue_bench.sweep.serial import run_serially
+from glue_bench.text import plural
 from glue_bench.training.stopping import SIGNALS, Stopped
 
 if TYPE_CHECKING:
     from submitit import AutoExecutor
 
-_WATCH_EVERY = 2.0  # seconds between two looks at records and claims
+_WATCH_EVERY = 2.0  # seconds between two looks at records and leases
 _ASK_EVERY = 10.0  # seconds between two questions to Slurm
-JOBS_AT_ONCE = 8  # jobs, where executor.workers is auto
+JOBS_AT_ONCE = 8  # jobs, if executor.workers is auto
 _ENDLESS = 10_000  # times that a job may reach its time limit: it makes progress each time
 
 logger = logging.getLogger(__name__)
 
 
-class LostJobError(GlueBenchError):
-    """A job ended without a word."""
-
-
+@dataclass(frozen=True, kw_only=True)
 class RunLine:
-    """What a job does: one line of a plan. Submitit calls it in the job, and again after each requeue."""
+    """A job: one line of a plan. Submitit calls it in the job, and again after each requeue."""
 
-    def __init__(self, plan: Path, index: int, *, retry_failed: bool) -> None:
-        """Name the line."""
-        self.plan, self.index, self.retry_failed = plan, index, retry_failed
+    plan: Path
+    index: int
+    retry_failed: bool
 
     def __call__(self) -> str:
-        """Run it; returns what came of it, in words."""
+        """Run the line; returns what came of it, in words."""
         queue_again = signal.getsignal(signal.SIGUSR1)
         try:
             with SIGNALS.handled():
@@ -62,7 +60,7 @@ class RunLine:
             raise SystemExit(stop.exit_code) from stop
 
     def checkpoint(self) -> Any:
-        """What submitit is to queue again: the same line."""
+        """The job that submitit queues again: the same line."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -78,137 +76,110 @@ class RunLine:
         owner = plan.running.get(request.run_id)
         if owner and is_beating(store.folder(*request.place)):
             return f"{request.title}: is being run by {owner.title}"
-        record = run_serially(plan, store, Listener(), stop_at_failure=False)[request.run_id]
-        return f"{request.title}: {record.status}"
+        records = run_serially(plan, store, listener=Listener(), stop_at_failure=False)
+        return f"{request.title}: {records[request.run_id].status}"
 
 
-def run_on_slurm(plan: Plan, store: RunStore, listener: Listener, executor: ExecutorConfig) -> dict[str, Record]:
-    """Submit what is missing and is not queued already, and watch until every run has its record.
+def run_on_slurm(plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> dict[str, Record]:
+    """Submit what is missing and not queued yet, and watch until every run has its record.
 
     Returns:
         Every record of the plan, by run id.
 
     Raises:
-        UsageError: submitit or Slurm is not there, or refuses the job.
-        Stopped: a signal ended the watching; the jobs go on.
+        UsageError: submitit or Slurm is missing, or Slurm refuses the job.
+        Stopped: a signal ended the watching; the jobs continue.
     """
-    return _Watch(plan, store, listener, executor).until_done()
+    return _Watch(plan, store, listener=listener, executor=executor).until_done()
 
 
 class _Watch:
     """The jobs of one sweep, seen from a login node."""
 
-    def __init__(self, plan: Plan, store: RunStore, listener: Listener, executor: ExecutorConfig) -> None:
+    def __init__(self, plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> None:
         self._plan, self._store, self._listener, self._executor = plan, store, listener, executor
-        self._records, self._jobs = dict(plan.records), dict[str, str]()  # by run id
-        self._open = {request.run_id: request for request in plan.missing}
+        self._queue, self._jobs = Queue(plan, store, listener=listener), dict[str, str]()  # by run id
+        self._before = {request.run_id: store.load(*request.place) for request in plan.missing}
         self._folder = store.root.parent.resolve() / "slurm"
 
     def until_done(self) -> dict[str, Record]:
         self._adopt()
-        self._submit([request for run_id, request in self._open.items() if run_id not in self._jobs])
+        self._submit([request for request in self._plan.missing if request.run_id not in self._jobs])
         asked = time.monotonic()
-        while self._open:
+        while not self._queue.empty:
             time.sleep(_WATCH_EVERY)
             alive: set[str] | None = None
             if time.monotonic() - asked > _ASK_EVERY:
                 alive, asked = _queued_if_slurm_answers(), time.monotonic()
-            for request in list(self._open.values()):
-                self._look_at(request, alive)
-        return self._records
+            for request in self._queue.ready():
+                if alive is not None and self._jobs[request.run_id] not in alive:
+                    self._resolve(request)
+        return self._queue.records
 
-    def _look_at(self, request: RunRequest, alive: set[str] | None) -> None:
-        """Settle a run that has its record; find out what became of one whose job is gone."""
-        record, earlier = find_record(request, self._store), self._plan.earlier.get(request.run_id)
-        if record is not None and (earlier is None or record.ended != earlier.ended):
-            self._settle(request, record)
-            return
-        owner = owner_of(self._store.folder(*request.place))
-        if owner is not None:
-            self._listener.elsewhere(request, owner)
-        elif alive is not None and self._jobs[request.run_id] not in alive:
-            self._bury_or_repeat(request)
-
-    def _bury_or_repeat(self, request: RunRequest) -> None:
-        """A job is gone and has left no result."""
-        claim = claim_run(self._store.folder(*request.place))
-        if isinstance(claim, Owner):
-            return
-        job = self._jobs.pop(request.run_id)
-        try:
-            record, state = self._store.load(*request.place), job_state(job)
-            if record is None or record.status != "interrupted" or state.startswith("CANCELLED"):
-                reason = f"its job {job} ended without a word ({state}); its log is under {self._folder}"
-                record = keep_failure(
-                    request, self._store, LostJobError(reason), facts=request_facts(request), history=[]
-                )
-        finally:
-            claim.release(done=record is not None and record.status == "finished")
-        if record.status == "interrupted":  # stopped by SIGTERM, by whom we do not know, with a snapshot
-            self._listener.waiting(request)
+    def _resolve(self, request: RunRequest) -> None:
+        """Record that a run's job is gone, or submit the run again if it stopped in good order (by SIGTERM)."""
+        job = self._jobs[request.run_id]
+        state = job_state(job)
+        error = LostRunError(f"its job {job} ended without a result ({state}); its log is under {self._folder}")
+        before, resumable = self._before[request.run_id], not state.startswith("CANCELLED")
+        record = resolve_lost(request, self._store, error=error, before=before, resumable=resumable)
+        self._queue.settle(request, record)
+        if record is None and owner_of(self._store.folder(*request.place)) is None:
+            self._before[request.run_id] = self._store.load(*request.place)
             self._submit([request])
-        else:
-            self._settle(request, record)
-
-    def _settle(self, request: RunRequest, record: Record) -> None:
-        del self._open[request.run_id]
-        self._records[request.run_id] = record
-        self._listener.ended(request, record)
 
     def _adopt(self) -> None:
-        """Find the jobs that an earlier driver submitted and that are still queued or running."""
+        """Find the jobs that an earlier command submitted and that are still queued or running."""
         alive = queued_jobs()
         for path in sorted(self._folder.glob("*/jobs.json")):
             known = json.loads(path.read_text(encoding="utf-8"))
-            self._jobs |= {run_id: job for run_id, job in known.items() if job in alive and run_id in self._open}
+            self._jobs |= {run_id: job for run_id, job in known.items() if job in alive and run_id in self._before}
         if self._jobs:
-            self._listener.note(f"{len(self._jobs)} jobs of an earlier command are still there: watching them")
+            self._listener.note(f"watching {plural(len(self._jobs), 'job')} of an earlier command")
 
     def _submit(self, requests: Sequence[RunRequest]) -> None:
-        """One array for runs that start from nothing here, and one after it for those that start from its results."""
+        """Submit one array of runs that can start at once, and one after it of runs that start from their results."""
         if not requests:
             return
         folder = self._folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{len(list(self._folder.glob('*')))}"
         plan = folder / "plan.jsonl"
-        write_plan(plan, Plan(requests=requests, missing=requests), {})
-        first = [place for place, request in enumerate(requests) if not self._waits(request)]
-        after = [place for place, request in enumerate(requests) if self._waits(request)]
+        write_plan(plan, Plan(requests=requests, missing=requests), estimates={})
+        done = self._queue.records
+        waits = [request.parent is not None and request.parent.run_id not in done for request in requests]
         jobs = dict[str, str]()
-        for places in (first, after):
+        for places in ([place for place, waiting in enumerate(waits) if waiting is after] for after in (False, True)):
             if not places:
                 continue
-            dependency = self._after_parents([requests[at] for at in places])
+            dependency = self._after_parents([requests[place] for place in places])
             executor = open_executor(folder, self._executor, dependency=dependency)
-            lines = [RunLine(plan, at, retry_failed=requests[at].run_id in self._plan.earlier) for at in places]
-            with SIGNALS.at_a_good_moment():  # what is submitted must also be noted
+            retried = self._plan.earlier
+            lines = [RunLine(plan=plan, index=at, retry_failed=requests[at].run_id in retried) for at in places]
+            with SIGNALS.at_a_good_moment():  # what is submitted must also be written down
                 try:
                     submitted = executor.submit_array(lines)
-                except Exception as error:  # submitit passes on what sbatch said
+                except Exception as error:  # submitit passes on the errors of sbatch
                     text = f"executor=slurm: the jobs could not be submitted ({_last_line(error)})"
                     raise UsageError(text) from error
                 jobs |= {requests[at].run_id: job.job_id for at, job in zip(places, submitted, strict=True)}
                 write_text_atomically(folder / "jobs.json", json.dumps(jobs, indent=1) + "\n")
             self._jobs |= jobs
-        array = sorted({job.partition("_")[0] for job in jobs.values()})
-        self._listener.note(f"submitted {len(jobs)} jobs as {', '.join(array)}; they need this command no more")
+        array = ", ".join(sorted({job.partition("_")[0] for job in jobs.values()}))
+        self._listener.note(f"submitted {plural(len(jobs), 'job')} as {array}; no job needs this command any longer")
 
     def _after_parents(self, requests: Sequence[RunRequest]) -> str | None:
-        """The arrays in which the parents of these runs are, as sbatch's --dependency; None without any."""
+        """The arrays of the parents of these runs, as sbatch's --dependency; None without any."""
         parents = [request.parent.run_id for request in requests if request.parent]
         arrays = sorted({self._jobs[run_id].partition("_")[0] for run_id in parents if run_id in self._jobs})
         return ":".join(["afterany", *arrays]) if arrays else None
-
-    def _waits(self, request: RunRequest) -> bool:
-        return request.parent is not None and request.parent.run_id in self._open
 
 
 def open_executor(folder: Path, executor: ExecutorConfig, *, dependency: str | None) -> "AutoExecutor":
     """Submitit's executor with what each job asks for.
 
     Raises:
-        UsageError: submitit or Slurm is not there.
+        UsageError: submitit or Slurm is missing.
     """
-    # Read when submitit loads, here and in the jobs, which inherit it.
+    # Submitit reads it when it loads, here and in the jobs, which inherit it.
     os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"
     try:
         import submitit
@@ -241,10 +212,9 @@ def queued_jobs() -> set[str]:
     Raises:
         UsageError: Slurm cannot be asked.
     """
+    command = ["squeue", "--me", "--array", "--noheader", "--format=%i"]
     try:
-        done = subprocess.run(
-            ["squeue", "--me", "--array", "--noheader", "--format=%i"], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     except FileNotFoundError as error:
         raise UsageError("executor=slurm: no squeue here; is this a login node of a Slurm cluster?") from error
     except subprocess.CalledProcessError as error:
@@ -266,7 +236,7 @@ def job_state(job: str) -> str:
     done = subprocess.run(["scontrol", "show", "job", "--oneliner", job], capture_output=True, text=True, check=False)
     words = dict(word.partition("=")[::2] for word in done.stdout.split())
     if "JobState" not in words:
-        return "Slurm knows no more of it"
+        return "Slurm no longer knows it"
     return f"{words['JobState']}, exit code {words.get('ExitCode', 'unknown')}"
 
 

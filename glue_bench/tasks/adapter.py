@@ -1,4 +1,4 @@
-"""The task adapter: a task's configuration (conf/task/) with the questions that the other rooms ask it."""
+"""The task adapter: a task's configuration (conf/task/) with methods that the other packages use."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class ScorePart(NamedTuple):
 
 
 class TaskAdapter(TaskConfig):
-    """One task, as the trainer (outputs, kind), the metrics and the tables need it."""
+    """One task, as training, metrics and reports need it."""
 
     __slots__ = ()
 
@@ -49,7 +49,7 @@ class TaskAdapter(TaskConfig):
 
     @property
     def outputs(self) -> int:
-        """Logits of a row: one per class, or one."""
+        """Number of logits per row: one per class, or one."""
         return 1 if self.regression else len(self.labels)
 
     def parts(self, convention: str) -> list[ScorePart]:
@@ -65,10 +65,15 @@ class TaskAdapter(TaskConfig):
         """Each metric on each validation split."""
         return [ScorePart(split, metric) for split in self.validation for metric in self.metrics]
 
-    def not_comparable_because(self, *, source: str, rows: Mapping[str, int], init: str = "pretrained") -> list[str]:
-        """Why scores on these rows must not stand beside published ones; empty if they may.
+    def not_comparable_because(
+        self, *, source: str, rows: Mapping[str, int], fingerprints: Mapping[str, str], init: str = "pretrained"
+    ) -> list[str]:
+        """Why scores on these rows cannot be compared with published ones; empty if they can.
 
         Args:
+            source: hub, local or sample.
+            rows: the number of rows of each split.
+            fingerprints: of each split; empty if they are not known.
             init: as in the record.
         """
         reasons = []
@@ -84,7 +89,17 @@ class TaskAdapter(TaskConfig):
                 reasons.append(f"no official row count is known for {split}")
             elif used != official:
                 reasons.append(f"{split} has {used:,} rows, official {official:,}")
+            elif self._pinned(split, fingerprints) and fingerprints[split] != self.fingerprints[split]:
+                reasons.append(f"{split}'s rows are not the official ones")
         return reasons
+
+    def checked(self, *, source: str, fingerprints: Mapping[str, str]) -> dict[str, str]:
+        """How `not_comparable_because` compares each split with the official one: by content, or by number of rows."""
+        splits = [split for split in (self.train, *self.validation) if split in self.rows and source != "sample"]
+        return {split: "content" if self._pinned(split, fingerprints) else "rows" for split in splits}
+
+    def _pinned(self, split: str, fingerprints: Mapping[str, str]) -> bool:
+        return split in self.fingerprints and split in fingerprints
 
 
 def headline(parts: Sequence[ScorePart], scores: Mapping[str, Mapping[str, float]]) -> float:
@@ -94,8 +109,5 @@ def headline(parts: Sequence[ScorePart], scores: Mapping[str, Mapping[str, float
 
 def metric_title(parts: Sequence[ScorePart]) -> str:
     """The parts in words, as a table's column: `mean of accuracy and F1`."""
-    named = []
-    for split, metric in parts:
-        kind = split.removeprefix("validation").removeprefix("_")
-        named.append(f"{kind} {_METRIC_WORDS[metric]}".strip())
+    named = [f"{split.removeprefix('validation').strip('_')} {_METRIC_WORDS[name]}".strip() for split, name in parts]
     return named[0] if len(named) == 1 else f"mean of {', '.join(named[:-1])} and {named[-1]}"

@@ -1,4 +1,4 @@
-"""Published numbers with their provenance, from published_rows/ and the folder of the user. Knows no runs."""
+"""Published numbers with their sources, from published_rows/ and the user's own folder. Knows no runs."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ class PublishedScore:
 
     task: str
     value: float  # as printed: per cent, or correlation times 100
-    convention: str  # card or paper: which scores it is the mean of
+    convention: str  # card or paper: decides which scores it is the mean of
     metric: str  # in words
     split: str
     n: int  # rows of that split
@@ -37,33 +37,29 @@ class PublishedTable:
     title: str
     hub_ids: tuple[str, ...]  # of the encoder that was fine-tuned
     protocol: str
-    runs: int | None  # odd: each number is the median of so many; None if that is not documented
+    runs: int | None  # odd; each number is the median of this many runs; None if not documented
     rounding: float  # half a unit of the numbers' last digit
     convention_evidence: str
     scores: Mapping[str, PublishedScore]  # by task
 
 
 def load_published(extra: Path | None = None) -> list[PublishedTable]:
-    """Every table that ships with the package, and those in the folder `extra`, where one of the same name wins."""
+    """The tables that ship with the package, and those in the folder `extra`, which replace any of the same name."""
     tables = {}
     for folder in (PUBLISHED_ROWS, extra):
         for path in sorted(folder.glob("*.json")) if folder else []:
             try:
                 tables[path.stem] = _read_table(path)
             except (OSError, ValueError, KeyError, TypeError) as error:
-                logger.warning(
-                    "%s: not a table of published numbers, ignored (%s: %s)",
-                    path,
-                    type(error).__name__,
-                    error,
-                )
+                reason = f"{type(error).__name__}: {error}"
+                logger.warning("%s: not a table of published numbers, ignored (%s)", path, reason)
     return list(tables.values())
 
 
 def find_table(tables: list[PublishedTable], hub_id: str | None) -> PublishedTable | None:
-    """The table of the encoder with this hub id."""
-    wanted = (hub_id or "").lower()
-    return next((table for table in tables if wanted in (known.lower() for known in table.hub_ids)), None)
+    """The table for the encoder with this hub id, in any case."""
+    lower = (hub_id or "").lower()
+    return next((table for table in tables if lower in (known.lower() for known in table.hub_ids)), None)
 
 
 def _read_table(path: Path) -> PublishedTable:
@@ -73,10 +69,10 @@ def _read_table(path: Path) -> PublishedTable:
         _check_score(score)
     texts = (*content["hub_ids"], content["title"], content["protocol"])
     if not isinstance(content["hub_ids"], list) or not all(isinstance(text, str) for text in texts):
-        raise ValueError("hub_ids is a list of texts, title and protocol are texts")
+        raise ValueError("hub_ids must be a list of strings, title and protocol must be strings")
     runs = content.get("runs")
     if runs is not None and (type(runs) is not int or runs < 1 or runs % 2 == 0):
-        raise ValueError(f"runs is {runs!r}; allowed is an odd whole number, or null")
+        raise ValueError(f"runs is {runs!r}; it must be an odd whole number, or null")
     return PublishedTable(
         name=path.stem,
         title=content["title"],
@@ -90,10 +86,10 @@ def _read_table(path: Path) -> PublishedTable:
 
 
 def _check_score(score: PublishedScore) -> None:
-    """Refuse what no verdict could be made of."""
+    """Refuse values that no verdict can be based on."""
     if isinstance(score.value, bool) or not isinstance(score.value, int | float) or not math.isfinite(score.value):
-        raise ValueError(f"the value of {score.task} is {score.value!r}; allowed is a number")
+        raise ValueError(f"the value of {score.task} is {score.value!r}; it must be a number")
     if score.convention not in CONVENTIONS:
         raise ValueError(f"the convention of {score.task} is {score.convention!r}{did_you_mean('', CONVENTIONS)}")
     if not all(isinstance(text, str) for text in (score.task, score.source, score.note)):
-        raise ValueError("task, source and note of a score are texts")
+        raise ValueError("task, source and note of a score must be strings")

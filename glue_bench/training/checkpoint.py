@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from torch import Tensor
 from glue_bench.files import file_sha256, replace_folder_atomically
 
 FORMAT = 1
-_ABANDONED = 3600  # seconds after which an unfinished snapshot has no writer any more
-_TENSORS, _FACTS, _MANIFEST = "tensors.safetensors", "facts.json", "manifest.json"
+_ABANDONED = 3600  # seconds after which the writer of an unfinished snapshot must be gone
+_WORTH_KEEPING = 60  # seconds of training
+_TENSORS, _METADATA, _MANIFEST = "tensors.safetensors", "facts.json", "manifest.json"
 
 logger = logging.getLogger(__name__)
 
@@ -30,36 +31,65 @@ class Snapshot:
 
     step: int  # updates done
     tensors: Mapping[str, Tensor]
-    facts: Mapping[str, Any]  # everything that is no tensor, as JSON
+    metadata: Mapping[str, Any]  # everything that is not a tensor, as JSON
+
+
+class SnapshotTimer:
+    """When a snapshot is due: every so often, and after the last update if much would be lost without one."""
+
+    def __init__(self, minutes: float) -> None:
+        """Start.
+
+        Args:
+            minutes: between two snapshots; 0: none during training.
+        """
+        self._interval = 60 * minutes
+        self.restart()
+
+    def restart(self) -> None:
+        """Count from now on: a snapshot was kept."""
+        self._kept = time.perf_counter()
+
+    def is_due(self, *, last: bool) -> bool:
+        """Whether to keep a snapshot now; `last` after the last update, since what follows training may fail."""
+        unsaved = time.perf_counter() - self._kept
+        return 0 < self._interval < unsaved or (last and unsaved > _WORTH_KEEPING)
 
 
 class SnapshotStore:
     """The snapshots of one run: `step-0000000120/` and so on."""
 
-    def __init__(self, folder: Path, *, belongs_to: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, *, belongs_to: Mapping[str, Any], check_owner: Callable[[], None] = lambda: None
+    ) -> None:
         """Open a folder; nothing is created before something is saved.
 
         Args:
-            belongs_to: what must be the same in a snapshot for it to be of use; strings and numbers.
+            belongs_to: strings and numbers that must be the same in a snapshot for it to be of use.
+            check_owner: called before anything is written or deleted; raises if the run is another worker's by now.
         """
-        self._folder, self._belongs_to = folder, dict(belongs_to)
+        self._folder, self._belongs_to, self._check_owner = folder, dict(belongs_to), check_owner
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write a snapshot whole, then let the old ones go.
+        """Write a snapshot whole, then delete the old ones.
 
         Raises:
             DiskError: it cannot be written; the ones before are intact.
+            Exception: what `check_owner` raises.
         """
+        self._check_owner()
         with replace_folder_atomically(self._folder / _name(snapshot.step)) as target:
             try:
                 save_file({name: tensor.contiguous() for name, tensor in snapshot.tensors.items()}, target / _TENSORS)
             except SafetensorError as error:  # its word for a full disk
                 raise OSError(errno.EIO, str(error)) from error
-            (target / _FACTS).write_text(json.dumps({"step": snapshot.step, **snapshot.facts}), encoding="utf-8")
-            hashes = {name: file_sha256(target / name) for name in (_TENSORS, _FACTS)}
+            content = json.dumps({"step": snapshot.step, **snapshot.metadata})
+            (target / _METADATA).write_text(content, encoding="utf-8")
+            hashes = {name: file_sha256(target / name) for name in (_TENSORS, _METADATA)}
             manifest = {"format": FORMAT, "belongs_to": self._belongs_to, "sha256": hashes}
             (target / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-        self._tidy(snapshot.step)
+            self._check_owner()  # writing may take long
+        self._tidy(_name(snapshot.step))
 
     def newest(self) -> Snapshot | None:
         """The newest snapshot that is whole and belongs here; a line in the log for every one that does not."""
@@ -70,17 +100,17 @@ class SnapshotStore:
                 logger.warning("snapshot %s is not used: %s", folder, error)
         return None
 
-    def _tidy(self, step: int) -> None:
-        """Keep the one just written and one before it, should it be damaged; what lies ahead of it was of no use."""
-        before = [folder for folder in self._newest_first() if folder.name < _name(step)]
-        ahead = [folder for folder in self._newest_first() if folder.name > _name(step)]
-        now = time.time()
+    def _tidy(self, newest: str) -> None:
+        """Keep the one just written and one before it, should it be damaged; those ahead of it were of no use."""
+        every = self._newest_first()
+        stale = [folder for folder in every if folder.name > newest]
+        stale += [folder for folder in every if folder.name < newest][1:]
         for part in self._folder.glob(".step-*"):
             with contextlib.suppress(OSError):
-                if now - part.stat().st_mtime > _ABANDONED:
-                    before.append(part)
-        for stale in [*ahead, *before[1:]]:
-            shutil.rmtree(stale, ignore_errors=True)
+                if time.time() - part.stat().st_mtime > _ABANDONED:
+                    stale.append(part)
+        for folder in stale:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _newest_first(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"), reverse=True)
@@ -92,11 +122,11 @@ class SnapshotStore:
         for key, value in self._belongs_to.items():
             if manifest["belongs_to"].get(key) != value:
                 raise ValueError(f"it was made with {key} {manifest['belongs_to'].get(key)}, not {value}")
-        for name in (_TENSORS, _FACTS):
+        for name in (_TENSORS, _METADATA):
             if file_sha256(folder / name) != manifest["sha256"][name]:
                 raise ValueError(f"{name} is damaged")
-        facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-        return Snapshot(step=facts.pop("step"), tensors=load_file(folder / _TENSORS), facts=facts)
+        metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
+        return Snapshot(step=metadata.pop("step"), tensors=load_file(folder / _TENSORS), metadata=metadata)
 
 
 def _name(step: int) -> str:

@@ -1,17 +1,14 @@
-"""The processes that torchrun started for one run, and what they tell each other. Knows no loop.
+"""The processes that torchrun started for one run, and what they exchange. Knows no loop.
 
-The first of them (rank 0) plans, writes and speaks; the others do their share of every batch. Alone, every method gives
-back what it was given, and torch is not even imported.
+The first of them (rank 0) plans, writes and prints; the others do their share of every batch. In a process alone every
+method returns its argument, and torch is not even imported.
 """
 
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from glue_bench.errors import DivergedError, LostError, UsageError
 
@@ -19,12 +16,16 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-_LEFT = "glue-bench-left"  # where in the launcher's store the first process says that it ended, and with which words
+_LEFT = "glue-bench-left"  # key of the launcher's store under which the first process says how it ended
 _PATIENCE = 10.0  # seconds in which the first process writes its record and ends as well
 
 
 class Processes:
-    """A run's processes as one of them sees them; a context in which they are connected."""
+    """A run's processes as one of them sees them; a context in which they are connected.
+
+    Raises:
+        LostError: by every method that exchanges something, when another process has ended.
+    """
 
     def __init__(self, *, rank: int = 0, count: int = 1, local_rank: int | None = None) -> None:
         """Connect nothing yet.
@@ -39,7 +40,7 @@ class Processes:
 
     @classmethod
     def from_environment(cls) -> "Processes":
-        """As torchrun, or a launcher that sets the same variables, has it; alone if one of them is missing."""
+        """From the variables that torchrun sets; a process alone if one of them is missing."""
         if not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
             return ALONE
         try:
@@ -50,7 +51,7 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that plans, writes and speaks."""
+        """Whether this is the process that plans, writes and prints."""
         return self.rank == 0
 
     def refuse(self, what: str) -> None:
@@ -73,10 +74,9 @@ class Processes:
 
             # Gradients travel between GPUs by NCCL; whatever lies on a CPU by gloo, which no GPU waits for.
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-            self._store, _, _ = self._reach(next, rendezvous("env://"))
-            self._reach(
-                distributed.init_process_group, backend, store=self._store, rank=self.rank, world_size=self.count
-            )
+            with _lost_if_it_fails():
+                self._store, _, _ = next(rendezvous("env://"))
+                distributed.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.count)
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
@@ -93,98 +93,47 @@ class Processes:
             self._leave(error)
 
     def use_device(self, device: "torch.device") -> None:
-        """Make a GPU this process's own: NCCL and pinned memory go to the current one, which is the first for all."""
+        """Make a GPU the current one, which NCCL and pinned memory use; without this it is the first for all."""
         if self.count > 1 and device.type == "cuda":
             import torch
 
             torch.cuda.set_device(device)
 
     def broadcast(self, value: Any) -> Any:
-        """The first process's value, which the others get as a copy.
-
-        Raises:
-            LostError: a process has ended.
-        """
+        """The first process's value, on the CPU; the others get a copy."""
         if self.count == 1:
             return value
         import torch
         from torch import distributed
 
         box = [value]
-        self._reach(distributed.broadcast_object_list, box, src=0, device=torch.device("cpu"))
+        with _lost_if_it_fails():
+            distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
 
-    def broadcast_tensors(self, tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-        """The first process's tensors, which lie on its CPU, on every CPU; one at a time, as they may be large.
-
-        Raises:
-            LostError: a process has ended.
-        """
-        if self.count == 1:
-            return dict(tensors)
-        import torch
-        from torch import distributed
-
-        received = {}
-        for name, (shape, dtype) in self.broadcast({n: (t.shape, t.dtype) for n, t in tensors.items()}).items():
-            tensor = tensors[name].contiguous() if self.leads else torch.empty(shape, dtype=dtype)
-            self._reach(distributed.broadcast, tensor, src=0)
-            received[name] = tensor
-        return received
-
-    def sum_array(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The sum of every process's array, all of one shape.
-
-        Raises:
-            LostError: a process has ended.
-        """
-        if self.count == 1:
-            return array
-        import torch
-
-        total = torch.from_numpy(array.copy())
-        self.add_up(total)
-        return total.numpy()
-
     def largest(self, *numbers: int) -> list[int]:
-        """The largest that any process has, number by number.
-
-        Raises:
-            LostError: a process has ended.
-        """
+        """The largest that any process has, number by number."""
         if self.count == 1:
             return list(numbers)
         import torch
         from torch import distributed
 
         most = torch.tensor(numbers)
-        self._reach(distributed.all_reduce, most, op=distributed.ReduceOp.MAX)
+        with _lost_if_it_fails():
+            distributed.all_reduce(most, op=distributed.ReduceOp.MAX)
         return [int(number) for number in most]
 
     def meet(self) -> None:
-        """Wait until every process is here.
-
-        Raises:
-            LostError: a process has ended.
-        """
+        """Wait until every process is here."""
         self.largest(0)
 
     def add_up(self, tensor: "Tensor") -> None:
-        """Replace a tensor by its sum over all processes, the same bits in each; on a GPU without waiting for it.
-
-        Raises:
-            LostError: a process has ended.
-        """
+        """Replace a tensor by its sum over all processes, the same bits in each; does not wait for a GPU."""
         if self.count > 1:
             from torch import distributed
 
-            self._reach(distributed.all_reduce, tensor)
-
-    def _reach(self, call: Callable[..., Any], *words: Any, **named: Any) -> Any:
-        try:
-            return call(*words, **named)
-        except RuntimeError as error:  # every failure of torch.distributed, of either backend, is one
-            raise LostError("another process of this run ended or cannot be reached; --debug shows more") from error
+            with _lost_if_it_fails():
+                distributed.all_reduce(tensor)
 
     def _leave(self, error: BaseException) -> None:
         """End a process that is not the first: silently, if the first says why.
@@ -250,6 +199,14 @@ class SharedGradients:
         for parameter, piece in zip(self._shared, summed, strict=True):
             parameter.grad = piece.view_as(parameter)  # the bucket's own memory, until the next sum
         return total.clone().squeeze()  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def _lost_if_it_fails() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # every failure of torch.distributed, of either backend
+        raise LostError("another process of this run ended or cannot be reached; --debug shows more") from error
 
 
 def _words(error: BaseException) -> str:

@@ -28,7 +28,7 @@ def clip_and_step(optimizer: torch.optim.AdamW, model: nn.Module, *, limit: floa
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
     if limit and optimizer.defaults["fused"]:
-        # The kernel divides as it reads: a pass over all gradients less.
+        # The kernel divides as it reads, which saves a pass over all gradients.
         optimizer.grad_scale = ((norm + _CLIP_EPSILON) / limit).clamp(min=1).float()  # type: ignore[attr-defined]
     elif limit:
         nn.utils.clip_grads_with_norm_(model.parameters(), limit, norm)
@@ -43,7 +43,7 @@ def warmup_steps(total: int, fraction: float) -> int:
 
 
 def untouched_decay(steps: int, *, total: int, warmup: int, learning_rate: float, weight_decay: float) -> float:
-    """What is left of a decaying weight after the first `steps` of `total` updates without a gradient."""
+    """The factor that weight decay leaves of a weight after the first `steps` of `total` updates without a gradient."""
     rates = (learning_rate * linear_rate(step, total=total, warmup=warmup) for step in range(steps))
     return math.prod(1 - rate * weight_decay for rate in rates)
 

@@ -23,7 +23,7 @@ class Selected:
     step: int  # updates done by its end
     on: str  # validation, or holdout: rows of the training split
     rows: int  # that every epoch was scored on
-    score: float | None  # of this epoch; None where it was not a number
+    score: float | None  # of this epoch; None for NaN or infinity
     scores: Sequence[float | None]  # of every epoch
 
 
@@ -34,7 +34,7 @@ class BestEpoch:
         """Watch `model` in training.
 
         Args:
-            score: what its present weights score on `rows` rows of `on`, higher is better; NaN is worse than anything.
+            score: scores the present weights on `rows` rows of `on`; higher is better, NaN is worst.
         """
         self._model, self._score, self._on, self._rows = model, score, on, rows
         self._weights = dict[str, Tensor]()  # on the CPU: a device may have no room for them
@@ -44,7 +44,7 @@ class BestEpoch:
 
     @property
     def selected(self) -> Selected:
-        """What was chosen of the epochs so far, of which there must be one."""
+        """The choice among the epochs so far, of which there must be one."""
         return Selected(
             epoch=self._epoch,
             step=self._step,
@@ -66,16 +66,16 @@ class BestEpoch:
             }
 
     def add_to(self, snapshot: Snapshot) -> Snapshot:
-        """The snapshot with everything that the rest of the selection depends on."""
+        """The snapshot with everything that the rest of the selection depends on; `restore` reads it."""
         own: dict[str, Any] = {"epoch": self._epoch, "step": self._step, "scores": self.scores}
         tensors = {f"selected.{name}": value for name, value in self._weights.items()}
         return dataclasses.replace(
-            snapshot, tensors={**snapshot.tensors, **tensors}, facts={**snapshot.facts, "selection": own}
+            snapshot, tensors={**snapshot.tensors, **tensors}, metadata={**snapshot.metadata, "selection": own}
         )
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Become what was added."""
-        own = snapshot.facts["selection"]
+        """Continue from what `add_to` stored."""
+        own = snapshot.metadata["selection"]
         self._epoch, self._step, self.scores = own["epoch"], own["step"], list(own["scores"])
         best = self.scores[self._epoch - 1] if self.scores else None
         self._best = -math.inf if best is None else best
@@ -91,15 +91,16 @@ class BestEpoch:
                 parameter.copy_(self._weights[name])
 
 
-def draw_holdout(rows: int, *, fraction: float, stream: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def draw_holdout(rows: int, *, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The rows to train on and the rows held out, both in ascending order and neither empty.
 
     Args:
         rows: 2 or more.
         fraction: of the rows that is held out, rounded.
+        seed: the run's `holdout_stream`.
     """
     held = min(max(1, round(rows * fraction)), rows - 1)
-    order = np.random.default_rng(stream).permutation(rows)
+    order = np.random.default_rng(seed).permutation(rows)
     return np.sort(order[held:]), np.sort(order[:held])
 
 

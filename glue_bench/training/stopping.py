@@ -18,7 +18,7 @@ class Stopped(KeyboardInterrupt):
         """Name the signal, and where the work stopped."""
         self.name = signal.Signals(number).name
         self.exit_code = EXIT_PREEMPTED if self.name == "SIGUSR1" else 128 + number
-        self.remark = ""  # what the command says of it
+        self.remark = ""  # printed with it by the command
         super().__init__(f"{self.name}{where}")
 
 
@@ -90,7 +90,7 @@ class StopSignals:
 
 
 def _is_left_alone(number: int) -> bool:
-    """Whether nohup said that a closed terminal shall stop nothing."""
+    """Whether nohup asked to survive a closed terminal."""
     return signal.Signals(number).name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN
 
 

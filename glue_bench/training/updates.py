@@ -1,9 +1,9 @@
 """One update after another: batch to loss to gradient to weights, and everything that the next one depends on."""
 
-import dataclasses
+import itertools
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from glue_bench.models.classifier import Classifier
 from glue_bench.models.placement import Placement, is_out_of_memory, release_memory, send
 from glue_bench.training.checkpoint import Snapshot
 from glue_bench.training.distributed import ALONE, Processes, SharedGradients
-from glue_bench.training.optimisation import clip_and_step, linear_rate, make_adamw, warmup_steps
+from glue_bench.training.optimisation import clip_and_step, linear_rate, make_adamw, untouched_decay, warmup_steps
 
 logger = logging.getLogger(__name__)
 
@@ -45,24 +45,25 @@ class Updates:
         self,
         model: Classifier,
         encoded: Encoded,
-        labels: NDArray[np.int64] | NDArray[np.float64],
         *,
+        labels: NDArray[np.int64] | NDArray[np.float64],
         settings: TrainerConfig,
         placement: Placement,
-        total: int,
         processes: Processes = ALONE,
     ) -> None:
         """Put rows and labels on the model's device.
 
         Args:
             labels: (n,) class codes or scores.
-            total: updates of the whole training.
-            processes: what each batch is dealt to.
+            processes: each trains on its share of every batch.
         """
-        self.warmup = warmup_steps(total, settings.warmup)
-        self.parts = settings.accumulation  # parts of a batch that go through the model one after another
-        self.tokens = 0
-        self._model, self._settings, self._placement, self._total = model, settings, placement, total
+        self._per_epoch = math.ceil(len(encoded) / settings.batch_size)
+        self.total = settings.updates or self._per_epoch * settings.epochs
+        self.epochs = math.ceil(self.total / self._per_epoch)  # begun
+        self.done = self.tokens = 0
+        self._warmup = warmup_steps(self.total, settings.warmup)
+        self.micro_batches = settings.accumulation  # the batch goes through the model in this many
+        self._model, self._settings, self._placement = model, settings, placement
         self._rows, self._lengths = model.place(encoded, placement.device), encoded.lengths()
         targets = torch.from_numpy(labels)
         self._targets = (targets.float() if targets.is_floating_point() else targets).to(placement.device)
@@ -75,13 +76,32 @@ class Updates:
         )
         self._rank, self._processes = processes.rank, processes.count
         self._shared = SharedGradients(model.parameters(), processes) if processes.count > 1 else None
+        self._norm = torch.zeros((), device=placement.device)  # of the last gradient, before clipping
         self._loss_sum = torch.zeros((), device=placement.device)  # since the last line of the history
         self._loss_steps = 0
 
-    def update(self, batch: NDArray[np.int64], step: int, *, seed: int) -> Tensor:
-        """Update number `step`, from 0, on the rows `batch`; returns the gradient norm, still on the device.
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the last update was the last of an epoch."""
+        return self.done % self._per_epoch == 0 or self.done == self.total
 
-        Where memory is too small for the batch it goes through in twice as many parts, from here on.
+    @property
+    def ends_line(self) -> bool:
+        """Whether the history gets a line after the last update."""
+        return self.done % self._settings.log_every == 0 or self.done == self.total
+
+    def batches(self, *, order: int) -> Iterator[NDArray[np.int64]]:
+        """The rows of every update that is left, in the order that the seed stream `order` gives each epoch."""
+        begun, size = self.done, self._settings.batch_size
+        for epoch in range(begun // self._per_epoch, self.epochs):
+            first = epoch * self._per_epoch
+            batches = shuffled_batches(len(self._lengths), batch_size=size, seed=order, epoch=epoch)
+            yield from itertools.islice(batches, max(0, begun - first), self.total - first)
+
+    def update(self, batch: NDArray[np.int64], *, seed: int) -> None:
+        """Make the next update, on the rows `batch`.
+
+        Where memory is too small for the batch it goes through in twice as many micro-batches, from here on.
 
         Args:
             seed: of dropout in this update and process.
@@ -92,71 +112,79 @@ class Updates:
                 loss = self._backward(batch)
                 break
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or self.parts >= len(batch[self._rank :: self._processes]):
+                if not is_out_of_memory(error) or self.micro_batches >= len(batch[self._rank :: self._processes]):
                     raise
-            # Outside of the except block, whose traceback would keep the failed attempt's tensors alive.
+            # Outside of the except block, because its traceback keeps the failed attempt's tensors alive.
             self._optimizer.zero_grad()
             release_memory(self._placement.device)
-            self.parts = min(2 * self.parts, self._settings.batch_size)
-            logger.warning("out of memory at update %d: batches now go in %d parts", step, self.parts)
+            self.micro_batches = min(2 * self.micro_batches, self._settings.batch_size)
+            logger.warning(
+                "out of memory at update %d: using %d micro-batches from now on", self.done, self.micro_batches
+            )
         self._loss_sum += loss if self._shared is None else self._shared.sum_with(loss)
         self._loss_steps += 1
         self.tokens += int(self._lengths[batch].sum())
-        rate = self._settings.learning_rate * linear_rate(step, total=self._total, warmup=self.warmup)
+        rate = self._settings.learning_rate * linear_rate(self.done, total=self.total, warmup=self._warmup)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        return clip_and_step(self._optimizer, self._model, limit=self._settings.clip_norm)
+        self._norm = clip_and_step(self._optimizer, self._model, limit=self._settings.clip_norm)
+        self.done += 1
 
-    def report(self, step: int, epoch: int, norm: Tensor, *, seconds: float) -> StepReport:
-        """Read loss and norm from the device.
+    def report(self, history: list[StepReport], *, seconds: float) -> StepReport:
+        """Read loss and norm from the device, and add a line to the history where one ends.
 
         Raises:
             DivergedError: one of them is not finite.
         """
-        loss_sum, gradient_norm = self.check_finite(step, norm)
-        return StepReport(
-            step=step,
-            steps=self._total,
-            epoch=epoch,
+        loss_sum, gradient_norm = self.check_finite()
+        line = StepReport(
+            step=self.done,
+            steps=self.total,
+            epoch=math.ceil(self.done / self._per_epoch),
             loss=loss_sum / self._loss_steps,
             learning_rate=float(self._optimizer.param_groups[0]["lr"]),
             gradient_norm=gradient_norm,
             tokens_per_second=self.tokens / seconds,
         )
+        if self.ends_line:
+            history.append(line)
+            self._loss_sum.zero_()
+            self._loss_steps = 0
+        return line
 
-    def check_finite(self, step: int, norm: Tensor) -> tuple[float, float]:
-        """Sum of the losses since the last line, and the norm of the last gradient.
+    def check_finite(self) -> tuple[float, float]:
+        """The sum of the losses since the last line, and the norm of the last gradient.
 
         Raises:
             DivergedError: one of them is not finite.
         """
-        loss_sum, gradient_norm = torch.stack([self._loss_sum, norm.detach().float()]).tolist()
+        loss_sum, gradient_norm = torch.stack([self._loss_sum, self._norm.detach().float()]).tolist()
         if not (math.isfinite(loss_sum) and math.isfinite(gradient_norm)):
             raise DivergedError(
-                f"diverged at update {step} of {self._total}: loss {loss_sum}, gradient norm {gradient_norm}; "
+                f"diverged at update {self.done} of {self.total}: loss {loss_sum}, gradient norm {gradient_norm}; "
                 "a lower trainer.learning_rate or a longer trainer.warmup may help"
             )
         return loss_sum, gradient_norm
 
-    def start_line(self) -> None:
-        """Begin a new mean of the loss."""
-        self._loss_sum.zero_()
-        self._loss_steps = 0
+    def untouched_decay(self, steps: int) -> float:
+        """The factor that the first `steps` updates leave of a decaying weight that never has a gradient."""
+        rate, decay = self._settings.learning_rate, self._settings.weight_decay
+        return untouched_decay(steps, total=self.total, warmup=self._warmup, learning_rate=rate, weight_decay=decay)
 
-    def capture(self, step: int, facts: Mapping[str, Any]) -> Snapshot:
-        """Everything after `step` updates, and the caller's own facts."""
+    def capture(self, metadata: Mapping[str, Any]) -> Snapshot:
+        """Everything after the updates so far, and the caller's own metadata."""
         tensors = {f"model.{name}": value.detach() for name, value in self._model.named_parameters()}
         for name, parameter in self._model.named_parameters():
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value
         tensors["loss_sum"] = self._loss_sum
-        own = {"parts": self.parts, "tokens": self.tokens, "loss_steps": self._loss_steps}
-        return Snapshot(step=step, tensors=tensors, facts={**own, **facts})
+        own = {"parts": self.micro_batches, "tokens": self.tokens, "loss_steps": self._loss_steps}
+        return Snapshot(step=self.done, tensors=tensors, metadata={**own, **metadata})
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Become what was captured."""
-        device, tensors = self._placement.device, dict(snapshot.tensors)
-        self._loss_sum = tensors.pop("loss_sum").to(device)
+        """Continue from what `capture` returned."""
+        device, tensors, metadata = self._placement.device, snapshot.tensors, snapshot.metadata
+        self._loss_sum = tensors["loss_sum"].to(device)
         for name, parameter in self._model.named_parameters():
             with torch.no_grad():
                 parameter.copy_(tensors[f"model.{name}"])
@@ -167,29 +195,30 @@ class Updates:
             }
             if state:
                 self._optimizer.state[parameter] = state
-        facts = snapshot.facts
-        self.parts = max(self.parts, facts["parts"])
-        self.tokens, self._loss_steps = facts["tokens"], facts["loss_steps"]
+        self.micro_batches = max(self.micro_batches, metadata["parts"])
+        self.done, self.tokens, self._loss_steps = snapshot.step, metadata["tokens"], metadata["loss_steps"]
 
     def _backward(self, batch: NDArray[np.int64]) -> Tensor:
-        """Gradients of what this process's rows are of the batch's mean loss; that loss, still on the device."""
-        ordered = batch[np.argsort(-self._lengths[batch], kind="stable")]  # neighbours of like length share a grid
+        """Gradients of this process's share of the batch's mean loss; that share, still on the device."""
+        ordered = batch[np.argsort(-self._lengths[batch], kind="stable")]  # neighbours of like length share a block
         own = ordered[self._rank :: self._processes]  # like work for every process; none, if there are fewer rows
         total = torch.zeros((), device=self._placement.device)
-        for part in np.array_split(own, min(self.parts, len(own))) if len(own) else ():
-            gathered = self._rows.gather(part)
+        for micro_batch in np.array_split(own, min(self.micro_batches, len(own))) if len(own) else ():
+            gathered = self._rows.gather(micro_batch)
             with self._placement.autocast():
                 logits = self._model(gathered)
-            targets = self._targets.index_select(0, send(part, self._placement.device))
+            targets = self._targets.index_select(0, send(micro_batch, self._placement.device))
             loss = _sum_loss(logits.float(), targets) / len(batch)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
 
 
-def history_facts(history: list[StepReport]) -> list[dict[str, Any]]:
-    """The history as JSON; `StepReport(**line)` reads it back."""
-    return [dataclasses.asdict(line) for line in history]
+def shuffled_batches(rows: int, *, batch_size: int, seed: int, epoch: int) -> Iterator[NDArray[np.int64]]:
+    """Every row once, in the order that (seed, epoch) alone determines; the last batch may be smaller."""
+    order = np.random.default_rng([seed, epoch]).permutation(rows)
+    for start in range(0, rows, batch_size):
+        yield order[start : start + batch_size]
 
 
 def _sum_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -9,10 +9,9 @@ import pytest
 
 from glue_bench.cli.report import read_defaults
 from glue_bench.config.compose import compose_parent, compose_sweep
-from glue_bench.runs.failures import request_facts
+from glue_bench.runs.finished import RESULTS_DIR, Defaults, join_command, sweep_words
 from glue_bench.runs.identity import RunRequest, make_requests
-from glue_bench.runs.record import Record
-from glue_bench.runs.repetition import RESULTS_DIR, Defaults, join_command, sweep_words
+from glue_bench.runs.record import Record, request_facts
 
 
 @pytest.fixture(scope="module")

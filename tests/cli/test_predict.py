@@ -18,7 +18,7 @@ import pytest
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_task
 from glue_bench.config.schema import TaskConfig
-from glue_bench.data.wanted import empty_rows, split_wanted_lines
+from glue_bench.data.texts import empty_rows, split_lines
 from glue_bench.errors import InputError
 from glue_bench.runs.answers import answer, render_answers
 from glue_bench.runs.finished import find_finished
@@ -117,7 +117,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["task=sst2", "--text", "a", "--file", "b.csv"], 2, "--text and --file b.csv: give one of the two"),
     (["task=rte", "--text", "a"], 2, '--text: 1 text, but rte takes --text "sentence1" --text "sentence2"'),
     (["task=sst2", "--text", " "], 2, "--text: sentence is empty"),
-    (["task=sst2", "--file", "rows.txt"], 2, "rows.txt: allowed is .parquet, .csv, .tsv, .jsonl"),
+    (["task=sst2", "--file", "rows.txt"], 2, "rows.txt: its name must end in one of .parquet, .csv, .tsv, .jsonl"),
     (["task=sst2", "--file", "nowhere.parquet"], 3, "nowhere.parquet: no such file"),
     (["task=sst2", "--file", "other.csv"], 3, "other.csv: no column 'sentence'; it has text"),
     (["task=sst2", "--file", "empty.csv"], 3, "empty.csv: no column 'sentence'; it has none"),
@@ -162,11 +162,11 @@ def test_a_mistake_is_one_line_and_says_where(
 )
 def test_a_line_that_is_no_row_is_named(content: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        split_wanted_lines(content, PAIR)
+        split_lines(content, PAIR)
 
 
 def test_only_line_feeds_end_a_line() -> None:
-    rows = split_wanted_lines("\ufeffa\u2028b\tc\r\nd\x0be\tf".encode(), PAIR)
+    rows = split_lines("\ufeffa\u2028b\tc\r\nd\x0be\tf".encode(), PAIR)
     assert rows.texts == (["a\u2028b", "d\x0be"], ["c", "f"])
 
 
@@ -189,7 +189,7 @@ def test_weights_that_are_not_the_records_predict_nothing(
     capsys.readouterr()
     assert main(["predict", f"results_dir={tmp_path / 'results'}", "--text", "a"]) == 3
     captured = capsys.readouterr()
-    assert "these weights do not belong to the record beside them" in captured.err
+    assert "these weights do not belong to the run's record" in captured.err
     assert captured.out == ""
 
 
@@ -202,7 +202,7 @@ def test_probabilities_are_a_softmax_even_of_large_logits_and_names_are_no_formu
     assert header == ["idx", "label", "probability_=no", "probability_jå"]
     assert (first[:2], second[:2]) == (["7", "jå"], ["9", "'=no"])
     assert '"label": "jå"' in render_answers(answers, "jsonl").splitlines()[0]
-    assert empty_rows(split_wanted_lines(b"a\tb", PAIR)) == []
+    assert empty_rows(split_lines(b"a\tb", PAIR)) == []
 
 
 def test_a_regression_score_is_not_clipped() -> None:

@@ -212,6 +212,8 @@ def write_task(folder: Path, changes: dict[str, object] | None = None, file: str
         ),
         ({"train": "validation"}, "task.validation=['validation']: must be at least one split"),
         ({"conventions": {"card": ["test.accuracy"]}}, "task.conventions.card=test.accuracy: must be one of"),
+        ({"fingerprints": {"train": "0" * 16}}, "task.fingerprints=train: must be a split with official rows"),
+        ({"rows": {"train": 9}, "fingerprints": {"train": "0" * 15}}, "task.fingerprints.train=0000"),
         ({"titel": "Own"}, "task/own.yaml: task.titel: no such key; did you mean task.title?"),
         ({"labels": 5}, "task.labels=5: must be a list"),
         ({"title": ""}, "task.title: must be given"),

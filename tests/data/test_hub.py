@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from glue_bench.runs.store import RunStore
 
 from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
 from tests.conftest import Result
 from tests.support.hub_server import HubServer
 from tests.support.tiny import pair_columns, write_parquet

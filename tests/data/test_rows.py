@@ -11,8 +11,8 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import RunConfig, TaskConfig
-from glue_bench.data import TaskData, load_task_data, resolve_source
-from glue_bench.data.load import check_rows
+from glue_bench.data.rows import TaskData, check_rows, load_task_data
+from glue_bench.data.sources import resolve_source
 from glue_bench.data.tables import Table
 from glue_bench.errors import InputError, UsageError
 from tests.support.tiny import pair_columns, write_parquet
@@ -22,7 +22,7 @@ RTE: dict[str, list[object]] = {"sentence1": ["a", "b"], "sentence2": ["c", "d"]
 
 def load(folder: Path, *words: str, task: str = "rte") -> TaskData:
     config = compose(folder, *words, task=task)
-    return load_task_data(resolve_source(config.data, config.task), config.data, config.task)
+    return load_task_data(resolve_source(config.data, config.task), config.data, task=config.task)
 
 
 def compose(folder: Path, *words: str, task: str = "rte") -> RunConfig:
@@ -125,8 +125,8 @@ def test_regression_labels_stay_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"label": [0, -1]}, "train.parquet row 2: label is -1, a hidden test label; allowed: 0 (entailment)"),
-        ({"label": [0, 2]}, "train.parquet row 2: label is 2; allowed: 0 (entailment), 1 (not_entailment)"),
+        ({"label": [0, -1]}, "train.parquet row 2: label is -1, a hidden test label; it must be one of 0 (entailment)"),
+        ({"label": [0, 2]}, "train.parquet row 2: label is 2; it must be one of 0 (entailment), 1 (not_entailment)"),
         ({"label": [0, None]}, "train.parquet row 2: label is None"),
         ({"label": [math.nan, 1.0]}, "train.parquet row 1: label is nan"),
         ({"label": ["entailment", "maybe"]}, "train.parquet row 2: label is 'maybe'"),
@@ -152,7 +152,7 @@ def test_a_score_out_of_range_is_refused(tmp_path: Path, score: object) -> None:
     else:
         rows = [{"sentence1": "a", "sentence2": "b", "label": label} for label in (1.0, score)]
         (tmp_path / "stsb" / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    with pytest.raises(InputError, match=r"train\.\w+ row 2: label is .*; allowed is a number from 0 to 5"):
+    with pytest.raises(InputError, match=r"train\.\w+ row 2: label is .*; it must be a number from 0 to 5"):
         load(tmp_path, task="stsb")
 
 
@@ -175,7 +175,7 @@ def test_a_damaged_parquet_file_is_named(folder: Path, damage: str) -> None:
     ("name", "content", "message"),
     [
         ("train.csv", b"sentence1,sentence2,label\na,b\n", "train.csv line 2: 2 fields, not 3"),
-        ("train.csv", b"sentence1,label,label\na,0,1\n", "train.csv: the column 'label' is there twice"),
+        ("train.csv", b"sentence1,label,label\na,0,1\n", "train.csv: duplicate column 'label'"),
         ("train.csv", b'sentence1,sentence2,label\n"a,b,0\n', "train.csv line 2"),
         ("train.csv", b"sentence1,sentence2,label\n\xff,b,0\n", "train.csv: not UTF-8 text"),
         ("train.tsv", b"", "train.tsv: no column 'sentence1'"),
@@ -203,7 +203,7 @@ def test_a_damaged_text_file_is_named_with_its_line(folder: Path, name: str, con
 def test_names_count_before_numbers(labels: list[str], values: list[object], codes: list[int]) -> None:
     facts = TaskConfig(name="x", title="X", kind="classification", texts=["text"], labels=labels, metrics=["accuracy"])
     table = Table(columns={"text": ["a"] * len(values), "label": values})
-    assert check_rows(table, facts, "file").labels.tolist() == codes
+    assert check_rows(table, facts, where="file").labels.tolist() == codes
 
 
 @pytest.mark.parametrize("value", [[1], {}, True, "\ud800"])
@@ -222,9 +222,9 @@ def test_a_missing_split_is_named_before_anything_is_read(folder: Path) -> None:
         resolve_source(compose(folder).data, compose(folder).task)
 
 
-def test_a_split_that_is_there_twice_is_refused(folder: Path) -> None:
+def test_a_split_with_two_files_is_refused(folder: Path) -> None:
     (folder / "rte" / "train.csv").write_text("x")
-    with pytest.raises(InputError, match=r"split train is there twice: train\.parquet, train\.csv"):
+    with pytest.raises(InputError, match=r"duplicate split train: train\.parquet, train\.csv"):
         resolve_source(compose(folder).data, compose(folder).task)
 
 
@@ -239,7 +239,9 @@ def test_every_sample_task_loads_through_the_adapter_and_is_never_comparable() -
 
     for task in ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte"):
         config = compose_run([f"task={task}", "data=sample"])
-        data = load_task_data(resolve_source(config.data, config.task), config.data, config.task)
+        data = load_task_data(resolve_source(config.data, config.task), config.data, task=config.task)
         assert min(data.rows.values()) > 100
-        reasons = TaskAdapter.of(config.task).not_comparable_because(source=data.source, rows=data.rows)
+        reasons = TaskAdapter.of(config.task).not_comparable_because(
+            source=data.source, rows=data.rows, fingerprints=data.fingerprints
+        )
         assert reasons == ["sample data"]

@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from glue_bench.runs.store import RunStore
 
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_sweep
-from glue_bench.doctor.findings import NOTE, OK, PROBLEM, Finding, format_bytes
-from glue_bench.doctor.inputs import HubQuestions, examine_data, examine_encoder
-from glue_bench.doctor.installation import examine_installation
-from glue_bench.doctor.machine import examine_device
-from glue_bench.doctor.places import Need, examine_disk, examine_leftovers, examine_results, needs_of_results
-from glue_bench.runs.lease import Claim, claim_run
+from glue_bench.config.schema import RunConfig
+from glue_bench.doctor import NOTE, OK, PROBLEM, Finding, examine_installation, format_bytes
+from glue_bench.doctor.inputs import examine_inputs
+from glue_bench.doctor.sweep import Need, examine_device, examine_disk, examine_results, needs_of_results
+from glue_bench.runs.lease import Lease, take_lease
+from glue_bench.runs.store import RunStore
 from tests.conftest import Result
-from tests.data.test_hub import DATA_COMMIT, MODEL_COMMIT
+from tests.support.commits import DATA_COMMIT, MODEL_COMMIT
 from tests.support.hub_server import HubServer
 from tests.support.making import make_record
 from tests.support.tiny import pair_columns, write_parquet
@@ -72,7 +71,7 @@ def test_problems_are_words_with_advice_and_exit_code_3(tmp_path: Path, glue_ben
         assert lines[number].startswith(f"problem  {name}")
     assert result.stdout.count("-> ") >= len(problems)
     assert "the Python package nosuchpackage is not installed" in result.stdout
-    assert "data.path=nowhere: no such folder" in result.stdout
+    assert "nowhere/mnli/train.parquet: no such file" in result.stdout
     assert "no sbatch on PATH" in result.stdout
     assert lines[-1].startswith("4 problems would stop this sweep")
 
@@ -152,7 +151,7 @@ def test_a_device_that_is_not_here_is_a_problem() -> None:
 def test_the_runs_at_a_time_are_those_that_a_sweep_would_have(monkeypatch: pytest.MonkeyPatch) -> None:
     facts: dict[str, Any] = {"device": "cuda", "name": "a GPU", "precision": "bfloat16", "torch": "2", "remarks": []}
     facts |= {"gpus": 3, "memory": 80e9, "free": 1e9}  # a machine with three GPUs, which this one need not be
-    monkeypatch.setattr("glue_bench.doctor.machine.ask_torch", lambda *_: facts)
+    monkeypatch.setattr("glue_bench.doctor.sweep.ask_torch", lambda *_: facts)
     (config,) = compose_sweep(["tasks=[rte]", "data=sample", "executor.runs_per_gpu=2"]).configs
     (finding,), at_once = examine_device(config, runs=40)
     assert (at_once, finding.state) == (6, NOTE)
@@ -172,12 +171,12 @@ class Hub:
         code = f"""
 import dataclasses, json, sys
 from glue_bench.config.compose import compose_sweep
-from glue_bench.data import resolve_source
+from glue_bench.data.sources import resolve_source
 from glue_bench.doctor.inputs import examine_inputs
 from glue_bench.models.pretrained import resolve_pretrained
 config = compose_sweep(sys.argv[1:]).configs[0]
 {first}
-hub, inputs = examine_inputs([config.encoder], config.data, [config.task])
+hub, inputs = examine_inputs([config.encoder], config.data, tasks=[config.task])
 print(json.dumps([dataclasses.asdict(each) for each in [hub, *(each.finding for each in inputs)]]))
 """
         settings = {"HF_ENDPOINT": self.server.endpoint, "HF_HUB_OFFLINE": "0", **env}
@@ -211,7 +210,7 @@ def test_what_the_hub_has_is_to_be_downloaded_and_is_not(hub: Hub, tmp_path: Pat
     assert f"{hub.server.endpoint} answers" in found["hub"].found
     size = sum((hub.root / "model" / name).stat().st_size for name in FILES)
     assert f"to be downloaded, {format_bytes(size)}" in found["encoder"].found
-    assert "in 2 of 2 files" in found["data"].found
+    assert "in 2 files" in found["data"].found
     assert {request.split()[0] for request in hub.server.requests} == {"HEAD"}
     assert not list(tmp_path.rglob("hf_home/**/*.safetensors"))
 
@@ -233,7 +232,13 @@ def test_a_hub_that_is_down_is_a_problem_and_asked_only_once(hub: Hub) -> None:
     assert f"{hub.server.endpoint} is out of reach" in found["hub"].found
     assert "lacks config.json, model.safetensors, tokenizer.json" in found["encoder"].found
     assert f"hf download distilbert/distilroberta-base --revision {MODEL_COMMIT}" in found["encoder"].advice
-    assert "lacks files of rte" in found["data"].found
+    assert "lacks rte" in found["data"].found
+
+
+def test_a_hub_that_only_the_data_needs_is_a_problem_too(hub: Hub) -> None:
+    hub.server.stop()
+    found = hub.look("encoder=custom", f"encoder.path={hub.root / 'model'}")
+    assert {name: finding.state for name, finding in found.items()} == {"hub": PROBLEM, "encoder": OK, "data": PROBLEM}
 
 
 def test_offline_mode_with_an_empty_cache_names_the_setting(hub: Hub) -> None:
@@ -279,9 +284,14 @@ def test_what_the_hub_does_not_have_is_a_problem_of_that_row_alone(
 
 def test_an_encoder_on_the_hub_without_a_tokenizer_is_a_problem(hub: Hub) -> None:
     (hub.root / "model" / "tokenizer.json").unlink()
-    assert "no tokenizer that can be loaded" in hub.look("data=sample")["encoder"].found
+    assert "has none of tokenizer.json, vocab.json" in hub.look("data=sample")["encoder"].found
     (hub.root / "model" / "vocab.txt").write_text("a\n")
-    assert "vocab.txt" in hub.look("data=sample")["encoder"].found
+    assert "in 3 files" in hub.look("data=sample")["encoder"].found
+
+
+def data_of(configs: Sequence[RunConfig]) -> Finding:
+    """The finding on the rows of these tasks."""
+    return examine_inputs([], configs[0].data, tasks=[config.task for config in configs])[1][0].finding
 
 
 def test_splits_that_a_folder_lacks_are_named(local_glue: Path, tmp_path: Path) -> None:
@@ -289,16 +299,17 @@ def test_splits_that_a_folder_lacks_are_named(local_glue: Path, tmp_path: Path) 
     (folder / "mnli" / "validation_mismatched.parquet").unlink()
     (folder / "rte" / "train.csv").write_text("there twice")
     configs = compose_sweep(["tasks=[mnli,rte,mrpc]", "data=local", f"data.path={folder}"]).configs
-    found = examine_data(configs[0].data, [config.task for config in configs], HubQuestions()).finding
+    found = data_of(configs)
     assert advised(found) == [PROBLEM]
-    assert "mnli/validation_mismatched, rte/train;" in found.found
-    whole = examine_data(configs[0].data, [configs[2].task], HubQuestions()).finding
+    assert f"mnli: {folder / 'mnli' / 'validation_mismatched.parquet'}: no such file" in found.found
+    assert f"rte: {folder / 'rte'}: " in found.found
+    whole = data_of(configs[2:])
     assert (whole.state, "every split of 1 task" in whole.found) == (OK, True)
 
 
 def test_a_task_without_sample_rows_is_a_problem() -> None:
     configs = compose_sweep(["tasks=[rte,wnli]", "data=sample"]).configs
-    found = examine_data(configs[0].data, [config.task for config in configs], HubQuestions()).finding
+    found = data_of(configs)
     assert advised(found) == [PROBLEM]
     assert "no sample rows for task=wnli" in found.found
 
@@ -317,7 +328,7 @@ def test_an_encoder_folder_that_could_not_be_loaded_is_a_problem(
     folder = shutil.copytree(tiny_roberta, tmp_path / "encoder")
     damage(folder)
     (config,) = compose_sweep(["tasks=[rte]", "data=sample", "encoder=custom", f"encoder.path={folder}"]).configs
-    found = examine_encoder(config.encoder, HubQuestions()).finding
+    found = examine_inputs([config.encoder], config.data, tasks=[config.task])[1][0].finding
     assert advised(found) == [PROBLEM]
     assert said in found.found
 
@@ -330,38 +341,38 @@ def test_what_earlier_sweeps_left_is_told_apart(tmp_path: Path) -> None:
     stopped, dead, alive = (store.folder("tiny", "rte", name) for name in ("stopped", "dead", "alive"))
     (stopped / "snapshots" / "step-0000000120").mkdir(parents=True)
     (stopped / "snapshots" / "step-0000000120" / "tensors.safetensors").write_bytes(bytes(5_000_000))
-    code = f"import os, pathlib, glue_bench.runs.lease as c; c.claim_run(pathlib.Path({str(dead)!r})); os._exit(1)"
+    code = f"import os, pathlib, glue_bench.runs.lease as c; c.take_lease(pathlib.Path({str(dead)!r})); os._exit(1)"
     subprocess.run([sys.executable, "-c", code], check=False)
-    released, ours = claim_run(stopped), claim_run(alive)
-    assert isinstance(released, Claim)
-    assert isinstance(ours, Claim)
+    released, ours = take_lease(stopped), take_lease(alive)
+    assert isinstance(released, Lease)
+    assert isinstance(ours, Lease)
     released.release(done=False)
     before = sorted(tmp_path.rglob("*"))
     try:
-        found = {finding.name: finding for finding in examine_leftovers(store)}
+        found = {finding.name: finding for finding in examine_results(store)}
     finally:
         ours.release(done=False)
-    assert "1 finished, 1 failed" in examine_results(store).found
+    assert "1 finished, 1 failed" in found.pop("results").found
     assert sorted(tmp_path.rglob("*")) == before
     assert {name: finding.state for name, finding in found.items()} == {
         "records": NOTE,
         "at work": OK,
-        "claims": NOTE,
+        "leases": NOTE,
         "snapshots": NOTE,
     }
-    assert "1 run with a damaged record" in found["records"].found
-    assert "1 run whose worker died" in found["claims"].found
-    assert str(dead) in found["claims"].found
+    assert "1 damaged record, ignored" in found["records"].found
+    assert "the worker of 1 run died" in found["leases"].found
+    assert str(dead) in found["leases"].found
     assert f"5.0 MB of snapshots: {stopped}" in found["snapshots"].found
 
 
 def test_a_clean_folder_has_no_leftovers(tmp_path: Path) -> None:
-    assert examine_leftovers(RunStore(tmp_path / "results")) == []
+    assert len(list(examine_results(RunStore(tmp_path / "results")))) == 1
 
 
 @pytest.mark.parametrize("place", ["/proc/results", "/dev/null/results", "x" * 300])
 def test_a_folder_of_results_that_cannot_be_written_is_a_problem(place: str) -> None:
-    found = examine_results(RunStore(Path(place)))
+    (found,) = examine_results(RunStore(Path(place)))
     assert advised(found) == [PROBLEM]
     assert "results_dir=FOLDER" in found.advice
 
@@ -370,13 +381,14 @@ def test_room_on_a_disk_is_counted_once_for_all_that_lies_on_it(tmp_path: Path) 
     free = shutil.disk_usage(tmp_path).free
     half = Need(place="results", folder=tmp_path / "a" / "b", sure=free * 2 // 3, rough=0)
     other = Need(place="the hub's cache", folder=tmp_path / "c", sure=free * 2 // 3, rough=0)
-    assert advised(examine_disk([half])) == [OK]
+    assert advised(list(examine_disk([half]))) == [OK]
     (found,) = examine_disk([half, other])
     assert (found.state, "results and the hub's cache" in found.found) == (PROBLEM, True)
     rough = needs_of_results(tmp_path, runs=1, at_once=2, weights=free, models=0)
-    assert advised(examine_disk([rough])) == [NOTE]
+    assert advised(list(examine_disk([rough]))) == [NOTE]
     unknown = needs_of_results(tmp_path, runs=1, at_once=2, weights=0, models=0)
-    assert "not known" in examine_disk([unknown])[0].found
+    (found,) = examine_disk([unknown])
+    assert "not known" in found.found
 
 
 def test_the_runs_that_others_start_from_are_counted_with_the_seeds_of_the_sweep() -> None:

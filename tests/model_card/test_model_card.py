@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from glue_bench.runs.store import RunStore
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from transformers import pipeline
 
@@ -21,10 +20,11 @@ from glue_bench.cli import main
 from glue_bench.errors import InputError, UsageError
 from glue_bench.files import file_sha256
 from glue_bench.model_card import write_card
-from glue_bench.model_card.folder import MANIFEST, render_card
-from glue_bench.model_card.metadata import eval_result_files
+from glue_bench.model_card.card import eval_result_files, render_card
+from glue_bench.model_card.folder import MANIFEST
 from glue_bench.runs.finished import FinishedRun, find_finished
-from glue_bench.runs.record import Record
+from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.store import RunStore
 from tests.conftest import Result
 from tests.support.hub_server import HubServer
 from tests.support.making import DISTILROBERTA, make_record
@@ -55,9 +55,9 @@ def run_of(results: Path, task: str) -> FinishedRun:
     return find_finished(RunStore(results), task=task, need_model=True)
 
 
-def in_words(record: Record) -> FinishedRun:
-    """A record alone, for what needs no weights."""
-    return FinishedRun(record=record, folder=Path("nowhere"))
+def card_of(record: Record) -> str:
+    """The README.md of a record."""
+    return render_card(record, task_of(record), place=".")
 
 
 @pytest.mark.parametrize("task", list(TEXTS))
@@ -114,7 +114,7 @@ def test_the_hubs_own_reader_finds_every_score_with_its_circumstances(results: P
     assert each.metric_args["recipe_changes"] == {"epochs": "1"}
     assert each.metric_args["not_comparable_because"] == run.record.not_comparable_because
     assert each.dataset_type == "local-files"
-    assert each.dataset_name.startswith("MNLI, rows of a local folder; not comparable: train has 48 rows, official")
+    assert each.dataset_name.startswith("MNLI, local files; not comparable: train has 48 rows, official")
     assert not (folder / ".eval_results").exists()  # nothing for a leaderboard
     assert json.loads((folder / "config.json").read_text())["id2label"] == {
         "0": "entailment",
@@ -135,15 +135,15 @@ def hub_record(**changes: Any) -> Record:
 
 
 def test_a_comparable_run_on_the_hubs_rows_gets_a_file_for_each_score() -> None:
-    run = in_words(hub_record())
-    files = eval_result_files(run.record, run.task)
+    record = hub_record()
+    files = eval_result_files(record, task_of(record))
     assert list(files) == ["mrpc_validation_accuracy.yaml", "mrpc_validation_f1.yaml"]
     (entry,) = parse_eval_result_entries(yaml.safe_load(yaml.safe_dump(files["mrpc_validation_accuracy.yaml"])))
     assert (entry.dataset_id, entry.task_id, entry.value) == ("nyu-mll/glue", "mrpc", 0.872549)
     assert entry.dataset_revision == "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
     assert entry.date == "2026-11-02T10:00:00.000+00:00"
     assert (entry.notes or "").startswith("accuracy on the 408 rows of validation, seed 1, glue-bench recipe default.")
-    data = data_of(render_card(run, place="."))
+    data = data_of(card_of(record))
     assert (data.base_model, data["base_model_relation"]) == ("distilbert/distilroberta-base", "finetune")
     assert data.datasets == ["nyu-mll/glue"]
     assert [(each.metric_type, each.metric_value) for each in data.eval_results] == [
@@ -167,9 +167,8 @@ def test_scores_that_may_not_be_compared_say_so_wherever_they_stand(changes: dic
         rows = {"train": 640, "validation": 200}
         changes = {**changes, "data": {**changes["data"], "fingerprint": "0", "rows": rows}}
     record = hub_record(**changes)
-    run = in_words(record)
-    text = render_card(run, place=".")
-    assert eval_result_files(record, run.task) == {}
+    text = card_of(record)
+    assert eval_result_files(record, task_of(record)) == {}
     assert f"Not comparable with published GLUE numbers: {changes['reasons'][0]}." in text
     assert [line.endswith("not comparable |") for line in text.splitlines() if line.startswith("| validation |")] == [
         True,
@@ -183,8 +182,8 @@ def test_scores_that_may_not_be_compared_say_so_wherever_they_stand(changes: dic
 
 def test_no_card_claims_that_somebody_verified_it() -> None:
     record = hub_record()
-    files = yaml.safe_dump(list(eval_result_files(record, in_words(record).task).values()))
-    for text in (render_card(in_words(record), place="."), files):
+    files = yaml.safe_dump(list(eval_result_files(record, task_of(record)).values()))
+    for text in (card_of(record), files):
         assert "verif" not in text.lower()
         assert "evaluation_framework" not in text
 
@@ -192,13 +191,13 @@ def test_no_card_claims_that_somebody_verified_it() -> None:
 def test_weights_chosen_on_the_scored_rows_are_called_optimistic() -> None:
     selected = {"epoch": 2, "step": 5, "on": "validation", "rows": 408, "score": 0.5, "scores": [0.4, 0.5]}
     record = hub_record(selection="best", selected=selected)
-    (entry, _) = eval_result_files(record, in_words(record).task).values()
-    for text in (render_card(in_words(record), place="."), entry[0]["notes"]):
-        assert "The epoch was chosen on the very rows that are scored: the scores are optimistic." in text
+    (entry, _) = eval_result_files(record, task_of(record)).values()
+    for text in (card_of(record), entry[0]["notes"]):
+        assert "The epoch was chosen on the rows that are scored: the scores are optimistic." in text
 
 
 def test_regression_metrics_have_the_hubs_names() -> None:
-    data = data_of(render_card(in_words(make_record(task="stsb")), place="."))
+    data = data_of(card_of(make_record(task="stsb")))
     assert [each.metric_type for each in data.eval_results] == ["pearsonr", "spearmanr"]
     assert data.metrics == ["pearsonr", "spearmanr"]
 
@@ -224,7 +223,7 @@ def test_hostile_names_stay_text_in_yaml_and_markdown() -> None:
         device=HOSTILE,
         git=HOSTILE,
     )
-    text = render_card(in_words(record), place=".")
+    text = card_of(record)
     data = data_of(text)
     assert data.license is None
     assert data.base_model == HOSTILE
@@ -280,11 +279,11 @@ def test_a_folder_or_file_of_the_users_is_never_replaced(results: Path, tmp_path
     write_card(run, tmp_path / "mine")  # empty
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("years")
-    with pytest.raises(UsageError, match=r"holds files that are no card's \(thesis\.tex\)"):
+    with pytest.raises(UsageError, match=r"holds files that are not a card's \(thesis\.tex\)"):
         write_card(run, tmp_path / "other")
     with pytest.raises(UsageError, match="is a file"):
         write_card(run, tmp_path / "other" / "thesis.tex")
-    with pytest.raises(UsageError, match="holds files that are no card's"):
+    with pytest.raises(UsageError, match="holds files that are not a card's"):
         write_card(run, run.folder)
     (tmp_path / "link").symlink_to("mine")
     write_card(run, tmp_path / "link")
@@ -309,8 +308,32 @@ def test_a_configuration_with_other_labels_gets_no_card(results: Path, tmp_path:
     with pytest.raises(InputError, match="its labels are not_entailment, entailment, but the run's are entailment"):
         write_card(run, tmp_path / "model")
     path.write_text("{}")
-    with pytest.raises(InputError, match="names no labels that can be read"):
+    with pytest.raises(InputError, match="has no readable labels"):
         write_card(run, tmp_path / "model")
+
+
+def test_a_run_without_its_tokenizer_gets_no_card(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run_of(results, "rte").model_folder
+    for path in folder.glob("*token*"):
+        path.unlink()
+    assert main(["card", "task=rte", f"results_dir={results}", "--out", "model"]) == 3
+    error = capsys.readouterr().err
+    assert f"{folder}: no tokenizer.json and no vocabulary file" in error
+    assert len(error.splitlines()) == 1
+    assert not Path("model").exists()
+
+
+def test_a_folder_that_is_no_card_is_refused_without_searching_what_lies_below(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "disk" / "home").mkdir(parents=True)
+
+    def search(folder: Path, *_: object) -> Iterator[Path]:
+        raise AssertionError(f"{folder} is searched")
+
+    monkeypatch.setattr(Path, "rglob", search)
+    with pytest.raises(UsageError, match=r"holds files that are not a card's \(home\)"):
+        write_card(run_of(results, "rte"), tmp_path / "disk")
 
 
 @dataclasses.dataclass
@@ -359,7 +382,7 @@ def test_a_repository_that_holds_something_is_left_alone(results: Path, hub: Pus
     before = dict(hub.server.repos["model", "my-org/tiny-rte"])
     result = hub.push(results, "my-org/tiny-rte")
     assert result.returncode == 2
-    assert "--push my-org/tiny-rte: the repository holds README.md already" in result.stderr.splitlines()[-1]
+    assert "--push my-org/tiny-rte: the repository already holds README.md" in result.stderr.splitlines()[-1]
     assert hub.server.repos["model", "my-org/tiny-rte"] == before
 
 
@@ -374,9 +397,9 @@ def test_without_push_no_request_is_made(results: Path, hub: Pushing) -> None:
     [
         ("my-org/tiny", {"HF_TOKEN": ""}, 2, "not logged in. Set HF_TOKEN to a token that may write"),
         ("my-org/tiny", {"HF_HUB_OFFLINE": "1"}, 2, "HF_HUB_OFFLINE is set"),
-        ("tiny", {}, 2, "--push tiny: allowed is ORG/NAME"),
-        ("my-org/a--b", {}, 2, "--push my-org/a--b: allowed is ORG/NAME"),
-        ("../tiny", {}, 2, "--push ../tiny: allowed is ORG/NAME"),
+        ("tiny", {}, 2, "--push tiny: must be ORG/NAME"),
+        ("my-org/a--b", {}, 2, "--push my-org/a--b: must be ORG/NAME"),
+        ("../tiny", {}, 2, "--push ../tiny: must be ORG/NAME"),
         ("my-org/tiny", {"HF_TOKEN": "hf_wrong"}, 3, "does not know this token"),
         ("my-org/tiny", {"HF_ENDPOINT": "http://127.0.0.1:9"}, 3, "--push my-org/tiny: http://127.0.0.1:9: "),
     ],

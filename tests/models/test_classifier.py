@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +10,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoConfig,
+    AutoModel,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DistilBertConfig,
     DistilBertModel,
+    PretrainedConfig,
     RobertaConfig,
     pipeline,
 )
 
 from glue_bench.data.encoding import Encoded, TextEncoder
 from glue_bench.errors import InputError, UsageError
-from glue_bench.models.batches import PaddedBatch
 from glue_bench.models.classifier import (
     Classifier,
     NativeClassifier,
@@ -29,6 +32,7 @@ from glue_bench.models.classifier import (
     make_classifier,
     save_classifier,
 )
+from glue_bench.models.padded import PaddedBatch
 from tests.data.test_encoding import split_of
 from tests.support.tiny import sentences
 
@@ -154,10 +158,50 @@ def test_the_flat_engine_is_refused_for_a_family_that_has_none(tiny_bert: Path, 
 
 def test_rows_longer_than_the_positions_are_refused(tiny_roberta: Path, tiny_bert: Path) -> None:
     check_max_length(tiny_roberta, 512)
-    with pytest.raises(InputError, match="max_length=513: this encoder has positions for at most 512 tokens"):
+    with pytest.raises(UsageError, match="max_length=513: this encoder has positions for at most 512 tokens"):
         check_max_length(tiny_roberta, 513)
-    with pytest.raises(InputError, match="at most 128 tokens"):
+    with pytest.raises(UsageError, match="at most 128 tokens"):
         check_max_length(tiny_bert, 512)
+
+
+def after_padding(family: str) -> PretrainedConfig:
+    """A tiny model with 34 position embeddings, of which 32 are for tokens."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    own = {"attention_window": [8]} if family == "longformer" else {}
+    return AutoConfig.for_model(family, vocab_size=300, max_position_embeddings=34, pad_token_id=1, **sizes, **own)
+
+
+@pytest.mark.parametrize("family", ["mpnet", "xlm-roberta-xl", "longformer", "data2vec-text", "xlm-roberta"])
+def test_the_longest_row_that_is_allowed_fits_a_family_whose_positions_start_after_the_padding_id(
+    family: str, tmp_path: Path
+) -> None:
+    AutoModel.from_config(after_padding(family)).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    with pytest.raises(UsageError, match="at most 32 tokens"):
+        check_max_length(tmp_path, 33)
+    check_max_length(tmp_path, 32)
+    model = load_classifier(tmp_path, outputs=2, head_seed=1).eval()
+    tokens = np.full(32, 7, dtype=np.int32)
+    row = Encoded(tokens=tokens, types=np.zeros(32, dtype=np.uint8), offsets=np.array([0, 32]), truncated=0)
+    assert logits_of(model, row).isfinite().all()
+
+
+@pytest.mark.parametrize("engine", ["flat", "padded"])
+def test_a_decoder_is_refused_in_one_line(engine: str, tiny_roberta: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_roberta, tmp_path / "decoder")
+    config = json.loads((tiny_roberta / "config.json").read_text())
+    (tmp_path / "decoder" / "config.json").write_text(json.dumps({**config, "is_decoder": True}))
+    with pytest.raises(InputError, match=r"is_decoder=true in its config\.json; only bidirectional encoders"):
+        load_classifier(tmp_path / "decoder", outputs=2, head_seed=5, engine=engine)
+
+
+def test_every_tokenizer_file_is_copied_beside_the_saved_weights(tiny_roberta: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_roberta, tmp_path / "encoder")
+    names = ("added_tokens.json", "spm.model", "tokenizer.model", "bpe.codes")
+    for name in names:
+        (tmp_path / "encoder" / name).write_text("{}")
+    model = load_classifier(tiny_roberta, outputs=2, head_seed=5)
+    save_classifier(model, tmp_path / "saved", pretrained=tmp_path / "encoder", labels=["a", "b"])
+    assert {path.name for path in (tmp_path / "saved").iterdir()} > {*names}
 
 
 def test_weights_that_lack_a_layer_are_refused(tiny_roberta: Path, tmp_path: Path) -> None:

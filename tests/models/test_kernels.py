@@ -1,4 +1,4 @@
-"""The CPU's own forms of dropout, lookups and attention against torch's; and how rows share grids."""
+"""The CPU's own forms of dropout, lookups and attention against torch's; and how rows share attention blocks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from glue_bench.data.encoding import Encoded, TextEncoder
+from glue_bench.data.encoding import TextEncoder
 from glue_bench.models import kernels
 from glue_bench.models.classifier import load_classifier
-from glue_bench.models.flat_batches import CELLS_OF_A_GRID, FlatBatch, FlatRows, split_by_length
-from glue_bench.models.kernels import Noise, attend, drop, drop_and_add, look_up, pick
+from glue_bench.models.flat import BLOCK_COST, FlatRows, split_by_length
+from glue_bench.models.kernels import FlatBatch, Noise, attend, drop, drop_and_add, look_up, pick
 from glue_bench.models.placement import choose_placement
 from glue_bench.training.trainer import fit, predict
 from tests.models.test_flat import encoded_of
@@ -26,14 +26,8 @@ HEADS, WIDTH = 3, 12
 
 def batch_of(lengths: list[int]) -> FlatBatch:
     total = sum(lengths)
-    encoded = Encoded(
-        tokens=np.arange(total, dtype=np.int32),
-        types=np.zeros(total, dtype=np.uint8),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]),
-        truncated=0,
-    )
-    numbers = np.arange(total)
-    rows = FlatRows(encoded, ids=numbers, positions=numbers, last_type=0, heads=HEADS, device=torch.device("cpu"))
+    columns = torch.arange(total, dtype=torch.int32).expand(3, -1)
+    rows = FlatRows(np.concatenate([[0], np.cumsum(lengths)]), columns=columns, heads=HEADS)
     return rows.gather(np.arange(len(lengths)))
 
 
@@ -52,12 +46,10 @@ def expected_attention(query: Tensor, key: Tensor, value: Tensor, lengths: list[
     contexts, start = [], 0
     for row, length in enumerate(lengths):
         inside = slice(start, start + length)
-        asking = query[inside] if len(query) == sum(lengths) else query[row : row + 1]
-        asked, keyed, valued = (
-            part.view(len(part), HEADS, -1).transpose(0, 1) for part in (asking, key[inside], value[inside])
-        )
-        context = functional.scaled_dot_product_attention(asked, keyed, valued)
-        contexts.append(context.transpose(0, 1).reshape(len(asking), WIDTH))
+        own = query[inside] if len(query) == sum(lengths) else query[row : row + 1]
+        q, k, v = (part.view(len(part), HEADS, -1).transpose(0, 1) for part in (own, key[inside], value[inside]))
+        context = functional.scaled_dot_product_attention(q, k, v)
+        contexts.append(context.transpose(0, 1).reshape(len(own), WIDTH))
         start += length
     return torch.cat(contexts)
 
@@ -72,7 +64,7 @@ def test_attention_and_its_gradients_equal_those_of_each_row_by_itself(
     batch, total = batch_of(lengths), sum(lengths)
     inputs = [states(len(lengths) if first_only else total, 1), states(total, 2), states(total, 3)]
     query, key, value = inputs
-    ours = attend(query, key, value, batch, heads=HEADS, dropout=0.0, noise=None)
+    ours = attend(query, key=key, value=value, batch=batch, heads=HEADS, dropout=0.0, noise=None)
     expected = expected_attention(query, key, value, lengths)
     torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
     weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(4))
@@ -84,9 +76,9 @@ def test_attention_and_its_gradients_equal_those_of_each_row_by_itself(
         torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
 
 
-def test_the_long_rows_of_that_test_do_not_share_a_grid_with_the_short_ones() -> None:
-    assert len(batch_of([90, 80, 3, 2, 1, 1]).grids) == 2
-    assert len(batch_of([7, 3, 1]).grids) == 1
+def test_the_long_rows_of_that_test_do_not_share_a_block_with_the_short_ones() -> None:
+    assert len(batch_of([90, 80, 3, 2, 1, 1]).blocks) == 2
+    assert len(batch_of([7, 3, 1]).blocks) == 1
 
 
 def test_the_gradient_of_attention_with_dropout_is_that_of_the_same_masks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,18 +91,19 @@ def test_the_gradient_of_attention_with_dropout_is_that_of_the_same_masks(monkey
 
     monkeypatch.setattr(Noise, "mask", keep)
     batch, inputs = batch_of(lengths), [states(8, seed) for seed in (1, 2, 3)]
-    ours = attend(inputs[0], inputs[1], inputs[2], batch, heads=HEADS, dropout=0.4, noise=Noise())
+    query, key, value = inputs
+    ours = attend(query, key=key, value=value, batch=batch, heads=HEADS, dropout=0.4, noise=Noise())
     (mask,) = masks
     assert (mask == 0).any()
     assert (mask != 0).any()
     contexts, start = [], 0
     for row, length in enumerate(lengths):
-        asking, keyed, valued = (
+        q, k, v = (
             part[start : start + length].view(length, HEADS, -1).transpose(0, 1) for part in inputs
         )  # (heads, length, size)
-        share = torch.softmax(asking @ keyed.transpose(1, 2) / (WIDTH // HEADS) ** 0.5, -1)
-        kept = share * mask[row * HEADS : (row + 1) * HEADS, :length, :length]
-        contexts.append((kept @ valued).transpose(0, 1).reshape(length, WIDTH))
+        probs = torch.softmax(q @ k.transpose(1, 2) / (WIDTH // HEADS) ** 0.5, -1)
+        kept = probs * mask[row * HEADS : (row + 1) * HEADS, :length, :length]
+        contexts.append((kept @ v).transpose(0, 1).reshape(length, WIDTH))
         start += length
     expected = torch.cat(contexts)
     torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
@@ -145,12 +138,12 @@ def test_masks_follow_torchs_seed_and_differ_from_each_other() -> None:
 
 def test_dropout_is_applied_in_training_only() -> None:
     hidden, dropout = states(50, 1), nn.Dropout(0.5)
-    assert (drop(hidden, dropout, Noise()) == 0).any()
-    summed = drop_and_add(hidden, torch.ones_like(hidden), dropout, Noise())
+    assert (drop(hidden, dropout, noise=Noise()) == 0).any()
+    summed = drop_and_add(hidden, torch.ones_like(hidden), dropout=dropout, noise=Noise())
     assert ((summed == 1) | torch.isclose(summed, 1 + 2 * hidden, rtol=1e-4)).all()
     dropout.eval()
-    assert torch.equal(drop(hidden, dropout, None), hidden)
-    assert torch.equal(drop_and_add(hidden, hidden, dropout, Noise()), 2 * hidden)
+    assert torch.equal(drop(hidden, dropout, noise=None), hidden)
+    assert torch.equal(drop_and_add(hidden, hidden, dropout=dropout, noise=Noise()), 2 * hidden)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 17])
@@ -166,12 +159,12 @@ def test_lookups_have_torchs_values_and_gradients(rows: int) -> None:
 
 
 @given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=40))
-def test_rows_are_cut_into_runs_that_cost_no_more_than_one_grid(lengths: list[int]) -> None:
+def test_rows_are_cut_into_runs_that_cost_no_more_than_one_block(lengths: list[int]) -> None:
     ordered = np.sort(np.array(lengths))[::-1]
     runs = list(split_by_length(ordered))
     assert [begin for begin, _ in runs] + [len(ordered)] == [0] + [end for _, end in runs]
-    cells = sum((end - begin) * int(ordered[begin]) ** 2 + CELLS_OF_A_GRID for begin, end in runs)
-    assert cells <= len(ordered) * int(ordered[0]) ** 2 + 2 * CELLS_OF_A_GRID
+    entries = sum((end - begin) * int(ordered[begin]) ** 2 + BLOCK_COST for begin, end in runs)
+    assert entries <= len(ordered) * int(ordered[0]) ** 2 + 2 * BLOCK_COST
 
 
 def test_the_operations_for_other_devices_give_the_same_logits(
@@ -181,7 +174,7 @@ def test_the_operations_for_other_devices_give_the_same_logits(
     encoded = encoded_of([40, 3, 9, 1, 200], seed=1, pad_id=1)
     ours = predict(model, encoded, batch_size=5, placement=CPU)
     monkeypatch.setattr(kernels, "is_plain", lambda _: False)
-    monkeypatch.setattr("glue_bench.models.flat_batches.split_by_length", lambda lengths: [(0, len(lengths))])
+    monkeypatch.setattr("glue_bench.models.flat.split_by_length", lambda lengths: [(0, len(lengths))])
     theirs = predict(model, encoded, batch_size=5, placement=CPU)
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 

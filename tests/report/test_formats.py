@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from glue_bench.runs.store import RunStore
 
 import glue_bench as package
 from glue_bench.cli.main import main
 from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import GlueBenchError, UsageError
-from glue_bench.report import CARD_TASKS, build_report, compare_encoders, render_comparison, render_report
+from glue_bench.report import CARD_TASKS, Row, build_report, compare_encoders, render_comparison, render_report
 from glue_bench.report.check import check_report, read_baseline
 from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import PUBLISHED_ROWS, load_published
-from tests.support.golden import FOLDER, render_all
+from tests.support.golden import ENDINGS, FOLDER, render_all
 from tests.support.making import DISTILROBERTA, ROBERTA, make_record
 from tests.support.scored_runs import SHARES, keep_run, results_with_two_encoders
 
@@ -38,7 +38,7 @@ def texts(store: RunStore) -> Mapping[str, str]:
     return render_all(store)
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("*.*")))
+@pytest.mark.parametrize("name", [f"{what}.{end}" for what in ("report", "compare") for end in ENDINGS.values()])
 def test_the_text_is_the_one_that_somebody_looked_at(texts: Mapping[str, str], name: str) -> None:
     golden = (FOLDER / name).read_text(encoding="utf-8")
     if name.endswith(".json"):
@@ -89,14 +89,15 @@ def test_intervals_hold_their_median_and_need_predictions(store: RunStore, tmp_p
     (path, *_) = copy.root.glob("distilroberta/rte/*/predictions/validation.parquet")
     path.write_bytes(b"damaged")
     rows = {row.task: row for row in build_report(copy.load_all(), PUBLISHED, store=copy).sections[0].rows}
-    assert (rows["rte"].low, rows["rte"].median is not None) == (None, True)
-    mrpc = rows["mrpc"]
+    rte, mrpc = rows["rte"].summary, rows["mrpc"].summary
+    assert rte is not None
+    assert rte.interval is None
+    assert mrpc is not None
     assert mrpc.low is not None
     assert mrpc.high is not None
-    assert mrpc.mean is not None
     assert mrpc.low < mrpc.mean < mrpc.high
-    assert set(mrpc.parts) == {"validation.accuracy", "validation.f1"}
-    assert all(part.low is not None and part.low < part.median for part in mrpc.parts.values())
+    assert set(rows["mrpc"].parts) == {"validation.accuracy", "validation.f1"}
+    assert all(part.low is not None and part.low < part.median for part in rows["mrpc"].parts.values())
 
 
 def test_a_degenerate_run_widens_no_interval_into_a_reproduction(tmp_path: Path) -> None:
@@ -105,17 +106,19 @@ def test_a_degenerate_run_widens_no_interval_into_a_reproduction(tmp_path: Path)
     for seed in (2, 3):
         keep_run(store, task="cola", seed=seed, share=0.81, encoder=DISTILROBERTA)
     (row,) = build_report(store.load_all(), PUBLISHED, store=store).sections[0].rows
-    assert row.predicted_high is not None
-    assert row.predicted_high > 100  # what makes 59.3 lie inside
-    assert (row.verdict, row.verdict_reason) == ("inconclusive", "1 of 3 seeds is degenerate")
-    assert row.high == 100  # and no score is expected there
+    assert row.verdict is not None
+    assert row.verdict.high is not None
+    assert row.verdict.high > 100  # what makes 59.3 lie inside
+    assert (row.verdict.kind, row.verdict.reason) == ("inconclusive", "1 of 3 seeds is degenerate")
+    assert row.summary is not None
+    assert row.summary.high == 100  # and no score is expected there
 
 
 def test_a_row_without_its_predictions_says_so(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     store.save(make_record(task="rte", encoder=DISTILROBERTA))
     (row,) = build_report(store.load_all(), PUBLISHED, store=store).sections[0].rows
-    assert row.note == "its stored predictions cannot be read: no interval, no search for degenerate runs"
+    assert row.note == "stored predictions cannot be read: no interval, and degenerate runs are not detected"
     (row,) = build_report(store.load_all(), PUBLISHED).sections[0].rows
     assert row.note == ""
 
@@ -218,7 +221,7 @@ def test_the_share_of_quality_that_is_published_is_the_known_one(tmp_path: Path)
 def compared(store: RunStore, first: str, second: str) -> Any:
     records = list(store.load_all())
     report = build_report(records, PUBLISHED)
-    return compare_encoders(report, records, PUBLISHED, store=store, first=first, second=second)
+    return compare_encoders(report, PUBLISHED, store=store, first=first, second=second)
 
 
 def test_a_comparison_is_the_other_way_round_with_the_other_sign(store: RunStore) -> None:
@@ -274,6 +277,27 @@ def test_other_initial_weights_are_told_and_no_published_share_stands_beside_the
     assert found.published_kept == pytest.approx(100 * 67.9 / 78.7)
 
 
+def test_weights_of_parent_runs_are_not_several_encoders(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+
+    def keep(task: str, seed: int, *, parent: bool, weights: str) -> None:
+        encoder = {**ROBERTA, "weights_sha256": weights}
+        init = f"mnli:seed{seed}-111" if parent else "pretrained"
+        keep_run(store, task=task, seed=seed, encoder=encoder, setting=f"{task}{parent}", init=init)
+
+    for seed in (1, 2):
+        for task in ("mrpc", "rte"):
+            keep_run(store, task=task, seed=seed, encoder=DISTILROBERTA)
+        keep("mrpc", seed, parent=False, weights="pretrained")
+        keep("rte", seed, parent=True, weights=f"of seed {seed} of MNLI")
+    assert compared(store, "distilroberta", "roberta").several_weights == []
+    keep("mrpc", 2, parent=False, weights="others")
+    found = compared(store, "distilroberta", "roberta")
+    assert found.several_weights == ["roberta"]
+    text = render_comparison(found, "markdown")
+    assert "The compared runs of roberta began with different weights" in text
+
+
 def test_unlike_labels_are_not_compared(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     facts = {**make_record(task="rte").data, "fingerprint": None}
@@ -318,10 +342,10 @@ def test_compare_prints_and_writes(store: RunStore, tmp_path: Path, capsys: pyte
     assert "name two encoders" in capsys.readouterr().err
 
 
-def rows_of(report: Any) -> list[dict[str, Any]]:
+def rows_of(report: Any) -> list[Row]:
     """As `report --format json` would keep them."""
     content = json.loads(render_report(report, "json"))
-    return [row for section in content["sections"] for row in section["rows"] if row["seeds"]]
+    return [Row.from_json(row) for section in content["sections"] for row in section["rows"] if row["seeds"]]
 
 
 def three(value: float, *, task: str = "rte", setting: str = "000") -> list[Record]:
@@ -392,7 +416,7 @@ def test_a_check_on_other_rows_or_under_another_convention_says_so() -> None:
 def test_where_nothing_is_known_of_the_noise_nothing_has_fallen_significantly() -> None:
     before = rows_of(build_report(three(0.70)[:1], PUBLISHED))
     (row,) = check_report(build_report(three(0.69)[:1], PUBLISHED), before)
-    assert (row.fault, row.remark) == ("", "lower, but nothing tells by how much it varies")
+    assert (row.fault, row.remark) == ("", "lower, but the noise of these runs is unknown")
 
 
 @pytest.mark.parametrize(
@@ -458,7 +482,10 @@ def test_an_empty_folder_loads_as_an_empty_frame_and_none_is_told(tmp_path: Path
 def test_expected_tasks_get_a_row_where_numbers_are_published(expected: Callable[[str], TaskConfig]) -> None:
     tasks = [expected(name) for name in ("rte", "sst2")]
     ours = build_report(three(0.68), PUBLISHED, expected=tasks).sections[0].rows
-    assert [(row.task, row.verdict) for row in ours] == [("sst2", "not run"), ("rte", "reproduced")]
+    assert [(row.task, row.verdict and row.verdict.kind) for row in ours] == [
+        ("sst2", "not run"),
+        ("rte", "reproduced"),
+    ]
     tiny = [dataclasses.replace(record, encoder={"name": "tiny", "hub_id": None}) for record in three(0.68)]
     assert len(build_report(tiny, PUBLISHED, expected=tasks).sections[0].rows) == 1
 

@@ -1,96 +1,45 @@
 """The HTML page: sound structure, nothing from outside, everything escaped, the same bytes for the same records."""
 
-import csv
+import copy
 import dataclasses
-import itertools
 import re
 import socket
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from glue_bench.runs.store import Predictions, RunStore
 
-from glue_bench.cli.report import read_defaults, render_html
-from glue_bench.config.compose import compose_run
-from glue_bench.data import load_task_data, resolve_source
+from glue_bench.cli.report import render_html
 from glue_bench.report import build_report
-from glue_bench.report.page import build_page, render_page
-from glue_bench.report.page.calibration import measure_calibration
-from glue_bench.report.page.chapters import thin
-from glue_bench.report.page.display import MINUS, show_number, show_text
-from glue_bench.report.page.entries import Entry, join_entries
-from glue_bench.report.page.error_plots import SHADE
-from glue_bench.report.page.evidence import row_losses
-from glue_bench.report.page.hardest import find_hardest, write_hardest
-from glue_bench.report.page.mistakes import count_confusion
-from glue_bench.report.page.model import Page, ScoreRow
-from glue_bench.report.page.rows import DevRows
-from glue_bench.runs.record import Record
+from glue_bench.report.page import Page, render_page
+from glue_bench.report.page.drawing import show_number, show_text
+from glue_bench.report.page.entries import Entry
+from glue_bench.report.page.evidence import measure_calibration, row_losses, thin
+from glue_bench.report.page.plots import SHADE
+from glue_bench.runs.store import Predictions, RunStore
 from glue_bench.statistics.verdicts import VERDICTS
-from glue_bench.tasks.published import load_published
 from tests.conftest import Result
 from tests.support.making import DISTILROBERTA, ROBERTA, make_record
 from tests.support.making_results import write_run
+from tests.support.pages import (
+    HOSTILE,
+    HUGE,
+    PUBLISHED,
+    TRAPS,
+    Reader,
+    check_structure,
+    entries_of,
+    hostile_record,
+    page_of,
+    read_summary,
+    read_tables,
+    render_folder,
+)
+from tests.support.scored_runs import keep_predictions
 
-VOID = {"meta", "link", "input", "br", "path", "use", "rect"}
-HOSTILE = "<script>alert(1)</script> ]]> \"quoted\" 'single' & ${7*7} {{ 7*7 }} $\\frac{x}$ --> \u202egnp.exe a\u200bb"
-HUGE = "x" * 5000
-TRAPS = (HOSTILE, HUGE, "\u05d0\u05d1\u05d2")
-
-PUBLISHED = load_published()
-
-
-class Element:
-    """One start tag of a page."""
-
-    def __init__(self, tag: str, attributes: dict[str, str], parents: list[str]) -> None:
-        self.tag, self.attributes, self.parents, self.text = tag, attributes, parents, ""
-
-
-class Reader(HTMLParser):
-    """The elements of a page, in order, with their own and their children's text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements, self.declaration = list[Element](), ""
-        self._open = list[Element]()
-        self.feed(text)
-        self.close()
-        assert not self._open, f"never closed: {[element.tag for element in self._open]}"
-
-    def handle_decl(self, decl: str) -> None:
-        self.declaration = decl
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._add(tag, attrs)
-        if tag not in VOID:
-            self._open.append(self.elements[-1])
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._add(tag, attrs)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in VOID:
-            return
-        assert self._open[-1].tag == tag, f"</{tag}> closes <{self._open[-1].tag}>"
-        self._open.pop()
-
-    def handle_data(self, data: str) -> None:
-        for element in self._open:
-            element.text += data
-
-    def _add(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        names = [name for name, _ in attrs]
-        assert len(names) == len(set(names)), f"<{tag}> has an attribute twice"
-        parents = [element.tag for element in self._open]
-        self.elements.append(Element(tag, {name: value or "" for name, value in attrs}, parents))
-
-    def of(self, *tags: str) -> list[Element]:
-        return [element for element in self.elements if element.tag in tags]
+STYLE = Path(__file__).parents[2] / "glue_bench/report/page/templates/page.css"
 
 
 def fill(results_dir: Path) -> None:
@@ -125,18 +74,6 @@ def fill(results_dir: Path) -> None:
     RunStore(results_dir).save(lost)
 
 
-def page_of(results_dir: Path) -> Page:
-    store = RunStore(results_dir)
-    records = list(store.load_all())
-    return build_page(build_report(records, PUBLISHED, store=store), records, store=store, defaults=read_defaults())
-
-
-def entries_of(results_dir: Path) -> list[Entry]:
-    store = RunStore(results_dir)
-    records = list(store.load_all())
-    return join_entries(build_report(records, PUBLISHED, store=store), records, store)
-
-
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page") / "results"
@@ -154,40 +91,8 @@ def text(page: Page) -> str:
     return render_page(page)
 
 
-def rows_of(page: Page) -> dict[tuple[str, str], ScoreRow]:
-    return {(row.encoder, row.task): row for section in page.sections for row in section.rows}
-
-
-def check_structure(text: str) -> Reader:
-    """What holds for every page."""
-    reader = Reader(text)
-    ids = [element.attributes["id"] for element in reader.elements if "id" in element.attributes]
-    assert len(ids) == len(set(ids))
-    for element in reader.elements:
-        for name, value in element.attributes.items():
-            if name in ("aria-labelledby", "aria-describedby"):
-                assert set(value.split()) <= set(ids), (element.tag, value)
-            if name in ("href", "src", "xlink:href"):
-                assert value == "data:," or (value[0] == "#" and value[1:] in ids), (element.tag, value)
-            assert not name.startswith("on"), (element.tag, name)
-            for target in re.findall(r"url\(([^)]*)\)", value):
-                assert target[0] == "#", value
-                assert target[1:] in ids, value
-    assert not reader.of("script", "iframe", "object", "embed", "img", "base", "form")
-    for element in reader.of("svg"):
-        assert element.attributes["role"] == "img"
-        assert {"aria-labelledby", "aria-describedby"} <= element.attributes.keys()
-    assert len(reader.of("title")) == len(reader.of("svg")) + 1
-    assert all(element.text.strip() for element in reader.of("title", "desc", "caption", "h1", "h2", "h3", "summary"))
-    assert len(reader.of("caption")) == len(reader.of("table"))
-    assert all(element.attributes.get("scope") in ("col", "row") for element in reader.of("th"))
-    levels = [int(element.tag[1]) for element in reader.of("h1", "h2", "h3", "h4", "h5", "h6")]
-    assert levels[0] == 1
-    assert levels.count(1) == 1
-    assert all(below <= above + 1 for above, below in itertools.pairwise(levels))
-    assert reader.declaration == "DOCTYPE html"
-    assert [element.tag for element in reader.of("header", "main", "footer")] == ["header", "main", "footer"]
-    return reader
+def rows_of(page: Page) -> dict[tuple[str, str], Entry]:
+    return {(entry.row.encoder, entry.row.task): entry for entry in page.entries}
 
 
 def test_the_page_is_sound_html_that_names_every_plot_and_table_and_loads_nothing(text: str) -> None:
@@ -215,16 +120,20 @@ def test_every_plot_is_told_in_words_and_has_its_numbers_beside_it(text: str) ->
     assert all("Numbers" in element.text for element in figures)
 
 
-def test_scores_stand_in_the_cards_order_with_the_published_number_and_a_verdict_in_words(page: Page) -> None:
-    assert list(page.tasks) == ["MNLI", "STS-B", "RTE"]
+def test_scores_stand_in_the_cards_order_with_the_published_number_and_a_verdict_in_words(
+    page: Page, text: str
+) -> None:
+    assert [task.title for task in page.tasks] == ["MNLI", "STS-B", "RTE"]
     rows = rows_of(page)
     assert rows["distilroberta", "rte"].published == 67.9
-    assert float(np.median(rows["distilroberta", "rte"].values)) == rows["distilroberta", "rte"].median
-    verdicts = {key: row.verdict.words for key, row in rows.items() if row.verdict}
+    assert float(np.median(rows["distilroberta", "rte"].row.values)) == rows["distilroberta", "rte"].row.median
+    verdicts = {key: entry.verdict.kind for key, entry in rows.items() if entry.verdict}
     assert verdicts["roberta", "rte"] == "inconclusive"
     assert verdicts["distilroberta", "mnli"] == "not comparable"
-    assert {verdict.kind for verdict in page.verdicts} == {verdict.split(" of ")[0] for verdict in verdicts.values()}
-    assert [row.task if row else None for row in page.sections[0].headline] == ["mnli", "stsb", "rte"]
+    assert set(page.verdicts) == set(verdicts.values())
+    head, _, published, *_ = read_tables(text)["Median scores, and the published ones"]
+    assert head == ["encoder", "MNLI", "STS-B", "RTE", "mean"]
+    assert published[-2:] == ["67.9", ""]
 
 
 def test_the_median_follows_the_task_and_the_notes_come_last(text: str) -> None:
@@ -236,19 +145,22 @@ def test_the_median_follows_the_task_and_the_notes_come_last(text: str) -> None:
     ]
 
 
-def test_the_summary_counts_the_rows_that_may_be_compared(page: Page, tmp_path: Path) -> None:
-    assert page.summary.endswith("4 of 6 rows are comparable with published numbers.")
+def test_the_summary_counts_the_rows_that_may_be_compared(text: str, tmp_path: Path) -> None:
+    assert read_summary(text).startswith(
+        "18 finished runs of distilroberta and roberta on 3 tasks, 3 seeds each; 1 run without a score"
+    )
+    assert read_summary(text).endswith("4 of 6 rows are comparable with published numbers.")
     write_run(tmp_path, task="mnli", reasons=("a subset",), encoder=ROBERTA)
-    assert page_of(tmp_path).summary.endswith("None of 1 row is comparable with published numbers.")
+    assert read_summary(render_folder(tmp_path)).endswith("None of 1 row is comparable with published numbers.")
 
 
 def test_the_summary_says_that_sample_data_is_not_glue(tmp_path: Path) -> None:
     words = ("data=sample",)
     facts: dict[str, Any] = {"source": "sample", "dataset": None, "revision": None, "fingerprint": "ab", "rows": {}}
     write_run(tmp_path, task="rte", encoder=ROBERTA, words=words, data=facts, reasons=("sample data",))
-    assert "All of it is on generated sample data, not on GLUE" in page_of(tmp_path).summary
+    assert "All of it is on generated sample data, not on GLUE" in read_summary(render_folder(tmp_path))
     write_run(tmp_path, task="sst2", encoder=ROBERTA)
-    assert page_of(tmp_path).summary.endswith(
+    assert read_summary(render_folder(tmp_path)).endswith(
         "1 of 2 rows is comparable with published numbers; 1 is on generated sample data, not on GLUE."
     )
 
@@ -259,23 +171,34 @@ def test_the_first_table_says_which_of_several_settings_it_shows(tmp_path: Path)
     write_run(tmp_path, task="rte", setting="b", encoder=ROBERTA, words=("trainer.epochs=5",))
     page = page_of(tmp_path)
     (section,) = page.sections
-    shown = section.headline[1]
+    _, shown = section.headline(page.tasks)
     assert shown is not None
-    place = [row for row in section.rows if row.task == "rte"].index(shown) + 1
-    assert list(section.headline_notes) == ["rte"]
-    assert section.headline_notes["rte"].startswith(f"roberta, RTE: setting {place} of 2 in the table below")
-    assert f"† <bdi>{section.headline_notes['rte']}</bdi>" in render_page(page)
+    place = section.settings("rte").index(shown) + 1
+    text = render_page(page)
+    assert f"† <bdi>roberta, RTE: setting {place} of 2 in the table below" in text
+    assert text.count("one of several settings") == 1
+
+
+def test_a_row_that_is_not_comparable_still_says_in_what_its_setting_differs(tmp_path: Path) -> None:
+    write_run(tmp_path, task="rte", setting="a", encoder=ROBERTA)
+    write_run(
+        tmp_path, task="rte", setting="b", encoder=ROBERTA, words=("trainer.epochs=5",), reasons=("other weights",)
+    )
+    (notes,) = [entry.notes for entry in entries_of(tmp_path) if not entry.row.comparable]
+    assert notes[0] == "other weights"
+    assert any("epochs=5" in note for note in notes)
+    assert len(notes) == len(set(notes))
 
 
 def test_every_verdict_has_a_mark_of_its_own_beside_its_colour() -> None:
-    style = (Path(__file__).parents[2] / "glue_bench/report/page/templates/page.css").read_text()
+    style = STYLE.read_text(encoding="utf-8")
     marks = [re.search(rf'data-kind="{kind}"\]::before \{{ content: "([^"]+)"', style) for kind in VERDICTS]
     assert all(marks)
     assert len({mark[1] for mark in marks if mark}) == len(VERDICTS)
 
 
 def test_text_is_readable_on_every_ground_in_both_modes() -> None:
-    style = (Path(__file__).parents[2] / "glue_bench/report/page/templates/page.css").read_text()
+    style = STYLE.read_text(encoding="utf-8")
     pairs = re.findall(r"--([\w-]+): light-dark\(#(\w{6}), #(\w{6})\)", style)
     for mode in (0, 1):
         colors = {
@@ -300,10 +223,16 @@ def contrast(color: Any, other: Any) -> float:
     return (max(light) + 0.05) / (min(light) + 0.05)
 
 
-def test_failed_runs_are_listed_with_their_reason(page: Page) -> None:
-    (chapter,) = [chapter for chapter in page.chapters if chapter.id == "problems"]
-    (table,) = chapter.groups[0].tables
-    assert table.rows == [("roberta", "RTE", "4", "diverged", "diverged: nan", "seed4-rorte")]
+def test_failed_runs_are_listed_with_their_reason(text: str) -> None:
+    _, *lines = read_tables(text)["Runs without a score"]
+    assert lines == [["roberta", "RTE", "4", "diverged", "diverged: nan", "seed4-rorte"]]
+
+
+def test_failed_runs_of_two_tasks_with_the_same_run_id_are_both_listed(tmp_path: Path) -> None:
+    for task in ("rte", "mrpc"):
+        RunStore(tmp_path).save(make_record(task=task, status="failed", precision="", encoder=ROBERTA, error="lost"))
+    _, *lines = read_tables(render_folder(tmp_path))["Runs without a score"]
+    assert [line[1] for line in lines] == ["MRPC", "RTE"]
 
 
 def test_the_same_records_give_the_same_bytes_in_any_process(results: Path, glue_bench: Callable[..., Result]) -> None:
@@ -326,41 +255,13 @@ def test_without_out_the_page_lies_in_the_folder_of_results(tmp_path: Path, glue
     assert reader.of("h1")[0].text == "No runs yet"
 
 
-def hostile_record(tmp_path: Path, *, count: int = 5, **changes: Any) -> Record:
-    """A run on rows full of traps, by an encoder with a name of that kind."""
-    folder = tmp_path / "rows" / "sst2"
-    folder.mkdir(parents=True)
-    for split in ("train", "validation"):
-        with (folder / f"{split}.csv").open("w", encoding="utf-8", newline="") as stream:
-            lines = csv.writer(stream)
-            lines.writerow(("sentence", "label"))
-            lines.writerows(
-                (f"{trap} {row}", row % 2) for row, trap in enumerate(itertools.islice(itertools.cycle(TRAPS), count))
-            )
-    words = ("data=local", f"data.path={tmp_path / 'rows'}")
-    config = compose_run(["task=sst2", *words])
-    data = load_task_data(resolve_source(config.data, config.task), config.data, config.task)
-    facts = {
-        "source": "local",
-        "dataset": None,
-        "revision": None,
-        "fingerprint": data.fingerprint,
-        "rows": dict(data.rows),
-    }
-    return write_run(
-        tmp_path / "results",
-        task="sst2",
-        words=words,
-        rows={"validation": count},
-        **{"data": facts, "encoder": {**DISTILROBERTA, "name": HOSTILE}, "error": HOSTILE, **changes},
-    )
-
-
 def test_hostile_names_and_texts_are_shown_and_never_obeyed(tmp_path: Path) -> None:
     record = hostile_record(tmp_path, recipe=HOSTILE, device=HOSTILE, git=HOSTILE, versions={HOSTILE: HOSTILE})
     lost = dataclasses.replace(record, status="failed", seed=2, run_id=HOSTILE)
     store = RunStore(tmp_path / "results")
-    text = render_html(build_report([record, lost], published=PUBLISHED, store=store), [record, lost], published=PUBLISHED, store=store)
+    text = render_html(
+        build_report([record, lost], PUBLISHED, store=store), [record, lost], published=PUBLISHED, store=store
+    )
     reader = check_structure(text)
     shown = HOSTILE.replace("\u202e", "⟨U+202E⟩").replace("\u200b", "⟨U+200B⟩")
     assert shown in reader.of("h1")[0].text
@@ -379,21 +280,21 @@ def test_the_hardest_rows_have_the_highest_mean_loss_and_their_text(tmp_path: Pa
     hostile_record(tmp_path, count=40, encoder=DISTILROBERTA)
     (entry,) = entries_of(tmp_path / "results")
     losses = np.mean([row_losses(splits["validation"]) for splits in entry.predictions.values()], axis=0)
-    hardest = find_hardest(entry)
-    assert [place for _, place, _ in hardest] == list(np.argsort(-losses)[:5])
-    chapter = write_hardest([entry], DevRows())
-    (table,) = chapter.groups[0].tables
-    assert [row[0] for row in table.rows] == [str(place) for _, place, _ in hardest]
-    assert all(row[1][:20] == f"{TRAPS[int(row[0]) % 3]} {row[0]}"[:20] for row in table.rows)
+    assert [found.place for found in entry.hardest] == list(np.argsort(-losses)[:5])
+    head, *lines = read_tables(render_folder(tmp_path / "results"))["distilroberta on SST-2"]
+    assert head == ["row", "sentence", "label", "predicted", "mean loss"]
+    assert [line[0] for line in lines] == [str(found.idx) for found in entry.hardest]
+    assert all(line[1][:20] == show_text(f"{TRAPS[int(line[0]) % 3]} {line[0]}")[:20] for line in lines)
 
 
 def test_texts_are_not_shown_where_the_rows_are_gone_or_are_others(tmp_path: Path) -> None:
     hostile_record(tmp_path, encoder=DISTILROBERTA)
 
     def note() -> str:
-        chapter = write_hardest(entries_of(tmp_path / "results"), DevRows())
-        assert all(len(row) == 4 for group in chapter.groups for table in group.tables for row in table.rows)
-        return chapter.groups[0].notes[0]
+        text = render_folder(tmp_path / "results")
+        assert all(len(line) == 4 for line in read_tables(text)["distilroberta on SST-2"])
+        (found,) = [element.text for element in Reader(text).of("p") if "are not shown" in element.text]
+        return found
 
     rows = tmp_path / "rows/sst2/validation.csv"
     rows.write_text(rows.read_text(encoding="utf-8").replace("script", "other"), encoding="utf-8")
@@ -408,11 +309,9 @@ def test_no_network_is_asked_for_rows_that_the_cache_lacks(results: Path, monkey
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    chapter = write_hardest(entries_of(results), DevRows())
-    assert re.fullmatch(
-        r"The texts are not shown: nyu-mll/glue at \w{40} is not in the hub client's cache here\.",
-        chapter.groups[0].notes[0],
-    )
+    notes = [element.text for element in Reader(render_folder(results)).of("p")]
+    reason = r"nyu-mll/glue at \w{40} is not in the hub client's cache here"
+    assert any(re.fullmatch(rf"The texts are not shown: {reason}\.", note) for note in notes)
 
 
 def test_missing_and_damaged_files_are_named_and_the_rest_is_shown(tmp_path: Path) -> None:
@@ -439,8 +338,9 @@ def test_a_run_in_progress_or_without_any_result_has_a_page(tmp_path: Path) -> N
     RunStore(tmp_path).save(make_record(task="mrpc", status="failed", precision="", encoder=ROBERTA, error="no memory"))
     page = page_of(tmp_path)
     check_structure(render_page(page))
-    words = {row.task: row.verdict.words for row in page.sections[0].rows if row.verdict}
-    assert words == {"rte": "not run", "mrpc": "failed 1 of 1"}
+    (lines,) = [found for caption, found in read_tables(render_page(page)).items() if caption.startswith("Scores of")]
+    place = lines[0].index("verdict")
+    assert {line[0]: line[place] for line in lines[1:]} == {"RTE": "not run", "MRPC": "failed 1 of 1"}
 
 
 def test_rows_of_one_task_never_have_the_same_name(tmp_path: Path) -> None:
@@ -449,7 +349,7 @@ def test_rows_of_one_task_never_have_the_same_name(tmp_path: Path) -> None:
     write_run(tmp_path, task="rte", setting="c", encoder=ROBERTA, init="mnli:seed1-x", reasons=("other weights",))
     write_run(tmp_path, task="rte", setting="d", encoder=ROBERTA, recipe="hf_2019")
     write_run(tmp_path, task="rte", setting="e", encoder={**ROBERTA, "revision": "main"})
-    labels = [entry.series.label for entry in entries_of(tmp_path)]
+    labels = [entry.label for entry in entries_of(tmp_path)]
     assert len(labels) == len(set(labels)) == 5
     assert any("from mnli" in label for label in labels)
     assert any("epochs=5" in label for label in labels)
@@ -457,7 +357,7 @@ def test_rows_of_one_task_never_have_the_same_name(tmp_path: Path) -> None:
 
 def test_confusion_counts_every_prediction_of_every_seed_once(results: Path) -> None:
     (entry,) = [entry for entry in entries_of(results) if (entry.row.encoder, entry.row.task) == ("roberta", "mnli")]
-    counts = count_confusion(entry)
+    counts = entry.confusion
     assert counts.sum() == 3 * (120 + 90)
     right = sum(
         (split.label == split.prediction).sum() for splits in entry.predictions.values() for split in splits.values()
@@ -472,7 +372,7 @@ def test_the_calibration_error_is_that_of_the_definition() -> None:
     found = measure_calibration(
         [Predictions(idx=np.arange(5), label=label, prediction=np.zeros(5, dtype=np.int64), logits=logits)]
     )
-    assert list(found.count[5:]) == [1, 0, 2, 0, 2]
+    assert [(one.low, one.rows) for one in found.bins] == [(0.5, 1), (0.7, 2), (0.9, 2)]
     assert found.error == pytest.approx((1 * 0.55 + 2 * 0.25 + 2 * 0.45) / 5)
 
 
@@ -483,8 +383,37 @@ def test_long_curves_are_thinned_to_means() -> None:
 
 
 def test_numbers_have_a_true_minus_and_texts_no_invisible_characters() -> None:
-    assert show_number(-1234.56, sign=True) == f"{MINUS}1,234.6"
+    assert show_number(-1234.56, sign=True) == "\u22121,234.6"
     assert show_number(0.04, sign=True) == "+0.0"
     assert show_number(None) == ""
     assert show_text("a\u202eb\x1b[1m\ud800") == "a⟨U+202E⟩b⟨U+001B⟩[1m⟨U+D800⟩"
     assert show_text("na\u00efve \u05d0\n") == "na\u00efve \u05d0\n"
+
+
+def test_a_matrix_of_many_classes_is_a_table_without_a_plot(tmp_path: Path) -> None:
+    for task, k in (("five", 5), ("many", 13)):
+        record = make_record(task="sst2", setting=task, encoder=ROBERTA, reasons=("no official row counts",))
+        config = copy.deepcopy(record.config)
+        labels = [f"label {code}" for code in range(k)]
+        config["task"].update(name=task, title=task, labels=labels, rows={}, conventions={}, leaderboard={})
+        rng = np.random.default_rng(k)
+        label, logits = np.arange(40) % k, rng.normal(size=(40, k)).astype(np.float32)
+        drawn = {"validation": (label, logits.argmax(axis=1), logits)}
+        keep_predictions(RunStore(tmp_path), dataclasses.replace(record, task=task, config=config), drawn)
+    text = render_folder(tmp_path)
+    reader, tables = check_structure(text), read_tables(text)
+    drawn_for = [element.text for element in reader.of("title") if "labels by predictions" in element.text]
+    assert drawn_for == ["roberta on five: labels by predictions"]
+    head, *lines = tables["roberta on many: predictions for each label"]
+    assert head == ["label", *(f"predicted label {code}" for code in range(13))]
+    assert sum(int(count) for line in lines for count in line[1:]) == 40
+
+
+def test_costs_of_two_devices_are_never_in_one_plot_or_table(tmp_path: Path) -> None:
+    for encoder in (DISTILROBERTA, ROBERTA):
+        for seed, device in ((1, "cpu, 1 threads"), (2, "NVIDIA H100")):
+            write_run(tmp_path, task="rte", seed=seed, setting=encoder["name"], encoder=encoder, device=device)
+    text = render_folder(tmp_path)
+    captions = [caption for caption in read_tables(text) if caption.startswith("On ")]
+    assert captions == ["On NVIDIA H100, float32", "On cpu, 1 threads, float32"]
+    assert len([one for one in Reader(text).of("title") if one.text.startswith("Mean score and")]) == 4

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from glue_bench.runs.store import RunStore
 
 from glue_bench.cli.report import render_html
 from glue_bench.report import build_report
-from glue_bench.report.page import render_page
-from glue_bench.report.table import CARD_TASKS
+from glue_bench.report.model import CARD_TASKS
+from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
-from tests.report.test_page import hostile_record, page_of
 from tests.support.making import DISTILROBERTA, ROBERTA, make_record
 from tests.support.making_results import write_run
+from tests.support.pages import hostile_record, render_folder
 
 pytestmark = pytest.mark.page
 
@@ -55,7 +54,7 @@ def card_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_record(task="rte", seed=6, setting="rrte", status="diverged", precision="", encoder=ROBERTA)
     )
     path = folder / "report.html"
-    path.write_text(render_page(page_of(folder / "results")), encoding="utf-8")
+    path.write_text(render_folder(folder / "results"), encoding="utf-8")
     return path
 
 
@@ -138,7 +137,7 @@ def test_eight_tasks_and_their_mean_fit_without_scrolling(
             for seed in (1, 2):
                 write_run(tmp_path, task=task, seed=seed, setting=task, encoder=encoder, reasons=reasons, lines=2)
     path = tmp_path / "report.html"
-    path.write_text(render_page(page_of(tmp_path)), encoding="utf-8")
+    path.write_text(render_folder(tmp_path), encoding="utf-8")
     page, _, _ = open_page(browser, path)
     region = page.locator(".scroll", has=page.locator("table.headline"))
     assert region.locator("thead th").count() == 10

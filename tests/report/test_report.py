@@ -32,6 +32,10 @@ def row_of(*records: Record, convention: str | None = None) -> Row:
     return row
 
 
+def published(row: Row) -> float | None:
+    return row.published.value if row.published else None
+
+
 def mrpc(seed: int, accuracy: float, f1: float, **changes: object) -> Record:
     scores = {"validation": {"accuracy": accuracy, "f1": f1}}
     return make_record(task="mrpc", seed=seed, scores=scores, encoder=DISTILROBERTA, **changes)  # type: ignore[arg-type]
@@ -39,8 +43,9 @@ def mrpc(seed: int, accuracy: float, f1: float, **changes: object) -> Record:
 
 def test_a_row_is_the_median_with_its_range_beside_the_published_number() -> None:
     row = row_of(mrpc(1, 0.85, 0.89), mrpc(2, 0.84, 0.88), mrpc(3, 0.86, 0.90))
-    assert (row.median, row.minimum, row.maximum) == approx((87.0, 86.0, 88.0))
-    assert (row.published, row.difference, row.seeds) == (86.6, approx(0.4), [1, 2, 3])
+    assert row.summary is not None
+    assert (row.summary.median, row.summary.minimum, row.summary.maximum) == approx((87.0, 86.0, 88.0))
+    assert (published(row), row.difference, row.seeds) == (86.6, approx(0.4), [1, 2, 3])
     assert (row.metric, row.n, row.comparable, row.note) == ("mean of accuracy and F1", 408, True, "")
 
 
@@ -48,16 +53,16 @@ def test_each_published_number_is_compared_under_its_own_convention() -> None:
     scores = {"validation_matched": {"accuracy": 0.85}, "validation_mismatched": {"accuracy": 0.86}}
     ours = row_of(make_record(task="mnli", scores=scores, encoder=DISTILROBERTA))
     theirs = row_of(make_record(task="mnli", scores=scores, encoder=ROBERTA))
-    assert (ours.median, ours.published, ours.n) == (approx(85.5), 84.0, 19647)
-    assert (theirs.median, theirs.published, theirs.n) == (approx(85.0), 87.6, 9815)
+    assert (ours.median, published(ours), ours.n) == (approx(85.5), 84.0, 19647)
+    assert (theirs.median, published(theirs), theirs.n) == (approx(85.0), 87.6, 9815)
 
 
 def test_a_forced_convention_never_puts_unlike_numbers_side_by_side() -> None:
     row = row_of(mrpc(1, 0.85, 0.89), convention="paper")
-    assert (row.median, row.published, row.difference) == (approx(85.0), None, None)
+    assert (row.median, published(row), row.difference) == (approx(85.0), None, None)
     assert row.note == "the published number is under the convention card"
     alike = row_of(make_record(task="rte", scores=scores_of("rte", 0.7), encoder=DISTILROBERTA), convention="paper")
-    assert (alike.published, alike.difference) == (67.9, approx(2.1))
+    assert (published(alike), alike.difference) == (67.9, approx(2.1))
 
 
 def test_rows_that_are_not_comparable_get_the_reason_and_no_difference() -> None:
@@ -132,7 +137,7 @@ def test_failed_runs_are_counted_and_never_averaged() -> None:
     assert (row.median, row.seeds, row.unfinished) == (approx(87.0), [1], {"failed": 1, "diverged": 1})
     assert "1 failed; 1 diverged" in row.note
     nothing = row_of(mrpc(2, 0, 0, status="diverged"))
-    assert (nothing.median, nothing.published, nothing.difference) == (None, 86.6, None)
+    assert (nothing.median, published(nothing), nothing.difference) == (None, 86.6, None)
 
 
 def test_the_mean_stands_only_under_all_eight_tasks() -> None:
@@ -249,12 +254,16 @@ def test_a_grid_is_one_row_of_the_cell_with_the_highest_median() -> None:
     runs += [cell_run(seed, score, 2e-5, 32) for seed, score in ((1, 0.99), (2, 0.6), (3, 0.6))]
     row = row_of(*runs)
     assert (row.median, row.seeds, row.cells) == (approx(74.0), [1, 2, 3], 3)
-    assert (row.cell, row.selection, row.optimistic) == ({"learning_rate": 2e-5, "batch_size": 16}, "best", True)
+    assert (row.setting.cell, row.setting.selection, row.optimistic) == (
+        {"learning_rate": 2e-5, "batch_size": 16},
+        "best",
+        True,
+    )
     assert (
         row.note
         == "best of 3 cells (the grid has 6): learning_rate=2e-05 batch_size=16; selected on the dev split: optimistic"
     )
-    assert (row.published, row.difference) == (78.7, approx(-4.7))
+    assert (published(row), row.difference) == (78.7, approx(-4.7))
 
 
 def test_an_incomplete_cell_is_named_and_not_chosen_before_complete_ones() -> None:
@@ -262,7 +271,7 @@ def test_an_incomplete_cell_is_named_and_not_chosen_before_complete_ones() -> No
     runs += [cell_run(1, 0.9, 2e-5), cell_run(2, 0, 2e-5, status="diverged")]
     runs += [cell_run(seed, 0, 3e-5, status="failed", precision="") for seed in (1, 2)]
     row = row_of(*runs)
-    assert (row.median, row.cell["learning_rate"], row.cells) == (approx(70.0), 1e-5, 3)
+    assert (row.median, row.setting.cell["learning_rate"], row.cells) == (approx(70.0), 1e-5, 3)
     assert row.note.endswith(
         "incomplete: learning_rate=2e-05 batch_size=16 (1 of 2 seeds, 1 diverged), "
         "learning_rate=3e-05 batch_size=16 (0 of 2 seeds, 2 failed)"
@@ -279,7 +288,7 @@ def test_cells_on_held_out_rows_are_chosen_by_the_holdouts_score() -> None:
         return cell_run(1, dev, rate, selection="holdout", selected=selected, words=("selection=holdout",))
 
     row = row_of(run(1e-5, 0.9, 0.6), run(2e-5, 0.8, 0.7), run(3e-5, 0.95, None))
-    assert (row.median, row.cell["learning_rate"], row.optimistic) == (approx(80.0), 2e-5, False)
+    assert (row.median, row.setting.cell["learning_rate"], row.optimistic) == (approx(80.0), 2e-5, False)
     assert (
         "best of 3 cells (the grid has 6): learning_rate=2e-05 batch_size=16; selected on held-out training rows"
         in row.note
@@ -304,7 +313,7 @@ def test_runs_that_differ_in_more_than_their_cell_are_rows_of_their_own() -> Non
         (approx(60.0), 2),
         (approx(70.0), 2),
     ]
-    changes = {row.cells * (row.median or 0): row.recipe_changes for row in section.rows}
+    changes = {row.cells * (row.median or 0): row.setting.recipe_changes for row in section.rows}
     assert list(changes.values()).count({}) == 1
     assert "trainer.learning_rate=5e-05" in next(row.note for row in section.rows if row.cells == 1)
 
@@ -318,13 +327,13 @@ def test_a_best_epoch_without_a_grid_is_told_and_kept_apart_from_last_checkpoint
 
 def test_the_footnote_claims_no_more_than_the_table_holds() -> None:
     plain, best = mrpc(1, 0.8, 0.8), mrpc(1, 0.9, 0.9, setting="111", selection="best", selected={"score": 0.9})
-    assert "last checkpoint, nothing selected on the dev split." in report_of(plain).footnotes[0]
+    assert "last checkpoint; nothing was selected on the dev split." in report_of(plain).footnotes[0]
     assert not any("optimistic" in note for note in report_of(plain).footnotes)
     notes = report_of(plain, best).footnotes
-    assert "Where a note says selected" in notes[0]
+    assert "Rows with a note on selection" in notes[0]
     assert "optimistic" in notes[1]
     held = dataclasses.replace(best, selection="holdout")
-    assert "Where a note says selected" in report_of(held).footnotes[0]
+    assert "Rows with a note on selection" in report_of(held).footnotes[0]
     assert not any("optimistic" in note for note in report_of(held).footnotes)
 
 
@@ -345,7 +354,7 @@ def test_the_column_of_initial_weights_stands_only_where_some_are_not_the_pretra
     assert [line.split(" | ")[1] for line in lines[4:6]] == ["pretrained", "mnli"]
     assert "pretrained" in render_report(report_of(plain, *mnli), "console", width=160)
     (section,) = report_of(plain, *mnli).sections
-    assert [(row.init, row.seeds, row.comparable) for row in section.rows] == [
+    assert [(row.setting.init, row.seeds, row.comparable) for row in section.rows] == [
         ("pretrained", [1], True),
         ("mnli", [1, 2], False),
     ]

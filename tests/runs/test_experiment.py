@@ -1,6 +1,7 @@
 """Whole runs and sweeps through the command line, with a tiny encoder on small local data."""
 
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +13,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from glue_bench.runs.store import RunStore
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from glue_bench.cli import main
+from glue_bench.files import file_sha256
+from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
+from glue_bench.training.updates import StepReport
 from tests.conftest import Result
 from tests.support.tiny import make_local_glue, pair_columns, write_parquet
 
@@ -51,6 +55,7 @@ def test_a_run_leaves_the_record_predictions_and_history_of_the_contract(
     ]
     model = AutoModelForSequenceClassification.from_pretrained(tiny_roberta)
     assert record.encoder["parameters"] == sum(p.numel() for p in model.parameters())
+    assert record.predictions_sha256 == {"validation": file_sha256(folder / "predictions" / "validation.parquet")}
     table = pq.read_table(folder / "predictions" / "validation.parquet").to_pydict()
     assert table["idx"] == list(range(20))
     assert np.mean(np.array(table["label"]) == table["prediction"]) == record.scores["validation"]["accuracy"]
@@ -341,3 +346,62 @@ def test_a_minilm_that_is_not_the_published_one_is_refused(tmp_path: Path, capsy
     assert main(["run", *words, f"results_dir={tmp_path / 'results'}"]) == 3
     assert "its SHA-256 is 53aa5117" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
+
+
+def test_rows_longer_than_the_encoders_positions_are_a_wrong_command(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "task=rte", *tiny_words, "trainer.max_length=999"]) == 2
+    line = "trainer.max_length=999: this encoder has positions for at most 512 tokens"
+    assert line in capsys.readouterr().err
+    assert records_in(tmp_path) == []
+
+
+def test_a_record_names_the_pretrained_weights_and_beside_them_those_that_another_run_made(
+    tiny_words: list[str], tiny_roberta: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for word in tiny_words if not word.startswith("encoder.name")]
+    for name in ("a", "b"):
+        sweep = ["sweep", "tasks=[rte]", "init=mnli", "seeds=[1,2]", "executor=serial", f"encoder.name={name}"]
+        assert main([*sweep, *words]) == 0
+    records = records_in(tmp_path)
+    models = {record.run_id: record.model_sha256 for record in records if record.task == "mnli"}
+    pretrained = file_sha256(tiny_roberta / "model.safetensors")
+    assert {record.encoder["weights_sha256"] for record in records} == {pretrained}
+    fine_tuned = [record for record in records if record.task == "rte"]
+    assert len(fine_tuned) == 4
+    for record in fine_tuned:
+        assert record.encoder["init_sha256"] == models[record.init_run]
+    capsys.readouterr()
+    assert main(["compare", "a", "b", f"results_dir={tmp_path / 'results'}"]) == 0
+    assert "several sets of weights" not in capsys.readouterr().out
+
+
+def test_a_worker_that_lost_its_run_leaves_the_new_owners_snapshots_alone(
+    tiny_words: list[str], tmp_path: Path
+) -> None:
+    """As after a suspension: the beat of the old owner has not noticed yet that another worker took the run over."""
+    from glue_bench.config.compose import compose_run
+    from glue_bench.runs.identity import make_requests
+    from glue_bench.runs.lease import LostLeaseError
+    from glue_bench.sweep.board import Listener
+    from glue_bench.sweep.serial import run_leased
+
+    config = compose_run(["task=rte", *tiny_words, "trainer.epochs=9", "trainer.snapshot_minutes=1e-9"])
+    (request,) = make_requests(config, [1])
+    store = RunStore(tmp_path / "results")
+    snapshots = store.snapshots(*request.place)
+    new = snapshots / "step-0000000400"
+
+    class Takeover(Listener):
+        def step(self, request: RunRequest, report: StepReport) -> None:
+            if report.step == 3:
+                (store.folder(*request.place) / "claim-2.json").write_text("{}")
+                for old in snapshots.iterdir():
+                    shutil.rmtree(old)
+                new.mkdir()
+
+    with pytest.raises(LostLeaseError):
+        run_leased(request, store, listener=Takeover())
+    assert list(snapshots.iterdir()) == [new]
+    assert records_in(tmp_path) == []

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from glue_bench.runs.store import RunStore
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
@@ -17,10 +16,10 @@ from glue_bench.cli import main
 from glue_bench.config.compose import compose_run
 from glue_bench.errors import GlueBenchError, InputError, UsageError
 from glue_bench.files import file_sha256
-from glue_bench.runs.finished import FinishedRun, check_weights, find_finished
+from glue_bench.runs.finished import FinishedRun, check_weights, find_finished, repeating_words
 from glue_bench.runs.identity import make_requests
 from glue_bench.runs.inference import load_fine_tuned, predict_texts
-from glue_bench.runs.repetition import repeating_words
+from glue_bench.runs.store import RunStore
 from tests.models.test_classifier import make_distilbert
 from tests.support.making import make_record
 
@@ -95,7 +94,7 @@ def test_weights_of_another_run_or_without_a_hash_are_refused(tiny_words: list[s
     weights = load_file(path)
     weights["classifier.out_proj.bias"] += 1
     save_file(weights, path, metadata={"format": "pt"})
-    with pytest.raises(InputError, match="these weights do not belong to the record beside them"):
+    with pytest.raises(InputError, match="these weights do not belong to the run's record"):
         load_fine_tuned(run)
     path.unlink()
     with pytest.raises(InputError, match="kept no weights"):
@@ -122,8 +121,8 @@ def test_one_run_must_answer_and_the_error_says_what_tells_them_apart(tmp_path: 
     assert find_finished(store, run_id="seed2-111").record.recipe == "hf_2019"
     told: list[tuple[str | None, int | None, str]] = [
         (None, None, "4 finished runs are in .*; add one of task=mrpc, task=rte$"),
-        ("rte", None, "3 finished runs answer to task=rte in .*; add one of seed=1, seed=2$"),
-        ("rte", 2, r"one of run_id=seed2-000 \(recipe default on hub\), run_id=seed2-111 \(recipe hf_2019 on hub\)$"),
+        ("rte", None, "3 finished runs match task=rte in .*; add one of seed=1, seed=2$"),
+        ("rte", 2, r"one of run_id=seed2-000 \(recipe=default\), run_id=seed2-111 \(recipe=hf_2019\)$"),
         ("rtee", None, r"task=rtee: no finished run in .*; did you mean rte\?"),
         ("cola", None, "task=cola: diverged in .*; only finished runs have results"),
         ("mrpc", 2, "task=mrpc seed=2: no finished run in .* has all of these; there are encoder=tiny task=mrpc"),

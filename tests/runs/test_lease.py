@@ -1,4 +1,4 @@
-"""Claims: exactly one owner, kept while it works, taken over once it is dead; whatever the order of events."""
+"""Leases: exactly one owner, kept while it works, taken over once it is dead; whatever the order of events."""
 
 import json
 import multiprocessing
@@ -13,16 +13,16 @@ import pytest
 
 from glue_bench.errors import DiskError
 from glue_bench.runs import lease
-from glue_bench.runs.lease import STALE_SECONDS, Claim, LostClaimError, Owner, claim_run, owner_of
+from glue_bench.runs.lease import STALE_SECONDS, Lease, LostLeaseError, Owner, owner_of, take_lease
 
 
-def take(folder: Path) -> Claim:
-    claim = claim_run(folder)
-    assert isinstance(claim, Claim)
-    return claim
+def take(folder: Path) -> Lease:
+    held = take_lease(folder)
+    assert isinstance(held, Lease)
+    return held
 
 
-def claim_of_another_host(folder: Path, *, age: float, generation: int = 1) -> Path:
+def lease_of_another_host(folder: Path, *, age: float, generation: int = 1) -> Path:
     """What a worker of another machine left `age` seconds ago."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"claim-{generation}.json"
@@ -33,12 +33,12 @@ def claim_of_another_host(folder: Path, *, age: float, generation: int = 1) -> P
     return path
 
 
-def test_a_claimed_run_names_its_owner_and_is_free_after_release(tmp_path: Path) -> None:
-    claim = take(tmp_path)
-    owner = claim_run(tmp_path)
+def test_a_leased_run_names_its_owner_and_is_free_after_release(tmp_path: Path) -> None:
+    held = take(tmp_path)
+    owner = take_lease(tmp_path)
     assert isinstance(owner, Owner)
     assert (owner.process, owner.host != "") == (os.getpid(), True)
-    claim.release(done=False)
+    held.release(done=False)
     assert owner_of(tmp_path) is None
     again = take(tmp_path)
     again.release(done=True)
@@ -47,15 +47,15 @@ def test_a_claimed_run_names_its_owner_and_is_free_after_release(tmp_path: Path)
 
 def test_generations_do_not_start_anew_before_the_run_is_done(tmp_path: Path) -> None:
     for generation in (1, 2, 3):
-        claim = take(tmp_path)
+        held = take(tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == [f"claim-{generation}.json"]
-        claim.release(done=False)
+        held.release(done=False)
 
 
-def test_the_claim_of_a_dead_process_of_this_machine_is_free_at_once(tmp_path: Path) -> None:
+def test_the_lease_of_a_dead_process_of_this_machine_is_free_at_once(tmp_path: Path) -> None:
     code = (
-        "import os; from pathlib import Path; from glue_bench.runs.lease import claim_run;"
-        "claim_run(Path()); os._exit(1)"
+        "import os; from pathlib import Path; from glue_bench.runs.lease import take_lease;"
+        "take_lease(Path()); os._exit(1)"
     )
     subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path)
     assert (tmp_path / "claim-1.json").exists()
@@ -65,54 +65,54 @@ def test_the_claim_of_a_dead_process_of_this_machine_is_free_at_once(tmp_path: P
 
 
 @pytest.mark.parametrize(("age", "free"), [(STALE_SECONDS - 20, False), (STALE_SECONDS + 5, True)])
-def test_the_claim_of_another_host_is_free_once_it_has_been_silent_for_long(
+def test_the_lease_of_another_host_is_free_once_it_has_been_silent_for_long(
     age: float, free: bool, tmp_path: Path
 ) -> None:
-    claim_of_another_host(tmp_path, age=age)
+    lease_of_another_host(tmp_path, age=age)
     owner = owner_of(tmp_path)
     assert (owner is None) == free
     assert owner is None or owner.title == "node7 process 1"
 
 
-def test_a_claim_that_its_writer_never_finished_is_free_once_it_is_old(
+def test_a_lease_that_its_writer_never_finished_is_free_once_it_is_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
-    path = claim_of_another_host(tmp_path, age=5)
+    path = lease_of_another_host(tmp_path, age=5)
     for content in ("", '{"host": "nod'):
         path.write_text(content)
-        assert isinstance(claim_run(tmp_path), Owner)
+        assert isinstance(take_lease(tmp_path), Owner)
     os.utime(path, (0, 0))
     take(tmp_path).release(done=True)
 
 
-def test_a_silent_claim_is_left_alone_if_it_beats_again_while_it_is_watched(
+def test_a_silent_lease_is_left_alone_if_it_beats_again_while_it_is_watched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.5)
-    path = claim_of_another_host(tmp_path, age=STALE_SECONDS + 5)
+    path = lease_of_another_host(tmp_path, age=STALE_SECONDS + 5)
     waking = threading.Timer(0.3, path.touch)  # a laptop that was shut
     waking.start()
-    owner = claim_run(tmp_path)
+    owner = take_lease(tmp_path)
     waking.join()
     assert isinstance(owner, Owner)
     assert owner.title == "node7 process 1"
 
 
 def test_a_process_that_the_caller_knows_to_be_dead_owns_nothing(tmp_path: Path) -> None:
-    claim = take(tmp_path)
-    assert isinstance(claim_run(tmp_path, dead=os.getpid() + 1), Owner)
-    assert isinstance(claim_run(tmp_path, dead=os.getpid()), Claim)
-    claim.release(done=True)
+    held = take(tmp_path)
+    assert isinstance(take_lease(tmp_path, dead=os.getpid() + 1), Owner)
+    assert isinstance(take_lease(tmp_path, dead=os.getpid()), Lease)
+    held.release(done=True)
 
 
 def test_an_owner_beats_while_there_is_progress_and_falls_silent_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
-    claim = claim_run(tmp_path, patience=0.5)
-    assert isinstance(claim, Claim)
-    claim.note_progress("training", 3, 9)
+    held = take_lease(tmp_path, patience=0.5)
+    assert isinstance(held, Lease)
+    held.note_progress("training", 3, steps=9)
     time.sleep(0.2)
     owner = owner_of(tmp_path)
     assert owner is not None
@@ -121,7 +121,7 @@ def test_an_owner_beats_while_there_is_progress_and_falls_silent_without(
     silent = (tmp_path / "claim-1.json").stat().st_mtime_ns
     time.sleep(0.3)
     assert (tmp_path / "claim-1.json").stat().st_mtime_ns == silent
-    claim.release(done=True)
+    held.release(done=True)
 
 
 def test_an_owner_that_was_taken_over_learns_it_and_removes_nothing(
@@ -130,40 +130,40 @@ def test_an_owner_that_was_taken_over_learns_it_and_removes_nothing(
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
     sleeper = take(tmp_path)
     sleeper.check()
-    successor = claim_of_another_host(tmp_path, age=0, generation=2)
-    with pytest.raises(LostClaimError, match="another worker has taken this run over"):
+    successor = lease_of_another_host(tmp_path, age=0, generation=2)
+    with pytest.raises(LostLeaseError, match="another worker has taken this run over"):
         sleeper.check()
     time.sleep(0.2)
-    with pytest.raises(LostClaimError):
+    with pytest.raises(LostLeaseError):
         sleeper.note_progress("training")
     sleeper.release(done=True)
     assert successor.exists()
 
 
-def test_an_owner_whose_claim_is_gone_does_not_bring_it_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_owner_whose_lease_is_gone_does_not_bring_it_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
     sleeper = take(tmp_path)
     (tmp_path / "claim-1.json").unlink()  # a successor has finished the run
     time.sleep(0.2)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(LostClaimError):
+    with pytest.raises(LostLeaseError):
         sleeper.check()
     sleeper.release(done=True)
 
 
 def test_a_folder_that_cannot_be_written_is_the_disks_error(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file in the way")
-    with pytest.raises(DiskError, match="cannot be claimed"):
-        claim_run(tmp_path / "runs" / "a")
+    with pytest.raises(DiskError, match="cannot be leased"):
+        take_lease(tmp_path / "runs" / "a")
 
 
 def _work(folder: Path, runs: int) -> None:
-    """Do every run that has no result, as a sweep does: claim, look again, work, release."""
+    """Do every run that has no result, as a sweep does: take the lease, look again, work, release."""
     for _ in range(3):
         for number in range(runs):
             run = folder / str(number)
-            claim = claim_run(run)
-            if isinstance(claim, Owner):
+            held = take_lease(run)
+            if isinstance(held, Owner):
                 continue
             done = (run / "result").exists()
             if not done:
@@ -171,7 +171,7 @@ def _work(folder: Path, runs: int) -> None:
                     file.write(f"{number}\n")
                 time.sleep(0.002)
                 (run / "result").write_text("")
-            claim.release(done=True)
+            held.release(done=True)
 
 
 def test_twelve_workers_on_thirty_runs_do_each_exactly_once(tmp_path: Path) -> None:

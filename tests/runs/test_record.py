@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from glue_bench.runs.store import RunStore, predictions_path, read_predictions, write_history, write_predictions
 
 from glue_bench.config.compose import compose_task
 from glue_bench.errors import DiskError, InputError
 from glue_bench.files import replace_atomically, replace_folder_atomically, write_text_atomically
-from glue_bench.runs.record import Record, outcome_line, task_of
+from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.store import RunStore, predictions_path, read_predictions, write_history, write_predictions
 from glue_bench.tasks.adapter import TaskAdapter
 from tests.support.making import make_record
 
@@ -78,8 +78,8 @@ def test_a_later_versions_key_in_the_tasks_facts_is_no_damage(tmp_path: Path) ->
 
 
 def test_the_reason_of_a_failure_is_one_line_even_if_none_was_kept() -> None:
-    assert outcome_line(make_record(status="failed", error=None)) == "failed"
-    assert outcome_line(make_record(status="failed", error="a\nb")) == "a"
+    assert make_record(status="failed", error=None).outcome == "failed"
+    assert make_record(status="failed", error="a\nb").outcome == "a"
 
 
 @pytest.mark.parametrize(
@@ -211,3 +211,31 @@ def test_a_record_cannot_be_changed() -> None:
 
 def test_records_know_every_status_of_the_contract() -> None:
     assert all(isinstance(make_record(status=status), Record) for status in ("finished", "failed", "diverged"))
+
+
+def test_predictions_of_another_training_than_the_records_are_refused(tmp_path: Path) -> None:
+    store, record = RunStore(tmp_path), make_record()
+    path = predictions_path(store.folder(*record.place), "validation")
+
+    def predict(*codes: int) -> str:
+        logits = np.zeros((2, 2), dtype=np.float32)
+        return write_predictions(path, idx=np.arange(2), label=np.array([0, 1]), prediction=codes, logits=logits)
+
+    record = dataclasses.replace(record, predictions_sha256={"validation": predict(0, 1)})
+    assert list(store.read_predictions(record, "validation").prediction) == [0, 1]
+    predict(1, 1)  # trained again, and killed before the record was written
+    with pytest.raises(InputError, match=r"^predictions/validation\.parquet of another training than its record$"):
+        store.read_predictions(record, "validation")
+    old = dataclasses.replace(record, predictions_sha256={})  # by a version without hashes
+    assert list(store.read_predictions(old, "validation").prediction) == [1, 1]
+
+
+def test_the_documentation_explains_every_field_of_a_record() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "records.md").read_text(encoding="utf-8")
+    table = text.partition("## record.json")[2].partition("\n## ")[0]
+    named = [name for line in table.splitlines() if line.startswith("| `") for name in _fields(line.split(" | ")[0])]
+    assert sorted(named) == sorted(item.name for item in dataclasses.fields(Record))
+
+
+def _fields(cell: str) -> list[str]:
+    return cell.strip("| ").replace("`", "").split(", ")

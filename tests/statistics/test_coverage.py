@@ -8,9 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from glue_bench.statistics.intervals import interval_of_difference, interval_of_mean
+from glue_bench.statistics.intervals import (
+    Floats,
+    SplitPredictions,
+    interval_of_difference,
+    interval_of_mean,
+    resample_scores,
+    score_counts,
+)
 from glue_bench.statistics.paired import PairedSplit, compare_pairs
-from glue_bench.statistics.resampling import Floats, SplitPredictions, resample_scores, score_counts
 from glue_bench.statistics.verdicts import ABOVE, BELOW, judge_published
 
 pytestmark = pytest.mark.slow  # minutes of arithmetic
@@ -64,8 +70,8 @@ def test_a_95_percent_interval_covers_93_to_97_percent(world: World, rows: int, 
     expected, covered = world.expected(), dict.fromkeys(METRICS, 0)
     for _ in range(REPEATS):
         labels, predictions = world.draw(rows, seeds, stream)
-        whole = score_counts(METRICS, labels, predictions, np.ones((1, rows)))
         split = SplitPredictions(labels=labels, predictions=predictions)
+        whole = score_counts(METRICS, split)
         drawn = resample_scores(split, METRICS, stream=stream, draws=DRAWS)
         for metric in METRICS:
             interval = interval_of_mean(whole[metric][:, 0], drawn[metric])
@@ -115,8 +121,8 @@ def test_the_interval_of_a_difference_covers_it_where_trainings_vary(seeds: int)
     stream, covered = np.random.default_rng(seeds), 0
     for _ in range(REPEATS):
         labels, predictions = world.draw(rows, 2 * seeds, stream)
-        whole = score_counts(["accuracy"], labels, predictions, np.ones((1, rows)))["accuracy"][:, 0]
         split = SplitPredictions(labels=labels, predictions=predictions)
+        whole = score_counts(["accuracy"], split)["accuracy"][:, 0]
         drawn = resample_scores(split, ["accuracy"], stream=stream, draws=DRAWS)["accuracy"]
         interval = interval_of_difference((whole[:seeds], drawn[:seeds]), (whole[seeds:], drawn[seeds:]))
         covered += interval.low <= 0 <= interval.high

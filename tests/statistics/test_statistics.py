@@ -11,12 +11,26 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttest_ind
 
-from glue_bench.statistics.degenerate import describe_degenerate
-from glue_bench.statistics.drops import drop_p_value, drop_p_value_of_rows
-from glue_bench.statistics.intervals import interval_of_difference, interval_of_mean, variance_of_median
+from glue_bench.statistics.intervals import (
+    Floats,
+    SplitPredictions,
+    interval_of_difference,
+    interval_of_mean,
+    resample_scores,
+    score_counts,
+    variance_of_median,
+)
 from glue_bench.statistics.paired import PairedSplit, adjust_holm, compare_pairs
-from glue_bench.statistics.resampling import Floats, SplitPredictions, resample_scores, score_counts
-from glue_bench.statistics.verdicts import ABOVE, BELOW, INCONCLUSIVE, REPRODUCED, judge_published
+from glue_bench.statistics.verdicts import (
+    ABOVE,
+    BELOW,
+    INCONCLUSIVE,
+    REPRODUCED,
+    describe_degenerate,
+    drop_p_value,
+    drop_p_value_of_rows,
+    judge_published,
+)
 from glue_bench.tasks.metrics import score_predictions
 
 CLASSES = ("accuracy", "f1", "matthews_correlation")
@@ -46,8 +60,8 @@ def scores(rows: int, seeds: int, *, stream: np.random.Generator) -> SplitPredic
 def plain(metric: str, labels: Floats, predictions: Floats) -> float:
     """The score that a record would hold."""
     if metric in SCORES:
-        return score_predictions([metric], predictions, labels)[metric]
-    return score_predictions([metric], predictions.astype(np.int64), labels.astype(np.int64))[metric]
+        return score_predictions([metric], predictions, labels=labels)[metric]
+    return score_predictions([metric], predictions.astype(np.int64), labels=labels.astype(np.int64))[metric]
 
 
 @pytest.mark.parametrize("metric", [*CLASSES, *SCORES])
@@ -55,7 +69,7 @@ def test_counted_rows_score_as_the_rows_themselves_repeated(metric: str) -> None
     stream = np.random.default_rng(1)
     split = classes(120, 3, stream=stream) if metric in CLASSES else scores(120, 3, stream=stream)
     counts = stream.multinomial(120, np.full(120, 1 / 120), size=4)
-    found = score_counts([metric], split.labels, split.predictions, counts.astype(np.float64))[metric]
+    found = score_counts([metric], split, counts=counts.astype(np.float64))[metric]
     for draw, times in enumerate(counts):
         rows = np.repeat(np.arange(120), times)
         expected = [plain(metric, split.labels[rows], line[rows]) for line in split.predictions]
@@ -66,7 +80,9 @@ def test_matthews_correlation_of_three_classes_is_that_of_the_metric() -> None:
     stream = np.random.default_rng(2)
     labels = stream.integers(0, 3, 200).astype(np.float64)
     predictions = np.where(stream.random((2, 200)) < 0.6, labels, stream.integers(0, 3, (2, 200)))
-    found = score_counts(["matthews_correlation"], labels, predictions, np.ones((1, 200)))["matthews_correlation"]
+    found = score_counts(["matthews_correlation"], SplitPredictions(labels=labels, predictions=predictions))[
+        "matthews_correlation"
+    ]
     assert found[:, 0] == approx([plain("matthews_correlation", labels, line) for line in predictions])
 
 
@@ -74,7 +90,7 @@ def test_matthews_correlation_of_three_classes_is_that_of_the_metric() -> None:
 def test_constant_predictions_score_as_the_metric_says(metric: str) -> None:
     labels = np.array([0.0, 1.0, 1.0, 0.0, 1.0])
     constant = np.zeros((1, 5))
-    found = score_counts([metric], labels, constant, np.ones((1, 5)))[metric]
+    found = score_counts([metric], SplitPredictions(labels=labels, predictions=constant))[metric]
     assert found[0, 0] == approx(plain(metric, labels, constant[0]))
 
 
@@ -85,7 +101,9 @@ def test_drawing_patterns_is_drawing_rows(metric: str, draws: int) -> None:
     ours = resample_scores(split, [metric], stream=stream, draws=draws)[metric][0]
 
     def statistic(labels: Floats, predictions: Floats) -> float:
-        return float(score_counts([metric], labels, predictions[None], np.ones((1, len(labels))))[metric][0, 0])
+        return float(
+            score_counts([metric], SplitPredictions(labels=labels, predictions=predictions[None]))[metric][0, 0]
+        )
 
     theirs = stats.bootstrap(
         (split.labels, split.predictions[0]),
@@ -117,7 +135,7 @@ def test_with_one_seed_the_interval_is_the_bootstrap_of_rows() -> None:
     found = interval_of_mean(np.array([right.mean()]), drawn)
     theirs = stats.bootstrap((right,), np.mean, method="percentile", rng=np.random.default_rng(6)).confidence_interval
     assert (found.low, found.high) == approx((theirs.low, theirs.high), abs=0.004)
-    assert found.standard_error == approx(right.std() / math.sqrt(400), rel=0.06)
+    assert math.hypot(found.rows_error, found.training_error) == approx(right.std() / math.sqrt(400), rel=0.06)
 
 
 def test_where_only_training_varies_the_interval_is_students() -> None:
@@ -126,15 +144,15 @@ def test_where_only_training_varies_the_interval_is_students() -> None:
     interval = interval_of_mean(found, rows_do_nothing)
     low, high = stats.t.interval(0.95, 4, loc=found.mean(), scale=stats.sem(found))
     assert (interval.low, interval.high) == approx((low, high))
-    assert interval.standard_error == approx(stats.sem(found))
+    assert math.hypot(interval.rows_error, interval.training_error) == approx(stats.sem(found))
 
 
 def test_seeds_that_only_disagree_about_single_rows_add_no_training_noise() -> None:
     stream = np.random.default_rng(7)
     split = classes(4000, 5, stream=stream)  # every run errs at random: one row more or less is all that differs
-    whole = score_counts(["accuracy"], split.labels, split.predictions, np.ones((1, 4000)))["accuracy"][:, 0]
+    whole = score_counts(["accuracy"], split)["accuracy"][:, 0]
     interval = interval_of_mean(whole, resample_scores(split, ["accuracy"], stream=stream)["accuracy"])
-    assert interval.standard_error == approx(math.sqrt(0.8 * 0.2 / 4000 / 5), rel=0.35)
+    assert math.hypot(interval.rows_error, interval.training_error) == approx(math.sqrt(0.8 * 0.2 / 4000 / 5), rel=0.35)
 
 
 @pytest.mark.parametrize(("count", "known"), [(1, 1.0), (2, 0.5), (3, 0.4487), (4, 0.2982), (5, 0.2868), (7, 0.2104)])
@@ -146,7 +164,7 @@ def test_a_difference_is_paired_by_row() -> None:
     stream = np.random.default_rng(8)
     split = classes(500, 3, stream=stream)
     drawn = resample_scores(split, ["accuracy"], stream=stream)["accuracy"]
-    whole = score_counts(["accuracy"], split.labels, split.predictions, np.ones((1, 500)))["accuracy"][:, 0]
+    whole = score_counts(["accuracy"], split)["accuracy"][:, 0]
     nothing = interval_of_difference((whole, drawn), (whole, drawn))
     assert (nothing.value, nothing.low, nothing.high) == (0, 0, 0)
     more = interval_of_difference((whole + 0.01, drawn + 0.01), (whole, drawn))
@@ -300,7 +318,7 @@ LABELS = np.array([1.0] * 70 + [0.0] * 30)
 def degenerate_of(predictions: Floats, **facts: Any) -> str | None:
     labels = facts.pop("labels", LABELS)
     logits = facts.pop("logits", np.zeros((len(labels), 2)))
-    return describe_degenerate(labels, predictions, logits, **{**BINARY, **facts})
+    return describe_degenerate(labels, predictions, logits=logits, **{**BINARY, **facts})
 
 
 def test_runs_that_learned_nothing_are_found() -> None:

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from glue_bench.runs.store import RunStore
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from glue_bench.cli import main
@@ -23,9 +22,11 @@ from glue_bench.config.schema import DataConfig
 from glue_bench.errors import InputError, UsageError
 from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.inference import load_fine_tuned
+from glue_bench.runs.store import RunStore
 from glue_bench.submission import (
     FromRun,
     LeaderboardFile,
+    Predicted,
     Progress,
     Wish,
     build_submission,
@@ -35,8 +36,8 @@ from glue_bench.submission import (
     parse_fills,
     prepare_sources,
 )
-from glue_bench.submission.predict import Predicted, kept_predictions, predict_rows
-from glue_bench.submission.write import write_classes, write_scores, write_zip
+from glue_bench.submission.build import kept_predictions, predict_rows
+from glue_bench.submission.layout import write_classes, write_scores, write_zip
 from tests.support.making import make_record, scores_of
 from tests.support.tiny import NOUNS, make_local_glue, make_tiny_roberta, pair_columns, sentences, write_parquet
 
@@ -237,7 +238,7 @@ def test_of_several_seeds_the_median_on_the_dev_set_is_taken_or_the_best_or_the_
         store.save(make_record(task="rte", seed=seed, scores=scores_of("rte", score)))
 
     def chosen(**wish: object) -> tuple[int, str]:
-        encoder, choices = choose_runs(store, ["rte"], Wish(**wish))  # type: ignore[arg-type]
+        encoder, choices = choose_runs(store, ["rte"], wish=Wish(**wish))  # type: ignore[arg-type]
         assert encoder == "tiny"
         return choices["rte"].run.record.seed, choices["rte"].why
 
@@ -254,10 +255,10 @@ def test_runs_that_failed_and_runs_on_sample_data_never_answer(tmp_path: Path) -
     store.save(make_record(task="rte", seed=1))
     store.save(make_record(task="rte", seed=2, status="failed", scores={}))
     store.save(make_record(task="mrpc", seed=1, data={**make_record(task="mrpc").data, "source": "sample"}))
-    _, choices = choose_runs(store, ["rte", "mrpc"], Wish())
+    _, choices = choose_runs(store, ["rte", "mrpc"], wish=Wish())
     assert {task: choice.run.record.seed for task, choice in choices.items()} == {"rte": 1}
     with pytest.raises(UsageError, match="no finished run there but on sample data"):
-        choose_runs(store, ["mrpc"], Wish())
+        choose_runs(store, ["mrpc"], wish=Wish())
 
 
 def test_where_a_task_was_run_in_several_settings_the_line_says_which_words_tell_them_apart(tmp_path: Path) -> None:
@@ -265,19 +266,19 @@ def test_where_a_task_was_run_in_several_settings_the_line_says_which_words_tell
     store.save(make_record(task="rte", seed=1))
     store.save(make_record(task="rte", seed=1, setting="111", words=("recipe=hf_2019",), recipe="hf_2019"))
     with pytest.raises(UsageError, match="2 settings; add recipe=default or recipe=hf_2019"):
-        choose_runs(store, ["rte"], Wish())
-    _, choices = choose_runs(store, ["rte"], Wish(settings={"recipe": "hf_2019"}))
+        choose_runs(store, ["rte"], wish=Wish())
+    _, choices = choose_runs(store, ["rte"], wish=Wish(settings={"recipe": "hf_2019"}))
     assert choices["rte"].run.record.run_id == "seed1-111"
     store.save(make_record(task="mrpc", seed=1, words=("trainer.epochs=3",)))
     store.save(make_record(task="mrpc", seed=1, setting="222", words=("trainer.epochs=5",)))
     with pytest.raises(UsageError, match=r"task=mrpc: .* add trainer.epochs=3 or trainer.epochs=5"):
-        choose_runs(store, ["mrpc"], Wish())
-    _, choices = choose_runs(store, ["mrpc"], Wish(settings={"trainer.epochs": "5.0"}))
+        choose_runs(store, ["mrpc"], wish=Wish())
+    _, choices = choose_runs(store, ["mrpc"], wish=Wish(settings={"trainer.epochs": "5.0"}))
     assert choices["mrpc"].run.record.run_id == "seed1-222"
     store.save(make_record(task="cola", seed=1))
     store.save(make_record(task="cola", seed=1, setting="333"))
     with pytest.raises(UsageError, match=r"add run_id=\[...\] with one of seed1-000 \(recipe default on hub\), s"):
-        choose_runs(store, ["cola"], Wish())
+        choose_runs(store, ["cola"], wish=Wish())
 
 
 def test_a_start_from_mnli_is_asked_only_of_tasks_that_have_it(tmp_path: Path) -> None:
@@ -285,22 +286,22 @@ def test_a_start_from_mnli_is_asked_only_of_tasks_that_have_it(tmp_path: Path) -
     for task in ("mnli", "rte"):
         store.save(make_record(task=task))
     store.save(make_record(task="rte", setting="111", init="mnli:seed1-000"))
-    _, choices = choose_runs(store, ["mnli", "rte"], Wish(settings={"init": "mnli"}))
+    _, choices = choose_runs(store, ["mnli", "rte"], wish=Wish(settings={"init": "mnli"}))
     assert [choice.run.record.init for choice in choices.values()] == ["pretrained", "mnli:seed1-000"]
 
 
 def test_whose_runs_must_be_said_where_several_encoders_have_finished(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     with pytest.raises(UsageError, match="no finished run there; `glue-bench sweep"):
-        choose_runs(store, ["rte"], Wish())
+        choose_runs(store, ["rte"], wish=Wish())
     for name in ("tiny", "small"):
         store.save(make_record(encoder={**make_record().encoder, "name": name}))
-    with pytest.raises(UsageError, match="say whose runs, as encoder=small or encoder=tiny"):
-        choose_runs(store, ["rte"], Wish())
+    with pytest.raises(UsageError, match="several have finished runs; add encoder=small or encoder=tiny"):
+        choose_runs(store, ["rte"], wish=Wish())
     with pytest.raises(UsageError, match=r"encoder=tinny: no finished run; did you mean tiny\?"):
-        choose_runs(store, ["rte"], Wish(encoder="tinny"))
+        choose_runs(store, ["rte"], wish=Wish(encoder="tinny"))
     with pytest.raises(UsageError, match="run_id=seed9-000: no such finished run of tiny"):
-        choose_runs(store, ["rte"], Wish(encoder="tiny", run_ids=["seed9-000"]))
+        choose_runs(store, ["rte"], wish=Wish(encoder="tiny", run_ids=["seed9-000"]))
 
 
 def layout(task: str) -> tuple[LeaderboardFile, ...]:
@@ -309,10 +310,10 @@ def layout(task: str) -> tuple[LeaderboardFile, ...]:
 
 def sources_of(bench: Bench, task: str, **changes: object) -> tuple[list[FromRun], list[str]]:
     """What `prepare_sources` finds for one task of a bench, and its problems."""
-    _, choices = choose_runs(RunStore(bench.results), [task], Wish())
+    _, choices = choose_runs(RunStore(bench.results), [task], wish=Wish())
     facts = {task: compose_task(task)}
     data = DataConfig(source="local", path=str(bench.glue))
-    ready = prepare_sources(layout(task), facts, choices, {}, data=changes.get("data", data))  # type: ignore[arg-type]
+    ready = prepare_sources(layout(task), facts, choices=choices, fills={}, data=changes.get("data", data))  # type: ignore[arg-type]
     return [source for source in ready.sources if isinstance(source, FromRun)], list(ready.problems)
 
 
@@ -340,7 +341,7 @@ def test_weights_that_were_not_kept_or_are_others_are_told_before_anything_is_pr
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     _, problems = sources_of(bench, "mnli")
     assert len(problems) == 1
-    assert "these weights do not belong to the record beside them" in problems[0]
+    assert "these weights do not belong to the run's record" in problems[0]
     weights.unlink()
     _, problems = sources_of(bench, "mnli")
     assert len(problems) == 1
@@ -372,7 +373,7 @@ def test_kept_predictions_of_other_rows_or_weights_or_damaged_ones_are_not_used(
     else:
         (run.folder / "predictions" / "test.parquet").write_bytes(b"PAR1 and no more")
     (now,), _ = sources_of(bench, "sst2")
-    assert kept_predictions(run, "test", now.texts) is None
+    assert kept_predictions(run, "test", file=now.texts) is None
 
 
 def test_rows_in_another_order_than_their_idx_are_refused(made: Bench, tmp_path: Path) -> None:
@@ -434,7 +435,7 @@ def test_test_rows_may_lie_in_other_kinds_of_files(kind: str, made: Bench, tmp_p
         table.to_csv(path.with_suffix(f".{kind}"), sep="," if kind == "csv" else "\t", index=False)
     source = next(source for source in sources_of(bench, "mnli")[0] if source.file.name == "MNLI-m.tsv")
     fine_tuned = load_fine_tuned(source.choice.run, device="cpu")
-    found = predict_rows(source.choice.run, "test_matched", source.texts, load=lambda: fine_tuned).prediction
+    found = predict_rows(source.choice.run, "test_matched", file=source.texts, load=lambda: fine_tuned).prediction
     kept = made.run("mnli").folder / "predictions" / "test_matched.parquet"
     assert np.array_equal(found, pq.read_table(kept)["prediction"].to_numpy())
     idx = pq.read_table(source.choice.run.folder / "predictions" / "test_matched.parquet")["idx"].to_numpy()
@@ -454,9 +455,9 @@ def test_many_rows_take_no_more_memory_than_few(made: Bench, tmp_path: Path) -> 
 import functools
 from pathlib import Path
 from glue_bench.config.schema import DataConfig
-from glue_bench.data import open_texts
+from glue_bench.data.texts import open_texts
 from glue_bench.runs.finished import open_run_folder
-from glue_bench.submission.predict import predict_rows
+from glue_bench.submission.build import predict_rows
 
 def load():
     from glue_bench.runs.inference import load_fine_tuned
@@ -467,8 +468,8 @@ def tell(rows):
     print(rows, pages * 4 // 1024)
 
 run = open_run_folder(Path({str(run.folder)!r}))
-file = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, "many")
-predict_rows(run, "many", file, load=functools.cache(load), on_rows=tell)
+file = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, place="many")
+predict_rows(run, "many", file=file, load=functools.cache(load), on_rows=tell)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
     assert result.returncode == 0, result.stderr
@@ -518,11 +519,11 @@ def test_a_zip_has_no_trace_of_when_where_and_in_which_order_it_was_made(tmp_pat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["wnly"], "--fill wnly: no such task; did you mean wnli?"),
-        (["wnli=entails"], "--fill wnli=entails: no such class"),
-        (["wnli=2"], "--fill wnli=2: no such class. Allowed: not_entailment, entailment"),
-        (["stsb=6"], "--fill stsb=6: allowed is a number from 0 to 5"),
-        (["stsb=nan"], "--fill stsb=nan: allowed is a number from 0 to 5"),
+        (["wnly"], "--fill wnly: unknown task; did you mean wnli?"),
+        (["wnli=entails"], "--fill wnli=entails: unknown class"),
+        (["wnli=2"], "--fill wnli=2: unknown class. Allowed: not_entailment, entailment"),
+        (["stsb=6"], "--fill stsb=6: must be a number from 0 to 5"),
+        (["stsb=nan"], "--fill stsb=nan: must be a number from 0 to 5"),
         (["wnli", "wnli=1"], "--fill wnli=1: wnli is filled already"),
     ],
 )

@@ -5,11 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.conftest import Result
+from tests.support.commits import DATA_COMMIT, MODEL_COMMIT
 from tests.support.hub_server import HubServer
 from tests.support.tiny import sentences, write_parquet
 
-DATA_COMMIT = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
-MODEL_COMMIT = "fb53ab8802853c8e4fbdbcd0529f21fc6f459b2b"
 OTHERS = [word for task in ("cola", "mrpc", "mnli", "qnli", "qqp", "rte", "stsb") for word in ("--fill", task)]
 
 

@@ -52,7 +52,9 @@ def test_a_place_that_is_no_test_split_with_official_rows_is_refused(leaderboard
 
 def test_labels_are_written_as_codes_or_by_name_only() -> None:
     facts = dataclasses.replace(compose_task("rte"), leaderboard_labels="name")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=r"task\.leaderboard_labels=name: must be one of codes, names; did you mean names"):
+    with pytest.raises(
+        UsageError, match=r"task\.leaderboard_labels=name: must be one of codes, names; did you mean names"
+    ):
         check_task(facts)
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from glue_bench.runs.store import RunStore, write_history
 from numpy.typing import NDArray
 
 from glue_bench.config.schema import TaskConfig
 from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.store import RunStore, write_history
 from tests.support.making import make_record
 from tests.support.scored_runs import keep_predictions
 

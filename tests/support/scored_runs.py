@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from glue_bench.runs.store import RunStore, predictions_path, write_predictions
 
 from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.store import RunStore, predictions_path, write_predictions
 from glue_bench.tasks.metrics import score_predictions
 from tests.support.making import DISTILROBERTA, ROBERTA, make_record
 
@@ -25,7 +25,7 @@ def keep_predictions(store: RunStore, record: Record, drawn: Mapping[str, tuple[
     for split, (label, prediction, logits) in drawn.items():
         path, idx = predictions_path(folder, split), np.arange(len(label))
         write_predictions(path, idx=idx, label=label, prediction=prediction, logits=logits)
-        scores[split] = score_predictions(task_of(record).metrics, prediction, label)
+        scores[split] = score_predictions(task_of(record).metrics, prediction, labels=label)
     rows = {split: len(label) for split, (label, _, _) in drawn.items()}
     data = {**record.data, "rows": {**record.data["rows"], **rows}}
     record = dataclasses.replace(record, scores=scores, data=data)

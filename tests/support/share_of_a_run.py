@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from glue_bench.config.compose import compose_run
 from glue_bench.data.encoding import Encoded
 from glue_bench.models.classifier import Classifier, load_classifier
-from glue_bench.models.flat_batches import FlatBatch
+from glue_bench.models.kernels import FlatBatch
 from glue_bench.models.placement import choose_placement
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.distributed import ALONE, Processes
-from glue_bench.training.seeds import Streams
+from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.stopping import SIGNALS, Stopped
 from glue_bench.training.trainer import FitResult, fit, predict
 from glue_bench.training.updates import StepReport
@@ -73,7 +73,7 @@ def train(
             encoded,
             labels=np.arange(ROWS) % 2,
             settings=settings,
-            streams=Streams.from_seed(3),
+            streams=SeedStreams.from_seed(3),
             placement=choose_placement("cpu", "auto", local_rank=processes.local_rank),
             history=history,
             on_step=on_step,

@@ -5,13 +5,13 @@ import io
 from pathlib import Path
 
 import pytest
-from glue_bench.runs.store import RunStore
 from rich.console import Console
 
 from glue_bench.config.compose import compose_run
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner
 from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Board, PlainLines, describe_outcome, open_listener
 from glue_bench.sweep.plan import plan_runs
 from glue_bench.tasks.published import load_published
@@ -44,7 +44,7 @@ def step(number: int) -> StepReport:
 
 def test_the_board_shows_each_run_from_waiting_to_its_score() -> None:
     requests, console = [request_of(1), request_of(2), request_of(3)], console_of(terminal=True)
-    board = Board(requests, {}, console)
+    board = Board(requests, {}, console=console)
     assert "0 of 3 done, 3 waiting" in shown(board, console)
     board.started(requests[0])
     board.phase(requests[0], "tokenising")
@@ -70,7 +70,7 @@ def test_two_hundred_runs_fit_the_screen_around_the_one_that_runs() -> None:
         request.run_id: make_record(seed=seed, scores=scores_of("rte", 0.5))
         for seed, request in enumerate(requests[:120], start=1)
     }
-    board = Board(requests, records, console)
+    board = Board(requests, records, console=console)
     board.started(requests[120])
     text = shown(board, console)
     assert len(text.splitlines()) <= 30
@@ -81,7 +81,7 @@ def test_two_hundred_runs_fit_the_screen_around_the_one_that_runs() -> None:
 
 def test_a_narrow_terminal_keeps_run_state_progress_and_score_whole() -> None:
     console = console_of(terminal=True, width=80)
-    board = Board([request_of(1)], {}, console)
+    board = Board([request_of(1)], {}, console=console)
     board.started(request_of(1))
     board.phase(request_of(1), "training")
     board.step(request_of(1), step(25))
@@ -104,7 +104,7 @@ def test_a_long_score_is_shortened_before_any_other_column_is_cut(width: int, sc
     requests = [request_of(1), request_of(2)]
     scores = {split: {"accuracy": 0.717} for split in ("validation_matched", "validation_mismatched")}
     record = make_record(task="mnli", encoder=DISTILROBERTA, scores=scores)
-    board = Board(requests, {requests[0].run_id: record}, console, published=load_published())
+    board = Board(requests, {requests[0].run_id: record}, console=console, published=load_published())
     board.started(requests[1])
     board.phase(requests[1], "training")
     board.step(requests[1], step(24))
@@ -120,7 +120,7 @@ def test_a_long_score_is_shortened_before_any_other_column_is_cut(width: int, sc
 @pytest.mark.parametrize("width", range(60, 130, 5))
 def test_run_and_state_stay_whole_at_any_usual_width(width: int) -> None:
     console, request = console_of(terminal=True, width=width), request_of(1)
-    board = Board([request, request_of(2)], {}, console)
+    board = Board([request, request_of(2)], {}, console=console)
     board.started(request)
     board.phase(request, "training")
     board.step(request, step(25))
@@ -133,7 +133,7 @@ def test_run_and_state_stay_whole_at_any_usual_width(width: int) -> None:
 
 def test_runs_of_other_workers_are_shown_with_their_progress_until_they_end() -> None:
     console = console_of(terminal=True)
-    board = Board([request_of(1), request_of(2)], {}, console)
+    board = Board([request_of(1), request_of(2)], {}, console=console)
     owner = Owner(
         host="node7",
         process=12,
@@ -158,7 +158,7 @@ def test_a_finished_parent_of_a_missing_run_is_on_the_board(tmp_path: Path) -> N
     child = make_request(task="rte", seed=1, setting="r", parent=parent)
     RunStore(tmp_path).save(make_record(task="mnli", setting="m"))
     plan = plan_runs([child], RunStore(tmp_path), retry_failed=False)
-    board = Board(plan.concerned, plan.records, console_of(terminal=True))
+    board = Board(plan.concerned, plan.records, console=console_of(terminal=True))
     assert "1 of 2 done, 1 waiting" in shown(board, console_of(terminal=True))
 
 
@@ -171,7 +171,7 @@ def test_a_comparable_score_stands_beside_the_published_one() -> None:
 
 def test_a_pipe_gets_plain_lines_and_no_escapes() -> None:
     requests, console = [request_of(1), request_of(2)], console_of(terminal=False)
-    listener = open_listener(requests, {requests[0].run_id: make_record()}, console)
+    listener = open_listener(requests, {requests[0].run_id: make_record()}, console=console)
     assert isinstance(listener, PlainLines)
     with listener:
         listener.started(requests[1])
@@ -186,5 +186,5 @@ def test_a_pipe_gets_plain_lines_and_no_escapes() -> None:
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_the_listener_fits_where_it_writes(*, terminal: bool) -> None:
-    listener = open_listener([request_of(1)], {}, console_of(terminal=terminal))
+    listener = open_listener([request_of(1)], {}, console=console_of(terminal=terminal))
     assert isinstance(listener, Board if terminal else PlainLines)

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from glue_bench.runs.store import RunStore
 
 from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
 from tests.support.bad_runs import KINDS, REASONS
 from tests.support.making import make_record
 

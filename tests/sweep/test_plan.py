@@ -1,22 +1,27 @@
 """Plans: what is missing, in which order, how long; as a table and as a file whose lines run by themselves."""
 
 import dataclasses
+import hashlib
 import json
+import os
+import shutil
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from glue_bench.runs.store import RunStore
 
 from glue_bench.cli import main
+from glue_bench.config.compose import compose_sweep
 from glue_bench.config.schema import ExecutorConfig, SlurmConfig
-from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.identity import RunRequest, make_requests
+from glue_bench.runs.lease import Lease, take_lease
 from glue_bench.runs.record import Record
-from glue_bench.sweep import slots
-from glue_bench.sweep.estimate import estimate_runs, longest_first, seconds_in_all
-from glue_bench.sweep.plan import plan_runs
-from glue_bench.sweep.plan_file import state_of
-from glue_bench.sweep.slots import deal_out
+from glue_bench.runs.store import RunStore, write_history
+from glue_bench.sweep import local
+from glue_bench.sweep.local import deal_out
+from glue_bench.sweep.plan import estimate_runs, fetch_inputs, longest_first, plan_runs, seconds_in_all, tidy_up
 from tests.support.making import make_record, make_request
 
 
@@ -38,7 +43,7 @@ def test_a_missing_parent_joins_the_plan_before_its_child(tmp_path: Path) -> Non
     plan = plan_runs([child, request("cola")], store, retry_failed=False)
     assert (names(plan.missing), list(plan.records)) == (["cola-1"], [child.run_id])
     assert names(plan.requests) == ["mnli-1", "rte-1", "cola-1"]  # the numbers of a plan file's lines
-    assert [state_of(each, plan) for each in plan.requests] == ["not needed", "done", "missing"]
+    assert [plan.state(each) for each in plan.requests] == ["not needed", "done", "missing"]
     assert names(plan.concerned) == ["rte-1", "cola-1"]
 
 
@@ -68,6 +73,116 @@ def test_estimates_come_from_other_seeds_else_from_the_task_by_epochs_else_there
     runs = [finished("rte", 1, 30.0, setting="111"), finished("rte", 2, 40.0), finished("rte", 3, 60.0)]
     by_seed = estimate_runs([asked], runs)[asked.run_id]
     assert (by_seed.seconds, by_seed.basis) == (50.0, "2 finished runs of this setting, median time")
+
+
+def asked_for(task: str, seed: int = 9, **trainer: object) -> RunRequest:
+    """A request with other trainer values."""
+    plain = request(task, seed)
+    changed = dataclasses.replace(plain.config.trainer, **trainer)  # type: ignore[arg-type]
+    return dataclasses.replace(plain, config=dataclasses.replace(plain.config, trainer=changed))
+
+
+def test_estimates_and_order_follow_the_number_of_updates() -> None:
+    rows = request("rte").config.task.rows["train"]
+    short = asked_for("rte", updates=100, batch_size=16)
+    known = [finished("rte", 1, 30.0, setting="111")]  # 10 s for each of 3 epochs
+    assert estimate_runs([short], known)[short.run_id].seconds == pytest.approx(10 * 100 * 16 / rows)
+    record = make_record(seed=1, setting="222", epochs=1, seconds={"total": 8.0}, config=as_config(short))
+    assert estimate_runs([request("rte", 9)], [record])["seed9-rte"].seconds == pytest.approx(80 * rows / 1600)
+    assert names(longest_first([asked_for("mnli", updates=10), request("cola")], {})) == ["cola-1", "mnli-9"]
+
+
+def as_config(asked: RunRequest) -> dict[str, object]:
+    return dataclasses.asdict(asked.config)
+
+
+@pytest.mark.parametrize("seconds", [{}, {"train": 3.0}, {"total": None}, {"total": "long"}], ids=str)
+def test_a_record_of_another_program_without_a_time_gives_no_estimate(seconds: dict[str, object]) -> None:
+    foreign = make_record(task="rte", setting="rte", epochs=3, seconds=seconds)
+    assert estimate_runs([request("rte", 9)], [foreign]) == {}
+    assert estimate_runs([request("rte", 9)], [foreign, finished("rte", 2, 40.0)])["seed9-rte"].seconds == 40.0
+
+
+def test_a_plan_updates_records_in_memory_and_a_sweep_writes_them_under_a_lease(tmp_path: Path) -> None:
+    store, asked = RunStore(tmp_path), request("rte")
+    record = make_record(task="rte", setting="rte", reasons=("no official row counts are known for rte",))
+    old = {**record.config, "task": {**record.config["task"], "title": "an old title"}}
+    path = store.save(dataclasses.replace(record, config=old))
+    before = path.read_bytes()
+    plan = plan_runs([asked], store, retry_failed=False)
+    assert plan.records[asked.run_id].comparable
+    assert path.read_bytes() == before
+    lease = take_lease(path.parent)
+    assert isinstance(lease, Lease)
+    tidy_up(plan, store)
+    assert path.read_bytes() == before
+    lease.release(done=True)
+    tidy_up(plan, store)
+    found = store.load(*asked.place)
+    assert found is not None
+    assert (found.comparable, found.config["task"]["title"]) == (True, "RTE")
+
+
+@pytest.mark.parametrize(("newer", "kept"), [(-5, False), (5, True)])
+def test_snapshots_of_a_training_that_keeps_its_model_survive_a_plain_sweep(
+    newer: int, kept: bool, tmp_path: Path
+) -> None:
+    store, asked, record = RunStore(tmp_path), request("rte"), make_record(task="rte", setting="rte")
+    folder = store.save(record).parent
+    write_history(folder / "history.jsonl", [record])
+    snapshot = folder / "snapshots" / "step-0000000010" / "manifest.json"
+    snapshot.parent.mkdir(parents=True)
+    snapshot.touch()
+    ended = (folder / "history.jsonl").stat().st_mtime
+    os.utime(snapshot, (ended + newer, ended + newer))
+    tidy_up(plan_runs([asked], store, retry_failed=False), store)
+    assert snapshot.exists() == kept
+    assert store.load(*asked.place) == record
+    assert not list(folder.glob("claim-*"))
+
+
+def test_a_grid_reads_the_weights_and_the_rows_once(
+    tiny_words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, digest = Counter[str](), hashlib.file_digest
+
+    def count(stream: Any, name: str) -> Any:
+        read[Path(stream.name).name] += 1
+        return digest(stream, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", count)
+    folder = tmp_path / "encoder"
+    shutil.copytree(next(word.partition("=")[2] for word in tiny_words if word.startswith("encoder.path=")), folder)
+    words = [*tiny_words, f"encoder.path={folder}", "recipe=roberta_paper", "tasks=[rte,mrpc]", "seeds=[1]"]
+    sweep = compose_sweep(words)
+    assert len(sweep.configs) == 12
+    requests = [each for config in sweep.configs for each in make_requests(config, sweep.seeds)]
+    fetch_inputs(requests)
+    assert len({each.run_id for each in requests}) == 12
+    assert read["model.safetensors"] == 1
+    assert read["train.parquet"] <= 2  # one for each task; other tests may have read them
+    (folder / "config.json").touch()
+    (changed, *_) = make_requests(sweep.configs[0], [1])
+    assert changed.run_id == requests[0].run_id
+    assert read["config.json"] == 2
+
+
+def test_a_sweep_that_was_to_keep_models_and_could_not_ends_with_1(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["sweep", "executor=serial", "tasks=[rte]", "seeds=[1]", *tiny_words]
+    assert main(words) == 0
+    before = list(RunStore(tmp_path / "results").load_all())
+
+    def break_down(*_: object, **__: object) -> None:
+        raise RuntimeError("the wheel came off")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("glue_bench.runs.experiment.load_classifier", break_down)
+        assert main([*words, "save_model=true"]) == 1
+    assert "its result is kept, but training it again failed: the wheel came off" in capsys.readouterr().err
+    assert list(RunStore(tmp_path / "results").load_all()) == before
+    assert main([*words, "save_model=true"]) == 0
 
 
 @pytest.mark.parametrize(("workers", "seconds"), [(1, 12.0), (2, 6.0), (9, 5.0)])
@@ -101,16 +216,16 @@ def test_the_machine_is_dealt_out(
     cores: list[list[int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(slots, "usable_cores", lambda: list(range(6)))
-    monkeypatch.setattr(slots, "total_memory", lambda: 2**40)
+    monkeypatch.setattr(local, "usable_cores", lambda: list(range(6)))
+    monkeypatch.setattr(local, "total_memory", lambda: 2**40)
     dealt = deal_out(executor(**changes), runs=runs, gpus=gpus)
     assert [list(slot.cores) for slot in dealt] == cores
     assert [slot.gpu for slot in dealt if slot.gpu] == [*gpus, *gpus][: len(dealt)]
 
 
 def test_a_small_memory_means_fewer_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots, "usable_cores", lambda: list(range(6)))
-    monkeypatch.setattr(slots, "total_memory", lambda: 9 * 2**30)
+    monkeypatch.setattr(local, "usable_cores", lambda: list(range(6)))
+    monkeypatch.setattr(local, "total_memory", lambda: 9 * 2**30)
     assert [list(slot.cores) for slot in deal_out(executor(), runs=99, gpus=[])] == [[0, 1, 2], [3, 4, 5]]
 
 
@@ -145,9 +260,9 @@ def test_a_plan_file_runs_line_by_line_from_any_folder_and_keeps_its_numbers(
     ("words", "code", "message"),
     [
         (["--index", "0"], 2, "--index 0: needs a plan; give --plan FILE.jsonl"),
-        (["--plan", "plan.jsonl", "--index", "7"], 2, "--index 7: no such line in plan.jsonl; allowed is 0 to 1"),
+        (["--plan", "plan.jsonl", "--index", "7"], 2, "--index 7: no such line in plan.jsonl; must be 0 to 1"),
         (["--plan", "none.jsonl", "--index", "0"], 3, "--plan none.jsonl: cannot be read"),
-        (["--plan", "plan.jsonl", "--index", "1"], 3, "plan.jsonl line 2: no run of a plan"),
+        (["--plan", "plan.jsonl", "--index", "1"], 3, "plan.jsonl line 2: not a run that this glue-bench planned"),
         (["--plan", "plan.jsonl", "--index", "0", "task=rte"], 2, "task=rte: a plan's lines hold their whole"),
     ],
 )

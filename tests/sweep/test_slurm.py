@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from glue_bench.runs.store import RunStore
 
 from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
 from tests.support.slurm_cluster import Cluster, one_machine_slurm, why_not
 
 pytestmark = pytest.mark.slurm
@@ -90,7 +90,7 @@ def test_eight_runs_of_which_one_is_preempted_and_queued_again_and_one_is_killed
     assert len(records) == 8
     killed = records.pop("mrpc-2")
     assert killed.status == "failed"
-    assert "ended without a word (FAILED, exit code 137:0)" in (killed.error or "")
+    assert "ended without a result (FAILED, exit code 137:0)" in (killed.error or "")
     assert {record.status for record in records.values()} == {"finished"}
     resumed = [record for record in records.values() if record.resumed_at]
     assert len(resumed) == 1
@@ -111,7 +111,7 @@ def test_jobs_go_on_without_the_command_and_a_second_one_watches_the_same_jobs(
     first.kill()
     first.wait()
     assert sweep(*grid).wait(timeout=200) == 0, log_of(tmp_path)
-    assert "2 jobs of an earlier command are still there" in log_of(tmp_path)
+    assert "watching 2 jobs of an earlier command" in log_of(tmp_path)
     assert sorted(trainings(tmp_path)) == ["rte-1", "sst2-1"]
 
 

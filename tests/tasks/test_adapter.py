@@ -65,11 +65,11 @@ def test_the_headline_is_the_mean_of_the_conventions_parts() -> None:
 def test_rows_that_are_not_the_official_ones_are_not_comparable() -> None:
     rte = TaskAdapter.of(compose_task("rte"))
     official = {"train": 2490, "validation": 277}
-    assert rte.not_comparable_because(source="hub", rows=official) == []
-    assert rte.not_comparable_because(source="local", rows={**official, "train": 2489}) == [
+    assert rte.not_comparable_because(source="hub", rows=official, fingerprints={}) == []
+    assert rte.not_comparable_because(source="local", rows={**official, "train": 2489}, fingerprints={}) == [
         "train has 2,489 rows, official 2,490"
     ]
-    assert rte.not_comparable_because(source="sample", rows=official) == ["sample data"]
+    assert rte.not_comparable_because(source="sample", rows=official, fingerprints={}) == ["sample data"]
 
 
 def test_a_task_of_the_users_own_averages_all_its_metrics_and_has_no_official_rows() -> None:
@@ -78,6 +78,6 @@ def test_a_task_of_the_users_own_averages_all_its_metrics_and_has_no_official_ro
     )
     task = TaskAdapter.of(facts)
     assert task.parts("card") == [("validation", "accuracy"), ("validation", "f1")]
-    assert task.not_comparable_because(source="local", rows={"train": 5, "validation": 5}) == [
+    assert task.not_comparable_because(source="local", rows={"train": 5, "validation": 5}, fingerprints={}) == [
         "no official row counts are known for own"
     ]

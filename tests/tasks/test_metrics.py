@@ -12,7 +12,7 @@ P = np.array([1, 1, 0, 0, 0, 1, 0, 0])  # true positives 2, false positives 1, f
 
 
 def test_accuracy_f1_and_matthews_agree_with_the_hand() -> None:
-    scores = score_predictions(["accuracy", "f1", "matthews_correlation"], P, Y)
+    scores = score_predictions(["accuracy", "f1", "matthews_correlation"], P, labels=Y)
     assert scores["accuracy"] == pytest.approx(5 / 8)
     assert scores["f1"] == pytest.approx(2 * 2 / (2 * 2 + 1 + 2))
     assert scores["matthews_correlation"] == pytest.approx((2 * 3 - 1 * 2) / math.sqrt(3 * 4 * 4 * 5))
@@ -21,27 +21,27 @@ def test_accuracy_f1_and_matthews_agree_with_the_hand() -> None:
 def test_correlations_agree_with_the_hand() -> None:
     y, p = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 3.0, 2.0, 10.0])
     # covariance sum 13.0, sums of squares 5 and 50 -> 13 / sqrt(250); ranks 1 3 2 4: 1 - 6 * 2 / (4 * 15)
-    scores = score_predictions(["pearson", "spearman"], p, y)
+    scores = score_predictions(["pearson", "spearman"], p, labels=y)
     assert scores == pytest.approx({"pearson": 13 / math.sqrt(250), "spearman": 0.8})
 
 
 def test_matthews_works_for_three_classes() -> None:
-    assert score_predictions(["matthews_correlation"], np.array([0, 1, 2, 2]), np.array([0, 1, 2, 2])) == {
+    assert score_predictions(["matthews_correlation"], np.array([0, 1, 2, 2]), labels=np.array([0, 1, 2, 2])) == {
         "matthews_correlation": 1.0
     }
 
 
 def test_constant_predictions_earn_no_correlation() -> None:
     ones = np.ones(8, dtype=np.int64)
-    assert score_predictions(["matthews_correlation"], ones, Y) == {"matthews_correlation": 0.0}
+    assert score_predictions(["matthews_correlation"], ones, labels=Y) == {"matthews_correlation": 0.0}
     constant = np.full(4, 2.5)
-    scores = score_predictions(["pearson", "spearman"], constant, np.array([1.0, 2.0, 3.0, 4.0]))
+    scores = score_predictions(["pearson", "spearman"], constant, labels=np.array([1.0, 2.0, 3.0, 4.0]))
     assert scores == {"pearson": 0.0, "spearman": 0.0}
 
 
 def test_labels_of_one_class_are_scored_by_the_stated_rules() -> None:
     zeros = np.zeros(4, dtype=np.int64)
-    assert score_predictions(["accuracy", "f1", "matthews_correlation"], zeros, zeros) == {
+    assert score_predictions(["accuracy", "f1", "matthews_correlation"], zeros, labels=zeros) == {
         "accuracy": 1.0,
         "f1": 0.0,
         "matthews_correlation": 0.0,
@@ -59,18 +59,18 @@ def test_labels_of_one_class_are_scored_by_the_stated_rules() -> None:
 )
 def test_what_cannot_be_scored_is_refused(predictions: np.ndarray, references: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        score_predictions(["accuracy"], predictions, references)
+        score_predictions(["accuracy"], predictions, labels=references)
 
 
 def test_scores_are_computed_in_double_precision() -> None:
     y = np.arange(6, dtype=np.float64)
     p = 1e8 + y * 1e-3  # float32 would see a constant
-    assert score_predictions(["pearson"], p, y)["pearson"] == pytest.approx(1.0, abs=1e-6)
+    assert score_predictions(["pearson"], p, labels=y)["pearson"] == pytest.approx(1.0, abs=1e-6)
 
 
 def test_nearly_constant_predictions_are_scored_without_a_warning() -> None:
     p = 2.5 + np.array([1.0, -1.0, 1.0, -1.0]) * 1e-15
-    scores = score_predictions(["pearson", "spearman"], p, np.array([1.0, 2.0, 3.0, 4.0]))
+    scores = score_predictions(["pearson", "spearman"], p, labels=np.array([1.0, 2.0, 3.0, 4.0]))
     assert all(-1 <= score <= 1 for score in scores.values())
 
 

@@ -17,7 +17,7 @@ from transformers import DistilBertConfig, DistilBertModel
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import TextEncoder
 from glue_bench.errors import DiskError, DivergedError
-from glue_bench.models.classifier import Classifier, SequenceClassifier, load_classifier
+from glue_bench.models.classifier import Classifier, FlatClassifier, load_classifier
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore
 from glue_bench.training.stopping import Stopped, StopSignals
 from glue_bench.training.trainer import FitResult, fit, predict
@@ -29,7 +29,7 @@ OWNER = {"run_id": "seed1-abc", "engine": "flat"}
 
 
 def snapshot(step: int) -> Snapshot:
-    return Snapshot(step=step, tensors={"weight": torch.full((3, 2), float(step))}, facts={"note": [step]})
+    return Snapshot(step=step, tensors={"weight": torch.full((3, 2), float(step))}, metadata={"note": [step]})
 
 
 def store_of(folder: Path, *steps: int) -> SnapshotStore:
@@ -48,7 +48,7 @@ def test_the_newest_snapshot_comes_back_whole_and_only_two_are_kept(tmp_path: Pa
     assert names(tmp_path) == ["step-0000000020", "step-0000000100"]
     found = store.newest()
     assert found is not None
-    assert (found.step, found.facts) == (100, {"note": [100]})
+    assert (found.step, found.metadata) == (100, {"note": [100]})
     assert torch.equal(found.tensors["weight"], torch.full((3, 2), 100.0))
 
 
@@ -131,7 +131,7 @@ def test_a_snapshot_that_cannot_be_written_is_a_disk_error_and_leaves_the_others
         "from glue_bench.training.checkpoint import Snapshot, SnapshotStore\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         f"store = SnapshotStore(Path('snapshots'), belongs_to={OWNER})\n"
-        "store.save(Snapshot(step=6, tensors={'weight': torch.zeros(1000)}, facts={}))\n"
+        "store.save(Snapshot(step=6, tensors={'weight': torch.zeros(1000)}, metadata={}))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert f"{DiskError.__name__}: snapshots/step-0000000006: cannot be written" in done.stderr
@@ -229,7 +229,7 @@ def test_snapshots_are_written_as_often_as_asked(tiny_roberta: Path, tmp_path: P
     assert not (tmp_path / "seldom").exists()
 
 
-class SmallMemory(SequenceClassifier):
+class SmallMemory(FlatClassifier):
     """Refuses batches of more rows than it says it has room for."""
 
     room = 2  # rows
@@ -254,7 +254,7 @@ def test_a_training_that_needed_more_parts_goes_on_with_them(tiny_roberta: Path,
 def test_a_whole_training_in_a_snapshot_is_not_trained_again(
     tiny_roberta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glue_bench.training.trainer._WORTH_KEEPING", 0)
+    monkeypatch.setattr("glue_bench.training.checkpoint._WORTH_KEEPING", 0)
     store = SnapshotStore(tmp_path / "whole", belongs_to=OWNER)
     expected, _, _ = train(tiny_roberta, settings(snapshot_minutes=0.0), store)
     model, history, result = train(tiny_roberta, settings(snapshot_minutes=0.0), store)
@@ -314,7 +314,7 @@ def test_out_of_memory_halves_the_parts_and_keeps_the_update(
     assert result.accumulation == 4
     assert losses(lines) == losses(history)
     assert all(torch.equal(a, b) for a, b in zip(made.parameters(), expected.parameters(), strict=True))
-    assert caplog.messages[-1] == "out of memory at update 0: batches now go in 4 parts"
+    assert caplog.messages[-1] == "out of memory at update 0: using 4 micro-batches from now on"
     np.testing.assert_allclose(
         predict(made, encoded, batch_size=16, placement=CPU),
         predict(expected, encoded, batch_size=16, placement=CPU),

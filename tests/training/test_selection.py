@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from glue_bench.runs.store import RunStore
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from glue_bench.cli import main
@@ -26,10 +25,11 @@ from glue_bench.data.rows import Split
 from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.runs.identity import make_requests
 from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import headline
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore
 from glue_bench.training.optimisation import linear_rate, untouched_decay, warmup_steps
-from glue_bench.training.seeds import Streams, holdout_stream
+from glue_bench.training.seeds import SeedStreams, holdout_stream
 from glue_bench.training.selection import BestEpoch, Selected, draw_holdout, take_rows
 from glue_bench.training.stopping import Stopped, StopSignals
 from glue_bench.training.trainer import FitResult, fit, predict
@@ -115,7 +115,7 @@ def test_a_training_with_selection_interrupted_after_any_update_ends_bit_for_bit
 def test_a_whole_training_in_a_snapshot_still_knows_its_best_epoch(
     tiny_roberta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glue_bench.training.trainer._WORTH_KEEPING", 0)
+    monkeypatch.setattr("glue_bench.training.checkpoint._WORTH_KEEPING", 0)
     store = SnapshotStore(tmp_path / "whole", belongs_to=OWNER)
     whole, again = train(tiny_roberta, CUT, store), train(tiny_roberta, CUT, store)
     assert (again.result.resumed_at, again.epochs) == ([13], [])
@@ -161,9 +161,9 @@ def test_the_highest_score_wins_the_earlier_of_equals_and_anything_over_nan(
         with torch.no_grad():
             model.weight.fill_(number)
         best.end_epoch(10 * number)
-        stored = best.add_to(Snapshot(step=10 * number, tensors={}, facts={}))
+        stored = best.add_to(Snapshot(step=10 * number, tensors={}, metadata={}))
         best = BestEpoch(model, lambda: next(values), on="holdout", rows=7)
-        best.restore(dataclasses.replace(stored, facts=json.loads(json.dumps(stored.facts, allow_nan=False))))
+        best.restore(dataclasses.replace(stored, metadata=json.loads(json.dumps(stored.metadata, allow_nan=False))))
     best.put_back()
     assert model.weight.item() == epoch
     found = best.selected
@@ -173,7 +173,7 @@ def test_the_highest_score_wins_the_earlier_of_equals_and_anything_over_nan(
 
 @pytest.mark.parametrize(("rows", "fraction", "held"), [(100, 0.1, 10), (2, 0.1, 1), (2, 0.99, 1), (7, 0.5, 4)])
 def test_a_holdout_takes_its_share_and_leaves_a_row_on_each_side(rows: int, fraction: float, held: int) -> None:
-    kept, out = draw_holdout(rows, fraction=fraction, stream=5)
+    kept, out = draw_holdout(rows, fraction=fraction, seed=5)
     assert len(out) == held
     assert sorted([*kept, *out]) == list(range(rows))
     assert (np.diff(kept) > 0).all()
@@ -182,7 +182,7 @@ def test_a_holdout_takes_its_share_and_leaves_a_row_on_each_side(rows: int, frac
 def test_the_holdouts_stream_is_a_fourth_one() -> None:
     streams = [holdout_stream(seed) for seed in range(50)]
     assert streams[:2] == [holdout_stream(0), holdout_stream(1)]
-    others = {value for seed in range(50) for value in dataclasses.astuple(Streams.from_seed(seed))}
+    others = {value for seed in range(50) for value in dataclasses.astuple(SeedStreams.from_seed(seed))}
     assert len({*streams} - others) == 50
 
 
@@ -269,9 +269,9 @@ def test_held_out_rows_are_never_trained_on_and_the_dev_set_decides_nothing(
 ) -> None:
     words = ["task=mrpc", "selection=holdout", "holdout=0.25", "seed=7"]
     record, folder = run(*words)
-    kept, held = draw_holdout(48, fraction=0.25, stream=holdout_stream(7))
+    kept, held = draw_holdout(48, fraction=0.25, seed=holdout_stream(7))
     assert (record.selection, record.selected["on"], record.selected["rows"]) == ("holdout", "holdout", 12)
-    assert record.streams == {**dataclasses.asdict(Streams.from_seed(7)), "holdout": holdout_stream(7)}
+    assert record.streams == {**dataclasses.asdict(SeedStreams.from_seed(7)), "holdout": holdout_stream(7)}
     assert (record.steps, record.data["rows"]["train"]) == (5 * math.ceil(36 / 8), 48)
 
     def losses(folder: Path) -> list[str]:

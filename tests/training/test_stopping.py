@@ -179,3 +179,21 @@ def test_a_sweep_deletes_the_leftovers_of_finished_runs_only_and_a_dry_run_none(
     assert left.exists()
     main(words)
     assert left.exists() == kept
+
+
+def test_scores_are_kept_when_the_disk_is_too_full_for_the_weights(start: Start, tmp_path: Path) -> None:
+    words = ["trainer.epochs=1", "trainer.snapshot_minutes=0"]
+    process = start(*words, limit=60_000)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 74, errors
+    assert "model: cannot be written" in errors
+    assert "Traceback" not in errors
+    assert "internal error" not in errors
+    record = json.loads((run_folder(tmp_path) / "record.json").read_text())
+    assert (record["status"], record["model_sha256"]) == ("finished", None)
+    assert record["scores"]["validation"]["accuracy"] > 0
+    assert not (run_folder(tmp_path) / "model").exists()
+    again = start(*words)
+    _, errors = again.communicate(timeout=120)
+    assert again.returncode == 0, errors
+    assert (run_folder(tmp_path) / "model" / "model.safetensors").exists()

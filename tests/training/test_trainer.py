@@ -15,17 +15,16 @@ from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import TextEncoder
 from glue_bench.data.rows import Split
 from glue_bench.errors import DivergedError, UsageError
-from glue_bench.models.batches import length_sorted_batches, shuffled_batches
 from glue_bench.models.classifier import Classifier, load_classifier, save_classifier
 from glue_bench.models.placement import choose_placement
 from glue_bench.training.optimisation import linear_rate, make_adamw, warmup_steps
-from glue_bench.training.seeds import Streams
-from glue_bench.training.trainer import FitResult, fit, predict
-from glue_bench.training.updates import StepReport
+from glue_bench.training.seeds import SeedStreams
+from glue_bench.training.trainer import FitResult, fit, length_sorted_batches, predict
+from glue_bench.training.updates import StepReport, shuffled_batches
 from tests.support.tiny import pair_columns
 
 CPU = choose_placement("cpu", "auto")
-STREAMS = Streams.from_seed(3)
+STREAMS = SeedStreams.from_seed(3)
 
 
 def settings(**changes: object) -> TrainerConfig:
@@ -243,12 +242,12 @@ def test_batches_hold_every_row_once_in_an_order_of_the_seeds_own() -> None:
 
 
 def test_the_three_streams_of_a_seed_are_different_and_stable() -> None:
-    assert dataclasses.asdict(Streams.from_seed(1)) == {
+    assert dataclasses.asdict(SeedStreams.from_seed(1)) == {
         "head": 1835504127,
         "order": 1731038949,
         "dropout": 1320224556,
     }
-    assert len({*dataclasses.astuple(Streams.from_seed(1)), *dataclasses.astuple(Streams.from_seed(2))}) == 6
+    assert len({*dataclasses.astuple(SeedStreams.from_seed(1)), *dataclasses.astuple(SeedStreams.from_seed(2))}) == 6
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

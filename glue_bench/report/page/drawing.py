@@ -1,23 +1,22 @@
-"""A matplotlib figure to SVG inside HTML: colours from the page, ids of its own, a name and a description.
+"""A matplotlib figure to SVG inside HTML, and values to the words that a reader sees.
 
 Knows no records. What is drawn in a colour of COLORS follows the page's own, light or dark. Text stays text.
 """
 
 import io
 import re
+import unicodedata
 import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure as Canvas
-
-from glue_bench.report.page.display import shorten, show_text
-from glue_bench.report.page.model import Series
+from matplotlib.figure import Figure
 
 INK, MUTED, RULE, PAPER = "#010001", "#010002", "#010003", "#010004"
 SERIES = ("#010011", "#010012", "#010013", "#010014", "#010015", "#010016")
@@ -30,6 +29,8 @@ COLORS = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"} | {
 # Of a figure, in the units of its viewBox: CSS pixels at the size at which it is mostly seen.
 WIDTH = 330
 PAIRED_WIDTH = 284
+
+Grid = Literal["x", "y", "both"]  # the axes with grid lines
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -65,65 +66,65 @@ _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _LINK = re.compile(r"(?:^|url\()#([^)]+)")
 
 
+class Drawing(NamedTuple):
+    """What an `<svg>` element of the page needs; the page gives it a name and a description."""
+
+    id: str
+    box: str  # viewBox
+    marks: Markup  # safe markup
+
+
+class Look(NamedTuple):
+    """How one row of the report is drawn in every plot."""
+
+    color: str
+    marker: str
+    dashes: Any
+
+
+def look_of(place: int) -> Look:
+    """The colours, markers and dashes of the rows, which repeat after six."""
+    return Look(SERIES[place % len(SERIES)], MARKERS[place % len(MARKERS)], DASHES[place % len(DASHES)])
+
+
 @contextmanager
-def canvas(height: float, *, width: float = WIDTH) -> Iterator[Canvas]:
-    """A figure of `width` by `height` in the page's style, whatever the reader's own settings of matplotlib say."""
+def canvas(height: float, *, width: float = WIDTH) -> Iterator[Figure]:
+    """A figure of `width` by `height` in the page's style, whatever the user's own matplotlib settings are."""
     with mpl.rc_context(), warnings.catch_warnings():
-        # The reader's fonts draw the text: a glyph that matplotlib's own lacks is no matter.
+        # The browser's fonts draw the text: a glyph that matplotlib's own font lacks does no harm.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
-        figure = Canvas(figsize=(width / 72, height / 72), dpi=72)
+        figure = Figure(figsize=(width / 72, height / 72), dpi=72)
         FigureCanvasSVG(figure)
         yield figure
 
 
-def place_axes(figure: Canvas, *, left: float, right: float, top: float, bottom: float) -> Axes:
-    """Axes with these margins, in the units of the viewBox."""
+def add_axes(
+    figure: Figure,
+    *,
+    left: float,
+    right: float,
+    top: float,
+    bottom: float,
+    grid: Literal["x", "y", "both"] | None = None,
+) -> Axes:
+    """Axes with these margins, in the units of the viewBox, with or without grid lines."""
     width, height = figure.get_size_inches() * 72
-    box = (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
-    return figure.add_axes(box)
-
-
-def write_label(
-    axes: Axes, at: tuple[float, float], text: str, *, color: str, weight: str = "normal", ha: str = "left"
-) -> None:
-    """A word at a share of the width, 0 to 1, and a value of the axis of `y`."""
-    axes.text(*at, text, transform=axes.get_yaxis_transform(), ha=ha, va="center", color=color, weight=weight)
-
-
-def write_title(axes: Axes, text: str) -> None:
-    """What the axis of `y` shows, above its upper end."""
-    axes.annotate(
-        text,
-        (0, 1),
-        xycoords="axes fraction",
-        xytext=(0, 5),
-        textcoords="offset points",
-        color=MUTED,
-        annotation_clip=False,
+    axes = figure.add_axes(
+        (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
     )
+    if grid:
+        axes.grid(True, axis=grid)
+        axes.set_axisbelow(True)
+    return axes
 
 
-def name_of(series: Series) -> str:
-    """A series' name, as short as a plot needs it."""
-    return shorten_label(series.label, 26)
-
-
-def shorten_label(text: str, limit: int) -> str:
-    """A name of at most `limit` characters, its invisible ones shown."""
-    return show_text(shorten(text, limit))
-
-
-def to_svg(figure: Canvas, *, id: str, name: str, description: str) -> str:  # noqa: A002 - the attribute's name
-    """The figure as an `<svg>` element.
-
-    Must be called inside the block of `canvas`.
+def to_svg(figure: Figure, name: str) -> Drawing:
+    """The figure as markup; must be called inside the block of `canvas`.
 
     Args:
-        id: a letter, then letters, digits and hyphens; unique in the page, as are then all ids in the figure.
-        name: what a screen reader calls it.
-        description: what it shows, with the numbers.
+        name: a letter, then letters, digits and hyphens; unique in the page, which makes all ids of the figure unique.
     """
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -136,19 +137,9 @@ def to_svg(figure: Canvas, *, id: str, name: str, description: str) -> str:  # n
             parent.remove(child)
     linked = {link for element in root.iter() for value in element.attrib.values() for link in _LINK.findall(value)}
     for element in root.iter():
-        _rewrite(element, prefix=id, linked=linked)
-    root.attrib = {
-        "viewBox": root.attrib["viewBox"],
-        "class": "plot",
-        "role": "img",
-        "aria-labelledby": f"{id}-name",
-        "aria-describedby": f"{id}-about",
-    }
-    for place, (tag, text) in enumerate((("title", name), ("desc", description))):
-        child = ET.Element(tag, id=f"{id}-{'name' if tag == 'title' else 'about'}")
-        child.text = show_text(text)
-        root.insert(place, child)
-    return ET.tostring(root, encoding="unicode")
+        _rewrite(element, prefix=name, linked=linked)
+    marks = "".join(ET.tostring(child, encoding="unicode") for child in root)
+    return Drawing(name, root.attrib["viewBox"], Markup(marks))  # noqa: S704 - ElementTree has escaped it
 
 
 def _rewrite(element: ET.Element, *, prefix: str, linked: set[str]) -> None:
@@ -181,3 +172,56 @@ def _restyle(style: str) -> str:
 
 def _round(match: re.Match[str]) -> str:
     return f"{float(match[0]):.2f}".rstrip("0").rstrip(".")
+
+
+def show_text(text: str) -> str:
+    """The text with its control, formatting and unassigned characters made visible, as in `a⟨U+202E⟩b`.
+
+    A name that reverses the direction of writing, or has characters without width, cannot pass for another name.
+    """
+    return "".join(
+        f"⟨U+{ord(char):04X}⟩"
+        if char not in "\n\t" and unicodedata.category(char) in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp")
+        else char
+        for char in text
+    )
+
+
+def shorten(text: str, limit: int) -> str:
+    """One line of at most `limit` characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
+
+
+def shorten_label(text: str, limit: int = 26) -> str:
+    """A name for a plot, with its invisible characters shown."""
+    return show_text(shorten(text, limit))
+
+
+def show_number(value: float | None, digits: int = 1, *, sign: bool = False) -> str:
+    """A number with a true minus sign and commas between thousands; empty for None."""
+    return "" if value is None else f"{value:{'+' if sign else ''},.{digits}f}".replace("-", "\u2212")
+
+
+def show_numbers(values: Iterable[float], digits: int = 1) -> str:
+    """`1.0, 2.0 and 3.0`."""
+    return join_words([show_number(value, digits) for value in values])
+
+
+def show_range(low: float | None, high: float | None) -> str:
+    """`[low, high]`; empty if one is missing."""
+    return "" if low is None or high is None else f"[{show_number(low)}, {show_number(high)}]"
+
+
+def show_seconds(seconds: float | None) -> str:
+    """A duration with about three significant digits, in s, min or h."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def join_words(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -1,235 +1,266 @@
-"""The rows of a report joined with their runs and the runs' files, and named as plots name them. Knows no plots.
+"""The rows of a report with what the files of their runs show, named as the page names them. Knows no plots."""
 
-The one place that reads the fields of the report's rows.
-"""
-
+import itertools
+import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import InputError
 from glue_bench.report.model import Report, Row, Section
-from glue_bench.report.page.display import show_count
-from glue_bench.report.page.evidence import History, read_every_split, read_history
-from glue_bench.report.page.model import ScoreRow, Series, Verdict
+from glue_bench.report.page.evidence import (
+    Calibration,
+    Floats,
+    History,
+    Texts,
+    measure_calibration,
+    read_every_split,
+    read_history,
+    row_losses,
+    texts_or_reason,
+)
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import Predictions, RunStore
-from glue_bench.statistics.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN
+from glue_bench.statistics.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN, Verdict
 from glue_bench.tasks.adapter import TaskAdapter
 
+HARDEST = 5  # dev rows shown for each row of the report
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+class HardRow(NamedTuple):
+    """One dev row with a high loss."""
+
+    split: str
+    place: int  # in the split
+    idx: int  # the data set's own number
+    loss: float  # mean over the seeds
+    label: float  # or class code
+    predictions: Sequence[float]  # of each seed, or class codes
+
+
+class ErrorBand(NamedTuple):
+    """Regression errors on a range of labels."""
+
+    low: float
+    high: float
+    rows: int
+    bias: float  # mean error
+    size: float  # mean absolute error
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Entry:
-    """A row of the report, and everything that is known of it."""
+    """A row of the report, and everything that the page knows of it."""
 
-    section: int  # its place in the report
+    row: Row
     section_label: str
-    row: ScoreRow
-    task: TaskAdapter
-    runs: Sequence[Record]  # finished, by seed
-    unfinished: Sequence[Record]
+    label: str  # no two rows of a task have the same
+    place: int  # of the label among all labels: colour, marker and dashes
     predictions: Mapping[int, Mapping[str, Predictions]]  # by seed, then by split
     histories: Mapping[int, History]  # by seed
-    lacking: Sequence[str]  # what of the files could not be read, in words
-    degenerate: Mapping[int, str]  # seed to reason
-    choice: str  # how one cell of a grid or one epoch was chosen; empty where nothing was
+    lacking: Sequence[str]  # files that could not be read, in words
+    texts: Texts | str  # of the dev rows, or why they cannot be shown
 
     @property
-    def series(self) -> Series:
-        """How plots name and draw it."""
-        return self.row.series
+    def runs(self) -> list[Record]:
+        """The finished runs, by seed."""
+        return [run for run in self.row.runs if run.status == "finished"]
 
     @property
-    def known(self) -> Record | None:
-        """The record that knows most of the row's setting."""
-        return next(iter([*self.runs, *self.unfinished]), None)
+    def unfinished(self) -> list[Record]:
+        """The other runs, by seed."""
+        return [run for run in self.row.runs if run.status != "finished"]
 
+    @property
+    def task(self) -> TaskAdapter:
+        """The task, of a row with runs."""
+        return task_of(self.row.runs[0])
+
+    @property
+    def published(self) -> float | None:
+        """The published number."""
+        return self.row.published.value if self.row.published else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval."""
+        return self.row.summary.interval if self.row.summary else None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict on the published number; if nothing was published, a verdict that concerns the runs alone."""
+        row = self.row
+        if row.verdict is not None or row.comparable:
+            return row.verdict
+        if row.summary is not None:
+            return Verdict(kind=NOT_COMPARABLE, reason="; ".join(row.not_comparable_because))
+        lost = sum(run.status != "interrupted" for run in row.runs)
+        return Verdict(kind=FAILED, reason=f"{lost} of {len(row.runs)}") if lost else Verdict(kind=NOT_RUN, reason="")
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know of the row, each thing once."""
+        row, verdict = self.row, self.verdict
+        reason = verdict.reason if verdict is not None and verdict.kind != FAILED else ""
+        return [*([reason] if reason else []), *row.setting_notes, *row.choice_notes, *row.remarks]
+
+    @property
+    def scores(self) -> dict[int, float]:
+        """Seed to score."""
+        return dict(zip(self.row.seeds, self.row.values, strict=True))
+
+    @property
+    def final_losses(self) -> list[float]:
+        """The training loss of every seed at the end."""
+        return [history.last_loss() for history in self.histories.values() if len(history.loss)]
+
+    @property
     def every_split(self) -> list[Predictions]:
         """The predictions of every seed on every split."""
         return [split for splits in self.predictions.values() for split in splits.values()]
 
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Accuracy by confidence, over all seeds and splits."""
+        return measure_calibration(self.every_split)
 
-def join_entries(report: Report, records: Iterable[Record], store: RunStore) -> list[Entry]:
-    """Every row of the report with its runs, in the report's order."""
-    by_setting: dict[tuple[str, str, str], list[Record]] = {}
-    for record in records:
-        by_setting.setdefault((record.encoder["name"], record.task, record.setting_id), []).append(record)
-    names, labels = name_sections(report), _label_rows(report)
-    places = {label: place for place, label in enumerate(dict.fromkeys(labels.values()))}
-    entries = []
-    for number, section in enumerate(report.sections):
-        for row in section.rows:
-            label = labels[id(row)]
-            runs = by_setting.get((row.encoder, row.task, row.setting_id), []) if row.setting_id else []
-            series = Series(place=places[label], label=label)
-            entries.append(_join(row, runs, store, section=(number, names[number]), series=series))
+    @cached_property
+    def confusion(self) -> NDArray[np.int64]:
+        """(k, k) numbers of rows, label by prediction, over all seeds and splits."""
+        counts = np.zeros((self.task.outputs, self.task.outputs), dtype=np.int64)
+        for split in self.every_split:
+            np.add.at(counts, (split.label, split.prediction), 1)
+        return counts
+
+    @cached_property
+    def labels_and_predictions(self) -> tuple[Floats, Floats]:
+        """(n,) labels and (n,) predicted scores, over all seeds and splits."""
+        label = np.concatenate([split.label for split in self.every_split])
+        prediction = np.concatenate([split.prediction for split in self.every_split])
+        return label.astype(np.float64), prediction.astype(np.float64)
+
+    @cached_property
+    def error_bands(self) -> list[ErrorBand]:
+        """The errors of predicted scores, by thirds of the labels."""
+        label, prediction = self.labels_and_predictions
+        edges = [float(edge) for edge in np.quantile(label, [0, 1 / 3, 2 / 3, 1])]
+        bands = []
+        for low, high in itertools.pairwise(edges):
+            inside = (label >= low) & (label <= high if high == edges[-1] else label < high)
+            if inside.any():
+                error = prediction[inside] - label[inside]
+                bands.append(ErrorBand(low, high, len(error), float(error.mean()), float(np.abs(error).mean())))
+        return bands
+
+    @cached_property
+    def hardest(self) -> list[HardRow]:
+        """The HARDEST dev rows with the highest mean loss over the seeds; ties in the split's order."""
+        ranked = []
+        for split in self.task.validation:
+            seeds = [splits[split] for splits in self.predictions.values()]
+            losses = np.mean([row_losses(found) for found in seeds], axis=0)  # (n,)
+            for place in np.argsort(-losses, kind="stable")[:HARDEST]:
+                predictions = [found.prediction[place] for found in seeds]
+                idx, label = int(seeds[0].idx[place]), seeds[0].label[place]
+                ranked.append(HardRow(split, int(place), idx, float(losses[place]), label, predictions))
+        return sorted(ranked, key=lambda found: -found.loss)[:HARDEST]
+
+
+def join_entries(report: Report, store: RunStore) -> list[Entry]:
+    """Every row of the report with the files of its runs, in the report's order."""
+    entries, places, texts = list[Entry](), dict[str, int](), dict[str, Texts | str]()
+    for section, name in zip(report.sections, name_sections(report), strict=True):
+        for row, label in zip(section.rows, _label_rows(section, name), strict=True):
+            predictions, histories, lacking = _read_files(row, store)
+            entries.append(
+                Entry(
+                    row=row,
+                    section_label=name,
+                    label=label,
+                    place=places.setdefault(label, len(places)),
+                    predictions=predictions,
+                    histories=histories,
+                    lacking=lacking,
+                    texts=_recall_texts(row.runs[0], texts) if predictions else "no predictions",
+                )
+            )
     return entries
 
 
-def _join(row: Row, runs: list[Record], store: RunStore, *, section: tuple[int, str], series: Series) -> Entry:
-    finished = sorted((run for run in runs if run.run_id in row.run_ids), key=_seed)
-    unfinished = sorted((run for run in runs if run.status != "finished" and row.unfinished), key=_seed)
-    task = TaskAdapter.of(_facts_of(row, [*finished, *unfinished]))
-    predictions, histories, lacking = _read_files(finished, task, store)
-    return Entry(
-        section=section[0],
-        section_label=section[1],
-        row=_score_row(row, series),
-        task=task,
-        runs=finished,
-        unfinished=unfinished,
-        predictions=predictions,
-        histories=histories,
-        lacking=lacking,
-        degenerate={int(seed): reason for seed, reason in row.degenerate.items()},
-        choice="; ".join(part for part in row.note.split("; ") if _tells_choice(part)),
-    )
-
-
-def _facts_of(row: Row, runs: Sequence[Record]) -> TaskConfig:
-    """The facts of the row's task; of one that was never run, its names."""
-    if runs:
-        return task_of(runs[0])
-    return TaskConfig(name=row.task, title=row.title, kind="classification", texts=[], metrics=[])
-
-
-def _score_row(row: Row, series: Series) -> ScoreRow:
-    verdict, note = _verdict_of(row), row.note
-    if verdict is not None and verdict.kind == NOT_COMPARABLE:  # said once is enough
-        note = "" if verdict.reason and verdict.reason in note else note.replace("not comparable: ", "", 1)
-    return ScoreRow(
-        series=series,
-        encoder=row.encoder,
-        task=row.task,
-        title=row.title,
-        metric=row.metric,
-        n=row.n,
-        seeds=row.seeds,
-        values=row.values,
-        median=row.median,
-        minimum=row.minimum,
-        maximum=row.maximum,
-        mean=row.mean,
-        sd=row.deviation,
-        interval=(row.low, row.high) if row.low is not None and row.high is not None else None,
-        published=row.published,
-        published_source=row.published_source,
-        difference=row.difference,
-        verdict=verdict,
-        note=note,
-        optimistic=row.optimistic,
-    )
-
-
-def _verdict_of(row: Row) -> Verdict | None:
-    """The verdict on the published number; where nothing is published, what a reader must know all the same."""
-    if row.verdict == FAILED:
-        return Verdict(kind=FAILED, words=f"{FAILED} {row.verdict_reason}")
-    if row.verdict is not None:
-        return Verdict(kind=row.verdict, words=row.verdict, reason=row.verdict_reason)
-    if row.median is None:
-        runs = sum(row.unfinished.values())
-        lost = runs - row.unfinished.get("interrupted", 0)
-        return (
-            Verdict(kind=FAILED, words=f"{FAILED} {lost} of {runs}") if lost else Verdict(kind=NOT_RUN, words=NOT_RUN)
-        )
-    return None if row.comparable else Verdict(kind=NOT_COMPARABLE, words=NOT_COMPARABLE)
-
-
-def _read_files(
-    runs: Sequence[Record], task: TaskAdapter, store: RunStore
-) -> tuple[dict[int, Mapping[str, Predictions]], dict[int, History], list[str]]:
-    """Predictions and histories by seed, and what was lacking. Only runs on the same rows are pooled."""
-    predictions, histories, lacking = dict[int, Mapping[str, Predictions]](), dict[int, History](), list[str]()
-    for run in runs:
+def _read_files(row: Row, store: RunStore) -> tuple[dict[int, dict[str, Predictions]], dict[int, History], list[str]]:
+    """Predictions and histories by seed, and what was missing. Only runs on the same rows are pooled."""
+    predictions, histories, lacking = dict[int, dict[str, Predictions]](), dict[int, History](), list[str]()
+    for run in row.runs:
+        if run.status != "finished":
+            continue
         folder = store.folder(*run.place)
         try:
-            found = read_every_split(folder, task)
-            if predictions and not _on_the_same_rows(found, next(iter(predictions.values()))):
+            found = read_every_split(store, run)
+            first = next(iter(predictions.values()), found)
+            if not all(
+                np.array_equal(found[split].idx, first[split].idx)
+                and np.array_equal(found[split].label, first[split].label)
+                for split in found
+            ):
                 raise InputError("predictions on other rows than the seeds before it")
             predictions[run.seed] = found
         except InputError as error:
             lacking.append(f"{run.run_id} has {error}")
         try:
-            histories[run.seed] = read_history(folder / "history.jsonl")
+            histories[run.seed] = read_history(folder)
         except InputError as error:
             lacking.append(f"{run.run_id} has {error}")
     return predictions, histories, lacking
 
 
-def _on_the_same_rows(found: Mapping[str, Predictions], other: Mapping[str, Predictions]) -> bool:
-    return all(
-        np.array_equal(found[split].idx, other[split].idx) and np.array_equal(found[split].label, other[split].label)
-        for split in found
-    )
-
-
-def _label_rows(report: Report) -> dict[int, str]:
-    """The identity of every row to its name: no two rows of a task are named alike."""
-    labels = dict[int, str]()
-    for section, name in zip(report.sections, name_sections(report), strict=True):
-        for alike in _by_task(section.rows):
-            words = [_setting_words(row) for row in alike]
-            told = [f"{name}, {word}" if word and len(alike) > 1 else name for word in words]
-            for place, row in enumerate(alike):
-                again = told[: place + 1].count(told[place])
-                labels[id(row)] = told[place] if again == 1 else f"{told[place]} ({again})"
-    return labels
-
-
-def _by_task(rows: Iterable[Row]) -> list[list[Row]]:
-    tasks: dict[str, list[Row]] = {}
-    for row in rows:
-        tasks.setdefault(row.task, []).append(row)
-    return list(tasks.values())
+def _recall_texts(record: Record, known: dict[str, Texts | str]) -> Texts | str:
+    """The texts of a run's dev rows, read once for all runs on the same data."""
+    facts = [record.task, record.config["data"], record.data.get("revision"), record.data.get("fingerprint")]
+    key = json.dumps(facts, sort_keys=True, default=str)
+    if key not in known:
+        known[key] = texts_or_reason(record)
+    return known[key]
 
 
 def name_sections(report: Report) -> list[str]:
-    """A short name for each section: the encoder, and what tells it from other sections of that encoder."""
-    names = [section.encoder for section in report.sections]
-    for tell in (_recipe_words, lambda section: section.data):
-        for encoder in {section.encoder for section in report.sections}:
-            alike = [place for place, section in enumerate(report.sections) if section.encoder == encoder]
-            if len({tell(report.sections[place]) for place in alike}) > 1:
-                for place in alike:
-                    names[place] += f", {tell(report.sections[place])}"
-    taken = Counter(names)
-    numbers = Counter[str]()
-    for place, name in enumerate(names):
-        if taken[name] > 1:
-            numbers[name] += 1
-            names[place] += f" ({numbers[name]})"
-    return names
+    """A short name for each section: the encoder, and the recipe and data where sections of it differ in them."""
+    encoders = [section.encoder for section in report.sections]
+    names = list(encoders)
+    for words in ([section.recipe for section in report.sections], [section.data for section in report.sections]):
+        several = {name for name in encoders if len({w for e, w in zip(encoders, words, strict=True) if e == name}) > 1}
+        names = [
+            f"{name}, {word}" if encoder in several else name
+            for name, word, encoder in zip(names, words, encoders, strict=True)
+        ]
+    return _number_repeats(names, groups=[""] * len(names))
 
 
-def _recipe_words(section: Section) -> str:
-    return section.recipe
+def _label_rows(section: Section, name: str) -> list[str]:
+    """A name for each row; several rows of one task say in what their settings differ."""
+    tasks = [row.task for row in section.rows]
+    words = [_setting_words(row) for row in section.rows]
+    labels = [
+        f"{name}, {word}" if word and tasks.count(task) > 1 else name for word, task in zip(words, tasks, strict=True)
+    ]
+    return _number_repeats(labels, groups=tasks)
 
 
 def _setting_words(row: Row) -> str:
-    """What the row itself says of its setting."""
-    words = [f"from {row.init}"] if row.init != "pretrained" else []
-    words += [row.selection] if row.selection != "last" else []
-    words += [f"{key}={value}" for key, value in row.recipe_changes.items()]
-    return " ".join(words)
+    setting = row.setting
+    words = [f"from {setting.init}"] if setting.init != "pretrained" else []
+    words += [setting.selection] if setting.selection != "last" else []
+    return " ".join([*words, *(f"{key}={value}" for key, value in setting.recipe_changes.items())])
 
 
-def _tells_choice(part: str) -> bool:
-    starts = ("best of ", "one cell", "best epoch", "selected on ", "incomplete:")
-    return part.startswith(starts)
-
-
-def tell_lacking(entries: Iterable[Entry]) -> list[str]:
-    """A line on files that could not be read, if there are any."""
-    lacking = [text for entry in entries for text in entry.lacking]
-    if not lacking:
-        return []
-    shown = "; ".join(lacking[:5]) + (f"; and {len(lacking) - 5} more" if len(lacking) > 5 else "")
-    return [f"Left out, because files are missing or damaged ({show_count(len(lacking), 'file')}): {shown}."]
-
-
-def _seed(run: Record) -> int:
-    return run.seed
+def _number_repeats(names: Sequence[str], *, groups: Sequence[str]) -> list[str]:
+    """The names, with a number in brackets where one occurs again in its group."""
+    seen, numbered = Counter[tuple[str, str]](), list[str]()
+    for name, group in zip(names, groups, strict=True):
+        seen[group, name] += 1
+        numbered.append(name if seen[group, name] == 1 else f"{name} ({seen[group, name]})")
+    return numbered

@@ -1,67 +1,155 @@
-"""The files beside a run's record, read back and checked: predictions and history. Knows no report."""
+"""The files of a run, read and checked, and what their arrays show. Knows no report and no network."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from glue_bench.errors import InputError
-from glue_bench.runs.store import Predictions, predictions_path, read_predictions
-from glue_bench.tasks.adapter import TaskAdapter
+from glue_bench.config.schema import DataConfig
+from glue_bench.data.hub import is_cached
+from glue_bench.data.rows import load_task_data
+from glue_bench.data.sources import hub_files, resolve_source
+from glue_bench.errors import GlueBenchError, InputError
+from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.store import Predictions, RunStore
+from glue_bench.text import first_line
+
+POINTS = 90  # of a drawn curve
+BINS = 10  # of confidence, of equal width
+
+Floats = NDArray[np.float64]
+Texts = Mapping[str, Sequence[Sequence[str]]]  # validation split to its text columns
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
+class History(NamedTuple):
     """The course of a training, a point for every line of history.jsonl."""
 
-    step: NDArray[np.float64]
-    loss: NDArray[np.float64]
-    rate: NDArray[np.float64]  # learning rate
+    step: Floats
+    loss: Floats
+    rate: Floats  # learning rate
+
+    def thinned(self) -> "History":
+        """At most POINTS points."""
+        return History(*(thin(values, POINTS) for values in self))
+
+    def last_loss(self) -> float:
+        """The mean loss over the last tenth."""
+        return float(self.loss[-max(len(self.loss) // 10, 1) :].mean())
 
 
-def log_probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, k) logits to (n, k) natural logarithms of the softmax."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float64)
+class Bin(NamedTuple):
+    """The predictions whose confidence lies in one of BINS equal bins from 0 to 1."""
+
+    confidence: float  # mean, 0 to 1
+    accuracy: float  # 0 to 1
+    low: float  # lower end of the bin
+    rows: int
+    share: float  # of all predictions
 
 
-def row_losses(split: Predictions) -> NDArray[np.float64]:
-    """(n,) the loss of every row: cross-entropy in nats, or the squared error."""
-    if split.logits.shape[1] == 1:
-        return np.asarray((split.logits[:, 0] - split.label) ** 2, dtype=np.float64)
-    return np.asarray(-log_probabilities(split.logits)[np.arange(len(split.label)), split.label], dtype=np.float64)
+class Calibration(NamedTuple):
+    """How far confidence is from accuracy."""
+
+    bins: list[Bin]  # those with predictions
+    error: float  # expected calibration error, 0 to 1
 
 
-def read_every_split(folder: Path, task: TaskAdapter) -> Mapping[str, Predictions]:
+def read_every_split(store: RunStore, run: Record) -> dict[str, Predictions]:
     """The predictions of a finished run, by validation split.
 
     Raises:
-        InputError: a file is missing, damaged, or does not fit the task.
+        InputError: a file is missing, damaged, or does not fit the task or the record.
     """
-    splits = {split: read_predictions(predictions_path(folder, split), task) for split in task.validation}
+    splits = {split: store.read_predictions(run, split) for split in task_of(run).validation}
     for split, found in splits.items():
         if not np.isfinite(found.logits).all():
-            raise InputError(f"logits of {split} that are no numbers")
+            raise InputError(f"logits of {split} that are not finite")
     return splits
 
 
-def read_history(path: Path) -> History:
-    """The lines of a history that have a step, a loss and a learning rate.
+def read_history(folder: Path) -> History:
+    """The steps, losses and learning rates of a run's history.jsonl.
 
     Raises:
         InputError: it is missing or damaged.
     """
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        columns = {
-            key: np.array([float(line[key]) for line in lines], dtype=np.float64)
-            for key in ("step", "loss", "learning_rate")
-        }
+        lines = [json.loads(line) for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+        keys = ("step", "loss", "learning_rate")
+        return History(*(np.array([float(line[key]) for line in lines], dtype=np.float64) for key in keys))
     except FileNotFoundError as error:
         raise InputError("no history.jsonl") from error
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"a damaged history.jsonl ({type(error).__name__})") from error
-    return History(step=columns["step"], loss=columns["loss"], rate=columns["learning_rate"])
+
+
+def read_texts(record: Record) -> Texts:
+    """The texts of a run's validation splits, read again from where the run had them, without a network.
+
+    Raises:
+        GlueBenchError: they are not there, or are not those of the run.
+    """
+    task, given = task_of(record), record.config["data"]
+    limits = {key: given.get(key) for key in ("dataset", "path", "max_train_rows", "max_eval_rows")}
+    revision = record.data.get("revision") or given.get("revision")
+    data = DataConfig(source=record.data["source"], revision=revision, **limits)
+    if data.source == "hub" and not all(
+        is_cached(data.dataset or "", name, revision=revision or "", repo_type="dataset")
+        for name in hub_files(task).values()
+    ):
+        raise InputError(f"{data.dataset} at {revision} is not in the hub client's cache here")
+    loaded = load_task_data(resolve_source(data, task=task), data, task)
+    if loaded.fingerprint != record.data.get("fingerprint"):
+        raise InputError("the rows there now are not those of the runs (another fingerprint)")
+    return {split: loaded.splits[split].texts for split in task.validation}
+
+
+def texts_or_reason(record: Record) -> Texts | str:
+    """The texts of `read_texts`, or one line that says why there are none."""
+    try:
+        return read_texts(record)
+    except GlueBenchError as error:
+        return first_line(error)
+
+
+def thin(values: Floats, points: int) -> Floats:
+    """At most `points` means over equally many consecutive values, except the last; NaN where one of them is."""
+    if len(values) <= points:
+        return values
+    size = -(-len(values) // points)  # the same for all points: means over fewer lines would look noisier
+    return np.array([values[start : start + size].mean() for start in range(0, len(values), size)])
+
+
+def row_losses(split: Predictions) -> Floats:
+    """(n,) the loss of every row: cross-entropy in nats, or the squared error."""
+    if split.logits.shape[1] == 1:
+        return np.asarray((split.logits[:, 0] - split.label) ** 2, dtype=np.float64)
+    return np.asarray(-_log_softmax(split.logits)[np.arange(len(split.label)), split.label], dtype=np.float64)
+
+
+def measure_calibration(splits: Sequence[Predictions]) -> Calibration:
+    """Accuracy by confidence, the highest softmax probability, and the expected calibration error."""
+    logits = np.concatenate([split.logits for split in splits])  # (n, k)
+    right = np.concatenate([split.label == split.prediction for split in splits])  # (n,)
+    confidence = np.exp(_log_softmax(logits).max(axis=1))  # (n,)
+    place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)  # (n,)
+    bins = [
+        Bin(
+            confidence=float(confidence[place == one].mean()),
+            accuracy=float(right[place == one].mean()),
+            low=float(one / BINS),
+            rows=int((place == one).sum()),
+            share=float((place == one).mean()),
+        )
+        for one in np.unique(place)
+    ]
+    return Calibration(bins=bins, error=sum(one.share * abs(one.accuracy - one.confidence) for one in bins))
+
+
+def _log_softmax(logits: Floats) -> Floats:
+    """(n, k) logits to (n, k) natural logarithms of the probabilities."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float64)

@@ -1,214 +1,238 @@
-"""Plots of scores, training and costs. Plain numbers in, an `<svg>` element out. Knows no records."""
+"""The plots: rows, arrays and points in, drawings out.
+
+Every function takes the drawing's `name`, from which its ids are made, as its last argument.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
-from numpy.typing import NDArray
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
-from glue_bench.report.page.display import show_number
+from glue_bench.report import EncoderComparison
 from glue_bench.report.page.drawing import (
-    DASHES,
     INK,
-    MARKERS,
+    MUTED,
+    PAIRED_WIDTH,
     PAPER,
-    SERIES,
+    RULE,
+    WIDTH,
+    Drawing,
+    add_axes,
     canvas,
-    name_of,
-    place_axes,
+    look_of,
     shorten_label,
+    show_number,
     to_svg,
-    write_label,
-    write_title,
 )
-from glue_bench.report.page.model import ScoreRow, Series
+from glue_bench.report.page.entries import Entry
+
+SHADE = 0.45  # opacity of a matrix cell that holds a whole row: the text on it stays readable
+_MOST_WRITTEN = 4  # classes of a matrix with numbers in its cells and names under its columns
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One run's curve."""
+class Point(NamedTuple):
+    """What one encoder costs and how well it scores."""
 
-    series: Series
-    step: NDArray[np.float64]  # (points,)
-    loss: NDArray[np.float64]  # (points,)
-    rate: NDArray[np.float64]  # (points,) learning rate
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """What one encoder costs and reaches."""
-
-    series: Series
+    place: int
+    label: str
     cost: float
-    quality: float
+    score: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """One task of a comparison."""
-
-    title: str
-    value: float
-    low: float
-    high: float
-    sure: bool
-
-
-def draw_scores(rows: Sequence[ScoreRow], **names: str) -> str:
-    """A strip for each row: dots of the seeds, the median, the interval and the published diamond."""
-    height = 50 * len(rows) + 34
-    with canvas(height) as figure:
-        axes = place_axes(figure, left=8, right=8, top=4, bottom=26)
-        for place, row in enumerate(rows):
-            _draw_strip(axes, row, y=len(rows) - 1 - place)
-        low, high = _limits(rows)
-        axes.set_xlim(low, high)
-        axes.set_ylim(-0.45, len(rows) - 0.3)
+def draw_scores(entries: Sequence[Entry], *, name: str) -> Drawing:
+    """A strip for each row: markers for the seeds, a bar for the median, the interval, and the published diamond."""
+    with canvas(50 * len(entries) + 34) as figure:
+        axes = add_axes(figure, left=8, right=8, top=4, bottom=26, grid="x")
+        for place, entry in enumerate(entries):
+            _draw_strip(axes, entry, y=len(entries) - 1 - place)
+        drawn = [x for e in entries for x in (*e.row.values, *(e.interval or ()), e.row.median, e.published)]
+        known = [x for x in drawn if x is not None] or [0.0, 100.0]
+        room = max(0.06 * (max(known) - min(known)), 0.3)
+        axes.set_xlim(min(known) - room, max(known) + room)
+        axes.set_ylim(-0.45, len(entries) - 0.3)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.grid(True, axis="x")
-        axes.set_axisbelow(True)
-        return to_svg(figure, **names)
+        return to_svg(figure, name)
 
 
-def _draw_strip(axes: Axes, row: ScoreRow, *, y: float) -> None:
-    color = SERIES[row.series.place % len(SERIES)]
-    if row.interval is not None:
-        axes.plot(row.interval, (y, y), color=color, linewidth=5, alpha=0.28, solid_capstyle="butt")
+def _draw_strip(axes: Axes, entry: Entry, *, y: float) -> None:
+    row, color = entry.row, look_of(entry.place).color
+    if entry.interval:
+        axes.plot(entry.interval, (y, y), color=color, linewidth=5, alpha=0.28, solid_capstyle="butt")
     if row.median is not None:
         axes.plot((row.median, row.median), (y - 0.2, y + 0.2), color=color, linewidth=2.4)
-    marker = MARKERS[row.series.place % len(MARKERS)]
-    axes.plot(
-        row.values,
-        [y] * len(row.values),
-        linestyle="none",
-        marker=marker,
-        markersize=6.5,
-        markerfacecolor=color,
-        markeredgecolor=PAPER,
-        markeredgewidth=0.9,
-    )
-    if row.published is not None:
-        axes.plot(
-            row.published,
-            y,
-            marker="D",
-            markersize=8,
-            markerfacecolor=PAPER,
-            markeredgecolor=INK,
-            markeredgewidth=1.5,
-            linestyle="none",
-        )
-    value = "not run" if row.median is None else show_number(row.median)
-    write_label(axes, (0, y + 0.36), name_of(row.series), color=color, weight="bold")
-    write_label(axes, (1, y + 0.36), value, color=INK, ha="right")
+    _mark(axes, (row.values, [y] * len(row.values)), place=entry.place, markersize=6.5, markeredgewidth=0.9)
+    if entry.published is not None:
+        edge = {"markerfacecolor": PAPER, "markeredgecolor": INK, "markeredgewidth": 1.5}
+        _mark(axes, (entry.published, y), place=0, marker="D", markersize=8, **edge)
+    score = "not run" if row.median is None else show_number(row.median)
+    common: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center"}
+    axes.text(0, y + 0.36, shorten_label(entry.label), ha="left", color=color, weight="bold", **common)
+    axes.text(1, y + 0.36, score, ha="right", color=INK, **common)
 
 
-def _limits(rows: Sequence[ScoreRow]) -> tuple[float, float]:
-    """The range of everything that is drawn, with some room."""
-    drawn = [value for row in rows for value in (*row.values, *(row.interval or ()), row.median, row.published)]
-    known = [value for value in drawn if value is not None] or [0.0, 100.0]
-    room = max(0.06 * (max(known) - min(known)), 0.3)
-    return min(known) - room, max(known) + room
+def _mark(axes: Axes, at: tuple[Any, Any], *, place: int, **style: Any) -> None:
+    """Markers without a line."""
+    look = look_of(place)
+    usual = {"marker": look.marker, "markerfacecolor": look.color, "markeredgecolor": PAPER, "linestyle": "none"}
+    axes.plot(*at, **usual | style)
 
 
-def draw_curves(lines: Sequence[Line], **names: str) -> str:
+def _write_title(axes: Axes, text: str) -> None:
+    """What the y axis shows, above its upper end."""
+    offset: dict[str, Any] = {"xycoords": "axes fraction", "xytext": (0, 5), "textcoords": "offset points"}
+    axes.annotate(text, (0, 1), color=MUTED, annotation_clip=False, **offset)
+
+
+def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
     """The loss of every run over its updates, and below it the learning rate."""
     with canvas(250) as figure:
-        loss = place_axes(figure, left=42, right=8, top=18, bottom=98)
-        rate = place_axes(figure, left=42, right=8, top=178, bottom=36)
-        shown = [value for line in lines for value in line.loss[np.isfinite(line.loss)]]
-        for line in lines:
-            style: dict[str, Any] = {
-                "color": SERIES[line.series.place % len(SERIES)],
-                "linestyle": DASHES[line.series.place % len(DASHES)],
-            }
-            loss.plot(line.step, line.loss, linewidth=1.2, alpha=0.85, **style)
-            rate.plot(line.step, line.rate, linewidth=1.4, **style)
-        if shown:  # a single spike would press everything else flat
-            loss.set_ylim(0, 1.05 * max(float(np.quantile(shown, 0.995)), 1e-3))
+        loss = add_axes(figure, left=42, right=8, top=18, bottom=98, grid="y")
+        rate = add_axes(figure, left=42, right=8, top=178, bottom=36, grid="y")
+        curves = [(entry.place, history.thinned()) for entry in entries for history in entry.histories.values()]
+        for place, curve in curves:
+            style: dict[str, Any] = {"color": look_of(place).color, "linestyle": look_of(place).dashes}
+            loss.plot(curve.step, curve.loss, linewidth=1.2, alpha=0.85, **style)
+            rate.plot(curve.step, curve.rate, linewidth=1.4, **style)
+        losses = np.concatenate([curve.loss[np.isfinite(curve.loss)] for _, curve in curves])
+        if len(losses):  # a single spike would press everything else flat
+            loss.set_ylim(0, 1.05 * max(float(np.quantile(losses, 0.995)), 1e-3))
         rate.set_ylim(bottom=0)
         rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=False)
         rate.yaxis.get_offset_text().set_visible(False)
-        top = max((float(line.rate.max()) for line in lines if len(line.rate)), default=0.0)
+        top = max((float(curve.rate.max()) for _, curve in curves if len(curve.rate)), default=0.0)
         rate.set_yticks([0, top] if top else [0], ["0", f"{top:.0e}".replace("e-0", "e-")] if top else ["0"])
         for axes, title in ((loss, "training loss"), (rate, "learning rate")):
-            write_title(axes, title)
+            _write_title(axes, title)
             axes.set_xlim(left=0)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-            axes.grid(True, axis="y")
         rate.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         loss.set_xticklabels([])
         rate.set_xlabel("update")
-        return to_svg(figure, **names)
+        return to_svg(figure, name)
 
 
-def draw_costs(points: Sequence[Point], *, cost: str, **names: str) -> str:
-    """Quality against what it costs."""
+def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> Drawing:
+    """Scores against costs; each name is written where there is room for it."""
     with canvas(210) as figure:
-        axes = place_axes(figure, left=46, right=14, top=18, bottom=38)
+        axes = add_axes(figure, left=46, right=14, top=18, bottom=38, grid="both")
+        scores = [point.score for point in points]
+        room = max(0.35 * (max(scores) - min(scores)), 1.0)
+        width = 1.25 * max(point.cost for point in points)
+        axes.set_xlim(0, width)
+        axes.set_ylim(min(scores) - room, max(scores) + room)
         for point in points:
-            place = point.series.place
-            axes.plot(
-                point.cost,
-                point.quality,
-                marker=MARKERS[place % len(MARKERS)],
-                markersize=9,
-                markerfacecolor=SERIES[place % len(SERIES)],
-                markeredgecolor=PAPER,
-                linestyle="none",
-            )
-        costs, qualities = [point.cost for point in points], [point.quality for point in points]
-        axes.set_xlim(0, 1.25 * max(costs))
-        room = max(0.35 * (max(qualities) - min(qualities)), 1.0)
-        axes.set_ylim(min(qualities) - room, max(qualities) + room)
-        for point in points:  # the name goes to the side that has room
-            left = point.cost > 0.6 * axes.get_xlim()[1]
+            _mark(axes, (point.cost, point.score), place=point.place, markersize=9)
+        for point in points:
+            side = "right" if point.cost > 0.6 * width else "left" if point.cost < 0.25 * width else "center"
             axes.annotate(
-                name_of(point.series),
-                (point.cost, point.quality),
+                shorten_label(point.label),
+                (point.cost, point.score),
                 xytext=(0, 9),
                 textcoords="offset points",
-                ha="right" if left else "left" if point.cost < 0.25 * axes.get_xlim()[1] else "center",
-                color=SERIES[point.series.place % len(SERIES)],
+                ha=side,
+                color=look_of(point.place).color,
                 weight="bold",
                 parse_math=False,
             )
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.grid(True)
-        axes.set_axisbelow(True)
-        axes.set_xlabel(cost)
-        write_title(axes, "mean score")
-        return to_svg(figure, **names)
+        axes.set_xlabel(unit)
+        _write_title(axes, "mean score")
+        return to_svg(figure, name)
 
 
-def draw_differences(differences: Sequence[Difference], *, axis: str, **names: str) -> str:
+def draw_differences(comparison: EncoderComparison, *, name: str) -> Drawing:
     """A line for each task: the difference with its interval, and where 0 is."""
-    height = 30 * len(differences) + 48
-    with canvas(height) as figure:
-        axes = place_axes(figure, left=62, right=12, top=6, bottom=42)
+    tasks, color = list(reversed(comparison.tasks)), look_of(0).color
+    with canvas(30 * len(tasks) + 48) as figure:
+        axes = add_axes(figure, left=62, right=12, top=6, bottom=42, grid="x")
         axes.axvline(0, color=INK, linewidth=1)
-        for place, difference in enumerate(reversed(differences)):
-            axes.plot((difference.low, difference.high), (place, place), color=SERIES[0], linewidth=2.2)
-            axes.plot(
-                difference.value,
-                place,
-                marker="o",
-                markersize=8,
-                markerfacecolor=SERIES[0] if difference.sure else PAPER,
-                markeredgecolor=SERIES[0],
-                markeredgewidth=1.6,
-                linestyle="none",
-            )
-        axes.set_yticks(range(len(differences)), [difference.title for difference in reversed(differences)])
-        axes.set_ylim(-0.6, len(differences) - 0.4)
+        for y, task in enumerate(tasks):
+            axes.plot((task.low, task.high), (y, y), color=color, linewidth=2.2)
+            style = {"markerfacecolor": color if task.better else PAPER, "markeredgecolor": color}
+            _mark(axes, (task.difference, y), place=0, markersize=8, markeredgewidth=1.6, **style)
+        axes.set_yticks(range(len(tasks)), [task.title for task in tasks])
+        axes.set_ylim(-0.6, len(tasks) - 0.4)
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.grid(True, axis="x")
-        axes.set_axisbelow(True)
-        axes.set_xlabel(shorten_label(axis, 52))
-        return to_svg(figure, **names)
+        axes.set_xlabel(shorten_label(f"{comparison.first} minus {comparison.second}, points", 52))
+        return to_svg(figure, name)
+
+
+def draw_confusion(entry: Entry, *, name: str) -> Drawing:
+    """A matrix of labels (rows) by predictions (columns), shaded by the share of the row."""
+    counts, labels, k = entry.confusion, entry.task.labels, entry.task.outputs
+    tall = min(58.0, 232 / k)
+    with canvas(42 + tall * k, width=PAIRED_WIDTH) as figure:
+        axes = add_axes(figure, left=96, right=6, top=4, bottom=38)
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)  # (k, k)
+        for label, prediction in np.ndindex(k, k):
+            share, corner = float(shares[label, prediction]), (prediction, k - 1 - label)
+            shade = (*to_rgb(look_of(entry.place).color), SHADE * share)
+            axes.add_patch(Rectangle(corner, 1, 1, facecolor=shade, edgecolor=RULE, linewidth=0.8))
+            if k <= _MOST_WRITTEN:
+                x, y = corner[0] + 0.5, corner[1] + 0.5
+                axes.text(x, y + 0.04, f"{100 * share:.0f} %", color=INK, ha="center", va="bottom", fontsize=12.5)
+                axes.text(x, y - 0.08, f"{counts[label, prediction]:,}", color=INK, ha="center", va="top", fontsize=10)
+        axes.set_xlim(0, k)
+        axes.set_ylim(0, k)
+        axes.set_yticks(np.arange(k) + 0.5, [shorten_label(label, 14) for label in labels[::-1]])
+        # Columns grow narrower with their number; with many classes there is room for a number only.
+        named = [shorten_label(label, 34 // k) for label in labels]
+        numbered = [str(place + 1) for place in range(k)]
+        axes.set_xticks(np.arange(k) + 0.5, named if k <= _MOST_WRITTEN else numbered)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_xlabel("predicted" if k <= _MOST_WRITTEN else "predicted, in the order of the labels")
+        return to_svg(figure, name)
+
+
+def draw_density(entry: Entry, *, name: str) -> Drawing:
+    """Predictions against labels: the more rows a hexagon holds, the darker it is."""
+    label, prediction = entry.labels_and_predictions
+    with canvas(PAIRED_WIDTH * 0.86, width=PAIRED_WIDTH) as figure:
+        axes = add_axes(figure, left=40, right=10, top=8, bottom=38)
+        low = float(min(label.min(), prediction.min()))
+        high = float(max(label.max(), prediction.max()))
+        room = 0.03 * (high - low) or 1.0
+        extent = (low - room, high + room, low - room, high + room)
+        bins = axes.hexbin(label, prediction, gridsize=24, extent=extent, mincnt=1, linewidths=0)
+        counts = np.asarray(bins.get_array(), dtype=float)
+        depth = 0.12 + 0.88 * np.log1p(counts) / np.log1p(counts.max())
+        bins.set_array(None)
+        bins.set_facecolor([(*to_rgb(look_of(entry.place).color), float(alpha)) for alpha in depth])
+        bins.set_edgecolor("none")
+        axes.plot((low, high), (low, high), color=INK, linewidth=1, linestyle=(0, (4, 3)))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(6))
+        axes.set_xlabel("label")
+        axes.set_ylabel("prediction")
+        return to_svg(figure, name)
+
+
+def draw_reliability(entries: Sequence[Entry], *, name: str) -> Drawing:
+    """Accuracy against confidence: the more rows a bin holds, the larger its marker."""
+    with canvas(WIDTH * 0.86) as figure:
+        axes = add_axes(figure, left=46, right=10, top=8, bottom=38, grid="both")
+        axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        for entry in entries:
+            look, bins = look_of(entry.place), entry.calibration.bins
+            x, y = [one.confidence for one in bins], [one.accuracy for one in bins]
+            axes.plot(x, y, color=look.color, linestyle=look.dashes, linewidth=1.2)
+            for one in bins:
+                size = 4 + 11 * one.share**0.5
+                _mark(axes, (one.confidence, one.accuracy), place=entry.place, markersize=size, alpha=0.9)
+        lowest = min(min(one[:2]) for entry in entries for one in entry.calibration.bins)
+        axes.set_xlim(max(0.0, lowest - 0.06), 1.03)
+        axes.set_ylim(max(0.0, lowest - 0.06), 1.03)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(5))
+            axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        axes.set_xlabel("confidence")
+        axes.set_ylabel("accuracy")
+        return to_svg(figure, name)

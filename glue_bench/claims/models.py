@@ -1,0 +1,264 @@
+"""Check claims about one model with its files: architecture, parameters, case, fill-mask.
+
+No code that comes with a model is run. Every check raises InputError if it needs a file that cannot be used.
+"""
+
+import contextlib
+import functools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PretrainedConfig, RobertaConfig
+
+from glue_bench.claims.files import CONFIG, TOKENIZER, WEIGHTS, ModelFiles, WeightsHeader, read_weights
+from glue_bench.claims.statements import (
+    ArchitectureClaim,
+    CardModel,
+    CaseClaim,
+    Claim,
+    ClaimRow,
+    FillMaskClaim,
+    LikelyToken,
+    ParametersClaim,
+    Verdict,
+    list_tokens,
+)
+from glue_bench.data.encoding import TextEncoder
+from glue_bench.errors import InputError
+from glue_bench.models.padded import SAFELY, read_model_config
+from glue_bench.text import first_line
+
+STATED = "the stated architecture"
+MILLION = 1_000_000
+_LONGEST = 64  # tokens: more than any word of a case claim has
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Parameters of one architecture, tied ones once."""
+
+    encoder: int
+    encoder_with_pooler: int
+    masked_lm: int  # without a pooler
+
+
+class Model:
+    """A model under check: the card's description of it, and its files, each read once."""
+
+    def __init__(self, stated: CardModel, files: ModelFiles) -> None:
+        """Read the configuration and the header of the weights."""
+        self.stated, self.files = stated, files
+        self.config: PretrainedConfig = RobertaConfig(**stated.architecture)
+        self.unread = ""  # why `config` is the stated one; empty if it was read
+        try:
+            folder = files.folder_with(CONFIG)
+            config = read_model_config(folder)
+            for name, value in stated.architecture.items():  # older versions of transformers do not check types
+                found = getattr(config, name, value)
+                if isinstance(found, bool) or not isinstance(found, int | float):
+                    raise InputError(f"{folder / CONFIG}: {name} is {found!r}, not a number")
+            self.config = config
+        except InputError as error:
+            self.unread = str(error)
+        self.weights: WeightsHeader | None = None  # None if they are missing, or unreadable
+        with contextlib.suppress(InputError):
+            self.weights = read_weights(files.folder_with(WEIGHTS) / WEIGHTS)
+
+    @property
+    def basis(self) -> str:
+        """Where `config` comes from."""
+        return STATED if self.unread else CONFIG
+
+    @functools.cached_property
+    def fill_mask(self) -> tuple[Any, Any]:
+        """The masked language model in float32 on the CPU, and its tokenizer.
+
+        Raises:
+            InputError: a file is missing or damaged, or the weights have no masked-LM head.
+        """
+        folder = self.files.folder_with(WEIGHTS, TOKENIZER)
+        config = read_model_config(folder)
+        options = {**SAFELY, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
+        try:
+            with torch.random.fork_rng(devices=[]):
+                model, info = AutoModelForMaskedLM.from_pretrained(folder, config=config, **options)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **SAFELY)
+        except Exception as error:  # safetensors, tokenizers and transformers raise many kinds
+            raise InputError(f"the model cannot be loaded ({first_line(error)})") from error
+        missing = sorted(name for name in info["missing_keys"] if "position_ids" not in name)
+        if missing:  # they would be drawn at random
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise InputError(f"{WEIGHTS} lacks {missing[0]}{more}")
+        return model.eval(), tokenizer
+
+
+def check_model(claim: Claim, model: Model) -> ClaimRow:
+    """Check a claim about one model; the row says why if it cannot be checked."""
+    try:
+        if isinstance(claim, ArchitectureClaim):
+            return _check_architecture(claim, model)
+        if isinstance(claim, ParametersClaim):
+            return _check_parameters(claim, model)
+        if isinstance(claim, CaseClaim):
+            return _check_case(claim, model)
+        if isinstance(claim, FillMaskClaim):
+            return _check_fill_mask(claim, model)
+    except InputError as error:
+        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=str(error))
+    raise AssertionError(f"no check for {type(claim).__name__}")
+
+
+def _check_architecture(claim: ArchitectureClaim, model: Model) -> ClaimRow:
+    """Compare with every file that has the number."""
+    found = dict[str, int]()
+    value = getattr(model.config, claim.field, None)
+    if not model.unread and isinstance(value, int):
+        found[CONFIG] = value
+    if model.weights is not None:
+        by_field = {"num_hidden_layers": model.weights.layers, "hidden_size": model.weights.width}
+        value = by_field.get(claim.field)
+        if value is not None:
+            found[WEIGHTS] = value
+    if not found:
+        raise InputError(_explain_unread(claim, model))
+    agreed = set(found.values()) == {claim.value}
+    return ClaimRow(
+        claim=claim,
+        verdict=Verdict.CONFIRMED if agreed else Verdict.CONTRADICTED,
+        found=", ".join(f"{value} in {name}" for name, value in found.items()),
+        why="" if agreed else f"claimed {claim.value}",
+        basis=" and ".join(found),
+        details={"claimed": claim.value, "found": found},
+    )
+
+
+def _explain_unread(claim: ArchitectureClaim, model: Model) -> str:
+    """Why the number cannot be read, and what the stated parameters say about it."""
+    reason = model.unread or f"{CONFIG} has no {claim.field}"
+    stated = RobertaConfig(**model.stated.architecture)
+    step = {"num_hidden_layers": 1, "hidden_size": stated.num_attention_heads}.get(claim.field)
+    if step is None:
+        return f"{reason}; the parameters are the same for any number of heads"
+    parts = []
+    for value in (claim.value - step, claim.value, claim.value + step):
+        varied = type(stated).from_dict({**stated.to_dict(), claim.field: value})
+        parts.append(f"{value} would give {_millions(count_parameters(varied).masked_lm)}")
+    return f"{reason}; with all else as stated, {', '.join(parts)} parameters"
+
+
+def _check_parameters(claim: ParametersClaim, model: Model) -> ClaimRow:
+    """Count the masked language model, and the numbers in the weights file if there is one."""
+    claimed = claim.value // MILLION
+    try:
+        counts = count_parameters(model.config)
+    except Exception as error:  # each architecture checks its configuration in its own way
+        raise InputError(f"no masked language model can be built from it: {first_line(error)}") from error
+    found = (
+        f"{_millions(counts.masked_lm)} ({counts.masked_lm:,}) with the masked-LM head; the encoder alone "
+        f"{_millions(counts.encoder)}, with pooler {_millions(counts.encoder_with_pooler)}"
+    )
+    details: dict[str, Any] = {"claimed": claim.value, **asdict(counts)}
+    deciding = [counts.masked_lm]
+    if model.weights is not None:
+        own, everything = model.weights.masked_lm, model.weights.everything
+        details |= {"weights_masked_lm": own, "weights_everything": everything}
+        deciding += [] if own is None else [own]
+        head = "no masked-LM head" if own is None else _millions(own)
+        found += f"; in {WEIGHTS} {head}, with all that it holds {_millions(everything)}"
+    agreed = all(round(count / MILLION) == claimed for count in deciding)
+    remarks = [] if agreed else [f"claimed {claimed}M"]
+    if model.unread:
+        remarks.append(f"counted from {STATED}, not from the model's files ({model.unread})")
+    return ClaimRow(
+        claim=claim,
+        verdict=Verdict.CONFIRMED if agreed else Verdict.CONTRADICTED,
+        found=found,
+        why="; ".join(remarks),
+        basis=model.basis if model.weights is None else f"{model.basis} and {WEIGHTS}",
+        details=details,
+    )
+
+
+def count_parameters(config: PretrainedConfig) -> Counts:
+    """Build the model on torch's meta device, which has no memory, and count.
+
+    Raises:
+        Exception: whatever the architecture raises for an impossible configuration.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        encoder = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        masked_lm = AutoModelForMaskedLM.from_config(config)  # type: ignore[no-untyped-call]
+    sizes = {name: parameter.numel() for name, parameter in encoder.named_parameters()}
+    return Counts(
+        encoder=sum(size for name, size in sizes.items() if "pooler" not in name),
+        encoder_with_pooler=sum(sizes.values()),
+        masked_lm=sum(parameter.numel() for parameter in masked_lm.parameters()),
+    )
+
+
+def _check_case(claim: CaseClaim, model: Model) -> ClaimRow:
+    """Compare the token ids of the claim's texts."""
+    encoded = TextEncoder(model.files.folder_with(TOKENIZER), max_length=_LONGEST).tokenise([claim.texts])
+    ids = [row.tolist() for row in np.split(encoded.tokens, encoded.offsets[1:-1])]
+    differ = len({tuple(row) for row in ids}) == len(ids)
+    return ClaimRow(
+        claim=claim,
+        verdict=Verdict.CONFIRMED if differ else Verdict.CONTRADICTED,
+        found="; ".join(f"{text}: {' '.join(map(str, row))}" for text, row in zip(claim.texts, ids, strict=True)),
+        why="" if differ else "the ids are the same",
+        basis="the tokenizer",
+        details={"ids": dict(zip(claim.texts, ids, strict=True))},
+    )
+
+
+def _check_fill_mask(claim: FillMaskClaim, model: Model) -> ClaimRow:
+    """Compare the likeliest tokens, in order, and their probabilities."""
+    tokens = _likeliest_tokens(model, claim.prompt, count=len(claim.tokens))
+    why = _first_difference(claim, tokens)
+    return ClaimRow(
+        claim=claim,
+        verdict=Verdict.CONTRADICTED if why else Verdict.CONFIRMED,
+        found=list_tokens(tokens),
+        why=why,
+        basis=f"{WEIGHTS} and the tokenizer",
+        details={"prompt": claim.prompt, "tokens": [[token.id, token.token, token.score] for token in tokens]},
+    )
+
+
+@torch.inference_mode()
+def _likeliest_tokens(model: Model, prompt: str, *, count: int) -> list[LikelyToken]:
+    """The `count` likeliest tokens for the prompt's one mask, best first; probabilities over the whole vocabulary."""
+    network, tokenizer = model.fill_mask
+    mask = tokenizer.mask_token_id
+    if mask is None:
+        raise InputError("the tokenizer has no mask token")
+    ids = tokenizer(prompt.replace("<mask>", tokenizer.mask_token), return_tensors="pt")["input_ids"]  # (1, L)
+    places = (ids[0] == mask).nonzero().flatten()
+    if len(places) != 1:
+        raise InputError(f"the tokenizer finds {len(places)} mask tokens in the prompt")
+    if int(ids.max()) >= int(network.config.vocab_size):
+        raise InputError("the tokenizer gives ids that the model has no embedding for")
+    logits = network(input_ids=ids).logits[0, places[0]]  # (V,)
+    best = logits.float().softmax(dim=-1).topk(count)
+    return [
+        LikelyToken(id=int(token), token=str(tokenizer.decode([int(token)])), score=float(score))
+        for token, score in zip(best.indices, best.values, strict=True)
+    ]
+
+
+def _first_difference(claim: FillMaskClaim, tokens: Sequence[LikelyToken]) -> str:
+    """Where the found tokens differ from the claimed ones; empty if nowhere."""
+    for place, (claimed, found) in enumerate(zip(claim.tokens, tokens, strict=True), start=1):
+        if found.id != claimed.id:
+            return f"token {place} is {found.id} {found.token.strip()}, claimed {claimed.id} {claimed.token.strip()}"
+    for claimed, found in zip(claim.tokens, tokens, strict=True):
+        if not abs(found.score - claimed.score) / claimed.score <= claim.tolerance:
+            return f"{claimed.token.strip()} has {found.score:.6f}, claimed {claimed.score:.6f}"
+    return ""
+
+
+def _millions(count: int) -> str:
+    return f"{count / MILLION:.1f}M" if count >= MILLION / 10 else f"{count:,}"

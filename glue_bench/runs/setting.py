@@ -1,0 +1,170 @@
+"""The setting of a run: everything that tells two rows of a table apart. Knows no scores."""
+
+import dataclasses
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from glue_bench.config.keys import NOT_IN_IDENTITY, keys_of
+from glue_bench.config.schema import TrainerConfig
+from glue_bench.runs.record import Record
+from glue_bench.text import quote_value
+
+# Trainer values that change no score: runs of one setting may differ in them.
+EXECUTION = keys_of(TrainerConfig, *NOT_IN_IDENTITY)
+
+_PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
+_MEANINGFUL = ("null", "true", "false", "nan", "inf", "yes", "no", "on", "off")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A run's configuration without its seed. Runs of one setting may be averaged.
+
+    Equal settings agree in every field but `grid`: the same cell may belong to a narrower and to a wider grid.
+    Unknown values are empty, as those of a run that failed before it had read its inputs.
+    """
+
+    encoder: str
+    task: str
+    recipe: str
+    data: str  # in words: `nyu-mll/glue on the hub`
+    id: str = ""  # the record's setting_id
+    hub_id: str = ""
+    encoder_revision: str = ""
+    source: str = ""  # hub, local or sample
+    data_revision: str = ""
+    recipe_changes: Mapping[str, str] = field(default_factory=dict)  # trainer values that are not the recipe's
+    init: str = "pretrained"  # or the task that the initial weights were fine-tuned on
+    selection: str = "last"  # last, best or holdout
+    holdout: float | None = None  # None unless the selection is holdout
+    cell: Mapping[str, Any] = field(default_factory=dict)  # trainer values from a grid
+    grid: Mapping[str, list[Any]] = field(default_factory=dict, compare=False)  # trainer key to the values to try
+    trainer: Mapping[str, Any] = field(default_factory=dict)  # without EXECUTION
+    limits: Mapping[str, int | None] = field(default_factory=dict)  # max_train_rows and max_eval_rows
+    fingerprint: str = ""  # of all texts and labels
+    precision: str = ""  # in which the run computed, whatever trainer.precision asked for
+    weights: str = ""  # SHA-256 of the pretrained weights
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """The setting of a record."""
+        config, data, encoder = record.config, record.data, record.encoder
+        # Older records of runs that start from another run hold the hash of that run's weights in its place.
+        known = record.init_kind == "pretrained" or "init_weights_sha256" in encoder
+        return cls(
+            encoder=encoder["name"],
+            task=record.task,
+            recipe=record.recipe,
+            data=_describe_data(data),
+            id=record.setting_id,
+            hub_id=encoder.get("hub_id") or "",
+            encoder_revision=encoder.get("revision") or "",
+            source=data["source"],
+            data_revision=data.get("revision") or "",
+            recipe_changes=dict(config.get("recipe_changes") or {}),
+            init=record.init_kind,
+            selection=record.selection,
+            holdout=config.get("holdout") if record.selection == "holdout" else None,
+            cell=dict(config.get("cell") or {}),
+            grid=dict(config.get("grid") or {}),
+            trainer={key: value for key, value in config["trainer"].items() if key not in EXECUTION},
+            limits={key: config["data"].get(key) for key in ("max_train_rows", "max_eval_rows")},
+            fingerprint=data.get("fingerprint") or "",
+            precision=record.precision,
+            weights=(encoder.get("weights_sha256") or "") if known else "",
+        )
+
+    def __hash__(self) -> int:
+        """By the fields that hold no mapping."""
+        return hash((self.id, self.encoder, self.task, self.recipe, self.init, self.selection, self.precision))
+
+    @property
+    def section(self) -> tuple[str, ...]:
+        """What the rows of one section of the report have in common."""
+        return self.encoder, self.hub_id, self.encoder_revision, self.source, self.data_revision, self.recipe
+
+    @property
+    def inputs(self) -> tuple[str, str, str]:
+        """What only a run that has read its inputs knows: weights, rows and precision."""
+        return self.weights, self.fingerprint, self.precision
+
+    def facts(self) -> dict[str, Any]:
+        """Every value that can tell two settings apart, by the name that a user knows. Empty text: unknown."""
+        return {
+            "encoder": self.encoder,
+            "encoder.hub_id": self.hub_id,
+            "encoder.revision": self.encoder_revision,
+            "task": self.task,
+            "data": self.source,
+            "data.revision": self.data_revision,
+            "recipe": self.recipe,
+            "init": self.init,
+            **{f"trainer.{key}": value for key, value in self.trainer.items()},
+            "selection": self.selection,
+            **({"holdout": self.holdout} if self.selection == "holdout" else {}),
+            **{f"data.{key}": value for key, value in self.limits.items()},
+            "data.fingerprint": self.fingerprint,
+            "precision": self.precision,
+            "encoder.weights_sha256": self.weights[:12],
+            "grid": ", ".join(sorted(self.cell)),
+        }
+
+    def difference(self, *others: Self, but: Collection[str] = ()) -> dict[str, tuple[Any, ...]]:
+        """The facts in which this setting and the others differ: name to the value in each, this one's first.
+
+        Args:
+            but: names of facts to leave out.
+        """
+        every = [setting.facts() for setting in (self, *others)]
+        names = dict.fromkeys(name for facts in every for name in facts if name not in but)
+        values = {name: tuple(facts.get(name) for facts in every) for name in names}
+        return {name: found for name, found in values.items() if len({str(value) for value in found} - {""}) > 1}
+
+    def words(self) -> list[str]:
+        """The KEY=VALUE words of the command line for recipe, start, selection, grid and changed trainer values."""
+        words = [override_word("recipe", self.recipe)]
+        words += [f"init={self.init}"] if self.init != "pretrained" else []
+        words += [f"selection={self.selection}"]  # always, because a recipe may set it
+        words += [override_word("holdout", self.holdout)] if self.selection == "holdout" else []
+        words += [override_word(f"grid.{key}", values) for key, values in self.grid.items()]
+        keys = [key for key in dict.fromkeys([*self.recipe_changes, *self.cell]) if key in self.trainer]
+        if self.trainer.get("updates") is not None:  # which replaces epochs
+            keys = [key for key in keys if key != "epochs"]
+        return words + [override_word(f"trainer.{key}", self.trainer[key]) for key in keys]
+
+    def without_cell(self) -> Self:
+        """What all cells of one grid share; inputs are left out, because a cell without a finished run knows none."""
+        return dataclasses.replace(
+            self,
+            id="",
+            cell=dict.fromkeys(sorted(self.cell)),
+            trainer={key: value for key, value in self.trainer.items() if key not in self.cell},
+            fingerprint="",
+            precision="",
+            weights="",
+        )
+
+
+def override_word(key: str, value: Any) -> str:
+    """`KEY=VALUE` in the grammar of the command line."""
+    return f"{key}={override_value(value)}"
+
+
+def override_value(value: Any) -> str:
+    """A value in the grammar of the command line: a word, a number, a list of them, or null."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(override_value(item) for item in value)}]"
+    text = str(value)
+    plain = not isinstance(value, str) or (_PLAIN.fullmatch(text) and text.lower() not in _MEANINGFUL)
+    return text if plain else quote_value(text)
+
+
+def _describe_data(data: Mapping[str, Any]) -> str:
+    words = {"hub": f"{data.get('dataset')} on the hub", "local": "local files", "sample": "sample data"}
+    return words[data["source"]]

@@ -1,0 +1,79 @@
+"""A setting: what tells two rows of a table apart, and the words that ask for it again."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from glue_bench.runs.finished import repeating_words
+from glue_bench.runs.record import Record
+from glue_bench.runs.setting import Setting
+from tests.support.making import make_record
+
+
+def setting_of(*words: str, **changes: Any) -> Setting:
+    return Setting.of(make_record(words=words, **changes))
+
+
+def test_runs_that_differ_in_their_seed_alone_have_one_setting() -> None:
+    assert len({setting_of(seed=1), setting_of(seed=2, device="cuda")}) == 1
+    assert len({setting_of(), setting_of(precision="bfloat16"), setting_of("trainer.epochs=3")}) == 3
+
+
+def test_a_cell_and_the_same_values_outside_of_a_grid_are_two_settings() -> None:
+    outside = setting_of("trainer.learning_rate=1e-5")
+    cell = dataclasses.replace(outside, cell={"learning_rate": 1e-5}, recipe_changes={})
+    assert cell != outside
+    assert cell.difference(outside) == {"grid": ("learning_rate", "")} or cell.facts()["grid"] == "learning_rate"
+    wider = dataclasses.replace(cell, grid={"learning_rate": [1e-5, 2e-5]})
+    assert (cell == wider, hash(cell) == hash(wider)) == (True, True)
+
+
+def test_cells_of_one_grid_share_all_but_their_values() -> None:
+    def cell(rate: float, **changes: Any) -> Setting:
+        return setting_of("recipe=roberta_paper", f"trainer.learning_rate={rate}", "trainer.batch_size=16", **changes)
+
+    one, other = cell(1e-5), cell(2e-5, setting="111", precision="")
+    assert one.cell == {"learning_rate": 1e-5, "batch_size": 16}
+    assert one != other
+    assert one.without_cell() == other.without_cell()
+    assert one.without_cell() != cell(2e-5, selection="best").without_cell()
+
+
+def test_the_difference_names_what_is_unlike_with_each_ones_value() -> None:
+    three, ten = setting_of("trainer.epochs=3"), setting_of()
+    assert three.difference(ten, ten) == {"trainer.epochs": (3, 10, 10)}
+    assert three.difference(ten, but=["trainer.epochs"]) == {}
+    held = setting_of(selection="holdout")
+    assert ten.difference(held) == {"selection": ("last", "holdout"), "holdout": (None, held.holdout)}
+
+
+def test_what_a_failed_run_did_not_learn_tells_nothing_apart() -> None:
+    encoder = {"name": "tiny", "hub_id": None, "revision": None}
+    failed = setting_of(status="failed", precision="", encoder=encoder)
+    assert failed.difference(setting_of()) == {}
+
+
+def test_the_weights_of_a_parent_run_are_not_those_of_the_encoder() -> None:
+    def started(seed: int, **more: str) -> Record:
+        encoder = {"name": "tiny", "hub_id": None, "revision": None, "weights_sha256": f"of seed {seed}", **more}
+        return make_record(seed=seed, init=f"mnli:seed{seed}-abc", encoder=encoder)
+
+    assert Setting.of(started(1)) == Setting.of(started(2))
+    assert Setting.of(started(1, init_weights_sha256="parent")).weights == "of seed 1"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("recipe=roberta_paper", "trainer.learning_rate=1e-5", "trainer.batch_size=16", "trainer.updates=7"),
+        ("trainer.betas=[0.9,0.98]", "trainer.epochs=3"),
+    ],
+)
+def test_its_words_are_those_that_repeat_the_run(words: tuple[str, ...]) -> None:
+    record = make_record(words=words, selection="best", init="mnli:seed1-abc")
+    repeated = repeating_words(record, private=True)
+    found = Setting.of(record).words()
+    assert found[:3] == [f"recipe={record.recipe}", "init=mnli", "selection=best"]
+    assert [word for word in repeated if word in found] == found

@@ -1,0 +1,118 @@
+"""What became of a run that did not report a result."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from glue_bench.runs.lease import Lease, take_lease
+from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
+from glue_bench.sweep import slurm
+from glue_bench.sweep.board import Listener
+from glue_bench.sweep.plan import plan_runs, read_plan
+from glue_bench.sweep.queue import LostRunError, resolve_lost
+from tests.support.making import make_record, make_request
+
+REQUEST = make_request(task="rte", seed=1)
+LOST = LostRunError("its process was killed")
+
+
+def record_of(status: str, *, ended: str = "now") -> Record:
+    return make_record(status=status, ended=ended, error=None if status == "finished" else "an error of its own")
+
+
+@pytest.mark.parametrize(
+    ("before", "found", "resumable", "outcome"),
+    [
+        (None, None, True, ("failed", "its process was killed")),
+        ("failed", None, True, ("failed", "its process was killed")),
+        ("interrupted", None, True, ("failed", "its process was killed")),
+        ("finished", None, True, ("finished", None)),
+        (None, "finished", True, ("finished", None)),
+        ("failed", "diverged", True, ("diverged", "an error of its own")),
+        (None, "interrupted", True, None),
+        (None, "interrupted", False, ("failed", "its process was killed")),
+        ("interrupted", "interrupted", True, None),
+    ],
+)
+def test_a_new_record_speaks_for_itself_and_without_one_the_run_is_lost(
+    before: str | None, found: str | None, resumable: bool, outcome: tuple[str, str | None] | None, tmp_path: Path
+) -> None:
+    store = RunStore(tmp_path)
+    earlier = record_of(before, ended="before") if before else None
+    for record in (earlier, record_of(found) if found else None):
+        if record is not None:
+            store.save(record)
+    resolved = resolve_lost(REQUEST, store, error=LOST, before=earlier, resumable=resumable, steps=7)
+    assert (resolved and (resolved.status, resolved.error)) == outcome
+    assert resolved is None or store.load(*REQUEST.place) == resolved
+    if resolved is not None and resolved.error == str(LOST):
+        assert resolved.steps == 7
+
+
+def test_a_result_that_is_kept_is_named_with_the_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store, earlier = RunStore(tmp_path), record_of("finished")
+    store.save(earlier)
+    assert resolve_lost(REQUEST, store, error=LOST, before=earlier) == earlier
+    assert "its result is kept, but training it again failed: its process was killed" in caplog.text
+
+
+def test_a_run_that_another_worker_has_is_left_to_it(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    lease = take_lease(store.folder(*REQUEST.place))
+    assert isinstance(lease, Lease)
+    assert resolve_lost(REQUEST, store, error=LOST, before=None) is None
+    assert store.load(*REQUEST.place) is None
+    record = resolve_lost(REQUEST, store, error=LOST, before=None, dead=os.getpid())
+    assert record is not None
+    assert record.status == "failed"
+    lease.release(done=True)
+
+
+class OneMinuteCluster:
+    """A cluster whose jobs end at once: what each leaves behind is given by run id, once per submission."""
+
+    def __init__(self, store: RunStore, left_behind: dict[str, list[Record | None]]) -> None:
+        self.store, self.left_behind, self.submitted = store, left_behind, list[list[str]]()
+
+    def submit_array(self, lines: list[slurm.RunLine]) -> list[SimpleNamespace]:
+        requests = [read_plan(line.plan, line.index) for line in lines]
+        self.submitted.append([request.run_id for request in requests])
+        for request in requests:
+            record = self.left_behind[request.run_id].pop(0)
+            if record is not None:
+                self.store.save(record)
+        return [SimpleNamespace(job_id=f"{len(self.submitted)}_{place}") for place in range(len(lines))]
+
+
+def test_a_watched_job_array_settles_repeats_or_records_each_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RunStore(tmp_path / "results")
+    requests = [make_request(task="rte", seed=seed) for seed in (1, 2, 3)]
+    first, lost, again = (request.run_id for request in requests)
+    cluster = OneMinuteCluster(
+        store,
+        {
+            first: [make_record(seed=1)],
+            lost: [None],
+            again: [make_record(seed=3, status="interrupted", ended="1"), make_record(seed=3, ended="2")],
+        },
+    )
+    monkeypatch.setattr(slurm, "open_executor", lambda *_, **__: cluster)
+    monkeypatch.setattr(slurm, "queued_jobs", set)
+    monkeypatch.setattr(slurm, "job_state", lambda _: "FAILED, exit code 1:0")
+    monkeypatch.setattr(slurm, "_WATCH_EVERY", 0.01)
+    monkeypatch.setattr(slurm, "_ASK_EVERY", 0.0)
+    plan = plan_runs(requests, store, retry_failed=False)
+    records = slurm.run_on_slurm(plan, store, listener=Listener(), executor=requests[0].config.executor)
+    assert {run_id: record.status for run_id, record in records.items()} == {
+        first: "finished",
+        lost: "failed",
+        again: "finished",
+    }
+    assert cluster.submitted == [[first, lost, again], [again]]
+    assert (records[lost].error or "").startswith("its job 1_1 ended without a result (FAILED, exit code 1:0)")
+    assert store.load(*requests[1].place) == records[lost]
