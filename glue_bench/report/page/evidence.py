@@ -101,7 +101,7 @@ def read_texts(record: Record) -> Texts:
         for name in hub_files(task).values()
     ):
         raise InputError(f"{data.dataset} at {revision} is not in the hub client's cache here")
-    loaded = load_task_data(resolve_source(data, task=task), data, task)
+    loaded = load_task_data(resolve_source(data, task), data, task=task)
     if loaded.fingerprint != record.data.get("fingerprint"):
         raise InputError("the rows there now are not those of the runs (another fingerprint)")
     return {split: loaded.splits[split].texts for split in task.validation}
