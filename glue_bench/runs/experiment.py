@@ -214,16 +214,14 @@ def _prepare(run: RunContext, inputs: Inputs) -> Prepared:
     encoder = {key: getattr(inputs.pretrained, key) for key in ("name", "hub_id", "revision", "weights_sha256")}
     if run.request.parent:
         encoder["init_sha256"] = inputs.start.weights_sha256
-    reasons = run.task.not_comparable_because(
-        source=data.source, rows=data.rows, fingerprints=data.fingerprints, init=run.request.init
-    )
-    device = run.placement.device
-    threads = f"{device}, {torch.get_num_threads()} threads"
+    source, prints, device = data.source, data.fingerprints, run.placement.device
+    init, threads = run.request.init, f"{device}, {torch.get_num_threads()} threads"
+    reasons = run.task.not_comparable_because(source=source, rows=data.rows, fingerprints=prints, init=init)
     run.draft.facts |= {
         "encoder": {**encoder, "parameters": sum(parameter.numel() for parameter in model.parameters())},
         "data": {
             **{key: getattr(data, key) for key in ("source", "dataset", "revision", "fingerprint", "fingerprints")},
-            "checked": run.task.checked(source=data.source, fingerprints=data.fingerprints),
+            "checked": run.task.checked(source=source, fingerprints=prints),
             "rows": dict(data.rows),
             "truncated": {name: rows.truncated for name, rows in encoded.items()},
         },

@@ -52,7 +52,7 @@ class Setting:
         """The setting of a record."""
         config, data, encoder = record.config, record.data, record.encoder
         # Older records of runs that start from another run hold the hash of that run's weights in its place.
-        known = record.init_kind == "pretrained" or "init_weights_sha256" in encoder
+        known = record.init_kind == "pretrained" or "init_sha256" in encoder
         return cls(
             encoder=encoder["name"],
             task=record.task,

@@ -60,7 +60,7 @@ def test_the_weights_of_a_parent_run_are_not_those_of_the_encoder() -> None:
         return make_record(seed=seed, init=f"mnli:seed{seed}-abc", encoder=encoder)
 
     assert Setting.of(started(1)) == Setting.of(started(2))
-    assert Setting.of(started(1, init_weights_sha256="parent")).weights == "of seed 1"
+    assert Setting.of(started(1, init_sha256="parent")).weights == "of seed 1"
 
 
 @pytest.mark.parametrize(
