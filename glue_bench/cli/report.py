@@ -8,10 +8,10 @@ from glue_bench.cli.output import PIPE_WIDTH, render_to_stdout, say, write_outpu
 from glue_bench.cli.results import open_results, results_of
 from glue_bench.config.compose import compose_task
 from glue_bench.config.schema import TaskConfig
-from glue_bench.report import CARD_TASKS, Report, Row, build_report, render_report
-from glue_bench.report.check import check_report, read_baseline
+from glue_bench.report import CARD_TASKS, Checked, build_report, check_report, read_baseline, render_report
 from glue_bench.runs.record import Record, task_of
 from glue_bench.tasks.published import PublishedTable, find_table, load_published
+from glue_bench.text import plural
 
 EXIT_FELL = 1
 
@@ -40,7 +40,7 @@ def execute(arguments: argparse.Namespace) -> int:
         sys.stdout.write(render_to_stdout(report))
     else:
         write_output(render_report(report, arguments.format, width=PIPE_WIDTH), arguments.out)
-    return _check(report, baseline) if arguments.check else 0
+    return _conclude(check_report(report, baseline)) if arguments.check else 0
 
 
 def _expected_tasks(records: Sequence[Record], published: list[PublishedTable]) -> list[TaskConfig]:
@@ -51,21 +51,13 @@ def _expected_tasks(records: Sequence[Record], published: list[PublishedTable]) 
     return [known.get(name) or compose_task(name) for name in CARD_TASKS]
 
 
-def _check(report: Report, baseline: Sequence[Row]) -> int:
-    """Tell what became of every row of the earlier report."""
-    checked = check_report(report, baseline)
+def _conclude(checked: Sequence[Checked]) -> int:
+    """Say what became of every row of the earlier report; the exit code."""
     for row in checked:
-        after = "gone" if row.after is None else f"{row.after:.1f} ({_count_seeds(row.seeds[1])})"
-        told = f": {row.fault or row.remark}" if row.fault or row.remark else ""
-        say(f"{row.title}: {row.before:.1f} ({_count_seeds(row.seeds[0])}), now {after}{told}")
+        after = "gone" if row.after is None else f"{row.after:.1f} ({plural(row.seeds[1], 'seed')})"
+        reason = f": {row.fault or row.remark}" if row.fault or row.remark else ""
+        say(f"{row.title}: {row.before:.1f} ({plural(row.seeds[0], 'seed')}), now {after}{reason}")
     faults = sum(bool(row.fault) for row in checked)
-    say(
-        f"checked {len(checked)} rows of the earlier report: {faults} with a fault"
-        if faults
-        else f"checked {len(checked)} rows of the earlier report: none fell significantly"
-    )
+    found = f"{faults} with a fault" if faults else "none fell significantly"
+    say(f"checked {plural(len(checked), 'row')} of the earlier report: {found}")
     return EXIT_FELL if faults else 0
-
-
-def _count_seeds(count: int) -> str:
-    return f"{count} seed{'s' * (count != 1)}"
