@@ -12,14 +12,11 @@ from glue_bench.statistics.verdicts import ABOVE, FAILED, FEWEST_SEEDS, NOT_COMP
 from glue_bench.tasks.published import PublishedTable
 from glue_bench.text import plural
 
-OURS = (
-    "Scores are on the validation (dev) split, times 100: the median [minimum, maximum] over the seeds, of the last "
-    "checkpoint; nothing was selected on the dev split."
-)
+_SCORES = "Scores are on the validation (dev) split, times 100: the median [minimum, maximum] over the seeds"
+OURS = f"{_SCORES}, of the last checkpoint; nothing was selected on the dev split."
 OURS_SELECTED = (
-    "Scores are on the validation (dev) split, times 100: the median [minimum, maximum] over the seeds. Rows with a "
-    "note on selection show the selected epoch or grid cell; all others show the last checkpoint, with nothing "
-    "selected on the dev split."
+    f"{_SCORES}. Rows with a note on selection show the selected epoch or grid cell; all others show the last "
+    "checkpoint, with nothing selected on the dev split."
 )
 OPTIMISTIC = (
     '"Selected on the dev split" means that the choice was made on the very rows that are scored, which makes the '
@@ -56,7 +53,6 @@ COMPARISON_RULE = (
     "accounts for training noise too. Better: adjusted p below 0.05. Detectable: the smallest true difference that one "
     "such test finds with probability of about 0.8. Kept: the first score as a percentage of the second."
 )
-
 STARRED = (
     "* not comparable with published numbers, selected on the dev split, or with a degenerate run: see the notes under "
     "the encoder's own table."
@@ -77,7 +73,7 @@ class TextTable:
     title: str
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
-    total: Sequence[str] | None  # the last line, set apart
+    total: Sequence[str] | None = None  # the last line, set apart
     notes: Sequence[str] = ()  # under it
 
     @property
@@ -101,24 +97,15 @@ def report_tables(report: Report) -> list[TextTable]:
     """A table per section, without the columns that are empty in all of them."""
     headers = ["task", "init", "metric", "dev rows", "seeds", "ours", "95 % interval", "published", "difference"]
     headers += ["verdict", "note"]
-    tables = [
-        TextTable(
-            title=_title(section),
-            headers=headers,
-            rows=[_cells(row) for row in section.rows],
-            total=_mean_cells(section) if section.mean is not None else None,
-        )
-        for section in report.sections
-    ]
+    tables = []
+    for section in report.sections:
+        published = f"; published: {section.published_title}" if section.published_title else ""
+        title, rows = f"{section.encoder}, {section.conditions}{published}", [_cells(row) for row in section.rows]
+        tables.append(TextTable(title=title, headers=headers, rows=rows, total=_mean_cells(section)))
     lines = [line for table in tables for line in table.lines]
     used = {"init": {line[1] for line in lines} != {"pretrained"}}
     kept = [place for place, name in enumerate(headers) if used.get(name, any(line[place] for line in lines))]
     return [table.select(kept) for table in tables]
-
-
-def _title(section: Section) -> str:
-    published = f"; published: {section.published_title}" if section.published_title else ""
-    return f"{section.encoder}, {section.conditions}{published}"
 
 
 def headline_table(sections: Sequence[Section]) -> TextTable:
@@ -135,7 +122,7 @@ def headline_table(sections: Sequence[Section]) -> TextTable:
             scores = [_number(published.get(task)) for task in titles]
             lines.append([f"published, {section.encoder}", *scores, _number(section.published_mean)])
     notes += [STARRED] if any(cell.endswith("*") for line in lines for cell in line[1:]) else []
-    return TextTable(title="", headers=["encoder", *titles.values(), "mean"], rows=lines, total=None, notes=notes)
+    return TextTable(title="", headers=["encoder", *titles.values(), "mean"], rows=lines, notes=notes)
 
 
 def comparison_tables(comparison: EncoderComparison) -> list[TextTable]:
@@ -158,12 +145,11 @@ def comparison_tables(comparison: EncoderComparison) -> list[TextTable]:
         title="Time: medians over the runs, as measured while they ran; other work on the machine slows them",
         headers=["task", *speed, "device"],
         rows=[_cost_cells(task) for task in comparison.tasks],
-        total=None,
     )
     return [quality, cost] if comparison.tasks else [quality]
 
 
-def score_words(row: Row) -> str:
+def _score_words(row: Row) -> str:
     """Median and range, or what happened instead."""
     summary = row.summary
     if summary is None:
@@ -174,7 +160,7 @@ def score_words(row: Row) -> str:
     return f"{summary.median:.1f}{spread}{f' ({lost})' if lost else ''}"
 
 
-def verdict_words(row: Row) -> str:
+def _verdict_words(row: Row) -> str:
     """The verdict and its reason, unless the note gives the reason."""
     if row.verdict is None:
         return ""
@@ -192,8 +178,7 @@ def write_footnotes(sections: Sequence[Section], published: Sequence[PublishedTa
     notes = [OURS_SELECTED if optimistic or any(row.setting.selection != "last" for row in rows) else OURS]
     notes += [OPTIMISTIC] if optimistic else []
     notes += [INTERVALS] if any(row.summary is not None and row.summary.interval for row in rows) else []
-    degenerate = sum(len(row.degenerate) for row in rows)
-    if degenerate:
+    if degenerate := sum(len(row.degenerate) for row in rows):
         notes.append(
             f"{plural(degenerate, 'degenerate run')}: finished, but learned nothing (constant or majority-class "
             "predictions, or below chance). The numbers of a row include its degenerate runs."
@@ -214,12 +199,14 @@ def _cells(row: Row) -> list[str]:
     rows = "" if row.n is None else f"{row.n:,}"
     within = "{:.1f} to {:.1f}".format(*interval) if interval else ""
     published = [f"{row.published.value:.1f}" if row.published else "", _signed(row.difference)]
-    scores = [row.metric, rows, str(len(row.seeds)), score_words(row), within, *published]
-    return [row.title, row.setting.init, *scores, verdict_words(row), row.note]
+    scores = [row.metric, rows, str(len(row.seeds)), _score_words(row), within, *published]
+    return [row.title, row.setting.init, *scores, _verdict_words(row), row.note]
 
 
-def _mean_cells(section: Section) -> list[str]:
-    mean, published = section.mean or 0.0, section.published_mean
+def _mean_cells(section: Section) -> list[str] | None:
+    mean, published = section.mean, section.published_mean
+    if mean is None:
+        return None
     notes = [] if all(row.comparable for row in section.averaged) else ["not comparable"]
     notes += ["selected on the dev split: optimistic"] if any(row.optimistic for row in section.averaged) else []
     inits = " and ".join(dict.fromkeys(row.setting.init for row in section.averaged))
@@ -249,21 +236,18 @@ def _comparison_notes(comparison: EncoderComparison) -> list[str]:
     tasks, first, second, notes = comparison.tasks, comparison.first, comparison.second, list[str]()
     if comparison.kept is not None:
         over = f"these {len(tasks)} tasks" if len(tasks) > 1 else "this task"
-        notes.append(f"{first}'s mean over {over} is {comparison.kept:.1f} % of {second}'s.")
-        if comparison.published_kept is not None:
-            share = f"{comparison.published_kept:.1f} %"
-            notes[-1] = f"{notes[-1][:-1]} (published: {share}, each number under its own convention)."
+        share = _share(comparison.published_kept)
+        published = f" (published: {share}, each number under its own convention)" if share else ""
+        notes.append(f"{first}'s mean over {over} is {_share(comparison.kept)} of {second}'s{published}.")
     reasons = list(dict.fromkeys(reason for task in tasks for reason in task.not_comparable_because))
     notes += [f"Not comparable with published numbers: {'; '.join(reasons)}."] if reasons else []
-    single = ", ".join(task.title for task in tasks if len(task.seeds) == 1)
-    if single:
+    if single := ", ".join(task.title for task in tasks if len(task.seeds) == 1):
         notes.append(f"One seed on {single}: interval and p cover the choice of dev rows but not training noise.")
     notes += [
         f"The compared runs of {name} began with different weights: its tasks are not those of one encoder."
         for name in comparison.several_weights
     ]
-    lost = ", ".join(task.title for task in tasks if task.degenerate)
-    if lost:
+    if lost := ", ".join(task.title for task in tasks if task.degenerate):
         notes.append(f"Degenerate runs on {lost}: a run that learned nothing does not show how good its encoder is.")
     sizes = [cost.parameters for task in tasks[:1] for cost in (task.first_cost, task.second_cost) if cost.parameters]
     if len(sizes) == 2:

@@ -228,7 +228,8 @@ def _conclude(
     skipped: Mapping[str, str],
     published: Sequence[PublishedTable],
 ) -> EncoderComparison:
-    first_mean, second_mean = _mean([task.first for task in tasks]), _mean([task.second for task in tasks])
+    first_mean = statistics.fmean(task.first for task in tasks) if tasks else None
+    second_mean = statistics.fmean(task.second for task in tasks) if tasks else None
     costs = [(task.first_cost, task.second_cost) for task in tasks if task.alike]
     several, sums = list[str](), list[float | None]()
     for name in names:
@@ -251,10 +252,6 @@ def _conclude(
         eval_ratio=_ratio([(ours.eval_seconds, theirs.eval_seconds) for ours, theirs in costs]),
         train_ratio=_ratio([(ours.train_seconds, theirs.train_seconds) for ours, theirs in costs]),
     )
-
-
-def _mean(scores: Sequence[float]) -> float | None:
-    return statistics.fmean(scores) if scores else None
 
 
 def _share(first: float | None, second: float | None) -> float | None:

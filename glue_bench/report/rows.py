@@ -60,10 +60,9 @@ class Evidence:
 
     def degenerate_notes(self) -> list[str]:
         """A line for each reason, with its seeds."""
-        seeds: dict[str, list[str]] = {}
-        for seed, reason in self.degenerate.items():
-            seeds.setdefault(reason, []).append(seed)
-        return [f"seed{'s' * (len(found) > 1)} {', '.join(found)} degenerate: {why}" for why, found in seeds.items()]
+        reasons = dict.fromkeys(self.degenerate.values())
+        found = {why: [seed for seed, other in self.degenerate.items() if other == why] for why in reasons}
+        return [f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} degenerate: {why}" for why, seeds in found.items()]
 
 
 def build_row(group: Group, context: Context, *, task: TaskAdapter, setting_notes: Sequence[str] = ()) -> Row:

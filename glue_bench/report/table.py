@@ -104,9 +104,7 @@ def _build_section(groups: Sequence[Group], context: Context, *, expected: Seque
     averaged = rows if _mean_of_eight(pretrained, [row.median for row in pretrained]) is None else pretrained
     published = [row.published.value if row.published else None for row in averaged]
     return Section(
-        encoder=first.encoder,
-        data=first.data,
-        recipe=first.recipe,
+        **{key: getattr(first, key) for key in ("encoder", "data", "recipe")},
         recipe_changes=changes,
         rows=rows,
         averaged=averaged,
@@ -248,17 +246,12 @@ def read_baseline(path: Path) -> list[JsonRow]:
 def _read_row(content: JsonRow) -> JsonRow:
     """The fields of a row that are compared; an error if one is missing or impossible."""
     row = {key: content[key] for key in (*_SETTING, *_COMPARED)}
-    if len(row["values"]) != len(row["seeds"]) or not all(map(_is_number, row["values"])):
-        raise ValueError("the values of a row do not belong to its seeds")
-    if not all(row[key] is None or _is_number(row[key]) for key in ("n", "low", "high")):
-        raise ValueError("n or the interval of a row is not a number")
-    if not all(isinstance(run_id, str) for run_id in row["run_ids"]):
-        raise ValueError("the run_ids of a row are not names")
+    if len(row["values"]) != len(row["seeds"]) or not all(isinstance(run_id, str) for run_id in row["run_ids"]):
+        raise ValueError("the values or run_ids of a row do not belong to its seeds")
+    numbers = [*row["values"], *(row[key] for key in ("n", "low", "high") if row[key] is not None)]
+    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+        raise ValueError("a value, n or the interval of a row is not a number")
     return row
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _find(earlier: JsonRow, now: Sequence[JsonRow]) -> JsonRow | None:

@@ -130,6 +130,18 @@ def test_a_row_without_its_predictions_says_so(tmp_path: Path) -> None:
     assert row.note == ""
 
 
+def test_predictions_of_other_rows_than_the_record_says_are_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RunStore(tmp_path)
+    keep_run(store, task="rte", encoder=DISTILROBERTA)
+    (record,) = store.load_all()
+    store.save(dataclasses.replace(record, data={**record.data, "rows": {**record.data["rows"], "validation": 276}}))
+    (row,) = build_report(store.load_all(), PUBLISHED, store=store).sections[0].rows
+    assert row.note.startswith("stored predictions cannot be read")
+    assert "validation.parquet of 277 rows; the record says 276" in caplog.text
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
 @pytest.mark.parametrize("name", ["report.tex", "compare.tex"])
 def test_latex_compiles(texts: Mapping[str, str], name: str, tmp_path: Path) -> None:
