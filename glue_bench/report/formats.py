@@ -59,7 +59,8 @@ def render_comparison(
     comparison: EncoderComparison, format_name: str, *, width: int | None = None, color: bool = False
 ) -> str:
     """Two encoders side by side as text; the arguments are those of `render_report`."""
-    content = asdict(comparison, dict_factory=_without_speed)
+    # Only the page shows tokens per second.
+    content = asdict(comparison, dict_factory=lambda pairs: {k: v for k, v in pairs if k != "tokens_per_second"})
     if format_name == "json":
         return _json(content)
     if format_name == "csv":
@@ -86,10 +87,6 @@ def render_tables(
 def _section_to_json(section: Section) -> dict[str, Any]:
     keys = ("encoder", "data", "recipe", "recipe_changes", "mean", "published_mean")
     return {**{key: getattr(section, key) for key in keys}, "rows": [row.to_json() for row in section.rows]}
-
-
-def _without_speed(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    return {key: value for key, value in pairs if key != "tokens_per_second"}  # only the page shows it
 
 
 def _json(content: Mapping[str, Any]) -> str:
