@@ -118,8 +118,8 @@ def _markdown(tables: Sequence[TextTable], notes: Sequence[str]) -> str:
 
 
 def _console(tables: Sequence[TextTable], notes: Sequence[str], *, width: int | None, color: bool) -> str:
-    stream, colors = io.StringIO(), {"force_terminal": color, "no_color": not color}
-    console = Console(file=stream, width=width, highlight=False, emoji=False, **colors)
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=color, no_color=not color, highlight=False, emoji=False)
     for text in tables:
         _print_table(console, text)
     for note in notes:

@@ -115,6 +115,7 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, setting_note
 def read_evidence(store: RunStore, finished: Sequence[Record]) -> Evidence | None:
     """Read the predictions of all runs; None, with a warning, if a file is missing or belongs to other rows."""
     task, splits, degenerate = task_of(finished[0]), dict[str, SplitPredictions](), dict[str, str]()
+    by_accuracy = "accuracy" in task.metrics
     for split in task.validation:
         labels, predictions = list[Floats](), list[Floats]()
         for run in finished:
@@ -125,8 +126,10 @@ def read_evidence(store: RunStore, finished: Sequence[Record]) -> Evidence | Non
                 return None
             labels.append(found.label.astype(np.float64))
             predictions.append(found.prediction.astype(np.float64))
-            facts = {"logits": found.logits, "names": task.labels, "judged_by_accuracy": "accuracy" in task.metrics}
-            if reason := describe_degenerate(labels[-1], predictions[-1], **facts):
+            reason = describe_degenerate(
+                labels[-1], predictions[-1], logits=found.logits, names=task.labels, judged_by_accuracy=by_accuracy
+            )
+            if reason is not None:
                 degenerate.setdefault(str(run.seed), reason)
         if any(not np.array_equal(labels[0], other) for other in labels[1:]):
             logger.warning("%s %s: the labels of its runs differ; no interval", task.name, split)
