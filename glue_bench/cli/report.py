@@ -24,7 +24,7 @@ from glue_bench.tasks.published import PublishedTable, find_table, load_publishe
 from glue_bench.text import plural
 
 if TYPE_CHECKING:
-    from glue_bench.report import Report, Row
+    from glue_bench.report import Checked, Report
 
 EXIT_FELL = 1
 EPILOG = """\
@@ -48,8 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print or write the report, then check it."""
-    from glue_bench.report import build_report, render_report
-    from glue_bench.report.check import read_baseline
+    from glue_bench.report import build_report, check_report, read_baseline, render_report
 
     baseline = read_baseline(arguments.check) if arguments.check else []
     store, records = open_results(arguments.overrides, "report")
@@ -67,7 +66,7 @@ def execute(arguments: argparse.Namespace) -> int:
         sys.stdout.write(render_to_stdout(report))
     else:
         write_output(render_report(report, arguments.format, width=PIPE_WIDTH), arguments.out)
-    return _check(report, baseline) if arguments.check else 0
+    return _conclude(check_report(report, baseline)) if arguments.check else 0
 
 
 def render_html(
@@ -111,11 +110,8 @@ def _expected_tasks(records: Sequence[Record], published: list[PublishedTable]) 
     return [known.get(name) or compose_task(name) for name in CARD_TASKS]
 
 
-def _check(report: "Report", baseline: "Sequence[Row]") -> int:
-    """Say what became of every row of the earlier report."""
-    from glue_bench.report.check import check_report
-
-    checked = check_report(report, baseline)
+def _conclude(checked: "Sequence[Checked]") -> int:
+    """Say what became of every row of the earlier report; the exit code."""
     for row in checked:
         after = "gone" if row.after is None else f"{row.after:.1f} ({plural(row.seeds[1], 'seed')})"
         note = f": {row.fault or row.remark}" if row.fault or row.remark else ""

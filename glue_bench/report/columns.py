@@ -1,6 +1,8 @@
 """Rows to tables of words, and the notes under them, the same in every format that people read. Knows no formats."""
 
-from collections.abc import Sequence
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from glue_bench.report.comparison import EncoderComparison, TaskComparison
@@ -10,14 +12,11 @@ from glue_bench.statistics.verdicts import ABOVE, FAILED, FEWEST_SEEDS, NOT_COMP
 from glue_bench.tasks.published import PublishedTable
 from glue_bench.text import plural
 
-OURS = (
-    "Scores are on the validation (dev) split, times 100: the median [minimum, maximum] over the seeds, of the last "
-    "checkpoint; nothing was selected on the dev split."
-)
+_SCORES = "Scores are on the validation (dev) split, times 100: the median [minimum, maximum] over the seeds"
+OURS = f"{_SCORES}, of the last checkpoint; nothing was selected on the dev split."
 OURS_SELECTED = (
-    "Scores are on the validation (dev) split, times 100: the median [minimum, maximum] over the seeds. Rows with a "
-    "note on selection show the selected epoch or grid cell; all others show the last checkpoint, with nothing "
-    "selected on the dev split."
+    f"{_SCORES}. Rows with a note on selection show the selected epoch or grid cell; all others show the last "
+    "checkpoint, with nothing selected on the dev split."
 )
 OPTIMISTIC = (
     '"Selected on the dev split" means that the choice was made on the very rows that are scored, which makes the '
@@ -54,7 +53,13 @@ COMPARISON_RULE = (
     "accounts for training noise too. Better: adjusted p below 0.05. Detectable: the smallest true difference that one "
     "such test finds with probability of about 0.8. Kept: the first score as a percentage of the second."
 )
-
+STARRED = (
+    "* not comparable with published numbers, selected on the dev split, or with a degenerate run: see the notes under "
+    "the encoder's own table."
+)
+_NOTHING = "\u2013"
+_NUMBER = re.compile(rf"-?\d+(\.\d+)?\*?|{_NOTHING}")
+# Columns of numbers with words between them.
 _NUMBERS = {
     *("dev rows", "seeds", "ours", "95 % interval", "published", "difference", "p (Holm)", "detectable", "kept"),
     *("seconds per 1,000 dev rows", "seconds of training"),
@@ -68,7 +73,7 @@ class TextTable:
     title: str
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
-    total: Sequence[str] | None  # the last line, set apart
+    total: Sequence[str] | None = None  # the last line, set apart
     notes: Sequence[str] = ()  # under it
 
     @property
@@ -78,42 +83,56 @@ class TextTable:
 
     def is_right(self, place: int) -> bool:
         """Whether a column holds numbers, which are aligned right."""
-        cells = [row[place] for row in self.rows]
-        numbers = all(cell.replace(".", "", 1).lstrip("-").isdecimal() for cell in cells if cell)
-        return self.headers[place] in _NUMBERS or (any(cells) and numbers)
+        cells = [row[place] for row in self.rows if row[place]]
+        return self.headers[place] in _NUMBERS or (bool(cells) and all(map(_NUMBER.fullmatch, cells)))
+
+    def select(self, places: Iterable[int]) -> "TextTable":
+        """The table with these columns alone."""
+        headers, *rows = ([line[place] for place in places] for line in (self.headers, *self.lines))
+        total = rows.pop() if self.total else None
+        return dataclasses.replace(self, headers=headers, rows=rows, total=total)
 
 
 def report_tables(report: Report) -> list[TextTable]:
     """A table per section, without the columns that are empty in all of them."""
     headers = ["task", "init", "metric", "dev rows", "seeds", "ours", "95 % interval", "published", "difference"]
     headers += ["verdict", "note"]
-    rows = [[_cells(row) for row in section.rows] for section in report.sections]
-    totals = [_mean_cells(section) if section.mean is not None else None for section in report.sections]
-    lines = [line for each in rows for line in each]
-    inits = {line[1] for line in lines}
-    lines += [total for total in totals if total]
-    kept = [place for place, _ in enumerate(headers) if any(line[place] for line in lines)]
-    kept = [place for place in kept if headers[place] != "init" or inits - {"pretrained"}]
-    return [
-        TextTable(
-            title=section_title(section),
-            headers=[headers[place] for place in kept],
-            rows=[[line[place] for place in kept] for line in each],
-            total=[total[place] for place in kept] if total else None,
-        )
-        for section, each, total in zip(report.sections, rows, totals, strict=True)
-    ]
+    tables = []
+    for section in report.sections:
+        published = f"; published: {section.published_title}" if section.published_title else ""
+        title, rows = f"{section.encoder}, {section.conditions}{published}", [_cells(row) for row in section.rows]
+        tables.append(TextTable(title=title, headers=headers, rows=rows, total=_mean_cells(section)))
+    lines = [line for table in tables for line in table.lines]
+    used = {"init": {line[1] for line in lines} != {"pretrained"}}
+    kept = [place for place, name in enumerate(headers) if used.get(name, any(line[place] for line in lines))]
+    return [table.select(kept) for table in tables]
+
+
+def headline_table(sections: Sequence[Section]) -> TextTable:
+    """Medians of every section's rows in one line, and the published numbers in the line under it."""
+    titles = {row.task: row.title for section in sections for row in section.rows}
+    lines, notes = list[list[str]](), list[str]()
+    for number, section in enumerate(sections, start=1):
+        rows = {row.task: row for row in reversed(section.rows)}
+        medians = [_median(rows.get(task)) for task in titles]
+        lines.append([f"{section.encoder} ({number})", *medians, _number(section.mean)])
+        notes.append(f"({number}) {section.encoder}: {section.conditions}; medians")
+        published = {task: row.published.value for task, row in rows.items() if row.published}
+        if published:
+            scores = [_number(published.get(task)) for task in titles]
+            lines.append([f"published, {section.encoder}", *scores, _number(section.published_mean)])
+    notes += [STARRED] if any(cell.endswith("*") for line in lines for cell in line[1:]) else []
+    return TextTable(title="", headers=["encoder", *titles.values(), "mean"], rows=lines, notes=notes)
 
 
 def comparison_tables(comparison: EncoderComparison) -> list[TextTable]:
     """What two encoders score on the same tasks, what that took, and sentences on the whole."""
     first, second = comparison.first, comparison.second
     headers = ["task", "metric", "dev rows", "seeds", first, second, "difference", "95 % interval", "p (Holm)"]
-    total = None
-    if comparison.first_mean is not None and comparison.second_mean is not None:
-        total = ["mean", f"of {plural(len(comparison.tasks), 'task')}", "", "", f"{comparison.first_mean:.1f}"]
-        total += [f"{comparison.second_mean:.1f}", _signed(comparison.first_mean - comparison.second_mean)]
-        total += ["", "", "", "", _share(comparison.kept), ""]
+    means, total = (comparison.first_mean, comparison.second_mean), None
+    if means[0] is not None and means[1] is not None:
+        cells = [f"{means[0]:.1f}", f"{means[1]:.1f}", _signed(means[0] - means[1]), *[""] * 4, _share(comparison.kept)]
+        total = ["mean", f"of {plural(len(comparison.tasks), 'task')}", "", "", *cells, ""]
     quality = TextTable(
         title=f"{first} compared with {second}",
         headers=[*headers, "detectable", "better", "kept", "note"],
@@ -126,12 +145,11 @@ def comparison_tables(comparison: EncoderComparison) -> list[TextTable]:
         title="Time: medians over the runs, as measured while they ran; other work on the machine slows them",
         headers=["task", *speed, "device"],
         rows=[_cost_cells(task) for task in comparison.tasks],
-        total=None,
     )
     return [quality, cost] if comparison.tasks else [quality]
 
 
-def score_words(row: Row) -> str:
+def _score_words(row: Row) -> str:
     """Median and range, or what happened instead."""
     summary = row.summary
     if summary is None:
@@ -142,7 +160,7 @@ def score_words(row: Row) -> str:
     return f"{summary.median:.1f}{spread}{f' ({lost})' if lost else ''}"
 
 
-def verdict_words(row: Row) -> str:
+def _verdict_words(row: Row) -> str:
     """The verdict and its reason, unless the note gives the reason."""
     if row.verdict is None:
         return ""
@@ -153,18 +171,6 @@ def verdict_words(row: Row) -> str:
     return f"{words}: {reason}" if reason and kind != NOT_COMPARABLE else words
 
 
-def section_title(section: Section) -> str:
-    """What the rows of a section have in common."""
-    title = f"{section.encoder}, {section_conditions(section)}"
-    return f"{title}; published: {section.published_title}" if section.published_title else title
-
-
-def section_conditions(section: Section) -> str:
-    """Data and recipe of a section, with the changes of the recipe that all rows share."""
-    changes = ", ".join(f"{name}={value}" for name, value in section.changes.items())
-    return f"{section.data}, recipe {section.recipe}{f' with {changes}' if changes else ''}"
-
-
 def write_footnotes(sections: Sequence[Section], published: Sequence[PublishedTable]) -> list[str]:
     """What a reader of these sections must know, most important first."""
     rows = [row for section in sections for row in section.rows]
@@ -172,8 +178,7 @@ def write_footnotes(sections: Sequence[Section], published: Sequence[PublishedTa
     notes = [OURS_SELECTED if optimistic or any(row.setting.selection != "last" for row in rows) else OURS]
     notes += [OPTIMISTIC] if optimistic else []
     notes += [INTERVALS] if any(row.summary is not None and row.summary.interval for row in rows) else []
-    degenerate = sum(len(row.degenerate) for row in rows)
-    if degenerate:
+    if degenerate := sum(len(row.degenerate) for row in rows):
         notes.append(
             f"{plural(degenerate, 'degenerate run')}: finished, but learned nothing (constant or majority-class "
             "predictions, or below chance). The numbers of a row include its degenerate runs."
@@ -191,23 +196,17 @@ def write_footnotes(sections: Sequence[Section], published: Sequence[PublishedTa
 
 def _cells(row: Row) -> list[str]:
     interval = row.summary.interval if row.summary else None
-    return [
-        row.title,
-        row.setting.init,
-        row.metric,
-        "" if row.n is None else f"{row.n:,}",
-        str(len(row.seeds)),
-        score_words(row),
-        "{:.1f} to {:.1f}".format(*interval) if interval else "",
-        f"{row.published.value:.1f}" if row.published else "",
-        "" if row.difference is None else _signed(row.difference),
-        verdict_words(row),
-        row.note,
-    ]
+    rows = "" if row.n is None else f"{row.n:,}"
+    within = "{:.1f} to {:.1f}".format(*interval) if interval else ""
+    published = [f"{row.published.value:.1f}" if row.published else "", _signed(row.difference)]
+    scores = [row.metric, rows, str(len(row.seeds)), _score_words(row), within, *published]
+    return [row.title, row.setting.init, *scores, _verdict_words(row), row.note]
 
 
-def _mean_cells(section: Section) -> list[str]:
-    mean, published = section.mean or 0.0, section.published_mean
+def _mean_cells(section: Section) -> list[str] | None:
+    mean, published = section.mean, section.published_mean
+    if mean is None:
+        return None
     notes = [] if all(row.comparable for row in section.averaged) else ["not comparable"]
     notes += ["selected on the dev split: optimistic"] if any(row.optimistic for row in section.averaged) else []
     inits = " and ".join(dict.fromkeys(row.setting.init for row in section.averaged))
@@ -216,21 +215,11 @@ def _mean_cells(section: Section) -> list[str]:
 
 
 def _comparison_cells(task: TaskComparison) -> list[str]:
-    return [
-        task.title,
-        task.metric,
-        f"{task.n:,}",
-        str(len(task.seeds)),
-        f"{task.first:.1f}",
-        f"{task.second:.1f}",
-        _signed(task.difference),
-        f"{_signed(task.low)} to {_signed(task.high)}",
-        f"{task.p_adjusted:.3f}" if task.p_adjusted >= 0.001 else "< 0.001",
-        f"{task.detectable:.1f}",
-        task.better or "",
-        _share(task.kept),
-        task.note,
-    ]
+    p = f"{task.p_adjusted:.3f}" if task.p_adjusted >= 0.001 else "< 0.001"
+    scores = [f"{task.first:.1f}", f"{task.second:.1f}", _signed(task.difference)]
+    interval = f"{_signed(task.low)} to {_signed(task.high)}"
+    cells = [task.title, task.metric, f"{task.n:,}", str(len(task.seeds)), *scores, interval, p]
+    return [*cells, f"{task.detectable:.1f}", task.better or "", _share(task.kept), task.note]
 
 
 def _cost_cells(task: TaskComparison) -> list[str]:
@@ -247,21 +236,18 @@ def _comparison_notes(comparison: EncoderComparison) -> list[str]:
     tasks, first, second, notes = comparison.tasks, comparison.first, comparison.second, list[str]()
     if comparison.kept is not None:
         over = f"these {len(tasks)} tasks" if len(tasks) > 1 else "this task"
-        notes.append(f"{first}'s mean over {over} is {comparison.kept:.1f} % of {second}'s.")
-        if comparison.published_kept is not None:
-            share = f"{comparison.published_kept:.1f} %"
-            notes[-1] = f"{notes[-1][:-1]} (published: {share}, each number under its own convention)."
+        share = _share(comparison.published_kept)
+        published = f" (published: {share}, each number under its own convention)" if share else ""
+        notes.append(f"{first}'s mean over {over} is {_share(comparison.kept)} of {second}'s{published}.")
     reasons = list(dict.fromkeys(reason for task in tasks for reason in task.not_comparable_because))
     notes += [f"Not comparable with published numbers: {'; '.join(reasons)}."] if reasons else []
-    single = ", ".join(task.title for task in tasks if len(task.seeds) == 1)
-    if single:
+    if single := ", ".join(task.title for task in tasks if len(task.seeds) == 1):
         notes.append(f"One seed on {single}: interval and p cover the choice of dev rows but not training noise.")
     notes += [
         f"The compared runs of {name} began with different weights: its tasks are not those of one encoder."
         for name in comparison.several_weights
     ]
-    lost = ", ".join(task.title for task in tasks if task.degenerate)
-    if lost:
+    if lost := ", ".join(task.title for task in tasks if task.degenerate):
         notes.append(f"Degenerate runs on {lost}: a run that learned nothing does not show how good its encoder is.")
     sizes = [cost.parameters for task in tasks[:1] for cost in (task.first_cost, task.second_cost) if cost.parameters]
     if len(sizes) == 2:
@@ -275,11 +261,20 @@ def _comparison_notes(comparison: EncoderComparison) -> list[str]:
     return notes + [f"{title} is left out: {reason}." for title, reason in comparison.skipped.items()]
 
 
+def _median(row: Row | None) -> str:
+    doubtful = row is not None and row.median is not None and (not row.comparable or row.optimistic or row.degenerate)
+    return _number(row.median if row else None) + ("*" if doubtful else "")
+
+
+def _number(value: float | None) -> str:
+    return _NOTHING if value is None else f"{value:.1f}"
+
+
 def _share(kept: float | None) -> str:
     return "" if kept is None else f"{kept:.1f} %"
 
 
-def _signed(value: float) -> str:
-    """One decimal and a sign, without a sign where it is 0.0."""
-    text = f"{value:+.1f}"
+def _signed(value: float | None) -> str:
+    """One decimal and a sign, without a sign where it is 0.0; empty without a value."""
+    text = "" if value is None else f"{value:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from glue_bench.errors import UsageError, did_you_mean
-from glue_bench.report.model import Cost, Report, Row, card_place
+from glue_bench.report.model import Cost, Report, Row, card_place, median
 from glue_bench.report.rows import STREAM, read_evidence
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting
 from glue_bench.runs.store import RunStore
-from glue_bench.statistics.paired import PairedSplit, adjust_holm, compare_pairs
+from glue_bench.statistics.paired import SIGNIFICANCE, PairedSplit, adjust_holm, compare_pairs
 from glue_bench.tasks.adapter import headline, metric_title
 from glue_bench.tasks.published import PublishedTable, find_table
 
-SIGNIFICANCE = 0.05  # of the adjusted p-value
+MOST = 3  # comparisons on the page
 # Facts that do not make two trainings unlike: the encoder's own, and those that the rows or the trainer's values imply.
 _NOT_TRAINING = (
     *("encoder", "encoder.hub_id", "encoder.revision", "encoder.weights_sha256"),
@@ -66,7 +66,7 @@ class EncoderComparison:
     first_mean: float | None  # of the tasks' medians
     second_mean: float | None
     kept: float | None  # the first mean over the second, per cent
-    published_kept: float | None  # the same of the published numbers; see _published_kept
+    published_kept: float | None  # the same of the published numbers, if all runs are comparable and each task has one
     eval_ratio: float | None  # how many times as fast the first predicts: median over tasks on the same device
     train_ratio: float | None
 
@@ -93,51 +93,41 @@ def compare_encoders(
     if first == second:
         raise UsageError(f"{first}: compared with itself; name two different encoders")
     for name in (first, second):
-        if not known:
-            raise UsageError(f"{name}: there are no finished runs in {store.root.parent}")
         if name not in known:
-            raise UsageError(f"{name}: no finished runs of this encoder{did_you_mean(name, known)}")
-    found, skipped, compared_runs = list[TaskComparison](), dict[str, str](), list[Record]()
+            hint = did_you_mean(name, known) if known else f": none of any in {store.root.parent}"
+            raise UsageError(f"{name}: no finished runs of this encoder{hint}")
+    found, skipped, runs = list[TaskComparison](), dict[str, str](), list[Record]()
     stream = np.random.default_rng(STREAM)
     for task, title in {row.task: row.title for row in sorted(rows, key=lambda row: card_place(row.task))}.items():
         ours, theirs = ([row for row in rows if (row.encoder, row.task) == (name, task)] for name in (first, second))
         pair = _choose_pair(ours, theirs)
-        if isinstance(pair, str):
+        if not isinstance(pair, _Pair):
             skipped[title] = pair
             continue
-        choice = [*_choice_note(pair.ours, ours), *_choice_note(pair.theirs, theirs)]
-        compared = _compare_task(pair, choice, store=store, convention=convention or "card", stream=stream)
+        compared = _compare_task(pair, store=store, convention=convention or "card", stream=stream)
         if isinstance(compared, str):
             skipped[title] = compared
         else:
             found.append(compared)
-            compared_runs += itertools.chain(*pair.runs())
+            runs += itertools.chain(*pair.runs())
     tasks = []
     for one, p in zip(found, adjust_holm([one.p_value for one in found]), strict=True):
         better = None if p >= SIGNIFICANCE or one.difference == 0 else first if one.difference > 0 else second
         tasks.append(dataclasses.replace(one, p_adjusted=p, better=better))
-    return _conclude(tasks, compared_runs, names=(first, second), skipped=skipped, published=published)
+    return _conclude(tasks, runs, names=(first, second), skipped=skipped, published=published)
 
 
 def compare_all(
-    report: Report,
-    published: Sequence[PublishedTable],
-    *,
-    store: RunStore,
-    convention: str | None = None,
-    most: int = 3,
+    report: Report, published: Sequence[PublishedTable], *, store: RunStore, convention: str | None = None
 ) -> list[EncoderComparison]:
-    """The comparisons of a report's encoders that have a task in common, at most `most`; the smaller encoder first."""
+    """The comparisons of a report's encoders that have a task in common, at most MOST; the smaller encoder first."""
     rows = [row for section in report.sections for row in section.rows if row.seeds]
     sizes = {row.encoder: row.finished[-1].encoder.get("parameters") or 0 for row in rows}
-    found = list[EncoderComparison]()
-    for first, second in itertools.combinations(sorted(sorted(sizes), key=sizes.__getitem__), 2):
-        if len(found) < most:
-            compared = compare_encoders(
-                report, published, store=store, first=first, second=second, convention=convention
-            )
-            found += [compared] if compared.tasks else []
-    return found
+    found = (
+        compare_encoders(report, published, store=store, first=first, second=second, convention=convention)
+        for first, second in itertools.combinations(sorted(sorted(sizes), key=sizes.__getitem__), 2)
+    )
+    return list(itertools.islice((compared for compared in found if compared.tasks), MOST))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +136,7 @@ class _Pair:
 
     ours: Row
     theirs: Row
+    choice: Sequence[str] = ()  # which of several settings were taken
 
     @property
     def seeds(self) -> list[int]:
@@ -167,23 +158,20 @@ def _choose_pair(ours: Sequence[Row], theirs: Sequence[Row]) -> _Pair | str:
     if not ours or not theirs:
         return f"no finished runs of {'the second' if ours else 'the first'}"
     pairs = [_Pair(ours=a, theirs=b) for a in ours for b in theirs if a.setting.fingerprint == b.setting.fingerprint]
-    if not pairs:
-        return "not the same rows"
     paired = [pair for pair in pairs if pair.seeds]
     if not paired:
-        return "no seed in common"
-    return min(paired, key=lambda pair: (len(pair.differences()), -len(pair.seeds), pair.ours.setting.id))
-
-
-def _choice_note(chosen: Row, rows: Sequence[Row]) -> list[str]:
-    """Which of several settings of an encoder was taken."""
-    found = chosen.setting.difference(*(row.setting for row in rows), but=("init", "grid"))
-    words = ", ".join(f"{name}={values[0]}" for name, values in found.items())
-    return [f"of {len(rows)} settings of {chosen.encoder} the one with {words}"] if words else []
+        return "no seed in common" if pairs else "not the same rows"
+    best = min(paired, key=lambda pair: (len(pair.differences()), -len(pair.seeds), pair.ours.setting.id))
+    choice = []
+    for chosen, rows in ((best.ours, ours), (best.theirs, theirs)):
+        found = chosen.setting.difference(*(row.setting for row in rows), but=("init", "grid"))
+        if words := ", ".join(f"{name}={values[0]}" for name, values in found.items()):
+            choice.append(f"of {len(rows)} settings of {chosen.encoder} the one with {words}")
+    return dataclasses.replace(best, choice=choice)
 
 
 def _compare_task(
-    pair: _Pair, choice: Sequence[str], *, store: RunStore, convention: str, stream: np.random.Generator
+    pair: _Pair, *, store: RunStore, convention: str, stream: np.random.Generator
 ) -> TaskComparison | str:
     """The comparison, or why there is none."""
     ours, theirs = pair.runs()
@@ -201,16 +189,16 @@ def _compare_task(
     }
     result = compare_pairs(splits, parts, stream=stream)
     first, second = (100 * statistics.median(headline(parts, run.scores) for run in runs) for runs in (ours, theirs))
-    rows: Mapping[str, int] = ours[0].data["rows"]
-    degenerate = [f"{pair.ours.encoder}: {text}" for text in left.degenerate_notes()]
-    degenerate += [f"{pair.theirs.encoder}: {text}" for text in right.degenerate_notes()]
+    sides = ((pair.ours, left), (pair.theirs, right))
+    degenerate = [f"{row.encoder}: {text}" for row, evidence in sides for text in evidence.degenerate_notes()]
+    reasons = (reason for run in (*ours, *theirs) for reason in run.not_comparable_because)
     differences = pair.differences()
     ways = [{(run.device, run.precision, run.engine, run.processes) for run in runs} for runs in (ours, theirs)]
     return TaskComparison(
         task=task.name,
         title=task.title,
         metric=metric_title(parts),
-        n=sum(rows[split] for split in splits),
+        n=sum(ours[0].data["rows"][split] for split in splits),
         seeds=pair.seeds,
         first=first,
         second=second,
@@ -227,10 +215,8 @@ def _compare_task(
         second_cost=Cost.of(theirs),
         alike=not differences and ways[0] == ways[1],
         degenerate=degenerate,
-        not_comparable_because=list(
-            dict.fromkeys(reason for run in (*ours, *theirs) for reason in run.not_comparable_because)
-        ),
-        note="; ".join([*choice, *differences, *degenerate]),
+        not_comparable_because=list(dict.fromkeys(reasons)),
+        note="; ".join([*pair.choice, *differences, *degenerate]),
     )
 
 
@@ -245,17 +231,24 @@ def _conclude(
     first_mean = statistics.fmean(task.first for task in tasks) if tasks else None
     second_mean = statistics.fmean(task.second for task in tasks) if tasks else None
     costs = [(task.first_cost, task.second_cost) for task in tasks if task.alike]
-    weights = {name: {Setting.of(run).weights for run in runs if run.encoder["name"] == name} - {""} for name in names}
+    several, sums = list[str](), list[float | None]()
+    for name in names:
+        settings = [Setting.of(run) for run in runs if run.encoder["name"] == name]
+        several += [name] if len({setting.weights for setting in settings} - {""}) > 1 else []
+        ids = {setting.hub_id for setting in settings}
+        table = find_table(list(published), ids.pop()) if len(ids) == 1 else None
+        scores = [table.scores[task.task].value for task in tasks if table and task.task in table.scores]
+        sums.append(sum(scores) if len(scores) == len(tasks) else None)
     return EncoderComparison(
         first=names[0],
         second=names[1],
         tasks=tasks,
         skipped=skipped,
-        several_weights=[name for name, found in weights.items() if len(found) > 1],
+        several_weights=several,
         first_mean=first_mean,
         second_mean=second_mean,
         kept=_share(first_mean, second_mean),
-        published_kept=_published_kept([task.task for task in tasks], runs, names=names, published=published),
+        published_kept=_share(*sums) if all(run.comparable for run in runs) else None,
         eval_ratio=_ratio([(ours.eval_seconds, theirs.eval_seconds) for ours, theirs in costs]),
         train_ratio=_ratio([(ours.train_seconds, theirs.train_seconds) for ours, theirs in costs]),
     )
@@ -267,24 +260,4 @@ def _share(first: float | None, second: float | None) -> float | None:
 
 
 def _ratio(pairs: Sequence[tuple[float | None, float | None]]) -> float | None:
-    ratios = [other / own for own, other in pairs if own and other]
-    return statistics.median(ratios) if ratios else None
-
-
-def _published_kept(
-    tasks: Sequence[str], runs: Sequence[Record], *, names: tuple[str, str], published: Sequence[PublishedTable]
-) -> float | None:
-    """The share of the published means over the same tasks, each number under its own convention.
-
-    None unless all runs are comparable and both encoders have a published number for every task.
-    """
-    tables = []
-    for name in names:
-        ids = {str(run.encoder.get("hub_id") or "") for run in runs if run.encoder["name"] == name}
-        tables.append(find_table(list(published), ids.pop()) if len(ids) == 1 else None)
-    ours, theirs = tables
-    if not all(run.comparable for run in runs) or ours is None or theirs is None:
-        return None
-    if any(task not in table.scores for table in (ours, theirs) for task in tasks):
-        return None
-    return 100 * sum(ours.scores[task].value for task in tasks) / sum(theirs.scores[task].value for task in tasks)
+    return median([theirs / ours for ours, theirs in pairs if ours and theirs])

@@ -1,7 +1,7 @@
 """The report as data: rows, sections, costs. Every output format, the page and `--check` draw from these objects."""
 
-import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -10,6 +10,7 @@ from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting
 from glue_bench.statistics.verdicts import Verdict
 from glue_bench.tasks.published import PublishedScore
+from glue_bench.text import plural
 
 REPORT_SCHEMA_VERSION = 2  # of the JSON report
 CARD_TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")  # in the order of the model card
@@ -18,6 +19,11 @@ CARD_TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")  # i
 def card_place(task: str) -> tuple[int, str]:
     """The key that sorts tasks in the order of the model card, others after them."""
     return (CARD_TASKS.index(task) if task in CARD_TASKS else len(CARD_TASKS), task)
+
+
+def median(values: Sequence[float]) -> float | None:
+    """The median, if there are values."""
+    return statistics.median(values) if values else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,44 +58,25 @@ class Cost:
     def of(cls, runs: Sequence[Record]) -> Self:
         """The cost of at least one finished run."""
         rows = sum(runs[0].data["rows"][split] for split in task_of(runs[0]).validation)
-        evaluated = [1000 * run.seconds["eval"] / rows for run in runs if run.seconds.get("eval")]
-        trained = [run.seconds["train"] for run in runs if run.seconds.get("train")]
-        speeds = [run.tokens / run.seconds["train"] for run in runs if run.tokens and run.seconds.get("train")]
+        trained = [run for run in runs if run.seconds.get("train")]
         return cls(
             parameters=runs[0].encoder.get("parameters"),
-            eval_seconds=statistics.median(evaluated) if evaluated else None,
-            train_seconds=statistics.median(trained) if trained else None,
-            tokens_per_second=statistics.median(speeds) if speeds else None,
+            eval_seconds=median([1000 * run.seconds["eval"] / rows for run in runs if run.seconds.get("eval")]),
+            train_seconds=median([run.seconds["train"] for run in trained]),
+            tokens_per_second=median([run.tokens / run.seconds["train"] for run in trained if run.tokens]),
             device=", ".join(sorted({run.device for run in runs})),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One task of one encoder under one setting. Scores are times 100."""
+class Group:
+    """The runs of one row: all seeds of a setting, or of the chosen cell of a grid."""
 
-    setting: Setting
-    title: str  # of the task
-    metric: str  # in words
-    convention: str  # card or paper
-    n: int | None = None  # validation rows
-    runs: Sequence[Record] = ()  # finished ones by seed, then the others; empty in a row that was read from JSON
-    seeds: Sequence[int] = ()  # of the finished runs
-    run_ids: Sequence[str] = ()  # of the same, in the same order
-    values: Sequence[float] = ()  # of the same
-    summary: ScoreSummary | None = None  # None without a finished run
-    parts: Mapping[str, ScoreSummary] = field(default_factory=dict)  # every SPLIT.METRIC, whatever the convention
-    published: PublishedScore | None = None  # under the row's own metric
-    verdict: Verdict | None = None  # None where nothing was published
-    comparable: bool = False  # with published numbers
-    not_comparable_because: Sequence[str] = ()
-    setting_notes: Sequence[str] = ()  # what tells the setting from its recipe and from other rows
-    choice_notes: Sequence[str] = ()  # how the cell of a grid or the epoch was chosen
-    remarks: Sequence[str] = ()  # all else that a reader must know
-    unfinished: Mapping[str, int] = field(default_factory=dict)  # status to number of runs
-    degenerate: Mapping[str, str] = field(default_factory=dict)  # seed of a finished run to the reason
-    optimistic: bool = False  # the epoch or the cell was selected on the rows of the score
-    cells: int = 0  # of the grid that were tried; 0 without one
+    setting: Setting  # as a finished run knows it, if there is one
+    runs: Sequence[Record] = ()  # finished ones by seed, then the others
+    cells: int = 0  # of the grid that were tried; 0 without a grid
+    planned: int = 0  # cells that the grid has
+    incomplete: Sequence[str] = ()  # cells with fewer finished seeds than others, in words
 
     @property
     def encoder(self) -> str:
@@ -104,7 +91,75 @@ class Row:
     @property
     def finished(self) -> list[Record]:
         """Its finished runs, by seed."""
-        return [run for run in self.runs if run.status == "finished"]
+        return [run for run in self.runs if run.finished]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of the finished runs."""
+        return [run.seed for run in self.finished]
+
+    @property
+    def cell_words(self) -> str:
+        """The values of the grid's cell."""
+        return " ".join(f"{key}={value}" for key, value in self.setting.cell.items())
+
+    @property
+    def unfinished(self) -> dict[str, int]:
+        """Status to number of runs, for runs without scores."""
+        counts = Counter(run.status for run in self.runs)
+        return {status: counts[status] for status in ("failed", "diverged", "interrupted") if counts[status]}
+
+    @property
+    def comparable(self) -> bool:
+        """Whether its scores can be compared with published numbers."""
+        return bool(self.finished) and all(run.comparable for run in self.finished)
+
+    @property
+    def not_comparable_because(self) -> list[str]:
+        """Why they cannot, each reason once."""
+        return list(dict.fromkeys(reason for run in self.finished for reason in run.not_comparable_because))
+
+    @property
+    def optimistic(self) -> bool:
+        """Whether the epoch or the cell was chosen on the rows that are scored."""
+        selection = self.setting.selection
+        return bool(self.finished) and (selection == "best" or (selection == "last" and self.cells > 1))
+
+    @property
+    def choice_notes(self) -> list[str]:
+        """What was chosen, from what and on which rows."""
+        if not self.finished:
+            return [f"{plural(self.cells, 'cell')}, none finished"] if self.cells else []
+        notes, selection = list[str](), self.setting.selection
+        if self.cells:
+            best = f"best of {plural(self.cells, 'cell')}" if self.cells > 1 else "one cell"
+            missing = f" (the grid has {self.planned})" if self.cells < self.planned else ""
+            notes.append(f"{best}{missing}: {self.cell_words}")
+        elif selection != "last":
+            notes.append("best epoch")
+        if self.optimistic:
+            notes.append("selected on the dev split: optimistic")
+        elif selection == "holdout":
+            notes.append("selected on held-out training rows")
+        return [*notes, *([f"incomplete: {', '.join(self.incomplete)}"] if self.incomplete else [])]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row(Group):
+    """One task of one encoder under one setting. Scores are times 100."""
+
+    title: str  # of the task
+    metric: str  # in words
+    convention: str  # card or paper
+    n: int | None = None  # validation rows
+    values: Sequence[float] = ()  # of the finished runs
+    summary: ScoreSummary | None = None  # None without a finished run
+    parts: Mapping[str, ScoreSummary] = field(default_factory=dict)  # every SPLIT.METRIC, whatever the convention
+    published: PublishedScore | None = None  # under the row's own metric
+    verdict: Verdict | None = None  # None where nothing was published
+    setting_notes: Sequence[str] = ()  # what tells the setting from its recipe and from other rows
+    remarks: Sequence[str] = ()  # all else that a reader must know
+    degenerate: Mapping[str, str] = field(default_factory=dict)  # seed of a finished run to the reason
 
     @property
     def median(self) -> float | None:
@@ -132,7 +187,9 @@ class Row:
             **{key: getattr(setting, key) for key in ("encoder", "data", "recipe", "recipe_changes", "task")},
             **{key: getattr(self, key) for key in ("title", "metric", "convention", "n")},
             "fingerprint": (setting.fingerprint or None) if self.seeds else None,
-            **{key: list(getattr(self, key)) for key in ("seeds", "run_ids", "values")},
+            "seeds": self.seeds,
+            "run_ids": [run.run_id for run in self.finished],
+            "values": list(self.values),
             **(asdict(self.summary) if self.summary else empty),
             "published": published.value if published else None,
             "published_source": published.source if published else None,
@@ -144,39 +201,11 @@ class Row:
             **{key: getattr(self, key) for key in ("difference", "comparable", "note", "unfinished", "degenerate")},
             "parts": {part: asdict(summary) for part, summary in self.parts.items()},
             "setting_id": setting.id,
-            "init": setting.init,
-            "selection": setting.selection,
+            **{key: getattr(setting, key) for key in ("init", "selection")},
             "optimistic": self.optimistic,
             "cell": setting.cell if self.seeds else {},
             "cells": self.cells,
         }
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """A finished row from what `to_json` made of it, as far as `--check` compares it: without published numbers.
-
-        Raises:
-            KeyError: a field is missing.
-            TypeError, ValueError: a field is impossible.
-        """
-        setting = ("encoder", "data", "recipe", "recipe_changes", "task", "init", "selection", "cell")
-        summary = {key: content[key] for key in ScoreSummary.__dataclass_fields__}
-        if len(content["values"]) != len(content["seeds"]) or not all(map(_is_number, content["values"])):
-            raise ValueError("the values of a row do not belong to its seeds")
-        if not all(value is None or _is_number(value) for value in (content["n"], *summary.values())):
-            raise ValueError("n or the interval of a row is not a number")
-        if not isinstance(content["run_ids"], list):
-            raise ValueError("the run_ids of a row are not a list")
-        return cls(
-            setting=Setting(
-                **{key: content[key] for key in setting},
-                id=content["setting_id"],
-                fingerprint=content["fingerprint"] or "",
-            ),
-            **{key: content[key] for key in ("title", "metric", "convention", "n", "seeds", "values")},
-            run_ids=[str(run_id) for run_id in content["run_ids"]],
-            summary=ScoreSummary(**summary),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,12 +215,18 @@ class Section:
     encoder: str
     data: str
     recipe: str
-    changes: Mapping[str, str]  # of the recipe, common to all rows
+    recipe_changes: Mapping[str, str]  # common to all rows
     rows: Sequence[Row]
     averaged: Sequence[Row]  # of the mean: those that begin with pretrained weights, if they cover the eight tasks
     mean: float | None
     published_mean: float | None  # of the same eight tasks, where the row shows published numbers
     published_title: str | None
+
+    @property
+    def conditions(self) -> str:
+        """Data and recipe, with the changes of the recipe that all rows share."""
+        changes = ", ".join(f"{name}={value}" for name, value in self.recipe_changes.items())
+        return f"{self.data}, recipe {self.recipe}{f' with {changes}' if changes else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +235,3 @@ class Report:
 
     sections: Sequence[Section]
     footnotes: Sequence[str]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,20 +1,49 @@
-"""Records to the rows and sections of the report. Knows no output format."""
+"""Build the report from records, and check it against an earlier one. Knows no output format but JSON's fields."""
 
+import dataclasses
+import json
 import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from glue_bench.config.schema import TaskConfig
+from glue_bench.errors import InputError
 from glue_bench.report.columns import write_footnotes
-from glue_bench.report.model import CARD_TASKS, Report, Row, Section, card_place
-from glue_bench.report.rows import Context, Group, build_row, cell_words, count_unfinished, missing_row
+from glue_bench.report.model import CARD_TASKS, REPORT_SCHEMA_VERSION, Group, Report, Row, Section, card_place
+from glue_bench.report.rows import Context, build_row
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting
 from glue_bench.runs.store import RunStore
-from glue_bench.tasks.adapter import headline
+from glue_bench.statistics.paired import SIGNIFICANCE, adjust_holm
+from glue_bench.statistics.verdicts import drop_p_value, drop_p_value_of_rows
+from glue_bench.tasks.adapter import TaskAdapter, headline
 from glue_bench.tasks.published import PublishedTable, find_table
+
+_NORMAL_95 = 1.959964  # half the width of a 95 % interval in standard errors
+# The fields of a row of the JSON report that make it the same setting as another one.
+_SETTING = ("encoder", "data", "task", "recipe", "init", "selection", "recipe_changes", "cell")
+_COMPARED = ("title", "metric", "n", "fingerprint", "setting_id", "seeds", "run_ids", "values", "low", "high")
+
+JsonRow = Mapping[str, Any]  # as `Row.to_json` writes it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """One row of the earlier report, and what became of it."""
+
+    title: str  # encoder and task
+    before: float  # mean over the seeds, times 100
+    after: float | None  # None where no finished run is left
+    seeds: tuple[int, int]  # before and after
+    fault: str  # why the check fails; empty if it does not
+    remark: str = ""  # what else to know
 
 
 def build_report(
@@ -51,56 +80,54 @@ def _group_by_setting(records: Iterable[Record]) -> list[Group]:
         home = next((other for other in found if other[:-1] == key[:-1] and other[-1]), None)
         if home is not None:
             found[home] += found.pop(key)
-    return [Group(runs=_in_order(runs)) for _, runs in sorted(found.items())]
+    return [_group(runs) for _, runs in sorted(found.items())]
 
 
-def _in_order(runs: Iterable[Record]) -> list[Record]:
-    return sorted(runs, key=lambda run: (run.status != "finished", run.seed))
+def _group(runs: Iterable[Record], *, cells: int = 0) -> Group:
+    ordered = sorted(runs, key=lambda run: (not run.finished, run.seed))
+    return Group(setting=Setting.of(ordered[0]), runs=ordered, cells=cells)
 
 
 def _build_section(groups: Sequence[Group], context: Context, *, expected: Sequence[TaskConfig]) -> Section:
-    chosen = sorted(_choose_cells(groups, lambda run: _selection_score(run, context)), key=_group_order)
+    chosen = _choose_cells(groups, lambda run: _selection_score(run, context))
+    rest = attrgetter("setting.id", "setting.precision")
+    chosen.sort(key=lambda group: (card_place(group.task), group.setting.init != "pretrained", rest(group)))
     changes = _common_changes([group.setting for group in chosen])
     rows = []
     for group in chosen:
         alike = [other.setting for other in chosen if other.setting.task == group.setting.task and other.finished]
-        rows.append(build_row(group, context, setting_notes=_setting_notes(group.setting, alike, changes=changes)))
+        notes = _setting_notes(group.setting, alike, changes=changes)
+        rows.append(build_row(group, context, task=task_of(group.runs[0]), setting_notes=notes))
     first = groups[0].setting
     rows = rows if first.source == "sample" else _add_missing(rows, context, expected=expected)
     pretrained = [row for row in rows if row.setting.init == "pretrained"]
-    averaged = rows if _mean_of_eight([(row.task, row.median) for row in pretrained]) is None else pretrained
-    published = [(row.task, row.published.value if row.published else None) for row in averaged]
+    averaged = rows if _mean_of_eight(pretrained, [row.median for row in pretrained]) is None else pretrained
+    published = [row.published.value if row.published else None for row in averaged]
     return Section(
-        encoder=first.encoder,
-        data=first.data,
-        recipe=first.recipe,
-        changes=changes,
+        **{key: getattr(first, key) for key in ("encoder", "data", "recipe")},
+        recipe_changes=changes,
         rows=rows,
         averaged=averaged,
-        mean=_mean_of_eight([(row.task, row.median) for row in averaged]),
-        published_mean=_mean_of_eight(published) if all(row.comparable for row in averaged) else None,
+        mean=_mean_of_eight(averaged, [row.median for row in averaged]),
+        published_mean=_mean_of_eight(averaged, published) if all(row.comparable for row in averaged) else None,
         published_title=context.table.title if context.table else None,
     )
-
-
-def _group_order(group: Group) -> tuple[Any, ...]:
-    run = group.runs[0]
-    return card_place(run.task), run.init_kind != "pretrained", run.setting_id, run.precision
 
 
 def _add_missing(rows: list[Row], context: Context, *, expected: Sequence[TaskConfig]) -> list[Row]:
     """The rows, and one for every expected task that has a published number and no row."""
     known = set(context.table.scores if context.table else ()) - {row.task for row in rows}
-    missing = [missing_row(task, context, like=rows[0].setting) for task in expected if task.name in known]
-    return sorted([*rows, *missing], key=lambda row: card_place(row.task))
+    like = {key: getattr(rows[0].setting, key) for key in ("encoder", "recipe", "data", "recipe_changes", "selection")}
+    for task in map(TaskAdapter.of, expected):
+        if task.name in known:
+            rows.append(build_row(Group(setting=Setting(task=task.name, **like)), context, task=task))
+    return sorted(rows, key=lambda row: card_place(row.task))
 
 
-def _mean_of_eight(values: Sequence[tuple[str, float | None]]) -> float | None:
-    """The mean over the card's tasks, if each has exactly one value."""
-    known = [(task, value) for task, value in values if task in CARD_TASKS and value is not None]
-    if sorted(task for task, _ in known) != sorted(CARD_TASKS):
-        return None
-    return statistics.fmean(value for _, value in known)
+def _mean_of_eight(rows: Sequence[Row], values: Sequence[float | None]) -> float | None:
+    """The mean of the values of the card's tasks, if each has exactly one."""
+    known = [(row.task, v) for row, v in zip(rows, values, strict=True) if row.task in CARD_TASKS and v is not None]
+    return statistics.fmean(v for _, v in known) if sorted(task for task, _ in known) == sorted(CARD_TASKS) else None
 
 
 def _common_changes(settings: Sequence[Setting]) -> dict[str, str]:
@@ -147,15 +174,15 @@ def _choose_cell(cells: Sequence[Group], score: Callable[[Record], float]) -> Gr
     cells = sorted(cells, key=lambda cell: list(cell.setting.cell.values()))
     most = max(len(cell.finished) for cell in cells)
     if most == 0:
-        return Group(runs=_in_order(run for cell in cells for run in cell.runs), cells=len(cells))
+        return _group((run for cell in cells for run in cell.runs), cells=len(cells))
     complete = [cell for cell in cells if len(cell.finished) == most]
     incomplete = []
     for cell in cells:
         if (done := len(cell.finished)) < most:
-            ended = [f"{count} {status}" for status, count in count_unfinished(cell.runs).items()]
-            incomplete.append(f"{cell_words(cell.setting)} ({', '.join([f'{done} of {most} seeds', *ended])})")
-    return Group(
-        runs=max(complete, key=lambda cell: statistics.median(score(run) for run in cell.finished)).runs,
+            ended = [f"{done} of {most} seeds", *(f"{count} {status}" for status, count in cell.unfinished.items())]
+            incomplete.append(f"{cell.cell_words} ({', '.join(ended)})")
+    return dataclasses.replace(
+        max(complete, key=lambda cell: statistics.median(score(run) for run in cell.finished)),
         cells=len(cells),
         planned=max(math.prod(len(values) for values in cell.setting.grid.values()) for cell in cells),
         incomplete=incomplete,
@@ -168,3 +195,95 @@ def _selection_score(run: Record, context: Context) -> float:
         return headline(context.parts(task_of(run)), run.scores)
     score = run.selected.get("score")
     return float(score) if isinstance(score, int | float) and math.isfinite(score) else -math.inf
+
+
+def check_report(report: Report, baseline: Sequence[JsonRow]) -> list[Checked]:
+    """Compare every row of the earlier report, as `read_baseline` reads it, with the row of the same setting now."""
+    now = [row.to_json() for section in report.sections for row in section.rows if row.seeds]
+    found = [_find(earlier, [row for row in now if row["metric"] == earlier["metric"]]) for earlier in baseline]
+    raw = [None if row is None else _p_value(earlier, row) for earlier, row in zip(baseline, found, strict=True)]
+    adjusted = iter(adjust_holm([p for p in raw if p is not None]))
+    checked = []
+    for earlier, row, p in zip(baseline, found, raw, strict=True):
+        p_value = None if p is None else next(adjusted)
+        before, after = statistics.fmean(earlier["values"]), statistics.fmean(row["values"]) if row else None
+        if row is not None:
+            fault = _find_fault(earlier, row, p_value=p_value)
+        elif (other := _find(earlier, now)) is not None:
+            fault = f"now shown as {other['metric']}, {earlier['metric']} before: name the same --convention"
+        else:
+            fault = "no finished run of this setting any more"
+        unknown = p is None and after is not None and after < before and not fault
+        seeds = (len(earlier["seeds"]), len(row["seeds"]) if row else 0)
+        remark = "lower, but the noise of these runs is unknown" if unknown else ""
+        title = f"{earlier['encoder']} {earlier['title']}"
+        checked.append(Checked(title=title, before=before, after=after, seeds=seeds, fault=fault, remark=remark))
+    return checked
+
+
+def read_baseline(path: Path) -> list[JsonRow]:
+    """The rows with finished runs in a file that `report --format json` wrote.
+
+    Raises:
+        InputError: it is not such a file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content["schema_version"]
+        if version != REPORT_SCHEMA_VERSION:
+            raise ValueError(f"schema_version is {version!r}; this glue-bench writes {REPORT_SCHEMA_VERSION}")
+        rows = [_read_row(row) for section in content["sections"] for row in section["rows"] if row["seeds"]]
+        if not rows:
+            raise ValueError("it has no row with finished runs, so there is nothing to check")
+    except OSError as error:
+        raise InputError(f"--check {path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise InputError(f"--check {path}: not a report of `report --format json` ({reason})") from error
+    return rows
+
+
+def _read_row(content: JsonRow) -> JsonRow:
+    """The fields of a row that are compared; an error if one is missing or impossible."""
+    row = {key: content[key] for key in (*_SETTING, *_COMPARED)}
+    if len(row["values"]) != len(row["seeds"]) or not all(isinstance(run_id, str) for run_id in row["run_ids"]):
+        raise ValueError("the values or run_ids of a row do not belong to its seeds")
+    numbers = [*row["values"], *(row[key] for key in ("n", "low", "high") if row[key] is not None)]
+    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+        raise ValueError("a value, n or the interval of a row is not a number")
+    return row
+
+
+def _find(earlier: JsonRow, now: Sequence[JsonRow]) -> JsonRow | None:
+    """The row of the same setting as far as JSON shows it; of several, the one most like the earlier row."""
+
+    def likeness(row: JsonRow) -> tuple[bool, int, bool]:
+        # Runs of one setting stand in two rows where their precision differs: then the runs decide.
+        shared = len({*row["run_ids"]} & {*earlier["run_ids"]})
+        return row["setting_id"] == earlier["setting_id"], shared, row["fingerprint"] == earlier["fingerprint"]
+
+    return max((row for row in now if all(row[key] == earlier[key] for key in _SETTING)), key=likeness, default=None)
+
+
+def _p_value(earlier: JsonRow, row: JsonRow) -> float | None:
+    """The p-value of a drop; None where the noise of single runs, or of seeds that all score the same, is unknown."""
+    before, after = earlier["values"], row["values"]
+    if min(len(before), len(after)) > 1 and np.ptp(before) + np.ptp(after) > 0:
+        return drop_p_value(before, after)
+    if any(each[end] is None for each in (earlier, row) for end in ("low", "high")):
+        return None
+    first, second = (
+        (statistics.fmean(each["values"]), (each["high"] - each["low"]) / (2 * _NORMAL_95)) for each in (earlier, row)
+    )
+    return drop_p_value_of_rows(first, second)
+
+
+def _find_fault(earlier: JsonRow, row: JsonRow, *, p_value: float | None) -> str:
+    """Why the check of a row fails; empty if it does not."""
+    if row["n"] != earlier["n"]:
+        return f"{row['n']} dev rows, {earlier['n']} before: not the same test"
+    if row["fingerprint"] and earlier["fingerprint"] and row["fingerprint"] != earlier["fingerprint"]:
+        return "other texts or labels than before: not the same test"
+    drop = statistics.fmean(earlier["values"]) - statistics.fmean(row["values"])
+    fell = p_value is not None and p_value < SIGNIFICANCE and drop > 0
+    return f"fell by {drop:.1f} (adjusted p {p_value:.3f})" if fell else ""

@@ -133,12 +133,14 @@ class RunStore:
         """The predictions that a finished record's scores of a validation split were computed from.
 
         Raises:
-            InputError: as `read_predictions`, or the file is from another training than the record.
+            InputError: as `read_predictions`, or the file is of another training or of other rows than the record.
         """
         path = predictions_path(self.folder(*record.place), split)
         found, known = read_predictions(path, task_of(record)), record.predictions_sha256.get(split)
         if known is not None and file_sha256(path) != known:
             raise InputError(f"{path.parent.name}/{path.name} of another training than its record")
+        if len(found.prediction) != (rows := record.data["rows"][split]):
+            raise InputError(f"{path.parent.name}/{path.name} of {len(found.prediction)} rows; the record says {rows}")
         return found
 
 

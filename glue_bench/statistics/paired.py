@@ -17,6 +17,7 @@ from glue_bench.statistics.intervals import (
     score_draws,
 )
 
+SIGNIFICANCE = 0.05  # of adjusted p-values
 POWER = 0.8  # probability of finding the smallest detectable difference
 _ROUNDING = 1e-12  # rounding error of a difference of scores
 

@@ -16,8 +16,15 @@ import glue_bench as package
 from glue_bench.cli.main import main
 from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import GlueBenchError, UsageError
-from glue_bench.report import CARD_TASKS, Row, build_report, compare_encoders, render_comparison, render_report
-from glue_bench.report.check import check_report, read_baseline
+from glue_bench.report import (
+    CARD_TASKS,
+    build_report,
+    check_report,
+    compare_encoders,
+    read_baseline,
+    render_comparison,
+    render_report,
+)
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import PUBLISHED_ROWS, load_published
@@ -121,6 +128,18 @@ def test_a_row_without_its_predictions_says_so(tmp_path: Path) -> None:
     assert row.note == "stored predictions cannot be read: no interval, and degenerate runs are not detected"
     (row,) = build_report(store.load_all(), PUBLISHED).sections[0].rows
     assert row.note == ""
+
+
+def test_predictions_of_other_rows_than_the_record_says_are_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RunStore(tmp_path)
+    keep_run(store, task="rte", encoder=DISTILROBERTA)
+    (record,) = store.load_all()
+    store.save(dataclasses.replace(record, data={**record.data, "rows": {**record.data["rows"], "validation": 276}}))
+    (row,) = build_report(store.load_all(), PUBLISHED, store=store).sections[0].rows
+    assert row.note.startswith("stored predictions cannot be read")
+    assert "validation.parquet of 277 rows; the record says 276" in caplog.text
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
@@ -342,10 +361,10 @@ def test_compare_prints_and_writes(store: RunStore, tmp_path: Path, capsys: pyte
     assert "name two encoders" in capsys.readouterr().err
 
 
-def rows_of(report: Any) -> list[Row]:
+def rows_of(report: Any) -> list[dict[str, Any]]:
     """As `report --format json` would keep them."""
     content = json.loads(render_report(report, "json"))
-    return [Row.from_json(row) for section in content["sections"] for row in section["rows"] if row["seeds"]]
+    return [row for section in content["sections"] for row in section["rows"] if row["seeds"]]
 
 
 def three(value: float, *, task: str = "rte", setting: str = "000") -> list[Record]:

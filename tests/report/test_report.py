@@ -71,6 +71,14 @@ def test_rows_that_are_not_comparable_get_the_reason_and_no_difference() -> None
     assert row.note == "not comparable: train has 100 rows, official 3,668"
 
 
+def test_a_verdict_gives_the_reasons_of_finished_runs_alone() -> None:
+    finished = mrpc(1, 0.85, 0.89, comparable=False, not_comparable_because=["train has 100 rows"])
+    failed = mrpc(2, 0, 0, status="failed", comparable=False, not_comparable_because=["the run did not finish"])
+    verdict = row_of(finished, failed).verdict
+    assert verdict is not None
+    assert (verdict.kind, verdict.reason) == ("not comparable", "train has 100 rows")
+
+
 def test_runs_are_only_averaged_with_runs_that_differ_in_the_seed_alone() -> None:
     (section,) = report_of(
         mrpc(1, 0.80, 0.80),
