@@ -59,10 +59,7 @@ class Placement:
 def choose_placement(
     device: str, precision: str, *, deterministic: bool = False, local_rank: int | None = None
 ) -> Placement:
-    """Resolve `auto`.
-
-    Args:
-        local_rank: which of this host's GPUs `auto` and `cuda` mean, where a run has several processes.
+    """Resolve `auto`; of several processes each has the GPU `local_rank` of its host.
 
     Raises:
         UsageError: there is no such device, or not one for each process.
