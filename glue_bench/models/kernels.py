@@ -71,7 +71,7 @@ def is_plain(hidden: Tensor) -> bool:
 
 def pick(hidden: Tensor, rows: Tensor) -> Tensor:
     """(T, H) to the (B, H) of some rows."""
-    return _LookUp.apply(hidden, rows, None) if is_plain(hidden) else hidden.index_select(0, rows)  # type: ignore[no-any-return, no-untyped-call]
+    return _LookUp.apply(hidden, rows, None) if is_plain(hidden) else hidden.index_select(0, rows)  # type: ignore[no-untyped-call]
 
 
 def look_up(ids: Tensor, table: nn.Embedding) -> Tensor:

@@ -10,7 +10,7 @@ from glue_bench.config.overrides import expand_multirun, group_options
 from glue_bench.config.shipped import conf_folder
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import make_requests
-from glue_bench.training.optimisation import warmup_steps
+from glue_bench.training.updates import warmup_steps
 
 CUSTOM = ["encoder=custom", "encoder.path=somewhere"]
 LOCAL = ["data=local", "data.path=somewhere"]
