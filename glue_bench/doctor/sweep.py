@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from glue_bench.config.schema import RunConfig
+from glue_bench.config.schema import RunConfig, Sweep
 from glue_bench.data.encoding import cache_folder
 from glue_bench.data.hub import hub_cache_folder
 from glue_bench.doctor import NOTE, OK, PROBLEM, Finding, format_bytes
@@ -36,17 +36,18 @@ _ROOM_PER_RUN = 2 * 10**6  # bytes of predictions and history of a large task: Q
 _SNAPSHOTS = 3 * 3
 
 
-def examine_sweep(configs: Sequence[RunConfig], parents: Sequence[RunConfig]) -> Iterator[Finding]:
+def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Finding]:
     """Yield findings on a sweep as they become known.
 
     Args:
-        configs: one for each encoder, task and cell.
-        parents: of the runs that these start from.
+        sweep: what it runs.
+        parents: the configurations of the runs that these start from.
     """
+    configs, seeds = sweep.configs, len(sweep.seeds)
     every = [*configs, *parents]
-    runs = sum(len(config.seeds) for config in every)
+    runs = seeds * len(every)
     store = RunStore(Path(configs[0].results_dir))
-    yield _describe_sweep(configs, runs)
+    yield _describe_sweep(sweep, runs)
     yield _examine_cores()
     yield from (results := list(examine_results(store)))
     encoders = {str(config.encoder): config.encoder for config in every}
@@ -62,18 +63,18 @@ def examine_sweep(configs: Sequence[RunConfig], parents: Sequence[RunConfig]) ->
     findings, at_once = examine_device(configs[0], runs=runs)
     yield from findings
     weights = max(each.weights for each in inputs)
-    models = sum(len(config.seeds) for config in every if config.save_model)
+    models = seeds * sum(config.save_model for config in every)
     needs = [needs_of_results(store.root, runs=runs, at_once=at_once, weights=weights, models=models)]
     needs = [] if results[0].state == PROBLEM else needs
     needs += [Need(place="the hub's cache", folder=hub_cache_folder(), sure=download, rough=0)] if download else []
     yield from examine_disk(needs)
 
 
-def _describe_sweep(configs: Sequence[RunConfig], runs: int) -> Finding:
-    first = configs[0]
+def _describe_sweep(sweep: Sweep, runs: int) -> Finding:
+    configs, first = sweep.configs, sweep.configs[0]
     tasks = dict.fromkeys(config.task.name for config in configs)
     encoders = dict.fromkeys(encoder_name(config.encoder) for config in configs)
-    parts = [", ".join(tasks), plural(len(first.seeds), "seed"), ", ".join(encoders)]
+    parts = [", ".join(tasks), plural(len(sweep.seeds), "seed"), ", ".join(encoders)]
     parts += [f"data={first.data.source}", f"executor={first.executor.kind}"]
     return Finding(name="sweep", state=OK, found=f"{plural(runs, 'run')}: {'; '.join(parts)}")
 
