@@ -32,8 +32,8 @@ from work import size_flops
 from glue_bench.config.compose import compose_run
 from glue_bench.data.encoding import Encoded
 from glue_bench.models.classifier import FlatClassifier
+from glue_bench.models.families import RobertaHead, initialise
 from glue_bench.models.flat import FlatEncoder
-from glue_bench.models.heads import RobertaHead, initialise
 from glue_bench.models.placement import Placement, choose_placement
 from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.trainer import fit, predict

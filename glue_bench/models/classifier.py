@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+from transformers import AutoModel, AutoModelForSequenceClassification, PretrainedConfig
 
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError, UsageError
-from glue_bench.models.families import family_of, max_positions
+from glue_bench.models.families import BertHead, family_of, initialise, max_positions
 from glue_bench.models.flat import FlatEncoder, FlatRows
-from glue_bench.models.heads import BertHead, initialise
 from glue_bench.models.padded import PaddedBatch, PaddedEncoder, PaddedRows, load_transformer, read_model_config
 from glue_bench.models.pretrained import TOKENIZER_FILES
 from glue_bench.text import first_line
@@ -61,7 +60,7 @@ class NativeClassifier(Classifier):
 
     def forward(self, batch: PaddedBatch) -> Tensor:
         """B rows to (B, outputs) logits."""
-        logits: Tensor = self.whole(**batch.inputs()).logits
+        logits: Tensor = self.whole(**batch).logits
         return logits
 
     def standard_state(self) -> dict[str, Tensor]:
@@ -122,10 +121,7 @@ def load_classifier(folder: Path, *, outputs: int, head_seed: int, engine: str =
 def make_classifier(config: PretrainedConfig, *, outputs: int, seed: int, engine: str = "auto") -> Classifier:
     """A classifier of random weights, all drawn from the seed: good for measuring speed and size only.
 
-    Args:
-        config: of any family; it is copied.
-        outputs: as in `load_classifier`.
-        engine: as in `load_classifier`.
+    The configuration is copied; the other arguments are those of `load_classifier`.
 
     Raises:
         InputError: no classifier can be made of the configuration.
@@ -136,11 +132,7 @@ def make_classifier(config: PretrainedConfig, *, outputs: int, seed: int, engine
 
 
 def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -> Classifier:
-    """The classifier that `save_classifier` wrote, encoder and head.
-
-    Args:
-        outputs: as when it was made.
-        engine: as in `load_classifier`.
+    """The classifier that `save_classifier` wrote, encoder and head; `outputs` as when it was made.
 
     Raises:
         InputError: the folder holds another architecture, or weights that do not fit.
@@ -238,10 +230,15 @@ def _build(config: PretrainedConfig, *, folder: Path | None, outputs: int, seed:
             else:
                 transformer, missing = load_transformer(folder, config)
             if make_head is None:
-                return _add_native_head(transformer, config, where=where)
+                whole = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+                missing = set(whole.base_model.load_state_dict(transformer.state_dict(), strict=False).missing_keys)
         except (ValueError, RuntimeError, AttributeError) as error:
             raise InputError(f"{where}: no classifier can be made of it ({first_line(error)})") from error
-        head = make_head(config, outputs)
+        head = make_head(config, outputs) if make_head else None
+    if head is None:
+        if needed := sorted(name for name in missing if "pooler" not in name):
+            raise InputError(f"{where}: its weights lack {needed[0]}")
+        return NativeClassifier(whole, config)
     initialise(head, std=float(config.initializer_range), seed=seed)
     if isinstance(head, BertHead) and not any("pooler" in name for name in missing):
         head.pooler.load_state_dict(transformer.get_submodule("pooler.dense").state_dict())
@@ -249,13 +246,3 @@ def _build(config: PretrainedConfig, *, folder: Path | None, outputs: int, seed:
     if engine == "padded":
         return SequenceClassifier(PaddedEncoder(transformer), head=head, config=config)
     return FlatClassifier(FlatEncoder(transformer, config), head=head, config=config)
-
-
-def _add_native_head(transformer: PreTrainedModel, config: PretrainedConfig, *, where: str) -> NativeClassifier:
-    """The transformer with the head that transformers gives it, drawn from torch's global stream."""
-    whole = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
-    missing = whole.base_model.load_state_dict(transformer.state_dict(), strict=False).missing_keys
-    needed = [name for name in missing if "pooler" not in name]
-    if needed:
-        raise InputError(f"{where}: its weights lack {needed[0]}")
-    return NativeClassifier(whole, config)

@@ -7,8 +7,7 @@ The arithmetic is transformers' own, module by module, on the real tokens only:
 - the last layer is computed for each row's first token, the only one the head reads;
 - the embedding table can be cut to the tokens that occur, which only saves the optimiser work.
 
-Shapes, as in kernels: T tokens and B rows of the batch, H the hidden size, A attention heads; N rows of an attention
-block, L tokens of its longest row, E entries of all blocks.
+The letters of shapes are those of the module `kernels`.
 """
 
 from collections.abc import Iterator
@@ -21,18 +20,9 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from glue_bench.data.encoding import Encoded
+from glue_bench.models import kernels
 from glue_bench.models.families import first_position
-from glue_bench.models.kernels import (
-    AttentionBlock,
-    FlatBatch,
-    Noise,
-    attend,
-    drop,
-    drop_and_add,
-    is_plain,
-    look_up,
-    pick,
-)
+from glue_bench.models.kernels import AttentionBlock, FlatBatch, Noise, attend, drop, drop_and_add, look_up, pick
 from glue_bench.models.placement import send
 
 # What one block more costs, in entries of a head: a smaller saving is not worth it (measured on a CPU).
@@ -43,12 +33,11 @@ class FlatRows:
     """An encoded split on a device, in batches without padding."""
 
     def __init__(self, offsets: NDArray[np.int64], *, columns: Tensor, heads: int) -> None:
-        """Hold a split; a batch is then a gather.
+        """Hold a split.
 
         Args:
             offsets: (n + 1,) as in `Encoded`.
             columns: (3, all tokens) row of the embedding table, position id and type of each token, on the device.
-            heads: of the attention.
         """
         self._offsets, self._columns, self._heads, self._device = offsets, columns, heads, columns.device
 
@@ -85,7 +74,6 @@ class FlatRows:
             blocks=blocks,
             entry_slices=send(np.concatenate(entry_slices), self._device),
             slice_entries=send(np.concatenate(slice_entries), self._device),
-            tokens=len(row),
         )
 
 
@@ -140,7 +128,7 @@ class FlatEncoder(nn.Module):
         hidden = look_up(batch.input_ids, embeddings.word_embeddings)  # (T, H)
         hidden = hidden + look_up(batch.token_type_ids, embeddings.token_type_embeddings)
         hidden = hidden + look_up(batch.position_ids, embeddings.position_embeddings)
-        noise = Noise() if self.training and is_plain(hidden) else None
+        noise = Noise() if self.training and kernels.is_plain(hidden) else None
         hidden = drop(embeddings.LayerNorm(hidden), embeddings.dropout, noise=noise)
         layers: Any = self.transformer.get_submodule("encoder.layer")
         for layer in layers[:-1]:
@@ -179,8 +167,6 @@ class FlatEncoder(nn.Module):
         starts, lengths = encoded.offsets[:-1], encoded.lengths()
         pad_id = self._first_position - 1  # BERT, which counts from 0, has no token with this id
         padding = encoded.tokens == pad_id
-        if not padding.any():
-            return np.arange(len(encoded.tokens)) - np.repeat(starts, lengths) + self._first_position
         real = np.cumsum(~padding)
         before = real[starts] - ~padding[starts]  # (n,) real tokens of earlier rows
         return np.where(padding, pad_id, real - np.repeat(before, lengths) + pad_id)

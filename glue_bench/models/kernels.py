@@ -46,7 +46,6 @@ class FlatBatch:
     blocks: Sequence[AttentionBlock]
     entry_slices: Tensor  # (E,) the slice of each entry; an entry without a token repeats its row's first token
     slice_entries: Tensor  # (T * A,) the entry of each slice
-    tokens: int  # T
 
 
 class Noise:
@@ -72,29 +71,25 @@ def is_plain(hidden: Tensor) -> bool:
 
 def pick(hidden: Tensor, rows: Tensor) -> Tensor:
     """(T, H) to the (B, H) of some rows."""
-    picked: Tensor = _LookUp.apply(hidden, rows, None) if is_plain(hidden) else hidden.index_select(0, rows)  # type: ignore[no-untyped-call]
-    return picked
+    return _LookUp.apply(hidden, rows, None) if is_plain(hidden) else hidden.index_select(0, rows)  # type: ignore[no-untyped-call]
 
 
 def look_up(ids: Tensor, table: nn.Embedding) -> Tensor:
     """(T,) row numbers to (T, H)."""
-    found: Tensor = _LookUp.apply(table.weight, ids, table.padding_idx) if is_plain(table.weight) else table(ids)  # type: ignore[no-untyped-call]
-    return found
+    return _LookUp.apply(table.weight, ids, table.padding_idx) if is_plain(table.weight) else table(ids)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def drop(hidden: Tensor, dropout: nn.Dropout, *, noise: Noise | None) -> Tensor:
     """Dropout; with `noise` in the CPU's own form."""
     if not dropout.training or not dropout.p or noise is None:
-        dropped: Tensor = dropout(hidden)
-        return dropped
+        return functional.dropout(hidden, dropout.p, dropout.training)
     return hidden * noise.mask(hidden.shape, dropout.p)
 
 
 def drop_and_add(hidden: Tensor, residual: Tensor, *, dropout: nn.Dropout, noise: Noise | None) -> Tensor:
     """residual + dropout(hidden)."""
     if not dropout.training or not dropout.p or noise is None:
-        added: Tensor = residual + dropout(hidden)
-        return added
+        return residual + functional.dropout(hidden, dropout.p, dropout.training)
     return torch.addcmul(residual, hidden, noise.mask(hidden.shape, dropout.p))
 
 
@@ -128,12 +123,12 @@ def attend(
 def _to_entries(states: Tensor, batch: FlatBatch, *, heads: int) -> Tensor:
     """(T, H) to (E, D); the first tokens alone, (B, H), to (B * A, D)."""
     slices = states.reshape(-1, states.shape[-1] // heads)
-    return slices if len(states) < batch.tokens else slices.index_select(0, batch.entry_slices)
+    return slices if len(states) < len(batch.input_ids) else slices.index_select(0, batch.entry_slices)
 
 
 def _from_entries(entries: Tensor, batch: FlatBatch, *, shape: torch.Size) -> Tensor:
     """Back to states of a shape: (T, H), or (B, H)."""
-    return (entries if shape[0] < batch.tokens else entries.index_select(0, batch.slice_entries)).view(shape)
+    return (entries if shape[0] < len(batch.input_ids) else entries.index_select(0, batch.slice_entries)).view(shape)
 
 
 def _cut(block: AttentionBlock, parts: Sequence[Tensor], *, batch: FlatBatch, heads: int) -> list[Tensor]:
@@ -195,7 +190,7 @@ class _Attention(torch.autograd.Function):
         batch, count = ctx.batch, len(ctx.batch.blocks)
         entries, saved = ctx.saved_tensors[:3], ctx.saved_tensors[3:]
         grad_output = grad_outputs[0].reshape(-1, entries[0].shape[-1])
-        if ctx.shape[0] == batch.tokens:
+        if ctx.shape[0] == len(batch.input_ids):
             grad_output = torch.empty_like(entries[0]).zero_().index_copy_(0, batch.slice_entries, grad_output)
         gradients = [torch.empty_like(part) for part in entries]  # of query, key and value
         for block, probs, mask in zip(batch.blocks, saved[:count], saved[count:], strict=True):

@@ -5,7 +5,6 @@ Only safetensors weights are loaded, and no code that comes with a model is ever
 Shapes: B rows, L tokens of the longest of them, H the hidden size.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +24,8 @@ from glue_bench.text import first_line
 SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaddedBatch:
-    """B rows, padded to the longest of them."""
-
-    input_ids: Tensor  # (B, L) int64
-    attention_mask: Tensor  # (B, L) int64, 1 for a token
-    token_type_ids: Tensor | None  # (B, L) int64; None for a model that has one type or none
-
-    def inputs(self) -> dict[str, Tensor]:
-        """The arguments of a transformers model."""
-        types = {} if self.token_type_ids is None else {"token_type_ids": self.token_type_ids}
-        return {"input_ids": self.input_ids, "attention_mask": self.attention_mask, **types}
+# The arguments of a transformers model, each (B, L) int64; without token_type_ids for a model of one type or none.
+PaddedBatch = dict[str, Tensor]
 
 
 class PaddedRows:
@@ -48,7 +37,7 @@ class PaddedRows:
         self._with_types = int(getattr(config, "type_vocab_size", 0)) > 1
 
     def gather(self, rows: NDArray[np.int64]) -> PaddedBatch:
-        """The batch of these rows, in this order."""
+        """The batch of these rows, in this order, padded to the longest of them."""
         encoded = self._encoded
         lengths = encoded.offsets[rows + 1] - encoded.offsets[rows]  # (B,)
         columns = np.arange(lengths.max())  # (L,)
@@ -57,11 +46,8 @@ class PaddedRows:
         ids = np.where(mask, encoded.tokens[places], self._pad_id)
         types = np.where(mask, encoded.types[places], 0)
         stacked = torch.from_numpy(np.stack([ids, mask, types]).astype(np.int64)).to(self._device)
-        return PaddedBatch(
-            input_ids=stacked[0],
-            attention_mask=stacked[1],
-            token_type_ids=stacked[2] if self._with_types else None,
-        )
+        names = ("input_ids", "attention_mask", "token_type_ids")
+        return dict(zip(names if self._with_types else names[:2], stacked, strict=False))
 
 
 class PaddedEncoder(nn.Module):
@@ -74,7 +60,7 @@ class PaddedEncoder(nn.Module):
 
     def forward(self, batch: PaddedBatch) -> Tensor:
         """(B, L) tokens to (B, H), the last layer's state of each row's first token."""
-        first: Tensor = self.transformer(**batch.inputs()).last_hidden_state[:, 0]
+        first: Tensor = self.transformer(**batch).last_hidden_state[:, 0]
         return first
 
 
@@ -84,7 +70,8 @@ def read_model_config(folder: Path) -> PretrainedConfig:
     Raises:
         InputError: transformers does not know it, or it needs code from its folder.
     """
-    _quieten()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, **SAFELY)
     except Exception as error:  # each architecture checks its configuration in its own way
@@ -98,7 +85,6 @@ def load_transformer(folder: Path, config: PretrainedConfig) -> tuple[PreTrained
     Raises:
         InputError: damaged or unfitting weights, or layers missing from them.
     """
-    _quieten()
     # Missing weights are drawn at random; a pooler is replaced by the head, anything else is refused.
     try:
         with torch.random.fork_rng(devices=[]):
@@ -112,8 +98,3 @@ def load_transformer(folder: Path, config: PretrainedConfig) -> tuple[PreTrained
     if needed:
         raise InputError(f"encoder folder {folder}: its weights lack {needed[0]} and {len(needed) - 1} more")
     return model, missing
-
-
-def _quieten() -> None:
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]

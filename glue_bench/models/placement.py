@@ -59,10 +59,7 @@ class Placement:
 def choose_placement(
     device: str, precision: str, *, deterministic: bool = False, local_rank: int | None = None
 ) -> Placement:
-    """Resolve `auto`.
-
-    Args:
-        local_rank: which of this host's GPUs `auto` and `cuda` mean, where a run has several processes.
+    """Resolve `auto`; of several processes each has the GPU `local_rank` of its host, and makes it the current one.
 
     Raises:
         UsageError: there is no such device, or not one for each process.
@@ -77,6 +74,8 @@ def choose_placement(
     count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}[chosen.type]
     if (chosen.index or 0) >= count:
         raise UsageError(f"trainer.device={device}: this machine has {count} {chosen.type} devices; cpu always works")
+    if local_rank is not None and chosen.type == "cuda":
+        torch.cuda.set_device(chosen)  # NCCL and pinned memory use the current one
     if precision == "auto":
         # bfloat16 halves what a CPU computes exactly, and without AVX-512 it is many times slower than float32.
         precision = "bfloat16" if chosen.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"

@@ -17,6 +17,7 @@ _VOCABULARIES = (
     "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "spm.model", "tokenizer.model",
     "bpe.codes",
 )  # fmt: skip
+_TOKENIZERS = ("tokenizer.json", *_VOCABULARIES)  # any one of them makes a tokenizer
 TOKENIZER_FILES = (*_OPTIONAL, *_VOCABULARIES)
 
 
@@ -62,36 +63,37 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
         InputError: a file is missing, unreachable, or not the one that was asked for.
         UsageError: the package is not installed.
     """
+    revision = None
     if encoder.hub_id is not None:
-        folder, revision = _download(encoder.hub_id, encoder.revision or "main")
+        config = fetch_file(encoder.hub_id, "config.json", revision=encoder.revision or "main", repo_type="model")
+        assert config is not None  # noqa: S101 - only optional files can be None
+        folder, revision = config.parent, commit_of(config, "config.json")
+        fetch_file(encoder.hub_id, "model.safetensors", revision=revision, repo_type="model")
+        fetch_tokenizer(encoder.hub_id, revision)
     else:
-        folder, revision = local_folder(encoder) or Path(), None
+        folder = _package_folder(encoder.package) if encoder.package else Path(encoder.path or "")
     if not folder.is_dir():
         raise InputError(f"encoder folder {folder}: no such folder")
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise InputError(f"encoder folder {folder}: no {name} (only safetensors weights are loaded)")
-    _check_tokenizer(folder)
-    _check_config_file(folder / "config.json")
-    sha256 = file_sha256(folder / "model.safetensors")
-    if encoder.weights_sha256 and encoder.weights_sha256 != sha256:
-        raise InputError(
-            f"{folder / 'model.safetensors'}: its SHA-256 is {sha256}, but encoder.weights_sha256 says "
-            f"{encoder.weights_sha256}"
-        )
-    name = encoder_name(encoder)
+    tokenizers = [name for name in _TOKENIZERS if (folder / name).is_file()]
+    if not tokenizers:
+        raise InputError(f"encoder folder {folder}: no tokenizer.json, nor a vocabulary file")
+    if tokenizers[0].endswith(".model") and importlib.util.find_spec("sentencepiece") is None:
+        needed = "needs two Python packages: pip install sentencepiece protobuf"
+        raise InputError(f"encoder folder {folder}: no tokenizer.json; to read {tokenizers[0]} {needed}")
+    path, weights, name = folder / "config.json", folder / "model.safetensors", encoder_name(encoder)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable model configuration ({error})") from error
+    if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
+        raise InputError(f"{path}: names no model_type; not a transformers model")
+    sha256, wanted = file_sha256(weights), encoder.weights_sha256
+    if wanted and wanted != sha256:
+        raise InputError(f"{weights}: its SHA-256 is {sha256}, but encoder.weights_sha256 says {wanted}")
     return Pretrained(name=name, folder=folder, hub_id=encoder.hub_id, revision=revision, weights_sha256=sha256)
-
-
-def local_folder(encoder: EncoderConfig) -> Path | None:
-    """The folder that a path or an installed package names, there or not; None for an encoder on the hub.
-
-    Raises:
-        UsageError: the package is not installed.
-    """
-    if encoder.hub_id is not None:
-        return None
-    return _package_folder(encoder.package) if encoder.package else Path(encoder.path or "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,21 +113,11 @@ def find_not_cached(encoder: EncoderConfig) -> NotCached:
     def lacking(*names: str) -> list[str]:
         return [name for name in names if cached_file(hub_id, name, **place) is None]
 
-    names = ("tokenizer.json", *_VOCABULARIES)
     return NotCached(
         needed=lacking("config.json", "model.safetensors"),
-        vocabularies=names if len(lacking(*names)) == len(names) else (),
+        vocabularies=_TOKENIZERS if len(lacking(*_TOKENIZERS)) == len(_TOKENIZERS) else (),
         optional=[name for name in lacking(*_OPTIONAL) if not is_known_absent(hub_id, name, **place)],
     )
-
-
-def _download(hub_id: str, revision: str) -> tuple[Path, str]:
-    config = fetch_file(hub_id, "config.json", revision=revision, repo_type="model")
-    assert config is not None  # noqa: S101 - only optional files can be None
-    commit = commit_of(config, "config.json")
-    fetch_file(hub_id, "model.safetensors", revision=commit, repo_type="model")
-    fetch_tokenizer(hub_id, commit)
-    return config.parent, commit
 
 
 def fetch_tokenizer(hub_id: str, commit: str) -> None:
@@ -142,16 +134,7 @@ def fetch_tokenizer(hub_id: str, commit: str) -> None:
 
 def has_tokenizer(folder: Path) -> bool:
     """Whether a folder has the files of a tokenizer."""
-    return any((folder / name).is_file() for name in ("tokenizer.json", *_VOCABULARIES))
-
-
-def _check_tokenizer(folder: Path) -> None:
-    if not has_tokenizer(folder):
-        raise InputError(f"encoder folder {folder}: no tokenizer.json, nor a vocabulary file")
-    found = [name for name in ("tokenizer.json", *_VOCABULARIES) if (folder / name).is_file()]
-    if found[0].endswith(".model") and importlib.util.find_spec("sentencepiece") is None:
-        needed = "needs two Python packages: pip install sentencepiece protobuf"
-        raise InputError(f"encoder folder {folder}: no tokenizer.json; to read {found[0]} {needed}")
+    return any((folder / name).is_file() for name in _TOKENIZERS)
 
 
 def _package_folder(package: str) -> Path:
@@ -166,12 +149,3 @@ def _package_folder(package: str) -> Path:
             "MiniLM's is the extra `sample`: pip install 'glue-bench[sample]'"
         )
     return Path(found.submodule_search_locations[0]) / inside
-
-
-def _check_config_file(path: Path) -> None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
-            raise InputError(f"{path}: names no model_type; not a transformers model")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable model configuration ({error})") from error

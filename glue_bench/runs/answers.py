@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import escape_cell
 
-_DIGITS = 6  # float32 logits have hardly more
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
@@ -42,39 +40,20 @@ def render_answers(answers: Answers, format_name: str) -> str:
     """One line per row, in the rows' order.
 
     Args:
-        format_name: one of ANSWER_FORMATS. jsonl: `idx`, and `label` with `probabilities` by name, or `score`.
+        format_name: jsonl: `idx`, and `label` with `probabilities` by name, or `score`.
             csv: the same, with a column `probability_NAME` for each class.
     """
-    return _to_jsonl(answers) if format_name == "jsonl" else _to_csv(answers)
-
-
-ANSWER_FORMATS = ("jsonl", "csv")
-
-
-def _to_jsonl(answers: Answers) -> str:
-    lines = []
-    for row, idx in enumerate(answers.idx.tolist()):
-        values = _round(answers, row)
-        content: dict[str, Any] = {"idx": idx}
-        if answers.labels:
-            content["label"] = answers.best(row)
-            content["probabilities"] = dict(zip(answers.labels, values, strict=True))
-        else:
-            content["score"] = values[0]
-        lines.append(json.dumps(content, ensure_ascii=False) + "\n")
-    return "".join(lines)
-
-
-def _to_csv(answers: Answers) -> str:
-    stream = io.StringIO()
+    stream, labels = io.StringIO(), answers.labels
     writer = csv.writer(stream, lineterminator="\n")
-    named = [f"probability_{label}" for label in answers.labels]
-    writer.writerow(["idx", "label", *named] if answers.labels else ["idx", "score"])
+    if format_name == "csv":
+        writer.writerow(["idx", "label", *(f"probability_{label}" for label in labels)] if labels else ["idx", "score"])
     for row, idx in enumerate(answers.idx.tolist()):
-        best = [escape_cell(answers.best(row))] if answers.labels else []
-        writer.writerow([idx, *best, *_round(answers, row)])
+        values = [round(value, 6) for value in answers.values[row].tolist()]  # float32 logits have hardly more digits
+        if format_name == "csv":
+            writer.writerow([idx, *([escape_cell(answers.best(row))] if labels else []), *values])
+            continue
+        content: dict[str, Any] = {"score": values[0]}
+        if labels:
+            content = {"label": answers.best(row), "probabilities": dict(zip(labels, values, strict=True))}
+        stream.write(json.dumps({"idx": idx, **content}, ensure_ascii=False) + "\n")
     return stream.getvalue()
-
-
-def _round(answers: Answers, row: int) -> list[float]:
-    return [round(value, _DIGITS) for value in answers.values[row].tolist()]

@@ -34,26 +34,6 @@ from glue_bench.training.trainer import FitResult, fit, predict
 from glue_bench.training.updates import StepReport
 
 
-class Draft:
-    """The record in the making, for a finished run or a failed one: what is known of the run so far."""
-
-    def __init__(self, request: RunRequest, *, processes: Processes) -> None:
-        """Begin with what the request says."""
-        self.facts = {**request_facts(request), "processes": processes.count}
-        self.history = list[StepReport]()
-
-    def finish(
-        self, fitted: FitResult, scored: "Scored", *, best: BestEpoch | None, seconds: Mapping[str, float]
-    ) -> Record:
-        """The record of a run that has its scores."""
-        trained = ("steps", "epochs", "tokens", "resumed_at", "accumulation")
-        facts = self.facts | {key: getattr(fitted, key) for key in trained}
-        facts |= {"scores": scored.scores, "predictions_sha256": scored.predictions_sha256}
-        facts["selected"] = dataclasses.asdict(best.selected) if best else {}
-        facts["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
-        return Record(**facts, status="finished", ended=now())
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
     """A run in progress: what was asked for, where it happens, and who follows it."""
@@ -62,7 +42,8 @@ class RunContext:
     store: RunStore
     processes: Processes
     placement: Placement
-    draft: Draft
+    facts: dict[str, Any]  # of the record in the making, for a finished run or a failed one
+    history: list[StepReport]
     on_phase: Callable[[str], None]
     on_step: Callable[[StepReport], None]
     check_owner: Callable[[], None]
@@ -90,32 +71,16 @@ class RunContext:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
-    """The files of a run, read."""
-
-    pretrained: Pretrained
-    start: Pretrained  # what the training starts from: the same, or what the parent run made of it
-    data: TaskData
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """The model, the tokens of every split, the rows to train on, and what chooses among the epochs."""
+    """Everything that training and evaluation need."""
 
     model: Classifier
-    encoded: Mapping[str, Encoded]
-    train: Encoded
-    labels: NDArray[Any]
-    best: BestEpoch | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
-    """What a finished run adds to its record: by split, and the seconds of predicting."""
-
-    scores: Mapping[str, Mapping[str, float]]
-    predictions_sha256: Mapping[str, str]
-    seconds: float
+    start: Pretrained  # what the training starts from
+    data: TaskData
+    encoded: Mapping[str, Encoded]  # every split
+    train: Encoded  # the rows to train on
+    labels: NDArray[Any]  # of these rows
+    best: BestEpoch | None  # what chooses among the epochs; None keeps the last
 
 
 def run_experiment(
@@ -138,55 +103,50 @@ def run_experiment(
     Raises:
         GlueBenchError, Exception: why it failed, after the record was written.
     """
-    started, draft = time.perf_counter(), Draft(request, processes=processes)
+    started, history, trainer = time.perf_counter(), list[StepReport](), request.config.trainer
+    facts: dict[str, Any] = {**request_facts(request), "processes": processes.count}
     try:
+        rank, exact = processes.local_rank, trainer.deterministic
+        placement = choose_placement(trainer.device, trainer.precision, deterministic=exact, local_rank=rank)
+        if placement.device.type == "cpu":
+            keep_freed_memory()
         run = RunContext(
             request=request,
             store=store,
             processes=processes,
-            placement=_choose_placement(request, processes),
-            draft=draft,
+            placement=placement,
+            facts=facts,
+            history=history,
             on_phase=on_phase,
             on_step=on_step,
             check_owner=check_owner,
         )
-        inputs = _load_inputs(run)
-        prepared = _prepare(run, inputs)
-        fitted = _fit(run, prepared, start=inputs.start)
-        scored = _evaluate(run, prepared, data=inputs.data)
-        seconds = {"train": fitted.seconds, "eval": scored.seconds}
-        seconds["total"] = time.perf_counter() - started + fitted.earlier
-        record = draft.finish(fitted, scored, best=prepared.best, seconds=seconds)
+        prepared = _prepare(run)
+        fitted = _fit(run, prepared)
+        record = _evaluate(run, prepared, fitted=fitted, started=started)
         if not processes.leads:
             return record
         try:
-            record = _save_model(run, prepared, record=record, start=inputs.start, decay=fitted.untouched_decay)
+            if request.config.save_model:
+                record = _save_model(run, prepared, record=record, decay=fitted.untouched_decay)
         finally:
             check_owner()
-            write_history(run.folder / "history.jsonl", draft.history)
+            write_history(run.folder / "history.jsonl", history)
             store.save(record)
     except (DiskError, UsageError, LostLeaseError):
         raise  # not recorded: disk full, usage error, or another worker owns the run
     except BaseException as error:
         if processes.leads:
             check_owner()
-            store.keep_failure(request, error, facts=draft.facts, history=draft.history)
+            store.keep_failure(request, error, facts=facts, history=history)
         raise
     store.discard_snapshots(record)
     (run.folder / "error.log").unlink(missing_ok=True)  # of an attempt before
     return record
 
 
-def _choose_placement(request: RunRequest, processes: Processes) -> Placement:
-    trainer, rank = request.config.trainer, processes.local_rank
-    chosen = choose_placement(trainer.device, trainer.precision, deterministic=trainer.deterministic, local_rank=rank)
-    processes.use_device(chosen.device)
-    if chosen.device.type == "cpu":
-        keep_freed_memory()
-    return chosen
-
-
-def _load_inputs(run: RunContext) -> Inputs:
+def _load_inputs(run: RunContext) -> tuple[Pretrained, Pretrained, TaskData]:
+    """The encoder, what the training starts from (the encoder, or what the parent run made of it), and the rows."""
     run.on_phase("loading")
     config = run.request.config
     pretrained = start = resolve_pretrained(config.encoder)
@@ -198,12 +158,13 @@ def _load_inputs(run: RunContext) -> Inputs:
             raise InputError(f"{folder}: no model of {parent.title} to start from; run it with save_model=true")
         sha256 = file_sha256(folder / "model.safetensors")
         start = dataclasses.replace(pretrained, folder=folder, weights_sha256=sha256)
-    return Inputs(pretrained=pretrained, start=start, data=load_task_data(source, config.data, task=config.task))
+    return pretrained, start, load_task_data(source, config.data, task=config.task)
 
 
-def _prepare(run: RunContext, inputs: Inputs) -> Prepared:
+def _prepare(run: RunContext) -> Prepared:
+    pretrained, start, data = _load_inputs(run)
     run.on_phase("tokenising")
-    trainer, folder, data = run.request.config.trainer, inputs.start.folder, inputs.data
+    trainer, folder = run.request.config.trainer, start.folder
     check_max_length(folder, trainer.max_length)
     texts = TextEncoder(folder, max_length=trainer.max_length)
     encoded = {name: texts.encode(split, cache=cache_folder()) for name, split in data.splits.items()}
@@ -211,39 +172,40 @@ def _prepare(run: RunContext, inputs: Inputs) -> Prepared:
     model = load_classifier(folder, outputs=run.task.outputs, head_seed=head, engine=trainer.engine)
     for split in encoded.values():
         check_tokens(model, split)
-    encoder = {key: getattr(inputs.pretrained, key) for key in ("name", "hub_id", "revision", "weights_sha256")}
+    encoder = {key: getattr(pretrained, key) for key in ("name", "hub_id", "revision", "weights_sha256")}
     if run.request.parent:
-        encoder["init_sha256"] = inputs.start.weights_sha256
+        encoder["init_sha256"] = start.weights_sha256
     source, prints, device = data.source, data.fingerprints, run.placement.device
     init, threads = run.request.init, f"{device}, {torch.get_num_threads()} threads"
     reasons = run.task.not_comparable_because(source=source, rows=data.rows, fingerprints=prints, init=init)
-    run.draft.facts |= {
-        "encoder": {**encoder, "parameters": sum(parameter.numel() for parameter in model.parameters())},
-        "data": {
+    run.facts.update(
+        encoder={**encoder, "parameters": sum(parameter.numel() for parameter in model.parameters())},
+        data={
             **{key: getattr(data, key) for key in ("source", "dataset", "revision", "fingerprint", "fingerprints")},
             "checked": run.task.checked(source=source, fingerprints=prints),
             "rows": dict(data.rows),
             "truncated": {name: rows.truncated for name, rows in encoded.items()},
         },
-        "comparable": not reasons,
-        "not_comparable_because": reasons,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else threads,
-        "precision": run.placement.precision,
-        "engine": model.engine,
-    }
+        comparable=not reasons,
+        not_comparable_because=reasons,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else threads,
+        precision=run.placement.precision,
+        engine=model.engine,
+    )
     model.cut_vocabulary(np.concatenate([split.tokens for split in encoded.values()]))
-    return _choose_rows(run, model, encoded=encoded, labels={name: split.labels for name, split in data.splits.items()})
+    train, labels, best = _choose_rows(run, model, encoded=encoded, data=data)
+    return Prepared(model=model, start=start, data=data, encoded=encoded, train=train, labels=labels, best=best)
 
 
 def _choose_rows(
-    run: RunContext, model: Classifier, *, encoded: Mapping[str, Encoded], labels: Mapping[str, NDArray[Any]]
-) -> Prepared:
-    """The rows to train on, and, unless the last epoch is kept, what scores the epochs."""
+    run: RunContext, model: Classifier, *, encoded: Mapping[str, Encoded], data: TaskData
+) -> tuple[Encoded, NDArray[Any], BestEpoch | None]:
+    """The rows to train on, their labels, and, unless the last epoch is kept, what scores the epochs."""
     task, config = run.task, run.request.config
-    train, targets = encoded[task.train], labels[task.train]
+    train, targets = encoded[task.train], data.splits[task.train].labels
     if config.selection == "last":
-        return Prepared(model=model, encoded=encoded, train=train, labels=targets, best=None)
-    judged, on = [([split], encoded[split], labels[split]) for split in task.validation], "validation"
+        return train, targets, None
+    judged, on = [([split], encoded[split], data.splits[split].labels) for split in task.validation], "validation"
     if config.selection == "holdout":
         if len(train) < 2:
             raise InputError(f"selection=holdout: {task.train} has {len(train)} row, and one is needed on each side")
@@ -259,17 +221,32 @@ def _choose_rows(
         run.on_phase("training")
         return headline(task.parts("card"), scores)
 
-    best = BestEpoch(model, score, on=on, rows=sum(len(rows) for _, rows, _ in judged))
-    return Prepared(model=model, encoded=encoded, train=train, labels=targets, best=best)
+    return train, targets, BestEpoch(model, score, on=on, rows=sum(len(rows) for _, rows, _ in judged))
 
 
-def _fit(run: RunContext, prepared: Prepared, *, start: Pretrained) -> FitResult:
+def _fit(run: RunContext, prepared: Prepared) -> FitResult:
     run.on_phase("training")
 
     def note_step(line: StepReport) -> None:
-        run.draft.facts["steps"] = line.step
+        run.facts["steps"] = line.step
         run.on_step(line)
 
+    tokens = hashlib.sha256()
+    for name in sorted(prepared.encoded):
+        tokens.update(prepared.encoded[name].tokens.tobytes())
+        tokens.update(prepared.encoded[name].offsets.tobytes())
+    # A snapshot is of use only to a training that would otherwise be the same.
+    belongs_to = {
+        "run_id": run.request.run_id,
+        "weights": prepared.start.weights_sha256,
+        "tokens": tokens.hexdigest(),
+        "engine": prepared.model.engine,
+        "precision": run.placement.precision,
+        "device": run.placement.device.type,
+        "torch": torch.__version__,
+    }
+    folder = run.store.snapshots(*run.request.place)
+    snapshots = SnapshotStore(folder, belongs_to=belongs_to, check_owner=run.check_owner)
     with SIGNALS.at_a_good_moment():
         return fit(
             prepared.model,
@@ -278,50 +255,42 @@ def _fit(run: RunContext, prepared: Prepared, *, start: Pretrained) -> FitResult
             settings=run.request.config.trainer,
             streams=SeedStreams.from_seed(run.request.config.seed),
             placement=run.placement,
-            history=run.draft.history,
+            history=run.history,
             on_step=note_step,
-            snapshots=_open_snapshots(run, prepared, start=start) if run.processes.leads else None,
+            snapshots=snapshots if run.processes.leads else None,
             signals=SIGNALS,
             selection=prepared.best,
             processes=run.processes,
         )
 
 
-def _open_snapshots(run: RunContext, prepared: Prepared, *, start: Pretrained) -> SnapshotStore:
-    """The run's snapshots: of use only to a training that would otherwise be the same."""
-    tokens = hashlib.sha256()
-    for name in sorted(prepared.encoded):
-        tokens.update(prepared.encoded[name].tokens.tobytes())
-        tokens.update(prepared.encoded[name].offsets.tobytes())
-    belongs_to = {
-        "run_id": run.request.run_id,
-        "weights": start.weights_sha256,
-        "tokens": tokens.hexdigest(),
-        "engine": prepared.model.engine,
-        "precision": run.placement.precision,
-        "device": run.placement.device.type,
-        "torch": torch.__version__,
-    }
-    folder = run.store.snapshots(*run.request.place)
-    return SnapshotStore(folder, belongs_to=belongs_to, check_owner=run.check_owner)
-
-
-def _evaluate(run: RunContext, prepared: Prepared, *, data: TaskData) -> Scored:
-    """Predict and score every validation split, and keep the predictions once all have their scores."""
+def _evaluate(run: RunContext, prepared: Prepared, *, fitted: FitResult, started: float) -> Record:
+    """Predict and score every validation split, keep the predictions once all have their scores, and sum up the run."""
+    splits = prepared.data.splits
     scores, hashes, predicted, seconds = dict[str, dict[str, float]](), dict[str, str](), {}, 0.0
     for name in run.task.validation:
-        started = time.perf_counter()
+        began = time.perf_counter()
         logits = run.predict(prepared.model, prepared.encoded[name], phase="evaluating")
-        seconds += time.perf_counter() - started
+        seconds += time.perf_counter() - began
         if run.processes.leads:
-            prediction, scores[name] = _score(run.task, logits, labels=data.splits[name].labels)
+            prediction, scores[name] = _score(run.task, logits, labels=splits[name].labels)
             predicted[name] = prediction, logits
     run.on_phase("writing")
     run.check_owner()
     for name, (prediction, logits) in predicted.items():
-        split, path = data.splits[name], predictions_path(run.folder, name)
+        split, path = splits[name], predictions_path(run.folder, name)
         hashes[name] = write_predictions(path, idx=split.idx, label=split.labels, prediction=prediction, logits=logits)
-    return Scored(scores=scores, predictions_sha256=hashes, seconds=seconds)
+    trained = {key: getattr(fitted, key) for key in ("steps", "epochs", "tokens", "resumed_at", "accumulation")}
+    times = {"train": fitted.seconds, "eval": seconds, "total": time.perf_counter() - started + fitted.earlier}
+    return Record(
+        **run.facts | trained,
+        scores=scores,
+        predictions_sha256=hashes,
+        selected=dataclasses.asdict(prepared.best.selected) if prepared.best else {},
+        seconds={name: round(value, 3) for name, value in times.items()},
+        status="finished",
+        ended=now(),
+    )
 
 
 def _score(
@@ -335,16 +304,10 @@ def _score(
     return prediction, score_predictions(task.metrics, prediction, labels=labels)
 
 
-def _save_model(run: RunContext, prepared: Prepared, *, record: Record, start: Pretrained, decay: float) -> Record:
-    """Keep the weights, if that was asked for; the record with their hash.
-
-    Raises:
-        DiskError: they cannot be written.
-    """
-    if not run.request.config.save_model:
-        return record
+def _save_model(run: RunContext, prepared: Prepared, *, record: Record, decay: float) -> Record:
+    """Keep the weights; the record with their hash."""
     prepared.model.restore_vocabulary(decay=decay)
     with replace_folder_atomically(run.folder / "model") as target:
-        save_classifier(prepared.model, target, pretrained=start.folder, labels=run.task.labels)
+        save_classifier(prepared.model, target, pretrained=prepared.start.folder, labels=run.task.labels)
         sha256 = file_sha256(target / "model.safetensors")
     return dataclasses.replace(record, model_sha256=sha256)

@@ -19,7 +19,6 @@ from glue_bench.files import file_sha256, replace_folder_atomically
 
 FORMAT = 1
 _ABANDONED = 3600  # seconds after which the writer of an unfinished snapshot must be gone
-_WORTH_KEEPING = 60  # seconds of training
 _TENSORS, _METADATA, _MANIFEST = "tensors.safetensors", "facts.json", "manifest.json"
 
 logger = logging.getLogger(__name__)
@@ -32,28 +31,6 @@ class Snapshot:
     step: int  # updates done
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, Any]  # everything that is not a tensor, as JSON
-
-
-class SnapshotTimer:
-    """When a snapshot is due: every so often, and after the last update if much would be lost without one."""
-
-    def __init__(self, minutes: float) -> None:
-        """Start.
-
-        Args:
-            minutes: between two snapshots; 0: none during training.
-        """
-        self._interval = 60 * minutes
-        self.restart()
-
-    def restart(self) -> None:
-        """Count from now on: a snapshot was kept."""
-        self._kept = time.perf_counter()
-
-    def is_due(self, *, last: bool) -> bool:
-        """Whether to keep a snapshot now; `last` after the last update, since what follows training may fail."""
-        unsaved = time.perf_counter() - self._kept
-        return 0 < self._interval < unsaved or (last and unsaved > _WORTH_KEEPING)
 
 
 class SnapshotStore:
@@ -78,22 +55,23 @@ class SnapshotStore:
             Exception: what `check_owner` raises.
         """
         self._check_owner()
-        with replace_folder_atomically(self._folder / _name(snapshot.step)) as target:
+        name = f"step-{snapshot.step:010d}"
+        with replace_folder_atomically(self._folder / name) as target:
             try:
                 save_file({name: tensor.contiguous() for name, tensor in snapshot.tensors.items()}, target / _TENSORS)
             except SafetensorError as error:  # its word for a full disk
                 raise OSError(errno.EIO, str(error)) from error
             content = json.dumps({"step": snapshot.step, **snapshot.metadata})
             (target / _METADATA).write_text(content, encoding="utf-8")
-            hashes = {name: file_sha256(target / name) for name in (_TENSORS, _METADATA)}
+            hashes = {file: file_sha256(target / file) for file in (_TENSORS, _METADATA)}
             manifest = {"format": FORMAT, "belongs_to": self._belongs_to, "sha256": hashes}
             (target / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
             self._check_owner()  # writing may take long
-        self._tidy(_name(snapshot.step))
+        self._tidy(name)
 
     def newest(self) -> Snapshot | None:
         """The newest snapshot that is whole and belongs here; a line in the log for every one that does not."""
-        for folder in self._newest_first():
+        for folder in sorted(self._folder.glob("step-*"), reverse=True):
             try:
                 return self._read(folder)
             except Exception as error:  # damage takes many forms
@@ -102,7 +80,7 @@ class SnapshotStore:
 
     def _tidy(self, newest: str) -> None:
         """Keep the one just written and one before it, should it be damaged; those ahead of it were of no use."""
-        every = self._newest_first()
+        every = sorted(self._folder.glob("step-*"), reverse=True)
         stale = [folder for folder in every if folder.name > newest]
         stale += [folder for folder in every if folder.name < newest][1:]
         for part in self._folder.glob(".step-*"):
@@ -111,9 +89,6 @@ class SnapshotStore:
                     stale.append(part)
         for folder in stale:
             shutil.rmtree(folder, ignore_errors=True)
-
-    def _newest_first(self) -> list[Path]:
-        return sorted(self._folder.glob("step-*"), reverse=True)
 
     def _read(self, folder: Path) -> Snapshot:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
@@ -127,7 +102,3 @@ class SnapshotStore:
                 raise ValueError(f"{name} is damaged")
         metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
         return Snapshot(step=metadata.pop("step"), tensors=load_file(folder / _TENSORS), metadata=metadata)
-
-
-def _name(step: int) -> str:
-    return f"step-{step:010d}"

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from glue_bench.errors import DivergedError, LostError, UsageError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 _LEFT = "glue-bench-left"  # key of the launcher's store under which the first process says how it ended
@@ -28,26 +27,19 @@ class Processes:
     """
 
     def __init__(self, *, rank: int = 0, count: int = 1, local_rank: int | None = None) -> None:
-        """Connect nothing yet.
-
-        Args:
-            rank: of this process, from 0.
-            count: of all.
-            local_rank: the device of this process on its host; None for a process alone.
-        """
+        """Connect nothing yet; `local_rank` is the device of this process on its host, None for a process alone."""
         self.rank, self.count, self.local_rank = rank, count, local_rank
         self._store: Any = None
 
     @classmethod
     def from_environment(cls) -> "Processes":
         """From the variables that torchrun sets; a process alone if one of them is missing."""
-        if not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
-            return ALONE
         try:
             rank, count, local_rank = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
         except (KeyError, ValueError):
             return ALONE
-        return cls(rank=rank, count=count, local_rank=local_rank) if count > 1 else ALONE
+        several = count > 1 and {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+        return cls(rank=rank, count=count, local_rank=local_rank) if several else ALONE
 
     @property
     def leads(self) -> bool:
@@ -61,7 +53,7 @@ class Processes:
             UsageError: in the first of several.
             SystemExit: in the others.
         """
-        if self.count > 1 and not self.leads:
+        if not self.leads:
             raise SystemExit(UsageError.exit_code)
         if self.count > 1:
             raise UsageError(f"{what}: torchrun's processes share one run; start this without torchrun")
@@ -69,12 +61,11 @@ class Processes:
     def __enter__(self) -> "Processes":
         if self.count > 1:
             import torch
-            from torch import distributed
             from torch.distributed.rendezvous import rendezvous
 
             # Gradients travel between GPUs by NCCL; whatever lies on a CPU by gloo, which no GPU waits for.
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-            with _lost_if_it_fails():
+            with _lost_if_it_fails() as distributed:
                 self._store, _, _ = next(rendezvous("env://"))
                 distributed.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.count)
         return self
@@ -92,47 +83,32 @@ class Processes:
         else:
             self._leave(error)
 
-    def use_device(self, device: "torch.device") -> None:
-        """Make a GPU the current one, which NCCL and pinned memory use; without this it is the first for all."""
-        if self.count > 1 and device.type == "cuda":
-            import torch
-
-            torch.cuda.set_device(device)
-
     def broadcast(self, value: Any) -> Any:
         """The first process's value, on the CPU; the others get a copy."""
         if self.count == 1:
             return value
         import torch
-        from torch import distributed
 
         box = [value]
-        with _lost_if_it_fails():
+        with _lost_if_it_fails() as distributed:
             distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
 
     def largest(self, *numbers: int) -> list[int]:
-        """The largest that any process has, number by number."""
+        """The largest that any process has, number by number; waits until every process is here."""
         if self.count == 1:
             return list(numbers)
         import torch
-        from torch import distributed
 
         most = torch.tensor(numbers)
-        with _lost_if_it_fails():
+        with _lost_if_it_fails() as distributed:
             distributed.all_reduce(most, op=distributed.ReduceOp.MAX)
         return [int(number) for number in most]
-
-    def meet(self) -> None:
-        """Wait until every process is here."""
-        self.largest(0)
 
     def add_up(self, tensor: "Tensor") -> None:
         """Replace a tensor by its sum over all processes, the same bits in each; does not wait for a GPU."""
         if self.count > 1:
-            from torch import distributed
-
-            with _lost_if_it_fails():
+            with _lost_if_it_fails() as distributed:
                 distributed.all_reduce(tensor)
 
     def _leave(self, error: BaseException) -> None:
@@ -202,9 +178,12 @@ class SharedGradients:
 
 
 @contextlib.contextmanager
-def _lost_if_it_fails() -> Iterator[None]:
+def _lost_if_it_fails() -> Iterator[Any]:
+    """torch.distributed, which is imported only where there are several processes."""
+    from torch import distributed
+
     try:
-        yield
+        yield distributed
     except RuntimeError as error:  # every failure of torch.distributed, of either backend
         raise LostError("another process of this run ended or cannot be reached; --debug shows more") from error
 

@@ -38,8 +38,7 @@ class BestEpoch:
         """
         self._model, self._score, self._on, self._rows = model, score, on, rows
         self._weights = dict[str, Tensor]()  # on the CPU: a device may have no room for them
-        self._epoch = self._step = 0
-        self._best = -math.inf
+        self._epoch = self._step = 0  # of these weights
         self.scores = list[float | None]()  # of the epochs so far
 
     @property
@@ -56,14 +55,12 @@ class BestEpoch:
 
     def end_epoch(self, step: int) -> None:
         """Score the epoch that ended with update `step`, and keep its weights if it is the best."""
-        score = self._score()
+        score, best = self._score(), self.scores[self._epoch - 1] if self.scores else None
         self.scores.append(score if math.isfinite(score) else None)
-        if not self._weights or score > self._best:
-            self._best = score if math.isfinite(score) else -math.inf
+        if not self._weights or score > (-math.inf if best is None else best):
             self._epoch, self._step = len(self.scores), step
-            self._weights = {
-                name: value.detach().to("cpu", copy=True) for name, value in self._model.named_parameters()
-            }
+            weights = self._model.named_parameters()
+            self._weights = {name: value.detach().to("cpu", copy=True) for name, value in weights}
 
     def add_to(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot with everything that the rest of the selection depends on; `restore` reads it."""
@@ -77,12 +74,9 @@ class BestEpoch:
         """Continue from what `add_to` stored."""
         own = snapshot.metadata["selection"]
         self._epoch, self._step, self.scores = own["epoch"], own["step"], list(own["scores"])
-        best = self.scores[self._epoch - 1] if self.scores else None
-        self._best = -math.inf if best is None else best
         prefix = "selected."
-        self._weights = {
-            name.removeprefix(prefix): value for name, value in snapshot.tensors.items() if name.startswith(prefix)
-        }
+        tensors = snapshot.tensors.items()
+        self._weights = {name.removeprefix(prefix): value for name, value in tensors if name.startswith(prefix)}
 
     def put_back(self) -> None:
         """Give the model the weights of the best epoch."""

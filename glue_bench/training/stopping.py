@@ -28,7 +28,7 @@ class StopSignals:
     def __init__(self) -> None:
         """Nothing is handled before `handled` is entered."""
         self._waiting = self._stopping = False
-        self._pending: int | None = None
+        self.pending = 0  # the signal that waits, of this process or of another one of the run; 0 if none does
 
     @contextlib.contextmanager
     def handled(self) -> Iterator[None]:
@@ -36,8 +36,11 @@ class StopSignals:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        self._stopping, self._pending = False, None
-        before = {number: signal.signal(number, self._receive) for number in HANDLED if not _is_left_alone(number)}
+        self._stopping, self.pending = False, 0
+        hangup = getattr(signal, "SIGHUP", None)
+        # nohup asked to survive a closed terminal.
+        asked = [number for number in HANDLED if number != hangup or signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, self._receive) for number in asked}
         try:
             yield
         finally:
@@ -58,28 +61,19 @@ class StopSignals:
             self._waiting = False
         self.obey()
 
-    @property
-    def pending(self) -> int:
-        """The signal that waits; 0 if none does."""
-        return self._pending or 0
-
-    def take_over(self, number: int) -> None:
-        """Let a signal wait that another process of the run got, unless one waits here."""
-        self._pending = self._pending or number
-
     def obey(self, where: str = "") -> None:
         """Raise what waits.
 
         Raises:
             Stopped: a signal was waiting.
         """
-        number, self._pending = self._pending, None
-        if number is not None:
+        number, self.pending = self.pending, 0
+        if number:
             self._stop(number, where)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
-        if self._waiting and self._pending is None:
-            self._pending = number
+        if self._waiting and not self.pending:
+            self.pending = number
         elif number == signal.SIGINT or not (self._waiting or self._stopping):
             self._stop(number)
 
@@ -87,11 +81,6 @@ class StopSignals:
         # SIGTERM often follows SIGUSR1: what stops the run must not be stopped while it tidies up.
         self._stopping = True
         raise Stopped(number, where)
-
-
-def _is_left_alone(number: int) -> bool:
-    """Whether nohup asked to survive a closed terminal."""
-    return signal.Signals(number).name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN
 
 
 SIGNALS = StopSignals()

@@ -3,11 +3,10 @@
 Knows no task names. An update is a batch of `batch_size` rows, in however many micro-batches.
 """
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,12 +18,14 @@ from glue_bench.data.encoding import Encoded
 from glue_bench.errors import DivergedError
 from glue_bench.models.classifier import Classifier, Rows
 from glue_bench.models.placement import Placement, is_out_of_memory, release_memory
-from glue_bench.training.checkpoint import Snapshot, SnapshotStore, SnapshotTimer
+from glue_bench.training.checkpoint import Snapshot, SnapshotStore
 from glue_bench.training.distributed import ALONE, Processes
 from glue_bench.training.seeds import SeedStreams, dropout_seed
 from glue_bench.training.selection import BestEpoch
 from glue_bench.training.stopping import StopSignals
 from glue_bench.training.updates import StepReport, Updates
+
+_WORTH_KEEPING = 60  # seconds of training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,30 +40,6 @@ class FitResult:
     accumulation: int  # micro-batches of a batch in the end: more than asked for where memory was too small
     resumed_at: list[int]  # updates that were done whenever the training continued from a snapshot
     untouched_decay: float  # the factor that is left of a decaying weight that never had a gradient
-
-
-class TrainingClock:
-    """Seconds of training: with those of interrupted processes, without those of scoring epochs."""
-
-    def __init__(self) -> None:
-        """Start."""
-        self._began, self.earlier = time.perf_counter(), 0.0
-
-    @property
-    def seconds(self) -> float:
-        """So far."""
-        return time.perf_counter() - self._began
-
-    def add_earlier(self, seconds: float) -> None:
-        """Count what interrupted processes spent."""
-        self.earlier, self._began = seconds, self._began - seconds
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """A context that does not count."""
-        began = time.perf_counter()
-        yield
-        self._began += time.perf_counter() - began
 
 
 def fit(
@@ -102,84 +79,91 @@ def fit(
     """
     model.to(placement.device).train()
     updates = Updates(model, encoded, labels=labels, settings=settings, placement=placement, processes=processes)
-    keeper = _Keeper(updates, snapshots, history=history, selection=selection, processes=processes)
+    keeper = _Keeper(updates=updates, snapshots=snapshots, history=history, selection=selection)
     keeper.resume()
-    timer = SnapshotTimer(settings.snapshot_minutes)
     with placement.own_randomness(), placement.algorithms():
         for batch in updates.batches(order=streams.order):
             updates.update(batch, seed=dropout_seed(streams.dropout, updates.done, rank=processes.rank))
             if reported := updates.ends_line or placement.device.type == "cpu":
-                on_step(updates.report(history, seconds=keeper.clock.seconds))
+                on_step(updates.report(history, seconds=keeper.seconds))
             if selection is not None and updates.ends_epoch:
-                with keeper.clock.paused():
-                    selection.end_epoch(updates.done)
-                    model.train()
-            stopping, due = signals.pending if signals else 0, int(timer.is_due(last=updates.done == updates.total))
+                began = time.perf_counter()
+                selection.end_epoch(updates.done)
+                model.train()
+                keeper.began += time.perf_counter() - began
+            stopping, due = signals.pending if signals else 0, int(keeper.is_due(settings.snapshot_minutes))
             if processes.count > 1:  # no process stops, or looks for divergence, unless all do
                 stopping, due = processes.largest(stopping, due) if reported else (0, 0)
             if stopping or due:
                 keeper.keep()
-                timer.restart()
             if stopping and signals is not None:
-                processes.meet()  # with the snapshot kept: torchrun ends all soon after one has ended
-                signals.take_over(stopping)
+                processes.largest(0)  # until the snapshot is kept: torchrun ends all soon after one has ended
+                signals.pending = signals.pending or stopping
                 signals.obey(f" after update {updates.done} of {updates.total}{', snapshot kept' * bool(snapshots)}")
     return keeper.result()
 
 
+@dataclass(kw_only=True)
 class _Keeper:
     """Keeps and reads the snapshots of a training, with its clock, history and selection."""
 
-    def __init__(
-        self,
-        updates: Updates,
-        snapshots: SnapshotStore | None,
-        *,
-        history: list[StepReport],
-        selection: BestEpoch | None,
-        processes: Processes,
-    ) -> None:
-        self._updates, self._snapshots, self._history = updates, snapshots, history
-        self._selection, self._processes = selection, processes
-        self.clock, self.resumed_at = TrainingClock(), list[int]()
+    updates: Updates
+    snapshots: SnapshotStore | None
+    history: list[StepReport]
+    selection: BestEpoch | None
+    began: float = field(default_factory=time.perf_counter)  # moved on by what does not count as training
+    kept: float = field(default_factory=time.perf_counter)  # when the last snapshot was written
+    earlier: float = 0.0  # seconds of interrupted processes
+    resumed_at: list[int] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Of training so far."""
+        return self.earlier + time.perf_counter() - self.began
+
+    def is_due(self, minutes: float) -> bool:
+        """Whether to keep a snapshot: every `minutes` if not 0, and after the last update if much would be lost."""
+        unsaved, last = time.perf_counter() - self.kept, self.updates.done == self.updates.total
+        return 0 < 60 * minutes < unsaved or (last and unsaved > _WORTH_KEEPING)
 
     def resume(self) -> None:
         """Continue from the newest snapshot; the first process sends it to the others, who may not see the folder."""
-        found, share = self._snapshots.newest() if self._snapshots else None, self._processes.broadcast
+        found, share = self.snapshots.newest() if self.snapshots else None, self.updates.processes.broadcast
         known = share((found.step, dict(found.metadata), list(found.tensors)) if found else None)
         if known is None:
             return
         step, metadata, names = known
         tensors = {name: share(found.tensors[name] if found else None) for name in names}  # one by one: they are large
         snapshot = Snapshot(step=step, tensors=tensors, metadata=metadata)
-        self._updates.restore(snapshot)
-        if self._selection is not None:
-            self._selection.restore(snapshot)
-        self.clock.add_earlier(float(metadata["seconds"]))
-        self._history[:] = [StepReport(**line) for line in metadata["history"]]
+        self.updates.restore(snapshot)
+        if self.selection is not None:
+            self.selection.restore(snapshot)
+        self.earlier = float(metadata["seconds"])
+        self.history[:] = [StepReport(**line) for line in metadata["history"]]
         self.resumed_at = [*metadata["resumed_at"], step]
 
     def keep(self) -> None:
         """Write a snapshot; never one of NaN weights."""
-        self._updates.check_finite()
-        if self._snapshots is not None:
-            lines = [dataclasses.asdict(line) for line in self._history]
-            metadata = {"seconds": self.clock.seconds, "history": lines, "resumed_at": self.resumed_at}
-            snapshot = self._updates.capture(metadata)
-            self._snapshots.save(self._selection.add_to(snapshot) if self._selection else snapshot)
+        self.updates.check_finite()
+        if self.snapshots is not None:
+            lines = [dataclasses.asdict(line) for line in self.history]
+            metadata = {"seconds": self.seconds, "history": lines, "resumed_at": self.resumed_at}
+            snapshot = self.updates.capture(metadata)
+            self.snapshots.save(self.selection.add_to(snapshot) if self.selection else snapshot)
+        self.kept = time.perf_counter()
 
     def result(self) -> FitResult:
         """Sum up, with the chosen weights in the model."""
-        updates, selection = self._updates, self._selection
+        updates, selection = self.updates, self.selection
         if selection is not None:
             selection.put_back()
         return FitResult(
             steps=updates.done,
             epochs=updates.epochs,
             tokens=updates.tokens,
-            seconds=self.clock.seconds,
-            earlier=self.clock.earlier,
-            accumulation=self._processes.largest(updates.micro_batches)[0],
+            seconds=self.seconds,
+            earlier=self.earlier,
+            accumulation=updates.processes.largest(updates.micro_batches)[0],
             resumed_at=self.resumed_at,
             untouched_decay=updates.untouched_decay(selection.selected.step if selection else updates.total),
         )

@@ -1,4 +1,4 @@
-"""One update after another: batch to loss to gradient to weights, and everything that the next one depends on."""
+"""One update after another: batch to loss to gradient to weights, by AdamW with linear warmup and decay."""
 
 import itertools
 import logging
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from glue_bench.config.schema import TrainerConfig
@@ -20,7 +20,8 @@ from glue_bench.models.classifier import Classifier
 from glue_bench.models.placement import Placement, is_out_of_memory, release_memory, send
 from glue_bench.training.checkpoint import Snapshot
 from glue_bench.training.distributed import ALONE, Processes, SharedGradients
-from glue_bench.training.optimisation import clip_and_step, linear_rate, make_adamw, untouched_decay, warmup_steps
+
+_CLIP_EPSILON = 1e-6  # as in torch's clip_grads_with_norm_
 
 logger = logging.getLogger(__name__)
 
@@ -67,14 +68,8 @@ class Updates:
         self._rows, self._lengths = model.place(encoded, placement.device), encoded.lengths()
         targets = torch.from_numpy(labels)
         self._targets = (targets.float() if targets.is_floating_point() else targets).to(placement.device)
-        self._optimizer = make_adamw(
-            model,
-            learning_rate=settings.learning_rate,
-            betas=settings.betas,
-            epsilon=settings.epsilon,
-            weight_decay=settings.weight_decay,
-        )
-        self._rank, self._processes = processes.rank, processes.count
+        self._optimizer, self.processes = make_adamw(model, settings), processes
+        self._own = slice(processes.rank, None, processes.count)  # this process's rows of a batch
         self._shared = SharedGradients(model.parameters(), processes) if processes.count > 1 else None
         self._norm = torch.zeros((), device=placement.device)  # of the last gradient, before clipping
         self._loss_sum = torch.zeros((), device=placement.device)  # since the last line of the history
@@ -112,7 +107,7 @@ class Updates:
                 loss = self._backward(batch)
                 break
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or self.micro_batches >= len(batch[self._rank :: self._processes]):
+                if not is_out_of_memory(error) or self.micro_batches >= len(batch[self._own]):
                     raise
             # Outside of the except block, because its traceback keeps the failed attempt's tensors alive.
             self._optimizer.zero_grad()
@@ -124,9 +119,8 @@ class Updates:
         self._loss_sum += loss if self._shared is None else self._shared.sum_with(loss)
         self._loss_steps += 1
         self.tokens += int(self._lengths[batch].sum())
-        rate = self._settings.learning_rate * linear_rate(self.done, total=self.total, warmup=self._warmup)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = self._rate(self.done)
         self._norm = clip_and_step(self._optimizer, self._model, limit=self._settings.clip_norm)
         self.done += 1
 
@@ -168,8 +162,10 @@ class Updates:
 
     def untouched_decay(self, steps: int) -> float:
         """The factor that the first `steps` updates leave of a decaying weight that never has a gradient."""
-        rate, decay = self._settings.learning_rate, self._settings.weight_decay
-        return untouched_decay(steps, total=self.total, warmup=self._warmup, learning_rate=rate, weight_decay=decay)
+        return math.prod(1 - self._rate(step) * self._settings.weight_decay for step in range(steps))
+
+    def _rate(self, step: int) -> float:
+        return self._settings.learning_rate * linear_rate(step, total=self.total, warmup=self._warmup)
 
     def capture(self, metadata: Mapping[str, Any]) -> Snapshot:
         """Everything after the updates so far, and the caller's own metadata."""
@@ -188,20 +184,16 @@ class Updates:
         for name, parameter in self._model.named_parameters():
             with torch.no_grad():
                 parameter.copy_(tensors[f"model.{name}"])
-            state = {
-                key: tensors[f"optimizer.{key}.{name}"].to(device)
-                for key in ("step", "exp_avg", "exp_avg_sq")
-                if f"optimizer.{key}.{name}" in tensors
-            }
-            if state:
-                self._optimizer.state[parameter] = state
+            names = {key: f"optimizer.{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")}
+            if names["step"] in tensors:
+                self._optimizer.state[parameter] = {key: tensors[name].to(device) for key, name in names.items()}
         self.micro_batches = max(self.micro_batches, metadata["parts"])
         self.done, self.tokens, self._loss_steps = snapshot.step, metadata["tokens"], metadata["loss_steps"]
 
     def _backward(self, batch: NDArray[np.int64]) -> Tensor:
         """Gradients of this process's share of the batch's mean loss; that share, still on the device."""
         ordered = batch[np.argsort(-self._lengths[batch], kind="stable")]  # neighbours of like length share a block
-        own = ordered[self._rank :: self._processes]  # like work for every process; none, if there are fewer rows
+        own = ordered[self._own]  # like work for every process; none, if there are fewer rows
         total = torch.zeros((), device=self._placement.device)
         for micro_batch in np.array_split(own, min(self.micro_batches, len(own))) if len(own) else ():
             gathered = self._rows.gather(micro_batch)
@@ -212,6 +204,45 @@ class Updates:
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
+
+
+def make_adamw(model: nn.Module, settings: TrainerConfig) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter, arXiv:1711.05101); biases and layer norms, the 1-d parameters, do not decay."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
+    betas = settings.betas[0], settings.betas[1]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, eps=settings.epsilon, fused=fused)
+
+
+def clip_and_step(optimizer: torch.optim.AdamW, model: nn.Module, *, limit: float) -> Tensor:
+    """One update with gradients clipped to a global norm; returns the norm before clipping, still on the device."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if limit and optimizer.defaults["fused"]:
+        # The kernel divides as it reads, which saves a pass over all gradients.
+        optimizer.grad_scale = ((norm + _CLIP_EPSILON) / limit).clamp(min=1).float()  # type: ignore[attr-defined]
+    elif limit:
+        nn.utils.clip_grads_with_norm_(model.parameters(), limit, norm)
+    optimizer.step()
+    optimizer.zero_grad()
+    return norm
+
+
+def warmup_steps(total: int, fraction: float) -> int:
+    """Updates of the rising part."""
+    return math.ceil(total * fraction)
+
+
+def linear_rate(step: int, *, total: int, warmup: int) -> float:
+    """The share of the peak learning rate that update `step` (0 to total - 1) uses.
+
+    Rises in `warmup` equal parts to 1, then falls in equal parts; no update has a rate of 0.
+    """
+    return (step + 1) / warmup if step < warmup else (total - step) / (total - warmup)
 
 
 def shuffled_batches(rows: int, *, batch_size: int, seed: int, epoch: int) -> Iterator[NDArray[np.int64]]:

@@ -13,7 +13,7 @@ from glue_bench.config.overrides import expand_multirun
 from glue_bench.config.schema import TrainerConfig, config_from_facts
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import make_requests
-from glue_bench.training.optimisation import warmup_steps
+from glue_bench.training.updates import warmup_steps
 
 CUSTOM = ["encoder=custom", "encoder.path=somewhere"]
 LOCAL = ["data=local", "data.path=somewhere"]

@@ -32,7 +32,6 @@ from glue_bench.models.classifier import (
     make_classifier,
     save_classifier,
 )
-from glue_bench.models.padded import PaddedBatch
 from tests.data.test_encoding import split_of
 from tests.support.tiny import sentences
 
@@ -121,9 +120,9 @@ def test_other_families_use_transformers_own_classifier(tiny_bert: Path, tmp_pat
     theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved").eval()
     encoded = encode(folder)
     batch = model.place(encoded, torch.device("cpu")).gather(np.arange(len(ROWS)))
-    assert isinstance(batch, PaddedBatch)
+    assert isinstance(batch, dict)
     with torch.no_grad():
-        expected = theirs(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+        expected = theirs(**batch).logits
     torch.testing.assert_close(logits_of(model, encoded), expected, atol=1e-5, rtol=0)
 
 

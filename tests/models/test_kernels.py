@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
@@ -158,6 +159,7 @@ def test_lookups_have_torchs_values_and_gradients(rows: int) -> None:
         assert_same_gradients(mine, expected, sources)
 
 
+@settings_of_hypothesis(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=40))
 def test_rows_are_cut_into_runs_that_cost_no_more_than_one_block(lengths: list[int]) -> None:
     ordered = np.sort(np.array(lengths))[::-1]

@@ -254,7 +254,7 @@ def test_a_training_that_needed_more_parts_goes_on_with_them(tiny_roberta: Path,
 def test_a_whole_training_in_a_snapshot_is_not_trained_again(
     tiny_roberta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glue_bench.training.checkpoint._WORTH_KEEPING", 0)
+    monkeypatch.setattr("glue_bench.training.trainer._WORTH_KEEPING", 0)
     store = SnapshotStore(tmp_path / "whole", belongs_to=OWNER)
     expected, _, _ = train(tiny_roberta, settings(snapshot_minutes=0.0), store)
     model, history, result = train(tiny_roberta, settings(snapshot_minutes=0.0), store)

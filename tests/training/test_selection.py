@@ -28,11 +28,11 @@ from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import headline
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore
-from glue_bench.training.optimisation import linear_rate, untouched_decay, warmup_steps
 from glue_bench.training.seeds import SeedStreams, holdout_stream
 from glue_bench.training.selection import BestEpoch, Selected, draw_holdout, take_rows
 from glue_bench.training.stopping import Stopped, StopSignals
 from glue_bench.training.trainer import FitResult, fit, predict
+from glue_bench.training.updates import linear_rate, warmup_steps
 from tests.support.tiny import pair_columns, write_parquet
 from tests.training.test_checkpoint import OWNER, ROWS
 from tests.training.test_trainer import CPU, STREAMS, settings
@@ -115,7 +115,7 @@ def test_a_training_with_selection_interrupted_after_any_update_ends_bit_for_bit
 def test_a_whole_training_in_a_snapshot_still_knows_its_best_epoch(
     tiny_roberta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glue_bench.training.checkpoint._WORTH_KEEPING", 0)
+    monkeypatch.setattr("glue_bench.training.trainer._WORTH_KEEPING", 0)
     store = SnapshotStore(tmp_path / "whole", belongs_to=OWNER)
     whole, again = train(tiny_roberta, CUT, store), train(tiny_roberta, CUT, store)
     assert (again.result.resumed_at, again.epochs) == ([13], [])
@@ -233,13 +233,9 @@ def test_an_exported_model_has_the_selected_weights(
     record, folder = run("task=mrpc", "selection=best", "save_model=true")
     assert 0 < record.selected["step"] < record.steps  # else this test would show nothing
     trainer = record.config["trainer"]
-    decay = untouched_decay(
-        record.selected["step"],
-        total=record.steps,
-        warmup=warmup_steps(record.steps, trainer["warmup"]),
-        learning_rate=trainer["learning_rate"],
-        weight_decay=trainer["weight_decay"],
-    )
+    total, rising = record.steps, warmup_steps(record.steps, trainer["warmup"])
+    rates = [trainer["learning_rate"] * linear_rate(step, total=total, warmup=rising) for step in range(total)]
+    decay = math.prod(1 - rate * trainer["weight_decay"] for rate in rates[: record.selected["step"]])
     before = AutoModel.from_pretrained(tiny_roberta).get_input_embeddings().weight
     exported = AutoModelForSequenceClassification.from_pretrained(folder / "model").eval()
     after = exported.get_input_embeddings().weight

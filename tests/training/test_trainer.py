@@ -17,10 +17,9 @@ from glue_bench.data.rows import Split
 from glue_bench.errors import DivergedError, UsageError
 from glue_bench.models.classifier import Classifier, load_classifier, save_classifier
 from glue_bench.models.placement import choose_placement
-from glue_bench.training.optimisation import linear_rate, make_adamw, warmup_steps
 from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.trainer import FitResult, fit, length_sorted_batches, predict
-from glue_bench.training.updates import StepReport, shuffled_batches
+from glue_bench.training.updates import StepReport, linear_rate, make_adamw, shuffled_batches, warmup_steps
 from tests.support.tiny import pair_columns
 
 CPU = choose_placement("cpu", "auto")
@@ -213,7 +212,7 @@ def test_warmup_rises_to_the_peak_and_decay_falls_without_a_wasted_update() -> N
 
 def test_biases_and_layer_norms_do_not_decay(tiny_roberta: Path) -> None:
     model = load_classifier(tiny_roberta, outputs=2, head_seed=1)
-    optimizer = make_adamw(model, learning_rate=1.0, betas=(0.9, 0.98), epsilon=1e-6, weight_decay=0.1)
+    optimizer = make_adamw(model, settings(weight_decay=0.1))
     decaying, plain = ({id(p) for p in group["params"]} for group in optimizer.param_groups)
     for name, parameter in model.named_parameters():
         free = name.endswith("bias") or "LayerNorm" in name
