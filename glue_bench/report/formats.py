@@ -50,7 +50,9 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
     if format_name == "json":
         return _report_json(report)
     if format_name == "csv":
-        return _csv([row.to_json() for section in report.sections for row in section.rows], like=_EMPTY_ROW.to_json())
+        return render_csv(
+            [row.to_json() for section in report.sections for row in section.rows], like=_EMPTY_ROW.to_json()
+        )
     tables = report_tables(report)
     if format_name == "console":
         if not tables:
@@ -70,7 +72,7 @@ def render_comparison(
         return _json({**asdict(comparison), "tasks": tasks})
     if format_name == "csv":
         names = {"encoder": comparison.first, "beside": comparison.second}
-        return _csv([{**names, **task} for task in tasks], like=[*names, *TaskComparison.__dataclass_fields__])
+        return render_csv([{**names, **task} for task in tasks], like=[*names, *TaskComparison.__dataclass_fields__])
     tables = comparison_tables(comparison)
     return render_tables(tables, [COMPARISON_RULE], format_name=format_name, width=width, color=color)
 
@@ -112,7 +114,7 @@ def _json(content: Mapping[str, Any]) -> str:
     return json.dumps({"schema_version": REPORT_SCHEMA_VERSION, **content}, indent=1, allow_nan=False) + "\n"
 
 
-def _csv(rows: Sequence[Mapping[str, Any]], *, like: Collection[str]) -> str:
+def render_csv(rows: Sequence[Mapping[str, Any]], *, like: Collection[str]) -> str:
     """One line per row, lists and mappings as JSON; `like` names the columns."""
     import pandas as pd  # half a second that the other formats need not pay for
 

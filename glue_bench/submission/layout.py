@@ -1,183 +1,123 @@
-"""The files of the leaderboard's zip, from the task configurations: what they contain, how they are written and filled.
+"""Choose the finished run that predicts each task: one rule for all tasks, and nothing by chance."""
 
-The same predictions give the same bytes.
-"""
-
-import math
-import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import UsageError, did_you_mean
+from glue_bench.runs.finished import FinishedRun
+from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.setting import Setting
+from glue_bench.runs.store import RunStore
+from glue_bench.tasks.adapter import headline
 
-HEADER = "index\tprediction"
-DECIMALS = 3  # of a score
-# Bytes of a line, its end included: a generous bound on what is unpacked of an untrusted zip.
-_LONGEST_LINE = 40
-_REGULAR_FILE = 0o100644
-_UNIX = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaderboardFile:
-    """One file of the zip: a header, and a line for each test row in the order of the rows."""
-
-    name: str  # with .tsv
-    task: str  # its model predicts the rows
-    place: str  # SPLIT, or FOLDER/SPLIT of the data set
-    rows: int
-    labels: tuple[str, ...] = ()  # the classes in the order of the codes; empty for scores
-    codes: bool = False  # whether classes are written as 0, 1, ... rather than by name
-    score_range: tuple[float, float] | None = None  # lowest and highest score; None for classes
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The predictions as they are written, in the order of the codes; empty for scores."""
-        return tuple(str(code) for code in range(len(self.labels))) if self.codes else self.labels
-
-    @property
-    def allowed(self) -> str:
-        """The allowed predictions, for a message."""
-        if self.score_range is not None:
-            low, high = self.score_range
-            return f"a number from {low:g} to {high:g}"
-        if self.codes:
-            return " or ".join(f"{code} ({label})" for code, label in enumerate(self.labels))
-        return ", ".join(self.labels)
-
-    @property
-    def most_bytes(self) -> int:
-        """The largest file that is read."""
-        return _LONGEST_LINE * (self.rows + 100)
+PICKS = ("median", "best")
+_CONVENTION = "card"  # its scores rank the seeds of one setting
+_LISTED = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fill:
-    """One prediction for every row of a task that has no run."""
+class Wish:
+    """Which runs may be chosen."""
 
-    task: str
-    label: str = ""  # a class name
-    score: float | None = None
+    encoder: str | None = None  # by name; None if there is only one
+    seed: int | None = None
+    pick: str = "median"  # one of PICKS: which of several seeds, by the dev set
+    run_ids: Sequence[str] = ()  # each for its task, before any rule
+    settings: Mapping[str, str] = field(default_factory=dict)  # recipe, init, selection, trainer.KEY
 
-    @property
-    def words(self) -> str:
-        """The prediction, for a message."""
-        return self.label if self.score is None else f"{self.score:.{DECIMALS}f}"
-
-    def write(self, file: LeaderboardFile) -> bytes:
-        """A file with this prediction in every line."""
-        if self.score is not None:
-            return write_scores(file, np.full(file.rows, self.score))
-        return write_classes(file, [self.label] * file.rows)
-
-
-def lay_out(tasks: Sequence[TaskConfig]) -> tuple[LeaderboardFile, ...]:
-    """Every file that these tasks name, sorted by name."""
-    files = [
-        LeaderboardFile(
-            name=f"{name}.tsv",
-            task=task.name,
-            place=place,
-            rows=task.rows[place],
-            labels=tuple(task.labels),
-            codes=task.leaderboard_labels == "codes",
-            score_range=(task.label_range[0], task.label_range[1]) if task.label_range else None,
-        )
-        for task in tasks
-        for name, place in task.leaderboard.items()
-    ]
-    return tuple(sorted(files, key=lambda file: file.name))
+    def fits(self, record: Record) -> bool:
+        """Whether a run has the seed and the settings."""
+        known = Setting.of(record).facts()
+        for key, value in self.settings.items():
+            if key == "init" and value not in task_of(record).init_from:
+                value = "pretrained"  # as in a sweep: tasks that do not start from another keep the pretrained encoder
+            if key not in known or not _same(known[key], value):
+                return False
+        return self.seed in (None, record.seed)
 
 
-def parse_fills(words: Sequence[str], files: Sequence[LeaderboardFile]) -> dict[str, Fill]:
-    """Parse TASK or TASK=PREDICTION words, by task.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The run that predicts a task, and how it was chosen."""
 
-    PREDICTION is a class by its name or code, or a score. Without it, it is the class with the code 0, or the middle of
-    the range.
+    run: FinishedRun
+    why: str
+    score: float  # on the dev set: the mean of the task's metrics there, in natural units
+
+
+def choose_runs(store: RunStore, tasks: Sequence[str], *, wish: Wish) -> tuple[str, dict[str, Choice]]:
+    """The encoder, and a run for each of the tasks that has one. Runs on sample data never count.
+
+    Of several seeds of one setting, the one with the median dev score is chosen (of an even number the lower of the
+    two), or the best.
 
     Raises:
-        UsageError: the task or its prediction is unknown.
+        UsageError: no run at all, or several encoders or settings; the message says how to choose.
     """
-    by_task = {file.task: file for file in files}
-    fills = dict[str, Fill]()
-    for word in words:
-        task, equals, value = word.partition("=")
-        if task not in by_task:
-            raise UsageError(f"--fill {word}: unknown task{did_you_mean(task, by_task)}")
-        if task in fills:
-            raise UsageError(f"--fill {word}: {task} is filled already")
-        file = by_task[task]
-        if file.score_range is not None:
-            score = _parse_score(value) if equals else sum(file.score_range) / 2
-            if not file.score_range[0] <= score <= file.score_range[1]:
-                raise UsageError(f"--fill {word}: must be {file.allowed}")
-            fills[task] = Fill(task=task, score=score)
-        else:
-            names = dict(zip(map(str, range(len(file.labels))), file.labels, strict=True))
-            label = names.get(value, value) if equals else file.labels[0]
-            if label not in file.labels:
-                raise UsageError(f"--fill {word}: unknown class{did_you_mean(value, file.labels)}")
-            fills[task] = Fill(task=task, label=label)
-    return fills
-
-
-def write_classes(file: LeaderboardFile, names: Sequence[str]) -> bytes:
-    """A file of classes.
-
-    Args:
-        names: (rows,) class names in the order of the test rows.
-
-    Raises:
-        ValueError: another number of rows, or a name that the file does not know.
-    """
-    word_of = dict(zip(file.labels, file.words, strict=True))
-    unknown = set(names) - word_of.keys()
+    finished = [record for record in store.load_all() if record.status == "finished"]
+    usable = [record for record in finished if record.task in tasks and record.data["source"] != "sample"]
+    if not usable:
+        only = " but on sample data" if any(record.data["source"] == "sample" for record in finished) else ""
+        help_ = "`glue-bench sweep save_model=true` makes them"
+        raise UsageError(f"results_dir={store.root.parent}: no finished run there{only}; {help_}")
+    encoder = _choose_encoder(usable, wish)
+    ours = [record for record in usable if record.encoder["name"] == encoder]
+    unknown = set(wish.run_ids) - {record.run_id for record in ours}
     if unknown:
-        raise ValueError(f"{file.name}: {min(unknown)!r} is none of {', '.join(file.labels)}")
-    return _join(file, [word_of[name] for name in names])
+        raise UsageError(f"run_id={min(unknown)}: no such finished run of {encoder} on these tasks")
+    chosen = {}
+    for task in tasks:
+        found = [record for record in ours if record.task == task]
+        named = [record for record in found if record.run_id in wish.run_ids]
+        if len(named) > 1:
+            raise UsageError(f"run_id={','.join(record.run_id for record in named)}: must be one run for {task}")
+        fitting = [record for record in found if wish.fits(record)]
+        if named or fitting:
+            record, why = (named[0], "named") if named else _choose_seed(fitting, wish)
+            run = FinishedRun(record=record, folder=store.folder(*record.place))
+            chosen[task] = Choice(run=run, why=why, score=_dev_score(record))
+    return encoder, chosen
 
 
-def write_scores(file: LeaderboardFile, scores: NDArray[np.float64]) -> bytes:
-    """A file of scores, clipped to their range and rounded.
-
-    Args:
-        scores: (rows,) in the order of the test rows.
-
-    Raises:
-        ValueError: another number of rows, or a score that is not finite.
-    """
-    if file.score_range is None or not np.isfinite(scores).all():
-        raise ValueError(f"{file.name}: finite scores in a range are needed")
-    clipped = np.clip(scores, *file.score_range) + 0.0  # without a negative zero
-    return _join(file, [f"{score:.{DECIMALS}f}" for score in clipped])
+def _choose_encoder(records: Sequence[Record], wish: Wish) -> str:
+    names = sorted({str(record.encoder["name"]) for record in records})
+    if wish.encoder is None and len(names) > 1:
+        raise UsageError(f"encoder: several have finished runs; add {' or '.join(f'encoder={name}' for name in names)}")
+    if wish.encoder not in (None, *names):
+        raise UsageError(f"encoder={wish.encoder}: no finished run{did_you_mean(str(wish.encoder), names)}")
+    return wish.encoder or names[0]
 
 
-def write_zip(path: Path, contents: Mapping[str, bytes]) -> None:
-    """Write the files in the order of their names, with a fixed date and not compressed.
-
-    Compressed bytes would depend on the version of zlib; four megabytes need no compression.
-    """
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(contents):
-            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            info.create_system, info.external_attr = _UNIX, _REGULAR_FILE << 16
-            archive.writestr(info, contents[name])
-
-
-def _join(file: LeaderboardFile, words: Sequence[str]) -> bytes:
-    if len(words) != file.rows:
-        raise ValueError(f"{file.name}: {len(words)} predictions for {file.rows} rows")
-    lines = (f"{index}\t{word}\n" for index, word in enumerate(words))
-    return f"{HEADER}\n{''.join(lines)}".encode("ascii")
+def _choose_seed(records: Sequence[Record], wish: Wish) -> tuple[Record, str]:
+    """One of a task's runs, and why."""
+    settings = list({record.setting_id: record for record in records}.values())
+    if len(settings) > 1:
+        raise UsageError(_compare_settings(settings))
+    if len(records) == 1:
+        return records[0], "the only seed" if wish.seed is None else f"seed={wish.seed}"
+    ranked = sorted(records, key=lambda record: (_dev_score(record), record.seed))
+    place = len(ranked) - 1 if wish.pick == "best" else (len(ranked) - 1) // 2
+    return ranked[place], f"{wish.pick} of {len(ranked)} seeds on the dev set"
 
 
-def _parse_score(text: str) -> float:
+def _compare_settings(records: Sequence[Record]) -> str:
+    """A message with words that select one of these records' settings."""
+    start = f"task={records[0].task}: finished runs of {len(records)} settings; add "
+    first, *others = (Setting.of(record) for record in records)
+    for key, values in first.difference(*others).items():
+        distinct = sorted({str(value) for value in values})
+        if len(distinct) == len(records) and (key in ("recipe", "init", "selection") or key.startswith("trainer.")):
+            return start + " or ".join(f"{key}={value}" for value in distinct[:_LISTED])
+    runs = [f"{record.run_id} (recipe {record.recipe} on {record.data['source']})" for record in records]
+    return f"{start}run_id=[...] with one of {', '.join(runs[:_LISTED])}"
+
+
+def _dev_score(record: Record) -> float:
+    return headline(task_of(record).parts(_CONVENTION), record.scores)
+
+
+def _same(known: object, asked: str) -> bool:
     try:
-        return float(text)
-    except ValueError:
-        return math.nan
+        return float(asked) == float(known)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return asked == ("null" if known is None else str(known))
