@@ -112,7 +112,7 @@ def _training_words(tasks: Sequence[str], encoder: str, records: Iterable[Record
 
 def _origin(source: Source) -> str:
     if isinstance(source, Filled):
-        return f"no model: {source.fill.words} in every line, as --fill asked"
+        return f"no model: {source.fill} in every line, as --fill asked"
     run = source.choice.run
     kept = "kept" if source.kept is not None else "predicted now"
     return f"{run.title}, {source.choice.why}: {100 * source.choice.score:.1f}; {kept}"

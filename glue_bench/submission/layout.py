@@ -1,8 +1,15 @@
-"""Choose the finished run that predicts each task: one rule for all tasks, and nothing by chance."""
+"""The files of the leaderboard's zip, and what predicts each: a finished run, chosen by one rule, or one constant."""
 
+import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.runs.finished import FinishedRun
 from glue_bench.runs.record import Record, task_of
@@ -10,9 +17,96 @@ from glue_bench.runs.setting import Setting
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import headline
 
+HEADER = "index\tprediction"
+DECIMALS = 3  # of a score
 PICKS = ("median", "best")
 _CONVENTION = "card"  # its scores rank the seeds of one setting
 _LISTED = 6
+_REGULAR_FILE = 0o100644
+_UNIX = 3
+# Bytes of a line, its end included: a generous bound on what is unpacked of an untrusted zip.
+_LONGEST_LINE = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaderboardFile:
+    """One file of the zip: a header, and a line for each test row in the order of the rows."""
+
+    name: str  # with .tsv
+    task: str  # its model predicts the rows
+    place: str  # SPLIT, or FOLDER/SPLIT of the data set
+    rows: int
+    labels: tuple[str, ...] = ()  # the classes in the order of the codes; empty for scores
+    codes: bool = False  # whether classes are written as 0, 1, ... rather than by name
+    score_range: tuple[float, float] | None = None  # lowest and highest score; None for classes
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The predictions as they are written, in the order of the codes; empty for scores."""
+        return tuple(map(str, range(len(self.labels)))) if self.codes else self.labels
+
+    @property
+    def allowed(self) -> str:
+        """The allowed predictions, for a message."""
+        if self.score_range is not None:
+            low, high = self.score_range
+            return f"a number from {low:g} to {high:g}"
+        if self.codes:
+            return " or ".join(f"{code} ({label})" for code, label in enumerate(self.labels))
+        return ", ".join(self.labels)
+
+    @property
+    def most_bytes(self) -> int:
+        """The largest file that is read."""
+        return _LONGEST_LINE * (self.rows + 100)
+
+
+def lay_out(tasks: Sequence[TaskConfig]) -> tuple[LeaderboardFile, ...]:
+    """Every file that these tasks name, sorted by name."""
+    files = [
+        LeaderboardFile(
+            name=f"{name}.tsv",
+            task=task.name,
+            place=place,
+            rows=task.rows[place],
+            labels=tuple(task.labels),
+            codes=task.leaderboard_labels == "codes",
+            score_range=(task.label_range[0], task.label_range[1]) if task.label_range else None,
+        )
+        for task in tasks
+        for name, place in task.leaderboard.items()
+    ]
+    return tuple(sorted(files, key=lambda file: file.name))
+
+
+def parse_fills(words: Sequence[str], files: Sequence[LeaderboardFile]) -> dict[str, str]:
+    """Parse TASK or TASK=PREDICTION words: a class name or a score by task.
+
+    PREDICTION is a class by its name or code, or a score. Without it, it is the class with the code 0, or the middle of
+    the range.
+
+    Raises:
+        UsageError: the task or its prediction is unknown.
+    """
+    by_task, fills = {file.task: file for file in files}, dict[str, str]()
+    for word in words:
+        task, equals, value = word.partition("=")
+        if task not in by_task:
+            raise UsageError(f"--fill {word}: unknown task{did_you_mean(task, by_task)}")
+        if task in fills:
+            raise UsageError(f"--fill {word}: {task} is filled already")
+        file = by_task[task]
+        if file.score_range is not None:
+            score = _to_number(value) if equals else sum(file.score_range) / 2
+            if not file.score_range[0] <= score <= file.score_range[1]:
+                raise UsageError(f"--fill {word}: must be {file.allowed}")
+            fills[task] = f"{score:.{DECIMALS}f}"
+        else:
+            by_code = {str(code): label for code, label in enumerate(file.labels)}
+            fills[task] = by_code.get(value, value) if equals else file.labels[0]
+            if fills[task] not in file.labels:
+                raise UsageError(f"--fill {word}: unknown class{did_you_mean(value, file.labels)}")
+    return fills
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +148,18 @@ def choose_runs(store: RunStore, tasks: Sequence[str], *, wish: Wish) -> tuple[s
     Raises:
         UsageError: no run at all, or several encoders or settings; the message says how to choose.
     """
-    finished = [record for record in store.load_all() if record.status == "finished"]
+    finished = [record for record in store.load_all() if record.finished]
     usable = [record for record in finished if record.task in tasks and record.data["source"] != "sample"]
+    names = sorted({str(record.encoder["name"]) for record in usable})
     if not usable:
         only = " but on sample data" if any(record.data["source"] == "sample" for record in finished) else ""
-        help_ = "`glue-bench sweep save_model=true` makes them"
-        raise UsageError(f"results_dir={store.root.parent}: no finished run there{only}; {help_}")
-    encoder = _choose_encoder(usable, wish)
+        advice = "`glue-bench sweep save_model=true` makes them"
+        raise UsageError(f"results_dir={store.root.parent}: no finished run there{only}; {advice}")
+    if wish.encoder is None and len(names) > 1:
+        raise UsageError(f"encoder: several have finished runs; add {' or '.join(f'encoder={name}' for name in names)}")
+    encoder = wish.encoder or names[0]
+    if encoder not in names:
+        raise UsageError(f"encoder={encoder}: no finished run{did_you_mean(encoder, names)}")
     ours = [record for record in usable if record.encoder["name"] == encoder]
     unknown = set(wish.run_ids) - {record.run_id for record in ours}
     if unknown:
@@ -77,15 +176,6 @@ def choose_runs(store: RunStore, tasks: Sequence[str], *, wish: Wish) -> tuple[s
             run = FinishedRun(record=record, folder=store.folder(*record.place))
             chosen[task] = Choice(run=run, why=why, score=_dev_score(record))
     return encoder, chosen
-
-
-def _choose_encoder(records: Sequence[Record], wish: Wish) -> str:
-    names = sorted({str(record.encoder["name"]) for record in records})
-    if wish.encoder is None and len(names) > 1:
-        raise UsageError(f"encoder: several have finished runs; add {' or '.join(f'encoder={name}' for name in names)}")
-    if wish.encoder not in (None, *names):
-        raise UsageError(f"encoder={wish.encoder}: no finished run{did_you_mean(str(wish.encoder), names)}")
-    return wish.encoder or names[0]
 
 
 def _choose_seed(records: Sequence[Record], wish: Wish) -> tuple[Record, str]:
@@ -117,7 +207,61 @@ def _dev_score(record: Record) -> float:
 
 
 def _same(known: object, asked: str) -> bool:
+    return asked == ("null" if known is None else str(known)) or _to_number(asked) == _to_number(str(known))
+
+
+def _to_number(text: str) -> float:
+    """The number, or NaN, which equals nothing."""
     try:
-        return float(asked) == float(known)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return asked == ("null" if known is None else str(known))
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def write_classes(file: LeaderboardFile, names: Sequence[str]) -> bytes:
+    """A file of classes.
+
+    Args:
+        names: (rows,) class names in the order of the test rows.
+
+    Raises:
+        ValueError: another number of rows, or a name that the file does not know.
+    """
+    word_of = dict(zip(file.labels, file.words, strict=True))
+    if unknown := set(names) - word_of.keys():
+        raise ValueError(f"{file.name}: {min(unknown)!r} is none of {', '.join(file.labels)}")
+    return _join(file, [word_of[name] for name in names])
+
+
+def write_scores(file: LeaderboardFile, scores: NDArray[np.float64]) -> bytes:
+    """A file of scores, clipped to their range and rounded.
+
+    Args:
+        scores: (rows,) in the order of the test rows.
+
+    Raises:
+        ValueError: another number of rows, or a score that is not finite.
+    """
+    if file.score_range is None or not np.isfinite(scores).all():
+        raise ValueError(f"{file.name}: finite scores in a range are needed")
+    clipped = np.clip(scores, *file.score_range) + 0.0  # without a negative zero
+    return _join(file, [f"{score:.{DECIMALS}f}" for score in clipped])
+
+
+def write_zip(path: Path, contents: Mapping[str, bytes]) -> None:
+    """Write the files in the order of their names, with a fixed date and not compressed.
+
+    Compressed bytes would depend on the version of zlib; four megabytes need no compression.
+    """
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(contents):
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.create_system, info.external_attr = _UNIX, _REGULAR_FILE << 16
+            archive.writestr(info, contents[name])
+
+
+def _join(file: LeaderboardFile, words: Sequence[str]) -> bytes:
+    if len(words) != file.rows:
+        raise ValueError(f"{file.name}: {len(words)} predictions for {file.rows} rows")
+    lines = (f"{index}\t{word}\n" for index, word in enumerate(words))
+    return f"{HEADER}\n{''.join(lines)}".encode("ascii")

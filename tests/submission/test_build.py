@@ -32,11 +32,12 @@ from glue_bench.submission import (
     build_submission,
     check_submission,
     choose_runs,
+    kept_predictions,
     lay_out,
     parse_fills,
+    predict_rows,
     prepare_sources,
 )
-from glue_bench.submission.build import kept_predictions, predict_rows
 from glue_bench.submission.layout import write_classes, write_scores, write_zip
 from tests.support.making import make_record, scores_of
 from tests.support.tiny import NOUNS, make_local_glue, make_tiny_roberta, pair_columns, sentences, write_parquet
@@ -457,7 +458,7 @@ from pathlib import Path
 from glue_bench.config.schema import DataConfig
 from glue_bench.data.texts import open_texts
 from glue_bench.runs.finished import open_run_folder
-from glue_bench.submission.build import predict_rows
+from glue_bench.submission import predict_rows
 
 def load():
     from glue_bench.runs.inference import load_fine_tuned
