@@ -4,7 +4,7 @@ import difflib
 import errno
 from collections.abc import Iterable
 
-# A full, read-only or broken disk, told from other errors of the operating system.
+# What the operating system calls a full, read-only or broken disk.
 DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
@@ -33,7 +33,7 @@ class DivergedError(GlueBenchError):
 
 
 class LostError(GlueBenchError):
-    """Another process of the same run ended or cannot be reached: this one can only go on later, from a snapshot."""
+    """Another process of the same run ended or cannot be reached; the run can only continue later, from a snapshot."""
 
 
 class DiskError(GlueBenchError):
@@ -42,9 +42,13 @@ class DiskError(GlueBenchError):
     exit_code = 74
 
 
+def close_match(word: str, allowed: Iterable[str]) -> str:
+    """`; did you mean NAME?` where one of the allowed words is close, else nothing."""
+    close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """The end of an error line: a close match, if there is one, and what was allowed."""
     names = list(allowed)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{hint} Allowed: {', '.join(names)}" if hint else f". Allowed: {', '.join(names)}"
+    return f"{close_match(word, names) or '.'} Allowed: {', '.join(names)}"

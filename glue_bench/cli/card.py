@@ -1,36 +1,47 @@
-"""`glue-bench card`: a finished run as a model to give away, and to the hub if that is asked for."""
+"""`glue-bench card`: a finished run as a model to share, and its upload to the hub if asked for."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from glue_bench.cli.choice import choose_run
-from glue_bench.cli.output import say
-from glue_bench.model_card import check_push, push_card, write_card
+from glue_bench.cli.shared import CHOICE_KEYS, add_words, choose_run, say
+
+EPILOG = f"""{CHOICE_KEYS}
+examples:
+  glue-bench card task=rte seed=1
+  glue-bench card run_id=seed1-0123456789ab --out my_model
+  glue-bench card task=rte seed=1 --push my-org/distilroberta-rte
+
+Nothing leaves this machine without --push. A folder or repository that holds anything else is never overwritten.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's words and options."""
+    add_words(parser, "which run, as below")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: a folder under RESULTS_DIR/cards")
+    parser.add_argument("--push", metavar="ORG/NAME", help="also upload it to a new, private repository on the hub")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Write the folder, and push it only where --push says so."""
-    choice = choose_run(arguments.overrides, "card")
-    record, repo_id = choice.run.record, arguments.push
+    from glue_bench.model_card import check_push, push_card, write_card
+
+    run, config = choose_run(arguments.overrides, "card")
+    record, repo_id = run.record, arguments.push
     if repo_id is not None:
         check_push(repo_id)
-    usual = choice.results_dir / "cards" / record.encoder["name"] / record.task / record.run_id
-    folder = write_card(choice.run, Path(arguments.out or usual), repo_id=repo_id)
+    usual = Path(config.results_dir) / "cards" / record.encoder["name"] / record.task / record.run_id
+    folder = write_card(run, Path(arguments.out or usual), repo_id=repo_id)
     sys.stdout.write(f"{folder}\n")
     sys.stdout.flush()
-    say(f"card of {choice.run.title}, with its weights and tokenizer; read it before you share it, and add a licence")
+    say(f"card of {run.title}, with its weights and tokenizer; read it before you share it, and add a licence")
     for reason in record.not_comparable_because:
         say(f"the card says: not comparable: {reason}")
     if repo_id is not None:
-        _silence_progress()
+        if not sys.stderr.isatty():
+            from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+
+            disable_progress_bars()
         say(f"pushed: {push_card(folder, repo_id)}")
     return 0
-
-
-def _silence_progress() -> None:
-    """No bars where there is no terminal."""
-    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
-
-    if not sys.stderr.isatty():
-        disable_progress_bars()

@@ -1,62 +1,88 @@
 """`glue-bench claims`: every numeric claim of the DistilRoBERTa card, and whether it holds here."""
 
 import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from glue_bench.claims import ModelFiles, check_card, find_files, load_card, render_claims
-from glue_bench.cli.output import PIPE_WIDTH, say, write_output
-from glue_bench.cli.results import read_words, results_folder
-from glue_bench.config.compose import compose_run
+from glue_bench.cli.shared import add_out, add_words, read_words, results_folder, say, style, write_output
 from glue_bench.config.schema import RunConfig
 from glue_bench.errors import InputError, UsageError
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
 
+if TYPE_CHECKING:
+    from glue_bench.claims import ModelFiles
+
 EXIT_CONTRADICTED = 1
 CARD = "distilroberta"
 LEAST_REPEATS = 5  # fewer give no interval of 90 %
-_KEYS = ("results_dir", "trainer.device", "trainer.precision", "trainer.engine")
+EPILOG = """\
+keys:
+  results_dir=FOLDER              where the finished runs are that the GLUE scores are checked with; default: results
+  distilroberta.path=FOLDER       the model's own files, where the hub and its cache are out of reach
+  roberta.path=FOLDER
+  trainer.device=auto|cpu|cuda    what speed is measured on; also trainer.precision,
+                                  trainer.engine=padded (transformers' own modules; default: without padding)
+
+Without the models' files, parameters are counted from the stated architecture and speed is measured with random
+weights; other claims are listed as not checkable. About two minutes on two cores; with --quick seconds.
+
+exit code: 1 if a claim is contradicted, 0 if none is; else as for every verb
+
+examples:
+  glue-bench claims
+  glue-bench claims --quick --format markdown --out claims.md
+  glue-bench claims distilroberta.path=my_models/distilroberta-base roberta.path=my_models/roberta-base
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's words and options."""
+    add_words(parser, "as below")
+    parser.add_argument("--format", default="console", choices=("console", "markdown", "latex", "json", "csv"))
+    add_out(parser)
+    parser.add_argument("--quick", action="store_true", help="measure no speed")
+    parser.add_argument("--repeats", type=int, default=8, metavar="N", help="pairs of a measured speed; default: 8")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Check, and print or write the table; 1 if a claim is contradicted."""
+    from glue_bench.claims import check_card, load_card, render_claims
+    from glue_bench.config.compose import compose_run
+
     card = load_card(CARD)
-    own = [f"{name}.path" for name in card.models]
-    given = read_words(arguments.overrides, [*_KEYS, *own], verb="claims")
-    words = [f"{key}={value}" for key, value in given.items() if key in _KEYS]
-    paths = {key.removesuffix(".path"): value for key, value in given.items() if key in own}
+    keys = ("results_dir", "trainer.device", "trainer.precision", "trainer.engine")
+    given = read_words(arguments.overrides, [*keys, *(f"{name}.path" for name in card.models)], verb="claims")
+    words = [f"{key}={value}" for key, value in given.items() if key in keys]
+    paths = {key.removesuffix(".path"): value for key, value in given.items() if key not in keys}
     for name, path in paths.items():
         if not Path(path).expanduser().is_dir():
             raise UsageError(f"{name}.path={path}: no such folder")
     if arguments.repeats < LEAST_REPEATS:
-        raise UsageError(f"--repeats {arguments.repeats}: {LEAST_REPEATS} or more; --quick measures no speed")
-    configs = {name: _compose(model.encoder, words, paths.get(name)) for name, model in card.models.items()}
-    config = configs[CARD]
-    results_dir = results_folder(config, given)
+        raise UsageError(f"--repeats {arguments.repeats}: must be {LEAST_REPEATS} or more; --quick measures no speed")
+    configs = {}
+    for name, model in card.models.items():
+        place = ["encoder=custom", f"encoder.path={paths[name]}"] if name in paths else [f"encoder={model.encoder}"]
+        configs[name] = compose_run(["task=rte", *place, *words])
+    results_dir = results_folder(configs[CARD], given)
     report = check_card(
         card,
-        files={name: _find(name, one, paths.get(name)) for name, one in configs.items()},
+        files={name: _find(name, config, path=paths.get(name)) for name, config in configs.items()},
         store=RunStore(results_dir),
         published=load_published(results_dir / "published"),
-        settings=config.trainer,
+        settings=configs[CARD].trainer,
         repeats=None if arguments.quick else arguments.repeats,
         on_progress=say,
     )
-    terminal = arguments.out is None and sys.stdout.isatty()
-    text = render_claims(report, arguments.format, width=None if terminal else PIPE_WIDTH, color=terminal)
-    write_output(text, arguments.out)
+    width, color = style(arguments.out)
+    write_output(render_claims(report, arguments.format, width=width, color=color), arguments.out)
     return EXIT_CONTRADICTED if report.contradicted else 0
 
 
-def _compose(encoder: str, words: Sequence[str], path: str | None) -> RunConfig:
-    chosen = [f"encoder={encoder}"] if path is None else ["encoder=custom", f"encoder.path={path}"]
-    return compose_run(["task=rte", *chosen, *words])
+def _find(name: str, config: RunConfig, *, path: str | None) -> "ModelFiles":
+    """Weights are downloaded for the card's own model alone: no claim needs the others'."""
+    from glue_bench.claims import find_files
 
-
-def _find(name: str, config: RunConfig, path: str | None) -> ModelFiles:
-    """Weights are downloaded for the card's own model alone: nothing is claimed that needs the others'."""
     files = find_files(config.encoder, weights=name == CARD or path is not None)
     if path is not None and files.empty:
         raise InputError(f"{name}.path={path}: holds no model: {'; '.join(files.missing.values())}")

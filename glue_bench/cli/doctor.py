@@ -3,26 +3,47 @@
 import argparse
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glue_bench.cli.shared import CONFIG_DIR_HELP, add_words, style
 from glue_bench.doctor import PROBLEM, Finding, examine_installation, render_finding, summarise, to_json
 from glue_bench.errors import InputError
 from glue_bench.training.distributed import Processes
 
 if TYPE_CHECKING:
-    from glue_bench.config.schema import RunConfig
+    from glue_bench.config.schema import RunConfig, Sweep
 
-_PIPE_WIDTH = 160  # columns where it does not go to a terminal
+EPILOG = """\
+The words are those of `sweep`: without any, the model card's table. It looks at packages, cores and memory, the
+results folder and what earlier sweeps left in it, encoders and rows (here, in the hub's cache, or on the hub), device
+and disk. It downloads and changes nothing.
+
+exit code: 3 if something would stop the sweep, 0 if nothing was found; else as for every verb
+
+examples:
+  glue-bench doctor
+  glue-bench doctor preset=sample
+  glue-bench doctor encoder=minilm data=local data.path=my_glue tasks=[rte,mrpc] trainer.device=cuda
+  glue-bench doctor --format json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's words and options."""
+    add_words(parser, "configuration, as for sweep")
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help=CONFIG_DIR_HELP)
+    parser.add_argument("--format", default="console", choices=("console", "json"))
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print each finding as it comes; 3 if one would stop the sweep."""
     Processes.from_environment().refuse("doctor")
-    terminal, findings = sys.stdout.isatty(), list[Finding]()
+    (width, color), findings = style(), list[Finding]()
     for finding in _examine(arguments):
         findings.append(finding)
         if arguments.format == "console":
-            sys.stdout.write(render_finding(finding, width=None if terminal else _PIPE_WIDTH, color=terminal))
+            sys.stdout.write(render_finding(finding, width=width, color=color))
             sys.stdout.flush()
     if arguments.format == "json":
         sys.stdout.write(to_json(findings))
@@ -32,13 +53,13 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
-    """What is installed, and what the sweep needs as far as packages are there to tell.
+    """What is installed, and what the sweep needs as far as the installed packages can show.
 
     Raises:
         UsageError: the words are no configuration; before anything is found.
     """
     try:
-        configs, parents = _compose(arguments)
+        sweep, parents = _compose(arguments)
         broken = None
     except ImportError as error:
         broken = error
@@ -47,7 +68,7 @@ def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
         if broken is None:
             from glue_bench.doctor.sweep import examine_sweep
 
-            yield from examine_sweep(configs, parents)
+            yield from examine_sweep(sweep, parents)
     except ImportError as error:
         broken = error
     if broken is not None:
@@ -55,10 +76,10 @@ def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
         yield Finding(name="imports", state=PROBLEM, found=f"{type(broken).__name__}: {broken}", advice=advice)
 
 
-def _compose(arguments: argparse.Namespace) -> "tuple[list[RunConfig], list[RunConfig]]":
-    """The sweep's configurations, and those of the runs that they start from."""
+def _compose(arguments: argparse.Namespace) -> "tuple[Sweep, list[RunConfig]]":
+    """The sweep, and the configurations of the runs that its runs start from."""
     from glue_bench.config.compose import compose_parent, compose_sweep
 
-    configs = compose_sweep(arguments.overrides, config_dir=arguments.config_dir)
-    parents = [compose_parent(config, arguments.overrides, config_dir=arguments.config_dir) for config in configs]
-    return configs, list({str(parent): parent for parent in parents if parent is not None}.values())
+    sweep = compose_sweep(arguments.overrides, config_dir=arguments.config_dir)
+    parents = [compose_parent(config, arguments.overrides, config_dir=arguments.config_dir) for config in sweep.configs]
+    return sweep, list({str(parent): parent for parent in parents if parent is not None}.values())

@@ -1,4 +1,8 @@
-"""From argv to an exit code. Imports nothing heavy: `--help` answers at once."""
+"""From argv to an exit code. Imports nothing heavy: `--help` answers at once.
+
+A verb is a module of this package with EPILOG (keys and examples), `add_arguments` and `execute`. What takes long to
+import (Hydra, the report, torch) is imported where it is used, so that `VERB --help` answers at once too.
+"""
 
 import argparse
 import importlib
@@ -9,12 +13,47 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
-from glue_bench.cli.arguments import parse_arguments
-from glue_bench.errors import DISK_ERRNOS, DiskError, GlueBenchError, InputError
+from glue_bench import __version__
+from glue_bench.errors import DISK_ERRNOS, DiskError, GlueBenchError, InputError, UsageError, did_you_mean
+from glue_bench.text import first_line
 from glue_bench.training.stopping import SIGNALS, Stopped
 
 EXIT_FAILED = 1
+VERBS = {
+    "run": "one fine-tune",
+    "sweep": "tasks x seeds x encoders, and the table",
+    "report": "the tables again, from what is on disk",
+    "compare": "two encoders, paired by seed and by dev row",
+    "predict": "a finished run on your own texts: labels and probabilities",
+    "card": "a finished run as a model to share: weights, tokenizer and a model card",
+    "claims": "every numeric claim of the DistilRoBERTa card, checked here",
+    "submit": "the GLUE leaderboard's zip: submit build, submit check FILE.zip",
+    "tasks": "the tasks: texts, labels, sizes, metrics, published numbers",
+    "doctor": "whether a sweep would work here, and what to do if not",
+}
+_EPILOG = """\
+Offline, in minutes:   glue-bench sweep preset=sample
+Would it work here:    glue-bench doctor
+The real table:        glue-bench sweep          (needs the Hugging Face hub or its cache; a GPU helps)
+More about a verb:     glue-bench VERB --help
+
+exit codes: 0 all well; 1 some runs failed, a score fell (report --check) or a claim is contradicted; 2 usage or
+configuration; 3 data or model input, or a problem that doctor found; 4 diverged; 74 disk; 75 preempted (SIGUSR1),
+run the same command again; 129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors of one line, with exit code 2; epilogs as they are written."""
+
+    def __init__(self, prog: str, *, description: str, epilog: str) -> None:
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, description=description, epilog=epilog, formatter_class=formatter, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"glue-bench: {message}\n")
 
 
 class _StderrHandler(logging.Handler):
@@ -24,8 +63,67 @@ class _StderrHandler(logging.Handler):
         sys.stderr.write(f"glue-bench: {record.levelname.lower()}: {self.format(record)}\n")
 
 
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the words after `glue-bench`; exits with 0 for help and 2 for a mistake."""
+    name = next((word for word in argv if not word.startswith("-")), None)
+    if name not in VERBS:
+        _explain(argv, name)
+    words = list(argv)
+    words.remove(name)
+    verb = importlib.import_module(f"glue_bench.cli.{name}")
+    about = f"{VERBS[name][0].upper()}{VERBS[name][1:]}."
+    parser = _Parser(f"glue-bench {name}", description=about, epilog=verb.EPILOG)
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    verb.add_arguments(parser)
+    arguments, unknown = parser.parse_known_intermixed_args(_join_texts(words))
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_suggest_key(unknown[0], name)}")
+    arguments.verb, arguments.execute = name, verb.execute
+    return arguments
+
+
+def _join_texts(words: Sequence[str]) -> list[str]:
+    """`--text TEXT` as one word: a text may begin with a dash."""
+    joined = list[str]()
+    for word in words:
+        if joined and joined[-1] == "--text":
+            joined[-1] = f"--text={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
+    """Answer a command line without a verb: help, the version, or what is wrong."""
+    description = "Fine-tune encoders on GLUE, and compare the scores with the published ones."
+    parser = _Parser("glue-bench", description=description, epilog=_EPILOG)
+    parser.add_argument("--version", action="version", version=f"glue-bench {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", parser_class=argparse.ArgumentParser)
+    for each, about in VERBS.items():
+        verbs.add_parser(each, help=about)
+    if name is not None:
+        parser.error(f"no such verb: {name}{did_you_mean(name, VERBS)}")
+    if not argv:
+        parser.print_help()
+        parser.exit(2)
+    parser.parse_known_args(argv)
+    parser.error(f"name a verb. Allowed: {', '.join(VERBS)}")
+
+
+def _suggest_key(option: str, verb: str) -> str:
+    """What to write in place of an option that is called like a key of the configuration."""
+    from glue_bench.config.overrides import find_keys  # Hydra's parser: for mistakes alone
+
+    name, _, value = option.lstrip("-").partition("=")
+    keys = find_keys(name.replace("-", "_")) if verb in ("run", "sweep", "doctor") else {}
+    words = [f"{key}={value or ('true' if kind is bool else 'VALUE')}" for key, kind in keys.items()]
+    return f"; keys are written KEY=VALUE: {' or '.join(words)}" if words else ""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; `glue-bench --help` lists the exit codes."""
+    if os.name != "posix":
+        return _end("works on Linux and macOS only; on Windows, use it inside WSL", UsageError.exit_code, debug=False)
     # Threads that wait for work spin only briefly: see docs/method.md, "Threads". Read when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
@@ -47,15 +145,14 @@ def _execute(arguments: argparse.Namespace) -> int:
     """Call the verb, and turn whatever ends it into an exit code."""
     try:
         with SIGNALS.handled():
-            verb = importlib.import_module(f"glue_bench.cli.{arguments.verb}")
-            code = int(verb.execute(arguments))
+            code = int(arguments.execute(arguments))
             sys.stdout.flush()
             return code
     except GlueBenchError as error:
-        return _tell(str(error), error.exit_code, debug=arguments.debug)
+        return _end(str(error), error.exit_code, debug=arguments.debug)
     except KeyboardInterrupt as stop:
         remark = stop.remark if isinstance(stop, Stopped) else ""
-        again = "; the same command goes on from there" if arguments.verb in ("run", "sweep") and not remark else ""
+        again = "; the same command continues from there" if arguments.verb in ("run", "sweep") and not remark else ""
         sys.stderr.write(f"glue-bench: stopped by {str(stop) or 'SIGINT'}{again}\n")
         if remark:
             sys.stderr.write(f"glue-bench: {remark}\n")
@@ -67,13 +164,13 @@ def _execute(arguments: argparse.Namespace) -> int:
     except OSError as error:
         problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         code = DiskError.exit_code if error.errno in DISK_ERRNOS else InputError.exit_code
-        return _tell(problem, code, debug=arguments.debug)
+        return _end(problem, code, debug=arguments.debug)
     except Exception as error:
-        text = f"internal error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        return _tell(f"{text}\n--debug shows where", EXIT_FAILED, debug=arguments.debug)
+        text = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where"
+        return _end(text, EXIT_FAILED, debug=arguments.debug)
 
 
-def _tell(text: str, code: int, *, debug: bool) -> int:
+def _end(text: str, code: int, *, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     sys.stderr.write(f"glue-bench: {text}\n")

@@ -2,14 +2,14 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from glue_bench.cli.choice import choose_run
-from glue_bench.cli.output import say, write_output
+from glue_bench.cli.shared import CHOICE_KEYS, add_words, choose_run, say, write_output
 from glue_bench.config.schema import TaskConfig
 from glue_bench.data.rows import Texts
 from glue_bench.data.texts import empty_rows, join_texts, read_text_file, split_lines
@@ -17,13 +17,32 @@ from glue_bench.errors import UsageError
 from glue_bench.runs.answers import Answers, answer, render_answers
 from glue_bench.runs.finished import check_weights
 
+EPILOG = f"""{CHOICE_KEYS}\
+  trainer.device=DEVICE           auto cpu cuda cuda:N mps
+
+examples:
+  glue-bench predict task=sst2 --text "A fine film."
+  glue-bench predict task=rte seed=1 --text "A man sleeps." --text "A man is awake."
+  glue-bench predict run_id=seed1-0123456789ab --file my.csv --out answers.csv
+  cut -f 2,3 pairs.tsv | glue-bench predict task=mrpc encoder=distilroberta > answers.jsonl
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's words and options."""
+    add_words(parser, "which run, as below")
+    parser.add_argument("--text", action="append", metavar="TEXT", help="one row; once for each text of a pair")
+    parser.add_argument("--file", type=Path, metavar="FILE", help=".csv .tsv .jsonl .parquet with the task's columns")
+    parser.add_argument("--format", choices=("jsonl", "csv"), help="default: a table for one text, else jsonl")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the terminal")
+
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print or write what the run's model says of every row."""
+
     if arguments.text and arguments.file:
         raise UsageError(f"--text and --file {arguments.file}: give one of the two")
-    choice = choose_run(arguments.overrides, "predict", more=("trainer.device",))
-    run = choice.run
+    run, config = choose_run(arguments.overrides, "predict", more=("trainer.device",))
     check_weights(run)  # before a file is read, and before torch is
     rows = _read_rows(arguments, run.task)
     if empty := empty_rows(rows):
@@ -31,7 +50,7 @@ def execute(arguments: argparse.Namespace) -> int:
         say(f"glue-bench: warning: row {empty[0]}{more}: a text is empty")
     from glue_bench.runs.inference import load_fine_tuned, predict_texts
 
-    logits = predict_texts(load_fine_tuned(run, device=choice.device), rows.texts)
+    logits = predict_texts(load_fine_tuned(run, device=config.trainer.device), rows.texts)
     answers = answer(logits, run.task, idx=rows.idx)
     if arguments.out is not None:
         by_name = "csv" if arguments.out.suffix == ".csv" else "jsonl"
@@ -44,17 +63,20 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _read_rows(arguments: argparse.Namespace, task: TaskConfig) -> Texts:
+
     if arguments.text:
         return join_texts(arguments.text, task)
     if arguments.file is not None:
         return read_text_file(arguments.file, task)
     if sys.stdin.isatty():
-        raise UsageError(f"predict: of what? --text TEXT, --file FILE, or lines of {'<TAB>'.join(task.texts)} to stdin")
+        columns = "<TAB>".join(task.texts)
+        raise UsageError(f"predict: pass --text TEXT, --file FILE, or lines of {columns} to stdin")
     return split_lines(sys.stdin.buffer.read(), task)
 
 
 def _print_one(answers: Answers, title: str) -> None:
     """The only row, as a small table."""
+
     console = Console(highlight=False)
     console.print(escape(title), style="dim")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -3,39 +3,66 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from glue_bench.cli.output import PIPE_WIDTH, render_to_stdout, say, write_output
-from glue_bench.cli.results import open_results, results_of
-from glue_bench.config.compose import compose_task
+from glue_bench.cli.shared import (
+    PIPE_WIDTH,
+    add_table_options,
+    add_words,
+    open_results,
+    render_to_stdout,
+    say,
+    write_output,
+)
+from glue_bench.config import group_options
 from glue_bench.config.schema import TaskConfig
-from glue_bench.report import CARD_TASKS, Report, Row, build_report, render_report
-from glue_bench.report.check import check_report, read_baseline
+from glue_bench.runs.finished import Defaults
 from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import PublishedTable, find_table, load_published
+from glue_bench.text import plural
+
+if TYPE_CHECKING:
+    from glue_bench.report import Report, Row
 
 EXIT_FELL = 1
+EPILOG = """\
+examples:
+  glue-bench report
+  glue-bench report --format markdown --out table.md
+  glue-bench report --format html                 one page with plots: results/report.html
+  glue-bench report --convention paper
+  glue-bench report --format json --out report.json results_dir=other_results
+  glue-bench report --format latex --out table.tex
+  glue-bench report --check report.json      exit code 1 if a score fell significantly, or a row is gone
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's words and options."""
+    add_words(parser, "results_dir=FOLDER")
+    add_table_options(parser, "html")
+    parser.add_argument("--check", type=Path, metavar="FILE.json", help="fail if a score fell since that report")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print or write the report, then check it."""
-    results_dir = results_of(arguments.overrides, verb="report")
+    from glue_bench.report import build_report, render_report
+    from glue_bench.report.check import read_baseline
+
     baseline = read_baseline(arguments.check) if arguments.check else []
-    store, records = open_results(results_dir)
+    store, records = open_results(arguments.overrides, "report")
+    results_dir = store.root.parent
     if not records:
         say(f"no runs under {store.root}")
     published = load_published(results_dir / "published")
-    report = build_report(
-        records,
-        published,
-        store=store,
-        convention=arguments.convention,
-        expected=_expected_tasks(records, published),
-    )
+    convention = arguments.convention
+    expected = _expected_tasks(records, published)
+    report = build_report(records, published, store=store, convention=convention, expected=expected)
     if arguments.format == "html":
-        from glue_bench.cli.page import render_html  # matplotlib and Jinja: for nobody else
-
-        out = arguments.out or results_dir / "report.html"
-        write_output(render_html(report, records, published, store=store, convention=arguments.convention), out)
+        page = render_html(report, records, published=published, store=store, convention=convention)
+        write_output(page, arguments.out or results_dir / "report.html")
     elif arguments.out is None and arguments.format == "console":
         sys.stdout.write(render_to_stdout(report))
     else:
@@ -43,29 +70,57 @@ def execute(arguments: argparse.Namespace) -> int:
     return _check(report, baseline) if arguments.check else 0
 
 
+def render_html(
+    report: "Report",
+    records: Sequence[Record],
+    *,
+    published: Sequence[PublishedTable],
+    store: RunStore,
+    convention: str | None = None,
+) -> str:
+    """The report as one self-contained HTML page."""
+    from glue_bench.report import compare_all
+    from glue_bench.report.page import build_page, render_page  # matplotlib and Jinja: for nobody else
+
+    comparisons = compare_all(report, published, store=store, convention=convention)
+    return render_page(build_page(report, records, store=store, defaults=read_defaults(), comparisons=comparisons))
+
+
+def read_defaults() -> Defaults:
+    """The shipped configuration, which a command need not repeat."""
+    from glue_bench.config.compose import compose_run
+
+    plain = compose_run(["task=rte"])
+    names = [name for name in group_options("encoder") if name != "custom"]
+    return Defaults(
+        tasks=group_options("task"),
+        encoders={name: compose_run(["task=rte", f"encoder={name}"]).encoder for name in names},
+        trainer=plain.trainer,
+        data=plain.data,
+    )
+
+
 def _expected_tasks(records: Sequence[Record], published: list[PublishedTable]) -> list[TaskConfig]:
     """The card's tasks, where an encoder with published numbers has runs."""
+    from glue_bench.config.compose import compose_task
+    from glue_bench.report import CARD_TASKS
+
     if not any(find_table(published, record.encoder.get("hub_id")) for record in records):
         return []
     known = {record.task: task_of(record) for record in records}
     return [known.get(name) or compose_task(name) for name in CARD_TASKS]
 
 
-def _check(report: Report, baseline: Sequence[Row]) -> int:
-    """Tell what became of every row of the earlier report."""
+def _check(report: "Report", baseline: "Sequence[Row]") -> int:
+    """Say what became of every row of the earlier report."""
+    from glue_bench.report.check import check_report
+
     checked = check_report(report, baseline)
     for row in checked:
-        after = "gone" if row.after is None else f"{row.after:.1f} ({_count_seeds(row.seeds[1])})"
-        told = f": {row.fault or row.remark}" if row.fault or row.remark else ""
-        say(f"{row.title}: {row.before:.1f} ({_count_seeds(row.seeds[0])}), now {after}{told}")
+        after = "gone" if row.after is None else f"{row.after:.1f} ({plural(row.seeds[1], 'seed')})"
+        note = f": {row.fault or row.remark}" if row.fault or row.remark else ""
+        say(f"{row.title}: {row.before:.1f} ({plural(row.seeds[0], 'seed')}), now {after}{note}")
     faults = sum(bool(row.fault) for row in checked)
-    say(
-        f"checked {len(checked)} rows of the earlier report: {faults} with a fault"
-        if faults
-        else f"checked {len(checked)} rows of the earlier report: none fell significantly"
-    )
+    outcome = f"{faults} with a fault" if faults else "none fell significantly"
+    say(f"checked {plural(len(checked), 'row')} of the earlier report: {outcome}")
     return EXIT_FELL if faults else 0
-
-
-def _count_seeds(count: int) -> str:
-    return f"{count} seed{'s' * (count != 1)}"

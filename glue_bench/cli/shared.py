@@ -1,112 +1,214 @@
-"""What `run` and `sweep` share: runs from configurations, a plan under the board, and the table in the end."""
+"""What several verbs share: output, arguments, KEY=VALUE words, and the folder of results. Imports nothing heavy."""
 
-import dataclasses
-import shlex
+import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from glue_bench.cli.output import render_to_stdout
-from glue_bench.config.compose import compose_parent
-from glue_bench.config.schema import ExecutorConfig, RunConfig
-from glue_bench.report import build_report
-from glue_bench.runs.identity import RunRequest, make_requests
+from glue_bench.config import group_options
+from glue_bench.config.keys import fields_of
+from glue_bench.config.schema import CONVENTIONS, RunConfig, TrainerConfig
+from glue_bench.errors import UsageError, did_you_mean
+from glue_bench.files import write_text_atomically
+from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.board import open_listener
-from glue_bench.sweep.plan import Plan, fetch_inputs, plan_runs, tidy_up
-from glue_bench.sweep.serial import run_serially
-from glue_bench.tasks.published import load_published
-from glue_bench.training.distributed import ALONE, Processes
-from glue_bench.training.stopping import Stopped
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from glue_bench.report import Report
+
+PIPE_WIDTH = 160  # columns of a table that does not go to a terminal
+CONFIG_DIR_HELP = "your own task/NAME.yaml, encoder/NAME.yaml"
+CHOICE_KEYS = """\
+keys (they must match exactly one finished run that kept its weights, by save_model=true):
+  task=NAME encoder=NAME seed=N   as many as needed
+  run_id=ID                       the name of a run's folder, or its path
+  results_dir=FOLDER              default: results
+"""
 
 
-def request_runs(
-    config: RunConfig, seeds: list[int], overrides: Sequence[str], *, config_dir: Path | None
-) -> list[RunRequest]:
-    """The runs of one encoder and task, with the runs that they start from."""
-    return make_requests(config, seeds, parent=compose_parent(config, overrides, config_dir=config_dir))
+def configuration_help(*more: tuple[str, str]) -> str:
+    """The keys of `run` and `sweep`, with the names that conf/ has; `more` are others, each with what it means."""
+    recipes, choices = ", ".join(group_options("recipe")), " ".join(group_options("encoder"))
+    place = "encoder.path=FOLDER or encoder.hub_id=ORG/NAME encoder.revision=COMMIT"
+    entries = [
+        ("task=NAME", " ".join(group_options("task"))),
+        ("encoder=NAME", f"{choices}; custom takes {place}"),
+        (choice("data"), "local needs data.path=FOLDER with <task>/<split>.parquet (.csv .tsv .jsonl)"),
+        ("data.max_train_rows=N", "use only the first N training rows; also data.max_eval_rows"),
+        ("recipe=NAME", f"{recipes}: epochs, batch size, learning rate, ..."),
+        (
+            "selection=last|best|holdout",
+            "which epoch's weights are scored: the last one's, the best one's on the dev set (optimistic), or the best "
+            "one's on held-out training rows (holdout=0.1)",
+        ),
+        ("trainer.KEY=VALUE", " ".join(key.name for key in fields_of(TrainerConfig))),
+        ("init=mnli", "RTE, MRPC and STS-B start from the MNLI model of the same seed, which is run first"),
+        ("results_dir=FOLDER", "default: results"),
+        ("save_model=true", "keep the weights under model/, loadable by transformers"),
+        *more,
+    ]
+    lines = [
+        textwrap.fill(meaning, 116, initial_indent=f"  {key:<32}", subsequent_indent=" " * 34, break_on_hyphens=False)
+        for key, meaning in entries
+    ]
+    title = "keys (Hydra's grammar; docs/configuration.md lists all of them with their defaults):"
+    return "\n".join([title, *lines, ""])
 
 
-def in_this_process(executor: ExecutorConfig) -> ExecutorConfig:
-    """The same executor, but serial."""
-    return dataclasses.replace(executor, kind="serial")
+def choice(group: str) -> str:
+    """GROUP=NAME|NAME, as help texts write it."""
+    return f"{group}={'|'.join(group_options(group))}"
 
 
-def execute_plan(
-    plan: Plan,
-    store: RunStore,
-    executor: ExecutorConfig,
-    *,
-    stop_at_failure: bool = False,
-    processes: Processes = ALONE,
-) -> Mapping[str, Record]:
-    """Run what is missing, after `prepare`, and return every record of the plan.
+def add_words(parser: argparse.ArgumentParser, about: str, *, metavar: str = "KEY=VALUE") -> None:
+    """The words after the verb."""
+    parser.add_argument("overrides", nargs="*", metavar=metavar, help=about)
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """The option --out."""
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the terminal")
+
+
+def add_table_options(parser: argparse.ArgumentParser, *more: str) -> None:
+    """The options of the verbs that print tables of results."""
+    formats = ("console", "markdown", "latex", "json", "csv", *more)
+    parser.add_argument("--format", default="console", choices=formats)
+    parser.add_argument("--convention", choices=CONVENTIONS, help="how a task's metrics become one number")
+    add_out(parser)
+
+
+def say(text: str) -> None:
+    """One line to the person at the terminal."""
+    sys.stderr.write(f"{text}\n")
+
+
+def style(out: Path | None = None) -> tuple[int | None, bool]:
+    """Width (None: the terminal's) and colour of a table that goes to stdout or to `out`."""
+    terminal = out is None and sys.stdout.isatty()
+    return None if terminal else PIPE_WIDTH, terminal
+
+
+def print_table(table: "Table") -> None:
+    """A table on stdout."""
+    from rich.console import Console
+
+    width, terminal = style()
+    Console(force_terminal=terminal, width=width).print(table)
+
+
+def render_to_stdout(report: "Report") -> str:
+    """The console table in the width and colours of stdout."""
+    from glue_bench.report import render_report
+
+    width, color = style()
+    return render_report(report, "console", width=width, color=color)
+
+
+def write_output(text: str, path: Path | None) -> None:
+    """To stdout, or to the file, which is then named on stderr.
+
+    A new or regular file is replaced whole; a link, pipe or device is written through.
+    """
+    if path is None:
+        sys.stdout.write(text)
+    elif path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_text(text, encoding="utf-8")
+    else:
+        write_text_atomically(path, text)
+        say(f"written: {path}")
+
+
+def read_words(
+    words: Sequence[str], known: Collection[str], *, verb: str, listed: Collection[str] = ()
+) -> dict[str, str]:
+    """Key to value; of several words with one key the last counts.
 
     Args:
-        stop_at_failure: raise what a run raised (in this process only), rather than go on with the next one.
-        processes: which run each run together (in these processes only).
-    """
-    tidy_up(plan, store)
-    if not plan.missing:
-        return plan.records
-    published = load_published(store.root.parent / "published")
-    try:
-        with open_listener(plan.concerned, plan.records, console=stderr_console(), published=published) as listener:
-            if executor.kind == "local":
-                from glue_bench.sweep.local import run_in_workers
-
-                return run_in_workers(plan, store, listener=listener, executor=executor)
-            if executor.kind == "slurm":
-                from glue_bench.sweep.slurm import run_on_slurm
-
-                return run_on_slurm(plan, store, listener=listener, executor=executor)
-            return run_serially(plan, store, listener=listener, stop_at_failure=stop_at_failure, processes=processes)
-    except Stopped as stop:
-        stop.remark = _what_is_left(plan, store) if len(plan.requests) > 1 else ""
-        raise
-
-
-def prepare(missing: Sequence[RunRequest], store: RunStore, executor: ExecutorConfig) -> None:
-    """Fetch what the runs need, and find everything that would stop them, before the first one starts.
+        listed: the known keys that an error lists, where these are not all.
 
     Raises:
-        GlueBenchError: files or the hub are out of reach, results cannot be written, or the device is not there.
+        UsageError: an unknown key, or one without a value.
     """
-    if not missing:
-        return
-    fetch_inputs(missing)
-    store.check_writable()
-    named = [request.config.trainer for request in missing if request.config.trainer.device not in ("auto", "cpu")]
-    if named and executor.kind != "slurm":  # a login node has no GPU
-        from glue_bench.models.placement import choose_placement
-
-        for trainer in named:
-            choose_placement(trainer.device, trainer.precision)
-
-
-def stderr_console() -> Console:
-    """A terminal if stderr is one, whatever FORCE_COLOR says: escapes in a log help nobody."""
-    return Console(stderr=True, force_terminal=sys.stderr.isatty())
+    given = dict[str, str]()
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in known:
+            raise UsageError(f"{word}: not a key of `{verb}`{did_you_mean(key, listed or known)}")
+        if not value:
+            raise UsageError(f"{word}: `{verb}` takes KEY=VALUE")
+        given[key] = value
+    return given
 
 
-def print_report(records: Iterable[Record], results_dir: Path) -> None:
-    """The table of these runs, on stdout."""
-    report = build_report(records, load_published(results_dir / "published"), store=RunStore(results_dir))
-    sys.stdout.write(render_to_stdout(report))
+def read_seed(given: dict[str, str]) -> int | None:
+    """The one seed that was named, if any.
+
+    Raises:
+        UsageError: it is no whole number.
+    """
+    seed = given.get("seed")
+    if seed is not None and not seed.isdecimal():
+        raise UsageError(f"seed={seed}: must be one whole number")
+    return None if seed is None else int(seed)
 
 
-def _what_is_left(plan: Plan, store: RunStore) -> str:
-    """Done and missing after a stop, and the command that goes on."""
-    now = plan_runs(plan.requests, store, retry_failed=False)
-    done = sum(record.status == "finished" for record in now.records.values())
-    failed = len(now.records) - done
-    parts = [f"{done} of {len(now.concerned)} runs done", *([f"{failed} failed"] if failed else [])]
-    parts.append(f"{len(now.missing)} missing" + (f" ({len(now.snapshots)} with a snapshot)" if now.snapshots else ""))
-    words = [
-        Path(sys.argv[0]).name if not sys.argv[0].endswith("__main__.py") else "python -m glue_bench",
-        *sys.argv[1:],
-    ]
-    return f"{', '.join(parts)}; go on with: {words[0]} {shlex.join(words[1:])}"
+def results_folder(config: RunConfig, given: Collection[str]) -> Path:
+    """The folder of results.
+
+    Args:
+        given: the keys that words named.
+
+    Raises:
+        UsageError: results_dir was named, and no such folder exists.
+    """
+    folder = Path(config.results_dir)
+    if "results_dir" in given and not folder.is_dir():
+        raise UsageError(f"results_dir={folder}: no such folder")
+    return folder
+
+
+def open_results(words: Sequence[str], verb: str) -> tuple[RunStore, list[Record]]:
+    """The store that results_dir=FOLDER or the default names, and every record in it that can be read.
+
+    Raises:
+        UsageError: another key, or no such folder.
+    """
+    from glue_bench.config.compose import compose_run
+
+    given = read_words(words, ["results_dir"], verb=verb)
+    # Composed only to learn the default of results_dir, which lives in conf/.
+    store = RunStore(results_folder(compose_run([*words, "task=rte"]), given))
+    return store, list(store.load_all())
+
+
+def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> tuple[FinishedRun, RunConfig]:
+    """The one finished run with weights that KEY=VALUE words name, and what else they say.
+
+    Args:
+        more: keys of the configuration that this verb obeys too.
+
+    Raises:
+        UsageError: an unknown key, a wrong value, or no run or several that match.
+        InputError: the run kept no weights.
+    """
+    from glue_bench.config.compose import compose_run
+
+    given = read_words(words, ("run_id", "task", "encoder", "seed", "results_dir", *more), verb=verb)
+    seed = read_seed(given)
+    # Composed only for the defaults, which live in conf/, and for the checks.
+    config = compose_run([*(f"{key}={given[key]}" for key in ("results_dir", *more) if key in given), "task=rte"])
+    run = find_finished(
+        RunStore(results_folder(config, given)),
+        encoder=given.get("encoder"),
+        task=given.get("task"),
+        seed=seed,
+        run_id=given.get("run_id"),
+        need_model=True,
+    )
+    return run, config

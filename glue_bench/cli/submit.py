@@ -1,59 +1,231 @@
-"""`glue-bench submit`: the GLUE leaderboard's zip, built or checked."""
+"""`glue-bench submit`: the GLUE leaderboard's zip, built from finished runs or checked."""
 
 import argparse
+import shlex
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from glue_bench.config.compose import compose_task
-from glue_bench.config.overrides import group_options
-from glue_bench.config.schema import TaskConfig
+from glue_bench.cli.shared import CONFIG_DIR_HELP, add_words, read_seed, read_words, results_folder, say
+from glue_bench.config import group_options
+from glue_bench.config.keys import keys_of
+from glue_bench.config.schema import RunConfig, TaskConfig, TrainerConfig
 from glue_bench.errors import InputError, UsageError, did_you_mean
-from glue_bench.submission import check_submission, lay_out
+from glue_bench.files import file_sha256
+from glue_bench.runs.finished import repeating_words
+from glue_bench.runs.store import RunStore
+from glue_bench.submission import (
+    Filled,
+    FromRun,
+    LeaderboardFile,
+    Predicted,
+    Progress,
+    Source,
+    Wish,
+    build_submission,
+    check_submission,
+    choose_runs,
+    lay_out,
+    parse_fills,
+    prepare_sources,
+)
+from glue_bench.sweep.board import format_clock
+from glue_bench.text import plural
+
+EPILOG = """\
+actions:
+  build KEY=VALUE ...             predict the test rows with finished runs that kept their weights, and write the zip
+  check FILE.zip                  list every fault with file and line; exit code 3 if there is one
+
+keys of build:
+  encoder=NAME                    the runs' encoder; needed only where several have finished
+  seed=N                          this seed for every task; without it --pick chooses one of the seeds
+  recipe=NAME init=TASK selection=NAME trainer.KEY=VALUE
+                                  where a task was run in several settings; or run_id=[ID,ID], each for its task
+  data=local data.path=FOLDER     where the test rows are; without it where each run's own rows came from
+  trainer.device=NAME             auto cpu cuda cuda:N mps
+  results_dir=FOLDER              default: results
+
+examples:
+  glue-bench submit build encoder=distilroberta
+  glue-bench submit build encoder=distilroberta seed=1 --fill wnli --out submission.zip
+  glue-bench submit build --fill wnli=not_entailment data=local data.path=my_glue
+  glue-bench submit check submission.zip
+"""
+
+_ACTIONS = ("build", "check")
+_SETTINGS = ("recipe", "init", "selection")
+_COMPOSED = ("results_dir", "data", "data.path", "data.dataset", "data.revision", "trainer.device")
+_LINE_EVERY = 20.0  # seconds between two lines of progress
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's words and options."""
+    add_words(parser, "build KEY=VALUE ..., or check FILE.zip", metavar="ACTION")
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help=CONFIG_DIR_HELP)
+    parser.add_argument("--out", type=Path, metavar="FILE.zip", help="default: RESULTS_DIR/submission-ENCODER.zip")
+    parser.add_argument("--pick", choices=("median", "best"), help="of several seeds, by dev score; default: median")
+    parser.add_argument(
+        "--fill",
+        action="append",
+        default=[],
+        metavar="TASK[=PREDICTION]",
+        help="one constant prediction in place of a run: the class with the code 0, or the one given",
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Do what the first word says with the rest."""
+    from glue_bench.config.compose import compose_task
+
     action, *words = arguments.overrides or [""]
     if not action:
-        raise UsageError(f"submit: say which. Allowed: {', '.join(_ACTIONS)}")
+        raise UsageError(f"submit: name an action. Allowed: {', '.join(_ACTIONS)}")
     if action not in _ACTIONS:
-        raise UsageError(f"submit {action}: unknown{did_you_mean(action, _ACTIONS)}")
-    return _ACTIONS[action](words, arguments)
+        raise UsageError(f"submit {action}: no such action{did_you_mean(action, _ACTIONS)}")
+    config_dir = arguments.config_dir
+    tasks = {name: compose_task(name, config_dir=config_dir) for name in group_options("task", config_dir)}
+    tasks = {name: task for name, task in tasks.items() if task.leaderboard}
+    return _check(words, tasks, arguments=arguments) if action == "check" else _build(words, tasks, arguments=arguments)
 
 
-def _check(words: list[str], arguments: argparse.Namespace) -> int:
+def _check(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argparse.Namespace) -> int:
     """List what is wrong with a zip on stdout."""
+
     for option, given in (("--out", arguments.out), ("--fill", arguments.fill), ("--pick", arguments.pick)):
         if given:
             raise UsageError(f"{option}: for `submit build`, not for `submit check`")
-    if not words:
-        raise UsageError("submit check: say which file, as in `glue-bench submit check FILE.zip`")
-    if len(words) > 1:
-        raise UsageError(f"submit check: one file at a time, not {' and '.join(words)}")
-    path, files = Path(words[0]), lay_out(list(_leaderboard_tasks(arguments.config_dir).values()))
+    if len(words) != 1:
+        found = f", not {' and '.join(words)}" if words else ""
+        raise UsageError(f"submit check: name one file, as in `glue-bench submit check FILE.zip`{found}")
+    path, files = Path(words[0]), lay_out(list(tasks.values()))
     faults = check_submission(path, files)
     for fault in faults:
         sys.stdout.write(f"{fault}\n")
     if faults:
-        count = f"{len(faults)} fault{'s' * (len(faults) > 1)}, listed above"
-        raise InputError(f"{path}: the leaderboard would refuse it; {count}")
+        raise InputError(f"{path}: the leaderboard would refuse it; {plural(len(faults), 'fault')}, listed above")
     rows = sum(file.rows for file in files)
     sys.stdout.write(f"{path}: as the leaderboard wants it: {len(files)} files, {rows:,} predictions\n")
     return 0
 
 
-def _build(words: list[str], arguments: argparse.Namespace) -> int:
-    from glue_bench.cli import submit_build
+def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argparse.Namespace) -> int:
+    """Predict what is missing, write the zip, and say what is in it."""
 
-    return submit_build.execute(words, _leaderboard_tasks(arguments.config_dir), arguments)
+    wish, config, given = _read_words(words, next(iter(tasks)), arguments=arguments)
+    results_dir = results_folder(config, given)
+    files = lay_out(list(tasks.values()))
+    fills = parse_fills(arguments.fill, files)
+    store = RunStore(results_dir)
+    wanted = [name for name in tasks if name not in fills]
+    encoder, choices = choose_runs(store, wanted, wish=wish) if wanted else ("constant", {})
+    data_given = any(key.startswith("data") for key in given)
+    data = config.data if data_given else None
+    sources, runless, problems = prepare_sources(files, tasks, choices=choices, fills=fills, data=data)
+    for problem in problems:
+        say(problem)
+    if runless:
+        _suggest_training(runless, encoder, store=store)
+    if runless or problems:
+        raise InputError("submit build: the leaderboard takes all files or none; see above")
+    out = arguments.out or results_dir / f"submission-{encoder}.zip"
+    build_submission(sources, out, device=config.trainer.device, progress=_Lines())
+    for source in sorted(sources, key=lambda source: source.file.name):
+        sys.stdout.write(f"{source.file.name:<12} {source.file.rows:>8,} rows  {_origin(source)}\n")
+    _warn(sources)
+    rows = sum(file.rows for file in files)
+    sys.stdout.write(f"{out}: {len(files)} files, {rows:,} predictions, SHA-256 {file_sha256(out)}\n")
+    return 0
 
 
-def _leaderboard_tasks(config_dir: Path | None) -> dict[str, TaskConfig]:
-    """The tasks that the leaderboard has files for."""
-    names = group_options("task", config_dir)
-    tasks = {name: compose_task(name, config_dir=config_dir) for name in names}
-    return {name: task for name, task in tasks.items() if task.leaderboard}
+def _read_words(
+    words: Sequence[str], any_task: str, *, arguments: argparse.Namespace
+) -> tuple[Wish, RunConfig, Mapping[str, str]]:
+    """Which runs are meant, where test rows and results are, and the words by key."""
+    from glue_bench.config.compose import compose_run
+
+    trainer = {f"trainer.{key}" for key in keys_of(TrainerConfig, "scores")}
+    known = ["encoder", "seed", "run_id", *_SETTINGS, *_COMPOSED]
+    given = read_words(words, [*known, *trainer], verb="submit build", listed=known)
+    composed = [f"{key}={value}" for key, value in given.items() if key in _COMPOSED]
+    config = compose_run([f"task={any_task}", *composed], config_dir=arguments.config_dir)
+    seed = read_seed(given)
+    if seed is not None and arguments.pick:
+        raise UsageError(f"seed={seed} and --pick {arguments.pick}: give one of the two")
+    wish = Wish(
+        encoder=given.get("encoder"),
+        seed=seed,
+        pick=arguments.pick or "median",
+        run_ids=[run_id.strip() for run_id in given.get("run_id", "").strip("[]").split(",") if run_id.strip()],
+        settings={key: value for key, value in given.items() if key in _SETTINGS or key in trainer},
+    )
+    return wish, config, given
 
 
-_ACTIONS: dict[str, Callable[[list[str], argparse.Namespace], int]] = {"build": _build, "check": _check}
+def _suggest_training(tasks: Sequence[str], encoder: str, *, store: RunStore) -> None:
+    """A sweep of these tasks, with the seeds of the encoder's other runs and with whatever all of those share."""
+
+    ours = [
+        record
+        for record in store.load_all()
+        if record.encoder["name"] == encoder and record.status == "finished" and record.data["source"] != "sample"
+    ]
+    seeds = ",".join(str(seed) for seed in sorted({record.seed for record in ours}))
+    every = [repeating_words(record, private=True) for record in ours]
+    own = ("task", "seed", "results_dir")
+    shared = [word for word in every[0] if word.partition("=")[0] not in own and all(word in words for words in every)]
+    lists = [f"tasks=[{','.join(tasks)}]", f"seeds=[{seeds}]"]
+    command = ["glue-bench", "sweep", *lists, *shared, f"results_dir={store.root.parent}", "save_model=true"]
+    say(f"no finished run of {encoder} for {', '.join(tasks)}; train:")
+    say(f"    {shlex.join(command)}")
+    say(f"  or use one constant prediction for each: {' '.join(f'--fill {task}' for task in tasks)}")
+
+
+def _origin(source: Source) -> str:
+
+    if isinstance(source, Filled):
+        return f"no model: {source.fill} in every line, because of --fill"
+    run = source.choice.run
+    kept = "kept" if source.kept is not None else "predicted now"
+    return f"{run.title}, {source.choice.why}: {100 * source.choice.score:.1f}; {kept}"
+
+
+def _warn(sources: Sequence[Source]) -> None:
+    """What a reader of the leaderboard should know of runs that are no plain fine-tunes on the whole task."""
+
+    runs = {source.choice.run.record.run_id: source.choice.run for source in sources if isinstance(source, FromRun)}
+    for run in runs.values():
+        for reason in run.record.not_comparable_because:
+            say(f"{run.title}: {reason}")
+
+
+class _Lines(Progress):
+    """A line when a file begins, one now and then, and one at its end."""
+
+    def __init__(self) -> None:
+        self._began = self._last = 0.0
+
+    def begin(self, source: FromRun) -> None:
+        self._began = self._last = time.monotonic()
+        say(f"{_rows(source.file)}: predicting with {source.choice.run.title}")
+
+    def advance(self, source: FromRun, rows: int) -> None:
+
+        now = time.monotonic()
+        if now - self._last < _LINE_EVERY or rows == source.file.rows:
+            return
+        self._last = now
+        left = (now - self._began) / rows * (source.file.rows - rows)
+        say(f"{_rows(source.file)}: {rows:,} done, about {format_clock(left)} left")
+
+    def end(self, source: FromRun, predicted: Predicted) -> None:
+
+        speed = f", {predicted.fresh / predicted.seconds:,.0f} a second" if predicted.fresh else ""
+        before = source.file.rows - predicted.fresh
+        kept = f" ({before:,} were done before)" if before else ""
+        say(f"{_rows(source.file)}: done in {format_clock(predicted.seconds)}{speed}{kept}")
+
+
+def _rows(file: LeaderboardFile) -> str:
+    return f"{file.name}, {file.rows:,} rows"

@@ -1,8 +1,10 @@
 """`glue-bench sweep`: tasks x seeds x encoders, only what is missing, then the table."""
 
 import argparse
+import dataclasses
+import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -10,87 +12,181 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from glue_bench.cli.output import PIPE_WIDTH, say
-from glue_bench.cli.shared import execute_plan, in_this_process, prepare, print_report, request_runs
-from glue_bench.config.compose import compose_sweep
-from glue_bench.config.schema import ExecutorConfig
+from glue_bench.cli.shared import (
+    CONFIG_DIR_HELP,
+    add_words,
+    choice,
+    configuration_help,
+    print_table,
+    render_to_stdout,
+    say,
+)
+from glue_bench.config.keys import fields_of
+from glue_bench.config.schema import ExecutorConfig, RunConfig, SlurmConfig
 from glue_bench.errors import UsageError
-from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.lease import is_beating
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.board import describe_outcome, format_clock
+from glue_bench.sweep.board import describe_outcome, format_clock, open_listener
 from glue_bench.sweep.plan import (
     Estimate,
     Plan,
     estimate_runs,
+    fetch_inputs,
     longest_first,
     plan_runs,
     read_plan,
     seconds_in_all,
+    tidy_up,
     write_plan,
 )
-from glue_bench.training.distributed import Processes
+from glue_bench.sweep.serial import run_serially
+from glue_bench.tasks.published import load_published
+from glue_bench.text import plural
+from glue_bench.training.distributed import ALONE, Processes
+from glue_bench.training.stopping import Stopped
+
+_KEYS = configuration_help(
+    ("tasks=[A,B] seeds=[1,2]", "task=A and seed=1 mean lists of one"),
+    ("encoders=[A,B]", "in place of encoder=NAME"),
+    (choice("executor"), "worker processes here, one after another in this process, or a Slurm job array"),
+    ("executor.KEY=VALUE", "workers (runs at a time, or auto) runs_per_gpu timeout (minutes without progress)"),
+    ("executor.slurm.KEY=VALUE", " ".join(key.name for key in fields_of(SlurmConfig))),
+    (
+        "grid.KEY=[A,B]",
+        "values of trainer.KEY to try, every combination; recipe=roberta_paper has a grid, and trainer.KEY=VALUE "
+        "narrows it",
+    ),
+    (choice("preset"), "card: the model card's table; sample: offline in minutes; smoke: seconds"),
+)
+EPILOG = f"""{_KEYS}
+examples:
+  glue-bench sweep preset=sample
+  glue-bench sweep                                 the eight tasks, five seeds, distilroberta, data from the hub
+  glue-bench sweep preset=card encoders=[distilroberta,roberta]
+  glue-bench sweep recipe=roberta_paper encoder=roberta tasks=[rte]
+  glue-bench sweep data=local data.path=my_glue encoder=minilm tasks=[cola,mrpc] seeds=[1,2,3]
+  glue-bench sweep executor=slurm executor.workers=20 executor.slurm.partition=gpu
+  glue-bench sweep --plan plan.jsonl               one run a line; then, in any job array, with N from 0:
+  glue-bench sweep --plan plan.jsonl --index N
+  glue-bench sweep tasks=[boolq] --config-dir my_conf data=local data.path=my_data
+
+Stop it at any time: the same command runs only what is missing.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's words and options."""
+    add_words(parser, "configuration, as below")
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help=CONFIG_DIR_HELP)
+    parser.add_argument("--dry-run", action="store_true", help="print what is missing, done, running, failed")
+    parser.add_argument("--retry-failed", action="store_true", help="run again what failed or diverged")
+    parser.add_argument("--plan", type=Path, metavar="FILE.jsonl", help="write the plan there, one run a line")
+    parser.add_argument("--index", type=int, metavar="N", help="run line N (from 0) of --plan, and nothing else")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Plan, run what is missing, print the table."""
+    from glue_bench.config.compose import compose_sweep
+
     Processes.from_environment().refuse("sweep")
     if arguments.index is not None:
         return _run_line(arguments)
     if arguments.plan and arguments.dry_run:
         raise UsageError(f"--plan {arguments.plan} and --dry-run: give one of the two; a dry run writes nothing")
-    configs = compose_sweep(arguments.overrides, config_dir=arguments.config_dir)
-    executor = configs[0].executor
-    results_dir = Path(configs[0].results_dir)
-    store = RunStore(results_dir)
+    words, config_dir = arguments.overrides, arguments.config_dir
+    sweep = compose_sweep(words, config_dir=config_dir)
+    executor = sweep.configs[0].executor
+    store = RunStore(Path(sweep.configs[0].results_dir))
     requests = [
         request
-        for config in configs
-        for request in request_runs(config, config.seeds, arguments.overrides, config_dir=arguments.config_dir)
+        for config in sweep.configs
+        for request in request_runs(config, sweep.seeds, overrides=words, config_dir=config_dir)
     ]
     plan = plan_runs(requests, store, retry_failed=arguments.retry_failed)
     estimates = estimate_runs(plan.requests, store.load_all()) if plan.missing else {}
     plan = plan.in_order(longest_first(plan.missing, estimates))
     if arguments.plan:
-        write_plan(arguments.plan, plan, estimates=estimates)
-        say(f"{summarise(plan)}")
-        say(f"{len(plan.requests)} lines written to {arguments.plan}, one a run")
-        say(f"`glue-bench sweep --plan {arguments.plan} --index N` runs line N, from 0 to {len(plan.requests) - 1}")
-        return 0
+        return _write_plan(arguments.plan, plan, estimates=estimates)
     if arguments.dry_run:
-        return _print_plan(plan, estimates, executor)
-    prepare(plan.missing, store, executor)
-    say(summarise(plan))
-    records = execute_plan(plan, store, executor)
-    return tell_end(plan, records, store=store)
+        return _print_plan(plan, estimates, executor=executor)
+    prepare(plan.missing, store, executor=executor)
+    say(_summarise(plan))
+    return _finish(plan, execute_plan(plan, store, executor=executor), store=store)
 
 
-def tell_end(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> int:
-    """The table, what failed, where everything is; and the exit code."""
-    results_dir = store.root.parent
-    print_report(records.values(), results_dir)
-    failed = [record for record in records.values() if not record.finished]
-    if failed:
-        for line in _tell_failures(failed):
-            say(line)
-        say("the same command with --retry-failed runs these again; other data or settings are other runs")
-    elsewhere = "" if str(results_dir) == "results" else f" results_dir={results_dir}"
-    say(f"results are in {results_dir}; `glue-bench report{elsewhere}` prints the tables of everything in it")
-    return exit_code(plan, records, store=store)
+def request_runs(
+    config: RunConfig, seeds: list[int], *, overrides: Sequence[str], config_dir: Path | None
+) -> list[RunRequest]:
+    """The runs of one encoder and task, with the runs that they start from."""
+    from glue_bench.config.compose import compose_parent
+
+    return make_requests(config, seeds, parent=compose_parent(config, overrides, config_dir=config_dir))
 
 
-def _tell_failures(failed: Iterable[Record]) -> list[str]:
-    """A line for each reason, with the seeds that it ended."""
-    seeds: dict[tuple[str, str, str], list[str]] = {}
-    for record in failed:
-        reason = record.outcome.removeprefix(record.status).strip(" :")
-        place = f"{record.encoder['name']} {record.task}", record.status, reason
-        seeds.setdefault(place, []).append(str(record.seed))
-    return [
-        f"{run} seed{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}: {status}: {reason}"
-        for (run, status, reason), numbers in seeds.items()
-    ]
+def prepare(missing: Sequence[RunRequest], store: RunStore, *, executor: ExecutorConfig) -> None:
+    """Fetch what the runs need, and find everything that would stop them, before the first one starts.
+
+    Raises:
+        GlueBenchError: files or the hub are out of reach, results cannot be written, or the device does not exist.
+    """
+
+    if not missing:
+        return
+    fetch_inputs(missing)
+    store.check_writable()
+    named = [request.config.trainer for request in missing if request.config.trainer.device not in ("auto", "cpu")]
+    if named and executor.kind != "slurm":  # a login node has no GPU
+        from glue_bench.models.placement import choose_placement
+
+        for trainer in named:
+            choose_placement(trainer.device, trainer.precision)
+
+
+def execute_plan(
+    plan: Plan,
+    store: RunStore,
+    *,
+    executor: ExecutorConfig,
+    stop_at_failure: bool = False,
+    processes: Processes = ALONE,
+) -> Mapping[str, Record]:
+    """Run what is missing, after `prepare`, and return every record of the plan.
+
+    Args:
+        stop_at_failure: raise what a run raised (in this process only), rather than continue with the next one.
+        processes: which run each run together (in these processes only).
+    """
+
+    tidy_up(plan, store)
+    if not plan.missing:
+        return plan.records
+    published = load_published(store.root.parent / "published")
+    # A terminal if stderr is one, whatever FORCE_COLOR says: escapes in a log help nobody.
+    console = Console(stderr=True, force_terminal=sys.stderr.isatty())
+    try:
+        with open_listener(plan.concerned, plan.records, console=console, published=published) as listener:
+            if executor.kind == "local":
+                from glue_bench.sweep.local import run_in_workers
+
+                return run_in_workers(plan, store, listener=listener, executor=executor)
+            if executor.kind == "slurm":
+                from glue_bench.sweep.slurm import run_on_slurm
+
+                return run_on_slurm(plan, store, listener=listener, executor=executor)
+            return run_serially(plan, store, listener=listener, stop_at_failure=stop_at_failure, processes=processes)
+    except Stopped as stop:
+        stop.remark = _what_is_left(plan, store) if len(plan.requests) > 1 else ""
+        raise
+
+
+def print_report(records: Iterable[Record], store: RunStore) -> None:
+    """The table of these runs, on stdout."""
+    from glue_bench.report import build_report
+
+    report = build_report(records, load_published(store.root.parent / "published"), store=store)
+    sys.stdout.write(render_to_stdout(report))
 
 
 def exit_code(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> int:
@@ -98,59 +194,106 @@ def exit_code(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> 
     return 0 if plan.is_fulfilled(records, store) else 1
 
 
-def summarise(plan: Plan) -> str:
+def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> int:
+    """The table, what failed, where everything is; and the exit code."""
+    print_report(records.values(), store)
+    folder = store.root.parent
+    if failed := [record for record in records.values() if not record.finished]:
+        for line in _describe_failures(failed):
+            say(line)
+        say("the same command with --retry-failed runs these again; other data or settings are other runs")
+    elsewhere = "" if str(folder) == "results" else f" results_dir={folder}"
+    say(f"results are in {folder}; `glue-bench report{elsewhere}` prints the tables of everything in it")
+    return exit_code(plan, records, store=store)
+
+
+def _describe_failures(failed: Iterable[Record]) -> list[str]:
+    """A line for each reason, with the seeds that it ended."""
+
+    seeds: dict[tuple[str, str, str], list[str]] = {}
+    for record in failed:
+        reason = record.outcome.removeprefix(record.status).strip(" :")
+        place = f"{record.encoder['name']} {record.task}", record.status, reason
+        seeds.setdefault(place, []).append(str(record.seed))
+    return [
+        f"{run} {'seeds' if len(numbers) > 1 else 'seed'} {', '.join(numbers)}: {status}: {reason}"
+        for (run, status, reason), numbers in seeds.items()
+    ]
+
+
+def _summarise(plan: Plan) -> str:
     """How many runs are done, failed, running elsewhere and missing, in one line."""
     done = sum(record.status == "finished" for record in plan.records.values())
     failed = len(plan.records) - done
     parts = [f"{done} done", *([f"{failed} failed before"] if failed else []), f"{len(plan.missing)} to run"]
     parts += [f"{len(plan.running)} of them running now"] if plan.running else []
-    nothing = "" if plan.missing else "; nothing to train"
-    count = len(plan.concerned)
-    return f"{count} {'run' if count == 1 else 'runs'}: {', '.join(parts)}{nothing}"
+    return f"{plural(len(plan.concerned), 'run')}: {', '.join(parts)}{'' if plan.missing else '; nothing to train'}"
+
+
+def _what_is_left(plan: Plan, store: RunStore) -> str:
+    """Done and missing after a stop, and the command that continues."""
+
+    now = plan_runs(plan.requests, store, retry_failed=False)
+    done = sum(record.status == "finished" for record in now.records.values())
+    failed = len(now.records) - done
+    parts = [f"{done} of {len(now.concerned)} runs done", *([f"{failed} failed"] if failed else [])]
+    parts.append(f"{len(now.missing)} missing" + (f" ({len(now.snapshots)} with a snapshot)" if now.snapshots else ""))
+    program = "python -m glue_bench" if sys.argv[0].endswith("__main__.py") else Path(sys.argv[0]).name
+    return f"{', '.join(parts)}; continue with: {program} {shlex.join(sys.argv[1:])}"
 
 
 def _run_line(arguments: argparse.Namespace) -> int:
     """One line of a plan, in this process."""
+
     if arguments.plan is None:
-        raise UsageError(f"--index {arguments.index}: of which plan? Give --plan FILE.jsonl")
+        raise UsageError(f"--index {arguments.index}: needs a plan; give --plan FILE.jsonl")
     if arguments.dry_run:
-        raise UsageError(f"--index {arguments.index}: runs a line; --dry-run goes with a whole sweep")
+        raise UsageError(f"--index {arguments.index} and --dry-run: give one of the two")
     if arguments.overrides:
-        raise UsageError(f"{arguments.overrides[0]}: a plan's lines hold their whole configuration; allowed is none")
+        raise UsageError(f"{arguments.overrides[0]}: a plan's lines hold their whole configuration; give no KEY=VALUE")
     request = read_plan(arguments.plan, arguments.index)
-    results_dir = Path(request.config.results_dir)
-    store = RunStore(results_dir)
+    store = RunStore(Path(request.config.results_dir))
     plan = plan_runs([request], store, retry_failed=arguments.retry_failed)
     owner = plan.running.get(request.run_id)
-    if owner and is_beating(store.folder(*request.place)):  # an array is to go on with its next line, not to wait
+    if owner and is_beating(store.folder(*request.place)):  # an array should begin its next line, not wait
         say(f"{request.title}: is being run by {owner.title}; nothing to do here")
         return 0
-    serial = in_this_process(request.config.executor)
-    prepare(plan.missing, store, serial)
-    records = execute_plan(plan, store, serial)
+    executor = dataclasses.replace(request.config.executor, kind="serial")
+    prepare(plan.missing, store, executor=executor)
+    records = execute_plan(plan, store, executor=executor)
     record = records[request.run_id]
     say(f"{request.title}: {record.status}: {describe_outcome(record)}")
     return exit_code(plan, records, store=store)
 
 
-def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], executor: ExecutorConfig) -> int:
-    """The plan as a table; what it would take, on stderr."""
-    terminal = sys.stdout.isatty()
+def _write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> int:
+    """The plan as a file, and how it is run."""
+
+    write_plan(path, plan, estimates=estimates)
+    say(_summarise(plan))
+    say(f"{plural(len(plan.requests), 'line')} written to {path}, one a run")
+    say(f"`glue-bench sweep --plan {path} --index N` runs line N, from 0 to {len(plan.requests) - 1}")
+    return 0
+
+
+def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, executor: ExecutorConfig) -> int:
+    """The plan as a table; how long it would take, on stderr."""
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for header in ("run", "state", "time", "what is known", "run id"):
         table.add_column(header, justify="right" if header == "time" else "left", no_wrap=header != "what is known")
     for request in plan.requests:
-        table.add_row(*(Text(cell) for cell in _plan_cells(request, plan, estimates)))
-    Console(force_terminal=terminal, width=None if terminal else PIPE_WIDTH).print(table)
-    say(summarise(plan))
+        table.add_row(*(Text(cell) for cell in _plan_cells(request, plan, estimate=estimates.get(request.run_id))))
+    print_table(table)
+    say(_summarise(plan))
     if plan.missing:
-        say(_describe_time(plan, estimates, executor))
+        say(_describe_time(plan, estimates, executor=executor))
     return 0
 
 
-def _plan_cells(request: RunRequest, plan: Plan, estimates: Mapping[str, Estimate]) -> tuple[str, ...]:
-    state, record, known = plan.state(request), plan.records.get(request.run_id), ""
-    estimate = estimates.get(request.run_id)
+def _plan_cells(request: RunRequest, plan: Plan, *, estimate: Estimate | None) -> tuple[str, ...]:
+
+    record, known = plan.records.get(request.run_id), ""
     time = f"~{format_clock(estimate.seconds)}" if estimate else ""
     if owner := plan.running.get(request.run_id):
         known = f"by {owner.title}" + (f", update {owner.step} of {owner.steps}" if owner.steps else "")
@@ -160,14 +303,15 @@ def _plan_cells(request: RunRequest, plan: Plan, estimates: Mapping[str, Estimat
     elif request.run_id in plan.earlier:
         known = f"again: {plan.earlier[request.run_id].outcome}"
     elif request.run_id in plan.snapshots:
-        known = f"goes on from its snapshot after update {plan.snapshots[request.run_id]}"
+        known = f"continues from its snapshot after update {plan.snapshots[request.run_id]}"
     elif estimate:
         known = f"estimated from {estimate.basis}"
-    return request.title, state, time, known, request.run_id
+    return request.title, plan.state(request), time, known, request.run_id
 
 
-def _describe_time(plan: Plan, estimates: Mapping[str, Estimate], executor: ExecutorConfig) -> str:
+def _describe_time(plan: Plan, estimates: Mapping[str, Estimate], *, executor: ExecutorConfig) -> str:
     """How long the missing runs will take, and what that is based on."""
+
     from glue_bench.sweep.local import deal_out
 
     known = [estimates[request.run_id].seconds for request in plan.missing if request.run_id in estimates]

@@ -1,1 +1,34 @@
-"""The configuration: schema, composition, overrides. The only room that knows Hydra."""
+"""The configuration: schema, composition, overrides. The only room that knows Hydra; conf/ is found without it."""
+
+from pathlib import Path
+
+from glue_bench.errors import UsageError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def conf_folder() -> Path:
+    """The absolute path of conf/: the copy inside an installed wheel, else the checkout's own.
+
+    Works from a wheel, an editable install and a bare checkout, from any working directory.
+    """
+    packaged = _PACKAGE / "conf"
+    return packaged if packaged.is_dir() else _PACKAGE.parent / "conf"
+
+
+def group_options(group: str, config_dir: Path | None = None) -> list[str]:
+    """The names that `group=NAME` accepts: the shipped ones, and the user's own from --config-dir.
+
+    Raises:
+        UsageError: the user's folder is missing, or one of its files has the name of a shipped one.
+    """
+    shipped = {path.stem for path in (conf_folder() / group).glob("*.yaml")}
+    if config_dir is None:
+        return sorted(shipped)
+    if not config_dir.is_dir():
+        raise UsageError(f"--config-dir {config_dir}: no such folder")
+    own = {path.stem for path in (config_dir / group).glob("*.yaml")}
+    if taken := sorted(shipped & own):
+        file = config_dir / group / f"{taken[0]}.yaml"
+        raise UsageError(f"{file}: {group}={taken[0]} ships with glue-bench; choose another name")
+    return sorted(shipped | own)

@@ -1,15 +1,14 @@
-"""The YAML under conf/ and the command line's overrides to one checked RunConfig. Knows Hydra.
+"""The YAML under conf/ and the command line's overrides to checked configurations. Knows Hydra.
 
-Nothing is ever instantiated from a configuration: `_target_` is just an unknown key here.
+Hydra merges plain values; their types and what they must be is checked against the schema afterwards. Nothing is ever
+instantiated from a configuration: `_target_` is just an unknown key here.
 """
 
 import copy
-import dataclasses
 import functools
 import itertools
-import re
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +19,23 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from glue_bench.config.overrides import check_words, group_options, last_word
+from glue_bench.config import conf_folder, group_options
+from glue_bench.config.keys import build, check, fields_of, keys_of, nested
+from glue_bench.config.overrides import check_key, check_words, last_word
 from glue_bench.config.schema import (
-    EXECUTION_KEYS,
-    GRID_KEYS,
     RunConfig,
+    RunKeys,
+    Sweep,
+    SweepConfig,
     TaskConfig,
     TrainerConfig,
-    check_config,
     check_task,
+    grid_keys,
 )
-from glue_bench.config.shipped import conf_folder
 from glue_bench.errors import UsageError, did_you_mean
-from glue_bench.text import quote_value
+from glue_bench.text import first_line, quote_value
 
-# OmegaConf's words for a value of a wrong type, and what is said instead.
-_WRONG_TYPE = re.compile(r"Value '(.*)' (?:of type '.*' could not be converted to|is not a valid) (Integer|Float|bool)")
-_ALLOWED = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
-
-ConfigStore.instance().store(name="schema", node=RunConfig)
+_MISSING = "???"  # OmegaConf's word for a value that somebody must give
 
 
 def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig:
@@ -52,22 +49,23 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
         UsageError: for an unknown key or name, a wrong type or an impossible value.
     """
     overrides = check_words(overrides, config_dir)
-    if not any(word.startswith("task=") for word in overrides):
-        raise UsageError(f"task: say which one, as task=NAME. Allowed: {', '.join(group_options('task', config_dir))}")
-    config = _compose(overrides, config_dir)
-    check_config(config)
-    chosen = next(word for word in reversed(overrides) if word.startswith("task=")).removeprefix("task=")
-    _check_facts(config.task, chosen)
-    if config.trainer.updates is not None and (word := last_word(overrides, "trainer.epochs")):
+    task = last_word(overrides, "task")
+    if task is None:
+        raise UsageError(f"task: must be given, as task=NAME. Allowed: {', '.join(group_options('task', config_dir))}")
+    keys = _compose(overrides, config_dir)
+    name = task.removeprefix("task=")
+    _check_name(keys.task, name)
+    if keys.trainer.updates is not None and (word := last_word(overrides, "trainer.epochs")):
         raise UsageError(f"{word}: has no effect beside trainer.updates; add trainer.updates=null")
-    recipe = _compose_recipe(config.recipe, chosen, config_dir)
-    config.recipe_changes = {
-        item.name: str(getattr(config.trainer, item.name))
-        for item in fields(config.trainer)
-        if item.name not in EXECUTION_KEYS and getattr(config.trainer, item.name) != getattr(recipe, item.name)
+    recipe = _compose_recipe(keys.recipe, name, config_dir=config_dir)
+    changes = {
+        key: str(getattr(keys.trainer, key))
+        for key in keys_of(TrainerConfig, "scores")
+        if getattr(keys.trainer, key) != getattr(recipe, key)
     }
-    config.grid = {key: [GRID_KEYS[key](value) for value in values] for key, values in config.grid.items()}
-    return _place_in_grid(config, {})
+    shared = {item.name: getattr(keys, item.name) for item in fields_of(RunKeys)}
+    shared["grid"] = {key: [grid_keys()[key](value) for value in values] for key, values in keys.grid.items()}
+    return _place_in_grid(RunConfig(**shared, recipe_changes=changes), {})
 
 
 def compose_parent(config: RunConfig, overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig | None:
@@ -92,63 +90,58 @@ def _compose_once(overrides: tuple[str, ...], config_dir: Path | None) -> RunCon
     return compose_run(overrides, config_dir=config_dir)
 
 
-def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -> list[RunConfig]:
-    """One configuration per encoder, task and cell of the grid, in the order in which they are run.
+def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -> Sweep:
+    """The configurations and seeds of a sweep.
 
-    Each lists its seeds. `task=`, `seed=` and `encoder=` mean lists of one here, and `trainer.KEY=` narrows the grid
-    to that value.
+    `task=`, `seed=` and `encoder=` mean lists of one here, and `trainer.KEY=` narrows the grid to that value.
 
     Raises:
         UsageError: as in `compose_run`.
     """
-    words = {word.partition("=")[0]: word for word in overrides}
+    # Any task will do to read the lists; each run is then composed with its own.
+    rest = check_words(_widen(overrides), config_dir)
+    lists = _compose([*rest, f"task={group_options('task')[0]}"], config_dir)
+    _require_known("task", lists.tasks, config_dir=config_dir)
+    _require_known("encoder", lists.encoders or [], config_dir=config_dir)
+    if lists.encoders is not None and (word := last_word(overrides, "encoder")):
+        raise UsageError(f"{word} and {last_word(overrides, 'encoders') or 'encoders'}: give one of the two")
+    encoders = [[f"encoder={encoder}"] for encoder in lists.encoders] if lists.encoders else [[]]
+    product = _compose_product(rest, encoders, tasks=lists.tasks, config_dir=config_dir)
+    configs = [cell for config in product for cell in _expand_grid(config, rest)]
+    starts = ["pretrained", *sorted({name for config in configs for name in config.task.init_from})]
+    if lists.init not in starts:
+        raise UsageError(f"init={lists.init}: none of these tasks starts from it{did_you_mean(lists.init, starts)}")
+    # Tasks that do not start from another keep the pretrained encoder.
+    chosen = [c if c.init in c.task.init_from else replace(c, init="pretrained") for c in configs]
+    return Sweep(configs=chosen, seeds=lists.seeds)
+
+
+def _widen(overrides: Sequence[str]) -> list[str]:
+    """The overrides of a sweep, with `task=NAME` and `seed=N` as lists of one."""
     rest = [word for word in overrides if word.partition("=")[0] not in ("task", "seed")]
     for one, many in (("task", "tasks"), ("seed", "seeds")):
-        if one in words and many in words:
-            raise UsageError(f"{words[one]} and {words[many]}: give one of the two")
-        if one in words:
-            value = words[one].partition("=")[2]
+        word, words = last_word(overrides, one), last_word(overrides, many)
+        if word and words:
+            raise UsageError(f"{word} and {words}: give one of the two")
+        if word:
+            value = word.partition("=")[2]
             if not value.replace("_", "").replace("-", "").isalnum():
-                raise UsageError(f"{words[one]}: one name or number; several are {many}=[A,B]")
+                raise UsageError(f"{word}: must be one name or number; for several write {many}=[A,B]")
             rest.append(f"{many}=[{value}]")
-    # Any task will do to read the lists; each run is then composed with its own.
-    options = group_options("task", config_dir)
-    rest = check_words(rest, config_dir)
-    lists = _compose([*rest, f"task={group_options('task')[0]}"], config_dir)
-    check_config(lists)
-    for task in lists.tasks:
-        if task not in options:
-            raise UsageError(f"tasks: no such task {task}{did_you_mean(task, options)}")
-    encoders: list[str | None] = [None]
-    if lists.encoders is not None:
-        if "encoder" in words:
-            raise UsageError(f"{words['encoder']} and {words.get('encoders', 'encoders')}: give one of the two")
-        known = group_options("encoder", config_dir)
-        for encoder in lists.encoders:
-            if encoder not in known:
-                raise UsageError(f"encoders: no such encoder {encoder}{did_you_mean(encoder, known)}")
-        encoders = list(lists.encoders)
-    chosen = [[f"encoder={encoder}"] if encoder else [] for encoder in encoders]
-    configs = [
-        cell
-        for config in _compose_product(rest, chosen, lists.tasks, config_dir)
-        for cell in _expand_grid(config, rest)
-    ]
-    starting = sorted({name for config in configs for name in config.task.init_from})
-    if lists.init not in ("pretrained", *starting):
-        raise UsageError(
-            f"init={lists.init}: none of these tasks starts so{did_you_mean(lists.init, ['pretrained', *starting])}"
-        )
-    return [  # tasks that do not start from another keep the pretrained encoder
-        config if config.init in config.task.init_from else dataclasses.replace(config, init="pretrained")
-        for config in configs
-    ]
+    return rest
+
+
+def _require_known(group: str, names: Sequence[str], *, config_dir: Path | None) -> None:
+    options = group_options(group, config_dir)
+    for name in names:
+        if name not in options:
+            raise UsageError(f"{group}s: no such {group} {name}{did_you_mean(name, options)}")
 
 
 def _compose_product(
-    words: Sequence[str], encoders: Sequence[list[str]], tasks: Sequence[str], config_dir: Path | None
+    words: Sequence[str], encoders: Sequence[list[str]], *, tasks: Sequence[str], config_dir: Path | None
 ) -> list[RunConfig]:
-    """Every task with every encoder. Composing is slow, so that encoders are exchanged where that is all."""
+    """Every task with every encoder. Composing is slow, so where only the encoder differs it is exchanged."""
 
     def compose_one(encoder: list[str], task: str) -> RunConfig:
         return compose_run([*words, *encoder, f"task={task}"], config_dir=config_dir)
@@ -162,6 +155,11 @@ def _compose_product(
         else:  # an encoder's file that sets more than the encoder
             configs += [compose_one(encoder, task) for task in tasks]
     return configs
+
+
+def compose_defaults(*words: str) -> SweepConfig:
+    """Every key as conf/ has it for a large task."""
+    return _compose(["task=mnli", *words], None)
 
 
 def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
@@ -179,33 +177,29 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
         text = path.read_text(encoding="utf-8")
         if "defaults:" in text or "@package" in text:
             return compose_run([f"task={name}"], config_dir=config_dir).task
-        task = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TaskConfig), OmegaConf.create(text)))
-    except OmegaConfBaseException as error:
-        raise UsageError(f"task/{name}.yaml: {_explain(error)}") from error
+        task = build(TaskConfig, OmegaConf.to_container(OmegaConf.create(text), resolve=True), where="task")
+        check_task(task)
+    except (OmegaConfBaseException, UsageError) as error:
+        raise UsageError(f"task/{name}.yaml: {first_line(error)}") from error
     except (YAMLError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from error
-    assert isinstance(task, TaskConfig)  # noqa: S101 - the schema's own type
-    _check_facts(task, name)
+    _check_name(task, name)
     return task
 
 
-def _check_facts(task: TaskConfig, name: str) -> None:
-    """Refuse facts that do not fit together, and a file named otherwise than its task."""
-    check_task(task)
+def _check_name(task: TaskConfig, name: str) -> None:
+    """Refuse a task with another name than its file's."""
     if task.name != name:
-        raise UsageError(f"task/{name}.yaml: name is {task.name}; it must be {name}, as the file's")
+        raise UsageError(f"task/{name}.yaml: name={task.name}: must be {name}, like the file")
 
 
-def _expand_grid(config: RunConfig, overrides: Sequence[str]) -> list[RunConfig]:
+def _expand_grid(config: RunConfig, overrides: Sequence[str]) -> Iterator[RunConfig]:
     """One configuration per combination of the grid's values; a key that the command line sets keeps that value."""
     free = [key for key in config.grid if last_word(overrides, f"trainer.{key}") is None]
-    cells = [
-        _place_in_grid(config, dict(zip(free, values, strict=True)))
-        for values in itertools.product(*(config.grid[key] for key in free))
-    ]
-    for cell in cells:
-        check_config(cell)
-    return cells
+    for values in itertools.product(*(config.grid[key] for key in free)):
+        cell = _place_in_grid(config, dict(zip(free, values, strict=True)))
+        check(cell)
+        yield cell
 
 
 def _place_in_grid(config: RunConfig, values: dict[str, Any]) -> RunConfig:
@@ -221,47 +215,68 @@ def _place_in_grid(config: RunConfig, values: dict[str, Any]) -> RunConfig:
 
 
 @functools.cache
-def _compose_recipe(recipe: str, task: str, config_dir: Path | None) -> TrainerConfig:
+def _compose_recipe(recipe: str, task: str, *, config_dir: Path | None) -> TrainerConfig:
     """The trainer values of a recipe for a task, before a preset or the command line changes them."""
     return _compose([f"task={task}", f"recipe={recipe}"], config_dir).trainer
 
 
-def _compose(overrides: Sequence[str], config_dir: Path | None) -> RunConfig:
+def _compose(overrides: Sequence[str], config_dir: Path | None) -> SweepConfig:
+    """Every key with its value, checked."""
     words = [word for word in overrides if word != "preset=null"]  # Hydra has no word for a group left out
-    words = [
-        f"++{word}" if word.startswith("grid.") else word for word in words
-    ]  # a key that the recipe's grid may lack
+    words = [f"++{word}" if word.startswith("grid.") else word for word in words]  # the recipe's grid may lack the key
     if config_dir is not None:
         words.append(f"hydra.searchpath=[{quote_value(f'file://{config_dir.resolve()}')}]")
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            composed = compose("config", overrides=words)
-        config = OmegaConf.to_object(composed)
+            composed = OmegaConf.to_container(compose("config", overrides=words), resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(_explain(error)) from error
     except (YAMLError, UnicodeDecodeError, OSError) as error:
         where = getattr(getattr(error, "problem_mark", None), "name", None) or f"a file under {config_dir}"
         raise UsageError(f"{where}: not a readable YAML file ({' '.join(str(error).split())})") from error
-    assert isinstance(config, RunConfig)  # noqa: S101 - the schema's own type
+    config = build(SweepConfig, _without_missing(composed))
+    check(config)
     return config
 
 
+def _without_missing(values: Any) -> Any:
+    if not isinstance(values, dict):
+        return values
+    return {key: _without_missing(value) for key, value in values.items() if value != _MISSING}
+
+
 def _explain(error: BaseException) -> str:
-    """One line of what Hydra or OmegaConf found; the root of their chain of errors names the key."""
+    """One line on what Hydra found, with the file; the root of its chain of errors names the key."""
     causes = [error]
     while (deeper := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(deeper)
-    named = [
-        cause for cause in causes if isinstance(cause, OmegaConfBaseException) and getattr(cause, "full_key", None)
-    ]
-    if not named:
-        return str(error).splitlines()[0]
-    cause = named[-1]
-    key, first = str(getattr(cause, "full_key", "")), str(cause).splitlines()[0]
-    if wrong := _WRONG_TYPE.search(first):
-        first = f"{key}={wrong[1]}: allowed is {_ALLOWED[wrong[2]]}"
-    elif "is not a ListConfig, list or tuple" in first:
-        first = f"{key}: a list is needed, as in {key}=[A,B]"
-    where = str(error).splitlines()[0].removeprefix("In '").partition("'")[0] if str(error).startswith("In '") else ""
-    where = f"{where}.yaml: " if where and where != "config" else ""
-    return f"{where}{first}" if key in first else f"{where}{key}: {first}"
+    place = str(error).partition("'")[2].partition("'")[0] if str(error).startswith("In '") else ""
+    where = f"{place}.yaml: " if place and place != "config" else ""
+    cause = next((c for c in reversed(causes) if getattr(c, "full_key", None)), error)
+    key = str(getattr(cause, "full_key", None) or "")
+    if "is not in struct" in str(cause):
+        try:
+            check_key(key)
+        except UsageError as unknown:
+            return f"{where}{unknown}"
+    if "DictConfig with ListConfig" in str(cause):
+        return f"{where}a list stands where KEY: VALUE lines must be"
+    line = first_line(cause)
+    return f"{where}{line}" if key in line else f"{where}{key}: {line}"
+
+
+def _skeleton(kind: Any) -> dict[str, Any]:
+    """Every key of a dataclass, with its default if it has one; an unknown key in a group is an error of its file."""
+    node = dict[str, Any]()
+    for item in fields_of(kind):
+        if nested(item.hint):
+            node[item.name] = OmegaConf.create(_skeleton(item.hint), flags={"struct": True})
+        elif item.required:
+            node[item.name] = _MISSING
+        else:
+            default = item.field.default_factory() if callable(item.field.default_factory) else item.field.default
+            node[item.name] = OmegaConf.create(default, flags={"struct": False}) if default == {} else default
+    return node
+
+
+ConfigStore.instance().store(name="schema", node=_skeleton(SweepConfig))

@@ -2,40 +2,21 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
-from glue_bench.config.schema import GRID_KEYS, PATH_KEYS, RunConfig
-from glue_bench.config.shipped import conf_folder
+from glue_bench.config import group_options
+from glue_bench.config.keys import fields_of, nested, unknown_key, walk
+from glue_bench.config.schema import SweepConfig, grid_keys, path_keys
 from glue_bench.errors import UsageError, did_you_mean
-from glue_bench.text import quote_value
+from glue_bench.text import first_line, quote_value
 
 GROUPS = ("task", "encoder", "data", "trainer", "recipe", "preset", "executor")
-_GUESSED = ("task", "encoder", "preset", "recipe")  # groups whose names tell what a bare word means
-_INTERNAL = ("recipe_changes", "cell")  # set by compose, never given
-
-
-def group_options(group: str, config_dir: Path | None = None) -> list[str]:
-    """The names that `group=NAME` accepts: the shipped ones, and the user's own from --config-dir.
-
-    Raises:
-        UsageError: the user's folder is missing, or a file of it has the name of a shipped one.
-    """
-    shipped = {path.stem for path in (conf_folder() / group).glob("*.yaml")}
-    if config_dir is None:
-        return sorted(shipped)
-    if not config_dir.is_dir():
-        raise UsageError(f"--config-dir {config_dir}: no such folder")
-    own = {path.stem for path in (config_dir / group).glob("*.yaml")}
-    if shipped & own:
-        taken = min(shipped & own)
-        raise UsageError(f"{config_dir / group / taken}.yaml: {group}={taken} is there already; choose another name")
-    return sorted(shipped | own)
+_GUESSED = ("task", "encoder", "preset", "recipe")  # groups with names that say what a bare word means
 
 
 def check_words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
@@ -65,13 +46,12 @@ def parse_overrides(words: Sequence[str], config_dir: Path | None = None) -> lis
     parsed = []
     for word in words:
         if "=" not in word and not word.startswith("~"):
-            raise UsageError(_tell_bare(word, config_dir))
+            raise UsageError(_bare_word(word, config_dir))
         try:
             parsed.append(parser.parse_override(word))
         except HydraException as error:
-            reason = str(error).splitlines()[0]
             hint = "quote special characters, as in \"key='a=b'\""
-            raise UsageError(f"{word}: not a key=value override ({reason}); {hint}") from error
+            raise UsageError(f"{word}: not a key=value override ({first_line(error)}); {hint}") from error
     return parsed
 
 
@@ -96,24 +76,20 @@ def expand_multirun(words: Sequence[str], *, config_dir: Path | None = None) -> 
 
 def find_keys(name: str) -> dict[str, object]:
     """The full keys that are called `name`, alone or inside a group, and their types: `epochs` is trainer.epochs."""
-    root = get_type_hints(RunConfig)
-    found: dict[str, object] = {name: root[name]} if name in root and name not in _INTERNAL else {}
-    for group, kind in root.items():
-        if group != "task" and is_dataclass(kind):  # the facts of a task are not overridden
-            found |= {f"{group}.{key}": hint for key, hint in get_type_hints(kind).items() if key == name}
-    return found
+    keys = (item for item in walk(SweepConfig) if not item.name.startswith("task."))  # a task's facts are no overrides
+    return {item.name: item.hint for item in keys if item.name.rpartition(".")[2] == name}
 
 
 def _quote_path(word: str) -> str:
     """A path as one quoted value: Hydra's grammar would stumble over `=`, `~`, commas, brackets and accents."""
     key, equals, value = word.partition("=")
-    if key not in PATH_KEYS or not equals or value[:1] in ("'", '"', "$") or value in ("", "null"):
+    if key not in path_keys() or not equals or value[:1] in ("'", '"', "$") or value in ("", "null"):
         return word
     home = str(Path(value).expanduser()) if value.startswith("~") else value
     return f"{key}={quote_value(home)}"
 
 
-def _tell_bare(word: str, config_dir: Path | None) -> str:
+def _bare_word(word: str, config_dir: Path | None) -> str:
     """What a word without `=` should have been."""
     group = next((group for group in _GUESSED if word in group_options(group, config_dir)), None)
     return f"{word}: not KEY=VALUE; " + (f"did you mean {group}={word}?" if group else "as in task=rte")
@@ -135,42 +111,41 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
         if name not in options:
             raise UsageError(f"{key}={name}: no such {key}{did_you_mean(name, options)}")
         return
-    if key.startswith("recipe_changes"):
-        raise UsageError(f"{word}: choose a recipe by recipe=NAME and change it by trainer.KEY=VALUE")
-    if key == "cell" or key.startswith("cell."):
-        raise UsageError(f"{word}: choose a cell by trainer.KEY=VALUE")
     if key == "grid" or key.startswith("grid."):
-        _check_grid_word(word, key, override.value())
+        _check_grid_word(word, override.value())
         return
     if key.startswith("task."):
         raise UsageError(f"{word}: the facts of a task are not overridden; write task/NAME.yaml and use --config-dir")
-    _check_key(key)
+    check_key(key)
 
 
-def _check_grid_word(word: str, key: str, values: object) -> None:
+def _check_grid_word(word: str, values: object) -> None:
     """A grid is given key by key: Hydra would merge a mapping into the recipe's, and take any key."""
+    key = word.partition("=")[0]
     name = key.partition(".")[2]
     if not name:
         raise UsageError(f"{word}: one key at a time, as in grid.learning_rate=[1e-5,2e-5]")
-    if name not in GRID_KEYS:
-        raise UsageError(f"{key}: no such key of a grid{did_you_mean(name, list(GRID_KEYS))}")
+    if name not in grid_keys():
+        raise UsageError(f"{key}: a grid has no such key{did_you_mean(name, grid_keys())}")
     if not isinstance(values, list):
-        raise UsageError(f"{word}: a list is needed, as in {key}=[A,B]")
+        raise UsageError(f"{word}: must be a list, as in {key}=[A,B]")
 
 
-def _check_key(key: str) -> None:
-    """Follow a dotted key through the dataclasses."""
-    node: object = RunConfig
+def check_key(key: str) -> None:
+    """Follow a dotted key through the dataclasses.
+
+    Raises:
+        UsageError: there is no such key.
+    """
+    kind: Any = SweepConfig
     parts = key.split(".")
     for depth, part in enumerate(parts):
-        if not (isinstance(node, type) and is_dataclass(node)):
-            return  # inside a dict or list: OmegaConf checks it
-        names = [item.name for item in fields(node) if item.name not in _INTERNAL]
-        if part not in names:
+        where = ".".join(parts[:depth])
+        if not nested(kind):
+            raise UsageError(f"{key}: no such key; {where} holds a single value or a list")
+        hints = {item.name: item.hint for item in fields_of(kind)}
+        if part not in hints:
             if depth == 0 and (meant := find_keys(part)):
                 raise UsageError(f"{key}: no such key; did you mean {' or '.join(meant)}?")
-            here = ".".join([*parts[:depth], part])
-            allowed = [".".join([*parts[:depth], name]) for name in names]
-            raise UsageError(f"{key}: no such key{did_you_mean(here, allowed)}")
-        hint = get_type_hints(node)[part]
-        node = next((arg for arg in get_args(hint) if is_dataclass(arg)), hint)
+            raise UsageError(unknown_key(kind, part, where=where))
+        kind = hints[part]

@@ -1,381 +1,343 @@
-"""The configuration as plain dataclasses, and the checks of their values. Knows no Hydra, no torch.
+"""The configuration as dataclasses, with what is known of each key beside its field. Knows no Hydra, no torch.
 
-Defaults live in the YAML files under conf/; a field defaults to None here only where "not given" is a value.
+Defaults live in the YAML files under conf/; a field has a default here only where "not given" is a value.
 """
 
-import dataclasses
+import functools
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args
 
-from glue_bench.errors import UsageError, did_you_mean
-
-TASK_KINDS = ("classification", "regression")
-METRICS = ("accuracy", "f1", "matthews_correlation", "pearson", "spearman")
-REGRESSION_METRICS = ("pearson", "spearman")
-# Trainer values that say how a run executes rather than what it computes.
-EXECUTION_KEYS = (
-    "device",
-    "precision",
-    "deterministic",
-    "engine",
-    "accumulation",
-    "eval_batch_size",
-    "log_every",
-    "snapshot_minutes",
+from glue_bench.config.keys import (
+    SCALARS,
+    Must,
+    at_least,
+    build,
+    check,
+    fields_of,
+    key,
+    require,
+    require_one_of,
+    walk,
 )
-PATH_KEYS = ("data.path", "encoder.path", "results_dir")  # whose values are paths, taken literally
-# Trainer values that a grid may list, and their type.
-GRID_KEYS: dict[str, type[int] | type[float]] = {
-    "epochs": int,
-    "updates": int,
-    "batch_size": int,
-    "learning_rate": float,
-    "warmup": float,
-    "weight_decay": float,
-    "epsilon": float,
-    "clip_norm": float,
-    "max_length": int,
-}
-CONVENTIONS = ("card", "paper")
-EXECUTORS = ("local", "serial", "slurm")
-DATA_SOURCES = ("hub", "local", "sample")
-ENGINES = ("auto", "flat", "padded")
-PRECISIONS = ("auto", "float32", "bfloat16")
-SELECTIONS = ("last", "best", "holdout")
-LEADERBOARD_LABELS = ("codes", "names")
+from glue_bench.errors import UsageError
 
-_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
-_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+TaskKind = Literal["classification", "regression"]
+Metric = Literal["accuracy", "f1", "matthews_correlation", "pearson", "spearman"]
+Convention = Literal["card", "paper"]
+METRICS: tuple[str, ...] = get_args(Metric)
+CONVENTIONS: tuple[str, ...] = get_args(Convention)
+REGRESSION_METRICS = ("pearson", "spearman")
+
+_FOLDER_NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+
+
+def _is_folder_name(name: str) -> bool:
+    return bool(_FOLDER_NAME.fullmatch(name))
+
+
+_ONE_OR_MORE, _ZERO_OR_MORE = at_least(1), at_least(0)
+_ABOVE_ZERO = Must("above 0", lambda value: math.isfinite(value) and value > 0)
+_GIVEN = Must("given", lambda text: bool(text.strip()))
+_NAME = Must("letters, digits, '.', '_' and '-', starting with a letter or digit", _is_folder_name)
+_NAMES = Must(_NAME.words, lambda names: all(map(_is_folder_name, names)))
+_DISTINCT = Must("at least one, each only once", lambda values: len({*values}) == len(values) > 0)
+_SEED = Must("0 to 4294967295", lambda seed: 0 <= seed < 2**32)
+_SEEDS = Must(f"at least one, each only once, {_SEED.words}", lambda s: _DISTINCT.holds(s) and all(map(_SEED.holds, s)))
+_ONE_OR_TWO = Must("one or two different column names", lambda names: len({*names}) == len(names) in (1, 2))
+_FRACTION = Must("a fraction from 0 up to 1", lambda value: 0 <= value < 1)
+_PART = Must("a fraction between 0 and 1", lambda value: 0 < value < 1)
+_BETAS = Must("two numbers from 0 up to 1", lambda betas: len(betas) == 2 and all(map(_FRACTION.holds, betas)))
+_DEVICE = Must("auto, cpu, cuda, cuda:N or mps", lambda name: bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name)))
+_WORKERS = Must("auto, or 1 or more", lambda text: text == "auto" or (text.isdigit() and int(text) >= 1))
+_SBATCH_OPTIONS = Must("LONG_NAME=VALUE, as in [account=NAME]", lambda words: all("=" in w.strip("=") for w in words))
+_FOLDER = Must("a folder", _GIVEN.holds)
+_HUB_ID = Must("NAME or ORG/NAME", lambda name: bool(re.fullmatch(r"(?!.*\.\.)[\w.-]+(/[\w.-]+)?", name)))
 
 
 @dataclass(slots=True, kw_only=True)
 class TaskConfig:
     """The facts of one task: conf/task/NAME.yaml."""
 
-    name: str  # becomes a folder name
-    title: str  # as printed in tables
-    kind: str  # one of TASK_KINDS
-    texts: list[str]  # one or two text columns
-    labels: list[str] = field(default_factory=list)  # names in the order of the codes 0, 1, ...; classification
-    label_range: list[float] | None = None  # lowest and highest label; regression
-    metrics: list[str]  # some of METRICS
-    train: str = "train"
-    validation: list[str] = field(default_factory=lambda: ["validation"])
-    test: list[str] = field(default_factory=lambda: ["test"])
-    rows: dict[str, int] = field(default_factory=dict)  # official rows of each split
-    # Fingerprints of the official rows, for splits where they are known: 16 hex digits, `Split.fingerprint`.
-    fingerprints: dict[str, str] = field(default_factory=dict)
-    # Under each convention, the SPLIT.METRIC scores whose mean stands in the table.
-    conventions: dict[str, list[str]] = field(default_factory=dict)
-    hub_config: str | None = None  # the folder in the hub's dataset; the task's name if not given
-    init_from: list[str] = field(default_factory=list)  # tasks whose fine-tuned encoder this one may start from
-    # The leaderboard's files, without .tsv, and whose predictions each holds: SPLIT, or FOLDER/SPLIT of the data set.
-    leaderboard: dict[str, str] = field(default_factory=dict)
-    leaderboard_labels: str = "codes"  # one of LEADERBOARD_LABELS: how classes are written there
+    name: str = key("the file's name, and a folder of the results", _NAME)
+    title: str = key("as tables print it", _GIVEN, role="bookkeeping")
+    kind: TaskKind = key("classification or regression")
+    texts: list[str] = key("the text columns", _ONE_OR_TWO)
+    labels: list[str] = key("classes, in the order of the codes 0, 1, ...", make=list)
+    label_range: list[float] | None = key("lowest and highest label of a regression", default=None)
+    metrics: list[Metric] = key("what predictions are scored by", _DISTINCT)
+    train: str = key("the training split", _NAME, default="train")
+    validation: list[str] = key("the splits that are scored", _NAMES, make=lambda: ["validation"])
+    test: list[str] = key("the splits without labels", _NAMES, role="bookkeeping", make=lambda: ["test"])
+    rows: dict[str, int] = key("number of official rows of each split", role="bookkeeping", make=dict)
+    fingerprints: dict[str, str] = key(
+        "`Split.fingerprint` of the official rows, for splits where it is known", role="bookkeeping", make=dict
+    )
+    conventions: dict[Convention, list[str]] = key(
+        "for each convention, the SPLIT.METRIC scores that the table averages", role="bookkeeping", make=dict
+    )
+    hub_config: str | None = key("folder in the hub's dataset; null: the task's name", _NAME, default=None)
+    init_from: list[str] = key("tasks that init=TASK may name", role="bookkeeping", make=list)
+    leaderboard: dict[str, str] = key(
+        "the leaderboard's files without .tsv, each with the SPLIT or FOLDER/SPLIT that it holds predictions for",
+        role="bookkeeping",
+        make=dict,
+    )
+    leaderboard_labels: Literal["codes", "names"] = key(
+        "how the leaderboard's files write classes", role="bookkeeping", default="codes"
+    )
+
+    def check(self) -> None:
+        """Refuse facts that do not fit together."""
+        for metric in self.metrics:
+            fits = (metric in REGRESSION_METRICS) == (self.kind == "regression")
+            require("task.metrics", metric, holds=fits, words=f"a metric of {self.kind}")
+            require(
+                "task.metrics", metric, holds=metric != "f1" or len(self.labels) == 2, words="used with two labels only"
+            )
+        if self.kind == "classification":
+            enough = len(self.labels) >= 2 and len({*self.labels}) == len(self.labels)
+            require("task.labels", self.labels, holds=enough, words="two or more different names")
+            require(
+                "task.label_range", self.label_range, holds=self.label_range is None, words="null for classification"
+            )
+        else:
+            low_high = self.label_range or []
+            ordered = len(low_high) == 2 and low_high[0] < low_high[1]
+            require("task.label_range", low_high, holds=ordered, words="[lowest, highest]")
+            require("task.labels", self.labels, holds=not self.labels, words="empty for regression")
+        apart = len({self.train, *self.validation}) == 1 + len(self.validation) > 1
+        words = f"at least one split, each only once, and not {self.train}"
+        require("task.validation", self.validation, holds=apart, words=words)
+        scores = [f"{split}.{metric}" for split in self.validation for metric in self.metrics]
+        for convention, parts in self.conventions.items():
+            require(f"task.conventions.{convention}", parts, holds=len(parts) > 0, words="at least one SPLIT.METRIC")
+            for part in parts:
+                require_one_of(f"task.conventions.{convention}", part, allowed=scores)
+        for split, fingerprint in self.fingerprints.items():
+            words = "a split with official rows in task.rows"
+            require("task.fingerprints", split, holds=split in self.rows, words=words)
+            known = bool(re.fullmatch(r"[0-9a-f]{16}", fingerprint))
+            words = "16 hex digits, in quotation marks"
+            require(f"task.fingerprints.{split}", fingerprint, holds=known, words=words)
+        for file, place in self.leaderboard.items():
+            require("task.leaderboard", file, holds=_is_folder_name(file), words=_NAME.words)
+            known = place in self.test or (place.count("/") == 1 and all(map(_is_folder_name, place.split("/"))))
+            words = f"one of the test splits {', '.join(self.test)}, or FOLDER/SPLIT"
+            require(f"task.leaderboard.{file}", place, holds=known, words=words)
+            require(
+                f"task.leaderboard.{file}",
+                place,
+                holds=place in self.rows,
+                words="a split with official rows in task.rows",
+            )
 
 
 @dataclass(slots=True, kw_only=True)
 class EncoderConfig:
     """Where a pretrained encoder comes from: exactly one of path, package and hub_id."""
 
-    name: str | None = None  # becomes a folder name
-    hub_id: str | None = None  # ORG/NAME on the hub
-    revision: str | None = None  # a 40-hex commit (pinned), or a branch or tag (resolved to a commit)
-    path: str | None = None  # a local folder
-    package: str | None = None  # PYTHON_PACKAGE/FOLDER, installed
-    weights_sha256: str | None = None  # checked where given
+    name: str | None = key("a folder of the results; null: the last part of its path or id", _NAME, default=None)
+    hub_id: str | None = key("ORG/NAME on the hub", _HUB_ID, default=None)
+    revision: str | None = key("a commit of 40 digits, a branch or a tag on the hub", default=None)
+    path: str | None = key("a local folder", path=True, default=None)
+    package: str | None = key("PYTHON_PACKAGE/FOLDER, installed", default=None)
+    weights_sha256: str | None = key("what the weights are checked against, where given", default=None)
+
+    def check(self) -> None:
+        """Refuse none or several places, and a hub's repository without a revision."""
+        given = [f"encoder.{name}" for name in ("path", "package", "hub_id") if getattr(self, name)]
+        if len(given) != 1:
+            raise UsageError(
+                "encoder: with encoder=custom, give exactly one of encoder.path=FOLDER, encoder.hub_id=ORG/NAME and "
+                f"encoder.package; found {' and '.join(given) or 'none of them'}"
+            )
+        pinned = self.hub_id is None or bool(self.revision)
+        require("encoder.revision", self.revision, holds=pinned, words="a commit, branch or tag")
 
 
 @dataclass(slots=True, kw_only=True)
 class DataConfig:
     """Where the rows come from."""
 
-    source: str  # one of DATA_SOURCES
-    dataset: str | None = None  # the hub's dataset id
-    revision: str | None = None
-    path: str | None = None  # the local folder
-    max_train_rows: int | None = None  # the first so many rows of the training split
-    max_eval_rows: int | None = None  # the first so many rows of each validation split
+    source: Literal["hub", "local", "sample"] = key("chosen by data=hub, data=local or data=sample")
+    dataset: str | None = key("the hub's dataset, as ORG/NAME", default=None)
+    revision: str | None = key("a commit of 40 digits, a branch or a tag on the hub", default=None)
+    path: str | None = key("data=local: a folder with TASK/SPLIT.parquet (.csv, .tsv, .jsonl)", path=True, default=None)
+    max_train_rows: int | None = key("use only the first N training rows", _ONE_OR_MORE, default=None)
+    max_eval_rows: int | None = key("use only the first N rows of a validation split", _ONE_OR_MORE, default=None)
+
+    def check(self) -> None:
+        """Refuse a source without its place."""
+        if self.source == "local":
+            words = "a folder with TASK/SPLIT.parquet, as in rte/train.parquet"
+            require("data.path", self.path, holds=bool(self.path), words=words)
+        elif self.path is not None:
+            raise UsageError(f"data.path={self.path}: only read with data=local, but data={self.source}")
+        if self.source == "hub":
+            require("data.dataset", self.dataset, holds=bool(self.dataset), words="ORG/NAME")
+            require("data.revision", self.revision, holds=bool(self.revision), words="a commit, branch or tag")
 
 
 @dataclass(slots=True, kw_only=True)
 class TrainerConfig:
     """How a model is fitted. A batch is the rows of one update, whatever `accumulation` splits it into."""
 
-    epochs: int
-    updates: int | None = None  # in all, in place of `epochs`; the last epoch may be cut short
-    batch_size: int  # rows of one update
-    accumulation: int  # parts of a batch that go through the model one after another
-    learning_rate: float  # the peak
-    warmup: float  # fraction of all updates, 0 to 1
-    weight_decay: float  # decoupled; not on biases and layer norms
-    betas: list[float]
-    epsilon: float
-    clip_norm: float  # global gradient norm; 0 turns clipping off
-    max_length: int  # tokens of a row, special ones included
-    eval_batch_size: int
-    device: str
-    precision: str  # one of PRECISIONS
-    deterministic: bool  # on a GPU; a CPU always is
-    engine: str  # one of ENGINES
-    log_every: int  # updates between two lines of the history
-    snapshot_minutes: float  # between two snapshots; 0 keeps one only when a signal stops the run
+    epochs: int = key("passes over the training rows", _ONE_OR_MORE, grid=True)
+    updates: int | None = key(
+        "updates in all, in place of epochs; the last epoch may be cut short", _ONE_OR_MORE, grid=True, default=None
+    )
+    batch_size: int = key("rows of one update", _ONE_OR_MORE, grid=True)
+    accumulation: int = key(
+        "micro-batches that a batch is split into; same update", _ONE_OR_MORE, role="rounding", usual=1
+    )
+    learning_rate: float = key("the highest learning rate", _ABOVE_ZERO, grid=True)
+    warmup: float = key("fraction of all updates in which the learning rate rises", _FRACTION, grid=True)
+    weight_decay: float = key("decoupled; not on biases and layer norms", _ZERO_OR_MORE, grid=True)
+    betas: list[float] = key("AdamW's betas", _BETAS)
+    epsilon: float = key("AdamW's epsilon", _ABOVE_ZERO, grid=True)
+    clip_norm: float = key("largest norm of the gradient; 0 turns clipping off", _ZERO_OR_MORE, grid=True)
+    max_length: int = key("tokens of a row, special ones included", at_least(8, " tokens"), grid=True)
+    eval_batch_size: int = key("rows that are predicted at once", _ONE_OR_MORE, role="execution")
+    device: str = key("where a run is computed", _DEVICE, role="execution")
+    precision: Literal["auto", "float32", "bfloat16"] = key(
+        "auto: bfloat16 on a GPU that has it, else float32", role="rounding", usual="auto"
+    )
+    deterministic: bool = key("only deterministic kernels on a GPU; a CPU always is", role="execution")
+    engine: Literal["auto", "flat", "padded"] = key(
+        "flat: without padding (BERT and RoBERTa); padded: any encoder", role="rounding", usual="auto"
+    )
+    log_every: int = key("updates between two lines of history.jsonl", _ONE_OR_MORE, role="bookkeeping")
+    snapshot_minutes: float = key(
+        "minutes between two snapshots; 0: only when a signal stops the run", _ZERO_OR_MORE, role="bookkeeping"
+    )
+
+    def check(self) -> None:
+        """Refuse more micro-batches than rows."""
+        fits = self.accumulation <= self.batch_size
+        require("trainer.accumulation", self.accumulation, holds=fits, words="at most trainer.batch_size")
 
 
 @dataclass(slots=True, kw_only=True)
 class SlurmConfig:
     """What each job of a Slurm array asks for."""
 
-    partition: str | None = None
-    hours: float  # time limit
-    cpus: int
-    gpus: int
-    memory_gb: int
-    notice: int  # seconds between the signal and the end of a job
-    options: list[str] = field(default_factory=list)  # other options of sbatch: LONG_NAME=VALUE
+    partition: str | None = key("a partition of the cluster", default=None)
+    hours: float = key("time limit of a job", _ABOVE_ZERO)
+    cpus: int = key("cores of a job", _ONE_OR_MORE)
+    gpus: int = key("GPUs of a job", _ZERO_OR_MORE)
+    memory_gb: int = key("memory of a job in GB", _ONE_OR_MORE)
+    notice: int = key("seconds between the signal and the end of a job", at_least(10))
+    options: list[str] = key("other options of sbatch", _SBATCH_OPTIONS, make=list)
+
+    def check(self) -> None:
+        """Refuse a job that gets its signal before it begins."""
+        require(
+            "executor.slurm.hours", self.hours, holds=60 * 60 * self.hours > self.notice, words="longer than the notice"
+        )
 
 
 @dataclass(slots=True, kw_only=True)
 class ExecutorConfig:
     """Who runs a sweep. Nothing here changes a score."""
 
-    kind: str  # one of EXECUTORS
-    workers: str  # runs at a time, or auto
-    runs_per_gpu: int
-    timeout: float  # minutes without a sign of progress; 0: never
+    kind: Literal["local", "serial", "slurm"] = key("chosen by executor=local, executor=serial or executor=slurm")
+    workers: str = key("runs at a time; auto: what the machine has room for (local), 8 (slurm)", _WORKERS)
+    runs_per_gpu: int = key("runs that share a GPU", _ONE_OR_MORE)
+    timeout: float = key("minutes without progress until a run counts as hung; 0: never", at_least(0, " minutes"))
     slurm: SlurmConfig
 
 
 @dataclass(slots=True, kw_only=True)
-class RunConfig:
-    """The root: one run (`task`, `encoder`, `seed`), and what a sweep makes runs of."""
+class RunKeys:
+    """The keys that one run and a sweep share."""
 
     task: TaskConfig
     encoder: EncoderConfig
     data: DataConfig
     trainer: TrainerConfig
     executor: ExecutorConfig
-    recipe: str
-    init: str  # pretrained, or the task whose fine-tuned encoder is the start
-    selection: str  # one of SELECTIONS: which epoch's weights are scored in the end
-    holdout: float  # fraction of the training rows that selection=holdout keeps for selecting
-    grid: dict[str, list[Any]]  # trainer key to the values that a sweep tries, every combination a run
-    seed: int
-    tasks: list[str]
+    recipe: str = key("where the trainer's values come from; chosen by recipe=NAME", _GIVEN)
+    init: str = key("pretrained, or the task that the encoder was fine-tuned on before, as in init=mnli", _GIVEN)
+    selection: Literal["last", "best", "holdout"] = key(
+        "which epoch's weights are scored: the last; the best on the validation rows (optimistic) or on held-out ones"
+    )
+    holdout: float = key("fraction of the training rows that selection=holdout holds out", _PART)
+    grid: dict[str, list[Any]] = key("lists of values for trainer keys; a sweep runs every combination, a cell")
+    seed: int = key("the seed of `run`", _SEED)
+    results_dir: str = key("folder of the results", _FOLDER, path=True)
+    save_model: bool = key("keep the fine-tuned weights under model/, in transformers' form")
+
+    def check(self) -> None:
+        """Refuse a grid of what is no grid's, and of values that are not the trainer's."""
+        for name, values in self.grid.items():
+            require_one_of("grid", name, allowed=[*grid_keys()])
+            require(f"grid.{name}", values, holds=len(values) > 0, words="a list with at least one value")
+            kind = grid_keys()[name]
+            for value in values:
+                fits = type(value) is int or (kind is float and type(value) is float)
+                require(f"grid.{name}", value, holds=fits, words=SCALARS[kind].words)
+            require(f"grid.{name}", values, holds=len({*values}) == len(values), words="each only once")
+        if "epochs" in self.grid and ("updates" in self.grid or self.trainer.updates is not None):
+            clash = f"grid.epochs={self.grid['epochs']}: has no effect beside trainer.updates"
+            raise UsageError(f"{clash}; give one of the two")
+
+
+@dataclass(slots=True, kw_only=True)
+class RunConfig(RunKeys):
+    """One run, with what `compose` has found out about it. A record's `config` holds all of it."""
+
+    recipe_changes: dict[str, str] = field(default_factory=dict)  # trainer values that are not the recipe's
+    cell: dict[str, Any] = field(default_factory=dict)  # this run's trainer values under the keys of `grid`
+
+
+@dataclass(slots=True, kw_only=True)
+class SweepConfig(RunKeys):
+    """Every key that conf/ and the command line may set: those of a run, and what a sweep makes runs of."""
+
+    tasks: list[str] = key("the tasks of a sweep", _DISTINCT)
+    seeds: list[int] = key("the seeds of each task of a sweep", _SEEDS)
+    encoders: list[str] | None = key("the encoders of a sweep; null: the one chosen by encoder=NAME", _DISTINCT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """What a sweep runs: each configuration with each seed."""
+
+    configs: list[RunConfig]  # one per encoder, task and cell of the grid, in the order in which they are run
     seeds: list[int]
-    encoders: list[str] | None
-    results_dir: str
-    save_model: bool
-    # What a preset or the command line changed of the recipe's trainer values; set by compose, never given.
-    recipe_changes: dict[str, str] = field(default_factory=dict)
-    # This run's trainer values under the keys of `grid`; set by compose, never given.
-    cell: dict[str, Any] = field(default_factory=dict)
 
 
-def check_config(config: RunConfig) -> None:
-    """Refuse impossible values.
-
-    Raises:
-        UsageError: naming the key, the value and what was allowed.
-    """
-    check_task(config.task)
-    _check_encoder(config.encoder)
-    _check_data(config.data, config.task)
-    _check_trainer(config.trainer)
-    _check_executor(config.executor)
-    _require(bool(config.init), "init", config.init, "pretrained, or a task")
-    _check_grid(config.grid, config.trainer)
-    _require_one_of("selection", config.selection, SELECTIONS)
-    _require(0 < config.holdout < 1, "holdout", config.holdout, "a fraction between 0 and 1")
-    _require(bool(config.results_dir.strip()), "results_dir", config.results_dir, "a folder")
-    _require(0 <= config.seed < 2**32, "seed", config.seed, "0 to 4294967295")
-    for key, values in (("tasks", config.tasks), ("seeds", config.seeds), ("encoders", config.encoders)):
-        _require(values is None or len(values) > 0, key, values, "at least one")
-        _require(values is None or len(set(values)) == len(values), key, values, "each only once")
-    for seed in config.seeds:
-        _require(0 <= seed < 2**32, "seeds", seed, "0 to 4294967295")
+@functools.cache
+def grid_keys() -> dict[str, type[int] | type[float]]:
+    """The trainer keys that a grid may list, each with the type of its values."""
+    return {item.name: float if item.hint is float else int for item in fields_of(TrainerConfig) if item.about.grid}
 
 
-def config_from_facts(facts: Mapping[str, Any]) -> RunConfig:
-    """A configuration from what `dataclasses.asdict` made of it.
-
-    Raises:
-        TypeError: a key is missing or unknown.
-        UsageError: a value is not allowed.
-    """
-    config = _from_facts(RunConfig, facts)
-    assert isinstance(config, RunConfig)  # noqa: S101 - what was asked for
-    check_config(config)
-    return config
-
-
-def _from_facts(kind: type, facts: Mapping[str, Any]) -> object:
-    hints = get_type_hints(kind)
-    nested = {key: hints[key] for key in facts if dataclasses.is_dataclass(hints.get(key))}
-    return kind(**{key: _from_facts(nested[key], value) if key in nested else value for key, value in facts.items()})
+@functools.cache
+def path_keys() -> tuple[str, ...]:
+    """The dotted keys with paths as values."""
+    return tuple(item.name for item in walk(SweepConfig) if item.about.path)
 
 
 def check_task(task: TaskConfig) -> None:
-    """Refuse a task whose facts do not fit together.
+    """Refuse a task with facts that do not fit together.
 
     Raises:
-        UsageError: naming the key, the value and what was allowed.
+        UsageError: naming the key, the value and what it must be.
     """
-    _check_folder_name("task.name", task.name)
-    _require_one_of("task.kind", task.kind, TASK_KINDS)
-    _require(len(task.texts) in (1, 2), "task.texts", task.texts, "one or two column names")
-    _require(len(set(task.texts)) == len(task.texts), "task.texts", task.texts, "two different columns")
-    _require(len(task.metrics) > 0, "task.metrics", task.metrics, "at least one of " + ", ".join(METRICS))
-    for metric in task.metrics:
-        _require_one_of("task.metrics", metric, METRICS)
-        fits = (metric in REGRESSION_METRICS) == (task.kind == "regression")
-        _require(fits, "task.metrics", metric, f"a metric of {task.kind}")
-        _require(metric != "f1" or len(task.labels) == 2, "task.metrics", metric, "f1 only with two labels")
-    if task.kind == "classification":
-        enough = len(task.labels) >= 2 and len(set(task.labels)) == len(task.labels)
-        _require(enough, "task.labels", task.labels, "two or more different names")
-        _require(task.label_range is None, "task.label_range", task.label_range, "nothing, for classification")
-    else:
-        low_high = task.label_range or []
-        _require(
-            len(low_high) == 2 and low_high[0] < low_high[1],
-            "task.label_range",
-            low_high,
-            "[lowest, highest]",
-        )
-        _require(not task.labels, "task.labels", task.labels, "nothing, for regression")
-    _require(len(task.validation) > 0, "task.validation", task.validation, "at least one split")
-    apart = len({task.train, *task.validation}) == 1 + len(task.validation)
-    _require(apart, "task.validation", task.validation, f"splits that differ from each other and from {task.train}")
-    for split in (task.train, *task.validation, *task.test):
-        _check_folder_name("task splits", split)
-    if task.hub_config is not None:
-        _check_folder_name("task.hub_config", task.hub_config)
-    scores = [f"{split}.{metric}" for split in task.validation for metric in task.metrics]
-    for convention, parts in task.conventions.items():
-        _require_one_of("task.conventions", convention, CONVENTIONS)
-        _require(len(parts) > 0, f"task.conventions.{convention}", parts, "at least one SPLIT.METRIC")
-        for part in parts:
-            _require_one_of(f"task.conventions.{convention}", part, scores)
-    for split, fingerprint in task.fingerprints.items():
-        _require(split in task.rows, "task.fingerprints", split, "a split with official rows in task.rows")
-        hexadecimal = bool(_FINGERPRINT.fullmatch(fingerprint))
-        _require(hexadecimal, f"task.fingerprints.{split}", fingerprint, "16 hex digits, in quotation marks")
-    _check_leaderboard(task)
+    check(task, "task")
 
 
-def _check_leaderboard(task: TaskConfig) -> None:
-    _require_one_of("task.leaderboard_labels", task.leaderboard_labels, LEADERBOARD_LABELS)
-    for file, place in task.leaderboard.items():
-        _check_folder_name("task.leaderboard", file)
-        for part in place.split("/"):
-            _check_folder_name(f"task.leaderboard.{file}", part)
-        known = place in task.test or place.count("/") == 1
-        allowed = f"one of the test splits {', '.join(task.test)}, or FOLDER/SPLIT"
-        _require(known, f"task.leaderboard.{file}", place, allowed)
-        _require(place in task.rows, f"task.leaderboard.{file}", place, "a split with official rows in task.rows")
+def config_from_facts(facts: Mapping[str, Any]) -> RunConfig:
+    """A configuration from what `dataclasses.asdict` made of it, by this version or one before.
 
-
-def _check_encoder(encoder: EncoderConfig) -> None:
-    places = {"path": encoder.path, "package": encoder.package, "hub_id": encoder.hub_id}
-    given = [key for key, value in places.items() if value]
-    if len(given) != 1:
-        found = " and ".join(f"encoder.{key}" for key in given) or "none of them"
-        raise UsageError(
-            "encoder: with encoder=custom, give exactly one of encoder.path=FOLDER, encoder.hub_id=ORG/NAME and "
-            f"encoder.package; found {found}"
-        )
-    if encoder.name is not None:
-        _check_folder_name("encoder.name", encoder.name)
-    if encoder.hub_id is not None:
-        valid = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", encoder.hub_id) and ".." not in encoder.hub_id
-        _require(bool(valid), "encoder.hub_id", encoder.hub_id, "NAME or ORG/NAME")
-        _require(bool(encoder.revision), "encoder.revision", encoder.revision, "a commit, branch or tag")
-
-
-def _check_data(data: DataConfig, task: TaskConfig) -> None:
-    _require_one_of("data.source", data.source, DATA_SOURCES)
-    if data.source == "local":
-        _require(bool(data.path), "data.path", data.path, f"a folder that holds {task.name}/{task.train}.parquet")
-    elif data.source == "hub":
-        _require(bool(data.dataset), "data.dataset", data.dataset, "ORG/NAME")
-        _require(bool(data.revision), "data.revision", data.revision, "a commit, branch or tag")
-    if data.path is not None and data.source != "local":
-        raise UsageError(f"data.path={data.path}: only read with data=local, but data={data.source}")
-    for key, rows in (("max_train_rows", data.max_train_rows), ("max_eval_rows", data.max_eval_rows)):
-        _require(rows is None or rows >= 1, f"data.{key}", rows, "1 or more")
-
-
-def _check_trainer(trainer: TrainerConfig) -> None:
-    for key in ("epochs", "batch_size", "accumulation", "eval_batch_size", "log_every"):
-        _require(getattr(trainer, key) >= 1, f"trainer.{key}", getattr(trainer, key), "1 or more")
-    _require(trainer.updates is None or trainer.updates >= 1, "trainer.updates", trainer.updates, "1 or more, or null")
-    fits = trainer.accumulation <= trainer.batch_size
-    _require(fits, "trainer.accumulation", trainer.accumulation, "at most trainer.batch_size")
-    _require(trainer.max_length >= 8, "trainer.max_length", trainer.max_length, "8 or more tokens")
-    rate = trainer.learning_rate
-    _require(math.isfinite(rate) and rate > 0, "trainer.learning_rate", rate, "above 0")
-    minutes = trainer.snapshot_minutes
-    _require(math.isfinite(minutes) and minutes >= 0, "trainer.snapshot_minutes", minutes, "0 or more")
-    _require(0 <= trainer.warmup < 1, "trainer.warmup", trainer.warmup, "a fraction from 0 up to 1")
-    for key in ("weight_decay", "clip_norm"):
-        value = getattr(trainer, key)
-        _require(math.isfinite(value) and value >= 0, f"trainer.{key}", value, "0 or more")
-    _require(math.isfinite(trainer.epsilon) and trainer.epsilon > 0, "trainer.epsilon", trainer.epsilon, "above 0")
-    two = len(trainer.betas) == 2 and all(0 <= beta < 1 for beta in trainer.betas)
-    _require(two, "trainer.betas", trainer.betas, "two numbers from 0 up to 1")
-    _require(
-        bool(_DEVICE.fullmatch(trainer.device)),
-        "trainer.device",
-        trainer.device,
-        "auto, cpu, cuda, cuda:N, mps",
-    )
-    _require_one_of("trainer.engine", trainer.engine, ENGINES)
-    _require_one_of("trainer.precision", trainer.precision, PRECISIONS)
-
-
-def _check_executor(executor: ExecutorConfig) -> None:
-    _require_one_of("executor", executor.kind, EXECUTORS)
-    number = executor.workers.isdigit() and int(executor.workers) >= 1
-    _require(executor.workers == "auto" or number, "executor.workers", executor.workers, "auto, or 1 or more")
-    _require(executor.runs_per_gpu >= 1, "executor.runs_per_gpu", executor.runs_per_gpu, "1 or more")
-    _require(executor.timeout >= 0, "executor.timeout", executor.timeout, "0 or more minutes")
-    slurm = executor.slurm
-    for key, lowest in (("cpus", 1), ("gpus", 0), ("memory_gb", 1), ("notice", 10)):
-        value = getattr(slurm, key)
-        _require(value >= lowest, f"executor.slurm.{key}", value, f"{lowest} or more")
-    for option in slurm.options:
-        _require("=" in option.strip("="), "executor.slurm.options", option, "LONG_NAME=VALUE, as in account=NAME")
-    _require(60 * 60 * slurm.hours > slurm.notice, "executor.slurm.hours", slurm.hours, "longer than the notice")
-
-
-def _check_grid(grid: dict[str, list[Any]], trainer: TrainerConfig) -> None:
-    for key, values in grid.items():
-        _require_one_of("grid", key, list(GRID_KEYS))
-        _require(len(values) > 0, f"grid.{key}", values, "at least one value")
-        whole = GRID_KEYS[key] is int
-        allowed = "whole numbers" if whole else "numbers"
-        for value in values:
-            _require(type(value) is int or (not whole and type(value) is float), f"grid.{key}", value, allowed)
-        _require(len(set(values)) == len(values), f"grid.{key}", values, "each only once")
-    if "epochs" in grid and ("updates" in grid or trainer.updates is not None):
-        raise UsageError(f"grid.epochs={grid['epochs']}: has no effect beside trainer.updates; give one of the two")
-
-
-def _check_folder_name(key: str, name: str) -> None:
-    allowed = "letters, digits, '.', '_' and '-', starting with a letter or digit"
-    _require(bool(_FOLDER_NAME.fullmatch(name)) and ".." not in name, key, name, allowed)
-
-
-def _require(holds: bool, key: str, value: object, allowed: str) -> None:
-    if not holds:
-        raise UsageError(f"{key}={value}: allowed is {allowed}")
-
-
-def _require_one_of(key: str, value: str, allowed: tuple[str, ...] | list[str]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{key}={value}: unknown{did_you_mean(value, allowed)}")
+    Raises:
+        UsageError: a key is missing or unknown, or a value is not allowed.
+    """
+    only_sweep = {item.name for item in fields_of(SweepConfig)} - {item.name for item in fields_of(RunConfig)}
+    config = build(RunConfig, {name: value for name, value in facts.items() if name not in only_sweep})
+    check(config)
+    return config

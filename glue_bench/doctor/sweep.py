@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, TaskConfig
+from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, Sweep, TaskConfig
 from glue_bench.data.encoding import cache_folder
 from glue_bench.data.hub import UnreachableError, ask_size, cached_file, endpoint, hub_cache_folder, is_offline
 from glue_bench.data.sources import hub_files, resolve_source
@@ -42,20 +42,20 @@ _OTHER_DATA = "data=local data.path=FOLDER, or data=sample"
 _REINSTALL = "install PyTorch for this machine: https://pytorch.org/get-started/locally"
 
 
-def examine_sweep(configs: Sequence[RunConfig], parents: Sequence[RunConfig]) -> Iterator[Finding]:
+def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Finding]:
     """Yield findings on a sweep as they become known.
 
     Args:
-        configs: one for each encoder, task and cell.
-        parents: of the runs that these start from.
+        sweep: what it runs.
+        parents: the configurations of the runs that these start from.
     """
-    every, first = [*configs, *parents], configs[0]
-    runs, store = sum(len(config.seeds) for config in every), RunStore(Path(first.results_dir))
+    configs, first, seeds = sweep.configs, sweep.configs[0], len(sweep.seeds)
+    every = [*configs, *parents]
+    runs, store = seeds * len(every), RunStore(Path(first.results_dir))
     named = ", ".join(dict.fromkeys(config.task.name for config in configs))
     encoders = ", ".join(dict.fromkeys(encoder_name(config.encoder) for config in configs))
     where = f"data={first.data.source}; executor={first.executor.kind}"
-    found = f"{plural(runs, 'run')}: {named}; {plural(len(first.seeds), 'seed')}; {encoders}; {where}"
-    yield Finding("sweep", OK, found=found)
+    yield Finding("sweep", OK, found=f"{plural(runs, 'run')}: {named}; {plural(seeds, 'seed')}; {encoders}; {where}")
     memory = total_memory()
     found = f"{plural(len(usable_cores()), 'core')}, {memory / 2**30:.1f} GiB of memory"
     if memory >= MEMORY_PER_WORKER:
@@ -76,7 +76,7 @@ def examine_sweep(configs: Sequence[RunConfig], parents: Sequence[RunConfig]) ->
     findings, at_once = examine_device(first, runs=runs)
     yield from findings
     weights = max(each.weights for each in inputs)
-    models = sum(len(config.seeds) for config in every if config.save_model)
+    models = seeds * sum(config.save_model for config in every)
     needs = [needs_of_results(store.root, runs=runs, at_once=at_once, weights=weights, models=models)]
     needs = [] if results[0].state == PROBLEM else needs
     needs += [Need(place="the hub's cache", folder=hub_cache_folder(), sure=download, rough=0)] if download else []

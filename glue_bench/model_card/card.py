@@ -14,8 +14,9 @@ from typing import Any
 
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
 
-from glue_bench.config.schema import EXECUTION_KEYS
-from glue_bench.config.shipped import conf_folder
+from glue_bench.config import conf_folder
+from glue_bench.config.keys import keys_of
+from glue_bench.config.schema import TrainerConfig
 from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.record import Record
 from glue_bench.tasks.adapter import ScorePart, TaskAdapter, metric_title
@@ -191,7 +192,8 @@ def _usage(record: Record, task: TaskAdapter, *, place: str) -> list[str]:
 
 def _training(record: Record) -> list[str]:
     trainer = record.config["trainer"]
-    settings = {key: value for key, value in trainer.items() if key not in EXECUTION_KEYS and value is not None}
+    recipe = keys_of(TrainerConfig, "scores")
+    settings = {key: value for key, value in trainer.items() if key in recipe and value is not None}
     if trainer["updates"] is not None:
         settings.pop("epochs", None)
     changed = ", ".join(f"{key}={value}" for key, value in _changed_values(record).items())

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glue_bench.config.schema import EXECUTION_KEYS, PATH_KEYS, DataConfig, EncoderConfig, TrainerConfig
+from glue_bench.config.keys import NOT_IN_RECIPE, fields_of, keys_of
+from glue_bench.config.schema import DataConfig, EncoderConfig, TrainerConfig, path_keys
 from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.files import file_sha256
 from glue_bench.runs.record import Record, read_record, task_of
@@ -25,8 +26,7 @@ RESULTS_DIR = "again"  # for repeated sweeps: in the old folder the runs are don
 _LISTED = 8  # runs that an error names
 _LISTED_IDS = 5
 _NO_PATH = ("'", '"', "$", "~")  # how a path must not begin to be taken literally
-_IDENTITY = {"precision": "auto", "engine": "auto", "accumulation": 1}  # execution values that are part of the run id
-_LEFT_OUT = ("log_every", "snapshot_minutes")  # only how often something is written
+_IDENTITY = {item.name: item.about.usual for item in fields_of(TrainerConfig) if item.about.role == "rounding"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +238,7 @@ def sweep_words(record: Record, defaults: Defaults, *, seeds: Sequence[int]) -> 
 
     Defaults are left out; where a run executes is included.
     """
-    usual = {key: getattr(defaults.trainer, key) for key in EXECUTION_KEYS if key not in _LEFT_OUT}
+    usual = {key: getattr(defaults.trainer, key) for key in keys_of(TrainerConfig, "rounding", "execution")}
     words = [f"tasks=[{record.task}]", f"seeds=[{','.join(map(str, seeds))}]"]
     words += _shipped_encoder_words(record, defaults) or _encoder_words(record)
     words += _data_words(record.config["data"], dataset=defaults.data.dataset)
@@ -295,7 +295,7 @@ def _setting_words(record: Record, *, usual: Mapping[str, Any]) -> list[str]:
     """The recipe, what differs from it, and execution values that are not `usual`."""
     trainer = record.config["trainer"]
     words = Setting.of(record).words()
-    execution = [f"trainer.{key}" for key in EXECUTION_KEYS]
+    execution = [f"trainer.{key}" for key in keys_of(TrainerConfig, *NOT_IN_RECIPE)]
     words = [word for word in words if word.partition("=")[0] not in execution]
     unusual = [key for key, value in usual.items() if trainer.get(key, value) != value]
     return words + [override_word(f"trainer.{key}", trainer[key]) for key in unusual]
@@ -303,6 +303,6 @@ def _setting_words(record: Record, *, usual: Mapping[str, Any]) -> list[str]:
 
 def _path_word(key: str, value: str) -> str:
     """KEY=VALUE; a path is taken literally unless it begins like something else."""
-    if key not in PATH_KEYS:
+    if key not in path_keys():
         return override_word(key, value)
     return f"{key}={quote_value(value) if value[:1] in _NO_PATH else value}"

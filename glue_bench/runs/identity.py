@@ -8,21 +8,17 @@ unlike precision apart.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from glue_bench.config.schema import RunConfig
+from glue_bench.config.keys import NOT_IN_IDENTITY, keys_of
+from glue_bench.config.schema import RunConfig, TaskConfig, TrainerConfig
 from glue_bench.data.sources import hub_identity, resolve_source
 from glue_bench.errors import InputError
 from glue_bench.models.pretrained import encoder_identity, encoder_name, pinned_identity, resolve_pretrained
 
 SCORES_VERSION = 2  # raised when the code gives other scores for the same request
-
-_NOT_IN_SCORES = {
-    "task": {"title", "test", "rows", "fingerprints", "conventions", "init_from", "leaderboard", "leaderboard_labels"},
-    "trainer": {"device", "deterministic", "eval_batch_size", "log_every", "snapshot_minutes"},
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +77,12 @@ def make_requests(config: RunConfig, seeds: list[int], *, parent: RunConfig | No
         )
     name = encoder_name(config.encoder)
     parents: list[RunRequest | None] = [*make_requests(parent, seeds)] if parent else [None] * len(seeds)
-    trainer = _without(dataclasses.asdict(config.trainer), _NOT_IN_SCORES["trainer"])
     setting = {
         "scores_version": SCORES_VERSION,
-        "task": _without(dataclasses.asdict(config.task), _NOT_IN_SCORES["task"]),
+        "task": _identity(config.task),
         "encoder": {"name": name, **encoder},
         "data": {"source": config.data.source, **data},
-        "trainer": _without(trainer, {"updates" if config.trainer.updates is None else "epochs"}),
+        "trainer": _identity(config.trainer, {"updates" if config.trainer.updates is None else "epochs"}),
         "recipe": config.recipe,
         **({"init": parents[0].setting_id} if parents[0] else {}),
         **_chosen_identity(config),
@@ -128,8 +123,10 @@ def _chosen_identity(config: RunConfig) -> dict[str, object]:
     return chosen
 
 
-def _without(content: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
-    return {key: value for key, value in content.items() if key not in keys}
+def _identity(config: TaskConfig | TrainerConfig, without: Collection[str] = ()) -> dict[str, Any]:
+    """The values that can change a score."""
+    left_out = {*keys_of(type(config), *NOT_IN_IDENTITY), *without}
+    return {key: value for key, value in dataclasses.asdict(config).items() if key not in left_out}
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -6,11 +6,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from glue_bench.config.keys import NOT_IN_IDENTITY, keys_of
+from glue_bench.config.schema import TrainerConfig
 from glue_bench.runs.record import Record
 from glue_bench.text import quote_value
 
 # Trainer values that change no score: runs of one setting may differ in them.
-EXECUTION = ("device", "deterministic", "eval_batch_size", "log_every", "snapshot_minutes")
+EXECUTION = keys_of(TrainerConfig, *NOT_IN_IDENTITY)
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
 _MEANINGFUL = ("null", "true", "false", "nan", "inf", "yes", "no", "on", "off")

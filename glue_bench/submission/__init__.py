@@ -72,15 +72,6 @@ Source = Filled | FromRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Readiness:
-    """The sources of all files, and why some have none."""
-
-    sources: Sequence[Source]
-    runless: Sequence[str]  # tasks without a run
-    problems: Sequence[str]  # of the other tasks: lines
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Predicted:
     """The predictions of one test split."""
 
@@ -109,11 +100,14 @@ def prepare_sources(
     choices: Mapping[str, Choice],
     fills: Mapping[str, str],
     data: DataConfig | None,
-) -> Readiness:
+) -> tuple[list[Source], list[str], list[str]]:
     """Find everything that predicting needs, and every problem, before the first row is predicted.
 
     Args:
         data: where the test rows are; None for where each run's rows came from.
+
+    Returns:
+        The sources, the tasks without a run, and a line for each problem of the other tasks.
     """
     sources, problems, checked = list[Source](), list[str](), set[Path]()
     for file in files:
@@ -134,7 +128,7 @@ def prepare_sources(
             except (InputError, UsageError) as error:
                 problems.append(f"{file.name}: {first_line(error)}")
     runless = sorted({file.task for file in files} - {*fills, *choices})
-    return Readiness(sources=sources, runless=runless, problems=problems)
+    return sources, runless, problems
 
 
 def _data_of(run: FinishedRun) -> DataConfig:

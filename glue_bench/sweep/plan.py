@@ -320,7 +320,7 @@ def read_plan(path: Path, index: int) -> RunRequest:
         if facts["scores_version"] != SCORES_VERSION:
             raise ValueError("written by a version that gives other scores; write the plan again")
         return _request_from(facts)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, UsageError) as error:
         raise InputError(f"{path} line {index + 1}: not a run that this glue-bench planned ({error})") from error
 
 

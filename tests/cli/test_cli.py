@@ -1,5 +1,6 @@
 """The command line as a person meets it: help, mistakes, speed, pipes."""
 
+import ast
 import json
 import os
 import subprocess
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import glue_bench as glue_bench_package
 from glue_bench.cli import main
-from glue_bench.cli.help import VERBS
+from glue_bench.cli.main import VERBS
 from glue_bench.runs.store import RunStore
 from tests.conftest import Result
 from tests.support.making import DISTILROBERTA, make_record, scores_of
@@ -64,8 +66,10 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" in capsys.readouterr().err
 
 
+HEAVY = ("torch", "transformers", "evaluate", "sklearn")
 QUICK = [
     ["report"],
+    ["compare", "minilm", "roberta"],
     ["tasks"],
     ["predict", "--text", "a"],
     ["card"],
@@ -77,17 +81,53 @@ QUICK = [
 ]
 
 
-@pytest.mark.parametrize("words", QUICK, ids=" ".join)
-def test_what_trains_nothing_imports_no_torch(words: list[str], tmp_path: Path) -> None:
+def modules_after(words: list[str], names: tuple[str, ...]) -> set[str]:
+    """Which of these modules a command has imported, in a process of its own."""
     code = f"""
 import sys
 from glue_bench.cli import main
-main({words!r})
-heavy = {{"torch", "transformers", "evaluate", "sklearn"}} & set(sys.modules)
-sys.exit(f"imported {{heavy}}" if heavy else 0)
+try:
+    main({words!r})
+except SystemExit:
+    pass
+sys.stdout.write("\\n" + " ".join({{*{names!r}}} & set(sys.modules)))
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert result.returncode == 0, result.stderr
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(result.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("words", QUICK, ids=" ".join)
+def test_what_trains_nothing_imports_no_torch(words: list[str]) -> None:
+    assert modules_after(words, HEAVY) == set()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], *([verb, "--help"] for verb in VERBS)], ids=" ".join)
+def test_help_imports_no_torch_and_no_hydra(words: list[str]) -> None:
+    assert modules_after(words, (*HEAVY, "hydra", "omegaconf", "scipy", "pandas", "matplotlib")) == set()
+
+
+def test_only_the_command_line_prints() -> None:
+    allowed = {"doctor/probe.py"}  # a child process that answers on its stdout
+    package = Path(glue_bench_package.__file__).parent
+    for path in package.rglob("*.py"):
+        place = path.relative_to(package).as_posix()
+        if place.startswith("cli/") or place in allowed:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            call = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            assert call not in ("print", "sys.stdout.write", "sys.stderr.write"), f"{place} prints"
+
+
+def test_windows_is_refused_in_one_line_before_anything_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "name", "nt")
+    code = main(["tasks"])
+    monkeypatch.undo()
+    assert code == 2
+    captured = capsys.readouterr()
+    assert captured.err == "glue-bench: works on Linux and macOS only; on Windows, use it inside WSL\n"
+    assert captured.out == ""
 
 
 def test_a_report_of_eighty_runs_takes_under_two_seconds(glue_bench: Callable[..., Result], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glue_bench.cli.page import read_defaults
+from glue_bench.cli.report import read_defaults
 from glue_bench.config.compose import compose_parent, compose_sweep
 from glue_bench.runs.finished import RESULTS_DIR, Defaults, join_command, sweep_words
 from glue_bench.runs.identity import RunRequest, make_requests
@@ -20,10 +20,11 @@ def defaults() -> Defaults:
 
 
 def requests_of(words: Sequence[str]) -> list[RunRequest]:
+    sweep = compose_sweep(words)
     return [
         request
-        for config in compose_sweep(words)
-        for request in make_requests(config, config.seeds, parent=compose_parent(config, words))
+        for config in sweep.configs
+        for request in make_requests(config, sweep.seeds, parent=compose_parent(config, words))
     ]
 
 

@@ -127,8 +127,8 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["task=sst2", "--file", "nan.jsonl"], 3, "nan.jsonl row 1: sentence is nan, not text"),
     (["task=sst2", "--text", "a", "trainer.epochs=2"], 2, "trainer.epochs=2: not a key of `predict`"),
     (["tusk=sst2", "--text", "a"], 2, "did you mean task?"),
-    (["task=sst2", "seed=x", "--text", "a"], 2, "seed=x: one whole number"),
-    (["task=sst2", "trainer.device=gpu", "--text", "a"], 2, "trainer.device=gpu: allowed is auto, cpu, cuda"),
+    (["task=sst2", "seed=x", "--text", "a"], 2, "seed=x: must be one whole number"),
+    (["task=sst2", "trainer.device=gpu", "--text", "a"], 2, "trainer.device=gpu: must be auto, cpu, cuda"),
     (["--text", "a"], 2, "4 finished runs are in"),
     (["task=cola", "--text", "a"], 2, "task=cola: no finished run in"),
 ]

@@ -146,7 +146,7 @@ def test_a_torch_that_cannot_be_loaded_is_a_finding(
     (tmp_path / "broken" / "torch").mkdir(parents=True)
     (tmp_path / "broken" / "torch" / "__init__.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "broken"), os.environ.get("PYTHONPATH", "")]))
-    (config,) = compose_sweep(["tasks=[rte]", "data=sample"])
+    (config,) = compose_sweep(["tasks=[rte]", "data=sample"]).configs
     findings, _ = examine_device(config, runs=5)
     assert advised(findings) == [PROBLEM]
     assert said in findings[0].found
@@ -154,7 +154,7 @@ def test_a_torch_that_cannot_be_loaded_is_a_finding(
 
 
 def test_a_device_that_is_not_here_is_a_problem() -> None:
-    (config,) = compose_sweep(["tasks=[rte]", "data=sample", "trainer.device=cuda:99"])
+    (config,) = compose_sweep(["tasks=[rte]", "data=sample", "trainer.device=cuda:99"]).configs
     (finding,), _ = examine_device(config, runs=5)
     assert finding.state == PROBLEM
     assert "trainer.device=cuda:99: this machine has" in finding.found
@@ -165,11 +165,11 @@ def test_the_runs_at_a_time_are_those_that_a_sweep_would_have(monkeypatch: pytes
     facts: dict[str, Any] = {"device": "cuda", "name": "a GPU", "precision": "bfloat16", "torch": "2", "remarks": []}
     facts |= {"gpus": 3, "memory": 80e9, "free": 1e9}  # a machine with three GPUs, which this one need not be
     monkeypatch.setattr("glue_bench.doctor.sweep.ask_torch", lambda *_: facts)
-    (config,) = compose_sweep(["tasks=[rte]", "data=sample", "executor.runs_per_gpu=2"])
+    (config,) = compose_sweep(["tasks=[rte]", "data=sample", "executor.runs_per_gpu=2"]).configs
     (finding,), at_once = examine_device(config, runs=40)
     assert (at_once, finding.state) == (6, NOTE)
     assert "79 GB" in finding.advice
-    (config,) = compose_sweep(["tasks=[rte]", "data=sample", "executor=serial"])
+    (config,) = compose_sweep(["tasks=[rte]", "data=sample", "executor=serial"]).configs
     assert examine_device(config, runs=40)[1] == 1
 
 
@@ -187,7 +187,7 @@ from glue_bench.config.compose import compose_sweep
 from glue_bench.data.sources import resolve_source
 
 from glue_bench.models.pretrained import resolve_pretrained
-config = compose_sweep(sys.argv[1:])[0]
+config = compose_sweep(sys.argv[1:]).configs[0]
 {first}
 hub, inputs = examine_inputs([config.encoder], config.data, tasks=[config.task])
 print(json.dumps([dataclasses.asdict(each) for each in [hub, *(each.finding for each in inputs)]]))
@@ -311,7 +311,7 @@ def test_splits_that_a_folder_lacks_are_named(local_glue: Path, tmp_path: Path) 
     folder = shutil.copytree(local_glue, tmp_path / "glue")
     (folder / "mnli" / "validation_mismatched.parquet").unlink()
     (folder / "rte" / "train.csv").write_text("there twice")
-    configs = compose_sweep(["tasks=[mnli,rte,mrpc]", "data=local", f"data.path={folder}"])
+    configs = compose_sweep(["tasks=[mnli,rte,mrpc]", "data=local", f"data.path={folder}"]).configs
     found = data_of(configs)
     assert advised(found) == [PROBLEM]
     assert f"mnli: {folder / 'mnli' / 'validation_mismatched.parquet'}: no such file" in found.found
@@ -321,7 +321,7 @@ def test_splits_that_a_folder_lacks_are_named(local_glue: Path, tmp_path: Path) 
 
 
 def test_a_task_without_sample_rows_is_a_problem() -> None:
-    configs = compose_sweep(["tasks=[rte,wnli]", "data=sample"])
+    configs = compose_sweep(["tasks=[rte,wnli]", "data=sample"]).configs
     found = data_of(configs)
     assert advised(found) == [PROBLEM]
     assert "no sample rows for task=wnli" in found.found
@@ -340,7 +340,7 @@ def test_an_encoder_folder_that_could_not_be_loaded_is_a_problem(
 ) -> None:
     folder = shutil.copytree(tiny_roberta, tmp_path / "encoder")
     damage(folder)
-    (config,) = compose_sweep(["tasks=[rte]", "data=sample", "encoder=custom", f"encoder.path={folder}"])
+    (config,) = compose_sweep(["tasks=[rte]", "data=sample", "encoder=custom", f"encoder.path={folder}"]).configs
     found = examine_inputs([config.encoder], config.data, tasks=[config.task])[1][0].finding
     assert advised(found) == [PROBLEM]
     assert said in found.found
@@ -402,3 +402,14 @@ def test_room_on_a_disk_is_counted_once_for_all_that_lies_on_it(tmp_path: Path) 
     unknown = needs_of_results(tmp_path, runs=1, at_once=2, weights=0, models=0)
     (found,) = examine_disk([unknown])
     assert "not known" in found.found
+
+
+def test_the_runs_that_others_start_from_are_counted_with_the_seeds_of_the_sweep() -> None:
+    from glue_bench.config.compose import compose_parent
+    from glue_bench.doctor.sweep import examine_sweep
+
+    words = ["tasks=[rte]", "seeds=[1,2]", "init=mnli", "data=sample", "encoder=minilm"]
+    sweep = compose_sweep(words)
+    parent = compose_parent(sweep.configs[0], words)
+    assert parent is not None
+    assert next(iter(examine_sweep(sweep, [parent]))).found.startswith("4 runs: rte; 2 seeds")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glue_bench.cli.page import render_html
+from glue_bench.cli.report import render_html
 from glue_bench.report import build_report
 from glue_bench.report.page import Page, render_page
 from glue_bench.report.page.drawing import show_number, show_text
@@ -259,7 +259,9 @@ def test_hostile_names_and_texts_are_shown_and_never_obeyed(tmp_path: Path) -> N
     record = hostile_record(tmp_path, recipe=HOSTILE, device=HOSTILE, git=HOSTILE, versions={HOSTILE: HOSTILE})
     lost = dataclasses.replace(record, status="failed", seed=2, run_id=HOSTILE)
     store = RunStore(tmp_path / "results")
-    text = render_html(build_report([record, lost], PUBLISHED, store=store), [record, lost], PUBLISHED, store=store)
+    text = render_html(
+        build_report([record, lost], PUBLISHED, store=store), [record, lost], published=PUBLISHED, store=store
+    )
     reader = check_structure(text)
     shown = HOSTILE.replace("\u202e", "⟨U+202E⟩").replace("\u200b", "⟨U+200B⟩")
     assert shown in reader.of("h1")[0].text

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from glue_bench.cli.page import render_html
+from glue_bench.cli.report import render_html
 from glue_bench.report import build_report
 from glue_bench.report.model import CARD_TASKS
 from glue_bench.runs.store import RunStore
@@ -66,8 +66,8 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = RunStore(folder / "results")
     path = folder / "report.html"
     published = load_published()
-    report = build_report([record], published, store=store)
-    path.write_text(render_html(report, [record], published, store=store), encoding="utf-8")
+    report = build_report([record], published=published, store=store)
+    path.write_text(render_html(report, [record], published=published, store=store), encoding="utf-8")
     return path
 
 

@@ -332,7 +332,7 @@ def test_a_run_that_is_stopped_says_so_and_is_missing_again(
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "the same command goes on from there" in error
+    assert "the same command continues from there" in error
     assert "Traceback" not in error
     (record,) = records_in(tmp_path)
     assert record.status == "interrupted"

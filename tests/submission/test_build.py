@@ -207,8 +207,8 @@ def test_it_says_which_run_each_file_is_of_and_which_were_filled(
     assert lines[0].startswith("AX.tsv          1,104 rows  tiny mnli seed 1 (seed1-")
     assert "the only seed" in lines[0]
     assert "median of 3 seeds on the dev set" in next(line for line in lines if line.startswith("SST-2"))
-    assert "STS-B.tsv       1,379 rows  no model: 2.500 in every line, as --fill asked" in lines
-    assert lines[10] == "WNLI.tsv          146 rows  no model: not_entailment in every line, as --fill asked"
+    assert "STS-B.tsv       1,379 rows  no model: 2.500 in every line, because of --fill" in lines
+    assert lines[10] == "WNLI.tsv          146 rows  no model: not_entailment in every line, because of --fill"
     assert lines_of(Path("sub.zip"), "WNLI.tsv")[1:] == [f"{index}\t0" for index in range(146)]
     assert set(lines_of(Path("sub.zip"), "STS-B.tsv")[1:]) == {f"{index}\t2.500" for index in range(1379)}
 
@@ -223,7 +223,7 @@ def test_tasks_without_a_run_are_named_with_a_command_that_makes_them(
     assert bench.build(*others) == 3
     errors = capsys.readouterr().err.splitlines()
     assert errors[0] == "no finished run of tiny for rte; train:"
-    assert errors[2] == "  or hand in one constant prediction for each: --fill rte"
+    assert errors[2] == "  or use one constant prediction for each: --fill rte"
     assert errors[-1] == "glue-bench: submit build: the leaderboard takes all files or none; see above"
     command = shlex.split(errors[1])
     assert command[:4] == ["glue-bench", "sweep", "tasks=[rte]", "seeds=[1,2,3]"]
@@ -309,13 +309,13 @@ def layout(task: str) -> tuple[LeaderboardFile, ...]:
     return lay_out([compose_task(task)])
 
 
-def sources_of(bench: Bench, task: str, **changes: object) -> tuple[list[FromRun], list[str]]:
+def sources_of(bench: Bench, task: str) -> tuple[list[FromRun], list[str]]:
     """What `prepare_sources` finds for one task of a bench, and its problems."""
     _, choices = choose_runs(RunStore(bench.results), [task], wish=Wish())
     facts = {task: compose_task(task)}
     data = DataConfig(source="local", path=str(bench.glue))
-    ready = prepare_sources(layout(task), facts, choices=choices, fills={}, data=changes.get("data", data))  # type: ignore[arg-type]
-    return [source for source in ready.sources if isinstance(source, FromRun)], list(ready.problems)
+    sources, _, problems = prepare_sources(layout(task), facts, choices=choices, fills={}, data=data)
+    return [source for source in sources if isinstance(source, FromRun)], problems
 
 
 def test_other_numbers_of_test_rows_are_refused_in_one_line_each(made: Bench, tmp_path: Path) -> None:
@@ -539,7 +539,7 @@ def test_a_fill_that_cannot_be_is_one_line(words: list[str], message: str) -> No
     [
         (["encodr=tiny"], "encodr=tiny: not a key of `submit build`; did you mean encoder?"),
         (["trainer.batch=3"], "trainer.batch=3: not a key of `submit build`"),
-        (["seed=one"], "seed=one: one whole number"),
+        (["seed=one"], "seed=one: must be one whole number"),
         (["seed=1", "--pick", "best"], "seed=1 and --pick best: give one of the two"),
         (["results_dir=nowhere"], "results_dir=nowhere: no such folder"),
         (["data.path=x"], "data.path=x: only read with data=local"),

@@ -464,10 +464,14 @@ def test_a_refused_zip_lists_its_faults_and_exits_with_3(tmp_path: Path, capsys:
     [
         (["submit", "check", "nowhere.zip"], 3, "nowhere.zip: cannot be read: No such file or directory"),
         (["submit", "check", "."], 3, ".: cannot be read: Is a directory"),
-        (["submit", "check"], 2, "submit check: say which file, as in `glue-bench submit check FILE.zip`"),
-        (["submit", "chek"], 2, "submit chek: unknown; did you mean check? Allowed: build, check"),
-        (["submit", "check", "a.zip", "b.zip"], 2, "submit check: one file at a time, not a.zip and b.zip"),
-        (["submit"], 2, "submit: say which. Allowed: build, check"),
+        (["submit", "check"], 2, "submit check: name one file, as in `glue-bench submit check FILE.zip`"),
+        (["submit", "chek"], 2, "submit chek: no such action; did you mean check? Allowed: build, check"),
+        (
+            ["submit", "check", "a.zip", "b.zip"],
+            2,
+            "submit check: name one file, as in `glue-bench submit check FILE.zip`, not a.zip and b.zip",
+        ),
+        (["submit"], 2, "submit: name an action. Allowed: build, check"),
     ],
 )
 def test_a_mistake_is_one_line(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:

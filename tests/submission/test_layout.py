@@ -37,11 +37,11 @@ def test_what_a_task_says_of_the_leaderboard_changes_no_run_id(task: str) -> Non
 @pytest.mark.parametrize(
     ("leaderboard", "message"),
     [
-        ({"MNLI-m": "test"}, "task.leaderboard.MNLI-m=test: allowed is one of the test splits test_matched, test_mis"),
-        ({"AX": "../test"}, "task.leaderboard.AX=..: allowed is letters, digits"),
-        ({"AX": "ax/hard/test"}, "task.leaderboard.AX=ax/hard/test: allowed is one of the test splits"),
-        ({"AX": "ax/dev"}, "task.leaderboard.AX=ax/dev: allowed is a split with official rows in task.rows"),
-        ({"../AX": "ax/test"}, "task.leaderboard=../AX: allowed is letters, digits"),
+        ({"MNLI-m": "test"}, "task.leaderboard.MNLI-m=test: must be one of the test splits test_matched, test_mis"),
+        ({"AX": "../test"}, "task.leaderboard.AX=../test: must be one of the test splits"),
+        ({"AX": "ax/hard/test"}, "task.leaderboard.AX=ax/hard/test: must be one of the test splits"),
+        ({"AX": "ax/dev"}, "task.leaderboard.AX=ax/dev: must be a split with official rows in task.rows"),
+        ({"../AX": "ax/test"}, "task.leaderboard=../AX: must be letters, digits"),
     ],
 )
 def test_a_place_that_is_no_test_split_with_official_rows_is_refused(leaderboard: dict[str, str], message: str) -> None:
@@ -51,8 +51,10 @@ def test_a_place_that_is_no_test_split_with_official_rows_is_refused(leaderboard
 
 
 def test_labels_are_written_as_codes_or_by_name_only() -> None:
-    facts = dataclasses.replace(compose_task("rte"), leaderboard_labels="name")
-    with pytest.raises(UsageError, match=r"task\.leaderboard_labels=name: unknown; did you mean names"):
+    facts = dataclasses.replace(compose_task("rte"), leaderboard_labels="name")  # type: ignore[arg-type]
+    with pytest.raises(
+        UsageError, match=r"task\.leaderboard_labels=name: must be one of codes, names; did you mean names"
+    ):
         check_task(facts)
 
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from glue_bench.cli.page import read_defaults
+from glue_bench.cli.report import read_defaults
 from glue_bench.config.compose import compose_run
 from glue_bench.data.rows import load_task_data
 from glue_bench.data.sources import resolve_source

@@ -267,7 +267,7 @@ def test_a_sweep_that_is_stopped_keeps_snapshots_and_says_what_is_left_and_how_t
     assert process.wait(timeout=30) == code
     lines = (tmp_path / "sweep.log").read_text().splitlines()
     assert lines[-2].startswith(f"glue-bench: stopped by {signal.Signals(number).name}")
-    assert "0 of 4 runs done, 4 missing (2 with a snapshot); go on with: " in lines[-1]
+    assert "0 of 4 runs done, 4 missing (2 with a snapshot); continue with: " in lines[-1]
     assert lines[-1].endswith("'tasks=[rte,sst2]' 'seeds=[1,2]' executor.workers=2")
     assert [record.status for record in records_in(tmp_path, "results").values()] == ["interrupted"] * 2
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
@@ -333,13 +333,14 @@ def test_sixteen_writers_of_fifty_records_keep_eight_hundred(tmp_path: Path) -> 
 def test_a_finished_sweep_of_eighty_runs_is_repeated_in_three_seconds_without_training(
     tmp_path: Path,
 ) -> None:
-    from glue_bench.cli.shared import request_runs
+    from glue_bench.cli.sweep import request_runs
     from glue_bench.config.compose import compose_sweep
 
     words = ["preset=card", "encoders=[distilroberta,roberta]", f"results_dir={tmp_path / 'results'}"]
     store = RunStore(tmp_path / "results")
-    for config in compose_sweep(words):
-        for request in request_runs(config, config.seeds, words, config_dir=None):
+    sweep = compose_sweep(words)
+    for config in sweep.configs:
+        for request in request_runs(config, sweep.seeds, overrides=words, config_dir=None):
             record = make_record(task=config.task.name, seed=request.config.seed, encoder=encoder_of(request.encoder))
             facts = {"run_id": request.run_id, "setting_id": request.setting_id}
             store.save(Record(**{**{key: getattr(record, key) for key in Record.__slots__}, **facts}))

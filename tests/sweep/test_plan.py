@@ -154,15 +154,15 @@ def test_a_grid_reads_the_weights_and_the_rows_once(
     folder = tmp_path / "encoder"
     shutil.copytree(next(word.partition("=")[2] for word in tiny_words if word.startswith("encoder.path=")), folder)
     words = [*tiny_words, f"encoder.path={folder}", "recipe=roberta_paper", "tasks=[rte,mrpc]", "seeds=[1]"]
-    configs = compose_sweep(words)
-    assert len(configs) == 12
-    requests = [each for config in configs for each in make_requests(config, config.seeds)]
+    sweep = compose_sweep(words)
+    assert len(sweep.configs) == 12
+    requests = [each for config in sweep.configs for each in make_requests(config, sweep.seeds)]
     fetch_inputs(requests)
     assert len({each.run_id for each in requests}) == 12
     assert read["model.safetensors"] == 1
     assert read["train.parquet"] <= 2  # one for each task; other tests may have read them
     (folder / "config.json").touch()
-    (changed, *_) = make_requests(configs[0], [1])
+    (changed, *_) = make_requests(sweep.configs[0], [1])
     assert changed.run_id == requests[0].run_id
     assert read["config.json"] == 2
 
@@ -259,7 +259,7 @@ def test_a_plan_file_runs_line_by_line_from_any_folder_and_keeps_its_numbers(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--index", "0"], 2, "--index 0: of which plan?"),
+        (["--index", "0"], 2, "--index 0: needs a plan; give --plan FILE.jsonl"),
         (["--plan", "plan.jsonl", "--index", "7"], 2, "--index 7: no such line in plan.jsonl; must be 0 to 1"),
         (["--plan", "none.jsonl", "--index", "0"], 3, "--plan none.jsonl: cannot be read"),
         (["--plan", "plan.jsonl", "--index", "1"], 3, "plan.jsonl line 2: not a run that this glue-bench planned"),
@@ -288,7 +288,8 @@ def test_the_chain_runs_mnli_first_and_the_small_tasks_from_its_encoder(
     assert (
         "starts from the fine-tuned mnli model, the published numbers do not" in records["rte"].not_comparable_because
     )
-    assert records["rte"].encoder["weights_sha256"] != records["mnli"].encoder["weights_sha256"]
+    assert records["rte"].encoder["weights_sha256"] == records["mnli"].encoder["weights_sha256"]
+    assert records["rte"].encoder["init_sha256"] == records["mnli"].model_sha256
     assert "init" in capsys.readouterr().out
     assert main(["sweep", *words]) == 0
     assert "3 runs: 3 done, 0 to run; nothing to train" in capsys.readouterr().err
@@ -311,10 +312,10 @@ def test_a_run_whose_parent_failed_says_so(tiny_words: list[str], tmp_path: Path
     ("words", "message"),
     [
         (["run", "task=cola", "init=mnli", "data=sample"], "init=mnli: not for task=cola"),
-        (["sweep", "tasks=[cola,sst2]", "init=mnli", "data=sample"], "init=mnli: none of these tasks starts so"),
-        (["sweep", "init=mnly", "data=sample"], "init=mnly: none of these tasks starts so; did you mean mnli?"),
+        (["sweep", "tasks=[cola,sst2]", "init=mnli", "data=sample"], "init=mnli: none of these tasks starts from it"),
+        (["sweep", "init=mnly", "data=sample"], "init=mnly: none of these tasks starts from it; did you mean mnli?"),
         (["run", "task=rte", "executor=lokal"], "executor=lokal: no such executor; did you mean local?"),
-        (["run", "task=rte", "executor.workers=some"], "executor.workers=some: allowed is auto, or 1 or more"),
+        (["run", "task=rte", "executor.workers=some"], "executor.workers=some: must be auto, or 1 or more"),
     ],
 )
 def test_a_start_or_executor_that_cannot_be_is_one_line(

@@ -97,7 +97,7 @@ def test_a_run_that_torchrun_stops_goes_on_to_the_result_of_one_process_and_is_t
     assert ours(errors) == [
         "[0/1] tiny rte seed 1: started",
         f"glue-bench: stopped by SIGUSR1 after update {stopped['steps']} of 40, snapshot kept; "
-        "the same command goes on from there",
+        "the same command continues from there",
     ]
 
     process = start(*several)

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -97,7 +97,7 @@ def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool
 
 @pytest.mark.parametrize(("family", "engine"), [("tiny_roberta", "flat"), ("tiny_bert", "padded")])
 def test_a_training_with_selection_interrupted_after_any_update_ends_bit_for_bit_as_if_it_had_not(
-    family: str, engine: str, request: pytest.FixtureRequest, tmp_path: Path
+    family: str, engine: Literal["flat", "padded"], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     folder: Path = request.getfixturevalue(family)
     changed = dataclasses.replace(CUT, engine=engine)

@@ -94,7 +94,7 @@ def test_every_signal_ends_with_its_code_and_the_same_command_ends_with_the_same
         if number != signal.SIGKILL:
             last = errors.strip().splitlines()[-1]
             assert last.startswith(f"glue-bench: stopped by {number.name} after update ")
-            assert last.endswith(", snapshot kept; the same command goes on from there")
+            assert last.endswith(", snapshot kept; the same command continues from there")
             assert json.loads((folder / "record.json").read_text())["status"] == "interrupted"
         resumed += 1
     process = start()

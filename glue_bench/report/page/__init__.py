@@ -66,12 +66,12 @@ class Task:
 
     @property
     def drawn(self) -> list[Entry]:
-        """Those of them that are not too large to draw: scores, and matrices of few classes."""
+        """The rows with predictions that can be drawn: scores, and matrices of few classes."""
         return [entry for entry in self.predicted if entry.task.outputs <= _MOST_CLASSES]
 
     @property
     def classified(self) -> list[Entry]:
-        """Those of them that predict classes."""
+        """The rows with predicted classes."""
         return [entry for entry in self.predicted if not entry.task.regression]
 
 

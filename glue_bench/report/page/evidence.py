@@ -41,7 +41,7 @@ class History(NamedTuple):
 
 
 class Bin(NamedTuple):
-    """The predictions whose confidence lies in one of BINS equal bins from 0 to 1."""
+    """The predictions with a confidence in one of BINS equal bins from 0 to 1."""
 
     confidence: float  # mean, 0 to 1
     accuracy: float  # 0 to 1

@@ -1,0 +1,236 @@
+"""What is known of one key of the configuration, and how plain values become checked dataclasses. Knows no key."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, field
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+
+from glue_bench.errors import UsageError, close_match, did_you_mean
+
+# What a value of the trainer or of a task decides:
+# scores      what is computed: part of the recipe, and of a run's identity
+# rounding    how it is computed: part of a run's identity only
+# execution   where it is computed: neither
+# bookkeeping what is shown or written down: neither
+Role = Literal["scores", "rounding", "execution", "bookkeeping"]
+NOT_IN_RECIPE: tuple[Role, ...] = ("rounding", "execution", "bookkeeping")
+NOT_IN_IDENTITY: tuple[Role, ...] = ("execution", "bookkeeping")
+
+_Config = TypeVar("_Config")
+
+
+class Must(NamedTuple):
+    """What a value must be: in words, and as a test of a value that has the right type already."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+class About(NamedTuple):
+    """What is known of a key besides its type and default."""
+
+    meaning: str = ""
+    must: Must | None = None
+    role: Role = "scores"
+    grid: bool = False  # a grid may list values of it
+    path: bool = False  # its value is a path, and is taken literally
+    usual: Any = None  # for the role "rounding": the value in conf/, which a command need not name
+
+
+def key(meaning: str, must: Must | None = None, *, default: Any = MISSING, make: Any = MISSING, **more: Any) -> Any:
+    """Declare a field with what is known of its key: `default` or what `make` returns, and the fields of `About`."""
+    known = {"about": About(meaning, must, **more)}
+    return field(default=default, metadata=known) if make is MISSING else field(default_factory=make, metadata=known)
+
+
+def at_least(lowest: int, unit: str = "") -> Must:
+    """A finite number that is not below `lowest`."""
+    return Must(f"{lowest} or more{unit}", lambda value: math.isfinite(value) and value >= lowest)
+
+
+class Key(NamedTuple):
+    """One key: a field of a dataclass with its type."""
+
+    name: str  # dotted
+    hint: Any
+    field: "dataclasses.Field[Any]"
+
+    @property
+    def about(self) -> About:
+        """What is known of it."""
+        return self.field.metadata.get("about", About())  # type: ignore[no-any-return]
+
+    @property
+    def required(self) -> bool:
+        """Whether it has no default here."""
+        return self.field.default is MISSING and self.field.default_factory is MISSING
+
+
+def fields_of(kind: Any) -> tuple[Key, ...]:
+    """The fields of a dataclass, each with what is known of it."""
+    return _read_fields(kind)
+
+
+def nested(hint: Any) -> bool:
+    """Whether a field's type is a dataclass of its own."""
+    return dataclasses.is_dataclass(hint)
+
+
+@functools.cache
+def _read_fields(kind: Any) -> tuple[Key, ...]:
+    hints = get_type_hints(kind)
+    return tuple(Key(item.name, hints[item.name], item) for item in dataclasses.fields(kind))
+
+
+def walk(kind: Any, where: str = "") -> Iterator[Key]:
+    """Every dotted key of a dataclass and of those inside of it."""
+    for item in fields_of(kind):
+        if nested(item.hint):
+            yield from walk(item.hint, f"{where}{item.name}.")
+        else:
+            yield item._replace(name=f"{where}{item.name}")
+
+
+def keys_of(kind: Any, *roles: Role) -> tuple[str, ...]:
+    """The names of a dataclass's fields with one of these roles."""
+    return tuple(item.name for item in fields_of(kind) if item.about.role in roles)
+
+
+def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
+    """A dataclass of the schema from plain values, each converted to its field's type; `check` is the caller's.
+
+    Raises:
+        UsageError: an unknown or missing key, or a value of a wrong type.
+    """
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{where}={values}: must be KEY: VALUE lines")
+    known = {item.name: item for item in fields_of(kind)}
+    made = {}
+    for name, value in values.items():
+        if name not in known:
+            raise UsageError(unknown_key(kind, str(name), where=where))
+        place, hint = join(where, name), known[name].hint
+        made[name] = build(hint, value, where=place) if nested(hint) else convert(hint, value, key=place)
+    for name, item in known.items():
+        if name not in made and item.required:
+            raise UsageError(f"{join(where, name)}: must be given")
+    return kind(**made)
+
+
+def check(config: object, where: str = "") -> None:
+    """Refuse values of a wrong type and impossible values, one by one and then together (the dataclass's `check`).
+
+    Raises:
+        UsageError: naming the key, the value and what it must be.
+    """
+    for item in fields_of(type(config)):
+        value, place = getattr(config, item.name), join(where, item.name)
+        if nested(item.hint):
+            check(value, place)
+            continue
+        convert(item.hint, value, key=place)
+        must = item.about.must
+        if must is not None and value is not None:
+            optional = ", or null" if NoneType in get_args(item.hint) else ""
+            require(place, value, holds=must.holds(value), words=must.words + optional)
+    getattr(config, "check", lambda: None)()
+
+
+def convert(hint: Any, value: Any, *, key: str) -> Any:
+    """The value as the type that `hint` names.
+
+    Raises:
+        UsageError: it cannot be one.
+    """
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any or (value is None and NoneType in args):
+        return value
+    if origin is UnionType:
+        return convert(args[0], value, key=key)
+    if origin is Literal:
+        require_one_of(key, value, allowed=args)
+        return value
+    if origin is list:
+        require(key, value, holds=isinstance(value, list | tuple), words=f"a list, as in {key}=[A,B]")
+        return [convert(args[0], item, key=f"{key}[{place}]") for place, item in enumerate(value)]
+    if origin is dict:
+        require(key, value, holds=isinstance(value, Mapping), words="KEY: VALUE lines")
+        return {
+            convert(args[0], name, key=key): convert(args[1], item, key=f"{key}.{name}") for name, item in value.items()
+        }
+    scalar = SCALARS[hint]
+    try:
+        return scalar.read(value)
+    except (ValueError, TypeError, KeyError):
+        raise UsageError(f"{key}={shown(value)}: must be {scalar.words}") from None
+
+
+class Scalar(NamedTuple):
+    """A type of single values: in words, and how one is read from what YAML or the command line holds."""
+
+    words: str
+    read: Callable[[Any], Any]
+
+
+def _number(kind: type[int] | type[float], *allowed: type) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if type(value) not in (kind, str, *allowed):
+            raise ValueError
+        return kind(value)
+
+    return read
+
+
+def _text(value: Any) -> str:
+    if value is None or isinstance(value, list | dict):
+        raise ValueError
+    return str(value)
+
+
+_TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+SCALARS: dict[Any, Scalar] = {
+    int: Scalar("a whole number", _number(int)),
+    float: Scalar("a number", _number(float, int)),
+    bool: Scalar("true or false", lambda value: _TRUTH[str(value).lower()]),
+    str: Scalar("text", _text),
+}
+
+
+def require(key: str, value: object, *, holds: bool, words: str) -> None:
+    """Refuse a value unless `holds`.
+
+    Raises:
+        UsageError: saying what it must be.
+    """
+    if not holds:
+        raise UsageError(f"{key}={shown(value)}: must be {words}")
+
+
+def require_one_of(key: str, value: object, *, allowed: "tuple[str, ...] | list[str]") -> None:
+    """Refuse a value that is not in the list, with the closest one that is.
+
+    Raises:
+        UsageError: saying which are.
+    """
+    if value not in allowed:
+        words = f"{key}={shown(value)}: must be one of {', '.join(allowed)}"
+        raise UsageError(words + close_match(str(value), allowed))
+
+
+def unknown_key(kind: Any, name: str, *, where: str = "") -> str:
+    """What is said of a key that a dataclass lacks."""
+    allowed = [join(where, item.name) for item in fields_of(kind)]
+    return f"{join(where, name)}: no such key{did_you_mean(join(where, name), allowed)}"
+
+
+def join(where: str, name: str) -> str:
+    """A dotted key."""
+    return f"{where}.{name}" if where else str(name)
+
+
+def shown(value: object) -> str:
+    """A value as YAML and the command line write it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

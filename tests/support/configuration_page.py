@@ -1,0 +1,111 @@
+"""The page docs/configuration.md: every key with type, default and meaning.
+
+python -m tests.support.configuration_page        writes it anew
+"""
+
+import types
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from glue_bench.config import conf_folder, group_options
+from glue_bench.config.compose import compose_defaults
+from glue_bench.config.keys import SCALARS, Key, keys_of, shown, walk
+from glue_bench.config.overrides import GROUPS
+from glue_bench.config.schema import SweepConfig, TrainerConfig
+
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+_HEAD = """\
+# Every configuration key
+
+Written by `python -m tests.support.configuration_page` from the schema and `conf/`; a test keeps the page up to date.
+
+A key is set on the command line as `KEY=VALUE`, or in a file of your own that `--config-dir FOLDER` adds. The defaults
+below are those of `glue-bench sweep` without arguments. A list is written `[A,B]`; `null` means "not given".
+"""
+
+
+def render_page() -> str:
+    """The page's Markdown."""
+    parts = [
+        _HEAD,
+        "## Groups",
+        "",
+        "`GROUP=NAME` chooses a file of `conf/GROUP/`, which sets several keys at once.",
+        "",
+    ]
+    parts += _table("group", "names", rows=[(f"`{group}`", ", ".join(group_options(group))) for group in GROUPS])
+    defaults, keys = compose_defaults(), list(walk(SweepConfig))
+    for title, chosen in _sections(keys):
+        parts += ["", f"## {title}", ""]
+        rows = [(f"`{key.name}`", _type(key.hint), _default(key, defaults), _meaning(key)) for key in chosen]
+        parts += _table("key", "type", "default", "meaning", rows=rows)
+    recipes = group_options("recipe")
+    values = {name: compose_defaults(f"recipe={name}").trainer for name in recipes}
+    parts += [
+        "",
+        "## What the recipes set",
+        "",
+        "For MNLI; `conf/recipe/RECIPE/TASK.yaml` changes some of it for a task.",
+        "",
+    ]
+    recipe_rows = [
+        (f"`trainer.{key}`", *(shown(getattr(values[name], key)) for name in recipes))
+        for key in keys_of(TrainerConfig, "scores")
+    ]
+    return "\n".join([*parts, *_table("key", *recipes, rows=recipe_rows), ""])
+
+
+def _sections(keys: list[Key]) -> Iterator[tuple[str, list[Key]]]:
+    """The keys of the command line, then those of its groups, then a task's facts, which its file alone sets."""
+    yield "Runs and sweeps", [key for key in keys if "." not in key.name]
+    for group in ("data", "encoder", "trainer", "executor"):
+        yield f"`{group}`", [key for key in keys if key.name.startswith(f"{group}.")]
+    yield "`task`: set by conf/task/NAME.yaml only", [key for key in keys if key.name.startswith("task.")]
+
+
+def _type(hint: Any) -> str:
+    if isinstance(hint, types.UnionType):
+        return " or ".join("null" if kind is types.NoneType else _type(kind) for kind in get_args(hint))
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return ", ".join(args)
+    if origin is list:
+        return f"list of: {_type(args[0])}"
+    if origin is dict:
+        return f"{_type(args[0])} to {_type(args[1])}"
+    return SCALARS[hint].words if hint in SCALARS else "any"
+
+
+def _default(key: Key, defaults: SweepConfig) -> str:
+    if key.name.startswith("task."):
+        factory = key.field.default_factory
+        return "required" if key.required else f"`{_written(factory() if callable(factory) else key.field.default)}`"
+    value: Any = defaults
+    for part in key.name.split("."):
+        value = getattr(value, part)
+    recipe = key.name.removeprefix("trainer.") in _recipe_keys() and key.name.startswith("trainer.")
+    return f"`{_written(value)}`{', by the recipe' if recipe else ''}"
+
+
+def _recipe_keys() -> set[str]:
+    """Trainer keys that conf/trainer/ leaves to the recipe."""
+    lines = (conf_folder() / "trainer" / "default.yaml").read_text(encoding="utf-8").splitlines()
+    return {*keys_of(TrainerConfig, "scores")} - {line.partition(":")[0] for line in lines}
+
+
+def _written(value: Any) -> str:
+    return f"[{', '.join(map(shown, value))}]" if isinstance(value, list) else shown(value)
+
+
+def _meaning(key: Key) -> str:
+    must = f"; must be {key.about.must.words}" if key.about.must and key.about.must.words != "given" else ""
+    return f"{key.about.meaning}{must}{' (also a `grid` key)' if key.about.grid else ''}"
+
+
+def _table(*headers: str, rows: Sequence[tuple[str, ...]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (headers, ("---",) * len(headers), *rows)]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render_page(), encoding="utf-8")
