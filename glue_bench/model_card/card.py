@@ -192,10 +192,8 @@ def _usage(record: Record, task: TaskAdapter, *, place: str) -> list[str]:
 
 def _training(record: Record) -> list[str]:
     trainer = record.config["trainer"]
-    recipe = keys_of(TrainerConfig, "scores")
+    recipe = set(keys_of(TrainerConfig, "scores")) - ({"epochs"} if trainer["updates"] is not None else set())
     settings = {key: value for key, value in trainer.items() if key in recipe and value is not None}
-    if trainer["updates"] is not None:
-        settings.pop("epochs", None)
     changed = ", ".join(f"{key}={value}" for key, value in _changed_values(record).items())
     facts = {
         "recipe": record.recipe + (f" with {changed}" if changed else ""),

@@ -149,7 +149,8 @@ def build_submission(sources: Sequence[Source], out: Path, *, device: str, progr
         DivergedError: a logit is NaN or infinite.
         DiskError: the predictions or the zip cannot be written.
     """
-    contents, loaded, load = dict[str, bytes](), "", None
+    contents, loaded = dict[str, bytes](), ""
+    load: Callable[[], FineTuned] | None = None
     for source in sorted(sources, key=lambda source: source.file.task):  # all files of a task come from one model
         if isinstance(source, Filled):
             file, fill = source.file, source.fill
@@ -163,7 +164,7 @@ def build_submission(sources: Sequence[Source], out: Path, *, device: str, progr
         if prediction is None:
             progress.begin(source)
             if load is None or loaded != run.record.task:  # forgets the last model before the next takes its memory
-                loaded, load = run.record.task, _loader(run, device=device)
+                loaded, load = run.record.task, functools.cache(functools.partial(_load, run, device))
             on_rows = functools.partial(progress.advance, source)
             predicted = predict_rows(run, source.file.place, file=source.texts, load=load, on_rows=on_rows)
             progress.end(source, predicted)
@@ -176,16 +177,10 @@ def build_submission(sources: Sequence[Source], out: Path, *, device: str, progr
         write_zip(temporary, contents)
 
 
-def _loader(run: FinishedRun, *, device: str) -> Callable[[], "FineTuned"]:
-    """Load the run's model at the first call, and keep it."""
+def _load(run: FinishedRun, device: str) -> "FineTuned":
+    from glue_bench.runs.inference import load_fine_tuned
 
-    @functools.cache
-    def load() -> "FineTuned":
-        from glue_bench.runs.inference import load_fine_tuned
-
-        return load_fine_tuned(run, device=device)
-
-    return load
+    return load_fine_tuned(run, device=device)
 
 
 def kept_predictions(run: FinishedRun, place: str, *, file: TextFile) -> Vector | None:

@@ -161,8 +161,7 @@ def choose_runs(store: RunStore, tasks: Sequence[str], *, wish: Wish) -> tuple[s
     if encoder not in names:
         raise UsageError(f"encoder={encoder}: no finished run{did_you_mean(encoder, names)}")
     ours = [record for record in usable if record.encoder["name"] == encoder]
-    unknown = set(wish.run_ids) - {record.run_id for record in ours}
-    if unknown:
+    if unknown := set(wish.run_ids) - {record.run_id for record in ours}:
         raise UsageError(f"run_id={min(unknown)}: no such finished run of {encoder} on these tasks")
     chosen = {}
     for task in tasks:
