@@ -504,7 +504,7 @@ def test_the_json_schema_is_what_the_documentation_lists() -> None:
         (["result_dir=x"], "not a key of `claims`; did you mean results_dir?"),
         (["distilroberta.path=nowhere"], "distilroberta.path=nowhere: no such folder"),
         (["results_dir=nowhere"], "results_dir=nowhere: no such folder"),
-        (["--repeats", "4"], "--repeats 4: 5 or more"),
+        (["--repeats", "4"], "--repeats 4: must be 5 or more"),
         (["trainer.engine=fast"], "trainer.engine"),
     ],
 )
