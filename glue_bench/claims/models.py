@@ -5,16 +5,22 @@ No code that comes with a model is run. Every check raises InputError if it need
 
 import contextlib
 import functools
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PretrainedConfig, RobertaConfig
 
-from glue_bench.claims.files import CONFIG, TOKENIZER, WEIGHTS, ModelFiles, WeightsHeader, read_weights
-from glue_bench.claims.statements import (
+from glue_bench.claims.card import (
+    CONFIG,
+    TOKENIZER,
+    WEIGHTS,
     ArchitectureClaim,
     CardModel,
     CaseClaim,
@@ -22,6 +28,7 @@ from glue_bench.claims.statements import (
     ClaimRow,
     FillMaskClaim,
     LikelyToken,
+    ModelFiles,
     ParametersClaim,
     Verdict,
     list_tokens,
@@ -33,16 +40,19 @@ from glue_bench.text import first_line
 
 STATED = "the stated architecture"
 MILLION = 1_000_000
+_LAYER = re.compile(r"(?:^|\.)layer\.(\d+)\.")
+_NOT_IN_MASKED_LM = ("pooler.", "position_ids", "lm_head.decoder.")  # the last is the embeddings, or a bias, again
 _LONGEST = 64  # tokens: more than any word of a case claim has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """Parameters of one architecture, tied ones once."""
+class WeightsHeader:
+    """What the names and shapes in a safetensors file say."""
 
-    encoder: int
-    encoder_with_pooler: int
-    masked_lm: int  # without a pooler
+    layers: int | None  # None for names that are not those of the BERT and RoBERTa families
+    width: int | None
+    masked_lm: int | None  # numbers of the masked language model, tied ones once; None without its head
+    everything: int  # numbers of all tensors
 
 
 class Model:
@@ -95,20 +105,41 @@ class Model:
         return model.eval(), tokenizer
 
 
+def read_weights(path: Path) -> WeightsHeader:
+    """Names and shapes of the tensors; none of them is loaded.
+
+    Raises:
+        InputError: not a whole safetensors file.
+    """
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    layers = {int(found[1]) for name in shapes if (found := _LAYER.search(name))}
+    words = [shape for name, shape in shapes.items() if name.endswith("embeddings.word_embeddings.weight")]
+    masked_lm = sum(size for name, size in sizes.items() if not any(part in name for part in _NOT_IN_MASKED_LM))
+    return WeightsHeader(
+        layers=len(layers) or None,
+        width=words[0][-1] if words else None,
+        masked_lm=masked_lm if any(name.startswith("lm_head.") for name in sizes) else None,
+        everything=sum(sizes.values()),
+    )
+
+
 def check_model(claim: Claim, model: Model) -> ClaimRow:
     """Check a claim about one model; the row says why if it cannot be checked."""
+    checks: Mapping[type[Claim], Callable[[Any, Model], ClaimRow]] = {
+        ArchitectureClaim: _check_architecture,
+        ParametersClaim: _check_parameters,
+        CaseClaim: _check_case,
+        FillMaskClaim: _check_fill_mask,
+    }
     try:
-        if isinstance(claim, ArchitectureClaim):
-            return _check_architecture(claim, model)
-        if isinstance(claim, ParametersClaim):
-            return _check_parameters(claim, model)
-        if isinstance(claim, CaseClaim):
-            return _check_case(claim, model)
-        if isinstance(claim, FillMaskClaim):
-            return _check_fill_mask(claim, model)
+        return checks[type(claim)](claim, model)
     except InputError as error:
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=str(error))
-    raise AssertionError(f"no check for {type(claim).__name__}")
 
 
 def _check_architecture(claim: ArchitectureClaim, model: Model) -> ClaimRow:
@@ -118,12 +149,12 @@ def _check_architecture(claim: ArchitectureClaim, model: Model) -> ClaimRow:
     if not model.unread and isinstance(value, int):
         found[CONFIG] = value
     if model.weights is not None:
-        by_field = {"num_hidden_layers": model.weights.layers, "hidden_size": model.weights.width}
-        value = by_field.get(claim.field)
+        value = {"num_hidden_layers": model.weights.layers, "hidden_size": model.weights.width}.get(claim.field)
         if value is not None:
             found[WEIGHTS] = value
     if not found:
-        raise InputError(_explain_unread(claim, model))
+        reason = model.unread or f"{CONFIG} has no {claim.field}"
+        raise InputError(f"{reason}; {_explain_stated(claim, model.stated.architecture)}")
     agreed = set(found.values()) == {claim.value}
     return ClaimRow(
         claim=claim,
@@ -135,18 +166,16 @@ def _check_architecture(claim: ArchitectureClaim, model: Model) -> ClaimRow:
     )
 
 
-def _explain_unread(claim: ArchitectureClaim, model: Model) -> str:
-    """Why the number cannot be read, and what the stated parameters say about it."""
-    reason = model.unread or f"{CONFIG} has no {claim.field}"
-    stated = RobertaConfig(**model.stated.architecture)
-    step = {"num_hidden_layers": 1, "hidden_size": stated.num_attention_heads}.get(claim.field)
+def _explain_stated(claim: ArchitectureClaim, stated: Mapping[str, Any]) -> str:
+    """What the stated number of parameters says about an architecture that cannot be read."""
+    step = {"num_hidden_layers": 1, "hidden_size": stated["num_attention_heads"]}.get(claim.field)
     if step is None:
-        return f"{reason}; the parameters are the same for any number of heads"
+        return "the parameters are the same for any number of heads"
     parts = []
     for value in (claim.value - step, claim.value, claim.value + step):
-        varied = type(stated).from_dict({**stated.to_dict(), claim.field: value})
-        parts.append(f"{value} would give {_millions(count_parameters(varied).masked_lm)}")
-    return f"{reason}; with all else as stated, {', '.join(parts)} parameters"
+        counts = count_parameters(RobertaConfig(**{**stated, claim.field: value}))
+        parts.append(f"{value} would give {_millions(counts['masked_lm'])}")
+    return f"with all else as stated, {', '.join(parts)} parameters"
 
 
 def _check_parameters(claim: ParametersClaim, model: Model) -> ClaimRow:
@@ -157,11 +186,11 @@ def _check_parameters(claim: ParametersClaim, model: Model) -> ClaimRow:
     except Exception as error:  # each architecture checks its configuration in its own way
         raise InputError(f"no masked language model can be built from it: {first_line(error)}") from error
     found = (
-        f"{_millions(counts.masked_lm)} ({counts.masked_lm:,}) with the masked-LM head; the encoder alone "
-        f"{_millions(counts.encoder)}, with pooler {_millions(counts.encoder_with_pooler)}"
+        f"{_millions(counts['masked_lm'])} ({counts['masked_lm']:,}) with the masked-LM head; the encoder alone "
+        f"{_millions(counts['encoder'])}, with pooler {_millions(counts['encoder_with_pooler'])}"
     )
-    details: dict[str, Any] = {"claimed": claim.value, **asdict(counts)}
-    deciding = [counts.masked_lm]
+    details: dict[str, Any] = {"claimed": claim.value, **counts}
+    deciding = [counts["masked_lm"]]
     if model.weights is not None:
         own, everything = model.weights.masked_lm, model.weights.everything
         details |= {"weights_masked_lm": own, "weights_everything": everything}
@@ -182,8 +211,11 @@ def _check_parameters(claim: ParametersClaim, model: Model) -> ClaimRow:
     )
 
 
-def count_parameters(config: PretrainedConfig) -> Counts:
-    """Build the model on torch's meta device, which has no memory, and count.
+def count_parameters(config: PretrainedConfig) -> dict[str, int]:
+    """Build the model on torch's meta device, which has no memory, and count; tied parameters once.
+
+    Returns:
+        `encoder`, `encoder_with_pooler`, and `masked_lm`, which has no pooler.
 
     Raises:
         Exception: whatever the architecture raises for an impossible configuration.
@@ -192,11 +224,11 @@ def count_parameters(config: PretrainedConfig) -> Counts:
         encoder = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         masked_lm = AutoModelForMaskedLM.from_config(config)  # type: ignore[no-untyped-call]
     sizes = {name: parameter.numel() for name, parameter in encoder.named_parameters()}
-    return Counts(
-        encoder=sum(size for name, size in sizes.items() if "pooler" not in name),
-        encoder_with_pooler=sum(sizes.values()),
-        masked_lm=sum(parameter.numel() for parameter in masked_lm.parameters()),
-    )
+    return {
+        "encoder": sum(size for name, size in sizes.items() if "pooler" not in name),
+        "encoder_with_pooler": sum(sizes.values()),
+        "masked_lm": sum(parameter.numel() for parameter in masked_lm.parameters()),
+    }
 
 
 def _check_case(claim: CaseClaim, model: Model) -> ClaimRow:
@@ -215,14 +247,23 @@ def _check_case(claim: CaseClaim, model: Model) -> ClaimRow:
 
 
 def _check_fill_mask(claim: FillMaskClaim, model: Model) -> ClaimRow:
-    """Compare the likeliest tokens, in order, and their probabilities."""
+    """Compare the likeliest tokens, in order, and then their probabilities."""
     tokens = _likeliest_tokens(model, claim.prompt, count=len(claim.tokens))
-    why = _first_difference(claim, tokens)
+    pairs = list(zip(claim.tokens, tokens, strict=True))
+    differences = [
+        f"token {place} is {found.id} {found.token.strip()}, claimed {claimed.id} {claimed.token.strip()}"
+        for place, (claimed, found) in enumerate(pairs, start=1)
+        if found.id != claimed.id
+    ] + [
+        f"{claimed.token.strip()} has {found.score:.6f}, claimed {claimed.score:.6f}"
+        for claimed, found in pairs
+        if not abs(found.score - claimed.score) / claimed.score <= claim.tolerance  # NaN is a difference
+    ]
     return ClaimRow(
         claim=claim,
-        verdict=Verdict.CONTRADICTED if why else Verdict.CONFIRMED,
+        verdict=Verdict.CONTRADICTED if differences else Verdict.CONFIRMED,
         found=list_tokens(tokens),
-        why=why,
+        why=differences[0] if differences else "",
         basis=f"{WEIGHTS} and the tokenizer",
         details={"prompt": claim.prompt, "tokens": [[token.id, token.token, token.score] for token in tokens]},
     )
@@ -247,17 +288,6 @@ def _likeliest_tokens(model: Model, prompt: str, *, count: int) -> list[LikelyTo
         LikelyToken(id=int(token), token=str(tokenizer.decode([int(token)])), score=float(score))
         for token, score in zip(best.indices, best.values, strict=True)
     ]
-
-
-def _first_difference(claim: FillMaskClaim, tokens: Sequence[LikelyToken]) -> str:
-    """Where the found tokens differ from the claimed ones; empty if nowhere."""
-    for place, (claimed, found) in enumerate(zip(claim.tokens, tokens, strict=True), start=1):
-        if found.id != claimed.id:
-            return f"token {place} is {found.id} {found.token.strip()}, claimed {claimed.id} {claimed.token.strip()}"
-    for claimed, found in zip(claim.tokens, tokens, strict=True):
-        if not abs(found.score - claimed.score) / claimed.score <= claim.tolerance:
-            return f"{claimed.token.strip()} has {found.score:.6f}, claimed {claimed.score:.6f}"
-    return ""
 
 
 def _millions(count: int) -> str:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.special import bdtr
 from transformers import PretrainedConfig
 
+from glue_bench.claims.card import ClaimRow, SpeedClaim, Verdict
 from glue_bench.claims.models import Model
-from glue_bench.claims.statements import ClaimRow, SpeedClaim, Verdict
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError
@@ -28,7 +28,6 @@ from glue_bench.models.placement import choose_placement, is_out_of_memory, keep
 from glue_bench.runs.provenance import processor_name
 from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.trainer import fit, predict
-from glue_bench.training.updates import StepReport
 
 # Tokens of a row: sixteen quantiles of GLUE's lengths. 800 dev rows each of CoLA, SST-2, QQP, QNLI and MNLI and all of
 # MRPC's, the six weighted alike, in BERT's uncased word pieces.
@@ -54,10 +53,9 @@ class Bench:
             UsageError: the device or the engine is not available.
             InputError: a configuration makes no classifier, or has too few positions.
         """
-        for config in (own, other):
-            if max_positions(config) < max(LENGTHS):
-                positions = max_positions(config)
-                raise InputError(f"a model has positions for {positions} tokens, but the rows have {max(LENGTHS)}")
+        positions = min(max_positions(own), max_positions(other))
+        if positions < max(LENGTHS):
+            raise InputError(f"a model has positions for {positions} tokens, but the rows have {max(LENGTHS)}")
         self.placement = choose_placement(settings.device, settings.precision)
         if self.placement.device.type == "cpu":
             keep_freed_memory()
@@ -66,12 +64,11 @@ class Bench:
         )
         vocabulary = min(OCCURRING, int(own.vocab_size), int(other.vocab_size))
         self._rows = _make_rows(1, vocabulary=vocabulary), _make_rows(PREDICTED, vocabulary=vocabulary)
-        self._models = [
-            make_classifier(config, outputs=2, seed=_SEED, engine=settings.engine).to(self.placement.device)
-            for config in (own, other)
-        ]
-        for model in self._models:
+        self._models = list[Classifier]()
+        for config in (own, other):
+            model = make_classifier(config, outputs=2, seed=_SEED, engine=settings.engine).to(self.placement.device)
             model.cut_vocabulary(np.arange(vocabulary, dtype=np.int32))
+            self._models.append(model)
         self.engine = " and ".join(dict.fromkeys(model.engine for model in self._models))
 
     def measure(self, phase: str, *, repeats: int, on_pair: Callable[[int, float], None]) -> Floats:
@@ -83,7 +80,7 @@ class Bench:
         Returns:
             Seconds (pairs, 2 models, 2 clocks): wall clock, and processor time of this process alone.
         """
-        work = {"training": self._train, "inference": self._predict}[phase]
+        work = self._train if phase == "training" else self._predict
         amount = min(MOST_WORK, math.ceil(LEAST_SECONDS / work(self._models[0], 1)[0]))
         work(self._models[1], 1)
         seconds = np.zeros((repeats, 2, 2))
@@ -108,10 +105,6 @@ class Bench:
     def _train(self, model: Classifier, updates: int) -> Floats:
         """The time of an update, after one that allocates the memory that the others reuse."""
         ends, rows = list[Floats](), self._rows[0]
-
-        def note(_: StepReport) -> None:
-            ends.append(_clocks())
-
         fit(
             model,
             rows,
@@ -120,7 +113,7 @@ class Bench:
             streams=SeedStreams.from_seed(_SEED),
             placement=self.placement,
             history=[],
-            on_step=note,
+            on_step=lambda _: ends.append(_clocks()),
         )
         return (ends[-1] - ends[0]) / updates
 
@@ -145,26 +138,26 @@ def measure_speed(
     Raises:
         UsageError: the device or the engine is not available.
     """
-    pair = models[claim.model], models[claim.against]
+    own, other = models[claim.model], models[claim.against]
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # before our own work counts in it
-
-    def report(number: int, ratio: float) -> None:
-        on_progress(f"{claim.title}: pair {number} of {repeats}: {ratio:.2f} times as fast")
-
     on_progress(f"{claim.title}: warming up")
     try:
-        bench = Bench(pair[0].config, pair[1].config, settings=settings)
-        seconds = bench.measure(claim.phase, repeats=repeats, on_pair=report)
-    except InputError as error:
-        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=str(error)), {}
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+        bench = Bench(own.config, other.config, settings=settings)
+        seconds = bench.measure(
+            claim.phase,
+            repeats=repeats,
+            on_pair=lambda number, ratio: on_progress(
+                f"{claim.title}: pair {number} of {repeats}: {ratio:.2f} times as fast"
+            ),
+        )
+    except (InputError, RuntimeError, MemoryError) as error:
+        why = str(error) if isinstance(error, InputError) else "there is too little memory for the two models"
+        if not isinstance(error, InputError) and not is_out_of_memory(error):
             raise
-        why = "there is too little memory for the two models"
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why), {}
-    machine, bases = {**bench.machine(), "load_before": load}, dict.fromkeys(model.basis for model in pair)
+    machine, bases = {**bench.machine(), "load_before": load}, " and ".join(dict.fromkeys([own.basis, other.basis]))
     on_cpu = machine["device"] == "cpu"
-    return check_speed(claim, seconds, engine=bench.engine, on_cpu=on_cpu, architectures=" and ".join(bases)), machine
+    return check_speed(claim, seconds, engine=bench.engine, on_cpu=on_cpu, architectures=bases), machine
 
 
 def check_speed(claim: SpeedClaim, seconds: Floats, *, engine: str, on_cpu: bool, architectures: str) -> ClaimRow:
@@ -180,23 +173,21 @@ def check_speed(claim: SpeedClaim, seconds: Floats, *, engine: str, on_cpu: bool
     ratio = float(np.median(seconds[:, 1, 1] / seconds[:, 0, 1])) if on_cpu else None  # of processor time
     median, ((low, high), certainty) = statistics.median(ratios), median_interval(ratios, certainty=CERTAINTY)
     limits = f"{claim.at_least:g} to {claim.below:g}"
+    verdict, why = Verdict.UNDECIDED, f"crosses a limit of {limits}: use more repeats, or a quieter machine"
     if claim.at_least <= low and high < claim.below:
-        verdict, why = Verdict.CONFIRMED, f"the interval lies within {limits}"
+        verdict, why = Verdict.CONFIRMED, f"lies within {limits}"
     elif high < claim.at_least or low >= claim.below:
-        verdict, why = Verdict.CONTRADICTED, f"the interval lies outside of {limits}"
-    else:
-        why = f"the interval crosses a limit of {limits}: use more repeats, or a quieter machine"
-        verdict = Verdict.UNDECIDED
-    own, other = np.median(wall, axis=0).tolist()
+        verdict, why = Verdict.CONTRADICTED, f"lies outside of {limits}"
+    times = [f"{each:.2f} s" if each >= 1 else f"{1000 * each:.0f} ms" for each in np.median(wall, axis=0).tolist()]
     found = (
         f"{median:.2f} times as fast, {100 * certainty:.0f} % interval {low:.2f} to {high:.2f}; all {len(ratios)} "
-        f"pairs {min(ratios):.2f} to {max(ratios):.2f}; {_words(own)} and {_words(other)} for {UNITS[claim.phase]}"
+        f"pairs {min(ratios):.2f} to {max(ratios):.2f}; {' and '.join(times)} for {UNITS[claim.phase]}"
     )
     return ClaimRow(
         claim=claim,
         verdict=verdict,
         found=found if ratio is None else f"{found}; {ratio:.2f} in processor time",
-        why=f"{why}; engine {engine}",
+        why=f"the interval {why}; engine {engine}",
         basis=f"measured here, random weights in {architectures}",
         details={
             "ratios": [round(ratio, 4) for ratio in ratios],
@@ -234,7 +225,3 @@ def _make_rows(times: int, *, vocabulary: int) -> Encoded:
 
 def _clocks() -> Floats:
     return np.array([time.perf_counter(), time.process_time()])
-
-
-def _words(value: float) -> str:
-    return f"{value:.2f} s" if value >= 1 else f"{1000 * value:.0f} ms"

@@ -121,18 +121,19 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
     wanted = [name for name in tasks if name not in fills]
     encoder, choices = choose_runs(store, wanted, wish=wish) if wanted else ("constant", {})
     data_given = any(key.startswith("data") for key in given)
-    ready = prepare_sources(files, tasks, choices=choices, fills=fills, data=config.data if data_given else None)
-    for problem in ready.problems:
+    data = config.data if data_given else None
+    sources, runless, problems = prepare_sources(files, tasks, choices=choices, fills=fills, data=data)
+    for problem in problems:
         say(problem)
-    if ready.runless:
-        _suggest_training(ready.runless, encoder, store=store)
-    if ready.runless or ready.problems:
+    if runless:
+        _suggest_training(runless, encoder, store=store)
+    if runless or problems:
         raise InputError("submit build: the leaderboard takes all files or none; see above")
     out = arguments.out or results_dir / f"submission-{encoder}.zip"
-    build_submission(ready.sources, out, device=config.trainer.device, progress=_Lines())
-    for source in sorted(ready.sources, key=lambda source: source.file.name):
+    build_submission(sources, out, device=config.trainer.device, progress=_Lines())
+    for source in sorted(sources, key=lambda source: source.file.name):
         sys.stdout.write(f"{source.file.name:<12} {source.file.rows:>8,} rows  {_origin(source)}\n")
-    _warn(ready.sources)
+    _warn(sources)
     rows = sum(file.rows for file in files)
     sys.stdout.write(f"{out}: {len(files)} files, {rows:,} predictions, SHA-256 {file_sha256(out)}\n")
     return 0
@@ -184,7 +185,7 @@ def _suggest_training(tasks: Sequence[str], encoder: str, *, store: RunStore) ->
 def _origin(source: Source) -> str:
 
     if isinstance(source, Filled):
-        return f"no model: {source.fill.words} in every line, because of --fill"
+        return f"no model: {source.fill} in every line, because of --fill"
     run = source.choice.run
     kept = "kept" if source.kept is not None else "predicted now"
     return f"{run.title}, {source.choice.why}: {100 * source.choice.score:.1f}; {kept}"

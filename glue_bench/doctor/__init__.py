@@ -1,4 +1,4 @@
-"""Check whether a sweep would work here. This module: findings, their rendering, and the installed packages.
+"""Check whether a sweep would work here. This module: findings, their rendering, installed packages, and disk space.
 
 It needs the standard library only, so that a missing or broken package becomes a finding. Changes nothing, downloads
 nothing.
@@ -11,8 +11,9 @@ import shutil
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glue_bench.text import plural
@@ -27,15 +28,20 @@ _STATE, _NAME = 9, 22  # widths of the first two columns
 _PACKAGE = "glue-bench"
 _EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
 _EXTRAS = {"sample": "for encoder=minilm", "slurm": "for executor=slurm"}
+_LEAST_ROOM = 16 * 10**6  # bytes without which not even records can be kept
+_ROOM_PER_RUN = 2 * 10**6  # bytes of predictions and history of a large task: QQP has 40,430 dev rows
+# A snapshot is weights and two moments, all float32; two are kept while a third is written.
+_SNAPSHOTS = 3 * 3
 _SHOWN = ("torch", "transformers", "tokenizers", "datasets", "huggingface-hub", "numpy")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One row of the doctor's table."""
 
     name: str  # of what was checked
     state: str  # OK, NOTE (stops nothing) or PROBLEM (would stop the sweep)
+    _: KW_ONLY
     found: str
     advice: str = ""  # what to do; never empty for a problem
 
@@ -56,10 +62,9 @@ def render_finding(finding: Finding, *, width: int | None, color: bool) -> str:
         color: color the state with escape sequences.
     """
     indent = " " * (_STATE + _NAME)
-    words = [finding.found, *([f"-> {finding.advice}"] if finding.advice else [])]
     columns = max((width or shutil.get_terminal_size().columns) - len(indent), 20)
     lines = list[str]()
-    for text in words:
+    for text in (finding.found, f"-> {finding.advice}" if finding.advice else ""):
         printable = "".join(char if char.isprintable() else " " for char in text)
         lines += textwrap.wrap(printable, columns, break_on_hyphens=False)
     state = f"{finding.state:{_STATE}}"
@@ -72,18 +77,14 @@ def summarise(findings: Sequence[Finding]) -> str:
     """Say in one line whether the sweep would run."""
     counts = Counter(finding.state for finding in findings)
     notes = f"; {plural(counts[NOTE], 'note')}" if counts[NOTE] else ""
-    if not counts[PROBLEM]:
-        return f"nothing found that would stop this sweep{notes}"
-    return f"{plural(counts[PROBLEM], 'problem')} would stop this sweep{notes}"
+    problems = plural(counts[PROBLEM], "problem") if counts[PROBLEM] else "nothing found that"
+    return f"{problems} would stop this sweep{notes}"
 
 
 def to_json(findings: Sequence[Finding]) -> str:
     """Format all findings as one object; `ready` is whether nothing would stop the sweep."""
-    content = {
-        "schema_version": DOCTOR_SCHEMA_VERSION,
-        "ready": all(finding.state != PROBLEM for finding in findings),
-        "findings": [asdict(finding) for finding in findings],
-    }
+    ready = all(finding.state != PROBLEM for finding in findings)
+    content = {"schema_version": DOCTOR_SCHEMA_VERSION, "ready": ready, "findings": list(map(asdict, findings))}
     return json.dumps(content, indent=1) + "\n"
 
 
@@ -96,14 +97,14 @@ def examine_installation() -> Iterator[Finding]:
         about = metadata.metadata(_PACKAGE)
     except metadata.PackageNotFoundError:
         found = "glue-bench runs from a folder and is not installed: versions cannot be checked"
-        yield Finding(name="packages", state=NOTE, found=found, advice="pip install -e . in its folder")
+        yield Finding("packages", NOTE, found=found, advice="pip install -e . in its folder")
         return
     needed, python = SpecifierSet(about["Requires-Python"] or ""), platform.python_version()
     if needed.contains(python, prereleases=True):
-        yield Finding(name="Python", state=OK, found=python)
+        yield Finding("Python", OK, found=python)
     else:
         found = f"{python}; glue-bench {about['Version']} is tested with {needed}"
-        yield Finding(name="Python", state=NOTE, found=found, advice=f"a virtual environment with Python {needed}")
+        yield Finding("Python", NOTE, found=found, advice=f"a virtual environment with Python {needed}")
     by_extra: dict[str | None, list[Requirement]] = {None: []}
     for text in metadata.requires(_PACKAGE) or []:
         extra = _EXTRA.search(text)
@@ -112,13 +113,13 @@ def examine_installation() -> Iterator[Finding]:
     good = {requirement.name for requirement in by_extra[None]} - {fault.name for fault in faults}
     shown = [f"{name} {metadata.version(name)}" for name in _SHOWN if name in good]
     more = [f"and {len(good) - len(shown)} more"] if len(good) > len(shown) else []
-    yield Finding(name="packages", state=OK, found=", ".join([f"glue-bench {about['Version']}", *shown, *more]))
+    yield Finding("packages", OK, found=", ".join([f"glue-bench {about['Version']}", *shown, *more]))
     yield from faults
     extras = {name: use for name, use in _EXTRAS.items() if name in by_extra}
     missing = [name for name in extras if any(_check(requirement) for requirement in by_extra[name])]
     found = "; ".join(f"{name}: {'not ' if name in missing else ''}installed ({use})" for name, use in extras.items())
     advice = f"if you want them: pip install 'glue-bench[{','.join(missing)}]'" if missing else ""
-    yield Finding(name="extras", state=OK, found=found, advice=advice)  # a sweep that needs one has its own finding
+    yield Finding("extras", OK, found=found, advice=advice)  # a sweep that needs one has its own finding
 
 
 def _check(requirement: "Requirement") -> Finding | None:
@@ -132,4 +133,49 @@ def _check(requirement: "Requirement") -> Finding | None:
             return None
         text, state = f"{found}; glue-bench is tested with {requirement.specifier}", NOTE
     advice = f"pip install '{requirement.name}{requirement.specifier}'"
-    return Finding(name=requirement.name, state=state, found=text, advice=advice)
+    return Finding(requirement.name, state, found=text, advice=advice)
+
+
+def nearest_folder(folder: Path) -> Path:
+    """The folder itself, or its nearest existing parent; OSError if no file system accepts the name."""
+    full = folder.absolute()
+    return next(path for path in (full, *full.parents) if path.exists())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What a sweep will write to one folder."""
+
+    place: str  # in words
+    folder: Path
+    sure: int  # bytes
+    rough: int | None  # bytes besides, at most; None if not known
+
+
+def needs_of_results(folder: Path, *, runs: int, at_once: int, weights: int, models: int) -> Need:
+    """Estimate records, predictions, kept weights, and snapshots of the runs at work.
+
+    Args:
+        weights: bytes of the largest encoder's; 0 if not known.
+        models: runs that keep their weights.
+    """
+    rough = _ROOM_PER_RUN * runs + _SNAPSHOTS * weights * at_once + weights * models
+    return Need(place="results", folder=folder, sure=_LEAST_ROOM, rough=rough if weights else None)
+
+
+def examine_disk(needs: Sequence[Need]) -> Iterator[Finding]:
+    """Compare the free space of each disk with what the sweep will write to it."""
+    disks = dict[int, list[Need]]()
+    for need in needs:
+        disks.setdefault(nearest_folder(need.folder).stat().st_dev, []).append(need)
+    for on_it in disks.values():
+        free = shutil.disk_usage(nearest_folder(on_it[0].folder)).free
+        sure = sum(need.sure for need in on_it)
+        rough = sure + sum(need.rough or 0 for need in on_it)
+        wanted = f"roughly {format_bytes(rough)} or less will be needed"
+        if any(need.rough is None for need in on_it):
+            wanted = "how much is needed depends on the encoder's size, which is not known"
+        found = f"{format_bytes(free)} free for {' and '.join(need.place for need in on_it)}; {wanted}"
+        state = PROBLEM if free < sure else NOTE if free < rough else OK
+        advice = "" if state == OK else "make room, or results_dir=FOLDER and HF_HOME on a larger disk"
+        yield Finding("disk", state, found=found, advice=advice)

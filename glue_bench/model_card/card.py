@@ -10,7 +10,6 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
@@ -20,7 +19,7 @@ from glue_bench.config.keys import keys_of
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.record import Record
-from glue_bench.tasks.adapter import TaskAdapter, metric_title
+from glue_bench.tasks.adapter import ScorePart, TaskAdapter, metric_title
 from glue_bench.text import escape_markdown
 
 # The hub's names of metrics where they differ from ours.
@@ -56,42 +55,24 @@ def eval_result_files(record: Record, task: TaskAdapter) -> dict[str, list[dict[
     if record.data["source"] != "hub" or not record.comparable:
         return {}
     files = {}
-    for score in _scores(record, task):
-        where = f"{score.title} on the {score.rows} rows of {score.split}, seed {record.seed},"
+    for part, value, rows in _scores(record, task):
+        where = f"{metric_title([part])} on the {rows} rows of {part.split}, seed {record.seed},"
         entry = EvalResultEntry(
             dataset_id=record.data["dataset"],
             task_id=task.hub_config or task.name,
-            value=score.value,
+            value=value,
             dataset_revision=record.data["revision"],
             date=record.ended or None,
             notes=" ".join([where, f"glue-bench recipe {record.recipe}.", *_caveats(record)]),
         )
-        files[f"{task.name}_{score.split}_{score.metric}.yaml"] = eval_result_entries_to_yaml([entry])
+        files[f"{task.name}_{part.split}_{part.metric}.yaml"] = eval_result_entries_to_yaml([entry])
     return files
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Score:
-    """One score of the run."""
-
-    split: str
-    metric: str  # as records name it
-    title: str  # in words
-    value: float  # 0 to 1; correlations -1 to 1
-    rows: int
-
-
-def _scores(record: Record, task: TaskAdapter) -> list[_Score]:
-    return [
-        _Score(
-            split=part.split,
-            metric=part.metric,
-            title=metric_title([part]),
-            value=round(float(record.scores[part.split][part.metric]), 6),
-            rows=int(record.data["rows"][part.split]),
-        )
-        for part in task.every_part()
-    ]
+def _scores(record: Record, task: TaskAdapter) -> list[tuple[ScorePart, float, int]]:
+    """Each score with its value (0 to 1; correlations -1 to 1) and the number of its rows."""
+    scores, rows = record.scores, record.data["rows"]
+    return [(part, round(float(scores[part.split][part.metric]), 6), rows[part.split]) for part in task.every_part()]
 
 
 def _rows_title(record: Record, task: TaskAdapter) -> str:
@@ -135,15 +116,10 @@ def _metadata(record: Record, task: TaskAdapter) -> ModelCardData:
     """The YAML block. It has no licence and no language: the record knows neither."""
     data, base = record.data, record.encoder["hub_id"]
     on_hub, sample = data["source"] == "hub", "sample-" if data["source"] == "sample" else ""
-    circumstances = {
-        "seed": record.seed,
-        "recipe": record.recipe,
-        "recipe_changes": {key: str(value) for key, value in _changed_values(record).items()},
-        "init": record.init,
-        "selection": record.selection,
-        "comparable": record.comparable,
-        "not_comparable_because": list(record.not_comparable_because),
-    }
+    changes = {key: str(value) for key, value in _changed_values(record).items()}
+    circumstances = {"seed": record.seed, "recipe": record.recipe, "recipe_changes": changes, "init": record.init}
+    circumstances |= {"selection": record.selection, "comparable": record.comparable}
+    circumstances["not_comparable_because"] = list(record.not_comparable_because)
     results = [
         EvalResult(
             task_type="text-classification",
@@ -151,14 +127,14 @@ def _metadata(record: Record, task: TaskAdapter) -> ModelCardData:
             dataset_type=data["dataset"] if on_hub else _OWN_ROWS[data["source"]],
             dataset_name=_dataset_title(record, task),
             dataset_config=(task.hub_config or task.name) if on_hub else None,
-            dataset_split=score.split,
+            dataset_split=part.split,
             dataset_revision=data["revision"],
-            metric_type=_METRIC_IDS.get(score.metric, score.metric),
-            metric_name=score.title,
-            metric_value=score.value,
-            metric_args={"rows": score.rows, **circumstances},
+            metric_type=_METRIC_IDS.get(part.metric, part.metric),
+            metric_name=metric_title([part]),
+            metric_value=value,
+            metric_args={"rows": rows, **circumstances},
         )
-        for score in _scores(record, task)
+        for part, value, rows in _scores(record, task)
     ]
     return ModelCardData(
         base_model=base,
@@ -188,8 +164,8 @@ def _opening(record: Record, task: TaskAdapter) -> list[str]:
 def _score_table(record: Record, task: TaskAdapter) -> list[str]:
     note = "" if record.comparable else "not comparable"
     rows = [
-        [score.split, score.title, f"{score.value:.4f}", f"{score.rows:,}", str(record.seed), note]
-        for score in _scores(record, task)
+        [part.split, metric_title([part]), f"{value:.4f}", f"{count:,}", str(record.seed), note]
+        for part, value, count in _scores(record, task)
     ]
     scale = f"On {_dataset_title(record, task)}. 1 is perfect; correlations range from -1 to 1."
     table = _table(["split", "metric", "score", "rows", "seed", "note"], rows)
@@ -206,23 +182,18 @@ def _usage(record: Record, task: TaskAdapter, *, place: str) -> list[str]:
         f'classify = pipeline("text-classification", model={json.dumps(place)}){remark}',
         f"classify({example}, top_k=None, truncation=True, max_length={record.config['trainer']['max_length']})",
     ]
-    if task.regression:
-        low, high = task.label_range or (0, 0)
-        outputs = (
-            f"The one output is the score itself, trained on {low:g} to {high:g}; it can be outside of that range."
-        )
-    else:
-        outputs = f"Outputs, in order: {', '.join(f'{code} {label}' for code, label in enumerate(task.labels))}."
+    outputs = f"Outputs, in order: {', '.join(f'{code} {label}' for code, label in enumerate(task.labels))}."
+    if task.label_range:
+        low, high = task.label_range
+        outputs = f"The output is the score itself, trained on {low:g} to {high:g}; it can be outside of that range."
     words = escape_markdown(f"{outputs} Trained on {' and '.join(task.texts)}.")
     return ["## How to use it", "", *_fence("python", code), "", words]
 
 
 def _training(record: Record) -> list[str]:
     trainer = record.config["trainer"]
-    recipe = keys_of(TrainerConfig, "scores")
+    recipe = set(keys_of(TrainerConfig, "scores")) - ({"epochs"} if trainer["updates"] is not None else set())
     settings = {key: value for key, value in trainer.items() if key in recipe and value is not None}
-    if trainer["updates"] is not None:
-        settings.pop("epochs", None)
     changed = ", ".join(f"{key}={value}" for key, value in _changed_values(record).items())
     facts = {
         "recipe": record.recipe + (f" with {changed}" if changed else ""),
@@ -248,34 +219,30 @@ def _data(record: Record, task: TaskAdapter) -> list[str]:
     data = record.data
     facts: dict[str, object] = {"source": data["source"]}
     if data["source"] == "hub":
-        facts |= {"data set": data["dataset"], "configuration": task.hub_config or task.name}
-        facts["revision"] = data["revision"]
+        configuration = task.hub_config or task.name
+        facts |= {"data set": data["dataset"], "configuration": configuration, "revision": data["revision"]}
     facts["fingerprint of all texts and labels"] = data["fingerprint"]
     facts |= {f"rows of {split}": f"{rows:,}" for split, rows in data["rows"].items()}
-    cut = {split: rows for split, rows in data.get("truncated", {}).items() if rows}
-    facts |= {f"rows of {split} that were cut": f"{rows:,}" for split, rows in cut.items()}
+    cut = data.get("truncated", {})
+    facts |= {f"rows of {split} that were cut": f"{rows:,}" for split, rows in cut.items() if rows}
     facts["encoder's weights, SHA-256"] = record.encoder["weights_sha256"]
     return ["## Data and encoder", "", *_pairs(facts)]
 
 
 def _repetition(record: Record) -> list[str]:
     words = repeating_words(record, private=False)
-    lines = ["## How to repeat it", ""]
-    lines += _fence("bash", [shlex.join(["glue-bench", "run", *words, "save_model=true"])])
-    remarks = []
+    command = _fence("bash", [shlex.join(["glue-bench", "run", *words, "save_model=true"])])
+    remarks = list[str]()
     if any(word.endswith("=FOLDER") for word in words):
         remarks.append("FOLDER stands for files that are not public; the fingerprint or SHA-256 above identifies them.")
-    groups = [("task", record.task), ("recipe", record.recipe)]
-    own = [f"{group}/{name}.yaml" for group, name in groups if not _ships(group, name)]
+    files = [f"task/{record.task}.yaml", f"recipe/{record.recipe}.yaml"]
+    own = [name for name in files if not (conf_folder() / name).is_file()]
     if own:
         remarks.append(f"It needs --config-dir with {' and '.join(own)}, which glue-bench does not include.")
     if record.git:
         remarks.append(f"glue-bench was at commit {record.git}.")
-    return [*lines, *([""] if remarks else []), *(escape_markdown(remark) for remark in remarks)]
-
-
-def _ships(group: str, name: str) -> bool:
-    return re.fullmatch(r"[\w-]+", name) is not None and (conf_folder() / group / f"{name}.yaml").is_file()
+    shown = ["", *(escape_markdown(remark) for remark in remarks)] if remarks else []
+    return ["## How to repeat it", "", *command, *shown]
 
 
 def _pairs(facts: Mapping[str, object]) -> list[str]:

@@ -46,7 +46,9 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
         sections = [_section_to_json(section) for section in report.sections]
         return _json({"sections": sections, "footnotes": report.footnotes})
     if format_name == "csv":
-        return _csv([row.to_json() for section in report.sections for row in section.rows], like=_EMPTY_ROW.to_json())
+        return render_csv(
+            [row.to_json() for section in report.sections for row in section.rows], like=_EMPTY_ROW.to_json()
+        )
     if not report.sections:
         return f"{'% ' if format_name == 'latex' else ''}No runs yet. Start with: glue-bench sweep preset=sample\n"
     tables = report_tables(report)
@@ -66,7 +68,7 @@ def render_comparison(
     if format_name == "csv":
         names = {"encoder": comparison.first, "beside": comparison.second}
         rows = [{**names, **task} for task in content["tasks"]]
-        return _csv(rows, like=[*names, *TaskComparison.__dataclass_fields__])
+        return render_csv(rows, like=[*names, *TaskComparison.__dataclass_fields__])
     tables = comparison_tables(comparison)
     return render_tables(tables, [COMPARISON_RULE], format_name=format_name, width=width, color=color)
 
@@ -93,7 +95,7 @@ def _json(content: Mapping[str, Any]) -> str:
     return json.dumps({"schema_version": REPORT_SCHEMA_VERSION, **content}, indent=1, allow_nan=False) + "\n"
 
 
-def _csv(rows: Sequence[Mapping[str, Any]], *, like: Iterable[str]) -> str:
+def renderrender_csv(rows: Sequence[Mapping[str, Any]], *, like: Iterable[str]) -> str:
     """One line per row, lists and mappings as JSON; `like` names the columns."""
     plain = [
         {key: escape_cell(json.dumps(value) if isinstance(value, list | dict) else value) for key, value in row.items()}

@@ -1,23 +1,255 @@
-"""The GLUE leaderboard's zip: build it from finished runs, and check one. Loads torch only to predict rows."""
+"""The GLUE leaderboard's zip from finished runs: find what is missing, predict the test rows, write the files.
 
-from glue_bench.submission.build import Filled, FromRun, Predicted, Progress, Source, build_submission, prepare_sources
+Predictions are stored in the run's folder without a label column, together with what they depend on: the run, its
+weights, and the test rows. Pieces of unfinished ones are stored too, so that an interrupted command can resume. Loads
+torch only to predict rows.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glue_bench.config.schema import DataConfig, TaskConfig
+from glue_bench.data.texts import TextFile, open_texts, read_pieces
+from glue_bench.errors import InputError, UsageError
+from glue_bench.files import replace_atomically
+from glue_bench.runs.finished import FinishedRun, check_weights
+from glue_bench.runs.store import predictions_path, read_predictions, write_predictions
 from glue_bench.submission.check import check_submission
-from glue_bench.submission.choose import PICKS, Wish, choose_runs
-from glue_bench.submission.layout import LeaderboardFile, lay_out, parse_fills
+from glue_bench.submission.layout import (
+    PICKS,
+    Choice,
+    LeaderboardFile,
+    Wish,
+    choose_runs,
+    lay_out,
+    parse_fills,
+    write_classes,
+    write_scores,
+    write_zip,
+)
+from glue_bench.text import first_line
 
-__all__ = [
-    "PICKS",
-    "Filled",
-    "FromRun",
-    "LeaderboardFile",
-    "Predicted",
-    "Progress",
-    "Source",
-    "Wish",
-    "build_submission",
-    "check_submission",
-    "choose_runs",
-    "lay_out",
-    "parse_fills",
-    "prepare_sources",
-]
+if TYPE_CHECKING:
+    from glue_bench.runs.inference import FineTuned
+
+__all__ = ["PICKS", "Filled", "FromRun", "LeaderboardFile", "Predicted", "Progress", "Source", "Wish"]
+__all__ += ["build_submission", "check_submission", "choose_runs", "lay_out", "parse_fills", "prepare_sources"]
+
+Vector = NDArray[np.int64] | NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filled:
+    """A file of one constant prediction."""
+
+    file: LeaderboardFile
+    fill: str  # a class name or a score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromRun:
+    """A file of a run's predictions."""
+
+    file: LeaderboardFile
+    choice: Choice
+    texts: TextFile  # the test rows
+    kept: Vector | None  # stored predictions
+
+
+Source = Filled | FromRun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted:
+    """The predictions of one test split."""
+
+    prediction: Vector  # (rows,) class codes in the run's order, or scores
+    fresh: int  # rows that were predicted now; the others were stored
+    seconds: float
+
+
+class Progress:
+    """Progress callbacks for a build; every method does nothing by default."""
+
+    def begin(self, source: FromRun) -> None:
+        """The rows of a file are next."""
+
+    def advance(self, source: FromRun, rows: int) -> None:
+        """This many of its rows are done."""
+
+    def end(self, source: FromRun, predicted: Predicted) -> None:
+        """All of them are done."""
+
+
+def prepare_sources(
+    files: Sequence[LeaderboardFile],
+    tasks: Mapping[str, TaskConfig],
+    *,
+    choices: Mapping[str, Choice],
+    fills: Mapping[str, str],
+    data: DataConfig | None,
+) -> tuple[list[Source], list[str], list[str]]:
+    """Find everything that predicting needs, and every problem, before the first row is predicted.
+
+    Args:
+        data: where the test rows are; None for where each run's rows came from.
+
+    Returns:
+        The sources, the tasks without a run, and a line for each problem of the other tasks.
+    """
+    sources, problems, checked = list[Source](), list[str](), set[Path]()
+    for file in files:
+        if file.task in fills:
+            sources.append(Filled(file=file, fill=fills[file.task]))
+        elif file.task in choices:
+            run = choices[file.task].run
+            try:
+                texts = open_texts(data or _data_of(run), tasks[file.task], place=file.place)
+                if texts.rows != file.rows:
+                    found = f"{texts.path}: {texts.rows:,} rows"
+                    raise InputError(f"{found}; the leaderboard wants predictions for {file.rows:,}")
+                kept = kept_predictions(run, file.place, file=texts)
+                sources.append(FromRun(file=file, choice=choices[file.task], texts=texts, kept=kept))
+                if kept is None and run.folder not in checked:
+                    checked.add(run.folder)
+                    check_weights(run)
+            except (InputError, UsageError) as error:
+                problems.append(f"{file.name}: {first_line(error)}")
+    runless = sorted({file.task for file in files} - {*fills, *choices})
+    return sources, runless, problems
+
+
+def _data_of(run: FinishedRun) -> DataConfig:
+    """Where the run's rows came from; keys of a later version are ignored."""
+    known = {item.name for item in dataclasses.fields(DataConfig)}
+    return DataConfig(**{key: value for key, value in run.record.config["data"].items() if key in known})
+
+
+def build_submission(sources: Sequence[Source], out: Path, *, device: str, progress: Progress) -> None:
+    """Predict what is not stored yet, and write the zip.
+
+    Args:
+        sources: one for each file of the leaderboard.
+        device: as in `load_fine_tuned`.
+
+    Raises:
+        InputError: rows or weights that cannot be used.
+        DivergedError: a logit is NaN or infinite.
+        DiskError: the predictions or the zip cannot be written.
+    """
+    contents, loaded = dict[str, bytes](), ""
+    load: Callable[[], FineTuned] | None = None
+    for source in sorted(sources, key=lambda source: source.file.task):  # all files of a task come from one model
+        if isinstance(source, Filled):
+            file, fill = source.file, source.fill
+            if file.score_range:
+                contents[file.name] = write_scores(file, np.full(file.rows, float(fill)))
+            else:
+                contents[file.name] = write_classes(file, [fill] * file.rows)
+            continue
+        run = source.choice.run
+        prediction = source.kept
+        if prediction is None:
+            progress.begin(source)
+            if load is None or loaded != run.record.task:  # forgets the last model before the next takes its memory
+                loaded, load = run.record.task, functools.cache(functools.partial(_load, run, device))
+            on_rows = functools.partial(progress.advance, source)
+            predicted = predict_rows(run, source.file.place, file=source.texts, load=load, on_rows=on_rows)
+            progress.end(source, predicted)
+            prediction = predicted.prediction
+        if run.task.regression:
+            contents[source.file.name] = write_scores(source.file, prediction.astype(np.float64))
+        else:  # classes are mapped by name: a run's codes may be in another order
+            contents[source.file.name] = write_classes(source.file, [run.task.labels[code] for code in prediction])
+    with replace_atomically(out) as temporary:
+        write_zip(temporary, contents)
+
+
+def _load(run: FinishedRun, device: str) -> "FineTuned":
+    from glue_bench.runs.inference import load_fine_tuned
+
+    return load_fine_tuned(run, device=device)
+
+
+def kept_predictions(run: FinishedRun, place: str, *, file: TextFile) -> Vector | None:
+    """The stored predictions of these rows with these weights; None if there are none that can be read."""
+    try:
+        kept = read_predictions(predictions_path(run.folder, place), run.task, labelled=False)
+    except InputError:
+        return None
+    same = kept.origin == _origin(run, place, file=file) and len(kept.prediction) == file.rows
+    return kept.prediction if same else None
+
+
+def predict_rows(
+    run: FinishedRun,
+    place: str,
+    *,
+    file: TextFile,
+    load: Callable[[], "FineTuned"],
+    on_rows: Callable[[int], None] = lambda _: None,
+) -> Predicted:
+    """Predict every row of a test split, and store the predictions under predictions/PLACE.parquet of the run.
+
+    Args:
+        load: loads the run's model; called only if rows are left to predict.
+        on_rows: called with the number of rows that are done.
+
+    Raises:
+        InputError: rows or weights that cannot be used.
+        DivergedError: a logit is NaN or infinite.
+        DiskError: the predictions cannot be written.
+    """
+    from glue_bench.runs.inference import predict_texts
+    from glue_bench.tasks.metrics import predict_classes, predict_scores
+
+    # Batches without padding rarely use a kernel of oneDNN again; its 1,024 kept ones take 2.3 GB after QQP's rows.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
+    origin, path = _origin(run, place, file=file), predictions_path(run.folder, place)
+    parts = path.with_name(f".{path.stem}-{hashlib.sha256(origin.encode()).hexdigest()[:12]}")
+    pieces, done, fresh = list[tuple[NDArray[np.int64], NDArray[np.float32]]](), 0, 0
+    began = time.perf_counter()
+    for texts in read_pieces(file, run.task):
+        part = parts / f"{done}.npy"
+        found = _read_part(part, shape=(len(texts), run.task.outputs))
+        if found is None:
+            found = predict_texts(load(), texts.texts)
+            fresh += len(texts)
+            if len(texts) < file.rows:  # a split of one piece is stored only whole
+                with replace_atomically(part) as temporary, temporary.open("wb") as stream:
+                    np.save(stream, found)
+        pieces.append((texts.idx, found))
+        done += len(texts)
+        on_rows(done)
+    idx, logits = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    prediction = predict_scores(logits) if run.task.regression else predict_classes(logits)
+    predicted = Predicted(prediction=prediction, fresh=fresh, seconds=time.perf_counter() - began)
+    write_predictions(path, idx=idx, prediction=prediction, logits=logits, origin=origin)
+    shutil.rmtree(parts, ignore_errors=True)
+    return predicted
+
+
+def _read_part(path: Path, *, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+    try:
+        logits: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return logits if (logits.shape, logits.dtype) == (shape, np.float32) else None
+
+
+def _origin(run: FinishedRun, place: str, *, file: TextFile) -> str:
+    """Everything that predictions depend on, as text."""
+    facts = {"run_id": run.record.run_id, "model_sha256": run.record.model_sha256, "place": place, "rows": file.rows}
+    return json.dumps({**facts, "data": dict(file.identity)}, sort_keys=True)

@@ -2,13 +2,10 @@
 
 import re
 import stat
-import struct
 import zipfile
-import zlib
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from glue_bench.errors import InputError, did_you_mean
@@ -20,58 +17,40 @@ _DIRECTORY = 65_536  # bytes for names and dates
 _READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _SCORE = re.compile(rb"\d+(\.\d{1,%d})?" % DECIMALS)
 _INDEX = re.compile(rb"0|[1-9]\d{0,8}")
-# All that zipfile raises on damaged bytes.
-_DAMAGES = (
-    *(zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, EOFError),
-    *(ValueError, OverflowError, RuntimeError, OSError),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """One reason for the leaderboard to refuse a submission."""
-
-    file: str | None  # as the zip names it, made printable; None for the zip itself
-    line: int | None  # from 1; None for the file as a whole
-    problem: str
-
-    def __str__(self) -> str:
-        """`FILE line N: PROBLEM`."""
-        where = " ".join([*([self.file] if self.file else []), *([f"line {self.line}"] if self.line else [])])
-        return f"{where}: {self.problem}" if where else self.problem
 
 
 class _Findings:
     """The faults of one file, or of the zip itself: the first few of each kind, and how many more there are."""
 
-    def __init__(self, file: str | None) -> None:
-        self._file = None if file is None else printable(file)
-        self._shown, self._counts = list[Fault](), Counter[str]()
+    def __init__(self, file: str = "") -> None:
+        self._file, self._shown, self._counts = file, list[tuple[int, str]](), Counter[str]()
 
-    def add(self, kind: str, problem: str, *, line: int | None = None) -> None:
+    def add(self, kind: str, problem: str, *, line: int = 0) -> None:
         self._counts[kind] += 1
         if self._counts[kind] <= SHOWN:
-            self._shown.append(Fault(file=self._file, line=line, problem=problem))
+            where = f"{self._file} line {line}: " if line else f"{self._file}: " if self._file else ""
+            self._shown.append((line, where + problem))
 
-    def faults(self) -> list[Fault]:
-        more = [
-            Fault(file=self._file, line=None, problem=f"and {count - SHOWN:,} more: {kind}")
-            for kind, count in self._counts.items()
-            if count > SHOWN
-        ]
-        return [*sorted(self._shown, key=lambda fault: fault.line or 0), *more]
+    def faults(self) -> list[str]:
+        rest = {kind: count - SHOWN for kind, count in self._counts.items() if count > SHOWN}
+        start = f"{self._file}: " if self._file else ""
+        shown = [problem for _, problem in sorted(self._shown, key=lambda each: each[0])]
+        return [*shown, *(f"{start}and {count:,} more: {kind}" for kind, count in rest.items())]
 
 
-def check_submission(path: Path, files: Sequence[LeaderboardFile]) -> list[Fault]:
+def check_submission(path: Path, files: Sequence[LeaderboardFile]) -> list[str]:
     """Every reason to refuse the zip; of one kind in one file the first few and a count.
 
     Args:
         files: what the zip must hold, from `lay_out`.
 
+    Returns:
+        `FILE line N: PROBLEM`; without the line, or without both, if the fault is not in one.
+
     Raises:
         InputError: the file does not exist, or cannot be read.
     """
-    whole = _Findings(None)
+    whole = _Findings()
     archive = _open(path, whole, most_bytes=_DIRECTORY + sum(file.most_bytes for file in files))
     if archive is None:
         return whole.faults()
@@ -80,7 +59,7 @@ def check_submission(path: Path, files: Sequence[LeaderboardFile]) -> list[Fault
         faults = whole.faults()
         for file in files:
             if file.name in found:
-                findings = _Findings(found[file.name].orig_filename)
+                findings = _Findings(file.name)
                 content = _read(archive, found[file.name], findings=findings, most_bytes=file.most_bytes)
                 if content is not None:
                     _check_lines(content, file, findings=findings)
@@ -97,12 +76,12 @@ def _open(path: Path, findings: _Findings, *, most_bytes: int) -> zipfile.ZipFil
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     if size > most_bytes:
         findings.add("size", f"{size:,} bytes; at most {most_bytes:,} are read")
-    elif start != b"PK":
+    elif start != b"PK":  # zipfile would accept other bytes before a zip
         findings.add("format", "not a readable zip file")
     else:
         try:
             return zipfile.ZipFile(path)
-        except _DAMAGES as error:
+        except Exception as error:  # zipfile raises many kinds on damaged bytes
             findings.add("format", f"not a readable zip file ({printable(first_line(error))})")
     return None
 
@@ -148,7 +127,7 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, *, findings: _Finding
             if len(content) == info.file_size:
                 return content
             findings.add("kind", f"damaged: {len(content):,} bytes uncompressed, but {info.file_size:,} announced")
-        except _DAMAGES as error:
+        except Exception as error:  # zipfile raises many kinds on damaged bytes
             findings.add("kind", f"cannot be read ({printable(first_line(error))})")
     return None
 
@@ -195,7 +174,9 @@ class _Rows:
             self._findings.add("lines without two fields", problem, line=number)
         else:
             self._check_index(index, number)
-            if not self._is_allowed(prediction):
+            low, high = self._file.score_range or (0, 0)
+            is_score = _SCORE.fullmatch(prediction) is not None and low <= float(prediction) <= high
+            if not (is_score if self._file.score_range else prediction in self._words):
                 decimals = f" with at most {DECIMALS} decimals" if self._file.score_range else ""
                 problem = f"prediction is {_quote(prediction)}; must be {self._file.allowed}{decimals}"
                 self._findings.add("wrong predictions", problem, line=number)
@@ -210,25 +191,20 @@ class _Rows:
 
     def _check_index(self, text: bytes, number: int) -> None:
         rows = self._file.rows
-        if not _INDEX.fullmatch(text) or int(text) >= rows:
+        index = int(text) if _INDEX.fullmatch(text) else rows
+        if index >= rows:
             problem = f"index is {_quote(text)}; must be a plain whole number from 0 to {rows - 1}"
             self._findings.add("wrong indexes", problem, line=number)
             self._expected += 1
-        elif self._lines[int(text)]:
-            problem = f"duplicate index {int(text)}; first on line {self._lines[int(text)]:,}"
+        elif self._lines[index]:
+            problem = f"duplicate index {index}; first on line {self._lines[index]:,}"
             self._findings.add("duplicate indexes", problem, line=number)
         else:
-            self._lines[int(text)] = number
-            if int(text) != self._expected:
-                problem = f"index {int(text)}; must be {self._expected} (from 0, in the order of the test rows)"
+            self._lines[index] = number
+            if index != self._expected:
+                problem = f"index {index}; must be {self._expected} (from 0, in the order of the test rows)"
                 self._findings.add("indexes out of order", problem, line=number)
-            self._expected = int(text) + 1
-
-    def _is_allowed(self, prediction: bytes) -> bool:
-        if self._file.score_range is None:
-            return prediction in self._words
-        low, high = self._file.score_range
-        return _SCORE.fullmatch(prediction) is not None and low <= float(prediction) <= high
+            self._expected = index + 1
 
 
 def printable(text: str, *, longest: int = 60) -> str:

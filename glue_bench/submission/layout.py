@@ -1,12 +1,9 @@
-"""The files of the leaderboard's zip, from the task configurations: what they contain, how they are written and filled.
-
-The same predictions give the same bytes.
-"""
+"""The files of the leaderboard's zip, and what predicts each: a finished run, chosen by one rule, or one constant."""
 
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +11,21 @@ from numpy.typing import NDArray
 
 from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import UsageError, did_you_mean
+from glue_bench.runs.finished import FinishedRun
+from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.setting import Setting
+from glue_bench.runs.store import RunStore
+from glue_bench.tasks.adapter import headline
 
 HEADER = "index\tprediction"
 DECIMALS = 3  # of a score
-# Bytes of a line, its end included: a generous bound on what is unpacked of an untrusted zip.
-_LONGEST_LINE = 40
+PICKS = ("median", "best")
+_CONVENTION = "card"  # its scores rank the seeds of one setting
+_LISTED = 6
 _REGULAR_FILE = 0o100644
 _UNIX = 3
+# Bytes of a line, its end included: a generous bound on what is unpacked of an untrusted zip.
+_LONGEST_LINE = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +43,7 @@ class LeaderboardFile:
     @property
     def words(self) -> tuple[str, ...]:
         """The predictions as they are written, in the order of the codes; empty for scores."""
-        return tuple(str(code) for code in range(len(self.labels))) if self.codes else self.labels
+        return tuple(map(str, range(len(self.labels)))) if self.codes else self.labels
 
     @property
     def allowed(self) -> str:
@@ -54,26 +59,6 @@ class LeaderboardFile:
     def most_bytes(self) -> int:
         """The largest file that is read."""
         return _LONGEST_LINE * (self.rows + 100)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fill:
-    """One prediction for every row of a task that has no run."""
-
-    task: str
-    label: str = ""  # a class name
-    score: float | None = None
-
-    @property
-    def words(self) -> str:
-        """The prediction, for a message."""
-        return self.label if self.score is None else f"{self.score:.{DECIMALS}f}"
-
-    def write(self, file: LeaderboardFile) -> bytes:
-        """A file with this prediction in every line."""
-        if self.score is not None:
-            return write_scores(file, np.full(file.rows, self.score))
-        return write_classes(file, [self.label] * file.rows)
 
 
 def lay_out(tasks: Sequence[TaskConfig]) -> tuple[LeaderboardFile, ...]:
@@ -94,8 +79,8 @@ def lay_out(tasks: Sequence[TaskConfig]) -> tuple[LeaderboardFile, ...]:
     return tuple(sorted(files, key=lambda file: file.name))
 
 
-def parse_fills(words: Sequence[str], files: Sequence[LeaderboardFile]) -> dict[str, Fill]:
-    """Parse TASK or TASK=PREDICTION words, by task.
+def parse_fills(words: Sequence[str], files: Sequence[LeaderboardFile]) -> dict[str, str]:
+    """Parse TASK or TASK=PREDICTION words: a class name or a score by task.
 
     PREDICTION is a class by its name or code, or a score. Without it, it is the class with the code 0, or the middle of
     the range.
@@ -103,8 +88,7 @@ def parse_fills(words: Sequence[str], files: Sequence[LeaderboardFile]) -> dict[
     Raises:
         UsageError: the task or its prediction is unknown.
     """
-    by_task = {file.task: file for file in files}
-    fills = dict[str, Fill]()
+    by_task, fills = {file.task: file for file in files}, dict[str, str]()
     for word in words:
         task, equals, value = word.partition("=")
         if task not in by_task:
@@ -113,17 +97,124 @@ def parse_fills(words: Sequence[str], files: Sequence[LeaderboardFile]) -> dict[
             raise UsageError(f"--fill {word}: {task} is filled already")
         file = by_task[task]
         if file.score_range is not None:
-            score = _parse_score(value) if equals else sum(file.score_range) / 2
+            score = _to_number(value) if equals else sum(file.score_range) / 2
             if not file.score_range[0] <= score <= file.score_range[1]:
                 raise UsageError(f"--fill {word}: must be {file.allowed}")
-            fills[task] = Fill(task=task, score=score)
+            fills[task] = f"{score:.{DECIMALS}f}"
         else:
-            names = dict(zip(map(str, range(len(file.labels))), file.labels, strict=True))
-            label = names.get(value, value) if equals else file.labels[0]
-            if label not in file.labels:
+            by_code = {str(code): label for code, label in enumerate(file.labels)}
+            fills[task] = by_code.get(value, value) if equals else file.labels[0]
+            if fills[task] not in file.labels:
                 raise UsageError(f"--fill {word}: unknown class{did_you_mean(value, file.labels)}")
-            fills[task] = Fill(task=task, label=label)
     return fills
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """Which runs may be chosen."""
+
+    encoder: str | None = None  # by name; None if there is only one
+    seed: int | None = None
+    pick: str = "median"  # one of PICKS: which of several seeds, by the dev set
+    run_ids: Sequence[str] = ()  # each for its task, before any rule
+    settings: Mapping[str, str] = field(default_factory=dict)  # recipe, init, selection, trainer.KEY
+
+    def fits(self, record: Record) -> bool:
+        """Whether a run has the seed and the settings."""
+        known = Setting.of(record).facts()
+        for key, value in self.settings.items():
+            if key == "init" and value not in task_of(record).init_from:
+                value = "pretrained"  # as in a sweep: tasks that do not start from another keep the pretrained encoder
+            if key not in known or not _same(known[key], value):
+                return False
+        return self.seed in (None, record.seed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The run that predicts a task, and how it was chosen."""
+
+    run: FinishedRun
+    why: str
+    score: float  # on the dev set: the mean of the task's metrics there, in natural units
+
+
+def choose_runs(store: RunStore, tasks: Sequence[str], *, wish: Wish) -> tuple[str, dict[str, Choice]]:
+    """The encoder, and a run for each of the tasks that has one. Runs on sample data never count.
+
+    Of several seeds of one setting, the one with the median dev score is chosen (of an even number the lower of the
+    two), or the best.
+
+    Raises:
+        UsageError: no run at all, or several encoders or settings; the message says how to choose.
+    """
+    finished = [record for record in store.load_all() if record.finished]
+    usable = [record for record in finished if record.task in tasks and record.data["source"] != "sample"]
+    names = sorted({str(record.encoder["name"]) for record in usable})
+    if not usable:
+        only = " but on sample data" if any(record.data["source"] == "sample" for record in finished) else ""
+        advice = "`glue-bench sweep save_model=true` makes them"
+        raise UsageError(f"results_dir={store.root.parent}: no finished run there{only}; {advice}")
+    if wish.encoder is None and len(names) > 1:
+        raise UsageError(f"encoder: several have finished runs; add {' or '.join(f'encoder={name}' for name in names)}")
+    encoder = wish.encoder or names[0]
+    if encoder not in names:
+        raise UsageError(f"encoder={encoder}: no finished run{did_you_mean(encoder, names)}")
+    ours = [record for record in usable if record.encoder["name"] == encoder]
+    if unknown := set(wish.run_ids) - {record.run_id for record in ours}:
+        raise UsageError(f"run_id={min(unknown)}: no such finished run of {encoder} on these tasks")
+    chosen = {}
+    for task in tasks:
+        found = [record for record in ours if record.task == task]
+        named = [record for record in found if record.run_id in wish.run_ids]
+        if len(named) > 1:
+            raise UsageError(f"run_id={','.join(record.run_id for record in named)}: must be one run for {task}")
+        fitting = [record for record in found if wish.fits(record)]
+        if named or fitting:
+            record, why = (named[0], "named") if named else _choose_seed(fitting, wish)
+            run = FinishedRun(record=record, folder=store.folder(*record.place))
+            chosen[task] = Choice(run=run, why=why, score=_dev_score(record))
+    return encoder, chosen
+
+
+def _choose_seed(records: Sequence[Record], wish: Wish) -> tuple[Record, str]:
+    """One of a task's runs, and why."""
+    settings = list({record.setting_id: record for record in records}.values())
+    if len(settings) > 1:
+        raise UsageError(_compare_settings(settings))
+    if len(records) == 1:
+        return records[0], "the only seed" if wish.seed is None else f"seed={wish.seed}"
+    ranked = sorted(records, key=lambda record: (_dev_score(record), record.seed))
+    place = len(ranked) - 1 if wish.pick == "best" else (len(ranked) - 1) // 2
+    return ranked[place], f"{wish.pick} of {len(ranked)} seeds on the dev set"
+
+
+def _compare_settings(records: Sequence[Record]) -> str:
+    """A message with words that select one of these records' settings."""
+    start = f"task={records[0].task}: finished runs of {len(records)} settings; add "
+    first, *others = (Setting.of(record) for record in records)
+    for key, values in first.difference(*others).items():
+        distinct = sorted({str(value) for value in values})
+        if len(distinct) == len(records) and (key in ("recipe", "init", "selection") or key.startswith("trainer.")):
+            return start + " or ".join(f"{key}={value}" for value in distinct[:_LISTED])
+    runs = [f"{record.run_id} (recipe {record.recipe} on {record.data['source']})" for record in records]
+    return f"{start}run_id=[...] with one of {', '.join(runs[:_LISTED])}"
+
+
+def _dev_score(record: Record) -> float:
+    return headline(task_of(record).parts(_CONVENTION), record.scores)
+
+
+def _same(known: object, asked: str) -> bool:
+    return asked == ("null" if known is None else str(known)) or _to_number(asked) == _to_number(str(known))
+
+
+def _to_number(text: str) -> float:
+    """The number, or NaN, which equals nothing."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def write_classes(file: LeaderboardFile, names: Sequence[str]) -> bytes:
@@ -136,8 +227,7 @@ def write_classes(file: LeaderboardFile, names: Sequence[str]) -> bytes:
         ValueError: another number of rows, or a name that the file does not know.
     """
     word_of = dict(zip(file.labels, file.words, strict=True))
-    unknown = set(names) - word_of.keys()
-    if unknown:
+    if unknown := set(names) - word_of.keys():
         raise ValueError(f"{file.name}: {min(unknown)!r} is none of {', '.join(file.labels)}")
     return _join(file, [word_of[name] for name in names])
 
@@ -174,10 +264,3 @@ def _join(file: LeaderboardFile, words: Sequence[str]) -> bytes:
         raise ValueError(f"{file.name}: {len(words)} predictions for {file.rows} rows")
     lines = (f"{index}\t{word}\n" for index, word in enumerate(words))
     return f"{HEADER}\n{''.join(lines)}".encode("ascii")
-
-
-def _parse_score(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

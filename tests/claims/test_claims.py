@@ -18,20 +18,20 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import RobertaConfig, pipeline
 
-from glue_bench.claims import ClaimRow, ClaimsReport, check_card, find_files, load_card, render_claims
-from glue_bench.claims.check import check_scores
-from glue_bench.claims.files import ModelFiles, read_weights
-from glue_bench.claims.models import Model, check_model, count_parameters
-from glue_bench.claims.speed import Bench, check_speed, median_interval
-from glue_bench.claims.statements import (
+from glue_bench.claims import ClaimsReport, check_card, check_scores, find_files, load_card, render_claims
+from glue_bench.claims.card import (
     CARDS,
     Card,
     Claim,
+    ClaimRow,
     FillMaskClaim,
     LikelyToken,
+    ModelFiles,
     SpeedClaim,
     Verdict,
 )
+from glue_bench.claims.models import Model, check_model, count_parameters, read_weights
+from glue_bench.claims.speed import Bench, check_speed, median_interval
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import EncoderConfig
@@ -99,7 +99,7 @@ def test_every_row_of_the_shipped_card_has_a_verdict_of_the_known_ones(card: Car
     assert len(rows) == 19
     assert {row.verdict for row in rows.values()} <= set(Verdict)
     for row in rows.values():
-        assert row.claim.claimed
+        assert row.claim.says
         assert row.claim.source
         assert row.claim.check
         assert row.found or row.why
@@ -192,7 +192,7 @@ def test_the_weights_file_is_counted_without_its_pooler_buffers_and_tied_copies(
     copied_tiny: Path,
 ) -> None:
     path = copied_tiny / "model.safetensors"
-    counted = count_parameters(RobertaConfig.from_pretrained(copied_tiny)).masked_lm
+    counted = count_parameters(RobertaConfig.from_pretrained(copied_tiny))["masked_lm"]
     assert read_weights(path).masked_lm == counted
     tensors = load_file(path)
     more = {
@@ -416,7 +416,7 @@ def test_a_score_is_claimed_rightly_where_the_report_says_that_it_was_reproduced
 ) -> None:
     rows = glue_rows(card, records=distil_records(values))
     assert (rows["glue.rte"].verdict, rows["glue.rte"].why) == (verdict, why)
-    assert rows["glue.rte"].claim.claimed == "67.9 (accuracy)"
+    assert rows["glue.rte"].claim.says == "67.9 (accuracy)"
     assert rows["glue.rte"].details["seeds"] == list(values)
     assert rows["glue.cola"].verdict == "not run"
 
@@ -504,7 +504,7 @@ def test_the_json_schema_is_what_the_documentation_lists() -> None:
         (["result_dir=x"], "not a key of `claims`; did you mean results_dir?"),
         (["distilroberta.path=nowhere"], "distilroberta.path=nowhere: no such folder"),
         (["results_dir=nowhere"], "results_dir=nowhere: no such folder"),
-        (["--repeats", "4"], "--repeats 4: 5 or more"),
+        (["--repeats", "4"], "--repeats 4: must be 5 or more"),
         (["trainer.engine=fast"], "trainer.engine"),
     ],
 )

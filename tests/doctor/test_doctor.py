@@ -14,9 +14,22 @@ import pytest
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_sweep
 from glue_bench.config.schema import RunConfig
-from glue_bench.doctor import NOTE, OK, PROBLEM, Finding, examine_installation, format_bytes
-from glue_bench.doctor.inputs import examine_inputs
-from glue_bench.doctor.sweep import Need, examine_device, examine_disk, examine_results, needs_of_results
+from glue_bench.doctor import (
+    NOTE,
+    OK,
+    PROBLEM,
+    Finding,
+    Need,
+    examine_disk,
+    examine_installation,
+    format_bytes,
+    needs_of_results,
+)
+from glue_bench.doctor.sweep import (
+    examine_device,
+    examine_inputs,
+    examine_results,
+)
 from glue_bench.runs.lease import Lease, take_lease
 from glue_bench.runs.store import RunStore
 from tests.conftest import Result
@@ -172,7 +185,7 @@ class Hub:
 import dataclasses, json, sys
 from glue_bench.config.compose import compose_sweep
 from glue_bench.data.sources import resolve_source
-from glue_bench.doctor.inputs import examine_inputs
+
 from glue_bench.models.pretrained import resolve_pretrained
 config = compose_sweep(sys.argv[1:]).configs[0]
 {first}

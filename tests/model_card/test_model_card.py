@@ -19,9 +19,8 @@ from transformers import pipeline
 from glue_bench.cli import main
 from glue_bench.errors import InputError, UsageError
 from glue_bench.files import file_sha256
-from glue_bench.model_card import write_card
+from glue_bench.model_card import MANIFEST, write_card
 from glue_bench.model_card.card import eval_result_files, render_card
-from glue_bench.model_card.folder import MANIFEST
 from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore

@@ -32,11 +32,12 @@ from glue_bench.submission import (
     build_submission,
     check_submission,
     choose_runs,
+    kept_predictions,
     lay_out,
     parse_fills,
+    predict_rows,
     prepare_sources,
 )
-from glue_bench.submission.build import kept_predictions, predict_rows
 from glue_bench.submission.layout import write_classes, write_scores, write_zip
 from tests.support.making import make_record, scores_of
 from tests.support.tiny import NOUNS, make_local_glue, make_tiny_roberta, pair_columns, sentences, write_parquet
@@ -308,13 +309,13 @@ def layout(task: str) -> tuple[LeaderboardFile, ...]:
     return lay_out([compose_task(task)])
 
 
-def sources_of(bench: Bench, task: str, **changes: object) -> tuple[list[FromRun], list[str]]:
+def sources_of(bench: Bench, task: str) -> tuple[list[FromRun], list[str]]:
     """What `prepare_sources` finds for one task of a bench, and its problems."""
     _, choices = choose_runs(RunStore(bench.results), [task], wish=Wish())
     facts = {task: compose_task(task)}
     data = DataConfig(source="local", path=str(bench.glue))
-    ready = prepare_sources(layout(task), facts, choices=choices, fills={}, data=changes.get("data", data))  # type: ignore[arg-type]
-    return [source for source in ready.sources if isinstance(source, FromRun)], list(ready.problems)
+    sources, _, problems = prepare_sources(layout(task), facts, choices=choices, fills={}, data=data)
+    return [source for source in sources if isinstance(source, FromRun)], problems
 
 
 def test_other_numbers_of_test_rows_are_refused_in_one_line_each(made: Bench, tmp_path: Path) -> None:
@@ -457,7 +458,7 @@ from pathlib import Path
 from glue_bench.config.schema import DataConfig
 from glue_bench.data.texts import open_texts
 from glue_bench.runs.finished import open_run_folder
-from glue_bench.submission.build import predict_rows
+from glue_bench.submission import predict_rows
 
 def load():
     from glue_bench.runs.inference import load_fine_tuned

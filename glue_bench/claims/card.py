@@ -1,25 +1,21 @@
-"""A model card's claims as data from glue_bench/claims/cards/, their verdicts, and tables of both."""
+"""A model card's claims as data from glue_bench/claims/cards/, and the files of its models. Loads no torch."""
 
-import csv
-import io
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from glue_bench.config.schema import EncoderConfig
+from glue_bench.data.hub import commit_of, fetch_file
 from glue_bench.errors import InputError
-from glue_bench.report.columns import TextTable
-from glue_bench.report.formats import TABLE_FORMATS, render_tables
-from glue_bench.text import escape_cell
+from glue_bench.files import file_sha256
+from glue_bench.models.pretrained import fetch_tokenizer, has_tokenizer
+from glue_bench.text import first_line
 
 CARDS = Path(__file__).resolve().parent / "cards"
-CLAIMS_SCHEMA_VERSION = 1
-FORMATS = (*TABLE_FORMATS, "json", "csv")
-_CSV = ("id", "title", "model", "claimed", "found", "verdict", "why", "basis", "check", "source")
-_HEADERS = ("claim", "the card says", "found", "verdict", "note")
+CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer", "model.safetensors"
 
 
 class Verdict(StrEnum):
@@ -42,11 +38,6 @@ class Claim:
     model: str  # one of the card's models
     source: str
     check: str  # how it is checked, in words
-
-    @property
-    def claimed(self) -> str:
-        """What the card says, as tables show it."""
-        return self.says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +90,6 @@ class FillMaskClaim(Claim):
     tokens: Sequence[LikelyToken]  # best first
     tolerance: float  # of a probability, relative
 
-    @property
-    def claimed(self) -> str:
-        """The tokens with their probabilities."""
-        return list_tokens(self.tokens)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GlueClaim(Claim):
@@ -148,30 +134,9 @@ class ClaimRow:
 
     def plain(self) -> dict[str, Any]:
         """The row as JSON."""
-        facts = {name: getattr(self.claim, name) for name in ("id", "title", "model", "claimed")}
-        facts |= {"found": self.found, "verdict": str(self.verdict), "why": self.why, "basis": self.basis}
-        return {**facts, "check": self.claim.check, "source": self.claim.source, "details": dict(self.details)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimsReport:
-    """What every output format is made from."""
-
-    title: str
-    rows: Sequence[ClaimRow]
-    notes: Sequence[str]  # the verdicts' rules, and what was checked
-    machine: Mapping[str, Any]  # empty if no speed was measured
-
-    @property
-    def contradicted(self) -> bool:
-        """Whether any claim is contradicted."""
-        return any(row.verdict == Verdict.CONTRADICTED for row in self.rows)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """The number of claims with each verdict."""
-        counts = Counter(row.verdict for row in self.rows)
-        return {str(verdict): counts[verdict] for verdict in Verdict}
+        claim, own = self.claim, {"found": self.found, "verdict": self.verdict, "why": self.why, "basis": self.basis}
+        facts = {"id": claim.id, "title": claim.title, "model": claim.model, "claimed": claim.says, **own}
+        return {**facts, "check": claim.check, "source": claim.source, "details": dict(self.details)}
 
 
 _KINDS: dict[str, type[Claim]] = {
@@ -179,9 +144,39 @@ _KINDS: dict[str, type[Claim]] = {
     "parameters": ParametersClaim,
     "case": CaseClaim,
     "speed": SpeedClaim,
-    "fill_mask": FillMaskClaim,
     "glue": GlueClaim,
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFiles:
+    """The files of one model that can be read."""
+
+    place: str  # in words
+    folder: Path | None  # of the files that are not missing
+    missing: Mapping[str, str] = field(default_factory=dict)  # CONFIG, TOKENIZER, WEIGHTS: why, in a few words
+    remarks: Sequence[str] = ()  # why, in full
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of the model can be read."""
+        return {CONFIG, TOKENIZER, WEIGHTS} <= set(self.missing)
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Of the weights file; None if it is missing."""
+        return None if self.folder is None or WEIGHTS in self.missing else file_sha256(self.folder / WEIGHTS)
+
+    def folder_with(self, *names: str) -> Path:
+        """The folder, if it has these files.
+
+        Raises:
+            InputError: why one of them is missing.
+        """
+        reasons = [self.missing[name] for name in names if name in self.missing]
+        if self.folder is None or reasons:
+            raise InputError(reasons[0])
+        return self.folder
 
 
 def load_card(name: str, *, folder: Path = CARDS) -> Card:
@@ -196,22 +191,22 @@ def load_card(name: str, *, folder: Path = CARDS) -> Card:
         card = Card(
             title=content["title"],
             models={name: CardModel(**facts) for name, facts in content["models"].items()},
-            claims=[_make_claim(facts) for facts in content["claims"]],
+            claims=[_make_claim(**facts) for facts in content["claims"]],
             rules=[content["rules"][kind] for kind in dict.fromkeys(facts["kind"] for facts in content["claims"])],
         )
-        named = [name for claim in card.claims for name in (claim.model, getattr(claim, "against", claim.model))]
-        if unknown := sorted(set(named) - set(card.models)):
+        named = {name for claim in card.claims for name in (claim.model, getattr(claim, "against", claim.model))}
+        if unknown := sorted(named - set(card.models)):
             raise ValueError(f"no model {unknown[0]}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a readable file of claims ({type(error).__name__}: {error})") from error
     return card
 
 
-def _make_claim(facts: Mapping[str, Any]) -> Claim:
-    own = {key: value for key, value in facts.items() if key != "kind"}
-    if "tokens" in own:
-        own["tokens"] = [LikelyToken(**token) for token in own["tokens"]]
-    return _KINDS[facts["kind"]](**own)
+def _make_claim(kind: str, **facts: Any) -> Claim:
+    if kind == "fill_mask":
+        tokens = [LikelyToken(**token) for token in facts["tokens"]]
+        return FillMaskClaim(**{**facts, "tokens": tokens, "says": list_tokens(tokens)})
+    return _KINDS[kind](**facts)
 
 
 def list_tokens(tokens: Sequence[LikelyToken]) -> str:
@@ -219,38 +214,46 @@ def list_tokens(tokens: Sequence[LikelyToken]) -> str:
     return ", ".join(f"{token.token.strip()} {token.score:.4f}" for token in tokens)
 
 
-def render_claims(report: ClaimsReport, format_name: str, *, width: int | None = None, color: bool = False) -> str:
-    """The whole table as text.
+def find_files(encoder: EncoderConfig, *, weights: bool) -> ModelFiles:
+    """Search a local folder, or download from the hub.
 
     Args:
-        format_name: one of FORMATS; docs/claims.md describes the fields of json.
-        width: columns of the console table; None for the terminal's.
-        color: escape sequences in the console table.
+        weights: download them too; a local folder's are used anyway.
+
+    Raises:
+        DiskError: the hub's cache cannot be written.
     """
-    if format_name == "json":
-        content = {
-            "schema_version": CLAIMS_SCHEMA_VERSION,
-            "title": report.title,
-            "verdicts": report.counts,
-            "claims": [row.plain() for row in report.rows],
-            "notes": list(report.notes),
-            "machine": dict(report.machine),
-        }
-        return json.dumps(content, indent=1) + "\n"
-    if format_name == "csv":
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(_CSV)
-        for row in report.rows:
-            plain = row.plain()
-            writer.writerow([escape_cell(plain[name]) for name in _CSV])
-        return stream.getvalue()
-    summary = ", ".join(f"{count} {verdict}" for verdict, count in report.counts.items() if count) or "no claims"
-    title = f"Claims of {report.title}: {summary}"
-    table = TextTable(title=title, headers=_HEADERS, rows=[_cells(row) for row in report.rows], total=None)
-    return render_tables([table], report.notes, format_name=format_name, width=width, color=color)
+    missing, remarks = dict[str, str](), list[str]()
+    if encoder.hub_id is None:
+        folder = Path(encoder.path or "")
+        missing |= {name: f"the folder has no {name}" for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()}
+        if not has_tokenizer(folder):
+            missing[TOKENIZER] = "the folder has no tokenizer.json, nor a vocabulary file"
+        return ModelFiles(place=str(folder), folder=folder, missing=missing)
 
+    def miss(error: InputError, *names: str) -> None:
+        missing.update({name: f"{name} is out of reach" for name in names})
+        remarks.append(first_line(error))
 
-def _cells(row: ClaimRow) -> list[str]:
-    notes = [row.why, row.basis if row.found and row.basis not in row.why else ""]
-    return [row.claim.title, row.claim.claimed, row.found, row.verdict, "; ".join(note for note in notes if note)]
+    revision = encoder.revision or "main"
+    try:
+        config = fetch_file(encoder.hub_id, CONFIG, revision=revision, repo_type="model")
+        assert config is not None  # noqa: S101 - only optional files can be None
+    except InputError as error:
+        miss(error, CONFIG, TOKENIZER, WEIGHTS)
+        return ModelFiles(place=f"{encoder.hub_id} at {revision}", folder=None, missing=missing, remarks=remarks)
+    folder, commit = config.parent, commit_of(config, CONFIG)
+    try:
+        fetch_tokenizer(encoder.hub_id, commit)
+        if not has_tokenizer(folder):
+            missing[TOKENIZER] = "the model has no tokenizer within reach"
+    except InputError as error:
+        miss(error, TOKENIZER)
+    try:
+        if weights:
+            fetch_file(encoder.hub_id, WEIGHTS, revision=commit, repo_type="model")
+        elif not (folder / WEIGHTS).is_file():
+            missing[WEIGHTS] = f"{WEIGHTS} is not needed, and not downloaded"
+    except InputError as error:
+        miss(error, WEIGHTS)
+    return ModelFiles(place=f"{encoder.hub_id} at {commit}", folder=folder, missing=missing, remarks=remarks)
