@@ -23,7 +23,6 @@ RESULTS_DIR = "again"  # for repeated sweeps: in the old folder the runs are don
 _LISTED = 8  # runs that an error names
 _LISTED_IDS = 5
 _NO_PATH = ("'", '"', "$", "~")  # how a path must not begin to be taken literally
-_IDENTITY = {item.name: item.about.usual for item in fields_of(TrainerConfig) if item.about.role == "rounding"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,8 +211,9 @@ def repeating_words(record: Record, *, private: bool) -> list[str]:
         private: with this machine's folders and results_dir; False puts FOLDER in their place, for others to read.
     """
     config = record.config
+    usual = {item.name: item.about.usual for item in fields_of(TrainerConfig) if item.about.role == "rounding"}
     words = [f"task={record.task}", f"seed={record.seed}", *_encoder_words(record, private=private)]
-    words += [*_data_words(config["data"], private=private), *_setting_words(record, usual=_IDENTITY)]
+    words += [*_data_words(config["data"], private=private), *_setting_words(record, usual=usual)]
     return [*words, _path_word("results_dir", config["results_dir"])] if private else words
 
 
@@ -224,7 +224,13 @@ def sweep_words(record: Record, defaults: Defaults, *, seeds: Sequence[int]) -> 
     """
     usual = {key: getattr(defaults.trainer, key) for key in keys_of(TrainerConfig, "rounding", "execution")}
     words = [f"tasks=[{record.task}]", f"seeds=[{','.join(map(str, seeds))}]"]
-    words += _shipped_encoder_words(record, defaults) or _encoder_words(record)
+    encoder = record.config["encoder"]
+    shipped = defaults.encoders.get(str(encoder.get("name")))
+    if shipped is not None and {**dataclasses.asdict(shipped), "revision": None} == {**encoder, "revision": None}:
+        words += [f"encoder={encoder['name']}"]  # its name still means the same
+        words += [override_word("encoder.revision", encoder["revision"])] if encoder.get("hub_id") else []
+    else:
+        words += _encoder_words(record)
     words += _data_words(record.config["data"], dataset=defaults.data.dataset)
     return [*words, *_setting_words(record, usual=usual), f"results_dir={RESULTS_DIR}"]
 
@@ -236,16 +242,6 @@ def join_command(words: Sequence[str], *, own_task: bool) -> str:
         own_task: the task does not ship with glue-bench: the folder of its YAML file must be named.
     """
     return shlex.join(["glue-bench", "sweep", *words, *(["--config-dir", "my_conf"] if own_task else [])])
-
-
-def _shipped_encoder_words(record: Record, defaults: Defaults) -> list[str]:
-    """The encoder by its name, if that still means the same; else nothing."""
-    encoder = record.config["encoder"]
-    shipped = defaults.encoders.get(str(encoder.get("name")))
-    if shipped is None or {**dataclasses.asdict(shipped), "revision": None} != {**encoder, "revision": None}:
-        return []
-    revision = [override_word("encoder.revision", encoder["revision"])] if encoder.get("hub_id") else []
-    return [f"encoder={encoder['name']}", *revision]
 
 
 def _encoder_words(record: Record, *, private: bool = True) -> list[str]:

@@ -77,11 +77,6 @@ class Record:
         return self.init.partition(":")[0]
 
     @property
-    def init_run(self) -> str:
-        """The run id of the fine-tuned encoder that it started with; empty if pretrained."""
-        return self.init.partition(":")[2]
-
-    @property
     def outcome(self) -> str:
         """Why it did not finish, in one line."""
         return first_line(self.error or "", default=self.status)

@@ -101,7 +101,9 @@ class RunStore:
         if isinstance(error, Exception | SystemExit) and not isinstance(error, GlueBenchError):
             write_text_atomically(folder / "error.log", "".join(traceback.format_exception(error)))
         facts = request_facts(request) if facts is None else facts
-        record = Record(**facts, status=_status_of(error), error=_describe(error), ended=now())
+        stopped = isinstance(error, KeyboardInterrupt | LostError)
+        status = "diverged" if isinstance(error, DivergedError) else "interrupted" if stopped else "failed"
+        record = Record(**facts, status=status, error=_describe(error), ended=now())
         self.save(record)
         if record.status == "diverged":
             self.discard_snapshots(record)
@@ -212,7 +214,8 @@ def read_predictions(path: Path, task: TaskAdapter, *, labelled: bool = True) ->
 
     name = f"{path.parent.name}/{path.name}"
     coded = ["label", "prediction"] if labelled else ["prediction"]
-    wanted = ["idx", *coded, *(f"logit_{output}" for output in range(task.outputs))]
+    outputs = [f"logit_{output}" for output in range(task.outputs)]
+    wanted = ["idx", *coded, *outputs]
     try:
         table = pq.ParquetFile(path).read(columns=wanted)
         columns = {column: np.asarray(table[column].to_numpy()) for column in wanted}
@@ -224,12 +227,11 @@ def read_predictions(path: Path, task: TaskAdapter, *, labelled: bool = True) ->
     fits = fits and all(column.dtype.kind in "if" for column in columns.values())
     if not fits or not all(_fit_task(columns[column], task) for column in coded):
         raise InputError(f"{name} that does not fit the task")
-    logits = [columns[column] for column in wanted if column.startswith("logit_")]
     return Predictions(
         idx=columns["idx"],
         label=columns.get("label", np.array([])),
         prediction=columns["prediction"],
-        logits=np.stack(logits, axis=1).astype(np.float64),
+        logits=np.stack([columns[column] for column in outputs], axis=1).astype(np.float64),
         origin=(table.schema.metadata or {}).get(_ORIGIN_KEY, b"").decode(),
     )
 
@@ -239,12 +241,6 @@ def _fit_task(values: NDArray[Any], task: TaskAdapter) -> bool:
     if task.regression:
         return bool(np.isfinite(values).all())
     return values.dtype.kind == "i" and bool(values.min() >= 0 and values.max() < task.outputs)
-
-
-def _status_of(error: BaseException) -> str:
-    if isinstance(error, DivergedError):
-        return "diverged"
-    return "interrupted" if isinstance(error, KeyboardInterrupt | LostError) else "failed"
 
 
 def _describe(error: BaseException) -> str:

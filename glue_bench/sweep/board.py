@@ -147,8 +147,11 @@ class Board(_Progress):
         room = max(3, (options.max_height or console.height) - (6 if self._note else 5))
         by_rank = sorted(range(len(states)), key=lambda place: _RANKS.get(states[place].state, 4))
         yield _lay_out([states[place] for place in sorted(by_rank[:room])], options.max_width)
-        count = _count(states, hidden=max(0, len(states) - room))
-        yield Text(f"{count}; {format_clock(time.monotonic() - self._begun)}", "bold")
+        counts = Counter("failed" if state.state == "diverged" else state.state for state in states)
+        names = [name for name in ("failed", "running", "elsewhere", "stopped", "waiting") if counts[name]]
+        parts = [f"{counts['finished']} of {len(states)} done", *(f"{counts[name]} {name}" for name in names)]
+        parts += [f"{len(states) - room} not shown"] if len(states) > room else []
+        yield Text(f"{', '.join(parts)}; {format_clock(time.monotonic() - self._begun)}", "bold")
         if self._note:
             yield Text(self._note, style="yellow")
 
@@ -243,14 +246,6 @@ def _lay_out(states: Sequence[_State], width: int) -> Table:
         score = row["score"] if fitting is None else Text(fitting, style=row["score"].style)
         table.add_row(*(row[name] for name in widths), score)
     return table
-
-
-def _count(states: Sequence[_State], *, hidden: int) -> str:
-    """How many runs are in each state."""
-    counts = Counter("failed" if state.state == "diverged" else state.state for state in states)
-    names = [name for name in ("failed", "running", "elsewhere", "stopped", "waiting") if counts[name]]
-    parts = [f"{counts['finished']} of {len(states)} done", *(f"{counts[name]} {name}" for name in names)]
-    return ", ".join([*parts, f"{hidden} not shown"] if hidden else parts)
 
 
 def _cells(state: _State) -> list[Text]:

@@ -70,7 +70,11 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
 
     `retry_failed` also runs again what failed or diverged.
     """
-    every = _with_parents(requests)
+    parents = {request.parent.run_id: request.parent for request in requests if request.parent}
+    every = dict[str, RunRequest]()  # by run id, parents before their first child
+    for request in requests:
+        for each in (request.parent, request) if request.parent else (request,):
+            every.setdefault(each.run_id, parents.get(each.run_id, each))  # a run that is also a parent keeps its model
     found = {run_id: find_record(request, store) for run_id, request in every.items()}
     needed = set[str]()
     for request in requests:
@@ -108,16 +112,6 @@ def find_record(request: RunRequest, store: RunStore, *, earlier: Record | None 
 
 def _lacks_model(request: RunRequest, record: Record, *, store: RunStore) -> bool:
     return record.finished and request.config.save_model and not store.has_model(record)
-
-
-def _with_parents(requests: Sequence[RunRequest]) -> dict[str, RunRequest]:
-    """The requests by run id, parents before their first child. A run that is also a parent keeps its model."""
-    parents = {request.parent.run_id: request.parent for request in requests if request.parent}
-    every = dict[str, RunRequest]()
-    for request in requests:
-        for each in (request.parent, request) if request.parent else (request,):
-            every.setdefault(each.run_id, parents.get(each.run_id, each))
-    return every
 
 
 def _refresh(record: Record, request: RunRequest) -> Record:

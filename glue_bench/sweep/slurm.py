@@ -90,21 +90,21 @@ def run_on_slurm(plan: Plan, store: RunStore, *, listener: Listener, executor: E
         UsageError: submitit or Slurm is missing, or Slurm refuses the job.
         Stopped: a signal ended the watching; the jobs continue.
     """
-    return _Watch(plan, store, listener=listener, executor=executor).until_done()
+    return _Watch(plan, store, listener=listener, executor=executor).until_done(plan.missing)
 
 
 class _Watch:
     """The jobs of one sweep, seen from a login node."""
 
     def __init__(self, plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> None:
-        self._missing, self._store, self._listener, self._executor = plan.missing, store, listener, executor
+        self._store, self._listener, self._executor = store, listener, executor
         self._queue, self._jobs = Queue(plan, store, listener=listener), dict[str, str]()  # by run id
         self._before = {request.run_id: store.load(*request.place) for request in plan.missing}
         self._folder = store.root.parent.resolve() / "slurm"
 
-    def until_done(self) -> dict[str, Record]:
+    def until_done(self, missing: Sequence[RunRequest]) -> dict[str, Record]:
         self._adopt()
-        self._submit([request for request in self._missing if request.run_id not in self._jobs])
+        self._submit([request for request in missing if request.run_id not in self._jobs])
         asked = time.monotonic()
         while not self._queue.empty:
             time.sleep(_WATCH_EVERY)
