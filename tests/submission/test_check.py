@@ -466,7 +466,11 @@ def test_a_refused_zip_lists_its_faults_and_exits_with_3(tmp_path: Path, capsys:
         (["submit", "check", "."], 3, ".: cannot be read: Is a directory"),
         (["submit", "check"], 2, "submit check: name one file, as in `glue-bench submit check FILE.zip`"),
         (["submit", "chek"], 2, "submit chek: no such action; did you mean check? Allowed: build, check"),
-        (["submit", "check", "a.zip", "b.zip"], 2, "check FILE.zip`, not a.zip and b.zip"),
+        (
+            ["submit", "check", "a.zip", "b.zip"],
+            2,
+            "submit check: name one file, as in `glue-bench submit check FILE.zip`, not a.zip and b.zip",
+        ),
         (["submit"], 2, "submit: name an action. Allowed: build, check"),
     ],
 )

@@ -21,7 +21,7 @@ _HEAD = """\
 Written by `python -m tests.support.configuration_page` from the schema and `conf/`; a test keeps the page up to date.
 
 A key is set on the command line as `KEY=VALUE`, or in a file of your own that `--config-dir FOLDER` adds. The defaults
-below are those of `glue-bench sweep` without any word. A list is written `[A,B]`; `null` means "not given".
+below are those of `glue-bench sweep` without arguments. A list is written `[A,B]`; `null` means "not given".
 """
 
 
