@@ -78,9 +78,9 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
     found = {run_id: find_record(request, store) for run_id, request in every.items()}
     needed = set[str]()
     for request in requests:
-        for each in (request, request.parent):  # a parent is needed only by a child that is
-            if each is None or ((record := found[each.run_id]) and (record.finished or not retry_failed)):
-                break
+        for each in (request, request.parent) if request.parent else (request,):
+            if (record := found[each.run_id]) and (record.finished or not retry_failed):
+                break  # a parent is needed only by a child that is
             needed.add(each.run_id)
     requested = list(every.values())
     plan = Plan(requests=requested, missing=[request for request in requested if request.run_id in needed])
