@@ -95,7 +95,7 @@ def _json(content: Mapping[str, Any]) -> str:
     return json.dumps({"schema_version": REPORT_SCHEMA_VERSION, **content}, indent=1, allow_nan=False) + "\n"
 
 
-def renderrender_csv(rows: Sequence[Mapping[str, Any]], *, like: Iterable[str]) -> str:
+def render_csv(rows: Sequence[Mapping[str, Any]], *, like: Iterable[str]) -> str:
     """One line per row, lists and mappings as JSON; `like` names the columns."""
     plain = [
         {key: escape_cell(json.dumps(value) if isinstance(value, list | dict) else value) for key, value in row.items()}

@@ -1,8 +1,5 @@
-"""Finished runs on disk: find the one that was asked for, prove that its weights are its own, and write the command
-that repeats it. Knows no torch, no Hydra.
-
-Exactly one run must match: none is chosen by chance, by date or by score.
-"""
+"""Finished runs on disk: find the only one that matches (none is chosen by date or score), prove that its weights are
+its own, and write the command that repeats it. Knows no torch, no Hydra."""
 
 import dataclasses
 import difflib
@@ -26,7 +23,6 @@ RESULTS_DIR = "again"  # for repeated sweeps: in the old folder the runs are don
 _LISTED = 8  # runs that an error names
 _LISTED_IDS = 5
 _NO_PATH = ("'", '"', "$", "~")  # how a path must not begin to be taken literally
-_IDENTITY = {item.name: item.about.usual for item in fields_of(TrainerConfig) if item.about.role == "rounding"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +53,6 @@ class FinishedRun:
         record = self.record
         return {"encoder": record.encoder["name"], "task": record.task, "seed": record.seed, "run_id": record.run_id}
 
-    def matches(self, wanted: Mapping[str, object]) -> bool:
-        """Whether it has every property that is not None."""
-        return all(value is None or value == self.facts[key] for key, value in wanted.items())
-
 
 def find_finished(
     store: RunStore,
@@ -81,17 +73,23 @@ def find_finished(
         UsageError: none or several match; the message lists what there is.
         InputError: none of them kept its weights, or the folder has no readable record.
     """
-    wanted = {"encoder": encoder, "task": task, "seed": seed, "run_id": run_id}
-    asked = " ".join(f"{key}={value}" for key, value in wanted.items() if value is not None)
+    given = {"encoder": encoder, "task": task, "seed": seed, "run_id": run_id}
+    wanted = {key: value for key, value in given.items() if value is not None}
+    asked = " ".join(f"{key}={value}" for key, value in wanted.items())
     if run_id is not None and (Path(run_id) / "record.json").exists():
         run = open_run_folder(Path(run_id), need_model=need_model)
-        if not run.matches({**wanted, "run_id": None}):
+        if not {**wanted, "run_id": run.record.run_id}.items() <= run.facts.items():
             raise UsageError(f"{asked}: that folder holds {run.title}")
         return run
     every = [FinishedRun(record=record, folder=store.folder(*record.place)) for record in store.load_all()]
-    found = [run for run in every if run.record.finished and run.matches(wanted)]
+    alike = [run for run in every if wanted.items() <= run.facts.items()]
+    found = [run for run in alike if run.record.finished]
+    if alike and not found:
+        states = ", ".join(sorted({run.record.status for run in alike}))
+        raise UsageError(f"{asked or 'runs'}: {states} in {store.root.parent}; only finished runs have results")
     if not found:
-        raise UsageError(_explain_none(wanted, asked, every=every, results=store.root.parent))
+        here = [run for run in every if run.record.finished]
+        raise UsageError(_explain_none(wanted, asked, here=here, results=store.root.parent))
     if need_model:
         kept = [run for run in found if store.has_model(run.record)]
         if not kept:
@@ -132,42 +130,31 @@ def check_weights(run: FinishedRun) -> Path:
         raise InputError(_explain_no_weights([run], run.title))
     known, found = run.record.model_sha256, file_sha256(path)
     if known is None:
-        raise InputError(
-            f"{run.folder / 'record.json'}: names no model_sha256, so nothing proves that these weights are the run's. "
-            f"Remove {run.model_folder}, then: {_command(run)}"
-        )
+        unknown = "names no model_sha256, so nothing proves that these weights are the run's. Remove"
+        raise InputError(f"{run.folder / 'record.json'}: {unknown} {run.model_folder}, then: {_command(run)}")
     if found != known:
-        raise InputError(
-            f"{path}: these weights do not belong to the run's record: their SHA-256 is {found}, the record's "
-            f"model_sha256 {known}"
-        )
+        hashes = f"their SHA-256 is {found}, the record's model_sha256 {known}"
+        raise InputError(f"{path}: these weights do not belong to the run's record: {hashes}")
     return run.model_folder
 
 
-def _explain_none(wanted: Mapping[str, object], asked: str, *, every: Sequence[FinishedRun], results: Path) -> str:
-    """Why nothing matches, and what would."""
-    states = {run.record.status for run in every if not run.record.finished and run.matches(wanted)}
-    if states:
-        return f"{asked or 'runs'}: {', '.join(sorted(states))} in {results}; only finished runs have results"
-    here = [run for run in every if run.record.finished]
+def _explain_none(wanted: Mapping[str, object], asked: str, *, here: Sequence[FinishedRun], results: Path) -> str:
+    """Why none of the finished runs matches, and what would."""
     if not here:
         return f"results_dir={results}: no finished run there; `glue-bench run task=rte save_model=true` makes one"
-    run_id = wanted["run_id"]
     titles = {run.record.run_id: f"run_id={run.record.run_id} ({_place(run)})" for run in here}
+    run_id = wanted.get("run_id")
     if run_id is not None and run_id not in titles:
         close = difflib.get_close_matches(str(run_id), titles, n=1)
-        hint = (
-            f"; did you mean {titles[close[0]]}?" if close else f". There are {_shorten(titles.values(), _LISTED_IDS)}"
-        )
+        known = _shorten(titles.values(), _LISTED_IDS)
+        hint = f"; did you mean {titles[close[0]]}?" if close else f". There are {known}"
         return f"run_id={run_id}: no finished run in {results} has this id{hint}"
     for key, value in wanted.items():
-        known = list(dict.fromkeys(str(run.facts[key]) for run in here))
-        if value is not None and str(value) not in known:
-            return f"{key}={value}: no finished run in {results}{did_you_mean(str(value), known[: 2 * _LISTED])}"
-    seeds: dict[str, dict[str, None]] = {}
-    for run in here:
-        seeds.setdefault(_place(run), {})[str(run.record.seed)] = None
-    there = _shorten(f"{place} seed={','.join(numbers)}" for place, numbers in seeds.items())
+        names = list(dict.fromkeys(str(run.facts[key]) for run in here))
+        if str(value) not in names:
+            return f"{key}={value}: no finished run in {results}{did_you_mean(str(value), names[: 2 * _LISTED])}"
+    seeds = {_place(run): [str(other.record.seed) for other in here if _place(other) == _place(run)] for run in here}
+    there = _shorten(f"{place} seed={','.join(dict.fromkeys(numbers))}" for place, numbers in seeds.items())
     return f"{asked}: no finished run in {results} has all of these; there are {there}"
 
 
@@ -184,14 +171,11 @@ def _tell_apart(found: Sequence[FinishedRun]) -> Iterable[str]:
 
 
 def _explain_no_weights(found: Sequence[FinishedRun], asked: str) -> str:
+    first = found[0]
     if len(found) == 1:
-        title = asked or found[0].title
-        return f"{title}: this run kept no weights. To train it again and keep them: {_command(found[0])}"
-    start = f"{asked}: " if asked else ""
-    return (
-        f"{start}none of the {len(found)} finished runs kept its weights. "
-        f"To train the first again ({found[0].title}) and keep them: {_command(found[0])}"
-    )
+        return f"{asked or first.title}: this run kept no weights. To train it again and keep them: {_command(first)}"
+    none = f"{asked and f'{asked}: '}none of the {len(found)} finished runs kept its weights"
+    return f"{none}. To train the first again ({first.title}) and keep them: {_command(first)}"
 
 
 def _place(run: FinishedRun) -> str:
@@ -200,8 +184,7 @@ def _place(run: FinishedRun) -> str:
 
 def _shorten(names: Iterable[str], limit: int = _LISTED) -> str:
     every = list(names)
-    rest = f" and {len(every) - limit} more" if len(every) > limit else ""
-    return ", ".join(every[:limit]) + rest
+    return ", ".join(every[:limit]) + (f" and {len(every) - limit} more" if len(every) > limit else "")
 
 
 def _command(run: FinishedRun) -> str:
@@ -228,8 +211,9 @@ def repeating_words(record: Record, *, private: bool) -> list[str]:
         private: with this machine's folders and results_dir; False puts FOLDER in their place, for others to read.
     """
     config = record.config
+    usual = {item.name: item.about.usual for item in fields_of(TrainerConfig) if item.about.role == "rounding"}
     words = [f"task={record.task}", f"seed={record.seed}", *_encoder_words(record, private=private)]
-    words += [*_data_words(config["data"], private=private), *_setting_words(record, usual=_IDENTITY)]
+    words += [*_data_words(config["data"], private=private), *_setting_words(record, usual=usual)]
     return [*words, _path_word("results_dir", config["results_dir"])] if private else words
 
 
@@ -240,7 +224,13 @@ def sweep_words(record: Record, defaults: Defaults, *, seeds: Sequence[int]) -> 
     """
     usual = {key: getattr(defaults.trainer, key) for key in keys_of(TrainerConfig, "rounding", "execution")}
     words = [f"tasks=[{record.task}]", f"seeds=[{','.join(map(str, seeds))}]"]
-    words += _shipped_encoder_words(record, defaults) or _encoder_words(record)
+    encoder = record.config["encoder"]
+    shipped = defaults.encoders.get(str(encoder.get("name")))
+    if shipped is not None and {**dataclasses.asdict(shipped), "revision": None} == {**encoder, "revision": None}:
+        words += [f"encoder={encoder['name']}"]  # its name still means the same
+        words += [override_word("encoder.revision", encoder["revision"])] if encoder.get("hub_id") else []
+    else:
+        words += _encoder_words(record)
     words += _data_words(record.config["data"], dataset=defaults.data.dataset)
     return [*words, *_setting_words(record, usual=usual), f"results_dir={RESULTS_DIR}"]
 
@@ -251,18 +241,7 @@ def join_command(words: Sequence[str], *, own_task: bool) -> str:
     Args:
         own_task: the task does not ship with glue-bench: the folder of its YAML file must be named.
     """
-    config_dir = ["--config-dir", "my_conf"] if own_task else []
-    return shlex.join(["glue-bench", "sweep", *words, *config_dir])
-
-
-def _shipped_encoder_words(record: Record, defaults: Defaults) -> list[str]:
-    """The encoder by its name, if that still means the same; else nothing."""
-    encoder = record.config["encoder"]
-    shipped = defaults.encoders.get(str(encoder.get("name")))
-    if shipped is None or {**dataclasses.asdict(shipped), "revision": None} != {**encoder, "revision": None}:
-        return []
-    revision = [override_word("encoder.revision", encoder["revision"])] if encoder.get("hub_id") else []
-    return [f"encoder={encoder['name']}", *revision]
+    return shlex.join(["glue-bench", "sweep", *words, *(["--config-dir", "my_conf"] if own_task else [])])
 
 
 def _encoder_words(record: Record, *, private: bool = True) -> list[str]:
@@ -270,17 +249,13 @@ def _encoder_words(record: Record, *, private: bool = True) -> list[str]:
     encoder = record.config["encoder"]
     place = next((key for key in ("hub_id", "package") if encoder.get(key)), "path")
     shown = encoder[place] if private or place != "path" else "FOLDER"
-    words = ["encoder=custom", override_word("encoder.name", record.encoder["name"])]
-    words += [_path_word(f"encoder.{place}", shown)]
+    name = override_word("encoder.name", record.encoder["name"])
+    words = ["encoder=custom", name, _path_word(f"encoder.{place}", shown)]
     return [*words, override_word("encoder.revision", encoder["revision"])] if place == "hub_id" else words
 
 
 def _data_words(data: Mapping[str, Any], *, private: bool = True, dataset: str | None = None) -> list[str]:
-    """Where the rows are, and how many of them.
-
-    Args:
-        dataset: the default one on the hub, which need not be named.
-    """
+    """Where the rows are, and how many of them; `dataset` is the default on the hub, which need not be named."""
     words = [override_word("data", data["source"])]
     if data["source"] == "local":
         words.append(_path_word("data.path", data["path"] if private else "FOLDER"))
@@ -293,10 +268,8 @@ def _data_words(data: Mapping[str, Any], *, private: bool = True, dataset: str |
 
 def _setting_words(record: Record, *, usual: Mapping[str, Any]) -> list[str]:
     """The recipe, what differs from it, and execution values that are not `usual`."""
-    trainer = record.config["trainer"]
-    words = Setting.of(record).words()
-    execution = [f"trainer.{key}" for key in keys_of(TrainerConfig, *NOT_IN_RECIPE)]
-    words = [word for word in words if word.partition("=")[0] not in execution]
+    trainer, execution = record.config["trainer"], {f"trainer.{key}" for key in keys_of(TrainerConfig, *NOT_IN_RECIPE)}
+    words = [word for word in Setting.of(record).words() if word.partition("=")[0] not in execution]
     unusual = [key for key, value in usual.items() if trainer.get(key, value) != value]
     return words + [override_word(f"trainer.{key}", trainer[key]) for key in unusual]
 

@@ -5,11 +5,10 @@ number of processes, the evaluation batch size, what is logged or kept, and libr
 unlike precision apart.
 """
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from glue_bench.config.keys import NOT_IN_IDENTITY, keys_of
@@ -65,16 +64,13 @@ def make_requests(config: RunConfig, seeds: list[int], *, parent: RunConfig | No
         pretrained = resolve_pretrained(config.encoder)
         encoder = encoder_identity(config.encoder, pretrained)
         # From here on a branch is the commit that it stands for now: all seeds of a sweep get the same one.
-        config = dataclasses.replace(
-            config, encoder=dataclasses.replace(config.encoder, revision=pretrained.revision or config.encoder.revision)
-        )
+        revision = pretrained.revision or config.encoder.revision
+        config = replace(config, encoder=replace(config.encoder, revision=revision))
     data = hub_identity(config.data)
     if data is None:
         source = resolve_source(config.data, config.task)
         data = dict(source.identity)
-        config = dataclasses.replace(
-            config, data=dataclasses.replace(config.data, revision=source.revision or config.data.revision)
-        )
+        config = replace(config, data=replace(config.data, revision=source.revision or config.data.revision))
     name = encoder_name(config.encoder)
     parents: list[RunRequest | None] = [*make_requests(parent, seeds)] if parent else [None] * len(seeds)
     setting = {
@@ -85,11 +81,14 @@ def make_requests(config: RunConfig, seeds: list[int], *, parent: RunConfig | No
         "trainer": _identity(config.trainer, {"updates" if config.trainer.updates is None else "epochs"}),
         "recipe": config.recipe,
         **({"init": parents[0].setting_id} if parents[0] else {}),
-        **_chosen_identity(config),
+        **({"selection": config.selection} if config.selection != "last" else {}),
+        **({"holdout": config.holdout} if config.selection == "holdout" else {}),
     }
+    if config.cell:  # a cell and the same values outside of any grid are different rows of the table
+        setting["grid"] = {key: key in config.recipe_changes for key in sorted(config.cell)}
     return [
         RunRequest(
-            config=dataclasses.replace(config, seed=seed),
+            config=replace(config, seed=seed),
             encoder=name,
             setting_id=_digest(setting),
             run_id=f"seed{seed}-{_digest({**setting, 'seed': seed})}",
@@ -111,22 +110,10 @@ def check_unchanged(request: RunRequest, *, encoder: Mapping[str, object], data:
             raise InputError(f"{request.title}: the files of its {part} changed since the run was planned; run again")
 
 
-def _chosen_identity(config: RunConfig) -> dict[str, object]:
-    """What decides whose weights are scored, and the run's place in a grid; nothing where nothing is chosen."""
-    chosen: dict[str, object] = {}
-    if config.selection != "last":
-        chosen["selection"] = config.selection
-    if config.selection == "holdout":
-        chosen["holdout"] = config.holdout
-    if config.cell:  # a cell and the same values outside of any grid stand in different rows of the table
-        chosen["grid"] = {key: key in config.recipe_changes for key in sorted(config.cell)}
-    return chosen
-
-
 def _identity(config: TaskConfig | TrainerConfig, without: Collection[str] = ()) -> dict[str, Any]:
     """The values that can change a score."""
     left_out = {*keys_of(type(config), *NOT_IN_IDENTITY), *without}
-    return {key: value for key, value in dataclasses.asdict(config).items() if key not in left_out}
+    return {key: value for key, value in asdict(config).items() if key not in left_out}
 
 
 def _digest(content: Mapping[str, Any]) -> str:

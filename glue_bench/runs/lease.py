@@ -15,9 +15,8 @@ import socket
 import tempfile
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Self
 
 from glue_bench.errors import DiskError, GlueBenchError
 
@@ -47,13 +46,6 @@ class Owner:
     phase: str = ""
     step: int = 0
     steps: int = 0
-
-    @classmethod
-    def this_process(cls) -> Self:
-        """A new owner: the calling process."""
-        host, process, nonce = socket.gethostname(), os.getpid(), os.urandom(8).hex()
-        started = _process_start(process) or ""
-        return cls(host=host, process=process, machine=_machine(), started=started, nonce=nonce)
 
     @property
     def title(self) -> str:
@@ -87,8 +79,7 @@ class Lease:
             patience: seconds without progress after which the lease is no longer renewed; 0: always renew it.
         """
         self._folder, self._path, self._owner, self._patience = path.parent, path, owner, patience
-        self._progress, self._noted = ("", 0, 0), time.monotonic()
-        self._lost, self._ending = False, threading.Event()
+        self._noted, self._lost, self._ending = time.monotonic(), False, threading.Event()
         self._thread = threading.Thread(target=self._keep_renewing, name="lease", daemon=True)
         self._thread.start()
 
@@ -98,9 +89,8 @@ class Lease:
         Raises:
             LostLeaseError: another worker owns the run by now.
         """
-        self._progress, self._noted = (phase, step, steps), time.monotonic()
-        if self._lost:
-            self._refuse()
+        self._owner, self._noted = replace(self._owner, phase=phase, step=step, steps=steps), time.monotonic()
+        self._refuse_if_lost()
 
     def check(self) -> None:
         """Make sure that the run is still ours; call it before writing anything that only the owner may write.
@@ -108,9 +98,8 @@ class Lease:
         Raises:
             LostLeaseError: another worker owns the run by now.
         """
-        if self._lost or not self._is_newest() or _nonce(self._path) != self._owner.nonce:
-            self._lost = True
-            self._refuse()
+        self._lost = self._lost or not self._is_newest() or not self._is_ours()
+        self._refuse_if_lost()
 
     def release(self, *, done: bool) -> None:
         """Stop owning the run.
@@ -121,21 +110,19 @@ class Lease:
         self._ending.set()
         self._thread.join()
         with contextlib.suppress(OSError):
-            if self._lost or _nonce(self._path) != self._owner.nonce:
+            if self._lost or not self._is_ours():
                 return
             if not done:
                 _write(self._path, {"released": True})
-                return
-            for path in _generations(self._folder).values():
+            for path in _generations(self._folder).values() if done else ():
                 path.unlink(missing_ok=True)
 
     def _keep_renewing(self) -> None:
         while not self._ending.wait(BEAT_SECONDS):
             if self._patience and time.monotonic() - self._noted > self._patience:
                 continue
-            phase, step, steps = self._progress
             try:
-                _write(self._path, {**asdict(self._owner), "phase": phase, "step": step, "steps": steps})
+                _write(self._path, asdict(self._owner))
                 self._lost = self._lost or not self._is_newest()
             except FileNotFoundError:
                 self._lost = True
@@ -145,8 +132,16 @@ class Lease:
     def _is_newest(self) -> bool:
         return _newest(self._folder)[1] == self._path
 
-    def _refuse(self) -> None:
-        raise LostLeaseError(f"{self._folder}: another worker has taken this run over and continues it")
+    def _is_ours(self) -> bool:
+        try:
+            content = json.loads(self._path.read_bytes())
+        except (OSError, ValueError):
+            return False
+        return isinstance(content, dict) and content.get("nonce") == self._owner.nonce
+
+    def _refuse_if_lost(self) -> None:
+        if self._lost:
+            raise LostLeaseError(f"{self._folder}: another worker has taken this run over and continues it")
 
 
 def take_lease(folder: Path, *, patience: float = 0.0, dead: int | None = None) -> Lease | Owner:
@@ -167,12 +162,11 @@ def take_lease(folder: Path, *, patience: float = 0.0, dead: int | None = None) 
         folder.mkdir(parents=True, exist_ok=True)
         while True:
             newest, path = _newest(folder)
-            if path is not None:
-                verdict, owner = _judge(path, dead=dead)
-                if verdict == "alive":
-                    return owner
-                if verdict == "silent" and is_beating(folder):
-                    continue
+            verdict, owner = _judge(path, dead=dead)
+            if verdict == "alive":
+                return owner
+            if verdict == "silent" and is_beating(folder):
+                continue
             if lease := _take_next(folder, newest, patience=patience):
                 return lease
             time.sleep(0.05)  # a network file system may show the other worker's file a little later
@@ -182,15 +176,13 @@ def take_lease(folder: Path, *, patience: float = 0.0, dead: int | None = None) 
 
 def owner_of(folder: Path) -> Owner | None:
     """The worker that has a run now; None if nobody has it, or its owner died or has been silent for long."""
-    _, path = _newest(folder)
-    verdict, owner = _judge(path) if path else ("dead", _UNKNOWN)
+    verdict, owner = _judge(_newest(folder)[1])
     return owner if verdict == "alive" else None
 
 
 def is_abandoned(folder: Path) -> bool:
     """Whether the run's last owner died or has been silent for long, and nobody has taken the run over."""
-    _, path = _newest(folder)
-    verdict, owner = _judge(path) if path else ("dead", _UNKNOWN)
+    verdict, owner = _judge(_newest(folder)[1])
     return verdict == "silent" or (verdict == "dead" and owner is not _UNKNOWN)  # unknown: released in good order
 
 
@@ -199,10 +191,9 @@ def is_beating(folder: Path) -> bool:
 
     def mark() -> tuple[Path, int] | None:
         _, path = _newest(folder)
-        try:
+        with contextlib.suppress(FileNotFoundError):
             return (path, path.stat().st_mtime_ns) if path else None
-        except FileNotFoundError:
-            return None
+        return None
 
     before, until = mark(), time.monotonic() + 2.2 * BEAT_SECONDS
     while before is not None and time.monotonic() < until:
@@ -214,11 +205,13 @@ def is_beating(folder: Path) -> bool:
 
 def _take_next(folder: Path, newest: int, *, patience: float) -> Lease | None:
     """Take generation `newest` + 1; None if another worker was quicker."""
-    path, owner = folder / f"claim-{newest + 1}.json", Owner.this_process()
+    path, process, nonce = folder / f"claim-{newest + 1}.json", os.getpid(), os.urandom(8).hex()
     try:
         path.open("x").close()
     except FileExistsError:
         return None
+    started = _process_start(process) or ""
+    owner = Owner(host=socket.gethostname(), process=process, machine=_machine(), started=started, nonce=nonce)
     _write(path, asdict(owner))
     if _newest(folder)[1] != path:  # several generations have come and gone since we looked
         path.unlink(missing_ok=True)
@@ -229,22 +222,24 @@ def _take_next(folder: Path, newest: int, *, patience: float) -> Lease | None:
     return Lease(path, owner, patience=patience)
 
 
-def _judge(path: Path, *, dead: int | None = None) -> tuple[str, Owner]:
-    """The owner of a lease, and whether it is alive, dead (or released), or only silent."""
+def _judge(path: Path | None, *, dead: int | None = None) -> tuple[str, Owner]:
+    """Whether the owner of a lease is alive, dead (or there is none), or only silent; and the owner."""
+    if path is None:
+        return "dead", _UNKNOWN
     try:
         with path.open("rb") as stream:
             age = _clock(path.parent) - os.fstat(stream.fileno()).st_mtime
             text = stream.read()
     except FileNotFoundError:
         return "dead", _UNKNOWN
-    verdict, owner = "alive" if age < STALE_SECONDS else "silent", _UNKNOWN
+    verdict = "alive" if age < STALE_SECONDS else "silent"
     try:
         content = json.loads(text)
         if content.get("released"):
             return "dead", _UNKNOWN
         owner = Owner(**content)
     except (ValueError, TypeError):
-        return verdict, owner  # half written; its writer may have died since
+        return verdict, _UNKNOWN  # half written; its writer may have died since
     if dead is not None and (owner.host, owner.process) == (socket.gethostname(), dead):
         return "dead", owner
     running = owner.is_running()
@@ -265,10 +260,10 @@ def _machine() -> str:
 def _process_start(process: int) -> str | None:
     """When a process started, in kernel ticks; empty for a zombie, None if the kernel does not say."""
     try:
-        after_name = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+        text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    fields = after_name.split()
+    fields = text.rpartition(")")[2].split()  # after the name
     return "" if fields[0] in "ZX" else fields[19]
 
 
@@ -297,14 +292,6 @@ def _generations(folder: Path) -> dict[int, Path]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     return {int(found[1]): folder / name for name in names if (found := _NAME.fullmatch(name))}
-
-
-def _nonce(path: Path) -> str | None:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return content.get("nonce") if isinstance(content, dict) else None
 
 
 def _write(path: Path, content: dict[str, object]) -> None:

@@ -16,6 +16,7 @@ from glue_bench.errors import UsageError
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.provenance import checkout_commit, library_versions
 from glue_bench.tasks.adapter import TaskAdapter
+from glue_bench.text import first_line
 from glue_bench.training.seeds import SeedStreams, holdout_stream
 
 SCHEMA_VERSION = 1
@@ -76,15 +77,9 @@ class Record:
         return self.init.partition(":")[0]
 
     @property
-    def init_run(self) -> str:
-        """The run id of the fine-tuned encoder that it started with; empty if pretrained."""
-        return self.init.partition(":")[2]
-
-    @property
     def outcome(self) -> str:
         """Why it did not finish, in one line."""
-        lines = (self.error or "").strip().splitlines()
-        return lines[0] if lines else self.status
+        return first_line(self.error or "", default=self.status)
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -102,14 +97,12 @@ def request_facts(request: RunRequest) -> dict[str, Any]:
     """What a record says of a request before anything is read."""
     config = request.config
     streams = dataclasses.asdict(SeedStreams.from_seed(config.seed))
-    if config.selection == "holdout":
-        streams["holdout"] = holdout_stream(config.seed)
-    encoder = {"name": request.encoder, "hub_id": config.encoder.hub_id, "revision": config.encoder.revision}
+    streams |= {"holdout": holdout_stream(config.seed)} if config.selection == "holdout" else {}
     return {
         "run_id": request.run_id,
         "setting_id": request.setting_id,
         "task": config.task.name,
-        "encoder": encoder,
+        "encoder": {"name": request.encoder, **{key: getattr(config.encoder, key) for key in ("hub_id", "revision")}},
         "data": {key: getattr(config.data, key) for key in ("source", "dataset", "revision")},
         "comparable": False,
         "not_comparable_because": ["the run did not finish"],

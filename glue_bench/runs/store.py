@@ -1,5 +1,5 @@
-"""The results folder: where each run's record, predictions and history lie, each file written atomically. Knows no
-torch, so that a failure is recorded even after a crash."""
+"""The results folder: where each run's record, predictions and history lie, each file written atomically; and all of
+its scores as a pandas DataFrame. Knows no torch, so that a failure is recorded even after a crash."""
 
 import dataclasses
 import hashlib
@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,16 @@ from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.record import Record, now, read_record, request_facts, task_of
 from glue_bench.tasks.adapter import TaskAdapter
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _ORIGIN_KEY = b"glue_bench.origin"  # key of a prediction file's metadata
+_NAMES = (
+    "encoder task split metric value rows seed status comparable not_comparable_because recipe recipe_changes init "
+    "selection cell data fingerprint hub_id revision weights_sha256 parameters steps epochs tokens train_seconds "
+    "eval_seconds device precision engine ended setting_id run_id folder"
+)
+_COLUMNS = _NAMES.split()  # of `load_results`
 
 
 class RunStore:
@@ -49,10 +58,7 @@ class RunStore:
 
     def load_all(self) -> Iterator[Record]:
         """Every readable record, sorted by folder; damaged ones are logged, one line each."""
-        for path in sorted(self.root.glob("*/*/*/record.json")):
-            record = read_record(path)
-            if record is not None:
-                yield record
+        return filter(None, map(read_record, sorted(self.root.glob("*/*/*/record.json"))))
 
     def folders(self) -> Iterator[Path]:
         """Every run's folder, sorted, whatever is in it."""
@@ -95,7 +101,9 @@ class RunStore:
         if isinstance(error, Exception | SystemExit) and not isinstance(error, GlueBenchError):
             write_text_atomically(folder / "error.log", "".join(traceback.format_exception(error)))
         facts = request_facts(request) if facts is None else facts
-        record = Record(**facts, status=_status_of(error), error=_describe(error), ended=now())
+        stopped = isinstance(error, KeyboardInterrupt | LostError)
+        status = "diverged" if isinstance(error, DivergedError) else "interrupted" if stopped else "failed"
+        record = Record(**facts, status=status, error=_describe(error), ended=now())
         self.save(record)
         if record.status == "diverged":
             self.discard_snapshots(record)
@@ -107,8 +115,7 @@ class RunStore:
 
     def snapshot_steps(self, *place: str) -> list[int]:
         """The updates after which a run in progress has a snapshot, ascending."""
-        found = self.snapshots(*place).glob("step-*")
-        return sorted(int(path.name.removeprefix("step-")) for path in found)
+        return sorted(int(path.name.removeprefix("step-")) for path in self.snapshots(*place).glob("step-*"))
 
     def discard_snapshots(self, record: Record) -> None:
         """Delete what the run no longer needs once it has ended."""
@@ -119,11 +126,11 @@ class RunStore:
 
         Snapshots newer than the result are no leftovers: a training to keep the model was interrupted, and resumes.
         """
-        folder = self.folder(*record.place)
-        written = [path.stat().st_mtime_ns for path in (folder / "snapshots").glob("*/*")]
+        folder, snapshots = self.folder(*record.place), self.snapshots(*record.place)
+        written = [path.stat().st_mtime_ns for path in snapshots.glob("*/*")]
         history = folder / "history.jsonl"  # written once, just before the record
         ended = history if history.exists() else folder / "record.json"
-        return (folder / "snapshots").exists() and max(written, default=0) <= ended.stat().st_mtime_ns
+        return snapshots.exists() and max(written, default=0) <= ended.stat().st_mtime_ns
 
     def has_model(self, record: Record) -> bool:
         """Whether the run kept its weights."""
@@ -209,7 +216,8 @@ def read_predictions(path: Path, task: TaskAdapter, *, labelled: bool = True) ->
 
     name = f"{path.parent.name}/{path.name}"
     coded = ["label", "prediction"] if labelled else ["prediction"]
-    wanted = ["idx", *coded, *(f"logit_{output}" for output in range(task.outputs))]
+    outputs = [f"logit_{output}" for output in range(task.outputs)]
+    wanted = ["idx", *coded, *outputs]
     try:
         table = pq.ParquetFile(path).read(columns=wanted)
         columns = {column: np.asarray(table[column].to_numpy()) for column in wanted}
@@ -221,12 +229,11 @@ def read_predictions(path: Path, task: TaskAdapter, *, labelled: bool = True) ->
     fits = fits and all(column.dtype.kind in "if" for column in columns.values())
     if not fits or not all(_fit_task(columns[column], task) for column in coded):
         raise InputError(f"{name} that does not fit the task")
-    logits = [columns[column] for column in wanted if column.startswith("logit_")]
     return Predictions(
         idx=columns["idx"],
         label=columns.get("label", np.array([])),
         prediction=columns["prediction"],
-        logits=np.stack(logits, axis=1).astype(np.float64),
+        logits=np.stack([columns[column] for column in outputs], axis=1).astype(np.float64),
         origin=(table.schema.metadata or {}).get(_ORIGIN_KEY, b"").decode(),
     )
 
@@ -236,12 +243,6 @@ def _fit_task(values: NDArray[Any], task: TaskAdapter) -> bool:
     if task.regression:
         return bool(np.isfinite(values).all())
     return values.dtype.kind == "i" and bool(values.min() >= 0 and values.max() < task.outputs)
-
-
-def _status_of(error: BaseException) -> str:
-    if isinstance(error, DivergedError):
-        return "diverged"
-    return "interrupted" if isinstance(error, KeyboardInterrupt | LostError) else "failed"
 
 
 def _describe(error: BaseException) -> str:
@@ -260,3 +261,55 @@ def write_history(path: Path, lines: Sequence[Any]) -> None:
     """
     text = "".join(json.dumps(dataclasses.asdict(line)) + "\n" for line in lines)
     write_text_atomically(path, text)
+
+
+def load_results(results_dir: str | Path = "results") -> "pd.DataFrame":
+    """One row per run, validation split and metric; a run without scores has one row, with no split and no metric.
+
+    Columns: `encoder`, `task`, `split`, `metric`, `value` (natural units: 0 to 1, correlations -1 to 1), `rows` (of the
+    split), `seed`, `status` (finished, failed, diverged, interrupted), `comparable` and `not_comparable_because`,
+    `recipe`, `recipe_changes` (trainer values that are not the recipe's, as KEY=VALUE words), `init`, `selection`,
+    `cell` (the run's values in a grid, as such words), `data` (hub, local or sample), `fingerprint`, `hub_id`,
+    `revision` and `weights_sha256` of the encoder, `parameters` (head included), `steps`, `epochs`, `tokens`,
+    `train_seconds`, `eval_seconds`, `device`, `precision`, `engine`, `ended` (UTC), `setting_id` (runs that share it
+    differ in the seed alone), `run_id`, `folder` (with the predictions).
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    import pandas as pd  # half a second that other users of the package need not pay for
+
+    if not Path(results_dir).is_dir():
+        raise InputError(f"{results_dir}: no such folder of results")
+    store = RunStore(Path(results_dir))
+    frame = pd.DataFrame([row for record in store.load_all() for row in _rows(record, store)], columns=_COLUMNS)
+    frame["ended"] = pd.to_datetime(frame["ended"], utc=True, errors="coerce")
+    return frame
+
+
+def _rows(record: Record, store: RunStore) -> list[dict[str, Any]]:
+    encoder, data, config = record.encoder, record.data, record.config
+    facts: dict[str, Any] = {name: getattr(record, name) for name in _COLUMNS if hasattr(record, name)}
+    facts |= {name: encoder.get(name) for name in ("hub_id", "revision", "weights_sha256", "parameters")}
+    facts |= {name: _words(config.get(name)) for name in ("recipe_changes", "cell")}
+    facts |= {f"{name}_seconds": record.seconds.get(name) for name in ("train", "eval")}
+    facts |= {
+        "encoder": encoder["name"],
+        "data": data["source"],
+        "fingerprint": data.get("fingerprint"),
+        "not_comparable_because": "; ".join(record.not_comparable_because),
+        "ended": record.ended or None,
+        "folder": str(store.folder(*record.place)),
+    }
+    if not record.finished:
+        return [{**dict.fromkeys(_COLUMNS), **facts}]
+    task, scores, rows = task_of(record), record.scores, data["rows"]
+    return [
+        {**facts, "split": split, "metric": metric, "value": scores[split][metric], "rows": rows[split]}
+        for split in task.validation
+        for metric in task.metrics
+    ]
+
+
+def _words(values: Mapping[str, Any] | None) -> str:
+    return " ".join(f"{key}={value}" for key, value in (values or {}).items())

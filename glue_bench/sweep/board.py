@@ -72,15 +72,16 @@ class _State:
     phase: str = ""
     report: "StepReport | None" = None
     started: float = 0.0
-    fitting: float = 0.0  # when training began
-    first: int = 0  # updates done at that time, by an earlier process
+    fitting: float = 0.0  # when the first update was reported
+    first: int = 0  # updates done at that time, also by an earlier process
+    said: float = 0.0  # when a line about its updates was due
     seconds: float = 0.0
     outcomes: Sequence[str] = ()  # from the longest wording to the shortest
     owner: Owner | None = None  # of a run elsewhere
 
 
-class Board(Listener):
-    """A table of runs that redraws itself."""
+class _Progress(Listener):
+    """What is known of every run."""
 
     def __init__(
         self,
@@ -91,28 +92,17 @@ class Board(Listener):
         published: Sequence[PublishedTable] = (),
     ) -> None:
         """Show `requests` with the `records` (by run id) that exist, next to the numbers of `published`."""
-        self._published, self._note, self._begun = published, "", time.monotonic()
+        self._console, self._published, self._note, self._begun = console, published, "", time.monotonic()
         self._states = {request.run_id: _State(request=request) for request in requests}
         for run_id, record in records.items():
-            self._end(self._states[run_id], record)
-        self._live = Live(self, console=console, refresh_per_second=4)
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.stop()
+            _Progress.ended(self, self._states[run_id].request, record)
 
     def started(self, request: RunRequest) -> None:
-        state = self._states[request.run_id]
-        state.state, state.started = "running", time.monotonic()
+        state, now = self._states[request.run_id], time.monotonic()
+        state.state, state.started, state.said = "running", now, now
 
     def phase(self, request: RunRequest, name: str) -> None:
-        state = self._states[request.run_id]
-        state.phase = name
-        if name == "training" and state.report is None:
-            state.fitting = time.monotonic()
+        self._states[request.run_id].phase = name
 
     def step(self, request: RunRequest, report: "StepReport") -> None:
         state = self._states[request.run_id]
@@ -132,10 +122,22 @@ class Board(Listener):
 
     def ended(self, request: RunRequest, record: Record) -> None:
         state = self._states[request.run_id]
-        here = state.state == "running"
-        self._end(state, record)
-        if here:
+        state.seconds = float(record.seconds.get("total", 0.0))
+        if state.state == "running":
             state.seconds = time.monotonic() - state.started
+        state.state, state.outcomes = record.status, _word_outcome(record, self._published)
+
+
+class Board(_Progress):
+    """A table of runs that redraws itself."""
+
+    def __enter__(self) -> Self:
+        self._live = Live(self, console=self._console, refresh_per_second=4)
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
 
     def note(self, text: str) -> None:
         self._note = text
@@ -145,64 +147,48 @@ class Board(Listener):
         room = max(3, (options.max_height or console.height) - (6 if self._note else 5))
         by_rank = sorted(range(len(states)), key=lambda place: _RANKS.get(states[place].state, 4))
         yield _lay_out([states[place] for place in sorted(by_rank[:room])], options.max_width)
-        count = _count(states, hidden=max(0, len(states) - room))
-        yield Text(f"{count}; {format_clock(time.monotonic() - self._begun)}", "bold")
+        counts = Counter("failed" if state.state == "diverged" else state.state for state in states)
+        names = [name for name in ("failed", "running", "elsewhere", "stopped", "waiting") if counts[name]]
+        parts = [f"{counts['finished']} of {len(states)} done", *(f"{counts[name]} {name}" for name in names)]
+        parts += [f"{len(states) - room} not shown"] if len(states) > room else []
+        yield Text(f"{', '.join(parts)}; {format_clock(time.monotonic() - self._begun)}", "bold")
         if self._note:
             yield Text(self._note, style="yellow")
 
-    def _end(self, state: _State, record: Record) -> None:
-        state.state, state.seconds = record.status, float(record.seconds.get("total", 0.0))
-        state.outcomes = _word_outcome(record, self._published)
 
-
-class PlainLines(Listener):
+class PlainLines(_Progress):
     """One line per event, for logs and pipes."""
 
-    def __init__(
-        self,
-        requests: Sequence[RunRequest],
-        records: Mapping[str, Record],
-        *,
-        console: Console,
-        published: Sequence[PublishedTable] = (),
-    ) -> None:
-        """Count `requests` and the `records` that exist."""
-        self._console, self._published = console, published
-        self._total, self._done, self._elsewhere = len(requests), len(records), set[str]()
-        self._begun, self._last = dict[str, float](), dict[str, float]()
-
     def started(self, request: RunRequest) -> None:
-        self._begun[request.run_id] = self._last[request.run_id] = time.monotonic()
+        super().started(request)
         self._say(request, "started")
 
     def step(self, request: RunRequest, report: "StepReport") -> None:
-        now = time.monotonic()
-        if now - self._last[request.run_id] >= _LINE_EVERY:
-            self._last[request.run_id] = now
+        state, now = self._states[request.run_id], time.monotonic()
+        if now - state.said >= _LINE_EVERY:
+            state.said = now
             speed = f"{report.tokens_per_second:,.0f} tokens/s"
             self._say(request, f"update {report.step} of {report.steps}, loss {report.loss:.3f}, {speed}")
 
     def elsewhere(self, request: RunRequest, owner: Owner) -> None:
-        if request.run_id not in self._elsewhere:
-            self._elsewhere.add(request.run_id)
+        if self._states[request.run_id].state != "elsewhere":
             self._say(request, f"is being run by {owner.title}; waiting for it")
-
-    def waiting(self, request: RunRequest) -> None:
-        self._elsewhere.discard(request.run_id)
-        self._begun.pop(request.run_id, None)
+        super().elsewhere(request, owner)
 
     def ended(self, request: RunRequest, record: Record) -> None:
-        self._done += 1
-        begun = self._begun.get(request.run_id)
-        after = f" after {format_clock(time.monotonic() - begun)}" if begun else ""
-        self._say(request, f"{record.status}{after}: {describe_outcome(record, self._published)}")
+        state = self._states[request.run_id]
+        here = state.state == "running"
+        super().ended(request, record)
+        after = f" after {format_clock(state.seconds)}" if here else ""
+        self._say(request, f"{record.status}{after}: {state.outcomes[0]}")
 
     def note(self, text: str) -> None:
         if text:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _say(self, request: RunRequest, text: str) -> None:
-        self.note(f"[{self._done}/{self._total}] {request.title}: {text}")
+        done = sum(bool(state.outcomes) for state in self._states.values())
+        self.note(f"[{done}/{len(self._states)}] {request.title}: {text}")
 
 
 def open_listener(
@@ -245,29 +231,21 @@ def _lay_out(states: Sequence[_State], width: int) -> Table:
     """The table of these runs. The score is shortened before any other column is cut."""
     rows = [dict(zip(_COLUMNS, _cells(state), strict=True)) for state in states]
     widths = {name: max([len(name), *(row[name].cell_len for row in rows)]) for name in _COLUMNS if name != "score"}
-    headers = [name for name in widths if width >= _COLUMNS[name]]
+    widths = {name: needed for name, needed in widths.items() if width >= _COLUMNS[name]}
     least = len("score")
     for name in _DISPENSABLE:
-        if sum(widths[kept] + _GAP for kept in headers) + least > width and name in headers:
-            headers.remove(name)
-    room = max(least, width - sum(widths[name] + _GAP for name in headers))
+        if sum(widths.values()) + _GAP * len(widths) + least > width:
+            widths.pop(name, None)
+    room = max(least, width - sum(widths.values()) - _GAP * len(widths))
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in headers:
+    for name in widths:
         table.add_column(name, no_wrap=True, justify="right" if name in ("loss", "tokens/s", "time") else "left")
     table.add_column("score", no_wrap=True, max_width=room)
     for state, row in zip(states, rows, strict=True):
         fitting = next((text for text in state.outcomes if len(text) <= room), None)
         score = row["score"] if fitting is None else Text(fitting, style=row["score"].style)
-        table.add_row(*(row[name] for name in headers), score)
+        table.add_row(*(row[name] for name in widths), score)
     return table
-
-
-def _count(states: Sequence[_State], *, hidden: int) -> str:
-    """How many runs are in each state."""
-    counts = Counter("failed" if state.state == "diverged" else state.state for state in states)
-    names = [name for name in ("failed", "running", "elsewhere", "stopped", "waiting") if counts[name]]
-    parts = [f"{counts['finished']} of {len(states)} done", *(f"{counts[name]} {name}" for name in names)]
-    return ", ".join([*parts, f"{hidden} not shown"] if hidden else parts)
 
 
 def _cells(state: _State) -> list[Text]:

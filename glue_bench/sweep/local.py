@@ -8,16 +8,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import connection as connections
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 from glue_bench.config.schema import ExecutorConfig
 from glue_bench.errors import DiskError
@@ -27,7 +26,7 @@ from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan
 from glue_bench.sweep.queue import LostRunError, Queue, resolve_lost
-from glue_bench.sweep.worker import LOG, Job, Slot, count_gpus, keep_log, work
+from glue_bench.sweep.worker import LOG, Slot, count_gpus, keep_log, work
 from glue_bench.training.stopping import HANDLED, SIGNALS
 
 MEMORY_PER_WORKER = 4 * 2**30  # bytes: DistilRoBERTa with gradients, AdamW's moments and a batch of long rows
@@ -54,8 +53,8 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     slot: Slot
-    heard: float  # monotonic, when it last gave a sign
     before: Record | None  # the record at its start
+    heard: float = field(default_factory=time.monotonic)  # when it last gave a sign
     steps: int = 0
     outcome: tuple[str, str] | None = None  # kind and remark
     hangs: bool = False
@@ -73,10 +72,10 @@ class _Worker:
         code = self.process.exitcode
         if code is None or code >= 0:
             return f"its process ended with exit status {code} in the middle of the run; its output is in {LOG}"
-        name = signal.Signals(-code).name
-        hints = {"SIGKILL": "; often the system does that when memory runs out", "SIGABRT": f"; why is in {LOG}"}
-        hints["SIGSEGV"] = f"; where is in {LOG}"
-        return f"its process was killed by {name}{hints.get(name, '')}"
+        hints = {signal.SIGKILL: "; often the system does that when memory runs out"}
+        hints |= {signal.SIGABRT: f"; why is in {LOG}", signal.SIGSEGV: f"; where is in {LOG}"}
+        number = signal.Signals(-code)
+        return f"its process was killed by {number.name}{hints.get(number, '')}"
 
 
 def warm_up() -> None:
@@ -134,17 +133,23 @@ class _Driver:
         self._fatal: DiskError | None = None
 
     def run(self) -> dict[str, Record]:
-        with SIGNALS.at_a_good_moment(), self._no_worker_left():
-            while self._workers or not (self._queue.empty or self._stopping):
-                if self._stopping:
-                    self._ask_to_stop()
-                else:
-                    self._start_what_fits()
-                self._listen()
-                for worker in [worker for worker in self._workers if not worker.process.is_alive()]:
-                    self._hear(worker)  # its last words
-                    self._finish(worker)
-                self._kill_what_hangs()
+        with SIGNALS.at_a_good_moment():
+            try:
+                while self._workers or not (self._queue.empty or self._stopping):
+                    if self._stopping:
+                        self._ask_to_stop()
+                    else:
+                        self._start_what_fits()
+                    self._listen()
+                    for worker in [worker for worker in self._workers if not worker.process.is_alive()]:
+                        self._hear(worker)  # its last words
+                        self._finish(worker)
+                    self._kill_what_hangs()
+            finally:  # no worker outlives the sweep, however it ends
+                for worker in self._workers:
+                    worker.send(signal.SIGKILL)
+                for worker in self._workers:
+                    worker.process.join(timeout=10)
         if self._fatal:
             raise self._fatal
         return self._queue.records
@@ -158,21 +163,12 @@ class _Driver:
             slot, before = self._free.pop(0), self._store.load(*request.place)
             self._listener.started(request)
             ours, theirs = _CONTEXT.Pipe()
-            job = Job(
-                request=request,
-                results_dir=self._store.root.parent,
-                slot=slot,
-                earlier=self._queue.earlier(request),
-                environment=dict(os.environ),
-                debug=logger.isEnabledFor(logging.DEBUG),
-            )
-            process = _CONTEXT.Process(target=work, args=(job, theirs), name=request.title)
+            job = {"store": self._store, "slot": slot, "earlier": self._queue.earlier.get(request.run_id)}
+            around = {"environment": dict(os.environ), "debug": logger.isEnabledFor(logging.DEBUG)}
+            process = _CONTEXT.Process(target=work, args=(request, theirs), kwargs=job | around, name=request.title)
             process.start()
             theirs.close()
-            now = time.monotonic()
-            self._workers.append(
-                _Worker(request=request, process=process, pipe=ours, slot=slot, heard=now, before=before)
-            )
+            self._workers.append(_Worker(request=request, process=process, pipe=ours, slot=slot, before=before))
 
     def _listen(self) -> None:
         """Wait a moment for messages or ends, and pass messages on."""
@@ -190,23 +186,20 @@ class _Driver:
             while not worker.pipe.closed and worker.pipe.poll():
                 kind, content = worker.pipe.recv()
                 worker.heard = time.monotonic()
-                self._pass_on(worker, kind, content=content)
+                if kind == "phase":
+                    if not self._asked_to_stop:
+                        self._listener.note("")
+                    self._listener.phase(worker.request, content)
+                elif kind == "step":
+                    worker.steps = content.step
+                    self._listener.step(worker.request, content)
+                elif kind == "log":
+                    level, text = content
+                    logger.log(level, "%s: %s", worker.request.title, text)
+                else:
+                    worker.outcome = content
             return
         worker.pipe.close()
-
-    def _pass_on(self, worker: _Worker, kind: str, *, content: Any) -> None:
-        if kind == "phase":
-            if not self._asked_to_stop:
-                self._listener.note("")
-            self._listener.phase(worker.request, content)
-        elif kind == "step":
-            worker.steps = content.step
-            self._listener.step(worker.request, content)
-        elif kind == "log":
-            level, text = content
-            logger.log(level, "%s: %s", worker.request.title, text)
-        else:
-            worker.outcome = content
 
     def _finish(self, worker: _Worker) -> None:
         """Decide what became of a run, now that its worker has ended."""
@@ -232,13 +225,11 @@ class _Driver:
         self._queue.settle(request, record)
 
     def _ask_to_stop(self) -> None:
-        if self._asked_to_stop:
-            return
-        self._asked_to_stop = True
-        if self._workers:
+        if self._workers and not self._asked_to_stop:
             self._listener.note("stopping: each run keeps a snapshot after this update; Ctrl-C again ends at once")
-        for worker in self._workers:
-            worker.send(SIGNALS.pending or signal.SIGTERM)
+            for worker in self._workers:
+                worker.send(SIGNALS.pending or signal.SIGTERM)
+        self._asked_to_stop = True
 
     def _kill_what_hangs(self) -> None:
         for worker in self._workers:
@@ -248,17 +239,6 @@ class _Driver:
             elif self._timeout and quiet > self._timeout and not worker.hangs:
                 worker.hangs = True
                 worker.send(signal.SIGKILL)
-
-    @contextlib.contextmanager
-    def _no_worker_left(self) -> Iterator[None]:
-        """End every worker, however the sweep ends."""
-        try:
-            yield
-        finally:
-            for worker in self._workers:
-                worker.send(signal.SIGKILL)
-            for worker in self._workers:
-                worker.process.join(timeout=10)
 
 
 def gpus_for(device: str, visible: Callable[[], Sequence[str]]) -> Sequence[str | None]:

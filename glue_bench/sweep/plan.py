@@ -25,6 +25,7 @@ from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import plural
 
 FORMAT = 1  # of plan files
+_COPIED = ("run_id", "setting_id", "encoder", "inputs")  # fields of a request that a plan file holds as they are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,38 +68,34 @@ class Plan:
 def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: bool) -> Plan:
     """Look up every request in the store, and the parents of those that are missing. Writes nothing.
 
-    Args:
-        retry_failed: also run again what failed or diverged.
+    `retry_failed` also runs again what failed or diverged.
     """
-    every, missing = _with_parents(requests), dict[str, RunRequest]()
-    plan = Plan(requests=list(every.values()), missing=[])
-
-    def look_up(request: RunRequest) -> None:
-        run_id = request.run_id
-        if run_id in plan.records or run_id in missing:
-            return
-        record = find_record(request, store)
-        if record is not None and (record.finished or not retry_failed):
-            plan.records[run_id] = _refresh(record, request)
-            if plan.records[run_id] is not record:
-                plan.outdated.add(run_id)
-            return
-        if request.parent:
-            look_up(request.parent)
-        missing[run_id] = request
-        if record is not None:
-            plan.earlier[run_id] = record
-        if owner := owner_of(store.folder(*request.place)):
-            plan.running[run_id] = owner
-        elif steps := store.snapshot_steps(*request.place):
-            plan.snapshots[run_id] = steps[-1]
-
+    parents = {request.parent.run_id: request.parent for request in requests if request.parent}
+    every = dict[str, RunRequest]()  # by run id, parents before their first child
     for request in requests:
-        look_up(every[request.run_id])
-    for run_id, request in every.items():  # parents that no missing run needs are shown if they have a record
-        if run_id not in missing and (record := find_record(request, store)):
-            plan.records.setdefault(run_id, record)
-    return plan.in_order(list(missing.values()))
+        for each in (request.parent, request) if request.parent else (request,):
+            every.setdefault(each.run_id, parents.get(each.run_id, each))  # a run that is also a parent keeps its model
+    found = {run_id: find_record(request, store) for run_id, request in every.items()}
+    needed = set[str]()
+    for request in requests:
+        for each in (request, request.parent) if request.parent else (request,):
+            if (record := found[each.run_id]) and (record.finished or not retry_failed):
+                break  # a parent is needed only by a child that is
+            needed.add(each.run_id)
+    requested = list(every.values())
+    plan = Plan(requests=requested, missing=[request for request in requested if request.run_id in needed])
+    for run_id, request in every.items():
+        record = found[run_id]
+        if record is not None and run_id in needed:
+            plan.earlier[run_id] = record
+        elif record is not None:
+            plan.records[run_id] = _refresh(record, request)
+            plan.outdated.update({run_id} if plan.records[run_id] is not record else ())
+        if run_id in needed and (owner := owner_of(store.folder(*request.place))):
+            plan.running[run_id] = owner
+        elif run_id in needed and (steps := store.snapshot_steps(*request.place)):
+            plan.snapshots[run_id] = steps[-1]
+    return plan
 
 
 def find_record(request: RunRequest, store: RunStore, *, earlier: Record | None = None) -> Record | None:
@@ -117,30 +114,17 @@ def _lacks_model(request: RunRequest, record: Record, *, store: RunStore) -> boo
     return record.finished and request.config.save_model and not store.has_model(record)
 
 
-def _with_parents(requests: Sequence[RunRequest]) -> dict[str, RunRequest]:
-    """The requests by run id, parents before their first child. A run that is also a parent keeps its model."""
-    parents = {request.parent.run_id: request.parent for request in requests if request.parent}
-    every = dict[str, RunRequest]()
-    for request in requests:
-        for each in (request.parent, request) if request.parent else (request,):
-            every.setdefault(each.run_id, parents.get(each.run_id, each))
-    return every
-
-
 def _refresh(record: Record, request: RunRequest) -> Record:
     """The record with today's title, official rows and conventions of its task, which change no score."""
-    task = dataclasses.asdict(request.config.task)
     if not record.finished:
         return record
-    adapter = TaskAdapter.of(request.config.task)
-    source, fingerprints = record.data["source"], record.data.get("fingerprints", {})
-    reasons = adapter.not_comparable_because(
-        source=source, rows=record.data["rows"], fingerprints=fingerprints, init=record.init
-    )
+    adapter, task = TaskAdapter.of(request.config.task), dataclasses.asdict(request.config.task)
+    seen = {"source": record.data["source"], "fingerprints": record.data.get("fingerprints", {})}
+    reasons = adapter.not_comparable_because(rows=record.data["rows"], init=record.init, **seen)
     known = {key: task.get(key) for key in record.config["task"]}  # a new key alone makes no record outdated
     if record.config["task"] == known and record.not_comparable_because == reasons:
         return record
-    data = {**record.data, "checked": adapter.checked(source=source, fingerprints=fingerprints)}
+    data = {**record.data, "checked": adapter.checked(**seen)}
     config = {**record.config, "task": task}
     return dataclasses.replace(record, config=config, data=data, comparable=not reasons, not_comparable_because=reasons)
 
@@ -193,7 +177,8 @@ def estimate_runs(requests: Sequence[RunRequest], records: Iterable[Record]) -> 
     The best basis is finished runs that differ in the seed only; the second best is runs of the same encoder, task and
     data, by how often they go through the rows. A run without either has no estimate.
     """
-    timed = [(record, seconds) for record in records if record.finished and (seconds := _total_seconds(record))]
+    totals = [(record, record.seconds.get("total")) for record in records if record.finished]
+    timed = [(record, seconds) for record, seconds in totals if isinstance(seconds, int | float) and seconds > 0]
     estimates = {}
     for request in requests:
         same = [seconds for record, seconds in timed if record.setting_id == request.setting_id]
@@ -231,12 +216,6 @@ def seconds_in_all(seconds: Iterable[float], *, workers: int) -> float:
     return max(free_at)
 
 
-def _total_seconds(record: Record) -> float | None:
-    """None in records of other programs that do not say."""
-    seconds = record.seconds.get("total")
-    return seconds if isinstance(seconds, int | float) and seconds > 0 else None
-
-
 def _rows(request: RunRequest) -> int:
     """Official training rows, as far as the run uses them."""
     rows = request.config.task.rows.get(request.config.task.train, 10_000)
@@ -251,12 +230,9 @@ def _passes(request: RunRequest) -> float:
 
 def _passes_of(record: Record, request: RunRequest) -> float | None:
     """How often a finished run went through the rows; None if it says nothing about the request."""
-    config, trainer = request.config, record.config["trainer"]
-    alike = (
-        (record.task, record.encoder["name"], record.data["source"])
-        == (config.task.name, request.encoder, config.data.source)
-    ) and record.config["data"].get("max_train_rows") == config.data.max_train_rows
-    if not alike:
+    config, trainer, limit = request.config, record.config["trainer"], record.config["data"].get("max_train_rows")
+    asked = (config.task.name, request.encoder, config.data.source, config.data.max_train_rows)
+    if (record.task, record.encoder["name"], record.data["source"], limit) != asked:
         return None
     updates = trainer.get("updates")
     return record.epochs if updates is None else updates * trainer.get("batch_size", 0) / _rows(request)
@@ -271,32 +247,21 @@ def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> 
         DiskError: the file cannot be written.
         UsageError: the file exists and is not a plan of the same runs: jobs may be queued on its lines.
     """
-    _check_replaceable(path, plan)
+    if path.exists():
+        try:
+            known = [json.loads(line)["run_id"] for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"--plan {path}: exists and is not a plan, so it is kept; name another file") from error
+        if known != [request.run_id for request in plan.requests]:
+            raise UsageError(f"--plan {path}: holds another plan ({len(known)} runs); delete it or name another file")
     lines = []
     for index, request in enumerate(plan.requests):
         estimate = estimates.get(request.run_id)
-        facts = {
-            "index": index,
-            "title": request.title,
-            "state": plan.state(request),
-            "estimated_seconds": round(estimate.seconds) if estimate else None,
-            **_facts_of(request),
-            "format": FORMAT,
-            "scores_version": SCORES_VERSION,
-        }
+        seconds = round(estimate.seconds) if estimate else None
+        facts = {"index": index, "title": request.title, "state": plan.state(request), "estimated_seconds": seconds}
+        facts |= {**_facts_of(request), "format": FORMAT, "scores_version": SCORES_VERSION}
         lines.append(json.dumps(facts) + "\n")
     write_text_atomically(path, "".join(lines))
-
-
-def _check_replaceable(path: Path, plan: Plan) -> None:
-    if not path.exists():
-        return
-    try:
-        known = [json.loads(line)["run_id"] for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"--plan {path}: exists and is not a plan, so it is kept; name another file") from error
-    if known != [request.run_id for request in plan.requests]:
-        raise UsageError(f"--plan {path}: holds another plan ({len(known)} runs); delete it or name another file")
 
 
 def read_plan(path: Path, index: int) -> RunRequest:
@@ -329,19 +294,10 @@ def _facts_of(request: RunRequest) -> dict[str, Any]:
     for holder, key in ((config, "results_dir"), (config["data"], "path"), (config["encoder"], "path")):
         if holder.get(key):
             holder[key] = str(Path(holder[key]).resolve())
-    return {
-        "run_id": request.run_id,
-        "setting_id": request.setting_id,
-        "encoder": request.encoder,
-        "inputs": dict(request.inputs),
-        "parent": _facts_of(request.parent) if request.parent else None,
-        "config": config,
-    }
+    parent = _facts_of(request.parent) if request.parent else None
+    return {**{key: getattr(request, key) for key in _COPIED}, "parent": parent, "config": config}
 
 
 def _request_from(facts: Mapping[str, Any]) -> RunRequest:
-    parent = facts["parent"]
-    names = {key: facts[key] for key in ("encoder", "setting_id", "run_id", "inputs")}
-    return RunRequest(
-        config=config_from_facts(facts["config"]), parent=_request_from(parent) if parent else None, **names
-    )
+    parent = _request_from(facts["parent"]) if facts["parent"] else None
+    return RunRequest(config=config_from_facts(facts["config"]), parent=parent, **{key: facts[key] for key in _COPIED})

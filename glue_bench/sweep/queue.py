@@ -52,10 +52,11 @@ def resolve_lost(
     record = None
     try:
         record = store.load(*request.place)
-        lost = record is None or (before is not None and record.ended == before.ended)
-        if record is not None and record.status == "interrupted" and not lost and resumable:
+        new = record is not None and (before is None or record.ended != before.ended)
+        stopped = record is not None and record.status == "interrupted"
+        if new and stopped and resumable:
             return None
-        if record is None or lost or record.status == "interrupted":
+        if record is None or not new or stopped:
             record = store.keep_failure(request, error, facts={**request_facts(request), "steps": steps})
             if record.finished:
                 logger.warning("%s: its result is kept, but training it again failed: %s", request.title, error)
@@ -70,37 +71,29 @@ class Queue:
     def __init__(self, plan: Plan, store: RunStore, *, listener: Listener) -> None:
         """Start with everything that is missing, in the plan's order."""
         self.records = dict(plan.records)  # by run id
-        self._waiting = {request.run_id: request for request in plan.missing}
-        self._order = list(self._waiting)
+        self.earlier = plan.earlier  # by run id: failures because of which a request is run again
+        self._missing, self._here = plan.missing, set[str]()  # run ids
         self._looked = dict[str, float]()  # by run id: when a run elsewhere was last looked at
-        self._earlier, self._store, self._listener = plan.earlier, store, listener
+        self._store, self._listener = store, listener
 
     @property
     def empty(self) -> bool:
         """Whether nothing is left to start or to wait for."""
-        return not self._waiting
-
-    def earlier(self, request: RunRequest) -> Record | None:
-        """The failure because of which a request is run again."""
-        return self._earlier.get(request.run_id)
+        return not self._waiting()
 
     def next_run(self) -> RunRequest | None:
         """Take the first run that may start now; None if each waits for a parent or for another worker."""
         request = next(self.ready(), None)
-        return request and self._waiting.pop(request.run_id)
+        self._here.update({request.run_id} if request else ())
+        return request
 
     def ready(self) -> Iterator[RunRequest]:
         """The runs that may start now; settles those that another worker has finished."""
-        return (request for request in list(self._waiting.values()) if self._may_start(request))
+        return filter(self._may_start, self._waiting())
 
     def put_back(self, request: RunRequest, *, stopped: bool = False) -> None:
-        """Return a run that was not done here.
-
-        Args:
-            stopped: because the sweep ends.
-        """
-        waiting = {**self._waiting, request.run_id: request}
-        self._waiting = {run_id: waiting[run_id] for run_id in self._order if run_id in waiting}
+        """Return a run that was not done here, `stopped` because the sweep ends."""
+        self._here.discard(request.run_id)
         self._looked.pop(request.run_id, None)
         (self._listener.stopped if stopped else self._listener.waiting)(request)
 
@@ -109,9 +102,12 @@ class Queue:
         if record is None:
             self.put_back(request)
             return
-        self._waiting.pop(request.run_id, None)
         self.records[request.run_id] = record
         self._listener.ended(request, record)
+
+    def _waiting(self) -> list[RunRequest]:
+        done = self._here | self.records.keys()
+        return [request for request in self._missing if request.run_id not in done]
 
     def _may_start(self, request: RunRequest) -> bool:
         looked, now = self._looked.get(request.run_id), time.monotonic()
@@ -127,7 +123,7 @@ class Queue:
             self._looked[request.run_id] = now
             self._listener.elsewhere(request, owner)
             return False
-        if found := find_record(request, self._store, earlier=self.earlier(request)):
+        if found := find_record(request, self._store, earlier=self.earlier.get(request.run_id)):
             self.settle(request, found)
             return False
         if looked is not None:  # the worker elsewhere has stopped without a result

@@ -33,7 +33,7 @@ def run_leased(
 
     Args:
         earlier: the failure because of which it is run again.
-        processes: that run it together; this is the first of them.
+        processes: those that run it together, this one first.
 
     Returns:
         The record, or the worker that has the run.
@@ -93,7 +93,8 @@ def run_serially(
         before = store.load(*request.place)
         record: Record | None = None
         try:
-            outcome = run_leased(request, store, listener=listener, earlier=queue.earlier(request), processes=processes)
+            earlier = queue.earlier.get(request.run_id)
+            outcome = run_leased(request, store, listener=listener, earlier=earlier, processes=processes)
             record = outcome if isinstance(outcome, Record) else None
         except LostLeaseError as error:
             if processes.count > 1:  # the other processes cannot leave in the middle of an update

@@ -90,27 +90,31 @@ def run_on_slurm(plan: Plan, store: RunStore, *, listener: Listener, executor: E
         UsageError: submitit or Slurm is missing, or Slurm refuses the job.
         Stopped: a signal ended the watching; the jobs continue.
     """
-    return _Watch(plan, store, listener=listener, executor=executor).until_done()
+    return _Watch(plan, store, listener=listener, executor=executor).until_done(plan.missing)
 
 
 class _Watch:
     """The jobs of one sweep, seen from a login node."""
 
     def __init__(self, plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> None:
-        self._plan, self._store, self._listener, self._executor = plan, store, listener, executor
+        self._store, self._listener, self._executor = store, listener, executor
         self._queue, self._jobs = Queue(plan, store, listener=listener), dict[str, str]()  # by run id
         self._before = {request.run_id: store.load(*request.place) for request in plan.missing}
         self._folder = store.root.parent.resolve() / "slurm"
 
-    def until_done(self) -> dict[str, Record]:
+    def until_done(self, missing: Sequence[RunRequest]) -> dict[str, Record]:
         self._adopt()
-        self._submit([request for request in self._plan.missing if request.run_id not in self._jobs])
+        self._submit([request for request in missing if request.run_id not in self._jobs])
         asked = time.monotonic()
         while not self._queue.empty:
             time.sleep(_WATCH_EVERY)
             alive: set[str] | None = None
             if time.monotonic() - asked > _ASK_EVERY:
-                alive, asked = _queued_if_slurm_answers(), time.monotonic()
+                asked = time.monotonic()
+                try:
+                    alive = queued_jobs()
+                except UsageError as error:  # the controller is away, which happens
+                    logger.warning("%s; asking again", error)
             for request in self._queue.ready():
                 if alive is not None and self._jobs[request.run_id] not in alive:
                     self._resolve(request)
@@ -150,9 +154,11 @@ class _Watch:
         for places in ([place for place, waiting in enumerate(waits) if waiting is after] for after in (False, True)):
             if not places:
                 continue
-            dependency = self._after_parents([requests[place] for place in places])
+            parents = [request.parent.run_id for request in (requests[at] for at in places) if request.parent]
+            arrays = sorted({self._jobs[run_id].partition("_")[0] for run_id in parents if run_id in self._jobs})
+            dependency = ":".join(["afterany", *arrays]) if arrays else None  # of sbatch
             executor = open_executor(folder, self._executor, dependency=dependency)
-            retried = self._plan.earlier
+            retried = self._queue.earlier
             lines = [RunLine(plan=plan, index=at, retry_failed=requests[at].run_id in retried) for at in places]
             with SIGNALS.at_a_good_moment():  # what is submitted must also be written down
                 try:
@@ -165,12 +171,6 @@ class _Watch:
             self._jobs |= jobs
         array = ", ".join(sorted({job.partition("_")[0] for job in jobs.values()}))
         self._listener.note(f"submitted {plural(len(jobs), 'job')} as {array}; no job needs this command any longer")
-
-    def _after_parents(self, requests: Sequence[RunRequest]) -> str | None:
-        """The arrays of the parents of these runs, as sbatch's --dependency; None without any."""
-        parents = [request.parent.run_id for request in requests if request.parent]
-        arrays = sorted({self._jobs[run_id].partition("_")[0] for run_id in parents if run_id in self._jobs})
-        return ":".join(["afterany", *arrays]) if arrays else None
 
 
 def open_executor(folder: Path, executor: ExecutorConfig, *, dependency: str | None) -> "AutoExecutor":
@@ -220,15 +220,6 @@ def queued_jobs() -> set[str]:
     except subprocess.CalledProcessError as error:
         raise UsageError(f"executor=slurm: squeue finds no cluster here: {_last_line(error.stderr)}") from error
     return set(done.stdout.split())
-
-
-def _queued_if_slurm_answers() -> set[str] | None:
-    """As `queued_jobs`; None while the controller is away, which happens."""
-    try:
-        return queued_jobs()
-    except UsageError as error:
-        logger.warning("%s; asking again", error)
-        return None
 
 
 def job_state(job: str) -> str:

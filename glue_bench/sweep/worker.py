@@ -44,31 +44,29 @@ class Slot:
     gpu: str | None = None  # as CUDA_VISIBLE_DEVICES names it; None: whatever is visible
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What a worker is to do, and in which surroundings."""
-
-    request: RunRequest
-    results_dir: Path
-    slot: Slot
-    earlier: Record | None  # the failure because of which it is run again
-    environment: Mapping[str, str]
-    debug: bool
-
-
-def work(job: Job, connection: Connection) -> None:
-    """Do one run; the process's main function."""
+def work(
+    request: RunRequest,
+    connection: Connection,
+    *,
+    store: RunStore,
+    slot: Slot,
+    earlier: Record | None,
+    environment: Mapping[str, str],
+    debug: bool,
+) -> None:
+    """Do one run in the driver's `environment`, reported through `connection`; the process's main function."""
     with contextlib.suppress(OSError):
         os.setsid()  # Ctrl-C in a terminal goes to the driver, which passes it on once
-    _settle_in(job)
+    folder = store.folder(*request.place)
+    _settle_in(folder, slot, environment=environment)
     pipe = _Pipe(connection)
     logger.handlers, logger.propagate = [pipe], False
-    logger.setLevel(logging.DEBUG if job.debug else logging.WARNING)
+    logger.setLevel(logging.DEBUG if debug else logging.WARNING)
     with SIGNALS.handled():
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
             threading.Thread(target=_stop_without, args=(connection,), name="driver", daemon=True).start()
-            kind, text = _run(job, pipe)
+            kind, text = _run(request, store, pipe=pipe, slot=slot, earlier=earlier)
         except Stopped as stop:
             kind, text = "stopped", str(stop)
         except BaseException as error:
@@ -77,7 +75,7 @@ def work(job: Job, connection: Connection) -> None:
     pipe.send("outcome", (kind, text))
     sys.stdout.flush()
     sys.stderr.flush()
-    keep_log(RunStore(job.results_dir).folder(*job.request.place), os.getpid())
+    keep_log(folder, os.getpid())
 
 
 def keep_log(folder: Path, process: int) -> None:
@@ -97,13 +95,13 @@ def count_gpus() -> int:
     return placement.count_gpus()
 
 
-def _run(job: Job, pipe: "_Pipe") -> tuple[str, str]:
+def _run(request: RunRequest, store: RunStore, *, pipe: "_Pipe", slot: Slot, earlier: Record | None) -> tuple[str, str]:
     """What became of the run (recorded, elsewhere, lost, disk, failed), and a remark."""
     import torch
 
-    torch.set_num_threads(len(job.slot.cores))
+    torch.set_num_threads(len(slot.cores))
     try:
-        outcome = run_leased(job.request, RunStore(job.results_dir), listener=pipe, earlier=job.earlier)
+        outcome = run_leased(request, store, listener=pipe, earlier=earlier)
         return ("elsewhere" if isinstance(outcome, Owner) else "recorded"), ""
     except DiskError as error:
         return "disk", str(error)
@@ -111,21 +109,20 @@ def _run(job: Job, pipe: "_Pipe") -> tuple[str, str]:
         return "lost", str(error)
     except (Exception, SystemExit) as error:
         foreseen = isinstance(error, GlueBenchError)
-        logger.debug("%s: %s", job.request.title, error, exc_info=not foreseen)
+        logger.debug("%s: %s", request.title, error, exc_info=not foreseen)
         return "failed", str(error) if foreseen else f"{type(error).__name__}: {error}"
 
 
-def _settle_in(job: Job) -> None:
+def _settle_in(folder: Path, slot: Slot, *, environment: Mapping[str, str]) -> None:
     """Take the surroundings of the driver and the slot's share of the machine."""
     os.environ.clear()
-    os.environ.update(job.environment)
-    if job.slot.gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = job.slot.gpu
+    os.environ.update(environment)
+    if slot.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu
     with contextlib.suppress(OSError, AttributeError):
-        os.sched_setaffinity(0, job.slot.cores)
+        os.sched_setaffinity(0, slot.cores)
     with contextlib.suppress(OSError):  # if memory runs out, the worker is killed, not the driver
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
-    folder = RunStore(job.results_dir).folder(*job.request.place)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         log = os.open(folder / _log_name(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)

@@ -371,7 +371,7 @@ def test_a_record_names_the_pretrained_weights_and_beside_them_those_that_anothe
     fine_tuned = [record for record in records if record.task == "rte"]
     assert len(fine_tuned) == 4
     for record in fine_tuned:
-        assert record.encoder["init_sha256"] == models[record.init_run]
+        assert record.encoder["init_sha256"] == models[record.init.partition(":")[2]]
     capsys.readouterr()
     assert main(["compare", "a", "b", f"results_dir={tmp_path / 'results'}"]) == 0
     assert "several sets of weights" not in capsys.readouterr().out

@@ -296,21 +296,22 @@ def test_a_signal_to_the_whole_group_stops_a_sweep_in_good_order_at_any_time(
 
 
 def test_workers_whose_driver_is_killed_keep_a_snapshot_and_end(sweep: Sweep, tmp_path: Path) -> None:
-    process = sweep("tasks=[rte]", "seeds=[1,2]", "executor.workers=2", epochs=3000)
-    wait_for(lambda: len(trainings(tmp_path)) == 2, process)
-    time.sleep(1)
+    words = ["tasks=[rte]", "seeds=[1,2]", "executor.workers=2", "trainer.snapshot_minutes=0.01"]
+    process, store = sweep(*words, epochs=100_000), RunStore(tmp_path / "results")
+    wait_for(lambda: len({path.parent for path in store.root.rglob("step-*")}) == 2, process)  # both are at work
     workers = workers_of(process.pid)
     assert len(workers) == 2
     process.kill()
     process.wait()
-    for _ in range(200):
+    for _ in range(1200):
         if not any(Path(f"/proc/{worker}").exists() for worker in workers):
             break
         time.sleep(0.05)
     else:
-        raise AssertionError("workers go on")
-    assert len(list((tmp_path / "results").rglob("step-*"))) == 2
-    assert [record.status for record in records_in(tmp_path, "results").values()] == ["interrupted"] * 2
+        raise AssertionError("workers still run after a minute")
+    records = list(store.load_all())
+    assert [record.status for record in records] == ["interrupted"] * 2
+    assert [record.steps for record in records] == [store.snapshot_steps(*record.place)[-1] for record in records]
 
 
 def _write_many(folder: Path, writer: int) -> None:
