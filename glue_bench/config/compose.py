@@ -8,34 +8,23 @@ import copy
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from glue_bench.config import conf_folder, group_options
-from glue_bench.config.keys import build, check, fields_of, keys_of, nested
+from glue_bench.config.keys import build, check, fields_of, keys_of
 from glue_bench.config.overrides import check_key, check_words, last_word
-from glue_bench.config.schema import (
-    RunConfig,
-    RunKeys,
-    Sweep,
-    SweepConfig,
-    TaskConfig,
-    TrainerConfig,
-    check_task,
-    grid_keys,
-)
+from glue_bench.config.schema import RunConfig, RunKeys, Sweep, SweepConfig, TaskConfig, TrainerConfig, grid_keys
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.text import first_line, quote_value
-
-_MISSING = "???"  # OmegaConf's word for a value that somebody must give
 
 
 def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig:
@@ -68,6 +57,9 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     return _place_in_grid(RunConfig(**shared, recipe_changes=changes), {})
 
 
+_compose_once = functools.cache(compose_run)
+
+
 def compose_parent(config: RunConfig, overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig | None:
     """The configuration of the run that `config` starts from: its init task under the same overrides; None without.
 
@@ -81,13 +73,8 @@ def compose_parent(config: RunConfig, overrides: Sequence[str], *, config_dir: P
         raise UsageError(f"init={config.init}: not for task={config.task.name}{did_you_mean(config.init, allowed)}")
     own = ("task", "tasks", "seed", "seeds", "encoders", "init", "save_model")
     rest = [word for word in overrides if word.partition("=")[0] not in own and not word.startswith("grid.")]
-    parent = _compose_once((*rest, f"task={config.init}", "save_model=true"), config_dir)
+    parent = _compose_once((*rest, f"task={config.init}", "save_model=true"), config_dir=config_dir)
     return replace(copy.deepcopy(parent), encoder=config.encoder)
-
-
-@functools.cache
-def _compose_once(overrides: tuple[str, ...], config_dir: Path | None) -> RunConfig:
-    return compose_run(overrides, config_dir=config_dir)
 
 
 def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -> Sweep:
@@ -178,7 +165,7 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
         if "defaults:" in text or "@package" in text:
             return compose_run([f"task={name}"], config_dir=config_dir).task
         task = build(TaskConfig, OmegaConf.to_container(OmegaConf.create(text), resolve=True), where="task")
-        check_task(task)
+        check(task, "task")
     except (OmegaConfBaseException, UsageError) as error:
         raise UsageError(f"task/{name}.yaml: {first_line(error)}") from error
     except (YAMLError, UnicodeDecodeError, OSError) as error:
@@ -234,15 +221,9 @@ def _compose(overrides: Sequence[str], config_dir: Path | None) -> SweepConfig:
     except (YAMLError, UnicodeDecodeError, OSError) as error:
         where = getattr(getattr(error, "problem_mark", None), "name", None) or f"a file under {config_dir}"
         raise UsageError(f"{where}: not a readable YAML file ({' '.join(str(error).split())})") from error
-    config = build(SweepConfig, _without_missing(composed))
+    config = build(SweepConfig, composed)
     check(config)
     return config
-
-
-def _without_missing(values: Any) -> Any:
-    if not isinstance(values, dict):
-        return values
-    return {key: _without_missing(value) for key, value in values.items() if value != _MISSING}
 
 
 def _explain(error: BaseException) -> str:
@@ -269,10 +250,10 @@ def _skeleton(kind: Any) -> dict[str, Any]:
     """Every key of a dataclass, with its default if it has one; an unknown key in a group is an error of its file."""
     node = dict[str, Any]()
     for item in fields_of(kind):
-        if nested(item.hint):
+        if is_dataclass(item.hint):
             node[item.name] = OmegaConf.create(_skeleton(item.hint), flags={"struct": True})
         elif item.required:
-            node[item.name] = _MISSING
+            node[item.name] = MISSING
         else:
             default = item.field.default_factory() if callable(item.field.default_factory) else item.field.default
             node[item.name] = OmegaConf.create(default, flags={"struct": False}) if default == {} else default

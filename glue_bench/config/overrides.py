@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
 from glue_bench.config import group_options
-from glue_bench.config.keys import fields_of, nested, unknown_key, walk
+from glue_bench.config.keys import fields_of, unknown_key, walk
 from glue_bench.config.schema import SweepConfig, grid_keys, path_keys
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.text import first_line, quote_value
@@ -141,7 +142,7 @@ def check_key(key: str) -> None:
     parts = key.split(".")
     for depth, part in enumerate(parts):
         where = ".".join(parts[:depth])
-        if not nested(kind):
+        if not is_dataclass(kind):
             raise UsageError(f"{key}: no such key; {where} holds a single value or a list")
         hints = {item.name: item.hint for item in fields_of(kind)}
         if part not in hints:

@@ -10,18 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from glue_bench.config.keys import (
-    SCALARS,
-    Must,
-    at_least,
-    build,
-    check,
-    fields_of,
-    key,
-    require,
-    require_one_of,
-    walk,
-)
+from glue_bench.config.keys import SCALARS, Must, at_least, build, check, fields_of, key, require, require_one_of, walk
 from glue_bench.errors import UsageError
 
 TaskKind = Literal["classification", "regression"]
@@ -320,15 +309,6 @@ def grid_keys() -> dict[str, type[int] | type[float]]:
 def path_keys() -> tuple[str, ...]:
     """The dotted keys with paths as values."""
     return tuple(item.name for item in walk(SweepConfig) if item.about.path)
-
-
-def check_task(task: TaskConfig) -> None:
-    """Refuse a task with facts that do not fit together.
-
-    Raises:
-        UsageError: naming the key, the value and what it must be.
-    """
-    check(task, "task")
 
 
 def config_from_facts(facts: Mapping[str, Any]) -> RunConfig:
