@@ -1,22 +1,13 @@
 """`glue-bench report`: the tables from what is on disk, and the check against an earlier report."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glue_bench.cli.shared import (
-    PIPE_WIDTH,
-    add_table_options,
-    add_words,
-    open_results,
-    render_to_stdout,
-    say,
-    write_output,
-)
+from glue_bench.cli.shared import TABLE_FORMATS, add_options, read_words, say, style, write_output
 from glue_bench.config import group_options
-from glue_bench.config.schema import TaskConfig
+from glue_bench.config.schema import CONVENTIONS, TaskConfig
 from glue_bench.runs.finished import Defaults
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
@@ -41,8 +32,8 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's words and options."""
-    add_words(parser, "results_dir=FOLDER")
-    add_table_options(parser, "html")
+    add_options(parser, "results_dir=FOLDER", formats=(*TABLE_FORMATS, "html"), out=True)
+    parser.add_argument("--convention", choices=CONVENTIONS, help="how a task's metrics become one number")
     parser.add_argument("--check", type=Path, metavar="FILE.json", help="fail if a score fell since that report")
 
 
@@ -52,8 +43,8 @@ def execute(arguments: argparse.Namespace) -> int:
     from glue_bench.report.check import read_baseline
 
     baseline = read_baseline(arguments.check) if arguments.check else []
-    store, records = open_results(arguments.overrides, "report")
-    results_dir = store.root.parent
+    _, _, store = read_words(arguments.overrides, "report")
+    results_dir, records = store.root.parent, list(store.load_all())
     if not records:
         say(f"no runs under {store.root}")
     published = load_published(results_dir / "published")
@@ -63,10 +54,9 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.format == "html":
         page = render_html(report, records, published=published, store=store, convention=convention)
         write_output(page, arguments.out or results_dir / "report.html")
-    elif arguments.out is None and arguments.format == "console":
-        sys.stdout.write(render_to_stdout(report))
     else:
-        write_output(render_report(report, arguments.format, width=PIPE_WIDTH), arguments.out)
+        width, color = style(arguments.out)
+        write_output(render_report(report, arguments.format, width=width, color=color), arguments.out)
     return _check(report, baseline) if arguments.check else 0
 
 

@@ -1,13 +1,8 @@
 """`glue-bench tasks`: what every task is, at a glance."""
 
 import argparse
-from pathlib import Path
 
-from rich import box
-from rich.markup import escape
-from rich.table import Table
-
-from glue_bench.cli.shared import CONFIG_DIR_HELP, add_words, print_table
+from glue_bench.cli.shared import add_options, print_table
 from glue_bench.config import group_options
 from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import UsageError
@@ -22,31 +17,23 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's words and options."""
-    add_words(parser, "none for this verb")
-    parser.add_argument("--config-dir", type=Path, metavar="DIR", help=CONFIG_DIR_HELP)
+    add_options(parser, "none for this verb", config_dir=True)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print one line per task."""
-
     from glue_bench.config.compose import compose_task
 
     if arguments.overrides:
         raise UsageError(f"{arguments.overrides[0]}: `tasks` takes no KEY=VALUE")
-    published = load_published()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in ("task", "texts", "labels", "train", "validation", "metrics"):
-        table.add_column(header, justify="right" if header in ("train", "validation") else "left")
-    for numbers in published:
-        table.add_column(f"published: {numbers.name}")
+    published, rows = load_published(), list[list[str]]()
     for name in group_options("task", arguments.config_dir):
         task = compose_task(name, config_dir=arguments.config_dir)
         scores = [numbers.scores.get(name) for numbers in published]
-        cells = (name, ", ".join(task.texts), _labels(task), *_sizes(task), ", ".join(task.metrics))
-        table.add_row(
-            *map(escape, cells), *(escape(f"{score.value} ({score.metric})") if score else "" for score in scores)
-        )
-    print_table(table)
+        known = [f"{score.value} ({score.metric})" if score else "" for score in scores]
+        rows.append([name, ", ".join(task.texts), _labels(task), *_sizes(task), ", ".join(task.metrics), *known])
+    headers = ("task", "texts", "labels", "train", "validation", "metrics")
+    print_table([*headers, *(f"published: {n.name}" for n in published)], rows, right=("train", "validation"))
     return 0
 
 

@@ -22,7 +22,7 @@ from yaml import YAMLError
 from glue_bench.config import conf_folder, group_options
 from glue_bench.config.keys import build, check, fields_of, keys_of
 from glue_bench.config.overrides import check_key, check_words, last_word
-from glue_bench.config.schema import RunConfig, RunKeys, Sweep, SweepConfig, TaskConfig, TrainerConfig, grid_keys
+from glue_bench.config.schema import GRID_KEYS, RunConfig, RunKeys, Sweep, SweepConfig, TaskConfig, TrainerConfig
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.text import first_line, quote_value
 
@@ -53,7 +53,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
         if getattr(keys.trainer, key) != getattr(recipe, key)
     }
     shared = {item.name: getattr(keys, item.name) for item in fields_of(RunKeys)}
-    shared["grid"] = {key: [grid_keys()[key](value) for value in values] for key, values in keys.grid.items()}
+    shared["grid"] = {key: [GRID_KEYS[key](value) for value in values] for key, values in keys.grid.items()}
     return _place_in_grid(RunConfig(**shared, recipe_changes=changes), {})
 
 
@@ -93,7 +93,17 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
     if lists.encoders is not None and (word := last_word(overrides, "encoder")):
         raise UsageError(f"{word} and {last_word(overrides, 'encoders') or 'encoders'}: give one of the two")
     encoders = [[f"encoder={encoder}"] for encoder in lists.encoders] if lists.encoders else [[]]
-    product = _compose_product(rest, encoders, tasks=lists.tasks, config_dir=config_dir)
+    product = list[RunConfig]()
+    for encoder in encoders:
+        probe = compose_run([*rest, *encoder, f"task={lists.tasks[0]}"], config_dir=config_dir)
+        product.append(probe)
+        # Composing is slow, so where only the encoder differs it is exchanged.
+        if len(product) > 1 and replace(probe, encoder=product[0].encoder) == product[0]:
+            others = product[1 : len(lists.tasks)]
+            product += [replace(copy.deepcopy(config), encoder=copy.deepcopy(probe.encoder)) for config in others]
+        else:
+            words = [*rest, *encoder]
+            product += [compose_run([*words, f"task={task}"], config_dir=config_dir) for task in lists.tasks[1:]]
     configs = [cell for config in product for cell in _expand_grid(config, rest)]
     starts = ["pretrained", *sorted({name for config in configs for name in config.task.init_from})]
     if lists.init not in starts:
@@ -123,25 +133,6 @@ def _require_known(group: str, names: Sequence[str], *, config_dir: Path | None)
     for name in names:
         if name not in options:
             raise UsageError(f"{group}s: no such {group} {name}{did_you_mean(name, options)}")
-
-
-def _compose_product(
-    words: Sequence[str], encoders: Sequence[list[str]], *, tasks: Sequence[str], config_dir: Path | None
-) -> list[RunConfig]:
-    """Every task with every encoder. Composing is slow, so where only the encoder differs it is exchanged."""
-
-    def compose_one(encoder: list[str], task: str) -> RunConfig:
-        return compose_run([*words, *encoder, f"task={task}"], config_dir=config_dir)
-
-    first = [compose_one(encoders[0], task) for task in tasks]
-    configs = list(first)
-    for encoder in encoders[1:]:
-        probe = compose_one(encoder, tasks[0])
-        if replace(probe, encoder=first[0].encoder) == first[0]:
-            configs += [replace(copy.deepcopy(config), encoder=copy.deepcopy(probe.encoder)) for config in first]
-        else:  # an encoder's file that sets more than the encoder
-            configs += [compose_one(encoder, task) for task in tasks]
-    return configs
 
 
 def compose_defaults(*words: str) -> SweepConfig:

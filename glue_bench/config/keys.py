@@ -21,6 +21,7 @@ NOT_IN_RECIPE: tuple[Role, ...] = ("rounding", "execution", "bookkeeping")
 NOT_IN_IDENTITY: tuple[Role, ...] = ("execution", "bookkeeping")
 
 _Config = TypeVar("_Config")
+Rule = tuple[str, object, bool, str]  # a key, its value, whether the value is allowed, and what it must be
 
 
 class Must(NamedTuple):
@@ -116,7 +117,7 @@ def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
 
 
 def check(config: object, where: str = "") -> None:
-    """Refuse values of a wrong type and impossible values, one by one and then together (the dataclass's `check`).
+    """Refuse values of a wrong type and impossible values, one by one and then together (the dataclass's `rules`).
 
     Raises:
         UsageError: naming the key, the value and what it must be.
@@ -131,7 +132,8 @@ def check(config: object, where: str = "") -> None:
         if must is not None and value is not None:
             optional = ", or null" if NoneType in get_args(item.hint) else ""
             require(place, value, holds=must.holds(value), words=must.words + optional)
-    getattr(config, "check", lambda: None)()
+    for place, value, holds, words in getattr(config, "rules", tuple)():
+        require(place, value, holds=holds, words=words)
 
 
 def convert(hint: Any, value: Any, *, key: str) -> Any:

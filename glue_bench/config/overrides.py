@@ -11,8 +11,8 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
 from glue_bench.config import group_options
-from glue_bench.config.keys import fields_of, unknown_key, walk
-from glue_bench.config.schema import SweepConfig, grid_keys, path_keys
+from glue_bench.config.keys import fields_of, join, unknown_key, walk
+from glue_bench.config.schema import GRID_KEYS, PATH_KEYS, SweepConfig
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.text import first_line, quote_value
 
@@ -58,20 +58,17 @@ def parse_overrides(words: Sequence[str], config_dir: Path | None = None) -> lis
 
 def expand_multirun(words: Sequence[str], *, config_dir: Path | None = None) -> list[list[str]]:
     """The jobs of `run -m`: `task=rte,mrpc seed=1,2` is four lists of plain overrides, in Hydra's order."""
-    choices: list[list[str]] = []
-    words = [_quote_path(word) for word in words]
+    words, choices = [_quote_path(word) for word in words], list[list[str]]()
     for word, override in zip(words, parse_overrides(words, config_dir), strict=True):
+        key, value = override.key_or_group, override.value()
         if not override.is_sweep_override():
             choices.append([word])
-            continue
-        value = override.value()
-        if isinstance(value, Glob):
-            found = value.filter(group_options(override.key_or_group, config_dir))
-            if not found:
-                raise UsageError(f"{word}: matches none of the names of {override.key_or_group}")
-            choices.append([f"{override.key_or_group}={name}" for name in found])
+        elif not isinstance(value, Glob):
+            choices.append([f"{key}={text}" for text in override.sweep_string_iterator()])
+        elif found := value.filter(group_options(key, config_dir)):
+            choices.append([f"{key}={name}" for name in found])
         else:
-            choices.append([f"{override.key_or_group}={text}" for text in override.sweep_string_iterator()])
+            raise UsageError(f"{word}: matches none of the names of {key}")
     return [list(job) for job in itertools.product(*choices)]
 
 
@@ -84,7 +81,7 @@ def find_keys(name: str) -> dict[str, object]:
 def _quote_path(word: str) -> str:
     """A path as one quoted value: Hydra's grammar would stumble over `=`, `~`, commas, brackets and accents."""
     key, equals, value = word.partition("=")
-    if key not in path_keys() or not equals or value[:1] in ("'", '"', "$") or value in ("", "null"):
+    if key not in PATH_KEYS or not equals or value[:1] in ("'", '"', "$") or value in ("", "null"):
         return word
     home = str(Path(value).expanduser()) if value.startswith("~") else value
     return f"{key}={quote_value(home)}"
@@ -126,8 +123,8 @@ def _check_grid_word(word: str, values: object) -> None:
     name = key.partition(".")[2]
     if not name:
         raise UsageError(f"{word}: one key at a time, as in grid.learning_rate=[1e-5,2e-5]")
-    if name not in grid_keys():
-        raise UsageError(f"{key}: a grid has no such key{did_you_mean(name, grid_keys())}")
+    if name not in GRID_KEYS:
+        raise UsageError(f"{key}: a grid has no such key{did_you_mean(name, GRID_KEYS)}")
     if not isinstance(values, list):
         raise UsageError(f"{word}: must be a list, as in {key}=[A,B]")
 
@@ -139,14 +136,13 @@ def check_key(key: str) -> None:
         UsageError: there is no such key.
     """
     kind: Any = SweepConfig
-    parts = key.split(".")
-    for depth, part in enumerate(parts):
-        where = ".".join(parts[:depth])
+    where = ""
+    for part in key.split("."):
         if not is_dataclass(kind):
             raise UsageError(f"{key}: no such key; {where} holds a single value or a list")
         hints = {item.name: item.hint for item in fields_of(kind)}
         if part not in hints:
-            if depth == 0 and (meant := find_keys(part)):
+            if not where and (meant := find_keys(part)):
                 raise UsageError(f"{key}: no such key; did you mean {' or '.join(meant)}?")
             raise UsageError(unknown_key(kind, part, where=where))
-        kind = hints[part]
+        where, kind = join(where, part), hints[part]
