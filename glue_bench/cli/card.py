@@ -17,7 +17,6 @@ Nothing leaves this machine without --push. A folder or repository that holds an
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
     add_options(parser, "which run, as below")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: a folder under RESULTS_DIR/cards")
     parser.add_argument("--push", metavar="ORG/NAME", help="also upload it to a new, private repository on the hub")

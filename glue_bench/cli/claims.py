@@ -31,7 +31,6 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
     add_options(parser, "as below", formats=TABLE_FORMATS, out=True)
     parser.add_argument("--quick", action="store_true", help="measure no speed")
     parser.add_argument("--repeats", type=int, default=8, metavar="N", help="pairs of a measured speed; default: 8")
@@ -61,14 +60,10 @@ def execute(arguments: argparse.Namespace) -> int:
         files[name] = find_files(configs[name].encoder, weights=name == CARD or name in paths)
         if name in paths and files[name].empty:
             raise InputError(f"{name}.path={paths[name]}: holds no model: {'; '.join(files[name].missing.values())}")
+    published, settings = load_published(store.root.parent / "published"), configs[CARD].trainer
+    repeats = None if arguments.quick else arguments.repeats
     report = check_card(
-        card,
-        files=files,
-        store=store,
-        published=load_published(store.root.parent / "published"),
-        settings=configs[CARD].trainer,
-        repeats=None if arguments.quick else arguments.repeats,
-        on_progress=say,
+        card, files=files, store=store, published=published, settings=settings, repeats=repeats, on_progress=say
     )
     width, color = style(arguments.out)
     write_output(render_claims(report, arguments.format, width=width, color=color), arguments.out)

@@ -15,7 +15,6 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
     about = "two encoders, by their names in the report's table; results_dir=FOLDER"
     add_options(parser, about, metavar="WORD", formats=TABLE_FORMATS, out=True)
     parser.add_argument("--convention", choices=CONVENTIONS, help="how a task's metrics become one number")
@@ -30,14 +29,9 @@ def execute(arguments: argparse.Namespace) -> int:
         raise UsageError(f"compare {' '.join(names)}: name two encoders: glue-bench compare distilroberta roberta")
     _, _, store = read_words([word for word in arguments.overrides if "=" in word], "compare")
     published = load_published(store.root.parent / "published")
-    comparison = compare_encoders(
-        build_report(list(store.load_all()), published),
-        published,
-        store=store,
-        first=names[0],
-        second=names[1],
-        convention=arguments.convention,
-    )
+    (first, second), convention = names, arguments.convention
+    report = build_report(list(store.load_all()), published)
+    comparison = compare_encoders(report, published, store=store, first=first, second=second, convention=convention)
     width, color = style(arguments.out)
     write_output(render_comparison(comparison, arguments.format, width=width, color=color), arguments.out)
     return 0

@@ -25,7 +25,6 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
     add_options(parser, "configuration, as for sweep", config_dir=True, formats=("console", "json"))
 
 

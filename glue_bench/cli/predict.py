@@ -10,8 +10,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from glue_bench.cli.shared import CHOICE_KEYS, add_options, choose_run, say, write_output
-from glue_bench.config.schema import TaskConfig
-from glue_bench.data.rows import Texts
 from glue_bench.data.texts import empty_rows, join_texts, read_text_file, split_lines
 from glue_bench.errors import UsageError
 from glue_bench.runs.answers import Answers, answer, render_answers
@@ -29,7 +27,6 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
     add_options(parser, "which run, as below", out=True)
     parser.add_argument("--text", action="append", metavar="TEXT", help="one row; once for each text of a pair")
     parser.add_argument("--file", type=Path, metavar="FILE", help=".csv .tsv .jsonl .parquet with the task's columns")
@@ -42,7 +39,15 @@ def execute(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--text and --file {arguments.file}: give one of the two")
     run, config = choose_run(arguments.overrides, "predict", more=("trainer.device",))
     check_weights(run)  # before a file is read, and before torch is
-    rows = _read_rows(arguments, run.task)
+    if arguments.text:
+        rows = join_texts(arguments.text, run.task)
+    elif arguments.file is not None:
+        rows = read_text_file(arguments.file, run.task)
+    elif sys.stdin.isatty():
+        columns = "<TAB>".join(run.task.texts)
+        raise UsageError(f"predict: pass --text TEXT, --file FILE, or lines of {columns} to stdin")
+    else:
+        rows = split_lines(sys.stdin.buffer.read(), run.task)
     if empty := empty_rows(rows):
         more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
         say(f"glue-bench: warning: row {empty[0]}{more}: a text is empty")
@@ -56,17 +61,6 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         write_output(render_answers(answers, arguments.format or by_name), out)
     return 0
-
-
-def _read_rows(arguments: argparse.Namespace, task: TaskConfig) -> Texts:
-    if arguments.text:
-        return join_texts(arguments.text, task)
-    if arguments.file is not None:
-        return read_text_file(arguments.file, task)
-    if sys.stdin.isatty():
-        columns = "<TAB>".join(task.texts)
-        raise UsageError(f"predict: pass --text TEXT, --file FILE, or lines of {columns} to stdin")
-    return split_lines(sys.stdin.buffer.read(), task)
 
 
 def _print_one(answers: Answers, title: str) -> None:

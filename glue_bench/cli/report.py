@@ -31,7 +31,6 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
     add_options(parser, "results_dir=FOLDER", formats=(*TABLE_FORMATS, "html"), out=True)
     parser.add_argument("--convention", choices=CONVENTIONS, help="how a task's metrics become one number")
     parser.add_argument("--check", type=Path, metavar="FILE.json", help="fail if a score fell since that report")
@@ -39,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print or write the report, then check it."""
-    from glue_bench.report import build_report, render_report
+    from glue_bench.config.compose import compose_task
+    from glue_bench.report import CARD_TASKS, build_report, render_report
     from glue_bench.report.check import read_baseline
 
     baseline = read_baseline(arguments.check) if arguments.check else []
@@ -49,7 +49,10 @@ def execute(arguments: argparse.Namespace) -> int:
         say(f"no runs under {store.root}")
     published = load_published(results_dir / "published")
     convention = arguments.convention
-    expected = _expected_tasks(records, published)
+    expected = list[TaskConfig]()
+    if any(find_table(published, record.encoder.get("hub_id")) for record in records):
+        known: dict[str, TaskConfig] = {record.task: task_of(record) for record in records}
+        expected = [known.get(name) or compose_task(name) for name in CARD_TASKS]
     report = build_report(records, published, store=store, convention=convention, expected=expected)
     if arguments.format == "html":
         page = render_html(report, records, published=published, store=store, convention=convention)
@@ -82,23 +85,8 @@ def read_defaults() -> Defaults:
 
     plain = compose_run(["task=rte"])
     names = [name for name in group_options("encoder") if name != "custom"]
-    return Defaults(
-        tasks=group_options("task"),
-        encoders={name: compose_run(["task=rte", f"encoder={name}"]).encoder for name in names},
-        trainer=plain.trainer,
-        data=plain.data,
-    )
-
-
-def _expected_tasks(records: Sequence[Record], published: list[PublishedTable]) -> list[TaskConfig]:
-    """The card's tasks, where an encoder with published numbers has runs."""
-    from glue_bench.config.compose import compose_task
-    from glue_bench.report import CARD_TASKS
-
-    if not any(find_table(published, record.encoder.get("hub_id")) for record in records):
-        return []
-    known = {record.task: task_of(record) for record in records}
-    return [known.get(name) or compose_task(name) for name in CARD_TASKS]
+    encoders = {name: compose_run(["task=rte", f"encoder={name}"]).encoder for name in names}
+    return Defaults(tasks=group_options("task"), encoders=encoders, trainer=plain.trainer, data=plain.data)
 
 
 def _check(report: "Report", baseline: "Sequence[Row]") -> int:

@@ -24,7 +24,6 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
     add_options(parser, "configuration, as below", config_dir=True)
     parser.add_argument("-m", "--multirun", action="store_true", help="comma-separated values make several runs")
 

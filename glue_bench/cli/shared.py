@@ -144,12 +144,7 @@ def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> 
     """
     names = ("run_id", "task", "encoder", "seed")
     given, config, store = read_words(words, verb, composed=("results_dir", *more), others=names)
-    run = find_finished(
-        store,
-        encoder=given.get("encoder"),
-        task=given.get("task"),
-        seed=int(given["seed"]) if "seed" in given else None,
-        run_id=given.get("run_id"),
-        need_model=True,
-    )
+    encoder, task, run_id = given.get("encoder"), given.get("task"), given.get("run_id")
+    seed = int(given["seed"]) if "seed" in given else None
+    run = find_finished(store, encoder=encoder, task=task, seed=seed, run_id=run_id, need_model=True)
     return run, config

@@ -18,10 +18,8 @@ from glue_bench.runs.store import RunStore
 from glue_bench.submission import (
     Filled,
     FromRun,
-    LeaderboardFile,
     Predicted,
     Progress,
-    Source,
     Wish,
     build_submission,
     check_submission,
@@ -61,7 +59,6 @@ _LINE_EVERY = 20.0  # seconds between two lines of progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
     add_options(parser, "build KEY=VALUE ..., or check FILE.zip", metavar="ACTION", config_dir=True)
     parser.add_argument("--out", type=Path, metavar="FILE.zip", help="default: RESULTS_DIR/submission-ENCODER.zip")
     parser.add_argument("--pick", choices=("median", "best"), help="of several seeds, by dev score; default: median")
@@ -111,13 +108,9 @@ def _check(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
 def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argparse.Namespace) -> int:
     """Predict what is missing, write the zip, and say what is in it."""
     trainer = [f"trainer.{key}" for key in keys_of(TrainerConfig, "scores")]
+    known, config_dir = ("encoder", "seed", "run_id", *_SETTINGS), arguments.config_dir
     given, config, store = read_words(
-        words,
-        "submit build",
-        composed=_COMPOSED,
-        others=("encoder", "seed", "run_id", *_SETTINGS),
-        unlisted=trainer,
-        config_dir=arguments.config_dir,
+        words, "submit build", composed=_COMPOSED, others=known, unlisted=trainer, config_dir=config_dir
     )
     if "seed" in given and arguments.pick:
         raise UsageError(f"seed={given['seed']} and --pick {arguments.pick}: give one of the two")
@@ -143,7 +136,12 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
     out = arguments.out or store.root.parent / f"submission-{encoder}.zip"
     build_submission(ready.sources, out, device=config.trainer.device, progress=_Lines())
     for source in sorted(ready.sources, key=lambda source: source.file.name):
-        sys.stdout.write(f"{source.file.name:<12} {source.file.rows:>8,} rows  {_origin(source)}\n")
+        if isinstance(source, Filled):
+            origin = f"no model: {source.fill.words} in every line, because of --fill"
+        else:
+            choice, kept = source.choice, "kept" if source.kept is not None else "predicted now"
+            origin = f"{choice.run.title}, {choice.why}: {100 * choice.score:.1f}; {kept}"
+        sys.stdout.write(f"{source.file.name:<12} {source.file.rows:>8,} rows  {origin}\n")
     runs = {
         source.choice.run.record.run_id: source.choice.run for source in ready.sources if isinstance(source, FromRun)
     }
@@ -173,23 +171,13 @@ def _suggest_training(tasks: Sequence[str], encoder: str, *, store: RunStore) ->
     say(f"  or use one constant prediction for each: {' '.join(f'--fill {task}' for task in tasks)}")
 
 
-def _origin(source: Source) -> str:
-    if isinstance(source, Filled):
-        return f"no model: {source.fill.words} in every line, because of --fill"
-    run = source.choice.run
-    kept = "kept" if source.kept is not None else "predicted now"
-    return f"{run.title}, {source.choice.why}: {100 * source.choice.score:.1f}; {kept}"
-
-
 class _Lines(Progress):
     """A line when a file begins, one now and then, and one at its end."""
 
-    def __init__(self) -> None:
-        self._began = self._last = 0.0
-
     def begin(self, source: FromRun) -> None:
         self._began = self._last = time.monotonic()
-        say(f"{_rows(source.file)}: predicting with {source.choice.run.title}")
+        self._title = f"{source.file.name}, {source.file.rows:,} rows"
+        say(f"{self._title}: predicting with {source.choice.run.title}")
 
     def advance(self, source: FromRun, rows: int) -> None:
         now = time.monotonic()
@@ -197,14 +185,10 @@ class _Lines(Progress):
             return
         self._last = now
         left = (now - self._began) / rows * (source.file.rows - rows)
-        say(f"{_rows(source.file)}: {rows:,} done, about {format_clock(left)} left")
+        say(f"{self._title}: {rows:,} done, about {format_clock(left)} left")
 
     def end(self, source: FromRun, predicted: Predicted) -> None:
         speed = f", {predicted.fresh / predicted.seconds:,.0f} a second" if predicted.fresh else ""
         before = source.file.rows - predicted.fresh
         kept = f" ({before:,} were done before)" if before else ""
-        say(f"{_rows(source.file)}: done in {format_clock(predicted.seconds)}{speed}{kept}")
-
-
-def _rows(file: LeaderboardFile) -> str:
-    return f"{file.name}, {file.rows:,} rows"
+        say(f"{self._title}: done in {format_clock(predicted.seconds)}{speed}{kept}")

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import shlex
 import sys
-import textwrap
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from glue_bench.cli.shared import add_options, choice, print_table, say, style
 from glue_bench.config import group_options
 from glue_bench.config.keys import fields_of
-from glue_bench.config.schema import ExecutorConfig, RunConfig, SlurmConfig, TrainerConfig
+from glue_bench.config.schema import RunConfig, SlurmConfig
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.lease import is_beating
@@ -38,9 +38,6 @@ from glue_bench.text import plural
 from glue_bench.training.distributed import ALONE, Processes
 from glue_bench.training.stopping import Stopped
 
-_TRAINER_KEYS = textwrap.fill(
-    " ".join(key.name for key in fields_of(TrainerConfig)), 116, initial_indent=" " * 34, subsequent_indent=" " * 34
-).strip()
 KEYS = f"""\
 keys (Hydra's grammar; docs/configuration.md lists all of them with their defaults):
   task=NAME                       {" ".join(group_options("task"))}
@@ -51,7 +48,7 @@ keys (Hydra's grammar; docs/configuration.md lists all of them with their defaul
   recipe=NAME                     {", ".join(group_options("recipe"))}: epochs, batch size, learning rate, ...
   selection=last|best|holdout     which epoch's weights are scored: the last one's, the best one's on the dev set
                                   (optimistic), or the best one's on held-out training rows (holdout=0.1)
-  trainer.KEY=VALUE               {_TRAINER_KEYS}
+  trainer.KEY=VALUE               epochs batch_size learning_rate max_length device precision engine and others
   init=mnli                       RTE, MRPC and STS-B start from the MNLI model of the same seed, which is run first
   results_dir=FOLDER              default: results
   save_model=true                 keep the weights under model/, loadable by transformers
@@ -82,7 +79,6 @@ Stop it at any time: the same command runs only what is missing.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
     add_options(parser, "configuration, as below", config_dir=True)
     parser.add_argument("--dry-run", action="store_true", help="print what is missing, done, running, failed")
     parser.add_argument("--retry-failed", action="store_true", help="run again what failed or diverged")
@@ -102,16 +98,18 @@ def execute(arguments: argparse.Namespace) -> int:
     words, config_dir = arguments.overrides, arguments.config_dir
     sweep = compose_sweep(words, config_dir=config_dir)
     store = RunStore(Path(sweep.configs[0].results_dir))
-    requests = [
-        request
-        for config in sweep.configs
-        for request in request_runs(config, sweep.seeds, overrides=words, config_dir=config_dir)
-    ]
+    requests = list[RunRequest]()
+    for config in sweep.configs:
+        requests += request_runs(config, sweep.seeds, overrides=words, config_dir=config_dir)
     plan = plan_runs(requests, store, retry_failed=arguments.retry_failed)
     estimates = estimate_runs(plan.requests, store.load_all()) if plan.missing else {}
     plan = plan.in_order(longest_first(plan.missing, estimates))
     if arguments.plan:
-        return _write_plan(arguments.plan, plan, estimates=estimates)
+        write_plan(arguments.plan, plan, estimates=estimates)
+        say(_summarise(plan))
+        say(f"{plural(len(plan.requests), 'line')} written to {arguments.plan}, one a run")
+        say(f"`glue-bench sweep --plan {arguments.plan} --index N` runs line N, from 0 to {len(plan.requests) - 1}")
+        return 0
     if arguments.dry_run:
         return _print_plan(plan, estimates)
     return _finish(plan, execute_plan(plan, store, summary=_summarise(plan)), store=store)
@@ -151,7 +149,13 @@ def execute_plan(
     if serial:
         executor = dataclasses.replace(executor, kind="serial")
     if plan.missing:
-        _prepare(plan.missing, store, executor=executor)
+        fetch_inputs(plan.missing)
+        store.check_writable()
+    for trainer in [request.config.trainer for request in plan.missing]:
+        if trainer.device not in ("auto", "cpu") and executor.kind != "slurm":  # a login node has no GPU
+            from glue_bench.models.placement import choose_placement
+
+            choose_placement(trainer.device, trainer.precision)
     if summary:
         say(summary)
     tidy_up(plan, store)
@@ -176,18 +180,6 @@ def execute_plan(
         raise
 
 
-def _prepare(missing: Sequence[RunRequest], store: RunStore, *, executor: ExecutorConfig) -> None:
-    """Fetch what the runs need, and find everything that would stop them, before the first one starts."""
-    fetch_inputs(missing)
-    store.check_writable()
-    named = [request.config.trainer for request in missing if request.config.trainer.device not in ("auto", "cpu")]
-    if named and executor.kind != "slurm":  # a login node has no GPU
-        from glue_bench.models.placement import choose_placement
-
-        for trainer in named:
-            choose_placement(trainer.device, trainer.precision)
-
-
 def print_report(records: Iterable[Record], store: RunStore) -> None:
     """The table of these runs, on stdout."""
     from glue_bench.report import build_report, render_report
@@ -202,25 +194,16 @@ def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> in
     print_report(records.values(), store)
     folder = store.root.parent
     if failed := [record for record in records.values() if not record.finished]:
-        for line in _describe_failures(failed):
-            say(line)
+        seeds = defaultdict[tuple[str, str, str], list[str]](list)
+        for record in failed:
+            reason = record.outcome.removeprefix(record.status).strip(" :")
+            seeds[f"{record.encoder['name']} {record.task}", record.status, reason].append(str(record.seed))
+        for (run, status, reason), numbers in seeds.items():
+            say(f"{run} {'seeds' if len(numbers) > 1 else 'seed'} {', '.join(numbers)}: {status}: {reason}")
         say("the same command with --retry-failed runs these again; other data or settings are other runs")
     elsewhere = "" if str(folder) == "results" else f" results_dir={folder}"
     say(f"results are in {folder}; `glue-bench report{elsewhere}` prints the tables of everything in it")
     return 0 if plan.is_fulfilled(records, store) else 1
-
-
-def _describe_failures(failed: Iterable[Record]) -> list[str]:
-    """A line for each reason, with the seeds that it ended."""
-    seeds: dict[tuple[str, str, str], list[str]] = {}
-    for record in failed:
-        reason = record.outcome.removeprefix(record.status).strip(" :")
-        place = f"{record.encoder['name']} {record.task}", record.status, reason
-        seeds.setdefault(place, []).append(str(record.seed))
-    return [
-        f"{run} {'seeds' if len(numbers) > 1 else 'seed'} {', '.join(numbers)}: {status}: {reason}"
-        for (run, status, reason), numbers in seeds.items()
-    ]
 
 
 def _summarise(plan: Plan) -> str:
@@ -262,15 +245,6 @@ def _run_line(arguments: argparse.Namespace) -> int:
     record = records[request.run_id]
     say(f"{request.title}: {record.status}: {describe_outcome(record)}")
     return 0 if plan.is_fulfilled(records, store) else 1
-
-
-def _write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> int:
-    """The plan as a file, and how it is run."""
-    write_plan(path, plan, estimates=estimates)
-    say(_summarise(plan))
-    say(f"{plural(len(plan.requests), 'line')} written to {path}, one a run")
-    say(f"`glue-bench sweep --plan {path} --index N` runs line N, from 0 to {len(plan.requests) - 1}")
-    return 0
 
 
 def _print_plan(plan: Plan, estimates: Mapping[str, Estimate]) -> int:

@@ -4,7 +4,6 @@ import argparse
 
 from glue_bench.cli.shared import add_options, print_table
 from glue_bench.config import group_options
-from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import UsageError
 from glue_bench.tasks.published import load_published
 
@@ -16,7 +15,6 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
     add_options(parser, "none for this verb", config_dir=True)
 
 
@@ -31,21 +29,11 @@ def execute(arguments: argparse.Namespace) -> int:
         task = compose_task(name, config_dir=arguments.config_dir)
         scores = [numbers.scores.get(name) for numbers in published]
         known = [f"{score.value} ({score.metric})" if score else "" for score in scores]
-        rows.append([name, ", ".join(task.texts), _labels(task), *_sizes(task), ", ".join(task.metrics), *known])
+        labels = " to ".join(f"{label:g}" for label in task.label_range or []) or ", ".join(task.labels)
+        counts = (task.rows.get(split) for split in (task.train, *task.validation))
+        train, *validation = ("?" if count is None else f"{count:,}" for count in counts)
+        facts = [", ".join(texts) for texts in (task.texts, [labels], [train], validation, task.metrics)]
+        rows.append([name, *facts, *known])
     headers = ("task", "texts", "labels", "train", "validation", "metrics")
     print_table([*headers, *(f"published: {n.name}" for n in published)], rows, right=("train", "validation"))
     return 0
-
-
-def _labels(task: TaskConfig) -> str:
-    if task.label_range is not None:
-        return f"{task.label_range[0]:g} to {task.label_range[1]:g}"
-    return ", ".join(task.labels)
-
-
-def _sizes(task: TaskConfig) -> tuple[str, str]:
-    """Rows for training, and of each validation split."""
-    train, *validation = (
-        "?" if (count := task.rows.get(split)) is None else f"{count:,}" for split in (task.train, *task.validation)
-    )
-    return train, ", ".join(validation)

@@ -41,7 +41,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     task = last_word(overrides, "task")
     if task is None:
         raise UsageError(f"task: must be given, as task=NAME. Allowed: {', '.join(group_options('task', config_dir))}")
-    keys = _compose(overrides, config_dir)
+    keys = compose_keys(overrides, config_dir)
     name = task.removeprefix("task=")
     _check_name(keys.task, name)
     if keys.trainer.updates is not None and (word := last_word(overrides, "trainer.epochs")):
@@ -87,9 +87,11 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
     """
     # Any task will do to read the lists; each run is then composed with its own.
     rest = check_words(_widen(overrides), config_dir)
-    lists = _compose([*rest, f"task={group_options('task')[0]}"], config_dir)
-    _require_known("task", lists.tasks, config_dir=config_dir)
-    _require_known("encoder", lists.encoders or [], config_dir=config_dir)
+    lists = compose_keys([*rest, f"task={group_options('task')[0]}"], config_dir)
+    for group, names in (("task", lists.tasks), ("encoder", lists.encoders or [])):
+        options = group_options(group, config_dir)
+        if unknown := next((name for name in names if name not in options), None):
+            raise UsageError(f"{group}s: no such {group} {unknown}{did_you_mean(unknown, options)}")
     if lists.encoders is not None and (word := last_word(overrides, "encoder")):
         raise UsageError(f"{word} and {last_word(overrides, 'encoders') or 'encoders'}: give one of the two")
     encoders = [[f"encoder={encoder}"] for encoder in lists.encoders] if lists.encoders else [[]]
@@ -128,18 +130,6 @@ def _widen(overrides: Sequence[str]) -> list[str]:
     return rest
 
 
-def _require_known(group: str, names: Sequence[str], *, config_dir: Path | None) -> None:
-    options = group_options(group, config_dir)
-    for name in names:
-        if name not in options:
-            raise UsageError(f"{group}s: no such {group} {name}{did_you_mean(name, options)}")
-
-
-def compose_defaults(*words: str) -> SweepConfig:
-    """Every key as conf/ has it for a large task."""
-    return _compose(["task=mnli", *words], None)
-
-
 def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
     """The facts of one task, checked.
 
@@ -155,8 +145,8 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
         text = path.read_text(encoding="utf-8")
         if "defaults:" in text or "@package" in text:
             return compose_run([f"task={name}"], config_dir=config_dir).task
-        task = build(TaskConfig, OmegaConf.to_container(OmegaConf.create(text), resolve=True), where="task")
-        check(task, "task")
+        facts = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
+        task = check(build(TaskConfig, facts, where="task"), "task")
     except (OmegaConfBaseException, UsageError) as error:
         raise UsageError(f"task/{name}.yaml: {first_line(error)}") from error
     except (YAMLError, UnicodeDecodeError, OSError) as error:
@@ -175,31 +165,25 @@ def _expand_grid(config: RunConfig, overrides: Sequence[str]) -> Iterator[RunCon
     """One configuration per combination of the grid's values; a key that the command line sets keeps that value."""
     free = [key for key in config.grid if last_word(overrides, f"trainer.{key}") is None]
     for values in itertools.product(*(config.grid[key] for key in free)):
-        cell = _place_in_grid(config, dict(zip(free, values, strict=True)))
-        check(cell)
-        yield cell
+        yield check(_place_in_grid(config, dict(zip(free, values, strict=True))))
 
 
 def _place_in_grid(config: RunConfig, values: dict[str, Any]) -> RunConfig:
     """The configuration with these values of its grid, and its `cell`; a value of the grid changes no recipe."""
     trainer = replace(config.trainer, **values)
     cell = {key: getattr(trainer, key) for key in config.grid}
-    changes = {
-        key: value
-        for key, value in config.recipe_changes.items()
-        if key not in cell or cell[key] not in config.grid[key]
-    }
+    changes = {k: v for k, v in config.recipe_changes.items() if k not in cell or cell[k] not in config.grid[k]}
     return replace(config, trainer=trainer, cell=cell, recipe_changes=changes)
 
 
 @functools.cache
 def _compose_recipe(recipe: str, task: str, *, config_dir: Path | None) -> TrainerConfig:
     """The trainer values of a recipe for a task, before a preset or the command line changes them."""
-    return _compose([f"task={task}", f"recipe={recipe}"], config_dir).trainer
+    return compose_keys([f"task={task}", f"recipe={recipe}"], config_dir).trainer
 
 
-def _compose(overrides: Sequence[str], config_dir: Path | None) -> SweepConfig:
-    """Every key with its value, checked."""
+def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> SweepConfig:
+    """Every key with its value, checked; errors as in `compose_run`."""
     words = [word for word in overrides if word != "preset=null"]  # Hydra has no word for a group left out
     words = [f"++{word}" if word.startswith("grid.") else word for word in words]  # the recipe's grid may lack the key
     if config_dir is not None:
@@ -212,9 +196,7 @@ def _compose(overrides: Sequence[str], config_dir: Path | None) -> SweepConfig:
     except (YAMLError, UnicodeDecodeError, OSError) as error:
         where = getattr(getattr(error, "problem_mark", None), "name", None) or f"a file under {config_dir}"
         raise UsageError(f"{where}: not a readable YAML file ({' '.join(str(error).split())})") from error
-    config = build(SweepConfig, composed)
-    check(config)
-    return config
+    return check(build(SweepConfig, composed))
 
 
 def _explain(error: BaseException) -> str:

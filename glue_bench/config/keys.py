@@ -116,7 +116,7 @@ def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
     return kind(**made)
 
 
-def check(config: object, where: str = "") -> None:
+def check(config: _Config, where: str = "") -> _Config:
     """Refuse values of a wrong type and impossible values, one by one and then together (the dataclass's `rules`).
 
     Raises:
@@ -134,14 +134,11 @@ def check(config: object, where: str = "") -> None:
             require(place, value, holds=must.holds(value), words=must.words + optional)
     for place, value, holds, words in getattr(config, "rules", tuple)():
         require(place, value, holds=holds, words=words)
+    return config
 
 
 def convert(hint: Any, value: Any, *, key: str) -> Any:
-    """The value as the type that `hint` names.
-
-    Raises:
-        UsageError: it cannot be one.
-    """
+    """The value as the type that `hint` names; a UsageError if it cannot be one."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any or (value is None and NoneType in args):
         return value
@@ -183,21 +180,13 @@ SCALARS: dict[Any, Scalar] = {
 
 
 def require(key: str, value: object, *, holds: bool, words: str) -> None:
-    """Refuse a value unless `holds`.
-
-    Raises:
-        UsageError: saying what it must be.
-    """
+    """Refuse a value unless `holds`, with a UsageError that says what it must be."""
     if not holds:
         raise UsageError(f"{key}={shown(value)}: must be {words}")
 
 
 def require_one_of(key: str, value: object, *, allowed: "tuple[str, ...] | list[str]") -> None:
-    """Refuse a value that is not in the list, with the closest one that is.
-
-    Raises:
-        UsageError: saying which are.
-    """
+    """Refuse a value that is not in the list, with a UsageError that says which are, and the closest."""
     if value not in allowed:
         words = f"{key}={shown(value)}: must be one of {', '.join(allowed)}"
         raise UsageError(words + close_match(str(value), allowed))

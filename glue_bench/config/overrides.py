@@ -38,16 +38,14 @@ def last_word(overrides: Sequence[str], key: str) -> str | None:
 
 
 def parse_overrides(words: Sequence[str], config_dir: Path | None = None) -> list[Override]:
-    """Parse `key=value` words.
-
-    Raises:
-        UsageError: for a word that is not an override.
-    """
+    """Parse `key=value` words; a UsageError for a word that is not an override."""
     parser = OverridesParser.create()
     parsed = []
     for word in words:
         if "=" not in word and not word.startswith("~"):
-            raise UsageError(_bare_word(word, config_dir))
+            group = next((group for group in _GUESSED if word in group_options(group, config_dir)), None)
+            hint = f"did you mean {group}={word}?" if group else "as in task=rte"
+            raise UsageError(f"{word}: not KEY=VALUE; {hint}")
         try:
             parsed.append(parser.parse_override(word))
         except HydraException as error:
@@ -87,12 +85,6 @@ def _quote_path(word: str) -> str:
     return f"{key}={quote_value(home)}"
 
 
-def _bare_word(word: str, config_dir: Path | None) -> str:
-    """What a word without `=` should have been."""
-    group = next((group for group in _GUESSED if word in group_options(group, config_dir)), None)
-    return f"{word}: not KEY=VALUE; " + (f"did you mean {group}={word}?" if group else "as in task=rte")
-
-
 def _check_override(override: Override, config_dir: Path | None) -> None:
     """Unknown names and keys, found before Hydra runs so that the answer can be one line."""
     word, key = override.input_line or "", override.key_or_group
@@ -109,32 +101,21 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
         if name not in options:
             raise UsageError(f"{key}={name}: no such {key}{did_you_mean(name, options)}")
         return
-    if key == "grid" or key.startswith("grid."):
-        _check_grid_word(word, override.value())
+    if key == "grid":  # Hydra would merge a mapping into the recipe's, and take any key
+        raise UsageError(f"{word}: one key at a time, as in grid.learning_rate=[1e-5,2e-5]")
+    if key.startswith("grid."):
+        if (name := key.removeprefix("grid.")) not in GRID_KEYS:
+            raise UsageError(f"{key}: a grid has no such key{did_you_mean(name, GRID_KEYS)}")
+        if not isinstance(override.value(), list):
+            raise UsageError(f"{word}: must be a list, as in {key}=[A,B]")
         return
     if key.startswith("task."):
         raise UsageError(f"{word}: the facts of a task are not overridden; write task/NAME.yaml and use --config-dir")
     check_key(key)
 
 
-def _check_grid_word(word: str, values: object) -> None:
-    """A grid is given key by key: Hydra would merge a mapping into the recipe's, and take any key."""
-    key = word.partition("=")[0]
-    name = key.partition(".")[2]
-    if not name:
-        raise UsageError(f"{word}: one key at a time, as in grid.learning_rate=[1e-5,2e-5]")
-    if name not in GRID_KEYS:
-        raise UsageError(f"{key}: a grid has no such key{did_you_mean(name, GRID_KEYS)}")
-    if not isinstance(values, list):
-        raise UsageError(f"{word}: must be a list, as in {key}=[A,B]")
-
-
 def check_key(key: str) -> None:
-    """Follow a dotted key through the dataclasses.
-
-    Raises:
-        UsageError: there is no such key.
-    """
+    """Follow a dotted key through the dataclasses; a UsageError if there is none."""
     kind: Any = SweepConfig
     where = ""
     for part in key.split("."):

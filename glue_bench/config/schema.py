@@ -19,11 +19,9 @@ METRICS: tuple[str, ...] = get_args(Metric)
 CONVENTIONS: tuple[str, ...] = get_args(Convention)
 REGRESSION_METRICS = ("pearson", "spearman")
 
-_FOLDER_NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
-
 
 def _is_folder_name(name: str) -> bool:
-    return bool(_FOLDER_NAME.fullmatch(name))
+    return bool(re.fullmatch(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,95}", name))
 
 
 _ONE_OR_MORE, _ZERO_OR_MORE = at_least(1), at_least(0)
@@ -294,6 +292,4 @@ def config_from_facts(facts: Mapping[str, Any]) -> RunConfig:
         UsageError: a key is missing or unknown, or a value is not allowed.
     """
     only_sweep = {item.name for item in fields_of(SweepConfig)} - {item.name for item in fields_of(RunConfig)}
-    config = build(RunConfig, {name: value for name, value in facts.items() if name not in only_sweep})
-    check(config)
-    return config
+    return check(build(RunConfig, {name: value for name, value in facts.items() if name not in only_sweep}))
