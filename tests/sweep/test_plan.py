@@ -288,7 +288,8 @@ def test_the_chain_runs_mnli_first_and_the_small_tasks_from_its_encoder(
     assert (
         "starts from the fine-tuned mnli model, the published numbers do not" in records["rte"].not_comparable_because
     )
-    assert records["rte"].encoder["weights_sha256"] != records["mnli"].encoder["weights_sha256"]
+    assert records["rte"].encoder["weights_sha256"] == records["mnli"].encoder["weights_sha256"]
+    assert records["rte"].encoder["init_sha256"] == records["mnli"].model_sha256
     assert "init" in capsys.readouterr().out
     assert main(["sweep", *words]) == 0
     assert "3 runs: 3 done, 0 to run; nothing to train" in capsys.readouterr().err
