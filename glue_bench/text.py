@@ -5,7 +5,7 @@ import re
 _MARKDOWN = "\\`*_[]<>|~&$"
 
 
-def plural(count: int, noun: str, nouns: str | None = None) -> str:
+def plural(count: int, noun: str, *, nouns: str | None = None) -> str:
     """The count with its noun: `1 run`, `1,200 runs`. `nouns` is the plural where an s is not enough."""
     return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
 

@@ -10,7 +10,7 @@ from glue_bench.text import first_line, plural
     [(0, None, "0 runs"), (1, None, "1 run"), (1200, None, "1,200 runs"), (2, "men", "2 men")],
 )
 def test_a_count_stands_with_its_noun(count: int, nouns: str | None, text: str) -> None:
-    assert plural(count, "run" if nouns is None else "man", nouns) == text
+    assert plural(count, "run" if nouns is None else "man", nouns=nouns) == text
 
 
 def test_the_first_line_of_a_message_is_the_first_that_is_not_empty() -> None:

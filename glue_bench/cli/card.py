@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from glue_bench.cli.shared import CHOICE_KEYS, add_words, choose_run, say
+from glue_bench.cli.shared import CHOICE_KEYS, add_options, choose_run, say
 
 EPILOG = f"""{CHOICE_KEYS}
 examples:
@@ -17,8 +17,7 @@ Nothing leaves this machine without --push. A folder or repository that holds an
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
-    add_words(parser, "which run, as below")
+    add_options(parser, "which run, as below")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: a folder under RESULTS_DIR/cards")
     parser.add_argument("--push", metavar="ORG/NAME", help="also upload it to a new, private repository on the hub")
 

@@ -2,16 +2,10 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from glue_bench.cli.shared import add_out, add_words, read_words, results_folder, say, style, write_output
-from glue_bench.config.schema import RunConfig
+from glue_bench.cli.shared import TABLE_FORMATS, add_options, read_words, say, style, write_output
 from glue_bench.errors import InputError, UsageError
-from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
-
-if TYPE_CHECKING:
-    from glue_bench.claims import ModelFiles
 
 EXIT_CONTRADICTED = 1
 CARD = "distilroberta"
@@ -37,53 +31,40 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
-    add_words(parser, "as below")
-    parser.add_argument("--format", default="console", choices=("console", "markdown", "latex", "json", "csv"))
-    add_out(parser)
+    add_options(parser, "as below", formats=TABLE_FORMATS, out=True)
     parser.add_argument("--quick", action="store_true", help="measure no speed")
     parser.add_argument("--repeats", type=int, default=8, metavar="N", help="pairs of a measured speed; default: 8")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Check, and print or write the table; 1 if a claim is contradicted."""
-    from glue_bench.claims import check_card, load_card, render_claims
+    from glue_bench.claims import check_card, find_files, load_card, render_claims
     from glue_bench.config.compose import compose_run
 
     card = load_card(CARD)
     keys = ("results_dir", "trainer.device", "trainer.precision", "trainer.engine")
-    given = read_words(arguments.overrides, [*keys, *(f"{name}.path" for name in card.models)], verb="claims")
+    models = [f"{name}.path" for name in card.models]
+    given, _, store = read_words(arguments.overrides, "claims", composed=keys, others=models)
     words = [f"{key}={value}" for key, value in given.items() if key in keys]
-    paths = {key.removesuffix(".path"): value for key, value in given.items() if key not in keys}
+    paths = {key.removesuffix(".path"): value for key, value in given.items() if key in models}
     for name, path in paths.items():
         if not Path(path).expanduser().is_dir():
             raise UsageError(f"{name}.path={path}: no such folder")
     if arguments.repeats < LEAST_REPEATS:
         raise UsageError(f"--repeats {arguments.repeats}: must be {LEAST_REPEATS} or more; --quick measures no speed")
-    configs = {}
+    configs, files = {}, {}
     for name, model in card.models.items():
         place = ["encoder=custom", f"encoder.path={paths[name]}"] if name in paths else [f"encoder={model.encoder}"]
         configs[name] = compose_run(["task=rte", *place, *words])
-    results_dir = results_folder(configs[CARD], given)
+        # Weights are downloaded for the card's own model alone: no claim needs the others'.
+        files[name] = find_files(configs[name].encoder, weights=name == CARD or name in paths)
+        if name in paths and files[name].empty:
+            raise InputError(f"{name}.path={paths[name]}: holds no model: {'; '.join(files[name].missing.values())}")
+    published, settings = load_published(store.root.parent / "published"), configs[CARD].trainer
+    repeats = None if arguments.quick else arguments.repeats
     report = check_card(
-        card,
-        files={name: _find(name, config, path=paths.get(name)) for name, config in configs.items()},
-        store=RunStore(results_dir),
-        published=load_published(results_dir / "published"),
-        settings=configs[CARD].trainer,
-        repeats=None if arguments.quick else arguments.repeats,
-        on_progress=say,
+        card, files=files, store=store, published=published, settings=settings, repeats=repeats, on_progress=say
     )
     width, color = style(arguments.out)
     write_output(render_claims(report, arguments.format, width=width, color=color), arguments.out)
     return EXIT_CONTRADICTED if report.contradicted else 0
-
-
-def _find(name: str, config: RunConfig, *, path: str | None) -> "ModelFiles":
-    """Weights are downloaded for the card's own model alone: no claim needs the others'."""
-    from glue_bench.claims import find_files
-
-    files = find_files(config.encoder, weights=name == CARD or path is not None)
-    if path is not None and files.empty:
-        raise InputError(f"{name}.path={path}: holds no model: {'; '.join(files.missing.values())}")
-    return files

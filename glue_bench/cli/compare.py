@@ -2,7 +2,8 @@
 
 import argparse
 
-from glue_bench.cli.shared import add_table_options, add_words, open_results, style, write_output
+from glue_bench.cli.shared import TABLE_FORMATS, add_options, read_words, style, write_output
+from glue_bench.config.schema import CONVENTIONS
 from glue_bench.errors import UsageError
 from glue_bench.tasks.published import load_published
 
@@ -14,9 +15,9 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
-    add_words(parser, "two encoders, by their names in the report's table; results_dir=FOLDER", metavar="WORD")
-    add_table_options(parser)
+    about = "two encoders, by their names in the report's table; results_dir=FOLDER"
+    add_options(parser, about, metavar="WORD", formats=TABLE_FORMATS, out=True)
+    parser.add_argument("--convention", choices=CONVENTIONS, help="how a task's metrics become one number")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -26,16 +27,11 @@ def execute(arguments: argparse.Namespace) -> int:
     names = [word for word in arguments.overrides if "=" not in word]
     if len(names) != 2:
         raise UsageError(f"compare {' '.join(names)}: name two encoders: glue-bench compare distilroberta roberta")
-    store, records = open_results([word for word in arguments.overrides if "=" in word], "compare")
+    _, _, store = read_words([word for word in arguments.overrides if "=" in word], "compare")
     published = load_published(store.root.parent / "published")
-    comparison = compare_encoders(
-        build_report(records, published),
-        published,
-        store=store,
-        first=names[0],
-        second=names[1],
-        convention=arguments.convention,
-    )
+    (first, second), convention = names, arguments.convention
+    report = build_report(list(store.load_all()), published)
+    comparison = compare_encoders(report, published, store=store, first=first, second=second, convention=convention)
     width, color = style(arguments.out)
     write_output(render_comparison(comparison, arguments.format, width=width, color=color), arguments.out)
     return 0

@@ -3,16 +3,11 @@
 import argparse
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from glue_bench.cli.shared import CONFIG_DIR_HELP, add_words, style
+from glue_bench.cli.shared import add_options, style
 from glue_bench.doctor import PROBLEM, Finding, examine_installation, render_finding, summarise, to_json
 from glue_bench.errors import InputError
 from glue_bench.training.distributed import Processes
-
-if TYPE_CHECKING:
-    from glue_bench.config.schema import RunConfig, Sweep
 
 EPILOG = """\
 The words are those of `sweep`: without any, the model card's table. It looks at packages, cores and memory, the
@@ -30,10 +25,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
-    add_words(parser, "configuration, as for sweep")
-    parser.add_argument("--config-dir", type=Path, metavar="DIR", help=CONFIG_DIR_HELP)
-    parser.add_argument("--format", default="console", choices=("console", "json"))
+    add_options(parser, "configuration, as for sweep", config_dir=True, formats=("console", "json"))
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -58,28 +50,23 @@ def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
     Raises:
         UsageError: the words are no configuration; before anything is found.
     """
+    words, config_dir = arguments.overrides, arguments.config_dir
+    broken, sweep = None, None
     try:
-        sweep, parents = _compose(arguments)
-        broken = None
+        from glue_bench.config.compose import compose_parent, compose_sweep
+        from glue_bench.doctor.sweep import examine_sweep
+
+        sweep = compose_sweep(words, config_dir=config_dir)
+        starts = [compose_parent(config, words, config_dir=config_dir) for config in sweep.configs]
+        parents = {str(parent): parent for parent in starts if parent is not None}
     except ImportError as error:
         broken = error
     try:
         yield from examine_installation()
-        if broken is None:
-            from glue_bench.doctor.sweep import examine_sweep
-
-            yield from examine_sweep(sweep, parents)
+        if sweep is not None:
+            yield from examine_sweep(sweep, list(parents.values()))
     except ImportError as error:
         broken = error
     if broken is not None:
         advice = "pip install again, with the constraints file; other checks need it"
         yield Finding(name="imports", state=PROBLEM, found=f"{type(broken).__name__}: {broken}", advice=advice)
-
-
-def _compose(arguments: argparse.Namespace) -> "tuple[Sweep, list[RunConfig]]":
-    """The sweep, and the configurations of the runs that its runs start from."""
-    from glue_bench.config.compose import compose_parent, compose_sweep
-
-    sweep = compose_sweep(arguments.overrides, config_dir=arguments.config_dir)
-    parents = [compose_parent(config, arguments.overrides, config_dir=arguments.config_dir) for config in sweep.configs]
-    return sweep, list({str(parent): parent for parent in parents if parent is not None}.values())

@@ -86,10 +86,8 @@ def _join_texts(words: Sequence[str]) -> list[str]:
     """`--text TEXT` as one word: a text may begin with a dash."""
     joined = list[str]()
     for word in words:
-        if joined and joined[-1] == "--text":
-            joined[-1] = f"--text={word}"
-        else:
-            joined.append(word)
+        text_follows = joined and joined[-1] == "--text"
+        joined.append(f"{joined.pop()}={word}" if text_follows else word)
     return joined
 
 
@@ -151,12 +149,10 @@ def _execute(arguments: argparse.Namespace) -> int:
     except GlueBenchError as error:
         return _end(str(error), error.exit_code, debug=arguments.debug)
     except KeyboardInterrupt as stop:
-        remark = stop.remark if isinstance(stop, Stopped) else ""
-        again = "; the same command continues from there" if arguments.verb in ("run", "sweep") and not remark else ""
-        sys.stderr.write(f"glue-bench: stopped by {str(stop) or 'SIGINT'}{again}\n")
-        if remark:
-            sys.stderr.write(f"glue-bench: {remark}\n")
-        return stop.exit_code if isinstance(stop, Stopped) else Stopped(signal.SIGINT).exit_code
+        stopped = stop if isinstance(stop, Stopped) else Stopped(signal.SIGINT)
+        continues = arguments.verb in ("run", "sweep") and not stopped.remark
+        text = f"stopped by {stopped}" + ("; the same command continues from there" if continues else "")
+        return _end("\nglue-bench: ".join(filter(None, (text, stopped.remark))), stopped.exit_code, debug=False)
     except BrokenPipeError:
         # The reader of a pipe (`| head`) is gone; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,9 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from glue_bench.cli.shared import CHOICE_KEYS, add_words, choose_run, say, write_output
-from glue_bench.config.schema import TaskConfig
-from glue_bench.data.rows import Texts
+from glue_bench.cli.shared import CHOICE_KEYS, add_options, choose_run, say, write_output
 from glue_bench.data.texts import empty_rows, join_texts, read_text_file, split_lines
 from glue_bench.errors import UsageError
 from glue_bench.runs.answers import Answers, answer, render_answers
@@ -29,22 +27,27 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
-    add_words(parser, "which run, as below")
+    add_options(parser, "which run, as below", out=True)
     parser.add_argument("--text", action="append", metavar="TEXT", help="one row; once for each text of a pair")
     parser.add_argument("--file", type=Path, metavar="FILE", help=".csv .tsv .jsonl .parquet with the task's columns")
     parser.add_argument("--format", choices=("jsonl", "csv"), help="default: a table for one text, else jsonl")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the terminal")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print or write what the run's model says of every row."""
-
     if arguments.text and arguments.file:
         raise UsageError(f"--text and --file {arguments.file}: give one of the two")
     run, config = choose_run(arguments.overrides, "predict", more=("trainer.device",))
     check_weights(run)  # before a file is read, and before torch is
-    rows = _read_rows(arguments, run.task)
+    if arguments.text:
+        rows = join_texts(arguments.text, run.task)
+    elif arguments.file is not None:
+        rows = read_text_file(arguments.file, run.task)
+    elif sys.stdin.isatty():
+        columns = "<TAB>".join(run.task.texts)
+        raise UsageError(f"predict: pass --text TEXT, --file FILE, or lines of {columns} to stdin")
+    else:
+        rows = split_lines(sys.stdin.buffer.read(), run.task)
     if empty := empty_rows(rows):
         more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
         say(f"glue-bench: warning: row {empty[0]}{more}: a text is empty")
@@ -52,31 +55,16 @@ def execute(arguments: argparse.Namespace) -> int:
 
     logits = predict_texts(load_fine_tuned(run, device=config.trainer.device), rows.texts)
     answers = answer(logits, run.task, idx=rows.idx)
-    if arguments.out is not None:
-        by_name = "csv" if arguments.out.suffix == ".csv" else "jsonl"
-        write_output(render_answers(answers, arguments.format or by_name), arguments.out)
-    elif arguments.text and arguments.format is None and sys.stdout.isatty():
+    out, by_name = arguments.out, "csv" if arguments.out and arguments.out.suffix == ".csv" else "jsonl"
+    if arguments.text and not (out or arguments.format) and sys.stdout.isatty():
         _print_one(answers, run.title)
     else:
-        sys.stdout.write(render_answers(answers, arguments.format or "jsonl"))
+        write_output(render_answers(answers, arguments.format or by_name), out)
     return 0
-
-
-def _read_rows(arguments: argparse.Namespace, task: TaskConfig) -> Texts:
-
-    if arguments.text:
-        return join_texts(arguments.text, task)
-    if arguments.file is not None:
-        return read_text_file(arguments.file, task)
-    if sys.stdin.isatty():
-        columns = "<TAB>".join(task.texts)
-        raise UsageError(f"predict: pass --text TEXT, --file FILE, or lines of {columns} to stdin")
-    return split_lines(sys.stdin.buffer.read(), task)
 
 
 def _print_one(answers: Answers, title: str) -> None:
     """The only row, as a small table."""
-
     console = Console(highlight=False)
     console.print(escape(title), style="dim")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -1,22 +1,13 @@
 """`glue-bench report`: the tables from what is on disk, and the check against an earlier report."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glue_bench.cli.shared import (
-    PIPE_WIDTH,
-    add_table_options,
-    add_words,
-    open_results,
-    render_to_stdout,
-    say,
-    write_output,
-)
+from glue_bench.cli.shared import TABLE_FORMATS, add_options, read_words, say, style, write_output
 from glue_bench.config import group_options
-from glue_bench.config.schema import TaskConfig
+from glue_bench.config.schema import CONVENTIONS, TaskConfig
 from glue_bench.runs.finished import Defaults
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
@@ -40,32 +31,34 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
-    add_words(parser, "results_dir=FOLDER")
-    add_table_options(parser, "html")
+    add_options(parser, "results_dir=FOLDER", formats=(*TABLE_FORMATS, "html"), out=True)
+    parser.add_argument("--convention", choices=CONVENTIONS, help="how a task's metrics become one number")
     parser.add_argument("--check", type=Path, metavar="FILE.json", help="fail if a score fell since that report")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print or write the report, then check it."""
-    from glue_bench.report import build_report, check_report, read_baseline, render_report
+    from glue_bench.config.compose import compose_task
+    from glue_bench.report import CARD_TASKS, build_report, check_report, read_baseline, render_report
 
     baseline = read_baseline(arguments.check) if arguments.check else []
-    store, records = open_results(arguments.overrides, "report")
-    results_dir = store.root.parent
+    _, _, store = read_words(arguments.overrides, "report")
+    results_dir, records = store.root.parent, list(store.load_all())
     if not records:
         say(f"no runs under {store.root}")
     published = load_published(results_dir / "published")
     convention = arguments.convention
-    expected = _expected_tasks(records, published)
+    expected = list[TaskConfig]()
+    if any(find_table(published, record.encoder.get("hub_id")) for record in records):
+        known: dict[str, TaskConfig] = {record.task: task_of(record) for record in records}
+        expected = [known.get(name) or compose_task(name) for name in CARD_TASKS]
     report = build_report(records, published, store=store, convention=convention, expected=expected)
     if arguments.format == "html":
         page = render_html(report, records, published=published, store=store, convention=convention)
         write_output(page, arguments.out or results_dir / "report.html")
-    elif arguments.out is None and arguments.format == "console":
-        sys.stdout.write(render_to_stdout(report))
     else:
-        write_output(render_report(report, arguments.format, width=PIPE_WIDTH), arguments.out)
+        width, color = style(arguments.out)
+        write_output(render_report(report, arguments.format, width=width, color=color), arguments.out)
     return _conclude(check_report(report, baseline)) if arguments.check else 0
 
 
@@ -91,23 +84,8 @@ def read_defaults() -> Defaults:
 
     plain = compose_run(["task=rte"])
     names = [name for name in group_options("encoder") if name != "custom"]
-    return Defaults(
-        tasks=group_options("task"),
-        encoders={name: compose_run(["task=rte", f"encoder={name}"]).encoder for name in names},
-        trainer=plain.trainer,
-        data=plain.data,
-    )
-
-
-def _expected_tasks(records: Sequence[Record], published: list[PublishedTable]) -> list[TaskConfig]:
-    """The card's tasks, where an encoder with published numbers has runs."""
-    from glue_bench.config.compose import compose_task
-    from glue_bench.report import CARD_TASKS
-
-    if not any(find_table(published, record.encoder.get("hub_id")) for record in records):
-        return []
-    known = {record.task: task_of(record) for record in records}
-    return [known.get(name) or compose_task(name) for name in CARD_TASKS]
+    encoders = {name: compose_run(["task=rte", f"encoder={name}"]).encoder for name in names}
+    return Defaults(tasks=group_options("task"), encoders=encoders, trainer=plain.trainer, data=plain.data)
 
 
 def _conclude(checked: "Sequence[Checked]") -> int:

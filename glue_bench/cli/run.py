@@ -1,12 +1,11 @@
 """`glue-bench run`: one fine-tune, or with -m several."""
 
 import argparse
-import dataclasses
 import logging
 from pathlib import Path
 
-from glue_bench.cli.shared import CONFIG_DIR_HELP, add_words, configuration_help, say
-from glue_bench.cli.sweep import execute_plan, exit_code, prepare, print_report, request_runs
+from glue_bench.cli.shared import add_options, say
+from glue_bench.cli.sweep import KEYS, execute_plan, print_report, request_runs
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.store import RunStore
@@ -14,7 +13,7 @@ from glue_bench.sweep.board import describe_outcome
 from glue_bench.sweep.plan import plan_runs
 from glue_bench.training.distributed import Processes
 
-EPILOG = f"""{configuration_help()}
+EPILOG = f"""{KEYS}
 examples:
   glue-bench run task=rte encoder=minilm data=sample
   glue-bench run task=mrpc seed=3 data=local data.path=my_glue encoder=minilm trainer.epochs=5
@@ -25,15 +24,12 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
-    add_words(parser, "configuration, as below")
-    parser.add_argument("--config-dir", type=Path, metavar="DIR", help=CONFIG_DIR_HELP)
+    add_options(parser, "configuration, as below", config_dir=True)
     parser.add_argument("-m", "--multirun", action="store_true", help="comma-separated values make several runs")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run it, unless its result exists already."""
-
     processes = Processes.from_environment()
     if arguments.multirun:
         processes.refuse("run -m")
@@ -43,7 +39,6 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _execute_one(arguments: argparse.Namespace, processes: Processes) -> int:
-
     request = _request(arguments.overrides, arguments.config_dir)
     store = RunStore(Path(request.config.results_dir))
     plan = plan_runs([request], store, retry_failed=True)
@@ -52,16 +47,14 @@ def _execute_one(arguments: argparse.Namespace, processes: Processes) -> int:
         print_report(plan.records.values(), store)
         processes.broadcast(None)
         return 0
-    executor = dataclasses.replace(request.config.executor, kind="serial")
-    prepare(plan.missing, store, executor=executor)
-    records = execute_plan(plan, store, executor=executor, stop_at_failure=True, processes=processes)
+    records = execute_plan(plan, store, serial=True, stop_at_failure=True, processes=processes)
     record = records[request.run_id]
     processes.broadcast(None)
     print_report([record], store)
     if record.status != "finished":  # another worker ran it meanwhile
         say(f"{request.title}: {record.status}: {record.outcome}")
     say(f"kept in {store.folder(*request.place)}")
-    return exit_code(plan, records, store=store)
+    return 0 if plan.is_fulfilled(records, store) else 1
 
 
 def _join_runs(processes: Processes) -> int:
@@ -86,11 +79,9 @@ def _execute_many(arguments: argparse.Namespace) -> int:
         raise UsageError(f"results_dir={','.join(sorted(folders))}: must be one folder for all runs of a command")
     store = RunStore(Path(folders.pop()))
     plan = plan_runs(requests, store, retry_failed=True)
-    executor = requests[0].config.executor
-    prepare(plan.missing, store, executor=executor)
-    records = execute_plan(plan, store, executor=executor)
+    records = execute_plan(plan, store)
     print_report(records.values(), store)
-    return exit_code(plan, records, store=store)
+    return 0 if plan.is_fulfilled(records, store) else 1
 
 
 def _request(overrides: list[str], config_dir: Path | None) -> RunRequest:

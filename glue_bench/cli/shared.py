@@ -2,27 +2,18 @@
 
 import argparse
 import sys
-import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from glue_bench.config import group_options
-from glue_bench.config.keys import fields_of
-from glue_bench.config.schema import CONVENTIONS, RunConfig, TrainerConfig
+from glue_bench.config.schema import RunConfig
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.files import write_text_atomically
 from glue_bench.runs.finished import FinishedRun, find_finished
-from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from glue_bench.report import Report
-
 PIPE_WIDTH = 160  # columns of a table that does not go to a terminal
-CONFIG_DIR_HELP = "your own task/NAME.yaml, encoder/NAME.yaml"
+TABLE_FORMATS = ("console", "markdown", "latex", "json", "csv")
 CHOICE_KEYS = """\
 keys (they must match exactly one finished run that kept its weights, by save_model=true):
   task=NAME encoder=NAME seed=N   as many as needed
@@ -31,56 +22,29 @@ keys (they must match exactly one finished run that kept its weights, by save_mo
 """
 
 
-def configuration_help(*more: tuple[str, str]) -> str:
-    """The keys of `run` and `sweep`, with the names that conf/ has; `more` are others, each with what it means."""
-    recipes, choices = ", ".join(group_options("recipe")), " ".join(group_options("encoder"))
-    place = "encoder.path=FOLDER or encoder.hub_id=ORG/NAME encoder.revision=COMMIT"
-    entries = [
-        ("task=NAME", " ".join(group_options("task"))),
-        ("encoder=NAME", f"{choices}; custom takes {place}"),
-        (choice("data"), "local needs data.path=FOLDER with <task>/<split>.parquet (.csv .tsv .jsonl)"),
-        ("data.max_train_rows=N", "use only the first N training rows; also data.max_eval_rows"),
-        ("recipe=NAME", f"{recipes}: epochs, batch size, learning rate, ..."),
-        (
-            "selection=last|best|holdout",
-            "which epoch's weights are scored: the last one's, the best one's on the dev set (optimistic), or the best "
-            "one's on held-out training rows (holdout=0.1)",
-        ),
-        ("trainer.KEY=VALUE", " ".join(key.name for key in fields_of(TrainerConfig))),
-        ("init=mnli", "RTE, MRPC and STS-B start from the MNLI model of the same seed, which is run first"),
-        ("results_dir=FOLDER", "default: results"),
-        ("save_model=true", "keep the weights under model/, loadable by transformers"),
-        *more,
-    ]
-    lines = [
-        textwrap.fill(meaning, 116, initial_indent=f"  {key:<32}", subsequent_indent=" " * 34, break_on_hyphens=False)
-        for key, meaning in entries
-    ]
-    title = "keys (Hydra's grammar; docs/configuration.md lists all of them with their defaults):"
-    return "\n".join([title, *lines, ""])
-
-
 def choice(group: str) -> str:
     """GROUP=NAME|NAME, as help texts write it."""
     return f"{group}={'|'.join(group_options(group))}"
 
 
-def add_words(parser: argparse.ArgumentParser, about: str, *, metavar: str = "KEY=VALUE") -> None:
-    """The words after the verb."""
-    parser.add_argument("overrides", nargs="*", metavar=metavar, help=about)
-
-
-def add_out(parser: argparse.ArgumentParser) -> None:
-    """The option --out."""
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the terminal")
-
-
-def add_table_options(parser: argparse.ArgumentParser, *more: str) -> None:
-    """The options of the verbs that print tables of results."""
-    formats = ("console", "markdown", "latex", "json", "csv", *more)
-    parser.add_argument("--format", default="console", choices=formats)
-    parser.add_argument("--convention", choices=CONVENTIONS, help="how a task's metrics become one number")
-    add_out(parser)
+def add_options(
+    parser: argparse.ArgumentParser,
+    words: str,
+    *,
+    metavar: str = "KEY=VALUE",
+    config_dir: bool = False,
+    formats: Sequence[str] = (),
+    out: bool = False,
+) -> None:
+    """The words after the verb, and the options that several verbs have."""
+    parser.add_argument("overrides", nargs="*", metavar=metavar, help=words)
+    if config_dir:
+        about = "your own task/NAME.yaml, encoder/NAME.yaml"
+        parser.add_argument("--config-dir", type=Path, metavar="DIR", help=about)
+    if formats:
+        parser.add_argument("--format", default=formats[0], choices=formats)
+    if out:
+        parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the terminal")
 
 
 def say(text: str) -> None:
@@ -94,20 +58,23 @@ def style(out: Path | None = None) -> tuple[int | None, bool]:
     return None if terminal else PIPE_WIDTH, terminal
 
 
-def print_table(table: "Table") -> None:
-    """A table on stdout."""
+def print_table(
+    headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str], wrap: str | None = None
+) -> None:
+    """A table on stdout: which columns are aligned to the right, and the only one to wrap (None: each that must)."""
+    from rich import box
     from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
 
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in headers:
+        whole = wrap not in (None, header)
+        table.add_column(header, justify="right" if header in right else "left", no_wrap=whole)
+    for row in rows:
+        table.add_row(*map(escape, row))
     width, terminal = style()
     Console(force_terminal=terminal, width=width).print(table)
-
-
-def render_to_stdout(report: "Report") -> str:
-    """The console table in the width and colours of stdout."""
-    from glue_bench.report import render_report
-
-    width, color = style()
-    return render_report(report, "console", width=width, color=color)
 
 
 def write_output(text: str, path: Path | None) -> None:
@@ -125,66 +92,44 @@ def write_output(text: str, path: Path | None) -> None:
 
 
 def read_words(
-    words: Sequence[str], known: Collection[str], *, verb: str, listed: Collection[str] = ()
-) -> dict[str, str]:
-    """Key to value; of several words with one key the last counts.
+    words: Sequence[str],
+    verb: str,
+    *,
+    composed: Collection[str] = ("results_dir",),
+    others: Collection[str] = (),
+    unlisted: Collection[str] = (),
+    config_dir: Path | None = None,
+) -> tuple[dict[str, str], RunConfig, RunStore]:
+    """The KEY=VALUE words by key, the configuration that those of `composed` make, and the store that it names.
+
+    Of several words with one key the last counts.
 
     Args:
-        listed: the known keys that an error lists, where these are not all.
+        others: the verb's other keys.
+        unlisted: keys that are allowed too, but that an error does not list.
 
     Raises:
-        UsageError: an unknown key, or one without a value.
-    """
-    given = dict[str, str]()
-    for word in words:
-        key, _, value = word.partition("=")
-        if key not in known:
-            raise UsageError(f"{word}: not a key of `{verb}`{did_you_mean(key, listed or known)}")
-        if not value:
-            raise UsageError(f"{word}: `{verb}` takes KEY=VALUE")
-        given[key] = value
-    return given
-
-
-def read_seed(given: dict[str, str]) -> int | None:
-    """The one seed that was named, if any.
-
-    Raises:
-        UsageError: it is no whole number.
-    """
-    seed = given.get("seed")
-    if seed is not None and not seed.isdecimal():
-        raise UsageError(f"seed={seed}: must be one whole number")
-    return None if seed is None else int(seed)
-
-
-def results_folder(config: RunConfig, given: Collection[str]) -> Path:
-    """The folder of results.
-
-    Args:
-        given: the keys that words named.
-
-    Raises:
-        UsageError: results_dir was named, and no such folder exists.
-    """
-    folder = Path(config.results_dir)
-    if "results_dir" in given and not folder.is_dir():
-        raise UsageError(f"results_dir={folder}: no such folder")
-    return folder
-
-
-def open_results(words: Sequence[str], verb: str) -> tuple[RunStore, list[Record]]:
-    """The store that results_dir=FOLDER or the default names, and every record in it that can be read.
-
-    Raises:
-        UsageError: another key, or no such folder.
+        UsageError: an unknown key, one without a value, a wrong value, or no such folder.
     """
     from glue_bench.config.compose import compose_run
 
-    given = read_words(words, ["results_dir"], verb=verb)
-    # Composed only to learn the default of results_dir, which lives in conf/.
-    store = RunStore(results_folder(compose_run([*words, "task=rte"]), given))
-    return store, list(store.load_all())
+    known, given = [*others, *composed], dict[str, str]()
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in known and key not in unlisted:
+            raise UsageError(f"{word}: not a key of `{verb}`{did_you_mean(key, known)}")
+        if not value:
+            raise UsageError(f"{word}: `{verb}` takes KEY=VALUE")
+        given[key] = value
+    if not given.get("seed", "0").isdecimal():
+        raise UsageError(f"seed={given['seed']}: must be one whole number")
+    # Composed for the defaults, which live in conf/, and for the checks; any task will do.
+    chosen = [f"{key}={value}" for key, value in given.items() if key in composed]
+    config = compose_run([*chosen, "task=rte"], config_dir=config_dir)
+    folder = Path(config.results_dir)
+    if "results_dir" in given and not folder.is_dir():
+        raise UsageError(f"results_dir={folder}: no such folder")
+    return given, config, RunStore(folder)
 
 
 def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> tuple[FinishedRun, RunConfig]:
@@ -197,18 +142,9 @@ def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> 
         UsageError: an unknown key, a wrong value, or no run or several that match.
         InputError: the run kept no weights.
     """
-    from glue_bench.config.compose import compose_run
-
-    given = read_words(words, ("run_id", "task", "encoder", "seed", "results_dir", *more), verb=verb)
-    seed = read_seed(given)
-    # Composed only for the defaults, which live in conf/, and for the checks.
-    config = compose_run([*(f"{key}={given[key]}" for key in ("results_dir", *more) if key in given), "task=rte"])
-    run = find_finished(
-        RunStore(results_folder(config, given)),
-        encoder=given.get("encoder"),
-        task=given.get("task"),
-        seed=seed,
-        run_id=given.get("run_id"),
-        need_model=True,
-    )
+    names = ("run_id", "task", "encoder", "seed")
+    given, config, store = read_words(words, verb, composed=("results_dir", *more), others=names)
+    encoder, task, run_id = given.get("encoder"), given.get("task"), given.get("run_id")
+    seed = int(given["seed"]) if "seed" in given else None
+    run = find_finished(store, encoder=encoder, task=task, seed=seed, run_id=run_id, need_model=True)
     return run, config

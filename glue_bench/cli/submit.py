@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from glue_bench.cli.shared import CONFIG_DIR_HELP, add_words, read_seed, read_words, results_folder, say
+from glue_bench.cli.shared import add_options, read_words, say
 from glue_bench.config import group_options
 from glue_bench.config.keys import keys_of
-from glue_bench.config.schema import RunConfig, TaskConfig, TrainerConfig
+from glue_bench.config.schema import TaskConfig, TrainerConfig
 from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.files import file_sha256
 from glue_bench.runs.finished import repeating_words
@@ -18,10 +18,8 @@ from glue_bench.runs.store import RunStore
 from glue_bench.submission import (
     Filled,
     FromRun,
-    LeaderboardFile,
     Predicted,
     Progress,
-    Source,
     Wish,
     build_submission,
     check_submission,
@@ -61,9 +59,7 @@ _LINE_EVERY = 20.0  # seconds between two lines of progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
-    add_words(parser, "build KEY=VALUE ..., or check FILE.zip", metavar="ACTION")
-    parser.add_argument("--config-dir", type=Path, metavar="DIR", help=CONFIG_DIR_HELP)
+    add_options(parser, "build KEY=VALUE ..., or check FILE.zip", metavar="ACTION", config_dir=True)
     parser.add_argument("--out", type=Path, metavar="FILE.zip", help="default: RESULTS_DIR/submission-ENCODER.zip")
     parser.add_argument("--pick", choices=("median", "best"), help="of several seeds, by dev score; default: median")
     parser.add_argument(
@@ -92,7 +88,6 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _check(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argparse.Namespace) -> int:
     """List what is wrong with a zip on stdout."""
-
     for option, given in (("--out", arguments.out), ("--fill", arguments.fill), ("--pick", arguments.pick)):
         if given:
             raise UsageError(f"{option}: for `submit build`, not for `submit check`")
@@ -112,12 +107,22 @@ def _check(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
 
 def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argparse.Namespace) -> int:
     """Predict what is missing, write the zip, and say what is in it."""
-
-    wish, config, given = _read_words(words, next(iter(tasks)), arguments=arguments)
-    results_dir = results_folder(config, given)
+    trainer = [f"trainer.{key}" for key in keys_of(TrainerConfig, "scores")]
+    known, config_dir = ("encoder", "seed", "run_id", *_SETTINGS), arguments.config_dir
+    given, config, store = read_words(
+        words, "submit build", composed=_COMPOSED, others=known, unlisted=trainer, config_dir=config_dir
+    )
+    if "seed" in given and arguments.pick:
+        raise UsageError(f"seed={given['seed']} and --pick {arguments.pick}: give one of the two")
+    wish = Wish(
+        encoder=given.get("encoder"),
+        seed=int(given["seed"]) if "seed" in given else None,
+        pick=arguments.pick or "median",
+        run_ids=[run_id.strip() for run_id in given.get("run_id", "").strip("[]").split(",") if run_id.strip()],
+        settings={key: value for key, value in given.items() if key in _SETTINGS or key in trainer},
+    )
     files = lay_out(list(tasks.values()))
     fills = parse_fills(arguments.fill, files)
-    store = RunStore(results_dir)
     wanted = [name for name in tasks if name not in fills]
     encoder, choices = choose_runs(store, wanted, wish=wish) if wanted else ("constant", {})
     data_given = any(key.startswith("data") for key in given)
@@ -129,43 +134,26 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
         _suggest_training(runless, encoder, store=store)
     if runless or problems:
         raise InputError("submit build: the leaderboard takes all files or none; see above")
-    out = arguments.out or results_dir / f"submission-{encoder}.zip"
+    out = arguments.out or store.root.parent / f"submission-{encoder}.zip"
     build_submission(sources, out, device=config.trainer.device, progress=_Lines())
     for source in sorted(sources, key=lambda source: source.file.name):
-        sys.stdout.write(f"{source.file.name:<12} {source.file.rows:>8,} rows  {_origin(source)}\n")
-    _warn(sources)
+        if isinstance(source, Filled):
+            origin = f"no model: {source.fill} in every line, because of --fill"
+        else:
+            choice, kept = source.choice, "kept" if source.kept is not None else "predicted now"
+            origin = f"{choice.run.title}, {choice.why}: {100 * choice.score:.1f}; {kept}"
+        sys.stdout.write(f"{source.file.name:<12} {source.file.rows:>8,} rows  {origin}\n")
+    runs = {source.choice.run.record.run_id: source.choice.run for source in sources if isinstance(source, FromRun)}
+    for run in runs.values():
+        for reason in run.record.not_comparable_because:
+            say(f"{run.title}: {reason}")
     rows = sum(file.rows for file in files)
     sys.stdout.write(f"{out}: {len(files)} files, {rows:,} predictions, SHA-256 {file_sha256(out)}\n")
     return 0
 
 
-def _read_words(
-    words: Sequence[str], any_task: str, *, arguments: argparse.Namespace
-) -> tuple[Wish, RunConfig, Mapping[str, str]]:
-    """Which runs are meant, where test rows and results are, and the words by key."""
-    from glue_bench.config.compose import compose_run
-
-    trainer = {f"trainer.{key}" for key in keys_of(TrainerConfig, "scores")}
-    known = ["encoder", "seed", "run_id", *_SETTINGS, *_COMPOSED]
-    given = read_words(words, [*known, *trainer], verb="submit build", listed=known)
-    composed = [f"{key}={value}" for key, value in given.items() if key in _COMPOSED]
-    config = compose_run([f"task={any_task}", *composed], config_dir=arguments.config_dir)
-    seed = read_seed(given)
-    if seed is not None and arguments.pick:
-        raise UsageError(f"seed={seed} and --pick {arguments.pick}: give one of the two")
-    wish = Wish(
-        encoder=given.get("encoder"),
-        seed=seed,
-        pick=arguments.pick or "median",
-        run_ids=[run_id.strip() for run_id in given.get("run_id", "").strip("[]").split(",") if run_id.strip()],
-        settings={key: value for key, value in given.items() if key in _SETTINGS or key in trainer},
-    )
-    return wish, config, given
-
-
 def _suggest_training(tasks: Sequence[str], encoder: str, *, store: RunStore) -> None:
     """A sweep of these tasks, with the seeds of the encoder's other runs and with whatever all of those share."""
-
     ours = [
         record
         for record in store.load_all()
@@ -182,50 +170,24 @@ def _suggest_training(tasks: Sequence[str], encoder: str, *, store: RunStore) ->
     say(f"  or use one constant prediction for each: {' '.join(f'--fill {task}' for task in tasks)}")
 
 
-def _origin(source: Source) -> str:
-
-    if isinstance(source, Filled):
-        return f"no model: {source.fill} in every line, because of --fill"
-    run = source.choice.run
-    kept = "kept" if source.kept is not None else "predicted now"
-    return f"{run.title}, {source.choice.why}: {100 * source.choice.score:.1f}; {kept}"
-
-
-def _warn(sources: Sequence[Source]) -> None:
-    """What a reader of the leaderboard should know of runs that are no plain fine-tunes on the whole task."""
-
-    runs = {source.choice.run.record.run_id: source.choice.run for source in sources if isinstance(source, FromRun)}
-    for run in runs.values():
-        for reason in run.record.not_comparable_because:
-            say(f"{run.title}: {reason}")
-
-
 class _Lines(Progress):
     """A line when a file begins, one now and then, and one at its end."""
 
-    def __init__(self) -> None:
-        self._began = self._last = 0.0
-
     def begin(self, source: FromRun) -> None:
         self._began = self._last = time.monotonic()
-        say(f"{_rows(source.file)}: predicting with {source.choice.run.title}")
+        self._title = f"{source.file.name}, {source.file.rows:,} rows"
+        say(f"{self._title}: predicting with {source.choice.run.title}")
 
     def advance(self, source: FromRun, rows: int) -> None:
-
         now = time.monotonic()
         if now - self._last < _LINE_EVERY or rows == source.file.rows:
             return
         self._last = now
         left = (now - self._began) / rows * (source.file.rows - rows)
-        say(f"{_rows(source.file)}: {rows:,} done, about {format_clock(left)} left")
+        say(f"{self._title}: {rows:,} done, about {format_clock(left)} left")
 
     def end(self, source: FromRun, predicted: Predicted) -> None:
-
         speed = f", {predicted.fresh / predicted.seconds:,.0f} a second" if predicted.fresh else ""
         before = source.file.rows - predicted.fresh
         kept = f" ({before:,} were done before)" if before else ""
-        say(f"{_rows(source.file)}: done in {format_clock(predicted.seconds)}{speed}{kept}")
-
-
-def _rows(file: LeaderboardFile) -> str:
-    return f"{file.name}, {file.rows:,} rows"
+        say(f"{self._title}: done in {format_clock(predicted.seconds)}{speed}{kept}")

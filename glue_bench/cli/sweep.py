@@ -4,25 +4,16 @@ import argparse
 import dataclasses
 import shlex
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from glue_bench.cli.shared import (
-    CONFIG_DIR_HELP,
-    add_words,
-    choice,
-    configuration_help,
-    print_table,
-    render_to_stdout,
-    say,
-)
+from glue_bench.cli.shared import add_options, choice, print_table, say, style
+from glue_bench.config import group_options
 from glue_bench.config.keys import fields_of
-from glue_bench.config.schema import ExecutorConfig, RunConfig, SlurmConfig
+from glue_bench.config.schema import RunConfig, SlurmConfig
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.lease import is_beating
@@ -47,20 +38,31 @@ from glue_bench.text import plural
 from glue_bench.training.distributed import ALONE, Processes
 from glue_bench.training.stopping import Stopped
 
-_KEYS = configuration_help(
-    ("tasks=[A,B] seeds=[1,2]", "task=A and seed=1 mean lists of one"),
-    ("encoders=[A,B]", "in place of encoder=NAME"),
-    (choice("executor"), "worker processes here, one after another in this process, or a Slurm job array"),
-    ("executor.KEY=VALUE", "workers (runs at a time, or auto) runs_per_gpu timeout (minutes without progress)"),
-    ("executor.slurm.KEY=VALUE", " ".join(key.name for key in fields_of(SlurmConfig))),
-    (
-        "grid.KEY=[A,B]",
-        "values of trainer.KEY to try, every combination; recipe=roberta_paper has a grid, and trainer.KEY=VALUE "
-        "narrows it",
-    ),
-    (choice("preset"), "card: the model card's table; sample: offline in minutes; smoke: seconds"),
-)
-EPILOG = f"""{_KEYS}
+KEYS = f"""\
+keys (Hydra's grammar; docs/configuration.md lists all of them with their defaults):
+  task=NAME                       {" ".join(group_options("task"))}
+  encoder=NAME                    {" ".join(group_options("encoder"))}; custom takes
+                                  encoder.path=FOLDER or encoder.hub_id=ORG/NAME encoder.revision=COMMIT
+  {choice("data"):<31} local needs data.path=FOLDER with <task>/<split>.parquet (.csv .tsv .jsonl)
+  data.max_train_rows=N           use only the first N training rows; also data.max_eval_rows
+  recipe=NAME                     {", ".join(group_options("recipe"))}: epochs, batch size, learning rate, ...
+  selection=last|best|holdout     which epoch's weights are scored: the last one's, the best one's on the dev set
+                                  (optimistic), or the best one's on held-out training rows (holdout=0.1)
+  trainer.KEY=VALUE               epochs batch_size learning_rate max_length device precision engine and others
+  init=mnli                       RTE, MRPC and STS-B start from the MNLI model of the same seed, which is run first
+  results_dir=FOLDER              default: results
+  save_model=true                 keep the weights under model/, loadable by transformers
+"""
+EPILOG = f"""{KEYS}\
+  tasks=[A,B] seeds=[1,2]         task=A and seed=1 mean lists of one
+  encoders=[A,B]                  in place of encoder=NAME
+  {choice("executor"):<31} worker processes here, one after another in this process, or a Slurm job array
+  executor.KEY=VALUE              workers (runs at a time, or auto) runs_per_gpu timeout (minutes without progress)
+  executor.slurm.KEY=VALUE        {" ".join(key.name for key in fields_of(SlurmConfig))}
+  grid.KEY=[A,B]                  values of trainer.KEY to try, every combination; recipe=roberta_paper has a grid,
+                                  and trainer.KEY=VALUE narrows it
+  {choice("preset"):<31} card: the model card's table; sample: offline in minutes; smoke: seconds
+
 examples:
   glue-bench sweep preset=sample
   glue-bench sweep                                 the eight tasks, five seeds, distilroberta, data from the hub
@@ -77,9 +79,7 @@ Stop it at any time: the same command runs only what is missing.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's words and options."""
-    add_words(parser, "configuration, as below")
-    parser.add_argument("--config-dir", type=Path, metavar="DIR", help=CONFIG_DIR_HELP)
+    add_options(parser, "configuration, as below", config_dir=True)
     parser.add_argument("--dry-run", action="store_true", help="print what is missing, done, running, failed")
     parser.add_argument("--retry-failed", action="store_true", help="run again what failed or diverged")
     parser.add_argument("--plan", type=Path, metavar="FILE.jsonl", help="write the plan there, one run a line")
@@ -97,23 +97,22 @@ def execute(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--plan {arguments.plan} and --dry-run: give one of the two; a dry run writes nothing")
     words, config_dir = arguments.overrides, arguments.config_dir
     sweep = compose_sweep(words, config_dir=config_dir)
-    executor = sweep.configs[0].executor
     store = RunStore(Path(sweep.configs[0].results_dir))
-    requests = [
-        request
-        for config in sweep.configs
-        for request in request_runs(config, sweep.seeds, overrides=words, config_dir=config_dir)
-    ]
+    requests = list[RunRequest]()
+    for config in sweep.configs:
+        requests += request_runs(config, sweep.seeds, overrides=words, config_dir=config_dir)
     plan = plan_runs(requests, store, retry_failed=arguments.retry_failed)
     estimates = estimate_runs(plan.requests, store.load_all()) if plan.missing else {}
     plan = plan.in_order(longest_first(plan.missing, estimates))
     if arguments.plan:
-        return _write_plan(arguments.plan, plan, estimates=estimates)
+        write_plan(arguments.plan, plan, estimates=estimates)
+        say(_summarise(plan))
+        say(f"{plural(len(plan.requests), 'line')} written to {arguments.plan}, one a run")
+        say(f"`glue-bench sweep --plan {arguments.plan} --index N` runs line N, from 0 to {len(plan.requests) - 1}")
+        return 0
     if arguments.dry_run:
-        return _print_plan(plan, estimates, executor=executor)
-    prepare(plan.missing, store, executor=executor)
-    say(_summarise(plan))
-    return _finish(plan, execute_plan(plan, store, executor=executor), store=store)
+        return _print_plan(plan, estimates)
+    return _finish(plan, execute_plan(plan, store, summary=_summarise(plan)), store=store)
 
 
 def request_runs(
@@ -125,40 +124,40 @@ def request_runs(
     return make_requests(config, seeds, parent=compose_parent(config, overrides, config_dir=config_dir))
 
 
-def prepare(missing: Sequence[RunRequest], store: RunStore, *, executor: ExecutorConfig) -> None:
-    """Fetch what the runs need, and find everything that would stop them, before the first one starts.
-
-    Raises:
-        GlueBenchError: files or the hub are out of reach, results cannot be written, or the device does not exist.
-    """
-
-    if not missing:
-        return
-    fetch_inputs(missing)
-    store.check_writable()
-    named = [request.config.trainer for request in missing if request.config.trainer.device not in ("auto", "cpu")]
-    if named and executor.kind != "slurm":  # a login node has no GPU
-        from glue_bench.models.placement import choose_placement
-
-        for trainer in named:
-            choose_placement(trainer.device, trainer.precision)
-
-
 def execute_plan(
     plan: Plan,
     store: RunStore,
     *,
-    executor: ExecutorConfig,
+    serial: bool = False,
+    summary: str = "",
     stop_at_failure: bool = False,
     processes: Processes = ALONE,
 ) -> Mapping[str, Record]:
-    """Run what is missing, after `prepare`, and return every record of the plan.
+    """Run what is missing, and return every record of the plan.
 
     Args:
+        serial: run in this process, whatever the configuration says.
+        summary: what is printed once nothing is found that would stop the runs.
         stop_at_failure: raise what a run raised (in this process only), rather than continue with the next one.
         processes: which run each run together (in these processes only).
-    """
 
+    Raises:
+        GlueBenchError: before the first run: files or the hub are out of reach, results cannot be written, or the
+            device does not exist.
+    """
+    executor = plan.requests[0].config.executor
+    if serial:
+        executor = dataclasses.replace(executor, kind="serial")
+    if plan.missing:
+        fetch_inputs(plan.missing)
+        store.check_writable()
+    for trainer in [request.config.trainer for request in plan.missing]:
+        if trainer.device not in ("auto", "cpu") and executor.kind != "slurm":  # a login node has no GPU
+            from glue_bench.models.placement import choose_placement
+
+            choose_placement(trainer.device, trainer.precision)
+    if summary:
+        say(summary)
     tidy_up(plan, store)
     if not plan.missing:
         return plan.records
@@ -183,15 +182,11 @@ def execute_plan(
 
 def print_report(records: Iterable[Record], store: RunStore) -> None:
     """The table of these runs, on stdout."""
-    from glue_bench.report import build_report
+    from glue_bench.report import build_report, render_report
 
     report = build_report(records, load_published(store.root.parent / "published"), store=store)
-    sys.stdout.write(render_to_stdout(report))
-
-
-def exit_code(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> int:
-    """0 if every run finished and kept what it was asked to keep, else 1."""
-    return 0 if plan.is_fulfilled(records, store) else 1
+    width, color = style()
+    sys.stdout.write(render_report(report, "console", width=width, color=color))
 
 
 def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> int:
@@ -199,26 +194,16 @@ def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> in
     print_report(records.values(), store)
     folder = store.root.parent
     if failed := [record for record in records.values() if not record.finished]:
-        for line in _describe_failures(failed):
-            say(line)
+        seeds = defaultdict[tuple[str, str, str], list[str]](list)
+        for record in failed:
+            reason = record.outcome.removeprefix(record.status).strip(" :")
+            seeds[f"{record.encoder['name']} {record.task}", record.status, reason].append(str(record.seed))
+        for (run, status, reason), numbers in seeds.items():
+            say(f"{run} {'seeds' if len(numbers) > 1 else 'seed'} {', '.join(numbers)}: {status}: {reason}")
         say("the same command with --retry-failed runs these again; other data or settings are other runs")
     elsewhere = "" if str(folder) == "results" else f" results_dir={folder}"
     say(f"results are in {folder}; `glue-bench report{elsewhere}` prints the tables of everything in it")
-    return exit_code(plan, records, store=store)
-
-
-def _describe_failures(failed: Iterable[Record]) -> list[str]:
-    """A line for each reason, with the seeds that it ended."""
-
-    seeds: dict[tuple[str, str, str], list[str]] = {}
-    for record in failed:
-        reason = record.outcome.removeprefix(record.status).strip(" :")
-        place = f"{record.encoder['name']} {record.task}", record.status, reason
-        seeds.setdefault(place, []).append(str(record.seed))
-    return [
-        f"{run} {'seeds' if len(numbers) > 1 else 'seed'} {', '.join(numbers)}: {status}: {reason}"
-        for (run, status, reason), numbers in seeds.items()
-    ]
+    return 0 if plan.is_fulfilled(records, store) else 1
 
 
 def _summarise(plan: Plan) -> str:
@@ -232,7 +217,6 @@ def _summarise(plan: Plan) -> str:
 
 def _what_is_left(plan: Plan, store: RunStore) -> str:
     """Done and missing after a stop, and the command that continues."""
-
     now = plan_runs(plan.requests, store, retry_failed=False)
     done = sum(record.status == "finished" for record in now.records.values())
     failed = len(now.records) - done
@@ -244,7 +228,6 @@ def _what_is_left(plan: Plan, store: RunStore) -> str:
 
 def _run_line(arguments: argparse.Namespace) -> int:
     """One line of a plan, in this process."""
-
     if arguments.plan is None:
         raise UsageError(f"--index {arguments.index}: needs a plan; give --plan FILE.jsonl")
     if arguments.dry_run:
@@ -258,41 +241,23 @@ def _run_line(arguments: argparse.Namespace) -> int:
     if owner and is_beating(store.folder(*request.place)):  # an array should begin its next line, not wait
         say(f"{request.title}: is being run by {owner.title}; nothing to do here")
         return 0
-    executor = dataclasses.replace(request.config.executor, kind="serial")
-    prepare(plan.missing, store, executor=executor)
-    records = execute_plan(plan, store, executor=executor)
+    records = execute_plan(plan, store, serial=True)
     record = records[request.run_id]
     say(f"{request.title}: {record.status}: {describe_outcome(record)}")
-    return exit_code(plan, records, store=store)
+    return 0 if plan.is_fulfilled(records, store) else 1
 
 
-def _write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> int:
-    """The plan as a file, and how it is run."""
-
-    write_plan(path, plan, estimates=estimates)
-    say(_summarise(plan))
-    say(f"{plural(len(plan.requests), 'line')} written to {path}, one a run")
-    say(f"`glue-bench sweep --plan {path} --index N` runs line N, from 0 to {len(plan.requests) - 1}")
-    return 0
-
-
-def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, executor: ExecutorConfig) -> int:
+def _print_plan(plan: Plan, estimates: Mapping[str, Estimate]) -> int:
     """The plan as a table; how long it would take, on stderr."""
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in ("run", "state", "time", "what is known", "run id"):
-        table.add_column(header, justify="right" if header == "time" else "left", no_wrap=header != "what is known")
-    for request in plan.requests:
-        table.add_row(*(Text(cell) for cell in _plan_cells(request, plan, estimate=estimates.get(request.run_id))))
-    print_table(table)
+    rows = [_plan_cells(request, plan, estimate=estimates.get(request.run_id)) for request in plan.requests]
+    print_table(("run", "state", "time", "what is known", "run id"), rows, right=["time"], wrap="what is known")
     say(_summarise(plan))
     if plan.missing:
-        say(_describe_time(plan, estimates, executor=executor))
+        say(_describe_time(plan, estimates))
     return 0
 
 
 def _plan_cells(request: RunRequest, plan: Plan, *, estimate: Estimate | None) -> tuple[str, ...]:
-
     record, known = plan.records.get(request.run_id), ""
     time = f"~{format_clock(estimate.seconds)}" if estimate else ""
     if owner := plan.running.get(request.run_id):
@@ -309,9 +274,8 @@ def _plan_cells(request: RunRequest, plan: Plan, *, estimate: Estimate | None) -
     return request.title, plan.state(request), time, known, request.run_id
 
 
-def _describe_time(plan: Plan, estimates: Mapping[str, Estimate], *, executor: ExecutorConfig) -> str:
+def _describe_time(plan: Plan, estimates: Mapping[str, Estimate]) -> str:
     """How long the missing runs will take, and what that is based on."""
-
     from glue_bench.sweep.local import deal_out
 
     known = [estimates[request.run_id].seconds for request in plan.missing if request.run_id in estimates]
@@ -319,6 +283,7 @@ def _describe_time(plan: Plan, estimates: Mapping[str, Estimate], *, executor: E
     if not known:
         return "no estimate of the time: nothing like these runs has finished in this folder yet"
     no_gpu = plan.missing[0].config.trainer.device == "cpu" or not any(Path("/dev").glob("nvidia[0-9]*"))
+    executor = plan.requests[0].config.executor
     on_cpu = executor.kind == "local" and no_gpu
     workers = len(deal_out(executor, runs=len(plan.requests), gpus=[])) if on_cpu else 1
     at_once = f"with {workers} at a time" if workers > 1 else "one after another"

@@ -8,10 +8,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def conf_folder() -> Path:
-    """The absolute path of conf/: the copy inside an installed wheel, else the checkout's own.
-
-    Works from a wheel, an editable install and a bare checkout, from any working directory.
-    """
+    """The absolute path of conf/: the copy inside an installed wheel, else the checkout's own."""
     packaged = _PACKAGE / "conf"
     return packaged if packaged.is_dir() else _PACKAGE.parent / "conf"
 

@@ -8,34 +8,23 @@ import copy
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from glue_bench.config import conf_folder, group_options
-from glue_bench.config.keys import build, check, fields_of, keys_of, nested
+from glue_bench.config.keys import build, check, fields_of, keys_of
 from glue_bench.config.overrides import check_key, check_words, last_word
-from glue_bench.config.schema import (
-    RunConfig,
-    RunKeys,
-    Sweep,
-    SweepConfig,
-    TaskConfig,
-    TrainerConfig,
-    check_task,
-    grid_keys,
-)
+from glue_bench.config.schema import GRID_KEYS, RunConfig, RunKeys, Sweep, SweepConfig, TaskConfig, TrainerConfig
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.text import first_line, quote_value
-
-_MISSING = "???"  # OmegaConf's word for a value that somebody must give
 
 
 def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig:
@@ -52,7 +41,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     task = last_word(overrides, "task")
     if task is None:
         raise UsageError(f"task: must be given, as task=NAME. Allowed: {', '.join(group_options('task', config_dir))}")
-    keys = _compose(overrides, config_dir)
+    keys = compose_keys(overrides, config_dir)
     name = task.removeprefix("task=")
     _check_name(keys.task, name)
     if keys.trainer.updates is not None and (word := last_word(overrides, "trainer.epochs")):
@@ -64,8 +53,11 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
         if getattr(keys.trainer, key) != getattr(recipe, key)
     }
     shared = {item.name: getattr(keys, item.name) for item in fields_of(RunKeys)}
-    shared["grid"] = {key: [grid_keys()[key](value) for value in values] for key, values in keys.grid.items()}
+    shared["grid"] = {key: [GRID_KEYS[key](value) for value in values] for key, values in keys.grid.items()}
     return _place_in_grid(RunConfig(**shared, recipe_changes=changes), {})
+
+
+_compose_once = functools.cache(compose_run)
 
 
 def compose_parent(config: RunConfig, overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig | None:
@@ -81,13 +73,8 @@ def compose_parent(config: RunConfig, overrides: Sequence[str], *, config_dir: P
         raise UsageError(f"init={config.init}: not for task={config.task.name}{did_you_mean(config.init, allowed)}")
     own = ("task", "tasks", "seed", "seeds", "encoders", "init", "save_model")
     rest = [word for word in overrides if word.partition("=")[0] not in own and not word.startswith("grid.")]
-    parent = _compose_once((*rest, f"task={config.init}", "save_model=true"), config_dir)
+    parent = _compose_once((*rest, f"task={config.init}", "save_model=true"), config_dir=config_dir)
     return replace(copy.deepcopy(parent), encoder=config.encoder)
-
-
-@functools.cache
-def _compose_once(overrides: tuple[str, ...], config_dir: Path | None) -> RunConfig:
-    return compose_run(overrides, config_dir=config_dir)
 
 
 def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -> Sweep:
@@ -100,13 +87,25 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
     """
     # Any task will do to read the lists; each run is then composed with its own.
     rest = check_words(_widen(overrides), config_dir)
-    lists = _compose([*rest, f"task={group_options('task')[0]}"], config_dir)
-    _require_known("task", lists.tasks, config_dir=config_dir)
-    _require_known("encoder", lists.encoders or [], config_dir=config_dir)
+    lists = compose_keys([*rest, f"task={group_options('task')[0]}"], config_dir)
+    for group, names in (("task", lists.tasks), ("encoder", lists.encoders or [])):
+        options = group_options(group, config_dir)
+        if unknown := next((name for name in names if name not in options), None):
+            raise UsageError(f"{group}s: no such {group} {unknown}{did_you_mean(unknown, options)}")
     if lists.encoders is not None and (word := last_word(overrides, "encoder")):
         raise UsageError(f"{word} and {last_word(overrides, 'encoders') or 'encoders'}: give one of the two")
     encoders = [[f"encoder={encoder}"] for encoder in lists.encoders] if lists.encoders else [[]]
-    product = _compose_product(rest, encoders, tasks=lists.tasks, config_dir=config_dir)
+    product = list[RunConfig]()
+    for encoder in encoders:
+        probe = compose_run([*rest, *encoder, f"task={lists.tasks[0]}"], config_dir=config_dir)
+        product.append(probe)
+        # Composing is slow, so where only the encoder differs it is exchanged.
+        if len(product) > 1 and replace(probe, encoder=product[0].encoder) == product[0]:
+            others = product[1 : len(lists.tasks)]
+            product += [replace(copy.deepcopy(config), encoder=copy.deepcopy(probe.encoder)) for config in others]
+        else:
+            words = [*rest, *encoder]
+            product += [compose_run([*words, f"task={task}"], config_dir=config_dir) for task in lists.tasks[1:]]
     configs = [cell for config in product for cell in _expand_grid(config, rest)]
     starts = ["pretrained", *sorted({name for config in configs for name in config.task.init_from})]
     if lists.init not in starts:
@@ -131,37 +130,6 @@ def _widen(overrides: Sequence[str]) -> list[str]:
     return rest
 
 
-def _require_known(group: str, names: Sequence[str], *, config_dir: Path | None) -> None:
-    options = group_options(group, config_dir)
-    for name in names:
-        if name not in options:
-            raise UsageError(f"{group}s: no such {group} {name}{did_you_mean(name, options)}")
-
-
-def _compose_product(
-    words: Sequence[str], encoders: Sequence[list[str]], *, tasks: Sequence[str], config_dir: Path | None
-) -> list[RunConfig]:
-    """Every task with every encoder. Composing is slow, so where only the encoder differs it is exchanged."""
-
-    def compose_one(encoder: list[str], task: str) -> RunConfig:
-        return compose_run([*words, *encoder, f"task={task}"], config_dir=config_dir)
-
-    first = [compose_one(encoders[0], task) for task in tasks]
-    configs = list(first)
-    for encoder in encoders[1:]:
-        probe = compose_one(encoder, tasks[0])
-        if replace(probe, encoder=first[0].encoder) == first[0]:
-            configs += [replace(copy.deepcopy(config), encoder=copy.deepcopy(probe.encoder)) for config in first]
-        else:  # an encoder's file that sets more than the encoder
-            configs += [compose_one(encoder, task) for task in tasks]
-    return configs
-
-
-def compose_defaults(*words: str) -> SweepConfig:
-    """Every key as conf/ has it for a large task."""
-    return _compose(["task=mnli", *words], None)
-
-
 def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
     """The facts of one task, checked.
 
@@ -177,8 +145,8 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
         text = path.read_text(encoding="utf-8")
         if "defaults:" in text or "@package" in text:
             return compose_run([f"task={name}"], config_dir=config_dir).task
-        task = build(TaskConfig, OmegaConf.to_container(OmegaConf.create(text), resolve=True), where="task")
-        check_task(task)
+        facts = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
+        task = check(build(TaskConfig, facts, where="task"), "task")
     except (OmegaConfBaseException, UsageError) as error:
         raise UsageError(f"task/{name}.yaml: {first_line(error)}") from error
     except (YAMLError, UnicodeDecodeError, OSError) as error:
@@ -197,31 +165,25 @@ def _expand_grid(config: RunConfig, overrides: Sequence[str]) -> Iterator[RunCon
     """One configuration per combination of the grid's values; a key that the command line sets keeps that value."""
     free = [key for key in config.grid if last_word(overrides, f"trainer.{key}") is None]
     for values in itertools.product(*(config.grid[key] for key in free)):
-        cell = _place_in_grid(config, dict(zip(free, values, strict=True)))
-        check(cell)
-        yield cell
+        yield check(_place_in_grid(config, dict(zip(free, values, strict=True))))
 
 
 def _place_in_grid(config: RunConfig, values: dict[str, Any]) -> RunConfig:
     """The configuration with these values of its grid, and its `cell`; a value of the grid changes no recipe."""
     trainer = replace(config.trainer, **values)
     cell = {key: getattr(trainer, key) for key in config.grid}
-    changes = {
-        key: value
-        for key, value in config.recipe_changes.items()
-        if key not in cell or cell[key] not in config.grid[key]
-    }
+    changes = {k: v for k, v in config.recipe_changes.items() if k not in cell or cell[k] not in config.grid[k]}
     return replace(config, trainer=trainer, cell=cell, recipe_changes=changes)
 
 
 @functools.cache
 def _compose_recipe(recipe: str, task: str, *, config_dir: Path | None) -> TrainerConfig:
     """The trainer values of a recipe for a task, before a preset or the command line changes them."""
-    return _compose([f"task={task}", f"recipe={recipe}"], config_dir).trainer
+    return compose_keys([f"task={task}", f"recipe={recipe}"], config_dir).trainer
 
 
-def _compose(overrides: Sequence[str], config_dir: Path | None) -> SweepConfig:
-    """Every key with its value, checked."""
+def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> SweepConfig:
+    """Every key with its value, checked; errors as in `compose_run`."""
     words = [word for word in overrides if word != "preset=null"]  # Hydra has no word for a group left out
     words = [f"++{word}" if word.startswith("grid.") else word for word in words]  # the recipe's grid may lack the key
     if config_dir is not None:
@@ -234,15 +196,7 @@ def _compose(overrides: Sequence[str], config_dir: Path | None) -> SweepConfig:
     except (YAMLError, UnicodeDecodeError, OSError) as error:
         where = getattr(getattr(error, "problem_mark", None), "name", None) or f"a file under {config_dir}"
         raise UsageError(f"{where}: not a readable YAML file ({' '.join(str(error).split())})") from error
-    config = build(SweepConfig, _without_missing(composed))
-    check(config)
-    return config
-
-
-def _without_missing(values: Any) -> Any:
-    if not isinstance(values, dict):
-        return values
-    return {key: _without_missing(value) for key, value in values.items() if value != _MISSING}
+    return check(build(SweepConfig, composed))
 
 
 def _explain(error: BaseException) -> str:
@@ -269,10 +223,10 @@ def _skeleton(kind: Any) -> dict[str, Any]:
     """Every key of a dataclass, with its default if it has one; an unknown key in a group is an error of its file."""
     node = dict[str, Any]()
     for item in fields_of(kind):
-        if nested(item.hint):
+        if is_dataclass(item.hint):
             node[item.name] = OmegaConf.create(_skeleton(item.hint), flags={"struct": True})
         elif item.required:
-            node[item.name] = _MISSING
+            node[item.name] = MISSING
         else:
             default = item.field.default_factory() if callable(item.field.default_factory) else item.field.default
             node[item.name] = OmegaConf.create(default, flags={"struct": False}) if default == {} else default

@@ -1,10 +1,11 @@
 """What is known of one key of the configuration, and how plain values become checked dataclasses. Knows no key."""
 
+import contextlib
 import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, field
+from dataclasses import MISSING, field, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
@@ -20,6 +21,7 @@ NOT_IN_RECIPE: tuple[Role, ...] = ("rounding", "execution", "bookkeeping")
 NOT_IN_IDENTITY: tuple[Role, ...] = ("execution", "bookkeeping")
 
 _Config = TypeVar("_Config")
+Rule = tuple[str, object, bool, str]  # a key, its value, whether the value is allowed, and what it must be
 
 
 class Must(NamedTuple):
@@ -69,26 +71,18 @@ class Key(NamedTuple):
         return self.field.default is MISSING and self.field.default_factory is MISSING
 
 
+_hints_of: Callable[[Any], dict[str, Any]] = functools.cache(get_type_hints)
+
+
 def fields_of(kind: Any) -> tuple[Key, ...]:
     """The fields of a dataclass, each with what is known of it."""
-    return _read_fields(kind)
-
-
-def nested(hint: Any) -> bool:
-    """Whether a field's type is a dataclass of its own."""
-    return dataclasses.is_dataclass(hint)
-
-
-@functools.cache
-def _read_fields(kind: Any) -> tuple[Key, ...]:
-    hints = get_type_hints(kind)
-    return tuple(Key(item.name, hints[item.name], item) for item in dataclasses.fields(kind))
+    return tuple(Key(item.name, _hints_of(kind)[item.name], item) for item in dataclasses.fields(kind))
 
 
 def walk(kind: Any, where: str = "") -> Iterator[Key]:
     """Every dotted key of a dataclass and of those inside of it."""
     for item in fields_of(kind):
-        if nested(item.hint):
+        if is_dataclass(item.hint):
             yield from walk(item.hint, f"{where}{item.name}.")
         else:
             yield item._replace(name=f"{where}{item.name}")
@@ -110,25 +104,27 @@ def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
     known = {item.name: item for item in fields_of(kind)}
     made = {}
     for name, value in values.items():
+        if value == "???":  # OmegaConf's word for a value that must be given
+            continue
         if name not in known:
             raise UsageError(unknown_key(kind, str(name), where=where))
         place, hint = join(where, name), known[name].hint
-        made[name] = build(hint, value, where=place) if nested(hint) else convert(hint, value, key=place)
+        made[name] = build(hint, value, where=place) if is_dataclass(hint) else convert(hint, value, key=place)
     for name, item in known.items():
         if name not in made and item.required:
             raise UsageError(f"{join(where, name)}: must be given")
     return kind(**made)
 
 
-def check(config: object, where: str = "") -> None:
-    """Refuse values of a wrong type and impossible values, one by one and then together (the dataclass's `check`).
+def check(config: _Config, where: str = "") -> _Config:
+    """Refuse values of a wrong type and impossible values, one by one and then together (the dataclass's `rules`).
 
     Raises:
         UsageError: naming the key, the value and what it must be.
     """
     for item in fields_of(type(config)):
         value, place = getattr(config, item.name), join(where, item.name)
-        if nested(item.hint):
+        if is_dataclass(item.hint):
             check(value, place)
             continue
         convert(item.hint, value, key=place)
@@ -136,15 +132,13 @@ def check(config: object, where: str = "") -> None:
         if must is not None and value is not None:
             optional = ", or null" if NoneType in get_args(item.hint) else ""
             require(place, value, holds=must.holds(value), words=must.words + optional)
-    getattr(config, "check", lambda: None)()
+    for place, value, holds, words in getattr(config, "rules", tuple)():
+        require(place, value, holds=holds, words=words)
+    return config
 
 
 def convert(hint: Any, value: Any, *, key: str) -> Any:
-    """The value as the type that `hint` names.
-
-    Raises:
-        UsageError: it cannot be one.
-    """
+    """The value as the type that `hint` names; a UsageError if it cannot be one."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any or (value is None and NoneType in args):
         return value
@@ -162,59 +156,37 @@ def convert(hint: Any, value: Any, *, key: str) -> Any:
             convert(args[0], name, key=key): convert(args[1], item, key=f"{key}.{name}") for name, item in value.items()
         }
     scalar = SCALARS[hint]
-    try:
-        return scalar.read(value)
-    except (ValueError, TypeError, KeyError):
-        raise UsageError(f"{key}={shown(value)}: must be {scalar.words}") from None
+    with contextlib.suppress(ValueError, OverflowError, KeyError):
+        if type(value) in scalar.types:
+            return scalar.read(value)
+    raise UsageError(f"{key}={shown(value)}: must be {scalar.words}")
 
 
 class Scalar(NamedTuple):
-    """A type of single values: in words, and how one is read from what YAML or the command line holds."""
+    """A type of single values: in words, what YAML or the command line may hold in its place, and how that is read."""
 
     words: str
+    types: tuple[type, ...]
     read: Callable[[Any], Any]
-
-
-def _number(kind: type[int] | type[float], *allowed: type) -> Callable[[Any], Any]:
-    def read(value: Any) -> Any:
-        if type(value) not in (kind, str, *allowed):
-            raise ValueError
-        return kind(value)
-
-    return read
-
-
-def _text(value: Any) -> str:
-    if value is None or isinstance(value, list | dict):
-        raise ValueError
-    return str(value)
 
 
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 SCALARS: dict[Any, Scalar] = {
-    int: Scalar("a whole number", _number(int)),
-    float: Scalar("a number", _number(float, int)),
-    bool: Scalar("true or false", lambda value: _TRUTH[str(value).lower()]),
-    str: Scalar("text", _text),
+    int: Scalar("a whole number", (int, str), int),
+    float: Scalar("a number", (int, float, str), float),
+    bool: Scalar("true or false", (bool, int, str), lambda value: _TRUTH[str(value).lower()]),
+    str: Scalar("text", (bool, int, float, str), str),
 }
 
 
 def require(key: str, value: object, *, holds: bool, words: str) -> None:
-    """Refuse a value unless `holds`.
-
-    Raises:
-        UsageError: saying what it must be.
-    """
+    """Refuse a value unless `holds`, with a UsageError that says what it must be."""
     if not holds:
         raise UsageError(f"{key}={shown(value)}: must be {words}")
 
 
 def require_one_of(key: str, value: object, *, allowed: "tuple[str, ...] | list[str]") -> None:
-    """Refuse a value that is not in the list, with the closest one that is.
-
-    Raises:
-        UsageError: saying which are.
-    """
+    """Refuse a value that is not in the list, with a UsageError that says which are, and the closest."""
     if value not in allowed:
         words = f"{key}={shown(value)}: must be one of {', '.join(allowed)}"
         raise UsageError(words + close_match(str(value), allowed))

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
 from glue_bench.config import group_options
-from glue_bench.config.keys import fields_of, nested, unknown_key, walk
-from glue_bench.config.schema import SweepConfig, grid_keys, path_keys
+from glue_bench.config.keys import fields_of, join, unknown_key, walk
+from glue_bench.config.schema import GRID_KEYS, PATH_KEYS, SweepConfig
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.text import first_line, quote_value
 
@@ -37,16 +38,14 @@ def last_word(overrides: Sequence[str], key: str) -> str | None:
 
 
 def parse_overrides(words: Sequence[str], config_dir: Path | None = None) -> list[Override]:
-    """Parse `key=value` words.
-
-    Raises:
-        UsageError: for a word that is not an override.
-    """
+    """Parse `key=value` words; a UsageError for a word that is not an override."""
     parser = OverridesParser.create()
     parsed = []
     for word in words:
         if "=" not in word and not word.startswith("~"):
-            raise UsageError(_bare_word(word, config_dir))
+            group = next((group for group in _GUESSED if word in group_options(group, config_dir)), None)
+            hint = f"did you mean {group}={word}?" if group else "as in task=rte"
+            raise UsageError(f"{word}: not KEY=VALUE; {hint}")
         try:
             parsed.append(parser.parse_override(word))
         except HydraException as error:
@@ -57,20 +56,17 @@ def parse_overrides(words: Sequence[str], config_dir: Path | None = None) -> lis
 
 def expand_multirun(words: Sequence[str], *, config_dir: Path | None = None) -> list[list[str]]:
     """The jobs of `run -m`: `task=rte,mrpc seed=1,2` is four lists of plain overrides, in Hydra's order."""
-    choices: list[list[str]] = []
-    words = [_quote_path(word) for word in words]
+    words, choices = [_quote_path(word) for word in words], list[list[str]]()
     for word, override in zip(words, parse_overrides(words, config_dir), strict=True):
+        key, value = override.key_or_group, override.value()
         if not override.is_sweep_override():
             choices.append([word])
-            continue
-        value = override.value()
-        if isinstance(value, Glob):
-            found = value.filter(group_options(override.key_or_group, config_dir))
-            if not found:
-                raise UsageError(f"{word}: matches none of the names of {override.key_or_group}")
-            choices.append([f"{override.key_or_group}={name}" for name in found])
+        elif not isinstance(value, Glob):
+            choices.append([f"{key}={text}" for text in override.sweep_string_iterator()])
+        elif found := value.filter(group_options(key, config_dir)):
+            choices.append([f"{key}={name}" for name in found])
         else:
-            choices.append([f"{override.key_or_group}={text}" for text in override.sweep_string_iterator()])
+            raise UsageError(f"{word}: matches none of the names of {key}")
     return [list(job) for job in itertools.product(*choices)]
 
 
@@ -83,16 +79,10 @@ def find_keys(name: str) -> dict[str, object]:
 def _quote_path(word: str) -> str:
     """A path as one quoted value: Hydra's grammar would stumble over `=`, `~`, commas, brackets and accents."""
     key, equals, value = word.partition("=")
-    if key not in path_keys() or not equals or value[:1] in ("'", '"', "$") or value in ("", "null"):
+    if key not in PATH_KEYS or not equals or value[:1] in ("'", '"', "$") or value in ("", "null"):
         return word
     home = str(Path(value).expanduser()) if value.startswith("~") else value
     return f"{key}={quote_value(home)}"
-
-
-def _bare_word(word: str, config_dir: Path | None) -> str:
-    """What a word without `=` should have been."""
-    group = next((group for group in _GUESSED if word in group_options(group, config_dir)), None)
-    return f"{word}: not KEY=VALUE; " + (f"did you mean {group}={word}?" if group else "as in task=rte")
 
 
 def _check_override(override: Override, config_dir: Path | None) -> None:
@@ -111,41 +101,29 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
         if name not in options:
             raise UsageError(f"{key}={name}: no such {key}{did_you_mean(name, options)}")
         return
-    if key == "grid" or key.startswith("grid."):
-        _check_grid_word(word, override.value())
+    if key == "grid":  # Hydra would merge a mapping into the recipe's, and take any key
+        raise UsageError(f"{word}: one key at a time, as in grid.learning_rate=[1e-5,2e-5]")
+    if key.startswith("grid."):
+        if (name := key.removeprefix("grid.")) not in GRID_KEYS:
+            raise UsageError(f"{key}: a grid has no such key{did_you_mean(name, GRID_KEYS)}")
+        if not isinstance(override.value(), list):
+            raise UsageError(f"{word}: must be a list, as in {key}=[A,B]")
         return
     if key.startswith("task."):
         raise UsageError(f"{word}: the facts of a task are not overridden; write task/NAME.yaml and use --config-dir")
     check_key(key)
 
 
-def _check_grid_word(word: str, values: object) -> None:
-    """A grid is given key by key: Hydra would merge a mapping into the recipe's, and take any key."""
-    key = word.partition("=")[0]
-    name = key.partition(".")[2]
-    if not name:
-        raise UsageError(f"{word}: one key at a time, as in grid.learning_rate=[1e-5,2e-5]")
-    if name not in grid_keys():
-        raise UsageError(f"{key}: a grid has no such key{did_you_mean(name, grid_keys())}")
-    if not isinstance(values, list):
-        raise UsageError(f"{word}: must be a list, as in {key}=[A,B]")
-
-
 def check_key(key: str) -> None:
-    """Follow a dotted key through the dataclasses.
-
-    Raises:
-        UsageError: there is no such key.
-    """
+    """Follow a dotted key through the dataclasses; a UsageError if there is none."""
     kind: Any = SweepConfig
-    parts = key.split(".")
-    for depth, part in enumerate(parts):
-        where = ".".join(parts[:depth])
-        if not nested(kind):
+    where = ""
+    for part in key.split("."):
+        if not is_dataclass(kind):
             raise UsageError(f"{key}: no such key; {where} holds a single value or a list")
         hints = {item.name: item.hint for item in fields_of(kind)}
         if part not in hints:
-            if depth == 0 and (meant := find_keys(part)):
+            if not where and (meant := find_keys(part)):
                 raise UsageError(f"{key}: no such key; did you mean {' or '.join(meant)}?")
             raise UsageError(unknown_key(kind, part, where=where))
-        kind = hints[part]
+        where, kind = join(where, part), hints[part]

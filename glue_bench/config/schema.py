@@ -3,25 +3,13 @@
 Defaults live in the YAML files under conf/; a field has a default here only where "not given" is a value.
 """
 
-import functools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from glue_bench.config.keys import (
-    SCALARS,
-    Must,
-    at_least,
-    build,
-    check,
-    fields_of,
-    key,
-    require,
-    require_one_of,
-    walk,
-)
+from glue_bench.config.keys import SCALARS, Must, Rule, at_least, build, check, fields_of, key, require_one_of, walk
 from glue_bench.errors import UsageError
 
 TaskKind = Literal["classification", "regression"]
@@ -31,11 +19,9 @@ METRICS: tuple[str, ...] = get_args(Metric)
 CONVENTIONS: tuple[str, ...] = get_args(Convention)
 REGRESSION_METRICS = ("pearson", "spearman")
 
-_FOLDER_NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
-
 
 def _is_folder_name(name: str) -> bool:
-    return bool(_FOLDER_NAME.fullmatch(name))
+    return bool(re.fullmatch(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,95}", name))
 
 
 _ONE_OR_MORE, _ZERO_OR_MORE = at_least(1), at_least(0)
@@ -89,50 +75,38 @@ class TaskConfig:
         "how the leaderboard's files write classes", role="bookkeeping", default="codes"
     )
 
-    def check(self) -> None:
-        """Refuse facts that do not fit together."""
+    def rules(self) -> Iterator[Rule]:
+        """Facts that must fit together."""
         for metric in self.metrics:
             fits = (metric in REGRESSION_METRICS) == (self.kind == "regression")
-            require("task.metrics", metric, holds=fits, words=f"a metric of {self.kind}")
-            require(
-                "task.metrics", metric, holds=metric != "f1" or len(self.labels) == 2, words="used with two labels only"
-            )
+            yield "task.metrics", metric, fits, f"a metric of {self.kind}"
+            yield "task.metrics", metric, metric != "f1" or len(self.labels) == 2, "used with two labels only"
+        labels, low_high = self.labels, self.label_range or []
         if self.kind == "classification":
-            enough = len(self.labels) >= 2 and len({*self.labels}) == len(self.labels)
-            require("task.labels", self.labels, holds=enough, words="two or more different names")
-            require(
-                "task.label_range", self.label_range, holds=self.label_range is None, words="null for classification"
-            )
+            yield "task.labels", labels, len({*labels}) == len(labels) >= 2, "two or more different names"
+            yield "task.label_range", self.label_range, self.label_range is None, "null for classification"
         else:
-            low_high = self.label_range or []
             ordered = len(low_high) == 2 and low_high[0] < low_high[1]
-            require("task.label_range", low_high, holds=ordered, words="[lowest, highest]")
-            require("task.labels", self.labels, holds=not self.labels, words="empty for regression")
+            yield "task.label_range", low_high, ordered, "[lowest, highest]"
+            yield "task.labels", labels, not labels, "empty for regression"
         apart = len({self.train, *self.validation}) == 1 + len(self.validation) > 1
-        words = f"at least one split, each only once, and not {self.train}"
-        require("task.validation", self.validation, holds=apart, words=words)
+        yield "task.validation", self.validation, apart, f"at least one split, each only once, and not {self.train}"
         scores = [f"{split}.{metric}" for split in self.validation for metric in self.metrics]
         for convention, parts in self.conventions.items():
-            require(f"task.conventions.{convention}", parts, holds=len(parts) > 0, words="at least one SPLIT.METRIC")
+            yield f"task.conventions.{convention}", parts, len(parts) > 0, "at least one SPLIT.METRIC"
             for part in parts:
                 require_one_of(f"task.conventions.{convention}", part, allowed=scores)
+        official = "a split with official rows in task.rows"
         for split, fingerprint in self.fingerprints.items():
-            words = "a split with official rows in task.rows"
-            require("task.fingerprints", split, holds=split in self.rows, words=words)
+            yield "task.fingerprints", split, split in self.rows, official
             known = bool(re.fullmatch(r"[0-9a-f]{16}", fingerprint))
-            words = "16 hex digits, in quotation marks"
-            require(f"task.fingerprints.{split}", fingerprint, holds=known, words=words)
+            yield f"task.fingerprints.{split}", fingerprint, known, "16 hex digits, in quotation marks"
+        places = f"one of the test splits {', '.join(self.test)}, or FOLDER/SPLIT"
         for file, place in self.leaderboard.items():
-            require("task.leaderboard", file, holds=_is_folder_name(file), words=_NAME.words)
+            yield "task.leaderboard", file, _is_folder_name(file), _NAME.words
             known = place in self.test or (place.count("/") == 1 and all(map(_is_folder_name, place.split("/"))))
-            words = f"one of the test splits {', '.join(self.test)}, or FOLDER/SPLIT"
-            require(f"task.leaderboard.{file}", place, holds=known, words=words)
-            require(
-                f"task.leaderboard.{file}",
-                place,
-                holds=place in self.rows,
-                words="a split with official rows in task.rows",
-            )
+            yield f"task.leaderboard.{file}", place, known, places
+            yield f"task.leaderboard.{file}", place, place in self.rows, official
 
 
 @dataclass(slots=True, kw_only=True)
@@ -146,8 +120,8 @@ class EncoderConfig:
     package: str | None = key("PYTHON_PACKAGE/FOLDER, installed", default=None)
     weights_sha256: str | None = key("what the weights are checked against, where given", default=None)
 
-    def check(self) -> None:
-        """Refuse none or several places, and a hub's repository without a revision."""
+    def rules(self) -> Iterator[Rule]:
+        """Exactly one place, and a revision of a hub's repository."""
         given = [f"encoder.{name}" for name in ("path", "package", "hub_id") if getattr(self, name)]
         if len(given) != 1:
             raise UsageError(
@@ -155,7 +129,7 @@ class EncoderConfig:
                 f"encoder.package; found {' and '.join(given) or 'none of them'}"
             )
         pinned = self.hub_id is None or bool(self.revision)
-        require("encoder.revision", self.revision, holds=pinned, words="a commit, branch or tag")
+        yield "encoder.revision", self.revision, pinned, "a commit, branch or tag"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -169,16 +143,15 @@ class DataConfig:
     max_train_rows: int | None = key("use only the first N training rows", _ONE_OR_MORE, default=None)
     max_eval_rows: int | None = key("use only the first N rows of a validation split", _ONE_OR_MORE, default=None)
 
-    def check(self) -> None:
-        """Refuse a source without its place."""
+    def rules(self) -> Iterator[Rule]:
+        """A source has its place."""
         if self.source == "local":
-            words = "a folder with TASK/SPLIT.parquet, as in rte/train.parquet"
-            require("data.path", self.path, holds=bool(self.path), words=words)
+            yield "data.path", self.path, bool(self.path), "a folder with TASK/SPLIT.parquet, as in rte/train.parquet"
         elif self.path is not None:
             raise UsageError(f"data.path={self.path}: only read with data=local, but data={self.source}")
         if self.source == "hub":
-            require("data.dataset", self.dataset, holds=bool(self.dataset), words="ORG/NAME")
-            require("data.revision", self.revision, holds=bool(self.revision), words="a commit, branch or tag")
+            yield "data.dataset", self.dataset, bool(self.dataset), "ORG/NAME"
+            yield "data.revision", self.revision, bool(self.revision), "a commit, branch or tag"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -214,10 +187,10 @@ class TrainerConfig:
         "minutes between two snapshots; 0: only when a signal stops the run", _ZERO_OR_MORE, role="bookkeeping"
     )
 
-    def check(self) -> None:
-        """Refuse more micro-batches than rows."""
+    def rules(self) -> Iterator[Rule]:
+        """No more micro-batches than rows."""
         fits = self.accumulation <= self.batch_size
-        require("trainer.accumulation", self.accumulation, holds=fits, words="at most trainer.batch_size")
+        yield "trainer.accumulation", self.accumulation, fits, "at most trainer.batch_size"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -232,11 +205,9 @@ class SlurmConfig:
     notice: int = key("seconds between the signal and the end of a job", at_least(10))
     options: list[str] = key("other options of sbatch", _SBATCH_OPTIONS, make=list)
 
-    def check(self) -> None:
-        """Refuse a job that gets its signal before it begins."""
-        require(
-            "executor.slurm.hours", self.hours, holds=60 * 60 * self.hours > self.notice, words="longer than the notice"
-        )
+    def rules(self) -> Iterator[Rule]:
+        """A job does not get its signal before it begins."""
+        yield "executor.slurm.hours", self.hours, 60 * 60 * self.hours > self.notice, "longer than the notice"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -270,16 +241,15 @@ class RunKeys:
     results_dir: str = key("folder of the results", _FOLDER, path=True)
     save_model: bool = key("keep the fine-tuned weights under model/, in transformers' form")
 
-    def check(self) -> None:
-        """Refuse a grid of what is no grid's, and of values that are not the trainer's."""
+    def rules(self) -> Iterator[Rule]:
+        """A grid has keys and values of the trainer."""
         for name, values in self.grid.items():
-            require_one_of("grid", name, allowed=[*grid_keys()])
-            require(f"grid.{name}", values, holds=len(values) > 0, words="a list with at least one value")
-            kind = grid_keys()[name]
+            require_one_of("grid", name, allowed=[*GRID_KEYS])
+            yield f"grid.{name}", values, len(values) > 0, "a list with at least one value"
+            kind = GRID_KEYS[name]
             for value in values:
-                fits = type(value) is int or (kind is float and type(value) is float)
-                require(f"grid.{name}", value, holds=fits, words=SCALARS[kind].words)
-            require(f"grid.{name}", values, holds=len({*values}) == len(values), words="each only once")
+                yield f"grid.{name}", value, type(value) in (int, kind), SCALARS[kind].words
+            yield f"grid.{name}", values, len({*values}) == len(values), "each only once"
         if "epochs" in self.grid and ("updates" in self.grid or self.trainer.updates is not None):
             clash = f"grid.epochs={self.grid['epochs']}: has no effect beside trainer.updates"
             raise UsageError(f"{clash}; give one of the two")
@@ -310,25 +280,9 @@ class Sweep:
     seeds: list[int]
 
 
-@functools.cache
-def grid_keys() -> dict[str, type[int] | type[float]]:
-    """The trainer keys that a grid may list, each with the type of its values."""
-    return {item.name: float if item.hint is float else int for item in fields_of(TrainerConfig) if item.about.grid}
-
-
-@functools.cache
-def path_keys() -> tuple[str, ...]:
-    """The dotted keys with paths as values."""
-    return tuple(item.name for item in walk(SweepConfig) if item.about.path)
-
-
-def check_task(task: TaskConfig) -> None:
-    """Refuse a task with facts that do not fit together.
-
-    Raises:
-        UsageError: naming the key, the value and what it must be.
-    """
-    check(task, "task")
+# The trainer keys that a grid may list, each with the type of its values; and the dotted keys with paths as values.
+GRID_KEYS = {item.name: float if item.hint is float else int for item in fields_of(TrainerConfig) if item.about.grid}
+PATH_KEYS = tuple(item.name for item in walk(SweepConfig) if item.about.path)
 
 
 def config_from_facts(facts: Mapping[str, Any]) -> RunConfig:
@@ -338,6 +292,4 @@ def config_from_facts(facts: Mapping[str, Any]) -> RunConfig:
         UsageError: a key is missing or unknown, or a value is not allowed.
     """
     only_sweep = {item.name for item in fields_of(SweepConfig)} - {item.name for item in fields_of(RunConfig)}
-    config = build(RunConfig, {name: value for name, value in facts.items() if name not in only_sweep})
-    check(config)
-    return config
+    return check(build(RunConfig, {name: value for name, value in facts.items() if name not in only_sweep}))

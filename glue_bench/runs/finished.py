@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from glue_bench.config.keys import NOT_IN_RECIPE, fields_of, keys_of
-from glue_bench.config.schema import DataConfig, EncoderConfig, TrainerConfig, path_keys
+from glue_bench.config.schema import PATH_KEYS, DataConfig, EncoderConfig, TrainerConfig
 from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.files import file_sha256
 from glue_bench.runs.record import Record, read_record, task_of
@@ -276,6 +276,6 @@ def _setting_words(record: Record, *, usual: Mapping[str, Any]) -> list[str]:
 
 def _path_word(key: str, value: str) -> str:
     """KEY=VALUE; a path is taken literally unless it begins like something else."""
-    if key not in path_keys():
+    if key not in PATH_KEYS:
         return override_word(key, value)
     return f"{key}={quote_value(value) if value[:1] in _NO_PATH else value}"

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from glue_bench.config.schema import TaskConfig, check_task
+from glue_bench.config.keys import check
+from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.provenance import checkout_commit, library_versions
@@ -159,7 +160,7 @@ def _check_record(record: Record) -> None:
     if record.status not in STATUSES:
         raise ValueError(f"status is {record.status!r}; known are {', '.join(STATUSES)}")
     task = task_of(record)
-    check_task(task)
+    check(task, "task")
     names = [getattr(record, key) for key in ("run_id", "setting_id", "task", "recipe", "init", "selection")]
     names += [record.encoder["name"], record.data["source"]]
     if not all(isinstance(name, str) for name in names) or type(record.seed) is not int:

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from glue_bench.config.compose import compose_run, compose_task
-from glue_bench.config.schema import check_task
+from glue_bench.config.keys import check
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import make_requests
 from glue_bench.submission import lay_out
@@ -47,7 +47,7 @@ def test_what_a_task_says_of_the_leaderboard_changes_no_run_id(task: str) -> Non
 def test_a_place_that_is_no_test_split_with_official_rows_is_refused(leaderboard: dict[str, str], message: str) -> None:
     facts = dataclasses.replace(compose_task("mnli"), leaderboard=leaderboard)
     with pytest.raises(UsageError, match=message):
-        check_task(facts)
+        check(facts, "task")
 
 
 def test_labels_are_written_as_codes_or_by_name_only() -> None:
@@ -55,7 +55,7 @@ def test_labels_are_written_as_codes_or_by_name_only() -> None:
     with pytest.raises(
         UsageError, match=r"task\.leaderboard_labels=name: must be one of codes, names; did you mean names"
     ):
-        check_task(facts)
+        check(facts, "task")
 
 
 def test_a_task_of_the_users_own_without_a_leaderboard_has_no_file() -> None:

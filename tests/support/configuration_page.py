@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from glue_bench.config import conf_folder, group_options
-from glue_bench.config.compose import compose_defaults
+from glue_bench.config.compose import compose_keys
 from glue_bench.config.keys import SCALARS, Key, keys_of, shown, walk
 from glue_bench.config.overrides import GROUPS
 from glue_bench.config.schema import SweepConfig, TrainerConfig
@@ -35,13 +35,13 @@ def render_page() -> str:
         "",
     ]
     parts += _table("group", "names", rows=[(f"`{group}`", ", ".join(group_options(group))) for group in GROUPS])
-    defaults, keys = compose_defaults(), list(walk(SweepConfig))
+    defaults, keys = compose_keys(["task=mnli"]), list(walk(SweepConfig))
     for title, chosen in _sections(keys):
         parts += ["", f"## {title}", ""]
         rows = [(f"`{key.name}`", _type(key.hint), _default(key, defaults), _meaning(key)) for key in chosen]
         parts += _table("key", "type", "default", "meaning", rows=rows)
     recipes = group_options("recipe")
-    values = {name: compose_defaults(f"recipe={name}").trainer for name in recipes}
+    values = {name: compose_keys(["task=mnli", f"recipe={name}"]).trainer for name in recipes}
     parts += [
         "",
         "## What the recipes set",
