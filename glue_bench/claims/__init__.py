@@ -134,7 +134,7 @@ def _check_score(claim: GlueClaim, score: PublishedScore, *, rows: Sequence[Row]
         why = f"{row.verdict.kind}: {row.verdict.reason or plural(len(row.seeds), 'seed')}"
     others = f"; {plural(len(rows) - 1, 'other setting')} in the report" if len(rows) > 1 else ""
     median, low, high = row.summary.median, row.summary.minimum, row.summary.maximum
-    details = {"published": score.value, "median": median, "minimum": low, "maximum": high}
+    details: dict[str, Any] = {"published": score.value, "median": median, "minimum": low, "maximum": high}
     details |= {"seeds": list(row.seeds), "setting_id": row.setting.id}
     found = f"{median:.1f} [{low:.1f}, {high:.1f}]"
     return ClaimRow(claim=one, verdict=verdict, found=found, why=why + others, basis="records", details=details)

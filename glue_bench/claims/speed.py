@@ -25,7 +25,7 @@ from glue_bench.errors import InputError
 from glue_bench.models.classifier import Classifier, make_classifier
 from glue_bench.models.families import max_positions
 from glue_bench.models.placement import choose_placement, is_out_of_memory, keep_freed_memory
-from glue_bench.runs.provenance import processor_name
+from glue_bench.runs.record import processor_name
 from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.trainer import fit, predict
 

@@ -12,8 +12,8 @@ from rich.table import Table
 from glue_bench.cli.shared import CHOICE_KEYS, add_options, choose_run, say, write_output
 from glue_bench.data.texts import empty_rows, join_texts, read_text_file, split_lines
 from glue_bench.errors import UsageError
-from glue_bench.runs.answers import Answers, answer, render_answers
 from glue_bench.runs.finished import check_weights
+from glue_bench.runs.inference import Answers, answer, render_answers
 
 EPILOG = f"""{CHOICE_KEYS}\
   trainer.device=DEVICE           auto cpu cuda cuda:N mps

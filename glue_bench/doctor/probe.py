@@ -54,7 +54,7 @@ def _compute(device: str, precision: str) -> dict[str, Any]:
     import torch
 
     from glue_bench.models.placement import choose_placement, count_gpus
-    from glue_bench.runs.provenance import processor_name
+    from glue_bench.runs.record import processor_name
 
     placement = choose_placement(device, precision)
     square = torch.eye(8, device=placement.device)

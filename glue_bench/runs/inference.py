@@ -1,25 +1,35 @@
-"""The weights of a finished run, loaded for predicting, and their logits for any texts. Knows no files of texts."""
+"""Predict with a finished run: its weights, their logits for any texts, and the answers as JSON lines or CSV.
 
+Loads torch only where a model is loaded or asked.
+"""
+
+import csv
+import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from glue_bench.data.encoding import TextEncoder
-from glue_bench.models.classifier import Classifier, check_tokens, load_saved_classifier
-from glue_bench.models.placement import Placement, choose_placement
 from glue_bench.runs.finished import FinishedRun, check_weights
-from glue_bench.training.trainer import predict
+from glue_bench.tasks.adapter import TaskAdapter
+from glue_bench.text import escape_cell
+
+if TYPE_CHECKING:
+    from glue_bench.data.encoding import TextEncoder
+    from glue_bench.models.classifier import Classifier
+    from glue_bench.models.placement import Placement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FineTuned:
     """A run's model, with everything that its logits depend on as it was in the run."""
 
-    model: Classifier
-    encoder: TextEncoder  # cuts texts at the run's max_length
-    placement: Placement
+    model: "Classifier"
+    encoder: "TextEncoder"  # cuts texts at the run's max_length
+    placement: "Placement"
     batch_size: int  # rows at a time; no logit depends on it
 
 
@@ -33,6 +43,10 @@ def load_fine_tuned(run: FinishedRun, *, device: str = "auto") -> FineTuned:
         InputError: the run kept no weights, they are not the record's, or they cannot be loaded.
         UsageError: the device is not there.
     """
+    from glue_bench.data.encoding import TextEncoder
+    from glue_bench.models.classifier import load_saved_classifier
+    from glue_bench.models.placement import choose_placement
+
     folder, trainer = check_weights(run), run.record.config["trainer"]
     placement = choose_placement(device, trainer["precision"], deterministic=trainer["deterministic"])
     return FineTuned(
@@ -53,6 +67,54 @@ def predict_texts(fine_tuned: FineTuned, texts: Sequence[Sequence[str]]) -> NDAr
         InputError: the tokenizer gives ids that the model has no embedding for.
         DivergedError: a logit is NaN or infinite.
     """
+    from glue_bench.models.classifier import check_tokens
+    from glue_bench.training.trainer import predict
+
     encoded = fine_tuned.encoder.tokenise(texts)
     check_tokens(fine_tuned.model, encoded)
     return predict(fine_tuned.model, encoded, batch_size=fine_tuned.batch_size, placement=fine_tuned.placement)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What a model says of n rows."""
+
+    idx: NDArray[np.int64]  # (n,) the rows' numbers as their source gives them
+    labels: Sequence[str]  # the class names in the order of the codes; empty for regression
+    values: NDArray[np.float64]  # (n, classes) probabilities, or (n, 1) scores as the model gives them
+
+    def best(self, row: int) -> str:
+        """The name of a row's most probable class; of equal ones the first."""
+        return self.labels[int(self.values[row].argmax())]
+
+
+def answer(logits: NDArray[np.float32], task: TaskAdapter, *, idx: NDArray[np.int64]) -> Answers:
+    """(n, outputs) logits to answers: a softmax over classes; a regression score stays what it is, unclipped."""
+    values = logits.astype(np.float64)
+    if not task.regression:
+        values = np.exp(values - values.max(axis=1, keepdims=True))
+        values /= values.sum(axis=1, keepdims=True)
+    return Answers(idx=idx, labels=task.labels, values=values)
+
+
+def render_answers(answers: Answers, format_name: str) -> str:
+    """One line per row, in the rows' order.
+
+    Args:
+        format_name: jsonl: `idx`, and `label` with `probabilities` by name, or `score`.
+            csv: the same, with a column `probability_NAME` for each class.
+    """
+    stream, labels = io.StringIO(), answers.labels
+    writer = csv.writer(stream, lineterminator="\n")
+    if format_name == "csv":
+        writer.writerow(["idx", "label", *(f"probability_{label}" for label in labels)] if labels else ["idx", "score"])
+    for row, idx in enumerate(answers.idx.tolist()):
+        values = [round(value, 6) for value in answers.values[row].tolist()]  # float32 logits have hardly more digits
+        if format_name == "csv":
+            writer.writerow([idx, *([escape_cell(answers.best(row))] if labels else []), *values])
+            continue
+        content: dict[str, Any] = {"score": values[0]}
+        if labels:
+            content = {"label": answers.best(row), "probabilities": dict(zip(labels, values, strict=True))}
+        stream.write(json.dumps({"idx": idx, **content}, ensure_ascii=False) + "\n")
+    return stream.getvalue()

@@ -1,13 +1,17 @@
 """The record of a run: its fields, and the check of a record.json that is read. A record is the only memory between
 runs. Knows no torch."""
 
+import contextlib
 import dataclasses
 import json
 import logging
 import math
+import platform
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +19,13 @@ from glue_bench.config.keys import check
 from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.provenance import checkout_commit, library_versions
 from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import first_line
 from glue_bench.training.seeds import SeedStreams, holdout_stream
 
 SCHEMA_VERSION = 1
 STATUSES = ("finished", "failed", "diverged", "interrupted")
+_LIBRARIES = "glue-bench torch transformers tokenizers datasets evaluate scikit-learn scipy numpy hydra-core"
 
 logger = logging.getLogger(__name__)
 
@@ -177,3 +181,33 @@ def _check_record(record: Record) -> None:
                 raise ValueError(f"a score of {split} is not a number")
             if type(record.data["rows"][split]) is not int:
                 raise ValueError(f"data.rows.{split} is not a whole number")
+
+
+def library_versions() -> dict[str, str]:
+    """The versions that a score may depend on."""
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES.split():
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
+
+
+def processor_name() -> str:
+    """The processor as the system names it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def checkout_commit() -> str | None:
+    """The commit of the checkout that this package runs from, `-dirty` with local changes; None for a wheel."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        described = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() or None

@@ -246,7 +246,7 @@ def _read_part(path: Path, *, shape: tuple[int, int]) -> NDArray[np.float32] | N
         logits: NDArray[Any] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return logits if (logits.shape, logits.dtype) == (shape, np.float32) else None
+    return logits if logits.shape == shape and logits.dtype == np.float32 else None
 
 
 def _origin(run: FinishedRun, place: str, *, file: TextFile) -> str:

@@ -20,8 +20,8 @@ from glue_bench.config.compose import compose_task
 from glue_bench.config.schema import TaskConfig
 from glue_bench.data.texts import empty_rows, split_lines
 from glue_bench.errors import InputError
-from glue_bench.runs.answers import answer, render_answers
 from glue_bench.runs.finished import find_finished
+from glue_bench.runs.inference import answer, render_answers
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import TaskAdapter
 
