@@ -108,7 +108,7 @@ def attend(
         As `query`.
     """
     if is_plain(query):
-        mixed: Tensor = _Attention.apply(query, key, value, batch, heads, dropout, noise)  # type: ignore[no-untyped-call]
+        mixed: Tensor = _Attention.apply(query, key, value, batch, (heads, dropout, noise))  # type: ignore[no-untyped-call]
         return mixed
     entries = [_to_entries(states, batch, heads=heads) for states in (query, key, value)]
     contexts = []
@@ -168,8 +168,9 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, batch: FlatBatch, heads: int, dropout: float, noise: Any
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, batch: FlatBatch, settings: tuple[int, float, Any]
     ) -> Tensor:
+        heads, dropout, noise = settings
         entries = [_to_entries(states, batch, heads=heads) for states in (query, key, value)]
         context = torch.empty_like(entries[0])
         attention_probs, masks = [], []
@@ -205,4 +206,4 @@ class _Attention(torch.autograd.Function):
             torch.baddbmm(_PLACEHOLDER, grad_scores, k, beta=0, alpha=scale, out=grad_query)
             torch.baddbmm(_PLACEHOLDER, grad_scores.transpose(1, 2), q, beta=0, alpha=scale, out=grad_key)
         to_key, to_value = (part.index_select(0, batch.slice_entries).view(-1, ctx.shape[-1]) for part in gradients[1:])
-        return _from_entries(gradients[0], batch, shape=ctx.shape), to_key, to_value, None, None, None, None
+        return _from_entries(gradients[0], batch, shape=ctx.shape), to_key, to_value, None, None

@@ -70,7 +70,8 @@ class Processes:
                 distributed.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.count)
         return self
 
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+    def __exit__(self, *raised: Any) -> None:
+        error: BaseException | None = raised[1]
         if self.count == 1:
             return
         if error is None:
