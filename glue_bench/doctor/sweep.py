@@ -163,7 +163,7 @@ def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Input:
         try:
             hub.find_first(missing.optional[:1], **place)
         except UnreachableError:
-            text = f"the hub is out of reach; its cache here has the model, but runs ask for {missing.optional[0]} too"
+            text = f"the hub is out of reach; its cache here has the model, but runs also ask for {missing.optional[0]}"
             return _problem(name, [text], advice="HF_HUB_OFFLINE=1: a run then uses what the cache has")
         except InputError:
             pass  # the hub answered

@@ -43,7 +43,7 @@ STYLE = Path(__file__).parents[2] / "glue_bench/report/page/templates/page.css"
 
 
 def fill(results_dir: Path) -> None:
-    """Write runs of two encoders on a pair task, a score task and a task of two splits (not comparable); one diverged."""
+    """Write runs of two encoders on a pair task, a score task and a task of two splits (not comparable)."""
     rows = {"validation": 277, "validation_matched": 120, "validation_mismatched": 90}
     for encoder, skill in ((DISTILROBERTA, 1.0), (ROBERTA, 2.0)):
         name = encoder["name"]
