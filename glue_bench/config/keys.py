@@ -109,11 +109,8 @@ def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
         if name not in known:
             raise UsageError(unknown_key(kind, str(name), where=where))
         place, hint = join(where, name), known[name].hint
-        made[name] = (
-            build(hint, value, where=place)
-            if isinstance(hint, type) and is_dataclass(hint)
-            else convert(hint, value, key=place)
-        )
+        nested: Any = hint if is_dataclass(hint) else None
+        made[name] = build(nested, value, where=place) if nested else convert(hint, value, key=place)
     for name, item in known.items():
         if name not in made and item.required:
             raise UsageError(f"{join(where, name)}: must be given")
