@@ -41,7 +41,7 @@ def mrpc(seed: int, accuracy: float, f1: float, **changes: object) -> Record:
     return make_record(task="mrpc", seed=seed, scores=scores, encoder=DISTILROBERTA, **changes)  # type: ignore[arg-type]
 
 
-def test_a_row_is_the_median_with_its_range_beside_the_published_number() -> None:
+def test_a_row_is_the_median_with_its_range_next_to_the_published_number() -> None:
     row = row_of(mrpc(1, 0.85, 0.89), mrpc(2, 0.84, 0.88), mrpc(3, 0.86, 0.90))
     assert row.summary is not None
     assert (row.summary.median, row.summary.minimum, row.summary.maximum) == approx((87.0, 86.0, 88.0))
@@ -57,7 +57,7 @@ def test_each_published_number_is_compared_under_its_own_convention() -> None:
     assert (theirs.median, published(theirs), theirs.n) == (approx(85.0), 87.6, 9815)
 
 
-def test_a_forced_convention_never_puts_unlike_numbers_side_by_side() -> None:
+def test_a_forced_convention_never_puts_different_kinds_of_numbers_side_by_side() -> None:
     row = row_of(mrpc(1, 0.85, 0.89), convention="paper")
     assert (row.median, published(row), row.difference) == (approx(85.0), None, None)
     assert row.note == "the published number is under the convention card"
@@ -105,7 +105,7 @@ def test_a_run_that_failed_before_anything_was_read_counts_in_its_own_row() -> N
     assert (row.seeds, row.unfinished) == ([1], {"failed": 1})
 
 
-def test_settings_on_other_rows_are_told_apart() -> None:
+def test_settings_on_other_rows_are_kept_apart() -> None:
     other = {**mrpc(1, 0.8, 0.8).data, "fingerprint": "abc"}
     (section,) = report_of(mrpc(1, 0.8, 0.8), mrpc(1, 0.9, 0.9, setting="111", data=other)).sections
     assert [row.note for row in section.rows] == ["data.fingerprint=0", "data.fingerprint=abc"]

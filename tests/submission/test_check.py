@@ -427,7 +427,7 @@ def test_every_fault_is_listed_and_of_one_kind_the_first_few_with_a_count(
     assert SHOWN == 5
 
 
-def test_a_file_of_faults_alone_gives_few_lines(official: tuple[LeaderboardFile, ...], tmp_path: Path) -> None:
+def test_a_file_of_nothing_but_faults_gives_few_lines(official: tuple[LeaderboardFile, ...], tmp_path: Path) -> None:
     contents = good_contents(None)
     contents["QQP.tsv"] = contents["QQP.tsv"].replace(b"\n", b" \r\n")
     faults = check_submission(write(tmp_path / "sub.zip", pack(contents)), official)
