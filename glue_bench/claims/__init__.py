@@ -73,7 +73,7 @@ def check_card(
         store: the runs whose scores are compared with the card's.
         settings: device, precision, engine and optimiser of the measured training.
         repeats: pairs of a measurement; None to measure no speed.
-        on_progress: called with a line on what is done now.
+        on_progress: called with a line about the current step.
 
     Raises:
         UsageError: the device or engine of `settings` is not available.
@@ -106,9 +106,9 @@ def check_card(
 
 
 def check_scores(claim: GlueClaim, *, store: RunStore, published: Sequence[PublishedTable]) -> list[ClaimRow]:
-    """A row for each score of the claim's table, with the report's verdict.
+    """Return a row for each score of the claim's table, with the report's verdict.
 
-    Of several settings of a task the comparable one with the most finished seeds counts.
+    Of several settings of a task, the comparable one with the most finished seeds counts.
     """
     table = next((table for table in published if table.name == claim.table), None)
     if table is None:
@@ -124,7 +124,7 @@ def _check_score(claim: GlueClaim, score: PublishedScore, *, rows: Sequence[Row]
     title, says = f"GLUE {claim.tasks[score.task]}", f"{score.value} ({score.metric})"
     one = replace(claim, id=f"{claim.id}.{score.task}", title=title, says=says, source=score.source)
     if not rows:
-        return ClaimRow(claim=one, verdict=Verdict.NOT_RUN, why="no run of it under results_dir")
+        return ClaimRow(claim=one, verdict=Verdict.NOT_RUN, why="no such run under results_dir")
     row = max(rows, key=lambda row: (row.comparable, not row.optimistic, len(row.seeds)))
     if row.summary is None:
         ended = ", ".join(f"{count} {status}" for status, count in row.unfinished.items())
@@ -141,7 +141,7 @@ def _check_score(claim: GlueClaim, score: PublishedScore, *, rows: Sequence[Row]
 
 
 def _describe(model: "Model") -> str:
-    """Where a model's files come from, and why some are missing."""
+    """Say where a model's files come from, and why some are missing."""
     files, stated = model.files, model.stated
     start = f"model {files.place.partition(' ')[0]}: "  # of a message from the hub
     parts = [f"{stated.title}: {files.place}", *(remark.removeprefix(start) for remark in files.remarks)]
@@ -155,7 +155,7 @@ def _describe(model: "Model") -> str:
 
 
 def render_claims(report: ClaimsReport, format_name: str, *, width: int | None = None, color: bool = False) -> str:
-    """The whole table as text.
+    """Render the whole table as text.
 
     Args:
         format_name: one of FORMATS; docs/claims.md describes the fields of json.

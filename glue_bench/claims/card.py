@@ -19,7 +19,7 @@ CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer", "model.safetensors"
 
 
 class Verdict(StrEnum):
-    """What became of a claim."""
+    """The result of checking a claim."""
 
     CONFIRMED = "confirmed"
     CONTRADICTED = "contradicted"
@@ -127,13 +127,13 @@ class ClaimRow:
 
     claim: Claim
     verdict: Verdict
-    found: str = ""  # empty if nothing was
+    found: str = ""  # empty if nothing was found
     why: str = ""  # the reason for the verdict, or why there is none
     basis: str = "nothing"  # where `found` comes from
     details: Mapping[str, Any] = field(default_factory=dict)  # numbers behind `found`, as JSON
 
     def plain(self) -> dict[str, Any]:
-        """The row as JSON."""
+        """Return the row as JSON."""
         claim, own = self.claim, {"found": self.found, "verdict": self.verdict, "why": self.why, "basis": self.basis}
         facts = {"id": claim.id, "title": claim.title, "model": claim.model, "claimed": claim.says, **own}
         return {**facts, "check": claim.check, "source": claim.source, "details": dict(self.details)}
@@ -168,7 +168,7 @@ class ModelFiles:
         return None if self.folder is None or WEIGHTS in self.missing else file_sha256(self.folder / WEIGHTS)
 
     def folder_with(self, *names: str) -> Path:
-        """The folder, if it has these files.
+        """Return the folder, if it has these files.
 
         Raises:
             InputError: why one of them is missing.
@@ -180,7 +180,7 @@ class ModelFiles:
 
 
 def load_card(name: str, *, folder: Path = CARDS) -> Card:
-    """The models and claims in FOLDER/NAME.json.
+    """Load the models and claims in FOLDER/NAME.json.
 
     Raises:
         InputError: the file does not exist, cannot be read, or has another structure.
@@ -210,7 +210,7 @@ def _make_claim(kind: str, **facts: Any) -> Claim:
 
 
 def list_tokens(tokens: Sequence[LikelyToken]) -> str:
-    """Tokens with their probabilities."""
+    """List tokens with their probabilities."""
     return ", ".join(f"{token.token.strip()} {token.score:.4f}" for token in tokens)
 
 

@@ -47,7 +47,7 @@ _LONGEST = 64  # tokens: more than any word of a case claim has
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsHeader:
-    """What the names and shapes in a safetensors file say."""
+    """What the tensor names and shapes in a safetensors file show."""
 
     layers: int | None  # None for names that are not those of the BERT and RoBERTa families
     width: int | None
@@ -99,14 +99,14 @@ class Model:
         except Exception as error:  # safetensors, tokenizers and transformers raise many kinds
             raise InputError(f"the model cannot be loaded ({first_line(error)})") from error
         missing = sorted(name for name in info["missing_keys"] if "position_ids" not in name)
-        if missing:  # they would be drawn at random
+        if missing:  # they would be initialised at random
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise InputError(f"{WEIGHTS} lacks {missing[0]}{more}")
         return model.eval(), tokenizer
 
 
 def read_weights(path: Path) -> WeightsHeader:
-    """Names and shapes of the tensors; none of them is loaded.
+    """Read names and shapes of the tensors; none of them is loaded.
 
     Raises:
         InputError: not a whole safetensors file.
@@ -167,7 +167,7 @@ def _check_architecture(claim: ArchitectureClaim, model: Model) -> ClaimRow:
 
 
 def _explain_stated(claim: ArchitectureClaim, stated: Mapping[str, Any]) -> str:
-    """What the stated number of parameters says about an architecture that cannot be read."""
+    """Explain what the stated number of parameters implies for an architecture that cannot be read."""
     step = {"num_hidden_layers": 1, "hidden_size": stated["num_attention_heads"]}.get(claim.field)
     if step is None:
         return "the parameters are the same for any number of heads"
@@ -196,7 +196,7 @@ def _check_parameters(claim: ParametersClaim, model: Model) -> ClaimRow:
         details |= {"weights_masked_lm": own, "weights_everything": everything}
         deciding += [] if own is None else [own]
         head = "no masked-LM head" if own is None else _millions(own)
-        found += f"; in {WEIGHTS} {head}, with all that it holds {_millions(everything)}"
+        found += f"; in {WEIGHTS} {head}, with all its tensors {_millions(everything)}"
     agreed = all(round(count / MILLION) == claimed for count in deciding)
     remarks = [] if agreed else [f"claimed {claimed}M"]
     if model.unread:
@@ -271,7 +271,7 @@ def _check_fill_mask(claim: FillMaskClaim, model: Model) -> ClaimRow:
 
 @torch.inference_mode()
 def _likeliest_tokens(model: Model, prompt: str, *, count: int) -> list[LikelyToken]:
-    """The `count` likeliest tokens for the prompt's one mask, best first; probabilities over the whole vocabulary."""
+    """Find the `count` likeliest tokens for the prompt's one mask, best first; probabilities over the vocabulary."""
     network, tokenizer = model.fill_mask
     mask = tokenizer.mask_token_id
     if mask is None:

@@ -33,7 +33,7 @@ from glue_bench.training.trainer import fit, predict
 # MRPC's, the six weighted alike, in BERT's uncased word pieces.
 LENGTHS = (8, 10, 14, 18, 21, 24, 27, 30, 34, 38, 41, 46, 51, 57, 63, 74)
 PREDICTED = 4  # times LENGTHS in a prediction
-OCCURRING = 8_000  # distinct token ids in the rows: as in a small task, and all of the table that is trained
+OCCURRING = 8_000  # distinct token ids in the rows, as in a small task; the embedding table is cut to them
 LEAST_SECONDS = 1.0  # of the faster model in one timing
 MOST_WORK = 200  # updates or predictions in one timing
 CERTAINTY = 0.9  # of the median's interval, at least
@@ -47,7 +47,7 @@ class Bench:
     """Two models of random weights, and rows for both."""
 
     def __init__(self, own: PretrainedConfig, other: PretrainedConfig, *, settings: TrainerConfig) -> None:
-        """Build both.
+        """Build both models.
 
         Raises:
             UsageError: the device or the engine is not available.
@@ -91,7 +91,7 @@ class Bench:
         return seconds
 
     def machine(self) -> dict[str, Any]:
-        """The hardware and torch's settings."""
+        """Describe the hardware and torch's settings."""
         device = self.placement.device
         return {
             "device": device.type,
@@ -103,7 +103,7 @@ class Bench:
         }
 
     def _train(self, model: Classifier, updates: int) -> Floats:
-        """The time of an update, after one that allocates the memory that the others reuse."""
+        """Time an update, after one that allocates the memory that the others reuse."""
         ends, rows = list[Floats](), self._rows[0]
         fit(
             model,
@@ -118,7 +118,7 @@ class Bench:
         return (ends[-1] - ends[0]) / updates
 
     def _predict(self, model: Classifier, times: int) -> Floats:
-        """The time of predicting all rows once."""
+        """Time one prediction of all rows."""
         started = _clocks()
         for _ in range(times):
             predict(model, self._rows[1], batch_size=self._settings.eval_batch_size, placement=self.placement)
@@ -133,7 +133,7 @@ def measure_speed(
     repeats: int,
     on_progress: Callable[[str], None],
 ) -> tuple[ClaimRow, dict[str, Any]]:
-    """The row of a claim, and the machine that it was measured on; empty if it cannot be. Arguments as in `check_card`.
+    """Return the row of a claim, and the machine (empty if nothing was measured). Arguments as in `check_card`.
 
     Raises:
         UsageError: the device or the engine is not available.
@@ -165,7 +165,7 @@ def check_speed(claim: SpeedClaim, seconds: Floats, *, engine: str, on_cpu: bool
 
     Args:
         seconds: (pairs, 2 models, 2 clocks) from `Bench.measure`.
-        on_cpu: whether processor time says anything.
+        on_cpu: whether processor time is meaningful.
         architectures: where they come from, in words.
     """
     wall = seconds[:, :, 0]  # (pairs, 2)
@@ -203,7 +203,7 @@ def check_speed(claim: SpeedClaim, seconds: Floats, *, engine: str, on_cpu: bool
 
 
 def median_interval(values: Sequence[float], *, certainty: float) -> tuple[tuple[float, float], float]:
-    """The narrowest symmetric interval of order statistics that holds the true median with this certainty.
+    """Find the narrowest symmetric interval of order statistics that holds the true median with this certainty.
 
     Returns:
         Its ends, and its certainty: below `certainty` only if even all values are too few for it.
@@ -215,7 +215,7 @@ def median_interval(values: Sequence[float], *, certainty: float) -> tuple[tuple
 
 
 def _make_rows(times: int, *, vocabulary: int) -> Encoded:
-    """LENGTHS, `times` over, of random ordinary tokens."""
+    """Make rows of LENGTHS, `times` over, from random ordinary tokens."""
     lengths = np.tile(LENGTHS, times)
     first = min(5, vocabulary - 1)  # the special tokens are before it
     tokens = np.random.default_rng(_SEED).integers(first, vocabulary, size=int(lengths.sum()), dtype=np.int32)

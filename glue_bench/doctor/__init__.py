@@ -47,7 +47,7 @@ class Finding:
 
 
 def format_bytes(count: int) -> str:
-    """In decimal units, as disks and downloads are sold."""
+    """Format bytes in decimal units, as disks and downloads are sold."""
     for unit, size in (("GB", 10**9), ("MB", 10**6)):
         if count >= size:
             return f"{count / size:.1f} {unit}" if count < 10 * size else f"{count / size:.0f} {unit}"
@@ -104,7 +104,7 @@ def examine_installation() -> Iterator[Finding]:
         yield Finding("Python", OK, found=python)
     else:
         found = f"{python}; glue-bench {about['Version']} is tested with {needed}"
-        yield Finding("Python", NOTE, found=found, advice=f"a virtual environment with Python {needed}")
+        yield Finding("Python", NOTE, found=found, advice=f"use a virtual environment with Python {needed}")
     by_extra: dict[str | None, list[Requirement]] = {None: []}
     for text in metadata.requires(_PACKAGE) or []:
         extra = _EXTRA.search(text)
@@ -123,7 +123,7 @@ def examine_installation() -> Iterator[Finding]:
 
 
 def _check(requirement: "Requirement") -> Finding | None:
-    """The fault of one package; None if it is installed in a version within the range."""
+    """Return the fault of one package; None if it is installed in a version within the range."""
     try:
         found = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
@@ -137,7 +137,7 @@ def _check(requirement: "Requirement") -> Finding | None:
 
 
 def nearest_folder(folder: Path) -> Path:
-    """The folder itself, or its nearest existing parent; OSError if no file system accepts the name."""
+    """Return the folder itself, or its nearest existing parent; OSError if no file system accepts the name."""
     full = folder.absolute()
     return next(path for path in (full, *full.parents) if path.exists())
 
@@ -149,7 +149,7 @@ class Need:
     place: str  # in words
     folder: Path
     sure: int  # bytes
-    rough: int | None  # bytes besides, at most; None if not known
+    rough: int | None  # further bytes, at most; None if not known
 
 
 def needs_of_results(folder: Path, *, runs: int, at_once: int, weights: int, models: int) -> Need:

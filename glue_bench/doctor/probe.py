@@ -1,6 +1,6 @@
 """Load torch and compute on a device; `python -m glue_bench.doctor.probe DEVICE PRECISION` prints a line of JSON.
 
-Runs in a process of its own, because a torch that does not fit the machine may end it silently, or hang.
+Runs in a separate process, because a torch that does not fit the machine may crash silently, or hang.
 """
 
 import importlib
@@ -18,13 +18,13 @@ _TIMEOUT = 180.0  # seconds: from a cold network disk torch takes a minute to lo
 
 
 def ask_torch(device: str, precision: str) -> dict[str, Any]:
-    """The answer of `probe` from another process, or `error` with how that ended."""
+    """Run `probe` in another process; if that fails, return `error` with how it ended."""
     command = [sys.executable, "-m", "glue_bench.doctor.probe", device, precision]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
         return dict(json.loads(done.stdout.strip().splitlines()[-1]))
     except subprocess.TimeoutExpired:
-        return {"error": f"torch has not loaded within {_TIMEOUT:.0f} seconds"}
+        return {"error": f"torch did not load within {_TIMEOUT:.0f} seconds"}
     except (IndexError, ValueError):
         code, message = done.returncode, (done.stderr.strip().splitlines() or ["no message"])[-1]
         ending = signal.Signals(-code).name if code < 0 else f"exit code {code}"

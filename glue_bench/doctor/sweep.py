@@ -1,4 +1,4 @@
-"""Everything that one sweep needs, checked in turn: quick checks first, torch last. Runs and downloads nothing."""
+"""Check everything that one sweep needs: quick checks first, torch last. Runs and downloads nothing."""
 
 import shutil
 import time
@@ -100,10 +100,10 @@ class Hub:
     unreachable: UnreachableError | None = None
 
     def find_first(self, names: Sequence[str], *, repo: str, revision: str, repo_type: str) -> dict[str, int]:
-        """The first of these files that the repository has, and its size in bytes.
+        """Find the first of these files that the repository has, and its size in bytes.
 
         Raises:
-            UnreachableError: the hub does not answer.
+            UnreachableError: the hub does not respond.
             InputError: the repository has none of them.
         """
         if self.unreachable is not None:
@@ -122,12 +122,12 @@ class Hub:
         raise problem if len(names) == 1 else InputError(f"{repo}: has none of {', '.join(names)}")
 
     def finding(self) -> Finding:
-        """Whether the hub answered, if it was asked."""
+        """Report whether the hub answered, if it was needed."""
         if self.seconds is None:
             offline = "; HF_HUB_OFFLINE is set" if is_offline() else ""
             return Finding("hub", OK, found=f"not needed: everything is here{offline}")
         if self.unreachable is None:
-            return Finding("hub", OK, found=f"{endpoint()} answers, in {self.seconds:.1f} s")
+            return Finding("hub", OK, found=f"{endpoint()} answers in {self.seconds:.1f} s")
         if is_offline():
             found = "HF_HUB_OFFLINE is set, and not everything is in the hub's cache"
             advice = "unset HF_HUB_OFFLINE, or fill the cache (HF_HOME) where there is a network"
@@ -141,7 +141,7 @@ class Hub:
 def examine_inputs(
     encoders: Sequence[EncoderConfig], data: DataConfig, *, tasks: Sequence[TaskConfig]
 ) -> tuple[Finding, list[Input]]:
-    """The finding on the hub, one for each encoder, and one for the rows of all tasks."""
+    """Return the finding on the hub, one for each encoder, and one for the rows of all tasks."""
     hub = Hub()
     inputs = [*(_examine_encoder(encoder, hub) for encoder in encoders), _examine_data(data, tasks, hub=hub)]
     return hub.finding(), inputs  # the hub's finding last: it depends on the requests
@@ -156,14 +156,14 @@ def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Input:
         except (GlueBenchError, OSError) as error:
             return _problem(name, [str(error)], advice=_OTHER_ENCODERS)
         return Input(finding=Finding(name, OK, found=f"{folder}, weights of {format_bytes(size)}"), weights=size)
-    lacking = find_not_cached(encoder)
-    groups = [*([file] for file in lacking.needed), *([lacking.vocabularies] if lacking.vocabularies else [])]
+    missing = find_not_cached(encoder)
+    groups = [*([file] for file in missing.needed), *([missing.vocabularies] if missing.vocabularies else [])]
     place = {"repo": encoder.hub_id, "revision": encoder.revision or "main", "repo_type": "model"}
-    if not groups and lacking.optional and not is_offline():  # a run would ask for these too, and needs some answer
+    if not groups and missing.optional and not is_offline():  # a run asks for these too; any reply will do
         try:
-            hub.find_first(lacking.optional[:1], **place)
+            hub.find_first(missing.optional[:1], **place)
         except UnreachableError:
-            text = f"the hub is out of reach; its cache here has the model, but runs ask for {lacking.optional[0]} too"
+            text = f"the hub is out of reach; its cache here has the model, but runs also ask for {missing.optional[0]}"
             return _problem(name, [text], advice="HF_HUB_OFFLINE=1: a run then uses what the cache has")
         except InputError:
             pass  # the hub answered
@@ -174,8 +174,8 @@ def _examine_data(data: DataConfig, tasks: Sequence[TaskConfig], *, hub: Hub) ->
     if data.source == "hub":
         repo, place = data.dataset or "", {"revision": data.revision or "", "repo_type": "dataset"}
         files = [name for task in tasks for name in hub_files(task).values()]
-        lacking = [[name] for name in files if not cached_file(repo, name, **place)]
-        return _examine_hub("data", lacking, hub=hub, other=_OTHER_DATA, repo=repo, **place)
+        missing = [[name] for name in files if not cached_file(repo, name, **place)]
+        return _examine_hub("data", missing, hub=hub, other=_OTHER_DATA, repo=repo, **place)
     faults = []
     for task in tasks:
         try:
@@ -189,21 +189,21 @@ def _examine_data(data: DataConfig, tasks: Sequence[TaskConfig], *, hub: Hub) ->
 
 
 def _examine_hub(
-    name: str, lacking: Sequence[Sequence[str]], *, hub: Hub, other: str, repo: str, revision: str, repo_type: str
+    name: str, missing: Sequence[Sequence[str]], *, hub: Hub, other: str, repo: str, revision: str, repo_type: str
 ) -> Input:
-    """Ask for the size of what the cache lacks.
+    """Ask for the sizes of the files that are not in the cache.
 
     Args:
-        lacking: groups of files; of each group the first that the hub has is needed.
+        missing: groups of files; of each group the first that the hub has is needed.
         other: what to use in place of the repository.
     """
     sizes, faults = dict[str, int](), list[str]()
-    for names in lacking:
+    for names in missing:
         try:
             sizes |= hub.find_first(names, repo=repo, revision=revision, repo_type=repo_type)
         except UnreachableError:
             parts = dict.fromkeys(
-                names[0].partition("/")[0] for names in lacking
+                names[0].partition("/")[0] for names in missing
             )  # a model's files, a data set's tasks
             found = f"{repo}: the hub is out of reach, and its cache here lacks {', '.join(parts)}"
             command = f"hf download {repo} --revision {revision} --repo-type {repo_type}"
@@ -226,7 +226,7 @@ def _problem(name: str, faults: Sequence[str], *, advice: str) -> Input:
 
 
 def examine_device(config: RunConfig, *, runs: int) -> tuple[list[Finding], int]:
-    """Check where the runs of a sweep would be, and count how many at a time.
+    """Check the device that a sweep would use, and count how many runs execute at a time.
 
     Args:
         config: of any of its runs.
@@ -315,7 +315,7 @@ def examine_results(store: RunStore) -> Iterator[Finding]:
 
 
 def _examine_writable(name: str, folder: Path, *, advice: str) -> list[Finding]:
-    """A problem if the folder, or its nearest existing parent, cannot be written; creates nothing that stays."""
+    """Yield a problem if the folder, or its nearest existing parent, cannot be written; leaves nothing behind."""
     try:
         check_writable(nearest_folder(folder))
     except (DiskError, OSError) as error:

@@ -150,7 +150,7 @@ def _check_replaceable(run: FinishedRun, out: Path) -> None:
     try:
         manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
         run_id, written = manifest["run_id"], dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:  # not searched deeper: it may be the whole disk
+    except (OSError, ValueError, KeyError, TypeError) as error:  # no deeper search: it may be the whole disk
         problem = f"holds files that are not a card's ({', '.join(names[:3])}); must be a new or empty folder"
         raise UsageError(f"--out {out}: {problem}") from error
     if run_id != run.record.run_id:
@@ -163,12 +163,12 @@ def _check_replaceable(run: FinishedRun, out: Path) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Every file and link below a folder."""
+    """Yield every file and link below a folder."""
     return [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
 
 
 def _explain(error: BaseException) -> str:
-    """One line, with what to do where that is known."""
+    """Explain an error in one line, with what to do where that is known."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status == 401:
         return f"{endpoint()} does not know this token (HF_TOKEN, or `hf auth login`)"

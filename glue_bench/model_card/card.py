@@ -33,7 +33,7 @@ _LICENCE = (
 
 
 def render_card(record: Record, task: TaskAdapter, *, place: str) -> str:
-    """README.md: metadata between lines of dashes, then the text.
+    """Render README.md: metadata between lines of dashes, then the text.
 
     Args:
         place: what the snippet loads: a repository's name, or the folder as its reader would name it.
@@ -47,7 +47,7 @@ def render_card(record: Record, task: TaskAdapter, *, place: str) -> str:
 
 
 def eval_result_files(record: Record, task: TaskAdapter) -> dict[str, list[dict[str, Any]]]:
-    """The content of each file of `.eval_results` by name: one score each; empty if they are not comparable.
+    """Return the content of each file of `.eval_results` by name: one score each; empty if not comparable.
 
     The format has no field for a split or a metric: `notes` names them. `task_id` is the data set's configuration, as
     an `eval.yaml` of the data set would have to name the task.
@@ -70,7 +70,7 @@ def eval_result_files(record: Record, task: TaskAdapter) -> dict[str, list[dict[
 
 
 def _scores(record: Record, task: TaskAdapter) -> list[tuple[ScorePart, float, int]]:
-    """Each score with its value (0 to 1; correlations -1 to 1) and the number of its rows."""
+    """Return each score with its value (0 to 1; correlations -1 to 1) and the number of its rows."""
     scores, rows = record.scores, record.data["rows"]
     return [(part, round(float(scores[part.split][part.metric]), 6), rows[part.split]) for part in task.every_part()]
 
@@ -93,7 +93,7 @@ def _dataset_title(record: Record, task: TaskAdapter) -> str:
 
 
 def _caveats(record: Record) -> list[str]:
-    """What a reader of any score must know, most important first."""
+    """List what a reader of any score must know, most important first."""
     notes = []
     if not record.comparable:
         notes.append(f"Not comparable with published GLUE numbers: {'; '.join(record.not_comparable_because)}.")
@@ -108,12 +108,12 @@ def _caveats(record: Record) -> list[str]:
 
 
 def _changed_values(record: Record) -> Mapping[str, object]:
-    """The trainer values that differ from the recipe's."""
+    """Return the trainer values that differ from the recipe's."""
     return {**record.config.get("recipe_changes", {}), **record.config.get("cell", {})}
 
 
 def _metadata(record: Record, task: TaskAdapter) -> ModelCardData:
-    """The YAML block. It has no licence and no language: the record knows neither."""
+    """Build the YAML block. It has no licence and no language, because the record has neither."""
     data, base = record.data, record.encoder["hub_id"]
     on_hub, sample = data["source"] == "hub", "sample-" if data["source"] == "sample" else ""
     changes = {key: str(value) for key, value in _changed_values(record).items()}
@@ -255,7 +255,7 @@ def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _fence(language: str, code: Sequence[str]) -> list[str]:
-    """Code between fences that are longer than any run of backticks in it."""
+    """Put code between fences that are longer than any run of backticks in it."""
     longest = max((len(ticks) for ticks in re.findall("`+", "\n".join(code))), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}{language}", *code, fence]

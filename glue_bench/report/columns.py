@@ -1,4 +1,4 @@
-"""Rows to tables of words, and the notes under them, the same in every format that people read. Knows no formats."""
+"""Turn rows into tables of text with notes, the same in every format that people read. Knows no formats."""
 
 import dataclasses
 import re
@@ -59,7 +59,7 @@ STARRED = (
 )
 _NOTHING = "\u2013"
 _NUMBER = re.compile(rf"-?\d+(\.\d+)?\*?|{_NOTHING}")
-# Columns of numbers with words between them.
+# Columns that count as numbers even if some cells hold words.
 _NUMBERS = {
     *("dev rows", "seeds", "ours", "95 % interval", "published", "difference", "p (Holm)", "detectable", "kept"),
     *("seconds per 1,000 dev rows", "seconds of training"),
@@ -68,12 +68,12 @@ _NUMBERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextTable:
-    """A table of words."""
+    """A table of text cells."""
 
     title: str
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
-    total: Sequence[str] | None = None  # the last line, set apart
+    total: Sequence[str] | None = None  # the last line, set off from the others
     notes: Sequence[str] = ()  # under it
 
     @property
@@ -82,19 +82,19 @@ class TextTable:
         return [*self.rows, *([self.total] if self.total else [])]
 
     def is_right(self, place: int) -> bool:
-        """Whether a column holds numbers, which are aligned right."""
+        """Check whether a column holds numbers, which are right-aligned."""
         cells = [row[place] for row in self.rows if row[place]]
         return self.headers[place] in _NUMBERS or (bool(cells) and all(map(_NUMBER.fullmatch, cells)))
 
     def select(self, places: Iterable[int]) -> "TextTable":
-        """The table with these columns alone."""
+        """Return the table with only these columns."""
         headers, *rows = ([line[place] for place in places] for line in (self.headers, *self.lines))
         total = rows.pop() if self.total else None
         return dataclasses.replace(self, headers=headers, rows=rows, total=total)
 
 
 def report_tables(report: Report) -> list[TextTable]:
-    """A table per section, without the columns that are empty in all of them."""
+    """Build a table per section, without the columns that are empty in all of them."""
     headers = ["task", "init", "metric", "dev rows", "seeds", "ours", "95 % interval", "published", "difference"]
     headers += ["verdict", "note"]
     tables = []
@@ -109,7 +109,7 @@ def report_tables(report: Report) -> list[TextTable]:
 
 
 def headline_table(sections: Sequence[Section]) -> TextTable:
-    """Medians of every section's rows in one line, and the published numbers in the line under it."""
+    """Put each section's medians in one line, and the published numbers in the line below."""
     titles = {row.task: row.title for section in sections for row in section.rows}
     lines, notes = list[list[str]](), list[str]()
     for number, section in enumerate(sections, start=1):
@@ -126,7 +126,7 @@ def headline_table(sections: Sequence[Section]) -> TextTable:
 
 
 def comparison_tables(comparison: EncoderComparison) -> list[TextTable]:
-    """What two encoders score on the same tasks, what that took, and sentences on the whole."""
+    """Build the tables of scores and of times of two encoders, with notes on the whole comparison."""
     first, second = comparison.first, comparison.second
     headers = ["task", "metric", "dev rows", "seeds", first, second, "difference", "95 % interval", "p (Holm)"]
     means, total = (comparison.first_mean, comparison.second_mean), None
@@ -150,7 +150,7 @@ def comparison_tables(comparison: EncoderComparison) -> list[TextTable]:
 
 
 def _score_words(row: Row) -> str:
-    """Median and range, or what happened instead."""
+    """Show the median and range, or why there is none."""
     summary = row.summary
     if summary is None:
         return ", ".join(row.unfinished) or "not run"
@@ -161,7 +161,7 @@ def _score_words(row: Row) -> str:
 
 
 def _verdict_words(row: Row) -> str:
-    """The verdict and its reason, unless the note gives the reason."""
+    """Show the verdict, and its reason unless the note gives it."""
     if row.verdict is None:
         return ""
     kind, reason = row.verdict.kind, row.verdict.reason
@@ -172,7 +172,7 @@ def _verdict_words(row: Row) -> str:
 
 
 def write_footnotes(sections: Sequence[Section], published: Sequence[PublishedTable]) -> list[str]:
-    """What a reader of these sections must know, most important first."""
+    """List what a reader of these sections must know, most important first."""
     rows = [row for section in sections for row in section.rows]
     optimistic = any(row.optimistic for row in rows)
     notes = [OURS_SELECTED if optimistic or any(row.setting.selection != "last" for row in rows) else OURS]
@@ -232,7 +232,7 @@ def _cost_cells(task: TaskComparison) -> list[str]:
 
 
 def _comparison_notes(comparison: EncoderComparison) -> list[str]:
-    """Sentences on the whole comparison: the share, what limits it, size and speed, and what was left out."""
+    """List notes on the whole comparison: the share, its limits, size and speed, and what was left out."""
     tasks, first, second, notes = comparison.tasks, comparison.first, comparison.second, list[str]()
     if comparison.kept is not None:
         over = f"these {len(tasks)} tasks" if len(tasks) > 1 else "this task"
@@ -275,6 +275,6 @@ def _share(kept: float | None) -> str:
 
 
 def _signed(value: float | None) -> str:
-    """One decimal and a sign, without a sign where it is 0.0; empty without a value."""
+    """Show one decimal and a sign, but no sign for 0.0; empty without a value."""
     text = "" if value is None else f"{value:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text

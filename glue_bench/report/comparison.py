@@ -1,4 +1,4 @@
-"""Two encoders on the tasks that both have runs of: quality paired by seed and row, size, speed. Knows no formats."""
+"""Compare two encoders on the tasks they share: quality paired by seed and row, size, speed. Knows no formats."""
 
 import dataclasses
 import itertools
@@ -19,7 +19,7 @@ from glue_bench.tasks.adapter import headline, metric_title
 from glue_bench.tasks.published import PublishedTable, find_table
 
 MOST = 3  # comparisons on the page
-# Facts that do not make two trainings unlike: the encoder's own, and those that the rows or the trainer's values imply.
+# Facts ignored when two trainings are compared: the encoder's own, and those implied by rows or trainer values.
 _NOT_TRAINING = (
     *("encoder", "encoder.hub_id", "encoder.revision", "encoder.weights_sha256"),
     *("data", "data.revision", "recipe", "grid"),
@@ -56,7 +56,7 @@ class TaskComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderComparison:
-    """Two encoders on all tasks that both have runs of."""
+    """Two encoders on all tasks for which both have runs."""
 
     first: str
     second: str
@@ -82,7 +82,7 @@ def compare_encoders(
 ) -> EncoderComparison:
     """Compare the runs that two encoders have with the same seeds on the same rows.
 
-    Where an encoder has several settings of a task, the pair that differs least is taken, then the one with most
+    If an encoder has several settings of a task, the pair that differs least is compared; of equals, the one with most
     seeds in common. Both are scored under one convention, card if none is named.
 
     Raises:
@@ -94,7 +94,7 @@ def compare_encoders(
         raise UsageError(f"{first}: compared with itself; name two different encoders")
     for name in (first, second):
         if name not in known:
-            hint = did_you_mean(name, known) if known else f": none of any in {store.root.parent}"
+            hint = did_you_mean(name, known) if known else f": no encoder has any in {store.root.parent}"
             raise UsageError(f"{name}: no finished runs of this encoder{hint}")
     found, skipped, runs = list[TaskComparison](), dict[str, str](), list[Record]()
     stream = np.random.default_rng(STREAM)
@@ -120,7 +120,7 @@ def compare_encoders(
 def compare_all(
     report: Report, published: Sequence[PublishedTable], *, store: RunStore, convention: str | None = None
 ) -> list[EncoderComparison]:
-    """The comparisons of a report's encoders that have a task in common, at most MOST; the smaller encoder first."""
+    """Compare the report's encoders that share a task, at most MOST pairs; the smaller encoder comes first."""
     rows = [row for section in report.sections for row in section.rows if row.seeds]
     sizes = {row.encoder: row.finished[-1].encoder.get("parameters") or 0 for row in rows}
     found = (
@@ -143,18 +143,18 @@ class _Pair:
         return sorted({*self.ours.seeds} & {*self.theirs.seeds})
 
     def runs(self) -> tuple[list[Record], list[Record]]:
-        """Of each encoder, in the order of the seeds."""
+        """Return each encoder's runs, in the order of the seeds."""
         ours, theirs = ([run for run in row.finished if run.seed in self.seeds] for row in (self.ours, self.theirs))
         return ours, theirs
 
     def differences(self) -> list[str]:
-        """What besides the encoder tells the two settings apart."""
+        """Return what differs between the two settings besides the encoder."""
         found = self.ours.setting.difference(self.theirs.setting, but=_NOT_TRAINING)
         return [f"{name}={ours}, {theirs}" for name, (ours, theirs) in sorted(found.items())]
 
 
 def _choose_pair(ours: Sequence[Row], theirs: Sequence[Row]) -> _Pair | str:
-    """The two rows to compare, or why there are none."""
+    """Choose the two rows to compare, or say why there are none."""
     if not ours or not theirs:
         return f"no finished runs of {'the second' if ours else 'the first'}"
     pairs = [_Pair(ours=a, theirs=b) for a in ours for b in theirs if a.setting.fingerprint == b.setting.fingerprint]
@@ -166,14 +166,14 @@ def _choose_pair(ours: Sequence[Row], theirs: Sequence[Row]) -> _Pair | str:
     for chosen, rows in ((best.ours, ours), (best.theirs, theirs)):
         found = chosen.setting.difference(*(row.setting for row in rows), but=("init", "grid"))
         if words := ", ".join(f"{name}={values[0]}" for name, values in found.items()):
-            choice.append(f"of {len(rows)} settings of {chosen.encoder} the one with {words}")
+            choice.append(f"one of {len(rows)} settings of {chosen.encoder}: {words}")
     return dataclasses.replace(best, choice=choice)
 
 
 def _compare_task(
     pair: _Pair, *, store: RunStore, convention: str, stream: np.random.Generator
 ) -> TaskComparison | str:
-    """The comparison, or why there is none."""
+    """Compare one pair, or say why that is impossible."""
     ours, theirs = pair.runs()
     task = task_of(ours[0])
     parts = task.parts(convention)
@@ -255,7 +255,7 @@ def _conclude(
 
 
 def _share(first: float | None, second: float | None) -> float | None:
-    """Per cent; None where a share means nothing."""
+    """Return per cent; None where a share means nothing."""
     return 100 * first / second if first is not None and second is not None and first >= 0 < second else None
 
 

@@ -1,4 +1,4 @@
-"""A report or a comparison as console table, Markdown, LaTeX, JSON or CSV."""
+"""Render a report or a comparison as console table, Markdown, LaTeX, JSON or CSV."""
 
 import csv
 import io
@@ -21,21 +21,21 @@ from glue_bench.text import escape_cell, escape_latex, escape_markdown
 TABLE_FORMATS = ("console", "markdown", "latex")
 FORMATS = (*TABLE_FORMATS, "json", "csv")
 
-# Columns that may be broken into lines, and their smallest width.
+# Columns that may wrap, and their smallest width.
 _WRAPPED = {"metric": 14, "verdict": 14, "note": 24, "claim": 12, "the card says": 16, "found": 20}
-# The columns that a narrow terminal does without, the first one first.
+# Columns that are dropped in a narrow terminal, in this order.
 _LEFT_OUT = (
     *("note", "device", "metric", "dev rows", "detectable", "p (Holm)", "seeds", "difference", "kept"),
     *("seconds of training", "95 % interval"),
 )
-_SENTENCES = ("metric", "note")  # shown under the table where they do not fit into it
+_SENTENCES = ("metric", "note")  # shown below the table if they do not fit into it
 _GAP = 3  # characters between two columns
 
 _LATEX_HEAD = r"% Preamble: \usepackage[T1]{fontenc} \usepackage{booktabs}; wide tables may need \small or rotation."
 
 
 def render_report(report: Report, format_name: str, *, width: int | None = None, color: bool = False) -> str:
-    """The whole report as text.
+    """Render the whole report as text.
 
     Args:
         format_name: one of FORMATS.
@@ -60,7 +60,7 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
 def render_comparison(
     comparison: EncoderComparison, format_name: str, *, width: int | None = None, color: bool = False
 ) -> str:
-    """Two encoders side by side as text; the arguments are those of `render_report`."""
+    """Render two encoders side by side as text; the arguments are those of `render_report`."""
     # Only the page shows tokens per second.
     content = asdict(comparison, dict_factory=lambda pairs: {k: v for k, v in pairs if k != "tokens_per_second"})
     if format_name == "json":
@@ -76,7 +76,7 @@ def render_comparison(
 def render_tables(
     tables: Sequence[TextTable], notes: Sequence[str], *, format_name: str, width: int | None, color: bool
 ) -> str:
-    """Any tables, and once the notes; the other arguments are those of `render_report`.
+    """Render any tables, with the notes once; the other arguments are those of `render_report`.
 
     Args:
         format_name: one of TABLE_FORMATS.
@@ -96,7 +96,7 @@ def _json(content: Mapping[str, Any]) -> str:
 
 
 def render_csv(rows: Sequence[Mapping[str, Any]], *, like: Iterable[str]) -> str:
-    """One line per row, lists and mappings as JSON; `like` names the columns."""
+    """Write one line per row, lists and mappings as JSON; `like` names the columns."""
     plain = [
         {key: escape_cell(json.dumps(value) if isinstance(value, list | dict) else value) for key, value in row.items()}
         for row in rows
@@ -148,14 +148,14 @@ def _print_table(console: Console, text: TextTable) -> None:
         if words := "; ".join(line[place] for place in below if line[place]):
             console.print(_show(f"{line[0]}: {words}"))
     if numbers := ", ".join(text.headers[place] for place in moved if place not in below):
-        console.print(f"In a wider terminal also: {numbers}.", style="dim")
+        console.print(f"A wider terminal also shows: {numbers}.", style="dim")
     for note in text.notes:
         console.print(_show(note))
     console.print()
 
 
 def _fit(text: TextTable, width: int) -> tuple[list[int], list[int]]:
-    """The places of the columns that are shown, and of those that say something but do not fit."""
+    """Find the columns that fit, and the non-empty ones that do not."""
     said = [place for place, _ in enumerate(text.headers) if any(line[place] for line in text.lines)]
     longest = {place: max(len(line[place]) for line in (text.headers, *text.lines)) for place in said}
     narrowest = {place: min(size, _WRAPPED.get(text.headers[place], size)) for place, size in longest.items()}
@@ -167,7 +167,7 @@ def _fit(text: TextTable, width: int) -> tuple[list[int], list[int]]:
 
 
 def _show(text: str) -> str:
-    """The text itself on a terminal: no markup, no escape sequences."""
+    """Show text literally on a terminal: no markup, no escape sequences."""
     return escape("".join(char if char.isprintable() else " " for char in text))
 
 
@@ -176,7 +176,7 @@ def _latex(tables: Sequence[TextTable], notes: Sequence[str]) -> str:
 
 
 def _latex_table(table: TextTable) -> str:
-    """A table with rules; its column of notes becomes paragraphs, before the table's own notes."""
+    """Set a table with rules; its column of notes becomes paragraphs, before the table's own notes."""
     shown = table.select([place for place, header in enumerate(table.headers) if header != "note"])
     columns = "".join("r" if shown.is_right(place) else "l" for place, _ in enumerate(shown.headers))
     parts = ["\n".join(map(_line, lines)) for lines in ([shown.headers], shown.rows, shown.lines[len(shown.rows) :])]
@@ -194,7 +194,7 @@ def _paragraph(text: str) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     text = " & ".join(escape_latex(cell) for cell in cells) + r" \\"
-    return "{}" + text if text.startswith(("[", "*")) else text  # the rule or line before would take it for its option
+    return "{}" + text if text.startswith(("[", "*")) else text  # else it is read as an option of the line before
 
 
 _EMPTY_ROW = Row(setting=Setting(encoder="", task="", recipe="", data=""), title="", metric="", convention="")

@@ -17,12 +17,12 @@ CARD_TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")  # i
 
 
 def card_place(task: str) -> tuple[int, str]:
-    """The key that sorts tasks in the order of the model card, others after them."""
+    """Return the key that sorts tasks in the order of the model card, others after them."""
     return (CARD_TASKS.index(task) if task in CARD_TASKS else len(CARD_TASKS), task)
 
 
 def median(values: Sequence[float]) -> float | None:
-    """The median, if there are values."""
+    """Return the median, if there are values."""
     return statistics.median(values) if values else None
 
 
@@ -56,7 +56,7 @@ class Cost:
 
     @classmethod
     def of(cls, runs: Sequence[Record]) -> Self:
-        """The cost of at least one finished run."""
+        """Summarise the cost of at least one finished run."""
         rows = sum(runs[0].data["rows"][split] for split in task_of(runs[0]).validation)
         trained = [run for run in runs if run.seconds.get("train")]
         return cls(
@@ -72,7 +72,7 @@ class Cost:
 class Group:
     """The runs of one row: all seeds of a setting, or of the chosen cell of a grid."""
 
-    setting: Setting  # as a finished run knows it, if there is one
+    setting: Setting  # from a finished run, if there is one
     runs: Sequence[Record] = ()  # finished ones by seed, then the others
     cells: int = 0  # of the grid that were tried; 0 without a grid
     planned: int = 0  # cells that the grid has
@@ -157,7 +157,7 @@ class Row(Group):
     parts: Mapping[str, ScoreSummary] = field(default_factory=dict)  # every SPLIT.METRIC, whatever the convention
     published: PublishedScore | None = None  # under the row's own metric
     verdict: Verdict | None = None  # None where nothing was published
-    setting_notes: Sequence[str] = ()  # what tells the setting from its recipe and from other rows
+    setting_notes: Sequence[str] = ()  # how the setting differs from its recipe and from other rows
     remarks: Sequence[str] = ()  # all else that a reader must know
     degenerate: Mapping[str, str] = field(default_factory=dict)  # seed of a finished run to the reason
 
@@ -180,7 +180,7 @@ class Row(Group):
         return "; ".join([*self.setting_notes, *self.choice_notes, *reasons, *self.remarks])
 
     def to_json(self) -> dict[str, Any]:
-        """The flat object of the JSON report, schema 2; docs/report.md documents every field."""
+        """Return the flat object of the JSON report, schema 2; docs/report.md documents every field."""
         setting, published, verdict = self.setting, self.published, self.verdict
         empty = dict.fromkeys(ScoreSummary.__dataclass_fields__)
         return {
@@ -210,7 +210,7 @@ class Row(Group):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """The rows of one encoder on one data source with one recipe, and their mean if all eight tasks are there."""
+    """The rows of one encoder on one data source with one recipe, and their mean if all eight tasks are present."""
 
     encoder: str
     data: str

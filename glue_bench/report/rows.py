@@ -1,4 +1,4 @@
-"""The runs of one setting, with their stored predictions, to one row: scores, intervals, verdict, notes."""
+"""Turn the runs of one setting, with their stored predictions, into one row: scores, intervals, verdict, notes."""
 
 import dataclasses
 import logging
@@ -33,20 +33,20 @@ class Context:
     store: RunStore | None  # with the predictions
 
     def score(self, task: str) -> PublishedScore | None:
-        """The published number of a task."""
+        """Return the published number of a task."""
         return self.table.scores.get(task) if self.table else None
 
     def convention_of(self, task: str) -> str:
-        """The convention of the task's row."""
+        """Return the convention of the task's row."""
         score = self.score(task)
         return self.convention or (score.convention if score else "card")
 
     def parts(self, task: TaskAdapter) -> list[ScorePart]:
-        """The scores whose mean the task's row shows."""
+        """Return the scores whose mean the task's row shows."""
         return task.parts(self.convention_of(task.name))
 
     def shown_score(self, task: TaskAdapter) -> PublishedScore | None:
-        """The published number, if it is of the row's metric: conventions agree where a task has one metric."""
+        """Return the published number if it is for the row's metric; with a single metric, conventions agree."""
         score = self.score(task.name)
         return score if score is not None and task.parts(score.convention) == self.parts(task) else None
 
@@ -59,14 +59,14 @@ class Evidence:
     degenerate: Mapping[str, str]  # seed to the reason
 
     def degenerate_notes(self) -> list[str]:
-        """A line for each reason, with its seeds."""
+        """Write a line for each reason, with its seeds."""
         reasons = dict.fromkeys(self.degenerate.values())
         found = {why: [seed for seed, other in self.degenerate.items() if other == why] for why in reasons}
         return [f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} degenerate: {why}" for why, seeds in found.items()]
 
 
 def build_row(group: Group, context: Context, *, task: TaskAdapter, setting_notes: Sequence[str] = ()) -> Row:
-    """The row of one setting, of the chosen cell of a grid, or of a task without runs."""
+    """Build the row of one setting, of the chosen cell of a grid, or of a task without runs."""
     runs, finished = group.runs, group.finished
     parts, shown = context.parts(task), context.shown_score(task)
     values = [100 * headline(parts, run.scores) for run in finished]
@@ -74,7 +74,7 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, setting_note
     intervals = _score_intervals(evidence, finished, parts=parts) if evidence else {}
     verdict = _judge(group, context, task=task, values=values)
     if verdict is not None and verdict.kind == verdicts.REPRODUCED and evidence and evidence.degenerate:
-        # The spread that runs which learned nothing add must not make a number "reproduced".
+        # The extra spread from degenerate runs must not make a number "reproduced".
         lost = len(evidence.degenerate)
         reason = f"{lost} of {len(finished)} seeds {'is' if lost == 1 else 'are'} degenerate"
         verdict = dataclasses.replace(verdict, kind=verdicts.INCONCLUSIVE, reason=reason)
@@ -141,7 +141,7 @@ def read_evidence(store: RunStore, finished: Sequence[Record]) -> Evidence | Non
 def _score_intervals(
     evidence: Evidence, finished: Sequence[Record], *, parts: Sequence[ScorePart]
 ) -> dict[ScorePart | None, Interval]:
-    """Each part's interval, and under None that of the mean of `parts`; in natural units."""
+    """Compute each part's interval, and under None that of the mean of `parts`; in natural units."""
     stream, metrics = np.random.default_rng(STREAM), task_of(finished[0]).metrics
     scores, drawn = dict[ScorePart, Floats](), dict[ScorePart, Floats]()
     for split, predictions in evidence.splits.items():
@@ -160,7 +160,7 @@ def _score_intervals(
 
 
 def _judge(group: Group, context: Context, *, task: TaskAdapter, values: Sequence[float]) -> Verdict | None:
-    """The verdict on the published number of the row's task; None where there is none."""
+    """Judge the scores against the task's published number; None where there is none."""
     runs, score, shown = group.runs, context.score(task.name), context.shown_score(task)
     if score is None or context.table is None:
         return None
@@ -176,7 +176,7 @@ def _judge(group: Group, context: Context, *, task: TaskAdapter, values: Sequenc
 
 
 def _summarise(values: Sequence[float], interval: Interval | None) -> ScoreSummary:
-    """Scores times 100 and an interval in natural units to one summary times 100."""
+    """Join scores (times 100) and an interval (in natural units) into one summary, times 100."""
     return ScoreSummary(
         median=statistics.median(values),
         minimum=min(values),

@@ -27,7 +27,7 @@ from glue_bench.tasks.adapter import TaskAdapter, headline
 from glue_bench.tasks.published import PublishedTable, find_table
 
 _NORMAL_95 = 1.959964  # half the width of a 95 % interval in standard errors
-# The fields of a row of the JSON report that make it the same setting as another one.
+# The fields of a row of the JSON report that identify its setting.
 _SETTING = ("encoder", "data", "task", "recipe", "init", "selection", "recipe_changes", "cell")
 _COMPARED = ("title", "metric", "n", "fingerprint", "setting_id", "seeds", "run_ids", "values", "low", "high")
 
@@ -36,7 +36,7 @@ JsonRow = Mapping[str, Any]  # as `Row.to_json` writes it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """One row of the earlier report, and what became of it."""
+    """One row of the earlier report, compared with the same row now."""
 
     title: str  # encoder and task
     before: float  # mean over the seeds, times 100
@@ -59,7 +59,7 @@ def build_report(
     Args:
         store: where the records' predictions are; without it there are no intervals.
         convention: card or paper; None for the one that belongs to each encoder's published numbers.
-        expected: tasks that get a row "not run" beside real rows of an encoder with published numbers for them.
+        expected: tasks that get a "not run" row next to real rows of an encoder with published numbers for them.
     """
     sections: dict[tuple[str, ...], list[Group]] = defaultdict(list)
     for group in _group_by_setting(records):
@@ -76,7 +76,7 @@ def _group_by_setting(records: Iterable[Record]) -> list[Group]:
     found: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for run in records:
         found[run.encoder["name"], run.task, run.setting_id, run.init_kind, run.precision].append(run)
-    for key in [key for key in found if not key[-1]]:  # stopped before the precision was known: any of the setting's
+    for key in [key for key in found if not key[-1]]:  # precision not known yet: join any of the setting's
         home = next((other for other in found if other[:-1] == key[:-1] and other[-1]), None)
         if home is not None:
             found[home] += found.pop(key)
@@ -115,7 +115,7 @@ def _build_section(groups: Sequence[Group], context: Context, *, expected: Seque
 
 
 def _add_missing(rows: list[Row], context: Context, *, expected: Sequence[TaskConfig]) -> list[Row]:
-    """The rows, and one for every expected task that has a published number and no row."""
+    """Add a row for every expected task that has a published number and no row."""
     known = set(context.table.scores if context.table else ()) - {row.task for row in rows}
     like = {key: getattr(rows[0].setting, key) for key in ("encoder", "recipe", "data", "recipe_changes", "selection")}
     for task in map(TaskAdapter.of, expected):
@@ -125,20 +125,20 @@ def _add_missing(rows: list[Row], context: Context, *, expected: Sequence[TaskCo
 
 
 def _mean_of_eight(rows: Sequence[Row], values: Sequence[float | None]) -> float | None:
-    """The mean of the values of the card's tasks, if each has exactly one."""
+    """Average the values of the card's tasks, if each has exactly one."""
     known = [(row.task, v) for row, v in zip(rows, values, strict=True) if row.task in CARD_TASKS and v is not None]
     return statistics.fmean(v for _, v in known) if sorted(task for task, _ in known) == sorted(CARD_TASKS) else None
 
 
 def _common_changes(settings: Sequence[Setting]) -> dict[str, str]:
-    """The changed trainer values if all settings have the same ones; otherwise each row names its own."""
+    """Return the changed trainer values if all settings share them; otherwise each row names its own."""
     names = dict.fromkeys(name for setting in settings for name in setting.recipe_changes)
     values = {name: {str(setting.trainer.get(name)) for setting in settings} for name in names}
     return {name: found.pop() for name, found in values.items()} if all(len(v) == 1 for v in values.values()) else {}
 
 
 def _setting_notes(setting: Setting, alike: Sequence[Setting], *, changes: Mapping[str, str]) -> list[str]:
-    """What tells a setting from its recipe and from the finished rows of its task."""
+    """Note how a setting differs from its recipe and from the finished rows of its task."""
     shown_elsewhere = {"init", "grid", *(f"trainer.{key}" for key in setting.cell)}
     names = alike[0].difference(*alike[1:], but=shown_elsewhere) if alike else {}
     facts = setting.facts()
@@ -148,7 +148,7 @@ def _setting_notes(setting: Setting, alike: Sequence[Setting], *, changes: Mappi
 
 
 def _choose_cells(groups: Sequence[Group], score: Callable[[Record], float]) -> list[Group]:
-    """Settings to rows: the settings that differ in their cell alone become one row, that of the best cell.
+    """Turn settings into rows; those that differ only in their cell become one row, that of the best cell.
 
     The best cell has the highest median score; a cell with fewer finished seeds than another is not chosen.
     """
@@ -162,7 +162,7 @@ def _choose_cells(groups: Sequence[Group], score: Callable[[Record], float]) -> 
 
 
 def _split_by_inputs(cells: Sequence[Group]) -> list[list[Group]]:
-    """Split by what only runs that read their inputs know; cells without such a run stay with the first."""
+    """Split by the inputs that finished runs have read; cells without such a run stay with the first."""
     split, unknown = defaultdict[tuple[str, ...], list[Group]](list), list[Group]()
     for cell in cells:
         (split[cell.setting.inputs] if cell.finished else unknown).append(cell)
@@ -190,7 +190,7 @@ def _choose_cell(cells: Sequence[Group], score: Callable[[Record], float]) -> Gr
 
 
 def _selection_score(run: Record, context: Context) -> float:
-    """What cells are chosen by: the selected epoch's score, or the headline where no epoch was selected."""
+    """Return the score that cells are chosen by: the selected epoch's, or the headline if none was selected."""
     if run.selection == "last":
         return headline(context.parts(task_of(run)), run.scores)
     score = run.selected.get("score")
@@ -210,9 +210,9 @@ def check_report(report: Report, baseline: Sequence[JsonRow]) -> list[Checked]:
         if row is not None:
             fault = _find_fault(earlier, row, p_value=p_value)
         elif (other := _find(earlier, now)) is not None:
-            fault = f"now shown as {other['metric']}, {earlier['metric']} before: name the same --convention"
+            fault = f"now shown as {other['metric']}, before as {earlier['metric']}: use the same --convention"
         else:
-            fault = "no finished run of this setting any more"
+            fault = "this setting no longer has a finished run"
         unknown = p is None and after is not None and after < before and not fault
         seeds = (len(earlier["seeds"]), len(row["seeds"]) if row else 0)
         remark = "lower, but the noise of these runs is unknown" if unknown else ""
@@ -222,10 +222,10 @@ def check_report(report: Report, baseline: Sequence[JsonRow]) -> list[Checked]:
 
 
 def read_baseline(path: Path) -> list[JsonRow]:
-    """The rows with finished runs in a file that `report --format json` wrote.
+    """Read the rows with finished runs from a file that `report --format json` wrote.
 
     Raises:
-        InputError: it is not such a file.
+        InputError: the file cannot be read or is not such a report.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -244,7 +244,7 @@ def read_baseline(path: Path) -> list[JsonRow]:
 
 
 def _read_row(content: JsonRow) -> JsonRow:
-    """The fields of a row that are compared; an error if one is missing or impossible."""
+    """Return the fields of a row that are compared; raise an error if one is missing or impossible."""
     row = {key: content[key] for key in (*_SETTING, *_COMPARED)}
     if len(row["values"]) != len(row["seeds"]) or not all(isinstance(run_id, str) for run_id in row["run_ids"]):
         raise ValueError("the values or run_ids of a row do not belong to its seeds")
@@ -255,10 +255,10 @@ def _read_row(content: JsonRow) -> JsonRow:
 
 
 def _find(earlier: JsonRow, now: Sequence[JsonRow]) -> JsonRow | None:
-    """The row of the same setting as far as JSON shows it; of several, the one most like the earlier row."""
+    """Find the row of the same setting as far as JSON shows it; of several, the one most like the earlier row."""
 
     def likeness(row: JsonRow) -> tuple[bool, int, bool]:
-        # Runs of one setting stand in two rows where their precision differs: then the runs decide.
+        # A setting has two rows if its runs differ in precision: then the shared runs decide.
         shared = len({*row["run_ids"]} & {*earlier["run_ids"]})
         return row["setting_id"] == earlier["setting_id"], shared, row["fingerprint"] == earlier["fingerprint"]
 
@@ -266,7 +266,7 @@ def _find(earlier: JsonRow, now: Sequence[JsonRow]) -> JsonRow | None:
 
 
 def _p_value(earlier: JsonRow, row: JsonRow) -> float | None:
-    """The p-value of a drop; None where the noise of single runs, or of seeds that all score the same, is unknown."""
+    """Return the p-value of a drop; None where the noise of single runs, or of seeds with equal scores, is unknown."""
     before, after = earlier["values"], row["values"]
     if min(len(before), len(after)) > 1 and np.ptp(before) + np.ptp(after) > 0:
         return drop_p_value(before, after)
@@ -279,7 +279,7 @@ def _p_value(earlier: JsonRow, row: JsonRow) -> float | None:
 
 
 def _find_fault(earlier: JsonRow, row: JsonRow, *, p_value: float | None) -> str:
-    """Why the check of a row fails; empty if it does not."""
+    """Say why the check of a row fails; empty if it does not."""
     if row["n"] != earlier["n"]:
         return f"{row['n']} dev rows, {earlier['n']} before: not the same test"
     if row["fingerprint"] and earlier["fingerprint"] and row["fingerprint"] != earlier["fingerprint"]:

@@ -49,12 +49,12 @@ class Interval:
     seeds: int
 
     def reach(self, tail: float) -> float:
-        """Half the width of the symmetric interval that leaves `tail` out on either side."""
+        """Return half the width of the symmetric interval that leaves out `tail` on either side."""
         training = self.training_error and float(special.stdtrit(self.seeds - 1, 1 - tail)) * self.training_error
         return math.hypot(float(special.ndtri(1 - tail)) * self.rows_error, training)
 
     def p_value(self) -> float:
-        """Two-sided: the level at which the symmetric interval would just touch 0."""
+        """Return the two-sided p-value: the level at which the symmetric interval would just touch 0."""
         low, high = 0.0, 0.5  # of a tail; `reach` falls as the tail grows
         for _ in range(50):
             middle = (low + high) / 2
@@ -63,7 +63,7 @@ class Interval:
 
 
 def interval_of_mean(scores: Floats, resampled: Floats) -> Interval:
-    """The interval for the expected score over seeds and rows, around the mean over seeds.
+    """Compute the interval for the expected score over seeds and rows, around the mean over seeds.
 
     Args:
         scores: (S,) on the rows themselves.
@@ -75,7 +75,7 @@ def interval_of_mean(scores: Floats, resampled: Floats) -> Interval:
 
 
 def interval_of_difference(first: tuple[Floats, Floats], second: tuple[Floats, Floats]) -> Interval:
-    """The interval of a difference of medians over seeds, paired by seed and by row.
+    """Compute the interval of a difference of medians over seeds, paired by seed and by row.
 
     Args:
         first: (S,) scores and (S, draws) scores on drawn rows.
@@ -89,7 +89,7 @@ def interval_of_difference(first: tuple[Floats, Floats], second: tuple[Floats, F
 
 
 def _training_variance(scores: Floats, resampled: Floats) -> float:
-    """Variance of a single seed's score, without its disagreement with other seeds about single rows."""
+    """Estimate the variance of a single seed's score, without its disagreement with other seeds about single rows."""
     count = len(scores)
     if count == 1:
         return 0.0
@@ -101,7 +101,7 @@ def _training_variance(scores: Floats, resampled: Floats) -> float:
 
 @functools.cache
 def variance_of_median(count: int) -> float:
-    """Variance of the median of `count` standard normal values (for an even count, the mean of the middle two)."""
+    """Return the variance of the median of `count` standard normal values (if even, the mean of the middle two)."""
     outside = (count - 1) // 2  # values on either side of the middle
     z = np.linspace(-9, 9, 1001)
     lower = np.exp(-(z**2) / 2) * special.ndtr(z) ** outside
@@ -117,7 +117,7 @@ def variance_of_median(count: int) -> float:
 def resample_scores(
     split: SplitPredictions, metrics: Sequence[str], *, stream: np.random.Generator, draws: int = DRAWS
 ) -> dict[str, Floats]:
-    """Scores of some of `glue_bench.config.schema.METRICS` on drawn rows: metric to (S, draws)."""
+    """Compute some of `glue_bench.config.schema.METRICS` on drawn rows: metric to (S, draws)."""
     table = np.vstack([split.labels, split.predictions])  # (1 + S, n)
     patterns, counts = np.unique(table, axis=1, return_counts=True)  # (1 + S, P), (P,)
     shares = counts / counts.sum()
@@ -132,7 +132,7 @@ def resample_scores(
 def score_draws(
     metrics: Sequence[str], split: SplitPredictions, *, draw: Callable[[int], Floats], draws: int
 ) -> dict[str, Floats]:
-    """Scores for `draws` lines of counts: metric to (S, draws). `draw(b)` gives the next (b, P) counts."""
+    """Score `draws` lines of counts: metric to (S, draws). `draw(b)` gives the next (b, P) counts."""
     block = max(1, BLOCK_SIZE // len(split.labels))
     found = [score_counts(metrics, split, counts=draw(min(block, draws - at))) for at in range(0, draws, block)]
     return {name: np.concatenate([scores[name] for scores in found], axis=1) for name in metrics}
@@ -141,7 +141,7 @@ def score_draws(
 def score_counts(
     metrics: Sequence[str], split: SplitPredictions, *, counts: Floats | None = None
 ) -> Mapping[str, Floats]:
-    """Scores of S runs where row p counts `counts[:, p]` times: metric to (S, b).
+    """Score S runs where row p counts `counts[:, p]` times: metric to (S, b).
 
     Args:
         counts: (b, P) of 0 or more; each row once, b = 1, if not given.
@@ -152,7 +152,7 @@ def score_counts(
 
 
 def _join(value: float, deviations: Floats, *, noise: float, seeds: int) -> Interval:
-    """One interval from the deviations that rows cause and the variance `noise` that seeds add."""
+    """Build one interval from the deviations that rows cause and the variance `noise` that seeds add."""
     outside = (1 - LEVEL) / 2
     below, above = np.quantile(deviations, [outside, 1 - outside])
     training = float(special.stdtrit(seeds - 1, 1 - outside)) * math.sqrt(noise) if noise > 0 else 0.0
@@ -172,7 +172,7 @@ def _accuracy(split: SplitPredictions, counts: Floats) -> Floats:
 
 
 def _f1(split: SplitPredictions, counts: Floats) -> Floats:
-    """2 TP / (predicted + true), of class 1."""
+    """Compute 2 TP / (predicted + true), of class 1."""
     is_one, says_one = (split.labels == 1).astype(np.float64), (split.predictions == 1).astype(np.float64)
     both = (says_one * is_one) @ counts.T  # (S, b)
     either = says_one @ counts.T + is_one @ counts.T
@@ -180,7 +180,7 @@ def _f1(split: SplitPredictions, counts: Floats) -> Floats:
 
 
 def _matthews(split: SplitPredictions, counts: Floats) -> Floats:
-    """Gorodkin's form for any number of classes (doi:10.1016/j.compbiolchem.2004.09.006)."""
+    """Compute Gorodkin's form for any number of classes (doi:10.1016/j.compbiolchem.2004.09.006)."""
     rows = counts.sum(axis=1)  # (b,)
     right = (split.predictions == split.labels).astype(np.float64) @ counts.T  # (S, b)
     agreement, said, true = rows * right, np.zeros_like(right), np.zeros_like(rows)
@@ -203,7 +203,7 @@ def _pearson(split: SplitPredictions, counts: Floats) -> Floats:
 
 
 def _spearman(split: SplitPredictions, counts: Floats) -> Floats:
-    """Pearson's correlation of mean ranks; a variance of ranks follows from the sizes of the ties alone."""
+    """Correlate mean ranks (Pearson); the variance of ranks depends only on the sizes of the ties."""
     rows = counts.sum(axis=1)
     y, y_variance = _centred_ranks(split.labels, counts)
     y *= counts
@@ -215,7 +215,7 @@ def _spearman(split: SplitPredictions, counts: Floats) -> Floats:
 
 
 def _moments(values: Floats, counts: Floats) -> tuple[Floats, Floats, Floats]:
-    """Values (R, P) minus their plain mean, and the mean and variance (R, b) of that, counted (b, P) times."""
+    """Return values (R, P) minus their plain mean, and the mean and variance (R, b) of that, counted (b, P) times."""
     rows = counts.sum(axis=1)
     centred = values - values.mean(axis=1, keepdims=True)
     mean = centred @ counts.T / rows
@@ -225,7 +225,7 @@ def _moments(values: Floats, counts: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _centred_ranks(values: Floats, counts: Floats) -> tuple[Floats, Floats]:
-    """Mean ranks (b, P) minus their mean, and their variance (b,), of (P,) values that count (b, P) times."""
+    """Return mean ranks (b, P) minus their mean, and their variance (b,), of (P,) values that count (b, P) times."""
     distinct, group = np.unique(values, return_inverse=True)  # (G,), (P,)
     order = np.argsort(group, kind="stable")
     sizes = counts[:, order]
@@ -240,7 +240,7 @@ def _centred_ranks(values: Floats, counts: Floats) -> tuple[Floats, Floats]:
 
 
 def _correlate(covariance: Floats, variances: Floats) -> Floats:
-    """A covariance divided by the root of the product of two variances; 0 if that is 0."""
+    """Divide a covariance by the root of the product of two variances; 0 if that is 0."""
     product = np.broadcast_to(variances, covariance.shape)
     scale = np.sqrt(np.where(product > 0, product, 1.0))
     return np.where(product > 0, covariance / scale, 0.0)

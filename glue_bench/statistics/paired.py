@@ -65,7 +65,7 @@ def compare_pairs(
     metrics = {name: [metric for split, metric in parts if split == name] for name in splits}
 
     def headline(scores: Mapping[str, Mapping[str, Floats]]) -> Floats:
-        """The mean of the score parts, element by element."""
+        """Average the score parts, element by element."""
         return np.asarray(np.mean([scores[split][metric] for split, metric in parts], axis=0), dtype=np.float64)
 
     drawn = headline(
@@ -90,7 +90,7 @@ def compare_pairs(
 
 
 def adjust_holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment (Scand. J. Statist. 6, 1979), which bounds the chance of any false alarm."""
+    """Adjust by Holm's step-down method (Scand. J. Statist. 6, 1979), which bounds the chance of any false alarm."""
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
@@ -101,7 +101,7 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
 def _score_swapped(
     both: SplitPredictions, metrics: Sequence[str], *, stream: np.random.Generator, draws: int
 ) -> dict[str, Floats]:
-    """Scores of 2 x S runs after the encoders swapped places on about half of the rows: metric to (2S, draws)."""
+    """Score 2 x S runs after the encoders swapped places on about half of the rows: metric to (2S, draws)."""
     table = np.vstack([both.labels, both.predictions])
     patterns, counts = np.unique(table, axis=1, return_counts=True)  # (1 + 2S, P), (P,)
     first, second = np.split(patterns[1:], 2)

@@ -57,7 +57,7 @@ def judge_published(scores: Sequence[float], published: float, *, rounding: floa
     theirs = variance_of_median(runs)
 
     def reach(seeds: int) -> float:
-        """Half the width of the interval that so many seeds predict for the published runs' median."""
+        """Return half the width of the interval that this many seeds predict for the published runs' median."""
         return float(special.stdtrit(seeds - 1, (1 + LEVEL) / 2)) * spread * math.sqrt(1 / seeds + theirs)
 
     distance = abs(published - mean) - rounding
@@ -72,7 +72,7 @@ def judge_published(scores: Sequence[float], published: float, *, rounding: floa
 
 
 def drop_p_value(before: Sequence[float], after: Sequence[float]) -> float:
-    """One-sided Welch test that the expected score fell, over seeds, on the same rows.
+    """Run a one-sided Welch test that the expected score fell, over seeds, on the same rows.
 
     Args:
         before: two scores or more, one per seed.
@@ -86,7 +86,7 @@ def drop_p_value(before: Sequence[float], after: Sequence[float]) -> float:
 
 
 def drop_p_value_of_rows(before: tuple[float, float], after: tuple[float, float]) -> float:
-    """One-sided normal test for single runs, each a score and the standard error that its dev rows give it.
+    """Run a one-sided normal test for single runs, each a score and its standard error from the dev rows.
 
     The two are treated as independent although they share the rows, so only a larger drop is detected.
     """
@@ -99,7 +99,7 @@ def drop_p_value_of_rows(before: tuple[float, float], after: tuple[float, float]
 def describe_degenerate(
     labels: Floats, predictions: Floats, *, logits: Floats, names: Sequence[str], judged_by_accuracy: bool
 ) -> str | None:
-    """Why a run's predictions show that it learned nothing; None if they do not.
+    """Say why a run's predictions show that it learned nothing; None if they do not.
 
     Args:
         labels: (n,) class codes, or scores.
@@ -110,7 +110,7 @@ def describe_degenerate(
     """
     uncorrelated = "below chance: predictions and labels are not correlated"
     if not np.isfinite(logits).all():
-        return "logits that are no numbers"
+        return "logits that are not numbers"
     if not names:
         if np.ptp(predictions) <= CONSTANT_SPREAD * max(float(np.ptp(labels)), 1e-12):
             return f"constant predictions ({float(predictions.mean()):.2f})"

@@ -84,13 +84,13 @@ class Progress:
     """Progress callbacks for a build; every method does nothing by default."""
 
     def begin(self, source: FromRun) -> None:
-        """The rows of a file are next."""
+        """Start the rows of a file."""
 
     def advance(self, source: FromRun, rows: int) -> None:
-        """This many of its rows are done."""
+        """Report how many of its rows are done."""
 
     def end(self, source: FromRun, predicted: Predicted) -> None:
-        """All of them are done."""
+        """Finish the file."""
 
 
 def prepare_sources(
@@ -132,7 +132,7 @@ def prepare_sources(
 
 
 def _data_of(run: FinishedRun) -> DataConfig:
-    """Where the run's rows came from; keys of a later version are ignored."""
+    """Read where the run's rows came from; keys of a later version are ignored."""
     known = {item.name for item in dataclasses.fields(DataConfig)}
     return DataConfig(**{key: value for key, value in run.record.config["data"].items() if key in known})
 
@@ -163,7 +163,7 @@ def build_submission(sources: Sequence[Source], out: Path, *, device: str, progr
         prediction = source.kept
         if prediction is None:
             progress.begin(source)
-            if load is None or loaded != run.record.task:  # forgets the last model before the next takes its memory
+            if load is None or loaded != run.record.task:  # free the last model before loading the next
                 loaded, load = run.record.task, functools.cache(functools.partial(_load, run, device))
             on_rows = functools.partial(progress.advance, source)
             predicted = predict_rows(run, source.file.place, file=source.texts, load=load, on_rows=on_rows)
@@ -184,7 +184,7 @@ def _load(run: FinishedRun, device: str) -> "FineTuned":
 
 
 def kept_predictions(run: FinishedRun, place: str, *, file: TextFile) -> Vector | None:
-    """The stored predictions of these rows with these weights; None if there are none that can be read."""
+    """Read the stored predictions of these rows with these weights; None if they are missing or unreadable."""
     try:
         kept = read_predictions(predictions_path(run.folder, place), run.task, labelled=False)
     except InputError:
@@ -215,7 +215,7 @@ def predict_rows(
     from glue_bench.runs.inference import predict_texts
     from glue_bench.tasks.metrics import predict_classes, predict_scores
 
-    # Batches without padding rarely use a kernel of oneDNN again; its 1,024 kept ones take 2.3 GB after QQP's rows.
+    # Without padding, kernels of oneDNN are rarely reused; its cache of 1,024 takes 2.3 GB after QQP's rows.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     origin, path = _origin(run, place, file=file), predictions_path(run.folder, place)
     parts = path.with_name(f".{path.stem}-{hashlib.sha256(origin.encode()).hexdigest()[:12]}")
@@ -227,7 +227,7 @@ def predict_rows(
         if found is None:
             found = predict_texts(load(), texts.texts)
             fresh += len(texts)
-            if len(texts) < file.rows:  # a split of one piece is stored only whole
+            if len(texts) < file.rows:  # a split of one piece needs no stored pieces
                 with replace_atomically(part) as temporary, temporary.open("wb") as stream:
                     np.save(stream, found)
         pieces.append((texts.idx, found))
@@ -250,6 +250,6 @@ def _read_part(path: Path, *, shape: tuple[int, int]) -> NDArray[np.float32] | N
 
 
 def _origin(run: FinishedRun, place: str, *, file: TextFile) -> str:
-    """Everything that predictions depend on, as text."""
+    """Write everything that predictions depend on as text."""
     facts = {"run_id": run.record.run_id, "model_sha256": run.record.model_sha256, "place": place, "rows": file.rows}
     return json.dumps({**facts, "data": dict(file.identity)}, sort_keys=True)

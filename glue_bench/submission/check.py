@@ -39,7 +39,7 @@ class _Findings:
 
 
 def check_submission(path: Path, files: Sequence[LeaderboardFile]) -> list[str]:
-    """Every reason to refuse the zip; of one kind in one file the first few and a count.
+    """List every reason to refuse the zip; of one kind in one file, the first few and a count.
 
     Args:
         files: what the zip must hold, from `lay_out`.
@@ -89,7 +89,7 @@ def _open(path: Path, findings: _Findings, *, most_bytes: int) -> zipfile.ZipFil
 def _match_members(
     archive: zipfile.ZipFile, wanted: Sequence[str], *, findings: _Findings
 ) -> dict[str, zipfile.ZipInfo]:
-    """The member for each wanted name."""
+    """Find the member for each wanted name."""
     found, others = dict[str, zipfile.ZipInfo](), list[str]()
     for info in archive.infolist():
         name = info.orig_filename
@@ -114,7 +114,7 @@ def _match_members(
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, *, findings: _Findings, most_bytes: int) -> bytes | None:
-    """A member's bytes; None, with a fault, if they cannot be read."""
+    """Read a member's bytes; None, with a fault, if they cannot be read."""
     link, encrypted = stat.S_ISLNK(info.external_attr >> 16), info.flag_bits & 1
     if link or encrypted or info.compress_type not in _READABLE:
         findings.add("kind", "must be a plain file without a password, compressed with deflate or not at all")
@@ -166,7 +166,7 @@ class _Rows:
     def check(self, line: bytes, number: int) -> None:
         index, _, prediction = line.partition(b"\t")
         if index == b"%d" % self._expected and self._expected < self._file.rows and prediction in self._words:
-            self._lines[self._expected] = number  # as nearly all lines are
+            self._lines[self._expected] = number  # the usual case
             self._expected += 1
         elif line.count(b"\t") != 1:
             fields = plural(line.count(b"\t") + 1, "field")
@@ -182,7 +182,7 @@ class _Rows:
                 self._findings.add("wrong predictions", problem, line=number)
 
     def check_count(self, last: int) -> None:
-        """Report missing rows, once all were read."""
+        """Report missing rows, once all lines are read."""
         missing = [str(index) for index, line in enumerate(self._lines) if not line]
         if missing:
             first, rows = ", ".join(missing[:5] + ["..."] * (len(missing) > 5)), self._file.rows
@@ -208,7 +208,7 @@ class _Rows:
 
 
 def printable(text: str, *, longest: int = 60) -> str:
-    """Untrusted text for a terminal: plain ASCII unchanged, anything else escaped; long text is cut."""
+    """Make untrusted text safe for a terminal: plain ASCII unchanged, anything else escaped; long text is cut."""
     shown = text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
     return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
 

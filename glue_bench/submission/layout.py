@@ -62,7 +62,7 @@ class LeaderboardFile:
 
 
 def lay_out(tasks: Sequence[TaskConfig]) -> tuple[LeaderboardFile, ...]:
-    """Every file that these tasks name, sorted by name."""
+    """List every file that these tasks name, sorted by name."""
     files = [
         LeaderboardFile(
             name=f"{name}.tsv",
@@ -120,7 +120,7 @@ class Wish:
     settings: Mapping[str, str] = field(default_factory=dict)  # recipe, init, selection, trainer.KEY
 
     def fits(self, record: Record) -> bool:
-        """Whether a run has the seed and the settings."""
+        """Check whether a run has the seed and the settings."""
         known = Setting.of(record).facts()
         for key, value in self.settings.items():
             if key == "init" and value not in task_of(record).init_from:
@@ -140,7 +140,7 @@ class Choice:
 
 
 def choose_runs(store: RunStore, tasks: Sequence[str], *, wish: Wish) -> tuple[str, dict[str, Choice]]:
-    """The encoder, and a run for each of the tasks that has one. Runs on sample data never count.
+    """Choose the encoder, and a run for each of the tasks that has one. Runs on sample data never count.
 
     Of several seeds of one setting, the one with the median dev score is chosen (of an even number the lower of the
     two), or the best.
@@ -152,7 +152,7 @@ def choose_runs(store: RunStore, tasks: Sequence[str], *, wish: Wish) -> tuple[s
     usable = [record for record in finished if record.task in tasks and record.data["source"] != "sample"]
     names = sorted({str(record.encoder["name"]) for record in usable})
     if not usable:
-        only = " but on sample data" if any(record.data["source"] == "sample" for record in finished) else ""
+        only = " except on sample data" if any(record.data["source"] == "sample" for record in finished) else ""
         advice = "`glue-bench sweep save_model=true` makes them"
         raise UsageError(f"results_dir={store.root.parent}: no finished run there{only}; {advice}")
     if wish.encoder is None and len(names) > 1:
@@ -178,7 +178,7 @@ def choose_runs(store: RunStore, tasks: Sequence[str], *, wish: Wish) -> tuple[s
 
 
 def _choose_seed(records: Sequence[Record], wish: Wish) -> tuple[Record, str]:
-    """One of a task's runs, and why."""
+    """Choose one of a task's runs, and say why."""
     settings = list({record.setting_id: record for record in records}.values())
     if len(settings) > 1:
         raise UsageError(_compare_settings(settings))
@@ -190,7 +190,7 @@ def _choose_seed(records: Sequence[Record], wish: Wish) -> tuple[Record, str]:
 
 
 def _compare_settings(records: Sequence[Record]) -> str:
-    """A message with words that select one of these records' settings."""
+    """Write a message with words that select one of these records' settings."""
     start = f"task={records[0].task}: finished runs of {len(records)} settings; add "
     first, *others = (Setting.of(record) for record in records)
     for key, values in first.difference(*others).items():
@@ -210,7 +210,7 @@ def _same(known: object, asked: str) -> bool:
 
 
 def _to_number(text: str) -> float:
-    """The number, or NaN, which equals nothing."""
+    """Parse a number; anything else gives NaN, which equals nothing."""
     try:
         return float(text)
     except ValueError:
@@ -218,22 +218,22 @@ def _to_number(text: str) -> float:
 
 
 def write_classes(file: LeaderboardFile, names: Sequence[str]) -> bytes:
-    """A file of classes.
+    """Format a file of classes.
 
     Args:
         names: (rows,) class names in the order of the test rows.
 
     Raises:
-        ValueError: another number of rows, or a name that the file does not know.
+        ValueError: another number of rows, or a name that the file does not allow.
     """
     word_of = dict(zip(file.labels, file.words, strict=True))
     if unknown := set(names) - word_of.keys():
-        raise ValueError(f"{file.name}: {min(unknown)!r} is none of {', '.join(file.labels)}")
+        raise ValueError(f"{file.name}: {min(unknown)!r} is not one of {', '.join(file.labels)}")
     return _join(file, [word_of[name] for name in names])
 
 
 def write_scores(file: LeaderboardFile, scores: NDArray[np.float64]) -> bytes:
-    """A file of scores, clipped to their range and rounded.
+    """Format a file of scores, clipped to their range and rounded.
 
     Args:
         scores: (rows,) in the order of the test rows.

@@ -23,12 +23,12 @@ class ScorePart(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The part that `text`, SPLIT.METRIC, names."""
+        """Parse `text`, which is SPLIT.METRIC."""
         split, _, metric = text.rpartition(".")
         return cls(split, metric)
 
     def __str__(self) -> str:
-        """SPLIT.METRIC."""
+        """Return SPLIT.METRIC."""
         return f"{self.split}.{self.metric}"
 
 
@@ -39,7 +39,7 @@ class TaskAdapter(TaskConfig):
 
     @classmethod
     def of(cls, config: TaskConfig) -> Self:
-        """The adapter of a task's configuration."""
+        """Build the adapter of a task's configuration."""
         return cls(**{item.name: getattr(config, item.name) for item in dataclasses.fields(config)})
 
     @property
@@ -53,7 +53,7 @@ class TaskAdapter(TaskConfig):
         return 1 if self.regression else len(self.labels)
 
     def parts(self, convention: str) -> list[ScorePart]:
-        """The scores whose mean is the task's number under `convention`.
+        """Return the scores whose mean is the task's number under `convention`.
 
         A task that names no conventions uses the mean of all its metrics over all its validation splits.
         """
@@ -62,13 +62,13 @@ class TaskAdapter(TaskConfig):
         return self.every_part()
 
     def every_part(self) -> list[ScorePart]:
-        """Each metric on each validation split."""
+        """Return each metric on each validation split."""
         return [ScorePart(split, metric) for split in self.validation for metric in self.metrics]
 
     def not_comparable_because(
         self, *, source: str, rows: Mapping[str, int], fingerprints: Mapping[str, str], init: str = "pretrained"
     ) -> list[str]:
-        """Why scores on these rows cannot be compared with published ones; empty if they can.
+        """Say why scores on these rows cannot be compared with published ones; empty if they can.
 
         Args:
             source: hub, local or sample.
@@ -94,7 +94,7 @@ class TaskAdapter(TaskConfig):
         return reasons
 
     def checked(self, *, source: str, fingerprints: Mapping[str, str]) -> dict[str, str]:
-        """How `not_comparable_because` compares each split with the official one: by content, or by number of rows."""
+        """Say how each split was compared with the official one: by content, or by number of rows."""
         splits = [split for split in (self.train, *self.validation) if split in self.rows and source != "sample"]
         return {split: "content" if self._pinned(split, fingerprints) else "rows" for split in splits}
 
@@ -103,11 +103,11 @@ class TaskAdapter(TaskConfig):
 
 
 def headline(parts: Sequence[ScorePart], scores: Mapping[str, Mapping[str, float]]) -> float:
-    """The mean of the parts' scores (split to metric to value), in their natural units."""
+    """Average the parts' scores (split to metric to value), in their natural units."""
     return sum(scores[split][metric] for split, metric in parts) / len(parts)
 
 
 def metric_title(parts: Sequence[ScorePart]) -> str:
-    """The parts in words, as a table's column: `mean of accuracy and F1`."""
+    """Describe the parts in words, as a table's column: `mean of accuracy and F1`."""
     named = [f"{split.removeprefix('validation').strip('_')} {_METRIC_WORDS[name]}".strip() for split, name in parts]
     return named[0] if len(named) == 1 else f"mean of {', '.join(named[:-1])} and {named[-1]}"

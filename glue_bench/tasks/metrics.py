@@ -1,4 +1,4 @@
-"""Predictions to scores, as an evaluate.Metric over scikit-learn and SciPy. Knows no torch, no files, no network.
+"""Turn predictions into scores, as an evaluate.Metric over scikit-learn and SciPy. Knows no torch, files or network.
 
 An undefined score is 0: F1 without predictions and labels of class 1, and a correlation (Matthews, Pearson, Spearman)
 with constant predictions or constant labels.
@@ -46,7 +46,7 @@ class GlueMetric(evaluate.Metric):  # type: ignore[misc]
 
 
 def score_predictions(metrics: Sequence[str], predictions: Vector, *, labels: Vector) -> dict[str, float]:
-    """The scores of one split, in float64.
+    """Compute the scores of one split, in float64.
 
     Args:
         predictions: (n,) class codes, or (n,) scores for regression.
@@ -66,12 +66,12 @@ def score_predictions(metrics: Sequence[str], predictions: Vector, *, labels: Ve
 
 
 def predict_classes(logits: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Logits (n, k) to class codes (n,); the lowest code wins a tie."""
+    """Turn logits (n, k) into class codes (n,); the lowest code wins a tie."""
     return np.asarray(logits.argmax(axis=1), dtype=np.int64)
 
 
 def predict_scores(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Outputs (n, 1) of a regression head to scores (n,), not clipped."""
+    """Turn outputs (n, 1) of a regression head into scores (n,), not clipped."""
     return logits[:, 0].astype(np.float64)
 
 

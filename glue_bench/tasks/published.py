@@ -44,7 +44,7 @@ class PublishedTable:
 
 
 def load_published(extra: Path | None = None) -> list[PublishedTable]:
-    """The tables that ship with the package, and those in the folder `extra`, which replace any of the same name."""
+    """Load the tables that ship with the package, and those in `extra`, which replace any of the same name."""
     tables = {}
     for folder in (PUBLISHED_ROWS, extra):
         for path in sorted(folder.glob("*.json")) if folder else []:
@@ -57,7 +57,7 @@ def load_published(extra: Path | None = None) -> list[PublishedTable]:
 
 
 def find_table(tables: list[PublishedTable], hub_id: str | None) -> PublishedTable | None:
-    """The table for the encoder with this hub id, in any case."""
+    """Find the table for the encoder with this hub id, ignoring case."""
     lower = (hub_id or "").lower()
     return next((table for table in tables if lower in (known.lower() for known in table.hub_ids)), None)
 

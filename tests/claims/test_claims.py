@@ -69,7 +69,7 @@ def claimed_config(card: Card, tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def copied_tiny(tiny_roberta: Path, tmp_path: Path) -> Path:
-    """A tiny RoBERTa that may be damaged."""
+    """Copy a tiny RoBERTa, so that a test may damage it."""
     return Path(shutil.copytree(tiny_roberta, tmp_path / "copied"))
 
 
@@ -78,7 +78,7 @@ def claim_of(card: Card, name: str) -> Any:
 
 
 def check(card: Card, *, repeats: int | None = None, **folders: Path) -> dict[str, ClaimRow]:
-    """Every row by its id, with these folders and nothing else within reach."""
+    """Return every row by its id, with these folders and nothing else to read."""
     trainer = compose_run(["task=rte", "trainer.device=cpu"]).trainer
     files = {
         name: find_files(
@@ -94,7 +94,7 @@ def check(card: Card, *, repeats: int | None = None, **folders: Path) -> dict[st
     return {row.claim.id: row for row in report.rows}
 
 
-def test_every_row_of_the_shipped_card_has_a_verdict_of_the_known_ones(card: Card) -> None:
+def test_every_row_of_the_shipped_card_has_a_known_verdict(card: Card) -> None:
     rows = check(card)
     assert len(rows) == 19
     assert {row.verdict for row in rows.values()} <= set(Verdict)
@@ -171,7 +171,7 @@ def test_a_weights_file_that_is_not_what_the_config_says_contradicts(
     )
     assert rows["width"].found == "768 in config.json, 32 in model.safetensors"
     assert rows["parameters"].verdict == "contradicted"
-    assert rows["heads"].verdict == "confirmed"  # no tensor tells
+    assert rows["heads"].verdict == "confirmed"  # no tensor's shape depends on it
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_a_cased_tokenizer_confirms_and_an_uncased_one_contradicts_case_sensitiv
     assert uncased.details["ids"]["english"] == uncased.details["ids"]["English"]
 
 
-def test_a_damaged_tokenizer_is_told(card: Card, copied_tiny: Path) -> None:
+def test_a_damaged_tokenizer_is_reported(card: Card, copied_tiny: Path) -> None:
     (copied_tiny / "tokenizer.json").write_text("{")
     row = check(card, distilroberta=copied_tiny)["case"]
     assert row.verdict == "not checkable here"
@@ -268,7 +268,7 @@ def model_in(folder: Path) -> Model:
 
 @pytest.fixture(scope="module")
 def true_claim(tiny_roberta: Path) -> FillMaskClaim:
-    """What transformers' own pipeline says about the tiny model."""
+    """Make a claim of what transformers' own pipeline says about the tiny model."""
     found = pipeline("fill-mask", model=str(tiny_roberta), device="cpu")(PROMPT, top_k=5)
     tokens = [LikelyToken(id=row["token"], token=row["token_str"], score=row["score"]) for row in found]
     return FillMaskClaim(
@@ -312,9 +312,7 @@ def test_a_prompt_without_a_mask_cannot_be_checked(true_claim: FillMaskClaim, ti
     assert (row.verdict, row.why) == ("not checkable here", "the tokenizer finds 0 mask tokens in the prompt")
 
 
-def test_weights_without_a_masked_lm_head_are_not_filled_up_at_random(
-    true_claim: FillMaskClaim, copied_tiny: Path
-) -> None:
+def test_a_missing_masked_lm_head_is_not_initialised_at_random(true_claim: FillMaskClaim, copied_tiny: Path) -> None:
     path = copied_tiny / "model.safetensors"
     save_file({name: tensor for name, tensor in load_file(path).items() if "lm_head" not in name}, path)
     row = check_model(true_claim, model_in(copied_tiny))
@@ -353,7 +351,7 @@ def test_the_speed_is_judged_by_the_interval_of_the_median_ratio(ratios: list[fl
 def test_the_interval_of_the_median_has_the_certainty_that_it_says(count: int, ends: tuple[int, int]) -> None:
     (low, high), certainty = median_interval(list(range(count))[::-1], certainty=0.9)
     assert (low, high) == ends
-    # It misses the median if `low` or fewer of the values are on one side of it.
+    # It misses the median if at most `low` values are on one side of the median.
     assert certainty == pytest.approx(1 - 2 * scipy.stats.binom.cdf(low, count, 0.5))
     assert certainty >= 0.9
 
@@ -367,15 +365,15 @@ def test_a_deeper_model_is_measured_to_be_slower_in_training_and_inference(monke
     trainer = compose_run(["task=rte", "trainer.device=cpu"]).trainer
     bench = Bench(shallow, deep, settings=trainer)
     for phase in ("training", "inference"):
-        told = list[tuple[int, float]]()
+        pairs = list[tuple[int, float]]()
 
-        def tell(number: int, ratio: float, told: list[tuple[int, float]] = told) -> None:
-            told.append((number, ratio))
+        def on_pair(number: int, ratio: float, pairs: list[tuple[int, float]] = pairs) -> None:
+            pairs.append((number, ratio))
 
-        seconds = bench.measure(phase, repeats=5, on_pair=tell)
-        assert [number for number, _ in told] == [1, 2, 3, 4, 5]
+        seconds = bench.measure(phase, repeats=5, on_pair=on_pair)
+        assert [number for number, _ in pairs] == [1, 2, 3, 4, 5]
         ratios = seconds[:, 1] / seconds[:, 0]  # (pairs, clocks)
-        assert ratios[:, 0].tolist() == [ratio for _, ratio in told]
+        assert ratios[:, 0].tolist() == [ratio for _, ratio in pairs]
         assert np.median(ratios, axis=0).min() > 1.5
         assert bench.engine == "flat"
     assert bench.machine()["device"] == choose_placement("cpu", "auto").device.type
@@ -388,7 +386,7 @@ def test_a_model_too_short_for_the_rows_is_not_timed(card: Card, claimed_config:
 
 
 def glue_rows(card: Card, *, store: RunStore | None = None, records: Sequence[Record] = ()) -> dict[str, ClaimRow]:
-    """The rows on GLUE scores from a store, or from these records in a new one."""
+    """Return the rows on GLUE scores from a store, or from these records in a new one."""
     store = store or RunStore(Path(tempfile.mkdtemp(dir=".")))
     for record in records:
         store.save(record)
@@ -515,7 +513,7 @@ def test_a_mistake_is_one_line_and_exit_2(words: list[str], message: str, capsys
     assert len(error.splitlines()) == 1
 
 
-def test_a_named_folder_without_any_file_of_a_model_is_an_error_that_says_what_lacks(
+def test_a_named_folder_without_any_file_of_a_model_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["claims", "--quick", f"distilroberta.path={tmp_path}"]) == 3

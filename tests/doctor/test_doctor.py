@@ -1,4 +1,4 @@
-"""The doctor: every problem provoked for real, and a word on what to do about it."""
+"""The doctor: every problem provoked for real, each with advice."""
 
 import json
 import os
@@ -42,18 +42,18 @@ FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
 
 def by_name(text: str) -> dict[str, dict[str, str]]:
-    """The findings of a JSON answer."""
+    """Return the findings of the JSON output by name."""
     return {finding["name"]: finding for finding in json.loads(text)["findings"]}
 
 
 def advised(findings: Sequence[Finding] | Finding) -> list[str]:
-    """The states; fails where a problem comes without a word on what to do."""
+    """Return the states; fail on a problem without advice."""
     listed = [findings] if isinstance(findings, Finding) else list(findings)
     assert all(finding.advice for finding in listed if finding.state == PROBLEM)
     return [finding.state for finding in listed]
 
 
-def test_a_sweep_that_would_work_is_called_so_and_nothing_is_written(
+def test_a_sweep_that_would_work_has_no_problem_and_nothing_is_written(
     tiny_words: list[str], tmp_path: Path, glue_bench: Callable[..., Result]
 ) -> None:
     result = glue_bench("doctor", *tiny_words, "tasks=[rte,mnli]", "seeds=[1,2]", "--format", "json")
@@ -69,7 +69,7 @@ def test_a_sweep_that_would_work_is_called_so_and_nothing_is_written(
     assert main(["sweep", *tiny_words, "tasks=[rte]", "seeds=[1]", "executor=serial"]) == 0
 
 
-def test_problems_are_words_with_advice_and_exit_code_3(tmp_path: Path, glue_bench: Callable[..., Result]) -> None:
+def test_problems_come_with_advice_and_exit_code_3(tmp_path: Path, glue_bench: Callable[..., Result]) -> None:
     (tmp_path / "taken").write_text("a file")
     words = ["encoder=custom", "encoder.package=nosuchpackage/model", "data=local", "data.path=nowhere"]
     words += ["results_dir=taken/results", "executor=slurm"]  # Slurm: torch is not asked, which takes seconds
@@ -105,7 +105,7 @@ def test_a_broken_package_is_a_finding_even_where_tables_need_it(
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Give a package other metadata."""
+    """Give a package different metadata."""
 
     def install(name: str, version: str, *lines: str) -> None:
         folder = tmp_path / "site" / f"{name.replace('-', '_')}-{version}.dist-info"
@@ -117,7 +117,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     return install
 
 
-def test_versions_are_held_against_the_ranges_of_the_metadata(installed: Callable[..., None]) -> None:
+def test_versions_are_compared_with_the_ranges_of_the_metadata(installed: Callable[..., None]) -> None:
     lines = ["Requires-Python: >=4", "Requires-Dist: torch<3,>=2.13", "Requires-Dist: no-such-package>=2"]
     lines += ["Requires-Dist: numpy>=1", 'Requires-Dist: nor-this>=1; extra == "sample"', "Provides-Extra: sample"]
     installed("glue-bench", "9.9", *lines)
@@ -153,7 +153,7 @@ def test_a_torch_that_cannot_be_loaded_is_a_finding(
     assert "pytorch.org" in findings[0].advice
 
 
-def test_a_device_that_is_not_here_is_a_problem() -> None:
+def test_a_missing_device_is_a_problem() -> None:
     (config,) = compose_sweep(["tasks=[rte]", "data=sample", "trainer.device=cuda:99"]).configs
     (finding,), _ = examine_device(config, runs=5)
     assert finding.state == PROBLEM
@@ -163,7 +163,7 @@ def test_a_device_that_is_not_here_is_a_problem() -> None:
 
 def test_the_runs_at_a_time_are_those_that_a_sweep_would_have(monkeypatch: pytest.MonkeyPatch) -> None:
     facts: dict[str, Any] = {"device": "cuda", "name": "a GPU", "precision": "bfloat16", "torch": "2", "remarks": []}
-    facts |= {"gpus": 3, "memory": 80e9, "free": 1e9}  # a machine with three GPUs, which this one need not be
+    facts |= {"gpus": 3, "memory": 80e9, "free": 1e9}  # pretend that the machine has three GPUs
     monkeypatch.setattr("glue_bench.doctor.sweep.ask_torch", lambda *_: facts)
     (config,) = compose_sweep(["tasks=[rte]", "data=sample", "executor.runs_per_gpu=2"]).configs
     (finding,), at_once = examine_device(config, runs=40)
@@ -174,13 +174,13 @@ def test_the_runs_at_a_time_are_those_that_a_sweep_would_have(monkeypatch: pytes
 
 
 class Hub:
-    """A hub with a small encoder and RTE at the pinned commits, asked by a client in a process of its own."""
+    """A hub with a small encoder and RTE at the pinned commits, for a client in a separate process."""
 
     def __init__(self, root: Path, server: HubServer) -> None:
         self.root, self.server = root, server
 
     def look(self, *words: str, first: str = "", **env: str) -> dict[str, Finding]:
-        """The findings on hub, encoder and data of a sweep, after the statements `first`."""
+        """Return the findings on hub, encoder and data of a sweep, after the statements `first`."""
         code = f"""
 import dataclasses, json, sys
 from glue_bench.config.compose import compose_sweep
@@ -203,7 +203,7 @@ print(json.dumps([dataclasses.asdict(each) for each in [hub, *(each.finding for 
 
 @pytest.fixture
 def hub(tiny_roberta: Path, tmp_path: Path) -> Iterator[Hub]:
-    """The hub, running."""
+    """Start the hub."""
     root = tmp_path / "hub"
     for split, seed in (("train", 1), ("validation", 2)):
         write_parquet(root / "glue" / "rte" / f"{split}-00000-of-00001.parquet", pair_columns(24, seed=seed))
@@ -217,7 +217,7 @@ def hub(tiny_roberta: Path, tmp_path: Path) -> Iterator[Hub]:
 FETCH = "resolve_pretrained(config.encoder); resolve_source(config.data, config.task)"
 
 
-def test_what_the_hub_has_is_to_be_downloaded_and_is_not(hub: Hub, tmp_path: Path) -> None:
+def test_files_on_the_hub_are_announced_but_not_downloaded(hub: Hub, tmp_path: Path) -> None:
     found = hub.look()
     assert {finding.state for finding in found.values()} == {OK}
     assert f"{hub.server.endpoint} answers" in found["hub"].found
@@ -228,7 +228,7 @@ def test_what_the_hub_has_is_to_be_downloaded_and_is_not(hub: Hub, tmp_path: Pat
     assert not list(tmp_path.rglob("hf_home/**/*.safetensors"))
 
 
-def test_what_the_cache_has_needs_no_hub(hub: Hub) -> None:
+def test_cached_files_need_no_hub(hub: Hub) -> None:
     hub.look(first=FETCH)
     hub.server.stop()
     found = hub.look()
@@ -261,7 +261,7 @@ def test_offline_mode_with_an_empty_cache_names_the_setting(hub: Hub) -> None:
     assert hub.server.requests == []
 
 
-def test_a_cache_filled_by_another_client_works_offline_only_as_it_is_told(hub: Hub) -> None:
+def test_a_cache_filled_by_another_client_works_offline_only_as_advised(hub: Hub) -> None:
     filled = f"""
 from huggingface_hub import hf_hub_download
 for name in {FILES}:
@@ -275,8 +275,8 @@ for name in {FILES}:
     down = hub.look("data=sample", first=f"from glue_bench.errors import InputError\n{refused}")
     assert (down["hub"].state, down["encoder"].state) == (PROBLEM, PROBLEM)
     assert down["encoder"].advice.startswith("HF_HUB_OFFLINE=1")
-    told = hub.look("data=sample", first="resolve_pretrained(config.encoder)", HF_HUB_OFFLINE="1")
-    assert (told["hub"].state, told["encoder"].state) == (OK, OK)
+    offline = hub.look("data=sample", first="resolve_pretrained(config.encoder)", HF_HUB_OFFLINE="1")
+    assert (offline["hub"].state, offline["encoder"].state) == (OK, OK)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ for name in {FILES}:
         (["encoder=custom", "encoder.hub_id=no/such"], "encoder", "model no/such: not on http://127.0.0.1:"),
     ],
 )
-def test_what_the_hub_does_not_have_is_a_problem_of_that_row_alone(
+def test_files_that_the_hub_does_not_have_are_a_problem_of_that_row_only(
     words: list[str], name: str, said: str, hub: Hub
 ) -> None:
     found = hub.look(*words)
@@ -303,14 +303,14 @@ def test_an_encoder_on_the_hub_without_a_tokenizer_is_a_problem(hub: Hub) -> Non
 
 
 def data_of(configs: Sequence[RunConfig]) -> Finding:
-    """The finding on the rows of these tasks."""
+    """Return the finding on the rows of these tasks."""
     return examine_inputs([], configs[0].data, tasks=[config.task for config in configs])[1][0].finding
 
 
-def test_splits_that_a_folder_lacks_are_named(local_glue: Path, tmp_path: Path) -> None:
+def test_splits_missing_from_a_folder_are_named(local_glue: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(local_glue, tmp_path / "glue")
     (folder / "mnli" / "validation_mismatched.parquet").unlink()
-    (folder / "rte" / "train.csv").write_text("there twice")
+    (folder / "rte" / "train.csv").write_text("a duplicate")
     configs = compose_sweep(["tasks=[mnli,rte,mrpc]", "data=local", f"data.path={folder}"]).configs
     found = data_of(configs)
     assert advised(found) == [PROBLEM]
@@ -346,7 +346,7 @@ def test_an_encoder_folder_that_could_not_be_loaded_is_a_problem(
     assert said in found.found
 
 
-def test_what_earlier_sweeps_left_is_told_apart(tmp_path: Path) -> None:
+def test_each_kind_of_leftover_of_earlier_sweeps_is_named(tmp_path: Path) -> None:
     store = RunStore(tmp_path / "results")
     store.save(make_record(seed=1))
     store.save(make_record(seed=2, status="failed", error="why"))
@@ -390,7 +390,7 @@ def test_a_folder_of_results_that_cannot_be_written_is_a_problem(place: str) -> 
     assert "results_dir=FOLDER" in found.advice
 
 
-def test_room_on_a_disk_is_counted_once_for_all_that_lies_on_it(tmp_path: Path) -> None:
+def test_all_needs_on_one_disk_are_added_up(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
     half = Need(place="results", folder=tmp_path / "a" / "b", sure=free * 2 // 3, rough=0)
     other = Need(place="the hub's cache", folder=tmp_path / "c", sure=free * 2 // 3, rough=0)

@@ -1,4 +1,4 @@
-"""`glue-bench card`: a finished run as a model to share, with every score and nothing that it is not."""
+"""`glue-bench card`: a finished run as a model to share, with every score and no false claim."""
 
 import dataclasses
 import json
@@ -41,12 +41,12 @@ CARD_FILES = ["README.md", "config.json", "model.safetensors", "tokenizer.json",
 
 @pytest.fixture
 def results(trained: Path, tmp_path: Path) -> Path:
-    """A copy of them that a test may damage."""
+    """Copy the results, so that a test may damage them."""
     return Path(shutil.copytree(trained, tmp_path / "results"))
 
 
 def data_of(text: str) -> Any:
-    """The metadata as the hub's client reads it; its attributes depend on the text."""
+    """Return the metadata as the hub's client reads it; its attributes depend on the text."""
     return ModelCard(text).data
 
 
@@ -55,7 +55,7 @@ def run_of(results: Path, task: str) -> FinishedRun:
 
 
 def card_of(record: Record) -> str:
-    """The README.md of a record."""
+    """Render the README.md of a record."""
     return render_card(record, task_of(record), place=".")
 
 
@@ -77,7 +77,7 @@ def test_a_pipeline_of_the_folder_predicts_what_the_run_stored(task: str, result
     kept = pq.read_table(run.folder / "predictions" / f"{split}.parquet")
     stored = np.stack([kept[f"logit_{code}"].to_numpy() for code in range(len(names))], axis=1)
     np.testing.assert_allclose(found, stored, atol=1e-6)
-    if task == "stsb":  # without being told, it gives the score itself
+    if task == "stsb":  # without this, it gives the score itself
         plain: Any = pipeline("text-classification", model="model", device="cpu")(asked)
         np.testing.assert_allclose([row["score"] for row in plain], stored[:, 0], atol=1e-6)
 
@@ -161,7 +161,7 @@ def test_a_comparable_run_on_the_hubs_rows_gets_a_file_for_each_score() -> None:
     ],
     ids=["subset", "sample", "init"],
 )
-def test_scores_that_may_not_be_compared_say_so_wherever_they_stand(changes: dict[str, Any]) -> None:
+def test_scores_that_may_not_be_compared_say_so_wherever_they_appear(changes: dict[str, Any]) -> None:
     if "data" in changes:
         rows = {"train": 640, "validation": 200}
         changes = {**changes, "data": {**changes["data"], "fingerprint": "0", "rows": rows}}
@@ -253,7 +253,7 @@ def test_a_cards_folder_holds_what_the_run_kept_and_no_path_of_this_machine(
     assert "encoder.path=FOLDER" in texts
 
 
-def test_a_card_is_written_again_only_as_long_as_nobody_touched_it(results: Path, tmp_path: Path) -> None:
+def test_a_card_is_replaced_only_if_nobody_changed_it(results: Path, tmp_path: Path) -> None:
     run, out = run_of(results, "rte"), tmp_path / "model"
     write_card(run, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
@@ -322,7 +322,7 @@ def test_a_run_without_its_tokenizer_gets_no_card(results: Path, capsys: pytest.
     assert not Path("model").exists()
 
 
-def test_a_folder_that_is_no_card_is_refused_without_searching_what_lies_below(
+def test_a_folder_that_is_not_a_card_is_refused_without_searching_its_subfolders(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "disk" / "home").mkdir(parents=True)
@@ -344,7 +344,7 @@ class Pushing:
     call: Callable[..., Result]
 
     def push(self, results: Path, repo_id: str, **env: str) -> Result:
-        """`glue-bench card task=rte --push`."""
+        """Run `glue-bench card task=rte --push`."""
         settings = {
             "HF_ENDPOINT": self.server.endpoint,
             "HF_HUB_OFFLINE": "0",
@@ -356,7 +356,7 @@ class Pushing:
 
 @pytest.fixture
 def hub(tmp_path: Path, glue_bench: Callable[..., Result]) -> Iterator[Pushing]:
-    """A hub without repositories."""
+    """Start a hub without repositories."""
     with HubServer(tmp_path / "hub") as server:
         server.accept_uploads("hf_right")
         yield Pushing(server, tmp_path / "hub", glue_bench)
@@ -404,7 +404,7 @@ def test_without_push_no_request_is_made(results: Path, hub: Pushing) -> None:
     ],
     ids=["no token", "offline", "no organisation", "dashes", "dots", "wrong token", "nobody there"],
 )
-def test_what_stops_a_push_is_one_line(
+def test_each_obstacle_to_a_push_is_one_line(
     repo_id: str, env: dict[str, str], code: int, message: str, results: Path, hub: Pushing
 ) -> None:
     result = hub.push(results, repo_id, **env)

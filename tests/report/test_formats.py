@@ -1,4 +1,4 @@
-"""Every format of the report and of the comparison, as somebody looked at it; check, compare and load_results."""
+"""Every format of the report and of the comparison against golden files; check, compare and load_results."""
 
 import csv
 import dataclasses
@@ -46,7 +46,7 @@ def texts(store: RunStore) -> Mapping[str, str]:
 
 
 @pytest.mark.parametrize("name", [f"{what}.{end}" for what in ("report", "compare") for end in ENDINGS.values()])
-def test_the_text_is_the_one_that_somebody_looked_at(texts: Mapping[str, str], name: str) -> None:
+def test_every_format_matches_its_golden_file(texts: Mapping[str, str], name: str) -> None:
     golden = (FOLDER / name).read_text(encoding="utf-8")
     if name.endswith(".json"):
         assert_alike(json.loads(texts[name]), json.loads(golden))
@@ -58,7 +58,7 @@ def test_the_text_is_the_one_that_somebody_looked_at(texts: Mapping[str, str], n
 
 
 def assert_alike(found: Any, known: Any) -> None:
-    """Equal, numbers up to what another machine's rounding changes."""
+    """Compare two values; numbers may differ by another machine's rounding."""
     if isinstance(known, dict):
         assert list(found) == list(known)
         for key in known:
@@ -150,7 +150,7 @@ def test_latex_compiles(texts: Mapping[str, str], name: str, tmp_path: Path) -> 
 
 
 def assert_compiles(folder: Path) -> None:
-    """A document of table.tex."""
+    """Compile a document that contains table.tex."""
     head = "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs}\\begin{document}\n"
     (folder / "paper.tex").write_text(head + "\\input{table}\n\\end{document}\n", encoding="utf-8")
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "paper.tex"]
@@ -168,7 +168,7 @@ def test_hostile_reasons_stay_text_in_every_format() -> None:
     latex = render_report(report, "latex")
     assert "\\input{/etc" not in latex
     assert "\\textbackslash{}input\\{/etc/passwd\\} \\$x\\_1\\textasciicircum{}2\\$ \\#\\%\\textasciitilde{}" in latex
-    assert "\N{SNOWMAN}" not in latex  # T1 fonts have none
+    assert "\N{SNOWMAN}" not in latex  # T1 fonts do not have it
     markdown = render_report(report, "markdown")
     assert "\\<script\\>" in markdown
     assert "\\[a\\]" in markdown
@@ -192,7 +192,7 @@ def test_a_hostile_title_stays_text_in_console_and_latex(title: str, tmp_path: P
         assert_compiles(tmp_path)
 
 
-def test_a_number_that_is_not_comparable_is_starred_beside_the_published_one(texts: Mapping[str, str]) -> None:
+def test_a_number_that_is_not_comparable_is_starred_next_to_the_published_one(texts: Mapping[str, str]) -> None:
     (ours,) = [line for line in texts["report.tex"].splitlines() if line.startswith("distilroberta (1)")]
     assert ours.split(" & ")[1:5] == ["84.0", "--", "90.8*", "38.3*"]  # QNLI on a subset, SST-2 degenerate
     assert "* not comparable with published numbers" in texts["report.tex"]
@@ -206,7 +206,7 @@ def test_whole_numbers_are_whole_in_csv(texts: Mapping[str, str]) -> None:
 @pytest.mark.parametrize(
     "change", [{"value": None}, {"value": "84.0"}, {"convention": ["card"]}, {"convention": "cart"}, {"note": 1}]
 )
-def test_a_table_of_published_numbers_that_is_none_is_ignored(change: dict[str, Any], tmp_path: Path) -> None:
+def test_an_invalid_table_of_published_numbers_is_ignored(change: dict[str, Any], tmp_path: Path) -> None:
     content = json.loads((PUBLISHED_ROWS / "roberta.json").read_text(encoding="utf-8"))
     (tmp_path / "mine.json").write_text(json.dumps(content))
     assert "mine" in [table.name for table in load_published(tmp_path)]
@@ -225,7 +225,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def test_the_share_of_quality_that_is_published_is_the_known_one(tmp_path: Path) -> None:
+def test_the_published_share_of_quality_is_the_known_one(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     for task in CARD_TASKS:
         for encoder in (DISTILROBERTA, ROBERTA):
@@ -243,7 +243,7 @@ def compared(store: RunStore, first: str, second: str) -> Any:
     return compare_encoders(report, PUBLISHED, store=store, first=first, second=second)
 
 
-def test_a_comparison_is_the_other_way_round_with_the_other_sign(store: RunStore) -> None:
+def test_swapping_the_encoders_changes_the_sign(store: RunStore) -> None:
     ours, theirs = compared(store, "distilroberta", "roberta"), compared(store, "roberta", "distilroberta")
     for one, other in zip(ours.tasks, theirs.tasks, strict=True):
         assert one.difference == pytest.approx(-other.difference)
@@ -271,7 +271,7 @@ def test_only_runs_on_the_same_rows_with_the_same_seeds_are_compared(tmp_path: P
     assert "MRPC is left out: not the same rows." in render_comparison(found, "console", width=120)
 
 
-def test_the_settings_that_are_alike_are_compared_and_what_differs_is_told(tmp_path: Path) -> None:
+def test_the_most_similar_settings_are_compared_and_the_choice_is_noted(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     for seed in (1, 2):
         keep_run(store, task="rte", seed=seed, encoder=DISTILROBERTA)
@@ -280,10 +280,10 @@ def test_the_settings_that_are_alike_are_compared_and_what_differs_is_told(tmp_p
     assert (task.note, task.seeds) == ("trainer.epochs=10, 3", [1, 2])
     keep_run(store, task="rte", seed=1, encoder=ROBERTA, setting="222")
     (task,) = compared(store, "distilroberta", "roberta").tasks
-    assert (task.note, task.seeds) == ("of 2 settings of roberta the one with trainer.epochs=10", [1])
+    assert (task.note, task.seeds) == ("one of 2 settings of roberta: trainer.epochs=10", [1])
 
 
-def test_other_initial_weights_are_told_and_no_published_share_stands_beside_them(tmp_path: Path) -> None:
+def test_other_initial_weights_are_noted_and_get_no_published_share(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     keep_run(store, task="rte", encoder=DISTILROBERTA)
     keep_run(store, task="rte", encoder=ROBERTA, init="mnli:seed1-111", reasons=("starts from MNLI",))
@@ -317,7 +317,7 @@ def test_weights_of_parent_runs_are_not_several_encoders(tmp_path: Path) -> None
     assert "The compared runs of roberta began with different weights" in text
 
 
-def test_unlike_labels_are_not_compared(tmp_path: Path) -> None:
+def test_runs_with_different_labels_are_not_compared(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     facts = {**make_record(task="rte").data, "fingerprint": None}
     keep_run(store, task="rte", encoder=DISTILROBERTA, data=facts)
@@ -362,7 +362,7 @@ def test_compare_prints_and_writes(store: RunStore, tmp_path: Path, capsys: pyte
 
 
 def rows_of(report: Any) -> list[dict[str, Any]]:
-    """As `report --format json` would keep them."""
+    """Return the rows as `report --format json` writes them."""
     content = json.loads(render_report(report, "json"))
     return [row for section in content["sections"] for row in section["rows"] if row["seeds"]]
 
@@ -382,19 +382,19 @@ def three(value: float, *, task: str = "rte", setting: str = "000") -> list[Reco
 
 
 @pytest.mark.parametrize(("now", "fault"), [(0.68, ""), (0.676, ""), (0.60, "fell by 8.0"), (0.72, "")])
-def test_a_check_fails_on_a_significant_drop_alone(now: float, fault: str) -> None:
+def test_a_check_fails_only_on_a_significant_drop(now: float, fault: str) -> None:
     before = rows_of(build_report(three(0.68), PUBLISHED))
     (row,) = check_report(build_report(three(now), PUBLISHED), before)
     assert row.fault.startswith(fault)
     assert bool(row.fault) == bool(fault)
 
 
-def test_a_check_finds_the_same_setting_under_another_id_and_tells_what_is_gone() -> None:
+def test_a_check_finds_the_same_setting_under_another_id_and_names_missing_ones() -> None:
     before = rows_of(build_report([*three(0.68), *three(0.90, task="sst2")], PUBLISHED))
     checked = check_report(build_report(three(0.60, setting="111"), PUBLISHED), before)
     faults = {row.title: row.fault for row in checked}
     assert faults["distilroberta RTE"].startswith("fell by 8.0")
-    assert faults["distilroberta SST-2"] == "no finished run of this setting any more"
+    assert faults["distilroberta SST-2"] == "this setting no longer has a finished run"
 
 
 def test_single_runs_are_checked_by_the_noise_of_their_rows(tmp_path: Path) -> None:
@@ -409,7 +409,7 @@ def test_single_runs_are_checked_by_the_noise_of_their_rows(tmp_path: Path) -> N
     assert (little.fault, much.fault[:4]) == ("", "fell")
 
 
-def test_a_report_checked_with_itself_has_no_fault() -> None:
+def test_a_report_checked_against_itself_has_no_fault() -> None:
     slow = [dataclasses.replace(record, precision="float32") for record in three(0.60)]
     fast = [dataclasses.replace(record, precision="bfloat16", seed=record.seed + 3) for record in three(0.70)]
     fast = [dataclasses.replace(record, run_id=f"seed{record.seed}-000") for record in fast]
@@ -426,13 +426,13 @@ def test_a_check_on_other_rows_or_under_another_convention_says_so() -> None:
     ]
     before = rows_of(build_report(ours, PUBLISHED))
     (row,) = check_report(build_report(ours, PUBLISHED, convention="paper"), before)
-    assert row.fault == "now shown as accuracy, mean of accuracy and F1 before: name the same --convention"
+    assert row.fault == "now shown as accuracy, before as mean of accuracy and F1: use the same --convention"
     others = [dataclasses.replace(record, data={**record.data, "fingerprint": "1"}) for record in ours]
     (row,) = check_report(build_report(others, PUBLISHED), before)
     assert row.fault == "other texts or labels than before: not the same test"
 
 
-def test_where_nothing_is_known_of_the_noise_nothing_has_fallen_significantly() -> None:
+def test_a_drop_of_unknown_noise_is_not_significant() -> None:
     before = rows_of(build_report(three(0.70)[:1], PUBLISHED))
     (row,) = check_report(build_report(three(0.69)[:1], PUBLISHED), before)
     assert (row.fault, row.remark) == ("", "lower, but the noise of these runs is unknown")
@@ -449,7 +449,7 @@ def test_where_nothing_is_known_of_the_noise_nothing_has_fallen_significantly() 
         {"seeds": []},
     ],
 )
-def test_rows_that_nothing_can_be_compared_with_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
+def test_baseline_rows_that_cannot_be_compared_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
     content = json.loads(render_report(build_report(three(0.68), PUBLISHED), "json"))
     content["sections"][0]["rows"][0].update(change)
     path = tmp_path / "earlier.json"
@@ -472,7 +472,7 @@ def test_the_check_is_an_exit_code(store: RunStore, tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"sections": 1}', '{"sections": [{"rows": [{"seeds": [1]}]}]}'])
-def test_a_file_that_is_no_report_is_refused(text: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_report_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "earlier.json"
     path.write_text(text)
     with pytest.raises(GlueBenchError, match="not a report of"):
@@ -492,7 +492,7 @@ def test_results_load_as_a_data_frame(store: RunStore) -> None:
     assert all((Path(folder) / "record.json").is_file() for folder in frame.folder)
 
 
-def test_an_empty_folder_loads_as_an_empty_frame_and_none_is_told(tmp_path: Path) -> None:
+def test_an_empty_folder_gives_an_empty_frame_and_a_missing_one_an_error(tmp_path: Path) -> None:
     assert package.load_results(tmp_path).empty
     with pytest.raises(GlueBenchError, match="no such folder of results"):
         package.load_results(tmp_path / "none")
@@ -525,4 +525,4 @@ def test_a_table_fits_into_a_terminal_without_losing_a_word(store: RunStore, wid
     assert "…" not in text or width == 60
     assert "84.0 [84.0, 84.0]" in text
     assert "Matthews correlation" in text
-    assert ("In a wider terminal also: dev rows" in text) == (width < 110)
+    assert ("A wider terminal also shows: dev rows" in text) == (width < 110)

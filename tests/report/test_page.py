@@ -43,7 +43,7 @@ STYLE = Path(__file__).parents[2] / "glue_bench/report/page/templates/page.css"
 
 
 def fill(results_dir: Path) -> None:
-    """Two encoders on a pair task, a score task and a task of two splits, not comparable; one run diverged."""
+    """Write runs of two encoders on a pair task, a score task and a task of two splits (not comparable)."""
     rows = {"validation": 277, "validation_matched": 120, "validation_mismatched": 90}
     for encoder, skill in ((DISTILROBERTA, 1.0), (ROBERTA, 2.0)):
         name = encoder["name"]
@@ -106,23 +106,21 @@ def test_the_page_is_sound_html_that_names_every_plot_and_table_and_loads_nothin
     assert "default-src 'none'" in text
 
 
-def test_every_plot_is_told_in_words_and_has_its_numbers_beside_it(text: str) -> None:
-    told = [element.text for element in Reader(text).of("desc")]
+def test_every_plot_has_a_description_and_a_table_of_its_numbers(text: str) -> None:
+    descriptions = [element.text for element in Reader(text).of("desc")]
     assert re.search(
         r"distilroberta: 3 seeds at [\d., ]+ and [\d.]+; median [\d.]+; 95 % interval \[[^]]+\]; published 67\.9\.",
-        " ".join(told),
+        " ".join(descriptions),
     )
     assert re.search(
-        r"Of \d+ predictions for entailment, \d+ are entailment and \d+ are not_entailment", " ".join(told)
+        r"Of \d+ predictions for entailment, \d+ are entailment and \d+ are not_entailment", " ".join(descriptions)
     )
-    assert any(words.startswith("Expected calibration error: distilroberta") for words in told)
+    assert any(words.startswith("Expected calibration error: distilroberta") for words in descriptions)
     figures = [element for element in Reader(text).of("figure") if "Mean score and" not in element.text]
     assert all("Numbers" in element.text for element in figures)
 
 
-def test_scores_stand_in_the_cards_order_with_the_published_number_and_a_verdict_in_words(
-    page: Page, text: str
-) -> None:
+def test_scores_are_in_the_cards_order_with_the_published_number_and_a_verdict_in_words(page: Page, text: str) -> None:
     assert [task.title for task in page.tasks] == ["MNLI", "STS-B", "RTE"]
     rows = rows_of(page)
     assert rows["distilroberta", "rte"].published == 67.9
@@ -179,7 +177,7 @@ def test_the_first_table_says_which_of_several_settings_it_shows(tmp_path: Path)
     assert text.count("one of several settings") == 1
 
 
-def test_a_row_that_is_not_comparable_still_says_in_what_its_setting_differs(tmp_path: Path) -> None:
+def test_a_row_that_is_not_comparable_still_says_how_its_setting_differs(tmp_path: Path) -> None:
     write_run(tmp_path, task="rte", setting="a", encoder=ROBERTA)
     write_run(
         tmp_path, task="rte", setting="b", encoder=ROBERTA, words=("trainer.epochs=5",), reasons=("other weights",)
@@ -190,14 +188,14 @@ def test_a_row_that_is_not_comparable_still_says_in_what_its_setting_differs(tmp
     assert len(notes) == len(set(notes))
 
 
-def test_every_verdict_has_a_mark_of_its_own_beside_its_colour() -> None:
+def test_every_verdict_has_a_different_mark_and_colour() -> None:
     style = STYLE.read_text(encoding="utf-8")
     marks = [re.search(rf'data-kind="{kind}"\]::before \{{ content: "([^"]+)"', style) for kind in VERDICTS]
     assert all(marks)
     assert len({mark[1] for mark in marks if mark}) == len(VERDICTS)
 
 
-def test_text_is_readable_on_every_ground_in_both_modes() -> None:
+def test_text_is_readable_on_every_background_in_both_modes() -> None:
     style = STYLE.read_text(encoding="utf-8")
     pairs = re.findall(r"--([\w-]+): light-dark\(#(\w{6}), #(\w{6})\)", style)
     for mode in (0, 1):
@@ -215,7 +213,7 @@ def test_text_is_readable_on_every_ground_in_both_modes() -> None:
 
 
 def contrast(color: Any, other: Any) -> float:
-    """The ratio of WCAG 2.2, 1 to 21."""
+    """Return the contrast ratio of WCAG 2.2, 1 to 21."""
     light = [
         float(np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
         for c in (color, other)
@@ -247,7 +245,7 @@ def test_the_same_records_give_the_same_bytes_in_any_process(results: Path, glue
     assert texts[0] == texts[1]
 
 
-def test_without_out_the_page_lies_in_the_folder_of_results(tmp_path: Path, glue_bench: Callable[..., Result]) -> None:
+def test_without_out_the_page_is_written_to_results_dir(tmp_path: Path, glue_bench: Callable[..., Result]) -> None:
     done = glue_bench("report", "--format", "html")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert "written: results/report.html\n" in done.stderr
@@ -255,7 +253,7 @@ def test_without_out_the_page_lies_in_the_folder_of_results(tmp_path: Path, glue
     assert reader.of("h1")[0].text == "No runs yet"
 
 
-def test_hostile_names_and_texts_are_shown_and_never_obeyed(tmp_path: Path) -> None:
+def test_hostile_names_and_texts_are_shown_and_never_interpreted(tmp_path: Path) -> None:
     record = hostile_record(tmp_path, recipe=HOSTILE, device=HOSTILE, git=HOSTILE, versions={HOSTILE: HOSTILE})
     lost = dataclasses.replace(record, status="failed", seed=2, run_id=HOSTILE)
     store = RunStore(tmp_path / "results")
@@ -287,7 +285,7 @@ def test_the_hardest_rows_have_the_highest_mean_loss_and_their_text(tmp_path: Pa
     assert all(line[1][:20] == show_text(f"{TRAPS[int(line[0]) % 3]} {line[0]}")[:20] for line in lines)
 
 
-def test_texts_are_not_shown_where_the_rows_are_gone_or_are_others(tmp_path: Path) -> None:
+def test_texts_are_not_shown_if_the_rows_are_gone_or_changed(tmp_path: Path) -> None:
     hostile_record(tmp_path, encoder=DISTILROBERTA)
 
     def note() -> str:
@@ -303,9 +301,9 @@ def test_texts_are_not_shown_where_the_rows_are_gone_or_are_others(tmp_path: Pat
     assert "no such file" in note()
 
 
-def test_no_network_is_asked_for_rows_that_the_cache_lacks(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_request_is_made_for_rows_missing_from_the_cache(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
-        raise AssertionError("somebody asked a network")
+        raise AssertionError("a request was made")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
@@ -323,7 +321,7 @@ def test_missing_and_damaged_files_are_named_and_the_rest_is_shown(tmp_path: Pat
     (entry,) = entries_of(tmp_path)
     assert list(entry.predictions) == [3]
     assert list(entry.histories) == [1, 2]
-    assert entry.lacking == [
+    assert entry.unreadable == [
         f"{records[0].run_id} has no predictions/validation.parquet",
         f"{records[1].run_id} has a damaged predictions/validation.parquet (ArrowInvalid)",
         f"{records[2].run_id} has a damaged history.jsonl (KeyError)",
@@ -365,7 +363,7 @@ def test_confusion_counts_every_prediction_of_every_seed_once(results: Path) -> 
     assert np.trace(counts) == right
 
 
-def test_the_calibration_error_is_that_of_the_definition() -> None:
+def test_the_calibration_error_matches_its_definition() -> None:
     confidence = np.array([0.95, 0.95, 0.75, 0.75, 0.55])
     logits = np.log(np.stack([confidence, 1 - confidence], axis=1))
     label = np.array([0, 1, 0, 0, 1])

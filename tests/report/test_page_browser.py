@@ -26,7 +26,7 @@ FOCUSABLE = "a[href], summary, input:checked, [tabindex='0']"
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Headless Chromium: the one in CHROMIUM, or on PATH."""
+    """Start headless Chromium: the one in CHROMIUM, or on PATH."""
     api = pytest.importorskip("playwright.sync_api", reason="needs the extra `page`")
     program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
@@ -39,7 +39,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def card_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The card's eight tasks with two encoders and five seeds, histories of full length."""
+    """Write the page of the card's eight tasks with two encoders, five seeds and histories of full length."""
     folder = tmp_path_factory.mktemp("card")
     updates = {"mnli": 3600, "qqp": 3400, "qnli": 1000, "sst2": 600}
     for encoder, skill in ((DISTILROBERTA, 2.6), (ROBERTA, 3.2)):
@@ -60,7 +60,7 @@ def card_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with traps in every name and text."""
+    """Write the page of a run with traps in every name and text."""
     folder = tmp_path_factory.mktemp("hostile")
     record = hostile_record(folder)
     store = RunStore(folder / "results")
@@ -78,11 +78,11 @@ def path(request: pytest.FixtureRequest) -> Path:
 
 
 def open_page(browser: Any, path: Path, *, width: int = 1400, dark: bool = False) -> tuple[Any, list[str], list[str]]:
-    """The page, what the console said, and what was requested besides the file itself."""
+    """Return the page, the console's messages, and every request except for the file itself."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light")
-    told, asked = list[str](), list[str]()
-    page.on("console", lambda message: told.append(message.text))
-    page.on("pageerror", lambda error: told.append(str(error)))
+    logged, asked = list[str](), list[str]()
+    page.on("console", lambda message: logged.append(message.text))
+    page.on("pageerror", lambda error: logged.append(str(error)))
 
     def guard(route: Any) -> None:
         if route.request.url == path.as_uri():
@@ -93,25 +93,25 @@ def open_page(browser: Any, path: Path, *, width: int = 1400, dark: bool = False
 
     page.route("**/*", guard)
     page.goto(path.as_uri())
-    return page, told, asked
+    return page, logged, asked
 
 
 def open_all(page: Any) -> None:
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
 
 
-def test_the_page_says_nothing_to_the_console_and_asks_nobody_for_anything(browser: Any, path: Path) -> None:
-    page, told, asked = open_page(browser, path)
+def test_the_page_logs_nothing_and_makes_no_request(browser: Any, path: Path) -> None:
+    page, logged, asked = open_page(browser, path)
     open_all(page)
     page.keyboard.press("End")
     page.wait_for_timeout(200)
-    assert (told, asked) == ([], [])
+    assert (logged, asked) == ([], [])
     page.close()
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 360])
-def test_axe_finds_nothing_to_complain_about(browser: Any, path: Path, width: int, dark: bool) -> None:
+def test_axe_finds_no_violation(browser: Any, path: Path, width: int, dark: bool) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the extra `page`")
     page, _, _ = open_page(browser, path, width=width, dark=dark)
     open_all(page)

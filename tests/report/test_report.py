@@ -18,7 +18,7 @@ PUBLISHED = load_published()
 
 
 def approx(value: object) -> Any:
-    """pytest.approx, comparable with anything in the eyes of the type checker."""
+    """Return pytest.approx, typed so that it may be compared with anything."""
     return pytest.approx(value)
 
 
@@ -41,7 +41,7 @@ def mrpc(seed: int, accuracy: float, f1: float, **changes: object) -> Record:
     return make_record(task="mrpc", seed=seed, scores=scores, encoder=DISTILROBERTA, **changes)  # type: ignore[arg-type]
 
 
-def test_a_row_is_the_median_with_its_range_beside_the_published_number() -> None:
+def test_a_row_is_the_median_with_its_range_next_to_the_published_number() -> None:
     row = row_of(mrpc(1, 0.85, 0.89), mrpc(2, 0.84, 0.88), mrpc(3, 0.86, 0.90))
     assert row.summary is not None
     assert (row.summary.median, row.summary.minimum, row.summary.maximum) == approx((87.0, 86.0, 88.0))
@@ -57,7 +57,7 @@ def test_each_published_number_is_compared_under_its_own_convention() -> None:
     assert (theirs.median, published(theirs), theirs.n) == (approx(85.0), 87.6, 9815)
 
 
-def test_a_forced_convention_never_puts_unlike_numbers_side_by_side() -> None:
+def test_a_forced_convention_never_puts_different_kinds_of_numbers_side_by_side() -> None:
     row = row_of(mrpc(1, 0.85, 0.89), convention="paper")
     assert (row.median, published(row), row.difference) == (approx(85.0), None, None)
     assert row.note == "the published number is under the convention card"
@@ -71,7 +71,7 @@ def test_rows_that_are_not_comparable_get_the_reason_and_no_difference() -> None
     assert row.note == "not comparable: train has 100 rows, official 3,668"
 
 
-def test_a_verdict_gives_the_reasons_of_finished_runs_alone() -> None:
+def test_a_verdict_gives_only_the_reasons_of_finished_runs() -> None:
     finished = mrpc(1, 0.85, 0.89, comparable=False, not_comparable_because=["train has 100 rows"])
     failed = mrpc(2, 0, 0, status="failed", comparable=False, not_comparable_because=["the run did not finish"])
     verdict = row_of(finished, failed).verdict
@@ -79,7 +79,7 @@ def test_a_verdict_gives_the_reasons_of_finished_runs_alone() -> None:
     assert (verdict.kind, verdict.reason) == ("not comparable", "train has 100 rows")
 
 
-def test_runs_are_only_averaged_with_runs_that_differ_in_the_seed_alone() -> None:
+def test_only_runs_that_differ_just_in_the_seed_are_averaged() -> None:
     (section,) = report_of(
         mrpc(1, 0.80, 0.80),
         mrpc(2, 0.82, 0.82),
@@ -92,7 +92,7 @@ def test_runs_are_only_averaged_with_runs_that_differ_in_the_seed_alone() -> Non
     assert [row.note.split(";")[0] for row in section.rows] == ["trainer.epochs=10", "trainer.epochs=5"]
 
 
-def test_runs_of_unlike_precision_are_kept_apart_and_say_so() -> None:
+def test_runs_of_different_precision_are_kept_apart_and_say_so() -> None:
     (section,) = report_of(mrpc(1, 0.8, 0.8), mrpc(2, 0.9, 0.9, precision="bfloat16")).sections
     assert [row.note for row in section.rows] == ["precision=bfloat16", "precision=float32"]
 
@@ -105,13 +105,13 @@ def test_a_run_that_failed_before_anything_was_read_counts_in_its_own_row() -> N
     assert (row.seeds, row.unfinished) == ([1], {"failed": 1})
 
 
-def test_settings_on_other_rows_are_told_apart() -> None:
+def test_settings_on_other_rows_are_kept_apart() -> None:
     other = {**mrpc(1, 0.8, 0.8).data, "fingerprint": "abc"}
     (section,) = report_of(mrpc(1, 0.8, 0.8), mrpc(1, 0.9, 0.9, setting="111", data=other)).sections
     assert [row.note for row in section.rows] == ["data.fingerprint=0", "data.fingerprint=abc"]
 
 
-def test_the_mean_of_rows_that_are_not_comparable_stands_alone() -> None:
+def test_the_mean_of_rows_that_are_not_comparable_gets_no_published_mean() -> None:
     eight = [
         make_record(task=task, encoder=DISTILROBERTA, reasons=("a subset",) if task == "rte" else ())
         for task in CARD_TASKS
@@ -133,7 +133,7 @@ def test_a_changed_recipe_is_named_in_the_title_or_else_in_the_rows() -> None:
     assert [row.note.split(";")[0] for row in one.sections[0].rows] == ["nothing published", "trainer.epochs=4"]
 
 
-def test_protocols_stand_under_the_published_numbers_they_belong_to() -> None:
+def test_only_the_protocols_of_the_shown_published_numbers_are_given() -> None:
     text = render_report(report_of(make_record(task="rte", encoder=ROBERTA)), "markdown")
     assert "Protocol of RoBERTa-base" in text
     assert "Protocol of Distil" not in text
@@ -148,7 +148,7 @@ def test_failed_runs_are_counted_and_never_averaged() -> None:
     assert (nothing.median, published(nothing), nothing.difference) == (None, 86.6, None)
 
 
-def test_the_mean_stands_only_under_all_eight_tasks() -> None:
+def test_a_mean_is_given_only_for_all_eight_tasks() -> None:
     eight = [make_record(task=task, scores=scores_of(task, 0.5), encoder=DISTILROBERTA) for task in CARD_TASKS]
     (section,) = report_of(*eight).sections
     assert [row.task for row in section.rows] == list(CARD_TASKS)
@@ -157,7 +157,7 @@ def test_the_mean_stands_only_under_all_eight_tasks() -> None:
     assert seven.mean is None
 
 
-def test_encoders_and_data_sources_have_sections_of_their_own() -> None:
+def test_encoders_and_data_sources_have_separate_sections() -> None:
     sample = {"source": "sample", "dataset": None, "revision": None, "rows": {"train": 5, "validation": 408}}
     sections = report_of(
         mrpc(1, 0.8, 0.8),
@@ -186,7 +186,7 @@ def test_the_console_table_names_the_published_source_and_the_dev_sets() -> None
     assert "\x1b" not in text
 
 
-def test_json_and_csv_are_readable_again() -> None:
+def test_json_and_csv_can_be_read_back() -> None:
     report = report_of(mrpc(1, 0.85, 0.89), mrpc(2, 0.84, 0.88))
     content = json.loads(render_report(report, "json"))
     (row,) = content["sections"][0]["rows"]
@@ -208,14 +208,14 @@ def test_hostile_names_do_not_break_a_format() -> None:
     assert "[bold]x[/bold]" in render_report(report_of(bold), "console", width=160)
 
 
-def test_no_runs_is_said_plainly() -> None:
+def test_without_runs_the_report_says_so() -> None:
     assert "No runs yet" in render_report(report_of(), "console")
     assert "No runs yet" in render_report(report_of(), "markdown")
     assert json.loads(render_report(report_of(), "json"))["sections"] == []
     assert render_report(report_of(), "csv").startswith("encoder,data,recipe,recipe_changes,task")
 
 
-def test_published_numbers_of_the_users_own_are_found_and_damaged_ones_named(
+def test_the_users_own_published_numbers_are_found_and_damaged_ones_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     own = {
@@ -239,7 +239,7 @@ def test_published_numbers_of_the_users_own_are_found_and_damaged_ones_named(
 
 
 def cell_run(seed: int, score: float, rate: float, batch: int = 16, **changes: Any) -> Record:
-    """A run of the grid of roberta_paper: the dev metric of the selected epoch is its score."""
+    """Make a run of the grid of roberta_paper: the dev metric of the selected epoch is its score."""
     words = ("recipe=roberta_paper", f"trainer.learning_rate={rate}", f"trainer.batch_size={batch}")
     words += tuple(changes.pop("words", ()))
     facts = {
@@ -312,7 +312,7 @@ def test_a_grid_of_last_checkpoints_is_chosen_by_the_headline_and_says_so() -> N
     assert not alone.optimistic
 
 
-def test_runs_that_differ_in_more_than_their_cell_are_rows_of_their_own() -> None:
+def test_runs_that_differ_in_more_than_their_cell_get_separate_rows() -> None:
     short = [cell_run(1, 0.6, rate, words=("trainer.epochs=3",)) for rate in (1e-5, 2e-5)]
     outside = cell_run(1, 0.5, 5e-5)
     (section,) = report_of(*(cell_run(1, 0.7, rate) for rate in (1e-5, 2e-5)), *short, outside).sections
@@ -326,7 +326,7 @@ def test_runs_that_differ_in_more_than_their_cell_are_rows_of_their_own() -> Non
     assert "trainer.learning_rate=5e-05" in next(row.note for row in section.rows if row.cells == 1)
 
 
-def test_a_best_epoch_without_a_grid_is_told_and_kept_apart_from_last_checkpoints() -> None:
+def test_a_best_epoch_without_a_grid_is_noted_and_kept_apart_from_last_checkpoints() -> None:
     best = mrpc(1, 0.9, 0.9, setting="111", selection="best", selected={"score": 0.9})
     assert row_of(best).note == "best epoch; selected on the dev split: optimistic"
     (section,) = report_of(mrpc(1, 0.8, 0.8), best).sections
@@ -345,7 +345,7 @@ def test_the_footnote_claims_no_more_than_the_table_holds() -> None:
     assert not any("optimistic" in note for note in report_of(held).footnotes)
 
 
-def test_the_column_of_initial_weights_stands_only_where_some_are_not_the_pretrained_ones() -> None:
+def test_the_column_of_initial_weights_is_shown_only_if_some_are_not_pretrained() -> None:
     plain = make_record(task="rte", scores=scores_of("rte", 0.7), encoder=ROBERTA)
     reasons = ("starts from a run on MNLI",)
     mnli = [
@@ -370,7 +370,7 @@ def test_the_column_of_initial_weights_stands_only_where_some_are_not_the_pretra
     assert line["init"] == "pretrained"
 
 
-def test_runs_with_other_initial_weights_leave_the_mean_of_the_eight_as_it_was() -> None:
+def test_runs_with_other_initial_weights_do_not_change_the_mean_of_eight() -> None:
     eight = [make_record(task=task, encoder=ROBERTA, setting=task) for task in CARD_TASKS]
     other = make_record(
         task="rte", scores=scores_of("rte", 0.9), encoder=ROBERTA, init="mnli:seed1-abc", reasons=("other weights",)
@@ -383,7 +383,7 @@ def test_runs_with_other_initial_weights_leave_the_mean_of_the_eight_as_it_was()
     assert (mixed.mean, mixed.published_mean) == (approx((7 * 50.0 + 90.0) / 8), None)
 
 
-def test_failed_runs_stand_in_the_cell_of_the_score_as_words_and_in_json_as_numbers() -> None:
+def test_failed_runs_are_words_in_the_score_cell_and_numbers_in_json() -> None:
     some = [mrpc(1, 0.8, 0.8), mrpc(2, 0, 0, status="failed"), mrpc(3, 0, 0, status="diverged")]
     assert "| 80.0 (1 of 3 failed, 1 of 3 diverged) |" in render_report(report_of(*some), "markdown")
     assert "| diverged |" in render_report(report_of(some[2]), "markdown")

@@ -1,6 +1,6 @@
 """Simulations: intervals cover what they say, tests raise false alarms as often as they say.
 
-2,000 synthetic repeats each. A repeat draws dev rows of unlike difficulty, seeds of unlike strength, and who is right.
+2,000 synthetic repeats each. A repeat draws dev rows of varying difficulty, seeds of varying strength, and answers.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class World:
     positive: float = 0.68  # share of class 1
 
     def draw(self, rows: int, seeds: int, stream: np.random.Generator) -> tuple[Floats, Floats]:
-        """(n,) labels and (S, n) predictions."""
+        """Draw (n,) labels and (S, n) predictions."""
         labels = (stream.random(rows) < self.positive).astype(np.float64)
         easy = stream.normal(1.4, 1.5, rows)
         strength = stream.normal(0, self.training, (seeds, 1))
@@ -43,7 +43,7 @@ class World:
         return labels, np.where(right, labels, 1 - labels)
 
     def expected(self) -> dict[str, float]:
-        """What a score is on endlessly many rows, on average over endlessly many seeds."""
+        """Return the limit of a score for infinitely many rows, averaged over infinitely many seeds."""
         nodes, weights = np.polynomial.hermite_e.hermegauss(61)
         weights /= weights.sum()
         accuracy = np.array([weights @ _sigmoid(2 * (1.4 + 1.5 * nodes + self.training * node)) for node in nodes])
@@ -82,7 +82,7 @@ def test_a_95_percent_interval_covers_93_to_97_percent(world: World, rows: int, 
 
 
 @pytest.mark.parametrize("rows", ROWS)
-def test_the_permutation_tells_equal_encoders_apart_in_4_to_6_percent_of_comparisons(rows: int) -> None:
+def test_the_permutation_test_rejects_equal_encoders_in_4_to_6_percent_of_comparisons(rows: int) -> None:
     world, seeds = World(training=0.0), 3
     stream = np.random.default_rng(rows)
     alarms = dict.fromkeys(METRICS, 0)
@@ -102,7 +102,7 @@ def test_the_permutation_tells_equal_encoders_apart_in_4_to_6_percent_of_compari
 
 @pytest.mark.parametrize("seeds", [3, 5])
 @pytest.mark.parametrize("rows", [408, 1043])
-def test_where_trainings_vary_equal_encoders_are_called_unlike_in_6_percent_at_most(rows: int, seeds: int) -> None:
+def test_where_trainings_vary_equal_encoders_are_called_different_in_6_percent_at_most(rows: int, seeds: int) -> None:
     world, stream = World(training=0.1), np.random.default_rng(rows + seeds)
     by_rows = decided = 0
     for _ in range(REPEATS):

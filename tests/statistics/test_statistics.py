@@ -1,4 +1,4 @@
-"""Intervals, verdicts and tests beside SciPy's, statsmodels' and plain enumeration."""
+"""Intervals, verdicts and tests against SciPy, statsmodels and plain enumeration."""
 
 import math
 import time
@@ -38,19 +38,19 @@ SCORES = ("pearson", "spearman")
 
 
 def approx(value: object, **tolerance: Any) -> Any:
-    """pytest.approx, comparable with anything in the eyes of the type checker."""
+    """Return pytest.approx, typed so that it may be compared with anything."""
     return pytest.approx(value, **tolerance)
 
 
 def classes(rows: int, seeds: int, *, share: float = 0.8, stream: np.random.Generator) -> SplitPredictions:
-    """Labels 0 and 1, and predictions of which `share` are right."""
+    """Draw labels 0 and 1, and predictions of which `share` are right."""
     labels = stream.integers(0, 2, rows).astype(np.float64)
     right = stream.random((seeds, rows)) < share
     return SplitPredictions(labels=labels, predictions=np.where(right, labels, 1 - labels))
 
 
 def scores(rows: int, seeds: int, *, stream: np.random.Generator) -> SplitPredictions:
-    """Labels with ties, predictions with and without."""
+    """Draw labels with ties, and predictions with and without ties."""
     labels = np.round(stream.random(rows) * 5, 1)
     predictions = labels + stream.normal(0, 1, (seeds, rows))
     predictions[0] = np.round(predictions[0])
@@ -58,7 +58,7 @@ def scores(rows: int, seeds: int, *, stream: np.random.Generator) -> SplitPredic
 
 
 def plain(metric: str, labels: Floats, predictions: Floats) -> float:
-    """The score that a record would hold."""
+    """Compute the score that a record would hold."""
     if metric in SCORES:
         return score_predictions([metric], predictions, labels=labels)[metric]
     return score_predictions([metric], predictions.astype(np.int64), labels=labels.astype(np.int64))[metric]
@@ -76,7 +76,7 @@ def test_counted_rows_score_as_the_rows_themselves_repeated(metric: str) -> None
         assert found[:, draw] == approx(expected, abs=1e-9)
 
 
-def test_matthews_correlation_of_three_classes_is_that_of_the_metric() -> None:
+def test_matthews_correlation_of_three_classes_agrees_with_the_metric() -> None:
     stream = np.random.default_rng(2)
     labels = stream.integers(0, 3, 200).astype(np.float64)
     predictions = np.where(stream.random((2, 200)) < 0.6, labels, stream.integers(0, 3, (2, 200)))
@@ -156,7 +156,7 @@ def test_seeds_that_only_disagree_about_single_rows_add_no_training_noise() -> N
 
 
 @pytest.mark.parametrize(("count", "known"), [(1, 1.0), (2, 0.5), (3, 0.4487), (4, 0.2982), (5, 0.2868), (7, 0.2104)])
-def test_the_variance_of_a_median_is_the_tabled_one(count: int, known: float) -> None:
+def test_the_variance_of_a_median_agrees_with_published_tables(count: int, known: float) -> None:
     assert variance_of_median(count) == approx(known, abs=5e-5)  # Sarhan and Greenberg, 1962, table 10C.1
 
 
@@ -221,13 +221,13 @@ def test_an_inconclusive_verdict_names_the_seeds_that_would_decide() -> None:
         ([100 * 276 / 277] * 7, "the same"),  # their mean is not one of them
     ],
 )
-def test_without_seen_noise_there_is_no_verdict(ours: list[float], words: str) -> None:
+def test_without_observed_noise_there_is_no_verdict(ours: list[float], words: str) -> None:
     verdict = judge_published(ours, 84.0, rounding=0.05)
     assert (verdict.kind, verdict.low) == (INCONCLUSIVE, None)
     assert words in verdict.reason
 
 
-def test_holm_is_that_of_statsmodels() -> None:
+def test_holm_agrees_with_statsmodels() -> None:
     stream = np.random.default_rng(9)
     for count in (1, 2, 8):
         raw = stream.random(count) ** 3
@@ -247,7 +247,7 @@ def test_with_one_seed_the_test_is_mcnemars() -> None:
     assert found.difference.value == approx(14 / 300)
 
 
-def test_with_seeds_the_test_is_scipys_permutation_of_rows() -> None:
+def test_with_seeds_the_test_agrees_with_scipys_permutation_of_rows() -> None:
     stream = np.random.default_rng(11)
     ours, others = classes(200, 3, share=0.84, stream=stream), classes(200, 3, stream=stream)
     labels = ours.labels
@@ -288,20 +288,20 @@ def test_a_p_value_of_an_interval_is_the_level_at_which_it_touches_0() -> None:
 
 def test_the_detectable_difference_is_found_with_about_its_power() -> None:
     stream = np.random.default_rng(14)
-    found, told, repeats = 0, [], 200
+    found, detectable, repeats = 0, [], 200
     for _ in range(repeats):
         labels = np.ones(400)
         first = (stream.random((3, 400)) < 0.87).astype(np.float64)
         second = (stream.random((3, 400)) < 0.795).astype(np.float64)
         pair = PairedSplit(labels=labels, first=first, second=second)
         result = compare_pairs({"v": pair}, [("v", "accuracy")], stream=stream, draws=200)
-        told.append(result.detectable)
+        detectable.append(result.detectable)
         found += result.p_value < 0.05
-    assert np.mean(told) == approx(0.075, rel=0.1)  # what the true difference is
+    assert np.mean(detectable) == approx(0.075, rel=0.1)  # the true difference
     assert 0.65 < found / repeats < 0.9
 
 
-def test_welchs_test_is_that_of_statsmodels() -> None:
+def test_welchs_test_agrees_with_statsmodels() -> None:
     before, after = [88.0, 88.4, 87.9, 88.2, 88.1], [87.0, 87.9, 87.2]
     expected = ttest_ind(after, before, alternative="smaller", usevar="unequal")[1]
     assert drop_p_value(before, after) == approx(expected)
@@ -329,7 +329,7 @@ def test_runs_that_learned_nothing_are_found() -> None:
     assert degenerate_of(1 - LABELS) == "below chance: accuracy 0.0, chance 50.0"
     not_a_number = np.zeros((100, 2))
     not_a_number[3, 1] = np.nan
-    assert degenerate_of(LABELS, logits=not_a_number) == "logits that are no numbers"
+    assert degenerate_of(LABELS, logits=not_a_number) == "logits that are not numbers"
     by_correlation = degenerate_of(1 - LABELS, judged_by_accuracy=False)
     assert by_correlation == "below chance: predictions and labels are not correlated"
     line = np.linspace(0, 5, 50)

@@ -54,7 +54,7 @@ FILLS = [word for task in ("cola", "mrpc", "qnli", "qqp", "rte", "wnli") for wor
 
 
 def write_test_rows(folder: Path, place: str, rows: int) -> Path:
-    """Test rows as the hub has them, but with labels that nobody could read."""
+    """Write test rows as the hub has them, but with unreadable labels."""
     pairs = pair_columns(rows, seed=sum(map(ord, place)))
     columns: dict[str, list[object]] = {"label": ["not to be read"] * rows, "idx": list(range(rows))}
     if place.startswith("sst2"):
@@ -67,7 +67,7 @@ def write_test_rows(folder: Path, place: str, rows: int) -> Path:
 
 
 def write_learnable_mnli(path: Path) -> None:
-    """Three classes, told by the first noun, so that a tiny model predicts all of them."""
+    """Write three classes that the first noun decides, so that a tiny model predicts all of them."""
     first, second = sentences(500, seed=5), sentences(500, seed=6)
     label = [min(NOUNS.index(text.split()[1]) // 3, 2) for text in first]
     write_parquet(path, {"premise": list(first), "hypothesis": list(second), "label": list(label)})
@@ -82,24 +82,24 @@ class Bench:
     words: list[str]  # that made the runs
 
     def copy(self, folder: Path) -> "Bench":
-        """The same, to be changed."""
+        """Copy the bench, to change it."""
         shutil.copytree(self.results, folder / "results")
         shutil.copytree(self.glue, folder / "glue")
         words = [f"data.path={folder / 'glue'}" if word.startswith("data.path=") else word for word in self.words]
         return Bench(folder / "glue", folder / "results", words)
 
     def build(self, *words: str) -> int:
-        """`submit build` with these results."""
+        """Run `submit build` with these results."""
         return main(["submit", "build", f"results_dir={self.results}", "trainer.device=cpu", *words])
 
     def run(self, task: str, seed: int = 1) -> FinishedRun:
-        """One of the runs."""
+        """Return one of the runs."""
         return find_finished(RunStore(self.results), task=task, seed=seed, need_model=True)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """Runs of three tasks, and a zip of them."""
+    """Train runs of three tasks, and build a zip from them."""
     root = tmp_path_factory.mktemp("submission")
     glue, encoder = make_local_glue(root / "glue", train=256), make_tiny_roberta(root / "tiny")
     for place, rows in TEST_ROWS.items():
@@ -171,7 +171,7 @@ def test_predictions_of_test_rows_are_kept_without_labels_and_without_scores(mad
     ]
 
 
-def test_again_it_predicts_nothing_and_the_zip_is_the_same_to_the_byte(made: Bench, tmp_path: Path) -> None:
+def test_a_second_build_predicts_nothing_and_writes_the_same_bytes(made: Bench, tmp_path: Path) -> None:
     code = f"""
 import sys
 from glue_bench.cli import main
@@ -187,7 +187,7 @@ sys.exit("imported torch" if "torch" in sys.modules else code)
     assert (tmp_path / "again.zip").read_bytes() == first
 
 
-def test_predicted_again_from_the_weights_the_zip_is_the_same_to_the_byte(
+def test_predicting_again_from_the_weights_gives_the_same_bytes(
     made: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench = made.copy(tmp_path)
@@ -198,7 +198,7 @@ def test_predicted_again_from_the_weights_the_zip_is_the_same_to_the_byte(
     assert Path("sub.zip").read_bytes() == (made.results / "submission-tiny.zip").read_bytes()
 
 
-def test_it_says_which_run_each_file_is_of_and_which_were_filled(
+def test_it_says_which_run_each_file_comes_from_and_which_were_filled(
     made: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert made.build(*FILLS, "--fill", "stsb=2.5", "--out", "sub.zip") == 0
@@ -251,18 +251,18 @@ def test_of_several_seeds_the_median_on_the_dev_set_is_taken_or_the_best_or_the_
     assert chosen() == (5, "median of 5 seeds on the dev set")
 
 
-def test_runs_that_failed_and_runs_on_sample_data_never_answer(tmp_path: Path) -> None:
+def test_failed_runs_and_runs_on_sample_data_are_never_chosen(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     store.save(make_record(task="rte", seed=1))
     store.save(make_record(task="rte", seed=2, status="failed", scores={}))
     store.save(make_record(task="mrpc", seed=1, data={**make_record(task="mrpc").data, "source": "sample"}))
     _, choices = choose_runs(store, ["rte", "mrpc"], wish=Wish())
     assert {task: choice.run.record.seed for task, choice in choices.items()} == {"rte": 1}
-    with pytest.raises(UsageError, match="no finished run there but on sample data"):
+    with pytest.raises(UsageError, match="no finished run there except on sample data"):
         choose_runs(store, ["mrpc"], wish=Wish())
 
 
-def test_where_a_task_was_run_in_several_settings_the_line_says_which_words_tell_them_apart(tmp_path: Path) -> None:
+def test_several_settings_of_a_task_are_refused_with_the_words_that_select_one(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     store.save(make_record(task="rte", seed=1))
     store.save(make_record(task="rte", seed=1, setting="111", words=("recipe=hf_2019",), recipe="hf_2019"))
@@ -282,7 +282,7 @@ def test_where_a_task_was_run_in_several_settings_the_line_says_which_words_tell
         choose_runs(store, ["cola"], wish=Wish())
 
 
-def test_a_start_from_mnli_is_asked_only_of_tasks_that_have_it(tmp_path: Path) -> None:
+def test_a_start_from_mnli_is_required_only_of_tasks_that_have_it(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     for task in ("mnli", "rte"):
         store.save(make_record(task=task))
@@ -291,7 +291,7 @@ def test_a_start_from_mnli_is_asked_only_of_tasks_that_have_it(tmp_path: Path) -
     assert [choice.run.record.init for choice in choices.values()] == ["pretrained", "mnli:seed1-000"]
 
 
-def test_whose_runs_must_be_said_where_several_encoders_have_finished(tmp_path: Path) -> None:
+def test_the_encoder_must_be_named_if_several_have_finished_runs(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     with pytest.raises(UsageError, match="no finished run there; `glue-bench sweep"):
         choose_runs(store, ["rte"], wish=Wish())
@@ -310,7 +310,7 @@ def layout(task: str) -> tuple[LeaderboardFile, ...]:
 
 
 def sources_of(bench: Bench, task: str) -> tuple[list[FromRun], list[str]]:
-    """What `prepare_sources` finds for one task of a bench, and its problems."""
+    """Return what `prepare_sources` finds for one task of a bench, and its problems."""
     _, choices = choose_runs(RunStore(bench.results), [task], wish=Wish())
     facts = {task: compose_task(task)}
     data = DataConfig(source="local", path=str(bench.glue))
@@ -331,9 +331,7 @@ def test_other_numbers_of_test_rows_are_refused_in_one_line_each(made: Bench, tm
     ]
 
 
-def test_weights_that_were_not_kept_or_are_others_are_told_before_anything_is_predicted(
-    made: Bench, tmp_path: Path
-) -> None:
+def test_missing_and_wrong_weights_are_reported_before_anything_is_predicted(made: Bench, tmp_path: Path) -> None:
     bench = made.copy(tmp_path)
     run = bench.run("mnli")
     for path in run.folder.rglob("test*.parquet"):
@@ -349,7 +347,7 @@ def test_weights_that_were_not_kept_or_are_others_are_told_before_anything_is_pr
     assert "kept no weights. To train it again and keep them: glue-bench run task=mnli seed=1" in problems[0]
 
 
-def test_predictions_that_are_there_need_no_weights(made: Bench, tmp_path: Path) -> None:
+def test_stored_predictions_need_no_weights(made: Bench, tmp_path: Path) -> None:
     bench = made.copy(tmp_path)
     shutil.rmtree(bench.run("stsb").model_folder)
     found, problems = sources_of(bench, "stsb")
@@ -372,7 +370,7 @@ def test_kept_predictions_of_other_rows_or_weights_or_damaged_ones_are_not_used(
     elif change == "weights":
         run = dataclasses.replace(run, record=dataclasses.replace(run.record, model_sha256="0" * 64))
     else:
-        (run.folder / "predictions" / "test.parquet").write_bytes(b"PAR1 and no more")
+        (run.folder / "predictions" / "test.parquet").write_bytes(b"PAR1 and nothing else")
     (now,), _ = sources_of(bench, "sst2")
     assert kept_predictions(run, "test", file=now.texts) is None
 
@@ -397,7 +395,7 @@ class StopHalfway(Progress):
 
 
 class Listening(Progress):
-    """Keeps what it hears of ends."""
+    """Keeps the predictions of every finished file."""
 
     def __init__(self) -> None:
         self.predicted = list[Predicted]()
@@ -407,7 +405,7 @@ class Listening(Progress):
         self.predicted.append(predicted)
 
 
-def test_a_build_that_was_stopped_goes_on_where_it_was(made: Bench, tmp_path: Path) -> None:
+def test_an_interrupted_build_resumes_where_it_stopped(made: Bench, tmp_path: Path) -> None:
     bench = made.copy(tmp_path)
     whole = bench.run("mnli").folder / "predictions" / "test_matched.parquet"
     expected = pq.read_table(whole)
@@ -425,7 +423,7 @@ def test_a_build_that_was_stopped_goes_on_where_it_was(made: Bench, tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
-def test_test_rows_may_lie_in_other_kinds_of_files(kind: str, made: Bench, tmp_path: Path) -> None:
+def test_test_rows_may_be_in_other_kinds_of_files(kind: str, made: Bench, tmp_path: Path) -> None:
     bench = made.copy(tmp_path)
     path = bench.glue / "mnli" / "test_matched.parquet"
     table = pq.read_table(path, columns=["premise", "hypothesis"]).to_pandas()
@@ -464,13 +462,13 @@ def load():
     from glue_bench.runs.inference import load_fine_tuned
     return load_fine_tuned(run, device="cpu")
 
-def tell(rows):
+def on_rows(rows):
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     print(rows, pages * 4 // 1024)
 
 run = open_run_folder(Path({str(run.folder)!r}))
 file = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, place="many")
-predict_rows(run, "many", file=file, load=functools.cache(load), on_rows=tell)
+predict_rows(run, "many", file=file, load=functools.cache(load), on_rows=on_rows)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
     assert result.returncode == 0, result.stderr
@@ -479,7 +477,7 @@ predict_rows(run, "many", file=file, load=functools.cache(load), on_rows=tell)
     assert megabytes[rows] - megabytes[4 * 4096] < 70
 
 
-def test_scores_are_cut_to_their_range_and_rounded_to_three_decimals() -> None:
+def test_scores_are_clipped_to_their_range_and_rounded_to_three_decimals() -> None:
     (file,) = layout("stsb")
     file = dataclasses.replace(file, rows=6)
     content = write_scores(file, np.array([-0.3, -0.0, 5.2, 4.99951, 2.0005001, 3]))
@@ -497,7 +495,7 @@ def test_classes_are_written_as_the_file_wants_them() -> None:
     assert write_classes(dataclasses.replace(cola, rows=2), names) == b"index\tprediction\n0\t1\n1\t0\n"
     names = ["not_entailment", "entailment"]
     assert write_classes(dataclasses.replace(rte, rows=2), names).endswith(b"0\tnot_entailment\n1\tentailment\n")
-    with pytest.raises(ValueError, match="'neutral' is none of entailment, not_entailment"):
+    with pytest.raises(ValueError, match="'neutral' is not one of entailment, not_entailment"):
         write_classes(dataclasses.replace(rte, rows=1), ["neutral"])
 
 
@@ -528,7 +526,7 @@ def test_a_zip_has_no_trace_of_when_where_and_in_which_order_it_was_made(tmp_pat
         (["wnli", "wnli=1"], "--fill wnli=1: wnli is filled already"),
     ],
 )
-def test_a_fill_that_cannot_be_is_one_line(words: list[str], message: str) -> None:
+def test_an_invalid_fill_is_one_line(words: list[str], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_fills(words, [*layout("wnli"), *layout("stsb")])
     assert str(caught.value).startswith(message)
@@ -554,7 +552,7 @@ def test_a_mistake_in_the_words_is_one_line_and_exit_2(
     assert errors.count("\n") == 1
 
 
-def test_options_of_build_are_not_for_check(capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_of_build_are_refused_by_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["submit", "check", "a.zip", "--fill", "wnli"]) == 2
     assert capsys.readouterr().err == "glue-bench: --fill: for `submit build`, not for `submit check`\n"
 

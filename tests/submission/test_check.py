@@ -46,13 +46,13 @@ Contents = dict[str, bytes]
 
 @pytest.fixture(scope="module")
 def official() -> tuple[LeaderboardFile, ...]:
-    """The leaderboard's files."""
+    """Return the leaderboard's files."""
     return lay_out([compose_task(name) for name in TASKS])
 
 
 @pytest.fixture(scope="module")
 def files(official: tuple[LeaderboardFile, ...]) -> tuple[LeaderboardFile, ...]:
-    """The same with few rows."""
+    """Return the same files with few rows."""
     return tuple(dataclasses.replace(file, rows=ROWS) for file in official)
 
 
@@ -74,14 +74,14 @@ def pack(contents: Mapping[str, bytes] | list[tuple[str, bytes]], method: int = 
 
 
 def edit(name: str, change: Callable[[bytes], bytes]) -> bytes:
-    """A good zip with one file changed."""
+    """Make a good zip with one file changed."""
     contents = good_contents()
     contents[name] = change(contents[name])
     return pack(contents)
 
 
 def line(name: str, number: int, text: str) -> bytes:
-    """A good zip in which a line of a file, counted from 1, is another."""
+    """Make a good zip with one line of a file, counted from 1, replaced."""
 
     def change(content: bytes) -> bytes:
         lines = content.split(b"\n")
@@ -113,7 +113,7 @@ def add(name: str, content: bytes = b"") -> bytes:
 
 
 def flag(name: str, *, bit: int) -> bytes:
-    """A flag set in a member's header and in the directory's entry for it."""
+    """Set a flag in a member's header and in the directory's entry for it."""
     packed = bytearray(pack(good_contents()))
     for signature, flags, name_at in ((b"PK\x03\x04", 6, 30), (b"PK\x01\x02", 8, 46)):
         at = packed.find(signature)
@@ -124,7 +124,7 @@ def flag(name: str, *, bit: int) -> bytes:
 
 
 def lie_about_size(name: str, size: int) -> bytes:
-    """The directory's entry says that a member is so many bytes unpacked."""
+    """Make the directory's entry give this uncompressed size for a member."""
     packed = bytearray(pack(good_contents()))
     at = packed.find(b"PK\x01\x02")
     while packed[at + 46 : at + 46 + len(name)] != name.encode():
@@ -134,7 +134,7 @@ def lie_about_size(name: str, size: int) -> bytes:
 
 
 def break_bytes(name: str) -> bytes:
-    """One byte of a member's content is another than its checksum knows."""
+    """Change one byte of a member's content, so that its checksum is wrong."""
     packed = bytearray(pack(good_contents(), zipfile.ZIP_STORED))
     packed[packed.find(name.encode()) + len(name) + 40] ^= 0xFF
     return bytes(packed)
@@ -153,7 +153,7 @@ def link(name: str) -> bytes:
 
 COLA, MNLI, QNLI, STSB = "CoLA.tsv", "MNLI-m.tsv", "QNLI.tsv", "STS-B.tsv"
 
-# What was done to a good zip, the zip, the beginning of the fault and a part of its words.
+# The damage, the zip, the beginning of the fault, and some of its words.
 DAMAGED: dict[str, tuple[Callable[[], bytes], str, str]] = {
     # the zip itself
     "no bytes": (lambda: b"", "not a readable zip file", ""),
@@ -324,7 +324,7 @@ def pack_twice(name: str) -> bytes:
         return add(name, b"index\tprediction\n")
 
 
-def test_there_are_at_least_sixty_damages() -> None:
+def test_at_least_sixty_kinds_of_damage_are_tested() -> None:
     assert len(DAMAGED) >= 60
 
 
@@ -356,7 +356,7 @@ def with_comment(contents: Contents) -> bytes:
 
 
 def streamed(contents: Contents) -> bytes:
-    """As a program writes a zip into a pipe: sizes behind the members."""
+    """Write a zip as a program does into a pipe: sizes after the members."""
 
     class Pipe(io.RawIOBase):
         def __init__(self) -> None:
@@ -427,7 +427,7 @@ def test_every_fault_is_listed_and_of_one_kind_the_first_few_with_a_count(
     assert SHOWN == 5
 
 
-def test_a_file_of_faults_alone_gives_few_lines(official: tuple[LeaderboardFile, ...], tmp_path: Path) -> None:
+def test_a_file_of_nothing_but_faults_gives_few_lines(official: tuple[LeaderboardFile, ...], tmp_path: Path) -> None:
     contents = good_contents(None)
     contents["QQP.tsv"] = contents["QQP.tsv"].replace(b"\n", b" \r\n")
     faults = check_submission(write(tmp_path / "sub.zip", pack(contents)), official)

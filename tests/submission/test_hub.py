@@ -23,7 +23,7 @@ def write_split(folder: Path, task: str, split: str, rows: int, *, hidden: bool)
     write_parquet(path, {**columns, "idx": list[object](range(rows))})
 
 
-def test_test_rows_come_from_the_hub_once_and_a_hub_with_too_few_is_told(
+def test_test_rows_come_from_the_hub_once_and_a_hub_with_too_few_is_reported(
     tiny_roberta: Path, tmp_path: Path, glue_bench: Callable[..., Result]
 ) -> None:
     root = tmp_path / "hub"
@@ -38,12 +38,12 @@ def test_test_rows_come_from_the_hub_once_and_a_hub_with_too_few_is_told(
         words = ("tasks=[sst2,wnli]", "seeds=[1]", "trainer.epochs=1", "executor=serial", "save_model=true")
         result = glue_bench("sweep", *words, env=online)
         assert result.returncode == 0, result.stderr
-        assert not [request for request in server.requests if "/test-" in request]  # nobody asked for test rows
+        assert not [request for request in server.requests if "/test-" in request]  # no test rows were requested
         refused = glue_bench("submit", "build", *OTHERS, env=online)
         assert refused.returncode == 3
-        told, last = refused.stderr.splitlines()
-        assert told.startswith("WNLI.tsv: ")
-        assert told.endswith("test-00000-of-00001.parquet: 145 rows; the leaderboard wants predictions for 146")
+        found, last = refused.stderr.splitlines()
+        assert found.startswith("WNLI.tsv: ")
+        assert found.endswith("test-00000-of-00001.parquet: 145 rows; the leaderboard wants predictions for 146")
         assert last.startswith("glue-bench: submit build: ")
         built = glue_bench("submit", "build", *OTHERS, "--fill", "wnli", "--out", "first.zip", env=online)
         assert built.returncode == 0, built.stderr

@@ -1,4 +1,4 @@
-"""What the facts of tasks say of the leaderboard, and that saying it changes no run."""
+"""The leaderboard facts of tasks, and that they change no run."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from glue_bench.errors import UsageError
 from glue_bench.runs.identity import make_requests
 from glue_bench.submission import lay_out
 
-# From before tasks said anything of the leaderboard: data from the hub, DistilRoBERTa, recipe default, seed 1.
+# From before tasks had leaderboard facts: data from the hub, DistilRoBERTa, recipe default, seed 1.
 RUN_IDS = {
     "cola": "seed1-282b028215de",
     "mnli": "seed1-910aa60abffe",
@@ -25,7 +25,7 @@ RUN_IDS = {
 
 
 @pytest.mark.parametrize("task", RUN_IDS)
-def test_what_a_task_says_of_the_leaderboard_changes_no_run_id(task: str) -> None:
+def test_leaderboard_facts_of_a_task_change_no_run_id(task: str) -> None:
     config = compose_run([f"task={task}"])
     assert config.task.leaderboard
     plain = dataclasses.replace(config.task, leaderboard={}, leaderboard_labels="codes")
@@ -44,7 +44,7 @@ def test_what_a_task_says_of_the_leaderboard_changes_no_run_id(task: str) -> Non
         ({"../AX": "ax/test"}, "task.leaderboard=../AX: must be letters, digits"),
     ],
 )
-def test_a_place_that_is_no_test_split_with_official_rows_is_refused(leaderboard: dict[str, str], message: str) -> None:
+def test_a_place_must_be_a_test_split_with_official_rows(leaderboard: dict[str, str], message: str) -> None:
     facts = dataclasses.replace(compose_task("mnli"), leaderboard=leaderboard)
     with pytest.raises(UsageError, match=message):
         check(facts, "task")
@@ -58,6 +58,6 @@ def test_labels_are_written_as_codes_or_by_name_only() -> None:
         check(facts, "task")
 
 
-def test_a_task_of_the_users_own_without_a_leaderboard_has_no_file() -> None:
+def test_the_users_own_task_without_a_leaderboard_has_no_file() -> None:
     facts = dataclasses.replace(compose_task("rte"), leaderboard={})
     assert lay_out([facts]) == ()

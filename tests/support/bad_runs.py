@@ -1,4 +1,4 @@
-"""Runs that go wrong, each in its own way, and a count of trainings; preloaded into the workers of a real sweep.
+"""Runs that fail, each in a different way, and a count of trainings; preloaded into the workers of a real sweep.
 
 The variable BAD_RUNS, as in `rte-2=segfault,sst2-1=hang`, says
 which runs go wrong in the middle of their training, and TRAININGS names a file that gets a line per training begun.
@@ -17,32 +17,32 @@ from glue_bench.runs import experiment
 
 
 def fail() -> None:
-    """An exception."""
+    """Raise an exception."""
     raise ValueError("the wheel came off")
 
 
 def call_exit() -> None:
-    """What a library does that thinks it is a program."""
+    """Call sys.exit, as badly behaved libraries do."""
     sys.exit(3)
 
 
 def end_at_once() -> None:
-    """An exit that nothing can catch."""
+    """Exit in a way that nothing can catch."""
     os._exit(7)
 
 
 def segfault() -> None:
-    """A read from address 0."""
+    """Read from address 0."""
     ctypes.string_at(0)
 
 
 def be_killed() -> None:
-    """What the system does to a process when memory runs out."""
+    """Get killed, as the system does to a process when memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def run_out_of_memory() -> None:
-    """More memory than the process may have."""
+    """Allocate more memory than the process may have."""
     in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()  # noqa: SIM115, PTH123
     resource.setrlimit(resource.RLIMIT_AS, (in_use + 2**28, in_use + 2**28))
     hoard = []
@@ -51,7 +51,7 @@ def run_out_of_memory() -> None:
 
 
 def hang() -> None:
-    """No sign of life."""
+    """Stop making progress."""
     time.sleep(10**6)
 
 

@@ -1,6 +1,6 @@
 """The page docs/configuration.md: every key with type, default and meaning.
 
-python -m tests.support.configuration_page        writes it anew
+python -m tests.support.configuration_pagerewrites it
 """
 
 import types
@@ -26,7 +26,7 @@ below are those of `glue-bench sweep` without arguments. A list is written `[A,B
 
 
 def render_page() -> str:
-    """The page's Markdown."""
+    """Render the page's Markdown."""
     parts = [
         _HEAD,
         "## Groups",
@@ -57,7 +57,7 @@ def render_page() -> str:
 
 
 def _sections(keys: list[Key]) -> Iterator[tuple[str, list[Key]]]:
-    """The keys of the command line, then those of its groups, then a task's facts, which its file alone sets."""
+    """Yield the keys of the command line, those of its groups, and a task's facts, which only its file sets."""
     yield "Runs and sweeps", [key for key in keys if "." not in key.name]
     for group in ("data", "encoder", "trainer", "executor"):
         yield f"`{group}`", [key for key in keys if key.name.startswith(f"{group}.")]
@@ -89,7 +89,7 @@ def _default(key: Key, defaults: SweepConfig) -> str:
 
 
 def _recipe_keys() -> set[str]:
-    """Trainer keys that conf/trainer/ leaves to the recipe."""
+    """Return the trainer keys that conf/trainer/ leaves to the recipe."""
     lines = (conf_folder() / "trainer" / "default.yaml").read_text(encoding="utf-8").splitlines()
     return {*keys_of(TrainerConfig, "scores")} - {line.partition(":")[0] for line in lines}
 

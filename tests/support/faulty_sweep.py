@@ -8,7 +8,7 @@ from glue_bench.sweep import local
 
 
 def main() -> int:
-    """`glue-bench`, with the variables of tests.support.bad_runs."""
+    """Run `glue-bench` with the variables of tests.support.bad_runs."""
     local._PRELOADED.append("tests.support.bad_runs")
     if "executor=serial" in sys.argv:
         importlib.import_module("tests.support.bad_runs")

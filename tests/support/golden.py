@@ -1,6 +1,6 @@
-"""The report and the comparison of tests/scored_runs.py in every format, beside what they were when somebody looked.
+"""The report and the comparison of tests/support/scored_runs.py in every format, for the golden files.
 
-python -m tests.support.golden        writes tests/golden/ anew: look at the difference before it is committed
+python -m tests.support.golden        rewrites tests/golden/: review the difference before you commit it
 """
 
 import tempfile
@@ -17,7 +17,7 @@ ENDINGS = {"console": "txt", "markdown": "md", "latex": "tex", "json": "json", "
 
 
 def render_all(store: RunStore) -> dict[str, str]:
-    """File name to text."""
+    """Return file name to text."""
     records, published = list(store.load_all()), load_published()
     expected = [compose_task(name) for name in CARD_TASKS]
     report = build_report(records, published, store=store, expected=expected)
@@ -27,7 +27,7 @@ def render_all(store: RunStore) -> dict[str, str]:
 
 
 def main() -> None:
-    """Write them."""
+    """Write all files."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         for name, text in render_all(results_with_two_encoders(Path(folder))).items():

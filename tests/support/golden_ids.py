@@ -1,6 +1,6 @@
 """The ids of many requests, as `glue-bench sweep --plan` writes them. Needs no network and trains nothing.
 
-python -m tests.support.golden_ids        writes tests/golden/run_ids.json anew: only where ids are meant to change
+python -m tests.support.golden_ids        rewrites tests/golden/run_ids.json: only if ids are meant to change
 """
 
 import json
@@ -19,13 +19,13 @@ _ONE = (*_SAMPLE, "task=rte", "seed=1")
 _LOCAL = ("encoder=custom", f"encoder.path={DATA / 'tiny_encoder'}", "data=local", f"data.path={DATA / 'tiny_rows'}")
 _COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
-# Words that change how a run executes, and nothing that it computes: the ids are those of BASE.
+# Words that change how a run executes but not what it computes: the ids are those of BASE.
 EXECUTION_ONLY = (
     "trainer.device=cpu trainer.deterministic=true trainer.eval_batch_size=7 trainer.log_every=1 "
     "trainer.snapshot_minutes=0 save_model=true results_dir=elsewhere",
     "executor=serial executor.workers=1 executor.runs_per_gpu=2 executor.timeout=1",
 )
-# Words that make other runs of it, each line another one.
+# Words that change the run; each line gives a different id.
 OTHER_RUNS = (
     "trainer.epochs=4 trainer.learning_rate=4e-5 trainer.warmup=0.1 trainer.weight_decay=0.01 trainer.clip_norm=0",
     "trainer.updates=25 trainer.betas=[0.9,0.999] trainer.epsilon=1e-8 trainer.max_length=128",
@@ -88,7 +88,7 @@ BASE = "sample, one run"
 
 
 def _changed(words: str) -> tuple[str, ...]:
-    """The one run with other values."""
+    """Return the words of the one run with other values."""
     changes = words.split()
     keys = {word.partition("=")[0] for word in changes}
     return (*(word for word in _ONE if word.partition("=")[0] not in keys), *changes)
@@ -102,7 +102,7 @@ CASES: dict[str, tuple[str, ...]] = {
 
 
 def plan_of(words: tuple[str, ...], folder: Path) -> list[dict[str, Any]]:
-    """The lines of the plan of a sweep, that asks nobody on a network."""
+    """Return the lines of a sweep's plan, made without a network."""
     path = folder / "plan.jsonl"
     path.unlink(missing_ok=True)
     assert glue_bench(["sweep", "--plan", str(path), *words]) == 0
@@ -110,7 +110,7 @@ def plan_of(words: tuple[str, ...], folder: Path) -> list[dict[str, Any]]:
 
 
 def ids_of(words: tuple[str, ...], folder: Path) -> list[str]:
-    """Of every line: its title, run id and setting id, and the run id that it starts from."""
+    """Return each line's title, run id and setting id, and the run id that it starts from."""
     lines = plan_of(words, folder)
     parents = [f" after {line['parent']['run_id']}" if line["parent"] else "" for line in lines]
     return [
@@ -120,7 +120,7 @@ def ids_of(words: tuple[str, ...], folder: Path) -> list[str]:
 
 
 def main() -> None:
-    """Record them."""
+    """Record the ids."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)

@@ -1,6 +1,6 @@
-"""Short seeded trainings through the command line, and their losses as they were when they were recorded.
+"""Short seeded trainings through the command line, and their recorded losses.
 
-python -m tests.support.golden_losses        writes tests/golden/losses.json anew: only where scores are meant to change
+python -m tests.support.golden_losses        rewrites tests/golden/losses.json: only if scores are meant to change
 """
 
 import hashlib
@@ -76,7 +76,7 @@ CASES = {case.name: case for case in _cases()}
 
 
 def fingerprint() -> dict[str, str]:
-    """What must be equal for bits to be: the build of torch, and the processor that it runs on."""
+    """Return what must be equal for equal bits: the build of torch, and the processor that it runs on."""
     lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines() if Path("/proc/cpuinfo").exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
@@ -87,7 +87,7 @@ def fingerprint() -> dict[str, str]:
 
 
 def measure(case: Case, folder: Path) -> dict[str, Any]:
-    """Train one case in `folder` on one thread, and read back what it left."""
+    """Train one case in `folder` on one thread, and read back its results."""
     path = DATA / ENCODERS[case.family]
     own = [f"encoder.path={path}", f"encoder.name={case.family}", f"results_dir={folder}"]
     threads = torch.get_num_threads()
@@ -115,7 +115,7 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
 
 
 def _hash_weights(path: Path) -> str:
-    """Of names, shapes and bytes of all tensors, whatever order the file has them in."""
+    """Hash names, shapes and bytes of all tensors, whatever their order in the file."""
     digest = hashlib.sha256()
     for name, tensor in sorted(load_file(path).items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
@@ -124,7 +124,7 @@ def _hash_weights(path: Path) -> str:
 
 
 def _hash_logits(folder: Path) -> str:
-    """Of the logits of every split, as float32."""
+    """Hash the logits of every split, as float32."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.parquet")):
         table = pq.read_table(path)

@@ -1,6 +1,6 @@
 """Measure the package: files, lines, long files and functions, positional parameters, imports between packages.
 
-python -m tests.support.house [REVISION ...]     prints a column for each revision, and one for the files as they are
+python -m tests.support.house [REVISION ...]     prints a column for each revision, and one for the working tree
 """
 
 import ast
@@ -23,16 +23,16 @@ _BOUND = ("self", "cls", "ctx")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
-    """One function, and where it stands."""
+    """One function, and where it is."""
 
     place: str  # FILE:LINE NAME
     lines: int
-    positional: int  # parameters that may be given by position
+    positional: int  # parameters that can be passed by position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class House:
-    """What was measured of one state of the package."""
+    """The measurements of one state of the package."""
 
     files: dict[str, int]  # path from the repository's root to its number of lines
     functions: list[Function]
@@ -40,7 +40,7 @@ class House:
     edges: set[tuple[str, str]]  # importing and imported package
 
     def summary(self) -> dict[str, str]:
-        """The rows of the printed table."""
+        """Return the rows of the printed table."""
         longest_file = max(self.files, key=lambda path: self.files[path])
         longest = max(self.functions, key=lambda function: function.lines)
         flat = sum(count for name, count in self.packages.items() if count == 1)
@@ -60,15 +60,15 @@ class House:
         }
 
     def long_files(self) -> list[str]:
-        """Files above MOST_LINES."""
+        """List files above MOST_LINES."""
         return [f"{path} ({lines} lines)" for path, lines in self.files.items() if lines > MOST_LINES]
 
     def long_functions(self) -> list[str]:
-        """Functions above LONGEST_FUNCTION."""
+        """List functions above LONGEST_FUNCTION."""
         return [f"{item.place} ({item.lines} lines)" for item in self.functions if item.lines > LONGEST_FUNCTION]
 
     def loose_functions(self) -> list[str]:
-        """Functions that take more than MOST_POSITIONAL parameters by position."""
+        """List functions that take more than MOST_POSITIONAL parameters by position."""
         return [f"{item.place} ({item.positional})" for item in self.functions if item.positional > MOST_POSITIONAL]
 
 

@@ -7,14 +7,14 @@
 
 Without HF_HUB_DISABLE_TELEMETRY each process first asks for /api/agent-harnesses, even for cached files.
 
-Spoken, for models and datasets, at the branch main and at a full 40-hex commit:
+Supported, for models and datasets, at the branch main and at a full 40-hex commit:
     HEAD, GET  [/datasets]/ID/resolve/REV/PATH          hf_hub_download, get_hf_file_metadata
     GET        /api/models|datasets/ID[/revision/REV]   HfApi.model_info, dataset_info; without blob sizes
     GET        /api/models|datasets/ID/tree/REV[/PATH]  snapshot_download, list_repo_tree, HfFileSystem
     POST       /api/models|datasets/ID/paths-info/REV   HfApi.get_paths_info
 Refusals are 404 with X-Error-Code RepoNotFound, RevisionNotFound or EntryNotFound. For an unknown repository
 the hub says 401 to a client without a token; huggingface_hub accepts that only from an https endpoint.
-Uploads, once `accept_uploads` was called: see tests/hub_uploads.py.
+Uploads, once `accept_uploads` was called: see tests/support/hub_uploads.py.
 Left out: Xet (no header offers it, so hf-xet stays idle), redirects to a CDN, Range, tokens for reading, refs.
 
 Checked with huggingface_hub 2.4.0 (hf-xet 1.8.0), datasets 5.2.0, transformers 5.23.0. The folder is read and
@@ -61,7 +61,7 @@ class HubServer:
         self.repos.setdefault((repo_type, repo_id), {}).update({commit: found, "main": found})
 
     def accept_uploads(self, token: str) -> Uploads:
-        """Let who has the token create repositories of models and commit to them; what is sent is kept under root."""
+        """Let holders of the token create model repositories and commit to them; uploads are kept under root."""
         self.uploads = Uploads(root=self._root / "uploads", token=token)
         return self.uploads
 
@@ -78,7 +78,7 @@ class HubServer:
 
 
 def list_entries(folder: Path) -> list[dict[str, Any]]:
-    """Return every file and folder below `folder` as the hub's tree and paths-info answers describe it."""
+    """Return every file and folder below `folder` as the hub's tree and paths-info describe it."""
     entries: list[dict[str, Any]] = []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -95,7 +95,7 @@ def list_entries(folder: Path) -> list[dict[str, Any]]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One request. Keeps to HTTP/1.0: no connection outlives its answer, so none is served after stop()."""
+    """One request. Uses HTTP/1.0: connections close after the response, so none is served after stop()."""
 
     def __init__(self, hub: HubServer, *args: Any) -> None:
         self.hub = hub
@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Print nothing: tests read HubServer.requests."""
 
     def _answer_upload(self, path: str) -> bool:
-        """Whether the request was one of an upload, and is answered."""
+        """Serve the request if it belongs to an upload, and return whether it did."""
         if self.hub.uploads is None or self.command not in ("POST", "PUT") or "/paths-info/" in path:
             return False
         body = self.rfile.read(int(self.headers["Content-Length"]))

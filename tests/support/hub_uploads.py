@@ -3,12 +3,12 @@
     with HubServer(tmp_path) as hub:
         hub.accept_uploads("a-token")
 
-Spoken, for models, with `authorization: Bearer a-token`:
-    POST /api/repos/create                     HfApi.create_repo; 409 where it is there
+Supported, for models, with `authorization: Bearer a-token`:
+    POST /api/repos/create                     HfApi.create_repo; 409 if it exists
     POST /api/validate-yaml                    the metadata of a README.md
     POST /api/models/ID/preupload/main         which files are large
     POST /ID.git/info/lfs/objects/batch        where to put large files; PUT /lfs/SHA256 takes one
-    POST /api/models/ID/commit/main            files, and pointers to large ones; 412 where main moved
+    POST /api/models/ID/commit/main            files, and pointers to large ones; 412 if main moved
 Left out: Xet (the client must have HF_HUB_DISABLE_XET=1), multipart, branches, pull requests, deletions.
 """
 
@@ -30,7 +30,7 @@ _LARGE = re.compile(r".*\.(safetensors|bin|parquet)")
 
 
 class Repositories(Protocol):
-    """What uploads need of the server."""
+    """The part of the server that uploads need."""
 
     @property
     def endpoint(self) -> str: ...
@@ -40,7 +40,7 @@ class Repositories(Protocol):
 
 @dataclass
 class Uploads:
-    """What was created and sent."""
+    """The repositories and files that were uploaded."""
 
     root: Path
     token: str
@@ -49,7 +49,7 @@ class Uploads:
     summaries: list[str] = field(default_factory=list)  # of the commits
 
     def answer(self, hub: Repositories, method: str, path: str, body: bytes, token: str) -> Answer | None:
-        """The status and content of an answer; None for what is no upload."""
+        """Return the status and content of a response; None if the request is not part of an upload."""
         if method == "PUT" and (match := re.fullmatch(r"/lfs/([0-9a-f]{64})", path)):
             return self._take_large(match[1], body)
         routes: dict[str, Callable[..., Answer]] = {

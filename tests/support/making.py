@@ -1,4 +1,4 @@
-"""Records as a run would leave them, without running."""
+"""Make records as a run would write them, without running."""
 
 import dataclasses
 import functools
@@ -21,7 +21,7 @@ def make_record(
     words: tuple[str, ...] = (),
     **changes: Any,
 ) -> Record:
-    """A record with the true configuration of `task`, and the encoder `tiny` unless `changes` say otherwise."""
+    """Make a record with the true configuration of `task`, and the encoder `tiny` unless `changes` say otherwise."""
     config = dataclasses.replace(_compose_cached(f"task={task}", *words), seed=seed)
     splits = [config.task.train, *config.task.validation]
     facts: dict[str, Any] = {
@@ -51,7 +51,7 @@ def make_record(
 
 
 def make_request(*, task: str, seed: int, setting: str = "000", parent: RunRequest | None = None) -> RunRequest:
-    """A request that `make_record` with the same words answers."""
+    """Make the request that belongs to `make_record` with the same words."""
     config = dataclasses.replace(_compose_cached(f"task={task}"), seed=seed)
     return RunRequest(
         config=config, encoder="tiny", setting_id=setting, run_id=f"seed{seed}-{setting}", inputs={}, parent=parent
@@ -64,7 +64,7 @@ def _compose_cached(*words: str) -> RunConfig:
 
 
 def scores_of(task: str, value: float) -> dict[str, dict[str, float]]:
-    """The same value for every metric of every validation split of a task."""
+    """Return the same value for every metric of every validation split of a task."""
     facts = _compose_cached(f"task={task}").task
     return {split: dict.fromkeys(facts.metrics, value) for split in facts.validation}
 

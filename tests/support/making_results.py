@@ -1,4 +1,4 @@
-"""A folder of results as sweeps leave it, with predictions and histories, without training."""
+"""Make a results folder as sweeps write it, with predictions and histories, without training."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from tests.support.scored_runs import keep_predictions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryLine:
-    """What the trainer writes of a step, as far as anybody reads it."""
+    """The fields of a training step that the page reads."""
 
     step: int
     loss: float
@@ -27,11 +27,11 @@ class HistoryLine:
 def write_run(
     results_dir: Path, *, rows: dict[str, int] | None = None, skill: float = 2.0, lines: int = 50, **facts: Any
 ) -> Record:
-    """Save a finished run whose predictions agree with its scores, and give back its record.
+    """Save a finished run whose predictions agree with its scores, and return its record.
 
     Args:
         rows: of each validation split; the official numbers if not given.
-        skill: how far right logits stand above wrong ones; 0 is chance.
+        skill: how far right logits are above wrong ones; 0 is chance.
         lines: of the history.
         facts: as for `make_record`.
     """
@@ -58,7 +58,7 @@ def write_run(
 def _draw(
     task: TaskConfig, count: int, truth: np.random.Generator, chance: np.random.Generator, skill: float
 ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """(n,) labels and (n, outputs) logits; some rows are harder than others for every seed."""
+    """Draw (n,) labels and (n, outputs) logits; some rows are harder than others for every seed."""
     if task.kind == "regression":
         score = truth.uniform(0, 5, count)
         return score, (score + chance.normal(0, 2 / (1 + skill), count))[:, None].astype(np.float32)

@@ -1,4 +1,4 @@
-"""Pages of the report read back, and results folders that they are made from."""
+"""Read pages of the report back, and make results folders for them."""
 
 import csv
 import itertools
@@ -78,7 +78,7 @@ class Reader(HTMLParser):
 
 
 def read_tables(text: str) -> dict[str, list[list[str]]]:
-    """Caption to lines of cells, the head of the table first."""
+    """Map each caption to lines of cells, the head of the table first."""
     tables, lines = dict[str, list[list[str]]](), list[list[str]]()
     for element in Reader(text).of("table", "caption", "tr", "th", "td"):
         if element.tag == "table":
@@ -94,7 +94,7 @@ def read_tables(text: str) -> dict[str, list[list[str]]]:
 
 
 def read_summary(text: str) -> str:
-    """The sentences under the page's title."""
+    """Return the sentences under the page's title."""
     (lead,) = [element for element in Reader(text).of("p") if element.attributes.get("class") == "lead"]
     return " ".join(lead.text.split())
 
@@ -116,7 +116,7 @@ def render_folder(results_dir: Path) -> str:
 
 
 def check_structure(text: str) -> Reader:
-    """What holds for every page."""
+    """Check what must be true of every page."""
     reader = Reader(text)
     ids = [element.attributes["id"] for element in reader.elements if "id" in element.attributes]
     assert len(ids) == len(set(ids))
@@ -148,7 +148,7 @@ def check_structure(text: str) -> Reader:
 
 
 def hostile_record(tmp_path: Path, *, count: int = 5, **changes: Any) -> Record:
-    """A run on rows full of traps, by an encoder with a name of that kind."""
+    """Make a run whose rows and encoder name are full of traps."""
     folder = tmp_path / "rows" / "sst2"
     folder.mkdir(parents=True)
     for split in ("train", "validation"):

@@ -1,6 +1,6 @@
-"""Makes the encoders and rows under tests/golden for the golden tests. Never run again: ids hang on their bytes.
+"""Make the encoders and rows under tests/golden. Never run this again: run ids depend on the files' bytes.
 
-python -m tests.support.recording_inputs        writes them; kept so that anybody can see what they are
+python -m tests.support.recording_inputs        writes them; kept to document what they are
 """
 
 import json
@@ -26,7 +26,7 @@ DATA = Path(__file__).parents[1] / "golden"
 
 
 def make_roberta(folder: Path) -> None:
-    """Two layers of width 16, and a byte-level vocabulary of the letters that occur and some words."""
+    """Make two layers of width 16, and a byte-level vocabulary of the letters that occur and some words."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))  # noqa: S106
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -54,7 +54,7 @@ def make_roberta(folder: Path) -> None:
 
 
 def make_word_piece_families(parent: Path) -> None:
-    """BERT, DistilBERT and ELECTRA, two layers of width 16 each, with one vocabulary."""
+    """Make BERT, DistilBERT and ELECTRA, two layers of width 16 each, with one vocabulary."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -92,7 +92,7 @@ def _save_tokenizer(tokenizer: Tokenizer, folder: Path, name: str, tokens: dict[
 
 
 def main() -> None:
-    """Write them all."""
+    """Write all encoders and rows."""
     make_roberta(DATA / "tiny_encoder")
     make_word_piece_families(DATA)
     make_local_glue(DATA / "tiny_rows", train=40, validation=16)

@@ -1,6 +1,6 @@
-"""A copy of tests/golden/results_of_v1, and what the report and `load_results` made of it when it was recorded.
+"""A copy of tests/golden/results_of_v1, and the recorded output of the report and `load_results`.
 
-python -m tests.support.results_of_v1        writes tests/golden/results_of_v1.json and .csv anew
+python -m tests.support.results_of_v1       rewrites tests/golden/results_of_v1.json and .csv
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from glue_bench.cli import main as glue_bench
 DATA = Path(__file__).parents[1] / "golden"
 GOLDEN = Path(__file__).parents[1] / "golden"
 NAME = "results_of_v1"
-# The words of the commands that made it, as in tests/golden/make_results_of_v1.sh.
+# The arguments of the commands that made it, as in tests/golden/make_results_of_v1.sh.
 WORDS = (
     "encoder=custom",
     "encoder.path=tiny_encoder",
@@ -39,14 +39,14 @@ _SENTENCES = ("note", "footnotes", "verdict_reason", "published_source")
 
 
 def changed(*changes: str) -> list[str]:
-    """The words with other values; a change that ends in `=` takes its key away."""
+    """Return the words with other values; a change that ends in `=` removes its key."""
     keys = {change.partition("=")[0] for change in changes}
     kept = [word for word in WORDS if word.partition("=")[0] not in keys]
     return [*kept, *(change for change in changes if not change.endswith("="))]
 
 
 def lay_out(folder: Path) -> Path:
-    """The results with the encoder and rows that they were made of, in `folder`; gives back the results."""
+    """Copy the results, their encoder and their rows to `folder`; return the results."""
     for name in (NAME, "tiny_encoder", "tiny_rows"):
         shutil.copytree(DATA / name, folder / name)
     plan = folder / NAME / "plan.jsonl"
@@ -55,7 +55,7 @@ def lay_out(folder: Path) -> Path:
 
 
 def call(*words: str) -> tuple[int, str, str]:
-    """One command in this process: exit code, stdout, stderr."""
+    """Run one command in this process; return exit code, stdout, stderr."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = glue_bench(list(words))
@@ -63,7 +63,7 @@ def call(*words: str) -> tuple[int, str, str]:
 
 
 def report_facts() -> Any:
-    """What `report --format json` says, without its sentences, whose wording may change."""
+    """Return what `report --format json` writes, without its sentences, whose wording may change."""
     code, out, _ = call("report", "--format", "json", f"results_dir={NAME}")
     assert code == 0
     return _without_sentences(json.loads(out))
@@ -78,12 +78,12 @@ def _without_sentences(value: Any) -> Any:
 
 
 def frame_text() -> str:
-    """The frame of `load_results` as CSV."""
+    """Return the frame of `load_results` as CSV."""
     return str(load_results(NAME).to_csv(index=False))
 
 
 def main() -> None:
-    """Record both."""
+    """Record the report and the frame."""
     with tempfile.TemporaryDirectory() as folder:
         lay_out(Path(folder))
         os.chdir(folder)

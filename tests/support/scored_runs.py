@@ -1,4 +1,4 @@
-"""Runs on disk with predictions that their scores are true of, for tests of what is read from predictions."""
+"""Write runs with predictions that match their scores, for tests of what is read from predictions."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ SHARES = {"mnli": 0.84, "qqp": 0.90, "qnli": 0.91, "sst2": 0.925, "cola": 0.83, 
 
 
 def keep_predictions(store: RunStore, record: Record, drawn: Mapping[str, tuple[Any, Any, Any]]) -> Record:
-    """Save a finished run with its predictions, and with the scores and numbers of rows that these have.
+    """Save a finished run with its predictions, and with the scores and numbers of rows that follow from them.
 
     Args:
         drawn: labels (n,), predictions (n,) and logits (n, outputs) of each validation split.
@@ -38,7 +38,7 @@ def keep_run(
 ) -> Record:
     """Write a finished run whose predictions are right on about `share` of official-sized dev splits.
 
-    Rows have a difficulty of their own, so that seeds and encoders err on much the same ones.
+    Rows differ in difficulty, so that seeds and encoders err on much the same ones.
 
     Args:
         always: the class that is predicted for every row, whatever `share` says.
@@ -71,7 +71,7 @@ def keep_run(
 
 
 def keep_two_encoders(store: RunStore) -> None:
-    """DistilRoBERTa and roberta-base on the hub's rows: every verdict, a failed and a degenerate run, a subset."""
+    """Save DistilRoBERTa and roberta-base on the hub's rows: every verdict, a failed and a degenerate run, a subset."""
     small = {**DISTILROBERTA, "parameters": 82_119_938}
     large = {**ROBERTA, "parameters": 124_647_170}
     for seed in (1, 2, 3):
@@ -88,7 +88,7 @@ def keep_two_encoders(store: RunStore) -> None:
 
 
 def results_with_two_encoders(folder: Path) -> RunStore:
-    """A folder of results with them."""
+    """Make a results folder with both encoders."""
     store = RunStore(folder / "results")
     keep_two_encoders(store)
     return store

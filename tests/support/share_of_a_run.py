@@ -1,4 +1,4 @@
-"""What each process of tests/test_processes.py does: trainings and predictions of random rows, kept for comparison."""
+"""The work of each process of tests/training/test_distributed.py: trainings and predictions of random rows."""
 
 import dataclasses
 import os
@@ -84,7 +84,7 @@ def train(
 
 
 def run_out_of_memory(_: torch.nn.Module, inputs: tuple[FlatBatch]) -> None:
-    """As a CPU's allocator would, if three rows were too much."""
+    """Fail as a CPU's allocator would, if three rows were too much."""
     if len(inputs[0].first) > 2:
         raise RuntimeError("can't allocate memory")
 

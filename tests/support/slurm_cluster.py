@@ -1,4 +1,4 @@
-"""Runs a Slurm of this machine alone, so that tests submit real jobs. Knows Slurm and munge; knows no submitit.
+"""Run Slurm on this machine only, so that tests submit real jobs. Knows Slurm and munge; knows no submitit.
 
     if reason := why_not():
         pytest.skip(reason)
@@ -6,7 +6,7 @@
         subprocess.run(["sbatch", ...], env=os.environ | cluster.environment)  # or monkeypatch.setenv each of them
 
 Partitions: `spare`, the default, whose jobs are requeued when a job of `urgent` needs their CPUs. The signal of
-`--signal` then comes first, and GRACE_S later the end. There is no accounting database: sacct always fails.
+`--signal` then comes first; the job is killed GRACE_S later. There is no accounting database: sacct always fails.
 What to install on Debian: slurmctld slurmd slurm-client munge. Checked with Slurm 22.05 on Debian 12.
 """
 
@@ -120,7 +120,7 @@ def why_not() -> str | None:
 
 @contextlib.contextmanager
 def one_machine_slurm(folder: Path, *, cpus: int = 2, grace_s: int = GRACE_S) -> Iterator[Cluster]:
-    """Start munge and Slurm with state, logs and configuration in `folder`; in the end no process of them is left.
+    """Start munge and Slurm with state, logs and configuration in `folder`; no process of them remains afterwards.
 
     Args:
         folder: made here; may be one of pytest's.
@@ -145,7 +145,7 @@ def one_machine_slurm(folder: Path, *, cpus: int = 2, grace_s: int = GRACE_S) ->
 
 
 def _short_folder() -> tempfile.TemporaryDirectory[str]:
-    """Return a folder that goes away after use, with a path that leaves room for the name of a socket."""
+    """Return a folder that is removed after use, with a path short enough for the name of a socket."""
     return tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp", ignore_cleanup_errors=True)
 
 
@@ -182,7 +182,7 @@ def _find(name: str) -> str:
 
 @contextlib.contextmanager
 def _munged(cluster: Cluster, short: Path) -> Iterator[None]:
-    """Run a munged with a key of its own, as the user of this process."""
+    """Run a munged with a new key, as the user of this process."""
     key = cluster.folder / "munge.key"
     key.touch(mode=0o600)
     key.write_bytes(secrets.token_bytes(128))

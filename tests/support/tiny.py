@@ -1,4 +1,4 @@
-"""A RoBERTa and a BERT of a few kilobytes, and small task folders, made on the spot. No network."""
+"""A RoBERTa and a BERT of a few kilobytes, and small task folders, generated without a network."""
 
 import json
 import random
@@ -16,7 +16,7 @@ PLACES = ("in the garden", "near the river", "at school", "on the hill", "by the
 
 
 def sentences(count: int, *, seed: int) -> list[str]:
-    """Plain English sentences of 5 to 11 words."""
+    """Write plain English sentences of 5 to 11 words."""
     rng = random.Random(seed)
     made = []
     for _ in range(count):
@@ -26,7 +26,7 @@ def sentences(count: int, *, seed: int) -> list[str]:
 
 
 def make_tiny_roberta(folder: Path, *, seed: int = 0) -> Path:
-    """A RoBERTa with 2 layers of width 32 in `folder`: config, safetensors, byte-level BPE tokenizer."""
+    """Make a RoBERTa with 2 layers of width 32 in `folder`: config, safetensors, byte-level BPE tokenizer."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))  # noqa: S106
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -59,7 +59,7 @@ def make_tiny_roberta(folder: Path, *, seed: int = 0) -> Path:
 
 
 def make_tiny_bert(folder: Path, *, seed: int = 0) -> Path:
-    """A BERT with 2 layers of width 32 in `folder`: config, safetensors, word-piece tokenizer."""
+    """Make a BERT with 2 layers of width 32 in `folder`: config, safetensors, word-piece tokenizer."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -83,14 +83,14 @@ def make_tiny_bert(folder: Path, *, seed: int = 0) -> Path:
 
 
 def write_parquet(path: Path, columns: dict[str, list[object]]) -> Path:
-    """One split as the hub has it."""
+    """Write one split as the hub has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), path)
     return path
 
 
 def pair_columns(count: int, *, seed: int, labels: int = 2) -> dict[str, list[object]]:
-    """Sentence pairs whose label can be learnt: class 0 repeats the first sentence."""
+    """Make sentence pairs whose label can be learnt: class 0 repeats the first sentence."""
     rng = random.Random(seed)
     first, other = sentences(count, seed=seed), sentences(count, seed=seed + 1000)
     label = [rng.randrange(labels) for _ in range(count)]
@@ -99,7 +99,7 @@ def pair_columns(count: int, *, seed: int, labels: int = 2) -> dict[str, list[ob
 
 
 def make_local_glue(folder: Path, *, train: int = 48, validation: int = 20) -> Path:
-    """Small rte, mrpc, sst2, stsb and mnli folders with the hub's columns."""
+    """Write small rte, mrpc, sst2, stsb and mnli folders with the hub's columns."""
     for task in ("rte", "mrpc"):
         for split, count, seed in (("train", train, 1), ("validation", validation, 2)):
             write_parquet(folder / task / f"{split}.parquet", pair_columns(count, seed=seed))

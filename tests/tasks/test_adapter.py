@@ -1,4 +1,4 @@
-"""The facts under conf/task against GLUE's own, and the one adapter."""
+"""The facts under conf/task against GLUE's own, and the task adapter."""
 
 import pytest
 
@@ -72,7 +72,7 @@ def test_rows_that_are_not_the_official_ones_are_not_comparable() -> None:
     assert rte.not_comparable_because(source="sample", rows=official, fingerprints={}) == ["sample data"]
 
 
-def test_a_task_of_the_users_own_averages_all_its_metrics_and_has_no_official_rows() -> None:
+def test_the_users_own_task_averages_all_its_metrics_and_has_no_official_rows() -> None:
     facts = TaskConfig(
         name="own", title="Own", kind="classification", texts=["text"], labels=["a", "b"], metrics=["accuracy", "f1"]
     )

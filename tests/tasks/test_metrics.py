@@ -11,14 +11,14 @@ Y = np.array([1, 1, 1, 0, 0, 0, 0, 1])
 P = np.array([1, 1, 0, 0, 0, 1, 0, 0])  # true positives 2, false positives 1, false negatives 2, true negatives 3
 
 
-def test_accuracy_f1_and_matthews_agree_with_the_hand() -> None:
+def test_accuracy_f1_and_matthews_agree_with_values_computed_by_hand() -> None:
     scores = score_predictions(["accuracy", "f1", "matthews_correlation"], P, labels=Y)
     assert scores["accuracy"] == pytest.approx(5 / 8)
     assert scores["f1"] == pytest.approx(2 * 2 / (2 * 2 + 1 + 2))
     assert scores["matthews_correlation"] == pytest.approx((2 * 3 - 1 * 2) / math.sqrt(3 * 4 * 4 * 5))
 
 
-def test_correlations_agree_with_the_hand() -> None:
+def test_correlations_agree_with_values_computed_by_hand() -> None:
     y, p = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 3.0, 2.0, 10.0])
     # covariance sum 13.0, sums of squares 5 and 50 -> 13 / sqrt(250); ranks 1 3 2 4: 1 - 6 * 2 / (4 * 15)
     scores = score_predictions(["pearson", "spearman"], p, labels=y)

@@ -85,11 +85,11 @@ class SectionRows:
     defaults: Defaults
 
     def settings(self, task: str) -> list[Entry]:
-        """The rows of one task."""
+        """Return the rows of one task."""
         return [entry for entry in self.entries if entry.row.task == task]
 
     def headline(self, tasks: Sequence[Task]) -> list[Entry | None]:
-        """For each task the row that the first table shows: the one in the mean, or else the first."""
+        """Return the row of each task that the first table shows: the one in the mean, or else the first."""
         averaged = [entry for entry in self.entries if any(entry.row is row for row in self.section.averaged)]
         return [next((entry for entry in (*averaged, *self.entries) if entry in task.entries), None) for task in tasks]
 
@@ -99,15 +99,15 @@ class SectionRows:
         return [entry for entry in self.entries if entry.row.runs]
 
     def is_own_task(self, entry: Entry) -> bool:
-        """Whether the task does not ship with glue-bench."""
+        """Check whether the task is one that does not ship with glue-bench."""
         return entry.row.task not in self.defaults.tasks
 
     def command(self, entry: Entry) -> str:
-        """The command that repeats all runs of a row."""
+        """Write the command that repeats all runs of a row."""
         return join_command(self._words(entry), own_task=self.is_own_task(entry))
 
     def common_command(self) -> str | None:
-        """The command that repeats all rows, if they differ in nothing but the task."""
+        """Write the command that repeats all rows, if they differ only in the task."""
         tasks, words = [entry.row.task for entry in self.origins], [self._words(entry) for entry in self.origins]
         if len(tasks) < 2 or len(set(tasks)) < len(tasks) or any(other[1:] != words[0][1:] for other in words):
             return None
@@ -121,7 +121,7 @@ class SectionRows:
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """What the rows with runs on one device cost there."""
+    """The rows with runs on one device, and their costs there."""
 
     name: str
     costs: Sequence[tuple[Entry, Cost]]
@@ -141,7 +141,7 @@ class Device:
         return [title for title in titles if all(title in rows for rows in self.encoders.values())]
 
     def points(self, kind: Literal["parameters", "eval_seconds"]) -> list[plots.Point]:
-        """The mean score over the shared tasks against millions of parameters or seconds, for two or more sections."""
+        """Pair mean scores over the shared tasks with millions of parameters or seconds; needs two sections."""
         points = []
         for label, rows in self.encoders.items():
             alike = [rows[title] for title in self.shared]
@@ -155,7 +155,7 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Everything that the templates draw from."""
+    """Everything that the templates show."""
 
     report: Report
     records: Sequence[Record]
@@ -233,7 +233,7 @@ def build_page(
     defaults: Defaults,
     comparisons: Sequence[EncoderComparison] = (),
 ) -> Page:
-    """Everything that the page shows, without a network. Missing and damaged files are named on the page.
+    """Gather everything that the page shows, without a network. Missing and damaged files are named on the page.
 
     Args:
         report: of these records.
@@ -245,7 +245,7 @@ def build_page(
 
 
 def render_page(page: Page) -> str:
-    """The HTML file; everything but our own plots and styles is escaped, and the same page gives the same text."""
+    """Render the HTML file; all but our own plots and styles is escaped, and the same page gives the same text."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -271,7 +271,7 @@ def render_page(page: Page) -> str:
 
 
 def _show(value: Any) -> Any:
-    """Text with its invisible characters made visible; our own markup as it is."""
+    """Make invisible characters in text visible; leave our own markup as it is."""
     return drawing.show_text(value) if type(value) is str else value
 
 

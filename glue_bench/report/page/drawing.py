@@ -1,6 +1,6 @@
-"""A matplotlib figure to SVG inside HTML, and values to the words that a reader sees.
+"""Turn matplotlib figures into SVG inside HTML, and values into the text that a reader sees.
 
-Knows no records. What is drawn in a colour of COLORS follows the page's own, light or dark. Text stays text.
+Knows no records. Each colour of COLORS becomes one of the page's, light or dark. Text stays text.
 """
 
 import io
@@ -22,11 +22,11 @@ INK, MUTED, RULE, PAPER = "#010001", "#010002", "#010003", "#010004"
 SERIES = ("#010011", "#010012", "#010013", "#010014", "#010015", "#010016")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (7, 1.5, 1.2, 1.5)), (0, (3, 1)), (0, (9, 2)))
-# Colours that nothing else uses, each in the place of one of the page's own.
+# Colours that nothing else uses; each stands for one of the page's.
 COLORS = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"} | {
     color: f"series-{place}" for place, color in enumerate(SERIES)
 }
-# Of a figure, in the units of its viewBox: CSS pixels at the size at which it is mostly seen.
+# Sizes in a figure, in the units of its viewBox: CSS pixels at its usual size.
 WIDTH = 330
 PAIRED_WIDTH = 284
 
@@ -83,15 +83,15 @@ class Look(NamedTuple):
 
 
 def look_of(place: int) -> Look:
-    """The colours, markers and dashes of the rows, which repeat after six."""
+    """Choose the colours, markers and dashes of the rows, which repeat after six."""
     return Look(SERIES[place % len(SERIES)], MARKERS[place % len(MARKERS)], DASHES[place % len(DASHES)])
 
 
 @contextmanager
 def canvas(height: float, *, width: float = WIDTH) -> Iterator[Figure]:
-    """A figure of `width` by `height` in the page's style, whatever the user's own matplotlib settings are."""
+    """Open a figure of `width` by `height` in the page's style, whatever the user's own matplotlib settings are."""
     with mpl.rc_context(), warnings.catch_warnings():
-        # The browser's fonts draw the text: a glyph that matplotlib's own font lacks does no harm.
+        # The browser's fonts draw the text: a glyph missing from matplotlib's own font does no harm.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
@@ -109,7 +109,7 @@ def add_axes(
     bottom: float,
     grid: Literal["x", "y", "both"] | None = None,
 ) -> Axes:
-    """Axes with these margins, in the units of the viewBox, with or without grid lines."""
+    """Add axes with these margins, in the units of the viewBox, with or without grid lines."""
     width, height = figure.get_size_inches() * 72
     axes = figure.add_axes(
         (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
@@ -121,7 +121,7 @@ def add_axes(
 
 
 def to_svg(figure: Figure, name: str) -> Drawing:
-    """The figure as markup; must be called inside the block of `canvas`.
+    """Write the figure as markup; must be called inside the block of `canvas`.
 
     Args:
         name: a letter, then letters, digits and hyphens; unique in the page, which makes all ids of the figure unique.
@@ -143,7 +143,7 @@ def to_svg(figure: Figure, name: str) -> Drawing:
 
 
 def _rewrite(element: ET.Element, *, prefix: str, linked: set[str]) -> None:
-    """Ids with a prefix, where something links to them; short numbers; colours of the page."""
+    """Prefix the ids that something links to, shorten numbers, and use the page's colours."""
     found = dict(element.attrib)
     element.attrib.clear()
     for key, value in found.items():
@@ -175,7 +175,7 @@ def _round(match: re.Match[str]) -> str:
 
 
 def show_text(text: str) -> str:
-    """The text with its control, formatting and unassigned characters made visible, as in `a⟨U+202E⟩b`.
+    """Make control, formatting and unassigned characters in text visible, as in `a⟨U+202E⟩b`.
 
     A name that reverses the direction of writing, or has characters without width, cannot pass for another name.
     """
@@ -188,33 +188,33 @@ def show_text(text: str) -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    """One line of at most `limit` characters."""
+    """Cut text to one line of at most `limit` characters."""
     text = " ".join(text.split())
     return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
 
 
 def shorten_label(text: str, limit: int = 26) -> str:
-    """A name for a plot, with its invisible characters shown."""
+    """Shorten a name for a plot, with its invisible characters shown."""
     return show_text(shorten(text, limit))
 
 
 def show_number(value: float | None, digits: int = 1, *, sign: bool = False) -> str:
-    """A number with a true minus sign and commas between thousands; empty for None."""
+    """Show a number with a true minus sign and commas between thousands; empty for None."""
     return "" if value is None else f"{value:{'+' if sign else ''},.{digits}f}".replace("-", "\u2212")
 
 
 def show_numbers(values: Iterable[float], digits: int = 1) -> str:
-    """`1.0, 2.0 and 3.0`."""
+    """Show `1.0, 2.0 and 3.0`."""
     return join_words([show_number(value, digits) for value in values])
 
 
 def show_range(low: float | None, high: float | None) -> str:
-    """`[low, high]`; empty if one is missing."""
+    """Show `[low, high]`; empty if one is missing."""
     return "" if low is None or high is None else f"[{show_number(low)}, {show_number(high)}]"
 
 
 def show_seconds(seconds: float | None) -> str:
-    """A duration with about three significant digits, in s, min or h."""
+    """Show a duration with about three significant digits, in s, min or h."""
     if seconds is None:
         return ""
     if seconds < 60:
@@ -223,5 +223,5 @@ def show_seconds(seconds: float | None) -> str:
 
 
 def join_words(words: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
+    """Join words as `a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

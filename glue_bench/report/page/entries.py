@@ -1,4 +1,4 @@
-"""The rows of a report with what the files of their runs show, named as the page names them. Knows no plots."""
+"""Join the rows of a report with the files of their runs, under the names on the page. Knows no plots."""
 
 import itertools
 import json
@@ -55,15 +55,15 @@ class ErrorBand(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Entry:
-    """A row of the report, and everything that the page knows of it."""
+    """A row of the report, and everything that the page knows about it."""
 
     row: Row
     section_label: str
-    label: str  # no two rows of a task have the same
+    label: str  # unique among the rows of a task
     place: int  # of the label among all labels: colour, marker and dashes
     predictions: Mapping[int, Mapping[str, Predictions]]  # by seed, then by split
     histories: Mapping[int, History]  # by seed
-    lacking: Sequence[str]  # files that could not be read, in words
+    unreadable: Sequence[str]  # files that could not be read, in words
     texts: Texts | str  # of the dev rows, or why they cannot be shown
 
     @property
@@ -104,7 +104,7 @@ class Entry:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know of the row, each thing once."""
+        """What a reader must know about the row, without repetition."""
         row, verdict = self.row, self.verdict
         reason = verdict.reason if verdict is not None and verdict.kind != FAILED else ""
         return [*([reason] if reason else []), *row.setting_notes, *row.choice_notes, *row.remarks]
@@ -172,11 +172,11 @@ class Entry:
 
 
 def join_entries(report: Report, store: RunStore) -> list[Entry]:
-    """Every row of the report with the files of its runs, in the report's order."""
+    """Join every row of the report with the files of its runs, in the report's order."""
     entries, places, texts = list[Entry](), dict[str, int](), dict[str, Texts | str]()
     for section, name in zip(report.sections, name_sections(report), strict=True):
         for row, label in zip(section.rows, _label_rows(section, name), strict=True):
-            predictions, histories, lacking = _read_files(row, store)
+            predictions, histories, unreadable = _read_files(row, store)
             entries.append(
                 Entry(
                     row=row,
@@ -185,7 +185,7 @@ def join_entries(report: Report, store: RunStore) -> list[Entry]:
                     place=places.setdefault(label, len(places)),
                     predictions=predictions,
                     histories=histories,
-                    lacking=lacking,
+                    unreadable=unreadable,
                     texts=_recall_texts(row.runs[0], texts) if predictions else "no predictions",
                 )
             )
@@ -193,8 +193,8 @@ def join_entries(report: Report, store: RunStore) -> list[Entry]:
 
 
 def _read_files(row: Row, store: RunStore) -> tuple[dict[int, dict[str, Predictions]], dict[int, History], list[str]]:
-    """Predictions and histories by seed, and what was missing. Only runs on the same rows are pooled."""
-    predictions, histories, lacking = dict[int, dict[str, Predictions]](), dict[int, History](), list[str]()
+    """Read predictions and histories by seed, and list what was missing. Only runs on the same rows are pooled."""
+    predictions, histories, unreadable = dict[int, dict[str, Predictions]](), dict[int, History](), list[str]()
     for run in row.runs:
         if run.status != "finished":
             continue
@@ -207,19 +207,19 @@ def _read_files(row: Row, store: RunStore) -> tuple[dict[int, dict[str, Predicti
                 and np.array_equal(found[split].label, first[split].label)
                 for split in found
             ):
-                raise InputError("predictions on other rows than the seeds before it")
+                raise InputError("predictions on other rows than earlier seeds")
             predictions[run.seed] = found
         except InputError as error:
-            lacking.append(f"{run.run_id} has {error}")
+            unreadable.append(f"{run.run_id} has {error}")
         try:
             histories[run.seed] = read_history(folder)
         except InputError as error:
-            lacking.append(f"{run.run_id} has {error}")
-    return predictions, histories, lacking
+            unreadable.append(f"{run.run_id} has {error}")
+    return predictions, histories, unreadable
 
 
 def _recall_texts(record: Record, known: dict[str, Texts | str]) -> Texts | str:
-    """The texts of a run's dev rows, read once for all runs on the same data."""
+    """Read the texts of a run's dev rows, once for all runs on the same data."""
     facts = [record.task, record.config["data"], record.data.get("revision"), record.data.get("fingerprint")]
     key = json.dumps(facts, sort_keys=True, default=str)
     if key not in known:
@@ -228,7 +228,7 @@ def _recall_texts(record: Record, known: dict[str, Texts | str]) -> Texts | str:
 
 
 def name_sections(report: Report) -> list[str]:
-    """A short name for each section: the encoder, and the recipe and data where sections of it differ in them."""
+    """Name each section briefly: the encoder, and the recipe and data where its sections differ in them."""
     encoders = [section.encoder for section in report.sections]
     names = list(encoders)
     for words in ([section.recipe for section in report.sections], [section.data for section in report.sections]):
@@ -241,7 +241,7 @@ def name_sections(report: Report) -> list[str]:
 
 
 def _label_rows(section: Section, name: str) -> list[str]:
-    """A name for each row; several rows of one task say in what their settings differ."""
+    """Name each row; the names of several rows of one task say how their settings differ."""
     tasks = [row.task for row in section.rows]
     words = [_setting_words(row) for row in section.rows]
     labels = [
@@ -258,7 +258,7 @@ def _setting_words(row: Row) -> str:
 
 
 def _number_repeats(names: Sequence[str], *, groups: Sequence[str]) -> list[str]:
-    """The names, with a number in brackets where one occurs again in its group."""
+    """Add a number in brackets to names that occur again in their group."""
     seen, numbered = Counter[tuple[str, str]](), list[str]()
     for name, group in zip(names, groups, strict=True):
         seen[group, name] += 1

@@ -32,11 +32,11 @@ class History(NamedTuple):
     rate: Floats  # learning rate
 
     def thinned(self) -> "History":
-        """At most POINTS points."""
+        """Return at most POINTS points."""
         return History(*(thin(values, POINTS) for values in self))
 
     def last_loss(self) -> float:
-        """The mean loss over the last tenth."""
+        """Return the mean loss over the last tenth."""
         return float(self.loss[-max(len(self.loss) // 10, 1) :].mean())
 
 
@@ -58,7 +58,7 @@ class Calibration(NamedTuple):
 
 
 def read_every_split(store: RunStore, run: Record) -> dict[str, Predictions]:
-    """The predictions of a finished run, by validation split.
+    """Read the predictions of a finished run, by validation split.
 
     Raises:
         InputError: a file is missing, damaged, or does not fit the task or the record.
@@ -71,7 +71,7 @@ def read_every_split(store: RunStore, run: Record) -> dict[str, Predictions]:
 
 
 def read_history(folder: Path) -> History:
-    """The steps, losses and learning rates of a run's history.jsonl.
+    """Read the steps, losses and learning rates of a run's history.jsonl.
 
     Raises:
         InputError: it is missing or damaged.
@@ -87,10 +87,10 @@ def read_history(folder: Path) -> History:
 
 
 def read_texts(record: Record) -> Texts:
-    """The texts of a run's validation splits, read again from where the run had them, without a network.
+    """Read the texts of a run's validation splits again from where the run had them, without a network.
 
     Raises:
-        GlueBenchError: they are not there, or are not those of the run.
+        GlueBenchError: they are missing, or are not those of the run.
     """
     task, given = task_of(record), record.config["data"]
     limits = {key: given.get(key) for key in ("dataset", "path", "max_train_rows", "max_eval_rows")}
@@ -108,7 +108,7 @@ def read_texts(record: Record) -> Texts:
 
 
 def texts_or_reason(record: Record) -> Texts | str:
-    """The texts of `read_texts`, or one line that says why there are none."""
+    """Return the texts of `read_texts`, or one line that says why there are none."""
     try:
         return read_texts(record)
     except GlueBenchError as error:
@@ -116,7 +116,7 @@ def texts_or_reason(record: Record) -> Texts | str:
 
 
 def thin(values: Floats, points: int) -> Floats:
-    """At most `points` means over equally many consecutive values, except the last; NaN where one of them is."""
+    """Return at most `points` means of equally many consecutive values, except the last; NaN where one is NaN."""
     if len(values) <= points:
         return values
     size = -(-len(values) // points)  # the same for all points: means over fewer lines would look noisier
@@ -124,14 +124,14 @@ def thin(values: Floats, points: int) -> Floats:
 
 
 def row_losses(split: Predictions) -> Floats:
-    """(n,) the loss of every row: cross-entropy in nats, or the squared error."""
+    """Compute the (n,) losses of the rows: cross-entropy in nats, or the squared error."""
     if split.logits.shape[1] == 1:
         return np.asarray((split.logits[:, 0] - split.label) ** 2, dtype=np.float64)
     return np.asarray(-_log_softmax(split.logits)[np.arange(len(split.label)), split.label], dtype=np.float64)
 
 
 def measure_calibration(splits: Sequence[Predictions]) -> Calibration:
-    """Accuracy by confidence, the highest softmax probability, and the expected calibration error."""
+    """Measure accuracy by confidence (the highest softmax probability) and the expected calibration error."""
     logits = np.concatenate([split.logits for split in splits])  # (n, k)
     right = np.concatenate([split.label == split.prediction for split in splits])  # (n,)
     confidence = np.exp(_log_softmax(logits).max(axis=1))  # (n,)
@@ -150,6 +150,6 @@ def measure_calibration(splits: Sequence[Predictions]) -> Calibration:
 
 
 def _log_softmax(logits: Floats) -> Floats:
-    """(n, k) logits to (n, k) natural logarithms of the probabilities."""
+    """Turn (n, k) logits into (n, k) natural logarithms of the probabilities."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float64)

@@ -44,7 +44,7 @@ class Point(NamedTuple):
 
 
 def draw_scores(entries: Sequence[Entry], *, name: str) -> Drawing:
-    """A strip for each row: markers for the seeds, a bar for the median, the interval, and the published diamond."""
+    """Draw a strip for each row: markers for the seeds, a bar for the median, the interval, the published diamond."""
     with canvas(50 * len(entries) + 34) as figure:
         axes = add_axes(figure, left=8, right=8, top=4, bottom=26, grid="x")
         for place, entry in enumerate(entries):
@@ -77,20 +77,20 @@ def _draw_strip(axes: Axes, entry: Entry, *, y: float) -> None:
 
 
 def _mark(axes: Axes, at: tuple[Any, Any], *, place: int, **style: Any) -> None:
-    """Markers without a line."""
+    """Draw markers without a line."""
     look = look_of(place)
     usual = {"marker": look.marker, "markerfacecolor": look.color, "markeredgecolor": PAPER, "linestyle": "none"}
     axes.plot(*at, **usual | style)
 
 
 def _write_title(axes: Axes, text: str) -> None:
-    """What the y axis shows, above its upper end."""
+    """Write what the y axis shows above its upper end."""
     offset: dict[str, Any] = {"xycoords": "axes fraction", "xytext": (0, 5), "textcoords": "offset points"}
     axes.annotate(text, (0, 1), color=MUTED, annotation_clip=False, **offset)
 
 
 def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
-    """The loss of every run over its updates, and below it the learning rate."""
+    """Draw the loss of every run over its updates, and below it the learning rate."""
     with canvas(250) as figure:
         loss = add_axes(figure, left=42, right=8, top=18, bottom=98, grid="y")
         rate = add_axes(figure, left=42, right=8, top=178, bottom=36, grid="y")
@@ -100,7 +100,7 @@ def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
             loss.plot(curve.step, curve.loss, linewidth=1.2, alpha=0.85, **style)
             rate.plot(curve.step, curve.rate, linewidth=1.4, **style)
         losses = np.concatenate([curve.loss[np.isfinite(curve.loss)] for _, curve in curves])
-        if len(losses):  # a single spike would press everything else flat
+        if len(losses):  # a single spike would flatten everything else
             loss.set_ylim(0, 1.05 * max(float(np.quantile(losses, 0.995)), 1e-3))
         rate.set_ylim(bottom=0)
         rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=False)
@@ -118,7 +118,7 @@ def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
 
 
 def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> Drawing:
-    """Scores against costs; each name is written where there is room for it."""
+    """Draw scores against costs; each name is written where there is room for it."""
     with canvas(210) as figure:
         axes = add_axes(figure, left=46, right=14, top=18, bottom=38, grid="both")
         scores = [point.score for point in points]
@@ -148,7 +148,7 @@ def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> Drawing:
 
 
 def draw_differences(comparison: EncoderComparison, *, name: str) -> Drawing:
-    """A line for each task: the difference with its interval, and where 0 is."""
+    """Draw a line for each task: the difference with its interval, and where 0 is."""
     tasks, color = list(reversed(comparison.tasks)), look_of(0).color
     with canvas(30 * len(tasks) + 48) as figure:
         axes = add_axes(figure, left=62, right=12, top=6, bottom=42, grid="x")
@@ -165,7 +165,7 @@ def draw_differences(comparison: EncoderComparison, *, name: str) -> Drawing:
 
 
 def draw_confusion(entry: Entry, *, name: str) -> Drawing:
-    """A matrix of labels (rows) by predictions (columns), shaded by the share of the row."""
+    """Draw a matrix of labels (rows) by predictions (columns), shaded by the share of the row."""
     counts, labels, k = entry.confusion, entry.task.labels, entry.task.outputs
     tall = min(58.0, 232 / k)
     with canvas(42 + tall * k, width=PAIRED_WIDTH) as figure:
@@ -193,7 +193,7 @@ def draw_confusion(entry: Entry, *, name: str) -> Drawing:
 
 
 def draw_density(entry: Entry, *, name: str) -> Drawing:
-    """Predictions against labels: the more rows a hexagon holds, the darker it is."""
+    """Draw predictions against labels: the more rows a hexagon holds, the darker it is."""
     label, prediction = entry.labels_and_predictions
     with canvas(PAIRED_WIDTH * 0.86, width=PAIRED_WIDTH) as figure:
         axes = add_axes(figure, left=40, right=10, top=8, bottom=38)
@@ -216,7 +216,7 @@ def draw_density(entry: Entry, *, name: str) -> Drawing:
 
 
 def draw_reliability(entries: Sequence[Entry], *, name: str) -> Drawing:
-    """Accuracy against confidence: the more rows a bin holds, the larger its marker."""
+    """Draw accuracy against confidence: the more rows a bin holds, the larger its marker."""
     with canvas(WIDTH * 0.86) as figure:
         axes = add_axes(figure, left=46, right=10, top=8, bottom=38, grid="both")
         axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
