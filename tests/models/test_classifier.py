@@ -151,7 +151,7 @@ def test_a_tokenizer_of_another_model_is_refused(tiny_bert: Path) -> None:
 
 def test_the_flat_engine_is_refused_for_a_family_that_has_none(tiny_bert: Path, tmp_path: Path) -> None:
     folder = make_distilbert(tmp_path / "distilbert", tiny_bert)
-    with pytest.raises(UsageError, match=r"trainer\.engine=flat: not for distilbert; allowed is auto or padded"):
+    with pytest.raises(UsageError, match=r"trainer\.engine=flat: not for distilbert; must be auto or padded"):
         load_classifier(folder, outputs=2, head_seed=5, engine="flat")
 
 
