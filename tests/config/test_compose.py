@@ -100,7 +100,7 @@ def test_a_sweep_takes_one_task_one_seed_and_several_encoders() -> None:
         (["task=rte", "data.max_eval_rows=0"], "data.max_eval_rows=0: must be 1 or more"),
         (["task=rte", "encoder=custom"], "encoder: with encoder=custom, give exactly one of"),
         (["task=rte", *CUSTOM, "encoder.hub_id=a/b"], "found encoder.path and encoder.hub_id"),
-        (["task=rte", *CUSTOM, "encoder.name=../up"], "encoder.name=../up: must be letters"),
+        (["task=rte", *CUSTOM, "encoder.name=../up"], "encoder.name=../up: must be made of letters"),
         (["task=rte", "encoder=custom", "encoder.hub_id=a/b/c"], "encoder.hub_id=a/b/c: must be NAME or ORG/NAME"),
         (["task=rte", "task.rows={train:1}"], "the facts of a task are not overridden"),
         (["task=rte", "trainer._target_=os.system"], "trainer._target_: no such key"),
@@ -199,7 +199,7 @@ def write_task(folder: Path, changes: dict[str, object] | None = None, file: str
     ("changes", "message"),
     [
         ({"name": "other"}, "task/own.yaml: name=other: must be own, like the file"),
-        ({"name": "../up"}, "task.name=../up: must be letters"),
+        ({"name": "../up"}, "task.name=../up: must be made of letters"),
         ({"kind": "ranking"}, "task.kind=ranking: must be one of classification, regression"),
         ({"texts": ["a", "b", "c"]}, "task.texts=['a', 'b', 'c']: must be one or two different column names"),
         ({"labels": ["a", "a"]}, "task.labels=['a', 'a']: must be two or more different names"),
@@ -340,7 +340,7 @@ def test_a_grid_of_the_users_own_takes_the_place_of_the_recipes() -> None:
         (["grid.batch_size=[4]", "trainer.accumulation=8"], "trainer.accumulation=8: must be at most"),
         (["cell.batch_size=4"], "cell: no such key"),
         (["selection=bset"], "selection=bset: must be one of last, best, holdout; did you mean best?"),
-        (["selection=holdout", "holdout=1"], "holdout=1.0: must be a fraction between 0 and 1"),
+        (["selection=holdout", "holdout=1"], "holdout=1.0: must be above 0 and below 1"),
         (["trainer.updates=0"], "trainer.updates=0: must be 1 or more, or null"),
         (
             ["recipe=fairseq", "trainer.epochs=3"],
@@ -400,7 +400,7 @@ def test_a_configuration_is_built_again_from_its_facts_and_from_those_of_an_earl
     ("content", "message"),
     [
         ("name: mine\nhub_idd: a/b\n", "encoder/mine.yaml: encoder.hub_idd: no such key; did you mean encoder.hub_id?"),
-        ("[1, 2]\n", "encoder/mine.yaml: a list stands where KEY: VALUE lines must be"),
+        ("[1, 2]\n", "encoder/mine.yaml: found a list; must be KEY: VALUE lines"),
         ("name: [mine]\nhub_id: a/b\n", "encoder.name=['mine']: must be text"),
     ],
 )

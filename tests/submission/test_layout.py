@@ -41,7 +41,7 @@ def test_what_a_task_says_of_the_leaderboard_changes_no_run_id(task: str) -> Non
         ({"AX": "../test"}, "task.leaderboard.AX=../test: must be one of the test splits"),
         ({"AX": "ax/hard/test"}, "task.leaderboard.AX=ax/hard/test: must be one of the test splits"),
         ({"AX": "ax/dev"}, "task.leaderboard.AX=ax/dev: must be a split with official rows in task.rows"),
-        ({"../AX": "ax/test"}, "task.leaderboard=../AX: must be letters, digits"),
+        ({"../AX": "ax/test"}, "task.leaderboard=../AX: must be made of letters, digits"),
     ],
 )
 def test_a_place_that_is_no_test_split_with_official_rows_is_refused(leaderboard: dict[str, str], message: str) -> None:
