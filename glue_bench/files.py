@@ -14,7 +14,7 @@ from glue_bench.errors import DiskError, InputError
 
 @contextlib.contextmanager
 def replace_atomically(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block succeeds, sync it to disk and rename it to `path`.
+    """Yield a temporary path next to `path`; when the block succeeds, sync it to disk and rename it to `path`.
 
     Raises:
         DiskError: when the folder or file cannot be written (full disk, read-only folder, no permission).
@@ -50,7 +50,7 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replace_folder_atomically(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; when the block succeeds, rename it to `path`, replacing what was there.
+    """Yield an empty folder next to `path`; when the block succeeds, rename it to `path`, replacing what was there.
 
     Raises:
         DiskError: as in `replace_atomically`.

@@ -1,4 +1,4 @@
-"""Requests have the ids that were recorded: nobody's results are trained again after a change of code."""
+"""Requests have the ids that were recorded: a change of code never makes old results count as missing."""
 
 import json
 from pathlib import Path

@@ -45,7 +45,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     name = task.removeprefix("task=")
     _check_name(keys.task, name)
     if keys.trainer.updates is not None and (word := last_word(overrides, "trainer.epochs")):
-        raise UsageError(f"{word}: has no effect beside trainer.updates; add trainer.updates=null")
+        raise UsageError(f"{word}: has no effect with trainer.updates; add trainer.updates=null")
     recipe = _compose_recipe(keys.recipe, name, config_dir=config_dir)
     changes = {
         key: str(getattr(keys.trainer, key))

@@ -250,7 +250,7 @@ class RunKeys:
                 yield f"grid.{name}", value, type(value) in (int, kind), SCALARS[kind].words
             yield f"grid.{name}", values, len({*values}) == len(values), "each only once"
         if "epochs" in self.grid and ("updates" in self.grid or self.trainer.updates is not None):
-            clash = f"grid.epochs={self.grid['epochs']}: has no effect beside trainer.updates"
+            clash = f"grid.epochs={self.grid['epochs']}: has no effect with trainer.updates"
             raise UsageError(f"{clash}; give one of the two")
 
 

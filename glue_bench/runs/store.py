@@ -264,7 +264,7 @@ def write_history(path: Path, lines: Sequence[Any]) -> None:
 
 
 def load_results(results_dir: str | Path = "results") -> "pd.DataFrame":
-    """Return one row per run, validation split and metric; a run without scores has one row without the latter two.
+    """Return one row per run, validation split and metric; a run without scores has one, with neither split nor metric.
 
     Columns: `encoder`, `task`, `split`, `metric`, `value` (natural units: 0 to 1, correlations -1 to 1), `rows` (of the
     split), `seed`, `status` (finished, failed, diverged, interrupted), `comparable` and `not_comparable_because`,

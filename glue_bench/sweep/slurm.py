@@ -232,6 +232,6 @@ def job_state(job: str) -> str:
 
 
 def _last_line(said: object) -> str:
-    """Return the end of an error, which says most."""
+    """Return the last line of an error, the most informative one."""
     lines = str(said).strip().splitlines()
     return lines[-1] if lines else type(said).__name__

@@ -90,7 +90,7 @@ def test_a_sweep_takes_one_task_one_seed_and_several_encoders() -> None:
         (["task=rte", "trainer.epochs=0"], "trainer.epochs=0: must be 1 or more"),
         (["task=rte", "trainer.epochs=null"], "trainer.epochs=null: must be a whole number"),
         (["task=rte", "trainer.learning_rate=nan"], "trainer.learning_rate=nan: must be above 0"),
-        (["task=rte", "trainer.warmup=1"], "trainer.warmup=1.0: must be a fraction"),
+        (["task=rte", "trainer.warmup=1"], "trainer.warmup=1.0: must be 0 or more and below 1"),
         (["task=rte", "trainer.betas=[0.9]"], "trainer.betas=[0.9]: must be two numbers"),
         (["task=rte", "trainer.device=gpu"], "trainer.device=gpu: must be auto"),
         (["task=rte", "trainer.precision=half"], "trainer.precision=half: must be one of auto, float32, bfloat16"),
@@ -334,7 +334,7 @@ def test_the_users_grid_replaces_the_recipes() -> None:
         (["grid.batch_size=[16.5]"], "grid.batch_size=16.5: must be a whole number"),
         (["grid.batch_size=16"], "grid.batch_size=16: must be a list, as in grid.batch_size=[A,B]"),
         (["grid=null"], "grid=null: one key at a time, as in grid.learning_rate=[1e-5,2e-5]"),
-        (["grid.epochs=[1,2]", "trainer.updates=9"], "grid.epochs=[1, 2]: has no effect beside trainer.updates"),
+        (["grid.epochs=[1,2]", "trainer.updates=9"], "grid.epochs=[1, 2]: has no effect with trainer.updates"),
         (["grid.batch_size=[4]", "trainer.accumulation=8"], "trainer.accumulation=8: must be at most"),
         (["cell.batch_size=4"], "cell: no such key"),
         (["selection=bset"], "selection=bset: must be one of last, best, holdout; did you mean best?"),
@@ -342,7 +342,7 @@ def test_the_users_grid_replaces_the_recipes() -> None:
         (["trainer.updates=0"], "trainer.updates=0: must be 1 or more, or null"),
         (
             ["recipe=fairseq", "trainer.epochs=3"],
-            "trainer.epochs=3: has no effect beside trainer.updates; add trainer.updates=null",
+            "trainer.epochs=3: has no effect with trainer.updates; add trainer.updates=null",
         ),
     ],
 )
