@@ -12,11 +12,11 @@ __all__ = ["__version__", "load_results"]
 
 
 def load_results(results_dir: str | Path = "results") -> "pd.DataFrame":
-    """One row per run, split and metric; `glue_bench.runs.store.load_results` documents the columns.
+    """Return one row per run, split and metric; `glue_bench.runs.store.load_results` documents the columns.
 
     Raises:
         glue_bench.errors.InputError: there is no such folder.
     """
-    from glue_bench.runs.store import load_results as load  # not before it is asked for: `--help` must be quick
+    from glue_bench.runs.store import load_results as load  # imported late, so that `--help` is quick
 
     return load(results_dir)

@@ -4,7 +4,7 @@ import difflib
 import errno
 from collections.abc import Iterable
 
-# What the operating system calls a full, read-only or broken disk.
+# The error numbers of a full, read-only or broken disk.
 DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
@@ -43,12 +43,12 @@ class DiskError(GlueBenchError):
 
 
 def close_match(word: str, allowed: Iterable[str]) -> str:
-    """`; did you mean NAME?` where one of the allowed words is close, else nothing."""
+    """Return `; did you mean NAME?` if an allowed word is close, else an empty text."""
     close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
-    """The end of an error line: a close match, if there is one, and what was allowed."""
+    """Return the end of an error line: a close match, if there is one, and the allowed words."""
     names = list(allowed)
     return f"{close_match(word, names) or '.'} Allowed: {', '.join(names)}"

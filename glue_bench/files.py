@@ -14,7 +14,7 @@ from glue_bench.errors import DiskError, InputError
 
 @contextlib.contextmanager
 def replace_atomically(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends well, sync it to disk and rename it to `path`.
+    """Yield a temporary path next to `path`; when the block succeeds, sync it to disk and rename it to `path`.
 
     Raises:
         DiskError: when the folder or file cannot be written (full disk, read-only folder, no permission).
@@ -39,7 +39,7 @@ def replace_atomically(path: Path) -> Iterator[Path]:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write UTF-8 text with LF ends.
+    """Write UTF-8 text with LF line endings.
 
     Raises:
         DiskError: as in `replace_atomically`.
@@ -50,7 +50,7 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replace_folder_atomically(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; when the block ends well, rename it to `path`, whatever was there.
+    """Yield an empty folder next to `path`; when the block succeeds, rename it to `path`, replacing what was there.
 
     Raises:
         DiskError: as in `replace_atomically`.
@@ -64,7 +64,7 @@ def replace_folder_atomically(path: Path) -> Iterator[Path]:
             _sync(file)
         temporary.chmod(0o777 & ~_umask())
         _sync(temporary)
-        if path.exists():  # a folder cannot replace a full one: the old one steps aside first
+        if path.exists():  # a folder cannot replace one that is not empty: move that one away
             aside = temporary.with_name(f"{temporary.name}.old")
             path.rename(aside)
             temporary.rename(path)
@@ -80,7 +80,7 @@ def replace_folder_atomically(path: Path) -> Iterator[Path]:
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal; read once per path, size and time of change.
+    """Return the SHA-256 of a file's content in hexadecimal; cached by path, inode, size and modification time.
 
     Raises:
         InputError: it cannot be read.

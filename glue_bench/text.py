@@ -1,4 +1,4 @@
-"""Small helpers for words, and escapes: for the command line, spreadsheets, Markdown and LaTeX. Knows no tables."""
+"""Wording, and escapes for the command line, spreadsheets, Markdown and LaTeX. Knows no tables."""
 
 import re
 
@@ -6,29 +6,29 @@ _MARKDOWN = "\\`*_[]<>|~&$"
 
 
 def plural(count: int, noun: str, *, nouns: str | None = None) -> str:
-    """The count with its noun: `1 run`, `1,200 runs`. `nouns` is the plural where an s is not enough."""
+    """Return the count with its noun: `1 run`, `1,200 runs`. `nouns` is the plural, if not just an added s."""
     return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
 
 
 def first_line(text: object, default: str = "no reason given") -> str:
-    """The first line of a message that is not empty; for an exception without a message, its class's name."""
+    """Return the first non-empty line of a message; for an exception without a message, the name of its class."""
     lines = str(text).strip().splitlines()
     return lines[0] if lines else type(text).__name__ if isinstance(text, BaseException) else default
 
 
 def quote_value(text: str) -> str:
-    """A literal string in Hydra's grammar, where a backslash means something only before a quote."""
+    """Quote a string in Hydra's grammar, where a backslash is special only before a quote."""
     doubled = re.sub(r"(\\+)(?='|$)", r"\1\1", text)
     return "'" + doubled.replace("'", "\\'") + "'"
 
 
 def escape_cell(value: object) -> object:
-    """Text that a spreadsheet would take for a formula, as text; anything else as it is."""
+    """Escape text that a spreadsheet would take for a formula; return anything else unchanged."""
     return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def escape_markdown(text: str) -> str:
-    """One line that Markdown, its tables included, shows as it is; what cannot be printed becomes a space."""
+    """Escape text as one line of Markdown, also for tables; unprintable characters become spaces."""
     for char in _MARKDOWN:
         text = text.replace(char, "\\" + char)
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
@@ -61,7 +61,7 @@ _LATEX = {
 
 
 def escape_latex(text: str) -> str:
-    """One line that LaTeX sets as it is, in T1; characters that need more than its fonts become a question mark."""
+    """Escape text as one line of LaTeX in T1; characters that its fonts lack become question marks."""
     printable = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     escaped = "".join(_LATEX.get(char) or (char if char.isascii() else "?") for char in printable.replace("--", "-\0-"))
     return escaped.replace("\0", "{}")

@@ -1,4 +1,4 @@
-"""Fixtures: tiny encoders and data shared by a test session, and folders of its own for every test."""
+"""Fixtures: tiny encoders and data shared by a test session, and separate folders for every test."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ Result = subprocess.CompletedProcess[str]
 
 @pytest.fixture(scope="session")
 def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a tiny RoBERTa."""
+    """Make the folder of a tiny RoBERTa."""
     from tests.support.tiny import make_tiny_roberta
 
     return make_tiny_roberta(tmp_path_factory.mktemp("encoders") / "tiny_roberta")
@@ -27,7 +27,7 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a tiny BERT."""
+    """Make the folder of a tiny BERT."""
     from tests.support.tiny import make_tiny_bert
 
     return make_tiny_bert(tmp_path_factory.mktemp("encoders") / "tiny_bert")
@@ -35,7 +35,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def local_glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with small tasks."""
+    """Make a folder with small tasks."""
     from tests.support.tiny import make_local_glue
 
     return make_local_glue(tmp_path_factory.mktemp("data") / "glue")
@@ -43,7 +43,7 @@ def local_glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_roberta: Path, local_glue: Path) -> Path:
-    """Results with a finished run of each kind of task, and its weights; not to be changed."""
+    """Make a finished run of each kind of task, with its weights; not to be changed."""
     from glue_bench.cli import main
 
     folder = tmp_path_factory.mktemp("trained") / "results"
@@ -55,7 +55,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_roberta: Path, local_
 
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A working folder and caches of this test alone."""
+    """Give every test its own working folder and caches."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GLUE_BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf_home"))
@@ -63,7 +63,7 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def tiny_words(tiny_roberta: Path, local_glue: Path, tmp_path: Path) -> list[str]:
-    """Overrides that make a run take a second: tiny encoder, small local data, one epoch."""
+    """Return overrides that make a run take a second: tiny encoder, small local data, one epoch."""
     return [
         "encoder=custom",
         f"encoder.path={tiny_roberta}",
@@ -78,7 +78,7 @@ def tiny_words(tiny_roberta: Path, local_glue: Path, tmp_path: Path) -> list[str
 
 @pytest.fixture
 def glue_bench(tmp_path: Path) -> Callable[..., Result]:
-    """Run the command line in a process of its own, in an empty folder."""
+    """Run the command line in its own process, in an empty folder."""
 
     def call(*words: str, env: dict[str, str] | None = None, timeout: float = 120) -> Result:
         return subprocess.run(

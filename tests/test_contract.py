@@ -58,7 +58,7 @@ HOT = ["trainer.learning_rate=1e30", "trainer.clip_norm=0"]
 
 
 def records(folder: Path) -> dict[str, dict[str, Any]]:
-    """Task to record."""
+    """Return each task's record."""
     found = [json.loads(path.read_text()) for path in folder.rglob("record.json")]
     return {record["task"]: record for record in found}
 
@@ -116,7 +116,7 @@ def test_all_nine_tasks_are_listed() -> None:
 
 
 def check_record(record: dict[str, Any]) -> None:
-    """The keys that a record of any status has."""
+    """Check the keys that a record of any status has."""
     for key, types in RECORD.items():
         assert isinstance(record[key], types), key
     assert record["schema_version"] == 1

@@ -1,4 +1,4 @@
-"""Requests have the ids that were recorded: no result on anybody's disk is trained again after a change of code."""
+"""Requests have the ids that were recorded: a change of code never makes old results count as missing."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_how_a_run_executes_changes_no_recorded_id_and_what_it_computes_does() -
     assert RECORDED[BASE][0].partition(": ")[2] not in others
 
 
-def test_every_run_of_a_recorded_sweep_has_an_id_of_its_own() -> None:
+def test_every_run_of_a_recorded_sweep_has_its_own_id() -> None:
     for name, lines in RECORDED.items():
         ids = [line.partition(": ")[2].partition(" ")[0] for line in lines]
         assert len(set(ids)) == len(ids), name

@@ -1,4 +1,4 @@
-"""Trainings give today the losses, weights and logits that were recorded: to the bit on the recording machine."""
+"""Trainings still give the losses, weights and logits that were recorded: to the bit on the recording machine."""
 
 import json
 import math

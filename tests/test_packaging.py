@@ -1,4 +1,4 @@
-"""What pyproject.toml promises, against the files beside it."""
+"""What pyproject.toml promises, checked against the files next to it."""
 
 import tomllib
 from pathlib import Path

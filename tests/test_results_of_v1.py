@@ -1,4 +1,4 @@
-"""Results that the first version left behind are of the same use as on the day when they were written."""
+"""Results of the first version can be used as on the day when they were written."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.results_of_v1 import DATA, GOLDEN, NAME, call, changed, frame
 
 @pytest.fixture(autouse=True)
 def results(tmp_path: Path, _own_folders: None) -> Path:
-    """A copy in the working folder."""
+    """Copy the results to the working folder."""
     return lay_out(tmp_path)
 
 
@@ -21,7 +21,7 @@ def records(folder: Path) -> dict[Path, bytes]:
 
 
 def record_of(folder: Path, **facts: Any) -> tuple[Path, dict[str, Any]]:
-    """The one run with these facts."""
+    """Return the one run with these facts."""
     every = [(path.parent, json.loads(text)) for path, text in records(folder).items()]
     (found,) = [(path, record) for path, record in every if facts.items() <= record.items()]
     return found
@@ -86,7 +86,7 @@ def test_what_failed_or_diverged_is_not_tried_again_unless_asked(results: Path) 
     assert records(results) != before
 
 
-def test_an_interrupted_run_goes_on_from_its_snapshot(results: Path) -> None:
+def test_an_interrupted_run_continues_from_its_snapshot(results: Path) -> None:
     folder, before = record_of(results, status="interrupted")
     words = ["task=sst2", "seed=5", *changed("trainer.epochs=6", "trainer.log_every=2")]
     code, out, _ = call("sweep", "--dry-run", *words)
@@ -98,7 +98,7 @@ def test_an_interrupted_run_goes_on_from_its_snapshot(results: Path) -> None:
     assert (folder_now, after["run_id"], after["status"]) == (folder, before["run_id"], "finished")
     assert not (folder / "snapshots").exists()
     if after["versions"]["torch"] != same_torch:
-        pytest.skip(f"torch {after['versions']['torch']} does not go on from a snapshot of {same_torch}, as it should")
+        pytest.skip(f"torch {after['versions']['torch']} correctly ignores a snapshot of torch {same_torch}")
     assert after["resumed_at"] == [11]
     lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(2, 61, 2))
@@ -129,7 +129,7 @@ def test_the_plan_is_planned_again_with_the_same_lines(results: Path) -> None:
 
 
 @pytest.mark.parametrize(("task", "labels"), [("stsb", None), ("mnli", ["entailment", "neutral", "contradiction"])])
-def test_a_kept_model_answers_as_its_run_did(task: str, labels: list[str] | None, results: Path) -> None:
+def test_a_kept_model_predicts_what_its_run_did(task: str, labels: list[str] | None, results: Path) -> None:
     split = "validation" if labels is None else "validation_matched"
     rows = Path("tiny_rows") / task / f"{split}.parquet"
     code, out, errors = call("predict", f"task={task}", "seed=1", f"results_dir={NAME}", "--file", str(rows))
@@ -150,7 +150,7 @@ def test_two_encoders_are_compared_by_their_rows() -> None:
     assert (row["n"], row["seeds"], row["first"], row["second"]) == (16, [1, 2], 62.5, 62.5)
 
 
-def test_a_card_is_written_of_a_kept_model() -> None:
+def test_a_card_is_written_for_a_kept_model() -> None:
     code, out, errors = call("card", "task=stsb", f"results_dir={NAME}")
     assert code == 0, errors
     folder = Path(out.strip())

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Write the folder, and push it only where --push says so."""
+    """Write the folder, and push it only if --push says so."""
     from glue_bench.model_card import check_push, push_card, write_card
 
     run, config = choose_run(arguments.overrides, "card")

@@ -12,8 +12,8 @@ CARD = "distilroberta"
 LEAST_REPEATS = 5  # fewer give no interval of 90 %
 EPILOG = """\
 keys:
-  results_dir=FOLDER              where the finished runs are that the GLUE scores are checked with; default: results
-  distilroberta.path=FOLDER       the model's own files, where the hub and its cache are out of reach
+  results_dir=FOLDER              finished runs, for the claims about GLUE scores; default: results
+  distilroberta.path=FOLDER       the model's files, if the hub and its cache are out of reach
   roberta.path=FOLDER
   trainer.device=auto|cpu|cuda    what speed is measured on; also trainer.precision,
                                   trainer.engine=padded (transformers' own modules; default: without padding)
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Check, and print or write the table; 1 if a claim is contradicted."""
+    """Check, and print or write the table; return 1 if a claim is contradicted."""
     from glue_bench.claims import check_card, find_files, load_card, render_claims
     from glue_bench.config.compose import compose_run
 

@@ -10,9 +10,9 @@ from glue_bench.errors import InputError
 from glue_bench.training.distributed import Processes
 
 EPILOG = """\
-The words are those of `sweep`: without any, the model card's table. It looks at packages, cores and memory, the
+Takes the words of `sweep`; without any, checks the model card's table. Looks at packages, cores and memory, the
 results folder and what earlier sweeps left in it, encoders and rows (here, in the hub's cache, or on the hub), device
-and disk. It downloads and changes nothing.
+and disk. Downloads and changes nothing.
 
 exit code: 3 if something would stop the sweep, 0 if nothing was found; else as for every verb
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Print each finding as it comes; 3 if one would stop the sweep."""
+    """Print each finding as it comes; return 3 if one would stop the sweep."""
     Processes.from_environment().refuse("doctor")
     (width, color), findings = style(), list[Finding]()
     for finding in _examine(arguments):
@@ -45,7 +45,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
-    """What is installed, and what the sweep needs as far as the installed packages can show.
+    """Yield what is installed, and what the sweep needs as far as the installed packages can show.
 
     Raises:
         UsageError: the words are no configuration; before anything is found.

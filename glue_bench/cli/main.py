@@ -1,7 +1,7 @@
-"""From argv to an exit code. Imports nothing heavy: `--help` answers at once.
+"""Turn argv into an exit code. Imports nothing heavy, so that `--help` is instant.
 
-A verb is a module of this package with EPILOG (keys and examples), `add_arguments` and `execute`. What takes long to
-import (Hydra, the report, torch) is imported where it is used, so that `VERB --help` answers at once too.
+A verb is a module of this package with EPILOG (keys and examples), `add_arguments` and `execute`. What is slow to
+import (Hydra, the report, torch) is imported where it is used, so that `VERB --help` is instant too.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from glue_bench.training.stopping import SIGNALS, Stopped
 
 EXIT_FAILED = 1
 VERBS = {
-    "run": "one fine-tune",
+    "run": "one fine-tuning run",
     "sweep": "tasks x seeds x encoders, and the table",
     "report": "the tables again, from what is on disk",
     "compare": "two encoders, paired by seed and by dev row",
@@ -46,7 +46,7 @@ run the same command again; 129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors of one line, with exit code 2; epilogs as they are written."""
+    """A parser with one-line errors, exit code 2, and epilogs printed as written."""
 
     def __init__(self, prog: str, *, description: str, epilog: str) -> None:
         formatter = argparse.RawDescriptionHelpFormatter
@@ -57,7 +57,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _StderrHandler(logging.Handler):
-    """Log lines to whatever sys.stderr is now: a live board replaces it while it is shown."""
+    """Writes log lines to the current sys.stderr, which a live board replaces while it is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
         sys.stderr.write(f"glue-bench: {record.levelname.lower()}: {self.format(record)}\n")
@@ -83,7 +83,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _join_texts(words: Sequence[str]) -> list[str]:
-    """`--text TEXT` as one word: a text may begin with a dash."""
+    """Join `--text TEXT` to one word: a text may begin with a dash."""
     joined = list[str]()
     for word in words:
         text_follows = joined and joined[-1] == "--text"
@@ -92,7 +92,7 @@ def _join_texts(words: Sequence[str]) -> list[str]:
 
 
 def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
-    """Answer a command line without a verb: help, the version, or what is wrong."""
+    """Handle a command line without a verb: print help, the version, or what is wrong."""
     description = "Fine-tune encoders on GLUE, and compare the scores with the published ones."
     parser = _Parser("glue-bench", description=description, epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"glue-bench {__version__}")
@@ -109,8 +109,8 @@ def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
 
 
 def _suggest_key(option: str, verb: str) -> str:
-    """What to write in place of an option that is called like a key of the configuration."""
-    from glue_bench.config.overrides import find_keys  # Hydra's parser: for mistakes alone
+    """Suggest what to write instead of an option that is named like a key of the configuration."""
+    from glue_bench.config.overrides import find_keys  # slow; for mistakes only
 
     name, _, value = option.lstrip("-").partition("=")
     keys = find_keys(name.replace("-", "_")) if verb in ("run", "sweep", "doctor") else {}
@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _execute(arguments)
     finally:
-        logger.handlers, logger.propagate, level = before  # as it was, for who calls main from Python
+        logger.handlers, logger.propagate, level = before  # restored for callers from Python
         logger.setLevel(level)
 
 

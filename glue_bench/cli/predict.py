@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Print or write what the run's model says of every row."""
+    """Print or write the model's prediction for every row."""
     if arguments.text and arguments.file:
         raise UsageError(f"--text and --file {arguments.file}: give one of the two")
     run, config = choose_run(arguments.overrides, "predict", more=("trainer.device",))
@@ -64,7 +64,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _print_one(answers: Answers, title: str) -> None:
-    """The only row, as a small table."""
+    """Print the only row as a small table."""
     console = Console(highlight=False)
     console.print(escape(title), style="dim")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

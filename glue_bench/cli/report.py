@@ -70,16 +70,16 @@ def render_html(
     store: RunStore,
     convention: str | None = None,
 ) -> str:
-    """The report as one self-contained HTML page."""
+    """Render the report as one self-contained HTML page."""
     from glue_bench.report import compare_all
-    from glue_bench.report.page import build_page, render_page  # matplotlib and Jinja: for nobody else
+    from glue_bench.report.page import build_page, render_page  # imports matplotlib and Jinja
 
     comparisons = compare_all(report, published, store=store, convention=convention)
     return render_page(build_page(report, records, store=store, defaults=read_defaults(), comparisons=comparisons))
 
 
 def read_defaults() -> Defaults:
-    """The shipped configuration, which a command need not repeat."""
+    """Read the shipped configuration, which a command need not repeat."""
     from glue_bench.config.compose import compose_run
 
     plain = compose_run(["task=rte"])
@@ -89,7 +89,7 @@ def read_defaults() -> Defaults:
 
 
 def _conclude(checked: "Sequence[Checked]") -> int:
-    """Say what became of every row of the earlier report; the exit code."""
+    """Print what became of every row of the earlier report; return the exit code."""
     for row in checked:
         after = "gone" if row.after is None else f"{row.after:.1f} ({plural(row.seeds[1], 'seed')})"
         note = f": {row.fault or row.remark}" if row.fault or row.remark else ""

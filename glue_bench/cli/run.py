@@ -1,4 +1,4 @@
-"""`glue-bench run`: one fine-tune, or with -m several."""
+"""`glue-bench run`: one fine-tuning run, or several with -m."""
 
 import argparse
 import logging
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Run it, unless its result exists already."""
+    """Do the run, unless it is already done."""
     processes = Processes.from_environment()
     if arguments.multirun:
         processes.refuse("run -m")
@@ -51,7 +51,7 @@ def _execute_one(arguments: argparse.Namespace, processes: Processes) -> int:
     record = records[request.run_id]
     processes.broadcast(None)
     print_report([record], store)
-    if record.status != "finished":  # another worker ran it meanwhile
+    if record.status != "finished":  # another worker ran it in the meantime
         say(f"{request.title}: {record.status}: {record.outcome}")
     say(f"kept in {store.folder(*request.place)}")
     return 0 if plan.is_fulfilled(records, store) else 1
@@ -73,12 +73,12 @@ def _execute_many(arguments: argparse.Namespace) -> int:
     from glue_bench.config.overrides import expand_multirun
 
     jobs = expand_multirun(arguments.overrides, config_dir=arguments.config_dir)
-    requests = list({each.run_id: each for each in (_request(job, arguments.config_dir) for job in jobs)}.values())
-    folders = {request.config.results_dir for request in requests}
+    requested = [_request(job, arguments.config_dir) for job in jobs]
+    folders = {request.config.results_dir for request in requested}
     if len(folders) > 1:
         raise UsageError(f"results_dir={','.join(sorted(folders))}: must be one folder for all runs of a command")
     store = RunStore(Path(folders.pop()))
-    plan = plan_runs(requests, store, retry_failed=True)
+    plan = plan_runs(list({each.run_id: each for each in requested}.values()), store, retry_failed=True)
     records = execute_plan(plan, store)
     print_report(records.values(), store)
     return 0 if plan.is_fulfilled(records, store) else 1

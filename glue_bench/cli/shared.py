@@ -23,7 +23,7 @@ keys (they must match exactly one finished run that kept its weights, by save_mo
 
 
 def choice(group: str) -> str:
-    """GROUP=NAME|NAME, as help texts write it."""
+    """Return GROUP=NAME|NAME for help texts."""
     return f"{group}={'|'.join(group_options(group))}"
 
 
@@ -36,7 +36,7 @@ def add_options(
     formats: Sequence[str] = (),
     out: bool = False,
 ) -> None:
-    """The words after the verb, and the options that several verbs have."""
+    """Add the words after the verb, and the options that several verbs have."""
     parser.add_argument("overrides", nargs="*", metavar=metavar, help=words)
     if config_dir:
         about = "your own task/NAME.yaml, encoder/NAME.yaml"
@@ -48,12 +48,12 @@ def add_options(
 
 
 def say(text: str) -> None:
-    """One line to the person at the terminal."""
+    """Print one line to stderr."""
     sys.stderr.write(f"{text}\n")
 
 
 def style(out: Path | None = None) -> tuple[int | None, bool]:
-    """Width (None: the terminal's) and colour of a table that goes to stdout or to `out`."""
+    """Return width (None: the terminal's) and colour of a table that goes to stdout or to `out`."""
     terminal = out is None and sys.stdout.isatty()
     return None if terminal else PIPE_WIDTH, terminal
 
@@ -61,7 +61,7 @@ def style(out: Path | None = None) -> tuple[int | None, bool]:
 def print_table(
     headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str], wrap: str | None = None
 ) -> None:
-    """A table on stdout: which columns are aligned to the right, and the only one to wrap (None: each that must)."""
+    """Print a table: `right` are right-aligned columns, `wrap` is the only one to wrap (None: each that must)."""
     from rich import box
     from rich.console import Console
     from rich.markup import escape
@@ -78,9 +78,9 @@ def print_table(
 
 
 def write_output(text: str, path: Path | None) -> None:
-    """To stdout, or to the file, which is then named on stderr.
+    """Write to stdout, or to the file, which is then named on stderr.
 
-    A new or regular file is replaced whole; a link, pipe or device is written through.
+    A new or regular file is replaced atomically; a link, pipe or device is written through.
     """
     if path is None:
         sys.stdout.write(text)
@@ -100,13 +100,13 @@ def read_words(
     unlisted: Collection[str] = (),
     config_dir: Path | None = None,
 ) -> tuple[dict[str, str], RunConfig, RunStore]:
-    """The KEY=VALUE words by key, the configuration that those of `composed` make, and the store that it names.
+    """Read KEY=VALUE words: return them by key, the configuration of the `composed` ones, and the store it names.
 
-    Of several words with one key the last counts.
+    If a key is given several times, the last one counts.
 
     Args:
         others: the verb's other keys.
-        unlisted: keys that are allowed too, but that an error does not list.
+        unlisted: keys that are also allowed, but not listed in errors.
 
     Raises:
         UsageError: an unknown key, one without a value, a wrong value, or no such folder.
@@ -133,10 +133,10 @@ def read_words(
 
 
 def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> tuple[FinishedRun, RunConfig]:
-    """The one finished run with weights that KEY=VALUE words name, and what else they say.
+    """Find the one finished run with weights that KEY=VALUE words name; return it and the configuration.
 
     Args:
-        more: keys of the configuration that this verb obeys too.
+        more: further keys of the configuration that this verb takes.
 
     Raises:
         UsageError: an unknown key, a wrong value, or no run or several that match.

@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="TASK[=PREDICTION]",
-        help="one constant prediction in place of a run: the class with the code 0, or the one given",
+        help="one constant prediction instead of a run: the class with the code 0, or the one given",
     )
 
 
@@ -153,7 +153,7 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
 
 
 def _suggest_training(tasks: Sequence[str], encoder: str, *, store: RunStore) -> None:
-    """A sweep of these tasks, with the seeds of the encoder's other runs and with whatever all of those share."""
+    """Suggest a sweep of these tasks, with the seeds of the encoder's other runs and all words that these share."""
     ours = [
         record
         for record in store.load_all()
@@ -171,7 +171,7 @@ def _suggest_training(tasks: Sequence[str], encoder: str, *, store: RunStore) ->
 
 
 class _Lines(Progress):
-    """A line when a file begins, one now and then, and one at its end."""
+    """Prints a line when a file begins, at intervals, and at its end."""
 
     def begin(self, source: FromRun) -> None:
         self._began = self._last = time.monotonic()

@@ -55,7 +55,7 @@ keys (Hydra's grammar; docs/configuration.md lists all of them with their defaul
 """
 EPILOG = f"""{KEYS}\
   tasks=[A,B] seeds=[1,2]         task=A and seed=1 mean lists of one
-  encoders=[A,B]                  in place of encoder=NAME
+  encoders=[A,B]                  instead of encoder=NAME
   {choice("executor"):<31} worker processes here, one after another in this process, or a Slurm job array
   executor.KEY=VALUE              workers (runs at a time, or auto) runs_per_gpu timeout (minutes without progress)
   executor.slurm.KEY=VALUE        {" ".join(key.name for key in fields_of(SlurmConfig))}
@@ -70,7 +70,7 @@ examples:
   glue-bench sweep recipe=roberta_paper encoder=roberta tasks=[rte]
   glue-bench sweep data=local data.path=my_glue encoder=minilm tasks=[cola,mrpc] seeds=[1,2,3]
   glue-bench sweep executor=slurm executor.workers=20 executor.slurm.partition=gpu
-  glue-bench sweep --plan plan.jsonl               one run a line; then, in any job array, with N from 0:
+  glue-bench sweep --plan plan.jsonl               one run per line; then, in any job array, with N from 0:
   glue-bench sweep --plan plan.jsonl --index N
   glue-bench sweep tasks=[boolq] --config-dir my_conf data=local data.path=my_data
 
@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "configuration, as below", config_dir=True)
     parser.add_argument("--dry-run", action="store_true", help="print what is missing, done, running, failed")
     parser.add_argument("--retry-failed", action="store_true", help="run again what failed or diverged")
-    parser.add_argument("--plan", type=Path, metavar="FILE.jsonl", help="write the plan there, one run a line")
+    parser.add_argument("--plan", type=Path, metavar="FILE.jsonl", help="write the plan there, one run per line")
     parser.add_argument("--index", type=int, metavar="N", help="run line N (from 0) of --plan, and nothing else")
 
 
@@ -118,7 +118,7 @@ def execute(arguments: argparse.Namespace) -> int:
 def request_runs(
     config: RunConfig, seeds: list[int], *, overrides: Sequence[str], config_dir: Path | None
 ) -> list[RunRequest]:
-    """The runs of one encoder and task, with the runs that they start from."""
+    """Make the runs of one encoder and task, with the runs that they start from."""
     from glue_bench.config.compose import compose_parent
 
     return make_requests(config, seeds, parent=compose_parent(config, overrides, config_dir=config_dir))
@@ -137,9 +137,9 @@ def execute_plan(
 
     Args:
         serial: run in this process, whatever the configuration says.
-        summary: what is printed once nothing is found that would stop the runs.
+        summary: printed after the checks that could stop the runs.
         stop_at_failure: raise what a run raised (in this process only), rather than continue with the next one.
-        processes: which run each run together (in these processes only).
+        processes: those that carry out each run together (in these processes only).
 
     Raises:
         GlueBenchError: before the first run: files or the hub are out of reach, results cannot be written, or the
@@ -181,7 +181,7 @@ def execute_plan(
 
 
 def print_report(records: Iterable[Record], store: RunStore) -> None:
-    """The table of these runs, on stdout."""
+    """Print the table of these runs on stdout."""
     from glue_bench.report import build_report, render_report
 
     report = build_report(records, load_published(store.root.parent / "published"), store=store)
@@ -190,7 +190,7 @@ def print_report(records: Iterable[Record], store: RunStore) -> None:
 
 
 def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> int:
-    """The table, what failed, where everything is; and the exit code."""
+    """Print the table, what failed and where everything is; return the exit code."""
     print_report(records.values(), store)
     folder = store.root.parent
     if failed := [record for record in records.values() if not record.finished]:
@@ -207,7 +207,7 @@ def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> in
 
 
 def _summarise(plan: Plan) -> str:
-    """How many runs are done, failed, running elsewhere and missing, in one line."""
+    """Say in one line how many runs are done, failed, running elsewhere and missing."""
     done = sum(record.status == "finished" for record in plan.records.values())
     failed = len(plan.records) - done
     parts = [f"{done} done", *([f"{failed} failed before"] if failed else []), f"{len(plan.missing)} to run"]
@@ -216,7 +216,7 @@ def _summarise(plan: Plan) -> str:
 
 
 def _what_is_left(plan: Plan, store: RunStore) -> str:
-    """Done and missing after a stop, and the command that continues."""
+    """Describe what is done and missing after a stop, and the command that continues."""
     now = plan_runs(plan.requests, store, retry_failed=False)
     done = sum(record.status == "finished" for record in now.records.values())
     failed = len(now.records) - done
@@ -227,7 +227,7 @@ def _what_is_left(plan: Plan, store: RunStore) -> str:
 
 
 def _run_line(arguments: argparse.Namespace) -> int:
-    """One line of a plan, in this process."""
+    """Run one line of a plan, in this process."""
     if arguments.plan is None:
         raise UsageError(f"--index {arguments.index}: needs a plan; give --plan FILE.jsonl")
     if arguments.dry_run:
@@ -248,7 +248,7 @@ def _run_line(arguments: argparse.Namespace) -> int:
 
 
 def _print_plan(plan: Plan, estimates: Mapping[str, Estimate]) -> int:
-    """The plan as a table; how long it would take, on stderr."""
+    """Print the plan as a table, and on stderr how long it would take."""
     rows = [_plan_cells(request, plan, estimate=estimates.get(request.run_id)) for request in plan.requests]
     print_table(("run", "state", "time", "what is known", "run id"), rows, right=["time"], wrap="what is known")
     say(_summarise(plan))
@@ -275,7 +275,7 @@ def _plan_cells(request: RunRequest, plan: Plan, *, estimate: Estimate | None) -
 
 
 def _describe_time(plan: Plan, estimates: Mapping[str, Estimate]) -> str:
-    """How long the missing runs will take, and what that is based on."""
+    """Describe how long the missing runs will take, and what that is based on."""
     from glue_bench.sweep.local import deal_out
 
     known = [estimates[request.run_id].seconds for request in plan.missing if request.run_id in estimates]

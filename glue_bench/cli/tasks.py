@@ -1,4 +1,4 @@
-"""`glue-bench tasks`: what every task is, at a glance."""
+"""`glue-bench tasks`: all tasks at a glance."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""The configuration: schema, composition, overrides. The only room that knows Hydra; conf/ is found without it."""
+"""The configuration: schema, composition, overrides. The only package that knows Hydra; conf/ is found without it."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def conf_folder() -> Path:
-    """The absolute path of conf/: the copy inside an installed wheel, else the checkout's own."""
+    """Return the absolute path of conf/: the copy inside an installed wheel, else the checkout's own."""
     packaged = _PACKAGE / "conf"
     return packaged if packaged.is_dir() else _PACKAGE.parent / "conf"
 
 
 def group_options(group: str, config_dir: Path | None = None) -> list[str]:
-    """The names that `group=NAME` accepts: the shipped ones, and the user's own from --config-dir.
+    """Return the names that `group=NAME` accepts: the shipped ones, and the user's own from --config-dir.
 
     Raises:
         UsageError: the user's folder is missing, or one of its files has the name of a shipped one.

@@ -1,6 +1,6 @@
-"""The YAML under conf/ and the command line's overrides to checked configurations. Knows Hydra.
+"""Compose checked configurations from the YAML under conf/ and the command line's overrides. Knows Hydra.
 
-Hydra merges plain values; their types and what they must be is checked against the schema afterwards. Nothing is ever
+Hydra merges plain values; their types and limits are checked against the schema afterwards. Nothing is ever
 instantiated from a configuration: `_target_` is just an unknown key here.
 """
 
@@ -32,7 +32,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
 
     Args:
         overrides: `key=value` words in Hydra's override grammar; `task=NAME` is required.
-        config_dir: a folder with groups of the user's own (task/NAME.yaml, encoder/NAME.yaml, ...).
+        config_dir: a folder with the user's own groups (task/NAME.yaml, encoder/NAME.yaml, ...).
 
     Raises:
         UsageError: for an unknown key or name, a wrong type or an impossible value.
@@ -45,7 +45,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     name = task.removeprefix("task=")
     _check_name(keys.task, name)
     if keys.trainer.updates is not None and (word := last_word(overrides, "trainer.epochs")):
-        raise UsageError(f"{word}: has no effect beside trainer.updates; add trainer.updates=null")
+        raise UsageError(f"{word}: has no effect with trainer.updates; add trainer.updates=null")
     recipe = _compose_recipe(keys.recipe, name, config_dir=config_dir)
     changes = {
         key: str(getattr(keys.trainer, key))
@@ -61,7 +61,7 @@ _compose_once = functools.cache(compose_run)
 
 
 def compose_parent(config: RunConfig, overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig | None:
-    """The configuration of the run that `config` starts from: its init task under the same overrides; None without.
+    """Compose the run that `config` starts from: its init task with the same overrides; None if it has none.
 
     Raises:
         UsageError: the task does not start from that one.
@@ -78,7 +78,7 @@ def compose_parent(config: RunConfig, overrides: Sequence[str], *, config_dir: P
 
 
 def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -> Sweep:
-    """The configurations and seeds of a sweep.
+    """Compose the configurations and seeds of a sweep.
 
     `task=`, `seed=` and `encoder=` mean lists of one here, and `trainer.KEY=` narrows the grid to that value.
 
@@ -99,7 +99,7 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
     for encoder in encoders:
         probe = compose_run([*rest, *encoder, f"task={lists.tasks[0]}"], config_dir=config_dir)
         product.append(probe)
-        # Composing is slow, so where only the encoder differs it is exchanged.
+        # Composing is slow; if only the encoder differs, the other tasks get a copy of it.
         if len(product) > 1 and replace(probe, encoder=product[0].encoder) == product[0]:
             others = product[1 : len(lists.tasks)]
             product += [replace(copy.deepcopy(config), encoder=copy.deepcopy(probe.encoder)) for config in others]
@@ -116,7 +116,7 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
 
 
 def _widen(overrides: Sequence[str]) -> list[str]:
-    """The overrides of a sweep, with `task=NAME` and `seed=N` as lists of one."""
+    """Return the overrides of a sweep, with `task=NAME` and `seed=N` as lists of one."""
     rest = [word for word in overrides if word.partition("=")[0] not in ("task", "seed")]
     for one, many in (("task", "tasks"), ("seed", "seeds")):
         word, words = last_word(overrides, one), last_word(overrides, many)
@@ -131,7 +131,7 @@ def _widen(overrides: Sequence[str]) -> list[str]:
 
 
 def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
-    """The facts of one task, checked.
+    """Read and check the facts of one task.
 
     A file that is nothing but facts is read without composing the rest, which takes 30 times as long.
 
@@ -162,14 +162,14 @@ def _check_name(task: TaskConfig, name: str) -> None:
 
 
 def _expand_grid(config: RunConfig, overrides: Sequence[str]) -> Iterator[RunConfig]:
-    """One configuration per combination of the grid's values; a key that the command line sets keeps that value."""
+    """Yield one configuration per combination of the grid's values; a key set on the command line keeps its value."""
     free = [key for key in config.grid if last_word(overrides, f"trainer.{key}") is None]
     for values in itertools.product(*(config.grid[key] for key in free)):
         yield check(_place_in_grid(config, dict(zip(free, values, strict=True))))
 
 
 def _place_in_grid(config: RunConfig, values: dict[str, Any]) -> RunConfig:
-    """The configuration with these values of its grid, and its `cell`; a value of the grid changes no recipe."""
+    """Return the configuration with these grid values, and its `cell`; grid values are no changes of the recipe."""
     trainer = replace(config.trainer, **values)
     cell = {key: getattr(trainer, key) for key in config.grid}
     changes = {k: v for k, v in config.recipe_changes.items() if k not in cell or cell[k] not in config.grid[k]}
@@ -178,13 +178,13 @@ def _place_in_grid(config: RunConfig, values: dict[str, Any]) -> RunConfig:
 
 @functools.cache
 def _compose_recipe(recipe: str, task: str, *, config_dir: Path | None) -> TrainerConfig:
-    """The trainer values of a recipe for a task, before a preset or the command line changes them."""
+    """Compose the trainer values of a recipe for a task, before a preset or the command line changes them."""
     return compose_keys([f"task={task}", f"recipe={recipe}"], config_dir).trainer
 
 
 def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> SweepConfig:
-    """Every key with its value, checked; errors as in `compose_run`."""
-    words = [word for word in overrides if word != "preset=null"]  # Hydra has no word for a group left out
+    """Compose and check every key with its value; errors as in `compose_run`."""
+    words = [word for word in overrides if word != "preset=null"]  # Hydra has no value for a group left out
     words = [f"++{word}" if word.startswith("grid.") else word for word in words]  # the recipe's grid may lack the key
     if config_dir is not None:
         words.append(f"hydra.searchpath=[{quote_value(f'file://{config_dir.resolve()}')}]")
@@ -200,7 +200,7 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
 
 
 def _explain(error: BaseException) -> str:
-    """One line on what Hydra found, with the file; the root of its chain of errors names the key."""
+    """Explain in one line what Hydra found, with the file; the root of its chain of errors names the key."""
     causes = [error]
     while (deeper := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(deeper)
@@ -214,13 +214,13 @@ def _explain(error: BaseException) -> str:
         except UsageError as unknown:
             return f"{where}{unknown}"
     if "DictConfig with ListConfig" in str(cause):
-        return f"{where}a list stands where KEY: VALUE lines must be"
+        return f"{where}found a list; must be KEY: VALUE lines"
     line = first_line(cause)
     return f"{where}{line}" if key in line else f"{where}{key}: {line}"
 
 
 def _skeleton(kind: Any) -> dict[str, Any]:
-    """Every key of a dataclass, with its default if it has one; an unknown key in a group is an error of its file."""
+    """Return every key of a dataclass, with its default if any; an unknown key in a group is an error of its file."""
     node = dict[str, Any]()
     for item in fields_of(kind):
         if is_dataclass(item.hint):

@@ -25,7 +25,7 @@ Rule = tuple[str, object, bool, str]  # a key, its value, whether the value is a
 
 
 class Must(NamedTuple):
-    """What a value must be: in words, and as a test of a value that has the right type already."""
+    """What a value must be: in words, and as a test of a value that already has the right type."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -49,7 +49,7 @@ def key(meaning: str, must: Must | None = None, *, default: Any = MISSING, make:
 
 
 def at_least(lowest: int, unit: str = "") -> Must:
-    """A finite number that is not below `lowest`."""
+    """Return the rule for a finite number that is not below `lowest`."""
     return Must(f"{lowest} or more{unit}", lambda value: math.isfinite(value) and value >= lowest)
 
 
@@ -75,12 +75,12 @@ _hints_of: Callable[[Any], dict[str, Any]] = functools.cache(get_type_hints)
 
 
 def fields_of(kind: Any) -> tuple[Key, ...]:
-    """The fields of a dataclass, each with what is known of it."""
+    """Return the fields of a dataclass, each with what is known of it."""
     return tuple(Key(item.name, _hints_of(kind)[item.name], item) for item in dataclasses.fields(kind))
 
 
 def walk(kind: Any, where: str = "") -> Iterator[Key]:
-    """Every dotted key of a dataclass and of those inside of it."""
+    """Yield every dotted key of a dataclass and of those inside it."""
     for item in fields_of(kind):
         if is_dataclass(item.hint):
             yield from walk(item.hint, f"{where}{item.name}.")
@@ -89,12 +89,12 @@ def walk(kind: Any, where: str = "") -> Iterator[Key]:
 
 
 def keys_of(kind: Any, *roles: Role) -> tuple[str, ...]:
-    """The names of a dataclass's fields with one of these roles."""
+    """Return the names of a dataclass's fields with one of these roles."""
     return tuple(item.name for item in fields_of(kind) if item.about.role in roles)
 
 
 def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
-    """A dataclass of the schema from plain values, each converted to its field's type; `check` is the caller's.
+    """Build a dataclass of the schema from plain values, converted to the fields' types, but not yet checked.
 
     Raises:
         UsageError: an unknown or missing key, or a value of a wrong type.
@@ -104,7 +104,7 @@ def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
     known = {item.name: item for item in fields_of(kind)}
     made = {}
     for name, value in values.items():
-        if value == "???":  # OmegaConf's word for a value that must be given
+        if value == "???":  # OmegaConf's mark for a value that must be given
             continue
         if name not in known:
             raise UsageError(unknown_key(kind, str(name), where=where))
@@ -139,7 +139,7 @@ def check(config: _Config, where: str = "") -> _Config:
 
 
 def convert(hint: Any, value: Any, *, key: str) -> Any:
-    """The value as the type that `hint` names; a UsageError if it cannot be one."""
+    """Convert a value to the type that `hint` names; raise a UsageError if it cannot be converted."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any or (value is None and NoneType in args):
         return value
@@ -164,7 +164,7 @@ def convert(hint: Any, value: Any, *, key: str) -> Any:
 
 
 class Scalar(NamedTuple):
-    """A type of single values: in words, what YAML or the command line may hold in its place, and how that is read."""
+    """A type of single values: its name, the types that YAML or the command line may give for it, and its reader."""
 
     words: str
     types: tuple[type, ...]
@@ -187,23 +187,23 @@ def require(key: str, value: object, *, holds: bool, words: str) -> None:
 
 
 def require_one_of(key: str, value: object, *, allowed: "tuple[str, ...] | list[str]") -> None:
-    """Refuse a value that is not in the list, with a UsageError that says which are, and the closest."""
+    """Refuse a value that is not in the list, with a UsageError that lists the allowed ones and the closest."""
     if value not in allowed:
         words = f"{key}={shown(value)}: must be one of {', '.join(allowed)}"
         raise UsageError(words + close_match(str(value), allowed))
 
 
 def unknown_key(kind: Any, name: str, *, where: str = "") -> str:
-    """What is said of a key that a dataclass lacks."""
+    """Return the message for a key that a dataclass does not have."""
     allowed = [join(where, item.name) for item in fields_of(kind)]
     return f"{join(where, name)}: no such key{did_you_mean(join(where, name), allowed)}"
 
 
 def join(where: str, name: str) -> str:
-    """A dotted key."""
+    """Return a dotted key."""
     return f"{where}.{name}" if where else str(name)
 
 
 def shown(value: object) -> str:
-    """A value as YAML and the command line write it."""
+    """Write a value as YAML and the command line do."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""The KEY=VALUE words of the command line, each checked before anything is composed. Knows Hydra's grammar alone."""
+"""The KEY=VALUE words of the command line, each checked before anything is composed. Knows only Hydra's grammar."""
 
 import itertools
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.text import first_line, quote_value
 
 GROUPS = ("task", "encoder", "data", "trainer", "recipe", "preset", "executor")
-_GUESSED = ("task", "encoder", "preset", "recipe")  # groups with names that say what a bare word means
+_GUESSED = ("task", "encoder", "preset", "recipe")  # groups in which a bare word is looked up
 
 
 def check_words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
-    """The overrides with paths quoted, once each is known to be one.
+    """Check every override, and return them with paths quoted.
 
     Raises:
         UsageError: for an unknown key or name.
@@ -33,12 +33,12 @@ def check_words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
 
 
 def last_word(overrides: Sequence[str], key: str) -> str | None:
-    """The override of `key` that counts."""
+    """Return the last override of `key`, the one that counts."""
     return next((word for word in reversed(overrides) if word.partition("=")[0] == key), None)
 
 
 def parse_overrides(words: Sequence[str], config_dir: Path | None = None) -> list[Override]:
-    """Parse `key=value` words; a UsageError for a word that is not an override."""
+    """Parse `key=value` words; raise a UsageError for a word that is not an override."""
     parser = OverridesParser.create()
     parsed = []
     for word in words:
@@ -55,7 +55,7 @@ def parse_overrides(words: Sequence[str], config_dir: Path | None = None) -> lis
 
 
 def expand_multirun(words: Sequence[str], *, config_dir: Path | None = None) -> list[list[str]]:
-    """The jobs of `run -m`: `task=rte,mrpc seed=1,2` is four lists of plain overrides, in Hydra's order."""
+    """Return the jobs of `run -m`: `task=rte,mrpc seed=1,2` is four lists of plain overrides, in Hydra's order."""
     words, choices = [_quote_path(word) for word in words], list[list[str]]()
     for word, override in zip(words, parse_overrides(words, config_dir), strict=True):
         key, value = override.key_or_group, override.value()
@@ -71,13 +71,13 @@ def expand_multirun(words: Sequence[str], *, config_dir: Path | None = None) -> 
 
 
 def find_keys(name: str) -> dict[str, object]:
-    """The full keys that are called `name`, alone or inside a group, and their types: `epochs` is trainer.epochs."""
+    """Return the full keys called `name`, alone or inside a group, and their types: `epochs` is trainer.epochs."""
     keys = (item for item in walk(SweepConfig) if not item.name.startswith("task."))  # a task's facts are no overrides
     return {item.name: item.hint for item in keys if item.name.rpartition(".")[2] == name}
 
 
 def _quote_path(word: str) -> str:
-    """A path as one quoted value: Hydra's grammar would stumble over `=`, `~`, commas, brackets and accents."""
+    """Quote a path as one value: Hydra's grammar would misread `=`, `~`, commas, brackets and accents."""
     key, equals, value = word.partition("=")
     if key not in PATH_KEYS or not equals or value[:1] in ("'", '"', "$") or value in ("", "null"):
         return word
@@ -86,7 +86,7 @@ def _quote_path(word: str) -> str:
 
 
 def _check_override(override: Override, config_dir: Path | None) -> None:
-    """Unknown names and keys, found before Hydra runs so that the answer can be one line."""
+    """Refuse unknown names and keys before Hydra runs, so that the error can be one line."""
     word, key = override.input_line or "", override.key_or_group
     if override.is_add() or override.is_force_add() or override.is_delete() or override.package is not None:
         raise UsageError(f"{word}: only key=value is used here; every key has a default already")
@@ -115,7 +115,7 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
 
 
 def check_key(key: str) -> None:
-    """Follow a dotted key through the dataclasses; a UsageError if there is none."""
+    """Follow a dotted key through the dataclasses; raise a UsageError if there is none."""
     kind: Any = SweepConfig
     where = ""
     for part in key.split("."):

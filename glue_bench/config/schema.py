@@ -1,4 +1,4 @@
-"""The configuration as dataclasses, with what is known of each key beside its field. Knows no Hydra, no torch.
+"""The configuration as dataclasses, with what is known of each key next to its field. Knows no Hydra, no torch.
 
 Defaults live in the YAML files under conf/; a field has a default here only where "not given" is a value.
 """
@@ -27,19 +27,18 @@ def _is_folder_name(name: str) -> bool:
 _ONE_OR_MORE, _ZERO_OR_MORE = at_least(1), at_least(0)
 _ABOVE_ZERO = Must("above 0", lambda value: math.isfinite(value) and value > 0)
 _GIVEN = Must("given", lambda text: bool(text.strip()))
-_NAME = Must("letters, digits, '.', '_' and '-', starting with a letter or digit", _is_folder_name)
+_NAME = Must("made of letters, digits, '.', '_' and '-', starting with a letter or digit", _is_folder_name)
 _NAMES = Must(_NAME.words, lambda names: all(map(_is_folder_name, names)))
 _DISTINCT = Must("at least one, each only once", lambda values: len({*values}) == len(values) > 0)
 _SEED = Must("0 to 4294967295", lambda seed: 0 <= seed < 2**32)
 _SEEDS = Must(f"at least one, each only once, {_SEED.words}", lambda s: _DISTINCT.holds(s) and all(map(_SEED.holds, s)))
 _ONE_OR_TWO = Must("one or two different column names", lambda names: len({*names}) == len(names) in (1, 2))
-_FRACTION = Must("a fraction from 0 up to 1", lambda value: 0 <= value < 1)
-_PART = Must("a fraction between 0 and 1", lambda value: 0 < value < 1)
-_BETAS = Must("two numbers from 0 up to 1", lambda betas: len(betas) == 2 and all(map(_FRACTION.holds, betas)))
+_FRACTION = Must("0 or more and below 1", lambda value: 0 <= value < 1)
+_PART = Must("above 0 and below 1", lambda value: 0 < value < 1)
+_BETAS = Must("two numbers, 0 or more and below 1", lambda betas: len(betas) == 2 and all(map(_FRACTION.holds, betas)))
 _DEVICE = Must("auto, cpu, cuda, cuda:N or mps", lambda name: bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name)))
 _WORKERS = Must("auto, or 1 or more", lambda text: text == "auto" or (text.isdigit() and int(text) >= 1))
 _SBATCH_OPTIONS = Must("LONG_NAME=VALUE, as in [account=NAME]", lambda words: all("=" in w.strip("=") for w in words))
-_FOLDER = Must("a folder", _GIVEN.holds)
 _HUB_ID = Must("NAME or ORG/NAME", lambda name: bool(re.fullmatch(r"(?!.*\.\.)[\w.-]+(/[\w.-]+)?", name)))
 
 
@@ -47,36 +46,36 @@ _HUB_ID = Must("NAME or ORG/NAME", lambda name: bool(re.fullmatch(r"(?!.*\.\.)[\
 class TaskConfig:
     """The facts of one task: conf/task/NAME.yaml."""
 
-    name: str = key("the file's name, and a folder of the results", _NAME)
-    title: str = key("as tables print it", _GIVEN, role="bookkeeping")
-    kind: TaskKind = key("classification or regression")
+    name: str = key("name of the file and of the folder in results_dir", _NAME)
+    title: str = key("title in tables", _GIVEN, role="bookkeeping")
+    kind: TaskKind = key("whether labels are classes or scores")
     texts: list[str] = key("the text columns", _ONE_OR_TWO)
     labels: list[str] = key("classes, in the order of the codes 0, 1, ...", make=list)
     label_range: list[float] | None = key("lowest and highest label of a regression", default=None)
-    metrics: list[Metric] = key("what predictions are scored by", _DISTINCT)
+    metrics: list[Metric] = key("metrics of the predictions", _DISTINCT)
     train: str = key("the training split", _NAME, default="train")
     validation: list[str] = key("the splits that are scored", _NAMES, make=lambda: ["validation"])
     test: list[str] = key("the splits without labels", _NAMES, role="bookkeeping", make=lambda: ["test"])
     rows: dict[str, int] = key("number of official rows of each split", role="bookkeeping", make=dict)
     fingerprints: dict[str, str] = key(
-        "`Split.fingerprint` of the official rows, for splits where it is known", role="bookkeeping", make=dict
+        "hash of the official texts and labels, for splits where it is known", role="bookkeeping", make=dict
     )
     conventions: dict[Convention, list[str]] = key(
         "for each convention, the SPLIT.METRIC scores that the table averages", role="bookkeeping", make=dict
     )
     hub_config: str | None = key("folder in the hub's dataset; null: the task's name", _NAME, default=None)
-    init_from: list[str] = key("tasks that init=TASK may name", role="bookkeeping", make=list)
+    init_from: list[str] = key("tasks whose runs this task may start from (init=TASK)", role="bookkeeping", make=list)
     leaderboard: dict[str, str] = key(
-        "the leaderboard's files without .tsv, each with the SPLIT or FOLDER/SPLIT that it holds predictions for",
+        "names of the leaderboard's files, without the ending .tsv, each with its SPLIT or FOLDER/SPLIT",
         role="bookkeeping",
         make=dict,
     )
     leaderboard_labels: Literal["codes", "names"] = key(
-        "how the leaderboard's files write classes", role="bookkeeping", default="codes"
+        "in the leaderboard's files, classes are written as codes or as names", role="bookkeeping", default="codes"
     )
 
     def rules(self) -> Iterator[Rule]:
-        """Facts that must fit together."""
+        """Yield the rules for facts that must fit together."""
         for metric in self.metrics:
             fits = (metric in REGRESSION_METRICS) == (self.kind == "regression")
             yield "task.metrics", metric, fits, f"a metric of {self.kind}"
@@ -113,15 +112,15 @@ class TaskConfig:
 class EncoderConfig:
     """Where a pretrained encoder comes from: exactly one of path, package and hub_id."""
 
-    name: str | None = key("a folder of the results; null: the last part of its path or id", _NAME, default=None)
-    hub_id: str | None = key("ORG/NAME on the hub", _HUB_ID, default=None)
+    name: str | None = key("name in tables, and of the folder in results_dir; null: by path or id", _NAME, default=None)
+    hub_id: str | None = key("repository on the hub", _HUB_ID, default=None)
     revision: str | None = key("a commit of 40 digits, a branch or a tag on the hub", default=None)
-    path: str | None = key("a local folder", path=True, default=None)
-    package: str | None = key("PYTHON_PACKAGE/FOLDER, installed", default=None)
-    weights_sha256: str | None = key("what the weights are checked against, where given", default=None)
+    path: str | None = key("local folder with the encoder's files", path=True, default=None)
+    package: str | None = key("PYTHON_PACKAGE/FOLDER: a folder inside an installed Python package", default=None)
+    weights_sha256: str | None = key("SHA-256 that the weights must have, if given", default=None)
 
     def rules(self) -> Iterator[Rule]:
-        """Exactly one place, and a revision of a hub's repository."""
+        """Require exactly one place, and a revision of a hub's repository."""
         given = [f"encoder.{name}" for name in ("path", "package", "hub_id") if getattr(self, name)]
         if len(given) != 1:
             raise UsageError(
@@ -136,15 +135,15 @@ class EncoderConfig:
 class DataConfig:
     """Where the rows come from."""
 
-    source: Literal["hub", "local", "sample"] = key("chosen by data=hub, data=local or data=sample")
+    source: Literal["hub", "local", "sample"] = key("where the rows come from")
     dataset: str | None = key("the hub's dataset, as ORG/NAME", default=None)
     revision: str | None = key("a commit of 40 digits, a branch or a tag on the hub", default=None)
     path: str | None = key("data=local: a folder with TASK/SPLIT.parquet (.csv, .tsv, .jsonl)", path=True, default=None)
     max_train_rows: int | None = key("use only the first N training rows", _ONE_OR_MORE, default=None)
-    max_eval_rows: int | None = key("use only the first N rows of a validation split", _ONE_OR_MORE, default=None)
+    max_eval_rows: int | None = key("use only the first N rows of each validation split", _ONE_OR_MORE, default=None)
 
     def rules(self) -> Iterator[Rule]:
-        """A source has its place."""
+        """Require the place of the source."""
         if self.source == "local":
             yield "data.path", self.path, bool(self.path), "a folder with TASK/SPLIT.parquet, as in rte/train.parquet"
         elif self.path is not None:
@@ -160,35 +159,35 @@ class TrainerConfig:
 
     epochs: int = key("passes over the training rows", _ONE_OR_MORE, grid=True)
     updates: int | None = key(
-        "updates in all, in place of epochs; the last epoch may be cut short", _ONE_OR_MORE, grid=True, default=None
+        "total number of updates, instead of epochs; may cut the last one short", _ONE_OR_MORE, grid=True, default=None
     )
     batch_size: int = key("rows of one update", _ONE_OR_MORE, grid=True)
     accumulation: int = key(
-        "micro-batches that a batch is split into; same update", _ONE_OR_MORE, role="rounding", usual=1
+        "micro-batches that a batch is split into; the update is the same", _ONE_OR_MORE, role="rounding", usual=1
     )
     learning_rate: float = key("the highest learning rate", _ABOVE_ZERO, grid=True)
-    warmup: float = key("fraction of all updates in which the learning rate rises", _FRACTION, grid=True)
-    weight_decay: float = key("decoupled; not on biases and layer norms", _ZERO_OR_MORE, grid=True)
+    warmup: float = key("share of the updates in which the learning rate rises", _FRACTION, grid=True)
+    weight_decay: float = key("AdamW's decoupled weight decay; not on biases and layer norms", _ZERO_OR_MORE, grid=True)
     betas: list[float] = key("AdamW's betas", _BETAS)
     epsilon: float = key("AdamW's epsilon", _ABOVE_ZERO, grid=True)
-    clip_norm: float = key("largest norm of the gradient; 0 turns clipping off", _ZERO_OR_MORE, grid=True)
-    max_length: int = key("tokens of a row, special ones included", at_least(8, " tokens"), grid=True)
-    eval_batch_size: int = key("rows that are predicted at once", _ONE_OR_MORE, role="execution")
-    device: str = key("where a run is computed", _DEVICE, role="execution")
+    clip_norm: float = key("gradients are clipped to this norm; 0: no clipping", _ZERO_OR_MORE, grid=True)
+    max_length: int = key("longest row in tokens, special ones included", at_least(8, " tokens"), grid=True)
+    eval_batch_size: int = key("rows per batch when predicting", _ONE_OR_MORE, role="execution")
+    device: str = key("the device that a run uses", _DEVICE, role="execution")
     precision: Literal["auto", "float32", "bfloat16"] = key(
         "auto: bfloat16 on a GPU that has it, else float32", role="rounding", usual="auto"
     )
-    deterministic: bool = key("only deterministic kernels on a GPU; a CPU always is", role="execution")
+    deterministic: bool = key("deterministic kernels on a GPU; CPU runs are always deterministic", role="execution")
     engine: Literal["auto", "flat", "padded"] = key(
         "flat: without padding (BERT and RoBERTa); padded: any encoder", role="rounding", usual="auto"
     )
     log_every: int = key("updates between two lines of history.jsonl", _ONE_OR_MORE, role="bookkeeping")
     snapshot_minutes: float = key(
-        "minutes between two snapshots; 0: only when a signal stops the run", _ZERO_OR_MORE, role="bookkeeping"
+        "minutes between snapshots; 0: a snapshot only when a signal stops the run", _ZERO_OR_MORE, role="bookkeeping"
     )
 
     def rules(self) -> Iterator[Rule]:
-        """No more micro-batches than rows."""
+        """Require at most as many micro-batches as rows."""
         fits = self.accumulation <= self.batch_size
         yield "trainer.accumulation", self.accumulation, fits, "at most trainer.batch_size"
 
@@ -202,11 +201,11 @@ class SlurmConfig:
     cpus: int = key("cores of a job", _ONE_OR_MORE)
     gpus: int = key("GPUs of a job", _ZERO_OR_MORE)
     memory_gb: int = key("memory of a job in GB", _ONE_OR_MORE)
-    notice: int = key("seconds between the signal and the end of a job", at_least(10))
+    notice: int = key("seconds before a job's end at which Slurm sends SIGUSR1", at_least(10))
     options: list[str] = key("other options of sbatch", _SBATCH_OPTIONS, make=list)
 
     def rules(self) -> Iterator[Rule]:
-        """A job does not get its signal before it begins."""
+        """Require that a job begins before it gets its signal."""
         yield "executor.slurm.hours", self.hours, 60 * 60 * self.hours > self.notice, "longer than the notice"
 
 
@@ -214,10 +213,10 @@ class SlurmConfig:
 class ExecutorConfig:
     """Who runs a sweep. Nothing here changes a score."""
 
-    kind: Literal["local", "serial", "slurm"] = key("chosen by executor=local, executor=serial or executor=slurm")
+    kind: Literal["local", "serial", "slurm"] = key("who runs the sweep")
     workers: str = key("runs at a time; auto: what the machine has room for (local), 8 (slurm)", _WORKERS)
     runs_per_gpu: int = key("runs that share a GPU", _ONE_OR_MORE)
-    timeout: float = key("minutes without progress until a run counts as hung; 0: never", at_least(0, " minutes"))
+    timeout: float = key("minutes without progress after which a hung run is killed; 0: never", at_least(0, " minutes"))
     slurm: SlurmConfig
 
 
@@ -230,19 +229,19 @@ class RunKeys:
     data: DataConfig
     trainer: TrainerConfig
     executor: ExecutorConfig
-    recipe: str = key("where the trainer's values come from; chosen by recipe=NAME", _GIVEN)
-    init: str = key("pretrained, or the task that the encoder was fine-tuned on before, as in init=mnli", _GIVEN)
+    recipe: str = key("name of the recipe that sets the trainer's values", _GIVEN)
+    init: str = key("pretrained, or a task: start from the encoder of that task's run with the same seed", _GIVEN)
     selection: Literal["last", "best", "holdout"] = key(
-        "which epoch's weights are scored: the last; the best on the validation rows (optimistic) or on held-out ones"
+        "which epoch's weights are scored: the last; the best on the dev set (optimistic), or on held-out training rows"
     )
-    holdout: float = key("fraction of the training rows that selection=holdout holds out", _PART)
-    grid: dict[str, list[Any]] = key("lists of values for trainer keys; a sweep runs every combination, a cell")
+    holdout: float = key("share of the training rows that selection=holdout holds out", _PART)
+    grid: dict[str, list[Any]] = key("lists of values for trainer keys; a sweep runs every combination; each is a cell")
     seed: int = key("the seed of `run`", _SEED)
-    results_dir: str = key("folder of the results", _FOLDER, path=True)
+    results_dir: str = key("folder for everything that commands write", _GIVEN, path=True)
     save_model: bool = key("keep the fine-tuned weights under model/, in transformers' form")
 
     def rules(self) -> Iterator[Rule]:
-        """A grid has keys and values of the trainer."""
+        """Require keys and values of the trainer in a grid."""
         for name, values in self.grid.items():
             require_one_of("grid", name, allowed=[*GRID_KEYS])
             yield f"grid.{name}", values, len(values) > 0, "a list with at least one value"
@@ -251,13 +250,13 @@ class RunKeys:
                 yield f"grid.{name}", value, type(value) in (int, kind), SCALARS[kind].words
             yield f"grid.{name}", values, len({*values}) == len(values), "each only once"
         if "epochs" in self.grid and ("updates" in self.grid or self.trainer.updates is not None):
-            clash = f"grid.epochs={self.grid['epochs']}: has no effect beside trainer.updates"
+            clash = f"grid.epochs={self.grid['epochs']}: has no effect with trainer.updates"
             raise UsageError(f"{clash}; give one of the two")
 
 
 @dataclass(slots=True, kw_only=True)
 class RunConfig(RunKeys):
-    """One run, with what `compose` has found out about it. A record's `config` holds all of it."""
+    """One run, with what `compose` derived for it. A record's `config` holds all of it."""
 
     recipe_changes: dict[str, str] = field(default_factory=dict)  # trainer values that are not the recipe's
     cell: dict[str, Any] = field(default_factory=dict)  # this run's trainer values under the keys of `grid`
@@ -265,7 +264,7 @@ class RunConfig(RunKeys):
 
 @dataclass(slots=True, kw_only=True)
 class SweepConfig(RunKeys):
-    """Every key that conf/ and the command line may set: those of a run, and what a sweep makes runs of."""
+    """Every key that conf/ and the command line may set: those of a run, and the lists of a sweep."""
 
     tasks: list[str] = key("the tasks of a sweep", _DISTINCT)
     seeds: list[int] = key("the seeds of each task of a sweep", _SEEDS)
@@ -286,7 +285,7 @@ PATH_KEYS = tuple(item.name for item in walk(SweepConfig) if item.about.path)
 
 
 def config_from_facts(facts: Mapping[str, Any]) -> RunConfig:
-    """A configuration from what `dataclasses.asdict` made of it, by this version or one before.
+    """Rebuild a configuration from its `dataclasses.asdict`, of this version or an earlier one.
 
     Raises:
         UsageError: a key is missing or unknown, or a value is not allowed.

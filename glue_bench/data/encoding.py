@@ -17,7 +17,7 @@ from glue_bench.errors import DiskError, InputError
 from glue_bench.files import replace_atomically
 from glue_bench.text import first_line
 
-ENCODING_VERSION = 1  # raised when the arrays for the same texts change
+ENCODING_VERSION = 1  # increase it when the arrays for the same texts change
 
 _CHUNK = 20_000  # rows tokenised at once, to bound memory
 
@@ -37,7 +37,7 @@ class Encoded:
         return len(self.offsets) - 1
 
     def lengths(self) -> NDArray[np.int64]:
-        """(n,) tokens of each row."""
+        """Return the number of tokens of each row, (n,)."""
         return np.diff(self.offsets)
 
 
@@ -48,7 +48,7 @@ class TextEncoder:
         """Load the tokenizer of a pretrained folder.
 
         Args:
-            max_length: tokens of a row, including special tokens; the longer text is cut first.
+            max_length: most tokens of a row, special ones included; the longer text is cut first.
 
         Raises:
             InputError: the folder's tokenizer cannot be loaded.
@@ -94,7 +94,7 @@ class TextEncoder:
 
 
 def cache_folder() -> Path:
-    """The cache of encoded splits: in GLUE_BENCH_CACHE, else in the user's cache folder. Safe to delete at any time."""
+    """Return the cache of encoded splits: in GLUE_BENCH_CACHE, else in the user's cache folder. Safe to delete."""
     chosen = os.environ.get("GLUE_BENCH_CACHE")
     if chosen:
         return Path(chosen) / "encoded"
@@ -102,7 +102,7 @@ def cache_folder() -> Path:
 
 
 def _load_tokenizer(folder: Path) -> Tokenizer:
-    """Through transformers, because tokenizer_config.json can override tokenizer.json."""
+    """Load it through transformers, because tokenizer_config.json can override tokenizer.json."""
     from transformers import AutoTokenizer
 
     try:
@@ -113,7 +113,7 @@ def _load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def _read(path: Path, *, rows: int) -> Encoded | None:
-    """A cached split; None if it is absent or damaged."""
+    """Return a cached split; None if it is absent or damaged."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in ("tokens", "types", "offsets")}

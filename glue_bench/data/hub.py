@@ -20,39 +20,39 @@ _OFFLINE_HELP = (
 
 
 class UnreachableError(InputError):
-    """The hub does not answer, or HF_HUB_OFFLINE forbids requests."""
+    """The hub does not respond, or HF_HUB_OFFLINE forbids requests."""
 
 
 def is_commit(revision: str) -> bool:
-    """Whether `revision` is a full commit hash, which needs no request to be resolved."""
+    """Return whether `revision` is a full commit hash, which needs no request to be resolved."""
     return bool(_COMMIT.fullmatch(revision))
 
 
 def is_cached(repo_id: str, filename: str, *, revision: str, repo_type: str) -> bool:
-    """Whether `fetch_file` would find the file at this commit without a request."""
+    """Return whether `fetch_file` would find the file at this commit without a request."""
     return is_commit(revision) and isinstance(_look_up(repo_id, filename, revision=revision, repo_type=repo_type), Path)
 
 
 def cached_file(repo_id: str, filename: str, *, revision: str, repo_type: str) -> Path | None:
-    """The file in the cache; for a branch or tag, as it was when it was last fetched."""
+    """Return the file in the cache, or None; for a branch or tag, the version that was fetched last."""
     found = _look_up(repo_id, filename, revision=revision, repo_type=repo_type)
     return found if isinstance(found, Path) else None
 
 
 def is_known_absent(repo_id: str, filename: str, *, revision: str, repo_type: str) -> bool:
-    """Whether the cache remembers that the repository has no such file."""
+    """Return whether the cache remembers that the repository has no such file."""
     return _look_up(repo_id, filename, revision=revision, repo_type=repo_type) is False
 
 
 def hub_cache_folder() -> Path:
-    """The folder of the hub client's cache."""
+    """Return the folder of the hub client's cache."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
 
 
 def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids requests."""
+    """Return whether HF_HUB_OFFLINE forbids requests."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
@@ -62,10 +62,10 @@ def ask_size(repo_id: str, filename: str, *, revision: str, repo_type: str, time
     """Ask the hub for the size of a file in bytes, without downloading it; 0 if the hub does not say.
 
     Args:
-        timeout: seconds, for connecting and for answering.
+        timeout: seconds to wait for a connection, and for a response.
 
     Raises:
-        UnreachableError: the hub does not answer, or HF_HUB_OFFLINE is set.
+        UnreachableError: the hub does not respond, or HF_HUB_OFFLINE is set.
         InputError: there is no such repository, revision or file, or we have no access.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
@@ -95,7 +95,7 @@ def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, op
             if cached is False and optional:
                 return None  # this commit is known to have no such file
             if not isinstance(cached, Path):
-                # A request that fails at once; without a network, a download retries for 23 seconds or more.
+                # Without a network this request fails at once; a download would retry for 23 seconds or more.
                 get_hf_file_metadata(hf_hub_url(repo_id, filename, repo_type=repo_type, revision=revision))
             return Path(hf_hub_download(repo_id, filename, repo_type=repo_type, revision=revision))
         except EntryNotFoundError:
@@ -112,17 +112,17 @@ def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, op
 
 
 def commit_of(snapshot_file: Path, filename: str) -> str:
-    """The commit of a file from `fetch_file`: the cache keeps files under snapshots/COMMIT/FILENAME."""
+    """Return the commit of a file from `fetch_file`: the cache keeps files under snapshots/COMMIT/FILENAME."""
     return snapshot_file.parents[len(Path(filename).parts) - 1].name
 
 
 def endpoint() -> str:
-    """The name of the hub in messages."""
+    """Return the name of the hub for messages."""
     return os.environ.get("HF_ENDPOINT") or "the Hugging Face hub"
 
 
 def _look_up(repo_id: str, filename: str, *, revision: str, repo_type: str) -> Path | bool | None:
-    """The file in the cache, False if it is known that there is none, None if nothing is known."""
+    """Return the file in the cache, False if it is known not to exist, None if nothing is known."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(repo_id, filename, repo_type=repo_type, revision=revision)
@@ -162,5 +162,5 @@ def _readable_errors(where: str, filename: str, *, revision: str) -> Iterator[No
             problem = f"{error.filename or 'HF_HOME'}: cannot write to the hub's cache: {error.strerror}"
             raise DiskError(problem) from error
         raise unreachable(str(error)) from error
-    except Exception as error:  # of the client's HTTP library, whichever it is
+    except Exception as error:  # from the client's HTTP library, whichever it uses
         raise unreachable(first_line(error)) from error

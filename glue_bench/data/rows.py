@@ -1,4 +1,4 @@
-"""Columns of a file to checked rows of a task: labels mapped by name, nothing missing, nothing out of range."""
+"""Turn a file's columns into checked rows of a task: labels mapped by name, nothing missing or out of range."""
 
 import hashlib
 import math
@@ -42,7 +42,7 @@ class Split(Texts):
     labels: NDArray[np.int64] | NDArray[np.float64]  # (n,) codes 0..k-1, or scores for regression
 
     def head(self, rows: int | None) -> "Split":
-        """The first `rows` rows; all of them for None."""
+        """Return the first `rows` rows; all of them for None."""
         return Split(texts=tuple(text[:rows] for text in self.texts), labels=self.labels[:rows], idx=self.idx[:rows])
 
     @cached_property
@@ -80,7 +80,7 @@ def load_task_data(source: DataSource, data: DataConfig, *, task: TaskConfig) ->
     """Load the training and validation splits, limited as configured.
 
     Raises:
-        InputError: naming the file and the row (counted from 1) that a model could not be trained on.
+        InputError: naming the file and its first unusable row (counted from 1).
     """
     splits = {}
     for name, path in source.files.items():
@@ -90,7 +90,7 @@ def load_task_data(source: DataSource, data: DataConfig, *, task: TaskConfig) ->
 
 
 def check_rows(table: Table, task: TaskConfig, *, where: str) -> Split:
-    """The rows of one file as a Split.
+    """Return the rows of one file as a Split.
 
     Args:
         where: the file's name in error messages.
@@ -106,7 +106,7 @@ def check_rows(table: Table, task: TaskConfig, *, where: str) -> Split:
 
 
 def check_texts(table: Table, task: TaskConfig, *, where: str) -> Texts:
-    """The texts of one file. Its labels, if it has any, are ignored.
+    """Return the texts of one file. Its labels, if any, are ignored.
 
     Args:
         where: the file's name in error messages.
@@ -158,7 +158,7 @@ def _check_scores(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.f
 
 
 def _check_classes(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.int64]:
-    """Codes in the task's order: names are mapped by name, numbers by the order that the file declares."""
+    """Return codes in the task's order: names are mapped by name, numbers by the order that the file declares."""
     declared = table.label_names or task.labels
     if sorted(declared) != sorted(task.labels):
         raise InputError(f"{where}: its labels are {', '.join(declared)}; {task.name} has {', '.join(task.labels)}")
@@ -176,7 +176,7 @@ def _check_classes(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.
 
 
 def _codes_by_label(labels: list[str], declared: list[str]) -> dict[object, int]:
-    """Everything that a file may call a class, to its code in the task's order.
+    """Map everything that a file may call a class to its code in the task's order.
 
     A name has precedence. A number is an index into the declared names, unless names themselves are numbers.
     """

@@ -15,7 +15,7 @@ from glue_bench.files import file_sha256
 FILE_TYPES = ("parquet", "csv", "tsv", "jsonl")
 SAMPLE_ROWS = Path(__file__).resolve().parent / "sample_rows"  # its README.md says how they were made
 SAMPLE_TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")
-SAMPLE_VERSION = 1  # raised when a sample row changes: scores on different versions must not be compared
+SAMPLE_VERSION = 1  # increase it when a sample row changes: scores on different versions must not be compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,20 +49,20 @@ def resolve_source(data: DataConfig, task: TaskConfig) -> DataSource:
 
 
 def hub_identity(data: DataConfig) -> dict[str, object] | None:
-    """The identity of hub data at a pinned commit, which needs no request; None if it is not pinned."""
+    """Return the identity of hub data at a pinned commit, which needs no request; None if it is not pinned."""
     if data.source != "hub" or not is_commit(data.revision or ""):
         return None
     return _hub_identity(data, data.revision)
 
 
 def hub_files(task: TaskConfig) -> dict[str, str]:
-    """The name of each split's file in the hub's data set."""
+    """Return the name of each split's file in the hub's data set."""
     folder = task.hub_config or task.name
     return {split: f"{folder}/{split}-00000-of-00001.parquet" for split in (task.train, *task.validation)}
 
 
 def find_file(folder: Path, split: str) -> Path:
-    """The file of `split`: SPLIT.parquet, .csv, .tsv or .jsonl, or SPLIT-00000-of-00001.parquet as on the hub.
+    """Find the file of `split`: SPLIT.parquet, .csv, .tsv or .jsonl, or SPLIT-00000-of-00001.parquet as on the hub.
 
     Raises:
         InputError: there is none, or more than one.
@@ -90,7 +90,7 @@ def _resolve_hub(data: DataConfig, task: TaskConfig) -> DataSource:
 
 
 def _hub_identity(data: DataConfig, revision: str | None) -> dict[str, object]:
-    """Shared by pinned and resolved commits, which must give the same run id."""
+    """Return the identity of a pinned or resolved commit, which must give the same run id."""
     return {"dataset": data.dataset, "revision": revision, **_limits(data)}
 
 

@@ -16,7 +16,7 @@ from glue_bench.text import first_line
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Columns of equal length, and the label names where the file itself declares them."""
+    """Columns of equal length, and the label names if the file declares them."""
 
     columns: Mapping[str, list[object]]
     label_names: list[str] | None = None
@@ -45,7 +45,7 @@ def read_table(path: Path) -> Table:
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
-    """The error for a Parquet file that is damaged, or none."""
+    """Return the error for a file that is damaged, or is not Parquet."""
     return InputError(f"{path}: not a readable Parquet file ({first_line(error)})")
 
 
@@ -61,7 +61,7 @@ def _read_parquet(path: Path) -> Table:
 
 
 def _declared_label_names(schema: pa.Schema, path: Path) -> list[str] | None:
-    """The class names that the datasets library stored for the column `label`."""
+    """Return the class names that the datasets library stored for the column `label`."""
     from datasets import ClassLabel, Features
 
     try:

@@ -54,7 +54,7 @@ def open_texts(data: DataConfig, task: TaskConfig, *, place: str) -> TextFile:
 
 
 def read_pieces(file: TextFile, task: TaskConfig) -> Iterator[Texts]:
-    """The rows in file order, at most PIECE at a time. Labels are never read.
+    """Yield the rows in file order, at most PIECE at a time. Labels are never read.
 
     Raises:
         InputError: naming the file and the problem: a missing column or text, or rows that are not in the order of
@@ -78,7 +78,7 @@ def read_pieces(file: TextFile, task: TaskConfig) -> Iterator[Texts]:
 
 
 def read_text_file(path: Path, task: TaskConfig) -> Texts:
-    """The task's text columns of a user's table, with `idx` if it has that column.
+    """Read the task's text columns of a user's table, with `idx` if it has that column.
 
     Raises:
         UsageError: the file's ending is unknown.
@@ -93,10 +93,10 @@ def read_text_file(path: Path, task: TaskConfig) -> Texts:
 
 
 def split_lines(content: bytes, task: TaskConfig) -> Texts:
-    """One row per UTF-8 line of stdin; the two texts of a pair are separated by a tab.
+    """Make one row of each UTF-8 line of stdin; the two texts of a pair are separated by a tab.
 
     Raises:
-        InputError: there is no line, or a line (counted from 1) is empty, not UTF-8, or has too few or many texts.
+        InputError: there is no line, or a line (counted from 1) is empty, not UTF-8, or has too few or too many texts.
     """
     lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     if not lines[-1]:
@@ -121,10 +121,10 @@ def split_lines(content: bytes, task: TaskConfig) -> Texts:
 
 
 def join_texts(texts: Sequence[str], task: TaskConfig) -> Texts:
-    """One row from the texts of the command line, which are in the task's order.
+    """Make one row of the texts on the command line, which are in the task's order.
 
     Raises:
-        UsageError: there are too few or many texts, or one is empty.
+        UsageError: there are too few or too many texts, or one is empty.
         InputError: a text is not valid Unicode.
     """
     if len(texts) != len(task.texts):
@@ -138,13 +138,13 @@ def join_texts(texts: Sequence[str], task: TaskConfig) -> Texts:
 
 
 def empty_rows(rows: Texts) -> list[int]:
-    """The rows, counted from 1, with an empty text: the model's answer for them means little."""
+    """Return the rows, counted from 1, with an empty text: predictions for them mean little."""
     empty = np.array([[not text.strip() for text in column] for column in rows.texts]).any(axis=0)
     return [int(row) + 1 for row in np.flatnonzero(empty)]
 
 
 def _read_tables(path: Path, columns: list[str]) -> Iterator[Table]:
-    """Those of the columns that the file has, PIECE rows at a time."""
+    """Yield those of the columns that the file has, PIECE rows at a time."""
     if path.suffix == ".parquet":
         try:
             for batch in pq.ParquetFile(path).iter_batches(batch_size=PIECE, columns=columns):

@@ -1,1 +1,1 @@
-"""Encoders and heads: where the files lie, the padded and the flat engine, the classifier."""
+"""Encoders and heads: their files, the padded and the flat engine, and the classifier."""

@@ -1,4 +1,4 @@
-"""An encoder and a head joined, and the join exported in standard transformers form. Knows no tasks, no training."""
+"""A classifier: an encoder with a head, saved in transformers' standard form. Knows no tasks, no training."""
 
 import errno
 import shutil
@@ -26,7 +26,7 @@ Rows = FlatRows | PaddedRows
 
 
 class Classifier(nn.Module):
-    """Batches to logits. This base is the padded engine's, which always trains the whole embedding table."""
+    """Turns batches into logits. This base class is for the padded engine, which trains the whole embedding table."""
 
     engine = "padded"
 
@@ -36,22 +36,22 @@ class Classifier(nn.Module):
         self.config = config
 
     def place(self, encoded: Encoded, device: torch.device) -> Rows:
-        """A split with a `gather` that makes the batches of `forward`; call it after `cut_vocabulary`."""
+        """Return a split whose `gather` makes the batches for `forward`; call it after `cut_vocabulary`."""
         return PaddedRows(encoded, config=self.config, device=device)
 
     def cut_vocabulary(self, tokens: NDArray[np.int32]) -> None:
-        """Train only the embedding rows of `tokens`, where the engine can."""
+        """Train only the embedding rows of `tokens`, if the engine can."""
 
     def restore_vocabulary(self, *, decay: float) -> None:
-        """Put the whole embedding table back; rows that were left out times `decay`."""
+        """Restore the whole embedding table, with the rows that were left out multiplied by `decay`."""
 
     def standard_state(self) -> dict[str, Tensor]:
-        """The weights under the names of AutoModelForSequenceClassification."""
+        """Return the weights under the names of AutoModelForSequenceClassification."""
         raise NotImplementedError
 
 
 class NativeClassifier(Classifier):
-    """Any family, padded, with the head that transformers gives it."""
+    """A padded classifier of any family, with the head that transformers gives it."""
 
     def __init__(self, whole: nn.Module, config: PretrainedConfig) -> None:
         """Wrap a model of AutoModelForSequenceClassification."""
@@ -59,7 +59,7 @@ class NativeClassifier(Classifier):
         self.whole = whole
 
     def forward(self, batch: PaddedBatch) -> Tensor:
-        """B rows to (B, outputs) logits."""
+        """Return the logits of B rows, (B, outputs)."""
         logits: Tensor = self.whole(**batch).logits
         return logits
 
@@ -71,12 +71,12 @@ class SequenceClassifier(Classifier):
     """An encoder of the BERT or RoBERTa family with one of our heads."""
 
     def __init__(self, encoder: FlatEncoder | PaddedEncoder, *, head: nn.Module, config: PretrainedConfig) -> None:
-        """Join the two."""
+        """Join an encoder and a head."""
         super().__init__(config)
         self.encoder, self.head = encoder, head
 
     def forward(self, batch: Any) -> Tensor:
-        """B rows to (B, outputs) logits."""
+        """Return the logits of B rows, (B, outputs)."""
         logits: Tensor = self.head(self.encoder(batch))
         return logits
 
@@ -103,12 +103,12 @@ class FlatClassifier(SequenceClassifier):
 
 
 def load_classifier(folder: Path, *, outputs: int, head_seed: int, engine: str = "auto") -> Classifier:
-    """A pretrained encoder with a new head, drawn from `head_seed` alone.
+    """Load a pretrained encoder with a new head, which is drawn from `head_seed` alone.
 
     BERT's pooler keeps its pretrained weights where the folder has them, as in transformers.
 
     Args:
-        outputs: logits of a row; 1 for regression.
+        outputs: logits per row; 1 for regression.
         engine: flat, padded, or auto: flat for the families that have it.
 
     Raises:
@@ -119,12 +119,12 @@ def load_classifier(folder: Path, *, outputs: int, head_seed: int, engine: str =
 
 
 def make_classifier(config: PretrainedConfig, *, outputs: int, seed: int, engine: str = "auto") -> Classifier:
-    """A classifier of random weights, all drawn from the seed: good for measuring speed and size only.
+    """Make a classifier of random weights, all drawn from the seed: only for measuring speed and size.
 
     The configuration is copied; the other arguments are those of `load_classifier`.
 
     Raises:
-        InputError: no classifier can be made of the configuration.
+        InputError: no classifier can be made from the configuration.
         UsageError: the family has no flat engine.
     """
     config = type(config).from_dict(config.to_dict())
@@ -132,7 +132,7 @@ def make_classifier(config: PretrainedConfig, *, outputs: int, seed: int, engine
 
 
 def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -> Classifier:
-    """The classifier that `save_classifier` wrote, encoder and head; `outputs` as when it was made.
+    """Load the encoder and head that `save_classifier` wrote; `outputs` as when they were made.
 
     Raises:
         InputError: the folder holds another architecture, or weights that do not fit.
@@ -155,7 +155,7 @@ def check_max_length(folder: Path, max_length: int) -> None:
     """Refuse rows longer than the encoder's positions.
 
     Raises:
-        UsageError: naming the longest that is allowed.
+        UsageError: naming the longest length that is allowed.
         InputError: the folder's configuration cannot be used.
     """
     longest = max_positions(read_model_config(folder))
@@ -197,31 +197,31 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
     whole.load_state_dict(state, assign=True)
     try:
         whole.save_pretrained(folder)
-    except SafetensorError as error:  # its word for a full disk
+    except SafetensorError as error:  # what it raises for a full disk
         raise OSError(errno.EIO, str(error)) from error
     for file in folder.iterdir():
-        file.chmod(file.stat().st_mode | 0o444)  # safetensors writes for the owner only
+        file.chmod(file.stat().st_mode | 0o444)  # safetensors makes them readable for the owner only
     for name in TOKENIZER_FILES:
         if (pretrained / name).is_file():
             shutil.copyfile(pretrained / name, folder / name)
 
 
 def _standard_head_name(name: str) -> str:
-    """The name that transformers gives a head's weight."""
+    """Return the name that transformers gives a head's weight."""
     module, _, weight = name.partition(".")
     return {"pooler": f"bert.pooler.dense.{weight}", "classifier": name}.get(module, f"classifier.{name}")
 
 
 def _build(config: PretrainedConfig, *, folder: Path | None, outputs: int, seed: int, engine: str) -> Classifier:
-    """A classifier with the encoder of a folder, or with a random one."""
+    """Build a classifier with the encoder of a folder, or with a random one."""
     where = f"encoder folder {folder}" if folder else config.model_type
     make_head = family_of(config).head
     if getattr(config, "is_decoder", False):
         raise InputError(f"{where}: is_decoder=true in its config.json; only bidirectional encoders can be fine-tuned")
     if engine == "flat" and make_head is None:
-        raise UsageError(f"trainer.engine=flat: not for {config.model_type}; allowed is auto or padded")
+        raise UsageError(f"trainer.engine=flat: not for {config.model_type}; must be auto or padded")
     config.num_labels = outputs
-    # torch and transformers draw from the global stream while they build; the caller's stays as it was.
+    # torch and transformers draw from the global seed stream while they build; the caller's is restored.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
@@ -233,7 +233,7 @@ def _build(config: PretrainedConfig, *, folder: Path | None, outputs: int, seed:
                 whole = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
                 missing = set(whole.base_model.load_state_dict(transformer.state_dict(), strict=False).missing_keys)
         except (ValueError, RuntimeError, AttributeError) as error:
-            raise InputError(f"{where}: no classifier can be made of it ({first_line(error)})") from error
+            raise InputError(f"{where}: no classifier can be made from it ({first_line(error)})") from error
         head = make_head(config, outputs) if make_head else None
     if head is None:
         if needed := sorted(name for name in missing if "pooler" not in name):

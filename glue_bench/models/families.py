@@ -21,7 +21,7 @@ class RobertaHead(nn.Module):
         self.out_proj = nn.Linear(config.hidden_size, outputs)
 
     def forward(self, first: Tensor) -> Tensor:
-        """(B, H) states of the first tokens to (B, outputs) logits."""
+        """Turn the first tokens' states, (B, H), into logits, (B, outputs)."""
         hidden = torch.tanh(self.dense(self.dropout(first)))
         logits: Tensor = self.out_proj(self.dropout(hidden))
         return logits
@@ -38,14 +38,14 @@ class BertHead(nn.Module):
         self.classifier = nn.Linear(config.hidden_size, outputs)
 
     def forward(self, first: Tensor) -> Tensor:
-        """(B, H) states of the first tokens to (B, outputs) logits."""
+        """Turn the first tokens' states, (B, H), into logits, (B, outputs)."""
         logits: Tensor = self.classifier(self.dropout(torch.tanh(self.pooler(first))))
         return logits
 
 
 @torch.no_grad()
 def initialise(head: nn.Module, *, std: float, seed: int) -> None:
-    """Draw the weights from a normal distribution with a seed stream of their own; biases are 0, as in transformers."""
+    """Draw the weights from a normal distribution with their own seed stream; biases are 0, as in transformers."""
     generator = torch.Generator().manual_seed(seed)
     for module in head.modules():
         if isinstance(module, nn.Linear):
@@ -60,13 +60,13 @@ def _dropout(config: PretrainedConfig) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One family. The defaults are those of a family that is not listed: BERT's positions, transformers' own head."""
+    """One family. The defaults are for unlisted families: BERT's positions, transformers' own head."""
 
-    head: type[RobertaHead] | type[BertHead] | None = None  # with a head of ours comes the flat engine
+    head: type[RobertaHead] | type[BertHead] | None = None  # None: no flat engine either
     first_position: int | None = 0  # the position id of a row's first token; None: the padding id + 1
 
 
-# Position ids that start after the padding id leave fewer for tokens than the embedding table has rows.
+# Their position ids start after the padding id, so fewer tokens fit than the embedding table has rows.
 _AFTER_PADDING = (
     "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm", "roberta-prelayernorm",
     "xlm-roberta-xl", "xmod",
@@ -80,22 +80,22 @@ FAMILIES = {
 
 
 def family_of(config: PretrainedConfig) -> Family:
-    """The family of a configuration."""
+    """Return the family of a configuration."""
     return FAMILIES.get(config.model_type, Family())
 
 
 def padding_id(config: PretrainedConfig) -> int:
-    """The padding token's id; 0 where a model names none, since nothing attends to padding."""
+    """Return the padding token's id; 0 if a model names none, since nothing attends to padding."""
     return 0 if config.pad_token_id is None else int(config.pad_token_id)
 
 
 def first_position(config: PretrainedConfig) -> int:
-    """The position id of a row's first token."""
+    """Return the position id of a row's first token."""
     known = family_of(config).first_position
     return padding_id(config) + 1 if known is None else known
 
 
 def max_positions(config: PretrainedConfig) -> int:
-    """The longest row in tokens: RoBERTa's 514 position embeddings hold 512 tokens."""
+    """Return the longest row in tokens: RoBERTa's 514 position embeddings are enough for 512 tokens."""
     positions = int(getattr(config, "max_position_embeddings", 0) or 0) or 2**31
     return positions - first_position(config)

@@ -3,11 +3,11 @@
 The arithmetic is transformers' own, module by module, on the real tokens only:
 
 - linear layers, layer norms and dropout see (T, H);
-- queries, keys and values visit padded attention blocks, rows of like length together, for the attention alone;
+- queries, keys and values are padded for the attention alone, in attention blocks of rows of similar length;
 - the last layer is computed for each row's first token, the only one the head reads;
-- the embedding table can be cut to the tokens that occur, which only saves the optimiser work.
+- the embedding table can be cut to the tokens that occur; this only saves the optimiser work.
 
-The letters of shapes are those of the module `kernels`.
+Shapes are written with the letters of the module `kernels`.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from glue_bench.models.families import first_position
 from glue_bench.models.kernels import AttentionBlock, FlatBatch, Noise, attend, drop, drop_and_add, look_up, pick
 from glue_bench.models.placement import send
 
-# What one block more costs, in entries of a head: a smaller saving is not worth it (measured on a CPU).
+# The cost of one more block, in entries of a head: a smaller saving is not worth it (measured on a CPU).
 BLOCK_COST = 4096
 
 
@@ -42,7 +42,7 @@ class FlatRows:
         self._offsets, self._columns, self._heads, self._device = offsets, columns, heads, columns.device
 
     def gather(self, rows: NDArray[np.int64]) -> FlatBatch:
-        """The batch of these rows, in this order; rows of like length should be neighbours."""
+        """Return the batch of these rows, in this order; rows of similar length should be neighbours."""
         starts = self._offsets[rows]  # (B,)
         lengths = self._offsets[rows + 1] - starts
         first = np.cumsum(lengths) - lengths  # (B,) in the batch
@@ -52,7 +52,7 @@ class FlatRows:
 
         heads = np.arange(self._heads)
         blocks, entry_slices, slice_entries, used = list[AttentionBlock](), [], [], 0
-        # Elsewhere than on a CPU starting another kernel costs more than the entries that it saves.
+        # Except on a CPU, starting another kernel costs more than the entries that it saves.
         runs = split_by_length(lengths) if self._device.type == "cpu" else [(0, len(rows))]
         for begin, end in runs:
             width = int(lengths[begin:end].max())
@@ -78,13 +78,13 @@ class FlatRows:
 
 
 def split_by_length(lengths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Cut rows into runs of neighbours so that padding and the cost of the blocks are least.
+    """Cut rows into groups of neighbours so that padding plus the cost of the blocks is least.
 
     Args:
         lengths: (B,) tokens of each row.
 
     Yields:
-        The first row of each run and the one after its last.
+        The first row of each group and the one after its last.
     """
     rows = len(lengths)
     if rows * lengths.max() ** 2 - (lengths**2).sum() <= BLOCK_COST:
@@ -92,7 +92,7 @@ def split_by_length(lengths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         return
     cheapest, begins = np.zeros(rows + 1), np.zeros(rows + 1, dtype=np.int64)
     for end in range(1, rows + 1):
-        widths = np.maximum.accumulate(lengths[:end][::-1])[::-1]  # of the runs that begin at 0, ..., end - 1
+        widths = np.maximum.accumulate(lengths[:end][::-1])[::-1]  # of the groups that begin at 0, ..., end - 1
         costs = cheapest[:end] + (end - np.arange(end)) * widths**2 + BLOCK_COST
         begins[end] = costs.argmin()
         cheapest[end] = costs[begins[end]]
@@ -117,13 +117,13 @@ class FlatEncoder(nn.Module):
         self._whole: tuple[Tensor, Tensor, int | None] | None = None  # table, its kept rows, and its padding row
 
     def place(self, encoded: Encoded, device: torch.device) -> FlatRows:
-        """A split on the device, for the embedding table as it is now."""
+        """Return a split on the device, for the current embedding table."""
         types = np.minimum(encoded.types, self._last_type)
         columns = np.stack([self._row_of[encoded.tokens], self._positions(encoded), types]).astype(np.int32)
         return FlatRows(encoded.offsets, columns=torch.from_numpy(columns).to(device), heads=self._heads)
 
     def forward(self, batch: FlatBatch) -> Tensor:
-        """(T,) tokens to (B, H), the last layer's state of each row's first token."""
+        """Return the last layer's state of each row's first token, (B, H), from (T,) tokens."""
         embeddings: Any = self.transformer.get_submodule("embeddings")
         hidden = look_up(batch.input_ids, embeddings.word_embeddings)  # (T, H)
         hidden = hidden + look_up(batch.token_type_ids, embeddings.token_type_embeddings)
@@ -138,7 +138,7 @@ class FlatEncoder(nn.Module):
     def cut_vocabulary(self, tokens: NDArray[np.int32]) -> None:
         """Keep only the embedding rows of `tokens`, as a new parameter; `restore_vocabulary` undoes it.
 
-        The other rows would get no gradient, so that training would only let them decay, by a known factor.
+        The other rows get no gradient: training would only let them decay, by a known factor.
         """
         words: Any = self.transformer.get_submodule("embeddings.word_embeddings")
         kept = np.unique(tokens)
@@ -152,7 +152,7 @@ class FlatEncoder(nn.Module):
         words.padding_idx = int(in_place[0]) if len(in_place) else None
 
     def restore_vocabulary(self, *, decay: float) -> None:
-        """Put the whole table back: trained rows as they are, the others times `decay`."""
+        """Restore the whole table: trained rows as they are, the others multiplied by `decay`."""
         if self._whole is None:
             return
         words: Any = self.transformer.get_submodule("embeddings.word_embeddings")
@@ -163,7 +163,7 @@ class FlatEncoder(nn.Module):
         self._row_of = np.arange(len(table))
 
     def _positions(self, encoded: Encoded) -> NDArray[np.int64]:
-        """(all tokens,) position ids, which restart with every row; RoBERTa's leave padding tokens out."""
+        """Return (all tokens,) position ids, which restart with every row; RoBERTa's do not count padding tokens."""
         starts, lengths = encoded.offsets[:-1], encoded.lengths()
         pad_id = self._first_position - 1  # BERT, which counts from 0, has no token with this id
         padding = encoded.tokens == pad_id
@@ -172,7 +172,7 @@ class FlatEncoder(nn.Module):
         return np.where(padding, pad_id, real - np.repeat(before, lengths) + pad_id)
 
     def _layer(self, layer: Any, hidden: Tensor, *, kept: Tensor, batch: FlatBatch, noise: Noise | None) -> Tensor:
-        """One layer on (T, H) states; returns those of the `kept` ones, all (T, H) or the first tokens' (B, H)."""
+        """Apply a layer to (T, H) states; return those of the `kept` ones, all (T, H) or the first tokens' (B, H)."""
         attention = layer.attention.self
         context = attend(
             attention.query(kept),

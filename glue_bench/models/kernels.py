@@ -1,7 +1,7 @@
 """The parts of a transformer layer on flat batches, each in the form that is fastest on its device.
 
-In float32 on a CPU, dropout masks come from 16 random bits per element, and attention and lookups have backward passes
-of their own, so that only matrix products take time. Elsewhere the operations are torch's.
+In float32 on a CPU, dropout masks come from 16 random bits per element, and attention and lookups have their own
+backward passes, so that only matrix products take time. Elsewhere torch's operations are used.
 
 Shapes:
     T  tokens of the batch         B  rows of the batch
@@ -37,7 +37,7 @@ class AttentionBlock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlatBatch:
-    """B rows of together T tokens, and the E entries of their attention blocks."""
+    """B rows with T tokens in total, and the E entries of their attention blocks."""
 
     input_ids: Tensor  # (T,) rows of the (cut) embedding table
     position_ids: Tensor  # (T,)
@@ -52,11 +52,11 @@ class Noise:
     """The dropout masks of one forward pass, all from one draw of torch's global seed stream."""
 
     def __init__(self) -> None:
-        """Draw."""
+        """Draw the seed of the masks."""
         self._bits = np.random.SFC64(int(torch.randint(2**63 - 1, ())))
 
     def mask(self, shape: Sequence[int], probability: float) -> Tensor:
-        """Zeros with `probability`, rounded to 1/65536; elsewhere 1 / (1 - probability). float32."""
+        """Return float32 zeros with `probability`, rounded to 1/65536, and 1 / (1 - probability) elsewhere."""
         size, cut = math.prod(shape), round(probability * 2**16)
         bits = torch.from_numpy(self._bits.random_raw(-(-size // 4)).view(np.int16)[:size])
         mask = torch.empty(shape)
@@ -65,29 +65,29 @@ class Noise:
 
 
 def is_plain(hidden: Tensor) -> bool:
-    """Whether the CPU's own forms apply."""
+    """Return whether the CPU's own operations apply."""
     return hidden.device.type == "cpu" and hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
 
 def pick(hidden: Tensor, rows: Tensor) -> Tensor:
-    """(T, H) to the (B, H) of some rows."""
+    """Select the states of some rows: (T, H) to (B, H)."""
     return _LookUp.apply(hidden, rows, None) if is_plain(hidden) else hidden.index_select(0, rows)  # type: ignore[no-untyped-call]
 
 
 def look_up(ids: Tensor, table: nn.Embedding) -> Tensor:
-    """(T,) row numbers to (T, H)."""
+    """Look up (T,) row numbers in a table, giving (T, H)."""
     return _LookUp.apply(table.weight, ids, table.padding_idx) if is_plain(table.weight) else table(ids)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def drop(hidden: Tensor, dropout: nn.Dropout, *, noise: Noise | None) -> Tensor:
-    """Dropout; with `noise` in the CPU's own form."""
+    """Apply dropout; with `noise`, the CPU's own operation."""
     if not dropout.training or not dropout.p or noise is None:
         return functional.dropout(hidden, dropout.p, dropout.training)
     return hidden * noise.mask(hidden.shape, dropout.p)
 
 
 def drop_and_add(hidden: Tensor, residual: Tensor, *, dropout: nn.Dropout, noise: Noise | None) -> Tensor:
-    """residual + dropout(hidden)."""
+    """Return residual + dropout(hidden)."""
     if not dropout.training or not dropout.p or noise is None:
         return residual + functional.dropout(hidden, dropout.p, dropout.training)
     return torch.addcmul(residual, hidden, noise.mask(hidden.shape, dropout.p))
@@ -96,7 +96,7 @@ def drop_and_add(hidden: Tensor, residual: Tensor, *, dropout: nn.Dropout, noise
 def attend(
     query: Tensor, *, key: Tensor, value: Tensor, batch: FlatBatch, heads: int, dropout: float, noise: Noise | None
 ) -> Tensor:
-    """Attention within each row.
+    """Compute the attention within each row.
 
     Args:
         query: (T, H), or (B, H) for the first tokens alone.
@@ -105,7 +105,7 @@ def attend(
         dropout: of the attention's probabilities; 0 in evaluation.
 
     Returns:
-        As `query`.
+        A tensor of the shape of `query`.
     """
     if is_plain(query):
         mixed: Tensor = _Attention.apply(query, key, value, batch, (heads, dropout, noise))  # type: ignore[no-untyped-call]
@@ -121,13 +121,13 @@ def attend(
 
 
 def _to_entries(states: Tensor, batch: FlatBatch, *, heads: int) -> Tensor:
-    """(T, H) to (E, D); the first tokens alone, (B, H), to (B * A, D)."""
+    """Turn (T, H) into (E, D); for the first tokens alone, (B, H) into (B * A, D)."""
     slices = states.reshape(-1, states.shape[-1] // heads)
     return slices if len(states) < len(batch.input_ids) else slices.index_select(0, batch.entry_slices)
 
 
 def _from_entries(entries: Tensor, batch: FlatBatch, *, shape: torch.Size) -> Tensor:
-    """Back to states of a shape: (T, H), or (B, H)."""
+    """Turn entries back into states of a shape: (T, H), or (B, H)."""
     return (entries if shape[0] < len(batch.input_ids) else entries.index_select(0, batch.slice_entries)).view(shape)
 
 
@@ -143,7 +143,7 @@ def _cut(block: AttentionBlock, parts: Sequence[Tensor], *, batch: FlatBatch, he
 
 
 class _LookUp(torch.autograd.Function):
-    """Rows of a table. A gradient in reused memory is ten times faster than torch.zeros, which asks for new pages."""
+    """Rows of a table. Its gradient reuses memory, ten times faster than torch.zeros, which requests new pages."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, ids: Tensor, padding_row: int | None) -> Tensor:
@@ -163,7 +163,7 @@ class _LookUp(torch.autograd.Function):
 class _Attention(torch.autograd.Function):
     """Softmax attention, block by block, with explicit dropout masks.
 
-    Entries without a token need no zeros: as keys they get the probability 0, and as queries the gradient 0.
+    Entries without a token need not be zero: as keys they get the probability 0, and as queries the gradient 0.
     """
 
     @staticmethod

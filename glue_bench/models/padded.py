@@ -1,4 +1,4 @@
-"""The padded engine: a transformer called as transformers calls it, on batches padded to their longest row.
+"""The padded engine: a transformers model as it is, on batches padded to their longest row.
 
 Only safetensors weights are loaded, and no code that comes with a model is ever run.
 
@@ -24,12 +24,12 @@ from glue_bench.text import first_line
 SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
-# The arguments of a transformers model, each (B, L) int64; without token_type_ids for a model of one type or none.
+# The arguments of a transformers model, each (B, L) int64; without token_type_ids for a model with at most one type.
 PaddedBatch = dict[str, Tensor]
 
 
 class PaddedRows:
-    """An encoded split, for a model that wants padding."""
+    """An encoded split, for a model that needs padding."""
 
     def __init__(self, encoded: Encoded, *, config: PretrainedConfig, device: torch.device) -> None:
         """Hold a split; its batches go to the device."""
@@ -37,7 +37,7 @@ class PaddedRows:
         self._with_types = int(getattr(config, "type_vocab_size", 0)) > 1
 
     def gather(self, rows: NDArray[np.int64]) -> PaddedBatch:
-        """The batch of these rows, in this order, padded to the longest of them."""
+        """Return the batch of these rows, in this order, padded to the longest of them."""
         encoded = self._encoded
         lengths = encoded.offsets[rows + 1] - encoded.offsets[rows]  # (B,)
         columns = np.arange(lengths.max())  # (L,)
@@ -59,13 +59,13 @@ class PaddedEncoder(nn.Module):
         self.transformer = transformer
 
     def forward(self, batch: PaddedBatch) -> Tensor:
-        """(B, L) tokens to (B, H), the last layer's state of each row's first token."""
+        """Return the last layer's state of each row's first token, (B, H), from (B, L) tokens."""
         first: Tensor = self.transformer(**batch).last_hidden_state[:, 0]
         return first
 
 
 def read_model_config(folder: Path) -> PretrainedConfig:
-    """The architecture of the model in `folder`.
+    """Read the architecture of the model in `folder`.
 
     Raises:
         InputError: transformers does not know it, or it needs code from its folder.
@@ -80,10 +80,10 @@ def read_model_config(folder: Path) -> PretrainedConfig:
 
 
 def load_transformer(folder: Path, config: PretrainedConfig) -> tuple[PreTrainedModel, set[str]]:
-    """The transformer in float32, and the names of the weights that the folder lacks: of the pooler at most.
+    """Load the transformer in float32, and name the weights that are missing, which can only be the pooler's.
 
     Raises:
-        InputError: damaged or unfitting weights, or layers missing from them.
+        InputError: damaged or incompatible weights, or missing layers.
     """
     # Missing weights are drawn at random; a pooler is replaced by the head, anything else is refused.
     try:

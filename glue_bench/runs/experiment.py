@@ -36,13 +36,13 @@ from glue_bench.training.updates import StepReport
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
-    """A run in progress: what was asked for, where it happens, and who follows it."""
+    """A run in progress: what was requested, where it runs, and who is notified."""
 
     request: RunRequest
     store: RunStore
     processes: Processes
     placement: Placement
-    facts: dict[str, Any]  # of the record in the making, for a finished run or a failed one
+    facts: dict[str, Any]  # fields of the record so far, for a finished or a failed run
     history: list[StepReport]
     on_phase: Callable[[str], None]
     on_step: Callable[[StepReport], None]
@@ -55,11 +55,11 @@ class RunContext:
 
     @property
     def folder(self) -> Path:
-        """Where the run's files lie."""
+        """Where the run's files are."""
         return self.store.folder(*self.request.place)
 
     def predict(self, model: Classifier, encoded: Encoded, *, phase: str) -> NDArray[np.float32]:
-        """(n, outputs) logits."""
+        """Return (n, outputs) logits."""
         return predict(
             model,
             encoded,
@@ -92,13 +92,13 @@ def run_experiment(
     check_owner: Callable[[], None] = lambda: None,
     processes: Processes = ALONE,
 ) -> Record:
-    """Train and evaluate one request, from its newest snapshot if it has one, and keep what it leaves behind.
+    """Train and evaluate one request, from its newest snapshot if it has one, and keep the results.
 
     Whatever ends the run, a record says so: finished, failed, diverged or interrupted. A finished record stays, and
     scores are kept even if the weights cannot be written.
     A signal that `glue_bench.training.stopping.SIGNALS` handles stops it after the current update, with a snapshot.
     Of several processes the first writes, and only its record has scores. `check_owner` is called before the run's
-    files are written or deleted, and raises if the run is another worker's by now.
+    files are written or deleted, and raises if another worker has taken the run.
 
     Raises:
         GlueBenchError, Exception: why it failed, after the record was written.
@@ -141,12 +141,12 @@ def run_experiment(
             store.keep_failure(request, error, facts=facts, history=history)
         raise
     store.discard_snapshots(record)
-    (run.folder / "error.log").unlink(missing_ok=True)  # of an attempt before
+    (run.folder / "error.log").unlink(missing_ok=True)  # of an earlier attempt
     return record
 
 
 def _load_inputs(run: RunContext) -> tuple[Pretrained, Pretrained, TaskData]:
-    """The encoder, what the training starts from (the encoder, or what the parent run made of it), and the rows."""
+    """Load the encoder, what training starts from (the encoder, or the parent run's version of it), and the rows."""
     run.on_phase("loading")
     config = run.request.config
     pretrained = start = resolve_pretrained(config.encoder)
@@ -200,7 +200,7 @@ def _prepare(run: RunContext) -> Prepared:
 def _choose_rows(
     run: RunContext, model: Classifier, *, encoded: Mapping[str, Encoded], data: TaskData
 ) -> tuple[Encoded, NDArray[Any], BestEpoch | None]:
-    """The rows to train on, their labels, and, unless the last epoch is kept, what scores the epochs."""
+    """Choose the rows to train on, their labels, and, unless the last epoch is kept, what scores the epochs."""
     task, config = run.task, run.request.config
     train, targets = encoded[task.train], data.splits[task.train].labels
     if config.selection == "last":
@@ -210,7 +210,7 @@ def _choose_rows(
         if len(train) < 2:
             raise InputError(f"selection=holdout: {task.train} has {len(train)} row, and one is needed on each side")
         kept, held = draw_holdout(len(train), fraction=config.holdout, seed=holdout_stream(config.seed))
-        judged = [(task.validation, take_rows(train, held), targets[held])]  # in the place of every split
+        judged = [(task.validation, take_rows(train, held), targets[held])]  # in place of every split
         train, targets, on = take_rows(train, kept), targets[kept], "holdout"
 
     def score() -> float:
@@ -235,7 +235,7 @@ def _fit(run: RunContext, prepared: Prepared) -> FitResult:
     for name in sorted(prepared.encoded):
         tokens.update(prepared.encoded[name].tokens.tobytes())
         tokens.update(prepared.encoded[name].offsets.tobytes())
-    # A snapshot is of use only to a training that would otherwise be the same.
+    # A snapshot is usable only if all of these are the same.
     belongs_to = {
         "run_id": run.request.run_id,
         "weights": prepared.start.weights_sha256,
@@ -265,7 +265,7 @@ def _fit(run: RunContext, prepared: Prepared) -> FitResult:
 
 
 def _evaluate(run: RunContext, prepared: Prepared, *, fitted: FitResult, started: float) -> Record:
-    """Predict and score every validation split, keep the predictions once all have their scores, and sum up the run."""
+    """Predict and score every validation split, keep the predictions once all are scored, and make the record."""
     splits = prepared.data.splits
     scores, hashes, predicted, seconds = dict[str, dict[str, float]](), dict[str, str](), {}, 0.0
     for name in run.task.validation:
@@ -296,7 +296,7 @@ def _evaluate(run: RunContext, prepared: Prepared, *, fitted: FitResult, started
 def _score(
     task: TaskAdapter, logits: NDArray[np.float32], *, labels: NDArray[Any]
 ) -> tuple[NDArray[Any], dict[str, float]]:
-    """(n, outputs) logits and (n,) labels to (n,) predictions and their scores."""
+    """Return (n,) predictions and their scores, from (n, outputs) logits and (n,) labels."""
     # evaluate and scikit-learn take seconds to import: not before the first update.
     from glue_bench.tasks.metrics import predict_classes, predict_scores, score_predictions
 
@@ -305,7 +305,7 @@ def _score(
 
 
 def _save_model(run: RunContext, prepared: Prepared, *, record: Record, decay: float) -> Record:
-    """Keep the weights; the record with their hash."""
+    """Save the weights; return the record with their hash."""
     prepared.model.restore_vocabulary(decay=decay)
     with replace_folder_atomically(run.folder / "model") as target:
         save_classifier(prepared.model, target, pretrained=prepared.start.folder, labels=run.task.labels)

@@ -1,5 +1,5 @@
-"""Finished runs on disk: find the only one that matches (none is chosen by date or score), prove that its weights are
-its own, and write the command that repeats it. Knows no torch, no Hydra."""
+"""Finished runs on disk: find the only one that matches (none is chosen by date or score), check that its weights
+are its own, and write the command that repeats it. Knows no torch, no Hydra."""
 
 import dataclasses
 import difflib
@@ -19,15 +19,15 @@ from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import plural, quote_value
 
-RESULTS_DIR = "again"  # for repeated sweeps: in the old folder the runs are done
-_LISTED = 8  # runs that an error names
+RESULTS_DIR = "again"  # for repeated sweeps: in the old folder nothing would be trained
+_LISTED = 8  # runs that an error lists
 _LISTED_IDS = 5
-_NO_PATH = ("'", '"', "$", "~")  # how a path must not begin to be taken literally
+_NO_PATH = ("'", '"', "$", "~")  # a path that begins with one of these must be quoted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedRun:
-    """A finished record, and the folder with everything that the run left behind."""
+    """A finished record, and the folder with all of the run's files."""
 
     record: Record
     folder: Path
@@ -49,7 +49,7 @@ class FinishedRun:
 
     @property
     def facts(self) -> dict[str, object]:
-        """What a run can be asked for by."""
+        """The properties by which a run can be found."""
         record = self.record
         return {"encoder": record.encoder["name"], "task": record.task, "seed": record.seed, "run_id": record.run_id}
 
@@ -63,11 +63,11 @@ def find_finished(
     run_id: str | None = None,
     need_model: bool = False,
 ) -> FinishedRun:
-    """The one finished run that has all the properties given.
+    """Find the only finished run that has all the given properties.
 
     Args:
         run_id: an id, or the folder of a run, wherever it is.
-        need_model: only runs that kept their weights count, if there is one.
+        need_model: consider only runs that kept their weights.
 
     Raises:
         UsageError: none or several match; the message lists what there is.
@@ -97,12 +97,12 @@ def find_finished(
         found = kept
     if len(found) > 1:
         which = f"{plural(len(found), 'finished run')} {f'match {asked}' if asked else 'are'} in {store.root.parent}"
-        raise UsageError(f"{which}; add one of {_shorten(_tell_apart(found))}")
+        raise UsageError(f"{which}; add one of {_shorten(_distinguish(found))}")
     return found[0]
 
 
 def open_run_folder(folder: Path, *, need_model: bool = False) -> FinishedRun:
-    """The run of one folder, wherever it is.
+    """Open the run of one folder, wherever it is.
 
     Raises:
         UsageError: the run did not finish.
@@ -120,10 +120,10 @@ def open_run_folder(folder: Path, *, need_model: bool = False) -> FinishedRun:
 
 
 def check_weights(run: FinishedRun) -> Path:
-    """The folder of the run's weights, after a check that their SHA-256 is the one in its record.
+    """Return the folder of the run's weights, after a check that their SHA-256 is the one in its record.
 
     Raises:
-        InputError: there are none, they are others, or the record does not identify them.
+        InputError: there are none, they are not the record's, or the record has no hash of them.
     """
     path = run.model_folder / "model.safetensors"
     if not path.is_file():
@@ -139,7 +139,7 @@ def check_weights(run: FinishedRun) -> Path:
 
 
 def _explain_none(wanted: Mapping[str, object], asked: str, *, here: Sequence[FinishedRun], results: Path) -> str:
-    """Why none of the finished runs matches, and what would."""
+    """Explain why none of the finished runs matches, and what would."""
     if not here:
         return f"results_dir={results}: no finished run there; `glue-bench run task=rte save_model=true` makes one"
     titles = {run.record.run_id: f"run_id={run.record.run_id} ({_place(run)})" for run in here}
@@ -158,8 +158,8 @@ def _explain_none(wanted: Mapping[str, object], asked: str, *, here: Sequence[Fi
     return f"{asked}: no finished run in {results} has all of these; there are {there}"
 
 
-def _tell_apart(found: Sequence[FinishedRun]) -> Iterable[str]:
-    """A word for each run, or for each value of the first property in which they differ."""
+def _distinguish(found: Sequence[FinishedRun]) -> Iterable[str]:
+    """Return a word for each run, or for each value of the first property in which they differ."""
     for key in ("task", "encoder", "seed"):
         values = {run.facts[key] for run in found}
         if len(values) > 1:
@@ -193,7 +193,7 @@ def _command(run: FinishedRun) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """The values of the command line that conf/ gives where the user gives none."""
+    """The values that conf/ gives if the user gives none."""
 
     tasks: Sequence[str]
     encoders: Mapping[str, EncoderConfig]  # by name
@@ -202,10 +202,10 @@ class Defaults:
 
 
 def repeating_words(record: Record, *, private: bool) -> list[str]:
-    """The KEY=VALUE words after `glue-bench run` that give the record's run id, whatever the defaults become.
+    """Return the KEY=VALUE words after `glue-bench run` that give the record's run id, even if defaults change.
 
-    A task or recipe that does not ship with glue-bench needs `--config-dir` as well. A run that starts from another one
-    names the task of that one, which then gets the same words.
+    A task or recipe that does not ship with glue-bench needs `--config-dir` as well. A run that starts from another run
+    names the task of the other, which then gets the same words.
 
     Args:
         private: with this machine's folders and results_dir; False puts FOLDER in their place, for others to read.
@@ -218,9 +218,9 @@ def repeating_words(record: Record, *, private: bool) -> list[str]:
 
 
 def sweep_words(record: Record, defaults: Defaults, *, seeds: Sequence[int]) -> list[str]:
-    """The words after `glue-bench sweep` that make the record's run with all seeds in the folder RESULTS_DIR.
+    """Return the words after `glue-bench sweep` that repeat the record's run with all seeds in RESULTS_DIR.
 
-    Defaults are left out; where a run executes is included.
+    Defaults are left out; values of how a run executes are included.
     """
     usual = {key: getattr(defaults.trainer, key) for key in keys_of(TrainerConfig, "rounding", "execution")}
     words = [f"tasks=[{record.task}]", f"seeds=[{','.join(map(str, seeds))}]"]
@@ -236,7 +236,7 @@ def sweep_words(record: Record, defaults: Defaults, *, seeds: Sequence[int]) -> 
 
 
 def join_command(words: Sequence[str], *, own_task: bool) -> str:
-    """The whole command of `sweep_words`, quoted for a shell.
+    """Return the whole command of `sweep_words`, quoted for a shell.
 
     Args:
         own_task: the task does not ship with glue-bench: the folder of its YAML file must be named.
@@ -245,7 +245,7 @@ def join_command(words: Sequence[str], *, own_task: bool) -> str:
 
 
 def _encoder_words(record: Record, *, private: bool = True) -> list[str]:
-    """The encoder by its place, even if one of its name ships with glue-bench."""
+    """Return the words for an encoder by its place, even if one of its name ships with glue-bench."""
     encoder = record.config["encoder"]
     place = next((key for key in ("hub_id", "package") if encoder.get(key)), "path")
     shown = encoder[place] if private or place != "path" else "FOLDER"
@@ -255,7 +255,7 @@ def _encoder_words(record: Record, *, private: bool = True) -> list[str]:
 
 
 def _data_words(data: Mapping[str, Any], *, private: bool = True, dataset: str | None = None) -> list[str]:
-    """Where the rows are, and how many of them; `dataset` is the default on the hub, which need not be named."""
+    """Return the words for the rows' place and number; `dataset` is the hub's default, which is left out."""
     words = [override_word("data", data["source"])]
     if data["source"] == "local":
         words.append(_path_word("data.path", data["path"] if private else "FOLDER"))
@@ -267,7 +267,7 @@ def _data_words(data: Mapping[str, Any], *, private: bool = True, dataset: str |
 
 
 def _setting_words(record: Record, *, usual: Mapping[str, Any]) -> list[str]:
-    """The recipe, what differs from it, and execution values that are not `usual`."""
+    """Return the words for the recipe, what differs from it, and execution values that are not `usual`."""
     trainer, execution = record.config["trainer"], {f"trainer.{key}" for key in keys_of(TrainerConfig, *NOT_IN_RECIPE)}
     words = [word for word in Setting.of(record).words() if word.partition("=")[0] not in execution]
     unusual = [key for key, value in usual.items() if trainer.get(key, value) != value]
@@ -275,7 +275,7 @@ def _setting_words(record: Record, *, usual: Mapping[str, Any]) -> list[str]:
 
 
 def _path_word(key: str, value: str) -> str:
-    """KEY=VALUE; a path is taken literally unless it begins like something else."""
+    """Return KEY=VALUE, with a path quoted only if it would be misread otherwise."""
     if key not in PATH_KEYS:
         return override_word(key, value)
     return f"{key}={quote_value(value) if value[:1] in _NO_PATH else value}"

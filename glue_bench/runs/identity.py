@@ -1,8 +1,8 @@
 """What makes two requests the same run: a hash of everything that can change the scores. Knows no torch.
 
 Left out on purpose, and kept in the record instead: the device with the precision that `auto` becomes on it, the
-number of processes, the evaluation batch size, what is logged or kept, and library versions. The report keeps runs of
-unlike precision apart.
+number of processes, the evaluation batch size, what is logged or kept, and library versions. The report separates
+runs of different precision.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ from glue_bench.data.sources import hub_identity, resolve_source
 from glue_bench.errors import InputError
 from glue_bench.models.pretrained import encoder_identity, encoder_name, pinned_identity, resolve_pretrained
 
-SCORES_VERSION = 2  # raised when the code gives other scores for the same request
+SCORES_VERSION = 2  # increase it when the code gives other scores for the same request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """One run that somebody wants, and the names under which its results are kept."""
+    """One requested run, and the names under which its results are kept."""
 
     config: RunConfig
     encoder: str
@@ -38,23 +38,23 @@ class RunRequest:
 
     @property
     def init(self) -> str:
-        """As records name the start."""
+        """The start, as records name it: pretrained, or TASK:RUN_ID."""
         return f"{self.parent.config.task.name}:{self.parent.run_id}" if self.parent else "pretrained"
 
     @property
     def title(self) -> str:
-        """As progress lines name it."""
+        """The run, as progress lines name it."""
         cell = "".join(f" {key}={value}" for key, value in self.config.cell.items())
         return f"{self.encoder} {self.config.task.name} seed {self.config.seed}{cell}"
 
 
 def make_requests(config: RunConfig, seeds: list[int], *, parent: RunConfig | None = None) -> list[RunRequest]:
-    """The requests for one encoder and task.
+    """Make the requests for one encoder and task.
 
     Files are read or fetched only where a name alone does not identify them (a local folder, a branch on the hub).
 
     Args:
-        parent: of the runs that these start from, each of the same seed.
+        parent: the configuration of the runs that these start from, seed by seed.
 
     Raises:
         InputError: such a file is missing or unreachable.
@@ -111,7 +111,7 @@ def check_unchanged(request: RunRequest, *, encoder: Mapping[str, object], data:
 
 
 def _identity(config: TaskConfig | TrainerConfig, without: Collection[str] = ()) -> dict[str, Any]:
-    """The values that can change a score."""
+    """Return the values that can change a score."""
     left_out = {*keys_of(type(config), *NOT_IN_IDENTITY), *without}
     return {key: value for key, value in asdict(config).items() if key not in left_out}
 

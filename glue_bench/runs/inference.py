@@ -1,6 +1,6 @@
 """Predict with a finished run: its weights, their logits for any texts, and the answers as JSON lines or CSV.
 
-Loads torch only where a model is loaded or asked.
+Imports torch only when a model is loaded or used.
 """
 
 import csv
@@ -34,14 +34,14 @@ class FineTuned:
 
 
 def load_fine_tuned(run: FinishedRun, *, device: str = "auto") -> FineTuned:
-    """The model that the run kept, once its weights are known to be the record's.
+    """Load the model that the run kept, after a check that its weights are the record's.
 
     Args:
         device: auto, cpu, cuda, cuda:N or mps; the precision is the run's setting on that device.
 
     Raises:
         InputError: the run kept no weights, they are not the record's, or they cannot be loaded.
-        UsageError: the device is not there.
+        UsageError: there is no such device.
     """
     from glue_bench.data.encoding import TextEncoder
     from glue_bench.models.classifier import load_saved_classifier
@@ -58,7 +58,7 @@ def load_fine_tuned(run: FinishedRun, *, device: str = "auto") -> FineTuned:
 
 
 def predict_texts(fine_tuned: FineTuned, texts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-    """(n, outputs) logits, in the rows' order: one of each class in the order of the codes, or the score.
+    """Return (n, outputs) logits, in the rows' order: one per class in the order of the codes, or the score.
 
     Args:
         texts: the task's one or two text columns, each of n strings; n is 1 or more.
@@ -77,19 +77,19 @@ def predict_texts(fine_tuned: FineTuned, texts: Sequence[Sequence[str]]) -> NDAr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What a model says of n rows."""
+    """A model's predictions for n rows."""
 
     idx: NDArray[np.int64]  # (n,) the rows' numbers as their source gives them
     labels: Sequence[str]  # the class names in the order of the codes; empty for regression
     values: NDArray[np.float64]  # (n, classes) probabilities, or (n, 1) scores as the model gives them
 
     def best(self, row: int) -> str:
-        """The name of a row's most probable class; of equal ones the first."""
+        """Return the name of a row's most probable class; the first of equal ones."""
         return self.labels[int(self.values[row].argmax())]
 
 
 def answer(logits: NDArray[np.float32], task: TaskAdapter, *, idx: NDArray[np.int64]) -> Answers:
-    """(n, outputs) logits to answers: a softmax over classes; a regression score stays what it is, unclipped."""
+    """Turn (n, outputs) logits into answers: a softmax over classes, or the regression score, unclipped."""
     values = logits.astype(np.float64)
     if not task.regression:
         values = np.exp(values - values.max(axis=1, keepdims=True))
@@ -98,7 +98,7 @@ def answer(logits: NDArray[np.float32], task: TaskAdapter, *, idx: NDArray[np.in
 
 
 def render_answers(answers: Answers, format_name: str) -> str:
-    """One line per row, in the rows' order.
+    """Render one line per row, in the rows' order.
 
     Args:
         format_name: jsonl: `idx`, and `label` with `probabilities` by name, or `score`.

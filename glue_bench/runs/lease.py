@@ -36,7 +36,7 @@ class LostLeaseError(GlueBenchError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """The worker that has a run, and how far it is."""
+    """The worker that has a run, and its progress."""
 
     host: str
     process: int
@@ -53,7 +53,7 @@ class Owner:
         return f"{self.host} process {self.process}"
 
     def is_running(self) -> bool | None:
-        """Whether the process still runs; None if this machine cannot know."""
+        """Return whether the process still runs; None if this machine cannot know."""
         if not self.machine or self.machine != _machine():
             return None
         try:
@@ -73,7 +73,7 @@ class Lease:
     """A run that this process owns. A thread renews the lease as long as the run makes progress."""
 
     def __init__(self, path: Path, owner: Owner, *, patience: float) -> None:
-        """Start to renew.
+        """Start renewing.
 
         Args:
             patience: seconds without progress after which the lease is no longer renewed; 0: always renew it.
@@ -105,7 +105,7 @@ class Lease:
         """Stop owning the run.
 
         Args:
-            done: nobody will need the run again. Otherwise a mark stays, so that generations never start anew.
+            done: nobody will need the run again. Otherwise a mark stays, so that generations never restart at 1.
         """
         self._ending.set()
         self._thread.join()
@@ -127,7 +127,7 @@ class Lease:
             except FileNotFoundError:
                 self._lost = True
             except OSError:
-                continue  # the disk is full or away; the next beat or `check` shows who owns the run
+                continue  # the disk is full or unreachable; the next beat or `check` shows who owns the run
 
     def _is_newest(self) -> bool:
         return _newest(self._folder)[1] == self._path
@@ -175,19 +175,19 @@ def take_lease(folder: Path, *, patience: float = 0.0, dead: int | None = None) 
 
 
 def owner_of(folder: Path) -> Owner | None:
-    """The worker that has a run now; None if nobody has it, or its owner died or has been silent for long."""
+    """Return the worker that has a run now; None if nobody has it, or its owner died or has long been silent."""
     verdict, owner = _judge(_newest(folder)[1])
     return owner if verdict == "alive" else None
 
 
 def is_abandoned(folder: Path) -> bool:
-    """Whether the run's last owner died or has been silent for long, and nobody has taken the run over."""
+    """Return whether the run's last owner died or has long been silent, and nobody has taken the run over."""
     verdict, owner = _judge(_newest(folder)[1])
     return verdict == "silent" or (verdict == "dead" and owner is not _UNKNOWN)  # unknown: released in good order
 
 
 def is_beating(folder: Path) -> bool:
-    """Watch a run's lease for two beats: whether it is renewed. False also once it is gone."""
+    """Watch a run's lease for two beats; return whether it is renewed, False also once it is gone."""
 
     def mark() -> tuple[Path, int] | None:
         _, path = _newest(folder)
@@ -223,7 +223,7 @@ def _take_next(folder: Path, newest: int, *, patience: float) -> Lease | None:
 
 
 def _judge(path: Path | None, *, dead: int | None = None) -> tuple[str, Owner]:
-    """Whether the owner of a lease is alive, dead (or there is none), or only silent; and the owner."""
+    """Return whether the owner of a lease is alive, dead (or there is none), or only silent; and the owner."""
     if path is None:
         return "dead", _UNKNOWN
     try:
@@ -249,7 +249,7 @@ def _judge(path: Path | None, *, dead: int | None = None) -> tuple[str, Owner]:
 
 
 def _machine() -> str:
-    """Equal for processes that see each other by number, different otherwise; empty if unknown."""
+    """Return a text that is equal only for processes that see each other by number; empty if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').stat().st_ino}"
@@ -258,7 +258,7 @@ def _machine() -> str:
 
 
 def _process_start(process: int) -> str | None:
-    """When a process started, in kernel ticks; empty for a zombie, None if the kernel does not say."""
+    """Return when a process started, in kernel ticks; empty for a zombie, None if the kernel does not say."""
     try:
         text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -268,7 +268,7 @@ def _process_start(process: int) -> str | None:
 
 
 def _clock(folder: Path) -> float:
-    """The file system's own time."""
+    """Return the file system's own time."""
     try:
         with tempfile.TemporaryFile(dir=folder) as stream:
             stream.write(b"\0")
@@ -279,14 +279,14 @@ def _clock(folder: Path) -> float:
 
 
 def _newest(folder: Path) -> tuple[int, Path | None]:
-    """The highest generation and its file; (0, None) without any."""
+    """Return the highest generation and its file; (0, None) if there is none."""
     found = _generations(folder)
     newest = max(found, default=0)
     return newest, found.get(newest)
 
 
 def _generations(folder: Path) -> dict[int, Path]:
-    """Every lease file by its generation."""
+    """Return every lease file by its generation."""
     try:
         names = os.listdir(folder)  # noqa: PTH208 - Path.glob hides errors of the file system
     except (FileNotFoundError, NotADirectoryError):

@@ -1,5 +1,5 @@
-"""The record of a run: its fields, and the check of a record.json that is read. A record is the only memory between
-runs. Knows no torch."""
+"""The record of a run: its fields, and the checks on a record.json that is read. Nothing but records passes from one
+run to another. Knows no torch."""
 
 import contextlib
 import dataclasses
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 class Record:
     """What one run leaves behind as record.json. Scores are in natural units: 0 to 1, correlations -1 to 1.
 
-    docs/records.md explains every field; a test holds the two together.
+    docs/records.md explains every field; a test compares the two.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -63,7 +63,7 @@ class Record:
     precision: str = ""
     engine: str = ""  # flat or padded
     accumulation: int = 1  # micro-batches of a batch in the end: more than requested where memory was too small
-    processes: int = 1  # that trained it together, each a share of every batch
+    processes: int = 1  # that trained together, each on a share of every batch
     versions: Mapping[str, str] = field(default_factory=dict)
     git: str | None = None
     model_sha256: str | None = None  # of model/model.safetensors, if the run kept its weights
@@ -93,13 +93,13 @@ class Record:
 
 
 def task_of(record: Record) -> TaskAdapter:
-    """The task as the run used it; keys of a later version are left out."""
+    """Return the task as the run used it; keys of a later version are left out."""
     known = {item.name for item in dataclasses.fields(TaskConfig)}
     return TaskAdapter(**{key: value for key, value in record.config["task"].items() if key in known})
 
 
 def request_facts(request: RunRequest) -> dict[str, Any]:
-    """What a record says of a request before anything is read."""
+    """Return what a record contains before any input of the run is read."""
     config = request.config
     streams = dataclasses.asdict(SeedStreams.from_seed(config.seed))
     streams |= {"holdout": holdout_stream(config.seed)} if config.selection == "holdout" else {}
@@ -124,12 +124,12 @@ def request_facts(request: RunRequest) -> dict[str, Any]:
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601."""
+    """Return the time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def read_record(path: Path) -> Record | None:
-    """The record of one record.json; None if there is none, or a damaged one, which is logged in one line."""
+    """Read one record.json; None if there is none, or a damaged one, which is logged in one line."""
     try:
         return parse_record(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -140,7 +140,7 @@ def read_record(path: Path) -> Record | None:
 
 
 def parse_record(path: Path) -> Record:
-    """The record of one record.json.
+    """Read one record.json.
 
     Raises:
         OSError: there is none, or it cannot be read.
@@ -158,7 +158,7 @@ def parse_record(path: Path) -> Record:
 
 
 def _check_record(record: Record) -> None:
-    """Refuse a record that no table can be made of."""
+    """Refuse a record that cannot be shown in a table."""
     if type(record.schema_version) is not int or record.schema_version > SCHEMA_VERSION:
         raise ValueError(f"schema_version is {record.schema_version!r}; this glue-bench knows up to {SCHEMA_VERSION}")
     if record.status not in STATUSES:
@@ -184,7 +184,7 @@ def _check_record(record: Record) -> None:
 
 
 def library_versions() -> dict[str, str]:
-    """The versions that a score may depend on."""
+    """Return the versions that a score may depend on."""
     versions = {"python": platform.python_version()}
     for name in _LIBRARIES.split():
         with contextlib.suppress(PackageNotFoundError):
@@ -193,7 +193,7 @@ def library_versions() -> dict[str, str]:
 
 
 def processor_name() -> str:
-    """The processor as the system names it."""
+    """Return the processor as the system names it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
     named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -201,7 +201,7 @@ def processor_name() -> str:
 
 
 def checkout_commit() -> str | None:
-    """The commit of the checkout that this package runs from, `-dirty` with local changes; None for a wheel."""
+    """Return the commit of the checkout that this package runs from, `-dirty` with local changes; None for a wheel."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

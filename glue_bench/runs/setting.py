@@ -1,4 +1,4 @@
-"""The setting of a run: everything that tells two rows of a table apart. Knows no scores."""
+"""The setting of a run: everything in which two rows of a table can differ. Knows no scores."""
 
 import dataclasses
 import re
@@ -23,7 +23,7 @@ class Setting:
     """A run's configuration without its seed. Runs of one setting may be averaged.
 
     Equal settings agree in every field but `grid`: the same cell may belong to a narrower and to a wider grid.
-    Unknown values are empty, as those of a run that failed before it had read its inputs.
+    Unknown values are empty, as in a run that failed before it had read its inputs.
     """
 
     encoder: str
@@ -49,7 +49,7 @@ class Setting:
 
     @classmethod
     def of(cls, record: Record) -> Self:
-        """The setting of a record."""
+        """Return the setting of a record."""
         config, data, encoder = record.config, record.data, record.encoder
         # Older records of runs that start from another run hold the hash of that run's weights in its place.
         known = record.init_kind == "pretrained" or "init_sha256" in encoder
@@ -77,7 +77,7 @@ class Setting:
         )
 
     def __hash__(self) -> int:
-        """By the fields that hold no mapping."""
+        """Hash the fields that hold no mapping."""
         return hash((self.id, self.encoder, self.task, self.recipe, self.init, self.selection, self.precision))
 
     @property
@@ -91,7 +91,7 @@ class Setting:
         return self.weights, self.fingerprint, self.precision
 
     def facts(self) -> dict[str, Any]:
-        """Every value that can tell two settings apart, by the name that a user knows. Empty text: unknown."""
+        """Return every value in which two settings can differ, by the name that users know. Empty text: unknown."""
         return {
             "encoder": self.encoder,
             "encoder.hub_id": self.hub_id,
@@ -112,7 +112,7 @@ class Setting:
         }
 
     def difference(self, *others: Self, but: Collection[str] = ()) -> dict[str, tuple[Any, ...]]:
-        """The facts in which this setting and the others differ: name to the value in each, this one's first.
+        """Return the facts in which this setting and the others differ: name to each one's value, this one's first.
 
         Args:
             but: names of facts to leave out.
@@ -123,7 +123,7 @@ class Setting:
         return {name: found for name, found in values.items() if len({str(value) for value in found} - {""}) > 1}
 
     def words(self) -> list[str]:
-        """The KEY=VALUE words of the command line for recipe, start, selection, grid and changed trainer values."""
+        """Return the KEY=VALUE words for recipe, init, selection, grid and changed trainer values."""
         words = [override_word("recipe", self.recipe)]
         words += [f"init={self.init}"] if self.init != "pretrained" else []
         words += [f"selection={self.selection}"]  # always, because a recipe may set it
@@ -135,7 +135,7 @@ class Setting:
         return words + [override_word(f"trainer.{key}", self.trainer[key]) for key in keys]
 
     def without_cell(self) -> Self:
-        """What all cells of one grid share; inputs are left out, because a cell without a finished run knows none."""
+        """Return what all cells of a grid share, without inputs, which a cell without a finished run does not know."""
         return dataclasses.replace(
             self,
             id="",
@@ -148,12 +148,12 @@ class Setting:
 
 
 def override_word(key: str, value: Any) -> str:
-    """`KEY=VALUE` in the grammar of the command line."""
+    """Return `KEY=VALUE` in the grammar of the command line."""
     return f"{key}={override_value(value)}"
 
 
 def override_value(value: Any) -> str:
-    """A value in the grammar of the command line: a word, a number, a list of them, or null."""
+    """Write a value in the grammar of the command line: a word, a number, a list of them, or null."""
     if value is None:
         return "null"
     if isinstance(value, bool):

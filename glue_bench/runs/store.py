@@ -1,4 +1,4 @@
-"""The results folder: where each run's record, predictions and history lie, each file written atomically; and all of
+"""The results folder: where each run's record, predictions and history are, each file written atomically; and all of
 its scores as a pandas DataFrame. Knows no torch, so that a failure is recorded even after a crash."""
 
 import dataclasses
@@ -41,7 +41,7 @@ class RunStore:
         self.root = results_dir / "runs"
 
     def check_writable(self) -> None:
-        """Refuse a results folder before work is done that could not be kept.
+        """Refuse a results folder that cannot be written, before any work is done.
 
         Raises:
             DiskError: nothing can be written there.
@@ -49,19 +49,19 @@ class RunStore:
         check_writable(self.root)
 
     def folder(self, *place: str) -> Path:
-        """The folder of a run, given by encoder, task and run id."""
+        """Return the folder of a run, given by encoder, task and run id."""
         return self.root.joinpath(*place)
 
     def load(self, *place: str) -> Record | None:
-        """The run's record, or None if it has none that can be read."""
+        """Read the run's record; None if it has none that can be read."""
         return read_record(self.folder(*place) / "record.json")
 
     def load_all(self) -> Iterator[Record]:
-        """Every readable record, sorted by folder; damaged ones are logged, one line each."""
+        """Read every readable record, sorted by folder; log damaged ones, one line each."""
         return filter(None, map(read_record, sorted(self.root.glob("*/*/*/record.json"))))
 
     def folders(self) -> Iterator[Path]:
-        """Every run's folder, sorted, whatever is in it."""
+        """List every run's folder, sorted, whatever is in it."""
         return (path for path in sorted(self.root.glob("*/*/*")) if path.is_dir())
 
     def save(self, record: Record) -> Path:
@@ -84,7 +84,7 @@ class RunStore:
     ) -> Record:
         """Write the record of a run that did not finish, and the traceback of an unforeseen error.
 
-        A finished record is never replaced by a failure to train the run again: then that record is returned.
+        A finished record is never replaced by a later failure: then the finished record is returned.
 
         Args:
             facts: what is known of the run so far, if more than `request_facts`.
@@ -110,21 +110,21 @@ class RunStore:
         return record
 
     def snapshots(self, *place: str) -> Path:
-        """Where a run in progress keeps its snapshots."""
+        """Return the folder in which a run in progress keeps its snapshots."""
         return self.folder(*place) / "snapshots"
 
     def snapshot_steps(self, *place: str) -> list[int]:
-        """The updates after which a run in progress has a snapshot, ascending."""
+        """Return the updates after which a run in progress has a snapshot, ascending."""
         return sorted(int(path.name.removeprefix("step-")) for path in self.snapshots(*place).glob("step-*"))
 
     def discard_snapshots(self, record: Record) -> None:
-        """Delete what the run no longer needs once it has ended."""
+        """Delete the snapshots of a run that has ended."""
         shutil.rmtree(self.snapshots(*record.place), ignore_errors=True)
 
     def has_leftovers(self, record: Record) -> bool:
-        """Whether a process that was killed at the very end left snapshots in spite of its result.
+        """Return whether a process that was killed at the very end left snapshots besides its result.
 
-        Snapshots newer than the result are no leftovers: a training to keep the model was interrupted, and resumes.
+        Snapshots newer than the result are no leftovers: a run repeated to keep its model was interrupted, and resumes.
         """
         folder, snapshots = self.folder(*record.place), self.snapshots(*record.place)
         written = [path.stat().st_mtime_ns for path in snapshots.glob("*/*")]
@@ -133,14 +133,14 @@ class RunStore:
         return snapshots.exists() and max(written, default=0) <= ended.stat().st_mtime_ns
 
     def has_model(self, record: Record) -> bool:
-        """Whether the run kept its weights."""
+        """Return whether the run kept its weights."""
         return (self.folder(*record.place) / "model" / "model.safetensors").is_file()
 
     def read_predictions(self, record: Record, split: str) -> "Predictions":
-        """The predictions that a finished record's scores of a validation split were computed from.
+        """Read the predictions from which a finished record's scores of a validation split were computed.
 
         Raises:
-            InputError: as `read_predictions`, or the file is of another training or of other rows than the record.
+            InputError: as `read_predictions`, or the file is from another training, or has other rows, than the record.
         """
         path = predictions_path(self.folder(*record.place), split)
         found, known = read_predictions(path, task_of(record)), record.predictions_sha256.get(split)
@@ -163,9 +163,9 @@ def write_predictions(
     """Write idx, label, prediction and one column logit_0, logit_1, ... per output, a row each.
 
     Args:
-        label: None for no such column: test rows.
+        label: None for test rows, which get no such column.
         logits: (n, outputs).
-        origin: what the predictions were made of, kept in the file's metadata.
+        origin: what the predictions were made from, kept in the file's metadata.
 
     Returns:
         The file's SHA-256.
@@ -198,7 +198,7 @@ class Predictions:
 
 
 def predictions_path(folder: Path, split: str) -> Path:
-    """Where a run's predictions of a split lie, in the folder of the run."""
+    """Return the path of a run's predictions of a split, in the run's folder."""
     return folder / "predictions" / f"{split}.parquet"
 
 
@@ -209,7 +209,7 @@ def read_predictions(path: Path, task: TaskAdapter, *, labelled: bool = True) ->
         labelled: False for test rows, which have no label.
 
     Raises:
-        InputError: the file is missing, damaged, or does not fit the task; in words that may follow "the run has".
+        InputError: the file is missing, damaged, or does not fit the task; the message can follow "the run has".
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -239,7 +239,7 @@ def read_predictions(path: Path, task: TaskAdapter, *, labelled: bool = True) ->
 
 
 def _fit_task(values: NDArray[Any], task: TaskAdapter) -> bool:
-    """Whether labels or predictions are finite scores, or codes of the task's classes."""
+    """Return whether labels or predictions are finite scores, or codes of the task's classes."""
     if task.regression:
         return bool(np.isfinite(values).all())
     return values.dtype.kind == "i" and bool(values.min() >= 0 and values.max() < task.outputs)
@@ -254,7 +254,7 @@ def _describe(error: BaseException) -> str:
 
 
 def write_history(path: Path, lines: Sequence[Any]) -> None:
-    """Write one JSON object a line from dataclass instances.
+    """Write dataclass instances as JSON objects, one per line.
 
     Raises:
         DiskError: it cannot be written.
@@ -264,7 +264,7 @@ def write_history(path: Path, lines: Sequence[Any]) -> None:
 
 
 def load_results(results_dir: str | Path = "results") -> "pd.DataFrame":
-    """One row per run, validation split and metric; a run without scores has one row, with no split and no metric.
+    """Return one row per run, validation split and metric; a run without scores has one, with neither split nor metric.
 
     Columns: `encoder`, `task`, `split`, `metric`, `value` (natural units: 0 to 1, correlations -1 to 1), `rows` (of the
     split), `seed`, `status` (finished, failed, diverged, interrupted), `comparable` and `not_comparable_because`,
@@ -277,7 +277,7 @@ def load_results(results_dir: str | Path = "results") -> "pd.DataFrame":
     Raises:
         InputError: there is no such folder.
     """
-    import pandas as pd  # half a second that other users of the package need not pay for
+    import pandas as pd  # imported late: it takes half a second
 
     if not Path(results_dir).is_dir():
         raise InputError(f"{results_dir}: no such folder of results")

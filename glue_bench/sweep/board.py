@@ -26,7 +26,7 @@ _COLUMNS = {"run": 0, "state": 0, "progress": 0, "loss": 100, "tokens/s": 110, "
 _DISPENSABLE = ("tokens/s", "loss", "time", "progress")  # left out in this order if the rest does not fit
 _GAP = 2  # between two columns
 _STYLES = {"finished": "green", "stopped": "yellow", "running": "bold cyan", "elsewhere": "cyan", "waiting": "dim"}
-_RANKS = {"running": 0, "elsewhere": 1, "failed": 2, "diverged": 2, "waiting": 3}  # which runs a low screen shows
+_RANKS = {"running": 0, "elsewhere": 1, "failed": 2, "diverged": 2, "waiting": 3}  # what a short screen shows first
 
 
 class Listener:
@@ -36,31 +36,31 @@ class Listener:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """The sweep is over, or ended by an error."""
+        """Handle the end of the sweep, normal or by an error."""
 
     def started(self, request: RunRequest) -> None:
-        """A run starts here."""
+        """Handle the start of a run here."""
 
     def phase(self, request: RunRequest, name: str) -> None:
-        """A run is loading, tokenising, training, selecting, evaluating or writing."""
+        """Handle a new phase of a run: loading, tokenising, training, selecting, evaluating or writing."""
 
     def step(self, request: RunRequest, report: "StepReport") -> None:
-        """A run has done an update."""
+        """Handle an update of a run."""
 
     def elsewhere(self, request: RunRequest, owner: Owner) -> None:
-        """Another worker has the run; called again with its progress."""
+        """Handle a run that another worker has; called again with its progress."""
 
     def waiting(self, request: RunRequest) -> None:
-        """The run must be started again: its worker stopped or lost it."""
+        """Handle a run that must be started again: its worker stopped or lost it."""
 
     def stopped(self, request: RunRequest) -> None:
-        """The run was asked to stop and has kept a snapshot."""
+        """Handle a run that was asked to stop and has kept a snapshot."""
 
     def ended(self, request: RunRequest, record: Record) -> None:
-        """A run has its record: finished, failed, diverged or interrupted."""
+        """Handle the record of a run: finished, failed, diverged or interrupted."""
 
     def note(self, text: str) -> None:
-        """A remark on the whole sweep."""
+        """Show a remark on the whole sweep."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class _State:
     started: float = 0.0
     fitting: float = 0.0  # when the first update was reported
     first: int = 0  # updates done at that time, also by an earlier process
-    said: float = 0.0  # when a line about its updates was due
+    said: float = 0.0  # when a line about its updates was last printed
     seconds: float = 0.0
     outcomes: Sequence[str] = ()  # from the longest wording to the shortest
     owner: Owner | None = None  # of a run elsewhere
@@ -198,24 +198,24 @@ def open_listener(
     console: Console,
     published: Sequence[PublishedTable] = (),
 ) -> Board | PlainLines:
-    """The board in a terminal, plain lines elsewhere."""
+    """Open the board in a terminal, plain lines elsewhere."""
     return (Board if console.is_terminal else PlainLines)(requests, records, console=console, published=published)
 
 
 def describe_outcome(record: Record, published: Sequence[PublishedTable] = ()) -> str:
-    """The score and the published number under the same convention, or what went wrong, in one line."""
+    """Describe the score and the published number of the same convention, or what went wrong, in one line."""
     return _word_outcome(record, published)[0]
 
 
 def format_clock(seconds: float) -> str:
-    """H:MM:SS, or M:SS below an hour."""
+    """Format seconds as H:MM:SS, or M:SS below an hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _word_outcome(record: Record, published: Sequence[PublishedTable]) -> list[str]:
-    """`describe_outcome`, then the same without the metrics' names, then the score alone."""
+    """Return `describe_outcome`, then the same without the metrics' names, then the score alone."""
     if not record.finished:
         return [record.outcome]
     task = task_of(record)
@@ -228,7 +228,7 @@ def _word_outcome(record: Record, published: Sequence[PublishedTable]) -> list[s
 
 
 def _lay_out(states: Sequence[_State], width: int) -> Table:
-    """The table of these runs. The score is shortened before any other column is cut."""
+    """Lay out these runs as a table. The score is shortened before any other column is cut."""
     rows = [dict(zip(_COLUMNS, _cells(state), strict=True)) for state in states]
     widths = {name: max([len(name), *(row[name].cell_len for row in rows)]) for name in _COLUMNS if name != "score"}
     widths = {name: needed for name, needed in widths.items() if width >= _COLUMNS[name]}
@@ -249,7 +249,7 @@ def _lay_out(states: Sequence[_State], width: int) -> Table:
 
 
 def _cells(state: _State) -> list[Text]:
-    """The cells of one run, in the order of _COLUMNS."""
+    """Return the cells of one run, in the order of _COLUMNS."""
     report, running, owner = state.report, state.state == "running", state.owner
     style, title = _STYLES.get(state.state, "red"), state.request.title
     progress = loss = speed = ""

@@ -40,21 +40,21 @@ _PRELOADED = [
     "transformers.models.roberta.modeling_roberta",
 ]
 _LEAVING = 30.0  # seconds that a worker has to end after it reported its outcome
-_TICK = 0.25  # seconds between two looks at signals, hangs and other workers
+_TICK = 0.25  # seconds between checks of signals, hangs and other workers
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
 class _Worker:
-    """A process at work."""
+    """A running worker process."""
 
     request: RunRequest
     process: BaseProcess
     pipe: Connection
     slot: Slot
     before: Record | None  # the record at its start
-    heard: float = field(default_factory=time.monotonic)  # when it last gave a sign
+    heard: float = field(default_factory=time.monotonic)  # when it last sent a message
     steps: int = 0
     outcome: tuple[str, str] | None = None  # kind and remark
     hangs: bool = False
@@ -66,20 +66,20 @@ class _Worker:
                 os.kill(self.process.pid, number)
 
     def why_lost(self, timeout: float) -> str:
-        """Why the process ended without an outcome, as far as its exit code says."""
+        """Explain why the process ended without an outcome, as far as its exit code says."""
         if self.hangs:
             return f"no sign of progress for {timeout / 60:g} minutes (executor.timeout), so its process was killed"
         code = self.process.exitcode
         if code is None or code >= 0:
             return f"its process ended with exit status {code} in the middle of the run; its output is in {LOG}"
         hints = {signal.SIGKILL: "; often the system does that when memory runs out"}
-        hints |= {signal.SIGABRT: f"; why is in {LOG}", signal.SIGSEGV: f"; where is in {LOG}"}
+        hints |= {signal.SIGABRT: f"; {LOG} says why", signal.SIGSEGV: f"; {LOG} says where"}
         number = signal.Signals(-code)
         return f"its process was killed by {number.name}{hints.get(number, '')}"
 
 
 def warm_up() -> None:
-    """Start to load what runs need, in the server that workers are forked from; returns at once."""
+    """Start loading what runs need, in the server that forks the workers; returns at once."""
     _CONTEXT.set_forkserver_preload(_PRELOADED if sys.platform == "linux" else [])  # macOS: forking it would crash
     before = os.environ.get("OPENBLAS_NUM_THREADS")
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy's thread pool, of no use here, must not be forked
@@ -95,7 +95,7 @@ def warm_up() -> None:
 
 
 def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> dict[str, Record]:
-    """Run what is missing, several at a time; wait for the runs of other workers, and take them over if these die.
+    """Run what is missing, several at a time; wait for the runs of other workers, and take over runs whose worker dies.
 
     Returns:
         Every record of the plan, by run id.
@@ -105,7 +105,7 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
         Stopped: a signal asked to stop; every worker has kept a snapshot.
     """
     warm_up()
-    listener.note("starting: PyTorch is being loaded")
+    listener.note("starting: loading PyTorch")
     device = plan.missing[0].config.trainer.device
     slots = deal_out(executor, runs=len(plan.requests), gpus=gpus_for(device, _visible_gpus))
     queue = Queue(plan, store, listener=listener)
@@ -113,7 +113,7 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
 
 
 def _visible_gpus() -> Sequence[str]:
-    """The GPUs that torch sees, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs that torch sees, as CUDA_VISIBLE_DEVICES names them."""
     with ProcessPoolExecutor(1, mp_context=_CONTEXT) as pool, contextlib.suppress(BrokenProcessPool):
         count = pool.submit(count_gpus).result()
         named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
@@ -142,7 +142,7 @@ class _Driver:
                         self._start_what_fits()
                     self._listen()
                     for worker in [worker for worker in self._workers if not worker.process.is_alive()]:
-                        self._hear(worker)  # its last words
+                        self._hear(worker)  # its last messages
                         self._finish(worker)
                     self._kill_what_hangs()
             finally:  # no worker outlives the sweep, however it ends
@@ -242,7 +242,7 @@ class _Driver:
 
 
 def gpus_for(device: str, visible: Callable[[], Sequence[str]]) -> Sequence[str | None]:
-    """The GPUs for runs that ask for `device`, as `deal_out` takes them.
+    """Return the GPUs for runs that ask for `device`, as `deal_out` expects them.
 
     Args:
         device: as in trainer.device.
@@ -255,7 +255,7 @@ def gpus_for(device: str, visible: Callable[[], Sequence[str]]) -> Sequence[str 
 
 
 def deal_out(executor: ExecutorConfig, *, runs: int, gpus: Sequence[str | None]) -> list[Slot]:
-    """The workers of this machine. The same command gets the same ones, however much of it is done already.
+    """Divide this machine among workers. The same command gets the same ones, however much of it is done already.
 
     On GPUs there are `runs_per_gpu` for each; on a CPU one per core, as far as memory allows.
 
@@ -277,7 +277,7 @@ def deal_out(executor: ExecutorConfig, *, runs: int, gpus: Sequence[str | None])
 
 
 def usable_cores() -> list[int]:
-    """The cores that this process may run on, as many as its container may use at a time."""
+    """Return the cores that this process may run on, at most as many as its container may use at a time."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
     quota = Path("/sys/fs/cgroup/cpu.max")
@@ -286,7 +286,7 @@ def usable_cores() -> list[int]:
 
 
 def total_memory() -> int:
-    """Bytes of the machine, or of the container if that has less."""
+    """Return the memory of the machine in bytes, or of the container if that has less."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         text = Path(path).read_text(encoding="ascii").strip() if Path(path).is_file() else ""

@@ -32,7 +32,7 @@ _COPIED = ("run_id", "setting_id", "encoder", "inputs")  # fields of a request t
 class Plan:
     """Every run of a sweep, and what is known of it."""
 
-    requests: Sequence[RunRequest]  # those asked for, each after the one it starts from; in an order that stays
+    requests: Sequence[RunRequest]  # those asked for, each after the one it starts from, in a stable order
     missing: Sequence[RunRequest]  # in the order in which they are run
     records: dict[str, Record] = field(default_factory=dict)  # by run id: those that need no run
     outdated: set[str] = field(default_factory=set)  # run ids: the task in their record.json is an older one
@@ -47,11 +47,11 @@ class Plan:
         return [request for request in self.requests if request.run_id in missing or request.run_id in self.records]
 
     def in_order(self, missing: Sequence[RunRequest]) -> "Plan":
-        """The same plan, to be run in this order."""
+        """Return the same plan, to be run in this order."""
         return dataclasses.replace(self, missing=list(missing))
 
     def state(self, request: RunRequest) -> str:
-        """missing, running, done, failed, diverged, or not needed: a parent whose children are all done."""
+        """Return missing, running, done, failed, diverged, or not needed: a parent whose children are all done."""
         if request.run_id in self.running:
             return "running"
         record = self.earlier.get(request.run_id) or self.records.get(request.run_id)
@@ -60,7 +60,7 @@ class Plan:
         return "done" if record.finished else record.status
 
     def is_fulfilled(self, records: Mapping[str, Record], store: RunStore) -> bool:
-        """Whether `records` (by run id) are all finished, each with its model if the request keeps it."""
+        """Return whether `records` (by run id) are all finished, each with its model if the request keeps it."""
         found = [(request, records[request.run_id]) for request in self.concerned]
         return all(record.finished and not _lacks_model(request, record, store=store) for request, record in found)
 
@@ -68,7 +68,7 @@ class Plan:
 def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: bool) -> Plan:
     """Look up every request in the store, and the parents of those that are missing. Writes nothing.
 
-    `retry_failed` also runs again what failed or diverged.
+    With `retry_failed`, what failed or diverged counts as missing.
     """
     parents = {request.parent.run_id: request.parent for request in requests if request.parent}
     every = dict[str, RunRequest]()  # by run id, parents before their first child
@@ -80,7 +80,7 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
     for request in requests:
         for each in (request, request.parent) if request.parent else (request,):
             if (record := found[each.run_id]) and (record.finished or not retry_failed):
-                break  # a parent is needed only by a child that is
+                break  # a parent is needed only if a child is
             needed.add(each.run_id)
     requested = list(every.values())
     plan = Plan(requests=requested, missing=[request for request in requested if request.run_id in needed])
@@ -99,10 +99,10 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
 
 
 def find_record(request: RunRequest, store: RunStore, *, earlier: Record | None = None) -> Record | None:
-    """The record that answers a request; None if never run, interrupted, or without the requested model.
+    """Find the record of a request; None if never run, interrupted, or without the requested model.
 
     Args:
-        earlier: the failure because of which it is run again: that record is no answer either.
+        earlier: the failure that is being retried, whose record does not count.
     """
     record = store.load(*request.place)
     if record is None or record.status == "interrupted" or (earlier and record.ended == earlier.ended):
@@ -115,7 +115,7 @@ def _lacks_model(request: RunRequest, record: Record, *, store: RunStore) -> boo
 
 
 def _refresh(record: Record, request: RunRequest) -> Record:
-    """The record with today's title, official rows and conventions of its task, which change no score."""
+    """Return the record with the current title, official rows and conventions of its task, which change no score."""
     if not record.finished:
         return record
     adapter, task = TaskAdapter.of(request.config.task), dataclasses.asdict(request.config.task)
@@ -130,7 +130,7 @@ def _refresh(record: Record, request: RunRequest) -> Record:
 
 
 def tidy_up(plan: Plan, store: RunStore) -> None:
-    """Save what the plan brought up to date, and delete snapshots that finished runs left; each under a lease."""
+    """Save the records that the plan updated, and delete snapshots left by finished runs; each under a lease."""
     for run_id, record in plan.records.items():
         leftovers = record.finished and store.has_leftovers(record)
         if not leftovers and run_id not in plan.outdated:
@@ -172,7 +172,7 @@ class Estimate:
 
 
 def estimate_runs(requests: Sequence[RunRequest], records: Iterable[Record]) -> dict[str, Estimate]:
-    """The expected time of runs by run id, from finished runs of this results folder.
+    """Estimate the time of runs, by run id, from finished runs of this results folder.
 
     The best basis is finished runs that differ in the seed only; the second best is runs of the same encoder, task and
     data, by how often they go through the rows. A run without either has no estimate.
@@ -194,7 +194,7 @@ def estimate_runs(requests: Sequence[RunRequest], records: Iterable[Record]) -> 
 
 
 def longest_first(requests: Sequence[RunRequest], estimates: Mapping[str, Estimate]) -> list[RunRequest]:
-    """The order that keeps workers busy to the end; by rows times texts if some run has no estimate.
+    """Sort runs so that workers are busy to the end; by rows times texts if some run has no estimate.
 
     A parent counts with the runs that wait for it, and so comes before them.
     """
@@ -209,7 +209,7 @@ def longest_first(requests: Sequence[RunRequest], estimates: Mapping[str, Estima
 
 
 def seconds_in_all(seconds: Iterable[float], *, workers: int) -> float:
-    """The time until the last of `workers` is done, if each takes the next run whenever it is free."""
+    """Return the time until the last of `workers` is done, if each takes the next run whenever it is free."""
     free_at = [0.0] * workers
     for each in seconds:
         heapq.heappush(free_at, heapq.heappop(free_at) + each)
@@ -217,19 +217,19 @@ def seconds_in_all(seconds: Iterable[float], *, workers: int) -> float:
 
 
 def _rows(request: RunRequest) -> int:
-    """Official training rows, as far as the run uses them."""
+    """Count the official training rows, as far as the run uses them."""
     rows = request.config.task.rows.get(request.config.task.train, 10_000)
     return min(rows, request.config.data.max_train_rows or rows)
 
 
 def _passes(request: RunRequest) -> float:
-    """How often training goes through the rows: not a whole number where `trainer.updates` cuts it short."""
+    """Return how often training goes through the rows: not a whole number if `trainer.updates` cuts it short."""
     trainer = request.config.trainer
     return trainer.epochs if trainer.updates is None else trainer.updates * trainer.batch_size / _rows(request)
 
 
 def _passes_of(record: Record, request: RunRequest) -> float | None:
-    """How often a finished run went through the rows; None if it says nothing about the request."""
+    """Return how often a finished run went through the rows; None if it says nothing about the request."""
     config, trainer, limit = request.config, record.config["trainer"], record.config["data"].get("max_train_rows")
     asked = (config.task.name, request.encoder, config.data.source, config.data.max_train_rows)
     if (record.task, record.encoder["name"], record.data["source"], limit) != asked:
@@ -245,7 +245,7 @@ def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> 
 
     Raises:
         DiskError: the file cannot be written.
-        UsageError: the file exists and is not a plan of the same runs: jobs may be queued on its lines.
+        UsageError: the file exists and is not a plan of the same runs: jobs may be queued for its lines.
     """
     if path.exists():
         try:
@@ -265,7 +265,7 @@ def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> 
 
 
 def read_plan(path: Path, index: int) -> RunRequest:
-    """The run of one line, counted from 0.
+    """Read the run of one line, counted from 0.
 
     Raises:
         InputError: the file cannot be read, or is not a plan of this version.

@@ -1,4 +1,4 @@
-"""What is left of a plan: which run may start next, which are run elsewhere, which have their record."""
+"""The rest of a plan: which run may start next, which are run elsewhere, which have their record."""
 
 import logging
 import time
@@ -14,7 +14,7 @@ from glue_bench.sweep.plan import Plan, find_record
 
 logger = logging.getLogger(__name__)
 
-_LOOK_AGAIN = 1.0  # seconds between two looks at a run that another worker has
+_LOOK_AGAIN = 1.0  # seconds between checks of a run that another worker has
 
 
 class LostRunError(GlueBenchError):
@@ -33,11 +33,11 @@ def resolve_lost(
 ) -> Record | None:
     """Decide what became of a run that did not report a result.
 
-    A record newer than `before` speaks for itself; if it is interrupted, the run stopped in good order and must be
+    A record newer than `before` is the result; if it is interrupted, the run stopped in good order and must be
     started again. Without a new record the run is lost: `error` becomes its record, unless there is a result to keep.
 
     Args:
-        error: why it was lost, as far as anybody knows.
+        error: why it was lost, as far as known.
         before: the record at the run's start.
         steps: updates that it had done.
         dead: the run's process on this host, known to have ended.
@@ -71,7 +71,7 @@ class Queue:
     def __init__(self, plan: Plan, store: RunStore, *, listener: Listener) -> None:
         """Start with everything that is missing, in the plan's order."""
         self.records = dict(plan.records)  # by run id
-        self.earlier = plan.earlier  # by run id: failures because of which a request is run again
+        self.earlier = plan.earlier  # by run id: failures that are being retried
         self._missing, self._here = plan.missing, set[str]()  # run ids
         self._looked = dict[str, float]()  # by run id: when a run elsewhere was last looked at
         self._store, self._listener = store, listener
@@ -88,11 +88,11 @@ class Queue:
         return request
 
     def ready(self) -> Iterator[RunRequest]:
-        """The runs that may start now; settles those that another worker has finished."""
+        """Yield the runs that may start now; settle those that another worker has finished."""
         return filter(self._may_start, self._waiting())
 
     def put_back(self, request: RunRequest, *, stopped: bool = False) -> None:
-        """Return a run that was not done here, `stopped` because the sweep ends."""
+        """Put back a run that was not done here; `stopped` if that is because the sweep ends."""
         self._here.discard(request.run_id)
         self._looked.pop(request.run_id, None)
         (self._listener.stopped if stopped else self._listener.waiting)(request)
@@ -115,7 +115,7 @@ class Queue:
             return False
         try:
             owner = owner_of(self._store.folder(*request.place))
-        except OSError as error:  # a file server that is away for a moment
+        except OSError as error:  # a file server that is unreachable for a moment
             logger.warning("%s: %s; looking again", request.title, error)
             self._looked[request.run_id] = now
             return False

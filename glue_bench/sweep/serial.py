@@ -32,7 +32,7 @@ def run_leased(
     """Run a request under its lease, unless another worker has it or has finished it in the meantime.
 
     Args:
-        earlier: the failure because of which it is run again.
+        earlier: the failure that is being retried.
         processes: those that run it together, this one first.
 
     Returns:
@@ -74,7 +74,7 @@ def run_serially(
 
     Args:
         stop_at_failure: raise what a run raises, instead of recording it and starting the next run.
-        processes: that run each run together; this is the first of them.
+        processes: those that carry out each run together; this is the first of them.
 
     Returns:
         Every record of the plan, by run id.

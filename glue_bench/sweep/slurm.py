@@ -32,8 +32,8 @@ from glue_bench.training.stopping import SIGNALS, Stopped
 if TYPE_CHECKING:
     from submitit import AutoExecutor
 
-_WATCH_EVERY = 2.0  # seconds between two looks at records and leases
-_ASK_EVERY = 10.0  # seconds between two questions to Slurm
+_WATCH_EVERY = 2.0  # seconds between checks of records and leases
+_ASK_EVERY = 10.0  # seconds between queries to Slurm
 JOBS_AT_ONCE = 8  # jobs, if executor.workers is auto
 _ENDLESS = 10_000  # times that a job may reach its time limit: it makes progress each time
 
@@ -49,7 +49,7 @@ class RunLine:
     retry_failed: bool
 
     def __call__(self) -> str:
-        """Run the line; returns what came of it, in words."""
+        """Run the line; return the outcome in words."""
         queue_again = signal.getsignal(signal.SIGUSR1)
         try:
             with SIGNALS.handled():
@@ -60,7 +60,7 @@ class RunLine:
             raise SystemExit(stop.exit_code) from stop
 
     def checkpoint(self) -> Any:
-        """The job that submitit queues again: the same line."""
+        """Return the job that submitit queues again: the same line."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -113,7 +113,7 @@ class _Watch:
                 asked = time.monotonic()
                 try:
                     alive = queued_jobs()
-                except UsageError as error:  # the controller is away, which happens
+                except UsageError as error:  # the controller is unreachable, which happens
                     logger.warning("%s; asking again", error)
             for request in self._queue.ready():
                 if alive is not None and self._jobs[request.run_id] not in alive:
@@ -170,11 +170,11 @@ class _Watch:
                 write_text_atomically(folder / "jobs.json", json.dumps(jobs, indent=1) + "\n")
             self._jobs |= jobs
         array = ", ".join(sorted({job.partition("_")[0] for job in jobs.values()}))
-        self._listener.note(f"submitted {plural(len(jobs), 'job')} as {array}; no job needs this command any longer")
+        self._listener.note(f"submitted {plural(len(jobs), 'job')} as {array}; they no longer need this command")
 
 
 def open_executor(folder: Path, executor: ExecutorConfig, *, dependency: str | None) -> "AutoExecutor":
-    """Submitit's executor with what each job asks for.
+    """Open submitit's executor with what each job asks for.
 
     Raises:
         UsageError: submitit or Slurm is missing.
@@ -207,7 +207,7 @@ def open_executor(folder: Path, executor: ExecutorConfig, *, dependency: str | N
 
 
 def queued_jobs() -> set[str]:
-    """The ids of this user's jobs that wait or run, array tasks one by one.
+    """Return the ids of this user's jobs that wait or run, array tasks one by one.
 
     Raises:
         UsageError: Slurm cannot be asked.
@@ -223,7 +223,7 @@ def queued_jobs() -> set[str]:
 
 
 def job_state(job: str) -> str:
-    """What Slurm says became of a job, as long as it remembers."""
+    """Return what Slurm says became of a job, as long as it remembers."""
     done = subprocess.run(["scontrol", "show", "job", "--oneliner", job], capture_output=True, text=True, check=False)
     words = dict(word.partition("=")[::2] for word in done.stdout.split())
     if "JobState" not in words:
@@ -232,6 +232,6 @@ def job_state(job: str) -> str:
 
 
 def _last_line(said: object) -> str:
-    """The end of an error, which says most."""
+    """Return the last line of an error, the most informative one."""
     lines = str(said).strip().splitlines()
     return lines[-1] if lines else type(said).__name__

@@ -89,14 +89,14 @@ def keep_log(folder: Path, process: int) -> None:
 
 
 def count_gpus() -> int:
-    """The GPUs that torch sees; run it in a separate process: one that has used CUDA must not be forked."""
+    """Count the GPUs that torch sees; run it in a separate process: one that has used CUDA must not be forked."""
     from glue_bench.models import placement
 
     return placement.count_gpus()
 
 
 def _run(request: RunRequest, store: RunStore, *, pipe: "_Pipe", slot: Slot, earlier: Record | None) -> tuple[str, str]:
-    """What became of the run (recorded, elsewhere, lost, disk, failed), and a remark."""
+    """Return what became of the run (recorded, elsewhere, lost, disk, failed), and a remark."""
     import torch
 
     torch.set_num_threads(len(slot.cores))
@@ -114,7 +114,7 @@ def _run(request: RunRequest, store: RunStore, *, pipe: "_Pipe", slot: Slot, ear
 
 
 def _settle_in(folder: Path, slot: Slot, *, environment: Mapping[str, str]) -> None:
-    """Take the surroundings of the driver and the slot's share of the machine."""
+    """Take over the driver's environment and the slot's share of the machine."""
     os.environ.clear()
     os.environ.update(environment)
     if slot.gpu is not None:
@@ -135,12 +135,12 @@ def _settle_in(folder: Path, slot: Slot, *, environment: Mapping[str, str]) -> N
 
 
 def _log_name(process: int) -> str:
-    """A log in progress: several workers may try for one run, and only the one that gets it keeps its log."""
+    """Return the name of a log in progress: of several workers that try for a run, only one keeps its log."""
     return f"output.{process}.log"
 
 
 def _stop_without(connection: Connection) -> None:
-    """Wait until the driver is gone, then stop as by SIGTERM."""
+    """Wait until the driver is gone, then stop as if by SIGTERM."""
     with contextlib.suppress(EOFError, OSError):
         while True:
             connection.recv()

@@ -1,4 +1,4 @@
-"""Crash-safe snapshots of a training: a folder each, whole or absent, with the hashes of its files. Knows no loop."""
+"""Crash-safe snapshots of training: each a folder, whole or absent, with the hashes of its files. Knows no loop."""
 
 import contextlib
 import errno
@@ -18,7 +18,7 @@ from torch import Tensor
 from glue_bench.files import file_sha256, replace_folder_atomically
 
 FORMAT = 1
-_ABANDONED = 3600  # seconds after which the writer of an unfinished snapshot must be gone
+_ABANDONED = 3600  # seconds after which the writer of an unfinished snapshot must have died
 _TENSORS, _METADATA, _MANIFEST = "tensors.safetensors", "facts.json", "manifest.json"
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A training between two updates."""
+    """The state of training between two updates."""
 
     step: int  # updates done
     tensors: Mapping[str, Tensor]
@@ -42,16 +42,16 @@ class SnapshotStore:
         """Open a folder; nothing is created before something is saved.
 
         Args:
-            belongs_to: strings and numbers that must be the same in a snapshot for it to be of use.
-            check_owner: called before anything is written or deleted; raises if the run is another worker's by now.
+            belongs_to: strings and numbers that a snapshot must have, too, to be usable.
+            check_owner: called before anything is written or deleted; raises if another worker has taken the run.
         """
         self._folder, self._belongs_to, self._check_owner = folder, dict(belongs_to), check_owner
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write a snapshot whole, then delete the old ones.
+        """Write a snapshot, then delete the old ones.
 
         Raises:
-            DiskError: it cannot be written; the ones before are intact.
+            DiskError: it cannot be written; earlier ones are intact.
             Exception: what `check_owner` raises.
         """
         self._check_owner()
@@ -59,18 +59,18 @@ class SnapshotStore:
         with replace_folder_atomically(self._folder / name) as target:
             try:
                 save_file({name: tensor.contiguous() for name, tensor in snapshot.tensors.items()}, target / _TENSORS)
-            except SafetensorError as error:  # its word for a full disk
+            except SafetensorError as error:  # what it raises for a full disk
                 raise OSError(errno.EIO, str(error)) from error
             content = json.dumps({"step": snapshot.step, **snapshot.metadata})
             (target / _METADATA).write_text(content, encoding="utf-8")
             hashes = {file: file_sha256(target / file) for file in (_TENSORS, _METADATA)}
             manifest = {"format": FORMAT, "belongs_to": self._belongs_to, "sha256": hashes}
             (target / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-            self._check_owner()  # writing may take long
+            self._check_owner()  # writing may take a while
         self._tidy(name)
 
     def newest(self) -> Snapshot | None:
-        """The newest snapshot that is whole and belongs here; a line in the log for every one that does not."""
+        """Return the newest usable snapshot; log a line for every newer one that is not usable."""
         for folder in sorted(self._folder.glob("step-*"), reverse=True):
             try:
                 return self._read(folder)
@@ -79,7 +79,7 @@ class SnapshotStore:
         return None
 
     def _tidy(self, newest: str) -> None:
-        """Keep the one just written and one before it, should it be damaged; those ahead of it were of no use."""
+        """Keep the one just written, and one before it in case of damage; those of later updates were not usable."""
         every = sorted(self._folder.glob("step-*"), reverse=True)
         stale = [folder for folder in every if folder.name > newest]
         stale += [folder for folder in every if folder.name < newest][1:]

@@ -1,6 +1,6 @@
 """The processes that torchrun started for one run, and what they exchange. Knows no loop.
 
-The first of them (rank 0) plans, writes and prints; the others do their share of every batch. In a process alone every
+The first of them (rank 0) plans, writes and prints; the others do their share of every batch. In a single process every
 method returns its argument, and torch is not even imported.
 """
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _LEFT = "glue-bench-left"  # key of the launcher's store under which the first process says how it ended
-_PATIENCE = 10.0  # seconds in which the first process writes its record and ends as well
+_PATIENCE = 10.0  # seconds that the first process has to write its record and end
 
 
 class Processes:
-    """A run's processes as one of them sees them; a context in which they are connected.
+    """A run's processes, seen from one of them; as a context manager it connects them.
 
     Raises:
-        LostError: by every method that exchanges something, when another process has ended.
+        LostError: in every method that exchanges something, when another process has ended.
     """
 
     def __init__(self, *, rank: int = 0, count: int = 1, local_rank: int | None = None) -> None:
-        """Connect nothing yet; `local_rank` is the device of this process on its host, None for a process alone."""
+        """Connect nothing yet; `local_rank` is the device of this process on its host, None for a single process."""
         self.rank, self.count, self.local_rank = rank, count, local_rank
         self._store: Any = None
 
     @classmethod
     def from_environment(cls) -> "Processes":
-        """From the variables that torchrun sets; a process alone if one of them is missing."""
+        """Read the variables that torchrun sets; a single process if one of them is missing."""
         try:
             rank, count, local_rank = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
         except (KeyError, ValueError):
@@ -47,7 +47,7 @@ class Processes:
         return self.rank == 0
 
     def refuse(self, what: str) -> None:
-        """End every process of several, with one line.
+        """End all processes with one line, if there are several.
 
         Raises:
             UsageError: in the first of several.
@@ -63,7 +63,7 @@ class Processes:
             import torch
             from torch.distributed.rendezvous import rendezvous
 
-            # Gradients travel between GPUs by NCCL; whatever lies on a CPU by gloo, which no GPU waits for.
+            # NCCL exchanges gradients between GPUs; gloo exchanges what is on a CPU, and no GPU waits for it.
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             with _lost_if_it_fails() as distributed:
                 self._store, _, _ = next(rendezvous("env://"))
@@ -85,7 +85,7 @@ class Processes:
             self._leave(error)
 
     def broadcast(self, value: Any) -> Any:
-        """The first process's value, on the CPU; the others get a copy."""
+        """Return the first process's value, on the CPU; the others get a copy."""
         if self.count == 1:
             return value
         import torch
@@ -96,7 +96,7 @@ class Processes:
         return box[0]
 
     def largest(self, *numbers: int) -> list[int]:
-        """The largest that any process has, number by number; waits until every process is here."""
+        """Return each number's maximum over all processes; waits for every process."""
         if self.count == 1:
             return list(numbers)
         import torch
@@ -116,7 +116,7 @@ class Processes:
         """End a process that is not the first: silently, if the first says why.
 
         Raises:
-            SystemExit: it does.
+            SystemExit: the first does.
         """
         words = None
         with contextlib.suppress(KeyboardInterrupt):
@@ -126,7 +126,7 @@ class Processes:
             raise SystemExit(getattr(error, "exit_code", 1)) from error
 
     def _await_the_first(self) -> str | None:
-        """What the first process ended with; None if that cannot be known."""
+        """Return what the first process ended with; None if that cannot be known."""
         deadline = time.monotonic() + _PATIENCE
         try:
             while not self._store.check([_LEFT]):
@@ -136,7 +136,7 @@ class Processes:
             words: str = self._store.get(_LEFT).decode()
         except RuntimeError:  # the store went away with its host
             return None
-        time.sleep(0.5)  # from here to its end
+        time.sleep(0.5)  # time for it to end
         return words
 
 
@@ -144,7 +144,7 @@ ALONE = Processes()
 
 
 class SharedGradients:
-    """The gradients of a model, summed over all processes in one message an update."""
+    """The gradients of a model, summed over all processes in one message per update."""
 
     def __init__(self, parameters: "Iterable[Tensor]", processes: Processes) -> None:
         """Allocate nothing before the first sum, which finds out which parameters have a gradient."""
@@ -180,7 +180,7 @@ class SharedGradients:
 
 @contextlib.contextmanager
 def _lost_if_it_fails() -> Iterator[Any]:
-    """torch.distributed, which is imported only where there are several processes."""
+    """Yield torch.distributed, imported only for several processes; its failures become a LostError."""
     from torch import distributed
 
     try:

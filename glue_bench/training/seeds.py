@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_HOLDOUT_STREAM = 1  # any key but none: the three streams of every run have none
+_HOLDOUT_STREAM = 1  # any number: the three streams of every run have no key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedStreams:
-    """The three that every run has, each a 32-bit seed."""
+    """The three seed streams that every run has, each a 32-bit seed."""
 
     head: int  # the new head's weights
     order: int  # of the training rows
@@ -23,11 +23,11 @@ class SeedStreams:
 
 
 def holdout_stream(seed: int) -> int:
-    """A run's seed stream for its holdout, a 32-bit seed independent of `SeedStreams`."""
+    """Return a run's seed stream for its holdout, a 32-bit seed independent of `SeedStreams`."""
     return int(np.random.SeedSequence(seed, spawn_key=(_HOLDOUT_STREAM,)).generate_state(1)[0])
 
 
 def dropout_seed(stream: int, step: int, *, rank: int) -> int:
-    """The 64-bit seed of dropout in update `step` and process `rank`; rank 0 has the seeds of a process alone."""
+    """Return the 64-bit dropout seed of update `step` in process `rank`; rank 0 has the seeds of a single process."""
     numbers = [stream, step, *([rank] if rank else [])]
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

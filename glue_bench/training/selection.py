@@ -17,7 +17,7 @@ from glue_bench.training.checkpoint import Snapshot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selected:
-    """The epoch whose weights are scored in the end, and what it was chosen from."""
+    """The epoch whose weights are scored in the end, and how it was chosen."""
 
     epoch: int  # from 1
     step: int  # updates done by its end
@@ -28,13 +28,13 @@ class Selected:
 
 
 class BestEpoch:
-    """Keeps the weights of the epoch with the highest score; of equal scores the earlier epoch's."""
+    """Keeps the weights of the epoch with the highest score; the earlier epoch wins a tie."""
 
     def __init__(self, model: nn.Module, score: Callable[[], float], *, on: str, rows: int) -> None:
         """Watch `model` in training.
 
         Args:
-            score: scores the present weights on `rows` rows of `on`; higher is better, NaN is worst.
+            score: scores the current weights on `rows` rows of `on`; higher is better, NaN is worst.
         """
         self._model, self._score, self._on, self._rows = model, score, on, rows
         self._weights = dict[str, Tensor]()  # on the CPU: a device may have no room for them
@@ -43,7 +43,7 @@ class BestEpoch:
 
     @property
     def selected(self) -> Selected:
-        """The choice among the epochs so far, of which there must be one."""
+        """The best of the epochs so far; there must be at least one."""
         return Selected(
             epoch=self._epoch,
             step=self._step,
@@ -63,7 +63,7 @@ class BestEpoch:
             self._weights = {name: value.detach().to("cpu", copy=True) for name, value in weights}
 
     def add_to(self, snapshot: Snapshot) -> Snapshot:
-        """The snapshot with everything that the rest of the selection depends on; `restore` reads it."""
+        """Return the snapshot with the state of the selection added, for `restore`."""
         own: dict[str, Any] = {"epoch": self._epoch, "step": self._step, "scores": self.scores}
         tensors = {f"selected.{name}": value for name, value in self._weights.items()}
         return dataclasses.replace(
@@ -86,11 +86,11 @@ class BestEpoch:
 
 
 def draw_holdout(rows: int, *, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows to train on and the rows held out, both in ascending order and neither empty.
+    """Return the rows to train on and the rows held out, both in ascending order and neither empty.
 
     Args:
         rows: 2 or more.
-        fraction: of the rows that is held out, rounded.
+        fraction: of the rows to hold out, rounded to whole rows.
         seed: the run's `holdout_stream`.
     """
     held = min(max(1, round(rows * fraction)), rows - 1)
@@ -99,7 +99,7 @@ def draw_holdout(rows: int, *, fraction: float, seed: int) -> tuple[NDArray[np.i
 
 
 def take_rows(encoded: Encoded, rows: NDArray[np.int64]) -> Encoded:
-    """Some rows of a split, in this order; `truncated` stays the whole split's."""
+    """Return some rows of a split, in this order; `truncated` stays the whole split's."""
     lengths = encoded.lengths()[rows]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     places = np.arange(offsets[-1]) + np.repeat(encoded.offsets[rows] - offsets[:-1], lengths)  # into the flat arrays

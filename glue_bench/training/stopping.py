@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: obeyed at once, or after the update at hand where a snapshot can be kept."""
+"""Signals that ask a run to stop: obeyed at once, or after the current update if a snapshot can be kept."""
 
 import contextlib
 import signal
@@ -12,7 +12,7 @@ HANDLED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "S
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal stopped the work; everything that cleans up after Ctrl-C does so here too."""
+    """A signal stopped the work; whatever cleans up after Ctrl-C cleans up after this too."""
 
     def __init__(self, number: int, where: str = "") -> None:
         """Name the signal, and where the work stopped."""
@@ -26,13 +26,13 @@ class StopSignals:
     """What SIGINT, SIGTERM and SIGUSR1 do to this process."""
 
     def __init__(self) -> None:
-        """Nothing is handled before `handled` is entered."""
+        """Handle nothing before `handled` is entered."""
         self._waiting = self._stopping = False
-        self.pending = 0  # the signal that waits, of this process or of another one of the run; 0 if none does
+        self.pending = 0  # the signal that waits, in this or another process of the run; 0 if there is none
 
     @contextlib.contextmanager
     def handled(self) -> Iterator[None]:
-        """Turn the signals into `Stopped`; the handlers before come back in the end. Only main threads get signals."""
+        """Turn the signals into `Stopped`; the earlier handlers are restored. Only main threads get signals."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -49,10 +49,10 @@ class StopSignals:
 
     @contextlib.contextmanager
     def at_a_good_moment(self) -> Iterator[None]:
-        """Inside, the first signal waits for `obey`; a SIGINT after it stops at once.
+        """Let the first signal wait for `obey`; a SIGINT after it stops at once.
 
         Raises:
-            Stopped: a signal still waits at the end. It waits on if another error ended the block.
+            Stopped: a signal still waits at the end. If another error ended the block, it keeps waiting.
         """
         self._waiting = True
         try:
@@ -62,7 +62,7 @@ class StopSignals:
         self.obey()
 
     def obey(self, where: str = "") -> None:
-        """Raise what waits.
+        """Raise the signal that waits, if any.
 
         Raises:
             Stopped: a signal was waiting.
@@ -78,7 +78,7 @@ class StopSignals:
             self._stop(number)
 
     def _stop(self, number: int, where: str = "") -> None:
-        # SIGTERM often follows SIGUSR1: what stops the run must not be stopped while it tidies up.
+        # SIGTERM often follows SIGUSR1; it must not interrupt the clean-up.
         self._stopping = True
         raise Stopped(number, where)
 

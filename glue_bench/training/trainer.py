@@ -1,6 +1,6 @@
 """Fit and predict: one loop for every task. A fit can stop after any update and later continue as if it had not.
 
-Knows no task names. An update is a batch of `batch_size` rows, in however many micro-batches.
+Knows no task names. An update is a batch of `batch_size` rows, in one or more micro-batches.
 """
 
 import dataclasses
@@ -36,10 +36,10 @@ class FitResult:
     epochs: int  # begun
     tokens: int  # real tokens that went through the model
     seconds: float  # of training
-    earlier: float  # those of them that interrupted processes spent
+    earlier: float  # those of them spent by interrupted processes
     accumulation: int  # micro-batches of a batch in the end: more than asked for where memory was too small
-    resumed_at: list[int]  # updates that were done whenever the training continued from a snapshot
-    untouched_decay: float  # the factor that is left of a decaying weight that never had a gradient
+    resumed_at: list[int]  # updates done at each start from a snapshot
+    untouched_decay: float  # the factor by which a decaying weight without any gradient shrank
 
 
 def fit(
@@ -60,16 +60,16 @@ def fit(
     """Train in place, from the newest snapshot if there is one.
 
     Rows are ordered by `streams` and the epoch, dropout by `streams` and the update, and nothing else is random: with
-    deterministic kernels, as on a CPU, an interrupted training ends with the weights of one that was not.
+    deterministic kernels, as on a CPU, an interrupted fit ends with the weights of an uninterrupted one.
 
     Args:
         labels: (n,) class codes or scores.
         history: gets a line every `log_every` updates, as they happen, so that a run that stops early keeps them.
         on_step: called after every update on a CPU, and every `log_every` on a GPU (a report waits for the device).
-        snapshots: where to write one when it is due, and before stopping; of several processes the first has them.
-        signals: ask one of the processes to stop, and all do. On a GPU they look every `log_every` updates.
+        snapshots: where to write one when it is due, and before stopping; only the first process has them.
+        signals: if one process gets one, all stop. On a GPU they are checked every `log_every` updates.
         selection: scores every epoch; the model ends with the weights that it chose.
-        processes: train together, each on its share of every batch.
+        processes: those that train together, each on its share of every batch.
 
     Raises:
         DivergedError: the loss or the gradient became NaN or infinite.
@@ -92,12 +92,12 @@ def fit(
                 model.train()
                 keeper.began += time.perf_counter() - began
             stopping, due = signals.pending if signals else 0, int(keeper.is_due(settings.snapshot_minutes))
-            if processes.count > 1:  # no process stops, or looks for divergence, unless all do
+            if processes.count > 1:  # no process stops, or checks for divergence, unless all do
                 stopping, due = processes.largest(stopping, due) if reported else (0, 0)
             if stopping or due:
                 keeper.keep()
             if stopping and signals is not None:
-                processes.largest(0)  # until the snapshot is kept: torchrun ends all soon after one has ended
+                processes.largest(0)  # wait for the snapshot: torchrun ends all soon after one has ended
                 signals.pending = signals.pending or stopping
                 signals.obey(f" after update {updates.done} of {updates.total}{', snapshot kept' * bool(snapshots)}")
     return keeper.result()
@@ -111,18 +111,18 @@ class _Keeper:
     snapshots: SnapshotStore | None
     history: list[StepReport]
     selection: BestEpoch | None
-    began: float = field(default_factory=time.perf_counter)  # moved on by what does not count as training
+    began: float = field(default_factory=time.perf_counter)  # moved forward by what does not count as training
     kept: float = field(default_factory=time.perf_counter)  # when the last snapshot was written
     earlier: float = 0.0  # seconds of interrupted processes
     resumed_at: list[int] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
-        """Of training so far."""
+        """Seconds of training so far."""
         return self.earlier + time.perf_counter() - self.began
 
     def is_due(self, minutes: float) -> bool:
-        """Whether to keep a snapshot: every `minutes` if not 0, and after the last update if much would be lost."""
+        """Return whether a snapshot is due: every `minutes` unless 0, and at the end if much would be lost."""
         unsaved, last = time.perf_counter() - self.kept, self.updates.done == self.updates.total
         return 0 < 60 * minutes < unsaved or (last and unsaved > _WORTH_KEEPING)
 
@@ -143,7 +143,7 @@ class _Keeper:
         self.resumed_at = [*metadata["resumed_at"], step]
 
     def keep(self) -> None:
-        """Write a snapshot; never one of NaN weights."""
+        """Write a snapshot, unless training has diverged, which is raised."""
         self.updates.check_finite()
         if self.snapshots is not None:
             lines = [dataclasses.asdict(line) for line in self.history]
@@ -153,7 +153,7 @@ class _Keeper:
         self.kept = time.perf_counter()
 
     def result(self) -> FitResult:
-        """Sum up, with the chosen weights in the model."""
+        """Put the chosen weights into the model, and sum up."""
         updates, selection = self.updates, self.selection
         if selection is not None:
             selection.put_back()
@@ -179,13 +179,13 @@ def predict(
     on_batch: Callable[[], None] = lambda: None,
     processes: Processes = ALONE,
 ) -> NDArray[np.float32]:
-    """The logits of every row, in the rows' order: (n, outputs) float32.
+    """Return the logits of every row, in the rows' order: (n, outputs) float32.
 
-    Whole batches are dealt to the processes: a row's logits do not depend on how many there are.
+    Each process predicts whole batches: a row's logits do not depend on the number of processes.
 
     Args:
         on_batch: called before every batch of this process.
-        processes: evaluate together.
+        processes: those that predict together.
 
     Raises:
         DivergedError: a logit is NaN or infinite.
@@ -214,7 +214,7 @@ def predict(
 
 
 def _logits(model: Classifier, rows: Rows, *, batch: NDArray[np.int64], placement: Placement) -> Iterator[Tensor]:
-    """The logits of a batch; in halves where memory is too small for the whole."""
+    """Yield the logits of a batch; in halves if memory is too small for the whole."""
     try:
         with placement.autocast():
             logits = model(rows.gather(batch)).float()
@@ -230,7 +230,7 @@ def _logits(model: Classifier, rows: Rows, *, batch: NDArray[np.int64], placemen
 
 
 def length_sorted_batches(lengths: NDArray[np.int64], *, batch_size: int) -> Iterator[NDArray[np.int64]]:
-    """Every row once, neighbours of nearly equal length together, longest first."""
+    """Yield every row once, rows of nearly equal length together, longest first."""
     order = np.argsort(-lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]

@@ -1,4 +1,4 @@
-"""One update after another: batch to loss to gradient to weights, by AdamW with linear warmup and decay."""
+"""Updates, from a batch to its loss, gradient and new weights: AdamW with linear warmup and decay."""
 
 import itertools
 import logging
@@ -31,7 +31,7 @@ class StepReport:
     """One line of the history."""
 
     step: int  # updates done, 1 to steps
-    steps: int  # updates in all
+    steps: int  # updates in total
     epoch: int  # 1 to epochs
     loss: float  # mean over the updates since the last line
     learning_rate: float
@@ -63,7 +63,7 @@ class Updates:
         self.epochs = math.ceil(self.total / self._per_epoch)  # begun
         self.done = self.tokens = 0
         self._warmup = warmup_steps(self.total, settings.warmup)
-        self.micro_batches = settings.accumulation  # the batch goes through the model in this many
+        self.micro_batches = settings.accumulation  # that a batch is split into
         self._model, self._settings, self._placement = model, settings, placement
         self._rows, self._lengths = model.place(encoded, placement.device), encoded.lengths()
         targets = torch.from_numpy(labels)
@@ -86,7 +86,7 @@ class Updates:
         return self.done % self._settings.log_every == 0 or self.done == self.total
 
     def batches(self, *, order: int) -> Iterator[NDArray[np.int64]]:
-        """The rows of every update that is left, in the order that the seed stream `order` gives each epoch."""
+        """Yield the rows of every remaining update, in the order that the seed stream `order` gives each epoch."""
         begun, size = self.done, self._settings.batch_size
         for epoch in range(begun // self._per_epoch, self.epochs):
             first = epoch * self._per_epoch
@@ -96,7 +96,7 @@ class Updates:
     def update(self, batch: NDArray[np.int64], *, seed: int) -> None:
         """Make the next update, on the rows `batch`.
 
-        Where memory is too small for the batch it goes through in twice as many micro-batches, from here on.
+        If memory is too small, this and later batches are split into twice as many micro-batches.
 
         Args:
             seed: of dropout in this update and process.
@@ -125,7 +125,7 @@ class Updates:
         self.done += 1
 
     def report(self, history: list[StepReport], *, seconds: float) -> StepReport:
-        """Read loss and norm from the device, and add a line to the history where one ends.
+        """Read loss and norm from the device, and add a line to the history if one is due.
 
         Raises:
             DivergedError: one of them is not finite.
@@ -147,7 +147,7 @@ class Updates:
         return line
 
     def check_finite(self) -> tuple[float, float]:
-        """The sum of the losses since the last line, and the norm of the last gradient.
+        """Return the sum of the losses since the last line, and the norm of the last gradient.
 
         Raises:
             DivergedError: one of them is not finite.
@@ -161,14 +161,14 @@ class Updates:
         return loss_sum, gradient_norm
 
     def untouched_decay(self, steps: int) -> float:
-        """The factor that the first `steps` updates leave of a decaying weight that never has a gradient."""
+        """Return the factor by which `steps` updates shrink a decaying weight that never has a gradient."""
         return math.prod(1 - self._rate(step) * self._settings.weight_decay for step in range(steps))
 
     def _rate(self, step: int) -> float:
         return self._settings.learning_rate * linear_rate(step, total=self.total, warmup=self._warmup)
 
     def capture(self, metadata: Mapping[str, Any]) -> Snapshot:
-        """Everything after the updates so far, and the caller's own metadata."""
+        """Return everything that later updates depend on, with the caller's own metadata."""
         tensors = {f"model.{name}": value.detach() for name, value in self._model.named_parameters()}
         for name, parameter in self._model.named_parameters():
             for key, value in self._optimizer.state.get(parameter, {}).items():
@@ -191,9 +191,9 @@ class Updates:
         self.done, self.tokens, self._loss_steps = snapshot.step, metadata["tokens"], metadata["loss_steps"]
 
     def _backward(self, batch: NDArray[np.int64]) -> Tensor:
-        """Gradients of this process's share of the batch's mean loss; that share, still on the device."""
-        ordered = batch[np.argsort(-self._lengths[batch], kind="stable")]  # neighbours of like length share a block
-        own = ordered[self._own]  # like work for every process; none, if there are fewer rows
+        """Compute the gradients of this process's share of the batch's mean loss; return that share, on the device."""
+        ordered = batch[np.argsort(-self._lengths[batch], kind="stable")]  # rows of similar length share a block
+        own = ordered[self._own]  # equal work for every process; none if there are fewer rows
         total = torch.zeros((), device=self._placement.device)
         for micro_batch in np.array_split(own, min(self.micro_batches, len(own))) if len(own) else ():
             gathered = self._rows.gather(micro_batch)
@@ -207,7 +207,7 @@ class Updates:
 
 
 def make_adamw(model: nn.Module, settings: TrainerConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter, arXiv:1711.05101); biases and layer norms, the 1-d parameters, do not decay."""
+    """Make AdamW (Loshchilov and Hutter, arXiv:1711.05101); biases and layer norms, which are 1-d, do not decay."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
@@ -219,7 +219,7 @@ def make_adamw(model: nn.Module, settings: TrainerConfig) -> torch.optim.AdamW:
 
 
 def clip_and_step(optimizer: torch.optim.AdamW, model: nn.Module, *, limit: float) -> Tensor:
-    """One update with gradients clipped to a global norm; returns the norm before clipping, still on the device."""
+    """Make an update with gradients clipped to a global norm; return the norm before clipping, on the device."""
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
     if limit and optimizer.defaults["fused"]:
@@ -233,12 +233,12 @@ def clip_and_step(optimizer: torch.optim.AdamW, model: nn.Module, *, limit: floa
 
 
 def warmup_steps(total: int, fraction: float) -> int:
-    """Updates of the rising part."""
+    """Return the number of warmup updates."""
     return math.ceil(total * fraction)
 
 
 def linear_rate(step: int, *, total: int, warmup: int) -> float:
-    """The share of the peak learning rate that update `step` (0 to total - 1) uses.
+    """Return the share of the peak learning rate that update `step` (0 to total - 1) uses.
 
     Rises in `warmup` equal parts to 1, then falls in equal parts; no update has a rate of 0.
     """
@@ -246,14 +246,14 @@ def linear_rate(step: int, *, total: int, warmup: int) -> float:
 
 
 def shuffled_batches(rows: int, *, batch_size: int, seed: int, epoch: int) -> Iterator[NDArray[np.int64]]:
-    """Every row once, in the order that (seed, epoch) alone determines; the last batch may be smaller."""
+    """Yield every row once, in an order that depends only on (seed, epoch); the last batch may be smaller."""
     order = np.random.default_rng([seed, epoch]).permutation(rows)
     for start in range(0, rows, batch_size):
         yield order[start : start + batch_size]
 
 
 def _sum_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """(B, outputs) logits and (B,) labels to the summed loss."""
+    """Return the summed loss of (B, outputs) logits and (B,) labels."""
     if targets.is_floating_point():
         return functional.mse_loss(logits.squeeze(-1), targets, reduction="sum")
     return functional.cross_entropy(logits, targets, reduction="sum")

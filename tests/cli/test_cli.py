@@ -1,4 +1,4 @@
-"""The command line as a person meets it: help, mistakes, speed, pipes."""
+"""The command line as its users see it: help, mistakes, speed, pipes."""
 
 import ast
 import json
@@ -20,7 +20,7 @@ from tests.support.making import DISTILROBERTA, make_record, scores_of
 
 
 def cpu_seconds_of(call: Callable[[], Result]) -> tuple[float, Result]:
-    """User and system time of a child process: what a busy machine does not change."""
+    """Return the user and system time of a child process, which a busy machine does not change."""
     before = os.times()
     result = call()
     after = os.times()
@@ -28,7 +28,7 @@ def cpu_seconds_of(call: Callable[[], Result]) -> tuple[float, Result]:
 
 
 @pytest.mark.parametrize("verb", [None, *VERBS])
-def test_help_answers_in_under_a_second_with_examples(verb: str | None, glue_bench: Callable[..., Result]) -> None:
+def test_help_takes_under_a_second_and_has_examples(verb: str | None, glue_bench: Callable[..., Result]) -> None:
     seconds, result = cpu_seconds_of(lambda: glue_bench(*([verb] if verb else []), "--help"))
     assert result.returncode == 0
     assert f"glue-bench {verb or 'sweep'}" in result.stdout
@@ -82,7 +82,7 @@ QUICK = [
 
 
 def modules_after(words: list[str], names: tuple[str, ...]) -> set[str]:
-    """Which of these modules a command has imported, in a process of its own."""
+    """Return which of these modules a command has imported, run in its own process."""
     code = f"""
 import sys
 from glue_bench.cli import main
@@ -107,7 +107,7 @@ def test_help_imports_no_torch_and_no_hydra(words: list[str]) -> None:
 
 
 def test_only_the_command_line_prints() -> None:
-    allowed = {"doctor/probe.py"}  # a child process that answers on its stdout
+    allowed = {"doctor/probe.py"}  # a child process that reports on its stdout
     package = Path(glue_bench_package.__file__).parent
     for path in package.rglob("*.py"):
         place = path.relative_to(package).as_posix()
@@ -141,13 +141,13 @@ def test_a_report_of_eighty_runs_takes_under_two_seconds(glue_bench: Callable[..
     assert seconds < 2.0
 
 
-def test_a_report_goes_to_a_file_where_asked(tmp_path: Path) -> None:
+def test_a_report_goes_to_a_file_if_asked(tmp_path: Path) -> None:
     RunStore(tmp_path / "results").save(make_record(scores=scores_of("rte", 0.5)))
     assert main(["report", "--format", "json", "--out", "made/report.json"]) == 0
     assert json.loads(Path("made/report.json").read_text())["sections"][0]["rows"][0]["median"] == 50.0
 
 
-def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     command = f"{sys.executable} -m glue_bench tasks | true"
     result = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path, check=False)  # noqa: S602
     assert result.stderr == ""
@@ -194,7 +194,7 @@ def test_where_there_are_no_runs_the_folder_is_named(tmp_path: Path, capsys: pyt
     assert main(["report", f"results_dir={tmp_path}"]) == 0
     assert capsys.readouterr().err == f"no runs under {tmp_path / 'runs'}\n"
     assert main(["compare", "minilm", "roberta", f"results_dir={tmp_path}"]) == 2
-    assert f"minilm: there are no finished runs in {tmp_path}" in capsys.readouterr().err
+    assert f"minilm: there are no finished runs of this encoder in {tmp_path}" in capsys.readouterr().err
     assert main(["submit", "build", f"results_dir={tmp_path}"]) == 2
     assert "no finished run there; `glue-bench sweep" in capsys.readouterr().err
 
@@ -229,7 +229,7 @@ def test_a_pipe_gets_plain_text_whatever_the_environment(
         (["tasks", "--config-dir", "x" * 300], 3),
     ],
 )
-def test_a_path_that_cannot_be_is_one_line(words: list[str], code: int, glue_bench: Callable[..., Result]) -> None:
+def test_an_impossible_path_is_one_line(words: list[str], code: int, glue_bench: Callable[..., Result]) -> None:
     result = glue_bench(*words)
     assert result.returncode == code, result.stderr
     assert len(result.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""The command under every number asks for the very runs that made it."""
+"""The command under every number repeats the runs that made it."""
 
 import dataclasses
 import shlex
@@ -29,7 +29,7 @@ def requests_of(words: Sequence[str]) -> list[RunRequest]:
 
 
 def check_repeats(words: Sequence[str], defaults: Defaults) -> str:
-    """The command of the last rows that the words make asks for those rows' runs; gives back the first of them."""
+    """Check that the command of the last rows of the words repeats those rows' runs; return the first of them."""
     commands = []
     rows: dict[str, list[RunRequest]] = {}
     for request in requests_of(words):

@@ -32,7 +32,7 @@ PAIR = TaskConfig(
 
 @pytest.fixture
 def results(trained: Path) -> Path:
-    """Finished runs of a pair task, a single-text task and a regression, with their weights; read only."""
+    """Make finished runs of a pair task, a single-text task and a regression, with their weights; read only."""
     return trained
 
 
@@ -88,7 +88,7 @@ def test_a_regression_gives_the_runs_scores_as_csv_in_a_file(
     assert [float(row["score"]) for row in table] == pytest.approx(kept, abs=2e-6)
 
 
-def test_lines_of_a_pipe_are_rows_and_a_tab_parts_a_pair(results: Path) -> None:
+def test_lines_of_a_pipe_are_rows_and_a_tab_separates_a_pair(results: Path) -> None:
     command = [sys.executable, "-m", "glue_bench", "predict", "task=rte", f"results_dir={results}", "--format", "csv"]
     lines = "a cat.\ta dog.\r\nder Bär\tça va\n".encode()
     done = subprocess.run(command, input=lines, capture_output=True, check=False)
@@ -170,7 +170,7 @@ def test_only_line_feeds_end_a_line() -> None:
     assert rows.texts == (["a\u2028b", "d\x0be"], ["c", "f"])
 
 
-def test_an_empty_text_in_a_file_is_answered_and_remarked(
+def test_an_empty_text_in_a_file_is_predicted_with_a_warning(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "rows.csv").write_text('sentence\na cat.\n""\n""\n')
@@ -193,7 +193,7 @@ def test_weights_that_are_not_the_records_predict_nothing(
     assert captured.out == ""
 
 
-def test_probabilities_are_a_softmax_even_of_large_logits_and_names_are_no_formulas() -> None:
+def test_probabilities_are_a_softmax_even_of_large_logits_and_no_name_is_a_formula() -> None:
     logits = np.array([[1000.0, 1000.0 + np.log(3)], [0.0, -np.inf]], dtype=np.float32)
     logits[1] = [5, -5]
     answers = answer(logits, TaskAdapter.of(PAIR), idx=np.array([7, 9]))

@@ -46,7 +46,7 @@ def test_a_recipe_sets_its_tasks_and_the_command_line_still_wins() -> None:
     assert compose_run(["task=mrpc", "recipe=hf_2019", "trainer.epochs=2"]).trainer.epochs == 2
 
 
-def test_what_was_changed_of_a_recipe_is_kept() -> None:
+def test_changes_to_a_recipe_are_recorded() -> None:
     assert compose_run(["task=rte"]).recipe_changes == {}
     changed = compose_run(["task=rte", "trainer.epochs=4", "trainer.device=cpu", "trainer.batch_size=16"])
     assert changed.recipe_changes == {"epochs": "4"}
@@ -90,7 +90,7 @@ def test_a_sweep_takes_one_task_one_seed_and_several_encoders() -> None:
         (["task=rte", "trainer.epochs=0"], "trainer.epochs=0: must be 1 or more"),
         (["task=rte", "trainer.epochs=null"], "trainer.epochs=null: must be a whole number"),
         (["task=rte", "trainer.learning_rate=nan"], "trainer.learning_rate=nan: must be above 0"),
-        (["task=rte", "trainer.warmup=1"], "trainer.warmup=1.0: must be a fraction"),
+        (["task=rte", "trainer.warmup=1"], "trainer.warmup=1.0: must be 0 or more and below 1"),
         (["task=rte", "trainer.betas=[0.9]"], "trainer.betas=[0.9]: must be two numbers"),
         (["task=rte", "trainer.device=gpu"], "trainer.device=gpu: must be auto"),
         (["task=rte", "trainer.precision=half"], "trainer.precision=half: must be one of auto, float32, bfloat16"),
@@ -100,7 +100,7 @@ def test_a_sweep_takes_one_task_one_seed_and_several_encoders() -> None:
         (["task=rte", "data.max_eval_rows=0"], "data.max_eval_rows=0: must be 1 or more"),
         (["task=rte", "encoder=custom"], "encoder: with encoder=custom, give exactly one of"),
         (["task=rte", *CUSTOM, "encoder.hub_id=a/b"], "found encoder.path and encoder.hub_id"),
-        (["task=rte", *CUSTOM, "encoder.name=../up"], "encoder.name=../up: must be letters"),
+        (["task=rte", *CUSTOM, "encoder.name=../up"], "encoder.name=../up: must be made of letters"),
         (["task=rte", "encoder=custom", "encoder.hub_id=a/b/c"], "encoder.hub_id=a/b/c: must be NAME or ORG/NAME"),
         (["task=rte", "task.rows={train:1}"], "the facts of a task are not overridden"),
         (["task=rte", "trainer._target_=os.system"], "trainer._target_: no such key"),
@@ -119,7 +119,7 @@ def test_a_sweep_takes_one_task_one_seed_and_several_encoders() -> None:
         (["task=rte", "path=x"], "path: no such key; did you mean encoder.path or data.path?"),
     ],
 )
-def test_a_mistake_is_answered_in_one_line_that_names_the_key(words: list[str], message: str) -> None:
+def test_a_mistake_is_one_line_that_names_the_key(words: list[str], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         compose_run(words)
     assert message in str(caught.value)
@@ -140,7 +140,7 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key(words: list[str], 
         (["task=[rte,mrpc]"], "task=[rte,mrpc]: must be one name or number; for several write tasks=[A,B]"),
     ],
 )
-def test_a_mistake_in_a_sweep_is_answered_in_one_line(words: list[str], message: str) -> None:
+def test_a_mistake_in_a_sweep_is_one_line(words: list[str], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         compose_sweep(words)
     assert message in str(caught.value)
@@ -199,7 +199,7 @@ def write_task(folder: Path, changes: dict[str, object] | None = None, file: str
     ("changes", "message"),
     [
         ({"name": "other"}, "task/own.yaml: name=other: must be own, like the file"),
-        ({"name": "../up"}, "task.name=../up: must be letters"),
+        ({"name": "../up"}, "task.name=../up: must be made of letters"),
         ({"kind": "ranking"}, "task.kind=ranking: must be one of classification, regression"),
         ({"texts": ["a", "b", "c"]}, "task.texts=['a', 'b', 'c']: must be one or two different column names"),
         ({"labels": ["a", "a"]}, "task.labels=['a', 'a']: must be two or more different names"),
@@ -219,9 +219,7 @@ def write_task(folder: Path, changes: dict[str, object] | None = None, file: str
         ({"title": ""}, "task.title: must be given"),
     ],
 )
-def test_a_mistake_in_the_users_own_task_is_answered_in_one_line(
-    changes: dict[str, object], message: str, tmp_path: Path
-) -> None:
+def test_a_mistake_in_the_users_own_task_is_one_line(changes: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         compose_run(["task=own"], config_dir=write_task(tmp_path, changes))
     assert message in str(caught.value)
@@ -241,7 +239,7 @@ def test_a_name_that_ships_already_is_refused(tmp_path: Path) -> None:
         compose_run(["task=rte"], config_dir=write_task(tmp_path, file="rte"))
 
 
-def test_a_missing_folder_of_the_users_own_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_of_the_user_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder"):
         compose_run(["task=rte"], config_dir=tmp_path / "nowhere")
 
@@ -315,7 +313,7 @@ def test_a_value_on_the_command_line_narrows_the_grid_and_is_a_change_only_outsi
     assert changes("trainer.learning_rate=5e-5", "trainer.epochs=3") == {"epochs": "3", "learning_rate": "5e-05"}
 
 
-def test_a_grid_of_the_users_own_takes_the_place_of_the_recipes() -> None:
+def test_the_users_grid_replaces_the_recipes() -> None:
     assert cells("grid.learning_rate=[4e-5,1]", "grid.batch_size=[8]") == [(4e-5, 8), (1.0, 8)]
     own = compose_sweep(["tasks=[rte]", "grid.warmup=[0,0.1]"]).configs
     assert [(c.cell, c.trainer.warmup, c.recipe_changes) for c in own] == [
@@ -336,19 +334,19 @@ def test_a_grid_of_the_users_own_takes_the_place_of_the_recipes() -> None:
         (["grid.batch_size=[16.5]"], "grid.batch_size=16.5: must be a whole number"),
         (["grid.batch_size=16"], "grid.batch_size=16: must be a list, as in grid.batch_size=[A,B]"),
         (["grid=null"], "grid=null: one key at a time, as in grid.learning_rate=[1e-5,2e-5]"),
-        (["grid.epochs=[1,2]", "trainer.updates=9"], "grid.epochs=[1, 2]: has no effect beside trainer.updates"),
+        (["grid.epochs=[1,2]", "trainer.updates=9"], "grid.epochs=[1, 2]: has no effect with trainer.updates"),
         (["grid.batch_size=[4]", "trainer.accumulation=8"], "trainer.accumulation=8: must be at most"),
         (["cell.batch_size=4"], "cell: no such key"),
         (["selection=bset"], "selection=bset: must be one of last, best, holdout; did you mean best?"),
-        (["selection=holdout", "holdout=1"], "holdout=1.0: must be a fraction between 0 and 1"),
+        (["selection=holdout", "holdout=1"], "holdout=1.0: must be above 0 and below 1"),
         (["trainer.updates=0"], "trainer.updates=0: must be 1 or more, or null"),
         (
             ["recipe=fairseq", "trainer.epochs=3"],
-            "trainer.epochs=3: has no effect beside trainer.updates; add trainer.updates=null",
+            "trainer.epochs=3: has no effect with trainer.updates; add trainer.updates=null",
         ),
     ],
 )
-def test_a_mistake_in_a_grid_or_a_selection_is_answered_in_one_line(words: list[str], message: str) -> None:
+def test_a_mistake_in_a_grid_or_a_selection_is_one_line(words: list[str], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         compose_sweep(["tasks=[rte]", *words])
     assert message in str(caught.value)
@@ -369,7 +367,7 @@ def test_a_task_read_alone_has_the_facts_that_it_has_in_a_run(name: str) -> None
         ("[1, 2]\n", "task/own.yaml: task=[1, 2]: must be KEY: VALUE lines"),
     ],
 )
-def test_a_task_read_alone_that_is_no_task_is_one_line(facts: str, message: str, tmp_path: Path) -> None:
+def test_a_mistake_in_a_task_read_alone_is_one_line(facts: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "own_conf" / "task" / "own.yaml"
     path.parent.mkdir(parents=True)
     path.write_text(facts)
@@ -379,13 +377,13 @@ def test_a_task_read_alone_that_is_no_task_is_one_line(facts: str, message: str,
     assert "\n" not in str(caught.value)
 
 
-def test_what_a_command_need_not_name_of_the_rounding_is_what_conf_says() -> None:
+def test_usual_values_of_rounding_keys_are_those_of_conf() -> None:
     defaults = compose_run(["task=rte"]).trainer
     usual = {item.name: item.about.usual for item in fields_of(TrainerConfig) if item.about.role == "rounding"}
     assert usual == {name: getattr(defaults, name) for name in ("accumulation", "precision", "engine")}
 
 
-def test_a_configuration_is_built_again_from_its_facts_and_from_those_of_an_earlier_version() -> None:
+def test_a_configuration_is_rebuilt_from_its_facts_and_from_those_of_an_earlier_version() -> None:
     config = compose_run(["task=rte", "recipe=roberta_paper"])
     facts = dataclasses.asdict(config)
     assert config_from_facts(facts) == config
@@ -400,11 +398,11 @@ def test_a_configuration_is_built_again_from_its_facts_and_from_those_of_an_earl
     ("content", "message"),
     [
         ("name: mine\nhub_idd: a/b\n", "encoder/mine.yaml: encoder.hub_idd: no such key; did you mean encoder.hub_id?"),
-        ("[1, 2]\n", "encoder/mine.yaml: a list stands where KEY: VALUE lines must be"),
+        ("[1, 2]\n", "encoder/mine.yaml: found a list; must be KEY: VALUE lines"),
         ("name: [mine]\nhub_id: a/b\n", "encoder.name=['mine']: must be text"),
     ],
 )
-def test_a_mistake_in_the_users_own_encoder_is_answered_in_one_line(content: str, message: str, tmp_path: Path) -> None:
+def test_a_mistake_in_the_users_own_encoder_is_one_line(content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "encoder").mkdir()
     (tmp_path / "encoder" / "mine.yaml").write_text(content)
     with pytest.raises(UsageError) as caught:

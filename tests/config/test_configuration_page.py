@@ -1,4 +1,4 @@
-"""docs/configuration.md is what the schema and conf/ say."""
+"""docs/configuration.md agrees with the schema and conf/."""
 
 from tests.support.configuration_page import PAGE, render_page
 

@@ -45,13 +45,13 @@ def test_a_setting_of_tokenizer_config_is_obeyed_as_transformers_obeys_it(tiny_b
     assert TextEncoder(tmp_path, max_length=64).encode(texts).tokens.tolist() == expected[0]
 
 
-def test_types_tell_the_second_text_apart_for_bert(tiny_bert: Path) -> None:
+def test_types_mark_the_second_text_for_bert(tiny_bert: Path) -> None:
     encoded = TextEncoder(tiny_bert, max_length=64).encode(split_of(["a cat"], ["a dog"]))
     ids = encoded.tokens.tolist()
     assert encoded.types.tolist() == [0] * (ids.index(3) + 1) + [1] * (len(ids) - ids.index(3) - 1)
 
 
-def test_encoded_splits_are_read_from_the_cache_and_damaged_entries_are_made_again(
+def test_encoded_splits_are_read_from_the_cache_and_damaged_entries_are_replaced(
     tiny_roberta: Path, tmp_path: Path
 ) -> None:
     encoder = TextEncoder(tiny_roberta, max_length=64)
@@ -67,7 +67,7 @@ def test_encoded_splits_are_read_from_the_cache_and_damaged_entries_are_made_aga
     assert entry.stat().st_size > 100
 
 
-def test_the_cache_tells_texts_lengths_and_tokenizers_apart(
+def test_the_cache_distinguishes_texts_lengths_and_tokenizers(
     tiny_roberta: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:
     for folder, length in ((tiny_roberta, 64), (tiny_roberta, 32), (tiny_bert, 64)):

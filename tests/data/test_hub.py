@@ -29,20 +29,20 @@ class Hub:
     call: Callable[..., Result]
 
     def run(self, *words: str, **env: str) -> Result:
-        """`glue-bench run task=rte encoder=distilroberta data=hub ...` against this server."""
+        """Run `glue-bench run task=rte encoder=distilroberta data=hub ...` against this server."""
         settings = {"HF_ENDPOINT": self.server.endpoint, "HF_HUB_OFFLINE": "0", **env}
         task = () if any(word.startswith("task=") for word in words) else ("task=rte",)
         shortened = (*task, "trainer.epochs=1", "trainer.device=cpu", f"results_dir={self.results}")
         return self.call("run", *shortened, *words, env=settings)
 
     def records(self) -> list[Record]:
-        """What the runs left behind."""
+        """Return the records of the runs."""
         return list(RunStore(self.results).load_all())
 
 
 @pytest.fixture
 def hub(tiny_roberta: Path, tmp_path: Path, glue_bench: Callable[..., Result]) -> Iterator[Hub]:
-    """nyu-mll/glue and distilbert/distilroberta-base, small, at the pinned commits."""
+    """Serve small versions of nyu-mll/glue and distilbert/distilroberta-base at the pinned commits."""
     root = tmp_path / "hub"
     for split, seed in (("train", 1), ("validation", 2)):
         write_parquet(root / "glue" / "rte" / f"{split}-00000-of-00001.parquet", pair_columns(24, seed=seed))

@@ -26,7 +26,7 @@ Columns = dict[str, list[object]]
 
 @pytest.fixture
 def official() -> dict[str, Columns]:
-    """The official rows of the task `own`, with what file formats could stumble over."""
+    """Make the official rows of the task `own`, with content that is difficult in some file formats."""
     rows = {"train": pair_columns(24, seed=1), "validation": pair_columns(16, seed=2)}
     rows["validation"]["sentence1"][:3] = [
         'a "quoted" word, with a comma',
@@ -38,7 +38,7 @@ def official() -> dict[str, Columns]:
 
 @pytest.fixture
 def own_conf(tmp_path: Path) -> Path:
-    """A configuration folder with the task `own`, which knows its official rows."""
+    """Make a configuration folder with the task `own`, which knows its official rows."""
     facts: dict[str, object] = {"name": "own", "title": "Own", "kind": "classification", "metrics": ["accuracy"]}
     facts |= {"texts": ["sentence1", "sentence2"], "labels": NAMES, "fingerprints": FINGERPRINTS}
     folder = tmp_path / "my_conf"
@@ -114,7 +114,7 @@ def test_changed_rows_of_the_right_number_are_not_comparable(
     assert reasons(task, data) == [f"{split}'s rows are not the official ones"]
 
 
-def test_a_subset_is_told_by_its_number_of_rows_alone(
+def test_a_subset_is_recognised_by_its_number_of_rows_alone(
     official: dict[str, Columns], own_conf: Path, tmp_path: Path
 ) -> None:
     task, data = load(write_rows(tmp_path / "rows", official), own_conf, "data.max_train_rows=20")

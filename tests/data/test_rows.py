@@ -35,7 +35,7 @@ def write_rte(folder: Path, columns: dict[str, list[object]] | None = None, name
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A good rte folder, to be damaged."""
+    """Make a good rte folder, to be damaged."""
     write_rte(tmp_path)
     write_rte(tmp_path, name="validation.parquet")
     return tmp_path
@@ -156,7 +156,7 @@ def test_a_score_out_of_range_is_refused(tmp_path: Path, score: object) -> None:
         load(tmp_path, task="stsb")
 
 
-def test_a_missing_column_is_named_with_those_that_are_there(folder: Path) -> None:
+def test_a_missing_column_is_named_with_the_existing_ones(folder: Path) -> None:
     pq.write_table(pa.table({"sentence1": ["a"], "label": [0]}), folder / "rte" / "train.parquet")
     with pytest.raises(InputError, match="no column 'sentence2'; it has sentence1, label"):
         load(folder)
@@ -200,7 +200,7 @@ def test_a_damaged_text_file_is_named_with_its_line(folder: Path, name: str, con
         (["no", "yes"], ["yes", 1, "0"], [1, 1, 0]),
     ],
 )
-def test_names_count_before_numbers(labels: list[str], values: list[object], codes: list[int]) -> None:
+def test_names_have_precedence_over_numbers(labels: list[str], values: list[object], codes: list[int]) -> None:
     facts = TaskConfig(name="x", title="X", kind="classification", texts=["text"], labels=labels, metrics=["accuracy"])
     table = Table(columns={"text": ["a"] * len(values), "label": values})
     assert check_rows(table, facts, where="file").labels.tolist() == codes

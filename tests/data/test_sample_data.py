@@ -48,7 +48,7 @@ WORDS_CEILING = {
     "rte": 0.69,
 }
 # The same for the lengths of the texts and their difference alone, where the majority class scores 0.60 in MRPC,
-# 0.33 in MNLI and 0.50 in the others, and CoLA's Matthews and STS-B's Pearson are 0 by chance.
+# 0.33 in MNLI and 0.50 in the others, and chance is 0 for CoLA's Matthews and STS-B's Pearson.
 LENGTHS_CEILING = {
     "mnli": 0.40,
     "qqp": 0.57,
@@ -98,12 +98,12 @@ def count_words(text: str) -> list[str]:
 
 
 def measure_lengths(rows: Sequence[tuple[str, ...]]) -> Matrix:
-    """(n, 2 or 4): words and characters of each text; the differences of a pair are linear in them."""
+    """Return (n, 2 or 4): words and characters of each text; the differences of a pair are linear in them."""
     return np.array([[size for text in row for size in (len(count_words(text)) / 10, len(text) / 50)] for row in rows])
 
 
 def measure_overlap(rows: Sequence[tuple[str, ...]]) -> Matrix:
-    """(n, 6): how many words the texts of a pair share and how many stand in one only; zeros for single texts."""
+    """Return (n, 6): how many words the texts of a pair share and how many are in one only; zeros for single texts."""
     found = []
     for row in rows:
         first, second = set(count_words(row[0])), set(count_words(row[-1]))
@@ -122,7 +122,7 @@ def score_predictions(task: str, labels: list[float], predicted: Matrix) -> floa
 
 
 def score_linear_model(task: str, features: Callable[[str], Any], *, penalties: Sequence[float]) -> float:
-    """The best score on a validation split of a linear model on `features(split)`, over the penalties."""
+    """Return the best score of linear models of `features(split)` on a validation split, over the penalties."""
     scores = []
     for penalty in penalties:
         model = Ridge(alpha=penalty) if task == "stsb" else LogisticRegression(C=1 / penalty, max_iter=5000)
@@ -134,7 +134,7 @@ def score_linear_model(task: str, features: Callable[[str], Any], *, penalties: 
 
 
 def score_words(task: str) -> float:
-    """The score of a bag of words: the counts of each text, their lengths and their overlap."""
+    """Return the score of a bag of words: the counts of each text, their lengths and their overlap."""
     vectorizers = [
         CountVectorizer(analyzer=count_words).fit(texts) for texts in zip(*texts_of(task, "train"), strict=True)
     ]
@@ -202,14 +202,14 @@ def test_the_scores_of_stsb_are_spread_over_0_to_5() -> None:
 
 
 @pytest.mark.parametrize("task", SAMPLE_TASKS)
-def test_no_row_stands_twice_in_a_split(task: str) -> None:
+def test_no_row_occurs_twice_in_a_split(task: str) -> None:
     for split in rows_of(task):
         rows = texts_of(task, split)
         assert len(set(rows)) == len(rows)
 
 
 @pytest.mark.parametrize("task", SAMPLE_TASKS)
-def test_no_sentence_of_one_split_stands_in_another(task: str) -> None:
+def test_no_sentence_of_one_split_occurs_in_another(task: str) -> None:
     seen: set[str] = set()
     for split in rows_of(task):
         texts = {text for row in texts_of(task, split) for text in row}
@@ -218,7 +218,7 @@ def test_no_sentence_of_one_split_stands_in_another(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", SAMPLE_TASKS)
-def test_validation_asks_for_words_that_training_never_shows(task: str) -> None:
+def test_validation_has_words_that_training_never_shows(task: str) -> None:
     trained = {word for row in texts_of(task, "train") for text in row for word in count_words(text)}
     for split in validation_splits(task):
         unseen = [row for row in texts_of(task, split) if not trained.issuperset(count_words(" ".join(row)))]
@@ -245,7 +245,7 @@ def test_words_and_their_overlap_do_not_give_the_label_away(task: str) -> None:
 
 
 def test_the_rows_are_those_of_their_version() -> None:
-    """Rows changed on purpose? Raise SAMPLE_VERSION and add the new digest: old scores no longer compare."""
+    """If rows change on purpose, increase SAMPLE_VERSION and add the new digest: old scores are not comparable."""
     rows = json.dumps({task: rows_of(task) for task in SAMPLE_TASKS})
     assert hashlib.sha256(rows.encode()).hexdigest() == DIGEST[SAMPLE_VERSION]
 

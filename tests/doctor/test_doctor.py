@@ -185,7 +185,7 @@ class Hub:
 import dataclasses, json, sys
 from glue_bench.config.compose import compose_sweep
 from glue_bench.data.sources import resolve_source
-
+from glue_bench.doctor.sweep import examine_inputs
 from glue_bench.models.pretrained import resolve_pretrained
 config = compose_sweep(sys.argv[1:]).configs[0]
 {first}

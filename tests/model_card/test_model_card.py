@@ -294,7 +294,7 @@ def test_weights_that_are_not_the_records_get_no_card(results: Path, tmp_path: P
     run = run_of(results, "rte")
     path = run.model_folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x07")
-    with pytest.raises(InputError, match="do not belong to the record"):
+    with pytest.raises(InputError, match="do not belong to the run's record"):
         write_card(run, tmp_path / "model")
     assert not (tmp_path / "model").exists()
 

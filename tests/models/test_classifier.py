@@ -97,7 +97,7 @@ def test_only_the_head_seed_decides_the_new_weights(tiny_roberta: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["flat", "padded"])
-def test_the_company_of_other_rows_does_not_change_a_rows_logits(engine: str, tiny_roberta: Path) -> None:
+def test_other_rows_of_a_batch_do_not_change_a_rows_logits(engine: str, tiny_roberta: Path) -> None:
     model = load_classifier(tiny_roberta, outputs=2, head_seed=5, engine=engine).eval()
     encoded = encode(tiny_roberta)
     shortest = int(encoded.lengths().argmin())
@@ -151,7 +151,7 @@ def test_a_tokenizer_of_another_model_is_refused(tiny_bert: Path) -> None:
 
 def test_the_flat_engine_is_refused_for_a_family_that_has_none(tiny_bert: Path, tmp_path: Path) -> None:
     folder = make_distilbert(tmp_path / "distilbert", tiny_bert)
-    with pytest.raises(UsageError, match=r"trainer\.engine=flat: not for distilbert; allowed is auto or padded"):
+    with pytest.raises(UsageError, match=r"trainer\.engine=flat: not for distilbert; must be auto or padded"):
         load_classifier(folder, outputs=2, head_seed=5, engine="flat")
 
 
@@ -164,7 +164,7 @@ def test_rows_longer_than_the_positions_are_refused(tiny_roberta: Path, tiny_ber
 
 
 def after_padding(family: str) -> PretrainedConfig:
-    """A tiny model with 34 position embeddings, of which 32 are for tokens."""
+    """Make a tiny model with 34 position embeddings, of which 32 are for tokens."""
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     own = {"attention_window": [8]} if family == "longformer" else {}
     return AutoConfig.for_model(family, vocab_size=300, max_position_embeddings=34, pad_token_id=1, **sizes, **own)
@@ -193,7 +193,7 @@ def test_a_decoder_is_refused_in_one_line(engine: str, tiny_roberta: Path, tmp_p
         load_classifier(tmp_path / "decoder", outputs=2, head_seed=5, engine=engine)
 
 
-def test_every_tokenizer_file_is_copied_beside_the_saved_weights(tiny_roberta: Path, tmp_path: Path) -> None:
+def test_every_tokenizer_file_is_copied_next_to_the_saved_weights(tiny_roberta: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_roberta, tmp_path / "encoder")
     names = ("added_tokens.json", "spm.model", "tokenizer.model", "bpe.codes")
     for name in names:
@@ -226,7 +226,7 @@ def test_damaged_files_are_named(tiny_roberta: Path, tmp_path: Path, damage: str
 
 
 @pytest.mark.parametrize("engine", ["flat", "padded"])
-def test_a_classifier_of_random_weights_is_the_seeds_alone_and_leaves_the_global_stream(engine: str) -> None:
+def test_random_weights_depend_on_the_seed_alone_and_leave_the_global_stream(engine: str) -> None:
     config = RobertaConfig(
         vocab_size=400, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, pad_token_id=1
     )

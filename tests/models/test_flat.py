@@ -21,7 +21,7 @@ KEEP_FIXTURES = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
 def encoded_of(lengths: list[int], *, seed: int, pad_id: int, vocabulary: int = 120) -> Encoded:
-    """Random tokens in rows of the given lengths, two texts each where there is room; padding ids among them."""
+    """Make random tokens in rows of the given lengths, two texts each where there is room; padding ids among them."""
     rng = np.random.default_rng(seed)
     tokens = rng.integers(5, vocabulary, sum(lengths)).astype(np.int32)
     tokens[rng.random(len(tokens)) < 0.02] = pad_id
@@ -64,7 +64,7 @@ def test_logits_and_gradients_equal_the_padded_engines_for_any_lengths(
 
 
 def trained(folder: Path, engine: str, *, cut: bool) -> SequenceClassifier:
-    """A whole fine-tune without dropout."""
+    """Do a whole fine-tuning run without dropout."""
     model = load_classifier(folder, outputs=2, head_seed=1, engine=engine)
     assert isinstance(model, SequenceClassifier)
     for module in model.modules():
@@ -88,7 +88,7 @@ def trained(folder: Path, engine: str, *, cut: bool) -> SequenceClassifier:
 
 
 @pytest.mark.parametrize("family", list(LONGEST))
-def test_a_whole_fine_tune_ends_with_the_same_weights_on_either_engine_cut_or_not(
+def test_fine_tuning_ends_with_the_same_weights_on_either_engine_cut_or_not(
     family: str, request: pytest.FixtureRequest
 ) -> None:
     folder: Path = request.getfixturevalue(family)

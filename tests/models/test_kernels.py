@@ -43,7 +43,7 @@ def assert_same_gradients(ours: Tensor, theirs: Tensor, sources: Sequence[Tensor
 
 
 def expected_attention(query: Tensor, key: Tensor, value: Tensor, lengths: list[int]) -> Tensor:
-    """Each row by itself, no padding anywhere."""
+    """Compute the attention of each row by itself, without padding."""
     contexts, start = [], 0
     for row, length in enumerate(lengths):
         inside = slice(start, start + length)
@@ -161,7 +161,7 @@ def test_lookups_have_torchs_values_and_gradients(rows: int) -> None:
 
 @settings_of_hypothesis(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=40))
-def test_rows_are_cut_into_runs_that_cost_no_more_than_one_block(lengths: list[int]) -> None:
+def test_rows_are_cut_into_groups_that_cost_at_most_as_much_as_one_block(lengths: list[int]) -> None:
     ordered = np.sort(np.array(lengths))[::-1]
     runs = list(split_by_length(ordered))
     assert [begin for begin, _ in runs] + [len(ordered)] == [0] + [end for _, end in runs]

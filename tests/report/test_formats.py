@@ -339,7 +339,7 @@ def test_tasks_are_compared_in_the_cards_order(tmp_path: Path) -> None:
     ("names", "words"),
     [
         (("distilrobert", "roberta"), "did you mean distilroberta"),
-        (("roberta", "bert"), "bert: no finished runs of this encoder"),
+        (("roberta", "bert"), "bert: there are no finished runs of this encoder"),
         (("roberta", "roberta"), "roberta: compared with itself; name two different encoders"),
     ],
 )

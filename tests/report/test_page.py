@@ -393,7 +393,9 @@ def test_a_matrix_of_many_classes_is_a_table_without_a_plot(tmp_path: Path) -> N
         record = make_record(task="sst2", setting=task, encoder=ROBERTA, reasons=("no official row counts",))
         config = copy.deepcopy(record.config)
         labels = [f"label {code}" for code in range(k)]
-        config["task"].update(name=task, title=task, labels=labels, rows={}, conventions={}, leaderboard={})
+        config["task"].update(
+            name=task, title=task, labels=labels, rows={}, fingerprints={}, conventions={}, leaderboard={}
+        )
         rng = np.random.default_rng(k)
         label, logits = np.arange(40) % k, rng.normal(size=(40, k)).astype(np.float32)
         drawn = {"validation": (label, logits.argmax(axis=1), logits)}

@@ -120,7 +120,7 @@ def test_whatever_changes_the_scores_changes_the_run_id_and_nothing_else_does(
     assert run_id(f"data.path={copy}") != base
 
 
-def test_a_sweep_runs_tasks_and_seeds_prints_the_table_and_goes_on_where_it_stopped(
+def test_a_sweep_runs_tasks_and_seeds_prints_the_table_and_continues_where_it_stopped(
     tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [*tiny_words, "tasks=[rte,sst2]"]
@@ -156,7 +156,7 @@ def test_multirun_is_hydras_list_of_choices(tiny_words: list[str], tmp_path: Pat
     ]
 
 
-def test_a_run_that_diverges_exits_with_4_and_the_sweep_goes_on(
+def test_a_run_that_diverges_exits_with_4_and_the_sweep_continues(
     tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hot = [*tiny_words, "trainer.learning_rate=1e30", "trainer.clip_norm=0"]
@@ -222,7 +222,7 @@ def test_a_kept_model_predicts_what_the_run_predicted(tiny_words: list[str], loc
     assert model.config.id2label == {0: "entailment", 1: "not_entailment"}
 
 
-def test_a_result_is_not_lost_when_making_it_again_fails(
+def test_a_result_is_not_lost_when_repeating_the_run_fails(
     tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["run", "task=rte", *tiny_words]) == 0
@@ -357,7 +357,7 @@ def test_rows_longer_than_the_encoders_positions_are_a_wrong_command(
     assert records_in(tmp_path) == []
 
 
-def test_a_record_names_the_pretrained_weights_and_beside_them_those_that_another_run_made(
+def test_a_record_names_the_pretrained_weights_and_those_of_the_run_that_it_starts_from(
     tiny_words: list[str], tiny_roberta: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [word for word in tiny_words if not word.startswith("encoder.name")]
@@ -380,7 +380,7 @@ def test_a_record_names_the_pretrained_weights_and_beside_them_those_that_anothe
 def test_a_worker_that_lost_its_run_leaves_the_new_owners_snapshots_alone(
     tiny_words: list[str], tmp_path: Path
 ) -> None:
-    """As after a suspension: the beat of the old owner has not noticed yet that another worker took the run over."""
+    """As after a suspension: the old owner has not yet noticed that another worker took the run over."""
     from glue_bench.config.compose import compose_run
     from glue_bench.runs.identity import make_requests
     from glue_bench.runs.lease import LostLeaseError

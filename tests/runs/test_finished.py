@@ -29,7 +29,7 @@ def store_of(tmp_path: Path) -> RunStore:
 
 
 def train(words: list[str], task: str, *more: str) -> FinishedRun:
-    """One run of the words with its weights."""
+    """Run the words once, and return the run with its weights."""
     assert main(["run", f"task={task}", "save_model=true", *words, *more]) == 0
     folder = next(word.partition("=")[2] for word in reversed([*words, *more]) if word.startswith("results_dir="))
     return find_finished(RunStore(Path(folder)), task=task, need_model=True)
@@ -109,7 +109,7 @@ def test_a_saved_model_of_another_shape_is_refused_in_one_line(tiny_words: list[
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_one_run_must_answer_and_the_error_says_what_tells_them_apart(tmp_path: Path) -> None:
+def test_exactly_one_run_must_match_and_the_error_says_how_they_differ(tmp_path: Path) -> None:
     store = store_of(tmp_path)
     for seed in (1, 2):
         store.save(make_record(task="rte", seed=seed))
@@ -119,7 +119,7 @@ def test_one_run_must_answer_and_the_error_says_what_tells_them_apart(tmp_path: 
     assert find_finished(store, task="mrpc").record.task == "mrpc"
     assert find_finished(store, task="rte", seed=1).record.seed == 1
     assert find_finished(store, run_id="seed2-111").record.recipe == "hf_2019"
-    told: list[tuple[str | None, int | None, str]] = [
+    expected: list[tuple[str | None, int | None, str]] = [
         (None, None, "4 finished runs are in .*; add one of task=mrpc, task=rte$"),
         ("rte", None, "3 finished runs match task=rte in .*; add one of seed=1, seed=2$"),
         ("rte", 2, r"one of run_id=seed2-000 \(recipe=default\), run_id=seed2-111 \(recipe=hf_2019\)$"),
@@ -127,13 +127,13 @@ def test_one_run_must_answer_and_the_error_says_what_tells_them_apart(tmp_path: 
         ("cola", None, "task=cola: diverged in .*; only finished runs have results"),
         ("mrpc", 2, "task=mrpc seed=2: no finished run in .* has all of these; there are encoder=tiny task=mrpc"),
     ]
-    for task, number, message in told:
+    for task, number, message in expected:
         with pytest.raises(UsageError, match=message) as caught:
             find_finished(store, task=task, seed=number)
         assert len(str(caught.value).splitlines()) == 1
 
 
-def test_where_weights_are_needed_the_runs_that_kept_them_count_alone(tmp_path: Path) -> None:
+def test_if_weights_are_needed_only_runs_that_kept_them_count(tmp_path: Path) -> None:
     store = store_of(tmp_path)
     records = [make_record(seed=seed) for seed in (1, 2)]
     for record in records:

@@ -23,7 +23,7 @@ def take(folder: Path) -> Lease:
 
 
 def lease_of_another_host(folder: Path, *, age: float, generation: int = 1) -> Path:
-    """What a worker of another machine left `age` seconds ago."""
+    """Write the lease that a worker of another machine left `age` seconds ago."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"claim-{generation}.json"
     owner = {"host": "node7", "process": 1, "machine": "elsewhere", "started": "1", "nonce": "n"}
@@ -45,7 +45,7 @@ def test_a_leased_run_names_its_owner_and_is_free_after_release(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_generations_do_not_start_anew_before_the_run_is_done(tmp_path: Path) -> None:
+def test_generations_do_not_restart_before_the_run_is_done(tmp_path: Path) -> None:
     for generation in (1, 2, 3):
         held = take(tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == [f"claim-{generation}.json"]
@@ -124,7 +124,7 @@ def test_an_owner_beats_while_there_is_progress_and_falls_silent_without(
     held.release(done=True)
 
 
-def test_an_owner_that_was_taken_over_learns_it_and_removes_nothing(
+def test_an_owner_that_lost_its_run_notices_it_and_removes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
@@ -151,7 +151,7 @@ def test_an_owner_whose_lease_is_gone_does_not_bring_it_back(tmp_path: Path, mon
     sleeper.release(done=True)
 
 
-def test_a_folder_that_cannot_be_written_is_the_disks_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_a_disk_error(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file in the way")
     with pytest.raises(DiskError, match="cannot be leased"):
         take_lease(tmp_path / "runs" / "a")

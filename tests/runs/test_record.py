@@ -221,7 +221,8 @@ def test_predictions_of_another_training_than_the_records_are_refused(tmp_path: 
         logits = np.zeros((2, 2), dtype=np.float32)
         return write_predictions(path, idx=np.arange(2), label=np.array([0, 1]), prediction=codes, logits=logits)
 
-    record = dataclasses.replace(record, predictions_sha256={"validation": predict(0, 1)})
+    data = {**record.data, "rows": {**record.data["rows"], "validation": 2}}
+    record = dataclasses.replace(record, data=data, predictions_sha256={"validation": predict(0, 1)})
     assert list(store.read_predictions(record, "validation").prediction) == [0, 1]
     predict(1, 1)  # trained again, and killed before the record was written
     with pytest.raises(InputError, match=r"^predictions/validation\.parquet of another training than its record$"):

@@ -1,4 +1,4 @@
-"""A setting: what tells two rows of a table apart, and the words that ask for it again."""
+"""A setting: how two rows of a table differ, and the words that repeat its runs."""
 
 import dataclasses
 from typing import Any
@@ -48,7 +48,7 @@ def test_the_difference_names_what_is_unlike_with_each_ones_value() -> None:
     assert ten.difference(held) == {"selection": ("last", "holdout"), "holdout": (None, held.holdout)}
 
 
-def test_what_a_failed_run_did_not_learn_tells_nothing_apart() -> None:
+def test_what_a_failed_run_does_not_know_is_no_difference() -> None:
     encoder = {"name": "tiny", "hub_id": None, "revision": None}
     failed = setting_of(status="failed", precision="", encoder=encoder)
     assert failed.difference(setting_of()) == {}

@@ -41,7 +41,7 @@ def test_leaderboard_facts_of_a_task_change_no_run_id(task: str) -> None:
         ({"AX": "../test"}, "task.leaderboard.AX=../test: must be one of the test splits"),
         ({"AX": "ax/hard/test"}, "task.leaderboard.AX=ax/hard/test: must be one of the test splits"),
         ({"AX": "ax/dev"}, "task.leaderboard.AX=ax/dev: must be a split with official rows in task.rows"),
-        ({"../AX": "ax/test"}, "task.leaderboard=../AX: must be letters, digits"),
+        ({"../AX": "ax/test"}, "task.leaderboard=../AX: must be made of letters, digits"),
     ],
 )
 def test_a_place_must_be_a_test_split_with_official_rows(leaderboard: dict[str, str], message: str) -> None:

@@ -1,6 +1,6 @@
-"""The page docs/configuration.md: every key with type, default and meaning.
+"""The page docs/configuration.md: every key with its type, default and meaning.
 
-python -m tests.support.configuration_pagerewrites it
+python -m tests.support.configuration_page        writes the page
 """
 
 import types
@@ -15,6 +15,7 @@ from glue_bench.config.overrides import GROUPS
 from glue_bench.config.schema import SweepConfig, TrainerConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+_MANY = {int: "whole numbers", float: "numbers", str: "text values"}
 _HEAD = """\
 # Every configuration key
 
@@ -71,9 +72,9 @@ def _type(hint: Any) -> str:
     if origin is Literal:
         return ", ".join(args)
     if origin is list:
-        return f"list of: {_type(args[0])}"
+        return f"list of {_MANY.get(args[0]) or _type(args[0])}"
     if origin is dict:
-        return f"{_type(args[0])} to {_type(args[1])}"
+        return f"mapping of {'names' if args[0] is str else _type(args[0])} to {_MANY.get(args[1]) or 'lists'}"
     return SCALARS[hint].words if hint in SCALARS else "any"
 
 
@@ -85,7 +86,7 @@ def _default(key: Key, defaults: SweepConfig) -> str:
     for part in key.name.split("."):
         value = getattr(value, part)
     recipe = key.name.removeprefix("trainer.") in _recipe_keys() and key.name.startswith("trainer.")
-    return f"`{_written(value)}`{', by the recipe' if recipe else ''}"
+    return f"`{_written(value)}`{' (set by the recipe)' if recipe else ''}"
 
 
 def _recipe_keys() -> set[str]:

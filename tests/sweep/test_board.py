@@ -1,4 +1,4 @@
-"""The live board: what a person sees of a sweep while it goes on."""
+"""The live board: what users see of a running sweep."""
 
 import dataclasses
 import io
@@ -50,7 +50,7 @@ def test_the_board_shows_each_run_from_waiting_to_its_score() -> None:
     board.phase(requests[0], "tokenising")
     assert "tokenising" in shown(board, console)
     board.phase(requests[0], "training")
-    board.step(requests[0], step(24))  # the first it hears of: the run went on from a snapshot
+    board.step(requests[0], step(24))  # the first report: the run continued from a snapshot
     assert "left" not in shown(board, console)
     board.step(requests[0], step(25))
     running = shown(board, console)
@@ -162,7 +162,7 @@ def test_a_finished_parent_of_a_missing_run_is_on_the_board(tmp_path: Path) -> N
     assert "1 of 2 done, 1 waiting" in shown(board, console_of(terminal=True))
 
 
-def test_a_comparable_score_stands_beside_the_published_one() -> None:
+def test_a_comparable_score_is_shown_with_the_published_one() -> None:
     record = make_record(task="mrpc", encoder=DISTILROBERTA, scores={"validation": {"accuracy": 0.85, "f1": 0.89}})
     assert describe_outcome(record, load_published()) == "87.0 mean of accuracy and F1 (published 86.6)"
     subset = make_record(task="mrpc", encoder=DISTILROBERTA, reasons=("a subset",))

@@ -59,7 +59,7 @@ def sweep(tmp_path: Path, tiny_words: list[str]) -> Iterator[Sweep]:
                 stderr=subprocess.STDOUT,
                 text=True,
                 env=environment,
-                start_new_session=True,  # a process group of its own, as a terminal's foreground job is
+                start_new_session=True,  # its own process group, like a terminal's foreground job
             )
         started.append(process)
         return process
@@ -71,7 +71,7 @@ def sweep(tmp_path: Path, tiny_words: list[str]) -> Iterator[Sweep]:
 
 
 def descendants(process: int) -> list[int]:
-    """Every process below one, deepest last."""
+    """Return every process below one, deepest last."""
     try:
         children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     except OSError:
@@ -80,7 +80,7 @@ def descendants(process: int) -> list[int]:
 
 
 def workers_of(process: int) -> list[int]:
-    """The worker processes below a driver: children of its fork server."""
+    """Return the worker processes below a driver: children of its fork server."""
     return [worker for child in descendants(process) for worker in descendants(child)]
 
 
@@ -97,13 +97,13 @@ def records_in(tmp_path: Path, results: str) -> dict[str, Record]:
 
 
 def trainings(tmp_path: Path, results: str = "results") -> list[str]:
-    """Those begun, as task-seed."""
+    """Return the trainings that have begun, as task-seed."""
     path = tmp_path / f"{results}.trainings"
     return path.read_text().split() if path.exists() else []
 
 
 def assert_same_results(tmp_path: Path, results: str, expected: str) -> None:
-    """Every run of `expected` is in `results` once, finished, with the same predictions and scores; nothing else is."""
+    """Check that `results` has the runs of `expected`, finished, with equal predictions and scores, and no others."""
     ours, wanted = records_in(tmp_path, results), records_in(tmp_path, expected)
     assert set(ours) == set(wanted)
     folders = [path.parent for path in (tmp_path / results).rglob("record.json")]
@@ -137,7 +137,7 @@ def test_a_sweep_that_is_killed_again_and_again_ends_with_the_results_of_one_tha
             wait_for(lambda: len(trainings(tmp_path, f"round{rounds}")) > begun, process)  # noqa: B023
         try:
             process.wait(timeout=rng.uniform(0.2, 0.8) if kills < 10 else rng.uniform(0.2, 9.0))
-            rounds += 1  # it was quicker than the kills: they go on in a folder of its own
+            rounds += 1  # it was quicker than the kills, which continue in a new folder
         except subprocess.TimeoutExpired:
             killed[kill_somebody(process, rng)] += 1
     print(f"kills: {dict(killed)}; rounds: {rounds}")  # noqa: T201
@@ -213,7 +213,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 
 def assert_only_these_failed(tmp_path: Path, bad: dict[str, str], *, runs: int) -> None:
-    """`bad`: task-seed to the kind of its end."""
+    """Check the failures; `bad` maps task-seed to the kind of its end."""
     records = records_in(tmp_path, "results")
     assert len(records) == runs
     log = (tmp_path / "sweep.log").read_text()
@@ -255,7 +255,7 @@ def test_one_bad_run_among_eight_costs_that_one_only(kind: str, sweep: Sweep, tm
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 75)], ids=lambda x: str(x)
 )
-def test_a_sweep_that_is_stopped_keeps_snapshots_and_says_what_is_left_and_how_to_go_on(
+def test_a_sweep_that_is_stopped_keeps_snapshots_and_says_what_is_left_and_how_to_continue(
     number: int, code: int, sweep: Sweep, tmp_path: Path
 ) -> None:
     words = ["tasks=[rte,sst2]", "seeds=[1,2]", "executor.workers=2"]

@@ -76,7 +76,7 @@ def test_estimates_come_from_other_seeds_else_from_the_task_by_epochs_else_there
 
 
 def asked_for(task: str, seed: int = 9, **trainer: object) -> RunRequest:
-    """A request with other trainer values."""
+    """Return a request with other trainer values."""
     plain = request(task, seed)
     changed = dataclasses.replace(plain.config.trainer, **trainer)  # type: ignore[arg-type]
     return dataclasses.replace(plain, config=dataclasses.replace(plain.config, trainer=changed))
@@ -318,7 +318,7 @@ def test_a_run_whose_parent_failed_says_so(tiny_words: list[str], tmp_path: Path
         (["run", "task=rte", "executor.workers=some"], "executor.workers=some: must be auto, or 1 or more"),
     ],
 )
-def test_a_start_or_executor_that_cannot_be_is_one_line(
+def test_an_impossible_init_or_executor_is_one_line(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*words, "encoder=minilm"]) == 2

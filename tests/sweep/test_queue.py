@@ -20,7 +20,7 @@ LOST = LostRunError("its process was killed")
 
 
 def record_of(status: str, *, ended: str = "now") -> Record:
-    return make_record(status=status, ended=ended, error=None if status == "finished" else "an error of its own")
+    return make_record(status=status, ended=ended, error=None if status == "finished" else "its own error")
 
 
 @pytest.mark.parametrize(
@@ -31,13 +31,13 @@ def record_of(status: str, *, ended: str = "now") -> Record:
         ("interrupted", None, True, ("failed", "its process was killed")),
         ("finished", None, True, ("finished", None)),
         (None, "finished", True, ("finished", None)),
-        ("failed", "diverged", True, ("diverged", "an error of its own")),
+        ("failed", "diverged", True, ("diverged", "its own error")),
         (None, "interrupted", True, None),
         (None, "interrupted", False, ("failed", "its process was killed")),
         ("interrupted", "interrupted", True, None),
     ],
 )
-def test_a_new_record_speaks_for_itself_and_without_one_the_run_is_lost(
+def test_a_new_record_is_the_result_and_without_one_the_run_is_lost(
     before: str | None, found: str | None, resumable: bool, outcome: tuple[str, str | None] | None, tmp_path: Path
 ) -> None:
     store = RunStore(tmp_path)

@@ -1,4 +1,4 @@
-"""The README's main job, whole: what MiniLM must reach on the sample data. Minutes; run by `nox -s slow`."""
+"""The README's first command in full: what MiniLM must reach on the sample data. Minutes; run by `nox -s slow`."""
 
 import time
 from collections import Counter

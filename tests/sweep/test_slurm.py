@@ -64,7 +64,7 @@ def records_in(tmp_path: Path) -> dict[str, Record]:
 
 
 def trainings(tmp_path: Path) -> list[str]:
-    """Those begun, as task-seed."""
+    """Return the trainings that have begun, as task-seed."""
     path = tmp_path / "trainings"
     return path.read_text().split() if path.exists() else []
 
@@ -102,7 +102,7 @@ def test_eight_runs_of_which_one_is_preempted_and_queued_again_and_one_is_killed
 
 
 @pytest.mark.usefixtures("cluster")
-def test_jobs_go_on_without_the_command_and_a_second_one_watches_the_same_jobs(
+def test_jobs_continue_without_the_command_and_a_second_one_watches_the_same_jobs(
     sweep: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     grid = ["tasks=[rte,sst2]", "seeds=[1]", "trainer.epochs=1500"]

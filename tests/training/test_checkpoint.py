@@ -1,4 +1,4 @@
-"""Snapshots, and trainings that stop and go on as if they had not."""
+"""Snapshots, and trainings that stop and later continue as if they had not."""
 
 import logging
 import os
@@ -52,7 +52,7 @@ def test_the_newest_snapshot_comes_back_whole_and_only_two_are_kept(tmp_path: Pa
     assert torch.equal(found.tensors["weight"], torch.full((3, 2), 100.0))
 
 
-def test_snapshots_ahead_of_the_one_just_written_were_of_no_use(tmp_path: Path) -> None:
+def test_snapshots_of_later_updates_than_the_new_one_are_deleted(tmp_path: Path) -> None:
     store_of(tmp_path, 1000, 1100)
     other = SnapshotStore(tmp_path / "snapshots", belongs_to={**OWNER, "engine": "padded"})
     other.save(snapshot(10))
@@ -113,7 +113,7 @@ def test_a_snapshot_of_another_run_or_engine_is_not_used(tmp_path: Path, caplog:
     assert "it was made with engine flat, not padded" in caplog.text
 
 
-def test_what_a_killed_writer_left_is_swept_away_but_not_what_another_writes_now(tmp_path: Path) -> None:
+def test_what_a_killed_writer_left_is_deleted_but_not_what_another_writes_now(tmp_path: Path) -> None:
     store = store_of(tmp_path, 5)
     for name in (".step-0000000006.old", ".step-0000000006.new"):
         (tmp_path / "snapshots" / name).mkdir()
@@ -148,7 +148,7 @@ def train(
     *,
     stop_after: int | None = None,
 ) -> tuple[Classifier, list[StepReport], FitResult]:
-    """A training that gets a real SIGUSR1 after an update."""
+    """Train, with a real SIGUSR1 after an update."""
     model = load_classifier(folder, outputs=2, head_seed=STREAMS.head, engine=changed.engine)
     encoded = TextEncoder(folder, max_length=64).encode(ROWS)
     model.cut_vocabulary(encoded.tokens)
@@ -241,7 +241,7 @@ class SmallMemory(FlatClassifier):
         return logits
 
 
-def test_a_training_that_needed_more_parts_goes_on_with_them(tiny_roberta: Path, tmp_path: Path) -> None:
+def test_a_training_that_needed_more_micro_batches_continues_with_them(tiny_roberta: Path, tmp_path: Path) -> None:
     expected, _, _ = train(tiny_roberta, settings(accumulation=4))
     store = SnapshotStore(tmp_path / "parts", belongs_to=OWNER)
     with pytest.raises(Stopped):
@@ -263,8 +263,8 @@ def test_a_whole_training_in_a_snapshot_is_not_trained_again(
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
 
 
-def test_a_family_of_transformers_own_goes_on_too(tmp_path: Path, tiny_roberta: Path) -> None:
-    """DistilBERT: the padded path with transformers' own head."""
+def test_a_family_without_a_flat_engine_continues_too(tmp_path: Path, tiny_roberta: Path) -> None:
+    """Use DistilBERT: the padded engine with transformers' own head."""
     folder = tmp_path / "distilbert"
     shutil.copytree(tiny_roberta, folder)
     config = DistilBertConfig(vocab_size=400, dim=32, n_layers=2, n_heads=4, hidden_dim=64, pad_token_id=1)
@@ -278,7 +278,7 @@ def test_a_family_of_transformers_own_goes_on_too(tmp_path: Path, tiny_roberta: 
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
 
 
-def test_what_must_not_be_kept_is_found_before_a_snapshot(tiny_roberta: Path, tmp_path: Path) -> None:
+def test_divergence_is_found_before_a_snapshot_is_written(tiny_roberta: Path, tmp_path: Path) -> None:
     labels = np.full(len(ROWS), np.inf)
     model = load_classifier(tiny_roberta, outputs=1, head_seed=1)
     store = SnapshotStore(tmp_path / "diverged", belongs_to=OWNER)
@@ -296,7 +296,7 @@ def test_what_must_not_be_kept_is_found_before_a_snapshot(tiny_roberta: Path, tm
     assert store.newest() is None
 
 
-def test_out_of_memory_halves_the_parts_and_keeps_the_update(
+def test_out_of_memory_halves_the_micro_batches_and_keeps_the_update(
     tiny_roberta: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected, history, _ = train(tiny_roberta, settings(accumulation=4))

@@ -1,4 +1,4 @@
-"""One run in two processes that torchrun starts, beside the same run in one."""
+"""One run in two processes that torchrun starts, compared with the same run in one."""
 
 import json
 import shutil
@@ -27,13 +27,13 @@ def start(*words: str) -> subprocess.Popen[str]:
 
 
 def ours(text: str) -> list[str]:
-    """Without the lines of torchrun's own."""
+    """Return the lines that are not torchrun's own."""
     return [line for line in text.splitlines() if line.startswith(("glue-bench:", "[", "tiny", "kept"))]
 
 
 @pytest.fixture(scope="session")
 def quiet_roberta(tiny_roberta: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny RoBERTa without dropout."""
+    """Make the tiny RoBERTa without dropout."""
     folder = Path(shutil.copytree(tiny_roberta, tmp_path_factory.mktemp("encoders") / "quiet_roberta"))
     config = folder / "config.json"
     config.write_text(config.read_text().replace('_dropout_prob": 0.1', '_dropout_prob": 0.0'))
@@ -60,22 +60,22 @@ def test_two_processes_train_and_predict_what_one_does(quiet_roberta: Path, tiny
     assert np.array_equal(first["shared"], first["alone"])
     np.testing.assert_allclose(first["one_batch"], first["alone"], atol=1e-5)
 
-    # Dropout: the first process draws what one alone does, the other something else.
+    # Dropout: the first process draws the same as a single one, the other something else.
     assert np.array_equal(first["seeds"], one["seeds"])
     assert len({*first["seeds"], *second["seeds"]}) == 2 * len(one["seeds"])
 
-    # A signal to the second: both stop after the same update, and both go on to the same bits.
+    # A signal to the second: both stop after the same update, and both continue to the same bits.
     assert first["code"] == second["code"] == 75
     assert str(first["where"]) == "SIGUSR1 after update 4 of 10, snapshot kept"
     assert first["resumed_at"].tolist() == second["resumed_at"].tolist() == [share_of_a_run.STOP_AFTER]
     assert np.array_equal(first["resumed"], first["noisy"])
 
-    # Too little memory in the second: only that one works in more parts.
+    # Too little memory in the second: only that one uses more micro-batches.
     assert first["parts"] == second["parts"] == 2
     np.testing.assert_allclose(first["little_memory"], first["weights"], atol=1e-4)
 
 
-def test_a_run_that_torchrun_stops_goes_on_to_the_result_of_one_process_and_is_then_done(
+def test_a_run_that_torchrun_stops_continues_to_the_result_of_one_process_and_is_then_done(
     quiet_roberta: Path, tiny_words: list[str]
 ) -> None:
     words = [word for word in tiny_words if not word.startswith(("trainer.epochs", "encoder.path", "results_dir"))]
@@ -156,11 +156,15 @@ def test_several_runs_are_refused_in_one_line(
         assert line.startswith(f"glue-bench: {' '.join(words[:-1])}: torchrun's processes share one run")
 
 
-def test_every_process_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_process_has_its_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    current = list[str]()
+    monkeypatch.setattr("torch.cuda.set_device", lambda device: current.append(str(device)))
     for device in ("auto", "cuda"):
         assert str(choose_placement(device, "float32", local_rank=3).device) == "cuda:3"
+    assert str(choose_placement("cuda:1", "float32").device) == "cuda:1"
+    assert current == ["cuda:3", "cuda:3", "cuda:1"]
     assert str(choose_placement("cpu", "float32", local_rank=3).device) == "cpu"
     with pytest.raises(UsageError, match=r"trainer\.device=cuda:1: several processes"):
         choose_placement("cuda:1", "float32", local_rank=3)

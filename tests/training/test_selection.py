@@ -42,7 +42,7 @@ CUT = settings(updates=13, epochs=99, accumulation=3, log_every=2, snapshot_minu
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What a training ended with."""
+    """The result of a training."""
 
     weights: dict[str, torch.Tensor]
     selected: Selected
@@ -53,7 +53,7 @@ class Trained:
 def train(
     folder: Path, changed: TrainerConfig, store: SnapshotStore | None = None, *, stop_after: int | None = None
 ) -> Trained:
-    """A training of three epochs, the second of which scores best; it gets a real SIGUSR1 after an update."""
+    """Train three epochs, of which the second scores best, with a real SIGUSR1 after an update."""
     model = load_classifier(folder, outputs=2, head_seed=STREAMS.head, engine=changed.engine)
     encoded, signals = TextEncoder(folder, max_length=64).encode(ROWS), StopSignals()
     model.cut_vocabulary(encoded.tokens)
@@ -201,7 +201,7 @@ LEARNING = ["trainer.epochs=5", "trainer.learning_rate=3e-3", "trainer.batch_siz
 
 @pytest.fixture
 def run(tiny_words: list[str], tmp_path: Path) -> Callable[..., tuple[Record, Path]]:
-    """A run through the command line: its record and its folder."""
+    """Do a run through the command line; return its record and its folder."""
 
     def call(*words: str, results: str = "results") -> tuple[Record, Path]:
         plain = [word for word in tiny_words if not word.startswith(("trainer.epochs", "results_dir"))]
@@ -251,7 +251,7 @@ def test_an_exported_model_has_the_selected_weights(
 
 
 def relabelled(local_glue: Path, folder: Path, split: str, rows: Iterable[int]) -> Path:
-    """The small tasks with other labels for some rows of mrpc."""
+    """Copy the small tasks, with other labels for some rows of mrpc."""
     columns = pq.read_table(local_glue / "mrpc" / f"{split}.parquet").to_pydict()
     flipped = set(rows)
     columns["label"] = [1 - label if row in flipped else label for row, label in enumerate(columns["label"])]
@@ -292,7 +292,7 @@ def test_a_single_training_row_cannot_be_held_out(tiny_words: list[str], capsys:
     assert "selection=holdout: train has 1 row" in capsys.readouterr().err
 
 
-def test_what_is_selected_belongs_to_a_runs_identity_and_what_is_not_used_does_not() -> None:
+def test_the_selection_is_part_of_a_runs_identity_and_an_unused_holdout_is_not() -> None:
     def run_id(*words: str) -> str:
         return make_requests(compose_run(["task=rte", *words]), [1])[0].run_id
 

@@ -53,7 +53,7 @@ def snapshots(tmp_path: Path) -> set[Path]:
 
 
 def wait_for_snapshot(process: subprocess.Popen[str], tmp_path: Path) -> None:
-    """Until there is one that was not there before."""
+    """Wait until there is a new one."""
     before = snapshots(tmp_path)
     for _ in range(600):
         if snapshots(tmp_path) - before:

@@ -52,7 +52,7 @@ def train(folder: Path, kind: str, changed: TrainerConfig) -> tuple[Classifier, 
 
 
 def independent_losses(folder: Path, kind: str, made: Path, steps: int, changed: TrainerConfig) -> list[float]:
-    """The same training in plain PyTorch and transformers: own tokenising, padding, AdamW and schedule."""
+    """Repeat the training in plain PyTorch and transformers: own tokenising, padding, AdamW and schedule."""
     model = AutoModelForSequenceClassification.from_pretrained(made)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -230,7 +230,7 @@ def test_prediction_gives_every_row_its_own_logits_whatever_the_batch_size(tiny_
     assert len(np.unique(one_by_one.round(6), axis=0)) > 20
 
 
-def test_batches_hold_every_row_once_in_an_order_of_the_seeds_own() -> None:
+def test_batches_hold_every_row_once_in_an_order_given_by_the_seed() -> None:
     batches = list(shuffled_batches(103, batch_size=8, seed=1, epoch=0))
     assert sorted(np.concatenate(batches)) == list(range(103))
     assert [len(batch) for batch in batches] == [8] * 12 + [7]
@@ -249,7 +249,7 @@ def test_the_three_streams_of_a_seed_are_different_and_stable() -> None:
     assert len({*dataclasses.astuple(SeedStreams.from_seed(1)), *dataclasses.astuple(SeedStreams.from_seed(2))}) == 6
 
 
-def test_a_device_that_is_not_there_is_refused() -> None:
+def test_a_missing_device_is_refused() -> None:
     with pytest.raises(UsageError, match=r"trainer\.device=cuda:99: this machine has \d+ cuda devices"):
         choose_placement("cuda:99", "auto")
     assert choose_placement("cpu", "auto").precision == "float32"
