@@ -141,7 +141,6 @@ def _check_score(claim: GlueClaim, score: PublishedScore, *, rows: Sequence[Row]
 
 
 def _describe(model: "Model") -> str:
-    """Say where a model's files come from, and why some are missing."""
     files, stated = model.files, model.stated
     start = f"model {files.place.partition(' ')[0]}: "  # of a message from the hub
     parts = [f"{stated.title}: {files.place}", *(remark.removeprefix(start) for remark in files.remarks)]

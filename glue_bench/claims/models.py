@@ -143,7 +143,6 @@ def check_model(claim: Claim, model: Model) -> ClaimRow:
 
 
 def _check_architecture(claim: ArchitectureClaim, model: Model) -> ClaimRow:
-    """Compare with every file that has the number."""
     found = dict[str, int]()
     value = getattr(model.config, claim.field, None)
     if not model.unread and isinstance(value, int):
@@ -179,7 +178,6 @@ def _explain_stated(claim: ArchitectureClaim, stated: Mapping[str, Any]) -> str:
 
 
 def _check_parameters(claim: ParametersClaim, model: Model) -> ClaimRow:
-    """Count the masked language model, and the numbers in the weights file if there is one."""
     claimed = claim.value // MILLION
     try:
         counts = count_parameters(model.config)
@@ -232,7 +230,6 @@ def count_parameters(config: PretrainedConfig) -> dict[str, int]:
 
 
 def _check_case(claim: CaseClaim, model: Model) -> ClaimRow:
-    """Compare the token ids of the claim's texts."""
     encoded = TextEncoder(model.files.folder_with(TOKENIZER), max_length=_LONGEST).tokenise([claim.texts])
     ids = [row.tolist() for row in np.split(encoded.tokens, encoded.offsets[1:-1])]
     differ = len({tuple(row) for row in ids}) == len(ids)
@@ -247,7 +244,6 @@ def _check_case(claim: CaseClaim, model: Model) -> ClaimRow:
 
 
 def _check_fill_mask(claim: FillMaskClaim, model: Model) -> ClaimRow:
-    """Compare the likeliest tokens, in order, and then their probabilities."""
     tokens = _likeliest_tokens(model, claim.prompt, count=len(claim.tokens))
     pairs = list(zip(claim.tokens, tokens, strict=True))
     differences = [

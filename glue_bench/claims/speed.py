@@ -118,7 +118,6 @@ class Bench:
         return (ends[-1] - ends[0]) / updates
 
     def _predict(self, model: Classifier, times: int) -> Floats:
-        """Time one prediction of all rows."""
         started = _clocks()
         for _ in range(times):
             predict(model, self._rows[1], batch_size=self._settings.eval_batch_size, placement=self.placement)

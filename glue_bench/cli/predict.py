@@ -64,7 +64,6 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _print_one(answers: Answers, title: str) -> None:
-    """Print the only row as a small table."""
     console = Console(highlight=False)
     console.print(escape(title), style="dim")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -87,7 +87,6 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _check(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argparse.Namespace) -> int:
-    """List what is wrong with a zip on stdout."""
     for option, given in (("--out", arguments.out), ("--fill", arguments.fill), ("--pick", arguments.pick)):
         if given:
             raise UsageError(f"{option}: for `submit build`, not for `submit check`")
@@ -106,7 +105,6 @@ def _check(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
 
 
 def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argparse.Namespace) -> int:
-    """Predict what is missing, write the zip, and say what is in it."""
     trainer = [f"trainer.{key}" for key in keys_of(TrainerConfig, "scores")]
     known, config_dir = ("encoder", "seed", "run_id", *_SETTINGS), arguments.config_dir
     given, config, store = read_words(

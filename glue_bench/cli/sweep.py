@@ -190,7 +190,6 @@ def print_report(records: Iterable[Record], store: RunStore) -> None:
 
 
 def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> int:
-    """Print the table, what failed and where everything is; return the exit code."""
     print_report(records.values(), store)
     folder = store.root.parent
     if failed := [record for record in records.values() if not record.finished]:
@@ -207,7 +206,6 @@ def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> in
 
 
 def _summarise(plan: Plan) -> str:
-    """Say in one line how many runs are done, failed, running elsewhere and missing."""
     done = sum(record.status == "finished" for record in plan.records.values())
     failed = len(plan.records) - done
     parts = [f"{done} done", *([f"{failed} failed before"] if failed else []), f"{len(plan.missing)} to run"]
@@ -227,7 +225,6 @@ def _what_is_left(plan: Plan, store: RunStore) -> str:
 
 
 def _run_line(arguments: argparse.Namespace) -> int:
-    """Run one line of a plan, in this process."""
     if arguments.plan is None:
         raise UsageError(f"--index {arguments.index}: needs a plan; give --plan FILE.jsonl")
     if arguments.dry_run:
@@ -248,7 +245,6 @@ def _run_line(arguments: argparse.Namespace) -> int:
 
 
 def _print_plan(plan: Plan, estimates: Mapping[str, Estimate]) -> int:
-    """Print the plan as a table, and on stderr how long it would take."""
     rows = [_plan_cells(request, plan, estimate=estimates.get(request.run_id)) for request in plan.requests]
     print_table(("run", "state", "time", "what is known", "run id"), rows, right=["time"], wrap="what is known")
     say(_summarise(plan))
@@ -275,7 +271,6 @@ def _plan_cells(request: RunRequest, plan: Plan, *, estimate: Estimate | None) -
 
 
 def _describe_time(plan: Plan, estimates: Mapping[str, Estimate]) -> str:
-    """Describe how long the missing runs will take, and what that is based on."""
     from glue_bench.sweep.local import deal_out
 
     known = [estimates[request.run_id].seconds for request in plan.missing if request.run_id in estimates]

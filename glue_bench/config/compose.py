@@ -116,7 +116,6 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
 
 
 def _widen(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides of a sweep, with `task=NAME` and `seed=N` as lists of one."""
     rest = [word for word in overrides if word.partition("=")[0] not in ("task", "seed")]
     for one, many in (("task", "tasks"), ("seed", "seeds")):
         word, words = last_word(overrides, one), last_word(overrides, many)
@@ -156,13 +155,11 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
 
 
 def _check_name(task: TaskConfig, name: str) -> None:
-    """Refuse a task with another name than its file's."""
     if task.name != name:
         raise UsageError(f"task/{name}.yaml: name={task.name}: must be {name}, like the file")
 
 
 def _expand_grid(config: RunConfig, overrides: Sequence[str]) -> Iterator[RunConfig]:
-    """Yield one configuration per combination of the grid's values; a key set on the command line keeps its value."""
     free = [key for key in config.grid if last_word(overrides, f"trainer.{key}") is None]
     for values in itertools.product(*(config.grid[key] for key in free)):
         yield check(_place_in_grid(config, dict(zip(free, values, strict=True))))

@@ -113,7 +113,6 @@ def _load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def _read(path: Path, *, rows: int) -> Encoded | None:
-    """Return a cached split; None if it is absent or damaged."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in ("tokens", "types", "offsets")}

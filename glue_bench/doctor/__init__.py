@@ -123,7 +123,6 @@ def examine_installation() -> Iterator[Finding]:
 
 
 def _check(requirement: "Requirement") -> Finding | None:
-    """Return the fault of one package; None if it is installed in a version within the range."""
     try:
         found = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:

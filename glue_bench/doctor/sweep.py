@@ -262,7 +262,6 @@ def examine_device(config: RunConfig, *, runs: int) -> tuple[list[Finding], int]
 
 
 def _examine_slurm() -> Iterator[Finding]:
-    """Check what submitting jobs needs."""
     if find_spec("submitit") is None:
         found = "not installed; executor=slurm needs it"
         yield Finding("submitit", PROBLEM, found=found, advice="pip install 'glue-bench[slurm]'")

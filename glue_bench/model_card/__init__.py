@@ -118,7 +118,6 @@ def push_card(folder: Path, repo_id: str) -> str:
 
 
 def _check_labels(run: FinishedRun) -> None:
-    """Refuse weights with labels in their configuration that are not the record's."""
     path = run.model_folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -163,12 +162,10 @@ def _check_replaceable(run: FinishedRun, out: Path) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Yield every file and link below a folder."""
     return [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
 
 
 def _explain(error: BaseException) -> str:
-    """Explain an error in one line, with what to do where that is known."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status == 401:
         return f"{endpoint()} does not know this token (HF_TOKEN, or `hf auth login`)"

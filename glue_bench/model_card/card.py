@@ -84,7 +84,6 @@ def _rows_title(record: Record, task: TaskAdapter) -> str:
 
 
 def _dataset_title(record: Record, task: TaskAdapter) -> str:
-    """Describe the rows, with the reason why their scores are not comparable."""
     name = _rows_title(record, task)
     if record.comparable:
         return name
@@ -108,7 +107,6 @@ def _caveats(record: Record) -> list[str]:
 
 
 def _changed_values(record: Record) -> Mapping[str, object]:
-    """Return the trainer values that differ from the recipe's."""
     return {**record.config.get("recipe_changes", {}), **record.config.get("cell", {})}
 
 

@@ -213,7 +213,6 @@ def _standard_head_name(name: str) -> str:
 
 
 def _build(config: PretrainedConfig, *, folder: Path | None, outputs: int, seed: int, engine: str) -> Classifier:
-    """Build a classifier with the encoder of a folder, or with a random one."""
     where = f"encoder folder {folder}" if folder else config.model_type
     make_head = family_of(config).head
     if getattr(config, "is_decoder", False):

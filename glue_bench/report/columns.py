@@ -150,7 +150,6 @@ def comparison_tables(comparison: EncoderComparison) -> list[TextTable]:
 
 
 def _score_words(row: Row) -> str:
-    """Show the median and range, or why there is none."""
     summary = row.summary
     if summary is None:
         return ", ".join(row.unfinished) or "not run"

@@ -154,7 +154,6 @@ class _Pair:
 
 
 def _choose_pair(ours: Sequence[Row], theirs: Sequence[Row]) -> _Pair | str:
-    """Choose the two rows to compare, or say why there are none."""
     if not ours or not theirs:
         return f"no finished runs of {'the second' if ours else 'the first'}"
     pairs = [_Pair(ours=a, theirs=b) for a in ours for b in theirs if a.setting.fingerprint == b.setting.fingerprint]
@@ -173,7 +172,6 @@ def _choose_pair(ours: Sequence[Row], theirs: Sequence[Row]) -> _Pair | str:
 def _compare_task(
     pair: _Pair, *, store: RunStore, convention: str, stream: np.random.Generator
 ) -> TaskComparison | str:
-    """Compare one pair, or say why that is impossible."""
     ours, theirs = pair.runs()
     task = task_of(ours[0])
     parts = task.parts(convention)
@@ -255,7 +253,6 @@ def _conclude(
 
 
 def _share(first: float | None, second: float | None) -> float | None:
-    """Return per cent; None where a share means nothing."""
     return 100 * first / second if first is not None and second is not None and first >= 0 < second else None
 
 

@@ -176,7 +176,6 @@ def _latex(tables: Sequence[TextTable], notes: Sequence[str]) -> str:
 
 
 def _latex_table(table: TextTable) -> str:
-    """Set a table with rules; its column of notes becomes paragraphs, before the table's own notes."""
     shown = table.select([place for place, header in enumerate(table.headers) if header != "note"])
     columns = "".join("r" if shown.is_right(place) else "l" for place, _ in enumerate(shown.headers))
     parts = ["\n".join(map(_line, lines)) for lines in ([shown.headers], shown.rows, shown.lines[len(shown.rows) :])]

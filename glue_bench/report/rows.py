@@ -160,7 +160,6 @@ def _score_intervals(
 
 
 def _judge(group: Group, context: Context, *, task: TaskAdapter, values: Sequence[float]) -> Verdict | None:
-    """Judge the scores against the task's published number; None where there is none."""
     runs, score, shown = group.runs, context.score(task.name), context.shown_score(task)
     if score is None or context.table is None:
         return None

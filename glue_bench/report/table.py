@@ -125,13 +125,11 @@ def _add_missing(rows: list[Row], context: Context, *, expected: Sequence[TaskCo
 
 
 def _mean_of_eight(rows: Sequence[Row], values: Sequence[float | None]) -> float | None:
-    """Average the values of the card's tasks, if each has exactly one."""
     known = [(row.task, v) for row, v in zip(rows, values, strict=True) if row.task in CARD_TASKS and v is not None]
     return statistics.fmean(v for _, v in known) if sorted(task for task, _ in known) == sorted(CARD_TASKS) else None
 
 
 def _common_changes(settings: Sequence[Setting]) -> dict[str, str]:
-    """Return the changed trainer values if all settings share them; otherwise each row names its own."""
     names = dict.fromkeys(name for setting in settings for name in setting.recipe_changes)
     values = {name: {str(setting.trainer.get(name)) for setting in settings} for name in names}
     return {name: found.pop() for name, found in values.items()} if all(len(v) == 1 for v in values.values()) else {}
@@ -279,7 +277,6 @@ def _p_value(earlier: JsonRow, row: JsonRow) -> float | None:
 
 
 def _find_fault(earlier: JsonRow, row: JsonRow, *, p_value: float | None) -> str:
-    """Say why the check of a row fails; empty if it does not."""
     if row["n"] != earlier["n"]:
         return f"{row['n']} dev rows, {earlier['n']} before: not the same test"
     if row["fingerprint"] and earlier["fingerprint"] and row["fingerprint"] != earlier["fingerprint"]:

@@ -146,7 +146,6 @@ def run_experiment(
 
 
 def _load_inputs(run: RunContext) -> tuple[Pretrained, Pretrained, TaskData]:
-    """Load the encoder, what training starts from (the encoder, or the parent run's version of it), and the rows."""
     run.on_phase("loading")
     config = run.request.config
     pretrained = start = resolve_pretrained(config.encoder)

@@ -139,7 +139,6 @@ def check_weights(run: FinishedRun) -> Path:
 
 
 def _explain_none(wanted: Mapping[str, object], asked: str, *, here: Sequence[FinishedRun], results: Path) -> str:
-    """Explain why none of the finished runs matches, and what would."""
     if not here:
         return f"results_dir={results}: no finished run there; `glue-bench run task=rte save_model=true` makes one"
     titles = {run.record.run_id: f"run_id={run.record.run_id} ({_place(run)})" for run in here}
@@ -245,7 +244,6 @@ def join_command(words: Sequence[str], *, own_task: bool) -> str:
 
 
 def _encoder_words(record: Record, *, private: bool = True) -> list[str]:
-    """Return the words for an encoder by its place, even if one of its name ships with glue-bench."""
     encoder = record.config["encoder"]
     place = next((key for key in ("hub_id", "package") if encoder.get(key)), "path")
     shown = encoder[place] if private or place != "path" else "FOLDER"
@@ -255,7 +253,6 @@ def _encoder_words(record: Record, *, private: bool = True) -> list[str]:
 
 
 def _data_words(data: Mapping[str, Any], *, private: bool = True, dataset: str | None = None) -> list[str]:
-    """Return the words for the rows' place and number; `dataset` is the hub's default, which is left out."""
     words = [override_word("data", data["source"])]
     if data["source"] == "local":
         words.append(_path_word("data.path", data["path"] if private else "FOLDER"))
@@ -267,7 +264,6 @@ def _data_words(data: Mapping[str, Any], *, private: bool = True, dataset: str |
 
 
 def _setting_words(record: Record, *, usual: Mapping[str, Any]) -> list[str]:
-    """Return the words for the recipe, what differs from it, and execution values that are not `usual`."""
     trainer, execution = record.config["trainer"], {f"trainer.{key}" for key in keys_of(TrainerConfig, *NOT_IN_RECIPE)}
     words = [word for word in Setting.of(record).words() if word.partition("=")[0] not in execution]
     unusual = [key for key, value in usual.items() if trainer.get(key, value) != value]

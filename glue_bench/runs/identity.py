@@ -111,7 +111,6 @@ def check_unchanged(request: RunRequest, *, encoder: Mapping[str, object], data:
 
 
 def _identity(config: TaskConfig | TrainerConfig, without: Collection[str] = ()) -> dict[str, Any]:
-    """Return the values that can change a score."""
     left_out = {*keys_of(type(config), *NOT_IN_IDENTITY), *without}
     return {key: value for key, value in asdict(config).items() if key not in left_out}
 

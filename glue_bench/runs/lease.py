@@ -268,7 +268,6 @@ def _process_start(process: int) -> str | None:
 
 
 def _clock(folder: Path) -> float:
-    """Return the file system's own time."""
     try:
         with tempfile.TemporaryFile(dir=folder) as stream:
             stream.write(b"\0")
@@ -279,14 +278,12 @@ def _clock(folder: Path) -> float:
 
 
 def _newest(folder: Path) -> tuple[int, Path | None]:
-    """Return the highest generation and its file; (0, None) if there is none."""
     found = _generations(folder)
     newest = max(found, default=0)
     return newest, found.get(newest)
 
 
 def _generations(folder: Path) -> dict[int, Path]:
-    """Return every lease file by its generation."""
     try:
         names = os.listdir(folder)  # noqa: PTH208 - Path.glob hides errors of the file system
     except (FileNotFoundError, NotADirectoryError):

@@ -158,7 +158,6 @@ def parse_record(path: Path) -> Record:
 
 
 def _check_record(record: Record) -> None:
-    """Refuse a record that cannot be shown in a table."""
     if type(record.schema_version) is not int or record.schema_version > SCHEMA_VERSION:
         raise ValueError(f"schema_version is {record.schema_version!r}; this glue-bench knows up to {SCHEMA_VERSION}")
     if record.status not in STATUSES:

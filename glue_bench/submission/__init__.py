@@ -132,7 +132,6 @@ def prepare_sources(
 
 
 def _data_of(run: FinishedRun) -> DataConfig:
-    """Read where the run's rows came from; keys of a later version are ignored."""
     known = {item.name for item in dataclasses.fields(DataConfig)}
     return DataConfig(**{key: value for key, value in run.record.config["data"].items() if key in known})
 
@@ -250,6 +249,5 @@ def _read_part(path: Path, *, shape: tuple[int, int]) -> NDArray[np.float32] | N
 
 
 def _origin(run: FinishedRun, place: str, *, file: TextFile) -> str:
-    """Write everything that predictions depend on as text."""
     facts = {"run_id": run.record.run_id, "model_sha256": run.record.model_sha256, "place": place, "rows": file.rows}
     return json.dumps({**facts, "data": dict(file.identity)}, sort_keys=True)

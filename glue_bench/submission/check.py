@@ -89,7 +89,6 @@ def _open(path: Path, findings: _Findings, *, most_bytes: int) -> zipfile.ZipFil
 def _match_members(
     archive: zipfile.ZipFile, wanted: Sequence[str], *, findings: _Findings
 ) -> dict[str, zipfile.ZipInfo]:
-    """Find the member for each wanted name."""
     found, others = dict[str, zipfile.ZipInfo](), list[str]()
     for info in archive.infolist():
         name = info.orig_filename
@@ -114,7 +113,6 @@ def _match_members(
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, *, findings: _Findings, most_bytes: int) -> bytes | None:
-    """Read a member's bytes; None, with a fault, if they cannot be read."""
     link, encrypted = stat.S_ISLNK(info.external_attr >> 16), info.flag_bits & 1
     if link or encrypted or info.compress_type not in _READABLE:
         findings.add("kind", "must be a plain file without a password, compressed with deflate or not at all")

@@ -178,7 +178,6 @@ def choose_runs(store: RunStore, tasks: Sequence[str], *, wish: Wish) -> tuple[s
 
 
 def _choose_seed(records: Sequence[Record], wish: Wish) -> tuple[Record, str]:
-    """Choose one of a task's runs, and say why."""
     settings = list({record.setting_id: record for record in records}.values())
     if len(settings) > 1:
         raise UsageError(_compare_settings(settings))
@@ -190,7 +189,6 @@ def _choose_seed(records: Sequence[Record], wish: Wish) -> tuple[Record, str]:
 
 
 def _compare_settings(records: Sequence[Record]) -> str:
-    """Write a message with words that select one of these records' settings."""
     start = f"task={records[0].task}: finished runs of {len(records)} settings; add "
     first, *others = (Setting.of(record) for record in records)
     for key, values in first.difference(*others).items():

@@ -228,7 +228,6 @@ def _word_outcome(record: Record, published: Sequence[PublishedTable]) -> list[s
 
 
 def _lay_out(states: Sequence[_State], width: int) -> Table:
-    """Lay out these runs as a table. The score is shortened before any other column is cut."""
     rows = [dict(zip(_COLUMNS, _cells(state), strict=True)) for state in states]
     widths = {name: max([len(name), *(row[name].cell_len for row in rows)]) for name in _COLUMNS if name != "score"}
     widths = {name: needed for name, needed in widths.items() if width >= _COLUMNS[name]}
@@ -249,7 +248,6 @@ def _lay_out(states: Sequence[_State], width: int) -> Table:
 
 
 def _cells(state: _State) -> list[Text]:
-    """Return the cells of one run, in the order of _COLUMNS."""
     report, running, owner = state.report, state.state == "running", state.owner
     style, title = _STYLES.get(state.state, "red"), state.request.title
     progress = loss = speed = ""

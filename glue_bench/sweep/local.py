@@ -171,7 +171,6 @@ class _Driver:
             self._workers.append(_Worker(request=request, process=process, pipe=ours, slot=slot, before=before))
 
     def _listen(self) -> None:
-        """Wait a moment for messages or ends, and pass messages on."""
         if not self._workers:
             time.sleep(_TICK)
             return
@@ -202,7 +201,6 @@ class _Driver:
         worker.pipe.close()
 
     def _finish(self, worker: _Worker) -> None:
-        """Decide what became of a run, now that its worker has ended."""
         request, process = worker.request, worker.process
         process.join()
         worker.pipe.close()

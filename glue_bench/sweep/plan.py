@@ -217,7 +217,6 @@ def seconds_in_all(seconds: Iterable[float], *, workers: int) -> float:
 
 
 def _rows(request: RunRequest) -> int:
-    """Count the official training rows, as far as the run uses them."""
     rows = request.config.task.rows.get(request.config.task.train, 10_000)
     return min(rows, request.config.data.max_train_rows or rows)
 

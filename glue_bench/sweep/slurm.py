@@ -133,7 +133,6 @@ class _Watch:
             self._submit([request])
 
     def _adopt(self) -> None:
-        """Find the jobs that an earlier command submitted and that are still queued or running."""
         alive = queued_jobs()
         for path in sorted(self._folder.glob("*/jobs.json")):
             known = json.loads(path.read_text(encoding="utf-8"))
@@ -232,6 +231,5 @@ def job_state(job: str) -> str:
 
 
 def _last_line(said: object) -> str:
-    """Return the last line of an error, the most informative one."""
     lines = str(said).strip().splitlines()
     return lines[-1] if lines else type(said).__name__

@@ -114,7 +114,6 @@ def _run(request: RunRequest, store: RunStore, *, pipe: "_Pipe", slot: Slot, ear
 
 
 def _settle_in(folder: Path, slot: Slot, *, environment: Mapping[str, str]) -> None:
-    """Take over the driver's environment and the slot's share of the machine."""
     os.environ.clear()
     os.environ.update(environment)
     if slot.gpu is not None:

@@ -86,7 +86,6 @@ def _read_table(path: Path) -> PublishedTable:
 
 
 def _check_score(score: PublishedScore) -> None:
-    """Refuse values that no verdict can be based on."""
     if isinstance(score.value, bool) or not isinstance(score.value, int | float) or not math.isfinite(score.value):
         raise ValueError(f"the value of {score.task} is {score.value!r}; it must be a number")
     if score.convention not in CONVENTIONS:

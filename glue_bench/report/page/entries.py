@@ -241,7 +241,6 @@ def name_sections(report: Report) -> list[str]:
 
 
 def _label_rows(section: Section, name: str) -> list[str]:
-    """Name each row; the names of several rows of one task say how their settings differ."""
     tasks = [row.task for row in section.rows]
     words = [_setting_words(row) for row in section.rows]
     labels = [

@@ -77,14 +77,12 @@ def _draw_strip(axes: Axes, entry: Entry, *, y: float) -> None:
 
 
 def _mark(axes: Axes, at: tuple[Any, Any], *, place: int, **style: Any) -> None:
-    """Draw markers without a line."""
     look = look_of(place)
     usual = {"marker": look.marker, "markerfacecolor": look.color, "markeredgecolor": PAPER, "linestyle": "none"}
     axes.plot(*at, **usual | style)
 
 
 def _write_title(axes: Axes, text: str) -> None:
-    """Write what the y axis shows above its upper end."""
     offset: dict[str, Any] = {"xycoords": "axes fraction", "xytext": (0, 5), "textcoords": "offset points"}
     axes.annotate(text, (0, 1), color=MUTED, annotation_clip=False, **offset)
 
