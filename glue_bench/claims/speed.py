@@ -103,7 +103,6 @@ class Bench:
         }
 
     def _train(self, model: Classifier, updates: int) -> Floats:
-        """Time an update, after one that allocates the memory that the others reuse."""
         ends, rows = list[Floats](), self._rows[0]
         fit(
             model,

@@ -45,11 +45,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
-    """Yield what is installed, and what the sweep needs as far as the installed packages can show.
-
-    Raises:
-        UsageError: the words are no configuration; before anything is found.
-    """
+    """Yield what is installed, and what the sweep needs as far as the installed packages can show."""
     words, config_dir = arguments.overrides, arguments.config_dir
     broken, sweep = None, None
     try:

@@ -89,7 +89,6 @@ def read_defaults() -> Defaults:
 
 
 def _conclude(checked: "Sequence[Checked]") -> int:
-    """Print what became of every row of the earlier report; return the exit code."""
     for row in checked:
         after = "gone" if row.after is None else f"{row.after:.1f} ({plural(row.seeds[1], 'seed')})"
         note = f": {row.fault or row.remark}" if row.fault or row.remark else ""

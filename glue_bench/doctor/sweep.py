@@ -314,7 +314,6 @@ def examine_results(store: RunStore) -> Iterator[Finding]:
 
 
 def _examine_writable(name: str, folder: Path, *, advice: str) -> list[Finding]:
-    """Yield a problem if the folder, or its nearest existing parent, cannot be written; leaves nothing behind."""
     try:
         check_writable(nearest_folder(folder))
     except (DiskError, OSError) as error:

@@ -130,12 +130,7 @@ def _check_labels(run: FinishedRun) -> None:
 
 
 def _check_replaceable(run: FinishedRun, out: Path) -> None:
-    """Refuse a folder that holds anything but this run's card, as it was written.
-
-    Raises:
-        UsageError: naming what would be lost.
-        DiskError: the folder cannot be listed.
-    """
+    """Refuse a folder that holds anything but this run's card, as it was written."""
     try:
         names = sorted(path.name for path in out.iterdir())
     except FileNotFoundError:

@@ -208,7 +208,6 @@ def _same(known: object, asked: str) -> bool:
 
 
 def _to_number(text: str) -> float:
-    """Parse a number; anything else gives NaN, which equals nothing."""
     try:
         return float(text)
     except ValueError:

@@ -222,7 +222,6 @@ def _rows(request: RunRequest) -> int:
 
 
 def _passes(request: RunRequest) -> float:
-    """Return how often training goes through the rows: not a whole number if `trainer.updates` cuts it short."""
     trainer = request.config.trainer
     return trainer.epochs if trainer.updates is None else trainer.updates * trainer.batch_size / _rows(request)
 

@@ -79,7 +79,6 @@ class SnapshotStore:
         return None
 
     def _tidy(self, newest: str) -> None:
-        """Keep the one just written, and one before it in case of damage; those of later updates were not usable."""
         every = sorted(self._folder.glob("step-*"), reverse=True)
         stale = [folder for folder in every if folder.name > newest]
         stale += [folder for folder in every if folder.name < newest][1:]

@@ -113,11 +113,7 @@ class Processes:
                 distributed.all_reduce(tensor)
 
     def _leave(self, error: BaseException) -> None:
-        """End a process that is not the first: silently, if the first says why.
-
-        Raises:
-            SystemExit: the first does.
-        """
+        """End a process that is not the first: silently, if the first says why."""
         words = None
         with contextlib.suppress(KeyboardInterrupt):
             # torchrun kills the others as soon as one has failed: the first must have written its record by then.
