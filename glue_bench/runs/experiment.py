@@ -25,6 +25,7 @@ from glue_bench.runs.lease import LostLeaseError
 from glue_bench.runs.record import Record, now, request_facts
 from glue_bench.runs.store import RunStore, predictions_path, write_history, write_predictions
 from glue_bench.tasks.adapter import TaskAdapter, headline
+from glue_bench.text import plural
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.distributed import ALONE, Processes
 from glue_bench.training.seeds import SeedStreams, holdout_stream
@@ -175,7 +176,7 @@ def _prepare(run: RunContext) -> Prepared:
     if run.request.parent:
         encoder["init_sha256"] = start.weights_sha256
     source, prints, device = data.source, data.fingerprints, run.placement.device
-    init, threads = run.request.init, f"{device}, {torch.get_num_threads()} threads"
+    init, threads = run.request.init, f"{device}, {plural(torch.get_num_threads(), 'thread')}"
     reasons = run.task.not_comparable_because(source=source, rows=data.rows, fingerprints=prints, init=init)
     run.facts.update(
         encoder={**encoder, "parameters": sum(parameter.numel() for parameter in model.parameters())},

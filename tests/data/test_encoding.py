@@ -8,15 +8,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from glue_bench.data.encoding import TextEncoder
-from glue_bench.data.rows import Split
 from glue_bench.errors import InputError
 from tests.support.tiny import sentences
-
-
-def split_of(*columns: list[str]) -> Split:
-    rows = len(columns[0])
-    return Split(texts=columns, labels=np.zeros(rows, dtype=np.int64), idx=np.arange(rows))
-
+from tests.support.training import split_of
 
 TEXTS = ["a cat", "", "The dog's 'toy' - naïve café 日本 🙂", "x " * 300, *sentences(20, seed=3)]
 PAIR = split_of(TEXTS, TEXTS[::-1])

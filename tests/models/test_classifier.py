@@ -14,8 +14,6 @@ from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    DistilBertConfig,
-    DistilBertModel,
     PretrainedConfig,
     RobertaConfig,
     pipeline,
@@ -32,8 +30,8 @@ from glue_bench.models.classifier import (
     make_classifier,
     save_classifier,
 )
-from tests.data.test_encoding import split_of
 from tests.support.tiny import sentences
+from tests.support.training import make_distilbert, split_of
 
 ROWS = split_of(sentences(7, seed=11), sentences(7, seed=12)[::-1])
 
@@ -103,13 +101,6 @@ def test_other_rows_of_a_batch_do_not_change_a_rows_logits(engine: str, tiny_rob
     shortest = int(encoded.lengths().argmin())
     together, alone = logits_of(model, encoded)[shortest], logits_of(model, encoded, [shortest])[0]
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
-
-
-def make_distilbert(folder: Path, tokenizer: Path) -> Path:
-    config = DistilBertConfig(vocab_size=300, dim=32, hidden_dim=64, n_layers=2, n_heads=4, max_position_embeddings=128)
-    DistilBertModel(config).save_pretrained(folder)
-    (folder / "tokenizer.json").write_bytes((tokenizer / "tokenizer.json").read_bytes())
-    return folder
 
 
 def test_other_families_use_transformers_own_classifier(tiny_bert: Path, tmp_path: Path) -> None:

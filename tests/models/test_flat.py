@@ -13,21 +13,11 @@ from glue_bench.data.encoding import Encoded, TextEncoder
 from glue_bench.models.classifier import Classifier, SequenceClassifier, load_classifier
 from glue_bench.models.kernels import FlatBatch
 from glue_bench.training.trainer import fit, predict
-from tests.training.test_trainer import CPU, STREAMS, rows_of
-from tests.training.test_trainer import settings as trainer_settings
+from tests.support.training import CPU, STREAMS, encoded_of, rows_of
+from tests.support.training import settings as trainer_settings
 
 LONGEST = {"tiny_roberta": 512, "tiny_bert": 128}
 KEEP_FIXTURES = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-
-
-def encoded_of(lengths: list[int], *, seed: int, pad_id: int, vocabulary: int = 120) -> Encoded:
-    """Make random tokens in rows of the given lengths, two texts each where there is room; padding ids among them."""
-    rng = np.random.default_rng(seed)
-    tokens = rng.integers(5, vocabulary, sum(lengths)).astype(np.int32)
-    tokens[rng.random(len(tokens)) < 0.02] = pad_id
-    types = np.concatenate([np.arange(length) > length // 2 for length in lengths]).astype(np.uint8)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return Encoded(tokens=tokens, types=types, offsets=offsets, truncated=0)
 
 
 def logits_and_gradients(

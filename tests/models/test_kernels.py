@@ -19,8 +19,7 @@ from glue_bench.models.flat import BLOCK_COST, FlatRows, split_by_length
 from glue_bench.models.kernels import FlatBatch, Noise, attend, drop, drop_and_add, look_up, pick
 from glue_bench.models.placement import choose_placement
 from glue_bench.training.trainer import fit, predict
-from tests.models.test_flat import encoded_of
-from tests.training.test_trainer import CPU, STREAMS, rows_of, settings
+from tests.support.training import CPU, STREAMS, encoded_of, rows_of, settings
 
 HEADS, WIDTH = 3, 12
 

@@ -59,7 +59,7 @@ def fill(results_dir: Path) -> None:
                     rows=rows if task == "mnli" else None,
                     reasons=("a subset",) if task == "mnli" else (),
                     skill=skill,
-                    device="cpu, 1 threads",
+                    device="cpu, 1 thread",
                     words=(f"encoder={name}",),
                 )
     lost = make_record(
@@ -411,9 +411,9 @@ def test_a_matrix_of_many_classes_is_a_table_without_a_plot(tmp_path: Path) -> N
 
 def test_costs_of_two_devices_are_never_in_one_plot_or_table(tmp_path: Path) -> None:
     for encoder in (DISTILROBERTA, ROBERTA):
-        for seed, device in ((1, "cpu, 1 threads"), (2, "NVIDIA H100")):
+        for seed, device in ((1, "cpu, 1 thread"), (2, "NVIDIA H100")):
             write_run(tmp_path, task="rte", seed=seed, setting=encoder["name"], encoder=encoder, device=device)
     text = render_folder(tmp_path)
     captions = [caption for caption in read_tables(text) if caption.startswith("On ")]
-    assert captions == ["On NVIDIA H100, float32", "On cpu, 1 threads, float32"]
+    assert captions == ["On NVIDIA H100, float32", "On cpu, 1 thread, float32"]
     assert len([one for one in Reader(text).of("title") if one.text.startswith("Mean score and")]) == 4

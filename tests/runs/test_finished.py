@@ -20,8 +20,8 @@ from glue_bench.runs.finished import FinishedRun, check_weights, find_finished, 
 from glue_bench.runs.identity import make_requests
 from glue_bench.runs.inference import load_fine_tuned, predict_texts
 from glue_bench.runs.store import RunStore
-from tests.models.test_classifier import make_distilbert
 from tests.support.making import make_record
+from tests.support.training import make_distilbert
 
 
 def store_of(tmp_path: Path) -> RunStore:

@@ -76,10 +76,10 @@ def keep_two_encoders(store: RunStore) -> None:
     large = {**ROBERTA, "parameters": 124_647_170}
     for seed in (1, 2, 3):
         for task in ("mnli", "cola", "mrpc", "rte"):
-            keep_run(store, task=task, seed=seed, share=SHARES[task], encoder=small, device="cpu, 1 threads")
+            keep_run(store, task=task, seed=seed, share=SHARES[task], encoder=small, device="cpu, 1 thread")
             cost = {"train": 2.0, "eval": 2.0, "total": 4.0}
             share = SHARES[task] + 0.04
-            keep_run(store, task=task, seed=seed, share=share, encoder=large, device="cpu, 1 threads", seconds=cost)
+            keep_run(store, task=task, seed=seed, share=share, encoder=large, device="cpu, 1 thread", seconds=cost)
     keep_run(store, task="stsb", share=SHARES["stsb"], encoder=small)
     keep_run(store, task="sst2", seed=1, share=SHARES["sst2"], always=1, encoder=small)
     subset = ("train has 100 rows, official 104,743",)

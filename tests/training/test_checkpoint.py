@@ -22,10 +22,7 @@ from glue_bench.training.checkpoint import Snapshot, SnapshotStore
 from glue_bench.training.stopping import Stopped, StopSignals
 from glue_bench.training.trainer import FitResult, fit, predict
 from glue_bench.training.updates import StepReport
-from tests.training.test_trainer import CPU, STREAMS, rows_of, settings
-
-ROWS = rows_of("binary", 36)
-OWNER = {"run_id": "seed1-abc", "engine": "flat"}
+from tests.support.training import CPU, OWNER, ROWS, STREAMS, settings
 
 
 def snapshot(step: int) -> Snapshot:

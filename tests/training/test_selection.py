@@ -34,8 +34,7 @@ from glue_bench.training.stopping import Stopped, StopSignals
 from glue_bench.training.trainer import FitResult, fit, predict
 from glue_bench.training.updates import linear_rate, warmup_steps
 from tests.support.tiny import pair_columns, write_parquet
-from tests.training.test_checkpoint import OWNER, ROWS
-from tests.training.test_trainer import CPU, STREAMS, settings
+from tests.support.training import CPU, OWNER, ROWS, STREAMS, settings
 
 CUT = settings(updates=13, epochs=99, accumulation=3, log_every=2, snapshot_minutes=0.0)  # 5, 5 and 3 updates
 

@@ -10,34 +10,15 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import TextEncoder
-from glue_bench.data.rows import Split
 from glue_bench.errors import DivergedError, UsageError
 from glue_bench.models.classifier import Classifier, load_classifier, save_classifier
 from glue_bench.models.placement import choose_placement
 from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.trainer import FitResult, fit, length_sorted_batches, predict
 from glue_bench.training.updates import StepReport, linear_rate, make_adamw, shuffled_batches, warmup_steps
-from tests.support.tiny import pair_columns
-
-CPU = choose_placement("cpu", "auto")
-STREAMS = SeedStreams.from_seed(3)
-
-
-def settings(**changes: object) -> TrainerConfig:
-    trainer = compose_run(["task=rte"]).trainer
-    changed = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "max_length": 64, "log_every": 1, **changes}
-    return dataclasses.replace(trainer, **changed)  # type: ignore[arg-type]
-
-
-def rows_of(kind: str, count: int = 100) -> Split:
-    columns = pair_columns(count, seed=9, labels=3 if kind == "three-way" else 2)
-    texts = ([str(text) for text in columns["sentence1"]], [str(text) for text in columns["sentence2"]])
-    codes = np.array(columns["label"], dtype=np.int64)
-    labels = codes.astype(np.float64) * 2.5 + 0.25 if kind == "regression" else codes
-    return Split(texts=texts, labels=labels, idx=np.arange(count))
+from tests.support.training import CPU, STREAMS, rows_of, settings
 
 
 def train(folder: Path, kind: str, changed: TrainerConfig) -> tuple[Classifier, list[StepReport], FitResult]:
