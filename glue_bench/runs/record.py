@@ -149,7 +149,6 @@ def parse_record(path: Path) -> Record:
     text = path.read_bytes()
     try:
         content = json.loads(text.decode("utf-8"))
-        content["device"] = content.get("device", "").replace(", 1 threads", ", 1 thread")  # of earlier versions
         known = {item.name for item in dataclasses.fields(Record)}
         record = Record(**{key: value for key, value in content.items() if key in known})
         _check_record(record)
