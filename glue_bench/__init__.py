@@ -1,13 +1,12 @@
 """glue-bench: fine-tune encoders on GLUE and say honestly whether the published table was reproduced."""
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__version__ = version("glue-bench")
+__version__ = "0.1.0"
 __all__ = ["__version__", "load_results"]
 
 

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from glue_bench import __version__
 from glue_bench.config.keys import check
 from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import UsageError
@@ -25,7 +26,7 @@ from glue_bench.training.seeds import SeedStreams, holdout_stream
 
 SCHEMA_VERSION = 1
 STATUSES = ("finished", "failed", "diverged", "interrupted")
-_LIBRARIES = "glue-bench torch transformers tokenizers datasets evaluate scikit-learn scipy numpy hydra-core"
+_LIBRARIES = "torch transformers tokenizers datasets evaluate scikit-learn scipy numpy hydra-core"
 
 logger = logging.getLogger(__name__)
 
@@ -184,7 +185,7 @@ def _check_record(record: Record) -> None:
 
 def library_versions() -> dict[str, str]:
     """Return the versions that a score may depend on."""
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "glue-bench": __version__}
     for name in _LIBRARIES.split():
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
