@@ -1,6 +1,7 @@
 """Fixtures: tiny encoders and data shared by a test session, and separate folders for every test."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,6 +32,15 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.support.tiny import make_tiny_bert
 
     return make_tiny_bert(tmp_path_factory.mktemp("encoders") / "tiny_bert")
+
+
+@pytest.fixture(scope="session")
+def quiet_roberta(tiny_roberta: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the tiny RoBERTa without dropout."""
+    folder = Path(shutil.copytree(tiny_roberta, tmp_path_factory.mktemp("encoders") / "quiet_roberta"))
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace('_dropout_prob": 0.1', '_dropout_prob": 0.0'))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -172,7 +172,9 @@ class TrainerConfig:
     epsilon: float = key("AdamW's epsilon", _ABOVE_ZERO, grid=True)
     clip_norm: float = key("gradients are clipped to this norm; 0: no clipping", _ZERO_OR_MORE, grid=True)
     max_length: int = key("longest row in tokens, special ones included", at_least(8, " tokens"), grid=True)
-    eval_batch_size: int = key("rows per batch when predicting", _ONE_OR_MORE, role="execution")
+    eval_batch_size: int = key(
+        "rows per batch when predicting, except on an NVIDIA GPU: 16,384 tokens there", _ONE_OR_MORE, role="execution"
+    )
     device: str = key("the device that a run uses", _DEVICE, role="execution")
     precision: Literal["auto", "float32", "bfloat16"] = key(
         "auto: bfloat16 on a GPU that has it, else float32", role="rounding", usual="auto"
@@ -180,6 +182,11 @@ class TrainerConfig:
     deterministic: bool = key("deterministic kernels on a GPU; CPU runs are always deterministic", role="execution")
     engine: Literal["auto", "flat", "padded"] = key(
         "flat: without padding (BERT and RoBERTa); padded: any encoder", role="rounding", usual="auto"
+    )
+    graph: Literal["auto", "off"] = key(
+        "auto: on one GPU the kernels of an update are started all at once, by a CUDA graph; off: one by one, to find "
+        "faults",
+        role="execution",
     )
     log_every: int = key("updates between two lines of history.jsonl", _ONE_OR_MORE, role="bookkeeping")
     snapshot_minutes: float = key(

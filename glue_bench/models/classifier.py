@@ -19,6 +19,7 @@ from glue_bench.errors import InputError, UsageError
 from glue_bench.models.families import BertHead, family_of, initialise, max_positions
 from glue_bench.models.flat import FlatEncoder, FlatRows
 from glue_bench.models.padded import PaddedBatch, PaddedEncoder, PaddedRows, load_transformer, read_model_config
+from glue_bench.models.placement import Placement
 from glue_bench.models.pretrained import TOKENIZER_FILES
 from glue_bench.text import first_line
 
@@ -34,6 +35,11 @@ class Classifier(nn.Module):
         """Keep the configuration of the transformer."""
         super().__init__()
         self.config = config
+
+    def attention(self, placement: Placement) -> str:
+        """Name what computes attention, for the record."""
+        way = str(getattr(self.config, "_attn_implementation", None) or "eager")
+        return f"transformers' {way}{' without cuDNN' if placement.device.type == 'cuda' else ''}"
 
     def place(self, encoded: Encoded, device: torch.device) -> Rows:
         """Return a split whose `gather` makes the batches for `forward`; call it after `cut_vocabulary`."""
@@ -91,6 +97,11 @@ class FlatClassifier(SequenceClassifier):
 
     engine = "flat"
     encoder: FlatEncoder
+
+    def attention(self, placement: Placement) -> str:
+        if placement.device.type == "cpu" and placement.precision == "float32":
+            return "blocks"
+        return f"blocks by torch's sdpa{' without cuDNN' if placement.device.type == 'cuda' else ''}"
 
     def place(self, encoded: Encoded, device: torch.device) -> Rows:
         return self.encoder.place(encoded, device)

@@ -10,7 +10,8 @@ The arithmetic is transformers' own, module by module, on the real tokens only:
 Shapes are written with the letters of the module `kernels`.
 """
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,84 +23,65 @@ from transformers import PretrainedConfig, PreTrainedModel
 from glue_bench.data.encoding import Encoded
 from glue_bench.models import kernels
 from glue_bench.models.families import first_position
-from glue_bench.models.kernels import AttentionBlock, FlatBatch, Noise, attend, drop, drop_and_add, look_up, pick
-from glue_bench.models.placement import send
+from glue_bench.models.kernels import FlatBatch, Noise, attend, drop, drop_and_add, look_up, pick
+from glue_bench.models.packing import Layout, Packed, pack
 
-# The cost of one more block, in entries of a head: a smaller saving is not worth it (measured on a CPU).
-BLOCK_COST = 4096
+_AS_IT_IS = Layout()
+_WIDTHS = (32, 64, 128, 256, 512)  # that `FlatBatch.longest` goes up to: few, since shapes depend on it
 
 
 class FlatRows:
-    """An encoded split on a device, in batches without padding."""
+    """An encoded split, in batches without padding."""
 
-    def __init__(self, offsets: NDArray[np.int64], *, columns: Tensor, heads: int) -> None:
-        """Hold a split.
+    def __init__(
+        self, offsets: NDArray[np.int64], *, columns: NDArray[np.int32], heads: int, device: torch.device
+    ) -> None:
+        """Hold a split; its batches go to the device.
 
         Args:
             offsets: (n + 1,) as in `Encoded`.
-            columns: (3, all tokens) row of the embedding table, position id and type of each token, on the device.
+            columns: (3, all tokens) row of the embedding table, position id and type of each token.
         """
-        self._offsets, self._columns, self._heads, self._device = offsets, columns, heads, columns.device
+        self._offsets, self._columns, self._heads, self._device = offsets, columns, heads, device
 
-    def gather(self, rows: NDArray[np.int64]) -> FlatBatch:
+    def gather(self, rows: NDArray[np.int64], *, layout: Layout = _AS_IT_IS) -> FlatBatch:
         """Return the batch of these rows, in this order; rows of similar length should be neighbours."""
-        starts = self._offsets[rows]  # (B,)
-        lengths = self._offsets[rows + 1] - starts
-        first = np.cumsum(lengths) - lengths  # (B,) in the batch
-        row = np.repeat(np.arange(len(rows)), lengths)  # (T,)
-        column = np.arange(len(row)) - first[row]  # (T,)
-        columns = self._columns.index_select(1, send(starts[row] + column, self._device))  # (3, T)
+        return self.unpack(self.pack(rows, layout=layout, extras={}).to(self._device))
 
-        heads = np.arange(self._heads)
-        blocks, entry_slices, slice_entries, used = list[AttentionBlock](), [], [], 0
-        # Except on a CPU, starting another kernel costs more than the entries that it saves.
-        runs = split_by_length(lengths) if self._device.type == "cpu" else [(0, len(rows))]
-        for begin, end in runs:
-            width = int(lengths[begin:end].max())
-            real = np.arange(width) < lengths[begin:end, None]  # (N, L)
-            token = np.where(real, first[begin:end, None] + np.arange(width), first[begin:end, None])  # (N, L)
-            entry_slices.append((token[:, None, :] * self._heads + heads[:, None]).reshape(-1))
-            inside = slice(first[begin], first[begin] + lengths[begin:end].sum())
-            entry = used + ((row[inside, None] - begin) * self._heads + heads) * width + column[inside, None]
-            slice_entries.append(entry.reshape(-1))
-            entries = slice(used, used + real.size * self._heads)
-            mask = None if real.all() else send(real, self._device)[:, None, None, :]
-            blocks.append(AttentionBlock(rows=slice(begin, end), entries=entries, width=width, mask=mask))
-            used = entries.stop
-        return FlatBatch(
-            input_ids=columns[0],
-            position_ids=columns[1],
-            token_type_ids=columns[2],
-            first=send(first, self._device),
-            blocks=blocks,
-            entry_slices=send(np.concatenate(entry_slices), self._device),
-            slice_entries=send(np.concatenate(slice_entries), self._device),
-        )
+    def pack(self, rows: NDArray[np.int64], *, layout: Layout, extras: Mapping[str, NDArray[Any]]) -> Packed:
+        """Return what `unpack` turns into the batch of these rows, with other arrays in the same buffer."""
+        begins = self._offsets[rows]
+        lengths = np.zeros(layout.rows or len(rows), dtype=np.int64)  # (B,)
+        lengths[: len(rows)] = self._offsets[rows + 1] - begins
+        real = int(lengths.sum())
+        total = layout.tokens(real)
+        ends = np.cumsum(lengths)
+        first = ends - lengths
+        columns = np.zeros((3, total), dtype=np.int32)  # filler tokens: nothing reads what becomes of them
+        places = np.arange(real) + np.repeat(begins - first[: len(rows)], lengths[: len(rows)])
+        columns[:, :real] = self._columns[:, places]
+        starts = np.concatenate([[0], ends, [total] if layout.bucket > 1 or layout.rows else []])
+        arrays = dict(zip(("input_ids", "position_ids", "token_type_ids"), columns, strict=True))
+        arrays |= {"first": np.where(lengths, first, 0), "starts": starts}
+        if layout.segments:
+            arrays |= _sort("word", columns[0]) | _sort("position", columns[1])
+        longest = int(max(lengths.max(), total - real))
+        return pack(arrays | extras, self._device, longest=next((w for w in _WIDTHS if w >= longest), longest))
+
+    def unpack(self, packed: Packed) -> FlatBatch:
+        """Return a batch whose arrays are views of a buffer on the device."""
+        known = {field.name for field in dataclasses.fields(FlatBatch)}
+        own = {name: view for name, view in packed.views().items() if name in known}
+        return FlatBatch(**own, heads=self._heads, longest=packed.longest)
 
 
-def split_by_length(lengths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Cut rows into groups of neighbours so that padding plus the cost of the blocks is least.
-
-    Args:
-        lengths: (B,) tokens of each row.
-
-    Yields:
-        The first row of each group and the one after its last.
-    """
-    rows = len(lengths)
-    if rows * lengths.max() ** 2 - (lengths**2).sum() <= BLOCK_COST:
-        yield 0, rows
-        return
-    cheapest, begins = np.zeros(rows + 1), np.zeros(rows + 1, dtype=np.int64)
-    for end in range(1, rows + 1):
-        widths = np.maximum.accumulate(lengths[:end][::-1])[::-1]  # of the groups that begin at 0, ..., end - 1
-        costs = cheapest[:end] + (end - np.arange(end)) * widths**2 + BLOCK_COST
-        begins[end] = costs.argmin()
-        cheapest[end] = costs[begins[end]]
-    cuts = [rows]
-    while cuts[-1]:
-        cuts.append(int(begins[cuts[-1]]))
-    yield from zip(cuts[:0:-1], cuts[-2::-1], strict=True)
+def _sort(name: str, ids: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
+    """Return the tokens sorted by id, (T,), and where each distinct id begins there, (T + 1,), filled up with T."""
+    order = np.argsort(ids, kind="stable")
+    begins = np.flatnonzero(np.diff(ids[order], prepend=-1))
+    segments = np.full(len(ids) + 1, len(ids))
+    segments[: len(begins)] = begins
+    return {f"{name}_order": order, f"{name}_segments": segments}
 
 
 class FlatEncoder(nn.Module):
@@ -120,7 +102,7 @@ class FlatEncoder(nn.Module):
         """Return a split on the device, for the current embedding table."""
         types = np.minimum(encoded.types, self._last_type)
         columns = np.stack([self._row_of[encoded.tokens], self._positions(encoded), types]).astype(np.int32)
-        return FlatRows(encoded.offsets, columns=torch.from_numpy(columns).to(device), heads=self._heads)
+        return FlatRows(encoded.offsets, columns=columns, heads=self._heads, device=device)
 
     def forward(self, batch: FlatBatch) -> Tensor:
         """Return the last layer's state of each row's first token, (B, H), from (T,) tokens."""

@@ -22,30 +22,45 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from glue_bench.models.blocks import AttentionBlock, Blocks, arrange, arrange_on_device
+
 _PLACEHOLDER = torch.zeros(())  # baddbmm ignores its input when beta=0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttentionBlock:
-    """N neighbouring rows of the batch as a rectangle for each head."""
-
-    rows: slice  # of the batch's rows
-    entries: slice  # of the batch's entries: N * A * L of them, in the order (row, head, position)
-    width: int  # L
-    mask: Tensor | None  # (N, 1, 1, L) bool, true for a token; None where every row has L tokens
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class FlatBatch:
-    """B rows with T tokens in total, and the E entries of their attention blocks."""
+    """B rows, and a filler row where the layout has one, with T tokens in total. All tensors are int32."""
 
     input_ids: Tensor  # (T,) rows of the (cut) embedding table
     position_ids: Tensor  # (T,)
     token_type_ids: Tensor  # (T,)
-    first: Tensor  # (B,) each row's first token
-    blocks: Sequence[AttentionBlock]
-    entry_slices: Tensor  # (E,) the slice of each entry; an entry without a token repeats its row's first token
-    slice_entries: Tensor  # (T * A,) the entry of each slice
+    first: Tensor  # (B,) each row's first token; 0 for an absent row
+    starts: Tensor  # (rows + 1,) where each row begins, the filler row included, and T
+    longest: int  # at least the tokens of the longest row
+    heads: int  # A
+    # Where the layout has them: the tokens sorted by id, (T,), and where each id begins there, (T + 1,), filled with T.
+    word_order: Tensor | None = None
+    word_segments: Tensor | None = None
+    position_order: Tensor | None = None
+    position_segments: Tensor | None = None
+    seed: Tensor | None = None  # (2,) the two halves of the dropout seed
+    _blocks: Blocks | None = None
+
+    @property
+    def blocks(self) -> Blocks:
+        """The attention blocks, arranged when they are first asked for."""
+        if self._blocks is None:
+            self._blocks = self._arrange()
+        return self._blocks
+
+    def _arrange(self) -> Blocks:
+        rows = len(self.first)
+        if self.starts.device.type == "cpu":
+            lengths = np.diff(self.starts.numpy()).astype(np.int64)
+            if lengths[:rows].all():
+                return arrange(lengths[lengths > 0], rows=rows, heads=self.heads, device=self.starts.device)
+        tokens = len(self.input_ids)
+        return arrange_on_device(self.starts, tokens=tokens, rows=rows, longest=self.longest, heads=self.heads)
 
 
 class Noise:
@@ -112,7 +127,7 @@ def attend(
         return mixed
     entries = [_to_entries(states, batch, heads=heads) for states in (query, key, value)]
     contexts = []
-    for block in batch.blocks:
+    for block in _blocks_for(query, batch):
         parts = _cut(block, entries, batch=batch, heads=heads)
         q, k, v = (part.view(-1, heads, *part.shape[1:]) for part in parts)  # (N, A, L or 1, D)
         context = functional.scaled_dot_product_attention(q, k, v, attn_mask=block.mask, dropout_p=dropout)
@@ -120,15 +135,22 @@ def attend(
     return _from_entries(contexts[0] if len(contexts) == 1 else torch.cat(contexts), batch, shape=query.shape)
 
 
+def _blocks_for(query: Tensor, batch: FlatBatch) -> Sequence[AttentionBlock]:
+    """Return the blocks of every token's queries, (T, H), or of the first tokens' alone, (B, H)."""
+    return batch.blocks.first if len(query) < len(batch.input_ids) else batch.blocks.whole
+
+
 def _to_entries(states: Tensor, batch: FlatBatch, *, heads: int) -> Tensor:
     """Turn (T, H) into (E, D); for the first tokens alone, (B, H) into (B * A, D)."""
     slices = states.reshape(-1, states.shape[-1] // heads)
-    return slices if len(states) < len(batch.input_ids) else slices.index_select(0, batch.entry_slices)
+    return slices if len(states) < len(batch.input_ids) else slices.index_select(0, batch.blocks.entry_slices)
 
 
 def _from_entries(entries: Tensor, batch: FlatBatch, *, shape: torch.Size) -> Tensor:
     """Turn entries back into states of a shape: (T, H), or (B, H)."""
-    return (entries if shape[0] < len(batch.input_ids) else entries.index_select(0, batch.slice_entries)).view(shape)
+    return (entries if shape[0] < len(batch.input_ids) else entries.index_select(0, batch.blocks.slice_entries)).view(
+        shape
+    )
 
 
 def _cut(block: AttentionBlock, parts: Sequence[Tensor], *, batch: FlatBatch, heads: int) -> list[Tensor]:
@@ -136,7 +158,7 @@ def _cut(block: AttentionBlock, parts: Sequence[Tensor], *, batch: FlatBatch, he
     first_only = slice(block.rows.start * heads, block.rows.stop * heads)
     return [
         part[first_only].unsqueeze(1)
-        if len(part) < len(batch.entry_slices)
+        if len(part) < len(batch.blocks.entry_slices)
         else part[block.entries].view(-1, block.width, part.shape[-1])
         for part in parts
     ]
@@ -174,7 +196,8 @@ class _Attention(torch.autograd.Function):
         entries = [_to_entries(states, batch, heads=heads) for states in (query, key, value)]
         context = torch.empty_like(entries[0])
         attention_probs, masks = [], []
-        for block in batch.blocks:
+        blocks = _blocks_for(query, batch)
+        for block in blocks:
             q, k, v, out = _cut(block, [*entries, context], batch=batch, heads=heads)
             scores = torch.baddbmm(_PLACEHOLDER, q, k.transpose(1, 2), beta=0, alpha=q.shape[-1] ** -0.5)
             if block.mask is not None:
@@ -183,18 +206,20 @@ class _Attention(torch.autograd.Function):
             masks.append(noise.mask(scores.shape, dropout) if dropout else _PLACEHOLDER)
             torch.bmm(attention_probs[-1] * masks[-1] if dropout else attention_probs[-1], v, out=out)
         ctx.save_for_backward(*entries, *attention_probs, *masks)
-        ctx.batch, ctx.heads, ctx.dropout, ctx.shape = batch, heads, dropout, query.shape
+        ctx.batch, ctx.blocks, ctx.heads, ctx.dropout, ctx.shape = batch, blocks, heads, dropout, query.shape
         return _from_entries(context, batch, shape=query.shape)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        batch, count = ctx.batch, len(ctx.batch.blocks)
-        entries, saved = ctx.saved_tensors[:3], ctx.saved_tensors[3:]
+        batch, entries, saved = ctx.batch, ctx.saved_tensors[:3], ctx.saved_tensors[3:]
+        count = len(saved) // 2
         grad_output = grad_outputs[0].reshape(-1, entries[0].shape[-1])
         if ctx.shape[0] == len(batch.input_ids):
-            grad_output = torch.empty_like(entries[0]).zero_().index_copy_(0, batch.slice_entries, grad_output)
+            grad_output = torch.empty_like(entries[0]).zero_().index_copy_(0, batch.blocks.slice_entries, grad_output)
         gradients = [torch.empty_like(part) for part in entries]  # of query, key and value
-        for block, probs, mask in zip(batch.blocks, saved[:count], saved[count:], strict=True):
+        if ctx.shape[0] < len(batch.starts) - 1:  # the filler row has no block
+            gradients = [part.zero_() for part in gradients]
+        for block, probs, mask in zip(ctx.blocks, saved[:count], saved[count:], strict=True):
             parts = _cut(block, [*entries, *gradients, grad_output], batch=batch, heads=ctx.heads)
             q, k, v, grad_query, grad_key, grad_value, grad_context = parts
             torch.bmm((probs * mask if ctx.dropout else probs).transpose(1, 2), grad_context, out=grad_value)
@@ -205,5 +230,7 @@ class _Attention(torch.autograd.Function):
             scale = q.shape[-1] ** -0.5
             torch.baddbmm(_PLACEHOLDER, grad_scores, k, beta=0, alpha=scale, out=grad_query)
             torch.baddbmm(_PLACEHOLDER, grad_scores.transpose(1, 2), q, beta=0, alpha=scale, out=grad_key)
-        to_key, to_value = (part.index_select(0, batch.slice_entries).view(-1, ctx.shape[-1]) for part in gradients[1:])
+        to_key, to_value = (
+            part.index_select(0, batch.blocks.slice_entries).view(-1, ctx.shape[-1]) for part in gradients[1:]
+        )
         return _from_entries(gradients[0], batch, shape=ctx.shape), to_key, to_value, None, None

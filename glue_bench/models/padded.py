@@ -5,6 +5,7 @@ Only safetensors weights are loaded, and no code that comes with a model is ever
 Shapes: B rows, L tokens of the longest of them, H the hidden size.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError
 from glue_bench.models.families import padding_id
+from glue_bench.models.packing import Layout, Packed, pack
 from glue_bench.text import first_line
 
 # Arguments of every from_pretrained call.
@@ -36,18 +38,26 @@ class PaddedRows:
         self._encoded, self._device, self._pad_id = encoded, device, padding_id(config)
         self._with_types = int(getattr(config, "type_vocab_size", 0)) > 1
 
-    def gather(self, rows: NDArray[np.int64]) -> PaddedBatch:
+    def gather(self, rows: NDArray[np.int64], *, layout: Layout | None = None) -> PaddedBatch:
         """Return the batch of these rows, in this order, padded to the longest of them."""
+        return self.unpack(self.pack(rows, layout=layout, extras={}).to(self._device))
+
+    def pack(self, rows: NDArray[np.int64], *, layout: Layout | None, extras: Mapping[str, NDArray[Any]]) -> Packed:  # noqa: ARG002 - transformers' modules take a batch as it is
+        """Return what `unpack` turns into the batch of these rows, with other arrays in the same buffer."""
         encoded = self._encoded
         lengths = encoded.offsets[rows + 1] - encoded.offsets[rows]  # (B,)
-        columns = np.arange(lengths.max())  # (L,)
+        longest = int(lengths.max())
+        columns = np.arange(longest)  # (L,)
         mask = columns < lengths[:, None]  # (B, L)
         places = np.where(mask, encoded.offsets[rows][:, None] + columns, 0)  # (B, L) into the flat array
         ids = np.where(mask, encoded.tokens[places], self._pad_id)
-        types = np.where(mask, encoded.types[places], 0)
-        stacked = torch.from_numpy(np.stack([ids, mask, types]).astype(np.int64)).to(self._device)
-        names = ("input_ids", "attention_mask", "token_type_ids")
-        return dict(zip(names if self._with_types else names[:2], stacked, strict=False))
+        arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.where(mask, encoded.types[places], 0)}
+        return pack(arrays | extras, self._device, longest=longest)
+
+    def unpack(self, packed: Packed) -> PaddedBatch:
+        """Return the batch that is in a buffer on the device."""
+        views, names = packed.views(), ("input_ids", "attention_mask", "token_type_ids")[: 3 if self._with_types else 2]
+        return {name: views[name].view(-1, packed.longest).long() for name in names}
 
 
 class PaddedEncoder(nn.Module):

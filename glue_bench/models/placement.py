@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import platform
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,14 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glue_bench.errors import UsageError
+from glue_bench.models.packing import Layout
 
-# Messages in a plain RuntimeError of a CPU's allocator, cuBLAS, cuDNN, CUDA itself and Metal.
-_NO_MEMORY = (
-    "can't allocate memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUDA error: out of memory",
-    "MPS backend out of memory",
+# What a plain RuntimeError says when the memory of a CPU, CUDA, cuBLAS, cuDNN, Triton or Metal does not suffice. NVML's
+# is what torch says instead where it fails to find out how much memory there is.
+_NO_MEMORY = re.compile(
+    r"can't allocate memory|not enough memory|\bout of memory\b|cudaErrorMemoryAllocation"
+    r"|CU[A-Z]+_STATUS_\w*ALLOC\w*_FAILED|cuDNN error:.*ALLOC|NVML_SUCCESS == r",
+    re.IGNORECASE,
 )
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 
@@ -33,6 +34,11 @@ class Placement:
     precision: str  # float32 or bfloat16
     deterministic: bool = False  # on a GPU; a CPU always is
 
+    @property
+    def asynchronous(self) -> bool:
+        """Whether the device computes while the host goes on, so that reading a result waits."""
+        return self.device.type != "cpu"
+
     def autocast(self) -> torch.autocast:
         """Return the context of a forward pass; weights stay float32."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
@@ -41,19 +47,61 @@ class Placement:
         """Return the context of training; at its end the caller's global seed streams are restored."""
         return torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
 
+    def seed(self, seed: int) -> None:
+        """Start the seed streams that a model on this device draws from, and those of no other device."""
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.default_generators[self.device.index].manual_seed(seed)
+        elif self.device.type == "mps":
+            torch.mps.manual_seed(seed)
+
     @contextlib.contextmanager
     def algorithms(self) -> Iterator[None]:
-        """Use only deterministic kernels in this context of training and evaluation, if asked for."""
-        if not self.deterministic or self.device.type == "cpu":
+        """Leave out the kernels that are not wanted in this context of training and evaluation.
+
+        These are those that are not deterministic, if asked for, and cuDNN's attention, which prepares for every new
+        shape and rounds the probability of dropout.
+        """
+        if self.device.type == "cpu":
             yield
             return
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it first starts
-        before = torch.are_deterministic_algorithms_enabled()
-        torch.use_deterministic_algorithms(True)
+        exact, cudnn = torch.are_deterministic_algorithms_enabled(), torch.backends.cuda.cudnn_sdp_enabled()
+        torch.backends.cuda.enable_cudnn_sdp(False)
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it first starts
+            torch.use_deterministic_algorithms(True)
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(before)
+            torch.use_deterministic_algorithms(exact)
+            torch.backends.cuda.enable_cudnn_sdp(cudnn)
+
+    @contextlib.contextmanager
+    def own_stream(self) -> Iterator[None]:
+        """Run what follows on a stream of its own on a GPU: graphs cannot be captured on the default one."""
+        if self.device.type != "cuda":
+            yield
+            return
+        outer, own = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
+        own.wait_stream(outer)
+        try:
+            with torch.cuda.stream(own):
+                yield
+        finally:
+            outer.wait_stream(own)
+
+    def layout(self, lengths: NDArray[np.int64], *, rows: int | None = None) -> Layout:
+        """Return the layout of batches from a split.
+
+        On a GPU only few shapes occur: then kernels can be chosen once for each, and started all at once.
+
+        Args:
+            lengths: tokens of each row of the split.
+            rows: of a batch to train on; None for predictions.
+        """
+        if self.device.type != "cuda":
+            return Layout()
+        return Layout(bucket=32 if lengths.mean() < 20 else 64, rows=rows, segments=rows is not None)
 
 
 def choose_placement(
@@ -74,11 +122,14 @@ def choose_placement(
     count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}[chosen.type]
     if (chosen.index or 0) >= count:
         raise UsageError(f"trainer.device={device}: this machine has {count} {chosen.type} devices; cpu always works")
-    if chosen.type == "cuda" and chosen.index is not None:
+    if chosen.type == "cuda":
+        chosen = torch.device("cuda", chosen.index or 0)
         torch.cuda.set_device(chosen)  # NCCL and pinned memory use the current one, by default GPU 0
     if precision == "auto":
         # On a CPU bfloat16 is less exact, and without AVX-512 it is many times slower than float32.
-        precision = "bfloat16" if chosen.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        # Older GPUs only emulate it.
+        has_it = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bfloat16" if has_it else "float32"
     return Placement(device=chosen, precision=precision, deterministic=deterministic)
 
 
@@ -95,7 +146,7 @@ def send(array: NDArray[np.int64] | NDArray[np.bool_], device: torch.device) -> 
 
 def is_out_of_memory(error: Exception) -> bool:
     """Return whether a device, or the CPU's allocator, ran out of memory."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in _NO_MEMORY)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(_NO_MEMORY.search(str(error)))
 
 
 def release_memory(device: torch.device) -> None:

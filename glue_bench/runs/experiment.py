@@ -191,6 +191,7 @@ def _prepare(run: RunContext) -> Prepared:
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else threads,
         precision=run.placement.precision,
         engine=model.engine,
+        execution={"attention": model.attention(run.placement)},
     )
     model.cut_vocabulary(np.concatenate([split.tokens for split in encoded.values()]))
     train, labels, best = _choose_rows(run, model, encoded=encoded, data=data)
@@ -281,6 +282,7 @@ def _evaluate(run: RunContext, prepared: Prepared, *, fitted: FitResult, started
         split, path = splits[name], predictions_path(run.folder, name)
         hashes[name] = write_predictions(path, idx=split.idx, label=split.labels, prediction=prediction, logits=logits)
     trained = {key: getattr(fitted, key) for key in ("steps", "epochs", "tokens", "resumed_at", "accumulation")}
+    trained["execution"] = {**run.facts["execution"], "graph": fitted.graph}
     times = {"train": fitted.seconds, "eval": seconds, "total": time.perf_counter() - started + fitted.earlier}
     return Record(
         **run.facts | trained,

@@ -63,6 +63,7 @@ class Record:
     device: str = ""
     precision: str = ""
     engine: str = ""  # flat or padded
+    execution: Mapping[str, str] = field(default_factory=dict)  # attention, graph: what computed it
     accumulation: int = 1  # micro-batches of a batch in the end: more than requested where memory was too small
     processes: int = 1  # that trained together, each on a share of every batch
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -169,7 +170,7 @@ def _check_record(record: Record) -> None:
     names += [record.encoder["name"], record.data["source"]]
     if not all(isinstance(name, str) for name in names) or type(record.seed) is not int:
         raise ValueError("a name or the seed has a wrong type")
-    for key in ("selected", "seconds", "predictions_sha256"):
+    for key in ("selected", "seconds", "predictions_sha256", "execution"):
         if not isinstance(getattr(record, key), dict):
             raise ValueError(f"{key} is not a mapping")
     if not all(isinstance(part, dict) for part in map({"cell": {}, **record.config}.get, ("trainer", "data", "cell"))):

@@ -39,6 +39,10 @@ _PRELOADED = [
     "transformers.models.bert.modeling_bert",
     "transformers.models.roberta.modeling_roberta",
 ]
+_OF_THE_SERVER = {
+    "OPENBLAS_NUM_THREADS": "1",  # NumPy's thread pool, of no use here, must not be forked
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # nor may CUDA, which torch would start to see whether there is a GPU
+}
 _LEAVING = 30.0  # seconds that a worker has to end after it reported its outcome
 _TICK = 0.25  # seconds between checks of signals, hangs and other workers
 
@@ -81,8 +85,8 @@ class _Worker:
 def warm_up() -> None:
     """Start loading what runs need, in the server that forks the workers; returns at once."""
     _CONTEXT.set_forkserver_preload(_PRELOADED if sys.platform == "linux" else [])  # macOS: forking it would crash
-    before = os.environ.get("OPENBLAS_NUM_THREADS")
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy's thread pool, of no use here, must not be forked
+    before = {name: os.environ.get(name) for name in _OF_THE_SERVER}
+    os.environ.update(_OF_THE_SERVER)
     resource_tracker.ensure_running()  # it unblocks signals when it starts, so it has to start first
     # Ctrl-C reaches the server too; it, and workers until they are ready, must survive it.
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
@@ -90,8 +94,8 @@ def warm_up() -> None:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
-        del os.environ["OPENBLAS_NUM_THREADS"]
-        os.environ.update({} if before is None else {"OPENBLAS_NUM_THREADS": before})
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> dict[str, Record]:

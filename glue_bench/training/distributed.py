@@ -8,6 +8,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from glue_bench.errors import DivergedError, LostError, UsageError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _LEFT = "glue-bench-left"  # key of the launcher's store under which the first process says how it ended
+_BETWEEN_GPUS = timedelta(minutes=2)  # after which NCCL gives up a sum: it ends the process, since it cannot raise
 _PATIENCE = 10.0  # seconds that the first process has to write its record and end
 
 
@@ -30,6 +32,7 @@ class Processes:
         """Connect nothing yet; `local_rank` is the device of this process on its host, None for a single process."""
         self.rank, self.count, self.local_rank = rank, count, local_rank
         self._store: Any = None
+        self._gpus: Any = None  # the group that sums what is on GPUs
 
     @classmethod
     def from_environment(cls) -> "Processes":
@@ -63,11 +66,12 @@ class Processes:
             import torch
             from torch.distributed.rendezvous import rendezvous
 
-            # NCCL exchanges gradients between GPUs; gloo exchanges what is on a CPU, and no GPU waits for it.
-            backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             with _lost_if_it_fails() as distributed:
                 self._store, _, _ = next(rendezvous("env://"))
-                distributed.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.count)
+                # Gloo exchanges what is on a CPU, for which no GPU waits, and may take long: the first process writes.
+                distributed.init_process_group("gloo", store=self._store, rank=self.rank, world_size=self.count)
+                if torch.cuda.is_available():
+                    self._gpus = distributed.new_group(backend="nccl", timeout=_BETWEEN_GPUS)
         return self
 
     def __exit__(self, *raised: Any) -> None:
@@ -110,7 +114,7 @@ class Processes:
         """Replace a tensor by its sum over all processes, the same bits in each; does not wait for a GPU."""
         if self.count > 1:
             with _lost_if_it_fails() as distributed:
-                distributed.all_reduce(tensor)
+                distributed.all_reduce(tensor, group=self._gpus if tensor.is_cuda else None)
 
     def _leave(self, error: BaseException) -> None:
         """End a process that is not the first: silently, if the first says why."""

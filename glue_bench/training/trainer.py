@@ -17,6 +17,7 @@ from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import DivergedError
 from glue_bench.models.classifier import Classifier, Rows
+from glue_bench.models.packing import Layout
 from glue_bench.models.placement import Placement, is_out_of_memory, release_memory
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore
 from glue_bench.training.distributed import ALONE, Processes
@@ -25,7 +26,7 @@ from glue_bench.training.selection import BestEpoch
 from glue_bench.training.stopping import StopSignals
 from glue_bench.training.updates import StepReport, Updates
 
-_WORTH_KEEPING = 60  # seconds of training
+_TOKENS = 16_384  # of a batch in evaluation on an NVIDIA GPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,7 @@ class FitResult:
     accumulation: int  # micro-batches of a batch in the end: more than asked for where memory was too small
     resumed_at: list[int]  # updates done at each start from a snapshot
     untouched_decay: float  # the factor by which a decaying weight without any gradient shrank
+    graph: str  # the captured shapes of updates, or why none
 
 
 def fit(
@@ -65,7 +67,7 @@ def fit(
     Args:
         labels: (n,) class codes or scores.
         history: gets a line every `log_every` updates, as they happen, so that a run that stops early keeps them.
-        on_step: called after every update on a CPU, and every `log_every` on a GPU (a report waits for the device).
+        on_step: called after every update on a CPU, and every `log_every` on a GPU, there for the line before.
         snapshots: where to write one when it is due, and before stopping; only the first process has them.
         signals: if one process gets one, all stop. On a GPU they are checked every `log_every` updates.
         selection: scores every epoch; the model ends with the weights that it chose.
@@ -81,25 +83,33 @@ def fit(
     updates = Updates(model, encoded, labels=labels, settings=settings, placement=placement, processes=processes)
     keeper = _Keeper(updates=updates, snapshots=snapshots, history=history, selection=selection)
     keeper.resume()
-    with placement.own_randomness(), placement.algorithms():
+
+    def tell(lines: list[StepReport]) -> None:
+        for line in lines:
+            on_step(line)
+
+    with placement.own_randomness(), placement.algorithms(), placement.own_stream():
         for batch in updates.batches(order=streams.order):
             updates.update(batch, seed=dropout_seed(streams.dropout, updates.done, rank=processes.rank))
-            if reported := updates.ends_line or placement.device.type == "cpu":
-                on_step(updates.report(history, seconds=keeper.seconds))
+            tell(updates.report(history, seconds=keeper.seconds))
             if selection is not None and updates.ends_epoch:
+                tell(updates.catch_up(history))
                 began = time.perf_counter()
                 selection.end_epoch(updates.done)
                 model.train()
                 keeper.began += time.perf_counter() - began
             stopping, due = signals.pending if signals else 0, int(keeper.is_due(settings.snapshot_minutes))
             if processes.count > 1:  # no process stops, or checks for divergence, unless all do
-                stopping, due = processes.largest(stopping, due) if reported else (0, 0)
+                together = updates.ends_line or not placement.asynchronous
+                stopping, due = processes.largest(stopping, due) if together else (0, 0)
             if stopping or due:
+                tell(updates.catch_up(history))
                 keeper.keep()
             if stopping and signals is not None:
                 processes.largest(0)  # wait for the snapshot: torchrun ends all soon after one has ended
                 signals.pending = signals.pending or stopping
                 signals.obey(f" after update {updates.done} of {updates.total}{', snapshot kept' * bool(snapshots)}")
+        tell(updates.catch_up(history))
     return keeper.result()
 
 
@@ -122,9 +132,8 @@ class _Keeper:
         return self.earlier + time.perf_counter() - self.began
 
     def is_due(self, minutes: float) -> bool:
-        """Return whether a snapshot is due: every `minutes` unless 0, and at the end if much would be lost."""
-        unsaved, last = time.perf_counter() - self.kept, self.updates.done == self.updates.total
-        return 0 < 60 * minutes < unsaved or (last and unsaved > _WORTH_KEEPING)
+        """Return whether a snapshot is due: every `minutes`, unless 0."""
+        return 0 < 60 * minutes < time.perf_counter() - self.kept
 
     def resume(self) -> None:
         """Continue from the newest snapshot; the first process sends it to the others, who may not see the folder."""
@@ -166,6 +175,7 @@ class _Keeper:
             accumulation=updates.processes.largest(updates.micro_batches)[0],
             resumed_at=self.resumed_at,
             untouched_decay=updates.untouched_decay(selection.selected.step if selection else updates.total),
+            graph=str(updates.graphs or "off"),
         )
 
 
@@ -192,13 +202,15 @@ def predict(
         LostError: one of the other processes has ended.
     """
     model.to(placement.device).eval()
-    batches = list(length_sorted_batches(encoded.lengths(), batch_size=batch_size))[processes.rank :: processes.count]
-    rows = model.place(encoded, placement.device)
+    lengths, on_gpu = encoded.lengths(), placement.device.type == "cuda"
+    every = length_sorted_batches(lengths, batch_size=batch_size, tokens=_TOKENS if on_gpu else None)
+    batches = list(every)[processes.rank :: processes.count]
+    rows, layout = model.place(encoded, placement.device), placement.layout(lengths)
     parts = list[Tensor]()
-    with placement.algorithms():
+    with placement.algorithms(), placement.autocast():  # which casts each weight once
         for batch in batches:
             on_batch()
-            parts += _logits(model, rows, batch=batch, placement=placement)
+            parts += _logits(model, rows, batch=batch, layout=layout)
     found = np.zeros((len(encoded), (model.config.num_labels or 1) + 1), dtype=np.float32)
     if batches:
         order = np.concatenate(batches)
@@ -213,24 +225,32 @@ def predict(
     return logits
 
 
-def _logits(model: Classifier, rows: Rows, *, batch: NDArray[np.int64], placement: Placement) -> Iterator[Tensor]:
+def _logits(model: Classifier, rows: Rows, *, batch: NDArray[np.int64], layout: Layout) -> Iterator[Tensor]:
     """Yield the logits of a batch; in halves if memory is too small for the whole."""
     try:
-        with placement.autocast():
-            logits = model(rows.gather(batch)).float()
+        logits = model(rows.gather(batch, layout=layout)).float()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error) or len(batch) == 1:
             raise
     else:
         yield logits
         return
-    release_memory(placement.device)
+    release_memory(next(model.parameters()).device)
     for half in np.array_split(batch, 2):
-        yield from _logits(model, rows, batch=half, placement=placement)
+        yield from _logits(model, rows, batch=half, layout=layout)
 
 
-def length_sorted_batches(lengths: NDArray[np.int64], *, batch_size: int) -> Iterator[NDArray[np.int64]]:
-    """Yield every row once, rows of nearly equal length together, longest first."""
-    order = np.argsort(-lengths, kind="stable")
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+def length_sorted_batches(
+    lengths: NDArray[np.int64], *, batch_size: int, tokens: int | None = None
+) -> Iterator[NDArray[np.int64]]:
+    """Yield every row once, rows of nearly equal length together, longest first.
+
+    Args:
+        batch_size: rows of a batch.
+        tokens: of a batch, padding included, in place of a number of rows.
+    """
+    order, start = np.argsort(-lengths, kind="stable"), 0
+    while start < len(order):
+        size = max(1, tokens // int(lengths[order[start]])) if tokens else batch_size
+        yield order[start : start + size]
+        start += size

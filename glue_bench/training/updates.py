@@ -1,5 +1,6 @@
-"""Updates, from a batch to its loss, gradient and new weights: AdamW with linear warmup and decay."""
+"""The updates of a training: which rows, which learning rate, what the history says; and their state for snapshots."""
 
+import dataclasses
 import itertools
 import logging
 import math
@@ -10,18 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import DivergedError
 from glue_bench.models.classifier import Classifier
-from glue_bench.models.placement import Placement, is_out_of_memory, release_memory, send
+from glue_bench.models.packing import Packed
+from glue_bench.models.placement import Placement, is_out_of_memory, release_memory
 from glue_bench.training.checkpoint import Snapshot
 from glue_bench.training.distributed import ALONE, Processes, SharedGradients
-
-_CLIP_EPSILON = 1e-6  # as in torch's clip_grads_with_norm_
+from glue_bench.training.graphs import Capture, CudaCapture, Graphs
+from glue_bench.training.optimizer import make_optimizer
+from glue_bench.training.step import IGNORED, Step
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ class Updates:
         placement: Placement,
         processes: Processes = ALONE,
     ) -> None:
-        """Put rows and labels on the model's device.
+        """Prepare the rows for the model's device.
 
         Args:
             labels: (n,) class codes or scores.
@@ -66,14 +68,16 @@ class Updates:
         self.micro_batches = settings.accumulation  # that a batch is split into
         self._model, self._settings, self._placement = model, settings, placement
         self._rows, self._lengths = model.place(encoded, placement.device), encoded.lengths()
-        targets = torch.from_numpy(labels)
-        self._targets = (targets.float() if targets.is_floating_point() else targets).to(placement.device)
-        self._optimizer, self.processes = make_adamw(model, settings), processes
+        self._layout = placement.layout(self._lengths, rows=settings.batch_size)
+        self._labels, self.processes = labels, processes
         self._own = slice(processes.rank, None, processes.count)  # this process's rows of a batch
-        self._shared = SharedGradients(model.parameters(), processes) if processes.count > 1 else None
-        self._norm = torch.zeros((), device=placement.device)  # of the last gradient, before clipping
-        self._loss_sum = torch.zeros((), device=placement.device)  # since the last line of the history
-        self._loss_steps = 0
+        shared = SharedGradients(model.parameters(), processes) if processes.count > 1 else None
+        optimizer = make_optimizer(model, settings)
+        self._step = Step(model, self._rows, optimizer=optimizer, placement=placement, shared=shared)
+        self._unread = list[_Unread]()
+        self._loss_steps = 0  # updates since the last line of the history
+        capture = choose_capture(model, settings, placement=placement, processes=processes)
+        self.graphs = Graphs(self._step.run, capture=capture, placement=placement) if capture else None
 
     @property
     def ends_epoch(self) -> bool:
@@ -96,69 +100,97 @@ class Updates:
     def update(self, batch: NDArray[np.int64], *, seed: int) -> None:
         """Make the next update, on the rows `batch`.
 
-        If memory is too small, this and later batches are split into twice as many micro-batches.
+        If memory is too small, this and later batches are split into twice as many micro-batches; on a GPU, which
+        others may use for a moment, only if it still is once all that is free was given back.
 
         Args:
             seed: of dropout in this update and process.
         """
+        retried = not self._placement.asynchronous
         while True:
-            torch.manual_seed(seed)
-            try:
-                loss = self._backward(batch)
+            parts = self._pack(batch, seed=seed)
+            if self.graphs and self.micro_batches == 1 and self.graphs.replay(parts[0], seed=seed):
                 break
+            self._placement.seed(seed)
+            try:
+                loss = self._step.gradients(parts)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or self.micro_batches >= len(batch[self._own]):
+                if not is_out_of_memory(error) or (retried and self.micro_batches >= len(batch[self._own])):
                     raise
+            else:
+                self._step.apply(loss, self._scalars())
+                break
             # Outside of the except block, because its traceback keeps the failed attempt's tensors alive.
-            self._optimizer.zero_grad()
+            self._step.optimizer.zero()
+            if self.graphs:
+                self.graphs.give_up("out of memory")
             release_memory(self._placement.device)
-            self.micro_batches = min(2 * self.micro_batches, self._settings.batch_size)
-            logger.warning(
-                "out of memory at update %d: using %d micro-batches from now on", self.done, self.micro_batches
-            )
-        self._loss_sum += loss if self._shared is None else self._shared.sum_with(loss)
+            if retried:
+                self.micro_batches = min(2 * self.micro_batches, self._settings.batch_size)
+                logger.warning(
+                    "out of memory at update %d: using %d micro-batches from now on", self.done, self.micro_batches
+                )
+            retried = True
         self._loss_steps += 1
         self.tokens += int(self._lengths[batch].sum())
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._rate(self.done)
-        self._norm = clip_and_step(self._optimizer, self._model, limit=self._settings.clip_norm)
         self.done += 1
 
-    def report(self, history: list[StepReport], *, seconds: float) -> StepReport:
-        """Read loss and norm from the device, and add a line to the history if one is due.
+    def report(self, history: list[StepReport], *, seconds: float) -> list[StepReport]:
+        """Return the reports that are due, and add lines to the history: on a GPU one line late, so as not to wait.
+
+        On a CPU every update is reported, elsewhere only what is a line of the history.
 
         Raises:
-            DivergedError: one of them is not finite.
+            DivergedError: a loss or a norm is not finite.
         """
-        loss_sum, gradient_norm = self.check_finite()
+        late = self._placement.asynchronous
+        if late and not self.ends_line:
+            return []
         line = StepReport(
             step=self.done,
             steps=self.total,
             epoch=math.ceil(self.done / self._per_epoch),
-            loss=loss_sum / self._loss_steps,
-            learning_rate=float(self._optimizer.param_groups[0]["lr"]),
-            gradient_norm=gradient_norm,
+            loss=math.nan,
+            learning_rate=self._rate(self.done - 1),
+            gradient_norm=math.nan,
             tokens_per_second=self.tokens / seconds,
         )
+        self._unread.append(_Unread(line, self._step.tally, updates=self._loss_steps, kept=self.ends_line))
         if self.ends_line:
-            history.append(line)
-            self._loss_sum.zero_()
+            self._step.tally[0].zero_()
             self._loss_steps = 0
-        return line
+        return self.catch_up(history, unread=int(late))
 
-    def check_finite(self) -> tuple[float, float]:
-        """Return the sum of the losses since the last line, and the norm of the last gradient.
+    def catch_up(self, history: list[StepReport], *, unread: int = 0) -> list[StepReport]:
+        """Read what has not been read of the history, but for the last `unread` lines, and return it.
 
         Raises:
-            DivergedError: one of them is not finite.
+            DivergedError: a loss or a norm is not finite.
         """
-        loss_sum, gradient_norm = torch.stack([self._loss_sum, self._norm.detach().float()]).tolist()
-        if not (math.isfinite(loss_sum) and math.isfinite(gradient_norm)):
+        lines = []
+        while len(self._unread) > unread:
+            found = self._unread.pop(0)
+            loss_sum, norm = found.read()
+            self._check(loss_sum, norm, step=found.line.step)
+            lines.append(dataclasses.replace(found.line, loss=loss_sum / found.updates, gradient_norm=norm))
+            if found.kept:
+                history.append(lines[-1])
+        return lines
+
+    def check_finite(self) -> None:
+        """Wait for the last update.
+
+        Raises:
+            DivergedError: a loss since the last line of the history, or the norm of the last gradient, is not finite.
+        """
+        self._check(*self._step.tally.tolist(), step=self.done)
+
+    def _check(self, loss_sum: float, norm: float, *, step: int) -> None:
+        if not (math.isfinite(loss_sum) and math.isfinite(norm)):
             raise DivergedError(
-                f"diverged at update {self.done} of {self.total}: loss {loss_sum}, gradient norm {gradient_norm}; "
+                f"diverged at update {step} of {self.total}: loss {loss_sum}, gradient norm {norm}; "
                 "a lower trainer.learning_rate or a longer trainer.warmup may help"
             )
-        return loss_sum, gradient_norm
 
     def untouched_decay(self, steps: int) -> float:
         """Return the factor by which `steps` updates shrink a decaying weight that never has a gradient."""
@@ -170,66 +202,88 @@ class Updates:
     def capture(self, metadata: Mapping[str, Any]) -> Snapshot:
         """Return everything that later updates depend on, with the caller's own metadata."""
         tensors = {f"model.{name}": value.detach() for name, value in self._model.named_parameters()}
-        for name, parameter in self._model.named_parameters():
-            for key, value in self._optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{key}.{name}"] = value
-        tensors["loss_sum"] = self._loss_sum
+        tensors |= {f"optimizer.{name}": value for name, value in self._step.optimizer.state().items()}
+        tensors["loss_sum"] = self._step.tally[0].clone()
         own = {"parts": self.micro_batches, "tokens": self.tokens, "loss_steps": self._loss_steps}
         return Snapshot(step=self.done, tensors=tensors, metadata={**own, **metadata})
 
     def restore(self, snapshot: Snapshot) -> None:
         """Continue from what `capture` returned."""
-        device, tensors, metadata = self._placement.device, snapshot.tensors, snapshot.metadata
-        self._loss_sum = tensors["loss_sum"].to(device)
-        for name, parameter in self._model.named_parameters():
-            with torch.no_grad():
+        tensors, metadata = snapshot.tensors, snapshot.metadata
+        self._step.tally[0].copy_(tensors["loss_sum"])
+        with torch.no_grad():
+            for name, parameter in self._model.named_parameters():
                 parameter.copy_(tensors[f"model.{name}"])
-            names = {key: f"optimizer.{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")}
-            if names["step"] in tensors:
-                self._optimizer.state[parameter] = {key: tensors[name].to(device) for key, name in names.items()}
+        prefix = "optimizer."
+        own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        self._step.optimizer.restore(own)
         self.micro_batches = max(self.micro_batches, metadata["parts"])
         self.done, self.tokens, self._loss_steps = snapshot.step, metadata["tokens"], metadata["loss_steps"]
 
-    def _backward(self, batch: NDArray[np.int64]) -> Tensor:
-        """Compute the gradients of this process's share of the batch's mean loss; return that share, on the device."""
+    def _pack(self, batch: NDArray[np.int64], *, seed: int) -> list[Packed]:
+        """Return the micro-batches of this process's share of a batch; none if it has no row."""
         ordered = batch[np.argsort(-self._lengths[batch], kind="stable")]  # rows of similar length share a block
-        own = ordered[self._own]  # equal work for every process; none if there are fewer rows
-        total = torch.zeros((), device=self._placement.device)
-        for micro_batch in np.array_split(own, min(self.micro_batches, len(own))) if len(own) else ():
-            gathered = self._rows.gather(micro_batch)
-            with self._placement.autocast():
-                logits = self._model(gathered)
-            targets = self._targets.index_select(0, send(micro_batch, self._placement.device))
-            loss = _sum_loss(logits.float(), targets) / len(batch)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        return total
+        own = ordered[self._own]  # equal work for every process
+        common = {
+            "count": np.array([len(batch)], np.float32),
+            "scalars": np.array(self._numbers(), np.float32),
+            "seed": np.array([seed], np.uint64).view(np.int32),
+        }
+        whole = self.micro_batches == 1 and self.processes.count == 1
+        layout = self._layout if whole else dataclasses.replace(self._layout, rows=None)
+        parts = []
+        for rows in np.array_split(own, min(self.micro_batches, len(own))) if len(own) else ():
+            filled = layout.rows or len(rows)
+            targets = np.full(filled, IGNORED, np.float32 if self._labels.dtype.kind == "f" else np.int32)
+            targets[: len(rows)] = self._labels[rows]
+            present = (np.arange(filled) < len(rows)).astype(np.float32)
+            parts.append(
+                self._rows.pack(rows, layout=layout, extras={"targets": targets, "present": present, **common})
+            )
+        return parts
+
+    def _numbers(self) -> list[float]:
+        """Return the scalars of the next update, as an optimiser takes them."""
+        return [self._rate(self.done), *(1 - beta ** (self.done + 1) for beta in self._settings.betas)]
+
+    def _scalars(self) -> Tensor:
+        """Return the same on the device of the optimiser's scalars."""
+        kind = torch.float32 if self._layout.rows else torch.float64  # the former is what a buffer can hold
+        numbers = torch.tensor(self._numbers(), dtype=kind)
+        return numbers.pin_memory().to("cuda", non_blocking=True) if self._step.tally.is_cuda else numbers
 
 
-def make_adamw(model: nn.Module, settings: TrainerConfig) -> torch.optim.AdamW:
-    """Make AdamW (Loshchilov and Hutter, arXiv:1711.05101); biases and layer norms, which are 1-d, do not decay."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
-    betas = settings.betas[0], settings.betas[1]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, eps=settings.epsilon, fused=fused)
+class _Unread:
+    """A line of the history whose loss and norm are on their way to the host."""
+
+    def __init__(self, line: StepReport, tally: Tensor, *, updates: int, kept: bool) -> None:
+        """Copy the tally, without waiting.
+
+        Args:
+            updates: whose losses it sums up.
+            kept: whether the line belongs to the history.
+        """
+        self.line, self.updates, self.kept = line, updates, kept
+        self._copied = torch.cuda.Event() if tally.is_cuda else None
+        self._values = torch.empty(2, pin_memory=tally.is_cuda)
+        self._values.copy_(tally, non_blocking=tally.is_cuda)
+        if self._copied:
+            self._copied.record()
+
+    def read(self) -> tuple[float, float]:
+        """Return the sum of the losses, and the norm."""
+        if self._copied:
+            self._copied.synchronize()
+        loss_sum, norm = self._values.tolist()
+        return loss_sum, norm
 
 
-def clip_and_step(optimizer: torch.optim.AdamW, model: nn.Module, *, limit: float) -> Tensor:
-    """Make an update with gradients clipped to a global norm; return the norm before clipping, on the device."""
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
-    if limit and optimizer.defaults["fused"]:
-        # The kernel divides as it reads, which saves a pass over all gradients.
-        optimizer.grad_scale = ((norm + _CLIP_EPSILON) / limit).clamp(min=1).float()  # type: ignore[attr-defined]
-    elif limit:
-        nn.utils.clip_grads_with_norm_(model.parameters(), limit, norm)
-    optimizer.step()
-    optimizer.zero_grad()
-    return norm
+def choose_capture(
+    model: Classifier, settings: TrainerConfig, *, placement: Placement, processes: Processes
+) -> Capture | None:
+    """Return what captures updates where that is possible: with fixed shapes, on a GPU, in one process."""
+    possible = placement.device.type == "cuda" and model.engine == "flat" and processes.count == 1
+    return CudaCapture(placement.device) if possible and settings.graph == "auto" else None
 
 
 def warmup_steps(total: int, fraction: float) -> int:
@@ -250,10 +304,3 @@ def shuffled_batches(rows: int, *, batch_size: int, seed: int, epoch: int) -> It
     order = np.random.default_rng([seed, epoch]).permutation(rows)
     for start in range(0, rows, batch_size):
         yield order[start : start + batch_size]
-
-
-def _sum_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the summed loss of (B, outputs) logits and (B,) labels."""
-    if targets.is_floating_point():
-        return functional.mse_loss(logits.squeeze(-1), targets, reduction="sum")
-    return functional.cross_entropy(logits, targets, reduction="sum")

@@ -116,5 +116,5 @@ def test_a_flat_batch_has_no_padding(tiny_roberta: Path) -> None:
     encoded = encoded_of([3, 1, 9], seed=1, pad_id=1)
     batch = model.place(encoded, torch.device("cpu")).gather(np.array([2, 0, 1]))
     assert isinstance(batch, FlatBatch)
-    assert {field.name for field in dataclasses.fields(batch)} > {"slice_entries", "position_ids"}
+    assert {field.name for field in dataclasses.fields(batch)} > {"starts", "position_ids"}
     assert len(batch.input_ids) == 13

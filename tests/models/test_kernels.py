@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from glue_bench.data.encoding import TextEncoder
 from glue_bench.models import kernels
+from glue_bench.models.blocks import BLOCK_COST, split_by_length
 from glue_bench.models.classifier import load_classifier
-from glue_bench.models.flat import BLOCK_COST, FlatRows, split_by_length
+from glue_bench.models.flat import FlatRows
 from glue_bench.models.kernels import FlatBatch, Noise, attend, drop, drop_and_add, look_up, pick
 from glue_bench.models.placement import choose_placement
 from glue_bench.training.trainer import fit, predict
@@ -26,8 +27,8 @@ HEADS, WIDTH = 3, 12
 
 def batch_of(lengths: list[int]) -> FlatBatch:
     total = sum(lengths)
-    columns = torch.arange(total, dtype=torch.int32).expand(3, -1)
-    rows = FlatRows(np.concatenate([[0], np.cumsum(lengths)]), columns=columns, heads=HEADS)
+    columns, offsets = np.tile(np.arange(total, dtype=np.int32), (3, 1)), np.concatenate([[0], np.cumsum(lengths)])
+    rows = FlatRows(offsets, columns=columns, heads=HEADS, device=CPU.device)
     return rows.gather(np.arange(len(lengths)))
 
 
@@ -77,8 +78,8 @@ def test_attention_and_its_gradients_equal_those_of_each_row_by_itself(
 
 
 def test_the_long_rows_of_that_test_do_not_share_a_block_with_the_short_ones() -> None:
-    assert len(batch_of([90, 80, 3, 2, 1, 1]).blocks) == 2
-    assert len(batch_of([7, 3, 1]).blocks) == 1
+    assert len(batch_of([90, 80, 3, 2, 1, 1]).blocks.whole) == 2
+    assert len(batch_of([7, 3, 1]).blocks.whole) == 1
 
 
 def test_the_gradient_of_attention_with_dropout_is_that_of_the_same_masks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +176,7 @@ def test_the_operations_for_other_devices_give_the_same_logits(
     encoded = encoded_of([40, 3, 9, 1, 200], seed=1, pad_id=1)
     ours = predict(model, encoded, batch_size=5, placement=CPU)
     monkeypatch.setattr(kernels, "is_plain", lambda _: False)
-    monkeypatch.setattr("glue_bench.models.flat.split_by_length", lambda lengths: [(0, len(lengths))])
+    monkeypatch.setattr("glue_bench.models.blocks.split_by_length", lambda lengths: [(0, len(lengths))])
     theirs = predict(model, encoded, batch_size=5, placement=CPU)
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 

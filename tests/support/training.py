@@ -4,13 +4,15 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from transformers import DistilBertConfig, DistilBertModel
 
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
 from glue_bench.data.rows import Split
-from glue_bench.models.placement import choose_placement
+from glue_bench.models.packing import Layout
+from glue_bench.models.placement import Placement, choose_placement
 from glue_bench.training.seeds import SeedStreams
 from tests.support.tiny import pair_columns
 
@@ -56,3 +58,16 @@ def make_distilbert(folder: Path, tokenizer: Path) -> Path:
 
 
 ROWS = rows_of("binary", 36)
+
+
+class FixedShapes(Placement):
+    """A CPU on which batches have the layout, and the history the lateness, that they have on a GPU."""
+
+    __slots__ = ()
+    asynchronous = True
+
+    def layout(self, lengths: NDArray[np.int64], *, rows: int | None = None) -> Layout:  # noqa: ARG002 - one bucket
+        return Layout(bucket=32, rows=rows, segments=rows is not None)
+
+
+FIXED = FixedShapes(device=CPU.device, precision=CPU.precision)

@@ -248,12 +248,9 @@ def test_a_training_that_needed_more_micro_batches_continues_with_them(tiny_robe
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
 
 
-def test_a_whole_training_in_a_snapshot_is_not_trained_again(
-    tiny_roberta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("glue_bench.training.trainer._WORTH_KEEPING", 0)
+def test_a_whole_training_in_a_snapshot_is_not_trained_again(tiny_roberta: Path, tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path / "whole", belongs_to=OWNER)
-    expected, _, _ = train(tiny_roberta, settings(snapshot_minutes=0.0), store)
+    expected, _, _ = train(tiny_roberta, settings(snapshot_minutes=1e-9), store)
     model, history, result = train(tiny_roberta, settings(snapshot_minutes=0.0), store)
     assert result.resumed_at == [10] == [result.steps]
     assert history[-1].step == 10

@@ -111,12 +111,9 @@ def test_a_training_with_selection_interrupted_after_any_update_ends_bit_for_bit
         assert again.result.untouched_decay == whole.result.untouched_decay
 
 
-def test_a_whole_training_in_a_snapshot_still_knows_its_best_epoch(
-    tiny_roberta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("glue_bench.training.trainer._WORTH_KEEPING", 0)
-    store = SnapshotStore(tmp_path / "whole", belongs_to=OWNER)
-    whole, again = train(tiny_roberta, CUT, store), train(tiny_roberta, CUT, store)
+def test_a_whole_training_in_a_snapshot_still_knows_its_best_epoch(tiny_roberta: Path, tmp_path: Path) -> None:
+    store, often = SnapshotStore(tmp_path / "whole", belongs_to=OWNER), dataclasses.replace(CUT, snapshot_minutes=1e-9)
+    whole, again = train(tiny_roberta, often, store), train(tiny_roberta, often, store)
     assert (again.result.resumed_at, again.epochs) == ([13], [])
     assert same(again.weights, whole.weights)
     assert again.selected == whole.selected

@@ -15,9 +15,10 @@ from glue_bench.data.encoding import TextEncoder
 from glue_bench.errors import DivergedError, UsageError
 from glue_bench.models.classifier import Classifier, load_classifier, save_classifier
 from glue_bench.models.placement import choose_placement
+from glue_bench.training.optimizer import TorchAdamW
 from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.trainer import FitResult, fit, length_sorted_batches, predict
-from glue_bench.training.updates import StepReport, linear_rate, make_adamw, shuffled_batches, warmup_steps
+from glue_bench.training.updates import StepReport, linear_rate, shuffled_batches, warmup_steps
 from tests.support.training import CPU, STREAMS, rows_of, settings
 
 
@@ -193,7 +194,7 @@ def test_warmup_rises_to_the_peak_and_decay_falls_without_a_wasted_update() -> N
 
 def test_biases_and_layer_norms_do_not_decay(tiny_roberta: Path) -> None:
     model = load_classifier(tiny_roberta, outputs=2, head_seed=1)
-    optimizer = make_adamw(model, settings(weight_decay=0.1))
+    optimizer = TorchAdamW(model, settings(weight_decay=0.1)).torch
     decaying, plain = ({id(p) for p in group["params"]} for group in optimizer.param_groups)
     for name, parameter in model.named_parameters():
         free = name.endswith("bias") or "LayerNorm" in name

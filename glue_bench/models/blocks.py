@@ -1,0 +1,137 @@
+"""Attention blocks: rectangles of rows, in which attention is computed for all heads at once.
+
+Shapes are written with the letters of the module `kernels`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glue_bench.models.placement import send
+
+# The cost of one more block, in entries of a head: a smaller saving is not worth it (measured on a CPU).
+BLOCK_COST = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionBlock:
+    """N neighbouring rows of the batch as a rectangle for each head."""
+
+    rows: slice  # of the batch's rows
+    entries: slice  # of the batch's entries: N * A * L of them, in the order (row, head, position)
+    width: int  # L
+    mask: Tensor | None  # (N, 1, 1, L) bool, true for a token; None where every row has L tokens
+
+    def first(self, rows: int, *, heads: int) -> "AttentionBlock":
+        """Return the block without the rows after the first `rows` of the batch, at least one of which is inside."""
+        stop = min(self.rows.stop, rows)
+        if stop == self.rows.stop:
+            return self
+        kept = stop - self.rows.start
+        entries = slice(self.entries.start, self.entries.start + kept * heads * self.width)
+        mask = None if self.mask is None else self.mask[:kept]
+        return AttentionBlock(rows=slice(self.rows.start, stop), entries=entries, width=self.width, mask=mask)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """The E entries of all attention blocks of a batch."""
+
+    whole: Sequence[AttentionBlock]
+    first: Sequence[AttentionBlock]  # the same for the B rows that the head reads, without the filler row
+    entry_slices: Tensor  # (E,) the slice of each entry; an entry without a token repeats a token
+    slice_entries: Tensor  # (T * A,) the entry of each slice
+
+
+def arrange(lengths: NDArray[np.int64], *, rows: int, heads: int, device: torch.device) -> Blocks:
+    """Arrange a batch on the host, in as many blocks as its device is fastest with.
+
+    Args:
+        lengths: of its rows, and then of its filler row if it has one; none is 0.
+        rows: B, those that the head reads.
+    """
+    first = np.cumsum(lengths) - lengths  # the first token of each row
+    row = np.repeat(np.arange(len(lengths)), lengths)  # (T,)
+    column = np.arange(len(row)) - first[row]  # (T,)
+    each = np.arange(heads)
+    blocks, entry_slices, slice_entries, used = list[AttentionBlock](), [], [], 0
+    # Except on a CPU, starting another kernel costs more than the entries that it saves.
+    runs = split_by_length(lengths) if device.type == "cpu" else [(0, len(lengths))]
+    for begin, end in runs:
+        width = int(lengths[begin:end].max())
+        real = np.arange(width) < lengths[begin:end, None]  # (N, L)
+        token = np.where(real, first[begin:end, None] + np.arange(width), first[begin:end, None])  # (N, L)
+        entry_slices.append((token[:, None, :] * heads + each[:, None]).reshape(-1))
+        inside = slice(first[begin], first[begin] + lengths[begin:end].sum())
+        entry = used + ((row[inside, None] - begin) * heads + each) * width + column[inside, None]
+        slice_entries.append(entry.reshape(-1))
+        entries = slice(used, used + real.size * heads)
+        mask = None if real.all() else send(real, device)[:, None, None, :]
+        blocks.append(AttentionBlock(rows=slice(begin, end), entries=entries, width=width, mask=mask))
+        used = entries.stop
+    return Blocks(
+        whole=blocks,
+        first=[block.first(rows, heads=heads) for block in blocks if block.rows.start < rows],
+        entry_slices=send(np.concatenate(entry_slices), device),
+        slice_entries=send(np.concatenate(slice_entries), device),
+    )
+
+
+def arrange_on_device(starts: Tensor, *, tokens: int, rows: int, longest: int, heads: int) -> Blocks:
+    """Arrange a batch in one block, on its device: its shapes depend on the arguments alone, and nothing is read back.
+
+    Args:
+        starts: (rows + 2,) where each row and the filler row begin, and the end; rows may have no tokens.
+        tokens: T.
+        rows: B.
+        longest: L.
+    """
+    starts = starts.long()
+    begins, ends = starts[:-1, None], starts[1:, None]
+    place = torch.arange(longest, device=starts.device)
+    token = begins + place  # (B + 1, L)
+    # A row without tokens attends to one of another row, since a softmax of nothing is not a number; nothing reads it.
+    real = token < torch.maximum(ends, begins + 1)
+    token = torch.where(real, token, begins).clamp(max=tokens - 1)
+    each = torch.arange(heads, device=starts.device)
+    every = torch.arange(tokens, device=starts.device)
+    row = torch.searchsorted(starts[1:].contiguous(), every, right=True)  # (T,)
+    column = every - starts.index_select(0, row)
+    entry = (row[:, None] * heads + each) * longest + column[:, None]
+    entries = slice(0, (rows + 1) * heads * longest)
+    block = AttentionBlock(rows=slice(0, rows + 1), entries=entries, width=longest, mask=real[:, None, None, :])
+    return Blocks(
+        whole=[block],
+        first=[block.first(rows, heads=heads)],
+        entry_slices=(token[:, None, :] * heads + each[:, None]).reshape(-1),
+        slice_entries=entry.reshape(-1),
+    )
+
+
+def split_by_length(lengths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Cut rows into groups of neighbours so that padding plus the cost of the blocks is least.
+
+    Args:
+        lengths: (B,) tokens of each row.
+
+    Yields:
+        The first row of each group and the one after its last.
+    """
+    rows = len(lengths)
+    if rows * lengths.max() ** 2 - (lengths**2).sum() <= BLOCK_COST:
+        yield 0, rows
+        return
+    cheapest, begins = np.zeros(rows + 1), np.zeros(rows + 1, dtype=np.int64)
+    for end in range(1, rows + 1):
+        widths = np.maximum.accumulate(lengths[:end][::-1])[::-1]  # of the groups that begin at 0, ..., end - 1
+        costs = cheapest[:end] + (end - np.arange(end)) * widths**2 + BLOCK_COST
+        begins[end] = costs.argmin()
+        cheapest[end] = costs[begins[end]]
+    cuts = [rows]
+    while cuts[-1]:
+        cuts.append(int(begins[cuts[-1]]))
+    yield from zip(cuts[:0:-1], cuts[-2::-1], strict=True)

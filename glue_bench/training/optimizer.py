@@ -1,0 +1,88 @@
+"""What turns gradients into new weights: the interface, and torch's AdamW behind it."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from glue_bench.config.schema import TrainerConfig
+
+_CLIP_EPSILON = 1e-6  # as in torch's clip_grads_with_norm_
+_STATE = ("step", "exp_avg", "exp_avg_sq")
+
+
+class Optimizer(Protocol):
+    """Clips gradients and updates the weights of one model. On a GPU no method but `restore` waits for it."""
+
+    def zero(self) -> None:
+        """Make all gradients zero or absent."""
+
+    def apply(self, scalars: Tensor) -> Tensor:
+        """Make an update; return the gradient's norm before clipping, a scalar on the device.
+
+        Args:
+            scalars: (3,) learning rate and 1 - beta ** update for both betas; on a GPU in its memory, else on the host.
+        """
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what later updates depend on: `exp_avg.NAME`, `exp_avg_sq.NAME` and `step.NAME` by parameter."""
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from what `state` returned."""
+
+
+class TorchAdamW:
+    """torch's AdamW (Loshchilov and Hutter, arXiv:1711.05101); biases and layer norms, which are 1-d, do not decay."""
+
+    def __init__(self, model: nn.Module, settings: TrainerConfig) -> None:
+        """Optimise the parameters of a model, which is on its device."""
+        self._names = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._parameters, self._limit = list(self._names.values()), settings.clip_norm
+        groups = [
+            {"params": [p for p in self._parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+            {"params": [p for p in self._parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        kinds = {parameter.device.type for parameter in self._parameters}
+        self._fused, self._on_gpu = kinds <= {"cpu", "cuda"}, kinds == {"cuda"}
+        self.torch = torch.optim.AdamW(
+            groups,
+            lr=settings.learning_rate,
+            betas=(settings.betas[0], settings.betas[1]),
+            eps=settings.epsilon,
+            fused=self._fused,
+            capturable=self._on_gpu,
+        )
+        # torch warns of updates outside of a graph, which are meant.
+        self.torch._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
+
+    def zero(self) -> None:
+        self.torch.zero_grad()
+
+    def apply(self, scalars: Tensor) -> Tensor:
+        norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+        if self._limit and self._fused:
+            # The kernel divides as it reads, which saves a pass over all gradients.
+            self.torch.grad_scale = ((norm + _CLIP_EPSILON) / self._limit).clamp(min=1).float()  # type: ignore[attr-defined]
+        elif self._limit:
+            nn.utils.clip_grads_with_norm_(self._parameters, self._limit, norm)
+        for group in self.torch.param_groups:
+            group["lr"] = scalars[0] if self._on_gpu else float(scalars[0])
+        self.torch.step()
+        self.torch.zero_grad()
+        return norm
+
+    def state(self) -> dict[str, Tensor]:
+        held = {name: self.torch.state.get(parameter, {}) for name, parameter in self._names.items()}
+        return {f"{key}.{name}": value for name, values in held.items() for key, value in values.items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        for name, parameter in self._names.items():
+            if f"step.{name}" in state:
+                values = {key: state[f"{key}.{name}"].to(parameter.device) for key in _STATE}
+                self.torch.state[parameter] = values
+
+
+def make_optimizer(model: nn.Module, settings: TrainerConfig) -> Optimizer:
+    """Return the optimiser that is fastest on the model's device."""
+    return TorchAdamW(model, settings)

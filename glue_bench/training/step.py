@@ -1,0 +1,86 @@
+"""A whole update: gradients, clipping, new weights. Reads everything that differs between updates from its inputs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from glue_bench.models.classifier import Classifier, Rows
+from glue_bench.models.packing import Packed
+from glue_bench.models.placement import Placement
+from glue_bench.training.distributed import SharedGradients
+from glue_bench.training.optimizer import Optimizer
+
+IGNORED = -100  # in place of a class code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """A batch, or a micro-batch, on the device."""
+
+    batch: Any  # what the model takes
+    targets: Tensor  # (B,) class codes, IGNORED for absent rows; or float32 scores
+    present: Tensor  # (B,) float32, 1 for a row and 0 for an absent one
+    count: Tensor  # (1,) float32, rows of the whole batch
+    scalars: Tensor  # (3,) float32, as `Optimizer.apply` takes them
+
+
+class Step:
+    """The update of one model. Everything stays on the device; its addresses stay the same."""
+
+    def __init__(
+        self,
+        model: Classifier,
+        rows: Rows,
+        *,
+        optimizer: Optimizer,
+        placement: Placement,
+        shared: SharedGradients | None = None,
+    ) -> None:
+        """Train `model` on batches of `rows`; `shared` sums the gradients of several processes."""
+        self._model, self._rows, self._placement, self._shared = model, rows, placement, shared
+        self.optimizer = optimizer
+        # The sum of the losses since the last line of the history, and the norm of the last gradient, before clipping.
+        self.tally = torch.zeros(2, device=placement.device)
+
+    def run(self, packed: Packed) -> None:
+        """Make the update with a batch on the device."""
+        inputs = self._read(packed)
+        self.optimizer.zero()
+        self.apply(self._add_gradients([inputs]), inputs.scalars)
+
+    def gradients(self, parts: Iterable[Packed]) -> Tensor:
+        """Compute the gradients of the micro-batches of a batch; return the sum of their losses, on the device."""
+        self.optimizer.zero()
+        return self._add_gradients(self._read(part.to(self._placement.device)) for part in parts)
+
+    def apply(self, loss: Tensor, scalars: Tensor) -> None:
+        """Make the update that the gradients ask for."""
+        loss = loss if self._shared is None else self._shared.sum_with(loss)
+        self.tally[0].add_(loss)
+        self.tally[1].copy_(self.optimizer.apply(scalars))
+
+    def _read(self, packed: Packed) -> Inputs:
+        views = packed.views()
+        own = {name: views[name] for name in ("targets", "present", "count", "scalars")}
+        return Inputs(batch=self._rows.unpack(packed), **own)
+
+    def _add_gradients(self, parts: Iterable[Inputs]) -> Tensor:
+        total = torch.zeros((), device=self._placement.device)
+        for part in parts:
+            with self._placement.autocast():
+                logits = self._model(part.batch)
+            loss = sum_loss(logits.float(), part.targets, present=part.present) / part.count[0]
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
+
+
+def sum_loss(logits: Tensor, targets: Tensor, *, present: Tensor) -> Tensor:
+    """Return the summed loss of (B, outputs) logits and (B,) labels, without absent rows: their gradient is 0."""
+    if targets.is_floating_point():
+        return functional.mse_loss(logits.squeeze(-1) * present, targets * present, reduction="sum")
+    return functional.cross_entropy(logits, targets.long(), reduction="sum", ignore_index=IGNORED)
