@@ -81,46 +81,36 @@ def fit(
     """
     model.to(placement.device).train()
     updates = Updates(model, encoded, labels=labels, settings=settings, placement=placement, processes=processes)
-    keeper = _Keeper(updates=updates, snapshots=snapshots, history=history, selection=selection)
+    keeper = _Keeper(
+        updates=updates, snapshots=snapshots, history=history, selection=selection, signals=signals, on_step=on_step
+    )
     keeper.resume()
-
-    def tell(lines: list[StepReport]) -> None:
-        for line in lines:
-            on_step(line)
-
     with placement.own_randomness(), placement.algorithms(), placement.own_stream():
         for batch in updates.batches(order=streams.order):
             updates.update(batch, seed=dropout_seed(streams.dropout, updates.done, rank=processes.rank))
-            tell(updates.report(history, seconds=keeper.seconds))
+            keeper.tell(updates.report(history, seconds=keeper.seconds))
             if selection is not None and updates.ends_epoch:
-                tell(updates.catch_up(history))
+                keeper.tell(updates.catch_up(history))
                 began = time.perf_counter()
                 selection.end_epoch(updates.done)
                 model.train()
                 keeper.began += time.perf_counter() - began
-            stopping, due = signals.pending if signals else 0, int(keeper.is_due(settings.snapshot_minutes))
-            if processes.count > 1:  # no process stops, or checks for divergence, unless all do
-                together = updates.ends_line or not placement.asynchronous
-                stopping, due = processes.largest(stopping, due) if together else (0, 0)
-            if stopping or due:
-                tell(updates.catch_up(history))
-                keeper.keep()
-            if stopping and signals is not None:
-                processes.largest(0)  # wait for the snapshot: torchrun ends all soon after one has ended
-                signals.pending = signals.pending or stopping
-                signals.obey(f" after update {updates.done} of {updates.total}{', snapshot kept' * bool(snapshots)}")
-        tell(updates.catch_up(history))
+            if updates.ends_line or not placement.asynchronous or processes.count == 1:
+                keeper.keep_if_due(settings.snapshot_minutes)
+        keeper.tell(updates.catch_up(history))
     return keeper.result()
 
 
 @dataclass(kw_only=True)
 class _Keeper:
-    """Keeps and reads the snapshots of a training, with its clock, history and selection."""
+    """Keeps and reads the snapshots of a training, with its clock, history, selection and signals."""
 
     updates: Updates
     snapshots: SnapshotStore | None
     history: list[StepReport]
     selection: BestEpoch | None
+    signals: StopSignals | None
+    on_step: Callable[[StepReport], None]
     began: float = field(default_factory=time.perf_counter)  # moved forward by what does not count as training
     kept: float = field(default_factory=time.perf_counter)  # when the last snapshot was written
     earlier: float = 0.0  # seconds of interrupted processes
@@ -131,9 +121,26 @@ class _Keeper:
         """Seconds of training so far."""
         return self.earlier + time.perf_counter() - self.began
 
-    def is_due(self, minutes: float) -> bool:
-        """Return whether a snapshot is due: every `minutes`, unless 0."""
-        return 0 < 60 * minutes < time.perf_counter() - self.kept
+    def tell(self, lines: list[StepReport]) -> None:
+        """Report updates."""
+        for line in lines:
+            self.on_step(line)
+
+    def keep_if_due(self, minutes: float) -> None:
+        """Write a snapshot if one is due, every `minutes` unless 0, or if a signal asks to stop, which is then obeyed.
+
+        No process stops, or checks for divergence, unless all do: all must call this after the same updates.
+        """
+        updates, signals, share = self.updates, self.signals, self.updates.processes.largest
+        due = 0 < 60 * minutes < time.perf_counter() - self.kept
+        stopping, due_somewhere = share(signals.pending if signals else 0, int(due))
+        if stopping or due_somewhere:
+            self.keep()
+        if stopping and signals is not None:
+            share(0)  # wait for the snapshot: torchrun ends all soon after one has ended
+            signals.pending = signals.pending or stopping
+            kept = ", snapshot kept" if self.snapshots else ""
+            signals.obey(f" after update {updates.done} of {updates.total}{kept}")
 
     def resume(self) -> None:
         """Continue from the newest snapshot; the first process sends it to the others, who may not see the folder."""
@@ -153,6 +160,7 @@ class _Keeper:
 
     def keep(self) -> None:
         """Write a snapshot, unless training has diverged, which is raised."""
+        self.tell(self.updates.catch_up(self.history))
         self.updates.check_finite()
         if self.snapshots is not None:
             lines = [dataclasses.asdict(line) for line in self.history]
@@ -179,7 +187,7 @@ class _Keeper:
         )
 
 
-@torch.inference_mode()
+@torch.no_grad()  # in inference mode, autocast would cast the weights again for every batch
 def predict(
     model: Classifier,
     encoded: Encoded,

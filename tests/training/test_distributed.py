@@ -1,11 +1,15 @@
 """One run in two processes that torchrun starts, compared with the same run in one."""
 
+import importlib
 import json
 import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -144,6 +148,26 @@ def test_several_runs_are_refused_in_one_line(
         assert main(words) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"glue-bench: {' '.join(words[:-1])}: torchrun's processes share one run")
+
+
+def test_what_is_on_gpus_is_summed_by_nccl_which_gives_up_after_two_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, summed = list[Any](), list[Any]()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    rendezvous = importlib.import_module("torch.distributed.rendezvous")
+    monkeypatch.setattr(rendezvous, "rendezvous", lambda _: iter([("store", 0, 2)]))
+    monkeypatch.setattr("torch.distributed.init_process_group", lambda *words, **more: made.append((words, more)))
+    monkeypatch.setattr("torch.distributed.new_group", lambda **more: made.append(more) or "between GPUs")
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda tensor, group: summed.append((tensor, group)))
+    monkeypatch.setattr("torch.distributed.destroy_process_group", lambda: None)
+    on_host, on_gpu = SimpleNamespace(is_cuda=False), SimpleNamespace(is_cuda=True)
+    with Processes(rank=1, count=2, local_rank=1) as processes:
+        for tensor in (on_host, on_gpu):
+            processes.add_up(tensor)  # type: ignore[arg-type]
+    assert made == [
+        (("gloo",), {"store": "store", "rank": 1, "world_size": 2}),
+        {"backend": "nccl", "timeout": timedelta(minutes=2)},
+    ]
+    assert summed == [(on_host, None), (on_gpu, "between GPUs")]
 
 
 def test_every_process_has_its_own_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,14 @@
 import dataclasses
 import itertools
 import math
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from glue_bench.config.schema import TrainerConfig
@@ -210,6 +213,37 @@ def test_prediction_gives_every_row_its_own_logits_whatever_the_batch_size(tiny_
     assert one_by_one.shape == (100, 3)
     np.testing.assert_allclose(one_by_one, together, atol=1e-5)
     assert len(np.unique(one_by_one.round(6), axis=0)) > 20
+
+
+class Casts(TorchDispatchMode):
+    """Counts what is cast to bfloat16, by shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = Counter[tuple[int, ...]]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._to_copy.default and (kwargs or {}).get("dtype") is torch.bfloat16:
+            self.counts[tuple(args[0].shape)] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_prediction_in_bfloat16_casts_each_weight_once_whatever_the_number_of_batches(tiny_roberta: Path) -> None:
+    model = load_classifier(tiny_roberta, outputs=3, head_seed=1)
+    encoded = TextEncoder(tiny_roberta, max_length=64).encode(rows_of("three-way", 12))
+    found = []
+    for batch_size in (12, 2):
+        casts = Casts()
+        with casts:
+            predict(model, encoded, batch_size=batch_size, placement=choose_placement("cpu", "bfloat16"))
+        found.append(casts.counts[tuple(model.get_parameter("head.out_proj.weight").shape)])
+    assert found == [1, 1]
+
+
+def test_batches_to_predict_hold_as_many_tokens_as_asked_with_padding() -> None:
+    lengths = np.array([9, 30, 8, 8, 10, 7, 100])
+    batches = [lengths[batch].tolist() for batch in length_sorted_batches(lengths, batch_size=2, tokens=40)]
+    assert batches == [[100], [30], [10, 9, 8, 8], [7]]
 
 
 def test_batches_hold_every_row_once_in_an_order_given_by_the_seed() -> None:
