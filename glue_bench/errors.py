@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 # The error numbers of a full, read-only or broken disk.
 DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+_MOST_NAMES = 10  # of a list in a message
 
 
 class GlueBenchError(Exception):
@@ -42,13 +43,20 @@ class DiskError(GlueBenchError):
     exit_code = 74
 
 
-def close_match(word: str, allowed: Iterable[str]) -> str:
-    """Return `; did you mean NAME?` if an allowed word is close, else an empty text."""
-    close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
+def close_match(word: str, allowed: Iterable[str], *, where: str = "") -> str:
+    """Return `; did you mean NAME?` if an allowed word is close, else an empty text; `where` is put before the name."""
+    close = difflib.get_close_matches(word[:100], list(allowed), n=1, cutoff=0.6)
+    return f"; did you mean {where}{close[0]}?" if close else ""
+
+
+def list_names(names: Iterable[str]) -> str:
+    """Return the names with commas between them; of a long list only the first ones, and how many more there are."""
+    every = list(names)
+    more = f" and {len(every) - _MOST_NAMES:,} more" if len(every) > _MOST_NAMES else ""
+    return ", ".join(every[:_MOST_NAMES]) + more
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Return the end of an error line: a close match, if there is one, and the allowed words."""
     names = list(allowed)
-    return f"{close_match(word, names) or '.'} Allowed: {', '.join(names)}"
+    return f"{close_match(word, names) or '.'} Allowed: {list_names(names)}"

@@ -1,8 +1,10 @@
-"""Wording, and escapes for the command line, spreadsheets, Markdown and LaTeX. Knows no tables."""
+"""Wording, and escapes for terminals, the command line, spreadsheets, Markdown and LaTeX. Knows no tables."""
 
 import re
 
 _MARKDOWN = "\\`*_[]<>|~&$"
+_LONGEST_VALUE = 200  # characters of a value in a message
+_LONGEST_MESSAGE, _MOST_LINES = 600, 3
 
 
 def plural(count: int, noun: str, *, nouns: str | None = None) -> str:
@@ -11,9 +13,40 @@ def plural(count: int, noun: str, *, nouns: str | None = None) -> str:
 
 
 def first_line(text: object, default: str = "no reason given") -> str:
-    """Return the first non-empty line of a message; for an exception without a message, the name of its class."""
-    lines = str(text).strip().splitlines()
-    return lines[0] if lines else type(text).__name__ if isinstance(text, BaseException) else default
+    """Return the first non-empty line of a message; for an exception without a message, the name of its class.
+
+    A line that ends with a colon announces the reason, which is the next line: both are returned.
+    """
+    lines = [" ".join(line.split()) for line in str(text).splitlines() if line.strip()]
+    if not lines:
+        return type(text).__name__ if isinstance(text, BaseException) else default
+    whole = f"{lines[0]} {lines[1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+    return cut(visible(whole), 2 * _LONGEST_VALUE)
+
+
+def visible(text: str) -> str:
+    """Write as escapes what a terminal would obey or not show: control characters, line breaks, lone surrogates."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def cut(text: str, limit: int = _LONGEST_VALUE) -> str:
+    """Leave out the middle of a text that is longer than `limit` characters."""
+    end = limit // 3
+    return text if len(text) <= limit else f"{text[: limit - end - 5]} ... {text[len(text) - end :]}"
+
+
+def quote(value: object) -> str:
+    """Return a user's value as messages show it: on one line, visible, at most 200 characters."""
+    return cut(visible(str(value)))
+
+
+def fit_message(text: str) -> str:
+    """Return a message as at most three lines and 600 characters that a terminal shows and does not obey."""
+    lines = [visible(line) for line in text.split("\n") if line.strip()][:_MOST_LINES]
+    while (excess := len("\n".join(lines)) - _LONGEST_MESSAGE) > 0:
+        longest = max(range(len(lines)), key=lambda place: len(lines[place]))
+        lines[longest] = cut(lines[longest], max(len(lines[longest]) - excess, _LONGEST_MESSAGE // 4))
+    return "\n".join(lines)
 
 
 def quote_value(text: str) -> str:

@@ -5,6 +5,7 @@ import (Hydra, the report, torch) is imported where it is used, so that `VERB --
 """
 
 import argparse
+import contextlib
 import importlib
 import io
 import logging
@@ -13,11 +14,12 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
 
 from glue_bench import __version__
 from glue_bench.errors import DISK_ERRNOS, DiskError, GlueBenchError, InputError, UsageError, did_you_mean
-from glue_bench.text import first_line
+from glue_bench.text import first_line, fit_message
 from glue_bench.training.stopping import SIGNALS, Stopped
 
 EXIT_FAILED = 1
@@ -53,14 +55,43 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(prog, description=description, epilog=epilog, formatter_class=formatter, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"glue-bench: {message}\n")
+        self.exit(2, fit_message(f"glue-bench: {message}") + "\n")
 
 
 class _StderrHandler(logging.Handler):
     """Writes log lines to the current sys.stderr, which a live board replaces while it is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(f"glue-bench: {record.levelname.lower()}: {self.format(record)}\n")
+        text = f"glue-bench: {record.levelname.lower()}: {self.format(record)}"
+        sys.stderr.write((text if record.exc_info else fit_message(text)) + "\n")
+
+
+class _Unread:
+    """Standard error, which nobody may be reading any more: what cannot be written is dropped, and the work goes on."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        """Wrap the stream; None, as Python has it for a closed descriptor, drops everything."""
+        self._stream = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):
+            self._drop()
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._drop()
+
+    def _drop(self) -> None:
+        with contextlib.suppress(OSError, ValueError):  # else Python would complain about the rest at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -113,7 +144,7 @@ def _suggest_key(option: str, verb: str) -> str:
     from glue_bench.config.overrides import find_keys  # slow; for mistakes only
 
     name, _, value = option.lstrip("-").partition("=")
-    keys = find_keys(name.replace("-", "_")) if verb in ("run", "sweep", "doctor") else {}
+    keys = find_keys(name) if verb in ("run", "sweep", "doctor") else {}
     words = [f"{key}={value or ('true' if kind is bool else 'VALUE')}" for key, kind in keys.items()]
     return f"; keys are written KEY=VALUE: {' or '.join(words)}" if words else ""
 
@@ -128,6 +159,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows question marks, not a traceback
+    output, errors = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = output or _Unread(None), _Unread(errors)  # type: ignore[assignment]
     logger = logging.getLogger("glue_bench")
     before = (logger.handlers, logger.propagate, logger.level)
     logger.handlers, logger.propagate = [_StderrHandler()], False
@@ -135,6 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _execute(arguments)
     finally:
+        sys.stdout, sys.stderr = output, errors
         logger.handlers, logger.propagate, level = before  # restored for callers from Python
         logger.setLevel(level)
 
@@ -169,5 +203,5 @@ def _execute(arguments: argparse.Namespace) -> int:
 def _end(text: str, code: int, *, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    sys.stderr.write(f"glue-bench: {text}\n")
+    sys.stderr.write(fit_message(f"glue-bench: {text}") + "\n")
     return code

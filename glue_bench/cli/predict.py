@@ -14,6 +14,7 @@ from glue_bench.data.texts import empty_rows, join_texts, read_text_file, split_
 from glue_bench.errors import UsageError
 from glue_bench.runs.finished import check_weights
 from glue_bench.runs.inference import Answers, answer, render_answers
+from glue_bench.text import visible
 
 EPILOG = f"""{CHOICE_KEYS}\
   trainer.device=DEVICE           auto cpu cuda cuda:N mps
@@ -65,11 +66,11 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _print_one(answers: Answers, title: str) -> None:
     console = Console(highlight=False)
-    console.print(escape(title), style="dim")
+    console.print(escape(visible(title)), style="dim")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("label" if answers.labels else "")
     table.add_column("probability" if answers.labels else "score", justify="right")
     for label, value in zip(answers.labels or [""], answers.values[0].tolist(), strict=True):
         bold = "bold" if answers.labels and label == answers.best(0) else None
-        table.add_row(escape(label), f"{value:.4f}", style=bold)
+        table.add_row(escape(visible(label)), f"{value:.4f}", style=bold)
     console.print(table)

@@ -86,6 +86,10 @@ def _execute_many(arguments: argparse.Namespace) -> int:
 
 def _request(overrides: list[str], config_dir: Path | None) -> RunRequest:
     from glue_bench.config.compose import compose_run
+    from glue_bench.config.overrides import last_word
 
+    for key in ("tasks", "seeds", "encoders"):
+        if word := last_word(overrides, key):
+            raise UsageError(f"{word}: `run` takes one {key[:-1]}, as {key[:-1]}=; `sweep` takes several")
     config = compose_run(overrides, config_dir=config_dir)
     return request_runs(config, [config.seed], overrides=overrides, config_dir=config_dir)[0]

@@ -11,6 +11,7 @@ from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.files import write_text_atomically
 from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.store import RunStore
+from glue_bench.text import visible
 
 PIPE_WIDTH = 160  # columns of a table that does not go to a terminal
 TABLE_FORMATS = ("console", "markdown", "latex", "json", "csv")
@@ -49,7 +50,7 @@ def add_options(
 
 def say(text: str) -> None:
     """Print one line to stderr."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{visible(text)}\n")
 
 
 def style(out: Path | None = None) -> tuple[int | None, bool]:
@@ -70,9 +71,9 @@ def print_table(
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for header in headers:
         whole = wrap not in (None, header)
-        table.add_column(header, justify="right" if header in right else "left", no_wrap=whole)
+        table.add_column(escape(visible(header)), justify="right" if header in right else "left", no_wrap=whole)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(visible(cell)) for cell in row))
     width, terminal = style()
     Console(force_terminal=terminal, width=width).print(table)
 

@@ -7,6 +7,7 @@ instantiated from a configuration: `_target_` is just an unknown key here.
 import copy
 import functools
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass, replace
 from pathlib import Path
@@ -21,10 +22,11 @@ from yaml import YAMLError
 
 from glue_bench.config import conf_folder, group_options
 from glue_bench.config.keys import build, check, fields_of, keys_of
-from glue_bench.config.overrides import check_key, check_words, last_word
+from glue_bench.config.overrides import check_key, check_words, last_word, no_such
+from glue_bench.config.own_files import chosen_files, located, read_own, unreadable
 from glue_bench.config.schema import GRID_KEYS, RunConfig, RunKeys, Sweep, SweepConfig, TaskConfig, TrainerConfig
 from glue_bench.errors import UsageError, did_you_mean
-from glue_bench.text import first_line, quote_value
+from glue_bench.text import first_line, quote, quote_value
 
 
 def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig:
@@ -91,7 +93,7 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
     for group, names in (("task", lists.tasks), ("encoder", lists.encoders or [])):
         options = group_options(group, config_dir)
         if unknown := next((name for name in names if name not in options), None):
-            raise UsageError(f"{group}s: no such {group} {unknown}{did_you_mean(unknown, options)}")
+            raise UsageError(f"{group}s: no such {group} {quote(unknown)}{no_such(group, unknown, options=options)}")
     if lists.encoders is not None and (word := last_word(overrides, "encoder")):
         raise UsageError(f"{word} and {last_word(overrides, 'encoders') or 'encoders'}: give one of the two")
     encoders = [[f"encoder={encoder}"] for encoder in lists.encoders] if lists.encoders else [[]]
@@ -138,18 +140,18 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
         UsageError: as in `compose_run`.
     """
     check_words([f"task={name}"], config_dir)
-    folders = [conf_folder(), *([config_dir] if config_dir else [])]
-    path = next(folder / "task" / f"{name}.yaml" for folder in folders if (folder / "task" / f"{name}.yaml").is_file())
+    folder = next(f for f in (conf_folder(), config_dir or Path()) if (f / "task" / f"{name}.yaml").is_file())
+    own, text = (
+        read_own(folder, f"task/{name}.yaml", group="task"),
+        (folder / "task" / f"{name}.yaml").read_text("utf-8"),
+    )
+    if "defaults:" in text or "@package" in text:
+        return compose_run([f"task={name}"], config_dir=config_dir).task
     try:
-        text = path.read_text(encoding="utf-8")
-        if "defaults:" in text or "@package" in text:
-            return compose_run([f"task={name}"], config_dir=config_dir).task
-        facts = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
-        task = check(build(TaskConfig, facts, where="task"), "task")
+        facts = OmegaConf.to_container(OmegaConf.create({"task": OmegaConf.create(text)}), resolve=True)
+        task = check(build(TaskConfig, facts["task"], where="task"), "task")  # type: ignore[call-overload,index]
     except (OmegaConfBaseException, UsageError) as error:
-        raise UsageError(f"task/{name}.yaml: {first_line(error)}") from error
-    except (YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from error
+        raise UsageError(located(_explain(error), [own], words=())) from error
     _check_name(task, name)
     return task
 
@@ -185,35 +187,40 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
     words = [f"++{word}" if word.startswith("grid.") else word for word in words]  # the recipe's grid may lack the key
     if config_dir is not None:
         words.append(f"hydra.searchpath=[{quote_value(f'file://{config_dir.resolve()}')}]")
+    files = chosen_files(words, config_dir)
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             composed = OmegaConf.to_container(compose("config", overrides=words), resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UsageError(_explain(error)) from error
-    except (YAMLError, UnicodeDecodeError, OSError) as error:
+        return check(build(SweepConfig, composed))
+    except (HydraException, OmegaConfBaseException, UsageError) as error:
+        raise UsageError(located(_explain(error), files, words=overrides)) from error
+    except (YAMLError, UnicodeDecodeError, OSError) as error:  # of a file that another one names in its defaults
         where = getattr(getattr(error, "problem_mark", None), "name", None) or f"a file under {config_dir}"
-        raise UsageError(f"{where}: not a readable YAML file ({' '.join(str(error).split())})") from error
-    return check(build(SweepConfig, composed))
+        raise unreadable(where, error) from error
 
 
 def _explain(error: BaseException) -> str:
-    """Explain in one line what Hydra found, with the file; the root of its chain of errors names the key."""
+    """Explain in one line what Hydra found; the root of its chain of errors names the key."""
+    if isinstance(error, UsageError):
+        unknown_key = re.match(r"([\w.]+): no such key", str(error))
+        return _explain_key(unknown_key[1]) if unknown_key else str(error)
     causes = [error]
     while (deeper := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(deeper)
-    place = str(error).partition("'")[2].partition("'")[0] if str(error).startswith("In '") else ""
-    where = f"{place}.yaml: " if place and place != "config" else ""
     cause = next((c for c in reversed(causes) if getattr(c, "full_key", None)), error)
     key = str(getattr(cause, "full_key", None) or "")
     if "is not in struct" in str(cause):
-        try:
-            check_key(key)
-        except UsageError as unknown:
-            return f"{where}{unknown}"
-    if "DictConfig with ListConfig" in str(cause):
-        return f"{where}found a list; must be KEY: VALUE lines"
+        return _explain_key(key)
     line = first_line(cause)
-    return f"{where}{line}" if key in line else f"{where}{key}: {line}"
+    return line if key in line else f"{key}: {line}"
+
+
+def _explain_key(key: str) -> str:
+    try:
+        check_key(key)
+    except UsageError as unknown:
+        return str(unknown)
+    return f"{key}: no such key"
 
 
 def _skeleton(kind: Any) -> dict[str, Any]:

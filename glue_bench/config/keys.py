@@ -9,7 +9,8 @@ from dataclasses import MISSING, field, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
-from glue_bench.errors import UsageError, close_match, did_you_mean
+from glue_bench.errors import UsageError, close_match, list_names
+from glue_bench.text import quote
 
 # What a value of the trainer or of a task decides:
 # scores      what is computed: part of the recipe, and of a run's identity
@@ -20,6 +21,7 @@ Role = Literal["scores", "rounding", "execution", "bookkeeping"]
 NOT_IN_RECIPE: tuple[Role, ...] = ("rounding", "execution", "bookkeeping")
 NOT_IN_IDENTITY: tuple[Role, ...] = ("execution", "bookkeeping")
 
+_MOST_ITEMS = 10  # of a list in a message
 _Config = TypeVar("_Config")
 Rule = tuple[str, object, bool, str]  # a key, its value, whether the value is allowed, and what it must be
 
@@ -100,7 +102,7 @@ def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
         UsageError: an unknown or missing key, or a value of a wrong type.
     """
     if not isinstance(values, Mapping):
-        raise UsageError(f"{where}={values}: must be KEY: VALUE lines")
+        raise UsageError(f"{where}={quote(values)}: must be KEY: VALUE lines")
     known = {item.name: item for item in fields_of(kind)}
     made = {}
     for name, value in values.items():
@@ -171,9 +173,15 @@ class Scalar(NamedTuple):
     read: Callable[[Any], Any]
 
 
+def _read_whole(value: int | str) -> int:
+    if abs(number := int(value)) >= 2**63:  # none of our numbers needs more, and arrays take no more
+        raise OverflowError
+    return number
+
+
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 SCALARS: dict[Any, Scalar] = {
-    int: Scalar("a whole number", (int, str), int),
+    int: Scalar("a whole number", (int, str), _read_whole),
     float: Scalar("a number", (int, float, str), float),
     bool: Scalar("true or false", (bool, int, str), lambda value: _TRUTH[str(value).lower()]),
     str: Scalar("text", (bool, int, float, str), str),
@@ -189,14 +197,15 @@ def require(key: str, value: object, *, holds: bool, words: str) -> None:
 def require_one_of(key: str, value: object, *, allowed: "tuple[str, ...] | list[str]") -> None:
     """Refuse a value that is not in the list, with a UsageError that lists the allowed ones and the closest."""
     if value not in allowed:
-        words = f"{key}={shown(value)}: must be one of {', '.join(allowed)}"
+        words = f"{key}={shown(value)}: must be one of {list_names(allowed)}"
         raise UsageError(words + close_match(str(value), allowed))
 
 
 def unknown_key(kind: Any, name: str, *, where: str = "") -> str:
     """Return the message for a key that a dataclass does not have."""
-    allowed = [join(where, item.name) for item in fields_of(kind)]
-    return f"{join(where, name)}: no such key{did_you_mean(join(where, name), allowed)}"
+    names = [item.name for item in fields_of(kind)]
+    close = close_match(name, names, where=join(where, "")) or "."
+    return f"{quote(join(where, name))}: no such key{close} Allowed: {list_names(join(where, name) for name in names)}"
 
 
 def join(where: str, name: str) -> str:
@@ -205,5 +214,7 @@ def join(where: str, name: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Write a value as YAML and the command line do."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    """Write a value as YAML and the command line do, and as messages show it."""
+    if isinstance(value, list | tuple) and len(value) > _MOST_ITEMS:
+        return f"{quote(list(value[:_MOST_ITEMS]))} and {len(value) - _MOST_ITEMS:,} more"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else quote(value)

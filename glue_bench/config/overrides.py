@@ -1,10 +1,12 @@
 """The KEY=VALUE words of the command line, each checked before anything is composed. Knows only Hydra's grammar."""
 
+import difflib
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
@@ -14,10 +16,39 @@ from glue_bench.config import group_options
 from glue_bench.config.keys import fields_of, join, unknown_key, walk
 from glue_bench.config.schema import GRID_KEYS, PATH_KEYS, SweepConfig
 from glue_bench.errors import UsageError, did_you_mean
-from glue_bench.text import first_line, quote_value
+from glue_bench.text import first_line, quote, quote_value
 
 GROUPS = ("task", "encoder", "data", "trainer", "recipe", "preset", "executor")
 _GUESSED = ("task", "encoder", "preset", "recipe")  # groups in which a bare word is looked up
+_MOST_SEEDS = 1000  # of a range
+# What other programs call our keys.
+_ELSEWHERE = {
+    "trainer.learning_rate": "lr rate",
+    "trainer.batch_size": "bs batch train_batch_size per_device_train_batch_size",
+    "trainer.eval_batch_size": "per_device_eval_batch_size",
+    "trainer.weight_decay": "wd decay l2",
+    "trainer.epochs": "ep n_epochs num_epochs num_train_epochs max_epochs",
+    "trainer.updates": "steps max_steps num_steps total_steps train_steps iterations",
+    "trainer.max_length": "max_len maxlen max_seq_length max_seq_len seq_len seq_length sequence_length length",
+    "trainer.warmup": "warmup_ratio warmup_steps warmup_proportion num_warmup_steps",
+    "trainer.clip_norm": "max_grad_norm grad_clip gradient_clip_val clip clipping",
+    "trainer.epsilon": "eps adam_epsilon adam_eps",
+    "trainer.betas": "beta beta1 beta2 adam_beta1 adam_beta2",
+    "trainer.accumulation": "gradient_accumulation_steps grad_accum accumulate_grad_batches",
+    "trainer.precision": "fp16 bf16 fp32 dtype amp half",
+    "trainer.device": "gpu cuda cpu",
+    "trainer.log_every": "logging_steps",
+    "trainer.snapshot_minutes": "save_steps checkpoint_every",
+    "data.max_train_rows": "max_train_samples train_rows limit n_train",
+    "data.max_eval_rows": "max_eval_samples eval_rows n_eval",
+    "encoder": "model model_name model_name_or_path checkpoint backbone",
+    "task": "task_name",
+    "seed": "random_seed random_state rng",
+    "results_dir": "output_dir out output results outdir",
+    "save_model": "save keep_model",
+    "executor.workers": "jobs n_jobs num_workers parallel",
+}
+_SHORT = {short: full for full, words in _ELSEWHERE.items() for short in words.split()}
 
 
 def check_words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
@@ -26,7 +57,7 @@ def check_words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
     Raises:
         UsageError: for an unknown key or name.
     """
-    words = [_quote_path(word) for word in overrides]
+    words = [_spell_out(_quote_path(word), config_dir) for word in overrides]
     for override in parse_overrides(words, config_dir):
         _check_override(override, config_dir)
     return words
@@ -45,12 +76,12 @@ def parse_overrides(words: Sequence[str], config_dir: Path | None = None) -> lis
         if "=" not in word and not word.startswith("~"):
             group = next((group for group in _GUESSED if word in group_options(group, config_dir)), None)
             hint = f"did you mean {group}={word}?" if group else "as in task=rte"
-            raise UsageError(f"{word}: not KEY=VALUE; {hint}")
+            raise UsageError(f"{quote(word)}: not KEY=VALUE; {hint}")
         try:
             parsed.append(parser.parse_override(word))
-        except HydraException as error:
+        except (HydraException, ValueError) as error:  # ValueError: a number of more than 4,300 digits
             hint = "quote special characters, as in \"key='a=b'\""
-            raise UsageError(f"{word}: not a key=value override ({first_line(error)}); {hint}") from error
+            raise UsageError(f"{quote(word)}: not a key=value override ({first_line(error)}); {hint}") from error
     return parsed
 
 
@@ -70,10 +101,52 @@ def expand_multirun(words: Sequence[str], *, config_dir: Path | None = None) -> 
     return [list(job) for job in itertools.product(*choices)]
 
 
-def find_keys(name: str) -> dict[str, object]:
-    """Return the full keys called `name`, alone or inside a group, and their types: `epochs` is trainer.epochs."""
-    keys = (item for item in walk(SweepConfig) if not item.name.startswith("task."))  # a task's facts are no overrides
-    return {item.name: item.hint for item in keys if item.name.rpartition(".")[2] == name}
+def find_keys(key: str) -> dict[str, object]:
+    """Return the full keys that `key` may stand for, and their types: `epochs`, `epoch` and `num_epochs` are
+    trainer.epochs. An exact name comes before a close one, and other programs' names before both."""
+    name = key.rpartition(".")[2].lower().replace("-", "_")
+    hints: dict[str, object] = dict.fromkeys(("task", "encoder"), str)
+    hints |= {
+        item.name: item.hint for item in walk(SweepConfig) if not item.name.startswith("task.")
+    }  # facts are fixed
+    last = {full: full.rpartition(".")[2] for full in hints}
+    if name not in _SHORT and name not in last.values():
+        known = [*last.values(), *_SHORT]
+        name = next(iter(difflib.get_close_matches(name[:50], known, n=1, cutoff=0.7)), "")
+    if name in _SHORT:
+        return {_SHORT[name]: hints[_SHORT[name]]}
+    return {full: hint for full, hint in hints.items() if last[full] == name}
+
+
+def no_such(group: str, name: str, *, options: Sequence[str]) -> str:
+    """Return the end of the message for a name that a group lacks: the closest one, and how to add one's own."""
+    other = {"task": "; your own: task/NAME.yaml in the folder of --config-dir"}
+    if group == "encoder":
+        known = (
+            f"encoder.path={quote(name)}" if Path(name).is_dir() else "encoder.hub_id=ORG/NAME or encoder.path=FOLDER"
+        )
+        other["encoder"] = f"; any other: encoder=custom {known}"
+    return did_you_mean(quote(name), options) + other.get(group, "")
+
+
+def _spell_out(word: str, config_dir: Path | None) -> str:
+    """Write the short forms of a sweep's lists as lists: seeds=5, seeds=1-5, tasks=rte, tasks=all, encoders=minilm."""
+    key, _, value = word.partition("=")
+    bare = value.removeprefix("[").removesuffix("]")
+    if key == "tasks" and bare == "all":
+        return f"tasks=[{','.join(group_options('task', config_dir))}]"
+    if key in ("tasks", "encoders") and value != "null" and re.fullmatch(r"[\w.-]+", value):
+        return f"{key}=[{value}]"
+    parts = [re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", part.strip()) for part in bare.split(",")]
+    if key != "seeds" or not all(parts) or (bare == value and len(parts) > 1):
+        return word
+    seeds = list[str]()
+    for part in filter(None, parts):
+        first, last = int(part[1]), int(part[2] or part[1])
+        if not 0 <= last - first < _MOST_SEEDS:
+            raise UsageError(f"{quote(word)}: a range goes up and has at most {_MOST_SEEDS:,} seeds, as in seeds=1-5")
+        seeds += map(str, range(first, last + 1))
+    return f"seeds=[{','.join(seeds)}]"
 
 
 def _quote_path(word: str) -> str:
@@ -87,19 +160,20 @@ def _quote_path(word: str) -> str:
 
 def _check_override(override: Override, config_dir: Path | None) -> None:
     """Refuse unknown names and keys before Hydra runs, so that the error can be one line."""
-    word, key = override.input_line or "", override.key_or_group
+    word, key = quote(override.input_line or ""), quote(override.key_or_group)
     if override.is_add() or override.is_force_add() or override.is_delete() or override.package is not None:
         raise UsageError(f"{word}: only key=value is used here; every key has a default already")
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         raise UsageError(f"{word}: Hydra's own settings are not used here; the results folder is results_dir=FOLDER")
     if override.is_sweep_override():
-        raise UsageError(f"{word}: several values need `run -m`, or a list as in tasks=[rte,mrpc] with `sweep`")
+        grid = f"grid.{name}=[A,B]" if (name := key.removeprefix("trainer.")) in GRID_KEYS else "tasks=[rte,mrpc]"
+        raise UsageError(f"{word}: several values need `run -m`, or a list as in {grid} with `sweep`")
     if key in GROUPS:
         value = override.value()
         name = "null" if value is None else str(value)
         options = group_options(key, config_dir) + (["null"] if key == "preset" else [])
         if name not in options:
-            raise UsageError(f"{key}={name}: no such {key}{did_you_mean(name, options)}")
+            raise UsageError(f"{key}={quote(name)}: no such {key}{no_such(key, name, options=options)}")
         return
     if key == "grid":  # Hydra would merge a mapping into the recipe's, and take any key
         raise UsageError(f"{word}: one key at a time, as in grid.learning_rate=[1e-5,2e-5]")
@@ -111,11 +185,16 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
         return
     if key.startswith("task."):
         raise UsageError(f"{word}: the facts of a task are not overridden; write task/NAME.yaml and use --config-dir")
-    check_key(key)
+    hint = check_key(key)
+    takes_list = any(get_origin(each) is list for each in (hint, *get_args(hint)))
+    if isinstance(override.value(), list) and not takes_list and not is_dataclass(hint):
+        name = key.removeprefix("trainer.")
+        several = f"; `sweep` tries several with grid.{word.removeprefix('trainer.')}" if name in GRID_KEYS else ""
+        raise UsageError(f"{word}: must be one value{several}")
 
 
-def check_key(key: str) -> None:
-    """Follow a dotted key through the dataclasses; raise a UsageError if there is none."""
+def check_key(key: str) -> Any:
+    """Follow a dotted key through the dataclasses, and return its type; raise a UsageError if there is none."""
     kind: Any = SweepConfig
     where = ""
     for part in key.split("."):
@@ -123,7 +202,8 @@ def check_key(key: str) -> None:
             raise UsageError(f"{key}: no such key; {where} holds a single value or a list")
         hints = {item.name: item.hint for item in fields_of(kind)}
         if part not in hints:
-            if not where and (meant := find_keys(part)):
+            if meant := find_keys(key):
                 raise UsageError(f"{key}: no such key; did you mean {' or '.join(meant)}?")
             raise UsageError(unknown_key(kind, part, where=where))
         where, kind = join(where, part), hints[part]
+    return kind

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glue_bench.text import plural
+from glue_bench.text import plural, visible
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -65,8 +65,7 @@ def render_finding(finding: Finding, *, width: int | None, color: bool) -> str:
     columns = max((width or shutil.get_terminal_size().columns) - len(indent), 20)
     lines = list[str]()
     for text in (finding.found, f"-> {finding.advice}" if finding.advice else ""):
-        printable = "".join(char if char.isprintable() else " " for char in text)
-        lines += textwrap.wrap(printable, columns, break_on_hyphens=False)
+        lines += textwrap.wrap(visible(text), columns, break_on_hyphens=False)
     state = f"{finding.state:{_STATE}}"
     if color and finding.state in _COLORS:
         state = f"{_COLORS[finding.state]}{state}\x1b[0m"

@@ -16,7 +16,7 @@ from glue_bench.report.columns import COMPARISON_RULE, TextTable, comparison_tab
 from glue_bench.report.comparison import EncoderComparison, TaskComparison
 from glue_bench.report.model import REPORT_SCHEMA_VERSION, Report, Row, Section
 from glue_bench.runs.setting import Setting
-from glue_bench.text import escape_cell, escape_latex, escape_markdown
+from glue_bench.text import escape_cell, escape_latex, escape_markdown, visible
 
 TABLE_FORMATS = ("console", "markdown", "latex")
 FORMATS = (*TABLE_FORMATS, "json", "csv")
@@ -168,7 +168,7 @@ def _fit(text: TextTable, width: int) -> tuple[list[int], list[int]]:
 
 def _show(text: str) -> str:
     """Show text literally on a terminal: no markup, no escape sequences."""
-    return escape("".join(char if char.isprintable() else " " for char in text))
+    return escape(visible(text))
 
 
 def _latex(tables: Sequence[TextTable], notes: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from glue_bench.runs.lease import Owner
 from glue_bench.runs.record import Record, task_of
 from glue_bench.tasks.adapter import headline, metric_title
 from glue_bench.tasks.published import PublishedTable, find_table
+from glue_bench.text import visible
 
 if TYPE_CHECKING:
     from glue_bench.training.updates import StepReport
@@ -153,7 +154,7 @@ class Board(_Progress):
         parts += [f"{len(states) - room} not shown"] if len(states) > room else []
         yield Text(f"{', '.join(parts)}; {format_clock(time.monotonic() - self._begun)}", "bold")
         if self._note:
-            yield Text(self._note, style="yellow")
+            yield Text(visible(self._note), style="yellow")
 
 
 class PlainLines(_Progress):
@@ -184,7 +185,7 @@ class PlainLines(_Progress):
 
     def note(self, text: str) -> None:
         if text:
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
     def _say(self, request: RunRequest, text: str) -> None:
         done = sum(bool(state.outcomes) for state in self._states.values())
@@ -249,13 +250,13 @@ def _lay_out(states: Sequence[_State], width: int) -> Table:
 
 def _cells(state: _State) -> list[Text]:
     report, running, owner = state.report, state.state == "running", state.owner
-    style, title = _STYLES.get(state.state, "red"), state.request.title
+    style, title = _STYLES.get(state.state, "red"), visible(state.request.title)
     progress = loss = speed = ""
     clock = format_clock(state.seconds) if state.seconds else ""
-    score = Text(state.outcomes[0] if state.outcomes else "", style="" if state.state == "finished" else "red")
+    score = Text(visible(state.outcomes[0]) if state.outcomes else "", style="" if state.state == "finished" else "red")
     if state.state == "elsewhere" and owner is not None:
         progress = f"{owner.step}/{owner.steps}" if owner.steps and owner.phase == "training" else owner.phase
-        score = Text(owner.title, "dim")
+        score = Text(visible(owner.title), "dim")
     elif state.state == "stopped" and report is not None:
         progress = _bar(report)
     elif running:

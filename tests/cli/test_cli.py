@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -227,3 +228,87 @@ def test_an_impossible_path_is_one_line(words: list[str], code: int, glue_bench:
     assert result.returncode == code, result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert "internal error" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "task=rte", f"trainer.epochs={'9' * 3000}"],
+        ["run", "task=rte", f"results_dir={'x' * 3000}", "trainer.epochs=0"],
+        ["run", "task=rte", "seed='\x1b[31m\x07'"],
+        ["sweep", f"tasks=[{','.join(f't{number}' for number in range(400))}]"],
+        ["report", "results_dir=a\x1b]0;title\x07b"],
+        ["predict", "a\nb\nc\nd\ne=5"],
+        ["y" * 5000],
+        ["run", f"--{'z' * 5000}"],
+    ],
+    ids=lambda words: words[-1][:30],
+)
+def test_whatever_a_user_writes_the_message_is_short_and_a_terminal_obeys_nothing(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(words)
+    except SystemExit as end:
+        code = int(str(end.code))
+    printed = capsys.readouterr().err.removesuffix("\n")
+    assert code == 2
+    assert len(printed) <= 600
+    assert len(printed.split("\n")) <= 3
+    assert all(line.isprintable() for line in printed.split("\n"))
+
+
+def test_a_title_with_escape_sequences_is_shown_and_not_obeyed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "conf" / "task").mkdir(parents=True)
+    facts = {"name": "own", "title": "T", "kind": "classification", "texts": ["a\x1b[1m"], "metrics": ["accuracy"]}
+    (tmp_path / "conf" / "task" / "own.yaml").write_text(json.dumps({**facts, "labels": ["no\x07", "yes\r\nx"]}))
+    assert main(["tasks", "--config-dir", "conf"]) == 0
+    printed = capsys.readouterr().out
+    assert r"a\x1b" in printed
+    assert not {"\x1b", "\x07", "\r"} & set(printed)
+
+
+def test_run_takes_no_lists_of_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "task=rte", "seeds=1-5"]) == 2
+    assert "seeds=1-5: `run` takes one seed, as seed=; `sweep` takes several" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_changes_neither_the_run_nor_how_it_ends(tiny_words: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "glue_bench", "run", "-m", "task=rte,sst2", *tiny_words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert process.stderr is not None
+    process.stderr.read(1)
+    process.stderr.close()  # as `2>&1 | head -1` does
+    assert process.wait(timeout=120) == 0
+    records = list(RunStore(tmp_path / "results").load_all())
+    assert [record.status for record in records] == ["finished", "finished"]
+
+
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", ">&- 2>&-"])
+def test_progress_that_cannot_be_written_is_dropped(redirection: str, tiny_words: list[str], tmp_path: Path) -> None:
+    words = " ".join(f"'{word}'" for word in tiny_words)
+    command = f"{sys.executable} -m glue_bench run task=rte {words} {redirection}"
+    result = subprocess.run(command, shell=True, check=False, stdout=subprocess.PIPE)  # noqa: S602
+    assert result.returncode == 0
+    assert [record.status for record in RunStore(tmp_path / "results").load_all()] == ["finished"]
+
+
+@pytest.mark.parametrize("executor", ["local", "serial"])
+def test_ctrl_c_through_a_pipe_keeps_a_snapshot_although_the_reader_dies_first(
+    executor: str, tiny_words: list[str], tmp_path: Path
+) -> None:
+    words = [*tiny_words, "trainer.epochs=50000", f"executor={executor}", "seeds=[1]", "tasks=[rte]"]
+    command = [sys.executable, "-m", "glue_bench", "sweep", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 80
+        while not any("training" in path.read_text() for path in tmp_path.rglob("claim-*.json")):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert process.stderr is not None
+        process.stderr.close()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=90) == 128 + signal.SIGINT
+    assert list(tmp_path.glob("results/runs/tiny/rte/*/snapshots/step-*"))
+    assert [record.status for record in RunStore(tmp_path / "results").load_all()] == ["interrupted"]

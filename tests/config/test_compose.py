@@ -9,7 +9,7 @@ import pytest
 from glue_bench.config import conf_folder, group_options
 from glue_bench.config.compose import compose_run, compose_sweep, compose_task
 from glue_bench.config.keys import fields_of
-from glue_bench.config.overrides import expand_multirun
+from glue_bench.config.overrides import check_key, expand_multirun
 from glue_bench.config.schema import TrainerConfig, config_from_facts
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import make_requests
@@ -136,7 +136,15 @@ def test_a_mistake_is_one_line_that_names_the_key(words: list[str], message: str
         (["encoders=[minilmm]"], "encoders: no such encoder minilmm; did you mean minilm?"),
         (["encoder=minilm", "encoders=[roberta]"], "give one of the two"),
         (["task=rte", "tasks=[rte]"], "give one of the two"),
-        (["tasks=rte"], "tasks=rte: must be a list, as in tasks=[A,B]"),
+        (["tasks=5.5"], "tasks: no such task 5.5"),
+        (["seeds=5-1"], "seeds=5-1: a range goes up"),
+        (["seeds=[1-5000000]"], "seeds=[1-5000000]: a range goes up and has at most 1,000 seeds"),
+        (["encoders=[org/name]"], "any other: encoder=custom encoder.hub_id=ORG/NAME or encoder.path=FOLDER"),
+        (["tasks=[boolq]"], "no such task boolq. Allowed: cola,"),
+        (["tasks=[boolq]"], "your own: task/NAME.yaml in the folder of --config-dir"),
+        (["trainer.learning_rate=1e-5,2e-5"], "or a list as in grid.learning_rate=[A,B] with `sweep`"),
+        ([f"tasks=[{','.join(f't{n}' for n in range(300))}]", "tasks=[]"], "tasks=[]: must be at least one"),
+        ([f"seeds=[{','.join(['9' * 11] * 300)}]"], "99999999999] and 290 more: must be at least one"),
         (["task=[rte,mrpc]"], "task=[rte,mrpc]: must be one name or number; for several write tasks=[A,B]"),
     ],
 )
@@ -214,7 +222,7 @@ def write_task(folder: Path, changes: dict[str, object] | None = None, file: str
         ({"conventions": {"card": ["test.accuracy"]}}, "task.conventions.card=test.accuracy: must be one of"),
         ({"fingerprints": {"train": "0" * 16}}, "task.fingerprints=train: must be a split with official rows"),
         ({"rows": {"train": 9}, "fingerprints": {"train": "0" * 15}}, "task.fingerprints.train=0000"),
-        ({"titel": "Own"}, "task/own.yaml: task.titel: no such key; did you mean task.title?"),
+        ({"titel": "Own"}, "task/own.yaml line 1: task.titel: no such key; did you mean task.title?"),
         ({"labels": 5}, "task.labels=5: must be a list"),
         ({"title": ""}, "task.title: must be given"),
     ],
@@ -336,7 +344,7 @@ def test_the_users_grid_replaces_the_recipes() -> None:
         (["grid=null"], "grid=null: one key at a time, as in grid.learning_rate=[1e-5,2e-5]"),
         (["grid.epochs=[1,2]", "trainer.updates=9"], "grid.epochs=[1, 2]: has no effect with trainer.updates"),
         (["grid.batch_size=[4]", "trainer.accumulation=8"], "trainer.accumulation=8: must be at most"),
-        (["cell.batch_size=4"], "cell: no such key"),
+        (["cell.batch_size=4"], "cell.batch_size: no such key; did you mean trainer.batch_size?"),
         (["selection=bset"], "selection=bset: must be one of last, best, holdout; did you mean best?"),
         (["selection=holdout", "holdout=1"], "holdout=1.0: must be above 0 and below 1"),
         (["trainer.updates=0"], "trainer.updates=0: must be 1 or more, or null"),
@@ -361,10 +369,10 @@ def test_a_task_read_alone_has_the_facts_that_it_has_in_a_run(name: str) -> None
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ("name: own\nbad: 1\n", "task/own.yaml: task.bad: no such key"),
-        ("name: 'own\n", "own.yaml: not a readable YAML file"),
-        ("name: own\ntitle: Own\ntexts: text\n", "task/own.yaml: task.texts=text: must be a list, as in"),
-        ("[1, 2]\n", "task/own.yaml: task=[1, 2]: must be KEY: VALUE lines"),
+        ("name: own\nbad: 1\n", "task/own.yaml line 2: task.bad: no such key"),
+        ("name: 'own\n", "own.yaml line 2: not a readable YAML file (found unexpected end of stream)"),
+        ("name: own\ntitle: Own\ntexts: text\n", "task/own.yaml line 3: task.texts=text: must be a list, as in"),
+        ("[1, 2]\n", "task/own.yaml: found a list; must be KEY: VALUE lines"),
     ],
 )
 def test_a_mistake_in_a_task_read_alone_is_one_line(facts: str, message: str, tmp_path: Path) -> None:
@@ -397,9 +405,16 @@ def test_a_configuration_is_rebuilt_from_its_facts_and_from_those_of_an_earlier_
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("name: mine\nhub_idd: a/b\n", "encoder/mine.yaml: encoder.hub_idd: no such key; did you mean encoder.hub_id?"),
+        (
+            "name: mine\nhub_idd: a/b\n",
+            "encoder/mine.yaml line 2: encoder.hub_idd: no such key; did you mean encoder.hub_i",
+        ),
         ("[1, 2]\n", "encoder/mine.yaml: found a list; must be KEY: VALUE lines"),
-        ("name: [mine]\nhub_id: a/b\n", "encoder.name=['mine']: must be text"),
+        ("name: [mine]\nhub_id: a/b\n", "encoder/mine.yaml line 1: encoder.name=['mine']: must be text"),
+        ("name: mine\nnull: a/b\n", "encoder/mine.yaml line 2: a key must be text"),
+        ("name: mine\n? [a]\n: 5\n", "encoder/mine.yaml line 2: a key must be text"),
+        ("name: mine\npath: a\nname: b\n", "encoder/mine.yaml line 3: encoder.name: already set in line 1"),
+        ("name: mine\n", "encoder/mine.yaml: encoder: with encoder=custom, give exactly one of"),
     ],
 )
 def test_a_mistake_in_the_users_own_encoder_is_one_line(content: str, message: str, tmp_path: Path) -> None:
@@ -409,6 +424,107 @@ def test_a_mistake_in_the_users_own_encoder_is_one_line(content: str, message: s
         compose_run(["task=rte", "encoder=mine"], config_dir=tmp_path)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "trainer:\n  epochs: 3\n",
+            "mine.yaml line 1: the first line of a preset must be `# @package _global_`",
+        ),
+        ("# @package _global_\ntrainer:\n  epochs: .inf\n", "preset/mine.yaml line 3: trainer.epochs=inf: must be a"),
+        ("# @package _global_\nseed: null\n", "preset/mine.yaml line 2: seed=null: must be a whole number"),
+        ("# @package _global_\ntrainer: {warmup: .nan}\n", "mine.yaml line 2: trainer.warmup=nan: must be 0 or more"),
+        (
+            "# @package _global_\nlr: 1\n",
+            "mine.yaml line 2: lr: no such key; did you mean trainer.learning_rate?",
+        ),
+        (
+            "# @package _global_\ntrainer: {lr: !!python/name:os.system }\n",
+            "line 2: not a readable YAML file",
+        ),
+        ("# @package _global_\ndefaults: [nope]\n", "preset/nope"),
+        ("# @package _global_\nseed: &a [*a]\n", "preset/mine.yaml line 2: *a: write the value itself, no alias"),
+    ],
+)
+def test_a_mistake_in_the_users_own_preset_names_file_and_line(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "preset").mkdir()
+    (tmp_path / "preset" / "mine.yaml").write_text(content)
+    with pytest.raises(UsageError) as caught:
+        compose_run(["task=rte", "preset=mine"], config_dir=tmp_path)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_on_the_command_line_is_not_blamed_on_the_users_file(tmp_path: Path) -> None:
+    (tmp_path / "preset").mkdir()
+    (tmp_path / "preset" / "mine.yaml").write_text("# @package _global_\ntrainer: {epochs: 3}\n")
+    with pytest.raises(UsageError) as caught:
+        compose_run(["task=rte", "preset=mine", "trainer.epochs=0"], config_dir=tmp_path)
+    assert str(caught.value) == "trainer.epochs=0: must be 1 or more"
+
+
+@pytest.mark.parametrize(
+    ("words", "tasks", "seeds"),
+    [
+        (["tasks=rte", "seeds=1-3"], ["rte"], [1, 2, 3]),
+        (["tasks=rte", "seeds=5"], ["rte"], [5]),
+        (["tasks=[mrpc,rte]", "seeds=[0,7-8]"], ["mrpc", "rte"], [0, 7, 8]),
+        (["tasks=all", "seed=2"], group_options("task"), [2]),
+    ],
+)
+def test_short_lists_mean_what_they_say(words: list[str], tasks: list[str], seeds: list[int]) -> None:
+    sweep = compose_sweep([*words, "encoders=minilm"])
+    assert ([config.task.name for config in sweep.configs], sweep.seeds) == (tasks, seeds)
+    assert {config.encoder.name for config in sweep.configs} == {"minilm"}
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("lr", "trainer.learning_rate"),
+        ("trainer.bs", "trainer.batch_size"),
+        ("wd", "trainer.weight_decay"),
+        ("trainer.max_len", "trainer.max_length"),
+        ("num_epochs", "trainer.epochs"),
+        ("trainer.num_epoch", "trainer.epochs"),
+        ("per-device-train-batch-size", "trainer.batch_size"),
+        ("trainer.leraning_rate", "trainer.learning_rate"),
+        ("data.max_train_samples", "data.max_train_rows"),
+        ("output_dir", "results_dir"),
+        ("executor.worker", "executor.workers"),
+        ("model_name_or_path", "encoder"),
+    ],
+)
+def test_a_key_of_another_program_or_nearly_right_gets_the_right_one(key: str, meant: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_key(key)
+    assert str(caught.value) == f"{key}: no such key; did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("trainer.learning_rate=[1,2]", "must be one value; `sweep` tries several with grid.learning_rate=[1,2]"),
+        ("trainer.device=[cpu,cuda]", "trainer.device=[cpu,cuda]: must be one value"),
+        ("encoder=some/thing", "encoder=custom encoder.hub_id=ORG/NAME or encoder.path=FOLDER"),
+        ("encoder=.", "any other: encoder=custom encoder.path=."),
+        ("task=boolq", "your own: task/NAME.yaml in the folder of --config-dir"),
+        (f"trainer.epochs={'9' * 5000}", "999: not a key=value override"),
+        (f"seed={'x' * 5000}", "xxx: must be a whole number"),
+        (f"{'k' * 5000}=1", ": no such key. Allowed: task, encoder,"),
+        (f"task={'x' * 5000}", "no such task. Allowed: cola,"),
+        ("seed='a\x1b[31mb'", r"seed=a\x1b[31mb: must be a whole number"),
+        ("x" * 5000, ": not KEY=VALUE"),
+    ],
+)
+def test_a_value_in_a_message_is_short_and_visible_and_the_hint_is_kept(word: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compose_run(["task=rte", word])
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 500
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,100 @@
+"""The YAML files that a user adds with --config-dir: checked before Hydra merges them, and where a key is written."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from glue_bench.config.overrides import GROUPS, last_word
+from glue_bench.errors import UsageError
+from glue_bench.text import quote
+
+_PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
+_WHOLE = ("preset", "recipe")  # groups whose files set keys of every group
+
+
+class OwnFile(NamedTuple):
+    """One file, with the line of each dotted key that it sets."""
+
+    name: str  # GROUP/NAME.yaml
+    package: str  # what its keys are inside of, as task; empty for full keys
+    lines: dict[str, int]
+
+
+def chosen_files(words: Sequence[str], config_dir: Path | None) -> list[OwnFile]:
+    """Read the user's files that these words choose.
+
+    Raises:
+        UsageError: naming the file and line of what is not YAML, or not KEY: VALUE lines.
+    """
+    names = {group: (last_word(words, group) or "").partition("=")[2] for group in GROUPS}
+    places = [(group, f"{group}/{name}.yaml") for group, name in names.items()]
+    places.insert(0, ("trainer", f"recipe/{names['recipe'] or 'default'}/{names['task']}.yaml"))
+    found = [(group, name) for group, name in places if config_dir and (config_dir / name).is_file()]
+    return [read_own(Path(config_dir or ""), name, group=group) for group, name in found]
+
+
+def read_own(folder: Path, name: str, *, group: str) -> OwnFile:
+    """Read one file; errors as in `chosen_files`."""
+    path = folder / name
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        alias = next((event for event in yaml.parse(text) if isinstance(event, yaml.AliasEvent)), None)
+    except (yaml.YAMLError, RecursionError, OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    if alias:  # a few lines of them can stand for gigabytes, or for themselves
+        raise UsageError(f"{name} line {alias.start_mark.line + 1}: *{alias.anchor}: write the value itself, no alias")
+    header = _PACKAGE.search(text)
+    package = header[1] if header else group
+    if group in _WHOLE and package != "_global_":
+        example = "`# @package _global_`; its keys are full ones, as in `trainer: {epochs: 3}`"
+        raise UsageError(f"{path} line 1: the first line of a {group} must be {example}")
+    if root is not None and not isinstance(root, yaml.MappingNode):
+        kind = "a list" if isinstance(root, yaml.SequenceNode) else "text"
+        raise UsageError(f"{name}: found {kind}; must be KEY: VALUE lines")
+    inside = "" if package == "_global_" else package
+    lines = dict[str, int]()
+    for key, line in _keys(root, inside) if root else ():
+        if not key:
+            raise UsageError(f"{name} line {line}: a key must be text")
+        if key in lines:
+            raise UsageError(f"{name} line {line}: {key}: already set in line {lines[key]}")
+        lines[key] = line
+    return OwnFile(name, inside, lines)
+
+
+def unreadable(path: Path | str, error: Exception) -> UsageError:
+    """Return the error for a file that is not YAML, with the line."""
+    mark, reason = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
+    if isinstance(error, UnicodeDecodeError):
+        reason = f"not UTF-8 at byte {error.start}"
+    line = f" line {mark.line + 1}" if mark else ""
+    return UsageError(f"{path}{line}: not a readable YAML file ({quote(reason)})")
+
+
+def _keys(node: yaml.MappingNode, where: str) -> Iterator[tuple[str, int]]:
+    """Yield each dotted key with its line; an empty one for a key that is not text."""
+    for name, value in node.value:
+        plain = isinstance(name, yaml.ScalarNode) and name.tag != "tag:yaml.org,2002:null"
+        key = f"{where}.{name.value}".strip(".") if plain else ""
+        yield key, name.start_mark.line + 1
+        if isinstance(value, yaml.MappingNode):
+            yield from _keys(value, key)
+
+
+def located(message: str, files: Sequence[OwnFile], *, words: Sequence[str]) -> str:
+    """Put the file and line before a message that begins with a key which one of the files sets, or should set."""
+    start = re.match(r"[\w.]+", message)
+    key = start[0] if start else ""
+    if not key or (key not in GROUPS and last_word(words, key)) or any(message.startswith(file.name) for file in files):
+        return message
+    parts = key.split(".")
+    for file in reversed(files):
+        for length in range(len(parts), 0, -1):
+            if line := file.lines.get(".".join(parts[:length])):
+                return f"{file.name} line {line}: {message}"
+    lacking = next((file.name for file in files if parts[0] in (file.package, file.name.partition("/")[0])), None)
+    return f"{lacking}: {message}" if lacking else message
