@@ -60,18 +60,18 @@ class FlatRows:
         columns = np.zeros((3, total), dtype=np.int32)  # filler tokens: nothing reads what becomes of them
         places = np.arange(real) + np.repeat(begins - first[: len(rows)], lengths[: len(rows)])
         columns[:, :real] = self._columns[:, places]
-        starts = np.concatenate([[0], ends, [total] if layout.bucket > 1 or layout.rows else []])
+        starts = np.concatenate([[0], ends, [total]])
         arrays = dict(zip(("input_ids", "position_ids", "token_type_ids"), columns, strict=True))
         arrays |= {"first": np.where(lengths, first, 0), "starts": starts}
         if layout.segments:
             arrays |= _sort("word", columns[0]) | _sort("position", columns[1])
         longest = int(max(lengths.max(), total - real))
-        return pack(arrays | extras, self._device, longest=next((w for w in _WIDTHS if w >= longest), longest))
+        return pack({**arrays, **extras}, self._device, longest=next((w for w in _WIDTHS if w >= longest), longest))
 
     def unpack(self, packed: Packed) -> FlatBatch:
         """Return a batch whose arrays are views of a buffer on the device."""
         known = {field.name for field in dataclasses.fields(FlatBatch)}
-        own = {name: view for name, view in packed.views().items() if name in known}
+        own: dict[str, Any] = {name: view for name, view in packed.views().items() if name in known}
         return FlatBatch(**own, heads=self._heads, longest=packed.longest)
 
 

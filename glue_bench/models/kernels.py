@@ -29,13 +29,13 @@ _PLACEHOLDER = torch.zeros(())  # baddbmm ignores its input when beta=0
 
 @dataclass(slots=True, kw_only=True)
 class FlatBatch:
-    """B rows, and a filler row where the layout has one, with T tokens in total. All tensors are int32."""
+    """B rows and a filler row, which may be empty, with T tokens in total. All tensors are int32."""
 
     input_ids: Tensor  # (T,) rows of the (cut) embedding table
     position_ids: Tensor  # (T,)
     token_type_ids: Tensor  # (T,)
     first: Tensor  # (B,) each row's first token; 0 for an absent row
-    starts: Tensor  # (rows + 1,) where each row begins, the filler row included, and T
+    starts: Tensor  # (B + 2,) where each row and the filler row begin, and T
     longest: int  # at least the tokens of the longest row
     heads: int  # A
     # Where the layout has them: the tokens sorted by id, (T,), and where each id begins there, (T + 1,), filled with T.
@@ -217,7 +217,7 @@ class _Attention(torch.autograd.Function):
         if ctx.shape[0] == len(batch.input_ids):
             grad_output = torch.empty_like(entries[0]).zero_().index_copy_(0, batch.blocks.slice_entries, grad_output)
         gradients = [torch.empty_like(part) for part in entries]  # of query, key and value
-        if ctx.shape[0] < len(batch.starts) - 1:  # the filler row has no block
+        if ctx.blocks[-1].entries.stop < len(entries[1]):  # the filler row is in no block
             gradients = [part.zero_() for part in gradients]
         for block, probs, mask in zip(ctx.blocks, saved[:count], saved[count:], strict=True):
             parts = _cut(block, [*entries, *gradients, grad_output], batch=batch, heads=ctx.heads)

@@ -56,11 +56,12 @@ class Packed:
 
     def views(self) -> dict[str, Tensor]:
         """Return the arrays; they share the buffer's memory."""
-        pieces = self.buffer.split([_room(part.size) for part in self.parts])
-        found = {part.name: piece[: part.size] for part, piece in zip(self.parts, pieces, strict=True)}
-        return {
-            part.name: found[part.name].view(torch.float32 if part.is_float else torch.int32) for part in self.parts
-        }
+        found, at = dict[str, Tensor](), 0
+        for part in self.parts:
+            numbers = self.buffer.narrow(0, at, part.size)
+            found[part.name] = numbers.view(torch.float32) if part.is_float else numbers
+            at += _room(part.size)
+        return found
 
 
 def pack(arrays: Mapping[str, NDArray[np.generic]], device: torch.device, *, longest: int) -> Packed:

@@ -52,7 +52,7 @@ class PaddedRows:
         places = np.where(mask, encoded.offsets[rows][:, None] + columns, 0)  # (B, L) into the flat array
         ids = np.where(mask, encoded.tokens[places], self._pad_id)
         arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.where(mask, encoded.types[places], 0)}
-        return pack(arrays | extras, self._device, longest=longest)
+        return pack({**arrays, **extras}, self._device, longest=longest)
 
     def unpack(self, packed: Packed) -> PaddedBatch:
         """Return the batch that is in a buffer on the device."""

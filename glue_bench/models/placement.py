@@ -65,7 +65,8 @@ class Placement:
         if self.device.type == "cpu":
             yield
             return
-        exact, cudnn = torch.are_deterministic_algorithms_enabled(), torch.backends.cuda.cudnn_sdp_enabled()
+        exact = torch.are_deterministic_algorithms_enabled()
+        cudnn = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
         torch.backends.cuda.enable_cudnn_sdp(False)
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it first starts
@@ -82,7 +83,8 @@ class Placement:
         if self.device.type != "cuda":
             yield
             return
-        outer, own = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
+        outer = torch.cuda.current_stream(self.device)
+        own = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         own.wait_stream(outer)
         try:
             with torch.cuda.stream(own):

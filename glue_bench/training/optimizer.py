@@ -54,7 +54,7 @@ class TorchAdamW:
             capturable=self._on_gpu,
         )
         # torch warns of updates outside of a graph, which are meant.
-        self.torch._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
+        self.torch._warned_capturable_if_run_uncaptured = True
 
     def zero(self) -> None:
         self.torch.zero_grad()

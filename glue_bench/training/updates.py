@@ -264,7 +264,7 @@ class _Unread:
             kept: whether the line belongs to the history.
         """
         self.line, self.updates, self.kept = line, updates, kept
-        self._copied = torch.cuda.Event() if tally.is_cuda else None
+        self._copied = torch.cuda.Event() if tally.is_cuda else None  # type: ignore[no-untyped-call]
         self._values = torch.empty(2, pin_memory=tally.is_cuda)
         self._values.copy_(tally, non_blocking=tally.is_cuda)
         if self._copied:
@@ -281,8 +281,9 @@ class _Unread:
 def choose_capture(
     model: Classifier, settings: TrainerConfig, *, placement: Placement, processes: Processes
 ) -> Capture | None:
-    """Return what captures updates where that is possible: with fixed shapes, on a GPU, in one process."""
-    possible = placement.device.type == "cuda" and model.engine == "flat" and processes.count == 1
+    """Return what captures updates where that is possible: with fixed shapes, on a GPU, whole and in one process."""
+    alone = processes.count == settings.accumulation == 1
+    possible = placement.device.type == "cuda" and model.engine == "flat" and alone
     return CudaCapture(placement.device) if possible and settings.graph == "auto" else None
 
 

@@ -10,8 +10,10 @@ from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
 from glue_bench.models import kernels
+from glue_bench.models.blocks import Blocks, arrange_on_device
 from glue_bench.models.classifier import load_classifier
 from glue_bench.models.flat import FlatRows
+from glue_bench.models.kernels import FlatBatch
 from glue_bench.models.packing import Layout, pack
 from tests.support.training import CPU, encoded_of
 
@@ -54,7 +56,7 @@ def test_a_batch_has_its_rows_then_absent_ones_then_filler(lengths: list[int], b
     starts = batch.starts.numpy()
     assert starts[: count + 1].tolist() == np.concatenate([[0], np.cumsum(lengths)]).tolist()
     assert starts[-1] == total
-    assert len(starts) == len(batch.first) + (1 if bucket == 1 and rows is None else 2)
+    assert len(starts) == len(batch.first) + 2
     assert batch.longest >= np.diff(starts).max()
     assert batch.first[:count].tolist() == starts[:count].tolist()
     assert not batch.first[count:].any()
@@ -82,7 +84,12 @@ def test_batches_of_as_many_tokens_and_about_as_long_rows_have_one_key() -> None
     assert len({*keys}) == 3
 
 
-@pytest.mark.parametrize("plain", [True, False], ids=["cpu's own", "torch's"])
+def arrange_as_a_gpu_does(batch: FlatBatch) -> Blocks:
+    rows, tokens = len(batch.first), len(batch.input_ids)
+    return arrange_on_device(batch.starts, tokens=tokens, rows=rows, longest=batch.longest, heads=batch.heads)
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["cpu's own", "a gpu's"])
 @given(lengths=LENGTHS, bucket=BUCKETS, spare=st.integers(0, 3) | st.none())
 @example(lengths=[32], bucket=32, spare=None)
 @example(lengths=[32, 32], bucket=64, spare=0)
@@ -97,10 +104,13 @@ def test_filler_and_absent_rows_change_no_logit_and_no_gradient(
     layout = Layout(bucket=bucket, rows=None if spare is None else len(lengths) + spare)
     found = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "is_plain", lambda _: plain)
+        if not plain:
+            patch.setattr(kernels, "is_plain", lambda _: False)
+            patch.setattr(FlatBatch, "_arrange", arrange_as_a_gpu_does)
         for each in (Layout(), layout):
             model.zero_grad()
             logits = model(rows.gather(order, layout=each))[: len(lengths)]
+            assert torch.isfinite(logits).all()
             logits.square().sum().backward()
             gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
             found.append([logits, *gradients])

@@ -12,8 +12,12 @@ GPU = Placement(device=torch.device("cuda:1"), precision="bfloat16")
 EXACT_GPU = Placement(device=torch.device("cuda:1"), precision="bfloat16", deterministic=True)
 
 
+def cudnn() -> bool:
+    return bool(torch.backends.cuda.cudnn_sdp_enabled())  # type: ignore[no-untyped-call]
+
+
 def switches() -> tuple[bool, bool]:
-    return torch.backends.cuda.cudnn_sdp_enabled(), torch.are_deterministic_algorithms_enabled()
+    return cudnn(), torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -26,7 +30,7 @@ def test_cudnns_attention_is_off_on_a_gpu_and_what_was_set_before_comes_back_wha
     placement: Placement, inside: tuple[bool, bool] | None, before: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
-    outside, found = torch.backends.cuda.cudnn_sdp_enabled(), list[tuple[bool, bool]]()
+    outside, found = cudnn(), list[tuple[bool, bool]]()
     torch.backends.cuda.enable_cudnn_sdp(before)
 
     def fail_inside() -> None:

@@ -156,7 +156,12 @@ def test_what_is_on_gpus_is_summed_by_nccl_which_gives_up_after_two_minutes(monk
     rendezvous = importlib.import_module("torch.distributed.rendezvous")
     monkeypatch.setattr(rendezvous, "rendezvous", lambda _: iter([("store", 0, 2)]))
     monkeypatch.setattr("torch.distributed.init_process_group", lambda *words, **more: made.append((words, more)))
-    monkeypatch.setattr("torch.distributed.new_group", lambda **more: made.append(more) or "between GPUs")
+
+    def new_group(**more: Any) -> str:
+        made.append(more)
+        return "between GPUs"
+
+    monkeypatch.setattr("torch.distributed.new_group", new_group)
     monkeypatch.setattr("torch.distributed.all_reduce", lambda tensor, group: summed.append((tensor, group)))
     monkeypatch.setattr("torch.distributed.destroy_process_group", lambda: None)
     on_host, on_gpu = SimpleNamespace(is_cuda=False), SimpleNamespace(is_cuda=True)

@@ -122,7 +122,7 @@ def test_an_update_on_fixed_shapes_has_the_mean_loss_and_its_gradient(
         expected = functional.mse_loss(logits[:, 0], targets.float())
     else:
         expected = functional.cross_entropy(logits, targets)
-    expected.backward()
+    expected.backward()  # type: ignore[no-untyped-call]
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     norm = torch.linalg.vector_norm(torch.cat([gradient.flatten() for gradient in gradients.values()]))
     split_into = min(parts, len(lengths) + spare)
@@ -256,9 +256,15 @@ def test_on_a_shared_device_a_batch_is_tried_once_more_before_it_is_split(
     tiny_roberta: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds = list[int]()
-    monkeypatch.setattr(Placement, "seed", lambda _, seed: seeds.append(seed) or torch.manual_seed(seed))
+
+    def note(_: Placement, seed: int) -> None:
+        seeds.append(seed)
+        torch.manual_seed(seed)
+
+    monkeypatch.setattr(Placement, "seed", note)
     expected, _, _ = train(tiny_roberta, MANY)
-    wanted, _ = seeds.copy(), seeds.clear()
+    wanted = seeds.copy()
+    seeds.clear()
     assert wanted == [dropout_seed(STREAMS.dropout, step, rank=0) for step in range(40)]
     monkeypatch.setattr(LittleMemory, "fails", frozenset({2}))
     monkeypatch.setattr(LittleMemory, "passes", itertools.count(1))

@@ -215,11 +215,11 @@ def test_prediction_gives_every_row_its_own_logits_whatever_the_batch_size(tiny_
     assert len(np.unique(one_by_one.round(6), axis=0)) > 20
 
 
-class Casts(TorchDispatchMode):
+class Casts(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts what is cast to bfloat16, by shape."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.counts = Counter[tuple[int, ...]]()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
