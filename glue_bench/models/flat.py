@@ -59,7 +59,7 @@ class FlatRows:
         first = ends - lengths
         columns = np.zeros((3, total), dtype=np.int32)  # filler tokens: nothing reads what becomes of them
         places = np.arange(real) + np.repeat(begins - first[: len(rows)], lengths[: len(rows)])
-        columns[:, :real] = self._columns[:, places]
+        np.take(self._columns, places, axis=1, out=columns[:, :real], mode="clip")  # faster than in the mode "raise"
         starts = np.concatenate([[0], ends, [total]])
         arrays = dict(zip(("input_ids", "position_ids", "token_type_ids"), columns, strict=True))
         arrays |= {"first": np.where(lengths, first, 0), "starts": starts}
@@ -77,10 +77,12 @@ class FlatRows:
 
 def _sort(name: str, ids: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
     """Return the tokens sorted by id, (T,), and where each distinct id begins there, (T + 1,), filled up with T."""
-    order = np.argsort(ids, kind="stable")
-    begins = np.flatnonzero(np.diff(ids[order], prepend=-1))
+    small = int(ids.max()) < 2**16  # NumPy sorts these three times as fast
+    order = np.argsort(ids.astype(np.uint16) if small else ids, kind="stable")
+    ordered = ids[order]
+    later = 1 + np.flatnonzero(ordered[1:] != ordered[:-1])
     segments = np.full(len(ids) + 1, len(ids))
-    segments[: len(begins)] = begins
+    segments[0], segments[1 : 1 + len(later)] = 0, later
     return {f"{name}_order": order, f"{name}_segments": segments}
 
 
