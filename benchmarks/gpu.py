@@ -1,197 +1,170 @@
-"""The full eight tasks on a GPU, and transformers.Trainer padded to 128 beside them, in one call.
+"""Everything there is to measure on a GPU, in parts: each in a process of its own, with a time limit.
 
-    python benchmarks/gpu.py [--share 1.0] [--epochs 3] [--device cuda] [--out results/gpu.json]
+    python benchmarks/gpu.py --out results/gpu.json [--parts versions,worker,...] [--work FOLDER] [--set KEY=VALUE ...]
 
-No text and no weights are needed: random tokens in GLUE's official row counts with each task's mean length, and random
-weights in DistilRoBERTa's exact size. bfloat16 where the device has it. --share takes that part of the rows; Trainer
-trains TRAINER_UPDATES updates only and its time is scaled to all of them. Prints minutes, updates, real tokens and
-TFLOP/s a second, and the share of the device's own measured matrix-product rate.
+Runs from a checkout; the project need not be installed, and nothing is fetched. The file keeps an entry for each part,
+written as soon as the part ends, so that several calls can measure all of them; `seed` and `seeds` go on where the call
+before was cut off, if --work is the same. --set gives configuration keys to the parts that train with glue-bench; the
+entry's name then says so. --toy tries every part on a CPU, in a size that measures nothing.
 """
 
 import argparse
+import contextlib
+import datetime
+import importlib
 import json
+import os
+import signal
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from material import BATCH
-from rival_ways import Clock
-from transformers import (
-    RobertaConfig,
-    RobertaForSequenceClassification,
-    RobertaModel,
-    Trainer,
-    TrainingArguments,
-    default_data_collator,
-)
-from work import size_flops
-
-from glue_bench.config.compose import compose_run
-from glue_bench.data.encoding import Encoded
-from glue_bench.models.classifier import FlatClassifier
-from glue_bench.models.families import RobertaHead, initialise
-from glue_bench.models.flat import FlatEncoder
-from glue_bench.models.placement import Placement, choose_placement
-from glue_bench.training.seeds import SeedStreams
-from glue_bench.training.trainer import fit, predict
-
-# Rows of training and validation, and the mean tokens of a row.
-TASKS = {
-    "mnli": (392_702, 19_647, 39),
-    "qqp": (363_846, 40_430, 30),
-    "qnli": (104_743, 5_463, 50),
-    "sst2": (67_349, 872, 14),
-    "cola": (8_551, 1_043, 11),
-    "stsb": (5_749, 1_500, 31),
-    "mrpc": (3_668, 408, 53),
-    "rte": (2_490, 277, 73),
+# In this order: the module that has the part, and its limit in seconds.
+PARTS = {
+    "versions": ("gpu_machine", 120),
+    "worker": ("gpu_machine", 120),
+    "tests": ("gpu_machine", 240),
+    "profile": ("gpu_updates", 150),
+    "shapes": ("gpu_machine", 120),
+    "step": ("gpu_updates", 240),
+    "concurrent": ("gpu_updates", 300),
+    "rivals": ("gpu_rivals", 480),
+    "seed": ("gpu_sweeps", 570),
+    "seeds": ("gpu_sweeps", 570),
 }
-VOCABULARY, TRAINER_UPDATES = 50265, 50
+CHECKOUT = Path(__file__).resolve().parent.parent
+GRACE = 30  # seconds in which a part may stop by itself after its limit
 
 
-def main() -> None:
-    """Measure, print, keep."""
+def main() -> int:
+    """Measure, print, keep; 1 if a part failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--share", type=float, default=1.0)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--parts", type=lambda text: text.split(","), default=list(PARTS), help="some, with commas")
+    parser.add_argument("--out", type=Path, default=Path("results/gpu.json"))
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "glue-bench-gpu")
+    parser.add_argument("--device", help="cuda, or cpu with --toy")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--limit", type=float, help="seconds for each part, in place of its own limit")
+    parser.add_argument("--toy", action="store_true")
+    parser.add_argument("--one", choices=PARTS, help=argparse.SUPPRESS)  # in the process of a part
     words = parser.parse_args()
-    placement = choose_placement(words.device, "auto")
-    name = torch.cuda.get_device_name(placement.device) if placement.device.type == "cuda" else words.device
-    rate = matmul_rate(placement)
-    print(f"{name}, {placement.precision}, {words.epochs} epochs, batches of {BATCH}")
-    print(f"products at {rate / 1e12:.1f} TFLOP/s\n")
-    print("| task | updates | min | updates/s | real tokens/s | TFLOP/s | of products | rows/s | Trainer min | ratio |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
-    kept, whole = [], [0.0, 0.0]
-    for task in words.tasks:
-        rows = [max(BATCH, round(words.share * count)) for count in TASKS[task][:2]]
-        train, validation = (random_rows(count, TASKS[task][2], seed) for seed, count in enumerate(rows))
-        labels = np.random.default_rng(2).integers(0, 2, rows[0])
-        line = ours(train, validation, labels, words.epochs, placement)
-        line["trainer_seconds"] = line["updates"] * trainer_seconds_an_update(train, labels, placement)
-        whole[0] += line["seconds"]
-        whole[1] += line["trainer_seconds"]
-        seconds, trainer_seconds = line["seconds"], line["trainer_seconds"]
-        cells = [
-            f"{line['updates']:.0f}",
-            f"{seconds / 60:.2f}",
-            f"{line['updates'] / seconds:.1f}",
-            f"{line['tokens'] / seconds:,.0f}",
-            f"{line['flops'] / seconds / 1e12:.2f}",
-            f"{100 * line['flops'] / seconds / rate:.0f} %",
-            f"{len(validation) / line['eval_seconds']:.0f}",
-            f"{trainer_seconds / 60:.2f}",
-            f"{trainer_seconds / seconds:.2f}",
-        ]
-        print(f"| {task} | {' | '.join(cells)} |", flush=True)
-        kept.append({"task": task, **line})
-    print(f"\nall: {whole[0] / 60:.2f} minutes; Trainer {whole[1] / 60:.2f}: {whole[1] / whole[0]:.2f} times as long")
-    if words.out is not None:
-        words.out.write_text(json.dumps({"device": name, "products_flops": rate, "tasks": kept}, indent=1) + "\n")
+    if unknown := [name for name in words.parts if name not in PARTS]:
+        parser.error(f"--parts: {', '.join(unknown)}; must be among {', '.join(PARTS)}")
+    words.device = words.device or ("cpu" if words.toy else "cuda")
+    words.work.mkdir(parents=True, exist_ok=True)
+    if words.one:
+        carry_out(words)
+        return 0
+    kept = json.loads(words.out.read_text()) if words.out.exists() else {}
+    failed = False
+    for name in words.parts:
+        entry = measure(name, words)
+        failed |= entry["status"] != "done"
+        kept[" ".join([name, *words.set])] = entry
+        words.out.parent.mkdir(parents=True, exist_ok=True)
+        part = words.out.with_suffix(".part")
+        part.write_text(json.dumps(kept, indent=1) + "\n")
+        part.replace(words.out)
+        print(f"== {name}: {entry['status']}, {entry['seconds']} s", *show(entry["result"], "  "), sep="\n", flush=True)
+        if entry["status"] != "done":
+            print(entry["output"])
+    return int(failed)
 
 
-def configuration() -> RobertaConfig:
-    """DistilRoBERTa's size."""
-    return RobertaConfig(
-        vocab_size=VOCABULARY,
-        num_hidden_layers=6,
-        max_position_embeddings=514,
-        type_vocab_size=1,
-        layer_norm_eps=1e-5,
-        pad_token_id=1,
-    )
-
-
-def random_rows(count: int, mean: int, seed: int) -> Encoded:
-    """Log-normal lengths around a mean, 5 to 256 tokens; word frequencies fall as in text."""
-    rng = np.random.default_rng(seed)
-    lengths = np.clip(np.round(rng.lognormal(np.log(mean) - 0.08, 0.4, count)), 5, 256).astype(np.int64)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    tokens = (5 + (VOCABULARY - 6) * rng.random(offsets[-1]) ** 4).astype(np.int32)
-    return Encoded(tokens=tokens, types=np.zeros(len(tokens), np.uint8), offsets=offsets, truncated=0)
-
-
-def ours(
-    train: Encoded, validation: Encoded, labels: np.ndarray[Any, Any], epochs: int, placement: Placement
-) -> dict[str, float]:
-    """The shared trainer, as `glue-bench run` calls it."""
-    config = configuration()
-    torch.manual_seed(0)
-    transformer, head = RobertaModel(config, add_pooling_layer=False), RobertaHead(config, 2)
-    initialise(head, std=0.02, seed=1)
-    model = FlatClassifier(FlatEncoder(transformer, config), head=head, config=config)
-    model.cut_vocabulary(np.concatenate([train.tokens, validation.tokens]))
-    settings = compose_run(
-        ["task=rte", "trainer.batch_size=32", f"trainer.epochs={epochs}", "trainer.log_every=100"]
-    ).trainer
-    common: dict[str, Any] = {"settings": settings, "streams": SeedStreams.from_seed(1), "placement": placement}
-    result = fit(model, train, labels=labels, history=[], **common)
-    started = time.perf_counter()
-    predict(model, validation, batch_size=64, placement=placement)
+def measure(name: str, words: argparse.Namespace) -> dict[str, Any]:
+    """Carry out a part in a process group of its own, which ends with it."""
+    found = words.work / f"{name}.result.json"
+    found.unlink(missing_ok=True)
+    command = [sys.executable, __file__, "--one", name, "--work", str(words.work), "--device", words.device]
+    command += ["--toy"] * words.toy + (["--set", *words.set] if words.set else [])
+    paths = [str(CHECKOUT), os.environ.get("PYTHONPATH", "")]
+    limit = words.limit or (4 if words.toy else 1) * PARTS[name][1]  # CPUs are slow
+    environment = {
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "HF_HUB_OFFLINE": "1",
+        "PART_SECONDS": str(limit),
+    }
+    log, began, status = words.work / f"{name}.log", time.monotonic(), ""
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            command, stdout=stream, stderr=stream, env={**os.environ, **environment}, start_new_session=True
+        )
+        try:
+            status = "done" if process.wait(limit) == 0 else f"error: exit status {process.returncode}"
+        except subprocess.TimeoutExpired:
+            status = f"timed out after {limit:g} s"
+        finally:
+            end_group(process)
+    output = log.read_text(errors="replace")
     return {
-        "updates": result.steps,
-        "seconds": result.seconds,
-        "tokens": result.tokens,
-        "flops": epochs * size_flops(train.lengths(), hidden=768, inner=3072, layers=6, backward=True),
-        "eval_seconds": time.perf_counter() - started,
+        "status": status,
+        "seconds": round(time.monotonic() - began, 1),
+        "measured": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": words.device,
+        **({"toy": True} if words.toy else {}),
+        "result": json.loads(found.read_text()) if found.exists() else {},
+        "output": "" if status == "done" else output[-3000:],
     }
 
 
-def trainer_seconds_an_update(train: Encoded, labels: np.ndarray[Any, Any], placement: Placement) -> float:
-    """transformers.Trainer, padded to 128 as run_glue.py ships, after as many updates to warm up."""
-    count = min(len(train), TRAINER_UPDATES * BATCH)
-    rows = []
-    for row in range(count):
-        ids = train.tokens[train.offsets[row] : train.offsets[row + 1]][:128].tolist()
-        padding = 128 - len(ids)
-        mask = [1] * len(ids) + [0] * padding
-        rows.append({"input_ids": ids + [1] * padding, "attention_mask": mask, "labels": int(labels[row])})
-    trainer = Trainer(
-        model=RobertaForSequenceClassification(configuration()),
-        args=TrainingArguments(
-            output_dir=tempfile.mkdtemp(),
-            num_train_epochs=1,
-            per_device_train_batch_size=BATCH,
-            bf16=placement.precision == "bfloat16",
-            save_strategy="no",
-            logging_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            use_cpu=placement.device.type == "cpu",
-        ),
-        train_dataset=rows,
-        data_collator=default_data_collator,
-    )
-    trainer.train()
-    clock = Clock()
-    trainer.add_callback(clock)
-    trainer.train()
-    if placement.device.type == "cuda":
-        torch.cuda.synchronize()
-        clock.on_step_end()
-    return (clock.ended - clock.started) / -(-count // BATCH)
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End what is left of a part: first the way that lets a sweep keep its snapshots."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
-def matmul_rate(placement: Placement) -> float:
-    """FLOP/s of a large product in the precision of training: the best of five."""
-    size = 8192 if placement.device.type == "cuda" else 1024
-    kind = torch.bfloat16 if placement.precision == "bfloat16" else torch.float32
-    left, right = (torch.randn(size, size, device=placement.device, dtype=kind) for _ in range(2))
-    best = float("inf")
-    for _ in range(5):
-        started = time.perf_counter()
-        for _ in range(5):
-            product = left @ right
-        product[0, 0].item()
-        best = min(best, (time.perf_counter() - started) / 5)
-    return 2 * size**3 / best
+class Job:
+    """What a part is told, and where it leaves what it finds; `keep` may be called often."""
+
+    def __init__(self, words: argparse.Namespace) -> None:
+        """Take it from the command line."""
+        self.work, self.device, self.toy = words.work.resolve(), words.device, words.toy
+        self.words: list[str] = [*words.set, f"trainer.device={words.device}"]
+        self.limit = float(os.environ["PART_SECONDS"])
+        self._found = words.work / f"{words.one}.result.json"
+
+    def keep(self, result: Mapping[str, Any]) -> None:
+        """Write what was found so far."""
+        part = self._found.with_suffix(".part")
+        part.write_text(json.dumps(result))
+        part.replace(self._found)
+
+    def material(self) -> Path:
+        """Make rows and encoder, or find them."""
+        from gpu_material import prepare
+
+        return prepare(self.work, toy=self.toy)
+
+
+def carry_out(words: argparse.Namespace) -> None:
+    """Be the process of a part."""
+    module = importlib.import_module(PARTS[words.one][0])
+    getattr(module, words.one)(Job(words))
+
+
+def show(value: Any, indent: str) -> list[str]:
+    """Lay out a result as text, short things on one line."""
+    if not isinstance(value, dict):
+        return [indent + json.dumps(value)]
+    lines = []
+    for name, content in value.items():
+        text = json.dumps(content)
+        if len(text) < 150 or not isinstance(content, dict | list):
+            lines.append(f"{indent}{name}: {text}")
+        elif isinstance(content, dict):
+            lines += [f"{indent}{name}:", *show(content, indent + "  ")]
+        else:
+            lines += [f"{indent}{name}:", *(f"{indent}  {json.dumps(item)}" for item in content)]
+    return lines
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
