@@ -1,0 +1,222 @@
+"""The flat engine's training on a GPU: a BERT or RoBERTa classifier, forward and backward, in few kernels.
+
+The arithmetic is that of `flat.FlatEncoder`. Products, activations and gradients have the precision of the products;
+sums and layer norms are float32. The backward pass writes the gradients of all weights straight into `FlatWeights`.
+
+Shapes are written with the letters of the module `kernels`; K tokens that a layer keeps: all T, or the B first ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from glue_bench.models.classifier import FlatClassifier
+from glue_bench.models.kernels import FlatBatch
+from glue_bench.models.triton_attention import Attention
+from glue_bench.models.triton_kernels import PROGRAMS, Dropout, Normed, Slab, add_norm, embed, sum_segments
+from glue_bench.models.weights import FlatWeights
+
+_TRANSFORMER = "encoder.transformer."
+_TABLES = ("word", "position", "token_type")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layer:
+    """What a layer's backward pass needs."""
+
+    inputs: Tensor  # (T, H)
+    kept: Tensor  # (K, H) those of the kept tokens
+    states: tuple[Tensor, Tensor, Tensor]  # query, (K, H), key and value, (T, H)
+    attended: tuple[Tensor, Tensor]  # as `Attention.forward` returns it
+    normed: Normed  # (K, H)
+    inner: Tensor  # (K, I) before the activation
+    activated: Tensor  # (K, I)
+    finished: Normed  # (K, H)
+
+
+class FusedClassifier:
+    """A classifier in training on static batches."""
+
+    def __init__(self, model: FlatClassifier, *, dtype: torch.dtype) -> None:
+        """Move the model's parameters into one buffer; `dtype` is that of the products."""
+        config, embeddings = model.config, model.encoder.transformer.get_submodule("embeddings")
+        words, positions = embeddings.word_embeddings, embeddings.position_embeddings
+        self.weights = FlatWeights(model, dtype=dtype)
+        self._model, self._layers, self._epsilon = model, int(config.num_hidden_layers), float(config.layer_norm_eps)
+        self._attention_dropout = float(config.attention_probs_dropout_prob)
+        self._dropout, self._heads = float(config.hidden_dropout_prob), int(config.num_attention_heads)
+        self._padding_rows = tuple(-1 if table.padding_idx is None else int(table.padding_idx) for table in (words, positions))
+        self._types = int(config.type_vocab_size)
+        self._anchor = nn.Parameter(torch.zeros((), device=self.weights.master.device))  # lets autograd call `backward`
+
+    def __call__(self, batch: FlatBatch) -> Tensor:
+        """Return the logits of B rows, (B, outputs)."""
+        add, self.weights.overwrite = not self.weights.overwrite, False
+        if not add:
+            self.weights.zero_head()
+        first = _Encode.apply(self._anchor, self, batch, add)  # type: ignore[no-untyped-call]
+        logits: Tensor = torch.func.functional_call(self._model.head, self.weights.head, (first,))
+        return logits
+
+    def encode(self, batch: FlatBatch) -> tuple[Tensor, list[Any]]:
+        """Return the last layer's state of each row's first token, (B, H), and what `backward` needs."""
+        seed = torch.randint(2**31 - 1, (1,), device=self._anchor.device)
+        embedded = embed(
+            [self.weights[f"{_TRANSFORMER}embeddings.{kind}_embeddings.weight"] for kind in _TABLES],
+            (batch.input_ids, batch.position_ids, batch.token_type_ids),
+            norm=self._norm("embeddings.LayerNorm"),
+            epsilon=self._epsilon,
+            dropout=self._drop(seed, 0),
+        )
+        hidden, saved = embedded.out, list[Any]([seed, embedded])
+        for number in range(self._layers):
+            saved.append(self._layer(number, hidden, batch=batch, seed=seed))
+            hidden = saved[-1].finished.out
+        return hidden, saved
+
+    def backward(self, grad: Tensor, batch: FlatBatch, *, saved: list[Any], add: bool) -> None:
+        """Write the gradients of all weights of the encoder, from that of `encode`'s first result."""
+        weights, (seed, embedded) = self.weights, saved[:2]
+        vectors, hidden = weights.encoder_vectors, grad.shape[1]
+        slab = Slab(sums=torch.empty(PROGRAMS, vectors + self._types * hidden, device=grad.device))
+        grads: Sequence[Tensor] = (grad.contiguous(),)
+        for number in reversed(range(self._layers)):
+            grads = self._layer_backward(number, grads, saved=saved.pop(), slab=slab, batch=batch, seed=seed, add=add)
+        norm = f"{_TRANSFORMER}embeddings.LayerNorm"
+        summed, _ = slab.norm_backward(
+            grads,
+            embedded,
+            weight=weights[f"{norm}.weight"],
+            columns=(weights.column(f"{norm}.weight"), weights.column(f"{norm}.bias"), vectors),
+            dropout=self._drop(seed, 0),
+            kinds=batch.token_type_ids,
+            types=self._types,
+        )
+        words, positions, types = (weights.grad(f"{_TRANSFORMER}embeddings.{kind}_embeddings.weight") for kind in _TABLES)
+        sums = slab.sums.sum(0)
+        for target, found in ((weights.encoder_gradient, sums[:vectors]), (types, sums[vectors:].view_as(types))):
+            target.add_(found) if add else target.copy_(found)
+        if not add:
+            torch._foreach_zero_([words, positions])
+        for table, ids, order, segments, padding_row in (
+            (words, batch.input_ids, batch.word_order, batch.word_segments, self._padding_rows[0]),
+            (positions, batch.position_ids, batch.position_order, batch.position_segments, self._padding_rows[1]),
+        ):
+            sum_segments(summed, table, ids=ids, order=order, segments=segments, padding_row=padding_row, add=add)
+
+    def _layer(self, number: int, hidden: Tensor, *, batch: FlatBatch, seed: Tensor) -> _Layer:
+        """Apply a layer to (T, H) states; the last one only for the first tokens."""
+        weights, name = self.weights, f"{_TRANSFORMER}encoder.layer.{number}."
+        if number < self._layers - 1:
+            kept = hidden
+            query, key, value = self._project(hidden, f"{name}attention.self.query", parts=3)
+        else:
+            kept = hidden.index_select(0, batch.first)
+            key, value = self._project(hidden, f"{name}attention.self.key", parts=2)
+            (query,) = self._project(kept, f"{name}attention.self.query", parts=1)
+        attended = self._attention(number, batch=batch, seed=seed).forward(query, key=key, value=value)
+        dropout = self._drop(seed, 2 * number + 1)
+        normed = self._add_norm(f"{name}attention.output", attended[0], residual=kept, dropout=dropout)
+        (inner,) = self._project(normed.out, f"{name}intermediate.dense", parts=1)
+        activated = functional.gelu(inner)
+        return _Layer(
+            inputs=hidden,
+            kept=kept,
+            states=(query, key, value),
+            attended=attended,
+            normed=normed,
+            inner=inner,
+            activated=activated,
+            finished=self._add_norm(f"{name}output", activated, residual=normed.out, dropout=self._drop(seed, 2 * number + 2)),
+        )
+
+    def _layer_backward(
+        self, number: int, grads: Sequence[Tensor], *, saved: _Layer, slab: Slab, batch: FlatBatch, seed: Tensor, add: bool
+    ) -> Sequence[Tensor]:
+        """Write a layer's gradients; return one or two parts of that of its inputs, (T, H)."""
+        weights, name = self.weights, f"{_TRANSFORMER}encoder.layer.{number}."
+        first_norm, last_norm = self._drop(seed, 2 * number + 1), self._drop(seed, 2 * number + 2)
+        finished = self._norm_backward(f"{name}output", grads, normed=saved.finished, slab=slab, dropout=last_norm)
+        residual, branch = finished
+        lower = self._product_backward(f"{name}output.dense", branch, inputs=saved.activated, add=add)
+        lower = slab.gelu_backward(lower, saved.inner, column=weights.column(f"{name}intermediate.dense.bias"))
+        lower = self._product_backward(f"{name}intermediate.dense", lower, inputs=saved.normed.out, add=add)
+        both = (lower, residual)
+        residual, branch = self._norm_backward(
+            f"{name}attention.output", both, normed=saved.normed, slab=slab, dropout=first_norm
+        )
+        lower = self._product_backward(f"{name}attention.output.dense", branch, inputs=saved.attended[0], add=add)
+        attention, hidden = self._attention(number, batch=batch, seed=seed), grads[0].shape[1]
+        query, key = f"{name}attention.self.query", f"{name}attention.self.key"
+        kept_rows = len(saved.kept)
+        if number < self._layers - 1:
+            joined = lower.new_empty(kept_rows, 3 * hidden)
+            into = joined.chunk(3, dim=1)
+            attention.backward(lower, saved.attended, states=saved.states, into=into)
+            slab.column_sums(joined, column=weights.column(f"{query}.bias"))
+            return self._product_backward(query, joined, inputs=saved.inputs, parts=3, add=add), residual
+        to_query, joined = lower.new_empty(kept_rows, hidden), lower.new_empty(len(saved.inputs), 2 * hidden)
+        attention.backward(lower, saved.attended, states=saved.states, into=(to_query, *joined.chunk(2, dim=1)))
+        slab.column_sums(joined, column=weights.column(f"{key}.bias"))
+        slab.column_sums(to_query, column=weights.column(f"{query}.bias"))
+        below = self._product_backward(key, joined, inputs=saved.inputs, parts=2, add=add)
+        kept = self._product_backward(query, to_query, inputs=saved.kept, add=add) + residual
+        return (below.index_add_(0, batch.first, kept),)
+
+    def _attention(self, number: int, *, batch: FlatBatch, seed: Tensor) -> Attention:
+        p = self._attention_dropout if self._model.training else 0.0
+        dropout = Dropout(seed=seed, site=2 * self._layers + 1 + number, p=p)
+        return Attention(heads=self._heads, starts=batch.starts, longest=batch.longest, dropout=dropout)
+
+    def _drop(self, seed: Tensor, site: int) -> Dropout:
+        return Dropout(seed=seed, site=site, p=self._dropout if self._model.training else 0.0)
+
+    def _norm(self, name: str) -> tuple[Tensor, Tensor]:
+        return self.weights[f"{_TRANSFORMER}{name}.weight"], self.weights[f"{_TRANSFORMER}{name}.bias"]
+
+    def _project(self, hidden: Tensor, name: str, *, parts: int) -> tuple[Tensor, ...]:
+        """Return the products with `parts` neighbouring layers of equal shape."""
+        weight, bias = (self.weights.joined(f"{name}.{kind}", parts=parts) for kind in ("weight", "bias"))
+        return functional.linear(hidden, weight, bias).chunk(parts, dim=1)
+
+    def _add_norm(self, name: str, branch: Tensor, *, residual: Tensor, dropout: Dropout) -> Normed:
+        (branch,) = self._project(branch, f"{name}.dense", parts=1)
+        norm = self.weights[f"{name}.LayerNorm.weight"], self.weights[f"{name}.LayerNorm.bias"]
+        return add_norm(branch, residual, norm=norm, epsilon=self._epsilon, dropout=dropout)
+
+    def _norm_backward(
+        self, name: str, grads: Sequence[Tensor], *, normed: Normed, slab: Slab, dropout: Dropout
+    ) -> tuple[Tensor, Tensor]:
+        vectors = (f"{name}.LayerNorm.weight", f"{name}.LayerNorm.bias", f"{name}.dense.bias")
+        first, second, third = (self.weights.column(vector) for vector in vectors)
+        weight = self.weights[vectors[0]]
+        return slab.norm_backward(grads, normed, weight=weight, columns=(first, second, third), dropout=dropout)
+
+    def _product_backward(self, name: str, grad: Tensor, *, inputs: Tensor, add: bool, parts: int = 1) -> Tensor:
+        """Write the gradient of a weight, (out, in); return that of the inputs."""
+        into = self.weights.joined(f"{name}.weight", parts=parts, gradient=True)
+        if add:
+            into.addmm_(grad.t(), inputs)
+        else:
+            torch.mm(grad.t(), inputs, out=into)
+        return grad @ self.weights.joined(f"{name}.weight", parts=parts)
+
+
+class _Encode(torch.autograd.Function):
+    """The encoder as one function; the gradients of its weights do not go through autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, fused: FusedClassifier, batch: FlatBatch, add: bool) -> Tensor:
+        first, ctx.saved = fused.encode(batch)
+        ctx.fused, ctx.batch, ctx.add = fused, batch, add
+        return first
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, ...]:
+        ctx.fused.backward(grad_outputs[0], ctx.batch, saved=ctx.saved, add=ctx.add)
+        del ctx.saved
+        return None, None, None, None

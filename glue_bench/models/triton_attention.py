@@ -1,0 +1,234 @@
+"""Attention within each row of a static batch, in Triton: nothing is padded, and the probabilities are never stored.
+
+The algorithm is FlashAttention-2's (Dao, arXiv:2307.08691), for the short rows of GLUE: a program has a tile of one
+head of one row, and gradients are summed within a program, so that the same input gives the same bits.
+
+Shapes are written with the letters of the module `kernels`; K queries: of all T tokens, or of the B first ones.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from glue_bench.models.triton_kernels import Dropout, kept, launch
+
+_TILE = 64  # queries or keys
+
+
+@triton.jit
+def _load(states, first, at, end, stride, head, depth, D: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
+    """Load the slices of one head of the tokens first + at, (tile, D); zeros from `end` on."""
+    d = tl.arange(0, D)
+    inside = (at < end)[:, None] & (d < depth)[None, :]
+    return tl.load(states + (first + at)[:, None] * stride + head * depth + d[None, :], mask=inside, other=0.0)
+
+
+@triton.jit
+def _store(states, tile, first, at, end, stride, head, depth, D: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
+    d = tl.arange(0, D)
+    inside = (at < end)[:, None] & (d < depth)[None, :]
+    tl.store(states + (first + at)[:, None] * stride + head * depth + d[None, :], tile, mask=inside)
+
+
+@triton.jit
+def _mask(seed, site, head, count, query, key, p):  # type: ignore[no-untyped-def]
+    """Return the dropout mask of a tile of probabilities; rows have at most 1,024 tokens."""
+    return kept(seed, site, (head * count + query)[:, None] * 1024 + key[None, :], p)
+
+
+@triton.jit
+def _attend(  # type: ignore[no-untyped-def]
+    query, key, value, out, logsumexp, starts, seed, site, p, scale, query_stride, key_stride, depth, count,
+    FIRST: tl.constexpr, DROP: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    row, head = tl.program_id(0), tl.program_id(1)
+    begin = tl.load(starts + row)
+    length = tl.load(starts + row + 1) - begin
+    queries, first = length, begin
+    if FIRST:
+        queries, first = 1, row
+    at = tl.program_id(2) * M + tl.arange(0, M)
+    if tl.program_id(2) * M < queries:
+        q = _load(query, first, at, queries, query_stride, head, depth, D)
+        largest = tl.full([M], -1e30, dtype=tl.float32)
+        total = tl.zeros([M], dtype=tl.float32)
+        context = tl.zeros([M, D], dtype=tl.float32)
+        for start in range(0, length, N):
+            keys = start + tl.arange(0, N)
+            k = _load(key, begin, keys, length, key_stride, head, depth, D)
+            v = _load(value, begin, keys, length, key_stride, head, depth, D)
+            scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+            scores = tl.where((keys < length)[None, :], scores, -1e30)
+            higher = tl.maximum(largest, tl.max(scores, 1))
+            probs = tl.exp(scores - higher[:, None])
+            fade = tl.exp(largest - higher)
+            total = total * fade + tl.sum(probs, 1)
+            if DROP:
+                probs *= _mask(seed, site, head, count, first + at, keys, p)
+            context = context * fade[:, None] + tl.dot(probs.to(v.dtype), v, input_precision="ieee")
+            largest = higher
+        context = tl.where(total[:, None] > 0, context / total[:, None], 0.0)
+        _store(out, context.to(out.dtype.element_ty), first, at, queries, depth * tl.num_programs(1), head, depth, D)
+        tl.store(logsumexp + head * count + first + at, largest + tl.log(total), mask=at < queries)
+
+
+@triton.jit
+def _grad_scores(  # type: ignore[no-untyped-def]
+    q, k, v, grad, context, logsumexp, queries, keys, length, seed, site, p, scale, head, count, first, at,
+    DROP: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    """Return a tile's probabilities after dropout, and the gradient of its scores."""
+    shift = tl.load(logsumexp + head * count + first + at, mask=at < queries, other=0.0)
+    scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+    real = (at < queries)[:, None] & (keys < length)[None, :]
+    probs = tl.where(real, tl.exp(scores - shift[:, None]), 0.0)
+    grad_probs = tl.dot(grad, tl.trans(v), input_precision="ieee")
+    dropped = probs
+    if DROP:
+        mask = _mask(seed, site, head, count, first + at, keys, p)
+        dropped = probs * mask
+        grad_probs *= mask
+    common = tl.sum(grad.to(tl.float32) * context.to(tl.float32), 1)
+    return dropped, probs * (grad_probs - common[:, None]) * scale
+
+
+@triton.jit
+def _key_gradients(  # type: ignore[no-untyped-def]
+    query, key, value, grad, context, logsumexp, grad_key, grad_value, starts, seed, site, p, scale,
+    query_stride, key_stride, out_stride, depth, count,
+    FIRST: tl.constexpr, DROP: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    row, head = tl.program_id(0), tl.program_id(1)
+    begin = tl.load(starts + row)
+    length = tl.load(starts + row + 1) - begin
+    queries, first = length, begin
+    if FIRST:
+        queries, first = 1, row
+    hidden = depth * tl.num_programs(1)
+    keys = tl.program_id(2) * N + tl.arange(0, N)
+    if tl.program_id(2) * N < length:
+        k = _load(key, begin, keys, length, key_stride, head, depth, D)
+        v = _load(value, begin, keys, length, key_stride, head, depth, D)
+        sum_key = tl.zeros([N, D], dtype=tl.float32)
+        sum_value = tl.zeros([N, D], dtype=tl.float32)
+        if not FIRST or row < count:  # the filler has no query
+            for start in range(0, queries, M):
+                at = start + tl.arange(0, M)
+                q = _load(query, first, at, queries, query_stride, head, depth, D)
+                g = _load(grad, first, at, queries, hidden, head, depth, D)
+                c = _load(context, first, at, queries, hidden, head, depth, D)
+                dropped, grad_scores = _grad_scores(
+                    q, k, v, g, c, logsumexp, queries, keys, length, seed, site, p, scale, head, count, first, at,
+                    DROP,
+                )  # fmt: skip
+                sum_value += tl.dot(tl.trans(dropped.to(g.dtype)), g, input_precision="ieee")
+                sum_key += tl.dot(tl.trans(grad_scores.to(q.dtype)), q, input_precision="ieee")
+        _store(grad_key, sum_key.to(k.dtype), begin, keys, length, out_stride, head, depth, D)
+        _store(grad_value, sum_value.to(k.dtype), begin, keys, length, out_stride, head, depth, D)
+
+
+@triton.jit
+def _query_gradient(  # type: ignore[no-untyped-def]
+    query, key, value, grad, context, logsumexp, grad_query, starts, seed, site, p, scale,
+    query_stride, key_stride, out_stride, depth, count,
+    FIRST: tl.constexpr, DROP: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    row, head = tl.program_id(0), tl.program_id(1)
+    begin = tl.load(starts + row)
+    length = tl.load(starts + row + 1) - begin
+    queries, first = length, begin
+    if FIRST:
+        queries, first = 1, row
+    hidden = depth * tl.num_programs(1)
+    at = tl.program_id(2) * M + tl.arange(0, M)
+    if tl.program_id(2) * M < queries:
+        q = _load(query, first, at, queries, query_stride, head, depth, D)
+        g = _load(grad, first, at, queries, hidden, head, depth, D)
+        c = _load(context, first, at, queries, hidden, head, depth, D)
+        total = tl.zeros([M, D], dtype=tl.float32)
+        for start in range(0, length, N):
+            keys = start + tl.arange(0, N)
+            k = _load(key, begin, keys, length, key_stride, head, depth, D)
+            v = _load(value, begin, keys, length, key_stride, head, depth, D)
+            _, grad_scores = _grad_scores(
+                q, k, v, g, c, logsumexp, queries, keys, length, seed, site, p, scale, head, count, first, at, DROP
+            )
+            total += tl.dot(grad_scores.to(k.dtype), k, input_precision="ieee")
+        _store(grad_query, total.to(q.dtype), first, at, queries, out_stride, head, depth, D)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention:
+    """Softmax attention of one layer in one forward pass, with dropout of the probabilities."""
+
+    heads: int
+    starts: Tensor  # (R + 1,) int32, where each row begins, the filler's included
+    longest: int  # at least the tokens of the longest row
+    dropout: Dropout
+
+    def forward(self, query: Tensor, *, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the context, (K, H), and the logarithm of each softmax's divisor, (A, K) float32.
+
+        Args:
+            query: (K, H); with fewer queries than keys, one for each row but the filler.
+            key: (T, H).
+            value: (T, H).
+        """
+        context = query.new_empty(query.shape)
+        logsumexp = torch.empty(self.heads, len(query), device=query.device)
+        launch(
+            _attend, self._grid(query, key), query, key, value, context, logsumexp, self.starts,
+            *self._noise(query), query.stride(0), key.stride(0), self._depth(query), len(query), **self._shape(query, key),
+        )  # fmt: skip
+        return context, logsumexp
+
+    def backward(
+        self,
+        grad: Tensor,
+        saved: tuple[Tensor, Tensor],
+        *,
+        states: tuple[Tensor, Tensor, Tensor],
+        into: tuple[Tensor, Tensor, Tensor],
+    ) -> None:
+        """Write the gradients of query, key and value.
+
+        Args:
+            grad: (K, H) of the context.
+            saved: what `forward` returned.
+            states: query, key and value.
+            into: where their gradients go; key's and value's have the same stride.
+        """
+        (query, key, value), (grad_query, grad_key, grad_value) = states, into
+        context, logsumexp = saved
+        shape = self._shape(query, key)
+        inputs = query, key, value, grad, context, logsumexp
+        sizes = query.stride(0), key.stride(0)
+        ends = self._depth(query), len(query)
+        grid = (len(self.starts) - 1, self.heads, triton.cdiv(self.longest, _TILE))
+        launch(
+            _key_gradients, grid, *inputs, grad_key, grad_value, self.starts, *self._noise(query), *sizes,
+            grad_key.stride(0), *ends, **shape,
+        )  # fmt: skip
+        launch(
+            _query_gradient, self._grid(query, key), *inputs, grad_query, self.starts, *self._noise(query), *sizes,
+            grad_query.stride(0), *ends, **shape,
+        )  # fmt: skip
+
+    def _grid(self, query: Tensor, key: Tensor) -> tuple[int, int, int]:
+        if len(query) < len(key):
+            return len(query), self.heads, 1
+        return len(self.starts) - 1, self.heads, triton.cdiv(self.longest, _TILE)
+
+    def _shape(self, query: Tensor, key: Tensor) -> dict[str, int]:
+        first = len(query) < len(key)
+        sizes = {"M": 16 if first else _TILE, "N": _TILE, "D": max(16, triton.next_power_of_2(self._depth(query)))}
+        return {"FIRST": first, "DROP": self.dropout.p > 0, **sizes, "num_warps": 4}
+
+    def _noise(self, query: Tensor) -> tuple[Tensor, int, float, float]:
+        return self.dropout.seed, self.dropout.site, self.dropout.p, self._depth(query) ** -0.5
+
+    def _depth(self, query: Tensor) -> int:
+        return query.shape[1] // self.heads

@@ -1,0 +1,372 @@
+"""Kernels for a GPU, in Triton: what a layer does between its matrix products, forward and backward, and AdamW.
+
+Sums are float32. Sums over rows (gradients of biases and layer norms) are made in two steps without atomics, so that
+the same input gives the same bits: `PROGRAMS` programs add up rows of their own into a slab, (PROGRAMS, C) float32,
+whose first dimension the caller sums. Dropout masks are a function of (seed, site, element), and are drawn again in
+the backward pass rather than kept.
+
+Shapes are written with the letters of the module `kernels`; C columns of the slab.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+PROGRAMS = 128  # about one for each multiprocessor
+_CHUNK = 1024  # elements of a program
+_ROWS = 4  # that a program reads at once
+
+
+def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
+    """Start a kernel; the one place where it happens."""
+    kernel[grid](*arguments, **constants)
+
+
+@triton.jit
+def kept(seed, site, at, p):  # type: ignore[no-untyped-def]
+    """Return 0 for dropped elements and 1 / (1 - p) for the others."""
+    return tl.where(tl.rand(tl.load(seed) + site, at) >= p, 1.0 / (1.0 - p), 0.0)
+
+
+@triton.jit
+def _normalise(value, weight, bias, z, mean, rstd, row, hidden, epsilon, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
+    """Store a row before the layer norm, with its mean and deviation; return the row after it."""
+    columns = tl.arange(0, BLOCK)
+    inside = columns < hidden
+    stored = value.to(z.dtype.element_ty)
+    tl.store(z + row * hidden + columns, stored, mask=inside)
+    value = stored.to(tl.float32)
+    average = tl.sum(value, 0) / hidden
+    centred = tl.where(inside, value - average, 0.0)
+    scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / hidden + epsilon)
+    tl.store(mean + row, average)
+    tl.store(rstd + row, scale)
+    weights = tl.load(weight + columns, mask=inside, other=0.0).to(tl.float32)
+    biases = tl.load(bias + columns, mask=inside, other=0.0).to(tl.float32)
+    return centred * scale * weights + biases
+
+
+@triton.jit
+def _embed(  # type: ignore[no-untyped-def]
+    words, positions, types, word_ids, position_ids, type_ids, weight, bias, out, z, mean, rstd, seed,
+    p, epsilon, hidden, DROP: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    row = tl.program_id(0)
+    columns = tl.arange(0, BLOCK)
+    inside = columns < hidden
+    value = tl.load(words + tl.load(word_ids + row).to(tl.int64) * hidden + columns, mask=inside, other=0.0).to(tl.float32)
+    value += tl.load(positions + tl.load(position_ids + row) * hidden + columns, mask=inside, other=0.0).to(tl.float32)
+    value += tl.load(types + tl.load(type_ids + row) * hidden + columns, mask=inside, other=0.0).to(tl.float32)
+    value = _normalise(value, weight, bias, z, mean, rstd, row, hidden, epsilon, BLOCK)
+    at = row * hidden + columns
+    if DROP:
+        value *= kept(seed, 0, at, p)
+    tl.store(out + at, value, mask=inside)
+
+
+@triton.jit
+def _add_norm(  # type: ignore[no-untyped-def]
+    branch, residual, weight, bias, out, z, mean, rstd, seed, site,
+    p, epsilon, hidden, DROP: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    row = tl.program_id(0)
+    columns = tl.arange(0, BLOCK)
+    inside = columns < hidden
+    at = row * hidden + columns
+    value = tl.load(branch + at, mask=inside, other=0.0).to(tl.float32)
+    if DROP:
+        value *= kept(seed, site, at, p)
+    value += tl.load(residual + at, mask=inside, other=0.0).to(tl.float32)
+    value = _normalise(value, weight, bias, z, mean, rstd, row, hidden, epsilon, BLOCK)
+    tl.store(out + at, value, mask=inside)
+
+
+@triton.jit
+def _norm_backward(  # type: ignore[no-untyped-def]
+    grad, second, z, mean, rstd, weight, kinds, grad_z, grad_branch, slab, seed, site,
+    p, rows, hidden, width, at_weight, at_bias, at_sum,
+    DROP_OUT: tl.constexpr, DROP_BRANCH: tl.constexpr, SECOND: tl.constexpr, KINDS: tl.constexpr,  # noqa: N803
+    ROWS: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    columns = tl.arange(0, BLOCK)
+    scales = tl.load(weight + columns, mask=columns < hidden, other=0.0).to(tl.float32)
+    sum_weight = tl.zeros([BLOCK], dtype=tl.float32)
+    sum_bias = tl.zeros([BLOCK], dtype=tl.float32)
+    sum_first = tl.zeros([BLOCK], dtype=tl.float32)
+    sum_second = tl.zeros([BLOCK], dtype=tl.float32)
+    for start in range(tl.program_id(0) * ROWS, rows, tl.num_programs(0) * ROWS):
+        row = start + tl.arange(0, ROWS)
+        inside = (row < rows)[:, None] & (columns < hidden)[None, :]
+        at = row[:, None] * hidden + columns[None, :]
+        upper = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
+        if SECOND:
+            upper += tl.load(second + at, mask=inside, other=0.0).to(tl.float32)
+        if DROP_OUT:
+            upper *= kept(seed, site, at, p)
+        scale = tl.load(rstd + row, mask=row < rows, other=0.0)[:, None]
+        average = tl.load(mean + row, mask=row < rows, other=0.0)[:, None]
+        normal = tl.where(inside, (tl.load(z + at, mask=inside, other=0.0).to(tl.float32) - average) * scale, 0.0)
+        sum_weight += tl.sum(upper * normal, 0)
+        sum_bias += tl.sum(upper, 0)
+        upper *= scales[None, :]
+        along = tl.sum(upper * normal, 1)[:, None] / hidden
+        lower = tl.where(inside, (upper - tl.sum(upper, 1)[:, None] / hidden - normal * along) * scale, 0.0)
+        tl.store(grad_z + at, lower, mask=inside)
+        if DROP_BRANCH:
+            lower *= kept(seed, site, at, p)
+            tl.store(grad_branch + at, lower, mask=inside)
+        if KINDS > 1:
+            kind = tl.load(kinds + row, mask=row < rows, other=0)[:, None]
+            sum_first += tl.sum(tl.where(kind == 0, lower, 0.0), 0)
+            sum_second += tl.sum(tl.where(kind == 1, lower, 0.0), 0)
+        else:
+            sum_first += tl.sum(lower, 0)
+    line = slab + tl.program_id(0).to(tl.int64) * width + columns
+    tl.store(line + at_weight, sum_weight, mask=columns < hidden)
+    tl.store(line + at_bias, sum_bias, mask=columns < hidden)
+    tl.store(line + at_sum, sum_first, mask=columns < hidden)
+    if KINDS > 1:
+        tl.store(line + at_sum + hidden, sum_second, mask=columns < hidden)
+
+
+@triton.jit
+def _gelu_backward(  # type: ignore[no-untyped-def]
+    grad, inputs, out, slab, rows, inner, width, at_sum,
+    GELU: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    total = tl.zeros([BLOCK], dtype=tl.float32)
+    for start in range(tl.program_id(0) * ROWS, rows, tl.num_programs(0) * ROWS):
+        row = start + tl.arange(0, ROWS)
+        inside = (row < rows)[:, None] & (columns < inner)[None, :]
+        at = row[:, None] * inner + columns[None, :]
+        lower = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
+        if GELU:
+            x = tl.load(inputs + at, mask=inside, other=0.0).to(tl.float32)
+            lower *= 0.5 + 0.5 * tl.erf(x * 0.7071067811865476) + x * tl.exp(-0.5 * x * x) * 0.3989422804014327
+            tl.store(out + at, lower, mask=inside)
+        total += tl.sum(lower, 0)
+    tl.store(slab + tl.program_id(0).to(tl.int64) * width + at_sum + columns, total, mask=columns < inner)
+
+
+@triton.jit
+def _sum_segments(  # type: ignore[no-untyped-def]
+    values, order, segments, ids, table, hidden, padding_row, ADD: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    begin = tl.load(segments + tl.program_id(0))
+    end = tl.load(segments + tl.program_id(0) + 1)
+    if begin < end:
+        columns = tl.arange(0, BLOCK)
+        inside = columns < hidden
+        row = tl.load(ids + tl.load(order + begin)).to(tl.int64)
+        if row != padding_row:
+            total = tl.zeros([BLOCK], dtype=tl.float32)
+            for place in range(begin, end):
+                total += tl.load(values + tl.load(order + place) * hidden + columns, mask=inside, other=0.0).to(tl.float32)
+            if ADD:
+                total += tl.load(table + row * hidden + columns, mask=inside, other=0.0).to(tl.float32)
+            tl.store(table + row * hidden + columns, total, mask=inside)
+
+
+@triton.jit
+def _squares(gradient, partial, count, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
+    total = tl.zeros([BLOCK], dtype=tl.float32)
+    for start in range(tl.program_id(0).to(tl.int64) * BLOCK, count, tl.num_programs(0) * BLOCK):
+        at = start + tl.arange(0, BLOCK)
+        value = tl.load(gradient + at, mask=at < count, other=0.0).to(tl.float32)
+        total += value * value
+    tl.store(partial + tl.program_id(0), tl.sum(total, 0))
+
+
+@triton.jit
+def _adamw(  # type: ignore[no-untyped-def]
+    weights, first, second, gradient, low, partial, scalars, norm, count, decaying,
+    limit, beta1, beta2, epsilon, decay,
+    PARTS: tl.constexpr, BLOCK: tl.constexpr, LOW: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    total = tl.sqrt(tl.sum(tl.load(partial + tl.arange(0, PARTS)), 0))
+    if tl.program_id(0) == 0:
+        tl.store(norm, total)
+    shrink = tl.where(limit > 0, tl.minimum(limit / (total + 1e-6), 1.0), 1.0)
+    rate, bias1, bias2 = tl.load(scalars), tl.load(scalars + 1), tl.load(scalars + 2)
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < count
+    g = tl.load(gradient + at, mask=inside, other=0.0).to(tl.float32) * shrink
+    w = tl.load(weights + at, mask=inside, other=0.0)
+    m = tl.load(first + at, mask=inside, other=0.0)
+    v = tl.load(second + at, mask=inside, other=0.0)
+    w *= tl.where(at < decaying, 1.0 - rate * decay, 1.0)
+    m += (1.0 - beta1) * (g - m)
+    v = beta2 * v + (1.0 - beta2) * g * g
+    w -= rate / bias1 * m / (tl.sqrt(v) / tl.sqrt(bias2) + epsilon)
+    tl.store(weights + at, w, mask=inside)
+    tl.store(first + at, m, mask=inside)
+    tl.store(second + at, v, mask=inside)
+    if LOW:
+        tl.store(low + at, w, mask=inside)
+
+
+def _block(hidden: int) -> dict[str, int]:
+    return {"BLOCK": triton.next_power_of_2(hidden), "num_warps": 4}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normed:
+    """A layer norm's output, and what its backward pass needs."""
+
+    out: Tensor  # (T, H)
+    z: Tensor  # (T, H) its input
+    mean: Tensor  # (T,) float32, of each row of the input
+    rstd: Tensor  # (T,) float32, 1 / standard deviation
+
+    @classmethod
+    def like(cls, hidden: Tensor) -> "Normed":
+        """Make room for rows of the shape of `hidden`."""
+        stats = torch.empty(2, len(hidden), device=hidden.device)
+        return cls(out=torch.empty_like(hidden), z=torch.empty_like(hidden), mean=stats[0], rstd=stats[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropout:
+    """Where a dropout's mask comes from."""
+
+    seed: Tensor  # (1,) int64
+    site: int  # tells the masks of one update apart
+    p: float
+
+
+def embed(
+    tables: Sequence[Tensor], ids: Sequence[Tensor], *, norm: Sequence[Tensor], epsilon: float, dropout: Dropout
+) -> Normed:
+    """Return dropout(LN(sum of the rows `ids`)) of three tables.
+
+    Args:
+        tables: word, position and type embeddings, each (rows, H).
+        ids: their row numbers, each (T,) int32.
+        norm: the layer norm's weight and bias, (H,).
+    """
+    hidden = tables[0].shape[1]
+    made = Normed.like(tables[0].new_empty(len(ids[0]), hidden))
+    launch(
+        _embed, (len(ids[0]),), *tables, *ids, *norm, made.out, made.z, made.mean, made.rstd, dropout.seed,
+        dropout.p, epsilon, hidden, DROP=dropout.p > 0, **_block(hidden),
+    )  # fmt: skip
+    return made
+
+
+def add_norm(branch: Tensor, residual: Tensor, *, norm: Sequence[Tensor], epsilon: float, dropout: Dropout) -> Normed:
+    """Return LN(residual + dropout(branch)), both (T, H)."""
+    made, (rows, hidden) = Normed.like(branch), branch.shape
+    launch(
+        _add_norm, (rows,), branch, residual, *norm, made.out, made.z, made.mean, made.rstd, dropout.seed, dropout.site,
+        dropout.p, epsilon, hidden, DROP=dropout.p > 0, **_block(hidden),
+    )  # fmt: skip
+    return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slab:
+    """Sums over rows, each program's own; column c of a sum is the gradient of element c of the small parameters."""
+
+    sums: Tensor  # (PROGRAMS, C) float32
+
+    def norm_backward(
+        self,
+        grads: Sequence[Tensor],
+        normed: Normed,
+        *,
+        weight: Tensor,
+        columns: tuple[int, int, int],
+        dropout: Dropout,
+        kinds: Tensor | None = None,
+        types: int = 1,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the gradients of a layer norm's input and of the branch that was dropped into it.
+
+        Args:
+            grads: one or two gradients of the output, (T, H), which are added up.
+            weight: of the norm, (H,).
+            columns: where the slab gets the gradients of its weight, of its bias, and of what was added to each row.
+            dropout: of the branch; with `kinds`, of the output.
+            kinds: (T,) type ids, for the embeddings' norm, where the third sum is one for each of `types` types.
+        """
+        (rows, hidden), embeddings = normed.z.shape, kinds is not None
+        grad_z = torch.empty_like(normed.z)
+        in_branch = dropout.p > 0 and not embeddings
+        grad_branch = torch.empty_like(normed.z) if in_branch else grad_z
+        launch(
+            _norm_backward, (PROGRAMS,), grads[0], grads[-1], normed.z, normed.mean, normed.rstd, weight,
+            kinds if kinds is not None else grad_z, grad_z, grad_branch, self.sums, dropout.seed, dropout.site,
+            dropout.p, rows, hidden, self.sums.shape[1], *columns,
+            DROP_OUT=dropout.p > 0 and embeddings, DROP_BRANCH=in_branch, SECOND=len(grads) > 1, KINDS=types,
+            ROWS=_ROWS, BLOCK=triton.next_power_of_2(hidden), num_warps=8,
+        )  # fmt: skip
+        return grad_z, grad_branch
+
+    def gelu_backward(self, grad: Tensor, inputs: Tensor, *, column: int) -> Tensor:
+        """Return the gradient of GELU's inputs, (T, I); their sum is the bias's gradient."""
+        return self._over_rows(grad, inputs, column=column, gelu=True)
+
+    def column_sums(self, grad: Tensor, *, column: int) -> None:
+        """Add up (T, C) gradients of sums with a bias."""
+        self._over_rows(grad, grad, column=column, gelu=False)
+
+    def _over_rows(self, grad: Tensor, inputs: Tensor, *, column: int, gelu: bool) -> Tensor:
+        (rows, width), out = inputs.shape, torch.empty_like(inputs) if gelu else grad
+        grid = (PROGRAMS, triton.cdiv(width, _CHUNK // 2))
+        launch(
+            _gelu_backward, grid, grad, inputs, out, self.sums, rows, width, self.sums.shape[1], column,
+            GELU=gelu, ROWS=_ROWS, BLOCK=_CHUNK // 2,
+        )  # fmt: skip
+        return out
+
+
+def sum_segments(
+    values: Tensor, table: Tensor, *, ids: Tensor, order: Tensor, segments: Tensor, padding_row: int, add: bool
+) -> None:
+    """Write an embedding table's gradient, (rows, H): for each row that occurs, the sum of its tokens' `values`, (T, H).
+
+    Args:
+        ids: (T,) the table's row of each token.
+        order: (T,) the tokens, sorted by it.
+        segments: (T + 1,) where each distinct row begins in `order`; T from the last one on.
+        padding_row: this row gets no gradient; -1 for none.
+        add: to what the table holds.
+    """
+    hidden = values.shape[1]
+    launch(
+        _sum_segments, (len(ids),), values, order, segments, ids, table, hidden, padding_row, ADD=add, **_block(hidden)
+    )
+
+
+def adamw(
+    weights: Tensor, moments: tuple[Tensor, Tensor], *, gradient: Tensor, low: Tensor, scalars: Tensor, decaying: int,
+    limit: float, betas: tuple[float, float], epsilon: float, decay: float,
+) -> Tensor:  # fmt: skip
+    """Make an update of AdamW (Loshchilov and Hutter, arXiv:1711.05101) in place, with clipping; return the norm.
+
+    Args:
+        weights: (N,) float32.
+        moments: first and second, (N,) float32.
+        gradient: (N,) float32 or bfloat16.
+        low: (N,) the weights that the model uses; the same tensor as `weights` in float32.
+        scalars: float32: the learning rate, 1 - beta1 ** step and 1 - beta2 ** step.
+        decaying: how many weights, from the first, decay by `decay`.
+        limit: of the gradient's norm; 0 for none.
+
+    Returns:
+        The gradient's norm before clipping, () float32.
+    """
+    count, parts = len(weights), 8 * PROGRAMS
+    partial, norm = (torch.empty(size, device=weights.device) for size in (parts, 1))
+    launch(_squares, (parts,), gradient, partial, count, BLOCK=_CHUNK)
+    launch(
+        _adamw, (triton.cdiv(count, _CHUNK),), weights, *moments, gradient, low, partial, scalars, norm, count, decaying,
+        limit, *betas, epsilon, decay, PARTS=parts, BLOCK=_CHUNK, LOW=low.data_ptr() != weights.data_ptr(),
+    )  # fmt: skip
+    return norm[0]
