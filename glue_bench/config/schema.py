@@ -188,6 +188,20 @@ class TrainerConfig:
         "faults",
         role="execution",
     )
+    kernels: Literal["auto", "torch"] = key(
+        "auto: on one NVIDIA GPU BERT and RoBERTa train without padding by kernels of our own, if Triton is there; "
+        "torch: only torch's kernels",
+        role="execution",
+    )
+    attention_kernel: Literal["auto", "torch"] = key(
+        "torch: torch's attention among our kernels, to find faults", role="execution"
+    )
+    adamw_kernel: Literal["auto", "torch"] = key(
+        "torch: torch's AdamW among our kernels, to find faults", role="execution"
+    )
+    embedding_kernel: Literal["auto", "torch"] = key(
+        "torch: torch's gradients of embedding tables among our kernels, to find faults", role="execution"
+    )
     log_every: int = key("updates between two lines of history.jsonl", _ONE_OR_MORE, role="bookkeeping")
     snapshot_minutes: float = key(
         "minutes between snapshots; 0: a snapshot only when a signal stops the run", _ZERO_OR_MORE, role="bookkeeping"

@@ -8,14 +8,15 @@ Shapes are written with the letters of the module `kernels`; K tokens that a lay
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from glue_bench.config.schema import TrainerConfig
 from glue_bench.models.classifier import FlatClassifier
-from glue_bench.models.kernels import FlatBatch
+from glue_bench.models.kernels import FlatBatch, Noise, attend, is_plain
 from glue_bench.models.triton_attention import Attention
 from glue_bench.models.triton_kernels import PROGRAMS, Dropout, Normed, Slab, add_norm, embed, sum_segments
 from glue_bench.models.weights import FlatWeights
@@ -31,17 +32,48 @@ class _Layer:
     inputs: Tensor  # (T, H)
     kept: Tensor  # (K, H) those of the kept tokens
     states: tuple[Tensor, Tensor, Tensor]  # query, (K, H), key and value, (T, H)
-    attended: tuple[Tensor, Tensor]  # as `Attention.forward` returns it
+    attended: tuple[Tensor, Any]  # as `Attention.forward` returns it
     normed: Normed  # (K, H)
     inner: Tensor  # (K, I) before the activation
     activated: Tensor  # (K, I)
     finished: Normed  # (K, H)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockAttention:
+    """What `triton_attention.Attention` does, by torch's kernels on padded blocks."""
+
+    batch: FlatBatch
+    dropout: float
+
+    def forward(self, query: Tensor, *, key: Tensor, value: Tensor) -> tuple[Tensor, Any]:
+        """Return the context, (K, H), and what `backward` needs."""
+        with torch.enable_grad():
+            leaves = [part.detach().requires_grad_() for part in (query, key, value)]
+            context = attend(
+                leaves[0],
+                key=leaves[1],
+                value=leaves[2],
+                batch=self.batch,
+                heads=self.batch.heads,
+                dropout=self.dropout,
+                noise=Noise() if is_plain(query) else None,
+            )
+        return context.detach(), (leaves, context)
+
+    def backward(
+        self, grad: Tensor, saved: tuple[Tensor, Any], *, states: Sequence[Tensor], into: Sequence[Tensor]
+    ) -> None:
+        """Write the gradients of query, key and value, the `states`."""
+        leaves, context = saved[1]
+        for target, found in zip(into, torch.autograd.grad(context, leaves, grad), strict=True):
+            target.copy_(found)
+
+
 class FusedClassifier:
     """A classifier in training on static batches."""
 
-    def __init__(self, model: FlatClassifier, *, dtype: torch.dtype) -> None:
+    def __init__(self, model: FlatClassifier, settings: TrainerConfig, *, dtype: torch.dtype) -> None:
         """Move the model's parameters into one buffer; `dtype` is that of the products."""
         config, embeddings = model.config, model.encoder.transformer.get_submodule("embeddings")
         words, positions = embeddings.word_embeddings, embeddings.position_embeddings
@@ -49,8 +81,10 @@ class FusedClassifier:
         self._model, self._layers, self._epsilon = model, int(config.num_hidden_layers), float(config.layer_norm_eps)
         self._attention_dropout = float(config.attention_probs_dropout_prob)
         self._dropout, self._heads = float(config.hidden_dropout_prob), int(config.num_attention_heads)
-        self._padding_rows = tuple(-1 if table.padding_idx is None else int(table.padding_idx) for table in (words, positions))
-        self._types = int(config.type_vocab_size)
+        self._padding_rows = tuple(
+            -1 if table.padding_idx is None else int(table.padding_idx) for table in (words, positions)
+        )
+        self._types, self._settings = int(config.type_vocab_size), settings
         self._anchor = nn.Parameter(torch.zeros((), device=self.weights.master.device))  # lets autograd call `backward`
 
     def __call__(self, batch: FlatBatch) -> Tensor:
@@ -64,13 +98,14 @@ class FusedClassifier:
 
     def encode(self, batch: FlatBatch) -> tuple[Tensor, list[Any]]:
         """Return the last layer's state of each row's first token, (B, H), and what `backward` needs."""
-        seed = torch.randint(2**31 - 1, (1,), device=self._anchor.device)
+        seed = cast(Tensor, batch.seed).view(torch.int64)
         embedded = embed(
-            [self.weights[f"{_TRANSFORMER}embeddings.{kind}_embeddings.weight"] for kind in _TABLES],
+            [self.weights.exact(f"{_TRANSFORMER}embeddings.{kind}_embeddings.weight") for kind in _TABLES],
             (batch.input_ids, batch.position_ids, batch.token_type_ids),
             norm=self._norm("embeddings.LayerNorm"),
             epsilon=self._epsilon,
             dropout=self._drop(seed, 0),
+            dtype=self.weights.low.dtype,
         )
         hidden, saved = embedded.out, list[Any]([seed, embedded])
         for number in range(self._layers):
@@ -90,27 +125,34 @@ class FusedClassifier:
         summed, _ = slab.norm_backward(
             grads,
             embedded,
-            weight=weights[f"{norm}.weight"],
+            weight=weights.exact(f"{norm}.weight"),
             columns=(weights.column(f"{norm}.weight"), weights.column(f"{norm}.bias"), vectors),
             dropout=self._drop(seed, 0),
             kinds=batch.token_type_ids,
             types=self._types,
         )
-        words, positions, types = (weights.grad(f"{_TRANSFORMER}embeddings.{kind}_embeddings.weight") for kind in _TABLES)
+        words, positions, types = (
+            weights.grad(f"{_TRANSFORMER}embeddings.{kind}_embeddings.weight") for kind in _TABLES
+        )
         sums = slab.sums.sum(0)
         for target, found in ((weights.encoder_gradient, sums[:vectors]), (types, sums[vectors:].view_as(types))):
             target.add_(found) if add else target.copy_(found)
         if not add:
             torch._foreach_zero_([words, positions])
+        sort = self._settings.embedding_kernel == "auto"
         for table, ids, order, segments, padding_row in (
             (words, batch.input_ids, batch.word_order, batch.word_segments, self._padding_rows[0]),
             (positions, batch.position_ids, batch.position_order, batch.position_segments, self._padding_rows[1]),
         ):
-            sum_segments(summed, table, ids=ids, order=order, segments=segments, padding_row=padding_row, add=add)
+            if sort and order is not None and segments is not None:
+                sum_segments(summed, table, ids=ids, order=order, segments=segments, padding_row=padding_row, add=add)
+            else:
+                kept = summed.float() * (ids != padding_row)[:, None]
+                table += torch.zeros(table.shape, device=table.device).index_add_(0, ids, kept)
 
     def _layer(self, number: int, hidden: Tensor, *, batch: FlatBatch, seed: Tensor) -> _Layer:
         """Apply a layer to (T, H) states; the last one only for the first tokens."""
-        weights, name = self.weights, f"{_TRANSFORMER}encoder.layer.{number}."
+        name = f"{_TRANSFORMER}encoder.layer.{number}."
         if number < self._layers - 1:
             kept = hidden
             query, key, value = self._project(hidden, f"{name}attention.self.query", parts=3)
@@ -131,11 +173,21 @@ class FusedClassifier:
             normed=normed,
             inner=inner,
             activated=activated,
-            finished=self._add_norm(f"{name}output", activated, residual=normed.out, dropout=self._drop(seed, 2 * number + 2)),
+            finished=self._add_norm(
+                f"{name}output", activated, residual=normed.out, dropout=self._drop(seed, 2 * number + 2)
+            ),
         )
 
     def _layer_backward(
-        self, number: int, grads: Sequence[Tensor], *, saved: _Layer, slab: Slab, batch: FlatBatch, seed: Tensor, add: bool
+        self,
+        number: int,
+        grads: Sequence[Tensor],
+        *,
+        saved: _Layer,
+        slab: Slab,
+        batch: FlatBatch,
+        seed: Tensor,
+        add: bool,
     ) -> Sequence[Tensor]:
         """Write a layer's gradients; return one or two parts of that of its inputs, (T, H)."""
         weights, name = self.weights, f"{_TRANSFORMER}encoder.layer.{number}."
@@ -167,16 +219,18 @@ class FusedClassifier:
         kept = self._product_backward(query, to_query, inputs=saved.kept, add=add) + residual
         return (below.index_add_(0, batch.first, kept),)
 
-    def _attention(self, number: int, *, batch: FlatBatch, seed: Tensor) -> Attention:
+    def _attention(self, number: int, *, batch: FlatBatch, seed: Tensor) -> Attention | BlockAttention:
         p = self._attention_dropout if self._model.training else 0.0
         dropout = Dropout(seed=seed, site=2 * self._layers + 1 + number, p=p)
+        if self._settings.attention_kernel == "torch":
+            return BlockAttention(batch=batch, dropout=p)
         return Attention(heads=self._heads, starts=batch.starts, longest=batch.longest, dropout=dropout)
 
     def _drop(self, seed: Tensor, site: int) -> Dropout:
         return Dropout(seed=seed, site=site, p=self._dropout if self._model.training else 0.0)
 
     def _norm(self, name: str) -> tuple[Tensor, Tensor]:
-        return self.weights[f"{_TRANSFORMER}{name}.weight"], self.weights[f"{_TRANSFORMER}{name}.bias"]
+        return self.weights.exact(f"{_TRANSFORMER}{name}.weight"), self.weights.exact(f"{_TRANSFORMER}{name}.bias")
 
     def _project(self, hidden: Tensor, name: str, *, parts: int) -> tuple[Tensor, ...]:
         """Return the products with `parts` neighbouring layers of equal shape."""
@@ -185,7 +239,7 @@ class FusedClassifier:
 
     def _add_norm(self, name: str, branch: Tensor, *, residual: Tensor, dropout: Dropout) -> Normed:
         (branch,) = self._project(branch, f"{name}.dense", parts=1)
-        norm = self.weights[f"{name}.LayerNorm.weight"], self.weights[f"{name}.LayerNorm.bias"]
+        norm = self.weights.exact(f"{name}.LayerNorm.weight"), self.weights.exact(f"{name}.LayerNorm.bias")
         return add_norm(branch, residual, norm=norm, epsilon=self._epsilon, dropout=dropout)
 
     def _norm_backward(
@@ -193,7 +247,7 @@ class FusedClassifier:
     ) -> tuple[Tensor, Tensor]:
         vectors = (f"{name}.LayerNorm.weight", f"{name}.LayerNorm.bias", f"{name}.dense.bias")
         first, second, third = (self.weights.column(vector) for vector in vectors)
-        weight = self.weights[vectors[0]]
+        weight = self.weights.exact(vectors[0])
         return slab.norm_backward(grads, normed, weight=weight, columns=(first, second, third), dropout=dropout)
 
     def _product_backward(self, name: str, grad: Tensor, *, inputs: Tensor, add: bool, parts: int = 1) -> Tensor:
@@ -210,7 +264,7 @@ class _Encode(torch.autograd.Function):
     """The encoder as one function; the gradients of its weights do not go through autograd."""
 
     @staticmethod
-    def forward(ctx: Any, anchor: Tensor, fused: FusedClassifier, batch: FlatBatch, add: bool) -> Tensor:
+    def forward(ctx: Any, _anchor: Tensor, fused: FusedClassifier, batch: FlatBatch, add: bool) -> Tensor:
         first, ctx.saved = fused.encode(batch)
         ctx.fused, ctx.batch, ctx.add = fused, batch, add
         return first

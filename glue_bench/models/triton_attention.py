@@ -39,10 +39,10 @@ def _mask(seed, site, head, count, query, key, p):  # type: ignore[no-untyped-de
     return kept(seed, site, (head * count + query)[:, None] * 1024 + key[None, :], p)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["site"])
 def _attend(  # type: ignore[no-untyped-def]
     query, key, value, out, logsumexp, starts, seed, site, p, scale, query_stride, key_stride, depth, count,
-    FIRST: tl.constexpr, DROP: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,  # noqa: N803
+    FIRST: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     row, head = tl.program_id(0), tl.program_id(1)
     begin = tl.load(starts + row)
@@ -66,11 +66,12 @@ def _attend(  # type: ignore[no-untyped-def]
             probs = tl.exp(scores - higher[:, None])
             fade = tl.exp(largest - higher)
             total = total * fade + tl.sum(probs, 1)
-            if DROP:
+            if p > 0:
                 probs *= _mask(seed, site, head, count, first + at, keys, p)
             context = context * fade[:, None] + tl.dot(probs.to(v.dtype), v, input_precision="ieee")
             largest = higher
-        context = tl.where(total[:, None] > 0, context / total[:, None], 0.0)
+        total = tl.where(total > 0, total, 1.0)  # an absent row has no keys, and the context 0
+        context /= total[:, None]
         _store(out, context.to(out.dtype.element_ty), first, at, queries, depth * tl.num_programs(1), head, depth, D)
         tl.store(logsumexp + head * count + first + at, largest + tl.log(total), mask=at < queries)
 
@@ -78,7 +79,6 @@ def _attend(  # type: ignore[no-untyped-def]
 @triton.jit
 def _grad_scores(  # type: ignore[no-untyped-def]
     q, k, v, grad, context, logsumexp, queries, keys, length, seed, site, p, scale, head, count, first, at,
-    DROP: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     """Return a tile's probabilities after dropout, and the gradient of its scores."""
     shift = tl.load(logsumexp + head * count + first + at, mask=at < queries, other=0.0)
@@ -87,7 +87,7 @@ def _grad_scores(  # type: ignore[no-untyped-def]
     probs = tl.where(real, tl.exp(scores - shift[:, None]), 0.0)
     grad_probs = tl.dot(grad, tl.trans(v), input_precision="ieee")
     dropped = probs
-    if DROP:
+    if p > 0:
         mask = _mask(seed, site, head, count, first + at, keys, p)
         dropped = probs * mask
         grad_probs *= mask
@@ -95,11 +95,11 @@ def _grad_scores(  # type: ignore[no-untyped-def]
     return dropped, probs * (grad_probs - common[:, None]) * scale
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["site"])
 def _key_gradients(  # type: ignore[no-untyped-def]
     query, key, value, grad, context, logsumexp, grad_key, grad_value, starts, seed, site, p, scale,
     query_stride, key_stride, out_stride, depth, count,
-    FIRST: tl.constexpr, DROP: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,  # noqa: N803
+    FIRST: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     row, head = tl.program_id(0), tl.program_id(1)
     begin = tl.load(starts + row)
@@ -122,7 +122,6 @@ def _key_gradients(  # type: ignore[no-untyped-def]
                 c = _load(context, first, at, queries, hidden, head, depth, D)
                 dropped, grad_scores = _grad_scores(
                     q, k, v, g, c, logsumexp, queries, keys, length, seed, site, p, scale, head, count, first, at,
-                    DROP,
                 )  # fmt: skip
                 sum_value += tl.dot(tl.trans(dropped.to(g.dtype)), g, input_precision="ieee")
                 sum_key += tl.dot(tl.trans(grad_scores.to(q.dtype)), q, input_precision="ieee")
@@ -130,11 +129,11 @@ def _key_gradients(  # type: ignore[no-untyped-def]
         _store(grad_value, sum_value.to(k.dtype), begin, keys, length, out_stride, head, depth, D)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["site"])
 def _query_gradient(  # type: ignore[no-untyped-def]
     query, key, value, grad, context, logsumexp, grad_query, starts, seed, site, p, scale,
     query_stride, key_stride, out_stride, depth, count,
-    FIRST: tl.constexpr, DROP: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,  # noqa: N803
+    FIRST: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     row, head = tl.program_id(0), tl.program_id(1)
     begin = tl.load(starts + row)
@@ -154,7 +153,7 @@ def _query_gradient(  # type: ignore[no-untyped-def]
             k = _load(key, begin, keys, length, key_stride, head, depth, D)
             v = _load(value, begin, keys, length, key_stride, head, depth, D)
             _, grad_scores = _grad_scores(
-                q, k, v, g, c, logsumexp, queries, keys, length, seed, site, p, scale, head, count, first, at, DROP
+                q, k, v, g, c, logsumexp, queries, keys, length, seed, site, p, scale, head, count, first, at
             )
             total += tl.dot(grad_scores.to(k.dtype), k, input_precision="ieee")
         _store(grad_query, total.to(q.dtype), first, at, queries, out_stride, head, depth, D)
@@ -225,7 +224,7 @@ class Attention:
     def _shape(self, query: Tensor, key: Tensor) -> dict[str, int]:
         first = len(query) < len(key)
         sizes = {"M": 16 if first else _TILE, "N": _TILE, "D": max(16, triton.next_power_of_2(self._depth(query)))}
-        return {"FIRST": first, "DROP": self.dropout.p > 0, **sizes, "num_warps": 4}
+        return {"FIRST": first, **sizes, "num_warps": 4}
 
     def _noise(self, query: Tensor) -> tuple[Tensor, int, float, float]:
         return self.dropout.seed, self.dropout.site, self.dropout.p, self._depth(query) ** -0.5

@@ -54,43 +54,45 @@ def _normalise(value, weight, bias, z, mean, rstd, row, hidden, epsilon, BLOCK: 
 @triton.jit
 def _embed(  # type: ignore[no-untyped-def]
     words, positions, types, word_ids, position_ids, type_ids, weight, bias, out, z, mean, rstd, seed,
-    p, epsilon, hidden, DROP: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+    p, epsilon, hidden, BLOCK: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     row = tl.program_id(0)
     columns = tl.arange(0, BLOCK)
     inside = columns < hidden
-    value = tl.load(words + tl.load(word_ids + row).to(tl.int64) * hidden + columns, mask=inside, other=0.0).to(tl.float32)
+    value = tl.load(words + tl.load(word_ids + row).to(tl.int64) * hidden + columns, mask=inside, other=0.0).to(
+        tl.float32
+    )
     value += tl.load(positions + tl.load(position_ids + row) * hidden + columns, mask=inside, other=0.0).to(tl.float32)
     value += tl.load(types + tl.load(type_ids + row) * hidden + columns, mask=inside, other=0.0).to(tl.float32)
     value = _normalise(value, weight, bias, z, mean, rstd, row, hidden, epsilon, BLOCK)
     at = row * hidden + columns
-    if DROP:
+    if p > 0:
         value *= kept(seed, 0, at, p)
     tl.store(out + at, value, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["site"])
 def _add_norm(  # type: ignore[no-untyped-def]
     branch, residual, weight, bias, out, z, mean, rstd, seed, site,
-    p, epsilon, hidden, DROP: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+    p, epsilon, hidden, BLOCK: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     row = tl.program_id(0)
     columns = tl.arange(0, BLOCK)
     inside = columns < hidden
     at = row * hidden + columns
     value = tl.load(branch + at, mask=inside, other=0.0).to(tl.float32)
-    if DROP:
+    if p > 0:
         value *= kept(seed, site, at, p)
     value += tl.load(residual + at, mask=inside, other=0.0).to(tl.float32)
     value = _normalise(value, weight, bias, z, mean, rstd, row, hidden, epsilon, BLOCK)
     tl.store(out + at, value, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["site"])
 def _norm_backward(  # type: ignore[no-untyped-def]
     grad, second, z, mean, rstd, weight, kinds, grad_z, grad_branch, slab, seed, site,
     p, rows, hidden, width, at_weight, at_bias, at_sum,
-    DROP_OUT: tl.constexpr, DROP_BRANCH: tl.constexpr, SECOND: tl.constexpr, KINDS: tl.constexpr,  # noqa: N803
+    OUTER: tl.constexpr, SECOND: tl.constexpr, KINDS: tl.constexpr,  # noqa: N803
     ROWS: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     columns = tl.arange(0, BLOCK)
@@ -106,7 +108,7 @@ def _norm_backward(  # type: ignore[no-untyped-def]
         upper = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
         if SECOND:
             upper += tl.load(second + at, mask=inside, other=0.0).to(tl.float32)
-        if DROP_OUT:
+        if OUTER and p > 0:
             upper *= kept(seed, site, at, p)
         scale = tl.load(rstd + row, mask=row < rows, other=0.0)[:, None]
         average = tl.load(mean + row, mask=row < rows, other=0.0)[:, None]
@@ -117,8 +119,9 @@ def _norm_backward(  # type: ignore[no-untyped-def]
         along = tl.sum(upper * normal, 1)[:, None] / hidden
         lower = tl.where(inside, (upper - tl.sum(upper, 1)[:, None] / hidden - normal * along) * scale, 0.0)
         tl.store(grad_z + at, lower, mask=inside)
-        if DROP_BRANCH:
-            lower *= kept(seed, site, at, p)
+        if not OUTER:
+            if p > 0:
+                lower *= kept(seed, site, at, p)
             tl.store(grad_branch + at, lower, mask=inside)
         if KINDS > 1:
             kind = tl.load(kinds + row, mask=row < rows, other=0)[:, None]
@@ -154,7 +157,7 @@ def _gelu_backward(  # type: ignore[no-untyped-def]
     tl.store(slab + tl.program_id(0).to(tl.int64) * width + at_sum + columns, total, mask=columns < inner)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["padding_row"])
 def _sum_segments(  # type: ignore[no-untyped-def]
     values, order, segments, ids, table, hidden, padding_row, ADD: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
@@ -167,7 +170,9 @@ def _sum_segments(  # type: ignore[no-untyped-def]
         if row != padding_row:
             total = tl.zeros([BLOCK], dtype=tl.float32)
             for place in range(begin, end):
-                total += tl.load(values + tl.load(order + place) * hidden + columns, mask=inside, other=0.0).to(tl.float32)
+                total += tl.load(values + tl.load(order + place) * hidden + columns, mask=inside, other=0.0).to(
+                    tl.float32
+                )
             if ADD:
                 total += tl.load(table + row * hidden + columns, mask=inside, other=0.0).to(tl.float32)
             tl.store(table + row * hidden + columns, total, mask=inside)
@@ -235,15 +240,21 @@ class Normed:
 class Dropout:
     """Where a dropout's mask comes from."""
 
-    seed: Tensor  # (1,) int64
+    seed: Tensor  # (1,) int64, on the device
     site: int  # tells the masks of one update apart
     p: float
 
 
 def embed(
-    tables: Sequence[Tensor], ids: Sequence[Tensor], *, norm: Sequence[Tensor], epsilon: float, dropout: Dropout
+    tables: Sequence[Tensor],
+    ids: Sequence[Tensor],
+    *,
+    norm: Sequence[Tensor],
+    epsilon: float,
+    dropout: Dropout,
+    dtype: torch.dtype,
 ) -> Normed:
-    """Return dropout(LN(sum of the rows `ids`)) of three tables.
+    """Return dropout(LN(sum of the rows `ids`)) of three tables, in `dtype`.
 
     Args:
         tables: word, position and type embeddings, each (rows, H).
@@ -251,10 +262,10 @@ def embed(
         norm: the layer norm's weight and bias, (H,).
     """
     hidden = tables[0].shape[1]
-    made = Normed.like(tables[0].new_empty(len(ids[0]), hidden))
+    made = Normed.like(tables[0].new_empty(len(ids[0]), hidden, dtype=dtype))
     launch(
         _embed, (len(ids[0]),), *tables, *ids, *norm, made.out, made.z, made.mean, made.rstd, dropout.seed,
-        dropout.p, epsilon, hidden, DROP=dropout.p > 0, **_block(hidden),
+        dropout.p, epsilon, hidden, **_block(hidden),
     )  # fmt: skip
     return made
 
@@ -264,7 +275,7 @@ def add_norm(branch: Tensor, residual: Tensor, *, norm: Sequence[Tensor], epsilo
     made, (rows, hidden) = Normed.like(branch), branch.shape
     launch(
         _add_norm, (rows,), branch, residual, *norm, made.out, made.z, made.mean, made.rstd, dropout.seed, dropout.site,
-        dropout.p, epsilon, hidden, DROP=dropout.p > 0, **_block(hidden),
+        dropout.p, epsilon, hidden, **_block(hidden),
     )  # fmt: skip
     return made
 
@@ -297,13 +308,12 @@ class Slab:
         """
         (rows, hidden), embeddings = normed.z.shape, kinds is not None
         grad_z = torch.empty_like(normed.z)
-        in_branch = dropout.p > 0 and not embeddings
-        grad_branch = torch.empty_like(normed.z) if in_branch else grad_z
+        grad_branch = grad_z if embeddings else torch.empty_like(normed.z)
         launch(
             _norm_backward, (PROGRAMS,), grads[0], grads[-1], normed.z, normed.mean, normed.rstd, weight,
             kinds if kinds is not None else grad_z, grad_z, grad_branch, self.sums, dropout.seed, dropout.site,
             dropout.p, rows, hidden, self.sums.shape[1], *columns,
-            DROP_OUT=dropout.p > 0 and embeddings, DROP_BRANCH=in_branch, SECOND=len(grads) > 1, KINDS=types,
+            OUTER=embeddings, SECOND=len(grads) > 1, KINDS=types,
             ROWS=_ROWS, BLOCK=triton.next_power_of_2(hidden), num_warps=8,
         )  # fmt: skip
         return grad_z, grad_branch

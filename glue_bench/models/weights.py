@@ -50,6 +50,10 @@ class FlatWeights:
         """Return a parameter in the precision of the products."""
         return self._view(self.low, name)
 
+    def exact(self, name: str) -> Tensor:
+        """Return a parameter in float32."""
+        return self._view(self.master, name)
+
     def grad(self, name: str) -> Tensor:
         """Return the place of a parameter's gradient."""
         return self._view(self.gradient, name)

@@ -282,7 +282,7 @@ def _evaluate(run: RunContext, prepared: Prepared, *, fitted: FitResult, started
         split, path = splits[name], predictions_path(run.folder, name)
         hashes[name] = write_predictions(path, idx=split.idx, label=split.labels, prediction=prediction, logits=logits)
     trained = {key: getattr(fitted, key) for key in ("steps", "epochs", "tokens", "resumed_at", "accumulation")}
-    trained["execution"] = {**run.facts["execution"], "graph": fitted.graph}
+    trained["execution"] = {**run.facts["execution"], "kernels": fitted.kernels, "graph": fitted.graph}
     times = {"train": fitted.seconds, "eval": seconds, "total": time.perf_counter() - started + fitted.earlier}
     return Record(
         **run.facts | trained,

@@ -63,7 +63,7 @@ class Record:
     device: str = ""
     precision: str = ""
     engine: str = ""  # flat or padded
-    execution: Mapping[str, str] = field(default_factory=dict)  # attention, graph: what computed it
+    execution: Mapping[str, str] = field(default_factory=dict)  # attention, kernels, graph: what computed it
     accumulation: int = 1  # micro-batches of a batch in the end: more than requested where memory was too small
     processes: int = 1  # that trained together, each on a share of every batch
     versions: Mapping[str, str] = field(default_factory=dict)

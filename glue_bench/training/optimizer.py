@@ -81,8 +81,3 @@ class TorchAdamW:
             if f"step.{name}" in state:
                 values = {key: state[f"{key}.{name}"].to(parameter.device) for key in _STATE}
                 self.torch.state[parameter] = values
-
-
-def make_optimizer(model: nn.Module, settings: TrainerConfig) -> Optimizer:
-    """Return the optimiser that is fastest on the model's device."""
-    return TorchAdamW(model, settings)

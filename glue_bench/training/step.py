@@ -1,6 +1,6 @@
 """A whole update: gradients, clipping, new weights. Reads everything that differs between updates from its inputs."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from glue_bench.models.classifier import Classifier, Rows
+from glue_bench.models.classifier import Rows
 from glue_bench.models.packing import Packed
 from glue_bench.models.placement import Placement
 from glue_bench.training.distributed import SharedGradients
@@ -33,14 +33,14 @@ class Step:
 
     def __init__(
         self,
-        model: Classifier,
+        model: Callable[[Any], Tensor],
         rows: Rows,
         *,
         optimizer: Optimizer,
         placement: Placement,
         shared: SharedGradients | None = None,
     ) -> None:
-        """Train `model` on batches of `rows`; `shared` sums the gradients of several processes."""
+        """Train what turns batches into logits, `model`, on batches of `rows`; `shared` sums the gradients of several processes."""
         self._model, self._rows, self._placement, self._shared = model, rows, placement, shared
         self.optimizer = optimizer
         # The sum of the losses since the last line of the history, and the norm of the last gradient, before clipping.

@@ -41,6 +41,7 @@ class FitResult:
     accumulation: int  # micro-batches of a batch in the end: more than asked for where memory was too small
     resumed_at: list[int]  # updates done at each start from a snapshot
     untouched_decay: float  # the factor by which a decaying weight without any gradient shrank
+    kernels: str  # whose they were
     graph: str  # the captured shapes of updates, or why none
 
 
@@ -183,6 +184,7 @@ class _Keeper:
             accumulation=updates.processes.largest(updates.micro_batches)[0],
             resumed_at=self.resumed_at,
             untouched_decay=updates.untouched_decay(selection.selected.step if selection else updates.total),
+            kernels=updates.kernels,
             graph=str(updates.graphs or "off"),
         )
 

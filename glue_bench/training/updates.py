@@ -22,8 +22,8 @@ from glue_bench.models.placement import Placement, is_out_of_memory, release_mem
 from glue_bench.training.checkpoint import Snapshot
 from glue_bench.training.distributed import ALONE, Processes, SharedGradients
 from glue_bench.training.graphs import Capture, CudaCapture, Graphs
-from glue_bench.training.optimizer import make_optimizer
 from glue_bench.training.step import IGNORED, Step
+from glue_bench.training.ways import choose_way
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +72,8 @@ class Updates:
         self._labels, self.processes = labels, processes
         self._own = slice(processes.rank, None, processes.count)  # this process's rows of a batch
         shared = SharedGradients(model.parameters(), processes) if processes.count > 1 else None
-        optimizer = make_optimizer(model, settings)
-        self._step = Step(model, self._rows, optimizer=optimizer, placement=placement, shared=shared)
+        forward, optimizer, self.kernels = choose_way(model, settings, placement=placement, processes=processes)
+        self._step = Step(forward, self._rows, optimizer=optimizer, placement=placement, shared=shared)
         self._unread = list[_Unread]()
         self._loss_steps = 0  # updates since the last line of the history
         capture = choose_capture(model, settings, placement=placement, processes=processes)
@@ -227,19 +227,18 @@ class Updates:
         common = {
             "count": np.array([len(batch)], np.float32),
             "scalars": np.array(self._numbers(), np.float32),
-            "seed": np.array([seed], np.uint64).view(np.int32),
         }
         whole = self.micro_batches == 1 and self.processes.count == 1
         layout = self._layout if whole else dataclasses.replace(self._layout, rows=None)
         parts = []
-        for rows in np.array_split(own, min(self.micro_batches, len(own))) if len(own) else ():
+        for number, rows in enumerate(np.array_split(own, min(self.micro_batches, len(own))) if len(own) else ()):
             filled = layout.rows or len(rows)
             targets = np.full(filled, IGNORED, np.float32 if self._labels.dtype.kind == "f" else np.int32)
             targets[: len(rows)] = self._labels[rows]
             present = (np.arange(filled) < len(rows)).astype(np.float32)
-            parts.append(
-                self._rows.pack(rows, layout=layout, extras={"targets": targets, "present": present, **common})
-            )
+            own_seed = np.array([(seed + number) % 2**63], np.uint64).view(np.int32)
+            extras = {"targets": targets, "present": present, "seed": own_seed, **common}
+            parts.append(self._rows.pack(rows, layout=layout, extras=extras))
         return parts
 
     def _numbers(self) -> list[float]:

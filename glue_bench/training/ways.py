@@ -1,0 +1,53 @@
+"""How a model is trained here: by our own kernels on a GPU, or by torch's."""
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glue_bench.config.schema import TrainerConfig
+from glue_bench.models.classifier import Classifier, FlatClassifier
+from glue_bench.models.placement import Placement
+from glue_bench.training.distributed import Processes
+from glue_bench.training.optimizer import Optimizer, TorchAdamW
+
+
+def choose_way(
+    model: Classifier, settings: TrainerConfig, *, placement: Placement, processes: Processes
+) -> tuple[Callable[[Any], Tensor], Optimizer, str]:
+    """Return what turns a batch into logits in training, its optimiser, and words for the record."""
+    if (why := _why_torch(model, settings, placement=placement, processes=processes)) is None:
+        from glue_bench.models.fused import FusedClassifier  # Triton may not be there
+        from glue_bench.training.adamw import FlatAdamW
+
+        assert isinstance(model, FlatClassifier)
+        dtype = torch.bfloat16 if placement.precision == "bfloat16" else torch.float32
+        fused = FusedClassifier(model, settings, dtype=dtype)
+        others = [key for key in ("attention", "adamw", "embedding") if getattr(settings, f"{key}_kernel") == "torch"]
+        return fused, FlatAdamW(fused.weights, settings), f"ours{f', but torch for {others}' if others else ''}"
+    return model, TorchAdamW(model, settings), f"torch: {why}"
+
+
+def _why_torch(model: Classifier, settings: TrainerConfig, *, placement: Placement, processes: Processes) -> str | None:
+    """Return why our kernels cannot be used; None if they can."""
+    if settings.kernels == "torch":
+        return "trainer.kernels=torch"
+    if placement.device.type != "cuda":
+        return f"the device is {placement.device.type}"
+    if not isinstance(model, FlatClassifier):
+        return "the engine is padded"
+    if processes.count > 1:
+        return "several processes"
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    if torch.cuda.get_device_capability(placement.device) < (8, 0):
+        return "the GPU is older than Ampere"
+    config = model.config
+    widths = int(config.hidden_size), int(config.intermediate_size)
+    if config.hidden_act != "gelu" or any(width % 16 for width in widths) or int(config.type_vocab_size) > 2:
+        return "this encoder has another activation, width or number of types"
+    if not all(parameter.requires_grad for parameter in model.parameters()):
+        return "some parameters are frozen"
+    return None
