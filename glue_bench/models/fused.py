@@ -6,7 +6,7 @@ sums and layer norms are float32. The backward pass writes the gradients of all 
 Shapes are written with the letters of the module `kernels`; K tokens that a layer keeps: all T, or the B first ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -62,9 +62,14 @@ class BlockAttention:
         return context.detach(), (leaves, context)
 
     def backward(
-        self, grad: Tensor, saved: tuple[Tensor, Any], *, states: Sequence[Tensor], into: Sequence[Tensor]
+        self,
+        grad: Tensor,
+        saved: tuple[Tensor, Any],
+        *,
+        states: Sequence[Tensor],
+        into: Sequence[Tensor],
     ) -> None:
-        """Write the gradients of query, key and value, the `states`."""
+        """Write the gradients of query, key and value."""
         leaves, context = saved[1]
         for target, found in zip(into, torch.autograd.grad(context, leaves, grad), strict=True):
             target.copy_(found)
@@ -85,10 +90,15 @@ class FusedClassifier:
             -1 if table.padding_idx is None else int(table.padding_idx) for table in (words, positions)
         )
         self._types, self._settings = int(config.type_vocab_size), settings
+        self.words = self.weights.grad(f"{_TRANSFORMER}embeddings.word_embeddings.weight")  # gradient of the table
+        # Brings the rows that a batch has up to date. Then only their gradients are written; else all must be zero.
+        self.before: Callable[[FlatBatch], None] | None = None
         self._anchor = nn.Parameter(torch.zeros((), device=self.weights.master.device))  # lets autograd call `backward`
 
     def __call__(self, batch: FlatBatch) -> Tensor:
         """Return the logits of B rows, (B, outputs)."""
+        if self.before is not None:
+            self.before(batch)
         add, self.weights.overwrite = not self.weights.overwrite, False
         if not add:
             self.weights.zero_head()
@@ -131,21 +141,21 @@ class FusedClassifier:
             kinds=batch.token_type_ids,
             types=self._types,
         )
-        words, positions, types = (
-            weights.grad(f"{_TRANSFORMER}embeddings.{kind}_embeddings.weight") for kind in _TABLES
-        )
+        positions, types = (weights.grad(f"{_TRANSFORMER}embeddings.{kind}_embeddings.weight") for kind in _TABLES[1:])
         sums = slab.sums.sum(0)
         for target, found in ((weights.encoder_gradient, sums[:vectors]), (types, sums[vectors:].view_as(types))):
             target.add_(found) if add else target.copy_(found)
         if not add:
-            torch._foreach_zero_([words, positions])
-        sort = self._settings.embedding_kernel == "auto"
-        for table, ids, order, segments, padding_row in (
-            (words, batch.input_ids, batch.word_order, batch.word_segments, self._padding_rows[0]),
-            (positions, batch.position_ids, batch.position_order, batch.position_segments, self._padding_rows[1]),
+            positions.zero_()
+        sort, lazily = self._settings.embedding_kernel == "auto", self.before is not None
+        for table, ids, order, segments, padding_row, add_rows in (
+            (self.words, batch.input_ids, batch.word_order, batch.word_segments, self._padding_rows[0], not lazily),
+            (positions, batch.position_ids, batch.position_order, batch.position_segments, self._padding_rows[1], add),
         ):
             if sort and order is not None and segments is not None:
-                sum_segments(summed, table, ids=ids, order=order, segments=segments, padding_row=padding_row, add=add)
+                sum_segments(
+                    summed, table, ids=ids, order=order, segments=segments, padding_row=padding_row, add=add_rows
+                )
             else:
                 kept = summed.float() * (ids != padding_row)[:, None]
                 table += torch.zeros(table.shape, device=table.device).index_add_(0, ids, kept)

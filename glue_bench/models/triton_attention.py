@@ -180,7 +180,8 @@ class Attention:
         logsumexp = torch.empty(self.heads, len(query), device=query.device)
         launch(
             _attend, self._grid(query, key), query, key, value, context, logsumexp, self.starts,
-            *self._noise(query), query.stride(0), key.stride(0), self._depth(query), len(query), **self._shape(query, key),
+            *self._noise(query), query.stride(0), key.stride(0), self._depth(query), len(query),
+            **self._shape(query, key),
         )  # fmt: skip
         return context, logsumexp
 

@@ -1,4 +1,4 @@
-"""All parameters of a model in one buffer, with a copy in the precision of its products, and one buffer of gradients."""
+"""All parameters of a model in one buffer, with a copy in the precision of its products, and their gradients."""
 
 from typing import Any
 

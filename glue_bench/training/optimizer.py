@@ -15,8 +15,11 @@ _STATE = ("step", "exp_avg", "exp_avg_sq")
 class Optimizer(Protocol):
     """Clips gradients and updates the weights of one model. On a GPU no method but `restore` waits for it."""
 
-    def zero(self) -> None:
-        """Make all gradients zero or absent."""
+    def zero(self, *, parts: int = 1) -> None:
+        """Prepare the gradients of an update, made of this many micro-batches: zero or absent."""
+
+    def settle(self) -> None:
+        """Bring all weights up to date, which nothing but training may rely on before."""
 
     def apply(self, scalars: Tensor) -> Tensor:
         """Make an update; return the gradient's norm before clipping, a scalar on the device.
@@ -56,8 +59,11 @@ class TorchAdamW:
         # torch warns of updates outside of a graph, which are meant.
         self.torch._warned_capturable_if_run_uncaptured = True
 
-    def zero(self) -> None:
+    def zero(self, *, parts: int = 1) -> None:  # noqa: ARG002
         self.torch.zero_grad()
+
+    def settle(self) -> None:
+        """Do nothing: every update is made at once."""
 
     def apply(self, scalars: Tensor) -> Tensor:
         norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])

@@ -1,6 +1,6 @@
 """A whole update: gradients, clipping, new weights. Reads everything that differs between updates from its inputs."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,9 +52,9 @@ class Step:
         self.optimizer.zero()
         self.apply(self._add_gradients([inputs]), inputs.scalars)
 
-    def gradients(self, parts: Iterable[Packed]) -> Tensor:
+    def gradients(self, parts: Sequence[Packed]) -> Tensor:
         """Compute the gradients of the micro-batches of a batch; return the sum of their losses, on the device."""
-        self.optimizer.zero()
+        self.optimizer.zero(parts=len(parts))
         return self._add_gradients(self._read(part.to(self._placement.device)) for part in parts)
 
     def apply(self, loss: Tensor, scalars: Tensor) -> None:

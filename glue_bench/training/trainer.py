@@ -93,6 +93,7 @@ def fit(
             if selection is not None and updates.ends_epoch:
                 keeper.tell(updates.catch_up(history))
                 began = time.perf_counter()
+                updates.settle()
                 selection.end_epoch(updates.done)
                 model.train()
                 keeper.began += time.perf_counter() - began
@@ -173,6 +174,7 @@ class _Keeper:
     def result(self) -> FitResult:
         """Put the chosen weights into the model, and sum up."""
         updates, selection = self.updates, self.selection
+        updates.settle()
         if selection is not None:
             selection.put_back()
         return FitResult(

@@ -72,7 +72,9 @@ class Updates:
         self._labels, self.processes = labels, processes
         self._own = slice(processes.rank, None, processes.count)  # this process's rows of a batch
         shared = SharedGradients(model.parameters(), processes) if processes.count > 1 else None
-        forward, optimizer, self.kernels = choose_way(model, settings, placement=placement, processes=processes)
+        forward, optimizer, self.kernels = choose_way(
+            model, settings, updates=self.total, placement=placement, processes=processes
+        )
         self._step = Step(forward, self._rows, optimizer=optimizer, placement=placement, shared=shared)
         self._unread = list[_Unread]()
         self._loss_steps = 0  # updates since the last line of the history
@@ -192,6 +194,10 @@ class Updates:
                 "a lower trainer.learning_rate or a longer trainer.warmup may help"
             )
 
+    def settle(self) -> None:
+        """Bring all weights of the model up to date, before anything but the next update uses them."""
+        self._step.optimizer.settle()
+
     def untouched_decay(self, steps: int) -> float:
         """Return the factor by which `steps` updates shrink a decaying weight that never has a gradient."""
         return math.prod(1 - self._rate(step) * self._settings.weight_decay for step in range(steps))
@@ -201,6 +207,7 @@ class Updates:
 
     def capture(self, metadata: Mapping[str, Any]) -> Snapshot:
         """Return everything that later updates depend on, with the caller's own metadata."""
+        self.settle()
         tensors = {f"model.{name}": value.detach() for name, value in self._model.named_parameters()}
         tensors |= {f"optimizer.{name}": value for name, value in self._step.optimizer.state().items()}
         tensors["loss_sum"] = self._step.tally[0].clone()

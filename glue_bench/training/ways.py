@@ -15,9 +15,9 @@ from glue_bench.training.optimizer import Optimizer, TorchAdamW
 
 
 def choose_way(
-    model: Classifier, settings: TrainerConfig, *, placement: Placement, processes: Processes
+    model: Classifier, settings: TrainerConfig, *, updates: int, placement: Placement, processes: Processes
 ) -> tuple[Callable[[Any], Tensor], Optimizer, str]:
-    """Return what turns a batch into logits in training, its optimiser, and words for the record."""
+    """Return what turns a batch into logits in `updates` updates, their optimiser, and words for the record."""
     if (why := _why_torch(model, settings, placement=placement, processes=processes)) is None:
         from glue_bench.models.fused import FusedClassifier  # Triton may not be there
         from glue_bench.training.adamw import FlatAdamW
@@ -26,7 +26,11 @@ def choose_way(
         dtype = torch.bfloat16 if placement.precision == "bfloat16" else torch.float32
         fused = FusedClassifier(model, settings, dtype=dtype)
         others = [key for key in ("attention", "adamw", "embedding") if getattr(settings, f"{key}_kernel") == "torch"]
-        return fused, FlatAdamW(fused.weights, settings), f"ours{f', but torch for {others}' if others else ''}"
+        return (
+            fused,
+            FlatAdamW(fused, settings, updates=updates),
+            f"ours{f', but torch for {others}' if others else ''}",
+        )
     return model, TorchAdamW(model, settings), f"torch: {why}"
 
 
