@@ -31,7 +31,6 @@ class _Layer:
 
     inputs: Tensor  # (T, H)
     kept: Tensor  # (K, H) those of the kept tokens
-    states: tuple[Tensor, Tensor, Tensor]  # query, (K, H), key and value, (T, H)
     attended: tuple[Tensor, Any]  # as `Attention.forward` returns it
     normed: Normed  # (K, H)
     inner: Tensor  # (K, I) before the activation
@@ -61,14 +60,7 @@ class BlockAttention:
             )
         return context.detach(), (leaves, context)
 
-    def backward(
-        self,
-        grad: Tensor,
-        saved: tuple[Tensor, Any],
-        *,
-        states: Sequence[Tensor],
-        into: Sequence[Tensor],
-    ) -> None:
+    def backward(self, grad: Tensor, saved: tuple[Tensor, Any], *, into: Sequence[Tensor]) -> None:
         """Write the gradients of query, key and value."""
         leaves, context = saved[1]
         for target, found in zip(into, torch.autograd.grad(context, leaves, grad), strict=True):
@@ -178,7 +170,6 @@ class FusedClassifier:
         return _Layer(
             inputs=hidden,
             kept=kept,
-            states=(query, key, value),
             attended=attended,
             normed=normed,
             inner=inner,
@@ -218,11 +209,11 @@ class FusedClassifier:
         if number < self._layers - 1:
             joined = lower.new_empty(kept_rows, 3 * hidden)
             into = joined.chunk(3, dim=1)
-            attention.backward(lower, saved.attended, states=saved.states, into=into)
+            attention.backward(lower, saved.attended, into=into)
             slab.column_sums(joined, column=weights.column(f"{query}.bias"))
             return self._product_backward(query, joined, inputs=saved.inputs, parts=3, add=add), residual
         to_query, joined = lower.new_empty(kept_rows, hidden), lower.new_empty(len(saved.inputs), 2 * hidden)
-        attention.backward(lower, saved.attended, states=saved.states, into=(to_query, *joined.chunk(2, dim=1)))
+        attention.backward(lower, saved.attended, into=(to_query, *joined.chunk(2, dim=1)))
         slab.column_sums(joined, column=weights.column(f"{key}.bias"))
         slab.column_sums(to_query, column=weights.column(f"{query}.bias"))
         below = self._product_backward(key, joined, inputs=saved.inputs, parts=2, add=add)

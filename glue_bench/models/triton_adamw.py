@@ -2,12 +2,13 @@
 
 A batch has few of the words in the embedding table, and the weights of the others only move by their momentum and
 decay. Their updates are made when the words occur again, the same operations in the same order, so that an update
-neither reads nor writes them: half of the weights of a DistilRoBERTa. What is left of a momentum after `_EXACT`
-missed updates, below 1e-16 of it, is not followed further.
+neither reads nor writes them: half of the weights of a DistilRoBERTa. Once a momentum has faded to `_FADED` of itself,
+what is left of it is not followed further: float32 could not hold the difference.
 
 N weights, of which the table's, V rows of H, are the first; T tokens of the batch.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -20,7 +21,7 @@ from glue_bench.models.triton_kernels import launch
 
 _CHUNK = 1024  # elements of a program
 _PARTS = 1024  # programs that add up squares
-_EXACT = 384
+_FADED = 1e-6
 _HISTORY = 4  # numbers kept of each update: rate, the two corrections, and the logarithm of all decay up to then
 
 
@@ -48,8 +49,9 @@ def _table_squares(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     row = _row_of(ids, order, segments, tokens)
     columns = tl.arange(0, BLOCK)
-    inside = (columns < hidden) & (row >= 0)
-    value = tl.load(gradient + row.to(tl.int64) * hidden + columns, mask=inside, other=0.0).to(tl.float32)
+    at = tl.maximum(row, 0).to(tl.int64) * hidden + columns
+    value = tl.load(gradient + at, mask=columns < hidden, other=0.0).to(tl.float32)
+    value = tl.where(row >= 0, value, 0.0)
     tl.store(partial + tl.program_id(0), tl.sum(value * value, 0))
 
 
@@ -169,6 +171,11 @@ class Rates:
     decaying: int
 
     @property
+    def followed(self) -> int:
+        """Return after how many updates without a gradient a momentum has faded."""
+        return math.ceil(math.log(_FADED) / math.log(self.beta1)) if self.beta1 else 1
+
+    @property
     def numbers(self) -> tuple[float, float, float, float]:
         """Return what a kernel needs for a weight that decays."""
         return self.beta1, self.beta2, self.epsilon, self.decay
@@ -201,9 +208,10 @@ class AdamW:
     def catch_up(self, batch: FlatBatch | None) -> None:
         """Make the missed updates of the rows that a batch has; of all rows without one."""
         rows, ids = (self.rows, (self.last, self.last, self.last)) if batch is None else _words(batch)
+        block = {"BLOCK": triton.next_power_of_2(self.hidden), "num_warps": 8}
         launch(
             _catch_up, (rows,), self.weights, self.first, self.second, self.last, self.history, self.made, *ids, rows,
-            self.hidden, _EXACT, *self.rates.numbers, ALL=batch is None, BLOCK=triton.next_power_of_2(self.hidden),
+            self.hidden, self.rates.followed, *self.rates.numbers, ALL=batch is None, **block,
         )  # fmt: skip
 
     def apply(self, scalars: Tensor, batch: FlatBatch | None) -> Tensor:

@@ -6,7 +6,9 @@ head of one row, and gradients are summed within a program, so that the same inp
 Shapes are written with the letters of the module `kernels`; K queries: of all T tokens, or of the B first ones.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import triton
@@ -168,8 +170,8 @@ class Attention:
     longest: int  # at least the tokens of the longest row
     dropout: Dropout
 
-    def forward(self, query: Tensor, *, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the context, (K, H), and the logarithm of each softmax's divisor, (A, K) float32.
+    def forward(self, query: Tensor, *, key: Tensor, value: Tensor) -> tuple[Tensor, Any]:
+        """Return the context, (K, H), and what `backward` needs.
 
         Args:
             query: (K, H); with fewer queries than keys, one for each row but the filler.
@@ -183,26 +185,18 @@ class Attention:
             *self._noise(query), query.stride(0), key.stride(0), self._depth(query), len(query),
             **self._shape(query, key),
         )  # fmt: skip
-        return context, logsumexp
+        return context, (query, key, value, logsumexp)
 
-    def backward(
-        self,
-        grad: Tensor,
-        saved: tuple[Tensor, Tensor],
-        *,
-        states: tuple[Tensor, Tensor, Tensor],
-        into: tuple[Tensor, Tensor, Tensor],
-    ) -> None:
+    def backward(self, grad: Tensor, saved: tuple[Tensor, Any], *, into: Sequence[Tensor]) -> None:
         """Write the gradients of query, key and value.
 
         Args:
             grad: (K, H) of the context.
             saved: what `forward` returned.
-            states: query, key and value.
-            into: where their gradients go; key's and value's have the same stride.
+            into: where they go; key's and value's have the same stride.
         """
-        (query, key, value), (grad_query, grad_key, grad_value) = states, into
-        context, logsumexp = saved
+        context, (query, key, value, logsumexp) = saved
+        grad_query, grad_key, grad_value = into
         shape = self._shape(query, key)
         inputs = query, key, value, grad, context, logsumexp
         sizes = query.stride(0), key.stride(0)

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-PROGRAMS = 128  # about one for each multiprocessor
+PROGRAMS = 256  # about two for each multiprocessor
 _CHUNK = 512  # columns of a program
 
 

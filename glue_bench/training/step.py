@@ -40,7 +40,12 @@ class Step:
         placement: Placement,
         shared: SharedGradients | None = None,
     ) -> None:
-        """Train what turns batches into logits, `model`, on batches of `rows`; `shared` sums the gradients of several processes."""
+        """Train on batches of `rows`.
+
+        Args:
+            model: turns a batch into logits.
+            shared: sums the gradients of several processes.
+        """
         self._model, self._rows, self._placement, self._shared = model, rows, placement, shared
         self.optimizer = optimizer
         # The sum of the losses since the last line of the history, and the norm of the last gradient, before clipping.

@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,9 +22,8 @@ def choose_way(
         from glue_bench.models.fused import FusedClassifier  # Triton may not be there
         from glue_bench.training.adamw import FlatAdamW
 
-        assert isinstance(model, FlatClassifier)
         dtype = torch.bfloat16 if placement.precision == "bfloat16" else torch.float32
-        fused = FusedClassifier(model, settings, dtype=dtype)
+        fused = FusedClassifier(cast(FlatClassifier, model), settings, dtype=dtype)
         others = [key for key in ("attention", "adamw", "embedding") if getattr(settings, f"{key}_kernel") == "torch"]
         return (
             fused,
