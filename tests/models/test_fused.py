@@ -20,7 +20,7 @@ if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("a GPU runs the kernels: tests/gpu", allow_module_level=True)
 pytest.importorskip("triton")
 
-from glue_bench.models import fused, triton_attention, triton_kernels
+from glue_bench.models import fused, triton_adamw, triton_attention, triton_kernels
 from glue_bench.training.adamw import FlatAdamW
 
 LENGTHS = [3, 9, 1, 17]
@@ -43,6 +43,7 @@ def few_programs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The interpreter runs one program after the other."""
     monkeypatch.setattr(triton_kernels, "PROGRAMS", 2)
     monkeypatch.setattr(fused, "PROGRAMS", 2)
+    monkeypatch.setattr(triton_adamw, "_PARTS", 4)
     monkeypatch.setattr(triton_attention, "_TILE", 16)
     return
 
