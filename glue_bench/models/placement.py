@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import platform
 import re
@@ -83,8 +84,7 @@ class Placement:
         if self.device.type != "cuda":
             yield
             return
-        outer = torch.cuda.current_stream(self.device)
-        own = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        outer, own = torch.cuda.current_stream(self.device), _side_stream(self.device)
         own.wait_stream(outer)
         try:
             with torch.cuda.stream(own):
@@ -104,6 +104,12 @@ class Placement:
         if self.device.type != "cuda":
             return Layout()
         return Layout(bucket=32 if lengths.mean() < 20 else 64, rows=rows, segments=rows is not None)
+
+
+@functools.cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the same stream each time: cuBLAS keeps memory for each that it has seen."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def choose_placement(

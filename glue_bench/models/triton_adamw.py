@@ -26,7 +26,7 @@ _HISTORY = 4  # numbers kept of each update: rate, the two corrections, and the 
 
 
 @triton.jit
-def _squares(gradient, partial, count, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
+def _squares(gradient, partial, count, BLOCK: tl.constexpr):
     total = tl.zeros([BLOCK], dtype=tl.float32)
     for start in range(tl.program_id(0) * BLOCK, count, tl.num_programs(0) * BLOCK):
         at = start + tl.arange(0, BLOCK)
@@ -36,7 +36,7 @@ def _squares(gradient, partial, count, BLOCK: tl.constexpr):  # type: ignore[no-
 
 
 @triton.jit
-def _row_of(ids, order, segments, tokens):  # type: ignore[no-untyped-def]
+def _row_of(ids, order, segments, tokens):
     """Return the table's row of this program's segment; -1 if there are fewer segments."""
     begin = tl.load(segments + tl.program_id(0))
     row = tl.load(ids + tl.load(order + begin, mask=begin < tokens, other=0))
@@ -44,8 +44,8 @@ def _row_of(ids, order, segments, tokens):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _table_squares(  # type: ignore[no-untyped-def]
-    gradient, partial, ids, order, segments, tokens, hidden, BLOCK: tl.constexpr,  # noqa: N803
+def _table_squares(
+    gradient, partial, ids, order, segments, tokens, hidden, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = _row_of(ids, order, segments, tokens)
     columns = tl.arange(0, BLOCK)
@@ -56,13 +56,13 @@ def _table_squares(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _norm(partial, parts, PARTS: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
+def _norm(partial, parts, PARTS: tl.constexpr):
     at = tl.arange(0, PARTS)
     return tl.sqrt(tl.sum(tl.load(partial + at, mask=at < parts, other=0.0), 0))
 
 
 @triton.jit
-def _updated(w, m, v, g, rate, bias1, bias2, beta1, beta2, epsilon, decay):  # type: ignore[no-untyped-def]
+def _updated(w, m, v, g, rate, bias1, bias2, beta1, beta2, epsilon, decay):
     """Return weights and moments after an update."""
     w *= 1.0 - rate * decay
     m += (1.0 - beta1) * (g - m)
@@ -72,10 +72,10 @@ def _updated(w, m, v, g, rate, bias1, bias2, beta1, beta2, epsilon, decay):  # t
 
 
 @triton.jit
-def _adamw(  # type: ignore[no-untyped-def]
+def _adamw(
     weights, first, second, gradient, low, partial, parts, scalars, norm, count, decaying,
     limit, beta1, beta2, epsilon, decay,
-    PARTS: tl.constexpr, BLOCK: tl.constexpr, LOW: tl.constexpr,  # noqa: N803
+    PARTS: tl.constexpr, BLOCK: tl.constexpr, LOW: tl.constexpr,
 ):  # fmt: skip
     total = _norm(partial, parts, PARTS)
     if tl.program_id(0) == 0:
@@ -98,9 +98,9 @@ def _adamw(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _catch_up(  # type: ignore[no-untyped-def]
+def _catch_up(
     weights, first, second, last, history, made, ids, order, segments, tokens, hidden, exact,
-    beta1, beta2, epsilon, decay, ALL: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+    beta1, beta2, epsilon, decay, ALL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) if ALL else _row_of(ids, order, segments, tokens)
     done = tl.load(made)
@@ -129,9 +129,9 @@ def _catch_up(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _table_adamw(  # type: ignore[no-untyped-def]
+def _table_adamw(
     weights, first, second, gradient, last, history, made, ids, order, segments, tokens, hidden, partial, parts,
-    scalars, limit, beta1, beta2, epsilon, decay, PARTS: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+    scalars, limit, beta1, beta2, epsilon, decay, PARTS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = _row_of(ids, order, segments, tokens)
     update = tl.load(made) + 1

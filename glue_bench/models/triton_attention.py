@@ -21,7 +21,7 @@ _TILE = 64  # queries or keys
 
 
 @triton.jit
-def _load(states, first, at, end, stride, head, depth, D: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
+def _load(states, first, at, end, stride, head, depth, D: tl.constexpr):
     """Load the slices of one head of the tokens first + at, (tile, D); zeros from `end` on."""
     d = tl.arange(0, D)
     inside = (at < end)[:, None] & (d < depth)[None, :]
@@ -29,22 +29,22 @@ def _load(states, first, at, end, stride, head, depth, D: tl.constexpr):  # type
 
 
 @triton.jit
-def _store(states, tile, first, at, end, stride, head, depth, D: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
+def _store(states, tile, first, at, end, stride, head, depth, D: tl.constexpr):
     d = tl.arange(0, D)
     inside = (at < end)[:, None] & (d < depth)[None, :]
     tl.store(states + (first + at)[:, None] * stride + head * depth + d[None, :], tile, mask=inside)
 
 
 @triton.jit
-def _mask(seed, site, head, count, query, key, p):  # type: ignore[no-untyped-def]
+def _mask(seed, site, head, count, query, key, p):
     """Return the dropout mask of a tile of probabilities; rows have at most 1,024 tokens."""
     return kept(seed, site, (head * count + query)[:, None] * 1024 + key[None, :], p)
 
 
 @triton.jit(do_not_specialize=["site"])
-def _attend(  # type: ignore[no-untyped-def]
+def _attend(
     query, key, value, out, logsumexp, starts, seed, site, p, scale, query_stride, key_stride, depth, count,
-    FIRST: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,  # noqa: N803
+    FIRST: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
     row, head = tl.program_id(0), tl.program_id(1)
     begin = tl.load(starts + row)
@@ -79,7 +79,7 @@ def _attend(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _grad_scores(  # type: ignore[no-untyped-def]
+def _grad_scores(
     q, k, v, grad, context, logsumexp, queries, keys, length, seed, site, p, scale, head, count, first, at,
 ):  # fmt: skip
     """Return a tile's probabilities after dropout, and the gradient of its scores."""
@@ -98,10 +98,10 @@ def _grad_scores(  # type: ignore[no-untyped-def]
 
 
 @triton.jit(do_not_specialize=["site"])
-def _key_gradients(  # type: ignore[no-untyped-def]
+def _key_gradients(
     query, key, value, grad, context, logsumexp, grad_key, grad_value, starts, seed, site, p, scale,
     query_stride, key_stride, out_stride, depth, count,
-    FIRST: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,  # noqa: N803
+    FIRST: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
     row, head = tl.program_id(0), tl.program_id(1)
     begin = tl.load(starts + row)
@@ -132,10 +132,10 @@ def _key_gradients(  # type: ignore[no-untyped-def]
 
 
 @triton.jit(do_not_specialize=["site"])
-def _query_gradient(  # type: ignore[no-untyped-def]
+def _query_gradient(
     query, key, value, grad, context, logsumexp, grad_query, starts, seed, site, p, scale,
     query_stride, key_stride, out_stride, depth, count,
-    FIRST: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,  # noqa: N803
+    FIRST: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
     row, head = tl.program_id(0), tl.program_id(1)
     begin = tl.load(starts + row)

@@ -27,7 +27,7 @@ def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any
 
 
 @triton.jit
-def _mix(x):  # type: ignore[no-untyped-def]
+def _mix(x):
     """Turn 32 bits into 32 others, each of which depends on all (Wellons' lowbias32)."""
     x ^= x >> 16
     x *= 0x21F0AAAD
@@ -37,7 +37,7 @@ def _mix(x):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def kept(seed, site, at, p):  # type: ignore[no-untyped-def]
+def kept(seed, site, at, p):
     """Return 0 for dropped elements and 1 / (1 - p) for the others; a far cheaper draw than Philox's."""
     key = tl.load(seed)
     first = _mix(key.to(tl.uint32) + site.to(tl.uint32) * 0x9E3779B9)
@@ -47,7 +47,7 @@ def kept(seed, site, at, p):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _normalise(value, weight, bias, z, mean, rstd, row, hidden, epsilon, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
+def _normalise(value, weight, bias, z, mean, rstd, row, hidden, epsilon, BLOCK: tl.constexpr):
     """Store a row before the layer norm, with its mean and deviation; return the row after it."""
     columns = tl.arange(0, BLOCK)
     inside = columns < hidden
@@ -65,9 +65,9 @@ def _normalise(value, weight, bias, z, mean, rstd, row, hidden, epsilon, BLOCK: 
 
 
 @triton.jit(do_not_specialize=["site"])
-def _embed(  # type: ignore[no-untyped-def]
+def _embed(
     words, positions, types, word_ids, position_ids, type_ids, weight, bias, out, z, mean, rstd, seed, site,
-    p, epsilon, hidden, BLOCK: tl.constexpr,  # noqa: N803
+    p, epsilon, hidden, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0)
     columns = tl.arange(0, BLOCK)
@@ -85,9 +85,9 @@ def _embed(  # type: ignore[no-untyped-def]
 
 
 @triton.jit(do_not_specialize=["site"])
-def _add_norm(  # type: ignore[no-untyped-def]
+def _add_norm(
     branch, residual, weight, bias, out, z, mean, rstd, seed, site,
-    p, epsilon, hidden, BLOCK: tl.constexpr,  # noqa: N803
+    p, epsilon, hidden, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0)
     columns = tl.arange(0, BLOCK)
@@ -102,10 +102,10 @@ def _add_norm(  # type: ignore[no-untyped-def]
 
 
 @triton.jit(do_not_specialize=["site"])
-def _norm_backward(  # type: ignore[no-untyped-def]
+def _norm_backward(
     grad, second, z, mean, rstd, weight, kinds, grad_z, grad_branch, slab, seed, site,
     p, rows, hidden, width, at_weight, at_bias, at_sum,
-    OUTER: tl.constexpr, SECOND: tl.constexpr, KINDS: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+    OUTER: tl.constexpr, SECOND: tl.constexpr, KINDS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     columns = tl.arange(0, BLOCK)
     inside = columns < hidden
@@ -149,8 +149,8 @@ def _norm_backward(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _gelu_backward(  # type: ignore[no-untyped-def]
-    grad, inputs, out, slab, rows, inner, width, at_sum, GELU: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+def _gelu_backward(
+    grad, inputs, out, slab, rows, inner, width, at_sum, GELU: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = columns < inner
@@ -167,8 +167,8 @@ def _gelu_backward(  # type: ignore[no-untyped-def]
 
 
 @triton.jit(do_not_specialize=["padding_row"])
-def _sum_segments(  # type: ignore[no-untyped-def]
-    values, order, segments, ids, table, hidden, padding_row, ADD: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+def _sum_segments(
+    values, order, segments, ids, table, hidden, padding_row, ADD: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     begin = tl.load(segments + tl.program_id(0))
     end = tl.load(segments + tl.program_id(0) + 1)

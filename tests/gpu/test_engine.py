@@ -86,9 +86,10 @@ def logits_and_gradient(
     """Return float64 (n, 3) logits, and all gradients as one vector, from the forward pass of an update."""
     model = load_classifier(folder, outputs=3, head_seed=1, engine=engine).to(placement.device).train(training)
     torch.manual_seed(seed)
-    with placement.autocast():
-        logits = model(model.place(encoded, placement.device).gather(np.arange(len(encoded)))).float()
-    logits.square().sum().backward()
+    with placement.algorithms():
+        with placement.autocast():
+            logits = model(model.place(encoded, placement.device).gather(np.arange(len(encoded)))).float()
+        logits.square().sum().backward()
     gradients = [p.grad.flatten() for _, p in sorted(model.named_parameters()) if p.grad is not None]
     return logits.detach().double().cpu(), torch.cat(gradients).double().cpu()
 

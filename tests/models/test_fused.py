@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from transformers import BertConfig, PretrainedConfig, RobertaConfig
 from glue_bench.config.compose import compose_run
 from glue_bench.data.encoding import Encoded
 from glue_bench.models.classifier import FlatClassifier, make_classifier
+from glue_bench.models.kernels import FlatBatch
 from glue_bench.models.packing import Layout
 
 if os.environ.get("TRITON_INTERPRET") != "1":
@@ -24,7 +24,7 @@ from glue_bench.models import fused, triton_adamw, triton_attention, triton_kern
 from glue_bench.training.adamw import FlatAdamW
 
 LENGTHS = [3, 9, 1, 17]
-SIZES = {
+SIZES: dict[str, Any] = {
     "vocab_size": 60,
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -39,13 +39,12 @@ LAYOUT = Layout(bucket=32, rows=5, segments=True)  # one row more than there are
 
 
 @pytest.fixture(autouse=True)
-def few_programs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter runs one program after the other."""
     monkeypatch.setattr(triton_kernels, "PROGRAMS", 2)
     monkeypatch.setattr(fused, "PROGRAMS", 2)
     monkeypatch.setattr(triton_adamw, "_PARTS", 4)
     monkeypatch.setattr(triton_attention, "_TILE", 16)
-    return
 
 
 def make(config: PretrainedConfig, *, dropout: float = 0.0) -> FlatClassifier:
@@ -66,7 +65,7 @@ def rows() -> Encoded:
     return Encoded(tokens=tokens.astype(np.int32), types=types.astype(np.uint8), offsets=offsets, truncated=0)
 
 
-def static(model: FlatClassifier, *, seed: int = 3, layout: Layout = LAYOUT) -> fused.FlatBatch:
+def static(model: FlatClassifier, *, seed: int = 3, layout: Layout = LAYOUT) -> FlatBatch:
     placed = model.encoder.place(rows(), torch.device("cpu"))
     extras = {"seed": np.array([seed], np.uint64).view(np.int32)}
     return placed.unpack(placed.pack(np.arange(len(LENGTHS)), layout=layout, extras=extras))
@@ -82,7 +81,8 @@ def gradients_of_torch(model: FlatClassifier, weights: torch.Tensor) -> dict[str
 @pytest.mark.parametrize("key", ["", "attention_kernel", "embedding_kernel"])
 def test_logits_and_gradients_are_those_of_torch(config: PretrainedConfig, key: str) -> None:
     model, weights = make(config), torch.randn(4, 3, generator=torch.Generator().manual_seed(4))
-    settings = dataclasses.replace(SETTINGS, **({key: "torch"} if key else {}))
+    changed: dict[str, Any] = {key: "torch"} if key else {}
+    settings = dataclasses.replace(SETTINGS, **changed)
     expected = model(model.place(rows(), torch.device("cpu")).gather(np.arange(4))).detach()
     gradients = gradients_of_torch(model, weights)
 
@@ -176,7 +176,7 @@ def test_adamw_is_torchs_in_float64(limit: float) -> None:
             torch.testing.assert_close(flat[name].float(), value, rtol=2**-7, atol=0, msg=name)
 
 
-def sort_by_word(batch: fused.FlatBatch, words: torch.Tensor) -> None:
+def sort_by_word(batch: FlatBatch, words: torch.Tensor) -> None:
     order = torch.argsort(words, stable=True).int()
     _, counts = torch.unique_consecutive(words[order.long()], return_counts=True)
     segments = torch.full((len(words) + 1,), len(words), dtype=torch.int32)

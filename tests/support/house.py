@@ -68,7 +68,7 @@ class House:
         return [f"{item.place} ({item.lines} lines)" for item in self.functions if item.lines > LONGEST_FUNCTION]
 
     def loose_functions(self) -> list[str]:
-        """List functions that take more than MOST_POSITIONAL parameters by position."""
+        """List functions that take more than MOST_POSITIONAL parameters by position; kernels of a GPU have no others."""
         return [f"{item.place} ({item.positional})" for item in self.functions if item.positional > MOST_POSITIONAL]
 
 
