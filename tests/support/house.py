@@ -68,7 +68,7 @@ class House:
         return [f"{item.place} ({item.lines} lines)" for item in self.functions if item.lines > LONGEST_FUNCTION]
 
     def loose_functions(self) -> list[str]:
-        """List functions that take more than MOST_POSITIONAL parameters by position; kernels of a GPU have no others."""
+        """List functions that take more than MOST_POSITIONAL parameters by position; kernels have no others."""
         return [f"{item.place} ({item.positional})" for item in self.functions if item.positional > MOST_POSITIONAL]
 
 
@@ -111,7 +111,8 @@ def _imported_rooms(tree: ast.AST, root: Path) -> Iterator[str]:
 def _functions(path: Path, tree: ast.AST) -> Iterator[Function]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
+            kernel = any("triton.jit" in ast.unparse(decorator) for decorator in node.decorator_list)
+            names = [] if kernel else [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
             bound = len(names) > 0 and names[0] in _BOUND
             yield Function(
                 place=f"{path}:{node.lineno} {node.name}",
