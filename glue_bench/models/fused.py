@@ -72,7 +72,8 @@ class FusedClassifier:
 
     def __init__(self, model: FlatClassifier, settings: TrainerConfig, *, dtype: torch.dtype) -> None:
         """Move the model's parameters into one buffer; `dtype` is that of the products."""
-        config, embeddings = model.config, model.encoder.transformer.get_submodule("embeddings")
+        config = model.config
+        embeddings: Any = model.encoder.transformer.get_submodule("embeddings")
         words, positions = embeddings.word_embeddings, embeddings.position_embeddings
         self.weights = FlatWeights(model, dtype=dtype)
         self._model, self._layers, self._epsilon = model, int(config.num_hidden_layers), float(config.layer_norm_eps)

@@ -82,14 +82,14 @@ class FlatAdamW:
         groups = [{"params": [nn.Parameter(part)], "weight_decay": decay} for part, decay in decays]
         betas = settings.betas[0], settings.betas[1]
         made = torch.optim.AdamW(groups, betas=betas, eps=settings.epsilon, capturable=True, fused=True)
-        made._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
+        made._warned_capturable_if_run_uncaptured = True
         return made
 
     def _by_torch(self, made: torch.optim.AdamW, scalars: Tensor) -> Tensor:
         state = self._state
         cut = state.rates.decaying
         gradient = state.gradient.float()
-        norm = torch.linalg.vector_norm(gradient)
+        norm: Tensor = torch.linalg.vector_norm(gradient)
         if state.rates.limit:
             gradient *= (state.rates.limit / (norm + 1e-6)).clamp(max=1.0)
         count = state.made[0].float()

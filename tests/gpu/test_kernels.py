@@ -40,7 +40,7 @@ def ours(
     with placement.algorithms(), placement.autocast():
         packed = rows.pack(np.arange(len(encoded)), layout=layout, extras=extras)
         logits = fused(rows.unpack(packed.to(placement.device)))[: len(encoded)].float()
-        logits.square().sum().backward()
+        logits.square().sum().backward()  # type: ignore[no-untyped-call]
     gradients = [fused.weights.grad(name).flatten() for name, _ in sorted(model.named_parameters())]
     return logits.detach().double().cpu(), torch.cat(gradients).double().cpu()
 
@@ -61,12 +61,13 @@ def test_logits_and_gradients_are_those_of_transformers(
     family: str, precision: str, limit: float, switched: str | None, request: pytest.FixtureRequest
 ) -> None:
     folder, rng = request.getfixturevalue(family), np.random.default_rng(5)
+    changed: dict[str, Any] = {switched: "torch"} if switched else {}
     longest, pad_id = {"tiny_roberta": (512, 1), "tiny_bert": (128, 0)}[family]
     for case in range(4):
         lengths = np.minimum(1 + rng.geometric(1 / rng.integers(2, 60), int(rng.integers(1, 40))), longest)
         lengths[:1] = longest if case == 0 else lengths[:1]
         encoded = encoded_of(lengths.tolist(), seed=case, pad_id=pad_id)
-        found = ours(folder, encoded, precision=precision, **({switched: "torch"} if switched else {}))
+        found = ours(folder, encoded, precision=precision, **changed)
         for truth, value in zip(exact(folder, encoded), found, strict=True):
             assert float((value - truth).norm() / truth.norm()) < limit
 

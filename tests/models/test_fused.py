@@ -73,7 +73,7 @@ def static(model: FlatClassifier, *, seed: int = 3, layout: Layout = LAYOUT) -> 
 
 def gradients_of_torch(model: FlatClassifier, weights: torch.Tensor) -> dict[str, torch.Tensor]:
     logits = model(model.place(rows(), torch.device("cpu")).gather(np.arange(len(LENGTHS))))
-    (logits * weights).sum().backward()
+    (logits * weights).sum().backward()  # type: ignore[no-untyped-call]
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
@@ -91,7 +91,7 @@ def test_logits_and_gradients_are_those_of_torch(config: PretrainedConfig, key: 
     for times in (1, 2):  # a second micro-batch adds to the first
         logits = classifier(batch)[:4]
         torch.testing.assert_close(logits.detach(), expected, rtol=0, atol=1e-6)
-        (logits * weights).sum().backward()
+        (logits * weights).sum().backward()  # type: ignore[no-untyped-call]
         for name, gradient in gradients.items():
             torch.testing.assert_close(classifier.weights.grad(name), times * gradient, rtol=1e-5, atol=2e-6, msg=name)
 
@@ -109,7 +109,7 @@ def test_masks_depend_on_the_seed_alone_and_gradients_are_those_of_the_masked_fu
     assert torch.equal(loss(3), loss(3))
     assert not torch.equal(loss(3), loss(4))
 
-    loss(3).backward()
+    loss(3).backward()  # type: ignore[no-untyped-call]
     flat = classifier.weights
     direction = torch.randn(flat.master.shape, generator=torch.Generator().manual_seed(5))
     slope, step, start = float(flat.gradient @ direction), 1e-4, flat.master.clone()
@@ -125,7 +125,7 @@ def test_the_share_of_dropped_elements_is_the_probability() -> None:
     norm = torch.ones(32), torch.zeros(32)
     dropout = triton_kernels.Dropout(seed=torch.tensor([7]), site=1, p=0.25)
     kept = triton_kernels.add_norm(ones, zeros, norm=norm, epsilon=1e-5, dropout=dropout).z
-    torch.testing.assert_close(kept.unique(), torch.tensor([0.0, 1 / 0.75]))
+    assert sorted(set(kept.flatten().tolist())) == pytest.approx([0.0, 1 / 0.75])
     assert float((kept == 0).float().mean()) == pytest.approx(0.25, abs=0.05)
 
 
