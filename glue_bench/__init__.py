@@ -1,7 +1,15 @@
 """glue-bench: fine-tune encoders on GLUE and say honestly whether the published table was reproduced."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+import os
+import sys
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100,PTH120 - nothing is imported yet
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and sys.path[0] != _ROOT:
+    # `python -m` puts the working folder first: a user's statistics.py there is data, not a module of ours.
+    del sys.path[0]
+
+from pathlib import Path  # noqa: E402
+from typing import TYPE_CHECKING  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd

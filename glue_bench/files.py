@@ -3,10 +3,11 @@
 import contextlib
 import functools
 import hashlib
+import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from glue_bench.errors import DiskError, InputError
@@ -79,6 +80,29 @@ def replace_folder_atomically(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def move_aside(path: Path, *, ours: Collection[str]) -> Path | None:
+    """Rename what is at `path` unless it is a folder of files that we write; return its new path, None if it stays.
+
+    Raises:
+        DiskError: it cannot be renamed.
+    """
+    if not path.is_symlink() and (not path.exists() or (path.is_dir() and {*_names_in(path)} <= {*ours})):
+        return None
+    for number in itertools.count(1):
+        aside = path.with_name(f"{path.name}.old-{number}")
+        if not os.path.lexists(aside):
+            break
+    try:
+        path.rename(aside)
+    except OSError as error:
+        raise DiskError(f"{path}: cannot be moved aside: {error.strerror or error}") from error
+    return aside
+
+
+def _names_in(folder: Path) -> list[str]:
+    return [f"{path.name}{'/' if path.is_dir() else ''}" for path in folder.iterdir()]
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content in hexadecimal; cached by path, inode, size and modification time.
 
@@ -110,6 +134,14 @@ def check_writable(folder: Path) -> None:
             stream.write(b"\0")
     except OSError as error:
         raise DiskError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def cache_folder(part: str) -> Path:
+    """Return a folder of GLUE_BENCH_CACHE, else of the user's cache folder. Safe to delete."""
+    chosen = os.environ.get("GLUE_BENCH_CACHE")
+    if chosen:
+        return Path(chosen) / part
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glue-bench" / part
 
 
 def _sync(path: Path) -> None:

@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from glue_bench.cli.shared import CHOICE_KEYS, add_options, choose_run, say
+from glue_bench.cli.shared import CHOICE_KEYS, add_options, choose_run, path_option, say
+from glue_bench.errors import UsageError
 
 EPILOG = f"""{CHOICE_KEYS}
 examples:
@@ -18,7 +19,7 @@ Nothing leaves this machine without --push. A folder or repository that holds an
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "which run, as below")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: a folder under RESULTS_DIR/cards")
+    parser.add_argument("--out", type=path_option, metavar="FOLDER", help="default: a folder under RESULTS_DIR/cards")
     parser.add_argument("--push", metavar="ORG/NAME", help="also upload it to a new, private repository on the hub")
 
 
@@ -30,8 +31,12 @@ def execute(arguments: argparse.Namespace) -> int:
     record, repo_id = run.record, arguments.push
     if repo_id is not None:
         check_push(repo_id)
-    usual = Path(config.results_dir) / "cards" / record.encoder["name"] / record.task / record.run_id
-    folder = write_card(run, Path(arguments.out or usual), repo_id=repo_id)
+    out = arguments.out
+    if out is None:
+        out = Path(config.results_dir).joinpath("cards", *record.place)
+        if link := next((path for path in [out, *out.parents[:3]] if path.is_symlink()), None):
+            raise UsageError(f"{link}: is a link; remove it, or choose a folder with --out")
+    folder = write_card(run, out, repo_id=repo_id)
     sys.stdout.write(f"{folder}\n")
     sys.stdout.flush()
     say(f"card of {run.title}, with its weights and tokenizer; read it before you share it, and add a licence")

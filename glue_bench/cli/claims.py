@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from glue_bench.cli.shared import TABLE_FORMATS, add_options, read_words, say, style, write_output
+from glue_bench.cli.shared import TABLE_FORMATS, add_options, count_option, read_words, say, style, write_output
 from glue_bench.errors import InputError, UsageError
 from glue_bench.tasks.published import load_published
 
@@ -33,13 +33,16 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "as below", formats=TABLE_FORMATS, out=True)
     parser.add_argument("--quick", action="store_true", help="measure no speed")
-    parser.add_argument("--repeats", type=int, default=8, metavar="N", help="pairs of a measured speed; default: 8")
+    parser.add_argument(
+        "--repeats", type=count_option, default=8, metavar="N", help="pairs of a measured speed; default: 8"
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Check, and print or write the table; return 1 if a claim is contradicted."""
     from glue_bench.claims import check_card, find_files, load_card, render_claims
     from glue_bench.config.compose import compose_run
+    from glue_bench.config.overrides import expand_home
 
     card = load_card(CARD)
     keys = ("results_dir", "trainer.device", "trainer.precision", "trainer.engine")
@@ -48,7 +51,7 @@ def execute(arguments: argparse.Namespace) -> int:
     words = [f"{key}={value}" for key, value in given.items() if key in keys]
     paths = {key.removesuffix(".path"): value for key, value in given.items() if key in models}
     for name, path in paths.items():
-        if not Path(path).expanduser().is_dir():
+        if not Path(expand_home(f"{name}.path", path)).is_dir():
             raise UsageError(f"{name}.path={path}: no such folder")
     if arguments.repeats < LEAST_REPEATS:
         raise UsageError(f"--repeats {arguments.repeats}: must be {LEAST_REPEATS} or more; --quick measures no speed")

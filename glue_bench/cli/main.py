@@ -6,6 +6,7 @@ import (Hydra, the report, torch) is imported where it is used, so that `VERB --
 
 import argparse
 import contextlib
+import errno
 import importlib
 import io
 import logging
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+import glue_bench
 from glue_bench import __version__
 from glue_bench.errors import DISK_ERRNOS, DiskError, GlueBenchError, InputError, UsageError, did_you_mean
 from glue_bench.text import first_line, fit_message
@@ -41,9 +43,9 @@ Would it work here:    glue-bench doctor
 The real table:        glue-bench sweep          (needs the Hugging Face hub or its cache; a GPU helps)
 More about a verb:     glue-bench VERB --help
 
-exit codes: 0 all well; 1 some runs failed, a score fell (report --check) or a claim is contradicted; 2 usage or
-configuration; 3 data or model input, or a problem that doctor found; 4 diverged; 74 disk; 75 preempted (SIGUSR1),
-run the same command again; 129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM
+exit codes: 0 all well; 1 some runs failed, report left damaged records out, a score fell (report --check) or a claim is
+contradicted; 2 usage or configuration; 3 data or model input, or a problem that doctor found; 4 diverged; 74 disk;
+75 preempted (SIGUSR1), run the same command again; 129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM
 """
 
 
@@ -155,6 +157,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _end("works on Linux and macOS only; on Windows, use it inside WSL", UsageError.exit_code, debug=False)
     # Threads that wait for work spin only briefly: see docs/method.md, "Threads". Read when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    # Helper processes (the fork server, doctor's probe, Slurm jobs) must not import from the working folder either, but
+    # for a checkout that is not installed and is the working folder itself.
+    if not Path(glue_bench.__file__).parents[1].samefile("."):
+        os.environ["PYTHONSAFEPATH"] = "1"
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -192,12 +198,22 @@ def _execute(arguments: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:
+        _drop_unwritable()
         problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        code = DiskError.exit_code if error.errno in DISK_ERRNOS else InputError.exit_code
+        bad_name = UsageError if error.errno in (errno.ELOOP, errno.ENAMETOOLONG) else InputError
+        code = DiskError.exit_code if error.errno in DISK_ERRNOS else bad_name.exit_code
         return _end(problem, code, debug=arguments.debug)
     except Exception as error:
         text = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where"
         return _end(text, EXIT_FAILED, debug=arguments.debug)
+
+
+def _drop_unwritable() -> None:
+    """Drop what stdout cannot take, as a full disk behind it: Python would complain again at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end(text: str, code: int, *, debug: bool) -> int:

@@ -2,14 +2,13 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from glue_bench.cli.shared import CHOICE_KEYS, add_options, choose_run, say, write_output
+from glue_bench.cli.shared import CHOICE_KEYS, add_options, choose_run, path_option, say, write_output
 from glue_bench.data.texts import empty_rows, join_texts, read_text_file, split_lines
 from glue_bench.errors import UsageError
 from glue_bench.runs.finished import check_weights
@@ -30,7 +29,9 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "which run, as below", out=True)
     parser.add_argument("--text", action="append", metavar="TEXT", help="one row; once for each text of a pair")
-    parser.add_argument("--file", type=Path, metavar="FILE", help=".csv .tsv .jsonl .parquet with the task's columns")
+    parser.add_argument(
+        "--file", type=path_option, metavar="FILE", help=".csv .tsv .jsonl .parquet with the task's columns"
+    )
     parser.add_argument("--format", choices=("jsonl", "csv"), help="default: a table for one text, else jsonl")
 
 

@@ -2,10 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glue_bench.cli.shared import TABLE_FORMATS, add_options, read_words, say, style, write_output
+from glue_bench.cli.shared import TABLE_FORMATS, add_options, path_option, read_words, say, style, write_output
 from glue_bench.config import group_options
 from glue_bench.config.schema import CONVENTIONS, TaskConfig
 from glue_bench.runs.finished import Defaults
@@ -17,7 +16,7 @@ from glue_bench.text import plural
 if TYPE_CHECKING:
     from glue_bench.report import Checked, Report
 
-EXIT_FELL = 1
+EXIT_FELL = EXIT_LEFT_OUT = 1
 EPILOG = """\
 examples:
   glue-bench report
@@ -26,14 +25,17 @@ examples:
   glue-bench report --convention paper
   glue-bench report --format json --out report.json results_dir=other_results
   glue-bench report --format latex --out table.tex
-  glue-bench report --check report.json      exit code 1 if a score fell significantly, or a row is gone
+  glue-bench report --check report.json
+
+exit code: 1 if damaged records were left out of the table, or, with --check, if a score fell significantly or a row is
+gone; 0 if not; else as for every verb
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "results_dir=FOLDER", formats=(*TABLE_FORMATS, "html"), out=True)
     parser.add_argument("--convention", choices=CONVENTIONS, help="how a task's metrics become one number")
-    parser.add_argument("--check", type=Path, metavar="FILE.json", help="fail if a score fell since that report")
+    parser.add_argument("--check", type=path_option, metavar="FILE.json", help="fail if a score fell since that report")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -52,14 +54,16 @@ def execute(arguments: argparse.Namespace) -> int:
     if any(find_table(published, record.encoder.get("hub_id")) for record in records):
         known: dict[str, TaskConfig] = {record.task: task_of(record) for record in records}
         expected = [known.get(name) or compose_task(name) for name in CARD_TASKS]
-    report = build_report(records, published, store=store, convention=convention, expected=expected)
+    left_out = store.left_out
+    report = build_report(records, published, store=store, convention=convention, expected=expected, left_out=left_out)
     if arguments.format == "html":
         page = render_html(report, records, published=published, store=store, convention=convention)
-        write_output(page, arguments.out or results_dir / "report.html")
+        write_output(page, arguments.out or results_dir / "report.html", chosen=arguments.out is not None)
     else:
         width, color = style(arguments.out)
         write_output(render_report(report, arguments.format, width=width, color=color), arguments.out)
-    return _conclude(check_report(report, baseline)) if arguments.check else 0
+    code = _conclude(check_report(report, baseline)) if arguments.check else 0
+    return code or (EXIT_LEFT_OUT if left_out else 0)
 
 
 def render_html(

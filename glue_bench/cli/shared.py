@@ -1,6 +1,7 @@
 """What several verbs share: output, arguments, KEY=VALUE words, and the folder of results. Imports nothing heavy."""
 
 import argparse
+import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from glue_bench.config import group_options
 from glue_bench.config.schema import RunConfig
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.files import write_text_atomically
+from glue_bench.reading import is_path, whole_number
 from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.store import RunStore
 from glue_bench.text import visible
@@ -41,11 +43,11 @@ def add_options(
     parser.add_argument("overrides", nargs="*", metavar=metavar, help=words)
     if config_dir:
         about = "your own task/NAME.yaml, encoder/NAME.yaml"
-        parser.add_argument("--config-dir", type=Path, metavar="DIR", help=about)
+        parser.add_argument("--config-dir", type=path_option, metavar="DIR", help=about)
     if formats:
         parser.add_argument("--format", default=formats[0], choices=formats)
     if out:
-        parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the terminal")
+        parser.add_argument("--out", type=path_option, metavar="FILE", help="write there instead of the terminal")
 
 
 def say(text: str) -> None:
@@ -78,15 +80,32 @@ def print_table(
     Console(force_terminal=terminal, width=width).print(table)
 
 
-def write_output(text: str, path: Path | None) -> None:
+def path_option(text: str) -> Path:
+    """Return the path that an option names; for argparse."""
+    if not text or not is_path(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a path in UTF-8, of at most 255 bytes a name")
+    return Path(text)
+
+
+def count_option(text: str) -> int:
+    """Return the whole number that an option names; for argparse."""
+    if (number := whole_number(text)) is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number")
+    return number
+
+
+def write_output(text: str, path: Path | None, *, chosen: bool = True) -> None:
     """Write to stdout, or to the file, which is then named on stderr.
 
-    A new or regular file is replaced atomically; a link, pipe or device is written through.
+    A new or regular file is replaced atomically; a link, pipe or device is written through if the user has `chosen` it.
     """
     if path is None:
         sys.stdout.write(text)
-    elif path.is_symlink() or (path.exists() and not path.is_file()):
-        path.write_text(text, encoding="utf-8")
+    elif chosen and (path.is_symlink() or (path.exists() and not path.is_file())):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o666)  # no wait for a reader
+        os.set_blocking(descriptor, True)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
     else:
         write_text_atomically(path, text)
         say(f"written: {path}")
@@ -122,7 +141,7 @@ def read_words(
         if not value:
             raise UsageError(f"{word}: `{verb}` takes KEY=VALUE")
         given[key] = value
-    if not given.get("seed", "0").isdecimal():
+    if whole_number(given.get("seed", "0")) is None:
         raise UsageError(f"seed={given['seed']}: must be one whole number")
     # Composed for the defaults, which live in conf/, and for the checks; any task will do.
     chosen = [f"{key}={value}" for key, value in given.items() if key in composed]

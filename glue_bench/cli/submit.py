@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from glue_bench.cli.shared import add_options, read_words, say
+from glue_bench.cli.shared import add_options, path_option, read_words, say
 from glue_bench.config import group_options
 from glue_bench.config.keys import keys_of
 from glue_bench.config.schema import TaskConfig, TrainerConfig
@@ -60,7 +60,9 @@ _LINE_EVERY = 20.0  # seconds between two lines of progress
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "build KEY=VALUE ..., or check FILE.zip", metavar="ACTION", config_dir=True)
-    parser.add_argument("--out", type=Path, metavar="FILE.zip", help="default: RESULTS_DIR/submission-ENCODER.zip")
+    parser.add_argument(
+        "--out", type=path_option, metavar="FILE.zip", help="default: RESULTS_DIR/submission-ENCODER.zip"
+    )
     parser.add_argument("--pick", choices=("median", "best"), help="of several seeds, by dev score; default: median")
     parser.add_argument(
         "--fill",

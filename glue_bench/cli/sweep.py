@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from glue_bench.cli.shared import add_options, choice, print_table, say, style
+from glue_bench.cli.shared import add_options, choice, count_option, path_option, print_table, say, style
 from glue_bench.config import group_options
 from glue_bench.config.keys import fields_of
 from glue_bench.config.schema import RunConfig, SlurmConfig
@@ -82,8 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "configuration, as below", config_dir=True)
     parser.add_argument("--dry-run", action="store_true", help="print what is missing, done, running, failed")
     parser.add_argument("--retry-failed", action="store_true", help="run again what failed or diverged")
-    parser.add_argument("--plan", type=Path, metavar="FILE.jsonl", help="write the plan there, one run per line")
-    parser.add_argument("--index", type=int, metavar="N", help="run line N (from 0) of --plan, and nothing else")
+    parser.add_argument("--plan", type=path_option, metavar="FILE.jsonl", help="write the plan there, a run a line")
+    parser.add_argument("--index", type=count_option, metavar="N", help="run line N (from 0) of --plan, nothing else")
 
 
 def execute(arguments: argparse.Namespace) -> int:

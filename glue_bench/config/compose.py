@@ -22,11 +22,24 @@ from yaml import YAMLError
 
 from glue_bench.config import conf_folder, group_options
 from glue_bench.config.keys import build, check, fields_of, keys_of
-from glue_bench.config.overrides import check_key, check_words, last_word, no_such
+from glue_bench.config.overrides import GROUPS, check_key, check_words, last_word, no_such, parse_overrides
 from glue_bench.config.own_files import chosen_files, located, read_own, unreadable
-from glue_bench.config.schema import GRID_KEYS, RunConfig, RunKeys, Sweep, SweepConfig, TaskConfig, TrainerConfig
+from glue_bench.config.own_yaml import check_own_files
+from glue_bench.config.schema import (
+    GRID_KEYS,
+    PATH_KEYS,
+    RunConfig,
+    RunKeys,
+    Sweep,
+    SweepConfig,
+    TaskConfig,
+    TrainerConfig,
+)
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.text import first_line, quote, quote_value
+
+# What OmegaConf raises for values that YAML has and a configuration has not, as a number of 5,000 digits.
+_ODD = (ValueError, TypeError, KeyError, AttributeError, RecursionError, AssertionError)
 
 
 def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig:
@@ -45,7 +58,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
         raise UsageError(f"task: must be given, as task=NAME. Allowed: {', '.join(group_options('task', config_dir))}")
     keys = compose_keys(overrides, config_dir)
     name = task.removeprefix("task=")
-    _check_name(keys.task, name)
+    _check_name(keys.task, name, config_dir)
     if keys.trainer.updates is not None and (word := last_word(overrides, "trainer.epochs")):
         raise UsageError(f"{word}: has no effect with trainer.updates; add trainer.updates=null")
     recipe = _compose_recipe(keys.recipe, name, config_dir=config_dir)
@@ -140,6 +153,8 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
         UsageError: as in `compose_run`.
     """
     check_words([f"task={name}"], config_dir)
+    if config_dir is not None:
+        check_own_files(config_dir, GROUPS)
     folder = next(f for f in (conf_folder(), config_dir or Path()) if (f / "task" / f"{name}.yaml").is_file())
     own, text = (
         read_own(folder, f"task/{name}.yaml", group="task"),
@@ -152,11 +167,18 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
         task = check(build(TaskConfig, facts["task"], where="task"), "task")  # type: ignore[call-overload,index]
     except (OmegaConfBaseException, UsageError) as error:
         raise UsageError(located(_explain(error), [own], words=())) from error
-    _check_name(task, name)
+    except _ODD as error:
+        raise UsageError(f"task/{name}.yaml: cannot be read ({type(error).__name__}: {first_line(error)})") from error
+    _check_name(task, name, config_dir)
     return task
 
 
-def _check_name(task: TaskConfig, name: str) -> None:
+def _check_name(task: TaskConfig, name: str, config_dir: Path | None) -> None:
+    options = group_options("task", config_dir)
+    if unknown := [start for start in task.init_from if start not in options or start == name]:
+        raise UsageError(
+            f"task/{name}.yaml: init_from={unknown[0]}: must be another task{did_you_mean(unknown[0], options)}"
+        )
     if task.name != name:
         raise UsageError(f"task/{name}.yaml: name={task.name}: must be {name}, like the file")
 
@@ -185,18 +207,30 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
     """Compose and check every key with its value; errors as in `compose_run`."""
     words = [word for word in overrides if word != "preset=null"]  # Hydra has no value for a group left out
     words = [f"++{word}" if word.startswith("grid.") else word for word in words]  # the recipe's grid may lack the key
+    paths = dict[str, str]()
+    for place, word in enumerate(words):
+        key, _, value = word.partition("=")
+        if key in PATH_KEYS and value not in ("", "null"):  # literal: Hydra would insert the environment into it
+            paths[key], words[place] = str(parse_overrides([word])[0].value()), f"{key}=literal"
     if config_dir is not None:
+        check_own_files(config_dir, GROUPS)
         words.append(f"hydra.searchpath=[{quote_value(f'file://{config_dir.resolve()}')}]")
     files = chosen_files(words, config_dir)
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            composed = OmegaConf.to_container(compose("config", overrides=words), resolve=True)
+            composed: Any = OmegaConf.to_container(compose("config", overrides=words), resolve=True)
+        for key, text in paths.items():
+            *outer, last = key.split(".")
+            functools.reduce(dict.__getitem__, outer, composed)[last] = text
         return check(build(SweepConfig, composed))
     except (HydraException, OmegaConfBaseException, UsageError) as error:
         raise UsageError(located(_explain(error), files, words=overrides)) from error
     except (YAMLError, UnicodeDecodeError, OSError) as error:  # of a file that another one names in its defaults
         where = getattr(getattr(error, "problem_mark", None), "name", None) or f"a file under {config_dir}"
         raise unreadable(where, error) from error
+    except _ODD as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise UsageError(f"{config_dir or 'KEY=VALUE'}: cannot be composed ({reason})") from error
 
 
 def _explain(error: BaseException) -> str:

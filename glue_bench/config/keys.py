@@ -159,7 +159,9 @@ def convert(hint: Any, value: Any, *, key: str) -> Any:
             convert(args[0], name, key=key): convert(args[1], item, key=f"{key}.{name}") for name, item in value.items()
         }
     scalar = SCALARS[hint]
-    with contextlib.suppress(ValueError, OverflowError, KeyError):
+    with contextlib.suppress(ValueError, OverflowError, KeyError):  # ASCII: other alphabets have digits, too
+        if isinstance(value, str) and hint in (int, float) and not value.isascii():
+            raise ValueError(value)
         if type(value) in scalar.types:
             return scalar.read(value)
     raise UsageError(f"{key}={shown(value)}: must be {scalar.words}")
@@ -174,7 +176,7 @@ class Scalar(NamedTuple):
 
 
 def _read_whole(value: int | str) -> int:
-    if abs(number := int(value)) >= 2**63:  # none of our numbers needs more, and arrays take no more
+    if abs(number := int(value)) >= 10**15:  # none of our numbers needs more, and arrays take no more of their product
         raise OverflowError
     return number
 

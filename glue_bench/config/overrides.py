@@ -19,6 +19,7 @@ from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.text import first_line, quote, quote_value
 
 GROUPS = ("task", "encoder", "data", "trainer", "recipe", "preset", "executor")
+_MOST_BRACKETS, _LONGEST_WORD = 100, 50_000
 _GUESSED = ("task", "encoder", "preset", "recipe")  # groups in which a bare word is looked up
 _MOST_SEEDS = 1000  # of a range
 # What other programs call our keys.
@@ -73,13 +74,15 @@ def parse_overrides(words: Sequence[str], config_dir: Path | None = None) -> lis
     parser = OverridesParser.create()
     parsed = []
     for word in words:
+        if sum(map(word.count, "[{(")) > _MOST_BRACKETS or len(word) > _LONGEST_WORD:
+            raise UsageError(f"{word[:60]}...: too long, or nested too deeply")
         if "=" not in word and not word.startswith("~"):
             group = next((group for group in _GUESSED if word in group_options(group, config_dir)), None)
             hint = f"did you mean {group}={word}?" if group else "as in task=rte"
             raise UsageError(f"{quote(word)}: not KEY=VALUE; {hint}")
         try:
             parsed.append(parser.parse_override(word))
-        except (HydraException, ValueError) as error:  # ValueError: a number of more than 4,300 digits
+        except (HydraException, ValueError, RecursionError) as error:  # as for a number of more than 4,300 digits
             hint = "quote special characters, as in \"key='a=b'\""
             raise UsageError(f"{quote(word)}: not a key=value override ({first_line(error)}); {hint}") from error
     return parsed
@@ -152,10 +155,17 @@ def _spell_out(word: str, config_dir: Path | None) -> str:
 def _quote_path(word: str) -> str:
     """Quote a path as one value: Hydra's grammar would misread `=`, `~`, commas, brackets and accents."""
     key, equals, value = word.partition("=")
-    if key not in PATH_KEYS or not equals or value[:1] in ("'", '"', "$") or value in ("", "null"):
+    if key not in PATH_KEYS or not equals or value[:1] in ("'", '"') or value in ("", "null"):
         return word
-    home = str(Path(value).expanduser()) if value.startswith("~") else value
-    return f"{key}={quote_value(home)}"
+    return f"{key}={quote_value(expand_home(key, value))}"
+
+
+def expand_home(key: str, path: str) -> str:
+    """Return a path with `~` replaced; a UsageError for a user that this machine does not have."""
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError as error:
+        raise UsageError(f"{key}={path}: {first_line(error)}") from error
 
 
 def _check_override(override: Override, config_dir: Path | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from glue_bench.config.keys import SCALARS, Must, Rule, at_least, build, check, fields_of, key, require_one_of, walk
 from glue_bench.errors import UsageError
+from glue_bench.reading import is_path, whole_number
 
 TaskKind = Literal["classification", "regression"]
 Metric = Literal["accuracy", "f1", "matthews_correlation", "pearson", "spearman"]
@@ -32,14 +33,25 @@ _NAMES = Must(_NAME.words, lambda names: all(map(_is_folder_name, names)))
 _DISTINCT = Must("at least one, each only once", lambda values: len({*values}) == len(values) > 0)
 _SEED = Must("0 to 4294967295", lambda seed: 0 <= seed < 2**32)
 _SEEDS = Must(f"at least one, each only once, {_SEED.words}", lambda s: _DISTINCT.holds(s) and all(map(_SEED.holds, s)))
-_ONE_OR_TWO = Must("one or two different column names", lambda names: len({*names}) == len(names) in (1, 2))
+_NOT_TEXTS = ("", "label", "idx")  # columns with other contents
+_ONE_OR_TWO = Must(
+    "one or two different column names, not label or idx",
+    lambda names: len({*names}) == len(names) in (1, 2) and not {name.strip() for name in names} & {*_NOT_TEXTS},
+)
 _FRACTION = Must("0 or more and below 1", lambda value: 0 <= value < 1)
 _PART = Must("above 0 and below 1", lambda value: 0 < value < 1)
 _BETAS = Must("two numbers, 0 or more and below 1", lambda betas: len(betas) == 2 and all(map(_FRACTION.holds, betas)))
-_DEVICE = Must("auto, cpu, cuda, cuda:N or mps", lambda name: bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name)))
-_WORKERS = Must("auto, or 1 or more", lambda text: text == "auto" or (text.isdigit() and int(text) >= 1))
+_DEVICE = Must(
+    "auto, cpu, cuda, cuda:N or mps", lambda name: bool(re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", name))
+)
+_WORKERS = Must("auto, or 1 or more", lambda text: text == "auto" or bool(whole_number(text)))
 _SBATCH_OPTIONS = Must("LONG_NAME=VALUE, as in [account=NAME]", lambda words: all("=" in w.strip("=") for w in words))
-_HUB_ID = Must("NAME or ORG/NAME", lambda name: bool(re.fullmatch(r"(?!.*\.\.)[\w.-]+(/[\w.-]+)?", name)))
+_HUB_ID = Must("NAME or ORG/NAME", lambda name: bool(re.fullmatch(r"(?a:(?!.*\.\.)\w[\w.-]*(/\w[\w.-]*)?)", name)))
+_REVISION = Must(
+    "a commit, branch or tag", lambda name: bool(re.fullmatch(r"(?a:(?!.*(\.\.|//|/\.))\w[\w./+-]{0,199})", name))
+)
+_PATH = Must("a path in UTF-8, of at most 255 bytes a name", is_path)
+_FOLDER = Must(f"given, as {_PATH.words}", lambda text: _GIVEN.holds(text) and is_path(text))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,19 +94,22 @@ class TaskConfig:
             yield "task.metrics", metric, metric != "f1" or len(self.labels) == 2, "used with two labels only"
         labels, low_high = self.labels, self.label_range or []
         if self.kind == "classification":
-            yield "task.labels", labels, len({*labels}) == len(labels) >= 2, "two or more different names"
+            named = len({*labels}) == len(labels) >= 2 and all(label.strip() for label in labels)
+            yield "task.labels", labels, named, "two or more different names"
             yield "task.label_range", self.label_range, self.label_range is None, "null for classification"
         else:
-            ordered = len(low_high) == 2 and low_high[0] < low_high[1]
+            ordered = len(low_high) == 2 and low_high[0] < low_high[1] and all(map(math.isfinite, low_high))
             yield "task.label_range", low_high, ordered, "[lowest, highest]"
             yield "task.labels", labels, not labels, "empty for regression"
         apart = len({self.train, *self.validation}) == 1 + len(self.validation) > 1
         yield "task.validation", self.validation, apart, f"at least one split, each only once, and not {self.train}"
         scores = [f"{split}.{metric}" for split in self.validation for metric in self.metrics]
         for convention, parts in self.conventions.items():
-            yield f"task.conventions.{convention}", parts, len(parts) > 0, "at least one SPLIT.METRIC"
+            yield f"task.conventions.{convention}", parts, _DISTINCT.holds(parts), "SPLIT.METRIC scores, each only once"
             for part in parts:
                 require_one_of(f"task.conventions.{convention}", part, allowed=scores)
+        for split, count in self.rows.items():
+            yield f"task.rows.{split}", count, count >= 1, "1 or more"
         official = "a split with official rows in task.rows"
         for split, fingerprint in self.fingerprints.items():
             yield "task.fingerprints", split, split in self.rows, official
@@ -114,8 +129,8 @@ class EncoderConfig:
 
     name: str | None = key("name in tables, and of the folder in results_dir; null: by path or id", _NAME, default=None)
     hub_id: str | None = key("repository on the hub", _HUB_ID, default=None)
-    revision: str | None = key("a commit of 40 digits, a branch or a tag on the hub", default=None)
-    path: str | None = key("local folder with the encoder's files", path=True, default=None)
+    revision: str | None = key("a commit of 40 digits, a branch or a tag on the hub", _REVISION, default=None)
+    path: str | None = key("local folder with the encoder's files", _PATH, path=True, default=None)
     package: str | None = key("PYTHON_PACKAGE/FOLDER: a folder inside an installed Python package", default=None)
     weights_sha256: str | None = key("SHA-256 that the weights must have, if given", default=None)
 
@@ -136,9 +151,11 @@ class DataConfig:
     """Where the rows come from."""
 
     source: Literal["hub", "local", "sample"] = key("where the rows come from")
-    dataset: str | None = key("the hub's dataset, as ORG/NAME", default=None)
-    revision: str | None = key("a commit of 40 digits, a branch or a tag on the hub", default=None)
-    path: str | None = key("data=local: a folder with TASK/SPLIT.parquet (.csv, .tsv, .jsonl)", path=True, default=None)
+    dataset: str | None = key("the hub's dataset, as ORG/NAME", _HUB_ID, default=None)
+    revision: str | None = key("a commit of 40 digits, a branch or a tag on the hub", _REVISION, default=None)
+    path: str | None = key(
+        "data=local: a folder with TASK/SPLIT.parquet (.csv, .tsv, .jsonl)", _PATH, path=True, default=None
+    )
     max_train_rows: int | None = key("use only the first N training rows", _ONE_OR_MORE, default=None)
     max_eval_rows: int | None = key("use only the first N rows of each validation split", _ONE_OR_MORE, default=None)
 
@@ -258,7 +275,7 @@ class RunKeys:
     holdout: float = key("share of the training rows that selection=holdout holds out", _PART)
     grid: dict[str, list[Any]] = key("lists of values for trainer keys; a sweep runs every combination; each is a cell")
     seed: int = key("the seed of `run`", _SEED)
-    results_dir: str = key("folder for everything that commands write", _GIVEN, path=True)
+    results_dir: str = key("folder for everything that commands write", _FOLDER, path=True)
     save_model: bool = key("keep the fine-tuned weights under model/, in transformers' form")
 
     def rules(self) -> Iterator[Rule]:

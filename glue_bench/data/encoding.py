@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from tokenizers import Tokenizer
 from glue_bench.data.rows import Split
 from glue_bench.errors import DiskError, InputError
 from glue_bench.files import replace_atomically
+from glue_bench.reading import open_regular
 from glue_bench.text import first_line
 
 ENCODING_VERSION = 1  # increase it when the arrays for the same texts change
@@ -93,14 +93,6 @@ class TextEncoder:
         return Encoded(tokens=np.concatenate(tokens), types=np.concatenate(types), offsets=offsets, truncated=truncated)
 
 
-def cache_folder() -> Path:
-    """Return the cache of encoded splits: in GLUE_BENCH_CACHE, else in the user's cache folder. Safe to delete."""
-    chosen = os.environ.get("GLUE_BENCH_CACHE")
-    if chosen:
-        return Path(chosen) / "encoded"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glue-bench" / "encoded"
-
-
 def _load_tokenizer(folder: Path) -> Tokenizer:
     """Load it through transformers, because tokenizer_config.json can override tokenizer.json."""
     from transformers import AutoTokenizer
@@ -114,7 +106,7 @@ def _load_tokenizer(folder: Path) -> Tokenizer:
 
 def _read(path: Path, *, rows: int) -> Encoded | None:
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        with open_regular(path) as stream, np.load(stream, allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in ("tokens", "types", "offsets")}
             encoded = Encoded(**columns, truncated=int(arrays["truncated"]))
     except FileNotFoundError:
@@ -122,8 +114,17 @@ def _read(path: Path, *, rows: int) -> Encoded | None:
     except Exception as error:
         logger.warning("%s: damaged cache entry, replaced (%s)", path, error)
         return None
-    whole = len(encoded) == rows and encoded.offsets[-1] == len(encoded.tokens) == len(encoded.types)
-    return encoded if whole else None
+    kinds: list[tuple[NDArray[Any], Any]] = [
+        (encoded.tokens, np.int32),
+        (encoded.types, np.uint8),
+        (encoded.offsets, np.int64),
+    ]
+    whole = all(values.dtype == kind and values.ndim == 1 for values, kind in kinds) and len(encoded) == rows
+    whole = whole and encoded.offsets[-1] == len(encoded.tokens) == len(encoded.types)
+    if not whole or encoded.offsets[0] != 0 or encoded.lengths().min() < 1 or encoded.tokens.min() < 0:
+        logger.warning("%s: a cache entry of other texts or types, replaced", path)
+        return None
+    return encoded
 
 
 def _write(path: Path, encoded: Encoded) -> None:

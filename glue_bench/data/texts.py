@@ -87,8 +87,8 @@ def read_text_file(path: Path, task: TaskConfig) -> Texts:
     if path.suffix.removeprefix(".") not in FILE_TYPES:
         endings = ", ".join(f".{kind}" for kind in FILE_TYPES)
         raise UsageError(f"{path}: its name must end in one of {endings}; send plain lines to stdin")
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
+    if not path.is_file():
+        raise InputError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
     return check_texts(read_table(path), task, where=str(path))
 
 

@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, Sweep, TaskConfig
-from glue_bench.data.encoding import cache_folder
 from glue_bench.data.hub import UnreachableError, ask_size, cached_file, endpoint, hub_cache_folder, is_offline
 from glue_bench.data.sources import hub_files, resolve_source
 from glue_bench.doctor import (
@@ -25,7 +24,7 @@ from glue_bench.doctor import (
 )
 from glue_bench.doctor.probe import ask_torch
 from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError
-from glue_bench.files import check_writable
+from glue_bench.files import cache_folder, check_writable
 from glue_bench.models.pretrained import encoder_name, find_not_cached, resolve_pretrained
 from glue_bench.runs.lease import is_abandoned, owner_of
 from glue_bench.runs.record import STATUSES, parse_record
@@ -71,7 +70,9 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
     download = sum(each.download for each in inputs)
     if download:
         yield from _examine_writable("hub's cache", hub_cache_folder(), advice="HF_HOME=FOLDER that you may write")
-    for fault in _examine_writable("cache", cache_folder(), advice="GLUE_BENCH_CACHE=FOLDER that you may write"):
+    for fault in _examine_writable(
+        "cache", cache_folder("encoded"), advice="GLUE_BENCH_CACHE=FOLDER that you may write"
+    ):
         yield replace(fault, state=NOTE, found=f"{fault.found}; texts are encoded again for every run")
     findings, at_once = examine_device(first, runs=runs)
     yield from findings
@@ -285,7 +286,7 @@ def examine_results(store: RunStore) -> Iterator[Finding]:
     leased, abandoned, stopped = list[Path](), list[Path](), list[Path]()
     for folder in store.folders():
         try:
-            counts[parse_record(folder / "record.json").status] += 1
+            counts[parse_record(folder / "record.json", place=folder.parts[-3:]).status] += 1
         except FileNotFoundError:
             pass
         except (OSError, ValueError):
@@ -294,7 +295,7 @@ def examine_results(store: RunStore) -> Iterator[Finding]:
             leased.append(folder)
             continue
         abandoned += [folder] if is_abandoned(folder) else []
-        stopped += [folder] if any((folder / "snapshots").glob("step-*")) else []
+        stopped += [folder] if store.snapshot_steps(*folder.parts[-3:]) else []
     existing = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]) or "no runs yet"
     yield Finding("results", OK, found=f"{store.root.parent}: can be written; {existing}")
     size = sum(file.stat().st_size for folder in stopped for file in (folder / "snapshots").rglob("*"))

@@ -5,7 +5,9 @@ The folder is written whole or not at all, and never replaces other files.
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypedDict
 
 import yaml
 
@@ -13,8 +15,10 @@ from glue_bench.data.hub import endpoint, is_offline
 from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import file_sha256, replace_folder_atomically
 from glue_bench.model_card.card import eval_result_files, render_card
-from glue_bench.models.pretrained import TOKENIZER_FILES, has_tokenizer
+from glue_bench.models.pretrained import tokenizer_files
+from glue_bench.reading import conform, read_json
 from glue_bench.runs.finished import FinishedRun, check_weights
+from glue_bench.text import first_line
 
 MANIFEST = ".glue-bench-card.json"  # the run, and the SHA-256 of every file as it was written
 _MANIFEST_VERSION = 1
@@ -37,15 +41,12 @@ def write_card(run: FinishedRun, out: Path, *, repo_id: str | None = None) -> Pa
         DiskError: it cannot be written.
     """
     model, out, record = check_weights(run), out.resolve(), run.record
-    if not has_tokenizer(model):
-        raise InputError(f"{model}: no tokenizer.json and no vocabulary file, so nobody could use these weights")
     _check_labels(run)
     _check_replaceable(run, out)
     card, results = render_card(record, run.task, place=repo_id or "."), eval_result_files(record, run.task)
     with replace_folder_atomically(out) as target:
-        for name in ("config.json", "model.safetensors", *TOKENIZER_FILES):
-            if (model / name).is_file():
-                shutil.copyfile(model / name, target / name)
+        for path in (model / "config.json", model / "model.safetensors", *tokenizer_files(model)):
+            shutil.copyfile(path, target / path.name)
         (target / "README.md").write_text(card, encoding="utf-8", newline="\n")
         for name, content in results.items():
             path = target / ".eval_results" / name
@@ -120,10 +121,11 @@ def push_card(folder: Path, repo_id: str) -> str:
 def _check_labels(run: FinishedRun) -> None:
     path = run.model_folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
+        conform(_Labels, config, where="")
         labels = [name for _, name in sorted((int(code), name) for code, name in config["id2label"].items())]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: has no readable labels ({type(error).__name__}: {error})") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: has no readable labels ({first_line(error)})") from error
     if len(labels) != 1 if run.task.regression else labels != run.task.labels:
         wanted = ", ".join(run.task.labels) or "one score"
         raise InputError(f"{path}: its labels are {', '.join(map(str, labels))}, but the run's are {wanted}")
@@ -142,22 +144,34 @@ def _check_replaceable(run: FinishedRun, out: Path) -> None:
     if not names:
         return
     try:
-        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-        run_id, written = manifest["run_id"], dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:  # no deeper search: it may be the whole disk
+        manifest = read_json(out / MANIFEST)
+        conform(_Manifest, manifest, where="")
+        run_id, written = manifest["run_id"], manifest["files"]
+    except (OSError, ValueError) as error:  # no deeper search: it may be the whole disk
         problem = f"holds files that are not a card's ({', '.join(names[:3])}); must be a new or empty folder"
         raise UsageError(f"--out {out}: {problem}") from error
     if run_id != run.record.run_id:
         raise UsageError(f"--out {out}: holds the card of the run {run_id}; choose another folder")
-    for path in _files(out):
+    folders = {parent for name in written for parent in Path(name).parents}
+    for path in (path for folder in folders for path in (out / folder).glob("*")):  # its own folders, and no other
         name = path.relative_to(out).as_posix()
-        if name != MANIFEST and (path.is_symlink() or written.get(name) != file_sha256(path)):
+        ours = name == MANIFEST or Path(name) in folders or written.get(name)
+        if path.is_symlink() or not ours or (name in written and written[name] != file_sha256(path)):
             did = "changed" if name in written else "added"
             raise UsageError(f"--out {out}: {name} was {did} since the card was written; choose another folder")
 
 
+class _Manifest(TypedDict):
+    run_id: str
+    files: Mapping[str, str]
+
+
+class _Labels(TypedDict):
+    id2label: Mapping[str, str]
+
+
 def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    return [path for path in folder.rglob("*") if not path.is_dir()]
 
 
 def _explain(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from glue_bench.models.families import BertHead, family_of, initialise, max_posi
 from glue_bench.models.flat import FlatEncoder, FlatRows
 from glue_bench.models.padded import PaddedBatch, PaddedEncoder, PaddedRows, load_transformer, read_model_config
 from glue_bench.models.placement import Placement
-from glue_bench.models.pretrained import TOKENIZER_FILES
+from glue_bench.models.pretrained import tokenizer_files
 from glue_bench.text import first_line
 
 Rows = FlatRows | PaddedRows
@@ -212,9 +212,8 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
         raise OSError(errno.EIO, str(error)) from error
     for file in folder.iterdir():
         file.chmod(file.stat().st_mode | 0o444)  # safetensors makes them readable for the owner only
-    for name in TOKENIZER_FILES:
-        if (pretrained / name).is_file():
-            shutil.copyfile(pretrained / name, folder / name)
+    for path in tokenizer_files(pretrained):
+        shutil.copyfile(path, folder / path.name)
 
 
 def _standard_head_name(name: str) -> str:

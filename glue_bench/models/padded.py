@@ -20,10 +20,35 @@ from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError
 from glue_bench.models.families import padding_id
 from glue_bench.models.packing import Layout, Packed, pack
+from glue_bench.reading import read_json
 from glue_bench.text import first_line
 
 # Arguments of every from_pretrained call.
 SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+# What a config.json could otherwise choose: the code that computes attention or experts (from the hub, even), the name
+# of the weights' file, and the form of the output. None: transformers' own choice.
+_PINNED: dict[str, Any] = {
+    "_attn_implementation": None,
+    "_experts_implementation": None,
+    "transformers_weights": None,
+    "output_attentions": False,
+    "output_hidden_states": False,
+    "return_dict": True,
+}
+# Sizes and shares that a config.json may name; no model with more can be fine-tuned.
+_LIMITS: tuple[tuple[str, float, float], ...] = (
+    ("num_hidden_layers", 1, 1001),
+    ("num_attention_heads", 1, 1001),
+    ("hidden_size", 1, 100_001),
+    ("intermediate_size", 1, 1_000_001),
+    ("vocab_size", 1, 10_000_001),
+    ("type_vocab_size", 0, 1001),
+    ("pad_token_id", 0, 10_000_001),
+    *((name, 0.0, 1.0) for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")),
+    ("initializer_range", 0.0, 10.0),
+    ("layer_norm_eps", 0.0, 1.0),
+)
 
 
 # The arguments of a transformers model, each (B, L) int64; without token_type_ids for a model with at most one type.
@@ -83,9 +108,26 @@ def read_model_config(folder: Path) -> PretrainedConfig:
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
+        read_json(folder / "config.json")  # within limits
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, **SAFELY)
     except Exception as error:  # each architecture checks its configuration in its own way
         raise InputError(f"encoder folder {folder}: {first_line(error)}") from error
+    for name, lowest, below in _LIMITS:
+        value = getattr(config, name, None)
+        fits = isinstance(value, int if isinstance(below, int) else int | float) and lowest <= value < below
+        if value is not None and not fits:
+            limits = f"must be {lowest} or more and below {below}"
+            raise InputError(f"encoder folder {folder}: {name} is {value!r} in its config.json; {limits}")
+    if (config.pad_token_id or 0) >= getattr(config, "vocab_size", 2**31):
+        rows = f"its embedding table has {config.vocab_size} rows"
+        raise InputError(f"encoder folder {folder}: pad_token_id is {config.pad_token_id} in its config.json; {rows}")
+    if getattr(config, "quantization_config", None) is not None:
+        raise InputError(
+            f"encoder folder {folder}: quantization_config in its config.json; only plain weights are loaded"
+        )
+    for name, wanted in _PINNED.items():
+        if hasattr(config, name):
+            setattr(config, name, wanted)
     return config
 
 

@@ -1,7 +1,6 @@
 """The files of a pretrained encoder: found in a folder, an installed package or on the hub. Knows no torch."""
 
 import importlib.util
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from glue_bench.config.schema import EncoderConfig
 from glue_bench.data.hub import cached_file, commit_of, fetch_file, is_commit, is_known_absent
 from glue_bench.errors import InputError, UsageError
 from glue_bench.files import file_sha256
+from glue_bench.reading import read_json
+from glue_bench.text import first_line
 
 _OPTIONAL = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 # If there is no tokenizer.json, transformers builds the tokenizer from these.
@@ -17,6 +18,7 @@ _VOCABULARIES = (
     "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "spm.model", "tokenizer.model",
     "bpe.codes",
 )  # fmt: skip
+_PAIR = ("vocab.json", "merges.txt")  # neither is enough alone
 _TOKENIZERS = ("tokenizer.json", *_VOCABULARIES)  # any one of them makes a tokenizer
 TOKENIZER_FILES = (*_OPTIONAL, *_VOCABULARIES)
 
@@ -51,8 +53,8 @@ def encoder_identity(encoder: EncoderConfig, pretrained: Pretrained) -> dict[str
     """Return what the scores depend on: the commit for hub files, the files' content for others."""
     if encoder.hub_id is not None:
         return {"hub_id": encoder.hub_id, "revision": pretrained.revision}
-    small = [pretrained.folder / name for name in ("config.json", *TOKENIZER_FILES)]
-    contents: dict[str, object] = {path.name: file_sha256(path) for path in small if path.is_file()}
+    small = [pretrained.folder / "config.json", *tokenizer_files(pretrained.folder)]
+    contents: dict[str, object] = {path.name: file_sha256(path) for path in small}
     return {**contents, "weights": pretrained.weights_sha256}
 
 
@@ -77,7 +79,7 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise InputError(f"encoder folder {folder}: no {name} (only safetensors weights are loaded)")
-    tokenizers = [name for name in _TOKENIZERS if (folder / name).is_file()]
+    tokenizers = [path.name for path in tokenizer_files(folder) if path.name in _TOKENIZERS]
     if not tokenizers:
         raise InputError(f"encoder folder {folder}: no tokenizer.json, nor a vocabulary file")
     if tokenizers[0].endswith(".model") and importlib.util.find_spec("sentencepiece") is None:
@@ -85,9 +87,9 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
         raise InputError(f"encoder folder {folder}: no tokenizer.json; to read {tokenizers[0]} {needed}")
     path, weights, name = folder / "config.json", folder / "model.safetensors", encoder_name(encoder)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable model configuration ({error})") from error
+        raise InputError(f"{path}: not a readable model configuration ({first_line(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
         raise InputError(f"{path}: names no model_type; not a transformers model")
     sha256, wanted = file_sha256(weights), encoder.weights_sha256
@@ -132,9 +134,24 @@ def fetch_tokenizer(hub_id: str, commit: str) -> None:
             fetch_file(hub_id, name, revision=commit, repo_type="model", optional=True)
 
 
+def tokenizer_files(folder: Path) -> list[Path]:
+    """Return the tokenizer's files in a folder, which are copied into `model/` and published with it.
+
+    Raises:
+        InputError: one is a link to a file elsewhere, other than the hub cache's own links: it would be published too.
+    """
+    found = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    inside = (folder.resolve(), folder.resolve().parents[min(1, len(folder.resolve().parents) - 1)] / "blobs")
+    for path in found:
+        if path.resolve().parent not in inside:
+            raise InputError(f"{path}: a link to {path.resolve()}, out of its folder; put the file itself there")
+    return found
+
+
 def has_tokenizer(folder: Path) -> bool:
     """Return whether a folder has the files of a tokenizer."""
-    return any((folder / name).is_file() for name in _TOKENIZERS)
+    names = {path.name for path in tokenizer_files(folder)}
+    return any(name in names for name in _TOKENIZERS if name not in _PAIR) or names.issuperset(_PAIR)
 
 
 def _package_folder(package: str) -> Path:

@@ -1,7 +1,6 @@
 """Build the report from records, and check it against an earlier one. Knows no output format but JSON's fields."""
 
 import dataclasses
-import json
 import math
 import statistics
 from collections import defaultdict
@@ -9,12 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import InputError
+from glue_bench.reading import conform, read_json
 from glue_bench.report.columns import write_footnotes
 from glue_bench.report.model import CARD_TASKS, REPORT_SCHEMA_VERSION, Group, Report, Row, Section, card_place
 from glue_bench.report.rows import Context, build_row
@@ -25,11 +25,12 @@ from glue_bench.statistics.paired import SIGNIFICANCE, adjust_holm
 from glue_bench.statistics.verdicts import drop_p_value, drop_p_value_of_rows
 from glue_bench.tasks.adapter import TaskAdapter, headline
 from glue_bench.tasks.published import PublishedTable, find_table
+from glue_bench.text import plural
 
 _NORMAL_95 = 1.959964  # half the width of a 95 % interval in standard errors
 # The fields of a row of the JSON report that identify its setting.
 _SETTING = ("encoder", "data", "task", "recipe", "init", "selection", "recipe_changes", "cell")
-_COMPARED = ("title", "metric", "n", "fingerprint", "setting_id", "seeds", "run_ids", "values", "low", "high")
+_HIGHEST = 100  # scores are times 100
 
 JsonRow = Mapping[str, Any]  # as `Row.to_json` writes it
 
@@ -53,6 +54,7 @@ def build_report(
     store: RunStore | None = None,
     convention: str | None = None,
     expected: Sequence[TaskConfig] = (),
+    left_out: int = 0,
 ) -> Report:
     """Group records into settings, and settings into sections. Runs are averaged only if they differ in the seed alone.
 
@@ -60,6 +62,7 @@ def build_report(
         store: where the records' predictions are; without it there are no intervals.
         convention: card or paper; None for the one that belongs to each encoder's published numbers.
         expected: tasks that get a "not run" row next to real rows of an encoder with published numbers for them.
+        left_out: damaged records, which a footnote counts.
     """
     sections: dict[tuple[str, ...], list[Group]] = defaultdict(list)
     for group in _group_by_setting(records):
@@ -69,7 +72,8 @@ def build_report(
         table = find_table(published, groups[0].setting.hub_id)
         context = Context(table=table, convention=convention, store=store)
         built.append(_build_section(groups, context, expected=expected))
-    return Report(sections=built, footnotes=write_footnotes(built, published))
+    missing = [f"Left out: {plural(left_out, 'run')} with a damaged record."] if left_out else []
+    return Report(sections=built, footnotes=[*missing, *write_footnotes(built, published)])
 
 
 def _group_by_setting(records: Iterable[Record]) -> list[Group]:
@@ -226,7 +230,7 @@ def read_baseline(path: Path) -> list[JsonRow]:
         InputError: the file cannot be read or is not such a report.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         version = content["schema_version"]
         if version != REPORT_SCHEMA_VERSION:
             raise ValueError(f"schema_version is {version!r}; this glue-bench writes {REPORT_SCHEMA_VERSION}")
@@ -241,14 +245,35 @@ def read_baseline(path: Path) -> list[JsonRow]:
     return rows
 
 
+class _Row(TypedDict):
+    encoder: str
+    data: str
+    task: str
+    recipe: str
+    init: str
+    selection: str
+    recipe_changes: Mapping[str, str]
+    cell: Mapping[str, Any]
+    title: str
+    metric: str
+    n: int | None
+    fingerprint: str | None
+    setting_id: str
+    seeds: list[int]
+    run_ids: list[str]
+    values: list[float]
+    low: float | None
+    high: float | None
+
+
 def _read_row(content: JsonRow) -> JsonRow:
     """Return the fields of a row that are compared; raise an error if one is missing or impossible."""
-    row = {key: content[key] for key in (*_SETTING, *_COMPARED)}
-    if len(row["values"]) != len(row["seeds"]) or not all(isinstance(run_id, str) for run_id in row["run_ids"]):
+    conform(_Row, content, where="a row")
+    row = {key: content[key] for key in _Row.__annotations__}
+    if not len(row["values"]) == len(row["seeds"]) == len(row["run_ids"]):
         raise ValueError("the values or run_ids of a row do not belong to its seeds")
-    numbers = [*row["values"], *(row[key] for key in ("n", "low", "high") if row[key] is not None)]
-    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
-        raise ValueError("a value, n or the interval of a row is not a number")
+    if not all(-_HIGHEST <= number <= _HIGHEST for number in (*row["values"], row["low"] or 0, row["high"] or 0)):
+        raise ValueError(f"a value or the interval of a row is not between -{_HIGHEST} and {_HIGHEST}")
     return row
 
 

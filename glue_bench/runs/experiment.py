@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,14 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from glue_bench.data.encoding import Encoded, TextEncoder, cache_folder
+from glue_bench.data.encoding import Encoded, TextEncoder
 from glue_bench.data.rows import TaskData, load_task_data
 from glue_bench.data.sources import resolve_source
 from glue_bench.errors import DiskError, InputError, UsageError
-from glue_bench.files import file_sha256, replace_folder_atomically
+from glue_bench.files import cache_folder, file_sha256, move_aside, replace_folder_atomically
 from glue_bench.models.classifier import Classifier, check_max_length, check_tokens, load_classifier, save_classifier
 from glue_bench.models.placement import Placement, choose_placement, keep_freed_memory
-from glue_bench.models.pretrained import Pretrained, encoder_identity, resolve_pretrained
+from glue_bench.models.pretrained import TOKENIZER_FILES, Pretrained, encoder_identity, resolve_pretrained
 from glue_bench.runs.identity import RunRequest, check_unchanged
 from glue_bench.runs.lease import LostLeaseError
 from glue_bench.runs.record import Record, now, request_facts
@@ -33,6 +34,8 @@ from glue_bench.training.selection import BestEpoch, draw_holdout, take_rows
 from glue_bench.training.stopping import SIGNALS
 from glue_bench.training.trainer import FitResult, fit, predict
 from glue_bench.training.updates import StepReport
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +170,7 @@ def _prepare(run: RunContext) -> Prepared:
     trainer, folder = run.request.config.trainer, start.folder
     check_max_length(folder, trainer.max_length)
     texts = TextEncoder(folder, max_length=trainer.max_length)
-    encoded = {name: texts.encode(split, cache=cache_folder()) for name, split in data.splits.items()}
+    encoded = {name: texts.encode(split, cache=cache_folder("encoded")) for name, split in data.splits.items()}
     head = SeedStreams.from_seed(run.request.config.seed).head
     model = load_classifier(folder, outputs=run.task.outputs, head_seed=head, engine=trainer.engine)
     for split in encoded.values():
@@ -309,6 +312,9 @@ def _score(
 def _save_model(run: RunContext, prepared: Prepared, *, record: Record, decay: float) -> Record:
     """Save the weights; return the record with their hash."""
     prepared.model.restore_vocabulary(decay=decay)
+    ours = ("config.json", "model.safetensors", *TOKENIZER_FILES)
+    if aside := move_aside(run.folder / "model", ours=ours):
+        logger.warning("%s: holds files that are not the run's; moved to %s", run.folder / "model", aside.name)
     with replace_folder_atomically(run.folder / "model") as target:
         save_classifier(prepared.model, target, pretrained=prepared.start.folder, labels=run.task.labels)
         sha256 = file_sha256(target / "model.safetensors")

@@ -13,6 +13,7 @@ from glue_bench.config.keys import NOT_IN_RECIPE, fields_of, keys_of
 from glue_bench.config.schema import PATH_KEYS, DataConfig, EncoderConfig, TrainerConfig
 from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.files import file_sha256
+from glue_bench.models.pretrained import has_tokenizer
 from glue_bench.runs.record import Record, read_record, task_of
 from glue_bench.runs.setting import Setting, override_word
 from glue_bench.runs.store import RunStore
@@ -123,7 +124,7 @@ def check_weights(run: FinishedRun) -> Path:
     """Return the folder of the run's weights, after a check that their SHA-256 is the one in its record.
 
     Raises:
-        InputError: there are none, they are not the record's, or the record has no hash of them.
+        InputError: there are none, they are not the record's, the record has no hash of them, or no tokenizer is there.
     """
     path = run.model_folder / "model.safetensors"
     if not path.is_file():
@@ -135,6 +136,9 @@ def check_weights(run: FinishedRun) -> Path:
     if found != known:
         hashes = f"their SHA-256 is {found}, the record's model_sha256 {known}"
         raise InputError(f"{path}: these weights do not belong to the run's record: {hashes}")
+    if not has_tokenizer(run.model_folder):
+        missing = "no tokenizer.json and no vocabulary file, so nobody can use these weights"
+        raise InputError(f"{run.model_folder}: {missing}. Remove it, then: {_command(run)}")
     return run.model_folder
 
 

@@ -71,32 +71,43 @@ def make_requests(config: RunConfig, seeds: list[int], *, parent: RunConfig | No
         source = resolve_source(config.data, config.task)
         data = dict(source.identity)
         config = replace(config, data=replace(config.data, revision=source.revision or config.data.revision))
-    name = encoder_name(config.encoder)
+    inputs = {"encoder": encoder, "data": data}
     parents: list[RunRequest | None] = [*make_requests(parent, seeds)] if parent else [None] * len(seeds)
+    every = zip(seeds, parents, strict=True)
+    return [identify(replace(config, seed=seed), inputs, parent=before) for seed, before in every]
+
+
+def identify(
+    config: RunConfig, inputs: Mapping[str, Mapping[str, object]], *, parent: RunRequest | None = None
+) -> RunRequest:
+    """Make the request for a run on known inputs; reads no file.
+
+    Args:
+        inputs: what identifies encoder and data, under these names.
+        parent: the run that it starts from.
+    """
+    name = encoder_name(config.encoder)
     setting = {
         "scores_version": SCORES_VERSION,
         "task": _identity(config.task),
-        "encoder": {"name": name, **encoder},
-        "data": {"source": config.data.source, **data},
+        "encoder": {"name": name, **inputs["encoder"]},
+        "data": {"source": config.data.source, **inputs["data"]},
         "trainer": _identity(config.trainer, {"updates" if config.trainer.updates is None else "epochs"}),
         "recipe": config.recipe,
-        **({"init": parents[0].setting_id} if parents[0] else {}),
+        **({"init": parent.setting_id} if parent else {}),
         **({"selection": config.selection} if config.selection != "last" else {}),
         **({"holdout": config.holdout} if config.selection == "holdout" else {}),
     }
     if config.cell:  # a cell and the same values outside of any grid are different rows of the table
         setting["grid"] = {key: key in config.recipe_changes for key in sorted(config.cell)}
-    return [
-        RunRequest(
-            config=replace(config, seed=seed),
-            encoder=name,
-            setting_id=_digest(setting),
-            run_id=f"seed{seed}-{_digest({**setting, 'seed': seed})}",
-            inputs={"encoder": encoder, "data": data},
-            parent=before,
-        )
-        for seed, before in zip(seeds, parents, strict=True)
-    ]
+    return RunRequest(
+        config=config,
+        encoder=name,
+        setting_id=_digest(setting),
+        run_id=f"seed{config.seed}-{_digest({**setting, 'seed': config.seed})}",
+        inputs=inputs,
+        parent=parent,
+    )
 
 
 def check_unchanged(request: RunRequest, *, encoder: Mapping[str, object], data: Mapping[str, object]) -> None:

@@ -8,6 +8,7 @@ nothing is ever locked. Ages are measured with the file system's own clock, not 
 """
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -19,12 +20,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from glue_bench.errors import DiskError, GlueBenchError
+from glue_bench.reading import build_plain, read_json
 
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0  # network file systems show a change up to a minute late
 _SAME_MACHINE_STALE = 900.0  # a live process that does not beat: suspended, or stuck in a system call
 # Earlier versions called a lease a claim. The file keeps its name, so that old and new workers respect each other.
-_NAME = re.compile(r"claim-(\d+)\.json")
+_NAME = re.compile(r"claim-([0-9]+)\.json")
 _BYTES = 512  # of a lease file: rewritten in place, in one write
 
 
@@ -54,7 +56,7 @@ class Owner:
 
     def is_running(self) -> bool | None:
         """Return whether the process still runs; None if this machine cannot know."""
-        if not self.machine or self.machine != _machine():
+        if not self.machine or self.machine != _machine() or not 0 < self.process < 2**31:
             return None
         try:
             os.kill(self.process, 0)
@@ -134,10 +136,9 @@ class Lease:
 
     def _is_ours(self) -> bool:
         try:
-            content = json.loads(self._path.read_bytes())
+            return _read(self._path).nonce == self._owner.nonce
         except (OSError, ValueError):
             return False
-        return isinstance(content, dict) and content.get("nonce") == self._owner.nonce
 
     def _refuse_if_lost(self) -> None:
         if self._lost:
@@ -218,7 +219,8 @@ def _take_next(folder: Path, newest: int, *, patience: float) -> Lease | None:
         return None
     for generation, older in _generations(folder).items():
         if generation <= newest:
-            older.unlink(missing_ok=True)
+            with contextlib.suppress(IsADirectoryError, PermissionError):  # nobody's lease, and the newest counts
+                older.unlink(missing_ok=True)
     return Lease(path, owner, patience=patience)
 
 
@@ -227,25 +229,40 @@ def _judge(path: Path | None, *, dead: int | None = None) -> tuple[str, Owner]:
     if path is None:
         return "dead", _UNKNOWN
     try:
-        with path.open("rb") as stream:
-            age = _clock(path.parent) - os.fstat(stream.fileno()).st_mtime
-            text = stream.read()
+        # A time in the future counts like one as far in the past: an owner that is alive soon changes it.
+        age = abs(_clock(path.parent) - path.stat().st_mtime)
+        verdict = "alive" if age < STALE_SECONDS else "silent"
+        owner = _read(path)
     except FileNotFoundError:
         return "dead", _UNKNOWN
-    verdict = "alive" if age < STALE_SECONDS else "silent"
-    try:
-        content = json.loads(text)
-        if content.get("released"):
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # a folder or a pipe: nobody's lease
             return "dead", _UNKNOWN
-        owner = Owner(**content)
-    except (ValueError, TypeError):
+        raise
+    except ValueError:
         return verdict, _UNKNOWN  # half written; its writer may have died since
+    if owner is _UNKNOWN:
+        return "dead", _UNKNOWN
     if dead is not None and (owner.host, owner.process) == (socket.gethostname(), dead):
         return "dead", owner
     running = owner.is_running()
     if running is None:
         return verdict, owner
     return ("alive" if age < _SAME_MACHINE_STALE else "silent") if running else "dead", owner
+
+
+def _read(path: Path) -> Owner:
+    """Read a lease, which is `_UNKNOWN` once it is released.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is only half written, or is no lease.
+    """
+    content = read_json(path)
+    if content == {"released": True}:
+        return _UNKNOWN
+    owner: Owner = build_plain(Owner, content, where="the lease")
+    return owner
 
 
 def _machine() -> str:

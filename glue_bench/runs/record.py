@@ -3,9 +3,9 @@ run to another. Knows no torch."""
 
 import contextlib
 import dataclasses
-import json
+import errno
 import logging
-import math
+import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Required, TypedDict
 
 from glue_bench import __version__
-from glue_bench.config.keys import check
-from glue_bench.config.schema import TaskConfig
+from glue_bench.config.keys import build, check, fields_of, join, require
+from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, TaskConfig
 from glue_bench.errors import UsageError
+from glue_bench.reading import conform, is_file_name, read_json
 from glue_bench.runs.identity import RunRequest
 from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import first_line
@@ -130,58 +131,132 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def read_record(path: Path) -> Record | None:
-    """Read one record.json; None if there is none, or a damaged one, which is logged in one line."""
+def read_record(path: Path, *, place: tuple[str, ...] | None = None) -> Record | None:
+    """Read one record.json; None if there is none, or a damaged one, which is logged in one line.
+
+    Args:
+        place: as in `parse_record`.
+    """
     try:
-        return parse_record(path)
+        return parse_record(path, place=place)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        logger.warning("%s: damaged record, ignored (%s)", path, error)
+        if getattr(error, "errno", None) == errno.ELOOP:  # a folder that is none
+            return None
+        logger.warning("%s: damaged record, ignored (%s)", path, first_line(error))
         return None
 
 
-def parse_record(path: Path) -> Record:
-    """Read one record.json.
+def parse_record(path: Path, *, place: tuple[str, ...] | None = None) -> Record:
+    """Read one record.json, and check the type of every field.
+
+    Args:
+        place: encoder, task and run id as the folders around it say: what a record says of itself never decides which
+            files are read, written or deleted. None for a run's folder that was moved elsewhere.
 
     Raises:
         OSError: there is none, or it cannot be read.
-        ValueError: it is damaged.
+        ValueError: it is damaged, or is not the record of that place.
     """
-    text = path.read_bytes()
+    content = read_json(path)
+    conform(Record, content, where="")
+    if content.get("schema_version", SCHEMA_VERSION) > SCHEMA_VERSION:
+        raise ValueError(f"schema_version is {content['schema_version']}; this glue-bench knows up to {SCHEMA_VERSION}")
+    for name, kind in {"encoder": _Encoder, "data": _Data, "selected": _Selected, "config": _Config}.items():
+        conform(kind, content.get(name, {}), where=name)
+    known = {item.name for item in dataclasses.fields(Record)}
+    record = Record(**{key: value for key, value in content.items() if key in known})
     try:
-        content = json.loads(text.decode("utf-8"))
-        known = {item.name for item in dataclasses.fields(Record)}
-        record = Record(**{key: value for key, value in content.items() if key in known})
         _check_record(record)
-    except (ValueError, TypeError, AttributeError, KeyError, UsageError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    if not all(map(is_file_name, record.place)) or record.place != (place or record.place):
+        raise ValueError(f"it says that it belongs to {'/'.join(record.place)}, and lies elsewhere")
     return record
 
 
+class _Encoder(TypedDict, total=False):
+    name: Required[str]
+    hub_id: str | None
+    revision: str | None
+    weights_sha256: str | None
+    init_sha256: str | None
+    parameters: int | None
+
+
+class _Data(TypedDict, total=False):
+    source: Required[Literal["hub", "local", "sample"]]
+    dataset: str | None
+    revision: str | None
+    fingerprint: str | None
+    fingerprints: Mapping[str, str]
+    checked: Mapping[str, str]
+    rows: Mapping[str, int]
+    truncated: Mapping[str, int]
+
+
+class _Selected(TypedDict, total=False):
+    epoch: int
+    step: int
+    on: str
+    rows: int
+    score: float | None
+    scores: Sequence[float | None]
+
+
+class _Trainer(TypedDict, total=False):
+    """What `predict` and the command that repeats a run need; `_check_known` checks the rest."""
+
+    precision: Required[str]
+    engine: Required[str]
+    deterministic: Required[bool]
+    max_length: Required[int]
+    eval_batch_size: Required[int]
+
+
+class _Config(TypedDict, total=False):
+    task: Required[TaskConfig]
+    encoder: Required[EncoderConfig]
+    data: Required[DataConfig]
+    trainer: Required[_Trainer]
+    results_dir: Required[str]
+    seed: Required[int]
+
+
 def _check_record(record: Record) -> None:
-    if type(record.schema_version) is not int or record.schema_version > SCHEMA_VERSION:
-        raise ValueError(f"schema_version is {record.schema_version!r}; this glue-bench knows up to {SCHEMA_VERSION}")
     if record.status not in STATUSES:
         raise ValueError(f"status is {record.status!r}; known are {', '.join(STATUSES)}")
-    task = task_of(record)
-    check(task, "task")
-    names = [getattr(record, key) for key in ("run_id", "setting_id", "task", "recipe", "init", "selection")]
-    names += [record.encoder["name"], record.data["source"]]
-    if not all(isinstance(name, str) for name in names) or type(record.seed) is not int:
-        raise ValueError("a name or the seed has a wrong type")
-    for key in ("selected", "seconds", "predictions_sha256", "execution"):
-        if not isinstance(getattr(record, key), dict):
-            raise ValueError(f"{key} is not a mapping")
-    if not all(isinstance(part, dict) for part in map({"cell": {}, **record.config}.get, ("trainer", "data", "cell"))):
-        raise ValueError("config.trainer, config.data or config.cell is not a mapping")
-    if record.finished:
-        for split in task.validation:
-            scores = [record.scores[split][metric] for metric in task.metrics]
-            if not all(isinstance(score, int | float) and math.isfinite(score) for score in scores):
-                raise ValueError(f"a score of {split} is not a number")
-            if type(record.data["rows"][split]) is not int:
-                raise ValueError(f"data.rows.{split} is not a whole number")
+    _check_known(RunConfig, record.config, where="config")
+    task, config = check(task_of(record), "task"), record.config
+    for kind, name in ((DataConfig, "data"), (EncoderConfig, "encoder")):  # with the rules for keys that fit together
+        known = {item.name for item in dataclasses.fields(kind)}
+        check(build(kind, {key: value for key, value in config[name].items() if key in known}, where=name), name)
+    if record.task != task.name or (record.data["source"], record.seed) != (config["data"]["source"], config["seed"]):
+        raise ValueError("task, data.source or seed is not the one of its config")
+    for split in task.validation if record.finished else ():
+        rows = record.data.get("rows", {}).get(split)
+        if rows is None or rows < 1:
+            raise ValueError(f"data.rows.{split} is {rows}; must be 1 or more")
+        for metric in task.metrics:
+            score = record.scores.get(split, {}).get(metric)
+            if score is None or not -1 <= score <= 1:
+                raise ValueError(f"scores.{split}.{metric} is {score}; must be -1 to 1")
+
+
+def _check_known(kind: Any, values: object, *, where: str) -> None:
+    """Check the keys of a configuration that this version knows: an earlier one may lack some, a later one add some."""
+    conform(Mapping[str, Any], values, where=where)
+    found: Mapping[str, Any] = values  # type: ignore[assignment]
+    for item in fields_of(kind):
+        if item.name in found:
+            value, place = found[item.name], join(where, item.name)
+            if dataclasses.is_dataclass(item.hint):
+                _check_known(item.hint, value, where=place)
+                continue
+            conform(item.hint, value, where=place)
+            if (must := item.about.must) is not None and value is not None:
+                require(place, value, holds=must.holds(value), words=must.words)
 
 
 def library_versions() -> dict[str, str]:
@@ -206,9 +281,31 @@ def checkout_commit() -> str | None:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
-    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
-        described = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
+        filters = _ask_git(
+            root, "config", "--name-only", "--get-regexp", r"^filter\..*\.(clean|smudge|process|required)$"
+        )
+        # Nothing that the checkout or its owner's settings name is run.
+        off = [word for name in filters.splitlines() for word in ("-c", f"{name}=")]
+        return _ask_git(root, *off, "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*").strip() or None
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    return described.stdout.strip() or None
+
+
+def _ask_git(root: Path, *words: str) -> str:
+    """Run git in `root`, whatever repository, index or configuration the environment names."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    command = [
+        "git",
+        "--no-optional-locks",
+        "-c",
+        "core.fsmonitor=",
+        "-c",
+        f"core.hooksPath={os.devnull}",
+        "-C",
+        str(root),
+    ]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=10, check=False, env=environment)
+    if done.returncode and words[0] != "config":  # which ends with 1 where nothing matches
+        raise ValueError(done.stderr)
+    return done.stdout

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from glue_bench.errors import DivergedError, GlueBenchError, InputError, LostError
 from glue_bench.files import check_writable, file_sha256, replace_atomically, write_text_atomically
+from glue_bench.reading import open_regular, whole_number
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.record import Record, now, read_record, request_facts, task_of
 from glue_bench.tasks.adapter import TaskAdapter
@@ -39,6 +40,7 @@ class RunStore:
     def __init__(self, results_dir: Path) -> None:
         """Open a results folder; nothing is created before something is written."""
         self.root = results_dir / "runs"
+        self.left_out = 0  # damaged records that `load_all` found last
 
     def check_writable(self) -> None:
         """Refuse a results folder that cannot be written, before any work is done.
@@ -54,11 +56,16 @@ class RunStore:
 
     def load(self, *place: str) -> Record | None:
         """Read the run's record; None if it has none that can be read."""
-        return read_record(self.folder(*place) / "record.json")
+        return read_record(self.folder(*place) / "record.json", place=place)
 
     def load_all(self) -> Iterator[Record]:
-        """Read every readable record, sorted by folder; log damaged ones, one line each."""
-        return filter(None, map(read_record, sorted(self.root.glob("*/*/*/record.json"))))
+        """Read every readable record, sorted by folder; log damaged ones, one line each, and count them."""
+        self.left_out = 0
+        for path in sorted(self.root.glob("*/*/*/record.json")):
+            if record := read_record(path, place=path.parts[-4:-1]):
+                yield record
+            else:
+                self.left_out += 1
 
     def folders(self) -> Iterator[Path]:
         """List every run's folder, sorted, whatever is in it."""
@@ -115,7 +122,8 @@ class RunStore:
 
     def snapshot_steps(self, *place: str) -> list[int]:
         """Return the updates after which a run in progress has a snapshot, ascending."""
-        return sorted(int(path.name.removeprefix("step-")) for path in self.snapshots(*place).glob("step-*"))
+        numbers = [whole_number(path.name.removeprefix("step-")) for path in self.snapshots(*place).glob("step-*/")]
+        return sorted(number for number in numbers if number is not None)
 
     def discard_snapshots(self, record: Record) -> None:
         """Delete the snapshots of a run that has ended."""
@@ -219,11 +227,13 @@ def read_predictions(path: Path, task: TaskAdapter, *, labelled: bool = True) ->
     outputs = [f"logit_{output}" for output in range(task.outputs)]
     wanted = ["idx", *coded, *outputs]
     try:
-        table = pq.ParquetFile(path).read(columns=wanted)
+        with open_regular(path) as stream:
+            table = pq.ParquetFile(stream).read(columns=wanted)
         columns = {column: np.asarray(table[column].to_numpy()) for column in wanted}
+        origin = (table.schema.metadata or {}).get(_ORIGIN_KEY, b"").decode("utf-8")
     except FileNotFoundError as error:
         raise InputError(f"no {name}") from error
-    except (OSError, pa.ArrowException, KeyError) as error:
+    except (OSError, ValueError, pa.ArrowException, KeyError) as error:
         raise InputError(f"a damaged {name} ({type(error).__name__})") from error
     fits = table.num_rows > 0 and columns["idx"].dtype.kind == "i"
     fits = fits and all(column.dtype.kind in "if" for column in columns.values())
@@ -234,7 +244,7 @@ def read_predictions(path: Path, task: TaskAdapter, *, labelled: bool = True) ->
         label=columns.get("label", np.array([])),
         prediction=columns["prediction"],
         logits=np.stack([columns[column] for column in outputs], axis=1).astype(np.float64),
-        origin=(table.schema.metadata or {}).get(_ORIGIN_KEY, b"").decode(),
+        origin=origin,
     )
 
 

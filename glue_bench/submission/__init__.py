@@ -24,6 +24,7 @@ from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.texts import TextFile, open_texts, read_pieces
 from glue_bench.errors import InputError, UsageError
 from glue_bench.files import replace_atomically
+from glue_bench.reading import open_regular
 from glue_bench.runs.finished import FinishedRun, check_weights
 from glue_bench.runs.store import predictions_path, read_predictions, write_predictions
 from glue_bench.submission.check import check_submission
@@ -242,8 +243,9 @@ def predict_rows(
 
 def _read_part(path: Path, *, shape: tuple[int, int]) -> NDArray[np.float32] | None:
     try:
-        logits: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        with open_regular(path) as stream:
+            logits: NDArray[Any] = np.load(stream, allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError):
         return None
     return logits if logits.shape == shape and logits.dtype == np.float32 else None
 

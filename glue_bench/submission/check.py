@@ -1,5 +1,6 @@
 """Check a zip against what the leaderboard wants, and report every fault with file and line. Changes nothing."""
 
+import os
 import re
 import stat
 import zipfile
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from glue_bench.errors import InputError, did_you_mean
+from glue_bench.reading import open_regular
 from glue_bench.submission.layout import DECIMALS, HEADER, LeaderboardFile
 from glue_bench.text import first_line, plural
 
@@ -69,11 +71,10 @@ def check_submission(path: Path, files: Sequence[LeaderboardFile]) -> list[str]:
 
 def _open(path: Path, findings: _Findings, *, most_bytes: int) -> zipfile.ZipFile | None:
     try:
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            start = stream.read(2)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+        with open_regular(path) as stream:
+            size, start = os.fstat(stream.fileno()).st_size, stream.read(2)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if size > most_bytes:
         findings.add("size", f"{size:,} bytes; at most {most_bytes:,} are read")
     elif start != b"PK":  # zipfile would accept other bytes before a zip

@@ -10,14 +10,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from glue_bench.config.schema import config_from_facts
 from glue_bench.data.sources import resolve_source
 from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import write_text_atomically
 from glue_bench.models.pretrained import resolve_pretrained
-from glue_bench.runs.identity import SCORES_VERSION, RunRequest
+from glue_bench.reading import conform, parse_json, read_text
+from glue_bench.runs.identity import SCORES_VERSION, RunRequest, identify
 from glue_bench.runs.lease import Owner, owner_of, take_lease
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
@@ -247,7 +248,7 @@ def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> 
     """
     if path.exists():
         try:
-            known = [json.loads(line)["run_id"] for line in path.read_text(encoding="utf-8").splitlines()]
+            known = [str(parse_json(line)["run_id"]) for line in read_text(path).splitlines()]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"--plan {path}: exists and is not a plan, so it is kept; name another file") from error
         if known != [request.run_id for request in plan.requests]:
@@ -270,14 +271,14 @@ def read_plan(path: Path, index: int) -> RunRequest:
         UsageError: there is no such line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--plan {path}: cannot be read ({error})") from error
+        lines = read_text(path).splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"--plan {path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if not 0 <= index < len(lines):
         allowed = f"must be 0 to {len(lines) - 1}" if lines else "the plan is empty"
         raise UsageError(f"--index {index}: no such line in {path}; {allowed}")
     try:
-        facts = json.loads(lines[index])
+        facts = parse_json(lines[index])
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']}, not {FORMAT}")
         if facts["scores_version"] != SCORES_VERSION:
@@ -297,5 +298,31 @@ def _facts_of(request: RunRequest) -> dict[str, Any]:
 
 
 def _request_from(facts: Mapping[str, Any]) -> RunRequest:
+    """Make the request of a line; its names are made again, and must be those of the line.
+
+    Raises:
+        ValueError: they are not: the line was edited, and its run would be kept as another one.
+    """
+    conform(_Line, facts, where="the line")
     parent = _request_from(facts["parent"]) if facts["parent"] else None
-    return RunRequest(config=config_from_facts(facts["config"]), parent=parent, **{key: facts[key] for key in _COPIED})
+    request = identify(config_from_facts(facts["config"]), facts["inputs"], parent=parent)
+    for key in _COPIED:
+        if getattr(request, key) != facts[key]:
+            raise ValueError(f"{key} is {facts[key]!r}; its configuration gives {getattr(request, key)!r}")
+    if parent and parent.config.results_dir != request.config.results_dir:
+        raise ValueError(f"results_dir is {request.config.results_dir}, and {parent.config.results_dir} of its parent")
+    return request
+
+
+class _Line(TypedDict):
+    run_id: str
+    setting_id: str
+    encoder: str
+    inputs: "_Inputs"
+    config: Mapping[str, Any]
+    parent: Mapping[str, Any] | None
+
+
+class _Inputs(TypedDict):
+    encoder: Mapping[str, Any]
+    data: Mapping[str, Any]

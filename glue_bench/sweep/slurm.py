@@ -7,10 +7,12 @@ snapshot, submitit queues the job again, and the run resumes.
 import json
 import logging
 import os
+import shlex
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from glue_bench.config.schema import ExecutorConfig
 from glue_bench.errors import UsageError
 from glue_bench.files import write_text_atomically
+from glue_bench.reading import conform, read_json
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import is_beating, owner_of
 from glue_bench.runs.record import Record
@@ -135,7 +138,12 @@ class _Watch:
     def _adopt(self) -> None:
         alive = queued_jobs()
         for path in sorted(self._folder.glob("*/jobs.json")):
-            known = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                known = read_json(path)
+                conform(Mapping[str, str], known, where="the list of jobs")
+            except (OSError, ValueError) as error:
+                logger.warning("%s: jobs of an earlier command are not watched (%s)", path, error)
+                continue
             self._jobs |= {run_id: job for run_id, job in known.items() if job in alive and run_id in self._before}
         if self._jobs:
             self._listener.note(f"watching {plural(len(self._jobs), 'job')} of an earlier command")
@@ -186,7 +194,10 @@ def open_executor(folder: Path, executor: ExecutorConfig, *, dependency: str | N
         raise UsageError("executor=slurm: submitit is not installed: pip install 'glue-bench[slurm]'") from error
     slurm = executor.slurm
     try:
-        opened = submitit.AutoExecutor(folder=folder / "%A", cluster="slurm", slurm_max_num_timeout=_ENDLESS)
+        python = f"{shlex.quote(sys.executable)} -P"  # a job imports nothing from the folder that it starts in
+        opened = submitit.AutoExecutor(
+            folder=folder / "%A", cluster="slurm", slurm_max_num_timeout=_ENDLESS, slurm_python=python
+        )
     except RuntimeError as error:
         raise UsageError(f"executor=slurm: {_last_line(error)}") from error
     wanted: dict[str, Any] = {

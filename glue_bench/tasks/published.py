@@ -1,17 +1,18 @@
 """Published numbers with their sources, from published_rows/ and the user's own folder. Knows no runs."""
 
-import json
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Required, TypedDict
 
 from glue_bench.config.schema import CONVENTIONS
 from glue_bench.errors import did_you_mean
+from glue_bench.reading import build_plain, conform, read_json
 
 logger = logging.getLogger(__name__)
 
+_MOST_DECIMALS, _HIGHEST = 6, 100
 PUBLISHED_ROWS = Path(__file__).resolve().parent / "published_rows"
 
 
@@ -50,9 +51,8 @@ def load_published(extra: Path | None = None) -> list[PublishedTable]:
         for path in sorted(folder.glob("*.json")) if folder else []:
             try:
                 tables[path.stem] = _read_table(path)
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                reason = f"{type(error).__name__}: {error}"
-                logger.warning("%s: not a table of published numbers, ignored (%s)", path, reason)
+            except (OSError, ValueError) as error:
+                logger.warning("%s: not a table of published numbers, ignored (%s)", path, error)
     return list(tables.values())
 
 
@@ -62,33 +62,43 @@ def find_table(tables: list[PublishedTable], hub_id: str | None) -> PublishedTab
     return next((table for table in tables if lower in (known.lower() for known in table.hub_ids)), None)
 
 
+class _File(TypedDict, total=False):
+    title: Required[str]
+    hub_ids: Required[list[str]]
+    protocol: Required[str]
+    convention_evidence: Required[str]
+    scores: Required[list[Mapping[str, Any]]]
+    runs: int | None
+    decimals: int
+
+
 def _read_table(path: Path) -> PublishedTable:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    scores = [PublishedScore(**entry) for entry in content["scores"]]
+    content = read_json(path)
+    conform(_File, content, where="")
+    scores = [
+        build_plain(PublishedScore, entry, where=f"scores[{place}]") for place, entry in enumerate(content["scores"])
+    ]
     for score in scores:
         _check_score(score)
-    texts = (*content["hub_ids"], content["title"], content["protocol"])
-    if not isinstance(content["hub_ids"], list) or not all(isinstance(text, str) for text in texts):
-        raise ValueError("hub_ids must be a list of strings, title and protocol must be strings")
-    runs = content.get("runs")
-    if runs is not None and (type(runs) is not int or runs < 1 or runs % 2 == 0):
+    runs, decimals = content.get("runs"), content.get("decimals", 1)
+    if runs is not None and (runs < 1 or runs % 2 == 0):
         raise ValueError(f"runs is {runs!r}; it must be an odd whole number, or null")
+    if not 0 <= decimals <= _MOST_DECIMALS:
+        raise ValueError(f"decimals is {decimals}; must be 0 to {_MOST_DECIMALS}")
     return PublishedTable(
         name=path.stem,
         title=content["title"],
         hub_ids=tuple(content["hub_ids"]),
         protocol=content["protocol"],
         runs=runs,
-        rounding=0.5 * 10 ** -int(content.get("decimals", 1)),
+        rounding=0.5 * 10**-decimals,
         convention_evidence=content["convention_evidence"],
         scores={score.task: score for score in scores},
     )
 
 
 def _check_score(score: PublishedScore) -> None:
-    if isinstance(score.value, bool) or not isinstance(score.value, int | float) or not math.isfinite(score.value):
-        raise ValueError(f"the value of {score.task} is {score.value!r}; it must be a number")
+    if not -_HIGHEST <= score.value <= _HIGHEST:
+        raise ValueError(f"the value of {score.task} is {score.value}; must be -{_HIGHEST} to {_HIGHEST}")
     if score.convention not in CONVENTIONS:
         raise ValueError(f"the convention of {score.task} is {score.convention!r}{did_you_mean('', CONVENTIONS)}")
-    if not all(isinstance(text, str) for text in (score.task, score.source, score.note)):
-        raise ValueError("task, source and note of a score must be strings")

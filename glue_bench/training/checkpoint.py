@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from glue_bench.files import file_sha256, replace_folder_atomically
+from glue_bench.reading import conform, read_json, whole_number
+from glue_bench.text import first_line
 
 FORMAT = 1
 _ABANDONED = 3600  # seconds after which the writer of an unfinished snapshot must have died
@@ -69,17 +71,30 @@ class SnapshotStore:
             self._check_owner()  # writing may take a while
         self._tidy(name)
 
-    def newest(self) -> Snapshot | None:
-        """Return the newest usable snapshot; log a line for every newer one that is not usable."""
-        for folder in sorted(self._folder.glob("step-*"), reverse=True):
+    def newest(self, *, like: Snapshot | None = None, facts: Any = None, most: int | None = None) -> Snapshot | None:
+        """Return the newest usable snapshot; log a line for every newer one that is not usable.
+
+        Args:
+            like: the state of a training that has not begun: the snapshot must have its tensors, in shape and type.
+            facts: the type that its metadata must have.
+            most: the last update.
+        """
+        for folder in self._every():
             try:
-                return self._read(folder)
+                snapshot = self._read(folder)
+                if facts is not None:
+                    conform(facts, snapshot.metadata, where="")
+                if like is not None:
+                    _check_tensors(snapshot.tensors, like.tensors)
+                if not 0 <= snapshot.step <= (snapshot.step if most is None else most):
+                    raise ValueError(f"it was made after update {snapshot.step} of {most}")
+                return snapshot
             except Exception as error:  # damage takes many forms
-                logger.warning("snapshot %s is not used: %s", folder, error)
+                logger.warning("snapshot %s is not used: %s", folder, first_line(error))
         return None
 
     def _tidy(self, newest: str) -> None:
-        every = sorted(self._folder.glob("step-*"), reverse=True)
+        every = self._every()
         stale = [folder for folder in every if folder.name > newest]
         stale += [folder for folder in every if folder.name < newest][1:]
         for part in self._folder.glob(".step-*"):
@@ -89,8 +104,15 @@ class SnapshotStore:
         for folder in stale:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def _every(self) -> list[Path]:
+        """Return the snapshots, newest first; whatever else lies there is not ours."""
+        found = (
+            path for path in self._folder.glob("step-*") if whole_number(path.name.removeprefix("step-")) is not None
+        )
+        return sorted(found, reverse=True)
+
     def _read(self, folder: Path) -> Snapshot:
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(folder / _MANIFEST)
         if manifest["format"] != FORMAT:
             raise ValueError(f"its format is {manifest['format']}, this glue-bench knows {FORMAT}")
         for key, value in self._belongs_to.items():
@@ -99,5 +121,20 @@ class SnapshotStore:
         for name in (_TENSORS, _METADATA):
             if file_sha256(folder / name) != manifest["sha256"][name]:
                 raise ValueError(f"{name} is damaged")
-        metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
-        return Snapshot(step=metadata.pop("step"), tensors=load_file(folder / _TENSORS), metadata=metadata)
+        metadata = read_json(folder / _METADATA)
+        conform(int, step := metadata.pop("step"), where="step")
+        return Snapshot(step=step, tensors=load_file(folder / _TENSORS), metadata=metadata)
+
+
+def _check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that a training cannot continue from; an optimizer's appear with the first update."""
+    selected = [name for name in found if name.startswith("selected.")]
+    if selected and len(selected) != sum(name.startswith("model.") for name in wanted):
+        raise ValueError("some weights of its best epoch are missing")
+    for name in {*found, *wanted}:
+        mine = found.get(name)
+        parameter = name.partition(".")[2] if name.startswith("selected.") else name.split(".", 2)[-1]
+        like = wanted.get(name, wanted.get(f"model.{parameter}"))
+        single = name.startswith("optimizer.") and mine is not None and mine.numel() == 1
+        if mine is None or like is None or not (single or (mine.shape, mine.dtype) == (like.shape, like.dtype)):
+            raise ValueError(f"its tensor {name} is missing, unknown, or of another shape than in this training")

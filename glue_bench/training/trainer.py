@@ -7,6 +7,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -103,6 +104,27 @@ def fit(
     return keeper.result()
 
 
+class _Facts(TypedDict):
+    """The metadata of a snapshot."""
+
+    parts: int
+    tokens: int
+    loss_steps: int
+    seconds: float
+    history: list[StepReport]
+    resumed_at: list[int]
+
+
+class _Selection(TypedDict):
+    epoch: int
+    step: int
+    scores: list[float | None]
+
+
+class _SelectingFacts(_Facts):
+    selection: _Selection
+
+
 @dataclass(kw_only=True)
 class _Keeper:
     """Keeps and reads the snapshots of a training, with its clock, history, selection and signals."""
@@ -146,7 +168,10 @@ class _Keeper:
 
     def resume(self) -> None:
         """Continue from the newest snapshot; the first process sends it to the others, who may not see the folder."""
-        found, share = self.snapshots.newest() if self.snapshots else None, self.updates.processes.broadcast
+        share, found = self.updates.processes.broadcast, None
+        if self.snapshots is not None:
+            facts = _Facts if self.selection is None else _SelectingFacts
+            found = self.snapshots.newest(like=self.updates.capture({}), facts=facts, most=self.updates.total)
         known = share((found.step, dict(found.metadata), list(found.tensors)) if found else None)
         if known is None:
             return

@@ -214,18 +214,25 @@ def test_a_pipe_gets_plain_text_whatever_the_environment(
 
 
 @pytest.mark.parametrize(
-    ("words", "code"),
+    "words",
     [
-        (["run", "task=rte", "data=local", "data.path=" + "x" * 300], 3),
-        (["run", "task=rte", "encoder=custom", "encoder.path=" + "x" * 300, "data=sample"], 3),
-        (["run", "task=rte", "encoder=custom", "encoder.package=os.path/x", "data=sample"], 2),
-        (["report", "results_dir=" + "x" * 300], 3),
-        (["tasks", "--config-dir", "x" * 300], 3),
+        ["run", "task=rte", "data=local", "data.path=" + "x" * 300],
+        ["run", "task=rte", "encoder=custom", "encoder.path=" + "x" * 300, "data=sample"],
+        ["run", "task=rte", "encoder=custom", "encoder.package=os.path/x", "data=sample"],
+        ["report", "results_dir=" + "x" * 300],
+        ["sweep", "--dry-run", "results_dir=loop/inner"],
+        ["tasks", "--config-dir", "x" * 300],
+        ["tasks", "--config-dir", ""],
+        ["report", "--out", ""],
+        ["report", "--check", "x/" * 3000],
+        ["sweep", "--plan", "plan.jsonl", "--index", "²"],
+        ["report", b"results_dir=caf\xe9"],
     ],
 )
-def test_an_impossible_path_is_one_line(words: list[str], code: int, glue_bench: Callable[..., Result]) -> None:
+def test_an_impossible_path_is_one_line(words: list[str], tmp_path: Path, glue_bench: Callable[..., Result]) -> None:
+    (tmp_path / "loop").symlink_to("loop")
     result = glue_bench(*words)
-    assert result.returncode == code, result.stderr
+    assert result.returncode == 2, result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert "internal error" not in result.stderr
 
@@ -312,3 +319,30 @@ def test_ctrl_c_through_a_pipe_keeps_a_snapshot_although_the_reader_dies_first(
         assert process.wait(timeout=90) == 128 + signal.SIGINT
     assert list(tmp_path.glob("results/runs/tiny/rte/*/snapshots/step-*"))
     assert [record.status for record in RunStore(tmp_path / "results").load_all()] == ["interrupted"]
+
+
+@pytest.mark.parametrize("words", [["report"], ["tasks"], ["report", "--format", "json"]], ids=str)
+def test_a_full_disk_behind_stdout_ends_with_74(words: list[str], tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "glue_bench", *words]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, "internal error" in done.stderr) == (74, False), done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_the_usual_output_never_goes_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    victim = tmp_path / "victim.html"
+    victim.write_text("mine")
+    for path in (tmp_path / "results" / "report.html", tmp_path / "chosen.html"):
+        path.symlink_to(victim)
+    assert main(["report", "--format", "html"]) == 0
+    assert (victim.read_text(), (tmp_path / "results" / "report.html").is_symlink()) == ("mine", False)
+    assert main(["report", "--format", "html", "--out", "chosen.html"]) == 0  # which the user has named
+    assert "<html" in victim.read_text()
+
+
+def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "out")
+    assert main(["report", "--format", "json", "--out", "out"]) == 3
+    assert len(capsys.readouterr().err.splitlines()) == 2

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,48 @@ def test_twelve_workers_on_thirty_runs_do_each_exactly_once(tmp_path: Path) -> N
     executed = (tmp_path / "executions").read_text().split()
     assert sorted(map(int, executed)) == list(range(30))
     assert not list(tmp_path.rglob("claim-*"))
+
+
+@pytest.mark.parametrize("age", [-3600.0, -(10**8)])
+def test_a_lease_with_a_time_in_the_future_is_watched_and_then_taken_over(
+    age: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.1)
+    lease_of_another_host(tmp_path, age=age)
+    assert owner_of(tmp_path) is None
+    take(tmp_path).release(done=True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["5", "[]", "null", "[" * 100_000, '{"released": [1]}', "NaN", "\xff"]
+    + [
+        json.dumps({"host": "a", "process": process, "machine": machine, "started": "1", "nonce": "n"})
+        for process, machine in ((0, "HERE"), (-1, "HERE"), (2**80, "HERE"), ("1", "HERE"), (1.5, "x"), (1, 5))
+    ],
+    ids=lambda text: text[:30],
+)
+def test_a_file_that_is_no_lease_counts_by_its_age_and_never_ends_the_run(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.1)
+    path = tmp_path / "claim-3.json"
+    path.write_text(content.replace("HERE", lease._machine()), encoding="latin-1")
+    assert isinstance(take_lease(tmp_path), Owner)  # a new one may be half written
+    then = time.time() - 2 * STALE_SECONDS
+    os.utime(path, (then, then))
+    held = take(tmp_path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["claim-4.json"]
+    held.release(done=True)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")], ids=str)
+def test_a_folder_pipe_or_dangling_link_in_a_leases_place_is_nobodys(
+    make: Callable[[Path], None], tmp_path: Path
+) -> None:
+    make(tmp_path / "claim-7.json")
+    (tmp_path / "claim-٨.json").touch()
+    assert owner_of(tmp_path) is None
+    held = take(tmp_path)
+    held.check()
+    held.release(done=False)

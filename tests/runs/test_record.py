@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import multiprocessing
+import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from glue_bench.cli import main
 from glue_bench.config.compose import compose_task
 from glue_bench.errors import DiskError, InputError
 from glue_bench.files import replace_atomically, replace_folder_atomically, write_text_atomically
+from glue_bench.runs import record as record_module
+from glue_bench.runs.finished import open_run_folder
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore, predictions_path, read_predictions, write_history, write_predictions
 from glue_bench.tasks.adapter import TaskAdapter
@@ -54,6 +60,39 @@ DAMAGES: list[dict[str, object]] = [
     {"seed": "one"},
     {"init": None},
     {"selected": [1]},
+    {"precision": 5},
+    {"selection": 5},
+    {"steps": "10"},
+    {"seconds": {"train": "x"}},
+    {"versions": 5},
+    {"not_comparable_because": "a"},
+    {"comparable": 1},
+    {"resumed_at": [1.5]},
+    {"predictions_sha256": {"validation": 1}},
+    {"model_sha256": []},
+    {"scores": {"validation": {"accuracy": 1e308}}},
+    {"encoder": {"name": "tiny", "hub_id": 5}},
+    {"encoder": {"name": "../../victim"}},
+    {"task": "."},
+    {"run_id": "."},
+    {"run_id": "seed1-001"},
+    {"seed": 2**70},
+]
+# Of its configuration, by the path of the key.
+CONFIG_DAMAGES: list[tuple[str, object]] = [
+    ("task.title", 5),
+    ("task.metrics", ["accuracy", "accuracy"]),
+    ("trainer", {}),
+    ("trainer.max_length", -1),
+    ("trainer.betas", [[0.9], 0.999]),
+    ("data", {"source": "local", "path": None}),
+    ("encoder", {}),
+    ("recipe_changes", "epochs"),
+    ("cell", 5),
+    ("grid", {"epochs": 3}),
+    ("results_dir", 5),
+    ("results_dir", "a\0b"),
+    ("seed", 2),
 ]
 
 
@@ -66,6 +105,95 @@ def test_a_record_with_a_damaged_part_is_named_and_ignored(
     path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
     assert list(store.load_all()) == []
     assert str(path) in caplog.text
+
+
+@pytest.mark.parametrize(("key", "value"), CONFIG_DAMAGES, ids=str)
+def test_a_record_with_an_impossible_configuration_is_named_and_ignored(
+    key: str, value: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RunStore(tmp_path)
+    path = store.save(make_record())
+    content = json.loads(path.read_text())
+    *outer, last = key.split(".")
+    holder = content["config"]
+    for part in outer:
+        holder = holder[part]
+    holder[last] = value
+    path.write_text(json.dumps(content))
+    assert list(store.load_all()) == []
+    assert [message.count("\n") for message in caplog.messages] == [0]
+    assert (str(path) in caplog.text, key.partition(".")[0] in caplog.text) == (True, True)
+
+
+@pytest.mark.parametrize("name", ["seed1-000 copy", "seed2-000"])
+def test_a_copied_or_renamed_run_folder_is_ignored_and_counted(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RunStore(tmp_path)
+    folder = store.save(make_record(seed=1)).parent
+    shutil.copytree(folder, folder.with_name(name))
+    assert [record.run_id for record in store.load_all()] == ["seed1-000"]
+    assert (store.left_out, len(caplog.messages)) == (1, 1)
+    assert store.load("tiny", "rte", name) is None
+    moved = tmp_path / "elsewhere"
+    shutil.move(folder, moved)
+    assert open_run_folder(moved).record.run_id == "seed1-000"  # of a folder that the user names
+
+
+def test_a_report_that_leaves_runs_out_says_so_and_ends_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = RunStore(tmp_path / "results")
+    store.save(make_record(seed=1))
+    pipe = store.save(make_record(seed=2))
+    pipe.unlink()
+    os.mkfifo(pipe)
+    store.save(make_record(seed=3)).write_text("[" * 100_000)
+    assert main(["report", "--format", "json"]) == 1
+    printed = capsys.readouterr()
+    content = json.loads(printed.out)
+    assert content["sections"][0]["rows"][0]["seeds"] == [1]
+    assert "Left out: 2 runs with a damaged record." in content["footnotes"]
+    assert sum("damaged record, ignored" in line for line in printed.err.splitlines()) == 2
+
+
+@pytest.mark.parametrize("name", ["step-3.bak", "step-x", "step-²", "step--1", "stepping"])
+def test_what_is_no_snapshot_is_neither_counted_nor_deleted(name: str, tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    for each in (name, "step-0000000007"):
+        (store.snapshots("tiny", "rte", "seed1-000") / each).mkdir(parents=True)
+    assert store.snapshot_steps("tiny", "rte", "seed1-000") == [7]
+
+
+def test_git_is_asked_without_the_environments_repository_and_runs_nothing_of_the_checkouts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, told = tmp_path / "checkout", tmp_path / "told"
+
+    def git(*words: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        return subprocess.run(
+            ["git", "-C", root, *who, *words], check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    (root / "glue_bench" / "runs").mkdir(parents=True)
+    (root / "file.txt").write_text("one")
+    (root / ".gitattributes").write_text("*.txt filter=odd\n")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    for key in ("filter.odd.clean", "filter.odd.process", "core.fsmonitor"):
+        git("config", key, f"touch {told}; cat")
+    (root / "file.txt").write_text("one")  # another time: git looks at the content
+    monkeypatch.setattr(record_module, "__file__", str(root / "glue_bench" / "runs" / "record.py"))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "no_repository"))
+    monkeypatch.setenv("GIT_EXTERNAL_DIFF", f"touch {told}")
+    commit = record_module.checkout_commit()
+    assert not told.exists()
+    monkeypatch.delenv("GIT_DIR")
+    assert commit == git("rev-parse", "HEAD")
+    (root / "file.txt").write_text("two")
+    assert record_module.checkout_commit() == f"{commit}-dirty"
 
 
 def test_a_later_versions_key_in_the_tasks_facts_is_no_damage(tmp_path: Path) -> None:

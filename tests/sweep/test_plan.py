@@ -274,6 +274,56 @@ def test_a_line_that_cannot_be_run_is_one_line_of_error(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"run_id": "../../../victim"}, "run_id is '../../../victim'"),
+        ({"run_id": "seed1-0123456789ab"}, "run_id is 'seed1-0123456789ab'"),
+        ({"encoder": "../other"}, "encoder is '../other'"),
+        ({"setting_id": "000000000000"}, "setting_id is '000000000000'"),
+        ({"inputs": {"encoder": {}, "data": {}}}, "run_id is"),
+        ({"inputs": 5}, "inputs is 5"),
+        ({"parent": [1]}, "parent is [1]"),
+        ({"config.trainer.epochs": 7}, "run_id is"),
+        ({"config.seed": 2}, "run_id is"),
+        ({"config.encoder.name": ".."}, "encoder.name=.."),
+        ({"config": "x" * 10**5}, "config is 'xxx"),
+    ],
+    ids=str,
+)
+def test_an_edited_line_of_a_plan_is_refused_and_nothing_is_run(
+    change: dict[str, Any], named: str, tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", "--plan", "plan.jsonl", "tasks=[rte]", "seeds=[1]", *tiny_words]) == 0
+    line = json.loads(Path("plan.jsonl").read_text())
+    for key, value in change.items():
+        *outer, last = key.split(".")
+        holder = line
+        for part in outer:
+            holder = holder[part]
+        holder[last] = value
+    Path("plan.jsonl").write_text(json.dumps(line) + "\n")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["sweep", "--plan", "plan.jsonl", "--index", "0"]) == 3
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "plan.jsonl line 1: not a run that this glue-bench planned" in error
+    assert (named in error, len(error) < 600) == (True, True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, "pipe", "\xff", '{"run_id": ' + "9" * 400 + "}"], ids=lambda c: c[:8]
+)
+def test_a_plan_that_cannot_be_read_is_one_line(
+    content: str, tiny_words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path("plan.jsonl")
+    os.mkfifo(path) if content == "pipe" else path.write_text(content, encoding="latin-1")
+    assert main(["sweep", "--plan", "plan.jsonl", "--index", "0"]) == 3
+    assert main(["sweep", "--plan", "plan.jsonl", "tasks=[rte]", "seeds=[1]", *tiny_words]) == 2
+    assert [line.startswith("glue-bench: ") for line in capsys.readouterr().err.splitlines()] == [True, True]
+
+
 def test_the_chain_runs_mnli_first_and_the_small_tasks_from_its_encoder(
     tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

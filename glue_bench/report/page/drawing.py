@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
-import matplotlib as mpl
 from markupsafe import Markup
+
+from glue_bench.report.page.plain_matplotlib import mpl  # isort: skip - before anything else of it
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure

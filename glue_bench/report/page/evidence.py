@@ -1,9 +1,8 @@
 """The files of a run, read and checked, and what their arrays show. Knows no report and no network."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from glue_bench.data.hub import is_cached
 from glue_bench.data.rows import load_task_data
 from glue_bench.data.sources import hub_files, resolve_source
 from glue_bench.errors import GlueBenchError, InputError
+from glue_bench.reading import conform, parse_json, read_text
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import Predictions, RunStore
 from glue_bench.text import first_line
@@ -77,13 +77,20 @@ def read_history(folder: Path) -> History:
         InputError: it is missing or damaged.
     """
     try:
-        lines = [json.loads(line) for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
-        keys = ("step", "loss", "learning_rate")
-        return History(*(np.array([float(line[key]) for line in lines], dtype=np.float64) for key in keys))
+        lines = [parse_json(line) for line in read_text(folder / "history.jsonl").splitlines()]
+        for number, line in enumerate(lines, start=1):
+            conform(_Line, line, where=f"line {number}")
+        return History(*(np.array([line[key] for line in lines], dtype=np.float64) for key in _Line.__annotations__))
     except FileNotFoundError as error:
         raise InputError("no history.jsonl") from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"a damaged history.jsonl ({type(error).__name__})") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"a damaged history.jsonl ({first_line(error)})") from error
+
+
+class _Line(TypedDict):
+    step: int
+    loss: float
+    learning_rate: float
 
 
 def read_texts(record: Record) -> Texts:

@@ -1,0 +1,182 @@
+"""What others may have written: read within limits, and checked against the types of a dataclass. Knows no contents.
+
+Whatever is wrong with a file is an OSError or a ValueError of one line. A pipe is never waited for, a device never
+read to its end, and no nesting or number is too large for what comes after.
+"""
+
+import errno
+import functools
+import json
+import math
+import os
+import stat
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, BinaryIO, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+_LARGEST = 64 * 2**20  # bytes of a text
+_DEEPEST = 50  # levels of lists and mappings
+_DIGITS = 20  # of a whole number: enough for 64 bits
+_SHOWN = 60  # characters of a value in a message
+
+_hints_of: Callable[[Any], dict[str, Any]] = functools.cache(get_type_hints)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file, without waiting for the writer of a pipe.
+
+    Raises:
+        OSError: it is none, or cannot be opened.
+        ValueError: its name holds a NUL.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a regular file whole; errors as in `open_regular`, and an OSError for more than 64 MiB."""
+    with open_regular(path) as stream:
+        if len(content := stream.read(_LARGEST + 1)) > _LARGEST:
+            raise OSError(errno.EFBIG, f"larger than {_LARGEST >> 20} MiB", str(path))
+        return content
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 text; errors as in `read_bytes`, and a ValueError for other bytes."""
+    return read_bytes(path).decode("utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; errors as in `read_text` and `parse_json`."""
+    return parse_json(read_text(path))
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON of finite numbers and valid Unicode, at most 50 levels deep.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    too_deep = f"lists or mappings nested deeper than {_DEEPEST} levels"
+    try:
+        content = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
+    except RecursionError:
+        raise ValueError(too_deep) from None
+    level, depth = [content], 0
+    while level:
+        if (depth := depth + 1) > _DEEPEST:
+            raise ValueError(too_deep)
+        following = list[Any]()
+        for item in level:
+            if isinstance(item, str):
+                item.encode("utf-8")  # a lone surrogate could not be written again
+            elif isinstance(item, dict):
+                following += [*item, *item.values()]
+            elif isinstance(item, list):
+                following += item
+        level = following
+    return content
+
+
+def _refuse(word: str) -> float:
+    raise ValueError(f"{word} is not a number")
+
+
+def _finite(text: str) -> float:
+    return value if math.isfinite(value := float(text)) else _refuse(text[:_SHOWN])
+
+
+def _whole(text: str) -> int:
+    return int(text) if len(text.lstrip("-")) <= _DIGITS else int(_refuse(f"{text[:_DIGITS]}..."))
+
+
+def whole_number(text: str) -> int | None:
+    """Return the number that a text of ASCII digits names; None for anything else, signs and superscripts included."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else None
+
+
+def is_file_name(text: str) -> bool:
+    """Return whether a text names a file or folder in its folder, and nothing outside of it."""
+    bad = text in ("", ".", "..") or "/" in text or not text.isprintable()
+    return not bad and len(text.encode("utf-8", "replace")) <= 255
+
+
+def is_path(text: str) -> bool:
+    """Return whether a file system can have this path: UTF-8 without NUL, at most 255 bytes a name, 4,000 in all."""
+    try:
+        coded = text.encode("utf-8")
+    except UnicodeEncodeError:  # bytes that are no UTF-8 come as lone surrogates
+        return False
+    return b"\0" not in coded and len(coded) <= 4000 and all(len(name) <= 255 for name in coded.split(b"/"))
+
+
+def build_plain(kind: Any, values: object, *, where: str) -> Any:
+    """Build a dataclass from plain values, each of exactly its field's type; nothing is converted.
+
+    Raises:
+        ValueError: naming the place, what was found, and what it must be.
+    """
+    conform(kind, values, where=where)
+    known = {item.name for item in fields(kind)}
+    if unknown := sorted(set(typing.cast(Mapping[str, Any], values)) - known):
+        raise ValueError(f"{where} has an unknown key {unknown[0]}")
+    return kind(**typing.cast(Mapping[str, Any], values))
+
+
+def conform(hint: Any, value: object, *, where: str) -> None:
+    """Require that a plain value has the type that an annotation names: scalars, lists, mappings, dataclasses.
+
+    Keys that a dataclass or TypedDict does not have are left alone. A float may be a whole number, never NaN.
+
+    Raises:
+        ValueError: naming the place, what was found, and what it must be.
+    """
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any or (value is None and (hint is NoneType or NoneType in args)):
+        return
+    if origin in (UnionType, Union):
+        conform(next(each for each in args if each is not NoneType), value, where=where)
+    elif origin is Literal:
+        _require(value, where, holds=value in args, words=f"one of {', '.join(map(str, args))}")
+    elif is_dataclass(hint) or is_typeddict(hint):
+        _require(value, where, holds=isinstance(value, Mapping), words="a mapping")
+        found = typing.cast(Mapping[str, Any], value)
+        for name, inner in _hints_of(hint).items():
+            if name in found:
+                conform(inner, found[name], where=f"{where}.{name}" if where else name)
+            elif name in _required(hint):
+                raise ValueError(f"{where}.{name} is missing" if where else f"{name} is missing")
+    elif origin in (list, tuple, Sequence):
+        _require(value, where, holds=isinstance(value, list | tuple), words="a list")
+        for place, item in enumerate(typing.cast(Sequence[Any], value)):
+            conform(args[0], item, where=f"{where}[{place}]")
+    elif origin in (dict, Mapping):
+        _require(value, where, holds=isinstance(value, Mapping), words="a mapping")
+        for name, item in typing.cast(Mapping[Any, Any], value).items():
+            conform(args[0], name, where=f"a key of {where}")
+            conform(args[1], item, where=f"{where}.{name}")
+    elif hint is float:
+        holds = type(value) is int or (type(value) is float and math.isfinite(value))
+        _require(value, where, holds=holds, words="a finite number")
+    else:
+        words = {int: "a whole number", str: "text", bool: "true or false"}[hint]
+        _require(value, where, holds=type(value) is hint, words=words)
+
+
+def _required(hint: Any) -> frozenset[str]:
+    if is_typeddict(hint):
+        return frozenset(hint.__required_keys__)
+    return frozenset(item.name for item in fields(hint) if item.default is MISSING and item.default_factory is MISSING)
+
+
+def _require(value: object, where: str, *, holds: bool, words: str) -> None:
+    if not holds:
+        shown = repr(value)
+        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+        raise ValueError(f"{where or 'the whole'} is {shown}; must be {words}")
