@@ -12,9 +12,10 @@ import yaml
 
 from glue_bench.errors import UsageError
 from glue_bench.reading import read_text
+from glue_bench.text import quote
 
 _LARGEST = 2**20  # bytes
-_DEEPEST, _MOST = 50, 100_000  # levels, and values once every alias is expanded
+_DEEPEST = 50  # levels
 
 
 def check_own_files(folder: Path, groups: Sequence[str]) -> None:
@@ -33,42 +34,32 @@ def check_own_files(folder: Path, groups: Sequence[str]) -> None:
 
 @functools.lru_cache(maxsize=1024)
 def _check(path: Path, changed: int, *, groups: tuple[str, ...]) -> None:  # noqa: ARG001 - a part of the key
+    name, depth = f"{path.parent.name}/{path.name}", 0
     try:
-        root = yaml.compose(read_text(path), Loader=yaml.SafeLoader)
-    except RecursionError:
-        raise UsageError(f"{path}: nested deeper than {_DEEPEST} levels") from None
+        text = read_text(path)
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            where = f"{name} line {event.start_mark.line + 1}"
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise UsageError(f"{where}: nested deeper than {_DEEPEST} levels")
+            if isinstance(event, yaml.AliasEvent):  # a few lines of them can stand for gigabytes, or for themselves
+                raise UsageError(f"{where}: *{event.anchor}: write the value itself, no alias")
+            if isinstance(event, yaml.ScalarEvent) and "${" in event.value:
+                raise UsageError(f"{where}: {quote(event.value)}: nothing is inserted here; write the value itself")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, ValueError, OSError):
-        return  # which Hydra explains
-    if root is not None:
-        _count(root, path, depth=0, known={})
+        return  # which is explained where the file is read
     for key, entries in root.value if isinstance(root, yaml.MappingNode) else ():
         if key.value == "defaults" and isinstance(entries, yaml.SequenceNode):
             for entry in entries.value:
-                _check_default(entry, path, groups=groups)
+                _check_default(entry, name, groups=groups)
 
 
-def _count(node: yaml.Node, path: Path, *, depth: int, known: dict[int, int]) -> int:
-    """Count the values of a node, aliases expanded."""
-    if depth > _DEEPEST:
-        raise UsageError(f"{path}: nested deeper than {_DEEPEST} levels")
-    if isinstance(node, yaml.ScalarNode):
-        if "${" in node.value:
-            where = f"{path} line {node.start_mark.line + 1}"
-            raise UsageError(f"{where}: {node.value[:80]}: nothing is inserted here; write the value itself")
-        return 1
-    if id(node) not in known:
-        inner = [each for pair in node.value for each in (pair if isinstance(pair, tuple) else (pair,))]
-        known[id(node)] = 1 + sum(_count(each, path, depth=depth + 1, known=known) for each in inner)
-        if known[id(node)] > _MOST:
-            raise UsageError(f"{path}: more than {_MOST:,} values")
-    return known[id(node)]
-
-
-def _check_default(entry: yaml.Node, path: Path, *, groups: tuple[str, ...]) -> None:
+def _check_default(entry: yaml.Node, path: str, *, groups: tuple[str, ...]) -> None:
     """Refuse an entry of a defaults list that names Hydra's own groups or other folders."""
     names = [entry] if isinstance(entry, yaml.ScalarNode) else [each for pair in entry.value for each in pair]
     words = [str(name.value).split()[-1:] for name in names if isinstance(name, yaml.ScalarNode)]
     for word in (word for found in words for word in found):
         absolute = word.startswith("/") and word.lstrip("/").partition("@")[0].partition("/")[0] not in groups
         if absolute or ".." in word:
-            raise UsageError(f"{path}: defaults name {word[:80]}; must be files of {', '.join(groups)}")
+            raise UsageError(f"{path}: defaults name {quote(word)}; must be files of {', '.join(groups)}")

@@ -3,8 +3,10 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from glue_bench.config import conf_folder, group_options
 from glue_bench.config.compose import compose_run, compose_sweep, compose_task
@@ -542,3 +544,108 @@ def test_no_word_of_hydra_reaches_the_user(word: str, message: str) -> None:
         compose_run(["task=rte", word])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+BOMB = "title: &a [x,x,x]\n" + "".join(f"{key}: &{key} [*a,*a,*a]\n" for key in "bcdefgh")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("title: ${oc.env:HOME}", "nothing is inserted here"),
+        ("texts: ['${oc.decode:1}', b]", "nothing is inserted here"),
+        ("${name}: 5", "nothing is inserted here"),
+        (BOMB, "write the value itself, no alias"),
+        ("a: " + "[" * 100_000, "nested deeper than 50 levels"),
+        ("{a: " * 60 + "1" + "}" * 60, "nested deeper than 50 levels"),
+        ("defaults: [/hydra/job_logging: none]", "defaults name /hydra/job_logging"),
+        ("defaults: [override /../x@y: z]", "defaults name /../x@y"),
+        ("#" * (2**20 + 1), "not a regular file of at most 1 MiB"),
+        ("cell: {a: 1}", "cell: no such key"),
+        ("recipe_changes: {a: 1}", "recipe_changes: no such key"),
+        ("seed: " + "9" * 5000, "cannot be composed"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_users_file_inserts_nothing_and_stands_for_no_more_than_it_holds(
+    content: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "preset").mkdir()
+    (tmp_path / "preset" / "mine.yaml").write_text(f"# @package _global_\n{content}\n")
+    with pytest.raises(UsageError) as caught:
+        compose_run(["task=rte", "preset=mine"], config_dir=tmp_path)
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("text", ["a${b}c", "${oc.env:HOME}", "$HOME/x", "a\\${b}", "it's ${x", "a=b,c[d]", "é:1"])
+def test_a_path_is_taken_literally(text: str) -> None:
+    config = compose_run(["task=rte", f"results_dir={text}", "data=local", f"data.path={text}"])
+    assert (config.results_dir, config.data.path) == (text, text)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "encoder.revision=..",
+        "encoder.revision=refs/../../x",
+        "encoder.revision=/etc",
+        "data.revision='a\nb'",
+        "data.revision=a//b",
+        "data.dataset=../x",
+        "data.dataset=a/b/c",
+        "trainer.device=cuda:99999999999",
+        "trainer.device=cuda:²",
+        "executor.workers=²",
+        "trainer.betas=[[0.9],0.9]",
+        "trainer.epochs='٣'",
+        "trainer.epochs=1000000000000000000000",
+        "results_dir=~nosuchuser/x",
+        "results_dir=�",
+        "trainer.learning_rate='٣'",
+        "encoder.hub_id=.",
+        f"trainer.epochs={'[' * 3000}",
+    ],
+)
+def test_a_value_that_would_lead_elsewhere_or_is_no_number_is_refused(word: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compose_run(["task=rte", "encoder=distilroberta", word])
+    assert word.partition("=")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"texts": ["label"]},
+        {"texts": [""]},
+        {"labels": ["a", ""]},
+        {"rows": {"train": -1}},
+        {"init_from": ["nope"]},
+        {"metrics": ["accuracy", "accuracy"]},
+        {"labels": [{"a": 1}, "b"]},
+        {"conventions": {"card": ["validation.accuracy"] * 2}},
+        {"kind": "regression", "labels": [], "metrics": ["pearson"], "label_range": [0, float("inf")]},
+        {"init_from": ["mine"]},
+    ],
+    ids=str,
+)
+def test_impossible_facts_of_a_task_are_refused(facts: dict[str, Any], tmp_path: Path) -> None:
+    good = {
+        "name": "mine",
+        "title": "M",
+        "kind": "classification",
+        "texts": ["a"],
+        "labels": ["x", "y"],
+        "metrics": ["accuracy"],
+    }
+    (tmp_path / "task").mkdir()
+    path = tmp_path / "task" / "mine.yaml"
+    path.write_text(yaml.safe_dump(good))
+    assert compose_task("mine", config_dir=tmp_path).name == "mine"
+    path.write_text(yaml.safe_dump({**good, **facts}))
+    for compose in (
+        lambda: compose_task("mine", config_dir=tmp_path),
+        lambda: compose_run(["task=mine"], config_dir=tmp_path),
+    ):
+        with pytest.raises(UsageError, match=next(reversed(facts))):
+            compose()
