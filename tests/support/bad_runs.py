@@ -1,7 +1,8 @@
 """Runs that fail, each in a different way, and a count of trainings; preloaded into the workers of a real sweep.
 
 The variable BAD_RUNS, as in `rte-2=segfault,sst2-1=hang`, says
-which runs go wrong in the middle of their training, and TRAININGS names a file that gets a line per training begun.
+which runs go wrong in the middle of their training, TRAININGS names a file that gets a line per training begun, and
+PHASES a folder with a file per run, which holds its phase.
 """
 
 import ctypes
@@ -78,9 +79,19 @@ _fit, _run_experiment = experiment.fit, experiment.run_experiment  # type: ignor
 _now: list[str] = []
 
 
-def _run_and_remember(request: Any, *rest: Any, **more: Any) -> Any:
+def _run_and_remember(request: Any, *rest: Any, on_phase: Callable[[str], None], **more: Any) -> Any:
     _now[:] = [f"{request.config.task.name}-{request.config.seed}"]
-    return _run_experiment(request, *rest, **more)
+
+    def note(name: str) -> None:
+        on_phase(name)
+        if "PHASES" in os.environ:
+            with open(f"{os.environ['PHASES']}/{_now[0]}", "w") as file:  # noqa: PTH123
+                file.write(name)
+
+    try:
+        return _run_experiment(request, *rest, on_phase=note, **more)
+    finally:
+        note("")
 
 
 def _fit_or_not(*rest: Any, on_step: Callable[[Any], None], **more: Any) -> Any:

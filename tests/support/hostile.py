@@ -1,17 +1,20 @@
 """Hostile trials, generated from a seed: `python -m tests.support.hostile [--trials N] [--seed S] [--only NUMBER]`.
 
-Each trial spoils a copy of a small world (results, data, an encoder, configuration files) or the command line, runs one
+Each trial spoils a copy of a small world (results, data, an encoder, configuration files) or the command line, runs a
 command in a forked process, and judges it by rules: a documented exit code, a message of at most three lines and 600
-characters, no traceback, no unforeseen error, nothing changed outside of results_dir and the caches, no control character
-on the terminal, and an end within a minute.
+characters, no traceback, no unforeseen error, nothing changed outside of results_dir and the caches, no control
+character on the terminal, and an end within a minute.
 """
 
+# ruff: noqa: T201, RUF005
+
 import argparse
+import importlib
 import json
 import os
 import random
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
@@ -163,7 +166,7 @@ def spoil_file(path: Path, trial: Trial) -> None:
         "dangling": lambda: path.symlink_to("nowhere"),
         "loop": lambda: path.symlink_to(path.name),
         "device": lambda: path.symlink_to("/dev/zero"),
-        "large": lambda: os.truncate(path.open("wb").fileno(), 70 * 2**20),
+        "large": lambda: (path.touch(), os.truncate(path, 70 * 2**20)),
     }
     way = rng.choice(sorted(ways))
     trial.about += f" {path.relative_to(trial.world)}: {way}"
@@ -438,7 +441,6 @@ def encoders(trial: Trial) -> None:
 
 def rows(trial: Trial) -> None:
     """Spoil a data file."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     rng, path = trial.rng, trial.find("glue/rte/*.parquet")
@@ -461,13 +463,6 @@ def rows(trial: Trial) -> None:
             )
         path.with_suffix(f".{kind}").write_text(text, errors="surrogatepass")
         trial.about = f" {kind} {name} = {value!r:.60}"
-        if rng.random() < 0.2:  # a column that nobody reads
-            extra = (
-                pa.table({**pq.read_table(trial.find("glue/rte/*.parquet")), "odd": pa.array([None] * 40)[:1]})
-                if False
-                else None
-            )
-            del extra
     trial.words = ["run", "task=rte", "seed=4", *SETTING]
 
 
@@ -531,8 +526,8 @@ def make_world(folder: Path) -> None:
         ["sweep", "--plan", "plan.jsonl", "tasks=[rte]", "seeds=[5,6]", *SETTING],
         ["report", "--format", "json", "--out", "baseline.json"],
     ):
-        _run_apart(words, folder)
-    _run_apart(["run", "task=rte", "seed=1", *SETTING, "results_dir=interrupted"], folder, interrupt=True)
+        _prepare(words, folder)
+    _prepare(["run", "task=rte", "seed=1", *SETTING, "results_dir=interrupted"], folder, interrupt=True)
     (step,) = (folder / "interrupted").rglob("step-*/")
     shutil.copytree(step, folder / "snapshots" / step.name)
     shutil.rmtree(folder / "interrupted")
@@ -550,18 +545,25 @@ def make_world(folder: Path) -> None:
     own.write_text(json.dumps({**content, "scores": [{**score, "source": "a paper", "note": ""}]}))
 
 
-def _run_apart(words: list[str], folder: Path, *, interrupt: bool = False) -> None:
-    """Run a command in a new process; with `interrupt`, a signal stops it after its second update."""
-    code = "import sys; from glue_bench.cli import main; sys.exit(main())"
-    if interrupt:
-        stop = "import os, signal; from glue_bench.training.updates import Updates as U; old = U.report\n"
-        stop += "def report(self, *a, **k):\n    self.done == 2 and os.kill(os.getpid(), signal.SIGTERM)\n    return old(self, *a, **k)\n"
-        code = f"{stop}U.report = report\n{code}"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=folder, env=_environment(folder), capture_output=True, text=True
-    )
-    if done.returncode != (143 if interrupt else 0):
-        raise RuntimeError(f"{words}: {done.stderr[-2000:]}")
+def _prepare(words: list[str], world: Path, *, interrupt: bool = False) -> None:
+    """Run a command of the world's making; with `interrupt`, a signal stops it after its second update."""
+    trial = Trial(rng=random.Random(0), world=world, words=words)
+    code, _, err = carry_out(trial, world.parent, interrupt=interrupt)
+    if code != (143 if interrupt else 0):
+        raise RuntimeError(f"{words}: exit code {code}: {err[-2000:]}")
+
+
+def _interrupt() -> None:
+    from glue_bench.training.updates import Updates
+
+    report = Updates.report
+
+    def stop(self: Updates, *rest: Any, **more: Any) -> Any:
+        if self.done == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return report(self, *rest, **more)
+
+    Updates.report = stop  # type: ignore[method-assign]
 
 
 def _environment(world: Path) -> dict[str, str]:
@@ -590,7 +592,7 @@ def picture(world: Path, allowed: list[str]) -> dict[str, str]:
     return {name: what for name, what in found.items() if not Path(world, name).is_dir()}
 
 
-def carry_out(trial: Trial, folder: Path) -> tuple[int | None, str, str]:
+def carry_out(trial: Trial, folder: Path, *, interrupt: bool = False) -> tuple[int | None, str, str]:
     """Run the command in a forked process; return its exit code (None: it did not end), stdout and stderr."""
     out, err = folder / "stdout", folder / "stderr"
     if (child := os.fork()) == 0:
@@ -600,11 +602,13 @@ def carry_out(trial: Trial, folder: Path) -> tuple[int | None, str, str]:
             os.environ.clear()
             os.environ.update(_environment(trial.world))
             for stream, path in ((1, out), (2, err)):
-                os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), stream)
+                os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), stream)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             sys.argv = ["glue-bench", *trial.words]
             from glue_bench.cli import main
 
+            if interrupt:
+                _interrupt()
             code = main(trial.words)
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else 98
@@ -650,7 +654,16 @@ def judge(trial: Trial, code: int | None, *, out: str, err: str, before: dict[st
     after = picture(trial.world, trial.allowed)
     for name in sorted({*before, *after}):
         if before.get(name) != after.get(name):
-            yield f"{name} was {'changed' if name in before and name in after else 'made' if name in after else 'deleted'}"
+            did = "deleted" if name not in after else "changed" if name in before else "made"
+            yield f"{name} was {did}"
+
+
+def load() -> None:
+    """Load what the commands need, once for every trial; one thread, because a forked process has no others."""
+    os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    for name in ("runs.experiment", "tasks.metrics", "report.page", "cli.sweep", "config.compose", "runs.inference"):
+        importlib.import_module(f"glue_bench.{name}")
+    importlib.import_module("transformers.models.roberta.modeling_roberta")
 
 
 def main() -> int:
@@ -666,12 +679,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="hostile-") as made:
         base = Path(made) / "base"
         base.mkdir()
+        load()
         make_world(base)
-        import glue_bench.runs.experiment
-        import glue_bench.tasks.metrics
-        import glue_bench.report.page
-        import transformers.models.roberta.modeling_roberta  # noqa: F401 - loaded once, for every trial
-
         for number in range(chosen.trials) if chosen.only is None else [chosen.only]:
             group = names[number % len(names)]
             folder = Path(made) / "trial"

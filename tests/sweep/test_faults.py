@@ -3,9 +3,11 @@
 Small versions run with the fast tests; `nox -s faults` runs the whole campaign.
 """
 
+import contextlib
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +26,9 @@ from tests.support.making import make_record
 from tests.support.processor import cpu_seconds_of, slowness
 
 Sweep = Callable[..., subprocess.Popen[str]]
+KILLS = int(os.environ.get("KILLS", "200"))
+# Phases in which a process is killed; a sweep spends most of its time in the first.
+AIMS = ("starting", "training", "training", "evaluating", "writing")
 
 
 @pytest.fixture
@@ -51,7 +56,10 @@ def sweep(tmp_path: Path, tiny_words: list[str]) -> Iterator[Sweep]:
             "PYTHONPATH": str(Path(__file__).parents[2]),
             "BAD_RUNS": ",".join(bad),
             "TRAININGS": str(tmp_path / f"{results}.trainings"),
+            "PHASES": str(tmp_path / f"{results}.phases"),
         }
+        shutil.rmtree(environment["PHASES"], ignore_errors=True)
+        Path(environment["PHASES"]).mkdir()
         with (tmp_path / log).open("a") as file:
             process = subprocess.Popen(
                 [*command, f"results_dir={results}", *words],
@@ -122,7 +130,7 @@ def assert_same_results(tmp_path: Path, results: str, expected: str) -> None:
     ("kills", "tasks", "epochs"),
     [
         pytest.param(3, "[rte]", 200, id="three"),
-        pytest.param(200, "[rte,mrpc,sst2,stsb]", 3000, id="200", marks=pytest.mark.faults),
+        pytest.param(KILLS, "[rte,mrpc,sst2,stsb]", 300, id="many", marks=pytest.mark.faults),
     ],
 )
 def test_a_sweep_that_is_killed_again_and_again_ends_with_the_results_of_one_that_was_not(
@@ -130,24 +138,51 @@ def test_a_sweep_that_is_killed_again_and_again_ends_with_the_results_of_one_tha
 ) -> None:
     words = [f"tasks={tasks}", "seeds=[1,2]", "executor.workers=2", "trainer.snapshot_minutes=0.01", "--retry-failed"]
     assert sweep(*words, results="undisturbed", epochs=epochs).wait() == 0
-    rng, killed, rounds = random.Random(7), Counter[str](), 1
+    rng, killed, phases, rounds = random.Random(7), Counter[str](), Counter[str](), 1
     while sum(killed.values()) < kills:
         process = sweep(*words, results=f"round{rounds}", epochs=epochs)
-        if kills < 10:  # each in the middle of a training
-            begun = len(trainings(tmp_path, f"round{rounds}"))
-            wait_for(lambda: len(trainings(tmp_path, f"round{rounds}")) > begun, process)  # noqa: B023
-        try:
-            process.wait(timeout=rng.uniform(0.2, 0.8) if kills < 10 else rng.uniform(0.2, 9.0))
-            rounds += 1  # it was quicker than the kills, which continue in a new folder
-        except subprocess.TimeoutExpired:
+        phase = wait_for_phase(
+            tmp_path / f"round{rounds}.phases", process, aim="training" if kills < 10 else "", rng=rng
+        )
+        if phase:
             killed[kill_somebody(process, rng)] += 1
-    print(f"kills: {dict(killed)}; rounds: {rounds}")  # noqa: T201
+            phases[phase] += 1
+        else:
+            rounds += 1  # it was quicker than the kills, which continue in a new folder
+    print(f"kills: {dict(killed)}; in phases: {dict(phases)}; rounds: {rounds}")  # noqa: T201
+    assert phases.total() - phases["starting"] >= kills / 2
     log = tmp_path / "sweep.log"
     for number in range(1, rounds + 1):
         assert sweep(*words, results=f"round{number}", epochs=epochs).wait() == 0, log.read_text()[-3000:]
         assert_same_results(tmp_path, f"round{number}", "undisturbed")
     assert "damaged record" not in log.read_text()
     assert any(record.resumed_at for record in records_in(tmp_path, "round1").values())
+
+
+def wait_for_phase(folder: Path, process: subprocess.Popen[str], *, aim: str, rng: random.Random) -> str:
+    """Wait until a run is in the phase that is aimed at; return its phase a moment later, empty if the sweep has ended.
+
+    Args:
+        aim: one of AIMS; empty to draw one.
+    """
+    aim = aim or rng.choice(AIMS)
+    if aim == "starting":
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=rng.uniform(0.2, 4.0))
+    while process.poll() is None:
+        found = {path.read_text() for path in folder.iterdir()} if aim != "starting" else set[str]()
+        if aim in found or aim == "starting":
+            time.sleep(rng.uniform(0.0, 0.5) if aim == "training" else rng.uniform(0.0, 0.005))
+            now = {path.read_text() for path in folder.iterdir()} & {*AIMS}
+            return (
+                ""
+                if process.poll() is not None
+                else aim
+                if aim in now
+                else max(now, key=AIMS.index, default="starting")
+            )
+        time.sleep(0.001)
+    return ""
 
 
 def kill_somebody(process: subprocess.Popen[str], rng: random.Random) -> str:
