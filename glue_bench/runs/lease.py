@@ -236,7 +236,7 @@ def _judge(path: Path | None, *, dead: int | None = None) -> tuple[str, Owner]:
     except FileNotFoundError:
         return "dead", _UNKNOWN
     except OSError as error:
-        if error.errno == errno.EINVAL:  # a folder or a pipe: nobody's lease
+        if error.errno in (errno.EINVAL, errno.EISDIR):  # a folder or a pipe: nobody's lease
             return "dead", _UNKNOWN
         raise
     except ValueError:

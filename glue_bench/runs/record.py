@@ -232,8 +232,8 @@ def _check_record(record: Record) -> None:
     for kind, name in ((DataConfig, "data"), (EncoderConfig, "encoder")):  # with the rules for keys that fit together
         known = {item.name for item in dataclasses.fields(kind)}
         check(build(kind, {key: value for key, value in config[name].items() if key in known}, where=name), name)
-    if record.task != task.name or (record.data["source"], record.seed) != (config["data"]["source"], config["seed"]):
-        raise ValueError("task, data.source or seed is not the one of its config")
+    if (record.task, record.seed) != (task.name, config["seed"]):
+        raise ValueError("task or seed is not the one of its config")
     for split in task.validation if record.finished else ():
         rows = record.data.get("rows", {}).get(split)
         if rows is None or rows < 1:
