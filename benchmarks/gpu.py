@@ -59,6 +59,7 @@ def main() -> int:
     if words.one:
         carry_out(words)
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # `measure` then ends the part that runs
     kept = json.loads(words.out.read_text()) if words.out.exists() else {}
     failed = False
     for name in words.parts:
@@ -87,6 +88,7 @@ def measure(name: str, words: argparse.Namespace) -> dict[str, Any]:
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "HF_HUB_OFFLINE": "1",
         "PART_SECONDS": str(limit),
+        **({"OMP_NUM_THREADS": "1"} if words.toy else {}),  # threads wait for each other where cores are busy
     }
     log, began, status = words.work / f"{name}.log", time.monotonic(), ""
     with log.open("w") as stream:
