@@ -131,6 +131,6 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def gpu(session: nox.Session) -> None:
-    """The full eight tasks on random tokens beside transformers.Trainer; for a machine with a GPU."""
+    """Everything there is to measure on a GPU, the tests that need one included."""
     session.install(*EXACT, "-e", ".[dev]")
     session.run("python", "benchmarks/gpu.py", *session.posargs)

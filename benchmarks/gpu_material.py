@@ -34,7 +34,7 @@ class Size:
     words: int
     vocabulary: int
     rows: int  # of a split at most
-    encoder: dict[str, int]
+    encoder: dict[str, Any]
 
 
 WHOLE = Size(90_000, 50_265, 10**9, {"num_hidden_layers": 6})
@@ -53,7 +53,13 @@ def prepare(work: Path, *, toy: bool) -> Path:
     tokenizer = make_tokenizer(words, size.vocabulary)
     ids = [np.array(found.ids) for found in tokenizer.encode_batch_fast(words, add_special_tokens=False)]
     tokens = np.array([len(word) for word in ids])
-    shared = {"words": words, "tokens": tokens, "ids": ids, "folder": making / "rows", "limit": size.rows}
+    shared: dict[str, Any] = {
+        "words": words,
+        "tokens": tokens,
+        "ids": ids,
+        "folder": making / "rows",
+        "limit": size.rows,
+    }
     with ProcessPoolExecutor(min(len(TASKS), os.cpu_count() or 1)) as pool:
         encoder = pool.submit(make_encoder, making / "encoder", tokenizer.to_str(), size=size.encoder)
         for done in [encoder, *(pool.submit(make_task, task, **shared) for task in TASKS)]:
@@ -97,7 +103,7 @@ def make_tokenizer(words: list[str], vocabulary: int) -> Any:
     return tokenizer
 
 
-def make_encoder(folder: Path, tokenizer: str, *, size: dict[str, int]) -> None:
+def make_encoder(folder: Path, tokenizer: str, *, size: dict[str, Any]) -> None:
     """Write config, weights and tokenizer."""
     import torch
     from transformers import RobertaConfig, RobertaModel

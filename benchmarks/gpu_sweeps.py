@@ -78,7 +78,7 @@ def describe(results: Path, spent: list[dict[str, Any]], *, runs: int) -> dict[s
                 "eval s": round(seconds["eval"], 1),
                 "rest s": round(seconds["total"] - seconds["train"] - seconds["eval"], 1),
                 "ms an update": round(1000 * seconds["train"] / record["steps"], 3),
-                **{name: record[name] for name in ("kernels", "graph", "accumulation") if name in record},
+                **{name: record[name] for name in ("execution", "accumulation") if record.get(name)},
             }
         )
     errors = [f"{record['task']}: {record.get('error')}" for record in records if record["status"] != "finished"]

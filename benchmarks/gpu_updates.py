@@ -18,6 +18,7 @@ import torch
 from gpu import Job
 from gpu_machine import synchronise
 from numpy.typing import NDArray
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profiler
 
@@ -41,6 +42,7 @@ class Window:
     timed: int
     opens: Callable[[], object] = lambda: None
     closes: Callable[[], object] = lambda: None
+    device: str = "cpu"  # which is waited for before the window opens and closes
     began: float = 0.0
     ended: float = 0.0
 
@@ -52,9 +54,11 @@ class Window:
     def on_step(self, line: StepReport) -> None:
         """Open and close; a line comes as many updates late in the beginning as in the end."""
         if line.step == self.warm:
+            synchronise(self.device)
             self.opens()
             self.began = time.perf_counter()
         elif line.step == self.warm + self.timed:
+            synchronise(self.device)
             self.ended = time.perf_counter()
             self.closes()
 
@@ -117,8 +121,7 @@ def profile(job: Job) -> None:
         plain = Window(2 * size[0], 2 * size[1])
         facts = case.fit(plain)
         watched = profiler(activities=[ProfilerActivity.CUDA if job.device == "cuda" else ProfilerActivity.CPU])
-        window = Window(*size, opens=lambda w=watched: (synchronise(job.device), w.start()))  # type: ignore[misc]
-        window.closes = lambda w=watched: (synchronise(job.device), w.stop())  # type: ignore[misc]
+        window = Window(*size, opens=watched.start, closes=watched.stop, device=job.device)
         case.fit(window)
         tokens = float(case.encoded.lengths().mean()) * case.settings.batch_size
         kernels = summarise(watched, updates=size[1], device=job.device)
@@ -133,7 +136,7 @@ def profile(job: Job) -> None:
 
 def summarise(watched: Any, *, updates: int, device: str) -> dict[str, Any]:
     """Count the kernels of an update and what they took, the longest first; on a CPU torch's operations."""
-    wanted = torch.autograd.DeviceType.CUDA if device == "cuda" else torch.autograd.DeviceType.CPU
+    wanted = DeviceType.CUDA if device == "cuda" else DeviceType.CPU
     counts, micros, calls = defaultdict[str, int](int), defaultdict[str, float](float), defaultdict[str, int](int)
     for event in watched.events():
         if event.device_type == wanted and not getattr(event, "is_user_annotation", False):
