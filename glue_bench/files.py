@@ -61,7 +61,8 @@ def replace_folder_atomically(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         yield temporary
-        for file in temporary.rglob("*"):
+        for file in temporary.rglob("*"):  # safetensors makes files for the owner alone, whatever the umask says
+            file.chmod((0o777 if file.is_dir() else 0o666) & ~_umask())
             _sync(file)
         temporary.chmod(0o777 & ~_umask())
         _sync(temporary)

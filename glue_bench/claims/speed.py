@@ -22,6 +22,7 @@ from glue_bench.claims.models import Model
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError
+from glue_bench.machine import usable_cores
 from glue_bench.models.classifier import Classifier, make_classifier
 from glue_bench.models.families import max_positions
 from glue_bench.models.placement import choose_placement, is_out_of_memory, keep_freed_memory
@@ -97,7 +98,7 @@ class Bench:
             "device": device.type,
             "name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
             "threads": torch.get_num_threads(),
-            "cores": os.cpu_count() or 1,
+            "cores": len(usable_cores()),
             "precision": self.placement.precision,
             "torch": torch.__version__,
         }

@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from glue_bench.cli.shared import CHOICE_KEYS, add_options, choose_run, path_option, say, write_output
-from glue_bench.data.texts import empty_rows, join_texts, read_text_file, split_lines
+from glue_bench.data.rows import empty_rows
+from glue_bench.data.texts import join_texts, read_text_file, split_lines
 from glue_bench.errors import UsageError
 from glue_bench.runs.finished import check_weights
 from glue_bench.runs.inference import Answers, answer, render_answers

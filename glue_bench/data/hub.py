@@ -13,10 +13,17 @@ from glue_bench.text import first_line
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 _OFFLINE_HELP = (
-    "without a network: data=local data.path=FOLDER, encoder=custom encoder.path=FOLDER, or a hub cache (HF_HOME) that "
+    "{why}: data=local data.path=FOLDER, encoder=custom encoder.path=FOLDER, or a hub cache (HF_HOME) that "
     "was filled on another machine\n"
     "everything offline, on the packaged sample data: glue-bench sweep preset=sample"
 )
+
+
+def _offline_help() -> str:
+    set_here = os.environ.get("HF_HUB_OFFLINE")
+    return _OFFLINE_HELP.format(
+        why=f"HF_HUB_OFFLINE={set_here} forbids requests" if is_offline() else "without a network"
+    )
 
 
 class UnreachableError(InputError):
@@ -143,7 +150,7 @@ def _readable_errors(where: str, filename: str, *, revision: str) -> Iterator[No
 
     def unreachable(reason: str) -> UnreachableError:
         problem = f"{where}: cannot get {filename} at revision {revision} from {endpoint()} ({reason})"
-        return UnreachableError(f"{problem}\n{_OFFLINE_HELP}")
+        return UnreachableError(f"{problem}\n{_offline_help()}")
 
     try:
         yield
@@ -158,9 +165,9 @@ def _readable_errors(where: str, filename: str, *, revision: str) -> Iterator[No
     except OfflineModeIsEnabled as error:
         raise unreachable("HF_HUB_OFFLINE is set") from error
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, *DISK_ERRNOS):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, *DISK_ERRNOS):
             problem = f"{error.filename or 'HF_HOME'}: cannot write to the hub's cache: {error.strerror}"
             raise DiskError(problem) from error
-        raise unreachable(str(error)) from error
+        raise unreachable(first_line(error)) from error
     except Exception as error:  # from the client's HTTP library, whichever it uses
         raise unreachable(first_line(error)) from error

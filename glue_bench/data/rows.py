@@ -1,7 +1,9 @@
 """Turn a file's columns into checked rows of a task: labels mapped by name, nothing missing or out of range."""
 
 import hashlib
+import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +14,12 @@ from numpy.typing import NDArray
 from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.sources import DataSource
 from glue_bench.data.tables import Table, read_table
-from glue_bench.errors import InputError
+from glue_bench.errors import InputError, list_names
+from glue_bench.text import quote
+
+_WHOLE = re.compile(r"[0-9]{1,9}\.0*")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +93,16 @@ def load_task_data(source: DataSource, data: DataConfig, *, task: TaskConfig) ->
     for name, path in source.files.items():
         limit = data.max_train_rows if name == task.train else data.max_eval_rows
         splits[name] = check_rows(read_table(path), task, where=str(path)).head(limit)
+        if empty := empty_rows(splits[name]):
+            more = f" and {len(empty) - 1:,} more" if len(empty) > 1 else ""
+            logger.warning("%s: row %d%s: a text is empty, and is used as it is", path, empty[0], more)
     return TaskData(splits=splits, source=source.source, dataset=source.dataset, revision=source.revision)
+
+
+def empty_rows(rows: Texts) -> list[int]:
+    """Return the rows, counted from 1, with an empty text: training on them and predictions for them mean little."""
+    empty = np.array([[not text.strip() for text in column] for column in rows.texts]).any(axis=0)
+    return [int(row) + 1 for row in np.flatnonzero(empty)]
 
 
 def check_rows(table: Table, task: TaskConfig, *, where: str) -> Split:
@@ -130,7 +146,7 @@ def _fingerprint(splits: Mapping[str, Split]) -> str:
 def _check_columns(table: Table, names: Sequence[str], *, where: str) -> None:
     for name in names:
         if name not in table.columns:
-            raise InputError(f"{where}: no column {name!r}; it has {', '.join(table.columns) or 'none'}")
+            raise InputError(f"{where}: no column {name!r}; it has {list_names(map(quote, table.columns)) or 'none'}")
     if not table.columns[names[0]]:
         raise InputError(f"{where}: no rows")
 
@@ -138,9 +154,9 @@ def _check_columns(table: Table, names: Sequence[str], *, where: str) -> None:
 def _check_column(values: Sequence[object], name: str, *, where: str) -> list[str]:
     for number, value in enumerate(values, start=1):
         if not isinstance(value, str):
-            raise InputError(f"{where} row {number}: {name} is {value!r}, not text")
+            raise InputError(f"{where} row {number}: {name} is {quote(repr(value))}, not text")
         if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-            raise InputError(f"{where} row {number}: {name} is {value!r}, not valid Unicode")
+            raise InputError(f"{where} row {number}: {name} is {quote(repr(value))}, not valid Unicode")
     return list(values)  # type: ignore[arg-type]
 
 
@@ -153,7 +169,9 @@ def _check_scores(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.f
         except (TypeError, ValueError):
             scores[row] = math.nan
         if not low <= scores[row] <= high:
-            raise InputError(f"{where} row {row + 1}: label is {value!r}; it must be a number from {low:g} to {high:g}")
+            raise InputError(
+                f"{where} row {row + 1}: label is {quote(repr(value))}; it must be a number from {low:g} to {high:g}"
+            )
     return scores
 
 
@@ -161,16 +179,24 @@ def _check_classes(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.
     """Return codes in the task's order: names are mapped by name, numbers by the order that the file declares."""
     declared = table.label_names or task.labels
     if sorted(declared) != sorted(task.labels):
-        raise InputError(f"{where}: its labels are {', '.join(declared)}; {task.name} has {', '.join(task.labels)}")
+        raise InputError(
+            f"{where}: its labels are {list_names(map(quote, declared))}; "
+            f"{task.name} has {list_names(map(quote, task.labels))}"
+        )
     code_of = _codes_by_label(task.labels, declared)
     codes = np.empty(len(table.columns["label"]), dtype=np.int64)
     for row, value in enumerate(table.columns["label"]):
         known = isinstance(value, str | int | float) and not isinstance(value, bool)
         code = code_of.get(value) if known else None
+        if code is None and isinstance(value, str):  # ` yes`, and `1.0` as programs write codes with gaps
+            word = value.strip()
+            code = code_of.get(int(float(word)) if _WHOLE.fullmatch(word) else word)
         if code is None:
             hidden = ", a hidden test label" if value in (-1, "-1") else ""
-            allowed = ", ".join(f"{number} ({name})" for number, name in enumerate(declared))
-            raise InputError(f"{where} row {row + 1}: label is {value!r}{hidden}; it must be one of {allowed}")
+            allowed = list_names(f"{number} ({quote(name)})" for number, name in enumerate(declared))
+            raise InputError(
+                f"{where} row {row + 1}: label is {quote(repr(value))}{hidden}; it must be one of {allowed}"
+            )
         codes[row] = code
     return codes
 
@@ -195,5 +221,5 @@ def _check_idx(table: Table, rows: int, *, where: str) -> NDArray[np.int64]:
         try:
             idx[row] = int(value)  # type: ignore[call-overload]
         except (TypeError, ValueError, OverflowError):
-            raise InputError(f"{where} row {row + 1}: idx is {value!r}, not a whole number") from None
+            raise InputError(f"{where} row {row + 1}: idx is {quote(repr(value))}, not a whole number") from None
     return idx

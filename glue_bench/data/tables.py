@@ -1,17 +1,22 @@
 """Read one file of rows as plain columns: Parquet, CSV, TSV or JSON Lines. Knows no tasks."""
 
 import csv
+import io
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from glue_bench.errors import InputError
+from glue_bench.reading import open_regular
 from glue_bench.text import first_line
+
+_DELIMITERS = (",", ";", "\t")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +40,19 @@ def read_table(path: Path) -> Table:
             case ".jsonl":
                 return _read_jsonl(path)
             case ".csv":
-                return _read_delimited(path, delimiter=",", quoting=csv.QUOTE_MINIMAL)
-            case _:  # .tsv; GLUE's own files are not quoted: a lone quotation mark is text
-                return _read_delimited(path, delimiter="\t", quoting=csv.QUOTE_NONE)
+                return _read_delimited(path, delimiter=",")
+            case _:  # .tsv
+                return _read_delimited(path, delimiter="\t")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from error
+        raise InputError(f"{path}: {_name_encoding(path, error)}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Open a file by its path alone: pyarrow would take `exp:1/train.parquet` for an address."""
+    with open_regular(path):  # no pipe, no device
+        return pq.ParquetFile(pa.OSFile(os.fsencode(path)))
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
@@ -51,7 +62,7 @@ def unreadable(path: Path, error: Exception) -> InputError:
 
 def _read_parquet(path: Path) -> Table:
     try:
-        table = pq.ParquetFile(path).read()
+        table = open_parquet(path).read()
     except (pa.ArrowException, OSError) as error:
         raise unreadable(path, error) from error
     _check_header(table.column_names, path)
@@ -71,21 +82,53 @@ def _declared_label_names(schema: pa.Schema, path: Path) -> list[str] | None:
     return list(feature.names) if isinstance(feature, ClassLabel) else None
 
 
-def _read_delimited(path: Path, *, delimiter: str, quoting: Literal[0, 3]) -> Table:
+def _read_delimited(path: Path, *, delimiter: str) -> Table:
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream, delimiter=delimiter, quoting=quoting, strict=True)
-        try:
-            header = next(reader, [])
-            _check_header(header, path)
-            columns: dict[str, list[object]] = {name: [] for name in header}
-            for fields in reader:
-                if len(fields) != len(header):
-                    raise InputError(f"{path} line {reader.line_num}: {len(fields)} fields, not {len(header)}")
-                for name, field in zip(header, fields, strict=True):
-                    columns[name].append(field)
-        except csv.Error as error:
-            raise InputError(f"{path} line {reader.line_num}: {error}") from error
+        text = stream.read()
+    first = text.partition("\n")[0]
+    if delimiter not in first:  # spreadsheets of many countries write semicolons into .csv
+        delimiter = next((other for other in _DELIMITERS if other in first), delimiter)
+    quoting = csv.QUOTE_MINIMAL if path.suffix == ".csv" or _is_quoted(text, delimiter) else csv.QUOTE_NONE
+    csv.field_size_limit(2**31 - 1)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
+    last = len(re.split(r"\r\n|\r|\n", text.rstrip()))  # line with a row
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        _check_header(header, path)
+        columns: dict[str, list[object]] = {name: [] for name in header}
+        for fields in reader:
+            if not "".join(fields).strip() and len(fields) < max(len(header), 2) and reader.line_num > last:
+                continue  # after the rows
+            if len(fields) != len(header):
+                raise InputError(f"{path} line {reader.line_num}: {len(fields)} fields, not {len(header)}")
+            for name, field in zip(header, fields, strict=True):
+                columns[name].append(field)
+    except csv.Error as error:
+        raise InputError(f"{path} line {reader.line_num}: {error}") from error
     return Table(columns=columns)
+
+
+def _is_quoted(text: str, delimiter: str) -> bool:
+    """Return whether quotation marks in a .tsv are a writer's, as pandas puts them, and not part of GLUE's texts.
+
+    They are if the header has them, or if writing the rows again gives the same file.
+    """
+    if '"' not in text or text.startswith('"'):
+        return text.startswith('"')
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error:
+        return False
+    again = io.StringIO()
+    csv.writer(again, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    return again.getvalue().rstrip() == text.replace("\r\n", "\n").rstrip()
+
+
+def _name_encoding(path: Path, error: UnicodeDecodeError) -> str:
+    """Say what a file that is not UTF-8 probably is."""
+    start = path.read_bytes()[:4096]
+    name = "UTF-16" if b"\0" in start or start[:2] in (b"\xff\xfe", b"\xfe\xff") else "ISO-8859-1 or Windows-1252"
+    return f"not UTF-8 text (byte {error.start}); it looks like {name}, and must be converted: iconv -t UTF-8"
 
 
 def _check_header(names: list[str], path: Path) -> None:
@@ -96,15 +139,16 @@ def _check_header(names: list[str], path: Path) -> None:
 
 def _read_jsonl(path: Path) -> Table:
     columns: dict[str, list[object]] = {}
-    with path.open(encoding="utf-8-sig") as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise InputError(f"{path} line {number}: not JSON ({error})") from error
-            if not isinstance(row, dict) or (number > 1 and row.keys() != columns.keys()):
-                expected = ", ".join(columns) if number > 1 else "column names"
-                raise InputError(f"{path} line {number}: not an object with the keys of line 1 ({expected})")
-            for name, value in row.items():
-                columns.setdefault(name, []).append(value)
+    lines = path.read_text(encoding="utf-8-sig").rstrip().split("\n")
+    for number, line in enumerate(lines if lines[0] else (), start=1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path} line {number}: not JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise InputError(f'{path} line {number}: not an object, as in {{"sentence": "a text", "label": 0}}')
+        for name in row.keys() - columns.keys():
+            columns[name] = [None] * (number - 1)
+        for name, values in columns.items():  # a key that a row lacks is null: an error only where it is used
+            values.append(row.get(name))
     return Table(columns=columns)

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.hub import commit_of, fetch_file
 from glue_bench.data.rows import Texts, check_texts
 from glue_bench.data.sources import FILE_TYPES, find_file
-from glue_bench.data.tables import Table, read_table, unreadable
+from glue_bench.data.tables import Table, open_parquet, read_table, unreadable
 from glue_bench.errors import InputError, UsageError
 from glue_bench.files import file_sha256
 from glue_bench.text import plural
@@ -137,17 +136,11 @@ def join_texts(texts: Sequence[str], task: TaskConfig) -> Texts:
     return check_texts(Table(columns=columns), task, where="--text")
 
 
-def empty_rows(rows: Texts) -> list[int]:
-    """Return the rows, counted from 1, with an empty text: predictions for them mean little."""
-    empty = np.array([[not text.strip() for text in column] for column in rows.texts]).any(axis=0)
-    return [int(row) + 1 for row in np.flatnonzero(empty)]
-
-
 def _read_tables(path: Path, columns: list[str]) -> Iterator[Table]:
     """Yield those of the columns that the file has, PIECE rows at a time."""
     if path.suffix == ".parquet":
         try:
-            for batch in pq.ParquetFile(path).iter_batches(batch_size=PIECE, columns=columns):
+            for batch in open_parquet(path).iter_batches(batch_size=PIECE, columns=columns):
                 yield Table(columns=batch.to_pydict())
         except (pa.ArrowException, OSError) as error:
             raise unreadable(path, error) from error
@@ -165,7 +158,7 @@ def _count_rows(path: Path) -> int:
     if path.suffix != ".parquet":
         return max((len(values) for values in read_table(path).columns.values()), default=0)
     try:
-        rows: int = pq.ParquetFile(path).metadata.num_rows
+        rows: int = open_parquet(path).metadata.num_rows
     except (pa.ArrowException, OSError) as error:
         raise unreadable(path, error) from error
     return rows

@@ -210,8 +210,6 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
         whole.save_pretrained(folder)
     except SafetensorError as error:  # what it raises for a full disk
         raise OSError(errno.EIO, str(error)) from error
-    for file in folder.iterdir():
-        file.chmod(file.stat().st_mode | 0o444)  # safetensors makes them readable for the owner only
     for path in tokenizer_files(pretrained):
         shutil.copyfile(path, folder / path.name)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glue_bench.errors import UsageError
+from glue_bench.machine import usable_cores
 from glue_bench.models.packing import Layout
 
 # What a plain RuntimeError says when the memory of a CPU, CUDA, cuBLAS, cuDNN, Triton or Metal does not suffice. NVML's
@@ -133,6 +134,7 @@ def choose_placement(
     if chosen.type == "cuda":
         chosen = torch.device("cuda", chosen.index or 0)
         torch.cuda.set_device(chosen)  # NCCL and pinned memory use the current one, by default GPU 0
+    torch.set_num_threads(min(torch.get_num_threads(), len(usable_cores())))  # torch knows no quota of a container
     if precision == "auto":
         # On a CPU bfloat16 is less exact, and without AVX-512 it is many times slower than float32.
         # Older GPUs only emulate it.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from glue_bench.errors import DivergedError, GlueBenchError, InputError, LostError
 from glue_bench.files import check_writable, file_sha256, replace_atomically, write_text_atomically
-from glue_bench.reading import open_regular, whole_number
+from glue_bench.reading import whole_number
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.record import Record, now, read_record, request_facts, task_of
 from glue_bench.tasks.adapter import TaskAdapter
@@ -220,15 +220,15 @@ def read_predictions(path: Path, task: TaskAdapter, *, labelled: bool = True) ->
         InputError: the file is missing, damaged, or does not fit the task; the message can follow "the run has".
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from glue_bench.data.tables import open_parquet
 
     name = f"{path.parent.name}/{path.name}"
     coded = ["label", "prediction"] if labelled else ["prediction"]
     outputs = [f"logit_{output}" for output in range(task.outputs)]
     wanted = ["idx", *coded, *outputs]
     try:
-        with open_regular(path) as stream:
-            table = pq.ParquetFile(stream).read(columns=wanted)
+        table = open_parquet(path).read(columns=wanted)
         columns = {column: np.asarray(table[column].to_numpy()) for column in wanted}
         origin = (table.schema.metadata or {}).get(_ORIGIN_KEY, b"").decode("utf-8")
     except FileNotFoundError as error:

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import math
 import multiprocessing
 import os
 import signal
@@ -16,10 +15,10 @@ from multiprocessing import connection as connections
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 from glue_bench.config.schema import ExecutorConfig
 from glue_bench.errors import DiskError
+from glue_bench.machine import total_memory, usable_cores
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
@@ -276,21 +275,3 @@ def deal_out(executor: ExecutorConfig, *, runs: int, gpus: Sequence[str | None])
     each = max(1, len(cores) // count)
     shares = [[cores[(worker * each + place) % len(cores)] for place in range(each)] for worker in range(count)]
     return [Slot(cores=share, gpu=gpus[worker % len(gpus)] if gpus else None) for worker, share in enumerate(shares)]
-
-
-def usable_cores() -> list[int]:
-    """Return the cores that this process may run on, at most as many as its container may use at a time."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
-    quota = Path("/sys/fs/cgroup/cpu.max")
-    words = quota.read_text(encoding="ascii").split() if quota.is_file() else ["max"]
-    return cores if words[0] == "max" else cores[: max(1, math.ceil(int(words[0]) / int(words[1])))]
-
-
-def total_memory() -> int:
-    """Return the memory of the machine in bytes, or of the container if that has less."""
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        text = Path(path).read_text(encoding="ascii").strip() if Path(path).is_file() else ""
-        limits += [int(text)] if text.isdigit() else []
-    return min(limits)

@@ -30,6 +30,9 @@ class GlueMetric(evaluate.Metric):  # type: ignore[misc]
         # Without keep_in_memory, evaluate writes every prediction to a file under HF_HOME.
         super().__init__(config_name="+".join(metrics), keep_in_memory=True)
 
+    def _build_data_dir(self) -> str:
+        return ""  # evaluate would make a folder under HF_HOME, which may not be writable, and nothing goes there
+
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description="GLUE's metrics.",

@@ -18,7 +18,8 @@ import pytest
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_task
 from glue_bench.config.schema import TaskConfig
-from glue_bench.data.texts import empty_rows, split_lines
+from glue_bench.data.rows import empty_rows
+from glue_bench.data.texts import split_lines
 from glue_bench.errors import InputError
 from glue_bench.runs.finished import find_finished
 from glue_bench.runs.inference import answer, render_answers

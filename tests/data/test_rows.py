@@ -180,7 +180,11 @@ def test_a_damaged_parquet_file_is_named(folder: Path, damage: str) -> None:
         ("train.csv", b"sentence1,sentence2,label\n\xff,b,0\n", "train.csv: not UTF-8 text"),
         ("train.tsv", b"", "train.tsv: no column 'sentence1'"),
         ("train.jsonl", b'{"sentence1": "a"}\n{"sentence1"\n', "train.jsonl line 2: not JSON"),
-        ("train.jsonl", b'{"sentence1": "a"}\n{"text": "a"}\n', "train.jsonl line 2: not an object with the keys"),
+        (
+            "train.jsonl",
+            b'{"sentence1": "a"}\n{"text": "a"}\n',
+            "train.jsonl: no column 'sentence2'; it has sentence1, text",
+        ),
         ("train.jsonl", b"[1]\n", "train.jsonl line 1: not an object"),
     ],
 )
@@ -245,3 +249,85 @@ def test_every_sample_task_loads_through_the_adapter_and_is_never_comparable() -
             source=data.source, rows=data.rows, fingerprints=data.fingerprints
         )
         assert reasons == ["sample data"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.csv", "sentence1,sentence2,label\na,c,0\nb,d,1\n\n"),
+        ("train.csv", "sentence1;sentence2;label\r\na;c;0\r\nb;d;1\r\n"),
+        ("train.csv", "sentence1, sentence2 ,label\na,c,0.0\nb,d,1.0\n"),
+        ("train.csv", "sentence1\tsentence2\tlabel\na\tc\t entailment\nb\td\t1.\n  \n"),
+        ("train.tsv", "sentence1\tsentence2\tlabel\na\tc\t0\nb\td\t1\n\r\n\n"),
+        ("train.tsv", '"sentence1"\t"sentence2"\t"label"\n"a"\t"c"\t0\n"b"\t"d"\t1\n'),
+        ("train.tsv", "sentence1,sentence2,label\na,c,0\nb,d,1"),
+        ("train.jsonl", '{"sentence1": "a", "sentence2": "c", "label": 0, "note": 1}\n'
+                        '{"label": "1.0", "sentence2": "d", "sentence1": "b", "other": [2]}\n\n'),
+    ],
+)  # fmt: skip
+def test_rows_as_other_programs_write_them_are_read(name: str, content: str, folder: Path) -> None:
+    (folder / "rte" / "train.parquet").unlink()
+    (folder / "rte" / name).write_text(content, newline="")
+    train = load(folder).splits["train"]
+    assert (train.texts, train.labels.tolist()) == ((["a", "b"], ["c", "d"]), [0, 1])
+
+
+@pytest.mark.parametrize("text", ['say "a"', "tab\there", "two\nlines", '"', '"whole"', "it's", "comma, semi;"])
+def test_a_text_survives_pandas_in_csv_and_tsv(text: str, folder: Path) -> None:
+    import pandas as pd
+
+    (folder / "rte" / "train.parquet").unlink()
+    frame = pd.DataFrame({"sentence1": [text, "plain"], "sentence2": ["b", text], "label": [0, 1]})
+    for name, separator in (("train.csv", ","), ("train.tsv", "\t"), ("train.csv", ";")):
+        frame.to_csv(folder / "rte" / name, sep=separator, index=False)
+        assert load(folder).splits["train"].texts == ([text, "plain"], ["b", text])
+        (folder / "rte" / name).unlink()
+
+
+def test_a_field_of_any_length_is_read(folder: Path) -> None:
+    (folder / "rte" / "train.parquet").unlink()
+    (folder / "rte" / "train.csv").write_text(f"sentence1,sentence2,label\n{'x' * 400_000},b,0\n")
+    assert len(load(folder).splits["train"].texts[0][0]) == 400_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("train.csv", "sentence1,sentence2,label\né,c,0\n".encode("latin-1"), "looks like ISO-8859-1 or Windows-1252"),
+        ("train.jsonl", b'{"sentence1": "\xe9"}', "train.jsonl: not UTF-8 text (byte 15); it looks like ISO-8859-1"),
+        ("train.tsv", "sentence1\tsentence2\tlabel\n".encode("utf-16"), "it looks like UTF-16"),
+        ("train.csv", b"sentence1,sentence2,label\na,c,0\n\nb,d,1\n", "train.csv line 3: 0 fields, not 3"),
+        ("train.csv", b"sentence1,sentence2,label\na,c,1.5\n", "label is '1.5'; it must be one of 0"),
+        ("train.jsonl", b'{"sentence1": "a", "label": 0}\n', "no column 'sentence2'"),
+        (
+            "train.jsonl",
+            b'{"sentence1":"a","sentence2":"b","label":0}\n{"sentence1":"a","label":0}',
+            "row 2: sentence2",
+        ),
+        ("train.jsonl", b"\n\n", "no column 'sentence1'; it has none"),
+        ("train.jsonl", b"[" * 100_000, "train.jsonl line 1: not JSON"),
+        ("train.csv", b"sentence1,sentence2,label\na,b," + b"\x1b" * 5000, r"label is '\x1b"),
+    ],
+)
+def test_rows_that_cannot_be_read_are_named_with_the_reason(
+    name: str, content: bytes, message: str, folder: Path
+) -> None:
+    (folder / "rte" / "train.parquet").unlink()
+    (folder / "rte" / name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        load(folder)
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 800
+
+
+def test_empty_texts_are_warned_about(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_rte(folder, {"sentence1": ["", " "], "sentence2": ["c", "d"]})
+    load(folder)
+    assert "train.parquet: row 1 and 1 more: a text is empty" in caplog.text
+
+
+@pytest.mark.parametrize("place", ["data:v1", "s3:x", "file:y", "données"])
+def test_a_folder_is_never_taken_for_an_address(place: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    folder.rename(folder.parent / place)
+    assert load(Path(place)).rows == {"train": 2, "validation": 2}

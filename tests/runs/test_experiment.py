@@ -1,6 +1,7 @@
 """Whole runs and sweeps through the command line, with a tiny encoder on small local data."""
 
 import math
+import os
 import shutil
 import signal
 import subprocess
@@ -405,3 +406,30 @@ def test_a_worker_that_lost_its_run_leaves_the_new_owners_snapshots_alone(
         run_leased(request, store, listener=Takeover())
     assert list(snapshots.iterdir()) == [new]
     assert records_in(tmp_path) == []
+
+
+def test_nothing_of_the_home_folder_or_the_hubs_is_needed_by_a_local_run(
+    glue_bench: Callable[..., Result], tiny_words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    place = str(tmp_path / "file")
+    environment = {"HOME": place, "HF_HOME": place, "XDG_CACHE_HOME": place, "GLUE_BENCH_CACHE": ""}
+    words = [word for word in tiny_words if not word.startswith("results_dir")]
+    result = glue_bench("run", "task=rte", *words, "save_model=true", "results_dir=exp:1", env=environment)
+    assert result.returncode == 0, result.stderr
+    assert "the cache of encoded texts is not used" in result.stderr
+    (record,) = RunStore(tmp_path / "exp:1").load_all()
+    assert record.status == "finished"
+    assert RunStore(tmp_path / "exp:1").read_predictions(record, "validation").idx.size == 20
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o027])
+def test_kept_weights_obey_the_umask(mask: int, tiny_words: list[str], tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        assert main(["run", "task=rte", *tiny_words, "save_model=true"]) == 0
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
+    assert any(path.name == "model.safetensors" for path in files)
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~mask}

@@ -1,6 +1,10 @@
 """Scores against values computed by hand, and the rules for undefined ones."""
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,3 +81,18 @@ def test_nearly_constant_predictions_are_scored_without_a_warning() -> None:
 def test_logits_become_classes_and_scores() -> None:
     assert predict_classes(np.array([[0.1, 0.2], [3.0, -1.0]], dtype=np.float32)).tolist() == [1, 0]
     assert predict_scores(np.array([[5.5], [-0.25]], dtype=np.float32)).tolist() == [5.5, -0.25]
+
+
+@pytest.mark.parametrize("name", ["HF_HOME", "HF_METRICS_CACHE", "HOME"])
+def test_scoring_needs_no_folder_of_the_hub(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    code = """
+import numpy as np
+from glue_bench.tasks.metrics import score_predictions
+y = np.array([0, 1, 1])
+assert score_predictions(["accuracy"], y, labels=y) == {"accuracy": 1.0}
+"""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_HOME")}
+    environment[name] = str(tmp_path / "file")
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,45 @@
+"""How much of this machine a process may use: its cores and memory, or those of its container if they are fewer."""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def usable_cores(root: Path = Path("/")) -> list[int]:
+    """Return the cores that this process may run on, at most as many as its container may use at a time.
+
+    Args:
+        root: where proc/ and sys/ are.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
+    quotas = [text.split() for text in _read_limits(root, "cpu", "cpu.max")]
+    periods = _read_limits(root, "cpu", "cpu.cfs_period_us")
+    quotas += [list(pair) for pair in zip(_read_limits(root, "cpu", "cpu.cfs_quota_us"), periods, strict=False)]
+    shares = [int(quota) / int(period) for quota, period in quotas if quota.isdecimal() and int(period) > 0]
+    return cores[: max(1, math.ceil(min(shares, default=len(cores))))]
+
+
+def total_memory(root: Path = Path("/")) -> int:
+    """Return the memory in bytes; `root` as in `usable_cores`."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        limits += [int(text) for text in _read_limits(root, "memory", name) if text.isdecimal()]
+    return min(limits)
+
+
+def _read_limits(root: Path, controller: str, name: str) -> Iterator[str]:
+    """Yield a file's text of this process's control group and of each one around it, of version 1 and 2."""
+    groups, own = root / "sys/fs/cgroup", root / "proc/self/cgroup"
+    found = {groups / name: None, groups / controller / name: None}  # inside a container its own group is the top
+    for line in own.read_text("utf-8", "replace").splitlines() if own.is_file() else ():
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if controllers and controller not in controllers.split(","):
+            continue
+        for folder in (groups / controllers, groups / controller) if controllers else (groups,):
+            inside = Path(path.lstrip("/"))
+            found |= {folder / each / name: None for each in (inside, *inside.parents)}
+    for file in found:
+        if file.is_file():
+            yield file.read_text("utf-8", "replace").strip()
