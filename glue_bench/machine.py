@@ -14,9 +14,9 @@ def usable_cores(root: Path = Path("/")) -> list[int]:
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
-    quotas = [text.split() for text in _read_limits(root, "cpu", "cpu.max")]
-    periods = _read_limits(root, "cpu", "cpu.cfs_period_us")
-    quotas += [list(pair) for pair in zip(_read_limits(root, "cpu", "cpu.cfs_quota_us"), periods, strict=False)]
+    quotas = [text.split() for text in _read_limits(root, "cpu", name="cpu.max")]
+    periods = _read_limits(root, "cpu", name="cpu.cfs_period_us")
+    quotas += [list(pair) for pair in zip(_read_limits(root, "cpu", name="cpu.cfs_quota_us"), periods, strict=False)]
     shares = [int(quota) / int(period) for quota, period in quotas if quota.isdecimal() and int(period) > 0]
     return cores[: max(1, math.ceil(min(shares, default=len(cores))))]
 
@@ -25,11 +25,11 @@ def total_memory(root: Path = Path("/")) -> int:
     """Return the memory in bytes; `root` as in `usable_cores`."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for name in ("memory.max", "memory.limit_in_bytes"):
-        limits += [int(text) for text in _read_limits(root, "memory", name) if text.isdecimal()]
+        limits += [int(text) for text in _read_limits(root, "memory", name=name) if text.isdecimal()]
     return min(limits)
 
 
-def _read_limits(root: Path, controller: str, name: str) -> Iterator[str]:
+def _read_limits(root: Path, controller: str, *, name: str) -> Iterator[str]:
     """Yield a file's text of this process's control group and of each one around it, of version 1 and 2."""
     groups, own = root / "sys/fs/cgroup", root / "proc/self/cgroup"
     found = {groups / name: None, groups / controller / name: None}  # inside a container its own group is the top

@@ -58,7 +58,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
         raise UsageError(f"task: must be given, as task=NAME. Allowed: {', '.join(group_options('task', config_dir))}")
     keys = compose_keys(overrides, config_dir)
     name = task.removeprefix("task=")
-    _check_name(keys.task, name, config_dir)
+    _check_name(keys.task, name, config_dir=config_dir)
     if keys.trainer.updates is not None and (word := last_word(overrides, "trainer.epochs")):
         raise UsageError(f"{word}: has no effect with trainer.updates; add trainer.updates=null")
     recipe = _compose_recipe(keys.recipe, name, config_dir=config_dir)
@@ -156,10 +156,8 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
     if config_dir is not None:
         check_own_files(config_dir, GROUPS)
     folder = next(f for f in (conf_folder(), config_dir or Path()) if (f / "task" / f"{name}.yaml").is_file())
-    own, text = (
-        read_own(folder, f"task/{name}.yaml", group="task"),
-        (folder / "task" / f"{name}.yaml").read_text("utf-8"),
-    )
+    own = read_own(folder, f"task/{name}.yaml", group="task")
+    text = (folder / own.name).read_text("utf-8")
     if "defaults:" in text or "@package" in text:
         return compose_run([f"task={name}"], config_dir=config_dir).task
     try:
@@ -169,11 +167,11 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
         raise UsageError(located(_explain(error), [own], words=())) from error
     except _ODD as error:
         raise UsageError(f"task/{name}.yaml: cannot be read ({type(error).__name__}: {first_line(error)})") from error
-    _check_name(task, name, config_dir)
+    _check_name(task, name, config_dir=config_dir)
     return task
 
 
-def _check_name(task: TaskConfig, name: str, config_dir: Path | None) -> None:
+def _check_name(task: TaskConfig, name: str, *, config_dir: Path | None) -> None:
     options = group_options("task", config_dir)
     if unknown := [start for start in task.init_from if start not in options or start == name]:
         raise UsageError(

@@ -42,11 +42,8 @@ def read_own(folder: Path, name: str, *, group: str) -> OwnFile:
     try:
         text = path.read_text(encoding="utf-8-sig")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        alias = next((event for event in yaml.parse(text) if isinstance(event, yaml.AliasEvent)), None)
     except (yaml.YAMLError, RecursionError, OSError, ValueError) as error:
         raise unreadable(path, error) from error
-    if alias:  # a few lines of them can stand for gigabytes, or for themselves
-        raise UsageError(f"{name} line {alias.start_mark.line + 1}: *{alias.anchor}: write the value itself, no alias")
     header = _PACKAGE.search(text)
     package = header[1] if header else group
     if group in _WHOLE and package != "_global_":

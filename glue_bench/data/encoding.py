@@ -99,7 +99,12 @@ def _load_tokenizer(folder: Path) -> Tokenizer:
 
     try:
         loaded = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if not hasattr(loaded, "backend_tokenizer"):
+            kind = type(loaded).__name__
+            raise InputError(f"{folder}: {kind} is a slow tokenizer, without a fast one; only fast ones are used")
         return Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+    except InputError:
+        raise
     except Exception as error:  # both libraries raise many kinds, bare Exception too
         raise InputError(f"{folder}: its tokenizer cannot be loaded ({first_line(error)})") from error
 

@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, Pretrain
 
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError, UsageError
-from glue_bench.models.families import BertHead, family_of, initialise, max_positions
+from glue_bench.models.families import BertHead, family_of, initialise, max_positions, why_refused
 from glue_bench.models.flat import FlatEncoder, FlatRows
 from glue_bench.models.padded import PaddedBatch, PaddedEncoder, PaddedRows, load_transformer, read_model_config
 from glue_bench.models.placement import Placement
@@ -223,8 +223,8 @@ def _standard_head_name(name: str) -> str:
 def _build(config: PretrainedConfig, *, folder: Path | None, outputs: int, seed: int, engine: str) -> Classifier:
     where = f"encoder folder {folder}" if folder else config.model_type
     make_head = family_of(config).head
-    if getattr(config, "is_decoder", False):
-        raise InputError(f"{where}: is_decoder=true in its config.json; only bidirectional encoders can be fine-tuned")
+    if reason := why_refused(config):
+        raise InputError(f"{where}: {reason}")
     if engine == "flat" and make_head is None:
         raise UsageError(f"trainer.engine=flat: not for {config.model_type}; must be auto or padded")
     config.num_labels = outputs

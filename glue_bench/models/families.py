@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
 class RobertaHead(nn.Module):
@@ -71,12 +72,27 @@ _AFTER_PADDING = (
     "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm", "roberta-prelayernorm",
     "xlm-roberta-xl", "xmod",
 )  # fmt: skip
+_WITHOUT_MASK = ("fnet",)
 FAMILIES = {
     "bert": Family(head=BertHead),
     **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), Family(head=RobertaHead, first_position=None)),
     "mpnet": Family(first_position=2),
     **dict.fromkeys(_AFTER_PADDING, Family(first_position=None)),
 }
+
+
+def why_refused(config: PretrainedConfig) -> str:
+    """Return why no classifier of one vector per row can be made from this family; empty if one can."""
+    kind = config.model_type
+    if getattr(config, "is_decoder", False):
+        return "is_decoder=true in its config.json; only bidirectional encoders can be fine-tuned"
+    if getattr(config, "is_encoder_decoder", False):
+        return f"{kind} is an encoder with a decoder, whose head looks for </s>; only encoders can be fine-tuned"
+    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        return f"{kind} is a causal model, with a head on the last token; only bidirectional encoders can be fine-tuned"
+    if kind in _WITHOUT_MASK:
+        return f"{kind} has no attention mask, so a row's logits would change with the padding of its batch"
+    return ""
 
 
 def family_of(config: PretrainedConfig) -> Family:
@@ -97,5 +113,6 @@ def first_position(config: PretrainedConfig) -> int:
 
 def max_positions(config: PretrainedConfig) -> int:
     """Return the longest row in tokens: RoBERTa's 514 position embeddings are enough for 512 tokens."""
-    positions = int(getattr(config, "max_position_embeddings", 0) or 0) or 2**31
+    positions = int(getattr(config, "max_position_embeddings", 0) or 0)
+    positions = positions if positions > 0 else 2**31  # relative positions only
     return positions - first_position(config)

@@ -5,6 +5,7 @@ Only safetensors weights are loaded, and no code that comes with a model is ever
 Shapes: B rows, L tokens of the longest of them, H the hidden size.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from glue_bench.models.families import padding_id
 from glue_bench.models.packing import Layout, Packed, pack
 from glue_bench.reading import read_json
 from glue_bench.text import first_line
+
+_LAYER = re.compile(r"\b(layers?|block|h)\.\d+\.")
 
 # Arguments of every from_pretrained call.
 SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -111,6 +114,10 @@ def read_model_config(folder: Path) -> PretrainedConfig:
         read_json(folder / "config.json")  # within limits
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, **SAFELY)
     except Exception as error:  # each architecture checks its configuration in its own way
+        if "trust_remote_code" in str(error):
+            raise InputError(
+                f"encoder folder {folder}: needs Python code of its own (auto_map), which is never run"
+            ) from error
         raise InputError(f"encoder folder {folder}: {first_line(error)}") from error
     for name, lowest, below in _LIMITS:
         value = getattr(config, name, None)
@@ -141,7 +148,13 @@ def load_transformer(folder: Path, config: PretrainedConfig) -> tuple[PreTrained
     try:
         with torch.random.fork_rng(devices=[]):
             model, info = AutoModel.from_pretrained(
-                folder, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **SAFELY
+                folder,
+                config=config,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **SAFELY,
             )
     except Exception as error:  # safetensors and transformers raise many kinds
         raise InputError(f"encoder folder {folder}: its weights cannot be loaded ({first_line(error)})") from error
@@ -149,4 +162,12 @@ def load_transformer(folder: Path, config: PretrainedConfig) -> tuple[PreTrained
     needed = sorted(key for key in missing if "pooler" not in key and "position_ids" not in key)
     if needed:
         raise InputError(f"encoder folder {folder}: its weights lack {needed[0]} and {len(needed) - 1} more")
+    for name, *shapes in sorted(info.get("mismatched_keys", ())):
+        sizes = " and ".join(str(tuple(shape)) for shape in shapes)
+        raise InputError(f"encoder folder {folder}: {name} has other sizes in the weights than by config.json: {sizes}")
+    if further := sorted(filter(_LAYER.search, info["unexpected_keys"])):
+        raise InputError(f"encoder folder {folder}: its weights have layers that config.json lacks: {further[0]}")
+    for name, weight in model.named_parameters():
+        if not torch.isfinite(weight).all() and name not in missing:
+            raise InputError(f"encoder folder {folder}: {name} holds NaN or infinite weights; download it again")
     return model, missing

@@ -78,7 +78,11 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
         raise InputError(f"encoder folder {folder}: no such folder")
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
-            raise InputError(f"encoder folder {folder}: no {name} (only safetensors weights are loaded)")
+            raise InputError(f"encoder folder {folder}: no {name} ({_why_missing(folder)})")
+    for path in (folder / "config.json", folder / "model.safetensors", *tokenizer_files(folder)):
+        with path.open("rb") as stream:
+            if stream.read(20).startswith(b"version https://git-"):
+                raise InputError(f"encoder folder {folder}: {path.name} is a Git LFS pointer; run git lfs pull")
     tokenizers = [path.name for path in tokenizer_files(folder) if path.name in _TOKENIZERS]
     if not tokenizers:
         raise InputError(f"encoder folder {folder}: no tokenizer.json, nor a vocabulary file")
@@ -96,6 +100,14 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     if wanted and wanted != sha256:
         raise InputError(f"{weights}: its SHA-256 is {sha256}, but encoder.weights_sha256 says {wanted}")
     return Pretrained(name=name, folder=folder, hub_id=encoder.hub_id, revision=revision, weights_sha256=sha256)
+
+
+def _why_missing(folder: Path) -> str:
+    if (folder / "adapter_config.json").is_file():
+        return "an adapter such as LoRA without its model; save the merged model, from peft's merge_and_unload"
+    if (folder / "model.safetensors.index.json").is_file():
+        return "the weights are in several files; load and save them with max_shard_size='100GB'"
+    return "only safetensors weights are loaded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

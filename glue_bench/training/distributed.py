@@ -5,13 +5,16 @@ method returns its argument, and torch is not even imported.
 """
 
 import contextlib
+import logging
 import os
+import queue
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from glue_bench.errors import DivergedError, LostError, UsageError
+from glue_bench.errors import DivergedError, LostError, UsageError, list_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
 _LEFT = "glue-bench-left"  # key of the launcher's store under which the first process says how it ended
 _BETWEEN_GPUS = timedelta(minutes=2)  # after which NCCL gives up a sum: it ends the process, since it cannot raise
 _PATIENCE = 10.0  # seconds that the first process has to write its record and end
+_FOR_PEERS = timedelta(minutes=5)  # the longest wait for the other processes
+_QUIET = 3.0  # seconds of it without a word
+
+logger = logging.getLogger(__name__)
 
 
 class Processes:
@@ -66,13 +73,45 @@ class Processes:
             import torch
             from torch.distributed.rendezvous import rendezvous
 
-            with _lost_if_it_fails() as distributed:
-                self._store, _, _ = next(rendezvous("env://"))
-                # Gloo exchanges what is on a CPU, for which no GPU waits, and may take long: the first process writes.
-                distributed.init_process_group("gloo", store=self._store, rank=self.rank, world_size=self.count)
-                if torch.cuda.is_available():
+            def connect() -> None:
+                with _lost_if_it_fails() as distributed:
+                    self._store, _, _ = next(rendezvous("env://", timeout=_FOR_PEERS))
+                    # Gloo exchanges what is on a CPU, for which no GPU waits, and may take long: the first one writes.
+                    distributed.init_process_group("gloo", store=self._store, rank=self.rank, world_size=self.count)
+
+            self._await(connect)
+            if torch.cuda.is_available():
+                with _lost_if_it_fails() as distributed:
                     self._gpus = distributed.new_group(backend="nccl", timeout=_BETWEEN_GPUS)
         return self
+
+    def _await(self, connect: Callable[[], None]) -> None:
+        """Connect in a thread, since nothing but the main thread obeys signals, and say who is waited for."""
+        ended = queue.SimpleQueue[BaseException | None]()
+
+        def attempt() -> None:
+            try:
+                connect()
+            except BaseException as error:
+                ended.put(error)
+            else:
+                ended.put(None)
+
+        threading.Thread(target=attempt, name="peers", daemon=True).start()
+        began, said, limit = time.monotonic(), False, _FOR_PEERS.total_seconds()
+        while ended.empty():
+            time.sleep(0.05)
+            waited = time.monotonic() - began
+            if waited > _QUIET and not said:
+                others = list_names(str(rank) for rank in range(self.count) if rank != self.rank)
+                place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+                text = "RANK=%d and WORLD_SIZE=%d are set: waiting for rank %s at %s, for %.0f minutes at most"
+                logger.warning(text, self.rank, self.count, others, place, limit / 60)
+                said = True
+            if waited > limit + _PATIENCE:
+                raise LostError("the other processes did not come; to run without them, unset RANK and WORLD_SIZE")
+        if error := ended.get():
+            raise error
 
     def __exit__(self, *raised: Any) -> None:
         error: BaseException | None = raised[1]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -233,3 +234,50 @@ def test_random_weights_depend_on_the_seed_alone_and_leave_the_global_stream(eng
         assert not torch.equal(states[0][name], states[2][name])
     assert states[0]["classifier.out_proj.weight"].shape == (3, 32)
     assert config.num_labels == 2  # the caller's is left alone
+
+
+def put_tensor(folder: Path, source: Path, changes: dict[str, torch.Tensor]) -> Path:
+    shutil.copytree(source, folder)
+    weights = load_file(source / "model.safetensors")
+    save_file({**weights, **changes}, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"encoder.layer.0.attention.self.query.bias": torch.full((32,), math.nan)},
+            "query.bias holds NaN",
+        ),
+        ({"embeddings.LayerNorm.weight": torch.full((32,), math.inf)}, "LayerNorm.weight holds NaN or infinite"),
+        ({"encoder.layer.5.output.dense.bias": torch.zeros(32)}, "layers that config.json lacks: encoder.layer.5"),
+        ({"embeddings.position_embeddings.weight": torch.zeros(64, 32)}, "other sizes in the weights than by config"),
+    ],
+)
+def test_weights_that_do_not_fit_their_configuration_are_an_input_error_with_the_reason(
+    changes: dict[str, torch.Tensor], message: str, tiny_bert: Path, tmp_path: Path
+) -> None:
+    folder = put_tensor(tmp_path / "encoder", tiny_bert, changes)
+    with pytest.raises(InputError) as caught:
+        load_classifier(folder, outputs=2, head_seed=5)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("family", "reason"),
+    [
+        ("xlnet", "xlnet is a causal model, with a head on the last token"),
+        ("gpt2", "gpt2 is a causal model"),
+        ("opt", "opt is a causal model"),
+        ("bart", "bart is an encoder with a decoder"),
+        ("t5", "t5 is an encoder with a decoder"),
+        ("fnet", "fnet has no attention mask"),
+    ],
+)
+def test_a_family_whose_logits_would_be_wrong_is_refused_in_one_true_line(family: str, reason: str) -> None:
+    with pytest.raises(InputError) as caught:
+        make_classifier(AutoConfig.for_model(family), outputs=2, seed=1)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -43,3 +43,29 @@ def test_a_folder_with_a_sentencepiece_vocabulary_alone_has_a_tokenizer(tiny_rob
             identity(tmp_path)
     else:
         assert "spm.model" in identity(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        (
+            "model.safetensors",
+            b"version https://git-lfs.github.com/spec/v1\noid",
+            "is a Git LFS pointer",
+        ),
+        ("tokenizer.json", b"version https://git-lfs.github.com/spec/v1\noid", "tokenizer.json is a Git LFS pointer"),
+        ("adapter_config.json", b"{}", "an adapter such as LoRA without its model"),
+        ("model.safetensors.index.json", b"{}", "the weights are in several files"),
+    ],
+)
+def test_a_folder_without_usable_weights_is_refused_with_the_reason(
+    name: str, content: bytes, reason: str, tiny_roberta: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "encoder"
+    shutil.copytree(tiny_roberta, folder)
+    if name not in ("model.safetensors", "tokenizer.json"):
+        (folder / "model.safetensors").unlink()
+    (folder / name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        identity(folder)
+    assert reason in str(caught.value)

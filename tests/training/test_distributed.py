@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -201,3 +202,13 @@ def test_a_variable_that_some_other_launcher_left_makes_no_second_process(
     assert Processes.from_environment().count == 2
     monkeypatch.delenv(missing)
     assert Processes.from_environment() is ALONE
+
+
+def test_a_process_without_its_peers_says_whom_it_waits_for_and_obeys_signals(tiny_words: list[str]) -> None:
+    around = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    command = [sys.executable, "-m", "glue_bench", "run", "task=rte", *tiny_words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **around}) as process:
+        assert process.stderr is not None
+        assert "waiting for rank 1, 2 at 127.0.0.1:0, for 5 minutes at most" in process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 128 + signal.SIGTERM
