@@ -53,9 +53,16 @@ def slow(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Sweeps under fire: 200 kills, eight sweeps at once, a bad run of every kind; most of an hour."""
+    """Sweeps under fire: 200 kills (or KILLS), eight sweeps at once, a bad run of every kind; most of an hour."""
     session.install(*EXACT, "-e", ".[sample,test]")
     session.run("pytest", "-m", "faults", "-n", "0", "-s", "tests/sweep/test_faults.py", *session.posargs)
+
+
+@nox.session
+def hostile(session: nox.Session) -> None:
+    """A thousand hostile trials from a seed: records, plans, leases, YAML, arguments, encoders, rows; half an hour."""
+    session.install(*EXACT, "-e", ".[sample,test]")
+    session.run("python", "-m", "tests.support.hostile", *session.posargs)
 
 
 @nox.session

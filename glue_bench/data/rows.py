@@ -15,6 +15,7 @@ from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.sources import DataSource
 from glue_bench.data.tables import Table, read_table
 from glue_bench.errors import InputError, list_names
+from glue_bench.reading import whole_number
 from glue_bench.text import quote
 
 _WHOLE = re.compile(r"[0-9]{1,9}\.0*")
@@ -165,8 +166,9 @@ def _check_scores(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.f
     scores = np.empty(len(table.columns["label"]), dtype=np.float64)
     for row, value in enumerate(table.columns["label"]):
         try:
-            scores[row] = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+            plain = not isinstance(value, bool) and (not isinstance(value, str) or value.isascii())
+            scores[row] = float(value) if plain else math.nan  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError):
             scores[row] = math.nan
         if not low <= scores[row] <= high:
             raise InputError(
@@ -207,8 +209,9 @@ def _codes_by_label(labels: list[str], declared: list[str]) -> dict[object, int]
     A name has precedence. A number is an index into the declared names, unless names themselves are numbers.
     """
     by_name: dict[object, int] = {name: code for code, name in enumerate(labels)}
-    if any(name.lstrip("-").isdigit() for name in labels):
-        return by_name | {int(str(name)): code for name, code in by_name.items() if str(name).lstrip("-").isdigit()}
+    numbers = {name: whole_number(name.removeprefix("-")) for name in labels}
+    if any(number is not None for number in numbers.values()):
+        return by_name | {int(name): by_name[name] for name, number in numbers.items() if number is not None}
     by_number: dict[object, int] = {number: labels.index(name) for number, name in enumerate(declared)}
     return by_number | {str(number): code for number, code in by_number.items()} | by_name
 
@@ -219,6 +222,9 @@ def _check_idx(table: Table, rows: int, *, where: str) -> NDArray[np.int64]:
     idx = np.empty(rows, dtype=np.int64)
     for row, value in enumerate(table.columns["idx"]):
         try:
+            odd = isinstance(value, bool) or (isinstance(value, str) and not value.isascii())
+            if odd or float(value) % 1:  # type: ignore[arg-type]
+                raise ValueError(value)
             idx[row] = int(value)  # type: ignore[call-overload]
         except (TypeError, ValueError, OverflowError):
             raise InputError(f"{where} row {row + 1}: idx is {quote(repr(value))}, not a whole number") from None

@@ -5,7 +5,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,15 +60,40 @@ def unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"{path}: not a readable Parquet file ({first_line(error)})")
 
 
+class _Columns(Mapping[str, list[object]]):
+    """The columns of a Parquet file, each read when it is asked for: what nobody reads may be anything."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._file = path, open_parquet(path)
+        self.schema = self._file.schema_arrow
+        self._names, self._read = self.schema.names, dict[str, list[object]]()
+
+    def __getitem__(self, name: str) -> list[object]:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._read:
+            try:
+                self._read[name] = self._file.read(columns=[name])[name].to_pylist()
+            except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+                raise unreadable(self._path, error) from error
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 def _read_parquet(path: Path) -> Table:
     try:
-        table = open_parquet(path).read()
+        columns = _Columns(path)
+        schema = columns.schema
     except (pa.ArrowException, OSError) as error:
         raise unreadable(path, error) from error
-    _check_header(table.column_names, path)
-    declared = b"huggingface" in (table.schema.metadata or {})
-    names = _declared_label_names(table.schema, path) if declared else None
-    return Table(columns=table.to_pydict(), label_names=names)
+    _check_header(schema.names, path)
+    declared = b"huggingface" in (schema.metadata or {})
+    return Table(columns=columns, label_names=_declared_label_names(schema, path) if declared else None)
 
 
 def _declared_label_names(schema: pa.Schema, path: Path) -> list[str] | None:
@@ -77,9 +102,10 @@ def _declared_label_names(schema: pa.Schema, path: Path) -> list[str] | None:
 
     try:
         feature = Features.from_arrow_schema(schema).get("label")
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: its data set description cannot be read ({error})") from error
-    return list(feature.names) if isinstance(feature, ClassLabel) else None
+        return [str(name) for name in feature.names] if isinstance(feature, ClassLabel) else None
+    except Exception as error:  # what the library raises depends on how odd the description is
+        reason = first_line(error)
+        raise InputError(f"{path}: its data set description cannot be read ({reason})") from error
 
 
 def _read_delimited(path: Path, *, delimiter: str) -> Table:

@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from glue_bench.config.compose import compose_run
+from glue_bench.config.compose import compose_run, compose_task
 from glue_bench.config.schema import RunConfig, TaskConfig
 from glue_bench.data.rows import TaskData, check_rows, load_task_data
 from glue_bench.data.sources import resolve_source
-from glue_bench.data.tables import Table
+from glue_bench.data.tables import Table, read_table
 from glue_bench.errors import InputError, UsageError
 from tests.support.tiny import pair_columns, write_parquet
 
@@ -331,3 +331,44 @@ def test_a_folder_is_never_taken_for_an_address(place: str, folder: Path, monkey
     monkeypatch.chdir(folder.parent)
     folder.rename(folder.parent / place)
     assert load(Path(place)).rows == {"train": 2, "validation": 2}
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("idx", 0.5),
+        ("idx", True),
+        ("idx", "٣"),
+        ("idx", float("inf")),
+        ("label", {"a": 1}),
+        ("label", True),
+        ("label", [0]),
+    ],
+    ids=str,
+)
+def test_a_number_of_another_kind_is_refused(column: str, value: object) -> None:
+    columns: dict[str, list[object]] = {"sentence1": ["a"], "sentence2": ["b"], "label": [0], "idx": [0]}
+    with pytest.raises(InputError, match=rf"row 1: {column} is "):
+        check_rows(Table(columns={**columns, column: [value]}), compose_task("rte"), where="f")
+    scores = {**columns, "label": [True if column == "label" else 1.5]}
+    if column == "label":
+        with pytest.raises(InputError, match="row 1: label is True"):
+            check_rows(Table(columns=scores), compose_task("stsb"), where="f")
+
+
+def test_a_parquet_column_that_nobody_reads_may_hold_anything(folder: Path) -> None:
+    path = folder / "rte" / "train.parquet"
+    table = pq.read_table(path)
+    when = pa.array([2**62] * table.num_rows, type=pa.timestamp("us"))  # no date of Python's
+    pq.write_table(table.append_column("when", when), path)
+    assert len(check_rows(read_table(path), compose_task("rte"), where="f")) == table.num_rows
+
+
+@pytest.mark.parametrize("features", [b"{", b"5", b'{"info": {"features": {"label": 5}}}', b'{"info": 5}', b"\xff"])
+def test_an_odd_description_of_a_data_set_is_one_line(features: bytes, folder: Path) -> None:
+    path = folder / "rte" / "train.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({b"huggingface": features}), path)
+    with pytest.raises(InputError, match="its data set description cannot be read") as caught:
+        read_table(path)
+    assert len(str(caught.value).splitlines()) == 1

@@ -607,6 +607,7 @@ def carry_out(trial: Trial, folder: Path, *, interrupt: bool = False) -> tuple[i
             sys.argv = ["glue-bench", *trial.words]
             from glue_bench.cli import main
 
+            importlib.import_module("glue_bench.runs.lease").BEAT_SECONDS = 0.5  # type: ignore[attr-defined]
             if interrupt:
                 _interrupt()
             code = main(trial.words)
@@ -676,6 +677,7 @@ def main() -> int:
     chosen = parser.parse_args()
     names = [chosen.group] if chosen.group else list(GROUPS)
     counts, failed, began = Counter[str](), defaultdict[str, list[int]](list), time.monotonic()
+    seconds = defaultdict[str, float](float)
     with tempfile.TemporaryDirectory(prefix="hostile-") as made:
         base = Path(made) / "base"
         base.mkdir()
@@ -688,7 +690,9 @@ def main() -> int:
             trial = Trial(rng=random.Random(f"{chosen.seed} {group} {number}"), world=folder / "world")
             GROUPS[group](trial)
             before = picture(trial.world, trial.allowed)
+            start = time.monotonic()
             code, out, err = carry_out(trial, folder)
+            seconds[group] += time.monotonic() - start
             broken = list(judge(trial, code, out=out, err=err, before=before))
             counts[group] += 1
             if broken or chosen.only is not None:
@@ -700,7 +704,8 @@ def main() -> int:
                 print(f"    exit code {code}: {err if chosen.only is not None else last[:300]}", flush=True)
             shutil.rmtree(folder)
     for group, count in counts.items():
-        print(f"{group:16}{count:6} trials{len(failed[group]):6} failed {failed[group][:12] or ''}")
+        each = f"{seconds[group] / count:.1f} s each"
+        print(f"{group:16}{count:6} trials{len(failed[group]):6} failed {failed[group][:12] or ''} {each}")
     print(f"{counts.total()} trials, {sum(map(len, failed.values()))} failed, {time.monotonic() - began:.0f} s")
     return int(any(failed.values()))
 
