@@ -31,7 +31,7 @@ PARTS = {
     "profile": ("gpu_updates", 150),
     "shapes": ("gpu_machine", 120),
     "step": ("gpu_updates", 240),
-    "concurrent": ("gpu_updates", 300),
+    "concurrent": ("gpu_updates", 360),
     "rivals": ("gpu_rivals", 480),
     "seed": ("gpu_sweeps", 570),
     "seeds": ("gpu_sweeps", 570),
@@ -130,7 +130,7 @@ class Job:
         """Take it from the command line."""
         self.work, self.device, self.toy = words.work.resolve(), words.device, words.toy
         self.words: list[str] = [*words.set, f"trainer.device={words.device}"]
-        self.limit = float(os.environ["PART_SECONDS"])
+        self._end = time.monotonic() + float(os.environ["PART_SECONDS"])
         self._found = words.work / f"{words.one}.result.json"
 
     def keep(self, result: Mapping[str, Any]) -> None:
@@ -138,6 +138,11 @@ class Job:
         part = self._found.with_suffix(".part")
         part.write_text(json.dumps(result))
         part.replace(self._found)
+
+    @property
+    def left(self) -> float:
+        """Seconds until the part is ended."""
+        return self._end - time.monotonic()
 
     def material(self) -> Path:
         """Make rows and encoder, or find them."""

@@ -10,10 +10,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from gpu import CHECKOUT, GRACE, Job
+from gpu import CHECKOUT, Job
 from gpu_material import TASKS
 
-LEFT = 15  # seconds of a part that are not for the command
+STOPPING = 45  # seconds of a part in which the command, told to stop, keeps its snapshots
 
 
 def seed(job: Job) -> None:
@@ -41,14 +41,13 @@ def sweep(job: Job, name: str, *, seeds: int) -> None:
     command += [f"encoder.path={material / 'encoder'}", "encoder.name=distilroberta-size"]
     command += [f"data.path={material / 'rows'}", f"results_dir={folder / 'results'}", *job.words]
     command += ["trainer.updates=12"] if job.toy else []
-    limit = job.limit - LEFT - (GRACE if job.limit > 3 * GRACE else 0)
     started = time.perf_counter()
     with (folder / "log").open("a") as log:
         process = subprocess.Popen(
             command, cwd=CHECKOUT, stdout=log, stderr=log, env={**os.environ, "GLUE_BENCH_CACHE": str(folder / "cache")}
         )
         try:
-            code: int | None = process.wait(limit)
+            code: int | None = process.wait(max(1, job.left - STOPPING))
         except subprocess.TimeoutExpired:
             code = None
             process.terminate()  # its runs keep snapshots

@@ -161,6 +161,8 @@ def step(job: Job) -> None:
     """Milliseconds of an update as it is and without a graph, 32 rows of one length, for lengths from 8 to 128."""
     folder, found = job.material(), dict[str, Any]()
     known = {item.name for item in dataclasses.fields(TrainerConfig)}
+    if job.device == "cuda":
+        torch.cuda.init()  # type: ignore[no-untyped-call]
     ways = {"as it is": [], "graph off": ["trainer.graph=off"]} if "graph" in known else {"as it is": []}
     for length in (8, 12, 16, 24, 32, 40, 56, 80, 128) if not job.toy else (8,):
         line: dict[str, Any] = {"tokens": 32 * length}
@@ -192,7 +194,7 @@ def concurrent(job: Job) -> None:
     for name in ("alone", "MPS") if control and job.device == "cuda" else ("alone",):
         with mps(job.work / "mps") if name == "MPS" else contextlib.nullcontext():
             for task in ("mnli", "cola")[job.toy :]:
-                for count in (1, 2, 3) if not job.toy else (2,):
+                for count in (1, 2, 3)[name == "MPS" or job.toy : 2 + (not job.toy)]:
                     key = f"{task}-like, {count} at once{', MPS' * (name == 'MPS')}"
                     found[key] = at_once(count, task=task, folder=folder, job=job)
                     job.keep(found)
