@@ -25,6 +25,7 @@ from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan
 from glue_bench.sweep.queue import LostRunError, Queue, resolve_lost
+from glue_bench.sweep.sharing import runs_that_fit, side_by_side
 from glue_bench.sweep.worker import LOG, Slot, count_gpus, keep_log, work
 from glue_bench.training.stopping import HANDLED, SIGNALS
 
@@ -110,9 +111,13 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
     warm_up()
     listener.note("starting: loading PyTorch")
     device = plan.missing[0].config.trainer.device
-    slots = deal_out(executor, runs=len(plan.requests), gpus=gpus_for(device, _visible_gpus))
-    queue = Queue(plan, store, listener=listener)
-    return _Driver(queue, store, listener=listener, slots=slots, timeout=60 * executor.timeout).run()
+    gpus = gpus_for(device, _visible_gpus)
+    fit = runs_that_fit() if gpus and executor.runs_per_gpu == "auto" else 1
+    several = fit > 1 or executor.runs_per_gpu not in ("auto", "1")
+    with side_by_side(wanted=bool(gpus) and several) as shared:
+        slots = deal_out(executor, runs=len(plan.requests), gpus=gpus, fit=fit if shared else 1)
+        queue = Queue(plan, store, listener=listener)
+        return _Driver(queue, store, listener=listener, slots=slots, timeout=60 * executor.timeout).run()
 
 
 def _visible_gpus() -> Sequence[str]:
@@ -255,7 +260,7 @@ def gpus_for(device: str, visible: Callable[[], Sequence[str]]) -> Sequence[str 
     return visible() if device in ("auto", "cuda") else [None]
 
 
-def deal_out(executor: ExecutorConfig, *, runs: int, gpus: Sequence[str | None]) -> list[Slot]:
+def deal_out(executor: ExecutorConfig, *, runs: int, gpus: Sequence[str | None], fit: int = 1) -> list[Slot]:
     """Divide this machine among workers. The same command gets the same ones, however much of it is done already.
 
     On GPUs there are `runs_per_gpu` for each; on a CPU one per core, as far as memory allows.
@@ -263,12 +268,13 @@ def deal_out(executor: ExecutorConfig, *, runs: int, gpus: Sequence[str | None])
     Args:
         runs: of the whole plan, done ones included; there are never more workers.
         gpus: those that runs may use, None for one that their configuration names; empty for the CPU.
+        fit: runs that share a GPU if `executor.runs_per_gpu` is auto.
     """
     cores = usable_cores()
     if executor.workers != "auto":
         count = int(executor.workers)
     elif gpus:
-        count = len(gpus) * executor.runs_per_gpu
+        count = len(gpus) * (fit if executor.runs_per_gpu == "auto" else int(executor.runs_per_gpu))
     else:
         count = max(1, min(len(cores), total_memory() // MEMORY_PER_WORKER))
     count = min(count, runs)

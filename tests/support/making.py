@@ -5,7 +5,7 @@ import functools
 from typing import Any
 
 from glue_bench.config.compose import compose_run
-from glue_bench.config.schema import RunConfig
+from glue_bench.config.schema import ExecutorConfig, RunConfig, SlurmConfig
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.record import Record
 
@@ -76,3 +76,16 @@ DISTILROBERTA: dict[str, Any] = {
     "parameters": 1,
 }
 ROBERTA: dict[str, Any] = {"name": "roberta", "hub_id": "FacebookAI/roberta-base", "revision": "e2d", "parameters": 1}
+
+
+def executor(**changes: object) -> ExecutorConfig:
+    """Make a local executor with some other values."""
+    slurm = SlurmConfig(hours=1, cpus=1, gpus=0, memory_gb=1, notice=60)
+    facts: dict[str, object] = {
+        "kind": "local",
+        "workers": "auto",
+        "runs_per_gpu": "auto",
+        "timeout": 1.0,
+        "slurm": slurm,
+    }
+    return ExecutorConfig(**{**facts, **changes})  # type: ignore[arg-type]

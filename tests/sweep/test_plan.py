@@ -14,7 +14,6 @@ import pytest
 
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_sweep
-from glue_bench.config.schema import ExecutorConfig, SlurmConfig
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.lease import Lease, take_lease
 from glue_bench.runs.record import Record
@@ -22,7 +21,7 @@ from glue_bench.runs.store import RunStore, write_history
 from glue_bench.sweep import local
 from glue_bench.sweep.local import deal_out
 from glue_bench.sweep.plan import estimate_runs, fetch_inputs, longest_first, plan_runs, seconds_in_all, tidy_up
-from tests.support.making import make_record, make_request
+from tests.support.making import executor, make_record, make_request
 
 
 def request(task: str, seed: int = 1, *, parent: RunRequest | None = None) -> RunRequest:
@@ -190,12 +189,6 @@ def test_the_time_in_all_is_that_of_workers_who_take_the_next_run_when_free(work
     assert seconds_in_all([5.0, 3.0, 3.0, 1.0], workers=workers) == seconds
 
 
-def executor(**changes: object) -> ExecutorConfig:
-    slurm = SlurmConfig(hours=1, cpus=1, gpus=0, memory_gb=1, notice=60)
-    facts: dict[str, object] = {"kind": "local", "workers": "auto", "runs_per_gpu": 1, "timeout": 1.0, "slurm": slurm}
-    return ExecutorConfig(**{**facts, **changes})  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize(
     ("changes", "runs", "gpus", "cores"),
     [
@@ -205,7 +198,7 @@ def executor(**changes: object) -> ExecutorConfig:
         ({"workers": "4"}, 99, [], [[0], [1], [2], [3]]),
         ({"workers": "8"}, 99, [], [[0], [1], [2], [3], [4], [5], [0], [1]]),
         ({}, 99, ["0", "1"], [[0, 1, 2], [3, 4, 5]]),
-        ({"runs_per_gpu": 2}, 99, ["GPU-a"], [[0, 1, 2], [3, 4, 5]]),
+        ({"runs_per_gpu": "2"}, 99, ["GPU-a"], [[0, 1, 2], [3, 4, 5]]),
     ],
     ids=str,
 )

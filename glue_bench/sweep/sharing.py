@@ -1,0 +1,84 @@
+"""Runs that share a GPU. While one prepares or evaluates, others train; the kernels of several fill a large GPU better.
+
+Processes take turns on a GPU unless NVIDIA's Multi-Process Service runs their kernels side by side: taking turns makes
+them slower in all (docs/performance.md), so without it a GPU has one run at a time. Knows no torch.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_MOST = 3  # runs: more were no faster
+_MEMORY_PER_RUN = 8 * 1024  # MiB: roberta-base with a batch of 32 long rows
+_IDLE = 1024  # MiB that a GPU in nobody's use may have taken
+_CONTROL = "nvidia-cuda-mps-control"
+_SECONDS = 20.0  # that one of NVIDIA's commands may take
+
+
+def runs_that_fit() -> int:
+    """Return how many runs each GPU has room for: one where other processes use any of them, or nothing is known."""
+    words = ("--query-gpu=memory.total,memory.used", "--format=csv,noheader,nounits")
+    lines = _output("nvidia-smi", words).splitlines()
+    try:
+        memory = [[int(number) for number in line.split(",")] for line in lines]
+        free = [total - used for total, used in memory if used <= _IDLE]
+    except ValueError:
+        return 1
+    if not memory or len(free) < len(memory):
+        return 1
+    return max(1, min(_MOST, min(free) // _MEMORY_PER_RUN))
+
+
+@contextlib.contextmanager
+def side_by_side(*, wanted: bool) -> Iterator[bool]:
+    """Start the Multi-Process Service if it is wanted, and end it afterwards; say whether processes have it.
+
+    Processes find it by two environment variables. One that was started before, by somebody else, is used as it is.
+    """
+    if not wanted or shutil.which(_CONTROL) is None:
+        yield False
+        return
+    if "CUDA_MPS_PIPE_DIRECTORY" in os.environ:
+        yield True
+        return
+    with tempfile.TemporaryDirectory(prefix="glue-bench-mps-") as folder:
+        own = {"CUDA_MPS_PIPE_DIRECTORY": f"{folder}/pipe", "CUDA_MPS_LOG_DIRECTORY": f"{folder}/log"}
+        for path in own.values():
+            Path(path).mkdir()
+        os.environ.update(own)
+        try:
+            yield _started()
+        finally:
+            _output(_CONTROL, (), "quit\n")
+            for name in own:
+                os.environ.pop(name, None)
+
+
+def _started() -> bool:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(
+            [_CONTROL, "-d"], check=True, timeout=_SECONDS, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        return True
+    logger.warning("%s does not start here: a GPU gets one run at a time", _CONTROL)
+    for name in ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"):
+        os.environ.pop(name, None)  # a process that looks for a service that is not there finds no GPU
+    return False
+
+
+def _output(command: str, words: Sequence[str], text: str = "") -> str:
+    """Return what a command prints; nothing if it is not there or fails."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            [command, *words], input=text, capture_output=True, text=True, timeout=_SECONDS, check=True
+        )
+        return done.stdout
+    return ""

@@ -1,0 +1,88 @@
+"""Runs that share a GPU, with commands of NVIDIA's that are shell scripts."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from glue_bench.sweep.local import deal_out
+from glue_bench.sweep.sharing import runs_that_fit, side_by_side
+from tests.support.making import executor
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder that is first on the PATH."""
+    folder = tmp_path / "commands"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
+    return folder
+
+
+def write(command: Path, script: str) -> None:
+    command.write_text(f"#!/bin/sh\n{script}\n")
+    command.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("printed", "fit"),
+    [
+        ("81559, 4", 3),
+        ("24576, 300", 2),
+        ("16384, 0", 2),
+        ("12288, 0", 1),
+        ("81559, 20000", 1),  # somebody's
+        ("81559, 4\n81559, 5000", 1),
+        ("81559, 4\n24576, 4", 2),  # the smaller one decides
+        ("N/A, N/A", 1),
+        ("", 1),
+    ],
+)
+def test_as_many_runs_share_a_gpu_as_its_memory_allows_and_one_where_others_use_it(
+    printed: str, fit: int, commands: Path
+) -> None:
+    write(commands / "nvidia-smi", f"cat <<END\n{printed}\nEND" if printed else "exit 9")
+    assert runs_that_fit() == fit
+
+
+def test_without_nvidias_commands_a_gpu_has_one_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert runs_that_fit() == 1
+    with side_by_side(wanted=True) as shared:
+        assert not shared
+
+
+def test_the_service_is_started_for_the_sweep_and_ended_with_it(commands: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    write(
+        commands / "nvidia-cuda-mps-control", f'echo "$1 $CUDA_MPS_PIPE_DIRECTORY" >> {log}; [ "$1" ] || cat >> {log}'
+    )
+    with side_by_side(wanted=True) as shared:
+        assert shared
+        pipe = os.environ["CUDA_MPS_PIPE_DIRECTORY"]
+        assert Path(pipe).is_dir()
+    assert log.read_text() == f"-d {pipe}\n {pipe}\nquit\n"
+    assert not Path(pipe).exists()
+    assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
+
+
+def test_a_service_that_does_not_start_is_not_looked_for(commands: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(commands / "nvidia-cuda-mps-control", "exit 1")
+    with side_by_side(wanted=True) as shared:
+        assert not shared
+        assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
+    assert "a GPU gets one run at a time" in caplog.text
+
+
+def test_a_service_that_runs_already_is_left_alone(commands: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(commands / "nvidia-cuda-mps-control", "exit 1")
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "/elsewhere")
+    with side_by_side(wanted=True) as shared:
+        assert shared
+    assert os.environ["CUDA_MPS_PIPE_DIRECTORY"] == "/elsewhere"
+
+
+@pytest.mark.parametrize(("given", "fit", "count"), [("auto", 3, 6), ("auto", 1, 2), ("2", 3, 4)])
+def test_workers_are_the_runs_that_the_gpus_take(given: str, fit: int, count: int) -> None:
+    assert len(deal_out(executor(runs_per_gpu=given), runs=99, gpus=["0", "1"], fit=fit)) == count
