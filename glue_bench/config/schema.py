@@ -253,10 +253,10 @@ class ExecutorConfig:
 
     kind: Literal["local", "serial", "slurm"] = key("who runs the sweep")
     workers: str = key("runs at a time; auto: what the machine has room for (local), 8 (slurm)", _WORKERS)
-    runs_per_gpu: str = key(
-        "runs that share a GPU; auto: up to 3 where NVIDIA's Multi-Process Service can be started, memory is enough and "
-        "nobody else uses the GPU, else 1",
-        _WORKERS,
+    runs_per_gpu: int | None = key(
+        "runs that share a GPU; null: up to 3 where NVIDIA's Multi-Process Service can be started, memory is enough "
+        "and nobody else uses the GPU, else 1",
+        _ONE_OR_MORE,
     )
     timeout: float = key("minutes without progress after which a hung run is killed; 0: never", at_least(0, " minutes"))
     slurm: SlurmConfig

@@ -112,8 +112,8 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
     listener.note("starting: loading PyTorch")
     device = plan.missing[0].config.trainer.device
     gpus = gpus_for(device, _visible_gpus)
-    fit = runs_that_fit() if gpus and executor.runs_per_gpu == "auto" else 1
-    several = fit > 1 or executor.runs_per_gpu not in ("auto", "1")
+    fit = runs_that_fit() if gpus and executor.runs_per_gpu is None else 1
+    several = fit > 1 or (executor.runs_per_gpu or 1) > 1
     with side_by_side(wanted=bool(gpus) and several) as shared:
         slots = deal_out(executor, runs=len(plan.requests), gpus=gpus, fit=fit if shared else 1)
         queue = Queue(plan, store, listener=listener)
@@ -268,13 +268,13 @@ def deal_out(executor: ExecutorConfig, *, runs: int, gpus: Sequence[str | None],
     Args:
         runs: of the whole plan, done ones included; there are never more workers.
         gpus: those that runs may use, None for one that their configuration names; empty for the CPU.
-        fit: runs that share a GPU if `executor.runs_per_gpu` is auto.
+        fit: runs that share a GPU if the configuration does not say.
     """
     cores = usable_cores()
     if executor.workers != "auto":
         count = int(executor.workers)
     elif gpus:
-        count = len(gpus) * (fit if executor.runs_per_gpu == "auto" else int(executor.runs_per_gpu))
+        count = len(gpus) * (executor.runs_per_gpu or fit)
     else:
         count = max(1, min(len(cores), total_memory() // MEMORY_PER_WORKER))
     count = min(count, runs)

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -24,10 +24,9 @@ _SECONDS = 20.0  # that one of NVIDIA's commands may take
 
 def runs_that_fit() -> int:
     """Return how many runs each GPU has room for: one where other processes use any of them, or nothing is known."""
-    words = ("--query-gpu=memory.total,memory.used", "--format=csv,noheader,nounits")
-    lines = _output("nvidia-smi", words).splitlines()
+    printed = _output("nvidia-smi", "--query-gpu=memory.total,memory.used", "--format=csv,noheader,nounits")
     try:
-        memory = [[int(number) for number in line.split(",")] for line in lines]
+        memory = [[int(number) for number in line.split(",")] for line in printed.splitlines()]
         free = [total - used for total, used in memory if used <= _IDLE]
     except ValueError:
         return 1
@@ -56,7 +55,7 @@ def side_by_side(*, wanted: bool) -> Iterator[bool]:
         try:
             yield _started()
         finally:
-            _output(_CONTROL, (), "quit\n")
+            _output(_CONTROL, text="quit\n")
             for name in own:
                 os.environ.pop(name, None)
 
@@ -74,7 +73,7 @@ def _started() -> bool:
     return False
 
 
-def _output(command: str, words: Sequence[str], text: str = "") -> str:
+def _output(command: str, *words: str, text: str = "") -> str:
     """Return what a command prints; nothing if it is not there or fails."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(

@@ -73,7 +73,7 @@ def static(model: FlatClassifier, *, seed: int = 3, layout: Layout = LAYOUT) -> 
 
 def gradients_of_torch(model: FlatClassifier, weights: torch.Tensor) -> dict[str, torch.Tensor]:
     logits = model(model.place(rows(), torch.device("cpu")).gather(np.arange(len(LENGTHS))))
-    (logits * weights).sum().backward()  # type: ignore[no-untyped-call]
+    (logits * weights).sum().backward()
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 

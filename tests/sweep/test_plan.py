@@ -198,7 +198,7 @@ def test_the_time_in_all_is_that_of_workers_who_take_the_next_run_when_free(work
         ({"workers": "4"}, 99, [], [[0], [1], [2], [3]]),
         ({"workers": "8"}, 99, [], [[0], [1], [2], [3], [4], [5], [0], [1]]),
         ({}, 99, ["0", "1"], [[0, 1, 2], [3, 4, 5]]),
-        ({"runs_per_gpu": "2"}, 99, ["GPU-a"], [[0, 1, 2], [3, 4, 5]]),
+        ({"runs_per_gpu": 2}, 99, ["GPU-a"], [[0, 1, 2], [3, 4, 5]]),
     ],
     ids=str,
 )

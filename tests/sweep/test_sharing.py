@@ -83,6 +83,6 @@ def test_a_service_that_runs_already_is_left_alone(commands: Path, monkeypatch: 
     assert os.environ["CUDA_MPS_PIPE_DIRECTORY"] == "/elsewhere"
 
 
-@pytest.mark.parametrize(("given", "fit", "count"), [("auto", 3, 6), ("auto", 1, 2), ("2", 3, 4)])
-def test_workers_are_the_runs_that_the_gpus_take(given: str, fit: int, count: int) -> None:
+@pytest.mark.parametrize(("given", "fit", "count"), [(None, 3, 6), (None, 1, 2), (2, 3, 4)])
+def test_workers_are_the_runs_that_the_gpus_take(given: int | None, fit: int, count: int) -> None:
     assert len(deal_out(executor(runs_per_gpu=given), runs=99, gpus=["0", "1"], fit=fit)) == count
