@@ -119,7 +119,9 @@ def ours(case: Case, *, timed: int, job: Job) -> tuple[float, float]:
     window = Window(40, timed) if not job.toy else Window(10, 10)
     case.fit(window)
     placement, model = choose_placement(job.device, case.settings.precision), case.model()
-    few = dataclasses.replace(case.encoded, offsets=case.encoded.offsets[: EVALUATED + 1])
+    offsets = case.encoded.offsets[: EVALUATED + 1]
+    tokens, types = (column[: offsets[-1]] for column in (case.encoded.tokens, case.encoded.types))
+    few = dataclasses.replace(case.encoded, tokens=tokens, types=types, offsets=offsets)
     predict_few = lambda: predict(model, few, batch_size=case.settings.eval_batch_size, placement=placement)  # noqa: E731
     return window.milliseconds, rate_of(predict_few, len(few), job.device)
 
