@@ -200,24 +200,29 @@ class TrainerConfig:
     engine: Literal["auto", "flat", "padded"] = key(
         "flat: without padding (BERT and RoBERTa); padded: any encoder", role="rounding", usual="auto"
     )
+    # Plans of earlier versions have none of the next five.
     graph: Literal["auto", "off"] = key(
         "auto: on one GPU the kernels of an update are started all at once, by a CUDA graph; off: one by one, to find "
         "faults",
         role="execution",
+        default="auto",
     )
     kernels: Literal["auto", "torch"] = key(
         "auto: on one NVIDIA GPU BERT and RoBERTa train without padding by kernels of our own, if Triton is there; "
         "torch: only torch's kernels",
         role="execution",
+        default="auto",
     )
     attention_kernel: Literal["auto", "torch"] = key(
-        "torch: torch's attention among our kernels, to find faults", role="execution"
+        "torch: torch's attention among our kernels, to find faults", role="execution", default="auto"
     )
     adamw_kernel: Literal["auto", "torch"] = key(
-        "torch: torch's AdamW among our kernels, to find faults", role="execution"
+        "torch: torch's AdamW among our kernels, to find faults", role="execution", default="auto"
     )
     embedding_kernel: Literal["auto", "torch"] = key(
-        "torch: torch's gradients of embedding tables among our kernels, to find faults", role="execution"
+        "torch: torch's gradients of embedding tables among our kernels, to find faults",
+        role="execution",
+        default="auto",
     )
     log_every: int = key("updates between two lines of history.jsonl", _ONE_OR_MORE, role="bookkeeping")
     snapshot_minutes: float = key(

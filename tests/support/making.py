@@ -81,11 +81,5 @@ ROBERTA: dict[str, Any] = {"name": "roberta", "hub_id": "FacebookAI/roberta-base
 def executor(**changes: object) -> ExecutorConfig:
     """Make a local executor with some other values."""
     slurm = SlurmConfig(hours=1, cpus=1, gpus=0, memory_gb=1, notice=60)
-    facts: dict[str, object] = {
-        "kind": "local",
-        "workers": "auto",
-        "runs_per_gpu": "auto",
-        "timeout": 1.0,
-        "slurm": slurm,
-    }
-    return ExecutorConfig(**{**facts, **changes})  # type: ignore[arg-type]
+    usual: dict[str, object] = {"workers": "auto", "runs_per_gpu": None, "timeout": 1.0, "slurm": slurm}
+    return ExecutorConfig(kind="local", **{**usual, **changes})  # type: ignore[arg-type]
