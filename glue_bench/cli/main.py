@@ -166,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows question marks, not a traceback
     output, errors = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = output or _Unread(None), _Unread(errors)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = output or _Unread(None), _Unread(errors)
     logger = logging.getLogger("glue_bench")
     before = (logger.handlers, logger.propagate, logger.level)
     logger.handlers, logger.propagate = [_StderrHandler()], False

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -114,7 +115,9 @@ def _read_delimited(path: Path, *, delimiter: str) -> Table:
     first = text.partition("\n")[0]
     if delimiter not in first:  # spreadsheets of many countries write semicolons into .csv
         delimiter = next((other for other in _DELIMITERS if other in first), delimiter)
-    quoting = csv.QUOTE_MINIMAL if path.suffix == ".csv" or _is_quoted(text, delimiter) else csv.QUOTE_NONE
+    quoting: Literal[0, 3] = (
+        csv.QUOTE_MINIMAL if path.suffix == ".csv" or _is_quoted(text, delimiter) else csv.QUOTE_NONE
+    )
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
     last = len(re.split(r"\r\n|\r|\n", text.rstrip()))  # line with a row
