@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from glue_bench.errors import DiskError, InputError
+from glue_bench.reading import open_regular
 
 
 @contextlib.contextmanager
@@ -119,7 +120,7 @@ def file_sha256(path: Path) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _sha256(path: Path, *, size: int, changed: tuple[int, int]) -> str:  # noqa: ARG001 - size and changed are the key
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:  # a device would have no end
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

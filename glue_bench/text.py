@@ -56,8 +56,10 @@ def quote_value(text: str) -> str:
 
 
 def escape_cell(value: object) -> object:
-    """Escape text that a spreadsheet would take for a formula; return anything else unchanged."""
-    return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    """Escape text that a spreadsheet would take for a formula, or a terminal obey; return anything else unchanged."""
+    if not isinstance(value, str):
+        return value
+    return "'" * (value[:1] in ("=", "+", "-", "@", "\t", "\r")) + visible(value)
 
 
 def escape_markdown(text: str) -> str:

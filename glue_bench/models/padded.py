@@ -30,7 +30,7 @@ _LAYER = re.compile(r"\b(layers?|block|h)\.\d+\.")
 SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 # What a config.json could otherwise choose: the code that computes attention or experts (from the hub, even), the name
-# of the weights' file, and the form of the output. None: transformers' own choice.
+# of the weights' file, their type, and the form of the output. None: transformers' own choice.
 _PINNED: dict[str, Any] = {
     "_attn_implementation": None,
     "_experts_implementation": None,
@@ -38,6 +38,7 @@ _PINNED: dict[str, Any] = {
     "output_attentions": False,
     "output_hidden_states": False,
     "return_dict": True,
+    "dtype": torch.float32,
 }
 # Sizes and shares that a config.json may name; no model with more can be fine-tuned.
 _LIMITS: tuple[tuple[str, float, float], ...] = (

@@ -12,6 +12,7 @@ import argparse
 import importlib
 import json
 import os
+import pkgutil
 import random
 import shutil
 import signal
@@ -24,6 +25,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import glue_bench
 
 CODES = {0, 1, 2, 3, 4, 74, 75}
 SECONDS = 60.0
@@ -662,8 +665,9 @@ def judge(trial: Trial, code: int | None, *, out: str, err: str, before: dict[st
 def load() -> None:
     """Load what the commands need, once for every trial; one thread, because a forked process has no others."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    for name in ("runs.experiment", "tasks.metrics", "report.page", "cli.sweep", "config.compose", "runs.inference"):
-        importlib.import_module(f"glue_bench.{name}")
+    for module in pkgutil.walk_packages(glue_bench.__path__, "glue_bench."):
+        if not module.name.endswith(("__main__", "probe")):
+            importlib.import_module(module.name)
     importlib.import_module("transformers.models.roberta.modeling_roberta")
 
 

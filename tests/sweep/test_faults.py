@@ -7,7 +7,6 @@ import contextlib
 import multiprocessing
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -58,8 +57,9 @@ def sweep(tmp_path: Path, tiny_words: list[str]) -> Iterator[Sweep]:
             "TRAININGS": str(tmp_path / f"{results}.trainings"),
             "PHASES": str(tmp_path / f"{results}.phases"),
         }
-        shutil.rmtree(environment["PHASES"], ignore_errors=True)
-        Path(environment["PHASES"]).mkdir()
+        Path(environment["PHASES"]).mkdir(exist_ok=True)
+        for path in Path(environment["PHASES"]).iterdir():  # of a sweep that was killed, and may still write
+            path.write_text("")
         with (tmp_path / log).open("a") as file:
             process = subprocess.Popen(
                 [*command, f"results_dir={results}", *words],
