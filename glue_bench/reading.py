@@ -13,9 +13,10 @@ import stat
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from io import BufferedReader
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, BinaryIO, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 _LARGEST = 64 * 2**20  # bytes of a text
 _DEEPEST = 50  # levels of lists and mappings
@@ -25,7 +26,7 @@ _SHOWN = 60  # characters of a value in a message
 _hints_of: Callable[[Any], dict[str, Any]] = functools.cache(get_type_hints)
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file, without waiting for the writer of a pipe.
 
     Raises:

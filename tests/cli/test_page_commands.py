@@ -1,7 +1,10 @@
 """The command under every number repeats the runs that made it."""
 
 import dataclasses
+import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -105,3 +108,16 @@ def test_a_task_of_the_users_own_needs_its_folder(defaults: Defaults) -> None:
     command = join_command(sweep_words(record, defaults, seeds=[1]), own_task=True)
     assert shlex.split(command)[2] == "tasks=[boolq]"
     assert command.endswith("--config-dir my_conf")
+
+
+def test_no_settings_of_matplotlib_are_read_or_made(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "matplotlibrc").write_text("backend: nonsense\nfont.size: [")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MPL", "MATPLOTLIB", "XDG"))}
+    environment |= {"HOME": str(home), "GLUE_BENCH_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "glue_bench", "report", "--format", "html"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "matplotlibrc" not in done.stderr
+    assert list(home.rglob("*")) == []

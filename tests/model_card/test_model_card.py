@@ -438,3 +438,35 @@ def test_the_default_place_is_under_the_results(results: Path, capsys: pytest.Ca
     assert captured.out.strip() == str(results / "cards" / "tiny" / "sst2" / run.record.run_id)
     assert os.path.isfile(f"{captured.out.strip()}/README.md")  # noqa: PTH113
     assert "the card says: not comparable: train has 48 rows, official 67,349" in captured.err
+
+
+def test_the_usual_folder_of_cards_is_never_a_link(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    victim = results.parent / "victim"
+    victim.mkdir()
+    (results / "cards").symlink_to(victim)
+    assert main(["card", "task=rte", f"results_dir={results}"]) == 2
+    assert "cards: is a link" in capsys.readouterr().err
+    assert list(victim.iterdir()) == []
+
+
+def test_weights_without_their_tokenizer_are_no_model(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run_of(results, "rte").model_folder
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    (folder / "vocab.json").write_text("{}")  # without merges.txt
+    words = [f"results_dir={results}", "task=rte"]
+    assert main(["card", *words]) == 3
+    assert main(["predict", *words, "--text", "a", "--text", "b"]) == 3
+    assert [("no tokenizer.json" in line) for line in capsys.readouterr().err.splitlines()] == [True, True]
+
+
+def test_a_folder_with_another_cards_manifest_is_not_searched(results: Path, tmp_path: Path) -> None:
+    run, out = run_of(results, "rte"), tmp_path / "card"
+    write_card(run, out)
+    (out / "deep").mkdir()
+    (out / "deep" / "loop").symlink_to("/")
+    with pytest.raises(UsageError, match="deep was added since the card was written"):
+        write_card(run, out)
+    (out / MANIFEST).write_text("[" * 100_000)
+    with pytest.raises(UsageError, match="holds files that are not a card's"):
+        write_card(run, out)

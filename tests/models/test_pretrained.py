@@ -1,13 +1,17 @@
 """The files of an encoder: which are needed, and which identify it."""
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from glue_bench.config.schema import EncoderConfig
 from glue_bench.errors import InputError
+from glue_bench.models.classifier import load_classifier
+from glue_bench.models.padded import read_model_config
 from glue_bench.models.pretrained import encoder_identity, resolve_pretrained
 
 
@@ -69,3 +73,57 @@ def test_a_folder_without_usable_weights_is_refused_with_the_reason(
     with pytest.raises(InputError) as caught:
         identity(folder)
     assert reason in str(caught.value)
+
+
+def spoil_config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_hidden_layers": 0},
+        {"num_hidden_layers": -1},
+        {"num_hidden_layers": 10**6},
+        {"pad_token_id": -5},
+        {"pad_token_id": 10**6},
+        {"classifier_dropout": 7},
+        {"hidden_dropout_prob": 1.0},
+        {"vocab_size": 10**9},
+        {"initializer_range": -1.0},
+        {"quantization_config": {"quant_method": "bitsandbytes"}},
+    ],
+    ids=str,
+)
+def test_an_impossible_configuration_of_an_encoder_is_one_line(
+    changes: dict[str, object], tiny_roberta: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_roberta, tmp_path / "encoder"))
+    spoil_config(folder, **changes)
+    with pytest.raises(InputError, match=str(next(iter(changes)))) as caught:
+        read_model_config(folder)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_configuration_chooses_no_code(tiny_roberta: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_roberta, tmp_path / "encoder"))
+    odd = {"attn_implementation": "someone/kernel", "_attn_implementation": "flash_attention_2", "dtype": "float16"}
+    spoil_config(folder, **odd, return_dict=False, transformers_weights="../other.safetensors")
+    model = load_classifier(folder, outputs=2, head_seed=0, engine="padded")
+    assert model.config._attn_implementation in ("sdpa", "eager")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "merges.txt", "spiece.model", "added_tokens.json"])
+def test_a_tokenizer_file_that_is_a_link_elsewhere_is_refused(name: str, tiny_roberta: Path, tmp_path: Path) -> None:
+    folder, secret = Path(shutil.copytree(tiny_roberta, tmp_path / "snapshots" / "c0")), tmp_path / "secret"
+    secret.write_text("mine")
+    (folder / name).symlink_to(secret)
+    with pytest.raises(InputError, match=f"{name}: a link to {secret}"):
+        resolve_pretrained(EncoderConfig(path=str(folder)))
+    (folder / name).unlink()
+    (tmp_path / "blobs").mkdir()
+    shutil.move(folder / "tokenizer.json", tmp_path / "blobs" / "hash")
+    (folder / "tokenizer.json").symlink_to("../../blobs/hash")  # as in the hub's cache
+    assert resolve_pretrained(EncoderConfig(path=str(folder))).folder == folder

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from glue_bench.report import CARD_TASKS, FORMATS, Report, Row, build_report, render_report
+from glue_bench.errors import InputError
+from glue_bench.report import CARD_TASKS, FORMATS, Report, Row, build_report, read_baseline, render_report
 from glue_bench.runs.record import Record
 from glue_bench.tasks.published import load_published
 from tests.support.making import DISTILROBERTA, ROBERTA, make_record, scores_of
@@ -391,3 +392,39 @@ def test_failed_runs_are_words_in_the_score_cell_and_numbers_in_json() -> None:
     assert (row["median"], row["unfinished"]) == (approx(80.0), {"failed": 1, "diverged": 1})
     (line,) = csv.DictReader(io.StringIO(render_report(report_of(*some), "csv")))
     assert (float(line["median"]), json.loads(line["unfinished"])) == (approx(80.0), {"failed": 1, "diverged": 1})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"decimals": -400},
+        {"decimals": 10**9},
+        {"decimals": 0.5},
+        {"title": 5},
+        {"hub_ids": "me/mine"},
+        {"runs": 2},
+        {"scores": 5},
+        {"scores": [{}]},
+        {"runs": True},
+    ],
+    ids=str,
+)
+def test_impossible_published_numbers_are_named_and_ignored(
+    change: dict[str, object], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = {"title": "Mine", "hub_ids": ["me/mine"], "protocol": "", "convention_evidence": "", "scores": []}
+    (tmp_path / "mine.json").write_text(json.dumps(good))
+    assert "mine" in [table.name for table in load_published(tmp_path)]
+    (tmp_path / "mine.json").write_text(json.dumps({**good, **change}))
+    assert "mine" not in [table.name for table in load_published(tmp_path)]
+    assert [message.count("mine.json") for message in caplog.messages] == [1]
+
+
+@pytest.mark.parametrize("value", ["1e308", "9" * 400, "NaN", '"x"', "null", "-1e999", "[1]"])
+def test_an_earlier_report_with_impossible_numbers_is_refused(value: str, tmp_path: Path) -> None:
+    text = render_report(report_of(make_record(scores=scores_of("rte", 0.6))), "json")
+    content = json.loads(text)
+    content["sections"][0]["rows"][0]["values"] = ["HERE"]
+    (tmp_path / "old.json").write_text(json.dumps(content).replace('"HERE"', value))
+    with pytest.raises(InputError, match=r"--check .*old\.json: not a report"):
+        read_baseline(tmp_path / "old.json")

@@ -1,5 +1,6 @@
 """Whole runs and sweeps through the command line, with a tiny encoder on small local data."""
 
+import json
 import math
 import os
 import shutil
@@ -9,11 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from glue_bench.cli import main
@@ -21,7 +24,7 @@ from glue_bench.files import file_sha256
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
-from glue_bench.training.updates import StepReport
+from glue_bench.training.updates import StepReport, Updates
 from tests.conftest import Result
 from tests.support.tiny import make_local_glue, pair_columns, write_parquet
 
@@ -433,3 +436,77 @@ def test_kept_weights_obey_the_umask(mask: int, tiny_words: list[str], tmp_path:
     files = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
     assert any(path.name == "model.safetensors" for path in files)
     assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~mask}
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "file"])
+def test_what_a_user_put_in_place_of_the_model_is_moved_aside(
+    kind: str, tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "task=rte", *tiny_words]
+    assert main(words) == 0
+    (record,) = (tmp_path / "results").rglob("record.json")
+    model, mine = record.with_name("model"), tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("mine")
+    make = {"folder": lambda: shutil.copytree(mine, model), "link": lambda: model.symlink_to(mine)}
+    make.get(kind, lambda: model.write_text("mine"))()
+    assert main([*words, "save_model=true"]) == 0
+    assert "moved to model.old-1" in capsys.readouterr().err
+    aside = record.with_name("model.old-1")
+    assert (aside if kind == "file" else aside / "thesis.txt").read_text() == "mine"
+    assert (mine / "thesis.txt").exists()
+    assert (model / "model.safetensors").is_file()
+
+
+def test_a_disk_that_is_full_while_weights_are_saved_ends_with_74_and_keeps_the_scores(
+    tiny_words: list[str], tmp_path: Path
+) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))"
+    code = f"import sys; from glue_bench.cli import main; import glue_bench.runs.experiment; {limit}; sys.exit(main())"
+    command = [sys.executable, "-c", code, "run", "task=rte", *tiny_words, "save_model=true"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "internal error" in done.stderr) == (74, False), done.stderr
+    (found,) = RunStore(tmp_path / "results").load_all()
+    assert (found.status, found.model_sha256) == ("finished", None)
+
+
+@pytest.mark.parametrize("change", ["shape", "missing", "extra", "facts", "step"])
+def test_a_snapshot_of_right_hashes_and_foreign_content_is_named_and_the_run_starts_again(
+    change: str,
+    tiny_words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ["run", "task=rte", *tiny_words]
+    with monkeypatch.context() as stopped:
+        report = Updates.report
+
+        def stop(self: Updates, *rest: Any, **more: Any) -> Any:
+            if self.done == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return report(self, *rest, **more)
+
+        stopped.setattr(Updates, "report", stop)
+        assert main(words) == 143
+    (folder,) = (tmp_path / "results").rglob("step-*/")
+    tensors, facts = load_file(folder / "tensors.safetensors"), json.loads((folder / "facts.json").read_text())
+    name = next(name for name in sorted(tensors) if name.startswith("model."))
+    if change == "shape":
+        tensors[name] = tensors[name][:1].clone()
+    elif change == "missing":
+        del tensors[name]
+    elif change == "extra":
+        tensors["model.other"] = tensors[name].clone()
+    else:
+        facts |= {"history": [5]} if change == "facts" else {"step": 10**6}
+    save_file(tensors, folder / "tensors.safetensors")
+    (folder / "facts.json").write_text(json.dumps(facts))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["sha256"] = {file: file_sha256(folder / file) for file in manifest["sha256"]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "is not used: " in capsys.readouterr().err
+    (record,) = RunStore(tmp_path / "results").load_all()
+    assert (record.status, record.resumed_at) == ("finished", [])
