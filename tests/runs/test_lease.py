@@ -221,7 +221,9 @@ def test_a_file_that_is_no_lease_counts_by_its_age_and_never_ends_the_run(
     held.release(done=True)
 
 
-@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")], ids=["folder", "pipe", "link"])
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")], ids=["folder", "pipe", "link"]
+)
 def test_a_folder_pipe_or_dangling_link_in_a_leases_place_is_nobodys(
     make: Callable[[Path], None], tmp_path: Path
 ) -> None:
