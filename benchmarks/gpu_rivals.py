@@ -120,8 +120,8 @@ def ours(case: Case, *, timed: int, job: Job) -> tuple[float, float]:
     case.fit(window)
     placement, model = choose_placement(job.device, case.settings.precision), case.model()
     offsets = case.encoded.offsets[: EVALUATED + 1]
-    tokens, types = (column[: offsets[-1]] for column in (case.encoded.tokens, case.encoded.types))
-    few = dataclasses.replace(case.encoded, tokens=tokens, types=types, offsets=offsets)
+    whole, count = case.encoded, offsets[-1]
+    few = dataclasses.replace(whole, tokens=whole.tokens[:count], types=whole.types[:count], offsets=offsets)
     predict_few = lambda: predict(model, few, batch_size=case.settings.eval_batch_size, placement=placement)  # noqa: E731
     return window.milliseconds, rate_of(predict_few, len(few), job.device)
 

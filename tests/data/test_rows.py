@@ -350,7 +350,7 @@ def test_a_number_of_another_kind_is_refused(column: str, value: object) -> None
     columns: dict[str, list[object]] = {"sentence1": ["a"], "sentence2": ["b"], "label": [0], "idx": [0]}
     with pytest.raises(InputError, match=rf"row 1: {column} is "):
         check_rows(Table(columns={**columns, column: [value]}), compose_task("rte"), where="f")
-    scores = {**columns, "label": [True if column == "label" else 1.5]}
+    scores: dict[str, list[object]] = {**columns, "label": [True if column == "label" else 1.5]}
     if column == "label":
         with pytest.raises(InputError, match="row 1: label is True"):
             check_rows(Table(columns=scores), compose_task("stsb"), where="f")

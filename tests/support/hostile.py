@@ -169,7 +169,7 @@ def spoil_file(path: Path, trial: Trial) -> None:
         "dangling": lambda: path.symlink_to("nowhere"),
         "loop": lambda: path.symlink_to(path.name),
         "device": lambda: path.symlink_to("/dev/zero"),
-        "large": lambda: (path.touch(), os.truncate(path, 70 * 2**20)),
+        "large": lambda: path.write_bytes(bytes(70 * 2**20)),
     }
     way = rng.choice(sorted(ways))
     trial.about += f" {path.relative_to(trial.world)}: {way}"
@@ -590,7 +590,7 @@ def picture(world: Path, allowed: list[str]) -> dict[str, str]:
             if path not in skip:
                 what = path.lstat()
                 found[str(path.relative_to(world))] = (
-                    f"{what.st_mode} {what.st_size} {what.st_mtime_ns if path not in inner else 0}"
+                    f"{what.st_mode} {what.st_size} {what.st_mtime_ns if path.name not in inner else 0}"
                 )
     return {name: what for name, what in found.items() if not Path(world, name).is_dir()}
 
