@@ -601,7 +601,7 @@ def test_a_path_is_taken_literally(text: str) -> None:
         "trainer.epochs='٣'",
         "trainer.epochs=1000000000000000000000",
         "results_dir=~nosuchuser/x",
-        "results_dir=�",
+        "results_dir=a\udcffb",
         "trainer.learning_rate='٣'",
         "encoder.hub_id=.",
         f"trainer.epochs={'[' * 3000}",
