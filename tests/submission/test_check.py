@@ -171,7 +171,11 @@ DAMAGED: dict[str, tuple[Callable[[], bytes], str, str]] = {
         "",
     ),
     "no diagnostics": (lambda: pack({k: v for k, v in good_contents().items() if k != "AX.tsv"}), "AX.tsv is mis", ""),
-    "an extra file": (lambda: add("README.md", b"hello"), "README.md: not one of the leaderboard's files", "WNLI.tsv"),
+    "an extra file": (
+        lambda: add("README.md", b"hello"),
+        "README.md: not one of the leaderboard's files",
+        "STS-B.tsv and 1 more",
+    ),
     "macOS's extra": (lambda: add("__MACOSX/._CoLA.tsv"), "__MACOSX/._CoLA.tsv: added by macOS", "zip -X"),
     "lower case": (lambda: rename(COLA, "cola.tsv"), "cola.tsv: not one of", "did you mean CoLA.tsv?"),
     "no dash": (lambda: rename("SST-2.tsv", "SST2.tsv"), "SST2.tsv: not one of", "did you mean SST-2.tsv?"),
