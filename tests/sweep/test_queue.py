@@ -1,5 +1,6 @@
 """What became of a run that did not report a result."""
 
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep import slurm
 from glue_bench.sweep.board import Listener
-from glue_bench.sweep.plan import plan_runs, read_plan
+from glue_bench.sweep.plan import plan_runs
 from glue_bench.sweep.queue import LostRunError, resolve_lost
 from tests.support.making import make_record, make_request
 
@@ -78,10 +79,10 @@ class OneMinuteCluster:
         self.store, self.left_behind, self.submitted = store, left_behind, list[list[str]]()
 
     def submit_array(self, lines: list[slurm.RunLine]) -> list[SimpleNamespace]:
-        requests = [read_plan(line.plan, line.index) for line in lines]
-        self.submitted.append([request.run_id for request in requests])
-        for request in requests:
-            record = self.left_behind[request.run_id].pop(0)
+        run_ids = [json.loads(line.plan.read_text().splitlines()[line.index])["run_id"] for line in lines]
+        self.submitted.append(run_ids)
+        for run_id in run_ids:
+            record = self.left_behind[run_id].pop(0)
             if record is not None:
                 self.store.save(record)
         return [SimpleNamespace(job_id=f"{len(self.submitted)}_{place}") for place in range(len(lines))]
