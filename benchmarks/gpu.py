@@ -90,15 +90,19 @@ def measure(name: str, words: argparse.Namespace) -> dict[str, Any]:
         "PART_SECONDS": str(limit),
         **({"OMP_NUM_THREADS": "1"} if words.toy else {}),  # threads wait for each other where cores are busy
     }
-    log, began, status = words.work / f"{name}.log", time.monotonic(), ""
+    log, began, late = words.work / f"{name}.log", time.monotonic(), f"timed out after {limit:g} s"
+    status = late
     with log.open("w") as stream:
         process = subprocess.Popen(
             command, stdout=stream, stderr=stream, env={**os.environ, **environment}, start_new_session=True
         )
         try:
-            status = "done" if process.wait(limit) == 0 else f"error: exit status {process.returncode}"
+            if process.wait(limit) == 0:
+                status = "done"
+            elif time.monotonic() - began < limit:  # else the part has seen itself that its time was over
+                status = f"error: exit status {process.returncode}"
         except subprocess.TimeoutExpired:
-            status = f"timed out after {limit:g} s"
+            status = late
         finally:
             end_group(process)
     output = log.read_text(errors="replace")
