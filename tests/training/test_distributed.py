@@ -155,7 +155,7 @@ def test_what_is_on_gpus_is_summed_by_nccl_which_gives_up_after_two_minutes(monk
     made, summed = list[Any](), list[Any]()
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     rendezvous = importlib.import_module("torch.distributed.rendezvous")
-    monkeypatch.setattr(rendezvous, "rendezvous", lambda _: iter([("store", 0, 2)]))
+    monkeypatch.setattr(rendezvous, "rendezvous", lambda _, timeout: iter([("store", 0, 2)]))  # noqa: ARG005
     monkeypatch.setattr("torch.distributed.init_process_group", lambda *words, **more: made.append((words, more)))
 
     def new_group(**more: Any) -> str:
