@@ -128,7 +128,7 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 class Job:
-    """What a part is told, and where it leaves what it finds; `keep` may be called often."""
+    """The settings of a part, and where it writes its results; `keep` may be called often."""
 
     def __init__(self, words: argparse.Namespace) -> None:
         """Take it from the command line."""

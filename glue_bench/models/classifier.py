@@ -1,5 +1,6 @@
 """A classifier: an encoder with a head, saved in transformers' standard form. Knows no tasks, no training."""
 
+import abc
 import errno
 import shutil
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from glue_bench.text import first_line
 Rows = FlatRows | PaddedRows
 
 
-class Classifier(nn.Module):
+class Classifier(nn.Module, abc.ABC):
     """Turns batches into logits. This base class is for the padded engine, which trains the whole embedding table."""
 
     engine = "padded"
@@ -51,9 +52,9 @@ class Classifier(nn.Module):
     def restore_vocabulary(self, *, decay: float) -> None:
         """Restore the whole embedding table, with the rows that were left out multiplied by `decay`."""
 
+    @abc.abstractmethod
     def standard_state(self) -> dict[str, Tensor]:
         """Return the weights under the names of AutoModelForSequenceClassification."""
-        raise NotImplementedError
 
 
 class NativeClassifier(Classifier):

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 _MOST = 3  # runs: more were no faster
 _MEMORY_PER_RUN = 8 * 1024  # MiB: roberta-base with a batch of 32 long rows
-_IDLE = 1024  # MiB that a GPU in nobody's use may have taken
+_IDLE = 1024  # MiB that may be taken on a GPU that nobody uses
 _CONTROL = "nvidia-cuda-mps-control"
 _SECONDS = 20.0  # that one of NVIDIA's commands may take
 
