@@ -82,7 +82,7 @@ def measure(name: str, words: argparse.Namespace) -> dict[str, Any]:
     found.unlink(missing_ok=True)
     command = [sys.executable, __file__, "--one", name, "--work", str(words.work), "--device", words.device]
     command += ["--toy"] * words.toy + (["--set", *words.set] if words.set else [])
-    paths = [str(CHECKOUT), os.environ.get("PYTHONPATH", "")]
+    paths = [str(CHECKOUT), str(CHECKOUT / "benchmarks"), os.environ.get("PYTHONPATH", "")]
     limit = words.limit or (4 if words.toy else 1) * PARTS[name][1]  # CPUs are slow
     environment = {
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),

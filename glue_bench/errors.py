@@ -43,6 +43,15 @@ class DiskError(GlueBenchError):
     exit_code = 74
 
 
+def describe(error: BaseException) -> str:
+    """Return what a record or a log says of an error: the message of a foreseen one, else its class and message."""
+    if isinstance(error, SystemExit):
+        return f"the run called sys.exit({error.code!r})"
+    if isinstance(error, GlueBenchError):
+        return str(error)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
 def close_match(word: str, allowed: Iterable[str], *, where: str = "") -> str:
     """Return `; did you mean NAME?` if an allowed word is close, else an empty text; `where` is put before the name."""
     close = difflib.get_close_matches(word[:100], list(allowed), n=1, cutoff=0.6)

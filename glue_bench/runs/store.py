@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glue_bench.errors import DivergedError, GlueBenchError, InputError, LostError
+from glue_bench.errors import DivergedError, GlueBenchError, InputError, LostError, describe
 from glue_bench.files import check_writable, file_sha256, replace_atomically, write_text_atomically
 from glue_bench.reading import whole_number
 from glue_bench.runs.identity import RunRequest
@@ -110,7 +110,7 @@ class RunStore:
         facts = request_facts(request) if facts is None else facts
         stopped = isinstance(error, KeyboardInterrupt | LostError)
         status = "diverged" if isinstance(error, DivergedError) else "interrupted" if stopped else "failed"
-        record = Record(**facts, status=status, error=_describe(error), ended=now())
+        record = Record(**facts, status=status, error=describe(error), ended=now())
         self.save(record)
         if record.status == "diverged":
             self.discard_snapshots(record)
@@ -253,14 +253,6 @@ def _fit_task(values: NDArray[Any], task: TaskAdapter) -> bool:
     if task.regression:
         return bool(np.isfinite(values).all())
     return values.dtype.kind == "i" and bool(values.min() >= 0 and values.max() < task.outputs)
-
-
-def _describe(error: BaseException) -> str:
-    if isinstance(error, SystemExit):
-        return f"the run called sys.exit({error.code!r})"
-    if isinstance(error, GlueBenchError):
-        return str(error)
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def write_history(path: Path, lines: Sequence[Any]) -> None:

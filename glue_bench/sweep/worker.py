@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glue_bench.errors import DiskError, GlueBenchError
+from glue_bench.errors import DiskError, GlueBenchError, describe
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import LostLeaseError, Owner
 from glue_bench.runs.record import Record
@@ -70,7 +70,7 @@ def work(
         except Stopped as stop:
             kind, text = "stopped", str(stop)
         except BaseException as error:
-            kind, text = "failed", f"{type(error).__name__}: {error}"
+            kind, text = "failed", describe(error)
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # it ends anyway, and must be able to report how
     pipe.send("outcome", (kind, text))
     sys.stdout.flush()
@@ -108,9 +108,8 @@ def _run(request: RunRequest, store: RunStore, *, pipe: "_Pipe", slot: Slot, ear
     except LostLeaseError as error:
         return "lost", str(error)
     except (Exception, SystemExit) as error:
-        foreseen = isinstance(error, GlueBenchError)
-        logger.debug("%s: %s", request.title, error, exc_info=not foreseen)
-        return "failed", str(error) if foreseen else f"{type(error).__name__}: {error}"
+        logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError))
+        return "failed", describe(error)
 
 
 def _settle_in(folder: Path, slot: Slot, *, environment: Mapping[str, str]) -> None:

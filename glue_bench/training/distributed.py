@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from glue_bench.errors import DivergedError, LostError, UsageError, list_names
+from glue_bench.errors import DivergedError, LostError, UsageError, describe, list_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,7 +123,7 @@ class Processes:
             distributed.destroy_process_group()
         elif self.leads:
             with contextlib.suppress(RuntimeError):  # the store goes away with its host
-                self._store.set(_LEFT, _words(error))
+                self._store.set(_LEFT, describe(error))
         else:
             self._leave(error)
 
@@ -161,7 +161,7 @@ class Processes:
         with contextlib.suppress(KeyboardInterrupt):
             # torchrun kills the others as soon as one has failed: the first must have written its record by then.
             words = self._await_the_first()
-        if words == _words(error) or isinstance(error, LostError | DivergedError | KeyboardInterrupt):
+        if words == describe(error) or isinstance(error, LostError | DivergedError | KeyboardInterrupt):
             raise SystemExit(getattr(error, "exit_code", 1)) from error
 
     def _await_the_first(self) -> str | None:
@@ -226,7 +226,3 @@ def _lost_if_it_fails() -> Iterator[Any]:
         yield distributed
     except RuntimeError as error:  # every failure of torch.distributed, of either backend
         raise LostError("another process of this run ended or cannot be reached; --debug shows more") from error
-
-
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

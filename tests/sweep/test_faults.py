@@ -20,7 +20,7 @@ import pytest
 
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
-from tests.support.bad_runs import KINDS, REASONS
+from tests.support.bad_kinds import KINDS, REASONS
 from tests.support.making import make_record
 from tests.support.processor import cpu_seconds_of, slowness
 
