@@ -61,7 +61,9 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     _check_name(keys.task, name, config_dir=config_dir)
     if keys.trainer.updates is not None and (word := last_word(overrides, "trainer.epochs")):
         raise UsageError(f"{word}: has no effect with trainer.updates; add trainer.updates=null")
-    recipe = _compose_recipe(keys.recipe, name, config_dir=config_dir)
+    # Composing is slow, and where nothing can change a recipe there is nothing to compare it with.
+    free = _sets_trainer(overrides, config_dir)
+    recipe = _compose_recipe(keys.recipe, name, config_dir=config_dir) if free else keys.trainer
     changes = {
         key: str(getattr(keys.trainer, key))
         for key in keys_of(TrainerConfig, "scores")
@@ -193,6 +195,14 @@ def _place_in_grid(config: RunConfig, values: dict[str, Any]) -> RunConfig:
     cell = {key: getattr(trainer, key) for key in config.grid}
     changes = {k: v for k, v in config.recipe_changes.items() if k not in cell or cell[k] not in config.grid[k]}
     return replace(config, trainer=trainer, cell=cell, recipe_changes=changes)
+
+
+def _sets_trainer(words: Sequence[str], config_dir: Path | None) -> bool:
+    """Return whether these words, or the preset among them, may set a value of the trainer."""
+    if config_dir is not None or any(word.lstrip("+~").startswith("trainer") for word in words):
+        return True
+    preset = (last_word(words, "preset") or "preset=null").partition("=")[2]
+    return preset != "null" and "trainer" in (conf_folder() / "preset" / f"{preset}.yaml").read_text("utf-8")
 
 
 @functools.cache
