@@ -22,9 +22,8 @@ from yaml import YAMLError
 
 from glue_bench.config import conf_folder, group_options
 from glue_bench.config.keys import build, check, fields_of, keys_of
-from glue_bench.config.overrides import GROUPS, check_key, check_words, last_word, no_such, parse_overrides
-from glue_bench.config.own_files import chosen_files, located, read_own, unreadable
-from glue_bench.config.own_yaml import check_own_files
+from glue_bench.config.overrides import check_key, check_words, last_word, no_such, parse_overrides
+from glue_bench.config.own_files import check_own_files, chosen_files, located, read_own, unreadable
 from glue_bench.config.schema import (
     GRID_KEYS,
     PATH_KEYS,
@@ -156,7 +155,7 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
     """
     check_words([f"task={name}"], config_dir)
     if config_dir is not None:
-        check_own_files(config_dir, GROUPS)
+        check_own_files(config_dir)
     folder = next(f for f in (conf_folder(), config_dir or Path()) if (f / "task" / f"{name}.yaml").is_file())
     own = read_own(folder, f"task/{name}.yaml", group="task")
     text = (folder / own.name).read_text("utf-8")
@@ -221,7 +220,7 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
         if key in PATH_KEYS and value not in ("", "null"):  # literal: Hydra would insert the environment into it
             paths[key], words[place] = str(parse_overrides([word])[0].value()), f"{key}=literal"
     if config_dir is not None:
-        check_own_files(config_dir, GROUPS)
+        check_own_files(config_dir)
         words.append(f"hydra.searchpath=[{quote_value(f'file://{config_dir.resolve()}')}]")
     files = chosen_files(words, config_dir)
     try:

@@ -1,6 +1,9 @@
-"""The YAML files that a user adds with --config-dir: checked before Hydra merges them, and where a key is written."""
+"""The YAML files that a user adds with --config-dir: checked before Hydra, which expands aliases and inserts the
+environment, merges them; and where in them a key is written."""
 
+import functools
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,10 +12,17 @@ import yaml
 
 from glue_bench.config.overrides import GROUPS, last_word
 from glue_bench.errors import UsageError
+from glue_bench.reading import read_text
 from glue_bench.text import quote
 
+_LARGEST = 2**20  # bytes
+_DEEPEST = 50  # levels
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
 _WHOLE = ("preset", "recipe")  # groups whose files set keys of every group
+
+
+class _NotYamlError(UsageError):
+    """A file that matters only if it is chosen."""
 
 
 class OwnFile(NamedTuple):
@@ -21,6 +31,58 @@ class OwnFile(NamedTuple):
     name: str  # GROUP/NAME.yaml
     package: str  # what its keys are inside of, as task; empty for full keys
     lines: dict[str, int]
+
+
+def check_own_files(folder: Path) -> None:
+    """Check every file that a configuration may be composed from.
+
+    Raises:
+        UsageError: naming the file: it is none, is too large or too deep, inserts other keys, or names files
+            outside of the groups.
+    """
+    for path in sorted(path for group in GROUPS for path in (folder / group).rglob("*.yaml")):
+        found = path.lstat() if path.is_symlink() and not path.exists() else path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+            raise UsageError(f"{path}: not a regular file of at most {_LARGEST >> 20} MiB")
+        try:
+            root = _load(path, found.st_mtime_ns)[1]
+        except _NotYamlError:
+            continue
+        for key, entries in root.value if isinstance(root, yaml.MappingNode) else ():
+            if key.value == "defaults" and isinstance(entries, yaml.SequenceNode):
+                for entry in entries.value:
+                    _check_default(entry, path)
+
+
+@functools.lru_cache(maxsize=1024)
+def _load(path: Path, changed: int) -> tuple[str, yaml.Node | None]:  # noqa: ARG001 - a part of the key
+    """Return a file's text and root."""
+    name, depth = f"{path.parent.name}/{path.name}", 0
+    try:
+        text = read_text(path).removeprefix("\ufeff")
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            where = f"{name} line {event.start_mark.line + 1}"
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise UsageError(f"{where}: nested deeper than {_DEEPEST} levels")
+            if isinstance(event, yaml.AliasEvent):  # a few lines of them can stand for gigabytes, or for themselves
+                raise UsageError(f"{where}: *{event.anchor}: write the value itself, no alias")
+            if isinstance(event, yaml.ScalarEvent) and "${" in event.value:
+                raise UsageError(f"{where}: {quote(event.value)}: nothing is inserted here; write the value itself")
+        return text, yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+
+
+def _check_default(entry: yaml.Node, path: Path) -> None:
+    """Refuse an entry of a defaults list that names Hydra's own groups or other folders."""
+    names = [entry] if isinstance(entry, yaml.ScalarNode) else [each for pair in entry.value for each in pair]
+    words = [str(name.value).split()[-1:] for name in names if isinstance(name, yaml.ScalarNode)]
+    for word in (word for found in words for word in found):
+        absolute = word.startswith("/") and word.lstrip("/").partition("@")[0].partition("/")[0] not in GROUPS
+        if absolute or ".." in word:
+            must = f"must be files of {', '.join(GROUPS)}"
+            raise UsageError(f"{path.parent.name}/{path.name}: defaults name {quote(word)}; {must}")
 
 
 def chosen_files(words: Sequence[str], config_dir: Path | None) -> list[OwnFile]:
@@ -39,11 +101,7 @@ def chosen_files(words: Sequence[str], config_dir: Path | None) -> list[OwnFile]
 def read_own(folder: Path, name: str, *, group: str) -> OwnFile:
     """Read one file; errors as in `chosen_files`."""
     path = folder / name
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError, OSError, ValueError) as error:
-        raise unreadable(path, error) from error
+    text, root = _load(path, path.stat().st_mtime_ns)
     header = _PACKAGE.search(text)
     package = header[1] if header else group
     if group in _WHOLE and package != "_global_":
@@ -69,7 +127,7 @@ def unreadable(path: Path | str, error: Exception) -> UsageError:
     if isinstance(error, UnicodeDecodeError):
         reason = f"not UTF-8 at byte {error.start}"
     line = f" line {mark.line + 1}" if mark else ""
-    return UsageError(f"{path}{line}: not a readable YAML file ({quote(reason)})")
+    return _NotYamlError(f"{path}{line}: not a readable YAML file ({quote(reason)})")
 
 
 def _keys(node: yaml.MappingNode, where: str) -> Iterator[tuple[str, int]]:
