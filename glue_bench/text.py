@@ -24,6 +24,16 @@ def first_line(text: object, default: str = "no reason given") -> str:
     return cut(visible(whole), 2 * _LONGEST_VALUE)
 
 
+def reason_of(error: BaseException) -> str:
+    """Return in one line why a library failed: what it says, after the kind of an error that says little more."""
+    line = first_line(error)
+    package = re.search(r"requires the (\w+) library", line)
+    kind = f"{type(error).__name__}: " if isinstance(error, LookupError | AttributeError | TypeError) else ""
+    return f"{kind}{line.removesuffix(' Check out the instructions on the')}" + (
+        f" pip install {package[1].lower()}" if package else ""
+    )
+
+
 def visible(text: str) -> str:
     """Write as escapes what a terminal would obey or not show: control characters, line breaks, lone surrogates."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

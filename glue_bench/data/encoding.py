@@ -2,8 +2,10 @@
 
 import hashlib
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,8 @@ from tokenizers import Tokenizer
 from glue_bench.data.rows import Split
 from glue_bench.errors import DiskError, InputError
 from glue_bench.files import replace_atomically
-from glue_bench.reading import open_regular
-from glue_bench.text import first_line
+from glue_bench.reading import open_regular, read_json
+from glue_bench.text import reason_of
 
 ENCODING_VERSION = 1  # increase it when the arrays for the same texts change
 
@@ -53,7 +55,7 @@ class TextEncoder:
         Raises:
             InputError: the folder's tokenizer cannot be loaded.
         """
-        self._tokenizer = _load_tokenizer(folder)
+        self._tokenizer = Tokenizer.from_str(serialise(folder))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length, strategy="longest_first")
         self._identity = hashlib.sha256(f"{self._tokenizer.to_str()}\0{ENCODING_VERSION}".encode()).hexdigest()
@@ -93,20 +95,50 @@ class TextEncoder:
         return Encoded(tokens=np.concatenate(tokens), types=np.concatenate(types), offsets=offsets, truncated=truncated)
 
 
-def _load_tokenizer(folder: Path) -> Tokenizer:
-    """Load it through transformers, because tokenizer_config.json can override tokenizer.json."""
+def load_tokenizer(folder: Path) -> Any:
+    """Load transformers' fast tokenizer of a folder, in which tokenizer_config.json can override tokenizer.json.
+
+    Raises:
+        InputError: the folder's tokenizer cannot be loaded.
+    """
     from transformers import AutoTokenizer
 
     try:
-        loaded = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        if not hasattr(loaded, "backend_tokenizer"):
-            kind = type(loaded).__name__
-            raise InputError(f"{folder}: {kind} is a slow tokenizer, without a fast one; only fast ones are used")
-        return Tokenizer.from_str(loaded.backend_tokenizer.to_str())
-    except InputError:
-        raise
+        loaded: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # both libraries raise many kinds, bare Exception too
-        raise InputError(f"{folder}: its tokenizer cannot be loaded ({first_line(error)})") from error
+        raise InputError(f"{folder}: its tokenizer cannot be loaded ({_why(folder, error)})") from error
+    if not hasattr(loaded, "backend_tokenizer"):
+        raise InputError(
+            f"{folder}: its {type(loaded).__name__} is a slow tokenizer, in Python, of which transformers makes no "
+            "fast one; only encoders with a fast tokenizer can be used"
+        )
+    if set(loaded.get_vocab()) <= set(loaded.all_special_tokens):
+        kind = type(loaded).__name__
+        raise InputError(
+            f"{folder}: its tokenizer, a {kind}, knows no words: none of the files are those that it reads"
+        )
+    return loaded
+
+
+def _why(folder: Path, error: Exception) -> str:
+    """Explain why a tokenizer cannot be loaded: what is wrong with its files, else what the library says."""
+    for path in sorted(folder.glob("*.json"), reverse=True):
+        try:
+            if not isinstance(read_json(path), dict) and path.name.startswith("tokenizer"):
+                return f"{path.name} holds no tokenizer"
+        except (OSError, ValueError) as damage:
+            return f"{path.name} is damaged: {reason_of(damage)}"
+    if part := re.search(r"any variant of untagged enum (\w+?)(Untagged)?\b", str(error)):
+        unknown = f"that tokenizers {version('tokenizers')} does not know: pip install --upgrade transformers"
+        return f"tokenizer.json has a {part[1].lower()} {unknown}"
+    if "NoneType" in str(error):
+        return f"a file that it is made from is missing; {reason_of(error)}"
+    return reason_of(error)
+
+
+def serialise(folder: Path) -> str:
+    """Return everything that decides a folder's tokens, as tokenizers writes it; errors as in `load_tokenizer`."""
+    return str(load_tokenizer(folder).backend_tokenizer.to_str())
 
 
 def _read(path: Path, *, rows: int) -> Encoded | None:

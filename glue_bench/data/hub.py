@@ -26,6 +26,10 @@ def _offline_help() -> str:
     )
 
 
+class AbsentError(InputError):
+    """The repository has no such file."""
+
+
 class UnreachableError(InputError):
     """The hub does not respond, or HF_HUB_OFFLINE forbids requests."""
 
@@ -161,7 +165,7 @@ def _readable_errors(where: str, filename: str, *, revision: str) -> Iterator[No
     except LocalEntryNotFoundError as error:
         raise unreachable("offline") from error
     except EntryNotFoundError as error:
-        raise InputError(f"{where}: no file {filename} at revision {revision}") from error
+        raise AbsentError(f"{where}: no file {filename} at revision {revision}") from error
     except OfflineModeIsEnabled as error:
         raise unreachable("HF_HUB_OFFLINE is set") from error
     except OSError as error:

@@ -15,14 +15,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification, PretrainedConfig
 
-from glue_bench.data.encoding import Encoded
+from glue_bench.data.encoding import Encoded, load_tokenizer, serialise
 from glue_bench.errors import InputError, UsageError
 from glue_bench.models.families import BertHead, family_of, initialise, max_positions, why_refused
 from glue_bench.models.flat import FlatEncoder, FlatRows
 from glue_bench.models.padded import PaddedBatch, PaddedEncoder, PaddedRows, load_transformer, read_model_config
 from glue_bench.models.placement import Placement
 from glue_bench.models.pretrained import tokenizer_files
-from glue_bench.text import first_line
+from glue_bench.text import first_line, reason_of
 
 Rows = FlatRows | PaddedRows
 
@@ -191,10 +191,11 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
 
     Args:
         folder: an empty folder.
-        pretrained: where the tokenizer files are copied from.
+        pretrained: the folder of the tokenizer.
         labels: class names in the order of the codes; empty for regression.
 
     Raises:
+        InputError: the tokenizer cannot be loaded.
         OSError: a file cannot be written.
     """
     config = type(model.config).from_dict(model.config.to_dict())
@@ -211,8 +212,22 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
         whole.save_pretrained(folder)
     except SafetensorError as error:  # what it raises for a full disk
         raise OSError(errno.EIO, str(error)) from error
-    for path in tokenizer_files(pretrained):
+    _save_tokenizer(pretrained, folder)
+
+
+def _save_tokenizer(source: Path, folder: Path) -> None:
+    """Copy the files of a tokenizer, so that earlier versions of transformers load them too; or write it as it was
+    loaded, if the files alone would give other tokens, or need packages that a tokenizer.json does not."""
+    for path in tokenizer_files(source):
         shutil.copyfile(path, folder / path.name)
+    loaded = load_tokenizer(source)
+    wanted = loaded.backend_tokenizer.to_str()
+    if (folder / "tokenizer.json").is_file() and serialise(folder) == wanted:
+        return
+    loaded.init_kwargs.pop("fast_tokenizer_files", None)  # names of files that are not written
+    loaded.save_pretrained(folder)
+    if serialise(folder) != wanted:
+        raise InputError(f"{source}: its tokenizer would give other tokens once it is saved, so no model can be kept")
 
 
 def _standard_head_name(name: str) -> str:
@@ -241,7 +256,7 @@ def _build(config: PretrainedConfig, *, folder: Path | None, outputs: int, seed:
                 whole = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
                 missing = set(whole.base_model.load_state_dict(transformer.state_dict(), strict=False).missing_keys)
         except (ValueError, RuntimeError, AttributeError) as error:
-            raise InputError(f"{where}: no classifier can be made from it ({first_line(error)})") from error
+            raise InputError(f"{where}: no classifier can be made from it ({reason_of(error)})") from error
         head = make_head(config, outputs) if make_head else None
     if head is None:
         if needed := sorted(name for name in missing if "pooler" not in name):

@@ -13,16 +13,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import __version__ as transformers_version
 from transformers.utils import logging as transformers_logging
 
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError
 from glue_bench.models.families import padding_id
 from glue_bench.models.packing import Layout, Packed, pack
-from glue_bench.reading import read_json
-from glue_bench.text import first_line
+from glue_bench.reading import read_json, whole_number
+from glue_bench.text import quote, reason_of
 
 _LAYER = re.compile(r"\b(layers?|block|h)\.\d+\.")
 
@@ -115,11 +117,14 @@ def read_model_config(folder: Path) -> PretrainedConfig:
         read_json(folder / "config.json")  # within limits
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, **SAFELY)
     except Exception as error:  # each architecture checks its configuration in its own way
+        why = reason_of(error)
         if "trust_remote_code" in str(error):
-            raise InputError(
-                f"encoder folder {folder}: needs Python code of its own (auto_map), which is never run"
-            ) from error
-        raise InputError(f"encoder folder {folder}: {first_line(error)}") from error
+            why = (
+                "needs Python code of its own (auto_map), which is never run; only models inside transformers are used"
+            )
+        elif unknown := re.search(r"model type `(.*?)` but Transformers does not recognize", str(error)):
+            why = f"transformers {transformers_version} knows no model_type {quote(unknown[1])}; {_newer(folder)}"
+        raise InputError(f"encoder folder {folder}: {why}") from error
     for name, lowest, below in _LIMITS:
         value = getattr(config, name, None)
         fits = isinstance(value, int if isinstance(below, int) else int | float) and lowest <= value < below
@@ -137,6 +142,15 @@ def read_model_config(folder: Path) -> PretrainedConfig:
         if hasattr(config, name):
             setattr(config, name, wanted)
     return config
+
+
+def _newer(folder: Path) -> str:
+    """Say which transformers an unknown model needs."""
+    saved_by = read_json(folder / "config.json").get("transformers_version")
+    major, ours = (whole_number(str(each).partition(".")[0]) or 0 for each in (saved_by, transformers_version))
+    if major <= ours:
+        return "it may be a newer one: pip install --upgrade transformers"
+    return f"it was saved by transformers {quote(saved_by)}: pip install --upgrade transformers"
 
 
 def load_transformer(folder: Path, config: PretrainedConfig) -> tuple[PreTrainedModel, set[str]]:
@@ -158,16 +172,26 @@ def load_transformer(folder: Path, config: PretrainedConfig) -> tuple[PreTrained
                 **SAFELY,
             )
     except Exception as error:  # safetensors and transformers raise many kinds
-        raise InputError(f"encoder folder {folder}: its weights cannot be loaded ({first_line(error)})") from error
+        damaged = "model.safetensors is damaged, download it again: " if isinstance(error, SafetensorError) else ""
+        why = f"{damaged}{reason_of(error)}"
+        raise InputError(f"encoder folder {folder}: its weights cannot be loaded ({why})") from error
     missing = set(info["missing_keys"])
     needed = sorted(key for key in missing if "pooler" not in key and "position_ids" not in key)
+    if needed and missing.issuperset(name for name, _ in model.named_parameters()):
+        other = next(iter(sorted(info["unexpected_keys"])), "nothing")
+        hint = "; save them without DataParallel's `module.`" if other.startswith("module.") else ""
+        why = f"none of its weights has a name of a {config.model_type} model; the first is {quote(other)}{hint}"
+        raise InputError(f"encoder folder {folder}: {why}")
     if needed:
-        raise InputError(f"encoder folder {folder}: its weights lack {needed[0]} and {len(needed) - 1} more")
+        more = f" and {len(needed) - 1} more" if len(needed) > 1 else ""
+        raise InputError(f"encoder folder {folder}: its weights lack {needed[0]}{more}, which config.json asks for")
     for name, *shapes in sorted(info.get("mismatched_keys", ())):
         sizes = " and ".join(str(tuple(shape)) for shape in shapes)
-        raise InputError(f"encoder folder {folder}: {name} has other sizes in the weights than by config.json: {sizes}")
+        why = f"{name} has other sizes in the weights than by config.json: {sizes}; take both files from one model"
+        raise InputError(f"encoder folder {folder}: {why}")
     if further := sorted(filter(_LAYER.search, info["unexpected_keys"])):
-        raise InputError(f"encoder folder {folder}: its weights have layers that config.json lacks: {further[0]}")
+        why = f"its weights have layers that config.json lacks: {further[0]}; correct num_hidden_layers there"
+        raise InputError(f"encoder folder {folder}: {why}")
     for name, weight in model.named_parameters():
         if not torch.isfinite(weight).all() and name not in missing:
             raise InputError(f"encoder folder {folder}: {name} holds NaN or infinite weights; download it again")

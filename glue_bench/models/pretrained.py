@@ -1,15 +1,25 @@
 """The files of a pretrained encoder: found in a folder, an installed package or on the hub. Knows no torch."""
 
+import contextlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from glue_bench.config.schema import EncoderConfig
-from glue_bench.data.hub import cached_file, commit_of, fetch_file, is_commit, is_known_absent
+from glue_bench.data.hub import (
+    AbsentError,
+    ask_size,
+    cached_file,
+    commit_of,
+    fetch_file,
+    is_commit,
+    is_known_absent,
+)
 from glue_bench.errors import InputError, UsageError
 from glue_bench.files import file_sha256
-from glue_bench.reading import read_json
+from glue_bench.reading import is_file_name, read_json
 from glue_bench.text import first_line
 
 _OPTIONAL = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
@@ -18,9 +28,25 @@ _VOCABULARIES = (
     "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "spm.model", "tokenizer.model",
     "bpe.codes",
 )  # fmt: skip
-_PAIR = ("vocab.json", "merges.txt")  # neither is enough alone
-_TOKENIZERS = ("tokenizer.json", *_VOCABULARIES)  # any one of them makes a tokenizer
-TOKENIZER_FILES = (*_OPTIONAL, *_VOCABULARIES)
+# What else some tokenizer of transformers reads then. With a tokenizer.json none of these changes a token.
+_RARE = (
+    "sentencepiece.model", "spm_char.model", "tekken.json", "tiktoken.model", "prophetnet.tokenizer", "source.spm",
+    "target.spm", "dict.txt", "entity_vocab.json", "emoji.json", "normalizer.json", "byte_maps.json",
+    "target_vocab.json", "vocab-src.json", "vocab-tgt.json", "word_shape.json", "word_pronunciation.json",
+)  # fmt: skip
+_NOT_ALONE = ("vocab.json", "merges.txt", *_RARE[5:])  # no tokenizer without others
+_TOKENIZERS = ("tokenizer.json", *_VOCABULARIES, *_RARE[:5])  # any one of them makes a tokenizer
+_CONFIG = "tokenizer_config.json"
+_IN_PLACE = {  # what some have in place of config.json or model.safetensors
+    "adapter_config.json": "an adapter such as LoRA without its model; save what peft's merge_and_unload returns",
+    "model.safetensors.index.json": "the weights are in several files; load and save them with max_shard_size='100GB'",
+    **dict.fromkeys(
+        ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+        "only safetensors weights are loaded; load and save it with transformers' save_pretrained",
+    ),
+}
+_PATIENCE = 10.0  # seconds for the hub to say whether it has one of them
+TOKENIZER_FILES = (*_OPTIONAL, *_VOCABULARIES, *_RARE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +93,9 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     """
     revision = None
     if encoder.hub_id is not None:
-        config = fetch_file(encoder.hub_id, "config.json", revision=encoder.revision or "main", repo_type="model")
-        assert config is not None  # noqa: S101 - only optional files can be None
+        config = _fetch(encoder.hub_id, "config.json", revision=encoder.revision or "main")
         folder, revision = config.parent, commit_of(config, "config.json")
-        fetch_file(encoder.hub_id, "model.safetensors", revision=revision, repo_type="model")
+        _fetch(encoder.hub_id, "model.safetensors", revision=revision)
         fetch_tokenizer(encoder.hub_id, revision)
     else:
         folder = _package_folder(encoder.package) if encoder.package else Path(encoder.path or "")
@@ -78,17 +103,25 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
         raise InputError(f"encoder folder {folder}: no such folder")
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
-            raise InputError(f"encoder folder {folder}: no {name} ({_why_missing(folder)})")
+            raise InputError(
+                f"encoder folder {folder}: no {name} ({_why_missing({path.name for path in folder.iterdir()})})"
+            )
+    if (folder / "adapter_config.json").is_file():  # where peft is installed, transformers would load the adapter too
+        why = "an adapter such as LoRA beside a model; if its weights are merged into it, remove adapter_config.json"
+        raise InputError(f"encoder folder {folder}: {why}")
     for path in (folder / "config.json", folder / "model.safetensors", *tokenizer_files(folder)):
         with path.open("rb") as stream:
             if stream.read(20).startswith(b"version https://git-"):
                 raise InputError(f"encoder folder {folder}: {path.name} is a Git LFS pointer; run git lfs pull")
-    tokenizers = [path.name for path in tokenizer_files(folder) if path.name in _TOKENIZERS]
-    if not tokenizers:
-        raise InputError(f"encoder folder {folder}: no tokenizer.json, nor a vocabulary file")
-    if tokenizers[0].endswith(".model") and importlib.util.find_spec("sentencepiece") is None:
-        needed = "needs two Python packages: pip install sentencepiece protobuf"
-        raise InputError(f"encoder folder {folder}: no tokenizer.json; to read {tokenizers[0]} {needed}")
+    if not has_tokenizer(folder):
+        found = " and ".join(path.name for path in tokenizer_files(folder) if path.name in _NOT_ALONE)
+        alone = f" but {found}, which is not enough" if found else ", nor a vocabulary file"
+        raise InputError(f"encoder folder {folder}: no tokenizer.json{alone}")
+    first = next(path.name for path in tokenizer_files(folder) if path.name in _TOKENIZERS)
+    needed = ["tiktoken"] if first == "tiktoken.model" else ["sentencepiece", "protobuf"] if ".model" in first else []
+    if lacking := [package for package in needed if not _is_installed(package)]:
+        install = f"pip install {' '.join(lacking)}"
+        raise InputError(f"encoder folder {folder}: no tokenizer.json; to read {first}, install packages: {install}")
     path, weights, name = folder / "config.json", folder / "model.safetensors", encoder_name(encoder)
     try:
         content = read_json(path)
@@ -102,12 +135,32 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     return Pretrained(name=name, folder=folder, hub_id=encoder.hub_id, revision=revision, weights_sha256=sha256)
 
 
-def _why_missing(folder: Path) -> str:
-    if (folder / "adapter_config.json").is_file():
-        return "an adapter such as LoRA without its model; save the merged model, from peft's merge_and_unload"
-    if (folder / "model.safetensors.index.json").is_file():
-        return "the weights are in several files; load and save them with max_shard_size='100GB'"
-    return "only safetensors weights are loaded"
+def _fetch(hub_id: str, name: str, *, revision: str) -> Path:
+    """Download a file that every encoder has."""
+    try:
+        found = fetch_file(hub_id, name, revision=revision, repo_type="model")
+    except AbsentError as error:
+        there = set[str]()
+        for other in _IN_PLACE:
+            with contextlib.suppress(InputError):
+                ask_size(hub_id, other, revision=revision, repo_type="model", timeout=_PATIENCE)
+                there.add(other)
+        raise InputError(f"{error} ({_why_missing(there)})") from error
+    assert found is not None  # noqa: S101 - only optional files can be None
+    return found
+
+
+def _why_missing(there: Collection[str]) -> str:
+    reasons = (reason for name, reason in _IN_PLACE.items() if name in there)
+    return next(reasons, "only a model that transformers' save_pretrained wrote to safetensors is loaded")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,19 +193,21 @@ def fetch_tokenizer(hub_id: str, commit: str) -> None:
     Raises:
         InputError: the hub cannot be reached.
     """
-    found = [fetch_file(hub_id, name, revision=commit, repo_type="model", optional=True) for name in _OPTIONAL]
-    if found[0] is None:  # no tokenizer.json: transformers builds the tokenizer from the older vocabulary files
-        for name in _VOCABULARIES:
-            fetch_file(hub_id, name, revision=commit, repo_type="model", optional=True)
+    found = {name: fetch_file(hub_id, name, revision=commit, repo_type="model", optional=True) for name in _OPTIONAL}
+    further = [] if found["tokenizer.json"] else [*_VOCABULARIES, *_RARE]
+    for name in [*further, *(_versions(config.parent) if (config := found[_CONFIG]) else ())]:
+        fetch_file(hub_id, name, revision=commit, repo_type="model", optional=True)
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
-    """Return the tokenizer's files in a folder, which are copied into `model/` and published with it.
+    """Return every file in a folder that its tokenizer may be made from: they identify it, and go into `model/`.
 
     Raises:
         InputError: one is a link to a file elsewhere, other than the hub cache's own links: it would be published too.
     """
-    found = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    rare = () if (folder / "tokenizer.json").is_file() else _RARE
+    names = dict.fromkeys([*_OPTIONAL, *_VOCABULARIES, *rare, *_versions(folder)])
+    found = [folder / name for name in names if (folder / name).is_file()]
     inside = (folder.resolve(), folder.resolve().parents[min(1, len(folder.resolve().parents) - 1)] / "blobs")
     for path in found:
         if path.resolve().parent not in inside:
@@ -163,7 +218,24 @@ def tokenizer_files(folder: Path) -> list[Path]:
 def has_tokenizer(folder: Path) -> bool:
     """Return whether a folder has the files of a tokenizer."""
     names = {path.name for path in tokenizer_files(folder)}
-    return any(name in names for name in _TOKENIZERS if name not in _PAIR) or names.issuperset(_PAIR)
+    return any(name in names for name in _TOKENIZERS if name not in _NOT_ALONE) or names.issuperset(_NOT_ALONE[:2])
+
+
+def _versions(folder: Path) -> list[str]:
+    """Return the names of files that transformers prefers to tokenizer.json, by its version.
+
+    Raises:
+        InputError: the tokenizer's configuration names files elsewhere.
+    """
+    try:
+        config = read_json(folder / _CONFIG)
+    except (OSError, ValueError):
+        return []  # which is explained where the tokenizer is loaded
+    for key in ("vocab", "merges") if isinstance(config, dict) else ():
+        if isinstance(config.get(key), str):  # transformers would read that file, wherever it is
+            raise InputError(f"{folder / _CONFIG}: {key} names a file; put it into the folder, and leave this out")
+    listed = config.get("fast_tokenizer_files") if isinstance(config, dict) else None
+    return [name for name in listed if isinstance(name, str) and is_file_name(name)] if isinstance(listed, list) else []
 
 
 def _package_folder(package: str) -> Path:

@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
+from glue_bench.config.schema import EncoderConfig
+from glue_bench.data.encoding import load_tokenizer
+from glue_bench.errors import InputError
+from glue_bench.models.pretrained import resolve_pretrained, tokenizer_files
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from tests.conftest import Result
@@ -131,3 +136,69 @@ def test_a_folder_named_like_the_data_set_is_not_taken_for_it(hub: Hub, tmp_path
     assert hub.run().returncode == 0
     (record,) = hub.records()
     assert record.data["rows"] == {"train": 24, "validation": 24}
+
+
+def without_weights(folder: Path, name: str, *, config: bool = True) -> None:
+    (folder / "model.safetensors").rename(folder / name)
+    if not config:
+        (folder / "config.json").unlink()
+
+
+def with_vocabulary(folder: Path) -> None:
+    words = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").write_text("\n".join(sorted(words, key=words.get)) + "\n")
+
+
+def with_versions(folder: Path) -> None:
+    (folder / "tokenizer.4.0.0.json").write_bytes((folder / "tokenizer.json").read_bytes())
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["fast_tokenizer_files"] = ["tokenizer.4.0.0.json"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+@pytest.fixture
+def repository(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Serve an encoder as org/bert, to this process."""
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "hub" / "bert"))
+    with HubServer(tmp_path / "hub") as server:
+        server.add_repo("model", "org/bert", MODEL_COMMIT, Path("bert"))
+        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace("https://huggingface.co", server.endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        yield folder
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "reason"),
+    [
+        (
+            "model.safetensors.index.json",
+            True,
+            "no file model.safetensors at .* [(]the weights are in several files; load",
+        ),
+        ("adapter_config.json", True, "an adapter such as LoRA without its model; save what peft's merge_and_unload"),
+        ("adapter_config.json", False, "no file config.json .*an adapter such as LoRA without its model"),
+        ("pytorch_model.bin", True, "only safetensors weights are loaded; load and save it with transformers'"),
+        ("flax_model.msgpack", True, "only a model that transformers' save_pretrained wrote to safetensors is loaded"),
+    ],
+)
+def test_a_repository_without_usable_weights_is_refused_with_the_reason(
+    name: str, config: bool, reason: str, repository: Path
+) -> None:
+    without_weights(repository, name, config=config)
+    with pytest.raises(InputError, match=reason) as caught:
+        resolve_pretrained(EncoderConfig(hub_id="org/bert", revision="main"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [with_vocabulary, with_versions])
+def test_every_file_of_a_tokenizer_is_fetched(change: Callable[[Path], None], repository: Path) -> None:
+    change(repository)
+    folder = resolve_pretrained(EncoderConfig(hub_id="org/bert", revision="main")).folder
+    assert folder != repository
+    wanted = load_tokenizer(repository)("the cat sees the dog")["input_ids"]
+    assert load_tokenizer(folder)("the cat sees the dog")["input_ids"] == wanted
+    assert {path.name for path in tokenizer_files(folder)} == {path.name for path in tokenizer_files(repository)}

@@ -162,7 +162,19 @@ def after_padding(family: str) -> PretrainedConfig:
     return AutoConfig.for_model(family, vocab_size=300, max_position_embeddings=34, pad_token_id=1, **sizes, **own)
 
 
-@pytest.mark.parametrize("family", ["mpnet", "xlm-roberta-xl", "longformer", "data2vec-text", "xlm-roberta"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "mpnet",
+        "xlm-roberta-xl",
+        "longformer",
+        "data2vec-text",
+        "xlm-roberta",
+        "camembert",
+        "roberta-prelayernorm",
+        "luke",
+    ],
+)
 def test_the_longest_row_that_is_allowed_fits_a_family_whose_positions_start_after_the_padding_id(
     family: str, tmp_path: Path
 ) -> None:
@@ -171,9 +183,20 @@ def test_the_longest_row_that_is_allowed_fits_a_family_whose_positions_start_aft
         check_max_length(tmp_path, 33)
     check_max_length(tmp_path, 32)
     model = load_classifier(tmp_path, outputs=2, head_seed=1).eval()
-    tokens = np.full(32, 7, dtype=np.int32)
-    row = Encoded(tokens=tokens, types=np.zeros(32, dtype=np.uint8), offsets=np.array([0, 32]), truncated=0)
-    assert logits_of(model, row).isfinite().all()
+    lengths = [32, 5, 31]  # padded together, and to the attention window of Longformer
+    tokens, ends = np.full(sum(lengths), 7, dtype=np.int32), np.cumsum([0, *lengths])
+    rows = Encoded(tokens=tokens, types=np.zeros_like(tokens, dtype=np.uint8), offsets=ends, truncated=0)
+    together, alone = logits_of(model, rows), [logits_of(model, rows, [row]) for row in range(3)]
+    assert together.isfinite().all()
+    assert torch.allclose(together, torch.cat(alone), atol=1e-5)
+
+
+def test_an_encoder_without_a_limit_of_positions_takes_any_length(tmp_path: Path) -> None:
+    config = AutoConfig.for_model("xlnet", vocab_size=50, d_model=16, n_layer=1, n_head=2, d_inner=16)
+    AutoModel.from_config(config).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    check_max_length(tmp_path, 4096)
+    with pytest.raises(InputError, match="xlnet is a causal model"):
+        load_classifier(tmp_path, outputs=2, head_seed=1)
 
 
 @pytest.mark.parametrize("engine", ["flat", "padded"])
@@ -183,16 +206,6 @@ def test_a_decoder_is_refused_in_one_line(engine: str, tiny_roberta: Path, tmp_p
     (tmp_path / "decoder" / "config.json").write_text(json.dumps({**config, "is_decoder": True}))
     with pytest.raises(InputError, match=r"is_decoder=true in its config\.json; only bidirectional encoders"):
         load_classifier(tmp_path / "decoder", outputs=2, head_seed=5, engine=engine)
-
-
-def test_every_tokenizer_file_is_copied_next_to_the_saved_weights(tiny_roberta: Path, tmp_path: Path) -> None:
-    shutil.copytree(tiny_roberta, tmp_path / "encoder")
-    names = ("added_tokens.json", "spm.model", "tokenizer.model", "bpe.codes")
-    for name in names:
-        (tmp_path / "encoder" / name).write_text("{}")
-    model = load_classifier(tiny_roberta, outputs=2, head_seed=5)
-    save_classifier(model, tmp_path / "saved", pretrained=tmp_path / "encoder", labels=["a", "b"])
-    assert {path.name for path in (tmp_path / "saved").iterdir()} > {*names}
 
 
 def test_weights_that_lack_a_layer_are_refused(tiny_roberta: Path, tmp_path: Path) -> None:
@@ -205,16 +218,59 @@ def test_weights_that_lack_a_layer_are_refused(tiny_roberta: Path, tmp_path: Pat
         load_classifier(tmp_path, outputs=2, head_seed=5)
 
 
-@pytest.mark.parametrize("damage", ["weights", "config"])
-def test_damaged_files_are_named(tiny_roberta: Path, tmp_path: Path, damage: str) -> None:
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).write_bytes((tiny_roberta / name).read_bytes())
-    if damage == "weights":
-        (tmp_path / "model.safetensors").write_bytes(b"\x00" * 100)
+DAMAGED = "(model.safetensors is damaged, download it again: "
+NEW_CODE = {"AutoConfig": "configuration_new.NewConfig", "AutoModel": "modeling_new.NewModel"}
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "reason"),
+    [
+        (b"\x00" * 100, DAMAGED),
+        (b"<!DOCTYPE html><title>404</title>", DAMAGED),
+        (b"", DAMAGED),
+        ({"model_type": "superbert"}, "knows no model_type superbert; it may be a newer one: pip install --upgrade"),
+        (
+            {"model_type": "superbert", "transformers_version": "31.0.1"},
+            "it was saved by transformers 31.0.1: pip inst",
+        ),
+        ({"model_type": "superbert", "transformers_version": [7]}, "it may be a newer one: pip install --upgrade"),
+        (
+            {"model_type": "superbert", "auto_map": NEW_CODE},
+            "needs Python code of its own (auto_map), which is never run",
+        ),
+        ({"num_attention_heads": 5}, "The hidden size (32) is not a multiple of the number of attention heads (5)"),
+        ({"hidden_size": "wide"}, "'hidden_size' expected int, got str"),
+        ({"hidden_act": "hypergelu"}, "its weights cannot be loaded (KeyError: 'hypergelu')"),
+        ({"num_hidden_layers": 1}, "its weights have layers that config.json lacks: encoder.layer.1."),
+        ({"num_hidden_layers": 3}, "its weights lack encoder.layer.2."),
+        ({"vocab_size": 40}, "other sizes in the weights than by config.json: "),
+    ],
+)
+def test_damaged_files_and_other_models_are_one_line_with_the_reason(
+    spoilt: bytes | dict[str, object], reason: str, tiny_bert: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "encoder"))
+    if isinstance(spoilt, bytes):
+        (folder / "model.safetensors").write_bytes(spoilt)
     else:
-        (tmp_path / "config.json").write_text('{"model_type": "no-such-model"}')
-    with pytest.raises(InputError, match="encoder folder "):
-        load_classifier(tmp_path, outputs=2, head_seed=5)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, **spoilt}))
+        (folder / "configuration_new.py").write_text("raise SystemExit('executed')")
+    with pytest.raises(InputError, match="encoder folder ") as caught:
+        load_classifier(folder, outputs=2, head_seed=5)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("prefix", "way_out"), [("module.", "save them without DataParallel's"), ("net.bert.", "")])
+def test_weights_under_other_names_are_refused_with_one_of_them(
+    prefix: str, way_out: str, tiny_bert: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "encoder"))
+    weights = {f"{prefix}{name}": value for name, value in load_file(tiny_bert / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=f"has a name of a bert model; the first is {prefix}embeddings.*{way_out}"):
+        load_classifier(folder, outputs=2, head_seed=5)
 
 
 @pytest.mark.parametrize("engine", ["flat", "padded"])

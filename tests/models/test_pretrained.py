@@ -42,9 +42,7 @@ def test_a_folder_with_a_sentencepiece_vocabulary_alone_has_a_tokenizer(tiny_rob
         identity(tmp_path)
     (tmp_path / "spm.model").write_bytes(b"pieces")
     if importlib.util.find_spec("sentencepiece") is None:
-        with pytest.raises(
-            InputError, match=r"to read spm\.model needs two Python packages: pip install sentencepiece"
-        ):
+        with pytest.raises(InputError, match=r"to read spm\.model, install packages: pip install sentencepiece"):
             identity(tmp_path)
     else:
         assert "spm.model" in identity(tmp_path)
@@ -61,6 +59,7 @@ def test_a_folder_with_a_sentencepiece_vocabulary_alone_has_a_tokenizer(tiny_rob
         ("tokenizer.json", b"version https://git-lfs.github.com/spec/v1\noid", "tokenizer.json is a Git LFS pointer"),
         ("adapter_config.json", b"{}", "an adapter such as LoRA without its model"),
         ("model.safetensors.index.json", b"{}", "the weights are in several files"),
+        ("pytorch_model.bin", b"", "only safetensors weights are loaded; load and save it with transformers'"),
     ],
 )
 def test_a_folder_without_usable_weights_is_refused_with_the_reason(
