@@ -2,10 +2,23 @@
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
 
 # The error numbers of a full, read-only or broken disk.
 DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+# What the message of an error says where there was too little of something: for memory the words of a CPU's allocator,
+# CUDA, cuBLAS, cuDNN, Triton, Metal, Slurm and of a lost worker. NVML's is what torch says instead where it fails to
+# find out how much memory there is.
+_LACKS = {
+    "disk": re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE),
+    "memory": re.compile(
+        r"can(?:'|no)t allocate memory|not enough memory|\bout[ _]of[ _]memory\b|\b(OutOf)?MemoryError\b"
+        r"|cudaErrorMemoryAllocation|CU[A-Z]+_STATUS_\w*ALLOC\w*_FAILED|cuDNN error:.*ALLOC|NVML_SUCCESS == r"
+        r"|killed by SIGKILL",
+        re.IGNORECASE,
+    ),
+}
 _MOST_NAMES = 10  # of a list in a message
 
 
@@ -50,6 +63,14 @@ def describe(error: BaseException) -> str:
     if isinstance(error, GlueBenchError):
         return str(error)
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def lack_in(text: str) -> str:
+    """Return what there was too little of by the words of an error: disk or memory; empty if it is another error.
+
+    A run that failed so is done again by the same command; one that failed otherwise only if that is asked for.
+    """
+    return next((name for name, words in _LACKS.items() if words.search(text)), "")
 
 
 def close_match(word: str, allowed: Iterable[str], *, where: str = "") -> str:

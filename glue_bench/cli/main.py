@@ -155,16 +155,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; `glue-bench --help` lists the exit codes."""
     if os.name != "posix":
         return _end("works on Linux and macOS only; on Windows, use it inside WSL", UsageError.exit_code, debug=False)
+    if argv is None and sys.getfilesystemencoding() != "utf-8":
+        _restart_in_utf8()
     # Threads that wait for work spin only briefly: see docs/method.md, "Threads". Read when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     # Helper processes (the fork server, doctor's probe, Slurm jobs) must not import from the working folder either, but
     # for a checkout that is not installed and is the working folder itself.
     if not Path(glue_bench.__file__).parents[1].samefile("."):
         os.environ["PYTHONSAFEPATH"] = "1"
-    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows question marks, not a traceback
+    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     output, errors = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = output or _Unread(None), _Unread(errors)
     logger = logging.getLogger("glue_bench")
@@ -177,6 +179,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout, sys.stderr = output, errors
         logger.handlers, logger.propagate, level = before  # restored for callers from Python
         logger.setLevel(level)
+
+
+def _restart_in_utf8() -> None:
+    """Start this command again in Python's UTF-8 mode: in an ASCII locale it cannot name every file."""
+    os.environ["PYTHONUTF8"] = "1"  # for helper processes
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _execute(arguments: argparse.Namespace) -> int:

@@ -199,7 +199,12 @@ def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> in
             seeds[f"{record.encoder['name']} {record.task}", record.status, reason].append(str(record.seed))
         for (run, status, reason), numbers in seeds.items():
             say(f"{run} {'seeds' if len(numbers) > 1 else 'seed'} {', '.join(numbers)}: {status}: {reason}")
-        say("the same command with --retry-failed runs these again; other data or settings are other runs")
+        if lacking := [record for record in failed if record.lack]:
+            lacks = " and ".join(sorted({record.lack for record in lacking}))
+            number = plural(len(lacking), "run")
+            say(f"once there is room: the same command repeats {number} that failed for lack of {lacks}")
+        if len(lacking) < len(failed):
+            say("the same command with --retry-failed runs these again; other data or settings are other runs")
     elsewhere = "" if str(folder) == "results" else f" results_dir={folder}"
     say(f"results are in {folder}; `glue-bench report{elsewhere}` prints the tables of everything in it")
     return 0 if plan.is_fulfilled(records, store) else 1

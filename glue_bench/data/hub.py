@@ -20,10 +20,9 @@ _OFFLINE_HELP = (
 
 
 def _offline_help() -> str:
-    set_here = os.environ.get("HF_HUB_OFFLINE")
-    return _OFFLINE_HELP.format(
-        why=f"HF_HUB_OFFLINE={set_here} forbids requests" if is_offline() else "without a network"
-    )
+    set_here = offline_variable()
+    why = f"{set_here}={os.environ[set_here]} forbids requests" if set_here else "without a network"
+    return _OFFLINE_HELP.format(why=why)
 
 
 class AbsentError(InputError):
@@ -62,11 +61,12 @@ def hub_cache_folder() -> Path:
     return Path(constants.HF_HUB_CACHE)
 
 
-def is_offline() -> bool:
-    """Return whether HF_HUB_OFFLINE forbids requests."""
+def offline_variable() -> str:
+    """Return the environment variable that forbids requests; empty if they are allowed."""
     from huggingface_hub import constants
 
-    return bool(constants.HF_HUB_OFFLINE)
+    names = [name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if os.environ.get(name)]
+    return (names or ["HF_HUB_OFFLINE"])[0] if constants.HF_HUB_OFFLINE else ""
 
 
 def ask_size(repo_id: str, filename: str, *, revision: str, repo_type: str, timeout: float) -> int:
@@ -167,7 +167,7 @@ def _readable_errors(where: str, filename: str, *, revision: str) -> Iterator[No
     except EntryNotFoundError as error:
         raise AbsentError(f"{where}: no file {filename} at revision {revision}") from error
     except OfflineModeIsEnabled as error:
-        raise unreachable("HF_HUB_OFFLINE is set") from error
+        raise unreachable(f"{offline_variable()} is set") from error
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, *DISK_ERRNOS):
             problem = f"{error.filename or 'HF_HOME'}: cannot write to the hub's cache: {error.strerror}"

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, Sweep, TaskConfig
-from glue_bench.data.hub import UnreachableError, ask_size, cached_file, endpoint, hub_cache_folder, is_offline
+from glue_bench.data.hub import UnreachableError, ask_size, cached_file, endpoint, hub_cache_folder, offline_variable
 from glue_bench.data.sources import hub_files, resolve_source
 from glue_bench.doctor import (
     NOTE,
@@ -126,13 +126,13 @@ class Hub:
     def finding(self) -> Finding:
         """Report whether the hub answered, if it was needed."""
         if self.seconds is None:
-            offline = "; HF_HUB_OFFLINE is set" if is_offline() else ""
+            offline = f"; {variable} is set" if (variable := offline_variable()) else ""
             return Finding("hub", OK, found=f"not needed: everything is here{offline}")
         if self.unreachable is None:
             return Finding("hub", OK, found=f"{endpoint()} answers in {self.seconds:.1f} s")
-        if is_offline():
-            found = "HF_HUB_OFFLINE is set, and not everything is in the hub's cache"
-            advice = "unset HF_HUB_OFFLINE, or fill the cache (HF_HOME) where there is a network"
+        if variable := offline_variable():
+            found = f"{variable} is set, and not everything is in the hub's cache"
+            advice = f"unset {variable}, or fill the cache (HF_HOME) where there is a network"
         else:
             reason = first_line(self.unreachable).rpartition(" (")[2].removesuffix(")")
             found = f"{endpoint()} is out of reach: {reason}"
@@ -161,7 +161,7 @@ def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Input:
     missing = find_not_cached(encoder)
     groups = [*([file] for file in missing.needed), *([missing.vocabularies] if missing.vocabularies else [])]
     place = {"repo": encoder.hub_id, "revision": encoder.revision or "main", "repo_type": "model"}
-    if not groups and missing.optional and not is_offline():  # a run asks for these too; any reply will do
+    if not groups and missing.optional and not offline_variable():  # a run asks for these too; any reply will do
         try:
             hub.find_first(missing.optional[:1], **place)
         except UnreachableError:

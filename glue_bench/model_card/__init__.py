@@ -11,7 +11,7 @@ from typing import TypedDict
 
 import yaml
 
-from glue_bench.data.hub import endpoint, is_offline
+from glue_bench.data.hub import endpoint, offline_variable
 from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import file_sha256, replace_folder_atomically
 from glue_bench.model_card.card import eval_result_files, render_card
@@ -75,8 +75,8 @@ def check_push(repo_id: str) -> None:
     except HFValidationError as error:
         problem = f"--push {repo_id}: must be ORG/NAME, as in --push my-org/distilroberta-rte"
         raise UsageError(problem) from error
-    if is_offline():
-        raise UsageError(f"--push {repo_id}: HF_HUB_OFFLINE is set; a push needs the hub")
+    if variable := offline_variable():
+        raise UsageError(f"--push {repo_id}: {variable} is set; a push needs the hub")
     if get_token() is None:
         raise UsageError(
             f"--push {repo_id}: not logged in. Set HF_TOKEN to a token that may write "

@@ -5,7 +5,6 @@ import ctypes
 import functools
 import os
 import platform
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,17 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glue_bench.errors import UsageError
+from glue_bench.errors import UsageError, describe, lack_in
 from glue_bench.machine import usable_cores
 from glue_bench.models.packing import Layout
 
-# What a plain RuntimeError says when the memory of a CPU, CUDA, cuBLAS, cuDNN, Triton or Metal does not suffice. NVML's
-# is what torch says instead where it fails to find out how much memory there is.
-_NO_MEMORY = re.compile(
-    r"can't allocate memory|not enough memory|\bout of memory\b|cudaErrorMemoryAllocation"
-    r"|CU[A-Z]+_STATUS_\w*ALLOC\w*_FAILED|cuDNN error:.*ALLOC|NVML_SUCCESS == r",
-    re.IGNORECASE,
-)
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 
 
@@ -156,7 +148,7 @@ def send(array: NDArray[np.int64] | NDArray[np.bool_], device: torch.device) -> 
 
 def is_out_of_memory(error: Exception) -> bool:
     """Return whether a device, or the CPU's allocator, ran out of memory."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(_NO_MEMORY.search(str(error)))
+    return isinstance(error, torch.OutOfMemoryError) or lack_in(describe(error)) == "memory"
 
 
 def release_memory(device: torch.device) -> None:

@@ -15,7 +15,7 @@ from glue_bench.runs.store import RunStore
 from glue_bench.statistics import verdicts
 from glue_bench.statistics.intervals import Floats, Interval, SplitPredictions, interval_of_mean, resample_scores
 from glue_bench.statistics.verdicts import Verdict, describe_degenerate, judge_published
-from glue_bench.tasks.adapter import ScorePart, TaskAdapter, headline, metric_title
+from glue_bench.tasks.adapter import ScorePart, TaskAdapter, headline, metric_title, undefined_words
 from glue_bench.tasks.published import PublishedScore, PublishedTable
 
 STREAM = 20240501  # seeds every draw, so that the same records give the same report
@@ -75,8 +75,8 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, setting_note
     verdict = _judge(group, context, task=task, values=values)
     if verdict is not None and verdict.kind == verdicts.REPRODUCED and evidence and evidence.degenerate:
         # The extra spread from degenerate runs must not make a number "reproduced".
-        lost = len(evidence.degenerate)
-        reason = f"{lost} of {len(finished)} seeds {'is' if lost == 1 else 'are'} degenerate"
+        count = len(evidence.degenerate)
+        reason = f"{count} of {len(finished)} seeds {'is' if count == 1 else 'are'} degenerate"
         verdict = dataclasses.replace(verdict, kind=verdicts.INCONCLUSIVE, reason=reason)
     remarks = list[str]()
     if finished and not group.not_comparable_because and shown is None:
@@ -87,6 +87,10 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, setting_note
     if context.store is not None and finished and evidence is None:
         remarks.append("stored predictions cannot be read: no interval, and degenerate runs are not detected")
     remarks += evidence.degenerate_notes() if evidence else []
+    lost = evidence.degenerate if evidence else {}  # which say as much of constant predictions
+    remarks += dict.fromkeys(
+        undefined_words(run.undefined) for run in finished if run.undefined and str(run.seed) not in lost
+    )
     for status, count in group.unfinished.items():
         reason = next(run for run in runs if run.status == status).outcome.removeprefix(status).strip(" :")
         reason = reason if len(reason) <= _LONGEST else f"{reason[: _LONGEST - 1].rstrip()}…"
@@ -108,7 +112,7 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, setting_note
         verdict=verdict,
         setting_notes=setting_notes,
         remarks=remarks,
-        degenerate=evidence.degenerate if evidence else {},
+        degenerate=lost,
     )
 
 

@@ -271,13 +271,18 @@ def _fit(run: RunContext, prepared: Prepared) -> FitResult:
 def _evaluate(run: RunContext, prepared: Prepared, *, fitted: FitResult, started: float) -> Record:
     """Predict and score every validation split, keep the predictions once all are scored, and make the record."""
     splits = prepared.data.splits
+    from glue_bench.tasks.metrics import why_undefined
+
     scores, hashes, predicted, seconds = dict[str, dict[str, float]](), dict[str, str](), {}, 0.0
+    undefined = dict[str, str]()
     for name in run.task.validation:
         began = time.perf_counter()
         logits = run.predict(prepared.model, prepared.encoded[name], phase="evaluating")
         seconds += time.perf_counter() - began
         if run.processes.leads:
             prediction, scores[name] = _score(run.task, logits, labels=splits[name].labels)
+            reasons = why_undefined(run.task.metrics, prediction, labels=splits[name].labels)
+            undefined |= {f"{name}.{metric}": reason for metric, reason in reasons.items()}
             predicted[name] = prediction, logits
     run.on_phase("writing")
     run.check_owner()
@@ -290,6 +295,7 @@ def _evaluate(run: RunContext, prepared: Prepared, *, fitted: FitResult, started
     return Record(
         **run.facts | trained,
         scores=scores,
+        undefined=undefined,
         predictions_sha256=hashes,
         selected=dataclasses.asdict(prepared.best.selected) if prepared.best else {},
         seconds={name: round(value, 3) for name, value in times.items()},

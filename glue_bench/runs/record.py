@@ -18,7 +18,7 @@ from typing import Any, Literal, Required, TypedDict
 from glue_bench import __version__
 from glue_bench.config.keys import build, check, fields_of, join, require
 from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, TaskConfig
-from glue_bench.errors import UsageError
+from glue_bench.errors import UsageError, lack_in
 from glue_bench.reading import conform, is_file_name, read_json
 from glue_bench.runs.identity import RunRequest
 from glue_bench.tasks.adapter import TaskAdapter
@@ -55,6 +55,9 @@ class Record:
     selection: str = "last"  # last, best or holdout
     selected: Mapping[str, Any] = field(default_factory=dict)  # glue_bench.training.selection.Selected; empty for last
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # split to metric to value
+    undefined: Mapping[str, str] = field(
+        default_factory=dict
+    )  # SPLIT.METRIC of a score of 0 that is none, to the reason
     predictions_sha256: Mapping[str, str] = field(default_factory=dict)  # split to hash; empty in older records
     steps: int = 0
     resumed_at: Sequence[int] = field(default_factory=list)  # updates done at each start from a snapshot
@@ -78,6 +81,11 @@ class Record:
     def finished(self) -> bool:
         """Whether it has scores."""
         return self.status == "finished"
+
+    @property
+    def lack(self) -> str:
+        """What it failed for lack of, memory or disk: the same command does it again."""
+        return lack_in(self.error or "") if self.status == "failed" else ""
 
     @property
     def init_kind(self) -> str:

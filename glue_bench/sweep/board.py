@@ -14,7 +14,7 @@ from rich.text import Text
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner
 from glue_bench.runs.record import Record, task_of
-from glue_bench.tasks.adapter import headline, metric_title
+from glue_bench.tasks.adapter import headline, metric_title, undefined_words
 from glue_bench.tasks.published import PublishedTable, find_table
 from glue_bench.text import visible
 
@@ -225,7 +225,8 @@ def _word_outcome(record: Record, published: Sequence[PublishedTable]) -> list[s
     parts = task.parts(score.convention if score else "card")
     compared = f" (published {score.value:.1f})" if score else ""
     value = f"{100 * headline(parts, record.scores):.1f}"
-    return [f"{value} {metric_title(parts)}{compared}", f"{value}{compared}", value]
+    why = f" ({words})" if (words := undefined_words(record.undefined)) else ""
+    return [f"{value} {metric_title(parts)}{compared}{why}", f"{value}{compared}{why}", f"{value}{compared}", value]
 
 
 def _lay_out(states: Sequence[_State], width: int) -> Table:

@@ -69,7 +69,7 @@ class Plan:
 def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: bool) -> Plan:
     """Look up every request in the store, and the parents of those that are missing. Writes nothing.
 
-    With `retry_failed`, what failed or diverged counts as missing.
+    What failed for lack of room counts as missing; with `retry_failed`, all that failed or diverged.
     """
     parents = {request.parent.run_id: request.parent for request in requests if request.parent}
     every = dict[str, RunRequest]()  # by run id, parents before their first child
@@ -80,7 +80,7 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
     needed = set[str]()
     for request in requests:
         for each in (request, request.parent) if request.parent else (request,):
-            if (record := found[each.run_id]) and (record.finished or not retry_failed):
+            if (record := found[each.run_id]) and (record.finished or not (retry_failed or record.lack)):
                 break  # a parent is needed only if a child is
             needed.add(each.run_id)
     requested = list(every.values())

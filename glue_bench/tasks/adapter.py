@@ -107,6 +107,19 @@ def headline(parts: Sequence[ScorePart], scores: Mapping[str, Mapping[str, float
     return sum(scores[split][metric] for split, metric in parts) / len(parts)
 
 
+def undefined_words(undefined: Mapping[str, str]) -> str:
+    """Say which scores are 0 because they are undefined, and why: `Matthews correlation undefined: all 9 labels are 1`.
+
+    Args:
+        undefined: SPLIT.METRIC to the reason.
+    """
+    names = {why: [part for part, other in undefined.items() if other == why] for why in undefined.values()}
+    titles = {
+        why: " and ".join(metric_title([ScorePart.parse(part)]) for part in parts) for why, parts in names.items()
+    }
+    return "; ".join(f"{title} undefined, so 0: {why}" for why, title in titles.items())
+
+
 def metric_title(parts: Sequence[ScorePart]) -> str:
     """Describe the parts in words, as a table's column: `mean of accuracy and F1`."""
     named = [f"{split.removeprefix('validation').strip('_')} {_METRIC_WORDS[name]}".strip() for split, name in parts]

@@ -1,7 +1,7 @@
 """Turn predictions into scores, as an evaluate.Metric over scikit-learn and SciPy. Knows no torch, files or network.
 
-An undefined score is 0: F1 without predictions and labels of class 1, and a correlation (Matthews, Pearson, Spearman)
-with constant predictions or constant labels.
+An undefined score is 0, and `why_undefined` says why: F1 without predictions and labels of class 1, and a correlation
+(Matthews, Pearson, Spearman) with constant predictions or constant labels.
 """
 
 import warnings
@@ -44,8 +44,21 @@ class GlueMetric(evaluate.Metric):  # type: ignore[misc]
     def _compute(self, *, predictions: Any, references: Any) -> dict[str, float]:
         y = np.asarray(references, dtype=np.float64)
         p = np.asarray(predictions, dtype=np.float64)
-        constant = bool((y == y[0]).all() or (p == p[0]).all())
-        return {name: 0.0 if constant and name in _CORRELATIONS else float(_SCORES[name](y, p)) for name in self.names}
+        undefined = why_undefined(self.names, p, labels=y)
+        return {name: 0.0 if name in undefined else float(_SCORES[name](y, p)) for name in self.names}
+
+
+def why_undefined(metrics: Sequence[str], predictions: Vector, *, labels: Vector) -> dict[str, str]:
+    """Say why scores are undefined, by metric; the arguments are those of `score_predictions`."""
+    constant = [
+        f"all {len(values):,} {name} are {values[0]:g}"
+        for name, values in (("labels", labels), ("predictions", predictions))
+        if (values == values[0]).all()
+    ]
+    reasons = {name: constant[0] for name in _CORRELATIONS if constant}
+    if not ((labels == 1).any() or (predictions == 1).any()):
+        reasons["f1"] = "no label and no prediction is of class 1"
+    return {name: reasons[name] for name in metrics if name in reasons}
 
 
 def score_predictions(metrics: Sequence[str], predictions: Vector, *, labels: Vector) -> dict[str, float]:

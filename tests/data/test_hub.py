@@ -202,3 +202,17 @@ def test_every_file_of_a_tokenizer_is_fetched(change: Callable[[Path], None], re
     wanted = load_tokenizer(repository)("the cat sees the dog")["input_ids"]
     assert load_tokenizer(folder)("the cat sees the dog")["input_ids"] == wanted
     assert {path.name for path in tokenizer_files(folder)} == {path.name for path in tokenizer_files(repository)}
+
+
+@pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_what_forbids_requests_is_named(name: str, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv(name, "yes")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError) as caught:
+        resolve_pretrained(EncoderConfig(hub_id="org/bert", revision="main"))
+    first, second, third = str(caught.value).splitlines()
+    assert f"({name} is set)" in first
+    assert second.startswith(f"{name}=yes forbids requests: data=local data.path=FOLDER, encoder=custom encoder.path=")
+    assert "preset=sample" in third
+    assert repository.is_dir()

@@ -411,6 +411,19 @@ def test_a_worker_that_lost_its_run_leaves_the_new_owners_snapshots_alone(
     assert records_in(tmp_path) == []
 
 
+def test_the_reason_of_a_score_of_0_that_is_none_stands_beside_it(
+    tiny_words: list[str], local_glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(local_glue, tmp_path / "data")
+    columns = {**pair_columns(12, seed=2), "label": [3.0] * 12}
+    write_parquet(tmp_path / "data" / "stsb" / "validation.parquet", columns)
+    assert main(["run", "task=stsb", *tiny_words, f"data.path={tmp_path / 'data'}", "trainer.updates=1"]) == 0
+    (record,) = records_in(tmp_path)
+    assert record.scores["validation"] == {"pearson": 0.0, "spearman": 0.0}
+    assert set(record.undefined.values()) == {"all 12 labels are 3"}
+    assert "Pearson and Spearman undefined, so 0: all 12 labels are 3" in " ".join(capsys.readouterr().out.split())
+
+
 def test_nothing_of_the_home_folder_or_the_hubs_is_needed_by_a_local_run(
     glue_bench: Callable[..., Result], tiny_words: list[str], tmp_path: Path
 ) -> None:

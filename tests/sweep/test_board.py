@@ -10,10 +10,11 @@ from rich.console import Console
 from glue_bench.config.compose import compose_run
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner
-from glue_bench.runs.record import Record
+from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Board, PlainLines, describe_outcome, open_listener
 from glue_bench.sweep.plan import plan_runs
+from glue_bench.tasks.adapter import metric_title
 from glue_bench.tasks.published import load_published
 from glue_bench.training.updates import StepReport
 from tests.support.making import DISTILROBERTA, make_record, make_request, scores_of
@@ -188,3 +189,24 @@ def test_a_pipe_gets_plain_lines_and_no_escapes() -> None:
 def test_the_listener_fits_where_it_writes(*, terminal: bool) -> None:
     listener = open_listener([request_of(1)], {}, console=console_of(terminal=terminal))
     assert isinstance(listener, Board if terminal else PlainLines)
+
+
+@pytest.mark.parametrize(
+    ("task", "undefined", "words"),
+    [
+        (
+            "cola",
+            {"validation.matthews_correlation": "all 9 labels are 1"},
+            "Matthews correlation undefined, so 0: all 9",
+        ),
+        (
+            "stsb",
+            dict.fromkeys(("validation.pearson", "validation.spearman"), "all 9 predictions are 2.5"),
+            "Pearson and Spearman undefined, so 0: all 9 predictions are 2.5",
+        ),
+    ],
+)
+def test_the_reason_of_an_undefined_score_stands_beside_it(task: str, undefined: dict[str, str], words: str) -> None:
+    record = make_record(task=task, scores=scores_of(task, 0.0), undefined=undefined)
+    assert f"0.0 {metric_title(task_of(record).every_part())} ({words}" in describe_outcome(record)
+    assert "(" not in describe_outcome(make_record(task=task, scores=scores_of(task, 0.0), reasons=("few rows",)))

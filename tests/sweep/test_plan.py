@@ -54,6 +54,35 @@ def test_a_run_that_is_asked_for_and_a_parent_is_one_run_that_keeps_its_model(tm
     assert plan.missing[0].config.save_model
 
 
+@pytest.mark.parametrize(
+    ("error", "repeated"),
+    [
+        ("OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", True),
+        ("RuntimeError: [enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: can't allocate memory", True),
+        ("MemoryError", True),
+        ("OSError: [Errno 28] No space left on device: '/tmp/x'", True),
+        ("OSError: [Errno 122] Disk quota exceeded", True),
+        ("OSError: [Errno 12] Cannot allocate memory", True),
+        ("its process was killed by SIGKILL; often the system does that when memory runs out", True),
+        ("its job 7_1 ended without a result (OUT_OF_MEMORY, exit code 0:125)", True),
+        ("encoder folder tiny: its weights cannot be loaded (CUDA driver error: out of memory)", True),
+        ("no sign of progress for 5 minutes (executor.timeout), so its process was killed", False),
+        ("its process was killed by SIGSEGV; output.log says where", False),
+        ("its job 7_1 ended without a result (FAILED, exit code 1:0)", False),
+        ("IndexError: index 7 is out of bounds", False),
+        ("train.csv row 3: no label", False),
+    ],
+)
+def test_only_what_failed_for_lack_of_room_is_repeated_unasked(error: str, repeated: bool, tmp_path: Path) -> None:
+    store, asked = RunStore(tmp_path), request("rte")
+    store.save(make_record(task="rte", setting="rte", status="failed", error=error, ended="1"))
+    plan = plan_runs([asked], store, retry_failed=False)
+    assert bool(plan.missing) is repeated is (plan.earlier.keys() == {asked.run_id})
+    diverged = make_record(task="rte", setting="rte", status="diverged", error=error)
+    store.save(diverged)
+    assert plan_runs([asked], store, retry_failed=False).missing == []
+
+
 def test_longest_come_first_and_a_parent_counts_with_its_children() -> None:
     parent = request("mnli")
     some = [request("rte"), request("cola"), request("qqp"), request("stsb", parent=parent), parent]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glue_bench.tasks.metrics import predict_classes, predict_scores, score_predictions
+from glue_bench.tasks.metrics import predict_classes, predict_scores, score_predictions, why_undefined
 
 Y = np.array([1, 1, 1, 0, 0, 0, 0, 1])
 P = np.array([1, 1, 0, 0, 0, 1, 0, 0])  # true positives 2, false positives 1, false negatives 2, true negatives 3
@@ -50,6 +50,31 @@ def test_labels_of_one_class_are_scored_by_the_stated_rules() -> None:
         "f1": 0.0,
         "matthews_correlation": 0.0,
     }
+
+
+@pytest.mark.parametrize(
+    ("metrics", "predictions", "labels", "reasons"),
+    [
+        (
+            "matthews_correlation f1",
+            [0, 0, 0],
+            [0, 0, 0],
+            ["all 3 labels are 0", "no label and no prediction is of class 1"],
+        ),
+        ("accuracy matthews_correlation", [1, 1], [0, 1], ["all 2 predictions are 1"]),
+        ("pearson spearman", [0.25, 0.5], [2.5, 2.5], ["all 2 labels are 2.5"] * 2),
+        ("f1", [0, 2], [2, 0], ["no label and no prediction is of class 1"]),
+        ("f1 accuracy", [0, 0], [1, 0], []),
+        ("accuracy", [1, 1], [1, 1], []),
+    ],
+)
+def test_an_undefined_score_is_0_and_has_a_reason(
+    metrics: str, predictions: list[float], labels: list[float], reasons: list[str]
+) -> None:
+    names, values, truth = metrics.split(), np.array(predictions), np.array(labels)
+    found = why_undefined(names, values, labels=truth)
+    assert [found[name] for name in names if name in found] == reasons
+    assert all(score_predictions(names, values, labels=truth)[name] == 0.0 for name in found)
 
 
 @pytest.mark.parametrize(
