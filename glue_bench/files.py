@@ -140,10 +140,12 @@ def check_writable(folder: Path) -> None:
 
 def cache_folder(part: str) -> Path:
     """Return a folder of GLUE_BENCH_CACHE, else of the user's cache folder. Safe to delete."""
-    chosen = os.environ.get("GLUE_BENCH_CACHE")
-    if chosen:
+    if chosen := os.environ.get("GLUE_BENCH_CACHE"):
         return Path(chosen) / part
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glue-bench" / part
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glue-bench" / part
+    except RuntimeError:  # a user without a home, as containers have them
+        return Path(os.devnull) / part  # which cannot be made: nothing is kept
 
 
 def _sync(path: Path) -> None:

@@ -30,7 +30,7 @@ def open_regular(path: Path) -> BufferedReader:
     """Open a regular file, without waiting for the writer of a pipe.
 
     Raises:
-        OSError: it is none, or cannot be opened.
+        OSError: it is not a regular file, or cannot be opened.
         ValueError: its name holds a NUL.
     """
     stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
@@ -180,4 +180,4 @@ def _require(value: object, where: str, *, holds: bool, words: str) -> None:
     if not holds:
         shown = repr(value)
         shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
-        raise ValueError(f"{where or 'the whole'} is {shown}; must be {words}")
+        raise ValueError(f"{where or 'its content'} is {shown}; must be {words}")

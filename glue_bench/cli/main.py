@@ -61,15 +61,26 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _StderrHandler(logging.Handler):
-    """Writes log lines to the current sys.stderr, which a live board replaces while it is shown."""
+    """Writes log lines to the current sys.stderr, which a live board replaces while it is shown.
+
+    Of the records with `shared`, which each run of a sweep logs about what they share, the first is written.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shared = set[str]()
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "shared", False):
+            if record.getMessage() in self._shared:
+                return
+            self._shared.add(record.getMessage())
         text = f"glue-bench: {record.levelname.lower()}: {self.format(record)}"
         sys.stderr.write((text if record.exc_info else fit_message(text)) + "\n")
 
 
 class _Unread:
-    """Standard error, which nobody may be reading any more: what cannot be written is dropped, and the work goes on."""
+    """Standard error, which nobody may be reading any more: what cannot be written is dropped, and the work continues."""
 
     def __init__(self, stream: TextIO | None) -> None:
         """Wrap the stream; None, as Python has it for a closed descriptor, drops everything."""
@@ -184,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _restart_in_utf8() -> None:
     """Start this command again in Python's UTF-8 mode: in an ASCII locale it cannot name every file."""
     os.environ["PYTHONUTF8"] = "1"  # for helper processes
-    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - this same command
 
 
 def _execute(arguments: argparse.Namespace) -> int:

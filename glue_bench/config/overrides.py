@@ -147,7 +147,9 @@ def _spell_out(word: str, config_dir: Path | None) -> str:
     for part in filter(None, parts):
         first, last = int(part[1]), int(part[2] or part[1])
         if not 0 <= last - first < _MOST_SEEDS:
-            raise UsageError(f"{quote(word)}: a range goes up and has at most {_MOST_SEEDS:,} seeds, as in seeds=1-5")
+            raise UsageError(
+                f"{quote(word)}: a range must ascend and have at most {_MOST_SEEDS:,} seeds, as in seeds=1-5"
+            )
         seeds += map(str, range(first, last + 1))
     return f"seeds=[{','.join(seeds)}]"
 

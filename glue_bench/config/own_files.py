@@ -37,8 +37,8 @@ def check_own_files(folder: Path) -> None:
     """Check every file that a configuration may be composed from.
 
     Raises:
-        UsageError: naming the file: it is none, is too large or too deep, inserts other keys, or names files
-            outside of the groups.
+        UsageError: naming the file: not a regular file, too large or too deep, with aliases or interpolations, or with
+            defaults outside of the groups.
     """
     for path in sorted(path for group in GROUPS for path in (folder / group).rglob("*.yaml")):
         found = path.lstat() if path.is_symlink() and not path.exists() else path.stat()
@@ -68,7 +68,9 @@ def _load(path: Path, changed: int) -> tuple[str, yaml.Node | None]:  # noqa: AR
             if isinstance(event, yaml.AliasEvent):  # a few lines of them can stand for gigabytes, or for themselves
                 raise UsageError(f"{where}: *{event.anchor}: write the value itself, no alias")
             if isinstance(event, yaml.ScalarEvent) and "${" in event.value:
-                raise UsageError(f"{where}: {quote(event.value)}: nothing is inserted here; write the value itself")
+                raise UsageError(
+                    f"{where}: {quote(event.value)}: interpolation is not used here; write the value itself"
+                )
         return text, yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, OSError, ValueError) as error:
         raise unreadable(path, error) from error

@@ -115,7 +115,7 @@ def load_tokenizer(folder: Path) -> Any:
     if set(loaded.get_vocab()) <= set(loaded.all_special_tokens):
         kind = type(loaded).__name__
         raise InputError(
-            f"{folder}: its tokenizer, a {kind}, knows no words: none of the files are those that it reads"
+            f"{folder}: its tokenizer, a {kind}, has an empty vocabulary: it reads none of the files there"
         )
     return loaded
 
@@ -159,7 +159,7 @@ def _read(path: Path, *, rows: int) -> Encoded | None:
     whole = all(values.dtype == kind and values.ndim == 1 for values, kind in kinds) and len(encoded) == rows
     whole = whole and encoded.offsets[-1] == len(encoded.tokens) == len(encoded.types)
     if not whole or encoded.offsets[0] != 0 or encoded.lengths().min() < 1 or encoded.tokens.min() < 0:
-        logger.warning("%s: a cache entry of other texts or types, replaced", path)
+        logger.warning("%s: cache entry that does not fit the texts, replaced", path)
         return None
     return encoded
 

@@ -96,7 +96,8 @@ def load_task_data(source: DataSource, data: DataConfig, *, task: TaskConfig) ->
         splits[name] = check_rows(read_table(path), task, where=str(path)).head(limit)
         if empty := empty_rows(splits[name]):
             more = f" and {len(empty) - 1:,} more" if len(empty) > 1 else ""
-            logger.warning("%s: row %d%s: a text is empty, and is used as it is", path, empty[0], more)
+            said = (path, empty[0], more)
+            logger.warning("%s: row %d%s: a text is empty, and is used as it is", *said, extra={"shared": True})
     return TaskData(splits=splits, source=source.source, dataset=source.dataset, revision=source.revision)
 
 

@@ -44,8 +44,6 @@ def read_table(path: Path) -> Table:
                 return _read_delimited(path, delimiter=",")
             case _:  # .tsv
                 return _read_delimited(path, delimiter="\t")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: {_name_encoding(path, error)}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
@@ -110,8 +108,7 @@ def _declared_label_names(schema: pa.Schema, path: Path) -> list[str] | None:
 
 
 def _read_delimited(path: Path, *, delimiter: str) -> Table:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        text = stream.read()
+    text = _read_text(path)
     first = text.partition("\n")[0]
     if delimiter not in first:  # spreadsheets of many countries write semicolons into .csv
         delimiter = next((other for other in _DELIMITERS if other in first), delimiter)
@@ -153,11 +150,21 @@ def _is_quoted(text: str, delimiter: str) -> bool:
     return again.getvalue().rstrip() == text.replace("\r\n", "\n").rstrip()
 
 
-def _name_encoding(path: Path, error: UnicodeDecodeError) -> str:
-    """Say what a file that is not UTF-8 probably is."""
-    start = path.read_bytes()[:4096]
-    name = "UTF-16" if b"\0" in start or start[:2] in (b"\xff\xfe", b"\xfe\xff") else "ISO-8859-1 or Windows-1252"
-    return f"not UTF-8 text (byte {error.start}); it looks like {name}, and must be converted: iconv -t UTF-8"
+def _read_text(path: Path) -> str:
+    """Read a file in UTF-8, with or without a byte-order mark, or name its probable encoding."""
+    with open_regular(path) as stream:
+        content = stream.read()
+    wide = b"\0" in content[:4096]  # as in every second byte of plain English in UTF-16, which can be valid UTF-8
+    try:
+        if not wide:
+            return content.decode("utf-8-sig")
+        place = content.index(b"\0")
+    except UnicodeDecodeError as error:
+        place = error.start
+    wide = wide or content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    name, code = ("UTF-16", "UTF-16") if wide else ("ISO-8859-1 or Windows-1252", "WINDOWS-1252")
+    convert = f"it looks like {name}, and must be converted: iconv -f {code} -t UTF-8"
+    raise InputError(f"{path}: not UTF-8 text (byte {place}); {convert}")
 
 
 def _check_header(names: list[str], path: Path) -> None:
@@ -168,7 +175,7 @@ def _check_header(names: list[str], path: Path) -> None:
 
 def _read_jsonl(path: Path) -> Table:
     columns: dict[str, list[object]] = {}
-    lines = path.read_text(encoding="utf-8-sig").rstrip().split("\n")
+    lines = _read_text(path).rstrip().split("\n")
     for number, line in enumerate(lines if lines[0] else (), start=1):
         try:
             row = json.loads(line)

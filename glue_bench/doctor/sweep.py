@@ -69,8 +69,9 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
     hub, inputs = examine_inputs(distinct, first.data, tasks=tasks)
     yield from (hub, *(each.finding for each in inputs))
     download = sum(each.download for each in inputs)
-    if download:
-        yield from _examine_writable("hub's cache", hub_cache_folder(), advice="HF_HOME=FOLDER that you may write")
+    for fault in _examine_writable("hub's cache", hub_cache_folder(), advice="HF_HOME=FOLDER that you may write"):
+        unused = f"{fault.found}; nothing has to be downloaded for this sweep"
+        yield fault if download else replace(fault, state=NOTE, found=unused)
     for fault in _examine_writable(
         "cache", cache_folder("encoded"), advice="GLUE_BENCH_CACHE=FOLDER that you may write"
     ):

@@ -211,7 +211,7 @@ def tokenizer_files(folder: Path) -> list[Path]:
     inside = (folder.resolve(), folder.resolve().parents[min(1, len(folder.resolve().parents) - 1)] / "blobs")
     for path in found:
         if path.resolve().parent not in inside:
-            raise InputError(f"{path}: a link to {path.resolve()}, out of its folder; put the file itself there")
+            raise InputError(f"{path}: a link to {path.resolve()}, outside its folder; copy the file itself there")
     return found
 
 

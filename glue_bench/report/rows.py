@@ -126,7 +126,7 @@ def read_evidence(store: RunStore, finished: Sequence[Record]) -> Evidence | Non
             try:
                 found = store.read_predictions(run, split)
             except InputError as error:
-                logger.warning("%s: no interval, it has %s", store.folder(*run.place), error)
+                logger.warning("%s: no interval: it has %s", store.folder(*run.place), error)
                 return None
             labels.append(found.label.astype(np.float64))
             predictions.append(found.prediction.astype(np.float64))

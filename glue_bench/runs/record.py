@@ -55,9 +55,7 @@ class Record:
     selection: str = "last"  # last, best or holdout
     selected: Mapping[str, Any] = field(default_factory=dict)  # glue_bench.training.selection.Selected; empty for last
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # split to metric to value
-    undefined: Mapping[str, str] = field(
-        default_factory=dict
-    )  # SPLIT.METRIC of a score of 0 that is none, to the reason
+    undefined: Mapping[str, str] = field(default_factory=dict)  # SPLIT.METRIC of each undefined score, to the reason
     predictions_sha256: Mapping[str, str] = field(default_factory=dict)  # split to hash; empty in older records
     steps: int = 0
     resumed_at: Sequence[int] = field(default_factory=list)  # updates done at each start from a snapshot
@@ -84,7 +82,7 @@ class Record:
 
     @property
     def lack(self) -> str:
-        """What it failed for lack of, memory or disk: the same command does it again."""
+        """What there was too little of, memory or disk, if that made it fail: the same command repeats it."""
         return lack_in(self.error or "") if self.status == "failed" else ""
 
     @property
@@ -150,7 +148,7 @@ def read_record(path: Path, *, place: tuple[str, ...] | None = None) -> Record |
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        if getattr(error, "errno", None) == errno.ELOOP:  # a folder that is none
+        if getattr(error, "errno", None) == errno.ELOOP:  # a loop of links
             return None
         logger.warning("%s: damaged record, ignored (%s)", path, first_line(error))
         return None
@@ -180,7 +178,7 @@ def parse_record(path: Path, *, place: tuple[str, ...] | None = None) -> Record:
     except UsageError as error:
         raise ValueError(str(error)) from error
     if not all(map(is_file_name, record.place)) or record.place != (place or record.place):
-        raise ValueError(f"it says that it belongs to {'/'.join(record.place)}, and lies elsewhere")
+        raise ValueError(f"it says that it belongs to {'/'.join(record.place)}, but is in another folder")
     return record
 
 
@@ -241,7 +239,7 @@ def _check_record(record: Record) -> None:
         known = {item.name for item in dataclasses.fields(kind)}
         check(build(kind, {key: value for key, value in config[name].items() if key in known}, where=name), name)
     if (record.task, record.seed) != (task.name, config["seed"]):
-        raise ValueError("task or seed is not the one of its config")
+        raise ValueError("its task or seed is not the one in its config")
     for split in task.validation if record.finished else ():
         rows = record.data.get("rows", {}).get(split)
         if rows is None or rows < 1:

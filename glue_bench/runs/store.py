@@ -154,7 +154,7 @@ class RunStore:
         path = predictions_path(self.folder(*record.place), split)
         found, known = read_predictions(path, task_of(record)), record.predictions_sha256.get(split)
         if known is not None and file_sha256(path) != known:
-            raise InputError(f"{path.parent.name}/{path.name} of another training than its record")
+            raise InputError(f"{path.parent.name}/{path.name} from another training than its record")
         if len(found.prediction) != (rows := record.data["rows"][split]):
             raise InputError(f"{path.parent.name}/{path.name} of {len(found.prediction)} rows; the record says {rows}")
         return found

@@ -94,7 +94,7 @@ def parse_fills(words: Sequence[str], files: Sequence[LeaderboardFile]) -> dict[
         if task not in by_task:
             raise UsageError(f"--fill {word}: unknown task{did_you_mean(task, by_task)}")
         if task in fills:
-            raise UsageError(f"--fill {word}: {task} is filled already")
+            raise UsageError(f"--fill {word}: {task} has a --fill already")
         file = by_task[task]
         if file.score_range is not None:
             score = _to_number(value) if equals else sum(file.score_range) / 2

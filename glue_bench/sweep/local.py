@@ -201,8 +201,9 @@ class _Driver:
                     worker.steps = content.step
                     self._listener.step(worker.request, content)
                 elif kind == "log":
-                    level, text = content
-                    logger.log(level, "%s: %s", worker.request.title, text)
+                    level, text, shared = content
+                    title = "" if shared else f"{worker.request.title}: "
+                    logger.log(level, "%s%s", title, text, extra={"shared": shared})
                 else:
                     worker.outcome = content
             return

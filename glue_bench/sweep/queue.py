@@ -116,7 +116,7 @@ class Queue:
         try:
             owner = owner_of(self._store.folder(*request.place))
         except OSError as error:  # a file server that is unreachable for a moment
-            logger.warning("%s: %s; looking again", request.title, error)
+            logger.warning("%s: %s; trying again", request.title, error)
             self._looked[request.run_id] = now
             return False
         if owner is not None:

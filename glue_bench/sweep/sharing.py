@@ -67,7 +67,7 @@ def _started() -> bool:
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
         return True
-    logger.warning("%s does not start here: a GPU gets one run at a time", _CONTROL)
+    logger.warning("%s cannot be started here: each GPU runs one run at a time", _CONTROL)
     for name in ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"):
         os.environ.pop(name, None)  # a process that looks for a service that is not there finds no GPU
     return False

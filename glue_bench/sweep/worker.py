@@ -166,4 +166,4 @@ class _Pipe(Listener, logging.Handler):
             self.send("step", report)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.send("log", (record.levelno, self.format(record)))
+        self.send("log", (record.levelno, self.format(record), getattr(record, "shared", False)))

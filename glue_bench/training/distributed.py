@@ -109,7 +109,7 @@ class Processes:
                 logger.warning(text, self.rank, self.count, others, place, limit / 60)
                 said = True
             if waited > limit + _PATIENCE:
-                raise LostError("the other processes did not come; to run without them, unset RANK and WORLD_SIZE")
+                raise LostError("the other processes did not connect; to run without them, unset RANK and WORLD_SIZE")
         if error := ended.get():
             raise error
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from glue_bench.runs.store import RunStore
 from tests.conftest import Result
 from tests.support.making import DISTILROBERTA, make_record, scores_of
 from tests.support.processor import cpu_seconds_of, slowness
+from tests.support.tiny import pair_columns, write_parquet
 
 
 @pytest.mark.parametrize("verb", [None, *VERBS])
@@ -346,3 +348,23 @@ def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path, capsys: pyte
     os.mkfifo(tmp_path / "out")
     assert main(["report", "--format", "json", "--out", "out"]) == 3
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+@pytest.mark.parametrize("words", [("executor=serial",), ("executor=local", "executor.workers=2")], ids=" ".join)
+def test_empty_texts_are_named_once_in_a_sweep_for_each_file(
+    words: tuple[str, ...],
+    tiny_words: list[str],
+    local_glue: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = Path(shutil.copytree(local_glue, tmp_path / "data"))
+    for split, count in (("train", 8), ("validation", 4)):
+        columns = pair_columns(count, seed=2)
+        write_parquet(data / "rte" / f"{split}.parquet", {**columns, "sentence2": ["", " ", *columns["sentence2"][2:]]})
+    change = [f"data.path={data}", "tasks=[rte]", "seeds=[1,2]"]
+    assert main(["sweep", *tiny_words, *change, *words]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "a text is empty" in line]
+    said = [f"glue-bench: warning: {data}/rte/{name}.parquet: row 1 and 1 more:" for name in ("train", "validation")]
+    assert len(lines) == 2
+    assert all(line.startswith(start) for line, start in zip(sorted(lines), said, strict=True))

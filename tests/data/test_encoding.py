@@ -1,6 +1,7 @@
 """Tokens: the same as transformers' own tokenizer, flat, cached, counted when truncated."""
 
 import json
+import pwd
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from transformers import AutoTokenizer
 
 from glue_bench.data.encoding import TextEncoder
 from glue_bench.errors import InputError
+from glue_bench.files import cache_folder
 from tests.support.tiny import sentences
 from tests.support.training import split_of
 
@@ -81,3 +83,17 @@ def test_a_tokenizer_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(InputError, match="its tokenizer cannot be loaded"):
         TextEncoder(tmp_path, max_length=64)
+
+
+def test_a_user_without_a_home_has_no_cache_and_needs_none(
+    tiny_roberta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME", "GLUE_BENCH_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # as in a container that runs under any user id
+    with pytest.raises(RuntimeError):
+        Path.home()
+    encoded = TextEncoder(tiny_roberta, max_length=64).encode(PAIR, cache=cache_folder("encoded"))
+    assert len(encoded) == len(PAIR)
+    assert "the cache of encoded texts is not used" in caplog.text
+    assert list(tmp_path.iterdir()) == []

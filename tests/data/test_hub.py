@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from glue_bench.config.compose import compose_sweep
 from glue_bench.config.schema import EncoderConfig
 from glue_bench.data.encoding import load_tokenizer
-from glue_bench.errors import InputError
+from glue_bench.doctor import NOTE, PROBLEM
+from glue_bench.doctor.sweep import examine_sweep
+from glue_bench.errors import DiskError, InputError
 from glue_bench.models.pretrained import resolve_pretrained, tokenizer_files
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
@@ -215,4 +218,28 @@ def test_what_forbids_requests_is_named(name: str, repository: Path, monkeypatch
     assert f"({name} is set)" in first
     assert second.startswith(f"{name}=yes forbids requests: data=local data.path=FOLDER, encoder=custom encoder.path=")
     assert "preset=sample" in third
+    assert repository.is_dir()
+
+
+def test_a_cache_that_cannot_be_written_is_named_before_anything_is_downloaded(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
+    with pytest.raises(DiskError, match="cannot write to the hub's cache: ") as caught:
+        resolve_pretrained(EncoderConfig(hub_id="org/bert", revision="main"))
+    assert str(tmp_path / "file") in str(caught.value)
+    assert repository.is_dir()
+
+
+@pytest.mark.parametrize(("encoder", "state"), [("encoder.hub_id=org/bert", PROBLEM), ("encoder.path=hub/bert", NOTE)])
+def test_doctor_sees_a_cache_of_the_hub_that_cannot_be_written(
+    encoder: str, state: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
+    words = ["tasks=[rte]", "seeds=[1]", "encoder=custom", encoder, "encoder.revision=main", "data=sample"]
+    sweep = compose_sweep([*words, "executor=slurm"])  # with which torch is not asked
+    (found,) = [finding for finding in examine_sweep(sweep, []) if finding.name == "hub's cache"]
+    assert (found.state, found.advice) == (state, "HF_HOME=FOLDER that you may write")
     assert repository.is_dir()

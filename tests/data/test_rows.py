@@ -261,13 +261,17 @@ def test_every_sample_task_loads_through_the_adapter_and_is_never_comparable() -
         ("train.tsv", "sentence1\tsentence2\tlabel\na\tc\t0\nb\td\t1\n\r\n\n"),
         ("train.tsv", '"sentence1"\t"sentence2"\t"label"\n"a"\t"c"\t0\n"b"\t"d"\t1\n'),
         ("train.tsv", "sentence1,sentence2,label\na,c,0\nb,d,1"),
+        ("train.csv", '\ufeff"sentence1";"sentence2";"label"\r\n"a";"c";"0.0"\r\n"b";"d";"1.0"\r\n\r\n \r\n'),
+        ("train.tsv", '\ufeff"sentence1"\t"sentence2"\t"label"\r\n"a"\t"c"\t"0"\r\n"b"\t"d"\t"1"\r\n'),
+        ("train.jsonl", '\ufeff{"sentence1": "a", "sentence2": "c", "label": 0.0}\r\n'
+                        '{"sentence1": "b", "sentence2": "d", "label": "1"}\r\n\r\n'),
         ("train.jsonl", '{"sentence1": "a", "sentence2": "c", "label": 0, "note": 1}\n'
                         '{"label": "1.0", "sentence2": "d", "sentence1": "b", "other": [2]}\n\n'),
     ],
 )  # fmt: skip
 def test_rows_as_other_programs_write_them_are_read(name: str, content: str, folder: Path) -> None:
     (folder / "rte" / "train.parquet").unlink()
-    (folder / "rte" / name).write_text(content, newline="")
+    (folder / "rte" / name).write_text(content, encoding="utf-8", newline="")
     train = load(folder).splits["train"]
     assert (train.texts, train.labels.tolist()) == ((["a", "b"], ["c", "d"]), [0, 1])
 
@@ -296,6 +300,8 @@ def test_a_field_of_any_length_is_read(folder: Path) -> None:
         ("train.csv", "sentence1,sentence2,label\né,c,0\n".encode("latin-1"), "looks like ISO-8859-1 or Windows-1252"),
         ("train.jsonl", b'{"sentence1": "\xe9"}', "train.jsonl: not UTF-8 text (byte 15); it looks like ISO-8859-1"),
         ("train.tsv", "sentence1\tsentence2\tlabel\n".encode("utf-16"), "it looks like UTF-16"),
+        ("train.csv", "sentence1,sentence2,label\na,b,0\n".encode("utf-16-le"), "(byte 1); it looks like UTF-16"),
+        ("train.jsonl", '{"sentence1": "a"}'.encode("utf-16-be"), "iconv -f UTF-16 -t UTF-8"),
         ("train.csv", b"sentence1,sentence2,label\na,c,0\n\nb,d,1\n", "train.csv line 3: 0 fields, not 3"),
         ("train.csv", b"sentence1,sentence2,label\na,c,1.5\n", "label is '1.5'; it must be one of 0"),
         ("train.jsonl", b'{"sentence1": "a", "label": 0}\n', "no column 'sentence2'"),

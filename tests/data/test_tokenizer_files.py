@@ -186,5 +186,5 @@ def test_a_tokenizer_without_any_words_is_refused(tiny_bert: Path, tmp_path: Pat
     folder = Path(shutil.copytree(tiny_bert, tmp_path / "encoder"))
     by_words_and_merges(folder, words_of(folder))
     edit(folder / "tokenizer_config.json", tokenizer_class="BertTokenizer")  # which reads vocab.txt
-    with pytest.raises(InputError, match="a BertTokenizer, knows no words"):
+    with pytest.raises(InputError, match="a BertTokenizer, has an empty vocabulary"):
         load_tokenizer(folder)

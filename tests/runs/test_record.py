@@ -353,7 +353,7 @@ def test_predictions_of_another_training_than_the_records_are_refused(tmp_path: 
     record = dataclasses.replace(record, data=data, predictions_sha256={"validation": predict(0, 1)})
     assert list(store.read_predictions(record, "validation").prediction) == [0, 1]
     predict(1, 1)  # trained again, and killed before the record was written
-    with pytest.raises(InputError, match=r"^predictions/validation\.parquet of another training than its record$"):
+    with pytest.raises(InputError, match=r"^predictions/validation\.parquet from another training than its record$"):
         store.read_predictions(record, "validation")
     old = dataclasses.replace(record, predictions_sha256={})  # by a version without hashes
     assert list(store.read_predictions(old, "validation").prediction) == [1, 1]

@@ -523,7 +523,7 @@ def test_a_zip_has_no_trace_of_when_where_and_in_which_order_it_was_made(tmp_pat
         (["wnli=2"], "--fill wnli=2: unknown class. Allowed: not_entailment, entailment"),
         (["stsb=6"], "--fill stsb=6: must be a number from 0 to 5"),
         (["stsb=nan"], "--fill stsb=nan: must be a number from 0 to 5"),
-        (["wnli", "wnli=1"], "--fill wnli=1: wnli is filled already"),
+        (["wnli", "wnli=1"], "--fill wnli=1: wnli has a --fill already"),
     ],
 )
 def test_an_invalid_fill_is_one_line(words: list[str], message: str) -> None:

@@ -110,7 +110,7 @@ def read_texts(record: Record) -> Texts:
         raise InputError(f"{data.dataset} at {revision} is not in the hub client's cache here")
     loaded = load_task_data(resolve_source(data, task), data, task=task)
     if loaded.fingerprint != record.data.get("fingerprint"):
-        raise InputError("the rows there now are not those of the runs (another fingerprint)")
+        raise InputError("the rows there are no longer those of the runs (their fingerprint differs)")
     return {split: loaded.splits[split].texts for split in task.validation}
 
 
