@@ -80,7 +80,7 @@ class _StderrHandler(logging.Handler):
 
 
 class _Unread:
-    """Standard error, which nobody may be reading any more: what cannot be written is dropped, and the work continues."""
+    """Standard error, which nobody may be reading any more: what cannot be written is dropped."""
 
     def __init__(self, stream: TextIO | None) -> None:
         """Wrap the stream; None, as Python has it for a closed descriptor, drops everything."""

@@ -204,9 +204,7 @@ def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> in
             number = plural(len(lacking), "run")
             say(f"once there is room: the same command repeats {number} that failed for lack of {lacks}")
         if len(lacking) < len(failed):
-            say(
-                "the same command with --retry-failed runs these again; with other data or settings they would be new runs"
-            )
+            say("the same command with --retry-failed runs these again; other data or settings make new runs")
     elsewhere = "" if str(folder) == "results" else f" results_dir={folder}"
     say(f"results are in {folder}; `glue-bench report{elsewhere}` prints the tables of everything in it")
     return 0 if plan.is_fulfilled(records, store) else 1

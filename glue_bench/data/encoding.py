@@ -131,9 +131,8 @@ def _why(folder: Path, error: Exception) -> str:
     if part := re.search(r"any variant of untagged enum (\w+?)(Untagged)?\b", str(error)):
         unknown = f"that tokenizers {version('tokenizers')} does not know: pip install --upgrade transformers"
         return f"tokenizer.json has a {part[1].lower()} {unknown}"
-    if "NoneType" in str(error):
-        return f"a file that it is made from is missing; {reason_of(error)}"
-    return reason_of(error)
+    missing = "a file that it is made from is missing: " if "NoneType" in str(error) else ""
+    return f"{missing}{reason_of(error)}"
 
 
 def serialise(folder: Path) -> str:

@@ -23,7 +23,7 @@ from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError
 from glue_bench.models.families import padding_id
 from glue_bench.models.packing import Layout, Packed, pack
-from glue_bench.reading import read_json, whole_number
+from glue_bench.reading import read_json
 from glue_bench.text import quote, reason_of
 
 _LAYER = re.compile(r"\b(layers?|block|h)\.\d+\.")
@@ -114,16 +114,18 @@ def read_model_config(folder: Path) -> PretrainedConfig:
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        read_json(folder / "config.json")  # within limits
+        content = read_json(folder / "config.json")  # within limits
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, **SAFELY)
     except Exception as error:  # each architecture checks its configuration in its own way
         why = reason_of(error)
         if "trust_remote_code" in str(error):
-            why = (
-                "needs Python code of its own (auto_map), which is never run; only models inside transformers are used"
-            )
+            why = "needs Python code of its own (auto_map), which is never run; only transformers' models are used"
         elif unknown := re.search(r"model type `(.*?)` but Transformers does not recognize", str(error)):
-            why = f"transformers {transformers_version} knows no model_type {quote(unknown[1])}; {_newer(folder)}"
+            saved_by = quote(content.get("transformers_version", "unknown"))
+            why = (
+                f"transformers {transformers_version} knows no model_type {quote(unknown[1])}; the model was saved by "
+            )
+            why += f"version {saved_by}: pip install --upgrade transformers"
         raise InputError(f"encoder folder {folder}: {why}") from error
     for name, lowest, below in _LIMITS:
         value = getattr(config, name, None)
@@ -142,15 +144,6 @@ def read_model_config(folder: Path) -> PretrainedConfig:
         if hasattr(config, name):
             setattr(config, name, wanted)
     return config
-
-
-def _newer(folder: Path) -> str:
-    """Say which transformers an unknown model needs."""
-    saved_by = read_json(folder / "config.json").get("transformers_version")
-    major, ours = (whole_number(str(each).partition(".")[0]) or 0 for each in (saved_by, transformers_version))
-    if major <= ours:
-        return "it may be a newer one: pip install --upgrade transformers"
-    return f"it was saved by transformers {quote(saved_by)}: pip install --upgrade transformers"
 
 
 def load_transformer(folder: Path, config: PretrainedConfig) -> tuple[PreTrainedModel, set[str]]:

@@ -30,7 +30,7 @@ class Placement:
 
     @property
     def asynchronous(self) -> bool:
-        """Whether the device computes while the host goes on, so that reading a result waits."""
+        """Whether the device computes while the host continues, so that reading a result waits."""
         return self.device.type != "cpu"
 
     def autocast(self) -> torch.autocast:
