@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PretrainedConfig, RobertaConfig
+from transformers import AutoModel, AutoModelForMaskedLM, PretrainedConfig, RobertaConfig
 
 from glue_bench.claims.card import (
     CONFIG,
@@ -33,9 +33,9 @@ from glue_bench.claims.card import (
     Verdict,
     list_tokens,
 )
-from glue_bench.data.encoding import TextEncoder
+from glue_bench.data.encoding import TextEncoder, load_tokenizer
 from glue_bench.errors import InputError
-from glue_bench.models.padded import SAFELY, read_model_config
+from glue_bench.models.padded import load_transformer, read_model_config
 from glue_bench.text import first_line
 
 STATED = "the stated architecture"
@@ -90,19 +90,8 @@ class Model:
             InputError: a file is missing or damaged, or the weights have no masked-LM head.
         """
         folder = self.files.folder_with(WEIGHTS, TOKENIZER)
-        config = read_model_config(folder)
-        options = {**SAFELY, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
-        try:
-            with torch.random.fork_rng(devices=[]):
-                model, info = AutoModelForMaskedLM.from_pretrained(folder, config=config, **options)
-            tokenizer = AutoTokenizer.from_pretrained(folder, **SAFELY)
-        except Exception as error:  # safetensors, tokenizers and transformers raise many kinds
-            raise InputError(f"the model cannot be loaded ({first_line(error)})") from error
-        missing = sorted(name for name in info["missing_keys"] if "position_ids" not in name)
-        if missing:  # they would be initialised at random
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise InputError(f"{WEIGHTS} lacks {missing[0]}{more}")
-        return model.eval(), tokenizer
+        model, _ = load_transformer(folder, read_model_config(folder), kind=AutoModelForMaskedLM)
+        return model.eval(), load_tokenizer(folder)
 
 
 def read_weights(path: Path) -> WeightsHeader:

@@ -146,8 +146,13 @@ def read_model_config(folder: Path) -> PretrainedConfig:
     return config
 
 
-def load_transformer(folder: Path, config: PretrainedConfig) -> tuple[PreTrainedModel, set[str]]:
+def load_transformer(
+    folder: Path, config: PretrainedConfig, *, kind: Any = AutoModel
+) -> tuple[PreTrainedModel, set[str]]:
     """Load the transformer in float32, and name the weights that are missing, which can only be the pooler's.
+
+    Args:
+        kind: the class that loads it, which decides on its head.
 
     Raises:
         InputError: damaged or incompatible weights, or missing layers.
@@ -155,7 +160,7 @@ def load_transformer(folder: Path, config: PretrainedConfig) -> tuple[PreTrained
     # Missing weights are drawn at random; a pooler is replaced by the head, anything else is refused.
     try:
         with torch.random.fork_rng(devices=[]):
-            model, info = AutoModel.from_pretrained(
+            model, info = kind.from_pretrained(
                 folder,
                 config=config,
                 use_safetensors=True,
