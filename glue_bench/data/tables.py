@@ -18,6 +18,7 @@ from glue_bench.reading import open_regular
 from glue_bench.text import first_line
 
 _DELIMITERS = (",", ";", "\t")
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +118,7 @@ def _read_delimited(path: Path, *, delimiter: str) -> Table:
     )
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
-    last = len(re.split(r"\r\n|\r|\n", text.rstrip()))  # line with a row
+    last = len(_LINE_END.split(text.rstrip()))  # line with a row
     try:
         header = [name.strip() for name in next(reader, [])]
         _check_header(header, path)
@@ -154,7 +155,8 @@ def _read_text(path: Path) -> str:
     """Read a file in UTF-8, with or without a byte-order mark, or name its probable encoding."""
     with open_regular(path) as stream:
         content = stream.read()
-    wide = b"\0" in content[:4096]  # as in every second byte of plain English in UTF-16, which can be valid UTF-8
+    start = content[:4096]
+    wide = 4 * start.count(0) > len(start)  # every second byte of plain English in UTF-16, which can be valid UTF-8
     try:
         if not wide:
             return content.decode("utf-8-sig")
@@ -175,7 +177,7 @@ def _check_header(names: list[str], path: Path) -> None:
 
 def _read_jsonl(path: Path) -> Table:
     columns: dict[str, list[object]] = {}
-    lines = _read_text(path).rstrip().split("\n")
+    lines = _LINE_END.split(_read_text(path).rstrip())
     for number, line in enumerate(lines if lines[0] else (), start=1):
         try:
             row = json.loads(line)
