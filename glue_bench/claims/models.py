@@ -90,7 +90,7 @@ class Model:
             InputError: a file is missing or damaged, or the weights have no masked-LM head.
         """
         folder = self.files.folder_with(WEIGHTS, TOKENIZER)
-        model, _ = load_transformer(folder, read_model_config(folder), kind=AutoModelForMaskedLM)
+        model: Any = load_transformer(folder, read_model_config(folder), kind=AutoModelForMaskedLM)[0]
         return model.eval(), load_tokenizer(folder)
 
 
