@@ -7,7 +7,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from glue_bench.errors import DiskError, InputError
@@ -105,21 +105,26 @@ def _names_in(folder: Path) -> list[str]:
     return [f"{path.name}{'/' if path.is_dir() else ''}" for path in folder.iterdir()]
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Path, *, read: Callable[[Path], bytes] | None = None) -> str:
     """Return the SHA-256 of a file's content in hexadecimal; cached by path, inode, size and modification time.
+
+    Args:
+        read: a module's function that returns what counts as the content; None for the file's bytes.
 
     Raises:
         InputError: it cannot be read.
     """
     try:
         found = path.stat()
-        return _sha256(path, size=found.st_size, changed=(found.st_ino, found.st_mtime_ns))
+        return _sha256(path, read, size=found.st_size, changed=(found.st_ino, found.st_mtime_ns))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 @functools.lru_cache(maxsize=1024)
-def _sha256(path: Path, *, size: int, changed: tuple[int, int]) -> str:  # noqa: ARG001 - size and changed are the key
+def _sha256(path: Path, read: Callable[[Path], bytes] | None, *, size: int, changed: tuple[int, int]) -> str:  # noqa: ARG001 - size and changed are the key
+    if read:
+        return hashlib.sha256(read(path)).hexdigest()
     with open_regular(path) as stream:  # a device would have no end
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

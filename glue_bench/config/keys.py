@@ -41,6 +41,7 @@ class About(NamedTuple):
     role: Role = "scores"
     grid: bool = False  # a grid may list values of it
     path: bool = False  # its value is a path, and is taken literally
+    later: bool = False  # came after the first run ids, which lack it: at its default value, ids still do
     usual: Any = None  # for the role "rounding": the value in conf/, which a command need not name
 
 
@@ -93,6 +94,15 @@ def walk(kind: Any, where: str = "") -> Iterator[Key]:
 def keys_of(kind: Any, *roles: Role) -> tuple[str, ...]:
     """Return the names of a dataclass's fields with one of these roles."""
     return tuple(item.name for item in fields_of(kind) if item.about.role in roles)
+
+
+def unset_later(config: Any) -> set[str]:
+    """Return the names of a dataclass's later fields that have their default value."""
+    later = [item for item in fields_of(type(config)) if item.about.later]
+    unset = {item.name: item.field.default for item in later} | {
+        item.name: item.field.default_factory() for item in later if callable(item.field.default_factory)
+    }
+    return {name for name, default in unset.items() if getattr(config, name) == default}
 
 
 def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:

@@ -195,7 +195,7 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
         if not isinstance(override.value(), list):
             raise UsageError(f"{word}: must be a list, as in {key}=[A,B]")
         return
-    if key.startswith("task."):
+    if key.startswith("task.") and key != "task.columns":
         raise UsageError(f"{word}: the facts of a task are not overridden; write task/NAME.yaml and use --config-dir")
     hint = check_key(key)
     takes_list = any(get_origin(each) is list for each in (hint, *get_args(hint)))

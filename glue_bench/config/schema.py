@@ -7,37 +7,19 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from glue_bench.config.keys import SCALARS, Must, Rule, at_least, build, check, fields_of, key, require_one_of, walk
+from glue_bench.config.task import CONVENTIONS, DISTINCT, GIVEN, NAME, TaskConfig
 from glue_bench.errors import UsageError
 from glue_bench.reading import is_path, whole_number
 
-TaskKind = Literal["classification", "regression"]
-Metric = Literal["accuracy", "f1", "matthews_correlation", "pearson", "spearman"]
-Convention = Literal["card", "paper"]
-METRICS: tuple[str, ...] = get_args(Metric)
-CONVENTIONS: tuple[str, ...] = get_args(Convention)
-REGRESSION_METRICS = ("pearson", "spearman")
-
-
-def _is_folder_name(name: str) -> bool:
-    return bool(re.fullmatch(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,95}", name))
-
+__all__ = ["CONVENTIONS", "TaskConfig"]  # of task.py, which is a part of the schema
 
 _ONE_OR_MORE, _ZERO_OR_MORE = at_least(1), at_least(0)
 _ABOVE_ZERO = Must("above 0", lambda value: math.isfinite(value) and value > 0)
-_GIVEN = Must("given", lambda text: bool(text.strip()))
-_NAME = Must("made of letters, digits, '.', '_' and '-', starting with a letter or digit", _is_folder_name)
-_NAMES = Must(_NAME.words, lambda names: all(map(_is_folder_name, names)))
-_DISTINCT = Must("at least one, each only once", lambda values: len({*values}) == len(values) > 0)
 _SEED = Must("0 to 4294967295", lambda seed: 0 <= seed < 2**32)
-_SEEDS = Must(f"at least one, each only once, {_SEED.words}", lambda s: _DISTINCT.holds(s) and all(map(_SEED.holds, s)))
-_NOT_TEXTS = ("", "label", "idx")  # columns with other contents
-_ONE_OR_TWO = Must(
-    "one or two different column names, not label or idx",
-    lambda names: len({*names}) == len(names) in (1, 2) and not {name.strip() for name in names} & {*_NOT_TEXTS},
-)
+_SEEDS = Must(f"at least one, each only once, {_SEED.words}", lambda s: DISTINCT.holds(s) and all(map(_SEED.holds, s)))
 _FRACTION = Must("0 or more and below 1", lambda value: 0 <= value < 1)
 _PART = Must("above 0 and below 1", lambda value: 0 < value < 1)
 _BETAS = Must("two numbers, 0 or more and below 1", lambda betas: len(betas) == 2 and all(map(_FRACTION.holds, betas)))
@@ -51,83 +33,14 @@ _REVISION = Must(
     "a commit, branch or tag", lambda name: bool(re.fullmatch(r"(?a:(?!.*(\.\.|//|/\.))\w[\w./+-]{0,199})", name))
 )
 _PATH = Must("a path in UTF-8, of at most 255 bytes a name", is_path)
-_FOLDER = Must(f"given, as {_PATH.words}", lambda text: _GIVEN.holds(text) and is_path(text))
-
-
-@dataclass(slots=True, kw_only=True)
-class TaskConfig:
-    """The facts of one task: conf/task/NAME.yaml."""
-
-    name: str = key("name of the file and of the folder in results_dir", _NAME)
-    title: str = key("title in tables", _GIVEN, role="bookkeeping")
-    kind: TaskKind = key("whether labels are classes or scores")
-    texts: list[str] = key("the text columns", _ONE_OR_TWO)
-    labels: list[str] = key("classes, in the order of the codes 0, 1, ...", make=list)
-    label_range: list[float] | None = key("lowest and highest label of a regression", default=None)
-    metrics: list[Metric] = key("metrics of the predictions", _DISTINCT)
-    train: str = key("the training split", _NAME, default="train")
-    validation: list[str] = key("the splits that are scored", _NAMES, make=lambda: ["validation"])
-    test: list[str] = key("the splits without labels", _NAMES, role="bookkeeping", make=lambda: ["test"])
-    rows: dict[str, int] = key("number of official rows of each split", role="bookkeeping", make=dict)
-    fingerprints: dict[str, str] = key(
-        "hash of the official texts and labels, for splits where it is known", role="bookkeeping", make=dict
-    )
-    conventions: dict[Convention, list[str]] = key(
-        "for each convention, the SPLIT.METRIC scores that the table averages", role="bookkeeping", make=dict
-    )
-    hub_config: str | None = key("folder in the hub's dataset; null: the task's name", _NAME, default=None)
-    init_from: list[str] = key("tasks whose runs this task may start from (init=TASK)", role="bookkeeping", make=list)
-    leaderboard: dict[str, str] = key(
-        "names of the leaderboard's files, without the ending .tsv, each with its SPLIT or FOLDER/SPLIT",
-        role="bookkeeping",
-        make=dict,
-    )
-    leaderboard_labels: Literal["codes", "names"] = key(
-        "in the leaderboard's files, classes are written as codes or as names", role="bookkeeping", default="codes"
-    )
-
-    def rules(self) -> Iterator[Rule]:
-        """Yield the rules for facts that must fit together."""
-        for metric in self.metrics:
-            fits = (metric in REGRESSION_METRICS) == (self.kind == "regression")
-            yield "task.metrics", metric, fits, f"a metric of {self.kind}"
-            yield "task.metrics", metric, metric != "f1" or len(self.labels) == 2, "used with two labels only"
-        labels, low_high = self.labels, self.label_range or []
-        if self.kind == "classification":
-            named = len({*labels}) == len(labels) >= 2 and all(label.strip() for label in labels)
-            yield "task.labels", labels, named, "two or more different names"
-            yield "task.label_range", self.label_range, self.label_range is None, "null for classification"
-        else:
-            ordered = len(low_high) == 2 and low_high[0] < low_high[1] and all(map(math.isfinite, low_high))
-            yield "task.label_range", low_high, ordered, "[lowest, highest]"
-            yield "task.labels", labels, not labels, "empty for regression"
-        apart = len({self.train, *self.validation}) == 1 + len(self.validation) > 1
-        yield "task.validation", self.validation, apart, f"at least one split, each only once, and not {self.train}"
-        scores = [f"{split}.{metric}" for split in self.validation for metric in self.metrics]
-        for convention, parts in self.conventions.items():
-            yield f"task.conventions.{convention}", parts, _DISTINCT.holds(parts), "SPLIT.METRIC scores, each only once"
-            for part in parts:
-                require_one_of(f"task.conventions.{convention}", part, allowed=scores)
-        for split, count in self.rows.items():
-            yield f"task.rows.{split}", count, count >= 1, "1 or more"
-        official = "a split with official rows in task.rows"
-        for split, fingerprint in self.fingerprints.items():
-            yield "task.fingerprints", split, split in self.rows, official
-            known = bool(re.fullmatch(r"[0-9a-f]{16}", fingerprint))
-            yield f"task.fingerprints.{split}", fingerprint, known, "16 hex digits, in quotation marks"
-        places = f"one of the test splits {', '.join(self.test)}, or FOLDER/SPLIT"
-        for file, place in self.leaderboard.items():
-            yield "task.leaderboard", file, _is_folder_name(file), _NAME.words
-            known = place in self.test or (place.count("/") == 1 and all(map(_is_folder_name, place.split("/"))))
-            yield f"task.leaderboard.{file}", place, known, places
-            yield f"task.leaderboard.{file}", place, place in self.rows, official
+_FOLDER = Must(f"given, as {_PATH.words}", lambda text: GIVEN.holds(text) and is_path(text))
 
 
 @dataclass(slots=True, kw_only=True)
 class EncoderConfig:
     """Where a pretrained encoder comes from: exactly one of path, package and hub_id."""
 
-    name: str | None = key("name in tables, and of the folder in results_dir; null: by path or id", _NAME, default=None)
+    name: str | None = key("name in tables, and of the folder in results_dir; null: by path or id", NAME, default=None)
     hub_id: str | None = key("repository on the hub", _HUB_ID, default=None)
     revision: str | None = key("a commit of 40 digits, a branch or a tag on the hub", _REVISION, default=None)
     path: str | None = key("local folder with the encoder's files", _PATH, path=True, default=None)
@@ -154,10 +67,18 @@ class DataConfig:
     dataset: str | None = key("the hub's dataset, as ORG/NAME", _HUB_ID, default=None)
     revision: str | None = key("a commit of 40 digits, a branch or a tag on the hub", _REVISION, default=None)
     path: str | None = key(
-        "data=local: a folder with TASK/SPLIT.parquet (.csv, .tsv, .jsonl)", _PATH, path=True, default=None
+        "data=local: a folder with TASK/SPLIT.parquet (.csv, .tsv, .jsonl, ...; docs/data.md)",
+        _PATH,
+        path=True,
+        default=None,
     )
-    max_train_rows: int | None = key("use only the first N training rows", _ONE_OR_MORE, default=None)
-    max_eval_rows: int | None = key("use only the first N rows of each validation split", _ONE_OR_MORE, default=None)
+    max_train_rows: int | None = key("use only N training rows", _ONE_OR_MORE, default=None)
+    max_eval_rows: int | None = key("use only N rows of each validation split", _ONE_OR_MORE, default=None)
+    sample: Literal["first", "random", "stratified"] = key(
+        "which rows max_train_rows and max_eval_rows keep: the first, a random draw, or a draw that keeps each label's "
+        "share; the run's seed draws training rows, and validation rows are the same for all seeds",
+        default="first",
+    )
 
     def rules(self) -> Iterator[Rule]:
         """Require the place of the source."""
@@ -276,8 +197,8 @@ class RunKeys:
     data: DataConfig
     trainer: TrainerConfig
     executor: ExecutorConfig
-    recipe: str = key("name of the recipe that sets the trainer's values", _GIVEN)
-    init: str = key("pretrained, or a task: start from the encoder of that task's run with the same seed", _GIVEN)
+    recipe: str = key("name of the recipe that sets the trainer's values", GIVEN)
+    init: str = key("pretrained, or a task: start from the encoder of that task's run with the same seed", GIVEN)
     selection: Literal["last", "best", "holdout"] = key(
         "which epoch's weights are scored: the last; the best on the dev set (optimistic), or on held-out training rows"
     )
@@ -313,9 +234,9 @@ class RunConfig(RunKeys):
 class SweepConfig(RunKeys):
     """Every key that conf/ and the command line may set: those of a run, and the lists of a sweep."""
 
-    tasks: list[str] = key("the tasks of a sweep", _DISTINCT)
+    tasks: list[str] = key("the tasks of a sweep", DISTINCT)
     seeds: list[int] = key("the seeds of each task of a sweep", _SEEDS)
-    encoders: list[str] | None = key("the encoders of a sweep; null: the one chosen by encoder=NAME", _DISTINCT)
+    encoders: list[str] | None = key("the encoders of a sweep; null: the one chosen by encoder=NAME", DISTINCT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

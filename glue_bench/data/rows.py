@@ -1,6 +1,7 @@
 """Turn a file's columns into checked rows of a task: labels mapped by name, nothing missing or out of range."""
 
 import hashlib
+import itertools
 import logging
 import math
 import re
@@ -13,12 +14,14 @@ from numpy.typing import NDArray
 
 from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.sources import DataSource
-from glue_bench.data.tables import Table, read_table
+from glue_bench.data.splits import SplitFiles
+from glue_bench.data.tables import Table
 from glue_bench.errors import InputError, list_names
 from glue_bench.reading import whole_number
 from glue_bench.text import quote
 
-_WHOLE = re.compile(r"[0-9]{1,9}\.0*")
+_WHOLE = re.compile(r"(?:LABEL_)?([0-9]{1,9})(?:\.0*)?")  # as programs write codes, and transformers names them
+_SAMPLE_STREAM = 2  # any number that no other seed stream of a run has as its key
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +52,25 @@ class Split(Texts):
 
     labels: NDArray[np.int64] | NDArray[np.float64]  # (n,) codes 0..k-1, or scores for regression
 
-    def head(self, rows: int | None) -> "Split":
-        """Return the first `rows` rows; all of them for None."""
-        return Split(texts=tuple(text[:rows] for text in self.texts), labels=self.labels[:rows], idx=self.idx[:rows])
+    def sample(self, rows: int | None, *, how: str, seed: int) -> "Split":
+        """Return at most `rows` rows in file order; all of them for None.
+
+        Args:
+            how: first, random, or stratified: as random, with each label's share of the rows kept.
+            seed: of the draw.
+        """
+        if rows is None or rows >= len(self):
+            return self
+        chosen = np.arange(rows)
+        if how != "first":
+            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_SAMPLE_STREAM,)))
+            order = rng.permutation(len(self))
+            if how == "stratified":  # equally spaced among rows in the order of their labels
+                order = order[np.argsort(self.labels[order], kind="stable")]
+                order = order[((np.arange(rows) + rng.random()) * len(self) / rows).astype(np.int64)]
+            chosen = np.sort(order[:rows])
+        texts = tuple([text[row] for row in chosen] for text in self.texts)
+        return Split(texts=texts, labels=self.labels[chosen], idx=self.idx[chosen])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -83,22 +102,45 @@ class TaskData:
         """The number of rows of each split."""
         return {name: len(split) for name, split in self.splits.items()}
 
+    def overlap(self, train: str) -> dict[str, int]:
+        """Count the rows of each other split that have the texts of a row of `train`; splits with none are left out."""
+        known = set(zip(*self.splits[train].texts, strict=True))
+        others = {name: split.texts for name, split in self.splits.items() if name != train}
+        counts = {name: sum(row in known for row in zip(*texts, strict=True)) for name, texts in others.items()}
+        return {name: count for name, count in counts.items() if count}
 
-def load_task_data(source: DataSource, data: DataConfig, *, task: TaskConfig) -> TaskData:
+
+def load_task_data(source: DataSource, data: DataConfig, *, task: TaskConfig, seed: int = 0) -> TaskData:
     """Load the training and validation splits, limited as configured.
+
+    Args:
+        seed: draws the training rows of data.sample=random and stratified. Validation rows are the same for all seeds.
 
     Raises:
         InputError: naming the file and its first unusable row (counted from 1).
     """
     splits = {}
-    for name, path in source.files.items():
-        limit = data.max_train_rows if name == task.train else data.max_eval_rows
-        splits[name] = check_rows(read_table(path), task, where=str(path)).head(limit)
+    for name, files in source.files.items():
+        limit, chance = (data.max_train_rows, seed) if name == task.train else (data.max_eval_rows, 0)
+        splits[name] = load_split(files, task).sample(limit, how=data.sample, seed=chance)
         if empty := empty_rows(splits[name]):
             more = f" and {len(empty) - 1:,} more" if len(empty) > 1 else ""
-            said = (path, empty[0], more)
+            said = (files, empty[0], more)
             logger.warning("%s: row %d%s: a text is empty, and is used as it is", *said, extra={"shared": True})
     return TaskData(splits=splits, source=source.source, dataset=source.dataset, revision=source.revision)
+
+
+def load_split(files: SplitFiles, task: TaskConfig) -> Split:
+    """Load every row of a split; errors as in `check_rows`."""
+    parts = [check_rows(table, task, where=str(path)) for path, table in files.read(task)]
+    if len(parts) == 1:
+        return parts[0]
+    idx = np.concatenate([part.idx for part in parts])
+    return Split(
+        texts=tuple([*itertools.chain(*columns)] for columns in zip(*(part.texts for part in parts), strict=True)),
+        labels=np.concatenate([part.labels for part in parts]),
+        idx=idx if len(np.unique(idx)) == len(idx) else np.arange(len(idx)),  # files without idx each start at 0
+    )
 
 
 def empty_rows(rows: Texts) -> list[int]:
@@ -133,7 +175,7 @@ def check_texts(table: Table, task: TaskConfig, *, where: str) -> Texts:
         InputError: a column or text is missing, or the file is empty.
     """
     _check_columns(table, task.texts, where=where)
-    texts = tuple(_check_column(table.columns[name], name, where=where) for name in task.texts)
+    texts = tuple(_check_column(table, name, where=where) for name in task.texts)
     return Texts(texts=texts, idx=_check_idx(table, len(texts[0]), where=where))
 
 
@@ -153,12 +195,13 @@ def _check_columns(table: Table, names: Sequence[str], *, where: str) -> None:
         raise InputError(f"{where}: no rows")
 
 
-def _check_column(values: Sequence[object], name: str, *, where: str) -> list[str]:
-    for number, value in enumerate(values, start=1):
+def _check_column(table: Table, name: str, *, where: str) -> list[str]:
+    values = table.columns[name]
+    for row, value in enumerate(values):
         if not isinstance(value, str):
-            raise InputError(f"{where} row {number}: {name} is {quote(repr(value))}, not text")
+            raise InputError(f"{where} row {table.number(row)}: {name} is {quote(repr(value))}, not text")
         if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-            raise InputError(f"{where} row {number}: {name} is {quote(repr(value))}, not valid Unicode")
+            raise InputError(f"{where} row {table.number(row)}: {name} is {quote(repr(value))}, not valid Unicode")
     return list(values)  # type: ignore[arg-type]
 
 
@@ -173,7 +216,8 @@ def _check_scores(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.f
             scores[row] = math.nan
         if not low <= scores[row] <= high:
             raise InputError(
-                f"{where} row {row + 1}: label is {quote(repr(value))}; it must be a number from {low:g} to {high:g}"
+                f"{where} row {table.number(row)}: label is {quote(repr(value))}; it must be a number from {low:g} "
+                f"to {high:g}"
             )
     return scores
 
@@ -181,6 +225,8 @@ def _check_scores(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.f
 def _check_classes(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.int64]:
     """Return codes in the task's order: names are mapped by name, numbers by the order that the file declares."""
     declared = table.label_names or task.labels
+    if declared in ([str(code) for code in _codes(task)], [f"LABEL_{code}" for code in _codes(task)]):
+        declared = task.labels  # names that say no more than the codes
     if sorted(declared) != sorted(task.labels):
         raise InputError(
             f"{where}: its labels are {list_names(map(quote, declared))}; "
@@ -189,44 +235,69 @@ def _check_classes(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.
     code_of = _codes_by_label(task.labels, declared)
     codes = np.empty(len(table.columns["label"]), dtype=np.int64)
     for row, value in enumerate(table.columns["label"]):
-        known = isinstance(value, str | int | float) and not isinstance(value, bool)
-        code = code_of.get(value) if known else None
-        if code is None and isinstance(value, str):  # ` yes`, and `1.0` as programs write codes with gaps
-            word = value.strip()
-            code = code_of.get(int(float(word)) if _WHOLE.fullmatch(word) else word)
+        code = _code(value, code_of)
         if code is None:
             hidden = ", a hidden test label" if value in (-1, "-1") else ""
             allowed = list_names(f"{number} ({quote(name)})" for number, name in enumerate(declared))
             raise InputError(
-                f"{where} row {row + 1}: label is {quote(repr(value))}{hidden}; it must be one of {allowed}"
+                f"{where} row {table.number(row)}: label is {quote(repr(value))}{hidden}; it must be one of {allowed}"
             )
         codes[row] = code
     return codes
 
 
+def _codes(task: TaskConfig) -> range:
+    return range(len(task.labels))
+
+
+def _code(value: object, code_of: Mapping[object, int]) -> int | None:
+    """Look a value up as it is, without spaces around it, as true or false, or as a number in a text."""
+    if isinstance(value, bool):
+        return code_of.get(str(value).lower())
+    if not isinstance(value, str):
+        return code_of.get(value) if isinstance(value, int | float) else None
+    word = value.strip()
+    number = int(found[1]) if (found := _WHOLE.fullmatch(word)) else None
+    truth = word.lower() if word.lower() in ("true", "false") else None
+    return next((code_of[key] for key in (value, word, number, truth) if key in code_of), None)
+
+
 def _codes_by_label(labels: list[str], declared: list[str]) -> dict[object, int]:
     """Map everything that a file may call a class to its code in the task's order.
 
-    A name has precedence. A number is an index into the declared names, unless names themselves are numbers.
+    A name has precedence. A number is an index into the declared names, unless names themselves are numbers. True and
+    false are names, or the numbers of two classes.
     """
-    by_name: dict[object, int] = {name: code for code, name in enumerate(labels)}
+    code_of: dict[object, int] = {name: code for code, name in enumerate(labels)}
     numbers = {name: whole_number(name.removeprefix("-")) for name in labels}
     if any(number is not None for number in numbers.values()):
-        return by_name | {int(name): by_name[name] for name, number in numbers.items() if number is not None}
-    by_number: dict[object, int] = {number: labels.index(name) for number, name in enumerate(declared)}
-    return by_number | {str(number): code for number, code in by_number.items()} | by_name
+        code_of |= {int(name): code_of[name] for name, number in numbers.items() if number is not None}
+    else:
+        code_of = {number: labels.index(name) for number, name in enumerate(declared)} | code_of
+    truth = (
+        {} if len(labels) > 2 else {name: code_of[key] for key, name in enumerate(("false", "true")) if key in code_of}
+    )
+    return (
+        truth
+        | {name.lower(): code for name, code in code_of.items() if str(name).lower() in ("true", "false")}
+        | code_of
+    )
 
 
 def _check_idx(table: Table, rows: int, *, where: str) -> NDArray[np.int64]:
-    if "idx" not in table.columns:
-        return np.arange(rows, dtype=np.int64)
+    """Return the file's idx, or the numbers of its rows if it has none or its ids are not numbers."""
+    own = np.arange(rows) if table.numbers is None else table.numbers
+    values = table.columns.get("idx", [])
+    if all(value is None or (isinstance(value, str) and not value.strip().isdecimal()) for value in values):
+        return own
     idx = np.empty(rows, dtype=np.int64)
-    for row, value in enumerate(table.columns["idx"]):
+    for row, value in enumerate(values):
         try:
             odd = isinstance(value, bool) or (isinstance(value, str) and not value.isascii())
             if odd or float(value) % 1:  # type: ignore[arg-type]
                 raise ValueError(value)
             idx[row] = int(value)  # type: ignore[call-overload]
         except (TypeError, ValueError, OverflowError):
-            raise InputError(f"{where} row {row + 1}: idx is {quote(repr(value))}, not a whole number") from None
+            number = table.number(row)
+            raise InputError(f"{where} row {number}: idx is {quote(repr(value))}, not a whole number") from None
     return idx

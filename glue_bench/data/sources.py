@@ -9,10 +9,9 @@ from pathlib import Path
 
 from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.hub import commit_of, fetch_file, is_commit
-from glue_bench.errors import InputError, UsageError, did_you_mean
-from glue_bench.files import file_sha256
+from glue_bench.data.splits import SplitFiles, find_split
+from glue_bench.errors import UsageError, did_you_mean
 
-FILE_TYPES = ("parquet", "csv", "tsv", "jsonl")
 SAMPLE_ROWS = Path(__file__).resolve().parent / "sample_rows"  # its README.md says how they were made
 SAMPLE_TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")
 SAMPLE_VERSION = 1  # increase it when a sample row changes: scores on different versions must not be compared
@@ -24,7 +23,7 @@ class DataSource:
 
     source: str  # hub, local or sample
     identity: Mapping[str, object]  # part of the run id
-    files: Mapping[str, Path]  # split to file
+    files: Mapping[str, SplitFiles]  # of each split
     dataset: str | None = None
     revision: str | None = None  # the resolved commit
 
@@ -40,11 +39,11 @@ def resolve_source(data: DataConfig, task: TaskConfig) -> DataSource:
         return _resolve_hub(data, task)
     if data.source == "sample" and task.name not in SAMPLE_TASKS:
         raise UsageError(f"data=sample: no sample rows for task={task.name}{did_you_mean(task.name, SAMPLE_TASKS)}")
-    folder = (SAMPLE_ROWS if data.source == "sample" else Path(data.path or "")) / task.name
-    files = {split: find_file(folder, split) for split in (task.train, *task.validation)}
+    root = SAMPLE_ROWS if data.source == "sample" else Path(data.path or "")
+    files = {split: find_split(root, task.name, split=split) for split in (task.train, *task.validation)}
     content: dict[str, object] = {"sample": SAMPLE_VERSION}
     if data.source == "local":
-        content = {"files": {split: file_sha256(path) for split, path in files.items()}}
+        content = {"files": {split: found.sha256 for split, found in files.items()}}
     return DataSource(source=data.source, identity={**content, **_limits(data)}, files=files)
 
 
@@ -61,21 +60,6 @@ def hub_files(task: TaskConfig) -> dict[str, str]:
     return {split: f"{folder}/{split}-00000-of-00001.parquet" for split in (task.train, *task.validation)}
 
 
-def find_file(folder: Path, split: str) -> Path:
-    """Find the file of `split`: SPLIT.parquet, .csv, .tsv or .jsonl, or SPLIT-00000-of-00001.parquet as on the hub.
-
-    Raises:
-        InputError: there is none, or more than one.
-    """
-    names = [f"{split}.{kind}" for kind in FILE_TYPES] + [f"{split}-00000-of-00001.parquet"]
-    found = [folder / name for name in names if (folder / name).is_file()]
-    if len(found) > 1:
-        raise InputError(f"{folder}: duplicate split {split}: {', '.join(path.name for path in found)}; keep one")
-    if not found:
-        raise InputError(f"{folder / split}.parquet: no such file, nor {', '.join(names[1:])}")
-    return found[0]
-
-
 def _resolve_hub(data: DataConfig, task: TaskConfig) -> DataSource:
     dataset, revision = data.dataset or "", data.revision or ""
     files = {}
@@ -83,7 +67,7 @@ def _resolve_hub(data: DataConfig, task: TaskConfig) -> DataSource:
         path = fetch_file(dataset, name, revision=revision, repo_type="dataset")
         assert path is not None  # noqa: S101 - only optional files can be None
         revision = commit_of(path, name)  # so that every split comes from the first one's commit
-        files[split] = path
+        files[split] = SplitFiles.of(path)
     return DataSource(
         source="hub", identity=_hub_identity(data, revision), files=files, dataset=dataset, revision=revision
     )
@@ -95,4 +79,6 @@ def _hub_identity(data: DataConfig, revision: str | None) -> dict[str, object]:
 
 
 def _limits(data: DataConfig) -> dict[str, object]:
-    return {"max_train_rows": data.max_train_rows, "max_eval_rows": data.max_eval_rows}
+    limits = {"max_train_rows": data.max_train_rows, "max_eval_rows": data.max_eval_rows}
+    drawn = data.sample != "first" and any(limits.values())
+    return {**limits, **({"sample": data.sample} if drawn else {})}

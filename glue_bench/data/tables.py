@@ -1,24 +1,59 @@
-"""Read one file of rows as plain columns: Parquet, CSV, TSV or JSON Lines. Knows no tasks."""
+"""Read one file of rows as plain columns: Parquet, Arrow, CSV, TSV, JSON Lines or JSON. Knows no tasks."""
 
 import csv
+import functools
+import gzip
 import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from glue_bench.data.original import Original
 from glue_bench.errors import InputError
 from glue_bench.reading import open_regular
 from glue_bench.text import first_line
 
+TEXT_TYPES = ("csv", "tsv", "jsonl", "json")
+FILE_TYPES = (
+    "parquet",
+    *TEXT_TYPES,
+    *(f"{kind}.gz" for kind in TEXT_TYPES),
+)  # the endings that a user's files may have
 _DELIMITERS = (",", ";", "\t")
-_LINE_END = re.compile(r"\r\n|\r|\n")
+_LARGEST = 4 * 2**30  # bytes of an unpacked text
+_LINE_END = re.compile(r"\r|\n")
+
+
+class Columns(Mapping[str, list[object]]):
+    """Named columns of equal length, each read when it is asked for: what nobody reads may be anything."""
+
+    def __init__(self, readers: Mapping[str, Callable[[], list[object]]]) -> None:
+        """Take a function that reads each column."""
+        self._readers, self._read = readers, dict[str, list[object]]()
+
+    def __getitem__(self, name: str) -> list[object]:
+        """Return the values of a column."""
+        if name not in self._read:
+            self._read[name] = self._readers[name]()
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names in the file's order."""
+        return iter(self._readers)
+
+    def __len__(self) -> int:
+        """Return the number of columns."""
+        return len(self._readers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,26 +62,66 @@ class Table:
 
     columns: Mapping[str, list[object]]
     label_names: list[str] | None = None
+    numbers: NDArray[np.int64] | None = None  # of the rows in the file, counted from 0; None if all of them are here
+
+    def number(self, row: int) -> int:
+        """Return the number of a row in the file, counted from 1."""
+        return 1 + (row if self.numbers is None else int(self.numbers[row]))
 
 
-def read_table(path: Path) -> Table:
+def type_of(path: Path) -> str:
+    """Return the ending of a file's name that says its format, in lower case and without `.gz`."""
+    return path.name.lower().removesuffix(".gz").rpartition(".")[2]
+
+
+def read_table(path: Path, original: Original | None = None) -> Table:
     """Read every row.
+
+    Args:
+        original: how GLUE wrote files of this task; None if it did not.
 
     Raises:
         InputError: naming the file, and the line where a text file is broken.
     """
+    match type_of(path):
+        case "parquet":
+            return _read_parquet(path)
+        case "arrow":
+            return _read_arrow(path)
+        case "jsonl" | "json":
+            return _read_json(path)
+        case kind:
+            return _read_delimited(path, delimiter="," if kind == "csv" else "\t", original=original)
+
+
+def read_text(path: Path) -> str:
+    """Read UTF-8 text, unpacked, without a byte order mark, and with LF for CRLF, as every copy should be read.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
-        match path.suffix:
-            case ".parquet":
-                return _read_parquet(path)
-            case ".jsonl":
-                return _read_jsonl(path)
-            case ".csv":
-                return _read_delimited(path, delimiter=",")
-            case _:  # .tsv
-                return _read_delimited(path, delimiter="\t")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+        with open_regular(path) as stream:
+            content = stream.read()
+        if path.suffix == ".gz":
+            with gzip.open(io.BytesIO(content)) as unpacked:
+                content = unpacked.read(_LARGEST + 1)
+            if len(content) > _LARGEST:
+                raise InputError(f"{path}: larger than {_LARGEST >> 30} GiB when unpacked")
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    start = content[:4096]
+    wide = 4 * start.count(0) > len(start)  # every second byte of plain English in UTF-16, which can be valid UTF-8
+    try:
+        if not wide:
+            return content.decode("utf-8-sig").replace("\r\n", "\n")
+        place = content.index(b"\0")
+    except UnicodeDecodeError as error:
+        place = error.start
+    wide = wide or content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    name, code = ("UTF-16", "UTF-16") if wide else ("ISO-8859-1 or Windows-1252", "WINDOWS-1252")
+    convert = f"it looks like {name}, and must be converted: iconv -f {code} -t UTF-8"
+    raise InputError(f"{path}: not UTF-8 text (byte {place}); {convert}")
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
@@ -56,44 +131,41 @@ def open_parquet(path: Path) -> pq.ParquetFile:
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
-    """Return the error for a file that is damaged, or is not Parquet."""
-    return InputError(f"{path}: not a readable Parquet file ({first_line(error)})")
-
-
-class _Columns(Mapping[str, list[object]]):
-    """The columns of a Parquet file, each read when it is asked for: what nobody reads may be anything."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._file = path, open_parquet(path)
-        self.schema = self._file.schema_arrow
-        self._names, self._read = self.schema.names, dict[str, list[object]]()
-
-    def __getitem__(self, name: str) -> list[object]:
-        if name not in self._names:
-            raise KeyError(name)
-        if name not in self._read:
-            try:
-                self._read[name] = self._file.read(columns=[name])[name].to_pylist()
-            except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-                raise unreadable(self._path, error) from error
-        return self._read[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
+    """Return the error for a file that is damaged, or of another format than its name says."""
+    return InputError(f"{path}: not a readable {type_of(path).capitalize()} file ({first_line(error)})")
 
 
 def _read_parquet(path: Path) -> Table:
     try:
-        columns = _Columns(path)
-        schema = columns.schema
+        file = open_parquet(path)
+        schema = file.schema_arrow
     except (pa.ArrowException, OSError) as error:
         raise unreadable(path, error) from error
+    return _table(path, schema, read=lambda name: file.read(columns=[name])[name].to_pylist())
+
+
+def _read_arrow(path: Path) -> Table:
+    """Read a file of `datasets.save_to_disk`."""
+    try:
+        with open_regular(path):
+            table = pa.ipc.open_stream(pa.OSFile(os.fsencode(path))).read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(path, error) from error
+    return _table(path, table.schema, read=lambda name: table[name].to_pylist())
+
+
+def _table(path: Path, schema: pa.Schema, *, read: Callable[[str], list[object]]) -> Table:
+    def read_column(name: str) -> list[object]:
+        try:
+            return read(name)
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            raise unreadable(path, error) from error
+
     _check_header(schema.names, path)
     declared = b"huggingface" in (schema.metadata or {})
-    return Table(columns=columns, label_names=_declared_label_names(schema, path) if declared else None)
+    names = _declared_label_names(schema, path) if declared else None
+    columns = Columns({name: functools.partial(read_column, name) for name in schema.names})
+    return Table(columns=columns, label_names=names)
 
 
 def _declared_label_names(schema: pa.Schema, path: Path) -> list[str] | None:
@@ -108,31 +180,38 @@ def _declared_label_names(schema: pa.Schema, path: Path) -> list[str] | None:
         raise InputError(f"{path}: its data set description cannot be read ({reason})") from error
 
 
-def _read_delimited(path: Path, *, delimiter: str) -> Table:
-    text = _read_text(path)
+def _read_delimited(path: Path, *, delimiter: str, original: Original | None) -> Table:
+    text = read_text(path)
     first = text.partition("\n")[0]
     if delimiter not in first:  # spreadsheets of many countries write semicolons into .csv
         delimiter = next((other for other in _DELIMITERS if other in first), delimiter)
-    quoting: Literal[0, 3] = (
-        csv.QUOTE_MINIMAL if path.suffix == ".csv" or _is_quoted(text, delimiter) else csv.QUOTE_NONE
-    )
+    fields, is_tsv = first.split("\t"), type_of(path) != "csv"
+    glues = is_tsv and original is not None and original.wrote(fields)
+    quoted = not glues and (not is_tsv or _is_quoted(text, delimiter))
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
     last = len(_LINE_END.split(text.rstrip()))  # line with a row
+    rows, kept, number = list[list[str]](), list[int](), -1
     try:
-        header = [name.strip() for name in next(reader, [])]
+        if glues and original and original.lacks_header(fields):
+            header = [*original.header]
+        else:
+            header = [name.strip() for name in next(reader, [])]
         _check_header(header, path)
-        columns: dict[str, list[object]] = {name: [] for name in header}
-        for fields in reader:
-            if not "".join(fields).strip() and len(fields) < max(len(header), 2) and reader.line_num > last:
-                continue  # after the rows
-            if len(fields) != len(header):
-                raise InputError(f"{path} line {reader.line_num}: {len(fields)} fields, not {len(header)}")
-            for name, field in zip(header, fields, strict=True):
-                columns[name].append(field)
+        for number, row in enumerate(reader):
+            if len(row) != len(header) and not (glues and len(row) > len(header)):
+                if glues:  # a text with a line end: GLUE's readers drop both halves
+                    continue
+                if not "".join(row).strip() and len(row) < max(len(header), 2) and reader.line_num > last:
+                    continue  # after the rows
+                raise InputError(f"{path} line {reader.line_num}: {len(row)} fields, not {len(header)}")
+            rows.append(row)
+            kept.append(number)
     except csv.Error as error:
         raise InputError(f"{path} line {reader.line_num}: {error}") from error
-    return Table(columns=columns)
+    columns: dict[str, list[object]] = {name: [row[place] for row in rows] for place, name in enumerate(header)}
+    return Table(columns=columns, numbers=np.array(kept) if len(kept) <= number else None)
 
 
 def _is_quoted(text: str, delimiter: str) -> bool:
@@ -148,25 +227,7 @@ def _is_quoted(text: str, delimiter: str) -> bool:
         return False
     again = io.StringIO()
     csv.writer(again, delimiter=delimiter, lineterminator="\n").writerows(rows)
-    return again.getvalue().rstrip() == text.replace("\r\n", "\n").rstrip()
-
-
-def _read_text(path: Path) -> str:
-    """Read a file in UTF-8, with or without a byte-order mark, or name its probable encoding."""
-    with open_regular(path) as stream:
-        content = stream.read()
-    start = content[:4096]
-    wide = 4 * start.count(0) > len(start)  # every second byte of plain English in UTF-16, which can be valid UTF-8
-    try:
-        if not wide:
-            return content.decode("utf-8-sig")
-        place = content.index(b"\0")
-    except UnicodeDecodeError as error:
-        place = error.start
-    wide = wide or content[:2] in (b"\xff\xfe", b"\xfe\xff")
-    name, code = ("UTF-16", "UTF-16") if wide else ("ISO-8859-1 or Windows-1252", "WINDOWS-1252")
-    convert = f"it looks like {name}, and must be converted: iconv -f {code} -t UTF-8"
-    raise InputError(f"{path}: not UTF-8 text (byte {place}); {convert}")
+    return again.getvalue().rstrip() == text.rstrip()
 
 
 def _check_header(names: list[str], path: Path) -> None:
@@ -175,16 +236,22 @@ def _check_header(names: list[str], path: Path) -> None:
         raise InputError(f"{path}: duplicate column {duplicates[0]!r}")
 
 
-def _read_jsonl(path: Path) -> Table:
-    columns: dict[str, list[object]] = {}
-    lines = _LINE_END.split(_read_text(path).rstrip())
-    for number, line in enumerate(lines if lines[0] else (), start=1):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path} line {number}: not JSON ({error})") from error
+def _read_json(path: Path) -> Table:
+    """Read JSON Lines, or a list of objects; many programs write lines into .json."""
+    text = read_text(path).rstrip()
+    listed = text[:1] == "[" and type_of(path) == "json"
+    columns, rows = dict[str, list[object]](), list[object]()
+    try:
+        if listed:
+            rows = json.loads(text)
+        for line in _LINE_END.split(text) if text and not listed else ():
+            rows.append(json.loads(line))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}{'' if listed else f' line {len(rows) + 1}'}: not JSON ({error})") from error
+    word = "item" if listed else "line"
+    for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
-            raise InputError(f'{path} line {number}: not an object, as in {{"sentence": "a text", "label": 0}}')
+            raise InputError(f'{path} {word} {number}: not an object, as in {{"sentence": "a text", "label": 0}}')
         for name in row.keys() - columns.keys():
             columns[name] = [None] * (number - 1)
         for name, values in columns.items():  # a key that a row lacks is null: an error only where it is used

@@ -1,6 +1,5 @@
 """Texts without labels: test splits, read in pieces, and texts that a user wants predictions for."""
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +9,11 @@ import pyarrow as pa
 
 from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.hub import commit_of, fetch_file
+from glue_bench.data.original import ORIGINALS
 from glue_bench.data.rows import Texts, check_texts
-from glue_bench.data.sources import FILE_TYPES, find_file
-from glue_bench.data.tables import Table, open_parquet, read_table, unreadable
+from glue_bench.data.splits import SplitFiles, find_split, name_columns
+from glue_bench.data.tables import FILE_TYPES, Table, open_parquet, read_table, type_of, unreadable
 from glue_bench.errors import InputError, UsageError
-from glue_bench.files import file_sha256
 from glue_bench.text import plural
 
 PIECE = 4096  # rows
@@ -22,9 +21,9 @@ PIECE = 4096  # rows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextFile:
-    """A file of test rows."""
+    """The files of a test split."""
 
-    path: Path
+    files: SplitFiles
     rows: int
     identity: Mapping[str, str]  # the hub's commit, or the file's SHA-256
 
@@ -43,13 +42,14 @@ def open_texts(data: DataConfig, task: TaskConfig, *, place: str) -> TextFile:
     if data.source == "sample":
         raise UsageError("data=sample: it has no test rows; use data=hub, or data=local data.path=FOLDER")
     if data.source == "local":
-        path = find_file(Path(data.path or "") / (folder or task.name), split)
-        return TextFile(path=path, rows=_count_rows(path), identity={"sha256": file_sha256(path)})
+        files = find_split(Path(data.path or ""), folder or task.name, split=split)
+        return TextFile(files=files, rows=_count_rows(files, task), identity={"sha256": files.sha256})
     name = f"{folder or task.hub_config or task.name}/{split}-00000-of-00001.parquet"
     found = fetch_file(data.dataset or "", name, revision=data.revision or "", repo_type="dataset")
     assert found is not None  # noqa: S101 - only optional files can be None
     identity = {"dataset": data.dataset or "", "revision": commit_of(found, name), "file": name}
-    return TextFile(path=found, rows=_count_rows(found), identity=identity)
+    files = SplitFiles.of(found)
+    return TextFile(files=files, rows=_count_rows(files, task), identity=identity)
 
 
 def read_pieces(file: TextFile, task: TaskConfig) -> Iterator[Texts]:
@@ -60,16 +60,16 @@ def read_pieces(file: TextFile, task: TaskConfig) -> Iterator[Texts]:
             their idx.
     """
     done, last = 0, -1
-    for table in _read_tables(file.path, [*task.texts, "idx"]):
-        piece = check_texts(table, task, where=str(file.path) if done == 0 else f"{file.path} after row {done:,}:")
+    for path, table in _read_tables(file.files, task):
+        piece = check_texts(table, task, where=str(path) if done == 0 else f"{path} after row {done:,}:")
         if "idx" not in table.columns:
-            piece = replace(piece, idx=piece.idx + done)
+            piece = replace(piece, idx=np.arange(done, done + len(piece)))
         following = np.concatenate([[last], piece.idx])
         falls = np.flatnonzero(np.diff(following) <= 0)
         if len(falls):
             row = int(falls[0])
             raise InputError(
-                f"{file.path} row {done + row + 1:,}: idx {following[row + 1]} follows {following[row]}; test rows "
+                f"{path} row {done + row + 1:,}: idx {following[row + 1]} follows {following[row]}; test rows "
                 "must be in their official order"
             )
         done, last = done + len(piece), int(piece.idx[-1])
@@ -83,12 +83,11 @@ def read_text_file(path: Path, task: TaskConfig) -> Texts:
         UsageError: the file's ending is unknown.
         InputError: the file cannot be read, lacks a column or rows, or a row (counted from 1) has no text.
     """
-    if path.suffix.removeprefix(".") not in FILE_TYPES:
-        endings = ", ".join(f".{kind}" for kind in FILE_TYPES)
-        raise UsageError(f"{path}: its name must end in one of {endings}; send plain lines to stdin")
+    if not path.name.lower().endswith(endings := tuple(f".{kind}" for kind in FILE_TYPES)):
+        raise UsageError(f"{path}: its name must end in one of {', '.join(endings)}; send plain lines to stdin")
     if not path.is_file():
         raise InputError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
-    return check_texts(read_table(path), task, where=str(path))
+    return check_texts(name_columns(read_table(path), task, where=str(path)), task, where=str(path))
 
 
 def split_lines(content: bytes, task: TaskConfig) -> Texts:
@@ -136,29 +135,34 @@ def join_texts(texts: Sequence[str], task: TaskConfig) -> Texts:
     return check_texts(Table(columns=columns), task, where="--text")
 
 
-def _read_tables(path: Path, columns: list[str]) -> Iterator[Table]:
-    """Yield those of the columns that the file has, PIECE rows at a time."""
-    if path.suffix == ".parquet":
+def _read_tables(files: SplitFiles, task: TaskConfig) -> Iterator[tuple[Path, Table]]:
+    """Yield the texts and the idx that the files have, PIECE rows at a time."""
+    if not all(type_of(path) == "parquet" for path in files.paths):
+        for path, whole in files.read(task):
+            known = [name for name in (*task.texts, "idx") if name in whole.columns]
+            rows = len(whole.columns[known[0]]) if known else 0
+            for start in range(0, max(rows, 1), PIECE):
+                yield path, Table(columns={name: whole.columns[name][start : start + PIECE] for name in known})
+        return
+    for path in files.paths:
         try:
-            for batch in open_parquet(path).iter_batches(batch_size=PIECE, columns=columns):
-                yield Table(columns=batch.to_pydict())
+            for batch in open_parquet(path).iter_batches(batch_size=PIECE, columns=_columns_read(task)):
+                yield path, name_columns(Table(columns=batch.to_pydict()), task, where=str(path))
         except (pa.ArrowException, OSError) as error:
             raise unreadable(path, error) from error
-        return
-    whole = read_table(path).columns
-    known = [name for name in columns if name in whole]
-    rows = len(whole[known[0]]) if known else 0
-    for start in itertools.count(0, PIECE):
-        if start >= rows and start > 0:
-            return
-        yield Table(columns={name: whole[name][start : start + PIECE] for name in known})
 
 
-def _count_rows(path: Path) -> int:
-    if path.suffix != ".parquet":
-        return max((len(values) for values in read_table(path).columns.values()), default=0)
+def _columns_read(task: TaskConfig) -> list[str]:
+    """Return every name that texts and idx may have in a file."""
+    original = ORIGINALS.get(task.name)
+    own = [*task.texts, "idx"]
+    return [*own, *task.columns.values(), *(original.columns.values() if original else [])]
+
+
+def _count_rows(files: SplitFiles, task: TaskConfig) -> int:
+    if not all(type_of(path) == "parquet" for path in files.paths):
+        return sum(max(map(len, table.columns.values()), default=0) for _, table in files.read(task))
     try:
-        rows: int = open_parquet(path).metadata.num_rows
+        return sum(open_parquet(path).metadata.num_rows for path in files.paths)
     except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, error) from error
-    return rows
+        raise unreadable(files.paths[0], error) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, Sweep, TaskConfig
 from glue_bench.data.hub import UnreachableError, ask_size, cached_file, endpoint, hub_cache_folder, offline_variable
+from glue_bench.data.rows import load_task_data
 from glue_bench.data.sources import hub_files, resolve_source
 from glue_bench.doctor import (
     NOTE,
@@ -179,16 +180,19 @@ def _examine_data(data: DataConfig, tasks: Sequence[TaskConfig], *, hub: Hub) ->
         files = [name for task in tasks for name in hub_files(task).values()]
         missing = [[name] for name in files if not cached_file(repo, name, **place)]
         return _examine_hub("data", missing, hub=hub, other=_OTHER_DATA, repo=repo, **place)
-    faults = []
+    faults, rows = list[str](), 0
     for task in tasks:
         try:
-            resolve_source(data, task)
+            source = resolve_source(data, task)
+            if data.source == "local":
+                rows += sum(load_task_data(source, data, task=task).rows.values())
         except GlueBenchError as error:
             faults.append(f"{task.name}: {error}")
     if faults:
-        return _problem("data", faults, advice="leave these tasks out: tasks=[...]; or put the files there")
-    where = "sample rows" if data.source == "sample" else data.path
-    return Input(finding=Finding("data", OK, found=f"{where}: every split of {plural(len(tasks), 'task')}"))
+        advice = "leave these tasks out: tasks=[...]; or mend the files (task.columns names columns; see docs/data.md)"
+        return _problem("data", faults, advice=advice)
+    where, read = ("sample rows", "") if data.source == "sample" else (data.path, f", {plural(rows, 'row')} read")
+    return Input(finding=Finding("data", OK, found=f"{where}: every split of {plural(len(tasks), 'task')}{read}"))
 
 
 def _examine_hub(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from glue_bench.config.task import CORRELATIONS
 from glue_bench.errors import InputError
 from glue_bench.report.model import Group, Row, ScoreSummary
 from glue_bench.runs.record import Record, task_of
@@ -17,6 +18,7 @@ from glue_bench.statistics.intervals import Floats, Interval, SplitPredictions, 
 from glue_bench.statistics.verdicts import Verdict, describe_degenerate, judge_published
 from glue_bench.tasks.adapter import ScorePart, TaskAdapter, headline, metric_title, undefined_words
 from glue_bench.tasks.published import PublishedScore, PublishedTable
+from glue_bench.text import plural
 
 STREAM = 20240501  # seeds every draw, so that the same records give the same report
 _LONGEST = 100  # characters of a run's error in a note
@@ -91,6 +93,10 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, setting_note
     remarks += dict.fromkeys(
         undefined_words(run.undefined) for run in finished if run.undefined and str(run.seed) not in lost
     )
+    for split, count in (finished[0].data.get("overlap", {}) if finished else {}).items():
+        remarks.append(
+            f"{plural(count, 'row')} of {split} {'has' if count == 1 else 'have'} the texts of a training row"
+        )
     for status, count in group.unfinished.items():
         reason = next(run for run in runs if run.status == status).outcome.removeprefix(status).strip(" :")
         reason = reason if len(reason) <= _LONGEST else f"{reason[: _LONGEST - 1].rstrip()}…"
@@ -156,7 +162,7 @@ def _score_intervals(
     for key, shown in [*((part, [part]) for part in scores), (None, parts)]:
         means = (np.mean([values[part] for part in shown], axis=0) for values in (scores, drawn))
         interval = interval_of_mean(*means)
-        lowest = 0.0 if all(part.metric in ("accuracy", "f1") for part in shown) else -1.0
+        lowest = -1.0 if any(part.metric in CORRELATIONS for part in shown) else 0.0
         interval = dataclasses.replace(interval, low=max(interval.low, lowest), high=min(interval.high, 1.0))
         if interval.low < interval.high:  # drawing rows shows nothing where all predictions are right, or all wrong
             found[key] = interval

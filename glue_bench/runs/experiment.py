@@ -161,7 +161,7 @@ def _load_inputs(run: RunContext) -> tuple[Pretrained, Pretrained, TaskData]:
             raise InputError(f"{folder}: no model of {parent.title} to start from; run it with save_model=true")
         sha256 = file_sha256(folder / "model.safetensors")
         start = dataclasses.replace(pretrained, folder=folder, weights_sha256=sha256)
-    return pretrained, start, load_task_data(source, config.data, task=config.task)
+    return pretrained, start, load_task_data(source, config.data, task=config.task, seed=config.seed)
 
 
 def _prepare(run: RunContext) -> Prepared:
@@ -187,6 +187,7 @@ def _prepare(run: RunContext) -> Prepared:
             **{key: getattr(data, key) for key in ("source", "dataset", "revision", "fingerprint", "fingerprints")},
             "checked": run.task.checked(source=source, fingerprints=prints),
             "rows": dict(data.rows),
+            "overlap": data.overlap(run.task.train),
             "truncated": {name: rows.truncated for name, rows in encoded.items()},
         },
         comparable=not reasons,

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from glue_bench.config.keys import NOT_IN_IDENTITY, keys_of
+from glue_bench.config.keys import NOT_IN_IDENTITY, keys_of, unset_later
 from glue_bench.config.schema import RunConfig, TaskConfig, TrainerConfig
 from glue_bench.data.sources import hub_identity, resolve_source
 from glue_bench.errors import InputError
@@ -86,7 +86,9 @@ def identify(
         inputs: what identifies encoder and data, under these names.
         parent: the run that it starts from.
     """
-    name = encoder_name(config.encoder)
+    name, task = encoder_name(config.encoder), config.task
+    chooses = len(task.metrics) > 1 and not task.conventions  # what a selection goes by, where conventions do not say
+    headline = (task.headline or task.metrics[0]) if chooses else None
     setting = {
         "scores_version": SCORES_VERSION,
         "task": _identity(config.task),
@@ -97,6 +99,7 @@ def identify(
         **({"init": parent.setting_id} if parent else {}),
         **({"selection": config.selection} if config.selection != "last" else {}),
         **({"holdout": config.holdout} if config.selection == "holdout" else {}),
+        **({"headline": headline} if config.selection != "last" and headline else {}),
     }
     if config.cell:  # a cell and the same values outside of any grid are different rows of the table
         setting["grid"] = {key: key in config.recipe_changes for key in sorted(config.cell)}
@@ -122,7 +125,7 @@ def check_unchanged(request: RunRequest, *, encoder: Mapping[str, object], data:
 
 
 def _identity(config: TaskConfig | TrainerConfig, without: Collection[str] = ()) -> dict[str, Any]:
-    left_out = {*keys_of(type(config), *NOT_IN_IDENTITY), *without}
+    left_out = {*keys_of(type(config), *NOT_IN_IDENTITY), *unset_later(config), *without}
     return {key: value for key, value in asdict(config).items() if key not in left_out}
 
 

@@ -199,6 +199,7 @@ class _Data(TypedDict, total=False):
     fingerprints: Mapping[str, str]
     checked: Mapping[str, str]
     rows: Mapping[str, int]
+    overlap: Mapping[str, int]
     truncated: Mapping[str, int]
 
 

@@ -15,7 +15,7 @@ Shapes: S seeds, n rows, P patterns, b draws of a block.
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,7 +117,7 @@ def variance_of_median(count: int) -> float:
 def resample_scores(
     split: SplitPredictions, metrics: Sequence[str], *, stream: np.random.Generator, draws: int = DRAWS
 ) -> dict[str, Floats]:
-    """Compute some of `glue_bench.config.schema.METRICS` on drawn rows: metric to (S, draws)."""
+    """Compute some of `glue_bench.config.task.METRICS` on drawn rows: metric to (S, draws)."""
     table = np.vstack([split.labels, split.predictions])  # (1 + S, n)
     patterns, counts = np.unique(table, axis=1, return_counts=True)  # (1 + S, P), (P,)
     shares = counts / counts.sum()
@@ -171,27 +171,60 @@ def _accuracy(split: SplitPredictions, counts: Floats) -> Floats:
     return np.asarray((right @ counts.T) / counts.sum(axis=1))
 
 
-def _f1(split: SplitPredictions, counts: Floats) -> Floats:
-    """Compute 2 TP / (predicted + true), of class 1."""
-    is_one, says_one = (split.labels == 1).astype(np.float64), (split.predictions == 1).astype(np.float64)
-    both = (says_one * is_one) @ counts.T  # (S, b)
-    either = says_one @ counts.T + is_one @ counts.T
-    return np.asarray(np.divide(2 * both, either, out=np.zeros_like(both), where=either > 0))
+_Ratio = Callable[[Floats, Floats, Floats], Floats]  # of how often a class was right, predicted and true
+
+
+def _class_counts(split: SplitPredictions, counts: Floats, codes: Iterable[float]) -> Iterator[list[Floats]]:
+    """Yield how often each class was right (S, b), predicted (S, b) and true (1, b)."""
+    for code in codes:
+        says, is_it = (split.predictions == code).astype(np.float64), (split.labels == code).astype(np.float64)
+        yield [(says * is_it) @ counts.T, says @ counts.T, (is_it @ counts.T)[None]]
+
+
+def _classes(split: SplitPredictions) -> Iterable[float]:
+    return np.union1d(split.labels, split.predictions)
+
+
+def _share(part: Floats, whole: Floats) -> Floats:
+    return np.asarray(np.divide(part, whole, out=np.zeros_like(part), where=whole > 0))
+
+
+def _f1(right: Floats, said: Floats, true: Floats) -> Floats:
+    return _share(2 * right, said + true)
+
+
+def _precision(right: Floats, said: Floats, _: Floats) -> Floats:
+    return _share(right, said)
+
+
+def _recall(right: Floats, _: Floats, true: Floats) -> Floats:
+    return _share(right, true)
+
+
+def _of_class_1(ratio: _Ratio) -> Callable[[SplitPredictions, Floats], Floats]:
+    return lambda split, counts: ratio(*next(_class_counts(split, counts, [1.0])))
+
+
+def _macro(ratio: _Ratio, *, of_labels: bool = False) -> Callable[[SplitPredictions, Floats], Floats]:
+    """Average over the classes that occur among labels or predictions, or only `of_labels`."""
+
+    def score(split: SplitPredictions, counts: Floats) -> Floats:
+        total = occurring = np.zeros((len(split.predictions), len(counts)))
+        for right, said, true in _class_counts(split, counts, _classes(split)):
+            occurs = true + (0 if of_labels else said) > 0
+            total, occurring = total + np.where(occurs, ratio(right, said, true), 0.0), occurring + occurs
+        return _share(total, occurring)
+
+    return score
 
 
 def _matthews(split: SplitPredictions, counts: Floats) -> Floats:
     """Compute Gorodkin's form for any number of classes (doi:10.1016/j.compbiolchem.2004.09.006)."""
-    rows = counts.sum(axis=1)  # (b,)
-    right = (split.predictions == split.labels).astype(np.float64) @ counts.T  # (S, b)
-    agreement, said, true = rows * right, np.zeros_like(right), np.zeros_like(rows)
-    for code in np.union1d(split.labels, split.predictions):
-        predicted = (split.predictions == code).astype(np.float64) @ counts.T  # (S, b)
-        labelled = (split.labels == code).astype(np.float64) @ counts.T  # (b,)
-        agreement -= predicted * labelled
-        said += predicted**2
-        true += labelled**2
-    scale = np.sqrt(np.clip((rows**2 - said) * (rows**2 - true), 0, None))
-    return np.asarray(np.divide(agreement, scale, out=np.zeros_like(right), where=scale > 0))
+    rows, agreement, said_twice, true_twice = counts.sum(axis=1), np.zeros(1), np.zeros(1), np.zeros(1)
+    for right, said, true in _class_counts(split, counts, _classes(split)):
+        agreement = agreement + rows * right - said * true
+        said_twice, true_twice = said_twice + said**2, true_twice + true**2
+    return _share(agreement, np.sqrt(np.clip((rows**2 - said_twice) * (rows**2 - true_twice), 0, None)))
 
 
 def _pearson(split: SplitPredictions, counts: Floats) -> Floats:
@@ -248,7 +281,14 @@ def _correlate(covariance: Floats, variances: Floats) -> Floats:
 
 _SCORES: Mapping[str, Callable[[SplitPredictions, Floats], Floats]] = {
     "accuracy": _accuracy,
-    "f1": _f1,
+    "balanced_accuracy": _macro(_recall, of_labels=True),
+    "f1": _of_class_1(_f1),
+    "macro_f1": _macro(_f1),
+    "micro_f1": _accuracy,
+    "precision": _of_class_1(_precision),
+    "macro_precision": _macro(_precision),
+    "recall": _of_class_1(_recall),
+    "macro_recall": _macro(_recall),
     "matthews_correlation": _matthews,
     "pearson": _pearson,
     "spearman": _spearman,

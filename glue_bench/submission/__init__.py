@@ -119,7 +119,7 @@ def prepare_sources(
             try:
                 texts = open_texts(data or _data_of(run), tasks[file.task], place=file.place)
                 if texts.rows != file.rows:
-                    found = f"{texts.path}: {texts.rows:,} rows"
+                    found = f"{texts.files}: {texts.rows:,} rows"
                     raise InputError(f"{found}; the leaderboard wants predictions for {file.rows:,}")
                 kept = kept_predictions(run, file.place, file=texts)
                 sources.append(FromRun(file=file, choice=choices[file.task], texts=texts, kept=kept))

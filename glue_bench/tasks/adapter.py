@@ -6,13 +6,7 @@ from typing import NamedTuple, Self
 
 from glue_bench.config.schema import TaskConfig
 
-_METRIC_WORDS = {
-    "accuracy": "accuracy",
-    "f1": "F1",
-    "matthews_correlation": "Matthews correlation",
-    "pearson": "Pearson",
-    "spearman": "Spearman",
-}
+_NAMES = {"f1": "F1", "matthews": "Matthews", "pearson": "Pearson", "spearman": "Spearman"}  # in the words of tables
 
 
 class ScorePart(NamedTuple):
@@ -55,11 +49,11 @@ class TaskAdapter(TaskConfig):
     def parts(self, convention: str) -> list[ScorePart]:
         """Return the scores whose mean is the task's number under `convention`.
 
-        A task that names no conventions uses the mean of all its metrics over all its validation splits.
+        A task that names no conventions uses its headline, or else its first metric, on all its validation splits.
         """
         if convention in self.conventions:
             return [ScorePart.parse(text) for text in self.conventions[convention]]
-        return self.every_part()
+        return [ScorePart(split, self.headline or self.metrics[0]) for split in self.validation]
 
     def every_part(self) -> list[ScorePart]:
         """Return each metric on each validation split."""
@@ -122,5 +116,9 @@ def undefined_words(undefined: Mapping[str, str]) -> str:
 
 def metric_title(parts: Sequence[ScorePart]) -> str:
     """Describe the parts in words, as a table's column: `mean of accuracy and F1`."""
-    named = [f"{split.removeprefix('validation').strip('_')} {_METRIC_WORDS[name]}".strip() for split, name in parts]
+    words = [" ".join(_NAMES.get(word, word) for word in part.metric.split("_")) for part in parts]
+    named = [
+        f"{split.removeprefix('validation').strip('_')} {name}".strip()
+        for (split, _), name in zip(parts, words, strict=True)
+    ]
     return named[0] if len(named) == 1 else f"mean of {', '.join(named[:-1])} and {named[-1]}"

@@ -1,11 +1,16 @@
 """Turn predictions into scores, as an evaluate.Metric over scikit-learn and SciPy. Knows no torch, files or network.
 
-An undefined score is 0, and `why_undefined` says why: F1 without predictions and labels of class 1, and a correlation
-(Matthews, Pearson, Spearman) with constant predictions or constant labels.
+f1, precision and recall are those of class 1 of two; macro_ scores are means over the classes that occur among labels
+or predictions, balanced_accuracy is the mean recall of those among labels. micro_f1 is accuracy under another name.
+
+An undefined score is 0, and `why_undefined` says why: F1 without predictions and labels of a
+class, precision without its predictions, recall without its labels, and a correlation (Matthews, Pearson, Spearman) with
+constant predictions or constant labels.
 """
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import datasets
@@ -13,7 +18,9 @@ import evaluate
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import NearConstantInputWarning, pearsonr, spearmanr
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, precision_score, recall_score
+
+from glue_bench.config.task import CORRELATIONS, REGRESSION_METRICS
 
 Vector = NDArray[np.int64] | NDArray[np.float64]
 
@@ -25,7 +32,7 @@ class GlueMetric(evaluate.Metric):  # type: ignore[misc]
     """
 
     def __init__(self, metrics: Sequence[str]) -> None:
-        """Take names from `glue_bench.config.schema.METRICS`."""
+        """Take names from `glue_bench.config.task.METRICS`."""
         self.names = tuple(metrics)
         # Without keep_in_memory, evaluate writes every prediction to a file under HF_HOME.
         super().__init__(config_name="+".join(metrics), keep_in_memory=True)
@@ -55,9 +62,11 @@ def why_undefined(metrics: Sequence[str], predictions: Vector, *, labels: Vector
         for name, values in (("labels", labels), ("predictions", predictions))
         if (values == values[0]).all()
     ]
-    reasons = {name: constant[0] for name in _CORRELATIONS if constant}
-    if not ((labels == 1).any() or (predictions == 1).any()):
-        reasons["f1"] = "no label and no prediction is of class 1"
+    reasons = {name: constant[0] for name in CORRELATIONS if constant}
+    said, true = (predictions == 1).any(), (labels == 1).any()
+    reasons |= {} if said else {"precision": "no prediction is of class 1"}
+    reasons |= {} if true else {"recall": "no label is of class 1"}
+    reasons |= {} if said or true else {"f1": "no label and no prediction is of class 1"}
     return {name: reasons[name] for name in metrics if name in reasons}
 
 
@@ -75,7 +84,7 @@ def score_predictions(metrics: Sequence[str], predictions: Vector, *, labels: Ve
         raise ValueError(f"{len(predictions)} predictions for {len(labels)} labels")
     if not (np.isfinite(predictions).all() and np.isfinite(labels).all()):
         raise ValueError("predictions and labels must be finite")
-    if "pearson" not in metrics and "spearman" not in metrics and (np.asarray(labels) < 0).any():
+    if not {*metrics} & {*REGRESSION_METRICS} and (np.asarray(labels) < 0).any():
         raise ValueError("label -1: hidden test labels cannot be scored")
     computed = GlueMetric(metrics).compute(predictions=predictions, references=labels)
     return {name: float(computed[name]) for name in metrics}
@@ -91,8 +100,17 @@ def predict_scores(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return logits[:, 0].astype(np.float64)
 
 
-def _f1(y: NDArray[np.float64], p: NDArray[np.float64]) -> float:
-    return float(f1_score(y, p, pos_label=1.0, zero_division=0.0))
+def _of_class_1(score: Callable[..., float]) -> Callable[..., float]:
+    return partial(score, pos_label=1.0, zero_division=0.0)
+
+
+def _macro(score: Callable[..., float]) -> Callable[..., float]:
+    return partial(score, average="macro", zero_division=0.0)
+
+
+def _balanced_accuracy(y: NDArray[np.float64], p: NDArray[np.float64]) -> float:
+    """Average the recall of the classes that occur among the labels."""
+    return float(recall_score(y, p, labels=np.unique(y), average="macro", zero_division=0.0))
 
 
 def _pearson(y: NDArray[np.float64], p: NDArray[np.float64]) -> float:
@@ -107,9 +125,15 @@ def _spearman(y: NDArray[np.float64], p: NDArray[np.float64]) -> float:
 
 _SCORES: dict[str, Callable[..., float]] = {
     "accuracy": accuracy_score,
-    "f1": _f1,
+    "balanced_accuracy": _balanced_accuracy,
+    "f1": _of_class_1(f1_score),
+    "macro_f1": _macro(f1_score),
+    "micro_f1": partial(f1_score, average="micro"),
+    "precision": _of_class_1(precision_score),
+    "macro_precision": _macro(precision_score),
+    "recall": _of_class_1(recall_score),
+    "macro_recall": _macro(recall_score),
     "matthews_correlation": matthews_corrcoef,
     "pearson": _pearson,
     "spearman": _spearman,
 }
-_CORRELATIONS = ("matthews_correlation", "pearson", "spearman")

@@ -213,9 +213,13 @@ def write_task(folder: Path, changes: dict[str, object] | None = None, file: str
         ({"kind": "ranking"}, "task.kind=ranking: must be one of classification, regression"),
         ({"texts": ["a", "b", "c"]}, "task.texts=['a', 'b', 'c']: must be one or two different column names"),
         ({"labels": ["a", "a"]}, "task.labels=['a', 'a']: must be two or more different names"),
-        ({"metrics": ["acuracy"]}, "task.metrics[0]=acuracy: must be one of accuracy, f1,"),
+        ({"metrics": ["acuracy"]}, "task.metrics[0]=acuracy: must be one of accuracy, balanced_accuracy, f1,"),
         ({"metrics": ["pearson"]}, "task.metrics=pearson: must be a metric of classification"),
-        ({"labels": ["a", "b", "c"], "metrics": ["f1"]}, "task.metrics=f1: must be used with two labels only"),
+        (
+            {"labels": ["a", "b", "c"], "metrics": ["f1"]},
+            "must be used with two labels only; macro_f1 takes any number",
+        ),
+        ({"headline": "f1"}, "task.headline=f1: must be one of task.metrics"),
         (
             {"kind": "regression", "labels": [], "metrics": ["pearson"]},
             "task.label_range=[]: must be [lowest, highest]",

@@ -76,7 +76,7 @@ FINGERPRINTS = {
 @cache
 def rows_of(task: str) -> dict[str, Split]:
     source = source_of(task)
-    return {split: dict(read_table(path).columns) for split, path in source.files.items()}
+    return {split: dict(read_table(files.paths[0]).columns) for split, files in source.files.items()}
 
 
 def source_of(task: str) -> DataSource:

@@ -317,7 +317,34 @@ def test_splits_missing_from_a_folder_are_named(local_glue: Path, tmp_path: Path
     assert f"mnli: {folder / 'mnli' / 'validation_mismatched.parquet'}: no such file" in found.found
     assert f"rte: {folder / 'rte'}: " in found.found
     whole = data_of(configs[2:])
-    assert (whole.state, "every split of 1 task" in whole.found) == (OK, True)
+    assert (whole.state, "every split of 1 task, 68 rows read" in whole.found) == (OK, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"label": [2] * 48}, "train.parquet row 1: label is 2; it must be one of 0 (entailment), 1 (not_entailment)"),
+        ({"sentence2": None}, "train.parquet: no column 'sentence2'; it has sentence1, label, idx"),
+    ],
+    ids=["label", "column"],
+)
+def test_a_wrong_label_or_column_is_found_before_torch_is_loaded(
+    change: dict[str, list[object] | None], said: str, local_glue: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(local_glue, tmp_path / "glue")
+    columns = {**pair_columns(48, seed=1), **change}
+    write_parquet(folder / "rte" / "train.parquet", {name: values for name, values in columns.items() if values})
+    code = f"""
+import sys
+from glue_bench.config.compose import compose_sweep
+from glue_bench.doctor.sweep import examine_inputs
+(config,) = compose_sweep(["task=rte", "data=local", "data.path={folder}"]).configs
+print(examine_inputs([], config.data, tasks=[config.task])[1][0].finding.found)
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
 
 
 def test_a_task_without_sample_rows_is_a_problem() -> None:

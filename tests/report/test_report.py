@@ -50,6 +50,14 @@ def test_a_row_is_the_median_with_its_range_next_to_the_published_number() -> No
     assert (row.metric, row.n, row.comparable, row.note) == ("mean of accuracy and F1", 408, True, "")
 
 
+@pytest.mark.parametrize(("count", "words"), [(1, "1 row of validation has"), (20, "20 rows of validation have")])
+def test_validation_rows_that_were_trained_on_are_counted_in_the_note(count: int, words: str) -> None:
+    records = [mrpc(seed, 0.85, 0.89) for seed in (1, 2)]
+    data = {**records[0].data, "overlap": {"validation": count}}
+    row = row_of(*(dataclasses.replace(record, data=data) for record in records))
+    assert (row.note, row.comparable) == (f"{words} the texts of a training row", True)
+
+
 def test_each_published_number_is_compared_under_its_own_convention() -> None:
     scores = {"validation_matched": {"accuracy": 0.85}, "validation_mismatched": {"accuracy": 0.86}}
     ours = row_of(make_record(task="mnli", scores=scores, encoder=DISTILROBERTA))

@@ -11,6 +11,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttest_ind
 
+from glue_bench.config.task import METRICS
 from glue_bench.statistics.intervals import (
     Floats,
     SplitPredictions,
@@ -33,8 +34,8 @@ from glue_bench.statistics.verdicts import (
 )
 from glue_bench.tasks.metrics import score_predictions
 
-CLASSES = ("accuracy", "f1", "matthews_correlation")
 SCORES = ("pearson", "spearman")
+CLASSES = tuple(name for name in METRICS if name not in SCORES)
 
 
 def approx(value: object, **tolerance: Any) -> Any:
@@ -74,6 +75,20 @@ def test_counted_rows_score_as_the_rows_themselves_repeated(metric: str) -> None
         rows = np.repeat(np.arange(120), times)
         expected = [plain(metric, split.labels[rows], line[rows]) for line in split.predictions]
         assert found[:, draw] == approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("metric", [name for name in CLASSES if name not in ("f1", "precision", "recall")])
+def test_scores_of_many_classes_agree_with_the_metric_on_drawn_rows(metric: str) -> None:
+    stream = np.random.default_rng(2)
+    labels = stream.choice(6, 40, p=[0.5, 0.2, 0.2, 0.06, 0.04, 0]).astype(np.float64)  # drawn rows may lack some
+    predictions = np.where(stream.random((2, 40)) < 0.6, labels, stream.integers(0, 6, (2, 40)))
+    counts = stream.multinomial(40, np.full(40, 1 / 40), size=6)
+    found = score_counts([metric], SplitPredictions(labels=labels, predictions=predictions), counts=counts * 1.0)[
+        metric
+    ]
+    for draw, times in enumerate(counts):
+        rows = np.repeat(np.arange(40), times)
+        assert found[:, draw] == approx([plain(metric, labels[rows], line[rows]) for line in predictions], abs=1e-9)
 
 
 def test_matthews_correlation_of_three_classes_agrees_with_the_metric() -> None:

@@ -1,5 +1,7 @@
 """The facts under conf/task against GLUE's own, and the task adapter."""
 
+from typing import Any
+
 import pytest
 
 from glue_bench.config.compose import compose_task
@@ -72,12 +74,14 @@ def test_rows_that_are_not_the_official_ones_are_not_comparable() -> None:
     assert rte.not_comparable_because(source="sample", rows=official, fingerprints={}) == ["sample data"]
 
 
-def test_the_users_own_task_averages_all_its_metrics_and_has_no_official_rows() -> None:
+@pytest.mark.parametrize(("given", "metric"), [(None, "accuracy"), ("f1", "f1")])
+def test_the_users_own_task_is_scored_by_its_headline_or_first_metric(given: Any, metric: str) -> None:
     facts = TaskConfig(
         name="own", title="Own", kind="classification", texts=["text"], labels=["a", "b"], metrics=["accuracy", "f1"]
     )
+    facts.headline = given
     task = TaskAdapter.of(facts)
-    assert task.parts("card") == [("validation", "accuracy"), ("validation", "f1")]
+    assert task.parts("card") == [("validation", metric)]
     assert task.not_comparable_because(source="local", rows={"train": 5, "validation": 5}, fingerprints={}) == [
         "no official row counts are known for own"
     ]

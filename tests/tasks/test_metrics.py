@@ -22,6 +22,19 @@ def test_accuracy_f1_and_matthews_agree_with_values_computed_by_hand() -> None:
     assert scores["matthews_correlation"] == pytest.approx((2 * 3 - 1 * 2) / math.sqrt(3 * 4 * 4 * 5))
 
 
+def test_other_scores_of_classes_agree_with_values_computed_by_hand() -> None:
+    names = ["precision", "recall", "macro_f1", "micro_f1", "macro_precision", "macro_recall", "balanced_accuracy"]
+    ones, zeros = 2 * 2 / (2 * 2 + 1 + 2), 2 * 3 / (2 * 3 + 1 + 2)  # F1 of each class
+    by_hand = [2 / 3, 2 / 4, (ones + zeros) / 2, 5 / 8, (2 / 3 + 3 / 5) / 2, (2 / 4 + 3 / 4) / 2, (2 / 4 + 3 / 4) / 2]
+    assert score_predictions(names, P, labels=Y) == pytest.approx(dict(zip(names, by_hand, strict=True)))
+
+
+def test_a_class_that_is_only_predicted_counts_for_macro_scores_but_not_for_balanced_accuracy() -> None:
+    y, p = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])
+    found = score_predictions(["macro_recall", "balanced_accuracy", "macro_f1"], p, labels=y)
+    assert found == pytest.approx({"macro_recall": 1.5 / 3, "balanced_accuracy": 1.5 / 2, "macro_f1": (2 / 3 + 1) / 3})
+
+
 def test_correlations_agree_with_values_computed_by_hand() -> None:
     y, p = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 3.0, 2.0, 10.0])
     # covariance sum 13.0, sums of squares 5 and 50 -> 13 / sqrt(250); ranks 1 3 2 4: 1 - 6 * 2 / (4 * 15)

@@ -101,6 +101,7 @@ def read_texts(record: Record) -> Texts:
     """
     task, given = task_of(record), record.config["data"]
     limits = {key: given.get(key) for key in ("dataset", "path", "max_train_rows", "max_eval_rows")}
+    limits["sample"] = given.get("sample", "first")
     revision = record.data.get("revision") or given.get("revision")
     data = DataConfig(source=record.data["source"], revision=revision, **limits)
     if data.source == "hub" and not all(
@@ -108,7 +109,7 @@ def read_texts(record: Record) -> Texts:
         for name in hub_files(task).values()
     ):
         raise InputError(f"{data.dataset} at {revision} is not in the hub client's cache here")
-    loaded = load_task_data(resolve_source(data, task), data, task=task)
+    loaded = load_task_data(resolve_source(data, task), data, task=task, seed=record.seed)
     if loaded.fingerprint != record.data.get("fingerprint"):
         raise InputError("the rows there are no longer those of the runs (their fingerprint differs)")
     return {split: loaded.splits[split].texts for split in task.validation}

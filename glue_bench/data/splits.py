@@ -1,0 +1,185 @@
+"""Find the files of a split in a local folder, and read them as tables with the task's column names."""
+
+import contextlib
+import functools
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glue_bench.config.schema import TaskConfig
+from glue_bench.data.original import DEV_IDS, GOLD_LABEL, NO_GOLD_LABEL, ORIGINALS, PAIR, PARAPHRASES
+from glue_bench.data.tables import FILE_TYPES, TEXT_TYPES, Columns, Table, read_table, read_text, type_of
+from glue_bench.errors import InputError, list_names
+from glue_bench.files import file_sha256
+from glue_bench.reading import is_file_name, read_json
+from glue_bench.text import first_line, quote
+
+_TYPES = "|".join(map(re.escape, FILE_TYPES))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitFiles:
+    """The files that hold the rows of a split, in order."""
+
+    paths: tuple[Path, ...]
+    dev_ids: Path | None = None  # MRPC's: which rows of the file are the dev set
+    dev: bool = False  # with dev_ids: these rows, rather than the others
+
+    @classmethod
+    def of(cls, path: Path) -> "SplitFiles":
+        """Name a single file."""
+        return cls(paths=(path,))
+
+    def __str__(self) -> str:
+        """Name the first file, for messages."""
+        more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
+        return f"{self.paths[0]}{more}"
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the content: the same for copies of a text with other line ends, or packed by gzip.
+
+        Raises:
+            InputError: a file cannot be read.
+        """
+        hashes = [_content_sha256(path) for path in (*self.paths, *filter(None, [self.dev_ids]))]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+    def read(self, task: TaskConfig) -> Iterator[tuple[Path, Table]]:
+        """Read each file with the task's column names; errors as in `read_table`."""
+        for path in self.paths:
+            table = name_columns(read_table(path, ORIGINALS.get(task.name)), task, where=str(path))
+            yield path, self._choose(table) if self.dev_ids else table
+
+    def _choose(self, table: Table) -> Table:
+        """Return the rows of MRPC's dev set, or the others."""
+        assert self.dev_ids is not None  # noqa: S101 - asked for by `read`
+        ids = {tuple(line.split("\t")[:2]) for line in read_text(self.dev_ids).splitlines()}
+        pairs = zip(*(table.columns.get(name, []) for name in PAIR), strict=True)
+        return _keep(table, [(pair in ids) == self.dev for pair in pairs])
+
+
+def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
+    """Find the files of a split: SPLIT.parquet, .csv, ... in the folder `place`, or as GLUE and the hub name them.
+
+    Raises:
+        InputError: there are none, more than one kind, or too few.
+    """
+    original = ORIGINALS.get(place)
+    folders = [root / place, *([root / original.folder] if original else [])]
+    folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+    names = list(dict.fromkeys([split, split.replace("validation", "dev", 1)]))
+    names += [original.folder] if original and place == "ax" else []
+    found = [files for name in names for files in _candidates(folder, name)]
+    if len(found) > 1:
+        raise InputError(
+            f"{folder}: duplicate split {split}: {', '.join(files.paths[0].name for files in found)}; keep one"
+        )
+    if not found and place == "mrpc":
+        found = _find_paraphrases(folder, names[-1])
+    if not found:
+        raise InputError(
+            f"{folder / split}.parquet: no such file, nor {', '.join(f'{split}.{kind}' for kind in TEXT_TYPES)}, one "
+            f"of these with .gz, {split}-00000-of-00001.parquet, or a folder {split} of save_to_disk"
+        )
+    return found[0]
+
+
+def name_columns(table: Table, task: TaskConfig, *, where: str) -> Table:
+    """Rename a file's columns to the task's: as task.columns says, else as they are, else from GLUE's original names.
+
+    Raises:
+        InputError: a column of task.columns is missing.
+    """
+    original, old = ORIGINALS.get(task.name), dict[str, str]()
+    for name in (*task.texts, "label", "idx"):
+        if wanted := task.columns.get(name):
+            if wanted not in table.columns:
+                found = list_names(map(quote, table.columns)) or "none"
+                raise InputError(f"{where}: no column {quote(wanted)!r} (task.columns.{name}); it has {found}")
+            old[name] = wanted
+        elif original and name not in table.columns and original.columns.get(name) in table.columns:
+            old[name] = original.columns[name]
+    if not old:
+        return table
+    renamed = {name: functools.partial(table.columns.__getitem__, wanted) for name, wanted in old.items()}
+    if task.kind == "regression" and original and old.get("label") == original.columns.get("label"):
+        renamed["label"] = lambda read=renamed["label"]: [*map(_as_hub_score, read())]
+    others = {name: functools.partial(table.columns.__getitem__, name) for name in table.columns if name not in renamed}
+    table = replace(table, columns=Columns({**others, **renamed}))
+    if old.get("label") == GOLD_LABEL:
+        table = _keep(table, [value != NO_GOLD_LABEL for value in table.columns["label"]])
+    return table
+
+
+def _as_hub_score(value: object) -> object:
+    """Round a score to float32, which is the hub's type; leave anything else to be refused."""
+    with contextlib.suppress(ValueError, TypeError):
+        return float(np.float32(value))  # type: ignore[arg-type]
+    return value
+
+
+def _keep(table: Table, kept: list[bool]) -> Table:
+    """Return some rows of a table, which keep their numbers."""
+    if all(kept):
+        return table
+
+    def read(name: str) -> list[Any]:
+        return [value for value, keep in zip(table.columns[name], kept, strict=True) if keep]
+
+    numbers = np.flatnonzero(kept) if table.numbers is None else table.numbers[np.array(kept)]
+    columns = Columns({name: functools.partial(read, name) for name in table.columns})
+    return replace(table, columns=columns, numbers=numbers)
+
+
+def _candidates(folder: Path, name: str) -> Iterator[SplitFiles]:
+    yield from (SplitFiles.of(path) for kind in FILE_TYPES if (path := folder / f"{name}.{kind}").is_file())
+    if (folder / name / "state.json").is_file():
+        yield SplitFiles(paths=tuple(_saved_files(folder / name)))
+    pattern = re.compile(rf"{re.escape(name)}-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.({_TYPES})")
+    shards = dict[tuple[int, str], dict[int, Path]]()
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if shard := pattern.fullmatch(path.name):
+            shards.setdefault((int(shard[2]), shard[3]), {})[int(shard[1])] = path
+    for (count, _), paths in shards.items():
+        if missing := [number for number in range(count) if number not in paths]:
+            raise InputError(f"{folder}: {name} has {len(paths)} of {count} files; number {missing[0]:05} is missing")
+        yield SplitFiles(paths=tuple(paths[number] for number in range(count)))
+
+
+def _saved_files(folder: Path) -> list[Path]:
+    """Return the files of a data set that `datasets.save_to_disk` wrote."""
+    try:
+        names = [entry["filename"] for entry in read_json(folder / "state.json")["_data_files"]]
+        if not names or not all(isinstance(name, str) and is_file_name(name) for name in names):
+            raise ValueError(f"_data_files is {names}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / 'state.json'}: not of datasets.save_to_disk ({first_line(error)})") from error
+    return [folder / name for name in names]
+
+
+def _find_paraphrases(folder: Path, name: str) -> list[SplitFiles]:
+    path = folder / f"msr_paraphrase_{PARAPHRASES.get(name)}.txt"
+    if not path.is_file():
+        return []
+    if name == "test":
+        return [SplitFiles.of(path)]
+    ids = next((folder / name for name in DEV_IDS if (folder / name).is_file()), None)
+    if ids is None:
+        raise InputError(f"{folder / DEV_IDS[0]}: no such file; it says which rows of {path.name} are the dev set")
+    return [SplitFiles(paths=(path,), dev_ids=ids, dev=name == "dev")]
+
+
+def _content_sha256(path: Path) -> str:
+    if type_of(path) in ("parquet", "arrow"):
+        return file_sha256(path)
+    return file_sha256(path, read=_text_bytes)
+
+
+def _text_bytes(path: Path) -> bytes:
+    return read_text(path).encode()
