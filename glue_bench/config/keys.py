@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, field, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from glue_bench.errors import UsageError, close_match, list_names
 from glue_bench.text import quote
@@ -155,7 +155,7 @@ def convert(hint: Any, value: Any, *, key: str) -> Any:
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any or (value is None and NoneType in args):
         return value
-    if origin is UnionType:
+    if origin in (UnionType, Union):
         return convert(args[0], value, key=key)
     if origin is Literal:
         require_one_of(key, value, allowed=args)

@@ -17,6 +17,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,38 +172,44 @@ def _accuracy(split: SplitPredictions, counts: Floats) -> Floats:
     return np.asarray((right @ counts.T) / counts.sum(axis=1))
 
 
-_Ratio = Callable[[Floats, Floats, Floats], Floats]  # of how often a class was right, predicted and true
+class _Counts(NamedTuple):
+    """How often a class was right (S, b), predicted (S, b) and true (1, b)."""
+
+    right: Floats
+    said: Floats
+    true: Floats
 
 
-def _class_counts(split: SplitPredictions, counts: Floats, codes: Iterable[float]) -> Iterator[list[Floats]]:
-    """Yield how often each class was right (S, b), predicted (S, b) and true (1, b)."""
-    for code in codes:
+_Ratio = Callable[[_Counts], Floats]
+
+
+def _class_counts(
+    split: SplitPredictions, counts: Floats, *, codes: Iterable[float] | None = None
+) -> Iterator[_Counts]:
+    """Count some classes, or all that occur."""
+    for code in np.union1d(split.labels, split.predictions) if codes is None else codes:
         says, is_it = (split.predictions == code).astype(np.float64), (split.labels == code).astype(np.float64)
-        yield [(says * is_it) @ counts.T, says @ counts.T, (is_it @ counts.T)[None]]
-
-
-def _classes(split: SplitPredictions) -> Iterable[float]:
-    return np.union1d(split.labels, split.predictions)
+        yield _Counts((says * is_it) @ counts.T, says @ counts.T, (is_it @ counts.T)[None])
 
 
 def _share(part: Floats, whole: Floats) -> Floats:
     return np.asarray(np.divide(part, whole, out=np.zeros_like(part), where=whole > 0))
 
 
-def _f1(right: Floats, said: Floats, true: Floats) -> Floats:
-    return _share(2 * right, said + true)
+def _f1(of: _Counts) -> Floats:
+    return _share(2 * of.right, of.said + of.true)
 
 
-def _precision(right: Floats, said: Floats, _: Floats) -> Floats:
-    return _share(right, said)
+def _precision(of: _Counts) -> Floats:
+    return _share(of.right, of.said)
 
 
-def _recall(right: Floats, _: Floats, true: Floats) -> Floats:
-    return _share(right, true)
+def _recall(of: _Counts) -> Floats:
+    return _share(of.right, of.true)
 
 
 def _of_class_1(ratio: _Ratio) -> Callable[[SplitPredictions, Floats], Floats]:
-    return lambda split, counts: ratio(*next(_class_counts(split, counts, [1.0])))
+    return lambda split, counts: ratio(next(_class_counts(split, counts, codes=[1.0])))
 
 
 def _macro(ratio: _Ratio, *, of_labels: bool = False) -> Callable[[SplitPredictions, Floats], Floats]:
@@ -210,9 +217,9 @@ def _macro(ratio: _Ratio, *, of_labels: bool = False) -> Callable[[SplitPredicti
 
     def score(split: SplitPredictions, counts: Floats) -> Floats:
         total = occurring = np.zeros((len(split.predictions), len(counts)))
-        for right, said, true in _class_counts(split, counts, _classes(split)):
-            occurs = true + (0 if of_labels else said) > 0
-            total, occurring = total + np.where(occurs, ratio(right, said, true), 0.0), occurring + occurs
+        for of in _class_counts(split, counts):
+            occurs = of.true + (0 if of_labels else of.said) > 0
+            total, occurring = total + np.where(occurs, ratio(of), 0.0), occurring + occurs
         return _share(total, occurring)
 
     return score
@@ -221,7 +228,7 @@ def _macro(ratio: _Ratio, *, of_labels: bool = False) -> Callable[[SplitPredicti
 def _matthews(split: SplitPredictions, counts: Floats) -> Floats:
     """Compute Gorodkin's form for any number of classes (doi:10.1016/j.compbiolchem.2004.09.006)."""
     rows, agreement, said_twice, true_twice = counts.sum(axis=1), np.zeros(1), np.zeros(1), np.zeros(1)
-    for right, said, true in _class_counts(split, counts, _classes(split)):
+    for right, said, true in _class_counts(split, counts):
         agreement = agreement + rows * right - said * true
         said_twice, true_twice = said_twice + said**2, true_twice + true**2
     return _share(agreement, np.sqrt(np.clip((rows**2 - said_twice) * (rows**2 - true_twice), 0, None)))

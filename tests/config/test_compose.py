@@ -219,7 +219,7 @@ def write_task(folder: Path, changes: dict[str, object] | None = None, file: str
             {"labels": ["a", "b", "c"], "metrics": ["f1"]},
             "must be used with two labels only; macro_f1 takes any number",
         ),
-        ({"headline": "f1"}, "task.headline=f1: must be one of task.metrics"),
+        ({"headline": "recall"}, "task.headline=recall: must be one of task.metrics"),
         (
             {"kind": "regression", "labels": [], "metrics": ["pearson"]},
             "task.label_range=[]: must be [lowest, highest]",
