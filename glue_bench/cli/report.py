@@ -84,12 +84,10 @@ def render_html(
 
 def read_defaults() -> Defaults:
     """Read the shipped configuration, which a command need not repeat."""
-    from glue_bench.config.compose import compose_run
+    from glue_bench.config.compose import compose_run, shipped_encoders
 
     plain = compose_run(["task=rte"])
-    names = [name for name in group_options("encoder") if name != "custom"]
-    encoders = {name: compose_run(["task=rte", f"encoder={name}"]).encoder for name in names}
-    return Defaults(tasks=group_options("task"), encoders=encoders, trainer=plain.trainer, data=plain.data)
+    return Defaults(tasks=group_options("task"), encoders=shipped_encoders(), trainer=plain.trainer, data=plain.data)
 
 
 def _conclude(checked: "Sequence[Checked]") -> int:

@@ -17,7 +17,7 @@ EPILOG = f"""{KEYS}
 examples:
   glue-bench run task=rte encoder=minilm data=sample
   glue-bench run task=mrpc seed=3 data=local data.path=my_glue encoder=minilm trainer.epochs=5
-  glue-bench run task=rte encoder=custom encoder.hub_id=google-bert/bert-base-uncased
+  glue-bench run task=rte encoder=google-bert/bert-large-uncased
   glue-bench run -m task=rte,mrpc seed=1,2,3
   torchrun --nproc-per-node 4 -m glue_bench run task=mnli      one run on four GPUs
 """

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import shlex
 import sys
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -38,11 +39,13 @@ from glue_bench.text import plural
 from glue_bench.training.distributed import ALONE, Processes
 from glue_bench.training.stopping import Stopped
 
+_OTHERS = [name for name in group_options("encoder") if name != "custom"]
+_NAMES = textwrap.fill(" ".join(_OTHERS), width=84).replace("\n", "\n" + 34 * " ")
 KEYS = f"""\
 keys (Hydra's grammar; docs/configuration.md lists all of them with their defaults):
   task=NAME                       {" ".join(group_options("task"))}
-  encoder=NAME                    {" ".join(group_options("encoder"))}; custom takes
-                                  encoder.path=FOLDER or encoder.hub_id=ORG/NAME encoder.revision=COMMIT
+  encoder=NAME                    {_NAMES}
+  encoder=ORG/NAME, ./FOLDER      any other, on the hub (encoder.revision=COMMIT) or here
   {choice("data"):<31} local needs data.path=FOLDER with <task>/<split>.parquet (.csv .tsv .jsonl)
   data.max_train_rows=N           use only the first N training rows; also data.max_eval_rows
   recipe=NAME                     {", ".join(group_options("recipe"))}: epochs, batch size, learning rate, ...

@@ -13,20 +13,21 @@ from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from glue_bench.config import conf_folder, group_options
 from glue_bench.config.keys import build, check, fields_of, keys_of
-from glue_bench.config.overrides import check_key, check_words, last_word, no_such, parse_overrides
+from glue_bench.config.overrides import check_key, check_words, is_encoder, last_word, no_such, parse_overrides
 from glue_bench.config.own_files import check_own_files, chosen_files, located, read_own, unreadable
 from glue_bench.config.schema import (
     GRID_KEYS,
     PATH_KEYS,
+    EncoderConfig,
     RunConfig,
     RunKeys,
     Sweep,
@@ -106,11 +107,13 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
     lists = compose_keys([*rest, f"task={group_options('task')[0]}"], config_dir)
     for group, names in (("task", lists.tasks), ("encoder", lists.encoders or [])):
         options = group_options(group, config_dir)
-        if unknown := next((name for name in names if name not in options), None):
+        known = functools.partial(is_encoder, options=options) if group == "encoder" else options.__contains__
+        if unknown := next((name for name in names if not known(name)), None):
             raise UsageError(f"{group}s: no such {group} {quote(unknown)}{no_such(group, unknown, options=options)}")
     if lists.encoders is not None and (word := last_word(overrides, "encoder")):
         raise UsageError(f"{word} and {last_word(overrides, 'encoders') or 'encoders'}: give one of the two")
-    encoders = [[f"encoder={encoder}"] for encoder in lists.encoders] if lists.encoders else [[]]
+    named = [name if name.isidentifier() else quote_value(name) for name in lists.encoders or []]
+    encoders = [[f"encoder={name}"] for name in named] or [[]]
     product = list[RunConfig]()
     for encoder in encoders:
         probe = compose_run([*rest, *encoder, f"task={lists.tasks[0]}"], config_dir=config_dir)
@@ -170,6 +173,13 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
         raise UsageError(f"task/{name}.yaml: cannot be read ({type(error).__name__}: {first_line(error)})") from error
     _check_name(task, name, config_dir=config_dir)
     return task
+
+
+def shipped_encoders() -> dict[str, EncoderConfig]:
+    """Read the encoders that have names of their own, without composing the rest."""
+    names = [name for name in group_options("encoder") if name != "custom"]
+    files = {name: (conf_folder() / "encoder" / f"{name}.yaml").read_text("utf-8") for name in names}
+    return {name: EncoderConfig(**yaml.safe_load(text)) for name, text in files.items()}
 
 
 def _check_name(task: TaskConfig, name: str, *, config_dir: Path | None) -> None:
@@ -232,7 +242,7 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
         return check(build(SweepConfig, composed))
     except (HydraException, OmegaConfBaseException, UsageError) as error:
         raise UsageError(located(_explain(error), files, words=overrides)) from error
-    except (YAMLError, UnicodeDecodeError, OSError) as error:  # of a file that another one names in its defaults
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:  # of a file that another one names in its defaults
         where = getattr(getattr(error, "problem_mark", None), "name", None) or f"a file under {config_dir}"
         raise unreadable(where, error) from error
     except _ODD as error:

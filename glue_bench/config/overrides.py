@@ -22,6 +22,7 @@ GROUPS = ("task", "encoder", "data", "trainer", "recipe", "preset", "executor")
 _MOST_BRACKETS, _LONGEST_WORD = 100, 50_000
 _GUESSED = ("task", "encoder", "preset", "recipe")  # groups in which a bare word is looked up
 _MOST_SEEDS = 1000  # of a range
+_ON_HUB = re.compile(r"(?a:(?!.*\.\.)\w[\w.-]*/\w[\w.-]*)")
 # What other programs call our keys.
 _ELSEWHERE = {
     "trainer.learning_rate": "lr rate",
@@ -58,7 +59,8 @@ def check_words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
     Raises:
         UsageError: for an unknown key or name.
     """
-    words = [_spell_out(_quote_path(word), config_dir) for word in overrides]
+    plain = [_spell_out(_quote_path(word), config_dir) for word in overrides]
+    words = [each for word in plain for each in _spell_out_encoder(word, config_dir)]
     for override in parse_overrides(words, config_dir):
         _check_override(override, config_dir)
     return words
@@ -123,13 +125,38 @@ def find_keys(key: str) -> dict[str, object]:
 
 def no_such(group: str, name: str, *, options: Sequence[str]) -> str:
     """Return the end of the message for a name that a group lacks: the closest one, and how to add one's own."""
-    other = {"task": "; your own: task/NAME.yaml in the folder of --config-dir"}
-    if group == "encoder":
-        known = (
-            f"encoder.path={quote(name)}" if Path(name).is_dir() else "encoder.hub_id=ORG/NAME or encoder.path=FOLDER"
-        )
-        other["encoder"] = f"; any other: encoder=custom {known}"
+    other = {
+        "task": "; your own: task/NAME.yaml in the folder of --config-dir",
+        "encoder": "; any other: encoder=ORG/NAME on the hub, or encoder=./FOLDER",
+    }
     return did_you_mean(quote(name), options) + other.get(group, "")
+
+
+def is_encoder(name: str, options: Sequence[str]) -> bool:
+    """Return whether `encoder=name` chooses an encoder: one of the options, a folder, or ORG/NAME on the hub."""
+    return name in options or _is_folder(name) or bool(_ON_HUB.fullmatch(name))
+
+
+def _is_folder(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or (("/" not in name or name.count("/") > 1) and Path(name).is_dir())
+
+
+def _spell_out_encoder(word: str, config_dir: Path | None) -> list[str]:
+    """Write encoder=ORG/NAME and encoder=FOLDER as the words that they stand for.
+
+    Raises:
+        UsageError: it is a name on the hub and the path of a folder here.
+    """
+    key, _, value = word.partition("=")
+    name = value[1:-1] if len(value) > 1 and value[0] == value[-1] in ("'", '"') else value
+    if key != "encoder" or not is_encoder(name, []) or name in group_options("encoder", config_dir):
+        return [word]
+    if _is_folder(name):
+        return ["encoder=custom", _quote_path(f"encoder.path={name}")]
+    if Path(name).is_dir():
+        also = f"for that on the hub encoder=custom encoder.hub_id={name}"
+        raise UsageError(f"{word}: there is a folder of this name; for the folder write encoder=./{name}, {also}")
+    return ["encoder=custom", f"encoder.hub_id={name}"]
 
 
 def _spell_out(word: str, config_dir: Path | None) -> str:
@@ -138,7 +165,7 @@ def _spell_out(word: str, config_dir: Path | None) -> str:
     bare = value.removeprefix("[").removesuffix("]")
     if key == "tasks" and bare == "all":
         return f"tasks=[{','.join(group_options('task', config_dir))}]"
-    if key in ("tasks", "encoders") and value != "null" and re.fullmatch(r"[\w.-]+", value):
+    if key in ("tasks", "encoders") and value != "null" and re.fullmatch(r"[\w./~-]+", value):
         return f"{key}=[{value}]"
     parts = [re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", part.strip()) for part in bare.split(",")]
     if key != "seeds" or not all(parts) or (bare == value and len(parts) > 1):

@@ -13,7 +13,7 @@ from glue_bench.text import first_line
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 _OFFLINE_HELP = (
-    "{why}: data=local data.path=FOLDER, encoder=custom encoder.path=FOLDER, or a hub cache (HF_HOME) that "
+    "{why}: data=local data.path=FOLDER, encoder=./FOLDER, or a hub cache (HF_HOME) that "
     "was filled on another machine\n"
     "everything offline, on the packaged sample data: glue-bench sweep preset=sample"
 )

