@@ -182,7 +182,8 @@ def load_transformer(
         raise InputError(f"encoder folder {folder}: {why}")
     if needed:
         more = f" and {len(needed) - 1} more" if len(needed) > 1 else ""
-        raise InputError(f"encoder folder {folder}: its weights lack {needed[0]}{more}, which config.json asks for")
+        why = f"its weights lack {needed[0]}{more}; take config.json and weights from one model"
+        raise InputError(f"encoder folder {folder}: {why}")
     for name, *shapes in sorted(info.get("mismatched_keys", ())):
         sizes = " and ".join(str(tuple(shape)) for shape in shapes)
         why = f"{name} has other sizes in the weights than by config.json: {sizes}; take both files from one model"
