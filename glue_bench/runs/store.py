@@ -100,12 +100,12 @@ class RunStore:
         Raises:
             DiskError: the record cannot be written.
         """
+        traceback.clear_frames(error.__traceback__)  # what they hold may be what memory ran out for
         folder, known = self.folder(*request.place), self.load(*request.place)
         if known is not None and known.finished:
             return known
         if history or not (folder / "history.jsonl").exists():  # an attempt without an update keeps the earlier history
             write_history(folder / "history.jsonl", history)
-        traceback.clear_frames(error.__traceback__)  # what they hold may be what memory ran out for
         if isinstance(error, Exception | SystemExit) and not isinstance(error, GlueBenchError):
             write_text_atomically(folder / "error.log", "".join(traceback.format_exception(error)))
         facts = request_facts(request) if facts is None else facts
