@@ -18,12 +18,13 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load_results"]
 
 
-def load_results(results_dir: str | Path = "results") -> "pd.DataFrame":
-    """Return one row per run, split and metric; `glue_bench.runs.store.load_results` documents the columns.
+def load_results(results_dir: str | Path = "results", *words: str, **filters: object) -> "pd.DataFrame":
+    """Return one row per run, split and metric; `glue_bench.runs.dataframe.load_results` documents columns and filters.
 
     Raises:
         glue_bench.errors.InputError: there is no such folder.
+        glue_bench.errors.UsageError: a filter with an unknown key, or that no run fits.
     """
-    from glue_bench.runs.store import load_results as load  # imported late, so that `--help` is quick
+    from glue_bench.runs.dataframe import load_results as load  # imported late, so that `--help` is quick
 
-    return load(results_dir)
+    return load(results_dir, *words, **filters)

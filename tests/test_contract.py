@@ -40,7 +40,7 @@ INSIDE = {
     "seconds": {"train", "eval", "total"},
 }
 HISTORY = ["step", "steps", "epoch", "loss", "learning_rate", "gradient_norm", "tokens_per_second"]
-VERBS = ["tasks", "run", "sweep", "report", "compare", "submit", "card", "claims", "predict", "doctor"]
+VERBS = ["tasks", "run", "sweep", "report", "compare", "runs", "submit", "card", "claims", "predict", "doctor"]
 WORDS = [
     "encoder=custom",
     f"encoder.path={DATA / 'tiny_encoder'}",

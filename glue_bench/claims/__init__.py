@@ -174,5 +174,5 @@ def render_claims(report: ClaimsReport, format_name: str, *, width: int | None =
         shows_basis = row["found"] and row["basis"] not in row["why"]
         row["note"] = "; ".join(filter(None, [row["why"], row["basis"] if shows_basis else ""]))
     cells = [[row[key] for key in ("title", "claimed", "found", "verdict", "note")] for row in rows]
-    table = TextTable(title=title, headers=_HEADERS, rows=cells, total=None)
+    table = TextTable(title=title, headers=_HEADERS, rows=cells)
     return render_tables([table], report.notes, format_name=format_name, width=width, color=color)

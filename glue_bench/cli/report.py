@@ -4,9 +4,11 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from glue_bench.cli.shared import TABLE_FORMATS, add_options, path_option, read_words, say, style, write_output
+from glue_bench.cli.shared import TABLE_FORMATS, add_options, path_option, read_filters, say, style, write_output
 from glue_bench.config import group_options
 from glue_bench.config.schema import CONVENTIONS, TaskConfig
+from glue_bench.errors import UsageError
+from glue_bench.runs.filters import HELP
 from glue_bench.runs.finished import Defaults
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
@@ -17,14 +19,17 @@ if TYPE_CHECKING:
     from glue_bench.report import Checked, Report
 
 EXIT_FELL = EXIT_LEFT_OUT = 1
-EPILOG = """\
+EPILOG = f"""\
+{HELP}
 examples:
   glue-bench report
+  glue-bench report data!=sample encoders=[minilm,roberta] trainer.epochs=3
   glue-bench report --format markdown --out table.md
   glue-bench report --format html                 one page with plots: results/report.html
   glue-bench report --convention paper
   glue-bench report --format json --out report.json results_dir=other_results
   glue-bench report --format latex --out table.tex
+  glue-bench report --format latex --style paper --spread range    one float for a paper: median and range
   glue-bench report --check report.json
 
 exit code: 1 if damaged records were left out of the table, or, with --check, if a score fell significantly or a row is
@@ -33,32 +38,47 @@ gone; 0 if not; else as for every verb
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_options(parser, "results_dir=FOLDER", formats=(*TABLE_FORMATS, "html"), out=True)
+    add_options(parser, "which runs, as below; results_dir=FOLDER", formats=(*TABLE_FORMATS, "html"), out=True)
     parser.add_argument("--convention", choices=CONVENTIONS, help="how a task's metrics become one number")
+    parser.add_argument("--style", choices=("plain", "paper"), default="plain", help="paper: with --format latex only")
+    about = "of --style paper: mean and standard deviation, or median and range"
+    parser.add_argument("--spread", choices=("sd", "range"), default="sd", help=about)
+    parser.add_argument("--cells", action="store_true", help="a row for every cell of a grid, not only for the best")
     parser.add_argument("--check", type=path_option, metavar="FILE.json", help="fail if a score fell since that report")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print or write the report, then check it."""
     from glue_bench.config.compose import compose_task
-    from glue_bench.report import CARD_TASKS, build_report, check_report, read_baseline, render_report
+    from glue_bench.report import CARD_TASKS, build_report, check_report, read_baseline, render_paper, render_report
 
+    paper = arguments.style == "paper"
+    if paper and arguments.format != "latex":
+        raise UsageError(f"--style paper: needs --format latex, not {arguments.format}")
     baseline = read_baseline(arguments.check) if arguments.check else []
-    _, _, store = read_words(arguments.overrides, "report")
-    results_dir, records = store.root.parent, list(store.load_all())
+    filters, store = read_filters(arguments.overrides)
+    results_dir = store.root.parent
+    records = filters.choose_records(store.load_all(), place=results_dir)
     if not records:
         say(f"no runs under {store.root}")
     published = load_published(results_dir / "published")
+    tables = [find_table(published, record.encoder.get("hub_id")) for record in records]
     convention = arguments.convention
+    if paper and convention is None and any(table is not tables[0] for table in tables):
+        convention = "card"  # one metric a column
     expected = list[TaskConfig]()
-    if any(find_table(published, record.encoder.get("hub_id")) for record in records):
+    if any(tables):
         known: dict[str, TaskConfig] = {record.task: task_of(record) for record in records}
-        expected = [known.get(name) or compose_task(name) for name in CARD_TASKS]
+        asked = [name for name in CARD_TASKS if filters.fits_task(name)]
+        expected = [known.get(name) or compose_task(name) for name in asked]
     left_out = store.left_out
-    report = build_report(records, published, store=store, convention=convention, expected=expected, left_out=left_out)
+    about = {"convention": convention, "expected": expected, "left_out": left_out, "cells": arguments.cells}
+    report = build_report(records, published, store=store, **about)
     if arguments.format == "html":
         page = render_html(report, records, published=published, store=store, convention=convention)
         write_output(page, arguments.out or results_dir / "report.html", chosen=arguments.out is not None)
+    elif paper:
+        write_output(render_paper(report, spread=arguments.spread), arguments.out)
     else:
         width, color = style(arguments.out)
         write_output(render_report(report, arguments.format, width=width, color=color), arguments.out)

@@ -42,6 +42,7 @@ def _execute_one(arguments: argparse.Namespace, processes: Processes) -> int:
     request = _request(arguments.overrides, arguments.config_dir)
     store = RunStore(Path(request.config.results_dir))
     plan = plan_runs([request], store, retry_failed=True)
+    request = plan.requests[-1]  # under the id that the store knows it by
     if not plan.missing:
         say(f"{request.title}: already done, nothing to train: {describe_outcome(plan.records[request.run_id])}")
         print_report(plan.records.values(), store)

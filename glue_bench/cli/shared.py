@@ -11,6 +11,7 @@ from glue_bench.config.schema import RunConfig
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.files import write_text_atomically
 from glue_bench.reading import is_path, whole_number
+from glue_bench.runs.filters import KEYS, Filters
 from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.store import RunStore
 from glue_bench.text import visible
@@ -21,6 +22,7 @@ CHOICE_KEYS = """\
 keys (they must match exactly one finished run that kept its weights, by save_model=true):
   task=NAME encoder=NAME seed=N   as many as needed
   run_id=ID                       the name of a run's folder, or its path
+  trainer.KEY=VALUE data=NAME ... any filter of `glue-bench report`
   results_dir=FOLDER              default: results
 """
 
@@ -152,6 +154,17 @@ def read_words(
     return given, config, RunStore(folder)
 
 
+def read_filters(words: Sequence[str]) -> tuple[Filters, RunStore]:
+    """Read words that choose runs, and results_dir=FOLDER: return the filters, and the store.
+
+    Raises:
+        UsageError: an unknown key, no value, or no such folder.
+    """
+    place = [word for word in words if word.partition("=")[0] == "results_dir"]
+    _, _, store = read_words(place, "report")
+    return Filters.read([word for word in words if word not in place], others=["results_dir"]), store
+
+
 def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> tuple[FinishedRun, RunConfig]:
     """Find the one finished run with weights that KEY=VALUE words name; return it and the configuration.
 
@@ -163,8 +176,13 @@ def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> 
         InputError: the run kept no weights.
     """
     names = ("run_id", "task", "encoder", "seed")
-    given, config, store = read_words(words, verb, composed=("results_dir", *more), others=names)
+    more_filters = [
+        word for word in words if (key := word.partition("=")[0].removesuffix("!")) in KEYS and key not in names
+    ]
+    own = [word for word in words if word not in more_filters]
+    given, config, store = read_words(own, verb, composed=("results_dir", *more), others=names)
     encoder, task, run_id = given.get("encoder"), given.get("task"), given.get("run_id")
     seed = int(given["seed"]) if "seed" in given else None
-    run = find_finished(store, encoder=encoder, task=task, seed=seed, run_id=run_id, need_model=True)
+    filters = Filters.read(more_filters)
+    run = find_finished(store, encoder=encoder, task=task, seed=seed, run_id=run_id, filters=filters, need_model=True)
     return run, config

@@ -242,6 +242,7 @@ def _run_line(arguments: argparse.Namespace) -> int:
     request = read_plan(arguments.plan, arguments.index)
     store = RunStore(Path(request.config.results_dir))
     plan = plan_runs([request], store, retry_failed=arguments.retry_failed)
+    request = plan.requests[-1]  # under the id that the store knows it by
     owner = plan.running.get(request.run_id)
     if owner and is_beating(store.folder(*request.place)):  # an array should begin its next line, not wait
         say(f"{request.title}: is being run by {owner.title}; nothing to do here")

@@ -2,11 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
-from glue_bench.report.comparison import EncoderComparison, TaskComparison
-from glue_bench.report.model import Report, Row, Section
+from glue_bench.report.comparison import Comparison, TaskComparison
+from glue_bench.report.model import Line, Report, Row, Section
+from glue_bench.runs.setting import short_name, show_value
 from glue_bench.statistics.intervals import DRAWS
 from glue_bench.statistics.verdicts import ABOVE, FAILED, FEWEST_SEEDS, NOT_COMPARABLE, REPRODUCED
 from glue_bench.tasks.published import PublishedTable
@@ -46,10 +48,10 @@ PAIR_MEANS = (
     "are not like for like. Use --convention card or --convention paper to print one kind for both."
 )
 COMPARISON_RULE = (
-    "Each score is the median over the seeds that both encoders have, times 100. Difference: first minus second, with "
+    "Each score is the median over the seeds that both have, times 100. Difference: first minus second, with "
     "a 95 % interval over seeds and dev rows, paired by seed and by row (with one seed, over dev rows only). p: the "
-    "larger of two p-values, adjusted over the tasks (Holm). One is from a permutation test that swaps the two "
-    "encoders' predictions on randomly chosen dev rows; the other is the level at which the interval touches 0, which "
+    "larger of two p-values, adjusted over the tasks (Holm). One is from a permutation test that swaps the "
+    "two predictions of randomly chosen dev rows; the other is the level at which the interval touches 0, which "
     "accounts for training noise too. Better: adjusted p below 0.05. Detectable: the smallest true difference that one "
     "such test finds with probability of about 0.8. Kept: the first score as a percentage of the second."
 )
@@ -57,6 +59,7 @@ STARRED = (
     "* not comparable with published numbers, selected on the dev split, or with a degenerate run: see the notes under "
     "the encoder's own table."
 )
+FEW_SEEDS = "too few seeds"  # for an interval
 _NOTHING = "\u2013"
 _NUMBER = re.compile(rf"-?\d+(\.\d+)?\*?|{_NOTHING}")
 # Columns that count as numbers even if some cells hold words.
@@ -73,71 +76,94 @@ class TextTable:
     title: str
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
-    total: Sequence[str] | None = None  # the last line, set off from the others
+    totals: Sequence[Sequence[str]] = ()  # the last lines, set off from the others
     notes: Sequence[str] = ()  # under it
+    keys: int = 1  # columns that say which row it is
 
     @property
     def lines(self) -> list[Sequence[str]]:
-        """The rows and the total."""
-        return [*self.rows, *([self.total] if self.total else [])]
+        """The rows and the totals."""
+        return [*self.rows, *self.totals]
 
     def is_right(self, place: int) -> bool:
         """Check whether a column holds numbers, which are right-aligned."""
         cells = [row[place] for row in self.rows if row[place]]
         return self.headers[place] in _NUMBERS or (bool(cells) and all(map(_NUMBER.fullmatch, cells)))
 
+    def sentences(self, names: Collection[str]) -> list[str]:
+        """Write the cells of some columns as sentences, one for all rows of a task that say the same."""
+        places = [place for place, name in enumerate(self.headers) if name in names]
+        found = dict[str, list[str]]()
+        for row in self.rows:
+            words = "; ".join(row[place] for place in places if row[place])
+            found.setdefault(row[0], []).append(words and f"{' '.join(filter(None, row[: self.keys]))}: {words}")
+        told = list[str]()
+        for task, lines in found.items():
+            same = {line.partition(": ")[2] for line in lines}
+            told += [f"{task}: {same.pop()}"] if len(same) == 1 and any(lines) else filter(None, lines)
+        return told
+
     def select(self, places: Iterable[int]) -> "TextTable":
         """Return the table with only these columns."""
-        headers, *rows = ([line[place] for place in places] for line in (self.headers, *self.lines))
-        total = rows.pop() if self.total else None
-        return dataclasses.replace(self, headers=headers, rows=rows, total=total)
+        headers, *lines = ([line[place] for place in places] for line in (self.headers, *self.lines))
+        count = len(self.rows)
+        return dataclasses.replace(self, headers=headers, rows=lines[:count], totals=lines[count:])
 
 
 def report_tables(report: Report) -> list[TextTable]:
-    """Build a table per section, without the columns that are empty in all of them."""
-    headers = ["task", "init", "metric", "dev rows", "seeds", "ours", "95 % interval", "published", "difference"]
-    headers += ["verdict", "note"]
+    """Build a table per section, without the columns that are empty in all of them; keys that differ have a column."""
+    fixed = ["metric", "dev rows", "seeds", "ours", "95 % interval", "published", "difference", "verdict", "note"]
     tables = []
+    started = any(row.setting.init != "pretrained" for section in report.sections for row in section.rows)
     for section in report.sections:
         published = f"; published: {section.published_title}" if section.published_title else ""
-        title, rows = f"{section.encoder}, {section.conditions}{published}", [_cells(row) for row in section.rows]
-        tables.append(TextTable(title=title, headers=headers, rows=rows, total=_mean_cells(section)))
-    lines = [line for table in tables for line in table.lines]
-    used = {"init": {line[1] for line in lines} != {"pretrained"}}
-    kept = [place for place, name in enumerate(headers) if used.get(name, any(line[place] for line in lines))]
-    return [table.select(kept) for table in tables]
+        keys = [*(["init"] if started else []), *(key for key in section.differs if key != "init")]
+        rows = [[row.title, *_key_cells(row, keys), *_cells(row)] for row in section.rows]
+        totals = [
+            ["mean", *_mean_keys(line, keys), *_mean_cells(line)] for line in section.lines if line.mean is not None
+        ]
+        headers = ["task", *map(short_name, keys), *fixed]
+        title = f"{section.encoder}, {section.conditions}{published}"
+        tables.append(TextTable(title=title, headers=headers, rows=rows, totals=totals, keys=1 + len(keys)))
+    used = {
+        name for table in tables for place, name in enumerate(table.headers) if any(map(itemgetter(place), table.lines))
+    }
+    return [table.select([place for place, name in enumerate(table.headers) if name in used]) for table in tables]
 
 
 def headline_table(sections: Sequence[Section]) -> TextTable:
-    """Put each section's medians in one line, and the published numbers in the line below."""
+    """Put the medians of each setting in one line, and the published numbers of its encoder in the line below."""
     titles = {row.task: row.title for section in sections for row in section.rows}
     lines, notes = list[list[str]](), list[str]()
-    for number, section in enumerate(sections, start=1):
-        rows = {row.task: row for row in reversed(section.rows)}
-        medians = [_median(rows.get(task)) for task in titles]
-        lines.append([f"{section.encoder} ({number})", *medians, _number(section.mean)])
-        notes.append(f"({number}) {section.encoder}: {section.conditions}; medians")
-        published = {task: row.published.value for task, row in rows.items() if row.published}
+    for section in sections:
+        for line in section.lines:
+            rows, number = {row.task: row for row in line.rows}, len(notes) + 1
+            medians = [_median(rows.get(task)) for task in titles]
+            lines.append([f"{section.encoder} ({number})", *medians, _number(line.mean)])
+            words = f"; {line.words}" if line.words else ""
+            notes.append(f"({number}) {section.encoder}: {section.conditions}{words}; medians")
+        published = {row.task: row.published.value for row in section.rows if row.published}
         if published:
             scores = [_number(published.get(task)) for task in titles]
-            lines.append([f"published, {section.encoder}", *scores, _number(section.published_mean)])
+            mean = next((line.published_mean for line in section.lines if line.published_mean is not None), None)
+            lines.append([f"published, {section.encoder}", *scores, _number(mean)])
     notes += [STARRED] if any(cell.endswith("*") for line in lines for cell in line[1:]) else []
     return TextTable(title="", headers=["encoder", *titles.values(), "mean"], rows=lines, notes=notes)
 
 
-def comparison_tables(comparison: EncoderComparison) -> list[TextTable]:
+def comparison_tables(comparison: Comparison) -> list[TextTable]:
     """Build the tables of scores and of times of two encoders, with notes on the whole comparison."""
     first, second = comparison.first, comparison.second
     headers = ["task", "metric", "dev rows", "seeds", first, second, "difference", "95 % interval", "p (Holm)"]
-    means, total = (comparison.first_mean, comparison.second_mean), None
+    means, totals = (comparison.first_mean, comparison.second_mean), list[list[str]]()
     if means[0] is not None and means[1] is not None:
         cells = [f"{means[0]:.1f}", f"{means[1]:.1f}", _signed(means[0] - means[1]), *[""] * 4, _share(comparison.kept)]
-        total = ["mean", f"of {plural(len(comparison.tasks), 'task')}", "", "", *cells, ""]
+        totals = [["mean", f"of {plural(len(comparison.tasks), 'task')}", "", "", *cells, ""]]
     quality = TextTable(
-        title=f"{first} compared with {second}",
+        title=f"{comparison.subject and f'{comparison.subject}: '}{first} compared with {second}",
         headers=[*headers, "detectable", "better", "kept", "note"],
         rows=[_comparison_cells(task) for task in comparison.tasks],
-        total=total,
+        totals=totals,
         notes=_comparison_notes(comparison),
     )
     speed = ("seconds per 1,000 dev rows", "times as fast predicting", "seconds of training", "times as fast training")
@@ -193,30 +219,33 @@ def write_footnotes(sections: Sequence[Section], published: Sequence[PublishedTa
     return notes
 
 
+def _key_cells(row: Row, keys: Sequence[str]) -> list[str]:
+    return [row.setting.init if key == "init" else show_value(row.differs.get(key, "")) for key in keys]
+
+
 def _cells(row: Row) -> list[str]:
-    interval = row.summary.interval if row.summary else None
     rows = "" if row.n is None else f"{row.n:,}"
-    within = "{:.1f} to {:.1f}".format(*interval) if interval else ""
+    within = "{:.1f} to {:.1f}".format(*row.interval) if row.interval else FEW_SEEDS if row.few_seeds else ""
     published = [f"{row.published.value:.1f}" if row.published else "", _signed(row.difference)]
     scores = [row.metric, rows, str(len(row.seeds)), _score_words(row), within, *published]
-    return [row.title, row.setting.init, *scores, _verdict_words(row), row.note]
+    return [*scores, _verdict_words(row), row.note]
 
 
-def _mean_cells(section: Section) -> list[str] | None:
-    mean, published = section.mean, section.published_mean
-    if mean is None:
-        return None
-    notes = [] if all(row.comparable for row in section.averaged) else ["not comparable"]
-    notes += ["selected on the dev split: optimistic"] if any(row.optimistic for row in section.averaged) else []
-    inits = " and ".join(dict.fromkeys(row.setting.init for row in section.averaged))
-    numbers = ["", ""] if published is None else [f"{published:.1f}", _signed(mean - published)]
-    return ["mean", inits, "of the eight tasks", "", "", f"{mean:.1f}", "", *numbers, "", "; ".join(notes)]
+def _mean_keys(line: Line, keys: Sequence[str]) -> list[str]:
+    inits = " and ".join(dict.fromkeys(row.setting.init for row in line.rows if row.runs))
+    return [inits if key == "init" else show_value(line.values[key]) for key in keys]
+
+
+def _mean_cells(line: Line) -> list[str]:
+    mean, published = line.mean, line.published_mean
+    numbers = ["", ""] if published is None or mean is None else [f"{published:.1f}", _signed(mean - published)]
+    return ["of the eight tasks", "", "", _number(mean), "", *numbers, "", "; ".join(line.notes)]
 
 
 def _comparison_cells(task: TaskComparison) -> list[str]:
     p = f"{task.p_adjusted:.3f}" if task.p_adjusted >= 0.001 else "< 0.001"
     scores = [f"{task.first:.1f}", f"{task.second:.1f}", _signed(task.difference)]
-    interval = f"{_signed(task.low)} to {_signed(task.high)}"
+    interval = FEW_SEEDS if task.few_seeds else f"{_signed(task.low)} to {_signed(task.high)}"
     cells = [task.title, task.metric, f"{task.n:,}", str(len(task.seeds)), *scores, interval, p]
     return [*cells, f"{task.detectable:.1f}", task.better or "", _share(task.kept), task.note]
 
@@ -230,14 +259,14 @@ def _cost_cells(task: TaskComparison) -> list[str]:
     return [*cells, first.device if first.device == second.device else f"{first.device}; {second.device}"]
 
 
-def _comparison_notes(comparison: EncoderComparison) -> list[str]:
+def _comparison_notes(comparison: Comparison) -> list[str]:
     """List notes on the whole comparison: the share, its limits, size and speed, and what was left out."""
     tasks, first, second, notes = comparison.tasks, comparison.first, comparison.second, list[str]()
     if comparison.kept is not None:
         over = f"these {len(tasks)} tasks" if len(tasks) > 1 else "this task"
         share = _share(comparison.published_kept)
         published = f" (published: {share}, each number under its own convention)" if share else ""
-        notes.append(f"{first}'s mean over {over} is {_share(comparison.kept)} of {second}'s{published}.")
+        notes.append(f"The mean of {first} over {over} is {_share(comparison.kept)} of that of {second}{published}.")
     reasons = list(dict.fromkeys(reason for task in tasks for reason in task.not_comparable_because))
     notes += [f"Not comparable with published numbers: {'; '.join(reasons)}."] if reasons else []
     if single := ", ".join(task.title for task in tasks if len(task.seeds) == 1):
@@ -249,7 +278,7 @@ def _comparison_notes(comparison: EncoderComparison) -> list[str]:
     if lost := ", ".join(task.title for task in tasks if task.degenerate):
         notes.append(f"Degenerate runs on {lost}: a run that learned nothing does not show how good its encoder is.")
     sizes = [cost.parameters for task in tasks[:1] for cost in (task.first_cost, task.second_cost) if cost.parameters]
-    if len(sizes) == 2:
+    if len({*sizes}) == 2:
         notes.append(f"Parameters, with the head: {sizes[0]:,} and {sizes[1]:,} ({sizes[0] / sizes[1]:.2f} to 1).")
     if comparison.eval_ratio is not None and comparison.train_ratio is not None:
         notes.append(

@@ -8,12 +8,13 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from glue_bench.report.columns import COMPARISON_RULE, TextTable, comparison_tables, headline_table, report_tables
-from glue_bench.report.comparison import EncoderComparison, TaskComparison
+from glue_bench.report.comparison import Comparison, TaskComparison
 from glue_bench.report.model import REPORT_SCHEMA_VERSION, Report, Row, Section
 from glue_bench.runs.setting import Setting
 from glue_bench.text import escape_cell, escape_latex, escape_markdown, visible
@@ -22,7 +23,16 @@ TABLE_FORMATS = ("console", "markdown", "latex")
 FORMATS = (*TABLE_FORMATS, "json", "csv")
 
 # Columns that may wrap, and their smallest width.
-_WRAPPED = {"metric": 14, "verdict": 14, "note": 24, "claim": 12, "the card says": 16, "found": 20}
+_WRAPPED = {
+    "metric": 14,
+    "verdict": 14,
+    "note": 24,
+    "claim": 12,
+    "the card says": 16,
+    "found": 20,
+    "setting": 20,
+    "folder": 24,
+}
 # Columns that are dropped in a narrow terminal, in this order.
 _LEFT_OUT = (
     *("note", "device", "metric", "dev rows", "detectable", "p (Holm)", "seeds", "difference", "kept"),
@@ -30,6 +40,7 @@ _LEFT_OUT = (
 )
 _SENTENCES = ("metric", "note")  # shown below the table if they do not fit into it
 _GAP = 3  # characters between two columns
+_LONGEST_WORD = 20  # of a header that is not broken
 
 _LATEX_HEAD = r"% Preamble: \usepackage[T1]{fontenc} \usepackage{booktabs}; wide tables may need \small or rotation."
 
@@ -58,7 +69,7 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
 
 
 def render_comparison(
-    comparison: EncoderComparison, format_name: str, *, width: int | None = None, color: bool = False
+    comparison: Comparison, format_name: str, *, width: int | None = None, color: bool = False
 ) -> str:
     """Render two encoders side by side as text; the arguments are those of `render_report`."""
     # Only the page shows tokens per second.
@@ -131,39 +142,61 @@ def _console(tables: Sequence[TextTable], notes: Sequence[str], *, width: int | 
 
 def _print_table(console: Console, text: TextTable) -> None:
     console.print(_show(text.title), style="bold")
-    kept, moved = _fit(text, console.width)
-    shown = text.select(kept)
+    widths = _fit(text, console.width)
+    shown = text.select(widths)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, header in enumerate(shown.headers):
+    for place, (header, width) in enumerate(zip(shown.headers, widths.values(), strict=True)):
         justify: Literal["left", "right"] = "right" if shown.is_right(place) else "left"
-        narrowest = _WRAPPED.get(header)
-        table.add_column(_show(header), justify=justify, no_wrap=narrowest is None, min_width=narrowest)
-    for line in shown.lines:
-        if line is shown.total:
+        table.add_column(_show(header), justify=justify, width=width, overflow="fold")
+    for place, line in enumerate(shown.lines):
+        if place == len(shown.rows):
             table.add_section()
         table.add_row(*map(_show, line))
     console.print(table)
-    below = [place for place in moved if text.headers[place] in _SENTENCES]
-    for line in text.rows:
-        if words := "; ".join(line[place] for place in below if line[place]):
-            console.print(_show(f"{line[0]}: {words}"))
-    if numbers := ", ".join(text.headers[place] for place in moved if place not in below):
+    lost = {name for place, name in enumerate(text.headers) if place not in widths and _is_used(text, place)}
+    for words in text.sentences(lost & {*_SENTENCES}):
+        console.print(_show(words))
+    if numbers := ", ".join(name for name in text.headers if name in lost and name not in _SENTENCES):
         console.print(f"A wider terminal also shows: {numbers}.", style="dim")
     for note in text.notes:
         console.print(_show(note))
     console.print()
 
 
-def _fit(text: TextTable, width: int) -> tuple[list[int], list[int]]:
-    """Find the columns that fit, and the non-empty ones that do not."""
-    said = [place for place, _ in enumerate(text.headers) if any(line[place] for line in text.lines)]
-    longest = {place: max(len(line[place]) for line in (text.headers, *text.lines)) for place in said}
-    narrowest = {place: min(size, _WRAPPED.get(text.headers[place], size)) for place, size in longest.items()}
+def _is_used(text: TextTable, place: int) -> bool:
+    return any(line[place] for line in text.lines)
+
+
+def _fit(text: TextTable, width: int) -> dict[int, int]:
+    """Return the columns that fit with their widths: a header may wrap, and a cell is never cropped."""
+    used = [place for place, _ in enumerate(text.headers) if _is_used(text, place)]
+    longest = {place: max(cell_len(visible(line[place])) for line in (text.headers, *text.lines)) for place in used}
+    widths = {place: min(longest[place], _narrowest(text, place)) for place in used}
+
+    def spare() -> int:
+        return width - 2 - sum(widths.values()) - _GAP * (len(widths) - 1)
+
     for header in _LEFT_OUT:
-        if sum(narrowest.values()) + _GAP * (len(narrowest) - 1) + 2 <= width:
+        if spare() >= 0:
             break
-        narrowest = {place: size for place, size in narrowest.items() if text.headers[place] != header}
-    return list(narrowest), [place for place in said if place not in narrowest]
+        widths = {place: size for place, size in widths.items() if text.headers[place] != header}
+    while spare() < 0 and max(widths.values(), default=0) > 1:  # only letters that wrap are left to give
+        widths[max(widths, key=widths.__getitem__)] -= 1
+    for place in widths:
+        if text.headers[place] not in _WRAPPED:
+            widths[place] += max(min(longest[place] - widths[place], spare()), 0)
+    for _ in range(spare() if widths else 0):  # where it saves most lines
+        place = max(widths, key=lambda place: longest[place] / widths[place])
+        widths[place] += longest[place] > widths[place]
+    return widths
+
+
+def _narrowest(text: TextTable, place: int) -> int:
+    header = text.headers[place]
+    if header in _WRAPPED:
+        return _WRAPPED[header]
+    word = min(max(map(cell_len, header.split()), default=0), _LONGEST_WORD)
+    return max([word, *(cell_len(visible(line[place])) for line in text.lines)])
 
 
 def _show(text: str) -> str:
@@ -182,8 +215,7 @@ def _latex_table(table: TextTable) -> str:
     rows = [r"\toprule", "\n\\midrule\n".join(filter(None, parts)), r"\bottomrule"]
     tabular = "\n".join([rf"\begin{{tabular}}{{{columns}}}", *rows, r"\end{tabular}"])
     title = [rf"\noindent\textbf{{{escape_latex(table.title)}}}"] if table.title else []
-    places = [place for place, header in enumerate(table.headers) if header == "note"]
-    notes = [f"{row[0]}: {row[place]}." for place in places for row in table.rows if row[place]]
+    notes = [f"{words}." for words in table.sentences(["note"])]
     return "\n\n".join([*title, tabular, *map(_paragraph, [*notes, *table.notes])])
 
 

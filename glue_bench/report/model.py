@@ -1,5 +1,6 @@
 """The report as data: rows, sections, costs. Every output format, the page and `--check` draw from these objects."""
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from glue_bench.runs.record import Record, task_of
-from glue_bench.runs.setting import Setting
+from glue_bench.runs.setting import Setting, show_words
 from glue_bench.statistics.verdicts import Verdict
 from glue_bench.tasks.published import PublishedScore
 from glue_bench.text import plural
@@ -69,6 +70,23 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One cell of a grid."""
+
+    values: Mapping[str, Any]  # by trainer key
+    score: float | None  # median of the scores that the choice is made by, times 100; None without a finished run
+    seeds: int  # finished
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], scores: Sequence[float]) -> Self:
+        """Summarise the scores of a cell's finished runs."""
+        known = median(scores)
+        return cls(
+            values=values, score=known if known is not None and math.isfinite(known) else None, seeds=len(scores)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """The runs of one row: all seeds of a setting, or of the chosen cell of a grid."""
 
@@ -76,6 +94,7 @@ class Group:
     runs: Sequence[Record] = ()  # finished ones by seed, then the others
     cells: int = 0  # of the grid that were tried; 0 without a grid
     planned: int = 0  # cells that the grid has
+    tried: Sequence[Cell] = ()  # of a grid with finished runs, sorted by their values
     incomplete: Sequence[str] = ()  # cells with fewer finished seeds than others, in words
 
     @property
@@ -157,14 +176,33 @@ class Row(Group):
     parts: Mapping[str, ScoreSummary] = field(default_factory=dict)  # every SPLIT.METRIC, whatever the convention
     published: PublishedScore | None = None  # under the row's own metric
     verdict: Verdict | None = None  # None where nothing was published
-    setting_notes: Sequence[str] = ()  # how the setting differs from its recipe and from other rows
+    differs: Mapping[str, Any] = field(default_factory=dict)  # what distinguishes settings of the section: key to value
+    setting_notes: Sequence[str] = ()  # other trainer values that are not the recipe's
     remarks: Sequence[str] = ()  # all else that a reader must know
     degenerate: Mapping[str, str] = field(default_factory=dict)  # seed of a finished run to the reason
+
+    @property
+    def line(self) -> str:
+        """What distinguishes its setting, in words; the values of a cell are those of its grid, whichever was best."""
+        searched = self.setting.searched if self.cells else []
+        words = show_words({name: value for name, value in self.differs.items() if name not in searched})
+        return ", ".join(filter(None, (words, "best of a grid" * any(name in self.differs for name in searched))))
 
     @property
     def median(self) -> float | None:
         """The score that tables show."""
         return self.summary.median if self.summary else None
+
+    @property
+    def few_seeds(self) -> bool:
+        """Whether there are two seeds whose interval ends where scores end: they say too little of training noise."""
+        interval = self.summary.interval if self.summary else None
+        return len(self.seeds) == 2 and interval is not None and (interval[0] in (0, -100) or interval[1] == 100)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval, if there is one and the seeds suffice for it."""
+        return None if self.summary is None or self.few_seeds else self.summary.interval
 
     @property
     def difference(self) -> float | None:
@@ -202,6 +240,7 @@ class Row(Group):
             "parts": {part: asdict(summary) for part, summary in self.parts.items()},
             "setting_id": setting.id,
             **{key: getattr(setting, key) for key in ("init", "selection")},
+            "differs": dict(self.differs),
             "optimistic": self.optimistic,
             "cell": setting.cell if self.seeds else {},
             "cells": self.cells,
@@ -209,18 +248,59 @@ class Row(Group):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """The rows of a section that share a setting, one a task, with their mean if all eight tasks are present."""
+
+    words: str  # what distinguishes the setting from the section's others; empty if there is one
+    rows: Sequence[Row]
+    mean: float | None
+    published_mean: float | None  # of the same eight tasks, where the row shows published numbers
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What distinguishes the setting: key to value, empty where its rows differ in it."""
+        every = [row.differs for row in self.rows if row.runs]
+        return {name: every[0][name] if len({str(each[name]) for each in every}) == 1 else "" for name in every[0]}
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the mean must know."""
+        rows = [row for row in self.rows if row.task in CARD_TASKS]
+        notes = [] if all(row.comparable for row in rows) else ["not comparable"]
+        return [*notes, *(["selected on the dev split: optimistic"] if any(row.optimistic for row in rows) else [])]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """The rows of one encoder on one data source with one recipe, and their mean if all eight tasks are present."""
+    """The rows of one encoder on one data source with one recipe."""
 
     encoder: str
     data: str
     recipe: str
     recipe_changes: Mapping[str, str]  # common to all rows
     rows: Sequence[Row]
-    averaged: Sequence[Row]  # of the mean: those that begin with pretrained weights, if they cover the eight tasks
-    mean: float | None
-    published_mean: float | None  # of the same eight tasks, where the row shows published numbers
+    lines: Sequence[Line]  # in the order of the rows
     published_title: str | None
+
+    @property
+    def differs(self) -> list[str]:
+        """The keys that distinguish its settings."""
+        return [*dict.fromkeys(name for row in self.rows for name in row.differs)]
+
+    @property
+    def mean(self) -> float | None:
+        """The mean of the eight tasks, if just one setting has all of them."""
+        return self._only.mean if self._only else None
+
+    @property
+    def published_mean(self) -> float | None:
+        """The mean of the published numbers that stands beside that mean."""
+        return self._only.published_mean if self._only else None
+
+    @property
+    def _only(self) -> Line | None:
+        found = [line for line in self.lines if line.mean is not None]
+        return found[0] if len(found) == 1 else None
 
     @property
     def conditions(self) -> str:
@@ -235,3 +315,26 @@ class Report:
 
     sections: Sequence[Section]
     footnotes: Sequence[str]
+
+
+def name_sections(report: Report) -> list[str]:
+    """Name each section briefly: the encoder, and the recipe and data where its sections differ in them."""
+    encoders = [section.encoder for section in report.sections]
+    data = ["hub" if section.data.endswith(" on the hub") else section.data for section in report.sections]
+    names = list(encoders)
+    for words in ([section.recipe for section in report.sections], data):
+        several = {name for name in encoders if len({w for e, w in zip(encoders, words, strict=True) if e == name}) > 1}
+        names = [
+            f"{name}, {word}" if encoder in several else name
+            for name, word, encoder in zip(names, words, encoders, strict=True)
+        ]
+    return number_repeats(names, groups=[""] * len(names))
+
+
+def number_repeats(names: Sequence[str], *, groups: Sequence[str]) -> list[str]:
+    """Add a number in brackets to names that occur again in their group."""
+    seen, numbered = Counter[tuple[str, str]](), list[str]()
+    for name, group in zip(names, groups, strict=True):
+        seen[group, name] += 1
+        numbered.append(name if seen[group, name] == 1 else f"{name} ({seen[group, name]})")
+    return numbered

@@ -5,6 +5,7 @@ import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -67,12 +68,16 @@ class Evidence:
         return [f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} degenerate: {why}" for why, seeds in found.items()]
 
 
-def build_row(group: Group, context: Context, *, task: TaskAdapter, setting_notes: Sequence[str] = ()) -> Row:
-    """Build the row of one setting, of the chosen cell of a grid, or of a task without runs."""
+def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any) -> Row:
+    """Build the row of one setting, of the chosen cell of a grid, or of a task without runs.
+
+    Args:
+        about: `differs` and `setting_notes`, as in Row.
+    """
     runs, finished = group.runs, group.finished
     parts, shown = context.parts(task), context.shown_score(task)
     values = [100 * headline(parts, run.scores) for run in finished]
-    evidence = read_evidence(context.store, finished) if context.store and finished else None
+    evidence = read_evidence(context.store, finished, parts=parts) if context.store and finished else None
     intervals = _score_intervals(evidence, finished, parts=parts) if evidence else {}
     verdict = _judge(group, context, task=task, values=values)
     if verdict is not None and verdict.kind == verdicts.REPRODUCED and evidence and evidence.degenerate:
@@ -116,17 +121,21 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, setting_note
         },
         published=shown,
         verdict=verdict,
-        setting_notes=setting_notes,
         remarks=remarks,
         degenerate=lost,
+        **about,
     )
 
 
-def read_evidence(store: RunStore, finished: Sequence[Record]) -> Evidence | None:
-    """Read the predictions of all runs; None, with a warning, if a file is missing or belongs to other rows."""
+def read_evidence(store: RunStore, finished: Sequence[Record], *, parts: Sequence[ScorePart]) -> Evidence | None:
+    """Read the predictions of all runs; None, with a warning, if a file is missing or belongs to other rows.
+
+    Args:
+        parts: the scores whose mean is shown: a degenerate run is judged by the same.
+    """
     task, splits, degenerate = task_of(finished[0]), dict[str, SplitPredictions](), dict[str, str]()
-    by_accuracy = "accuracy" in task.metrics
     for split in task.validation:
+        metrics = [part.metric for part in parts if part.split == split] or task.metrics
         labels, predictions = list[Floats](), list[Floats]()
         for run in finished:
             try:
@@ -137,7 +146,7 @@ def read_evidence(store: RunStore, finished: Sequence[Record]) -> Evidence | Non
             labels.append(found.label.astype(np.float64))
             predictions.append(found.prediction.astype(np.float64))
             reason = describe_degenerate(
-                labels[-1], predictions[-1], logits=found.logits, names=task.labels, judged_by_accuracy=by_accuracy
+                labels[-1], predictions[-1], logits=found.logits, names=task.labels, metrics=metrics
             )
             if reason is not None:
                 degenerate.setdefault(str(run.seed), reason)
@@ -162,11 +171,20 @@ def _score_intervals(
     for key, shown in [*((part, [part]) for part in scores), (None, parts)]:
         means = (np.mean([values[part] for part in shown], axis=0) for values in (scores, drawn))
         interval = interval_of_mean(*means)
-        lowest = -1.0 if any(part.metric in CORRELATIONS for part in shown) else 0.0
+        lowest = _lowest(shown)
         interval = dataclasses.replace(interval, low=max(interval.low, lowest), high=min(interval.high, 1.0))
         if interval.low < interval.high:  # drawing rows shows nothing where all predictions are right, or all wrong
             found[key] = interval
     return found
+
+
+def widest_difference(parts: Sequence[ScorePart]) -> float:
+    """Return the largest difference that two scores can have, in natural units."""
+    return 1.0 - _lowest(parts)
+
+
+def _lowest(parts: Sequence[ScorePart]) -> float:
+    return -1.0 if any(part.metric in CORRELATIONS for part in parts) else 0.0
 
 
 def _judge(group: Group, context: Context, *, task: TaskAdapter, values: Sequence[float]) -> Verdict | None:

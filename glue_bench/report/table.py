@@ -1,50 +1,22 @@
-"""Build the report from records, and check it against an earlier one. Knows no output format but JSON's fields."""
+"""Build the report from records. Knows no output format."""
 
 import dataclasses
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from operator import attrgetter
-from pathlib import Path
-from typing import Any, TypedDict
-
-import numpy as np
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from glue_bench.config.schema import TaskConfig
-from glue_bench.errors import InputError
-from glue_bench.reading import conform, read_json
 from glue_bench.report.columns import write_footnotes
-from glue_bench.report.model import CARD_TASKS, REPORT_SCHEMA_VERSION, Group, Report, Row, Section, card_place
+from glue_bench.report.model import CARD_TASKS, Cell, Group, Line, Report, Row, Section, card_place
 from glue_bench.report.rows import Context, build_row
 from glue_bench.runs.record import Record, task_of
-from glue_bench.runs.setting import Setting
+from glue_bench.runs.setting import Setting, sort_place, tell_apart
 from glue_bench.runs.store import RunStore
-from glue_bench.statistics.paired import SIGNIFICANCE, adjust_holm
-from glue_bench.statistics.verdicts import drop_p_value, drop_p_value_of_rows
 from glue_bench.tasks.adapter import TaskAdapter, headline
 from glue_bench.tasks.published import PublishedTable, find_table
 from glue_bench.text import plural
-
-_NORMAL_95 = 1.959964  # half the width of a 95 % interval in standard errors
-# The fields of a row of the JSON report that identify its setting.
-_SETTING = ("encoder", "data", "task", "recipe", "init", "selection", "recipe_changes", "cell")
-_HIGHEST = 100  # scores are times 100
-
-JsonRow = Mapping[str, Any]  # as `Row.to_json` writes it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """One row of the earlier report, compared with the same row now."""
-
-    title: str  # encoder and task
-    before: float  # mean over the seeds, times 100
-    after: float | None  # None where no finished run is left
-    seeds: tuple[int, int]  # before and after
-    fault: str  # why the check fails; empty if it does not
-    remark: str = ""  # what else to know
 
 
 def build_report(
@@ -55,6 +27,7 @@ def build_report(
     convention: str | None = None,
     expected: Sequence[TaskConfig] = (),
     left_out: int = 0,
+    cells: bool = False,
 ) -> Report:
     """Group records into settings, and settings into sections. Runs are averaged only if they differ in the seed alone.
 
@@ -63,6 +36,7 @@ def build_report(
         convention: card or paper; None for the one that belongs to each encoder's published numbers.
         expected: tasks that get a "not run" row next to real rows of an encoder with published numbers for them.
         left_out: damaged records, which a footnote counts.
+        cells: a row for every cell of a grid, rather than one for the best.
     """
     sections: dict[tuple[str, ...], list[Group]] = defaultdict(list)
     for group in _group_by_setting(records):
@@ -71,7 +45,7 @@ def build_report(
     for _, groups in sorted(sections.items()):
         table = find_table(published, groups[0].setting.hub_id)
         context = Context(table=table, convention=convention, store=store)
-        built.append(_build_section(groups, context, expected=expected))
+        built.append(_build_section(groups, context, expected=expected, cells=cells))
     missing = [f"Left out: {plural(left_out, 'run')} with a damaged record."] if left_out else []
     return Report(sections=built, footnotes=[*missing, *write_footnotes(built, published)])
 
@@ -92,30 +66,68 @@ def _group(runs: Iterable[Record], *, cells: int = 0) -> Group:
     return Group(setting=Setting.of(ordered[0]), runs=ordered, cells=cells)
 
 
-def _build_section(groups: Sequence[Group], context: Context, *, expected: Sequence[TaskConfig]) -> Section:
-    chosen = _choose_cells(groups, lambda run: _selection_score(run, context))
-    rest = attrgetter("setting.id", "setting.precision")
-    chosen.sort(key=lambda group: (card_place(group.task), group.setting.init != "pretrained", rest(group)))
+def _build_section(
+    groups: Sequence[Group], context: Context, *, expected: Sequence[TaskConfig], cells: bool
+) -> Section:
+    chosen = groups if cells else _choose_cells(groups, lambda run: _selection_score(run, context))
     changes = _common_changes([group.setting for group in chosen])
     rows = []
-    for group in chosen:
-        alike = [other.setting for other in chosen if other.setting.task == group.setting.task and other.finished]
-        notes = _setting_notes(group.setting, alike, changes=changes)
-        rows.append(build_row(group, context, task=task_of(group.runs[0]), setting_notes=notes))
+    for group, differs in _put_in_order(chosen):
+        shown = {*differs, *(f"trainer.{name}" for name in changes)}
+        own = {f"trainer.{name}": value for name, value in group.setting.recipe_changes.items()}
+        notes = [f"{name}={value}" for name, value in own.items() if name not in shown]
+        task = task_of(group.runs[0])
+        rows.append(build_row(group, context, task=task, differs=differs, setting_notes=notes))
     first = groups[0].setting
     rows = rows if first.source == "sample" else _add_missing(rows, context, expected=expected)
-    pretrained = [row for row in rows if row.setting.init == "pretrained"]
-    averaged = rows if _mean_of_eight(pretrained, [row.median for row in pretrained]) is None else pretrained
-    published = [row.published.value if row.published else None for row in averaged]
     return Section(
         **{key: getattr(first, key) for key in ("encoder", "data", "recipe")},
         recipe_changes=changes,
         rows=rows,
-        averaged=averaged,
-        mean=_mean_of_eight(averaged, [row.median for row in averaged]),
-        published_mean=_mean_of_eight(averaged, published) if all(row.comparable for row in averaged) else None,
+        lines=_draw_lines(rows),
         published_title=context.table.title if context.table else None,
     )
+
+
+def _put_in_order(groups: Sequence[Group]) -> list[tuple[Group, dict[str, Any]]]:
+    """Sort the groups of a section by task and by what distinguishes their settings, which comes with each."""
+    found, by_task = list[tuple[Group, dict[str, Any]]](), defaultdict[str, list[Group]](list)
+    for group in sorted(groups, key=lambda group: (min(run.ended for run in group.runs), group.setting.id)):
+        by_task[group.task].append(group)
+    for alike in by_task.values():
+        chosen = [group.setting.searched if group.cells else [] for group in alike]
+        found += zip(alike, tell_apart([group.setting for group in alike], chosen=chosen), strict=True)
+    names = dict.fromkeys(name for _, differs in found for name in differs)
+    whole = [(group, {**dict.fromkeys(names, ""), **_known(group, names), **differs}) for group, differs in found]
+    return sorted(whole, key=lambda each: (card_place(each[0].task), sort_place(each[1])))
+
+
+def _known(group: Group, names: Iterable[str]) -> dict[str, Any]:
+    facts = group.setting.facts()
+    return {name: facts[name] for name in names if name in facts}
+
+
+def _draw_lines(rows: Sequence[Row]) -> list[Line]:
+    """Join the rows of different tasks that have the same values in what distinguishes the section's settings."""
+    found, anywhere = dict[str, list[Row]](), list[Row]()
+    several = len({row.line for row in rows if row.runs}) > 1
+    for row in rows:
+        (found.setdefault(row.line, []) if row.runs or not several else anywhere).append(row)
+    lines = []
+    for words, own in sorted(found.items(), key=lambda each: min(sort_place(row.differs) for row in each[1])):
+        tasks = {row.task for row in own}
+        every = sorted([*own, *(row for row in anywhere if row.task not in tasks)], key=lambda r: card_place(r.task))
+        published = [row.published.value if row.published else None for row in own]
+        comparable = all(row.comparable for row in own)
+        lines.append(
+            Line(
+                words=words,
+                rows=every,
+                mean=_mean_of_eight(own, [row.median for row in own]),
+                published_mean=_mean_of_eight(own, published) if comparable else None,
+            )
+        )
+    return lines
 
 
 def _add_missing(rows: list[Row], context: Context, *, expected: Sequence[TaskConfig]) -> list[Row]:
@@ -139,28 +151,45 @@ def _common_changes(settings: Sequence[Setting]) -> dict[str, str]:
     return {name: found.pop() for name, found in values.items()} if all(len(v) == 1 for v in values.values()) else {}
 
 
-def _setting_notes(setting: Setting, alike: Sequence[Setting], *, changes: Mapping[str, str]) -> list[str]:
-    """Note how a setting differs from its recipe and from the finished rows of its task."""
-    shown_elsewhere = {"init", "grid", *(f"trainer.{key}" for key in setting.cell)}
-    names = alike[0].difference(*alike[1:], but=shown_elsewhere) if alike else {}
-    facts = setting.facts()
-    notes = {name: facts[name] for name in names if name in facts}
-    notes |= {f"trainer.{name}": value for name, value in setting.recipe_changes.items() if name not in changes}
-    return [f"{name}={value}" for name, value in notes.items()]
-
-
 def _choose_cells(groups: Sequence[Group], score: Callable[[Record], float]) -> list[Group]:
     """Turn settings into rows; those that differ only in their cell become one row, that of the best cell.
 
-    The best cell has the highest median score; a cell with fewer finished seeds than another is not chosen.
+    The best cell has the highest median score; a cell with fewer finished seeds than another is not chosen. A run that
+    was asked for outside of a grid has its own row, and counts as a cell as well if the grid has its values.
     """
-    rows, grids = list[Group](), defaultdict[Setting, list[Group]](list)
+    plain = [group for group in groups if not all(run.config.get("cell") for run in group.runs)]
+    cells, grids = defaultdict[Setting, dict[object, Group]](dict), dict[Setting, dict[str, list[Any]]]()
     for group in groups:
-        if group.setting.cell:
-            grids[group.setting.without_cell()].append(group)
-        else:
-            rows.append(group)
-    return rows + [_choose_cell(cells, score) for alike in grids.values() for cells in _split_by_inputs(alike)]
+        for run in (run for run in group.runs if run.config.get("cell")):
+            setting = Setting.of(run)
+            base = setting.without_cell()
+            grid = grids.setdefault(base, {key: [] for key in setting.cell})
+            for key, value in setting.cell.items():
+                grid[key] += [*setting.grid.get(key, ()), value]
+            _add_cell(
+                cells[base], dataclasses.replace(group, setting=dataclasses.replace(group.setting, **_cell_of(setting)))
+            )
+    for base, grid in grids.items():
+        for group in plain:
+            setting = group.setting.as_cell(grid)
+            if setting.without_cell() == base and all(value in grid[key] for key, value in setting.cell.items()):
+                _add_cell(cells[base], dataclasses.replace(group, setting=setting))
+    every = [each for found in cells.values() for each in _split_by_inputs([*found.values()])]
+    return plain + [_choose_cell(alike, score) for alike in every]
+
+
+def _cell_of(setting: Setting) -> dict[str, Any]:
+    return {name: getattr(setting, name) for name in ("cell", "grid", "recipe_changes")}
+
+
+def _add_cell(cells: dict[object, Group], group: Group) -> None:
+    """Add a cell to those of a grid; the same values under two ids, as before, are one cell."""
+    setting = group.setting
+    key = (*map(str, setting.cell.values()), *(setting.inputs if group.finished else ()))
+    known = cells.get(key)
+    seeds = {run.seed for run in known.runs} if known else set()
+    runs = [*(known.runs if known else ()), *(run for run in group.runs if run.seed not in seeds)]
+    cells[key] = dataclasses.replace(known or group, runs=sorted(runs, key=lambda run: (not run.finished, run.seed)))
 
 
 def _split_by_inputs(cells: Sequence[Group]) -> list[list[Group]]:
@@ -186,6 +215,7 @@ def _choose_cell(cells: Sequence[Group], score: Callable[[Record], float]) -> Gr
     return dataclasses.replace(
         max(complete, key=lambda cell: statistics.median(score(run) for run in cell.finished)),
         cells=len(cells),
+        tried=[Cell.of(cell.setting.cell, [100 * score(run) for run in cell.finished]) for cell in cells],
         planned=max(math.prod(len(values) for values in cell.setting.grid.values()) for cell in cells),
         incomplete=incomplete,
     )
@@ -197,115 +227,3 @@ def _selection_score(run: Record, context: Context) -> float:
         return headline(context.parts(task_of(run)), run.scores)
     score = run.selected.get("score")
     return float(score) if isinstance(score, int | float) and math.isfinite(score) else -math.inf
-
-
-def check_report(report: Report, baseline: Sequence[JsonRow]) -> list[Checked]:
-    """Compare every row of the earlier report, as `read_baseline` reads it, with the row of the same setting now."""
-    now = [row.to_json() for section in report.sections for row in section.rows if row.seeds]
-    found = [_find(earlier, [row for row in now if row["metric"] == earlier["metric"]]) for earlier in baseline]
-    raw = [None if row is None else _p_value(earlier, row) for earlier, row in zip(baseline, found, strict=True)]
-    adjusted = iter(adjust_holm([p for p in raw if p is not None]))
-    checked = []
-    for earlier, row, p in zip(baseline, found, raw, strict=True):
-        p_value = None if p is None else next(adjusted)
-        before, after = statistics.fmean(earlier["values"]), statistics.fmean(row["values"]) if row else None
-        if row is not None:
-            fault = _find_fault(earlier, row, p_value=p_value)
-        elif (other := _find(earlier, now)) is not None:
-            fault = f"now shown as {other['metric']}, before as {earlier['metric']}: use the same --convention"
-        else:
-            fault = "this setting no longer has a finished run"
-        unknown = p is None and after is not None and after < before and not fault
-        seeds = (len(earlier["seeds"]), len(row["seeds"]) if row else 0)
-        remark = "lower, but the noise of these runs is unknown" if unknown else ""
-        title = f"{earlier['encoder']} {earlier['title']}"
-        checked.append(Checked(title=title, before=before, after=after, seeds=seeds, fault=fault, remark=remark))
-    return checked
-
-
-def read_baseline(path: Path) -> list[JsonRow]:
-    """Read the rows with finished runs from a file that `report --format json` wrote.
-
-    Raises:
-        InputError: the file cannot be read or is not such a report.
-    """
-    try:
-        content = read_json(path)
-        version = content["schema_version"]
-        if version != REPORT_SCHEMA_VERSION:
-            raise ValueError(f"schema_version is {version!r}; this glue-bench writes {REPORT_SCHEMA_VERSION}")
-        rows = [_read_row(row) for section in content["sections"] for row in section["rows"] if row["seeds"]]
-        if not rows:
-            raise ValueError("it has no row with finished runs, so there is nothing to check")
-    except OSError as error:
-        raise InputError(f"--check {path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise InputError(f"--check {path}: not a report of `report --format json` ({reason})") from error
-    return rows
-
-
-class _Row(TypedDict):
-    encoder: str
-    data: str
-    task: str
-    recipe: str
-    init: str
-    selection: str
-    recipe_changes: Mapping[str, str]
-    cell: Mapping[str, Any]
-    title: str
-    metric: str
-    n: int | None
-    fingerprint: str | None
-    setting_id: str
-    seeds: list[int]
-    run_ids: list[str]
-    values: list[float]
-    low: float | None
-    high: float | None
-
-
-def _read_row(content: JsonRow) -> JsonRow:
-    """Return the fields of a row that are compared; raise an error if one is missing or impossible."""
-    conform(_Row, content, where="a row")
-    row = {key: content[key] for key in _Row.__annotations__}
-    if not len(row["values"]) == len(row["seeds"]) == len(row["run_ids"]):
-        raise ValueError("the values or run_ids of a row do not belong to its seeds")
-    if not all(-_HIGHEST <= number <= _HIGHEST for number in (*row["values"], row["low"] or 0, row["high"] or 0)):
-        raise ValueError(f"a value or the interval of a row is not between -{_HIGHEST} and {_HIGHEST}")
-    return row
-
-
-def _find(earlier: JsonRow, now: Sequence[JsonRow]) -> JsonRow | None:
-    """Find the row of the same setting as far as JSON shows it; of several, the one most like the earlier row."""
-
-    def likeness(row: JsonRow) -> tuple[bool, int, bool]:
-        # A setting has two rows if its runs differ in precision: then the shared runs decide.
-        shared = len({*row["run_ids"]} & {*earlier["run_ids"]})
-        return row["setting_id"] == earlier["setting_id"], shared, row["fingerprint"] == earlier["fingerprint"]
-
-    return max((row for row in now if all(row[key] == earlier[key] for key in _SETTING)), key=likeness, default=None)
-
-
-def _p_value(earlier: JsonRow, row: JsonRow) -> float | None:
-    """Return the p-value of a drop; None where the noise of single runs, or of seeds with equal scores, is unknown."""
-    before, after = earlier["values"], row["values"]
-    if min(len(before), len(after)) > 1 and np.ptp(before) + np.ptp(after) > 0:
-        return drop_p_value(before, after)
-    if any(each[end] is None for each in (earlier, row) for end in ("low", "high")):
-        return None
-    first, second = (
-        (statistics.fmean(each["values"]), (each["high"] - each["low"]) / (2 * _NORMAL_95)) for each in (earlier, row)
-    )
-    return drop_p_value_of_rows(first, second)
-
-
-def _find_fault(earlier: JsonRow, row: JsonRow, *, p_value: float | None) -> str:
-    if row["n"] != earlier["n"]:
-        return f"{row['n']} dev rows, {earlier['n']} before: not the same test"
-    if row["fingerprint"] and earlier["fingerprint"] and row["fingerprint"] != earlier["fingerprint"]:
-        return "other texts or labels than before: not the same test"
-    drop = statistics.fmean(earlier["values"]) - statistics.fmean(row["values"])
-    fell = p_value is not None and p_value < SIGNIFICANCE and drop > 0
-    return f"fell by {drop:.1f} (adjusted p {p_value:.3f})" if fell else ""

@@ -14,8 +14,9 @@ from glue_bench.config.schema import PATH_KEYS, DataConfig, EncoderConfig, Train
 from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.files import file_sha256
 from glue_bench.models.pretrained import has_tokenizer
+from glue_bench.runs.filters import ALL_RUNS, Filters
 from glue_bench.runs.record import Record, read_record, task_of
-from glue_bench.runs.setting import Setting, override_word
+from glue_bench.runs.setting import Setting, override_word, show_words, tell_apart
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import plural, quote_value
@@ -62,12 +63,14 @@ def find_finished(
     task: str | None = None,
     seed: int | None = None,
     run_id: str | None = None,
+    filters: Filters = ALL_RUNS,
     need_model: bool = False,
 ) -> FinishedRun:
     """Find the only finished run that has all the given properties.
 
     Args:
         run_id: an id, or the folder of a run, wherever it is.
+        filters: further properties.
         need_model: consider only runs that kept their weights.
 
     Raises:
@@ -82,7 +85,8 @@ def find_finished(
         if not {**wanted, "run_id": run.record.run_id}.items() <= run.facts.items():
             raise UsageError(f"{asked}: that folder holds {run.title}")
         return run
-    every = [FinishedRun(record=record, folder=store.folder(*record.place)) for record in store.load_all()]
+    records = filters.choose_records(store.load_all(), place=store.root.parent)
+    every = [FinishedRun(record=record, folder=store.folder(*record.place)) for record in records]
     alike = [run for run in every if wanted.items() <= run.facts.items()]
     found = [run for run in alike if run.record.finished]
     if alike and not found:
@@ -167,10 +171,8 @@ def _distinguish(found: Sequence[FinishedRun]) -> Iterable[str]:
         values = {run.facts[key] for run in found}
         if len(values) > 1:
             return [f"{key}={value}" for value in sorted(values, key=lambda value: (isinstance(value, str), value))]
-    first, *others = [Setting.of(run.record) for run in found]
-    apart = first.difference(*others)
-    words = [" ".join(f"{key}={values[place]}" for key, values in apart.items()) for place in range(len(found))]
-    return [f"run_id={run.record.run_id} ({word or 'same setting'})" for run, word in zip(found, words, strict=True)]
+    words = map(show_words, tell_apart([Setting.of(run.record) for run in found]))
+    return [f"run_id={run.record.run_id} ({word})" for run, word in zip(found, words, strict=True)]
 
 
 def _explain_no_weights(found: Sequence[FinishedRun], asked: str) -> str:

@@ -30,6 +30,7 @@ class RunRequest:
     run_id: str  # seed and 12 hex digits: a folder name
     inputs: Mapping[str, object]  # what identified encoder and data when the run was planned
     parent: "RunRequest | None" = None  # the run whose fine-tuned encoder this one starts from
+    shape: Mapping[str, bool] | None = None  # of a run with an id of before: as in `identify`
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -78,13 +79,18 @@ def make_requests(config: RunConfig, seeds: list[int], *, parent: RunConfig | No
 
 
 def identify(
-    config: RunConfig, inputs: Mapping[str, Mapping[str, object]], *, parent: RunRequest | None = None
+    config: RunConfig,
+    inputs: Mapping[str, Mapping[str, object]],
+    *,
+    parent: RunRequest | None = None,
+    shape: Mapping[str, bool] | None = None,
 ) -> RunRequest:
     """Make the request for a run on known inputs; reads no file.
 
     Args:
         inputs: what identifies encoder and data, under these names.
         parent: the run that it starts from.
+        shape: for the id that a cell of a grid had before it was the same run as a plain one: `cell_shape` of the cell.
     """
     name, task = encoder_name(config.encoder), config.task
     chooses = len(task.metrics) > 1 and not task.conventions  # what a selection goes by, where conventions do not say
@@ -101,8 +107,8 @@ def identify(
         **({"holdout": config.holdout} if config.selection == "holdout" else {}),
         **({"headline": headline} if config.selection != "last" and headline else {}),
     }
-    if config.cell:  # a cell and the same values outside of any grid are different rows of the table
-        setting["grid"] = {key: key in config.recipe_changes for key in sorted(config.cell)}
+    if shape:
+        setting["grid"] = dict(shape)
     return RunRequest(
         config=config,
         encoder=name,
@@ -110,7 +116,14 @@ def identify(
         run_id=f"seed{config.seed}-{_digest({**setting, 'seed': config.seed})}",
         inputs=inputs,
         parent=parent,
+        shape=shape,
     )
+
+
+def cell_shape(config: Mapping[str, Any]) -> dict[str, bool]:
+    """Return what the id of a cell was made from before: its keys, and whether each value is outside of the grid."""
+    changes = config.get("recipe_changes") or {}
+    return {key: key in changes for key in sorted(config.get("cell") or {})}
 
 
 def check_unchanged(request: RunRequest, *, encoder: Mapping[str, object], data: Mapping[str, object]) -> None:

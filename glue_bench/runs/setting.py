@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -13,6 +13,14 @@ from glue_bench.text import quote_value
 
 # Trainer values that change no score: runs of one setting may differ in them.
 EXECUTION = keys_of(TrainerConfig, *NOT_IN_IDENTITY)
+
+# Facts that are hashes, each with the name of the letters that stand for them, and the keys that explain a difference.
+_HASHES = {
+    "data.fingerprint": ("rows", ("data", "data.revision", "data.max_train_rows", "data.max_eval_rows")),
+    "encoder.weights_sha256": ("weights", ("encoder", "encoder.hub_id", "encoder.revision")),
+}
+_FIRST = {"init": "pretrained", "selection": "last"}  # values that come first, whatever their name
+_SMALL = 0.001  # numbers below are shown as 1e-4
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
 _MEANINGFUL = ("null", "true", "false", "nan", "inf", "yes", "no", "on", "off")
@@ -42,7 +50,7 @@ class Setting:
     cell: Mapping[str, Any] = field(default_factory=dict)  # trainer values from a grid
     grid: Mapping[str, list[Any]] = field(default_factory=dict, compare=False)  # trainer key to the values to try
     trainer: Mapping[str, Any] = field(default_factory=dict)  # without EXECUTION
-    limits: Mapping[str, int | None] = field(default_factory=dict)  # max_train_rows and max_eval_rows
+    limits: Mapping[str, Any] = field(default_factory=dict)  # max_train_rows and max_eval_rows
     fingerprint: str = ""  # of all texts and labels
     precision: str = ""  # in which the run computed, whatever trainer.precision asked for
     weights: str = ""  # SHA-256 of the pretrained weights
@@ -86,6 +94,11 @@ class Setting:
         return self.encoder, self.hub_id, self.encoder_revision, self.source, self.data_revision, self.recipe
 
     @property
+    def searched(self) -> list[str]:
+        """The facts whose value comes from a grid."""
+        return [f"trainer.{key}" for key in self.cell if key not in self.recipe_changes]
+
+    @property
     def inputs(self) -> tuple[str, str, str]:
         """What only a run that has read its inputs knows: weights, rows and precision."""
         return self.weights, self.fingerprint, self.precision
@@ -114,13 +127,13 @@ class Setting:
     def difference(self, *others: Self, but: Collection[str] = ()) -> dict[str, tuple[Any, ...]]:
         """Return the facts in which this setting and the others differ: name to each one's value, this one's first.
 
+        A hash is left out where another fact explains why it differs.
+
         Args:
             but: names of facts to leave out.
         """
-        every = [setting.facts() for setting in (self, *others)]
-        names = dict.fromkeys(name for facts in every for name in facts if name not in but)
-        values = {name: tuple(facts.get(name) for facts in every) for name in names}
-        return {name: found for name, found in values.items() if len({str(value) for value in found} - {""}) > 1}
+        found = _differing([setting.facts() for setting in (self, *others)])
+        return {name: values for name, values in found.items() if name not in but}
 
     def words(self) -> list[str]:
         """Return the KEY=VALUE words for recipe, init, selection, grid and changed trainer values."""
@@ -134,6 +147,12 @@ class Setting:
             keys = [key for key in keys if key != "epochs"]
         return words + [override_word(f"trainer.{key}", self.trainer[key]) for key in keys]
 
+    def as_cell(self, keys: Iterable[str]) -> Self:
+        """Return the same values as a cell of a grid of these trainer keys."""
+        cell = {key: self.trainer.get(key) for key in keys}
+        changes = {key: value for key, value in self.recipe_changes.items() if key not in cell}
+        return dataclasses.replace(self, cell=cell, recipe_changes=changes)
+
     def without_cell(self) -> Self:
         """Return what all cells of a grid share, without inputs, which a cell without a finished run does not know."""
         return dataclasses.replace(
@@ -145,6 +164,77 @@ class Setting:
             precision="",
             weights="",
         )
+
+
+def tell_apart(settings: Sequence[Setting], *, chosen: Sequence[Collection[str]] = ()) -> list[dict[str, Any]]:
+    """Return what distinguishes each of these settings of one task: the facts in which they differ, by their names.
+
+    Letters stand for hashes, and for settings that differ in nothing that has a name.
+
+    Args:
+        chosen: for each setting, the facts whose value a search chose: two searches do not differ in them.
+    """
+    facts = [setting.facts() for setting in settings]
+    searched = chosen or [()] * len(facts)
+    names = _differing([{**each, **dict.fromkeys(by, "chosen")} for each, by in zip(facts, searched, strict=True)])
+    names.pop("grid", None)
+    if "recipe" in names:  # which explains its own values
+        own = {f"trainer.{key}" for each in settings for key in (*each.recipe_changes, *each.cell)}
+        names = {name: values for name, values in names.items() if not name.startswith("trainer.") or name in own}
+    found = [{name: each.get(name) for name in names if name not in _HASHES} for each in facts]
+    for name, (short, _) in _HASHES.items():
+        if name in names:
+            _add_letters(found, short, values=[each[name] for each in facts])
+    every = [(*map(str, each.values()), *map(str, by)) for each, by in zip(found, searched, strict=True)]
+    if len({*every}) < len(every):
+        alike = [every.count(each) > 1 for each in every]
+        _add_letters(
+            found, "setting", values=[each.id if one else "" for each, one in zip(settings, alike, strict=True)]
+        )
+    return found
+
+
+def _differing(every: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
+    """Return the facts that differ, by name; empty text is unknown, and differs from nothing."""
+    names = dict.fromkeys(name for facts in every for name in facts)
+    values = {name: tuple(facts.get(name) for facts in every) for name in names}
+    found = {name: each for name, each in values.items() if len({str(value) for value in each} - {""}) > 1}
+    explained = [name for name, (_, why) in _HASHES.items() if not found.keys().isdisjoint(why)]
+    return {name: each for name, each in found.items() if name not in explained}
+
+
+def _add_letters(found: Iterable[dict[str, Any]], name: str, *, values: Sequence[str]) -> None:
+    order = [*dict.fromkeys(value for value in values if value)]
+    for each, value in zip(found, values, strict=True):
+        number = order.index(value) if value else -1
+        each[name] = "" if number < 0 else chr(ord("A") + number) if number < 26 else str(number + 1)
+
+
+def sort_place(values: Mapping[str, Any]) -> list[tuple[bool, bool, bool, float, str]]:
+    """Return the key that sorts settings by what distinguishes them: numbers by size, null last."""
+    places = []
+    for name, value in values.items():
+        number = value if isinstance(value, int | float) else None
+        places.append((value != _FIRST.get(name, value), value is None, number is None, number or 0, str(value)))
+    return places
+
+
+def short_name(name: str) -> str:
+    """Return the last part of a key, as columns name it."""
+    return name.rpartition(".")[2]
+
+
+def show_value(value: Any) -> str:
+    """Write a value for people, such that a command takes it: small numbers as 1e-4."""
+    if isinstance(value, float) and 0 < abs(value) < _SMALL:
+        digits, _, power = f"{value:e}".partition("e")
+        return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
+    return override_value(value) if not isinstance(value, str) else value
+
+
+def show_words(values: Mapping[str, Any]) -> str:
+    """Write what distinguishes a setting: `learning_rate=1e-4, epochs=3`."""
+    return ", ".join(f"{short_name(name)}={show_value(value)}" for name, value in values.items() if value != "")
 
 
 def override_word(key: str, value: Any) -> str:

@@ -1,5 +1,5 @@
-"""The results folder: where each run's record, predictions and history are, each file written atomically; and all of
-its scores as a pandas DataFrame. Knows no torch, so that a failure is recorded even after a crash."""
+"""The results folder: where each run's record, predictions and history are, each file written atomically.
+Knows no torch, so that a failure is recorded even after a crash."""
 
 import dataclasses
 import hashlib
@@ -7,10 +7,10 @@ import io
 import json
 import shutil
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,20 +18,11 @@ from numpy.typing import NDArray
 from glue_bench.errors import DivergedError, GlueBenchError, InputError, LostError, describe
 from glue_bench.files import check_writable, file_sha256, replace_atomically, write_text_atomically
 from glue_bench.reading import whole_number
-from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.identity import RunRequest, cell_shape, identify
 from glue_bench.runs.record import Record, now, read_record, request_facts, task_of
 from glue_bench.tasks.adapter import TaskAdapter
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _ORIGIN_KEY = b"glue_bench.origin"  # key of a prediction file's metadata
-_NAMES = (
-    "encoder task split metric value rows seed status comparable not_comparable_because recipe recipe_changes init "
-    "selection cell data fingerprint hub_id revision weights_sha256 parameters steps epochs tokens train_seconds "
-    "eval_seconds device precision engine ended setting_id run_id folder"
-)
-_COLUMNS = _NAMES.split()  # of `load_results`
 
 
 class RunStore:
@@ -266,53 +257,54 @@ def write_history(path: Path, lines: Sequence[Any]) -> None:
     write_text_atomically(path, text)
 
 
-def load_results(results_dir: str | Path = "results") -> "pd.DataFrame":
-    """Return one row per run, validation split and metric; a run without scores has one, with neither split nor metric.
+def find_earlier(requests: Iterable[RunRequest], store: RunStore) -> list[RunRequest]:
+    """Return the requests, each under the id that the store knows its run by.
 
-    Columns: `encoder`, `task`, `split`, `metric`, `value` (natural units: 0 to 1, correlations -1 to 1), `rows` (of the
-    split), `seed`, `status` (finished, failed, diverged, interrupted), `comparable` and `not_comparable_because`,
-    `recipe`, `recipe_changes` (trainer values that are not the recipe's, as KEY=VALUE words), `init`, `selection`,
-    `cell` (the run's values in a grid, as such words), `data` (hub, local or sample), `fingerprint`, `hub_id`,
-    `revision` and `weights_sha256` of the encoder, `parameters` (head included), `steps`, `epochs`, `tokens`,
-    `train_seconds`, `eval_seconds`, `device`, `precision`, `engine`, `ended` (UTC), `setting_id` (runs that share it
-    differ in the seed alone), `run_id`, `folder` (with the predictions).
-
-    Raises:
-        InputError: there is no such folder.
+    A cell of a grid is the same run as a plain one with its values; it used to have an id of its own, and runs that
+    were kept under one are found there, whether they are asked for as a cell or as a plain run.
     """
-    import pandas as pd  # imported late: it takes half a second
-
-    if not Path(results_dir).is_dir():
-        raise InputError(f"{results_dir}: no such folder of results")
-    store = RunStore(Path(results_dir))
-    frame = pd.DataFrame([row for record in store.load_all() for row in _rows(record, store)], columns=_COLUMNS)
-    frame["ended"] = pd.to_datetime(frame["ended"], utc=True, errors="coerce")
-    return frame
+    known = _Known(store)
+    return [known.settle(request) for request in requests]
 
 
-def _rows(record: Record, store: RunStore) -> list[dict[str, Any]]:
-    encoder, data, config = record.encoder, record.data, record.config
-    facts: dict[str, Any] = {name: getattr(record, name) for name in _COLUMNS if hasattr(record, name)}
-    facts |= {name: encoder.get(name) for name in ("hub_id", "revision", "weights_sha256", "parameters")}
-    facts |= {name: _words(config.get(name)) for name in ("recipe_changes", "cell")}
-    facts |= {f"{name}_seconds": record.seconds.get(name) for name in ("train", "eval")}
-    facts |= {
-        "encoder": encoder["name"],
-        "data": data["source"],
-        "fingerprint": data.get("fingerprint"),
-        "not_comparable_because": "; ".join(record.not_comparable_because),
-        "ended": record.ended or None,
-        "folder": str(store.folder(*record.place)),
-    }
-    if not record.finished:
-        return [{**dict.fromkeys(_COLUMNS), **facts}]
-    task, scores, rows = task_of(record), record.scores, data["rows"]
-    return [
-        {**facts, "split": split, "metric": metric, "value": scores[split][metric], "rows": rows[split]}
-        for split in task.validation
-        for metric in task.metrics
-    ]
+@dataclass(slots=True)
+class _Kept:
+    """What the records of one encoder and task say of ids."""
+
+    settings: set[str] = field(default_factory=set)
+    shapes: list[dict[str, bool]] = field(default_factory=list)
 
 
-def _words(values: Mapping[str, Any] | None) -> str:
-    return " ".join(f"{key}={value}" for key, value in (values or {}).items())
+class _Known:
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
+        self._kept = dict[tuple[str, ...], _Kept]()
+
+    def settle(self, request: RunRequest) -> RunRequest:
+        if request.parent is not None and (parent := self.settle(request.parent)) is not request.parent:
+            request = identify(request.config, request.inputs, parent=parent)
+        if self._has_record(request):
+            return request
+        kept = self._look(request.place[:-1])
+        before: Sequence[RunRequest] = [
+            identify(request.config, request.inputs, parent=request.parent, shape=shape) for shape in kept.shapes
+        ]
+        for other in before:
+            if self._has_record(other):
+                return other
+        if request.setting_id not in kept.settings:  # another seed of it: all seeds of a setting share an id
+            return next((other for other in before if other.setting_id in kept.settings), request)
+        return request
+
+    def _has_record(self, request: RunRequest) -> bool:
+        return (self._store.folder(*request.place) / "record.json").exists()
+
+    def _look(self, place: tuple[str, ...]) -> _Kept:
+        if place not in self._kept:
+            kept = self._kept[place] = _Kept()
+            for folder in self._store.folder(*place).glob("*/"):
+                if record := self._store.load(*place, folder.name):
+                    kept.settings.add(record.setting_id)
+                    if (shape := cell_shape(record.config)) and shape not in kept.shapes:
+                        kept.shapes.append(shape)
+        return self._kept[place]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from glue_bench.statistics.intervals import LEVEL, Floats, variance_of_median
+from glue_bench.statistics.intervals import LEVEL, Floats, SplitPredictions, score_counts, variance_of_median
 from glue_bench.text import plural
 
 FEWEST_SEEDS = 3  # with fewer, a standard deviation means little
@@ -97,7 +97,7 @@ def drop_p_value_of_rows(before: tuple[float, float], after: tuple[float, float]
 
 
 def describe_degenerate(
-    labels: Floats, predictions: Floats, *, logits: Floats, names: Sequence[str], judged_by_accuracy: bool
+    labels: Floats, predictions: Floats, *, logits: Floats, names: Sequence[str], metrics: Sequence[str]
 ) -> str | None:
     """Say why a run's predictions show that it learned nothing; None if they do not.
 
@@ -106,7 +106,7 @@ def describe_degenerate(
         predictions: (n,) of the same kind.
         logits: (n, outputs).
         names: of the classes, in the order of the codes; empty for scores.
-        judged_by_accuracy: whether accuracy, rather than a correlation, is a metric of the task.
+        metrics: those whose mean is the run's score: always predicting the most frequent label is judged by the same.
     """
     uncorrelated = "below chance: predictions and labels are not correlated"
     if not np.isfinite(logits).all():
@@ -117,16 +117,20 @@ def describe_degenerate(
         below = float(np.corrcoef(labels, predictions)[0, 1]) <= 0 if np.ptp(labels) > 0 else False
         return uncorrelated if below else None
     accuracy, chance = float((labels == predictions).mean()), 1 / len(names)
-    majority = float(np.unique(labels, return_counts=True)[1].max()) / len(labels)
-    if majority == 1 and accuracy == 1:
+    codes, counts = np.unique(labels, return_counts=True)
+    if len(codes) == 1 and accuracy == 1:
         return None  # there is only one label, and it was predicted
     if (predictions == predictions[0]).all():
         return f"constant predictions ({names[int(predictions[0])]})"
-    if judged_by_accuracy:
-        if accuracy < chance:
-            return f"below chance: accuracy {100 * accuracy:.1f}, chance {100 * chance:.1f}"
-        if accuracy <= majority < 1:
-            return f"no better than always the most frequent label ({100 * majority:.1f})"
+    if "accuracy" in metrics and accuracy < chance:
+        return f"below chance: accuracy {100 * accuracy:.1f}, chance {100 * chance:.1f}"
+    if len(codes) == 1:
         return None
-    agreement = float(np.corrcoef(labels, predictions)[0, 1]) if len(names) == 2 and majority < 1 else 1.0
-    return uncorrelated if agreement <= 0 else None
+    usual = np.full_like(predictions, codes[counts.argmax()])
+    split = SplitPredictions(labels=labels, predictions=np.vstack([predictions, usual]))
+    score, baseline = np.mean([values[:, 0] for values in score_counts(metrics, split).values()], axis=0)  # (2,)
+    if score > baseline + _ROUNDING:
+        return None
+    if {*metrics} == {"matthews_correlation"}:
+        return uncorrelated
+    return f"no better than always the most frequent label ({100 * baseline:.1f})"

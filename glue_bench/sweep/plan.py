@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Required, TypedDict
 
 from glue_bench.config.schema import config_from_facts
 from glue_bench.data.sources import resolve_source
@@ -18,10 +18,10 @@ from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import write_text_atomically
 from glue_bench.models.pretrained import resolve_pretrained
 from glue_bench.reading import conform, parse_json, read_text
-from glue_bench.runs.identity import SCORES_VERSION, RunRequest, identify
+from glue_bench.runs.identity import SCORES_VERSION, RunRequest, cell_shape, identify
 from glue_bench.runs.lease import Owner, owner_of, take_lease
 from glue_bench.runs.record import Record
-from glue_bench.runs.store import RunStore
+from glue_bench.runs.store import RunStore, find_earlier
 from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import plural
 
@@ -71,6 +71,7 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
 
     What failed for lack of room counts as missing; with `retry_failed`, all that failed or diverged.
     """
+    requests = find_earlier(requests, store)
     parents = {request.parent.run_id: request.parent for request in requests if request.parent}
     every = dict[str, RunRequest]()  # by run id, parents before their first child
     for request in requests:
@@ -294,7 +295,12 @@ def _facts_of(request: RunRequest) -> dict[str, Any]:
         if holder.get(key):
             holder[key] = str(Path(holder[key]).resolve())
     parent = _facts_of(request.parent) if request.parent else None
-    return {**{key: getattr(request, key) for key in _COPIED}, "parent": parent, "config": config}
+    return {
+        **{key: getattr(request, key) for key in _COPIED},
+        "shape": request.shape,
+        "parent": parent,
+        "config": config,
+    }
 
 
 def _request_from(facts: Mapping[str, Any]) -> RunRequest:
@@ -305,7 +311,9 @@ def _request_from(facts: Mapping[str, Any]) -> RunRequest:
     """
     conform(_Line, facts, where="the line")
     parent = _request_from(facts["parent"]) if facts["parent"] else None
-    request = identify(config_from_facts(facts["config"]), facts["inputs"], parent=parent)
+    config = config_from_facts(facts["config"])
+    shape = facts["shape"] if "shape" in facts else cell_shape(facts["config"])  # a plan of before has ids of before
+    request = identify(config, facts["inputs"], parent=parent, shape=shape)
     for key in _COPIED:
         if getattr(request, key) != facts[key]:
             raise ValueError(f"{key} is {facts[key]!r}; its configuration gives {getattr(request, key)!r}")
@@ -314,13 +322,14 @@ def _request_from(facts: Mapping[str, Any]) -> RunRequest:
     return request
 
 
-class _Line(TypedDict):
-    run_id: str
-    setting_id: str
-    encoder: str
-    inputs: "_Inputs"
-    config: Mapping[str, Any]
-    parent: Mapping[str, Any] | None
+class _Line(TypedDict, total=False):
+    shape: Mapping[str, bool] | None
+    run_id: Required[str]
+    setting_id: Required[str]
+    encoder: Required[str]
+    inputs: Required["_Inputs"]
+    config: Required[Mapping[str, Any]]
+    parent: Required[Mapping[str, Any] | None]
 
 
 class _Inputs(TypedDict):

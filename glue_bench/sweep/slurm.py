@@ -76,6 +76,7 @@ class RunLine:
         request = read_plan(self.plan, self.index)
         store = RunStore(Path(request.config.results_dir))
         plan = plan_runs([request], store, retry_failed=self.retry_failed)
+        request = plan.requests[-1]  # under the id that the store knows it by
         owner = plan.running.get(request.run_id)
         if owner and is_beating(store.folder(*request.place)):
             return f"{request.title}: is being run by {owner.title}"

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import shutil
@@ -20,11 +21,14 @@ from glue_bench.report import (
     CARD_TASKS,
     build_report,
     check_report,
-    compare_encoders,
+    choose_sides,
+    compare,
     read_baseline,
     render_comparison,
+    render_paper,
     render_report,
 )
+from glue_bench.runs.filters import Filters
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import PUBLISHED_ROWS, load_published
@@ -142,7 +146,16 @@ def test_predictions_of_other_rows_than_the_record_says_are_not_used(
     assert "validation.parquet of 277 rows; the record says 276" in caplog.text
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
+@functools.cache
+def has_latex() -> bool:
+    """Check for pdflatex and the packages of a preamble."""
+    find = shutil.which("kpsewhich")
+    if find is None or shutil.which("pdflatex") is None:
+        return False
+    return subprocess.run([find, "booktabs.sty"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not has_latex(), reason="no pdflatex with booktabs on this machine")
 @pytest.mark.parametrize("name", ["report.tex", "compare.tex"])
 def test_latex_compiles(texts: Mapping[str, str], name: str, tmp_path: Path) -> None:
     (tmp_path / "table.tex").write_text(texts[name], encoding="utf-8")
@@ -157,6 +170,59 @@ def assert_compiles(folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
     assert (folder / "paper.pdf").stat().st_size > 10_000
+
+
+PAPERS = {
+    "two encoders": ({"convention": "card"}, "sd"),
+    "their own metrics": ({"convention": "paper"}, "range"),
+}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_paper_gets_one_float_with_caption_label_and_note(store: RunStore, name: str, tmp_path: Path) -> None:
+    about, spread = PAPERS[name]
+    report = build_report(store.load_all(), PUBLISHED, store=store, **about)
+    latex = render_paper(report, spread=spread)
+    for word in (
+        "\\begin{table}",
+        "\\caption{",
+        "\\label{tab:glue}",
+        "\\toprule",
+        "\\midrule",
+        "\\bottomrule",
+        "\\end{table}",
+    ):
+        assert latex.count(word) == 1, word
+    head, metrics, *body = [line.split(" & ") for line in latex.splitlines() if " & " in line]
+    assert {len(line) for line in (head, metrics, *body)} == {1 + 7}  # QQP has no finished run
+    assert [line[0] for line in body] == ["distilroberta", "\\quad published", "roberta", "\\quad published"]
+    assert "QQP" not in latex
+    mnli = report.sections[0].rows[0].summary
+    assert mnli is not None
+    shown = f"{mnli.mean:.1f}\\,{{\\scriptsize $\\pm$ {mnli.deviation:.1f}}}"
+    ranged = f"{mnli.median:.1f}\\,{{\\scriptsize [{mnli.minimum:.1f}, {mnli.maximum:.1f}]}}"
+    assert (shown in latex, ranged in latex) == (spread == "sd", spread == "range")
+    assert ("acc./F1" in metrics[6], "F1" in metrics[6]) == (about["convention"] == "card",) * 2
+    (caption,) = [line for line in latex.splitlines() if line.startswith("\\caption")]
+    assert "over 3 seeds (distilroberta: 1 to 3)" in caption
+    assert "RTE 277" in caption
+    (note,) = [line for line in latex.splitlines() if "footnotesize Data" in line]
+    assert "1 run without a score is not in the numbers." in note
+    assert "* not comparable with published numbers" in note
+    assert [line[0] for line in body if "*" in "".join(line)] == ["distilroberta"]
+    if has_latex():
+        (tmp_path / "table.tex").write_text(latex, encoding="utf-8")
+        assert_compiles(tmp_path)
+
+
+def test_the_paper_style_takes_one_metric_a_column_and_latex(store: RunStore, tmp_path: Path) -> None:
+    place, out = f"results_dir={store.root.parent}", tmp_path / "t.tex"
+    words = ["report", "--format", "latex", "--style", "paper", "--out", str(out), place, "task!=sst2"]
+    assert main(words) == 0
+    assert "{\\footnotesize acc./F1}" in out.read_text()
+    assert main([*words, "encoder=roberta", "task=mrpc"]) == 0
+    assert "{\\footnotesize acc.}" in out.read_text()  # its own published metric
+    assert main(["report", place, "--style", "paper"]) == 2
 
 
 HOSTILE = "=1+1|x & \\input{/etc/passwd} $x_1^2$ #%~ <script>alert(1)</script> `code` [a](b) *b* \N{SNOWMAN}"
@@ -187,7 +253,7 @@ def test_a_hostile_title_stays_text_in_console_and_latex(title: str, tmp_path: P
     assert "\x1b" not in console
     latex = render_report(report, "latex")
     assert "--dash" not in latex  # which would be set as one long dash
-    if shutil.which("pdflatex"):
+    if has_latex():
         (tmp_path / "table.tex").write_text(latex, encoding="utf-8")
         assert_compiles(tmp_path)
 
@@ -237,10 +303,11 @@ def test_the_published_share_of_quality_is_the_known_one(tmp_path: Path) -> None
     assert [task.task for task in found.tasks] == list(CARD_TASKS)
 
 
-def compared(store: RunStore, first: str, second: str) -> Any:
-    records = list(store.load_all())
-    report = build_report(records, PUBLISHED)
-    return compare_encoders(report, PUBLISHED, store=store, first=first, second=second)
+def compared(store: RunStore, *words: str, by: str | None = None, only: tuple[str, ...] = ()) -> Any:
+    """Compare as the command does."""
+    sides = choose_sides(words, store, published=PUBLISHED, filters=Filters.read(only), by=by)
+    named = {"subject": sides.subject, "named": sides.named}
+    return compare(sides.first, sides.second, published=PUBLISHED, **named)
 
 
 def test_swapping_the_encoders_changes_the_sign(store: RunStore) -> None:
@@ -340,7 +407,10 @@ def test_tasks_are_compared_in_the_cards_order(tmp_path: Path) -> None:
     [
         (("distilrobert", "roberta"), "did you mean distilroberta"),
         (("roberta", "bert"), "bert: there are no finished runs of this encoder"),
-        (("roberta", "roberta"), "roberta: compared with itself; name two different encoders"),
+        (
+            ("roberta", "roberta"),
+            "roberta: compared with itself; its runs have one setting; name two different encoders",
+        ),
     ],
 )
 def test_encoders_without_runs_are_refused_in_one_line(store: RunStore, names: tuple[str, str], words: str) -> None:
@@ -351,7 +421,7 @@ def test_encoders_without_runs_are_refused_in_one_line(store: RunStore, names: t
 def test_compare_prints_and_writes(store: RunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = f"results_dir={store.root.parent}"
     assert main(["compare", "distilroberta", "roberta", folder]) == 0
-    assert "distilroberta's mean over these 4 tasks is" in capsys.readouterr().out
+    assert "The mean of distilroberta over these 4 tasks is" in capsys.readouterr().out
     assert (
         main(["compare", "distilroberta", "roberta", folder, "--format", "json", "--out", str(tmp_path / "c.json")])
         == 0
@@ -381,7 +451,7 @@ def three(value: float, *, task: str = "rte", setting: str = "000") -> list[Reco
     ]
 
 
-@pytest.mark.parametrize(("now", "fault"), [(0.68, ""), (0.676, ""), (0.60, "fell by 8.0"), (0.72, "")])
+@pytest.mark.parametrize(("now", "fault"), [(0.68, ""), (0.676, ""), (0.60, "the mean fell by 8.0"), (0.72, "")])
 def test_a_check_fails_only_on_a_significant_drop(now: float, fault: str) -> None:
     before = rows_of(build_report(three(0.68), PUBLISHED))
     (row,) = check_report(build_report(three(now), PUBLISHED), before)
@@ -389,11 +459,21 @@ def test_a_check_fails_only_on_a_significant_drop(now: float, fault: str) -> Non
     assert bool(row.fault) == bool(fault)
 
 
+def test_a_check_prints_the_medians_that_the_table_shows() -> None:
+    records = [
+        dataclasses.replace(record, scores={"validation": {"accuracy": value}})
+        for record, value in zip(three(0.7), (0.70, 0.71, 0.50), strict=True)
+    ]
+    report = build_report(records, PUBLISHED)
+    (row,) = check_report(report, rows_of(report))
+    assert (row.before, row.after) == (pytest.approx(70), report.sections[0].rows[0].median)
+
+
 def test_a_check_finds_the_same_setting_under_another_id_and_names_missing_ones() -> None:
     before = rows_of(build_report([*three(0.68), *three(0.90, task="sst2")], PUBLISHED))
     checked = check_report(build_report(three(0.60, setting="111"), PUBLISHED), before)
     faults = {row.title: row.fault for row in checked}
-    assert faults["distilroberta RTE"].startswith("fell by 8.0")
+    assert faults["distilroberta RTE"].startswith("the mean fell by 8.0")
     assert faults["distilroberta SST-2"] == "this setting no longer has a finished run"
 
 
@@ -406,7 +486,7 @@ def test_single_runs_are_checked_by_the_noise_of_their_rows(tmp_path: Path) -> N
     before = rows_of(report_of("before", 0.70))
     (little,) = check_report(report_of("little", 0.67), before)
     (much,) = check_report(report_of("much", 0.50), before)
-    assert (little.fault, much.fault[:4]) == ("", "fell")
+    assert (little.fault, much.fault[:13]) == ("", "the mean fell")
 
 
 def test_a_report_checked_against_itself_has_no_fault() -> None:
@@ -522,7 +602,40 @@ def test_a_table_fits_into_a_terminal_without_losing_a_word(store: RunStore, wid
     lines = render_report(report, "console", width=width).splitlines()
     assert max(map(len, lines)) <= width
     text = " ".join(" ".join(lines).split())
-    assert "…" not in text or width == 60
+    assert "…" not in text
     assert "84.0 [84.0, 84.0]" in text
     assert "Matthews correlation" in text
     assert ("A wider terminal also shows: dev rows" in text) == (width < 110)
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
+def test_a_comparison_loses_no_letter_of_what_it_shows(width: int, tmp_path: Path) -> None:
+    store, names = RunStore(tmp_path), ("an-encoder-with-a-long-name-0123456789", "another-long-name-9876543210")
+    for name, share in zip(names, (0.7, 0.8), strict=True):
+        for seed in (1, 2, 3):
+            keep_run(store, task="rte", seed=seed, share=share, encoder={**ROBERTA, "name": name})
+    text = render_comparison(compared(store, *names), "console", width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    table = "".join("".join(line.split()) for line in text.splitlines())
+    assert "RTE" in table
+    if width >= 40:
+        assert all(f"{row:.1f}" in text for row in (compared(store, *names).tasks[0].first,))
+
+
+def test_two_seeds_give_no_interval_that_no_score_can_have(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    for seed, share in ((1, 0.6), (2, 0.9)):
+        keep_run(store, task="rte", seed=seed, share=share, encoder=DISTILROBERTA)
+        keep_run(store, task="rte", seed=seed, share=1.4 - share, encoder=ROBERTA)
+    report = build_report(store.load_all(), [], store=store)
+    for section in report.sections:
+        (row,) = section.rows
+        assert row.summary is not None
+        assert row.summary.interval is not None
+        assert 0 <= min(row.summary.interval) <= max(row.summary.interval) <= 100
+        assert (row.interval, row.few_seeds) == (None, True)
+    assert render_report(report, "markdown").count("| too few seeds |") == 2
+    found = compared(store, "distilroberta", "roberta")
+    assert (found.tasks[0].low >= -100, found.tasks[0].high <= 100, found.tasks[0].few_seeds) == (True, True, True)
+    assert "| too few seeds |" in render_comparison(found, "markdown")

@@ -163,18 +163,21 @@ def test_the_summary_says_that_sample_data_is_not_glue(tmp_path: Path) -> None:
     )
 
 
-def test_the_first_table_says_which_of_several_settings_it_shows(tmp_path: Path) -> None:
+def test_each_setting_has_a_line_in_the_first_table_and_a_column_for_what_differs(tmp_path: Path) -> None:
     write_run(tmp_path, task="mrpc", setting="a", encoder=ROBERTA)
-    write_run(tmp_path, task="rte", setting="a", encoder=ROBERTA)
-    write_run(tmp_path, task="rte", setting="b", encoder=ROBERTA, words=("trainer.epochs=5",))
+    for setting, epochs in (("a", 10), ("c", 3), ("b", 25), ("d", 5)):
+        write_run(tmp_path, task="rte", setting=setting, encoder=ROBERTA, words=(f"trainer.epochs={epochs}",))
     page = page_of(tmp_path)
-    (section,) = page.sections
-    _, shown = section.headline(page.tasks)
-    assert shown is not None
-    place = section.settings("rte").index(shown) + 1
     text = render_page(page)
-    assert f"† <bdi>roberta, RTE: setting {place} of 2 in the table below" in text
-    assert text.count("one of several settings") == 1
+    tables = read_tables(text)
+    lines = [line for line in tables["Median scores, and the published ones"] if line[0].startswith("roberta, ")]
+    assert [line[0] for line in lines] == [f"roberta, epochs={epochs}" for epochs in (3, 5, 10, 25)]
+    assert [line[1].split()[0] for line in lines].count("not") == 3  # MRPC was run with ten epochs only
+    (scores,) = [table for title, table in tables.items() if title.startswith("Scores of roberta")]
+    assert scores[0][:3] == ["task", "epochs", "median"]
+    assert [line[1] for line in scores[1:] if line[0] == "RTE"] == ["3", "5", "10", "25"]
+    assert [entry.label for entry in page.entries[1:]] == [f"roberta, epochs={epochs}" for epochs in (3, 5, 10, 25)]
+    assert "fingerprint" not in " ".join(" ".join(line) for line in scores)
 
 
 def test_a_row_that_is_not_comparable_still_says_how_its_setting_differs(tmp_path: Path) -> None:
@@ -182,9 +185,10 @@ def test_a_row_that_is_not_comparable_still_says_how_its_setting_differs(tmp_pat
     write_run(
         tmp_path, task="rte", setting="b", encoder=ROBERTA, words=("trainer.epochs=5",), reasons=("other weights",)
     )
-    (notes,) = [entry.notes for entry in entries_of(tmp_path) if not entry.row.comparable]
+    (entry,) = [entry for entry in entries_of(tmp_path) if not entry.row.comparable]
+    notes = entry.notes
     assert notes[0] == "other weights"
-    assert any("epochs=5" in note for note in notes)
+    assert entry.label == "roberta, epochs=5"
     assert len(notes) == len(set(notes))
 
 
@@ -349,7 +353,7 @@ def test_rows_of_one_task_never_have_the_same_name(tmp_path: Path) -> None:
     write_run(tmp_path, task="rte", setting="e", encoder={**ROBERTA, "revision": "main"})
     labels = [entry.label for entry in entries_of(tmp_path)]
     assert len(labels) == len(set(labels)) == 5
-    assert any("from mnli" in label for label in labels)
+    assert any("init=mnli" in label for label in labels)
     assert any("epochs=5" in label for label in labels)
 
 

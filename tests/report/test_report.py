@@ -13,7 +13,7 @@ from glue_bench.errors import InputError
 from glue_bench.report import CARD_TASKS, FORMATS, Report, Row, build_report, read_baseline, render_report
 from glue_bench.runs.record import Record
 from glue_bench.tasks.published import load_published
-from tests.support.making import DISTILROBERTA, ROBERTA, make_record, scores_of
+from tests.support.making import DISTILROBERTA, ROBERTA, cell_run, make_record, scores_of
 
 PUBLISHED = load_published()
 
@@ -95,15 +95,15 @@ def test_only_runs_that_differ_just_in_the_seed_are_averaged() -> None:
         mrpc(1, 0.90, 0.90, setting="111", words=("trainer.epochs=5",)),
     ).sections
     assert [(row.median, len(row.seeds)) for row in section.rows] == [
-        (approx(81.0), 2),
         (approx(90.0), 1),
+        (approx(81.0), 2),
     ]
-    assert [row.note.split(";")[0] for row in section.rows] == ["trainer.epochs=10", "trainer.epochs=5"]
+    assert [row.differs for row in section.rows] == [{"trainer.epochs": 5}, {"trainer.epochs": 10}]
 
 
 def test_runs_of_different_precision_are_kept_apart_and_say_so() -> None:
     (section,) = report_of(mrpc(1, 0.8, 0.8), mrpc(2, 0.9, 0.9, precision="bfloat16")).sections
-    assert [row.note for row in section.rows] == ["precision=bfloat16", "precision=float32"]
+    assert [row.differs for row in section.rows] == [{"precision": "bfloat16"}, {"precision": "float32"}]
 
 
 def test_a_run_that_failed_before_anything_was_read_counts_in_its_own_row() -> None:
@@ -117,7 +117,10 @@ def test_a_run_that_failed_before_anything_was_read_counts_in_its_own_row() -> N
 def test_settings_on_other_rows_are_kept_apart() -> None:
     other = {**mrpc(1, 0.8, 0.8).data, "fingerprint": "abc"}
     (section,) = report_of(mrpc(1, 0.8, 0.8), mrpc(1, 0.9, 0.9, setting="111", data=other)).sections
-    assert [row.note for row in section.rows] == ["data.fingerprint=0", "data.fingerprint=abc"]
+    assert [row.differs for row in section.rows] == [{"rows": "A"}, {"rows": "B"}]
+    assert "abc" not in render_report(
+        report_of(mrpc(1, 0.8, 0.8), mrpc(1, 0.9, 0.9, setting="111", data=other)), "markdown"
+    )
 
 
 def test_the_mean_of_rows_that_are_not_comparable_gets_no_published_mean() -> None:
@@ -247,24 +250,6 @@ def test_the_users_own_published_numbers_are_found_and_damaged_ones_named(
     assert "broken.json" in caplog.messages[0]
 
 
-def cell_run(seed: int, score: float, rate: float, batch: int = 16, **changes: Any) -> Record:
-    """Make a run of the grid of roberta_paper: the dev metric of the selected epoch is its score."""
-    words = ("recipe=roberta_paper", f"trainer.learning_rate={rate}", f"trainer.batch_size={batch}")
-    words += tuple(changes.pop("words", ()))
-    facts = {
-        "task": "rte",
-        "seed": seed,
-        "setting": f"{rate} {batch} {words[3:]}",
-        "scores": scores_of("rte", score),
-        "encoder": ROBERTA,
-        "words": words,
-        "recipe": "roberta_paper",
-        "selection": "best",
-        "selected": {"epoch": 2, "step": 20, "on": "validation", "rows": 277, "score": score, "scores": [0.1, score]},
-    }
-    return make_record(**{**facts, **changes})
-
-
 def test_a_grid_is_one_row_of_the_cell_with_the_highest_median() -> None:
     runs = [cell_run(seed, 0.70 + 0.01 * seed, 1e-5) for seed in (1, 2, 3)]
     runs += [cell_run(seed, 0.72 + 0.01 * seed, 2e-5) for seed in (1, 2, 3)]
@@ -332,14 +317,15 @@ def test_runs_that_differ_in_more_than_their_cell_get_separate_rows() -> None:
     ]
     changes = {row.cells * (row.median or 0): row.setting.recipe_changes for row in section.rows}
     assert list(changes.values()).count({}) == 1
-    assert "trainer.learning_rate=5e-05" in next(row.note for row in section.rows if row.cells == 1)
+    assert {row.differs["trainer.epochs"] for row in section.rows} == {3, 10}
+    assert [row.differs["trainer.learning_rate"] for row in section.rows if row.cells == 1] == [5e-05]
 
 
 def test_a_best_epoch_without_a_grid_is_noted_and_kept_apart_from_last_checkpoints() -> None:
     best = mrpc(1, 0.9, 0.9, setting="111", selection="best", selected={"score": 0.9})
     assert row_of(best).note == "best epoch; selected on the dev split: optimistic"
     (section,) = report_of(mrpc(1, 0.8, 0.8), best).sections
-    assert [row.note.split(";")[0] for row in section.rows] == ["selection=last", "selection=best"]
+    assert [row.differs for row in section.rows] == [{"selection": "last"}, {"selection": "best"}]
 
 
 def test_the_footnote_claims_no_more_than_the_table_holds() -> None:

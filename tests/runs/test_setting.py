@@ -7,7 +7,7 @@ import pytest
 
 from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.record import Record
-from glue_bench.runs.setting import Setting
+from glue_bench.runs.setting import Setting, show_value, show_words, sort_place, tell_apart
 from tests.support.making import make_record
 
 
@@ -77,3 +77,27 @@ def test_its_words_are_those_that_repeat_the_run(words: tuple[str, ...]) -> None
     found = Setting.of(record).words()
     assert found[:3] == [f"recipe={record.recipe}", "init=mnli", "selection=best"]
     assert [word for word in repeated if word in found] == found
+
+
+def test_settings_are_told_apart_by_what_a_user_chose() -> None:
+    plain, fewer = setting_of(), setting_of("trainer.epochs=3", "data.max_train_rows=100", setting="111")
+    assert tell_apart([plain, fewer]) == [
+        {"trainer.epochs": 10, "data.max_train_rows": None},
+        {"trainer.epochs": 3, "data.max_train_rows": 100},
+    ]
+    other = setting_of("recipe=hf_2019", "trainer.learning_rate=1e-4", recipe="hf_2019", setting="222")
+    assert [list(each) for each in tell_apart([plain, other])] == [["recipe", "trainer.learning_rate"]] * 2
+    assert show_words(tell_apart([plain, other])[1]) == "recipe=hf_2019, learning_rate=1e-4"
+    data = make_record().data
+    rows = [setting_of(data={**data, "fingerprint": text}, setting=name) for text, name in ("bz", "ay", "bx")]
+    assert [each["rows"] for each in tell_apart(rows)] == ["A", "B", "A"]
+    assert [each["setting"] for each in tell_apart(rows)] == ["A", "", "B"]  # alike in all that has a name
+    assert tell_apart([plain]) == [{}]
+
+
+def test_values_are_sorted_by_size_and_usual_ones_come_first() -> None:
+    values = [1e-4, None, 3, "x", 2e-5]
+    assert sorted(values, key=lambda value: sort_place({"trainer.updates": value})) == [2e-5, 1e-4, 3, "x", None]
+    assert sorted(["best", "holdout", "last"], key=lambda value: sort_place({"selection": value}))[0] == "last"
+    shown = [show_value(value) for value in (0.0001, 3e-05, 2.5e-7, 0.001, 0.1, 16, None, True, [0.9, 0.98], "a b")]
+    assert shown == ["1e-4", "3e-5", "2.5e-7", "0.001", "0.1", "16", "null", "true", "[0.9,0.98]", "a b"]

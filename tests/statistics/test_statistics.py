@@ -326,7 +326,7 @@ def test_welchs_test_agrees_with_statsmodels() -> None:
     assert (drop_p_value_of_rows((80, 0), (79, 0)), drop_p_value_of_rows((80, 0), (80, 0))) == (0, 1)
 
 
-BINARY = {"names": ["no", "yes"], "judged_by_accuracy": True}
+BINARY = {"names": ["no", "yes"], "metrics": ["accuracy"]}
 LABELS = np.array([1.0] * 70 + [0.0] * 30)
 
 
@@ -345,10 +345,10 @@ def test_runs_that_learned_nothing_are_found() -> None:
     not_a_number = np.zeros((100, 2))
     not_a_number[3, 1] = np.nan
     assert degenerate_of(LABELS, logits=not_a_number) == "logits that are not numbers"
-    by_correlation = degenerate_of(1 - LABELS, judged_by_accuracy=False)
+    by_correlation = degenerate_of(1 - LABELS, metrics=["matthews_correlation"])
     assert by_correlation == "below chance: predictions and labels are not correlated"
     line = np.linspace(0, 5, 50)
-    one_logit = {"labels": line, "logits": line[:, None], "names": [], "judged_by_accuracy": False}
+    one_logit = {"labels": line, "logits": line[:, None], "names": [], "metrics": ["pearson"]}
     assert degenerate_of(np.full(50, 2.5), **one_logit) == "constant predictions (2.50)"
     assert degenerate_of(-line, **one_logit) == "below chance: predictions and labels are not correlated"
 
@@ -359,7 +359,29 @@ def test_runs_that_learned_something_are_not() -> None:
     assert degenerate_of(some) is None
     worse_than_majority = LABELS.copy()
     worse_than_majority[:40] = 0  # accuracy 60, but the labels are correlated
-    assert degenerate_of(worse_than_majority, judged_by_accuracy=False) is None
+    assert degenerate_of(worse_than_majority, metrics=["matthews_correlation"]) is None
     assert degenerate_of(np.ones(20), labels=np.ones(20)) is None  # nothing else could be right
     line = np.linspace(0, 5, 50)
-    assert degenerate_of(line**2, labels=line, logits=line[:, None], names=[], judged_by_accuracy=False) is None
+    assert degenerate_of(line**2, labels=line, logits=line[:, None], names=[], metrics=["matthews_correlation"]) is None
+
+
+@pytest.mark.parametrize(
+    ("ones", "found"),
+    [
+        (30, "no better than always the most frequent label (76.2)"),  # mean of 0.70 and 0.82: what the table shows
+        (5, None),
+    ],
+)
+def test_the_most_frequent_label_is_judged_by_the_metrics_that_are_shown(ones: int, found: str | None) -> None:
+    predictions = LABELS.copy()
+    predictions[:ones] = 0  # accuracy and F1 fall together
+    predictions[70 : 70 + ones // 2] = 1
+    assert degenerate_of(predictions, metrics=["accuracy", "f1"]) == found
+
+
+def test_a_run_above_the_most_frequent_label_in_what_is_shown_learned_something() -> None:
+    labels = np.array([0.0] * 63 + [1.0] * 37)
+    predictions = labels.copy()
+    predictions[:45] = 1  # accuracy 55, below 63; F1 62, above 0
+    assert degenerate_of(predictions, labels=labels, metrics=["accuracy", "f1"]) is None
+    assert degenerate_of(predictions, labels=labels) == "no better than always the most frequent label (63.0)"

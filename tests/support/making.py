@@ -78,6 +78,24 @@ DISTILROBERTA: dict[str, Any] = {
 ROBERTA: dict[str, Any] = {"name": "roberta", "hub_id": "FacebookAI/roberta-base", "revision": "e2d", "parameters": 1}
 
 
+def cell_run(seed: int, score: float, rate: float, batch: int = 16, **changes: Any) -> Record:
+    """Make a run of the grid of roberta_paper: the dev metric of the selected epoch is its score."""
+    words = ("recipe=roberta_paper", f"trainer.learning_rate={rate}", f"trainer.batch_size={batch}")
+    words += tuple(changes.pop("words", ()))
+    facts = {
+        "task": "rte",
+        "seed": seed,
+        "setting": f"{rate} {batch} {words[3:]}",
+        "scores": scores_of("rte", score),
+        "encoder": ROBERTA,
+        "words": words,
+        "recipe": "roberta_paper",
+        "selection": "best",
+        "selected": {"epoch": 2, "step": 20, "on": "validation", "rows": 277, "score": score, "scores": [0.1, score]},
+    }
+    return make_record(**{**facts, **changes})
+
+
 def executor(**changes: object) -> ExecutorConfig:
     """Make a local executor with some other values."""
     slurm = SlurmConfig(hours=1, cpus=1, gpus=0, memory_gb=1, notice=60)

@@ -15,13 +15,14 @@ from markupsafe import Markup
 
 from glue_bench import __version__
 from glue_bench.report.columns import COMPARISON_RULE, comparison_tables
-from glue_bench.report.comparison import EncoderComparison
-from glue_bench.report.model import Cost, Report, Section, card_place
+from glue_bench.report.comparison import Comparison
+from glue_bench.report.model import Cost, Line, Report, Section, card_place
 from glue_bench.report.page import drawing, plots
 from glue_bench.report.page.entries import HARDEST, Entry, join_entries
 from glue_bench.report.page.evidence import BINS, POINTS
 from glue_bench.runs.finished import Defaults, join_command, sweep_words
 from glue_bench.runs.record import Record
+from glue_bench.runs.setting import short_name, show_value
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics.verdicts import NOT_COMPARABLE, NOT_RUN, VERDICTS
 from glue_bench.text import plural
@@ -36,6 +37,8 @@ _FILTERS = {
     "plural": plural,
     "and": drawing.join_words,
     "shorten": drawing.shorten,
+    "short": short_name,
+    "value": show_value,
 }
 
 
@@ -84,14 +87,24 @@ class SectionRows:
     entries: Sequence[Entry]
     defaults: Defaults
 
-    def settings(self, task: str) -> list[Entry]:
-        """Return the rows of one task."""
-        return [entry for entry in self.entries if entry.row.task == task]
+    def lines(self, tasks: Sequence[Task]) -> list[tuple[Line, str, list[Entry | None]]]:
+        """Return each setting's line, its name, and its row of each task."""
+        found = []
+        for line in self.section.lines:
+            own = [entry for entry in self.entries if any(entry.row is row for row in line.rows)]
+            label = f"{self.label}, {line.words}" if line.words else self.label
+            found.append((line, label, [next((e for e in own if e in task.entries), None) for task in tasks]))
+        return found
 
-    def headline(self, tasks: Sequence[Task]) -> list[Entry | None]:
-        """Return the row of each task that the first table shows: the one in the mean, or else the first."""
-        averaged = [entry for entry in self.entries if any(entry.row is row for row in self.section.averaged)]
-        return [next((entry for entry in (*averaged, *self.entries) if entry in task.entries), None) for task in tasks]
+    def published(self, tasks: Sequence[Task]) -> list[float | None]:
+        """Return the published number of each task."""
+        known = [[entry.published for entry in task.entries if entry in self.entries] for task in tasks]
+        return [next((score for score in scores if score is not None), None) for scores in known]
+
+    @property
+    def published_mean(self) -> float | None:
+        """The mean of the published numbers of the eight tasks."""
+        return next((line.published_mean for line in self.section.lines if line.published_mean is not None), None)
 
     @property
     def origins(self) -> list[Entry]:
@@ -160,7 +173,7 @@ class Page:
     report: Report
     records: Sequence[Record]
     entries: Sequence[Entry]  # in the report's order
-    comparisons: Sequence[EncoderComparison]
+    comparisons: Sequence[Comparison]
     defaults: Defaults
 
     @cached_property
@@ -203,6 +216,11 @@ class Page:
         return [entry for entry in self.entries if entry.row.summary]
 
     @property
+    def gridded(self) -> list[Entry]:
+        """The rows that show the best of several cells."""
+        return [entry for entry in self.in_order if len(entry.row.tried) > 1]
+
+    @property
     def compared(self) -> list[Entry]:
         """The rows that are comparable with a published number."""
         kinds = (NOT_COMPARABLE, NOT_RUN)
@@ -231,7 +249,7 @@ def build_page(
     *,
     store: RunStore,
     defaults: Defaults,
-    comparisons: Sequence[EncoderComparison] = (),
+    comparisons: Sequence[Comparison] = (),
 ) -> Page:
     """Gather everything that the page shows, without a network. Missing and damaged files are named on the page.
 

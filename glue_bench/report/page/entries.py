@@ -2,17 +2,16 @@
 
 import itertools
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.errors import InputError
-from glue_bench.report.model import Report, Row, Section
+from glue_bench.report.model import Cell, Report, Row, Section, name_sections, number_repeats
 from glue_bench.report.page.evidence import (
     Calibration,
     Floats,
@@ -25,6 +24,7 @@ from glue_bench.report.page.evidence import (
     texts_or_reason,
 )
 from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.setting import show_words
 from glue_bench.runs.store import Predictions, RunStore
 from glue_bench.statistics.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN, Verdict
 from glue_bench.tasks.adapter import TaskAdapter
@@ -51,6 +51,16 @@ class ErrorBand(NamedTuple):
     rows: int
     bias: float  # mean error
     size: float  # mean absolute error
+
+
+class GridMap(NamedTuple):
+    """Cells of a grid in two dimensions: a score, or None, for each value of one key (down) and another (across)."""
+
+    where: str  # the values of further keys, in words
+    down: str
+    across: str  # empty if the grid has one key
+    values: Sequence[Any]  # of the key across
+    rows: Sequence[tuple[Any, Sequence[Cell | None]]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,7 +99,7 @@ class Entry:
     @property
     def interval(self) -> tuple[float, float] | None:
         """The 95 % interval."""
-        return self.row.summary.interval if self.row.summary else None
+        return self.row.interval
 
     @property
     def verdict(self) -> Verdict | None:
@@ -113,6 +123,26 @@ class Entry:
     def scores(self) -> dict[int, float]:
         """Seed to score."""
         return dict(zip(self.row.seeds, self.row.values, strict=True))
+
+    @property
+    def grid_maps(self) -> list[GridMap]:
+        """The tried cells: a map for each combination of values of the third and further keys."""
+        down, *more = keys = [*self.row.tried[0].values]
+        across, others = (more[0] if more else ""), keys[2:]
+        maps = list[GridMap]()
+        for rest in dict.fromkeys(tuple(cell.values[key] for key in others) for cell in self.row.tried):
+            here = [cell for cell in self.row.tried if tuple(cell.values[key] for key in others) == rest]
+            cells = {(cell.values[down], cell.values.get(across)): cell for cell in here}
+            values = sorted({place for _, place in cells}, key=lambda value: (value is None, value))
+            rows = [(one, [cells.get((one, other)) for other in values]) for one in sorted({one for one, _ in cells})]
+            maps.append(GridMap(show_words(dict(zip(others, rest, strict=True))), down, across, values, rows))
+        return maps
+
+    def shade(self, cell: Cell) -> float:
+        """Return where a cell's score lies between the grid's worst (0) and best (1)."""
+        scores = [each.score for each in self.row.tried if each.score is not None]
+        spread = max(scores) - min(scores)
+        return 0.0 if cell.score is None or not spread else (cell.score - min(scores)) / spread
 
     @property
     def final_losses(self) -> list[float]:
@@ -227,39 +257,6 @@ def _recall_texts(record: Record, known: dict[str, Texts | str]) -> Texts | str:
     return known[key]
 
 
-def name_sections(report: Report) -> list[str]:
-    """Name each section briefly: the encoder, and the recipe and data where its sections differ in them."""
-    encoders = [section.encoder for section in report.sections]
-    names = list(encoders)
-    for words in ([section.recipe for section in report.sections], [section.data for section in report.sections]):
-        several = {name for name in encoders if len({w for e, w in zip(encoders, words, strict=True) if e == name}) > 1}
-        names = [
-            f"{name}, {word}" if encoder in several else name
-            for name, word, encoder in zip(names, words, encoders, strict=True)
-        ]
-    return _number_repeats(names, groups=[""] * len(names))
-
-
 def _label_rows(section: Section, name: str) -> list[str]:
-    tasks = [row.task for row in section.rows]
-    words = [_setting_words(row) for row in section.rows]
-    labels = [
-        f"{name}, {word}" if word and tasks.count(task) > 1 else name for word, task in zip(words, tasks, strict=True)
-    ]
-    return _number_repeats(labels, groups=tasks)
-
-
-def _setting_words(row: Row) -> str:
-    setting = row.setting
-    words = [f"from {setting.init}"] if setting.init != "pretrained" else []
-    words += [setting.selection] if setting.selection != "last" else []
-    return " ".join([*words, *(f"{key}={value}" for key, value in setting.recipe_changes.items())])
-
-
-def _number_repeats(names: Sequence[str], *, groups: Sequence[str]) -> list[str]:
-    """Add a number in brackets to names that occur again in their group."""
-    seen, numbered = Counter[tuple[str, str]](), list[str]()
-    for name, group in zip(names, groups, strict=True):
-        seen[group, name] += 1
-        numbered.append(name if seen[group, name] == 1 else f"{name} ({seen[group, name]})")
-    return numbered
+    labels = [f"{name}, {row.line}" if row.line else name for row in section.rows]
+    return number_repeats(labels, groups=[row.task for row in section.rows])

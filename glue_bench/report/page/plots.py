@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
-from glue_bench.report import EncoderComparison
+from glue_bench.report import Comparison
 from glue_bench.report.page.drawing import (
     INK,
     MUTED,
@@ -145,7 +145,7 @@ def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> Drawing:
         return to_svg(figure, name)
 
 
-def draw_differences(comparison: EncoderComparison, *, name: str) -> Drawing:
+def draw_differences(comparison: Comparison, *, name: str) -> Drawing:
     """Draw a line for each task: the difference with its interval, and where 0 is."""
     tasks, color = list(reversed(comparison.tasks)), look_of(0).color
     with canvas(30 * len(tasks) + 48) as figure:

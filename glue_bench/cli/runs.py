@@ -1,0 +1,100 @@
+"""`glue-bench runs`: the runs of a results folder, listed and removed."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from glue_bench.cli.shared import add_options, read_filters, say, style, write_output
+from glue_bench.errors import GlueBenchError, UsageError
+from glue_bench.runs.filters import HELP
+from glue_bench.runs.folders import RunFolder, list_runs, remove_run
+from glue_bench.text import plural
+
+EXIT_KEPT = 1
+EPILOG = f"""\
+{HELP}
+states: as status, or running, damaged (its record cannot be read), unfinished (it has no record)
+
+examples:
+  glue-bench runs
+  glue-bench runs encoder=minilm data!=sample --format csv --out runs.csv
+  glue-bench runs rm status=failed
+  glue-bench runs rm run_id=seed1-0123456789ab --yes
+
+`runs rm` shows what it would remove, and asks. To move or merge results folders, copy them: cp -rn old/runs results/
+
+exit code: 1 if `runs rm` kept a run that it was asked to remove; else as for every verb
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_options(parser, "`rm` to remove; which runs, as below; results_dir=FOLDER", metavar="WORD", out=True)
+    parser.add_argument("--format", default="console", choices=("console", "csv", "json"))
+    parser.add_argument("--yes", action="store_true", help="rm: do not ask")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """List the runs, or remove them."""
+    words = list(arguments.overrides)
+    removes = words[:1] == ["rm"]
+    filters, store = read_filters(words[removes:])
+    if removes and not filters:
+        raise UsageError(
+            "runs rm: name the runs to remove, as in status=failed; encoder=NAME removes all of an encoder"
+        )
+    if arguments.yes and not removes:
+        raise UsageError("--yes: only for `runs rm`")
+    runs = list_runs(store, filters)
+    if not runs:
+        say(f"no runs under {store.root}")
+    _show(runs, arguments, place=store.root.parent)
+    if not removes:
+        return 0
+    what = f"{plural(len(runs), 'run')}, {_show_size(sum(run.size for run in runs))}, of {store.root.parent}"
+    if not arguments.yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"runs rm: {what}: nobody to ask here; --yes removes them without asking")
+        sys.stderr.write(f"Remove {what}? [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            say("nothing removed")
+            return 0
+    kept = 0
+    for run in runs:
+        try:
+            remove_run(store, run)
+        except GlueBenchError as error:
+            say(f"glue-bench: {error}")
+            kept += 1
+    say(f"removed {plural(len(runs) - kept, 'run')}" + (f", kept {kept}" if kept else ""))
+    return EXIT_KEPT if kept else 0
+
+
+def _show(runs: Sequence[RunFolder], arguments: argparse.Namespace, *, place: Path) -> None:
+    from glue_bench.report.columns import TextTable
+    from glue_bench.report.formats import render_csv, render_tables
+
+    rows = [run.to_json() for run in runs]
+    if arguments.format == "json":
+        write_output(json.dumps(rows, indent=1) + "\n", arguments.out)
+    elif arguments.format == "csv":
+        names = ("encoder", "task", "setting", "seed", "state", "bytes", "setting_id", "run_id", "folder")
+        write_output(render_csv(rows, like=names), arguments.out)
+    elif runs:
+        headers = ["encoder", "task", "setting", "seed", "state", "size", "folder"]
+        facts = [{**row, "size": _show_size(row["bytes"]), "folder": row["run_id"]} for row in rows]
+        cells = [["" if row[name] is None else str(row[name]) for name in headers] for row in facts]
+        table = TextTable(title=f"Runs in {place / 'runs/ENCODER/TASK/FOLDER'}", headers=headers, rows=cells)
+        width, color = style(arguments.out)
+        text = render_tables([table], [], format_name="console", width=width, color=color)
+        write_output(text, arguments.out)
+
+
+def _show_size(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

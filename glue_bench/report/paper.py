@@ -1,0 +1,145 @@
+"""The report as one table of a paper, in LaTeX: caption, label, a line for each setting, one note."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from glue_bench.report.columns import STARRED
+from glue_bench.report.model import Line, Report, Row, card_place, name_sections
+from glue_bench.text import escape_latex, plural
+
+Spread = Literal["sd", "range"]
+_HEAD = r"% Preamble: \usepackage[T1]{fontenc} \usepackage{booktabs}"
+_SHORT = {"accuracy": "acc.", "Matthews correlation": "Matthews"}
+_NOTHING = "--"
+
+
+def render_paper(report: Report, *, spread: Spread = "sd") -> str:
+    """Render the table as a float that a paper can input.
+
+    Args:
+        report: its rows of one task must have one metric.
+        spread: mean and standard deviation over the seeds, or median and range.
+    """
+    rows = {row.task: row for section in report.sections for row in section.rows if row.seeds}
+    if not rows:
+        return "% No finished run yet.\n"
+    tasks = {task: rows[task].title for task in sorted(rows, key=card_place)}
+    named = list[tuple[str, Line, bool]]()  # its name, and whether it is the last of its section
+    for section, name in zip(report.sections, name_sections(report), strict=True):
+        own = [line for line in section.lines if any(row.seeds for row in line.rows)]
+        named += [(f"{name}, {each.words}" if each.words else name, each, each is own[-1]) for each in own]
+    means = any(line.mean is not None for _, line, _ in named)
+    body = list[str]()
+    for label, line, last in named:
+        body.append(
+            _line(
+                [escape_latex(label), *_scores(line, tasks, spread=spread), *([_number(_mean(line, spread))] * means)]
+            )
+        )
+        published = {row.task: row.published.value for row in line.rows if row.published}
+        if last and published:
+            numbers = [_number(published.get(task)) for task in tasks]
+            body.append(_line([r"\quad published", *numbers, *([_number(line.published_mean)] * means)]))
+    titles = _line(["", *map(escape_latex, tasks.values()), *(["mean"] * means)])
+    metrics = _line(
+        ["", *(rf"{{\footnotesize {escape_latex(_metric(rows[task]))}}}" for task in tasks), *([""] * means)]
+    )
+    lines = [(label, line) for label, line, _ in named]
+    return "\n".join(
+        [
+            _HEAD,
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape_latex(_caption(lines, tasks, spread=spread))}}}",
+            r"\label{tab:glue}",
+            r"\small",
+            r"\setlength{\tabcolsep}{4pt}",
+            rf"\begin{{tabular}}{{l{'c' * (len(tasks) + means)}}}",
+            r"\toprule",
+            titles,
+            metrics,
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            rf"\par\smallskip\footnotesize {escape_latex(_note(report, lines))}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _scores(line: Line, tasks: Mapping[str, str], *, spread: Spread) -> list[str]:
+    rows = {row.task: row for row in line.rows}
+    return [_score(rows[task], spread) if task in rows else _NOTHING for task in tasks]
+
+
+def _score(row: Row, spread: Spread) -> str:
+    summary, star = row.summary, "*" * _is_doubtful(row)
+    if summary is None:
+        return _NOTHING
+    if spread == "range":
+        ends = rf"\,{{\scriptsize [{summary.minimum:.1f}, {summary.maximum:.1f}]}}" if len(row.seeds) > 1 else ""
+        return f"{summary.median:.1f}{star}{ends}"
+    deviation = "" if summary.deviation is None else rf"\,{{\scriptsize $\pm$ {summary.deviation:.1f}}}"
+    return f"{summary.mean:.1f}{star}{deviation}"
+
+
+def _is_doubtful(row: Row) -> bool:
+    return bool(row.seeds) and (not row.comparable or row.optimistic or bool(row.degenerate))
+
+
+def _mean(line: Line, spread: Spread) -> float | None:
+    """Return the mean of the eight tasks, of the numbers that the line shows."""
+    if line.mean is None or spread == "range":
+        return line.mean
+    return sum(row.summary.mean for row in line.rows if row.summary) / sum(bool(row.summary) for row in line.rows)
+
+
+def _number(value: float | None) -> str:
+    return _NOTHING if value is None else f"{value:.1f}"
+
+
+def _metric(row: Row) -> str:
+    """Shorten a row's metric: `mean of accuracy and F1` to `acc./F1`."""
+    words = row.metric.removeprefix("mean of ").split(" and ")
+    return "/".join(dict.fromkeys(_SHORT.get(word, word.replace("accuracy", "acc.")) for word in words))
+
+
+def _caption(lines: Sequence[tuple[str, Line]], tasks: Mapping[str, str], *, spread: Spread) -> str:
+    what = "median [lowest, highest]" if spread == "range" else "mean and standard deviation"
+    finished = [row for _, line in lines for row in line.rows if row.seeds]
+    sizes = {task: sorted({row.n for row in finished if row.task == task and row.n}) for task in tasks}
+    counts = ", ".join(f"{tasks[task]} {' or '.join(f'{n:,}' for n in ns)}" for task, ns in sizes.items() if ns)
+    return f"Development-set scores, times 100: {what} over {_seeds(lines)}. Rows of the development sets: {counts}."
+
+
+def _seeds(lines: Sequence[tuple[str, Line]]) -> str:
+    """Write how many seeds most lines have, and which have others."""
+    found = {label: sorted({len(row.seeds) for row in line.rows if row.seeds}) for label, line in lines}
+    usual = Counter(count for counts in found.values() for count in counts).most_common(1)[0][0]
+    others = [
+        f"{label}: {' to '.join(map(str, dict.fromkeys((c[0], c[-1]))))}" for label, c in found.items() if c != [usual]
+    ]
+    return plural(usual, "seed") + (f" ({'; '.join(others)})" if others else "")
+
+
+def _note(report: Report, lines: Sequence[tuple[str, Line]]) -> str:
+    conditions = dict[str, list[str]]()
+    for section, name in zip(report.sections, name_sections(report), strict=True):
+        conditions.setdefault(section.conditions, []).append(name)
+    several = len(conditions) > 1
+    whose = [f"{words} ({', '.join(names)})" if several else words for words, names in conditions.items()]
+    parts = [f"Data and recipe: {'; '.join(whose)}."]
+    rows = [row for _, line in lines for row in line.rows]
+    if not any(row.optimistic for row in rows):
+        parts.append("Nothing was selected on the development sets.")
+    if lost := sum(sum(row.unfinished.values()) for row in rows):
+        parts.append(f"{plural(lost, 'run')} without a score {'is' if lost == 1 else 'are'} not in the numbers.")
+    parts += [STARRED.partition(": ")[0] + "."] if any(map(_is_doubtful, rows)) else []
+    return " ".join(parts)

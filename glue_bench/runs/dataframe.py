@@ -1,0 +1,106 @@
+"""All scores of a results folder as a pandas DataFrame. Knows no torch."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glue_bench.config.keys import fields_of
+from glue_bench.config.schema import TrainerConfig
+from glue_bench.errors import InputError
+from glue_bench.runs.filters import Filters
+from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.setting import Setting, override_word, show_words, tell_apart
+from glue_bench.runs.store import RunStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Trainer values that are numbers: a column each, but for `epochs`, which a record counts.
+_NUMBERS = [item.name for item in fields_of(TrainerConfig) if item.hint in (int, float, int | None)]
+_NUMBERS.remove("epochs")
+_NAMES = (
+    "encoder task split metric value rows seed status comparable not_comparable_because recipe recipe_changes init "
+    "selection cell data fingerprint hub_id revision weights_sha256 parameters steps epochs tokens train_seconds "
+    "eval_seconds device precision engine ended setting_id run_id folder setting train_rows max_train_rows "
+    "max_eval_rows holdout beta1 beta2"
+)
+_COLUMNS = [*_NAMES.split(), *_NUMBERS]
+
+
+def load_results(results_dir: str | Path = "results", *words: str, **filters: object) -> "pd.DataFrame":
+    """Return one row per run, validation split and metric; a run without scores has one, with neither split nor metric.
+
+    Columns: `encoder`, `task`, `split`, `metric`, `value` (natural units: 0 to 1, correlations -1 to 1), `rows` (of the
+    split), `seed`, `status` (finished, failed, diverged, interrupted), `comparable` and `not_comparable_because`,
+    `recipe`, `recipe_changes` (trainer values that are not the recipe's, as KEY=VALUE words), `init`, `selection`,
+    `cell` (the run's values in a grid, as such words), `data` (hub, local or sample), `fingerprint`, `hub_id`,
+    `revision` and `weights_sha256` of the encoder, `parameters` (head included), `steps`, `epochs`, `tokens`,
+    `train_seconds`, `eval_seconds`, `device`, `precision`, `engine`, `ended` (UTC), `setting_id` (runs that share it
+    differ in the seed alone), `run_id`, `folder` (with the predictions), `setting` (how the run's setting differs from
+    the others of its encoder and task among these rows, as KEY=VALUE words; empty if there is one), `train_rows`,
+    `max_train_rows`, `max_eval_rows`, `holdout`, and every trainer key that is a number: `learning_rate`, `batch_size`,
+    `beta1`, `beta2`, ...; a missing number is NaN.
+
+    Args:
+        words: only runs that fit all of these, as in `glue-bench report`: "trainer.epochs=3", "data!=sample".
+        filters: the same for keys without a dot: `tasks=["rte"]`, `encoder="minilm"`, `seeds=[1, 2]`, `data="hub"`.
+
+    Raises:
+        InputError: there is no such folder.
+        UsageError: an unknown key, or no run fits.
+    """
+    import pandas as pd  # imported late: it takes half a second
+
+    place = Path(results_dir)
+    if not place.is_dir():
+        raise InputError(f"{results_dir}: no such folder of results")
+    store, rows = RunStore(place), list[dict[str, Any]]()
+    chosen = Filters.read([*words, *(override_word(key, value) for key, value in filters.items())])
+    alike = defaultdict[tuple[str, str], list[Record]](list)
+    for record in chosen.choose_records(store.load_all(), place=place):
+        alike[record.encoder["name"], record.task].append(record)
+    for records in alike.values():
+        settings = {record.setting_id + record.precision: Setting.of(record) for record in records if record.finished}
+        words_of = dict(zip(settings, map(show_words, tell_apart([*settings.values()])), strict=True))
+        for record in records:
+            setting = words_of.get(record.setting_id + record.precision, "")
+            rows += [{**row, "setting": setting} for row in _rows(record, store)]
+    frame = pd.DataFrame(rows, columns=_COLUMNS)
+    frame["ended"] = pd.to_datetime(frame["ended"], utc=True, errors="coerce")
+    numbers = [*_NUMBERS, "train_rows", "max_train_rows", "max_eval_rows", "holdout", "beta1", "beta2"]
+    frame[numbers] = frame[numbers].apply(pd.to_numeric)
+    return frame
+
+
+def _rows(record: Record, store: RunStore) -> list[dict[str, Any]]:
+    encoder, data, config = record.encoder, record.data, record.config
+    facts: dict[str, Any] = {name: getattr(record, name) for name in _COLUMNS if hasattr(record, name)}
+    facts |= {name: encoder.get(name) for name in ("hub_id", "revision", "weights_sha256", "parameters")}
+    facts |= {name: _words(config.get(name)) for name in ("recipe_changes", "cell")}
+    facts |= {f"{name}_seconds": record.seconds.get(name) for name in ("train", "eval")}
+    facts |= {name: config["trainer"].get(name) for name in _NUMBERS}
+    facts |= dict(zip(("beta1", "beta2"), config["trainer"].get("betas", ()), strict=False))
+    facts |= {name: config["data"].get(name) for name in ("max_train_rows", "max_eval_rows")}
+    facts |= {
+        "encoder": encoder["name"],
+        "data": data["source"],
+        "fingerprint": data.get("fingerprint"),
+        "train_rows": data.get("rows", {}).get(task_of(record).train),
+        "holdout": config.get("holdout") if record.selection == "holdout" else None,
+        "not_comparable_because": "; ".join(record.not_comparable_because),
+        "ended": record.ended or None,
+        "folder": str(store.folder(*record.place)),
+    }
+    if not record.finished:
+        return [{**dict.fromkeys(_COLUMNS), **facts}]
+    task, scores, rows = task_of(record), record.scores, data["rows"]
+    return [
+        {**facts, "split": split, "metric": metric, "value": scores[split][metric], "rows": rows[split]}
+        for split in task.validation
+        for metric in task.metrics
+    ]
+
+
+def _words(values: Mapping[str, Any] | None) -> str:
+    return " ".join(f"{key}={value}" for key, value in (values or {}).items())
