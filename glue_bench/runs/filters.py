@@ -37,7 +37,8 @@ class _Filter:
     wanted: bool  # False for KEY!=VALUE
 
     def fits(self, facts: Mapping[str, Any]) -> bool:
-        return any(_is_written(facts.get(self.key), text) for text in self.values) is self.wanted
+        value = facts.get(self.key)
+        return value != "" and any(_is_written(value, text) for text in self.values) is self.wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Filters:
         return bool(self.every)
 
     def fits(self, facts: Mapping[str, Any]) -> bool:
-        """Check facts as `facts_of` returns them; a filter on an unknown fact does not fit."""
+        """Check facts as `facts_of` returns them; a fact that is unknown, an empty text, fits no filter."""
         return all(each.fits(facts) for each in self.every)
 
     def fits_task(self, name: str) -> bool:

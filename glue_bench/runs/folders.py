@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from glue_bench.errors import DiskError, InputError
-from glue_bench.runs.filters import Filters, facts_of
+from glue_bench.runs.filters import KEYS, Filters, facts_of
 from glue_bench.runs.lease import Owner, owner_of, take_lease
 from glue_bench.runs.record import Record
 from glue_bench.runs.setting import Setting, show_words, sort_place, tell_apart
@@ -54,7 +54,8 @@ def list_runs(store: RunStore, filters: Filters) -> list[RunFolder]:
     for path in store.folders():
         record = store.load(*path.parts[-3:])
         run = _look_at(path, record)
-        facts = facts_of(record) if record else {"encoder": run.encoder, "task": run.task, "seed": run.seed}
+        named = {"encoder": run.encoder, "task": run.task, "seed": "" if run.seed is None else run.seed}
+        facts = facts_of(record) if record else {**dict.fromkeys(KEYS, ""), **named}
         every.append((run, {**facts, "run_id": path.name, "status": run.state}))
     found = filters.choose(every, place=store.root.parent)
     for run in found:

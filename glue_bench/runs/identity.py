@@ -28,7 +28,7 @@ class RunRequest:
     encoder: str
     setting_id: str  # 12 hex digits: everything but the seed
     run_id: str  # seed and 12 hex digits: a folder name
-    inputs: Mapping[str, object]  # what identified encoder and data when the run was planned
+    inputs: Mapping[str, Mapping[str, object]]  # what identified encoder and data when the run was planned
     parent: "RunRequest | None" = None  # the run whose fine-tuned encoder this one starts from
     shape: Mapping[str, bool] | None = None  # of a run with an id of before: as in `identify`
 
