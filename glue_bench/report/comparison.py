@@ -167,7 +167,8 @@ class _Pair:
 
     @property
     def same_rows(self) -> bool:
-        return _dev_rows(self.ours.finished[0]) == _dev_rows(self.theirs.finished[0])
+        runs = [*zip(*self.runs(), strict=True)] or [(self.ours.finished[0], self.theirs.finished[0])]
+        return all(_dev_rows(ours) == _dev_rows(theirs) for ours, theirs in runs)
 
     def differences(self) -> list[str]:
         """Return what differs between the two settings besides what is compared."""

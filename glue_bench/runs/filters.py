@@ -16,7 +16,7 @@ _Run = TypeVar("_Run")
 _PLURALS = {"tasks": "task", "encoders": "encoder", "seeds": "seed"}
 _TRAINER = tuple(f"trainer.{name}" for name in keys_of(TrainerConfig, "scores", "rounding"))
 _PLAIN = "task tasks encoder encoders data seed seeds status recipe init selection holdout precision setting_id run_id"
-_DOTTED = "data.revision data.max_train_rows data.max_eval_rows encoder.hub_id encoder.revision"
+_DOTTED = "data.revision data.max_train_rows data.max_eval_rows data.sample encoder.hub_id encoder.revision"
 KEYS = (*_PLAIN.split(), *_DOTTED.split(), *_TRAINER)
 HELP = """\
 which runs (all by default; several words: runs that fit all of them):

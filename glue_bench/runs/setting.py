@@ -16,10 +16,11 @@ EXECUTION = keys_of(TrainerConfig, *NOT_IN_IDENTITY)
 
 # Facts that are hashes, each with the name of the letters that stand for them, and the keys that explain a difference.
 _HASHES = {
-    "data.fingerprint": ("rows", ("data", "data.revision", "data.max_train_rows", "data.max_eval_rows")),
+    "data.fingerprint": ("rows", ("data", "data.revision", "data.sample", "data.max_train_rows", "data.max_eval_rows")),
     "encoder.weights_sha256": ("weights", ("encoder", "encoder.hub_id", "encoder.revision")),
 }
 _FIRST = {"init": "pretrained", "selection": "last"}  # values that come first, whatever their name
+_LIMITS = {"max_train_rows": None, "max_eval_rows": None, "sample": "first"}
 _SMALL = 0.001  # numbers below are shown as 1e-4
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
@@ -50,7 +51,7 @@ class Setting:
     cell: Mapping[str, Any] = field(default_factory=dict)  # trainer values from a grid
     grid: Mapping[str, list[Any]] = field(default_factory=dict, compare=False)  # trainer key to the values to try
     trainer: Mapping[str, Any] = field(default_factory=dict)  # without EXECUTION
-    limits: Mapping[str, Any] = field(default_factory=dict)  # max_train_rows and max_eval_rows
+    limits: Mapping[str, Any] = field(default_factory=dict)  # max_train_rows, max_eval_rows, sample
     fingerprint: str = ""  # of all texts and labels
     precision: str = ""  # in which the run computed, whatever trainer.precision asked for
     weights: str = ""  # SHA-256 of the pretrained weights
@@ -78,7 +79,7 @@ class Setting:
             cell=dict(config.get("cell") or {}),
             grid=dict(config.get("grid") or {}),
             trainer={key: value for key, value in config["trainer"].items() if key not in EXECUTION},
-            limits={key: config["data"].get(key) for key in ("max_train_rows", "max_eval_rows")},
+            limits={key: config["data"].get(key, usual) for key, usual in _LIMITS.items()},
             fingerprint=data.get("fingerprint") or "",
             precision=record.precision,
             weights=(encoder.get("weights_sha256") or "") if known else "",
