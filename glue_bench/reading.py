@@ -43,7 +43,11 @@ def open_regular(path: Path) -> BufferedReader:
 def read_bytes(path: Path) -> bytes:
     """Read a regular file whole; errors as in `open_regular`, and an OSError for more than 64 MiB."""
     with open_regular(path) as stream:
-        if len(content := stream.read(_LARGEST + 1)) > _LARGEST:
+        size = os.fstat(stream.fileno()).st_size
+        content = stream.read(min(size, _LARGEST) + 1)  # for which memory is taken at once, also where there is little
+        if len(content) > size:  # which grows meanwhile, or lies in /proc
+            content += stream.read(max(0, _LARGEST + 1 - len(content)))
+        if len(content) > _LARGEST:
             raise OSError(errno.EFBIG, f"larger than {_LARGEST >> 20} MiB", str(path))
         return content
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from glue_bench.reading import (
     parse_json,
     read_bytes,
     read_json,
+    read_text,
     whole_number,
 )
 
@@ -132,3 +134,18 @@ def test_a_name_that_would_leave_its_folder_is_none(text: str) -> None:
 def test_a_path_that_no_file_system_takes_is_none(text: str) -> None:
     assert not is_path(text)
     assert is_path("/tmp/é/a b")  # noqa: S108
+
+
+def test_reading_takes_memory_for_what_a_file_holds_and_for_files_that_do_not_say_their_size(tmp_path: Path) -> None:
+    (tmp_path / "small.json").write_text("[1]")
+    tracemalloc.start()
+    try:
+        assert read_json(tmp_path / "small.json") == [1]
+        assert tracemalloc.get_traced_memory()[1] < 2**20  # a run that ran out of memory still reads its lease
+    finally:
+        tracemalloc.stop()
+    if (status := Path("/proc/self/status")).exists():
+        assert len(read_text(status)) > 100
+    (tmp_path / "large").write_bytes(b" " * (2**26 + 1))
+    with pytest.raises(OSError, match="larger than 64 MiB"):
+        read_text(tmp_path / "large")
