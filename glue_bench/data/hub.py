@@ -6,11 +6,15 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from glue_bench.errors import DISK_ERRNOS, DiskError, InputError
 from glue_bench.text import first_line
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+# Headers of which the client makes paths in its cache, unchecked. W/ marks a weak ETag.
+_NAMES = {"X-Repo-Commit": _COMMIT, "X-Linked-Etag": re.compile(r'(W/)?"?\w[\w+=:.-]{0,199}"?', re.ASCII)}
+_NAMES |= {"ETag": _NAMES["X-Linked-Etag"], "X-Xet-Hash": re.compile(r"[0-9a-f]{64}")}
 
 _OFFLINE_HELP = (
     "{why}: data=local data.path=FOLDER, encoder=./FOLDER, or a hub cache (HF_HOME) that "
@@ -142,7 +146,8 @@ def _look_up(repo_id: str, filename: str, *, revision: str, repo_type: str) -> P
 
 @contextlib.contextmanager
 def _readable_errors(where: str, filename: str, *, revision: str) -> Iterator[None]:
-    """Turn whatever the client raises into an InputError of one to three lines."""
+    """Check every answer's headers, and turn whatever the client raises into an InputError of one to three lines."""
+    from huggingface_hub import get_session
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -156,8 +161,12 @@ def _readable_errors(where: str, filename: str, *, revision: str) -> Iterator[No
         problem = f"{where}: cannot get {filename} at revision {revision} from {endpoint()} ({reason})"
         return UnreachableError(f"{problem}\n{_offline_help()}")
 
+    if _check_names not in (checks := get_session().event_hooks["response"]):
+        checks.append(_check_names)
     try:
         yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
     except RevisionNotFoundError as error:
         raise InputError(f"{where}: no revision {revision} on {endpoint()}") from error
     except (GatedRepoError, RepositoryNotFoundError) as error:
@@ -175,3 +184,12 @@ def _readable_errors(where: str, filename: str, *, revision: str) -> Iterator[No
         raise unreachable(first_line(error)) from error
     except Exception as error:  # from the client's HTTP library, whichever it uses
         raise unreachable(first_line(error)) from error
+
+
+def _check_names(answer: Any) -> None:
+    """Refuse an answer of the hub that would make the client write elsewhere than in its cache."""
+    for header, pattern in _NAMES.items():
+        value = answer.headers.get(header)
+        used = header != "ETag" or (answer.request.method == "HEAD" and "X-Linked-Etag" not in answer.headers)
+        if value is not None and used and not pattern.fullmatch(value):
+            raise InputError(f"{endpoint()} answers with {header} {value!r:.60}, which cannot name a file")

@@ -121,16 +121,17 @@ class RunStore:
         """Delete the snapshots of a run that has ended."""
         shutil.rmtree(self.snapshots(*record.place), ignore_errors=True)
 
-    def has_leftovers(self, record: Record) -> bool:
-        """Return whether a process that was killed at the very end left snapshots besides its result.
+    def leftovers(self, record: Record) -> list[Path]:
+        """Return what killed processes left beside a result: snapshots, unfinished files, logs in progress and leases.
 
-        Snapshots newer than the result are no leftovers: a run repeated to keep its model was interrupted, and resumes.
+        What is newer than the result is none: a run repeated to keep its model may be at work, or resume.
         """
-        folder, snapshots = self.folder(*record.place), self.snapshots(*record.place)
-        written = [path.stat().st_mtime_ns for path in snapshots.glob("*/*")]
-        history = folder / "history.jsonl"  # written once, just before the record
-        ended = history if history.exists() else folder / "record.json"
-        return snapshots.exists() and max(written, default=0) <= ended.stat().st_mtime_ns
+        folder, history = self.folder(*record.place), self.folder(*record.place) / "history.jsonl"
+        # The history is written once, just before the record.
+        ended = (history if history.exists() else folder / "record.json").stat().st_mtime_ns
+        patterns = ("snapshots", ".*.part", "predictions/.*.part", ".model.*", "output.*.log")
+        found = [path for pattern in patterns for path in folder.glob(pattern) if _written(path) <= ended]
+        return found + list(folder.glob("claim-*.json"))
 
     def has_model(self, record: Record) -> bool:
         """Return whether the run kept its weights."""
@@ -149,6 +150,12 @@ class RunStore:
         if len(found.prediction) != (rows := record.data["rows"][split]):
             raise InputError(f"{path.parent.name}/{path.name} of {len(found.prediction)} rows; the record says {rows}")
         return found
+
+
+def _written(path: Path) -> int:
+    """Return when a file, or the newest file in a folder, was changed, in nanoseconds; 0 for an empty folder."""
+    every = [path, *path.rglob("*")]
+    return max((each.lstat().st_mtime_ns for each in every if each.is_symlink() or not each.is_dir()), default=0)
 
 
 def write_predictions(

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 from glue_bench.config.schema import ExecutorConfig
-from glue_bench.errors import DiskError
+from glue_bench.errors import DiskError, describe
 from glue_bench.machine import total_memory, usable_cores
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.record import Record
@@ -98,6 +98,21 @@ def warm_up() -> None:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
+def start_process(process: BaseProcess) -> None:
+    """Start a worker, and before that the server that forks it, if that was killed.
+
+    Raises:
+        LostRunError: it cannot be started.
+    """
+    for _ in range(3):
+        warm_up()
+        try:
+            return process.start()
+        except (EOFError, OSError) as error:  # the server was killed in this moment
+            reason = describe(error)
+    raise LostRunError(f"no worker can be started ({reason}); executor=serial needs none")
+
+
 def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> dict[str, Record]:
     """Run what is missing, several at a time; wait for the runs of other workers, and take over runs whose worker dies.
 
@@ -174,7 +189,7 @@ class _Driver:
             job = {"store": self._store, "slot": slot, "earlier": self._queue.earlier.get(request.run_id)}
             around = {"environment": dict(os.environ), "debug": logger.isEnabledFor(logging.DEBUG)}
             process = _CONTEXT.Process(target=work, args=(request, theirs), kwargs=job | around, name=request.title)
-            process.start()
+            start_process(process)
             theirs.close()
             self._workers.append(_Worker(request=request, process=process, pipe=ours, slot=slot, before=before))
 

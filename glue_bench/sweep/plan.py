@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import heapq
 import json
+import shutil
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -132,9 +133,9 @@ def _refresh(record: Record, request: RunRequest) -> Record:
 
 
 def tidy_up(plan: Plan, store: RunStore) -> None:
-    """Save the records that the plan updated, and delete snapshots left by finished runs; each under a lease."""
+    """Save the records that the plan updated, and delete leftovers of finished runs; each under a lease."""
     for run_id, record in plan.records.items():
-        leftovers = record.finished and store.has_leftovers(record)
+        leftovers = store.leftovers(record) if record.finished else []
         if not leftovers and run_id not in plan.outdated:
             continue
         with contextlib.suppress(DiskError):  # a folder that cannot be written can still be read
@@ -144,8 +145,8 @@ def tidy_up(plan: Plan, store: RunStore) -> None:
             try:
                 found = store.load(*record.place)
                 if found is not None and found.ended == record.ended:  # nobody has trained it again since
-                    if leftovers:
-                        store.discard_snapshots(record)
+                    for path in leftovers:
+                        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
                     if run_id in plan.outdated:
                         store.save(record)
             finally:

@@ -12,6 +12,7 @@ from huggingface_hub import constants
 from glue_bench.config.compose import compose_sweep
 from glue_bench.config.schema import EncoderConfig
 from glue_bench.data.encoding import load_tokenizer
+from glue_bench.data.hub import fetch_file
 from glue_bench.doctor import NOTE, PROBLEM
 from glue_bench.doctor.sweep import examine_sweep
 from glue_bench.errors import DiskError, InputError
@@ -243,3 +244,35 @@ def test_doctor_sees_a_cache_of_the_hub_that_cannot_be_written(
     (found,) = [finding for finding in examine_sweep(sweep, []) if finding.name == "hub's cache"]
     assert (found.state, found.advice) == (state, "HF_HOME=FOLDER that you may write")
     assert repository.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        *(
+            ("X-Repo-Commit", value)
+            for value in ("../../../outside", "/outside", "main", "", "A" * 40, f"{'0' * 40}/x")
+        ),
+        *(("ETag", value) for value in ('"../../outside"', "..", "/outside", 'W/"a/b"', '""', "a\x1b[31m", "x" * 300)),
+        ("X-Linked-Etag", '"../../../../outside"'),
+        ("X-Xet-Hash", "../" * 8 + "outside"),
+    ],
+)
+@pytest.mark.parametrize("name", ["config.json", "absent.json"])
+def test_headers_that_would_lead_out_of_the_cache_are_refused_before_anything_is_written(
+    header: str, value: str, name: str, tiny_roberta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "a/b/c/cache"))
+    with HubServer(tiny_roberta) as server:
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        server.add_repo("model", "me/mine", MODEL_COMMIT, Path())
+        server.lies = {header: value.replace("/outside", f"{tmp_path}/outside") if value[:1] == "/" else value}
+        with pytest.raises(InputError, match=f"(?s)model me/mine: {server.endpoint} answers with {header} .{{1,300}}$"):
+            fetch_file("me/mine", name, revision="main", repo_type="model", optional=True)
+        assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+        server.lies = {}
+        assert fetch_file("me/mine", "config.json", revision="main", repo_type="model")

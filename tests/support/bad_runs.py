@@ -1,12 +1,14 @@
 """Runs that fail, each in a different way, and a count of trainings; preloaded into the workers of a real sweep.
 
 The variable BAD_RUNS, as in `rte-2=segfault,sst2-1=hang`, says
-which runs go wrong in the middle of their training, TRAININGS names a file that gets a line per training begun, and
-PHASES a folder with a file per run, which holds its phase. Importing this changes `run_experiment` in the process.
+which runs go wrong in the middle of their training, TRAININGS names a file that gets a line per training begun (with an
+exclamation mark if the run is finished already), and PHASES a folder with a file per run in progress, which holds its
+phase and process. Importing this changes `run_experiment` in the process.
 """
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from glue_bench.runs import experiment
@@ -16,25 +18,27 @@ _fit, _run_experiment = experiment.fit, experiment.run_experiment  # type: ignor
 _now: list[str] = []
 
 
-def _run_and_remember(request: Any, *rest: Any, on_phase: Callable[[str], None], **more: Any) -> Any:
-    _now[:] = [f"{request.config.task.name}-{request.config.seed}"]
+def _run_and_remember(request: Any, store: Any, *, on_phase: Callable[[str], None], **more: Any) -> Any:
+    record = store.load(*request.place)
+    again = "!" if record is not None and record.finished else ""
+    _now[:] = [f"{request.config.task.name}-{request.config.seed}", again]
 
     def note(name: str) -> None:
         on_phase(name)
         if "PHASES" in os.environ:
-            with open(f"{os.environ['PHASES']}/{_now[0]}", "w") as file:  # noqa: PTH123
-                file.write(name)
+            path = Path(os.environ["PHASES"], _now[0])
+            path.write_text(f"{name} {os.getpid()}") if name else path.unlink(missing_ok=True)
 
     try:
-        return _run_experiment(request, *rest, on_phase=note, **more)
+        return _run_experiment(request, store, on_phase=note, **more)
     finally:
         note("")
 
 
 def _fit_or_not(*rest: Any, on_step: Callable[[Any], None], **more: Any) -> Any:
     if "TRAININGS" in os.environ:
-        with open(os.environ["TRAININGS"], "a") as file:  # noqa: PTH123
-            file.write(f"{_now[0]}\n")
+        with Path(os.environ["TRAININGS"]).open("a") as file:
+            file.write("".join(_now) + "\n")
     wrong = dict(pair.split("=") for pair in os.environ.get("BAD_RUNS", "").split(",") if pair)
 
     def step(report: Any) -> None:

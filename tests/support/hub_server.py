@@ -44,6 +44,7 @@ class HubServer:
     def __init__(self, root: Path) -> None:
         self.requests: list[str] = []
         self.repos: dict[tuple[str, str], dict[str, tuple[str, Path]]] = {}  # revision -> commit, folder
+        self.lies: dict[str, str] = {}  # headers that every answer has
         self.uploads: Uploads | None = None
         self._root = root
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
@@ -182,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
-        for key, value in {"Content-Length": str(len(body)), **headers}.items():
+        for key, value in {"Content-Length": str(len(body)), **headers, **self.hub.lies}.items():
             self.send_header(key, value)
         self.end_headers()
         if self.command != "HEAD":

@@ -3,202 +3,71 @@
 Small versions run with the fast tests; `nox -s faults` runs the whole campaign.
 """
 
-import contextlib
 import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from tests.support.bad_kinds import KINDS, REASONS
+from tests.support.kills import Campaign
+from tests.support.loaded import folder_in_memory
 from tests.support.making import make_record
 from tests.support.processor import cpu_seconds_of, slowness
+from tests.support.sweeps import Sweeps, assert_same_results, descendants, kill, records_in, trainings, workers_of
 
-Sweep = Callable[..., subprocess.Popen[str]]
-KILLS = int(os.environ.get("KILLS", "200"))
-# Phases in which a process is killed; a sweep spends most of its time in the first.
-AIMS = ("starting", "training", "training", "evaluating", "writing")
+KILLS, SEED = int(os.environ.get("KILLS", "200")), int(os.environ.get("SEED", "7"))
 
 
 @pytest.fixture
-def sweep(tmp_path: Path, tiny_words: list[str]) -> Iterator[Sweep]:
+def sweep(tmp_path: Path, tiny_words: list[str]) -> Iterator[Sweeps]:
     """Start a sweep of tiny runs in the background; its output goes to a file."""
-    started = list[subprocess.Popen[str]]()
-
-    def start(
-        *words: str,
-        results: str = "results",
-        bad: Sequence[str] = (),
-        epochs: int = 2,
-        log: str = "sweep.log",
-    ) -> subprocess.Popen[str]:
-        command = [
-            sys.executable,
-            "-c",
-            "import sys; from tests.support.faulty_sweep import main; sys.exit(main())",
-            "sweep",
-            *tiny_words,
-            f"trainer.epochs={epochs}",
-        ]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-            "BAD_RUNS": ",".join(bad),
-            "TRAININGS": str(tmp_path / f"{results}.trainings"),
-            "PHASES": str(tmp_path / f"{results}.phases"),
-        }
-        Path(environment["PHASES"]).mkdir(exist_ok=True)
-        for path in Path(environment["PHASES"]).iterdir():  # of a sweep that was killed, and may still write
-            path.write_text("")
-        with (tmp_path / log).open("a") as file:
-            process = subprocess.Popen(
-                [*command, f"results_dir={results}", *words],
-                cwd=tmp_path,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env=environment,
-                start_new_session=True,  # its own process group, like a terminal's foreground job
-            )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        kill([process.pid, *descendants(process.pid)] if process.poll() is None else [])
-        process.wait()
+    sweeps = Sweeps(tmp_path, tiny_words)
+    yield sweeps
+    sweeps.end()
 
 
-def descendants(process: int) -> list[int]:
-    """Return every process below one, deepest last."""
-    try:
-        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    except OSError:
-        return []
-    return [found for child in map(int, children) for found in (child, *descendants(child))]
+@pytest.fixture
+def sweep_in_memory(tiny_words: list[str]) -> Iterator[Sweeps]:
+    """Start sweeps in a folder in memory: kills need no disk that takes its time."""
+    with tempfile.TemporaryDirectory(dir=folder_in_memory()) as folder:
+        sweeps = Sweeps(Path(folder), tiny_words)
+        yield sweeps
+        sweeps.end()
 
 
-def workers_of(process: int) -> list[int]:
-    """Return the worker processes below a driver: children of its fork server."""
-    return [worker for child in descendants(process) for worker in descendants(child)]
-
-
-def kill(processes: Sequence[int]) -> None:
-    for process in processes:
-        try:
-            os.kill(process, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
-def records_in(tmp_path: Path, results: str) -> dict[str, Record]:
-    return {record.run_id: record for record in RunStore(tmp_path / results).load_all()}
-
-
-def trainings(tmp_path: Path, results: str = "results") -> list[str]:
-    """Return the trainings that have begun, as task-seed."""
-    path = tmp_path / f"{results}.trainings"
-    return path.read_text().split() if path.exists() else []
-
-
-def assert_same_results(tmp_path: Path, results: str, expected: str) -> None:
-    """Check that `results` has the runs of `expected`, finished, with equal predictions and scores, and no others."""
-    ours, wanted = records_in(tmp_path, results), records_in(tmp_path, expected)
-    assert set(ours) == set(wanted)
-    folders = [path.parent for path in (tmp_path / results).rglob("record.json")]
-    assert len(folders) == len(ours)
-    for run_id, record in ours.items():
-        assert (record.status, record.scores) == ("finished", wanted[run_id].scores), run_id
-    for path in (tmp_path / expected).rglob("*.parquet"):
-        other = tmp_path / results / path.relative_to(tmp_path / expected)
-        assert pq.read_table(other).equals(pq.read_table(path)), path
-    left = [path.name for path in (tmp_path / results).rglob("*") if path.name.startswith((".", "claim-", "step-"))]
-    assert left == []
-
-
-@pytest.mark.parametrize(
-    ("kills", "tasks", "epochs"),
-    [
-        pytest.param(3, "[rte]", 200, id="three"),
-        pytest.param(KILLS, "[rte,mrpc,sst2,stsb]", 300, id="many", marks=pytest.mark.faults),
-    ],
-)
-def test_a_sweep_that_is_killed_again_and_again_ends_with_the_results_of_one_that_was_not(
-    kills: int, tasks: str, epochs: int, sweep: Sweep, tmp_path: Path
+def test_a_sweep_whose_worker_processes_and_driver_are_killed_in_turn_ends_with_the_results_of_one_that_was_not(
+    sweep_in_memory: Sweeps,
 ) -> None:
-    words = [f"tasks={tasks}", "seeds=[1,2]", "executor.workers=2", "trainer.snapshot_minutes=0.01", "--retry-failed"]
-    assert sweep(*words, results="undisturbed", epochs=epochs).wait() == 0
-    rng, killed, phases, rounds = random.Random(7), Counter[str](), Counter[str](), 1
-    while sum(killed.values()) < kills:
-        process = sweep(*words, results=f"round{rounds}", epochs=epochs)
-        phase = wait_for_phase(
-            tmp_path / f"round{rounds}.phases", process, aim="training" if kills < 10 else "", rng=rng
-        )
-        if phase:
-            killed[kill_somebody(process, rng)] += 1
-            phases[phase] += 1
-        else:
-            rounds += 1  # it was quicker than the kills, which continue in a new folder
-    print(f"kills: {dict(killed)}; in phases: {dict(phases)}; rounds: {rounds}")  # noqa: T201
-    assert phases.total() - phases["starting"] >= kills / 2
-    log = tmp_path / "sweep.log"
-    for number in range(1, rounds + 1):
-        assert sweep(*words, results=f"round{number}", epochs=epochs).wait() == 0, log.read_text()[-3000:]
-        assert_same_results(tmp_path, f"round{number}", "undisturbed")
-    assert "damaged record" not in log.read_text()
-    assert any(record.resumed_at for record in records_in(tmp_path, "round1").values())
+    campaign = Campaign(sweeps=sweep_in_memory, words=["tasks=[rte]", "seeds=[1,2]"], epochs=200)
+    campaign.undisturbed()
+    aims = [("a worker", "training"), ("everything", "writing"), ("the driver", "training")]
+    assert campaign.round("killed", aims, rng=random.Random(7), kills=3) == 3
+    assert campaign.toll.resumed
+    assert (campaign.toll.recorded, campaign.toll.lost, campaign.toll.twice) == (2, [], [])
 
 
-def wait_for_phase(folder: Path, process: subprocess.Popen[str], *, aim: str, rng: random.Random) -> str:
-    """Wait until a run is in the phase that is aimed at; return its phase a moment later, empty if the sweep has ended.
-
-    Args:
-        aim: one of AIMS; empty to draw one.
-    """
-    aim = aim or rng.choice(AIMS)
-    if aim == "starting":
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=rng.uniform(0.2, 4.0))
-    while process.poll() is None:
-        found = {path.read_text() for path in folder.iterdir()} if aim != "starting" else set[str]()
-        if aim in found or aim == "starting":
-            time.sleep(rng.uniform(0.0, 0.5) if aim == "training" else rng.uniform(0.0, 0.005))
-            now = {path.read_text() for path in folder.iterdir()} & {*AIMS}
-            return (
-                ""
-                if process.poll() is not None
-                else aim
-                if aim in now
-                else max(now, key=AIMS.index, default="starting")
-            )
-        time.sleep(0.001)
-    return ""
-
-
-def kill_somebody(process: subprocess.Popen[str], rng: random.Random) -> str:
-    """Kill the driver, a worker (and its driver soon after), or all at once, as a power cut does."""
-    victims = {
-        "the driver": [process.pid],
-        "everything": [process.pid, *descendants(process.pid)],
-        "a worker": workers_of(process.pid)[:1],
-    }
-    whom = rng.choice([name for name, found in victims.items() if found])
-    kill(victims[whom])
-    if whom == "a worker":
-        time.sleep(rng.uniform(0.0, 2.0))
-        process.kill()
-    process.wait()
-    return whom
+@pytest.mark.faults
+def test_nothing_is_lost_or_trained_twice_by_many_kills(sweep_in_memory: Sweeps) -> None:
+    seeds = ",".join(map(str, range(1, 13)))
+    words = ["tasks=[rte,mrpc,sst2,stsb]", f"seeds=[{seeds}]"]
+    campaign = Campaign(sweeps=sweep_in_memory, words=words, epochs=100, calm=3)
+    began = time.monotonic()
+    campaign.carry_out(KILLS, seed=SEED, sides=2)
+    toll = campaign.toll
+    print(f"{toll}; seed {SEED}, {time.monotonic() - began:.0f} s")  # noqa: T201
+    assert (toll.lost, toll.twice) == ([], [])
+    assert toll.kills.total() == KILLS
+    assert toll.in_phases("training", "evaluating", "writing") >= KILLS / 2
 
 
 @pytest.mark.parametrize(
@@ -208,7 +77,7 @@ def kill_somebody(process: subprocess.Popen[str], rng: random.Random) -> str:
         pytest.param(8, "[rte,mrpc,sst2,stsb]", id="eight", marks=pytest.mark.faults),
     ],
 )
-def test_sweeps_started_at_once_execute_each_run_once(drivers: int, tasks: str, sweep: Sweep, tmp_path: Path) -> None:
+def test_sweeps_started_at_once_execute_each_run_once(drivers: int, tasks: str, sweep: Sweeps, tmp_path: Path) -> None:
     words = [f"tasks={tasks}", "seeds=[1,2]"]
     kinds = ["executor=local", "executor=serial"]
     started = [sweep(*words, kinds[number % 2], log=f"{number}.log") for number in range(drivers)]
@@ -221,7 +90,7 @@ def test_sweeps_started_at_once_execute_each_run_once(drivers: int, tasks: str, 
 
 
 def test_the_run_of_a_killed_worker_is_completed_by_another_sweep_within_ten_seconds(
-    sweep: Sweep, tmp_path: Path
+    sweep: Sweeps, tmp_path: Path
 ) -> None:
     words = ["tasks=[rte]", "seeds=[1]", "trainer.snapshot_minutes=0.01"]
     assert sweep(*words, results="undisturbed", epochs=120).wait() == 0
@@ -268,7 +137,7 @@ def assert_only_these_failed(tmp_path: Path, bad: dict[str, str], *, runs: int) 
             assert "Segmentation fault" in (folder / "output.log").read_text()
 
 
-def test_runs_that_go_wrong_in_every_way_leave_the_others_alone(sweep: Sweep, tmp_path: Path) -> None:
+def test_runs_that_go_wrong_in_every_way_leave_the_others_alone(sweep: Sweeps, tmp_path: Path) -> None:
     names = [f"{task}-{seed}" for seed in (1, 2, 3) for task in ("rte", "sst2", "stsb")]
     bad = dict(zip(names, KINDS, strict=False))
     words = ["tasks=[rte,sst2,stsb]", "seeds=[1,2,3]", "executor.timeout=0.3"]
@@ -284,7 +153,7 @@ def test_runs_that_go_wrong_in_every_way_leave_the_others_alone(sweep: Sweep, tm
 
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_bad_run_among_eight_costs_that_one_only(kind: str, sweep: Sweep, tmp_path: Path) -> None:
+def test_one_bad_run_among_eight_costs_that_one_only(kind: str, sweep: Sweeps, tmp_path: Path) -> None:
     words = ["tasks=[rte,mrpc,sst2,stsb]", "seeds=[1,2]", "executor.timeout=0.3"]
     assert sweep(*words, bad=[f"mrpc-2={kind}"]).wait() == 1, (tmp_path / "sweep.log").read_text()
     assert_only_these_failed(tmp_path, {"mrpc-2": kind}, runs=8)
@@ -294,7 +163,7 @@ def test_one_bad_run_among_eight_costs_that_one_only(kind: str, sweep: Sweep, tm
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 75)], ids=lambda x: str(x)
 )
 def test_a_sweep_that_is_stopped_keeps_snapshots_and_says_what_is_left_and_how_to_continue(
-    number: int, code: int, sweep: Sweep, tmp_path: Path
+    number: int, code: int, sweep: Sweeps, tmp_path: Path
 ) -> None:
     words = ["tasks=[rte,sst2]", "seeds=[1,2]", "executor.workers=2"]
     process = sweep(*words, epochs=3000)
@@ -313,7 +182,7 @@ def test_a_sweep_that_is_stopped_keeps_snapshots_and_says_what_is_left_and_how_t
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
 def test_a_signal_to_the_whole_group_stops_a_sweep_in_good_order_at_any_time(
-    number: int, sweep: Sweep, tmp_path: Path
+    number: int, sweep: Sweeps, tmp_path: Path
 ) -> None:
     words = ["tasks=[rte]", "seeds=[1,2]", "executor.workers=2"]
     early = sweep(*words, epochs=3000)
@@ -333,7 +202,7 @@ def test_a_signal_to_the_whole_group_stops_a_sweep_in_good_order_at_any_time(
     assert "internal error" not in log
 
 
-def test_workers_whose_driver_is_killed_keep_a_snapshot_and_end(sweep: Sweep, tmp_path: Path) -> None:
+def test_workers_whose_driver_is_killed_keep_a_snapshot_and_end(sweep: Sweeps, tmp_path: Path) -> None:
     words = ["tasks=[rte]", "seeds=[1,2]", "executor.workers=2", "trainer.snapshot_minutes=0.01"]
     process, store = sweep(*words, epochs=100_000), RunStore(tmp_path / "results")
     wait_for(lambda: len({path.parent for path in store.root.rglob("step-*")}) == 2, process)  # both are at work
