@@ -53,7 +53,7 @@ def slow(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Sweeps under fire: 200 kills (or KILLS), eight sweeps at once, a bad run of every kind; most of an hour."""
+    """Sweeps under fire: 1,000 kills (or KILLS), eight sweeps at once, a bad run of every kind; most of an hour."""
     session.install(*EXACT, "-e", ".[sample,test]")
     session.run("pytest", "-m", "faults", "-n", "0", "-s", "tests/sweep/test_faults.py", *session.posargs)
 

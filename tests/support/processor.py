@@ -4,11 +4,14 @@ import functools
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 # Processor seconds of `import hydra, pandas` on the machine on which the limits were set (two quiet cores).
 _REFERENCE = 0.7
+
+PATIENCE = 900.0  # seconds after which something that has no limit of its own counts as hanging
 
 _Result = TypeVar("_Result")
 
@@ -25,8 +28,25 @@ def cpu_seconds_of(call: Callable[[], _Result]) -> tuple[float, _Result]:
 def slowness() -> float:
     """Measure how many times slower than the reference this machine works just now; at least 1."""
 
-    def load() -> None:
-        subprocess.run([sys.executable, "-c", "import hydra, pandas"], check=True)
+    _load()  # the files are in memory from now on
+    return max(1.0, min(cpu_seconds_of(_load)[0] for _ in range(2)) / _REFERENCE)
 
-    load()  # the files are in memory from now on
-    return max(1.0, min(cpu_seconds_of(load)[0] for _ in range(2)) / _REFERENCE)
+
+def lag() -> float:
+    """Measure how many times longer than on the reference something takes just now, by the clock; at least 1."""
+    began = time.monotonic()
+    _load()
+    return max(1.0, (time.monotonic() - began) / _REFERENCE)
+
+
+def wait_until(condition: Callable[[], bool], *, running: "subprocess.Popen[str] | None" = None) -> None:
+    """Wait for a condition, at most until the process has ended."""
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        assert running is None or running.poll() is None, "the process ended before"
+        assert time.monotonic() < until, f"not within {PATIENCE:.0f} s"
+        time.sleep(0.05)
+
+
+def _load() -> None:
+    subprocess.run([sys.executable, "-c", "import hydra, pandas"], check=True)

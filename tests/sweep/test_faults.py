@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,10 +22,10 @@ from tests.support.bad_kinds import KINDS, REASONS
 from tests.support.kills import Campaign
 from tests.support.loaded import folder_in_memory
 from tests.support.making import make_record
-from tests.support.processor import cpu_seconds_of, slowness
+from tests.support.processor import PATIENCE, cpu_seconds_of, lag, slowness, wait_until
 from tests.support.sweeps import Sweeps, assert_same_results, descendants, kill, records_in, trainings, workers_of
 
-KILLS, SEED = int(os.environ.get("KILLS", "200")), int(os.environ.get("SEED", "7"))
+KILLS, SEED = int(os.environ.get("KILLS", "1000")), int(os.environ.get("SEED", "7"))
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def sweep_in_memory(tiny_words: list[str]) -> Iterator[Sweeps]:
 def test_a_sweep_whose_worker_processes_and_driver_are_killed_in_turn_ends_with_the_results_of_one_that_was_not(
     sweep_in_memory: Sweeps,
 ) -> None:
-    campaign = Campaign(sweeps=sweep_in_memory, words=["tasks=[rte]", "seeds=[1,2]"], epochs=200)
+    campaign = Campaign(sweeps=sweep_in_memory, words=["tasks=[rte]", "seeds=[1,2]"], epochs=20)
     campaign.undisturbed()
     aims = [("a worker", "training"), ("everything", "writing"), ("the driver", "training")]
     assert campaign.round("killed", aims, rng=random.Random(7), kills=3) == 3
@@ -57,17 +57,19 @@ def test_a_sweep_whose_worker_processes_and_driver_are_killed_in_turn_ends_with_
 
 
 @pytest.mark.faults
-def test_nothing_is_lost_or_trained_twice_by_many_kills(sweep_in_memory: Sweeps) -> None:
-    seeds = ",".join(map(str, range(1, 13)))
-    words = ["tasks=[rte,mrpc,sst2,stsb]", f"seeds=[{seeds}]"]
-    campaign = Campaign(sweeps=sweep_in_memory, words=words, epochs=100, calm=3)
-    began = time.monotonic()
-    campaign.carry_out(KILLS, seed=SEED, sides=2)
-    toll = campaign.toll
-    print(f"{toll}; seed {SEED}, {time.monotonic() - began:.0f} s")  # noqa: T201
-    assert (toll.lost, toll.twice) == ([], [])
-    assert toll.kills.total() == KILLS
-    assert toll.in_phases("training", "evaluating", "writing") >= KILLS / 2
+def test_nothing_is_lost_or_trained_twice_by_many_kills_of_real_commands(sweep_in_memory: Sweeps) -> None:
+    words = ["tasks=[rte,mrpc,sst2,stsb]", "seeds=[1,2]"]
+    campaign = Campaign(sweeps=sweep_in_memory, words=words, epochs=20)
+    campaign.undisturbed()
+    toll = campaign.carry_out(20, seed=str(SEED))
+    print(toll)  # noqa: T201
+    assert (toll.kills.total(), toll.lost, toll.twice) == (20, [], [])
+
+
+@pytest.mark.faults
+def test_nothing_is_lost_or_trained_twice_by_a_thousand_kills_of_commands_that_are_forked() -> None:
+    command = [sys.executable, "-m", "tests.support.kills", "--kills", str(KILLS), "--seed", str(SEED)]
+    assert subprocess.run(command, cwd=Path(__file__).parents[2], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -95,26 +97,18 @@ def test_the_run_of_a_killed_worker_is_completed_by_another_sweep_within_ten_sec
     words = ["tasks=[rte]", "seeds=[1]", "trainer.snapshot_minutes=0.01"]
     assert sweep(*words, results="undisturbed", epochs=120).wait() == 0
     first = sweep(*words, epochs=120)
-    wait_for(lambda: bool(list((tmp_path / "results").rglob("step-*"))), first)
+    wait_until(lambda: bool(list((tmp_path / "results").rglob("step-*"))), running=first)
     second = sweep(*words, epochs=120, log="second.log")
-    wait_for(lambda: "waiting for it" in (tmp_path / "second.log").read_text(), second)
+    wait_until(lambda: "waiting for it" in (tmp_path / "second.log").read_text(), running=second)
     kill([first.pid, *descendants(first.pid)])
     killed = time.monotonic()
-    wait_for(lambda: "rte seed 1: started" in (tmp_path / "second.log").read_text(), second)
-    assert time.monotonic() - killed < 10
+    wait_until(lambda: "rte seed 1: started" in (tmp_path / "second.log").read_text(), running=second)
+    took = time.monotonic() - killed
+    assert took < 10 * lag()
     assert second.wait() == 0
     assert_same_results(tmp_path, "results", "undisturbed")
     (record,) = records_in(tmp_path, "results").values()
     assert record.resumed_at
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    for _ in range(1200):
-        if condition():
-            return
-        assert process.poll() is None, "it ended before"
-        time.sleep(0.05)
-    raise AssertionError("not within a minute")
 
 
 def assert_only_these_failed(tmp_path: Path, bad: dict[str, str], *, runs: int) -> None:
@@ -140,7 +134,7 @@ def assert_only_these_failed(tmp_path: Path, bad: dict[str, str], *, runs: int) 
 def test_runs_that_go_wrong_in_every_way_leave_the_others_alone(sweep: Sweeps, tmp_path: Path) -> None:
     names = [f"{task}-{seed}" for seed in (1, 2, 3) for task in ("rte", "sst2", "stsb")]
     bad = dict(zip(names, KINDS, strict=False))
-    words = ["tasks=[rte,sst2,stsb]", "seeds=[1,2,3]", "executor.timeout=0.3"]
+    words = ["tasks=[rte,sst2,stsb]", "seeds=[1,2,3]", f"executor.timeout={0.3 * lag():.2f}"]
     process = sweep(*words, bad=[f"{name}={kind}" for name, kind in bad.items()])
     assert process.wait() == 1, (tmp_path / "sweep.log").read_text()
     assert_only_these_failed(tmp_path, bad, runs=9)
@@ -154,7 +148,7 @@ def test_runs_that_go_wrong_in_every_way_leave_the_others_alone(sweep: Sweeps, t
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_bad_run_among_eight_costs_that_one_only(kind: str, sweep: Sweeps, tmp_path: Path) -> None:
-    words = ["tasks=[rte,mrpc,sst2,stsb]", "seeds=[1,2]", "executor.timeout=0.3"]
+    words = ["tasks=[rte,mrpc,sst2,stsb]", "seeds=[1,2]", f"executor.timeout={0.3 * lag():.2f}"]
     assert sweep(*words, bad=[f"mrpc-2={kind}"]).wait() == 1, (tmp_path / "sweep.log").read_text()
     assert_only_these_failed(tmp_path, {"mrpc-2": kind}, runs=8)
 
@@ -167,11 +161,11 @@ def test_a_sweep_that_is_stopped_keeps_snapshots_and_says_what_is_left_and_how_t
 ) -> None:
     words = ["tasks=[rte,sst2]", "seeds=[1,2]", "executor.workers=2"]
     process = sweep(*words, epochs=3000)
-    wait_for(lambda: len(trainings(tmp_path)) == 2, process)
+    wait_until(lambda: len(trainings(tmp_path)) == 2, running=process)
     time.sleep(1)
     workers = workers_of(process.pid)
     process.send_signal(number)
-    assert process.wait(timeout=30) == code
+    assert process.wait(timeout=PATIENCE) == code
     lines = (tmp_path / "sweep.log").read_text().splitlines()
     assert lines[-2].startswith(f"glue-bench: stopped by {signal.Signals(number).name}")
     assert "0 of 4 runs done, 4 missing (2 with a snapshot); continue with: " in lines[-1]
@@ -186,15 +180,15 @@ def test_a_signal_to_the_whole_group_stops_a_sweep_in_good_order_at_any_time(
 ) -> None:
     words = ["tasks=[rte]", "seeds=[1,2]", "executor.workers=2"]
     early = sweep(*words, epochs=3000)
-    wait_for(lambda: bool(descendants(early.pid)), early)  # the server that workers come from begins to load
+    wait_until(lambda: bool(descendants(early.pid)), running=early)  # the server that workers come from begins to load
     time.sleep(0.5)
     os.killpg(early.pid, number)
-    assert early.wait(timeout=60) == 128 + number
+    assert early.wait(timeout=PATIENCE) == 128 + number
     late = sweep(*words, epochs=3000)
-    wait_for(lambda: len(trainings(tmp_path)) == 2, late)
+    wait_until(lambda: len(trainings(tmp_path)) == 2, running=late)
     time.sleep(0.5)
     os.killpg(late.pid, number)
-    assert late.wait(timeout=60) == 128 + number
+    assert late.wait(timeout=PATIENCE) == 128 + number
     assert [record.status for record in records_in(tmp_path, "results").values()] == ["interrupted"] * 2
     assert len(list((tmp_path / "results").rglob("step-*"))) == 2
     log = (tmp_path / "sweep.log").read_text()
@@ -205,17 +199,14 @@ def test_a_signal_to_the_whole_group_stops_a_sweep_in_good_order_at_any_time(
 def test_workers_whose_driver_is_killed_keep_a_snapshot_and_end(sweep: Sweeps, tmp_path: Path) -> None:
     words = ["tasks=[rte]", "seeds=[1,2]", "executor.workers=2", "trainer.snapshot_minutes=0.01"]
     process, store = sweep(*words, epochs=100_000), RunStore(tmp_path / "results")
-    wait_for(lambda: len({path.parent for path in store.root.rglob("step-*")}) == 2, process)  # both are at work
+    wait_until(
+        lambda: len({path.parent for path in store.root.rglob("step-*")}) == 2, running=process
+    )  # both are at work
     workers = workers_of(process.pid)
     assert len(workers) == 2
     process.kill()
     process.wait()
-    for _ in range(1200):
-        if not any(Path(f"/proc/{worker}").exists() for worker in workers):
-            break
-        time.sleep(0.05)
-    else:
-        raise AssertionError("workers still run after a minute")
+    wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
     records = list(store.load_all())
     assert [record.status for record in records] == ["interrupted"] * 2
     assert [record.steps for record in records] == [store.snapshot_steps(*record.place)[-1] for record in records]

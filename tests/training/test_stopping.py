@@ -6,7 +6,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from safetensors.torch import load_file
 
 from glue_bench.cli import main
 from glue_bench.training.stopping import SIGNALS, Stopped
+from tests.support.processor import PATIENCE, wait_until
 
 Start = Callable[..., subprocess.Popen[str]]
 LONG = ["task=rte", "trainer.epochs=60", "trainer.batch_size=4", "trainer.snapshot_minutes=0.005", "save_model=true"]
@@ -55,12 +55,7 @@ def snapshots(tmp_path: Path) -> set[Path]:
 def wait_for_snapshot(process: subprocess.Popen[str], tmp_path: Path) -> None:
     """Wait until there is a new one."""
     before = snapshots(tmp_path)
-    for _ in range(600):
-        if snapshots(tmp_path) - before:
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    raise AssertionError("no snapshot within 30 s")
+    wait_until(lambda: bool(snapshots(tmp_path) - before), running=process)
 
 
 def assert_same_result(ours: Path, expected: Path) -> None:
@@ -75,7 +70,7 @@ def test_every_signal_ends_with_its_code_and_the_same_command_ends_with_the_same
     start: Start, tmp_path: Path
 ) -> None:
     whole = start(results="undisturbed")
-    _, errors = whole.communicate(timeout=120)
+    _, errors = whole.communicate(timeout=PATIENCE)
     assert whole.returncode == 0, errors
     resumed = 0
     for number, code in [
@@ -87,7 +82,7 @@ def test_every_signal_ends_with_its_code_and_the_same_command_ends_with_the_same
         process = start()
         wait_for_snapshot(process, tmp_path)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == code, errors
         folder = run_folder(tmp_path)
         assert snapshots(tmp_path)
@@ -98,7 +93,7 @@ def test_every_signal_ends_with_its_code_and_the_same_command_ends_with_the_same
             assert json.loads((folder / "record.json").read_text())["status"] == "interrupted"
         resumed += 1
     process = start()
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors
     record = json.loads((run_folder(tmp_path) / "record.json").read_text())
     assert record["status"] == "finished"
@@ -114,7 +109,7 @@ def test_every_signal_ends_with_its_code_and_the_same_command_ends_with_the_same
 
 def test_a_snapshot_that_cannot_be_written_is_one_line_and_exit_74(start: Start) -> None:
     process = start(limit=60_000)  # bytes of a file: less than the tensors
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 74, errors
     last = errors.strip().splitlines()[-1]
     assert "/snapshots/step-" in last
@@ -195,7 +190,7 @@ def test_a_sweep_deletes_the_leftovers_of_finished_runs_only_and_a_dry_run_none(
 def test_scores_are_kept_when_the_disk_is_too_full_for_the_weights(start: Start, tmp_path: Path) -> None:
     words = ["trainer.epochs=1", "trainer.snapshot_minutes=0"]
     process = start(*words, limit=60_000)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 74, errors
     assert "model: cannot be written" in errors
     assert "Traceback" not in errors
@@ -205,6 +200,6 @@ def test_scores_are_kept_when_the_disk_is_too_full_for_the_weights(start: Start,
     assert record["scores"]["validation"]["accuracy"] > 0
     assert not (run_folder(tmp_path) / "model").exists()
     again = start(*words)
-    _, errors = again.communicate(timeout=120)
+    _, errors = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, errors
     assert (run_folder(tmp_path) / "model" / "model.safetensors").exists()
