@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from glue_bench.claims.card import Card, ClaimRow, GlueClaim, ModelFiles, SpeedClaim, Verdict, find_files, load_card
 from glue_bench.config.schema import TrainerConfig
-from glue_bench.report import Row, build_report
+from glue_bench.report import Row, build_report, left_out_note
 from glue_bench.report.columns import TextTable
 from glue_bench.report.formats import FORMATS, render_csv, render_tables
 from glue_bench.runs.store import RunStore
@@ -95,7 +95,7 @@ def check_card(
             row, used = measure_speed(claim, models, settings=settings, repeats=repeats, on_progress=on_progress)
             rows.append(row)
             machine = machine or used
-    notes = [_VERDICTS, *card.rules, *(_describe(model) for model in models.values())]
+    notes = [*left_out_note(store.left_out), _VERDICTS, *card.rules, *(_describe(model) for model in models.values())]
     if machine:
         load = machine["load_before"]
         busy = "" if load is None else f", load average {load:.2f} before the measurement"

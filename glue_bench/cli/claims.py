@@ -3,7 +3,16 @@
 import argparse
 from pathlib import Path
 
-from glue_bench.cli.shared import TABLE_FORMATS, add_options, count_option, read_words, say, style, write_output
+from glue_bench.cli.shared import (
+    EXIT_LEFT_OUT,
+    TABLE_FORMATS,
+    add_options,
+    count_option,
+    read_words,
+    say,
+    style,
+    write_output,
+)
 from glue_bench.errors import InputError, UsageError
 from glue_bench.tasks.published import load_published
 
@@ -21,7 +30,7 @@ keys:
 Without the models' files, parameters are counted from the stated architecture and speed is measured with random
 weights; other claims are listed as not checkable. About two minutes on two cores; with --quick seconds.
 
-exit code: 1 if a claim is contradicted, 0 if none is; else as for every verb
+exit code: 1 if a claim is contradicted or damaged records were left out, 0 if not; else as for every verb
 
 examples:
   glue-bench claims
@@ -70,4 +79,4 @@ def execute(arguments: argparse.Namespace) -> int:
     )
     width, color = style(arguments.out)
     write_output(render_claims(report, arguments.format, width=width, color=color), arguments.out)
-    return EXIT_CONTRADICTED if report.contradicted else 0
+    return EXIT_CONTRADICTED if report.contradicted else EXIT_LEFT_OUT if store.left_out else 0

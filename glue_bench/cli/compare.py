@@ -2,7 +2,7 @@
 
 import argparse
 
-from glue_bench.cli.shared import TABLE_FORMATS, add_options, read_filters, style, write_output
+from glue_bench.cli.shared import EXIT_LEFT_OUT, TABLE_FORMATS, add_options, read_filters, style, write_output
 from glue_bench.config.schema import CONVENTIONS
 from glue_bench.errors import UsageError
 from glue_bench.runs.filters import HELP
@@ -18,6 +18,8 @@ examples:
   glue-bench compare minilm minilm --by trainer.learning_rate            both values that its runs have
   glue-bench compare minilm minilm --by trainer.epochs=3,10 tasks=[rte]  two of several
   glue-bench compare old_results results encoder=minilm
+
+exit code: 1 if damaged records were left out, 0 if not; else as for every verb
 """
 
 
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print or write the comparison."""
-    from glue_bench.report import choose_sides, compare, render_comparison
+    from glue_bench.report import choose_sides, compare, left_out_note, render_comparison
 
     names = [word for word in arguments.overrides if "=" not in word]
     if len(names) != 2:
@@ -47,5 +49,7 @@ def execute(arguments: argparse.Namespace) -> int:
         named=sides.named,
     )
     width, color = style(arguments.out)
-    write_output(render_comparison(comparison, arguments.format, width=width, color=color), arguments.out)
-    return 0
+    stores = {side.store.root: side.store for side in (sides.first, sides.second)}
+    notes = left_out_note(sum(each.left_out for each in stores.values()))
+    write_output(render_comparison(comparison, arguments.format, notes=notes, width=width, color=color), arguments.out)
+    return EXIT_LEFT_OUT if notes else 0

@@ -4,7 +4,16 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from glue_bench.cli.shared import TABLE_FORMATS, add_options, path_option, read_filters, say, style, write_output
+from glue_bench.cli.shared import (
+    EXIT_LEFT_OUT,
+    TABLE_FORMATS,
+    add_options,
+    path_option,
+    read_filters,
+    say,
+    style,
+    write_output,
+)
 from glue_bench.config import group_options
 from glue_bench.config.schema import CONVENTIONS, TaskConfig
 from glue_bench.errors import UsageError
@@ -18,7 +27,7 @@ from glue_bench.text import plural
 if TYPE_CHECKING:
     from glue_bench.report import Checked, Report
 
-EXIT_FELL = EXIT_LEFT_OUT = 1
+EXIT_FELL = 1
 EPILOG = f"""\
 {HELP}
 examples:

@@ -16,6 +16,7 @@ from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.store import RunStore
 from glue_bench.text import visible
 
+EXIT_LEFT_OUT = 1  # damaged records were left out
 PIPE_WIDTH = 160  # columns of a table that does not go to a terminal
 TABLE_FORMATS = ("console", "markdown", "latex", "json", "csv")
 CHOICE_KEYS = """\

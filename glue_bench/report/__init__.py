@@ -6,7 +6,7 @@ from glue_bench.report.formats import FORMATS, render_comparison, render_report
 from glue_bench.report.model import CARD_TASKS, Report, Row
 from glue_bench.report.paper import render_paper
 from glue_bench.report.sides import choose_sides
-from glue_bench.report.table import build_report
+from glue_bench.report.table import build_report, left_out_note
 
 __all__ = [
     "CARD_TASKS",
@@ -21,6 +21,7 @@ __all__ = [
     "choose_sides",
     "compare",
     "compare_all",
+    "left_out_note",
     "read_baseline",
     "render_comparison",
     "render_paper",

@@ -69,19 +69,24 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
 
 
 def render_comparison(
-    comparison: Comparison, format_name: str, *, width: int | None = None, color: bool = False
+    comparison: Comparison,
+    format_name: str,
+    *,
+    notes: Sequence[str] = (),
+    width: int | None = None,
+    color: bool = False,
 ) -> str:
-    """Render two encoders side by side as text; the arguments are those of `render_report`."""
+    """Render two encoders side by side as text, then notes; the other arguments are those of `render_report`."""
     # Only the page shows tokens per second.
     content = asdict(comparison, dict_factory=lambda pairs: {k: v for k, v in pairs if k != "tokens_per_second"})
     if format_name == "json":
-        return _json(content)
+        return _json(content | ({"footnotes": notes} if notes else {}))
     if format_name == "csv":
         names = {"encoder": comparison.first, "beside": comparison.second}
         rows = [{**names, **task} for task in content["tasks"]]
         return render_csv(rows, like=[*names, *TaskComparison.__dataclass_fields__])
     tables = comparison_tables(comparison)
-    return render_tables(tables, [COMPARISON_RULE], format_name=format_name, width=width, color=color)
+    return render_tables(tables, [*notes, COMPARISON_RULE], format_name=format_name, width=width, color=color)
 
 
 def render_tables(

@@ -46,8 +46,12 @@ def build_report(
         table = find_table(published, groups[0].setting.hub_id)
         context = Context(table=table, convention=convention, store=store)
         built.append(_build_section(groups, context, expected=expected, cells=cells))
-    missing = [f"Left out: {plural(left_out, 'run')} with a damaged record."] if left_out else []
-    return Report(sections=built, footnotes=[*missing, *write_footnotes(built, published)])
+    return Report(sections=built, footnotes=[*left_out_note(left_out), *write_footnotes(built, published)])
+
+
+def left_out_note(count: int) -> list[str]:
+    """Say how many damaged records were left out; nothing if there are none."""
+    return [f"Left out: {plural(count, 'run')} with a damaged record."] if count else []
 
 
 def _group_by_setting(records: Iterable[Record]) -> list[Group]:

@@ -418,6 +418,18 @@ def test_encoders_without_runs_are_refused_in_one_line(store: RunStore, names: t
         compared(store, *names)
 
 
+def test_every_table_says_that_damaged_records_were_left_out(
+    store: RunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("distilroberta", "roberta"):
+        shutil.copytree(store.root / name / "rte", tmp_path / "runs" / name / "rte")
+    next((tmp_path / "runs/roberta/rte").iterdir()).joinpath("record.json").write_text("[" * 100)
+    compare = ["compare", "distilroberta", "roberta"]
+    for words in (["report"], compare, [*compare, "--format", "json"], ["claims", "--quick", "--format", "latex"]):
+        assert main([*words, f"results_dir={tmp_path}"]) == 1, words
+        assert "Left out: 1 run with a damaged record." in " ".join(capsys.readouterr().out.split())
+
+
 def test_compare_prints_and_writes(store: RunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = f"results_dir={store.root.parent}"
     assert main(["compare", "distilroberta", "roberta", folder]) == 0

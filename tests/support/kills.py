@@ -116,10 +116,12 @@ class Campaign:
 
     def round(self, results: str, aims: Iterable[tuple[str, str]], *, rng: random.Random, kills: int) -> int:
         """Kill up to `kills` times, until the sweep has recorded every run; check what it left; return the kills."""
-        folder, done, seen, upcoming = self.sweeps.folder, 0, dict[Path, bytes](), iter(aims)
+        folder, done, seen = self.sweeps.folder, 0, dict[Path, bytes]()
+        upcoming, waiting = iter(aims), list[tuple[str, str]]()
         while True:
             process = self._start(results)
-            done += self._hunt(process, folder / f"{results}.phases", aims=upcoming, rng=rng, kills=kills - done)
+            phases = folder / f"{results}.phases"
+            done += self._hunt(process, phases, aims=upcoming, waiting=waiting, rng=rng, kills=kills - done)
             finished = [path for path in self._records(results) if b'"finished"' in path.read_bytes()]
             seen |= {path: path.read_bytes() for path in finished if path not in seen}
             if process.returncode == 0:
@@ -163,14 +165,26 @@ class Campaign:
         return list((self.sweeps.folder / results).glob("runs/*/*/*/record.json"))
 
     def _hunt(
-        self, process: Process, phases: Path, *, aims: Iterator[tuple[str, str]], rng: random.Random, kills: int
+        self,
+        process: Process,
+        phases: Path,
+        *,
+        aims: Iterator[tuple[str, str]],
+        waiting: list[tuple[str, str]],
+        rng: random.Random,
+        kills: int,
     ) -> int:
-        """Kill up to `kills` times, each a moment after a run has come into the phase, until the sweep ends."""
-        done, waiting, due = 0, list[tuple[str, str]](), dict[Path, tuple[float, tuple[str, str]]]()
+        """Kill up to `kills` times, each a moment after a run has come into the phase, until the sweep ends.
+
+        Args:
+            waiting: aims that no run has met yet; changed in place.
+        """
+        done, due = 0, dict[Path, tuple[float, tuple[str, str]]]()
         while process.poll() is None:
             wanted = min(_AT_ONCE, kills - done) - len(waiting) - len(due)
             if wanted > 0:
-                waiting += itertools.islice(aims, wanted if self._left(phases.stem) >= self.calm else 0)
+                waiting += itertools.islice(aims, wanted)
+                waiting[:] = waiting if self._left(phases.stem) >= self.calm else []
             if not waiting and not due:
                 process.wait()
             now = {path: _read(path).partition(" ")[0] for path in phases.iterdir()}
@@ -185,8 +199,11 @@ class Campaign:
             for path, (when, aim) in list(due.items()):
                 if time.monotonic() >= when:
                     del due[path]
-                    done += self._shoot(process, path, aim=aim)
+                    hit = self._shoot(process, path, aim=aim)
+                    done += hit
+                    waiting += [] if hit else [aim]
             time.sleep(0.003)
+        waiting += [aim for _, aim in due.values()]
         return done
 
     def _shoot(self, process: Process, run: Path, *, aim: tuple[str, str]) -> bool:
