@@ -180,6 +180,24 @@ def test_each_setting_has_a_line_in_the_first_table_and_a_column_for_what_differ
     assert "fingerprint" not in " ".join(" ".join(line) for line in scores)
 
 
+def test_a_grid_has_a_map_of_its_cells(tmp_path: Path) -> None:
+    for rate, batch, score in ((2e-5, 16, 0.7), (1e-5, 16, 0.6), (1e-5, 32, 0.5)):
+        words = ("recipe=roberta_paper", f"trainer.learning_rate={rate}", f"trainer.batch_size={batch}")
+        selected = {"epoch": 1, "step": 1, "on": "validation", "rows": 277, "score": score}
+        about: dict[str, Any] = {"recipe": "roberta_paper", "selection": "best", "selected": selected, "words": words}
+        write_run(tmp_path, task="rte", setting=f"{rate}{batch}", encoder=ROBERTA, **about)
+    text = render_page(page_of(tmp_path))
+    title = "roberta on RTE: learning_rate (down) and batch_size (across)"
+    head, *rows = read_tables(text)[title]
+    assert head == ["learning_rate", "16", "32"]
+    cells = [[" ".join(cell.split()) for cell in row] for row in rows]
+    assert cells == [
+        ["1e-5", "60.0 1 seed", "50.0 1 seed"],
+        ["2e-5", "70.0 1 seed chosen", "not run"],
+    ]
+    assert check_structure(text)
+
+
 def test_a_row_that_is_not_comparable_still_says_how_its_setting_differs(tmp_path: Path) -> None:
     write_run(tmp_path, task="rte", setting="a", encoder=ROBERTA)
     write_run(
