@@ -35,7 +35,7 @@ class _Group:
 
     @property
     def encoder(self) -> str:
-        return self.records[0].encoder["name"]
+        return str(self.records[0].encoder["name"])
 
     def side(self, name: str, published: list[PublishedTable]) -> Side:
         return Side.of(build_report(self.records, published), self.store, name=name)

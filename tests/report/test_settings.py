@@ -22,6 +22,11 @@ from tests.support.scored_runs import keep_run
 RATES = {"1e-5": "c", "3e-5": "a", "1e-4": "d", "3e-4": "b"}  # to setting ids, in another order
 
 
+def approx(value: object) -> Any:
+    """Return pytest.approx, typed so that it may be compared with anything."""
+    return pytest.approx(value)
+
+
 def rate_run(store: RunStore, rate: str, *, task: str = "rte", seed: int = 1, share: float = 0.7, **more: Any) -> None:
     words = (f"trainer.learning_rate={rate}", *more.pop("words", ()))
     keep_run(store, task=task, seed=seed, share=share, setting=f"{task}{RATES[rate]}", words=words, **more)
@@ -83,8 +88,8 @@ def test_means_of_eight_tasks_are_given_for_each_setting() -> None:
     ]
     report = build_report(runs, [])
     assert [(line.words, line.mean) for line in report.sections[0].lines] == [
-        ("epochs=3", pytest.approx(50)),
-        ("epochs=10", pytest.approx(60)),
+        ("epochs=3", approx(50)),
+        ("epochs=10", approx(60)),
     ]
     means = [row for row in lines_of(render_report(report, "markdown")) if row[0].strip() == "mean"]
     assert [(row[1], row[5].strip()) for row in means] == [("3", "50.0"), ("10", "60.0")]
@@ -98,8 +103,8 @@ def test_the_chosen_cells_of_a_grid_are_one_line_whichever_cell_was_best() -> No
     ]
     (section,) = build_report(runs, []).sections
     assert [(row.task, row.median, dict(row.differs)) for row in section.rows] == [
-        ("cola", pytest.approx(70), {}),
-        ("rte", pytest.approx(70), {}),
+        ("cola", approx(70), {}),
+        ("rte", approx(70), {}),
     ]
     assert [len(line.rows) for line in section.lines] == [2]
 
@@ -119,7 +124,7 @@ def test_two_values_of_a_key_are_compared(by: str, names: tuple[str, str], four:
     assert (rte["seeds"], rte["note"], rte["alike"]) == ([1, 2], "", True)
     rows = {row.differs["trainer.learning_rate"]: row for row in build_report(four.load_all(), []).sections[0].rows[2:]}
     first, second = (rows[float(name.partition("=")[2])].median for name in names)
-    assert (rte["first"], rte["second"]) == (pytest.approx(first), pytest.approx(second))
+    assert (rte["first"], rte["second"]) == (approx(first), approx(second))
     assert out["published_kept"] is None
 
 
@@ -240,16 +245,16 @@ def test_a_plain_run_with_the_values_of_a_cell_is_that_cell_too() -> None:
     runs = [grid_run(1e-5, 0.6), grid_run(3e-5, 0.8, plain=True), grid_run(2e-5, 0.9, plain=True)]
     (section,) = build_report(runs, []).sections
     assert [(row.median, row.cells, row.differs["trainer.learning_rate"]) for row in section.rows] == [
-        (pytest.approx(90), 0, 2e-5),  # not in the grid
-        (pytest.approx(80), 0, 3e-5),
-        (pytest.approx(80), 2, 3e-5),  # the best of the grid
+        (approx(90), 0, 2e-5),  # not in the grid
+        (approx(80), 0, 3e-5),
+        (approx(80), 2, 3e-5),  # the best of the grid
     ]
     assert [line.words for line in section.lines] == ["learning_rate=2e-5", "learning_rate=3e-5", "best of a grid"]
     best = section.rows[2]
     assert best.note.startswith("best of 2 cells (the grid has 3): learning_rate=3e-05; selected on the dev split")
     assert [(dict(cell.values), cell.score) for cell in best.tried] == [
-        ({"learning_rate": 1e-5}, pytest.approx(60)),
-        ({"learning_rate": 3e-5}, pytest.approx(80)),
+        ({"learning_rate": 1e-5}, approx(60)),
+        ({"learning_rate": 3e-5}, approx(80)),
     ]
 
 
@@ -259,7 +264,7 @@ def test_seeds_asked_for_as_a_cell_and_plainly_make_one_cell() -> None:
     old = [dataclasses.replace(run, setting_id="before", run_id=f"seed{run.seed}-before") for run in runs[:2]]
     for found in (runs, [*runs, *old]):  # and the same values under an id of before are the same cell
         rows = [row for row in build_report(found, []).sections[0].rows if row.cells]
-        assert [(row.cells, row.seeds, row.median) for row in rows] == [(2, [1, 2, 3], pytest.approx(70))]
+        assert [(row.cells, row.seeds, row.median) for row in rows] == [(2, [1, 2, 3], approx(70))]
 
 
 def test_every_cell_is_shown_if_asked_for() -> None:
@@ -270,9 +275,9 @@ def test_every_cell_is_shown_if_asked_for() -> None:
     assert row.cells == 3
     rows = build_report(runs, [], cells=True).sections[0].rows
     assert [(tuple(row.differs.values()), row.median) for row in rows] == [
-        ((16, 1e-5), pytest.approx(80)),
-        ((16, 2e-5), pytest.approx(60)),
-        ((32, 1e-5), pytest.approx(70)),
+        ((16, 1e-5), approx(80)),
+        ((16, 2e-5), approx(60)),
+        ((32, 1e-5), approx(70)),
     ]
     assert [tuple(row.differs) for row in rows] == [("trainer.batch_size", "trainer.learning_rate")] * 3
     assert not any("best of" in row.note for row in rows)
