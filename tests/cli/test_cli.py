@@ -41,7 +41,7 @@ def test_help_takes_under_a_second_and_has_examples(verb: str | None, glue_bench
         (["run", "task=rte", "--batch-size=8"], "--batch-size=8; keys are written KEY=VALUE: trainer.batch_size=8"),
         (["sweep", "--dryrun"], "unrecognized arguments: --dryrun"),
         (["report", "--format", "pdf"], "invalid choice: 'pdf'"),
-        (["report", "task=rte"], "task=rte: not a key of `report`. Allowed: results_dir"),
+        (["report", "taks=rte"], "taks=rte: runs are not chosen by 'taks'; did you mean task"),
         (["report", "results_dir=nowhere"], "results_dir=nowhere: no such folder"),
         (["doctor", "encoder=minilmm"], "encoder=minilmm: no such encoder; did you mean minilm?"),
         (["tasks", "task=rte"], "`tasks` takes no KEY=VALUE"),
