@@ -155,7 +155,9 @@ def _read(path: Path, *, rows: int) -> Encoded | None:
         (encoded.types, np.uint8),
         (encoded.offsets, np.int64),
     ]
-    whole = all(values.dtype == kind and values.ndim == 1 for values, kind in kinds) and len(encoded) == rows
+    whole = (
+        all(values.dtype == kind and values.ndim == 1 for values, kind in kinds) and len(encoded.offsets) == rows + 1
+    )
     whole = whole and encoded.offsets[-1] == len(encoded.tokens) == len(encoded.types)
     if not whole or encoded.offsets[0] != 0 or encoded.lengths().min() < 1 or encoded.tokens.min() < 0:
         logger.warning("%s: cache entry that does not fit the texts, replaced", path)

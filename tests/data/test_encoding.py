@@ -2,7 +2,9 @@
 
 import json
 import pwd
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,6 +63,37 @@ def test_encoded_splits_are_read_from_the_cache_and_damaged_entries_are_replaced
     entry.write_bytes(entry.read_bytes()[:100])
     assert np.array_equal(encoder.encode(PAIR, cache=tmp_path).tokens, first.tokens)
     assert entry.stat().st_size > 100
+
+
+@pytest.mark.parametrize(
+    ("column", "spoil"),
+    [
+        *((name, lambda values: values.astype(np.float64)) for name in ("tokens", "types", "offsets")),
+        ("tokens", lambda values: values.astype(np.int64)),
+        ("tokens", lambda values: -values),
+        ("offsets", lambda values: values[::-1].copy()),
+        ("offsets", lambda values: values[:0]),
+        ("truncated", lambda _: np.array([1.5, 2.0])),
+    ],
+)
+def test_a_cache_entry_of_another_kind_is_replaced(
+    column: str,
+    spoil: Callable[[Any], Any],
+    tiny_roberta: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    encoder = TextEncoder(tiny_roberta, max_length=64)
+    first = encoder.encode(PAIR, cache=tmp_path)
+    (entry,) = tmp_path.iterdir()
+    with np.load(entry) as arrays:
+        columns = {name: arrays[name] for name in arrays}
+    with entry.open("wb") as stream:
+        np.savez(stream, **{**columns, column: spoil(columns[column])})
+    again = encoder.encode(PAIR, cache=tmp_path)
+    assert "replaced" in caplog.text
+    assert (again.tokens.dtype, again.tokens.tolist()) == (np.int32, first.tokens.tolist())
+    assert again.offsets.tolist() == first.offsets.tolist()
 
 
 def test_the_cache_distinguishes_texts_lengths_and_tokenizers(
