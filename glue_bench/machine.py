@@ -29,6 +29,11 @@ def total_memory(root: Path = Path("/")) -> int:
     return min(limits)
 
 
+def has_nvidia_gpu() -> bool:
+    """Return whether there is one, whether torch can use it or not."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
 def _read_limits(root: Path, controller: str, *, name: str) -> Iterator[str]:
     """Yield a file's text of this process's control group and of each one around it, of version 1 and 2."""
     groups, own = root / "sys/fs/cgroup", root / "proc/self/cgroup"

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from glue_bench.cli.shared import CHOICE_KEYS, add_options, choose_run, path_option, say, write_output
 from glue_bench.data.rows import empty_rows
-from glue_bench.data.texts import join_texts, read_text_file, split_lines
+from glue_bench.data.texts import join_files, join_texts, split_lines
 from glue_bench.errors import UsageError
 from glue_bench.runs.finished import check_weights
 from glue_bench.runs.inference import Answers, answer, render_answers
@@ -22,30 +22,32 @@ EPILOG = f"""{CHOICE_KEYS}\
 examples:
   glue-bench predict task=sst2 --text "A fine film."
   glue-bench predict task=rte seed=1 --text "A man sleeps." --text "A man is awake."
-  glue-bench predict run_id=seed1-0123456789ab --file my.csv --out answers.csv
+  glue-bench predict task=sst2 --text "A fine film." --text "A dull one."      (two rows)
+  glue-bench predict run_id=seed1-0123456789ab --file my.csv --file more.csv --out answers.csv
   cut -f 2,3 pairs.tsv | glue-bench predict task=mrpc encoder=distilroberta > answers.jsonl
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "which run, as below", out=True)
-    parser.add_argument("--text", action="append", metavar="TEXT", help="one row; once for each text of a pair")
-    parser.add_argument(
-        "--file", type=path_option, metavar="FILE", help=".csv .tsv .jsonl .parquet with the task's columns"
-    )
+    about = "a row; once for each text of a pair; repeat it for more rows"
+    parser.add_argument("--text", action="append", metavar="TEXT", help=about)
+    about = ".csv .tsv .jsonl .json .parquet with the task's columns; repeat it for more files"
+    parser.add_argument("--file", action="append", type=path_option, metavar="FILE", help=about)
     parser.add_argument("--format", choices=("jsonl", "csv"), help="default: a table for one text, else jsonl")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print or write the model's prediction for every row."""
     if arguments.text and arguments.file:
-        raise UsageError(f"--text and --file {arguments.file}: give one of the two")
+        raise UsageError(f"--text and --file {arguments.file[0]}: give one of the two")
     run, config = choose_run(arguments.overrides, "predict", more=("trainer.device",))
+    files = list[str]()
     check_weights(run)  # before a file is read, and before torch is
     if arguments.text:
         rows = join_texts(arguments.text, run.task)
-    elif arguments.file is not None:
-        rows = read_text_file(arguments.file, run.task)
+    elif arguments.file:
+        rows, files = join_files(arguments.file, run.task)
     elif sys.stdin.isatty():
         columns = "<TAB>".join(run.task.texts)
         raise UsageError(f"predict: pass --text TEXT, --file FILE, or lines of {columns} to stdin")
@@ -57,9 +59,9 @@ def execute(arguments: argparse.Namespace) -> int:
     from glue_bench.runs.inference import load_fine_tuned, predict_texts
 
     logits = predict_texts(load_fine_tuned(run, device=config.trainer.device), rows.texts)
-    answers = answer(logits, run.task, idx=rows.idx)
+    answers = answer(logits, run.task, rows=rows, files=files if len(arguments.file or ()) > 1 else ())
     out, by_name = arguments.out, "csv" if arguments.out and arguments.out.suffix == ".csv" else "jsonl"
-    if arguments.text and not (out or arguments.format) and sys.stdout.isatty():
+    if arguments.text and len(rows) == 1 and not (out or arguments.format) and sys.stdout.isatty():
         _print_one(answers, run.title)
     else:
         write_output(render_answers(answers, arguments.format or by_name), out)

@@ -16,24 +16,15 @@ from glue_bench.config import group_options
 from glue_bench.config.keys import fields_of
 from glue_bench.config.schema import RunConfig, SlurmConfig
 from glue_bench.errors import UsageError
+from glue_bench.machine import has_nvidia_gpu, usable_cores
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.lease import is_beating
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import describe_outcome, format_clock, open_listener
-from glue_bench.sweep.plan import (
-    Estimate,
-    Plan,
-    estimate_runs,
-    fetch_inputs,
-    longest_first,
-    plan_runs,
-    read_plan,
-    seconds_in_all,
-    tidy_up,
-    write_plan,
-)
+from glue_bench.sweep.plan import Plan, fetch_inputs, plan_runs, read_plan, tidy_up, write_plan
 from glue_bench.sweep.serial import run_serially
+from glue_bench.sweep.timing import Estimate, Work, estimate_runs, longest_first, measure_run, seconds_in_all, work_of
 from glue_bench.tasks.published import load_published
 from glue_bench.text import plural
 from glue_bench.training.distributed import ALONE, Processes
@@ -84,6 +75,7 @@ Stop it at any time: the same command runs only what is missing.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "configuration, as below", config_dir=True)
     parser.add_argument("--dry-run", action="store_true", help="print what is missing, done, running, failed")
+    parser.add_argument("--measure", action="store_true", help="with --dry-run: time a few updates of what never ran")
     parser.add_argument("--retry-failed", action="store_true", help="run again what failed or diverged")
     parser.add_argument("--plan", type=path_option, metavar="FILE.jsonl", help="write the plan there, a run a line")
     parser.add_argument("--index", type=count_option, metavar="N", help="run line N (from 0) of --plan, nothing else")
@@ -96,6 +88,8 @@ def execute(arguments: argparse.Namespace) -> int:
     Processes.from_environment().refuse("sweep")
     if arguments.index is not None:
         return _run_line(arguments)
+    if arguments.measure and not arguments.dry_run:
+        raise UsageError("--measure: only with --dry-run")
     if arguments.plan and arguments.dry_run:
         raise UsageError(f"--plan {arguments.plan} and --dry-run: give one of the two; a dry run writes nothing")
     words, config_dir = arguments.overrides, arguments.config_dir
@@ -107,6 +101,9 @@ def execute(arguments: argparse.Namespace) -> int:
     plan = plan_runs(requests, store, retry_failed=arguments.retry_failed)
     estimates = estimate_runs(plan.requests, store.load_all()) if plan.missing else {}
     plan = plan.in_order(longest_first(plan.missing, estimates))
+    if plan.settled:
+        again = f"{plural(len(plan.settled), 'run')} diverged, and would do so again with these versions on a CPU"
+        say(f"{again}: not repeated; other values, as of trainer.learning_rate, make new runs")
     if arguments.plan:
         write_plan(arguments.plan, plan, estimates=estimates)
         say(_summarise(plan))
@@ -114,8 +111,9 @@ def execute(arguments: argparse.Namespace) -> int:
         say(f"`glue-bench sweep --plan {arguments.plan} --index N` runs line N, from 0 to {len(plan.requests) - 1}")
         return 0
     if arguments.dry_run:
-        return _print_plan(plan, estimates)
-    return _finish(plan, execute_plan(plan, store, summary=_summarise(plan)), store=store)
+        return _print_plan(plan, estimates, measure=arguments.measure)
+    expected = {run_id: estimate.seconds for run_id, estimate in estimates.items()}
+    return _finish(plan, execute_plan(plan, store, summary=_summarise(plan), expected=expected), store=store)
 
 
 def request_runs(
@@ -133,6 +131,7 @@ def execute_plan(
     *,
     serial: bool = False,
     summary: str = "",
+    expected: Mapping[str, float] | None = None,
     stop_at_failure: bool = False,
     processes: Processes = ALONE,
 ) -> Mapping[str, Record]:
@@ -141,6 +140,7 @@ def execute_plan(
     Args:
         serial: run in this process, whatever the configuration says.
         summary: printed after the checks that could stop the runs.
+        expected: seconds of runs, by run id, as far as they are known.
         stop_at_failure: raise what a run raised (in this process only), rather than continue with the next one.
         processes: those that carry out each run together (in these processes only).
 
@@ -168,7 +168,10 @@ def execute_plan(
     # A terminal if stderr is one, whatever FORCE_COLOR says: escapes in a log help nobody.
     console = Console(stderr=True, force_terminal=sys.stderr.isatty())
     try:
-        with open_listener(plan.concerned, plan.records, console=console, published=published) as listener:
+        shown = open_listener(
+            plan.concerned, plan.records, console=console, published=published, expected=expected or {}
+        )
+        with shown as listener:
             if executor.kind == "local":
                 from glue_bench.sweep.local import run_in_workers
 
@@ -206,7 +209,7 @@ def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> in
             lacks = " and ".join(sorted({record.lack for record in lacking}))
             number = plural(len(lacking), "run")
             say(f"once there is room: the same command repeats {number} that failed for lack of {lacks}")
-        if len(lacking) < len(failed):
+        if len(lacking) + len(plan.settled) < len(failed):
             say("the same command with --retry-failed runs these again; other data or settings make new runs")
     elsewhere = "" if str(folder) == "results" else f" results_dir={folder}"
     say(f"results are in {folder}; `glue-bench report{elsewhere}` prints the tables of everything in it")
@@ -253,8 +256,24 @@ def _run_line(arguments: argparse.Namespace) -> int:
     return 0 if plan.is_fulfilled(records, store) else 1
 
 
-def _print_plan(plan: Plan, estimates: Mapping[str, Estimate]) -> int:
-    rows = [_plan_cells(request, plan, estimate=estimates.get(request.run_id)) for request in plan.requests]
+def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool) -> int:
+    if any(not request.config.save_model for request in plan.missing):
+        say("weights will not be kept, and predict, card and submit need them: save_model=true keeps them")
+    if measure:
+        estimates = {**_measure(plan, estimates), **estimates}
+    known = dict[tuple[str, str], Work | None]()
+    for request in plan.missing:
+        if request.run_id not in estimates and (request.setting_id, request.encoder) not in known:
+            known[request.setting_id, request.encoder] = work_of(request)
+    rows = [
+        _plan_cells(
+            request,
+            plan,
+            estimate=estimates.get(request.run_id),
+            work=known.get((request.setting_id, request.encoder)),
+        )
+        for request in plan.requests
+    ]
     print_table(("run", "state", "time", "what is known", "run id"), rows, right=["time"], wrap="what is known")
     say(_summarise(plan))
     if plan.missing:
@@ -262,7 +281,18 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate]) -> int:
     return 0
 
 
-def _plan_cells(request: RunRequest, plan: Plan, *, estimate: Estimate | None) -> tuple[str, ...]:
+def _measure(plan: Plan, estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Time a few updates of each setting that has no estimate."""
+    found = dict[str, Estimate]()
+    threads = max(1, len(usable_cores()) // _workers(plan))
+    for request in plan.missing:
+        if request.run_id not in estimates and request.setting_id not in found:
+            say(f"timing a few updates of {request.title}")
+            found[request.setting_id] = measure_run(request, threads=threads)
+    return {request.run_id: found[request.setting_id] for request in plan.missing if request.setting_id in found}
+
+
+def _plan_cells(request: RunRequest, plan: Plan, *, estimate: Estimate | None, work: Work | None) -> tuple[str, ...]:
     record, known = plan.records.get(request.run_id), ""
     time = f"~{format_clock(estimate.seconds)}" if estimate else ""
     if owner := plan.running.get(request.run_id):
@@ -276,21 +306,29 @@ def _plan_cells(request: RunRequest, plan: Plan, *, estimate: Estimate | None) -
         known = f"continues from its snapshot after update {plan.snapshots[request.run_id]}"
     elif estimate:
         known = f"estimated from {estimate.basis}"
+    elif work and request in plan.missing:
+        known = str(work)
     return request.title, plan.state(request), time, known, request.run_id
 
 
-def _describe_time(plan: Plan, estimates: Mapping[str, Estimate]) -> str:
+def _workers(plan: Plan) -> int:
+    """Return how many runs will execute at a time; 1 where only the cluster or the GPUs decide."""
     from glue_bench.sweep.local import deal_out
 
+    no_gpu = plan.missing[0].config.trainer.device == "cpu" or not has_nvidia_gpu()
+    executor = plan.requests[0].config.executor
+    return len(deal_out(executor, runs=len(plan.requests), gpus=[])) if executor.kind == "local" and no_gpu else 1
+
+
+def _describe_time(plan: Plan, estimates: Mapping[str, Estimate]) -> str:
     known = [estimates[request.run_id].seconds for request in plan.missing if request.run_id in estimates]
     unknown = len(plan.missing) - len(known)
     if not known:
-        return "no estimate of the time: nothing like these runs has finished in this folder yet"
-    no_gpu = plan.missing[0].config.trainer.device == "cpu" or not any(Path("/dev").glob("nvidia[0-9]*"))
-    executor = plan.requests[0].config.executor
-    on_cpu = executor.kind == "local" and no_gpu
-    workers = len(deal_out(executor, runs=len(plan.requests), gpus=[])) if on_cpu else 1
+        return "no estimate of the time: nothing like these runs has finished here yet; --measure times a few updates"
+    workers = _workers(plan)
     at_once = f"with {workers} at a time" if workers > 1 else "one after another"
     text = f"about {format_clock(seconds_in_all(known, workers=workers))} {at_once}"
     basis = "from the times of finished runs in this folder, which may have had other threads or another device"
+    if any("timed now" in estimates[request.run_id].basis for request in plan.missing if request.run_id in estimates):
+        basis = "from finished runs in this folder, and a few updates that were timed now"
     return f"{text}, {basis}" + (f"; {unknown} more without an estimate" if unknown else "")

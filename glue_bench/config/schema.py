@@ -27,6 +27,7 @@ _DEVICE = Must(
     "auto, cpu, cuda, cuda:N or mps", lambda name: bool(re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", name))
 )
 _WORKERS = Must("auto, or 1 or more", lambda text: text == "auto" or bool(whole_number(text)))
+_EPOCH_OR_UPDATES = Must("epoch, or 1 or more updates", lambda text: text == "epoch" or bool(whole_number(text)))
 _SBATCH_OPTIONS = Must("LONG_NAME=VALUE, as in [account=NAME]", lambda words: all("=" in w.strip("=") for w in words))
 _HUB_ID = Must("NAME or ORG/NAME", lambda name: bool(re.fullmatch(r"(?a:(?!.*\.\.)\w[\w.-]*(/\w[\w.-]*)?)", name)))
 _REVISION = Must(
@@ -144,6 +145,13 @@ class TrainerConfig:
         "torch: torch's gradients of embedding tables among our kernels, to find faults",
         role="execution",
         default="auto",
+    )
+    eval_every: str | None = key(
+        "when the dev set is scored for history.jsonl and the page: after every epoch, or every N updates; nothing is "
+        "selected by these scores, and training is the same without them",
+        _EPOCH_OR_UPDATES,
+        role="bookkeeping",
+        default=None,  # as in plans of earlier versions
     )
     log_every: int = key("updates between two lines of history.jsonl", _ONE_OR_MORE, role="bookkeeping")
     snapshot_minutes: float = key(

@@ -1,5 +1,6 @@
 """Texts without labels: test splits, read in pieces, and texts that a user wants predictions for."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -119,20 +120,46 @@ def split_lines(content: bytes, task: TaskConfig) -> Texts:
 
 
 def join_texts(texts: Sequence[str], task: TaskConfig) -> Texts:
-    """Make one row of the texts on the command line, which are in the task's order.
+    """Make rows of the texts on the command line, which are in the task's order, row by row.
 
     Raises:
-        UsageError: there are too few or too many texts, or one is empty.
+        UsageError: the last row has too few texts, or one is empty.
         InputError: a text is not valid Unicode.
     """
-    if len(texts) != len(task.texts):
+    size = len(task.texts)
+    if len(texts) % size:
         each = " ".join(f'--text "{name}"' for name in task.texts)
         raise UsageError(f"--text: {plural(len(texts), 'text')}, but {task.name} takes {each}")
-    for name, text in zip(task.texts, texts, strict=True):
+    rows = [texts[start : start + size] for start in range(0, len(texts), size)]
+    for name, text in itertools.chain.from_iterable(zip(task.texts, row, strict=True) for row in rows):
         if not text.strip():
             raise UsageError(f"--text: {name} is empty")
-    columns: dict[str, list[object]] = {name: [text] for name, text in zip(task.texts, texts, strict=True)}
-    return check_texts(Table(columns=columns), task, where="--text")
+    return join_rows(rows, task, where="--text")
+
+
+def join_rows(rows: Sequence[Sequence[str] | Mapping[str, str]], task: TaskConfig, *, where: str = "rows") -> Texts:
+    """Make rows of a text each (for a task with one text), of texts in the task's order, or of texts by column name.
+
+    Raises:
+        InputError: there is no row; or a row, counted from 1, lacks a text or has one too many, or it is not text.
+    """
+    columns: dict[str, list[object]] = {name: [] for name in task.texts}
+    for number, row in enumerate(rows, start=1):
+        found = [row] if isinstance(row, str) else [*row.values()] if isinstance(row, Mapping) else [*row]
+        names = [*row] if isinstance(row, Mapping) else task.texts
+        if len(found) != len(task.texts) or {*names} != {*task.texts}:
+            raise InputError(f"{where} row {number}: must have {' and '.join(task.texts)}, nothing else")
+        for name, text in zip(names, found, strict=True):
+            columns[name].append(text)
+    return check_texts(Table(columns=columns), task, where=where)
+
+
+def join_files(paths: Sequence[Path], task: TaskConfig) -> tuple[Texts, list[str]]:
+    """Read several files with `read_text_file`; return their rows, and for each the name of its file."""
+    parts = [read_text_file(path, task) for path in paths]
+    texts = tuple([*itertools.chain(*columns)] for columns in zip(*(part.texts for part in parts), strict=True))
+    named = [str(path) for path, part in zip(paths, parts, strict=True) for _ in range(len(part))]
+    return Texts(texts=texts, idx=np.concatenate([part.idx for part in parts])), named
 
 
 def _read_tables(files: SplitFiles, task: TaskConfig) -> Iterator[tuple[Path, Table]]:

@@ -26,7 +26,7 @@ from glue_bench.doctor import (
 from glue_bench.doctor.probe import ask_torch
 from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError
 from glue_bench.files import cache_folder, check_writable
-from glue_bench.machine import total_memory, usable_cores
+from glue_bench.machine import has_nvidia_gpu, total_memory, usable_cores
 from glue_bench.models.pretrained import encoder_name, find_not_cached, resolve_pretrained
 from glue_bench.runs.lease import is_abandoned, owner_of
 from glue_bench.runs.record import STATUSES, parse_record
@@ -261,7 +261,7 @@ def examine_device(config: RunConfig, *, runs: int) -> tuple[list[Finding], int]
     crowded = free < memory / 4
     advice = f"other processes use {format_bytes(memory - free)} of it: see nvidia-smi" if crowded else ""
     findings = [Finding("device", NOTE if crowded else OK, found=text, advice=advice)]
-    if device == "cpu" and trainer.device == "auto" and any(Path("/dev").glob("nvidia[0-9]*")):
+    if device == "cpu" and trainer.device == "auto" and has_nvidia_gpu():
         why = f": {facts['remarks'][0]}" if facts["remarks"] else ""
         text = f"this machine has an NVIDIA GPU, but torch {facts['torch']} does not use it{why}"
         findings.append(Finding("GPU", NOTE, found=text, advice=_REINSTALL))

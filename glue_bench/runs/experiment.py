@@ -85,6 +85,7 @@ class Prepared:
     train: Encoded  # the rows to train on
     labels: NDArray[Any]  # of these rows
     best: BestEpoch | None  # what chooses among the epochs; None keeps the last
+    score_dev: Callable[[], float]
 
 
 def run_experiment(
@@ -198,19 +199,32 @@ def _prepare(run: RunContext) -> Prepared:
         execution={"attention": model.attention(run.placement)},
     )
     model.cut_vocabulary(np.concatenate([split.tokens for split in encoded.values()]))
-    train, labels, best = _choose_rows(run, model, encoded=encoded, data=data)
-    return Prepared(model=model, start=start, data=data, encoded=encoded, train=train, labels=labels, best=best)
+    dev = [([split], encoded[split], data.splits[split].labels) for split in run.task.validation]
+    train, labels, best = _choose_rows(run, model, train=encoded[run.task.train], data=data, dev=dev)
+    return Prepared(
+        model=model,
+        start=start,
+        data=data,
+        encoded=encoded,
+        train=train,
+        labels=labels,
+        best=best,
+        score_dev=_scorer(run, model, judged=dev),
+    )
+
+
+_Judged = list[tuple[list[str], Encoded, NDArray[Any]]]  # splits, and the rows with labels that stand for each of them
 
 
 def _choose_rows(
-    run: RunContext, model: Classifier, *, encoded: Mapping[str, Encoded], data: TaskData
+    run: RunContext, model: Classifier, *, train: Encoded, data: TaskData, dev: _Judged
 ) -> tuple[Encoded, NDArray[Any], BestEpoch | None]:
     """Choose the rows to train on, their labels, and, unless the last epoch is kept, what scores the epochs."""
     task, config = run.task, run.request.config
-    train, targets = encoded[task.train], data.splits[task.train].labels
+    targets = data.splits[task.train].labels
     if config.selection == "last":
         return train, targets, None
-    judged, on = [([split], encoded[split], data.splits[split].labels) for split in task.validation], "validation"
+    judged, on = dev, "validation"
     if config.selection == "holdout":
         if len(train) < 2:
             raise InputError(f"selection=holdout: {task.train} has {len(train)} row, and one is needed on each side")
@@ -218,15 +232,22 @@ def _choose_rows(
         judged = [(task.validation, take_rows(train, held), targets[held])]  # in place of every split
         train, targets, on = take_rows(train, kept), targets[kept], "holdout"
 
+    score = _scorer(run, model, judged=judged)
+    return train, targets, BestEpoch(model, score, on=on, rows=sum(len(rows) for _, rows, _ in judged))
+
+
+def _scorer(run: RunContext, model: Classifier, *, judged: _Judged) -> Callable[[], float]:
+    """Return a function that computes the task's score with the current weights."""
+
     def score() -> float:
         scores = dict[str, dict[str, float]]()
         for names, rows, truth in judged:
             logits = run.predict(model, rows, phase="selecting")
-            scores |= dict.fromkeys(names, _score(task, logits, labels=truth)[1])
+            scores |= dict.fromkeys(names, _score(run.task, logits, labels=truth)[1])
         run.on_phase("training")
-        return headline(task.parts("card"), scores)
+        return headline(run.task.parts("card"), scores)
 
-    return train, targets, BestEpoch(model, score, on=on, rows=sum(len(rows) for _, rows, _ in judged))
+    return score
 
 
 def _fit(run: RunContext, prepared: Prepared) -> FitResult:
@@ -265,6 +286,7 @@ def _fit(run: RunContext, prepared: Prepared) -> FitResult:
             snapshots=snapshots if run.processes.leads else None,
             signals=SIGNALS,
             selection=prepared.best,
+            score_dev=prepared.score_dev,
             processes=run.processes,
         )
 

@@ -6,13 +6,15 @@ Imports torch only when a model is loaded or used.
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from glue_bench.data.rows import Texts
+from glue_bench.data.texts import join_rows
 from glue_bench.runs.finished import FinishedRun, check_weights
 from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import escape_cell
@@ -80,6 +82,9 @@ class Answers:
     """A model's predictions for n rows."""
 
     idx: NDArray[np.int64]  # (n,) the rows' numbers as their source gives them
+    beside: Mapping[
+        str, Sequence[str]
+    ]  # n values each: the texts by column, after the file's name if there are several
     labels: Sequence[str]  # the class names in the order of the codes; empty for regression
     values: NDArray[np.float64]  # (n, classes) probabilities, or (n, 1) scores as the model gives them
 
@@ -87,34 +92,54 @@ class Answers:
         """Return the name of a row's most probable class; the first of equal ones."""
         return self.labels[int(self.values[row].argmax())]
 
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield each row: `idx`, its texts, and `label` with `probabilities` by name, or `score`."""
+        for row, values in enumerate(self.values.tolist()):
+            rounded = [round(value, 6) for value in values]  # float32 logits have hardly more digits
+            found: dict[str, Any] = {"score": rounded[0]}
+            if self.labels:
+                found = {"label": self.best(row), "probabilities": dict(zip(self.labels, rounded, strict=True))}
+            yield {"idx": int(self.idx[row]), **{name: column[row] for name, column in self.beside.items()}, **found}
 
-def answer(logits: NDArray[np.float32], task: TaskAdapter, *, idx: NDArray[np.int64]) -> Answers:
-    """Turn (n, outputs) logits into answers: a softmax over classes, or the regression score, unclipped."""
+
+def answer(logits: NDArray[np.float32], task: TaskAdapter, *, rows: Texts, files: Sequence[str] = ()) -> Answers:
+    """Turn (n, outputs) logits into answers: a softmax over classes, or the regression score, unclipped.
+
+    Args:
+        rows: what was predicted.
+        files: the name of each row's file, if there are several.
+    """
     values = logits.astype(np.float64)
     if not task.regression:
         values = np.exp(values - values.max(axis=1, keepdims=True))
         values /= values.sum(axis=1, keepdims=True)
-    return Answers(idx=idx, labels=task.labels, values=values)
+    beside = {**({"file": files} if files else {}), **dict(zip(task.texts, rows.texts, strict=True))}
+    return Answers(idx=rows.idx, beside=beside, labels=task.labels, values=values)
 
 
 def render_answers(answers: Answers, format_name: str) -> str:
-    """Render one line per row, in the rows' order.
+    """Render one line per row, in the rows' order: those of `Answers.rows`.
 
     Args:
-        format_name: jsonl: `idx`, and `label` with `probabilities` by name, or `score`.
-            csv: the same, with a column `probability_NAME` for each class.
+        format_name: jsonl, or csv with a column `probability_NAME` for each class.
     """
-    stream, labels = io.StringIO(), answers.labels
+    if format_name != "csv":
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in answers.rows())
+    stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    if format_name == "csv":
-        writer.writerow(["idx", "label", *(f"probability_{label}" for label in labels)] if labels else ["idx", "score"])
-    for row, idx in enumerate(answers.idx.tolist()):
-        values = [round(value, 6) for value in answers.values[row].tolist()]  # float32 logits have hardly more digits
-        if format_name == "csv":
-            writer.writerow([idx, *([escape_cell(answers.best(row))] if labels else []), *values])
-            continue
-        content: dict[str, Any] = {"score": values[0]}
-        if labels:
-            content = {"label": answers.best(row), "probabilities": dict(zip(labels, values, strict=True))}
-        stream.write(json.dumps({"idx": idx, **content}, ensure_ascii=False) + "\n")
+    found = ["label", *(f"probability_{label}" for label in answers.labels)] if answers.labels else ["score"]
+    writer.writerow(["idx", *answers.beside, *found])
+    for row in answers.rows():
+        cells = [*row.values()]
+        cells = [*cells[:-1], *(cells[-1].values() if answers.labels else cells[-1:])]
+        writer.writerow([escape_cell(cell) if isinstance(cell, str) else cell for cell in cells])
     return stream.getvalue()
+
+
+def predict_rows(
+    run: FinishedRun, rows: Sequence[str | Sequence[str] | Mapping[str, str]], *, device: str = "auto"
+) -> list[dict[str, Any]]:
+    """Predict rows with the model of a run; `glue_bench.predict` documents rows and answers."""
+    texts = join_rows(rows, run.task)
+    logits = predict_texts(load_fine_tuned(run, device=device), texts.texts)
+    return [*answer(logits, run.task, rows=texts).rows()]

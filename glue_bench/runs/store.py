@@ -255,12 +255,13 @@ def _fit_task(values: NDArray[Any], task: TaskAdapter) -> bool:
 
 
 def write_history(path: Path, lines: Sequence[Any]) -> None:
-    """Write dataclass instances as JSON objects, one per line.
+    """Write dataclass instances as JSON objects, one per line, without what is None.
 
     Raises:
         DiskError: it cannot be written.
     """
-    text = "".join(json.dumps(dataclasses.asdict(line)) + "\n" for line in lines)
+    known = [{key: value for key, value in dataclasses.asdict(line).items() if value is not None} for line in lines]
+    text = "".join(json.dumps(line) + "\n" for line in known)
     write_text_atomically(path, text)
 
 

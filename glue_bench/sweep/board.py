@@ -14,6 +14,7 @@ from rich.text import Text
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner
 from glue_bench.runs.record import Record, task_of
+from glue_bench.sweep.timing import rough_work, seconds_in_all
 from glue_bench.tasks.adapter import headline, metric_title, undefined_words
 from glue_bench.tasks.published import PublishedTable, find_table
 from glue_bench.text import visible
@@ -69,6 +70,7 @@ class _State:
     """What the board knows of one run."""
 
     request: RunRequest
+    title: str
     state: str = "waiting"  # waiting, running, elsewhere, stopped, or a record's status
     phase: str = ""
     report: "StepReport | None" = None
@@ -79,6 +81,14 @@ class _State:
     seconds: float = 0.0
     outcomes: Sequence[str] = ()  # from the longest wording to the shortest
     owner: Owner | None = None  # of a run elsewhere
+
+    def seconds_left(self) -> float | None:
+        """Extrapolate from the updates that were seen here; None before the second, or if it is not training."""
+        report = self.report
+        if self.state != "running" or report is None or self.phase != "training" or report.step <= self.first:
+            return None
+        pace = (time.monotonic() - self.fitting) / (report.step - self.first)
+        return pace * (report.steps - report.step)
 
 
 class _Progress(Listener):
@@ -91,10 +101,17 @@ class _Progress(Listener):
         *,
         console: Console,
         published: Sequence[PublishedTable] = (),
+        expected: Mapping[str, float] | None = None,
     ) -> None:
-        """Show `requests` with the `records` (by run id) that exist, next to the numbers of `published`."""
+        """Show `requests` with the `records` (by run id) that exist, next to the numbers of `published`.
+
+        Args:
+            expected: seconds of runs, by run id, as far as they are known.
+        """
+        self._expected = expected or {}
         self._console, self._published, self._note, self._begun = console, published, "", time.monotonic()
-        self._states = {request.run_id: _State(request=request) for request in requests}
+        titles, self._shared = split_titles(requests)
+        self._states = {request.run_id: _State(request=request, title=titles[request.run_id]) for request in requests}
         for run_id, record in records.items():
             _Progress.ended(self, self._states[run_id].request, record)
 
@@ -116,7 +133,7 @@ class _Progress(Listener):
         state.state, state.owner = "elsewhere", owner
 
     def waiting(self, request: RunRequest) -> None:
-        self._states[request.run_id] = _State(request=request)
+        self._states[request.run_id] = _State(request=request, title=self._states[request.run_id].title)
 
     def stopped(self, request: RunRequest) -> None:
         self._states[request.run_id].state = "stopped"
@@ -145,16 +162,50 @@ class Board(_Progress):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         states = list(self._states.values())
-        room = max(3, (options.max_height or console.height) - (6 if self._note else 5))
+        room = max(3, (options.max_height or console.height) - 5 - bool(self._note) - bool(self._shared))
         by_rank = sorted(range(len(states)), key=lambda place: _RANKS.get(states[place].state, 4))
         yield _lay_out([states[place] for place in sorted(by_rank[:room])], options.max_width)
         counts = Counter("failed" if state.state == "diverged" else state.state for state in states)
         names = [name for name in ("failed", "running", "elsewhere", "stopped", "waiting") if counts[name]]
         parts = [f"{counts['finished']} of {len(states)} done", *(f"{counts[name]} {name}" for name in names)]
-        parts += [f"{len(states) - room} not shown"] if len(states) > room else []
-        yield Text(f"{', '.join(parts)}; {format_clock(time.monotonic() - self._begun)}", "bold")
+        clock, left = format_clock(time.monotonic() - self._begun), self._seconds_left()
+        clock += f", about {format_clock(left)} left" if left is not None else ""
+        hidden = f", {len(states) - room} not shown" if len(states) > room else ""
+        text = f"{', '.join(parts)}{hidden}; {clock}"
+        text = (
+            text if len(text) <= options.max_width else text.replace(hidden, "")
+        )  # one line, or the board is too high
+        yield Text(text, "bold", no_wrap=True, overflow="ellipsis")
+        if self._shared:
+            yield Text(f"all runs: {visible(self._shared)}", "dim", no_wrap=True, overflow="ellipsis")
         if self._note:
             yield Text(visible(self._note), style="yellow")
+
+    def _seconds_left(self) -> float | None:
+        """Estimate when the last run ends, if each worker takes the next one when it is free; None if nothing is known.
+
+        A run takes what was expected, else what its work takes at the rate of the others.
+        """
+        states, totals = list(self._states.values()), dict[str, float]()
+        for state in states:
+            if state.state == "finished" and state.seconds:
+                totals[state.request.run_id] = state.seconds
+            elif (left := state.seconds_left()) is not None:
+                totals[state.request.run_id] = time.monotonic() - state.started + left
+        known = {**self._expected, **totals}
+        work = sum(rough_work(state.request) for state in states if state.request.run_id in known)
+        if not work:
+            return None
+        rate = sum(known[state.request.run_id] for state in states if state.request.run_id in known) / work
+        busy, waiting = list[float](), list[float]()
+        for state in states:
+            total = known.get(state.request.run_id, rate * rough_work(state.request))
+            if state.state == "running":
+                left = state.seconds_left()
+                busy.append(max(0.0, total - time.monotonic() + state.started) if left is None else left)
+            elif state.state == "waiting":
+                waiting.append(total)
+        return seconds_in_all([*busy, *waiting], workers=max(1, len(busy))) if busy or waiting else None
 
 
 class PlainLines(_Progress):
@@ -198,9 +249,27 @@ def open_listener(
     *,
     console: Console,
     published: Sequence[PublishedTable] = (),
+    expected: Mapping[str, float] | None = None,
 ) -> Board | PlainLines:
     """Open the board in a terminal, plain lines elsewhere."""
-    return (Board if console.is_terminal else PlainLines)(requests, records, console=console, published=published)
+    kind = Board if console.is_terminal else PlainLines
+    return kind(requests, records, console=console, published=published, expected=expected)
+
+
+def split_titles(requests: Sequence[RunRequest]) -> tuple[dict[str, str], str]:
+    """Return the titles of runs, by run id, without what several runs have in common; and that, in words."""
+    facts = {
+        request.run_id: [request.encoder, *(f"{key}={value}" for key, value in request.config.cell.items())]
+        for request in requests
+    }
+    shared = [word for word in next(iter(facts.values()), []) if all(word in words for words in facts.values())]
+    shared = shared if len(facts) > 1 else []
+    titles = {}
+    for request in requests:
+        encoder, *cell = facts[request.run_id]
+        words = [encoder, request.config.task.name, f"seed {request.config.seed}", *cell]
+        titles[request.run_id] = " ".join(word for word in words if word not in shared)
+    return titles, ", ".join(shared)
 
 
 def describe_outcome(record: Record, published: Sequence[PublishedTable] = ()) -> str:
@@ -251,7 +320,7 @@ def _lay_out(states: Sequence[_State], width: int) -> Table:
 
 def _cells(state: _State) -> list[Text]:
     report, running, owner = state.report, state.state == "running", state.owner
-    style, title = _STYLES.get(state.state, "red"), visible(state.request.title)
+    style, title = _STYLES.get(state.state, "red"), visible(state.title)
     progress = loss = speed = ""
     clock = format_clock(state.seconds) if state.seconds else ""
     score = Text(visible(state.outcomes[0]) if state.outcomes else "", style="" if state.state == "finished" else "red")
@@ -265,9 +334,8 @@ def _cells(state: _State) -> list[Text]:
         clock = format_clock(now - state.started)
         if report is not None and state.phase == "training":
             progress, loss, speed = _bar(report), f"{report.loss:.3f}", f"{report.tokens_per_second:,.0f}"
-            if report.step > state.first:
-                pace = (now - state.fitting) / (report.step - state.first)
-                clock = f"{clock}, {format_clock(pace * (report.steps - report.step))} left"
+            if (left := state.seconds_left()) is not None:
+                clock = f"{clock}, {format_clock(left)} left"
     cells = [Text(progress), Text(loss), Text(speed), Text(clock), score]
     return [Text(title, style=style if running else ""), Text(state.state, style=style), *cells]
 

@@ -1,14 +1,10 @@
-"""Which runs of a sweep are missing, in which order, how long they take; and a plan as a file. Runs nothing; knows no
-torch."""
+"""Which runs of a sweep are missing; and a plan as a file. Runs nothing; knows no torch."""
 
 import contextlib
 import dataclasses
-import heapq
 import json
 import shutil
-import statistics
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Required, TypedDict
@@ -17,14 +13,15 @@ from glue_bench.config.schema import config_from_facts
 from glue_bench.data.sources import resolve_source
 from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import write_text_atomically
+from glue_bench.machine import has_nvidia_gpu
 from glue_bench.models.pretrained import resolve_pretrained
 from glue_bench.reading import conform, parse_json, read_text
 from glue_bench.runs.identity import SCORES_VERSION, RunRequest, cell_shape, identify
 from glue_bench.runs.lease import Owner, owner_of, take_lease
-from glue_bench.runs.record import Record
+from glue_bench.runs.record import Record, checkout_commit, library_versions
 from glue_bench.runs.store import RunStore, find_earlier
+from glue_bench.sweep.timing import Estimate
 from glue_bench.tasks.adapter import TaskAdapter
-from glue_bench.text import plural
 
 FORMAT = 1  # of plan files
 _COPIED = ("run_id", "setting_id", "encoder", "inputs")  # fields of a request that a plan file holds as they are
@@ -40,6 +37,7 @@ class Plan:
     outdated: set[str] = field(default_factory=set)  # run ids: the task in their record.json is an older one
     running: dict[str, Owner] = field(default_factory=dict)  # by run id: those of `missing` that a worker has now
     earlier: dict[str, Record] = field(default_factory=dict)  # by run id: failures that are to be run again
+    settled: set[str] = field(default_factory=set)  # run ids: those that diverged, and would do so again
     snapshots: dict[str, int] = field(default_factory=dict)  # by run id: updates done in a missing run's newest
 
     @property
@@ -70,7 +68,8 @@ class Plan:
 def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: bool) -> Plan:
     """Look up every request in the store, and the parents of those that are missing. Writes nothing.
 
-    What failed for lack of room counts as missing; with `retry_failed`, all that failed or diverged.
+    What failed for lack of room counts as missing; with `retry_failed`, all that failed or diverged, but for what would
+    diverge again in the same way.
     """
     requests = find_earlier(requests, store)
     parents = {request.parent.run_id: request.parent for request in requests if request.parent}
@@ -79,14 +78,18 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
         for each in (request.parent, request) if request.parent else (request,):
             every.setdefault(each.run_id, parents.get(each.run_id, each))  # a run that is also a parent keeps its model
     found = {run_id: find_record(request, store) for run_id, request in every.items()}
+    settled = {run_id for run_id, request in every.items() if retry_failed and _would_diverge(request, found[run_id])}
     needed = set[str]()
     for request in requests:
         for each in (request, request.parent) if request.parent else (request,):
-            if (record := found[each.run_id]) and (record.finished or not (retry_failed or record.lack)):
+            if (record := found[each.run_id]) and (
+                record.finished or each.run_id in settled or not (retry_failed or record.lack)
+            ):
                 break  # a parent is needed only if a child is
             needed.add(each.run_id)
     requested = list(every.values())
     plan = Plan(requests=requested, missing=[request for request in requested if request.run_id in needed])
+    plan.settled.update(settled)
     for run_id, request in every.items():
         record = found[run_id]
         if record is not None and run_id in needed:
@@ -111,6 +114,15 @@ def find_record(request: RunRequest, store: RunStore, *, earlier: Record | None 
     if record is None or record.status == "interrupted" or (earlier and record.ended == earlier.ended):
         return None
     return None if _lacks_model(request, record, store=store) else record
+
+
+def _would_diverge(request: RunRequest, record: Record | None) -> bool:
+    """Return whether a run diverged on a CPU, where the same code and versions compute the same bits."""
+    if record is None or record.status != "diverged" or not record.device.startswith("cpu"):
+        return False
+    commit, device = checkout_commit(), request.config.trainer.device
+    same = record.versions == library_versions() and record.git == commit and not str(commit).endswith("-dirty")
+    return same and (device == "cpu" or (device == "auto" and not has_nvidia_gpu()))
 
 
 def _lacks_model(request: RunRequest, record: Record, *, store: RunStore) -> bool:
@@ -164,79 +176,6 @@ def fetch_inputs(missing: Sequence[RunRequest]) -> None:
         resolve_pretrained(encoder)
     for config in {f"{config.task} {config.data}": config for config in configs}.values():
         resolve_source(config.data, config.task)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """How long one run will probably take."""
-
-    seconds: float
-    basis: str  # what it was measured on
-
-
-def estimate_runs(requests: Sequence[RunRequest], records: Iterable[Record]) -> dict[str, Estimate]:
-    """Estimate the time of runs, by run id, from finished runs of this results folder.
-
-    The best basis is finished runs that differ in the seed only; the second best is runs of the same encoder, task and
-    data, by how often they go through the rows. A run without either has no estimate.
-    """
-    totals = [(record, record.seconds.get("total")) for record in records if record.finished]
-    timed = [(record, seconds) for record, seconds in totals if isinstance(seconds, int | float) and seconds > 0]
-    estimates = {}
-    for request in requests:
-        same = [seconds for record, seconds in timed if record.setting_id == request.setting_id]
-        basis = f"of this setting, {'its time' if len(same) == 1 else 'median time'}"
-        if not same:
-            rates = [seconds / done for record, seconds in timed if (done := _passes_of(record, request))]
-            same = [rate * _passes(request) for rate in rates]
-            basis = "of this encoder and task, by epochs"
-        if same:
-            basis = f"{plural(len(same), 'finished run')} {basis}"
-            estimates[request.run_id] = Estimate(seconds=statistics.median(same), basis=basis)
-    return estimates
-
-
-def longest_first(requests: Sequence[RunRequest], estimates: Mapping[str, Estimate]) -> list[RunRequest]:
-    """Sort runs so that workers are busy to the end; by rows times texts if some run has no estimate.
-
-    A parent counts with the runs that wait for it, and so comes before them.
-    """
-    known = all(request.run_id in estimates for request in requests)
-    weights = defaultdict[str, float](float)
-    for request in requests:
-        rough = _rows(request) * _passes(request) * len(request.config.task.texts)
-        work = estimates[request.run_id].seconds if known else rough
-        for each in (request, request.parent) if request.parent else (request,):
-            weights[each.run_id] += work
-    return sorted(requests, key=lambda request: -weights[request.run_id])
-
-
-def seconds_in_all(seconds: Iterable[float], *, workers: int) -> float:
-    """Return the time until the last of `workers` is done, if each takes the next run whenever it is free."""
-    free_at = [0.0] * workers
-    for each in seconds:
-        heapq.heappush(free_at, heapq.heappop(free_at) + each)
-    return max(free_at)
-
-
-def _rows(request: RunRequest) -> int:
-    rows = request.config.task.rows.get(request.config.task.train, 10_000)
-    return min(rows, request.config.data.max_train_rows or rows)
-
-
-def _passes(request: RunRequest) -> float:
-    trainer = request.config.trainer
-    return trainer.epochs if trainer.updates is None else trainer.updates * trainer.batch_size / _rows(request)
-
-
-def _passes_of(record: Record, request: RunRequest) -> float | None:
-    """Return how often a finished run went through the rows; None if it says nothing about the request."""
-    config, trainer, limit = request.config, record.config["trainer"], record.config["data"].get("max_train_rows")
-    asked = (config.task.name, request.encoder, config.data.source, config.data.max_train_rows)
-    if (record.task, record.encoder["name"], record.data["source"], limit) != asked:
-        return None
-    updates = trainer.get("updates")
-    return record.epochs if updates is None else updates * trainer.get("batch_size", 0) / _rows(request)
 
 
 def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> None:

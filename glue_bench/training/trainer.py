@@ -59,6 +59,7 @@ def fit(
     snapshots: SnapshotStore | None = None,
     signals: StopSignals | None = None,
     selection: BestEpoch | None = None,
+    score_dev: Callable[[], float] | None = None,
     processes: Processes = ALONE,
 ) -> FitResult:
     """Train in place, from the newest snapshot if there is one.
@@ -73,6 +74,7 @@ def fit(
         snapshots: where to write one when it is due, and before stopping; only the first process has them.
         signals: if one process gets one, all stop. On a GPU they are checked every `log_every` updates.
         selection: scores every epoch; the model ends with the weights that it chose.
+        score_dev: scores the current weights, whenever `settings.eval_every` says; the history's line gets the score.
         processes: those that train together, each on its share of every batch.
 
     Raises:
@@ -91,13 +93,7 @@ def fit(
         for batch in updates.batches(order=streams.order):
             updates.update(batch, seed=dropout_seed(streams.dropout, updates.done, rank=processes.rank))
             keeper.tell(updates.report(history, seconds=keeper.seconds))
-            if selection is not None and updates.ends_epoch:
-                keeper.tell(updates.catch_up(history))
-                began = time.perf_counter()
-                updates.settle()
-                selection.end_epoch(updates.done)
-                model.train()
-                keeper.began += time.perf_counter() - began
+            keeper.score(model, dev=score_dev)
             if updates.ends_line or not placement.asynchronous or processes.count == 1:
                 keeper.keep_if_due(settings.snapshot_minutes)
         keeper.tell(updates.catch_up(history))
@@ -149,6 +145,22 @@ class _Keeper:
         """Report updates."""
         for line in lines:
             self.on_step(line)
+
+    def score(self, model: Classifier, *, dev: Callable[[], float] | None) -> None:
+        """Score the dev set and the epoch, each if it is due; none of it counts as training."""
+        updates = self.updates
+        scored, ended = dev if updates.is_scored else None, self.selection if updates.ends_epoch else None
+        if not (scored or ended):
+            return
+        self.tell(updates.catch_up(self.history))
+        began = time.perf_counter()
+        updates.settle()
+        if scored:
+            self.history[-1] = dataclasses.replace(self.history[-1], dev=scored())
+        if ended:
+            ended.end_epoch(updates.done)
+        model.train()
+        self.began += time.perf_counter() - began
 
     def keep_if_due(self, minutes: float) -> None:
         """Write a snapshot if one is due, every `minutes` unless 0, or if a signal asks to stop, which is then obeyed.

@@ -39,6 +39,7 @@ class StepReport:
     learning_rate: float
     gradient_norm: float  # before clipping, of this update
     tokens_per_second: float  # real tokens, since the start
+    dev: float | None = None  # the task's score on the dev set after this update, if `eval_every` asks for it
 
 
 class Updates:
@@ -89,7 +90,15 @@ class Updates:
     @property
     def ends_line(self) -> bool:
         """Whether the history gets a line after the last update."""
-        return self.done % self._settings.log_every == 0 or self.done == self.total
+        return self.done % self._settings.log_every == 0 or self.done == self.total or self.is_scored
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether the dev set is scored after the last update."""
+        every = self._settings.eval_every
+        if every is None or every == "epoch":
+            return every is not None and self.ends_epoch
+        return self.done % int(every) == 0 or self.done == self.total
 
     def batches(self, *, order: int) -> Iterator[NDArray[np.int64]]:
         """Yield the rows of every remaining update, in the order that the seed stream `order` gives each epoch."""

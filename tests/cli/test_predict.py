@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import glue_bench
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_task
 from glue_bench.config.schema import TaskConfig
-from glue_bench.data.rows import empty_rows
-from glue_bench.data.texts import split_lines
+from glue_bench.data.rows import Texts, empty_rows
+from glue_bench.data.texts import join_rows, split_lines
 from glue_bench.errors import InputError
 from glue_bench.runs.finished import find_finished
 from glue_bench.runs.inference import answer, render_answers
@@ -85,7 +86,7 @@ def test_a_regression_gives_the_runs_scores_as_csv_in_a_file(
     table = list(csv.DictReader(io.StringIO(Path("made/scores.csv").read_text(encoding="utf-8"))))
     run = find_finished(RunStore(results), task="stsb")
     kept = pq.read_table(run.folder / "predictions" / "validation.parquet").to_pydict()["prediction"]
-    assert list(table[0]) == ["idx", "score"]
+    assert list(table[0]) == ["idx", "sentence1", "sentence2", "score"]
     assert [float(row["score"]) for row in table] == pytest.approx(kept, abs=2e-6)
 
 
@@ -95,7 +96,10 @@ def test_lines_of_a_pipe_are_rows_and_a_tab_separates_a_pair(results: Path) -> N
     done = subprocess.run(command, input=lines, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = list(csv.reader(io.StringIO(done.stdout.decode())))
-    assert rows[0] == ["idx", "label", "probability_entailment", "probability_not_entailment"]
+    assert rows[0] == [
+        "idx", "sentence1", "sentence2", "label", "probability_entailment", "probability_not_entailment"
+    ]  # fmt: skip
+    assert rows[2][:3] == ["1", "der Bär", "ça va"]
     assert [row[0] for row in rows[1:]] == ["0", "1"]
 
 
@@ -198,17 +202,56 @@ def test_weights_that_are_not_the_records_predict_nothing(
 def test_probabilities_are_a_softmax_even_of_large_logits_and_no_name_is_a_formula() -> None:
     logits = np.array([[1000.0, 1000.0 + np.log(3)], [0.0, -np.inf]], dtype=np.float32)
     logits[1] = [5, -5]
-    answers = answer(logits, TaskAdapter.of(PAIR), idx=np.array([7, 9]))
+    rows = Texts(texts=(["x", "=1+1"], ["y", "z"]), idx=np.array([7, 9]))
+    answers = answer(logits, TaskAdapter.of(PAIR), rows=rows, files=["one.csv", "two.csv"])
     np.testing.assert_allclose(answers.values[0], [0.25, 0.75], atol=1e-4)
     (header, first, second) = list(csv.reader(io.StringIO(render_answers(answers, "csv"))))
-    assert header == ["idx", "label", "probability_=no", "probability_jå"]
-    assert (first[:2], second[:2]) == (["7", "jå"], ["9", "'=no"])
+    assert header == ["idx", "file", "a", "b", "label", "probability_=no", "probability_jå"]
+    assert first[:5] == ["7", "one.csv", "x", "y", "jå"]
+    assert second[:5] == ["9", "two.csv", "'=1+1", "z", "'=no"]
     assert '"label": "jå"' in render_answers(answers, "jsonl").splitlines()[0]
     assert empty_rows(split_lines(b"a\tb", PAIR)) == []
 
 
 def test_a_regression_score_is_not_clipped() -> None:
     task = TaskAdapter.of(compose_task("stsb"))
-    answers = answer(np.array([[5.5], [-0.25]], dtype=np.float32), task, idx=np.array([0, 1]))
-    assert lines_of(render_answers(answers, "jsonl")) == [{"idx": 0, "score": 5.5}, {"idx": 1, "score": -0.25}]
-    assert render_answers(answers, "csv") == "idx,score\n0,5.5\n1,-0.25\n"
+    rows = Texts(texts=(["a", "b"], ["c", "d"]), idx=np.array([0, 1]))
+    answers = answer(np.array([[5.5], [-0.25]], dtype=np.float32), task, rows=rows)
+    first, second = lines_of(render_answers(answers, "jsonl"))
+    assert first == {"idx": 0, "sentence1": "a", "sentence2": "c", "score": 5.5}
+    assert second["score"] == -0.25
+    assert render_answers(answers, "csv") == "idx,sentence1,sentence2,score\n0,a,c,5.5\n1,b,d,-0.25\n"
+
+
+def test_many_texts_files_and_rows_of_python_get_the_same_answers(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = [("the cat sees the dog.", "the dog sees the cat."), ("a bird", "a horse"), ("no", "yes")]
+    texts = [word for pair in pairs for text in pair for word in ("--text", text)]
+    (tmp_path / "one.csv").write_text("sentence1,sentence2\n{},{}\n".format(*pairs[0]))
+    rest = [dict(zip(("sentence1", "sentence2"), pair, strict=True)) for pair in pairs[1:]]
+    (tmp_path / "two.json").write_text(json.dumps(rest))
+    command, found = ["predict", "task=rte", f"results_dir={results}"], list[list[dict[str, Any]]]()
+    for words in (texts, ["--file", "one.csv", "--file", "two.json"]):
+        assert main([*command, *words]) == 0
+        found.append(lines_of(capsys.readouterr().out))
+    assert [line.pop("file") for line in found[1]] == ["one.csv", "two.json", "two.json"]
+    assert [line.pop("idx") for line in found[1]] == [0, 0, 1]  # as each file counts
+    assert [(line["idx"], line["sentence1"], line["sentence2"]) for line in found[0]] == [
+        (number, *pair) for number, pair in enumerate(pairs)
+    ]
+    answers = glue_bench.predict([pairs[0], *rest], results_dir=results, task="rte")
+    assert answers == found[0]
+    assert [{key: value for key, value in line.items() if key != "idx"} for line in answers] == found[1]
+    (single,) = glue_bench.predict(["a fine cat"], results_dir=results, task="sst2", seed=1, device="cpu")
+    assert list(single) == ["idx", "sentence", "label", "probabilities"]
+
+
+@pytest.mark.parametrize("rows", [["a"], [("a",)], [("a", "b", "c")], [{"sentence1": "a", "text": "b"}], []])
+def test_rows_of_another_shape_are_refused(rows: list[Any]) -> None:
+    with pytest.raises(
+        InputError, match="rows: no rows" if not rows else "rows row 1: must have a and b, nothing else"
+    ):
+        join_rows(rows, PAIR)
+    with pytest.raises(InputError, match="row 1: b is 5, not text"):
+        join_rows([("a", 5)], PAIR)  # type: ignore[list-item]

@@ -334,6 +334,24 @@ def test_no_request_is_made_for_rows_missing_from_the_cache(results: Path, monke
     assert any(re.fullmatch(rf"The texts are not shown: {reason}\.", note) for note in notes)
 
 
+def test_dev_scores_in_a_history_are_drawn_and_the_last_one_is_listed(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        record = write_run(tmp_path, task="rte", seed=seed, encoder=DISTILROBERTA)
+        path = RunStore(tmp_path).folder("distilroberta", "rte", record.run_id) / "history.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for number, line in enumerate(lines[-2:] if seed == 1 else []):
+            line["dev"] = 0.5 + 0.125 * number
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (entry,) = entries_of(tmp_path)
+    assert entry.dev_scores == {1: 62.5}
+    text = render_page(page_of(tmp_path))
+    check_structure(text)
+    head, *rows = read_tables(text)["RTE: how the training went"]
+    assert head[-1] == "last dev score in training"
+    assert [row[-1] for row in rows] == ["62.5", ""]
+    assert "training loss and learning rate, scores on the dev set" in text
+
+
 def test_missing_and_damaged_files_are_named_and_the_rest_is_shown(tmp_path: Path) -> None:
     records = [write_run(tmp_path, task="rte", seed=seed, encoder=DISTILROBERTA) for seed in (1, 2, 3)]
     folders = [RunStore(tmp_path).folder("distilroberta", "rte", record.run_id) for record in records]

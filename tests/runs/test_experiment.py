@@ -161,7 +161,7 @@ def test_multirun_is_hydras_list_of_choices(tiny_words: list[str], tmp_path: Pat
 
 
 def test_a_run_that_diverges_exits_with_4_and_the_sweep_continues(
-    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hot = [*tiny_words, "trainer.learning_rate=1e30", "trainer.clip_norm=0"]
     assert main(["run", "task=stsb", *hot]) == 4
@@ -177,6 +177,22 @@ def test_a_run_that_diverges_exits_with_4_and_the_sweep_continues(
     assert "1 failed before" in captured.err
     assert "--retry-failed" in captured.err
     assert "diverged" in captured.out
+    commit = {"kept": "0" * 40}
+    for module in ("glue_bench.sweep.plan", "glue_bench.runs.record"):
+        monkeypatch.setattr(f"{module}.checkout_commit", lambda: commit["kept"])
+    monkeypatch.setattr("glue_bench.sweep.plan.has_nvidia_gpu", lambda: False)
+    words = ["sweep", "--retry-failed", "tasks=[stsb]", "seeds=[1]", "executor=serial", *hot]
+    assert main(words) == 1  # trained again: the commit is another one
+    assert "not repeated" not in capsys.readouterr().err
+    again = next(record for record in records_in(tmp_path) if record.task == "stsb")
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert "1 run diverged, and would do so again with these versions on a CPU: not repeated" in error
+    assert "runs these again" not in error
+    assert again in records_in(tmp_path)
+    for commit["kept"] in ("0" * 40 + "-dirty", "1" * 40):  # code that may be another one
+        assert main([*words, "--dry-run"]) == 0
+        assert "1 to run" in capsys.readouterr().err
 
 
 def test_a_bad_row_fails_its_own_run_only(

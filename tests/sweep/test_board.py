@@ -12,7 +12,7 @@ from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.board import Board, PlainLines, describe_outcome, open_listener
+from glue_bench.sweep.board import Board, PlainLines, describe_outcome, format_clock, open_listener
 from glue_bench.sweep.plan import plan_runs
 from glue_bench.tasks.adapter import metric_title
 from glue_bench.tasks.published import load_published
@@ -65,6 +65,54 @@ def test_the_board_shows_each_run_from_waiting_to_its_score() -> None:
     assert "more" not in ended
 
 
+def cells_of(rate: float, seeds: int) -> list[RunRequest]:
+    """Make the requests of one cell of a grid, with ids of their own."""
+    config = dataclasses.replace(RTE, cell={"learning_rate": rate, "batch_size": 16})
+    return [
+        RunRequest(
+            config=dataclasses.replace(config, seed=seed),
+            encoder="tiny",
+            setting_id=f"{rate}",
+            run_id=f"seed{seed}-{rate}",
+            inputs={},
+        )
+        for seed in range(1, seeds + 1)
+    ]
+
+
+def test_the_board_shows_what_differs_between_runs_and_once_what_they_share() -> None:
+    console = console_of(terminal=True, width=80)
+    text = shown(Board([*cells_of(1e-5, 2), *cells_of(3e-5, 2)], {}, console=console), console)
+    assert "rte seed 1 learning_rate=1e-05  waiting" in text
+    assert "rte seed 2 learning_rate=3e-05  waiting" in text
+    assert "all runs: tiny, batch_size=16" in text
+    assert text.count("tiny") == text.count("batch_size") == 1
+
+
+def test_the_board_estimates_when_the_last_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = {"is": 1000.0}
+    monkeypatch.setattr("glue_bench.sweep.board.time.monotonic", lambda: now["is"])
+    requests, console = cells_of(1e-5, 6), console_of(terminal=True)
+    board = Board(requests, {}, console=console)
+    assert "left" not in shown(board, console)  # nothing is known yet
+    for request in requests[:2]:
+        board.started(request)
+        board.phase(request, "training")
+        board.step(request, step(1))
+    now["is"] += 30
+    for request in requests[:2]:
+        board.step(request, step(51))
+    # Each run takes 30 s + 49 updates at 0.6 s: two are at it, and two rounds follow.
+    left = 29.4 + 2 * 59.4
+    assert f"; 0:30, about {format_clock(left)} left" in shown(board, console)
+    known = Board(requests, {}, console=console, expected={request.run_id: 100.0 for request in requests})
+    assert f"; 0:00, about {format_clock(600)} left" in shown(known, console)
+    known.started(requests[0])
+    known.started(requests[1])
+    now["is"] += 20
+    assert f"; 0:20, about {format_clock(280)} left" in shown(known, console)
+
+
 def test_two_hundred_runs_fit_the_screen_around_the_one_that_runs() -> None:
     requests, console = [request_of(seed) for seed in range(1, 201)], console_of(terminal=True, height=30)
     records: dict[str, Record] = {
@@ -78,6 +126,19 @@ def test_two_hundred_runs_fit_the_screen_around_the_one_that_runs() -> None:
     assert "running" in text
     assert "120 of 200 done" in text
     assert "not shown" in text
+
+
+def test_the_board_never_outgrows_the_screen() -> None:
+    requests, console = [*cells_of(1e-5, 12), *cells_of(3e-5, 12)], console_of(terminal=True, width=80, height=24)
+    failed = {request.run_id: make_record(seed=1, status="failed", error="a reason " * 9) for request in requests[:9]}
+    board = Board(requests, failed, console=console, expected=dict.fromkeys((each.run_id for each in requests), 4e5))
+    for request in requests[9:11]:
+        board.started(request)
+    board.note("starting: loading PyTorch")
+    lines = shown(board, console).splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert "0 of 24 done, 9 failed, 2 running, 13 waiting; 0:00, about" in lines[-3]
 
 
 def test_a_narrow_terminal_keeps_run_state_progress_and_score_whole() -> None:
@@ -97,7 +158,7 @@ def test_a_narrow_terminal_keeps_run_state_progress_and_score_whole() -> None:
     [
         (160, "71.7 mean of matched accuracy and mismatched accuracy (published 84.0)"),
         (100, "71.7 (published 84.0)"),
-        (85, "71.7"),
+        (80, "71.7"),
     ],
 )
 def test_a_long_score_is_shortened_before_any_other_column_is_cut(width: int, score: str) -> None:
@@ -110,10 +171,10 @@ def test_a_long_score_is_shortened_before_any_other_column_is_cut(width: int, sc
     board.phase(requests[1], "training")
     board.step(requests[1], step(24))
     board.step(requests[1], step(25))
-    finished, running = (line for line in shown(board, console).splitlines() if "tiny rte seed" in line)
-    assert finished.startswith("tiny rte seed 1  finished")
+    finished, running = (line for line in shown(board, console).splitlines() if line.startswith("rte seed"))
+    assert finished.startswith("rte seed 1  finished")
     assert finished.rstrip().endswith(score)
-    for word in ("tiny rte seed 2  running", "25/100", "left"):
+    for word in ("rte seed 2  running", "25/100", "left"):
         assert word in running
     assert "…" not in finished + running
 
@@ -127,8 +188,8 @@ def test_run_and_state_stay_whole_at_any_usual_width(width: int) -> None:
     board.step(request, step(25))
     board.ended(request_of(2), make_record(seed=2, status="failed", error="a long story " * 30))
     text = shown(board, console)
-    assert "tiny rte seed 1  running" in text
-    assert "tiny rte seed 2  failed " in text
+    assert "\nrte seed 1  running" in text
+    assert "\nrte seed 2  failed " in text
     assert max(len(line) for line in text.splitlines()) <= width
 
 

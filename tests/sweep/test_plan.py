@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 
 from glue_bench.cli import main
-from glue_bench.config.compose import compose_sweep
+from glue_bench.config.compose import compose_run, compose_sweep
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.lease import Lease, take_lease
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore, write_history
 from glue_bench.sweep import local
 from glue_bench.sweep.local import deal_out
-from glue_bench.sweep.plan import estimate_runs, fetch_inputs, longest_first, plan_runs, seconds_in_all, tidy_up
+from glue_bench.sweep.plan import fetch_inputs, plan_runs, tidy_up
+from glue_bench.sweep.timing import estimate_runs, longest_first, measure_run, seconds_in_all, work_of
 from tests.support.making import executor, make_record, make_request
 
 
@@ -129,6 +130,57 @@ def test_a_record_of_another_program_without_a_time_gives_no_estimate(seconds: d
     foreign = make_record(task="rte", setting="rte", epochs=3, seconds=seconds)
     assert estimate_runs([request("rte", 9)], [foreign]) == {}
     assert estimate_runs([request("rte", 9)], [foreign, finished("rte", 2, 40.0)])["seed9-rte"].seconds == 40.0
+
+
+def test_without_a_finished_run_a_dry_run_says_how_much_work_there_is_or_times_a_few_updates(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sweep", *tiny_words, "tasks=[rte,stsb]", "seeds=[1,2]", "grid.learning_rate=[1e-4,3e-4]", "--dry-run"]
+    assert main(words) == 0
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[0].startswith("weights will not be kept, and predict, card and submit need them")
+    assert "no estimate of the time: nothing like these runs has finished here yet; --measure" in captured.err
+    assert "3 updates, roughly " in " ".join(captured.out.split())
+    assert main([*words, "--measure", "save_model=true"]) == 0
+    captured = capsys.readouterr()
+    assert "weights will not" not in captured.err
+    assert captured.err.count("timing a few updates of") == 4  # two tasks, two cells; not for each seed
+    assert "from finished runs in this folder, and a few updates that were timed now" in captured.err
+    assert captured.out.count("10 updates, timed now") == 8
+    assert not (tmp_path / "results" / "runs").exists()
+    assert main(["sweep", *tiny_words, "--measure"]) == 2
+    assert "--measure: only with --dry-run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "updates"),
+    [(["trainer.epochs=3"], 9), (["trainer.updates=7"], 7), (["data.max_train_rows=16", "trainer.epochs=1"], 1)],
+)
+def test_the_work_of_a_run_is_counted_from_its_rows(words: list[str], updates: int, tiny_words: list[str]) -> None:
+    tiny_words.remove("trainer.epochs=1")
+    config = compose_run([*tiny_words, "task=rte", "trainer.batch_size=16", *words])
+    work = work_of(make_requests(config, [1])[0])
+    assert work is not None
+    assert work.updates == updates  # of 48 rows
+    assert work.tokens is not None
+    assert 10 < work.tokens / (updates * 16) < 40  # two short sentences a row
+
+
+def test_rows_on_the_hub_are_counted_without_a_request() -> None:
+    work = work_of(make_requests(compose_run(["task=cola", "trainer.batch_size=32", "trainer.epochs=2"]), [1])[0])
+    assert work is not None
+    assert (work.updates, work.tokens) == (2 * 268, None)
+
+
+def test_a_measured_time_grows_with_the_updates(tiny_words: list[str]) -> None:
+    tiny_words.remove("trainer.epochs=1")
+    few, many = (
+        measure_run(
+            make_requests(compose_run([*tiny_words, "task=rte", f"trainer.updates={count}"]), [1])[0], threads=1
+        )
+        for count in (10, 1_000_000)
+    )
+    assert 0 < 100 * few.seconds < many.seconds
 
 
 def test_a_plan_updates_records_in_memory_and_a_sweep_writes_them_under_a_lease(tmp_path: Path) -> None:

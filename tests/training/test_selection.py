@@ -32,7 +32,7 @@ from glue_bench.training.seeds import SeedStreams, holdout_stream
 from glue_bench.training.selection import BestEpoch, Selected, draw_holdout, take_rows
 from glue_bench.training.stopping import Stopped, StopSignals
 from glue_bench.training.trainer import FitResult, fit, predict
-from glue_bench.training.updates import linear_rate, warmup_steps
+from glue_bench.training.updates import StepReport, linear_rate, warmup_steps
 from tests.support.tiny import pair_columns, write_parquet
 from tests.support.training import CPU, OWNER, ROWS, STREAMS, settings
 
@@ -109,6 +109,67 @@ def test_a_training_with_selection_interrupted_after_any_update_ends_bit_for_bit
         assert same(again.weights, whole.weights), stop
         assert again.selected == whole.selected
         assert again.result.untouched_decay == whole.result.untouched_decay
+
+
+@pytest.mark.parametrize(("every", "steps"), [("epoch", [5, 10, 13]), ("3", [3, 6, 9, 12, 13])])
+@pytest.mark.parametrize(("family", "engine"), [("tiny_roberta", "flat"), ("tiny_bert", "padded")])
+def test_scoring_the_dev_set_in_between_changes_no_bit_of_a_training_and_survives_a_stop(
+    family: str,
+    engine: Literal["flat", "padded"],
+    every: str,
+    steps: list[int],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
+    folder: Path = request.getfixturevalue(family)
+    plain = dataclasses.replace(CUT, engine=engine, log_every=1)
+
+    def run(
+        changed: TrainerConfig, store: SnapshotStore | None = None, *, stop_after: int | None = None
+    ) -> tuple[dict[str, torch.Tensor], list[StepReport]]:
+        model, history = load_classifier(folder, outputs=2, head_seed=STREAMS.head, engine=engine), list[StepReport]()
+        encoded, signals = TextEncoder(folder, max_length=64).encode(ROWS), StopSignals()
+        model.cut_vocabulary(encoded.tokens)
+
+        def on_step(line: StepReport) -> None:
+            if line.step == stop_after:
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+        with signals.handled(), signals.at_a_good_moment():
+            fit(
+                model,
+                encoded,
+                labels=ROWS.labels,
+                settings=changed,
+                streams=STREAMS,
+                placement=CPU,
+                history=history,
+                on_step=on_step,
+                snapshots=store,
+                signals=signals,
+                score_dev=lambda: float(predict(model, encoded, batch_size=16, placement=CPU).sum()),
+            )
+        return weights_of(model), history
+
+    weights, history = run(plain)
+    scoring = dataclasses.replace(plain, eval_every=every)
+    scored, lines = run(scoring)
+    assert same(scored, weights)
+    assert [line.loss for line in lines] == [line.loss for line in history]
+    assert [line.step for line in lines if line.dev is not None] == steps
+    assert all(line.dev is None for line in history)
+    sparse = dataclasses.replace(scoring, log_every=100)
+    _, expected = run(sparse)
+    assert [line.step for line in expected] == steps
+    for stop in (steps[0], 7):
+        store = SnapshotStore(tmp_path / f"{stop}", belongs_to=OWNER)
+        with pytest.raises(Stopped):  # on a CPU every update is reported
+            run(sparse, store, stop_after=stop)
+        again, lines = run(sparse, store)
+        assert same(again, weights)
+        assert [(line.step, line.loss, line.dev) for line in lines] == [
+            (line.step, line.loss, line.dev) for line in expected
+        ]
 
 
 def test_a_whole_training_in_a_snapshot_still_knows_its_best_epoch(tiny_roberta: Path, tmp_path: Path) -> None:

@@ -150,6 +150,12 @@ class Entry:
         return [history.last_loss() for history in self.histories.values() if len(history.loss)]
 
     @property
+    def dev_scores(self) -> dict[int, float]:
+        """Seed to the last score on the dev set in its history, times 100, for the seeds that have one."""
+        scored = {seed: history.scored()[1] for seed, history in self.histories.items()}
+        return {seed: float(scores[-1]) for seed, scores in scored.items() if len(scores)}
+
+    @property
     def every_split(self) -> list[Predictions]:
         """The predictions of every seed on every split."""
         return [split for splits in self.predictions.values() for split in splits.values()]

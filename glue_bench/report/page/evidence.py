@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, Required, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +30,16 @@ class History(NamedTuple):
     step: Floats
     loss: Floats
     rate: Floats  # learning rate
+    dev: Floats  # the score on the dev set, times 100; NaN in lines without
 
     def thinned(self) -> "History":
         """Return at most POINTS points."""
-        return History(*(thin(values, POINTS) for values in self))
+        return self._replace(step=thin(self.step, POINTS), loss=thin(self.loss, POINTS), rate=thin(self.rate, POINTS))
+
+    def scored(self) -> tuple[Floats, Floats]:
+        """Return the updates after which the dev set was scored, and the scores."""
+        known = ~np.isnan(self.dev)
+        return self.step[known], self.dev[known]
 
     def last_loss(self) -> float:
         """Return the mean loss over the last tenth."""
@@ -80,17 +86,20 @@ def read_history(folder: Path) -> History:
         lines = [parse_json(line) for line in read_text(folder / "history.jsonl").splitlines()]
         for number, line in enumerate(lines, start=1):
             conform(_Line, line, where=f"line {number}")
-        return History(*(np.array([line[key] for line in lines], dtype=np.float64) for key in _Line.__annotations__))
+        columns = [[line.get(key) for line in lines] for key in _Line.__annotations__]
+        step, loss, rate, dev = (np.array(column, dtype=np.float64) for column in columns)
+        return History(step=step, loss=loss, rate=rate, dev=100 * dev)
     except FileNotFoundError as error:
         raise InputError("no history.jsonl") from error
     except (OSError, ValueError) as error:
         raise InputError(f"a damaged history.jsonl ({first_line(error)})") from error
 
 
-class _Line(TypedDict):
-    step: int
-    loss: float
-    learning_rate: float
+class _Line(TypedDict, total=False):
+    step: Required[int]
+    loss: Required[float]
+    learning_rate: Required[float]
+    dev: float | None
 
 
 def read_texts(record: Record) -> Texts:

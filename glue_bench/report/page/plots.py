@@ -88,15 +88,20 @@ def _write_title(axes: Axes, text: str) -> None:
 
 
 def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
-    """Draw the loss of every run over its updates, and below it the learning rate."""
-    with canvas(250) as figure:
-        loss = add_axes(figure, left=42, right=8, top=18, bottom=98, grid="y")
-        rate = add_axes(figure, left=42, right=8, top=178, bottom=36, grid="y")
-        curves = [(entry.place, history.thinned()) for entry in entries for history in entry.histories.values()]
-        for place, curve in curves:
+    """Draw the loss of every run over its updates, below it the learning rate, and the dev scores if there are any."""
+    more = 96 if any(entry.dev_scores for entry in entries) else 0
+    with canvas(250 + more) as figure:
+        loss = add_axes(figure, left=42, right=8, top=18, bottom=98 + more, grid="y")
+        rate = add_axes(figure, left=42, right=8, top=178, bottom=36 + more, grid="y")
+        dev = add_axes(figure, left=42, right=8, top=242, bottom=36, grid="y") if more else None
+        known = [(entry.place, history) for entry in entries for history in entry.histories.values()]
+        curves = [(place, history.thinned()) for place, history in known]
+        for (place, curve), (_, whole) in zip(curves, known, strict=True):
             style: dict[str, Any] = {"color": look_of(place).color, "linestyle": look_of(place).dashes}
             loss.plot(curve.step, curve.loss, linewidth=1.2, alpha=0.85, **style)
             rate.plot(curve.step, curve.rate, linewidth=1.4, **style)
+            if dev:
+                dev.plot(*whole.scored(), linewidth=1.2, marker="o", markersize=2.5, **style)
         losses = np.concatenate([curve.loss[np.isfinite(curve.loss)] for _, curve in curves])
         if len(losses):  # a single spike would flatten everything else
             loss.set_ylim(0, 1.05 * max(float(np.quantile(losses, 0.995)), 1e-3))
@@ -105,13 +110,16 @@ def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
         rate.yaxis.get_offset_text().set_visible(False)
         top = max((float(curve.rate.max()) for _, curve in curves if len(curve.rate)), default=0.0)
         rate.set_yticks([0, top] if top else [0], ["0", f"{top:.0e}".replace("e-0", "e-")] if top else ["0"])
-        for axes, title in ((loss, "training loss"), (rate, "learning rate")):
+        drawn = [(loss, "training loss"), (rate, "learning rate"), *([(dev, "score on the dev set")] if dev else [])]
+        for axes, title in drawn:
             _write_title(axes, title)
-            axes.set_xlim(left=0)
+            axes.set_xlim(left=0, right=loss.get_xlim()[1])
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        rate.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        loss.set_xticklabels([])
-        rate.set_xlabel("update")
+        *upper, (lowest, _) = drawn
+        lowest.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        for axes, _ in upper:
+            axes.set_xticklabels([])
+        lowest.set_xlabel("update")
         return to_svg(figure, name)
 
 

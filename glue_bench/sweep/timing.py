@@ -1,0 +1,177 @@
+"""How long runs will take: by finished runs, by a few updates, or at least how much work they are; their order."""
+
+import dataclasses
+import heapq
+import math
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from glue_bench.data.rows import load_split, load_task_data
+from glue_bench.data.sources import resolve_source
+from glue_bench.models.pretrained import resolve_pretrained
+from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.record import Record
+from glue_bench.tasks.adapter import TaskAdapter
+from glue_bench.text import plural
+
+_CHARACTERS = 4.5  # of a token, in English
+_MEASURED, _UNEVEN = 10, 3  # updates that are timed, after the first few, which are slower
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """How long one run will probably take."""
+
+    seconds: float
+    basis: str  # what it was measured on
+
+
+def estimate_runs(requests: Sequence[RunRequest], records: Iterable[Record]) -> dict[str, Estimate]:
+    """Estimate the time of runs, by run id, from finished runs of this results folder.
+
+    The best basis is finished runs that differ in the seed only; the second best is runs of the same encoder, task and
+    data, by how often they go through the rows. A run without either has no estimate.
+    """
+    totals = [(record, record.seconds.get("total")) for record in records if record.finished]
+    timed = [(record, seconds) for record, seconds in totals if isinstance(seconds, int | float) and seconds > 0]
+    estimates = {}
+    for request in requests:
+        same = [seconds for record, seconds in timed if record.setting_id == request.setting_id]
+        basis = f"of this setting, {'its time' if len(same) == 1 else 'median time'}"
+        if not same:
+            rates = [seconds / done for record, seconds in timed if (done := _passes_of(record, request))]
+            same = [rate * _passes(request) for rate in rates]
+            basis = "of this encoder and task, by epochs"
+        if same:
+            basis = f"{plural(len(same), 'finished run')} {basis}"
+            estimates[request.run_id] = Estimate(seconds=statistics.median(same), basis=basis)
+    return estimates
+
+
+def longest_first(requests: Sequence[RunRequest], estimates: Mapping[str, Estimate]) -> list[RunRequest]:
+    """Sort runs so that workers are busy to the end; by rows times texts if some run has no estimate.
+
+    A parent counts with the runs that wait for it, and so comes before them.
+    """
+    known = all(request.run_id in estimates for request in requests)
+    weights = defaultdict[str, float](float)
+    for request in requests:
+        work = estimates[request.run_id].seconds if known else rough_work(request)
+        for each in (request, request.parent) if request.parent else (request,):
+            weights[each.run_id] += work
+    return sorted(requests, key=lambda request: -weights[request.run_id])
+
+
+def seconds_in_all(seconds: Iterable[float], *, workers: int) -> float:
+    """Return the time until the last of `workers` is done, if each takes the next run whenever it is free."""
+    free_at = [0.0] * workers
+    for each in seconds:
+        heapq.heappush(free_at, heapq.heappop(free_at) + each)
+    return max(free_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What the training of a run has to do."""
+
+    updates: int
+    tokens: int | None  # roughly, as its rows have characters; None where they are not at hand
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        tokens = f", roughly {float(f'{self.tokens:.1e}'):,.0f} tokens" if self.tokens else ""
+        return f"{plural(self.updates, 'update')}{tokens}"
+
+
+def work_of(request: RunRequest) -> Work | None:
+    """Count a run's updates, without a request to the hub; None if the number of its rows is not known.
+
+    Raises:
+        InputError: local rows cannot be read.
+    """
+    config, trainer = request.config, request.config.trainer
+    rows, characters = config.task.rows.get(config.task.train), None
+    if config.data.source != "hub":
+        files = resolve_source(config.data, config.task).files[config.task.train]
+        texts = load_split(files, config.task).sample(config.data.max_train_rows, how="first", seed=0).texts
+        rows, characters = len(texts[0]), sum(len(text) for column in texts for text in column)
+    if rows is None:
+        return None
+    rows = min(rows, config.data.max_train_rows or rows)
+    updates = trainer.updates or trainer.epochs * -(-rows // trainer.batch_size)
+    passes = min(updates * trainer.batch_size / rows, math.inf if trainer.updates else trainer.epochs)
+    tokens = None if characters is None else int(passes * (characters / _CHARACTERS + 2 * rows))
+    return Work(updates=updates, tokens=tokens)
+
+
+def measure_run(request: RunRequest, *, threads: int) -> Estimate:
+    """Time a few updates on some of the run's rows, in this process, and extrapolate to the whole run.
+
+    Args:
+        threads: that it will have on a CPU.
+
+    Raises:
+        GlueBenchError: encoder or rows cannot be had, or the updates diverge.
+    """
+    import torch
+
+    from glue_bench.data.encoding import TextEncoder
+    from glue_bench.models.classifier import load_classifier
+    from glue_bench.models.placement import choose_placement
+    from glue_bench.training.seeds import SeedStreams
+    from glue_bench.training.trainer import fit
+
+    began, config, times = time.perf_counter(), request.config, list[float]()
+    task, trainer, streams = TaskAdapter.of(config.task), config.trainer, SeedStreams.from_seed(config.seed)
+    placement = choose_placement(trainer.device, trainer.precision, deterministic=trainer.deterministic)
+    torch.set_num_threads(threads)
+    data = load_task_data(resolve_source(config.data, config.task), config.data, task=config.task, seed=config.seed)
+    train = data.splits[task.train]
+    updates = trainer.updates or trainer.epochs * -(-len(train) // trainer.batch_size)
+    rows = train.sample(_MEASURED * trainer.batch_size, how="random", seed=config.seed)
+    folder = resolve_pretrained(config.encoder).folder
+    encoded = TextEncoder(folder, max_length=trainer.max_length).encode(rows)
+    model = load_classifier(folder, outputs=task.outputs, head_seed=streams.head, engine=trainer.engine)
+    model.cut_vocabulary(encoded.tokens)
+    fit(
+        model,
+        encoded,
+        labels=rows.labels,
+        settings=dataclasses.replace(trainer, updates=_MEASURED, log_every=1, snapshot_minutes=0, eval_every=None),
+        streams=streams,
+        placement=placement,
+        history=[],
+        on_step=lambda _: times.append(time.perf_counter()),
+    )
+    each = (times[-1] - times[_UNEVEN - 1]) / (_MEASURED - _UNEVEN)  # seconds of an update
+    scored = sum(len(data.splits[name]) for name in task.validation) / trainer.batch_size
+    start = times[0] - began - each  # reading, tokenising, loading
+    return Estimate(seconds=start + each * (updates + scored / 3), basis=f"{_MEASURED} updates, timed now")
+
+
+def rough_work(request: RunRequest) -> float:
+    """Return how much work a run is, in rows times texts, as far as its configuration says."""
+    return _rows(request) * _passes(request) * len(request.config.task.texts)
+
+
+def _rows(request: RunRequest) -> int:
+    rows = request.config.task.rows.get(request.config.task.train, 10_000)
+    return min(rows, request.config.data.max_train_rows or rows)
+
+
+def _passes(request: RunRequest) -> float:
+    trainer = request.config.trainer
+    return trainer.epochs if trainer.updates is None else trainer.updates * trainer.batch_size / _rows(request)
+
+
+def _passes_of(record: Record, request: RunRequest) -> float | None:
+    """Return how often a finished run went through the rows; None if it says nothing about the request."""
+    config, trainer, limit = request.config, record.config["trainer"], record.config["data"].get("max_train_rows")
+    asked = (config.task.name, request.encoder, config.data.source, config.data.max_train_rows)
+    if (record.task, record.encoder["name"], record.data["source"], limit) != asked:
+        return None
+    updates = trainer.get("updates")
+    return record.epochs if updates is None else updates * trainer.get("batch_size", 0) / _rows(request)
