@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import re
 import socket
 from collections.abc import Callable
