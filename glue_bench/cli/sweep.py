@@ -38,7 +38,9 @@ keys (Hydra's grammar; docs/configuration.md lists all of them with their defaul
   encoder=NAME                    {_NAMES}
   encoder=ORG/NAME, ./FOLDER      any other, on the hub (encoder.revision=COMMIT) or here
   {choice("data"):<31} local needs data.path=FOLDER with <task>/<split>.parquet (.csv .tsv .jsonl)
-  data.max_train_rows=N           use only the first N training rows; also data.max_eval_rows
+  data.max_train_rows=N           use only N training rows; also data.max_eval_rows=N
+  data.sample=first|random|stratified
+                                  which N: the first, or drawn with the run's seed
   recipe=NAME                     {", ".join(group_options("recipe"))}: epochs, batch size, learning rate, ...
   selection=last|best|holdout     which epoch's weights are scored: the last one's, the best one's on the dev set
                                   (optimistic), or the best one's on held-out training rows (holdout=0.1)

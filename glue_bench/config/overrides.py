@@ -40,6 +40,7 @@ _ELSEWHERE = {
     "trainer.precision": "fp16 bf16 fp32 dtype amp half",
     "trainer.device": "gpu cuda cpu",
     "trainer.log_every": "logging_steps",
+    "trainer.eval_every": "eval_steps eval_strategy evaluation_strategy",
     "trainer.snapshot_minutes": "save_steps checkpoint_every",
     "data.max_train_rows": "max_train_samples train_rows limit n_train",
     "data.max_eval_rows": "max_eval_samples eval_rows n_eval",
