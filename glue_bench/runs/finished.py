@@ -218,7 +218,8 @@ def repeating_words(record: Record, *, private: bool) -> list[str]:
     config = record.config
     usual = {item.name: item.about.usual for item in fields_of(TrainerConfig) if item.about.role == "rounding"}
     words = [f"task={record.task}", f"seed={record.seed}", *_encoder_words(record, private=private)]
-    words += [*_data_words(config["data"], private=private), *_setting_words(record, usual=usual)]
+    words += [*_data_words(config["data"], private=private), *_column_words(record)]
+    words += _setting_words(record, usual=usual)
     return [*words, _path_word("results_dir", config["results_dir"])] if private else words
 
 
@@ -236,7 +237,7 @@ def sweep_words(record: Record, defaults: Defaults, *, seeds: Sequence[int]) -> 
         words += [override_word("encoder.revision", encoder["revision"])] if encoder.get("hub_id") else []
     else:
         words += _encoder_words(record)
-    words += _data_words(record.config["data"], dataset=defaults.data.dataset)
+    words += [*_data_words(record.config["data"], dataset=defaults.data.dataset), *_column_words(record)]
     return [*words, *_setting_words(record, usual=usual), f"results_dir={RESULTS_DIR}"]
 
 
@@ -265,8 +266,16 @@ def _data_words(data: Mapping[str, Any], *, private: bool = True, dataset: str |
     if data["source"] == "hub":
         words += [override_word("data.dataset", data["dataset"])] if data.get("dataset") != dataset else []
         words.append(override_word("data.revision", data["revision"]))
-    limits = ("max_train_rows", "max_eval_rows")
-    return words + [override_word(f"data.{key}", data[key]) for key in limits if data.get(key) is not None]
+    limits = {"max_train_rows": None, "max_eval_rows": None, "sample": "first"}
+    return words + [
+        override_word(f"data.{key}", data[key]) for key in limits if data.get(key, limits[key]) != limits[key]
+    ]
+
+
+def _column_words(record: Record) -> list[str]:
+    columns = record.config["task"].get("columns") or {}
+    pairs = ", ".join(f"{name}: {quote_value(column)}" for name, column in columns.items())
+    return [f"task.columns={{{pairs}}}"] if columns else []
 
 
 def _setting_words(record: Record, *, usual: Mapping[str, Any]) -> list[str]:

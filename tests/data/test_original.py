@@ -19,7 +19,9 @@ from glue_bench.data.sources import SAMPLE_ROWS, SAMPLE_TASKS, resolve_source
 from glue_bench.data.tables import Table
 from glue_bench.data.texts import open_texts, read_pieces
 from glue_bench.errors import InputError, UsageError
+from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.identity import make_requests
+from tests.support.making import make_record
 from tests.support.original_glue import Columns, write_original
 from tests.support.tiny import pair_columns, write_parquet
 
@@ -303,6 +305,16 @@ def test_a_drawn_sample_follows_the_seed_for_training_rows_only(how: str, tmp_pa
     assert [*load_task_data(source, first.data, task=config.task, seed=5).splits["train"].idx] == [*range(20)]
     identities = [resolve_source(each.data, config.task).identity for each in (config, first)]
     assert identities[0] == {**identities[1], "sample": how}
+
+
+def test_the_command_that_repeats_a_run_names_its_columns_and_its_sample() -> None:
+    words = ("data=local", "data.path=/rows", "data.max_train_rows=5", "data.sample=stratified")
+    record = make_record(task="rte", words=(*words, "task.columns={sentence1: 'text: a', label: \"it's\"}"))
+    again = compose_run(
+        [word for word in repeating_words(record, private=True) if not word.startswith(("encoder", "results_dir"))]
+    )
+    assert again.task.columns == {"sentence1": "text: a", "label": "it's"}
+    assert (again.data.sample, again.data.max_train_rows) == ("stratified", 5)
 
 
 def test_rows_of_both_splits_are_counted(tmp_path: Path) -> None:
