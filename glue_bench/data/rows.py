@@ -279,7 +279,7 @@ def _codes_by_label(labels: list[str], declared: list[str]) -> dict[object, int]
     )
     return (
         truth
-        | {name.lower(): code for name, code in code_of.items() if str(name).lower() in ("true", "false")}
+        | {str(name).lower(): code for name, code in code_of.items() if str(name).lower() in ("true", "false")}
         | code_of
     )
 

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,9 +107,12 @@ def name_columns(table: Table, task: TaskConfig, *, where: str) -> Table:
             old[name] = original.columns[name]
     if not old:
         return table
-    renamed = {name: functools.partial(table.columns.__getitem__, wanted) for name, wanted in old.items()}
+    renamed: dict[str, Callable[[], list[object]]] = {
+        name: functools.partial(table.columns.__getitem__, wanted) for name, wanted in old.items()
+    }
     if task.kind == "regression" and original and old.get("label") == original.columns.get("label"):
-        renamed["label"] = lambda read=renamed["label"]: [*map(_as_hub_score, read())]
+        read = renamed["label"]
+        renamed["label"] = lambda: [*map(_as_hub_score, read())]
     others = {name: functools.partial(table.columns.__getitem__, name) for name in table.columns if name not in renamed}
     table = replace(table, columns=Columns({**others, **renamed}))
     if old.get("label") == GOLD_LABEL:

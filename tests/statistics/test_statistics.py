@@ -83,9 +83,9 @@ def test_scores_of_many_classes_agree_with_the_metric_on_drawn_rows(metric: str)
     labels = stream.choice(6, 40, p=[0.5, 0.2, 0.2, 0.06, 0.04, 0]).astype(np.float64)  # drawn rows may lack some
     predictions = np.where(stream.random((2, 40)) < 0.6, labels, stream.integers(0, 6, (2, 40)))
     counts = stream.multinomial(40, np.full(40, 1 / 40), size=6)
-    found = score_counts([metric], SplitPredictions(labels=labels, predictions=predictions), counts=counts * 1.0)[
-        metric
-    ]
+    found = score_counts(
+        [metric], SplitPredictions(labels=labels, predictions=predictions), counts=counts.astype(np.float64)
+    )[metric]
     for draw, times in enumerate(counts):
         rows = np.repeat(np.arange(40), times)
         assert found[:, draw] == approx([plain(metric, labels[rows], line[rows]) for line in predictions], abs=1e-9)
