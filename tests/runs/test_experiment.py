@@ -431,7 +431,7 @@ def test_the_reason_of_a_score_of_0_that_is_none_stands_beside_it(
     tiny_words: list[str], local_glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(local_glue, tmp_path / "data")
-    columns = {**pair_columns(12, seed=2), "label": [3.0] * 12}
+    columns: dict[str, list[object]] = {**pair_columns(12, seed=2), "label": [3.0] * 12}
     write_parquet(tmp_path / "data" / "stsb" / "validation.parquet", columns)
     assert main(["run", "task=stsb", *tiny_words, f"data.path={tmp_path / 'data'}"]) == 0
     (record,) = records_in(tmp_path)

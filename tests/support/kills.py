@@ -144,7 +144,7 @@ class Campaign:
 
     def _start(self, results: str) -> Process:
         self.toll.commands += 1
-        return self.sweeps(
+        process: Process = self.sweeps(
             *self.words,
             "executor.workers=2",
             "trainer.snapshot_minutes=0.0005",
@@ -153,6 +153,7 @@ class Campaign:
             epochs=self.epochs,
             log=f"{results}.log",
         )
+        return process
 
     def _log(self, results: str) -> str:
         return (self.sweeps.folder / f"{results}.log").read_text()
@@ -280,7 +281,7 @@ class ForkedSweeps(Sweeps):
         os.environ.update(around)
         for stream in (1, 2):
             os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666), stream)
-        multiprocessing.util.spawnv_passfds = _fork_in_place_of_spawning  # type: ignore[attr-defined]
+        multiprocessing.util.spawnv_passfds = _fork_in_place_of_spawning  # type: ignore[assignment]
         sys.argv = ["glue-bench", *command]
         sys.exit(faulty_sweep.main())
 

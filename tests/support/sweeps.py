@@ -17,7 +17,8 @@ from glue_bench.runs.store import RunStore
 class Process(Protocol):
     """A command that was started."""
 
-    pid: Any
+    @property
+    def pid(self) -> Any: ...
 
     @property
     def returncode(self) -> Any: ...
@@ -35,7 +36,7 @@ class Sweeps:
 
     def __call__(
         self, *words: str, results: str = "results", bad: Sequence[str] = (), epochs: int = 2, log: str = "sweep.log"
-    ) -> subprocess.Popen[str]:
+    ) -> Any:
         """Start a sweep in the background; its output goes to a file."""
         program = "import sys; from tests.support.faulty_sweep import main; sys.exit(main())"
         command = [sys.executable, "-c", program, *self.command(*words, results=results, epochs=epochs)]

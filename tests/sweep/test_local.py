@@ -5,6 +5,7 @@ import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import forkserver
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_a_worker_starts_although_the_server_that_forks_it_is_killed_at_that_mom
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(local, "_PRELOADED", [])
-    server = forkserver._forkserver
+    server: Any = forkserver._forkserver
     server._stop()
     local.warm_up()
     os.kill(server._forkserver_pid, signal.SIGSTOP)  # it will not answer

@@ -22,10 +22,12 @@ from tests.support.hostile.trial import Trial
 from tests.support.hostile.world import carry_out, make_world, picture
 from tests.support.loaded import folder_in_memory, load
 
-_GROUPS = (results.records, results.files, results.folders, results.texts, results.predictions)
-_GROUPS += (progress.plans, progress.leases, progress.snapshots, tables.published, tables.baselines)
-_GROUPS += (configurations.configurations, configurations.arguments, inputs.encoders, inputs.rows)
-GROUPS: dict[str, Callable[[Trial], None]] = {function.__name__: function for function in _GROUPS}
+_GROUPS: list[Callable[[Trial], None]] = [
+    *(results.records, results.files, results.folders, results.texts, results.predictions),
+    *(progress.plans, progress.leases, progress.snapshots, tables.published, tables.baselines),
+    *(configurations.configurations, configurations.arguments, inputs.encoders, inputs.rows),
+]
+GROUPS = {function.__name__: function for function in _GROUPS}
 
 
 @dataclass(frozen=True, kw_only=True)
