@@ -190,9 +190,9 @@ def _fit(text: TextTable, width: int) -> dict[int, int]:
     for place in widths:
         if text.headers[place] not in _WRAPPED:
             widths[place] += max(min(longest[place] - widths[place], spare()), 0)
-    for _ in range(spare() if widths else 0):  # where it saves most lines
-        place = max(widths, key=lambda place: longest[place] / widths[place])
-        widths[place] += longest[place] > widths[place]
+    rest = sorted((place for place in widths if longest[place] > widths[place]), key=longest.__getitem__)
+    for number, place in enumerate(rest):  # equal shares; what a short column leaves goes to the longer ones
+        widths[place] += max(min(longest[place] - widths[place], spare() // (len(rest) - number)), 0)
     return widths
 
 
