@@ -94,10 +94,7 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any
     if context.store is not None and finished and evidence is None:
         remarks.append("stored predictions cannot be read: no interval, and degenerate runs are not detected")
     remarks += evidence.degenerate_notes() if evidence else []
-    lost = evidence.degenerate if evidence else {}  # which say as much of constant predictions
-    remarks += dict.fromkeys(
-        undefined_words(run.undefined) for run in finished if run.undefined and str(run.seed) not in lost
-    )
+    remarks += dict.fromkeys(undefined_words(run.undefined) for run in finished if run.undefined)
     for split, count in (finished[0].data.get("overlap", {}) if finished else {}).items():
         remarks.append(
             f"{plural(count, 'row')} of {split} {'has' if count == 1 else 'have'} the texts of a training row"
@@ -122,7 +119,7 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any
         published=shown,
         verdict=verdict,
         remarks=remarks,
-        degenerate=lost,
+        degenerate=evidence.degenerate if evidence else {},
         **about,
     )
 

@@ -116,7 +116,7 @@ def test_a_hub_that_is_down_ends_the_command_at_once_with_three_lines(hub: Hub) 
     assert result.returncode == 3
     first, second, third = result.stderr.splitlines()
     assert f"cannot get config.json at revision {MODEL_COMMIT} from http://127.0.0.1:" in first
-    assert "encoder.path=FOLDER" in second
+    assert "encoder=./FOLDER" in second
     assert "preset=sample" in third
 
 
@@ -217,7 +217,7 @@ def test_what_forbids_requests_is_named(name: str, repository: Path, monkeypatch
         resolve_pretrained(EncoderConfig(hub_id="org/bert", revision="main"))
     first, second, third = str(caught.value).splitlines()
     assert f"({name} is set)" in first
-    assert second.startswith(f"{name}=yes forbids requests: data=local data.path=FOLDER, encoder=custom encoder.path=")
+    assert second.startswith(f"{name}=yes forbids requests: data=local data.path=FOLDER, encoder=./FOLDER")
     assert "preset=sample" in third
     assert repository.is_dir()
 

@@ -319,7 +319,7 @@ def test_texts_are_not_shown_if_the_rows_are_gone_or_changed(tmp_path: Path) -> 
 
     rows = tmp_path / "rows/sst2/validation.csv"
     rows.write_text(rows.read_text(encoding="utf-8").replace("script", "other"), encoding="utf-8")
-    assert "another fingerprint" in note()
+    assert "their fingerprint differs" in note()
     rows.unlink()
     assert "no such file" in note()
 

@@ -326,7 +326,7 @@ def test_other_numbers_of_test_rows_are_refused_in_one_line_each(made: Bench, tm
     assert [source.file.name for source in found] == ["MNLI-mm.tsv"]
     assert problems == [
         f"AX.tsv: {bench.glue / 'ax' / 'test.parquet'}: no such file, nor test.csv, test.tsv, test.jsonl, "
-        "test-00000-of-00001.parquet",
+        "test.json, one of these with .gz, test-00000-of-00001.parquet, or a folder test of save_to_disk",
         f"MNLI-m.tsv: {path}: 500 rows; the leaderboard wants predictions for 9,796",
     ]
 

@@ -106,6 +106,7 @@ def test_the_run_of_a_killed_worker_is_completed_by_another_sweep_within_ten_sec
     took = time.monotonic() - killed
     assert took < 10 * lag()
     assert second.wait() == 0
+    assert sweep(*words, epochs=120).wait() == 0  # which deletes what the killed one left
     assert_same_results(tmp_path, "results", "undisturbed")
     (record,) = records_in(tmp_path, "results").values()
     assert record.resumed_at

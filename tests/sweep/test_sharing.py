@@ -72,7 +72,7 @@ def test_a_service_that_does_not_start_is_not_looked_for(commands: Path, caplog:
     with side_by_side(wanted=True) as shared:
         assert not shared
         assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
-    assert "a GPU gets one run at a time" in caplog.text
+    assert "each GPU runs one run at a time" in caplog.text
 
 
 def test_a_service_that_runs_already_is_left_alone(commands: Path, monkeypatch: pytest.MonkeyPatch) -> None:
