@@ -12,16 +12,16 @@ from tests.conftest import Result
 
 # Modules of the standard library and of packages that a run, a sweep or the doctor imports.
 NAMES = ("statistics", "evaluate", "torch", "yaml", "csv", "email", "signal", "selectors", "omegaconf")
-TRAP = "import pathlib\npathlib.Path({told!r}).touch()\nraise SystemExit('the trap')\n"
+TRAP = "import pathlib\npathlib.Path({proof!r}).touch()\nraise SystemExit('the trap')\n"
 
 
 @pytest.fixture
 def trapped(tmp_path: Path) -> Path:
     """Fill the working folder with modules that tell when they are imported; return the file that would appear."""
-    told = tmp_path.with_name("told")
+    proof = tmp_path.with_name("proof")
     for name in NAMES:
-        (tmp_path / f"{name}.py").write_text(TRAP.format(told=str(told)))
-    return told
+        (tmp_path / f"{name}.py").write_text(TRAP.format(proof=str(proof)))
+    return proof
 
 
 @pytest.mark.parametrize(

@@ -97,11 +97,11 @@ class TextTable:
         for row in self.rows:
             words = "; ".join(row[place] for place in places if row[place])
             found.setdefault(row[0], []).append(words and f"{' '.join(filter(None, row[: self.keys]))}: {words}")
-        told = list[str]()
+        notes = list[str]()
         for task, lines in found.items():
             same = {line.partition(": ")[2] for line in lines}
-            told += [f"{task}: {same.pop()}"] if len(same) == 1 and any(lines) else filter(None, lines)
-        return told
+            notes += [f"{task}: {same.pop()}"] if len(same) == 1 and any(lines) else filter(None, lines)
+        return notes
 
     def select(self, places: Iterable[int]) -> "TextTable":
         """Return the table with only these columns."""

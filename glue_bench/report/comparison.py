@@ -273,7 +273,7 @@ def _conclude(
         scores = [table.scores[task.task].value for task in tasks if table and task.task in table.scores]
         sums.append(sum(scores) if len(scores) == len(tasks) else None)
         tables.append(table)
-    told = tables[0] is not tables[1] and all(run.comparable for own in runs for run in own)
+    both = tables[0] is not tables[1] and all(run.comparable for own in runs for run in own)
     return Comparison(
         first=names[0],
         second=names[1],
@@ -284,7 +284,7 @@ def _conclude(
         first_mean=first_mean,
         second_mean=second_mean,
         kept=_share(first_mean, second_mean),
-        published_kept=_share(*sums) if told else None,
+        published_kept=_share(*sums) if both else None,
         eval_ratio=_ratio([(ours.eval_seconds, theirs.eval_seconds) for ours, theirs in costs]),
         train_ratio=_ratio([(ours.train_seconds, theirs.train_seconds) for ours, theirs in costs]),
     )

@@ -294,7 +294,7 @@ class Section:
 
     @property
     def published_mean(self) -> float | None:
-        """The mean of the published numbers that stands beside that mean."""
+        """The mean of the published numbers of the same tasks."""
         return self._only.published_mean if self._only else None
 
     @property

@@ -1,4 +1,4 @@
-"""Several settings of one encoder: told apart in every format, compared, and never chosen by a hash."""
+"""Several settings of one encoder: distinguished in every format, compared, and never chosen by a hash."""
 
 import csv
 import dataclasses

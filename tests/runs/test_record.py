@@ -168,7 +168,7 @@ def test_what_is_no_snapshot_is_neither_counted_nor_deleted(name: str, tmp_path:
 def test_git_is_asked_without_the_environments_repository_and_runs_nothing_of_the_checkouts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, told = tmp_path / "checkout", tmp_path / "told"
+    root, proof = tmp_path / "checkout", tmp_path / "proof"
 
     def git(*words: str) -> str:
         who = ("-c", "user.name=a", "-c", "user.email=a@b")
@@ -183,13 +183,13 @@ def test_git_is_asked_without_the_environments_repository_and_runs_nothing_of_th
     git("add", ".")
     git("commit", "-q", "-m", "first")
     for key in ("filter.odd.clean", "filter.odd.process", "core.fsmonitor"):
-        git("config", key, f"touch {told}; cat")
+        git("config", key, f"touch {proof}; cat")
     (root / "file.txt").write_text("one")  # another time: git looks at the content
     monkeypatch.setattr(record_module, "__file__", str(root / "glue_bench" / "runs" / "record.py"))
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "no_repository"))
-    monkeypatch.setenv("GIT_EXTERNAL_DIFF", f"touch {told}")
+    monkeypatch.setenv("GIT_EXTERNAL_DIFF", f"touch {proof}")
     commit = record_module.checkout_commit()
-    assert not told.exists()
+    assert not proof.exists()
     monkeypatch.delenv("GIT_DIR")
     assert commit == git("rev-parse", "HEAD")
     (root / "file.txt").write_text("two")

@@ -3,7 +3,7 @@
 
 A sweep of many short runs is started, and processes are killed in a phase that is drawn beforehand: most often one
 worker, whose driver lives on and starts the next run; sometimes the driver, the server that forks the workers, or all
-at once. The same command with --retry-failed then goes on with what is left. A round ends when that command ends with
+at once. The same command with --retry-failed then continues with what is left. A round ends when that command ends with
 exit code 0. What must hold: every record of a finished run that was ever seen is there to the byte at the end, no run
 is trained again after its record was written, and scores and predictions equal those of a sweep that nobody disturbed.
 
@@ -91,7 +91,7 @@ class Campaign:
     sweeps: Sweeps
     words: list[str]  # which runs
     epochs: int
-    calm: int = 0  # with fewer runs left than these, a round goes on undisturbed
+    calm: int = 0  # with fewer runs left than these, a round continues undisturbed
     toll: Toll = field(default_factory=Toll)
     training: float = 0.0  # seconds that a run trains
 

@@ -61,7 +61,7 @@ def test_a_run_that_is_asked_for_and_a_parent_is_one_run_that_keeps_its_model(tm
         ("OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", True),
         ("RuntimeError: [enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: can't allocate memory", True),
         ("MemoryError", True),
-        ("OSError: [Errno 28] No space left on device: '/tmp/x'", True),
+        ("OSError: [Errno 28] No space left on device: 'results/x'", True),
         ("OSError: [Errno 122] Disk quota exceeded", True),
         ("OSError: [Errno 12] Cannot allocate memory", True),
         ("its process was killed by SIGKILL; often the system does that when memory runs out", True),
