@@ -40,14 +40,7 @@ def execute(arguments: argparse.Namespace) -> int:
     filters, store = read_filters([word for word in arguments.overrides if "=" in word])
     published = load_published(store.root.parent / "published")
     sides = choose_sides(names, store, published=published, filters=filters, by=arguments.by)
-    comparison = compare(
-        sides.first,
-        sides.second,
-        published=published,
-        convention=arguments.convention,
-        subject=sides.subject,
-        named=sides.named,
-    )
+    comparison = compare(sides, published, convention=arguments.convention)
     width, color = style(arguments.out)
     stores = {side.store.root: side.store for side in (sides.first, sides.second)}
     notes = left_out_note(sum(each.left_out for each in stores.values()))

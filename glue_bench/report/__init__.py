@@ -1,7 +1,7 @@
 """Records and published numbers to tables. Knows no torch; everything it needs is on disk."""
 
 from glue_bench.report.check import Checked, check_report, read_baseline
-from glue_bench.report.comparison import Comparison, Side, compare, compare_all
+from glue_bench.report.comparison import Comparison, Side, Sides, compare, compare_all
 from glue_bench.report.formats import FORMATS, render_comparison, render_report
 from glue_bench.report.model import CARD_TASKS, Report, Row
 from glue_bench.report.paper import render_paper
@@ -16,6 +16,7 @@ __all__ = [
     "Report",
     "Row",
     "Side",
+    "Sides",
     "build_report",
     "check_report",
     "choose_sides",

@@ -13,7 +13,7 @@ from glue_bench.report.rows import STREAM, read_evidence, widest_difference
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_value
 from glue_bench.runs.store import RunStore
-from glue_bench.statistics.paired import SIGNIFICANCE, PairedSplit, adjust_holm, compare_pairs
+from glue_bench.statistics.paired import SIGNIFICANCE, adjust_holm, compare_pairs
 from glue_bench.tasks.adapter import headline, metric_title
 from glue_bench.tasks.published import PublishedTable, find_table
 
@@ -70,6 +70,21 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """Two groups of runs, and how a title names them."""
+
+    first: Side
+    second: Side
+    subject: str = ""  # what both have in common, if their names do not say it
+    named: Collection[str] = ()  # facts that their names give: they are what is compared
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The names of both."""
+        return self.first.name, self.second.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Two groups of runs on all tasks for which both have some."""
 
@@ -82,54 +97,32 @@ class Comparison:
     first_mean: float | None  # of the tasks' medians
     second_mean: float | None
     kept: float | None  # the first mean over the second, per cent
-    published_kept: (
-        float | None
-    )  # the same of two encoders' published numbers, if all runs are comparable and all have one
+    published_kept: float | None  # the same of published numbers, if all runs are comparable and all tasks have one
     eval_ratio: float | None  # how many times as fast the first predicts: median over tasks on the same device
     train_ratio: float | None
 
 
-def compare(
-    first: Side,
-    second: Side,
-    *,
-    published: Sequence[PublishedTable],
-    convention: str | None = None,
-    subject: str = "",
-    named: Collection[str] = (),
-) -> Comparison:
+def compare(sides: Sides, published: Sequence[PublishedTable], *, convention: str | None = None) -> Comparison:
     """Compare the runs that two groups have with the same seeds on the same rows.
 
     If a group has several settings of a task, the pair that differs least is compared; of equals, the one with most
     seeds in common, then the first in the report's order. Both are scored under one convention, card if none is named.
-
-    Args:
-        subject: what the groups have in common, for the title.
-        named: facts that the groups' names give: they are what is compared.
     """
-    rows = sorted([*first.rows, *second.rows], key=lambda row: card_place(row.task))
-    found, skipped = list[TaskComparison](), dict[str, str]()
-    compared: tuple[list[Record], list[Record]] = ([], [])
+    rows = sorted([*sides.first.rows, *sides.second.rows], key=lambda row: card_place(row.task))
+    found, pairs, skipped = list[TaskComparison](), list[_Pair](), dict[str, str]()
     stream = np.random.default_rng(STREAM)
     for task, title in {row.task: row.title for row in rows}.items():
-        ours, theirs = ([row for row in side.rows if row.task == task] for side in (first, second))
-        pair = _choose_pair(ours, theirs, named=named)
-        if not isinstance(pair, _Pair):
-            skipped[title] = pair
-            continue
-        result = _compare_task(pair, (first, second), convention=convention or "card", stream=stream)
-        if isinstance(result, str):
-            skipped[title] = result
-        else:
-            found.append(result)
-            for every, runs in zip(compared, pair.runs(), strict=True):
-                every.extend(runs)
+        try:
+            pair = _choose_pair(sides, task)
+            found.append(_compare_task(pair, sides, convention=convention or "card", stream=stream))
+            pairs.append(pair)
+        except _NotComparedError as why:
+            skipped[title] = str(why)
     tasks = []
     for one, p in zip(found, adjust_holm([one.p_value for one in found]), strict=True):
-        better = None if p >= SIGNIFICANCE or one.difference == 0 else (first if one.difference > 0 else second).name
+        better = None if p >= SIGNIFICANCE or one.difference == 0 else sides.names[one.difference < 0]
         tasks.append(dataclasses.replace(one, p_adjusted=p, better=better))
-    names = (first.name, second.name)
-    return _conclude(tasks, compared, names=names, subject=subject, skipped=skipped, published=published)
+    return _conclude(sides, tasks, pairs=pairs, skipped=skipped, published=published)
 
 
 def compare_all(
@@ -139,12 +132,13 @@ def compare_all(
     rows = [row for section in report.sections for row in section.rows if row.seeds]
     sizes = {row.encoder: row.finished[-1].encoder.get("parameters") or 0 for row in rows}
     names = sorted(sorted(sizes), key=sizes.__getitem__)
-    sides = [Side.of(report, store, name=name, encoder=name) for name in names]
-    found = (
-        compare(first, second, published=published, convention=convention)
-        for first, second in itertools.combinations(sides, 2)
-    )
+    every = itertools.combinations([Side.of(report, store, name=name, encoder=name) for name in names], 2)
+    found = (compare(Sides(first=a, second=b), published, convention=convention) for a, b in every)
     return list(itertools.islice((compared for compared in found if compared.tasks), MOST))
+
+
+class _NotComparedError(Exception):
+    """Why a task is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,17 +147,16 @@ class _Pair:
 
     ours: Row
     theirs: Row
-    named: Collection[str]  # facts that the groups' names give
+    named: Collection[str]  # as in Sides
     choice: Sequence[str] = ()  # which of several settings were taken
 
     @property
     def seeds(self) -> list[int]:
         return sorted({*self.ours.seeds} & {*self.theirs.seeds})
 
-    def runs(self) -> tuple[list[Record], list[Record]]:
+    def runs(self) -> list[list[Record]]:
         """Return each group's runs, in the order of the seeds."""
-        ours, theirs = ([run for run in row.finished if run.seed in self.seeds] for row in (self.ours, self.theirs))
-        return ours, theirs
+        return [[run for run in row.finished if run.seed in self.seeds] for row in (self.ours, self.theirs)]
 
     @property
     def same_rows(self) -> bool:
@@ -183,14 +176,15 @@ def _dev_rows(run: Record) -> object:
     return [prints[split] for split in splits] if all(split in prints for split in splits) else run.data["fingerprint"]
 
 
-def _choose_pair(ours: Sequence[Row], theirs: Sequence[Row], *, named: Collection[str]) -> _Pair | str:
+def _choose_pair(sides: Sides, task: str) -> _Pair:
+    ours, theirs = ([row for row in side.rows if row.task == task] for side in (sides.first, sides.second))
     if not ours or not theirs:
-        return f"no finished runs of {'the second' if ours else 'the first'}"
-    every = [_Pair(ours=a, theirs=b, named=named) for a in ours for b in theirs]
+        raise _NotComparedError(f"no finished runs of {'the second' if ours else 'the first'}")
+    every = [_Pair(ours=a, theirs=b, named=sides.named) for a in ours for b in theirs]
     pairs = [pair for pair in every if pair.same_rows]
     paired = [pair for pair in pairs if pair.seeds]
     if not paired:
-        return "no seed in common" if pairs else "not the same rows"
+        raise _NotComparedError("no seed in common" if pairs else "not the same rows")
     best = min(paired, key=lambda pair: (len(pair.differences()), -len(pair.seeds)))
     choice = []
     for chosen, rows in ((best.ours, ours), (best.theirs, theirs)):
@@ -200,28 +194,25 @@ def _choose_pair(ours: Sequence[Row], theirs: Sequence[Row], *, named: Collectio
     return dataclasses.replace(best, choice=list(dict.fromkeys(choice)))
 
 
-def _compare_task(
-    pair: _Pair, sides: tuple[Side, Side], *, convention: str, stream: np.random.Generator
-) -> TaskComparison | str:
+def _compare_task(pair: _Pair, sides: Sides, *, convention: str, stream: np.random.Generator) -> TaskComparison:
     ours, theirs = pair.runs()
     task = task_of(ours[0])
     parts = task.parts(convention)
-    left, right = (
-        read_evidence(side.store, runs, parts=parts) for side, runs in zip(sides, (ours, theirs), strict=True)
-    )
+    left = read_evidence(sides.first.store, ours, parts=parts)
+    right = read_evidence(sides.second.store, theirs, parts=parts)
     if left is None or right is None:
-        return "stored predictions cannot be read"
+        raise _NotComparedError("stored predictions cannot be read")
     if any(not np.array_equal(split.labels, right.splits[name].labels) for name, split in left.splits.items()):
-        return "not the same labels"
+        raise _NotComparedError("not the same labels")
     splits = {
-        name: PairedSplit(labels=split.labels, first=split.predictions, second=right.splits[name].predictions)
+        name: dataclasses.replace(split, predictions=np.vstack([split.predictions, right.splits[name].predictions]))
         for name, split in left.splits.items()
         if name in {part.split for part in parts}
     }
     result = compare_pairs(splits, parts, stream=stream)
     first, second = (100 * statistics.median(headline(parts, run.scores) for run in runs) for runs in (ours, theirs))
-    read = zip(sides, (left, right), strict=True)
-    degenerate = [f"{side.name}: {text}" for side, evidence in read for text in evidence.degenerate_notes()]
+    read = zip(sides.names, (left, right), strict=True)
+    degenerate = [f"{name}: {text}" for name, evidence in read for text in evidence.degenerate_notes()]
     reasons = (reason for run in (*ours, *theirs) for reason in run.not_comparable_because)
     differences, bound = pair.differences(), 100 * widest_difference(parts)
     ways = [{(run.device, run.precision, run.engine, run.processes) for run in runs} for runs in (ours, theirs)]
@@ -253,11 +244,10 @@ def _compare_task(
 
 
 def _conclude(
+    sides: Sides,
     tasks: Sequence[TaskComparison],
-    runs: tuple[Sequence[Record], Sequence[Record]],
     *,
-    names: tuple[str, str],
-    subject: str,
+    pairs: Sequence[_Pair],
     skipped: Mapping[str, str],
     published: Sequence[PublishedTable],
 ) -> Comparison:
@@ -265,7 +255,8 @@ def _conclude(
     second_mean = statistics.fmean(task.second for task in tasks) if tasks else None
     costs = [(task.first_cost, task.second_cost) for task in tasks if task.alike]
     several, sums, tables = list[str](), list[float | None](), list[PublishedTable | None]()
-    for name, own in zip(names, runs, strict=True):
+    runs = [[run for pair in pairs for run in pair.runs()[place]] for place in (0, 1)]
+    for name, own in zip(sides.names, runs, strict=True):
         settings = [Setting.of(run) for run in own]
         several += [name] if len({setting.weights for setting in settings} - {""}) > 1 else []
         ids = {setting.hub_id for setting in settings}
@@ -275,9 +266,9 @@ def _conclude(
         tables.append(table)
     both = tables[0] is not tables[1] and all(run.comparable for own in runs for run in own)
     return Comparison(
-        first=names[0],
-        second=names[1],
-        subject=subject,
+        first=sides.first.name,
+        second=sides.second.name,
+        subject=sides.subject,
         tasks=tasks,
         skipped=skipped,
         several_weights=several,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glue_bench.errors import UsageError, did_you_mean
-from glue_bench.report.comparison import Side
+from glue_bench.report.comparison import Side, Sides
 from glue_bench.report.table import build_report
 from glue_bench.runs.filters import KEYS, Filters, facts_of, known_values
 from glue_bench.runs.record import Record
@@ -13,16 +13,6 @@ from glue_bench.runs.setting import Setting, short_name, show_words, tell_apart
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import PublishedTable
 from glue_bench.text import plural
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sides:
-    """Two groups of runs, and how a title names them."""
-
-    first: Side
-    second: Side
-    subject: str = ""  # the encoder of both, if their names do not say it
-    named: Sequence[str] = ()  # facts that their names give
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ Shapes: S seeds, n rows, P patterns, b draws of a block.
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -147,9 +147,8 @@ def score_counts(
     Args:
         counts: (b, P) of 0 or more; each row once, b = 1, if not given.
     """
-    if counts is None:
-        counts = np.ones((1, len(split.labels)))
-    return {name: _SCORES[name](split, counts) for name in metrics}
+    every = np.ones((1, len(split.labels))) if counts is None else counts
+    return {name: _SCORES[name](split, every) for name in metrics}
 
 
 def _join(value: float, deviations: Floats, *, noise: float, seeds: int) -> Interval:
@@ -180,49 +179,37 @@ class _Counts(NamedTuple):
     true: Floats
 
 
-_Ratio = Callable[[_Counts], Floats]
+def _count_class(split: SplitPredictions, counts: Floats, *, code: float) -> _Counts:
+    says, is_it = (split.predictions == code).astype(np.float64), (split.labels == code).astype(np.float64)
+    return _Counts((says * is_it) @ counts.T, says @ counts.T, (is_it @ counts.T)[None])
 
 
-def _class_counts(
-    split: SplitPredictions, counts: Floats, *, codes: Iterable[float] | None = None
-) -> Iterator[_Counts]:
-    """Count some classes, or all that occur."""
-    for code in np.union1d(split.labels, split.predictions) if codes is None else codes:
-        says, is_it = (split.predictions == code).astype(np.float64), (split.labels == code).astype(np.float64)
-        yield _Counts((says * is_it) @ counts.T, says @ counts.T, (is_it @ counts.T)[None])
+def _class_counts(split: SplitPredictions, counts: Floats) -> Iterator[_Counts]:
+    return (_count_class(split, counts, code=code) for code in np.union1d(split.labels, split.predictions))
 
 
 def _share(part: Floats, whole: Floats) -> Floats:
     return np.asarray(np.divide(part, whole, out=np.zeros_like(part), where=whole > 0))
 
 
-def _f1(of: _Counts) -> Floats:
-    return _share(2 * of.right, of.said + of.true)
+_RATIOS: Mapping[str, Callable[[_Counts], Floats]] = {
+    "f1": lambda of: _share(2 * of.right, of.said + of.true),
+    "precision": lambda of: _share(of.right, of.said),
+    "recall": lambda of: _share(of.right, of.true),
+}
 
 
-def _precision(of: _Counts) -> Floats:
-    return _share(of.right, of.said)
+def _of_class_1(split: SplitPredictions, counts: Floats, *, ratio: str) -> Floats:
+    return _RATIOS[ratio](_count_class(split, counts, code=1.0))
 
 
-def _recall(of: _Counts) -> Floats:
-    return _share(of.right, of.true)
-
-
-def _of_class_1(ratio: _Ratio) -> Callable[[SplitPredictions, Floats], Floats]:
-    return lambda split, counts: ratio(next(_class_counts(split, counts, codes=[1.0])))
-
-
-def _macro(ratio: _Ratio, *, of_labels: bool = False) -> Callable[[SplitPredictions, Floats], Floats]:
+def _macro(split: SplitPredictions, counts: Floats, *, ratio: str, of_labels: bool = False) -> Floats:
     """Average over the classes that occur among labels or predictions, or only `of_labels`."""
-
-    def score(split: SplitPredictions, counts: Floats) -> Floats:
-        total = occurring = np.zeros((len(split.predictions), len(counts)))
-        for of in _class_counts(split, counts):
-            occurs = of.true + (0 if of_labels else of.said) > 0
-            total, occurring = total + np.where(occurs, ratio(of), 0.0), occurring + occurs
-        return _share(total, occurring)
-
-    return score
+    total = occurring = np.zeros((len(split.predictions), len(counts)))
+    for of in _class_counts(split, counts):
+        occurs = of.true + (0 if of_labels else of.said) > 0
+        total, occurring = total + np.where(occurs, _RATIOS[ratio](of), 0.0), occurring + occurs
+    return _share(total, occurring)
 
 
 def _matthews(split: SplitPredictions, counts: Floats) -> Floats:
@@ -288,14 +275,10 @@ def _correlate(covariance: Floats, variances: Floats) -> Floats:
 
 _SCORES: Mapping[str, Callable[[SplitPredictions, Floats], Floats]] = {
     "accuracy": _accuracy,
-    "balanced_accuracy": _macro(_recall, of_labels=True),
-    "f1": _of_class_1(_f1),
-    "macro_f1": _macro(_f1),
     "micro_f1": _accuracy,
-    "precision": _of_class_1(_precision),
-    "macro_precision": _macro(_precision),
-    "recall": _of_class_1(_recall),
-    "macro_recall": _macro(_recall),
+    "balanced_accuracy": functools.partial(_macro, ratio="recall", of_labels=True),
+    **{name: functools.partial(_of_class_1, ratio=name) for name in _RATIOS},
+    **{f"macro_{name}": functools.partial(_macro, ratio=name) for name in _RATIOS},
     "matthews_correlation": _matthews,
     "pearson": _pearson,
     "spearman": _spearman,

@@ -1,21 +1,13 @@
 """Compare two encoders that were evaluated on the same rows with the same seeds. Knows no records, no tables."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from glue_bench.statistics.intervals import (
-    DRAWS,
-    LEVEL,
-    Floats,
-    Interval,
-    SplitPredictions,
-    interval_of_difference,
-    resample_scores,
-    score_counts,
-    score_draws,
-)
+from glue_bench.statistics import intervals
+from glue_bench.statistics.intervals import Floats, SplitPredictions
 
 SIGNIFICANCE = 0.05  # of adjusted p-values
 POWER = 0.8  # probability of finding the smallest detectable difference
@@ -23,30 +15,21 @@ _ROUNDING = 1e-12  # rounding error of a difference of scores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PairedSplit:
-    """Predictions of 2 x S runs on the same n rows of one split; line s of both encoders has the same seed."""
-
-    labels: Floats  # (n,)
-    first: Floats  # (S, n)
-    second: Floats  # (S, n)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """The first encoder's score minus the second's, in natural units."""
 
-    difference: Interval  # of the medians over seeds
+    difference: intervals.Interval  # of the medians over seeds
     p_rows: float  # two-sided, from swapping the two encoders' predictions of random rows
     p_value: float  # the larger of p_rows and the difference's own p-value
     detectable: float  # smallest true difference that such rows and seeds would show with probability POWER
 
 
 def compare_pairs(
-    splits: Mapping[str, PairedSplit],
+    splits: Mapping[str, SplitPredictions],
     parts: Sequence[tuple[str, str]],
     *,
     stream: np.random.Generator,
-    draws: int = DRAWS,
+    draws: int = intervals.DRAWS,
 ) -> Comparison:
     """Compare two encoders on one task.
 
@@ -55,28 +38,21 @@ def compare_pairs(
     a whole training up or down: that is in the interval. Ties count half (mid-p).
 
     Args:
-        splits: split to the predictions of both encoders.
+        splits: split to the predictions of 2 x S runs: the first encoder's, then the second's with the same seeds.
         parts: (split, metric) of the scores whose mean is compared.
     """
-    both = {
-        name: SplitPredictions(labels=split.labels, predictions=np.vstack([split.first, split.second]))
-        for name, split in splits.items()
-    }
     metrics = {name: [metric for split, metric in parts if split == name] for name in splits}
 
-    def headline(scores: Mapping[str, Mapping[str, Floats]]) -> Floats:
-        """Average the score parts, element by element."""
+    def score(way: Callable[..., Mapping[str, Floats]]) -> Floats:
+        """Score every split in one way, and average the score parts: (2S, ...)."""
+        scores = {name: way(split, metrics[name]) for name, split in splits.items()}
         return np.asarray(np.mean([scores[split][metric] for split, metric in parts], axis=0), dtype=np.float64)
 
-    drawn = headline(
-        {name: resample_scores(split, metrics[name], stream=stream, draws=draws) for name, split in both.items()}
-    )
-    scores = headline({name: score_counts(metrics[name], split) for name, split in both.items()})[:, 0]
+    drawn = score(functools.partial(intervals.resample_scores, stream=stream, draws=draws))
+    scores = score(lambda split, names: intervals.score_counts(names, split))[:, 0]
     seeds = len(scores) // 2
-    difference = interval_of_difference((scores[:seeds], drawn[:seeds]), (scores[seeds:], drawn[seeds:]))
-    swapped = headline(
-        {name: _score_swapped(split, metrics[name], stream=stream, draws=draws) for name, split in both.items()}
-    )  # (2S, draws)
+    difference = intervals.interval_of_difference((scores[:seeds], drawn[:seeds]), (scores[seeds:], drawn[seeds:]))
+    swapped = score(functools.partial(_score_swapped, stream=stream, draws=draws))  # (2S, draws)
     observed = abs(float(scores[:seeds].mean() - scores[seeds:].mean()))
     excess = np.abs(swapped[:seeds].mean(axis=0) - swapped[seeds:].mean(axis=0)) - observed  # (draws,)
     beyond, ties = float((excess > _ROUNDING).sum()), float((np.abs(excess) <= _ROUNDING).sum())
@@ -85,7 +61,7 @@ def compare_pairs(
         difference=difference,
         p_rows=p_rows,
         p_value=max(p_rows, difference.p_value()),
-        detectable=difference.reach((1 - LEVEL) / 2) + difference.reach(1 - POWER),
+        detectable=difference.reach((1 - intervals.LEVEL) / 2) + difference.reach(1 - POWER),
     )
 
 
@@ -114,4 +90,4 @@ def _score_swapped(
         moved = stream.binomial(counts, 0.5, size=(size, len(counts))).astype(np.float64)
         return np.hstack([counts - moved, moved])  # (b, 2P)
 
-    return score_draws(metrics, every, draw=draw, draws=draws)
+    return intervals.score_draws(metrics, every, draw=draw, draws=draws)

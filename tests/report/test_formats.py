@@ -301,7 +301,7 @@ def test_the_published_share_of_quality_is_the_known_one(tmp_path: Path) -> None
 def compared(store: RunStore, *words: str, by: str | None = None, only: tuple[str, ...] = ()) -> Any:
     """Compare as the command does."""
     sides = choose_sides(words, store, published=PUBLISHED, filters=Filters.read(only), by=by)
-    return compare(sides.first, sides.second, published=PUBLISHED, subject=sides.subject, named=sides.named)
+    return compare(sides, PUBLISHED)
 
 
 def test_swapping_the_encoders_changes_the_sign(store: RunStore) -> None:

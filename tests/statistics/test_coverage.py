@@ -16,7 +16,7 @@ from glue_bench.statistics.intervals import (
     resample_scores,
     score_counts,
 )
-from glue_bench.statistics.paired import PairedSplit, compare_pairs
+from glue_bench.statistics.paired import compare_pairs
 from glue_bench.statistics.verdicts import ABOVE, BELOW, judge_published
 
 pytestmark = pytest.mark.slow  # minutes of arithmetic
@@ -89,7 +89,7 @@ def test_the_permutation_test_rejects_equal_encoders_in_4_to_6_percent_of_compar
     decided = 0
     for _ in range(REPEATS):
         labels, predictions = world.draw(rows, 2 * seeds, stream)
-        pair = PairedSplit(labels=labels, first=predictions[:seeds], second=predictions[seeds:])
+        pair = SplitPredictions(labels=labels, predictions=predictions)
         for metric in METRICS:
             result = compare_pairs({"v": pair}, [("v", metric)], stream=stream, draws=DRAWS)
             alarms[metric] += result.p_rows < 0.05
@@ -107,7 +107,7 @@ def test_where_trainings_vary_equal_encoders_are_called_different_in_6_percent_a
     by_rows = decided = 0
     for _ in range(REPEATS):
         labels, predictions = world.draw(rows, 2 * seeds, stream)
-        pair = PairedSplit(labels=labels, first=predictions[:seeds], second=predictions[seeds:])
+        pair = SplitPredictions(labels=labels, predictions=predictions)
         result = compare_pairs({"v": pair}, [("v", "accuracy")], stream=stream, draws=DRAWS)
         by_rows += result.p_rows < 0.05
         decided += result.p_value < 0.05

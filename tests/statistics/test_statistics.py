@@ -21,7 +21,7 @@ from glue_bench.statistics.intervals import (
     score_counts,
     variance_of_median,
 )
-from glue_bench.statistics.paired import PairedSplit, adjust_holm, compare_pairs
+from glue_bench.statistics.paired import adjust_holm, compare_pairs
 from glue_bench.statistics.verdicts import (
     ABOVE,
     BELOW,
@@ -254,7 +254,7 @@ def test_with_one_seed_the_test_is_mcnemars() -> None:
     labels = np.ones(300)
     first, second = labels.copy(), labels.copy()
     first[:18], second[18:50] = 0, 0  # 18 rows that only the second has right, 32 that only the first has
-    pair = PairedSplit(labels=labels, first=first[None], second=second[None])
+    pair = SplitPredictions(labels=labels, predictions=np.vstack([first[None], second[None]]))
     found = compare_pairs({"v": pair}, [("v", "accuracy")], stream=np.random.default_rng(10), draws=40_000)
     exact = mcnemar([[250, 32], [18, 0]], exact=True).pvalue
     middle = exact - stats.binom.pmf(18, 50, 0.5)
@@ -267,7 +267,7 @@ def test_with_seeds_the_test_agrees_with_scipys_permutation_of_rows() -> None:
     ours, others = classes(200, 3, share=0.84, stream=stream), classes(200, 3, stream=stream)
     labels = ours.labels
     flipped = np.where(others.predictions == others.labels, labels, 1 - labels)
-    pair = PairedSplit(labels=labels, first=ours.predictions, second=flipped)
+    pair = SplitPredictions(labels=labels, predictions=np.vstack([ours.predictions, flipped]))
     found = compare_pairs({"v": pair}, [("v", "accuracy")], stream=stream, draws=20_000)
     right = [(lines == labels).mean(axis=0) for lines in (ours.predictions, flipped)]
     theirs = stats.permutation_test(
@@ -287,7 +287,7 @@ def test_with_seeds_the_test_agrees_with_scipys_permutation_of_rows() -> None:
 def test_an_encoder_compared_with_itself_shows_nothing(metric: str) -> None:
     stream = np.random.default_rng(13)
     split = classes(100, 2, stream=stream) if metric in CLASSES else scores(100, 2, stream=stream)
-    pair = PairedSplit(labels=split.labels, first=split.predictions, second=split.predictions)
+    pair = SplitPredictions(labels=split.labels, predictions=np.vstack([split.predictions, split.predictions]))
     found = compare_pairs({"v": pair}, [("v", metric)], stream=stream, draws=200)
     assert (found.difference.value, found.p_value, found.detectable) == approx((0, 0.5, 0), abs=0.51)
     assert found.p_value > 0.49
@@ -308,7 +308,7 @@ def test_the_detectable_difference_is_found_with_about_its_power() -> None:
         labels = np.ones(400)
         first = (stream.random((3, 400)) < 0.87).astype(np.float64)
         second = (stream.random((3, 400)) < 0.795).astype(np.float64)
-        pair = PairedSplit(labels=labels, first=first, second=second)
+        pair = SplitPredictions(labels=labels, predictions=np.vstack([first, second]))
         result = compare_pairs({"v": pair}, [("v", "accuracy")], stream=stream, draws=200)
         detectable.append(result.detectable)
         found += result.p_value < 0.05

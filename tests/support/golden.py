@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from glue_bench.config.compose import compose_task
-from glue_bench.report import CARD_TASKS, Side, build_report, compare, render_comparison, render_report
+from glue_bench.report import CARD_TASKS, Side, Sides, build_report, compare, render_comparison, render_report
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
 from tests.support.scored_runs import results_with_two_encoders
@@ -22,7 +22,7 @@ def render_all(store: RunStore) -> dict[str, str]:
     expected = [compose_task(name) for name in CARD_TASKS]
     report = build_report(records, published, store=store, expected=expected)
     first, second = (Side.of(report, store, name=name, encoder=name) for name in ("distilroberta", "roberta"))
-    comparison = compare(first, second, published=published)
+    comparison = compare(Sides(first=first, second=second), published)
     texts = {f"report.{end}": render_report(report, name, width=160) for name, end in ENDINGS.items()}
     return texts | {f"compare.{end}": render_comparison(comparison, name, width=160) for name, end in ENDINGS.items()}
 
