@@ -90,7 +90,7 @@ def tiny_words(tiny_roberta: Path, local_glue: Path, tmp_path: Path) -> list[str
 
 @pytest.fixture
 def glue_bench(tmp_path: Path) -> Callable[..., Result]:
-    """Run the command line in its own process, in an empty folder."""
+    """Start Python and run the command line, in an empty folder."""
 
     def call(*words: str, env: dict[str, str] | None = None, timeout: float = 120) -> Result:
         return subprocess.run(
@@ -104,3 +104,11 @@ def glue_bench(tmp_path: Path) -> Callable[..., Result]:
         )
 
     return call
+
+
+@pytest.fixture
+def forked_glue_bench(tmp_path: Path) -> Callable[..., Result]:
+    """Run the command line in a process that is forked, in an empty folder: see tests.support.warm."""
+    from tests.support import warm
+
+    return lambda *words: warm.run([sys.executable, "-m", "glue_bench", *words], cwd=tmp_path, timeout=120)

@@ -74,9 +74,6 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     return _place_in_grid(RunConfig(**shared, recipe_changes=changes), {})
 
 
-_compose_once = functools.cache(compose_run)
-
-
 def compose_parent(config: RunConfig, overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig | None:
     """Compose the run that `config` starts from: its init task with the same overrides; None if it has none.
 
@@ -90,8 +87,8 @@ def compose_parent(config: RunConfig, overrides: Sequence[str], *, config_dir: P
         raise UsageError(f"init={config.init}: not for task={config.task.name}{did_you_mean(config.init, allowed)}")
     own = ("task", "tasks", "seed", "seeds", "encoders", "init", "save_model")
     rest = [word for word in overrides if word.partition("=")[0] not in own and not word.startswith("grid.")]
-    parent = _compose_once((*rest, f"task={config.init}", "save_model=true"), config_dir=config_dir)
-    return replace(copy.deepcopy(parent), encoder=config.encoder)
+    parent = compose_run([*rest, f"task={config.init}", "save_model=true"], config_dir=config_dir)
+    return replace(parent, encoder=config.encoder)
 
 
 def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -> Sweep:
@@ -234,8 +231,8 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
         words.append(f"hydra.searchpath=[{quote_value(f'file://{config_dir.resolve()}')}]")
     files = chosen_files(words, config_dir)
     try:
-        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            composed: Any = OmegaConf.to_container(compose("config", overrides=words), resolve=True)
+        merge = _merge_shipped if config_dir is None else _merge  # the user's own files may change meanwhile
+        composed = copy.deepcopy(merge(conf_folder(), *words))
         for key, text in paths.items():
             *outer, last = key.split(".")
             functools.reduce(dict.__getitem__, outer, composed)[last] = text
@@ -248,6 +245,14 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
     except _ODD as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UsageError(f"{config_dir or 'KEY=VALUE'}: cannot be composed ({reason})") from error
+
+
+def _merge(folder: Path, *words: str) -> Any:
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        return OmegaConf.to_container(compose("config", overrides=[*words]), resolve=True)
+
+
+_merge_shipped = functools.cache(_merge)  # a quarter of a second each; tasks, parents and recipes ask for the same
 
 
 def _explain(error: BaseException) -> str:

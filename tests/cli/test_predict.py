@@ -5,7 +5,6 @@ import io
 import json
 import os
 import pty
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from glue_bench.runs.finished import find_finished
 from glue_bench.runs.inference import answer, render_answers
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import TaskAdapter
+from tests.support import warm
 
 PAIR = TaskConfig(
     name="pairs", title="Pairs", kind="classification", texts=["a", "b"], labels=["=no", "jå"], metrics=["accuracy"]
@@ -92,10 +92,9 @@ def test_a_regression_gives_the_runs_scores_as_csv_in_a_file(
 
 def test_lines_of_a_pipe_are_rows_and_a_tab_separates_a_pair(results: Path) -> None:
     command = [sys.executable, "-m", "glue_bench", "predict", "task=rte", f"results_dir={results}", "--format", "csv"]
-    lines = "a cat.\ta dog.\r\nder Bär\tça va\n".encode()
-    done = subprocess.run(command, input=lines, capture_output=True, check=False)
+    done = warm.run(command, stdin="a cat.\ta dog.\r\nder Bär\tça va\n")
     assert done.returncode == 0, done.stderr
-    rows = list(csv.reader(io.StringIO(done.stdout.decode())))
+    rows = list(csv.reader(io.StringIO(done.stdout)))
     assert rows[0] == [
         "idx", "sentence1", "sentence2", "label", "probability_entailment", "probability_not_entailment"
     ]  # fmt: skip
@@ -108,7 +107,7 @@ def test_one_text_on_a_terminal_is_a_small_table(results: Path) -> None:
     words = ["predict", "task=sst2", f"results_dir={results}", "--text", "the cat sees the dog."]
     command = [sys.executable, "-m", "glue_bench", *words]
     environment = {**os.environ, "TERM": "dumb"}
-    done = subprocess.run(command, stdout=child, stderr=subprocess.PIPE, env=environment, check=False)
+    done = warm.run(command, stdout=child, env=environment)
     os.close(child)
     shown = os.read(parent, 10_000).decode()
     os.close(parent)

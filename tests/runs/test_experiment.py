@@ -26,7 +26,9 @@ from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.training.updates import StepReport, Updates
 from tests.conftest import Result
+from tests.support import warm
 from tests.support.tiny import make_local_glue, pair_columns, write_parquet
+from tests.support.warm import WarmProcess
 
 
 def records_in(tmp_path: Path) -> list[Record]:
@@ -344,7 +346,7 @@ def test_a_run_that_is_stopped_says_so_and_is_missing_again(
 ) -> None:
     command = [sys.executable, "-m", "glue_bench", "sweep", "tasks=[rte]", "seeds=[1]", *tiny_words]
     slow = [*command, "trainer.epochs=4000"]
-    process = subprocess.Popen(slow, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    process = WarmProcess(slow, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     started, cache = time.monotonic(), tmp_path / "cache"
     while not list(cache.rglob("*.npz")) and time.monotonic() - started < 60:
         time.sleep(0.1)
@@ -493,7 +495,7 @@ def test_a_disk_that_is_full_while_weights_are_saved_ends_with_74_and_keeps_the_
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))"
     code = f"import sys; from glue_bench.cli import main; import glue_bench.runs.experiment; {limit}; sys.exit(main())"
     command = [sys.executable, "-c", code, "run", "task=rte", *tiny_words, "save_model=true"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = warm.run(command)
     assert (done.returncode, "internal error" in done.stderr) == (74, False), done.stderr
     (found,) = RunStore(tmp_path / "results").load_all()
     assert (found.status, found.model_sha256) == ("finished", None)

@@ -14,26 +14,22 @@ from a process that has loaded everything; from there on they are the real ones,
 import argparse
 import itertools
 import multiprocessing
-import multiprocessing.context
-import multiprocessing.util
 import os
 import random
 import shutil
-import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from tests.support import faulty_sweep
-from tests.support.loaded import folder_in_memory, load
+from tests.support.loaded import folder_in_memory
 from tests.support.sweeps import (
-    Process,
     Sweeps,
     assert_same_results,
     descendants,
@@ -142,9 +138,9 @@ class Campaign:
         assert_same_results(folder, results, "undisturbed")
         return done
 
-    def _start(self, results: str) -> Process:
+    def _start(self, results: str) -> subprocess.Popen[str]:
         self.toll.commands += 1
-        process: Process = self.sweeps(
+        return self.sweeps(
             *self.words,
             "executor.workers=2",
             "trainer.snapshot_minutes=0.0005",
@@ -153,7 +149,6 @@ class Campaign:
             epochs=self.epochs,
             log=f"{results}.log",
         )
-        return process
 
     def _log(self, results: str) -> str:
         return (self.sweeps.folder / f"{results}.log").read_text()
@@ -168,7 +163,7 @@ class Campaign:
 
     def _hunt(
         self,
-        process: Process,
+        process: subprocess.Popen[str],
         phases: Path,
         *,
         aims: Iterator[tuple[str, str]],
@@ -208,7 +203,7 @@ class Campaign:
         waiting += [aim for _, aim in due.values()]
         return done
 
-    def _shoot(self, process: Process, run: Path, *, aim: tuple[str, str]) -> bool:
+    def _shoot(self, process: subprocess.Popen[str], run: Path, *, aim: tuple[str, str]) -> bool:
         """Kill the target in which the run is; return False if the run or the sweep has ended."""
         target, phase = aim
         worker = int(run.name) if phase == "starting" else int(_read(run).partition(" ")[2] or 0)
@@ -246,63 +241,6 @@ def draw_aims(rng: random.Random) -> Iterator[tuple[str, str]]:
         yield target, phase
 
 
-class _Forked(multiprocessing.context.ForkProcess):
-    """A process with the interface of subprocess.Popen, as far as a campaign needs it."""
-
-    def poll(self) -> int | None:
-        return self.exitcode
-
-    def wait(self, timeout: float | None = None) -> int:
-        self.join(timeout)
-        return self.exitcode if self.exitcode is not None else -1
-
-    @property
-    def returncode(self) -> int | None:
-        return self.exitcode
-
-
-class ForkedSweeps(Sweeps):
-    """Commands that are forked from this process, which has loaded what they need."""
-
-    def __call__(
-        self, *words: str, results: str = "results", bad: Sequence[str] = (), epochs: int = 2, log: str = "sweep.log"
-    ) -> Process:
-        """Start a sweep in the background; its output goes to a file."""
-        around = self.environment(results, bad)
-        command = self.command(*words, results=results, epochs=epochs)
-        process = _Forked(target=self._main, args=(command,), kwargs={"around": around, "log": self.folder / log})
-        process.start()
-        self._started.append(process)
-        return process
-
-    def _main(self, command: Sequence[str], *, around: Mapping[str, str], log: Path) -> None:
-        os.setsid()
-        os.chdir(self.folder)
-        os.environ.update(around)
-        for stream in (1, 2):
-            os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666), stream)
-        multiprocessing.util.spawnv_passfds = _fork_in_place_of_spawning  # type: ignore[assignment]
-        sys.argv = ["glue-bench", *command]
-        sys.exit(faulty_sweep.main())
-
-
-def _fork_in_place_of_spawning(_: bytes, command: Sequence[str], passed: Sequence[int]) -> int:
-    """Start one of multiprocessing's own helpers: fork, close what would not be passed on, and run the program."""
-    if child := os.fork():
-        return child
-    try:
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            if callable(signal.getsignal(number)):
-                signal.signal(number, signal.SIG_DFL)
-        low = 3
-        for kept in [*sorted(passed), os.sysconf("SC_OPEN_MAX")]:
-            os.closerange(low, kept)
-            low = kept + 1
-        exec(command[-1], {"__name__": "__main__"})  # noqa: S102 - what follows -c
-    finally:
-        os._exit(0)
-
-
 def main() -> int:
     """Carry out a campaign on runs that are short but snapshot often.
 
@@ -314,15 +252,12 @@ def main() -> int:
         parser.add_argument(name, type=int, default=usual)
     chosen = parser.parse_args()
     began, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix="kills-", dir=folder_in_memory()))
-    load()
     os.environ["GLUE_BENCH_CACHE"] = str(folder / "cache")
     words = ["encoder=custom", f"encoder.path={make_tiny_roberta(folder / 'encoder')}", "encoder.name=tiny"]
     words += ["data=local", f"data.path={make_local_glue(folder / 'glue')}", "trainer.device=cpu"]
     runs = ["tasks=[rte,mrpc,sst2,stsb]", f"seeds=[{','.join(map(str, range(1, 13)))}]"]
     sides = [f"seed{chosen.seed}-side{side}" for side in range(chosen.sides)]
-    campaigns = [
-        Campaign(sweeps=ForkedSweeps(folder, words), words=runs, epochs=5, calm=3) for _ in (*sides, "undisturbed")
-    ]
+    campaigns = [Campaign(sweeps=Sweeps(folder, words), words=runs, epochs=5, calm=3) for _ in (*sides, "undisturbed")]
     training, toll = campaigns.pop().undisturbed(), Toll()
     print(f"{chosen.kills} kills, seed {chosen.seed}; a run trains for {training:.1f} s", flush=True)  # noqa: T201
     with ProcessPoolExecutor(chosen.sides, mp_context=multiprocessing.get_context("fork")) as pool:

@@ -6,42 +6,29 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import pyarrow.parquet as pq
 
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
-
-
-class Process(Protocol):
-    """A command that was started."""
-
-    @property
-    def pid(self) -> Any: ...
-
-    @property
-    def returncode(self) -> Any: ...
-
-    def poll(self) -> int | None: ...
-
-    def wait(self, timeout: float | None = None) -> int: ...
+from tests.support.warm import WarmProcess
 
 
 class Sweeps:
-    """Commands in one folder; `words` configures their tiny runs."""
+    """Commands in one folder; `words` configures their tiny runs; `kind` starts Python, or forks it."""
 
-    def __init__(self, folder: Path, words: Sequence[str]) -> None:
-        self.folder, self._words, self._started = folder, words, list[Process]()
+    def __init__(self, folder: Path, words: Sequence[str], *, kind: type[subprocess.Popen[str]] = WarmProcess) -> None:
+        self.folder, self._words, self._kind = folder, words, kind
+        self._started = list[subprocess.Popen[str]]()
 
     def __call__(
         self, *words: str, results: str = "results", bad: Sequence[str] = (), epochs: int = 2, log: str = "sweep.log"
-    ) -> Any:
+    ) -> subprocess.Popen[str]:
         """Start a sweep in the background; its output goes to a file."""
         program = "import sys; from tests.support.faulty_sweep import main; sys.exit(main())"
         command = [sys.executable, "-c", program, *self.command(*words, results=results, epochs=epochs)]
         with (self.folder / log).open("a") as file:
-            process = subprocess.Popen(
+            process = self._kind(
                 command,
                 cwd=self.folder,
                 stdout=file,

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from glue_bench.cli import main
 from glue_bench.training.stopping import SIGNALS, Stopped
 from tests.support.processor import PATIENCE, wait_until
+from tests.support.warm import WarmProcess
 
 Start = Callable[..., subprocess.Popen[str]]
 LONG = ["task=rte", "trainer.epochs=60", "trainer.batch_size=4", "trainer.snapshot_minutes=0.005", "save_model=true"]
@@ -26,19 +27,16 @@ def start(tmp_path: Path, tiny_words: list[str]) -> Start:
     """Start `glue-bench run` on a task that takes some seconds."""
 
     def call(*words: str, results: str = "results", limit: int | None = None) -> subprocess.Popen[str]:
-        def prepare() -> None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            if limit is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-        return subprocess.Popen(
+        process = WarmProcess(
             [sys.executable, "-m", "glue_bench", "run", *tiny_words, *LONG, f"results_dir={results}", *words],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=prepare,
         )
+        if limit is not None:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+        return process
 
     return call
 
