@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from glue_bench.claims.card import Card, ClaimRow, GlueClaim, ModelFiles, SpeedClaim, Verdict, find_files, load_card
+from glue_bench.claims.card import Card, ClaimRow, GlueClaim, ModelFiles, SpeedClaim, Verdict
 from glue_bench.config.schema import TrainerConfig
-from glue_bench.report import Row, build_report, left_out_note
 from glue_bench.report.columns import TextTable
-from glue_bench.report.formats import FORMATS, render_csv, render_tables
+from glue_bench.report.formats import render_csv, render_tables
+from glue_bench.report.model import Row
+from glue_bench.report.table import build_report, left_out_note
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics.verdicts import ABOVE, BELOW, INCONCLUSIVE, REPRODUCED
 from glue_bench.tasks.published import PublishedScore, PublishedTable
@@ -21,8 +22,6 @@ from glue_bench.text import plural
 
 if TYPE_CHECKING:
     from glue_bench.claims.models import Model
-
-__all__ = ["FORMATS", "ClaimsReport", "ModelFiles", "check_card", "find_files", "load_card", "render_claims"]
 
 CLAIMS_SCHEMA_VERSION = 1
 _CSV = ("id", "title", "model", "claimed", "found", "verdict", "why", "basis", "check", "source")
@@ -154,17 +153,11 @@ def _describe(model: "Model") -> str:
 
 
 def render_claims(report: ClaimsReport, format_name: str, *, width: int | None = None, color: bool = False) -> str:
-    """Render the whole table as text.
-
-    Args:
-        format_name: one of FORMATS; docs/claims.md describes the fields of json.
-        width: columns of the console table; None for the terminal's.
-        color: escape sequences in the console table.
-    """
+    """Render the whole table as text; arguments as in `render_report`. docs/claims.md describes the fields of json."""
     rows = [row.plain() for row in report.rows]
     if format_name == "json":
         content = {"schema_version": CLAIMS_SCHEMA_VERSION, "title": report.title, "verdicts": report.counts}
-        content |= {"claims": rows, "notes": list(report.notes), "machine": dict(report.machine)}
+        content |= {"claims": rows, "notes": report.notes, "machine": report.machine}
         return json.dumps(content, indent=1) + "\n"
     if format_name == "csv":
         return render_csv(rows, like=_CSV)

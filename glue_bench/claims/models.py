@@ -17,22 +17,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, AutoModelForMaskedLM, PretrainedConfig, RobertaConfig
 
-from glue_bench.claims.card import (
-    CONFIG,
-    TOKENIZER,
-    WEIGHTS,
-    ArchitectureClaim,
-    CardModel,
-    CaseClaim,
-    Claim,
-    ClaimRow,
-    FillMaskClaim,
-    LikelyToken,
-    ModelFiles,
-    ParametersClaim,
-    Verdict,
-    list_tokens,
-)
+from glue_bench.claims import card
+from glue_bench.claims.card import CONFIG, TOKENIZER, WEIGHTS, ClaimRow, LikelyToken, Verdict
 from glue_bench.data.encoding import TextEncoder, load_tokenizer
 from glue_bench.errors import InputError
 from glue_bench.models.padded import load_transformer, read_model_config
@@ -58,7 +44,7 @@ class WeightsHeader:
 class Model:
     """A model under check: the card's description of it, and its files, each read once."""
 
-    def __init__(self, stated: CardModel, files: ModelFiles) -> None:
+    def __init__(self, stated: card.CardModel, files: card.ModelFiles) -> None:
         """Read the configuration and the header of the weights."""
         self.stated, self.files = stated, files
         self.config: PretrainedConfig = RobertaConfig(**stated.architecture)
@@ -117,13 +103,13 @@ def read_weights(path: Path) -> WeightsHeader:
     )
 
 
-def check_model(claim: Claim, model: Model) -> ClaimRow:
+def check_model(claim: card.Claim, model: Model) -> ClaimRow:
     """Check a claim about one model; the row says why if it cannot be checked."""
-    checks: Mapping[type[Claim], Callable[[Any, Model], ClaimRow]] = {
-        ArchitectureClaim: _check_architecture,
-        ParametersClaim: _check_parameters,
-        CaseClaim: _check_case,
-        FillMaskClaim: _check_fill_mask,
+    checks: Mapping[type[card.Claim], Callable[[Any, Model], ClaimRow]] = {
+        card.ArchitectureClaim: _check_architecture,
+        card.ParametersClaim: _check_parameters,
+        card.CaseClaim: _check_case,
+        card.FillMaskClaim: _check_fill_mask,
     }
     try:
         return checks[type(claim)](claim, model)
@@ -131,7 +117,7 @@ def check_model(claim: Claim, model: Model) -> ClaimRow:
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=str(error))
 
 
-def _check_architecture(claim: ArchitectureClaim, model: Model) -> ClaimRow:
+def _check_architecture(claim: card.ArchitectureClaim, model: Model) -> ClaimRow:
     found = dict[str, int]()
     value = getattr(model.config, claim.field, None)
     if not model.unread and isinstance(value, int):
@@ -154,7 +140,7 @@ def _check_architecture(claim: ArchitectureClaim, model: Model) -> ClaimRow:
     )
 
 
-def _explain_stated(claim: ArchitectureClaim, stated: Mapping[str, Any]) -> str:
+def _explain_stated(claim: card.ArchitectureClaim, stated: Mapping[str, Any]) -> str:
     """Explain what the stated number of parameters implies for an architecture that cannot be read."""
     step = {"num_hidden_layers": 1, "hidden_size": stated["num_attention_heads"]}.get(claim.field)
     if step is None:
@@ -166,7 +152,7 @@ def _explain_stated(claim: ArchitectureClaim, stated: Mapping[str, Any]) -> str:
     return f"with all else as stated, {', '.join(parts)} parameters"
 
 
-def _check_parameters(claim: ParametersClaim, model: Model) -> ClaimRow:
+def _check_parameters(claim: card.ParametersClaim, model: Model) -> ClaimRow:
     claimed = claim.value // MILLION
     try:
         counts = count_parameters(model.config)
@@ -218,7 +204,7 @@ def count_parameters(config: PretrainedConfig) -> dict[str, int]:
     }
 
 
-def _check_case(claim: CaseClaim, model: Model) -> ClaimRow:
+def _check_case(claim: card.CaseClaim, model: Model) -> ClaimRow:
     encoded = TextEncoder(model.files.folder_with(TOKENIZER), max_length=_LONGEST).tokenise([claim.texts])
     ids = [row.tolist() for row in np.split(encoded.tokens, encoded.offsets[1:-1])]
     differ = len({tuple(row) for row in ids}) == len(ids)
@@ -232,7 +218,7 @@ def _check_case(claim: CaseClaim, model: Model) -> ClaimRow:
     )
 
 
-def _check_fill_mask(claim: FillMaskClaim, model: Model) -> ClaimRow:
+def _check_fill_mask(claim: card.FillMaskClaim, model: Model) -> ClaimRow:
     tokens = _likeliest_tokens(model, claim.prompt, count=len(claim.tokens))
     pairs = list(zip(claim.tokens, tokens, strict=True))
     differences = [
@@ -247,7 +233,7 @@ def _check_fill_mask(claim: FillMaskClaim, model: Model) -> ClaimRow:
     return ClaimRow(
         claim=claim,
         verdict=Verdict.CONTRADICTED if differences else Verdict.CONFIRMED,
-        found=list_tokens(tokens),
+        found=card.list_tokens(tokens),
         why=differences[0] if differences else "",
         basis=f"{WEIGHTS} and the tokenizer",
         details={"prompt": claim.prompt, "tokens": [[token.id, token.token, token.score] for token in tokens]},

@@ -140,19 +140,17 @@ def measure_speed(
     own, other = models[claim.model], models[claim.against]
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # before our own work counts in it
     on_progress(f"{claim.title}: warming up")
+
+    def on_pair(number: int, ratio: float) -> None:
+        on_progress(f"{claim.title}: pair {number} of {repeats}: {ratio:.2f} times as fast")
+
     try:
         bench = Bench(own.config, other.config, settings=settings)
-        seconds = bench.measure(
-            claim.phase,
-            repeats=repeats,
-            on_pair=lambda number, ratio: on_progress(
-                f"{claim.title}: pair {number} of {repeats}: {ratio:.2f} times as fast"
-            ),
-        )
+        seconds = bench.measure(claim.phase, repeats=repeats, on_pair=on_pair)
     except (InputError, RuntimeError, MemoryError) as error:
-        why = str(error) if isinstance(error, InputError) else "there is too little memory for the two models"
         if not isinstance(error, InputError) and not is_out_of_memory(error):
             raise
+        why = str(error) if isinstance(error, InputError) else "there is too little memory for the two models"
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why), {}
     machine, bases = {**bench.machine(), "load_before": load}, " and ".join(dict.fromkeys([own.basis, other.basis]))
     on_cpu = machine["device"] == "cpu"

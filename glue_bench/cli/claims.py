@@ -3,20 +3,11 @@
 import argparse
 from pathlib import Path
 
-from glue_bench.cli.shared import (
-    EXIT_LEFT_OUT,
-    TABLE_FORMATS,
-    add_options,
-    count_option,
-    read_words,
-    say,
-    style,
-    write_output,
-)
+from glue_bench.cli.shared import TABLE_FORMATS, add_options, count_option, read_words, say, style, write_output
 from glue_bench.errors import InputError, UsageError
 from glue_bench.tasks.published import load_published
 
-EXIT_CONTRADICTED = 1
+EXIT_CONTRADICTED = 1  # or damaged records were left out
 CARD = "distilroberta"
 LEAST_REPEATS = 5  # fewer give no interval of 90 %
 EPILOG = """\
@@ -42,14 +33,14 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "as below", formats=TABLE_FORMATS, out=True)
     parser.add_argument("--quick", action="store_true", help="measure no speed")
-    parser.add_argument(
-        "--repeats", type=count_option, default=8, metavar="N", help="pairs of a measured speed; default: 8"
-    )
+    about = "pairs of a measured speed; default: 8"
+    parser.add_argument("--repeats", type=count_option, default=8, metavar="N", help=about)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Check, and print or write the table; return 1 if a claim is contradicted."""
-    from glue_bench.claims import check_card, find_files, load_card, render_claims
+    from glue_bench.claims import check_card, render_claims
+    from glue_bench.claims.card import find_files, load_card
     from glue_bench.config.compose import compose_run
     from glue_bench.config.overrides import expand_home
 
@@ -79,4 +70,4 @@ def execute(arguments: argparse.Namespace) -> int:
     )
     width, color = style(arguments.out)
     write_output(render_claims(report, arguments.format, width=width, color=color), arguments.out)
-    return EXIT_CONTRADICTED if report.contradicted else EXIT_LEFT_OUT if store.left_out else 0
+    return EXIT_CONTRADICTED if report.contradicted or store.left_out else 0

@@ -32,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print or write the comparison."""
-    from glue_bench.report import choose_sides, compare, left_out_note, render_comparison
+    from glue_bench.report.comparison import compare
+    from glue_bench.report.formats import render_comparison
+    from glue_bench.report.sides import choose_sides
+    from glue_bench.report.table import left_out_note
 
     names = [word for word in arguments.overrides if "=" not in word]
     if len(names) != 2:

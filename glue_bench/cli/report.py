@@ -4,16 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from glue_bench.cli.shared import (
-    EXIT_LEFT_OUT,
-    TABLE_FORMATS,
-    add_options,
-    path_option,
-    read_filters,
-    say,
-    style,
-    write_output,
-)
+from glue_bench.cli.shared import TABLE_FORMATS, add_options, path_option, read_filters, say, style, write_output
 from glue_bench.config import group_options
 from glue_bench.config.schema import CONVENTIONS, TaskConfig
 from glue_bench.errors import UsageError
@@ -25,9 +16,10 @@ from glue_bench.tasks.published import PublishedTable, find_table, load_publishe
 from glue_bench.text import plural
 
 if TYPE_CHECKING:
-    from glue_bench.report import Checked, Report
+    from glue_bench.report.check import Checked
+    from glue_bench.report.model import Report
 
-EXIT_FELL = 1
+EXIT_FELL = 1  # or damaged records were left out
 EPILOG = f"""\
 {HELP}
 examples:
@@ -59,7 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Print or write the report, then check it."""
     from glue_bench.config.compose import compose_task
-    from glue_bench.report import CARD_TASKS, build_report, check_report, read_baseline, render_paper, render_report
+    from glue_bench.report.check import check_report, read_baseline
+    from glue_bench.report.formats import render_report
+    from glue_bench.report.model import CARD_TASKS
+    from glue_bench.report.paper import render_paper
+    from glue_bench.report.table import build_report
 
     paper = arguments.style == "paper"
     if paper and arguments.format != "latex":
@@ -80,8 +76,7 @@ def execute(arguments: argparse.Namespace) -> int:
         known: dict[str, TaskConfig] = {record.task: task_of(record) for record in records}
         asked = [name for name in CARD_TASKS if filters.fits_task(name)]
         expected = [known.get(name) or compose_task(name) for name in asked]
-    left_out = store.left_out
-    about = {"convention": convention, "expected": expected, "left_out": left_out, "cells": arguments.cells}
+    about = {"convention": convention, "expected": expected, "left_out": store.left_out, "cells": arguments.cells}
     report = build_report(records, published, store=store, **about)
     if arguments.format == "html":
         page = render_html(report, records, published=published, store=store, convention=convention)
@@ -91,8 +86,8 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         width, color = style(arguments.out)
         write_output(render_report(report, arguments.format, width=width, color=color), arguments.out)
-    code = _conclude(check_report(report, baseline)) if arguments.check else 0
-    return code or (EXIT_LEFT_OUT if left_out else 0)
+    fell = arguments.check is not None and _conclude(check_report(report, baseline))
+    return EXIT_FELL if fell or store.left_out else 0
 
 
 def render_html(
@@ -104,11 +99,12 @@ def render_html(
     convention: str | None = None,
 ) -> str:
     """Render the report as one self-contained HTML page."""
-    from glue_bench.report import compare_all
-    from glue_bench.report.page import build_page, render_page  # imports matplotlib and Jinja
+    from glue_bench.report.comparison import compare_all
+    from glue_bench.report.page import Page, render_page  # imports matplotlib and Jinja
 
     comparisons = compare_all(report, published, store=store, convention=convention)
-    return render_page(build_page(report, records, store=store, defaults=read_defaults(), comparisons=comparisons))
+    defaults = read_defaults()
+    return render_page(Page(report=report, records=records, store=store, defaults=defaults, comparisons=comparisons))
 
 
 def read_defaults() -> Defaults:
@@ -119,7 +115,7 @@ def read_defaults() -> Defaults:
     return Defaults(tasks=group_options("task"), encoders=shipped_encoders(), trainer=plain.trainer, data=plain.data)
 
 
-def _conclude(checked: "Sequence[Checked]") -> int:
+def _conclude(checked: "Sequence[Checked]") -> bool:
     for row in checked:
         after = "gone" if row.after is None else f"{row.after:.1f} ({plural(row.seeds[1], 'seed')})"
         note = f": {row.fault or row.remark}" if row.fault or row.remark else ""
@@ -127,4 +123,4 @@ def _conclude(checked: "Sequence[Checked]") -> int:
     faults = sum(bool(row.fault) for row in checked)
     outcome = f"{faults} with a fault" if faults else "none fell significantly"
     say(f"checked {plural(len(checked), 'row')} of the earlier report: {outcome}")
-    return EXIT_FELL if faults else 0
+    return faults > 0

@@ -15,19 +15,9 @@ from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.files import file_sha256
 from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.store import RunStore
-from glue_bench.submission import (
-    Filled,
-    FromRun,
-    Predicted,
-    Progress,
-    Wish,
-    build_submission,
-    check_submission,
-    choose_runs,
-    lay_out,
-    parse_fills,
-    prepare_sources,
-)
+from glue_bench.submission import Filled, FromRun, build_submission, prepare_sources
+from glue_bench.submission.check import check_submission
+from glue_bench.submission.layout import PICKS, Wish, choose_runs, lay_out, parse_fills
 from glue_bench.sweep.board import format_clock
 from glue_bench.text import plural
 
@@ -60,17 +50,11 @@ _LINE_EVERY = 20.0  # seconds between two lines of progress
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "build KEY=VALUE ..., or check FILE.zip", metavar="ACTION", config_dir=True)
-    parser.add_argument(
-        "--out", type=path_option, metavar="FILE.zip", help="default: RESULTS_DIR/submission-ENCODER.zip"
-    )
-    parser.add_argument("--pick", choices=("median", "best"), help="of several seeds, by dev score; default: median")
-    parser.add_argument(
-        "--fill",
-        action="append",
-        default=[],
-        metavar="TASK[=PREDICTION]",
-        help="one constant prediction instead of a run: the class with the code 0, or the one given",
-    )
+    about = "default: RESULTS_DIR/submission-ENCODER.zip"
+    parser.add_argument("--out", type=path_option, metavar="FILE.zip", help=about)
+    parser.add_argument("--pick", choices=PICKS, help="of several seeds, by dev score; default: median")
+    about = "one constant prediction instead of a run: the class with the code 0, or the one given"
+    parser.add_argument("--fill", action="append", default=[], metavar="TASK[=PREDICTION]", help=about)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -96,10 +80,8 @@ def _check(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
         found = f", not {' and '.join(words)}" if words else ""
         raise UsageError(f"submit check: name one file, as in `glue-bench submit check FILE.zip`{found}")
     path, files = Path(words[0]), lay_out(list(tasks.values()))
-    faults = check_submission(path, files)
-    for fault in faults:
-        sys.stdout.write(f"{fault}\n")
-    if faults:
+    if faults := check_submission(path, files):
+        sys.stdout.writelines(f"{fault}\n" for fault in faults)
         raise InputError(f"{path}: the leaderboard would refuse it; {plural(len(faults), 'fault')}, listed above")
     rows = sum(file.rows for file in files)
     sys.stdout.write(f"{path}: as the leaderboard wants it: {len(files)} files, {rows:,} predictions\n")
@@ -125,8 +107,7 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
     fills = parse_fills(arguments.fill, files)
     wanted = [name for name in tasks if name not in fills]
     encoder, choices = choose_runs(store, wanted, wish=wish) if wanted else ("constant", {})
-    data_given = any(key.startswith("data") for key in given)
-    data = config.data if data_given else None
+    data = config.data if any(key.startswith("data") for key in given) else None
     sources, runless, problems = prepare_sources(files, tasks, choices=choices, fills=fills, data=data)
     for problem in problems:
         say(problem)
@@ -135,7 +116,7 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
     if runless or problems:
         raise InputError("submit build: the leaderboard takes all files or none; see above")
     out = arguments.out or store.root.parent / f"submission-{encoder}.zip"
-    build_submission(sources, out, device=config.trainer.device, progress=_Lines())
+    build_submission(sources, out, device=config.trainer.device, on_rows=_Lines())
     for source in sorted(sources, key=lambda source: source.file.name):
         if isinstance(source, Filled):
             origin = f"no model: {source.fill} in every line, because of --fill"
@@ -154,11 +135,8 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
 
 def _suggest_training(tasks: Sequence[str], encoder: str, *, store: RunStore) -> None:
     """Suggest a sweep of these tasks, with the seeds of the encoder's other runs and all words that these share."""
-    ours = [
-        record
-        for record in store.load_all()
-        if record.encoder["name"] == encoder and record.status == "finished" and record.data["source"] != "sample"
-    ]
+    finished = [record for record in store.load_all() if record.finished and record.data["source"] != "sample"]
+    ours = [record for record in finished if record.encoder["name"] == encoder]
     seeds = ",".join(str(seed) for seed in sorted({record.seed for record in ours}))
     every = [repeating_words(record, private=True) for record in ours]
     own = ("task", "seed", "results_dir")
@@ -170,24 +148,18 @@ def _suggest_training(tasks: Sequence[str], encoder: str, *, store: RunStore) ->
     say(f"  or use one constant prediction for each: {' '.join(f'--fill {task}' for task in tasks)}")
 
 
-class _Lines(Progress):
+class _Lines:
     """Prints a line when a file begins, at intervals, and at its end."""
 
-    def begin(self, source: FromRun) -> None:
-        self._began = self._last = time.monotonic()
-        self._title = f"{source.file.name}, {source.file.rows:,} rows"
-        say(f"{self._title}: predicting with {source.choice.run.title}")
-
-    def advance(self, source: FromRun, rows: int) -> None:
-        now = time.monotonic()
-        if now - self._last < _LINE_EVERY or rows == source.file.rows:
-            return
-        self._last = now
-        left = (now - self._began) / rows * (source.file.rows - rows)
-        say(f"{self._title}: {rows:,} done, about {format_clock(left)} left")
-
-    def end(self, source: FromRun, predicted: Predicted) -> None:
-        speed = f", {predicted.fresh / predicted.seconds:,.0f} a second" if predicted.fresh else ""
-        before = source.file.rows - predicted.fresh
-        kept = f" ({before:,} were done before)" if before else ""
-        say(f"{self._title}: done in {format_clock(predicted.seconds)}{speed}{kept}")
+    def __call__(self, source: FromRun, *, done: int, fresh: int) -> None:
+        now, rows, title = time.monotonic(), source.file.rows, f"{source.file.name}, {source.file.rows:,} rows"
+        if done == 0:
+            self._began = self._last = now
+            say(f"{title}: predicting with {source.choice.run.title}")
+        elif done == rows:
+            speed = f", {fresh / (now - self._began):,.0f} a second" if fresh else ""
+            kept = f" ({rows - fresh:,} were done before)" if fresh < rows else ""
+            say(f"{title}: done in {format_clock(now - self._began)}{speed}{kept}")
+        elif now - self._last >= _LINE_EVERY:
+            self._last = now
+            say(f"{title}: {done:,} done, about {format_clock((now - self._began) / done * (rows - done))} left")

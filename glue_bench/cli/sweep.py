@@ -190,7 +190,8 @@ def execute_plan(
 
 def print_report(records: Iterable[Record], store: RunStore) -> None:
     """Print the table of these runs on stdout."""
-    from glue_bench.report import build_report, render_report
+    from glue_bench.report.formats import render_report
+    from glue_bench.report.table import build_report
 
     report = build_report(records, load_published(store.root.parent / "published"), store=store)
     width, color = style()

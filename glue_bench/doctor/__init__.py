@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from glue_bench.text import plural, visible
 
@@ -55,12 +55,7 @@ def format_bytes(count: int) -> str:
 
 
 def render_finding(finding: Finding, *, width: int | None, color: bool) -> str:
-    """Format one finding as lines, with the advice below.
-
-    Args:
-        width: columns; None for the terminal's.
-        color: color the state with escape sequences.
-    """
+    """Format one finding as lines, with the advice below, in `width` columns; None: as many as the terminal has."""
     indent = " " * (_STATE + _NAME)
     columns = max((width or shutil.get_terminal_size().columns) - len(indent), 20)
     lines = list[str]()
@@ -149,16 +144,15 @@ class Need:
     sure: int  # bytes
     rough: int | None  # further bytes, at most; None if not known
 
+    @classmethod
+    def of_results(cls, folder: Path, *, runs: int, at_once: int, weights: int, models: int) -> Self:
+        """Estimate records, predictions, snapshots of the runs at work, and the kept weights of `models` runs.
 
-def needs_of_results(folder: Path, *, runs: int, at_once: int, weights: int, models: int) -> Need:
-    """Estimate records, predictions, kept weights, and snapshots of the runs at work.
-
-    Args:
-        weights: bytes of the largest encoder's; 0 if not known.
-        models: runs that keep their weights.
-    """
-    rough = _ROOM_PER_RUN * runs + _SNAPSHOTS * weights * at_once + weights * models
-    return Need(place="results", folder=folder, sure=_LEAST_ROOM, rough=rough if weights else None)
+        Args:
+            weights: bytes of the largest encoder's; 0 if not known.
+        """
+        rough = _ROOM_PER_RUN * runs + _SNAPSHOTS * weights * at_once + weights * models
+        return cls(place="results", folder=folder, sure=_LEAST_ROOM, rough=rough if weights else None)
 
 
 def examine_disk(needs: Sequence[Need]) -> Iterator[Finding]:

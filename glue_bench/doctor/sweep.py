@@ -12,17 +12,7 @@ from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, Sweep
 from glue_bench.data.hub import UnreachableError, ask_size, cached_file, endpoint, hub_cache_folder, offline_variable
 from glue_bench.data.rows import load_task_data
 from glue_bench.data.sources import hub_files, resolve_source
-from glue_bench.doctor import (
-    NOTE,
-    OK,
-    PROBLEM,
-    Finding,
-    Need,
-    examine_disk,
-    format_bytes,
-    nearest_folder,
-    needs_of_results,
-)
+from glue_bench.doctor import NOTE, OK, PROBLEM, Finding, Need, examine_disk, format_bytes, nearest_folder
 from glue_bench.doctor.probe import ask_torch
 from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError
 from glue_bench.files import cache_folder, check_writable
@@ -44,12 +34,7 @@ _REINSTALL = "install PyTorch for this machine: https://pytorch.org/get-started/
 
 
 def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Finding]:
-    """Yield findings on a sweep as they become known.
-
-    Args:
-        sweep: what it runs.
-        parents: the configurations of the runs that these start from.
-    """
+    """Yield findings on a sweep, and on the runs that its runs start from, as they become known."""
     configs, first, seeds = sweep.configs, sweep.configs[0], len(sweep.seeds)
     every = [*configs, *parents]
     runs, store = seeds * len(every), RunStore(Path(first.results_dir))
@@ -73,15 +58,14 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
     for fault in _examine_writable("hub's cache", hub_cache_folder(), advice="HF_HOME=FOLDER that you may write"):
         unused = f"{fault.found}; nothing has to be downloaded for this sweep"
         yield fault if download else replace(fault, state=NOTE, found=unused)
-    for fault in _examine_writable(
-        "cache", cache_folder("encoded"), advice="GLUE_BENCH_CACHE=FOLDER that you may write"
-    ):
+    encoded, other = cache_folder("encoded"), "GLUE_BENCH_CACHE=FOLDER that you may write"
+    for fault in _examine_writable("cache", encoded, advice=other):
         yield replace(fault, state=NOTE, found=f"{fault.found}; texts are encoded again for every run")
     findings, at_once = examine_device(first, runs=runs)
     yield from findings
     weights = max(each.weights for each in inputs)
     models = seeds * sum(config.save_model for config in every)
-    needs = [needs_of_results(store.root, runs=runs, at_once=at_once, weights=weights, models=models)]
+    needs = [Need.of_results(store.root, runs=runs, at_once=at_once, weights=weights, models=models)]
     needs = [] if results[0].state == PROBLEM else needs
     needs += [Need(place="the hub's cache", folder=hub_cache_folder(), sure=download, rough=0)] if download else []
     yield from examine_disk(needs)
@@ -198,20 +182,13 @@ def _examine_data(data: DataConfig, tasks: Sequence[TaskConfig], *, hub: Hub) ->
 def _examine_hub(
     name: str, missing: Sequence[Sequence[str]], *, hub: Hub, other: str, repo: str, revision: str, repo_type: str
 ) -> Input:
-    """Ask for the sizes of the files that are not in the cache.
-
-    Args:
-        missing: groups of files; of each group the first that the hub has is needed.
-        other: what to use in place of the repository.
-    """
+    """Ask for the sizes of missing files: of each group, the first that the hub has. `other` is another repository."""
     sizes, faults = dict[str, int](), list[str]()
     for names in missing:
         try:
             sizes |= hub.find_first(names, repo=repo, revision=revision, repo_type=repo_type)
         except UnreachableError:
-            parts = dict.fromkeys(
-                names[0].partition("/")[0] for names in missing
-            )  # a model's files, a data set's tasks
+            parts = dict.fromkeys(names[0].partition("/")[0] for names in missing)  # files of a model, tasks of data
             found = f"{repo}: the hub is out of reach, and its cache here lacks {', '.join(parts)}"
             command = f"hf download {repo} --revision {revision} --repo-type {repo_type}"
             advice = f"elsewhere: {command}; then bring HF_HOME here and set HF_HUB_OFFLINE=1; or {other}"
@@ -233,12 +210,7 @@ def _problem(name: str, faults: Sequence[str], *, advice: str) -> Input:
 
 
 def examine_device(config: RunConfig, *, runs: int) -> tuple[list[Finding], int]:
-    """Check the device that a sweep would use, and count how many runs execute at a time.
-
-    Args:
-        config: of any of its runs.
-        runs: of the whole sweep.
-    """
+    """Check the device that a sweep of so many runs would use, and count how many of them execute at a time."""
     executor, trainer = config.executor, config.trainer
     if executor.kind == "slurm":
         at_once = JOBS_AT_ONCE if executor.workers == "auto" else int(executor.workers)

@@ -52,7 +52,8 @@ def write_card(run: FinishedRun, out: Path, *, repo_id: str | None = None) -> Pa
             path = target / ".eval_results" / name
             path.parent.mkdir(exist_ok=True)
             path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        files = {path.relative_to(target).as_posix(): file_sha256(path) for path in _files(target)}
+        written = [path for path in target.rglob("*") if not path.is_dir()]
+        files = {path.relative_to(target).as_posix(): file_sha256(path) for path in written}
         if files["model.safetensors"] != record.model_sha256:
             raise InputError(f"{model / 'model.safetensors'}: changed while it was copied")
         manifest = {"schema_version": _MANIFEST_VERSION, "run_id": record.run_id, "files": files}
@@ -168,10 +169,6 @@ class _Manifest(TypedDict):
 
 class _Labels(TypedDict):
     id2label: Mapping[str, str]
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if not path.is_dir()]
 
 
 def _explain(error: BaseException) -> str:

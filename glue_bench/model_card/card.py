@@ -33,11 +33,7 @@ _LICENCE = (
 
 
 def render_card(record: Record, task: TaskAdapter, *, place: str) -> str:
-    """Render README.md: metadata between lines of dashes, then the text.
-
-    Args:
-        place: what the snippet loads: a repository's name, or the folder as its reader would name it.
-    """
+    """Render README.md: metadata between lines of dashes, then the text, with a snippet that loads `place`."""
     sections = [_opening(record, task), _score_table(record, task), _usage(record, task, place=place)]
     sections += [_training(record), _data(record, task), _repetition(record), ["## Licence", "", _LICENCE]]
     metadata = _metadata(record, task).to_yaml(line_break="\n")

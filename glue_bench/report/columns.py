@@ -2,9 +2,10 @@
 
 import dataclasses
 import re
+import tomllib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from pathlib import Path
 
 from glue_bench.report.comparison import Comparison, TaskComparison
 from glue_bench.report.model import Line, Report, Row, Section
@@ -14,51 +15,8 @@ from glue_bench.statistics.verdicts import ABOVE, FAILED, FEWEST_SEEDS, NOT_COMP
 from glue_bench.tasks.published import PublishedTable
 from glue_bench.text import plural
 
-_SCORES = "Scores are on the validation (dev) split, times 100: the median [minimum, maximum] over the seeds"
-OURS = f"{_SCORES}, of the last checkpoint; nothing was selected on the dev split."
-OURS_SELECTED = (
-    f"{_SCORES}. Rows with a note on selection show the selected epoch or grid cell; all others show the last "
-    "checkpoint, with nothing selected on the dev split."
-)
-OPTIMISTIC = (
-    '"Selected on the dev split" means that the choice was made on the very rows that are scored, which makes the '
-    "score optimistic."
-)
-INTERVALS = (
-    "95 % interval: where the expected score lies with other seeds and other dev rows of the same kind (the rows are "
-    f"resampled {DRAWS:,} times, and the spread over the seeds is added). With one seed, it covers the choice of dev "
-    "rows but not training noise."
-)
-DEV_SETS = (
-    "The published numbers are dev-set results too. The DistilRoBERTa model card calls its numbers test results, but "
-    "its authors' README lists them as dev-set results. Difference: our median minus the published number, given only "
-    "where rows and metric are the same."
-)
-VERDICT_RULE = (
-    "Verdict: the published runs were scored on the same dev rows, so only training noise counts. Reproduced: the "
-    "published number, within its rounding, lies in the 95 % interval that the mean and spread of our seeds predict "
-    "for a run like theirs. Below or above: it lies outside, and our scores are below or above it. Inconclusive: "
-    f"fewer than {FEWEST_SEEDS} seeds, or it lies inside only because few seeds or a degenerate run make the interval "
-    "wide. There is no p-value, because the noise of a single published number is unknown. A verdict does not say "
-    "why: the published runs may have used another recipe or another selection."
-)
-PAIR_MEANS = (
-    "For MNLI, QQP, MRPC and STS-B, the published numbers of DistilRoBERTa are the mean of two metrics or splits, and "
-    "those of roberta-base are a single metric. This is inferred, not documented; the two encoders' published numbers "
-    "are not like for like. Use --convention card or --convention paper to print one kind for both."
-)
-COMPARISON_RULE = (
-    "Each score is the median over the seeds that both have, times 100. Difference: first minus second, with "
-    "a 95 % interval over seeds and dev rows, paired by seed and by row (with one seed, over dev rows only). p: the "
-    "larger of two p-values, adjusted over the tasks (Holm). One is from a permutation test that swaps the "
-    "two predictions of randomly chosen dev rows; the other is the level at which the interval touches 0, which "
-    "accounts for training noise too. Better: adjusted p below 0.05. Detectable: the smallest true difference that one "
-    "such test finds with probability of about 0.8. Kept: the first score as a percentage of the second."
-)
-STARRED = (
-    "* not comparable with published numbers, selected on the dev split, or with a degenerate run: see the notes under "
-    "the encoder's own table."
-)
+_SENTENCES = tomllib.loads(Path(__file__).with_name("notes.toml").read_text(encoding="utf-8"))
+NOTES = {name: text.format(draws=f"{DRAWS:,}", fewest=FEWEST_SEEDS) for name, text in _SENTENCES.items()}
 FEW_SEEDS = "too few seeds"  # for an interval
 _NOTHING = "\u2013"
 _NUMBER = re.compile(rf"-?\d+(\.\d+)?\*?|{_NOTHING}")
@@ -90,6 +48,10 @@ class TextTable:
         cells = [row[place] for row in self.rows if row[place]]
         return self.headers[place] in _NUMBERS or (bool(cells) and all(map(_NUMBER.fullmatch, cells)))
 
+    def is_used(self, place: int) -> bool:
+        """Check whether a column has a cell that is not empty."""
+        return any(line[place] for line in self.lines)
+
     def sentences(self, names: Collection[str]) -> list[str]:
         """Write the cells of some columns as sentences, one for all rows of a task that say the same."""
         places = [place for place, name in enumerate(self.headers) if name in names]
@@ -118,16 +80,12 @@ def report_tables(report: Report) -> list[TextTable]:
     for section in report.sections:
         published = f"; published: {section.published_title}" if section.published_title else ""
         keys = [*(["init"] if started else []), *(key for key in section.differs if key != "init")]
-        rows = [[row.title, *_key_cells(row, keys), *_cells(row)] for row in section.rows]
-        totals = [
-            ["mean", *_mean_keys(line, keys), *_mean_cells(line)] for line in section.lines if line.mean is not None
-        ]
+        rows = [_cells(row, keys) for row in section.rows]
+        totals = [_mean_cells(line, keys) for line in section.lines if line.mean is not None]
         headers = ["task", *map(short_name, keys), *fixed]
         title = f"{section.encoder}, {section.conditions}{published}"
         tables.append(TextTable(title=title, headers=headers, rows=rows, totals=totals, keys=1 + len(keys)))
-    used = {
-        name for table in tables for place, name in enumerate(table.headers) if any(map(itemgetter(place), table.lines))
-    }
+    used = {name for table in tables for place, name in enumerate(table.headers) if table.is_used(place)}
     return [table.select([place for place, name in enumerate(table.headers) if name in used]) for table in tables]
 
 
@@ -147,7 +105,7 @@ def headline_table(sections: Sequence[Section]) -> TextTable:
             scores = [_number(published.get(task)) for task in titles]
             mean = next((line.published_mean for line in section.lines if line.published_mean is not None), None)
             lines.append([f"published, {section.encoder}", *scores, _number(mean)])
-    notes += [STARRED] if any(cell.endswith("*") for line in lines for cell in line[1:]) else []
+    notes += [NOTES["starred"]] if any(cell.endswith("*") for line in lines for cell in line[1:]) else []
     return TextTable(title="", headers=["encoder", *titles.values(), "mean"], rows=lines, notes=notes)
 
 
@@ -200,9 +158,10 @@ def write_footnotes(sections: Sequence[Section], published: Sequence[PublishedTa
     """List what a reader of these sections must know, most important first."""
     rows = [row for section in sections for row in section.rows]
     optimistic = any(row.optimistic for row in rows)
-    notes = [OURS_SELECTED if optimistic or any(row.setting.selection != "last" for row in rows) else OURS]
-    notes += [OPTIMISTIC] if optimistic else []
-    notes += [INTERVALS] if any(row.summary is not None and row.summary.interval for row in rows) else []
+    selected = optimistic or any(row.setting.selection != "last" for row in rows)
+    notes = [NOTES["ours_selected" if selected else "ours"]]
+    notes += [NOTES["optimistic"]] if optimistic else []
+    notes += [NOTES["intervals"]] if any(row.summary is not None and row.summary.interval for row in rows) else []
     if degenerate := sum(len(row.degenerate) for row in rows):
         notes.append(
             f"{plural(degenerate, 'degenerate run')}: finished, but learned nothing (constant or majority-class "
@@ -210,7 +169,7 @@ def write_footnotes(sections: Sequence[Section], published: Sequence[PublishedTa
         )
     titles = {section.published_title for section in sections if any(row.published is not None for row in section.rows)}
     shown = [table for table in published if table.title in titles]
-    notes += [DEV_SETS, VERDICT_RULE, PAIR_MEANS] if shown else []
+    notes += [NOTES["dev_sets"], NOTES["verdicts"], NOTES["pair_means"]] if shown else []
     for table in shown:
         runs = "The number of runs behind a score is not documented; the verdict assumes one."
         if table.runs is not None:
@@ -219,27 +178,22 @@ def write_footnotes(sections: Sequence[Section], published: Sequence[PublishedTa
     return notes
 
 
-def _key_cells(row: Row, keys: Sequence[str]) -> list[str]:
-    return [row.setting.init if key == "init" else show_value(row.differs.get(key, "")) for key in keys]
-
-
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, keys: Sequence[str]) -> list[str]:
+    settings = [row.setting.init if key == "init" else show_value(row.differs.get(key, "")) for key in keys]
     rows = "" if row.n is None else f"{row.n:,}"
     within = "{:.1f} to {:.1f}".format(*row.interval) if row.interval else FEW_SEEDS if row.few_seeds else ""
     published = [f"{row.published.value:.1f}" if row.published else "", _signed(row.difference)]
     scores = [row.metric, rows, str(len(row.seeds)), _score_words(row), within, *published]
-    return [*scores, _verdict_words(row), row.note]
+    return [row.title, *settings, *scores, _verdict_words(row), row.note]
 
 
-def _mean_keys(line: Line, keys: Sequence[str]) -> list[str]:
+def _mean_cells(line: Line, keys: Sequence[str]) -> list[str]:
     inits = " and ".join(dict.fromkeys(row.setting.init for row in line.rows if row.runs))
-    return [inits if key == "init" else show_value(line.values[key]) for key in keys]
-
-
-def _mean_cells(line: Line) -> list[str]:
+    settings = [inits if key == "init" else show_value(line.values[key]) for key in keys]
     mean, published = line.mean, line.published_mean
     numbers = ["", ""] if published is None or mean is None else [f"{published:.1f}", _signed(mean - published)]
-    return ["of the eight tasks", "", "", _number(mean), "", *numbers, "", "; ".join(line.notes)]
+    scores = ["of the eight tasks", "", "", _number(mean), "", *numbers, "", "; ".join(line.notes)]
+    return ["mean", *settings, *scores]
 
 
 def _comparison_cells(task: TaskComparison) -> list[str]:
@@ -290,8 +244,7 @@ def _comparison_notes(comparison: Comparison) -> list[str]:
 
 
 def _median(row: Row | None) -> str:
-    doubtful = row is not None and row.median is not None and (not row.comparable or row.optimistic or row.degenerate)
-    return _number(row.median if row else None) + ("*" if doubtful else "")
+    return _number(row.median if row else None) + "*" * (row is not None and row.doubtful)
 
 
 def _number(value: float | None) -> str:

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from glue_bench.report.columns import COMPARISON_RULE, TextTable, comparison_tables, headline_table, report_tables
+from glue_bench.report.columns import NOTES, TextTable, comparison_tables, headline_table, report_tables
 from glue_bench.report.comparison import Comparison, TaskComparison
-from glue_bench.report.model import REPORT_SCHEMA_VERSION, Report, Row, Section
+from glue_bench.report.model import REPORT_SCHEMA_VERSION, Report, Row
 from glue_bench.runs.setting import Setting
 from glue_bench.text import escape_cell, escape_latex, escape_markdown, visible
 
@@ -54,12 +54,15 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
         color: escape sequences in the console table.
     """
     if format_name == "json":
-        sections = [_section_to_json(section) for section in report.sections]
+        keys = ("encoder", "data", "recipe", "recipe_changes", "mean", "published_mean")
+        sections = [
+            {**{key: getattr(section, key) for key in keys}, "rows": [row.to_json() for row in section.rows]}
+            for section in report.sections
+        ]
         return _json({"sections": sections, "footnotes": report.footnotes})
     if format_name == "csv":
-        return render_csv(
-            [row.to_json() for section in report.sections for row in section.rows], like=_EMPTY_ROW.to_json()
-        )
+        rows = [row.to_json() for section in report.sections for row in section.rows]
+        return render_csv(rows, like=_EMPTY_ROW.to_json())
     if not report.sections:
         return f"{'% ' if format_name == 'latex' else ''}No runs yet. Start with: glue-bench sweep preset=sample\n"
     tables = report_tables(report)
@@ -86,25 +89,18 @@ def render_comparison(
         rows = [{**names, **task} for task in content["tasks"]]
         return render_csv(rows, like=[*names, *TaskComparison.__dataclass_fields__])
     tables = comparison_tables(comparison)
-    return render_tables(tables, [*notes, COMPARISON_RULE], format_name=format_name, width=width, color=color)
+    return render_tables(tables, [*notes, NOTES["comparison"]], format_name=format_name, width=width, color=color)
 
 
 def render_tables(
     tables: Sequence[TextTable], notes: Sequence[str], *, format_name: str, width: int | None, color: bool
 ) -> str:
-    """Render any tables, with the notes once; the other arguments are those of `render_report`.
-
-    Args:
-        format_name: one of TABLE_FORMATS.
-    """
+    """Render any tables, with the notes once, in one of TABLE_FORMATS; further arguments as in `render_report`."""
     if format_name == "console":
         return _console(tables, notes, width=width, color=color)
-    return (_markdown if format_name == "markdown" else _latex)(tables, notes)
-
-
-def _section_to_json(section: Section) -> dict[str, Any]:
-    keys = ("encoder", "data", "recipe", "recipe_changes", "mean", "published_mean")
-    return {**{key: getattr(section, key) for key in keys}, "rows": [row.to_json() for row in section.rows]}
+    if format_name == "markdown":
+        return _markdown(tables, notes)
+    return "\n\n".join([_LATEX_HEAD, *map(_latex_table, tables), *map(_paragraph, notes)]) + "\n"
 
 
 def _json(content: Mapping[str, Any]) -> str:
@@ -113,14 +109,12 @@ def _json(content: Mapping[str, Any]) -> str:
 
 def render_csv(rows: Sequence[Mapping[str, Any]], *, like: Iterable[str]) -> str:
     """Write one line per row, lists and mappings as JSON; `like` names the columns."""
-    plain = [
-        {key: escape_cell(json.dumps(value) if isinstance(value, list | dict) else value) for key, value in row.items()}
-        for row in rows
-    ]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(like), extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(plain)
+    for row in rows:
+        flat = {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in row.items()}
+        writer.writerow({key: escape_cell(value) for key, value in flat.items()})
     return stream.getvalue()
 
 
@@ -158,7 +152,7 @@ def _print_table(console: Console, text: TextTable) -> None:
             table.add_section()
         table.add_row(*map(_show, line))
     console.print(table)
-    lost = {name for place, name in enumerate(text.headers) if place not in widths and _is_used(text, place)}
+    lost = {name for place, name in enumerate(text.headers) if place not in widths and text.is_used(place)}
     for words in text.sentences(lost & {*_SENTENCES}):
         console.print(_show(words))
     if numbers := ", ".join(name for name in text.headers if name in lost and name not in _SENTENCES):
@@ -168,13 +162,9 @@ def _print_table(console: Console, text: TextTable) -> None:
     console.print()
 
 
-def _is_used(text: TextTable, place: int) -> bool:
-    return any(line[place] for line in text.lines)
-
-
 def _fit(text: TextTable, width: int) -> dict[int, int]:
     """Return the columns that fit with their widths: a header may wrap, and a cell is never cropped."""
-    used = [place for place, _ in enumerate(text.headers) if _is_used(text, place)]
+    used = [place for place, _ in enumerate(text.headers) if text.is_used(place)]
     longest = {place: max(cell_len(visible(line[place])) for line in (text.headers, *text.lines)) for place in used}
     widths = {place: min(longest[place], _narrowest(text, place)) for place in used}
 
@@ -207,10 +197,6 @@ def _narrowest(text: TextTable, place: int) -> int:
 def _show(text: str) -> str:
     """Show text literally on a terminal: no markup, no escape sequences."""
     return escape(visible(text))
-
-
-def _latex(tables: Sequence[TextTable], notes: Sequence[str]) -> str:
-    return "\n\n".join([_LATEX_HEAD, *map(_latex_table, tables), *map(_paragraph, notes)]) + "\n"
 
 
 def _latex_table(table: TextTable) -> str:

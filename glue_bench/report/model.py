@@ -81,9 +81,8 @@ class Cell:
     def of(cls, values: Mapping[str, Any], scores: Sequence[float]) -> Self:
         """Summarise the scores of a cell's finished runs."""
         known = median(scores)
-        return cls(
-            values=values, score=known if known is not None and math.isfinite(known) else None, seeds=len(scores)
-        )
+        finite = known is not None and math.isfinite(known)
+        return cls(values=values, score=known if finite else None, seeds=len(scores))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,9 +122,14 @@ class Group:
         return " ".join(f"{key}={value}" for key, value in self.setting.cell.items())
 
     @property
+    def lost(self) -> list[Record]:
+        """The runs without scores, by seed."""
+        return [run for run in self.runs if not run.finished]
+
+    @property
     def unfinished(self) -> dict[str, int]:
         """Status to number of runs, for runs without scores."""
-        counts = Counter(run.status for run in self.runs)
+        counts = Counter(run.status for run in self.lost)
         return {status: counts[status] for status in ("failed", "diverged", "interrupted") if counts[status]}
 
     @property
@@ -212,6 +216,11 @@ class Row(Group):
         return self.summary.median - self.published.value
 
     @property
+    def doubtful(self) -> bool:
+        """Whether a star marks its score in a table without notes."""
+        return bool(self.seeds) and (not self.comparable or self.optimistic or bool(self.degenerate))
+
+    @property
     def note(self) -> str:
         """Everything that a reader must know before comparing, most important first."""
         reasons = [f"not comparable: {'; '.join(self.not_comparable_because)}"] if self.not_comparable_because else []
@@ -290,17 +299,14 @@ class Section:
     @property
     def mean(self) -> float | None:
         """The mean of the eight tasks, if just one setting has all of them."""
-        return self._only.mean if self._only else None
+        means = [line.mean for line in self.lines if line.mean is not None]
+        return means[0] if len(means) == 1 else None
 
     @property
     def published_mean(self) -> float | None:
         """The mean of the published numbers of the same tasks."""
-        return self._only.published_mean if self._only else None
-
-    @property
-    def _only(self) -> Line | None:
-        found = [line for line in self.lines if line.mean is not None]
-        return found[0] if len(found) == 1 else None
+        means = [line.published_mean for line in self.lines if line.mean is not None]
+        return means[0] if len(means) == 1 else None
 
     @property
     def conditions(self) -> str:
@@ -324,10 +330,8 @@ def name_sections(report: Report) -> list[str]:
     names = list(encoders)
     for words in ([section.recipe for section in report.sections], data):
         several = {name for name in encoders if len({w for e, w in zip(encoders, words, strict=True) if e == name}) > 1}
-        names = [
-            f"{name}, {word}" if encoder in several else name
-            for name, word, encoder in zip(names, words, encoders, strict=True)
-        ]
+        every = zip(names, words, encoders, strict=True)
+        names = [f"{name}, {word}" if encoder in several else name for name, word, encoder in every]
     return number_repeats(names, groups=[""] * len(names))
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from glue_bench.report.columns import STARRED
+from glue_bench.report.columns import NOTES
 from glue_bench.report.model import Line, Report, Row, card_place, name_sections
 from glue_bench.text import escape_latex, plural
 
@@ -15,11 +15,9 @@ _NOTHING = "--"
 
 
 def render_paper(report: Report, *, spread: Spread = "sd") -> str:
-    """Render the table as a float that a paper can input.
+    """Render a float that a paper can input: mean and standard deviation over the seeds, or median and range.
 
-    Args:
-        report: its rows of one task must have one metric.
-        spread: mean and standard deviation over the seeds, or median and range.
+    All rows of a task must have one metric.
     """
     rows = {row.task: row for section in report.sections for row in section.rows if row.seeds}
     if not rows:
@@ -32,19 +30,16 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
     means = any(line.mean is not None for _, line, _ in named)
     body = list[str]()
     for label, line, last in named:
-        body.append(
-            _line(
-                [escape_latex(label), *_scores(line, tasks, spread=spread), *([_number(_mean(line, spread))] * means)]
-            )
-        )
+        by_task = {row.task: row for row in line.rows}
+        scores = [_score(by_task[task], spread) if task in by_task else _NOTHING for task in tasks]
+        body.append(_line([escape_latex(label), *scores, *([_number(_mean(line, spread))] * means)]))
         published = {row.task: row.published.value for row in line.rows if row.published}
         if last and published:
             numbers = [_number(published.get(task)) for task in tasks]
             body.append(_line([r"\quad published", *numbers, *([_number(line.published_mean)] * means)]))
     titles = _line(["", *map(escape_latex, tasks.values()), *(["mean"] * means)])
-    metrics = _line(
-        ["", *(rf"{{\footnotesize {escape_latex(_metric(rows[task]))}}}" for task in tasks), *([""] * means)]
-    )
+    shown = [rf"{{\footnotesize {escape_latex(_metric(rows[task]))}}}" for task in tasks]
+    metrics = _line(["", *shown, *([""] * means)])
     lines = [(label, line) for label, line, _ in named]
     return "\n".join(
         [
@@ -74,13 +69,8 @@ def _line(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _scores(line: Line, tasks: Mapping[str, str], *, spread: Spread) -> list[str]:
-    rows = {row.task: row for row in line.rows}
-    return [_score(rows[task], spread) if task in rows else _NOTHING for task in tasks]
-
-
 def _score(row: Row, spread: Spread) -> str:
-    summary, star = row.summary, "*" * _is_doubtful(row)
+    summary, star = row.summary, "*" * row.doubtful
     if summary is None:
         return _NOTHING
     if spread == "range":
@@ -88,10 +78,6 @@ def _score(row: Row, spread: Spread) -> str:
         return f"{summary.median:.1f}{star}{ends}"
     deviation = "" if summary.deviation is None else rf"\,{{\scriptsize $\pm$ {summary.deviation:.1f}}}"
     return f"{summary.mean:.1f}{star}{deviation}"
-
-
-def _is_doubtful(row: Row) -> bool:
-    return bool(row.seeds) and (not row.comparable or row.optimistic or bool(row.degenerate))
 
 
 def _mean(line: Line, spread: Spread) -> float | None:
@@ -123,9 +109,8 @@ def _seeds(lines: Sequence[tuple[str, Line]]) -> str:
     """Write how many seeds most lines have, and which have others."""
     found = {label: sorted({len(row.seeds) for row in line.rows if row.seeds}) for label, line in lines}
     usual = Counter(count for counts in found.values() for count in counts).most_common(1)[0][0]
-    others = [
-        f"{label}: {' to '.join(map(str, dict.fromkeys((c[0], c[-1]))))}" for label, c in found.items() if c != [usual]
-    ]
+    ends = {label: dict.fromkeys((counts[0], counts[-1])) for label, counts in found.items() if counts != [usual]}
+    others = [f"{label}: {' to '.join(map(str, counts))}" for label, counts in ends.items()]
     return plural(usual, "seed") + (f" ({'; '.join(others)})" if others else "")
 
 
@@ -141,5 +126,5 @@ def _note(report: Report, lines: Sequence[tuple[str, Line]]) -> str:
         parts.append("Nothing was selected on the development sets.")
     if lost := sum(sum(row.unfinished.values()) for row in rows):
         parts.append(f"{plural(lost, 'run')} without a score {'is' if lost == 1 else 'are'} not in the numbers.")
-    parts += [STARRED.partition(": ")[0] + "."] if any(map(_is_doubtful, rows)) else []
+    parts += [NOTES["starred"].partition(": ")[0] + "."] if any(row.doubtful for row in rows) else []
     return " ".join(parts)

@@ -69,11 +69,7 @@ class Evidence:
 
 
 def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any) -> Row:
-    """Build the row of one setting, of the chosen cell of a grid, or of a task without runs.
-
-    Args:
-        about: `differs` and `setting_notes`, as in Row.
-    """
+    """Build the row of one setting, chosen cell, or task without runs; `about`: its `differs` and `setting_notes`."""
     runs, finished = group.runs, group.finished
     parts, shown = context.parts(task), context.shown_score(task)
     values = [100 * headline(parts, run.scores) for run in finished]
@@ -96,9 +92,8 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any
     remarks += evidence.degenerate_notes() if evidence else []
     remarks += dict.fromkeys(undefined_words(run.undefined) for run in finished if run.undefined)
     for split, count in (finished[0].data.get("overlap", {}) if finished else {}).items():
-        remarks.append(
-            f"{plural(count, 'row')} of {split} {'has' if count == 1 else 'have'} the texts of a training row"
-        )
+        have = "has" if count == 1 else "have"
+        remarks.append(f"{plural(count, 'row')} of {split} {have} the texts of a training row")
     for status, count in group.unfinished.items():
         reason = next(run for run in runs if run.status == status).outcome.removeprefix(status).strip(" :")
         reason = reason if len(reason) <= _LONGEST else f"{reason[: _LONGEST - 1].rstrip()}…"
@@ -127,8 +122,7 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any
 def read_evidence(store: RunStore, finished: Sequence[Record], *, parts: Sequence[ScorePart]) -> Evidence | None:
     """Read the predictions of all runs; None, with a warning, if a file is missing or belongs to other rows.
 
-    Args:
-        parts: the scores whose mean is shown: a degenerate run is judged by the same.
+    A degenerate run is judged by `parts`, the scores whose mean is shown.
     """
     task, splits, degenerate = task_of(finished[0]), dict[str, SplitPredictions](), dict[str, str]()
     for split in task.validation:
@@ -168,8 +162,7 @@ def _score_intervals(
     for key, shown in [*((part, [part]) for part in scores), (None, parts)]:
         means = (np.mean([values[part] for part in shown], axis=0) for values in (scores, drawn))
         interval = interval_of_mean(*means)
-        lowest = _lowest(shown)
-        interval = dataclasses.replace(interval, low=max(interval.low, lowest), high=min(interval.high, 1.0))
+        interval = dataclasses.replace(interval, low=max(interval.low, _lowest(shown)), high=min(interval.high, 1.0))
         if interval.low < interval.high:  # drawing rows shows nothing where all predictions are right, or all wrong
             found[key] = interval
     return found

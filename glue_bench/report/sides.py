@@ -27,17 +27,9 @@ class _Group:
     def encoder(self) -> str:
         return str(self.records[0].encoder["name"])
 
-    def side(self, name: str, published: list[PublishedTable]) -> Side:
-        return Side.of(build_report(self.records, published), self.store, name=name)
-
 
 def choose_sides(
-    words: Sequence[str],
-    store: RunStore,
-    *,
-    published: list[PublishedTable],
-    filters: Filters,
-    by: str | None = None,
+    words: Sequence[str], store: RunStore, *, published: list[PublishedTable], filters: Filters, by: str | None = None
 ) -> Sides:
     """Find the groups that two words name, or one word with two values of a key.
 
@@ -59,7 +51,8 @@ def choose_sides(
         settings = [Setting.of(group.records[0]) for group in (left, right)]
         found = tell_apart(settings)
         names, subject, named = list(map(show_words, found)), left.encoder, list(found[0])
-    first, second = (group.side(name, published) for group, name in zip((left, right), names, strict=True))
+    groups = zip((left, right), names, strict=True)
+    first, second = (Side.of(build_report(g.records, published), g.store, name=name) for g, name in groups)
     return Sides(first=first, second=second, subject=subject, named=named)
 
 
@@ -105,7 +98,7 @@ def _split(left: _Group, right: _Group, *, by: str, published: list[PublishedTab
         own = Filters.read([f"{key}={value}"]).choose_records(group.records, place=place)
         word = f"{short_name(key)}={value}"
         names.append(word if left.name == right.name else f"{group.name} {word}")
-        sides.append(_Group(name=group.name, store=group.store, records=own).side(names[-1], published))
+        sides.append(Side.of(build_report(own, published), group.store, name=names[-1]))
     return Sides(first=sides[0], second=sides[1], subject=left.name if left.name == right.name else "", named=[key])
 
 

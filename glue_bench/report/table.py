@@ -102,13 +102,11 @@ def _put_in_order(groups: Sequence[Group]) -> list[tuple[Group, dict[str, Any]]]
         chosen = [group.setting.searched if group.cells else [] for group in alike]
         found += zip(alike, tell_apart([group.setting for group in alike], chosen=chosen), strict=True)
     names = dict.fromkeys(name for _, differs in found for name in differs)
-    whole = [(group, {**dict.fromkeys(names, ""), **_known(group, names), **differs}) for group, differs in found]
+    whole = []
+    for group, differs in found:
+        known = {name: value for name, value in group.setting.facts().items() if name in names}
+        whole.append((group, {**dict.fromkeys(names, ""), **known, **differs}))
     return sorted(whole, key=lambda each: (card_place(each[0].task), sort_place(each[1])))
-
-
-def _known(group: Group, names: Iterable[str]) -> dict[str, Any]:
-    facts = group.setting.facts()
-    return {name: facts[name] for name in names if name in facts}
 
 
 def _draw_lines(rows: Sequence[Row]) -> list[Line]:
@@ -123,14 +121,8 @@ def _draw_lines(rows: Sequence[Row]) -> list[Line]:
         every = sorted([*own, *(row for row in anywhere if row.task not in tasks)], key=lambda r: card_place(r.task))
         published = [row.published.value if row.published else None for row in own]
         comparable = all(row.comparable for row in own)
-        lines.append(
-            Line(
-                words=words,
-                rows=every,
-                mean=_mean_of_eight(own, [row.median for row in own]),
-                published_mean=_mean_of_eight(own, published) if comparable else None,
-            )
-        )
+        means = (_mean_of_eight(own, [row.median for row in own]), _mean_of_eight(own, published))
+        lines.append(Line(words=words, rows=every, mean=means[0], published_mean=means[1] if comparable else None))
     return lines
 
 
@@ -170,9 +162,8 @@ def _choose_cells(groups: Sequence[Group], score: Callable[[Record], float]) -> 
             grid = grids.setdefault(base, {key: [] for key in setting.cell})
             for key, value in setting.cell.items():
                 grid[key] += [*setting.grid.get(key, ()), value]
-            _add_cell(
-                cells[base], dataclasses.replace(group, setting=dataclasses.replace(group.setting, **_cell_of(setting)))
-            )
+            own = {name: getattr(setting, name) for name in ("cell", "grid", "recipe_changes")}
+            _add_cell(cells[base], dataclasses.replace(group, setting=dataclasses.replace(group.setting, **own)))
     for base, grid in grids.items():
         for group in plain:
             setting = group.setting.as_cell(grid)
@@ -180,10 +171,6 @@ def _choose_cells(groups: Sequence[Group], score: Callable[[Record], float]) -> 
                 _add_cell(cells[base], dataclasses.replace(group, setting=setting))
     every = [each for found in cells.values() for each in _split_by_inputs([*found.values()])]
     return plain + [_choose_cell(alike, score) for alike in every]
-
-
-def _cell_of(setting: Setting) -> dict[str, Any]:
-    return {name: getattr(setting, name) for name in ("cell", "grid", "recipe_changes")}
 
 
 def _add_cell(cells: dict[object, Group], group: Group) -> None:

@@ -72,12 +72,7 @@ def judge_published(scores: Sequence[float], published: float, *, rounding: floa
 
 
 def drop_p_value(before: Sequence[float], after: Sequence[float]) -> float:
-    """Run a one-sided Welch test that the expected score fell, over seeds, on the same rows.
-
-    Args:
-        before: two scores or more, one per seed.
-        after: two scores or more, one per seed.
-    """
+    """Run a one-sided Welch test that the expected score fell: two scores or more each, one per seed, same rows."""
     from scipy import stats  # slow to import, and only needed by `report --check`
 
     if np.ptp(before) == 0 and np.ptp(after) == 0:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,26 +26,11 @@ from glue_bench.files import replace_atomically
 from glue_bench.reading import open_regular
 from glue_bench.runs.finished import FinishedRun, check_weights
 from glue_bench.runs.store import predictions_path, read_predictions, write_predictions
-from glue_bench.submission.check import check_submission
-from glue_bench.submission.layout import (
-    PICKS,
-    Choice,
-    LeaderboardFile,
-    Wish,
-    choose_runs,
-    lay_out,
-    parse_fills,
-    write_classes,
-    write_scores,
-    write_zip,
-)
+from glue_bench.submission.layout import Choice, LeaderboardFile, write_rows, write_zip
 from glue_bench.text import first_line
 
 if TYPE_CHECKING:
     from glue_bench.runs.inference import FineTuned
-
-__all__ = ["PICKS", "Filled", "FromRun", "LeaderboardFile", "Predicted", "Progress", "Source", "Wish"]
-__all__ += ["build_submission", "check_submission", "choose_runs", "lay_out", "parse_fills", "prepare_sources"]
 
 Vector = NDArray[np.int64] | NDArray[np.float64]
 
@@ -70,28 +54,6 @@ class FromRun:
 
 
 Source = Filled | FromRun
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Predicted:
-    """The predictions of one test split."""
-
-    prediction: Vector  # (rows,) class codes in the run's order, or scores
-    fresh: int  # rows that were predicted now; the others were stored
-    seconds: float
-
-
-class Progress:
-    """Progress callbacks for a build; every method does nothing by default."""
-
-    def begin(self, source: FromRun) -> None:
-        """Start the rows of a file."""
-
-    def advance(self, source: FromRun, rows: int) -> None:
-        """Report how many of its rows are done."""
-
-    def end(self, source: FromRun, predicted: Predicted) -> None:
-        """Finish the file."""
 
 
 def prepare_sources(
@@ -137,50 +99,41 @@ def _data_of(run: FinishedRun) -> DataConfig:
     return DataConfig(**{key: value for key, value in run.record.config["data"].items() if key in known})
 
 
-def build_submission(sources: Sequence[Source], out: Path, *, device: str, progress: Progress) -> None:
+def build_submission(
+    sources: Sequence[Source], out: Path, *, device: str, on_rows: Callable[..., None] = lambda *_, **__: None
+) -> None:
     """Predict what is not stored yet, and write the zip.
 
     Args:
         sources: one for each file of the leaderboard.
         device: as in `load_fine_tuned`.
+        on_rows: called with a source, `done` rows of it, 0 at its start, and `fresh`: those of them predicted now.
 
     Raises:
         InputError: rows or weights that cannot be used.
         DivergedError: a logit is NaN or infinite.
         DiskError: the predictions or the zip cannot be written.
     """
-    contents, loaded = dict[str, bytes](), ""
-    load: Callable[[], FineTuned] | None = None
+    contents, loaded, load = dict[str, bytes](), "", None
     for source in sorted(sources, key=lambda source: source.file.task):  # all files of a task come from one model
+        file = source.file
         if isinstance(source, Filled):
-            file, fill = source.file, source.fill
-            if file.score_range:
-                contents[file.name] = write_scores(file, np.full(file.rows, float(fill)))
-            else:
-                contents[file.name] = write_classes(file, [fill] * file.rows)
+            contents[file.name] = write_rows(file, [source.fill] * file.rows)
             continue
-        run = source.choice.run
-        prediction = source.kept
+        run, prediction = source.choice.run, source.kept
         if prediction is None:
-            progress.begin(source)
+            from glue_bench.runs.inference import load_fine_tuned
+
+            on_rows(source, done=0, fresh=0)
             if load is None or loaded != run.record.task:  # free the last model before loading the next
-                loaded, load = run.record.task, functools.cache(functools.partial(_load, run, device))
-            on_rows = functools.partial(progress.advance, source)
-            predicted = predict_rows(run, source.file.place, file=source.texts, load=load, on_rows=on_rows)
-            progress.end(source, predicted)
-            prediction = predicted.prediction
-        if run.task.regression:
-            contents[source.file.name] = write_scores(source.file, prediction.astype(np.float64))
-        else:  # classes are mapped by name: a run's codes may be in another order
-            contents[source.file.name] = write_classes(source.file, [run.task.labels[code] for code in prediction])
+                loaded, load = run.record.task, functools.cache(functools.partial(load_fine_tuned, run, device=device))
+            tell = functools.partial(on_rows, source)
+            prediction = predict_rows(run, file.place, file=source.texts, load=load, on_rows=tell)
+        # Classes are mapped by name: a run's codes may be in another order.
+        shown = prediction if run.task.regression else [run.task.labels[code] for code in prediction]
+        contents[file.name] = write_rows(file, shown)
     with replace_atomically(out) as temporary:
         write_zip(temporary, contents)
-
-
-def _load(run: FinishedRun, device: str) -> "FineTuned":
-    from glue_bench.runs.inference import load_fine_tuned
-
-    return load_fine_tuned(run, device=device)
 
 
 def kept_predictions(run: FinishedRun, place: str, *, file: TextFile) -> Vector | None:
@@ -198,14 +151,17 @@ def predict_rows(
     place: str,
     *,
     file: TextFile,
-    load: Callable[[], "FineTuned"],
-    on_rows: Callable[[int], None] = lambda _: None,
-) -> Predicted:
+    load: "Callable[[], FineTuned]",
+    on_rows: Callable[..., None] = lambda **_: None,
+) -> Vector:
     """Predict every row of a test split, and store the predictions under predictions/PLACE.parquet of the run.
 
     Args:
         load: loads the run's model; called only if rows are left to predict.
-        on_rows: called with the number of rows that are done.
+        on_rows: called with the numbers of rows that are `done`, and `fresh`: those of them predicted now.
+
+    Returns:
+        (rows,) class codes in the run's order, or scores.
 
     Raises:
         InputError: rows or weights that cannot be used.
@@ -220,7 +176,6 @@ def predict_rows(
     origin, path = _origin(run, place, file=file), predictions_path(run.folder, place)
     parts = path.with_name(f".{path.stem}-{hashlib.sha256(origin.encode()).hexdigest()[:12]}")
     pieces, done, fresh = list[tuple[NDArray[np.int64], NDArray[np.float32]]](), 0, 0
-    began = time.perf_counter()
     for texts in read_pieces(file, run.task):
         part = parts / f"{done}.npy"
         found = _read_part(part, shape=(len(texts), run.task.outputs))
@@ -232,13 +187,14 @@ def predict_rows(
                     np.save(stream, found)
         pieces.append((texts.idx, found))
         done += len(texts)
-        on_rows(done)
+        if done < file.rows:
+            on_rows(done=done, fresh=fresh)
     idx, logits = (np.concatenate(column) for column in zip(*pieces, strict=True))
     prediction = predict_scores(logits) if run.task.regression else predict_classes(logits)
-    predicted = Predicted(prediction=prediction, fresh=fresh, seconds=time.perf_counter() - began)
     write_predictions(path, idx=idx, prediction=prediction, logits=logits, origin=origin)
     shutil.rmtree(parts, ignore_errors=True)
-    return predicted
+    on_rows(done=done, fresh=fresh)
+    return prediction
 
 
 def _read_part(path: Path, *, shape: tuple[int, int]) -> NDArray[np.float32] | None:

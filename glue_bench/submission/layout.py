@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -214,34 +215,30 @@ def _to_number(text: str) -> float:
         return math.nan
 
 
-def write_classes(file: LeaderboardFile, names: Sequence[str]) -> bytes:
-    """Format a file of classes.
+def write_rows(file: LeaderboardFile, predictions: Sequence[str] | NDArray[Any]) -> bytes:
+    """Format a file of classes, or of scores, which are clipped to their range and rounded.
 
     Args:
-        names: (rows,) class names in the order of the test rows.
+        predictions: (rows,) class names or scores in the order of the test rows.
 
     Raises:
-        ValueError: another number of rows, or a name that the file does not allow.
+        ValueError: another number of rows, a name that the file does not allow, or a score that is not finite.
     """
-    word_of = dict(zip(file.labels, file.words, strict=True))
-    if unknown := set(names) - word_of.keys():
-        raise ValueError(f"{file.name}: {min(unknown)!r} is not one of {', '.join(file.labels)}")
-    return _join(file, [word_of[name] for name in names])
-
-
-def write_scores(file: LeaderboardFile, scores: NDArray[np.float64]) -> bytes:
-    """Format a file of scores, clipped to their range and rounded.
-
-    Args:
-        scores: (rows,) in the order of the test rows.
-
-    Raises:
-        ValueError: another number of rows, or a score that is not finite.
-    """
-    if file.score_range is None or not np.isfinite(scores).all():
-        raise ValueError(f"{file.name}: finite scores in a range are needed")
-    clipped = np.clip(scores, *file.score_range) + 0.0  # without a negative zero
-    return _join(file, [f"{score:.{DECIMALS}f}" for score in clipped])
+    if file.score_range is None:
+        word_of = dict(zip(file.labels, file.words, strict=True))
+        if unknown := set(predictions) - word_of.keys():
+            raise ValueError(f"{file.name}: {min(unknown)!r} is not one of {', '.join(file.labels)}")
+        words = [word_of[name] for name in predictions]
+    else:
+        scores = np.asarray(predictions, dtype=np.float64)
+        if not np.isfinite(scores).all():
+            raise ValueError(f"{file.name}: finite scores are needed")
+        clipped = np.clip(scores, *file.score_range) + 0.0  # without a negative zero
+        words = [f"{score:.{DECIMALS}f}" for score in clipped]
+    if len(words) != file.rows:
+        raise ValueError(f"{file.name}: {len(words)} predictions for {file.rows} rows")
+    lines = (f"{index}\t{word}\n" for index, word in enumerate(words))
+    return f"{HEADER}\n{''.join(lines)}".encode("ascii")
 
 
 def write_zip(path: Path, contents: Mapping[str, bytes]) -> None:
@@ -254,10 +251,3 @@ def write_zip(path: Path, contents: Mapping[str, bytes]) -> None:
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             info.create_system, info.external_attr = _UNIX, _REGULAR_FILE << 16
             archive.writestr(info, contents[name])
-
-
-def _join(file: LeaderboardFile, words: Sequence[str]) -> bytes:
-    if len(words) != file.rows:
-        raise ValueError(f"{file.name}: {len(words)} predictions for {file.rows} rows")
-    lines = (f"{index}\t{word}\n" for index, word in enumerate(words))
-    return f"{HEADER}\n{''.join(lines)}".encode("ascii")

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import RobertaConfig, pipeline
 
-from glue_bench.claims import ClaimsReport, check_card, check_scores, find_files, load_card, render_claims
+from glue_bench.claims import ClaimsReport, check_card, check_scores, render_claims
 from glue_bench.claims.card import (
     CARDS,
     Card,
@@ -29,6 +29,8 @@ from glue_bench.claims.card import (
     ModelFiles,
     SpeedClaim,
     Verdict,
+    find_files,
+    load_card,
 )
 from glue_bench.claims.models import Model, check_model, count_parameters, read_weights
 from glue_bench.claims.speed import Bench, check_speed, median_interval

@@ -23,7 +23,6 @@ from glue_bench.doctor import (
     examine_disk,
     examine_installation,
     format_bytes,
-    needs_of_results,
 )
 from glue_bench.doctor.sweep import (
     examine_device,
@@ -424,9 +423,9 @@ def test_all_needs_on_one_disk_are_added_up(tmp_path: Path) -> None:
     assert advised(list(examine_disk([half]))) == [OK]
     (found,) = examine_disk([half, other])
     assert (found.state, "results and the hub's cache" in found.found) == (PROBLEM, True)
-    rough = needs_of_results(tmp_path, runs=1, at_once=2, weights=free, models=0)
+    rough = Need.of_results(tmp_path, runs=1, at_once=2, weights=free, models=0)
     assert advised(list(examine_disk([rough]))) == [NOTE]
-    unknown = needs_of_results(tmp_path, runs=1, at_once=2, weights=0, models=0)
+    unknown = Need.of_results(tmp_path, runs=1, at_once=2, weights=0, models=0)
     (found,) = examine_disk([unknown])
     assert "not known" in found.found
 

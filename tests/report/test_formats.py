@@ -17,17 +17,13 @@ import glue_bench as package
 from glue_bench.cli.main import main
 from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import GlueBenchError, UsageError
-from glue_bench.report import (
-    CARD_TASKS,
-    build_report,
-    check_report,
-    choose_sides,
-    compare,
-    read_baseline,
-    render_comparison,
-    render_paper,
-    render_report,
-)
+from glue_bench.report.check import check_report, read_baseline
+from glue_bench.report.comparison import compare
+from glue_bench.report.formats import render_comparison, render_report
+from glue_bench.report.model import CARD_TASKS
+from glue_bench.report.paper import render_paper
+from glue_bench.report.sides import choose_sides
+from glue_bench.report.table import build_report
 from glue_bench.runs.filters import Filters
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore

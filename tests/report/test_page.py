@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from glue_bench.cli.report import render_html
-from glue_bench.report import build_report
 from glue_bench.report.page import Page, render_page
 from glue_bench.report.page.drawing import show_number, show_text
 from glue_bench.report.page.entries import Entry
 from glue_bench.report.page.evidence import measure_calibration, row_losses, thin
 from glue_bench.report.page.plots import SHADE
+from glue_bench.report.table import build_report
 from glue_bench.runs.store import Predictions, RunStore
 from glue_bench.statistics.verdicts import VERDICTS
 from tests.conftest import Result

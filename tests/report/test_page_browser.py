@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from glue_bench.cli.report import render_html
-from glue_bench.report import build_report
 from glue_bench.report.model import CARD_TASKS
+from glue_bench.report.table import build_report
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
 from tests.support.making import DISTILROBERTA, ROBERTA, make_record

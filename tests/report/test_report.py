@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from glue_bench.errors import InputError
-from glue_bench.report import CARD_TASKS, FORMATS, Report, Row, build_report, read_baseline, render_report
+from glue_bench.report.check import read_baseline
+from glue_bench.report.formats import FORMATS, render_report
+from glue_bench.report.model import CARD_TASKS, Report, Row
+from glue_bench.report.table import build_report
 from glue_bench.runs.record import Record
 from glue_bench.tasks.published import load_published
 from tests.support.making import DISTILROBERTA, ROBERTA, cell_run, make_record, scores_of

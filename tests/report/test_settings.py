@@ -12,7 +12,8 @@ import pytest
 
 import glue_bench
 from glue_bench.errors import UsageError
-from glue_bench.report import build_report, render_report
+from glue_bench.report.formats import render_report
+from glue_bench.report.table import build_report
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
 from tests.support.making import DISTILROBERTA, ROBERTA, cell_run, make_record, scores_of

@@ -23,22 +23,9 @@ from glue_bench.errors import InputError, UsageError
 from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.inference import load_fine_tuned
 from glue_bench.runs.store import RunStore
-from glue_bench.submission import (
-    FromRun,
-    LeaderboardFile,
-    Predicted,
-    Progress,
-    Wish,
-    build_submission,
-    check_submission,
-    choose_runs,
-    kept_predictions,
-    lay_out,
-    parse_fills,
-    predict_rows,
-    prepare_sources,
-)
-from glue_bench.submission.layout import write_classes, write_scores, write_zip
+from glue_bench.submission import FromRun, build_submission, kept_predictions, predict_rows, prepare_sources
+from glue_bench.submission.check import check_submission
+from glue_bench.submission.layout import LeaderboardFile, Wish, choose_runs, lay_out, parse_fills, write_rows, write_zip
 from tests.support.making import make_record, scores_of
 from tests.support.tiny import NOUNS, make_local_glue, make_tiny_roberta, pair_columns, sentences, write_parquet
 
@@ -383,26 +370,13 @@ def test_rows_in_another_order_than_their_idx_are_refused(made: Bench, tmp_path:
     (source,), problems = sources_of(bench, "stsb")
     assert problems == []
     with pytest.raises(InputError, match="row 102: idx 100 follows 101; test rows must be in their official order"):
-        build_submission([source], tmp_path / "sub.zip", device="cpu", progress=Progress())
+        build_submission([source], tmp_path / "sub.zip", device="cpu")
 
 
-class StopHalfway(Progress):
-    """Stops as a signal would."""
-
-    def advance(self, source: FromRun, rows: int) -> None:
-        if rows > source.file.rows / 2:
-            raise KeyboardInterrupt
-
-
-class Listening(Progress):
-    """Keeps the predictions of every finished file."""
-
-    def __init__(self) -> None:
-        self.predicted = list[Predicted]()
-
-    def end(self, source: FromRun, predicted: Predicted) -> None:
-        assert len(predicted.prediction) == source.file.rows
-        self.predicted.append(predicted)
+def stop_halfway(source: FromRun, *, done: int, fresh: int) -> None:  # noqa: ARG001
+    """Stop as a signal would."""
+    if done > source.file.rows / 2:
+        raise KeyboardInterrupt
 
 
 def test_an_interrupted_build_resumes_where_it_stopped(made: Bench, tmp_path: Path) -> None:
@@ -412,12 +386,12 @@ def test_an_interrupted_build_resumes_where_it_stopped(made: Bench, tmp_path: Pa
     whole.unlink()
     source = next(source for source in sources_of(bench, "mnli")[0] if source.file.name == "MNLI-m.tsv")
     with pytest.raises(KeyboardInterrupt):
-        build_submission([source], tmp_path / "sub.zip", device="cpu", progress=StopHalfway())
+        build_submission([source], tmp_path / "sub.zip", device="cpu", on_rows=stop_halfway)
     assert not whole.exists()
     assert not (tmp_path / "sub.zip").exists()
-    again = Listening()
-    build_submission([source], tmp_path / "sub.zip", device="cpu", progress=again)
-    assert [predicted.fresh for predicted in again.predicted] == [9796 - 2 * 4096]
+    told = list[dict[str, int]]()
+    build_submission([source], tmp_path / "sub.zip", device="cpu", on_rows=lambda _, **rows: told.append(rows))
+    assert [tuple(rows.values()) for rows in told] == [(0, 0), (4096, 0), (8192, 0), (9796, 9796 - 2 * 4096)]
     assert pq.read_table(whole).equals(expected)
     assert not list(whole.parent.glob(".*"))
 
@@ -434,7 +408,7 @@ def test_test_rows_may_be_in_other_kinds_of_files(kind: str, made: Bench, tmp_pa
         table.to_csv(path.with_suffix(f".{kind}"), sep="," if kind == "csv" else "\t", index=False)
     source = next(source for source in sources_of(bench, "mnli")[0] if source.file.name == "MNLI-m.tsv")
     fine_tuned = load_fine_tuned(source.choice.run, device="cpu")
-    found = predict_rows(source.choice.run, "test_matched", file=source.texts, load=lambda: fine_tuned).prediction
+    found = predict_rows(source.choice.run, "test_matched", file=source.texts, load=lambda: fine_tuned)
     kept = made.run("mnli").folder / "predictions" / "test_matched.parquet"
     assert np.array_equal(found, pq.read_table(kept)["prediction"].to_numpy())
     idx = pq.read_table(source.choice.run.folder / "predictions" / "test_matched.parquet")["idx"].to_numpy()
@@ -462,9 +436,9 @@ def load():
     from glue_bench.runs.inference import load_fine_tuned
     return load_fine_tuned(run, device="cpu")
 
-def on_rows(rows):
+def on_rows(*, done, fresh):
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    print(rows, pages * 4 // 1024)
+    print(done, pages * 4 // 1024)
 
 run = open_run_folder(Path({str(run.folder)!r}))
 file = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, place="many")
@@ -480,23 +454,23 @@ predict_rows(run, "many", file=file, load=functools.cache(load), on_rows=on_rows
 def test_scores_are_clipped_to_their_range_and_rounded_to_three_decimals() -> None:
     (file,) = layout("stsb")
     file = dataclasses.replace(file, rows=6)
-    content = write_scores(file, np.array([-0.3, -0.0, 5.2, 4.99951, 2.0005001, 3]))
+    content = write_rows(file, np.array([-0.3, -0.0, 5.2, 4.99951, 2.0005001, 3]))
     assert content.decode() == "index\tprediction\n0\t0.000\n1\t0.000\n2\t5.000\n3\t5.000\n4\t2.001\n5\t3.000\n"
     with pytest.raises(ValueError, match="finite"):
-        write_scores(file, np.array([np.nan] * 6))
+        write_rows(file, np.array([np.nan] * 6))
     with pytest.raises(ValueError, match="5 predictions for 6 rows"):
-        write_scores(file, np.zeros(5))
+        write_rows(file, np.zeros(5))
 
 
 def test_classes_are_written_as_the_file_wants_them() -> None:
     (cola,) = layout("cola")
     (rte,) = layout("rte")
     names = ["acceptable", "unacceptable"]
-    assert write_classes(dataclasses.replace(cola, rows=2), names) == b"index\tprediction\n0\t1\n1\t0\n"
+    assert write_rows(dataclasses.replace(cola, rows=2), names) == b"index\tprediction\n0\t1\n1\t0\n"
     names = ["not_entailment", "entailment"]
-    assert write_classes(dataclasses.replace(rte, rows=2), names).endswith(b"0\tnot_entailment\n1\tentailment\n")
+    assert write_rows(dataclasses.replace(rte, rows=2), names).endswith(b"0\tnot_entailment\n1\tentailment\n")
     with pytest.raises(ValueError, match="'neutral' is not one of entailment, not_entailment"):
-        write_classes(dataclasses.replace(rte, rows=1), ["neutral"])
+        write_rows(dataclasses.replace(rte, rows=1), ["neutral"])
 
 
 def test_a_zip_has_no_trace_of_when_where_and_in_which_order_it_was_made(tmp_path: Path) -> None:
@@ -559,5 +533,5 @@ def test_options_of_build_are_refused_by_check(capsys: pytest.CaptureFixture[str
 
 def test_a_whole_zip_is_checked_against_small_files_too(tmp_path: Path) -> None:
     files = [dataclasses.replace(file, rows=3) for file in layout("rte")]
-    write_zip(tmp_path / "sub.zip", {"RTE.tsv": write_classes(files[0], ["entailment"] * 3)})
+    write_zip(tmp_path / "sub.zip", {"RTE.tsv": write_rows(files[0], ["entailment"] * 3)})
     assert check_submission(tmp_path / "sub.zip", files) == []

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_task
 from glue_bench.errors import InputError
-from glue_bench.submission import LeaderboardFile, check_submission, lay_out
-from glue_bench.submission.check import SHOWN
+from glue_bench.submission.check import SHOWN, check_submission
+from glue_bench.submission.layout import LeaderboardFile, lay_out
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

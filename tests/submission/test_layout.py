@@ -8,7 +8,7 @@ from glue_bench.config.compose import compose_run, compose_task
 from glue_bench.config.keys import check
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import make_requests
-from glue_bench.submission import lay_out
+from glue_bench.submission.layout import lay_out
 
 # From before tasks had leaderboard facts: data from the hub, DistilRoBERTa, recipe default, seed 1.
 RUN_IDS = {

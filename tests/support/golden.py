@@ -7,7 +7,10 @@ import tempfile
 from pathlib import Path
 
 from glue_bench.config.compose import compose_task
-from glue_bench.report import CARD_TASKS, Side, Sides, build_report, compare, render_comparison, render_report
+from glue_bench.report.comparison import Side, Sides, compare
+from glue_bench.report.formats import render_comparison, render_report
+from glue_bench.report.model import CARD_TASKS
+from glue_bench.report.table import build_report
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
 from tests.support.scored_runs import results_with_two_encoders

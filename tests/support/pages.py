@@ -11,9 +11,9 @@ from glue_bench.cli.report import read_defaults
 from glue_bench.config.compose import compose_run
 from glue_bench.data.rows import load_task_data
 from glue_bench.data.sources import resolve_source
-from glue_bench.report import build_report
-from glue_bench.report.page import Page, build_page, render_page
+from glue_bench.report.page import Page, render_page
 from glue_bench.report.page.entries import Entry, join_entries
+from glue_bench.report.table import build_report
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
@@ -102,7 +102,8 @@ def read_summary(text: str) -> str:
 def page_of(results_dir: Path) -> Page:
     store = RunStore(results_dir)
     records = list(store.load_all())
-    return build_page(build_report(records, PUBLISHED, store=store), records, store=store, defaults=read_defaults())
+    report = build_report(records, PUBLISHED, store=store)
+    return Page(report=report, records=records, store=store, defaults=read_defaults())
 
 
 def entries_of(results_dir: Path) -> list[Entry]:

@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from glue_bench import __version__
-from glue_bench.report.columns import COMPARISON_RULE, comparison_tables
+from glue_bench.report.columns import NOTES, comparison_tables
 from glue_bench.report.comparison import Comparison
 from glue_bench.report.model import Cost, Line, Report, Section, card_place
 from glue_bench.report.page import drawing, plots
@@ -58,11 +58,6 @@ class Task:
         return metrics
 
     @property
-    def trained(self) -> list[Entry]:
-        """The rows with the history of a run."""
-        return [entry for entry in self.entries if entry.histories]
-
-    @property
     def predicted(self) -> list[Entry]:
         """The rows with the predictions of a run."""
         return [entry for entry in self.entries if entry.predictions]
@@ -71,11 +66,6 @@ class Task:
     def drawn(self) -> list[Entry]:
         """The rows with predictions that can be drawn: scores, and matrices of few classes."""
         return [entry for entry in self.predicted if entry.task.outputs <= _MOST_CLASSES]
-
-    @property
-    def classified(self) -> list[Entry]:
-        """The rows with predicted classes."""
-        return [entry for entry in self.predicted if not entry.task.regression]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,13 +158,18 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Everything that the templates show."""
+    """Everything that the templates show, without a network. Missing and damaged files are named on the page."""
 
     report: Report
-    records: Sequence[Record]
-    entries: Sequence[Entry]  # in the report's order
-    comparisons: Sequence[Comparison]
+    records: Sequence[Record]  # of the report
+    store: RunStore  # with the runs' files
     defaults: Defaults
+    comparisons: Sequence[Comparison] = ()  # of two encoders each
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """The rows, in the report's order."""
+        return join_entries(self.report, self.store)
 
     @cached_property
     def tasks(self) -> list[Task]:
@@ -188,10 +183,8 @@ class Page:
         """The sections of the report."""
         rest, found = iter(self.entries), []
         for section in self.report.sections:
-            entries = [next(rest) for _ in section.rows]
-            found.append(
-                SectionRows(section=section, label=entries[0].section_label, entries=entries, defaults=self.defaults)
-            )
+            own = [next(rest) for _ in section.rows]
+            found.append(SectionRows(section=section, label=own[0].section_label, entries=own, defaults=self.defaults))
         return found
 
     @property
@@ -223,12 +216,8 @@ class Page:
     @property
     def compared(self) -> list[Entry]:
         """The rows that are comparable with a published number."""
-        kinds = (NOT_COMPARABLE, NOT_RUN)
-        return [
-            entry
-            for entry in self.scored
-            if entry.row.published and entry.row.verdict and entry.row.verdict.kind not in kinds
-        ]
+        rows = [(entry, entry.row.verdict) for entry in self.scored if entry.row.published]
+        return [entry for entry, verdict in rows if verdict and verdict.kind not in (NOT_COMPARABLE, NOT_RUN)]
 
     @cached_property
     def devices(self) -> list[Device]:
@@ -236,30 +225,11 @@ class Page:
         found: dict[str, list[tuple[Entry, Cost]]] = {}
         for entry in self.in_order:
             runs: dict[str, list[Record]] = {}
-            for run in entry.runs:
+            for run in entry.row.finished:
                 runs.setdefault(_describe_device(run), []).append(run)
             for name, alike in runs.items():
                 found.setdefault(name, []).append((entry, Cost.of(alike)))
         return [Device(name=name, costs=costs) for name, costs in sorted(found.items())]
-
-
-def build_page(
-    report: Report,
-    records: Sequence[Record],
-    *,
-    store: RunStore,
-    defaults: Defaults,
-    comparisons: Sequence[Comparison] = (),
-) -> Page:
-    """Gather everything that the page shows, without a network. Missing and damaged files are named on the page.
-
-    Args:
-        report: of these records.
-        store: the folder of the runs' files.
-        comparisons: of two encoders each.
-    """
-    entries = join_entries(report, store)
-    return Page(report=report, records=records, entries=entries, comparisons=comparisons, defaults=defaults)
 
 
 def render_page(page: Page) -> str:
@@ -278,7 +248,7 @@ def render_page(page: Page) -> str:
     environment.globals |= {
         "plots": plots,
         "comparison_tables": comparison_tables,
-        "comparison_rule": COMPARISON_RULE,
+        "comparison_rule": NOTES["comparison"],
         "hardest": HARDEST,
         "curve_points": POINTS,
         "bins": BINS,

@@ -10,6 +10,7 @@ import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from markupsafe import Markup
@@ -31,37 +32,7 @@ COLORS = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"} | {
 WIDTH = 330
 PAIRED_WIDTH = 284
 
-Grid = Literal["x", "y", "both"]  # the axes with grid lines
-
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "glue-bench",
-    "font.family": "DejaVu Sans",
-    "font.size": 11,
-    "text.color": INK,
-    "text.parse_math": False,
-    "axes.facecolor": "none",
-    "axes.edgecolor": RULE,
-    "axes.labelcolor": MUTED,
-    "axes.labelsize": 11,
-    "axes.linewidth": 1.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.formatter.useoffset": False,
-    "axes.unicode_minus": True,
-    "xtick.color": RULE,
-    "ytick.color": RULE,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "xtick.labelsize": 10.5,
-    "ytick.labelsize": 10.5,
-    "grid.color": RULE,
-    "grid.linewidth": 0.7,
-    "figure.facecolor": "none",
-    "savefig.facecolor": "none",
-    "lines.linewidth": 1.4,
-    "lines.solid_capstyle": "round",
-}
+_STYLE = mpl.rc_params_from_file(Path(__file__).with_name("plots.mplstyle"), use_default_template=False)
 _FONT = re.compile(r"^(?:(?P<weight>bold|[1-9]00) )?(?P<size>[\d.]+px) ")
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _LINK = re.compile(r"(?:^|url\()#([^)]+)")
@@ -112,9 +83,8 @@ def add_axes(
 ) -> Axes:
     """Add axes with these margins, in the units of the viewBox, with or without grid lines."""
     width, height = figure.get_size_inches() * 72
-    axes = figure.add_axes(
-        (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
-    )
+    size = ((width - left - right) / width, (height - top - bottom) / height)
+    axes = figure.add_axes((left / width, bottom / height, *size))
     if grid:
         axes.grid(True, axis=grid)
         axes.set_axisbelow(True)
@@ -180,12 +150,8 @@ def show_text(text: str) -> str:
 
     A name that reverses the direction of writing, or has characters without width, cannot pass for another name.
     """
-    return "".join(
-        f"⟨U+{ord(char):04X}⟩"
-        if char not in "\n\t" and unicodedata.category(char) in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp")
-        else char
-        for char in text
-    )
+    hidden = {c for c in text if c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp")}
+    return "".join(f"⟨U+{ord(char):04X}⟩" if char in hidden else char for char in text)
 
 
 def shorten(text: str, limit: int) -> str:

@@ -10,24 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from glue_bench.errors import InputError
-from glue_bench.report.model import Cell, Report, Row, Section, name_sections, number_repeats
-from glue_bench.report.page.evidence import (
-    Calibration,
-    Floats,
-    History,
-    Texts,
-    measure_calibration,
-    read_every_split,
-    read_history,
-    row_losses,
-    texts_or_reason,
-)
+from glue_bench.errors import GlueBenchError, InputError
+from glue_bench.report.model import Cell, Report, Row, name_sections, number_repeats
+from glue_bench.report.page import evidence
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import show_words
 from glue_bench.runs.store import Predictions, RunStore
 from glue_bench.statistics.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN, Verdict
 from glue_bench.tasks.adapter import TaskAdapter
+from glue_bench.text import first_line
 
 HARDEST = 5  # dev rows shown for each row of the report
 
@@ -72,19 +63,9 @@ class Entry:
     label: str  # unique among the rows of a task
     place: int  # of the label among all labels: colour, marker and dashes
     predictions: Mapping[int, Mapping[str, Predictions]]  # by seed, then by split
-    histories: Mapping[int, History]  # by seed
+    histories: Mapping[int, evidence.History]  # by seed
     unreadable: Sequence[str]  # files that could not be read, in words
-    texts: Texts | str  # of the dev rows, or why they cannot be shown
-
-    @property
-    def runs(self) -> list[Record]:
-        """The finished runs, by seed."""
-        return [run for run in self.row.runs if run.status == "finished"]
-
-    @property
-    def unfinished(self) -> list[Record]:
-        """The other runs, by seed."""
-        return [run for run in self.row.runs if run.status != "finished"]
+    texts: evidence.Texts | str  # of the dev rows, or why they cannot be shown
 
     @property
     def task(self) -> TaskAdapter:
@@ -95,11 +76,6 @@ class Entry:
     def published(self) -> float | None:
         """The published number."""
         return self.row.published.value if self.row.published else None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval."""
-        return self.row.interval
 
     @property
     def verdict(self) -> Verdict | None:
@@ -161,9 +137,9 @@ class Entry:
         return [split for splits in self.predictions.values() for split in splits.values()]
 
     @cached_property
-    def calibration(self) -> Calibration:
+    def calibration(self) -> evidence.Calibration:
         """Accuracy by confidence, over all seeds and splits."""
-        return measure_calibration(self.every_split)
+        return evidence.measure_calibration(self.every_split)
 
     @cached_property
     def confusion(self) -> NDArray[np.int64]:
@@ -174,7 +150,7 @@ class Entry:
         return counts
 
     @cached_property
-    def labels_and_predictions(self) -> tuple[Floats, Floats]:
+    def labels_and_predictions(self) -> tuple[evidence.Floats, evidence.Floats]:
         """(n,) labels and (n,) predicted scores, over all seeds and splits."""
         label = np.concatenate([split.label for split in self.every_split])
         prediction = np.concatenate([split.prediction for split in self.every_split])
@@ -199,7 +175,7 @@ class Entry:
         ranked = []
         for split in self.task.validation:
             seeds = [splits[split] for splits in self.predictions.values()]
-            losses = np.mean([row_losses(found) for found in seeds], axis=0)  # (n,)
+            losses = np.mean([evidence.row_losses(found) for found in seeds], axis=0)  # (n,)
             for place in np.argsort(-losses, kind="stable")[:HARDEST]:
                 predictions = [found.prediction[place] for found in seeds]
                 idx, label = int(seeds[0].idx[place]), seeds[0].label[place]
@@ -209,9 +185,11 @@ class Entry:
 
 def join_entries(report: Report, store: RunStore) -> list[Entry]:
     """Join every row of the report with the files of its runs, in the report's order."""
-    entries, places, texts = list[Entry](), dict[str, int](), dict[str, Texts | str]()
+    entries, places, texts = list[Entry](), dict[str, int](), dict[str, evidence.Texts | str]()
     for section, name in zip(report.sections, name_sections(report), strict=True):
-        for row, label in zip(section.rows, _label_rows(section, name), strict=True):
+        lines = [f"{name}, {row.line}" if row.line else name for row in section.rows]
+        labels = number_repeats(lines, groups=[row.task for row in section.rows])
+        for row, label in zip(section.rows, labels, strict=True):
             predictions, histories, unreadable = _read_files(row, store)
             entries.append(
                 Entry(
@@ -228,15 +206,14 @@ def join_entries(report: Report, store: RunStore) -> list[Entry]:
     return entries
 
 
-def _read_files(row: Row, store: RunStore) -> tuple[dict[int, dict[str, Predictions]], dict[int, History], list[str]]:
+def _read_files(
+    row: Row, store: RunStore
+) -> tuple[dict[int, dict[str, Predictions]], dict[int, evidence.History], list[str]]:
     """Read predictions and histories by seed, and list what was missing. Only runs on the same rows are pooled."""
-    predictions, histories, unreadable = dict[int, dict[str, Predictions]](), dict[int, History](), list[str]()
-    for run in row.runs:
-        if run.status != "finished":
-            continue
-        folder = store.folder(*run.place)
+    predictions, histories, unreadable = dict[int, dict[str, Predictions]](), dict[int, evidence.History](), list[str]()
+    for run in row.finished:
         try:
-            found = read_every_split(store, run)
+            found = evidence.read_every_split(store, run)
             first = next(iter(predictions.values()), found)
             if not all(
                 np.array_equal(found[split].idx, first[split].idx)
@@ -248,21 +225,19 @@ def _read_files(row: Row, store: RunStore) -> tuple[dict[int, dict[str, Predicti
         except InputError as error:
             unreadable.append(f"{run.run_id} has {error}")
         try:
-            histories[run.seed] = read_history(folder)
+            histories[run.seed] = evidence.read_history(store.folder(*run.place))
         except InputError as error:
             unreadable.append(f"{run.run_id} has {error}")
     return predictions, histories, unreadable
 
 
-def _recall_texts(record: Record, known: dict[str, Texts | str]) -> Texts | str:
-    """Read the texts of a run's dev rows, once for all runs on the same data."""
-    facts = [record.task, record.config["data"], record.data.get("revision"), record.data.get("fingerprint")]
+def _recall_texts(run: Record, known: dict[str, evidence.Texts | str]) -> evidence.Texts | str:
+    """Read the texts of a run's dev rows, once for all runs on the same data; a line says why there are none."""
+    facts = [run.task, run.config["data"], run.data.get("revision"), run.data.get("fingerprint")]
     key = json.dumps(facts, sort_keys=True, default=str)
     if key not in known:
-        known[key] = texts_or_reason(record)
+        try:
+            known[key] = evidence.read_texts(run)
+        except GlueBenchError as error:
+            known[key] = first_line(error)
     return known[key]
-
-
-def _label_rows(section: Section, name: str) -> list[str]:
-    labels = [f"{name}, {row.line}" if row.line else name for row in section.rows]
-    return number_repeats(labels, groups=[row.task for row in section.rows])

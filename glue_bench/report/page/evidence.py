@@ -6,12 +6,13 @@ from typing import NamedTuple, Required, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from glue_bench.config.schema import DataConfig
 from glue_bench.data.hub import is_cached
 from glue_bench.data.rows import load_task_data
 from glue_bench.data.sources import hub_files, resolve_source
-from glue_bench.errors import GlueBenchError, InputError
+from glue_bench.errors import InputError
 from glue_bench.reading import conform, parse_json, read_text
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import Predictions, RunStore
@@ -124,14 +125,6 @@ def read_texts(record: Record) -> Texts:
     return {split: loaded.splits[split].texts for split in task.validation}
 
 
-def texts_or_reason(record: Record) -> Texts | str:
-    """Return the texts of `read_texts`, or one line that says why there are none."""
-    try:
-        return read_texts(record)
-    except GlueBenchError as error:
-        return first_line(error)
-
-
 def thin(values: Floats, points: int) -> Floats:
     """Return at most `points` means of equally many consecutive values, except the last; NaN where one is NaN."""
     if len(values) <= points:
@@ -144,14 +137,16 @@ def row_losses(split: Predictions) -> Floats:
     """Compute the (n,) losses of the rows: cross-entropy in nats, or the squared error."""
     if split.logits.shape[1] == 1:
         return np.asarray((split.logits[:, 0] - split.label) ** 2, dtype=np.float64)
-    return np.asarray(-_log_softmax(split.logits)[np.arange(len(split.label)), split.label], dtype=np.float64)
+    return np.asarray(
+        -special.log_softmax(split.logits, axis=1)[np.arange(len(split.label)), split.label], dtype=np.float64
+    )
 
 
 def measure_calibration(splits: Sequence[Predictions]) -> Calibration:
     """Measure accuracy by confidence (the highest softmax probability) and the expected calibration error."""
     logits = np.concatenate([split.logits for split in splits])  # (n, k)
     right = np.concatenate([split.label == split.prediction for split in splits])  # (n,)
-    confidence = np.exp(_log_softmax(logits).max(axis=1))  # (n,)
+    confidence = np.exp(special.log_softmax(logits, axis=1).max(axis=1))  # (n,)
     place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)  # (n,)
     bins = [
         Bin(
@@ -164,9 +159,3 @@ def measure_calibration(splits: Sequence[Predictions]) -> Calibration:
         for one in np.unique(place)
     ]
     return Calibration(bins=bins, error=sum(one.share * abs(one.accuracy - one.confidence) for one in bins))
-
-
-def _log_softmax(logits: Floats) -> Floats:
-    """Turn (n, k) logits into (n, k) natural logarithms of the probabilities."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float64)

@@ -12,22 +12,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
-from glue_bench.report import Comparison
-from glue_bench.report.page.drawing import (
-    INK,
-    MUTED,
-    PAIRED_WIDTH,
-    PAPER,
-    RULE,
-    WIDTH,
-    Drawing,
-    add_axes,
-    canvas,
-    look_of,
-    shorten_label,
-    show_number,
-    to_svg,
-)
+from glue_bench.report.comparison import Comparison
+from glue_bench.report.page import drawing
+from glue_bench.report.page.drawing import INK, MUTED, PAIRED_WIDTH, PAPER, RULE, WIDTH, Drawing
 from glue_bench.report.page.entries import Entry
 
 SHADE = 0.45  # opacity of a matrix cell that holds a whole row: the text on it stays readable
@@ -45,11 +32,11 @@ class Point(NamedTuple):
 
 def draw_scores(entries: Sequence[Entry], *, name: str) -> Drawing:
     """Draw a strip for each row: markers for the seeds, a bar for the median, the interval, the published diamond."""
-    with canvas(50 * len(entries) + 34) as figure:
-        axes = add_axes(figure, left=8, right=8, top=4, bottom=26, grid="x")
+    with drawing.canvas(50 * len(entries) + 34) as figure:
+        axes = drawing.add_axes(figure, left=8, right=8, top=4, bottom=26, grid="x")
         for place, entry in enumerate(entries):
             _draw_strip(axes, entry, y=len(entries) - 1 - place)
-        drawn = [x for e in entries for x in (*e.row.values, *(e.interval or ()), e.row.median, e.published)]
+        drawn = [x for e in entries for x in (*e.row.values, *(e.row.interval or ()), e.row.median, e.published)]
         known = [x for x in drawn if x is not None] or [0.0, 100.0]
         room = max(0.06 * (max(known) - min(known)), 0.3)
         axes.set_xlim(min(known) - room, max(known) + room)
@@ -57,27 +44,27 @@ def draw_scores(entries: Sequence[Entry], *, name: str) -> Drawing:
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        return to_svg(figure, name)
+        return drawing.to_svg(figure, name)
 
 
 def _draw_strip(axes: Axes, entry: Entry, *, y: float) -> None:
-    row, color = entry.row, look_of(entry.place).color
-    if entry.interval:
-        axes.plot(entry.interval, (y, y), color=color, linewidth=5, alpha=0.28, solid_capstyle="butt")
+    row, color = entry.row, drawing.look_of(entry.place).color
+    if entry.row.interval:
+        axes.plot(entry.row.interval, (y, y), color=color, linewidth=5, alpha=0.28, solid_capstyle="butt")
     if row.median is not None:
         axes.plot((row.median, row.median), (y - 0.2, y + 0.2), color=color, linewidth=2.4)
     _mark(axes, (row.values, [y] * len(row.values)), place=entry.place, markersize=6.5, markeredgewidth=0.9)
     if entry.published is not None:
         edge = {"markerfacecolor": PAPER, "markeredgecolor": INK, "markeredgewidth": 1.5}
         _mark(axes, (entry.published, y), place=0, marker="D", markersize=8, **edge)
-    score = "not run" if row.median is None else show_number(row.median)
+    score = "not run" if row.median is None else drawing.show_number(row.median)
     common: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center"}
-    axes.text(0, y + 0.36, shorten_label(entry.label), ha="left", color=color, weight="bold", **common)
+    axes.text(0, y + 0.36, drawing.shorten_label(entry.label), ha="left", color=color, weight="bold", **common)
     axes.text(1, y + 0.36, score, ha="right", color=INK, **common)
 
 
 def _mark(axes: Axes, at: tuple[Any, Any], *, place: int, **style: Any) -> None:
-    look = look_of(place)
+    look = drawing.look_of(place)
     usual = {"marker": look.marker, "markerfacecolor": look.color, "markeredgecolor": PAPER, "linestyle": "none"}
     axes.plot(*at, **usual | style)
 
@@ -90,14 +77,14 @@ def _write_title(axes: Axes, text: str) -> None:
 def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
     """Draw the loss of every run over its updates, below it the learning rate, and the dev scores if there are any."""
     more = 96 if any(entry.dev_scores for entry in entries) else 0
-    with canvas(250 + more) as figure:
-        loss = add_axes(figure, left=42, right=8, top=18, bottom=98 + more, grid="y")
-        rate = add_axes(figure, left=42, right=8, top=178, bottom=36 + more, grid="y")
-        dev = add_axes(figure, left=42, right=8, top=242, bottom=36, grid="y") if more else None
+    with drawing.canvas(250 + more) as figure:
+        loss = drawing.add_axes(figure, left=42, right=8, top=18, bottom=98 + more, grid="y")
+        rate = drawing.add_axes(figure, left=42, right=8, top=178, bottom=36 + more, grid="y")
+        dev = drawing.add_axes(figure, left=42, right=8, top=242, bottom=36, grid="y") if more else None
         known = [(entry.place, history) for entry in entries for history in entry.histories.values()]
         curves = [(place, history.thinned()) for place, history in known]
         for (place, curve), (_, whole) in zip(curves, known, strict=True):
-            style: dict[str, Any] = {"color": look_of(place).color, "linestyle": look_of(place).dashes}
+            style: dict[str, Any] = {"color": drawing.look_of(place).color, "linestyle": drawing.look_of(place).dashes}
             loss.plot(curve.step, curve.loss, linewidth=1.2, alpha=0.85, **style)
             rate.plot(curve.step, curve.rate, linewidth=1.4, **style)
             if dev:
@@ -120,13 +107,13 @@ def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
         for axes, _ in upper:
             axes.set_xticklabels([])
         lowest.set_xlabel("update")
-        return to_svg(figure, name)
+        return drawing.to_svg(figure, name)
 
 
 def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> Drawing:
     """Draw scores against costs; each name is written where there is room for it."""
-    with canvas(210) as figure:
-        axes = add_axes(figure, left=46, right=14, top=18, bottom=38, grid="both")
+    with drawing.canvas(210) as figure:
+        axes = drawing.add_axes(figure, left=46, right=14, top=18, bottom=38, grid="both")
         scores = [point.score for point in points]
         room = max(0.35 * (max(scores) - min(scores)), 1.0)
         width = 1.25 * max(point.cost for point in points)
@@ -137,12 +124,12 @@ def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> Drawing:
         for point in points:
             side = "right" if point.cost > 0.6 * width else "left" if point.cost < 0.25 * width else "center"
             axes.annotate(
-                shorten_label(point.label),
+                drawing.shorten_label(point.label),
                 (point.cost, point.score),
                 xytext=(0, 9),
                 textcoords="offset points",
                 ha=side,
-                color=look_of(point.place).color,
+                color=drawing.look_of(point.place).color,
                 weight="bold",
                 parse_math=False,
             )
@@ -150,14 +137,14 @@ def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> Drawing:
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel(unit)
         _write_title(axes, "mean score")
-        return to_svg(figure, name)
+        return drawing.to_svg(figure, name)
 
 
 def draw_differences(comparison: Comparison, *, name: str) -> Drawing:
     """Draw a line for each task: the difference with its interval, and where 0 is."""
-    tasks, color = list(reversed(comparison.tasks)), look_of(0).color
-    with canvas(30 * len(tasks) + 48) as figure:
-        axes = add_axes(figure, left=62, right=12, top=6, bottom=42, grid="x")
+    tasks, color = list(reversed(comparison.tasks)), drawing.look_of(0).color
+    with drawing.canvas(30 * len(tasks) + 48) as figure:
+        axes = drawing.add_axes(figure, left=62, right=12, top=6, bottom=42, grid="x")
         axes.axvline(0, color=INK, linewidth=1)
         for y, task in enumerate(tasks):
             axes.plot((task.low, task.high), (y, y), color=color, linewidth=2.2)
@@ -166,20 +153,20 @@ def draw_differences(comparison: Comparison, *, name: str) -> Drawing:
         axes.set_yticks(range(len(tasks)), [task.title for task in tasks])
         axes.set_ylim(-0.6, len(tasks) - 0.4)
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.set_xlabel(shorten_label(f"{comparison.first} minus {comparison.second}, points", 52))
-        return to_svg(figure, name)
+        axes.set_xlabel(drawing.shorten_label(f"{comparison.first} minus {comparison.second}, points", 52))
+        return drawing.to_svg(figure, name)
 
 
 def draw_confusion(entry: Entry, *, name: str) -> Drawing:
     """Draw a matrix of labels (rows) by predictions (columns), shaded by the share of the row."""
     counts, labels, k = entry.confusion, entry.task.labels, entry.task.outputs
     tall = min(58.0, 232 / k)
-    with canvas(42 + tall * k, width=PAIRED_WIDTH) as figure:
-        axes = add_axes(figure, left=96, right=6, top=4, bottom=38)
+    with drawing.canvas(42 + tall * k, width=PAIRED_WIDTH) as figure:
+        axes = drawing.add_axes(figure, left=96, right=6, top=4, bottom=38)
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)  # (k, k)
         for label, prediction in np.ndindex(k, k):
             share, corner = float(shares[label, prediction]), (prediction, k - 1 - label)
-            shade = (*to_rgb(look_of(entry.place).color), SHADE * share)
+            shade = (*to_rgb(drawing.look_of(entry.place).color), SHADE * share)
             axes.add_patch(Rectangle(corner, 1, 1, facecolor=shade, edgecolor=RULE, linewidth=0.8))
             if k <= _MOST_WRITTEN:
                 x, y = corner[0] + 0.5, corner[1] + 0.5
@@ -187,22 +174,22 @@ def draw_confusion(entry: Entry, *, name: str) -> Drawing:
                 axes.text(x, y - 0.08, f"{counts[label, prediction]:,}", color=INK, ha="center", va="top", fontsize=10)
         axes.set_xlim(0, k)
         axes.set_ylim(0, k)
-        axes.set_yticks(np.arange(k) + 0.5, [shorten_label(label, 14) for label in labels[::-1]])
+        axes.set_yticks(np.arange(k) + 0.5, [drawing.shorten_label(label, 14) for label in labels[::-1]])
         # Columns grow narrower with their number; with many classes there is room for a number only.
-        named = [shorten_label(label, 34 // k) for label in labels]
+        named = [drawing.shorten_label(label, 34 // k) for label in labels]
         numbered = [str(place + 1) for place in range(k)]
         axes.set_xticks(np.arange(k) + 0.5, named if k <= _MOST_WRITTEN else numbered)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set_xlabel("predicted" if k <= _MOST_WRITTEN else "predicted, in the order of the labels")
-        return to_svg(figure, name)
+        return drawing.to_svg(figure, name)
 
 
 def draw_density(entry: Entry, *, name: str) -> Drawing:
     """Draw predictions against labels: the more rows a hexagon holds, the darker it is."""
     label, prediction = entry.labels_and_predictions
-    with canvas(PAIRED_WIDTH * 0.86, width=PAIRED_WIDTH) as figure:
-        axes = add_axes(figure, left=40, right=10, top=8, bottom=38)
+    with drawing.canvas(PAIRED_WIDTH * 0.86, width=PAIRED_WIDTH) as figure:
+        axes = drawing.add_axes(figure, left=40, right=10, top=8, bottom=38)
         low = float(min(label.min(), prediction.min()))
         high = float(max(label.max(), prediction.max()))
         room = 0.03 * (high - low) or 1.0
@@ -211,23 +198,23 @@ def draw_density(entry: Entry, *, name: str) -> Drawing:
         counts = np.asarray(bins.get_array(), dtype=float)
         depth = 0.12 + 0.88 * np.log1p(counts) / np.log1p(counts.max())
         bins.set_array(None)
-        bins.set_facecolor([(*to_rgb(look_of(entry.place).color), float(alpha)) for alpha in depth])
+        bins.set_facecolor([(*to_rgb(drawing.look_of(entry.place).color), float(alpha)) for alpha in depth])
         bins.set_edgecolor("none")
         axes.plot((low, high), (low, high), color=INK, linewidth=1, linestyle=(0, (4, 3)))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel("label")
         axes.set_ylabel("prediction")
-        return to_svg(figure, name)
+        return drawing.to_svg(figure, name)
 
 
 def draw_reliability(entries: Sequence[Entry], *, name: str) -> Drawing:
     """Draw accuracy against confidence: the more rows a bin holds, the larger its marker."""
-    with canvas(WIDTH * 0.86) as figure:
-        axes = add_axes(figure, left=46, right=10, top=8, bottom=38, grid="both")
+    with drawing.canvas(WIDTH * 0.86) as figure:
+        axes = drawing.add_axes(figure, left=46, right=10, top=8, bottom=38, grid="both")
         axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         for entry in entries:
-            look, bins = look_of(entry.place), entry.calibration.bins
+            look, bins = drawing.look_of(entry.place), entry.calibration.bins
             x, y = [one.confidence for one in bins], [one.accuracy for one in bins]
             axes.plot(x, y, color=look.color, linestyle=look.dashes, linewidth=1.2)
             for one in bins:
@@ -241,4 +228,4 @@ def draw_reliability(entries: Sequence[Entry], *, name: str) -> Drawing:
             axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
         axes.set_xlabel("confidence")
         axes.set_ylabel("accuracy")
-        return to_svg(figure, name)
+        return drawing.to_svg(figure, name)
