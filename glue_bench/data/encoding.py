@@ -70,8 +70,7 @@ class TextEncoder:
             return self.tokenise(split.texts)
         key = hashlib.sha256(f"{self._identity}\0{split.text_digest}".encode()).hexdigest()[:32]
         path = cache / f"{key}.npz"
-        known = _read(path, rows=len(split))
-        if known is not None:
+        if (known := _read(path, rows=len(split))) is not None:
             return known
         encoded = self.tokenise(split.texts)
         try:
@@ -150,14 +149,9 @@ def _read(path: Path, *, rows: int) -> Encoded | None:
     except Exception as error:
         logger.warning("%s: damaged cache entry, replaced (%s)", path, error)
         return None
-    kinds: list[tuple[NDArray[Any], Any]] = [
-        (encoded.tokens, np.int32),
-        (encoded.types, np.uint8),
-        (encoded.offsets, np.int64),
-    ]
-    whole = (
-        all(values.dtype == kind and values.ndim == 1 for values, kind in kinds) and len(encoded.offsets) == rows + 1
-    )
+    kinds = {"tokens": "int32", "types": "uint8", "offsets": "int64"}
+    whole = all(columns[name].dtype == kind and columns[name].ndim == 1 for name, kind in kinds.items())
+    whole = whole and len(encoded.offsets) == rows + 1
     whole = whole and encoded.offsets[-1] == len(encoded.tokens) == len(encoded.types)
     if not whole or encoded.offsets[0] != 0 or encoded.lengths().min() < 1 or encoded.tokens.min() < 0:
         logger.warning("%s: cache entry that does not fit the texts, replaced", path)

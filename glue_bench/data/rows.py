@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,14 +134,15 @@ def load_task_data(source: DataSource, data: DataConfig, *, task: TaskConfig, se
 def load_split(files: SplitFiles, task: TaskConfig) -> Split:
     """Load every row of a split; errors as in `check_rows`."""
     parts = [check_rows(table, task, where=str(path)) for path, table in files.read(task)]
-    if len(parts) == 1:
-        return parts[0]
-    idx = np.concatenate([part.idx for part in parts])
-    return Split(
-        texts=tuple([*itertools.chain(*columns)] for columns in zip(*(part.texts for part in parts), strict=True)),
-        labels=np.concatenate([part.labels for part in parts]),
-        idx=idx if len(np.unique(idx)) == len(idx) else np.arange(len(idx)),  # files without idx each start at 0
-    )
+    rows, labels = join_parts(parts), np.concatenate([part.labels for part in parts])
+    unique = len(parts) == 1 or len(np.unique(rows.idx)) == len(rows)  # files without idx each start at 0
+    return Split(texts=rows.texts, labels=labels, idx=rows.idx if unique else np.arange(len(rows)))
+
+
+def join_parts(parts: Sequence[Texts]) -> Texts:
+    """Return the rows of several files, one after the other."""
+    texts = tuple([*itertools.chain(*columns)] for columns in zip(*(part.texts for part in parts), strict=True))
+    return Texts(texts=texts, idx=np.concatenate([part.idx for part in parts]))
 
 
 def empty_rows(rows: Texts) -> list[int]:
@@ -150,14 +152,10 @@ def empty_rows(rows: Texts) -> list[int]:
 
 
 def check_rows(table: Table, task: TaskConfig, *, where: str) -> Split:
-    """Return the rows of one file as a Split.
-
-    Args:
-        where: the file's name in error messages.
+    """Return the rows of one file, which messages call `where`.
 
     Raises:
-        InputError: a column or text is missing, the file is empty, or a label is missing, hidden (-1), unknown or out
-            of range.
+        InputError: as `check_texts`, or a label is missing, hidden (-1), unknown or out of range.
     """
     _check_columns(table, [*task.texts, "label"], where=where)
     rows = check_texts(table, task, where=where)
@@ -166,14 +164,7 @@ def check_rows(table: Table, task: TaskConfig, *, where: str) -> Split:
 
 
 def check_texts(table: Table, task: TaskConfig, *, where: str) -> Texts:
-    """Return the texts of one file. Its labels, if any, are ignored.
-
-    Args:
-        where: the file's name in error messages.
-
-    Raises:
-        InputError: a column or text is missing, or the file is empty.
-    """
+    """Return the texts of one file, whatever its labels; an InputError if it has no row, or lacks a column or text."""
     _check_columns(table, task.texts, where=where)
     texts = tuple(_check_column(table, name, where=where) for name in task.texts)
     return Texts(texts=texts, idx=_check_idx(table, len(texts[0]), where=where))
@@ -195,13 +186,18 @@ def _check_columns(table: Table, names: Sequence[str], *, where: str) -> None:
         raise InputError(f"{where}: no rows")
 
 
+def _refuse(table: Table, name: str, *, row: int, where: str, words: str) -> NoReturn:
+    found = quote(repr(table.columns[name][row]))
+    raise InputError(f"{where} row {table.number(row)}: {name} is {found}{words}") from None
+
+
 def _check_column(table: Table, name: str, *, where: str) -> list[str]:
     values = table.columns[name]
     for row, value in enumerate(values):
         if not isinstance(value, str):
-            raise InputError(f"{where} row {table.number(row)}: {name} is {quote(repr(value))}, not text")
+            _refuse(table, name, row=row, where=where, words=", not text")
         if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-            raise InputError(f"{where} row {table.number(row)}: {name} is {quote(repr(value))}, not valid Unicode")
+            _refuse(table, name, row=row, where=where, words=", not valid Unicode")
     return list(values)  # type: ignore[arg-type]
 
 
@@ -215,23 +211,19 @@ def _check_scores(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.f
         except (TypeError, ValueError, OverflowError):
             scores[row] = math.nan
         if not low <= scores[row] <= high:
-            raise InputError(
-                f"{where} row {table.number(row)}: label is {quote(repr(value))}; it must be a number from {low:g} "
-                f"to {high:g}"
-            )
+            _refuse(table, "label", row=row, where=where, words=f"; it must be a number from {low:g} to {high:g}")
     return scores
 
 
 def _check_classes(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.int64]:
     """Return codes in the task's order: names are mapped by name, numbers by the order that the file declares."""
     declared = table.label_names or task.labels
-    if declared in ([str(code) for code in _codes(task)], [f"LABEL_{code}" for code in _codes(task)]):
+    numbers = range(len(task.labels))
+    if declared in ([str(code) for code in numbers], [f"LABEL_{code}" for code in numbers]):
         declared = task.labels  # names that say no more than the codes
     if sorted(declared) != sorted(task.labels):
-        raise InputError(
-            f"{where}: its labels are {list_names(map(quote, declared))}; "
-            f"{task.name} has {list_names(map(quote, task.labels))}"
-        )
+        found, known = (list_names(map(quote, names)) for names in (declared, task.labels))
+        raise InputError(f"{where}: its labels are {found}; {task.name} has {known}")
     code_of = _codes_by_label(task.labels, declared)
     codes = np.empty(len(table.columns["label"]), dtype=np.int64)
     for row, value in enumerate(table.columns["label"]):
@@ -239,15 +231,9 @@ def _check_classes(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.
         if code is None:
             hidden = ", a hidden test label" if value in (-1, "-1") else ""
             allowed = list_names(f"{number} ({quote(name)})" for number, name in enumerate(declared))
-            raise InputError(
-                f"{where} row {table.number(row)}: label is {quote(repr(value))}{hidden}; it must be one of {allowed}"
-            )
+            _refuse(table, "label", row=row, where=where, words=f"{hidden}; it must be one of {allowed}")
         codes[row] = code
     return codes
-
-
-def _codes(task: TaskConfig) -> range:
-    return range(len(task.labels))
 
 
 def _code(value: object, code_of: Mapping[object, int]) -> int | None:
@@ -274,14 +260,10 @@ def _codes_by_label(labels: list[str], declared: list[str]) -> dict[object, int]
         code_of |= {int(name): code_of[name] for name, number in numbers.items() if number is not None}
     else:
         code_of = {number: labels.index(name) for number, name in enumerate(declared)} | code_of
-    truth = (
-        {} if len(labels) > 2 else {name: code_of[key] for key, name in enumerate(("false", "true")) if key in code_of}
-    )
-    return (
-        truth
-        | {str(name).lower(): code for name, code in code_of.items() if str(name).lower() in ("true", "false")}
-        | code_of
-    )
+    words = ("false", "true") if len(labels) <= 2 else ()
+    truth: dict[object, int] = {name: code_of[key] for key, name in enumerate(words) if key in code_of}
+    truth |= {str(name).lower(): code for name, code in code_of.items() if str(name).lower() in ("true", "false")}
+    return truth | code_of
 
 
 def _check_idx(table: Table, rows: int, *, where: str) -> NDArray[np.int64]:
@@ -298,6 +280,5 @@ def _check_idx(table: Table, rows: int, *, where: str) -> NDArray[np.int64]:
                 raise ValueError(value)
             idx[row] = int(value)  # type: ignore[call-overload]
         except (TypeError, ValueError, OverflowError):
-            number = table.number(row)
-            raise InputError(f"{where} row {number}: idx is {quote(repr(value))}, not a whole number") from None
+            _refuse(table, "idx", row=row, where=where, words=", not a whole number")
     return idx

@@ -56,21 +56,28 @@ def hub_identity(data: DataConfig) -> dict[str, object] | None:
 
 def hub_files(task: TaskConfig) -> dict[str, str]:
     """Return the name of each split's file in the hub's data set."""
-    folder = task.hub_config or task.name
-    return {split: f"{folder}/{split}-00000-of-00001.parquet" for split in (task.train, *task.validation)}
+    return {split: hub_file(task.hub_config or task.name, split) for split in (task.train, *task.validation)}
+
+
+def hub_file(folder: str, split: str) -> str:
+    """Return the name of a split's file in the hub's data set."""
+    return f"{folder}/{split}-00000-of-00001.parquet"
+
+
+def fetch_split(dataset: str, name: str, *, revision: str) -> tuple[SplitFiles, str]:
+    """Download a file of the hub's data set; return it, and the commit that it is of. Errors as in `fetch_file`."""
+    path = fetch_file(dataset, name, revision=revision, repo_type="dataset")
+    assert path is not None  # noqa: S101 - only optional files can be None
+    return SplitFiles.of(path), commit_of(path, name)
 
 
 def _resolve_hub(data: DataConfig, task: TaskConfig) -> DataSource:
     dataset, revision = data.dataset or "", data.revision or ""
-    files = {}
-    for split, name in hub_files(task).items():
-        path = fetch_file(dataset, name, revision=revision, repo_type="dataset")
-        assert path is not None  # noqa: S101 - only optional files can be None
-        revision = commit_of(path, name)  # so that every split comes from the first one's commit
-        files[split] = SplitFiles.of(path)
-    return DataSource(
-        source="hub", identity=_hub_identity(data, revision), files=files, dataset=dataset, revision=revision
-    )
+    files = dict[str, SplitFiles]()
+    for split, name in hub_files(task).items():  # every split comes from the first one's commit
+        files[split], revision = fetch_split(dataset, name, revision=revision)
+    identity = _hub_identity(data, revision)
+    return DataSource(source="hub", identity=identity, files=files, dataset=dataset, revision=revision)
 
 
 def _hub_identity(data: DataConfig, revision: str | None) -> dict[str, object]:

@@ -1,13 +1,11 @@
 """Find the files of a split in a local folder, and read them as tables with the task's column names."""
 
 import contextlib
-import functools
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -42,12 +40,10 @@ class SplitFiles:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the content: the same for copies of a text with other line ends, or packed by gzip.
-
-        Raises:
-            InputError: a file cannot be read.
-        """
-        hashes = [_content_sha256(path) for path in (*self.paths, *filter(None, [self.dev_ids]))]
+        """SHA-256 of the content, for texts whatever their line ends, packed by gzip or not; errors as `read_text`."""
+        paths = (*self.paths, *filter(None, [self.dev_ids]))
+        plain = [type_of(path) not in ("parquet", "arrow") for path in paths]
+        hashes = [file_sha256(path, read=_text_bytes if one else None) for path, one in zip(paths, plain, strict=True)]
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
     def read(self, task: TaskConfig) -> Iterator[tuple[Path, Table]]:
@@ -61,7 +57,7 @@ class SplitFiles:
         assert self.dev_ids is not None  # noqa: S101 - asked for by `read`
         ids = {tuple(line.split("\t")[:2]) for line in read_text(self.dev_ids).splitlines()}
         pairs = zip(*(table.columns.get(name, []) for name in PAIR), strict=True)
-        return _keep(table, [(pair in ids) == self.dev for pair in pairs])
+        return table.keep([(pair in ids) == self.dev for pair in pairs])
 
 
 def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
@@ -77,9 +73,8 @@ def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
     names += [original.folder] if original and place == "ax" else []
     found = [files for name in names for files in _candidates(folder, name)]
     if len(found) > 1:
-        raise InputError(
-            f"{folder}: duplicate split {split}: {', '.join(files.paths[0].name for files in found)}; keep one"
-        )
+        listed = ", ".join(files.paths[0].name for files in found)
+        raise InputError(f"{folder}: duplicate split {split}: {listed}; keep one")
     if not found and place == "mrpc":
         found = _find_paraphrases(folder, names[-1])
     if not found:
@@ -107,17 +102,16 @@ def name_columns(table: Table, task: TaskConfig, *, where: str) -> Table:
             old[name] = original.columns[name]
     if not old:
         return table
-    renamed: dict[str, Callable[[], list[object]]] = {
-        name: functools.partial(table.columns.__getitem__, wanted) for name, wanted in old.items()
-    }
-    if task.kind == "regression" and original and old.get("label") == original.columns.get("label"):
-        read = renamed["label"]
-        renamed["label"] = lambda: [*map(_as_hub_score, read())]
-    others = {name: functools.partial(table.columns.__getitem__, name) for name in table.columns if name not in renamed}
-    table = replace(table, columns=Columns({**others, **renamed}))
+    scores = task.kind == "regression" and original and old.get("label") == original.columns.get("label")
+
+    def read(name: str) -> list[object]:
+        values = table.columns[old.get(name, name)]
+        return [*map(_as_hub_score, values)] if name == "label" and scores else values
+
+    renamed = replace(table, columns=Columns([*table.columns, *old], read))
     if old.get("label") == GOLD_LABEL:
-        table = _keep(table, [value != NO_GOLD_LABEL for value in table.columns["label"]])
-    return table
+        return renamed.keep([value != NO_GOLD_LABEL for value in renamed.columns["label"]])
+    return renamed
 
 
 def _as_hub_score(value: object) -> object:
@@ -125,19 +119,6 @@ def _as_hub_score(value: object) -> object:
     with contextlib.suppress(ValueError, TypeError):
         return float(np.float32(value))  # type: ignore[arg-type]
     return value
-
-
-def _keep(table: Table, kept: list[bool]) -> Table:
-    """Return some rows of a table, which keep their numbers."""
-    if all(kept):
-        return table
-
-    def read(name: str) -> list[Any]:
-        return [value for value, keep in zip(table.columns[name], kept, strict=True) if keep]
-
-    numbers = np.flatnonzero(kept) if table.numbers is None else table.numbers[np.array(kept)]
-    columns = Columns({name: functools.partial(read, name) for name in table.columns})
-    return replace(table, columns=columns, numbers=numbers)
 
 
 def _candidates(folder: Path, name: str) -> Iterator[SplitFiles]:
@@ -176,12 +157,6 @@ def _find_paraphrases(folder: Path, name: str) -> list[SplitFiles]:
     if ids is None:
         raise InputError(f"{folder / DEV_IDS[0]}: no such file; it says which rows of {path.name} are the dev set")
     return [SplitFiles(paths=(path,), dev_ids=ids, dev=name == "dev")]
-
-
-def _content_sha256(path: Path) -> str:
-    if type_of(path) in ("parquet", "arrow"):
-        return file_sha256(path)
-    return file_sha256(path, read=_text_bytes)
 
 
 def _text_bytes(path: Path) -> bytes:

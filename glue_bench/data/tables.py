@@ -4,12 +4,13 @@ import csv
 import functools
 import gzip
 import io
+import itertools
 import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,11 +25,7 @@ from glue_bench.reading import open_regular
 from glue_bench.text import first_line
 
 TEXT_TYPES = ("csv", "tsv", "jsonl", "json")
-FILE_TYPES = (
-    "parquet",
-    *TEXT_TYPES,
-    *(f"{kind}.gz" for kind in TEXT_TYPES),
-)  # the endings that a user's files may have
+FILE_TYPES = ("parquet", *TEXT_TYPES, *(f"{kind}.gz" for kind in TEXT_TYPES))  # the endings of a user's files
 _DELIMITERS = (",", ";", "\t")
 _LARGEST = 4 * 2**30  # bytes of an unpacked text
 _LINE_END = re.compile(r"\r|\n")
@@ -37,23 +34,20 @@ _LINE_END = re.compile(r"\r|\n")
 class Columns(Mapping[str, list[object]]):
     """Named columns of equal length, each read when it is asked for: what nobody reads may be anything."""
 
-    def __init__(self, readers: Mapping[str, Callable[[], list[object]]]) -> None:
-        """Take a function that reads each column."""
-        self._readers, self._read = readers, dict[str, list[object]]()
+    def __init__(self, names: Iterable[str], read: Callable[[str], list[object]]) -> None:
+        """Take the names in the file's order, and the function that reads a column."""
+        self._names, self._read = dict.fromkeys(names), functools.cache(read)
 
     def __getitem__(self, name: str) -> list[object]:
-        """Return the values of a column."""
-        if name not in self._read:
-            self._read[name] = self._readers[name]()
-        return self._read[name]
+        if name not in self._names:
+            raise KeyError(name)
+        return self._read(name)
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the names in the file's order."""
-        return iter(self._readers)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        """Return the number of columns."""
-        return len(self._readers)
+        return len(self._names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +61,14 @@ class Table:
     def number(self, row: int) -> int:
         """Return the number of a row in the file, counted from 1."""
         return 1 + (row if self.numbers is None else int(self.numbers[row]))
+
+    def keep(self, kept: list[bool]) -> "Table":
+        """Return some of the rows, which keep their numbers."""
+        if all(kept):
+            return self
+        numbers = np.flatnonzero(kept) if self.numbers is None else self.numbers[np.array(kept)]
+        columns = Columns(self.columns, lambda name: [*itertools.compress(self.columns[name], kept)])
+        return replace(self, columns=columns, numbers=numbers)
 
 
 def type_of(path: Path) -> str:
@@ -84,10 +86,8 @@ def read_table(path: Path, original: Original | None = None) -> Table:
         InputError: naming the file, and the line where a text file is broken.
     """
     match type_of(path):
-        case "parquet":
-            return _read_parquet(path)
-        case "arrow":
-            return _read_arrow(path)
+        case "parquet" | "arrow":
+            return _read_columnar(path)
         case "jsonl" | "json":
             return _read_json(path)
         case kind:
@@ -135,37 +135,30 @@ def unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"{path}: not a readable {type_of(path).capitalize()} file ({first_line(error)})")
 
 
-def _read_parquet(path: Path) -> Table:
+def _read_columnar(path: Path) -> Table:
+    """Read Parquet, or an Arrow stream as `datasets.save_to_disk` writes it."""
     try:
-        file = open_parquet(path)
-        schema = file.schema_arrow
+        if type_of(path) == "parquet":
+            file = open_parquet(path)
+            schema = file.schema_arrow
+        else:
+            with open_regular(path):
+                file = pa.ipc.open_stream(pa.OSFile(os.fsencode(path))).read_all()
+            schema = file.schema
     except (pa.ArrowException, OSError) as error:
         raise unreadable(path, error) from error
-    return _table(path, schema, read=lambda name: file.read(columns=[name])[name].to_pylist())
 
-
-def _read_arrow(path: Path) -> Table:
-    """Read a file of `datasets.save_to_disk`."""
-    try:
-        with open_regular(path):
-            table = pa.ipc.open_stream(pa.OSFile(os.fsencode(path))).read_all()
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, error) from error
-    return _table(path, table.schema, read=lambda name: table[name].to_pylist())
-
-
-def _table(path: Path, schema: pa.Schema, *, read: Callable[[str], list[object]]) -> Table:
     def read_column(name: str) -> list[object]:
         try:
-            return read(name)
+            table = file if isinstance(file, pa.Table) else file.read(columns=[name])
+            return list(table[name].to_pylist())
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             raise unreadable(path, error) from error
 
     _check_header(schema.names, path)
     declared = b"huggingface" in (schema.metadata or {})
     names = _declared_label_names(schema, path) if declared else None
-    columns = Columns({name: functools.partial(read_column, name) for name in schema.names})
-    return Table(columns=columns, label_names=names)
+    return Table(columns=Columns(schema.names, read_column), label_names=names)
 
 
 def _declared_label_names(schema: pa.Schema, path: Path) -> list[str] | None:
@@ -194,10 +187,8 @@ def _read_delimited(path: Path, *, delimiter: str, original: Original | None) ->
     last = len(_LINE_END.split(text.rstrip()))  # line with a row
     rows, kept, number = list[list[str]](), list[int](), -1
     try:
-        if glues and original and original.lacks_header(fields):
-            header = [*original.header]
-        else:
-            header = [name.strip() for name in next(reader, [])]
+        headless = glues and original is not None and original.lacks_header(fields)
+        header = [*original.header] if headless and original else [name.strip() for name in next(reader, [])]
         _check_header(header, path)
         for number, row in enumerate(reader):
             if len(row) != len(header) and not (glues and len(row) > len(header)):
@@ -231,8 +222,7 @@ def _is_quoted(text: str, delimiter: str) -> bool:
 
 
 def _check_header(names: list[str], path: Path) -> None:
-    duplicates = [name for name in names if names.count(name) > 1]
-    if duplicates:
+    if duplicates := [name for name in names if names.count(name) > 1]:
         raise InputError(f"{path}: duplicate column {duplicates[0]!r}")
 
 
@@ -248,10 +238,10 @@ def _read_json(path: Path) -> Table:
             rows.append(json.loads(line))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}{'' if listed else f' line {len(rows) + 1}'}: not JSON ({error})") from error
-    word = "item" if listed else "line"
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
-            raise InputError(f'{path} {word} {number}: not an object, as in {{"sentence": "a text", "label": 0}}')
+            where = f"{path} {'item' if listed else 'line'} {number}"
+            raise InputError(f'{where}: not an object, as in {{"sentence": "a text", "label": 0}}')
         for name in row.keys() - columns.keys():
             columns[name] = [None] * (number - 1)
         for name, values in columns.items():  # a key that a row lacks is null: an error only where it is used
