@@ -15,37 +15,36 @@ from glue_bench.reading import open_regular
 
 
 @contextlib.contextmanager
+def disk_errors(path: Path, what: str = "cannot be written") -> Iterator[None]:
+    """Raise a DiskError that says what cannot be done with `path` for an OSError in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(f"{path}: {what}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
 def replace_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`; when the block succeeds, sync it to disk and rename it to `path`.
 
     Raises:
         DiskError: when the folder or file cannot be written (full disk, read-only folder, no permission).
     """
-    temporary: Path | None = None
-    try:
+    with disk_errors(path), contextlib.ExitStack() as afterwards:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         os.close(descriptor)
         temporary = Path(name)
+        afterwards.callback(temporary.unlink, missing_ok=True)
         yield temporary
         _sync(temporary)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         _sync(path.parent)
-    except OSError as error:
-        raise DiskError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write UTF-8 text with LF line endings.
-
-    Raises:
-        DiskError: as in `replace_atomically`.
-    """
+    """Write UTF-8 text with LF line endings; errors as in `replace_atomically`."""
     with replace_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
@@ -54,13 +53,12 @@ def write_text_atomically(path: Path, text: str) -> None:
 def replace_folder_atomically(path: Path) -> Iterator[Path]:
     """Yield an empty folder next to `path`; when the block succeeds, rename it to `path`, replacing what was there.
 
-    Raises:
-        DiskError: as in `replace_atomically`.
+    Errors as in `replace_atomically`.
     """
-    temporary: Path | None = None
-    try:
+    with disk_errors(path), contextlib.ExitStack() as afterwards:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        afterwards.callback(shutil.rmtree, temporary, ignore_errors=True)
         yield temporary
         for file in temporary.rglob("*"):  # safetensors makes files for the owner alone, whatever the umask says
             file.chmod((0o777 if file.is_dir() else 0o666) & ~_umask())
@@ -75,11 +73,6 @@ def replace_folder_atomically(path: Path) -> Iterator[Path]:
         else:
             temporary.rename(path)
         _sync(path.parent)
-    except OSError as error:
-        raise DiskError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def move_aside(path: Path, *, ours: Collection[str]) -> Path | None:
@@ -88,31 +81,22 @@ def move_aside(path: Path, *, ours: Collection[str]) -> Path | None:
     Raises:
         DiskError: it cannot be renamed.
     """
-    if not path.is_symlink() and (not path.exists() or (path.is_dir() and {*_names_in(path)} <= {*ours})):
+    is_folder = path.is_dir() and not path.is_symlink()
+    strange = [each for each in path.iterdir() if each.is_dir() or each.name not in ours] if is_folder else [path]
+    if not strange or not os.path.lexists(path):
         return None
-    for number in itertools.count(1):
-        aside = path.with_name(f"{path.name}.old-{number}")
-        if not os.path.lexists(aside):
-            break
-    try:
+    every = (path.with_name(f"{path.name}.old-{number}") for number in itertools.count(1))
+    aside = next(each for each in every if not os.path.lexists(each))
+    with disk_errors(path, "cannot be moved aside"):
         path.rename(aside)
-    except OSError as error:
-        raise DiskError(f"{path}: cannot be moved aside: {error.strerror or error}") from error
     return aside
-
-
-def _names_in(folder: Path) -> list[str]:
-    return [f"{path.name}{'/' if path.is_dir() else ''}" for path in folder.iterdir()]
 
 
 def file_sha256(path: Path, *, read: Callable[[Path], bytes] | None = None) -> str:
     """Return the SHA-256 of a file's content in hexadecimal; cached by path, inode, size and modification time.
 
-    Args:
-        read: a module's function that returns what counts as the content; None for the file's bytes.
-
-    Raises:
-        InputError: it cannot be read.
+    `read`, a module's function, returns what counts as the content; None: the file's bytes. An unreadable file is an
+    InputError.
     """
     try:
         found = path.stat()
@@ -130,17 +114,11 @@ def _sha256(path: Path, read: Callable[[Path], bytes] | None, *, size: int, chan
 
 
 def check_writable(folder: Path) -> None:
-    """Make `folder`, and write and remove a file in it.
-
-    Raises:
-        DiskError: as in `replace_atomically`.
-    """
-    try:
+    """Make `folder`, and write and remove a file in it; errors as in `replace_atomically`."""
+    with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as stream:
             stream.write(b"\0")
-    except OSError as error:
-        raise DiskError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 
 def cache_folder(part: str) -> Path:

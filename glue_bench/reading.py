@@ -23,16 +23,11 @@ _DEEPEST = 50  # levels of lists and mappings
 _DIGITS = 20  # of a whole number: enough for 64 bits
 _SHOWN = 60  # characters of a value in a message
 
-_hints_of: Callable[[Any], dict[str, Any]] = functools.cache(get_type_hints)
+hints_of: Callable[[Any], dict[str, Any]] = functools.cache(get_type_hints)
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a regular file, without waiting for the writer of a pipe.
-
-    Raises:
-        OSError: it is not a regular file, or cannot be opened.
-        ValueError: its name holds a NUL.
-    """
+    """Open a regular file, never waiting for a pipe's writer; else an OSError, a ValueError for a NUL in its name."""
     stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
         stream.close()
@@ -63,11 +58,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON of finite numbers and valid Unicode, at most 50 levels deep.
-
-    Raises:
-        ValueError: it is something else.
-    """
+    """Parse JSON of finite numbers and valid Unicode, at most 50 levels deep; a ValueError for anything else."""
     too_deep = f"lists or mappings nested deeper than {_DEEPEST} levels"
     try:
         content = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
@@ -122,11 +113,7 @@ def is_path(text: str) -> bool:
 
 
 def build_plain(kind: Any, values: object, *, where: str) -> Any:
-    """Build a dataclass from plain values, each of exactly its field's type; nothing is converted.
-
-    Raises:
-        ValueError: naming the place, what was found, and what it must be.
-    """
+    """Build a dataclass from plain values, each of exactly its field's type; errors as in `conform`."""
     conform(kind, values, where=where)
     known = {item.name for item in fields(kind)}
     if unknown := sorted(set(typing.cast(Mapping[str, Any], values)) - known):
@@ -152,7 +139,7 @@ def conform(hint: Any, value: object, *, where: str) -> None:
     elif is_dataclass(hint) or is_typeddict(hint):
         _require(value, where, holds=isinstance(value, Mapping), words="a mapping")
         found = typing.cast(Mapping[str, Any], value)
-        for name, inner in _hints_of(hint).items():
+        for name, inner in hints_of(hint).items():
             if name in found:
                 conform(inner, found[name], where=f"{where}.{name}" if where else name)
             elif name in _required(hint):

@@ -2,14 +2,14 @@
 
 import contextlib
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, field, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from glue_bench.errors import UsageError, close_match, list_names
+from glue_bench.reading import hints_of
 from glue_bench.text import quote
 
 # What a value of the trainer or of a task decides:
@@ -74,12 +74,9 @@ class Key(NamedTuple):
         return self.field.default is MISSING and self.field.default_factory is MISSING
 
 
-_hints_of: Callable[[Any], dict[str, Any]] = functools.cache(get_type_hints)
-
-
 def fields_of(kind: Any) -> tuple[Key, ...]:
     """Return the fields of a dataclass, each with what is known of it."""
-    return tuple(Key(item.name, _hints_of(kind)[item.name], item) for item in dataclasses.fields(kind))
+    return tuple(Key(item.name, hints_of(kind)[item.name], item) for item in dataclasses.fields(kind))
 
 
 def walk(kind: Any, where: str = "") -> Iterator[Key]:

@@ -112,10 +112,8 @@ def load_tokenizer(folder: Path) -> Any:
             "fast one; only encoders with a fast tokenizer can be used"
         )
     if set(loaded.get_vocab()) <= set(loaded.all_special_tokens):
-        kind = type(loaded).__name__
-        raise InputError(
-            f"{folder}: its tokenizer, a {kind}, has an empty vocabulary: it reads none of the files there"
-        )
+        empty = f"its tokenizer, a {type(loaded).__name__}, has an empty vocabulary"
+        raise InputError(f"{folder}: {empty}: it reads none of the files there")
     return loaded
 
 

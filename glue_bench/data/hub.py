@@ -16,17 +16,9 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NAMES = {"X-Repo-Commit": _COMMIT, "X-Linked-Etag": re.compile(r'(W/)?"?\w[\w+=:.-]{0,199}"?', re.ASCII)}
 _NAMES |= {"ETag": _NAMES["X-Linked-Etag"], "X-Xet-Hash": re.compile(r"[0-9a-f]{64}")}
 
-_OFFLINE_HELP = (
-    "{why}: data=local data.path=FOLDER, encoder=./FOLDER, or a hub cache (HF_HOME) that "
-    "was filled on another machine\n"
-    "everything offline, on the packaged sample data: glue-bench sweep preset=sample"
-)
-
-
-def _offline_help() -> str:
-    set_here = offline_variable()
-    why = f"{set_here}={os.environ[set_here]} forbids requests" if set_here else "without a network"
-    return _OFFLINE_HELP.format(why=why)
+_OFFLINE_HELP = """\
+data=local data.path=FOLDER, encoder=./FOLDER, or a hub cache (HF_HOME) that was filled on another machine
+everything offline, on the packaged sample data: glue-bench sweep preset=sample"""
 
 
 class AbsentError(InputError):
@@ -159,7 +151,9 @@ def _readable_errors(where: str, filename: str, *, revision: str) -> Iterator[No
 
     def unreachable(reason: str) -> UnreachableError:
         problem = f"{where}: cannot get {filename} at revision {revision} from {endpoint()} ({reason})"
-        return UnreachableError(f"{problem}\n{_offline_help()}")
+        set_here = offline_variable()
+        why = f"{set_here}={os.environ[set_here]} forbids requests" if set_here else "without a network"
+        return UnreachableError(f"{problem}\n{why}: {_OFFLINE_HELP}")
 
     if _check_names not in (checks := get_session().event_hooks["response"]):
         checks.append(_check_names)

@@ -54,11 +54,9 @@ class Split(Texts):
     labels: NDArray[np.int64] | NDArray[np.float64]  # (n,) codes 0..k-1, or scores for regression
 
     def sample(self, rows: int | None, *, how: str, seed: int) -> "Split":
-        """Return at most `rows` rows in file order; all of them for None.
+        """Return at most `rows` rows in file order, or all for None: the first, or drawn with the seed.
 
-        Args:
-            how: first, random, or stratified: as random, with each label's share of the rows kept.
-            seed: of the draw.
+        `how` is first, random, or stratified: as random, with each label's share of the rows kept.
         """
         if rows is None or rows >= len(self):
             return self

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 # Trainer values that are numbers: a column each, but for `epochs`, which a record counts.
 _NUMBERS = [item.name for item in fields_of(TrainerConfig) if item.hint in (int, float, int | None)]
 _NUMBERS.remove("epochs")
+_MORE_NUMBERS = ["train_rows", "max_train_rows", "max_eval_rows", "holdout", "beta1", "beta2"]
 _NAMES = (
     "encoder task split metric value rows seed status comparable not_comparable_because recipe recipe_changes init "
     "selection cell data fingerprint hub_id revision weights_sha256 parameters steps epochs tokens train_seconds "
-    "eval_seconds device precision engine ended setting_id run_id folder setting train_rows max_train_rows "
-    "max_eval_rows holdout beta1 beta2"
+    "eval_seconds device precision engine ended setting_id run_id folder setting"
 )
-_COLUMNS = [*_NAMES.split(), *_NUMBERS]
+_COLUMNS = [*_NAMES.split(), *_MORE_NUMBERS, *_NUMBERS]
 
 
 def load_results(results_dir: str | Path = "results", *words: str, **filters: object) -> "pd.DataFrame":
@@ -68,7 +68,7 @@ def load_results(results_dir: str | Path = "results", *words: str, **filters: ob
             rows += [{**row, "setting": setting} for row in _rows(record, store)]
     frame = pd.DataFrame(rows, columns=_COLUMNS)
     frame["ended"] = pd.to_datetime(frame["ended"], utc=True, errors="coerce")
-    numbers = [*_NUMBERS, "train_rows", "max_train_rows", "max_eval_rows", "holdout", "beta1", "beta2"]
+    numbers = [*_NUMBERS, *_MORE_NUMBERS]
     frame[numbers] = frame[numbers].apply(pd.to_numeric)
     return frame
 

@@ -99,14 +99,11 @@ def run_experiment(
 ) -> Record:
     """Train and evaluate one request, from its newest snapshot if it has one, and keep the results.
 
-    Whatever ends the run, a record says so: finished, failed, diverged or interrupted. A finished record stays, and
-    scores are kept even if the weights cannot be written.
+    Whatever ends the run, a record says so: finished, failed, diverged or interrupted; then what ended it is raised. A
+    finished record stays, and scores are kept even if the weights cannot be written.
     A signal that `glue_bench.training.stopping.SIGNALS` handles stops it after the current update, with a snapshot.
     Of several processes the first writes, and only its record has scores. `check_owner` is called before the run's
     files are written or deleted, and raises if another worker has taken the run.
-
-    Raises:
-        GlueBenchError, Exception: why it failed, after the record was written.
     """
     started, history, trainer = time.perf_counter(), list[StepReport](), request.config.trainer
     facts: dict[str, Any] = {**request_facts(request), "processes": processes.count}
@@ -177,8 +174,7 @@ def _prepare(run: RunContext) -> Prepared:
     for split in encoded.values():
         check_tokens(model, split)
     encoder = {key: getattr(pretrained, key) for key in ("name", "hub_id", "revision", "weights_sha256")}
-    if run.request.parent:
-        encoder["init_sha256"] = start.weights_sha256
+    encoder |= {"init_sha256": start.weights_sha256} if run.request.parent else {}
     source, prints, device = data.source, data.fingerprints, run.placement.device
     init, threads = run.request.init, f"{device}, {plural(torch.get_num_threads(), 'thread')}"
     reasons = run.task.not_comparable_because(source=source, rows=data.rows, fingerprints=prints, init=init)
@@ -219,7 +215,7 @@ _Judged = list[tuple[list[str], Encoded, NDArray[Any]]]  # splits, and the rows 
 def _choose_rows(
     run: RunContext, model: Classifier, *, train: Encoded, data: TaskData, dev: _Judged
 ) -> tuple[Encoded, NDArray[Any], BestEpoch | None]:
-    """Choose the rows to train on, their labels, and, unless the last epoch is kept, what scores the epochs."""
+    """Return the rows to train on, their labels, and, unless the last epoch is kept, what scores the epochs."""
     task, config = run.task, run.request.config
     targets = data.splits[task.train].labels
     if config.selection == "last":
@@ -293,25 +289,23 @@ def _fit(run: RunContext, prepared: Prepared) -> FitResult:
 
 def _evaluate(run: RunContext, prepared: Prepared, *, fitted: FitResult, started: float) -> Record:
     """Predict and score every validation split, keep the predictions once all are scored, and make the record."""
-    splits = prepared.data.splits
     from glue_bench.tasks.metrics import why_undefined
 
-    scores, hashes, predicted, seconds = dict[str, dict[str, float]](), dict[str, str](), {}, 0.0
-    undefined = dict[str, str]()
+    scores, undefined, hashes = dict[str, dict[str, float]](), dict[str, str](), dict[str, str]()
+    predicted, seconds = dict[str, dict[str, NDArray[Any]]](), 0.0
     for name in run.task.validation:
-        began = time.perf_counter()
+        split, began = prepared.data.splits[name], time.perf_counter()
         logits = run.predict(prepared.model, prepared.encoded[name], phase="evaluating")
         seconds += time.perf_counter() - began
         if run.processes.leads:
-            prediction, scores[name] = _score(run.task, logits, labels=splits[name].labels)
-            reasons = why_undefined(run.task.metrics, prediction, labels=splits[name].labels)
+            prediction, scores[name] = _score(run.task, logits, labels=split.labels)
+            reasons = why_undefined(run.task.metrics, prediction, labels=split.labels)
             undefined |= {f"{name}.{metric}": reason for metric, reason in reasons.items()}
-            predicted[name] = prediction, logits
+            predicted[name] = {"idx": split.idx, "label": split.labels, "prediction": prediction, "logits": logits}
     run.on_phase("writing")
     run.check_owner()
-    for name, (prediction, logits) in predicted.items():
-        split, path = splits[name], predictions_path(run.folder, name)
-        hashes[name] = write_predictions(path, idx=split.idx, label=split.labels, prediction=prediction, logits=logits)
+    for name, columns in predicted.items():
+        hashes[name] = write_predictions(predictions_path(run.folder, name), **columns)
     trained = {key: getattr(fitted, key) for key in ("steps", "epochs", "tokens", "resumed_at", "accumulation")}
     trained["execution"] = {**run.facts["execution"], "kernels": fitted.kernels, "graph": fitted.graph}
     times = {"train": fitted.seconds, "eval": seconds, "total": time.perf_counter() - started + fitted.earlier}
@@ -339,7 +333,6 @@ def _score(
 
 
 def _save_model(run: RunContext, prepared: Prepared, *, record: Record, decay: float) -> Record:
-    """Save the weights; return the record with their hash."""
     prepared.model.restore_vocabulary(decay=decay)
     ours = ("config.json", "model.safetensors", *TOKENIZER_FILES)
     if aside := move_aside(run.folder / "model", ours=ours):

@@ -29,8 +29,6 @@ which runs (all by default; several words: runs that fit all of them):
 
 @dataclass(frozen=True, slots=True)
 class _Filter:
-    """One word."""
-
     word: str
     key: str
     values: Sequence[str]
@@ -49,14 +47,7 @@ class Filters:
 
     @classmethod
     def read(cls, words: Iterable[str], *, others: Sequence[str] = ()) -> "Filters":
-        """Read KEY=VALUE and KEY!=VALUE words.
-
-        Args:
-            others: keys that the verb takes besides, for the message.
-
-        Raises:
-            UsageError: an unknown key, or no value.
-        """
+        """Read KEY=VALUE and KEY!=VALUE words; a UsageError, which also names the `others`, for anything else."""
         return cls([_read_word(word, others) for word in words])
 
     def __bool__(self) -> bool:
@@ -76,27 +67,20 @@ class Filters:
         return self.choose([(record, facts_of(record)) for record in records], place=place)
 
     def choose(self, every: Sequence[tuple[_Run, Mapping[str, Any]]], *, place: Path) -> list[_Run]:
-        """Return the runs that fit.
-
-        Args:
-            every: each run with its facts, as `facts_of` returns them.
-            place: the results folder, for the message.
+        """Return the runs of the results folder `place` that fit; each is given with its facts, as of `facts_of`.
 
         Raises:
             UsageError: there are runs, and none fits; the message lists the values that there are.
         """
         found = [run for run, facts in every if self.fits(facts)]
-        if every and not found:
-            raise UsageError(self._explain([facts for _, facts in every], place))
-        return found
-
-    def _explain(self, every: Sequence[Mapping[str, Any]], place: Path) -> str:
+        if found or not every:
+            return found
+        known = [facts for _, facts in every]
         for each in self.every:
-            if not any(each.fits(facts) for facts in every):
-                return (
-                    f"{each.word}: no run in {place} fits{did_you_mean(each.values[0], known_values(every, each.key))}"
-                )
-        return f"{' '.join(each.word for each in self.every)}: no run in {place} fits all of these"
+            if not any(map(each.fits, known)):
+                hint = did_you_mean(each.values[0], known_values(known, each.key))
+                raise UsageError(f"{each.word}: no run in {place} fits{hint}")
+        raise UsageError(f"{' '.join(each.word for each in self.every)}: no run in {place} fits all of these")
 
 
 ALL_RUNS = Filters()

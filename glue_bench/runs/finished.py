@@ -16,14 +16,13 @@ from glue_bench.files import file_sha256
 from glue_bench.models.pretrained import has_tokenizer
 from glue_bench.runs.filters import ALL_RUNS, Filters
 from glue_bench.runs.record import Record, read_record, task_of
-from glue_bench.runs.setting import Setting, override_word, show_words, tell_apart
+from glue_bench.runs.setting import LIMITS, Setting, override_word, show_words, tell_apart
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import plural, quote_value
 
 RESULTS_DIR = "again"  # for repeated sweeps: in the old folder nothing would be trained
-_LISTED = 8  # runs that an error lists
-_LISTED_IDS = 5
+_LISTED, _LISTED_IDS = 8, 5  # runs that an error lists
 _NO_PATH = ("'", '"', "$", "~")  # a path that begins with one of these must be quoted
 
 
@@ -45,15 +44,15 @@ class FinishedRun:
         return task_of(self.record)
 
     @property
-    def title(self) -> str:
-        """Encoder, task, seed and run id, for messages."""
-        return f"{self.record.encoder['name']} {self.record.task} seed {self.record.seed} ({self.record.run_id})"
-
-    @property
     def facts(self) -> dict[str, object]:
         """The properties by which a run can be found."""
         record = self.record
         return {"encoder": record.encoder["name"], "task": record.task, "seed": record.seed, "run_id": record.run_id}
+
+    @property
+    def title(self) -> str:
+        """Encoder, task, seed and run id, for messages."""
+        return "{encoder} {task} seed {seed} ({run_id})".format(**self.facts)
 
 
 def find_finished(
@@ -85,25 +84,24 @@ def find_finished(
         if not {**wanted, "run_id": run.record.run_id}.items() <= run.facts.items():
             raise UsageError(f"{asked}: that folder holds {run.title}")
         return run
-    records = filters.choose_records(store.load_all(), place=store.root.parent)
+    results = store.root.parent
+    records = filters.choose_records(store.load_all(), place=results)
     every = [FinishedRun(record=record, folder=store.folder(*record.place)) for record in records]
     alike = [run for run in every if wanted.items() <= run.facts.items()]
     found = [run for run in alike if run.record.finished]
     if alike and not found:
         states = ", ".join(sorted({run.record.status for run in alike}))
-        raise UsageError(f"{asked or 'runs'}: {states} in {store.root.parent}; only finished runs have results")
+        raise UsageError(f"{asked or 'runs'}: {states} in {results}; only finished runs have results")
     if not found:
         here = [run for run in every if run.record.finished]
-        raise UsageError(_explain_none(wanted, asked, here=here, results=store.root.parent))
-    if need_model:
-        kept = [run for run in found if store.has_model(run.record)]
-        if not kept:
-            raise InputError(_explain_no_weights(found, asked))
-        found = kept
-    if len(found) > 1:
-        which = f"{plural(len(found), 'finished run')} {f'match {asked}' if asked else 'are'} in {store.root.parent}"
-        raise UsageError(f"{which}; add one of {_shorten(_distinguish(found))}")
-    return found[0]
+        raise UsageError(_explain_none(wanted, asked, here=here, results=results))
+    kept = [run for run in found if store.has_model(run.record)] if need_model else found
+    if not kept:
+        raise InputError(_explain_no_weights(found, asked))
+    if len(kept) > 1:
+        which = f"{plural(len(kept), 'finished run')} {f'match {asked}' if asked else 'are'} in {results}"
+        raise UsageError(f"{which}; add one of {_shorten(_distinguish(kept))}")
+    return kept[0]
 
 
 def open_run_folder(folder: Path, *, need_model: bool = False) -> FinishedRun:
@@ -166,10 +164,8 @@ def _explain_none(wanted: Mapping[str, object], asked: str, *, here: Sequence[Fi
 
 
 def _distinguish(found: Sequence[FinishedRun]) -> Iterable[str]:
-    """Return a word for each run, or for each value of the first property in which they differ."""
     for key in ("task", "encoder", "seed"):
-        values = {run.facts[key] for run in found}
-        if len(values) > 1:
+        if len(values := {run.facts[key] for run in found}) > 1:
             return [f"{key}={value}" for value in sorted(values, key=lambda value: (isinstance(value, str), value))]
     words = map(show_words, tell_apart([Setting.of(run.record) for run in found]))
     return [f"run_id={run.record.run_id} ({word})" for run, word in zip(found, words, strict=True)]
@@ -184,7 +180,7 @@ def _explain_no_weights(found: Sequence[FinishedRun], asked: str) -> str:
 
 
 def _place(run: FinishedRun) -> str:
-    return f"encoder={run.record.encoder['name']} task={run.record.task}"
+    return "encoder={encoder} task={task}".format(**run.facts)
 
 
 def _shorten(names: Iterable[str], limit: int = _LISTED) -> str:
@@ -215,12 +211,10 @@ def repeating_words(record: Record, *, private: bool) -> list[str]:
     Args:
         private: with this machine's folders and results_dir; False puts FOLDER in their place, for others to read.
     """
-    config = record.config
     usual = {item.name: item.about.usual for item in fields_of(TrainerConfig) if item.about.role == "rounding"}
     words = [f"task={record.task}", f"seed={record.seed}", *_encoder_words(record, private=private)]
-    words += [*_data_words(config["data"], private=private), *_column_words(record)]
-    words += _setting_words(record, usual=usual)
-    return [*words, _path_word("results_dir", config["results_dir"])] if private else words
+    words += [*_data_words(record, private=private), *_setting_words(record, usual=usual)]
+    return [*words, _path_word("results_dir", record.config["results_dir"])] if private else words
 
 
 def sweep_words(record: Record, defaults: Defaults, *, seeds: Sequence[int]) -> list[str]:
@@ -237,16 +231,12 @@ def sweep_words(record: Record, defaults: Defaults, *, seeds: Sequence[int]) -> 
         words += [override_word("encoder.revision", encoder["revision"])] if encoder.get("hub_id") else []
     else:
         words += _encoder_words(record)
-    words += [*_data_words(record.config["data"], dataset=defaults.data.dataset), *_column_words(record)]
-    return [*words, *_setting_words(record, usual=usual), f"results_dir={RESULTS_DIR}"]
+    words += [*_data_words(record, dataset=defaults.data.dataset), *_setting_words(record, usual=usual)]
+    return [*words, f"results_dir={RESULTS_DIR}"]
 
 
 def join_command(words: Sequence[str], *, own_task: bool) -> str:
-    """Return the whole command of `sweep_words`, quoted for a shell.
-
-    Args:
-        own_task: the task does not ship with glue-bench: the folder of its YAML file must be named.
-    """
+    """Return the whole command of `sweep_words`, quoted for a shell; `own_task`: with the folder of its YAML file."""
     return shlex.join(["glue-bench", "sweep", *words, *(["--config-dir", "my_conf"] if own_task else [])])
 
 
@@ -259,23 +249,17 @@ def _encoder_words(record: Record, *, private: bool = True) -> list[str]:
     return [*words, override_word("encoder.revision", encoder["revision"])] if place == "hub_id" else words
 
 
-def _data_words(data: Mapping[str, Any], *, private: bool = True, dataset: str | None = None) -> list[str]:
+def _data_words(record: Record, *, private: bool = True, dataset: str | None = None) -> list[str]:
+    data, columns = record.config["data"], record.config["task"].get("columns") or {}
     words = [override_word("data", data["source"])]
     if data["source"] == "local":
         words.append(_path_word("data.path", data["path"] if private else "FOLDER"))
     if data["source"] == "hub":
         words += [override_word("data.dataset", data["dataset"])] if data.get("dataset") != dataset else []
         words.append(override_word("data.revision", data["revision"]))
-    limits = {"max_train_rows": None, "max_eval_rows": None, "sample": "first"}
-    return words + [
-        override_word(f"data.{key}", data[key]) for key in limits if data.get(key, limits[key]) != limits[key]
-    ]
-
-
-def _column_words(record: Record) -> list[str]:
-    columns = record.config["task"].get("columns") or {}
+    words += [override_word(f"data.{key}", data[key]) for key, usual in LIMITS.items() if data.get(key, usual) != usual]
     pairs = ", ".join(f"{name}: {quote_value(column)}" for name, column in columns.items())
-    return [f"task.columns={{{pairs}}}"] if columns else []
+    return [*words, f"task.columns={{{pairs}}}"] if columns else words
 
 
 def _setting_words(record: Record, *, usual: Mapping[str, Any]) -> list[str]:
@@ -286,7 +270,6 @@ def _setting_words(record: Record, *, usual: Mapping[str, Any]) -> list[str]:
 
 
 def _path_word(key: str, value: str) -> str:
-    """Return KEY=VALUE, with a path quoted only if it would be misread otherwise."""
     if key not in PATH_KEYS:
         return override_word(key, value)
     return f"{key}={quote_value(value) if value[:1] in _NO_PATH else value}"

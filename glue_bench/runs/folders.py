@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from glue_bench.errors import DiskError, InputError
+from glue_bench.files import disk_errors
 from glue_bench.runs.filters import KEYS, Filters, facts_of
 from glue_bench.runs.lease import Owner, owner_of, take_lease
 from glue_bench.runs.record import Record
@@ -47,10 +48,8 @@ def list_runs(store: RunStore, filters: Filters) -> list[RunFolder]:
     Raises:
         UsageError: there are runs, and none fits.
     """
-    every, settings = (
-        list[tuple[RunFolder, Mapping[str, Any]]](),
-        defaultdict[tuple[str, str], dict[str, Setting]](dict),
-    )
+    every = list[tuple[RunFolder, Mapping[str, Any]]]()
+    settings = defaultdict[tuple[str, str], dict[str, Setting]](dict)
     for path in store.folders():
         record = store.load(*path.parts[-3:])
         run = _look_at(path, record)
@@ -86,15 +85,16 @@ def remove_run(store: RunStore, run: RunFolder) -> None:
     if isinstance(lease, Owner):
         raise InputError(f"{run.path}: not removed: {lease.title} is running it")
     try:
-        (run.path / "record.json").unlink(missing_ok=True)
-        for path in run.path.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            elif not path.name.startswith("claim-"):
-                path.unlink()
-    except OSError as error:
+        with disk_errors(run.path, "cannot be removed"):
+            (run.path / "record.json").unlink(missing_ok=True)
+            for path in run.path.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif not path.name.startswith("claim-"):
+                    path.unlink()
+    except DiskError:
         lease.release(done=False)
-        raise DiskError(f"{run.path}: cannot be removed: {error.strerror or error}") from error
+        raise
     lease.release(done=True)
     with contextlib.suppress(OSError):  # not empty, or in use
         for folder in (run.path, run.path.parent, run.path.parents[1]):

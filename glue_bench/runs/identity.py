@@ -52,13 +52,8 @@ class RunRequest:
 def make_requests(config: RunConfig, seeds: list[int], *, parent: RunConfig | None = None) -> list[RunRequest]:
     """Make the requests for one encoder and task.
 
-    Files are read or fetched only where a name alone does not identify them (a local folder, a branch on the hub).
-
-    Args:
-        parent: the configuration of the runs that these start from, seed by seed.
-
-    Raises:
-        InputError: such a file is missing or unreachable.
+    Files are read or fetched only where a name alone does not identify them (a local folder, a branch on the hub); one
+    that is missing or unreachable is an InputError. `parent` configures the runs that these start from, seed by seed.
     """
     encoder = pinned_identity(config.encoder)
     if encoder is None:
@@ -89,7 +84,6 @@ def identify(
 
     Args:
         inputs: what identifies encoder and data, under these names.
-        parent: the run that it starts from.
         shape: for the id that a cell of a grid had before it was the same run as a plain one: `cell_shape` of the cell.
     """
     name, task = encoder_name(config.encoder), config.task
@@ -106,9 +100,8 @@ def identify(
         **({"selection": config.selection} if config.selection != "last" else {}),
         **({"holdout": config.holdout} if config.selection == "holdout" else {}),
         **({"headline": headline} if config.selection != "last" and headline else {}),
+        **({"grid": dict(shape)} if shape else {}),
     }
-    if shape:
-        setting["grid"] = dict(shape)
     return RunRequest(
         config=config,
         encoder=name,
@@ -127,11 +120,7 @@ def cell_shape(config: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def check_unchanged(request: RunRequest, *, encoder: Mapping[str, object], data: Mapping[str, object]) -> None:
-    """Refuse inputs that are not the ones a run was planned with.
-
-    Raises:
-        InputError: naming what changed.
-    """
+    """Refuse inputs that are not those that a run was planned with, by an InputError that names what changed."""
     for part, found in (("encoder", encoder), ("data", data)):
         if dict(found) != request.inputs[part]:
             raise InputError(f"{request.title}: the files of its {part} changed since the run was planned; run again")

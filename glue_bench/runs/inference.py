@@ -62,8 +62,7 @@ def load_fine_tuned(run: FinishedRun, *, device: str = "auto") -> FineTuned:
 def predict_texts(fine_tuned: FineTuned, texts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
     """Return (n, outputs) logits, in the rows' order: one per class in the order of the codes, or the score.
 
-    Args:
-        texts: the task's one or two text columns, each of n strings; n is 1 or more.
+    `texts` are the task's one or two text columns, each of n strings; n is 1 or more.
 
     Raises:
         InputError: the tokenizer gives ids that the model has no embedding for.
@@ -82,9 +81,7 @@ class Answers:
     """A model's predictions for n rows."""
 
     idx: NDArray[np.int64]  # (n,) the rows' numbers as their source gives them
-    beside: Mapping[
-        str, Sequence[str]
-    ]  # n values each: the texts by column, after the file's name if there are several
+    beside: Mapping[str, Sequence[str]]  # n values each: the texts by column; before them the file, if of several
     labels: Sequence[str]  # the class names in the order of the codes; empty for regression
     values: NDArray[np.float64]  # (n, classes) probabilities, or (n, 1) scores as the model gives them
 
@@ -105,9 +102,7 @@ class Answers:
 def answer(logits: NDArray[np.float32], task: TaskAdapter, *, rows: Texts, files: Sequence[str] = ()) -> Answers:
     """Turn (n, outputs) logits into answers: a softmax over classes, or the regression score, unclipped.
 
-    Args:
-        rows: what was predicted.
-        files: the name of each row's file, if there are several.
+    `rows` are what was predicted, `files` the name of each row's file, if there are several.
     """
     values = logits.astype(np.float64)
     if not task.regression:
@@ -118,11 +113,7 @@ def answer(logits: NDArray[np.float32], task: TaskAdapter, *, rows: Texts, files
 
 
 def render_answers(answers: Answers, format_name: str) -> str:
-    """Render one line per row, in the rows' order: those of `Answers.rows`.
-
-    Args:
-        format_name: jsonl, or csv with a column `probability_NAME` for each class.
-    """
+    """Render each of `Answers.rows` as a line of jsonl, or of csv with a column `probability_NAME` for each class."""
     if format_name != "csv":
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in answers.rows())
     stream = io.StringIO()

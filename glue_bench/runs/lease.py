@@ -19,7 +19,8 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from glue_bench.errors import DiskError, GlueBenchError
+from glue_bench.errors import GlueBenchError
+from glue_bench.files import disk_errors
 from glue_bench.reading import build_plain, read_json
 
 BEAT_SECONDS = 10.0
@@ -75,40 +76,24 @@ class Lease:
     """A run that this process owns. A thread renews the lease as long as the run makes progress."""
 
     def __init__(self, path: Path, owner: Owner, *, patience: float) -> None:
-        """Start renewing.
-
-        Args:
-            patience: seconds without progress after which the lease is no longer renewed; 0: always renew it.
-        """
+        """Start renewing, until there is no progress for `patience` seconds; 0: for ever."""
         self._folder, self._path, self._owner, self._patience = path.parent, path, owner, patience
         self._noted, self._lost, self._ending = time.monotonic(), False, threading.Event()
         self._thread = threading.Thread(target=self._keep_renewing, name="lease", daemon=True)
         self._thread.start()
 
     def note_progress(self, phase: str, step: int = 0, *, steps: int = 0) -> None:
-        """Note that the run makes progress.
-
-        Raises:
-            LostLeaseError: another worker owns the run by now.
-        """
+        """Note that the run makes progress; a LostLeaseError if another worker owns it by now."""
         self._owner, self._noted = replace(self._owner, phase=phase, step=step, steps=steps), time.monotonic()
         self._refuse_if_lost()
 
     def check(self) -> None:
-        """Make sure that the run is still ours; call it before writing anything that only the owner may write.
-
-        Raises:
-            LostLeaseError: another worker owns the run by now.
-        """
+        """Raise a LostLeaseError if the run is no longer ours; call it before what only the owner may write."""
         self._lost = self._lost or not self._is_newest() or not self._is_ours()
         self._refuse_if_lost()
 
     def release(self, *, done: bool) -> None:
-        """Stop owning the run.
-
-        Args:
-            done: nobody will need the run again. Otherwise a mark stays, so that generations never restart at 1.
-        """
+        """Stop owning the run; unless it is `done` for good, a mark stays, so that generations never restart at 1."""
         self._ending.set()
         self._thread.join()
         with contextlib.suppress(OSError):
@@ -159,7 +144,7 @@ def take_lease(folder: Path, *, patience: float = 0.0, dead: int | None = None) 
     Raises:
         DiskError: the folder cannot be written.
     """
-    try:
+    with disk_errors(folder, "cannot be leased"):
         folder.mkdir(parents=True, exist_ok=True)
         while True:
             newest, path = _newest(folder)
@@ -171,8 +156,6 @@ def take_lease(folder: Path, *, patience: float = 0.0, dead: int | None = None) 
             if lease := _take_next(folder, newest, patience=patience):
                 return lease
             time.sleep(0.05)  # a network file system may show the other worker's file a little later
-    except OSError as error:
-        raise DiskError(f"{folder}: cannot be leased: {error.strerror or error}") from error
 
 
 def owner_of(folder: Path) -> Owner | None:
@@ -191,9 +174,9 @@ def is_beating(folder: Path) -> bool:
     """Watch a run's lease for two beats; return whether it is renewed, False also once it is gone."""
 
     def mark() -> tuple[Path, int] | None:
-        _, path = _newest(folder)
         with contextlib.suppress(FileNotFoundError):
-            return (path, path.stat().st_mtime_ns) if path else None
+            if path := _newest(folder)[1]:
+                return path, path.stat().st_mtime_ns
         return None
 
     before, until = mark(), time.monotonic() + 2.2 * BEAT_SECONDS
@@ -252,12 +235,7 @@ def _judge(path: Path | None, *, dead: int | None = None) -> tuple[str, Owner]:
 
 
 def _read(path: Path) -> Owner:
-    """Read a lease, which is `_UNKNOWN` once it is released.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is only half written, or is no lease.
-    """
+    """Read a lease, which is `_UNKNOWN` once it is released; a ValueError if it is half written, or is no lease."""
     content = read_json(path)
     if content == {"released": True}:
         return _UNKNOWN

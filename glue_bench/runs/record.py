@@ -102,9 +102,13 @@ class Record:
 
 
 def task_of(record: Record) -> TaskAdapter:
-    """Return the task as the run used it; keys of a later version are left out."""
-    known = {item.name for item in dataclasses.fields(TaskConfig)}
-    return TaskAdapter(**{key: value for key, value in record.config["task"].items() if key in known})
+    """Return the task as the run used it."""
+    return TaskAdapter(**known_to(TaskConfig, record.config["task"]))
+
+
+def known_to(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a dataclass's fields: a record of a later version may hold more."""
+    return {item.name: values[item.name] for item in dataclasses.fields(kind) if item.name in values}
 
 
 def request_facts(request: RunRequest) -> dict[str, Any]:
@@ -138,11 +142,7 @@ def now() -> str:
 
 
 def read_record(path: Path, *, place: tuple[str, ...] | None = None) -> Record | None:
-    """Read one record.json; None if there is none, or a damaged one, which is logged in one line.
-
-    Args:
-        place: as in `parse_record`.
-    """
+    """Read one record.json as `parse_record`; None if there is none, or a damaged one, which is logged in one line."""
     try:
         return parse_record(path, place=place)
     except (FileNotFoundError, NotADirectoryError):
@@ -171,8 +171,7 @@ def parse_record(path: Path, *, place: tuple[str, ...] | None = None) -> Record:
         raise ValueError(f"schema_version is {content['schema_version']}; this glue-bench knows up to {SCHEMA_VERSION}")
     for name, kind in {"encoder": _Encoder, "data": _Data, "selected": _Selected, "config": _Config}.items():
         conform(kind, content.get(name, {}), where=name)
-    known = {item.name for item in dataclasses.fields(Record)}
-    record = Record(**{key: value for key, value in content.items() if key in known})
+    record = Record(**known_to(Record, content))
     try:
         _check_record(record)
     except UsageError as error:
@@ -237,8 +236,7 @@ def _check_record(record: Record) -> None:
     _check_known(RunConfig, record.config, where="config")
     task, config = check(task_of(record), "task"), record.config
     for kind, name in ((DataConfig, "data"), (EncoderConfig, "encoder")):  # with the rules for keys that fit together
-        known = {item.name for item in dataclasses.fields(kind)}
-        check(build(kind, {key: value for key, value in config[name].items() if key in known}, where=name), name)
+        check(build(kind, known_to(kind, config[name]), where=name), name)
     if (record.task, record.seed) != (task.name, config["seed"]):
         raise ValueError("its task or seed is not the one in its config")
     for split in task.validation if record.finished else ():
@@ -251,19 +249,19 @@ def _check_record(record: Record) -> None:
                 raise ValueError(f"scores.{split}.{metric} is {score}; must be -1 to 1")
 
 
-def _check_known(kind: Any, values: object, *, where: str) -> None:
+def _check_known(kind: Any, values: Mapping[str, Any], *, where: str) -> None:
     """Check the keys of a configuration that this version knows: an earlier one may lack some, a later one add some."""
     conform(Mapping[str, Any], values, where=where)
-    found: Mapping[str, Any] = values  # type: ignore[assignment]
     for item in fields_of(kind):
-        if item.name in found:
-            value, place = found[item.name], join(where, item.name)
-            if dataclasses.is_dataclass(item.hint):
-                _check_known(item.hint, value, where=place)
-                continue
-            conform(item.hint, value, where=place)
-            if (must := item.about.must) is not None and value is not None:
-                require(place, value, holds=must.holds(value), words=must.words)
+        if item.name not in values:
+            continue
+        value, place = values[item.name], join(where, item.name)
+        if dataclasses.is_dataclass(item.hint):
+            _check_known(item.hint, value, where=place)
+            continue
+        conform(item.hint, value, where=place)
+        if (must := item.about.must) is not None and value is not None:
+            require(place, value, holds=must.holds(value), words=must.words)
 
 
 def library_versions() -> dict[str, str]:
@@ -289,9 +287,8 @@ def checkout_commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        filters = _ask_git(
-            root, "config", "--name-only", "--get-regexp", r"^filter\..*\.(clean|smudge|process|required)$"
-        )
+        pattern = r"^filter\..*\.(clean|smudge|process|required)$"
+        filters = _ask_git(root, "config", "--name-only", "--get-regexp", pattern)
         # Nothing that the checkout or its owner's settings name is run.
         off = [word for name in filters.splitlines() for word in ("-c", f"{name}=")]
         return _ask_git(root, *off, "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*").strip() or None
@@ -302,17 +299,9 @@ def checkout_commit() -> str | None:
 def _ask_git(root: Path, *words: str) -> str:
     """Run git in `root`, whatever repository, index or configuration the environment names."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    command = [
-        "git",
-        "--no-optional-locks",
-        "-c",
-        "core.fsmonitor=",
-        "-c",
-        f"core.hooksPath={os.devnull}",
-        "-C",
-        str(root),
-    ]
-    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=10, check=False, env=environment)
+    options = f"--no-optional-locks -c core.fsmonitor= -c core.hooksPath={os.devnull}".split()
+    command = ["git", *options, "-C", str(root), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False, env=environment)
     if done.returncode and words[0] != "config":  # which ends with 1 where nothing matches
         raise ValueError(done.stderr)
     return done.stdout

@@ -20,7 +20,7 @@ _HASHES = {
     "encoder.weights_sha256": ("weights", ("encoder", "encoder.hub_id", "encoder.revision")),
 }
 _FIRST = {"init": "pretrained", "selection": "last"}  # values that come first, whatever their name
-_LIMITS = {"max_train_rows": None, "max_eval_rows": None, "sample": "first"}
+LIMITS = {"max_train_rows": None, "max_eval_rows": None, "sample": "first"}
 _SMALL = 0.001  # numbers below are shown as 1e-4
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
@@ -79,7 +79,7 @@ class Setting:
             cell=dict(config.get("cell") or {}),
             grid=dict(config.get("grid") or {}),
             trainer={key: value for key, value in config["trainer"].items() if key not in EXECUTION},
-            limits={key: config["data"].get(key, usual) for key, usual in _LIMITS.items()},
+            limits={key: config["data"].get(key, usual) for key, usual in LIMITS.items()},
             fingerprint=data.get("fingerprint") or "",
             precision=record.precision,
             weights=(encoder.get("weights_sha256") or "") if known else "",
@@ -128,10 +128,7 @@ class Setting:
     def difference(self, *others: Self, but: Collection[str] = ()) -> dict[str, tuple[Any, ...]]:
         """Return the facts in which this setting and the others differ: name to each one's value, this one's first.
 
-        A hash is left out where another fact explains why it differs.
-
-        Args:
-            but: names of facts to leave out.
+        Facts in `but` are left out, and a hash where another fact explains why it differs.
         """
         found = _differing([setting.facts() for setting in (self, *others)])
         return {name: values for name, values in found.items() if name not in but}
@@ -170,10 +167,8 @@ class Setting:
 def tell_apart(settings: Sequence[Setting], *, chosen: Sequence[Collection[str]] = ()) -> list[dict[str, Any]]:
     """Return what distinguishes each of these settings of one task: the facts in which they differ, by their names.
 
-    Letters stand for hashes, and for settings that differ in nothing that has a name.
-
-    Args:
-        chosen: for each setting, the facts whose value a search chose: two searches do not differ in them.
+    Letters stand for hashes, and for settings that differ in nothing that has a name. `chosen` are, for each setting,
+    the facts whose value a search chose: two searches do not differ in them.
     """
     facts = [setting.facts() for setting in settings]
     searched = chosen or [()] * len(facts)
@@ -188,10 +183,8 @@ def tell_apart(settings: Sequence[Setting], *, chosen: Sequence[Collection[str]]
             _add_letters(found, short, values=[each[name] for each in facts])
     every = [(*map(str, each.values()), *map(str, by)) for each, by in zip(found, searched, strict=True)]
     if len({*every}) < len(every):
-        alike = [every.count(each) > 1 for each in every]
-        _add_letters(
-            found, "setting", values=[each.id if one else "" for each, one in zip(settings, alike, strict=True)]
-        )
+        ids = [each.id if every.count(values) > 1 else "" for each, values in zip(settings, every, strict=True)]
+        _add_letters(found, "setting", values=ids)
     return found
 
 

@@ -2,13 +2,14 @@
 Knows no torch, so that a failure is recorded even after a crash."""
 
 import dataclasses
+import functools
 import hashlib
 import io
 import json
 import shutil
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,7 @@ class RunStore:
         self.left_out = 0  # damaged records that `load_all` found last
 
     def check_writable(self) -> None:
-        """Refuse a results folder that cannot be written, before any work is done.
-
-        Raises:
-            DiskError: nothing can be written there.
-        """
+        """Raise a DiskError, before any work is done, if nothing can be written there."""
         check_writable(self.root)
 
     def folder(self, *place: str) -> Path:
@@ -48,6 +45,10 @@ class RunStore:
     def load(self, *place: str) -> Record | None:
         """Read the run's record; None if it has none that can be read."""
         return read_record(self.folder(*place) / "record.json", place=place)
+
+    def has_record(self, request: RunRequest) -> bool:
+        """Return whether the run has a record, readable or not."""
+        return (self.folder(*request.place) / "record.json").exists()
 
     def load_all(self) -> Iterator[Record]:
         """Read every readable record, sorted by folder; log damaged ones, one line each, and count them."""
@@ -63,11 +64,7 @@ class RunStore:
         return (path for path in sorted(self.root.glob("*/*/*")) if path.is_dir())
 
     def save(self, record: Record) -> Path:
-        """Write record.json, which marks the run's other files as complete; write it last.
-
-        Raises:
-            DiskError: it cannot be written.
-        """
+        """Write record.json, which marks the run's other files as complete: write it last. May raise a DiskError."""
         path = self.folder(*record.place) / "record.json"
         write_text_atomically(path, json.dumps(dataclasses.asdict(record), indent=1) + "\n")
         return path
@@ -82,14 +79,8 @@ class RunStore:
     ) -> Record:
         """Write the record of a run that did not finish, and the traceback of an unforeseen error.
 
-        A finished record is never replaced by a later failure: then the finished record is returned.
-
-        Args:
-            facts: what is known of the run so far, if more than `request_facts`.
-            history: its lines so far.
-
-        Raises:
-            DiskError: the record cannot be written.
+        A finished record is never replaced by a later failure: then the finished record is returned. What is known of
+        the run so far are `facts`, if more than `request_facts`, and the lines of its `history`. May raise a DiskError.
         """
         traceback.clear_frames(error.__traceback__)  # what they hold may be what memory ran out for
         folder, known = self.folder(*request.place), self.load(*request.place)
@@ -175,10 +166,7 @@ def write_predictions(
         origin: what the predictions were made from, kept in the file's metadata.
 
     Returns:
-        The file's SHA-256.
-
-    Raises:
-        DiskError: it cannot be written.
+        The file's SHA-256. A file that cannot be written is a DiskError.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -210,10 +198,7 @@ def predictions_path(folder: Path, split: str) -> Path:
 
 
 def read_predictions(path: Path, task: TaskAdapter, *, labelled: bool = True) -> Predictions:
-    """Read what `write_predictions` wrote, and check it; logits may be NaN or infinite.
-
-    Args:
-        labelled: False for test rows, which have no label.
+    """Read what `write_predictions` wrote, and check it; logits may be NaN or infinite. Test rows are not `labelled`.
 
     Raises:
         InputError: the file is missing, damaged, or does not fit the task; the message can follow "the run has".
@@ -255,14 +240,9 @@ def _fit_task(values: NDArray[Any], task: TaskAdapter) -> bool:
 
 
 def write_history(path: Path, lines: Sequence[Any]) -> None:
-    """Write dataclass instances as JSON objects, one per line, without what is None.
-
-    Raises:
-        DiskError: it cannot be written.
-    """
+    """Write dataclass instances as JSON objects, one per line, without what is None. May raise a DiskError."""
     known = [{key: value for key, value in dataclasses.asdict(line).items() if value is not None} for line in lines]
-    text = "".join(json.dumps(line) + "\n" for line in known)
-    write_text_atomically(path, text)
+    write_text_atomically(path, "".join(json.dumps(line) + "\n" for line in known))
 
 
 def find_earlier(requests: Iterable[RunRequest], store: RunStore) -> list[RunRequest]:
@@ -271,48 +251,24 @@ def find_earlier(requests: Iterable[RunRequest], store: RunStore) -> list[RunReq
     A cell of a grid is the same run as a plain one with its values; it used to have an id of its own, and runs that
     were kept under one are found there, whether they are asked for as a cell or as a plain run.
     """
-    known = _Known(store)
-    return [known.settle(request) for request in requests]
 
+    @functools.cache
+    def known(*place: str) -> tuple[set[str], list[dict[str, bool]]]:
+        """Return the setting ids, and the shapes of cells, in the records of one encoder and task."""
+        records = [record for path in store.folder(*place).glob("*/") if (record := store.load(*place, path.name))]
+        shapes = {str(shape): shape for record in records if (shape := cell_shape(record.config))}
+        return {record.setting_id for record in records}, list(shapes.values())
 
-@dataclass(slots=True)
-class _Kept:
-    """What the records of one encoder and task say of ids."""
-
-    settings: set[str] = field(default_factory=set)
-    shapes: list[dict[str, bool]] = field(default_factory=list)
-
-
-class _Known:
-    def __init__(self, store: RunStore) -> None:
-        self._store = store
-        self._kept = dict[tuple[str, ...], _Kept]()
-
-    def settle(self, request: RunRequest) -> RunRequest:
-        if request.parent is not None and (parent := self.settle(request.parent)) is not request.parent:
+    def settle(request: RunRequest) -> RunRequest:
+        if request.parent is not None and (parent := settle(request.parent)) is not request.parent:
             request = identify(request.config, request.inputs, parent=parent)
-        if self._has_record(request):
+        if store.has_record(request):
             return request
-        kept = self._look(request.place[:-1])
-        before: Sequence[RunRequest] = [
-            identify(request.config, request.inputs, parent=request.parent, shape=shape) for shape in kept.shapes
-        ]
-        for other in before:
-            if self._has_record(other):
-                return other
-        if request.setting_id not in kept.settings:  # another seed of it: all seeds of a setting share an id
-            return next((other for other in before if other.setting_id in kept.settings), request)
-        return request
+        settings, shapes = known(*request.place[:-1])
+        before = [identify(request.config, request.inputs, parent=request.parent, shape=shape) for shape in shapes]
+        found = [other for other in before if store.has_record(other)]
+        if not found and request.setting_id not in settings:  # all seeds of a setting share an id
+            found = [other for other in before if other.setting_id in settings]
+        return found[0] if found else request
 
-    def _has_record(self, request: RunRequest) -> bool:
-        return (self._store.folder(*request.place) / "record.json").exists()
-
-    def _look(self, place: tuple[str, ...]) -> _Kept:
-        if place not in self._kept:
-            kept = self._kept[place] = _Kept()
-            for folder in self._store.folder(*place).glob("*/"):
-                if record := self._store.load(*place, folder.name):
-                    kept.settings.add(record.setting_id)
-                    if (shape := cell_shape(record.config)) and shape not in kept.shapes:
-                        kept.shapes.append(shape)
-        return self._kept[place]
+    return [settle(request) for request in requests]
