@@ -77,8 +77,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
 def compose_parent(config: RunConfig, overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig | None:
     """Compose the run that `config` starts from: its init task with the same overrides; None if it has none.
 
-    Raises:
-        UsageError: the task does not start from that one.
+    A UsageError if the task does not start from that one.
     """
     if config.init == "pretrained":
         return None
@@ -146,12 +145,9 @@ def _widen(overrides: Sequence[str]) -> list[str]:
 
 
 def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
-    """Read and check the facts of one task.
+    """Read and check the facts of one task; errors as in `compose_run`.
 
     A file that is nothing but facts is read without composing the rest, which takes 30 times as long.
-
-    Raises:
-        UsageError: as in `compose_run`.
     """
     check_words([f"task={name}"], config_dir)
     if config_dir is not None:
@@ -182,9 +178,8 @@ def shipped_encoders() -> dict[str, EncoderConfig]:
 def _check_name(task: TaskConfig, name: str, *, config_dir: Path | None) -> None:
     options = group_options("task", config_dir)
     if unknown := [start for start in task.init_from if start not in options or start == name]:
-        raise UsageError(
-            f"task/{name}.yaml: init_from={unknown[0]}: must be another task{did_you_mean(unknown[0], options)}"
-        )
+        hint = did_you_mean(unknown[0], options)
+        raise UsageError(f"task/{name}.yaml: init_from={unknown[0]}: must be another task{hint}")
     if task.name != name:
         raise UsageError(f"task/{name}.yaml: name={task.name}: must be {name}, like the file")
 
@@ -285,10 +280,8 @@ def _skeleton(kind: Any) -> dict[str, Any]:
     for item in fields_of(kind):
         if is_dataclass(item.hint):
             node[item.name] = OmegaConf.create(_skeleton(item.hint), flags={"struct": True})
-        elif item.required:
-            node[item.name] = MISSING
         else:
-            default = item.field.default_factory() if callable(item.field.default_factory) else item.field.default
+            default = MISSING if item.required else item.default()
             node[item.name] = OmegaConf.create(default, flags={"struct": False}) if default == {} else default
     return node
 

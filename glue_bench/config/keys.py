@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, field, is_dataclass
 from types import NoneType, UnionType
@@ -31,6 +32,11 @@ class Must(NamedTuple):
 
     words: str
     holds: Callable[[Any], bool]
+
+    @classmethod
+    def match(cls, words: str, pattern: str) -> "Must":
+        """Return the rule for a text that a regular expression matches as a whole."""
+        return cls(words, lambda text: bool(re.fullmatch(pattern, text)))
 
 
 class About(NamedTuple):
@@ -71,7 +77,12 @@ class Key(NamedTuple):
     @property
     def required(self) -> bool:
         """Whether it has no default here."""
-        return self.field.default is MISSING and self.field.default_factory is MISSING
+        return self.default() is MISSING
+
+    def default(self) -> Any:
+        """Return its default value here, MISSING if it has none."""
+        make = self.field.default_factory
+        return make() if callable(make) else self.field.default
 
 
 def fields_of(kind: Any) -> tuple[Key, ...]:
@@ -96,17 +107,13 @@ def keys_of(kind: Any, *roles: Role) -> tuple[str, ...]:
 def unset_later(config: Any) -> set[str]:
     """Return the names of a dataclass's later fields that have their default value."""
     later = [item for item in fields_of(type(config)) if item.about.later]
-    unset = {item.name: item.field.default for item in later} | {
-        item.name: item.field.default_factory() for item in later if callable(item.field.default_factory)
-    }
-    return {name for name, default in unset.items() if getattr(config, name) == default}
+    return {item.name for item in later if getattr(config, item.name) == item.default()}
 
 
 def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
     """Build a dataclass of the schema from plain values, converted to the fields' types, but not yet checked.
 
-    Raises:
-        UsageError: an unknown or missing key, or a value of a wrong type.
+    An unknown or missing key, or a value of a wrong type, is a UsageError.
     """
     if not isinstance(values, Mapping):
         raise UsageError(f"{where}={quote(values)}: must be KEY: VALUE lines")
@@ -117,9 +124,7 @@ def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
             continue
         if name not in known:
             raise UsageError(unknown_key(kind, str(name), where=where))
-        place, hint = join(where, name), known[name].hint
-        nested: Any = hint if is_dataclass(hint) else None
-        made[name] = build(nested, value, where=place) if nested else convert(hint, value, key=place)
+        made[name] = convert(known[name].hint, value, key=join(where, name))
     for name, item in known.items():
         if name not in made and item.required:
             raise UsageError(f"{join(where, name)}: must be given")
@@ -129,8 +134,7 @@ def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
 def check(config: _Config, where: str = "") -> _Config:
     """Refuse values of a wrong type and impossible values, one by one and then together (the dataclass's `rules`).
 
-    Raises:
-        UsageError: naming the key, the value and what it must be.
+    A UsageError names the key, the value and what it must be.
     """
     for item in fields_of(type(config)):
         value, place = getattr(config, item.name), join(where, item.name)
@@ -152,6 +156,8 @@ def convert(hint: Any, value: Any, *, key: str) -> Any:
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any or (value is None and NoneType in args):
         return value
+    if is_dataclass(hint):
+        return build(hint, value, where=key)  # type: ignore[arg-type]
     if origin in (UnionType, Union):
         return convert(args[0], value, key=key)
     if origin is Literal:
@@ -162,9 +168,8 @@ def convert(hint: Any, value: Any, *, key: str) -> Any:
         return [convert(args[0], item, key=f"{key}[{place}]") for place, item in enumerate(value)]
     if origin is dict:
         require(key, value, holds=isinstance(value, Mapping), words="KEY: VALUE lines")
-        return {
-            convert(args[0], name, key=key): convert(args[1], item, key=f"{key}.{name}") for name, item in value.items()
-        }
+        items = {name: convert(args[1], item, key=f"{key}.{name}") for name, item in value.items()}
+        return {convert(args[0], name, key=key): item for name, item in items.items()}
     scalar = SCALARS[hint]
     with contextlib.suppress(ValueError, OverflowError, KeyError):  # ASCII: other alphabets have digits, too
         if isinstance(value, str) and hint in (int, float) and not value.isascii():

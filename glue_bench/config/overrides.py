@@ -52,14 +52,13 @@ _ELSEWHERE = {
     "executor.workers": "jobs n_jobs num_workers parallel",
 }
 _SHORT = {short: full for full, words in _ELSEWHERE.items() for short in words.split()}
+# The keys that a word can stand for, with their types. The facts of a task are fixed.
+_HINTS: dict[str, object] = {"task": str, "encoder": str}
+_HINTS |= {item.name: item.hint for item in walk(SweepConfig) if not item.name.startswith("task.")}
 
 
 def check_words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
-    """Check every override, and return them with paths quoted.
-
-    Raises:
-        UsageError: for an unknown key or name.
-    """
+    """Check every override, and return them with paths quoted; a UsageError for an unknown key or name."""
     plain = [_spell_out(_quote_path(word), config_dir) for word in overrides]
     words = [each for word in plain for each in _spell_out_encoder(word, config_dir)]
     for override in parse_overrides(words, config_dir):
@@ -111,25 +110,19 @@ def find_keys(key: str) -> dict[str, object]:
     """Return the full keys that `key` may stand for, and their types: `epochs`, `epoch` and `num_epochs` are
     trainer.epochs. An exact name comes before a close one, and other programs' names before both."""
     name = key.rpartition(".")[2].lower().replace("-", "_")
-    hints: dict[str, object] = dict.fromkeys(("task", "encoder"), str)
-    hints |= {
-        item.name: item.hint for item in walk(SweepConfig) if not item.name.startswith("task.")
-    }  # facts are fixed
-    last = {full: full.rpartition(".")[2] for full in hints}
+    last = {full: full.rpartition(".")[2] for full in _HINTS}
     if name not in _SHORT and name not in last.values():
         known = [*last.values(), *_SHORT]
         name = next(iter(difflib.get_close_matches(name[:50], known, n=1, cutoff=0.7)), "")
     if name in _SHORT:
-        return {_SHORT[name]: hints[_SHORT[name]]}
-    return {full: hint for full, hint in hints.items() if last[full] == name}
+        return {_SHORT[name]: _HINTS[_SHORT[name]]}
+    return {full: hint for full, hint in _HINTS.items() if last[full] == name}
 
 
 def no_such(group: str, name: str, *, options: Sequence[str]) -> str:
     """Return the end of the message for a name that a group lacks: the closest one, and how to add one's own."""
-    other = {
-        "task": "; your own: task/NAME.yaml in the folder of --config-dir",
-        "encoder": "; any other: encoder=ORG/NAME on the hub, or encoder=./FOLDER",
-    }
+    other = {"task": "; your own: task/NAME.yaml in the folder of --config-dir"}
+    other["encoder"] = "; any other: encoder=ORG/NAME on the hub, or encoder=./FOLDER"
     return did_you_mean(quote(name), options) + other.get(group, "")
 
 
@@ -143,11 +136,7 @@ def _is_folder(name: str) -> bool:
 
 
 def _spell_out_encoder(word: str, config_dir: Path | None) -> list[str]:
-    """Write encoder=ORG/NAME and encoder=FOLDER as the words that they stand for.
-
-    Raises:
-        UsageError: it is a name on the hub and the path of a folder here.
-    """
+    """Write encoder=ORG/NAME and encoder=FOLDER as the words that they stand for; a UsageError if it may be both."""
     key, _, value = word.partition("=")
     name = value[1:-1] if len(value) > 1 and value[0] == value[-1] in ("'", '"') else value
     if key != "encoder" or not is_encoder(name, []) or name in group_options("encoder", config_dir):
@@ -175,9 +164,8 @@ def _spell_out(word: str, config_dir: Path | None) -> str:
     for part in filter(None, parts):
         first, last = int(part[1]), int(part[2] or part[1])
         if not 0 <= last - first < _MOST_SEEDS:
-            raise UsageError(
-                f"{quote(word)}: a range must ascend and have at most {_MOST_SEEDS:,} seeds, as in seeds=1-5"
-            )
+            must = f"a range must ascend and have at most {_MOST_SEEDS:,} seeds, as in seeds=1-5"
+            raise UsageError(f"{quote(word)}: {must}")
         seeds += map(str, range(first, last + 1))
     return f"seeds=[{','.join(seeds)}]"
 

@@ -36,9 +36,8 @@ class OwnFile(NamedTuple):
 def check_own_files(folder: Path) -> None:
     """Check every file that a configuration may be composed from.
 
-    Raises:
-        UsageError: naming the file: not a regular file, too large or too deep, with aliases or interpolations, or with
-            defaults outside of the groups.
+    A UsageError names one that is not a regular file, is too large or too deep, or has aliases, interpolations or
+    defaults outside of the groups.
     """
     for path in sorted(path for group in GROUPS for path in (folder / group).rglob("*.yaml")):
         found = path.lstat() if path.is_symlink() and not path.exists() else path.stat()
@@ -68,9 +67,8 @@ def _load(path: Path, changed: int) -> tuple[str, yaml.Node | None]:  # noqa: AR
             if isinstance(event, yaml.AliasEvent):  # a few lines of them can stand for gigabytes, or for themselves
                 raise UsageError(f"{where}: *{event.anchor}: write the value itself, no alias")
             if isinstance(event, yaml.ScalarEvent) and "${" in event.value:
-                raise UsageError(
-                    f"{where}: {quote(event.value)}: interpolation is not used here; write the value itself"
-                )
+                shown = quote(event.value)
+                raise UsageError(f"{where}: {shown}: interpolation is not used here; write the value itself")
         return text, yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, OSError, ValueError) as error:
         raise unreadable(path, error) from error
@@ -79,8 +77,8 @@ def _load(path: Path, changed: int) -> tuple[str, yaml.Node | None]:  # noqa: AR
 def _check_default(entry: yaml.Node, path: Path) -> None:
     """Refuse an entry of a defaults list that names Hydra's own groups or other folders."""
     names = [entry] if isinstance(entry, yaml.ScalarNode) else [each for pair in entry.value for each in pair]
-    words = [str(name.value).split()[-1:] for name in names if isinstance(name, yaml.ScalarNode)]
-    for word in (word for found in words for word in found):
+    texts = [str(name.value) for name in names if isinstance(name, yaml.ScalarNode)]
+    for word in [text.split()[-1] for text in texts if text.strip()]:
         absolute = word.startswith("/") and word.lstrip("/").partition("@")[0].partition("/")[0] not in GROUPS
         if absolute or ".." in word:
             must = f"must be files of {', '.join(GROUPS)}"
@@ -88,11 +86,7 @@ def _check_default(entry: yaml.Node, path: Path) -> None:
 
 
 def chosen_files(words: Sequence[str], config_dir: Path | None) -> list[OwnFile]:
-    """Read the user's files that these words choose.
-
-    Raises:
-        UsageError: naming the file and line of what is not YAML, or not KEY: VALUE lines.
-    """
+    """Read the user's files that these words choose; a UsageError names the line of what is no YAML, or no mapping."""
     names = {group: (last_word(words, group) or "").partition("=")[2] for group in GROUPS}
     places = [(group, f"{group}/{name}.yaml") for group, name in names.items()]
     places.insert(0, ("trainer", f"recipe/{names['recipe'] or 'default'}/{names['task']}.yaml"))

@@ -4,7 +4,6 @@ Defaults live in the YAML files under conf/; a field has a default here only whe
 """
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -23,16 +22,12 @@ _SEEDS = Must(f"at least one, each only once, {_SEED.words}", lambda s: DISTINCT
 _FRACTION = Must("0 or more and below 1", lambda value: 0 <= value < 1)
 _PART = Must("above 0 and below 1", lambda value: 0 < value < 1)
 _BETAS = Must("two numbers, 0 or more and below 1", lambda betas: len(betas) == 2 and all(map(_FRACTION.holds, betas)))
-_DEVICE = Must(
-    "auto, cpu, cuda, cuda:N or mps", lambda name: bool(re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", name))
-)
+_DEVICE = Must.match("auto, cpu, cuda, cuda:N or mps", r"auto|cpu|mps|cuda(:[0-9]{1,3})?")
 _WORKERS = Must("auto, or 1 or more", lambda text: text == "auto" or bool(whole_number(text)))
 _EPOCH_OR_UPDATES = Must("epoch, or 1 or more updates", lambda text: text == "epoch" or bool(whole_number(text)))
 _SBATCH_OPTIONS = Must("LONG_NAME=VALUE, as in [account=NAME]", lambda words: all("=" in w.strip("=") for w in words))
-_HUB_ID = Must("NAME or ORG/NAME", lambda name: bool(re.fullmatch(r"(?a:(?!.*\.\.)\w[\w.-]*(/\w[\w.-]*)?)", name)))
-_REVISION = Must(
-    "a commit, branch or tag", lambda name: bool(re.fullmatch(r"(?a:(?!.*(\.\.|//|/\.))\w[\w./+-]{0,199})", name))
-)
+_HUB_ID = Must.match("NAME or ORG/NAME", r"(?a:(?!.*\.\.)\w[\w.-]*(/\w[\w.-]*)?)")
+_REVISION = Must.match("a commit, branch or tag", r"(?a:(?!.*(\.\.|//|/\.))\w[\w./+-]{0,199})")
 _PATH = Must("a path in UTF-8, of at most 255 bytes a name", is_path)
 _FOLDER = Must(f"given, as {_PATH.words}", lambda text: GIVEN.holds(text) and is_path(text))
 

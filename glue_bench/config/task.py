@@ -31,14 +31,13 @@ CORRELATIONS = ("matthews_correlation", *REGRESSION_METRICS)  # -1 to 1; all oth
 _OF_CLASS_1 = ("f1", "precision", "recall")
 
 
-def _is_folder_name(name: str) -> bool:
-    return bool(re.fullmatch(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,95}", name))
-
-
 GIVEN = Must("given", lambda text: bool(text.strip()))
-NAME = Must("made of letters, digits, '.', '_' and '-', starting with a letter or digit", _is_folder_name)
+NAME = Must.match(
+    "made of letters, digits, '.', '_' and '-', starting with a letter or digit",
+    r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,95}",
+)
 DISTINCT = Must("at least one, each only once", lambda values: len({*values}) == len(values) > 0)
-_NAMES = Must(NAME.words, lambda names: all(map(_is_folder_name, names)))
+_NAMES = Must(NAME.words, lambda names: all(map(NAME.holds, names)))
 _NOT_TEXTS = ("", "label", "idx")  # columns with other contents
 _ONE_OR_TWO = Must(
     "one or two different column names, not label or idx",
@@ -124,7 +123,7 @@ class TaskConfig:
             yield f"task.fingerprints.{split}", fingerprint, known, "16 hex digits, in quotation marks"
         places = f"one of the test splits {', '.join(self.test)}, or FOLDER/SPLIT"
         for file, place in self.leaderboard.items():
-            yield "task.leaderboard", file, _is_folder_name(file), NAME.words
-            known = place in self.test or (place.count("/") == 1 and all(map(_is_folder_name, place.split("/"))))
+            yield "task.leaderboard", file, NAME.holds(file), NAME.words
+            known = place in self.test or (place.count("/") == 1 and all(map(NAME.holds, place.split("/"))))
             yield f"task.leaderboard.{file}", place, known, places
             yield f"task.leaderboard.{file}", place, place in self.rows, official

@@ -99,11 +99,7 @@ def warm_up() -> None:
 
 
 def start_process(process: BaseProcess) -> None:
-    """Start a worker, and before that the server that forks it, if that was killed.
-
-    Raises:
-        LostRunError: it cannot be started.
-    """
+    """Start a worker, and before that the server that forks it, if that was killed; a LostRunError if it cannot be."""
     for _ in range(3):
         warm_up()
         try:
@@ -114,15 +110,7 @@ def start_process(process: BaseProcess) -> None:
 
 
 def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> dict[str, Record]:
-    """Run what is missing, several at a time; wait for the runs of other workers, and take over runs whose worker dies.
-
-    Returns:
-        Every record of the plan, by run id.
-
-    Raises:
-        DiskError: results can no longer be written; those written before are intact.
-        Stopped: a signal asked to stop; every worker has kept a snapshot.
-    """
+    """Run what is missing, several at a time; otherwise as `run_serially`."""
     warm_up()
     listener.note("starting: loading PyTorch")
     device = plan.missing[0].config.trainer.device
@@ -264,11 +252,9 @@ class _Driver:
 
 
 def gpus_for(device: str, visible: Callable[[], Sequence[str]]) -> Sequence[str | None]:
-    """Return the GPUs for runs that ask for `device`, as `deal_out` expects them.
+    """Return the GPUs for runs with trainer.device=`device`, as `deal_out` expects them.
 
-    Args:
-        device: as in trainer.device.
-        visible: finds the GPUs that torch sees; called only where that matters.
+    `visible` finds the GPUs that torch sees; it is called only where that matters.
     """
     if device == "cpu":
         return []

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Required, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from glue_bench.config.schema import config_from_facts
 from glue_bench.data.sources import resolve_source
@@ -17,7 +17,7 @@ from glue_bench.machine import has_nvidia_gpu
 from glue_bench.models.pretrained import resolve_pretrained
 from glue_bench.reading import conform, parse_json, read_text
 from glue_bench.runs.identity import SCORES_VERSION, RunRequest, cell_shape, identify
-from glue_bench.runs.lease import Owner, owner_of, take_lease
+from glue_bench.runs.lease import Owner, is_beating, owner_of, take_lease
 from glue_bench.runs.record import Record, checkout_commit, library_versions
 from glue_bench.runs.store import RunStore, find_earlier
 from glue_bench.sweep.timing import Estimate
@@ -104,11 +104,27 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
     return plan
 
 
+def plan_one(request: RunRequest, *, retry_failed: bool) -> tuple[Plan, RunRequest, RunStore]:
+    """Plan one run in its own results folder; also return it under the id that this folder knows it by."""
+    store = RunStore(Path(request.config.results_dir))
+    plan = plan_runs([request], store, retry_failed=retry_failed)
+    return plan, plan.requests[-1], store
+
+
+def plan_line(path: Path, index: int, *, retry_failed: bool) -> tuple[Plan, RunRequest, RunStore, Owner | None]:
+    """Plan the run of a line of a plan file as `plan_one`; also return the worker that is at work on it now.
+
+    An array of jobs should begin its next line then, and not wait. Errors as in `read_plan`.
+    """
+    plan, request, store = plan_one(read_plan(path, index), retry_failed=retry_failed)
+    owner = plan.running.get(request.run_id)
+    return plan, request, store, owner if owner and is_beating(store.folder(*request.place)) else None
+
+
 def find_record(request: RunRequest, store: RunStore, *, earlier: Record | None = None) -> Record | None:
     """Find the record of a request; None if never run, interrupted, or without the requested model.
 
-    Args:
-        earlier: the failure that is being retried, whose record does not count.
+    `earlier` is the failure that is being retried, whose record does not count.
     """
     record = store.load(*request.place)
     if record is None or record.status == "interrupted" or (earlier and record.ended == earlier.ended):
@@ -166,11 +182,7 @@ def tidy_up(plan: Plan, store: RunStore) -> None:
 
 
 def fetch_inputs(missing: Sequence[RunRequest]) -> None:
-    """Find or download every file that the missing runs need, so that nothing is missing halfway.
-
-    Raises:
-        InputError: a file is missing or unreachable.
-    """
+    """Find or download every file that the missing runs need: an InputError comes before the first run."""
     configs = [request.config for request in missing]
     for encoder in {str(config.encoder): config.encoder for config in configs}.values():
         resolve_pretrained(encoder)
@@ -179,9 +191,7 @@ def fetch_inputs(missing: Sequence[RunRequest]) -> None:
 
 
 def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> None:
-    """Write every run of a plan, done ones too: a line keeps its number when the plan is written again.
-
-    Folders are written as absolute paths.
+    """Write every run of a plan, done ones too, with absolute paths: a line keeps its number in every such file.
 
     Raises:
         DiskError: the file cannot be written.
@@ -235,20 +245,11 @@ def _facts_of(request: RunRequest) -> dict[str, Any]:
         if holder.get(key):
             holder[key] = str(Path(holder[key]).resolve())
     parent = _facts_of(request.parent) if request.parent else None
-    return {
-        **{key: getattr(request, key) for key in _COPIED},
-        "shape": request.shape,
-        "parent": parent,
-        "config": config,
-    }
+    return {key: getattr(request, key) for key in (*_COPIED, "shape")} | {"parent": parent, "config": config}
 
 
 def _request_from(facts: Mapping[str, Any]) -> RunRequest:
-    """Make the request of a line; its names are made again, and must be those of the line.
-
-    Raises:
-        ValueError: they are not: the line was edited, and its run would be kept as another one.
-    """
+    """Make the request of a line; a ValueError if its names, made again, differ: the line was edited."""
     conform(_Line, facts, where="the line")
     parent = _request_from(facts["parent"]) if facts["parent"] else None
     config = config_from_facts(facts["config"])
@@ -262,14 +263,14 @@ def _request_from(facts: Mapping[str, Any]) -> RunRequest:
     return request
 
 
-class _Line(TypedDict, total=False):
-    shape: Mapping[str, bool] | None
-    run_id: Required[str]
-    setting_id: Required[str]
-    encoder: Required[str]
-    inputs: Required["_Inputs"]
-    config: Required[Mapping[str, Any]]
-    parent: Required[Mapping[str, Any] | None]
+class _Line(TypedDict):
+    shape: NotRequired[Mapping[str, bool] | None]
+    run_id: str
+    setting_id: str
+    encoder: str
+    inputs: "_Inputs"
+    config: Mapping[str, Any]
+    parent: Mapping[str, Any] | None
 
 
 class _Inputs(TypedDict):

@@ -33,15 +33,12 @@ def resolve_lost(
 ) -> Record | None:
     """Decide what became of a run that did not report a result.
 
-    A record newer than `before` is the result; if it is interrupted, the run stopped in good order and must be
-    started again. Without a new record the run is lost: `error` becomes its record, unless there is a result to keep.
+    A record newer than `before`, that of the run's start, is the result; if it is interrupted, the run stopped in good
+    order and must be started again if it is `resumable`. Without a new record the run is lost: `error`, why, becomes
+    its record with the `steps` that it had done, unless there is a result to keep.
 
     Args:
-        error: why it was lost, as far as known.
-        before: the record at the run's start.
-        steps: updates that it had done.
         dead: the run's process on this host, known to have ended.
-        resumable: False if an interrupted run must not be started again.
 
     Returns:
         Its record; None if the run must be started again, or another worker has it.
@@ -56,7 +53,7 @@ def resolve_lost(
         stopped = record is not None and record.status == "interrupted"
         if new and stopped and resumable:
             return None
-        if record is None or not new or stopped:
+        if not new or stopped:
             record = store.keep_failure(request, error, facts={**request_facts(request), "steps": steps})
             if record.finished:
                 logger.warning("%s: its result is kept, but training it again failed: %s", request.title, error)

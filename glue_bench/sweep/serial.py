@@ -31,16 +31,11 @@ def run_leased(
 ) -> Record | Owner:
     """Run a request under its lease, unless another worker has it or has finished it in the meantime.
 
-    Args:
-        earlier: the failure that is being retried.
-        processes: those that run it together, this one first.
+    `earlier` is the failure that is being retried; the `processes` run it together, this one first.
 
     Returns:
-        The record, or the worker that has the run.
-
-    Raises:
-        GlueBenchError, Exception: why it failed, after its record was written.
-        LostLeaseError: another worker took it over.
+        The record, or the worker that has the run. Raises why it failed, after its record was written, and a
+        LostLeaseError if another worker took it over.
     """
     lease = take_lease(store.folder(*request.place), patience=60 * request.config.executor.timeout)
     if isinstance(lease, Owner):
@@ -81,7 +76,7 @@ def run_serially(
 
     Raises:
         DiskError: results can no longer be written; those written before are intact.
-        Stopped: a signal asked to stop.
+        Stopped: a signal asked to stop; what ran has kept a snapshot.
     """
     queue = Queue(plan, store, listener=listener)
     while not queue.empty:

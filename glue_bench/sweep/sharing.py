@@ -24,15 +24,13 @@ _SECONDS = 20.0  # that one of NVIDIA's commands may take
 
 def runs_that_fit() -> int:
     """Return how many runs each GPU has room for: one where other processes use any of them, or nothing is known."""
-    printed = _output("nvidia-smi", "--query-gpu=memory.total,memory.used", "--format=csv,noheader,nounits")
+    printed = _output("nvidia-smi", "--query-gpu=memory.total,memory.used", "--format=csv,noheader,nounits") or ""
     try:
         memory = [[int(number) for number in line.split(",")] for line in printed.splitlines()]
-        free = [total - used for total, used in memory if used <= _IDLE]
+        free = [total - used if used <= _IDLE else 0 for total, used in memory]
     except ValueError:
         return 1
-    if not memory or len(free) < len(memory):
-        return 1
-    return max(1, min(_MOST, min(free) // _MEMORY_PER_RUN))
+    return max(1, min(_MOST, min(free, default=0) // _MEMORY_PER_RUN))
 
 
 @contextlib.contextmanager

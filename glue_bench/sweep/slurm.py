@@ -22,11 +22,11 @@ from glue_bench.errors import UsageError
 from glue_bench.files import write_text_atomically
 from glue_bench.reading import conform, read_json
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.lease import is_beating, owner_of
+from glue_bench.runs.lease import owner_of
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
-from glue_bench.sweep.plan import Plan, plan_runs, read_plan, write_plan
+from glue_bench.sweep.plan import Plan, plan_line, write_plan
 from glue_bench.sweep.queue import LostRunError, Queue, resolve_lost
 from glue_bench.sweep.serial import run_serially
 from glue_bench.text import plural
@@ -73,22 +73,15 @@ class RunLine:
             import torch
 
             torch.set_num_threads(int(cores))
-        request = read_plan(self.plan, self.index)
-        store = RunStore(Path(request.config.results_dir))
-        plan = plan_runs([request], store, retry_failed=self.retry_failed)
-        request = plan.requests[-1]  # under the id that the store knows it by
-        owner = plan.running.get(request.run_id)
-        if owner and is_beating(store.folder(*request.place)):
+        plan, request, store, owner = plan_line(self.plan, self.index, retry_failed=self.retry_failed)
+        if owner:
             return f"{request.title}: is being run by {owner.title}"
         records = run_serially(plan, store, listener=Listener(), stop_at_failure=False)
         return f"{request.title}: {records[request.run_id].status}"
 
 
 def run_on_slurm(plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> dict[str, Record]:
-    """Submit what is missing and not queued yet, and watch until every run has its record.
-
-    Returns:
-        Every record of the plan, by run id.
+    """Submit what is missing and not queued yet, watch until every run has its record, and return all, by run id.
 
     Raises:
         UsageError: submitit or Slurm is missing, or Slurm refuses the job.
@@ -182,11 +175,7 @@ class _Watch:
 
 
 def open_executor(folder: Path, executor: ExecutorConfig, *, dependency: str | None) -> "AutoExecutor":
-    """Open submitit's executor with what each job asks for.
-
-    Raises:
-        UsageError: submitit or Slurm is missing.
-    """
+    """Open submitit's executor with what each job asks for; a UsageError if submitit or Slurm is missing."""
     # Submitit reads it when it loads, here and in the jobs, which inherit it.
     os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"
     try:
@@ -196,9 +185,8 @@ def open_executor(folder: Path, executor: ExecutorConfig, *, dependency: str | N
     slurm = executor.slurm
     try:
         python = f"{shlex.quote(sys.executable)} -P"  # a job imports nothing from the folder that it starts in
-        opened = submitit.AutoExecutor(
-            folder=folder / "%A", cluster="slurm", slurm_max_num_timeout=_ENDLESS, slurm_python=python
-        )
+        about = {"slurm_max_num_timeout": _ENDLESS, "slurm_python": python}
+        opened = submitit.AutoExecutor(folder=folder / "%A", cluster="slurm", **about)
     except RuntimeError as error:
         raise UsageError(f"executor=slurm: {_last_line(error)}") from error
     wanted: dict[str, Any] = {
@@ -218,11 +206,7 @@ def open_executor(folder: Path, executor: ExecutorConfig, *, dependency: str | N
 
 
 def queued_jobs() -> set[str]:
-    """Return the ids of this user's jobs that wait or run, array tasks one by one.
-
-    Raises:
-        UsageError: Slurm cannot be asked.
-    """
+    """Return the ids of this user's jobs that wait or run, array tasks one by one; a UsageError without a Slurm."""
     command = ["squeue", "--me", "--array", "--noheader", "--format=%i"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)

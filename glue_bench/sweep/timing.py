@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.rows import load_split, load_task_data
 from glue_bench.data.sources import resolve_source
 from glue_bench.models.pretrained import resolve_pretrained
@@ -89,8 +90,7 @@ class Work:
 def work_of(request: RunRequest) -> Work | None:
     """Count a run's updates, without a request to the hub; None if the number of its rows is not known.
 
-    Raises:
-        InputError: local rows cannot be read.
+    Local rows that cannot be read are an InputError.
     """
     config, trainer = request.config, request.config.trainer
     rows, characters = config.task.rows.get(config.task.train), None
@@ -101,7 +101,7 @@ def work_of(request: RunRequest) -> Work | None:
     if rows is None:
         return None
     rows = min(rows, config.data.max_train_rows or rows)
-    updates = trainer.updates or trainer.epochs * -(-rows // trainer.batch_size)
+    updates = _updates(trainer, rows)
     passes = min(updates * trainer.batch_size / rows, math.inf if trainer.updates else trainer.epochs)
     tokens = None if characters is None else int(passes * (characters / _CHARACTERS + 2 * rows))
     return Work(updates=updates, tokens=tokens)
@@ -110,11 +110,7 @@ def work_of(request: RunRequest) -> Work | None:
 def measure_run(request: RunRequest, *, threads: int) -> Estimate:
     """Time a few updates on some of the run's rows, in this process, and extrapolate to the whole run.
 
-    Args:
-        threads: that it will have on a CPU.
-
-    Raises:
-        GlueBenchError: encoder or rows cannot be had, or the updates diverge.
+    On a CPU it will have `threads`. A GlueBenchError if encoder or rows cannot be had, or the updates diverge.
     """
     import torch
 
@@ -130,7 +126,6 @@ def measure_run(request: RunRequest, *, threads: int) -> Estimate:
     torch.set_num_threads(threads)
     data = load_task_data(resolve_source(config.data, config.task), config.data, task=config.task, seed=config.seed)
     train = data.splits[task.train]
-    updates = trainer.updates or trainer.epochs * -(-len(train) // trainer.batch_size)
     rows = train.sample(_MEASURED * trainer.batch_size, how="random", seed=config.seed)
     folder = resolve_pretrained(config.encoder).folder
     encoded = TextEncoder(folder, max_length=trainer.max_length).encode(rows)
@@ -149,12 +144,17 @@ def measure_run(request: RunRequest, *, threads: int) -> Estimate:
     each = (times[-1] - times[_UNEVEN - 1]) / (_MEASURED - _UNEVEN)  # seconds of an update
     scored = sum(len(data.splits[name]) for name in task.validation) / trainer.batch_size
     start = times[0] - began - each  # reading, tokenising, loading
+    updates = _updates(trainer, len(train))
     return Estimate(seconds=start + each * (updates + scored / 3), basis=f"{_MEASURED} updates, timed now")
 
 
 def rough_work(request: RunRequest) -> float:
     """Return how much work a run is, in rows times texts, as far as its configuration says."""
     return _rows(request) * _passes(request) * len(request.config.task.texts)
+
+
+def _updates(trainer: TrainerConfig, rows: int) -> int:
+    return trainer.updates or trainer.epochs * -(-rows // trainer.batch_size)
 
 
 def _rows(request: RunRequest) -> int:

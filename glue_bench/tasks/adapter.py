@@ -102,23 +102,16 @@ def headline(parts: Sequence[ScorePart], scores: Mapping[str, Mapping[str, float
 
 
 def undefined_words(undefined: Mapping[str, str]) -> str:
-    """Say which scores are 0 because they are undefined, and why: `Matthews correlation undefined: all 9 labels are 1`.
-
-    Args:
-        undefined: SPLIT.METRIC to the reason.
-    """
-    names = {why: [part for part, other in undefined.items() if other == why] for why in undefined.values()}
-    titles = {
-        why: " and ".join(metric_title([ScorePart.parse(part)]) for part in parts) for why, parts in names.items()
-    }
-    return "; ".join(f"{title} undefined, so 0: {why}" for why, title in titles.items())
+    """Say which scores (SPLIT.METRIC to the reason) are undefined: `Matthews correlation undefined, so 0: all ...`."""
+    titles = dict[str, list[str]]()
+    for part, why in undefined.items():
+        titles.setdefault(why, []).append(metric_title([ScorePart.parse(part)]))
+    return "; ".join(f"{' and '.join(parts)} undefined, so 0: {why}" for why, parts in titles.items())
 
 
 def metric_title(parts: Sequence[ScorePart]) -> str:
     """Describe the parts in words, as a table's column: `mean of accuracy and F1`."""
     words = [" ".join(_NAMES.get(word, word) for word in part.metric.split("_")) for part in parts]
-    named = [
-        f"{split.removeprefix('validation').strip('_')} {name}".strip()
-        for (split, _), name in zip(parts, words, strict=True)
-    ]
+    splits = [part.split.removeprefix("validation").strip("_") for part in parts]
+    named = [f"{split} {name}".strip() for split, name in zip(splits, words, strict=True)]
     return named[0] if len(named) == 1 else f"mean of {', '.join(named[:-1])} and {named[-1]}"

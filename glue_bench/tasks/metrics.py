@@ -100,14 +100,6 @@ def predict_scores(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return logits[:, 0].astype(np.float64)
 
 
-def _of_class_1(score: Callable[..., float]) -> Callable[..., float]:
-    return partial(score, pos_label=1.0, zero_division=0.0)
-
-
-def _macro(score: Callable[..., float]) -> Callable[..., float]:
-    return partial(score, average="macro", zero_division=0.0)
-
-
 def _balanced_accuracy(y: NDArray[np.float64], p: NDArray[np.float64]) -> float:
     """Average the recall of the classes that occur among the labels."""
     return float(recall_score(y, p, labels=np.unique(y), average="macro", zero_division=0.0))
@@ -119,21 +111,14 @@ def _pearson(y: NDArray[np.float64], p: NDArray[np.float64]) -> float:
         return float(pearsonr(y, p).statistic)
 
 
-def _spearman(y: NDArray[np.float64], p: NDArray[np.float64]) -> float:
-    return float(spearmanr(y, p).statistic)
-
-
 _SCORES: dict[str, Callable[..., float]] = {
     "accuracy": accuracy_score,
     "balanced_accuracy": _balanced_accuracy,
-    "f1": _of_class_1(f1_score),
-    "macro_f1": _macro(f1_score),
     "micro_f1": partial(f1_score, average="micro"),
-    "precision": _of_class_1(precision_score),
-    "macro_precision": _macro(precision_score),
-    "recall": _of_class_1(recall_score),
-    "macro_recall": _macro(recall_score),
     "matthews_correlation": matthews_corrcoef,
     "pearson": _pearson,
-    "spearman": _spearman,
+    "spearman": lambda y, p: spearmanr(y, p).statistic,
 }
+for _name, _score in {"f1": f1_score, "precision": precision_score, "recall": recall_score}.items():
+    _SCORES[_name] = partial(_score, pos_label=1.0, zero_division=0.0)
+    _SCORES[f"macro_{_name}"] = partial(_score, average="macro", zero_division=0.0)
