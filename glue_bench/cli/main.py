@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -88,21 +88,13 @@ class _Unread:
         self._stream = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
 
     def write(self, text: str) -> int:
-        try:
-            return self._stream.write(text)
-        except (OSError, ValueError):
-            self._drop()
+        with _dropping(self._stream):
+            self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        try:
+        with _dropping(self._stream):
             self._stream.flush()
-        except (OSError, ValueError):
-            self._drop()
-
-    def _drop(self) -> None:
-        with contextlib.suppress(OSError, ValueError):  # else Python would complain about the rest at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -131,7 +123,7 @@ def _join_texts(words: Sequence[str]) -> list[str]:
     """Join `--text TEXT` to one word: a text may begin with a dash."""
     joined = list[str]()
     for word in words:
-        text_follows = joined and joined[-1] == "--text"
+        text_follows = joined[-1:] == ["--text"]
         joined.append(f"{joined.pop()}={word}" if text_follows else word)
     return joined
 
@@ -213,12 +205,12 @@ def _execute(arguments: argparse.Namespace) -> int:
         continues = arguments.verb in ("run", "sweep") and not stopped.remark
         text = f"stopped by {stopped}" + ("; the same command continues from there" if continues else "")
         return _end("\nglue-bench: ".join(filter(None, (text, stopped.remark))), stopped.exit_code, debug=False)
-    except BrokenPipeError:
-        # The reader of a pipe (`| head`) is gone; Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of a pipe (`| head`) is gone
+        _drop(sys.stdout)
         return 128 + signal.SIGPIPE
     except OSError as error:
-        _drop_unwritable()
+        with _dropping(sys.stdout):
+            sys.stdout.flush()
         problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         bad_name = UsageError if error.errno in (errno.ELOOP, errno.ENAMETOOLONG) else InputError
         code = DiskError.exit_code if error.errno in DISK_ERRNOS else bad_name.exit_code
@@ -228,12 +220,18 @@ def _execute(arguments: argparse.Namespace) -> int:
         return _end(text, EXIT_FAILED, debug=arguments.debug)
 
 
-def _drop_unwritable() -> None:
-    """Drop what stdout cannot take, as a full disk behind it: Python would complain again at exit."""
+@contextlib.contextmanager
+def _dropping(stream: TextIO) -> Iterator[None]:
+    """Drop all that a stream cannot take, as with a full disk behind it: Python would complain again at exit."""
     try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        yield
+    except (OSError, ValueError):
+        _drop(stream)
+
+
+def _drop(stream: TextIO) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _end(text: str, code: int, *, debug: bool) -> int:

@@ -10,7 +10,7 @@ from glue_bench.errors import UsageError
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import describe_outcome
-from glue_bench.sweep.plan import plan_runs
+from glue_bench.sweep.plan import plan_one, plan_runs
 from glue_bench.training.distributed import Processes
 
 EPILOG = f"""{KEYS}
@@ -39,10 +39,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _execute_one(arguments: argparse.Namespace, processes: Processes) -> int:
-    request = _request(arguments.overrides, arguments.config_dir)
-    store = RunStore(Path(request.config.results_dir))
-    plan = plan_runs([request], store, retry_failed=True)
-    request = plan.requests[-1]  # under the id that the store knows it by
+    plan, request, store = plan_one(_request(arguments.overrides, arguments.config_dir), retry_failed=True)
     if not plan.missing:
         say(f"{request.title}: already done, nothing to train: {describe_outcome(plan.records[request.run_id])}")
         print_report(plan.records.values(), store)

@@ -41,9 +41,8 @@ def execute(arguments: argparse.Namespace) -> int:
     removes = words[:1] == ["rm"]
     filters, store = read_filters(words[removes:])
     if removes and not filters:
-        raise UsageError(
-            "runs rm: name the runs to remove, as in status=failed; encoder=NAME removes all of an encoder"
-        )
+        example = "as in status=failed; encoder=NAME removes all of an encoder"
+        raise UsageError(f"runs rm: name the runs to remove, {example}")
     if arguments.yes and not removes:
         raise UsageError("--yes: only for `runs rm`")
     runs = list_runs(store, filters)

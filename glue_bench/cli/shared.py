@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from glue_bench.config import group_options
 from glue_bench.config.schema import RunConfig
@@ -125,14 +126,8 @@ def read_words(
 ) -> tuple[dict[str, str], RunConfig, RunStore]:
     """Read KEY=VALUE words: return them by key, the configuration of the `composed` ones, and the store it names.
 
-    If a key is given several times, the last one counts.
-
-    Args:
-        others: the verb's other keys.
-        unlisted: keys that are also allowed, but not listed in errors.
-
-    Raises:
-        UsageError: an unknown key, one without a value, a wrong value, or no such folder.
+    The last word of a key counts. `others` are the verb's other keys, `unlisted` those that errors do not list. A
+    UsageError for an unknown key, one without a value, a wrong value, or a folder that is not there.
     """
     from glue_bench.config.compose import compose_run
 
@@ -156,11 +151,7 @@ def read_words(
 
 
 def read_filters(words: Sequence[str]) -> tuple[Filters, RunStore]:
-    """Read words that choose runs, and results_dir=FOLDER: return the filters, and the store.
-
-    Raises:
-        UsageError: an unknown key, no value, or no such folder.
-    """
+    """Read words that choose runs, and results_dir=FOLDER: return the filters, and the store; errors of both."""
     place = [word for word in words if word.partition("=")[0] == "results_dir"]
     _, _, store = read_words(place, "report")
     return Filters.read([word for word in words if word not in place], others=["results_dir"]), store
@@ -169,21 +160,12 @@ def read_filters(words: Sequence[str]) -> tuple[Filters, RunStore]:
 def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> tuple[FinishedRun, RunConfig]:
     """Find the one finished run with weights that KEY=VALUE words name; return it and the configuration.
 
-    Args:
-        more: further keys of the configuration that this verb takes.
-
-    Raises:
-        UsageError: an unknown key, a wrong value, or no run or several that match.
-        InputError: the run kept no weights.
+    `more` are keys of the configuration that this verb takes besides. Errors as in `read_words` and `find_finished`.
     """
     names = ("run_id", "task", "encoder", "seed")
-    more_filters = [
-        word for word in words if (key := word.partition("=")[0].removesuffix("!")) in KEYS and key not in names
-    ]
-    own = [word for word in words if word not in more_filters]
+    filters = [word for word in words if word.partition("=")[0].removesuffix("!") in {*KEYS} - {*names}]
+    own = [word for word in words if word not in filters]
     given, config, store = read_words(own, verb, composed=("results_dir", *more), others=names)
-    encoder, task, run_id = given.get("encoder"), given.get("task"), given.get("run_id")
-    seed = int(given["seed"]) if "seed" in given else None
-    filters = Filters.read(more_filters)
-    run = find_finished(store, encoder=encoder, task=task, seed=seed, run_id=run_id, filters=filters, need_model=True)
-    return run, config
+    wanted: dict[str, Any] = {name: given[name] for name in names if name in given}
+    wanted |= {"seed": int(wanted["seed"])} if "seed" in wanted else {}
+    return find_finished(store, **wanted, filters=Filters.read(filters), need_model=True), config

@@ -1,7 +1,6 @@
 """`glue-bench sweep`: tasks x seeds x encoders, only what is missing, then the table."""
 
 import argparse
-import dataclasses
 import shlex
 import sys
 import textwrap
@@ -18,11 +17,10 @@ from glue_bench.config.schema import RunConfig, SlurmConfig
 from glue_bench.errors import UsageError
 from glue_bench.machine import has_nvidia_gpu, usable_cores
 from glue_bench.runs.identity import RunRequest, make_requests
-from glue_bench.runs.lease import is_beating
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import describe_outcome, format_clock, open_listener
-from glue_bench.sweep.plan import Plan, fetch_inputs, plan_runs, read_plan, tidy_up, write_plan
+from glue_bench.sweep.plan import Plan, fetch_inputs, plan_line, plan_runs, tidy_up, write_plan
 from glue_bench.sweep.serial import run_serially
 from glue_bench.sweep.timing import Estimate, Work, estimate_runs, longest_first, measure_run, seconds_in_all, work_of
 from glue_bench.tasks.published import load_published
@@ -140,24 +138,22 @@ def execute_plan(
     """Run what is missing, and return every record of the plan.
 
     Args:
-        serial: run in this process, whatever the configuration says.
+        serial: run in this process, whatever the configuration says; only then
+            `stop_at_failure` and `processes` count, as in `run_serially`.
         summary: printed after the checks that could stop the runs.
         expected: seconds of runs, by run id, as far as they are known.
-        stop_at_failure: raise what a run raised (in this process only), rather than continue with the next one.
-        processes: those that carry out each run together (in these processes only).
 
     Raises:
         GlueBenchError: before the first run: files or the hub are out of reach, results cannot be written, or the
             device does not exist.
     """
     executor = plan.requests[0].config.executor
-    if serial:
-        executor = dataclasses.replace(executor, kind="serial")
+    kind = "serial" if serial else executor.kind
     if plan.missing:
         fetch_inputs(plan.missing)
         store.check_writable()
     for trainer in [request.config.trainer for request in plan.missing]:
-        if trainer.device not in ("auto", "cpu") and executor.kind != "slurm":  # a login node has no GPU
+        if trainer.device not in ("auto", "cpu") and kind != "slurm":  # a login node has no GPU
             from glue_bench.models.placement import choose_placement
 
             choose_placement(trainer.device, trainer.precision)
@@ -169,16 +165,14 @@ def execute_plan(
     published = load_published(store.root.parent / "published")
     # A terminal if stderr is one, whatever FORCE_COLOR says: escapes in a log help nobody.
     console = Console(stderr=True, force_terminal=sys.stderr.isatty())
+    runs, records = plan.concerned, plan.records
     try:
-        shown = open_listener(
-            plan.concerned, plan.records, console=console, published=published, expected=expected or {}
-        )
-        with shown as listener:
-            if executor.kind == "local":
+        with open_listener(runs, records, console=console, published=published, expected=expected) as listener:
+            if kind == "local":
                 from glue_bench.sweep.local import run_in_workers
 
                 return run_in_workers(plan, store, listener=listener, executor=executor)
-            if executor.kind == "slurm":
+            if kind == "slurm":
                 from glue_bench.sweep.slurm import run_on_slurm
 
                 return run_on_slurm(plan, store, listener=listener, executor=executor)
@@ -220,7 +214,7 @@ def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> in
 
 
 def _summarise(plan: Plan) -> str:
-    done = sum(record.status == "finished" for record in plan.records.values())
+    done = sum(record.finished for record in plan.records.values())
     failed = len(plan.records) - done
     parts = [f"{done} done", *([f"{failed} failed before"] if failed else []), f"{len(plan.missing)} to run"]
     parts += [f"{len(plan.running)} of them running now"] if plan.running else []
@@ -230,7 +224,7 @@ def _summarise(plan: Plan) -> str:
 def _what_is_left(plan: Plan, store: RunStore) -> str:
     """Describe what is done and missing after a stop, and the command that continues."""
     now = plan_runs(plan.requests, store, retry_failed=False)
-    done = sum(record.status == "finished" for record in now.records.values())
+    done = sum(record.finished for record in now.records.values())
     failed = len(now.records) - done
     parts = [f"{done} of {len(now.concerned)} runs done", *([f"{failed} failed"] if failed else [])]
     parts.append(f"{len(now.missing)} missing" + (f" ({len(now.snapshots)} with a snapshot)" if now.snapshots else ""))
@@ -245,12 +239,8 @@ def _run_line(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--index {arguments.index} and --dry-run: give one of the two")
     if arguments.overrides:
         raise UsageError(f"{arguments.overrides[0]}: a plan's lines hold their whole configuration; give no KEY=VALUE")
-    request = read_plan(arguments.plan, arguments.index)
-    store = RunStore(Path(request.config.results_dir))
-    plan = plan_runs([request], store, retry_failed=arguments.retry_failed)
-    request = plan.requests[-1]  # under the id that the store knows it by
-    owner = plan.running.get(request.run_id)
-    if owner and is_beating(store.folder(*request.place)):  # an array should begin its next line, not wait
+    plan, request, store, owner = plan_line(arguments.plan, arguments.index, retry_failed=arguments.retry_failed)
+    if owner:
         say(f"{request.title}: is being run by {owner.title}; nothing to do here")
         return 0
     records = execute_plan(plan, store, serial=True)
@@ -264,19 +254,12 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool)
         say("weights will not be kept, and predict, card and submit need them: save_model=true keeps them")
     if measure:
         estimates = {**_measure(plan, estimates), **estimates}
-    known = dict[tuple[str, str], Work | None]()
-    for request in plan.missing:
-        if request.run_id not in estimates and (request.setting_id, request.encoder) not in known:
-            known[request.setting_id, request.encoder] = work_of(request)
-    rows = [
-        _plan_cells(
-            request,
-            plan,
-            estimate=estimates.get(request.run_id),
-            work=known.get((request.setting_id, request.encoder)),
-        )
-        for request in plan.requests
-    ]
+    works, rows = dict[str, Work | None](), list[Sequence[str]]()  # by setting id
+    for request in plan.requests:
+        known, setting = estimates.get(request.run_id), request.setting_id
+        if known is None and request in plan.missing and setting not in works:
+            works[setting] = work_of(request)
+        rows.append(_plan_cells(request, plan, estimate=known, work=works.get(setting)))
     print_table(("run", "state", "time", "what is known", "run id"), rows, right=["time"], wrap="what is known")
     say(_summarise(plan))
     if plan.missing:
@@ -324,14 +307,14 @@ def _workers(plan: Plan) -> int:
 
 
 def _describe_time(plan: Plan, estimates: Mapping[str, Estimate]) -> str:
-    known = [estimates[request.run_id].seconds for request in plan.missing if request.run_id in estimates]
+    known = [estimates[request.run_id] for request in plan.missing if request.run_id in estimates]
     unknown = len(plan.missing) - len(known)
     if not known:
         return "no estimate of the time: nothing like these runs has finished here yet; --measure times a few updates"
     workers = _workers(plan)
     at_once = f"with {workers} at a time" if workers > 1 else "one after another"
-    text = f"about {format_clock(seconds_in_all(known, workers=workers))} {at_once}"
+    text = f"about {format_clock(seconds_in_all([each.seconds for each in known], workers=workers))} {at_once}"
     basis = "from the times of finished runs in this folder, which may have had other threads or another device"
-    if any("timed now" in estimates[request.run_id].basis for request in plan.missing if request.run_id in estimates):
+    if any("timed now" in each.basis for each in known):
         basis = "from finished runs in this folder, and a few updates that were timed now"
     return f"{text}, {basis}" + (f"; {unknown} more without an estimate" if unknown else "")
