@@ -29,9 +29,8 @@ def reason_of(error: BaseException) -> str:
     line = first_line(error)
     package = re.search(r"requires the (\w+) library", line)
     kind = f"{type(error).__name__}: " if isinstance(error, LookupError | AttributeError | TypeError) else ""
-    return f"{kind}{line.removesuffix(' Check out the instructions on the')}" + (
-        f" pip install {package[1].lower()}" if package else ""
-    )
+    install = f" pip install {package[1].lower()}" if package else ""
+    return f"{kind}{line.removesuffix(' Check out the instructions on the')}{install}"
 
 
 def visible(text: str) -> str:

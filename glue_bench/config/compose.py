@@ -64,11 +64,8 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     # Composing is slow, and where nothing can change a recipe there is nothing to compare it with.
     free = _sets_trainer(overrides, config_dir)
     recipe = _compose_recipe(keys.recipe, name, config_dir=config_dir) if free else keys.trainer
-    changes = {
-        key: str(getattr(keys.trainer, key))
-        for key in keys_of(TrainerConfig, "scores")
-        if getattr(keys.trainer, key) != getattr(recipe, key)
-    }
+    values = {key: (getattr(keys.trainer, key), getattr(recipe, key)) for key in keys_of(TrainerConfig, "scores")}
+    changes = {key: str(own) for key, (own, usual) in values.items() if own != usual}
     shared = {item.name: getattr(keys, item.name) for item in fields_of(RunKeys)}
     shared["grid"] = {key: [GRID_KEYS[key](value) for value in values] for key, values in keys.grid.items()}
     return _place_in_grid(RunConfig(**shared, recipe_changes=changes), {})

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -55,6 +56,10 @@ def key(meaning: str, must: Must | None = None, *, default: Any = MISSING, make:
     """Declare a field with what is known of its key: `default` or what `make` returns, and the fields of `About`."""
     known = {"about": About(meaning, must, **more)}
     return field(default=default, metadata=known) if make is MISSING else field(default_factory=make, metadata=known)
+
+
+# The same for a key of another role.
+rounding, execution, bookkeeping = (functools.partial(key, role=role) for role in NOT_IN_RECIPE)
 
 
 def at_least(lowest: int, unit: str = "") -> Must:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from glue_bench.config.keys import SCALARS, Must, Rule, at_least, build, check, fields_of, key, require_one_of, walk
+from glue_bench.config import keys
+from glue_bench.config.keys import Must, Rule, at_least, bookkeeping, execution, key, require_one_of, rounding
 from glue_bench.config.task import CONVENTIONS, DISTINCT, GIVEN, NAME, TaskConfig
 from glue_bench.errors import UsageError
 from glue_bench.reading import is_path, whole_number
@@ -28,6 +29,7 @@ _EPOCH_OR_UPDATES = Must("epoch, or 1 or more updates", lambda text: text == "ep
 _SBATCH_OPTIONS = Must("LONG_NAME=VALUE, as in [account=NAME]", lambda words: all("=" in w.strip("=") for w in words))
 _HUB_ID = Must.match("NAME or ORG/NAME", r"(?a:(?!.*\.\.)\w[\w.-]*(/\w[\w.-]*)?)")
 _REVISION = Must.match("a commit, branch or tag", r"(?a:(?!.*(\.\.|//|/\.))\w[\w./+-]{0,199})")
+_Switch = Literal["auto", "torch"]
 _PATH = Must("a path in UTF-8, of at most 255 bytes a name", is_path)
 _FOLDER = Must(f"given, as {_PATH.words}", lambda text: GIVEN.holds(text) and is_path(text))
 
@@ -96,8 +98,8 @@ class TrainerConfig:
         "total number of updates, instead of epochs; may cut the last one short", _ONE_OR_MORE, grid=True, default=None
     )
     batch_size: int = key("rows of one update", _ONE_OR_MORE, grid=True)
-    accumulation: int = key(
-        "micro-batches that a batch is split into; the update is the same", _ONE_OR_MORE, role="rounding", usual=1
+    accumulation: int = rounding(
+        "micro-batches that a batch is split into; the update is the same", _ONE_OR_MORE, usual=1
     )
     learning_rate: float = key("the highest learning rate", _ABOVE_ZERO, grid=True)
     warmup: float = key("share of the updates in which the learning rate rises", _FRACTION, grid=True)
@@ -106,51 +108,42 @@ class TrainerConfig:
     epsilon: float = key("AdamW's epsilon", _ABOVE_ZERO, grid=True)
     clip_norm: float = key("gradients are clipped to this norm; 0: no clipping", _ZERO_OR_MORE, grid=True)
     max_length: int = key("longest row in tokens, special ones included", at_least(8, " tokens"), grid=True)
-    eval_batch_size: int = key(
-        "rows per batch when predicting, except on an NVIDIA GPU: 16,384 tokens there", _ONE_OR_MORE, role="execution"
+    eval_batch_size: int = execution(
+        "rows per batch when predicting, except on an NVIDIA GPU: 16,384 tokens there", _ONE_OR_MORE
     )
-    device: str = key("the device that a run uses", _DEVICE, role="execution")
-    precision: Literal["auto", "float32", "bfloat16"] = key(
-        "auto: bfloat16 on a GPU that has it, else float32", role="rounding", usual="auto"
+    device: str = execution("the device that a run uses", _DEVICE)
+    precision: Literal["auto", "float32", "bfloat16"] = rounding(
+        "auto: bfloat16 on a GPU that has it, else float32", usual="auto"
     )
-    deterministic: bool = key("deterministic kernels on a GPU; CPU runs are always deterministic", role="execution")
-    engine: Literal["auto", "flat", "padded"] = key(
-        "flat: without padding (BERT and RoBERTa); padded: any encoder", role="rounding", usual="auto"
+    deterministic: bool = execution("deterministic kernels on a GPU; CPU runs are always deterministic")
+    engine: Literal["auto", "flat", "padded"] = rounding(
+        "flat: without padding (BERT and RoBERTa); padded: any encoder", usual="auto"
     )
     # Plans of earlier versions have none of the next five.
-    graph: Literal["auto", "off"] = key(
+    graph: Literal["auto", "off"] = execution(
         "auto: on one GPU the kernels of an update are started all at once, by a CUDA graph; off: one by one, to find "
         "faults",
-        role="execution",
         default="auto",
     )
-    kernels: Literal["auto", "torch"] = key(
+    kernels: _Switch = execution(
         "auto: on one NVIDIA GPU BERT and RoBERTa train without padding by kernels of our own, if Triton is there; "
         "torch: only torch's kernels",
-        role="execution",
         default="auto",
     )
-    attention_kernel: Literal["auto", "torch"] = key(
-        "torch: torch's attention among our kernels, to find faults", role="execution", default="auto"
+    attention_kernel: _Switch = execution("torch: torch's attention among our kernels, to find faults", default="auto")
+    adamw_kernel: _Switch = execution("torch: torch's AdamW among our kernels, to find faults", default="auto")
+    embedding_kernel: _Switch = execution(
+        "torch: torch's gradients of embedding tables among our kernels, to find faults", default="auto"
     )
-    adamw_kernel: Literal["auto", "torch"] = key(
-        "torch: torch's AdamW among our kernels, to find faults", role="execution", default="auto"
-    )
-    embedding_kernel: Literal["auto", "torch"] = key(
-        "torch: torch's gradients of embedding tables among our kernels, to find faults",
-        role="execution",
-        default="auto",
-    )
-    eval_every: str | None = key(
+    eval_every: str | None = bookkeeping(
         "when the dev set is scored for history.jsonl and the page: after every epoch, or every N updates; nothing is "
         "selected by these scores, and training is the same without them",
         _EPOCH_OR_UPDATES,
-        role="bookkeeping",
         default=None,  # as in plans of earlier versions
     )
-    log_every: int = key("updates between two lines of history.jsonl", _ONE_OR_MORE, role="bookkeeping")
-    snapshot_minutes: float = key(
-        "minutes between snapshots; 0: a snapshot only when a signal stops the run", _ZERO_OR_MORE, role="bookkeeping"
+    log_every: int = bookkeeping("updates between two lines of history.jsonl", _ONE_OR_MORE)
+    snapshot_minutes: float = bookkeeping(
+        "minutes between snapshots; 0: a snapshot only when a signal stops the run", _ZERO_OR_MORE
     )
 
     def rules(self) -> Iterator[Rule]:
@@ -218,7 +211,7 @@ class RunKeys:
             yield f"grid.{name}", values, len(values) > 0, "a list with at least one value"
             kind = GRID_KEYS[name]
             for value in values:
-                yield f"grid.{name}", value, type(value) in (int, kind), SCALARS[kind].words
+                yield f"grid.{name}", value, type(value) in (int, kind), keys.SCALARS[kind].words
             yield f"grid.{name}", values, len({*values}) == len(values), "each only once"
         if "epochs" in self.grid and ("updates" in self.grid or self.trainer.updates is not None):
             clash = f"grid.epochs={self.grid['epochs']}: has no effect with trainer.updates"
@@ -251,8 +244,10 @@ class Sweep:
 
 
 # The trainer keys that a grid may list, each with the type of its values; and the dotted keys with paths as values.
-GRID_KEYS = {item.name: float if item.hint is float else int for item in fields_of(TrainerConfig) if item.about.grid}
-PATH_KEYS = tuple(item.name for item in walk(SweepConfig) if item.about.path)
+GRID_KEYS = {
+    item.name: float if item.hint is float else int for item in keys.fields_of(TrainerConfig) if item.about.grid
+}
+PATH_KEYS = tuple(item.name for item in keys.walk(SweepConfig) if item.about.path)
 
 
 def config_from_facts(facts: Mapping[str, Any]) -> RunConfig:
@@ -261,5 +256,5 @@ def config_from_facts(facts: Mapping[str, Any]) -> RunConfig:
     Raises:
         UsageError: a key is missing or unknown, or a value is not allowed.
     """
-    only_sweep = {item.name for item in fields_of(SweepConfig)} - {item.name for item in fields_of(RunConfig)}
-    return check(build(RunConfig, {name: value for name, value in facts.items() if name not in only_sweep}))
+    only_sweep = {item.name for item in keys.fields_of(SweepConfig)} - {item.name for item in keys.fields_of(RunConfig)}
+    return keys.check(keys.build(RunConfig, {name: value for name, value in facts.items() if name not in only_sweep}))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from glue_bench.config.keys import Must, Rule, key, require_one_of
+from glue_bench.config.keys import Must, Rule, bookkeeping, key, require_one_of
 
 TaskKind = Literal["classification", "regression"]
 Metric = Literal[
@@ -50,7 +50,7 @@ class TaskConfig:
     """The facts of one task: conf/task/NAME.yaml."""
 
     name: str = key("name of the file and of the folder in results_dir", NAME)
-    title: str = key("title in tables", GIVEN, role="bookkeeping")
+    title: str = bookkeeping("title in tables", GIVEN)
     kind: TaskKind = key("whether labels are classes or scores")
     texts: list[str] = key("the text columns", _ONE_OR_TWO)
     labels: list[str] = key("classes, in the order of the codes 0, 1, ...", make=list)
@@ -59,30 +59,26 @@ class TaskConfig:
         "the file's names of the task's columns, label and idx, where they differ", later=True, make=dict
     )
     metrics: list[Metric] = key("metrics of the predictions", DISTINCT)
-    headline: Metric | None = key(
-        "the metric that is the task's score where no convention says more; null: the first of `metrics`",
-        role="bookkeeping",
-        default=None,
+    headline: Metric | None = bookkeeping(
+        "the metric that is the task's score where no convention says more; null: the first of `metrics`", default=None
     )
     train: str = key("the training split", NAME, default="train")
     validation: list[str] = key("the splits that are scored", _NAMES, make=lambda: ["validation"])
-    test: list[str] = key("the splits without labels", _NAMES, role="bookkeeping", make=lambda: ["test"])
-    rows: dict[str, int] = key("number of official rows of each split", role="bookkeeping", make=dict)
-    fingerprints: dict[str, str] = key(
-        "hash of the official texts and labels, for splits where it is known", role="bookkeeping", make=dict
+    test: list[str] = bookkeeping("the splits without labels", _NAMES, make=lambda: ["test"])
+    rows: dict[str, int] = bookkeeping("number of official rows of each split", make=dict)
+    fingerprints: dict[str, str] = bookkeeping(
+        "hash of the official texts and labels, for splits where it is known", make=dict
     )
-    conventions: dict[Convention, list[str]] = key(
-        "for each convention, the SPLIT.METRIC scores that the table averages", role="bookkeeping", make=dict
+    conventions: dict[Convention, list[str]] = bookkeeping(
+        "for each convention, the SPLIT.METRIC scores that the table averages", make=dict
     )
     hub_config: str | None = key("folder in the hub's dataset; null: the task's name", NAME, default=None)
-    init_from: list[str] = key("tasks whose runs this task may start from (init=TASK)", role="bookkeeping", make=list)
-    leaderboard: dict[str, str] = key(
-        "names of the leaderboard's files, without the ending .tsv, each with its SPLIT or FOLDER/SPLIT",
-        role="bookkeeping",
-        make=dict,
+    init_from: list[str] = bookkeeping("tasks whose runs this task may start from (init=TASK)", make=list)
+    leaderboard: dict[str, str] = bookkeeping(
+        "names of the leaderboard's files, without the ending .tsv, each with its SPLIT or FOLDER/SPLIT", make=dict
     )
-    leaderboard_labels: Literal["codes", "names"] = key(
-        "in the leaderboard's files, classes are written as codes or as names", role="bookkeeping", default="codes"
+    leaderboard_labels: Literal["codes", "names"] = bookkeeping(
+        "in the leaderboard's files, classes are written as codes or as names", default="codes"
     )
 
     def rules(self) -> Iterator[Rule]:

@@ -47,13 +47,9 @@ class TextEncoder:
     """An encoder's own tokenizer with a maximum length."""
 
     def __init__(self, folder: Path, *, max_length: int) -> None:
-        """Load the tokenizer of a pretrained folder.
+        """Load the tokenizer of a pretrained folder; errors as in `load_tokenizer`.
 
-        Args:
-            max_length: most tokens of a row, special ones included; the longer text is cut first.
-
-        Raises:
-            InputError: the folder's tokenizer cannot be loaded.
+        Rows have at most `max_length` tokens, special ones included; the longer text is cut first.
         """
         self._tokenizer = Tokenizer.from_str(serialise(folder))
         self._tokenizer.no_padding()
@@ -61,11 +57,7 @@ class TextEncoder:
         self._identity = hashlib.sha256(f"{self._tokenizer.to_str()}\0{ENCODING_VERSION}".encode()).hexdigest()
 
     def encode(self, split: Split, *, cache: Path | None = None) -> Encoded:
-        """Tokenise every row of a split, or read the result from the cache.
-
-        Args:
-            cache: the folder that keeps encoded splits; None for no cache.
-        """
+        """Tokenise every row of a split, or read the result from the folder `cache`, if one is given."""
         if cache is None:
             return self.tokenise(split.texts)
         key = hashlib.sha256(f"{self._identity}\0{split.text_digest}".encode()).hexdigest()[:32]

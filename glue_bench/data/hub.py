@@ -68,8 +68,7 @@ def offline_variable() -> str:
 def ask_size(repo_id: str, filename: str, *, revision: str, repo_type: str, timeout: float) -> int:
     """Ask the hub for the size of a file in bytes, without downloading it; 0 if the hub does not say.
 
-    Args:
-        timeout: seconds to wait for a connection, and for a response.
+    `timeout` is in seconds, for a connection and for a response.
 
     Raises:
         UnreachableError: the hub does not respond, or HF_HUB_OFFLINE is set.
@@ -85,11 +84,8 @@ def ask_size(repo_id: str, filename: str, *, revision: str, repo_type: str, time
 def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, optional: bool = False) -> Path | None:
     """Download one file, or take it from the cache; None for an optional file that the repository lacks.
 
-    Args:
-        revision: a commit is looked up in the cache first; for a branch or tag the hub is asked first.
-
-    Raises:
-        InputError: the file cannot be fetched.
+    A commit is looked up in the cache first; for a branch or tag the hub is asked first. An InputError says why the
+    file cannot be fetched.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
@@ -139,15 +135,7 @@ def _look_up(repo_id: str, filename: str, *, revision: str, repo_type: str) -> P
 @contextlib.contextmanager
 def _readable_errors(where: str, filename: str, *, revision: str) -> Iterator[None]:
     """Check every answer's headers, and turn whatever the client raises into an InputError of one to three lines."""
-    from huggingface_hub import get_session
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import errors, get_session
 
     def unreachable(reason: str) -> UnreachableError:
         problem = f"{where}: cannot get {filename} at revision {revision} from {endpoint()} ({reason})"
@@ -161,15 +149,15 @@ def _readable_errors(where: str, filename: str, *, revision: str) -> Iterator[No
         yield
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    except RevisionNotFoundError as error:
+    except errors.RevisionNotFoundError as error:
         raise InputError(f"{where}: no revision {revision} on {endpoint()}") from error
-    except (GatedRepoError, RepositoryNotFoundError) as error:
+    except (errors.GatedRepoError, errors.RepositoryNotFoundError) as error:
         raise InputError(f"{where}: not on {endpoint()}, or not public (then set HF_TOKEN)") from error
-    except LocalEntryNotFoundError as error:
+    except errors.LocalEntryNotFoundError as error:
         raise unreachable("offline") from error
-    except EntryNotFoundError as error:
+    except errors.EntryNotFoundError as error:
         raise AbsentError(f"{where}: no file {filename} at revision {revision}") from error
-    except OfflineModeIsEnabled as error:
+    except errors.OfflineModeIsEnabled as error:
         raise unreachable(f"{offline_variable()} is set") from error
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, *DISK_ERRNOS):

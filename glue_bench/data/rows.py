@@ -112,11 +112,8 @@ class TaskData:
 def load_task_data(source: DataSource, data: DataConfig, *, task: TaskConfig, seed: int = 0) -> TaskData:
     """Load the training and validation splits, limited as configured.
 
-    Args:
-        seed: draws the training rows of data.sample=random and stratified. Validation rows are the same for all seeds.
-
-    Raises:
-        InputError: naming the file and its first unusable row (counted from 1).
+    The seed draws the training rows of data.sample=random and stratified; validation rows are the same for all seeds.
+    An InputError names the file and its first unusable row (counted from 1).
     """
     splits = {}
     for name, files in source.files.items():

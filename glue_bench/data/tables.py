@@ -77,13 +77,9 @@ def type_of(path: Path) -> str:
 
 
 def read_table(path: Path, original: Original | None = None) -> Table:
-    """Read every row.
+    """Read every row; `original` is how GLUE wrote files of this task, None if it did not.
 
-    Args:
-        original: how GLUE wrote files of this task; None if it did not.
-
-    Raises:
-        InputError: naming the file, and the line where a text file is broken.
+    An InputError names the file, and the line where a text file is broken.
     """
     match type_of(path):
         case "parquet" | "arrow":
@@ -95,11 +91,7 @@ def read_table(path: Path, original: Original | None = None) -> Table:
 
 
 def read_text(path: Path) -> str:
-    """Read UTF-8 text, unpacked, without a byte order mark, and with LF for CRLF, as every copy should be read.
-
-    Raises:
-        InputError: it cannot be read.
-    """
+    """Read UTF-8 text, unpacked, without a byte order mark, LF for CRLF; an InputError if it cannot be read."""
     try:
         with open_regular(path) as stream:
             content = stream.read()
@@ -206,10 +198,7 @@ def _read_delimited(path: Path, *, delimiter: str, original: Original | None) ->
 
 
 def _is_quoted(text: str, delimiter: str) -> bool:
-    """Return whether quotation marks in a .tsv are a writer's, as pandas puts them, and not part of GLUE's texts.
-
-    They are if the header has them, or if writing the rows again gives the same file.
-    """
+    """Return whether a .tsv is quoted, as pandas writes it: its header is, or writing its rows again gives the same."""
     if '"' not in text or text.startswith('"'):
         return text.startswith('"')
     try:

@@ -28,10 +28,7 @@ class TextFile:
 
 
 def open_texts(data: DataConfig, task: TaskConfig, *, place: str) -> TextFile:
-    """Find or download the file of a test split, and count its rows.
-
-    Args:
-        place: SPLIT of the task, or FOLDER/SPLIT of the data set.
+    """Find or download the file of a test split, SPLIT of the task or FOLDER/SPLIT of the data set; count its rows.
 
     Raises:
         InputError: it is missing, unreachable or damaged.
@@ -54,9 +51,7 @@ def open_texts(data: DataConfig, task: TaskConfig, *, place: str) -> TextFile:
 def read_pieces(file: TextFile, task: TaskConfig) -> Iterator[Texts]:
     """Yield the rows in file order, at most PIECE at a time. Labels are never read.
 
-    Raises:
-        InputError: naming the file and the problem: a missing column or text, or rows that are not in the order of
-            their idx.
+    An InputError names the file and its fault: a column or text lacks, or rows are not in the order of their idx.
     """
     done, last = 0, -1
     for path, table in file.files.read(task):
@@ -89,8 +84,7 @@ def read_text_file(path: Path, task: TaskConfig) -> Texts:
 def split_lines(content: bytes, task: TaskConfig) -> Texts:
     """Make one row of each UTF-8 line of stdin; the two texts of a pair are separated by a tab.
 
-    Raises:
-        InputError: there is no line, or a line (counted from 1) is empty, not UTF-8, or has too few or too many texts.
+    An InputError: there is no line, or a line (counted from 1) is empty, not UTF-8, or has too few or too many texts.
     """
     lines = content.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
     if lines == [b""] and not content.endswith(b"\n"):
@@ -130,8 +124,7 @@ def join_texts(texts: Sequence[str], task: TaskConfig) -> Texts:
 def join_rows(rows: Sequence[Sequence[str] | Mapping[str, str]], task: TaskConfig, *, where: str = "rows") -> Texts:
     """Make rows of a text each (for a task with one text), of texts in the task's order, or of texts by column name.
 
-    Raises:
-        InputError: there is no row; or a row, counted from 1, lacks a text or has one too many, or it is not text.
+    An InputError: there is no row; or a row, counted from 1, lacks a text or has one too many, or it is not text.
     """
     columns: dict[str, list[object]] = {name: [] for name in task.texts}
     for number, row in enumerate(rows, start=1):

@@ -107,9 +107,7 @@ def find_finished(
 def open_run_folder(folder: Path, *, need_model: bool = False) -> FinishedRun:
     """Open the run of one folder, wherever it is.
 
-    Raises:
-        UsageError: the run did not finish.
-        InputError: its record cannot be read, or it kept no weights although they are needed.
+    A UsageError if it did not finish, an InputError if its record cannot be read, or weights that are needed lack.
     """
     record = read_record(folder / "record.json")
     if record is None:
@@ -208,8 +206,7 @@ def repeating_words(record: Record, *, private: bool) -> list[str]:
     A task or recipe that does not ship with glue-bench needs `--config-dir` as well. A run that starts from another run
     names the task of the other, which then gets the same words.
 
-    Args:
-        private: with this machine's folders and results_dir; False puts FOLDER in their place, for others to read.
+    They are `private` with this machine's folders and results_dir; otherwise FOLDER stands there, for others to read.
     """
     usual = {item.name: item.about.usual for item in fields_of(TrainerConfig) if item.about.role == "rounding"}
     words = [f"task={record.task}", f"seed={record.seed}", *_encoder_words(record, private=private)]

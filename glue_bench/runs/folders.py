@@ -43,11 +43,7 @@ class RunFolder:
 
 
 def list_runs(store: RunStore, filters: Filters) -> list[RunFolder]:
-    """Return the runs that fit, sorted by encoder, task, setting and seed.
-
-    Raises:
-        UsageError: there are runs, and none fits.
-    """
+    """Return the runs that fit, by encoder, task, setting and seed; a UsageError if there are some and none fits."""
     every = list[tuple[RunFolder, Mapping[str, Any]]]()
     settings = defaultdict[tuple[str, str], dict[str, Setting]](dict)
     for path in store.folders():

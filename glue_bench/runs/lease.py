@@ -136,13 +136,8 @@ def take_lease(folder: Path, *, patience: float = 0.0, dead: int | None = None) 
     A lease whose owner is only silent, not known to be dead, is watched for two beats before it is taken over: when a
     suspended laptop wakes up, or a file server comes back, every lease looks old for a moment.
 
-    Args:
-        folder: the run's; created if missing.
-        patience: as in `Lease`.
-        dead: a process of this host that the caller knows to have ended.
-
-    Raises:
-        DiskError: the folder cannot be written.
+    The run's `folder` is created if missing; one that cannot be written is a DiskError. `patience` is as in `Lease`,
+    `dead` a process of this host that the caller knows to have ended.
     """
     with disk_errors(folder, "cannot be leased"):
         folder.mkdir(parents=True, exist_ok=True)

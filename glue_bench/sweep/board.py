@@ -103,11 +103,7 @@ class _Progress(Listener):
         published: Sequence[PublishedTable] = (),
         expected: Mapping[str, float] | None = None,
     ) -> None:
-        """Show `requests` with the `records` (by run id) that exist, next to the numbers of `published`.
-
-        Args:
-            expected: seconds of runs, by run id, as far as they are known.
-        """
+        """Show runs with the records that exist, and their `expected` seconds as far as known, both by run id."""
         self._expected = expected or {}
         self._console, self._published, self._note, self._begun = console, published, "", time.monotonic()
         titles, self._shared = split_titles(requests)
@@ -172,9 +168,8 @@ class Board(_Progress):
         clock += f", about {format_clock(left)} left" if left is not None else ""
         hidden = f", {len(states) - room} not shown" if len(states) > room else ""
         text = f"{', '.join(parts)}{hidden}; {clock}"
-        text = (
-            text if len(text) <= options.max_width else text.replace(hidden, "")
-        )  # one line, or the board is too high
+        if len(text) > options.max_width:  # one line, or the board is too high
+            text = text.replace(hidden, "")
         yield Text(text, "bold", no_wrap=True, overflow="ellipsis")
         if self._shared:
             yield Text(f"all runs: {visible(self._shared)}", "dim", no_wrap=True, overflow="ellipsis")

@@ -35,10 +35,8 @@ def resolve_lost(
 
     A record newer than `before`, that of the run's start, is the result; if it is interrupted, the run stopped in good
     order and must be started again if it is `resumable`. Without a new record the run is lost: `error`, why, becomes
-    its record with the `steps` that it had done, unless there is a result to keep.
-
-    Args:
-        dead: the run's process on this host, known to have ended.
+    its record with the `steps` that it had done, unless there is a result to keep. `dead` is the run's process on this
+    host, known to have ended.
 
     Returns:
         Its record; None if the run must be started again, or another worker has it.

@@ -74,8 +74,6 @@ def _started() -> bool:
 def _output(command: str, *words: str, text: str = "") -> str:
     """Return what a command prints; nothing if it is not there or fails."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(
-            [command, *words], input=text, capture_output=True, text=True, timeout=_SECONDS, check=True
-        )
-        return done.stdout
+        asked = [command, *words]
+        return subprocess.run(asked, input=text, capture_output=True, text=True, timeout=_SECONDS, check=True).stdout
     return ""

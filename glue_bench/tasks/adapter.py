@@ -64,11 +64,7 @@ class TaskAdapter(TaskConfig):
     ) -> list[str]:
         """Say why scores on these rows cannot be compared with published ones; empty if they can.
 
-        Args:
-            source: hub, local or sample.
-            rows: the number of rows of each split.
-            fingerprints: of each split; empty if they are not known.
-            init: as in the record.
+        `rows` and `fingerprints`, if known, are those of each split; `source` and `init` are as in the record.
         """
         reasons = []
         if init != "pretrained":

@@ -57,11 +57,8 @@ class GlueMetric(evaluate.Metric):  # type: ignore[misc]
 
 def why_undefined(metrics: Sequence[str], predictions: Vector, *, labels: Vector) -> dict[str, str]:
     """Say why scores are undefined, by metric; the arguments are those of `score_predictions`."""
-    constant = [
-        f"all {len(values):,} {name} are {values[0]:g}"
-        for name, values in (("labels", labels), ("predictions", predictions))
-        if (values == values[0]).all()
-    ]
+    both = {"labels": labels, "predictions": predictions}.items()
+    constant = [f"all {len(each):,} {name} are {each[0]:g}" for name, each in both if (each == each[0]).all()]
     reasons = {name: constant[0] for name in CORRELATIONS if constant}
     said, true = (predictions == 1).any(), (labels == 1).any()
     reasons |= {} if said else {"precision": "no prediction is of class 1"}

@@ -75,9 +75,7 @@ class _File(TypedDict, total=False):
 def _read_table(path: Path) -> PublishedTable:
     content = read_json(path)
     conform(_File, content, where="")
-    scores = [
-        build_plain(PublishedScore, entry, where=f"scores[{place}]") for place, entry in enumerate(content["scores"])
-    ]
+    scores = [build_plain(PublishedScore, each, where=f"scores[{at}]") for at, each in enumerate(content["scores"])]
     for score in scores:
         _check_score(score)
     runs, decimals = content.get("runs"), content.get("decimals", 1)
