@@ -19,7 +19,7 @@ from glue_bench.machine import has_nvidia_gpu, usable_cores
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.board import describe_outcome, format_clock, open_listener
+from glue_bench.sweep.board import describe_outcome, format_clock, listener_for
 from glue_bench.sweep.plan import Plan, fetch_inputs, plan_line, plan_runs, tidy_up, write_plan
 from glue_bench.sweep.serial import run_serially
 from glue_bench.sweep.timing import Estimate, Work, estimate_runs, longest_first, measure_run, seconds_in_all, work_of
@@ -165,9 +165,10 @@ def execute_plan(
     published = load_published(store.root.parent / "published")
     # A terminal if stderr is one, whatever FORCE_COLOR says: escapes in a log help nobody.
     console = Console(stderr=True, force_terminal=sys.stderr.isatty())
-    runs, records = plan.concerned, plan.records
+    listener_of = listener_for(console)
+    shown = listener_of(plan.concerned, plan.records, console=console, published=published, expected=expected)
     try:
-        with open_listener(runs, records, console=console, published=published, expected=expected) as listener:
+        with shown as listener:
             if kind == "local":
                 from glue_bench.sweep.local import run_in_workers
 

@@ -123,7 +123,7 @@ def render_answers(answers: Answers, format_name: str) -> str:
     for row in answers.rows():
         cells = [*row.values()]
         cells = [*cells[:-1], *(cells[-1].values() if answers.labels else cells[-1:])]
-        writer.writerow([escape_cell(cell) if isinstance(cell, str) else cell for cell in cells])
+        writer.writerow(map(escape_cell, cells))
     return stream.getvalue()
 
 

@@ -238,31 +238,20 @@ class PlainLines(_Progress):
         self.note(f"[{done}/{len(self._states)}] {request.title}: {text}")
 
 
-def open_listener(
-    requests: Sequence[RunRequest],
-    records: Mapping[str, Record],
-    *,
-    console: Console,
-    published: Sequence[PublishedTable] = (),
-    expected: Mapping[str, float] | None = None,
-) -> Board | PlainLines:
-    """Open the board in a terminal, plain lines elsewhere."""
-    kind = Board if console.is_terminal else PlainLines
-    return kind(requests, records, console=console, published=published, expected=expected)
+def listener_for(console: Console) -> type[Board] | type[PlainLines]:
+    """Return the board for a terminal, plain lines for anything else."""
+    return Board if console.is_terminal else PlainLines
 
 
 def split_titles(requests: Sequence[RunRequest]) -> tuple[dict[str, str], str]:
     """Return the titles of runs, by run id, without what several runs have in common; and that, in words."""
-    facts = {
-        request.run_id: [request.encoder, *(f"{key}={value}" for key, value in request.config.cell.items())]
-        for request in requests
-    }
-    shared = [word for word in next(iter(facts.values()), []) if all(word in words for words in facts.values())]
-    shared = shared if len(facts) > 1 else []
-    titles = {}
-    for request in requests:
-        encoder, *cell = facts[request.run_id]
-        words = [encoder, request.config.task.name, f"seed {request.config.seed}", *cell]
+    cells = [[f"{key}={value}" for key, value in request.config.cell.items()] for request in requests]
+    every = [{request.encoder, *cell} for request, cell in zip(requests, cells, strict=True)]
+    first = [requests[0].encoder, *cells[0]] if len(requests) > 1 else []
+    shared = [word for word in first if all(word in words for words in every)]
+    titles = dict[str, str]()
+    for request, cell in zip(requests, cells, strict=True):
+        words = [request.encoder, request.config.task.name, f"seed {request.config.seed}", *cell]
         titles[request.run_id] = " ".join(word for word in words if word not in shared)
     return titles, ", ".join(shared)
 

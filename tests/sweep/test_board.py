@@ -12,7 +12,7 @@ from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.board import Board, PlainLines, describe_outcome, format_clock, open_listener
+from glue_bench.sweep.board import Board, PlainLines, describe_outcome, format_clock, listener_for
 from glue_bench.sweep.plan import plan_runs
 from glue_bench.tasks.adapter import metric_title
 from glue_bench.tasks.published import load_published
@@ -233,7 +233,7 @@ def test_a_comparable_score_is_shown_with_the_published_one() -> None:
 
 def test_a_pipe_gets_plain_lines_and_no_escapes() -> None:
     requests, console = [request_of(1), request_of(2)], console_of(terminal=False)
-    listener = open_listener(requests, {requests[0].run_id: make_record()}, console=console)
+    listener = listener_for(console)(requests, {requests[0].run_id: make_record()}, console=console)
     assert isinstance(listener, PlainLines)
     with listener:
         listener.started(requests[1])
@@ -248,7 +248,8 @@ def test_a_pipe_gets_plain_lines_and_no_escapes() -> None:
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_the_listener_fits_where_it_writes(*, terminal: bool) -> None:
-    listener = open_listener([request_of(1)], {}, console=console_of(terminal=terminal))
+    console = console_of(terminal=terminal)
+    listener = listener_for(console)([request_of(1)], {}, console=console)
     assert isinstance(listener, Board if terminal else PlainLines)
 
 
