@@ -20,21 +20,11 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from glue_bench.config import conf_folder, group_options
+from glue_bench.config import conf_folder, group_options, schema
 from glue_bench.config.keys import build, check, fields_of, keys_of
 from glue_bench.config.overrides import check_key, check_words, is_encoder, last_word, no_such, parse_overrides
 from glue_bench.config.own_files import check_own_files, chosen_files, located, read_own, unreadable
-from glue_bench.config.schema import (
-    GRID_KEYS,
-    PATH_KEYS,
-    EncoderConfig,
-    RunConfig,
-    RunKeys,
-    Sweep,
-    SweepConfig,
-    TaskConfig,
-    TrainerConfig,
-)
+from glue_bench.config.schema import PATH_KEYS, RunConfig, RunKeys, Sweep, SweepConfig, TaskConfig, TrainerConfig
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.text import first_line, quote, quote_value
 
@@ -67,7 +57,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     values = {key: (getattr(keys.trainer, key), getattr(recipe, key)) for key in keys_of(TrainerConfig, "scores")}
     changes = {key: str(own) for key, (own, usual) in values.items() if own != usual}
     shared = {item.name: getattr(keys, item.name) for item in fields_of(RunKeys)}
-    shared["grid"] = {key: [GRID_KEYS[key](value) for value in values] for key, values in keys.grid.items()}
+    shared["grid"] = {key: [schema.GRID_KEYS[key](value) for value in values] for key, values in keys.grid.items()}
     return _place_in_grid(RunConfig(**shared, recipe_changes=changes), {})
 
 
@@ -165,11 +155,11 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
     return task
 
 
-def shipped_encoders() -> dict[str, EncoderConfig]:
+def shipped_encoders() -> dict[str, schema.EncoderConfig]:
     """Read the encoders that have names of their own, without composing the rest."""
     names = [name for name in group_options("encoder") if name != "custom"]
     files = {name: (conf_folder() / "encoder" / f"{name}.yaml").read_text("utf-8") for name in names}
-    return {name: EncoderConfig(**yaml.safe_load(text)) for name, text in files.items()}
+    return {name: schema.EncoderConfig(**yaml.safe_load(text)) for name, text in files.items()}
 
 
 def _check_name(task: TaskConfig, name: str, *, config_dir: Path | None) -> None:

@@ -292,7 +292,7 @@ def _evaluate(run: RunContext, prepared: Prepared, *, fitted: FitResult, started
     from glue_bench.tasks.metrics import why_undefined
 
     scores, undefined, hashes = dict[str, dict[str, float]](), dict[str, str](), dict[str, str]()
-    predicted, seconds = dict[str, dict[str, NDArray[Any]]](), 0.0
+    predicted, seconds = dict[str, dict[str, Any]](), 0.0
     for name in run.task.validation:
         split, began = prepared.data.splits[name], time.perf_counter()
         logits = run.predict(prepared.model, prepared.encoded[name], phase="evaluating")
