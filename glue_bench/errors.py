@@ -79,11 +79,11 @@ def close_match(word: str, allowed: Iterable[str], *, where: str = "") -> str:
     return f"; did you mean {where}{close[0]}?" if close else ""
 
 
-def list_names(names: Iterable[str]) -> str:
+def list_names(names: Iterable[str], most: int = _MOST_NAMES) -> str:
     """Return the names with commas between them; of a long list only the first ones, and how many more there are."""
     every = list(names)
-    more = f" and {len(every) - _MOST_NAMES:,} more" if len(every) > _MOST_NAMES else ""
-    return ", ".join(every[:_MOST_NAMES]) + more
+    more = f" and {len(every) - most:,} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from glue_bench.config.keys import NOT_IN_RECIPE, fields_of, keys_of
 from glue_bench.config.schema import PATH_KEYS, DataConfig, EncoderConfig, TrainerConfig
-from glue_bench.errors import InputError, UsageError, did_you_mean
+from glue_bench.errors import InputError, UsageError, did_you_mean, list_names
 from glue_bench.files import file_sha256
 from glue_bench.models.pretrained import has_tokenizer
 from glue_bench.runs.filters import ALL_RUNS, Filters
@@ -100,7 +100,7 @@ def find_finished(
         raise InputError(_explain_no_weights(found, asked))
     if len(kept) > 1:
         which = f"{plural(len(kept), 'finished run')} {f'match {asked}' if asked else 'are'} in {results}"
-        raise UsageError(f"{which}; add one of {_shorten(_distinguish(kept))}")
+        raise UsageError(f"{which}; add one of {list_names(_distinguish(kept), _LISTED)}")
     return kept[0]
 
 
@@ -149,7 +149,7 @@ def _explain_none(wanted: Mapping[str, object], asked: str, *, here: Sequence[Fi
     run_id = wanted.get("run_id")
     if run_id is not None and run_id not in titles:
         close = difflib.get_close_matches(str(run_id), titles, n=1)
-        known = _shorten(titles.values(), _LISTED_IDS)
+        known = list_names(titles.values(), _LISTED_IDS)
         hint = f"; did you mean {titles[close[0]]}?" if close else f". There are {known}"
         return f"run_id={run_id}: no finished run in {results} has this id{hint}"
     for key, value in wanted.items():
@@ -157,8 +157,8 @@ def _explain_none(wanted: Mapping[str, object], asked: str, *, here: Sequence[Fi
         if str(value) not in names:
             return f"{key}={value}: no finished run in {results}{did_you_mean(str(value), names[: 2 * _LISTED])}"
     seeds = {_place(run): [str(other.record.seed) for other in here if _place(other) == _place(run)] for run in here}
-    there = _shorten(f"{place} seed={','.join(dict.fromkeys(numbers))}" for place, numbers in seeds.items())
-    return f"{asked}: no finished run in {results} has all of these; there are {there}"
+    each = [f"{place} seed={','.join(dict.fromkeys(numbers))}" for place, numbers in seeds.items()]
+    return f"{asked}: no finished run in {results} has all of these; there are {list_names(each, _LISTED)}"
 
 
 def _distinguish(found: Sequence[FinishedRun]) -> Iterable[str]:
@@ -179,11 +179,6 @@ def _explain_no_weights(found: Sequence[FinishedRun], asked: str) -> str:
 
 def _place(run: FinishedRun) -> str:
     return "encoder={encoder} task={task}".format(**run.facts)
-
-
-def _shorten(names: Iterable[str], limit: int = _LISTED) -> str:
-    every = list(names)
-    return ", ".join(every[:limit]) + (f" and {len(every) - limit} more" if len(every) > limit else "")
 
 
 def _command(run: FinishedRun) -> str:

@@ -77,7 +77,11 @@ def _read_table(path: Path) -> PublishedTable:
     conform(_File, content, where="")
     scores = [build_plain(PublishedScore, each, where=f"scores[{at}]") for at, each in enumerate(content["scores"])]
     for score in scores:
-        _check_score(score)
+        if not -_HIGHEST <= score.value <= _HIGHEST:
+            raise ValueError(f"the value of {score.task} is {score.value}; must be -{_HIGHEST} to {_HIGHEST}")
+        if score.convention not in CONVENTIONS:
+            allowed = did_you_mean("", CONVENTIONS)
+            raise ValueError(f"the convention of {score.task} is {score.convention!r}{allowed}")
     runs, decimals = content.get("runs"), content.get("decimals", 1)
     if runs is not None and (runs < 1 or runs % 2 == 0):
         raise ValueError(f"runs is {runs!r}; it must be an odd whole number, or null")
@@ -93,10 +97,3 @@ def _read_table(path: Path) -> PublishedTable:
         convention_evidence=content["convention_evidence"],
         scores={score.task: score for score in scores},
     )
-
-
-def _check_score(score: PublishedScore) -> None:
-    if not -_HIGHEST <= score.value <= _HIGHEST:
-        raise ValueError(f"the value of {score.task} is {score.value}; must be -{_HIGHEST} to {_HIGHEST}")
-    if score.convention not in CONVENTIONS:
-        raise ValueError(f"the convention of {score.task} is {score.convention!r}{did_you_mean('', CONVENTIONS)}")
