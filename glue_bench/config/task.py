@@ -10,19 +10,9 @@ from glue_bench.config.keys import Must, Rule, bookkeeping, key, require_one_of
 
 TaskKind = Literal["classification", "regression"]
 Metric = Literal[
-    "accuracy",
-    "balanced_accuracy",
-    "f1",
-    "macro_f1",
-    "micro_f1",
-    "precision",
-    "macro_precision",
-    "recall",
-    "macro_recall",
-    "matthews_correlation",
-    "pearson",
-    "spearman",
-]
+    "accuracy", "balanced_accuracy", "f1", "macro_f1", "micro_f1", "precision", "macro_precision", "recall",
+    "macro_recall", "matthews_correlation", "pearson", "spearman",
+]  # fmt: skip
 Convention = Literal["card", "paper"]
 METRICS: tuple[str, ...] = get_args(Metric)
 CONVENTIONS: tuple[str, ...] = get_args(Convention)
