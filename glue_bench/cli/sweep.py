@@ -258,7 +258,7 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool)
     works, rows = dict[str, Work | None](), list[Sequence[str]]()  # by setting id
     for request in plan.requests:
         known, setting = estimates.get(request.run_id), request.setting_id
-        if known is None and request in plan.missing and setting not in works:
+        if known is None and setting not in works and request in plan.missing:
             works[setting] = work_of(request)
         rows.append(_plan_cells(request, plan, estimate=known, work=works.get(setting)))
     print_table(("run", "state", "time", "what is known", "run id"), rows, right=["time"], wrap="what is known")

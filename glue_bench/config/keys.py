@@ -173,8 +173,9 @@ def convert(hint: Any, value: Any, *, key: str) -> Any:
         return [convert(args[0], item, key=f"{key}[{place}]") for place, item in enumerate(value)]
     if origin is dict:
         require(key, value, holds=isinstance(value, Mapping), words="KEY: VALUE lines")
-        items = {name: convert(args[1], item, key=f"{key}.{name}") for name, item in value.items()}
-        return {convert(args[0], name, key=key): item for name, item in items.items()}
+        names = [convert(args[0], name, key=key) for name in value]
+        items = [convert(args[1], item, key=f"{key}.{name}") for name, item in value.items()]
+        return dict(zip(names, items, strict=True))
     scalar = SCALARS[hint]
     with contextlib.suppress(ValueError, OverflowError, KeyError):  # ASCII: other alphabets have digits, too
         if isinstance(value, str) and hint in (int, float) and not value.isascii():

@@ -24,7 +24,7 @@ _SECONDS = 20.0  # that one of NVIDIA's commands may take
 
 def runs_that_fit() -> int:
     """Return how many runs each GPU has room for: one where other processes use any of them, or nothing is known."""
-    printed = _output("nvidia-smi", "--query-gpu=memory.total,memory.used", "--format=csv,noheader,nounits") or ""
+    printed = _output("nvidia-smi", "--query-gpu=memory.total,memory.used", "--format=csv,noheader,nounits")
     try:
         memory = [[int(number) for number in line.split(",")] for line in printed.splitlines()]
         free = [total - used if used <= _IDLE else 0 for total, used in memory]
