@@ -114,7 +114,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     verb.add_arguments(parser)
     arguments, unknown = parser.parse_known_intermixed_args(_join_texts(words))
     if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_suggest_key(unknown[0], name)}")
+        option = did_you_mean(unknown[0].partition("=")[0], parser._option_string_actions)
+        hint = _suggest_key(unknown[0], name) or (option if unknown[0].startswith("--") else "")
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     arguments.verb, arguments.execute = name, verb.execute
     return arguments
 

@@ -20,7 +20,7 @@ from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import describe_outcome, format_clock, listener_for
-from glue_bench.sweep.plan import Plan, fetch_inputs, plan_line, plan_runs, tidy_up, write_plan
+from glue_bench.sweep.plan import Plan, check_local_rows, fetch_inputs, plan_line, plan_runs, tidy_up, write_plan
 from glue_bench.sweep.serial import run_serially
 from glue_bench.sweep.timing import Estimate, Work, estimate_runs, longest_first, measure_run, seconds_in_all, work_of
 from glue_bench.tasks.published import load_published
@@ -151,6 +151,7 @@ def execute_plan(
     kind = "serial" if serial else executor.kind
     if plan.missing:
         fetch_inputs(plan.missing)
+        check_local_rows(plan.missing)
         store.check_writable()
     for trainer in [request.config.trainer for request in plan.missing]:
         if trainer.device not in ("auto", "cpu") and kind != "slurm":  # a login node has no GPU
@@ -251,6 +252,7 @@ def _run_line(arguments: argparse.Namespace) -> int:
 
 
 def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool) -> int:
+    check_local_rows(plan.missing)
     if any(not request.config.save_model for request in plan.missing):
         say("weights will not be kept, and predict, card and submit need them: save_model=true keeps them")
     if measure:

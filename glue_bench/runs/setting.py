@@ -55,6 +55,7 @@ class Setting:
     fingerprint: str = ""  # of all texts and labels
     precision: str = ""  # in which the run computed, whatever trainer.precision asked for
     weights: str = ""  # SHA-256 of the pretrained weights
+    path: str = field(default="", compare=False)  # of local rows: says which of two files with the same rows it was
 
     @classmethod
     def of(cls, record: Record) -> Self:
@@ -83,6 +84,7 @@ class Setting:
             fingerprint=data.get("fingerprint") or "",
             precision=record.precision,
             weights=(encoder.get("weights_sha256") or "") if known else "",
+            path=str(config["data"].get("path") or ""),
         )
 
     def __hash__(self) -> int:
@@ -167,8 +169,8 @@ class Setting:
 def tell_apart(settings: Sequence[Setting], *, chosen: Sequence[Collection[str]] = ()) -> list[dict[str, Any]]:
     """Return what distinguishes each of these settings of one task: the facts in which they differ, by their names.
 
-    Letters stand for hashes, and for settings that differ in nothing that has a name. `chosen` are, for each setting,
-    the facts whose value a search chose: two searches do not differ in them.
+    Letters stand for hashes, and for settings that differ in nothing that has a name, nor in the folder of their rows.
+    `chosen` are, for each setting, the facts whose value a search chose: two searches do not differ in them.
     """
     facts = [setting.facts() for setting in settings]
     searched = chosen or [()] * len(facts)
@@ -183,8 +185,14 @@ def tell_apart(settings: Sequence[Setting], *, chosen: Sequence[Collection[str]]
             _add_letters(found, short, values=[each[name] for each in facts])
     every = [(*map(str, each.values()), *map(str, by)) for each, by in zip(found, searched, strict=True)]
     if len({*every}) < len(every):
-        ids = [each.id if every.count(values) > 1 else "" for each, values in zip(settings, every, strict=True)]
-        _add_letters(found, "setting", values=ids)
+        alike = [every.count(values) > 1 for values in every]
+        paths = [each.path if one else "" for each, one in zip(settings, alike, strict=True)]
+        if len({*filter(None, paths)}) == sum(alike):
+            for each, path in zip(found, paths, strict=True):
+                each["data.path"] = path
+        else:
+            ids = [each.id if one else "" for each, one in zip(settings, alike, strict=True)]
+            _add_letters(found, "setting", values=ids)
     return found
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner
 from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.setting import show_value
 from glue_bench.sweep.timing import rough_work, seconds_in_all
 from glue_bench.tasks.adapter import headline, metric_title, undefined_words
 from glue_bench.tasks.published import PublishedTable, find_table
@@ -245,7 +246,7 @@ def listener_for(console: Console) -> type[Board] | type[PlainLines]:
 
 def split_titles(requests: Sequence[RunRequest]) -> tuple[dict[str, str], str]:
     """Return the titles of runs, by run id, without what several runs have in common; and that, in words."""
-    cells = [[f"{key}={value}" for key, value in request.config.cell.items()] for request in requests]
+    cells = [[f"{key}={show_value(value)}" for key, value in request.config.cell.items()] for request in requests]
     every = [{request.encoder, *cell} for request, cell in zip(requests, cells, strict=True)]
     first = [requests[0].encoder, *cells[0]] if len(requests) > 1 else []
     shared = [word for word in first if all(word in words for words in every)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from glue_bench.config.schema import config_from_facts
+from glue_bench.data.rows import load_split
 from glue_bench.data.sources import resolve_source
 from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import write_text_atomically
@@ -188,6 +189,14 @@ def fetch_inputs(missing: Sequence[RunRequest]) -> None:
         resolve_pretrained(encoder)
     for config in {f"{config.task} {config.data}": config for config in configs}.values():
         resolve_source(config.data, config.task)
+
+
+def check_local_rows(missing: Sequence[RunRequest]) -> None:
+    """Read the local rows that missing runs need: an InputError for a wrong column or label comes before PyTorch."""
+    for config in {f"{request.config.task} {request.config.data}": request.config for request in missing}.values():
+        if config.data.source == "local":
+            for files in resolve_source(config.data, config.task).files.values():
+                load_split(files, config.task)
 
 
 def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> None:

@@ -34,7 +34,7 @@ def estimate_runs(requests: Sequence[RunRequest], records: Iterable[Record]) -> 
     """Estimate the time of runs, by run id, from finished runs of this results folder.
 
     The best basis is finished runs that differ in the seed only; the second best is runs of the same encoder, task and
-    data, by how often they go through the rows. A run without either has no estimate.
+    kind of data, by the number of rows that they train on. A run without either has no estimate.
     """
     totals = [(record, record.seconds.get("total")) for record in records if record.finished]
     timed = [(record, seconds) for record, seconds in totals if isinstance(seconds, int | float) and seconds > 0]
@@ -43,9 +43,8 @@ def estimate_runs(requests: Sequence[RunRequest], records: Iterable[Record]) -> 
         same = [seconds for record, seconds in timed if record.setting_id == request.setting_id]
         basis = f"of this setting, {'its time' if len(same) == 1 else 'median time'}"
         if not same:
-            rates = [seconds / done for record, seconds in timed if (done := _passes_of(record, request))]
-            same = [rate * _passes(request) for rate in rates]
-            basis = "of this encoder and task, by epochs"
+            same = [seconds * scale for record, seconds in timed if (scale := _scale(record, request))]
+            basis = "of this encoder and task, by training rows"
         if same:
             basis = f"{plural(len(same), 'finished run')} {basis}"
             estimates[request.run_id] = Estimate(seconds=statistics.median(same), basis=basis)
@@ -167,11 +166,16 @@ def _passes(request: RunRequest) -> float:
     return trainer.epochs if trainer.updates is None else trainer.updates * trainer.batch_size / _rows(request)
 
 
-def _passes_of(record: Record, request: RunRequest) -> float | None:
-    """Return how often a finished run went through the rows; None if it says nothing about the request."""
-    config, trainer, limit = request.config, record.config["trainer"], record.config["data"].get("max_train_rows")
-    asked = (config.task.name, request.encoder, config.data.source, config.data.max_train_rows)
-    if (record.task, record.encoder["name"], record.data["source"], limit) != asked:
+def _scale(record: Record, request: RunRequest) -> float | None:
+    """Return how many times as many rows a run trains on as a finished one did; None if the two do not compare."""
+    data, task, trainer = request.config.data, request.config.task, record.config["trainer"]
+    asked = (task.name, request.encoder, data.source)
+    done = record.data.get("rows", {}).get(task.train)
+    if (record.task, record.encoder["name"], record.data["source"]) != asked or not done:
         return None
-    updates = trainer.get("updates")
-    return record.epochs if updates is None else updates * trainer.get("batch_size", 0) / _rows(request)
+    alike = record.config["data"].get("max_train_rows") == data.max_train_rows
+    rows = done if alike else data.max_train_rows or task.rows.get(task.train)
+    seen = record.epochs * done if trainer.get("updates") is None else trainer["updates"] * trainer.get("batch_size", 0)
+    ours = request.config.trainer
+    updates = ours.updates and ours.updates * ours.batch_size
+    return (updates or ours.epochs * rows) / seen if rows and seen else None

@@ -93,6 +93,10 @@ def test_settings_are_told_apart_by_what_a_user_chose() -> None:
     assert [each["rows"] for each in tell_apart(rows)] == ["A", "B", "A"]
     assert [each["setting"] for each in tell_apart(rows)] == ["A", "", "B"]  # alike in all that has a name
     assert tell_apart([plain]) == [{}]
+    copies = [setting_of("data=local", f"data.path={name}", setting=name) for name in ("tsv", "parquet")]
+    assert tell_apart([*copies, fewer])[:2] == [
+        {**tell_apart([plain, fewer])[0], "data.path": name} for name in ("tsv", "parquet")
+    ]
 
 
 def test_values_are_sorted_by_size_and_usual_ones_come_first() -> None:

@@ -83,8 +83,8 @@ def cells_of(rate: float, seeds: int) -> list[RunRequest]:
 def test_the_board_shows_what_differs_between_runs_and_once_what_they_share() -> None:
     console = console_of(terminal=True, width=80)
     text = shown(Board([*cells_of(1e-5, 2), *cells_of(3e-5, 2)], {}, console=console), console)
-    assert "rte seed 1 learning_rate=1e-05  waiting" in text
-    assert "rte seed 2 learning_rate=3e-05  waiting" in text
+    assert "rte seed 1 learning_rate=1e-5  waiting" in text
+    assert "rte seed 2 learning_rate=3e-5  waiting" in text
     assert "all runs: tiny, batch_size=16" in text
     assert text.count("tiny") == text.count("batch_size") == 1
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from glue_bench.cli import main
@@ -23,6 +24,7 @@ from glue_bench.sweep.local import deal_out
 from glue_bench.sweep.plan import fetch_inputs, plan_runs, tidy_up
 from glue_bench.sweep.timing import estimate_runs, longest_first, measure_run, seconds_in_all, work_of
 from tests.support.making import executor, make_record, make_request
+from tests.support.tiny import write_parquet
 
 
 def request(task: str, seed: int = 1, *, parent: RunRequest | None = None) -> RunRequest:
@@ -94,11 +96,11 @@ def finished(task: str, seed: int, seconds: float, *, setting: str | None = None
     return make_record(task=task, seed=seed, setting=setting or task, epochs=3, seconds={"total": seconds})
 
 
-def test_estimates_come_from_other_seeds_else_from_the_task_by_epochs_else_there_are_none() -> None:
+def test_estimates_come_from_other_seeds_else_from_the_task_by_rows_else_there_are_none() -> None:
     asked = request("rte", seed=9)
     assert estimate_runs([asked], [finished("cola", 1, 50.0)]) == {}
     by_epochs = estimate_runs([asked], [finished("rte", 1, 30.0, setting="111")])[asked.run_id]
-    assert (by_epochs.seconds, by_epochs.basis) == (100.0, "1 finished run of this encoder and task, by epochs")
+    assert (by_epochs.seconds, by_epochs.basis) == (100.0, "1 finished run of this encoder and task, by training rows")
     runs = [finished("rte", 1, 30.0, setting="111"), finished("rte", 2, 40.0), finished("rte", 3, 60.0)]
     by_seed = estimate_runs([asked], runs)[asked.run_id]
     assert (by_seed.seconds, by_seed.basis) == (50.0, "2 finished runs of this setting, median time")
@@ -447,3 +449,25 @@ def test_an_impossible_init_or_executor_is_one_line(
 ) -> None:
     assert main([*words, "encoder=minilm"]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("earlier", [True, False], ids=["timed", "new"])
+@pytest.mark.parametrize("more", [[], ["--dry-run"]], ids=["sweep", "dry-run"])
+def test_a_wrong_label_in_local_rows_ends_a_sweep_before_its_first_run(
+    more: list[str],
+    earlier: bool,
+    tiny_words: list[str],
+    local_glue: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["sweep", "executor=serial", "tasks=[rte]", "seeds=[1]", *tiny_words, "trainer.updates=1"]
+    if earlier:  # of such a run the time is known, so nothing but a check needs its rows
+        assert main(words) == 0
+    rows = Path(shutil.copytree(local_glue, tmp_path / "rows")) / "rte" / "validation.parquet"
+    table = pq.read_table(rows)
+    write_parquet(rows, {**table.to_pydict(), "label": [0, 7, *table.column("label").to_pylist()[2:]]})
+    capsys.readouterr()
+    assert main([*words, f"data.path={tmp_path / 'rows'}", *more]) == 3
+    assert f"{rows} row 2: label is 7" in capsys.readouterr().err
+    assert len(list((tmp_path / "results").rglob("record.json"))) == earlier
