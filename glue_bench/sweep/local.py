@@ -74,6 +74,8 @@ class _Worker:
         if self.hangs:
             return f"no sign of progress for {timeout / 60:g} minutes (executor.timeout), so its process was killed"
         code = self.process.exitcode
+        if code == 255:  # what multiprocessing says where the server that forked the worker is gone
+            return "its process, or the one that starts all workers, was killed"
         if code is None or code >= 0:
             return f"its process ended with exit status {code} in the middle of the run; its output is in {LOG}"
         hints = {signal.SIGKILL: "; often the system does that when memory runs out"}

@@ -177,6 +177,17 @@ def test_a_sweep_that_is_stopped_keeps_snapshots_and_says_what_is_left_and_how_t
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
 
+def test_where_the_process_that_starts_the_workers_was_killed_the_record_says_so(
+    sweep: Sweeps, tmp_path: Path
+) -> None:
+    process = sweep("tasks=[rte]", "seeds=[1]", epochs=3000)
+    wait_until(lambda: bool(trainings(tmp_path)), running=process)
+    kill([child for child in descendants(process.pid) if descendants(child)])
+    assert process.wait(timeout=PATIENCE) == 1
+    (record,) = records_in(tmp_path, "results").values()
+    assert (record.status, record.error) == ("failed", "its process, or the one that starts all workers, was killed")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
 def test_a_signal_to_the_whole_group_stops_a_sweep_in_good_order_at_any_time(
     number: int, sweep: Sweeps, tmp_path: Path
