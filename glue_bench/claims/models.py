@@ -105,19 +105,20 @@ def read_weights(path: Path) -> WeightsHeader:
 
 def check_model(claim: card.Claim, model: Model) -> ClaimRow:
     """Check a claim about one model; the row says why if it cannot be checked."""
-    checks: Mapping[type[card.Claim], Callable[[Any, Model], ClaimRow]] = {
+    checks: Mapping[type[card.Claim], Callable[[Any, Model], tuple[bool, dict[str, Any]]]] = {
         card.ArchitectureClaim: _check_architecture,
         card.ParametersClaim: _check_parameters,
         card.CaseClaim: _check_case,
         card.FillMaskClaim: _check_fill_mask,
     }
     try:
-        return checks[type(claim)](claim, model)
+        agreed, facts = checks[type(claim)](claim, model)
     except InputError as error:
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=str(error))
+    return ClaimRow(claim=claim, verdict=Verdict.CONFIRMED if agreed else Verdict.CONTRADICTED, **facts)
 
 
-def _check_architecture(claim: card.ArchitectureClaim, model: Model) -> ClaimRow:
+def _check_architecture(claim: card.ArchitectureClaim, model: Model) -> tuple[bool, dict[str, Any]]:
     found = dict[str, int]()
     value = getattr(model.config, claim.field, None)
     if not model.unread and isinstance(value, int):
@@ -130,14 +131,12 @@ def _check_architecture(claim: card.ArchitectureClaim, model: Model) -> ClaimRow
         reason = model.unread or f"{CONFIG} has no {claim.field}"
         raise InputError(f"{reason}; {_explain_stated(claim, model.stated.architecture)}")
     agreed = set(found.values()) == {claim.value}
-    return ClaimRow(
-        claim=claim,
-        verdict=Verdict.CONFIRMED if agreed else Verdict.CONTRADICTED,
-        found=", ".join(f"{value} in {name}" for name, value in found.items()),
-        why="" if agreed else f"claimed {claim.value}",
-        basis=" and ".join(found),
-        details={"claimed": claim.value, "found": found},
-    )
+    return agreed, {
+        "found": ", ".join(f"{value} in {name}" for name, value in found.items()),
+        "why": "" if agreed else f"claimed {claim.value}",
+        "basis": " and ".join(found),
+        "details": {"claimed": claim.value, "found": found},
+    }
 
 
 def _explain_stated(claim: card.ArchitectureClaim, stated: Mapping[str, Any]) -> str:
@@ -152,7 +151,7 @@ def _explain_stated(claim: card.ArchitectureClaim, stated: Mapping[str, Any]) ->
     return f"with all else as stated, {', '.join(parts)} parameters"
 
 
-def _check_parameters(claim: card.ParametersClaim, model: Model) -> ClaimRow:
+def _check_parameters(claim: card.ParametersClaim, model: Model) -> tuple[bool, dict[str, Any]]:
     claimed = claim.value // MILLION
     try:
         counts = count_parameters(model.config)
@@ -174,14 +173,8 @@ def _check_parameters(claim: card.ParametersClaim, model: Model) -> ClaimRow:
     remarks = [] if agreed else [f"claimed {claimed}M"]
     if model.unread:
         remarks.append(f"counted from {STATED}, not from the model's files ({model.unread})")
-    return ClaimRow(
-        claim=claim,
-        verdict=Verdict.CONFIRMED if agreed else Verdict.CONTRADICTED,
-        found=found,
-        why="; ".join(remarks),
-        basis=model.basis if model.weights is None else f"{model.basis} and {WEIGHTS}",
-        details=details,
-    )
+    basis = model.basis if model.weights is None else f"{model.basis} and {WEIGHTS}"
+    return agreed, {"found": found, "why": "; ".join(remarks), "basis": basis, "details": details}
 
 
 def count_parameters(config: PretrainedConfig) -> dict[str, int]:
@@ -204,21 +197,17 @@ def count_parameters(config: PretrainedConfig) -> dict[str, int]:
     }
 
 
-def _check_case(claim: card.CaseClaim, model: Model) -> ClaimRow:
+def _check_case(claim: card.CaseClaim, model: Model) -> tuple[bool, dict[str, Any]]:
     encoded = TextEncoder(model.files.folder_with(TOKENIZER), max_length=_LONGEST).tokenise([claim.texts])
     ids = [row.tolist() for row in np.split(encoded.tokens, encoded.offsets[1:-1])]
     differ = len({tuple(row) for row in ids}) == len(ids)
-    return ClaimRow(
-        claim=claim,
-        verdict=Verdict.CONFIRMED if differ else Verdict.CONTRADICTED,
-        found="; ".join(f"{text}: {' '.join(map(str, row))}" for text, row in zip(claim.texts, ids, strict=True)),
-        why="" if differ else "the ids are the same",
-        basis="the tokenizer",
-        details={"ids": dict(zip(claim.texts, ids, strict=True))},
-    )
+    by_text = dict(zip(claim.texts, ids, strict=True))
+    found = "; ".join(f"{text}: {' '.join(map(str, row))}" for text, row in by_text.items())
+    why = "" if differ else "the ids are the same"
+    return differ, {"found": found, "why": why, "basis": "the tokenizer", "details": {"ids": by_text}}
 
 
-def _check_fill_mask(claim: card.FillMaskClaim, model: Model) -> ClaimRow:
+def _check_fill_mask(claim: card.FillMaskClaim, model: Model) -> tuple[bool, dict[str, Any]]:
     tokens = _likeliest_tokens(model, claim.prompt, count=len(claim.tokens))
     pairs = list(zip(claim.tokens, tokens, strict=True))
     differences = [
@@ -230,14 +219,12 @@ def _check_fill_mask(claim: card.FillMaskClaim, model: Model) -> ClaimRow:
         for claimed, found in pairs
         if not abs(found.score - claimed.score) / claimed.score <= claim.tolerance  # NaN is a difference
     ]
-    return ClaimRow(
-        claim=claim,
-        verdict=Verdict.CONTRADICTED if differences else Verdict.CONFIRMED,
-        found=card.list_tokens(tokens),
-        why=differences[0] if differences else "",
-        basis=f"{WEIGHTS} and the tokenizer",
-        details={"prompt": claim.prompt, "tokens": [[token.id, token.token, token.score] for token in tokens]},
-    )
+    return not differences, {
+        "found": card.list_tokens(tokens),
+        "why": differences[0] if differences else "",
+        "basis": f"{WEIGHTS} and the tokenizer",
+        "details": {"prompt": claim.prompt, "tokens": [[token.id, token.token, token.score] for token in tokens]},
+    }
 
 
 @torch.inference_mode()

@@ -9,10 +9,13 @@ somebody else ran the evaluation.
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import jinja2
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
+from markupsafe import Markup
 
 from glue_bench.config import conf_folder
 from glue_bench.config.keys import keys_of
@@ -26,20 +29,38 @@ from glue_bench.text import escape_markdown
 _METRIC_IDS = {"pearson": "pearsonr", "spearman": "spearmanr"}
 # The data set's id for rows that have none on the hub.
 _OWN_ROWS = {"sample": "glue-bench-sample-data", "local": "local-files"}
-_LICENCE = (
-    "Not stated, because the record does not say. It depends on the licences of the encoder and of the data. Add it to "
-    "the metadata, under the key license, once you have checked."
-)
+_TEMPLATE = Path(__file__).with_name("README.md.jinja")
 
 
 def render_card(record: Record, task: TaskAdapter, *, place: str) -> str:
     """Render README.md: metadata between lines of dashes, then the text, with a snippet that loads `place`."""
-    sections = [_opening(record, task), _score_table(record, task), _usage(record, task, place=place)]
-    sections += [_training(record), _data(record, task), _repetition(record), ["## Licence", "", _LICENCE]]
-    metadata = _metadata(record, task).to_yaml(line_break="\n")
-    text = "\n\n".join([f"---\n{metadata}\n---", *("\n".join(lines) for lines in sections)]) + "\n"
+    environment = jinja2.Environment(  # noqa: S701 - it is Markdown, which `_escape` escapes
+        undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True, finalize=_escape
+    )
+    environment.filters["title"] = lambda part: metric_title([part])
+    encoder, (command, remarks) = record.encoder, _repetition(record)
+    text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        record=record,
+        task=task,
+        metadata=Markup(_metadata(record, task).to_yaml(line_break="\n")),  # noqa: S704 - not HTML
+        base=f"{encoder['hub_id']} at revision {encoder['revision']}" if encoder["hub_id"] else encoder["name"],
+        rows_title=_rows_title(record, task),
+        dataset_title=_dataset_title(record, task),
+        caveats=_caveats(record),
+        scores=_scores(record, task),
+        snippet=_snippet(record, task, place=place),
+        training=_training(record),
+        data=_data(record, task),
+        command=command,
+        remarks=remarks,
+        blank=Markup("\n"),
+    )
     ModelCard(text)  # raises ValueError for metadata that the hub would not accept
     return text
+
+
+def _escape(value: object) -> str:
+    return value if isinstance(value, Markup) else escape_markdown(str(value))
 
 
 def eval_result_files(record: Record, task: TaskAdapter) -> dict[str, list[dict[str, Any]]]:
@@ -143,53 +164,22 @@ def _metadata(record: Record, task: TaskAdapter) -> ModelCardData:
     )
 
 
-def _opening(record: Record, task: TaskAdapter) -> list[str]:
-    encoder = record.encoder
-    base = f"{encoder['hub_id']} at revision {encoder['revision']}" if encoder["hub_id"] else encoder["name"]
-    start = "" if record.init == "pretrained" else f", starting from the fine-tuned model of {record.init},"
-    text = (
-        f"{base}{start} with a {task.kind} head, fine-tuned by glue-bench. The weights (SHA-256 "
-        f"{record.model_sha256}) belong to the run {record.run_id}; this card was made from its record."
-    )
-    heading = f"# {escape_markdown(encoder['name'])} fine-tuned on {escape_markdown(_rows_title(record, task))}"
-    return [heading, "", escape_markdown(text), "", *(f"- {escape_markdown(note)}" for note in _caveats(record))]
-
-
-def _score_table(record: Record, task: TaskAdapter) -> list[str]:
-    note = "" if record.comparable else "not comparable"
-    rows = [
-        [part.split, metric_title([part]), f"{value:.4f}", f"{count:,}", str(record.seed), note]
-        for part, value, count in _scores(record, task)
-    ]
-    scale = f"On {_dataset_title(record, task)}. 1 is perfect; correlations range from -1 to 1."
-    table = _table(["split", "metric", "score", "rows", "seed", "note"], rows)
-    return ["## Scores", "", escape_markdown(scale), "", *table]
-
-
-def _usage(record: Record, task: TaskAdapter, *, place: str) -> list[str]:
-    pair = len(task.texts) == 2
-    example = '{"text": "A man sleeps.", "text_pair": "A man is awake."}' if pair else '"A man sleeps."'
+def _snippet(record: Record, task: TaskAdapter, *, place: str) -> Markup:
+    example = '{"text": "A man sleeps.", "text_pair": "A man is awake."}' if len(task.texts) == 2 else '"A man sleeps."'
     remark = "  # in this folder, or its path from elsewhere" if place == "." else ""
-    code = [
-        "from transformers import pipeline",
-        "",
-        f'classify = pipeline("text-classification", model={json.dumps(place)}){remark}',
-        f"classify({example}, top_k=None, truncation=True, max_length={record.config['trainer']['max_length']})",
-    ]
-    outputs = f"Outputs, in order: {', '.join(f'{code} {label}' for code, label in enumerate(task.labels))}."
-    if task.label_range:
-        low, high = task.label_range
-        outputs = f"The output is the score itself, trained on {low:g} to {high:g}; it can be outside of that range."
-    words = escape_markdown(f"{outputs} Trained on {' and '.join(task.texts)}.")
-    return ["## How to use it", "", *_fence("python", code), "", words]
+    code = f"""from transformers import pipeline
+
+classify = pipeline("text-classification", model={json.dumps(place)}){remark}
+classify({example}, top_k=None, truncation=True, max_length={record.config["trainer"]["max_length"]})"""
+    return _fence("python", code)
 
 
-def _training(record: Record) -> list[str]:
+def _training(record: Record) -> dict[str, object]:
     trainer = record.config["trainer"]
     recipe = set(keys_of(TrainerConfig, "scores")) - ({"epochs"} if trainer["updates"] is not None else set())
     settings = {key: value for key, value in trainer.items() if key in recipe and value is not None}
     changed = ", ".join(f"{key}={value}" for key, value in _changed_values(record).items())
-    facts = {
+    facts: dict[str, object] = {
         "recipe": record.recipe + (f" with {changed}" if changed else ""),
         **settings,
         "seed": record.seed,
@@ -205,11 +195,10 @@ def _training(record: Record) -> list[str]:
     }
     if record.selected:
         facts["epoch kept"] = record.selected["epoch"]
-    versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
-    return ["## Training", "", *_pairs(facts), "", escape_markdown(f"Versions: {versions}. Ended {record.ended}.")]
+    return facts
 
 
-def _data(record: Record, task: TaskAdapter) -> list[str]:
+def _data(record: Record, task: TaskAdapter) -> dict[str, object]:
     data = record.data
     facts: dict[str, object] = {"source": data["source"]}
     if data["source"] == "hub":
@@ -220,12 +209,13 @@ def _data(record: Record, task: TaskAdapter) -> list[str]:
     cut = data.get("truncated", {})
     facts |= {f"rows of {split} that were cut": f"{rows:,}" for split, rows in cut.items() if rows}
     facts["encoder's weights, SHA-256"] = record.encoder["weights_sha256"]
-    return ["## Data and encoder", "", *_pairs(facts)]
+    return facts
 
 
-def _repetition(record: Record) -> list[str]:
+def _repetition(record: Record) -> tuple[Markup, list[str]]:
+    """Return the command that repeats the run, and remarks on it."""
     words = repeating_words(record, private=False)
-    command = _fence("bash", [shlex.join(["glue-bench", "run", *words, "save_model=true"])])
+    command = _fence("bash", shlex.join(["glue-bench", "run", *words, "save_model=true"]))
     remarks = list[str]()
     if any(word.endswith("=FOLDER") for word in words):
         remarks.append("FOLDER stands for files that are not public; the fingerprint or SHA-256 above identifies them.")
@@ -235,21 +225,10 @@ def _repetition(record: Record) -> list[str]:
         remarks.append(f"It needs --config-dir with {' and '.join(own)}, which glue-bench does not include.")
     if record.git:
         remarks.append(f"glue-bench was at commit {record.git}.")
-    shown = ["", *(escape_markdown(remark) for remark in remarks)] if remarks else []
-    return ["## How to repeat it", "", *command, *shown]
+    return command, remarks
 
 
-def _pairs(facts: Mapping[str, object]) -> list[str]:
-    return _table(["", ""], [[key, str(value)] for key, value in facts.items()])
-
-
-def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = [f"| {' | '.join(headers)} |", "|" + "---|" * len(headers)]
-    return [*lines, *(f"| {' | '.join(escape_markdown(cell) for cell in row)} |" for row in rows)]
-
-
-def _fence(language: str, code: Sequence[str]) -> list[str]:
+def _fence(language: str, code: str) -> Markup:
     """Put code between fences that are longer than any run of backticks in it."""
-    longest = max((len(ticks) for ticks in re.findall("`+", "\n".join(code))), default=0)
-    fence = "`" * max(3, longest + 1)
-    return [f"{fence}{language}", *code, fence]
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
+    return Markup(f"{fence}{language}\n{code}\n{fence}")  # noqa: S704 - not HTML
