@@ -15,8 +15,8 @@ A and B are two encoders, by their names in the report's table, two setting_ids,
 examples:
   glue-bench compare distilroberta roberta
   glue-bench compare minilm-3 minilm --convention paper --format markdown
-  glue-bench compare minilm minilm --by trainer.learning_rate            both values that its runs have
-  glue-bench compare minilm minilm --by trainer.epochs=3,10 tasks=[rte]  two of several
+  glue-bench compare minilm --by trainer.learning_rate            both values that its runs have
+  glue-bench compare minilm --by trainer.epochs=3,10 tasks=[rte]  two of several
   glue-bench compare old_results results encoder=minilm
 
 exit code: 1 if damaged records were left out, 0 if not; else as for every verb
@@ -38,6 +38,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from glue_bench.report.table import left_out_note
 
     names = [word for word in arguments.overrides if "=" not in word]
+    names = names * 2 if arguments.by is not None and len(names) == 1 else names
     if len(names) != 2:
         raise UsageError(f"compare {' '.join(names)}: name two encoders: glue-bench compare distilroberta roberta")
     filters, store = read_filters([word for word in arguments.overrides if "=" in word])

@@ -201,7 +201,8 @@ def _comparison_cells(task: TaskComparison) -> list[str]:
     scores = [f"{task.first:.1f}", f"{task.second:.1f}", _signed(task.difference)]
     interval = FEW_SEEDS if task.few_seeds else f"{_signed(task.low)} to {_signed(task.high)}"
     cells = [task.title, task.metric, f"{task.n:,}", str(len(task.seeds)), *scores, interval, p]
-    return [*cells, f"{task.detectable:.1f}", task.better or "", _share(task.kept), task.note]
+    detectable = f"{task.detectable:.1f}" if task.detectable else ""
+    return [*cells, detectable, task.better or "", _share(task.kept), task.note]
 
 
 def _cost_cells(task: TaskComparison) -> list[str]:
@@ -209,7 +210,7 @@ def _cost_cells(task: TaskComparison) -> list[str]:
     cells = [task.title]
     for ours, theirs in ((first.eval_seconds, second.eval_seconds), (first.train_seconds, second.train_seconds)):
         cells.append("" if ours is None or theirs is None else f"{ours:,.3g} and {theirs:,.3g}")
-        cells.append(f"{theirs / ours:.2f}" if task.alike and ours and theirs else "")
+        cells.append(f"{theirs / ours:.2f}" if task.divisible and ours and theirs else "")
     return [*cells, first.device if first.device == second.device else f"{first.device}; {second.device}"]
 
 

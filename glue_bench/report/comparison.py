@@ -48,10 +48,16 @@ class TaskComparison:
     kept: float | None  # first over second, per cent
     first_cost: Cost
     second_cost: Cost
-    alike: bool  # the same training but for what is compared, on the same device: the costs may be divided
+    alike: bool  # the same training but for what is compared, on the same device
     degenerate: Sequence[str]  # compared runs that learned nothing, and why
     not_comparable_because: Sequence[str]  # with published numbers
     note: str
+
+    @property
+    def divisible(self) -> bool:
+        """Whether one cost over the other says something: of one architecture, it would say what chance did."""
+        sizes = {self.first_cost.parameters, self.second_cost.parameters}
+        return self.alike and (len(sizes) > 1 or None in sizes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +190,9 @@ def _choose_pair(sides: Sides, task: str) -> _Pair:
     pairs = [pair for pair in every if pair.same_rows]
     paired = [pair for pair in pairs if pair.seeds]
     if not paired:
-        raise _NotComparedError("no seed in common" if pairs else "not the same rows")
+        left, right = (" or ".join(f"{n:,}" for n in sorted({row.n or 0 for row in rows})) for rows in (ours, theirs))
+        sizes = f": {left} against {right}" if left != right else ""
+        raise _NotComparedError("no seed in common" if pairs else f"not the same dev rows{sizes}")
     best = min(paired, key=lambda pair: (len(pair.differences()), -len(pair.seeds)))
     choice = []
     for chosen, rows in ((best.ours, ours), (best.theirs, theirs)):
@@ -253,7 +261,7 @@ def _conclude(
 ) -> Comparison:
     first_mean = statistics.fmean(task.first for task in tasks) if tasks else None
     second_mean = statistics.fmean(task.second for task in tasks) if tasks else None
-    costs = [(task.first_cost, task.second_cost) for task in tasks if task.alike]
+    costs = [(task.first_cost, task.second_cost) for task in tasks if task.divisible]
     several, sums, tables = list[str](), list[float | None](), list[PublishedTable | None]()
     runs = [[run for pair in pairs for run in pair.runs()[place]] for place in (0, 1)]
     for name, own in zip(sides.names, runs, strict=True):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
@@ -215,7 +216,7 @@ def _paragraph(text: str) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    text = " & ".join(escape_latex(cell) for cell in cells) + r" \\"
+    text = " & ".join(re.sub(r"^-(?=\d)|(?<= to )-", "$-$", escape_latex(cell)) for cell in cells) + r" \\"
     return "{}" + text if text.startswith(("[", "*")) else text  # else it is read as an option of the line before
 
 

@@ -12,6 +12,7 @@ Spread = Literal["sd", "range"]
 _HEAD = r"% Preamble: \usepackage[T1]{fontenc} \usepackage{booktabs}"
 _SHORT = {"accuracy": "acc.", "Matthews correlation": "Matthews"}
 _NOTHING = "--"
+_WIDEST = 32  # characters of a line's name: a longer one is explained in the note
 
 
 def render_paper(report: Report, *, spread: Spread = "sd") -> str:
@@ -23,10 +24,15 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
     if not rows:
         return "% No finished run yet.\n"
     tasks = {task: rows[task].title for task in sorted(rows, key=card_place)}
-    named = list[tuple[str, Line, bool]]()  # its name, and whether it is the last of its section
+    named, explained = list[tuple[str, Line, bool]](), list[str]()  # a name, and whether its line is the section's last
     for section, name in zip(report.sections, name_sections(report), strict=True):
         own = [line for line in section.lines if any(row.seeds for row in line.rows)]
-        named += [(f"{name}, {each.words}" if each.words else name, each, each is own[-1]) for each in own]
+        for line in own:
+            label = f"{name}, {line.words}" if line.words else name
+            if len(label) > _WIDEST:
+                label = f"{name} ({chr(ord('a') + len(explained))})"
+                explained.append(f"{label}: {line.words}.")
+            named.append((label, line, line is own[-1]))
     means = any(line.mean is not None for _, line, _ in named)
     body = list[str]()
     for label, line, last in named:
@@ -58,7 +64,7 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
             *body,
             r"\bottomrule",
             r"\end{tabular}",
-            rf"\par\smallskip\footnotesize {escape_latex(_note(report, lines))}",
+            rf"\par\smallskip\footnotesize {escape_latex(' '.join([*explained, _note(report, lines)]))}",
             r"\end{table}",
             "",
         ]
@@ -74,10 +80,10 @@ def _score(row: Row, spread: Spread) -> str:
     if summary is None:
         return _NOTHING
     if spread == "range":
-        ends = rf"\,{{\scriptsize [{summary.minimum:.1f}, {summary.maximum:.1f}]}}" if len(row.seeds) > 1 else ""
-        return f"{summary.median:.1f}{star}{ends}"
+        low, high = map(_number, (summary.minimum, summary.maximum))
+        return f"{_number(summary.median)}{star}" + rf"\,{{\scriptsize [{low}, {high}]}}" * (len(row.seeds) > 1)
     deviation = "" if summary.deviation is None else rf"\,{{\scriptsize $\pm$ {summary.deviation:.1f}}}"
-    return f"{summary.mean:.1f}{star}{deviation}"
+    return f"{_number(summary.mean)}{star}{deviation}"
 
 
 def _mean(line: Line, spread: Spread) -> float | None:
@@ -88,7 +94,7 @@ def _mean(line: Line, spread: Spread) -> float | None:
 
 
 def _number(value: float | None) -> str:
-    return _NOTHING if value is None else f"{value:.1f}"
+    return _NOTHING if value is None else f"{value:.1f}".replace("-", "$-$")
 
 
 def _metric(row: Row) -> str:

@@ -322,10 +322,10 @@ def test_only_runs_on_the_same_rows_with_the_same_seeds_are_compared(tmp_path: P
     assert found.tasks == []
     assert found.skipped == {
         "CoLA": "no finished runs of the second",
-        "MRPC": "not the same rows",
+        "MRPC": "not the same dev rows",
         "RTE": "no seed in common",
     }
-    assert "MRPC is left out: not the same rows." in render_comparison(found, "console", width=120)
+    assert "MRPC is left out: not the same dev rows." in render_comparison(found, "console", width=120)
 
 
 def test_the_most_similar_settings_are_compared_and_the_choice_is_noted(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import glue_bench
 from glue_bench.errors import UsageError
 from glue_bench.report.formats import render_report
+from glue_bench.report.paper import render_paper
 from glue_bench.report.table import build_report
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
@@ -161,11 +162,11 @@ def test_two_results_folders_are_compared(four: RunStore, tmp_path: Path) -> Non
             "tiny tiny --by trainer.learning_rate",
             "4 values of trainer.learning_rate: 1e-5, 3e-5, 1e-4, 3e-4; choose two: --by trainer.learning_rate=1e-5,",
         ),
-        ("tiny tiny --by trainer.epochs", "have 1 value of trainer.epochs: 10"),
+        ("tiny --by trainer.epochs", "have 1 value of trainer.epochs: 10"),
         ("tiny tiny --by learning_rate", "did you mean trainer.learning_rate?"),
         ("tiny tiny --by trainer.learning_rate=1e-5,7", "no run in"),
         ("tiny nothing", "nothing: there are no finished runs of this encoder"),
-        ("tiny", "name two encoders"),
+        ("", "name two encoders"),
     ],
 )
 def test_a_comparison_that_is_not_clear_says_how_to_make_it_so(words: str, message: str, four: RunStore) -> None:
@@ -179,9 +180,7 @@ def test_rows_that_were_trained_on_more_data_are_compared_on_the_same_dev_rows(t
         data = {**make_record().data, "fingerprint": f"of {rows}", "fingerprints": {"train": f"of {rows}", **dev}}
         words = (f"data.max_train_rows={rows}",)
         keep_run(store, task="rte", setting=f"{rows}", share=0.75 + rows / 10000, data=data, words=words)
-    out = call(
-        *["compare", "tiny", "tiny", "--by", "data.max_train_rows", "--format", "json", f"results_dir={tmp_path}"]
-    )
+    out = call(*["compare", "tiny", "--by", "data.max_train_rows", "--format", "json", f"results_dir={tmp_path}"])
     (task,) = json.loads(out[1])["tasks"]
     assert (task["note"], task["first"] < task["second"]) == ("", True)
 
@@ -282,3 +281,17 @@ def test_every_cell_is_shown_if_asked_for() -> None:
     ]
     assert [tuple(row.differs) for row in rows] == [("trainer.batch_size", "trainer.learning_rate")] * 3
     assert not any("best of" in row.note for row in rows)
+
+
+def test_settings_with_long_names_are_explained_in_a_papers_note_and_minus_signs_are_set(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    for rate, epochs, size in (("1e-5", 3, 8), ("3e-5", 5, 16)):
+        words = (f"trainer.learning_rate={rate}", f"trainer.epochs={epochs}", f"trainer.batch_size={size}")
+        scores = {"validation": {"matthews_correlation": -0.056}}
+        store.save(make_record(task="cola", setting=f"cola{size}", words=words, scores=scores))
+    latex = render_paper(build_report(store.load_all(), []))
+    assert [line.split(" & ")[0] for line in latex.splitlines() if " & $-$5.6" in line] == ["tiny (a)", "tiny (b)"]
+    (note,) = [line for line in latex.splitlines() if "Data and recipe" in line]
+    for letter, rate, epochs, size in (("a", "1e-5", 3, 8), ("b", "3e-5", 5, 16)):
+        (explained,) = [text for text in note.split("tiny (")[1:] if text.startswith(letter)]
+        assert all(word in explained for word in (f"rate={rate}", f"epochs={epochs}", f"size={size}")), explained

@@ -177,9 +177,7 @@ def test_a_sweep_that_is_stopped_keeps_snapshots_and_says_what_is_left_and_how_t
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
 
-def test_where_the_process_that_starts_the_workers_was_killed_the_record_says_so(
-    sweep: Sweeps, tmp_path: Path
-) -> None:
+def test_where_the_process_that_starts_the_workers_was_killed_the_record_says_so(sweep: Sweeps, tmp_path: Path) -> None:
     process = sweep("tasks=[rte]", "seeds=[1]", epochs=3000)
     wait_until(lambda: bool(trainings(tmp_path)), running=process)
     kill([child for child in descendants(process.pid) if descendants(child)])

@@ -188,6 +188,11 @@ class Page:
         return found
 
     @property
+    def has_means(self) -> bool:
+        """Whether some setting has a score for each of the eight tasks."""
+        return any(line.mean is not None for section in self.report.sections for line in section.lines)
+
+    @property
     def in_order(self) -> list[Entry]:
         """The rows, task by task."""
         return [entry for task in self.tasks for entry in task.entries]

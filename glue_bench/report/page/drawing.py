@@ -161,8 +161,10 @@ def shorten(text: str, limit: int) -> str:
 
 
 def shorten_label(text: str, limit: int = 26) -> str:
-    """Shorten a name for a plot, with its invisible characters shown."""
-    return show_text(shorten(text, limit))
+    """Shorten a name for a plot in its middle, for settings differ at the end; invisible characters are shown."""
+    text = " ".join(text.split())
+    begin, end = text[: limit // 2], text[len(text) - (limit - limit // 2 - 1) :]
+    return show_text(text if len(text) <= limit else f"{begin.rstrip()}…{end.lstrip()}")
 
 
 def show_number(value: float | None, digits: int = 1, *, sign: bool = False) -> str:
