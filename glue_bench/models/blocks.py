@@ -26,6 +26,16 @@ class AttentionBlock:
     width: int  # L
     mask: Tensor | None  # (N, 1, 1, L) bool, true for a token; None where every row has L tokens
 
+    def within(self, window: int | None) -> Tensor | None:
+        """Return the mask of queries that attend only to keys fewer than `window` tokens away: (N or 1, 1, L, L)."""
+        if window is None or window >= self.width:
+            return self.mask
+        place = torch.arange(self.width, device=None if self.mask is None else self.mask.device)
+        near = (place[:, None] - place).abs() < window
+        if self.mask is None:
+            return near[None, None]
+        return self.mask & (near | ~self.mask.transpose(2, 3))  # a softmax of nothing is not a number
+
     def first(self, rows: int, *, heads: int) -> "AttentionBlock":
         """Return the block without the rows after the first `rows` of the batch, at least one of which is inside."""
         stop = min(self.rows.stop, rows)

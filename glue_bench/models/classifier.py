@@ -1,6 +1,5 @@
 """A classifier: an encoder with a head, saved in transformers' standard form. Knows no tasks, no training."""
 
-import abc
 import errno
 import shutil
 from collections.abc import Sequence
@@ -13,13 +12,16 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForSequenceClassification, PretrainedConfig
+from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
 from glue_bench.data.encoding import Encoded, load_tokenizer, serialise
 from glue_bench.errors import InputError, UsageError
-from glue_bench.models.families import BertHead, family_of, initialise, max_positions, why_refused
-from glue_bench.models.flat import FlatEncoder, FlatRows
-from glue_bench.models.padded import PaddedBatch, PaddedEncoder, PaddedRows, load_transformer, read_model_config
+from glue_bench.models.families import family_of, max_positions, why_refused
+from glue_bench.models.flat import FlatModel
+from glue_bench.models.flat_check import flatten
+from glue_bench.models.flat_rows import FlatRows
+from glue_bench.models.kernels import FlatBatch
+from glue_bench.models.padded import PaddedRows, load_transformer, read_model_config
 from glue_bench.models.placement import Placement
 from glue_bench.models.pretrained import tokenizer_files
 from glue_bench.text import first_line, reason_of
@@ -27,91 +29,57 @@ from glue_bench.text import first_line, reason_of
 Rows = FlatRows | PaddedRows
 
 
-class Classifier(nn.Module, abc.ABC):
-    """Turns batches into logits. This base class is for the padded engine, which trains the whole embedding table."""
+class Classifier(nn.Module):
+    """Turns batches into logits: a model of AutoModelForSequenceClassification, on padded or on flat batches."""
 
-    engine = "padded"
-
-    def __init__(self, config: PretrainedConfig) -> None:
-        """Keep the configuration of the transformer."""
+    def __init__(self, whole: PreTrainedModel, config: PretrainedConfig) -> None:
+        """Wrap a model, for padded batches."""
         super().__init__()
-        self.config = config
+        self.whole, self.config = whole, config
+        self.flat: FlatModel | None = None  # None: padded
+        self.why_padded = "trainer.engine=padded"
+
+    @property
+    def engine(self) -> str:
+        """Name the engine, for the record: flat or padded."""
+        return "flat" if self.flat else "padded"
+
+    def forward(self, batch: Any) -> Tensor:
+        """Return the logits of B rows, (B, outputs), from a batch of `place`, or the states of first tokens, (B, H)."""
+        if self.flat:
+            return self.flat(batch) if isinstance(batch, FlatBatch) else self.flat.head(batch)
+        logits: Tensor = self.whole(**batch).logits
+        return logits
 
     def attention(self, placement: Placement) -> str:
         """Name what computes attention, for the record."""
-        way = str(getattr(self.config, "_attn_implementation", None) or "eager")
-        return f"transformers' {way}{' without cuDNN' if placement.device.type == 'cuda' else ''}"
+        without = " without cuDNN" if placement.device.type == "cuda" else ""
+        if self.flat is None:
+            return f"transformers' {getattr(self.config, '_attn_implementation', None) or 'eager'}{without}"
+        if family_of(self.config).relative:
+            return "blocks by transformers' own modules"
+        plain = placement.device.type == "cpu" and placement.precision == "float32"
+        return "blocks" if plain else f"blocks by torch's sdpa{without}"
 
     def place(self, encoded: Encoded, device: torch.device) -> Rows:
         """Return a split whose `gather` makes the batches for `forward`; call it after `cut_vocabulary`."""
+        if self.flat:
+            return self.flat.place(encoded, device)
         return PaddedRows(encoded, config=self.config, device=device)
 
     def cut_vocabulary(self, tokens: NDArray[np.int32]) -> None:
         """Train only the embedding rows of `tokens`, if the engine can."""
+        if self.flat:
+            self.flat.cut_vocabulary(tokens)
 
     def restore_vocabulary(self, *, decay: float) -> None:
         """Restore the whole embedding table, with the rows that were left out multiplied by `decay`."""
+        if self.flat:
+            self.flat.restore_vocabulary(decay=decay)
 
-    @abc.abstractmethod
     def standard_state(self) -> dict[str, Tensor]:
         """Return the weights under the names of AutoModelForSequenceClassification."""
-
-
-class NativeClassifier(Classifier):
-    """A padded classifier of any family, with the head that transformers gives it."""
-
-    def __init__(self, whole: nn.Module, config: PretrainedConfig) -> None:
-        """Wrap a model of AutoModelForSequenceClassification."""
-        super().__init__(config)
-        self.whole = whole
-
-    def forward(self, batch: PaddedBatch) -> Tensor:
-        """Return the logits of B rows, (B, outputs)."""
-        logits: Tensor = self.whole(**batch).logits
-        return logits
-
-    def standard_state(self) -> dict[str, Tensor]:
         return self.whole.state_dict()
-
-
-class SequenceClassifier(Classifier):
-    """An encoder of the BERT or RoBERTa family with one of our heads."""
-
-    def __init__(self, encoder: FlatEncoder | PaddedEncoder, *, head: nn.Module, config: PretrainedConfig) -> None:
-        """Join an encoder and a head."""
-        super().__init__(config)
-        self.encoder, self.head = encoder, head
-
-    def forward(self, batch: Any) -> Tensor:
-        """Return the logits of B rows, (B, outputs)."""
-        logits: Tensor = self.head(self.encoder(batch))
-        return logits
-
-    def standard_state(self) -> dict[str, Tensor]:
-        family = self.encoder.transformer.base_model_prefix
-        state = {f"{family}.{name}": value for name, value in self.encoder.transformer.state_dict().items()}
-        return state | {_standard_head_name(name): value for name, value in self.head.state_dict().items()}
-
-
-class FlatClassifier(SequenceClassifier):
-    """The same without padding."""
-
-    engine = "flat"
-    encoder: FlatEncoder
-
-    def attention(self, placement: Placement) -> str:
-        if placement.device.type == "cpu" and placement.precision == "float32":
-            return "blocks"
-        return f"blocks by torch's sdpa{' without cuDNN' if placement.device.type == 'cuda' else ''}"
-
-    def place(self, encoded: Encoded, device: torch.device) -> Rows:
-        return self.encoder.place(encoded, device)
-
-    def cut_vocabulary(self, tokens: NDArray[np.int32]) -> None:
-        self.encoder.cut_vocabulary(tokens)
-
-    def restore_vocabulary(self, *, decay: float) -> None:
-        self.encoder.restore_vocabulary(decay=decay)
 
 
 def load_classifier(folder: Path, *, outputs: int, head_seed: int, engine: str = "auto") -> Classifier:
@@ -121,11 +89,11 @@ def load_classifier(folder: Path, *, outputs: int, head_seed: int, engine: str =
 
     Args:
         outputs: logits per row; 1 for regression.
-        engine: flat, padded, or auto: flat for the families that have it.
+        engine: flat, padded, or auto: flat where its logits equal those of the padded engine.
 
     Raises:
         InputError: the folder's configuration or weights cannot be used.
-        UsageError: the family has no flat engine.
+        UsageError: the flat engine does not serve this encoder.
     """
     return _build(read_model_config(folder), folder=folder, outputs=outputs, seed=head_seed, engine=engine)
 
@@ -137,7 +105,7 @@ def make_classifier(config: PretrainedConfig, *, outputs: int, seed: int, engine
 
     Raises:
         InputError: no classifier can be made from the configuration.
-        UsageError: the family has no flat engine.
+        UsageError: the flat engine does not serve this encoder.
     """
     config = type(config).from_dict(config.to_dict())
     return _build(config, folder=None, outputs=outputs, seed=seed, engine=engine)
@@ -148,17 +116,13 @@ def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -
 
     Raises:
         InputError: the folder holds another architecture, or weights that do not fit.
-        UsageError: the family has no flat engine.
+        UsageError: the flat engine does not serve this encoder.
     """
     model = load_classifier(folder, outputs=outputs, head_seed=0, engine=engine)
     try:
-        state = load_file(folder / "model.safetensors")
-        if isinstance(model, NativeClassifier):
-            model.whole.load_state_dict(state)
-        elif isinstance(model, SequenceClassifier):
-            model.head.load_state_dict({name: state[_standard_head_name(name)] for name in model.head.state_dict()})
-    except (KeyError, RuntimeError, SafetensorError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else first_line(error)
+        model.whole.load_state_dict(load_file(folder / "model.safetensors"))
+    except (RuntimeError, SafetensorError) as error:
+        reason = first_line(error)
         raise InputError(f"{folder}: no classifier with {outputs} outputs was saved there ({reason})") from error
     return model
 
@@ -230,42 +194,50 @@ def _save_tokenizer(source: Path, folder: Path) -> None:
         raise InputError(f"{source}: its tokenizer would give other tokens once it is saved, so no model can be kept")
 
 
-def _standard_head_name(name: str) -> str:
-    """Return the name that transformers gives a head's weight."""
-    module, _, weight = name.partition(".")
-    return {"pooler": f"bert.pooler.dense.{weight}", "classifier": name}.get(module, f"classifier.{name}")
-
-
 def _build(config: PretrainedConfig, *, folder: Path | None, outputs: int, seed: int, engine: str) -> Classifier:
     where = f"encoder folder {folder}" if folder else config.model_type
-    make_head = family_of(config).head
     if reason := why_refused(config):
         raise InputError(f"{where}: {reason}")
-    if engine == "flat" and make_head is None:
-        raise UsageError(f"trainer.engine=flat: not for {config.model_type}; must be auto or padded")
     config.num_labels = outputs
     # torch and transformers draw from the global seed stream while they build; the caller's is restored.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            if folder is None:
-                transformer, missing = AutoModel.from_config(config), {"pooler"}  # type: ignore[no-untyped-call]
-            else:
-                transformer, missing = load_transformer(folder, config)
-            if make_head is None:
-                whole = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
-                missing = set(whole.base_model.load_state_dict(transformer.state_dict(), strict=False).missing_keys)
+            whole = _join(config, folder, seed=seed)
         except (ValueError, RuntimeError, AttributeError) as error:
             raise InputError(f"{where}: no classifier can be made from it ({reason_of(error)})") from error
-        head = make_head(config, outputs) if make_head else None
-    if head is None:
-        if needed := sorted(name for name in missing if "pooler" not in name):
-            raise InputError(f"{where}: its weights lack {needed[0]}")
-        return NativeClassifier(whole, config)
-    initialise(head, std=float(config.initializer_range), seed=seed)
-    if isinstance(head, BertHead) and not any("pooler" in name for name in missing):
-        head.pooler.load_state_dict(transformer.get_submodule("pooler.dense").state_dict())
-    transformer.register_module("pooler", None)
-    if engine == "padded":
-        return SequenceClassifier(PaddedEncoder(transformer), head=head, config=config)
-    return FlatClassifier(FlatEncoder(transformer, config), head=head, config=config)
+    model = Classifier(whole, config)
+    if engine != "padded":
+        model.flat, model.why_padded = flatten(whole, config)
+        if engine == "flat" and model.flat is None:
+            raise UsageError(f"trainer.engine=flat: not for this encoder ({model.why_padded}); must be auto or padded")
+    return model
+
+
+def _join(config: PretrainedConfig, folder: Path | None, *, seed: int) -> PreTrainedModel:
+    """Join the pretrained transformer, or one of random weights, with the head that transformers gives its family."""
+    with torch.device("meta"):
+        whole: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+    prefix, kind, pooler = whole.base_model_prefix, type(whole.base_model), getattr(whole.base_model, "pooler", None)
+    transformer, missing = (kind(config), {"pooler"}) if folder is None else load_transformer(folder, config, kind=kind)
+    known = {} if any("pooler" in name for name in missing) else _pooler(transformer).state_dict()
+    if pooler is None:
+        known = {}
+    if hasattr(transformer, "pooler") and (pooler is None or transformer.pooler is None):
+        transformer.pooler = pooler
+    setattr(whole, prefix, transformer)
+    # All that is new is drawn after the seed, in the order of the modules.
+    torch.manual_seed(seed)
+    for name, module in whole.named_modules():
+        if (name and not f"{name}.".startswith(f"{prefix}.")) or f"{name}.".startswith(f"{prefix}.pooler."):
+            module.to_empty(device="cpu", recurse=False)
+            whole._init_weights(module)  # type: ignore[no-untyped-call]
+    if known:
+        _pooler(transformer).load_state_dict(known)
+    return whole
+
+
+def _pooler(transformer: nn.Module) -> nn.Module:
+    """Return the pooler, which BERT's classifier uses; an empty module where there is none."""
+    found = getattr(transformer, "pooler", None)
+    return nn.Module() if found is None else found

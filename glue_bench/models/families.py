@@ -1,70 +1,74 @@
-"""FAMILIES: the position ids and the classification head of each family of encoders, by `model_type` in config.json.
+"""FAMILIES: what differs between the families of encoders, by `model_type` in config.json, and is in no configuration.
 
-Heads have the shapes that transformers gives them; one for regression has one output. B rows, H the hidden size.
+An unlisted family counts its positions from 0 and has no shortcut; whether the flat engine serves it is found out by a
+check when it is loaded.
 """
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
 from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
-class RobertaHead(nn.Module):
-    """Dropout, dense, tanh, dropout, projection (transformers' RobertaClassificationHead)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerNames:
+    """The modules of a layer of the original Transformer, for computing its last layer for the first tokens alone."""
 
-    def __init__(self, config: PretrainedConfig, outputs: int) -> None:
-        """Make a head of `outputs` logits; `initialise` gives it weights."""
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.dropout = nn.Dropout(_dropout(config))
-        self.out_proj = nn.Linear(config.hidden_size, outputs)
-
-    def forward(self, first: Tensor) -> Tensor:
-        """Turn the first tokens' states, (B, H), into logits, (B, outputs)."""
-        hidden = torch.tanh(self.dense(self.dropout(first)))
-        logits: Tensor = self.out_proj(self.dropout(hidden))
-        return logits
-
-
-class BertHead(nn.Module):
-    """Pooler (dense, tanh), dropout, projection (transformers' BertForSequenceClassification)."""
-
-    def __init__(self, config: PretrainedConfig, outputs: int) -> None:
-        """Make a head of `outputs` logits; `initialise` gives it weights."""
-        super().__init__()
-        self.pooler = nn.Linear(config.hidden_size, config.hidden_size)
-        self.dropout = nn.Dropout(_dropout(config))
-        self.classifier = nn.Linear(config.hidden_size, outputs)
-
-    def forward(self, first: Tensor) -> Tensor:
-        """Turn the first tokens' states, (B, H), into logits, (B, outputs)."""
-        logits: Tensor = self.classifier(self.dropout(torch.tanh(self.pooler(first))))
-        return logits
+    layers: str  # in the transformer; the others are in a layer
+    query: str
+    key: str
+    value: str
+    attention_dropout: str
+    projection: str
+    projection_dropout: str | None
+    attention_norm: str
+    inner: str
+    activation: str
+    outer: str
+    outer_dropout: str
+    outer_norm: str
 
 
-@torch.no_grad()
-def initialise(head: nn.Module, *, std: float, seed: int) -> None:
-    """Draw the weights from a normal distribution with their own seed stream; biases are 0, as in transformers."""
-    generator = torch.Generator().manual_seed(seed)
-    for module in head.modules():
-        if isinstance(module, nn.Linear):
-            module.weight.normal_(0.0, std, generator=generator)
-            module.bias.zero_()
-
-
-def _dropout(config: PretrainedConfig) -> float:
-    chosen = getattr(config, "classifier_dropout", None)
-    return float(config.hidden_dropout_prob if chosen is None else chosen)
+_BERT_LAYER = LayerNames(
+    layers="encoder.layer",
+    query="attention.self.query",
+    key="attention.self.key",
+    value="attention.self.value",
+    attention_dropout="attention.self.dropout",
+    projection="attention.output.dense",
+    projection_dropout="attention.output.dropout",
+    attention_norm="attention.output.LayerNorm",
+    inner="intermediate.dense",
+    activation="intermediate.intermediate_act_fn",
+    outer="output.dense",
+    outer_dropout="output.dropout",
+    outer_norm="output.LayerNorm",
+)
+_DISTILBERT_LAYER = LayerNames(
+    layers="transformer.layer",
+    query="attention.q_lin",
+    key="attention.k_lin",
+    value="attention.v_lin",
+    attention_dropout="attention.dropout",
+    projection="attention.out_lin",
+    projection_dropout=None,
+    attention_norm="sa_layer_norm",
+    inner="ffn.lin1",
+    activation="ffn.activation",
+    outer="ffn.lin2",
+    outer_dropout="ffn.dropout",
+    outer_norm="output_layer_norm",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One family. The defaults are for unlisted families: BERT's positions, transformers' own head."""
+    """One family."""
 
-    head: type[RobertaHead] | type[BertHead] | None = None  # None: no flat engine either
     first_position: int | None = 0  # the position id of a row's first token; None: the padding id + 1
+    last_layer: LayerNames | None = None
+    kernels: bool = False  # whether `fused` can train it: BERT's or RoBERTa's encoder with nothing added
+    relative: bool = False  # whether its attention modules have positions of their own, and take rows of equal length
 
 
 # Their position ids start after the padding id, so fewer tokens fit than the embedding table has rows.
@@ -74,9 +78,14 @@ _AFTER_PADDING = (
 )  # fmt: skip
 _WITHOUT_MASK = ("fnet",)
 FAMILIES = {
-    "bert": Family(head=BertHead),
-    **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), Family(head=RobertaHead, first_position=None)),
-    "mpnet": Family(first_position=2),
+    "bert": Family(last_layer=_BERT_LAYER, kernels=True),
+    **dict.fromkeys(
+        ("roberta", "xlm-roberta", "camembert"), Family(first_position=None, last_layer=_BERT_LAYER, kernels=True)
+    ),
+    **dict.fromkeys(("electra", "ernie"), Family(last_layer=_BERT_LAYER)),
+    "distilbert": Family(last_layer=_DISTILBERT_LAYER),
+    "deberta-v2": Family(relative=True),
+    "mpnet": Family(first_position=2, relative=True),
     **dict.fromkeys(_AFTER_PADDING, Family(first_position=None)),
 }
 

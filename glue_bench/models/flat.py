@@ -1,135 +1,118 @@
-"""The flat engine: BERT and RoBERTa without padding, every token of a batch in one row, attention within each row.
+"""The flat engine: a transformers model on batches without padding.
 
-The arithmetic is transformers' own, module by module, on the real tokens only:
+All tokens of a batch go through the model's own modules as one row, (1, T, H). Only what mixes tokens is replaced:
 
-- linear layers, layer norms and dropout see (T, H);
-- queries, keys and values are padded for the attention alone, in attention blocks of rows of similar length;
-- the last layer is computed for each row's first token, the only one the head reads;
-- the embedding table can be cut to the tokens that occur; this only saves the optimiser work.
+- attention is computed within each row of the batch, in attention blocks, through transformers' attention interface;
+- attention with relative positions of its own gets the attention blocks as batches (`relative`);
+- the head gets the states of each row's first token, or of all its tokens if it needs them;
+- where its modules are known, the last layer computes first tokens only.
+
+Dropout and embedding tables are computed by `kernels`, and the embedding table can be cut to the tokens that occur,
+which saves the optimiser work. Modules keep their names, and outside of a flat pass they work as before.
 
 Shapes are written with the letters of the module `kernels`.
 """
 
-import dataclasses
-from collections.abc import Mapping
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from glue_bench.data.encoding import Encoded
 from glue_bench.models import kernels
-from glue_bench.models.families import first_position
-from glue_bench.models.kernels import FlatBatch, Noise, attend, drop, drop_and_add, look_up, pick
-from glue_bench.models.packing import Layout, Packed, pack
+from glue_bench.models.families import LayerNames, family_of, first_position
+from glue_bench.models.flat_rows import FlatRows
+from glue_bench.models.kernels import AttentionKind, FlatBatch, Noise, attend, drop, drop_and_add, look_up, pick
 
-_AS_IT_IS = Layout()
-_WIDTHS = (32, 64, 128, 256, 512)  # that `FlatBatch.longest` goes up to: few, since shapes depend on it
-
-
-class FlatRows:
-    """An encoded split, in batches without padding."""
-
-    def __init__(
-        self, offsets: NDArray[np.int64], *, columns: NDArray[np.int32], heads: int, device: torch.device
-    ) -> None:
-        """Hold a split; its batches go to the device.
-
-        Args:
-            offsets: (n + 1,) as in `Encoded`.
-            columns: (3, all tokens) row of the embedding table, position id and type of each token.
-        """
-        self._offsets, self._columns, self._heads, self._device = offsets, columns, heads, device
-
-    def gather(self, rows: NDArray[np.int64], *, layout: Layout = _AS_IT_IS) -> FlatBatch:
-        """Return the batch of these rows, in this order; rows of similar length should be neighbours."""
-        return self.unpack(self.pack(rows, layout=layout, extras={}).to(self._device))
-
-    def pack(self, rows: NDArray[np.int64], *, layout: Layout, extras: Mapping[str, NDArray[Any]]) -> Packed:
-        """Return what `unpack` turns into the batch of these rows, with other arrays in the same buffer."""
-        begins = self._offsets[rows]
-        lengths = np.zeros(layout.rows or len(rows), dtype=np.int64)  # (B,)
-        lengths[: len(rows)] = self._offsets[rows + 1] - begins
-        real = int(lengths.sum())
-        total = layout.tokens(real)
-        ends = np.cumsum(lengths)
-        first = ends - lengths
-        columns = np.zeros((3, total), dtype=np.int32)  # filler tokens: nothing reads what becomes of them
-        places = np.arange(real) + np.repeat(begins - first[: len(rows)], lengths[: len(rows)])
-        np.take(self._columns, places, axis=1, out=columns[:, :real], mode="clip")  # faster than in the mode "raise"
-        starts = np.concatenate([[0], ends, [total]])
-        arrays = dict(zip(("input_ids", "position_ids", "token_type_ids"), columns, strict=True))
-        arrays |= {"first": np.where(lengths, first, 0), "starts": starts}
-        if layout.segments:
-            arrays |= _sort("word", columns[0]) | _sort("position", columns[1])
-        longest = int(max(lengths.max(), total - real))
-        return pack({**arrays, **extras}, self._device, longest=next((w for w in _WIDTHS if w >= longest), longest))
-
-    def unpack(self, packed: Packed) -> FlatBatch:
-        """Return a batch whose arrays are views of a buffer on the device."""
-        known = {field.name for field in dataclasses.fields(FlatBatch)}
-        own: dict[str, Any] = {name: view for name, view in packed.views().items() if name in known}
-        return FlatBatch(**own, heads=self._heads, longest=packed.longest)
+_NAME = "glue_bench_flat"  # of our attention, in transformers' tables
+FORMS = ("last", "first", "all")  # of a flat model, the fastest first
 
 
-def _sort(name: str, ids: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
-    """Return the tokens sorted by id, (T,), and where each distinct id begins there, (T + 1,), filled up with T."""
-    small = int(ids.max()) < 2**16  # NumPy sorts these three times as fast
-    order = np.argsort(ids.astype(np.uint16) if small else ids, kind="stable")
-    ordered = ids[order]
-    later = 1 + np.flatnonzero(ordered[1:] != ordered[:-1])
-    segments = np.full(len(ids) + 1, len(ids))
-    segments[0], segments[1 : 1 + len(later)] = 0, later
-    return {f"{name}_order": order, f"{name}_segments": segments}
+@dataclass(kw_only=True)
+class Pass:
+    """A forward pass on flat batches."""
+
+    batch: FlatBatch | None  # None where `first` is given
+    noise: Noise | None = None
+    first: Tensor | None = None  # (B, H) the states of first tokens, where they were computed elsewhere
+    positions: dict[int, Any] = field(default_factory=dict)  # relative ones, by the width of a block
 
 
-class FlatEncoder(nn.Module):
-    """A transformers encoder of the BERT or RoBERTa family, on flat batches."""
+current_pass: ContextVar[Pass | None] = ContextVar("current_pass", default=None)
 
-    def __init__(self, transformer: PreTrainedModel, config: PretrainedConfig) -> None:
-        """Wrap a loaded transformer."""
-        super().__init__()
-        self.transformer = transformer
-        words: Any = transformer.get_submodule("embeddings.word_embeddings")
-        self._heads = int(config.num_attention_heads)
+
+class FlatModel:
+    """Flat batches for a model of AutoModelForSequenceClassification, whose modules it changes in place."""
+
+    def __init__(self, whole: PreTrainedModel, config: PretrainedConfig) -> None:
+        """Replace what mixes tokens."""
+        self._whole, self._base = whole, whole.base_model
+        self._names = family_of(config).last_layer
         self._first_position = first_position(config)
-        self._last_type = int(getattr(config, "type_vocab_size", 1)) - 1  # RoBERTa has one type for both texts
-        self._row_of = np.arange(words.num_embeddings)  # token id to row of the table
-        self._whole: tuple[Tensor, Tensor, int | None] | None = None  # table, its kept rows, and its padding row
+        self._last_type = int(getattr(config, "type_vocab_size", 1) or 1) - 1  # RoBERTa has one type for both texts
+        self._accepted = inspect.signature(self._base.forward).parameters.keys()
+        self._row_of: NDArray[np.int64] | None = None  # token id to row of a cut table
+        self._uncut: tuple[Tensor, Tensor, int | None] | None = None  # table, its kept rows, and its padding row
+        self.form = FORMS[0] if self._names else FORMS[1]
+        whole.set_attn_implementation(_NAME)
+        replace_in_a_pass(self._base, "forward", self._encode_rows)
+        for module in self._base.modules():
+            if type(module) in _OURS:
+                module.__class__ = _OURS[type(module)]
+        if self._names is not None:
+            layers: Any = self._base.get_submodule(self._names.layers)
+            replace_in_a_pass(layers[-1], "forward", self._last_layer)
+        if family_of(config).relative:
+            from glue_bench.models.relative import use_rectangles
+
+            use_rectangles(self._base)
+
+    def __call__(self, batch: FlatBatch) -> Tensor:
+        """Return the logits of B rows, (B, outputs)."""
+        plain = kernels.is_plain(next(self._base.parameters()))
+        with _passing(Pass(batch=batch, noise=Noise() if self._whole.training and plain else None)):
+            return self._logits(batch.input_ids.index_select(0, batch.first)[:, None], batch)
+
+    def head(self, first: Tensor) -> Tensor:
+        """Return the logits, (B, outputs), from the states of the rows' first tokens, (B, H)."""
+        with _passing(Pass(batch=None, first=first)):
+            return self._logits(torch.zeros(len(first), 1, dtype=torch.long, device=first.device), None)
+
+    def states(self, batch: FlatBatch) -> Tensor:
+        """Return the last layer's state of each row's first token, (B, H)."""
+        with _passing(Pass(batch=batch)):
+            found: Tensor = self._base().last_hidden_state[:, 0]
+            return found
 
     def place(self, encoded: Encoded, device: torch.device) -> FlatRows:
         """Return a split on the device, for the current embedding table."""
         types = np.minimum(encoded.types, self._last_type)
-        columns = np.stack([self._row_of[encoded.tokens], self._positions(encoded), types]).astype(np.int32)
-        return FlatRows(encoded.offsets, columns=columns, heads=self._heads, device=device)
-
-    def forward(self, batch: FlatBatch) -> Tensor:
-        """Return the last layer's state of each row's first token, (B, H), from (T,) tokens."""
-        embeddings: Any = self.transformer.get_submodule("embeddings")
-        hidden = look_up(batch.input_ids, embeddings.word_embeddings)  # (T, H)
-        hidden = hidden + look_up(batch.token_type_ids, embeddings.token_type_embeddings)
-        hidden = hidden + look_up(batch.position_ids, embeddings.position_embeddings)
-        noise = Noise() if self.training and kernels.is_plain(hidden) else None
-        hidden = drop(embeddings.LayerNorm(hidden), embeddings.dropout, noise=noise)
-        layers: Any = self.transformer.get_submodule("encoder.layer")
-        for layer in layers[:-1]:
-            hidden = self._layer(layer, hidden, kept=hidden, batch=batch, noise=noise)
-        return self._layer(layers[-1], hidden, kept=pick(hidden, batch.first), batch=batch, noise=noise)
+        words = encoded.tokens if self._row_of is None else self._row_of[encoded.tokens]
+        columns = np.stack([words, self._positions(encoded), types]).astype(np.int32)
+        return FlatRows(encoded.offsets, columns=columns, device=device)
 
     def cut_vocabulary(self, tokens: NDArray[np.int32]) -> None:
         """Keep only the embedding rows of `tokens`, as a new parameter; `restore_vocabulary` undoes it.
 
         The other rows get no gradient: training would only let them decay, by a known factor.
         """
-        words: Any = self.transformer.get_submodule("embeddings.word_embeddings")
+        words: Any = self._base.get_input_embeddings()
         kept = np.unique(tokens)
         self._row_of = np.full(words.num_embeddings, -1)
         self._row_of[kept] = np.arange(len(kept))
         rows, table = torch.from_numpy(kept.astype(np.int64)), words.weight.detach().clone()
-        self._whole = table, rows, words.padding_idx
+        self._uncut = table, rows, words.padding_idx
         words.weight = nn.Parameter(table[rows.to(table.device)].clone())
         # The padding token's row gets no gradient, as in transformers; it is rarely among the kept ones.
         in_place = np.flatnonzero(kept == words.padding_idx)
@@ -137,39 +120,153 @@ class FlatEncoder(nn.Module):
 
     def restore_vocabulary(self, *, decay: float) -> None:
         """Restore the whole table: trained rows as they are, the others multiplied by `decay`."""
-        if self._whole is None:
+        if self._uncut is None:
             return
-        words: Any = self.transformer.get_submodule("embeddings.word_embeddings")
-        (whole, rows, words.padding_idx), self._whole = self._whole, None
+        words: Any = self._base.get_input_embeddings()
+        (whole, rows, words.padding_idx), self._uncut, self._row_of = self._uncut, None, None
         table = whole.to(words.weight.device) * decay
         table[rows.to(table.device)] = words.weight.detach()
         words.weight = nn.Parameter(table)
-        self._row_of = np.arange(len(table))
 
     def _positions(self, encoded: Encoded) -> NDArray[np.int64]:
         """Return (all tokens,) position ids, which restart with every row; RoBERTa's do not count padding tokens."""
         starts, lengths = encoded.offsets[:-1], encoded.lengths()
-        pad_id = self._first_position - 1  # BERT, which counts from 0, has no token with this id
+        pad_id = self._first_position - 1  # where positions count from 0, no token has this id
         padding = encoded.tokens == pad_id
         real = np.cumsum(~padding)
         before = real[starts] - ~padding[starts]  # (n,) real tokens of earlier rows
         return np.where(padding, pad_id, real - np.repeat(before, lengths) + pad_id)
 
-    def _layer(self, layer: Any, hidden: Tensor, *, kept: Tensor, batch: FlatBatch, noise: Noise | None) -> Tensor:
-        """Apply a layer to (T, H) states; return those of the `kept` ones, all (T, H) or the first tokens' (B, H)."""
-        attention = layer.attention.self
-        context = attend(
-            attention.query(kept),
-            key=attention.key(hidden),
-            value=attention.value(hidden),
-            batch=batch,
-            heads=self._heads,
-            dropout=attention.dropout.p if self.training else 0.0,
-            noise=noise,
-        )
-        projection, inner, outer = layer.attention.output, layer.intermediate, layer.output
-        mixed = drop_and_add(projection.dense(context), kept, dropout=projection.dropout, noise=noise)
-        attended = projection.LayerNorm(mixed)
-        activated = outer.dense(inner.intermediate_act_fn(inner.dense(attended)))
-        finished: Tensor = outer.LayerNorm(drop_and_add(activated, attended, dropout=outer.dropout, noise=noise))
-        return finished
+    def _logits(self, ids: Tensor, batch: FlatBatch | None) -> Tensor:
+        """Let the model compute the logits of rows of 1 token, (B, 1), or if it needs all, of L tokens."""
+        mask = torch.ones_like(ids) if batch is None or self.form != "all" else _row_mask(batch)
+        logits: Tensor = self._whole(input_ids=ids.long().expand(mask.shape), attention_mask=mask).logits
+        return logits
+
+    def _encode_rows(self, original: Callable[..., Any], *_: object, **__: object) -> BaseModelOutputWithPooling:
+        """Be the transformer's forward pass: return states of (B, 1, H), or (B, L, H)."""
+        now, base = in_pass(), self._base
+        pooler, activation = getattr(base, "pooler", None), getattr(base, "pooler_activation", None)
+        states = self._encode(original, now.batch) if now.first is None and now.batch is not None else now.first
+        assert states is not None  # noqa: S101 - a pass has one of the two
+        states = states if states.ndim == 3 else states[:, None]
+        if activation is not None and pooler is not None:  # ALBERT's, a plain linear layer
+            pooled = activation(pooler(states[:, 0]))
+        else:
+            pooled = None if pooler is None else pooler(states)
+        return BaseModelOutputWithPooling(last_hidden_state=states, pooler_output=pooled)  # type: ignore[arg-type]
+
+    def _encode(self, original: Callable[..., Any], batch: FlatBatch) -> Tensor:
+        given = {name: getattr(batch, name) for name in ("input_ids", "position_ids", "token_type_ids")}
+        hidden: Tensor = original(**{name: ids[None] for name, ids in given.items() if name in self._accepted})[0][0]
+        if self.form == "all":
+            inside = _row_mask(batch)
+            places = batch.starts[:-2, None] + torch.arange(inside.shape[1], device=hidden.device)
+            return hidden[torch.where(inside, places, 0)] * inside[:, :, None]
+        return hidden if self.form == "last" else pick(hidden, batch.first)
+
+    def _last_layer(self, original: Callable[..., Any], hidden: Tensor, *rest: Any, **more: Any) -> Any:
+        """Be the last layer's forward pass, from (1, T, H) to (1, B, H)."""
+        names, now = self._names, in_pass()
+        if self.form != "last" or names is None or now.batch is None:
+            return original(hidden, *rest, **more)
+        layers: Any = self._base.get_submodule(names.layers)
+        return _first_tokens(layers[-1], hidden[0], names=names, batch=now.batch, noise=now.noise)[None]
+
+
+def _first_tokens(layer: nn.Module, hidden: Tensor, *, names: LayerNames, batch: FlatBatch, noise: Noise | None) -> Any:
+    """Apply a layer to (T, H) states; return those of the first tokens, (B, H)."""
+    part: Any = layer.get_submodule
+    kept, dropout = pick(hidden, batch.first), part(names.attention_dropout)
+    self_attention = part(names.query.rpartition(".")[0])
+    heads = getattr(self_attention, "num_attention_heads", None) or self_attention.n_heads
+    query = part(names.query)(kept)
+    kind = AttentionKind(
+        heads=heads, scale=(query.shape[-1] // heads) ** -0.5, dropout=dropout.p if dropout.training else 0.0
+    )
+    key, value = part(names.key)(hidden), part(names.value)(hidden)
+    context = part(names.projection)(attend(query, key=key, value=value, batch=batch, kind=kind, noise=noise))
+    if names.projection_dropout is None:
+        attended = part(names.attention_norm)(context + kept)
+    else:
+        mixed = drop_and_add(context, kept, dropout=part(names.projection_dropout), noise=noise)
+        attended = part(names.attention_norm)(mixed)
+    activation = getattr(part(names.activation.rpartition(".")[0]), names.activation.rpartition(".")[2])
+    activated = part(names.outer)(activation(part(names.inner)(attended)))
+    return part(names.outer_norm)(drop_and_add(activated, attended, dropout=part(names.outer_dropout), noise=noise))
+
+
+def in_pass() -> Pass:
+    """Return the pass that is going on."""
+    now = current_pass.get()
+    assert now is not None  # noqa: S101 - only called in a pass
+    return now
+
+
+@contextlib.contextmanager
+def _passing(now: Pass) -> Iterator[None]:
+    token = current_pass.set(now)
+    try:
+        yield
+    finally:
+        current_pass.reset(token)
+
+
+def replace_in_a_pass(module: nn.Module, name: str, function: Callable[..., Any]) -> None:
+    """In a flat pass, call `function` with a module's method and its arguments in place of the method."""
+    original = getattr(module, name)
+
+    def method(*args: Any, **kwargs: Any) -> Any:
+        return original(*args, **kwargs) if current_pass.get() is None else function(original, *args, **kwargs)
+
+    setattr(module, name, method)
+
+
+def _row_mask(batch: FlatBatch) -> Tensor:
+    """Return which of the places of the rows, (B, L) bool, have a token."""
+    lengths = batch.starts[1:-1] - batch.starts[:-2]
+    longest = batch.longest if batch.starts.is_cuda else int(lengths.max())
+    return torch.arange(longest, device=lengths.device) < lengths[:, None]
+
+
+class _Dropout(nn.Dropout):
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in torch
+        now = current_pass.get()
+        return drop(input, self, noise=now.noise if now else None)
+
+
+class _Embedding(nn.Embedding):
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in torch
+        if current_pass.get() is None:
+            return super().forward(input)
+        return look_up(input.reshape(-1), self).view(*input.shape, -1)
+
+
+_OURS: dict[type[nn.Module], type[nn.Module]] = {nn.Dropout: _Dropout, nn.Embedding: _Embedding}
+
+
+def _attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *rest: Any, **settings: Any) -> Any:
+    """Compute attention as transformers asks for it: (1, A, T, D) to (1, T, A, D)."""
+    now = current_pass.get()
+    if now is None or now.batch is None:
+        return sdpa_attention_forward(module, query, key, value, *rest, **settings)
+    heads, size = query.shape[1], query.shape[-1]
+    # Several query heads may share a head of keys and values.
+    shared = [part.repeat_interleave(heads // part.shape[1], dim=1) for part in (key, value)]
+    flat = [part[0].transpose(0, 1).reshape(-1, heads * part.shape[-1]) for part in (query, *shared)]
+    kind = AttentionKind(
+        heads=heads,
+        scale=settings.get("scaling") or size**-0.5,
+        dropout=settings.get("dropout", 0.0),
+        window=settings.get("sliding_window"),
+    )
+    context = attend(flat[0], key=flat[1], value=flat[2], batch=now.batch, kind=kind, noise=now.noise)
+    return context.view(1, len(context), heads, -1), None
+
+
+def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
+    return sdpa_mask(*args, **kwargs) if current_pass.get() is None else None
+
+
+AttentionInterface.register(_NAME, _attend)
+AttentionMaskInterface.register(_NAME, _mask)

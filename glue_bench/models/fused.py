@@ -1,6 +1,6 @@
 """The flat engine's training on a GPU: a BERT or RoBERTa classifier, forward and backward, in few kernels.
 
-The arithmetic is that of `flat.FlatEncoder`. Products, activations and gradients have the precision of the products;
+The arithmetic is that of `flat.FlatModel`. Products, activations and gradients have the precision of the products;
 sums and layer norms are float32. The backward pass writes the gradients of all weights straight into `FlatWeights`.
 
 Shapes are written with the letters of the module `kernels`; K tokens that a layer keeps: all T, or the B first ones.
@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glue_bench.config.schema import TrainerConfig
-from glue_bench.models.classifier import FlatClassifier
-from glue_bench.models.kernels import FlatBatch, Noise, attend, is_plain
+from glue_bench.models.classifier import Classifier
+from glue_bench.models.kernels import AttentionKind, FlatBatch, Noise, attend, is_plain
 from glue_bench.models.triton_attention import Attention
 from glue_bench.models.triton_kernels import PROGRAMS, Dropout, Normed, Slab, add_norm, embed, sum_segments
 from glue_bench.models.weights import FlatWeights
 
-_TRANSFORMER = "encoder.transformer."
 _TABLES = ("word", "position", "token_type")
 
 
@@ -43,7 +42,7 @@ class BlockAttention:
     """What `triton_attention.Attention` does, by torch's kernels on padded blocks."""
 
     batch: FlatBatch
-    dropout: float
+    kind: AttentionKind
 
     def forward(self, query: Tensor, *, key: Tensor, value: Tensor) -> tuple[Tensor, Any]:
         """Return the context, (K, H), and what `backward` needs."""
@@ -54,8 +53,7 @@ class BlockAttention:
                 key=leaves[1],
                 value=leaves[2],
                 batch=self.batch,
-                heads=self.batch.heads,
-                dropout=self.dropout,
+                kind=self.kind,
                 noise=Noise() if is_plain(query) else None,
             )
         return context.detach(), (leaves, context)
@@ -70,12 +68,14 @@ class BlockAttention:
 class FusedClassifier:
     """A classifier in training on static batches."""
 
-    def __init__(self, model: FlatClassifier, settings: TrainerConfig, *, dtype: torch.dtype) -> None:
-        """Move the model's parameters into one buffer; `dtype` is that of the products."""
+    def __init__(self, model: Classifier, settings: TrainerConfig, *, dtype: torch.dtype) -> None:
+        """Move the parameters of a flat model into one buffer; `dtype` is that of the products."""
         config = model.config
-        embeddings: Any = model.encoder.transformer.get_submodule("embeddings")
+        embeddings: Any = model.whole.base_model.get_submodule("embeddings")
+        self._base = f"whole.{model.whole.base_model_prefix}."
         words, positions = embeddings.word_embeddings, embeddings.position_embeddings
-        self.weights = FlatWeights(model, dtype=dtype)
+        body = tuple(f"{self._base}{part}." for part in ("embeddings", "encoder"))
+        self.weights = FlatWeights(model, dtype=dtype, body=body)
         self._model, self._layers, self._epsilon = model, int(config.num_hidden_layers), float(config.layer_norm_eps)
         self._attention_dropout = float(config.attention_probs_dropout_prob)
         self._dropout, self._heads = float(config.hidden_dropout_prob), int(config.num_attention_heads)
@@ -83,7 +83,7 @@ class FusedClassifier:
             -1 if table.padding_idx is None else int(table.padding_idx) for table in (words, positions)
         )
         self._types, self._settings = int(config.type_vocab_size), settings
-        self.words = self.weights.grad(f"{_TRANSFORMER}embeddings.word_embeddings.weight")  # gradient of the table
+        self.words = self.weights.grad(f"{self._base}embeddings.word_embeddings.weight")  # gradient of the table
         # Brings the rows that a batch has up to date. Then only their gradients are written; else all must be zero.
         self.before: Callable[[FlatBatch], None] | None = None
         self._anchor = nn.Parameter(torch.zeros((), device=self.weights.master.device))  # lets autograd call `backward`
@@ -96,14 +96,14 @@ class FusedClassifier:
         if not add:
             self.weights.zero_head()
         first = _Encode.apply(self._anchor, self, batch, add)  # type: ignore[no-untyped-call]
-        logits: Tensor = torch.func.functional_call(self._model.head, self.weights.head, (first,))
+        logits: Tensor = torch.func.functional_call(self._model, self.weights.head, (first,))
         return logits
 
     def encode(self, batch: FlatBatch) -> tuple[Tensor, list[Any]]:
         """Return the last layer's state of each row's first token, (B, H), and what `backward` needs."""
         seed = cast(Tensor, batch.seed).view(torch.int64)
         embedded = embed(
-            [self.weights.exact(f"{_TRANSFORMER}embeddings.{kind}_embeddings.weight") for kind in _TABLES],
+            [self.weights.exact(f"{self._base}embeddings.{kind}_embeddings.weight") for kind in _TABLES],
             (batch.input_ids, batch.position_ids, batch.token_type_ids),
             norm=self._norm("embeddings.LayerNorm"),
             epsilon=self._epsilon,
@@ -124,7 +124,7 @@ class FusedClassifier:
         grads: Sequence[Tensor] = (grad.contiguous(),)
         for number in reversed(range(self._layers)):
             grads = self._layer_backward(number, grads, saved=saved.pop(), slab=slab, batch=batch, seed=seed, add=add)
-        norm = f"{_TRANSFORMER}embeddings.LayerNorm"
+        norm = f"{self._base}embeddings.LayerNorm"
         summed, _ = slab.norm_backward(
             grads,
             embedded,
@@ -134,7 +134,7 @@ class FusedClassifier:
             kinds=batch.token_type_ids,
             types=self._types,
         )
-        positions, types = (weights.grad(f"{_TRANSFORMER}embeddings.{kind}_embeddings.weight") for kind in _TABLES[1:])
+        positions, types = (weights.grad(f"{self._base}embeddings.{kind}_embeddings.weight") for kind in _TABLES[1:])
         sums = slab.sums.sum(0)
         for target, found in ((weights.encoder_gradient, sums[:vectors]), (types, sums[vectors:].view_as(types))):
             target.add_(found) if add else target.copy_(found)
@@ -155,7 +155,7 @@ class FusedClassifier:
 
     def _layer(self, number: int, hidden: Tensor, *, batch: FlatBatch, seed: Tensor) -> _Layer:
         """Apply a layer to (T, H) states; the last one only for the first tokens."""
-        name = f"{_TRANSFORMER}encoder.layer.{number}."
+        name = f"{self._base}encoder.layer.{number}."
         if number < self._layers - 1:
             kept = hidden
             query, key, value = self._project(hidden, f"{name}attention.self.query", parts=3)
@@ -192,7 +192,7 @@ class FusedClassifier:
         add: bool,
     ) -> Sequence[Tensor]:
         """Write a layer's gradients; return one or two parts of that of its inputs, (T, H)."""
-        weights, name = self.weights, f"{_TRANSFORMER}encoder.layer.{number}."
+        weights, name = self.weights, f"{self._base}encoder.layer.{number}."
         first_norm, last_norm = self._drop(seed, 2 * number + 1), self._drop(seed, 2 * number + 2)
         finished = self._norm_backward(f"{name}output", grads, normed=saved.finished, slab=slab, dropout=last_norm)
         residual, branch = finished
@@ -225,14 +225,15 @@ class FusedClassifier:
         p = self._attention_dropout if self._model.training else 0.0
         dropout = Dropout(seed=seed, site=2 * self._layers + 1 + number, p=p)
         if self._settings.attention_kernel == "torch":
-            return BlockAttention(batch=batch, dropout=p)
+            scale = (self._model.config.hidden_size // self._heads) ** -0.5
+            return BlockAttention(batch=batch, kind=AttentionKind(heads=self._heads, scale=scale, dropout=p))
         return Attention(heads=self._heads, starts=batch.starts, longest=batch.longest, dropout=dropout)
 
     def _drop(self, seed: Tensor, site: int) -> Dropout:
         return Dropout(seed=seed, site=site, p=self._dropout if self._model.training else 0.0)
 
     def _norm(self, name: str) -> tuple[Tensor, Tensor]:
-        return self.weights.exact(f"{_TRANSFORMER}{name}.weight"), self.weights.exact(f"{_TRANSFORMER}{name}.bias")
+        return self.weights.exact(f"{self._base}{name}.weight"), self.weights.exact(f"{self._base}{name}.bias")
 
     def _project(self, hidden: Tensor, name: str, *, parts: int) -> tuple[Tensor, ...]:
         """Return the products with `parts` neighbouring layers of equal shape."""

@@ -14,7 +14,7 @@ A slice is one head's D numbers of one token, so that (T, H) holds T * A slices;
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,30 +37,31 @@ class FlatBatch:
     first: Tensor  # (B,) each row's first token; 0 for an absent row
     starts: Tensor  # (B + 2,) where each row and the filler row begin, and T
     longest: int  # at least the tokens of the longest row
-    heads: int  # A
     # Where the layout has them: the tokens sorted by id, (T,), and where each id begins there, (T + 1,), filled with T.
     word_order: Tensor | None = None
     word_segments: Tensor | None = None
     position_order: Tensor | None = None
     position_segments: Tensor | None = None
     seed: Tensor | None = None  # (2,) the two halves of the dropout seed
-    _blocks: Blocks | None = None
+    _arranged: dict[int, Blocks] = field(default_factory=dict)
 
-    @property
-    def blocks(self) -> Blocks:
-        """The attention blocks, arranged when they are first asked for."""
-        if self._blocks is None:
-            self._blocks = self._arrange()
-        return self._blocks
+    def blocks(self, heads: int) -> Blocks:
+        """Return the attention blocks, arranged when they are first asked for.
 
-    def _arrange(self) -> Blocks:
+        With one head, slices are whole states, and an entry holds H numbers.
+        """
+        if heads not in self._arranged:
+            self._arranged[heads] = self._arrange(heads)
+        return self._arranged[heads]
+
+    def _arrange(self, heads: int) -> Blocks:
         rows = len(self.first)
         if self.starts.device.type == "cpu":
             lengths = np.diff(self.starts.numpy()).astype(np.int64)
             if lengths[:rows].all():
-                return arrange(lengths[lengths > 0], rows=rows, heads=self.heads, device=self.starts.device)
+                return arrange(lengths[lengths > 0], rows=rows, heads=heads, device=self.starts.device)
         tokens = len(self.input_ids)
-        return arrange_on_device(self.starts, tokens=tokens, rows=rows, longest=self.longest, heads=self.heads)
+        return arrange_on_device(self.starts, tokens=tokens, rows=rows, longest=self.longest, heads=heads)
 
 
 class Noise:
@@ -91,7 +92,9 @@ def pick(hidden: Tensor, rows: Tensor) -> Tensor:
 
 def look_up(ids: Tensor, table: nn.Embedding) -> Tensor:
     """Look up (T,) row numbers in a table, giving (T, H)."""
-    return _LookUp.apply(table.weight, ids, table.padding_idx) if is_plain(table.weight) else table(ids)  # type: ignore[no-any-return, no-untyped-call]
+    if is_plain(table.weight):
+        return _LookUp.apply(table.weight, ids, table.padding_idx)  # type: ignore[no-any-return, no-untyped-call]
+    return functional.embedding(ids, table.weight, table.padding_idx)
 
 
 def drop(hidden: Tensor, dropout: nn.Dropout, *, noise: Noise | None) -> Tensor:
@@ -108,8 +111,18 @@ def drop_and_add(hidden: Tensor, residual: Tensor, *, dropout: nn.Dropout, noise
     return torch.addcmul(residual, hidden, noise.mask(hidden.shape, dropout.p))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionKind:
+    """What attention is computed."""
+
+    heads: int
+    scale: float  # of the scores
+    dropout: float = 0.0  # of the attention's probabilities; 0 in evaluation
+    window: int | None = None  # keys at this distance from a query, and farther, are ignored
+
+
 def attend(
-    query: Tensor, *, key: Tensor, value: Tensor, batch: FlatBatch, heads: int, dropout: float, noise: Noise | None
+    query: Tensor, *, key: Tensor, value: Tensor, batch: FlatBatch, kind: AttentionKind, noise: Noise | None
 ) -> Tensor:
     """Compute the attention within each row.
 
@@ -117,48 +130,50 @@ def attend(
         query: (T, H), or (B, H) for the first tokens alone.
         key: (T, H).
         value: (T, H).
-        dropout: of the attention's probabilities; 0 in evaluation.
 
     Returns:
         A tensor of the shape of `query`.
     """
     if is_plain(query):
-        mixed: Tensor = _Attention.apply(query, key, value, batch, (heads, dropout, noise))  # type: ignore[no-untyped-call]
+        mixed: Tensor = _Attention.apply(query, key, value, batch, kind, noise)  # type: ignore[no-untyped-call]
         return mixed
-    entries = [_to_entries(states, batch, heads=heads) for states in (query, key, value)]
+    heads, blocks = kind.heads, batch.blocks(kind.heads)
+    entries = [_to_entries(states, blocks, heads=heads) for states in (query, key, value)]
     contexts = []
-    for block in _blocks_for(query, batch):
-        parts = _cut(block, entries, batch=batch, heads=heads)
+    for block in _blocks_for(query, blocks, heads=heads):
+        parts = _cut(block, entries, blocks=blocks, heads=heads)
         q, k, v = (part.view(-1, heads, *part.shape[1:]) for part in parts)  # (N, A, L or 1, D)
-        context = functional.scaled_dot_product_attention(q, k, v, attn_mask=block.mask, dropout_p=dropout)
+        mask = block.within(kind.window)
+        context = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, dropout_p=kind.dropout, scale=kind.scale
+        )
         contexts.append(context.flatten(0, 2))
-    return _from_entries(contexts[0] if len(contexts) == 1 else torch.cat(contexts), batch, shape=query.shape)
+    return _from_entries(contexts[0] if len(contexts) == 1 else torch.cat(contexts), blocks, shape=query.shape)
 
 
-def _blocks_for(query: Tensor, batch: FlatBatch) -> Sequence[AttentionBlock]:
+def _blocks_for(query: Tensor, blocks: Blocks, *, heads: int) -> Sequence[AttentionBlock]:
     """Return the blocks of every token's queries, (T, H), or of the first tokens' alone, (B, H)."""
-    return batch.blocks.first if len(query) < len(batch.input_ids) else batch.blocks.whole
+    return blocks.first if len(query) * heads < len(blocks.slice_entries) else blocks.whole
 
 
-def _to_entries(states: Tensor, batch: FlatBatch, *, heads: int) -> Tensor:
+def _to_entries(states: Tensor, blocks: Blocks, *, heads: int) -> Tensor:
     """Turn (T, H) into (E, D); for the first tokens alone, (B, H) into (B * A, D)."""
     slices = states.reshape(-1, states.shape[-1] // heads)
-    return slices if len(states) < len(batch.input_ids) else slices.index_select(0, batch.blocks.entry_slices)
+    return slices if len(slices) < len(blocks.slice_entries) else slices.index_select(0, blocks.entry_slices)
 
 
-def _from_entries(entries: Tensor, batch: FlatBatch, *, shape: torch.Size) -> Tensor:
+def _from_entries(entries: Tensor, blocks: Blocks, *, shape: torch.Size) -> Tensor:
     """Turn entries back into states of a shape: (T, H), or (B, H)."""
-    return (entries if shape[0] < len(batch.input_ids) else entries.index_select(0, batch.blocks.slice_entries)).view(
-        shape
-    )
+    few = len(entries) < len(blocks.entry_slices)
+    return (entries if few else entries.index_select(0, blocks.slice_entries)).view(shape)
 
 
-def _cut(block: AttentionBlock, parts: Sequence[Tensor], *, batch: FlatBatch, heads: int) -> list[Tensor]:
+def _cut(block: AttentionBlock, parts: Sequence[Tensor], *, blocks: Blocks, heads: int) -> list[Tensor]:
     """Cut what `_to_entries` returned to a block: views of (N * A, L or 1, D)."""
     first_only = slice(block.rows.start * heads, block.rows.stop * heads)
     return [
         part[first_only].unsqueeze(1)
-        if len(part) < len(batch.blocks.entry_slices)
+        if len(part) < len(blocks.entry_slices)
         else part[block.entries].view(-1, block.width, part.shape[-1])
         for part in parts
     ]
@@ -190,47 +205,46 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, batch: FlatBatch, settings: tuple[int, float, Any]
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, batch: FlatBatch, kind: AttentionKind, noise: Noise | None
     ) -> Tensor:
-        heads, dropout, noise = settings
-        entries = [_to_entries(states, batch, heads=heads) for states in (query, key, value)]
+        heads, dropout, blocks = kind.heads, kind.dropout if noise else 0.0, batch.blocks(kind.heads)
+        entries = [_to_entries(states, blocks, heads=heads) for states in (query, key, value)]
         context = torch.empty_like(entries[0])
         attention_probs, masks = [], []
-        blocks = _blocks_for(query, batch)
-        for block in blocks:
-            q, k, v, out = _cut(block, [*entries, context], batch=batch, heads=heads)
-            scores = torch.baddbmm(_PLACEHOLDER, q, k.transpose(1, 2), beta=0, alpha=q.shape[-1] ** -0.5)
-            if block.mask is not None:
-                scores.view(-1, heads, *scores.shape[1:]).masked_fill_(~block.mask, -math.inf)
+        own = _blocks_for(query, blocks, heads=heads)
+        for block in own:
+            q, k, v, out = _cut(block, [*entries, context], blocks=blocks, heads=heads)
+            scores = torch.baddbmm(_PLACEHOLDER, q, k.transpose(1, 2), beta=0, alpha=kind.scale)
+            if (visible := block.within(kind.window)) is not None:
+                scores.view(-1, heads, *scores.shape[1:]).masked_fill_(~visible, -math.inf)
             attention_probs.append(torch.softmax(scores, -1))  # (N * A, L or 1, L)
-            masks.append(noise.mask(scores.shape, dropout) if dropout else _PLACEHOLDER)
+            masks.append(noise.mask(scores.shape, dropout) if noise and dropout else _PLACEHOLDER)
             torch.bmm(attention_probs[-1] * masks[-1] if dropout else attention_probs[-1], v, out=out)
         ctx.save_for_backward(*entries, *attention_probs, *masks)
-        ctx.batch, ctx.blocks, ctx.heads, ctx.dropout, ctx.shape = batch, blocks, heads, dropout, query.shape
-        return _from_entries(context, batch, shape=query.shape)
+        ctx.blocks, ctx.own, ctx.kind, ctx.dropout, ctx.shape = blocks, own, kind, dropout, query.shape
+        return _from_entries(context, blocks, shape=query.shape)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        batch, entries, saved = ctx.batch, ctx.saved_tensors[:3], ctx.saved_tensors[3:]
-        count = len(saved) // 2
+        blocks, entries, saved = ctx.blocks, ctx.saved_tensors[:3], ctx.saved_tensors[3:]
+        count, heads, scale = len(saved) // 2, ctx.kind.heads, ctx.kind.scale
         grad_output = grad_outputs[0].reshape(-1, entries[0].shape[-1])
-        if ctx.shape[0] == len(batch.input_ids):
-            grad_output = torch.empty_like(entries[0]).zero_().index_copy_(0, batch.blocks.slice_entries, grad_output)
+        if len(entries[0]) == len(blocks.entry_slices):
+            grad_output = torch.empty_like(entries[0]).zero_().index_copy_(0, blocks.slice_entries, grad_output)
         gradients = [torch.empty_like(part) for part in entries]  # of query, key and value
-        if ctx.blocks[-1].entries.stop < len(entries[1]):  # the filler row is in no block
+        if ctx.own[-1].entries.stop < len(entries[1]):  # the filler row is in no block
             gradients = [part.zero_() for part in gradients]
-        for block, probs, mask in zip(ctx.blocks, saved[:count], saved[count:], strict=True):
-            parts = _cut(block, [*entries, *gradients, grad_output], batch=batch, heads=ctx.heads)
+        for block, probs, mask in zip(ctx.own, saved[:count], saved[count:], strict=True):
+            parts = _cut(block, [*entries, *gradients, grad_output], blocks=blocks, heads=heads)
             q, k, v, grad_query, grad_key, grad_value, grad_context = parts
             torch.bmm((probs * mask if ctx.dropout else probs).transpose(1, 2), grad_context, out=grad_value)
             grad_probs = torch.bmm(grad_context, v.transpose(1, 2))
             if ctx.dropout:
                 grad_probs *= mask
             grad_scores = torch._softmax_backward_data(grad_probs, probs, -1, probs.dtype)
-            scale = q.shape[-1] ** -0.5
             torch.baddbmm(_PLACEHOLDER, grad_scores, k, beta=0, alpha=scale, out=grad_query)
             torch.baddbmm(_PLACEHOLDER, grad_scores.transpose(1, 2), q, beta=0, alpha=scale, out=grad_key)
         to_key, to_value = (
-            part.index_select(0, batch.blocks.slice_entries).view(-1, ctx.shape[-1]) for part in gradients[1:]
+            part.index_select(0, blocks.slice_entries).view(-1, ctx.shape[-1]) for part in gradients[1:]
         )
-        return _from_entries(gradients[0], batch, shape=ctx.shape), to_key, to_value, None, None
+        return _from_entries(gradients[0], blocks, shape=ctx.shape), to_key, to_value, None, None, None

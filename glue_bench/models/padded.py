@@ -2,7 +2,7 @@
 
 Only safetensors weights are loaded, and no code that comes with a model is ever run.
 
-Shapes: B rows, L tokens of the longest of them, H the hidden size.
+Shapes: B rows, L tokens of the longest of them.
 """
 
 import re
@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from torch import Tensor
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers import __version__ as transformers_version
 from transformers.utils import logging as transformers_logging
 
@@ -91,20 +91,6 @@ class PaddedRows:
         return {name: views[name].view(-1, packed.longest).long() for name in names}
 
 
-class PaddedEncoder(nn.Module):
-    """A transformers encoder of the BERT or RoBERTa family, without its pooler."""
-
-    def __init__(self, transformer: PreTrainedModel) -> None:
-        """Wrap a loaded transformer."""
-        super().__init__()
-        self.transformer = transformer
-
-    def forward(self, batch: PaddedBatch) -> Tensor:
-        """Return the last layer's state of each row's first token, (B, H), from (B, L) tokens."""
-        first: Tensor = self.transformer(**batch).last_hidden_state[:, 0]
-        return first
-
-
 def read_model_config(folder: Path) -> PretrainedConfig:
     """Read the architecture of the model in `folder`.
 
@@ -147,7 +133,7 @@ def read_model_config(folder: Path) -> PretrainedConfig:
 
 
 def load_transformer(
-    folder: Path, config: PretrainedConfig, *, kind: Any = AutoModel
+    folder: Path, config: PretrainedConfig, *, kind: type[PreTrainedModel]
 ) -> tuple[PreTrainedModel, set[str]]:
     """Load the transformer in float32, and name the weights that are missing, which can only be the pooler's.
 

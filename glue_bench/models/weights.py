@@ -15,15 +15,16 @@ class FlatWeights:
     last. So query, key and value of a layer lie side by side, and count as one product.
     """
 
-    def __init__(self, model: nn.Module, *, dtype: torch.dtype, head: str = "head.") -> None:
+    def __init__(self, model: nn.Module, *, dtype: torch.dtype, body: tuple[str, ...]) -> None:
         """Move the parameters into the buffer.
 
         Args:
-            model: whose parameters become views; names of the head's begin with `head`.
+            model: whose parameters become views.
             dtype: of the products and gradients.
+            body: with what the names of all parameters begin that are not the head's.
         """
         named = dict(model.named_parameters())
-        order = sorted(named, key=lambda name: (named[name].ndim == 1, name.startswith(head)))  # stable
+        order = sorted(named, key=lambda name: (named[name].ndim == 1, not name.startswith(body)))  # stable
         self._places = dict[str, tuple[int, torch.Size]]()
         size = self.decaying = 0
         for name in order:
@@ -39,8 +40,8 @@ class FlatWeights:
         self.low = self.master if dtype == torch.float32 else self.master.to(dtype)
         self.gradient = torch.zeros_like(self.low)
         self.overwrite = True  # whether the next backward pass overwrites the gradients; others add to them
-        heads = [name for name in order if name.startswith(head)]
-        self.head = {name.removeprefix(head): self._leaf(name) for name in heads}
+        heads = [name for name in order if not name.startswith(body)]
+        self.head = {name: self._leaf(name) for name in heads}
         end = min((self._places[name][0] for name in heads if named[name].ndim == 1), default=size)
         self.encoder_vectors = end - self.decaying  # elements
         self.encoder_gradient = self.gradient[self.decaying : end]

@@ -2,13 +2,14 @@
 
 import importlib.util
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from glue_bench.config.schema import TrainerConfig
-from glue_bench.models.classifier import Classifier, FlatClassifier
+from glue_bench.models.classifier import Classifier
+from glue_bench.models.families import family_of
 from glue_bench.models.placement import Placement
 from glue_bench.training.distributed import Processes
 from glue_bench.training.optimizer import Optimizer, TorchAdamW
@@ -23,7 +24,7 @@ def choose_way(
         from glue_bench.training.adamw import FlatAdamW
 
         dtype = torch.bfloat16 if placement.precision == "bfloat16" else torch.float32
-        fused = FusedClassifier(cast(FlatClassifier, model), settings, dtype=dtype)
+        fused = FusedClassifier(model, settings, dtype=dtype)
         others = [key for key in ("attention", "adamw", "embedding") if getattr(settings, f"{key}_kernel") == "torch"]
         return (
             fused,
@@ -39,8 +40,10 @@ def _why_torch(model: Classifier, settings: TrainerConfig, *, placement: Placeme
         return "trainer.kernels=torch"
     if placement.device.type != "cuda":
         return f"the device is {placement.device.type}"
-    if not isinstance(model, FlatClassifier):
+    if model.flat is None:
         return "the engine is padded"
+    if not family_of(model.config).kernels:
+        return "another family than BERT and RoBERTa"
     if processes.count > 1:
         return "several processes"
     if importlib.util.find_spec("triton") is None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from glue_bench.data.encoding import Encoded
-from glue_bench.models.classifier import FlatClassifier, load_classifier
+from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.packing import Layout
 from glue_bench.models.placement import Placement, choose_placement
 from tests.gpu.conftest import DEVICE
@@ -29,11 +29,11 @@ def ours(
     from glue_bench.models.fused import FusedClassifier
 
     placement = choose_placement("cuda", precision)
-    model = cast(FlatClassifier, load_classifier(folder, outputs=3, head_seed=1, engine="flat"))
+    model = cast(Classifier, load_classifier(folder, outputs=3, head_seed=1, engine="flat"))
     model.to(placement.device).train(training)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     fused = FusedClassifier(model, settings(**switched), dtype=dtype)
-    rows = model.encoder.place(encoded, placement.device)
+    rows = model.place(encoded, placement.device)
     layout = Layout(bucket=64, rows=len(encoded) + 3, segments=True)
     extras = {"seed": np.array([seed], np.uint64).view(np.int32)}
     torch.manual_seed(seed)

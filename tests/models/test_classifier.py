@@ -24,7 +24,6 @@ from glue_bench.data.encoding import Encoded, TextEncoder
 from glue_bench.errors import InputError, UsageError
 from glue_bench.models.classifier import (
     Classifier,
-    NativeClassifier,
     check_max_length,
     check_tokens,
     load_classifier,
@@ -70,7 +69,7 @@ def test_a_saved_model_keeps_every_weight_and_names_its_labels(tiny_roberta: Pat
     model = load_classifier(tiny_roberta, outputs=2, head_seed=5)
     save_classifier(model, tmp_path, pretrained=tiny_roberta, labels=["bad", "good"])
     saved = load_file(tmp_path / "model.safetensors")
-    assert torch.equal(saved["classifier.out_proj.weight"], model.state_dict()["head.out_proj.weight"])
+    assert torch.equal(saved["classifier.out_proj.weight"], model.state_dict()["whole.classifier.out_proj.weight"])
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["architectures"] == ["RobertaForSequenceClassification"]
     assert config["id2label"] == {"0": "bad", "1": "good"}
@@ -81,7 +80,7 @@ def test_a_saved_model_keeps_every_weight_and_names_its_labels(tiny_roberta: Pat
 def test_berts_pooler_keeps_its_pretrained_weights(tiny_bert: Path) -> None:
     pretrained = load_file(tiny_bert / "model.safetensors")
     head = load_classifier(tiny_bert, outputs=2, head_seed=5).state_dict()
-    assert torch.equal(head["head.pooler.weight"], pretrained["pooler.dense.weight"])
+    assert torch.equal(head["whole.bert.pooler.dense.weight"], pretrained["pooler.dense.weight"])
 
 
 def test_only_the_head_seed_decides_the_new_weights(tiny_roberta: Path) -> None:
@@ -92,7 +91,7 @@ def test_only_the_head_seed_decides_the_new_weights(tiny_roberta: Path) -> None:
     other = load_classifier(tiny_roberta, outputs=2, head_seed=6).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     changed = {name for name in first if not torch.equal(first[name], other[name])}
-    assert changed == {"head.dense.weight", "head.out_proj.weight"}
+    assert changed == {"whole.classifier.dense.weight", "whole.classifier.out_proj.weight"}
 
 
 @pytest.mark.parametrize("engine", ["flat", "padded"])
@@ -102,20 +101,6 @@ def test_other_rows_of_a_batch_do_not_change_a_rows_logits(engine: str, tiny_rob
     shortest = int(encoded.lengths().argmin())
     together, alone = logits_of(model, encoded)[shortest], logits_of(model, encoded, [shortest])[0]
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
-
-
-def test_other_families_use_transformers_own_classifier(tiny_bert: Path, tmp_path: Path) -> None:
-    folder = make_distilbert(tmp_path / "distilbert", tiny_bert)
-    model = load_classifier(folder, outputs=3, head_seed=5).eval()
-    assert isinstance(model, NativeClassifier)
-    save_classifier(model, tmp_path / "saved", pretrained=folder, labels=["a", "b", "c"])
-    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved").eval()
-    encoded = encode(folder)
-    batch = model.place(encoded, torch.device("cpu")).gather(np.arange(len(ROWS)))
-    assert isinstance(batch, dict)
-    with torch.no_grad():
-        expected = theirs(**batch).logits
-    torch.testing.assert_close(logits_of(model, encoded), expected, atol=1e-5, rtol=0)
 
 
 def test_another_familys_missing_layer_is_refused_and_its_old_head_not_kept(tiny_bert: Path, tmp_path: Path) -> None:
@@ -139,12 +124,6 @@ def test_a_tokenizer_of_another_model_is_refused(tiny_bert: Path) -> None:
     foreign = dataclasses.replace(encode(tiny_bert), tokens=np.array([5000], dtype=np.int32))
     with pytest.raises(InputError, match="gives token id 5000, but its embedding table has 127 rows"):
         check_tokens(model, foreign)
-
-
-def test_the_flat_engine_is_refused_for_a_family_that_has_none(tiny_bert: Path, tmp_path: Path) -> None:
-    folder = make_distilbert(tmp_path / "distilbert", tiny_bert)
-    with pytest.raises(UsageError, match=r"trainer\.engine=flat: not for distilbert; must be auto or padded"):
-        load_classifier(folder, outputs=2, head_seed=5, engine="flat")
 
 
 def test_rows_longer_than_the_positions_are_refused(tiny_roberta: Path, tiny_bert: Path) -> None:

@@ -12,7 +12,7 @@ from transformers import BertConfig, PretrainedConfig, RobertaConfig
 
 from glue_bench.config.compose import compose_run
 from glue_bench.data.encoding import Encoded
-from glue_bench.models.classifier import FlatClassifier, make_classifier
+from glue_bench.models.classifier import Classifier, make_classifier
 from glue_bench.models.kernels import FlatBatch
 from glue_bench.models.packing import Layout
 
@@ -47,11 +47,10 @@ def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton_attention, "_TILE", 16)
 
 
-def make(config: PretrainedConfig, *, dropout: float = 0.0) -> FlatClassifier:
+def make(config: PretrainedConfig, *, dropout: float = 0.0) -> Classifier:
     config = type(config).from_dict(config.to_dict())
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
     model = make_classifier(config, outputs=3, seed=1, engine="flat")
-    assert isinstance(model, FlatClassifier)
     generator = torch.Generator().manual_seed(2)
     for parameter in model.parameters():
         if parameter.ndim == 1:
@@ -65,13 +64,13 @@ def rows() -> Encoded:
     return Encoded(tokens=tokens.astype(np.int32), types=types.astype(np.uint8), offsets=offsets, truncated=0)
 
 
-def static(model: FlatClassifier, *, seed: int = 3, layout: Layout = LAYOUT) -> FlatBatch:
-    placed = model.encoder.place(rows(), torch.device("cpu"))
+def static(model: Classifier, *, seed: int = 3, layout: Layout = LAYOUT) -> FlatBatch:
+    placed = model.place(rows(), torch.device("cpu"))
     extras = {"seed": np.array([seed], np.uint64).view(np.int32)}
     return placed.unpack(placed.pack(np.arange(len(LENGTHS)), layout=layout, extras=extras))
 
 
-def gradients_of_torch(model: FlatClassifier, weights: torch.Tensor) -> dict[str, torch.Tensor]:
+def gradients_of_torch(model: Classifier, weights: torch.Tensor) -> dict[str, torch.Tensor]:
     logits = model(model.place(rows(), torch.device("cpu")).gather(np.arange(len(LENGTHS))))
     (logits * weights).sum().backward()
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
@@ -129,7 +128,7 @@ def test_the_share_of_dropped_elements_is_the_probability() -> None:
     assert float((kept == 0).float().mean()) == pytest.approx(0.25, abs=0.05)
 
 
-def optimiser(model: FlatClassifier, **changes: Any) -> tuple[fused.FusedClassifier, FlatAdamW]:
+def optimiser(model: Classifier, **changes: Any) -> tuple[fused.FusedClassifier, FlatAdamW]:
     settings = dataclasses.replace(SETTINGS, **changes)
     classifier = fused.FusedClassifier(model, settings, dtype=torch.bfloat16)
     return classifier, FlatAdamW(classifier, settings, updates=600)
@@ -139,7 +138,7 @@ def optimiser(model: FlatClassifier, **changes: Any) -> tuple[fused.FusedClassif
 def test_adamw_is_torchs_in_float64(limit: float) -> None:
     """Some words occur in every update, some in few, some never: their updates are made when they are needed."""
     classifier, ours = optimiser(make(ROBERTA), clip_norm=limit, weight_decay=0.1)
-    flat, table = classifier.weights, "encoder.transformer.embeddings.word_embeddings.weight"
+    flat, table = classifier.weights, "whole.roberta.embeddings.word_embeddings.weight"
     exact = {name: torch.nn.Parameter(value.double().clone()) for name, value in flat.by_name(flat.master).items()}
     matrices, vectors = ([p for p in exact.values() if (p.ndim > 1) == wanted] for wanted in (True, False))
     theirs = torch.optim.AdamW(

@@ -16,8 +16,8 @@ from glue_bench.data.encoding import TextEncoder
 from glue_bench.models import kernels
 from glue_bench.models.blocks import BLOCK_COST, split_by_length
 from glue_bench.models.classifier import load_classifier
-from glue_bench.models.flat import FlatRows
-from glue_bench.models.kernels import FlatBatch, Noise, attend, drop, drop_and_add, look_up, pick
+from glue_bench.models.flat_rows import FlatRows
+from glue_bench.models.kernels import AttentionKind, FlatBatch, Noise, attend, drop, drop_and_add, look_up, pick
 from glue_bench.models.placement import choose_placement
 from glue_bench.training.trainer import fit, predict
 from tests.support.training import CPU, STREAMS, encoded_of, rows_of, settings
@@ -28,7 +28,7 @@ HEADS, WIDTH = 3, 12
 def batch_of(lengths: list[int]) -> FlatBatch:
     total = sum(lengths)
     columns, offsets = np.tile(np.arange(total, dtype=np.int32), (3, 1)), np.concatenate([[0], np.cumsum(lengths)])
-    rows = FlatRows(offsets, columns=columns, heads=HEADS, device=CPU.device)
+    rows = FlatRows(offsets, columns=columns, device=CPU.device)
     return rows.gather(np.arange(len(lengths)))
 
 
@@ -55,6 +55,10 @@ def expected_attention(query: Tensor, key: Tensor, value: Tensor, lengths: list[
     return torch.cat(contexts)
 
 
+def kind(*, dropout: float = 0.0, window: int | None = None) -> AttentionKind:
+    return AttentionKind(heads=HEADS, scale=(WIDTH // HEADS) ** -0.5, dropout=dropout, window=window)
+
+
 @pytest.mark.parametrize("plain", [True, False], ids=["cpu's own", "torch's"])
 @pytest.mark.parametrize("first_only", [False, True])
 @pytest.mark.parametrize("lengths", [[1], [4, 4], [7, 3, 1], [90, 80, 3, 2, 1, 1]])
@@ -65,7 +69,7 @@ def test_attention_and_its_gradients_equal_those_of_each_row_by_itself(
     batch, total = batch_of(lengths), sum(lengths)
     inputs = [states(len(lengths) if first_only else total, 1), states(total, 2), states(total, 3)]
     query, key, value = inputs
-    ours = attend(query, key=key, value=value, batch=batch, heads=HEADS, dropout=0.0, noise=None)
+    ours = attend(query, key=key, value=value, batch=batch, kind=kind(), noise=None)
     expected = expected_attention(query, key, value, lengths)
     torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
     weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(4))
@@ -78,8 +82,8 @@ def test_attention_and_its_gradients_equal_those_of_each_row_by_itself(
 
 
 def test_the_long_rows_of_that_test_do_not_share_a_block_with_the_short_ones() -> None:
-    assert len(batch_of([90, 80, 3, 2, 1, 1]).blocks.whole) == 2
-    assert len(batch_of([7, 3, 1]).blocks.whole) == 1
+    assert len(batch_of([90, 80, 3, 2, 1, 1]).blocks(HEADS).whole) == 2
+    assert len(batch_of([7, 3, 1]).blocks(HEADS).whole) == 1
 
 
 def test_the_gradient_of_attention_with_dropout_is_that_of_the_same_masks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +97,7 @@ def test_the_gradient_of_attention_with_dropout_is_that_of_the_same_masks(monkey
     monkeypatch.setattr(Noise, "mask", keep)
     batch, inputs = batch_of(lengths), [states(8, seed) for seed in (1, 2, 3)]
     query, key, value = inputs
-    ours = attend(query, key=key, value=value, batch=batch, heads=HEADS, dropout=0.4, noise=Noise())
+    ours = attend(query, key=key, value=value, batch=batch, kind=kind(dropout=0.4), noise=Noise())
     (mask,) = masks
     assert (mask == 0).any()
     assert (mask != 0).any()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from glue_bench.models import kernels
 from glue_bench.models.blocks import Blocks, arrange_on_device
 from glue_bench.models.classifier import load_classifier
-from glue_bench.models.flat import FlatRows
+from glue_bench.models.flat_rows import FlatRows
 from glue_bench.models.kernels import FlatBatch
 from glue_bench.models.packing import Layout, pack
 from tests.support.training import CPU, encoded_of
@@ -25,7 +25,7 @@ def flat_rows(lengths: list[int]) -> FlatRows:
     columns = np.random.default_rng(1).integers(0, 40, (3, sum(lengths))).astype(np.int32)
     columns[0] *= 3_000 if len(lengths) % 2 else 1  # ids above 65,535 are sorted in another way
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return FlatRows(offsets, columns=columns, heads=2, device=CPU.device)
+    return FlatRows(offsets, columns=columns, device=CPU.device)
 
 
 def test_a_buffer_gives_back_its_arrays_each_where_a_kernel_can_read_it() -> None:
@@ -85,9 +85,9 @@ def test_batches_of_as_many_tokens_and_about_as_long_rows_have_one_key() -> None
     assert len({*keys}) == 3
 
 
-def arrange_as_a_gpu_does(batch: FlatBatch) -> Blocks:
+def arrange_as_a_gpu_does(batch: FlatBatch, heads: int) -> Blocks:
     rows, tokens = len(batch.first), len(batch.input_ids)
-    return arrange_on_device(batch.starts, tokens=tokens, rows=rows, longest=batch.longest, heads=batch.heads)
+    return arrange_on_device(batch.starts, tokens=tokens, rows=rows, longest=batch.longest, heads=heads)
 
 
 @pytest.mark.parametrize("plain", [True, False], ids=["cpu's own", "a gpu's"])

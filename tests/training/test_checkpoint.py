@@ -17,7 +17,7 @@ from transformers import DistilBertConfig, DistilBertModel
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import TextEncoder
 from glue_bench.errors import DiskError, DivergedError
-from glue_bench.models.classifier import Classifier, FlatClassifier, load_classifier
+from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore
 from glue_bench.training.stopping import Stopped, StopSignals
 from glue_bench.training.trainer import FitResult, fit, predict
@@ -226,7 +226,7 @@ def test_snapshots_are_written_as_often_as_asked(tiny_roberta: Path, tmp_path: P
     assert not (tmp_path / "seldom").exists()
 
 
-class SmallMemory(FlatClassifier):
+class SmallMemory(Classifier):
     """Refuses batches of more rows than it says it has room for."""
 
     room = 2  # rows

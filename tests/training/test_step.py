@@ -19,7 +19,7 @@ from torch.nn import functional
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import DivergedError
-from glue_bench.models.classifier import Classifier, FlatClassifier, load_classifier
+from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.placement import Placement
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.seeds import dropout_seed
@@ -68,7 +68,7 @@ def train(
     placement: Placement = FIXED,
     store: SnapshotStore | None = None,
     stop_after: int | None = None,
-    kind: type[Classifier] = FlatClassifier,
+    kind: type[Classifier] = Classifier,
     history: list[StepReport] | None = None,
 ) -> tuple[Classifier, list[StepReport], FitResult]:
     outputs = 1 if labels.dtype.kind == "f" else 2
@@ -240,7 +240,7 @@ def test_a_loss_that_is_not_finite_is_found_one_line_late_at_most(
     assert [x.step for x in history] == list(range(3, line, 3))
 
 
-class LittleMemory(FlatClassifier):
+class LittleMemory(Classifier):
     """Runs out of memory at the forward passes whose numbers are in `fails`."""
 
     fails = frozenset[int]()
