@@ -1,5 +1,6 @@
 """A classifier: an encoder with a head, saved in transformers' standard form. Knows no tasks, no training."""
 
+import contextlib
 import errno
 import shutil
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
 
 from glue_bench.data.encoding import Encoded, load_tokenizer, serialise
 from glue_bench.errors import InputError, UsageError
@@ -216,28 +218,20 @@ def _build(config: PretrainedConfig, *, folder: Path | None, outputs: int, seed:
 
 def _join(config: PretrainedConfig, folder: Path | None, *, seed: int) -> PreTrainedModel:
     """Join the pretrained transformer, or one of random weights, with the head that transformers gives its family."""
-    with torch.device("meta"):
+    transformer, missing = load_transformer(folder, config) if folder else (None, set[str]())
+    # Heads of BERT's and RoBERTa's families are drawn by themselves, others after a whole model: scores depend on it.
+    alone = family_of(config).kernels and transformer is not None
+    with no_init_weights() if alone else contextlib.nullcontext():
         whole: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
-    prefix, kind, pooler = whole.base_model_prefix, type(whole.base_model), getattr(whole.base_model, "pooler", None)
-    transformer, missing = (kind(config), {"pooler"}) if folder is None else load_transformer(folder, config, kind=kind)
-    known = {} if any("pooler" in name for name in missing) else _pooler(transformer).state_dict()
-    if pooler is None:
-        known = {}
-    if hasattr(transformer, "pooler") and (pooler is None or transformer.pooler is None):
-        transformer.pooler = pooler
-    setattr(whole, prefix, transformer)
-    # All that is new is drawn after the seed, in the order of the modules.
-    torch.manual_seed(seed)
-    for name, module in whole.named_modules():
-        if (name and not f"{name}.".startswith(f"{prefix}.")) or f"{name}.".startswith(f"{prefix}.pooler."):
-            module.to_empty(device="cpu", recurse=False)
-            whole._init_weights(module)  # type: ignore[no-untyped-call]
-    if known:
-        _pooler(transformer).load_state_dict(known)
+    if transformer is None:
+        return whole
+    new, prefix = ("pooler.",) if any("pooler" in name for name in missing) else (), f"{whole.base_model_prefix}."
+    if alone:
+        for name, module in whole.named_modules():
+            if name and not f"{name}.".startswith(prefix) or f"{name}.".startswith(f"{prefix}pooler."):
+                whole._init_weights(module)  # type: ignore[no-untyped-call]
+    known = {name: value for name, value in transformer.state_dict().items() if not (alone and name.startswith(new))}
+    lacking = whole.base_model.load_state_dict(known, strict=False, assign=True).missing_keys
+    if needed := sorted(name for name in lacking if "pooler" not in name):
+        raise ValueError(f"its weights lack {needed[0]}")
     return whole
-
-
-def _pooler(transformer: nn.Module) -> nn.Module:
-    """Return the pooler, which BERT's classifier uses; an empty module where there is none."""
-    found = getattr(transformer, "pooler", None)
-    return nn.Module() if found is None else found

@@ -4,61 +4,30 @@ An unlisted family counts its positions from 0 and has no shortcut; whether the 
 check when it is loaded.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerNames:
-    """The modules of a layer of the original Transformer, for computing its last layer for the first tokens alone."""
-
-    layers: str  # in the transformer; the others are in a layer
-    query: str
-    key: str
-    value: str
-    attention_dropout: str
-    projection: str
-    projection_dropout: str | None
-    attention_norm: str
-    inner: str
-    activation: str
-    outer: str
-    outer_dropout: str
-    outer_norm: str
-
-
-_BERT_LAYER = LayerNames(
-    layers="encoder.layer",
-    query="attention.self.query",
-    key="attention.self.key",
-    value="attention.self.value",
-    attention_dropout="attention.self.dropout",
-    projection="attention.output.dense",
-    projection_dropout="attention.output.dropout",
-    attention_norm="attention.output.LayerNorm",
-    inner="intermediate.dense",
-    activation="intermediate.intermediate_act_fn",
-    outer="output.dense",
-    outer_dropout="output.dropout",
-    outer_norm="output.LayerNorm",
-)
-_DISTILBERT_LAYER = LayerNames(
-    layers="transformer.layer",
-    query="attention.q_lin",
-    key="attention.k_lin",
-    value="attention.v_lin",
-    attention_dropout="attention.dropout",
-    projection="attention.out_lin",
-    projection_dropout=None,
-    attention_norm="sa_layer_norm",
-    inner="ffn.lin1",
-    activation="ffn.activation",
-    outer="ffn.lin2",
-    outer_dropout="ffn.dropout",
-    outer_norm="output_layer_norm",
-)
+# The modules of a layer of the original Transformer, as BERT and those that copy it name them, and as DistilBERT does.
+_LAYER = {
+    "layers": ("encoder.layer", "transformer.layer"),  # in the transformer; all others are in a layer
+    "query": ("attention.self.query", "attention.q_lin"),
+    "key": ("attention.self.key", "attention.k_lin"),
+    "value": ("attention.self.value", "attention.v_lin"),
+    "attention_dropout": ("attention.self.dropout", "attention.dropout"),
+    "projection": ("attention.output.dense", "attention.out_lin"),
+    "projection_dropout": ("attention.output.dropout", ""),
+    "attention_norm": ("attention.output.LayerNorm", "sa_layer_norm"),
+    "inner": ("intermediate.dense", "ffn.lin1"),
+    "activation": ("intermediate.intermediate_act_fn", "ffn.activation"),
+    "outer": ("output.dense", "ffn.lin2"),
+    "outer_dropout": ("output.dropout", "ffn.dropout"),
+    "outer_norm": ("output.LayerNorm", "output_layer_norm"),
+}
+_BERT_LAYER, _DISTILBERT_LAYER = ({part: names[kind] for part, names in _LAYER.items()} for kind in (0, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +35,9 @@ class Family:
     """One family."""
 
     first_position: int | None = 0  # the position id of a row's first token; None: the padding id + 1
-    last_layer: LayerNames | None = None
+    layer: Mapping[str, str] | None = (
+        None  # for computing a layer by `kernels`, and the last one for first tokens alone
+    )
     kernels: bool = False  # whether `fused` can train it: BERT's or RoBERTa's encoder with nothing added
     relative: bool = False  # whether its attention modules have positions of their own, and take rows of equal length
 
@@ -78,12 +49,12 @@ _AFTER_PADDING = (
 )  # fmt: skip
 _WITHOUT_MASK = ("fnet",)
 FAMILIES = {
-    "bert": Family(last_layer=_BERT_LAYER, kernels=True),
+    "bert": Family(layer=_BERT_LAYER, kernels=True),
     **dict.fromkeys(
-        ("roberta", "xlm-roberta", "camembert"), Family(first_position=None, last_layer=_BERT_LAYER, kernels=True)
+        ("roberta", "xlm-roberta", "camembert"), Family(first_position=None, layer=_BERT_LAYER, kernels=True)
     ),
-    **dict.fromkeys(("electra", "ernie"), Family(last_layer=_BERT_LAYER)),
-    "distilbert": Family(last_layer=_DISTILBERT_LAYER),
+    **dict.fromkeys(("electra", "ernie"), Family(layer=_BERT_LAYER)),
+    "distilbert": Family(layer=_DISTILBERT_LAYER),
     "deberta-v2": Family(relative=True),
     "mpnet": Family(first_position=2, relative=True),
     **dict.fromkeys(_AFTER_PADDING, Family(first_position=None)),

@@ -5,19 +5,21 @@ All tokens of a batch go through the model's own modules as one row, (1, T, H). 
 - attention is computed within each row of the batch, in attention blocks, through transformers' attention interface;
 - attention with relative positions of its own gets the attention blocks as batches (`relative`);
 - the head gets the states of each row's first token, or of all its tokens if it needs them;
-- where its modules are known, the last layer computes first tokens only.
+- where their modules are known, layers are computed by `kernels`, and the last one for first tokens only.
 
-Dropout and embedding tables are computed by `kernels`, and the embedding table can be cut to the tokens that occur,
-which saves the optimiser work. Modules keep their names, and outside of a flat pass they work as before.
+Dropout and embedding tables are computed by `kernels`, too, and the embedding table can be cut to the tokens that
+occur, which saves the optimiser work. Modules keep their names, and outside of a flat pass they work as before.
 
 Shapes are written with the letters of the module `kernels`.
 """
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from glue_bench.data.encoding import Encoded
 from glue_bench.models import kernels
-from glue_bench.models.families import LayerNames, family_of, first_position
+from glue_bench.models.families import family_of, first_position
 from glue_bench.models.flat_rows import FlatRows
 from glue_bench.models.kernels import AttentionKind, FlatBatch, Noise, attend, drop, drop_and_add, look_up, pick
 
@@ -58,21 +60,25 @@ class FlatModel:
     def __init__(self, whole: PreTrainedModel, config: PretrainedConfig) -> None:
         """Replace what mixes tokens."""
         self._whole, self._base = whole, whole.base_model
-        self._names = family_of(config).last_layer
+        names = family_of(config).layer
         self._first_position = first_position(config)
         self._last_type = int(getattr(config, "type_vocab_size", 1) or 1) - 1  # RoBERTa has one type for both texts
         self._accepted = inspect.signature(self._base.forward).parameters.keys()
         self._row_of: NDArray[np.int64] | None = None  # token id to row of a cut table
         self._uncut: tuple[Tensor, Tensor, int | None] | None = None  # table, its kept rows, and its padding row
-        self.form = FORMS[0] if self._names else FORMS[1]
+        self.form = FORMS[0] if names else FORMS[1]
         whole.set_attn_implementation(_NAME)
         replace_in_a_pass(self._base, "forward", self._encode_rows)
         for module in self._base.modules():
             if type(module) in _OURS:
                 module.__class__ = _OURS[type(module)]
-        if self._names is not None:
-            layers: Any = self._base.get_submodule(self._names.layers)
-            replace_in_a_pass(layers[-1], "forward", self._last_layer)
+        layers = list(self._base.get_submodule(names["layers"]).children()) if names else []
+        for layer in layers:
+            parts = {
+                part: layer.get_submodule(name) for part, name in (names or {}).items() if part != "layers" and name
+            }
+            known = SimpleNamespace(**parts, heads=config.num_attention_heads, last=layer is layers[-1])
+            replace_in_a_pass(layer, "forward", functools.partial(self._layer, parts=known))
         if family_of(config).relative:
             from glue_bench.models.relative import use_rectangles
 
@@ -111,7 +117,7 @@ class FlatModel:
         kept = np.unique(tokens)
         self._row_of = np.full(words.num_embeddings, -1)
         self._row_of[kept] = np.arange(len(kept))
-        rows, table = torch.from_numpy(kept.astype(np.int64)), words.weight.detach().clone()
+        rows, table = torch.from_numpy(kept.astype(np.int64)), words.weight.detach()
         self._uncut = table, rows, words.padding_idx
         words.weight = nn.Parameter(table[rows.to(table.device)].clone())
         # The padding token's row gets no gradient, as in transformers; it is rarely among the kept ones.
@@ -124,7 +130,9 @@ class FlatModel:
             return
         words: Any = self._base.get_input_embeddings()
         (whole, rows, words.padding_idx), self._uncut, self._row_of = self._uncut, None, None
-        table = whole.to(words.weight.device) * decay
+        table = whole.to(words.weight.device)
+        if decay != 1:
+            table.mul_(decay)
         table[rows.to(table.device)] = words.weight.detach()
         words.weight = nn.Parameter(table)
 
@@ -158,42 +166,38 @@ class FlatModel:
 
     def _encode(self, original: Callable[..., Any], batch: FlatBatch) -> Tensor:
         given = {name: getattr(batch, name) for name in ("input_ids", "position_ids", "token_type_ids")}
-        hidden: Tensor = original(**{name: ids[None] for name, ids in given.items() if name in self._accepted})[0][0]
+        hidden: Tensor = original(**{name: ids[None] for name, ids in given.items() if name in self._accepted})[
+            0
+        ].squeeze(0)
         if self.form == "all":
             inside = _row_mask(batch)
             places = batch.starts[:-2, None] + torch.arange(inside.shape[1], device=hidden.device)
             return hidden[torch.where(inside, places, 0)] * inside[:, :, None]
         return hidden if self.form == "last" else pick(hidden, batch.first)
 
-    def _last_layer(self, original: Callable[..., Any], hidden: Tensor, *rest: Any, **more: Any) -> Any:
-        """Be the last layer's forward pass, from (1, T, H) to (1, B, H)."""
-        names, now = self._names, in_pass()
-        if self.form != "last" or names is None or now.batch is None:
+    def _layer(self, original: Callable[..., Any], hidden: Tensor, *rest: Any, parts: Any, **more: Any) -> Any:
+        """Be a layer's forward pass, from (1, T, H) to (1, T, H), or for the first tokens alone to (1, B, H)."""
+        now = in_pass()
+        if self.form != "last" or now.batch is None:
             return original(hidden, *rest, **more)
-        layers: Any = self._base.get_submodule(names.layers)
-        return _first_tokens(layers[-1], hidden[0], names=names, batch=now.batch, noise=now.noise)[None]
+        states = hidden.squeeze(0)
+        kept = pick(states, now.batch.first) if parts.last else states
+        return _apply_layer(parts, states, kept=kept, batch=now.batch, noise=now.noise)[None]
 
 
-def _first_tokens(layer: nn.Module, hidden: Tensor, *, names: LayerNames, batch: FlatBatch, noise: Noise | None) -> Any:
-    """Apply a layer to (T, H) states; return those of the first tokens, (B, H)."""
-    part: Any = layer.get_submodule
-    kept, dropout = pick(hidden, batch.first), part(names.attention_dropout)
-    self_attention = part(names.query.rpartition(".")[0])
-    heads = getattr(self_attention, "num_attention_heads", None) or self_attention.n_heads
-    query = part(names.query)(kept)
+def _apply_layer(layer: Any, hidden: Tensor, *, kept: Tensor, batch: FlatBatch, noise: Noise | None) -> Tensor:
+    """Apply the parts of a layer to (T, H) states; return those of the `kept` ones, all (T, H) or the first (B, H)."""
+    query, dropout, heads = layer.query(kept), layer.attention_dropout, layer.heads
     kind = AttentionKind(
         heads=heads, scale=(query.shape[-1] // heads) ** -0.5, dropout=dropout.p if dropout.training else 0.0
     )
-    key, value = part(names.key)(hidden), part(names.value)(hidden)
-    context = part(names.projection)(attend(query, key=key, value=value, batch=batch, kind=kind, noise=noise))
-    if names.projection_dropout is None:
-        attended = part(names.attention_norm)(context + kept)
-    else:
-        mixed = drop_and_add(context, kept, dropout=part(names.projection_dropout), noise=noise)
-        attended = part(names.attention_norm)(mixed)
-    activation = getattr(part(names.activation.rpartition(".")[0]), names.activation.rpartition(".")[2])
-    activated = part(names.outer)(activation(part(names.inner)(attended)))
-    return part(names.outer_norm)(drop_and_add(activated, attended, dropout=part(names.outer_dropout), noise=noise))
+    context = attend(query, key=layer.key(hidden), value=layer.value(hidden), batch=batch, kind=kind, noise=noise)
+    mixed, dropped = layer.projection(context), getattr(layer, "projection_dropout", None)
+    mixed = drop_and_add(mixed, kept, dropout=dropped, noise=noise) if dropped else mixed + kept
+    attended = layer.attention_norm(mixed)
+    activated = layer.outer(layer.activation(layer.inner(attended)))
+    finished: Tensor = layer.outer_norm(drop_and_add(activated, attended, dropout=layer.outer_dropout, noise=noise))
+    return finished
 
 
 def in_pass() -> Pass:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers import __version__ as transformers_version
 from transformers.utils import logging as transformers_logging
 
@@ -133,7 +133,7 @@ def read_model_config(folder: Path) -> PretrainedConfig:
 
 
 def load_transformer(
-    folder: Path, config: PretrainedConfig, *, kind: type[PreTrainedModel]
+    folder: Path, config: PretrainedConfig, *, kind: Any = AutoModel
 ) -> tuple[PreTrainedModel, set[str]]:
     """Load the transformer in float32, and name the weights that are missing, which can only be the pooler's.
 

@@ -101,7 +101,7 @@ def count_launches(settings: TrainerConfig, *, lengths: Sequence[int]) -> Launch
 def as_on_a_gpu(launches: Launches) -> Iterator[None]:
     """Do what is done on a GPU."""
 
-    def attend(*states: Tensor, attn_mask: Tensor | None, dropout_p: float) -> Tensor:  # noqa: ARG001
+    def attend(*states: Tensor, attn_mask: Tensor | None, dropout_p: float, scale: float) -> Tensor:  # noqa: ARG001
         found: Tensor = _Attention.apply(*states, launches, attn_mask)  # type: ignore[no-untyped-call]
         return found
 
