@@ -117,7 +117,7 @@ class TrainerConfig:
     )
     deterministic: bool = execution("deterministic kernels on a GPU; CPU runs are always deterministic")
     engine: Literal["auto", "flat", "padded"] = rounding(
-        "flat: without padding (BERT and RoBERTa); padded: any encoder", usual="auto"
+        "flat: without padding; padded: as transformers; auto: flat if a check at load finds equal logits", usual="auto"
     )
     # Plans of earlier versions have none of the next five.
     graph: Literal["auto", "off"] = execution(

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
@@ -26,7 +25,7 @@ from glue_bench.models.kernels import FlatBatch
 from glue_bench.models.padded import PaddedRows, load_transformer, read_model_config
 from glue_bench.models.placement import Placement
 from glue_bench.models.pretrained import tokenizer_files
-from glue_bench.text import first_line, reason_of
+from glue_bench.text import reason_of
 
 Rows = FlatRows | PaddedRows
 
@@ -34,10 +33,10 @@ Rows = FlatRows | PaddedRows
 class Classifier(nn.Module):
     """Turns batches into logits: a model of AutoModelForSequenceClassification, on padded or on flat batches."""
 
-    def __init__(self, whole: PreTrainedModel, config: PretrainedConfig) -> None:
+    def __init__(self, whole: PreTrainedModel) -> None:
         """Wrap a model, for padded batches."""
         super().__init__()
-        self.whole, self.config = whole, config
+        self.whole, self.config = whole, whole.config
         self.flat: FlatModel | None = None  # None: padded
         self.why_padded = "trainer.engine=padded"
 
@@ -120,13 +119,13 @@ def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -
         InputError: the folder holds another architecture, or weights that do not fit.
         UsageError: the flat engine does not serve this encoder.
     """
-    model = load_classifier(folder, outputs=outputs, head_seed=0, engine=engine)
+    config = read_model_config(folder)
+    config.num_labels = outputs
     try:
-        model.whole.load_state_dict(load_file(folder / "model.safetensors"))
-    except (RuntimeError, SafetensorError) as error:
-        reason = first_line(error)
-        raise InputError(f"{folder}: no classifier with {outputs} outputs was saved there ({reason})") from error
-    return model
+        whole, _ = load_transformer(folder, config, kind=AutoModelForSequenceClassification)
+    except InputError as error:
+        raise InputError(f"{folder}: no classifier with {outputs} outputs was saved there ({error})") from error
+    return _for_engine(engine, whole)
 
 
 def check_max_length(folder: Path, max_length: int) -> None:
@@ -205,18 +204,22 @@ def _build(config: PretrainedConfig, *, folder: Path | None, outputs: int, seed:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            whole = _join(config, folder, seed=seed)
+            whole = _join(config, folder)
         except (ValueError, RuntimeError, AttributeError) as error:
             raise InputError(f"{where}: no classifier can be made from it ({reason_of(error)})") from error
-    model = Classifier(whole, config)
+    return _for_engine(engine, whole)
+
+
+def _for_engine(engine: str, whole: PreTrainedModel) -> Classifier:
+    model = Classifier(whole)
     if engine != "padded":
-        model.flat, model.why_padded = flatten(whole, config)
+        model.flat, model.why_padded = flatten(whole)
         if engine == "flat" and model.flat is None:
             raise UsageError(f"trainer.engine=flat: not for this encoder ({model.why_padded}); must be auto or padded")
     return model
 
 
-def _join(config: PretrainedConfig, folder: Path | None, *, seed: int) -> PreTrainedModel:
+def _join(config: PretrainedConfig, folder: Path | None) -> PreTrainedModel:
     """Join the pretrained transformer, or one of random weights, with the head that transformers gives its family."""
     transformer, missing = load_transformer(folder, config) if folder else (None, set[str]())
     # Heads of BERT's and RoBERTa's families are drawn by themselves, others after a whole model: scores depend on it.
@@ -228,7 +231,7 @@ def _join(config: PretrainedConfig, folder: Path | None, *, seed: int) -> PreTra
     new, prefix = ("pooler.",) if any("pooler" in name for name in missing) else (), f"{whole.base_model_prefix}."
     if alone:
         for name, module in whole.named_modules():
-            if name and not f"{name}.".startswith(prefix) or f"{name}.".startswith(f"{prefix}pooler."):
+            if (name and not f"{name}.".startswith(prefix)) or f"{name}.".startswith(f"{prefix}pooler."):
                 whole._init_weights(module)  # type: ignore[no-untyped-call]
     known = {name: value for name, value in transformer.state_dict().items() if not (alone and name.startswith(new))}
     lacking = whole.base_model.load_state_dict(known, strict=False, assign=True).missing_keys

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-
 # The modules of a layer of the original Transformer, as BERT and those that copy it name them, and as DistilBERT does.
 _LAYER = {
     "layers": ("encoder.layer", "transformer.layer"),  # in the transformer; all others are in a layer
@@ -27,7 +26,9 @@ _LAYER = {
     "outer_dropout": ("output.dropout", "ffn.dropout"),
     "outer_norm": ("output.LayerNorm", "output_layer_norm"),
 }
-_BERT_LAYER, _DISTILBERT_LAYER = ({part: names[kind] for part, names in _LAYER.items()} for kind in (0, 1))
+_BERT_LAYER, _DISTILBERT_LAYER = (
+    {part: names[kind] for part, names in _LAYER.items() if names[kind]} for kind in (0, 1)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +36,7 @@ class Family:
     """One family."""
 
     first_position: int | None = 0  # the position id of a row's first token; None: the padding id + 1
-    layer: Mapping[str, str] | None = (
-        None  # for computing a layer by `kernels`, and the last one for first tokens alone
-    )
+    layer: Mapping[str, str] | None = None  # whose layers `kernels` computes, the last one for first tokens alone
     kernels: bool = False  # whether `fused` can train it: BERT's or RoBERTa's encoder with nothing added
     relative: bool = False  # whether its attention modules have positions of their own, and take rows of equal length
 

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -57,9 +57,9 @@ current_pass: ContextVar[Pass | None] = ContextVar("current_pass", default=None)
 class FlatModel:
     """Flat batches for a model of AutoModelForSequenceClassification, whose modules it changes in place."""
 
-    def __init__(self, whole: PreTrainedModel, config: PretrainedConfig) -> None:
+    def __init__(self, whole: PreTrainedModel) -> None:
         """Replace what mixes tokens."""
-        self._whole, self._base = whole, whole.base_model
+        self._whole, self._base, config = whole, whole.base_model, whole.config
         names = family_of(config).layer
         self._first_position = first_position(config)
         self._last_type = int(getattr(config, "type_vocab_size", 1) or 1) - 1  # RoBERTa has one type for both texts
@@ -68,17 +68,15 @@ class FlatModel:
         self._uncut: tuple[Tensor, Tensor, int | None] | None = None  # table, its kept rows, and its padding row
         self.form = FORMS[0] if names else FORMS[1]
         whole.set_attn_implementation(_NAME)
-        replace_in_a_pass(self._base, "forward", self._encode_rows)
+        replace_in_a_pass(self._base, "forward", by=self._encode_rows)
         for module in self._base.modules():
             if type(module) in _OURS:
                 module.__class__ = _OURS[type(module)]
         layers = list(self._base.get_submodule(names["layers"]).children()) if names else []
         for layer in layers:
-            parts = {
-                part: layer.get_submodule(name) for part, name in (names or {}).items() if part != "layers" and name
-            }
+            parts = {part: layer.get_submodule(name) for part, name in (names or {}).items() if part != "layers"}
             known = SimpleNamespace(**parts, heads=config.num_attention_heads, last=layer is layers[-1])
-            replace_in_a_pass(layer, "forward", functools.partial(self._layer, parts=known))
+            replace_in_a_pass(layer, "forward", by=functools.partial(self._layer, parts=known))
         if family_of(config).relative:
             from glue_bench.models.relative import use_rectangles
 
@@ -95,12 +93,6 @@ class FlatModel:
         with _passing(Pass(batch=None, first=first)):
             return self._logits(torch.zeros(len(first), 1, dtype=torch.long, device=first.device), None)
 
-    def states(self, batch: FlatBatch) -> Tensor:
-        """Return the last layer's state of each row's first token, (B, H)."""
-        with _passing(Pass(batch=batch)):
-            found: Tensor = self._base().last_hidden_state[:, 0]
-            return found
-
     def place(self, encoded: Encoded, device: torch.device) -> FlatRows:
         """Return a split on the device, for the current embedding table."""
         types = np.minimum(encoded.types, self._last_type)
@@ -113,7 +105,7 @@ class FlatModel:
 
         The other rows get no gradient: training would only let them decay, by a known factor.
         """
-        words: Any = self._base.get_input_embeddings()
+        words: Any = self._base.get_input_embeddings()  # type: ignore[operator]
         kept = np.unique(tokens)
         self._row_of = np.full(words.num_embeddings, -1)
         self._row_of[kept] = np.arange(len(kept))
@@ -128,7 +120,7 @@ class FlatModel:
         """Restore the whole table: trained rows as they are, the others multiplied by `decay`."""
         if self._uncut is None:
             return
-        words: Any = self._base.get_input_embeddings()
+        words: Any = self._base.get_input_embeddings()  # type: ignore[operator]
         (whole, rows, words.padding_idx), self._uncut, self._row_of = self._uncut, None, None
         table = whole.to(words.weight.device)
         if decay != 1:
@@ -162,13 +154,12 @@ class FlatModel:
             pooled = activation(pooler(states[:, 0]))
         else:
             pooled = None if pooler is None else pooler(states)
-        return BaseModelOutputWithPooling(last_hidden_state=states, pooler_output=pooled)  # type: ignore[arg-type]
+        return BaseModelOutputWithPooling(last_hidden_state=states, pooler_output=pooled)
 
     def _encode(self, original: Callable[..., Any], batch: FlatBatch) -> Tensor:
         given = {name: getattr(batch, name) for name in ("input_ids", "position_ids", "token_type_ids")}
-        hidden: Tensor = original(**{name: ids[None] for name, ids in given.items() if name in self._accepted})[
-            0
-        ].squeeze(0)
+        known = {name: ids[None] for name, ids in given.items() if name in self._accepted}
+        hidden: Tensor = original(**known)[0].squeeze(0)
         if self.form == "all":
             inside = _row_mask(batch)
             places = batch.starts[:-2, None] + torch.arange(inside.shape[1], device=hidden.device)
@@ -192,7 +183,7 @@ def _apply_layer(layer: Any, hidden: Tensor, *, kept: Tensor, batch: FlatBatch, 
         heads=heads, scale=(query.shape[-1] // heads) ** -0.5, dropout=dropout.p if dropout.training else 0.0
     )
     context = attend(query, key=layer.key(hidden), value=layer.value(hidden), batch=batch, kind=kind, noise=noise)
-    mixed, dropped = layer.projection(context), getattr(layer, "projection_dropout", None)
+    mixed, dropped = layer.projection(context), getattr(layer, "projection_dropout", None)  # DistilBERT has none
     mixed = drop_and_add(mixed, kept, dropout=dropped, noise=noise) if dropped else mixed + kept
     attended = layer.attention_norm(mixed)
     activated = layer.outer(layer.activation(layer.inner(attended)))
@@ -216,12 +207,12 @@ def _passing(now: Pass) -> Iterator[None]:
         current_pass.reset(token)
 
 
-def replace_in_a_pass(module: nn.Module, name: str, function: Callable[..., Any]) -> None:
-    """In a flat pass, call `function` with a module's method and its arguments in place of the method."""
+def replace_in_a_pass(module: nn.Module, name: str, *, by: Callable[..., Any]) -> None:
+    """In a flat pass, call `by` with a module's method and its arguments in place of the method."""
     original = getattr(module, name)
 
     def method(*args: Any, **kwargs: Any) -> Any:
-        return original(*args, **kwargs) if current_pass.get() is None else function(original, *args, **kwargs)
+        return original(*args, **kwargs) if current_pass.get() is None else by(original, *args, **kwargs)
 
     setattr(module, name, method)
 
@@ -249,14 +240,14 @@ class _Embedding(nn.Embedding):
 _OURS: dict[type[nn.Module], type[nn.Module]] = {nn.Dropout: _Dropout, nn.Embedding: _Embedding}
 
 
-def _attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *rest: Any, **settings: Any) -> Any:
+def _attend(module: nn.Module, query: Tensor, *rest: Any, **settings: Any) -> Any:
     """Compute attention as transformers asks for it: (1, A, T, D) to (1, T, A, D)."""
     now = current_pass.get()
     if now is None or now.batch is None:
-        return sdpa_attention_forward(module, query, key, value, *rest, **settings)
+        return sdpa_attention_forward(module, query, *rest, **settings)
     heads, size = query.shape[1], query.shape[-1]
     # Several query heads may share a head of keys and values.
-    shared = [part.repeat_interleave(heads // part.shape[1], dim=1) for part in (key, value)]
+    shared = [part.repeat_interleave(heads // part.shape[1], dim=1) for part in rest[:2]]
     flat = [part[0].transpose(0, 1).reshape(-1, heads * part.shape[-1]) for part in (query, *shared)]
     kind = AttentionKind(
         heads=heads,

@@ -135,7 +135,7 @@ def attend(
         A tensor of the shape of `query`.
     """
     if is_plain(query):
-        mixed: Tensor = _Attention.apply(query, key, value, batch, kind, noise)  # type: ignore[no-untyped-call]
+        mixed: Tensor = _Attention.apply(query, key, value, batch, (kind, noise))  # type: ignore[no-untyped-call]
         return mixed
     heads, blocks = kind.heads, batch.blocks(kind.heads)
     entries = [_to_entries(states, blocks, heads=heads) for states in (query, key, value)]
@@ -205,8 +205,9 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, batch: FlatBatch, kind: AttentionKind, noise: Noise | None
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, batch: FlatBatch, how: tuple[AttentionKind, Noise | None]
     ) -> Tensor:
+        kind, noise = how
         heads, dropout, blocks = kind.heads, kind.dropout if noise else 0.0, batch.blocks(kind.heads)
         entries = [_to_entries(states, blocks, heads=heads) for states in (query, key, value)]
         context = torch.empty_like(entries[0])
@@ -247,4 +248,4 @@ class _Attention(torch.autograd.Function):
         to_key, to_value = (
             part.index_select(0, blocks.slice_entries).view(-1, ctx.shape[-1]) for part in gradients[1:]
         )
-        return _from_entries(gradients[0], blocks, shape=ctx.shape), to_key, to_value, None, None, None
+        return _from_entries(gradients[0], blocks, shape=ctx.shape), to_key, to_value, None, None

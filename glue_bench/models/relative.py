@@ -23,7 +23,7 @@ def use_rectangles(base: nn.Module) -> None:
     deberta = hasattr(encoder, "get_rel_pos")
     positions = encoder.get_rel_pos if deberta else encoder.compute_position_bias
     for name in ("get_rel_pos", "get_attention_mask") if deberta else ("compute_position_bias",):
-        replace_in_a_pass(encoder, name, lambda *_, **__: None)  # else of T * T entries, over all rows
+        replace_in_a_pass(encoder, name, by=lambda *_, **__: None)  # else of T * T entries, over all rows
 
     def attend(original: Callable[..., Any], hidden: Tensor, *rest: Any, **given: Any) -> tuple[Tensor, None]:
         del rest
@@ -49,4 +49,4 @@ def use_rectangles(base: nn.Module) -> None:
 
     for module in base.modules():
         if type(module).__name__ in _ATTENTION:
-            replace_in_a_pass(module, "forward", attend)
+            replace_in_a_pass(module, "forward", by=attend)

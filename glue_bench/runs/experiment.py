@@ -194,6 +194,10 @@ def _prepare(run: RunContext) -> Prepared:
         engine=model.engine,
         execution={"attention": model.attention(run.placement)},
     )
+    if model.why_padded:
+        run.facts["execution"]["padded"] = model.why_padded
+        if trainer.engine == "auto":
+            logger.warning("%s runs padded, which is slower: %s", pretrained.name, model.why_padded)
     model.cut_vocabulary(np.concatenate([split.tokens for split in encoded.values()]))
     dev = [([split], encoded[split], data.splits[split].labels) for split in run.task.validation]
     train, labels, best = _choose_rows(run, model, train=encoded[run.task.train], data=data, dev=dev)

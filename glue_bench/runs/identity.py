@@ -1,8 +1,8 @@
 """What makes two requests the same run: a hash of everything that can change the scores. Knows no torch.
 
 Left out on purpose, and kept in the record instead: the device with the precision that `auto` becomes on it, the
-number of processes, the evaluation batch size, what is logged or kept, and library versions. The report separates
-runs of different precision.
+engine that `auto` becomes for the encoder, the number of processes, the evaluation batch size, what is logged or kept,
+and library versions. The report separates runs of different precision or engine.
 """
 
 import hashlib

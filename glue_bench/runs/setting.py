@@ -54,6 +54,7 @@ class Setting:
     limits: Mapping[str, Any] = field(default_factory=dict)  # max_train_rows, max_eval_rows, sample
     fingerprint: str = ""  # of all texts and labels
     precision: str = ""  # in which the run computed, whatever trainer.precision asked for
+    engine: str = ""  # that `trainer.engine=auto` chose: an earlier version may have chosen another
     weights: str = ""  # SHA-256 of the pretrained weights
     path: str = field(default="", compare=False)  # of local rows: says which of two files with the same rows it was
 
@@ -83,6 +84,7 @@ class Setting:
             limits={key: config["data"].get(key, usual) for key, usual in LIMITS.items()},
             fingerprint=data.get("fingerprint") or "",
             precision=record.precision,
+            engine=record.engine if config["trainer"].get("engine") == "auto" else "",
             weights=(encoder.get("weights_sha256") or "") if known else "",
             path=str(config["data"].get("path") or ""),
         )
@@ -102,9 +104,9 @@ class Setting:
         return [f"trainer.{key}" for key in self.cell if key not in self.recipe_changes]
 
     @property
-    def inputs(self) -> tuple[str, str, str]:
-        """What only a run that has read its inputs knows: weights, rows and precision."""
-        return self.weights, self.fingerprint, self.precision
+    def inputs(self) -> tuple[str, str, str, str]:
+        """What only a run that has read its inputs knows: weights, rows, precision and engine."""
+        return self.weights, self.fingerprint, self.precision, self.engine
 
     def facts(self) -> dict[str, Any]:
         """Return every value in which two settings can differ, by the name that users know. Empty text: unknown."""
@@ -123,6 +125,7 @@ class Setting:
             **{f"data.{key}": value for key, value in self.limits.items()},
             "data.fingerprint": self.fingerprint,
             "precision": self.precision,
+            "engine": self.engine,
             "encoder.weights_sha256": self.weights[:12],
             "grid": ", ".join(sorted(self.cell)),
         }
@@ -162,6 +165,7 @@ class Setting:
             trainer={key: value for key, value in self.trainer.items() if key not in self.cell},
             fingerprint="",
             precision="",
+            engine="",
             weights="",
         )
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import logging
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -123,7 +124,22 @@ class SnapshotStore:
                 raise ValueError(f"{name} is damaged")
         metadata = read_json(folder / _METADATA)
         conform(int, step := metadata.pop("step"), where="step")
-        return Snapshot(step=step, tensors=load_file(folder / _TENSORS), metadata=metadata)
+        return Snapshot(step=step, tensors=_with_names_of_today(load_file(folder / _TENSORS)), metadata=metadata)
+
+
+def _with_names_of_today(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the tensors of version 1, whose classifiers of BERT's and RoBERTa's families had an encoder and a head."""
+    base = "bert" if "model.head.pooler.weight" in tensors else "roberta"
+    renamed = {
+        "encoder.transformer": f"whole.{base}",
+        "head.pooler": "whole.bert.pooler.dense",
+        "head.classifier": "whole.classifier",
+        "head": "whole.classifier",
+    }
+    if not any(name.startswith("model.encoder.transformer.") for name in tensors):
+        return tensors
+    before = re.compile(rf"(?<=\.)({'|'.join(map(re.escape, renamed))})(?=\.)")
+    return {before.sub(lambda found: renamed[found[0]], name, count=1): value for name, value in tensors.items()}
 
 
 def _check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:

@@ -2,14 +2,14 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from glue_bench.data.encoding import Encoded
-from glue_bench.models.classifier import Classifier, load_classifier
+from glue_bench.models.classifier import load_classifier
 from glue_bench.models.packing import Layout
 from glue_bench.models.placement import Placement, choose_placement
 from tests.gpu.conftest import DEVICE
@@ -29,7 +29,7 @@ def ours(
     from glue_bench.models.fused import FusedClassifier
 
     placement = choose_placement("cuda", precision)
-    model = cast(Classifier, load_classifier(folder, outputs=3, head_seed=1, engine="flat"))
+    model = load_classifier(folder, outputs=3, head_seed=1, engine="flat")
     model.to(placement.device).train(training)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     fused = FusedClassifier(model, settings(**switched), dtype=dtype)

@@ -1,6 +1,8 @@
 """Families of encoders, each at a tiny random size: flat against padded, which is transformers' own forward pass."""
 
 import functools
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, RobertaConfig
+from transformers.initialization import no_init_weights
 
+from glue_bench.cli import main
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import UsageError
-from glue_bench.models.classifier import Classifier, make_classifier
-from tests.support.training import encoded_of
+from glue_bench.models.classifier import Classifier, load_saved_classifier, make_classifier, save_classifier
+from glue_bench.models.flat import FlatModel
+from glue_bench.models.flat_check import flatten
+from glue_bench.models.padded import PaddedRows
+from glue_bench.runs.store import RunStore
+from glue_bench.training.checkpoint import SnapshotStore
+from glue_bench.training.trainer import fit
+from glue_bench.training.updates import StepReport
+from tests.support.training import CPU, OWNER, STREAMS, encoded_of
+from tests.support.training import settings as changed
 
 SIZES = {
     "vocab_size": 300,
@@ -112,20 +124,97 @@ def test_a_family_that_the_flat_engine_would_compute_wrongly_is_found_out_and_pa
 
 
 @pytest.mark.parametrize("name", [*FLAT, *PADDED])
-def test_a_saved_classifier_of_every_family_loads_in_transformers_with_equal_logits(name: str, tmp_path: Path) -> None:
-    from glue_bench.models.classifier import save_classifier
-
+def test_a_saved_classifier_of_every_family_loads_here_and_in_transformers_with_equal_logits(
+    name: str, tiny_bert: Path, tmp_path: Path
+) -> None:
     model = pair(name)[0] if name in FLAT else make_classifier(config_of(name), outputs=3, seed=1).eval()
-    (tmp_path / "empty").mkdir()
-    save_classifier(model, tmp_path / "saved", pretrained=tmp_path / "empty", labels=["a", "b", "c"])
-    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved").eval()
-    encoded = encoded_of([5, 1, 9], seed=4, pad_id=1)
-    padded = make_classifier(config_of(name), outputs=3, seed=1, engine="padded")
+    save_classifier(model, tmp_path, pretrained=tiny_bert, labels=["a", "b", "c"])
+    assert "glue_bench" not in (tmp_path / "config.json").read_text()
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    again = load_saved_classifier(tmp_path, outputs=3).eval()
+    assert again.engine == model.engine
+    encoded, rows, cpu = encoded_of([5, 1, 9], seed=4, pad_id=1), np.arange(3), torch.device("cpu")
     with torch.no_grad():
-        batch: Any = padded.place(encoded, torch.device("cpu")).gather(np.arange(3))
-        ours = model(model.place(encoded, torch.device("cpu")).gather(np.arange(3)))
-        torch.testing.assert_close(ours, theirs(**batch).logits, atol=1e-5, rtol=1e-5)
-    assert "glue_bench" not in (tmp_path / "saved" / "config.json").read_text()
+        ours, loaded = (way(way.place(encoded, cpu).gather(rows)) for way in (model, again))
+        expected = theirs(**PaddedRows(encoded, config=model.config, device=cpu).gather(rows)).logits
+    assert torch.equal(loaded, ours)
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
+
+
+class LostError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", [*FLAT, *PADDED])
+def test_a_training_of_every_family_continues_from_its_snapshot_to_the_bit(name: str, tmp_path: Path) -> None:
+    lengths = np.random.default_rng(1).integers(1, 20, 24)
+    encoded, store = encoded_of([*lengths], seed=4, pad_id=1), SnapshotStore(tmp_path, belongs_to=OWNER)
+
+    def train(snapshots: SnapshotStore | None, *, lost_at: int | None = None) -> tuple[Classifier, list[int]]:
+        model = make_classifier(config_of(name), outputs=2, seed=1)
+        model.cut_vocabulary(encoded.tokens)
+
+        def on_step(line: StepReport) -> None:
+            if line.step == lost_at:
+                raise LostError
+
+        result = fit(
+            model,
+            encoded,
+            labels=np.arange(24) % 2,
+            settings=changed(snapshot_minutes=1e-9),
+            streams=STREAMS,
+            placement=CPU,
+            history=[],
+            on_step=on_step,
+            snapshots=snapshots,
+        )
+        return model, result.resumed_at
+
+    with pytest.raises(LostError):
+        train(store, lost_at=4)
+    (found, resumed), (expected, _) = train(store), train(None)
+    assert resumed == [3]
+    assert all(map(torch.equal, found.parameters(), expected.parameters()))
+
+
+def test_an_encoder_that_fails_the_check_says_so_in_log_and_record_and_where_it_is_asked_for(
+    tiny_words: list[str], tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "convbert"
+    AutoModel.from_config(config_of("convbert")).save_pretrained(folder)  # type: ignore[no-untyped-call]
+    (folder / "tokenizer.json").write_bytes((tiny_bert / "tokenizer.json").read_bytes())
+    words = ["run", "task=rte", *tiny_words, f"encoder.path={folder}", "trainer.max_length=32"]
+    assert main(words) == 0
+    (record,) = RunStore(tmp_path / "results").load_all()
+    assert record.engine == "padded"
+    assert record.execution["padded"].startswith("the flat engine's logits or states differ by ")
+    said = [line for line in capsys.readouterr().err.splitlines() if "padded" in line]
+    assert [line.endswith(f"runs padded, which is slower: {record.execution['padded']}") for line in said] == [True]
+    assert main([*words, "trainer.engine=flat"]) == 2
+    assert "trainer.engine=flat: not for this encoder (the flat engine's logits" in capsys.readouterr().err
+
+
+def test_the_check_takes_no_longer_than_a_few_forward_passes() -> None:
+    config = RobertaConfig(vocab_size=500, num_hidden_layers=6, type_vocab_size=1)  # wide as DistilRoBERTa
+    with no_init_weights():
+        whole = AutoModelForSequenceClassification.from_config(config).eval()  # type: ignore[no-untyped-call]
+    for parameter in whole.parameters():
+        parameter.data.fill_(0.01)
+    rows = PaddedRows(encoded_of([7, 1], seed=1, pad_id=1), config=config, device=torch.device("cpu")).gather(
+        np.arange(2)
+    )
+
+    def seconds(call: Callable[[], Any]) -> float:
+        began = time.process_time()
+        call()
+        return time.process_time() - began
+
+    with torch.no_grad():
+        forward = min(seconds(lambda: whole(**rows)) for _ in range(3))
+    found = list[tuple[FlatModel | None, str]]()
+    assert seconds(lambda: found.append(flatten(whole))) < 8 * forward
+    assert found[0][1] == ""
 
 
 @pytest.mark.parametrize("name", ["distilbert", "deberta-v2", "modernbert"])

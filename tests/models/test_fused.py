@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def rows() -> Encoded:
 def static(model: Classifier, *, seed: int = 3, layout: Layout = LAYOUT) -> FlatBatch:
     placed = model.place(rows(), torch.device("cpu"))
     extras = {"seed": np.array([seed], np.uint64).view(np.int32)}
-    return placed.unpack(placed.pack(np.arange(len(LENGTHS)), layout=layout, extras=extras))
+    return cast(FlatBatch, placed.unpack(placed.pack(np.arange(len(LENGTHS)), layout=layout, extras=extras)))
 
 
 def gradients_of_torch(model: Classifier, weights: torch.Tensor) -> dict[str, torch.Tensor]:

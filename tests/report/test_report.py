@@ -104,9 +104,13 @@ def test_only_runs_that_differ_just_in_the_seed_are_averaged() -> None:
     assert [row.differs for row in section.rows] == [{"trainer.epochs": 5}, {"trainer.epochs": 10}]
 
 
-def test_runs_of_different_precision_are_kept_apart_and_say_so() -> None:
-    (section,) = report_of(mrpc(1, 0.8, 0.8), mrpc(2, 0.9, 0.9, precision="bfloat16")).sections
-    assert [row.differs for row in section.rows] == [{"precision": "bfloat16"}, {"precision": "float32"}]
+@pytest.mark.parametrize(
+    ("what", "other", "usual"), [("precision", "bfloat16", "float32"), ("engine", "padded", "flat")]
+)
+def test_runs_of_different_precision_or_engine_are_kept_apart_and_say_so(what: str, other: str, usual: str) -> None:
+    runs = [mrpc(1, 0.8, 0.8, **{what: usual}), mrpc(2, 0.9, 0.9, **{what: other})]
+    (section,) = report_of(*runs).sections
+    assert sorted(row.differs[what] for row in section.rows) == sorted([other, usual])
 
 
 def test_a_run_that_failed_before_anything_was_read_counts_in_its_own_row() -> None:

@@ -62,14 +62,21 @@ def test_the_kept_weights_give_the_logits_that_the_run_stored(
     assert all(torch.equal(saved[name], loaded[name]) for name in saved)
 
 
-def test_a_family_without_flat_engine_predicts_what_its_run_stored(
-    tiny_words: list[str], tiny_bert: Path, local_glue: Path, tmp_path: Path
+@pytest.mark.parametrize("engine", ["flat", "padded"])
+def test_another_family_predicts_what_its_run_stored(
+    engine: str, tiny_words: list[str], tiny_bert: Path, local_glue: Path, tmp_path: Path
 ) -> None:
     folder = make_distilbert(tmp_path / "distilbert", tiny_bert)
-    run = train(tiny_words, "rte", f"encoder.path={folder}", "trainer.max_length=64", "trainer.learning_rate=1e-3")
+    words = [
+        f"encoder.path={folder}",
+        "trainer.max_length=64",
+        "trainer.learning_rate=1e-3",
+        f"trainer.engine={engine}",
+    ]
+    run = train(tiny_words, "rte", *words)
     rows = pq.read_table(local_glue / "rte" / "validation.parquet").to_pydict()
     logits = predict_texts(load_fine_tuned(run, device="cpu"), [rows["sentence1"], rows["sentence2"]])
-    assert run.record.engine == "padded"
+    assert run.record.engine == engine
     assert np.abs(logits - stored_logits(run, "validation")).max() < 1e-6
 
 

@@ -18,6 +18,9 @@ def setting_of(*words: str, **changes: Any) -> Setting:
 def test_runs_that_differ_in_their_seed_alone_have_one_setting() -> None:
     assert len({setting_of(seed=1), setting_of(seed=2, device="cuda")}) == 1
     assert len({setting_of(), setting_of(precision="bfloat16"), setting_of("trainer.epochs=3")}) == 3
+    assert len({setting_of(engine="flat"), setting_of(engine="padded")}) == 2
+    explicit = [setting_of("trainer.engine=padded", engine=engine) for engine in ("padded", "")]
+    assert explicit[0].difference(explicit[1], setting_of(engine="flat")).keys() == {"trainer.engine"}
 
 
 def test_a_cell_and_the_same_values_outside_of_a_grid_are_two_settings() -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import DistilBertConfig, DistilBertModel
 
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import TextEncoder
@@ -108,6 +107,25 @@ def test_a_snapshot_of_another_run_or_engine_is_not_used(tmp_path: Path, caplog:
     with caplog.at_level(logging.WARNING, "glue_bench"):
         assert other.newest() is None
     assert "it was made with engine flat, not padded" in caplog.text
+
+
+@pytest.mark.parametrize("family", ["tiny_roberta", "tiny_bert"])
+def test_a_snapshot_of_version_1_has_todays_names(family: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """There, BERT's pooler was a linear layer of the head."""
+    model = load_classifier(request.getfixturevalue(family), outputs=2, head_seed=1)
+    today = [f"{kind}{name}" for kind in ("model.", "optimizer.exp_avg.") for name, _ in model.named_parameters()]
+    before = [
+        name.replace("whole.bert.pooler.dense.", "head.pooler.")
+        .replace("whole.classifier.", "head." if family == "tiny_roberta" else "head.classifier.")
+        .replace(f"whole.{model.whole.base_model_prefix}.", "encoder.transformer.")
+        for name in today
+    ]
+    store = SnapshotStore(tmp_path, belongs_to=OWNER)
+    store.save(Snapshot(step=1, tensors={name: torch.zeros(1) for name in before}, metadata={}))
+    found = store.newest()
+    assert found is not None
+    assert sorted(found.tensors) == sorted(today)
+    assert not {*today} & {*before}
 
 
 def test_what_a_killed_writer_left_is_deleted_but_not_what_another_writes_now(tmp_path: Path) -> None:
@@ -254,21 +272,6 @@ def test_a_whole_training_in_a_snapshot_is_not_trained_again(tiny_roberta: Path,
     model, history, result = train(tiny_roberta, settings(snapshot_minutes=0.0), store)
     assert result.resumed_at == [10] == [result.steps]
     assert history[-1].step == 10
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
-
-
-def test_a_family_without_a_flat_engine_continues_too(tmp_path: Path, tiny_roberta: Path) -> None:
-    """Use DistilBERT: the padded engine with transformers' own head."""
-    folder = tmp_path / "distilbert"
-    shutil.copytree(tiny_roberta, folder)
-    config = DistilBertConfig(vocab_size=400, dim=32, n_layers=2, n_heads=4, hidden_dim=64, pad_token_id=1)
-    DistilBertModel(config).save_pretrained(folder)
-    changed = settings(snapshot_minutes=0.0)
-    expected, _, _ = train(folder, changed)
-    store = SnapshotStore(tmp_path / "native", belongs_to=OWNER)
-    with pytest.raises(Stopped):
-        train(folder, changed, store, stop_after=6)
-    model, _, _ = train(folder, changed, store)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
 
 
