@@ -21,7 +21,6 @@ from glue_bench.models.families import family_of, max_positions, why_refused
 from glue_bench.models.flat import FlatModel
 from glue_bench.models.flat_check import flatten
 from glue_bench.models.flat_rows import FlatRows
-from glue_bench.models.kernels import FlatBatch
 from glue_bench.models.padded import PaddedRows, load_transformer, read_model_config
 from glue_bench.models.placement import Placement
 from glue_bench.models.pretrained import tokenizer_files
@@ -47,9 +46,7 @@ class Classifier(nn.Module):
 
     def forward(self, batch: Any) -> Tensor:
         """Return the logits of B rows, (B, outputs), from a batch of `place`, or the states of first tokens, (B, H)."""
-        if self.flat:
-            return self.flat(batch) if isinstance(batch, FlatBatch) else self.flat.head(batch)
-        logits: Tensor = self.whole(**batch).logits
+        logits: Tensor = self.flat(batch) if self.flat else self.whole(**batch).logits
         return logits
 
     def attention(self, placement: Placement) -> str:

@@ -13,14 +13,13 @@ occur, which saves the optimiser work. Modules keep their names, and outside of 
 Shapes are written with the letters of the module `kernels`.
 """
 
-import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -82,16 +81,22 @@ class FlatModel:
 
             use_rectangles(self._base)
 
-    def __call__(self, batch: FlatBatch) -> Tensor:
-        """Return the logits of B rows, (B, outputs)."""
-        plain = kernels.is_plain(next(self._base.parameters()))
-        with _passing(Pass(batch=batch, noise=Noise() if self._whole.training and plain else None)):
-            return self._logits(batch.input_ids.index_select(0, batch.first)[:, None], batch)
-
-    def head(self, first: Tensor) -> Tensor:
-        """Return the logits, (B, outputs), from the states of the rows' first tokens, (B, H)."""
-        with _passing(Pass(batch=None, first=first)):
-            return self._logits(torch.zeros(len(first), 1, dtype=torch.long, device=first.device), None)
+    def __call__(self, batch: FlatBatch | Tensor) -> Tensor:
+        """Return the logits of B rows, (B, outputs); or only the head's, from the states of first tokens, (B, H)."""
+        if isinstance(batch, FlatBatch):
+            plain = kernels.is_plain(next(self._base.parameters()))
+            now = Pass(batch=batch, noise=Noise() if self._whole.training and plain else None)
+            ids = batch.input_ids.index_select(0, batch.first)[:, None].long()
+            mask = _row_mask(batch) if self.form == "all" else torch.ones_like(ids)
+        else:
+            now, ids = Pass(batch=None, first=batch), torch.zeros(len(batch), 1, dtype=torch.long, device=batch.device)
+            mask = torch.ones_like(ids)
+        token = current_pass.set(now)
+        try:
+            logits: Tensor = self._whole(input_ids=ids.expand(mask.shape), attention_mask=mask).logits
+        finally:
+            current_pass.reset(token)
+        return logits
 
     def place(self, encoded: Encoded, device: torch.device) -> FlatRows:
         """Return a split on the device, for the current embedding table."""
@@ -137,19 +142,11 @@ class FlatModel:
         before = real[starts] - ~padding[starts]  # (n,) real tokens of earlier rows
         return np.where(padding, pad_id, real - np.repeat(before, lengths) + pad_id)
 
-    def _logits(self, ids: Tensor, batch: FlatBatch | None) -> Tensor:
-        """Let the model compute the logits of rows of 1 token, (B, 1), or if it needs all, of L tokens."""
-        mask = torch.ones_like(ids) if batch is None or self.form != "all" else _row_mask(batch)
-        logits: Tensor = self._whole(input_ids=ids.long().expand(mask.shape), attention_mask=mask).logits
-        return logits
-
     def _encode_rows(self, original: Callable[..., Any], *_: object, **__: object) -> BaseModelOutputWithPooling:
         """Be the transformer's forward pass: return states of (B, 1, H), or (B, L, H)."""
         now, base = in_pass(), self._base
+        states = self._encode(original, now.batch) if now.batch is not None else cast(Tensor, now.first)[:, None]
         pooler, activation = getattr(base, "pooler", None), getattr(base, "pooler_activation", None)
-        states = self._encode(original, now.batch) if now.first is None and now.batch is not None else now.first
-        assert states is not None  # noqa: S101 - a pass has one of the two
-        states = states if states.ndim == 3 else states[:, None]
         if activation is not None and pooler is not None:  # ALBERT's, a plain linear layer
             pooled = activation(pooler(states[:, 0]))
         else:
@@ -160,11 +157,11 @@ class FlatModel:
         given = {name: getattr(batch, name) for name in ("input_ids", "position_ids", "token_type_ids")}
         known = {name: ids[None] for name, ids in given.items() if name in self._accepted}
         hidden: Tensor = original(**known)[0].squeeze(0)
-        if self.form == "all":
-            inside = _row_mask(batch)
-            places = batch.starts[:-2, None] + torch.arange(inside.shape[1], device=hidden.device)
-            return hidden[torch.where(inside, places, 0)] * inside[:, :, None]
-        return hidden if self.form == "last" else pick(hidden, batch.first)
+        if self.form != "all":
+            return (hidden if self.form == "last" else pick(hidden, batch.first))[:, None]
+        inside = _row_mask(batch)
+        places = batch.starts[:-2, None] + torch.arange(inside.shape[1], device=hidden.device)
+        return hidden[torch.where(inside, places, 0)] * inside[:, :, None]
 
     def _layer(self, original: Callable[..., Any], hidden: Tensor, *rest: Any, parts: Any, **more: Any) -> Any:
         """Be a layer's forward pass, from (1, T, H) to (1, T, H), or for the first tokens alone to (1, B, H)."""
@@ -196,15 +193,6 @@ def in_pass() -> Pass:
     now = current_pass.get()
     assert now is not None  # noqa: S101 - only called in a pass
     return now
-
-
-@contextlib.contextmanager
-def _passing(now: Pass) -> Iterator[None]:
-    token = current_pass.set(now)
-    try:
-        yield
-    finally:
-        current_pass.reset(token)
 
 
 def replace_in_a_pass(module: nn.Module, name: str, *, by: Callable[..., Any]) -> None:
