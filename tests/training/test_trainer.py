@@ -236,7 +236,7 @@ def test_a_prediction_in_bfloat16_casts_each_weight_once_whatever_the_number_of_
         casts = Casts()
         with casts:
             predict(model, encoded, batch_size=batch_size, placement=choose_placement("cpu", "bfloat16"))
-        found.append(casts.counts[tuple(model.get_parameter("head.out_proj.weight").shape)])
+        found.append(casts.counts[tuple(model.get_parameter("whole.classifier.out_proj.weight").shape)])
     assert found == [1, 1]
 
 
