@@ -151,7 +151,6 @@ def execute_plan(
     kind = "serial" if serial else executor.kind
     if plan.missing:
         fetch_inputs(plan.missing)
-        check_local_rows(plan.missing)
         store.check_writable()
     for trainer in [request.config.trainer for request in plan.missing]:
         if trainer.device not in ("auto", "cpu") and kind != "slurm":  # a login node has no GPU

@@ -82,7 +82,7 @@ def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
         raise InputError(
             f"{folder / split}.parquet: no such file, nor {', '.join(f'{split}.{kind}' for kind in TEXT_TYPES)}, one "
             f"of these with .gz, {split}-00000-of-00001.parquet, or a folder {split} of save_to_disk"
-            f"{f', nor in {original.folder}' if original else ''}"
+            f"{f', nor in {original.folder}' if original and not folder.is_dir() else ''}"
             f"{f'; data.path={root.parent} is the folder of the tasks' if above else ''}"
         )
     return found[0]

@@ -102,7 +102,8 @@ def warm_up() -> None:
 
 def start_process(process: BaseProcess) -> None:
     """Start a worker, and before that the server that forks it, if that was killed; a LostRunError if it cannot be."""
-    for _ in range(3):
+    for pause in (0.0, 0.1, 1.0):  # seconds: a process that was killed is not gone at once
+        time.sleep(pause)
         warm_up()
         try:
             return process.start()

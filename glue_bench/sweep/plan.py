@@ -192,7 +192,7 @@ def fetch_inputs(missing: Sequence[RunRequest]) -> None:
 
 
 def check_local_rows(missing: Sequence[RunRequest]) -> None:
-    """Read the local rows that missing runs need: an InputError for a wrong column or label comes before PyTorch."""
+    """Read the local rows that missing runs need, as they will: an InputError names a wrong column or label."""
     for config in {f"{request.config.task} {request.config.data}": request.config for request in missing}.values():
         if config.data.source == "local":
             for files in resolve_source(config.data, config.task).files.values():

@@ -266,7 +266,7 @@ def test_declared_names_that_are_only_numbers_are_the_codes(names: list[str], ex
     ("name", "content", "message"),
     [
         ("train.csv.gz", b"no gzip", "train.csv.gz: cannot be read: Not a gzipped file"),
-        ("train.csv.gz", gzip.compress(b"sentence1,sentence2,label\n")[:-9], "train.csv.gz: cannot be read"),
+        ("train.csv.gz", gzip.compress(b"sentence1,sentence2,label\n", mtime=0)[:-9], "train.csv.gz: cannot be read"),
         ("train.json", b'[{"sentence1": "a"}', "train.json: not JSON"),
         ("train.json", b"[1]", "train.json item 1: not an object"),
         ("train.json", b'{"a": 1}\n{', "train.json line 2: not JSON"),
