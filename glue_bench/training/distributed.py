@@ -97,7 +97,8 @@ class Processes:
             else:
                 ended.put(None)
 
-        threading.Thread(target=attempt, name="peers", daemon=True).start()
+        thread = threading.Thread(target=attempt, name="peers", daemon=True)
+        thread.start()
         began, said, limit = time.monotonic(), False, _FOR_PEERS.total_seconds()
         while ended.empty():
             time.sleep(0.05)
@@ -110,6 +111,7 @@ class Processes:
                 said = True
             if waited > limit + _PATIENCE:
                 raise LostError("the other processes did not connect; to run without them, unset RANK and WORLD_SIZE")
+        thread.join()  # one that ends with the interpreter would abort it
         if error := ended.get():
             raise error
 
