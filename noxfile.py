@@ -46,8 +46,8 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """The tests that take minutes: the sample sweep and what it must reach."""
-    session.install(*EXACT, "-e", ".[sample,test]")
+    """The tests that take minutes: the sample sweep and what it must reach, the GPU benchmark at toy size."""
+    session.install(*EXACT, "-e", ".[dev]")  # with the benchmark's rivals
     session.run("pytest", "-m", "slow", *session.posargs)
 
 
