@@ -80,8 +80,8 @@ def run(
 
 
 @functools.cache
-def _server() -> tuple[socket.socket, object]:
-    """Start the process that forks the others; it ends with this one."""
+def _server(_asking: int) -> tuple[socket.socket, object]:
+    """Start the process that forks the others for the process that asks; a fork of that one gets its own."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
     process = subprocess.Popen([sys.executable, "-P", "-c", _PROGRAM], stdin=theirs.fileno(), cwd="/", env=environment)
@@ -90,7 +90,7 @@ def _server() -> tuple[socket.socket, object]:
 
 
 def _ask(request: dict[str, Any], streams: Sequence[int]) -> int:
-    server, _ = _server()
+    server, _ = _server(os.getpid())
     socket.send_fds(server, [pickle.dumps(request)], streams)
     return int(server.recv(_LARGEST))
 
