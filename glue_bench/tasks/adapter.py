@@ -49,11 +49,20 @@ class TaskAdapter(TaskConfig):
     def parts(self, convention: str) -> list[ScorePart]:
         """Return the scores whose mean is the task's number under `convention`.
 
-        A task that names no conventions uses its headline, or else its first metric, on all its validation splits.
+        A convention is a name, or one SPLIT.METRIC. A task that names no conventions uses its headline, or else its
+        first metric, on all its validation splits.
         """
+        if "." in convention:
+            return [ScorePart.parse(convention)]
         if convention in self.conventions:
             return [ScorePart.parse(text) for text in self.conventions[convention]]
         return [ScorePart(split, self.headline or self.metrics[0]) for split in self.validation]
+
+    def states(self, convention: str) -> bool:
+        """Return whether a published number's convention says which scores it is the mean of; with one metric, any."""
+        if "." in convention:
+            return ScorePart.parse(convention) in self.every_part()
+        return convention in self.conventions or len({*map(tuple, self.conventions.values())}) < 2
 
     def every_part(self) -> list[ScorePart]:
         """Return each metric on each validation split."""
@@ -68,7 +77,7 @@ class TaskAdapter(TaskConfig):
         """
         reasons = []
         if init != "pretrained":
-            reasons.append(f"starts from the fine-tuned {init.partition(':')[0]} model, the published numbers do not")
+            reasons.append(started_from(init))
         if source == "sample":
             return [*reasons, "sample data"]
         if not self.rows:
@@ -90,6 +99,11 @@ class TaskAdapter(TaskConfig):
 
     def _pinned(self, split: str, fingerprints: Mapping[str, str]) -> bool:
         return split in self.fingerprints and split in fingerprints
+
+
+def started_from(init: str) -> str:
+    """Say that a run's initial weights (as in the record) are not those of published numbers."""
+    return f"starts from the fine-tuned {init.partition(':')[0]} model, the published numbers do not"
 
 
 def headline(parts: Sequence[ScorePart], scores: Mapping[str, Mapping[str, float]]) -> float:

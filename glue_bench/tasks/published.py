@@ -1,99 +1,256 @@
 """Published numbers with their sources, from published_rows/ and the user's own folder. Knows no runs."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, Required, TypedDict
+from statistics import fmean
+from typing import Any, Literal, Required, TypedDict
 
 from glue_bench.config.schema import CONVENTIONS
 from glue_bench.errors import did_you_mean
 from glue_bench.reading import build_plain, conform, read_json
+from glue_bench.tasks.adapter import TaskAdapter
 
 logger = logging.getLogger(__name__)
 
+NOT_STATED = "not stated"
+BEST_OF_GRID = "best of grid"
+Statistic = Literal["median", "mean", "best of grid", "one run", "not stated"]
+Start = Literal["pretrained", "mnli", "not stated"]
+Method = Literal["full", "lora", "adalora", "adapters", "bitfit"]
+Status = Literal["read", "quoted"]
+Numbers = Mapping[str, list[float | None]]  # by task: one number, or a pair
+RECIPES = {  # of this project, by the protocol that they follow
+    "card": "default",
+    "roberta_paper": "roberta_paper",
+    "fairseq": "fairseq",
+    "hf_2019": "hf_2019",
+    "hf_flax": "hf_2019",
+}
 _MOST_DECIMALS, _HIGHEST = 6, 100
+_OTHERS = "others"  # the key for all tasks that are not named
 PUBLISHED_ROWS = Path(__file__).resolve().parent / "published_rows"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedScore:
-    """One number of a published table."""
+    """One number of a published row, in per cent, or correlation times 100. What is None is not stated."""
 
     task: str
-    value: float  # as printed: per cent, or correlation times 100
-    convention: str  # card or paper: decides which scores it is the mean of
+    value: float  # as printed; of a pair, the mean, or the number that is there
+    convention: str  # card or paper: decides which scores it is the mean of; or SPLIT.METRIC, or "not stated"
     metric: str  # in words
     split: str
-    n: int  # rows of that split
+    n: int | None  # rows of that split
     source: str
     note: str
+    deviation: float | None = None  # standard deviation over the runs
+    minimum: float | None = None
+    maximum: float | None = None
+    best: float | None = None
+    start: Start = "not stated"
+    pair: Sequence["PublishedScore"] = ()  # both numbers, where two are printed
+
+    def under(self, task: TaskAdapter, convention: str) -> "PublishedScore | None":
+        """Return the number for the scores that the task shows under a convention, if the source states it."""
+        parts = task.parts(convention)
+        known = (s for s in (self, *self.pair) if task.states(s.convention) and task.parts(s.convention) == parts)
+        return next(known, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedTable:
-    """One model's published numbers."""
+    """One published row: one encoder, fine-tuned by one protocol."""
 
-    name: str  # the file's name
+    name: str  # the file's name, or the row's own in a file of several
     title: str
-    hub_ids: tuple[str, ...]  # of the encoder that was fine-tuned
-    protocol: str
-    runs: int | None  # odd; each number is the median of this many runs; None if not documented
+    hub_ids: tuple[str, ...]  # of the encoder that was fine-tuned; empty if not sure
+    protocol: str  # in words
+    runs: int | None  # behind each number; None if not documented
     rounding: float  # half a unit of the numbers' last digit
     convention_evidence: str
     scores: Mapping[str, PublishedScore]  # by task
+    source: str = ""
+    status: Status = "read"  # in the authors' own source, or quoted by somebody
+    protocol_name: str = NOT_STATED
+    statistic: Statistic = "not stated"
+    method: Method = "full"
+    rank: int | None = None  # of LoRA
+    parameters: int | None = None  # that were trained
+    note: str = ""
+
+    def differs(self, score: PublishedScore, *, init: str) -> list[str]:
+        """Say why a median over fully fine-tuned seeds that started from `init` cannot be held against a number."""
+        reasons = [] if self.method == "full" else [f"published for {self.method}, ours is full fine-tuning"]
+        if score.start not in (NOT_STATED, init):
+            reasons.append(f"published with the start {score.start}, ours is {init}")
+        if self.statistic == BEST_OF_GRID:
+            reasons.append("published is the best of a grid, ours a median over seeds")
+        return reasons
+
+    def unreachable(self, tasks: Mapping[str, TaskAdapter]) -> list[str]:
+        """Name each number that may be an accuracy, but not that of one run on the official dev rows."""
+        notes = list[str]()
+        for score in (one for whole in self.scores.values() for one in whole.pair or (whole,)):
+            if (task := tasks.get(score.task)) is None:
+                continue
+            part, *others = task.parts(score.convention if task.states(score.convention) else "paper")
+            n = task.rows.get(part.split)
+            if others or part.metric != "accuracy" or not n or is_share(score.value, n, rounding=self.rounding):
+                continue
+            of = "" if self.statistic != "mean" else f"; the mean of {self.runs or 'several'} runs may be"
+            notes.append(f"{score.task} {score.value:g} is no accuracy of one run on {n:,} rows{of}")
+        return notes
+
+
+def is_share(value: float, n: int, *, rounding: float) -> bool:
+    """Return whether some whole number of `n` rows is `value` per cent, give or take half a unit of its last digit."""
+    exact, half = Fraction(str(value)), Fraction(str(rounding))
+    return abs(Fraction(100 * round(exact * n / 100), n) - exact) <= half
 
 
 def load_published(extra: Path | None = None) -> list[PublishedTable]:
-    """Load the tables that ship with the package, and those in `extra`, which replace any of the same name."""
-    tables = {}
+    """Load the rows that ship with the package, and those in `extra`, which replace any of the same name."""
+    tables = dict[str, PublishedTable]()
     for folder in (PUBLISHED_ROWS, extra):
         for path in sorted(folder.glob("*.json")) if folder else []:
             try:
-                tables[path.stem] = _read_table(path)
+                tables |= {table.name: table for table in read_published(path)}
             except (OSError, ValueError) as error:
                 logger.warning("%s: not a table of published numbers, ignored (%s)", path, error)
     return list(tables.values())
 
 
-def find_table(tables: list[PublishedTable], hub_id: str | None) -> PublishedTable | None:
-    """Find the table for the encoder with this hub id, ignoring case."""
+def find_table(
+    tables: Sequence[PublishedTable], hub_id: str | None, *, recipe: str | None = None
+) -> PublishedTable | None:
+    """Find the row to compare runs of the encoder with this hub id with.
+
+    Rows of full fine-tuning come first, then those that were read, then those whose protocol the recipe follows.
+    """
+
+    def place(table: PublishedTable) -> tuple[bool, ...]:
+        return table.method != "full", table.status != "read", recipe != RECIPES.get(table.protocol_name, "")
+
+    return min(find_tables(tables, hub_id), key=place, default=None)
+
+
+def find_tables(tables: Sequence[PublishedTable], hub_id: str | None) -> list[PublishedTable]:
+    """Find every row of the encoder with this hub id, ignoring case."""
     lower = (hub_id or "").lower()
-    return next((table for table in tables if lower in (known.lower() for known in table.hub_ids)), None)
+    return [table for table in tables if lower in (known.lower() for known in table.hub_ids)]
 
 
-class _File(TypedDict, total=False):
+class _Row(TypedDict, total=False):
     title: Required[str]
     hub_ids: Required[list[str]]
     protocol: Required[str]
     convention_evidence: Required[str]
-    scores: Required[list[Mapping[str, Any]]]
+    scores: Required[Any]  # a list of numbers with all that is known of each, or _Columns.scores
     runs: int | None
     decimals: int
+    name: str
+    source: str
+    status: Status
+    protocol_name: str
+    statistic: Statistic
+    method: Method
+    rank: int | None
+    parameters: int | None
+    note: str
 
 
-def _read_table(path: Path) -> PublishedTable:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Columns:
+    """What a row states about its numbers, by task; `others` stands for the tasks that are not named."""
+
+    scores: Numbers
+    metrics: Mapping[str, list[str]] = field(default_factory=dict)  # card, paper, SPLIT.METRIC or "not stated" of each
+    deviations: Numbers = field(default_factory=dict)
+    minima: Numbers = field(default_factory=dict)
+    maxima: Numbers = field(default_factory=dict)
+    best: Numbers = field(default_factory=dict)
+    start: Mapping[str, Start] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+_SPREADS = {"deviation": "deviations", "minimum": "minima", "maximum": "maxima", "best": "best"}
+
+
+def read_published(path: Path) -> list[PublishedTable]:
+    """Read a file of one row, or of several (`rows`) with what they share beside them; an OSError or a ValueError."""
     content = read_json(path)
-    conform(_File, content, where="")
-    scores = [build_plain(PublishedScore, each, where=f"scores[{at}]") for at, each in enumerate(content["scores"])]
-    for score in scores:
+    conform(Mapping[str, Any], content, where="the file")
+    if "rows" not in content:
+        return [_read_row(content, name=path.stem)]
+    shared = {key: value for key, value in content.items() if key != "rows"}
+    conform(list[Mapping[str, Any]], content["rows"], where="rows")
+    tables = list[PublishedTable]()
+    for at, row in enumerate(content["rows"]):
+        try:
+            tables.append(_read_row({"convention_evidence": "", **shared, **row}, name=f"{path.stem}-{at + 1}"))
+        except ValueError as error:
+            raise ValueError(f"rows[{at}]: {error}") from None
+    return tables
+
+
+def _read_row(content: Mapping[str, Any], *, name: str) -> PublishedTable:
+    conform(_Row, content, where="")
+    columns = {key: content[key] for key in _Columns.__dataclass_fields__ if key in content}
+    if isinstance(content["scores"], list):
+        scores = [build_plain(PublishedScore, each, where=f"scores[{at}]") for at, each in enumerate(content["scores"])]
+        if any(score.pair for score in scores):
+            raise ValueError("pair is no key of a number; scores by task may have two")
+    else:
+        known = [*_Row.__annotations__, *_Columns.__dataclass_fields__]
+        if unknown := next((key for key in content if key not in known), None):
+            raise ValueError(f"{unknown} is no key{did_you_mean(unknown, known)}")
+        scores = _read_columns(build_plain(_Columns, columns, where=""), source=content.get("source", ""))
+    for score in (one for whole in scores for one in (whole, *whole.pair)):
         if not -_HIGHEST <= score.value <= _HIGHEST:
             raise ValueError(f"the value of {score.task} is {score.value}; must be -{_HIGHEST} to {_HIGHEST}")
-        if score.convention not in CONVENTIONS:
+        if (score.deviation or 0) < 0:
+            raise ValueError(f"the deviation of {score.task} is {score.deviation}; must be 0 or more")
+        if score.convention not in (*CONVENTIONS, NOT_STATED) and "." not in score.convention:
             allowed = did_you_mean("", CONVENTIONS)
             raise ValueError(f"the convention of {score.task} is {score.convention!r}{allowed}")
     runs, decimals = content.get("runs"), content.get("decimals", 1)
-    if runs is not None and (runs < 1 or runs % 2 == 0):
+    statistic = content.get("statistic", "median" if runs else NOT_STATED)
+    if runs is not None and (runs < 1 or (statistic == "median" and runs % 2 == 0)):
         raise ValueError(f"runs is {runs!r}; it must be an odd whole number, or null")
     if not 0 <= decimals <= _MOST_DECIMALS:
         raise ValueError(f"decimals is {decimals}; must be 0 to {_MOST_DECIMALS}")
-    return PublishedTable(
-        name=path.stem,
-        title=content["title"],
-        hub_ids=tuple(content["hub_ids"]),
-        protocol=content["protocol"],
-        runs=runs,
-        rounding=0.5 * 10**-decimals,
-        convention_evidence=content["convention_evidence"],
-        scores={score.task: score for score in scores},
-    )
+    plain = {key: content[key] for key in _Row.__annotations__ if key in content and key not in ("decimals", "scores")}
+    about = {"name": name, **plain, "hub_ids": tuple(content["hub_ids"]), "runs": runs, "statistic": statistic}
+    by_task = {score.task: score for score in scores}
+    return PublishedTable(**about, rounding=0.5 * 10**-decimals, scores=by_task)
+
+
+def _read_columns(columns: _Columns, *, source: str) -> list[PublishedScore]:
+    scores = list[PublishedScore]()
+    for task, numbers in columns.scores.items():
+        words = columns.metrics.get(task, columns.metrics.get(_OTHERS, [NOT_STATED] * len(numbers)))
+        if len(words) != len(numbers) or not 1 <= len(numbers) <= 2 or numbers[0] is None:
+            raise ValueError(f"scores.{task} must be one number or two, with a word of metrics.{task} for each")
+        about: dict[str, Any] = {
+            "task": task,
+            "split": "dev",
+            "n": None,
+            "source": source,
+            "note": columns.notes.get(task, ""),
+            "start": columns.start.get(task, columns.start.get(_OTHERS, NOT_STATED)),
+        }
+        each = list[PublishedScore]()
+        for at, (value, word) in enumerate(zip(numbers, words, strict=True)):
+            if value is not None:
+                spread = {key: getattr(columns, name).get(task, [])[at:] for key, name in _SPREADS.items()}
+                found = {key: left[0] for key, left in spread.items() if left}
+                each.append(PublishedScore(**about, **found, value=value, convention=word, metric=word))
+        if len(each) == 2:  # the mean of a pair is what the convention `card` shows
+            mean = fmean(score.value for score in each)
+            scores.append(PublishedScore(**about, value=mean, convention="card", metric="card", pair=tuple(each)))
+        else:
+            scores += each
+    return scores

@@ -109,7 +109,7 @@ def test_every_row_of_the_shipped_card_has_a_known_verdict(card: Card) -> None:
 
 def test_the_folder_of_claims_is_not_taken_for_a_table_of_published_numbers(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        assert [table.name for table in load_published()] == ["distilroberta", "roberta"]
+        assert {"distilroberta", "roberta"} < {table.name for table in load_published()}
     assert caplog.text == ""
 
 

@@ -10,6 +10,7 @@ from glue_bench.tasks.adapter import TaskAdapter, headline, metric_title
 from glue_bench.tasks.published import load_published
 
 # Wang et al. (arXiv:1804.07461) and the hub's nyu-mll/glue: texts, labels in the order of the codes, rows.
+CARDS = [table for table in load_published() if table.name in ("distilroberta", "roberta")]
 GLUE = {
     "mnli": ("premise hypothesis", "entailment neutral contradiction", 392702, (9815, 9832)),
     "qqp": ("question1 question2", "not_duplicate duplicate", 363846, (40430,)),
@@ -35,7 +36,7 @@ def test_columns_labels_and_sizes_are_glues(name: str) -> None:
 @pytest.mark.parametrize("name", GLUE)
 def test_published_numbers_name_the_scores_that_the_task_averages_under_their_convention(name: str) -> None:
     task = compose_task(name)
-    for table in load_published():
+    for table in CARDS:
         score = table.scores[name]
         parts = TaskAdapter.of(task).parts(score.convention)
         assert score.n == sum(task.rows[split] for split in {part.split for part in parts})
@@ -45,8 +46,7 @@ def test_published_numbers_name_the_scores_that_the_task_averages_under_their_co
 
 def test_the_published_rows_have_the_cards_means() -> None:
     means = {
-        table.name: sum(score.value for task, score in table.scores.items() if task != "wnli") / 8
-        for table in load_published()
+        table.name: sum(score.value for task, score in table.scores.items() if task != "wnli") / 8 for table in CARDS
     }
     assert means == pytest.approx({"distilroberta": 82.35, "roberta": 86.35})
 
