@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_words
-from glue_bench.statistics.verdicts import Verdict
+from glue_bench.statistics.verdicts import NOT_COMPARABLE, Verdict
 from glue_bench.tasks.published import PublishedScore
 from glue_bench.text import plural
 
@@ -211,7 +211,8 @@ class Row(Group):
     @property
     def difference(self) -> float | None:
         """Our median minus the published number, where the two are comparable."""
-        if self.summary is None or self.published is None or not self.comparable:
+        judged = self.verdict is not None and self.verdict.kind != NOT_COMPARABLE
+        if self.summary is None or self.published is None or not self.comparable or not judged:
             return None
         return self.summary.median - self.published.value
 

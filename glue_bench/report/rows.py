@@ -17,8 +17,8 @@ from glue_bench.runs.store import RunStore
 from glue_bench.statistics import verdicts
 from glue_bench.statistics.intervals import Floats, Interval, SplitPredictions, interval_of_mean, resample_scores
 from glue_bench.statistics.verdicts import Verdict, describe_degenerate, judge_published
-from glue_bench.tasks.adapter import ScorePart, TaskAdapter, headline, metric_title, undefined_words
-from glue_bench.tasks.published import PublishedScore, PublishedTable
+from glue_bench.tasks.adapter import ScorePart, TaskAdapter, headline, metric_title, started_from, undefined_words
+from glue_bench.tasks.published import NOT_STATED, PublishedScore, PublishedTable
 from glue_bench.text import plural
 
 STREAM = 20240501  # seeds every draw, so that the same records give the same report
@@ -39,19 +39,19 @@ class Context:
         """Return the published number of a task."""
         return self.table.scores.get(task) if self.table else None
 
-    def convention_of(self, task: str) -> str:
+    def convention_of(self, task: TaskAdapter) -> str:
         """Return the convention of the task's row."""
-        score = self.score(task)
-        return self.convention or (score.convention if score else "card")
+        score = self.score(task.name)
+        return self.convention or (score.convention if score and task.states(score.convention) else "card")
 
     def parts(self, task: TaskAdapter) -> list[ScorePart]:
         """Return the scores whose mean the task's row shows."""
-        return task.parts(self.convention_of(task.name))
+        return task.parts(self.convention_of(task))
 
     def shown_score(self, task: TaskAdapter) -> PublishedScore | None:
         """Return the published number if it is for the row's metric; with a single metric, conventions agree."""
         score = self.score(task.name)
-        return score if score is not None and task.parts(score.convention) == self.parts(task) else None
+        return score.under(task, self.convention_of(task)) if score else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +70,10 @@ class Evidence:
 
 def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any) -> Row:
     """Build the row of one setting, chosen cell, or task without runs; `about`: its `differs` and `setting_notes`."""
-    runs, finished = group.runs, group.finished
     parts, shown = context.parts(task), context.shown_score(task)
+    if shown is not None and shown.start == group.setting.init:
+        group = dataclasses.replace(group, runs=[_started_alike(run) for run in group.runs])
+    runs, finished = group.runs, group.finished
     values = [100 * headline(parts, run.scores) for run in finished]
     evidence = read_evidence(context.store, finished, parts=parts) if context.store and finished else None
     intervals = _score_intervals(evidence, finished, parts=parts) if evidence else {}
@@ -84,8 +86,9 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any
     remarks = list[str]()
     if finished and not group.not_comparable_because and shown is None:
         score = context.score(task.name)
-        known = f"the published number is under the convention {score.convention}" if score else "nothing published"
-        remarks.append(known)
+        remarks.append(f"the published number is {_convention_words(score)}" if score else "nothing published")
+    if finished and verdict and verdict.kind == verdicts.NOT_COMPARABLE and group.comparable and shown:
+        remarks.append(f"not comparable: {verdict.reason}")
     remarks += [shown.note] if runs and shown and shown.note else []
     if context.store is not None and finished and evidence is None:
         remarks.append("stored predictions cannot be read: no interval, and degenerate runs are not detected")
@@ -102,7 +105,7 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any
         **{item.name: getattr(group, item.name) for item in dataclasses.fields(group)},
         title=task.title,
         metric=metric_title(parts),
-        convention=context.convention_of(task.name),
+        convention=context.convention_of(task),
         n=sum(finished[0].data["rows"][split] for split in {part.split for part in parts}) if finished else None,
         values=values,
         summary=_summarise(values, intervals.get(None)) if values else None,
@@ -117,6 +120,18 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any
         degenerate=evidence.degenerate if evidence else {},
         **about,
     )
+
+
+def _convention_words(score: PublishedScore) -> str:
+    stated = score.convention != NOT_STATED
+    return f"under the convention {score.convention}" if stated else "under a convention that is not stated"
+
+
+def _started_alike(run: Record) -> Record:
+    """Drop from a run's reasons that it started elsewhere: the published runs started there too."""
+    reasons = [reason for reason in run.not_comparable_because if reason != started_from(run.init)]
+    same = len(reasons) == len(run.not_comparable_because)
+    return run if same else dataclasses.replace(run, comparable=not reasons, not_comparable_because=reasons)
 
 
 def read_evidence(store: RunStore, finished: Sequence[Record], *, parts: Sequence[ScorePart]) -> Evidence | None:
@@ -188,8 +203,11 @@ def _judge(group: Group, context: Context, *, task: TaskAdapter, values: Sequenc
     if not group.comparable:
         return Verdict(kind=verdicts.NOT_COMPARABLE, reason="; ".join(group.not_comparable_because))
     if shown is None:
-        return Verdict(kind=verdicts.NOT_COMPARABLE, reason=f"published under the convention {score.convention}")
-    return judge_published(values, shown.value, rounding=context.table.rounding, runs=context.table.runs or 1)
+        return Verdict(kind=verdicts.NOT_COMPARABLE, reason=f"published {_convention_words(score)}")
+    if differs := context.table.differs(shown, init=group.setting.init):
+        return Verdict(kind=verdicts.NOT_COMPARABLE, reason="; ".join(differs))
+    about = {"rounding": context.table.rounding, "runs": context.table.runs, "deviation": shown.deviation}
+    return judge_published(values, shown.value, **about, mean=context.table.statistic == "mean")
 
 
 def _summarise(values: Sequence[float], interval: Interval | None) -> ScoreSummary:

@@ -43,7 +43,7 @@ def build_report(
         sections[group.setting.section].append(group)
     built = []
     for _, groups in sorted(sections.items()):
-        table = find_table(published, groups[0].setting.hub_id)
+        table = find_table(published, groups[0].setting.hub_id, recipe=groups[0].setting.recipe)
         context = Context(table=table, convention=convention, store=store)
         built.append(_build_section(groups, context, expected=expected, cells=cells))
     return Report(sections=built, footnotes=[*left_out_note(left_out), *write_footnotes(built, published)])

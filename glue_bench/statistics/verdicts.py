@@ -13,6 +13,7 @@ from glue_bench.text import plural
 FEWEST_SEEDS = 3  # with fewer, a standard deviation means little
 MOST_SEEDS = 1000  # the most that a verdict suggests
 CONSTANT_SPREAD = 1e-3  # predicted scores with a smaller spread, as a share of the labels' spread, count as constant
+_ENDLESS = 1e12  # seeds: the limit of many
 _ROUNDING = 1e-9  # rounding error of a mean of equal scores times 100
 
 REPRODUCED, BELOW, ABOVE, INCONCLUSIVE = "reproduced", "below", "above", "inconclusive"
@@ -31,43 +32,63 @@ class Verdict:
     seeds_needed: int | None = None  # number of seeds that would decide, if mean and spread stay the same
 
 
-def judge_published(scores: Sequence[float], published: float, *, rounding: float, runs: int = 1) -> Verdict:
+def judge_published(
+    scores: Sequence[float],
+    published: float,
+    *,
+    rounding: float,
+    runs: int | None = None,
+    mean: bool = False,
+    deviation: float | None = None,
+) -> Verdict:
     """Compare our seeds' scores with one published number.
 
     The published runs were scored on the same dev rows, so only training noise counts: the number should lie in the
-    interval that our seeds predict for runs like the published one. The noise of the published runs is unknown, so
-    there is no p-value.
+    interval that our seeds predict for runs like the published one. Where the source states no standard deviation, the
+    noise of its runs is taken to be ours, and there is no p-value. Where it does, the interval is that of Welch's
+    two-sided test, and the reason gives it for the difference of the means.
 
     *below* and *above* describe our scores. *inconclusive*: the number lies inside the interval only because few seeds
     make it wide; many more seeds with the same mean and spread would put it outside.
 
     Args:
         scores: one per seed, in the units of `published`.
-        published: a single run's score, or the median of `runs`.
+        published: a single run's score, or the median or mean of `runs`.
         rounding: half a unit of its last digit.
-        runs: odd; the number of runs that the published number is the median of.
+        runs: the number of runs behind the published number; odd for a median. One if not stated.
+        mean: whether it is their mean rather than their median.
+        deviation: their standard deviation, used if there are two runs or more.
     """
     count = len(scores)
     if count < FEWEST_SEEDS:
         reason = f"{plural(count, 'seed')}; at least {FEWEST_SEEDS} are needed"
         return Verdict(kind=INCONCLUSIVE, reason=reason, seeds_needed=FEWEST_SEEDS)
-    mean, spread = float(np.mean(scores)), float(np.std(scores, ddof=1))
+    ours, spread = float(np.mean(scores)), float(np.std(scores, ddof=1))
     if np.ptp(scores) < _ROUNDING:
         return Verdict(kind=INCONCLUSIVE, reason="all seeds score the same: no training noise was seen")
-    theirs = variance_of_median(runs)
+    runs, known = runs or 1, deviation is not None and (runs or 1) > 1
+    theirs = (deviation if known and deviation is not None else spread) ** 2 * (
+        1 / runs if mean else variance_of_median(runs)
+    )
 
-    def reach(seeds: int) -> float:
-        """Return half the width of the interval that this many seeds predict for the published runs' median."""
-        return float(special.stdtrit(seeds - 1, (1 + LEVEL) / 2)) * spread * math.sqrt(1 / seeds + theirs)
+    def reach(seeds: float) -> float:
+        """Return half the width of the interval that this many seeds predict for the published number."""
+        own = spread**2 / seeds
+        freedom = seeds - 1
+        if known:  # Welch and Satterthwaite
+            freedom = (own + theirs) ** 2 / (own**2 / freedom + theirs**2 / (runs - 1))
+        return float(special.stdtrit(freedom, (1 + LEVEL) / 2)) * math.sqrt(own + theirs)
 
-    distance = abs(published - mean) - rounding
-    low, high = mean - reach(count), mean + reach(count)
+    distance = abs(published - ours) - rounding
+    low, high = ours - reach(count), ours + reach(count)
+    welch = f"difference {low - published:+.1f} to {high - published:+.1f}" if known else ""
     if distance > reach(count):
-        return Verdict(kind=BELOW if mean < published else ABOVE, reason="", low=low, high=high)
-    if distance <= float(special.ndtri((1 + LEVEL) / 2)) * spread * math.sqrt(theirs):
-        return Verdict(kind=REPRODUCED, reason="", low=low, high=high)
+        return Verdict(kind=BELOW if ours < published else ABOVE, reason=welch, low=low, high=high)
+    if distance <= reach(_ENDLESS):
+        return Verdict(kind=REPRODUCED, reason=welch, low=low, high=high)
     needed = next((more for more in range(count + 1, MOST_SEEDS + 1) if distance > reach(more)), None)
     reason = f"about {needed} seeds would decide" if needed else f"more than {MOST_SEEDS} seeds would be needed"
+    reason = "; ".join(filter(None, (welch, reason)))
     return Verdict(kind=INCONCLUSIVE, reason=reason, low=low, high=high, seeds_needed=needed)
 
 

@@ -276,6 +276,8 @@ def _word_outcome(record: Record, published: Sequence[PublishedTable]) -> list[s
     task = task_of(record)
     table = find_table(list(published), record.encoder.get("hub_id"))
     score = table.scores.get(record.task) if table and record.comparable else None
+    if table and score and (not task.states(score.convention) or table.differs(score, init=record.init_kind)):
+        score = None
     parts = task.parts(score.convention if score else "card")
     compared = f" (published {score.value:.1f})" if score else ""
     value = f"{100 * headline(parts, record.scores):.1f}"

@@ -242,6 +242,45 @@ def test_without_observed_noise_there_is_no_verdict(ours: list[float], words: st
     assert words in verdict.reason
 
 
+def test_a_published_mean_with_its_spread_gives_welchs_interval_of_the_difference() -> None:
+    ours = [64.1, 66.0, 65.2, 67.3, 63.9, 66.4]
+    verdict = judge_published(ours, 64.76, rounding=0.005, runs=5, mean=True, deviation=1.04)
+    assert verdict.low is not None
+    assert verdict.high is not None
+    own = (np.mean(ours), np.std(ours, ddof=1), len(ours))
+    for edge in (verdict.low, verdict.high):
+        welch = stats.ttest_ind_from_stats(*own, edge, 1.04, 5, equal_var=False)
+        assert welch.pvalue == approx(0.05)
+    assert verdict.kind == REPRODUCED
+    assert verdict.reason == f"difference {verdict.low - 64.76:+.1f} to {verdict.high - 64.76:+.1f}"
+
+
+@pytest.mark.parametrize(
+    ("published", "deviation", "kind"),
+    [
+        (70.0, 0.1, BELOW),
+        (60.0, 0.1, ABOVE),
+        (65.4, 0.1, REPRODUCED),
+        (65.9, 0.1, INCONCLUSIVE),
+        (66.5, 5.0, REPRODUCED),
+    ],
+)
+def test_a_published_spread_decides_how_far_away_is_far(published: float, deviation: float, kind: str) -> None:
+    verdict = judge_published(
+        [64.1, 66.0, 65.2, 67.3, 63.9, 66.4], published, rounding=0.05, runs=5, mean=True, deviation=deviation
+    )
+    assert verdict.kind == kind
+    assert verdict.reason.startswith("difference ")
+    assert ("seeds" in verdict.reason) == (kind == INCONCLUSIVE)
+
+
+def test_a_spread_of_an_unknown_number_of_runs_is_not_used() -> None:
+    ours = [84.0, 84.6, 84.2, 84.9, 84.3]
+    plain = judge_published(ours, 84.5, rounding=0.05)
+    assert judge_published(ours, 84.5, rounding=0.05, mean=True, deviation=0.3) == plain
+    assert judge_published(ours, 84.5, rounding=0.05, runs=5, mean=True).high < plain.high  # type: ignore[operator]
+
+
 def test_holm_agrees_with_statsmodels() -> None:
     stream = np.random.default_rng(9)
     for count in (1, 2, 8):

@@ -1,0 +1,82 @@
+"""Verdicts use what a published row states: its metric, start, statistic, spread and method."""
+
+from typing import Any
+
+import pytest
+
+from glue_bench.report.model import Row
+from glue_bench.report.table import build_report
+from glue_bench.statistics.verdicts import BELOW, INCONCLUSIVE, NOT_COMPARABLE, REPRODUCED
+from glue_bench.tasks.adapter import started_from
+from glue_bench.tasks.published import load_published
+from tests.support.making import make_record, scores_of
+
+PUBLISHED = load_published()
+SCORES = (0.641, 0.660, 0.652, 0.673, 0.639, 0.664)
+
+
+def row_of(hub_id: str, task: str = "rte", *, scores: tuple[float, ...] = SCORES, **about: Any) -> Row:
+    encoder = {"name": "mine", "hub_id": hub_id, "revision": "1"}
+    records = [
+        make_record(task=task, seed=seed, scores=scores_of(task, score), encoder=encoder, **about)
+        for seed, score in enumerate(scores)
+    ]
+    (section,) = build_report(records, PUBLISHED).sections
+    (row,) = section.rows
+    return row
+
+
+def verdict_of(row: Row) -> str:
+    assert row.verdict is not None
+    return row.verdict.kind
+
+
+def test_runs_of_a_protocol_are_compared_with_its_row_by_means_and_spreads() -> None:
+    row = row_of("google-bert/bert-base-cased", recipe="hf_2019")
+    assert row.published is not None
+    assert (row.published.value, row.published.deviation) == (64.76, 1.04)
+    assert (verdict_of(row), row.note) == (REPRODUCED, "")
+    assert row.verdict is not None
+    assert row.verdict.reason == "difference -0.9 to +2.3"
+    assert row_of("google-bert/bert-base-cased", recipe="default").published.value == 66.1  # type: ignore[union-attr]
+    low = row_of("google-bert/bert-base-cased", recipe="hf_2019", scores=(0.54, 0.55, 0.56))
+    assert verdict_of(low) == BELOW
+
+
+@pytest.mark.parametrize(
+    ("hub_id", "task", "words"),
+    [
+        ("chandar-lab/NeoBERT", "sst2", "published is the best of a grid, ours a median over seeds"),
+        ("microsoft/deberta-large", "rte", "published with the start mnli, ours is pretrained"),
+    ],
+)
+def test_another_start_or_statistic_is_not_comparable_whatever_the_scores(hub_id: str, task: str, words: str) -> None:
+    for scores in (SCORES, (0.954, 0.956, 0.958), (0.908, 0.910, 0.912)):
+        row = row_of(hub_id, task, scores=scores)
+        assert (verdict_of(row), row.difference) == (NOT_COMPARABLE, None)
+        assert row.note == f"not comparable: {words}"
+
+
+def test_a_metric_that_is_not_stated_is_not_comparable_but_one_that_tasks_have_alone_is() -> None:
+    row = row_of("albert/albert-base-v2", "mnli")
+    assert (verdict_of(row), row.published, row.difference) == (NOT_COMPARABLE, None, None)
+    assert row.note == "the published number is under a convention that is not stated"
+    alone = row_of("albert/albert-base-v2", "sst2", scores=(0.927, 0.929, 0.931))
+    assert verdict_of(alone) in (REPRODUCED, INCONCLUSIVE)
+
+
+def test_a_row_of_another_metric_shows_our_scores_under_it() -> None:
+    row = row_of("google/electra-base-discriminator", "stsb", scores=(0.91, 0.912, 0.914))
+    assert (row.metric, row.convention) == ("Spearman", "validation.spearman")
+    assert row.published is not None
+    assert verdict_of(row) == REPRODUCED
+
+
+def test_runs_that_started_from_mnli_are_compared_with_a_row_that_did() -> None:
+    alike = {"init": "mnli:seed1-0", "reasons": (started_from("mnli"),)}
+    row = row_of("microsoft/deberta-large", scores=(0.908, 0.910, 0.912), **alike)
+    assert (verdict_of(row), row.comparable, row.note) == (REPRODUCED, True, "")
+    other = row_of("microsoft/deberta-large", **{**alike, "reasons": (started_from("mnli"), "sample data")})
+    assert (verdict_of(other), other.note) == (NOT_COMPARABLE, "not comparable: sample data")
+    pretrained = row_of("FacebookAI/roberta-base", **alike)
+    assert verdict_of(pretrained) == NOT_COMPARABLE
