@@ -36,6 +36,7 @@ VERBS = {
     "claims": "every numeric claim of the DistilRoBERTa card, checked here",
     "submit": "the GLUE leaderboard's zip: submit build, submit check FILE.zip",
     "tasks": "the tasks: texts, labels, sizes, metrics, published numbers",
+    "published": "published scores with all that their sources state: list them, show one, check a file",
     "doctor": "whether a sweep would work here, and what to do if not",
 }
 _EPILOG = """\

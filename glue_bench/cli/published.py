@@ -1,0 +1,193 @@
+"""`glue-bench published`: published rows, listed, shown with everything known about them, and checked."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from glue_bench.cli.shared import add_options, read_words, say, style, write_output
+from glue_bench.config import group_options
+from glue_bench.errors import InputError, UsageError, did_you_mean
+from glue_bench.tasks.adapter import TaskAdapter, metric_title
+from glue_bench.tasks.published import (
+    NOT_STATED,
+    RECIPES,
+    PublishedScore,
+    PublishedTable,
+    load_published,
+    read_published,
+)
+from glue_bench.text import plural
+
+EPILOG = """\
+keys:
+  encoder=NAME              of conf/encoder, or a hub id: the rows of that encoder
+  task=NAME protocol=NAME   rows with a number for the task, rows of the protocol
+  results_dir=FOLDER        whose published/*.json are added (default: results)
+
+examples:
+  glue-bench published task=rte
+  glue-bench published encoder=deberta_v3 --format csv
+  glue-bench published bert-base-cased@flax
+  glue-bench published check results/published/mine.json
+
+`published check FILE` names the numbers that no single run can have as an accuracy on the official dev rows.
+"""
+_FILTERS = ("encoder", "task", "protocol")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    about = "a row's name; or `check` and a FILE; or KEY=VALUE, as below"
+    add_options(parser, about, metavar="WORD", formats=("console", "json", "csv"), out=True)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """List the rows, show one, or check a file."""
+    from glue_bench.config.compose import compose_task, shipped_encoders
+
+    tasks = {name: TaskAdapter.of(compose_task(name)) for name in group_options("task")}
+    if arguments.overrides[:1] == ["check"]:
+        return _check(arguments.overrides[1:], tasks)
+    names = [word for word in arguments.overrides if "=" not in word]
+    keys = [word for word in arguments.overrides if "=" in word]
+    given, _, store = read_words(keys, "published", others=_FILTERS)
+    tables = load_published(store.root.parent / "published")
+    if len(names) > 1 or (names and any(key in given for key in _FILTERS)):
+        raise UsageError("published: takes one row's name, or filters")
+    encoders = {name: config.hub_id or "" for name, config in shipped_encoders().items()}
+    if names:
+        chosen = [table for table in tables if table.name == names[0]]
+        if not chosen:
+            raise UsageError(f"{names[0]}: no published row{did_you_mean(names[0], [table.name for table in tables])}")
+    else:
+        chosen = _choose(tables, given, encoders=encoders)
+    facts = [_facts(table, tasks, encoders=encoders) for table in chosen]
+    if arguments.format == "json":
+        write_output(json.dumps(facts[0] if names else facts, indent=1) + "\n", arguments.out)
+    elif arguments.format == "csv":
+        _write_csv(facts, arguments.out)
+    else:
+        _print(chosen, facts, tasks=tasks, whole=bool(names), out=arguments.out)
+    return 0
+
+
+def _check(words: Sequence[str], tasks: dict[str, TaskAdapter]) -> int:
+    if len(words) != 1:
+        raise UsageError("published check: takes one FILE")
+    try:
+        tables = read_published(Path(words[0]))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{words[0]}: not a table of published numbers ({error})") from error
+    notes = [f"{table.name}: {note}" for table in tables for note in table.unreachable(tasks)]
+    write_output("".join(f"{note}\n" for note in notes), None)
+    say(f"checked {plural(len(tables), 'row')}: {plural(len(notes), 'number')} that no single run can have")
+    return 0
+
+
+def _choose(tables: Sequence[PublishedTable], given: dict[str, str], encoders: dict[str, str]) -> list[PublishedTable]:
+    """Filter the rows; a UsageError for a value that no row has, unless it is an encoder that the project knows."""
+    given = {**given, "encoder": encoders.get(given.get("encoder", ""), given.get("encoder", "")).lower()}
+    chosen, has = (
+        list(tables),
+        {
+            "encoder": lambda table: [name.lower() for name in table.hub_ids],
+            "task": lambda table: [*table.scores],
+            "protocol": lambda table: [table.protocol_name],
+        },
+    )
+    for key, values in has.items():
+        if wanted := given.get(key):
+            known = dict.fromkeys(value for table in tables for value in values(table))
+            if wanted not in known and wanted not in map(str.lower, encoders.values()):
+                raise UsageError(f"{key}={wanted}: no published row has it{did_you_mean(wanted, known)}")
+            chosen = [table for table in chosen if wanted in values(table)]
+    return chosen
+
+
+def _facts(table: PublishedTable, tasks: dict[str, TaskAdapter], *, encoders: dict[str, str]) -> dict[str, Any]:
+    """Return all that is known of a row, with what follows from it: metrics in words, the notes, the command."""
+    facts: dict[str, Any] = asdict(table) | {"scores": [], "unreachable": table.unreachable(tasks)}
+    for score in table.scores.values():
+        for one in score.pair or (score,):
+            own = asdict(one) | {"metric": _metric(one, tasks), "n": one.n or _rows(one, tasks)}
+            facts["scores"].append({key: own[key] for key in own if key not in ("pair", "split", "source")})
+    facts["command"] = _command(table, encoders)
+    return facts
+
+
+def _metric(score: PublishedScore, tasks: dict[str, TaskAdapter]) -> str:
+    task = tasks.get(score.task)
+    return metric_title(task.parts(score.convention)) if task and task.states(score.convention) else score.metric
+
+
+def _rows(score: PublishedScore, tasks: dict[str, TaskAdapter]) -> int | None:
+    task = tasks.get(score.task)
+    if task is None or not task.states(score.convention):
+        return None
+    return sum(task.rows.get(split, 0) for split in {part.split for part in task.parts(score.convention)}) or None
+
+
+def _command(table: PublishedTable, encoders: dict[str, str]) -> str | None:
+    recipe, own = RECIPES.get(table.protocol_name), {score.start for score in table.scores.values()}
+    if recipe is None or not table.hub_ids or table.method != "full" or "mnli" in own:
+        return None
+    hub_id = table.hub_ids[0]
+    encoder = next((name for name, known in encoders.items() if known.lower() == hub_id.lower()), hub_id)
+    seeds = ",".join(str(seed) for seed in range(1, 6))
+    return f"glue-bench sweep encoder={encoder} recipe={recipe} tasks=[{','.join(table.scores)}] seeds=[{seeds}]"
+
+
+def _write_csv(facts: Sequence[dict[str, Any]], out: Path | None) -> None:
+    from glue_bench.report.formats import render_csv
+
+    about = ("name", "title", "protocol_name", "method", "statistic", "runs", "status", "source")
+    of_score = ("task", "value", "metric", "n", "deviation", "minimum", "maximum", "best", "start", "note")
+    rows = [{**{key: row[key] for key in about}, **score} for row in facts for score in row["scores"]]
+    names = [*about, *of_score]
+    write_output(render_csv([{key: row[key] for key in names} for row in rows], like=names), out)
+
+
+def _print(
+    tables: Sequence[PublishedTable],
+    facts: Sequence[dict[str, Any]],
+    *,
+    tasks: dict[str, TaskAdapter],
+    whole: bool,
+    out: Path | None,
+) -> None:
+    from glue_bench.report.columns import TextTable
+    from glue_bench.report.formats import render_tables
+    from glue_bench.report.model import CARD_TASKS
+
+    notes = list[str]()
+    if whole:
+        keys = ["task", "metric", "n", "value", "deviation", "minimum", "maximum", "best", "start", "note"]
+        cells = [["" if score[key] is None else f"{score[key]}" for key in keys] for score in facts[0]["scores"]]
+        table, headers = tables[0], ["dev rows" if key == "n" else key for key in keys]
+        stated = {key: getattr(table, key) or NOT_STATED for key in ("statistic", "runs", "method", "status", "source")}
+        stated |= {"hub ids": ", ".join(table.hub_ids) or NOT_STATED, "protocol": table.protocol_name}
+        notes = [f"{key}: {value}" for key, value in stated.items()]
+        notes += [f"{key}: {value}" for key in ("rank", "parameters") if (value := getattr(table, key))]
+        notes += [text for text in (table.protocol, table.convention_evidence, table.note) if text]
+        notes += facts[0]["unreachable"]
+        notes.append(f"Reproduce: {facts[0]['command']}" if facts[0]["command"] else "No recipe follows it yet.")
+        title = f"{table.name}: {table.title}"
+    else:
+        headers = ["row", "protocol", "method", "statistic", "start", "status"]
+        headers += [tasks[name].title for name in CARD_TASKS]
+        cells = [_line(table, CARD_TASKS) for table in tables]
+        title = plural(len(tables), "published row")
+    width, color = style(out)
+    shown = [TextTable(title=title, headers=headers, rows=cells)]
+    write_output(render_tables(shown, notes, format_name="console", width=width, color=color), out)
+
+
+def _line(table: PublishedTable, columns: Sequence[str]) -> list[str]:
+    scores = [table.scores.get(name) for name in columns]
+    from_mnli = sum(score.start == "mnli" for score in table.scores.values())
+    start = f"MNLI for {from_mnli}" if from_mnli else " or ".join({score.start: "" for score in table.scores.values()})
+    statistic = f"{table.statistic} of {table.runs}" if table.runs and table.runs > 1 else table.statistic
+    about = [table.name, table.protocol_name, table.method, statistic, start, table.status]
+    return [*about, *("" if score is None else f"{score.value:.1f}" for score in scores)]
