@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -86,23 +86,24 @@ def _check(words: Sequence[str], tasks: dict[str, TaskAdapter]) -> int:
     return 0
 
 
-def _choose(tables: Sequence[PublishedTable], given: dict[str, str], encoders: dict[str, str]) -> list[PublishedTable]:
+def _choose(
+    tables: Sequence[PublishedTable], given: dict[str, str], *, encoders: dict[str, str]
+) -> list[PublishedTable]:
     """Filter the rows; a UsageError for a value that no row has, unless it is an encoder that the project knows."""
-    given = {**given, "encoder": encoders.get(given.get("encoder", ""), given.get("encoder", "")).lower()}
-    chosen, has = (
-        list(tables),
-        {
-            "encoder": lambda table: [name.lower() for name in table.hub_ids],
-            "task": lambda table: [*table.scores],
-            "protocol": lambda table: [table.protocol_name],
-        },
-    )
+    wanted = {**given, "encoder": encoders.get(given.get("encoder", ""), given.get("encoder", "")).lower()}
+    chosen = list(tables)
+    has: dict[str, Callable[[PublishedTable], list[str]]] = {
+        "encoder": lambda table: [name.lower() for name in table.hub_ids],
+        "task": lambda table: [*table.scores],
+        "protocol": lambda table: [table.protocol_name],
+    }
     for key, values in has.items():
-        if wanted := given.get(key):
-            known = dict.fromkeys(value for table in tables for value in values(table))
-            if wanted not in known and wanted not in map(str.lower, encoders.values()):
-                raise UsageError(f"{key}={wanted}: no published row has it{did_you_mean(wanted, known)}")
-            chosen = [table for table in chosen if wanted in values(table)]
+        if value := wanted.get(key):
+            known = dict.fromkeys(each for table in tables for each in values(table))
+            if value not in known and value not in map(str.lower, encoders.values()):
+                hint = did_you_mean(given[key], [*known, *(encoders if key == "encoder" else ())])
+                raise UsageError(f"{key}={given[key]}: no published row has it{hint}")
+            chosen = [table for table in chosen if value in values(table)]
     return chosen
 
 

@@ -85,8 +85,21 @@ def report_tables(report: Report) -> list[TextTable]:
         headers = ["task", *map(short_name, keys), *fixed]
         title = f"{section.encoder}, {section.conditions}{published}"
         tables.append(TextTable(title=title, headers=headers, rows=rows, totals=totals, keys=1 + len(keys)))
+        tables += _other_tables(section, keys)
     used = {name for table in tables for place, name in enumerate(table.headers) if table.is_used(place)}
     return [table.select([place for place, name in enumerate(table.headers) if name in used]) for table in tables]
+
+
+def _other_tables(section: Section, keys: Sequence[str]) -> list[TextTable]:
+    """Build the table of the encoder's other published rows, if our runs have their tasks."""
+    shown = ["metric", "ours", "published", "difference", "verdict", "note"]
+    headers = ["task", *map(short_name, keys), "published row", *shown]
+    lines, width = list[list[str]](), 1 + len(keys)
+    for name, row in section.others:
+        metric, _, _, *scores, verdict, note = _cells(row, keys)[width:]
+        lines.append([*_cells(row, keys)[:width], name, metric, scores[0], *scores[2:], verdict, note])
+    title = f"{section.encoder}: other published rows (see `glue-bench published ROW`)"
+    return [TextTable(title=title, headers=headers, rows=lines, keys=width + 1)] if lines else []
 
 
 def headline_table(sections: Sequence[Section]) -> TextTable:

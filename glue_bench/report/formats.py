@@ -57,7 +57,11 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
     if format_name == "json":
         keys = ("encoder", "data", "recipe", "recipe_changes", "mean", "published_mean")
         sections = [
-            {**{key: getattr(section, key) for key in keys}, "rows": [row.to_json() for row in section.rows]}
+            {
+                **{key: getattr(section, key) for key in keys},
+                "rows": [row.to_json() for row in section.rows],
+                **({"other_published": [_other(*each) for each in section.others]} if section.others else {}),
+            }
             for section in report.sections
         ]
         return _json({"sections": sections, "footnotes": report.footnotes})
@@ -70,6 +74,12 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
     if format_name == "latex":
         tables = [headline_table(report.sections), *tables]
     return render_tables(tables, report.footnotes, format_name=format_name, width=width, color=color)
+
+
+def _other(name: str, row: Row) -> dict[str, Any]:
+    keys = ("task", "setting_id", "metric", "median", "published", "difference", "verdict", "verdict_reason", "note")
+    facts = row.to_json()
+    return {"published_row": name, **{key: facts[key] for key in keys}}
 
 
 def render_comparison(

@@ -291,6 +291,7 @@ class Section:
     rows: Sequence[Row]
     lines: Sequence[Line]  # in the order of the rows
     published_title: str | None
+    others: Sequence[tuple[str, Row]] = ()  # the encoder's other published rows: the name, and a row compared with it
 
     @property
     def differs(self) -> list[str]:

@@ -78,11 +78,7 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any
     evidence = read_evidence(context.store, finished, parts=parts) if context.store and finished else None
     intervals = _score_intervals(evidence, finished, parts=parts) if evidence else {}
     verdict = _judge(group, context, task=task, values=values)
-    if verdict is not None and verdict.kind == verdicts.REPRODUCED and evidence and evidence.degenerate:
-        # The extra spread from degenerate runs must not make a number "reproduced".
-        count = len(evidence.degenerate)
-        reason = f"{count} of {len(finished)} seeds {'is' if count == 1 else 'are'} degenerate"
-        verdict = dataclasses.replace(verdict, kind=verdicts.INCONCLUSIVE, reason=reason)
+    verdict = verdict and _temper(verdict, degenerate=len(evidence.degenerate) if evidence else 0, seeds=len(finished))
     remarks = list[str]()
     if finished and not group.not_comparable_because and shown is None:
         score = context.score(task.name)
@@ -122,9 +118,27 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any
     )
 
 
+def judge_other(group: Group, row: Row, *, task: TaskAdapter, context: Context) -> Row:
+    """Build the row again for another published row, that of `context`; `row` is the one with the stored evidence."""
+    other = build_row(group, context, task=task, differs=row.differs)
+    seeds, degenerate = len(row.seeds), len(row.degenerate)
+    return dataclasses.replace(
+        other, verdict=other.verdict and _temper(other.verdict, degenerate=degenerate, seeds=seeds)
+    )
+
+
+def _temper(verdict: Verdict, *, degenerate: int, seeds: int) -> Verdict:
+    """Let no number be "reproduced" by the extra spread from degenerate runs."""
+    if verdict.kind != verdicts.REPRODUCED or not degenerate:
+        return verdict
+    reason = f"{degenerate} of {seeds} seeds {'is' if degenerate == 1 else 'are'} degenerate"
+    return dataclasses.replace(verdict, kind=verdicts.INCONCLUSIVE, reason=reason)
+
+
 def _convention_words(score: PublishedScore) -> str:
     stated = score.convention != NOT_STATED
-    return f"under the convention {score.convention}" if stated else "under a convention that is not stated"
+    known = f"under the convention {score.convention}"
+    return known if stated else f"{score.value:.1f}, under a convention that is not stated"
 
 
 def _started_alike(run: Record) -> Record:
@@ -206,8 +220,14 @@ def _judge(group: Group, context: Context, *, task: TaskAdapter, values: Sequenc
         return Verdict(kind=verdicts.NOT_COMPARABLE, reason=f"published {_convention_words(score)}")
     if differs := context.table.differs(shown, init=group.setting.init):
         return Verdict(kind=verdicts.NOT_COMPARABLE, reason="; ".join(differs))
-    about = {"rounding": context.table.rounding, "runs": context.table.runs, "deviation": shown.deviation}
-    return judge_published(values, shown.value, **about, mean=context.table.statistic == "mean")
+    return judge_published(
+        values,
+        shown.value,
+        rounding=context.table.rounding,
+        runs=context.table.runs,
+        mean=context.table.statistic == "mean",
+        deviation=shown.deviation,
+    )
 
 
 def _summarise(values: Sequence[float], interval: Interval | None) -> ScoreSummary:

@@ -10,12 +10,12 @@ from typing import Any
 from glue_bench.config.schema import TaskConfig
 from glue_bench.report.columns import write_footnotes
 from glue_bench.report.model import CARD_TASKS, Cell, Group, Line, Report, Row, Section, card_place
-from glue_bench.report.rows import Context, build_row
+from glue_bench.report.rows import Context, build_row, judge_other
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, sort_place, tell_apart
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import TaskAdapter, headline
-from glue_bench.tasks.published import PublishedTable, find_table
+from glue_bench.tasks.published import PublishedTable, find_table, find_tables
 from glue_bench.text import plural
 
 
@@ -45,7 +45,9 @@ def build_report(
     for _, groups in sorted(sections.items()):
         table = find_table(published, groups[0].setting.hub_id, recipe=groups[0].setting.recipe)
         context = Context(table=table, convention=convention, store=store)
-        built.append(_build_section(groups, context, expected=expected, cells=cells))
+        known = find_tables(published, groups[0].setting.hub_id)
+        others = [other for other in known if other is not table and other.method == "full"]
+        built.append(_build_section(groups, context, others=others, expected=expected, cells=cells))
     return Report(sections=built, footnotes=[*left_out_note(left_out), *write_footnotes(built, published)])
 
 
@@ -72,17 +74,25 @@ def _group(runs: Iterable[Record], *, cells: int = 0) -> Group:
 
 
 def _build_section(
-    groups: Sequence[Group], context: Context, *, expected: Sequence[TaskConfig], cells: bool
+    groups: Sequence[Group],
+    context: Context,
+    *,
+    others: Sequence[PublishedTable],
+    expected: Sequence[TaskConfig],
+    cells: bool,
 ) -> Section:
     chosen = groups if cells else _choose_cells(groups, lambda run: _selection_score(run, context))
     changes = _common_changes([group.setting for group in chosen])
-    rows = []
+    rows, again = list[Row](), list[tuple[str, Row]]()
     for group, differs in _put_in_order(chosen):
         shown = {*differs, *(f"trainer.{name}" for name in changes)}
         own = {f"trainer.{name}": value for name, value in group.setting.recipe_changes.items()}
         notes = [f"{name}={value}" for name, value in own.items() if name not in shown]
         task = task_of(group.runs[0])
         rows.append(build_row(group, context, task=task, differs=differs, setting_notes=notes))
+        for other in (each for each in others if group.finished and task.name in each.scores):
+            beside = Context(table=other, convention=context.convention, store=None)
+            again.append((other.name, judge_other(group, rows[-1], task=task, context=beside)))
     first = groups[0].setting
     rows = rows if first.source == "sample" else _add_missing(rows, context, expected=expected)
     return Section(
@@ -91,6 +101,7 @@ def _build_section(
         rows=rows,
         lines=_draw_lines(rows),
         published_title=context.table.title if context.table else None,
+        others=again,
     )
 
 

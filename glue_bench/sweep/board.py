@@ -274,7 +274,7 @@ def _word_outcome(record: Record, published: Sequence[PublishedTable]) -> list[s
     if not record.finished:
         return [record.outcome]
     task = task_of(record)
-    table = find_table(list(published), record.encoder.get("hub_id"))
+    table = find_table(published, record.encoder.get("hub_id"), recipe=record.recipe)
     score = table.scores.get(record.task) if table and record.comparable else None
     if table and score and (not task.states(score.convention) or table.differs(score, init=record.init_kind)):
         score = None

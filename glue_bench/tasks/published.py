@@ -55,8 +55,9 @@ class PublishedScore:
 
     def under(self, task: TaskAdapter, convention: str) -> "PublishedScore | None":
         """Return the number for the scores that the task shows under a convention, if the source states it."""
-        parts = task.parts(convention)
-        known = (s for s in (self, *self.pair) if task.states(s.convention) and task.parts(s.convention) == parts)
+        parts, own = task.parts(convention), [part for each in self.pair for part in task.parts(each.convention)]
+        whole = () if own and {*own} != {*task.parts(self.convention)} else (self,)  # the mean of another pair
+        known = (s for s in (*whole, *self.pair) if task.states(s.convention) and task.parts(s.convention) == parts)
         return next(known, None)
 
 
@@ -223,17 +224,23 @@ def _read_row(content: Mapping[str, Any], *, name: str) -> PublishedTable:
     if not 0 <= decimals <= _MOST_DECIMALS:
         raise ValueError(f"decimals is {decimals}; must be 0 to {_MOST_DECIMALS}")
     plain = {key: content[key] for key in _Row.__annotations__ if key in content and key not in ("decimals", "scores")}
-    about = {"name": name, **plain, "hub_ids": tuple(content["hub_ids"]), "runs": runs, "statistic": statistic}
+    about: dict[str, Any] = {"name": name, **plain, "hub_ids": tuple(content["hub_ids"])}
     by_task = {score.task: score for score in scores}
-    return PublishedTable(**about, rounding=0.5 * 10**-decimals, scores=by_task)
+    return PublishedTable(
+        **{**about, "runs": runs, "statistic": statistic}, rounding=0.5 * 10**-decimals, scores=by_task
+    )
 
 
 def _read_columns(columns: _Columns, *, source: str) -> list[PublishedScore]:
     scores = list[PublishedScore]()
     for task, numbers in columns.scores.items():
         words = columns.metrics.get(task, columns.metrics.get(_OTHERS, [NOT_STATED] * len(numbers)))
-        if len(words) != len(numbers) or not 1 <= len(numbers) <= 2 or numbers[0] is None:
-            raise ValueError(f"scores.{task} must be one number or two, with a word of metrics.{task} for each")
+        named = len(words) == len(numbers) and (len(numbers) == 1 or all("." in word for word in words))
+        if not named or not 1 <= len(numbers) <= 2 or numbers[0] is None:
+            raise ValueError(
+                f"scores.{task} must be one number, or two with a SPLIT.METRIC in metrics.{task} for each, as in "
+                "validation.f1"
+            )
         about: dict[str, Any] = {
             "task": task,
             "split": "dev",

@@ -1,9 +1,11 @@
 """Verdicts use what a published row states: its metric, start, statistic, spread and method."""
 
+import json
 from typing import Any
 
 import pytest
 
+from glue_bench.report.formats import render_report
 from glue_bench.report.model import Row
 from glue_bench.report.table import build_report
 from glue_bench.statistics.verdicts import BELOW, INCONCLUSIVE, NOT_COMPARABLE, REPRODUCED
@@ -60,7 +62,7 @@ def test_another_start_or_statistic_is_not_comparable_whatever_the_scores(hub_id
 def test_a_metric_that_is_not_stated_is_not_comparable_but_one_that_tasks_have_alone_is() -> None:
     row = row_of("albert/albert-base-v2", "mnli")
     assert (verdict_of(row), row.published, row.difference) == (NOT_COMPARABLE, None, None)
-    assert row.note == "the published number is under a convention that is not stated"
+    assert row.note == "the published number is 84.6, under a convention that is not stated"
     alone = row_of("albert/albert-base-v2", "sst2", scores=(0.927, 0.929, 0.931))
     assert verdict_of(alone) in (REPRODUCED, INCONCLUSIVE)
 
@@ -80,3 +82,30 @@ def test_runs_that_started_from_mnli_are_compared_with_a_row_that_did() -> None:
     assert (verdict_of(other), other.note) == (NOT_COMPARABLE, "not comparable: sample data")
     pretrained = row_of("FacebookAI/roberta-base", **alike)
     assert verdict_of(pretrained) == NOT_COMPARABLE
+
+
+def test_each_other_published_row_of_an_encoder_has_its_line_and_verdict() -> None:
+    encoder = {"name": "mine", "hub_id": "google-bert/bert-base-cased", "revision": "1"}
+    records = [
+        make_record(seed=seed, scores=scores_of("rte", score), encoder=encoder, recipe="hf_2019")
+        for seed, score in enumerate(SCORES)
+    ]
+    report = build_report(records, PUBLISHED)
+    (section,) = report.sections
+    assert {name: (row.published.value, verdict_of(row)) for name, row in section.others if row.published} == {
+        "bert-base-cased@distil": (66.1, REPRODUCED),
+        "bert-base-cased@run_glue": (65.7, REPRODUCED),
+    }
+    for text in (render_report(report, name) for name in ("console", "markdown", "latex", "json")):
+        assert "bert-base-cased@distil" in text
+        assert "66.1" in text
+    content = json.loads(render_report(report, "json"))["sections"][0]["other_published"]
+    assert [each["verdict"] for each in content] == [REPRODUCED, REPRODUCED]
+
+
+def test_an_encoder_with_one_published_row_has_no_second_table() -> None:
+    encoder = {"name": "mine", "hub_id": "google/electra-base-discriminator", "revision": "1"}
+    report = build_report([make_record(encoder=encoder)], PUBLISHED)
+    assert report.sections[0].others == []
+    assert "other published rows" not in render_report(report, "markdown")
+    assert "other_published" not in render_report(report, "json")

@@ -116,6 +116,15 @@ def test_a_row_states_spread_best_and_both_numbers_of_a_pair() -> None:
     assert TABLES["albert-base-v2"].scores["sst2"].under(TASKS["sst2"], "card") is not None
 
 
+def test_the_mean_of_another_pair_is_not_taken_for_the_cards(tmp_path: Path) -> None:
+    metrics = {"mrpc": ["validation.accuracy", "validation.recall"]}
+    (table,) = read_published(write(tmp_path, scores={"mrpc": [90.0, 92.0]}, metrics=metrics))
+    assert table.scores["mrpc"].under(TASKS["mrpc"], "card") is None
+    accuracy = table.scores["mrpc"].under(TASKS["mrpc"], "paper")
+    assert accuracy is not None
+    assert accuracy.value == 90.0
+
+
 def test_the_start_is_stated_for_each_task() -> None:
     starts = {task: score.start for task, score in TABLES["neobert-4096"].scores.items()}
     assert {task for task, start in starts.items() if start == "mnli"} == {"rte", "stsb", "mrpc", "qnli"}
@@ -158,10 +167,11 @@ def test_a_file_of_several_rows_gives_each_what_they_share(tmp_path: Path) -> No
         ({"status": "heard"}, "status is 'heard'"),
         ({"deviations": {"rte": [-1.0]}}, "the deviation of rte is -1.0; must be 0 or more"),
         ({"deviations": {"rte": "1"}}, "deviations.rte is '1'; must be a list"),
-        ({"scores": {"rte": []}}, "scores.rte must be one number or two"),
-        ({"scores": {"rte": [1, 2, 3]}}, "scores.rte must be one number or two"),
-        ({"scores": {"rte": [None]}}, "scores.rte must be one number or two"),
-        ({"scores": {"mrpc": [90.0, 92.0]}, "metrics": {"mrpc": ["card"]}}, "a word of metrics.mrpc for each"),
+        ({"scores": {"rte": []}}, "scores.rte must be one number, or two with"),
+        ({"scores": {"rte": [1, 2, 3]}}, "scores.rte must be one number, or two with"),
+        ({"scores": {"rte": [None]}}, "scores.rte must be one number, or two with"),
+        ({"scores": {"mrpc": [90.0, 92.0]}}, "two with a SPLIT.METRIC in metrics.mrpc for each"),
+        ({"scores": {"mrpc": [90.0, 92.0]}, "metrics": {"mrpc": ["card"]}}, "two with a SPLIT.METRIC"),
         ({"scores": {"rte": [101]}}, "the value of rte is 101"),
         ({"metrics": {"rte": ["cart"]}}, "the convention of rte is 'cart'"),
         ({"runs": 0}, "runs is 0"),
