@@ -19,7 +19,7 @@ from glue_bench.tasks.published import (
     load_published,
     read_published,
 )
-from glue_bench.text import plural
+from glue_bench.text import plural, visible
 
 EPILOG = """\
 keys:
@@ -81,7 +81,7 @@ def _check(words: Sequence[str], tasks: dict[str, TaskAdapter]) -> int:
     except (OSError, ValueError) as error:
         raise InputError(f"{words[0]}: not a table of published numbers ({error})") from error
     notes = [f"{table.name}: {note}" for table in tables for note in table.unreachable(tasks)]
-    write_output("".join(f"{note}\n" for note in notes), None)
+    write_output("".join(f"{visible(note)}\n" for note in notes), None)
     say(f"checked {plural(len(tables), 'row')}: {plural(len(notes), 'number')} that no single run can have")
     return 0
 

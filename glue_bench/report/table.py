@@ -132,7 +132,7 @@ def _draw_lines(rows: Sequence[Row]) -> list[Line]:
         tasks = {row.task for row in own}
         every = sorted([*own, *(row for row in anywhere if row.task not in tasks)], key=lambda r: card_place(r.task))
         published = [row.published.value if row.published else None for row in own]
-        comparable = all(row.comparable for row in own)
+        comparable = all(row.comparable and (row.difference is not None or row.published is None) for row in own)
         means = (_mean_of_eight(own, [row.median for row in own]), _mean_of_eight(own, published))
         lines.append(Line(words=words, rows=every, mean=means[0], published_mean=means[1] if comparable else None))
     return lines

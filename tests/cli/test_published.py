@@ -77,6 +77,8 @@ def test_a_users_own_rows_are_listed_and_checked(tmp_path: Path, capsys: pytest.
     listed = json.loads(output(capsys, "encoder=me/mine", f"results_dir={tmp_path}", "--format", "json"))
     assert [each["name"] for each in listed] == ["mine"]
     assert output(capsys, "check", str(mine)) == "mine: rte 70.1 is no accuracy of one run on 277 rows\n"
+    mine.write_text(json.dumps({**row, "name": "a\x1b[31m", "scores": {"rte": [70.1]}}))
+    assert "\x1b" not in output(capsys, "check", str(mine)) + output(capsys, f"results_dir={tmp_path}")
     mine.write_text(json.dumps({**row, "scores": {"rte": [70.0]}}))
     assert output(capsys, "check", str(mine)) == ""
     output(capsys, "check", str(PUBLISHED_ROWS / "roberta.json"))

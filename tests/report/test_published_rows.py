@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from glue_bench.report.formats import render_report
-from glue_bench.report.model import Row
+from glue_bench.report.model import CARD_TASKS, Row
 from glue_bench.report.table import build_report
 from glue_bench.statistics.verdicts import BELOW, INCONCLUSIVE, NOT_COMPARABLE, REPRODUCED
 from glue_bench.tasks.adapter import started_from
@@ -109,3 +109,11 @@ def test_an_encoder_with_one_published_row_has_no_second_table() -> None:
     assert report.sections[0].others == []
     assert "other published rows" not in render_report(report, "markdown")
     assert "other_published" not in render_report(report, "json")
+
+
+@pytest.mark.parametrize(("hub_id", "shown"), [("FacebookAI/roberta-base", True), ("chandar-lab/NeoBERT", False)])
+def test_the_published_mean_stands_beside_ours_only_if_every_number_is_comparable(hub_id: str, shown: bool) -> None:
+    encoder = {"name": "mine", "hub_id": hub_id, "revision": "1"}
+    report = build_report([make_record(task=task, encoder=encoder) for task in CARD_TASKS], PUBLISHED)
+    assert report.sections[0].mean is not None
+    assert (report.sections[0].published_mean is not None) == shown
