@@ -49,8 +49,9 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     keys = compose_keys(overrides, config_dir)
     name = task.removeprefix("task=")
     _check_name(keys.task, name, config_dir=config_dir)
-    if keys.trainer.updates is not None and (word := last_word(overrides, "trainer.epochs")):
-        raise UsageError(f"{word}: has no effect with trainer.updates; add trainer.updates=null")
+    for own, other in schema.REPLACES.items():
+        if getattr(keys.trainer, own) is not None and (word := last_word(overrides, f"trainer.{other}")):
+            raise UsageError(f"{word}: has no effect with trainer.{own}; add trainer.{own}=null")
     # Composing is slow, and where nothing can change a recipe there is nothing to compare it with.
     free = _sets_trainer(overrides, config_dir)
     recipe = _compose_recipe(keys.recipe, name, config_dir=config_dir) if free else keys.trainer
@@ -58,7 +59,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     changes = {key: str(own) for key, (own, usual) in values.items() if own != usual}
     shared = {item.name: getattr(keys, item.name) for item in fields_of(RunKeys)}
     shared["grid"] = {key: [schema.GRID_KEYS[key](value) for value in values] for key, values in keys.grid.items()}
-    return _place_in_grid(RunConfig(**shared, recipe_changes=changes), {})
+    return check(_place_in_grid(RunConfig(**shared, recipe_changes=changes), {}))
 
 
 def compose_parent(config: RunConfig, overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig | None:

@@ -60,6 +60,7 @@ def key(meaning: str, must: Must | None = None, *, default: Any = MISSING, make:
 
 # The same for a key of another role.
 rounding, execution, bookkeeping = (functools.partial(key, role=role) for role in NOT_IN_RECIPE)
+later = functools.partial(key, later=True)
 
 
 def at_least(lowest: int, unit: str = "") -> Must:
@@ -164,6 +165,9 @@ def convert(hint: Any, value: Any, *, key: str) -> Any:
     if is_dataclass(hint):
         return build(hint, value, where=key)  # type: ignore[arg-type]
     if origin in (UnionType, Union):
+        if words := [get_args(each) for each in args if get_origin(each) is Literal and isinstance(value, str)]:
+            require(key, value, holds=value in words[0], words=f"{list_names(words[0])}, or a list")
+            return value
         return convert(args[0], value, key=key)
     if origin is Literal:
         require_one_of(key, value, allowed=args)

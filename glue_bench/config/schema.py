@@ -6,10 +6,10 @@ Defaults live in the YAML files under conf/; a field has a default here only whe
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from glue_bench.config import keys
-from glue_bench.config.keys import Must, Rule, at_least, bookkeeping, execution, key, require_one_of, rounding
+from glue_bench.config.keys import Must, Rule, at_least, bookkeeping, execution, key, later, require_one_of, rounding
 from glue_bench.config.task import CONVENTIONS, DISTINCT, GIVEN, NAME, TaskConfig
 from glue_bench.errors import UsageError
 from glue_bench.reading import is_path, whole_number
@@ -22,6 +22,11 @@ _SEED = Must("0 to 4294967295", lambda seed: 0 <= seed < 2**32)
 _SEEDS = Must(f"at least one, each only once, {_SEED.words}", lambda s: DISTINCT.holds(s) and all(map(_SEED.holds, s)))
 _FRACTION = Must("0 or more and below 1", lambda value: 0 <= value < 1)
 _PART = Must("above 0 and below 1", lambda value: 0 < value < 1)
+_SHARE = Must("above 0 and at most 1", lambda value: 0 < value <= 1)
+_WEIGHTS = Must(
+    "balanced, or a list with a number above 0 for each class",
+    lambda weights: weights == "balanced" or (len(weights) > 1 and all(map(_ABOVE_ZERO.holds, weights))),
+)
 _BETAS = Must("two numbers, 0 or more and below 1", lambda betas: len(betas) == 2 and all(map(_FRACTION.holds, betas)))
 _DEVICE = Must.match("auto, cpu, cuda, cuda:N or mps", r"auto|cpu|mps|cuda(:[0-9]{1,3})?")
 _WORKERS = Must("auto, or 1 or more", lambda text: text == "auto" or bool(whole_number(text)))
@@ -108,6 +113,39 @@ class TrainerConfig:
     epsilon: float = key("AdamW's epsilon", _ABOVE_ZERO, grid=True)
     clip_norm: float = key("gradients are clipped to this norm; 0: no clipping", _ZERO_OR_MORE, grid=True)
     max_length: int = key("longest row in tokens, special ones included", at_least(8, " tokens"), grid=True)
+    schedule: Literal["linear", "cosine", "constant"] = later(
+        "how the learning rate falls after the warmup: in equal parts, along half a cosine, or not at all",
+        default="linear",
+    )
+    floor: float = later("share of the highest learning rate that it falls to", _FRACTION, grid=True, default=0.0)
+    warmup_updates: int | None = later(
+        "updates in which the learning rate rises, instead of warmup's share", _ZERO_OR_MORE, grid=True, default=None
+    )
+    layer_decay: float = later(
+        "the learning rate of each layer is this share of that of the layer above; the embeddings lie below the first",
+        _SHARE,
+        grid=True,
+        default=1.0,
+    )
+    decay_biases: bool = later("weight decay also on biases and layer norms", default=False)
+    dropout: float | None = later(
+        "probability of every dropout of encoder and head; null: as in config.json", _FRACTION, grid=True, default=None
+    )
+    head_dropout: float | None = later(
+        "probability of the head's dropouts; null: as trainer.dropout, or config.json",
+        _FRACTION,
+        grid=True,
+        default=None,
+    )
+    label_smoothing: float = later(
+        "share of each row's label that is spread evenly over all classes", _FRACTION, grid=True, default=0.0
+    )
+    class_weights: list[float] | Literal["balanced"] | None = later(
+        "weights of the classes in the loss, in the order of the task's labels, as in torch's cross_entropy; balanced: "
+        "in inverse proportion to their training rows",
+        _WEIGHTS,
+        default=None,
+    )
     eval_batch_size: int = execution(
         "rows per batch when predicting, except on an NVIDIA GPU: 16,384 tokens there", _ONE_OR_MORE
     )
@@ -150,6 +188,8 @@ class TrainerConfig:
         """Require at most as many micro-batches as rows."""
         fits = self.accumulation <= self.batch_size
         yield "trainer.accumulation", self.accumulation, fits, "at most trainer.batch_size"
+        falls = self.schedule != "constant" or self.floor == 0
+        yield "trainer.floor", self.floor, falls, "0 with trainer.schedule=constant, which does not fall"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -213,9 +253,10 @@ class RunKeys:
             for value in values:
                 yield f"grid.{name}", value, type(value) in (int, kind), keys.SCALARS[kind].words
             yield f"grid.{name}", values, len({*values}) == len(values), "each only once"
-        if "epochs" in self.grid and ("updates" in self.grid or self.trainer.updates is not None):
-            clash = f"grid.epochs={self.grid['epochs']}: has no effect with trainer.updates"
-            raise UsageError(f"{clash}; give one of the two")
+        for own, other in REPLACES.items():
+            if other in self.grid and (own in self.grid or getattr(self.trainer, own) is not None):
+                clash = f"grid.{other}={self.grid[other]}: has no effect with trainer.{own}"
+                raise UsageError(f"{clash}; give one of the two")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -224,6 +265,17 @@ class RunConfig(RunKeys):
 
     recipe_changes: dict[str, str] = field(default_factory=dict)  # trainer values that are not the recipe's
     cell: dict[str, Any] = field(default_factory=dict)  # this run's trainer values under the keys of `grid`
+
+    def rules(self) -> Iterator[Rule]:
+        """Require what `RunKeys` does, and a loss that the task can have."""
+        yield from RunKeys.rules(self)
+        weights, smoothing, classes = self.trainer.class_weights, self.trainer.label_smoothing, len(self.task.labels)
+        if self.task.kind == "regression":
+            yield "trainer.label_smoothing", smoothing, smoothing == 0, f"0 for {self.task.name}, which has no classes"
+            yield "trainer.class_weights", weights, weights is None, f"null for {self.task.name}, which has no classes"
+        elif isinstance(weights, list):
+            words = f"one number for each of the {classes} classes of {self.task.name}"
+            yield "trainer.class_weights", weights, len(weights) == classes, words
 
 
 @dataclass(slots=True, kw_only=True)
@@ -243,11 +295,21 @@ class Sweep:
     seeds: list[int]
 
 
-# The trainer keys that a grid may list, each with the type of its values; and the dotted keys with paths as values.
+# Trainer keys that, once given, leave another without effect; those that a grid may list, each with the type of its
+# values; and the dotted keys with paths as values.
+REPLACES = {"updates": "epochs", "warmup_updates": "warmup"}
+LATER = {item.name: item.default() for item in keys.fields_of(TrainerConfig) if item.about.later}  # not in old records
 GRID_KEYS = {
-    item.name: float if item.hint is float else int for item in keys.fields_of(TrainerConfig) if item.about.grid
+    item.name: float if float in (item.hint, *get_args(item.hint)) else int
+    for item in keys.fields_of(TrainerConfig)
+    if item.about.grid
 }
 PATH_KEYS = tuple(item.name for item in keys.walk(SweepConfig) if item.about.path)
+
+
+def without_effect(trainer: Mapping[str, Any]) -> list[str]:
+    """Return the trainer keys that others of these values replace."""
+    return [other for own, other in REPLACES.items() if trainer.get(own) is not None]
 
 
 def config_from_facts(facts: Mapping[str, Any]) -> RunConfig:

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from glue_bench.config import conf_folder
 from glue_bench.config.keys import keys_of
-from glue_bench.config.schema import TrainerConfig
+from glue_bench.config.schema import LATER, TrainerConfig, without_effect
 from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.record import Record
 from glue_bench.tasks.adapter import ScorePart, TaskAdapter, metric_title
@@ -176,8 +176,8 @@ classify({example}, top_k=None, truncation=True, max_length={record.config["trai
 
 def _training(record: Record) -> dict[str, object]:
     trainer = record.config["trainer"]
-    recipe = set(keys_of(TrainerConfig, "scores")) - ({"epochs"} if trainer["updates"] is not None else set())
-    settings = {key: value for key, value in trainer.items() if key in recipe and value is not None}
+    recipe = {*keys_of(TrainerConfig, "scores")}.difference(without_effect(trainer))
+    settings = {key: value for key, value in trainer.items() if key in recipe and value != LATER.get(key)}
     changed = ", ".join(f"{key}={value}" for key, value in _changed_values(record).items())
     facts: dict[str, object] = {
         "recipe": record.recipe + (f" with {changed}" if changed else ""),

@@ -38,6 +38,7 @@ class Classifier(nn.Module):
         self.whole, self.config = whole, whole.config
         self.flat: FlatModel | None = None  # None: padded
         self.why_padded = "trainer.engine=padded"
+        self.usual_dropout = dict[str, float]()  # what config.json says, where the training has another
 
     @property
     def engine(self) -> str:
@@ -80,7 +81,15 @@ class Classifier(nn.Module):
         return self.whole.state_dict()
 
 
-def load_classifier(folder: Path, *, outputs: int, head_seed: int, engine: str = "auto") -> Classifier:
+def load_classifier(
+    folder: Path,
+    *,
+    outputs: int,
+    head_seed: int,
+    engine: str = "auto",
+    dropout: float | None = None,
+    head_dropout: float | None = None,
+) -> Classifier:
     """Load a pretrained encoder with a new head, which is drawn from `head_seed` alone.
 
     BERT's pooler keeps its pretrained weights where the folder has them, as in transformers.
@@ -88,12 +97,29 @@ def load_classifier(folder: Path, *, outputs: int, head_seed: int, engine: str =
     Args:
         outputs: logits per row; 1 for regression.
         engine: flat, padded, or auto: flat where its logits equal those of the padded engine.
+        dropout: in place of every dropout in the folder's configuration.
+        head_dropout: in place of the head's.
 
     Raises:
         InputError: the folder's configuration or weights cannot be used.
-        UsageError: the flat engine does not serve this encoder.
+        UsageError: the flat engine does not serve this encoder, or it has no dropout that could be replaced.
     """
-    return _build(read_model_config(folder), folder=folder, outputs=outputs, seed=head_seed, engine=engine)
+    config = read_model_config(folder)
+    usual = {name: p for name, p in config.to_dict().items() if "dropout" in name and isinstance(p, int | float)}
+    if dropout is not None:
+        if not usual:
+            raise UsageError(f"trainer.dropout={dropout}: {config.model_type} has no dropout; must be null")
+        config.update(dict.fromkeys(usual, dropout))
+    model = _build(config, folder=folder, outputs=outputs, seed=head_seed, engine=engine)
+    model.usual_dropout = usual
+    if head_dropout is not None:
+        inside = {*model.whole.base_model.modules()}
+        own = [each for each in model.modules() if isinstance(each, nn.Dropout) and each not in inside]
+        if not own:
+            raise UsageError(f"trainer.head_dropout={head_dropout}: this head has no dropout; must be null")
+        for module in own:
+            module.p = head_dropout
+    return model
 
 
 def make_classifier(config: PretrainedConfig, *, outputs: int, seed: int, engine: str = "auto") -> Classifier:
@@ -160,7 +186,7 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
         InputError: the tokenizer cannot be loaded.
         OSError: a file cannot be written.
     """
-    config = type(model.config).from_dict(model.config.to_dict())
+    config = type(model.config).from_dict({**model.config.to_dict(), **model.usual_dropout})
     config.problem_type = "single_label_classification" if labels else "regression"
     config.num_labels = len(labels) or 1
     if labels:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Trainer values that are numbers: a column each, but for `epochs`, which a record counts.
-_NUMBERS = [item.name for item in fields_of(TrainerConfig) if item.hint in (int, float, int | None)]
+_NUMBERS = [item.name for item in fields_of(TrainerConfig) if item.hint in (int, float, int | None, float | None)]
 _NUMBERS.remove("epochs")
 _MORE_NUMBERS = ["train_rows", "max_train_rows", "max_eval_rows", "holdout", "beta1", "beta2"]
 _NAMES = (

@@ -18,9 +18,10 @@ from glue_bench.data.rows import TaskData, load_task_data
 from glue_bench.data.sources import resolve_source
 from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import cache_folder, file_sha256, move_aside, replace_folder_atomically
-from glue_bench.models.classifier import Classifier, check_max_length, check_tokens, load_classifier, save_classifier
+from glue_bench.models.classifier import Classifier, check_max_length, check_tokens, save_classifier
 from glue_bench.models.placement import Placement, choose_placement, keep_freed_memory
 from glue_bench.models.pretrained import TOKENIZER_FILES, Pretrained, encoder_identity, resolve_pretrained
+from glue_bench.models.trainable import load_trainable
 from glue_bench.runs.identity import RunRequest, check_unchanged
 from glue_bench.runs.lease import LostLeaseError
 from glue_bench.runs.record import Record, now, request_facts
@@ -170,7 +171,7 @@ def _prepare(run: RunContext) -> Prepared:
     texts = TextEncoder(folder, max_length=trainer.max_length)
     encoded = {name: texts.encode(split, cache=cache_folder("encoded")) for name, split in data.splits.items()}
     head = SeedStreams.from_seed(run.request.config.seed).head
-    model = load_classifier(folder, outputs=run.task.outputs, head_seed=head, engine=trainer.engine)
+    model = load_trainable(folder, run.request.config, outputs=run.task.outputs, head_seed=head)
     for split in encoded.values():
         check_tokens(model, split)
     encoder = {key: getattr(pretrained, key) for key in ("name", "hub_id", "revision", "weights_sha256")}

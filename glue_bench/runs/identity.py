@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from glue_bench.config.keys import NOT_IN_IDENTITY, keys_of, unset_later
-from glue_bench.config.schema import RunConfig, TaskConfig, TrainerConfig
+from glue_bench.config.schema import REPLACES, RunConfig, TaskConfig, TrainerConfig
 from glue_bench.data.sources import hub_identity, resolve_source
 from glue_bench.errors import InputError
 from glue_bench.models.pretrained import encoder_identity, encoder_name, pinned_identity, resolve_pretrained
@@ -94,7 +94,10 @@ def identify(
         "task": _identity(config.task),
         "encoder": {"name": name, **inputs["encoder"]},
         "data": {"source": config.data.source, **inputs["data"]},
-        "trainer": _identity(config.trainer, {"updates" if config.trainer.updates is None else "epochs"}),
+        "trainer": _identity(
+            config.trainer,
+            {own if getattr(config.trainer, own) is None else other for own, other in REPLACES.items()},
+        ),
         "recipe": config.recipe,
         **({"init": parent.setting_id} if parent else {}),
         **({"selection": config.selection} if config.selection != "last" else {}),

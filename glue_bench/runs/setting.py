@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from glue_bench.config.keys import NOT_IN_IDENTITY, keys_of
-from glue_bench.config.schema import TrainerConfig
+from glue_bench.config.schema import LATER, TrainerConfig, without_effect
 from glue_bench.runs.record import Record
 from glue_bench.text import quote_value
 
@@ -80,7 +80,7 @@ class Setting:
             holdout=config.get("holdout") if record.selection == "holdout" else None,
             cell=dict(config.get("cell") or {}),
             grid=dict(config.get("grid") or {}),
-            trainer={key: value for key, value in config["trainer"].items() if key not in EXECUTION},
+            trainer={key: value for key, value in {**LATER, **config["trainer"]}.items() if key not in EXECUTION},
             limits={key: config["data"].get(key, usual) for key, usual in LIMITS.items()},
             fingerprint=data.get("fingerprint") or "",
             precision=record.precision,
@@ -146,8 +146,7 @@ class Setting:
         words += [override_word("holdout", self.holdout)] if self.selection == "holdout" else []
         words += [override_word(f"grid.{key}", values) for key, values in self.grid.items()]
         keys = [key for key in dict.fromkeys([*self.recipe_changes, *self.cell]) if key in self.trainer]
-        if self.trainer.get("updates") is not None:  # which replaces epochs
-            keys = [key for key in keys if key != "epochs"]
+        keys = [key for key in keys if key not in without_effect(self.trainer)]
         return words + [override_word(f"trainer.{key}", self.trainer[key]) for key in keys]
 
     def as_cell(self, keys: Iterable[str]) -> Self:

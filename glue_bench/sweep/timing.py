@@ -114,8 +114,8 @@ def measure_run(request: RunRequest, *, threads: int) -> Estimate:
     import torch
 
     from glue_bench.data.encoding import TextEncoder
-    from glue_bench.models.classifier import load_classifier
     from glue_bench.models.placement import choose_placement
+    from glue_bench.models.trainable import load_trainable
     from glue_bench.training.seeds import SeedStreams
     from glue_bench.training.trainer import fit
 
@@ -128,7 +128,7 @@ def measure_run(request: RunRequest, *, threads: int) -> Estimate:
     rows = train.sample(_MEASURED * trainer.batch_size, how="random", seed=config.seed)
     folder = resolve_pretrained(config.encoder).folder
     encoded = TextEncoder(folder, max_length=trainer.max_length).encode(rows)
-    model = load_classifier(folder, outputs=task.outputs, head_seed=streams.head, engine=trainer.engine)
+    model = load_trainable(folder, config, outputs=task.outputs, head_seed=streams.head)
     model.cut_vocabulary(encoded.tokens)
     fit(
         model,

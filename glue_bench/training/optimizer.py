@@ -1,5 +1,6 @@
 """What turns gradients into new weights: the interface, and torch's AdamW behind it."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -7,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from glue_bench.config.schema import TrainerConfig
+from glue_bench.models.classifier import Classifier
+from glue_bench.models.trainable import rate_shares
 
 _CLIP_EPSILON = 1e-6  # as in torch's clip_grads_with_norm_
 _STATE = ("step", "exp_avg", "exp_avg_sq")
@@ -36,16 +39,25 @@ class Optimizer(Protocol):
 
 
 class TorchAdamW:
-    """torch's AdamW (Loshchilov and Hutter, arXiv:1711.05101); biases and layer norms, which are 1-d, do not decay."""
+    """torch's AdamW (Loshchilov and Hutter, arXiv:1711.05101).
 
-    def __init__(self, model: nn.Module, settings: TrainerConfig) -> None:
-        """Optimise the parameters of a model, which is on its device."""
+    Biases and layer norms, which are 1-d, only decay with `decay_biases`.
+    """
+
+    def __init__(self, model: Classifier, settings: TrainerConfig) -> None:
+        """Optimise the parameters of a model, which is on its device.
+
+        Raises:
+            UsageError: there is no `layer_decay` for this model.
+        """
         self._names = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._parameters, self._limit = list(self._names.values()), settings.clip_norm
-        groups = [
-            {"params": [p for p in self._parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-            {"params": [p for p in self._parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        shares, alike = rate_shares(model, settings.layer_decay), defaultdict[tuple[bool, float], list[Tensor]](list)
+        for name, parameter in self._names.items():
+            alike[settings.decay_biases or parameter.ndim > 1, shares[name]].append(parameter)
+        self._shares = [share for _, share in alike]  # of the learning rate
+        decays = [settings.weight_decay if decaying else 0.0 for decaying, _ in alike]
+        groups = [{"params": each, "weight_decay": decay} for each, decay in zip(alike.values(), decays, strict=True)]
         kinds = {parameter.device.type for parameter in self._parameters}
         self._fused, self._on_gpu = kinds <= {"cpu", "cuda"}, kinds == {"cuda"}
         self.torch = torch.optim.AdamW(
@@ -72,8 +84,8 @@ class TorchAdamW:
             self.torch.grad_scale = ((norm + _CLIP_EPSILON) / self._limit).clamp(min=1).float()  # type: ignore[attr-defined]
         elif self._limit:
             nn.utils.clip_grads_with_norm_(self._parameters, self._limit, norm)
-        for group in self.torch.param_groups:
-            group["lr"] = scalars[0] if self._on_gpu else float(scalars[0])
+        for group, share in zip(self.torch.param_groups, self._shares, strict=True):
+            group["lr"] = share * (scalars[0] if self._on_gpu else float(scalars[0]))
         self.torch.step()
         self.torch.zero_grad()
         return norm

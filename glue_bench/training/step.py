@@ -6,15 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from glue_bench.models.classifier import Rows
 from glue_bench.models.packing import Packed
 from glue_bench.models.placement import Placement
 from glue_bench.training.distributed import SharedGradients
+from glue_bench.training.loss import Loss
 from glue_bench.training.optimizer import Optimizer
-
-IGNORED = -100  # in place of a class code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +22,7 @@ class Inputs:
     batch: Any  # what the model takes
     targets: Tensor  # (B,) class codes, IGNORED for absent rows; or float32 scores
     present: Tensor  # (B,) float32, 1 for a row and 0 for an absent one
-    count: Tensor  # (1,) float32, rows of the whole batch
+    count: Tensor  # (1,) float32, what the loss of the whole batch is divided by
     scalars: Tensor  # (3,) float32, as `Optimizer.apply` takes them
 
 
@@ -36,6 +34,7 @@ class Step:
         model: Callable[[Any], Tensor],
         rows: Rows,
         *,
+        loss: Loss,
         optimizer: Optimizer,
         placement: Placement,
         shared: SharedGradients | None = None,
@@ -47,6 +46,7 @@ class Step:
             shared: sums the gradients of several processes.
         """
         self._model, self._rows, self._placement, self._shared = model, rows, placement, shared
+        self._loss = loss
         self.optimizer = optimizer
         # The sum of the losses since the last line of the history, and the norm of the last gradient, before clipping.
         self.tally = torch.zeros(2, device=placement.device)
@@ -78,14 +78,7 @@ class Step:
         for part in parts:
             with self._placement.autocast():
                 logits = self._model(part.batch)
-            loss = sum_loss(logits.float(), part.targets, present=part.present) / part.count[0]
+            loss = self._loss(logits.float(), part.targets, present=part.present) / part.count[0]
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
-
-
-def sum_loss(logits: Tensor, targets: Tensor, *, present: Tensor) -> Tensor:
-    """Return the summed loss of (B, outputs) logits and (B,) labels, without absent rows: their gradient is 0."""
-    if targets.is_floating_point():
-        return functional.mse_loss(logits.squeeze(-1) * present, targets * present, reduction="sum")
-    return functional.cross_entropy(logits, targets.long(), reduction="sum", ignore_index=IGNORED)

@@ -22,7 +22,9 @@ from glue_bench.models.placement import Placement, is_out_of_memory, release_mem
 from glue_bench.training.checkpoint import Snapshot
 from glue_bench.training.distributed import ALONE, Processes, SharedGradients
 from glue_bench.training.graphs import Capture, CudaCapture, Graphs
-from glue_bench.training.step import IGNORED, Step
+from glue_bench.training.loss import IGNORED, Loss
+from glue_bench.training.schedule import Schedule
+from glue_bench.training.step import Step
 from glue_bench.training.ways import choose_way
 
 logger = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ class Updates:
         self.total = settings.updates or self._per_epoch * settings.epochs
         self.epochs = math.ceil(self.total / self._per_epoch)  # begun
         self.done = self.tokens = 0
-        self._warmup = warmup_steps(self.total, settings.warmup)
+        self._schedule = Schedule.of(settings, total=self.total)
         self.micro_batches = settings.accumulation  # that a batch is split into
         self._model, self._settings, self._placement = model, settings, placement
         self._rows, self._lengths = model.place(encoded, placement.device), encoded.lengths()
@@ -76,7 +78,9 @@ class Updates:
         forward, optimizer, self.kernels = choose_way(
             model, settings, updates=self.total, placement=placement, processes=processes
         )
-        self._step = Step(forward, self._rows, optimizer=optimizer, placement=placement, shared=shared)
+        outputs = model.config.num_labels or 1
+        self._loss = Loss(labels, outputs=outputs, settings=settings, device=placement.device)
+        self._step = Step(forward, self._rows, loss=self._loss, optimizer=optimizer, placement=placement, shared=shared)
         self._unread = list[_Unread]()
         self._loss_steps = 0  # updates since the last line of the history
         capture = choose_capture(model, settings, placement=placement, processes=processes)
@@ -208,11 +212,14 @@ class Updates:
         self._step.optimizer.settle()
 
     def untouched_decay(self, steps: int) -> float:
-        """Return the factor by which `steps` updates shrink a decaying weight that never has a gradient."""
-        return math.prod(1 - self._rate(step) * self._settings.weight_decay for step in range(steps))
+        """Return the factor by which `steps` updates shrink a row of the embedding table that never has a gradient."""
+        table = self._model.whole.base_model.get_input_embeddings().weight
+        layers = int(getattr(self._model.config, "num_hidden_layers", 0))
+        share = self._settings.layer_decay ** (layers + 1) if table.requires_grad else 0.0
+        return math.prod(1 - self._rate(step) * share * self._settings.weight_decay for step in range(steps))
 
     def _rate(self, step: int) -> float:
-        return self._settings.learning_rate * linear_rate(step, total=self.total, warmup=self._warmup)
+        return self._settings.learning_rate * self._schedule.share(step)
 
     def capture(self, metadata: Mapping[str, Any]) -> Snapshot:
         """Return everything that later updates depend on, with the caller's own metadata."""
@@ -241,7 +248,7 @@ class Updates:
         ordered = batch[np.argsort(-self._lengths[batch], kind="stable")]  # rows of similar length share a block
         own = ordered[self._own]  # equal work for every process
         common = {
-            "count": np.array([len(batch)], np.float32),
+            "count": np.array([self._loss.weight(self._labels[batch])], np.float32),
             "scalars": np.array(self._numbers(), np.float32),
         }
         whole = self.micro_batches == 1 and self.processes.count == 1
@@ -300,19 +307,6 @@ def choose_capture(
     alone = processes.count == settings.accumulation == 1
     possible = placement.device.type == "cuda" and model.engine == "flat" and alone
     return CudaCapture(placement.device) if possible and settings.graph == "auto" else None
-
-
-def warmup_steps(total: int, fraction: float) -> int:
-    """Return the number of warmup updates."""
-    return math.ceil(total * fraction)
-
-
-def linear_rate(step: int, *, total: int, warmup: int) -> float:
-    """Return the share of the peak learning rate that update `step` (0 to total - 1) uses.
-
-    Rises in `warmup` equal parts to 1, then falls in equal parts; no update has a rate of 0.
-    """
-    return (step + 1) / warmup if step < warmup else (total - step) / (total - warmup)
 
 
 def shuffled_batches(rows: int, *, batch_size: int, seed: int, epoch: int) -> Iterator[NDArray[np.int64]]:

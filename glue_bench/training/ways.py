@@ -50,6 +50,8 @@ def _why_torch(model: Classifier, settings: TrainerConfig, *, placement: Placeme
         return "Triton is not installed"
     if torch.cuda.get_device_capability(placement.device) < (8, 0):
         return "the GPU is older than Ampere"
+    if settings.layer_decay != 1 or settings.decay_biases:
+        return f"trainer.{'layer_decay' if settings.layer_decay != 1 else 'decay_biases'}"
     config = model.config
     widths = int(config.hidden_size), int(config.intermediate_size)
     if config.hidden_act != "gelu" or any(width % 16 for width in widths) or int(config.type_vocab_size) > 2:

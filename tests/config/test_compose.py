@@ -16,7 +16,7 @@ from glue_bench.config.overrides import check_key, expand_multirun
 from glue_bench.config.schema import EncoderConfig, TrainerConfig, config_from_facts
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import make_requests
-from glue_bench.training.updates import warmup_steps
+from glue_bench.training.schedule import Schedule
 
 CUSTOM = ["encoder=custom", "encoder.path=somewhere"]
 LOCAL = ["data=local", "data.path=somewhere"]
@@ -327,7 +327,7 @@ def test_the_recipe_fairseq_has_every_number_of_its_table(task: str) -> None:
     config = compose_run([f"task={task}", "recipe=fairseq"])
     trainer = config.trainer
     assert trainer.updates is not None
-    rising = warmup_steps(trainer.updates, trainer.warmup)
+    rising = Schedule.of(trainer, total=trainer.updates).warmup
     assert (trainer.learning_rate, trainer.batch_size, trainer.updates, rising) == FAIRSEQ[task]
     assert (trainer.betas, trainer.epsilon, trainer.weight_decay) == ([0.9, 0.98], 1e-6, 0.1)
     assert (trainer.clip_norm, trainer.max_length, config.selection) == (0.0, 512, "last")

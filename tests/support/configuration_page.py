@@ -6,13 +6,13 @@ python -m tests.support.configuration_page        writes the page
 import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from glue_bench.config import conf_folder, group_options
 from glue_bench.config.compose import compose_keys
 from glue_bench.config.keys import SCALARS, Key, keys_of, shown, walk
 from glue_bench.config.overrides import GROUPS
-from glue_bench.config.schema import SweepConfig, TrainerConfig
+from glue_bench.config.schema import LATER, SweepConfig, TrainerConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 _MANY = {int: "whole numbers", float: "numbers", str: "text values"}
@@ -53,6 +53,7 @@ def render_page() -> str:
     recipe_rows = [
         (f"`trainer.{key}`", *(shown(getattr(values[name], key)) for name in recipes))
         for key in keys_of(TrainerConfig, "scores")
+        if any(getattr(values[name], key) != LATER.get(key, ...) for name in recipes)
     ]
     return "\n".join([*parts, *_table("key", *recipes, rows=recipe_rows), ""])
 
@@ -66,7 +67,7 @@ def _sections(keys: list[Key]) -> Iterator[tuple[str, list[Key]]]:
 
 
 def _type(hint: Any) -> str:
-    if isinstance(hint, types.UnionType):
+    if get_origin(hint) in (types.UnionType, Union):
         return " or ".join("null" if kind is types.NoneType else _type(kind) for kind in get_args(hint))
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:

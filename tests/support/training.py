@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import DistilBertConfig, DistilBertModel
+from transformers import AlbertConfig, DistilBertConfig, DistilBertModel
 
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import TrainerConfig
@@ -71,3 +71,6 @@ class FixedShapes(Placement):
 
 
 FIXED = FixedShapes(device=CPU.device, precision=CPU.precision)
+ALBERT = AlbertConfig(
+    vocab_size=60, embedding_size=16, hidden_size=32, intermediate_size=48, num_attention_heads=2, num_hidden_layers=2
+)

@@ -189,23 +189,36 @@ def train(
     return model, history, result
 
 
+WAYS = {
+    "schedule": "cosine",
+    "floor": 0.1,
+    "warmup_updates": 4,
+    "layer_decay": 0.8,
+    "decay_biases": True,
+    "label_smoothing": 0.1,
+    "class_weights": "balanced",
+}
+
+
 def losses(history: list[StepReport]) -> list[tuple[int, float, float]]:
     return [(line.step, line.loss, line.gradient_norm) for line in history]
 
 
 @pytest.mark.parametrize(
-    ("family", "engine", "stops"),
+    ("family", "engine", "stops", "ways"),
     [
-        ("tiny_roberta", "flat", list(range(1, 10))),  # 5 updates an epoch: its end and middle, lines begun and not
-        ("tiny_roberta", "padded", [3]),
-        ("tiny_bert", "flat", [5, 8]),
+        ("tiny_roberta", "flat", list(range(1, 10)), {}),  # 5 updates an epoch: its end and middle, lines begun and not
+        ("tiny_roberta", "padded", [3], {}),
+        ("tiny_bert", "flat", [5, 8], {}),
+        ("tiny_roberta", "flat", [1, 7], WAYS),
+        ("tiny_bert", "padded", [5], WAYS),
     ],
 )
 def test_a_training_interrupted_after_any_update_ends_bit_for_bit_as_if_it_had_not(
-    family: str, engine: str, stops: list[int], request: pytest.FixtureRequest, tmp_path: Path
+    family: str, engine: str, stops: list[int], ways: dict[str, object], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     folder: Path = request.getfixturevalue(family)
-    changed = settings(engine=engine, accumulation=3, log_every=2, snapshot_minutes=0.0)
+    changed = settings(engine=engine, accumulation=3, log_every=2, snapshot_minutes=0.0, **ways)
     expected, whole_history, whole = train(folder, changed)
     encoded = TextEncoder(folder, max_length=64).encode(ROWS)
     wanted = predict(expected, encoded, batch_size=16, placement=CPU)

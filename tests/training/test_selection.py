@@ -28,11 +28,12 @@ from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import headline
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore
+from glue_bench.training.schedule import Schedule
 from glue_bench.training.seeds import SeedStreams, holdout_stream
 from glue_bench.training.selection import BestEpoch, Selected, draw_holdout, take_rows
 from glue_bench.training.stopping import Stopped, StopSignals
 from glue_bench.training.trainer import FitResult, fit, predict
-from glue_bench.training.updates import StepReport, linear_rate, warmup_steps
+from glue_bench.training.updates import StepReport
 from tests.support.tiny import pair_columns, write_parquet
 from tests.support.training import CPU, OWNER, ROWS, STREAMS, settings
 
@@ -194,8 +195,7 @@ def test_the_model_ends_with_the_weights_of_the_best_epoch_and_training_is_the_s
 
 def test_rows_that_were_never_trained_decay_up_to_the_selected_update_only(tiny_roberta: Path) -> None:
     result = train(tiny_roberta, CUT).result
-    rising = warmup_steps(13, CUT.warmup)
-    rates = [CUT.learning_rate * linear_rate(step, total=13, warmup=rising) for step in range(10)]
+    rates = [CUT.learning_rate * Schedule.of(CUT, total=13).share(step) for step in range(10)]
     assert result.untouched_decay == pytest.approx(math.prod(1 - CUT.weight_decay * rate for rate in rates), rel=1e-12)
 
 
@@ -290,8 +290,8 @@ def test_an_exported_model_has_the_selected_weights(
     record, folder = run("task=mrpc", "selection=best", "save_model=true")
     assert 0 < record.selected["step"] < record.steps  # else this test would show nothing
     trainer = record.config["trainer"]
-    total, rising = record.steps, warmup_steps(record.steps, trainer["warmup"])
-    rates = [trainer["learning_rate"] * linear_rate(step, total=total, warmup=rising) for step in range(total)]
+    schedule = Schedule(total=record.steps, warmup=math.ceil(record.steps * trainer["warmup"]))
+    rates = [trainer["learning_rate"] * schedule.share(step) for step in range(record.steps)]
     decay = math.prod(1 - rate * trainer["weight_decay"] for rate in rates[: record.selected["step"]])
     before = AutoModel.from_pretrained(tiny_roberta).get_input_embeddings().weight
     exported = AutoModelForSequenceClassification.from_pretrained(folder / "model").eval()

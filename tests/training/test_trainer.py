@@ -1,7 +1,6 @@
 """The training loop: parity with an independent loop, determinism, accumulation, divergence, evaluation."""
 
 import dataclasses
-import itertools
 import math
 from collections import Counter
 from pathlib import Path
@@ -21,7 +20,7 @@ from glue_bench.models.placement import choose_placement
 from glue_bench.training.optimizer import TorchAdamW
 from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.trainer import FitResult, fit, length_sorted_batches, predict
-from glue_bench.training.updates import StepReport, linear_rate, shuffled_batches, warmup_steps
+from glue_bench.training.updates import StepReport, shuffled_batches
 from tests.support.training import CPU, STREAMS, rows_of, settings
 
 
@@ -183,16 +182,6 @@ def test_updates_in_place_of_epochs_cut_the_last_one_short_and_the_schedule_ends
     lengths = TextEncoder(tiny_roberta, max_length=64).encode(rows_of("binary")).lengths()
     second = np.random.default_rng([STREAMS.order, 1]).permutation(100)[:16]
     assert result.tokens == lengths.sum() + lengths[second].sum()
-
-
-def test_warmup_rises_to_the_peak_and_decay_falls_without_a_wasted_update() -> None:
-    total, rising = 50, warmup_steps(50, 0.06)
-    rates = [linear_rate(step, total=total, warmup=rising) for step in range(total)]
-    assert rising == 3
-    assert rates[:4] == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0])
-    assert rates[-1] == pytest.approx(1 / 47)
-    assert all(a > b for a, b in itertools.pairwise(rates[3:]))
-    assert linear_rate(0, total=10, warmup=0) == 1.0
 
 
 def test_biases_and_layer_norms_do_not_decay(tiny_roberta: Path) -> None:

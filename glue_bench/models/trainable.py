@@ -1,0 +1,52 @@
+"""The classifier that a run trains, as its configuration asks for it, and how fast each part of it learns."""
+
+import re
+from pathlib import Path
+
+from glue_bench.config.schema import RunConfig
+from glue_bench.errors import UsageError
+from glue_bench.models.classifier import Classifier, load_classifier
+
+_LAYER = re.compile(r"\b(?:layers?|block|h)\.(\d+)\.")
+
+
+def load_trainable(folder: Path, config: RunConfig, *, outputs: int, head_seed: int) -> Classifier:
+    """Load the encoder in `folder` with a new head, ready for the training that a run's configuration describes.
+
+    Raises:
+        InputError: the folder's configuration or weights cannot be used.
+        UsageError: the configuration asks for something that this encoder does not have.
+    """
+    names = ("engine", "dropout", "head_dropout")
+    known = {name: getattr(config.trainer, name) for name in names}
+    return load_classifier(folder, outputs=outputs, head_seed=head_seed, **known)
+
+
+def parameter_depths(model: Classifier) -> dict[str, int]:
+    """Return each parameter's depth: 0 for embeddings, 1 to n for the layers, n + 1 for what is above them."""
+    base, above = f"whole.{model.whole.base_model_prefix}.", int(model.config.num_hidden_layers) + 1
+    found = dict[str, int]()
+    for name, _ in model.named_parameters():
+        inside = name.startswith(base)
+        layer = _LAYER.search(name) if inside else None
+        found[name] = 1 + int(layer[1]) if layer else 0 if inside and "embed" in name else above
+    return found
+
+
+def rate_shares(model: Classifier, decay: float) -> dict[str, float]:
+    """Return each parameter's share of the learning rate: 1 above the layers, and `decay` times that a layer below.
+
+    As in BEiT (Bao et al., arXiv:2106.08254) and in Zhang et al., arXiv:2006.05987. ELECTRA's code gives the top layer
+    two such factors.
+
+    Raises:
+        UsageError: the layers share their weights, or have names that are not known here.
+    """
+    if decay == 1:
+        return {name: 1.0 for name, _ in model.named_parameters()}
+    depths, above = parameter_depths(model), int(model.config.num_hidden_layers) + 1
+    if {*range(1, above)} - {*depths.values()}:
+        raise UsageError(
+            f"trainer.layer_decay={decay}: {model.config.model_type} has no layers with weights of their own"
+        )
+    return {name: decay ** (above - depth) for name, depth in depths.items()}
