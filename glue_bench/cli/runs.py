@@ -79,16 +79,22 @@ def _show(runs: Sequence[RunFolder], arguments: argparse.Namespace, *, place: Pa
     if arguments.format == "json":
         write_output(json.dumps(rows, indent=1) + "\n", arguments.out)
     elif arguments.format == "csv":
-        names = ("encoder", "task", "setting", "seed", "state", "bytes", "setting_id", "run_id", "folder")
+        names = ("encoder", "task", "setting", "seed", "state", "score", "bytes", "setting_id", "run_id", "folder")
         write_output(render_csv(rows, like=names), arguments.out)
     elif runs:
-        headers = ["encoder", "task", "setting", "seed", "state", "size", "folder"]
-        facts = [{**row, "size": _show_size(row["bytes"]), "folder": row["run_id"]} for row in rows]
-        cells = [["" if row[name] is None else str(row[name]) for name in headers] for row in facts]
+        headers = ["encoder", "task", "setting", "seed", "state", "score", "size", "folder"]
+        cells = [[_show_cell(run, name) for name in headers] for run in runs]
         table = TextTable(title=f"Runs in {place / 'runs/ENCODER/TASK/FOLDER'}", headers=headers, rows=cells)
         width, color = style(arguments.out)
         text = render_tables([table], [], format_name="console", width=width, color=color)
         write_output(text, arguments.out)
+
+
+def _show_cell(run: RunFolder, name: str) -> str:
+    if name == "folder":
+        return run.path.name
+    value = _show_size(run.size) if name == "size" else getattr(run, name)
+    return "" if value is None else f"{value:.1f}" if name == "score" else str(value)
 
 
 def _show_size(size: float) -> str:

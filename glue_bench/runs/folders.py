@@ -15,9 +15,10 @@ from glue_bench.errors import DiskError, InputError
 from glue_bench.files import disk_errors
 from glue_bench.runs.filters import KEYS, Filters, facts_of
 from glue_bench.runs.lease import Owner, owner_of, take_lease
-from glue_bench.runs.record import Record
+from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_words, sort_place, tell_apart
 from glue_bench.runs.store import RunStore
+from glue_bench.tasks.adapter import headline
 
 _SEED = re.compile(r"seed([0-9]{1,15})-")
 
@@ -35,9 +36,16 @@ class RunFolder:
     setting: str = ""  # how it differs from the other settings of its encoder and task, in words
     record: Record | None = None
 
+    @property
+    def score(self) -> float | None:
+        """The task's score x 100, to two decimals; None unless the run finished."""
+        if self.record is None or not self.record.finished:
+            return None
+        return round(100 * headline(task_of(self.record).parts("card"), self.record.scores), 2)
+
     def to_json(self) -> dict[str, Any]:
         """Return the run as a row of the list."""
-        facts = {name: getattr(self, name) for name in ("encoder", "task", "setting", "seed", "state")}
+        facts = {name: getattr(self, name) for name in ("encoder", "task", "setting", "seed", "state", "score")}
         ids = {"setting_id": self.record.setting_id if self.record else "", "run_id": self.path.name}
         return {**facts, "bytes": self.size, **ids, "folder": str(self.path)}
 

@@ -28,6 +28,7 @@ _LINE_EVERY = 30.0  # seconds between two progress lines of a run
 _COLUMNS = {"run": 0, "state": 0, "progress": 0, "loss": 100, "tokens/s": 110, "time": 70, "score": 0}
 _DISPENSABLE = ("tokens/s", "loss", "time", "progress")  # left out in this order if the rest does not fit
 _GAP = 2  # between two columns
+_BAR = 16
 _STYLES = {"finished": "green", "stopped": "yellow", "running": "bold cyan", "elsewhere": "cyan", "waiting": "dim"}
 _RANKS = {"running": 0, "elsewhere": 1, "failed": 2, "diverged": 2, "waiting": 3}  # what a short screen shows first
 
@@ -286,14 +287,18 @@ def _word_outcome(record: Record, published: Sequence[PublishedTable]) -> list[s
 
 
 def _lay_out(states: Sequence[_State], width: int) -> Table:
-    rows = [dict(zip(_COLUMNS, _cells(state), strict=True)) for state in states]
-    widths = {name: max([len(name), *(row[name].cell_len for row in rows)]) for name in _COLUMNS if name != "score"}
-    widths = {name: needed for name, needed in widths.items() if width >= _COLUMNS[name]}
-    least = len("score")
+    shown = [name for name in _COLUMNS if width >= _COLUMNS[name] and name != "score"]
+    for brief in (False, True):
+        rows = [dict(zip(_COLUMNS, _cells(state, brief=brief), strict=True)) for state in states]
+        widths = {name: max(len(name), *(row[name].cell_len for row in rows)) for name in shown}
+        scores = [min(map(len, state.outcomes)) for state in states if state.state == "finished"]
+        least = max(len("score"), *scores, 0)
+        if (room := width - sum(widths.values()) - _GAP * len(widths)) >= least:
+            break
     for name in _DISPENSABLE:
-        if sum(widths.values()) + _GAP * len(widths) + least > width:
-            widths.pop(name, None)
-    room = max(least, width - sum(widths.values()) - _GAP * len(widths))
+        if room < least and name in widths:
+            room += widths.pop(name) + _GAP
+    room = max(least, room)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in widths:
         table.add_column(name, no_wrap=True, justify="right" if name in ("loss", "tokens/s", "time") else "left")
@@ -305,28 +310,30 @@ def _lay_out(states: Sequence[_State], width: int) -> Table:
     return table
 
 
-def _cells(state: _State) -> list[Text]:
+def _cells(state: _State, *, brief: bool) -> list[Text]:
+    """Return a run's texts by column; `brief`: no bar, and not how long it has run where it is known how long it will."""
     report, running, owner = state.report, state.state == "running", state.owner
     style, title = _STYLES.get(state.state, "red"), visible(state.title)
     progress = loss = speed = ""
+    bar = 0 if brief else _BAR
     clock = format_clock(state.seconds) if state.seconds else ""
     score = Text(visible(state.outcomes[0]) if state.outcomes else "", style="" if state.state == "finished" else "red")
     if state.state == "elsewhere" and owner is not None:
         progress = f"{owner.step}/{owner.steps}" if owner.steps and owner.phase == "training" else owner.phase
         score = Text(visible(owner.title), "dim")
     elif state.state == "stopped" and report is not None:
-        progress = _bar(report)
+        progress = _bar(report, width=bar)
     elif running:
         now, progress = time.monotonic(), state.phase
         clock = format_clock(now - state.started)
         if report is not None and state.phase == "training":
-            progress, loss, speed = _bar(report), f"{report.loss:.3f}", f"{report.tokens_per_second:,.0f}"
+            progress, loss, speed = _bar(report, width=bar), f"{report.loss:.3f}", f"{report.tokens_per_second:,.0f}"
             if (left := state.seconds_left()) is not None:
-                clock = f"{clock}, {format_clock(left)} left"
+                clock = f"{format_clock(left)} left" if brief else f"{clock}, {format_clock(left)} left"
     cells = [Text(progress), Text(loss), Text(speed), Text(clock), score]
     return [Text(title, style=style if running else ""), Text(state.state, style=style), *cells]
 
 
-def _bar(report: "StepReport", width: int = 16) -> str:
+def _bar(report: "StepReport", *, width: int) -> str:
     filled = round(width * report.step / report.steps)
-    return f"{'━' * filled}{'╌' * (width - filled)} {report.step}/{report.steps}"
+    return f"{'━' * filled}{'╌' * (width - filled)} {report.step}/{report.steps}".lstrip()

@@ -51,8 +51,9 @@ def test_every_run_is_listed_with_its_setting_state_size_and_folder(store: RunSt
     assert (damaged["bytes"], Path(damaged["folder"]).name) == (5001, "seed7-abc")
     rows = list(csv.DictReader(io.StringIO(runs(store, "--format", "csv")[1])))
     assert [row["run_id"] for row in rows] == [run["run_id"] for run in listed(store)]
+    assert [run["score"] for run in listed(store)] == [None, None, None, 50.0, 50.0, 50.0, 50.0]
     code, out, _ = runs(store)
-    assert (code, "5 kB" in out, " seed7-abc " in out) == (0, True, True)
+    assert (code, "5 kB" in out, " seed7-abc " in out, out.count(" 50.0 ")) == (0, True, True, 4)
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,21 @@ def test_a_long_score_is_shortened_before_any_other_column_is_cut(width: int, sc
     assert "…" not in finished + running
 
 
+def test_a_narrow_terminal_with_scores_shows_updates_and_time_left_without_a_bar() -> None:
+    console, requests = console_of(terminal=True, width=80), [*cells_of(1e-5, 2), *cells_of(3e-5, 2)]
+    done = make_record(seed=1, scores=scores_of("rte", 0.678))
+    board = Board(requests, {requests[0].run_id: done}, console=console)
+    board.started(requests[1])
+    board.phase(requests[1], "training")
+    for number in (24, 25):
+        board.step(requests[1], step(number))
+    finished, running, *_ = (line for line in shown(board, console).splitlines() if line.startswith("rte seed"))
+    assert finished.rstrip().endswith("67.8 accuracy")
+    assert "running   25/100" in running
+    assert running.rstrip().endswith("left")
+    assert "━" not in running
+
+
 @pytest.mark.parametrize("width", range(60, 130, 5))
 def test_run_and_state_stay_whole_at_any_usual_width(width: int) -> None:
     console, request = console_of(terminal=True, width=width), request_of(1)
