@@ -112,3 +112,24 @@ def forked_glue_bench(tmp_path: Path) -> Callable[..., Result]:
     from tests.support import warm
 
     return lambda *words: warm.run([sys.executable, "-m", "glue_bench", *words], cwd=tmp_path, timeout=120)
+
+
+@pytest.fixture
+def hub_port() -> int:
+    """Choose a port for a HubServer, the same for all tests of this process and out of the range of other programs'."""
+    return 20000 + os.getpid() % 10000
+
+
+@pytest.fixture
+def hub_bench(
+    hub_port: int, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
+    """Run the command line as `forked_glue_bench` does, with a hub at `hub_port` and an empty HF_HOME."""
+    from tests.support import warm
+
+    home = tmp_path_factory.getbasetemp() / "hub_home"
+    shutil.rmtree(home, ignore_errors=True)
+    monkeypatch.setenv("HF_HOME", str(home))
+    place = {"HF_ENDPOINT": f"http://127.0.0.1:{hub_port}", "HF_HUB_OFFLINE": "0", "HF_HOME": str(home)}
+    kind = type("HubProcess", (warm.WarmProcess,), {"loaded_with": tuple(place.items())})
+    return lambda *words: warm.run([sys.executable, "-m", "glue_bench", *words], cwd=tmp_path, timeout=120, kind=kind)

@@ -34,17 +34,22 @@ def trapped(tmp_path: Path) -> Path:
     ],
     ids=lambda words: words[0],
 )
-def test_modules_in_the_working_folder_are_not_imported(
+def test_modules_in_the_working_folder_are_not_imported_and_nothing_is_written_outside_the_results_and_the_caches(
     words: Sequence[str],
     tiny_words: list[str],
     trapped: Path,
     glue_bench: Callable[..., Result],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     configuration = [] if words[0] == "report" else tiny_words
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)  # which `main` sets
-    done = glue_bench(*words, *configuration, timeout=300)
+    home, before = tmp_path / "home", {*tmp_path.iterdir()}
+    home.mkdir()
+    done = glue_bench(*words, *configuration, env={"HOME": str(home)}, timeout=300)
     assert (done.returncode, trapped.exists()) == (0, False), done.stderr[-1000:]
+    assert {path.name for path in {*tmp_path.iterdir()} - before} <= {"cache", "hf_home", "home", "results"}
+    assert list(home.iterdir()) == []
 
 
 def test_a_program_that_imports_the_package_keeps_its_own_path(tmp_path: Path) -> None:

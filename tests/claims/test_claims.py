@@ -565,13 +565,12 @@ def hub_root(tiny_roberta: Path, tmp_path: Path) -> Path:
 
 
 def test_files_from_the_hub_are_checked_and_only_the_needed_ones_downloaded(
-    hub_root: Path, glue_bench: Callable[..., Result]
+    hub_root: Path, hub_port: int, hub_bench: Callable[..., Result], glue_bench: Callable[..., Result]
 ) -> None:
-    with HubServer(hub_root) as server:
+    with HubServer(hub_root, port=hub_port) as server:
         server.add_repo("model", "distilbert/distilroberta-base", MODEL_COMMIT, Path("distil"))
         server.add_repo("model", "FacebookAI/roberta-base", ROBERTA_COMMIT, Path("base"))
-        env = {"HF_ENDPOINT": server.endpoint, "HF_HUB_OFFLINE": "0"}
-        result = glue_bench("claims", "--quick", "--format", "json", env=env)
+        result = hub_bench("claims", "--quick", "--format", "json")
         asked = [line for line in server.requests if "FacebookAI/roberta-base" in line]
         assert any("config.json" in line for line in asked)
         assert not any("safetensors" in line for line in asked)
@@ -588,18 +587,17 @@ def test_files_from_the_hub_are_checked_and_only_the_needed_ones_downloaded(
     assert rows["fill_mask.man"]["found"]
     assert rows["parameters.roberta"]["basis"] == "config.json"
     assert any(MODEL_COMMIT in note and "SHA-256 of model.safetensors" in note for note in content["notes"])
-    offline = glue_bench("claims", "--quick", "--format", "json", env={"HF_HUB_OFFLINE": "1"})
+    offline = glue_bench("claims", "--quick", "--format", "json")
     assert json.loads(offline.stdout)["claims"] == content["claims"]  # from the cache
 
 
 def test_a_hub_without_the_weights_still_gives_config_and_tokenizer(
-    hub_root: Path, glue_bench: Callable[..., Result]
+    hub_root: Path, hub_port: int, hub_bench: Callable[..., Result]
 ) -> None:
     (hub_root / "distil" / "model.safetensors").unlink()
-    with HubServer(hub_root) as server:
+    with HubServer(hub_root, port=hub_port) as server:
         server.add_repo("model", "distilbert/distilroberta-base", MODEL_COMMIT, Path("distil"))
-        env = {"HF_ENDPOINT": server.endpoint, "HF_HUB_OFFLINE": "0"}
-        result = glue_bench("claims", "--quick", "--format", "json", env=env)
+        result = hub_bench("claims", "--quick", "--format", "json")
     rows = {row["id"]: row for row in json.loads(result.stdout)["claims"]}
     assert rows["layers"]["found"] == "2 in config.json"
     assert rows["case"]["verdict"] == "confirmed"

@@ -30,19 +30,19 @@ OTHER_COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclasses.dataclass
 class Hub:
-    """A running server, and the command line pointed at it."""
+    """A running server, and the command line pointed at it, or offline in a Python of its own."""
 
     server: HubServer
     root: Path
     results: Path
     call: Callable[..., Result]
+    call_offline: Callable[..., Result]
 
-    def run(self, *words: str, **env: str) -> Result:
+    def run(self, *words: str, offline: bool = False) -> Result:
         """Run `glue-bench run task=rte encoder=distilroberta data=hub ...` against this server."""
-        settings = {"HF_ENDPOINT": self.server.endpoint, "HF_HUB_OFFLINE": "0", **env}
         task = () if any(word.startswith("task=") for word in words) else ("task=rte",)
         shortened = (*task, "trainer.epochs=1", "trainer.device=cpu", f"results_dir={self.results}")
-        return self.call("run", *shortened, *words, env=settings)
+        return (self.call_offline if offline else self.call)("run", *shortened, *words)
 
     def records(self) -> list[Record]:
         """Return the records of the runs."""
@@ -50,16 +50,22 @@ class Hub:
 
 
 @pytest.fixture
-def hub(tiny_roberta: Path, tmp_path: Path, glue_bench: Callable[..., Result]) -> Iterator[Hub]:
+def hub(
+    tiny_roberta: Path,
+    tmp_path: Path,
+    hub_port: int,
+    hub_bench: Callable[..., Result],
+    glue_bench: Callable[..., Result],
+) -> Iterator[Hub]:
     """Serve small versions of nyu-mll/glue and distilbert/distilroberta-base at the pinned commits."""
     root = tmp_path / "hub"
     for split, seed in (("train", 1), ("validation", 2)):
         write_parquet(root / "glue" / "rte" / f"{split}-00000-of-00001.parquet", pair_columns(24, seed=seed))
     shutil.copytree(tiny_roberta, root / "model")
-    with HubServer(root) as server:
+    with HubServer(root, port=hub_port) as server:
         server.add_repo("dataset", "nyu-mll/glue", DATA_COMMIT, Path("glue"))
         server.add_repo("model", "distilbert/distilroberta-base", MODEL_COMMIT, Path("model"))
-        yield Hub(server, root, tmp_path / "results", glue_bench)
+        yield Hub(server, root, tmp_path / "results", hub_bench, glue_bench)
 
 
 def test_a_run_downloads_trains_and_records_the_revisions_and_runs_again_from_the_cache(hub: Hub) -> None:
@@ -75,7 +81,7 @@ def test_a_run_downloads_trains_and_records_the_revisions_and_runs_again_from_th
     hub.server.stop()
     again = hub.run("seed=2")
     assert again.returncode == 0, again.stderr
-    offline = hub.run("seed=3", HF_HUB_OFFLINE="1")
+    offline = hub.run("seed=3", offline=True)
     assert offline.returncode == 0, offline.stderr
     assert sorted(record.seed for record in hub.records()) == [1, 2, 3]
 

@@ -329,17 +329,6 @@ def test_a_tenth_task_needs_one_yaml_file_and_no_python(
     assert "BoolQ" in capsys.readouterr().out
 
 
-def test_nothing_is_written_outside_the_results_and_the_caches(
-    tiny_words: list[str], glue_bench: Callable[..., Result], tmp_path: Path
-) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    result = glue_bench("run", "task=rte", *tiny_words, env={"HOME": str(home)})
-    assert result.returncode == 0, result.stderr
-    assert {path.name for path in tmp_path.iterdir()} <= {"cache", "hf_home", "home", "results"}
-    assert list(home.rglob("*")) == []
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_that_is_stopped_says_so_and_is_missing_again(
     number: int, code: int, tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

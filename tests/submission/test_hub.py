@@ -24,31 +24,34 @@ def write_split(folder: Path, task: str, split: str, rows: int, *, hidden: bool)
 
 
 def test_test_rows_come_from_the_hub_once_and_a_hub_with_too_few_is_reported(
-    tiny_roberta: Path, tmp_path: Path, glue_bench: Callable[..., Result]
+    tiny_roberta: Path,
+    tmp_path: Path,
+    hub_port: int,
+    hub_bench: Callable[..., Result],
+    glue_bench: Callable[..., Result],
 ) -> None:
     root = tmp_path / "hub"
     for task, rows in (("sst2", 1821), ("wnli", 145)):
         for split, count in (("train", 24), ("validation", 24), ("test", rows)):
             write_split(root / "glue", task, split, count, hidden=split == "test")
     shutil.copytree(tiny_roberta, root / "model")
-    with HubServer(root) as server:
+    with HubServer(root, port=hub_port) as server:
         server.add_repo("dataset", "nyu-mll/glue", DATA_COMMIT, Path("glue"))
         server.add_repo("model", "distilbert/distilroberta-base", MODEL_COMMIT, Path("model"))
-        online = {"HF_ENDPOINT": server.endpoint, "HF_HUB_OFFLINE": "0"}
         words = ("tasks=[sst2,wnli]", "seeds=[1]", "trainer.epochs=1", "executor=serial", "save_model=true")
-        result = glue_bench("sweep", *words, env=online)
+        result = hub_bench("sweep", *words)
         assert result.returncode == 0, result.stderr
         assert not [request for request in server.requests if "/test-" in request]  # no test rows were requested
-        refused = glue_bench("submit", "build", *OTHERS, env=online)
+        refused = hub_bench("submit", "build", *OTHERS)
         assert refused.returncode == 3
         found, last = refused.stderr.splitlines()
         assert found.startswith("WNLI.tsv: ")
         assert found.endswith("test-00000-of-00001.parquet: 145 rows; the leaderboard wants predictions for 146")
         assert last.startswith("glue-bench: submit build: ")
-        built = glue_bench("submit", "build", *OTHERS, "--fill", "wnli", "--out", "first.zip", env=online)
+        built = hub_bench("submit", "build", *OTHERS, "--fill", "wnli", "--out", "first.zip")
         assert built.returncode == 0, built.stderr
         assert any(f"{DATA_COMMIT}/sst2/test-" in request for request in server.requests)
-    again = glue_bench("submit", "build", *OTHERS, "--fill", "wnli", "--out", "again.zip", env={"HF_HUB_OFFLINE": "1"})
+    again = glue_bench("submit", "build", *OTHERS, "--fill", "wnli", "--out", "again.zip")
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "again.zip").read_bytes() == (tmp_path / "first.zip").read_bytes()
-    assert glue_bench("submit", "check", "first.zip").returncode == 0
+    assert hub_bench("submit", "check", "first.zip").returncode == 0

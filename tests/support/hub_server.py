@@ -41,13 +41,13 @@ LFS_SUFFIXES = (".bin", ".parquet", ".safetensors")  # the hub names these by sh
 class HubServer:
     """A running server. `requests` holds "METHOD /path" of every request, in order of arrival."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, port: int = 0) -> None:
         self.requests: list[str] = []
         self.repos: dict[tuple[str, str], dict[str, tuple[str, Path]]] = {}  # revision -> commit, folder
         self.lies: dict[str, str] = {}  # headers that every answer has
         self.uploads: Uploads | None = None
         self._root = root
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Handler, self))
         Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     @property

@@ -10,7 +10,8 @@ import glue_bench
 
 def load() -> None:
     """Load it with one thread, because a forked process has no others."""
-    os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     for module in pkgutil.walk_packages(glue_bench.__path__, "glue_bench."):
         if not module.name.endswith(("__main__", "probe")):
             importlib.import_module(module.name)

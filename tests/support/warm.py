@@ -3,7 +3,8 @@ loaded glue_bench, torch and transformers, because loading them takes longer tha
 
 From the fork on a command is a process of its own, with its own arguments, folder, environment, streams and signals,
 and so are the helper processes that multiprocessing starts for it. What is decided while modules are loaded is not the
-command's: HF_HOME and the like, the number of threads, the search path. Tests of these start Python.
+command's: the number of threads, the search path, HF_HOME and the like but for those of `loaded_with`. Tests of these
+start Python.
 """
 
 import atexit
@@ -34,6 +35,8 @@ _LARGEST = 1 << 20  # bytes of a request
 class WarmProcess(subprocess.Popen[str]):
     """`subprocess.Popen` for `[sys.executable, "-m" or "-c", ...]`, which forks in place of starting Python."""
 
+    loaded_with: tuple[tuple[str, str], ...] = ()  # environment variables that are read while modules are loaded
+
     def _execute_child(self, *arguments: Any) -> None:
         given = inspect.signature(subprocess.Popen._execute_child).bind(self, *arguments).arguments  # type: ignore[attr-defined]
         theirs = [given[name] for name in ("p2cread", "c2pwrite", "errwrite")]
@@ -41,10 +44,10 @@ class WarmProcess(subprocess.Popen[str]):
         request = {
             "argv": [os.fsdecode(word) for word in given["args"]],
             "cwd": os.fspath(given["cwd"] or Path.cwd()),
-            "environment": dict(os.environ if given["env"] is None else given["env"]),
+            "environment": dict(os.environ if given["env"] is None else given["env"]) | dict(self.loaded_with),
             "session": given["start_new_session"],
         }
-        self.pid = _ask(request, [end if end != -1 else usual for usual, end in enumerate(theirs)])
+        self.pid = self._ask(request, [end if end != -1 else usual for usual, end in enumerate(theirs)])
         self._child_created = self._closed_child_pipe_fds = True
         self._exit = os.pidfd_open(self.pid)
         pipes = [end for end, other in zip(theirs, ours, strict=True) if -1 not in (end, other)]
@@ -55,7 +58,12 @@ class WarmProcess(subprocess.Popen[str]):
         if not select.select([self._exit], [], [], 0 if flags else None)[0]:
             return 0, 0
         os.close(self._exit)
-        return self.pid, _ask({"reap": self.pid}, [])
+        return self.pid, self._ask({"reap": self.pid}, [])
+
+    def _ask(self, request: dict[str, Any], streams: Sequence[int]) -> int:
+        server, _ = _server(os.getpid(), self.loaded_with)
+        socket.send_fds(server, [pickle.dumps(request)], streams)
+        return int(server.recv(_LARGEST))
 
     def _internal_poll(self, _deadstate: int | None = None, **_: Any) -> int | None:
         if self.returncode is None:
@@ -66,11 +74,16 @@ class WarmProcess(subprocess.Popen[str]):
 
 
 def run(
-    command: Sequence[str | bytes], *, stdin: str | None = None, timeout: float | None = None, **settings: Any
+    command: Sequence[str | bytes],
+    *,
+    stdin: str | None = None,
+    timeout: float | None = None,
+    kind: type[WarmProcess] = WarmProcess,
+    **settings: Any,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; its output is captured where `settings` do not say otherwise."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with WarmProcess(command, **{**pipes, **settings}, text=True) as process:
+    with kind(command, **{**pipes, **settings}, text=True) as process:
         try:
             out, err = process.communicate(stdin, timeout)
         except BaseException:
@@ -80,19 +93,13 @@ def run(
 
 
 @functools.cache
-def _server(_asking: int) -> tuple[socket.socket, object]:
+def _server(_asking: int, loaded_with: tuple[tuple[str, str], ...]) -> tuple[socket.socket, object]:
     """Start the process that forks the others for the process that asks; a fork of that one gets its own."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(_ROOT), **dict(loaded_with)}
     process = subprocess.Popen([sys.executable, "-P", "-c", _PROGRAM], stdin=theirs.fileno(), cwd="/", env=environment)
     theirs.close()
     return ours, process
-
-
-def _ask(request: dict[str, Any], streams: Sequence[int]) -> int:
-    server, _ = _server(os.getpid())
-    socket.send_fds(server, [pickle.dumps(request)], streams)
-    return int(server.recv(_LARGEST))
 
 
 def _serve() -> None:

@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from glue_bench.errors import UsageError
 from glue_bench.models.placement import choose_placement
 from glue_bench.training.distributed import ALONE, Processes
 from tests.support import share_of_a_run
+from tests.support.warm import WarmProcess
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 RUN = ["run", "task=rte", "trainer.epochs=20", "trainer.batch_size=47", "trainer.learning_rate=1e-4"]
@@ -28,6 +30,17 @@ RUN = ["run", "task=rte", "trainer.epochs=20", "trainer.batch_size=47", "trainer
 
 def start(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen([*TORCHRUN, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def start_ranks(*words: str) -> list[WarmProcess]:
+    """Start the two processes of a run as torchrun does, forked."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    ranks = [{"RANK": rank, "LOCAL_RANK": rank, **place} for rank in ("0", "1")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return [WarmProcess([sys.executable, *words], **pipes, text=True, env=os.environ | rank) for rank in ranks]
 
 
 def ours(text: str) -> list[str]:
@@ -95,9 +108,10 @@ def test_a_run_that_torchrun_stops_continues_to_the_result_of_one_process_and_is
         "the same command continues from there",
     ]
 
-    process = start(*several)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
+    first, second = start_ranks(*several)
+    output, errors = first.communicate(timeout=60)
+    assert second.communicate(timeout=60) == ("", "")
+    assert (first.returncode, second.returncode) == (0, 0), errors
     assert len(ours(errors)) == 3, errors
     assert output.count("RTE") == 1
     assert sorted(path.name for path in two.rglob("*") if path.is_file()) == [
