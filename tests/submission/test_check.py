@@ -1,76 +1,20 @@
 """Damaged submissions are refused with file and line, and good ones pass."""
 
-import dataclasses
 import io
-import random
 import struct
-import subprocess
-import sys
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from glue_bench.cli import main
-from glue_bench.config.compose import compose_task
-from glue_bench.errors import InputError
-from glue_bench.submission.check import SHOWN, check_submission
-from glue_bench.submission.layout import LeaderboardFile, lay_out
+from glue_bench.submission.check import check_submission
+from glue_bench.submission.layout import LeaderboardFile
+from tests.support.zips import COLA, MNLI, QNLI, STSB, Contents, good_contents, pack, write
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
-
-TASKS = ("cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli")
-# File of the zip to rows, first and last prediction allowed: facts of the leaderboard, not of this package.
-OFFICIAL = {
-    "AX.tsv": (1104, "entailment", "contradiction"),
-    "CoLA.tsv": (1063, "0", "1"),
-    "MNLI-m.tsv": (9796, "entailment", "contradiction"),
-    "MNLI-mm.tsv": (9847, "entailment", "contradiction"),
-    "MRPC.tsv": (1725, "0", "1"),
-    "QNLI.tsv": (5463, "entailment", "not_entailment"),
-    "QQP.tsv": (390965, "0", "1"),
-    "RTE.tsv": (3000, "entailment", "not_entailment"),
-    "SST-2.tsv": (1821, "0", "1"),
-    "STS-B.tsv": (1379, "0.000", "5.000"),
-    "WNLI.tsv": (146, "0", "1"),
-}
-ROWS = 12  # of each file here, so that sixty zips are quick
-
-Contents = dict[str, bytes]
-
-
-@pytest.fixture(scope="module")
-def official() -> tuple[LeaderboardFile, ...]:
-    """Return the leaderboard's files."""
-    return lay_out([compose_task(name) for name in TASKS])
-
-
-@pytest.fixture(scope="module")
-def files(official: tuple[LeaderboardFile, ...]) -> tuple[LeaderboardFile, ...]:
-    """Return the same files with few rows."""
-    return tuple(dataclasses.replace(file, rows=ROWS) for file in official)
-
-
-def good_lines(rows: int, words: tuple[str, str]) -> bytes:
-    lines = [f"{index}\t{words[index % 2]}" for index in range(rows)]
-    return "\n".join(["index\tprediction", *lines, ""]).encode()
-
-
-def good_contents(rows: int | None = ROWS) -> Contents:
-    return {name: good_lines(rows or count, (one, other)) for name, (count, one, other) in OFFICIAL.items()}
-
-
-def pack(contents: Mapping[str, bytes] | list[tuple[str, bytes]], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", method) as archive:
-        for name, content in contents.items() if isinstance(contents, Mapping) else contents:
-            archive.writestr(zipfile.ZipInfo(name), content, compress_type=method)
-    return stream.getvalue()
 
 
 def edit(name: str, change: Callable[[bytes], bytes]) -> bytes:
@@ -150,8 +94,6 @@ def link(name: str) -> bytes:
             archive.writestr(info, b"/etc/passwd" if each == name else content)
     return stream.getvalue()
 
-
-COLA, MNLI, QNLI, STSB = "CoLA.tsv", "MNLI-m.tsv", "QNLI.tsv", "STS-B.tsv"
 
 # The damage, the zip, the beginning of the fault, and some of its words.
 DAMAGED: dict[str, tuple[Callable[[], bytes], str, str]] = {
@@ -347,11 +289,6 @@ def test_a_damaged_zip_is_refused_with_file_and_line(
     assert len(files_at_fault) <= 1, faults  # one damage, one file
 
 
-def write(path: Path, content: bytes) -> Path:
-    path.write_bytes(content)
-    return path
-
-
 def with_comment(contents: Contents) -> bytes:
     stream = io.BytesIO(pack(contents))
     with zipfile.ZipFile(stream, "a") as archive:
@@ -399,114 +336,3 @@ def test_what_the_leaderboard_leaves_open_is_allowed(
     liberty: str, files: tuple[LeaderboardFile, ...], tmp_path: Path
 ) -> None:
     assert check_submission(write(tmp_path / "sub.zip", LIBERTIES[liberty]()), files) == []
-
-
-def test_the_files_are_the_leaderboards(official: tuple[LeaderboardFile, ...]) -> None:
-    assert [file.name for file in official] == list(OFFICIAL)
-    for file in official:
-        rows, first, last = OFFICIAL[file.name]
-        assert file.rows == rows
-        if file.score_range is None:
-            assert (file.words[0], file.words[-1]) == (first, last)
-        else:
-            assert file.score_range == (float(first), float(last))
-
-
-def test_every_fault_is_listed_and_of_one_kind_the_first_few_with_a_count(
-    files: tuple[LeaderboardFile, ...], tmp_path: Path
-) -> None:
-    contents = good_contents()
-    contents[COLA] = contents[COLA].replace(b"\t1", b"\tyes").replace(b"\n11\t", b"\n99\t")
-    contents[STSB] = contents[STSB].replace(b"5.000", b"9")
-    del contents["WNLI.tsv"]
-    faults = check_submission(write(tmp_path / "sub.zip", pack(contents)), files)
-    assert [fault.partition(": ")[0] for fault in faults] == [
-        "WNLI.tsv is missing",
-        *[f"{COLA} line {number}" for number in (3, 5, 7, 9, 11, 13, 13)],
-        COLA,
-        *[f"{STSB} line {number}" for number in (3, 5, 7, 9, 11)],
-        STSB,
-    ]
-    assert faults[8] == "CoLA.tsv: and 1 more: wrong predictions"
-    assert SHOWN == 5
-
-
-def test_a_file_of_nothing_but_faults_gives_few_lines(official: tuple[LeaderboardFile, ...], tmp_path: Path) -> None:
-    contents = good_contents(None)
-    contents["QQP.tsv"] = contents["QQP.tsv"].replace(b"\n", b" \r\n")
-    faults = check_submission(write(tmp_path / "sub.zip", pack(contents)), official)
-    assert 2 * SHOWN < len(faults) < 3 * SHOWN
-    assert "QQP.tsv: and 390,960 more: wrong predictions" in faults
-
-
-def test_a_whole_official_zip_passes_by_the_command_line_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = write(tmp_path / "sub.zip", pack(good_contents(None)))
-    assert main(["submit", "check", str(path)]) == 0
-    captured = capsys.readouterr()
-    assert captured.out == f"{path}: as the leaderboard wants it: 11 files, 426,309 predictions\n"
-    assert captured.err == ""
-
-
-def test_a_refused_zip_lists_its_faults_and_exits_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    contents = good_contents(None)
-    contents[COLA] = contents[COLA].replace(b"\n7\t1", b"\n7\tyes")
-    del contents["AX.tsv"]
-    path = write(tmp_path / "sub.zip", pack(contents))
-    assert main(["submit", "check", str(path)]) == 3
-    captured = capsys.readouterr()
-    assert captured.out.splitlines() == [
-        "AX.tsv is missing",
-        "CoLA.tsv line 9: prediction is 'yes'; must be 0 (unacceptable) or 1 (acceptable)",
-    ]
-    assert captured.err == f"glue-bench: {path}: the leaderboard would refuse it; 2 faults, listed above\n"
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "message"),
-    [
-        (["submit", "check", "nowhere.zip"], 3, "nowhere.zip: cannot be read: No such file or directory"),
-        (["submit", "check", "."], 3, ".: cannot be read: Is a directory"),
-        (["submit", "check"], 2, "submit check: name one file, as in `glue-bench submit check FILE.zip`"),
-        (["submit", "chek"], 2, "submit chek: no such action; did you mean check? Allowed: build, check"),
-        (
-            ["submit", "check", "a.zip", "b.zip"],
-            2,
-            "submit check: name one file, as in `glue-bench submit check FILE.zip`, not a.zip and b.zip",
-        ),
-        (["submit"], 2, "submit: name an action. Allowed: build, check"),
-    ],
-)
-def test_a_mistake_is_one_line(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(words) == code
-    assert capsys.readouterr().err == f"glue-bench: {message}\n"
-
-
-def test_checking_imports_neither_torch_nor_pandas(tmp_path: Path) -> None:
-    path = write(tmp_path / "sub.zip", pack(good_contents()))
-    code = f"""
-import sys
-from glue_bench.cli import main
-main(["submit", "check", {str(path)!r}])
-heavy = {{"torch", "transformers", "evaluate", "sklearn", "pandas", "datasets"}} & set(sys.modules)
-sys.exit(f"imported {{heavy}}" if heavy else 0)
-"""
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert result.returncode == 0, result.stderr
-
-
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**32), method=st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
-def test_no_damage_of_single_bytes_is_an_internal_error(
-    seed: int, method: int, files: tuple[LeaderboardFile, ...], tmp_path: Path
-) -> None:
-    rng, packed = random.Random(seed), bytearray(pack(good_contents(), method))
-    for _ in range(rng.randint(1, 3)):
-        packed[rng.randrange(len(packed))] = rng.randrange(256)
-    check_submission(write(tmp_path / "sub.zip", bytes(packed)), files)
-
-
-def test_a_folder_in_place_of_a_file_is_an_input_error(files: tuple[LeaderboardFile, ...], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="Is a directory"):
-        check_submission(tmp_path, files)

@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+from pathlib import Path
 from typing import Any
 
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import ExecutorConfig, RunConfig, SlurmConfig
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
 
 
 def make_record(
@@ -101,3 +103,8 @@ def executor(**changes: object) -> ExecutorConfig:
     slurm = SlurmConfig(hours=1, cpus=1, gpus=0, memory_gb=1, notice=60)
     usual: dict[str, object] = {"workers": "auto", "runs_per_gpu": None, "timeout": 1.0, "slurm": slurm}
     return ExecutorConfig(kind="local", **{**usual, **changes})  # type: ignore[arg-type]
+
+
+def records_in(tmp_path: Path) -> list[Record]:
+    """Return the records of the runs below a test's folder."""
+    return list(RunStore(tmp_path / "results").load_all())

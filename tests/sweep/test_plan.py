@@ -2,11 +2,9 @@
 
 import dataclasses
 import hashlib
-import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from glue_bench.cli import main
-from glue_bench.config.compose import compose_run, compose_sweep
-from glue_bench.runs.identity import RunRequest, make_requests
+from glue_bench.config.compose import compose_sweep
+from glue_bench.runs.identity import make_requests
 from glue_bench.runs.lease import Lease, take_lease
-from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore, write_history
 from glue_bench.sweep import local
 from glue_bench.sweep.local import deal_out
 from glue_bench.sweep.plan import fetch_inputs, plan_runs, tidy_up
-from glue_bench.sweep.timing import estimate_runs, longest_first, measure_run, seconds_in_all, work_of
-from tests.support.making import executor, make_record, make_request
+from glue_bench.sweep.timing import seconds_in_all
+from tests.support.making import executor, make_record
+from tests.support.planning import names, request
 from tests.support.tiny import write_parquet
-
-
-def request(task: str, seed: int = 1, *, parent: RunRequest | None = None) -> RunRequest:
-    return make_request(task=task, seed=seed, setting=task, parent=parent)
-
-
-def names(requests: Sequence[RunRequest]) -> list[str]:
-    return [f"{each.config.task.name}-{each.config.seed}" for each in requests]
 
 
 def test_a_missing_parent_joins_the_plan_before_its_child(tmp_path: Path) -> None:
@@ -84,105 +74,6 @@ def test_only_what_failed_for_lack_of_room_is_repeated_unasked(error: str, repea
     diverged = make_record(task="rte", setting="rte", status="diverged", error=error)
     store.save(diverged)
     assert plan_runs([asked], store, retry_failed=False).missing == []
-
-
-def test_longest_come_first_and_a_parent_counts_with_its_children() -> None:
-    parent = request("mnli")
-    some = [request("rte"), request("cola"), request("qqp"), request("stsb", parent=parent), parent]
-    assert names(longest_first(some, {})) == ["mnli-1", "qqp-1", "stsb-1", "cola-1", "rte-1"]
-
-
-def finished(task: str, seed: int, seconds: float, *, setting: str | None = None) -> Record:
-    return make_record(task=task, seed=seed, setting=setting or task, epochs=3, seconds={"total": seconds})
-
-
-def test_estimates_come_from_other_seeds_else_from_the_task_by_rows_else_there_are_none() -> None:
-    asked = request("rte", seed=9)
-    assert estimate_runs([asked], [finished("cola", 1, 50.0)]) == {}
-    by_epochs = estimate_runs([asked], [finished("rte", 1, 30.0, setting="111")])[asked.run_id]
-    assert (by_epochs.seconds, by_epochs.basis) == (100.0, "1 finished run of this encoder and task, by training rows")
-    runs = [finished("rte", 1, 30.0, setting="111"), finished("rte", 2, 40.0), finished("rte", 3, 60.0)]
-    by_seed = estimate_runs([asked], runs)[asked.run_id]
-    assert (by_seed.seconds, by_seed.basis) == (50.0, "2 finished runs of this setting, median time")
-
-
-def asked_for(task: str, seed: int = 9, **trainer: object) -> RunRequest:
-    """Return a request with other trainer values."""
-    plain = request(task, seed)
-    changed = dataclasses.replace(plain.config.trainer, **trainer)  # type: ignore[arg-type]
-    return dataclasses.replace(plain, config=dataclasses.replace(plain.config, trainer=changed))
-
-
-def test_estimates_and_order_follow_the_number_of_updates() -> None:
-    rows = request("rte").config.task.rows["train"]
-    short = asked_for("rte", updates=100, batch_size=16)
-    known = [finished("rte", 1, 30.0, setting="111")]  # 10 s for each of 3 epochs
-    assert estimate_runs([short], known)[short.run_id].seconds == pytest.approx(10 * 100 * 16 / rows)
-    record = make_record(seed=1, setting="222", epochs=1, seconds={"total": 8.0}, config=as_config(short))
-    assert estimate_runs([request("rte", 9)], [record])["seed9-rte"].seconds == pytest.approx(80 * rows / 1600)
-    assert names(longest_first([asked_for("mnli", updates=10), request("cola")], {})) == ["cola-1", "mnli-9"]
-
-
-def as_config(asked: RunRequest) -> dict[str, object]:
-    return dataclasses.asdict(asked.config)
-
-
-@pytest.mark.parametrize("seconds", [{}, {"train": 3.0}, {"total": None}, {"total": "long"}], ids=str)
-def test_a_record_of_another_program_without_a_time_gives_no_estimate(seconds: dict[str, object]) -> None:
-    foreign = make_record(task="rte", setting="rte", epochs=3, seconds=seconds)
-    assert estimate_runs([request("rte", 9)], [foreign]) == {}
-    assert estimate_runs([request("rte", 9)], [foreign, finished("rte", 2, 40.0)])["seed9-rte"].seconds == 40.0
-
-
-def test_without_a_finished_run_a_dry_run_says_how_much_work_there_is_or_times_a_few_updates(
-    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["sweep", *tiny_words, "tasks=[rte,stsb]", "seeds=[1,2]", "grid.learning_rate=[1e-4,3e-4]", "--dry-run"]
-    assert main(words) == 0
-    captured = capsys.readouterr()
-    assert captured.err.splitlines()[0].startswith("weights will not be kept, and predict, card and submit need them")
-    assert "no estimate of the time: nothing like these runs has finished here yet; --measure" in captured.err
-    assert "3 updates, roughly " in " ".join(captured.out.split())
-    assert main([*words, "--measure", "save_model=true"]) == 0
-    captured = capsys.readouterr()
-    assert "weights will not" not in captured.err
-    assert captured.err.count("timing a few updates of") == 4  # two tasks, two cells; not for each seed
-    assert "from finished runs in this folder, and a few updates that were timed now" in captured.err
-    assert captured.out.count("10 updates, timed now") == 8
-    assert not (tmp_path / "results" / "runs").exists()
-    assert main(["sweep", *tiny_words, "--measure"]) == 2
-    assert "--measure: only with --dry-run" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("words", "updates"),
-    [(["trainer.epochs=3"], 9), (["trainer.updates=7"], 7), (["data.max_train_rows=16", "trainer.epochs=1"], 1)],
-)
-def test_the_work_of_a_run_is_counted_from_its_rows(words: list[str], updates: int, tiny_words: list[str]) -> None:
-    tiny_words.remove("trainer.epochs=1")
-    config = compose_run([*tiny_words, "task=rte", "trainer.batch_size=16", *words])
-    work = work_of(make_requests(config, [1])[0])
-    assert work is not None
-    assert work.updates == updates  # of 48 rows
-    assert work.tokens is not None
-    assert 10 < work.tokens / (updates * 16) < 40  # two short sentences a row
-
-
-def test_rows_on_the_hub_are_counted_without_a_request() -> None:
-    work = work_of(make_requests(compose_run(["task=cola", "trainer.batch_size=32", "trainer.epochs=2"]), [1])[0])
-    assert work is not None
-    assert (work.updates, work.tokens) == (2 * 268, None)
-
-
-def test_a_measured_time_grows_with_the_updates(tiny_words: list[str]) -> None:
-    tiny_words.remove("trainer.epochs=1")
-    few, many = (
-        measure_run(
-            make_requests(compose_run([*tiny_words, "task=rte", f"trainer.updates={count}"]), [1])[0], threads=1
-        )
-        for count in (10, 1_000_000)
-    )
-    assert 0 < 100 * few.seconds < many.seconds
 
 
 def test_a_plan_updates_records_in_memory_and_a_sweep_writes_them_under_a_lease(tmp_path: Path) -> None:
@@ -272,132 +163,10 @@ def test_the_time_in_all_is_that_of_workers_who_take_the_next_run_when_free(work
     assert seconds_in_all([5.0, 3.0, 3.0, 1.0], workers=workers) == seconds
 
 
-@pytest.mark.parametrize(
-    ("changes", "runs", "gpus", "cores"),
-    [
-        ({}, 99, [], [[0], [1], [2], [3], [4], [5]]),
-        ({}, 2, [], [[0, 1, 2], [3, 4, 5]]),
-        ({"workers": "1"}, 99, [], [[0, 1, 2, 3, 4, 5]]),
-        ({"workers": "4"}, 99, [], [[0], [1], [2], [3]]),
-        ({"workers": "8"}, 99, [], [[0], [1], [2], [3], [4], [5], [0], [1]]),
-        ({}, 99, ["0", "1"], [[0, 1, 2], [3, 4, 5]]),
-        ({"runs_per_gpu": 2}, 99, ["GPU-a"], [[0, 1, 2], [3, 4, 5]]),
-    ],
-    ids=str,
-)
-def test_the_machine_is_dealt_out(
-    changes: dict[str, object],
-    runs: int,
-    gpus: list[str],
-    cores: list[list[int]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(local, "usable_cores", lambda: list(range(6)))
-    monkeypatch.setattr(local, "total_memory", lambda: 2**40)
-    dealt = deal_out(executor(**changes), runs=runs, gpus=gpus)
-    assert [list(slot.cores) for slot in dealt] == cores
-    assert [slot.gpu for slot in dealt if slot.gpu] == [*gpus, *gpus][: len(dealt)]
-
-
 def test_a_small_memory_means_fewer_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "usable_cores", lambda: list(range(6)))
     monkeypatch.setattr(local, "total_memory", lambda: 9 * 2**30)
     assert [list(slot.cores) for slot in deal_out(executor(), runs=99, gpus=[])] == [[0, 1, 2], [3, 4, 5]]
-
-
-def test_a_plan_file_runs_line_by_line_from_any_folder_and_keeps_its_numbers(
-    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ["tasks=[rte,sst2]", "seeds=[1]", *(word for word in tiny_words if "results_dir" not in word)]
-    assert main(["sweep", "--plan", "plan.jsonl", *words]) == 0
-    lines = [json.loads(line) for line in Path("plan.jsonl").read_text().splitlines()]
-    assert [(line["index"], line["title"], line["state"]) for line in lines] == [
-        (0, "tiny rte seed 1", "missing"),
-        (1, "tiny sst2 seed 1", "missing"),
-    ]
-    plan = str(Path("plan.jsonl").resolve())
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    assert main(["sweep", "--plan", plan, "--index", "1"]) == 0
-    assert main(["sweep", "--plan", plan, "--index", "1"]) == 0
-    assert [record.task for record in RunStore(tmp_path / "results").load_all()] == ["sst2"]
-    monkeypatch.chdir(tmp_path)
-    capsys.readouterr()
-    assert main(["sweep", "--dry-run", *words]) == 0
-    shown = capsys.readouterr().out.splitlines()
-    assert any("rte seed 1" in line and "missing" in line for line in shown)
-    assert any("sst2 seed 1" in line and "done" in line and "accuracy" in line for line in shown)
-    assert main(["sweep", "--plan", "plan.jsonl", *words]) == 0
-    lines = [json.loads(line) for line in Path("plan.jsonl").read_text().splitlines()]
-    assert [line["state"] for line in lines] == ["missing", "done"]
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "message"),
-    [
-        (["--index", "0"], 2, "--index 0: needs a plan; give --plan FILE.jsonl"),
-        (["--plan", "plan.jsonl", "--index", "7"], 2, "--index 7: no such line in plan.jsonl; must be 0 to 1"),
-        (["--plan", "none.jsonl", "--index", "0"], 3, "--plan none.jsonl: cannot be read"),
-        (["--plan", "plan.jsonl", "--index", "1"], 3, "plan.jsonl line 2: not a run that this glue-bench planned"),
-        (["--plan", "plan.jsonl", "--index", "0", "task=rte"], 2, "task=rte: a plan's lines hold their whole"),
-    ],
-)
-def test_a_line_that_cannot_be_run_is_one_line_of_error(
-    words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Path("plan.jsonl").write_text('{"index": 0}\n{"format": 1}\n')
-    assert main(["sweep", *words]) == code
-    assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"run_id": "../../../victim"}, "run_id is '../../../victim'"),
-        ({"run_id": "seed1-0123456789ab"}, "run_id is 'seed1-0123456789ab'"),
-        ({"encoder": "../other"}, "encoder is '../other'"),
-        ({"setting_id": "000000000000"}, "setting_id is '000000000000'"),
-        ({"inputs": {"encoder": {}, "data": {}}}, "run_id is"),
-        ({"inputs": 5}, "inputs is 5"),
-        ({"parent": [1]}, "parent is [1]"),
-        ({"config.trainer.epochs": 7}, "run_id is"),
-        ({"config.seed": 2}, "run_id is"),
-        ({"config.encoder.name": ".."}, "encoder.name=.."),
-        ({"config": "x" * 10**5}, "config is 'xxx"),
-    ],
-    ids=str,
-)
-def test_an_edited_line_of_a_plan_is_refused_and_nothing_is_run(
-    change: dict[str, Any], named: str, tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["sweep", "--plan", "plan.jsonl", "tasks=[rte]", "seeds=[1]", *tiny_words]) == 0
-    line = json.loads(Path("plan.jsonl").read_text())
-    for key, value in change.items():
-        *outer, last = key.split(".")
-        holder = line
-        for part in outer:
-            holder = holder[part]
-        holder[last] = value
-    Path("plan.jsonl").write_text(json.dumps(line) + "\n")
-    before = sorted(tmp_path.rglob("*"))
-    assert main(["sweep", "--plan", "plan.jsonl", "--index", "0"]) == 3
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert "plan.jsonl line 1: not a run that this glue-bench planned" in error
-    assert (named in error, len(error) < 600) == (True, True)
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-@pytest.mark.parametrize(
-    "content", ["[" * 100_000, "pipe", "\xff", '{"run_id": ' + "9" * 400 + "}"], ids=lambda c: c[:8]
-)
-def test_a_plan_that_cannot_be_read_is_one_line(
-    content: str, tiny_words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = Path("plan.jsonl")
-    os.mkfifo(path) if content == "pipe" else path.write_text(content, encoding="latin-1")
-    assert main(["sweep", "--plan", "plan.jsonl", "--index", "0"]) == 3
-    assert main(["sweep", "--plan", "plan.jsonl", "tasks=[rte]", "seeds=[1]", *tiny_words]) == 2
-    assert [line.startswith("glue-bench: ") for line in capsys.readouterr().err.splitlines()] == [True, True]
 
 
 def test_the_chain_runs_mnli_first_and_the_small_tasks_from_its_encoder(

@@ -1,0 +1,105 @@
+"""Which run makes which file of a zip."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from glue_bench.cli import main
+from glue_bench.errors import UsageError
+from glue_bench.runs.store import RunStore
+from glue_bench.submission.layout import Wish, choose_runs
+from tests.support.building import Bench, write_test_rows
+from tests.support.making import make_record, scores_of
+
+
+def test_tasks_without_a_run_are_named_with_a_command_that_makes_them(
+    made: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = made.copy(tmp_path)
+    write_test_rows(made.glue, "rte/test", 3000)
+    (bench.results / "submission-tiny.zip").unlink()
+    others = [word for task in ("cola", "mrpc", "qnli", "qqp", "wnli") for word in ("--fill", task)]
+    assert bench.build(*others) == 3
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[0] == "no finished run of tiny for rte; train:"
+    assert errors[2] == "  or use one constant prediction for each: --fill rte"
+    assert errors[-1] == "glue-bench: submit build: the leaderboard takes all files or none; see above"
+    command = shlex.split(errors[1])
+    assert command[:4] == ["glue-bench", "sweep", "tasks=[rte]", "seeds=[1,2,3]"]
+    assert not (bench.results / "submission-tiny.zip").exists()
+    assert main([*command[1:], "executor=serial"]) == 0
+    assert bench.build(*others, "--out", "sub.zip") == 0
+    assert "RTE.tsv         3,000 rows  tiny rte seed" in capsys.readouterr().out
+
+
+def test_of_several_seeds_the_median_on_the_dev_set_is_taken_or_the_best_or_the_one_named(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    for seed, score in enumerate((0.70, 0.90, 0.60, 0.80), start=1):
+        store.save(make_record(task="rte", seed=seed, scores=scores_of("rte", score)))
+
+    def chosen(**wish: object) -> tuple[int, str]:
+        encoder, choices = choose_runs(store, ["rte"], wish=Wish(**wish))  # type: ignore[arg-type]
+        assert encoder == "tiny"
+        return choices["rte"].run.record.seed, choices["rte"].why
+
+    assert chosen() == (1, "median of 4 seeds on the dev set")  # the lower of the two in the middle
+    assert chosen(pick="best") == (2, "best of 4 seeds on the dev set")
+    assert chosen(seed=3) == (3, "seed=3")
+    assert chosen(run_ids=["seed4-000"]) == (4, "named")
+    store.save(make_record(task="rte", seed=5, scores=scores_of("rte", 0.75)))
+    assert chosen() == (5, "median of 5 seeds on the dev set")
+
+
+def test_failed_runs_and_runs_on_sample_data_are_never_chosen(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    store.save(make_record(task="rte", seed=1))
+    store.save(make_record(task="rte", seed=2, status="failed", scores={}))
+    store.save(make_record(task="mrpc", seed=1, data={**make_record(task="mrpc").data, "source": "sample"}))
+    _, choices = choose_runs(store, ["rte", "mrpc"], wish=Wish())
+    assert {task: choice.run.record.seed for task, choice in choices.items()} == {"rte": 1}
+    with pytest.raises(UsageError, match="no finished run there except on sample data"):
+        choose_runs(store, ["mrpc"], wish=Wish())
+
+
+def test_several_settings_of_a_task_are_refused_with_the_words_that_select_one(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    store.save(make_record(task="rte", seed=1))
+    store.save(make_record(task="rte", seed=1, setting="111", words=("recipe=hf_2019",), recipe="hf_2019"))
+    with pytest.raises(UsageError, match="2 settings; add recipe=default or recipe=hf_2019"):
+        choose_runs(store, ["rte"], wish=Wish())
+    _, choices = choose_runs(store, ["rte"], wish=Wish(settings={"recipe": "hf_2019"}))
+    assert choices["rte"].run.record.run_id == "seed1-111"
+    store.save(make_record(task="mrpc", seed=1, words=("trainer.epochs=3",)))
+    store.save(make_record(task="mrpc", seed=1, setting="222", words=("trainer.epochs=5",)))
+    with pytest.raises(UsageError, match=r"task=mrpc: .* add trainer.epochs=3 or trainer.epochs=5"):
+        choose_runs(store, ["mrpc"], wish=Wish())
+    _, choices = choose_runs(store, ["mrpc"], wish=Wish(settings={"trainer.epochs": "5.0"}))
+    assert choices["mrpc"].run.record.run_id == "seed1-222"
+    store.save(make_record(task="cola", seed=1))
+    store.save(make_record(task="cola", seed=1, setting="333"))
+    with pytest.raises(UsageError, match=r"add run_id=\[...\] with one of seed1-000 \(recipe default on hub\), s"):
+        choose_runs(store, ["cola"], wish=Wish())
+
+
+def test_a_start_from_mnli_is_required_only_of_tasks_that_have_it(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    for task in ("mnli", "rte"):
+        store.save(make_record(task=task))
+    store.save(make_record(task="rte", setting="111", init="mnli:seed1-000"))
+    _, choices = choose_runs(store, ["mnli", "rte"], wish=Wish(settings={"init": "mnli"}))
+    assert [choice.run.record.init for choice in choices.values()] == ["pretrained", "mnli:seed1-000"]
+
+
+def test_the_encoder_must_be_named_if_several_have_finished_runs(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    with pytest.raises(UsageError, match="no finished run there; `glue-bench sweep"):
+        choose_runs(store, ["rte"], wish=Wish())
+    for name in ("tiny", "small"):
+        store.save(make_record(encoder={**make_record().encoder, "name": name}))
+    with pytest.raises(UsageError, match="several have finished runs; add encoder=small or encoder=tiny"):
+        choose_runs(store, ["rte"], wish=Wish())
+    with pytest.raises(UsageError, match=r"encoder=tinny: no finished run; did you mean tiny\?"):
+        choose_runs(store, ["rte"], wish=Wish(encoder="tinny"))
+    with pytest.raises(UsageError, match="run_id=seed9-000: no such finished run of tiny"):
+        choose_runs(store, ["rte"], wish=Wish(encoder="tiny", run_ids=["seed9-000"]))

@@ -1,0 +1,68 @@
+"""What the files of a zip contain."""
+
+import dataclasses
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glue_bench.errors import UsageError
+from glue_bench.submission.layout import parse_fills, write_rows, write_zip
+from tests.support.building import layout
+
+
+def test_scores_are_clipped_to_their_range_and_rounded_to_three_decimals() -> None:
+    (file,) = layout("stsb")
+    file = dataclasses.replace(file, rows=6)
+    content = write_rows(file, np.array([-0.3, -0.0, 5.2, 4.99951, 2.0005001, 3]))
+    assert content.decode() == "index\tprediction\n0\t0.000\n1\t0.000\n2\t5.000\n3\t5.000\n4\t2.001\n5\t3.000\n"
+    with pytest.raises(ValueError, match="finite"):
+        write_rows(file, np.array([np.nan] * 6))
+    with pytest.raises(ValueError, match="5 predictions for 6 rows"):
+        write_rows(file, np.zeros(5))
+
+
+def test_classes_are_written_as_the_file_wants_them() -> None:
+    (cola,) = layout("cola")
+    (rte,) = layout("rte")
+    names = ["acceptable", "unacceptable"]
+    assert write_rows(dataclasses.replace(cola, rows=2), names) == b"index\tprediction\n0\t1\n1\t0\n"
+    names = ["not_entailment", "entailment"]
+    assert write_rows(dataclasses.replace(rte, rows=2), names).endswith(b"0\tnot_entailment\n1\tentailment\n")
+    with pytest.raises(ValueError, match="'neutral' is not one of entailment, not_entailment"):
+        write_rows(dataclasses.replace(rte, rows=1), ["neutral"])
+
+
+def test_a_zip_has_no_trace_of_when_where_and_in_which_order_it_was_made(tmp_path: Path) -> None:
+    contents = {"b.tsv": b"2", "a.tsv": b"1" * 5000}
+    write_zip(tmp_path / "1.zip", contents)
+    before = os.umask(0o077)
+    try:
+        write_zip(tmp_path / "2.zip", dict(reversed(contents.items())))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "1.zip").read_bytes() == (tmp_path / "2.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "1.zip") as archive:
+        assert [(info.filename, info.date_time[0], info.compress_type) for info in archive.infolist()] == [
+            ("a.tsv", 1980, zipfile.ZIP_STORED),
+            ("b.tsv", 1980, zipfile.ZIP_STORED),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["wnly"], "--fill wnly: unknown task; did you mean wnli?"),
+        (["wnli=entails"], "--fill wnli=entails: unknown class"),
+        (["wnli=2"], "--fill wnli=2: unknown class. Allowed: not_entailment, entailment"),
+        (["stsb=6"], "--fill stsb=6: must be a number from 0 to 5"),
+        (["stsb=nan"], "--fill stsb=nan: must be a number from 0 to 5"),
+        (["wnli", "wnli=1"], "--fill wnli=1: wnli has a --fill already"),
+    ],
+)
+def test_an_invalid_fill_is_one_line(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_fills(words, [*layout("wnli"), *layout("stsb")])
+    assert str(caught.value).startswith(message)

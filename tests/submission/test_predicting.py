@@ -1,0 +1,178 @@
+"""Test rows: which are refused, what is predicted again, how an interrupted build resumes."""
+
+import dataclasses
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from glue_bench.config.compose import compose_task
+from glue_bench.config.schema import DataConfig
+from glue_bench.errors import InputError
+from glue_bench.runs.inference import load_fine_tuned
+from glue_bench.runs.store import RunStore
+from glue_bench.submission import FromRun, build_submission, kept_predictions, predict_rows, prepare_sources
+from glue_bench.submission.layout import Wish, choose_runs
+from tests.support.building import Bench, layout, write_test_rows
+from tests.support.tiny import sentences, write_parquet
+
+
+def sources_of(bench: Bench, task: str) -> tuple[list[FromRun], list[str]]:
+    """Return what `prepare_sources` finds for one task of a bench, and its problems."""
+    _, choices = choose_runs(RunStore(bench.results), [task], wish=Wish())
+    facts = {task: compose_task(task)}
+    data = DataConfig(source="local", path=str(bench.glue))
+    sources, _, problems = prepare_sources(layout(task), facts, choices=choices, fills={}, data=data)
+    return [source for source in sources if isinstance(source, FromRun)], problems
+
+
+def test_other_numbers_of_test_rows_are_refused_in_one_line_each(made: Bench, tmp_path: Path) -> None:
+    bench = made.copy(tmp_path)
+    path = write_test_rows(bench.glue, "mnli/test_matched", 500)
+    (bench.glue / "ax" / "test.parquet").unlink()
+    found, problems = sources_of(bench, "mnli")
+    assert [source.file.name for source in found] == ["MNLI-mm.tsv"]
+    assert problems == [
+        f"AX.tsv: {bench.glue / 'ax' / 'test.parquet'}: no such file, nor test.csv, test.tsv, test.jsonl, "
+        "test.json, one of these with .gz, test-00000-of-00001.parquet, or a folder test of save_to_disk",
+        f"MNLI-m.tsv: {path}: 500 rows; the leaderboard wants predictions for 9,796",
+    ]
+
+
+def test_missing_and_wrong_weights_are_reported_before_anything_is_predicted(made: Bench, tmp_path: Path) -> None:
+    bench = made.copy(tmp_path)
+    run = bench.run("mnli")
+    for path in run.folder.rglob("test*.parquet"):
+        path.unlink()
+    weights = run.model_folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    _, problems = sources_of(bench, "mnli")
+    assert len(problems) == 1
+    assert "these weights do not belong to the run's record" in problems[0]
+    weights.unlink()
+    _, problems = sources_of(bench, "mnli")
+    assert len(problems) == 1
+    assert "kept no weights. To train it again and keep them: glue-bench run task=mnli seed=1" in problems[0]
+
+
+def test_stored_predictions_need_no_weights(made: Bench, tmp_path: Path) -> None:
+    bench = made.copy(tmp_path)
+    shutil.rmtree(bench.run("stsb").model_folder)
+    found, problems = sources_of(bench, "stsb")
+    assert problems == []
+    assert found[0].kept is not None
+
+
+@pytest.mark.parametrize("change", ["rows", "weights", "damage"])
+def test_kept_predictions_of_other_rows_or_weights_or_damaged_ones_are_not_used(
+    change: str, made: Bench, tmp_path: Path
+) -> None:
+    bench = made.copy(tmp_path)
+    (source,), _ = sources_of(bench, "sst2")
+    assert source.kept is not None
+    run = source.choice.run
+    if change == "rows":
+        path = bench.glue / "sst2" / "test.parquet"
+        columns = pq.read_table(path).to_pydict()
+        write_parquet(path, {**columns, "sentence": [*columns["sentence"][:-1], "another one"]})
+    elif change == "weights":
+        run = dataclasses.replace(run, record=dataclasses.replace(run.record, model_sha256="0" * 64))
+    else:
+        (run.folder / "predictions" / "test.parquet").write_bytes(b"PAR1 and nothing else")
+    (now,), _ = sources_of(bench, "sst2")
+    assert kept_predictions(run, "test", file=now.texts) is None
+
+
+def test_rows_in_another_order_than_their_idx_are_refused(made: Bench, tmp_path: Path) -> None:
+    bench = made.copy(tmp_path)
+    path = bench.glue / "stsb" / "test.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.take([*range(100), 101, 100, *range(102, 1379)]), path)
+    (source,), problems = sources_of(bench, "stsb")
+    assert problems == []
+    with pytest.raises(InputError, match="row 102: idx 100 follows 101; test rows must be in their official order"):
+        build_submission([source], tmp_path / "sub.zip", device="cpu")
+
+
+def stop_halfway(source: FromRun, *, done: int, fresh: int) -> None:  # noqa: ARG001
+    """Stop as a signal would."""
+    if done > source.file.rows / 2:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_build_resumes_where_it_stopped(made: Bench, tmp_path: Path) -> None:
+    bench = made.copy(tmp_path)
+    whole = bench.run("mnli").folder / "predictions" / "test_matched.parquet"
+    expected = pq.read_table(whole)
+    whole.unlink()
+    source = next(source for source in sources_of(bench, "mnli")[0] if source.file.name == "MNLI-m.tsv")
+    with pytest.raises(KeyboardInterrupt):
+        build_submission([source], tmp_path / "sub.zip", device="cpu", on_rows=stop_halfway)
+    assert not whole.exists()
+    assert not (tmp_path / "sub.zip").exists()
+    told = list[dict[str, int]]()
+    build_submission([source], tmp_path / "sub.zip", device="cpu", on_rows=lambda _, **rows: told.append(rows))
+    assert [tuple(rows.values()) for rows in told] == [(0, 0), (4096, 0), (8192, 0), (9796, 9796 - 2 * 4096)]
+    assert pq.read_table(whole).equals(expected)
+    assert not list(whole.parent.glob(".*"))
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+def test_test_rows_may_be_in_other_kinds_of_files(kind: str, made: Bench, tmp_path: Path) -> None:
+    bench = made.copy(tmp_path)
+    path = bench.glue / "mnli" / "test_matched.parquet"
+    table = pq.read_table(path, columns=["premise", "hypothesis"]).to_pandas()
+    path.unlink()
+    if kind == "jsonl":
+        table.to_json(path.with_suffix(".jsonl"), orient="records", lines=True)
+    else:
+        table.to_csv(path.with_suffix(f".{kind}"), sep="," if kind == "csv" else "\t", index=False)
+    source = next(source for source in sources_of(bench, "mnli")[0] if source.file.name == "MNLI-m.tsv")
+    fine_tuned = load_fine_tuned(source.choice.run, device="cpu")
+    found = predict_rows(source.choice.run, "test_matched", file=source.texts, load=lambda: fine_tuned)
+    kept = made.run("mnli").folder / "predictions" / "test_matched.parquet"
+    assert np.array_equal(found, pq.read_table(kept)["prediction"].to_numpy())
+    idx = pq.read_table(source.choice.run.folder / "predictions" / "test_matched.parquet")["idx"].to_numpy()
+    assert np.array_equal(idx, np.arange(9796))
+
+
+@pytest.mark.slow
+def test_many_rows_take_no_more_memory_than_few(made: Bench, tmp_path: Path) -> None:
+    bench = made.copy(tmp_path)
+    run = bench.run("mnli")
+    rows, rng = 24 * 4096, random.Random(0)
+    pool = sentences(10_000, seed=1)
+    lengths = [1 + min(5, int(rng.expovariate(0.7))) for _ in range(2 * rows)]  # as uneven as QQP's
+    texts: list[object] = [" ".join(rng.choices(pool, k=length)) for length in lengths]
+    write_parquet(bench.glue / "mnli" / "many.parquet", {"premise": texts[:rows], "hypothesis": texts[rows:]})
+    code = f"""
+import functools
+from pathlib import Path
+from glue_bench.config.schema import DataConfig
+from glue_bench.data.texts import open_texts
+from glue_bench.runs.finished import open_run_folder
+from glue_bench.submission import predict_rows
+
+def load():
+    from glue_bench.runs.inference import load_fine_tuned
+    return load_fine_tuned(run, device="cpu")
+
+def on_rows(*, done, fresh):
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    print(done, pages * 4 // 1024)
+
+run = open_run_folder(Path({str(run.folder)!r}))
+file = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, place="many")
+predict_rows(run, "many", file=file, load=functools.cache(load), on_rows=on_rows)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
+    assert result.returncode == 0, result.stderr
+    megabytes = {int(done): int(used) for done, used in (line.split() for line in result.stdout.splitlines())}
+    assert len(megabytes) == 24
+    assert megabytes[rows] - megabytes[4 * 4096] < 70
