@@ -13,7 +13,6 @@ from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.tasks.adapter import TaskAdapter, metric_title
 from glue_bench.tasks.published import (
     NOT_STATED,
-    RECIPES,
     PublishedScore,
     PublishedTable,
     load_published,
@@ -131,13 +130,13 @@ def _rows(score: PublishedScore, tasks: dict[str, TaskAdapter]) -> int | None:
 
 
 def _command(table: PublishedTable, encoders: dict[str, str]) -> str | None:
-    recipe, own = RECIPES.get(table.protocol_name), {score.start for score in table.scores.values()}
-    if recipe is None or not table.hub_ids or table.method != "full" or "mnli" in own:
+    protocol, known = table.protocol_name, group_options("protocol")
+    if protocol not in known or not table.hub_ids or table.method not in ("full", protocol):
         return None
     hub_id = table.hub_ids[0]
     encoder = next((name for name, known in encoders.items() if known.lower() == hub_id.lower()), hub_id)
-    seeds = ",".join(str(seed) for seed in range(1, 6))
-    return f"glue-bench sweep encoder={encoder} recipe={recipe} tasks=[{','.join(table.scores)}] seeds=[{seeds}]"
+    alone = " init=pretrained" if {score.start for score in table.scores.values()} == {"pretrained"} else ""
+    return f"glue-bench sweep protocol={protocol} encoder={encoder} tasks=[{','.join(table.scores)}]{alone}"
 
 
 def _write_csv(facts: Sequence[dict[str, Any]], out: Path | None) -> None:
@@ -173,7 +172,9 @@ def _print(
         notes += [f"{key}: {value}" for key in ("rank", "parameters") if (value := getattr(table, key))]
         notes += [text for text in (table.protocol, table.convention_evidence, table.note) if text]
         notes += facts[0]["unreachable"]
-        notes.append(f"Reproduce: {facts[0]['command']}" if facts[0]["command"] else "No recipe follows it yet.")
+        notes.append(
+            f"Reproduce: {facts[0]['command']}" if facts[0]["command"] else "No protocol of conf/protocol follows it."
+        )
         title = f"{table.name}: {table.title}"
     else:
         headers = ["row", "protocol", "method", "statistic", "start", "status"]

@@ -30,6 +30,7 @@ from glue_bench.training.stopping import Stopped
 
 _OTHERS = [name for name in group_options("encoder") if name != "custom"]
 _NAMES = textwrap.fill(" ".join(_OTHERS), width=84).replace("\n", "\n" + 34 * " ")
+_PROTOCOLS = textwrap.fill(" ".join(group_options("protocol")), width=84).replace("\n", "\n" + 34 * " ")
 KEYS = f"""\
 keys (Hydra's grammar; docs/configuration.md lists all of them with their defaults):
   task=NAME                       {" ".join(group_options("task"))}
@@ -43,7 +44,10 @@ keys (Hydra's grammar; docs/configuration.md lists all of them with their defaul
   selection=last|best|holdout     which epoch's weights are scored: the last one's, the best one's on the dev set
                                   (optimistic), or the best one's on held-out training rows (holdout=0.1)
   trainer.KEY=VALUE               epochs batch_size learning_rate max_length device precision engine and others
-  init=mnli                       RTE, MRPC and STS-B start from the MNLI model of the same seed, which is run first
+  protocol=NAME                   somebody's recipe, grid, start, selection, seeds and tasks, to reproduce their row:
+                                  {_PROTOCOLS}
+  init=mnli                       RTE, MRPC and STS-B start from the MNLI model of the same seed, which is run first;
+                                  init={{qnli:mnli}}: QNLI does, and no other task
   results_dir=FOLDER              default: results
   save_model=true                 keep the weights under model/, loadable by transformers
 """
@@ -62,6 +66,7 @@ examples:
   glue-bench sweep                                 the eight tasks, five seeds, distilroberta, data from the hub
   glue-bench sweep preset=card encoders=[distilroberta,roberta]
   glue-bench sweep recipe=roberta_paper encoder=roberta tasks=[rte]
+  glue-bench sweep protocol=hf_flax encoder=bert_cased
   glue-bench sweep data=local data.path=my_glue encoder=minilm tasks=[cola,mrpc] seeds=[1,2,3]
   glue-bench sweep executor=slurm executor.workers=20 executor.slurm.partition=gpu
   glue-bench sweep --plan plan.jsonl               one run per line; then, in any job array, with N from 0:

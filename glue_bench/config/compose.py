@@ -21,8 +21,16 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from glue_bench.config import conf_folder, group_options, schema
-from glue_bench.config.keys import build, check, fields_of, keys_of
-from glue_bench.config.overrides import check_key, check_words, is_encoder, last_word, no_such, parse_overrides
+from glue_bench.config.keys import build, check, fields_of, keys_of, require_one_of
+from glue_bench.config.overrides import (
+    OPTIONAL,
+    check_key,
+    check_words,
+    is_encoder,
+    last_word,
+    no_such,
+    parse_overrides,
+)
 from glue_bench.config.own_files import check_own_files, chosen_files, located, read_own, unreadable
 from glue_bench.config.schema import PATH_KEYS, RunConfig, RunKeys, Sweep, SweepConfig, TaskConfig, TrainerConfig
 from glue_bench.errors import UsageError, did_you_mean
@@ -58,6 +66,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     values = {key: (getattr(keys.trainer, key), getattr(recipe, key)) for key in keys_of(TrainerConfig, "scores")}
     changes = {key: str(own) for key, (own, usual) in values.items() if own != usual}
     shared = {item.name: getattr(keys, item.name) for item in fields_of(RunKeys)}
+    shared["init"] = _start_of(keys, name, config_dir=config_dir)
     shared["grid"] = {key: [schema.GRID_KEYS[key](value) for value in values] for key, values in keys.grid.items()}
     return check(_place_in_grid(RunConfig(**shared, recipe_changes=changes), {}))
 
@@ -69,11 +78,15 @@ def compose_parent(config: RunConfig, overrides: Sequence[str], *, config_dir: P
     """
     if config.init == "pretrained":
         return None
-    allowed = ["pretrained", *config.task.init_from]
-    if config.init not in allowed:
-        raise UsageError(f"init={config.init}: not for task={config.task.name}{did_you_mean(config.init, allowed)}")
-    own = ("task", "tasks", "seed", "seeds", "encoders", "init", "save_model")
+    allowed, task = ["pretrained", *config.task.init_from], f"task={config.task.name}"
+    own = ("task", "tasks", "seed", "seeds", "encoders", "save_model")
     rest = [word for word in overrides if word.partition("=")[0] not in own and not word.startswith("grid.")]
+    # A start that is given for this very task may be any task.
+    if config.init not in allowed and isinstance(
+        compose_keys(check_words([*rest, task], config_dir), config_dir).init, str
+    ):
+        raise UsageError(f"init={config.init}: not for {task}{did_you_mean(config.init, allowed)}")
+    rest = [word for word in rest if not word.startswith("init=")]
     parent = compose_run([*rest, f"task={config.init}", "save_model=true"], config_dir=config_dir)
     return replace(parent, encoder=config.encoder)
 
@@ -110,12 +123,12 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
             words = [*rest, *encoder]
             product += [compose_run([*words, f"task={task}"], config_dir=config_dir) for task in lists.tasks[1:]]
     configs = [cell for config in product for cell in _expand_grid(config, rest)]
-    starts = ["pretrained", *sorted({name for config in configs for name in config.task.init_from})]
-    if lists.init not in starts:
-        raise UsageError(f"init={lists.init}: none of these tasks starts from it{did_you_mean(lists.init, starts)}")
-    # Tasks that do not start from another keep the pretrained encoder.
-    chosen = [c if c.init in c.task.init_from else replace(c, init="pretrained") for c in configs]
-    return Sweep(configs=chosen, seeds=lists.seeds)
+    if isinstance(lists.init, str):  # tasks that do not start from another keep the pretrained encoder
+        starts = ["pretrained", *sorted({name for config in configs for name in config.task.init_from})]
+        if lists.init not in starts:
+            raise UsageError(f"init={lists.init}: none of these tasks starts from it{did_you_mean(lists.init, starts)}")
+        configs = [c if c.init in c.task.init_from else replace(c, init="pretrained") for c in configs]
+    return Sweep(configs=configs, seeds=lists.seeds)
 
 
 def _widen(overrides: Sequence[str]) -> list[str]:
@@ -163,6 +176,22 @@ def shipped_encoders() -> dict[str, schema.EncoderConfig]:
     return {name: schema.EncoderConfig(**yaml.safe_load(text)) for name, text in files.items()}
 
 
+def _start_of(keys: SweepConfig, task: str, *, config_dir: Path | None) -> str:
+    """Return what a task's run starts from; a UsageError for a start that is none."""
+    if isinstance(keys.init, str):
+        return keys.init
+    tasks = group_options("task", config_dir)
+    for name, start in keys.init.items():
+        if name not in tasks:
+            raise UsageError(
+                f"init={{{quote(name)}:{quote(start)}}}: no such task{no_such('task', name, options=tasks)}"
+            )
+        # A start is never itself started from another task.
+        allowed = [other for other in tasks if other != name and keys.init.get(other, "pretrained") == "pretrained"]
+        require_one_of(f"init.{name}", start, allowed=["pretrained", *allowed])
+    return keys.init.get(task, "pretrained")
+
+
 def _check_name(task: TaskConfig, name: str, *, config_dir: Path | None) -> None:
     options = group_options("task", config_dir)
     if unknown := [start for start in task.init_from if start not in options or start == name]:
@@ -202,8 +231,11 @@ def _compose_recipe(recipe: str, task: str, *, config_dir: Path | None) -> Train
 
 def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> SweepConfig:
     """Compose and check every key with its value; errors as in `compose_run`."""
-    words = [word for word in overrides if word != "preset=null"]  # Hydra has no value for a group left out
-    words = [f"++{word}" if word.startswith("grid.") else word for word in words]  # the recipe's grid may lack the key
+    words = [
+        word for word in overrides if word not in [f"{group}=null" for group in OPTIONAL]
+    ]  # Hydra has no such value
+    # The recipe's grid or the protocol's starts may lack the key.
+    words = [f"++{word}" if word.startswith(("grid.", "init={")) else word for word in words]
     paths = dict[str, str]()
     for place, word in enumerate(words):
         key, _, value = word.partition("=")

@@ -168,7 +168,8 @@ def convert(hint: Any, value: Any, *, key: str) -> Any:
         if words := [get_args(each) for each in args if get_origin(each) is Literal and isinstance(value, str)]:
             require(key, value, holds=value in words[0], words=f"{list_names(words[0])}, or a list")
             return value
-        return convert(args[0], value, key=key)
+        mapping = [each for each in args if get_origin(each) is dict and isinstance(value, Mapping)]
+        return convert((*mapping, args[0])[0], value, key=key)
     if origin is Literal:
         require_one_of(key, value, allowed=args)
         return value

@@ -18,9 +18,10 @@ from glue_bench.config.schema import GRID_KEYS, PATH_KEYS, SweepConfig
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.text import first_line, quote, quote_value
 
-GROUPS = ("task", "encoder", "data", "trainer", "recipe", "preset", "executor")
+GROUPS = ("task", "encoder", "data", "trainer", "recipe", "protocol", "preset", "executor")
 _MOST_BRACKETS, _LONGEST_WORD = 100, 50_000
-_GUESSED = ("task", "encoder", "preset", "recipe")  # groups in which a bare word is looked up
+OPTIONAL = ("protocol", "preset")  # groups that may be left out
+_GUESSED = ("task", "encoder", "preset", "protocol", "recipe")  # groups in which a bare word is looked up
 _MOST_SEEDS = 1000  # of a range
 _ON_HUB = re.compile(r"(?a:(?!.*\.\.)\w[\w.-]*/\w[\w.-]*)")
 # What other programs call our keys.
@@ -203,7 +204,7 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
     if key in GROUPS:
         value = override.value()
         name = "null" if value is None else str(value)
-        options = group_options(key, config_dir) + (["null"] if key == "preset" else [])
+        options = group_options(key, config_dir) + (["null"] if key in OPTIONAL else [])
         if name not in options:
             raise UsageError(f"{key}={quote(name)}: no such {key}{no_such(key, name, options=options)}")
         return

@@ -18,7 +18,7 @@ from glue_bench.text import quote
 _LARGEST = 2**20  # bytes
 _DEEPEST = 50  # levels
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
-_WHOLE = ("preset", "recipe")  # groups whose files set keys of every group
+_WHOLE = ("preset", "protocol", "recipe")  # groups whose files set keys of every group
 
 
 class _NotYamlError(UsageError):
@@ -90,6 +90,7 @@ def chosen_files(words: Sequence[str], config_dir: Path | None) -> list[OwnFile]
     names = {group: (last_word(words, group) or "").partition("=")[2] for group in GROUPS}
     places = [(group, f"{group}/{name}.yaml") for group, name in names.items()]
     places.insert(0, ("trainer", f"recipe/{names['recipe'] or 'default'}/{names['task']}.yaml"))
+    places.append(("protocol", f"protocol/{names['protocol']}/{names['task']}.yaml"))
     found = [(group, name) for group, name in places if config_dir and (config_dir / name).is_file()]
     return [read_own(Path(config_dir or ""), name, group=group) for group, name in found]
 

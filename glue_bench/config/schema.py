@@ -35,6 +35,9 @@ _SBATCH_OPTIONS = Must("LONG_NAME=VALUE, as in [account=NAME]", lambda words: al
 _HUB_ID = Must.match("NAME or ORG/NAME", r"(?a:(?!.*\.\.)\w[\w.-]*(/\w[\w.-]*)?)")
 _REVISION = Must.match("a commit, branch or tag", r"(?a:(?!.*(\.\.|//|/\.))\w[\w./+-]{0,199})")
 _Switch = Literal["auto", "torch"]
+_START = Must(
+    "a task, pretrained, or {TASK:START}", lambda start: bool(start) and (isinstance(start, dict) or GIVEN.holds(start))
+)
 _PATH = Must("a path in UTF-8, of at most 255 bytes a name", is_path)
 _FOLDER = Must(f"given, as {_PATH.words}", lambda text: GIVEN.holds(text) and is_path(text))
 
@@ -282,6 +285,11 @@ class RunConfig(RunKeys):
 class SweepConfig(RunKeys):
     """Every key that conf/ and the command line may set: those of a run, and the lists of a sweep."""
 
+    init: str | dict[str, str] = key(  # type: ignore[assignment]
+        "pretrained; or a task: those that list it in init_from start from the encoder of its run with the same seed; or "
+        "the start of each task that has another, as {qnli:mnli}",
+        _START,
+    )
     tasks: list[str] = key("the tasks of a sweep", DISTINCT)
     seeds: list[int] = key("the seeds of each task of a sweep", _SEEDS)
     encoders: list[str] | None = key("the encoders of a sweep; null: the one chosen by encoder=NAME", DISTINCT)

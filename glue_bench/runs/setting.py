@@ -46,6 +46,7 @@ class Setting:
     data_revision: str = ""
     recipe_changes: Mapping[str, str] = field(default_factory=dict)  # trainer values that are not the recipe's
     init: str = "pretrained"  # or the task that the initial weights were fine-tuned on
+    usual_start: bool = field(default=True, compare=False)  # whether the task's init_from has it
     selection: str = "last"  # last, best or holdout
     holdout: float | None = None  # None unless the selection is holdout
     cell: Mapping[str, Any] = field(default_factory=dict)  # trainer values from a grid
@@ -76,6 +77,7 @@ class Setting:
             data_revision=data.get("revision") or "",
             recipe_changes=dict(config.get("recipe_changes") or {}),
             init=record.init_kind,
+            usual_start=record.init_kind in config["task"].get("init_from", ()),
             selection=record.selection,
             holdout=config.get("holdout") if record.selection == "holdout" else None,
             cell=dict(config.get("cell") or {}),
@@ -141,7 +143,8 @@ class Setting:
     def words(self) -> list[str]:
         """Return the KEY=VALUE words for recipe, init, selection, grid and changed trainer values."""
         words = [override_word("recipe", self.recipe)]
-        words += [f"init={self.init}"] if self.init != "pretrained" else []
+        start = self.init if self.usual_start else f"{{{self.task}:{self.init}}}"
+        words += [f"init={start}"] if self.init != "pretrained" else []
         words += [f"selection={self.selection}"]  # always, because a recipe may set it
         words += [override_word("holdout", self.holdout)] if self.selection == "holdout" else []
         words += [override_word(f"grid.{key}", values) for key, values in self.grid.items()]

@@ -124,7 +124,7 @@ class Wish:
         """Check whether a run has the seed and the settings."""
         known = Setting.of(record).facts()
         for key, value in self.settings.items():
-            if key == "init" and value not in task_of(record).init_from:
+            if key == "init" and value not in (*task_of(record).init_from, record.init_kind):
                 value = "pretrained"  # as in a sweep: tasks that do not start from another keep the pretrained encoder
             if key not in known or not _same(known[key], value):
                 return False

@@ -22,13 +22,7 @@ Start = Literal["pretrained", "mnli", "not stated"]
 Method = Literal["full", "lora", "adalora", "adapters", "bitfit"]
 Status = Literal["read", "quoted"]
 Numbers = Mapping[str, list[float | None]]  # by task: one number, or a pair
-RECIPES = {  # of this project, by the protocol that they follow
-    "card": "default",
-    "roberta_paper": "roberta_paper",
-    "fairseq": "fairseq",
-    "hf_2019": "hf_2019",
-    "hf_flax": "hf_2019",
-}
+_RECIPES = {"card": "default", "ettin": "modernbert"}  # of protocols whose recipe has another name
 _MOST_DECIMALS, _HIGHEST = 6, 100
 _OTHERS = "others"  # the key for all tasks that are not named
 PUBLISHED_ROWS = Path(__file__).resolve().parent / "published_rows"
@@ -82,6 +76,11 @@ class PublishedTable:
     parameters: int | None = None  # that were trained
     note: str = ""
 
+    @property
+    def recipe(self) -> str:
+        """The recipe that follows the row's protocol, if there is one."""
+        return _RECIPES.get(self.protocol_name, self.protocol_name)
+
     def differs(self, score: PublishedScore, *, init: str) -> list[str]:
         """Say why a median over fully fine-tuned seeds that started from `init` cannot be held against a number."""
         reasons = [] if self.method == "full" else [f"published for {self.method}, ours is full fine-tuning"]
@@ -133,7 +132,7 @@ def find_table(
     """
 
     def place(table: PublishedTable) -> tuple[bool, ...]:
-        return table.method != "full", table.status != "read", recipe != RECIPES.get(table.protocol_name, "")
+        return table.method != "full", table.status != "read", recipe != table.recipe
 
     return min(find_tables(tables, hub_id), key=place, default=None)
 

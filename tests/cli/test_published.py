@@ -55,12 +55,10 @@ def test_a_row_is_shown_with_everything_known_and_its_command(capsys: pytest.Cap
     assert {config.task.name for config in sweep.configs} == {score["task"] for score in row["scores"]}
 
 
-@pytest.mark.parametrize("name", ["modernbert-base", "roberta-base@lora", "minilm-l6-h384"])
-def test_no_command_is_given_where_no_recipe_follows_the_protocol(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("name", ["roberta-base@bitfit", "minilm-l6-h384", "xlnet-large@albert"])
+def test_no_command_is_given_where_no_protocol_is_followed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(output(capsys, name, "--format", "json"))["command"] is None
-    assert "No recipe follows it yet." in output(capsys, name)
+    assert "No protocol of conf/protocol follows it." in output(capsys, name)
 
 
 def test_what_is_not_stated_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,14 +34,14 @@ def verdict_of(row: Row) -> str:
 
 
 def test_runs_of_a_protocol_are_compared_with_its_row_by_means_and_spreads() -> None:
-    row = row_of("google-bert/bert-base-cased", recipe="hf_2019")
+    row = row_of("google-bert/bert-base-cased", recipe="hf_flax")
     assert row.published is not None
     assert (row.published.value, row.published.deviation) == (64.76, 1.04)
     assert (verdict_of(row), row.note) == (REPRODUCED, "")
     assert row.verdict is not None
     assert row.verdict.reason == "difference -0.9 to +2.3"
     assert row_of("google-bert/bert-base-cased", recipe="default").published.value == 66.1  # type: ignore[union-attr]
-    low = row_of("google-bert/bert-base-cased", recipe="hf_2019", scores=(0.54, 0.55, 0.56))
+    low = row_of("google-bert/bert-base-cased", recipe="hf_flax", scores=(0.54, 0.55, 0.56))
     assert verdict_of(low) == BELOW
 
 
@@ -87,7 +87,7 @@ def test_runs_that_started_from_mnli_are_compared_with_a_row_that_did() -> None:
 def test_each_other_published_row_of_an_encoder_has_its_line_and_verdict() -> None:
     encoder = {"name": "mine", "hub_id": "google-bert/bert-base-cased", "revision": "1"}
     records = [
-        make_record(seed=seed, scores=scores_of("rte", score), encoder=encoder, recipe="hf_2019")
+        make_record(seed=seed, scores=scores_of("rte", score), encoder=encoder, recipe="hf_flax")
         for seed, score in enumerate(SCORES)
     ]
     report = build_report(records, PUBLISHED)
