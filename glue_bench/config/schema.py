@@ -286,8 +286,8 @@ class SweepConfig(RunKeys):
     """Every key that conf/ and the command line may set: those of a run, and the lists of a sweep."""
 
     init: str | dict[str, str] = key(  # type: ignore[assignment]
-        "pretrained; or a task: those that list it in init_from start from the encoder of its run with the same seed; or "
-        "the start of each task that has another, as {qnli:mnli}",
+        "pretrained; or a task: those that list it in init_from start from the encoder of its run with the same seed; "
+        "or the start of each task that has another, as {qnli:mnli}",
         _START,
     )
     tasks: list[str] = key("the tasks of a sweep", DISTINCT)

@@ -50,6 +50,21 @@ STATED: list[tuple[str, str, dict[str, Any]]] = [
     ("hf_flax", "mrpc", {"epochs": 5, "warmup": 0.0, "weight_decay": 0.0, "max_length": 128}),
     ("hf_2019", "mrpc", {"epochs": 5, "batch_size": 32, "learning_rate": 2e-5, "max_length": 128}),
     ("fairseq", "rte", {"updates": 2036, "batch_size": 16, "learning_rate": 2e-5, "selection": "best"}),
+    ("electra", "rte", {"epochs": 10, "learning_rate": 1e-4, "layer_decay": 0.8, "max_length": 128, "warmup": 0.1}),
+    ("electra", "mnli", {"epochs": 3, "batch_size": 32, "weight_decay": 0.01, "epsilon": 1e-6, "init": "pretrained"}),
+    ("deberta", "rte", {"learning_rate": 1e-5, "warmup_updates": 50, "max_length": 320, "init": "mnli", "epochs": 6}),
+    ("deberta", "stsb", {"learning_rate": 7e-6, "head_dropout": 0.15, "epochs": 4, "init": "mnli", "batch_size": 32}),
+    ("deberta", "qnli", {"epochs": 4, "warmup_updates": 500, "max_length": 512, "init": "pretrained"}),
+    (
+        "mosaicbert",
+        "mrpc",
+        {"learning_rate": 8e-5, "weight_decay": 0.1, "epochs": 10, "batch_size": 32, "init": "mnli"},
+    ),
+    ("mosaicbert", "rte", {"learning_rate": 1e-5, "weight_decay": 1.0, "epochs": 3, "decay_biases": True}),
+    ("modernbert", "rte", {"learning_rate": 5e-5, "weight_decay": 0.2, "epochs": 3, "batch_size": 64, "init": "mnli"}),
+    ("modernbert", "cola", {"learning_rate": 8e-5, "weight_decay": 0.0125, "epochs": 5, "init": "pretrained"}),
+    ("cramming", "sst2", {"epochs": 5, "batch_size": 16, "learning_rate": 4e-5, "schedule": "cosine", "floor": 0.0}),
+    ("babylm_2025", "mnli", {"epochs": 10, "schedule": "cosine", "floor": 0.1, "selection": "best", "warmup": 0.06}),
     ("roberta_paper", "cola", {"epochs": 10, "warmup": 0.06, "selection": "best", "betas": [0.9, 0.98]}),
 ]
 
@@ -66,7 +81,7 @@ def test_a_users_own_protocol_is_one_file_and_its_runs_stand_beside_its_row(
 ) -> None:
     files = {
         "conf/recipe/mine.yaml": "# @package _global_\nrecipe: mine\ntrainer: {epochs: 2, batch_size: 8, "
-        "learning_rate: 1.0e-5, warmup: 0.0, weight_decay: 0.0, betas: [0.9, 0.999], epsilon: 1.0e-8, clip_norm: 1.0}\n",
+        "learning_rate: 1.0e-5, warmup: 0.0, weight_decay: 0.0, betas: [0.9, 0.9], epsilon: 1.0e-8, clip_norm: 1.0}\n",
         "conf/protocol/mine.yaml": "# @package _global_\ndefaults: [{override /recipe: mine}]\ntasks: [qnli, rte]\n"
         "seeds: [7]\ninit: {qnli: mnli}\n",
         "conf/protocol/mine/rte.yaml": "# @package _global_\ngrid: {epochs: [1, 2]}\n",
