@@ -67,7 +67,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if not records:
         say(f"no runs under {store.root}")
     published = load_published(results_dir / "published")
-    tables = [find_table(published, record.encoder.get("hub_id")) for record in records]
+    tables = [find_table(published, record.encoder.get("hub_id"), recipe=record.recipe) for record in records]
     convention = arguments.convention
     if paper and convention is None and any(table is not tables[0] for table in tables):
         convention = "card"  # one metric a column

@@ -85,12 +85,12 @@ def report_tables(report: Report) -> list[TextTable]:
         headers = ["task", *map(short_name, keys), *fixed]
         title = f"{section.encoder}, {section.conditions}{published}"
         tables.append(TextTable(title=title, headers=headers, rows=rows, totals=totals, keys=1 + len(keys)))
-        tables += _other_tables(section, keys)
+        tables += other_tables(section, keys)
     used = {name for table in tables for place, name in enumerate(table.headers) if table.is_used(place)}
     return [table.select([place for place, name in enumerate(table.headers) if name in used]) for table in tables]
 
 
-def _other_tables(section: Section, keys: Sequence[str]) -> list[TextTable]:
+def other_tables(section: Section, keys: Sequence[str]) -> list[TextTable]:
     """Build the table of the encoder's other published rows, if our runs have their tasks."""
     shown = ["metric", "ours", "published", "difference", "verdict", "note"]
     headers = ["task", *map(short_name, keys), "published row", *shown]

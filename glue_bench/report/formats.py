@@ -66,8 +66,12 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
         ]
         return _json({"sections": sections, "footnotes": report.footnotes})
     if format_name == "csv":
-        rows = [row.to_json() for section in report.sections for row in section.rows]
-        return render_csv(rows, like=_EMPTY_ROW.to_json())
+        rows = list[dict[str, Any]]()
+        for section in report.sections:
+            for row in section.rows:
+                others = [_other(name, other) for name, other in section.others if other.setting == row.setting]
+                rows.append({**row.to_json(), "other_published": others or None})
+        return render_csv(rows, like=[*_EMPTY_ROW.to_json(), "other_published"])
     if not report.sections:
         return f"{'% ' if format_name == 'latex' else ''}No runs yet. Start with: glue-bench sweep preset=sample\n"
     tables = report_tables(report)

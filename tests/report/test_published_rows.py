@@ -1,17 +1,27 @@
 """Verdicts use what a published row states: its metric, start, statistic, spread and method."""
 
+import csv
+import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from glue_bench.cli.report import render_html
+from glue_bench.report.comparison import compare
 from glue_bench.report.formats import render_report
 from glue_bench.report.model import CARD_TASKS, Row
+from glue_bench.report.sides import choose_sides
 from glue_bench.report.table import build_report
+from glue_bench.runs.finished import Filters
+from glue_bench.runs.store import RunStore
 from glue_bench.statistics.verdicts import BELOW, INCONCLUSIVE, NOT_COMPARABLE, REPRODUCED
 from glue_bench.tasks.adapter import started_from
 from glue_bench.tasks.published import load_published
-from tests.support.making import make_record, scores_of
+from tests.support.making import ROBERTA, make_record, scores_of
+from tests.support.pages import read_tables
+from tests.support.scored_runs import keep_run
 
 PUBLISHED = load_published()
 SCORES = (0.641, 0.660, 0.652, 0.673, 0.639, 0.664)
@@ -84,7 +94,7 @@ def test_runs_that_started_from_mnli_are_compared_with_a_row_that_did() -> None:
     assert verdict_of(pretrained) == NOT_COMPARABLE
 
 
-def test_each_other_published_row_of_an_encoder_has_its_line_and_verdict() -> None:
+def test_each_other_published_row_of_an_encoder_has_its_line_and_verdict(tmp_path: Path) -> None:
     encoder = {"name": "mine", "hub_id": "google-bert/bert-base-cased", "revision": "1"}
     records = [
         make_record(seed=seed, scores=scores_of("rte", score), encoder=encoder, recipe="hf_flax")
@@ -101,6 +111,15 @@ def test_each_other_published_row_of_an_encoder_has_its_line_and_verdict() -> No
         assert "66.1" in text
     content = json.loads(render_report(report, "json"))["sections"][0]["other_published"]
     assert [each["verdict"] for each in content] == [REPRODUCED, REPRODUCED]
+    (line,) = csv.DictReader(io.StringIO(render_report(report, "csv")))
+    assert json.loads(line["other_published"]) == content
+    page = render_html(report, records, published=PUBLISHED, store=RunStore(tmp_path), convention=None)
+    (table,) = [rows for title, rows in read_tables(page).items() if "other published rows" in title]
+    assert table[0] == ["task", "published row", "metric", "ours", "published", "difference", "verdict"]
+    assert [row[1:] for row in table[1:]] == [
+        ["bert-base-cased@distil", "accuracy", "65.6 [63.9, 67.3]", "66.1", "-0.5", "reproduced"],
+        ["bert-base-cased@run_glue", "accuracy", "65.6 [63.9, 67.3]", "65.7", "-0.1", "reproduced"],
+    ]
 
 
 def test_an_encoder_with_one_published_row_has_no_second_table() -> None:
@@ -117,3 +136,23 @@ def test_the_published_mean_stands_beside_ours_only_if_every_number_is_comparabl
     report = build_report([make_record(task=task, encoder=encoder) for task in CARD_TASKS], PUBLISHED)
     assert report.sections[0].mean is not None
     assert (report.sections[0].published_mean is not None) == shown
+
+
+@pytest.mark.parametrize(
+    ("hub_id", "recipe", "number"),
+    [
+        ("google-bert/bert-base-cased", "hf_flax", 64.76),
+        ("google-bert/bert-base-cased", "hf_2019", 65.7),
+        ("chandar-lab/NeoBERT", "neobert", None),  # the best of a grid
+        ("microsoft/deberta-large", "deberta", None),  # started from MNLI
+    ],
+)
+def test_compare_sets_the_row_whose_protocol_the_runs_followed_against_the_others(
+    hub_id: str, recipe: str, number: float | None, tmp_path: Path
+) -> None:
+    store = RunStore(tmp_path)
+    keep_run(store, task="rte", encoder={"name": "mine", "hub_id": hub_id, "revision": "1"}, recipe=recipe)
+    keep_run(store, task="rte", encoder=ROBERTA)
+    sides = choose_sides(["mine", "roberta"], store, published=PUBLISHED, filters=Filters.read(()), by=None)
+    kept = compare(sides, PUBLISHED).published_kept
+    assert kept == (None if number is None else pytest.approx(100 * number / 78.7))

@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from glue_bench import __version__
-from glue_bench.report.columns import NOTES, comparison_tables
+from glue_bench.report.columns import NOTES, comparison_tables, other_tables
 from glue_bench.report.comparison import Comparison
 from glue_bench.report.model import Cost, Line, Report, Section, card_place
 from glue_bench.report.page import drawing, plots
@@ -253,6 +253,7 @@ def render_page(page: Page) -> str:
     environment.globals |= {
         "plots": plots,
         "comparison_tables": comparison_tables,
+        "other_tables": other_tables,
         "comparison_rule": NOTES["comparison"],
         "hardest": HARDEST,
         "curve_points": POINTS,
