@@ -133,8 +133,8 @@ def conform(hint: Any, value: object, *, where: str) -> None:
     if hint is Any or (value is None and (hint is NoneType or NoneType in args)):
         return
     if origin in (UnionType, Union):
-        words = [each for each in args if get_origin(each) is Literal and isinstance(value, str)]
-        conform(next(each for each in (*words, *args) if each is not NoneType), value, where=where)
+        fixed = [each for each in args if get_origin(each) is Literal and isinstance(value, str)]
+        conform(next(each for each in (*fixed, *args) if each is not NoneType), value, where=where)
     elif origin is Literal:
         _require(value, where, holds=value in args, words=f"one of {', '.join(map(str, args))}")
     elif is_dataclass(hint) or is_typeddict(hint):

@@ -41,8 +41,9 @@ keys (Hydra's grammar; docs/configuration.md lists all of them with their defaul
   data.sample=first|random|stratified
                                   which N: the first, or drawn with the run's seed
   recipe=NAME                     {", ".join(group_options("recipe"))}: epochs, batch size, learning rate, ...
-  selection=last|best|holdout     which epoch's weights are scored: the last one's, the best one's on the dev set
-                                  (optimistic), or the best one's on held-out training rows (holdout=0.1)
+  selection=last|best|holdout|halves
+                                  which epoch's weights are scored: the last one's, the best one's on the dev set
+                                  (optimistic), on held-out training rows (holdout=0.1), or on half of the dev set
   trainer.KEY=VALUE               epochs batch_size learning_rate max_length device precision engine and others
   protocol=NAME                   somebody's recipe, grid, start, selection, seeds and tasks, to reproduce their row:
                                   {_PROTOCOLS}

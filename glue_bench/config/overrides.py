@@ -37,6 +37,7 @@ _ELSEWHERE = {
     "trainer.warmup_updates": "warmup_steps num_warmup_steps",
     "trainer.schedule": "lr_scheduler_type lr_scheduler scheduler",
     "trainer.layer_decay": "layerwise_lr_decay llrd",
+    "trainer.patience": "early_stopping_patience early_stopping",
     "trainer.label_smoothing": "label_smoothing_factor smoothing",
     "trainer.clip_norm": "max_grad_norm grad_clip gradient_clip_val clip clipping",
     "trainer.epsilon": "eps adam_epsilon adam_eps",

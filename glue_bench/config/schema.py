@@ -149,6 +149,12 @@ class TrainerConfig:
         _WEIGHTS,
         default=None,
     )
+    patience: int | None = later(
+        "training ends after this many epochs without a better score than the best epoch's; the learning rate is "
+        "planned over all epochs all the same",
+        _ONE_OR_MORE,
+        default=None,
+    )
     eval_batch_size: int = execution(
         "rows per batch when predicting, except on an NVIDIA GPU: 16,384 tokens there", _ONE_OR_MORE
     )
@@ -238,8 +244,9 @@ class RunKeys:
     executor: ExecutorConfig
     recipe: str = key("name of the recipe that sets the trainer's values", GIVEN)
     init: str = key("pretrained, or a task: start from the encoder of that task's run with the same seed", GIVEN)
-    selection: Literal["last", "best", "holdout"] = key(
-        "which epoch's weights are scored: the last; the best on the dev set (optimistic), or on held-out training rows"
+    selection: Literal["last", "best", "holdout", "halves"] = key(
+        "which epoch's weights are scored: the last; the best on the dev set (optimistic), on held-out training rows, "
+        "or on one half of the dev set, drawn by the seed: then only the other half is scored"
     )
     holdout: float = key("share of the training rows that selection=holdout holds out", _PART)
     grid: dict[str, list[Any]] = key("lists of values for trainer keys; a sweep runs every combination; each is a cell")
@@ -248,7 +255,10 @@ class RunKeys:
     save_model: bool = key("keep the fine-tuned weights under model/, in transformers' form")
 
     def rules(self) -> Iterator[Rule]:
-        """Require keys and values of the trainer in a grid."""
+        """Require a selection for patience, and keys and values of the trainer in a grid."""
+        chooses = self.trainer.patience is None or self.selection != "last"
+        words = "null with selection=last; selection=best, holdout or halves scores every epoch"
+        yield "trainer.patience", self.trainer.patience, chooses, words
         for name, values in self.grid.items():
             require_one_of("grid", name, allowed=[*GRID_KEYS])
             yield f"grid.{name}", values, len(values) > 0, "a list with at least one value"

@@ -22,7 +22,7 @@ from glue_bench.reading import whole_number
 from glue_bench.text import quote
 
 _WHOLE = re.compile(r"(?:LABEL_)?([0-9]{1,9})(?:\.0*)?")  # as programs write codes, and transformers names them
-_SAMPLE_STREAM = 2  # any number that no other seed stream of a run has as its key
+_SAMPLE_STREAM, _HALVES_STREAM = 2, 3  # any numbers that no other seed stream of a run has as its key
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +68,12 @@ class Split(Texts):
                 order = order[np.argsort(self.labels[order], kind="stable")]
                 order = order[((np.arange(rows) + rng.random()) * len(self) / rows).astype(np.int64)]
             chosen = np.sort(order[:rows])
-        texts = tuple([text[row] for row in chosen] for text in self.texts)
-        return Split(texts=texts, labels=self.labels[chosen], idx=self.idx[chosen])
+        return self.take(chosen)
+
+    def take(self, rows: NDArray[np.int64]) -> "Split":
+        """Return some rows, in this order."""
+        texts = tuple([text[row] for row in rows] for text in self.texts)
+        return Split(texts=texts, labels=self.labels[rows], idx=self.idx[rows])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -124,6 +128,15 @@ def load_task_data(source: DataSource, data: DataConfig, *, task: TaskConfig, se
             said = (files, empty[0], more)
             logger.warning("%s: row %d%s: a text is empty, and is used as it is", *said, extra={"shared": True})
     return TaskData(splits=splits, source=source.source, dataset=source.dataset, revision=source.revision)
+
+
+def draw_halves(rows: int, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the dev rows that choose the epoch and those that are scored, by the run's seed, each in ascending order.
+
+    Each row is in one of the halves; of an odd number, the second has one more.
+    """
+    order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_HALVES_STREAM,))).permutation(rows)
+    return np.sort(order[: rows // 2]), np.sort(order[rows // 2 :])
 
 
 def load_split(files: SplitFiles, task: TaskConfig) -> Split:

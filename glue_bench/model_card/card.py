@@ -117,6 +117,8 @@ def _caveats(record: Record) -> list[str]:
         notes.append("The epoch was chosen on the rows that are scored: the scores are optimistic.")
     if record.selection == "holdout":
         notes.append("The epoch was chosen on held-out training rows, not on the rows that are scored.")
+    if record.selection == "halves":
+        notes.append("The epoch was chosen on one half of the development rows; only the other half is scored.")
     if record.config.get("grid"):
         notes.append("The run is one cell of a grid: if the cell was chosen by these scores, they are optimistic.")
     notes.append("These are scores on development rows, not test scores, and of one seed; other seeds differ.")

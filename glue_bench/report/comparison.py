@@ -178,8 +178,9 @@ class _Pair:
 def _dev_rows(run: Record) -> object:
     """Return what identifies a run's dev rows: of older records, all of its rows."""
     prints = run.data.get("fingerprints") or {}
-    splits = task_of(run).validation
-    return [prints[split] for split in splits] if all(split in prints for split in splits) else run.data["fingerprint"]
+    splits, half = task_of(run).validation, run.seed if run.selection == "halves" else None
+    known = [prints[split] for split in splits] if all(split in prints for split in splits) else run.data["fingerprint"]
+    return known, half
 
 
 def _choose_pair(sides: Sides, task: str) -> _Pair:
@@ -210,6 +211,8 @@ def _compare_task(pair: _Pair, sides: Sides, *, convention: str, stream: np.rand
     right = read_evidence(sides.second.store, theirs, parts=parts)
     if left is None or right is None:
         raise _NotComparedError("stored predictions cannot be read")
+    if not left.splits:
+        raise _NotComparedError("each seed is scored on its own half of the dev rows")
     if any(not np.array_equal(split.labels, right.splits[name].labels) for name, split in left.splits.items()):
         raise _NotComparedError("not the same labels")
     splits = {

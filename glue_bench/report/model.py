@@ -164,6 +164,8 @@ class Group:
             notes.append("selected on the dev split: optimistic")
         elif selection == "holdout":
             notes.append("selected on held-out training rows")
+        elif selection == "halves":
+            notes.append("selected on half of the dev split, and scored on the other")
         return [*notes, *([f"incomplete: {', '.join(self.incomplete)}"] if self.incomplete else [])]
 
 

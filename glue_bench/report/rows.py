@@ -58,7 +58,7 @@ class Context:
 class Evidence:
     """The predictions of a row's finished runs; line s of every array belongs to run s."""
 
-    splits: Mapping[str, SplitPredictions]
+    splits: Mapping[str, SplitPredictions]  # empty where each run is scored on its own half of the dev rows
     degenerate: Mapping[str, str]  # seed to the reason
 
     def degenerate_notes(self) -> list[str]:
@@ -76,7 +76,7 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any
     runs, finished = group.runs, group.finished
     values = [100 * headline(parts, run.scores) for run in finished]
     evidence = read_evidence(context.store, finished, parts=parts) if context.store and finished else None
-    intervals = _score_intervals(evidence, finished, parts=parts) if evidence else {}
+    intervals = _score_intervals(evidence, finished, parts=parts) if evidence and evidence.splits else {}
     verdict = _judge(group, context, task=task, values=values)
     verdict = verdict and _temper(verdict, degenerate=len(evidence.degenerate) if evidence else 0, seeds=len(finished))
     remarks = list[str]()
@@ -88,6 +88,8 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any
     remarks += [shown.note] if runs and shown and shown.note else []
     if context.store is not None and finished and evidence is None:
         remarks.append("stored predictions cannot be read: no interval, and degenerate runs are not detected")
+    if evidence and not evidence.splits:
+        remarks.append("no interval: each seed is scored on its own half of the dev rows")
     remarks += evidence.degenerate_notes() if evidence else []
     remarks += dict.fromkeys(undefined_words(run.undefined) for run in finished if run.undefined)
     for split, count in (finished[0].data.get("overlap", {}) if finished else {}).items():
@@ -170,6 +172,8 @@ def read_evidence(store: RunStore, finished: Sequence[Record], *, parts: Sequenc
             )
             if reason is not None:
                 degenerate.setdefault(str(run.seed), reason)
+        if len(finished) > 1 and finished[0].selection == "halves":
+            continue  # each seed has its own rows, which are not resampled together
         if any(not np.array_equal(labels[0], other) for other in labels[1:]):
             logger.warning("%s %s: the labels of its runs differ; no interval", task.name, split)
             return None

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from glue_bench.models.classifier import Classifier, check_max_length, check_tok
 from glue_bench.models.placement import Placement, choose_placement, keep_freed_memory
 from glue_bench.models.pretrained import TOKENIZER_FILES, Pretrained, encoder_identity, resolve_pretrained
 from glue_bench.models.trainable import load_trainable
+from glue_bench.runs.division import Division, Judged, divide_rows
 from glue_bench.runs.identity import RunRequest, check_unchanged
 from glue_bench.runs.lease import LostLeaseError
 from glue_bench.runs.record import Record, now, request_facts
@@ -30,8 +31,8 @@ from glue_bench.tasks.adapter import TaskAdapter, headline
 from glue_bench.text import plural
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.distributed import ALONE, Processes
-from glue_bench.training.seeds import SeedStreams, holdout_stream
-from glue_bench.training.selection import BestEpoch, draw_holdout, take_rows
+from glue_bench.training.seeds import SeedStreams
+from glue_bench.training.selection import BestEpoch
 from glue_bench.training.stopping import SIGNALS
 from glue_bench.training.trainer import FitResult, fit, predict
 from glue_bench.training.updates import StepReport
@@ -81,10 +82,8 @@ class Prepared:
 
     model: Classifier
     start: Pretrained  # what the training starts from
-    data: TaskData
     encoded: Mapping[str, Encoded]  # every split
-    train: Encoded  # the rows to train on
-    labels: NDArray[Any]  # of these rows
+    rows: Division
     best: BestEpoch | None  # what chooses among the epochs; None keeps the last
     score_dev: Callable[[], float]
 
@@ -178,13 +177,16 @@ def _prepare(run: RunContext) -> Prepared:
     encoder |= {"init_sha256": start.weights_sha256} if run.request.parent else {}
     source, prints, device = data.source, data.fingerprints, run.placement.device
     init, threads = run.request.init, f"{device}, {plural(torch.get_num_threads(), 'thread')}"
-    reasons = run.task.not_comparable_because(source=source, rows=data.rows, fingerprints=prints, init=init)
+    reasons = run.task.not_comparable_because(
+        source=source, rows=data.rows, fingerprints=prints, init=init, selection=run.request.config.selection
+    )
+    rows = divide_rows(run.task, run.request.config, encoded=encoded, data=data)
     run.facts.update(
         encoder={**encoder, "parameters": sum(parameter.numel() for parameter in model.parameters())},
         data={
             **{key: getattr(data, key) for key in ("source", "dataset", "revision", "fingerprint", "fingerprints")},
             "checked": run.task.checked(source=source, fingerprints=prints),
-            "rows": dict(data.rows),
+            **rows.counts(data),
             "overlap": data.overlap(run.task.train),
             "truncated": {name: rows.truncated for name, rows in encoded.items()},
         },
@@ -200,44 +202,21 @@ def _prepare(run: RunContext) -> Prepared:
         if trainer.engine == "auto":
             logger.warning("%s runs padded, which is slower: %s", pretrained.name, model.why_padded)
     model.cut_vocabulary(np.concatenate([split.tokens for split in encoded.values()]))
-    dev = [([split], encoded[split], data.splits[split].labels) for split in run.task.validation]
-    train, labels, best = _choose_rows(run, model, train=encoded[run.task.train], data=data, dev=dev)
+    best = None
+    if chosen_on := sum(len(judged.rows) for judged in rows.choosing):
+        score, patience = _scorer(run, model, judged=rows.choosing), trainer.patience
+        best = BestEpoch(model, score, on=rows.on, rows=chosen_on, patience=patience)
     return Prepared(
         model=model,
         start=start,
-        data=data,
         encoded=encoded,
-        train=train,
-        labels=labels,
+        rows=rows,
         best=best,
-        score_dev=_scorer(run, model, judged=dev),
+        score_dev=_scorer(run, model, judged=rows.judged),
     )
 
 
-_Judged = list[tuple[list[str], Encoded, NDArray[Any]]]  # splits, and the rows with labels that stand for each of them
-
-
-def _choose_rows(
-    run: RunContext, model: Classifier, *, train: Encoded, data: TaskData, dev: _Judged
-) -> tuple[Encoded, NDArray[Any], BestEpoch | None]:
-    """Return the rows to train on, their labels, and, unless the last epoch is kept, what scores the epochs."""
-    task, config = run.task, run.request.config
-    targets = data.splits[task.train].labels
-    if config.selection == "last":
-        return train, targets, None
-    judged, on = dev, "validation"
-    if config.selection == "holdout":
-        if len(train) < 2:
-            raise InputError(f"selection=holdout: {task.train} has {len(train)} row, and one is needed on each side")
-        kept, held = draw_holdout(len(train), fraction=config.holdout, seed=holdout_stream(config.seed))
-        judged = [(task.validation, take_rows(train, held), targets[held])]  # in place of every split
-        train, targets, on = take_rows(train, kept), targets[kept], "holdout"
-
-    score = _scorer(run, model, judged=judged)
-    return train, targets, BestEpoch(model, score, on=on, rows=sum(len(rows) for _, rows, _ in judged))
-
-
-def _scorer(run: RunContext, model: Classifier, *, judged: _Judged) -> Callable[[], float]:
+def _scorer(run: RunContext, model: Classifier, *, judged: Sequence[Judged]) -> Callable[[], float]:
     """Return a function that computes the task's score with the current weights."""
 
     def score() -> float:
@@ -277,8 +256,8 @@ def _fit(run: RunContext, prepared: Prepared) -> FitResult:
     with SIGNALS.at_a_good_moment():
         return fit(
             prepared.model,
-            prepared.train,
-            labels=prepared.labels,
+            prepared.rows.train,
+            labels=prepared.rows.labels,
             settings=run.request.config.trainer,
             streams=SeedStreams.from_seed(run.request.config.seed),
             placement=run.placement,
@@ -298,9 +277,9 @@ def _evaluate(run: RunContext, prepared: Prepared, *, fitted: FitResult, started
 
     scores, undefined, hashes = dict[str, dict[str, float]](), dict[str, str](), dict[str, str]()
     predicted, seconds = dict[str, dict[str, Any]](), 0.0
-    for name in run.task.validation:
-        split, began = prepared.data.splits[name], time.perf_counter()
-        logits = run.predict(prepared.model, prepared.encoded[name], phase="evaluating")
+    for name, (split, rows) in prepared.rows.scored.items():
+        began = time.perf_counter()
+        logits = run.predict(prepared.model, rows, phase="evaluating")
         seconds += time.perf_counter() - began
         if run.processes.leads:
             prediction, scores[name] = _score(run.task, logits, labels=split.labels)
@@ -313,13 +292,14 @@ def _evaluate(run: RunContext, prepared: Prepared, *, fitted: FitResult, started
         hashes[name] = write_predictions(predictions_path(run.folder, name), **columns)
     trained = {key: getattr(fitted, key) for key in ("steps", "epochs", "tokens", "resumed_at", "accumulation")}
     trained["execution"] = {**run.facts["execution"], "kernels": fitted.kernels, "graph": fitted.graph}
+    stopped = {"stopped": fitted.epochs} if fitted.stopped else {}
     times = {"train": fitted.seconds, "eval": seconds, "total": time.perf_counter() - started + fitted.earlier}
     return Record(
         **run.facts | trained,
         scores=scores,
         undefined=undefined,
         predictions_sha256=hashes,
-        selected=dataclasses.asdict(prepared.best.selected) if prepared.best else {},
+        selected=dataclasses.asdict(prepared.best.selected) | stopped if prepared.best else {},
         seconds={name: round(value, 3) for name, value in times.items()},
         status="finished",
         ended=now(),

@@ -52,7 +52,7 @@ class Record:
     streams: Mapping[str, int]  # the seeds of head, order and dropout
     recipe: str
     init: str = "pretrained"  # or TASK:RUN_ID
-    selection: str = "last"  # last, best or holdout
+    selection: str = "last"  # last, best, holdout or halves
     selected: Mapping[str, Any] = field(default_factory=dict)  # glue_bench.training.selection.Selected; empty for last
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # split to metric to value
     undefined: Mapping[str, str] = field(default_factory=dict)  # SPLIT.METRIC of each undefined score, to the reason
@@ -198,6 +198,7 @@ class _Data(TypedDict, total=False):
     fingerprints: Mapping[str, str]
     checked: Mapping[str, str]
     rows: Mapping[str, int]
+    choosing: Mapping[str, int]
     overlap: Mapping[str, int]
     truncated: Mapping[str, int]
 
@@ -209,6 +210,7 @@ class _Selected(TypedDict, total=False):
     rows: int
     score: float | None
     scores: Sequence[float | None]
+    stopped: int
 
 
 class _Trainer(TypedDict, total=False):

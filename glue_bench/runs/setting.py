@@ -47,7 +47,7 @@ class Setting:
     recipe_changes: Mapping[str, str] = field(default_factory=dict)  # trainer values that are not the recipe's
     init: str = "pretrained"  # or the task that the initial weights were fine-tuned on
     usual_start: bool = field(default=True, compare=False)  # whether the task's init_from has it
-    selection: str = "last"  # last, best or holdout
+    selection: str = "last"  # last, best, holdout or halves
     holdout: float | None = None  # None unless the selection is holdout
     cell: Mapping[str, Any] = field(default_factory=dict)  # trainer values from a grid
     grid: Mapping[str, list[Any]] = field(default_factory=dict, compare=False)  # trainer key to the values to try

@@ -9,6 +9,9 @@ from glue_bench.config.schema import TaskConfig
 _NAMES = {"f1": "F1", "matthews": "Matthews", "pearson": "Pearson", "spearman": "Spearman"}  # in the words of tables
 
 
+HALF = "only half of the dev rows is scored"  # with selection=halves
+
+
 class ScorePart(NamedTuple):
     """One score of a run: a metric on a split. Written SPLIT.METRIC."""
 
@@ -69,15 +72,23 @@ class TaskAdapter(TaskConfig):
         return [ScorePart(split, metric) for split in self.validation for metric in self.metrics]
 
     def not_comparable_because(
-        self, *, source: str, rows: Mapping[str, int], fingerprints: Mapping[str, str], init: str = "pretrained"
+        self,
+        *,
+        source: str,
+        rows: Mapping[str, int],
+        fingerprints: Mapping[str, str],
+        init: str = "pretrained",
+        selection: str = "last",
     ) -> list[str]:
         """Say why scores on these rows cannot be compared with published ones; empty if they can.
 
-        `rows` and `fingerprints`, if known, are those of each split; `source` and `init` are as in the record.
+        `rows` and `fingerprints`, if known, are those of each whole split; all else is as in the record.
         """
         reasons = []
         if init != "pretrained":
             reasons.append(started_from(init))
+        if selection == "halves":
+            reasons.append(HALF)
         if source == "sample":
             return [*reasons, "sample data"]
         if not self.rows:

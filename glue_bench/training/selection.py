@@ -30,13 +30,16 @@ class Selected:
 class BestEpoch:
     """Keeps the weights of the epoch with the highest score; the earlier epoch wins a tie."""
 
-    def __init__(self, model: nn.Module, score: Callable[[], float], *, on: str, rows: int) -> None:
+    def __init__(
+        self, model: nn.Module, score: Callable[[], float], *, on: str, rows: int, patience: int | None = None
+    ) -> None:
         """Watch `model` in training.
 
         Args:
             score: scores the current weights on `rows` rows of `on`; higher is better, NaN is worst.
+            patience: epochs without a better score after which training is `over`; None: it never is.
         """
-        self._model, self._score, self._on, self._rows = model, score, on, rows
+        self._model, self._score, self._on, self._rows, self._patience = model, score, on, rows, patience
         self._weights = dict[str, Tensor]()  # on the CPU: a device may have no room for them
         self._epoch = self._step = 0  # of these weights
         self.scores = list[float | None]()  # of the epochs so far
@@ -52,6 +55,11 @@ class BestEpoch:
             score=self.scores[self._epoch - 1],
             scores=list(self.scores),
         )
+
+    @property
+    def over(self) -> bool:
+        """Whether patience is at an end."""
+        return self._patience is not None and len(self.scores) - self._epoch >= self._patience
 
     def end_epoch(self, step: int) -> None:
         """Score the epoch that ended with update `step`, and keep its weights if it is the best."""

@@ -36,6 +36,7 @@ class FitResult:
 
     steps: int
     epochs: int  # begun
+    stopped: bool  # whether patience ended it before its last update
     tokens: int  # real tokens that went through the model
     seconds: float  # of training
     earlier: float  # those of them spent by interrupted processes
@@ -73,7 +74,7 @@ def fit(
         on_step: called after every update on a CPU, and every `log_every` on a GPU, there for the line before.
         snapshots: where to write one when it is due, and before stopping; only the first process has them.
         signals: if one process gets one, all stop. On a GPU they are checked every `log_every` updates.
-        selection: scores every epoch; the model ends with the weights that it chose.
+        selection: scores every epoch, and may end training; the model ends with the weights that it chose.
         score_dev: scores the current weights, whenever `settings.eval_every` says; the history's line gets the score.
         processes: those that train together, each on its share of every batch.
 
@@ -91,6 +92,8 @@ def fit(
     keeper.resume()
     with placement.own_randomness(), placement.algorithms(), placement.own_stream():
         for batch in updates.batches(order=streams.order):
+            if selection is not None and selection.over:
+                break
             updates.update(batch, seed=dropout_seed(streams.dropout, updates.done, rank=processes.rank))
             keeper.tell(updates.report(history, seconds=keeper.seconds))
             keeper.score(model, dev=score_dev)
@@ -216,7 +219,8 @@ class _Keeper:
             selection.put_back()
         return FitResult(
             steps=updates.done,
-            epochs=updates.epochs,
+            epochs=updates.epoch,
+            stopped=updates.done < updates.total,
             tokens=updates.tokens,
             seconds=self.seconds,
             earlier=self.earlier,

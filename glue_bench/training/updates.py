@@ -65,7 +65,7 @@ class Updates:
         """
         self._per_epoch = math.ceil(len(encoded) / settings.batch_size)
         self.total = settings.updates or self._per_epoch * settings.epochs
-        self.epochs = math.ceil(self.total / self._per_epoch)  # begun
+        self.epochs = math.ceil(self.total / self._per_epoch)  # begun, unless patience ends before
         self.done = self.tokens = 0
         self._schedule = Schedule.of(settings, total=self.total)
         self.micro_batches = settings.accumulation  # that a batch is split into
@@ -87,6 +87,11 @@ class Updates:
         self.graphs = Graphs(self._step.run, capture=capture, placement=placement) if capture else None
 
     @property
+    def epoch(self) -> int:
+        """The epoch of the last update, from 1."""
+        return math.ceil(self.done / self._per_epoch)
+
+    @property
     def ends_epoch(self) -> bool:
         """Whether the last update was the last of an epoch."""
         return self.done % self._per_epoch == 0 or self.done == self.total
@@ -94,7 +99,8 @@ class Updates:
     @property
     def ends_line(self) -> bool:
         """Whether the history gets a line after the last update."""
-        return self.done % self._settings.log_every == 0 or self.done == self.total or self.is_scored
+        last = self.done == self.total or (self._settings.patience is not None and self.ends_epoch)
+        return self.done % self._settings.log_every == 0 or last or self.is_scored
 
     @property
     def is_scored(self) -> bool:
@@ -164,7 +170,7 @@ class Updates:
         line = StepReport(
             step=self.done,
             steps=self.total,
-            epoch=math.ceil(self.done / self._per_epoch),
+            epoch=self.epoch,
             loss=math.nan,
             learning_rate=self._rate(self.done - 1),
             gradient_norm=math.nan,

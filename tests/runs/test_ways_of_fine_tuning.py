@@ -23,6 +23,7 @@ OTHER: dict[str, object] = {
     "head_dropout": 0.2,
     "label_smoothing": 0.1,
     "class_weights": "balanced",
+    "patience": 3,
 }
 
 
@@ -72,7 +73,7 @@ def test_a_grid_may_list_them() -> None:
         (0.0, 50), (0.0, 100), (0.15, 50), (0.15, 100),
     ]  # fmt: skip
     listed = {item.name for item in fields_of(TrainerConfig) if item.about.grid and item.about.later}
-    assert listed == {*LATER} - {"schedule", "decay_biases", "class_weights"}
+    assert listed == {*LATER} - {"schedule", "decay_biases", "class_weights", "patience"}
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,7 @@ def test_a_grid_may_list_them() -> None:
         (["task=stsb", "trainer.class_weights=balanced"], "trainer.class_weights=balanced: must be null for stsb"),
         (["task=mnli", "trainer.class_weights=[1,2]"], "trainer.class_weights=[1.0, 2.0]: must be one number for"),
         (["task=rte", "trainer.class_weights=[1,0]"], "trainer.class_weights=[1.0, 0.0]: must be balanced, or"),
+        (["task=rte", "trainer.patience=3"], "trainer.patience=3: must be null with selection=last; selection=best, "),
         (["task=rte", "trainer.class_weights=even"], "trainer.class_weights=even: must be balanced, or a list"),
         (["task=rte", "trainer.class_weights=[1,x]"], "trainer.class_weights[1]=x: must be a number"),
     ],

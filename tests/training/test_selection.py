@@ -15,18 +15,20 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from numpy.typing import NDArray
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import TextEncoder
-from glue_bench.data.rows import Split
+from glue_bench.data.rows import Split, draw_halves
 from glue_bench.models.classifier import Classifier, load_classifier
+from glue_bench.report.page.evidence import read_texts
 from glue_bench.runs.identity import make_requests
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
-from glue_bench.tasks.adapter import headline
+from glue_bench.tasks.adapter import HALF, headline
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore
 from glue_bench.training.schedule import Schedule
 from glue_bench.training.seeds import SeedStreams, holdout_stream
@@ -48,6 +50,7 @@ class Trained:
     selected: Selected
     result: FitResult
     epochs: list[dict[str, torch.Tensor]]  # the weights that were scored in this process
+    rates: dict[int, float]  # by the updates in the history
 
 
 def train(
@@ -64,7 +67,8 @@ def train(
         return [0.0, 1.0, 0.5][len(best.scores)] + 1e-3 * float(np.tanh(logits).mean())
 
     epochs = list[dict[str, torch.Tensor]]()
-    best = BestEpoch(model, score, on="validation", rows=len(ROWS))
+    best = BestEpoch(model, score, on="validation", rows=len(ROWS), patience=changed.patience)
+    history = list[StepReport]()
 
     def on_step(line: Any) -> None:
         if line.step == stop_after:
@@ -78,13 +82,19 @@ def train(
             settings=changed,
             streams=STREAMS,
             placement=CPU,
-            history=[],
+            history=history,
             on_step=on_step,
             snapshots=store,
             signals=signals,
             selection=best,
         )
-    return Trained(weights=weights_of(model), selected=best.selected, result=result, epochs=epochs)
+    return Trained(
+        weights=weights_of(model), selected=best.selected, result=result, epochs=epochs, rates=rates_of(history)
+    )
+
+
+def rates_of(history: list[StepReport]) -> dict[int, float]:
+    return {line.step: line.learning_rate for line in history}
 
 
 def weights_of(model: Classifier) -> dict[str, torch.Tensor]:
@@ -110,6 +120,27 @@ def test_a_training_with_selection_interrupted_after_any_update_ends_bit_for_bit
         assert same(again.weights, whole.weights), stop
         assert again.selected == whole.selected
         assert again.result.untouched_decay == whole.result.untouched_decay
+
+
+def test_patience_ends_a_training_after_an_epoch_and_a_stop_anywhere_changes_no_bit(
+    tiny_roberta: Path, tmp_path: Path
+) -> None:
+    patient = settings(
+        epochs=6, patience=1, log_every=100, snapshot_minutes=0.0
+    )  # 30 updates; the third epoch is worse
+    whole = train(tiny_roberta, patient)
+    assert (whole.result.epochs, whole.result.steps, whole.result.stopped) == (3, 15, True)
+    assert (whole.selected.epoch, len(whole.selected.scores)) == (2, 3)
+    assert same(whole.weights, whole.epochs[1])
+    planned = Schedule.of(patient, total=30)  # over all epochs
+    assert whole.rates == pytest.approx({step: 1e-3 * planned.share(step - 1) for step in (5, 10, 15)})
+    for stop in (4, 5, 12, 15):
+        store = SnapshotStore(tmp_path / f"{stop}", belongs_to=OWNER)
+        with pytest.raises(Stopped):
+            train(tiny_roberta, patient, store, stop_after=stop)
+        again = train(tiny_roberta, patient, store)
+        assert same(again.weights, whole.weights), stop
+        assert (again.selected, again.result.steps, again.rates) == (whole.selected, 15, whole.rates)
 
 
 @pytest.mark.parametrize(("every", "steps"), [("epoch", [5, 10, 13]), ("3", [3, 6, 9, 12, 13])])
@@ -344,9 +375,78 @@ def test_held_out_rows_are_never_trained_on_and_the_dev_set_decides_nothing(
     assert other.scores != record.scores
 
 
+def test_patience_on_a_holdout_never_sees_the_dev_set_and_the_record_says_when_it_ended(
+    run: Callable[..., tuple[Record, Path]], local_glue: Path, tmp_path: Path
+) -> None:
+    words = ["task=mrpc", "selection=holdout", "holdout=0.25", "trainer.epochs=40", "trainer.patience=2"]
+    record, _ = run(*words)
+    assert record.selected["stopped"] == record.epochs == record.selected["epoch"] + 2 < 40
+    assert (record.steps, len(record.selected["scores"])) == (record.epochs * math.ceil(36 / 8), record.epochs)
+    other, _ = run(
+        *words, f"data.path={relabelled(local_glue, tmp_path / 'dev', 'validation', range(20))}", results="b"
+    )
+    assert (other.selected, other.steps) == (record.selected, record.steps)
+    assert other.scores != record.scores
+
+
+@pytest.mark.parametrize("rows", [2, 7, 20])
+def test_halves_add_up_and_do_not_overlap(rows: int) -> None:
+    choose, score = draw_halves(rows, seed=3)
+    assert (len(choose), len(score)) == (rows // 2, rows - rows // 2)
+    assert sorted([*choose, *score]) == list(range(rows))
+    assert rows == 2 or {*choose} != {*draw_halves(rows, seed=4)[0]}
+
+
+def test_one_half_of_the_dev_set_chooses_the_epoch_and_only_the_other_is_scored(
+    run: Callable[..., tuple[Record, Path]], local_glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["task=mrpc", "selection=halves", "seed=7", "trainer.epochs=2"]
+    record, folder = run(*words)
+    choose, score = draw_halves(20, seed=7)
+    assert (record.data["rows"]["validation"], record.data["choosing"], record.selected["rows"]) == (
+        10, {"validation": 10}, 10,
+    )  # fmt: skip
+    assert HALF in record.not_comparable_because
+    kept = pq.read_table(folder / "predictions" / "validation.parquet").to_pydict()
+    assert kept["idx"] == score.tolist()
+
+    def again(name: str, rows: NDArray[np.int64]) -> Record:
+        return run(
+            *words, f"data.path={relabelled(local_glue, tmp_path / name, 'validation', rows)}", results=f"r{name}"
+        )[0]
+
+    other = again("score", score)
+    assert (other.selected, other.scores == record.scores) == (record.selected, False)
+    assert again("choose", choose[:3]).selected["scores"] != record.selected["scores"]
+    place = f"results_dir={tmp_path / 'results'}"
+    capsys.readouterr()
+    assert main(["report", "--format", "json", place]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["sections"][0]["rows"]
+    assert (row["n"], row["optimistic"], row["comparable"], row["selection"]) == (10, False, False, "halves")
+    assert "selected on half of the dev split, and scored on the other" in row["note"]
+    assert row["low"] is not None
+    sentences = pq.read_table(local_glue / "mrpc" / "validation.parquet").to_pydict()["sentence1"]
+    assert [*read_texts(record)["validation"][0]] == [sentences[row] for row in score]
+
+
+def test_seeds_with_halves_of_their_own_have_no_common_interval_and_are_not_compared(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*tiny_words, "task=mrpc", "selection=halves"]
+    for rate in ("1e-4", "1e-3"):
+        assert main(["sweep", *words, "seeds=[1,2]", f"trainer.learning_rate={rate}", "executor=serial"]) == 0
+    assert "no interval: each seed is scored on its own half" in " ".join(capsys.readouterr().out.split())
+    compare = ["compare", "tiny", "tiny", "--by", "trainer.learning_rate", f"results_dir={tmp_path / 'results'}"]
+    assert main(compare) in (0, 1, 2)
+    captured = capsys.readouterr()
+    assert "each seed is scored on its own half of the dev rows" in " ".join((captured.out + captured.err).split())
+
+
 def test_a_single_training_row_cannot_be_held_out(tiny_words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "task=mrpc", "selection=holdout", "data.max_train_rows=1", *tiny_words]) == 3
     assert "selection=holdout: train has 1 row" in capsys.readouterr().err
+    assert main(["run", "task=mrpc", "selection=halves", "data.max_eval_rows=1", *tiny_words]) == 3
+    assert "selection=halves: validation has 1 row, and one is needed on each side" in capsys.readouterr().err
 
 
 def test_the_selection_is_part_of_a_runs_identity_and_an_unused_holdout_is_not() -> None:

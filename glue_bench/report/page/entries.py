@@ -234,6 +234,7 @@ def _read_files(
 def _recall_texts(run: Record, known: dict[str, evidence.Texts | str]) -> evidence.Texts | str:
     """Read the texts of a run's dev rows, once for all runs on the same data; a line says why there are none."""
     facts = [run.task, run.config["data"], run.data.get("revision"), run.data.get("fingerprint")]
+    facts += [run.seed] if run.selection == "halves" else []
     key = json.dumps(facts, sort_keys=True, default=str)
     if key not in known:
         try:

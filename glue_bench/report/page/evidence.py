@@ -10,7 +10,7 @@ from scipy import special
 
 from glue_bench.config.schema import DataConfig
 from glue_bench.data.hub import is_cached
-from glue_bench.data.rows import load_task_data
+from glue_bench.data.rows import draw_halves, load_task_data
 from glue_bench.data.sources import hub_files, resolve_source
 from glue_bench.errors import InputError
 from glue_bench.reading import conform, parse_json, read_text
@@ -122,7 +122,10 @@ def read_texts(record: Record) -> Texts:
     loaded = load_task_data(resolve_source(data, task), data, task=task, seed=record.seed)
     if loaded.fingerprint != record.data.get("fingerprint"):
         raise InputError("the rows there are no longer those of the runs (their fingerprint differs)")
-    return {split: loaded.splits[split].texts for split in task.validation}
+    splits = {split: loaded.splits[split] for split in task.validation}
+    if record.selection == "halves":
+        splits = {split: rows.take(draw_halves(len(rows), seed=record.seed)[1]) for split, rows in splits.items()}
+    return {split: rows.texts for split, rows in splits.items()}
 
 
 def thin(values: Floats, points: int) -> Floats:
