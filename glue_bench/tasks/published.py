@@ -100,8 +100,11 @@ class PublishedTable:
             n = task.rows.get(part.split)
             if others or part.metric != "accuracy" or not n or is_share(score.value, n, rounding=self.rounding):
                 continue
-            of = "" if self.statistic != "mean" else f"; the mean of {self.runs or 'several'} runs may be"
-            notes.append(f"{score.task} {score.value:g} is no accuracy of one run on {n:,} rows{of}")
+            other = ""
+            if self.statistic == "mean":  # of whole numbers of rows
+                may = not self.runs or is_share(score.value, n * self.runs, rounding=self.rounding)
+                other = f", {'but may be' if may else 'nor'} the mean of {self.runs or 'several'} runs"
+            notes.append(f"{score.task} {score.value:g} is no accuracy of one run on {n:,} rows{other}")
         return notes
 
 

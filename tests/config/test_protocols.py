@@ -141,3 +141,8 @@ def test_the_start_of_one_task_may_be_any_other_and_leaves_the_rest_pretrained(
     # The command line comes after the protocol, task by task, or for all.
     assert compose_run(["task=rte", "protocol=card", "init={rte:mnli}"]).init == "mnli"
     assert compose_run(["task=rte", "init={rte:mnli}", "init=pretrained"]).init == "pretrained"
+
+
+def test_the_page_of_protocols_lists_each_of_them() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text()
+    assert [name for name in PROTOCOLS if f"| `{name}` |" not in text] == []
