@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from glue_bench.report.kept import Numbers, keep_numbers
 from glue_bench.report.model import Cost, Report, Row, card_place, median
 from glue_bench.report.rows import STREAM, read_evidence, widest_difference
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_value
 from glue_bench.runs.store import RunStore
+from glue_bench.statistics.intervals import Interval
 from glue_bench.statistics.paired import SIGNIFICANCE, adjust_holm, compare_pairs
 from glue_bench.tasks.adapter import headline, metric_title
 from glue_bench.tasks.published import PublishedTable, find_table
@@ -220,7 +222,14 @@ def _compare_task(pair: _Pair, sides: Sides, *, convention: str, stream: np.rand
         for name, split in left.splits.items()
         if name in {part.split for part in parts}
     }
-    result = compare_pairs(splits, parts, stream=stream)
+
+    def pair_up() -> Numbers:
+        found = compare_pairs(splits, parts, stream=stream)
+        return [[*dataclasses.astuple(found.difference)], [found.p_rows, found.p_value, found.detectable]]
+
+    words, lengths = ["pairs", *map(tuple, parts)], (len(dataclasses.fields(Interval)), 3)
+    known = keep_numbers(pair_up, splits=splits, words=words, lengths=lengths, stream=stream)
+    difference, (p_rows, p_value, detectable) = Interval.of(known[0]), known[1]
     first, second = (100 * statistics.median(headline(parts, run.scores) for run in runs) for runs in (ours, theirs))
     read = zip(sides.names, (left, right), strict=True)
     degenerate = [f"{name}: {text}" for name, evidence in read for text in evidence.degenerate_notes()]
@@ -235,14 +244,14 @@ def _compare_task(pair: _Pair, sides: Sides, *, convention: str, stream: np.rand
         seeds=pair.seeds,
         first=first,
         second=second,
-        difference=100 * result.difference.value,
-        low=max(100 * result.difference.low, -bound),
-        high=min(100 * result.difference.high, bound),
-        few_seeds=len(pair.seeds) == 2 and 100 * max(-result.difference.low, result.difference.high) > bound,
-        p_rows=result.p_rows,
-        p_value=result.p_value,
-        p_adjusted=result.p_value,
-        detectable=100 * result.detectable,
+        difference=100 * difference.value,
+        low=max(100 * difference.low, -bound),
+        high=min(100 * difference.high, bound),
+        few_seeds=len(pair.seeds) == 2 and 100 * max(-difference.low, difference.high) > bound,
+        p_rows=p_rows,
+        p_value=p_value,
+        p_adjusted=p_value,
+        detectable=100 * detectable,
         better=None,
         kept=_share(first, second),
         first_cost=Cost.of(ours),

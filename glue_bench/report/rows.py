@@ -11,6 +11,7 @@ import numpy as np
 
 from glue_bench.config.task import CORRELATIONS
 from glue_bench.errors import InputError
+from glue_bench.report.kept import Numbers, keep_numbers
 from glue_bench.report.model import Group, Row, ScoreSummary
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
@@ -186,15 +187,23 @@ def _score_intervals(
 ) -> dict[ScorePart | None, Interval]:
     """Compute each part's interval, and under None that of the mean of `parts`; in natural units."""
     stream, metrics = np.random.default_rng(STREAM), task_of(finished[0]).metrics
-    scores, drawn = dict[ScorePart, Floats](), dict[ScorePart, Floats]()
-    for split, predictions in evidence.splits.items():
-        for metric, values in resample_scores(predictions, metrics, stream=stream).items():
-            drawn[ScorePart(split, metric)] = values
-            scores[ScorePart(split, metric)] = np.array([run.scores[split][metric] for run in finished])
+    every = [ScorePart(split, metric) for split in evidence.splits for metric in metrics]
+    scores = {part: [run.scores[part.split][part.metric] for run in finished] for part in every}
+    keys = [*((part, [part]) for part in every), (None, parts)]
+
+    def draw() -> Numbers:
+        drawn = dict[ScorePart, Floats]()
+        for split, predictions in evidence.splits.items():
+            values = resample_scores(predictions, metrics, stream=stream)
+            drawn |= {ScorePart(split, metric): values[metric] for metric in metrics}
+        means = [[np.mean([of[part] for part in shown], axis=0) for of in (scores, drawn)] for _, shown in keys]
+        return [[*dataclasses.astuple(interval_of_mean(*pair))] for pair in means]
+
+    words, lengths = ["intervals", scores, *map(tuple, parts)], [len(dataclasses.fields(Interval))] * len(keys)
+    known = keep_numbers(draw, splits=evidence.splits, words=words, lengths=lengths, stream=stream)
     found: dict[ScorePart | None, Interval] = {}
-    for key, shown in [*((part, [part]) for part in scores), (None, parts)]:
-        means = (np.mean([values[part] for part in shown], axis=0) for values in (scores, drawn))
-        interval = interval_of_mean(*means)
+    for (key, shown), numbers in zip(keys, known, strict=True):
+        interval = Interval.of(numbers)
         interval = dataclasses.replace(interval, low=max(interval.low, _lowest(shown)), high=min(interval.high, 1.0))
         if interval.low < interval.high:  # drawing rows shows nothing where all predictions are right, or all wrong
             found[key] = interval

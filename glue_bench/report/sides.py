@@ -41,7 +41,8 @@ def choose_sides(
     Raises:
         UsageError: a word names nothing, or it is not clear what is compared.
     """
-    left, right = (_find(word, store, filters=filters) for word in (words[0], words[-1]))
+    own = [record for record in store.load_all() if record.finished]
+    left, right = (_find(word, store, own=own, filters=filters) for word in (words[0], words[-1]))
     if by is not None:
         return _split(left, right, by=by, published=published)
     if words[0] == words[-1]:
@@ -56,9 +57,9 @@ def choose_sides(
     return Sides(first=first, second=second, subject=subject, named=named)
 
 
-def _find(word: str, store: RunStore, *, filters: Filters) -> _Group:
+def _find(word: str, store: RunStore, *, own: Sequence[Record], filters: Filters) -> _Group:
+    """Find a group of the `own` runs of the store, or else of another folder."""
     place = store.root.parent
-    own = [record for record in store.load_all() if record.finished]
     for fact in ("encoder", "setting_id"):
         alike = [record for record in own if facts_of(record)[fact] == word]
         if alike:

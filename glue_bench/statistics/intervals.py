@@ -16,8 +16,8 @@ Shapes: S seeds, n rows, P patterns, b draws of a block.
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,12 @@ class Interval:
     rows_error: float  # standard error from drawing other rows
     training_error: float  # standard error from training again; 0 with one seed, where it is unknown
     seeds: int
+
+    @classmethod
+    def of(cls, numbers: Sequence[float]) -> Self:
+        """Build it from its fields' values, in their order."""
+        values: dict[str, Any] = dict(zip((each.name for each in fields(cls)), numbers, strict=True))
+        return cls(**{**values, "seeds": int(values["seeds"])})
 
     def reach(self, tail: float) -> float:
         """Return half the width of the symmetric interval that leaves out `tail` on either side."""

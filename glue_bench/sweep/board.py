@@ -311,7 +311,7 @@ def _lay_out(states: Sequence[_State], width: int) -> Table:
 
 
 def _cells(state: _State, *, brief: bool) -> list[Text]:
-    """Return a run's texts by column; `brief`: no bar, and not how long it has run where it is known how long it will."""
+    """Return a run's texts by column; `brief`: no bar, and only the time left."""
     report, running, owner = state.report, state.state == "running", state.owner
     style, title = _STYLES.get(state.state, "red"), visible(state.title)
     progress = loss = speed = ""
