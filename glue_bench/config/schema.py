@@ -244,6 +244,9 @@ class RunKeys:
     executor: ExecutorConfig
     recipe: str = key("name of the recipe that sets the trainer's values", GIVEN)
     init: str = key("pretrained, or a task: start from the encoder of that task's run with the same seed", GIVEN)
+    init_seed: int | None = key(
+        "the seed of the run that init starts from; null: each run's own seed", _SEED, default=None
+    )
     selection: Literal["last", "best", "holdout", "halves"] = key(
         "which epoch's weights are scored: the last; the best on the dev set (optimistic), on held-out training rows, "
         "or on one half of the dev set, drawn by the seed: then only the other half is scored"

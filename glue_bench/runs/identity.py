@@ -53,7 +53,7 @@ def make_requests(config: RunConfig, seeds: list[int], *, parent: RunConfig | No
     """Make the requests for one encoder and task.
 
     Files are read or fetched only where a name alone does not identify them (a local folder, a branch on the hub); one
-    that is missing or unreachable is an InputError. `parent` configures the runs that these start from, seed by seed.
+    that is missing or unreachable is an InputError. `parent` configures the runs that these start from.
     """
     encoder = pinned_identity(config.encoder)
     if encoder is None:
@@ -68,7 +68,8 @@ def make_requests(config: RunConfig, seeds: list[int], *, parent: RunConfig | No
         data = dict(source.identity)
         config = replace(config, data=replace(config.data, revision=source.revision or config.data.revision))
     inputs = {"encoder": encoder, "data": data}
-    parents: list[RunRequest | None] = [*make_requests(parent, seeds)] if parent else [None] * len(seeds)
+    starts = seeds if config.init_seed is None else [config.init_seed] * len(seeds)
+    parents: list[RunRequest | None] = [*make_requests(parent, starts)] if parent else [None] * len(seeds)
     every = zip(seeds, parents, strict=True)
     return [identify(replace(config, seed=seed), inputs, parent=before) for seed, before in every]
 
@@ -100,6 +101,7 @@ def identify(
         ),
         "recipe": config.recipe,
         **({"init": parent.setting_id} if parent else {}),
+        **({"init_seed": config.init_seed} if parent and config.init_seed is not None else {}),
         **({"selection": config.selection} if config.selection != "last" else {}),
         **({"holdout": config.holdout} if config.selection == "holdout" else {}),
         **({"headline": headline} if config.selection != "last" and headline else {}),

@@ -46,6 +46,7 @@ class Setting:
     data_revision: str = ""
     recipe_changes: Mapping[str, str] = field(default_factory=dict)  # trainer values that are not the recipe's
     init: str = "pretrained"  # or the task that the initial weights were fine-tuned on
+    init_seed: int | None = None  # of that task's run; None if it is each run's own
     usual_start: bool = field(default=True, compare=False)  # whether the task's init_from has it
     selection: str = "last"  # last, best, holdout or halves
     holdout: float | None = None  # None unless the selection is holdout
@@ -77,6 +78,7 @@ class Setting:
             data_revision=data.get("revision") or "",
             recipe_changes=dict(config.get("recipe_changes") or {}),
             init=record.init_kind,
+            init_seed=None if record.init_kind == "pretrained" else config.get("init_seed"),
             usual_start=record.init_kind in config["task"].get("init_from", ()),
             selection=record.selection,
             holdout=config.get("holdout") if record.selection == "holdout" else None,
@@ -121,6 +123,7 @@ class Setting:
             "data.revision": self.data_revision,
             "recipe": self.recipe,
             "init": self.init,
+            **({"init_seed": self.init_seed} if self.init_seed is not None else {}),
             **{f"trainer.{key}": value for key, value in self.trainer.items()},
             "selection": self.selection,
             **({"holdout": self.holdout} if self.selection == "holdout" else {}),
@@ -145,6 +148,7 @@ class Setting:
         words = [override_word("recipe", self.recipe)]
         start = self.init if self.usual_start else f"{{{self.task}:{self.init}}}"
         words += [f"init={start}"] if self.init != "pretrained" else []
+        words += [f"init_seed={self.init_seed}"] if self.init_seed is not None else []
         words += [f"selection={self.selection}"]  # always, because a recipe may set it
         words += [override_word("holdout", self.holdout)] if self.selection == "holdout" else []
         words += [override_word(f"grid.{key}", values) for key, values in self.grid.items()]

@@ -60,6 +60,8 @@ def check_repeats(words: Sequence[str], defaults: Defaults) -> str:
         ["recipe=roberta_paper", "tasks=[rte]", "seeds=[1]", "selection=last"],
         ["recipe=roberta_paper", "tasks=[rte]", "seeds=[1]", "grid.learning_rate=[1e-5,4e-5]", "selection=holdout"],
         ["tasks=[mrpc]", "init=mnli", "seeds=[1,2]", "trainer.weight_decay=0.0"],
+        ["tasks=[qnli]", "init={qnli:mnli}", "init_seed=3", "seeds=[1,2]"],
+        ["protocol=mosaicbert", "tasks=[rte]"],
         ["tasks=[sst2]", "selection=holdout", "holdout=0.25", "trainer.precision=bfloat16", "trainer.accumulation=4"],
         ["tasks=[sst2]", f"data.revision={'0' * 40}", "data.max_train_rows=100", "seeds=[1]"],
         [

@@ -25,8 +25,10 @@ def test_every_protocol_plans_a_sweep(protocol: str, tmp_path: Path, capsys: pyt
     words = [f"protocol={protocol}", "tasks=[rte]", "encoder=distilroberta", f"results_dir={tmp_path}"]
     assert main(["sweep", *words, "--dry-run"]) == 0
     sweep = compose_sweep(words)
-    starts = len({config.init for config in sweep.configs} - {"pretrained"})
-    runs = (len(sweep.configs) + starts) * len(sweep.seeds)
+    seeds = {
+        config.init_seed or seed for config in sweep.configs if config.init != "pretrained" for seed in sweep.seeds
+    }
+    runs = len(sweep.configs) * len(sweep.seeds) + len(seeds)
     assert f"{runs} run{'s' if runs > 1 else ''}: 0 done, {runs} to run" in capsys.readouterr().err
 
 
@@ -36,7 +38,16 @@ def test_a_protocol_is_data_with_a_source_and_a_recipe_by_which_its_row_is_found
     keys = {*yaml.safe_load(path.read_text())}
     for own in path.with_suffix("").glob("*.yaml"):
         keys |= {*yaml.safe_load(own.read_text())}
-    assert keys <= {"defaults", "tasks", "seeds", "init", "selection", "data", "grid"}  # a recipe has the others
+    assert keys <= {
+        "defaults",
+        "tasks",
+        "seeds",
+        "init",
+        "init_seed",
+        "selection",
+        "data",
+        "grid",
+    }  # a recipe has the others
     rows = [table for table in load_published() if table.protocol_name == protocol]
     assert bool(rows) == (protocol not in WITHOUT_ROW)
     config = compose_run([f"protocol={protocol}", "task=rte"])
@@ -140,6 +151,9 @@ def test_the_start_of_one_task_may_be_any_other_and_leaves_the_rest_pretrained(
     }
     assert main(["sweep", "tasks=[sst2,rte]", *words, "--dry-run"]) == 0
     assert "distilroberta qqp seed 1" in capsys.readouterr().out
+    assert main(["sweep", "tasks=[sst2]", *words, "seeds=[1,2]", "init_seed=7", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert [out.count(f"distilroberta {run}") for run in ("sst2 seed", "qqp seed 7", "qqp seed")] == [2, 1, 1]
     # The command line comes after the protocol, task by task, or for all.
     assert compose_run(["task=rte", "protocol=card", "init={rte:mnli}"]).init == "mnli"
     assert compose_run(["task=rte", "init={rte:mnli}", "init=pretrained"]).init == "pretrained"
