@@ -166,6 +166,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _restart_in_utf8()
     # Threads that wait for work spin only briefly: see docs/method.md, "Threads". Read when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    # NumPy's products here are small: a second thread costs more than it saves. Read when NumPy loads.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Helper processes (the fork server, doctor's probe, Slurm jobs) must not import from the working folder either, but
     # for a checkout that is not installed and is the working folder itself.
     if not Path(glue_bench.__file__).parents[1].samefile("."):
