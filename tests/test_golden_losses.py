@@ -1,15 +1,12 @@
 """Trainings still give the losses, weights and logits that were recorded: to the bit on the recording machine."""
 
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.golden_losses import CASES, FILE, fingerprint, measure
+from tests.support.golden_losses import CASES, RECORDED, fingerprint, measure
 
-RECORDED: dict[str, Any] = json.loads(FILE.read_text())
 SAME_MACHINE = RECORDED["machine"] == fingerprint()
 LISTS = ("losses", "gradient_norms", "learning_rates")
 

@@ -57,7 +57,7 @@ class Bench:
         positions = min(max_positions(own), max_positions(other))
         if positions < max(LENGTHS):
             raise InputError(f"a model has positions for {positions} tokens, but the rows have {max(LENGTHS)}")
-        self.placement = choose_placement(settings.device, settings.precision)
+        self.placement = choose_placement(settings.device, settings.precision, multiply=settings.products)
         if self.placement.device.type == "cpu":
             keep_freed_memory()
         self._settings = dataclasses.replace(

@@ -166,7 +166,14 @@ class TrainerConfig:
     engine: Literal["auto", "flat", "padded"] = rounding(
         "flat: without padding; padded: as transformers; auto: flat if a check at load finds equal logits", usual="auto"
     )
-    # Plans of earlier versions have none of the next five.
+    products: Literal["auto", "onednn", "torch"] = rounding(
+        "matrix products of float32 on a CPU, without padding; auto: oneDNN's where a probe finds them exact and "
+        "clearly faster than torch's own; torch: those of earlier versions, to find faults",
+        default="auto",
+        later=True,
+        usual="auto",
+    )
+    # Plans of earlier versions have neither it nor the next five.
     graph: Literal["auto", "off"] = execution(
         "auto: on one GPU the kernels of an update are started all at once, by a CUDA graph; off: one by one, to find "
         "faults",

@@ -1,4 +1,4 @@
-"""Load torch and compute on a device; `python -m glue_bench.doctor.probe DEVICE PRECISION` prints a line of JSON.
+"""Load torch and compute on a device: `python -m glue_bench.doctor.probe DEVICE PRECISION PRODUCTS` prints JSON.
 
 Runs in a separate process, because a torch that does not fit the machine may crash silently, or hang.
 """
@@ -17,9 +17,9 @@ from glue_bench.text import first_line
 _TIMEOUT = 180.0  # seconds: from a cold network disk torch takes a minute to load
 
 
-def ask_torch(device: str, precision: str) -> dict[str, Any]:
-    """Run `probe` in another process; if that fails, return `error` with how it ended."""
-    command = [sys.executable, "-m", "glue_bench.doctor.probe", device, precision]
+def ask_torch(*words: str) -> dict[str, Any]:
+    """Run `probe` with these arguments in another process; if that fails, return `error` with how it ended."""
+    command = [sys.executable, "-m", "glue_bench.doctor.probe", *words]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
         return dict(json.loads(done.stdout.strip().splitlines()[-1]))
@@ -31,17 +31,18 @@ def ask_torch(device: str, precision: str) -> dict[str, Any]:
         return {"error": f"the process that loaded torch ended with {ending} ({message})"}
 
 
-def probe(device: str, precision: str) -> dict[str, Any]:
+def probe(device: str, precision: str, products: str) -> dict[str, Any]:
     """Load what a run loads, and compute something on its device.
 
     Returns:
-        `error`: one line; or `device`, `name`, `precision`, `gpus`, and of a GPU `memory` and `free` in bytes.
+        `error`: one line; or `device`, `name`, `precision`, `gpus`, of a GPU `memory` and `free` in bytes, and of a CPU
+        `products`: whose matrix products are used, with their measured rates.
         `remarks`: torch's warnings about CUDA.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            facts = _compute(device, precision)
+            facts = _compute(device, precision, multiply=products)
         except UsageError as error:
             facts = {"error": str(error)}
         except Exception as error:  # a broken installation has many forms
@@ -50,19 +51,20 @@ def probe(device: str, precision: str) -> dict[str, Any]:
     return {**facts, "remarks": remarks}
 
 
-def _compute(device: str, precision: str) -> dict[str, Any]:
+def _compute(device: str, precision: str, *, multiply: str) -> dict[str, Any]:
     import torch
 
     from glue_bench.models.placement import choose_placement, count_gpus
     from glue_bench.runs.record import processor_name
 
-    placement = choose_placement(device, precision)
+    placement = choose_placement(device, precision, multiply=multiply)
     square = torch.eye(8, device=placement.device)
     with placement.autocast():
         if float((square @ square).float().sum()) != 8.0:
             raise RuntimeError(f"{placement.device} computes a wrong product of two matrices")
     facts: dict[str, Any] = {"torch": torch.__version__, "device": str(placement.device), "name": processor_name()}
     facts |= {"precision": placement.precision, "gpus": count_gpus()}
+    facts |= {"products": f"{placement.products} ({placement.rates})"} if placement.rates else {}
     if placement.device.type == "cuda":
         free, memory = torch.cuda.mem_get_info(placement.device)
         facts |= {"name": torch.cuda.get_device_name(placement.device), "memory": memory, "free": free}
@@ -71,4 +73,4 @@ def _compute(device: str, precision: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(probe(*sys.argv[1:3])) + "\n")
+    sys.stdout.write(json.dumps(probe(*sys.argv[1:4])) + "\n")

@@ -216,7 +216,7 @@ def examine_device(config: RunConfig, *, runs: int) -> tuple[list[Finding], int]
         at_once = JOBS_AT_ONCE if executor.workers == "auto" else int(executor.workers)
         found = f"jobs run on the cluster's nodes, {at_once} at a time; not checked from here"
         return [*_examine_slurm(), Finding("device", OK, found=found)], min(at_once, runs)
-    facts = ask_torch(trainer.device, trainer.precision)
+    facts = ask_torch(trainer.device, trainer.precision, trainer.products)
     if "error" in facts:
         advice = "trainer.device=auto" if facts["error"].startswith("trainer.device") else _REINSTALL
         return [Finding("device", PROBLEM, found=facts["error"], advice=advice)], 1
@@ -233,6 +233,8 @@ def examine_device(config: RunConfig, *, runs: int) -> tuple[list[Finding], int]
     crowded = free < memory / 4
     advice = f"other processes use {format_bytes(memory - free)} of it: see nvidia-smi" if crowded else ""
     findings = [Finding("device", NOTE if crowded else OK, found=text, advice=advice)]
+    if "products" in facts:
+        findings.append(Finding("products", OK, found=facts["products"]))
     if device == "cpu" and trainer.device == "auto" and has_nvidia_gpu():
         why = f": {facts['remarks'][0]}" if facts["remarks"] else ""
         text = f"this machine has an NVIDIA GPU, but torch {facts['torch']} does not use it{why}"

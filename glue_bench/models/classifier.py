@@ -50,8 +50,16 @@ class Classifier(nn.Module):
         logits: Tensor = self.flat(batch) if self.flat else self.whole(**batch).logits
         return logits
 
-    def attention(self, placement: Placement) -> str:
-        """Name what computes attention, for the record."""
+    def execution(self, placement: Placement) -> dict[str, str]:
+        """Say what computes the logits, for the record."""
+        found = {"attention": self._attention(placement)}
+        if self.why_padded:
+            found["padded"] = self.why_padded
+        elif placement.device.type == "cpu" and placement.precision == "float32":
+            found |= {"products": placement.products} | ({"rates": placement.rates} if placement.rates else {})
+        return found
+
+    def _attention(self, placement: Placement) -> str:
         without = " without cuDNN" if placement.device.type == "cuda" else ""
         if self.flat is None:
             return f"transformers' {getattr(self.config, '_attn_implementation', None) or 'eager'}{without}"

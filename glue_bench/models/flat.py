@@ -7,8 +7,9 @@ All tokens of a batch go through the model's own modules as one row, (1, T, H). 
 - the head gets the states of each row's first token, or of all its tokens if it needs them;
 - where their modules are known, layers are computed by `kernels`, and the last one for first tokens only.
 
-Dropout and embedding tables are computed by `kernels`, too, and the embedding table can be cut to the tokens that
-occur, which saves the optimiser work. Modules keep their names, and outside of a flat pass they work as before.
+Dropout and embedding tables are computed by `kernels`, too, and linear layers by `products`. The embedding table can be
+cut to the tokens that occur, which saves the optimiser work. Modules keep their names, and outside of a flat pass they
+work as before.
 
 Shapes are written with the letters of the module `kernels`.
 """
@@ -35,6 +36,7 @@ from glue_bench.models import kernels
 from glue_bench.models.families import family_of, first_position
 from glue_bench.models.flat_rows import FlatRows
 from glue_bench.models.kernels import AttentionKind, FlatBatch, Noise, attend, drop, drop_and_add, look_up, pick
+from glue_bench.models.products import OneDNNLinear, is_onednn
 
 _NAME = "glue_bench_flat"  # of our attention, in transformers' tables
 FORMS = ("last", "first", "all")  # of a flat model, the fastest first
@@ -85,7 +87,7 @@ class FlatModel:
         """Return the logits of B rows, (B, outputs); or only the head's, from the states of first tokens, (B, H)."""
         if isinstance(batch, FlatBatch):
             plain = kernels.is_plain(next(self._base.parameters()))
-            now = Pass(batch=batch, noise=Noise() if self._whole.training and plain else None)
+            now = Pass(batch=batch, noise=Noise(batch) if self._whole.training and plain else None)
             ids = batch.input_ids.index_select(0, batch.first)[:, None].long()
             mask = _row_mask(batch) if self.form == "all" else torch.ones_like(ids)
         else:
@@ -225,7 +227,16 @@ class _Embedding(nn.Embedding):
         return look_up(input.reshape(-1), self).view(*input.shape, -1)
 
 
-_OURS: dict[type[nn.Module], type[nn.Module]] = {nn.Dropout: _Dropout, nn.Embedding: _Embedding}
+class _Linear(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in torch
+        if current_pass.get() is None or not is_onednn() or not kernels.is_plain(input):
+            return super().forward(input)
+        return OneDNNLinear.apply(input, self.weight, self.bias)  # type: ignore[no-any-return, no-untyped-call]
+
+
+_OURS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Dropout: _Dropout, nn.Embedding: _Embedding, nn.Linear: _Linear
+}  # fmt: skip
 
 
 def _attend(module: nn.Module, query: Tensor, *rest: Any, **settings: Any) -> Any:

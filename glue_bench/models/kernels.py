@@ -65,19 +65,28 @@ class FlatBatch:
 
 
 class Noise:
-    """The dropout masks of one forward pass, all from one draw of torch's global seed stream."""
+    """The dropout masks of one forward pass, all from one draw of torch's global seed stream.
 
-    def __init__(self) -> None:
+    Those of the batch's rows do not depend on its filler row, which gets none and is made zero.
+    """
+
+    def __init__(self, batch: FlatBatch | None = None) -> None:
         """Draw the seed of the masks."""
         self._bits = np.random.SFC64(int(torch.randint(2**63 - 1, ())))
+        self._tokens, real = (len(batch.input_ids), int(batch.starts[-2])) if batch else (0, 0)
+        self._filler = self._tokens - real
 
     def mask(self, shape: Sequence[int], probability: float) -> Tensor:
         """Return float32 zeros with `probability`, rounded to 1/65536, and 1 / (1 - probability) elsewhere."""
-        size, cut = math.prod(shape), round(probability * 2**16)
+        size, cut, mask = math.prod(shape), round(probability * 2**16), torch.empty(shape)
+        if self._filler and size == self._tokens * shape[-1] and shape[-2] == self._tokens:  # of states of all tokens
+            size -= self._filler * shape[-1]
+            mask.view(-1)[size:].zero_()
         bits = torch.from_numpy(self._bits.random_raw(-(-size // 4)).view(np.int16)[:size])
-        mask = torch.empty(shape)
-        torch.ge(bits.view(shape), cut - 2**15, out=mask)
-        return mask.mul_(1 / (1 - cut / 2**16))
+        kept = mask.view(-1)[:size]
+        torch.ge(bits, cut - 2**15, out=kept)
+        kept.mul_(1 / (1 - cut / 2**16))
+        return mask
 
 
 def is_plain(hidden: Tensor) -> bool:
@@ -219,7 +228,8 @@ class _Attention(torch.autograd.Function):
             if (visible := block.within(kind.window)) is not None:
                 scores.view(-1, heads, *scores.shape[1:]).masked_fill_(~visible, -math.inf)
             attention_probs.append(torch.softmax(scores, -1))  # (N * A, L or 1, L)
-            masks.append(noise.mask(scores.shape, dropout) if noise and dropout else _PLACEHOLDER)
+            drawn = noise is not None and dropout and block.rows.start < len(batch.first)  # not the filler row's
+            masks.append(noise.mask(scores.shape, dropout) if drawn else _PLACEHOLDER)
             torch.bmm(attention_probs[-1] * masks[-1] if dropout else attention_probs[-1], v, out=out)
         ctx.save_for_backward(*entries, *attention_probs, *masks)
         ctx.blocks, ctx.own, ctx.kind, ctx.dropout, ctx.shape = blocks, own, kind, dropout, query.shape

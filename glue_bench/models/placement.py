@@ -15,6 +15,7 @@ from torch import Tensor
 
 from glue_bench.errors import UsageError, describe, lack_in
 from glue_bench.machine import usable_cores
+from glue_bench.models import products
 from glue_bench.models.packing import Layout
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
@@ -27,6 +28,8 @@ class Placement:
     device: torch.device
     precision: str  # float32 or bfloat16
     deterministic: bool = False  # on a GPU; a CPU always is
+    products: str = "torch"  # whose they are, of float32 on a CPU: onednn or torch
+    rates: str = ""  # of both, if they were measured
 
     @property
     def asynchronous(self) -> bool:
@@ -51,13 +54,14 @@ class Placement:
 
     @contextlib.contextmanager
     def algorithms(self) -> Iterator[None]:
-        """Leave out the kernels that are not wanted in this context of training and evaluation.
+        """Use the products and leave out the kernels that are wanted so, in this context of training and evaluation.
 
-        These are those that are not deterministic, if asked for, and cuDNN's attention, which prepares for every new
+        Left out are those that are not deterministic, if asked for, and cuDNN's attention, which prepares for every new
         shape and rounds the probability of dropout.
         """
         if self.device.type == "cpu":
-            yield
+            with products.using(self.products):
+                yield
             return
         exact = torch.are_deterministic_algorithms_enabled()
         cudnn = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
@@ -88,14 +92,15 @@ class Placement:
     def layout(self, lengths: NDArray[np.int64], *, rows: int | None = None) -> Layout:
         """Return the layout of batches from a split.
 
-        On a GPU only few shapes occur: then kernels can be chosen once for each, and started all at once.
+        On a GPU only few shapes occur: then kernels can be chosen once for each, and started all at once. oneDNN, too,
+        prepares its products for each.
 
         Args:
             lengths: tokens of each row of the split.
             rows: of a batch to train on; None for predictions.
         """
         if self.device.type != "cuda":
-            return Layout()
+            return Layout(bucket=products.BUCKET if self.products == "onednn" else 1)
         return Layout(bucket=32 if lengths.mean() < 20 else 64, rows=rows, segments=rows is not None)
 
 
@@ -106,12 +111,15 @@ def _side_stream(device: torch.device) -> torch.cuda.Stream:
 
 
 def choose_placement(
-    device: str, precision: str, *, deterministic: bool = False, local_rank: int | None = None
+    device: str, precision: str, *, deterministic: bool = False, local_rank: int | None = None, multiply: str = "torch"
 ) -> Placement:
     """Resolve `auto`; each of several processes gets the GPU `local_rank` of its host, and makes it the current one.
 
+    Args:
+        multiply: `trainer.products`.
+
     Raises:
-        UsageError: there is no such device, or there are fewer than processes.
+        UsageError: there is no such device, or there are fewer than processes; or products are not exact there.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -132,7 +140,10 @@ def choose_placement(
         # Older GPUs only emulate it.
         has_it = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bfloat16" if has_it else "float32"
-    return Placement(device=chosen, precision=precision, deterministic=deterministic)
+    plain = chosen.type == "cpu" and precision == "float32"
+    used = products.choose_products(multiply) if plain else "torch"
+    rates = str(products.probe()) if plain and multiply != "torch" else ""
+    return Placement(device=chosen, precision=precision, deterministic=deterministic, products=used, rates=rates)
 
 
 def count_gpus() -> int:

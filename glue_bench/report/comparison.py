@@ -235,7 +235,7 @@ def _compare_task(pair: _Pair, sides: Sides, *, convention: str, stream: np.rand
     degenerate = [f"{name}: {text}" for name, evidence in read for text in evidence.degenerate_notes()]
     reasons = (reason for run in (*ours, *theirs) for reason in run.not_comparable_because)
     differences, bound = pair.differences(), 100 * widest_difference(parts)
-    ways = [{(run.device, run.precision, run.engine, run.processes) for run in runs} for runs in (ours, theirs)]
+    ways = [{(run.device, *run.ways, run.processes) for run in runs} for runs in (ours, theirs)]
     return TaskComparison(
         task=task.name,
         title=task.title,

@@ -59,7 +59,7 @@ def left_out_note(count: int) -> list[str]:
 def _group_by_setting(records: Iterable[Record]) -> list[Group]:
     found: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for run in records:
-        ran = f"{run.precision} {run.engine}" if run.precision else ""
+        ran = " ".join(run.ways).strip()
         found[run.encoder["name"], run.task, run.setting_id, run.init_kind, ran].append(run)
     for key in [key for key in found if not key[-1]]:  # how it would have run is not known: join any of the setting's
         home = next((other for other in found if other[:-1] == key[:-1] and other[-1]), None)

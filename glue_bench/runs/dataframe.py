@@ -61,10 +61,10 @@ def load_results(results_dir: str | Path = "results", *words: str, **filters: ob
     for record in chosen.choose_records(store.load_all(), place=place):
         alike[record.encoder["name"], record.task].append(record)
     for records in alike.values():
-        settings = {(run.setting_id, run.precision, run.engine): Setting.of(run) for run in records if run.finished}
+        settings = {(run.setting_id, *run.ways): Setting.of(run) for run in records if run.finished}
         words_of = dict(zip(settings, map(show_words, tell_apart([*settings.values()])), strict=True))
         for record in records:
-            setting = words_of.get((record.setting_id, record.precision, record.engine), "")
+            setting = words_of.get((record.setting_id, *record.ways), "")
             rows += [{**row, "setting": setting} for row in _rows(record, store)]
     frame = pd.DataFrame(rows, columns=_COLUMNS)
     frame["ended"] = pd.to_datetime(frame["ended"], utc=True, errors="coerce")

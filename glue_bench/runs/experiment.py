@@ -109,7 +109,9 @@ def run_experiment(
     facts: dict[str, Any] = {**request_facts(request), "processes": processes.count}
     try:
         rank, exact = processes.local_rank, trainer.deterministic
-        placement = choose_placement(trainer.device, trainer.precision, deterministic=exact, local_rank=rank)
+        placement = choose_placement(
+            trainer.device, trainer.precision, deterministic=exact, local_rank=rank, multiply=trainer.products
+        )
         if placement.device.type == "cpu":
             keep_freed_memory()
         run = RunContext(
@@ -195,12 +197,10 @@ def _prepare(run: RunContext) -> Prepared:
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else threads,
         precision=run.placement.precision,
         engine=model.engine,
-        execution={"attention": model.attention(run.placement)},
+        execution=model.execution(run.placement),
     )
-    if model.why_padded:
-        run.facts["execution"]["padded"] = model.why_padded
-        if trainer.engine == "auto":
-            logger.warning("%s runs padded, which is slower: %s", pretrained.name, model.why_padded)
+    if model.why_padded and trainer.engine == "auto":
+        logger.warning("%s runs padded, which is slower: %s", pretrained.name, model.why_padded)
     model.cut_vocabulary(np.concatenate([split.tokens for split in encoded.values()]))
     best = None
     if chosen_on := sum(len(judged.rows) for judged in rows.choosing):
@@ -250,6 +250,8 @@ def _fit(run: RunContext, prepared: Prepared) -> FitResult:
         "precision": run.placement.precision,
         "device": run.placement.device.type,
         "torch": torch.__version__,
+        # Snapshots of earlier versions, which knew torch's products alone, do not name them.
+        **({"products": "onednn"} if run.facts["execution"].get("products") == "onednn" else {}),
     }
     folder = run.store.snapshots(*run.request.place)
     snapshots = SnapshotStore(folder, belongs_to=belongs_to, check_owner=run.check_owner)

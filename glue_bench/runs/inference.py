@@ -50,7 +50,8 @@ def load_fine_tuned(run: FinishedRun, *, device: str = "auto") -> FineTuned:
     from glue_bench.models.placement import choose_placement
 
     folder, trainer = check_weights(run), run.record.config["trainer"]
-    placement = choose_placement(device, trainer["precision"], deterministic=trainer["deterministic"])
+    exact, multiply = trainer["deterministic"], trainer.get("products", "torch")  # of earlier versions: torch's alone
+    placement = choose_placement(device, trainer["precision"], deterministic=exact, multiply=multiply)
     return FineTuned(
         model=load_saved_classifier(folder, outputs=run.task.outputs, engine=trainer["engine"]),
         encoder=TextEncoder(folder, max_length=trainer["max_length"]),

@@ -65,7 +65,7 @@ class Record:
     device: str = ""
     precision: str = ""
     engine: str = ""  # flat or padded
-    execution: Mapping[str, str] = field(default_factory=dict)  # attention, kernels, graph: what computed it
+    execution: Mapping[str, str] = field(default_factory=dict)  # attention, products, kernels, graph: what computed it
     accumulation: int = 1  # micro-batches of a batch in the end: more than requested where memory was too small
     processes: int = 1  # that trained together, each on a share of every batch
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -79,6 +79,12 @@ class Record:
     def finished(self) -> bool:
         """Whether it has scores."""
         return self.status == "finished"
+
+    @property
+    def ways(self) -> tuple[str, str, str]:
+        """How it computed, which its request may leave open: precision, engine, and whose products they were."""
+        known = self.execution.get("products", "torch") if self.precision else ""  # earlier versions had torch's alone
+        return self.precision, self.engine, known
 
     @property
     def lack(self) -> str:

@@ -57,6 +57,7 @@ class Setting:
     fingerprint: str = ""  # of all texts and labels
     precision: str = ""  # in which the run computed, whatever trainer.precision asked for
     engine: str = ""  # that `trainer.engine=auto` chose: an earlier version may have chosen another
+    products: str = ""  # that `trainer.products=auto` chose, which depends on the machine
     weights: str = ""  # SHA-256 of the pretrained weights
     path: str = field(default="", compare=False)  # of local rows: says which of two files with the same rows it was
 
@@ -64,6 +65,7 @@ class Setting:
     def of(cls, record: Record) -> Self:
         """Return the setting of a record."""
         config, data, encoder = record.config, record.data, record.encoder
+        trainer = {key: value for key, value in {**LATER, **config["trainer"]}.items() if key not in EXECUTION}
         # Older records of runs that start from another run hold the hash of that run's weights in its place.
         known = record.init_kind == "pretrained" or "init_sha256" in encoder
         return cls(
@@ -84,11 +86,12 @@ class Setting:
             holdout=config.get("holdout") if record.selection == "holdout" else None,
             cell=dict(config.get("cell") or {}),
             grid=dict(config.get("grid") or {}),
-            trainer={key: value for key, value in {**LATER, **config["trainer"]}.items() if key not in EXECUTION},
+            trainer=trainer,
             limits={key: config["data"].get(key, usual) for key, usual in LIMITS.items()},
             fingerprint=data.get("fingerprint") or "",
             precision=record.precision,
-            engine=record.engine if config["trainer"].get("engine") == "auto" else "",
+            engine=record.engine if trainer.get("engine") == "auto" else "",
+            products=record.ways[-1] if trainer["products"] == "auto" else "",
             weights=(encoder.get("weights_sha256") or "") if known else "",
             path=str(config["data"].get("path") or ""),
         )
@@ -108,9 +111,9 @@ class Setting:
         return [f"trainer.{key}" for key in self.cell if key not in self.recipe_changes]
 
     @property
-    def inputs(self) -> tuple[str, str, str, str]:
-        """What only a run that has read its inputs knows: weights, rows, precision and engine."""
-        return self.weights, self.fingerprint, self.precision, self.engine
+    def inputs(self) -> tuple[str, str, str, str, str]:
+        """What only a run that has read its inputs knows: weights, rows, precision, engine and products."""
+        return self.weights, self.fingerprint, self.precision, self.engine, self.products
 
     def facts(self) -> dict[str, Any]:
         """Return every value in which two settings can differ, by the name that users know. Empty text: unknown."""
@@ -131,6 +134,7 @@ class Setting:
             "data.fingerprint": self.fingerprint,
             "precision": self.precision,
             "engine": self.engine,
+            "products": self.products,
             "encoder.weights_sha256": self.weights[:12],
             "grid": ", ".join(sorted(self.cell)),
         }
@@ -172,6 +176,7 @@ class Setting:
             fingerprint="",
             precision="",
             engine="",
+            products="",
             weights="",
         )
 

@@ -121,7 +121,9 @@ def measure_run(request: RunRequest, *, threads: int) -> Estimate:
 
     began, config, times = time.perf_counter(), request.config, list[float]()
     task, trainer, streams = TaskAdapter.of(config.task), config.trainer, SeedStreams.from_seed(config.seed)
-    placement = choose_placement(trainer.device, trainer.precision, deterministic=trainer.deterministic)
+    placement = choose_placement(
+        trainer.device, trainer.precision, deterministic=trainer.deterministic, multiply=trainer.products
+    )
     torch.set_num_threads(threads)
     data = load_task_data(resolve_source(config.data, config.task), config.data, task=config.task, seed=config.seed)
     train = data.splits[task.train]

@@ -113,6 +113,21 @@ def test_runs_of_different_precision_or_engine_are_kept_apart_and_say_so(what: s
     assert sorted(row.differs[what] for row in section.rows) == sorted([other, usual])
 
 
+def test_runs_with_onednns_products_are_kept_apart_from_those_of_earlier_versions_and_say_so() -> None:
+    config = mrpc(1, 0.8, 0.8).config
+    trainer = {key: value for key, value in config["trainer"].items() if key != "products"}  # which had no such key
+    runs = [
+        mrpc(1, 0.8, 0.8, config={**config, "trainer": trainer}),
+        mrpc(2, 0.8, 0.8, execution={"products": "torch"}),
+    ]
+    runs += [mrpc(seed, 0.9, 0.9, execution={"products": "onednn"}) for seed in (2, 3)]
+    (section,) = report_of(*runs).sections
+    assert [(row.differs, row.seeds) for row in section.rows] == [
+        ({"products": "onednn"}, [2, 3]),
+        ({"products": "torch"}, [1, 2]),
+    ]
+
+
 def test_a_run_that_failed_before_anything_was_read_counts_in_its_own_row() -> None:
     encoder = {"name": "distilroberta", "hub_id": DISTILROBERTA["hub_id"], "revision": DISTILROBERTA["revision"]}
     failed = mrpc(2, 0, 0, status="failed", precision="")

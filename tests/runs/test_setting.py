@@ -19,6 +19,7 @@ def test_runs_that_differ_in_their_seed_alone_have_one_setting() -> None:
     assert len({setting_of(seed=1), setting_of(seed=2, device="cuda")}) == 1
     assert len({setting_of(), setting_of(precision="bfloat16"), setting_of("trainer.epochs=3")}) == 3
     assert len({setting_of(engine="flat"), setting_of(engine="padded")}) == 2
+    assert len({setting_of(execution={"products": name}) for name in ("onednn", "torch")} | {setting_of()}) == 2
     explicit = [setting_of("trainer.engine=padded", engine=engine) for engine in ("padded", "")]
     assert explicit[0].difference(explicit[1], setting_of(engine="flat")).keys() == {"trainer.engine"}
 

@@ -33,6 +33,7 @@ OTHER_RUNS = (
     "data.max_train_rows=100",
     "selection=best",
     "selection=holdout holdout=0.2",
+    "trainer.products=torch",
 )
 _SWEEPS = {
     "sample, its eight tasks": (*_SAMPLE, EIGHT, "seeds=[1,2]"),

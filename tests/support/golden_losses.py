@@ -18,6 +18,7 @@ from glue_bench.cli import main as glue_bench
 
 DATA = Path(__file__).parents[1] / "golden"
 FILE = Path(__file__).parents[1] / "golden" / "losses.json"
+RECORDED: dict[str, Any] = json.loads(FILE.read_text())
 UPDATES = 20
 ENCODERS = {"roberta": "tiny_encoder", "bert": "tiny_bert", "distilbert": "tiny_distilbert", "electra": "tiny_electra"}
 _COMMON = [
@@ -32,6 +33,7 @@ _COMMON = [
     "trainer.log_every=1",
     "trainer.device=cpu",
     "trainer.precision=float32",
+    "trainer.products=torch",
     "save_model=true",
 ]
 

@@ -17,6 +17,7 @@ from glue_bench.training.seeds import SeedStreams
 from tests.support.tiny import pair_columns
 
 CPU = choose_placement("cpu", "auto")
+ONEDNN = dataclasses.replace(CPU, products="onednn")
 STREAMS = SeedStreams.from_seed(3)
 OWNER = {"run_id": "seed1-abc", "engine": "flat"}
 

@@ -17,11 +17,12 @@ from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import TextEncoder
 from glue_bench.errors import DiskError, DivergedError
 from glue_bench.models.classifier import Classifier, load_classifier
+from glue_bench.models.placement import Placement
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore
 from glue_bench.training.stopping import Stopped, StopSignals
 from glue_bench.training.trainer import FitResult, fit, predict
 from glue_bench.training.updates import StepReport
-from tests.support.training import CPU, OWNER, ROWS, STREAMS, settings
+from tests.support.training import CPU, ONEDNN, OWNER, ROWS, STREAMS, settings
 
 
 def snapshot(step: int) -> Snapshot:
@@ -162,6 +163,7 @@ def train(
     store: SnapshotStore | None = None,
     *,
     stop_after: int | None = None,
+    placement: Placement = CPU,
 ) -> tuple[Classifier, list[StepReport], FitResult]:
     """Train, with a real SIGUSR1 after an update."""
     model = load_classifier(folder, outputs=2, head_seed=STREAMS.head, engine=changed.engine)
@@ -180,7 +182,7 @@ def train(
             labels=ROWS.labels,
             settings=changed,
             streams=STREAMS,
-            placement=CPU,
+            placement=placement,
             history=history,
             on_step=on_step,
             snapshots=store,
@@ -205,34 +207,41 @@ def losses(history: list[StepReport]) -> list[tuple[int, float, float]]:
 
 
 @pytest.mark.parametrize(
-    ("family", "engine", "stops", "ways"),
+    ("family", "engine", "stops", "ways", "placement"),
     [
-        ("tiny_roberta", "flat", list(range(1, 10)), {}),  # 5 updates an epoch: its end and middle, lines begun and not
-        ("tiny_roberta", "padded", [3], {}),
-        ("tiny_bert", "flat", [5, 8], {}),
-        ("tiny_roberta", "flat", [1, 7], WAYS),
-        ("tiny_bert", "padded", [5], WAYS),
+        ("tiny_roberta", "flat", list(range(1, 10)), {}, CPU),  # an epoch of 5: its end and middle, lines begun or not
+        ("tiny_roberta", "padded", [3], {}, CPU),
+        ("tiny_bert", "flat", [5, 8], {}, CPU),
+        ("tiny_roberta", "flat", [1, 7], WAYS, CPU),
+        ("tiny_bert", "padded", [5], WAYS, CPU),
+        ("tiny_bert", "flat", [6], {}, ONEDNN),
     ],
 )
 def test_a_training_interrupted_after_any_update_ends_bit_for_bit_as_if_it_had_not(
-    family: str, engine: str, stops: list[int], ways: dict[str, object], request: pytest.FixtureRequest, tmp_path: Path
+    family: str,
+    engine: str,
+    stops: list[int],
+    ways: dict[str, object],
+    placement: Placement,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
 ) -> None:
     folder: Path = request.getfixturevalue(family)
     changed = settings(engine=engine, accumulation=3, log_every=2, snapshot_minutes=0.0, **ways)
-    expected, whole_history, whole = train(folder, changed)
+    expected, whole_history, whole = train(folder, changed, placement=placement)
     encoded = TextEncoder(folder, max_length=64).encode(ROWS)
-    wanted = predict(expected, encoded, batch_size=16, placement=CPU)
+    wanted = predict(expected, encoded, batch_size=16, placement=placement)
     for stop in stops:
         store = SnapshotStore(tmp_path / f"{stop}", belongs_to=OWNER)
         with pytest.raises(Stopped, match=f"SIGUSR1 after update {stop} of 10, snapshot kept"):
-            train(folder, changed, store, stop_after=stop)
-        model, history, result = train(folder, changed, store)
+            train(folder, changed, store, stop_after=stop, placement=placement)
+        model, history, result = train(folder, changed, store, placement=placement)
         assert result.resumed_at == [stop]
         assert (result.steps, result.tokens) == (10, whole.tokens)
         assert losses(history) == losses(whole_history)
         for (name, ours), theirs in zip(model.named_parameters(), expected.parameters(), strict=True):
             assert torch.equal(ours, theirs), (stop, name)
-        np.testing.assert_array_equal(predict(model, encoded, batch_size=16, placement=CPU), wanted)
+        np.testing.assert_array_equal(predict(model, encoded, batch_size=16, placement=placement), wanted)
 
 
 def test_a_training_interrupted_twice_ends_the_same(tiny_roberta: Path, tmp_path: Path) -> None:

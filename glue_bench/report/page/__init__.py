@@ -270,5 +270,6 @@ def _show(value: Any) -> Any:
 
 
 def _describe_device(run: Record) -> str:
-    name = ", ".join(part for part in (run.device or "unnamed device", run.precision, run.engine) if part)
+    by = ["oneDNN's products"] if "onednn" in run.ways else []
+    name = ", ".join(part for part in (run.device or "unnamed device", run.precision, run.engine, *by) if part)
     return f"{name}, {run.processes} processes" if run.processes > 1 else name

@@ -1,0 +1,135 @@
+"""Matrix products of float32 on a CPU: torch's own, or oneDNN's where a probe finds them exact and faster.
+
+torch multiplies by MKL, which uses half of the width of the vector units that some of AMD's processors have. Our linear
+layers call oneDNN themselves, in a context: no setting of torch changes.
+"""
+
+import contextlib
+import functools
+import os
+import time
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from glue_bench.errors import UsageError
+
+BUCKET = 32  # tokens: oneDNN prepares for every new number of them
+_PREPARED = 64  # products that it keeps prepared: each holds memory of about the size of its result
+_MOST_ERROR = 1e-6  # relative; of torch's own it is 3e-7, of bfloat16 in disguise 3e-3
+_LEAST_GAIN = 1.4  # between 1 (the same instructions) and 2 (vectors twice as wide), so that noise does not decide
+_ROWS, _IN, _OUT, _CHECKED, _REPEATS = 192, 384, 512, 64, 3
+
+_used: ContextVar[str] = ContextVar("products", default="torch")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What was measured on this machine, with one thread."""
+
+    error: float  # the largest relative error of oneDNN's products, against float64; infinite where torch lacks them
+    onednn: float = 0.0  # GFLOP/s
+    torch: float = 0.0  # GFLOP/s
+
+    def __str__(self) -> str:
+        """Say it in the record and in the doctor's table."""
+        rates = f"oneDNN {self.onednn:.0f}, torch {self.torch:.0f} GFLOP/s a core"
+        return f"{rates}; oneDNN's relative error {self.error:.0e}" if self.onednn else "oneDNN cannot be called"
+
+
+@functools.cache
+def probe() -> Probe:
+    """Multiply as a forward and a backward pass do: a few milliseconds, once in a process and those forked from it."""
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_PREPARED))  # it is read at the first product
+    source, threads = torch.Generator().manual_seed(0), torch.get_num_threads()
+    shapes = ((_ROWS, _IN), (_OUT, _IN), (_ROWS, _OUT))
+    states, weight, gradient = (torch.randn(shape, generator=source) for shape in shapes)
+    pairs = (states, weight), (gradient, weight.t()), (gradient.t(), states.t())
+    torch.set_num_threads(1)
+    try:
+        error = max(_error(*pair) for pair in pairs)
+        seconds = {multiply: float("inf") for multiply in (multiply_by_onednn, functional.linear)}
+        for _ in range(_REPEATS):
+            for multiply, least in seconds.items():
+                began = time.thread_time()  # which other processes do not add to
+                for pair in pairs:
+                    multiply(*pair)
+                seconds[multiply] = min(least, time.thread_time() - began)
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return Probe(error=float("inf"))
+    finally:
+        torch.set_num_threads(threads)
+    rates = (2e-9 * len(pairs) * _ROWS * _IN * _OUT / max(found, 1e-9) for found in seconds.values())
+    return Probe(error=error, **dict(zip(("onednn", "torch"), rates, strict=True)))
+
+
+def choose_products(wanted: str) -> str:
+    """Return whose products a run on this machine uses: onednn or torch.
+
+    Args:
+        wanted: one of the two, or auto: oneDNN's where they are exact and clearly faster.
+
+    Raises:
+        UsageError: oneDNN's are wanted, but are not exact here.
+    """
+    if wanted == "torch":
+        return wanted
+    found = probe()
+    exact = found.error <= _MOST_ERROR
+    if wanted == "onednn" and not exact:
+        why = f"relative error {found.error:.0e}, at most {_MOST_ERROR:.0e} is allowed"
+        raise UsageError(f"trainer.products=onednn: not exact on this machine ({why}); must be auto or torch")
+    return "onednn" if exact and (wanted == "onednn" or found.onednn >= _LEAST_GAIN * found.torch) else "torch"
+
+
+@contextlib.contextmanager
+def using(products: str) -> Iterator[None]:
+    """Compute by these products in this context and thread, backward passes included."""
+    token = _used.set(products)
+    try:
+        yield
+    finally:
+        _used.reset(token)
+
+
+def is_onednn() -> bool:
+    """Return whether oneDNN's products are used here."""
+    return _used.get() == "onednn"
+
+
+def multiply_by_onednn(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Multiply (..., in) states by an (out, in) weight, in float32; knows no gradients."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
+    return product
+
+
+class OneDNNLinear(torch.autograd.Function):
+    """A linear layer of which the product and both of its gradients are oneDNN's."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return (..., out) from (..., in) states, an (out, in) weight and an (out,) bias."""
+        ctx.save_for_backward(states, weight)
+        return multiply_by_onednn(states, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of those of the three that need one."""
+        (states, weight), (grad_output,), needed = ctx.saved_tensors, grad_outputs, ctx.needs_input_grad
+        flat = grad_output.reshape(-1, len(weight))
+        grad_states = multiply_by_onednn(flat, weight.t()).view(states.shape) if needed[0] else None
+        columns = states.reshape(-1, states.shape[-1]).t()
+        grad_weight = multiply_by_onednn(flat.t(), columns) if needed[1] else None
+        return grad_states, grad_weight, flat.sum(0) if needed[2] else None
+
+
+@torch.no_grad()
+def _error(left: Tensor, right: Tensor) -> float:
+    found, few = multiply_by_onednn(left, right)[:, :_CHECKED].double(), right[:_CHECKED].double()
+    expected = left.double() @ few.t()
+    return float((found - expected).norm() / expected.norm())
