@@ -31,7 +31,7 @@ def ask_torch(*words: str) -> dict[str, Any]:
         return {"error": f"the process that loaded torch ended with {ending} ({message})"}
 
 
-def probe(device: str, precision: str, products: str) -> dict[str, Any]:
+def probe(device: str, precision: str, *, products: str) -> dict[str, Any]:
     """Load what a run loads, and compute something on its device.
 
     Returns:
@@ -73,4 +73,4 @@ def _compute(device: str, precision: str, *, multiply: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(probe(*sys.argv[1:4])) + "\n")
+    sys.stdout.write(json.dumps(probe(*sys.argv[1:3], products=sys.argv[3])) + "\n")

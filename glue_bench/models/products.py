@@ -102,7 +102,7 @@ def is_onednn() -> bool:
     return _used.get() == "onednn"
 
 
-def multiply_by_onednn(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def multiply_by_onednn(states: Tensor, weight: Tensor, *, bias: Tensor | None = None) -> Tensor:
     """Multiply (..., in) states by an (out, in) weight, in float32; knows no gradients."""
     product: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
     return product
@@ -112,10 +112,11 @@ class OneDNNLinear(torch.autograd.Function):
     """A linear layer of which the product and both of its gradients are oneDNN's."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Return (..., out) from (..., in) states, an (out, in) weight and an (out,) bias."""
+    def forward(ctx: Any, *layer: Tensor) -> Tensor:
+        """Return (..., out) from (..., in) states, an (out, in) weight and an (out,) bias or None."""
+        states, weight, bias = layer
         ctx.save_for_backward(states, weight)
-        return multiply_by_onednn(states, weight, bias)
+        return multiply_by_onednn(states, weight, bias=bias)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:

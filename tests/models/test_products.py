@@ -173,7 +173,7 @@ from glue_bench.training.trainer import fit
 from tests.support.training import CPU, ONEDNN, STREAMS, encoded_of, settings
 torch.set_num_threads(1)
 lengths = [*range(301, 1, -1)]
-sizes = {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 2, "num_attention_heads": 12}
+sizes = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
 model, sizes = make_classifier(BertConfig(vocab_size=500, **sizes), outputs=2, seed=1), []
 def note(_):
     sizes.append(int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20)
