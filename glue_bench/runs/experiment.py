@@ -108,10 +108,8 @@ def run_experiment(
     started, history, trainer = time.perf_counter(), list[StepReport](), request.config.trainer
     facts: dict[str, Any] = {**request_facts(request), "processes": processes.count}
     try:
-        rank, exact = processes.local_rank, trainer.deterministic
-        placement = choose_placement(
-            trainer.device, trainer.precision, deterministic=exact, local_rank=rank, multiply=trainer.products
-        )
+        rank, exact, by = processes.local_rank, trainer.deterministic, trainer.products
+        placement = choose_placement(trainer.device, trainer.precision, deterministic=exact, local_rank=rank, multiply=by)
         if placement.device.type == "cpu":
             keep_freed_memory()
         run = RunContext(
