@@ -445,7 +445,7 @@ def test_a_mistake_in_a_task_read_alone_is_one_line(facts: str, message: str, tm
 def test_usual_values_of_rounding_keys_are_those_of_conf() -> None:
     defaults = compose_run(["task=rte"]).trainer
     usual = {item.name: item.about.usual for item in fields_of(TrainerConfig) if item.about.role == "rounding"}
-    assert usual == {name: getattr(defaults, name) for name in ("accumulation", "precision", "engine")}
+    assert usual == {name: getattr(defaults, name) for name in ("accumulation", "precision", "engine", "products")}
 
 
 def test_a_configuration_is_rebuilt_from_its_facts_and_from_those_of_an_earlier_version() -> None:
