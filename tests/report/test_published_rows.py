@@ -14,7 +14,7 @@ from glue_bench.report.formats import render_report
 from glue_bench.report.model import CARD_TASKS, Row
 from glue_bench.report.sides import choose_sides
 from glue_bench.report.table import build_report
-from glue_bench.runs.finished import Filters
+from glue_bench.runs.filters import Filters
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics.verdicts import BELOW, INCONCLUSIVE, NOT_COMPARABLE, REPRODUCED
 from glue_bench.tasks.adapter import started_from
@@ -85,7 +85,7 @@ def test_a_row_of_another_metric_shows_our_scores_under_it() -> None:
 
 
 def test_runs_that_started_from_mnli_are_compared_with_a_row_that_did() -> None:
-    alike = {"init": "mnli:seed1-0", "reasons": (started_from("mnli"),)}
+    alike: dict[str, Any] = {"init": "mnli:seed1-0", "reasons": (started_from("mnli"),)}
     row = row_of("microsoft/deberta-large", scores=(0.908, 0.910, 0.912), **alike)
     assert (verdict_of(row), row.comparable, row.note) == (REPRODUCED, True, "")
     other = row_of("microsoft/deberta-large", **{**alike, "reasons": (started_from("mnli"), "sample data")})
