@@ -52,6 +52,7 @@ class EncoderConfig:
     path: str | None = key("local folder with the encoder's files", _PATH, path=True, default=None)
     package: str | None = key("PYTHON_PACKAGE/FOLDER: a folder inside an installed Python package", default=None)
     weights_sha256: str | None = key("SHA-256 that the weights must have, if given", default=None)
+    allow_bin: bool = key("read a pytorch_model.bin, too, if there is no safetensors file", default=False)
 
     def rules(self) -> Iterator[Rule]:
         """Require exactly one place, and a revision of a hub's repository."""

@@ -17,7 +17,7 @@ from glue_bench.doctor.probe import ask_torch
 from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError
 from glue_bench.files import cache_folder, check_writable
 from glue_bench.machine import has_nvidia_gpu, total_memory, usable_cores
-from glue_bench.models.pretrained import encoder_name, find_not_cached, resolve_pretrained
+from glue_bench.models.pretrained import encoder_name, find_not_cached, resolve_pretrained, weight_files
 from glue_bench.runs.lease import is_abandoned, owner_of
 from glue_bench.runs.record import STATUSES, parse_record
 from glue_bench.runs.store import RunStore
@@ -140,12 +140,12 @@ def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Input:
     if encoder.hub_id is None:
         try:
             folder = resolve_pretrained(encoder).folder
-            size = (folder / _WEIGHTS).stat().st_size
+            size = sum(path.stat().st_size for path in weight_files(folder))
         except (GlueBenchError, OSError) as error:
             return _problem(name, [str(error)], advice=_OTHER_ENCODERS)
         return Input(finding=Finding(name, OK, found=f"{folder}, weights of {format_bytes(size)}"), weights=size)
     missing = find_not_cached(encoder)
-    groups = [*([file] for file in missing.needed), *([missing.vocabularies] if missing.vocabularies else [])]
+    groups = [*([file] for file in missing.needed), *filter(None, (missing.weights, missing.vocabularies))]
     place = {"repo": encoder.hub_id, "revision": encoder.revision or "main", "repo_type": "model"}
     if not groups and missing.optional and not offline_variable():  # a run asks for these too; any reply will do
         try:

@@ -228,8 +228,8 @@ class _Attention(torch.autograd.Function):
             if (visible := block.within(kind.window)) is not None:
                 scores.view(-1, heads, *scores.shape[1:]).masked_fill_(~visible, -math.inf)
             attention_probs.append(torch.softmax(scores, -1))  # (N * A, L or 1, L)
-            drawn = noise is not None and dropout and block.rows.start < len(batch.first)  # not the filler row's
-            masks.append(noise.mask(scores.shape, dropout) if drawn else _PLACEHOLDER)
+            drawn = noise if dropout and block.rows.start < len(batch.first) else None  # the filler row gets none
+            masks.append(drawn.mask(scores.shape, dropout) if drawn else _PLACEHOLDER)
             torch.bmm(attention_probs[-1] * masks[-1] if dropout else attention_probs[-1], v, out=out)
         ctx.save_for_backward(*entries, *attention_probs, *masks)
         ctx.blocks, ctx.own, ctx.kind, ctx.dropout, ctx.shape = blocks, own, kind, dropout, query.shape

@@ -1,6 +1,6 @@
 """The padded engine: a transformers model as it is, on batches padded to their longest row.
 
-Only safetensors weights are loaded, and no code that comes with a model is ever run.
+No code that comes with a model is ever run: weights are safetensors, or on request what torch's weights_only reads.
 
 Shapes: B rows, L tokens of the longest of them.
 """
@@ -23,6 +23,7 @@ from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError
 from glue_bench.models.families import padding_id
 from glue_bench.models.packing import Layout, Packed, pack
+from glue_bench.models.pretrained import weight_files
 from glue_bench.reading import read_json
 from glue_bench.text import quote, reason_of
 
@@ -144,12 +145,15 @@ def load_transformer(
         InputError: damaged or incompatible weights, or missing layers.
     """
     # Missing weights are drawn at random; a pooler is replaced by the head, anything else is refused.
+    # `resolve_pretrained` lets a file of torch's in on request only.
+    pickled = [path.suffix for path in weight_files(folder)] == [".bin"]
     try:
         with torch.random.fork_rng(devices=[]):
             model, info = kind.from_pretrained(
                 folder,
                 config=config,
-                use_safetensors=True,
+                use_safetensors=not pickled,
+                weights_only=True,
                 dtype=torch.float32,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,

@@ -1,6 +1,7 @@
 """The files of a pretrained encoder: found in a folder, an installed package or on the hub. Knows no torch."""
 
 import contextlib
+import hashlib
 import importlib.util
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -39,12 +40,13 @@ _TOKENIZERS = ("tokenizer.json", *_VOCABULARIES, *_RARE[:5])  # any one of them 
 _CONFIG = "tokenizer_config.json"
 _IN_PLACE = {  # what some have in place of config.json or model.safetensors
     "adapter_config.json": "an adapter such as LoRA without its model; save what peft's merge_and_unload returns",
-    "model.safetensors.index.json": "the weights are in several files; load and save them with max_shard_size='100GB'",
     **dict.fromkeys(
         ("pytorch_model.bin", "pytorch_model.bin.index.json"),
-        "only safetensors weights are loaded; load and save it with transformers' save_pretrained",
+        "only safetensors weights are loaded; load and save it with transformers' save_pretrained; or, for a "
+        "pytorch_model.bin, encoder.allow_bin=true",
     ),
 }
+_WEIGHTS, _INDEX, _PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 _PATIENCE = 10.0  # seconds for the hub to say whether it has one of them
 TOKENIZER_FILES = (*_OPTIONAL, *_VOCABULARIES, *_RARE)
 
@@ -95,21 +97,22 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     if encoder.hub_id is not None:
         config = _fetch(encoder.hub_id, "config.json", revision=encoder.revision or "main")
         folder, revision = config.parent, commit_of(config, "config.json")
-        _fetch(encoder.hub_id, "model.safetensors", revision=revision)
+        _fetch_weights(encoder, revision)
         fetch_tokenizer(encoder.hub_id, revision)
     else:
         folder = _package_folder(encoder.package) if encoder.package else Path(encoder.path or "")
     if not folder.is_dir():
         raise InputError(f"encoder folder {folder}: no such folder")
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
+    weights = weight_files(folder, allow_bin=encoder.allow_bin)
+    for name, found in {"config.json": (folder / "config.json").is_file(), _WEIGHTS: bool(weights)}.items():
+        if not found:
             raise InputError(
                 f"encoder folder {folder}: no {name} ({_why_missing({path.name for path in folder.iterdir()})})"
             )
     if (folder / "adapter_config.json").is_file():  # where peft is installed, transformers would load the adapter too
         why = "an adapter such as LoRA beside a model; if its weights are merged into it, remove adapter_config.json"
         raise InputError(f"encoder folder {folder}: {why}")
-    for path in (folder / "config.json", folder / "model.safetensors", *tokenizer_files(folder)):
+    for path in (folder / "config.json", *weights, *tokenizer_files(folder)):
         with path.open("rb") as stream:
             if stream.read(20).startswith(b"version https://git-"):
                 raise InputError(f"encoder folder {folder}: {path.name} is a Git LFS pointer; run git lfs pull")
@@ -122,17 +125,66 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     if lacking := [package for package in needed if not _is_installed(package)]:
         install = f"pip install {' '.join(lacking)}"
         raise InputError(f"encoder folder {folder}: no tokenizer.json; to read {first}, install packages: {install}")
-    path, weights, name = folder / "config.json", folder / "model.safetensors", encoder_name(encoder)
+    path, name = folder / "config.json", encoder_name(encoder)
     try:
         content = read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable model configuration ({first_line(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
         raise InputError(f"{path}: names no model_type; not a transformers model")
-    sha256, wanted = file_sha256(weights), encoder.weights_sha256
+    sha256, wanted = _hash_all(weights), encoder.weights_sha256
     if wanted and wanted != sha256:
-        raise InputError(f"{weights}: its SHA-256 is {sha256}, but encoder.weights_sha256 says {wanted}")
+        raise InputError(f"{weights[0]}: its SHA-256 is {sha256}, but encoder.weights_sha256 says {wanted}")
     return Pretrained(name=name, folder=folder, hub_id=encoder.hub_id, revision=revision, weights_sha256=sha256)
+
+
+def weight_files(folder: Path, *, allow_bin: bool = True) -> list[Path]:
+    """Return the files of a folder's weights: safetensors in one file, or an index and several; or one of torch's.
+
+    Raises:
+        InputError: the index is damaged, or a file that it names is missing.
+    """
+    for name in _forms(allow_bin=allow_bin):
+        if (folder / name).is_file():
+            parts = [folder / part for part in _parts(folder / name)] if name == _INDEX else []
+            if missing := [path.name for path in parts if not path.is_file()]:
+                raise InputError(f"encoder folder {folder}: no {missing[0]}, which {name} names")
+            return [folder / name, *parts]
+    return []
+
+
+def _forms(*, allow_bin: bool) -> tuple[str, ...]:
+    return (_WEIGHTS, _INDEX, _PICKLED)[: 3 if allow_bin else 2]
+
+
+def _parts(index: Path) -> list[str]:
+    try:
+        names = sorted(set(read_json(index)["weight_map"].values()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        names = []
+    if not names or not all(is_file_name(name) and name.endswith(".safetensors") for name in names):
+        raise InputError(f"{index}: names no safetensors files beside it")
+    return names
+
+
+def _hash_all(paths: Sequence[Path]) -> str:
+    """Return the SHA-256 of a file, or of the hashes of several."""
+    hashes = [file_sha256(path) for path in paths]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+
+
+def _fetch_weights(encoder: EncoderConfig, revision: str) -> None:
+    """Download the weights, in the first form that the cache or the hub has."""
+    hub_id, place = str(encoder.hub_id), {"revision": revision, "repo_type": "model"}
+    forms = _forms(allow_bin=encoder.allow_bin)
+    found = next((name for name in forms if cached_file(hub_id, name, **place)), forms[0])
+    try:
+        path = fetch_file(hub_id, found, **place)
+    except AbsentError:
+        others = (fetch_file(hub_id, name, optional=True, **place) for name in forms[1:])
+        path = next(filter(None, others), None) or _fetch(hub_id, _WEIGHTS, revision=revision)  # which says why not
+    for name in _parts(path) if path and path.name == _INDEX else ():
+        _fetch(hub_id, name, revision=revision)
 
 
 def _fetch(hub_id: str, name: str, *, revision: str) -> Path:
@@ -168,6 +220,7 @@ class NotCached:
     """What `resolve_pretrained` would ask the hub for."""
 
     needed: Sequence[str]  # files that every encoder has
+    weights: Sequence[str]  # forms of the weights, of which one is needed, in the order in which they are tried
     vocabularies: Sequence[str]  # files of which one is needed, in the order in which they are tried
     optional: Sequence[str]  # files of which the cache does not know whether they exist
 
@@ -175,13 +228,14 @@ class NotCached:
 def find_not_cached(encoder: EncoderConfig) -> NotCached:
     """Find the files of an encoder on the hub that are not in the cache; makes no request."""
     place = {"revision": encoder.revision or "main", "repo_type": "model"}
-    hub_id = encoder.hub_id or ""
+    hub_id, forms = encoder.hub_id or "", _forms(allow_bin=encoder.allow_bin)
 
     def lacking(*names: str) -> list[str]:
         return [name for name in names if cached_file(hub_id, name, **place) is None]
 
     return NotCached(
-        needed=lacking("config.json", "model.safetensors"),
+        needed=lacking("config.json"),
+        weights=forms if len(lacking(*forms)) == len(forms) else (),
         vocabularies=_TOKENIZERS if len(lacking(*_TOKENIZERS)) == len(_TOKENIZERS) else (),
         optional=[name for name in lacking(*_OPTIONAL) if not is_known_absent(hub_id, name, **place)],
     )

@@ -109,7 +109,9 @@ def run_experiment(
     facts: dict[str, Any] = {**request_facts(request), "processes": processes.count}
     try:
         rank, exact, by = processes.local_rank, trainer.deterministic, trainer.products
-        placement = choose_placement(trainer.device, trainer.precision, deterministic=exact, local_rank=rank, multiply=by)
+        placement = choose_placement(
+            trainer.device, trainer.precision, deterministic=exact, local_rank=rank, multiply=by
+        )
         if placement.device.type == "cpu":
             keep_freed_memory()
         run = RunContext(

@@ -218,7 +218,11 @@ def sweep_words(record: Record, defaults: Defaults, *, seeds: Sequence[int]) -> 
     words = [f"tasks=[{record.task}]", f"seeds=[{','.join(map(str, seeds))}]"]
     encoder = record.config["encoder"]
     shipped = defaults.encoders.get(str(encoder.get("name")))
-    if shipped is not None and {**dataclasses.asdict(shipped), "revision": None} == {**encoder, "revision": None}:
+    if shipped is not None and {**dataclasses.asdict(shipped), "revision": None} == {
+        "allow_bin": False,
+        **encoder,
+        "revision": None,  # which older records lack
+    }:
         words += [f"encoder={encoder['name']}"]  # its name still means the same
         words += [override_word("encoder.revision", encoder["revision"])] if encoder.get("hub_id") else []
     else:
@@ -238,6 +242,7 @@ def _encoder_words(record: Record, *, private: bool = True) -> list[str]:
     shown = encoder[place] if private or place != "path" else "FOLDER"
     name = override_word("encoder.name", record.encoder["name"])
     words = ["encoder=custom", name, _path_word(f"encoder.{place}", shown)]
+    words += ["encoder.allow_bin=true"] if encoder.get("allow_bin") else []
     return [*words, override_word("encoder.revision", encoder["revision"])] if place == "hub_id" else words
 
 

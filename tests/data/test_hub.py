@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
 
 from glue_bench.config.compose import compose_sweep
 from glue_bench.config.schema import EncoderConfig
@@ -16,7 +18,7 @@ from glue_bench.data.hub import fetch_file
 from glue_bench.doctor import NOTE, PROBLEM
 from glue_bench.doctor.sweep import examine_sweep
 from glue_bench.errors import DiskError, InputError
-from glue_bench.models.pretrained import resolve_pretrained, tokenizer_files
+from glue_bench.models.pretrained import resolve_pretrained, tokenizer_files, weight_files
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from tests.conftest import Result
@@ -184,11 +186,7 @@ def repository(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("name", "config", "reason"),
     [
-        (
-            "model.safetensors.index.json",
-            True,
-            "no file model.safetensors at .* [(]the weights are in several files; load",
-        ),
+        ("model.safetensors.index.json", True, "model.safetensors.index.json: names no safetensors files beside it"),
         ("adapter_config.json", True, "an adapter such as LoRA without its model; save what peft's merge_and_unload"),
         ("adapter_config.json", False, "no file config.json .*an adapter such as LoRA without its model"),
         ("pytorch_model.bin", True, "only safetensors weights are loaded; load and save it with transformers'"),
@@ -202,6 +200,24 @@ def test_a_repository_without_usable_weights_is_refused_with_the_reason(
     with pytest.raises(InputError, match=reason) as caught:
         resolve_pretrained(EncoderConfig(hub_id="org/bert", revision="main"))
     assert "\n" not in str(caught.value)
+
+
+def test_weights_in_several_files_and_of_torchs_kind_are_fetched(repository: Path) -> None:
+    weights = load_file(repository / "model.safetensors")
+    (repository / "model.safetensors").unlink()
+    torch.save(weights, repository / "pytorch_model.bin")
+    encoder = EncoderConfig(hub_id="org/bert", revision="main", allow_bin=True)
+    assert [path.name for path in weight_files(resolve_pretrained(encoder).folder)] == ["pytorch_model.bin"]
+    with pytest.raises(InputError, match=r"only safetensors weights are loaded; .*encoder.allow_bin=true"):
+        resolve_pretrained(dataclasses.replace(encoder, allow_bin=False))
+    names = {name: f"model-{number % 2}.safetensors" for number, name in enumerate(weights)}
+    for part in set(names.values()):
+        save_file({name: weights[name] for name in weights if names[name] == part}, repository / part)
+    (repository / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    shutil.rmtree(constants.HF_HUB_CACHE)
+    folder = resolve_pretrained(dataclasses.replace(encoder, allow_bin=False)).folder
+    expected = ["model.safetensors.index.json", "model-0.safetensors", "model-1.safetensors"]
+    assert [path.name for path in weight_files(folder)] == expected
 
 
 @pytest.mark.parametrize("change", [with_vocabulary, with_versions])

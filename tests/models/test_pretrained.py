@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 from glue_bench.config.schema import EncoderConfig
 from glue_bench.errors import InputError
@@ -57,7 +59,18 @@ def test_a_folder_with_a_sentencepiece_vocabulary_alone_has_a_tokenizer(tiny_rob
         ),
         ("tokenizer.json", b"version https://git-lfs.github.com/spec/v1\noid", "tokenizer.json is a Git LFS pointer"),
         ("adapter_config.json", b"{}", "an adapter such as LoRA without its model"),
-        ("model.safetensors.index.json", b"{}", "the weights are in several files"),
+        ("model.safetensors.index.json", b"{}", "model.safetensors.index.json: names no safetensors files beside it"),
+        (
+            "model.safetensors.index.json",
+            b'{"weight_map": {"a": "../model.safetensors"}}',
+            "model.safetensors.index.json: names no safetensors files beside it",
+        ),
+        (
+            "model.safetensors.index.json",
+            b'{"weight_map": {"a": "model-1.safetensors"}}',
+            "no model-1.safetensors, which model.safetensors.index.json names",
+        ),
+        ("pytorch_model.bin", b"", "or, for a pytorch_model.bin, encoder.allow_bin=true"),
         ("pytorch_model.bin", b"", "only safetensors weights are loaded; load and save it with transformers'"),
     ],
 )
@@ -126,3 +139,74 @@ def test_a_tokenizer_file_that_is_a_link_elsewhere_is_refused(name: str, tiny_ro
     shutil.move(folder / "tokenizer.json", tmp_path / "blobs" / "hash")
     (folder / "tokenizer.json").symlink_to("../../blobs/hash")  # as in the hub's cache
     assert resolve_pretrained(EncoderConfig(path=str(folder))).folder == folder
+
+
+class _Runs:
+    """What a pickle runs."""
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (Path("executed"),)
+
+
+def save_as(kind: str, folder: Path) -> dict[str, torch.Tensor]:
+    """Replace the weights of a folder by a checkpoint of a kind; return the encoder's, as they must be loaded."""
+    auto = AutoModelForMaskedLM if kind == "masked-LM" else AutoModelForSequenceClassification
+    model = auto.from_pretrained(folder, **({} if kind == "masked-LM" else {"num_labels": 5}))
+    if kind == "half precision":
+        model = model.half()
+    if kind == "resized embeddings":
+        model.resize_token_embeddings(model.config.vocab_size + 8)
+    (folder / "model.safetensors").unlink()
+    if kind == "bin":
+        model.config.save_pretrained(folder)
+        torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    else:
+        model.save_pretrained(folder, max_shard_size="20KB" if kind == "sharded" else "1GB")
+    return {name: value.float() for name, value in model.base_model.state_dict().items() if "pooler" not in name}
+
+
+@pytest.mark.parametrize("family", ["tiny_roberta", "tiny_bert"])
+@pytest.mark.parametrize("kind", ["five labels", "sharded", "half precision", "masked-LM", "resized embeddings", "bin"])
+def test_a_checkpoint_of_every_common_kind_gives_its_encoder_a_new_head(
+    kind: str, family: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folder = Path(shutil.copytree(request.getfixturevalue(family), tmp_path / "encoder"))
+    encoder = EncoderConfig(path=str(folder), allow_bin=kind == "bin")
+    expected = save_as(kind, folder)
+    assert (folder / "model.safetensors.index.json").exists() == (kind == "sharded")
+    if kind == "bin":
+        with pytest.raises(InputError, match=r"only safetensors weights are loaded; .*encoder.allow_bin=true"):
+            identity(folder)
+    model = load_classifier(resolve_pretrained(encoder).folder, outputs=2, head_seed=1)
+    assert model.engine == "flat"
+    loaded = model.whole.base_model.state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in expected.items())
+    heads = [module for name, module in model.whole.named_modules() if "classifier" in name]
+    assert [module.out_features for module in heads if isinstance(module, nn.Linear)][-1] == 2
+
+
+def test_every_part_of_the_weights_is_part_of_an_encoders_identity(tiny_roberta: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_roberta, tmp_path / "encoder"))
+    save_as("sharded", folder)
+    parts, found = sorted(folder.glob("model-*.safetensors")), {str(identity(folder))}
+    assert len(parts) > 2
+    for path in parts:
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        found.add(str(identity(folder)))
+    assert len(found) == 1 + len(parts)
+
+
+def test_a_bin_file_runs_no_code_even_where_it_is_allowed(
+    tiny_roberta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path(shutil.copytree(tiny_roberta, tmp_path / "encoder"))
+    (folder / "model.safetensors").unlink()
+    torch.save({"weight": _Runs()}, folder / "pytorch_model.bin")
+    found = resolve_pretrained(EncoderConfig(path=str(folder), allow_bin=True))
+    with pytest.raises(InputError, match=r"encoder folder .*: its weights cannot be loaded ") as caught:
+        load_classifier(found.folder, outputs=2, head_seed=1)
+    assert "\n" not in str(caught.value)
+    assert not Path("executed").exists()
