@@ -167,12 +167,8 @@ class TrainerConfig:
     engine: Literal["auto", "flat", "padded"] = rounding(
         "flat: without padding; padded: as transformers; auto: flat if a check at load finds equal logits", usual="auto"
     )
-    products: Literal["auto", "onednn", "torch"] = rounding(
-        "matrix products of float32 on a CPU, without padding; auto: oneDNN's where a probe finds them exact and "
-        "clearly faster than torch's own; torch: those of earlier versions, to find faults",
-        default="auto",
-        later=True,
-        usual="auto",
+    products: Literal["auto", "onednn", "torch"] = later(
+        "matrix products on a CPU; auto: oneDNN's if exact and faster", role="rounding", default="auto", usual="auto"
     )
     # Plans of earlier versions have neither it nor the next five.
     graph: Literal["auto", "off"] = execution(

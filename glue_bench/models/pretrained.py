@@ -1,6 +1,7 @@
 """The files of a pretrained encoder: found in a folder, an installed package or on the hub. Knows no torch."""
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 from collections.abc import Collection, Sequence
@@ -104,8 +105,8 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     if not folder.is_dir():
         raise InputError(f"encoder folder {folder}: no such folder")
     weights = weight_files(folder, allow_bin=encoder.allow_bin)
-    for name, found in {"config.json": (folder / "config.json").is_file(), _WEIGHTS: bool(weights)}.items():
-        if not found:
+    for name, there in {"config.json": (folder / "config.json").is_file(), _WEIGHTS: bool(weights)}.items():
+        if not there:
             raise InputError(
                 f"encoder folder {folder}: no {name} ({_why_missing({path.name for path in folder.iterdir()})})"
             )
@@ -175,13 +176,13 @@ def _hash_all(paths: Sequence[Path]) -> str:
 
 def _fetch_weights(encoder: EncoderConfig, revision: str) -> None:
     """Download the weights, in the first form that the cache or the hub has."""
-    hub_id, place = str(encoder.hub_id), {"revision": revision, "repo_type": "model"}
-    forms = _forms(allow_bin=encoder.allow_bin)
-    found = next((name for name in forms if cached_file(hub_id, name, **place)), forms[0])
+    hub_id, forms = str(encoder.hub_id), _forms(allow_bin=encoder.allow_bin)
+    fetch = functools.partial(fetch_file, hub_id, revision=revision, repo_type="model")
+    cached = (name for name in forms if cached_file(hub_id, name, revision=revision, repo_type="model"))
     try:
-        path = fetch_file(hub_id, found, **place)
+        path = fetch(next(cached, _WEIGHTS))
     except AbsentError:
-        others = (fetch_file(hub_id, name, optional=True, **place) for name in forms[1:])
+        others = (fetch(name, optional=True) for name in forms[1:])
         path = next(filter(None, others), None) or _fetch(hub_id, _WEIGHTS, revision=revision)  # which says why not
     for name in _parts(path) if path and path.name == _INDEX else ():
         _fetch(hub_id, name, revision=revision)
