@@ -44,6 +44,8 @@ keys (Hydra's grammar; docs/configuration.md lists all of them with their defaul
   selection=last|best|holdout|halves
                                   which epoch's weights are scored: the last one's, the best one's on the dev set
                                   (optimistic), on held-out training rows (holdout=0.1), or on half of the dev set
+  head=default|first|mean|max     transformers' head, or one on the first token, or the mean or max over all tokens
+  freeze=none|embeddings|encoder  what is not trained; encoder: linear probing
   trainer.KEY=VALUE               epochs batch_size learning_rate max_length device precision engine and others
   protocol=NAME                   somebody's recipe, grid, start, selection, seeds and tasks, to reproduce their row:
                                   {_PROTOCOLS}

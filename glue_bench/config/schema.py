@@ -123,36 +123,18 @@ class TrainerConfig:
     )
     floor: float = later("share of the highest learning rate that it falls to", _FRACTION, grid=True, default=0.0)
     warmup_updates: int | None = later(
-        "updates in which the learning rate rises, instead of warmup's share", _ZERO_OR_MORE, grid=True, default=None
+        "updates of warmup, instead of its share", _ZERO_OR_MORE, grid=True, default=None
     )
-    layer_decay: float = later(
-        "the learning rate of each layer is this share of that of the layer above; the embeddings lie below the first",
-        _SHARE,
-        grid=True,
-        default=1.0,
-    )
+    layer_decay: float = later("a layer's learning rate, as a share of that above it", _SHARE, grid=True, default=1.0)
     decay_biases: bool = later("weight decay also on biases and layer norms", default=False)
-    dropout: float | None = later(
-        "probability of every dropout of encoder and head; null: as in config.json", _FRACTION, grid=True, default=None
-    )
-    head_dropout: float | None = later(
-        "probability of the head's dropouts; null: as trainer.dropout, or config.json",
-        _FRACTION,
-        grid=True,
-        default=None,
-    )
-    label_smoothing: float = later(
-        "share of each row's label that is spread evenly over all classes", _FRACTION, grid=True, default=0.0
-    )
+    dropout: float | None = later("of encoder and head; null: as in config.json", _FRACTION, grid=True, default=None)
+    head_dropout: float | None = later("of the head; null: as the others", _FRACTION, grid=True, default=None)
+    label_smoothing: float = later("share of a label spread over all classes", _FRACTION, grid=True, default=0.0)
     class_weights: list[float] | Literal["balanced"] | None = later(
-        "weights of the classes in the loss, in the order of the task's labels, as in torch's cross_entropy; balanced: "
-        "in inverse proportion to their training rows",
-        _WEIGHTS,
-        default=None,
+        "of the loss, in the order of the labels; balanced: in inverse proportion to the rows", _WEIGHTS, default=None
     )
     patience: int | None = later(
-        "training ends after this many epochs without a better score than the best epoch's; the learning rate is "
-        "planned over all epochs all the same",
+        "epochs without a better one, after which training ends; the learning rate is planned over all of them",
         _ONE_OR_MORE,
         default=None,
     )
@@ -255,6 +237,11 @@ class RunKeys:
         "which epoch's weights are scored: the last; the best on the dev set (optimistic), on held-out training rows, "
         "or on one half of the dev set, drawn by the seed: then only the other half is scored"
     )
+    head: Literal["default", "first", "mean", "max"] = later(
+        "default: the family's own in transformers; else ours, on the first token, or the mean or max over all",
+        default="default",
+    )
+    freeze: Literal["none", "embeddings", "encoder"] = later("not trained; encoder: linear probing", default="none")
     holdout: float = key("share of the training rows that selection=holdout holds out", _PART)
     grid: dict[str, list[Any]] = key("lists of values for trainer keys; a sweep runs every combination; each is a cell")
     seed: int = key("the seed of `run`", _SEED)
@@ -324,6 +311,7 @@ class Sweep:
 # values; and the dotted keys with paths as values.
 REPLACES = {"updates": "epochs", "warmup_updates": "warmup"}
 LATER = {item.name: item.default() for item in keys.fields_of(TrainerConfig) if item.about.later}  # not in old records
+WAYS = {item.name: item.default() for item in keys.fields_of(RunKeys) if item.about.later}  # nor are these
 GRID_KEYS = {
     item.name: float if float in (item.hint, *get_args(item.hint)) else int
     for item in keys.fields_of(TrainerConfig)

@@ -41,6 +41,9 @@ def write_card(run: FinishedRun, out: Path, *, repo_id: str | None = None) -> Pa
         DiskError: it cannot be written.
     """
     model, out, record = check_weights(run), out.resolve(), run.record
+    if (head := record.config.get("head", "default")) != "default":
+        why = "transformers has no class for this head, so `pipeline` could not load the model"
+        raise UsageError(f"{run.record.run_id}: head={head}: {why}; must be default. `glue-bench predict` loads it")
     _check_labels(run)
     _check_replaceable(run, out)
     card, results = render_card(record, run.task, place=repo_id or "."), eval_result_files(record, run.task)

@@ -5,12 +5,13 @@ import errno
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
@@ -21,12 +22,14 @@ from glue_bench.models.families import family_of, max_positions, why_refused
 from glue_bench.models.flat import FlatModel
 from glue_bench.models.flat_check import flatten
 from glue_bench.models.flat_rows import FlatRows
+from glue_bench.models.heads import HEAD_KEY, POOLINGS, README, PooledModel
 from glue_bench.models.padded import PaddedRows, load_transformer, read_model_config
 from glue_bench.models.placement import Placement
 from glue_bench.models.pretrained import tokenizer_files
 from glue_bench.text import reason_of
 
 Rows = FlatRows | PaddedRows
+_FORMAT = {"format": "pt"}  # as transformers marks its files
 
 
 class Classifier(nn.Module):
@@ -97,6 +100,7 @@ def load_classifier(
     engine: str = "auto",
     dropout: float | None = None,
     head_dropout: float | None = None,
+    head: str = "default",
 ) -> Classifier:
     """Load a pretrained encoder with a new head, which is drawn from `head_seed` alone.
 
@@ -107,6 +111,7 @@ def load_classifier(
         engine: flat, padded, or auto: flat where its logits equal those of the padded engine.
         dropout: in place of every dropout in the folder's configuration.
         head_dropout: in place of the head's.
+        head: the family's own in transformers (default), or one of `heads.POOLINGS`.
 
     Raises:
         InputError: the folder's configuration or weights cannot be used.
@@ -118,6 +123,10 @@ def load_classifier(
         if not usual:
             raise UsageError(f"trainer.dropout={dropout}: {config.model_type} has no dropout; must be null")
         config.update(dict.fromkeys(usual, dropout))
+    if head != "default":
+        config.update({HEAD_KEY: head})
+    elif hasattr(config, HEAD_KEY):  # of the run that this one starts from
+        delattr(config, HEAD_KEY)
     model = _build(config, folder=folder, outputs=outputs, seed=head_seed, engine=engine)
     model.usual_dropout = usual
     if head_dropout is not None:
@@ -153,8 +162,12 @@ def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -
     config = read_model_config(folder)
     config.num_labels = outputs
     try:
-        whole, _ = load_transformer(folder, config, kind=AutoModelForSequenceClassification)
-    except InputError as error:
+        if getattr(config, HEAD_KEY, None) in POOLINGS:
+            whole = _join_own(config, folder)
+            whole.load_state_dict(load_file(folder / "model.safetensors"))
+        else:
+            whole, _ = load_transformer(folder, config, kind=AutoModelForSequenceClassification)
+    except (InputError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder}: no classifier with {outputs} outputs was saved there ({error})") from error
     return _for_engine(engine, whole)
 
@@ -183,7 +196,7 @@ def check_tokens(model: Classifier, encoded: Encoded) -> None:
 
 
 def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels: Sequence[str]) -> None:
-    """Write config, safetensors and tokenizer files that AutoModelForSequenceClassification loads.
+    """Write config, safetensors and tokenizer files that AutoModelForSequenceClassification loads, if it has the head.
 
     Args:
         folder: an empty folder.
@@ -200,12 +213,18 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
     if labels:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: code for code, label in enumerate(labels)}
-    with torch.device("meta"):
-        whole = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
     state = {name: value.detach().cpu() for name, value in model.standard_state().items()}
-    whole.load_state_dict(state, assign=True)
     try:
-        whole.save_pretrained(folder)
+        if pooling := getattr(config, HEAD_KEY, None):
+            config.architectures = [type(model.whole.base_model).__name__]  # what transformers can make of it
+            config.save_pretrained(folder)
+            save_file({name: each.contiguous() for name, each in state.items()}, folder / "model.safetensors", _FORMAT)
+            (folder / "README.md").write_text(README.format(pooling=pooling), encoding="utf-8")
+        else:
+            with torch.device("meta"):
+                whole = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+            whole.load_state_dict(state, assign=True)
+            whole.save_pretrained(folder)
     except SafetensorError as error:  # what it raises for a full disk
         raise OSError(errno.EIO, str(error)) from error
     _save_tokenizer(pretrained, folder)
@@ -235,7 +254,7 @@ def _build(config: PretrainedConfig, *, folder: Path | None, outputs: int, seed:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            whole = _join(config, folder)
+            whole = _join_own(config, folder) if folder and getattr(config, HEAD_KEY, None) else _join(config, folder)
         except (ValueError, RuntimeError, AttributeError) as error:
             raise InputError(f"{where}: no classifier can be made from it ({reason_of(error)})") from error
     return _for_engine(engine, whole)
@@ -248,6 +267,12 @@ def _for_engine(engine: str, whole: PreTrainedModel) -> Classifier:
         if engine == "flat" and model.flat is None:
             raise UsageError(f"trainer.engine=flat: not for this encoder ({model.why_padded}); must be auto or padded")
     return model
+
+
+def _join_own(config: PretrainedConfig, folder: Path) -> PreTrainedModel:
+    """Join the pretrained transformer with a head of ours, which has all that is used of transformers' models."""
+    transformer, _ = load_transformer(folder, config)
+    return cast(PreTrainedModel, PooledModel(transformer, pooling=getattr(config, HEAD_KEY), outputs=config.num_labels))
 
 
 def _join(config: PretrainedConfig, folder: Path | None) -> PreTrainedModel:

@@ -118,7 +118,7 @@ class FlatModel:
         self._row_of[kept] = np.arange(len(kept))
         rows, table = torch.from_numpy(kept.astype(np.int64)), words.weight.detach()
         self._uncut = table, rows, words.padding_idx
-        words.weight = nn.Parameter(table[rows.to(table.device)].clone())
+        words.weight = nn.Parameter(table[rows.to(table.device)].clone(), requires_grad=words.weight.requires_grad)
         # The padding token's row gets no gradient, as in transformers; it is rarely among the kept ones.
         in_place = np.flatnonzero(kept == words.padding_idx)
         words.padding_idx = int(in_place[0]) if len(in_place) else None
@@ -133,7 +133,7 @@ class FlatModel:
         if decay != 1:
             table.mul_(decay)
         table[rows.to(table.device)] = words.weight.detach()
-        words.weight = nn.Parameter(table)
+        words.weight = nn.Parameter(table, requires_grad=words.weight.requires_grad)
 
     def _positions(self, encoded: Encoded) -> NDArray[np.int64]:
         """Return (all tokens,) position ids, which restart with every row; RoBERTa's do not count padding tokens."""

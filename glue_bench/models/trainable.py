@@ -17,14 +17,26 @@ def load_trainable(folder: Path, config: RunConfig, *, outputs: int, head_seed: 
         InputError: the folder's configuration or weights cannot be used.
         UsageError: the configuration asks for something that this encoder does not have.
     """
-    names = ("engine", "dropout", "head_dropout")
-    known = {name: getattr(config.trainer, name) for name in names}
-    return load_classifier(folder, outputs=outputs, head_seed=head_seed, **known)
+    known = {name: getattr(config.trainer, name) for name in ("engine", "dropout", "head_dropout")}
+    model = load_classifier(folder, outputs=outputs, head_seed=head_seed, head=config.head, **known)
+    _freeze(model, config.freeze)
+    return model
+
+
+def _freeze(model: Classifier, part: str) -> None:
+    """Freeze the embeddings, or the encoder: all but the head, to which a pooler belongs."""
+    base, depths = f"whole.{model.whole.base_model_prefix}.", parameter_depths(model)
+    frozen = {"none": set[str](), "embeddings": {name for name, depth in depths.items() if depth == 0}}
+    frozen["encoder"] = {name for name in depths if name.startswith(base) and ".pooler." not in name}
+    if part != "none" and not frozen[part]:
+        raise UsageError(f"freeze={part}: no such part is known of {model.config.model_type}; must be none")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in frozen[part])
 
 
 def parameter_depths(model: Classifier) -> dict[str, int]:
     """Return each parameter's depth: 0 for embeddings, 1 to n for the layers, n + 1 for what is above them."""
-    base, above = f"whole.{model.whole.base_model_prefix}.", int(model.config.num_hidden_layers) + 1
+    base, above = f"whole.{model.whole.base_model_prefix}.", int(getattr(model.config, "num_hidden_layers", 0)) + 1
     found = dict[str, int]()
     for name, _ in model.named_parameters():
         inside = name.startswith(base)

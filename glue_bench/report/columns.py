@@ -76,10 +76,12 @@ def report_tables(report: Report) -> list[TextTable]:
     """Build a table per section, without the columns that are empty in all of them; keys that differ have a column."""
     fixed = ["metric", "dev rows", "seeds", "ours", "95 % interval", "published", "difference", "verdict", "note"]
     tables = []
-    started = any(row.setting.init != "pretrained" for section in report.sections for row in section.rows)
+    every = [row for section in report.sections for row in section.rows]
+    own = ["init"] if any(row.setting.init != "pretrained" for row in every) else []
+    own += ["trained"] if any(trained < parameters for trained, parameters in map(_sizes, every)) else []
     for section in report.sections:
         published = f"; published: {section.published_title}" if section.published_title else ""
-        keys = [*(["init"] if started else []), *(key for key in section.differs if key != "init")]
+        keys = [*own, *(key for key in section.differs if key != "init")]
         rows = [_cells(row, keys) for row in section.rows]
         totals = [_mean_cells(line, keys) for line in section.lines if line.mean is not None]
         headers = ["task", *map(short_name, keys), *fixed]
@@ -192,7 +194,8 @@ def write_footnotes(sections: Sequence[Section], published: Sequence[PublishedTa
 
 
 def _cells(row: Row, keys: Sequence[str]) -> list[str]:
-    settings = [row.setting.init if key == "init" else show_value(row.differs.get(key, "")) for key in keys]
+    known = {**row.differs, "init": row.setting.init, "trained": f"{_sizes(row)[0]:,}"}
+    settings = [show_value(known.get(key, "")) for key in keys]
     rows = "" if row.n is None else f"{row.n:,}"
     within = "{:.1f} to {:.1f}".format(*row.interval) if row.interval else FEW_SEEDS if row.few_seeds else ""
     published = [f"{row.published.value:.1f}" if row.published else "", _signed(row.difference)]
@@ -200,9 +203,16 @@ def _cells(row: Row, keys: Sequence[str]) -> list[str]:
     return [row.title, *settings, *scores, _verdict_words(row), row.note]
 
 
+def _sizes(row: Row) -> tuple[int, int]:
+    """Return the parameters that a row's runs trained, and all of them; 0 where a record does not say."""
+    encoder = row.finished[0].encoder if row.finished else {}
+    parameters = encoder.get("parameters") or 0
+    return encoder.get("trained", parameters), parameters
+
+
 def _mean_cells(line: Line, keys: Sequence[str]) -> list[str]:
     inits = " and ".join(dict.fromkeys(row.setting.init for row in line.rows if row.runs))
-    settings = [inits if key == "init" else show_value(line.values[key]) for key in keys]
+    settings = [show_value({**line.values, "init": inits}.get(key, "")) for key in keys]
     mean, published = line.mean, line.published_mean
     numbers = ["", ""] if published is None or mean is None else [f"{published:.1f}", _signed(mean - published)]
     scores = ["of the eight tasks", "", "", _number(mean), "", *numbers, "", "; ".join(line.notes)]

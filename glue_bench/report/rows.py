@@ -80,7 +80,7 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any
     intervals = _score_intervals(evidence, finished, parts=parts) if evidence and evidence.splits else {}
     verdict = _judge(group, context, task=task, values=values)
     verdict = verdict and _temper(verdict, degenerate=len(evidence.degenerate) if evidence else 0, seeds=len(finished))
-    remarks = list[str]()
+    remarks = group.setting.way_words
     if finished and not group.not_comparable_because and shown is None:
         score = context.score(task.name)
         remarks.append(f"the published number is {_convention_words(score)}" if score else "nothing published")

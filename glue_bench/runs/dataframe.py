@@ -21,9 +21,9 @@ _NUMBERS = [item.name for item in fields_of(TrainerConfig) if item.hint in (int,
 _NUMBERS.remove("epochs")
 _MORE_NUMBERS = ["train_rows", "max_train_rows", "max_eval_rows", "holdout", "beta1", "beta2"]
 _NAMES = (
-    "encoder task split metric value rows seed status comparable not_comparable_because recipe recipe_changes init "
-    "selection cell data fingerprint hub_id revision weights_sha256 parameters steps epochs tokens train_seconds "
-    "eval_seconds device precision engine ended setting_id run_id folder setting"
+    "encoder task split metric value rows seed status comparable not_comparable_because recipe recipe_changes "
+    "init selection cell data fingerprint hub_id revision weights_sha256 parameters trained steps epochs tokens "
+    "train_seconds eval_seconds device precision engine ended setting_id run_id folder setting"
 )
 _COLUMNS = [*_NAMES.split(), *_MORE_NUMBERS, *_NUMBERS]
 
@@ -35,10 +35,11 @@ def load_results(results_dir: str | Path = "results", *words: str, **filters: ob
     split), `seed`, `status` (finished, failed, diverged, interrupted), `comparable` and `not_comparable_because`,
     `recipe`, `recipe_changes` (trainer values that are not the recipe's, as KEY=VALUE words), `init`, `selection`,
     `cell` (the run's values in a grid, as such words), `data` (hub, local or sample), `fingerprint`, `hub_id`,
-    `revision` and `weights_sha256` of the encoder, `parameters` (head included), `steps`, `epochs`, `tokens`,
-    `train_seconds`, `eval_seconds`, `device`, `precision`, `engine`, `ended` (UTC), `setting_id` (runs that share it
-    differ in the seed alone), `run_id`, `folder` (with the predictions), `setting` (how the run's setting differs from
-    the others of its encoder and task among these rows, as KEY=VALUE words; empty if there is one), `train_rows`,
+    `revision` and `weights_sha256` of the encoder, `parameters` (head included), `trained` (of them), `steps`,
+    `epochs`, `tokens`, `train_seconds`, `eval_seconds`, `device`, `precision`, `engine`, `ended` (UTC), `setting_id`
+    (runs that share it differ in the seed alone), `run_id`, `folder` (with the predictions), `setting` (how the run's
+    setting differs from the others of its encoder and task among these rows, as KEY=VALUE words; empty if there is
+    one), `train_rows`,
     `max_train_rows`, `max_eval_rows`, `holdout`, and every trainer key that is a number: `learning_rate`, `batch_size`,
     `beta1`, `beta2`, ...; a missing number is NaN.
 
@@ -76,7 +77,7 @@ def load_results(results_dir: str | Path = "results", *words: str, **filters: ob
 def _rows(record: Record, store: RunStore) -> list[dict[str, Any]]:
     encoder, data, config = record.encoder, record.data, record.config
     facts: dict[str, Any] = {name: getattr(record, name) for name in _COLUMNS if hasattr(record, name)}
-    facts |= {name: encoder.get(name) for name in ("hub_id", "revision", "weights_sha256", "parameters")}
+    facts |= {name: encoder.get(name) for name in ("hub_id", "revision", "weights_sha256", "parameters", "trained")}
     facts |= {name: _words(config.get(name)) for name in ("recipe_changes", "cell")}
     facts |= {f"{name}_seconds": record.seconds.get(name) for name in ("train", "eval")}
     facts |= {name: config["trainer"].get(name) for name in _NUMBERS}

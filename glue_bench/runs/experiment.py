@@ -184,7 +184,11 @@ def _prepare(run: RunContext) -> Prepared:
     )
     rows = divide_rows(run.task, run.request.config, encoded=encoded, data=data)
     run.facts.update(
-        encoder={**encoder, "parameters": sum(parameter.numel() for parameter in model.parameters())},
+        encoder={
+            **encoder,
+            "parameters": sum(each.numel() for each in model.parameters()),
+            "trained": sum(each.numel() for each in model.parameters() if each.requires_grad),
+        },
         data={
             **{key: getattr(data, key) for key in ("source", "dataset", "revision", "fingerprint", "fingerprints")},
             "checked": run.task.checked(source=source, fingerprints=prints),
@@ -321,7 +325,7 @@ def _score(
 
 def _save_model(run: RunContext, prepared: Prepared, *, record: Record, decay: float) -> Record:
     prepared.model.restore_vocabulary(decay=decay)
-    ours = ("config.json", "model.safetensors", *TOKENIZER_FILES)
+    ours = ("config.json", "model.safetensors", "README.md", *TOKENIZER_FILES)
     if aside := move_aside(run.folder / "model", ours=ours):
         logger.warning("%s: holds files that are not the run's; moved to %s", run.folder / "model", aside.name)
     with replace_folder_atomically(run.folder / "model") as target:

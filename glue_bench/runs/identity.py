@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from glue_bench.config.keys import NOT_IN_IDENTITY, keys_of, unset_later
-from glue_bench.config.schema import REPLACES, RunConfig, TaskConfig, TrainerConfig
+from glue_bench.config.schema import REPLACES, WAYS, RunConfig, TaskConfig, TrainerConfig
 from glue_bench.data.sources import hub_identity, resolve_source
 from glue_bench.errors import InputError
 from glue_bench.models.pretrained import encoder_identity, encoder_name, pinned_identity, resolve_pretrained
@@ -104,6 +104,7 @@ def identify(
         **({"init_seed": config.init_seed} if parent and config.init_seed is not None else {}),
         **({"selection": config.selection} if config.selection != "last" else {}),
         **({"holdout": config.holdout} if config.selection == "holdout" else {}),
+        **{name: getattr(config, name) for name, usual in WAYS.items() if getattr(config, name) != usual},
         **({"headline": headline} if config.selection != "last" and headline else {}),
         **({"grid": dict(shape)} if shape else {}),
     }

@@ -44,7 +44,7 @@ class Record:
     setting_id: str  # of everything but the seed: runs that share it may be averaged
     status: str  # one of STATUSES
     task: str
-    encoder: Mapping[str, Any]  # name, hub_id, revision, weights_sha256, parameters
+    encoder: Mapping[str, Any]  # name, hub_id, revision, weights_sha256, parameters, trained
     data: Mapping[str, Any]  # source, dataset, revision, fingerprint, rows, truncated
     comparable: bool
     not_comparable_because: Sequence[str]
@@ -194,6 +194,7 @@ class _Encoder(TypedDict, total=False):
     weights_sha256: str | None
     init_sha256: str | None
     parameters: int | None
+    trained: int
 
 
 class _Data(TypedDict, total=False):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from glue_bench.config.keys import NOT_IN_IDENTITY, keys_of
-from glue_bench.config.schema import LATER, TrainerConfig, without_effect
+from glue_bench.config.schema import LATER, WAYS, TrainerConfig, without_effect
 from glue_bench.runs.record import Record
 from glue_bench.text import quote_value
 
@@ -19,7 +19,7 @@ _HASHES = {
     "data.fingerprint": ("rows", ("data", "data.revision", "data.sample", "data.max_train_rows", "data.max_eval_rows")),
     "encoder.weights_sha256": ("weights", ("encoder", "encoder.hub_id", "encoder.revision")),
 }
-_FIRST = {"init": "pretrained", "selection": "last"}  # values that come first, whatever their name
+_FIRST = {"init": "pretrained", "selection": "last", **WAYS}  # values that come first, whatever their name
 LIMITS = {"max_train_rows": None, "max_eval_rows": None, "sample": "first"}
 _SMALL = 0.001  # numbers below are shown as 1e-4
 
@@ -50,6 +50,7 @@ class Setting:
     usual_start: bool = field(default=True, compare=False)  # whether the task's init_from has it
     selection: str = "last"  # last, best, holdout or halves
     holdout: float | None = None  # None unless the selection is holdout
+    ways: Mapping[str, Any] = field(default_factory=dict)  # head, freeze
     cell: Mapping[str, Any] = field(default_factory=dict)  # trainer values from a grid
     grid: Mapping[str, list[Any]] = field(default_factory=dict, compare=False)  # trainer key to the values to try
     trainer: Mapping[str, Any] = field(default_factory=dict)  # without EXECUTION
@@ -84,6 +85,7 @@ class Setting:
             usual_start=record.init_kind in config["task"].get("init_from", ()),
             selection=record.selection,
             holdout=config.get("holdout") if record.selection == "holdout" else None,
+            ways={name: config.get(name, usual) for name, usual in WAYS.items()},
             cell=dict(config.get("cell") or {}),
             grid=dict(config.get("grid") or {}),
             trainer=trainer,
@@ -127,6 +129,7 @@ class Setting:
             "recipe": self.recipe,
             "init": self.init,
             **({"init_seed": self.init_seed} if self.init_seed is not None else {}),
+            **self.ways,
             **{f"trainer.{key}": value for key, value in self.trainer.items()},
             "selection": self.selection,
             **({"holdout": self.holdout} if self.selection == "holdout" else {}),
@@ -147,12 +150,18 @@ class Setting:
         found = _differing([setting.facts() for setting in (self, *others)])
         return {name: values for name, values in found.items() if name not in but}
 
+    @property
+    def way_words(self) -> list[str]:
+        """The KEY=VALUE words for what is trained, where it is not the usual."""
+        return [override_word(name, value) for name, value in self.ways.items() if value != WAYS[name]]
+
     def words(self) -> list[str]:
-        """Return the KEY=VALUE words for recipe, init, selection, grid and changed trainer values."""
+        """Return the KEY=VALUE words for recipe, init, what is trained, selection, grid and changed trainer values."""
         words = [override_word("recipe", self.recipe)]
         start = self.init if self.usual_start else f"{{{self.task}:{self.init}}}"
         words += [f"init={start}"] if self.init != "pretrained" else []
         words += [f"init_seed={self.init_seed}"] if self.init_seed is not None else []
+        words += self.way_words
         words += [f"selection={self.selection}"]  # always, because a recipe may set it
         words += [override_word("holdout", self.holdout)] if self.selection == "holdout" else []
         words += [override_word(f"grid.{key}", values) for key, values in self.grid.items()]

@@ -22,9 +22,8 @@ from glue_bench.models.placement import Placement, is_out_of_memory, release_mem
 from glue_bench.training.checkpoint import Snapshot
 from glue_bench.training.distributed import ALONE, Processes, SharedGradients
 from glue_bench.training.graphs import Capture, CudaCapture, Graphs
-from glue_bench.training.loss import IGNORED, Loss
 from glue_bench.training.schedule import Schedule
-from glue_bench.training.step import Step
+from glue_bench.training.step import IGNORED, Loss, Step
 from glue_bench.training.ways import choose_way
 
 logger = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from torch import Tensor
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.models.classifier import Classifier
 from glue_bench.models.families import family_of
+from glue_bench.models.heads import HEAD_KEY
 from glue_bench.models.placement import Placement
 from glue_bench.training.distributed import Processes
 from glue_bench.training.optimizer import Optimizer, TorchAdamW
@@ -53,6 +54,8 @@ def _why_torch(model: Classifier, settings: TrainerConfig, *, placement: Placeme
     if settings.layer_decay != 1 or settings.decay_biases:
         return f"trainer.{'layer_decay' if settings.layer_decay != 1 else 'decay_biases'}"
     config = model.config
+    if head := getattr(config, HEAD_KEY, None):
+        return f"head={head}"
     widths = int(config.hidden_size), int(config.intermediate_size)
     if config.hidden_act != "gelu" or any(width % 16 for width in widths) or int(config.type_vocab_size) > 2:
         return "this encoder has another activation, width or number of types"

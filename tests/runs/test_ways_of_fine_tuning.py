@@ -1,15 +1,27 @@
 """The keys of the ways of fine-tuning: part of a run's identity, absent from it at their defaults, told to readers."""
 
 import dataclasses
+from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import torch
+from transformers import AutoModel
 
+import glue_bench
+from glue_bench.cli import main
 from glue_bench.config.compose import compose_run, compose_sweep
 from glue_bench.config.keys import fields_of
-from glue_bench.config.schema import LATER, RunConfig, TrainerConfig, config_from_facts
+from glue_bench.config.schema import LATER, WAYS, RunConfig, TrainerConfig, config_from_facts
 from glue_bench.errors import UsageError
+from glue_bench.models.classifier import load_classifier
+from glue_bench.report.page.evidence import read_texts
+from glue_bench.runs.finished import find_finished
 from glue_bench.runs.identity import identify
+from glue_bench.runs.inference import load_fine_tuned, predict_texts
 from glue_bench.runs.setting import Setting
+from glue_bench.runs.store import RunStore
 from tests.support.making import make_record
 
 INPUTS: dict[str, dict[str, object]] = {"encoder": {"files": "e"}, "data": {"files": "d"}}
@@ -24,7 +36,9 @@ OTHER: dict[str, object] = {
     "label_smoothing": 0.1,
     "class_weights": "balanced",
     "patience": 3,
+    "products": "torch",
 }
+MODEL: dict[str, object] = {"head": "mean", "freeze": "encoder"}
 
 
 def id_of(config: RunConfig) -> str:
@@ -33,15 +47,18 @@ def id_of(config: RunConfig) -> str:
 
 def test_every_way_changes_the_run_and_its_default_does_not() -> None:
     config = compose_run(["task=rte"])
-    assert OTHER.keys() == LATER.keys()
+    assert (OTHER.keys(), MODEL.keys()) == (LATER.keys(), WAYS.keys())
     plain = id_of(config)
     others = [dataclasses.replace(config.trainer, **{key: value}) for key, value in OTHER.items()]  # type: ignore[arg-type]
     ids = [id_of(dataclasses.replace(config, trainer=each)) for each in others]
-    assert len({plain, *ids}) == 1 + len(OTHER)
+    ids += [id_of(dataclasses.replace(config, **{key: value})) for key, value in MODEL.items()]  # type: ignore[arg-type]
+    assert len({plain, *ids}) == 1 + len(OTHER) + len(MODEL)
     facts = dataclasses.asdict(config)
     before = {key: value for key, value in facts["trainer"].items() if key not in LATER}
-    assert id_of(config_from_facts({**facts, "trainer": before})) == plain  # a plan of an earlier version
+    old = {**{key: value for key, value in facts.items() if key not in WAYS}, "trainer": before}
+    assert id_of(config_from_facts(old)) == plain  # a plan of an earlier version
     assert {key: getattr(config.trainer, key) for key in LATER} == LATER  # conf/ says the same
+    assert {key: getattr(config, key) for key in WAYS} == WAYS
 
 
 def test_the_share_of_warmup_is_no_part_of_a_run_that_counts_its_updates() -> None:
@@ -53,18 +70,20 @@ def test_the_share_of_warmup_is_no_part_of_a_run_that_counts_its_updates() -> No
 def test_a_record_of_before_has_the_setting_of_today() -> None:
     new = make_record()
     before = {key: value for key, value in new.config["trainer"].items() if key not in LATER}
-    old = dataclasses.replace(new, config={**new.config, "trainer": before})
+    kept = {key: value for key, value in new.config.items() if key not in WAYS}
+    old = dataclasses.replace(new, config={**kept, "trainer": before})
     assert Setting.of(old) == Setting.of(new)
     assert not Setting.of(old).difference(Setting.of(new))
 
 
 def test_a_setting_names_its_ways_in_the_words_of_the_command_line() -> None:
     words = ["trainer.schedule=cosine", "trainer.class_weights=[1.0,2.0]", "trainer.decay_biases=true"]
+    words += ["head=mean", "freeze=embeddings"]
     config = compose_run(["task=rte", *words])
     record = dataclasses.replace(make_record(), config=dataclasses.asdict(config))
     assert {*words} <= {*Setting.of(record).words()}
-    again = compose_run(["task=rte", *(word for word in Setting.of(record).words() if word.startswith("trainer."))])
-    assert again.trainer == config.trainer
+    again = compose_run(["task=rte", *(word for word in Setting.of(record).words() if word in words)])
+    assert again == config
 
 
 def test_a_grid_may_list_them() -> None:
@@ -73,7 +92,7 @@ def test_a_grid_may_list_them() -> None:
         (0.0, 50), (0.0, 100), (0.15, 50), (0.15, 100),
     ]  # fmt: skip
     listed = {item.name for item in fields_of(TrainerConfig) if item.about.grid and item.about.later}
-    assert listed == {*LATER} - {"schedule", "decay_biases", "class_weights", "patience"}
+    assert listed == {*LATER} - {"schedule", "decay_biases", "class_weights", "patience", "products"}
 
 
 @pytest.mark.parametrize(
@@ -107,3 +126,36 @@ def test_weights_for_three_classes_need_not_fit_tasks_that_are_not_swept() -> No
     assert config.trainer.class_weights == [1.0, 2.0, 3.0]
     with pytest.raises(UsageError, match="one number for each of the 2 classes of rte"):
         compose_sweep(["tasks=[mnli,rte]", "trainer.class_weights=[1,2,3]"])
+
+
+def test_linear_probing_with_a_head_of_ours_through_the_command_line(
+    tiny_words: list[str], tiny_roberta: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = f"results_dir={tmp_path / 'results'}"
+    assert main(["run", "task=rte", "freeze=encoder", "head=mean", "save_model=true", *tiny_words]) == 0
+    (record,) = RunStore(tmp_path / "results").load_all()
+    assert record.encoder["trained"] == 32 * 32 + 32 + 32 * 2 + 2 < record.encoder["parameters"]
+    run = find_finished(RunStore(tmp_path / "results"), task="rte")
+    saved, before = (AutoModel.from_pretrained(folder).state_dict() for folder in (run.folder / "model", tiny_roberta))
+    assert all(torch.equal(saved[name], before[name]) for name in before if not name.startswith("pooler."))
+    rows = pq.read_table(run.folder / "predictions" / "validation.parquet").to_pydict()
+    logits = predict_texts(load_fine_tuned(run, device="cpu"), read_texts(record)["validation"])
+    np.testing.assert_allclose(logits, np.stack([rows["logit_0"], rows["logit_1"]], axis=1), atol=1e-5)
+    capsys.readouterr()
+    assert main(["card", "task=rte", place, "--out", "card"]) == 2
+    assert "head=mean: transformers has no class for this head" in capsys.readouterr().err
+    assert main(["run", "task=rte", *tiny_words]) == 0
+    capsys.readouterr()
+    assert main(["report", place, "--format", "markdown"]) == 0
+    assert main(["report", place, "--format", "html", "--out", "page.html"]) == 0
+    assert f"M, of them {record.encoder['trained'] / 1e6:.3g} M trained" in Path("page.html").read_text()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert all(f" {name} " in lines[0] for name in ("trained", "head", "freeze"))
+    (ours,), (full,) = ([line for line in lines if f" {head} " in line] for head in ("mean", "default"))
+    assert f"{record.encoder['trained']:,}" in ours
+    assert "freeze=encoder" in ours
+    assert (
+        f"{sum(weight.numel() for weight in load_classifier(tiny_roberta, outputs=2, head_seed=1).parameters()):,}"
+        in full
+    )
+    assert {*glue_bench.load_results(tmp_path / "results", "freeze=encoder").trained} == {record.encoder["trained"]}

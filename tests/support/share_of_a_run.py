@@ -24,6 +24,14 @@ from glue_bench.training.updates import StepReport
 
 ROWS, BATCH, EPOCHS, STOP_AFTER = 29, 7, 2, 4  # the last batch of an epoch is one row
 
+WAYS = {
+    "schedule": "cosine",
+    "layer_decay": 0.8,
+    "decay_biases": True,
+    "label_smoothing": 0.1,
+    "class_weights": [1.0, 3.0],
+}
+
 
 def random_rows() -> Encoded:
     rng = np.random.default_rng(5)
@@ -49,6 +57,7 @@ def train(
     seeds: list[int] | None = None,
     snapshots: Path | None = None,
     stopped_by: int | None = None,
+    **ways: object,
 ) -> FitResult:
     """Train; `seeds` gets those of every update's dropout, and process `stopped_by` sends itself a signal."""
     settings = dataclasses.replace(
@@ -58,6 +67,7 @@ def train(
         learning_rate=1e-3,
         weight_decay=0.5,
         log_every=1,
+        **ways,  # type: ignore[arg-type]
     )
 
     def on_step(line: StepReport) -> None:
@@ -109,6 +119,10 @@ def compare(quiet: Path, noisy: Path, out: Path, processes: Processes) -> None:
         "shared": predict(model, encoded, batch_size=4, placement=cpu, processes=processes),
         "one_batch": predict(model, encoded, batch_size=ROWS, placement=cpu, processes=processes),
     }
+    model, history = load(quiet, encoded), list[StepReport]()
+    model.whole.base_model.embeddings.requires_grad_(False)
+    train(model, encoded, processes, history=history, **WAYS)
+    kept["ways"] = np.array([line.loss for line in history])
     model, seeds = load(noisy, encoded), list[int]()
     train(model, encoded, processes, history=[], seeds=seeds)
     kept |= {"noisy": weights(model), "seeds": np.array(seeds, dtype=np.uint64)}

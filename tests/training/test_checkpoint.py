@@ -1,5 +1,6 @@
 """Snapshots, and trainings that stop and later continue as if they had not."""
 
+import dataclasses
 import logging
 import os
 import shutil
@@ -8,16 +9,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import TextEncoder
 from glue_bench.errors import DiskError, DivergedError
 from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.placement import Placement
+from glue_bench.models.trainable import load_trainable
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore
 from glue_bench.training.stopping import Stopped, StopSignals
 from glue_bench.training.trainer import FitResult, fit, predict
@@ -164,9 +168,12 @@ def train(
     *,
     stop_after: int | None = None,
     placement: Placement = CPU,
+    head: str = "default",
+    freeze: str = "none",
 ) -> tuple[Classifier, list[StepReport], FitResult]:
     """Train, with a real SIGUSR1 after an update."""
-    model = load_classifier(folder, outputs=2, head_seed=STREAMS.head, engine=changed.engine)
+    config = dataclasses.replace(compose_run(["task=rte"]), trainer=changed, head=head, freeze=freeze)
+    model = load_trainable(folder, config, outputs=2, head_seed=STREAMS.head)
     encoded = TextEncoder(folder, max_length=64).encode(ROWS)
     model.cut_vocabulary(encoded.tokens)
     history, signals = list[StepReport](), StopSignals()
@@ -207,14 +214,14 @@ def losses(history: list[StepReport]) -> list[tuple[int, float, float]]:
 
 
 @pytest.mark.parametrize(
-    ("family", "engine", "stops", "ways", "placement"),
+    ("family", "engine", "stops", "ways", "more"),
     [
-        ("tiny_roberta", "flat", list(range(1, 10)), {}, CPU),  # an epoch of 5: its end and middle, lines begun or not
-        ("tiny_roberta", "padded", [3], {}, CPU),
-        ("tiny_bert", "flat", [5, 8], {}, CPU),
-        ("tiny_roberta", "flat", [1, 7], WAYS, CPU),
-        ("tiny_bert", "padded", [5], WAYS, CPU),
-        ("tiny_bert", "flat", [6], {}, ONEDNN),
+        ("tiny_roberta", "flat", list(range(1, 10)), {}, {}),  # an epoch of 5: its end and middle, lines begun or not
+        ("tiny_roberta", "padded", [3], {}, {}),
+        ("tiny_bert", "flat", [5, 8], {}, {}),
+        ("tiny_roberta", "flat", [1, 7], WAYS, {"head": "max", "freeze": "embeddings"}),
+        ("tiny_bert", "padded", [5], WAYS, {"head": "mean", "freeze": "encoder"}),
+        ("tiny_bert", "flat", [6], {}, {"placement": ONEDNN}),
     ],
 )
 def test_a_training_interrupted_after_any_update_ends_bit_for_bit_as_if_it_had_not(
@@ -222,20 +229,21 @@ def test_a_training_interrupted_after_any_update_ends_bit_for_bit_as_if_it_had_n
     engine: str,
     stops: list[int],
     ways: dict[str, object],
-    placement: Placement,
+    more: dict[str, Any],
     request: pytest.FixtureRequest,
     tmp_path: Path,
 ) -> None:
+    placement = more.get("placement", CPU)
     folder: Path = request.getfixturevalue(family)
     changed = settings(engine=engine, accumulation=3, log_every=2, snapshot_minutes=0.0, **ways)
-    expected, whole_history, whole = train(folder, changed, placement=placement)
+    expected, whole_history, whole = train(folder, changed, **more)
     encoded = TextEncoder(folder, max_length=64).encode(ROWS)
     wanted = predict(expected, encoded, batch_size=16, placement=placement)
     for stop in stops:
         store = SnapshotStore(tmp_path / f"{stop}", belongs_to=OWNER)
         with pytest.raises(Stopped, match=f"SIGUSR1 after update {stop} of 10, snapshot kept"):
-            train(folder, changed, store, stop_after=stop, placement=placement)
-        model, history, result = train(folder, changed, store, placement=placement)
+            train(folder, changed, store, stop_after=stop, **more)
+        model, history, result = train(folder, changed, store, **more)
         assert result.resumed_at == [stop]
         assert (result.steps, result.tokens) == (10, whole.tokens)
         assert losses(history) == losses(whole_history)

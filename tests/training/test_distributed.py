@@ -61,6 +61,8 @@ def test_two_processes_train_and_predict_what_one_does(quiet_roberta: Path, tiny
     assert first["steps_and_tokens"].tolist() == second["steps_and_tokens"].tolist() == one["steps_and_tokens"].tolist()
     np.testing.assert_allclose(first["losses"], one["losses"], atol=1e-5)
     np.testing.assert_allclose(first["norms"], one["norms"], rtol=1e-3)
+    np.testing.assert_allclose(first["ways"], one["ways"], atol=1e-5)
+    assert not np.allclose(one["ways"], one["losses"], atol=1e-2)
     np.testing.assert_allclose(first["alone"], one["alone"], atol=1e-5)
     assert (first["unused"] == 1).all(), "a parameter without a gradient decays in one case and not in the other"
 

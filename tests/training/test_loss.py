@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from glue_bench.training.loss import Loss
+from glue_bench.training.step import Loss
 from tests.support.training import CPU, settings
 from tests.training.test_step import train
 
