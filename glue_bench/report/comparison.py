@@ -279,12 +279,12 @@ def _conclude(
     for name, own in zip(sides.names, runs, strict=True):
         settings = [Setting.of(run) for run in own]
         several += [name] if len({setting.weights for setting in settings} - {""}) > 1 else []
-        followed = {(setting.hub_id, setting.recipe) for setting in settings}
-        hub_id, recipe = followed.pop() if len(followed) == 1 else (None, None)
-        table = find_table(published, hub_id, recipe=recipe)
+        followed = {(setting.hub_id, setting.recipe, setting.method) for setting in settings}
+        hub_id, recipe, method = followed.pop() if len(followed) == 1 else (None, None, "full")
+        table = find_table(published, hub_id, recipe=recipe, method=method)
         starts, stated = {setting.task: setting.init for setting in settings}, table.scores if table else {}
         scores = [stated[task] for task in starts if task in stated]
-        like = table and not any(table.differs(score, init=starts[score.task]) for score in scores)
+        like = table and not any(table.differs(score, init=starts[score.task], method=method) for score in scores)
         sums.append(sum(score.value for score in scores) if like and len(scores) == len(tasks) else None)
         tables.append(table)
     both = tables[0] is not tables[1] and all(run.comparable for own in runs for run in own)

@@ -231,7 +231,7 @@ def _judge(group: Group, context: Context, *, task: TaskAdapter, values: Sequenc
         return Verdict(kind=verdicts.NOT_COMPARABLE, reason="; ".join(group.not_comparable_because))
     if shown is None:
         return Verdict(kind=verdicts.NOT_COMPARABLE, reason=f"published {_convention_words(score)}")
-    if differs := context.table.differs(shown, init=group.setting.init):
+    if differs := context.table.differs(shown, init=group.setting.init, method=group.setting.method):
         return Verdict(kind=verdicts.NOT_COMPARABLE, reason="; ".join(differs))
     return judge_published(
         values,

@@ -43,10 +43,11 @@ def build_report(
         sections[group.setting.section].append(group)
     built = []
     for _, groups in sorted(sections.items()):
-        table = find_table(published, groups[0].setting.hub_id, recipe=groups[0].setting.recipe)
+        first = groups[0].setting
+        table = find_table(published, first.hub_id, recipe=first.recipe, method=first.method)
         context = Context(table=table, convention=convention, store=store)
-        known = find_tables(published, groups[0].setting.hub_id)
-        others = [other for other in known if other is not table and other.method == "full"]
+        known = find_tables(published, first.hub_id)
+        others = [other for other in known if other is not table and other.method == first.method]
         built.append(_build_section(groups, context, others=others, expected=expected, cells=cells))
     return Report(sections=built, footnotes=[*left_out_note(left_out), *write_footnotes(built, published)])
 

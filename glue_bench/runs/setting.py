@@ -155,6 +155,11 @@ class Setting:
         """The KEY=VALUE words for what is trained, where it is not the usual."""
         return [override_word(name, value) for name, value in self.ways.items() if value != WAYS[name]]
 
+    @property
+    def method(self) -> str:
+        """What is trained, as published rows name it: full, a method of peft, or what is frozen."""
+        return next((word.removeprefix("peft=") for word in self.way_words if not word.startswith("head=")), "full")
+
     def words(self) -> list[str]:
         """Return the KEY=VALUE words for recipe, init, what is trained, selection, grid and changed trainer values."""
         words = [override_word("recipe", self.recipe)]

@@ -14,7 +14,7 @@ from rich.text import Text
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner
 from glue_bench.runs.record import Record, task_of
-from glue_bench.runs.setting import show_value
+from glue_bench.runs.setting import Setting, show_value
 from glue_bench.sweep.timing import rough_work, seconds_in_all
 from glue_bench.tasks.adapter import headline, metric_title, undefined_words
 from glue_bench.tasks.published import PublishedTable, find_table
@@ -275,10 +275,12 @@ def _word_outcome(record: Record, published: Sequence[PublishedTable]) -> list[s
     if not record.finished:
         return [record.outcome]
     task = task_of(record)
-    table = find_table(published, record.encoder.get("hub_id"), recipe=record.recipe)
+    method = Setting.of(record).method
+    table = find_table(published, record.encoder.get("hub_id"), recipe=record.recipe, method=method)
     score = table.scores.get(record.task) if table and record.comparable else None
-    if table and score and (not task.states(score.convention) or table.differs(score, init=record.init_kind)):
+    if table and score and table.differs(score, init=record.init_kind, method=method):
         score = None
+    score = score if score and task.states(score.convention) else None
     parts = task.parts(score.convention if score else "card")
     compared = f" (published {score.value:.1f})" if score else ""
     value = f"{100 * headline(parts, record.scores):.1f}"

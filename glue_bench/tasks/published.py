@@ -81,9 +81,10 @@ class PublishedTable:
         """The recipe that follows the row's protocol, if there is one."""
         return _RECIPES.get(self.protocol_name, self.protocol_name)
 
-    def differs(self, score: PublishedScore, *, init: str) -> list[str]:
-        """Say why a median over fully fine-tuned seeds that started from `init` cannot be held against a number."""
-        reasons = [] if self.method == "full" else [f"published for {self.method}, ours is full fine-tuning"]
+    def differs(self, score: PublishedScore, *, init: str, method: str = "full") -> list[str]:
+        """Say why a median over seeds that started from `init` and were trained by `method` cannot be held against it."""
+        theirs, ours = ("full fine-tuning" if name == "full" else name for name in (self.method, method))
+        reasons = [] if theirs == ours else [f"published for {theirs}, ours is {ours}"]
         if score.start not in (NOT_STATED, init):
             reasons.append(f"published with the start {score.start}, ours is {init}")
         if self.statistic == BEST_OF_GRID:
@@ -127,15 +128,15 @@ def load_published(extra: Path | None = None) -> list[PublishedTable]:
 
 
 def find_table(
-    tables: Sequence[PublishedTable], hub_id: str | None, *, recipe: str | None = None
+    tables: Sequence[PublishedTable], hub_id: str | None, *, recipe: str | None = None, method: str = "full"
 ) -> PublishedTable | None:
     """Find the row to compare runs of the encoder with this hub id with.
 
-    Rows of full fine-tuning come first, then those that were read, then those whose protocol the recipe follows.
+    Rows of the same method come first, then those that were read, then those whose protocol the recipe follows.
     """
 
     def place(table: PublishedTable) -> tuple[bool, ...]:
-        return table.method != "full", table.status != "read", recipe != table.recipe
+        return table.method != method, table.status != "read", recipe != table.recipe
 
     return min(find_tables(tables, hub_id), key=place, default=None)
 

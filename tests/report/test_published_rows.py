@@ -69,6 +69,13 @@ def test_another_start_or_statistic_is_not_comparable_whatever_the_scores(hub_id
         assert row.note == f"not comparable: {words}"
 
 
+def test_runs_that_train_only_a_part_are_not_compared_with_full_fine_tuning() -> None:
+    row = row_of("FacebookAI/roberta-base", scores=(0.785, 0.787, 0.789), words=("freeze=encoder",))
+    assert (verdict_of(row), row.difference) == (NOT_COMPARABLE, None)
+    assert "published for full fine-tuning, ours is freeze=encoder" in row.note
+    assert verdict_of(row_of("FacebookAI/roberta-base", scores=(0.785, 0.787, 0.789))) == REPRODUCED
+
+
 def test_a_metric_that_is_not_stated_is_not_comparable_but_one_that_tasks_have_alone_is() -> None:
     row = row_of("albert/albert-base-v2", "mnli")
     assert (verdict_of(row), row.published, row.difference) == (NOT_COMPARABLE, None, None)
