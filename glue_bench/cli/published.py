@@ -11,13 +11,7 @@ from glue_bench.cli.shared import add_options, read_words, say, style, write_out
 from glue_bench.config import group_options
 from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.tasks.adapter import TaskAdapter, metric_title
-from glue_bench.tasks.published import (
-    NOT_STATED,
-    PublishedScore,
-    PublishedTable,
-    load_published,
-    read_published,
-)
+from glue_bench.tasks.published import NOT_STATED, PublishedTable, load_published, read_published
 from glue_bench.text import plural, visible
 
 EPILOG = """\
@@ -111,22 +105,13 @@ def _facts(table: PublishedTable, tasks: dict[str, TaskAdapter], *, encoders: di
     facts: dict[str, Any] = asdict(table) | {"scores": [], "unreachable": table.unreachable(tasks)}
     for score in table.scores.values():
         for one in score.pair or (score,):
-            own = asdict(one) | {"metric": _metric(one, tasks), "n": one.n or _rows(one, tasks)}
+            known = one.task in tasks and tasks[one.task].states(one.convention)
+            parts = tasks[one.task].parts(one.convention) if known else []
+            rows = sum(tasks[one.task].rows.get(split, 0) for split in {part.split for part in parts})
+            own = asdict(one) | {"metric": metric_title(parts) if known else one.metric, "n": one.n or rows or None}
             facts["scores"].append({key: own[key] for key in own if key not in ("pair", "split", "source")})
     facts["command"] = _command(table, encoders)
     return facts
-
-
-def _metric(score: PublishedScore, tasks: dict[str, TaskAdapter]) -> str:
-    task = tasks.get(score.task)
-    return metric_title(task.parts(score.convention)) if task and task.states(score.convention) else score.metric
-
-
-def _rows(score: PublishedScore, tasks: dict[str, TaskAdapter]) -> int | None:
-    task = tasks.get(score.task)
-    if task is None or not task.states(score.convention):
-        return None
-    return sum(task.rows.get(split, 0) for split in {part.split for part in task.parts(score.convention)}) or None
 
 
 def _command(table: PublishedTable, encoders: dict[str, str]) -> str | None:

@@ -82,7 +82,7 @@ class PublishedTable:
         return _RECIPES.get(self.protocol_name, self.protocol_name)
 
     def differs(self, score: PublishedScore, *, init: str, method: str = "full") -> list[str]:
-        """Say why a median over seeds that started from `init` and were trained by `method` cannot be held against it."""
+        """Say why a median over seeds, started from `init` and trained by `method`, cannot be held against a number."""
         theirs, ours = ("full fine-tuning" if name == "full" else name for name in (self.method, method))
         reasons = [] if theirs == ours else [f"published for {theirs}, ours is {ours}"]
         if score.start not in (NOT_STATED, init):
@@ -132,11 +132,12 @@ def find_table(
 ) -> PublishedTable | None:
     """Find the row to compare runs of the encoder with this hub id with.
 
-    Rows of the same method come first, then those that were read, then those whose protocol the recipe follows.
+    Rows of the same method come first, or else of full fine-tuning; then those that were read; then those whose
+    protocol the recipe follows.
     """
 
     def place(table: PublishedTable) -> tuple[bool, ...]:
-        return table.method != method, table.status != "read", recipe != table.recipe
+        return table.method != method, table.method != "full", table.status != "read", recipe != table.recipe
 
     return min(find_tables(tables, hub_id), key=place, default=None)
 
@@ -226,12 +227,10 @@ def _read_row(content: Mapping[str, Any], *, name: str) -> PublishedTable:
         raise ValueError(f"runs is {runs!r}; it must be an odd whole number, or null")
     if not 0 <= decimals <= _MOST_DECIMALS:
         raise ValueError(f"decimals is {decimals}; must be 0 to {_MOST_DECIMALS}")
-    plain = {key: content[key] for key in _Row.__annotations__ if key in content and key not in ("decimals", "scores")}
-    about: dict[str, Any] = {"name": name, **plain, "hub_ids": tuple(content["hub_ids"])}
-    by_task = {score.task: score for score in scores}
-    return PublishedTable(
-        **{**about, "runs": runs, "statistic": statistic}, rounding=0.5 * 10**-decimals, scores=by_task
-    )
+    about: dict[str, Any] = {"name": name, **{key: content[key] for key in _Row.__annotations__ if key in content}}
+    about |= {"hub_ids": tuple(content["hub_ids"]), "runs": runs, "statistic": statistic}
+    about |= {"rounding": 0.5 * 10 ** -about.pop("decimals", 1), "scores": {score.task: score for score in scores}}
+    return PublishedTable(**about)
 
 
 def _read_columns(columns: _Columns, *, source: str) -> list[PublishedScore]:

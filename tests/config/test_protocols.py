@@ -76,7 +76,7 @@ STATED: list[tuple[str, str, dict[str, Any]]] = [
     ("modernbert", "cola", {"learning_rate": 8e-5, "weight_decay": 0.0125, "epochs": 5, "init": "pretrained"}),
     ("neobert", "qnli", {"init": "mnli", "patience": 1, "floor": 0.1, "betas": [0.9, 0.95], "selection": "best"}),
     ("neobert", "cola", {"init": "pretrained", "patience": None, "epochs": 10, "warmup": 0.06, "head_dropout": 0.1}),
-    ("cramming", "sst2", {"epochs": 5, "batch_size": 16, "learning_rate": 4e-5, "schedule": "cosine", "floor": 0.0}),
+    ("cramming", "sst2", {"epochs": 5, "batch_size": 16, "learning_rate": 4e-5, "schedule": "cosine", "head": "first"}),
     ("babylm_2025", "mnli", {"epochs": 10, "schedule": "cosine", "floor": 0.1, "selection": "best", "warmup": 0.06}),
     ("roberta_paper", "cola", {"epochs": 10, "warmup": 0.06, "selection": "best", "betas": [0.9, 0.98]}),
 ]
