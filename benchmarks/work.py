@@ -12,6 +12,8 @@ from material import BATCH, TEXTS, Case
 from numpy.typing import NDArray
 from transformers import AutoTokenizer
 
+from glue_bench.models.products import multiply_by_onednn
+
 
 @dataclass(frozen=True)
 class Lengths:
@@ -60,14 +62,14 @@ def layer_shapes(encoder: Path) -> list[tuple[int, int]]:
 
 
 def matmul_rate(lengths: Lengths, wide: int, narrow: int) -> float:
-    """GFLOP/s of torch's linear layer, float32, on a batch of mean length: the best of five."""
+    """GFLOP/s of a linear layer's product, float32, on a batch of mean length: the best of five, torch's or oneDNN's."""
     tokens = round(BATCH * float(lengths.train.mean()))
     states, weight, bias = torch.randn(tokens, wide), torch.randn(narrow, wide), torch.randn(narrow)
     flops, best = 2.0 * tokens * wide * narrow, float("inf")
     repeats = max(1, round(5e9 / flops))
-    for _ in range(5):
+    for multiply in [torch.nn.functional.linear, multiply_by_onednn] * 5:
         started = time.perf_counter()
         for _ in range(repeats):
-            torch.nn.functional.linear(states, weight, bias)
+            multiply(states, weight, bias=bias)
         best = min(best, (time.perf_counter() - started) / repeats)
     return flops / best / 1e9
