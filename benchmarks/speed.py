@@ -157,7 +157,7 @@ def engine_lines(
         mean = statistics.harmonic_mean(rate.values())
         lines.append(
             f"{phase}: {rows.sum() / seconds:,.0f} real tokens/s; {flops / seconds / 1e9:.1f} GFLOP/s executed, "
-            f"{100 * flops / seconds / 1e9 / mean:.0f} % of the {mean:.1f} measured for float32 products, torch's or oneDNN's"
+            f"{100 * flops / seconds / 1e9 / mean:.0f} % of the {mean:.1f} measured for the faster float32 products"
         )
     shown = ", ".join(f"{shape} {value:.1f}" for shape, value in rate.items())
     return "\n" + "\n".join(lines) + f"\n(products, GFLOP/s: {shown})"

@@ -62,7 +62,7 @@ def layer_shapes(encoder: Path) -> list[tuple[int, int]]:
 
 
 def matmul_rate(lengths: Lengths, wide: int, narrow: int) -> float:
-    """GFLOP/s of a linear layer's product, float32, on a batch of mean length: the best of five, torch's or oneDNN's."""
+    """GFLOP/s of a float32 linear layer on a batch of mean length: the best of five, of torch and of oneDNN."""
     tokens = round(BATCH * float(lengths.train.mean()))
     states, weight, bias = torch.randn(tokens, wide), torch.randn(narrow, wide), torch.randn(narrow)
     flops, best = 2.0 * tokens * wide * narrow, float("inf")
