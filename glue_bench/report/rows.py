@@ -196,7 +196,8 @@ def _score_intervals(
         for split, predictions in evidence.splits.items():
             values = resample_scores(predictions, metrics, stream=stream)
             drawn |= {ScorePart(split, metric): values[metric] for metric in metrics}
-        means = [[np.mean([of[part] for part in shown], axis=0) for of in (scores, drawn)] for _, shown in keys]
+        own = {part: np.array(values) for part, values in scores.items()}
+        means = [[np.mean([of[part] for part in shown], axis=0) for of in (own, drawn)] for _, shown in keys]
         return [[*dataclasses.astuple(interval_of_mean(*pair))] for pair in means]
 
     words, lengths = ["intervals", scores, *map(tuple, parts)], [len(dataclasses.fields(Interval))] * len(keys)

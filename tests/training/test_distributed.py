@@ -39,8 +39,8 @@ def start_ranks(*words: str) -> list[WarmProcess]:
         port = free.getsockname()[1]
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     ranks = [{"RANK": rank, "LOCAL_RANK": rank, **place} for rank in ("0", "1")]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return [WarmProcess([sys.executable, *words], **pipes, text=True, env=os.environ | rank) for rank in ranks]
+    pipe, command = subprocess.PIPE, [sys.executable, *words]
+    return [WarmProcess(command, stdout=pipe, stderr=pipe, text=True, env=os.environ | rank) for rank in ranks]
 
 
 def ours(text: str) -> list[str]:
