@@ -11,6 +11,7 @@ import pytest
 
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
+from tests.support.processor import PATIENCE
 from tests.support.slurm_cluster import Cluster, one_machine_slurm, why_not
 
 pytestmark = pytest.mark.slurm
@@ -85,7 +86,7 @@ def test_eight_runs_of_which_one_is_preempted_and_queued_again_and_one_is_killed
     wait_for(lambda: len(trainings(tmp_path)) >= 2)
     time.sleep(2)
     cluster.run("sbatch", "--partition=urgent", "--cpus-per-task=1", "--output=/dev/null", "--wrap=sleep 3")
-    assert process.wait(timeout=400) == 1, log_of(tmp_path)
+    assert process.wait(timeout=PATIENCE) == 1, log_of(tmp_path)
     records = records_in(tmp_path)
     assert len(records) == 8
     killed = records.pop("mrpc-2")
@@ -97,7 +98,7 @@ def test_eight_runs_of_which_one_is_preempted_and_queued_again_and_one_is_killed
     assert "tiny mrpc seed 2: failed: its job" in log_of(tmp_path)
     print(log_of(tmp_path))  # noqa: T201
     monkeypatch.setenv("BAD_RUNS", "")
-    assert sweep(*grid, "--retry-failed").wait(timeout=120) == 0, log_of(tmp_path)
+    assert sweep(*grid, "--retry-failed").wait(timeout=PATIENCE) == 0, log_of(tmp_path)
     assert records_in(tmp_path)["mrpc-2"].status == "finished"
 
 
@@ -110,7 +111,7 @@ def test_jobs_continue_without_the_command_and_a_second_one_watches_the_same_job
     wait_for(lambda: len(trainings(tmp_path)) >= 1)
     first.kill()
     first.wait()
-    assert sweep(*grid).wait(timeout=200) == 0, log_of(tmp_path)
+    assert sweep(*grid).wait(timeout=PATIENCE) == 0, log_of(tmp_path)
     assert "watching 2 jobs of an earlier command" in log_of(tmp_path)
     assert sorted(trainings(tmp_path)) == ["rte-1", "sst2-1"]
 
