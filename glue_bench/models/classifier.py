@@ -272,7 +272,9 @@ def _for_engine(engine: str, whole: PreTrainedModel) -> Classifier:
 def _join_own(config: PretrainedConfig, folder: Path) -> PreTrainedModel:
     """Join the pretrained transformer with a head of ours, which has all that is used of transformers' models."""
     transformer, _ = load_transformer(folder, config)
-    return cast(PreTrainedModel, PooledModel(transformer, pooling=getattr(config, HEAD_KEY), outputs=config.num_labels))
+    return cast(
+        PreTrainedModel, PooledModel(transformer, pooling=getattr(config, HEAD_KEY), outputs=config.num_labels or 1)
+    )
 
 
 def _join(config: PretrainedConfig, folder: Path | None) -> PreTrainedModel:

@@ -218,7 +218,8 @@ class Updates:
 
     def untouched_decay(self, steps: int) -> float:
         """Return the factor by which `steps` updates shrink a row of the embedding table that never has a gradient."""
-        table = self._model.whole.base_model.get_input_embeddings().weight
+        base: Any = self._model.whole.base_model
+        table = base.get_input_embeddings().weight
         layers = int(getattr(self._model.config, "num_hidden_layers", 0))
         share = self._settings.layer_decay ** (layers + 1) if table.requires_grad else 0.0
         return math.prod(1 - self._rate(step) * share * self._settings.weight_decay for step in range(steps))

@@ -103,7 +103,7 @@ def test_dropout_is_that_of_the_configuration_and_a_saved_model_keeps_its_own(
     def spread(**changes: object) -> float:
         """Return how much two training passes differ."""
         torch.manual_seed(1)
-        model = load(folder, engine=engine, **changes).train()
+        model = load(folder, engine=engine, **changes).train()  # type: ignore[arg-type]
         batch = model.place(encoded, CPU.device).gather(torch.arange(3).numpy())
         return float((model(batch) - model(batch)).detach().abs().max())
 
@@ -164,7 +164,7 @@ def test_a_head_of_ours_pools_the_last_states_alike_on_both_engines_and_is_saved
         found = made(made.place(encoded, CPU.device).gather(rows)).detach()
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     encoder = AutoModel.from_pretrained(tmp_path)
-    assert torch.equal(encoder.get_input_embeddings().weight, model.whole.base_model.get_input_embeddings().weight)
+    assert torch.equal(encoder.get_input_embeddings().weight, whole.base_model.get_input_embeddings().weight)
     assert f"x is the {head}" in (tmp_path / "README.md").read_text()
     with pytest.raises(InputError, match="no classifier with 3 outputs was saved there"):
         load_saved_classifier(tmp_path, outputs=3)

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from glue_bench.training.updates import StepReport
 
 ROWS, BATCH, EPOCHS, STOP_AFTER = 29, 7, 2, 4  # the last batch of an epoch is one row
 
-WAYS = {
+WAYS: dict[str, Any] = {
     "schedule": "cosine",
     "layer_decay": 0.8,
     "decay_biases": True,
@@ -57,7 +58,7 @@ def train(
     seeds: list[int] | None = None,
     snapshots: Path | None = None,
     stopped_by: int | None = None,
-    **ways: object,
+    **ways: Any,
 ) -> FitResult:
     """Train; `seeds` gets those of every update's dropout, and process `stopped_by` sends itself a signal."""
     settings = dataclasses.replace(
@@ -67,7 +68,7 @@ def train(
         learning_rate=1e-3,
         weight_decay=0.5,
         log_every=1,
-        **ways,  # type: ignore[arg-type]
+        **ways,
     )
 
     def on_step(line: StepReport) -> None:

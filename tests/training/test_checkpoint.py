@@ -172,7 +172,7 @@ def train(
     freeze: str = "none",
 ) -> tuple[Classifier, list[StepReport], FitResult]:
     """Train, with a real SIGUSR1 after an update."""
-    config = dataclasses.replace(compose_run(["task=rte"]), trainer=changed, head=head, freeze=freeze)
+    config = dataclasses.replace(compose_run(["task=rte"]), trainer=changed, head=head, freeze=freeze)  # type: ignore[arg-type]
     model = load_trainable(folder, config, outputs=2, head_seed=STREAMS.head)
     encoded = TextEncoder(folder, max_length=64).encode(ROWS)
     model.cut_vocabulary(encoded.tokens)

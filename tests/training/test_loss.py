@@ -28,7 +28,7 @@ def by_hand(weights: list[float], smoothing: float) -> float:
         norm = math.log(sum(math.exp(logit) for logit in row))
         target = [smoothing / 3 + (1 - smoothing) * (place == code) for place in range(3)]
         total += sum(t * w * (norm - logit) for t, w, logit in zip(target, weights, row, strict=True))
-    return total / sum(weights[code] for code in CODES)
+    return total / sum(weights[int(code)] for code in CODES)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
