@@ -74,7 +74,7 @@ def test_an_internal_error_keeps_its_traceback_in_the_log_and_off_the_screen(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("the wheel came off")
 
-    monkeypatch.setattr("glue_bench.runs.experiment.load_classifier", broken)
+    monkeypatch.setattr("glue_bench.runs.experiment.load_trainable", broken)
     assert main(["run", "task=rte", *tiny_words]) == 1
     error = capsys.readouterr().err
     assert "internal error: RuntimeError: the wheel came off" in error

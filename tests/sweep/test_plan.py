@@ -151,7 +151,7 @@ def test_a_sweep_that_was_to_keep_models_and_could_not_ends_with_1(
         raise RuntimeError("the wheel came off")
 
     with monkeypatch.context() as broken:
-        broken.setattr("glue_bench.runs.experiment.load_classifier", break_down)
+        broken.setattr("glue_bench.runs.experiment.load_trainable", break_down)
         assert main([*words, "save_model=true"]) == 1
     assert "its result is kept, but training it again failed: the wheel came off" in capsys.readouterr().err
     assert list(RunStore(tmp_path / "results").load_all()) == before

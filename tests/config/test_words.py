@@ -1,0 +1,133 @@
+"""Words on the command line: short lists, keys of other programs, paths, and messages about them."""
+
+from pathlib import Path
+
+import pytest
+
+from glue_bench.config import group_options
+from glue_bench.config.compose import compose_run, compose_sweep
+from glue_bench.config.overrides import check_key
+from glue_bench.errors import UsageError
+
+
+def test_a_mistake_on_the_command_line_is_not_blamed_on_the_users_file(tmp_path: Path) -> None:
+    (tmp_path / "preset").mkdir()
+    (tmp_path / "preset" / "mine.yaml").write_text("# @package _global_\ntrainer: {epochs: 3}\n")
+    with pytest.raises(UsageError) as caught:
+        compose_run(["task=rte", "preset=mine", "trainer.epochs=0"], config_dir=tmp_path)
+    assert str(caught.value) == "trainer.epochs=0: must be 1 or more"
+
+
+@pytest.mark.parametrize(
+    ("words", "tasks", "seeds"),
+    [
+        (["tasks=rte", "seeds=1-3"], ["rte"], [1, 2, 3]),
+        (["tasks=rte", "seeds=5"], ["rte"], [5]),
+        (["tasks=[mrpc,rte]", "seeds=[0,7-8]"], ["mrpc", "rte"], [0, 7, 8]),
+        (["tasks=all", "seed=2"], group_options("task"), [2]),
+    ],
+)
+def test_short_lists_mean_what_they_say(words: list[str], tasks: list[str], seeds: list[int]) -> None:
+    sweep = compose_sweep([*words, "encoders=minilm"])
+    assert ([config.task.name for config in sweep.configs], sweep.seeds) == (tasks, seeds)
+    assert {config.encoder.name for config in sweep.configs} == {"minilm"}
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("lr", "trainer.learning_rate"),
+        ("trainer.bs", "trainer.batch_size"),
+        ("wd", "trainer.weight_decay"),
+        ("trainer.max_len", "trainer.max_length"),
+        ("num_epochs", "trainer.epochs"),
+        ("trainer.num_epoch", "trainer.epochs"),
+        ("per-device-train-batch-size", "trainer.batch_size"),
+        ("trainer.leraning_rate", "trainer.learning_rate"),
+        ("data.max_train_samples", "data.max_train_rows"),
+        ("output_dir", "results_dir"),
+        ("executor.worker", "executor.workers"),
+        ("model_name_or_path", "encoder"),
+    ],
+)
+def test_a_key_of_another_program_or_nearly_right_gets_the_right_one(key: str, meant: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_key(key)
+    assert str(caught.value) == f"{key}: no such key; did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("trainer.learning_rate=[1,2]", "must be one value; `sweep` tries several with grid.learning_rate=[1,2]"),
+        ("trainer.device=[cpu,cuda]", "trainer.device=[cpu,cuda]: must be one value"),
+        ("encoder=something", "any other: encoder=ORG/NAME on the hub, or encoder=./FOLDER"),
+        ("encoder=some/thing/else", "encoder=some/thing/else: no such encoder"),
+        ("encoder=../x\0", "encoder.path=../x"),
+        ("task=boolq", "your own: task/NAME.yaml in the folder of --config-dir"),
+        (f"trainer.epochs={'9' * 5000}", "999: not a key=value override"),
+        (f"seed={'x' * 5000}", "xxx: must be a whole number"),
+        (f"{'k' * 5000}=1", ": no such key. Allowed: task, encoder,"),
+        (f"task={'x' * 5000}", "no such task. Allowed: cola,"),
+        ("seed='a\x1b[31mb'", r"seed=a\x1b[31mb: must be a whole number"),
+        ("x" * 5000, ": not KEY=VALUE"),
+    ],
+)
+def test_a_value_in_a_message_is_short_and_visible_and_the_hint_is_kept(word: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compose_run(["task=rte", word])
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 500
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("executor.slurm=5", "executor.slurm=5: must be KEY: VALUE lines"),
+        ("executor.slurm.cpus.x=5", "executor.slurm.cpus.x: no such key; executor.slurm.cpus holds a single value"),
+        ("trainer.betas=0.9", "trainer.betas=0.9: must be a list, as in trainer.betas=[A,B]"),
+        ("trainer.epochs=1.5", "trainer.epochs=1.5: must be a whole number"),
+        ("trainer.epochs=${seeed}", "trainer.epochs: Interpolation key 'seeed' not found"),
+    ],
+)
+def test_no_word_of_hydra_reaches_the_user(word: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compose_run(["task=rte", word])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a${b}c", "${oc.env:HOME}", "$HOME/x", "a\\${b}", "it's ${x", "a=b,c[d]", "é:1"])
+def test_a_path_is_taken_literally(text: str) -> None:
+    config = compose_run(["task=rte", f"results_dir={text}", "data=local", f"data.path={text}"])
+    assert (config.results_dir, config.data.path) == (text, text)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "encoder.revision=..",
+        "encoder.revision=refs/../../x",
+        "encoder.revision=/etc",
+        "data.revision='a\nb'",
+        "data.revision=a//b",
+        "data.dataset=../x",
+        "data.dataset=a/b/c",
+        "trainer.device=cuda:99999999999",
+        "trainer.device=cuda:²",
+        "executor.workers=²",
+        "trainer.betas=[[0.9],0.9]",
+        "trainer.epochs='٣'",
+        "trainer.epochs=1000000000000000000000",
+        "results_dir=~nosuchuser/x",
+        "results_dir=a\udcffb",
+        "trainer.learning_rate='٣'",
+        "encoder.hub_id=.",
+        f"trainer.epochs={'[' * 3000}",
+    ],
+)
+def test_a_value_that_would_lead_elsewhere_or_is_no_number_is_refused(word: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compose_run(["task=rte", "encoder=distilroberta", word])
+    assert word.partition("=")[0] in str(caught.value)
