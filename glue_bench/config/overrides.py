@@ -18,7 +18,7 @@ from glue_bench.config.schema import GRID_KEYS, PATH_KEYS, SweepConfig
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.text import first_line, quote, quote_value
 
-GROUPS = ("task", "encoder", "data", "trainer", "recipe", "protocol", "preset", "executor")
+GROUPS = ("task", "encoder", "data", "trainer", "peft", "recipe", "protocol", "preset", "executor")
 _MOST_BRACKETS, _LONGEST_WORD = 100, 50_000
 OPTIONAL = ("protocol", "preset")  # groups that may be left out
 _GUESSED = ("task", "encoder", "preset", "protocol", "recipe")  # groups in which a bare word is looked up
@@ -48,6 +48,9 @@ _ELSEWHERE = {
     "trainer.log_every": "logging_steps",
     "trainer.eval_every": "eval_steps eval_strategy evaluation_strategy",
     "trainer.snapshot_minutes": "save_steps checkpoint_every",
+    "peft.rank": "lora_rank lora_r r",
+    "peft.alpha": "lora_alpha alpha",
+    "peft.targets": "target_modules lora_targets",
     "data.max_train_rows": "max_train_samples train_rows limit n_train",
     "data.max_eval_rows": "max_eval_samples eval_rows n_eval",
     "encoder": "model model_name model_name_or_path checkpoint backbone",
@@ -128,6 +131,7 @@ def find_keys(key: str) -> dict[str, object]:
 def no_such(group: str, name: str, *, options: Sequence[str]) -> str:
     """Return the end of the message for a name that a group lacks: the closest one, and how to add one's own."""
     other = {"task": "; your own: task/NAME.yaml in the folder of --config-dir"}
+    other["peft"] = "; prefix tuning adds no weights that could be merged into the encoder" if name == "prefix" else ""
     other["encoder"] = "; any other: encoder=ORG/NAME on the hub, or encoder=./FOLDER"
     return did_you_mean(quote(name), options) + other.get(group, "")
 

@@ -3,31 +3,39 @@
 Defaults live in the YAML files under conf/; a field has a default here only where "not given" is a value.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from glue_bench.config import keys
 from glue_bench.config.keys import Must, Rule, at_least, bookkeeping, execution, key, later, require_one_of, rounding
-from glue_bench.config.task import CONVENTIONS, DISTINCT, GIVEN, NAME, TaskConfig
+from glue_bench.config.task import (
+    ABOVE_ZERO,
+    CONVENTIONS,
+    DISTINCT,
+    FRACTION,
+    GIVEN,
+    NAME,
+    PEFT,
+    PEFT_KEYS,
+    PeftConfig,
+    TaskConfig,
+)
 from glue_bench.errors import UsageError
 from glue_bench.reading import is_path, whole_number
 
-__all__ = ["CONVENTIONS", "TaskConfig"]  # of task.py, which is a part of the schema
+__all__ = ["CONVENTIONS", "PEFT", "PEFT_KEYS", "PeftConfig", "TaskConfig"]  # of task.py, which is a part of the schema
 
 _ONE_OR_MORE, _ZERO_OR_MORE = at_least(1), at_least(0)
-_ABOVE_ZERO = Must("above 0", lambda value: math.isfinite(value) and value > 0)
 _SEED = Must("0 to 4294967295", lambda seed: 0 <= seed < 2**32)
 _SEEDS = Must(f"at least one, each only once, {_SEED.words}", lambda s: DISTINCT.holds(s) and all(map(_SEED.holds, s)))
-_FRACTION = Must("0 or more and below 1", lambda value: 0 <= value < 1)
 _PART = Must("above 0 and below 1", lambda value: 0 < value < 1)
 _SHARE = Must("above 0 and at most 1", lambda value: 0 < value <= 1)
 _WEIGHTS = Must(
     "balanced, or a list with a number above 0 for each class",
-    lambda weights: weights == "balanced" or (len(weights) > 1 and all(map(_ABOVE_ZERO.holds, weights))),
+    lambda weights: weights == "balanced" or (len(weights) > 1 and all(map(ABOVE_ZERO.holds, weights))),
 )
-_BETAS = Must("two numbers, 0 or more and below 1", lambda betas: len(betas) == 2 and all(map(_FRACTION.holds, betas)))
+_BETAS = Must("two numbers, 0 or more and below 1", lambda betas: len(betas) == 2 and all(map(FRACTION.holds, betas)))
 _DEVICE = Must.match("auto, cpu, cuda, cuda:N or mps", r"auto|cpu|mps|cuda(:[0-9]{1,3})?")
 _WORKERS = Must("auto, or 1 or more", lambda text: text == "auto" or bool(whole_number(text)))
 _EPOCH_OR_UPDATES = Must("epoch, or 1 or more updates", lambda text: text == "epoch" or bool(whole_number(text)))
@@ -110,26 +118,26 @@ class TrainerConfig:
     accumulation: int = rounding(
         "micro-batches that a batch is split into; the update is the same", _ONE_OR_MORE, usual=1
     )
-    learning_rate: float = key("the highest learning rate", _ABOVE_ZERO, grid=True)
-    warmup: float = key("share of the updates in which the learning rate rises", _FRACTION, grid=True)
+    learning_rate: float = key("the highest learning rate", ABOVE_ZERO, grid=True)
+    warmup: float = key("share of the updates in which the learning rate rises", FRACTION, grid=True)
     weight_decay: float = key("AdamW's decoupled weight decay; not on biases and layer norms", _ZERO_OR_MORE, grid=True)
     betas: list[float] = key("AdamW's betas", _BETAS)
-    epsilon: float = key("AdamW's epsilon", _ABOVE_ZERO, grid=True)
+    epsilon: float = key("AdamW's epsilon", ABOVE_ZERO, grid=True)
     clip_norm: float = key("gradients are clipped to this norm; 0: no clipping", _ZERO_OR_MORE, grid=True)
     max_length: int = key("longest row in tokens, special ones included", at_least(8, " tokens"), grid=True)
     schedule: Literal["linear", "cosine", "constant"] = later(
         "how the learning rate falls after the warmup: in equal parts, along half a cosine, or not at all",
         default="linear",
     )
-    floor: float = later("share of the highest learning rate that it falls to", _FRACTION, grid=True, default=0.0)
+    floor: float = later("share of the highest learning rate that it falls to", FRACTION, grid=True, default=0.0)
     warmup_updates: int | None = later(
         "updates of warmup, instead of its share", _ZERO_OR_MORE, grid=True, default=None
     )
     layer_decay: float = later("a layer's learning rate, as a share of that above it", _SHARE, grid=True, default=1.0)
     decay_biases: bool = later("weight decay also on biases and layer norms", default=False)
-    dropout: float | None = later("of encoder and head; null: as in config.json", _FRACTION, grid=True, default=None)
-    head_dropout: float | None = later("of the head; null: as the others", _FRACTION, grid=True, default=None)
-    label_smoothing: float = later("share of a label spread over all classes", _FRACTION, grid=True, default=0.0)
+    dropout: float | None = later("of encoder and head; null: as in config.json", FRACTION, grid=True, default=None)
+    head_dropout: float | None = later("of the head; null: as the others", FRACTION, grid=True, default=None)
+    label_smoothing: float = later("share of a label spread over all classes", FRACTION, grid=True, default=0.0)
     class_weights: list[float] | Literal["balanced"] | None = later(
         "of the loss, in the order of the labels; balanced: in inverse proportion to the rows", _WEIGHTS, default=None
     )
@@ -192,7 +200,7 @@ class SlurmConfig:
     """What each job of a Slurm array asks for."""
 
     partition: str | None = key("a partition of the cluster", default=None)
-    hours: float = key("time limit of a job", _ABOVE_ZERO)
+    hours: float = key("time limit of a job", ABOVE_ZERO)
     cpus: int = key("cores of a job", _ONE_OR_MORE)
     gpus: int = key("GPUs of a job", _ZERO_OR_MORE)
     memory_gb: int = key("memory of a job in GB", _ONE_OR_MORE)
@@ -227,6 +235,7 @@ class RunKeys:
     encoder: EncoderConfig
     data: DataConfig
     trainer: TrainerConfig
+    peft: PeftConfig = field(default_factory=PeftConfig)
     executor: ExecutorConfig
     recipe: str = key("name of the recipe that sets the trainer's values", GIVEN)
     init: str = key("pretrained, or a task: start from the encoder of that task's run with the same seed", GIVEN)
@@ -249,7 +258,9 @@ class RunKeys:
     save_model: bool = key("keep the fine-tuned weights under model/, in transformers' form")
 
     def rules(self) -> Iterator[Rule]:
-        """Require a selection for patience, and keys and values of the trainer in a grid."""
+        """Require a selection for patience, one way of freezing, and keys and values of the trainer in a grid."""
+        alone = self.freeze == "none" or self.peft.method == "none"
+        yield "freeze", self.freeze, alone, f"none with peft={self.peft.method}, which says itself what is trained"
         chooses = self.trainer.patience is None or self.selection != "last"
         words = "null with selection=last; selection=best, holdout or halves scores every epoch"
         yield "trainer.patience", self.trainer.patience, chooses, words

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
+from glue_bench.config.schema import PeftConfig
 from glue_bench.data.encoding import Encoded, load_tokenizer, serialise
 from glue_bench.errors import InputError, UsageError
 from glue_bench.models.families import family_of, max_positions, why_refused
@@ -24,6 +25,7 @@ from glue_bench.models.flat_check import flatten
 from glue_bench.models.flat_rows import FlatRows
 from glue_bench.models.heads import HEAD_KEY, POOLINGS, README, PooledModel
 from glue_bench.models.padded import PaddedRows, load_transformer, read_model_config
+from glue_bench.models.peft import Adapters, tune
 from glue_bench.models.placement import Placement
 from glue_bench.models.pretrained import tokenizer_files
 from glue_bench.text import reason_of
@@ -40,6 +42,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.whole, self.config = whole, whole.config
         self.flat: FlatModel | None = None  # None: padded
+        self.adapters: Adapters | None = None
         self.why_padded = "trainer.engine=padded"
         self.usual_dropout = dict[str, float]()  # what config.json says, where the training has another
 
@@ -88,7 +91,10 @@ class Classifier(nn.Module):
             self.flat.restore_vocabulary(decay=decay)
 
     def standard_state(self) -> dict[str, Tensor]:
-        """Return the weights under the names of AutoModelForSequenceClassification."""
+        """Return the weights under the names of AutoModelForSequenceClassification; adapters are merged."""
+        if self.adapters:
+            self.adapters.merge()
+            self.adapters = None
         return self.whole.state_dict()
 
 
@@ -101,6 +107,7 @@ def load_classifier(
     dropout: float | None = None,
     head_dropout: float | None = None,
     head: str = "default",
+    peft: PeftConfig | None = None,
 ) -> Classifier:
     """Load a pretrained encoder with a new head, which is drawn from `head_seed` alone.
 
@@ -112,10 +119,11 @@ def load_classifier(
         dropout: in place of every dropout in the folder's configuration.
         head_dropout: in place of the head's.
         head: the family's own in transformers (default), or one of `heads.POOLINGS`.
+        peft: which weights are trained; None: all.
 
     Raises:
         InputError: the folder's configuration or weights cannot be used.
-        UsageError: the flat engine does not serve this encoder, or it has no dropout that could be replaced.
+        UsageError: the flat engine does not serve this encoder, or it lacks the dropout, layers or biases asked for.
     """
     config = read_model_config(folder)
     usual = {name: p for name, p in config.to_dict().items() if "dropout" in name and isinstance(p, int | float)}
@@ -127,7 +135,7 @@ def load_classifier(
         config.update({HEAD_KEY: head})
     elif hasattr(config, HEAD_KEY):  # of the run that this one starts from
         delattr(config, HEAD_KEY)
-    model = _build(config, folder=folder, outputs=outputs, seed=head_seed, engine=engine)
+    model = _build(config, folder=folder, outputs=outputs, seed=head_seed, engine=engine, peft=peft)
     model.usual_dropout = usual
     if head_dropout is not None:
         inside = {*model.whole.base_model.modules()}
@@ -245,7 +253,15 @@ def _save_tokenizer(source: Path, folder: Path) -> None:
         raise InputError(f"{source}: its tokenizer would give other tokens once it is saved, so no model can be kept")
 
 
-def _build(config: PretrainedConfig, *, folder: Path | None, outputs: int, seed: int, engine: str) -> Classifier:
+def _build(
+    config: PretrainedConfig,
+    *,
+    folder: Path | None,
+    outputs: int,
+    seed: int,
+    engine: str,
+    peft: PeftConfig | None = None,
+) -> Classifier:
     where = f"encoder folder {folder}" if folder else config.model_type
     if reason := why_refused(config):
         raise InputError(f"{where}: {reason}")
@@ -257,13 +273,16 @@ def _build(config: PretrainedConfig, *, folder: Path | None, outputs: int, seed:
             whole = _join_own(config, folder) if folder and getattr(config, HEAD_KEY, None) else _join(config, folder)
         except (ValueError, RuntimeError, AttributeError) as error:
             raise InputError(f"{where}: no classifier can be made from it ({reason_of(error)})") from error
-    return _for_engine(engine, whole)
+        adapters = tune(whole, peft) if peft else None
+    return _for_engine(engine, whole, adapters=adapters)
 
 
-def _for_engine(engine: str, whole: PreTrainedModel) -> Classifier:
+def _for_engine(engine: str, whole: PreTrainedModel, *, adapters: Adapters | None = None) -> Classifier:
     model = Classifier(whole)
+    model.adapters = adapters
     if engine != "padded":
-        model.flat, model.why_padded = flatten(whole)
+        with adapters.shaken() if adapters else contextlib.nullcontext():
+            model.flat, model.why_padded = flatten(whole)
         if engine == "flat" and model.flat is None:
             raise UsageError(f"trainer.engine=flat: not for this encoder ({model.why_padded}); must be auto or padded")
     return model

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from torch import nn
+
 from glue_bench.config.schema import RunConfig
 from glue_bench.errors import UsageError
 from glue_bench.models.classifier import Classifier, load_classifier
@@ -18,9 +20,17 @@ def load_trainable(folder: Path, config: RunConfig, *, outputs: int, head_seed: 
         UsageError: the configuration asks for something that this encoder does not have.
     """
     known = {name: getattr(config.trainer, name) for name in ("engine", "dropout", "head_dropout")}
+    if config.peft.method != "none":
+        known["peft"] = config.peft
     model = load_classifier(folder, outputs=outputs, head_seed=head_seed, head=config.head, **known)
-    _freeze(model, config.freeze)
+    if config.freeze != "none":
+        _freeze(model, config.freeze)
     return model
+
+
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are trained, by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def _freeze(model: Classifier, part: str) -> None:

@@ -21,7 +21,7 @@ from glue_bench.files import cache_folder, file_sha256, move_aside, replace_fold
 from glue_bench.models.classifier import Classifier, check_max_length, check_tokens, save_classifier
 from glue_bench.models.placement import Placement, choose_placement, keep_freed_memory
 from glue_bench.models.pretrained import TOKENIZER_FILES, Pretrained, encoder_identity, resolve_pretrained
-from glue_bench.models.trainable import load_trainable
+from glue_bench.models.trainable import load_trainable, trained
 from glue_bench.runs.division import Division, Judged, divide_rows
 from glue_bench.runs.identity import RunRequest, check_unchanged
 from glue_bench.runs.lease import LostLeaseError
@@ -187,7 +187,7 @@ def _prepare(run: RunContext) -> Prepared:
         encoder={
             **encoder,
             "parameters": sum(each.numel() for each in model.parameters()),
-            "trained": sum(each.numel() for each in model.parameters() if each.requires_grad),
+            "trained": sum(each.numel() for each in trained(model).values()),
         },
         data={
             **{key: getattr(data, key) for key in ("source", "dataset", "revision", "fingerprint", "fingerprints")},
@@ -325,6 +325,11 @@ def _score(
 
 def _save_model(run: RunContext, prepared: Prepared, *, record: Record, decay: float) -> Record:
     prepared.model.restore_vocabulary(decay=decay)
+    if adapters := prepared.model.adapters:  # before they are merged
+        encoder, folder = run.request.config.encoder, prepared.start.folder
+        hub_id = None if run.request.parent else encoder.hub_id
+        with replace_folder_atomically(run.folder / "adapter") as target:
+            adapters.save(target, base=hub_id or str(folder), revision=encoder.revision if hub_id else None)
     ours = ("config.json", "model.safetensors", "README.md", *TOKENIZER_FILES)
     if aside := move_aside(run.folder / "model", ours=ours):
         logger.warning("%s: holds files that are not the run's; moved to %s", run.folder / "model", aside.name)

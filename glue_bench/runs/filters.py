@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from glue_bench.config.keys import keys_of
-from glue_bench.config.schema import WAYS, TrainerConfig
+from glue_bench.config.schema import TrainerConfig
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.reading import whole_number
 from glue_bench.runs.record import Record
-from glue_bench.runs.setting import Setting, override_value, show_value, sort_place
+from glue_bench.runs.setting import USUAL_WAYS, Setting, override_value, show_value, sort_place
 
 _Run = TypeVar("_Run")
 _PLURALS = {"tasks": "task", "encoders": "encoder", "seeds": "seed"}
 _TRAINER = tuple(f"trainer.{name}" for name in keys_of(TrainerConfig, "scores", "rounding"))
 _PLAIN = "task tasks encoder encoders data seed seeds status recipe init selection holdout precision setting_id run_id"
 _DOTTED = "data.revision data.max_train_rows data.max_eval_rows data.sample encoder.hub_id encoder.revision"
-KEYS = (*_PLAIN.split(), *WAYS, *_DOTTED.split(), *_TRAINER)
+KEYS = (*_PLAIN.split(), *USUAL_WAYS, *_DOTTED.split(), *_TRAINER)
 HELP = """\
 which runs (all by default; several words: runs that fit all of them):
   tasks=[A,B] encoders=[A,B] seeds=1-3    also task=NAME, encoder=NAME, seed=N

@@ -6,15 +6,16 @@ and library versions. The report separates runs of different precision or engine
 """
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from glue_bench.config.keys import NOT_IN_IDENTITY, keys_of, unset_later
-from glue_bench.config.schema import REPLACES, WAYS, RunConfig, TaskConfig, TrainerConfig
+from glue_bench.config.schema import REPLACES, WAYS, PeftConfig, RunConfig, TaskConfig, TrainerConfig
 from glue_bench.data.sources import hub_identity, resolve_source
-from glue_bench.errors import InputError
+from glue_bench.errors import InputError, UsageError
 from glue_bench.models.pretrained import encoder_identity, encoder_name, pinned_identity, resolve_pretrained
 
 SCORES_VERSION = 2  # increase it when the code gives other scores for the same request
@@ -55,6 +56,9 @@ def make_requests(config: RunConfig, seeds: list[int], *, parent: RunConfig | No
     Files are read or fetched only where a name alone does not identify them (a local folder, a branch on the hub); one
     that is missing or unreachable is an InputError. `parent` configures the runs that these start from.
     """
+    method = config.peft.method
+    if method in ("lora", "ia3") and importlib.util.find_spec("peft") is None:
+        raise UsageError(f"peft={method}: the package peft is not installed: pip install 'glue-bench[peft]'")
     encoder = pinned_identity(config.encoder)
     if encoder is None:
         pretrained = resolve_pretrained(config.encoder)
@@ -99,6 +103,7 @@ def identify(
             config.trainer,
             {own if getattr(config.trainer, own) is None else other for own, other in REPLACES.items()},
         ),
+        **({"peft": peft} if (peft := _identity(config.peft)) else {}),
         "recipe": config.recipe,
         **({"init": parent.setting_id} if parent else {}),
         **({"init_seed": config.init_seed} if parent and config.init_seed is not None else {}),
@@ -132,7 +137,7 @@ def check_unchanged(request: RunRequest, *, encoder: Mapping[str, object], data:
             raise InputError(f"{request.title}: the files of its {part} changed since the run was planned; run again")
 
 
-def _identity(config: TaskConfig | TrainerConfig, without: Collection[str] = ()) -> dict[str, Any]:
+def _identity(config: TaskConfig | TrainerConfig | PeftConfig, without: Collection[str] = ()) -> dict[str, Any]:
     left_out = {*keys_of(type(config), *NOT_IN_IDENTITY), *unset_later(config), *without}
     return {key: value for key, value in asdict(config).items() if key not in left_out}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from glue_bench.config.keys import NOT_IN_IDENTITY, keys_of
-from glue_bench.config.schema import LATER, WAYS, TrainerConfig, without_effect
+from glue_bench.config.schema import LATER, PEFT, PEFT_KEYS, WAYS, TrainerConfig, without_effect
 from glue_bench.runs.record import Record
 from glue_bench.text import quote_value
 
@@ -19,7 +19,8 @@ _HASHES = {
     "data.fingerprint": ("rows", ("data", "data.revision", "data.sample", "data.max_train_rows", "data.max_eval_rows")),
     "encoder.weights_sha256": ("weights", ("encoder", "encoder.hub_id", "encoder.revision")),
 }
-_FIRST = {"init": "pretrained", "selection": "last", **WAYS}  # values that come first, whatever their name
+USUAL_WAYS = {**WAYS, "peft": "none", **{f"peft.{name}": usual for name, usual in PEFT.items()}}
+_FIRST = {"init": "pretrained", "selection": "last", **USUAL_WAYS}  # values that come first, whatever their name
 LIMITS = {"max_train_rows": None, "max_eval_rows": None, "sample": "first"}
 _SMALL = 0.001  # numbers below are shown as 1e-4
 
@@ -50,7 +51,7 @@ class Setting:
     usual_start: bool = field(default=True, compare=False)  # whether the task's init_from has it
     selection: str = "last"  # last, best, holdout or halves
     holdout: float | None = None  # None unless the selection is holdout
-    ways: Mapping[str, Any] = field(default_factory=dict)  # head, freeze
+    ways: Mapping[str, Any] = field(default_factory=dict)  # head, freeze, peft, and the keys of its method
     cell: Mapping[str, Any] = field(default_factory=dict)  # trainer values from a grid
     grid: Mapping[str, list[Any]] = field(default_factory=dict, compare=False)  # trainer key to the values to try
     trainer: Mapping[str, Any] = field(default_factory=dict)  # without EXECUTION
@@ -85,7 +86,7 @@ class Setting:
             usual_start=record.init_kind in config["task"].get("init_from", ()),
             selection=record.selection,
             holdout=config.get("holdout") if record.selection == "holdout" else None,
-            ways={name: config.get(name, usual) for name, usual in WAYS.items()},
+            ways=_ways_of(config),
             cell=dict(config.get("cell") or {}),
             grid=dict(config.get("grid") or {}),
             trainer=trainer,
@@ -153,7 +154,7 @@ class Setting:
     @property
     def way_words(self) -> list[str]:
         """The KEY=VALUE words for what is trained, where it is not the usual."""
-        return [override_word(name, value) for name, value in self.ways.items() if value != WAYS[name]]
+        return [override_word(name, value) for name, value in self.ways.items() if value not in ("", USUAL_WAYS[name])]
 
     @property
     def method(self) -> str:
@@ -251,8 +252,8 @@ def sort_place(values: Mapping[str, Any]) -> list[tuple[bool, bool, bool, float,
 
 
 def short_name(name: str) -> str:
-    """Return the last part of a key, as columns name it."""
-    return name.rpartition(".")[2]
+    """Return the last part of a key, as columns name it; all of one of peft's, which may be the trainer's, too."""
+    return name if name.startswith("peft.") else name.rpartition(".")[2]
 
 
 def show_value(value: Any) -> str:
@@ -284,6 +285,15 @@ def override_value(value: Any) -> str:
     text = str(value)
     plain = not isinstance(value, str) or (_PLAIN.fullmatch(text) and text.lower() not in _MEANINGFUL)
     return text if plain else quote_value(text)
+
+
+def _ways_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is trained, and on what head; a key that the method of `peft` does not have is unknown."""
+    peft = config.get("peft") or {}
+    method = peft.get("method", "none")
+    own = {name: peft.get(name, usual) if name in PEFT_KEYS[method] else "" for name, usual in PEFT.items()}
+    ways = {name: config.get(name, usual) for name, usual in WAYS.items()}
+    return {**ways, "peft": method, **{f"peft.{name}": value for name, value in own.items()}}
 
 
 def _describe_data(data: Mapping[str, Any]) -> str:

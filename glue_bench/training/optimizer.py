@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.models.classifier import Classifier
-from glue_bench.models.trainable import rate_shares
+from glue_bench.models.trainable import rate_shares, trained
 
 _CLIP_EPSILON = 1e-6  # as in torch's clip_grads_with_norm_
 _STATE = ("step", "exp_avg", "exp_avg_sq")
@@ -50,11 +50,12 @@ class TorchAdamW:
         Raises:
             UsageError: there is no `layer_decay` for this model.
         """
-        self._names = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._names = trained(model)
         self._parameters, self._limit = list(self._names.values()), settings.clip_norm
         shares, alike = rate_shares(model, settings.layer_decay), defaultdict[tuple[bool, float], list[Tensor]](list)
         for name, parameter in self._names.items():
-            alike[settings.decay_biases or parameter.ndim > 1, shares[name]].append(parameter)
+            matrix = parameter.ndim > 1 and ".ia3_l." not in name  # those of IA3 are vectors, of two dimensions
+            alike[settings.decay_biases or matrix, shares[name]].append(parameter)
         self._shares = [share for _, share in alike]  # of the learning rate
         decays = [settings.weight_decay if decaying else 0.0 for decaying, _ in alike]
         groups = [{"params": each, "weight_decay": decay} for each, decay in zip(alike.values(), decays, strict=True)]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from glue_bench.data.encoding import Encoded
+from glue_bench.models.trainable import trained
 from glue_bench.training.checkpoint import Snapshot
 
 
@@ -67,7 +68,7 @@ class BestEpoch:
         self.scores.append(score if math.isfinite(score) else None)
         if not self._weights or score > (-math.inf if best is None else best):
             self._epoch, self._step = len(self.scores), step
-            weights = self._model.named_parameters()
+            weights = trained(self._model).items()
             self._weights = {name: value.detach().to("cpu", copy=True) for name, value in weights}
 
     def add_to(self, snapshot: Snapshot) -> Snapshot:
@@ -89,7 +90,7 @@ class BestEpoch:
     def put_back(self) -> None:
         """Give the model the weights of the best epoch."""
         with torch.no_grad():
-            for name, parameter in self._model.named_parameters():
+            for name, parameter in trained(self._model).items():
                 parameter.copy_(self._weights[name])
 
 

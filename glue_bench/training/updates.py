@@ -19,6 +19,7 @@ from glue_bench.errors import DivergedError
 from glue_bench.models.classifier import Classifier
 from glue_bench.models.packing import Packed
 from glue_bench.models.placement import Placement, is_out_of_memory, release_memory
+from glue_bench.models.trainable import trained
 from glue_bench.training.checkpoint import Snapshot
 from glue_bench.training.distributed import ALONE, Processes, SharedGradients
 from glue_bench.training.graphs import Capture, CudaCapture, Graphs
@@ -230,7 +231,7 @@ class Updates:
     def capture(self, metadata: Mapping[str, Any]) -> Snapshot:
         """Return everything that later updates depend on, with the caller's own metadata."""
         self.settle()
-        tensors = {f"model.{name}": value.detach() for name, value in self._model.named_parameters()}
+        tensors = {f"model.{name}": value.detach() for name, value in trained(self._model).items()}
         tensors |= {f"optimizer.{name}": value for name, value in self._step.optimizer.state().items()}
         tensors["loss_sum"] = self._step.tally[0].clone()
         own = {"parts": self.micro_batches, "tokens": self.tokens, "loss_steps": self._loss_steps}
@@ -241,7 +242,7 @@ class Updates:
         tensors, metadata = snapshot.tensors, snapshot.metadata
         self._step.tally[0].copy_(tensors["loss_sum"])
         with torch.no_grad():
-            for name, parameter in self._model.named_parameters():
+            for name, parameter in trained(self._model).items():
                 parameter.copy_(tensors[f"model.{name}"])
         prefix = "optimizer."
         own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,136 @@
+"""Parameter-efficient fine-tuning: adapters of the library `peft`, or biases alone. All else of the encoder is frozen.
+
+The head, to which a pooler of the encoder belongs, is trained beside them unless the configuration says otherwise.
+"""
+
+import contextlib
+import errno
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
+from transformers import PreTrainedModel
+
+from glue_bench.config.schema import PeftConfig
+from glue_bench.errors import UsageError, list_names
+
+FILES = ("adapter_config.json", "adapter_model.safetensors")
+_NAME = "default"  # of the adapters, as peft calls them
+# What the families call the linear layers that get adapters if `peft.targets` names none: query and value as in LoRA
+# (Hu et al., arXiv:2106.09685); key, value and what leads out of the feed-forward layer as in (IA)3 (Liu et al.,
+# arXiv:2205.05638). ModernBERT and DeBERTa have query, key and value in one.
+_JOINED = ("Wqkv", "in_proj")
+_USUAL = {
+    "lora": ("query", "query_proj", "q_lin", "q", "value", "value_proj", "v_lin", "v", *_JOINED),
+    "ia3": ("key", "key_proj", "k_lin", "k", "value", "value_proj", "v_lin", "v", *_JOINED),
+}
+_FEED_FORWARD = ("output.dense", "lin2", "ffn_output", "mlp.Wo")
+
+
+class Adapters:
+    """Adapters in a model, some of whose linear layers peft has wrapped."""
+
+    def __init__(self, tuner: Any, whole: PreTrainedModel) -> None:
+        """Hold peft's tuner of the model."""
+        self._tuner, self._whole = tuner, whole
+
+    @contextlib.contextmanager
+    def shaken(self) -> Iterator[None]:
+        """Give the adapters other weights for a while: fresh ones change no logit, so no check could see them."""
+        parameters = [parameter for parameter in self._tuner.parameters() if parameter.requires_grad]
+        before = [parameter.detach().clone() for parameter in parameters]
+        chance = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for parameter in parameters:
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=chance))
+            try:
+                yield
+            finally:
+                for parameter, value in zip(parameters, before, strict=True):
+                    parameter.copy_(value)
+
+    def save(self, folder: Path, *, base: str, revision: str | None) -> None:
+        """Write peft's files, from which `PeftModel.from_pretrained` gets the adapters and the head.
+
+        Args:
+            folder: an empty folder.
+            base: the hub's id of the encoder, or its folder.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        from peft import get_peft_model_state_dict
+
+        head = {name: value for name, value in self._whole.named_parameters() if _in_head(self._whole, name)}
+        config = self._tuner.peft_config[_NAME]
+        config.task_type, config.inference_mode, config.target_modules = "SEQ_CLS", True, sorted(config.target_modules)
+        config.base_model_name_or_path, config.revision = base, revision
+        config.modules_to_save = sorted({"pooler" if ".pooler." in name else name.split(".")[0] for name in head})
+        state = get_peft_model_state_dict(self._tuner, adapter_name=_NAME, save_embedding_layers=False)
+        state = {f"base_model.{name}": value for name, value in state.items()}
+        state |= {f"base_model.model.{name}": value for name, value in head.items()}
+        config.save_pretrained(str(folder))
+        try:
+            save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, folder / FILES[1])
+        except SafetensorError as error:  # what it raises for a full disk
+            raise OSError(errno.EIO, str(error)) from error
+
+    def merge(self) -> None:
+        """Add the adapters to the weights that they adapt, and unwrap the layers; there are none from then on."""
+        self._tuner.merge_and_unload()
+
+
+def tune(whole: PreTrainedModel, how: PeftConfig) -> Adapters | None:
+    """Freeze what a method does not train, and add its adapters, if it has any, drawn from torch's global seed stream.
+
+    Raises:
+        UsageError: the encoder has no biases, or no such layers.
+    """
+    adapters = None if how.method == "bitfit" else Adapters(_add_adapters(whole, how), whole)
+    for name, parameter in whole.named_parameters():
+        own = name.endswith("bias") if adapters is None else parameter.requires_grad
+        parameter.requires_grad_(how.head if _in_head(whole, name) else own)
+    if not any(value.requires_grad for name, value in whole.named_parameters() if not _in_head(whole, name)):
+        raise UsageError(f"peft={how.method}: {whole.config.model_type} has no biases; must be none, lora or ia3")
+    return adapters
+
+
+def _add_adapters(whole: PreTrainedModel, how: PeftConfig) -> Any:
+    """Wrap the layers; return peft's tuner."""
+    from peft import IA3Config, IA3Model, LoraConfig, LoraModel
+
+    layers = _find_layers(whole, how)
+    if how.method == "ia3":
+        outer = [name for name in layers if _ends(name, _FEED_FORWARD) and "attention" not in name]
+        return IA3Model(whole, IA3Config(target_modules=layers, feedforward_modules=outer), _NAME)
+    given = {"r": how.rank, "lora_alpha": how.alpha, "lora_dropout": how.dropout, "target_modules": layers}
+    return LoraModel(whole, LoraConfig(**given), _NAME)
+
+
+def _find_layers(whole: PreTrainedModel, how: PeftConfig) -> list[str]:
+    every = [name for name, module in whole.named_modules() if isinstance(module, nn.Linear)]
+    linear = [name for name in every if not _in_head(whole, f"{name}.")]
+    wanted = how.targets or _USUAL[how.method]
+    found = [name for name in linear if _ends(name, wanted)]
+    if how.method == "ia3" and not how.targets:
+        found += [name for name in linear if _ends(name, _FEED_FORWARD) and "attention" not in name]
+    lacking = [target for target in how.targets or () if not any(_ends(name, [target]) for name in linear)]
+    if lacking or not found:
+        known = dict.fromkeys(re.sub(r".*\.\d+\.", "", name) for name in linear)
+        end = f"must name linear layers of {whole.config.model_type}: {list_names(known)}"
+        raise UsageError(f"peft.targets={f'[{lacking[0]}]' if lacking else 'null'}: {end}")
+    return found
+
+
+def _ends(name: str, endings: Any) -> bool:
+    return any(f".{name}".endswith(f".{ending}") for ending in endings)
+
+
+def _in_head(whole: PreTrainedModel, name: str) -> bool:
+    """Return whether a parameter belongs to the head."""
+    return not name.startswith(f"{whole.base_model_prefix}.") or ".pooler." in name

@@ -1,0 +1,229 @@
+"""Parameter-efficient methods in a model: what is trained, on both engines, merged, reloaded by peft, and resumed."""
+
+import dataclasses
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForSequenceClassification
+
+from glue_bench.config.compose import compose_run
+from glue_bench.config.schema import PeftConfig
+from glue_bench.errors import UsageError
+from glue_bench.models.classifier import Classifier
+from glue_bench.models.padded import PaddedRows
+from glue_bench.models.trainable import load_trainable, trained
+from glue_bench.training.checkpoint import SnapshotStore
+from glue_bench.training.optimizer import TorchAdamW
+from glue_bench.training.selection import BestEpoch
+from glue_bench.training.stopping import Stopped, StopSignals
+from glue_bench.training.trainer import fit
+from glue_bench.training.updates import StepReport
+from tests.models.test_families import config_of
+from tests.support.training import CPU, OWNER, STREAMS, encoded_of, settings
+
+peft = pytest.importorskip("peft")
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # asked for by peft
+FAMILIES = {
+    "lora": ("bert", "electra", "distilbert", "albert", "modernbert", "deberta-v2", "mpnet", "megatron-bert"),
+    "ia3": ("roberta", "distilbert", "modernbert", "deberta-v2"),
+    "bitfit": ("roberta", "mpnet"),
+}
+CASES = [(family, method) for method, families in FAMILIES.items() for family in families]
+LENGTHS = [9, 4, 12, 1, 7, 3]
+HEAD = 32 * 32 + 32 + 32 * 2 + 2  # of RoBERTa: a dense layer and the logits
+BIASES = 32 + 2 * (3 * 32 + 32 + 32 + 64 + 32 + 32)  # of the norm of the embeddings, and of the parts of both layers
+DECAY = 0.3
+
+
+def load(
+    folder: Path,
+    method: str = "none",
+    *,
+    engine: str = "auto",
+    freeze: str = "none",
+    pooling: str = "default",
+    **keys: Any,
+) -> Classifier:
+    config = compose_run(["task=rte"])
+    keys = {"method": method, **({"rank": 8, "alpha": 8.0} if method == "lora" else {}), **keys}
+    trainer, how = dataclasses.replace(config.trainer, engine=engine), PeftConfig(**keys)  # type: ignore[arg-type]
+    changed = dataclasses.replace(config, trainer=trainer, peft=how, freeze=freeze, head=pooling)  # type: ignore[arg-type]
+    return load_trainable(folder, changed, outputs=2, head_seed=1)
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """Make the folder of a tiny encoder of a family, whose vectors are not left at 0 and 1."""
+    folder = tmp_path_factory.mktemp("families") / request.param
+    torch.manual_seed(0)
+    model = AutoModel.from_config(config_of(request.param))
+    for parameter in model.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape)
+    model.save_pretrained(folder)
+    return folder
+
+
+def move(model: Classifier) -> Classifier:
+    """Change what is trained, as training would."""
+    generator = torch.Generator().manual_seed(3)
+    for parameter in trained(model).values():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return model.eval()
+
+
+def logits_of(model: Classifier) -> torch.Tensor:
+    encoded = encoded_of(LENGTHS, seed=5, pad_id=1)
+    return model(model.place(encoded, CPU.device).gather(np.arange(len(encoded))))
+
+
+@pytest.mark.parametrize(
+    ("method", "keys", "count"),
+    [
+        ("lora", {}, 2 * 2 * (2 * 8 * 32) + HEAD),  # layers, query and value, two factors of rank 8
+        ("lora", {"rank": 2, "targets": ["intermediate.dense"]}, 2 * (2 * 32 + 2 * 64) + HEAD),
+        ("lora", {"head": False}, 2 * 2 * (2 * 8 * 32)),
+        ("ia3", {}, 2 * (32 + 32 + 64) + HEAD),  # of keys, values and inner states
+        ("ia3", {"targets": ["key"], "head": False}, 2 * 32),
+        ("bitfit", {}, BIASES + HEAD),
+        ("bitfit", {"head": False}, BIASES),
+    ],
+)
+def test_what_is_trained_is_what_is_counted_by_hand(
+    tiny_roberta: Path, method: str, keys: dict[str, Any], count: int
+) -> None:
+    model = load(tiny_roberta, method, **keys)
+    assert sum(parameter.numel() for parameter in trained(model).values()) == count
+    assert model.engine == "flat"
+    plain = load(tiny_roberta)  # with the same head; fresh adapters change nothing
+    torch.testing.assert_close(logits_of(model.eval()), logits_of(plain.eval()))
+
+
+@pytest.mark.parametrize(("family", "method"), CASES, indirect=["family"])
+def test_flat_padded_merged_and_reloaded_logits_and_gradients_are_equal(
+    family: Path, method: str, tmp_path: Path
+) -> None:
+    keys = {"dropout": 0.5} if method == "lora" else {}
+    flat, padded = (move(load(family, method, engine=engine, **keys)) for engine in ("auto", "padded"))
+    assert flat.engine == ("padded" if family.name == "megatron-bert" else "flat")
+    expected = logits_of(padded)
+    assert not torch.allclose(expected, logits_of(load(family).eval()), atol=1e-3)
+    torch.testing.assert_close(logits_of(flat), expected, atol=1e-5, rtol=1e-5)
+    for model in (flat, padded):
+        logits_of(model).square().sum().backward()
+    for name, parameter in trained(flat).items():
+        wanted = trained(padded)[name].grad
+        torch.testing.assert_close(parameter.grad, wanted, atol=2e-5, rtol=1e-4, msg=name)
+    assert all(parameter.grad is None for parameter in flat.parameters() if not parameter.requires_grad)
+
+    rows = PaddedRows(encoded_of(LENGTHS, seed=5, pad_id=1), config=flat.config, device=CPU.device)
+    batch = rows.gather(np.arange(len(LENGTHS)))
+    if flat.adapters:
+        flat.adapters.save(tmp_path, base=str(family), revision=None)
+        base = AutoModelForSequenceClassification.from_pretrained(family, num_labels=2)
+        again = peft.PeftModel.from_pretrained(base, tmp_path).eval()
+        torch.testing.assert_close(again(**batch).logits, expected, atol=1e-5, rtol=1e-5)
+    merged = AutoModelForSequenceClassification.from_config(flat.config).eval()
+    merged.load_state_dict(flat.standard_state())  # every name, and no others
+    torch.testing.assert_close(merged(**batch).logits, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["peft.rank=4"], "peft.rank=4: must be null with peft=none"),
+        (["peft=ia3", "peft.alpha=4"], "peft.alpha=4.0: must be null with peft=ia3"),
+        (["peft=bitfit", "peft.targets=[query]"], "peft.targets=['query']: must be null with peft=bitfit"),
+        (["peft.head=false"], "peft.head=false: must be true with peft=none"),
+        (["peft.method=lora"], "peft.rank=null: must be a number with peft=lora"),
+        (["peft=lora", "peft.rank=0"], "peft.rank=0: must be 1 or more"),
+        (["peft=lora", "freeze=encoder"], "freeze=encoder: must be none with peft=lora"),
+        (["peft=prefix"], "Allowed: bitfit, ia3, lora, none; prefix tuning adds no weights that could be merged"),
+    ],
+)
+def test_keys_that_make_no_sense_are_refused(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        compose_run(["task=rte", *words])
+
+
+@pytest.mark.parametrize("family", ["modernbert"], indirect=True)
+def test_layers_and_biases_that_an_encoder_lacks_are_refused(family: Path, tiny_roberta: Path) -> None:
+    for target in ("qurey", "LayerNorm", "out_proj"):  # the last is the head's
+        message = rf"peft.targets=\[{target}\]: must name linear layers of roberta: attention.self.query, "
+        with pytest.raises(UsageError, match=message):
+            load(tiny_roberta, "lora", targets=["query", target])
+    with pytest.raises(UsageError, match="peft=bitfit: modernbert has no biases; must be none, lora or ia3"):
+        load(family, "bitfit")
+
+
+def test_vectors_of_ia3_do_not_decay_and_factors_of_lora_do(tiny_roberta: Path) -> None:
+    for method, part, decays in (("ia3", "ia3_l", {0.0}), ("lora", "lora_", {DECAY})):
+        model = load(tiny_roberta, method)
+        groups = TorchAdamW(model, settings(weight_decay=DECAY)).torch.param_groups
+        found = {group["weight_decay"] for group in groups for name, p in trained(model).items() if part in name
+                 for each in group["params"] if each is p}  # fmt: skip
+        assert found == decays
+
+
+def train(
+    model: Classifier, store: SnapshotStore | None = None, *, stop_after: int = 0
+) -> tuple[list[StepReport], float]:
+    encoded, history, signals = encoded_of(LENGTHS * 4, seed=5, pad_id=1), list[StepReport](), StopSignals()
+    model.cut_vocabulary(encoded.tokens)
+
+    def on_step(line: StepReport) -> None:
+        if line.step == stop_after:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    with signals.handled(), signals.at_a_good_moment():
+        result = fit(
+            model,
+            encoded,
+            labels=np.arange(len(encoded)) % 2,
+            settings=settings(learning_rate=1e-2),
+            streams=STREAMS,
+            placement=CPU,
+            history=history,
+            on_step=on_step,
+            snapshots=store,
+            signals=signals,
+            selection=BestEpoch(model, lambda: float(len(history)), on="validation", rows=1),
+        )
+    return history, result.untouched_decay
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"method": "lora", "dropout": 0.3},
+        {"method": "ia3", "pooling": "max"},
+        {"method": "bitfit"},
+        {"freeze": "encoder"},
+    ],
+    ids=str,
+)
+def test_frozen_weights_stay_as_they_are_and_an_interrupted_training_ends_with_the_same_bits(
+    tiny_roberta: Path, tmp_path: Path, how: dict[str, Any]
+) -> None:
+    before = {name: value.clone() for name, value in load(tiny_roberta, **how).state_dict().items()}
+    whole, model, again = (load(tiny_roberta, **how) for _ in range(3))
+    history, decay = train(whole)
+    assert decay == 1  # no row of the embedding table shrinks
+    store = SnapshotStore(tmp_path, belongs_to=OWNER)
+    with pytest.raises(Stopped):
+        train(model, store, stop_after=4)
+    snapshot = store.newest()
+    assert snapshot is not None
+    kept = {name.removeprefix("model.") for name in snapshot.tensors if name.startswith("model.")}
+    assert kept == trained(model).keys()  # and so a snapshot is small
+    assert [(line.step, line.loss) for line in train(again, store)[0]] == [(line.step, line.loss) for line in history]
+    for model in (whole, again):
+        model.restore_vocabulary(decay=decay)
+    for (name, one), other in zip(whole.named_parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other), name
+        assert torch.equal(one, before[name]) is not one.requires_grad, name
