@@ -69,9 +69,10 @@ def arrange(lengths: NDArray[np.int64], *, rows: int, heads: int, device: torch.
     column = np.arange(len(row)) - first[row]  # (T,)
     each = np.arange(heads)
     blocks, entry_slices, slice_entries, used = list[AttentionBlock](), [], [], 0
-    # Except on a CPU, starting another kernel costs more than the entries that it saves.
-    runs = [*split_by_length(lengths[:rows])] if device.type == "cpu" else [(0, rows)]
-    runs += [(rows, len(lengths))] if len(lengths) > rows else []  # the filler row, which changes no other block
+    runs = [(0, len(lengths))]
+    if device.type == "cpu":  # elsewhere, starting another kernel costs more than the entries that it saves
+        filler = [(rows, len(lengths))] if len(lengths) > rows else []  # which changes no other block
+        runs = [*split_by_length(lengths[:rows]), *filler]
     for begin, end in runs:
         width = int(lengths[begin:end].max())
         real = np.arange(width) < lengths[begin:end, None]  # (N, L)

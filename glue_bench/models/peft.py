@@ -108,8 +108,8 @@ def _add_adapters(whole: PreTrainedModel, how: PeftConfig) -> Any:
     if how.method == "ia3":
         outer = [name for name in layers if _ends(name, _FEED_FORWARD) and "attention" not in name]
         return IA3Model(whole, IA3Config(target_modules=layers, feedforward_modules=outer), _NAME)
-    given = {"r": how.rank, "lora_alpha": how.alpha, "lora_dropout": how.dropout, "target_modules": layers}
-    return LoraModel(whole, LoraConfig(**given), _NAME)
+    given: dict[str, Any] = {"r": how.rank, "lora_alpha": how.alpha, "lora_dropout": how.dropout}
+    return LoraModel(whole, LoraConfig(**given, target_modules=layers), _NAME)
 
 
 def _find_layers(whole: PreTrainedModel, how: PeftConfig) -> list[str]:

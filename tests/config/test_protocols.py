@@ -26,7 +26,10 @@ def test_every_protocol_plans_a_sweep(protocol: str, tmp_path: Path, capsys: pyt
     assert main(["sweep", *words, "--dry-run"]) == 0
     sweep = compose_sweep(words)
     seeds = {
-        config.init_seed or seed for config in sweep.configs if config.init != "pretrained" for seed in sweep.seeds
+        seed if config.init_seed is None else config.init_seed
+        for config in sweep.configs
+        if config.init != "pretrained"
+        for seed in sweep.seeds
     }
     runs = len(sweep.configs) * len(sweep.seeds) + len(seeds)
     assert f"{runs} run{'s' if runs > 1 else ''}: 0 done, {runs} to run" in capsys.readouterr().err
@@ -47,6 +50,7 @@ def test_a_protocol_is_data_with_a_source_and_a_recipe_by_which_its_row_is_found
         "selection",
         "data",
         "grid",
+        "peft",
     }  # a recipe has the others
     rows = [table for table in load_published() if table.protocol_name == protocol]
     assert bool(rows) == (protocol not in WITHOUT_ROW)
@@ -59,6 +63,8 @@ def test_a_protocol_is_data_with_a_source_and_a_recipe_by_which_its_row_is_found
 STATED: list[tuple[str, str, dict[str, Any]]] = [
     ("hf_flax", "rte", {"epochs": 3, "batch_size": 32, "learning_rate": 2e-5, "epsilon": 1e-6, "clip_norm": 0.0}),
     ("hf_flax", "mrpc", {"epochs": 5, "warmup": 0.0, "weight_decay": 0.0, "max_length": 128}),
+    ("lora", "rte", {"epochs": 80, "batch_size": 32, "learning_rate": 5e-4, "weight_decay": 0.1, "init": "mnli"}),
+    ("lora", "stsb", {"epochs": 40, "batch_size": 16, "learning_rate": 4e-4, "selection": "best", "init": "mnli"}),
     ("hf_2019", "mrpc", {"epochs": 5, "batch_size": 32, "learning_rate": 2e-5, "max_length": 128}),
     ("fairseq", "rte", {"updates": 2036, "batch_size": 16, "learning_rate": 2e-5, "selection": "best"}),
     ("electra", "rte", {"epochs": 10, "learning_rate": 1e-4, "layer_decay": 0.8, "max_length": 128, "warmup": 0.1}),

@@ -13,7 +13,10 @@ LENGTHS = [3 + row % 9 for row in range(32)]
 @pytest.mark.parametrize(
     ("kernels", "limit"),
     [
-        ("torch", 640),  # 217 of them are autocast's, from float32 to bfloat16 and back
+        (
+            "torch",
+            660,
+        ),  # 219 of them are autocast's, from float32 to bfloat16 and back; 18 arrange the attention blocks
         pytest.param(
             "auto",
             190,

@@ -60,9 +60,9 @@ def load(
 @pytest.fixture(scope="module")
 def family(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """Make the folder of a tiny encoder of a family, whose vectors are not left at 0 and 1."""
-    folder = tmp_path_factory.mktemp("families") / request.param
+    folder = Path(tmp_path_factory.mktemp("families") / request.param)
     torch.manual_seed(0)
-    model = AutoModel.from_config(config_of(request.param))
+    model = AutoModel.from_config(config_of(request.param))  # type: ignore[no-untyped-call]
     for parameter in model.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape)
     model.save_pretrained(folder)
@@ -79,7 +79,8 @@ def move(model: Classifier) -> Classifier:
 
 def logits_of(model: Classifier) -> torch.Tensor:
     encoded = encoded_of(LENGTHS, seed=5, pad_id=1)
-    return model(model.place(encoded, CPU.device).gather(np.arange(len(encoded))))
+    logits: torch.Tensor = model(model.place(encoded, CPU.device).gather(np.arange(len(encoded))))
+    return logits
 
 
 @pytest.mark.parametrize(
@@ -108,14 +109,14 @@ def test_what_is_trained_is_what_is_counted_by_hand(
 def test_flat_padded_merged_and_reloaded_logits_and_gradients_are_equal(
     family: Path, method: str, tmp_path: Path
 ) -> None:
-    keys = {"dropout": 0.5} if method == "lora" else {}
+    keys: dict[str, Any] = {"dropout": 0.5} if method == "lora" else {}
     flat, padded = (move(load(family, method, engine=engine, **keys)) for engine in ("auto", "padded"))
     assert flat.engine == ("padded" if family.name == "megatron-bert" else "flat")
     expected = logits_of(padded)
     assert not torch.allclose(expected, logits_of(load(family).eval()), atol=1e-3)
     torch.testing.assert_close(logits_of(flat), expected, atol=1e-5, rtol=1e-5)
     for model in (flat, padded):
-        logits_of(model).square().sum().backward()
+        logits_of(model).square().sum().backward()  # type: ignore[no-untyped-call]
     for name, parameter in trained(flat).items():
         wanted = trained(padded)[name].grad
         torch.testing.assert_close(parameter.grad, wanted, atol=2e-5, rtol=1e-4, msg=name)
@@ -128,7 +129,7 @@ def test_flat_padded_merged_and_reloaded_logits_and_gradients_are_equal(
         base = AutoModelForSequenceClassification.from_pretrained(family, num_labels=2)
         again = peft.PeftModel.from_pretrained(base, tmp_path).eval()
         torch.testing.assert_close(again(**batch).logits, expected, atol=1e-5, rtol=1e-5)
-    merged = AutoModelForSequenceClassification.from_config(flat.config).eval()
+    merged = AutoModelForSequenceClassification.from_config(flat.config).eval()  # type: ignore[no-untyped-call]
     merged.load_state_dict(flat.standard_state())  # every name, and no others
     torch.testing.assert_close(merged(**batch).logits, expected, atol=1e-5, rtol=1e-5)
 
