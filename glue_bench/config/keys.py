@@ -40,6 +40,10 @@ class Must(NamedTuple):
         return cls(words, lambda text: bool(re.fullmatch(pattern, text)))
 
 
+ABOVE_ZERO = Must("above 0", lambda value: math.isfinite(value) and value > 0)
+FRACTION = Must("0 or more and below 1", lambda value: 0 <= value < 1)
+
+
 class About(NamedTuple):
     """What is known of a key besides its type and default."""
 

@@ -8,23 +8,25 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from glue_bench.config import keys
-from glue_bench.config.keys import Must, Rule, at_least, bookkeeping, execution, key, later, require_one_of, rounding
-from glue_bench.config.task import (
+from glue_bench.config.keys import (
     ABOVE_ZERO,
-    CONVENTIONS,
-    DISTINCT,
     FRACTION,
-    GIVEN,
-    NAME,
-    PEFT,
-    PEFT_KEYS,
-    PeftConfig,
-    TaskConfig,
+    Must,
+    Rule,
+    at_least,
+    bookkeeping,
+    execution,
+    key,
+    later,
+    require_one_of,
+    rounding,
 )
+from glue_bench.config.peft import PeftConfig
+from glue_bench.config.task import CONVENTIONS, DISTINCT, GIVEN, NAME, TaskConfig
 from glue_bench.errors import UsageError
 from glue_bench.reading import is_path, whole_number
 
-__all__ = ["CONVENTIONS", "PEFT", "PEFT_KEYS", "PeftConfig", "TaskConfig"]  # of task.py, which is a part of the schema
+__all__ = ["CONVENTIONS", "PeftConfig", "TaskConfig"]  # of files that are parts of the schema
 
 _ONE_OR_MORE, _ZERO_OR_MORE = at_least(1), at_least(0)
 _SEED = Must("0 to 4294967295", lambda seed: 0 <= seed < 2**32)

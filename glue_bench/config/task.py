@@ -1,4 +1,4 @@
-"""The parts of the schema that describe a task, and parameter-efficient fine-tuning. Knows no Hydra, no torch."""
+"""The part of the schema that describes a task, and the names of metrics and conventions. Knows no Hydra, no torch."""
 
 import math
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from glue_bench.config.keys import Must, Rule, at_least, bookkeeping, fields_of, key, later, require_one_of, shown
+from glue_bench.config.keys import Must, Rule, bookkeeping, key, require_one_of
 
 TaskKind = Literal["classification", "regression"]
 Metric = Literal[
@@ -26,8 +26,6 @@ NAME = Must.match(
     "made of letters, digits, '.', '_' and '-', starting with a letter or digit",
     r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,95}",
 )
-ABOVE_ZERO = Must("above 0", lambda value: math.isfinite(value) and value > 0)
-FRACTION = Must("0 or more and below 1", lambda value: 0 <= value < 1)
 DISTINCT = Must("at least one, each only once", lambda values: len({*values}) == len(values) > 0)
 _NAMES = Must(NAME.words, lambda names: all(map(NAME.holds, names)))
 _NOT_TEXTS = ("", "label", "idx")  # columns with other contents
@@ -115,36 +113,3 @@ class TaskConfig:
             known = place in self.test or (place.count("/") == 1 and all(map(NAME.holds, place.split("/"))))
             yield f"task.leaderboard.{file}", place, known, places
             yield f"task.leaderboard.{file}", place, place in self.rows, official
-
-
-@dataclass(slots=True, kw_only=True)
-class PeftConfig:
-    """Parameter-efficient fine-tuning: which few weights are trained. Plans of earlier versions have none of it."""
-
-    method: Literal["none", "lora", "ia3", "bitfit"] = later(
-        "lora, ia3: adapters of the library peft, and no other weight of the encoder; bitfit: its biases; none: all "
-        "weights are trained",
-        default="none",
-    )
-    rank: int | None = later("lora: rank of the adapters", at_least(1), default=None)
-    alpha: float | None = later("lora: what an adapter adds is multiplied by alpha / rank", ABOVE_ZERO, default=None)
-    dropout: float = later("lora: probability of dropout on what an adapter gets", FRACTION, default=0.0)
-    targets: list[str] | None = later(
-        "lora, ia3: the linear layers that get adapters, by the ends of their names; null: query and value (lora), or "
-        "key, value and the feed-forward layer's output (ia3)",
-        DISTINCT,
-        default=None,
-    )
-    head: bool = later("whether the head is trained, too", default=True)
-
-    def rules(self) -> Iterator[Rule]:
-        """Require the keys of the method, and no others."""
-        for name, usual in PEFT.items():
-            value, words = getattr(self, name), f"{shown(usual)} with peft={self.method}"
-            yield f"peft.{name}", value, name in PEFT_KEYS[self.method] or value == usual, words
-        for name in ("rank", "alpha") if self.method == "lora" else ():
-            yield f"peft.{name}", getattr(self, name), getattr(self, name) is not None, "a number with peft=lora"
-
-
-PEFT = {item.name: item.default() for item in fields_of(PeftConfig) if item.name != "method"}
-PEFT_KEYS = {"none": (), "lora": (*PEFT,), "ia3": ("targets", "head"), "bitfit": ("head",)}  # that a method has

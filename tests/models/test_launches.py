@@ -16,7 +16,7 @@ LENGTHS = [3 + row % 9 for row in range(32)]
         (
             "torch",
             660,
-        ),  # 219 of them are autocast's, from float32 to bfloat16 and back; 18 arrange the attention blocks
+        ),  # 219 of them are autocast's, from float32 to bfloat16 and back; 18 arrange attention blocks
         pytest.param(
             "auto",
             190,
