@@ -262,7 +262,7 @@ class RunKeys:
     def rules(self) -> Iterator[Rule]:
         """Require a selection for patience, one way of freezing, and keys and values of the trainer in a grid."""
         alone = self.freeze == "none" or self.peft.method == "none"
-        yield "freeze", self.freeze, alone, f"none with peft={self.peft.method}, which says itself what is trained"
+        yield "freeze", self.freeze, alone, f"none with peft={self.peft.method}, which decides what is trained"
         chooses = self.trainer.patience is None or self.selection != "last"
         words = "null with selection=last; selection=best, holdout or halves scores every epoch"
         yield "trainer.patience", self.trainer.patience, chooses, words

@@ -281,7 +281,7 @@ def _for_engine(engine: str, whole: PreTrainedModel, *, adapters: Adapters | Non
     model = Classifier(whole)
     model.adapters = adapters
     if engine != "padded":
-        with adapters.shaken() if adapters else contextlib.nullcontext():
+        with adapters.perturbed() if adapters else contextlib.nullcontext():
             model.flat, model.why_padded = flatten(whole)
         if engine == "flat" and model.flat is None:
             raise UsageError(f"trainer.engine=flat: not for this encoder ({model.why_padded}); must be auto or padded")

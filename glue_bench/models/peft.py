@@ -1,6 +1,6 @@
 """Parameter-efficient fine-tuning: adapters of the library `peft`, or biases alone. All else of the encoder is frozen.
 
-The head, to which a pooler of the encoder belongs, is trained beside them unless the configuration says otherwise.
+The head, to which a pooler of the encoder belongs, is trained too, unless the configuration says otherwise.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ class Adapters:
         self._tuner, self._whole = tuner, whole
 
     @contextlib.contextmanager
-    def shaken(self) -> Iterator[None]:
+    def perturbed(self) -> Iterator[None]:
         """Give the adapters other weights for a while: fresh ones change no logit, so no check could see them."""
         parameters = [parameter for parameter in self._tuner.parameters() if parameter.requires_grad]
         before = [parameter.detach().clone() for parameter in parameters]

@@ -164,7 +164,7 @@ def _parts(index: Path) -> list[str]:
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         names = []
     if not names or not all(is_file_name(name) and name.endswith(".safetensors") for name in names):
-        raise InputError(f"{index}: names no safetensors files beside it")
+        raise InputError(f"{index}: names no safetensors files")
     return names
 
 

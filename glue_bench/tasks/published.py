@@ -185,7 +185,7 @@ _SPREADS = {"deviation": "deviations", "minimum": "minima", "maximum": "maxima",
 
 
 def read_published(path: Path) -> list[PublishedTable]:
-    """Read a file of one row, or of several (`rows`) with what they share beside them; an OSError or a ValueError."""
+    """Read a file of one row, or of several (`rows`) with the keys that they share; an OSError or a ValueError."""
     content = read_json(path)
     conform(Mapping[str, Any], content, where="the file")
     if "rows" not in content:

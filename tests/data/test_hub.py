@@ -186,7 +186,11 @@ def repository(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("name", "config", "reason"),
     [
-        ("model.safetensors.index.json", True, "model.safetensors.index.json: names no safetensors files beside it"),
+        (
+            "model.safetensors.index.json",
+            True,
+            "model.safetensors.index.json: names no safetensors files",
+        ),
         ("adapter_config.json", True, "an adapter such as LoRA without its model; save what peft's merge_and_unload"),
         ("adapter_config.json", False, "no file config.json .*an adapter such as LoRA without its model"),
         ("pytorch_model.bin", True, "only safetensors weights are loaded; load and save it with transformers'"),

@@ -2,8 +2,6 @@
 
 import gc
 import json
-import os
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +10,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
-from glue_bench.models.classifier import Classifier, load_classifier
+from glue_bench.models.classifier import load_classifier
 from glue_bench.models.placement import Placement, choose_placement
 from glue_bench.training.checkpoint import SnapshotStore
-from glue_bench.training.stopping import Stopped, StopSignals
-from glue_bench.training.trainer import FitResult, fit, predict
-from glue_bench.training.updates import StepReport
-from tests.support.training import CPU, OWNER, STREAMS, encoded_of, settings
+from glue_bench.training.stopping import Stopped
+from glue_bench.training.trainer import predict
+from tests.support.fitting import train_on
+from tests.support.training import CPU, OWNER, encoded_of, settings
 
 pytestmark = pytest.mark.gpu
 PRECISIONS = ("float32", "bfloat16")
@@ -39,45 +36,6 @@ def lively(folder: Path, target: Path, **dropout: float) -> Path:
     larger = {name: 10 * value if value.ndim > 1 else value for name, value in weights.items()}
     save_file(larger, target / "model.safetensors", metadata={"format": "pt"})
     return target
-
-
-def rows_like(encoded: Encoded) -> NDArray[np.int64]:
-    """Make labels."""
-    return np.arange(len(encoded)) % 2
-
-
-def train(
-    folder: Path,
-    encoded: Encoded,
-    *,
-    changed: TrainerConfig,
-    placement: Placement,
-    store: SnapshotStore | None = None,
-    stop_after: int | None = None,
-) -> tuple[Classifier, list[StepReport], FitResult]:
-    """Fit, with a real SIGUSR1 after an update."""
-    model = load_classifier(folder, outputs=2, head_seed=STREAMS.head, engine=changed.engine)
-    model.cut_vocabulary(encoded.tokens)
-    history, signals = list[StepReport](), StopSignals()
-
-    def on_step(line: StepReport) -> None:
-        if line.step == stop_after:
-            os.kill(os.getpid(), signal.SIGUSR1)
-
-    with signals.handled(), signals.at_a_good_moment():
-        result = fit(
-            model,
-            encoded,
-            labels=rows_like(encoded),
-            settings=changed,
-            streams=STREAMS,
-            placement=placement,
-            history=history,
-            on_step=on_step,
-            snapshots=store,
-            signals=signals,
-        )
-    return model, history, result
 
 
 def logits_and_gradient(
@@ -161,15 +119,15 @@ def test_a_deterministic_fit_gives_the_same_bits_twice_and_after_an_interruption
 ) -> None:
     encoded = encoded_of(LENGTHS, seed=3, pad_id=1)
     changed = settings(snapshot_minutes=0.0)
-    train(tiny_roberta, encoded, changed=changed, placement=choose_placement(device, precision))  # an ordinary one
+    train_on(tiny_roberta, encoded, changed, placement=choose_placement(device, precision))  # an ordinary one
     placement = choose_placement(device, precision, deterministic=True)
-    expected, history, whole = train(tiny_roberta, encoded, changed=changed, placement=placement)
+    expected, history, whole = train_on(tiny_roberta, encoded, changed, placement=placement)
     store = SnapshotStore(tmp_path / "snapshots", belongs_to=OWNER)
     stop = 7 + placement.asynchronous  # the report of update 7 comes after update 8
     with pytest.raises(Stopped, match=f"after update {stop} of 12, snapshot kept"):
-        train(tiny_roberta, encoded, changed=changed, placement=placement, store=store, stop_after=7)
+        train_on(tiny_roberta, encoded, changed, placement=placement, snapshots=store, stop_after=7)
     for kept in (None, store):
-        model, lines, result = train(tiny_roberta, encoded, changed=changed, placement=placement, store=kept)
+        model, lines, result = train_on(tiny_roberta, encoded, changed, placement=placement, snapshots=kept)
         assert [(x.step, x.loss, x.gradient_norm) for x in lines] == [
             (x.step, x.loss, x.gradient_norm) for x in history
         ]
@@ -186,7 +144,7 @@ def test_training_and_evaluation_give_the_logits_of_the_cpu(
     folder, encoded = lively(tiny_roberta, tmp_path / "lively"), encoded_of(LENGTHS, seed=4, pad_id=1)
     found = []
     for placement in (choose_placement(device, precision), CPU):
-        model, history, _ = train(folder, encoded, changed=settings(), placement=placement)
+        model, history, _ = train_on(folder, encoded, settings(), placement=placement)
         found.append((predict(model, encoded, batch_size=16, placement=placement), [line.loss for line in history]))
     (logits, losses), (expected, expected_losses) = found
     assert np.ptp(expected, axis=0).min() > 0.5
@@ -207,7 +165,7 @@ def test_where_memory_is_too_small_a_batch_is_split_and_the_fit_is_the_same(
         gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        model, history, result = train(folder, encoded, changed=changed, placement=placement)
+        model, history, result = train_on(folder, encoded, changed, placement=placement)
         logits = predict(model, encoded, batch_size=64, placement=placement)
         return [line.loss for line in history], result.accumulation, logits
 

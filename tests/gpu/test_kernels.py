@@ -14,6 +14,7 @@ from glue_bench.models.kernels import FlatBatch
 from glue_bench.models.packing import Layout
 from glue_bench.models.placement import Placement, choose_placement
 from tests.gpu.conftest import DEVICE
+from tests.support.fitting import train_on
 from tests.support.training import CPU, encoded_of, settings
 
 pytestmark = [
@@ -83,12 +84,10 @@ def test_masks_are_those_of_the_seed(precision: str, tiny_roberta: Path) -> None
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_fit_with_graphs_has_the_bits_of_one_without(precision: str, tiny_roberta: Path) -> None:
-    from tests.gpu.test_engine import train
-
     encoded = encoded_of([3 + (7 * row) % 23 for row in range(120)], seed=3, pad_id=1)
     placement, fits = choose_placement("cuda", precision), []
     for changed in (settings(epochs=3), settings(epochs=3, graph="off")):
-        fits.append(train(tiny_roberta, encoded, changed=changed, placement=placement))
+        fits.append(train_on(tiny_roberta, encoded, changed, placement=placement))
     (model, history, result), (plain, lines, other) = fits
     assert (result.kernels, other.kernels) == ("ours", "ours")
     assert "shape" in result.graph
@@ -98,11 +97,9 @@ def test_a_fit_with_graphs_has_the_bits_of_one_without(precision: str, tiny_robe
 
 
 def test_words_that_a_batch_lacks_are_updated_as_if_it_had_them(tiny_roberta: Path) -> None:
-    from tests.gpu.test_engine import train
-
     encoded, placement = encoded_of([3 + (5 * row) % 9 for row in range(90)], seed=3, pad_id=1), float32()
     lazily, all_at_once, by_torch = (
-        train(tiny_roberta, encoded, changed=settings(epochs=3, **switched), placement=placement)
+        train_on(tiny_roberta, encoded, settings(epochs=3, **switched), placement=placement)
         for switched in ({}, {"adamw_kernel": "torch"}, {"kernels": "torch"})
     )
     assert by_torch[2].kernels == "torch: trainer.kernels=torch"

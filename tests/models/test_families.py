@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, RobertaConfig
+from transformers import AutoModel, AutoModelForSequenceClassification, RobertaConfig
 from transformers.initialization import no_init_weights
 
 from glue_bench.cli import main
@@ -25,54 +25,11 @@ from glue_bench.runs.store import RunStore
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.trainer import fit
 from glue_bench.training.updates import StepReport
+from tests.support.families import FLAT, PADDED, config_of
 from tests.support.training import CPU, OWNER, STREAMS, encoded_of
 from tests.support.training import settings as changed
 
-SIZES = {
-    "vocab_size": 300,
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "max_position_embeddings": 40,
-    "pad_token_id": 1,
-    "mask_token_id": 4,
-}
-DEBERTA = {
-    "relative_attention": True,
-    "position_buckets": 8,
-    "pos_att_type": ["c2p", "p2c"],
-    "norm_rel_ebd": "layer_norm",
-    "position_biased_input": False,
-    "type_vocab_size": 0,
-    "pooler_hidden_size": 32,
-}
-FLAT: dict[str, dict[str, Any]] = {
-    "bert": {},
-    "roberta": {},
-    "xlm-roberta": {},
-    "camembert": {},
-    "electra": {"embedding_size": 16},
-    "ernie": {},
-    "albert": {"embedding_size": 16},
-    "distilbert": {"dim": 32, "hidden_dim": 48, "n_heads": 4, "n_layers": 3},
-    "modernbert": {"local_attention": 8, "global_attn_every_n_layers": 2},
-    "modernbert mean": {"local_attention": 8, "global_attn_every_n_layers": 3, "classifier_pooling": "mean"},
-    "nomic_bert": {},
-    "eurobert": {"num_key_value_heads": 2},
-    "gte": {},
-    "roberta-prelayernorm": {},
-    "xlm-roberta-xl": {},
-    "deberta-v2": {**DEBERTA, "share_att_key": True},
-    "deberta-v2 own keys": {**DEBERTA, "share_att_key": False},
-    "mpnet": {},
-}
-PADDED: dict[str, dict[str, Any]] = {"convbert": {}, "roformer": {}, "megatron-bert": {}}
 MOST = 36  # tokens of a row, in every family
-
-
-def config_of(name: str) -> PretrainedConfig:
-    return AutoConfig.for_model(name.partition(" ")[0], **{**SIZES, **FLAT.get(name, PADDED.get(name, {}))})
 
 
 @functools.cache

@@ -1,9 +1,7 @@
 """Parameter-efficient methods in a model: what is trained, on both engines, merged, reloaded by peft, and resumed."""
 
 import dataclasses
-import os
 import re
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,11 @@ from glue_bench.models.trainable import load_trainable, trained
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.optimizer import TorchAdamW
 from glue_bench.training.selection import BestEpoch
-from glue_bench.training.stopping import Stopped, StopSignals
-from glue_bench.training.trainer import fit
+from glue_bench.training.stopping import Stopped
 from glue_bench.training.updates import StepReport
-from tests.models.test_families import config_of
-from tests.support.training import CPU, OWNER, STREAMS, encoded_of, settings
+from tests.support.families import config_of
+from tests.support.fitting import fit_until
+from tests.support.training import CPU, OWNER, encoded_of, settings
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # asked for by peft
@@ -172,29 +170,16 @@ def test_vectors_of_ia3_do_not_decay_and_factors_of_lora_do(tiny_roberta: Path) 
 
 
 def train(
-    model: Classifier, store: SnapshotStore | None = None, *, stop_after: int = 0
+    model: Classifier, store: SnapshotStore | None = None, *, stop_after: int | None = None
 ) -> tuple[list[StepReport], float]:
-    encoded, history, signals = encoded_of(LENGTHS * 4, seed=5, pad_id=1), list[StepReport](), StopSignals()
+    encoded, history = encoded_of(LENGTHS * 4, seed=5, pad_id=1), list[StepReport]()
     model.cut_vocabulary(encoded.tokens)
 
-    def on_step(line: StepReport) -> None:
-        if line.step == stop_after:
-            os.kill(os.getpid(), signal.SIGUSR1)
-
-    with signals.handled(), signals.at_a_good_moment():
-        result = fit(
-            model,
-            encoded,
-            labels=np.arange(len(encoded)) % 2,
-            settings=settings(learning_rate=1e-2),
-            streams=STREAMS,
-            placement=CPU,
-            history=history,
-            on_step=on_step,
-            snapshots=store,
-            signals=signals,
-            selection=BestEpoch(model, lambda: float(len(history)), on="validation", rows=1),
-        )
+    best = BestEpoch(model, lambda: float(len(history)), on="validation", rows=1)
+    labels, changed = np.arange(len(encoded)) % 2, settings(learning_rate=1e-2)
+    _, result = fit_until(
+        model, encoded, labels, changed, stop_after=stop_after, history=history, snapshots=store, selection=best
+    )
     return history, result.untouched_decay
 
 

@@ -59,11 +59,15 @@ def test_a_folder_with_a_sentencepiece_vocabulary_alone_has_a_tokenizer(tiny_rob
         ),
         ("tokenizer.json", b"version https://git-lfs.github.com/spec/v1\noid", "tokenizer.json is a Git LFS pointer"),
         ("adapter_config.json", b"{}", "an adapter such as LoRA without its model"),
-        ("model.safetensors.index.json", b"{}", "model.safetensors.index.json: names no safetensors files beside it"),
+        (
+            "model.safetensors.index.json",
+            b"{}",
+            "model.safetensors.index.json: names no safetensors files",
+        ),
         (
             "model.safetensors.index.json",
             b'{"weight_map": {"a": "../model.safetensors"}}',
-            "model.safetensors.index.json: names no safetensors files beside it",
+            "model.safetensors.index.json: names no safetensors files",
         ),
         (
             "model.safetensors.index.json",

@@ -1,4 +1,4 @@
-"""What is computed from predictions is kept: the second report equals the first, whatever became of the folder."""
+"""What is computed from predictions is kept: the second report equals the first, with or without the folder."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The keys of the ways of fine-tuning: part of a run's identity, absent from it at their defaults, told to readers."""
+"""The keys of the ways of fine-tuning: part of a run's identity, absent from it at their defaults, shown in tables."""
 
 import dataclasses
 from pathlib import Path

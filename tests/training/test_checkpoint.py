@@ -4,7 +4,6 @@ import dataclasses
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,9 +22,10 @@ from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.placement import Placement
 from glue_bench.models.trainable import load_trainable
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore
-from glue_bench.training.stopping import Stopped, StopSignals
+from glue_bench.training.stopping import Stopped
 from glue_bench.training.trainer import FitResult, fit, predict
 from glue_bench.training.updates import StepReport
+from tests.support.fitting import fit_until
 from tests.support.training import CPU, ONEDNN, OWNER, ROWS, STREAMS, settings
 
 
@@ -176,26 +176,8 @@ def train(
     model = load_trainable(folder, config, outputs=2, head_seed=STREAMS.head)
     encoded = TextEncoder(folder, max_length=64).encode(ROWS)
     model.cut_vocabulary(encoded.tokens)
-    history, signals = list[StepReport](), StopSignals()
-
-    def on_step(line: StepReport) -> None:
-        if line.step == stop_after:
-            os.kill(os.getpid(), signal.SIGUSR1)
-
-    with signals.handled(), signals.at_a_good_moment():
-        result = fit(
-            model,
-            encoded,
-            labels=ROWS.labels,
-            settings=changed,
-            streams=STREAMS,
-            placement=placement,
-            history=history,
-            on_step=on_step,
-            snapshots=store,
-            signals=signals,
-        )
-    return model, history, result
+    more: dict[str, Any] = {"snapshots": store, "placement": placement}
+    return model, *fit_until(model, encoded, ROWS.labels, changed, stop_after=stop_after, **more)
 
 
 WAYS = {

@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional
 
 from glue_bench.training.step import Loss
-from tests.support.training import CPU, settings
-from tests.training.test_step import train
+from tests.support.fitting import train_on
+from tests.support.training import CPU, encoded_of, settings
 
 LOGITS = torch.tensor([[0.0, 1.0, -1.0], [2.0, 0.5, 0.0], [0.0, 0.0, 3.0], [1.0, 1.0, 1.0]])
 CODES = np.array([1, 0, 0, 2])
@@ -57,8 +57,9 @@ def test_a_class_without_training_rows_gets_no_weight() -> None:
 def test_a_weighted_batch_in_parts_is_the_whole_batch(quiet_roberta: Path) -> None:
     labels = (np.arange(19) % 5 == 0).astype(np.int64)
     weighted = {"class_weights": "balanced", "label_smoothing": 0.1}
+    encoded = encoded_of([5 + row for row in range(19)], seed=4, pad_id=1)
     (_, whole, _), (_, parts, _), (_, plain, _) = (
-        train(quiet_roberta, settings(**changes), labels=labels, placement=CPU)
+        train_on(quiet_roberta, encoded, settings(**changes), labels=labels)
         for changes in (weighted, {**weighted, "accumulation": 3}, {})
     )
     np.testing.assert_allclose([x.loss for x in whole], [x.loss for x in parts], atol=1e-5)

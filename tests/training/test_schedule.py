@@ -15,8 +15,8 @@ from transformers import (
 )
 
 from glue_bench.training.schedule import Schedule
-from tests.support.training import settings
-from tests.training.test_step import train
+from tests.support.fitting import train_on
+from tests.support.training import encoded_of, settings
 
 TOTAL = 50
 Make = Callable[[torch.optim.Optimizer], LRScheduler]
@@ -73,6 +73,7 @@ def test_a_schedule_is_that_of_torch_or_transformers_without_an_update_that_chan
 
 def test_a_training_uses_its_schedule(tiny_roberta: Path) -> None:
     changed = settings(schedule="cosine", floor=0.2, warmup_updates=2)
-    _, history, _ = train(tiny_roberta, changed)
+    encoded = encoded_of([5] * 19, seed=4, pad_id=1)
+    _, history, _ = train_on(tiny_roberta, encoded, changed)
     shares = [Schedule.of(changed, total=6).share(step) for step in range(6)]
     assert [line.learning_rate for line in history] == pytest.approx([1e-3 * share for share in shares])

@@ -3,9 +3,7 @@
 import dataclasses
 import json
 import math
-import os
 import shutil
-import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +31,10 @@ from glue_bench.training.checkpoint import Snapshot, SnapshotStore
 from glue_bench.training.schedule import Schedule
 from glue_bench.training.seeds import SeedStreams, holdout_stream
 from glue_bench.training.selection import BestEpoch, Selected, draw_holdout, take_rows
-from glue_bench.training.stopping import Stopped, StopSignals
+from glue_bench.training.stopping import Stopped
 from glue_bench.training.trainer import FitResult, fit, predict
 from glue_bench.training.updates import StepReport
+from tests.support.fitting import fit_until
 from tests.support.tiny import pair_columns, write_parquet
 from tests.support.training import CPU, OWNER, ROWS, STREAMS, settings
 
@@ -58,7 +57,7 @@ def train(
 ) -> Trained:
     """Train three epochs, of which the second scores best, with a real SIGUSR1 after an update."""
     model = load_classifier(folder, outputs=2, head_seed=STREAMS.head, engine=changed.engine)
-    encoded, signals = TextEncoder(folder, max_length=64).encode(ROWS), StopSignals()
+    encoded = TextEncoder(folder, max_length=64).encode(ROWS)
     model.cut_vocabulary(encoded.tokens)
 
     def score() -> float:
@@ -68,26 +67,8 @@ def train(
 
     epochs = list[dict[str, torch.Tensor]]()
     best = BestEpoch(model, score, on="validation", rows=len(ROWS), patience=changed.patience)
-    history = list[StepReport]()
-
-    def on_step(line: Any) -> None:
-        if line.step == stop_after:
-            os.kill(os.getpid(), signal.SIGUSR1)
-
-    with signals.handled(), signals.at_a_good_moment():
-        result = fit(
-            model,
-            encoded,
-            labels=ROWS.labels,
-            settings=changed,
-            streams=STREAMS,
-            placement=CPU,
-            history=history,
-            on_step=on_step,
-            snapshots=store,
-            signals=signals,
-            selection=best,
-        )
+    more: dict[str, Any] = {"snapshots": store, "selection": best}
+    history, result = fit_until(model, encoded, ROWS.labels, changed, stop_after=stop_after, **more)
     return Trained(
         weights=weights_of(model), selected=best.selected, result=result, epochs=epochs, rates=rates_of(history)
     )
@@ -159,28 +140,14 @@ def test_scoring_the_dev_set_in_between_changes_no_bit_of_a_training_and_survive
     def run(
         changed: TrainerConfig, store: SnapshotStore | None = None, *, stop_after: int | None = None
     ) -> tuple[dict[str, torch.Tensor], list[StepReport]]:
-        model, history = load_classifier(folder, outputs=2, head_seed=STREAMS.head, engine=engine), list[StepReport]()
-        encoded, signals = TextEncoder(folder, max_length=64).encode(ROWS), StopSignals()
+        model = load_classifier(folder, outputs=2, head_seed=STREAMS.head, engine=engine)
+        encoded = TextEncoder(folder, max_length=64).encode(ROWS)
         model.cut_vocabulary(encoded.tokens)
-
-        def on_step(line: StepReport) -> None:
-            if line.step == stop_after:
-                os.kill(os.getpid(), signal.SIGUSR1)
-
-        with signals.handled(), signals.at_a_good_moment():
-            fit(
-                model,
-                encoded,
-                labels=ROWS.labels,
-                settings=changed,
-                streams=STREAMS,
-                placement=CPU,
-                history=history,
-                on_step=on_step,
-                snapshots=store,
-                signals=signals,
-                score_dev=lambda: float(predict(model, encoded, batch_size=16, placement=CPU).sum()),
-            )
+        more: dict[str, Any] = {
+            "snapshots": store,
+            "score_dev": lambda: float(predict(model, encoded, batch_size=16, placement=CPU).sum()),
+        }
+        history, _ = fit_until(model, encoded, ROWS.labels, changed, stop_after=stop_after, **more)
         return weights_of(model), history
 
     weights, history = run(plain)

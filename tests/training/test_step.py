@@ -2,10 +2,10 @@
 
 import itertools
 import os
-import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,9 +23,10 @@ from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.placement import Placement
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.seeds import dropout_seed
-from glue_bench.training.stopping import Stopped, StopSignals
-from glue_bench.training.trainer import FitResult, fit, predict
+from glue_bench.training.stopping import Stopped
+from glue_bench.training.trainer import FitResult, predict
 from glue_bench.training.updates import StepReport, Updates
+from tests.support.fitting import fit_until
 from tests.support.training import CPU, FIXED, OWNER, STREAMS, encoded_of, settings
 
 LENGTHS = [30, 3, 9, 22, 17, 64, 5, 41, 12, 12, 8, 28, 33, 19, 6, 50, 11, 25, 7]
@@ -74,27 +75,10 @@ def train(
     outputs = 1 if labels.dtype.kind == "f" else 2
     model = load_classifier(folder, outputs=outputs, head_seed=STREAMS.head)
     model.__class__ = kind
-    lines, signals = [] if history is None else history, StopSignals()
-
-    def on_step(line: StepReport) -> None:
-        if stop_after and line.step >= stop_after:
-            os.kill(os.getpid(), signal.SIGUSR1)
-
-    with pytest.MonkeyPatch.context() as patch, signals.handled(), signals.at_a_good_moment():
+    more: dict[str, Any] = {"history": history, "snapshots": store, "placement": placement}
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("glue_bench.training.updates.choose_capture", lambda *_, **__: capture)
-        result = fit(
-            model,
-            split(),
-            labels=labels,
-            settings=changed,
-            streams=STREAMS,
-            placement=placement,
-            history=lines,
-            on_step=on_step,
-            snapshots=store,
-            signals=signals,
-        )
-    return model, lines, result
+        return model, *fit_until(model, split(), labels, changed, stop_after=stop_after, **more)
 
 
 def same_weights(ours: Classifier, theirs: Classifier) -> bool:
