@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_roberta: Path, local_
     shared = ["encoder=custom", "data=local", "trainer.epochs=1", "trainer.device=cpu", "save_model=true"]
     assert main(["run", "-m", "task=rte,sst2,stsb,mnli", *words, *shared]) == 0
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what fixtures of a session compute out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLUE_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,15 @@
 """Runs of two encoders, and everything that is rendered from them."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
+from glue_bench.report.page import Page, render_page
 from glue_bench.runs.store import RunStore
 from tests.support.golden import render_all
+from tests.support.page_rows import fill
+from tests.support.pages import page_of
 from tests.support.scored_runs import results_with_two_encoders
 
 
@@ -17,3 +21,20 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
 @pytest.fixture(scope="session")
 def texts(store: RunStore) -> Mapping[str, str]:
     return render_all(store)
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page") / "results"
+    fill(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def page(results: Path) -> Page:
+    return page_of(results)
+
+
+@pytest.fixture(scope="session")
+def text(page: Page) -> str:
+    return render_page(page)

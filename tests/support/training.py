@@ -19,6 +19,7 @@ from tests.support.tiny import pair_columns
 CPU = choose_placement("cpu", "auto")
 ONEDNN = dataclasses.replace(CPU, products="onednn")
 STREAMS = SeedStreams.from_seed(3)
+LEARNING = ["trainer.epochs=5", "trainer.learning_rate=3e-3", "trainer.batch_size=8", "trainer.log_every=1"]
 OWNER = {"run_id": "seed1-abc", "engine": "flat"}
 
 
