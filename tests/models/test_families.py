@@ -25,10 +25,11 @@ from glue_bench.runs.store import RunStore
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.trainer import fit
 from glue_bench.training.updates import StepReport
-from tests.support.families import FLAT, PADDED, config_of
+from tests.support.families import FLAT, PADDED, QUIET, config_of
 from tests.support.training import CPU, OWNER, STREAMS, encoded_of
 from tests.support.training import settings as changed
 
+pytestmark = QUIET
 MOST = 36  # tokens of a row, in every family
 
 

@@ -21,12 +21,13 @@ from glue_bench.training.optimizer import TorchAdamW
 from glue_bench.training.selection import BestEpoch
 from glue_bench.training.stopping import Stopped
 from glue_bench.training.updates import StepReport
-from tests.support.families import config_of
+from tests.support.families import QUIET, config_of
 from tests.support.fitting import fit_until
 from tests.support.training import CPU, OWNER, encoded_of, settings
 
 peft = pytest.importorskip("peft")
-pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # asked for by peft
+# The second is asked for by peft.
+pytestmark = [QUIET, pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")]
 FAMILIES = {
     "lora": ("bert", "electra", "distilbert", "albert", "modernbert", "deberta-v2", "mpnet", "megatron-bert"),
     "ia3": ("roberta", "distilbert", "modernbert", "deberta-v2"),

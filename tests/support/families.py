@@ -2,7 +2,11 @@
 
 from typing import Any
 
-from transformers import AutoConfig, PretrainedConfig
+import pytest
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+
+# What the module of DeBERTa says while it is loaded, in earlier versions of transformers with a recent torch.
+QUIET = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
 SIZES = {
     "vocab_size": 300,
@@ -47,4 +51,8 @@ PADDED: dict[str, dict[str, Any]] = {"convbert": {}, "roformer": {}, "megatron-b
 
 
 def config_of(name: str) -> PretrainedConfig:
-    return AutoConfig.for_model(name.partition(" ")[0], **{**SIZES, **FLAT.get(name, PADDED.get(name, {}))})
+    """Return the configuration; skip the test where this version of transformers does not have the family yet."""
+    family = name.partition(" ")[0]
+    if family not in CONFIG_MAPPING:
+        pytest.skip(f"transformers has no {family}")
+    return AutoConfig.for_model(family, **{**SIZES, **FLAT.get(name, PADDED.get(name, {}))})
