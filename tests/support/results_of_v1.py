@@ -84,7 +84,10 @@ def _without_sentences(value: Any) -> Any:
 def frame_text() -> str:
     """Return the frame of `load_results` as CSV, with the columns of then."""
     known = (GOLDEN / f"{NAME}.csv").read_text(encoding="utf-8").partition("\n")[0].split(",")
-    return str(load_results(NAME)[known].to_csv(index=False))
+    frame = load_results(NAME)[known]
+    # One version of pandas writes six digits of a second, another three.
+    frame["ended"] = frame["ended"].map(lambda when: when.isoformat(" ", "milliseconds"), na_action="ignore")
+    return str(frame.to_csv(index=False))
 
 
 def main() -> None:
