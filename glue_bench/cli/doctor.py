@@ -49,12 +49,12 @@ def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
     words, config_dir = arguments.overrides, arguments.config_dir
     broken, sweep = None, None
     try:
-        from glue_bench.config.compose import compose_parent, compose_sweep
+        from glue_bench.config.compose import compose_starts, compose_sweep
         from glue_bench.doctor.sweep import examine_sweep
 
         sweep = compose_sweep(words, config_dir=config_dir)
-        starts = [compose_parent(config, words, config_dir=config_dir) for config in sweep.configs]
-        parents = {str(parent): parent for parent in starts if parent is not None}
+        starts = [compose_starts(config, words, config_dir=config_dir) for config in sweep.configs]
+        parents = {str(parent): parent for chain in starts for parent in chain}
     except ImportError as error:
         broken = error
     try:

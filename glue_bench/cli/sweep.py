@@ -52,6 +52,7 @@ keys (Hydra's grammar; docs/configuration.md lists all of them with their defaul
                                   {_PROTOCOLS}
   init=mnli                       RTE, MRPC and STS-B start from the MNLI model of the same seed, which is run first;
                                   init={{qnli:mnli}}: QNLI does, and no other task
+  init_seed=N|best|median         they start from the run of one seed; best, median: by its score among the sweep's
   results_dir=FOLDER              default: results
   save_model=true                 keep the weights under model/, loadable by transformers
 """
@@ -129,9 +130,9 @@ def request_runs(
     config: RunConfig, seeds: list[int], *, overrides: Sequence[str], config_dir: Path | None
 ) -> list[RunRequest]:
     """Make the runs of one encoder and task, with the runs that they start from."""
-    from glue_bench.config.compose import compose_parent
+    from glue_bench.config.compose import compose_starts
 
-    return make_requests(config, seeds, parent=compose_parent(config, overrides, config_dir=config_dir))
+    return make_requests(config, seeds, starts=compose_starts(config, overrides, config_dir=config_dir))
 
 
 def execute_plan(

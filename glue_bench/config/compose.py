@@ -8,7 +8,7 @@ import copy
 import functools
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,24 +71,23 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     return check(_place_in_grid(RunConfig(**shared, recipe_changes=changes), {}))
 
 
-def compose_parent(config: RunConfig, overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig | None:
-    """Compose the run that `config` starts from: its init task with the same overrides; None if it has none.
+def compose_starts(config: RunConfig, overrides: Sequence[str], *, config_dir: Path | None = None) -> list[RunConfig]:
+    """Compose the run that `config` starts from, its init task with the same overrides, and that one's, and so on.
 
     A UsageError if the task does not start from that one.
     """
     if config.init == "pretrained":
-        return None
+        return []
     allowed, task = ["pretrained", *config.task.init_from], f"task={config.task.name}"
     own = ("task", "tasks", "seed", "seeds", "encoders", "save_model")
     rest = [word for word in overrides if word.partition("=")[0] not in own and not word.startswith("grid.")]
-    # A start that is given for this very task may be any task.
-    if config.init not in allowed and isinstance(
-        compose_keys(check_words([*rest, task], config_dir), config_dir).init, str
-    ):
-        raise UsageError(f"init={config.init}: not for {task}{did_you_mean(config.init, allowed)}")
-    rest = [word for word in rest if not word.startswith("init=")]
+    if isinstance(compose_keys(check_words([*rest, task], config_dir), config_dir).init, str):
+        if config.init not in allowed:  # a start that is given for this very task may be any task
+            raise UsageError(f"init={config.init}: not for {task}{did_you_mean(config.init, allowed)}")
+        rest = [*(word for word in rest if not word.startswith("init=")), "init=pretrained"]
     parent = compose_run([*rest, f"task={config.init}", "save_model=true"], config_dir=config_dir)
-    return replace(parent, encoder=config.encoder)
+    parent = replace(parent, encoder=config.encoder)
+    return [parent, *compose_starts(parent, overrides, config_dir=config_dir)]
 
 
 def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -> Sweep:
@@ -186,10 +185,17 @@ def _start_of(keys: SweepConfig, task: str, *, config_dir: Path | None) -> str:
             raise UsageError(
                 f"init={{{quote(name)}:{quote(start)}}}: no such task{no_such('task', name, options=tasks)}"
             )
-        # A start is never itself started from another task.
-        allowed = [other for other in tasks if other != name and keys.init.get(other, "pretrained") == "pretrained"]
+        allowed = [other for other in tasks if name not in _chain(keys.init, other)]
         require_one_of(f"init.{name}", start, allowed=["pretrained", *allowed])
     return keys.init.get(task, "pretrained")
+
+
+def _chain(starts: Mapping[str, str], task: str) -> list[str]:
+    """Return a task, the one that it starts from, and so on."""
+    chain = [task]
+    while (start := starts.get(chain[-1], "pretrained")) not in (*chain, "pretrained"):
+        chain.append(start)
+    return chain
 
 
 def _check_name(task: TaskConfig, name: str, *, config_dir: Path | None) -> None:

@@ -170,7 +170,9 @@ def convert(hint: Any, value: Any, *, key: str) -> Any:
         return build(hint, value, where=key)  # type: ignore[arg-type]
     if origin in (UnionType, Union):
         if words := [get_args(each) for each in args if get_origin(each) is Literal and isinstance(value, str)]:
-            require(key, value, holds=value in words[0], words=f"{list_names(words[0])}, or a list")
+            others = ["a list" for each in args if get_origin(each) is list]
+            others += [SCALARS[each].words for each in args if each in SCALARS]
+            require(key, value, holds=value in words[0], words=", or ".join([list_names(words[0]), *others]))
             return value
         mapping = [each for each in args if get_origin(each) is dict and isinstance(value, Mapping)]
         return convert((*mapping, args[0])[0], value, key=key)

@@ -30,6 +30,7 @@ __all__ = ["CONVENTIONS", "PeftConfig", "TaskConfig"]  # of files that are parts
 
 _ONE_OR_MORE, _ZERO_OR_MORE = at_least(1), at_least(0)
 _SEED = Must("0 to 4294967295", lambda seed: 0 <= seed < 2**32)
+_START_SEED = Must(f"{_SEED.words}, median or best", lambda seed: isinstance(seed, str) or _SEED.holds(seed))
 _SEEDS = Must(f"at least one, each only once, {_SEED.words}", lambda s: DISTINCT.holds(s) and all(map(_SEED.holds, s)))
 _PART = Must("above 0 and below 1", lambda value: 0 < value < 1)
 _SHARE = Must("above 0 and at most 1", lambda value: 0 < value <= 1)
@@ -241,8 +242,8 @@ class RunKeys:
     executor: ExecutorConfig
     recipe: str = key("name of the recipe that sets the trainer's values", GIVEN)
     init: str = key("pretrained, or a task: start from the encoder of that task's run with the same seed", GIVEN)
-    init_seed: int | None = key(
-        "the seed of the run that init starts from; null: each run's own seed", _SEED, default=None
+    init_seed: int | Literal["median", "best"] | None = key(
+        "seed of the run that init starts from, or chosen by score; null: each run's own", _START_SEED, default=None
     )
     selection: Literal["last", "best", "holdout", "halves"] = key(
         "which epoch's weights are scored: the last; the best on the dev set (optimistic), on held-out training rows, "
@@ -285,6 +286,7 @@ class RunConfig(RunKeys):
 
     recipe_changes: dict[str, str] = field(default_factory=dict)  # trainer values that are not the recipe's
     cell: dict[str, Any] = field(default_factory=dict)  # this run's trainer values under the keys of `grid`
+    init_seeds: list[int] = field(default_factory=list)  # that init_seed=median or best chooses among
 
     def rules(self) -> Iterator[Rule]:
         """Require what `RunKeys` does, and a loss that the task can have."""
@@ -303,9 +305,7 @@ class SweepConfig(RunKeys):
     """Every key that conf/ and the command line may set: those of a run, and the lists of a sweep."""
 
     init: str | dict[str, str] = key(  # type: ignore[assignment]
-        "pretrained; or a task: those that list it in init_from start from the encoder of its run with the same seed; "
-        "or the start of each task that has another, as {qnli:mnli}",
-        _START,
+        "pretrained; or a task: those with it in init_from start from its run; or each task's, as {qnli:mnli}", _START
     )
     tasks: list[str] = key("the tasks of a sweep", DISTINCT)
     seeds: list[int] = key("the seeds of each task of a sweep", _SEEDS)

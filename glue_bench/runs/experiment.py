@@ -26,7 +26,7 @@ from glue_bench.runs.division import Division, Judged, divide_rows
 from glue_bench.runs.identity import RunRequest, check_unchanged
 from glue_bench.runs.lease import LostLeaseError
 from glue_bench.runs.record import Record, now, request_facts
-from glue_bench.runs.store import RunStore, predictions_path, write_history, write_predictions
+from glue_bench.runs.store import RunStore, choose_start, predictions_path, write_history, write_predictions
 from glue_bench.tasks.adapter import TaskAdapter, headline
 from glue_bench.text import plural
 from glue_bench.training.checkpoint import SnapshotStore
@@ -105,6 +105,7 @@ def run_experiment(
     Of several processes the first writes, and only its record has scores. `check_owner` is called before the run's
     files are written or deleted, and raises if another worker has taken the run.
     """
+    request = choose_start(request, store)
     started, history, trainer = time.perf_counter(), list[StepReport](), request.config.trainer
     facts: dict[str, Any] = {**request_facts(request), "processes": processes.count}
     try:

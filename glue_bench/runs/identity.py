@@ -8,7 +8,7 @@ and library versions. The report separates runs of different precision or engine
 import hashlib
 import importlib.util
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -30,7 +30,7 @@ class RunRequest:
     setting_id: str  # 12 hex digits: everything but the seed
     run_id: str  # seed and 12 hex digits: a folder name
     inputs: Mapping[str, Mapping[str, object]]  # what identified encoder and data when the run was planned
-    parent: "RunRequest | None" = None  # the run whose fine-tuned encoder this one starts from
+    starts: "tuple[RunRequest, ...]" = ()  # the run whose encoder this one starts from, or those it chooses it from
     shape: Mapping[str, bool] | None = None  # of a run with an id of before: as in `identify`
 
     @property
@@ -39,9 +39,24 @@ class RunRequest:
         return self.encoder, self.config.task.name, self.run_id
 
     @property
+    def parent(self) -> "RunRequest | None":
+        """The run that this one starts from, once it is known; None if there is none."""
+        return self.starts[0] if len(self.starts) == 1 else None
+
+    @property
+    def ancestors(self) -> "dict[str, RunRequest]":
+        """Every run that has to come before, by run id, each after those that it starts from."""
+        return {run: each for start in self.starts for run, each in {**start.ancestors, start.run_id: start}.items()}
+
+    @property
     def init(self) -> str:
-        """The start, as records name it: pretrained, or TASK:RUN_ID."""
-        return f"{self.parent.config.task.name}:{self.parent.run_id}" if self.parent else "pretrained"
+        """The start, as records name it: pretrained, or TASK:RUN_ID, and `from TASK` for what that one started from."""
+        if not self.starts:
+            return "pretrained"
+        first = self.starts[0]
+        which = first.run_id if self.parent else f"{self.config.init_seed} of {len(self.starts)} seeds"
+        further = f" from {init_kind(first.init)}" if first.starts else ""
+        return f"{first.config.task.name}:{which}{further}"
 
     @property
     def title(self) -> str:
@@ -50,11 +65,12 @@ class RunRequest:
         return f"{self.encoder} {self.config.task.name} seed {self.config.seed}{cell}"
 
 
-def make_requests(config: RunConfig, seeds: list[int], *, parent: RunConfig | None = None) -> list[RunRequest]:
+def make_requests(config: RunConfig, seeds: list[int], *, starts: Sequence[RunConfig] = ()) -> list[RunRequest]:
     """Make the requests for one encoder and task.
 
     Files are read or fetched only where a name alone does not identify them (a local folder, a branch on the hub); one
-    that is missing or unreachable is an InputError. `parent` configures the runs that these start from.
+    that is missing or unreachable is an InputError. `starts` configure the runs that these start from, those that these
+    in turn start from, and so on.
     """
     method = config.peft.method
     if method in ("lora", "ia3") and importlib.util.find_spec("peft") is None:
@@ -72,17 +88,24 @@ def make_requests(config: RunConfig, seeds: list[int], *, parent: RunConfig | No
         data = dict(source.identity)
         config = replace(config, data=replace(config.data, revision=source.revision or config.data.revision))
     inputs = {"encoder": encoder, "data": data}
-    starts = seeds if config.init_seed is None else [config.init_seed] * len(seeds)
-    parents: list[RunRequest | None] = [*make_requests(parent, starts)] if parent else [None] * len(seeds)
-    every = zip(seeds, parents, strict=True)
-    return [identify(replace(config, seed=seed), inputs, parent=before) for seed, before in every]
+    if not starts:
+        return [identify(replace(config, seed=seed), inputs) for seed in seeds]
+    which = config.init_seed
+    if isinstance(which, str):
+        if len(seeds) == 1:
+            raise UsageError(f"init_seed={which}: chooses among the seeds of a sweep; must be a number with one seed")
+        config = replace(config, init_seeds=seeds)
+    before = make_requests(starts[0], [which] if isinstance(which, int) else seeds, starts=starts[1:])
+    pools = [(own,) for own in before] if which is None else [tuple(before)] * len(seeds)
+    every = zip(seeds, pools, strict=True)
+    return [identify(replace(config, seed=seed), inputs, starts=pool) for seed, pool in every]
 
 
 def identify(
     config: RunConfig,
     inputs: Mapping[str, Mapping[str, object]],
     *,
-    parent: RunRequest | None = None,
+    starts: tuple[RunRequest, ...] = (),
     shape: Mapping[str, bool] | None = None,
 ) -> RunRequest:
     """Make the request for a run on known inputs; reads no file.
@@ -105,8 +128,9 @@ def identify(
         ),
         **({"peft": peft} if (peft := _identity(config.peft)) else {}),
         "recipe": config.recipe,
-        **({"init": parent.setting_id} if parent else {}),
-        **({"init_seed": config.init_seed} if parent and config.init_seed is not None else {}),
+        **({"init": starts[0].setting_id} if starts else {}),
+        **({"init_seed": config.init_seed} if starts and config.init_seed is not None else {}),
+        **({"init_seeds": config.init_seeds} if config.init_seeds else {}),
         **({"selection": config.selection} if config.selection != "last" else {}),
         **({"holdout": config.holdout} if config.selection == "holdout" else {}),
         **{name: getattr(config, name) for name, usual in WAYS.items() if getattr(config, name) != usual},
@@ -119,9 +143,15 @@ def identify(
         setting_id=_digest(setting),
         run_id=f"seed{config.seed}-{_digest({**setting, 'seed': config.seed})}",
         inputs=inputs,
-        parent=parent,
+        starts=starts,
         shape=shape,
     )
+
+
+def init_kind(init: str) -> str:
+    """Return a start without its run: pretrained, TASK, or TASK from TASK."""
+    first, *further = init.split(" from ")
+    return " from ".join([first.partition(":")[0], *further])
 
 
 def cell_shape(config: Mapping[str, Any]) -> dict[str, bool]:

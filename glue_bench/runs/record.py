@@ -20,7 +20,7 @@ from glue_bench.config.keys import build, check, fields_of, join, require
 from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, TaskConfig
 from glue_bench.errors import UsageError, lack_in
 from glue_bench.reading import conform, is_file_name, read_json
-from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.identity import RunRequest, init_kind
 from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import first_line
 from glue_bench.training.seeds import SeedStreams, holdout_stream
@@ -93,8 +93,8 @@ class Record:
 
     @property
     def init_kind(self) -> str:
-        """The weights that it started with: pretrained, or the task that they were fine-tuned on."""
-        return self.init.partition(":")[0]
+        """The weights that it started with: pretrained, TASK, or `TASK from TASK`."""
+        return init_kind(self.init)
 
     @property
     def outcome(self) -> str:

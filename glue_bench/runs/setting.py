@@ -1,6 +1,7 @@
 """The setting of a run: everything in which two rows of a table can differ. Knows no scores."""
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,7 +49,8 @@ class Setting:
     data_revision: str = ""
     recipe_changes: Mapping[str, str] = field(default_factory=dict)  # trainer values that are not the recipe's
     init: str = "pretrained"  # or the task that the initial weights were fine-tuned on
-    init_seed: int | None = None  # of that task's run; None if it is each run's own
+    init_seed: int | str | None = None  # of that task's run, or which it is by score; None if it is each run's own
+    init_seeds: str = ""  # that median or best is chosen among
     usual_start: bool = field(default=True, compare=False)  # whether the task's init_from has it
     selection: str = "last"  # last, best, holdout or halves
     holdout: float | None = None  # None unless the selection is holdout
@@ -84,6 +86,7 @@ class Setting:
             recipe_changes=dict(config.get("recipe_changes") or {}),
             init=record.init_kind,
             init_seed=None if record.init_kind == "pretrained" else config.get("init_seed"),
+            init_seeds=", ".join(map(str, config.get("init_seeds") or ())),
             usual_start=record.init_kind in config["task"].get("init_from", ()),
             selection=record.selection,
             holdout=config.get("holdout") if record.selection == "holdout" else None,
@@ -131,6 +134,7 @@ class Setting:
             "recipe": self.recipe,
             "init": self.init,
             **({"init_seed": self.init_seed} if self.init_seed is not None else {}),
+            **({"init_seeds": self.init_seeds} if self.init_seeds else {}),
             **self.ways,
             **{f"trainer.{key}": value for key, value in self.trainer.items()},
             "selection": self.selection,
@@ -165,7 +169,8 @@ class Setting:
     def words(self) -> list[str]:
         """Return the KEY=VALUE words for recipe, init, what is trained, selection, grid and changed trainer values."""
         words = [override_word("recipe", self.recipe)]
-        start = self.init if self.usual_start else f"{{{self.task}:{self.init}}}"
+        chain = [self.task, *self.init.split(" from ")]
+        start = self.init if self.usual_start else f"{{{','.join(map(':'.join, itertools.pairwise(chain)))}}}"
         words += [f"init={start}"] if self.init != "pretrained" else []
         words += [f"init_seed={self.init_seed}"] if self.init_seed is not None else []
         words += self.way_words

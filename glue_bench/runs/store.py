@@ -21,7 +21,7 @@ from glue_bench.files import check_writable, file_sha256, replace_atomically, wr
 from glue_bench.reading import whole_number
 from glue_bench.runs.identity import RunRequest, cell_shape, identify
 from glue_bench.runs.record import Record, now, read_record, request_facts, task_of
-from glue_bench.tasks.adapter import TaskAdapter
+from glue_bench.tasks.adapter import TaskAdapter, headline
 
 _ORIGIN_KEY = b"glue_bench.origin"  # key of a prediction file's metadata
 
@@ -260,15 +260,35 @@ def find_earlier(requests: Iterable[RunRequest], store: RunStore) -> list[RunReq
         return {record.setting_id for record in records}, list(shapes.values())
 
     def settle(request: RunRequest) -> RunRequest:
-        if request.parent is not None and (parent := settle(request.parent)) is not request.parent:
-            request = identify(request.config, request.inputs, parent=parent)
+        starts = tuple(map(settle, request.starts))
+        if any(new is not old for new, old in zip(starts, request.starts, strict=True)):
+            request = identify(request.config, request.inputs, starts=starts)
         if store.has_record(request):
             return request
         settings, shapes = known(*request.place[:-1])
-        before = [identify(request.config, request.inputs, parent=request.parent, shape=shape) for shape in shapes]
+        before = [identify(request.config, request.inputs, starts=request.starts, shape=shape) for shape in shapes]
         found = [other for other in before if store.has_record(other)]
         if not found and request.setting_id not in settings:  # all seeds of a setting share an id
             found = [other for other in before if other.setting_id in settings]
         return found[0] if found else request
 
     return [settle(request) for request in requests]
+
+
+def choose_start(request: RunRequest, store: RunStore) -> RunRequest:
+    """Return the request with one run that it starts from: of several, the one whose score is the best or the median.
+
+    Of an even number the median is the lower of the two in the middle; of equal scores the lowest seed's counts first.
+    An InputError if a run has no scores.
+    """
+    if len(request.starts) < 2:
+        return request
+    scores = list[tuple[float, RunRequest]]()
+    for start in request.starts:
+        record = store.load(*start.place)
+        if record is None or not record.finished:
+            raise InputError(f"{request.title}: {start.title}, one of the runs that it may start from, is not finished")
+        scores.append((headline(task_of(record).parts("card"), record.scores), start))
+    scores.sort(key=lambda each: (-each[0], each[1].config.seed))
+    place = 0 if request.config.init_seed == "best" else len(scores) // 2
+    return dataclasses.replace(request, starts=(scores[place][1],))

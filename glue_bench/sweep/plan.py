@@ -73,21 +73,21 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
     diverge again in the same way.
     """
     requests = find_earlier(requests, store)
-    parents = {request.parent.run_id: request.parent for request in requests if request.parent}
+    parents = {run_id: each for request in requests for run_id, each in request.ancestors.items()}
     every = dict[str, RunRequest]()  # by run id, parents before their first child
     for request in requests:
-        for each in (request.parent, request) if request.parent else (request,):
-            every.setdefault(each.run_id, parents.get(each.run_id, each))  # a run that is also a parent keeps its model
+        for run_id, each in {**request.ancestors, request.run_id: request}.items():
+            every.setdefault(run_id, parents.get(run_id, each))  # a run that is also a parent keeps its model
     found = {run_id: find_record(request, store) for run_id, request in every.items()}
     settled = {run_id for run_id, request in every.items() if retry_failed and _would_diverge(request, found[run_id])}
     needed = set[str]()
-    for request in requests:
-        for each in (request, request.parent) if request.parent else (request,):
-            if (record := found[each.run_id]) and (
-                record.finished or each.run_id in settled or not (retry_failed or record.lack)
-            ):
-                break  # a parent is needed only if a child is
-            needed.add(each.run_id)
+    waiting = [*requests]
+    while waiting:
+        request = waiting.pop()
+        record, is_settled = found[request.run_id], request.run_id in settled
+        if record is None or not (record.finished or is_settled or not (retry_failed or record.lack)):
+            needed.add(request.run_id)
+            waiting += [start for start in request.starts if start.run_id not in needed]  # only if a child is
     requested = list(every.values())
     plan = Plan(requests=requested, missing=[request for request in requested if request.run_id in needed])
     plan.settled.update(settled)
@@ -253,22 +253,23 @@ def _facts_of(request: RunRequest) -> dict[str, Any]:
     for holder, key in ((config, "results_dir"), (config["data"], "path"), (config["encoder"], "path")):
         if holder.get(key):
             holder[key] = str(Path(holder[key]).resolve())
-    parent = _facts_of(request.parent) if request.parent else None
-    return {key: getattr(request, key) for key in (*_COPIED, "shape")} | {"parent": parent, "config": config}
+    starts = [_facts_of(start) for start in request.starts]
+    facts = {"parent": starts[0] if request.parent else None, **({} if len(starts) < 2 else {"starts": starts})}
+    return {key: getattr(request, key) for key in (*_COPIED, "shape")} | facts | {"config": config}
 
 
 def _request_from(facts: Mapping[str, Any]) -> RunRequest:
     """Make the request of a line; a ValueError if its names, made again, differ: the line was edited."""
     conform(_Line, facts, where="the line")
-    parent = _request_from(facts["parent"]) if facts["parent"] else None
+    starts = tuple(_request_from(start) for start in facts.get("starts") or filter(None, [facts["parent"]]))
     config = config_from_facts(facts["config"])
     shape = facts["shape"] if "shape" in facts else cell_shape(facts["config"])  # a plan of before has ids of before
-    request = identify(config, facts["inputs"], parent=parent, shape=shape)
+    request = identify(config, facts["inputs"], starts=starts, shape=shape)
     for key in _COPIED:
         if getattr(request, key) != facts[key]:
             raise ValueError(f"{key} is {facts[key]!r}; its configuration gives {getattr(request, key)!r}")
-    if parent and parent.config.results_dir != request.config.results_dir:
-        raise ValueError(f"results_dir is {request.config.results_dir}, and {parent.config.results_dir} of its parent")
+    if other := next((start for start in starts if start.config.results_dir != config.results_dir), None):
+        raise ValueError(f"results_dir is {config.results_dir}, and {other.config.results_dir} of its parent")
     return request
 
 
@@ -280,6 +281,7 @@ class _Line(TypedDict):
     inputs: "_Inputs"
     config: Mapping[str, Any]
     parent: Mapping[str, Any] | None
+    starts: NotRequired[Sequence[Mapping[str, Any]]]
 
 
 class _Inputs(TypedDict):

@@ -106,7 +106,7 @@ class Queue:
 
     def _may_start(self, request: RunRequest) -> bool:
         looked, now = self._looked.get(request.run_id), time.monotonic()
-        if not self._parent_is_ready(request) or (looked is not None and now - looked < _LOOK_AGAIN):
+        if not self._starts_are_ready(request) or (looked is not None and now - looked < _LOOK_AGAIN):
             return False
         try:
             owner = owner_of(self._store.folder(*request.place))
@@ -126,11 +126,11 @@ class Queue:
             self._listener.waiting(request)
         return True
 
-    def _parent_is_ready(self, request: RunRequest) -> bool:
-        if request.parent is None:
-            return True
-        parent = self.records.get(request.parent.run_id)
-        if parent is not None and not parent.finished:
-            reason = f"the run that it starts from, {request.parent.title}, has {parent.status}: {parent.outcome}"
-            self.settle(request, self._store.keep_failure(request, InputError(reason)))
-        return parent is not None and parent.finished
+    def _starts_are_ready(self, request: RunRequest) -> bool:
+        found = [(start, self.records.get(start.run_id)) for start in request.starts]
+        for start, record in found:
+            if record is not None and not record.finished:
+                reason = f"the run that it starts from, {start.title}, has {record.status}: {record.outcome}"
+                self.settle(request, self._store.keep_failure(request, InputError(reason)))
+                return False
+        return all(record is not None for _, record in found)

@@ -143,19 +143,17 @@ class _Watch:
             self._listener.note(f"watching {plural(len(self._jobs), 'job')} of an earlier command")
 
     def _submit(self, requests: Sequence[RunRequest]) -> None:
-        """Submit one array of runs that can start at once, and one after it of runs that start from their results."""
+        """Submit one array of runs that can start at once, and one after each other of runs that start from results."""
         if not requests:
             return
         folder = self._folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{len(list(self._folder.glob('*')))}"
         plan = folder / "plan.jsonl"
         write_plan(plan, Plan(requests=requests, missing=requests), estimates={})
-        done = self._queue.records
-        waits = [request.parent is not None and request.parent.run_id not in done for request in requests]
+        waits = [sum(run not in self._queue.records for run in request.ancestors) for request in requests]
         jobs = dict[str, str]()
-        for places in ([place for place, waiting in enumerate(waits) if waiting is after] for after in (False, True)):
-            if not places:
-                continue
-            parents = [request.parent.run_id for request in (requests[at] for at in places) if request.parent]
+        for after in sorted({*waits}):  # a run waits for more others than those do that it waits for
+            places = [place for place, others in enumerate(waits) if others == after]
+            parents = [start.run_id for at in places for start in requests[at].starts]
             arrays = sorted({self._jobs[run_id].partition("_")[0] for run_id in parents if run_id in self._jobs})
             dependency = ":".join(["afterany", *arrays]) if arrays else None  # of sbatch
             executor = open_executor(folder, self._executor, dependency=dependency)

@@ -60,8 +60,8 @@ def longest_first(requests: Sequence[RunRequest], estimates: Mapping[str, Estima
     weights = defaultdict[str, float](float)
     for request in requests:
         work = estimates[request.run_id].seconds if known else rough_work(request)
-        for each in (request, request.parent) if request.parent else (request,):
-            weights[each.run_id] += work
+        for run_id in {request.run_id, *request.ancestors}:
+            weights[run_id] += work
     return sorted(requests, key=lambda request: -weights[request.run_id])
 
 

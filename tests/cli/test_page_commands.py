@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from glue_bench.cli.report import read_defaults
-from glue_bench.config.compose import compose_parent, compose_sweep
+from glue_bench.config.compose import compose_starts, compose_sweep
 from glue_bench.runs.finished import RESULTS_DIR, Defaults, join_command, sweep_words
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.record import Record, request_facts
@@ -27,7 +27,7 @@ def requests_of(words: Sequence[str]) -> list[RunRequest]:
     return [
         request
         for config in sweep.configs
-        for request in make_requests(config, sweep.seeds, parent=compose_parent(config, words))
+        for request in make_requests(config, sweep.seeds, starts=compose_starts(config, words))
     ]
 
 

@@ -279,11 +279,10 @@ def test_all_needs_on_one_disk_are_added_up(tmp_path: Path) -> None:
 
 
 def test_the_runs_that_others_start_from_are_counted_with_the_seeds_of_the_sweep() -> None:
-    from glue_bench.config.compose import compose_parent
+    from glue_bench.config.compose import compose_starts
     from glue_bench.doctor.sweep import examine_sweep
 
     words = ["tasks=[rte]", "seeds=[1,2]", "init=mnli", "data=sample", "encoder=minilm"]
     sweep = compose_sweep(words)
-    parent = compose_parent(sweep.configs[0], words)
-    assert parent is not None
-    assert next(iter(examine_sweep(sweep, [parent]))).found.startswith("4 runs: rte; 2 seeds")
+    parents = compose_starts(sweep.configs[0], words)
+    assert next(iter(examine_sweep(sweep, parents))).found.startswith("4 runs: rte; 2 seeds")

@@ -52,11 +52,11 @@ def make_record(
     return Record(**{**facts, **changes})
 
 
-def make_request(*, task: str, seed: int, setting: str = "000", parent: RunRequest | None = None) -> RunRequest:
+def make_request(*, task: str, seed: int, setting: str = "000", starts: tuple[RunRequest, ...] = ()) -> RunRequest:
     """Make the request that belongs to `make_record` with the same words."""
     config = dataclasses.replace(_compose_cached(f"task={task}"), seed=seed)
     return RunRequest(
-        config=config, encoder="tiny", setting_id=setting, run_id=f"seed{seed}-{setting}", inputs={}, parent=parent
+        config=config, encoder="tiny", setting_id=setting, run_id=f"seed{seed}-{setting}", inputs={}, starts=starts
     )
 
 

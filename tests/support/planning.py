@@ -6,8 +6,8 @@ from glue_bench.runs.identity import RunRequest
 from tests.support.making import make_request
 
 
-def request(task: str, seed: int = 1, *, parent: RunRequest | None = None) -> RunRequest:
-    return make_request(task=task, seed=seed, setting=task, parent=parent)
+def request(task: str, seed: int = 1, *, starts: tuple[RunRequest, ...] = ()) -> RunRequest:
+    return make_request(task=task, seed=seed, setting=task, starts=starts)
 
 
 def names(requests: Sequence[RunRequest]) -> list[str]:

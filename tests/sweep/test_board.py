@@ -232,7 +232,7 @@ def test_runs_of_other_workers_are_shown_with_their_progress_until_they_end() ->
 
 def test_a_finished_parent_of_a_missing_run_is_on_the_board(tmp_path: Path) -> None:
     parent = make_request(task="mnli", seed=1, setting="m")
-    child = make_request(task="rte", seed=1, setting="r", parent=parent)
+    child = make_request(task="rte", seed=1, setting="r", starts=(parent,))
     RunStore(tmp_path).save(make_record(task="mnli", setting="m"))
     plan = plan_runs([child], RunStore(tmp_path), retry_failed=False)
     board = Board(plan.concerned, plan.records, console=console_of(terminal=True))

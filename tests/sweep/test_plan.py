@@ -27,7 +27,7 @@ from tests.support.tiny import write_parquet
 
 def test_a_missing_parent_joins_the_plan_before_its_child(tmp_path: Path) -> None:
     store, parent = RunStore(tmp_path), request("mnli")
-    child = request("rte", parent=parent)
+    child = request("rte", starts=(parent,))
     plan = plan_runs([child, request("cola")], store, retry_failed=False)
     assert names(plan.missing) == ["mnli-1", "rte-1", "cola-1"]
     assert names(plan.requests) == ["mnli-1", "rte-1", "cola-1"]
@@ -42,7 +42,7 @@ def test_a_missing_parent_joins_the_plan_before_its_child(tmp_path: Path) -> Non
 def test_a_run_that_is_asked_for_and_a_parent_is_one_run_that_keeps_its_model(tmp_path: Path) -> None:
     asked = request("mnli")
     keeping = dataclasses.replace(asked, config=dataclasses.replace(asked.config, save_model=True))
-    plan = plan_runs([asked, request("rte", parent=keeping)], RunStore(tmp_path), retry_failed=False)
+    plan = plan_runs([asked, request("rte", starts=(keeping,))], RunStore(tmp_path), retry_failed=False)
     assert names(plan.missing) == ["mnli-1", "rte-1"]
     assert plan.missing[0].config.save_model
 

@@ -117,6 +117,23 @@ def test_jobs_continue_without_the_command_and_a_second_one_watches_the_same_job
 
 
 @pytest.mark.usefixtures("cluster")
+def test_runs_that_start_from_others_are_arrays_that_depend_on_each_other(
+    sweep: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    process = sweep("tasks=[rte]", "seeds=[1,2]", "init={rte:mnli,mnli:sst2}", "init_seed=best")
+    assert process.wait(timeout=PATIENCE) == 0, log_of(tmp_path)
+    records = records_in(tmp_path)
+    assert {name: record.status for name, record in records.items()} == dict.fromkeys(
+        [f"{task}-{seed}" for task in ("mnli", "rte", "sst2") for seed in (1, 2)], "finished"
+    )
+    order = [name.partition("-")[0] for name in trainings(tmp_path)]
+    assert order == ["sst2", "sst2", "mnli", "mnli", "rte", "rte"]
+    assert len({record.init for record in records.values() if record.task == "rte"}) == 1
+    noted = next(line for line in log_of(tmp_path).splitlines() if "submitted 6 jobs as" in line)
+    assert noted.count(", ") == 2, noted  # three arrays
+
+
+@pytest.mark.usefixtures("cluster")
 def test_what_slurm_refuses_is_one_line(words: list[str]) -> None:
     command = [sys.executable, "-m", "glue_bench", "sweep", *words, "tasks=[rte]", "seeds=[1]"]
     done = subprocess.run(

@@ -18,7 +18,7 @@ from tests.support.planning import names, request
 
 def test_longest_come_first_and_a_parent_counts_with_its_children() -> None:
     parent = request("mnli")
-    some = [request("rte"), request("cola"), request("qqp"), request("stsb", parent=parent), parent]
+    some = [request("rte"), request("cola"), request("qqp"), request("stsb", starts=(parent,)), parent]
     assert names(longest_first(some, {})) == ["mnli-1", "qqp-1", "stsb-1", "cola-1", "rte-1"]
 
 
