@@ -5,6 +5,7 @@
 trainer-128      transformers.Trainer, every row padded to 128, as run_glue.py ships
 trainer-dynamic  transformers.Trainer, padded to the longest row of the batch: the same batches as trainer-128
 trainer-grouped  transformers.Trainer, rows of like length grouped: other batches, the least padding that it can do
+cross-encoder    sentence-transformers' CrossEncoder and its trainer, padded to the longest row of the batch; pairs only
 plain            a minimal loop in PyTorch, padded to the longest row of the batch
 
 Knows nothing of glue_bench.
@@ -31,6 +32,17 @@ from transformers import (
 )
 
 EVAL_BATCH = 64
+ARGUMENTS: dict[str, Any] = {
+    "num_train_epochs": 1,
+    "per_device_train_batch_size": BATCH,
+    "per_device_eval_batch_size": EVAL_BATCH,
+    "learning_rate": 2e-5,
+    "save_strategy": "no",
+    "logging_strategy": "no",
+    "report_to": [],
+    "disable_tqdm": True,
+    "use_cpu": True,
+}
 
 
 class Clock(TrainerCallback):
@@ -50,11 +62,17 @@ class Clock(TrainerCallback):
 def main() -> None:
     """Train, evaluate, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("way", choices=["trainer-128", "trainer-dynamic", "trainer-grouped", "plain"])
+    parser.add_argument("way", choices=["trainer-128", "trainer-dynamic", "trainer-grouped", "cross-encoder", "plain"])
     parser.add_argument("--task", required=True)
     for name in ("data", "encoder", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     words = parser.parse_args()
+    seconds = cross_encoder(words) if words.way == "cross-encoder" else tokenized(words)
+    words.out.write_text(json.dumps(dict(zip(("train", "eval"), seconds, strict=True))))
+
+
+def tokenized(words: argparse.Namespace) -> tuple[float, float]:
+    """The ways that get tokens."""
     tokenizer = AutoTokenizer.from_pretrained(words.encoder)
     to_128 = {"padding": "max_length", "max_length": 128} if words.way == "trainer-128" else {"max_length": 512}
     train, validation = (
@@ -64,11 +82,9 @@ def main() -> None:
     torch.manual_seed(1)
     model = AutoModelForSequenceClassification.from_pretrained(words.encoder, num_labels=2)
     if words.way == "plain":
-        seconds = plain(model, train, validation, DataCollatorWithPadding(tokenizer))
-    else:
-        collate = default_data_collator if words.way == "trainer-128" else DataCollatorWithPadding(tokenizer)
-        seconds = with_trainer(words.way, model, train, validation, collate)
-    words.out.write_text(json.dumps(dict(zip(("train", "eval"), seconds, strict=True))))
+        return plain(model, train, validation, DataCollatorWithPadding(tokenizer))
+    collate = default_data_collator if words.way == "trainer-128" else DataCollatorWithPadding(tokenizer)
+    return with_trainer(words.way, model, train, validation, collate)
 
 
 def encode(path: Path, task: str, tokenizer: Any, padding: dict[str, Any]) -> list[dict[str, Any]]:
@@ -89,16 +105,8 @@ def with_trainer(way: str, model: Any, train: list[Any], validation: list[Any], 
             model=model,
             args=TrainingArguments(
                 output_dir=folder,
-                num_train_epochs=1,
-                per_device_train_batch_size=BATCH,
-                per_device_eval_batch_size=EVAL_BATCH,
-                learning_rate=2e-5,
                 train_sampling_strategy="group_by_length" if way == "trainer-grouped" else "random",
-                save_strategy="no",
-                logging_strategy="no",
-                report_to=[],
-                disable_tqdm=True,
-                use_cpu=True,
+                **ARGUMENTS,
             ),
             train_dataset=train,
             data_collator=collate,
@@ -108,6 +116,36 @@ def with_trainer(way: str, model: Any, train: list[Any], validation: list[Any], 
         started = time.perf_counter()
         trainer.predict(validation)  # type: ignore[arg-type]
         return clock.ended - clock.started, time.perf_counter() - started
+
+
+def cross_encoder(words: argparse.Namespace) -> tuple[float, float]:
+    """CrossEncoder gets texts, and makes tokens in its loss and in `predict`."""
+    from datasets import Dataset
+    from sentence_transformers.cross_encoder import (
+        CrossEncoder,
+        CrossEncoderTrainer,
+        CrossEncoderTrainingArguments,
+        losses,
+    )
+
+    columns, clock = TEXTS[words.task], Clock()
+    train, validation = (
+        pd.read_parquet(words.data / words.task / f"{split}.parquet") for split in ("train", "validation")
+    )
+    torch.manual_seed(1)
+    model = CrossEncoder(str(words.encoder), num_labels=2, max_length=512, device="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = CrossEncoderTrainer(
+            model=model,
+            args=CrossEncoderTrainingArguments(output_dir=folder, **ARGUMENTS),
+            train_dataset=Dataset.from_pandas(train[[*columns, "label"]], preserve_index=False),
+            loss=losses.CrossEntropyLoss(model),
+            callbacks=[clock],
+        )
+        trainer.train()
+    started = time.perf_counter()
+    model.predict(validation[columns].values.tolist(), batch_size=EVAL_BATCH, show_progress_bar=False)
+    return clock.ended - clock.started, time.perf_counter() - started
 
 
 def plain(model: Any, train: list[Any], validation: list[Any], collate: Any) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from material import BATCH, EVALUATED, Case, prepare
+from material import BATCH, EVALUATED, TEXTS, Case, prepare
 from work import Lengths, layer_shapes, lengths_of, matmul_rate, run_flops
 
 CASES = (
@@ -35,7 +35,7 @@ CASES = (
     Case("distilroberta-size", "rte", 3),
 )
 OURS = "glue-bench"
-WAYS = (OURS, "trainer-128", "trainer-dynamic", "trainer-grouped", "plain")
+WAYS = (OURS, "trainer-128", "trainer-dynamic", "trainer-grouped", "cross-encoder", "plain")
 HERE = Path(__file__).parent
 
 
@@ -59,8 +59,9 @@ def main() -> None:
         case = dataclasses.replace(known, updates=words.updates or known.updates)
         if words.only in (None, case.name):
             encoder, rows = prepare(case, words.data, words.work)
+            able = [way for way in ways if way != "cross-encoder" or len(TEXTS[case.task]) == 2]
             measured = [
-                {way: measure(way, case, encoder, rows, words.work, repeat) for way in ways}
+                {way: measure(way, case, encoder, rows, words.work, repeat) for way in able}
                 for repeat in range(words.repeats)
             ]
             lengths = lengths_of(case, encoder, rows)
