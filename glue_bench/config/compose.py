@@ -162,6 +162,8 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
         task = check(build(TaskConfig, facts["task"], where="task"), "task")  # type: ignore[call-overload,index]
     except (OmegaConfBaseException, UsageError) as error:
         raise UsageError(located(_explain(error), [own], words=())) from error
+    except yaml.YAMLError as error:  # a tag, a merge or a key that YAML's grammar has and its plain values have not
+        raise unreadable(own.name, error) from error
     except _ODD as error:
         raise UsageError(f"task/{name}.yaml: cannot be read ({type(error).__name__}: {first_line(error)})") from error
     _check_name(task, name, config_dir=config_dir)

@@ -74,6 +74,41 @@ def test_a_mistake_in_the_users_own_task_is_one_line(changes: dict[str, object],
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("how", ["alone", "composed"])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("metrics: !!python/object:os.system {}", "line 6: !!python/object:os.system: write a plain value, no tag"),
+        ("metrics: !!python/name:os.system", "line 6: !!python/name:os.system: write a plain value, no tag"),
+        ("metrics: !mine [accuracy]", "line 6: !mine: write a plain value, no tag"),
+        ("metrics: !!set {accuracy}", "line 6: !!set: write a plain value, no tag"),
+        ("metrics: !!binary x", "line 6: !!binary: write a plain value, no tag"),
+        ("metrics: !!int accuracy", "line 6: !!int: write a plain value, no tag"),
+        ("metrics: [!!timestamp accuracy]", "line 6: !!timestamp: write a plain value, no tag"),
+        ("metrics: !<tag:example.org,2000:x> y", "line 6: tag:example.org,2000:x: write a plain value, no tag"),
+        ("metrics: 2020-13-45", "line 6: task.metrics=2020-13-45: must be a list"),
+        ("metrics: !!str [accuracy]", "line 6: not a readable YAML file (expected a scalar node, but found sequence)"),
+        ("<<: accuracy", "line 7: not a readable YAML file (expected a mapping or list of mappings for merging"),
+        ("labels: [{? [no] : yes}]", "line 6: not a readable YAML file (found unhashable key)"),
+        ("labels: [{? {no: yes} : yes}]", "line 6: not a readable YAML file (found unhashable key)"),
+    ],
+)
+def test_what_only_yaml_knows_is_one_line(line: str, message: str, how: str, tmp_path: Path) -> None:
+    path = write_task(tmp_path) / "task" / "own.yaml"
+    facts = {key: fact for key, fact in json.loads(path.read_text()).items() if key != line.partition(":")[0]}
+    path.write_text("".join(f"{key}: {json.dumps(fact)}\n" for key, fact in facts.items()) + line + "\n")
+    with pytest.raises(UsageError) as caught:
+        compose_task("own", config_dir=tmp_path) if how == "alone" else compose_run(["task=own"], config_dir=tmp_path)
+    assert f"task/own.yaml {message}" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_text_may_be_tagged_as_one(tmp_path: Path) -> None:
+    path = write_task(tmp_path) / "task" / "own.yaml"
+    path.write_text(path.read_text().replace('"accuracy"', "!!str accuracy").replace('"Own"', '! "Own"'))
+    assert compose_task("own", config_dir=tmp_path).metrics == ["accuracy"]
+
+
 @pytest.mark.parametrize("content", [b"name: [", b"name: \xff"], ids=["broken", "not-utf-8"])
 def test_a_file_that_is_not_yaml_is_named(content: bytes, tmp_path: Path) -> None:
     write_task(tmp_path)
@@ -151,7 +186,7 @@ def test_a_mistake_in_the_users_own_encoder_is_one_line(content: str, message: s
         ),
         (
             "# @package _global_\ntrainer: {lr: !!python/name:os.system }\n",
-            "line 2: not a readable YAML file",
+            "line 2: !!python/name:os.system: write a plain value, no tag",
         ),
         ("# @package _global_\ndefaults: [nope]\n", "preset/nope"),
         ("# @package _global_\nseed: &a [*a]\n", "preset/mine.yaml line 2: *a: write the value itself, no alias"),
