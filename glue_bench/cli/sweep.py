@@ -46,7 +46,7 @@ keys (Hydra's grammar; docs/configuration.md lists all of them with their defaul
                                   (optimistic), on held-out training rows (holdout=0.1), or on half of the dev set
   head=default|first|mean|max     transformers' head, or one on the first token, or the mean or max over all tokens
   freeze=none|embeddings|encoder  what is not trained; encoder: linear probing
-  peft=none|lora|ia3|bitfit       adapters or biases are trained instead of all weights; also peft.rank and others
+  peft=METHOD                     few weights are trained: lora, ia3, bitfit, prefix, none; also peft.rank and others
   trainer.KEY=VALUE               epochs batch_size learning_rate max_length device precision engine and others
   protocol=NAME                   somebody's recipe, grid, start, selection, seeds and tasks, to reproduce their row:
                                   {_PROTOCOLS}

@@ -131,7 +131,6 @@ def find_keys(key: str) -> dict[str, object]:
 def no_such(group: str, name: str, *, options: Sequence[str]) -> str:
     """Return the end of the message for a name that a group lacks: the closest one, and how to add one's own."""
     other = {"task": "; your own: task/NAME.yaml in the folder of --config-dir"}
-    other["peft"] = "; prefix tuning adds no weights that could be merged into the encoder" if name == "prefix" else ""
     other["encoder"] = "; any other: encoder=ORG/NAME on the hub, or encoder=./FOLDER"
     return did_you_mean(quote(name), options) + other.get(group, "")
 

@@ -12,9 +12,9 @@ from glue_bench.config.task import DISTINCT
 class PeftConfig:
     """Parameter-efficient fine-tuning: which few weights are trained. Plans of earlier versions have none of it."""
 
-    method: Literal["none", "lora", "ia3", "bitfit"] = later(
-        "lora, ia3: adapters of the library peft, and no other weight of the encoder; bitfit: its biases; none: all "
-        "weights are trained",
+    method: Literal["none", "lora", "ia3", "bitfit", "prefix"] = later(
+        "lora, ia3: adapters of the library peft, and no other weight of the encoder; bitfit: its biases; prefix: keys "
+        "and values that every layer gets before those of a row; none: all weights are trained",
         default="none",
     )
     rank: int | None = later("lora: rank of the adapters", at_least(1), default=None)
@@ -26,6 +26,9 @@ class PeftConfig:
         DISTINCT,
         default=None,
     )
+    tokens: int | None = later(
+        "prefix: virtual tokens, each of which is a key and a value in every layer", at_least(1), default=None
+    )
     head: bool = later("whether the head is trained, too", default=True)
 
     def rules(self) -> Iterator[Rule]:
@@ -33,9 +36,16 @@ class PeftConfig:
         for name, usual in PEFT.items():
             value, words = getattr(self, name), f"{shown(usual)} with peft={self.method}"
             yield f"peft.{name}", value, name in PEFT_KEYS[self.method] or value == usual, words
-        for name in ("rank", "alpha") if self.method == "lora" else ():
-            yield f"peft.{name}", getattr(self, name), getattr(self, name) is not None, "a number with peft=lora"
+        for name in {"lora": ("rank", "alpha"), "prefix": ("tokens",)}.get(self.method, ()):
+            value = getattr(self, name)
+            yield f"peft.{name}", value, value is not None, f"a number with peft={self.method}"
 
 
 PEFT = {item.name: item.default() for item in fields_of(PeftConfig) if item.name != "method"}
-PEFT_KEYS = {"none": (), "lora": (*PEFT,), "ia3": ("targets", "head"), "bitfit": ("head",)}  # that a method has
+PEFT_KEYS = {  # that a method has
+    "none": (),
+    "lora": ("rank", "alpha", "dropout", "targets", "head"),
+    "ia3": ("targets", "head"),
+    "bitfit": ("head",),
+    "prefix": ("tokens", "head"),
+}

@@ -27,7 +27,7 @@ _COLORS = {NOTE: "\x1b[33m", PROBLEM: "\x1b[1;31m"}
 _STATE, _NAME = 9, 22  # widths of the first two columns
 _PACKAGE = "glue-bench"
 _EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
-_EXTRAS = {"sample": "for encoder=minilm", "slurm": "for executor=slurm", "peft": "for peft=lora and ia3"}
+_EXTRAS = {"sample": "for encoder=minilm", "slurm": "for executor=slurm", "peft": "for peft=lora, ia3 and prefix"}
 _LEAST_ROOM = 16 * 10**6  # bytes without which not even records can be kept
 _ROOM_PER_RUN = 2 * 10**6  # bytes of predictions and history of a large task: QQP has 40,430 dev rows
 # A snapshot is weights and two moments, all float32; two are kept while a third is written.

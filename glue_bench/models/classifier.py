@@ -25,7 +25,7 @@ from glue_bench.models.flat_check import flatten
 from glue_bench.models.flat_rows import FlatRows
 from glue_bench.models.heads import HEAD_KEY, POOLINGS, README, PooledModel
 from glue_bench.models.padded import PaddedRows, load_transformer, read_model_config
-from glue_bench.models.peft import Adapters, tune
+from glue_bench.models.peft import Adapters, Addition, Prefix, tune
 from glue_bench.models.placement import Placement
 from glue_bench.models.pretrained import tokenizer_files
 from glue_bench.text import reason_of
@@ -42,7 +42,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.whole, self.config = whole, whole.config
         self.flat: FlatModel | None = None  # None: padded
-        self.adapters: Adapters | None = None
+        self.adapters: Addition | None = None
         self.why_padded = "trainer.engine=padded"
         self.usual_dropout = dict[str, float]()  # what config.json says, where the training has another
 
@@ -91,8 +91,8 @@ class Classifier(nn.Module):
             self.flat.restore_vocabulary(decay=decay)
 
     def standard_state(self) -> dict[str, Tensor]:
-        """Return the weights under the names of AutoModelForSequenceClassification; adapters are merged."""
-        if self.adapters:
+        """Return the weights under the names of AutoModelForSequenceClassification, and merge adapters."""
+        if isinstance(self.adapters, Adapters):
             self.adapters.merge()
             self.adapters = None
         return self.whole.state_dict()
@@ -180,16 +180,18 @@ def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -
     return _for_engine(engine, whole)
 
 
-def check_max_length(folder: Path, max_length: int) -> None:
-    """Refuse rows longer than the encoder's positions.
+def check_max_length(folder: Path, max_length: int, *, prefix: int | None = None) -> None:
+    """Refuse rows longer than the encoder's positions, of which a prefix takes the first.
 
     Raises:
         UsageError: naming the longest length that is allowed.
         InputError: the folder's configuration cannot be used.
     """
-    longest = max_positions(read_model_config(folder))
+    longest = max_positions(read_model_config(folder)) - (prefix or 0)
     if max_length > longest:
-        raise UsageError(f"trainer.max_length={max_length}: this encoder has positions for at most {longest} tokens")
+        words = f"this encoder has positions for at most {longest} tokens"
+        words += f" beside the {prefix} of peft.tokens" if prefix else ""
+        raise UsageError(f"trainer.max_length={max_length}: {words}")
 
 
 def check_tokens(model: Classifier, encoded: Encoded) -> None:
@@ -277,14 +279,16 @@ def _build(
     return _for_engine(engine, whole, adapters=adapters)
 
 
-def _for_engine(engine: str, whole: PreTrainedModel, *, adapters: Adapters | None = None) -> Classifier:
+def _for_engine(engine: str, whole: PreTrainedModel, *, adapters: Addition | None = None) -> Classifier:
     model = Classifier(whole)
     model.adapters = adapters
-    if engine != "padded":
-        with adapters.perturbed() if adapters else contextlib.nullcontext():
+    if isinstance(adapters, Prefix):
+        model.why_padded = "peft=prefix adds keys and values that the flat engine has no place for"
+    elif engine != "padded":
+        with adapters.perturbed() if isinstance(adapters, Adapters) else contextlib.nullcontext():
             model.flat, model.why_padded = flatten(whole)
-        if engine == "flat" and model.flat is None:
-            raise UsageError(f"trainer.engine=flat: not for this encoder ({model.why_padded}); must be auto or padded")
+    if engine == "flat" and model.flat is None:
+        raise UsageError(f"trainer.engine=flat: not for this encoder ({model.why_padded}); must be auto or padded")
     return model
 
 

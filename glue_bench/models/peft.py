@@ -1,20 +1,22 @@
-"""Parameter-efficient fine-tuning: adapters of the library `peft`, or biases alone. All else of the encoder is frozen.
+"""Parameter-efficient fine-tuning: adapters or a prefix of the library `peft`, or biases alone.
 
-The head, to which a pooler of the encoder belongs, is trained too, unless the configuration says otherwise.
+All else of the encoder is frozen. The head, to which a pooler of the encoder belongs, is trained too, unless the
+configuration says otherwise.
 """
 
 import contextlib
 import errno
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import nn
-from transformers import PreTrainedModel
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
 
 from glue_bench.config.schema import PeftConfig
 from glue_bench.errors import UsageError, list_names
@@ -32,8 +34,43 @@ _USUAL = {
 _FEED_FORWARD = ("output.dense", "lin2", "ffn_output", "mlp.Wo")
 
 
-class Adapters:
+class Addition:
+    """What peft adds to a model."""
+
+    _place: str  # of the model's own weights in peft's file
+    _whole: PreTrainedModel
+
+    def save(self, folder: Path, *, base: str, revision: str | None) -> None:
+        """Write peft's files, from which `PeftModel.from_pretrained` gets the addition and the head.
+
+        Args:
+            folder: an empty folder.
+            base: the hub's id of the encoder, or its folder.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        config, state = self._own()
+        head = {name: value for name, value in self._whole.named_parameters() if _in_head(self._whole, name)}
+        config.task_type, config.inference_mode = "SEQ_CLS", True
+        config.base_model_name_or_path, config.revision = base, revision
+        config.modules_to_save = sorted({"pooler" if ".pooler." in name else name.split(".")[0] for name in head})
+        state |= {f"{self._place}{name}": value for name, value in head.items()}
+        config.save_pretrained(str(folder))
+        try:
+            save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, folder / FILES[1])
+        except SafetensorError as error:  # what it raises for a full disk
+            raise OSError(errno.EIO, str(error)) from error
+
+    def _own(self) -> tuple[Any, dict[str, Tensor]]:
+        """Return peft's configuration, and the weights that are not the model's own, by their names in the file."""
+        raise NotImplementedError
+
+
+class Adapters(Addition):
     """Adapters in a model, some of whose linear layers peft has wrapped."""
+
+    _place = "base_model.model."
 
     def __init__(self, tuner: Any, whole: PreTrainedModel) -> None:
         """Hold peft's tuner of the model."""
@@ -54,44 +91,74 @@ class Adapters:
                 for parameter, value in zip(parameters, before, strict=True):
                     parameter.copy_(value)
 
-    def save(self, folder: Path, *, base: str, revision: str | None) -> None:
-        """Write peft's files, from which `PeftModel.from_pretrained` gets the adapters and the head.
-
-        Args:
-            folder: an empty folder.
-            base: the hub's id of the encoder, or its folder.
-
-        Raises:
-            OSError: a file cannot be written.
-        """
+    def _own(self) -> tuple[Any, dict[str, Tensor]]:
         from peft import get_peft_model_state_dict
 
-        head = {name: value for name, value in self._whole.named_parameters() if _in_head(self._whole, name)}
         config = self._tuner.peft_config[_NAME]
-        config.task_type, config.inference_mode, config.target_modules = "SEQ_CLS", True, sorted(config.target_modules)
-        config.base_model_name_or_path, config.revision = base, revision
-        config.modules_to_save = sorted({"pooler" if ".pooler." in name else name.split(".")[0] for name in head})
+        config.target_modules = sorted(config.target_modules)
         state = get_peft_model_state_dict(self._tuner, adapter_name=_NAME, save_embedding_layers=False)
-        state = {f"base_model.{name}": value for name, value in state.items()}
-        state |= {f"base_model.model.{name}": value for name, value in head.items()}
-        config.save_pretrained(str(folder))
-        try:
-            save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, folder / FILES[1])
-        except SafetensorError as error:  # what it raises for a full disk
-            raise OSError(errno.EIO, str(error)) from error
+        return config, {f"base_model.{name}": value for name, value in state.items()}
 
     def merge(self) -> None:
         """Add the adapters to the weights that they adapt, and unwrap the layers; there are none from then on."""
         self._tuner.merge_and_unload()
 
 
-def tune(whole: PreTrainedModel, how: PeftConfig) -> Adapters | None:
+class Prefix(Addition):
+    """Keys and values in every layer that all tokens attend to before those of their row.
+
+    Shapes: P virtual tokens, N layers, A heads of size D, B rows.
+    """
+
+    _place = "base_model."
+
+    def __init__(self, whole: PreTrainedModel, tokens: int) -> None:
+        """Put peft's table of keys and values into the encoder, whose forward pass gets them from there.
+
+        Raises:
+            UsageError: the encoder's forward pass takes none.
+        """
+        from peft import PrefixEncoder, PrefixTuningConfig
+
+        base, config = whole.base_model, whole.config
+        if "past_key_values" not in inspect.signature(base.forward).parameters:
+            why = f"transformers' {config.model_type} takes no keys and values from outside"
+            raise UsageError(f"peft=prefix: {why}; must be none, lora, ia3 or bitfit")
+        self._whole, self._config = whole, PrefixTuningConfig(num_virtual_tokens=tokens, num_transformer_submodules=1)
+        self._config.token_dim, self._config.num_layers = config.hidden_size, config.num_hidden_layers
+        self._config.num_attention_heads = config.num_attention_heads
+        base.requires_grad_(False)
+        base.add_module("prefix", PrefixEncoder(self._config))
+        base.register_forward_pre_hook(self._prepend, with_kwargs=True)
+
+    @property
+    def _table(self) -> Tensor:  # (P, N x 2 x A x D)
+        return cast(Tensor, self._whole.base_model.get_parameter("prefix.embedding.weight"))
+
+    def _prepend(self, _: nn.Module, given: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Add the prefix to the encoder's arguments as peft does, so that the tokens' positions start after it."""
+        mask, table = named["attention_mask"], self._table  # mask: (B, L)
+        tokens = len(table)
+        states = table.view(tokens, self._config.num_layers, 2, self._config.num_attention_heads, -1)
+        every = states.permute(1, 2, 3, 0, 4)[:, :, None].expand(-1, -1, len(mask), -1, -1, -1)  # (N, 2, B, A, P, D)
+        mask = torch.cat([mask.new_ones(len(mask), tokens), mask], 1)
+        return given, {**named, "attention_mask": mask, "past_key_values": DynamicCache([(*layer,) for layer in every])}
+
+    def _own(self) -> tuple[Any, dict[str, Tensor]]:
+        return self._config, {"prompt_embeddings": self._table}
+
+
+def tune(whole: PreTrainedModel, how: PeftConfig) -> Addition | None:
     """Freeze what a method does not train, and add its adapters, if it has any, drawn from torch's global seed stream.
 
     Raises:
-        UsageError: the encoder has no biases, or no such layers.
+        UsageError: the encoder has no biases, or no such layers, or takes no prefix.
     """
-    adapters = None if how.method == "bitfit" else Adapters(_add_adapters(whole, how), whole)
+    adapters: Addition | None = None
+    if how.tokens:
+        adapters = Prefix(whole, how.tokens)
+    elif how.method != "bitfit":
+        adapters = Adapters(_add_adapters(whole, how), whole)
     for name, parameter in whole.named_parameters():
         own = name.endswith("bias") if adapters is None else parameter.requires_grad
         parameter.requires_grad_(how.head if _in_head(whole, name) else own)

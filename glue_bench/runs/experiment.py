@@ -169,7 +169,7 @@ def _prepare(run: RunContext) -> Prepared:
     pretrained, start, data = _load_inputs(run)
     run.on_phase("tokenising")
     trainer, folder = run.request.config.trainer, start.folder
-    check_max_length(folder, trainer.max_length)
+    check_max_length(folder, trainer.max_length, prefix=run.request.config.peft.tokens)
     texts = TextEncoder(folder, max_length=trainer.max_length)
     encoded = {name: texts.encode(split, cache=cache_folder("encoded")) for name, split in data.splits.items()}
     head = SeedStreams.from_seed(run.request.config.seed).head
@@ -331,6 +331,8 @@ def _save_model(run: RunContext, prepared: Prepared, *, record: Record, decay: f
         hub_id = None if run.request.parent else encoder.hub_id
         with replace_folder_atomically(run.folder / "adapter") as target:
             adapters.save(target, base=hub_id or str(folder), revision=encoder.revision if hub_id else None)
+    if record.keeps_adapter:
+        return record
     ours = ("config.json", "model.safetensors", "README.md", *TOKENIZER_FILES)
     if aside := move_aside(run.folder / "model", ours=ours):
         logger.warning("%s: holds files that are not the run's; moved to %s", run.folder / "model", aside.name)

@@ -170,7 +170,11 @@ def _distinguish(found: Sequence[FinishedRun]) -> Iterable[str]:
 
 
 def _explain_no_weights(found: Sequence[FinishedRun], asked: str) -> str:
-    first = found[0]
+    able = [run for run in found if not run.record.keeps_adapter]
+    if not able:
+        why = f"a prefix cannot be merged into a model, so there is none; peft loads {found[0].folder / 'adapter'}"
+        return f"{asked or found[0].title}: peft=prefix: {why}"
+    first = able[0]
     if len(found) == 1:
         return f"{asked or first.title}: this run kept no weights. To train it again and keep them: {_command(first)}"
     none = f"{asked and f'{asked}: '}none of the {len(found)} finished runs kept its weights"

@@ -73,7 +73,7 @@ def make_requests(config: RunConfig, seeds: list[int], *, starts: Sequence[RunCo
     in turn start from, and so on.
     """
     method = config.peft.method
-    if method in ("lora", "ia3") and importlib.util.find_spec("peft") is None:
+    if method not in ("none", "bitfit") and importlib.util.find_spec("peft") is None:
         raise UsageError(f"peft={method}: the package peft is not installed: pip install 'glue-bench[peft]'")
     encoder = pinned_identity(config.encoder)
     if encoder is None:

@@ -97,6 +97,11 @@ class Record:
         return init_kind(self.init)
 
     @property
+    def keeps_adapter(self) -> bool:
+        """Whether what it trains cannot be merged into a model: what it keeps is adapter/."""
+        return (self.config.get("peft") or {}).get("method") == "prefix"
+
+    @property
     def outcome(self) -> str:
         """Why it did not finish, in one line."""
         return first_line(self.error or "", default=self.status)

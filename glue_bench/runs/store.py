@@ -120,13 +120,18 @@ class RunStore:
         folder, history = self.folder(*record.place), self.folder(*record.place) / "history.jsonl"
         # The history is written once, just before the record.
         ended = (history if history.exists() else folder / "record.json").stat().st_mtime_ns
-        patterns = ("snapshots", ".*.part", "predictions/.*.part", ".model.*", "output.*.log")
+        patterns = ("snapshots", ".*.part", "predictions/.*.part", ".model.*", ".adapter.*", "output.*.log")
         found = [path for pattern in patterns for path in folder.glob(pattern) if _written(path) <= ended]
         return found + list(folder.glob("claim-*.json"))
 
     def has_model(self, record: Record) -> bool:
-        """Return whether the run kept its weights."""
+        """Return whether the run kept a model."""
         return (self.folder(*record.place) / "model" / "model.safetensors").is_file()
+
+    def has_weights(self, record: Record) -> bool:
+        """Return whether the run kept its weights: a model, or an adapter that cannot be merged into one."""
+        adapter = self.folder(*record.place) / "adapter" / "adapter_model.safetensors"
+        return adapter.is_file() if record.keeps_adapter else self.has_model(record)
 
     def read_predictions(self, record: Record, split: str) -> "Predictions":
         """Read the predictions from which a finished record's scores of a validation split were computed.

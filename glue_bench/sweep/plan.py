@@ -143,7 +143,7 @@ def _would_diverge(request: RunRequest, record: Record | None) -> bool:
 
 
 def _lacks_model(request: RunRequest, record: Record, *, store: RunStore) -> bool:
-    return record.finished and request.config.save_model and not store.has_model(record)
+    return record.finished and request.config.save_model and not store.has_weights(record)
 
 
 def _refresh(record: Record, request: RunRequest) -> Record:

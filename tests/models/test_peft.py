@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import PeftConfig
 from glue_bench.errors import UsageError
-from glue_bench.models.classifier import Classifier
+from glue_bench.models.classifier import Classifier, check_max_length
 from glue_bench.models.padded import PaddedRows
 from glue_bench.models.trainable import load_trainable, trained
 from glue_bench.training.checkpoint import SnapshotStore
@@ -33,6 +34,8 @@ FAMILIES = {
     "ia3": ("roberta", "distilbert", "modernbert", "deberta-v2"),
     "bitfit": ("roberta", "mpnet"),
 }
+WITH_PREFIX = ("bert", "roberta", "electra", "xlm-roberta", "camembert")
+TOKENS = {"tokens": 3}
 CASES = [(family, method) for method, families in FAMILIES.items() for family in families]
 LENGTHS = [9, 4, 12, 1, 7, 3]
 HEAD = 32 * 32 + 32 + 32 * 2 + 2  # of RoBERTa: a dense layer and the logits
@@ -92,6 +95,8 @@ def logits_of(model: Classifier) -> torch.Tensor:
         ("ia3", {"targets": ["key"], "head": False}, 2 * 32),
         ("bitfit", {}, BIASES + HEAD),
         ("bitfit", {"head": False}, BIASES),
+        ("prefix", TOKENS, 3 * 2 * 2 * 32 + HEAD),  # layers, key and value
+        ("prefix", {"tokens": 1, "head": False}, 2 * 2 * 32),
     ],
 )
 def test_what_is_trained_is_what_is_counted_by_hand(
@@ -99,7 +104,9 @@ def test_what_is_trained_is_what_is_counted_by_hand(
 ) -> None:
     model = load(tiny_roberta, method, **keys)
     assert sum(parameter.numel() for parameter in trained(model).values()) == count
-    assert model.engine == "flat"
+    assert model.engine == ("padded" if method == "prefix" else "flat")
+    if method == "prefix":
+        return  # which is random at first, and changes the logits
     plain = load(tiny_roberta)  # with the same head; fresh adapters change nothing
     torch.testing.assert_close(logits_of(model.eval()), logits_of(plain.eval()))
 
@@ -133,6 +140,47 @@ def test_flat_padded_merged_and_reloaded_logits_and_gradients_are_equal(
     torch.testing.assert_close(merged(**batch).logits, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("family", WITH_PREFIX, indirect=True)
+def test_a_prefix_computes_what_peft_computes_and_is_reloaded_by_it(family: Path, tmp_path: Path) -> None:
+    model = move(load(family, "prefix", **TOKENS))
+    rows = PaddedRows(encoded_of(LENGTHS, seed=5, pad_id=1), config=model.config, device=CPU.device)
+    batch, logits = rows.gather(np.arange(len(LENGTHS))), logits_of(model)
+    assert model.adapters is not None
+    model.adapters.save(tmp_path, base=str(family), revision=None)
+
+    base = AutoModelForSequenceClassification.from_pretrained(family, num_labels=2)
+    torch.testing.assert_close(peft.PeftModel.from_pretrained(base, tmp_path).eval()(**batch).logits, logits)
+    # The same as a training of peft's starts and leaves, whose prefix is another module than ours.
+    base = AutoModelForSequenceClassification.from_pretrained(family, num_labels=2)
+    how = peft.PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=3, modules_to_save=["classifier", "pooler"])
+    theirs = peft.get_peft_model(base, how).eval()
+    peft.set_peft_model_state_dict(theirs, load_file(tmp_path / "adapter_model.safetensors"))
+    expected = theirs(**batch).logits
+    torch.testing.assert_close(logits, expected, atol=1e-6, rtol=0)
+    for found in (logits, expected):
+        found.square().sum().backward()
+    gradient = theirs.prompt_encoder["default"].embedding.weight.grad
+    (own,) = (parameter.grad for name, parameter in trained(model).items() if "prefix" in name)
+    torch.testing.assert_close(own, gradient, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["modernbert", "deberta-v2", "mpnet", "albert", "distilbert"], indirect=True)
+def test_families_that_take_no_prefix_are_refused(family: Path) -> None:
+    why = f"transformers' {family.name} takes no keys and values from outside; must be none, lora, ia3 or bitfit"
+    with pytest.raises(UsageError, match=f"peft=prefix: {why}"):
+        load(family, "prefix", **TOKENS)
+
+
+def test_the_flat_engine_is_refused_and_positions_are_counted_with_a_prefix(tiny_roberta: Path) -> None:
+    why = "peft=prefix adds keys and values that the flat engine has no place for"
+    with pytest.raises(UsageError, match=re.escape(f"trainer.engine=flat: not for this encoder ({why})")):
+        load(tiny_roberta, "prefix", engine="flat", **TOKENS)
+    assert load(tiny_roberta, "prefix", **TOKENS).why_padded == why
+    check_max_length(tiny_roberta, 492, prefix=20)
+    with pytest.raises(UsageError, match=r"max_length=493: .* at most 492 tokens beside the 20 of peft.tokens"):
+        check_max_length(tiny_roberta, 493, prefix=20)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -143,7 +191,12 @@ def test_flat_padded_merged_and_reloaded_logits_and_gradients_are_equal(
         (["peft.method=lora"], "peft.rank=null: must be a number with peft=lora"),
         (["peft=lora", "peft.rank=0"], "peft.rank=0: must be 1 or more"),
         (["peft=lora", "freeze=encoder"], "freeze=encoder: must be none with peft=lora"),
-        (["peft=prefix"], "Allowed: bitfit, ia3, lora, none; prefix tuning adds no weights that could be merged"),
+        (["peft.method=prefix"], "peft.tokens=null: must be a number with peft=prefix"),
+        (["peft=prefix", "peft.tokens=0"], "peft.tokens=0: must be 1 or more"),
+        (["peft=lora", "peft.tokens=3"], "peft.tokens=3: must be null with peft=lora"),
+        (["peft=prefix", "peft.rank=4"], "peft.rank=4: must be null with peft=prefix"),
+        (["peft=prefix", "init=mnli"], "init=mnli: must be pretrained with peft=prefix, which cannot be merged"),
+        (["peft=prefix", "trainer.layer_decay=0.9"], "trainer.layer_decay=0.9: must be 1 with peft=prefix"),
     ],
 )
 def test_keys_that_make_no_sense_are_refused(words: list[str], message: str) -> None:
@@ -161,9 +214,9 @@ def test_layers_and_biases_that_an_encoder_lacks_are_refused(family: Path, tiny_
         load(family, "bitfit")
 
 
-def test_vectors_of_ia3_do_not_decay_and_factors_of_lora_do(tiny_roberta: Path) -> None:
-    for method, part, decays in (("ia3", "ia3_l", {0.0}), ("lora", "lora_", {DECAY})):
-        model = load(tiny_roberta, method)
+def test_vectors_of_ia3_do_not_decay_but_factors_of_lora_and_a_prefix_do(tiny_roberta: Path) -> None:
+    for method, part, decays in (("ia3", "ia3_l", {0.0}), ("lora", "lora_", {DECAY}), ("prefix", "prefix", {DECAY})):
+        model = load(tiny_roberta, method, **(TOKENS if method == "prefix" else {}))
         groups = TorchAdamW(model, settings(weight_decay=DECAY)).torch.param_groups
         found = {group["weight_decay"] for group in groups for name, p in trained(model).items() if part in name
                  for each in group["params"] if each is p}  # fmt: skip
@@ -190,6 +243,7 @@ def train(
         {"method": "lora", "dropout": 0.3},
         {"method": "ia3", "pooling": "max"},
         {"method": "bitfit"},
+        {"method": "prefix", "pooling": "mean", **TOKENS},
         {"freeze": "encoder"},
     ],
     ids=str,

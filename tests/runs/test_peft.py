@@ -15,15 +15,17 @@ from glue_bench.cli import main
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import RunConfig, config_from_facts
 from glue_bench.runs.identity import identify
+from glue_bench.runs.record import Record
 from glue_bench.runs.setting import Setting, show_words, tell_apart
+from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
 from tests.support.making import make_record, records_in
 from tests.support.tiny import write_parquet
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # asked for by peft
-# Of the tiny RoBERTa on two classes: adapters or biases, and the head.
-TRAINED = {"lora": 2048 + 1122, "ia3": 256 + 1122, "bitfit": 608 + 1122}
+# Of the tiny RoBERTa on two classes: adapters, biases or a prefix, and the head.
+TRAINED = {"lora": 2048 + 1122, "ia3": 256 + 1122, "bitfit": 608 + 1122, "prefix": 4 * 128 + 1122}
 TOUCHED = {
     "lora": ("query.weight", "value.weight"),
     "ia3": ("key.", "value.", "output.dense.weight"),
@@ -41,27 +43,69 @@ def loud_roberta(tiny_roberta: Path, tmp_path_factory: pytest.TempPathFactory) -
     return folder
 
 
-@pytest.mark.parametrize("method", list(TRAINED))
+def train_on_sentences(method: str, encoder: Path, place: Path) -> tuple[Record, Path, list[str], list[str]]:
+    """Train on two sentences; return the record, the folder of the rows, these, and the words of the run."""
+    codes = [int(row % 5 < 2) for row in range(40)]
+    texts = [("the cat likes the dog", "a teacher helps at school")[code] for code in codes]
+    data = place / "glue" / "sst2"
+    for split in ("train", "validation"):
+        write_parquet(data / f"{split}.parquet", {"sentence": [*texts], "label": [*codes], "idx": [*range(40)]})
+    words = [f"encoder.path={encoder}", "encoder.name=tiny", f"data.path={data.parent}", "task=sst2", f"peft={method}"]
+    words += ["encoder=custom", "data=local", "trainer.batch_size=8"]
+    if method == "prefix":  # a long one outweighs the few tokens of a row at first
+        words += ["peft.tokens=4", "trainer.epochs=10", "trainer.learning_rate=3e-2"]
+    else:
+        words += ["trainer.epochs=6", "trainer.learning_rate=1e-2"]
+    words += ["trainer.device=cpu", "trainer.max_length=64", "save_model=true", f"results_dir={place / 'results'}"]
+    assert main(["run", *words]) == 0
+    (record,) = records_in(place)
+    assert record.encoder["trained"] == TRAINED[method]
+    assert record.scores["validation"]["accuracy"] > 0.6  # of the majority
+    return record, data, texts, words
+
+
+def logits_in(folder: Path) -> torch.Tensor:
+    table = pq.read_table(folder / "predictions" / "validation.parquet").to_pydict()
+    return torch.tensor([table["logit_0"], table["logit_1"]]).T
+
+
+def test_a_prefix_learns_and_is_kept_as_an_adapter_which_counts_as_the_weights_of_the_run(
+    loud_roberta: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, _, texts, words = train_on_sentences("prefix", loud_roberta, tmp_path)
+    folder = tmp_path / "results" / "runs" / "tiny" / "sst2" / record.run_id
+    assert "peft=prefix" in record.execution["padded"]
+    assert record.model_sha256 is None
+    assert not (folder / "model").exists()
+    batch = AutoTokenizer.from_pretrained(loud_roberta)(texts, padding=True, return_tensors="pt")
+    base = AutoModelForSequenceClassification.from_pretrained(loud_roberta, num_labels=2)
+    with torch.no_grad():
+        logits = peft.PeftModel.from_pretrained(base, folder / "adapter").eval()(**batch).logits
+    torch.testing.assert_close(logits, logits_in(folder), atol=1e-5, rtol=1e-5)
+
+    assert main(["run", *words]) == 0  # trains nothing
+    assert [again.ended for again in records_in(tmp_path)] == [record.ended]
+    capsys.readouterr()
+    results = words[-1]
+    for verb in (["predict", results, "--text", "a cat"], ["card", results, "--out", str(tmp_path / "card")]):
+        assert main(verb) == 3
+        assert (
+            f"peft=prefix: a prefix cannot be merged into a model, so there is none; peft loads {folder / 'adapter'}"
+            in (capsys.readouterr().err)
+        )
+    shutil.rmtree(folder / "adapter")
+    store = RunStore(tmp_path / "results")
+    assert not store.has_weights(record)
+
+
+@pytest.mark.parametrize("method", list(TOUCHED))
 def test_a_run_learns_and_leaves_merged_weights_and_adapters(
     method: str, loud_roberta: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    codes = [int(row % 5 < 2) for row in range(40)]
-    texts = [("the cat likes the dog", "a teacher helps at school")[code] for code in codes]
-    data, results = tmp_path / "glue" / "sst2", f"results_dir={tmp_path / 'results'}"
-    for split in ("train", "validation"):
-        write_parquet(data / f"{split}.parquet", {"sentence": [*texts], "label": [*codes], "idx": [*range(40)]})
-    words = [f"encoder.path={loud_roberta}", "encoder.name=tiny", f"data.path={data.parent}", results]
-    words += ["encoder=custom", "data=local", "trainer.epochs=6", "trainer.batch_size=8", "trainer.learning_rate=1e-2"]
-    assert main(["run", "task=sst2", f"peft={method}", "trainer.device=cpu", "save_model=true", *words]) == 0
-    (record,) = records_in(tmp_path)
-    assert record.encoder["trained"] == TRAINED[method]
+    record, data, texts, words = train_on_sentences(method, loud_roberta, tmp_path)
     folder = tmp_path / "results" / "runs" / "tiny" / "sst2" / record.run_id
-    table = pq.read_table(folder / "predictions" / "validation.parquet").to_pydict()
-    assert record.scores["validation"]["accuracy"] > 0.6  # of the majority
-
     batch = AutoTokenizer.from_pretrained(folder / "model")(texts, padding=True, return_tensors="pt")
-    stored = torch.tensor([table["logit_0"], table["logit_1"]]).T
-    models = [AutoModelForSequenceClassification.from_pretrained(folder / "model")]
+    stored, models = logits_in(folder), [AutoModelForSequenceClassification.from_pretrained(folder / "model")]
     if method != "bitfit":
         base = AutoModelForSequenceClassification.from_pretrained(loud_roberta, num_labels=2)
         models.append(peft.PeftModel.from_pretrained(base, folder / "adapter"))
@@ -75,7 +119,7 @@ def test_a_run_learns_and_leaves_merged_weights_and_adapters(
         assert touched or torch.equal(before[name], after[name]), name
 
     capsys.readouterr()
-    assert main(["predict", results, "--file", str(data / "validation.parquet")]) == 0
+    assert main(["predict", words[-1], "--file", str(data / "validation.parquet")]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 40
 
 
@@ -94,7 +138,8 @@ def id_of(config: RunConfig) -> str:
 
 def test_every_key_is_part_of_the_run_and_none_of_it_without_a_method() -> None:
     others = ["rank=4", "alpha=16", "dropout=0.1", "targets=[query]", "head=false"]
-    every = [["peft=none"], ["peft=lora"], ["peft=ia3"], ["peft=bitfit"], *(["peft=lora", f"peft.{w}"] for w in others)]
+    every = [["peft=none"], ["peft=lora"], ["peft=ia3"], ["peft=bitfit"], ["peft=prefix"]]
+    every += [["peft=prefix", "peft.tokens=4"], *(["peft=lora", f"peft.{w}"] for w in others)]
     assert len({id_of(compose_run(["task=rte", *words])) for words in every}) == len(every)
     config = compose_run(["task=rte"])
     facts = dataclasses.asdict(config)
@@ -104,6 +149,7 @@ def test_every_key_is_part_of_the_run_and_none_of_it_without_a_method() -> None:
 
 def test_readers_tell_methods_apart_and_repeat_them() -> None:
     chosen = [[], ["peft=lora"], ["peft=lora", "peft.rank=4", "peft.targets=[query]"], ["peft=ia3"], ["peft=bitfit"]]
+    chosen += [["peft=prefix"], ["peft=prefix", "peft.tokens=4"]]
     settings = [Setting.of(make_record(words=tuple(words))) for words in chosen]
     assert [show_words(values) for values in tell_apart(settings)] == [
         "peft=none",
@@ -111,6 +157,8 @@ def test_readers_tell_methods_apart_and_repeat_them() -> None:
         "peft=lora, peft.rank=4, peft.targets=[query]",
         "peft=ia3, peft.targets=null",
         "peft=bitfit",
+        "peft=prefix, peft.tokens=20",
+        "peft=prefix, peft.tokens=4",
     ]
     for words, setting in zip(chosen, settings, strict=True):
         again = compose_run(["task=rte", *setting.words()])
