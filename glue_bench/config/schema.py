@@ -291,11 +291,7 @@ class RunConfig(RunKeys):
     def rules(self) -> Iterator[Rule]:
         """Require what `RunKeys` does, what a prefix leaves possible, and a loss that the task can have."""
         yield from RunKeys.rules(self)
-        if self.peft.method == "prefix":
-            words = "pretrained with peft=prefix, which cannot be merged into an encoder to start from"
-            yield "init", self.init, self.init == "pretrained", words
-            words, decay = "1 with peft=prefix, which is one table for all layers", self.trainer.layer_decay
-            yield "trainer.layer_decay", decay, decay == 1, words
+        yield from self.peft.rules_of_run(self.init, layer_decay=self.trainer.layer_decay)
         weights, smoothing, classes = self.trainer.class_weights, self.trainer.label_smoothing, len(self.task.labels)
         if self.task.kind == "regression":
             yield "trainer.label_smoothing", smoothing, smoothing == 0, f"0 for {self.task.name}, which has no classes"

@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -133,10 +133,12 @@ class Prefix(Addition):
 
     @property
     def _table(self) -> Tensor:  # (P, N x 2 x A x D)
-        return cast(Tensor, self._whole.base_model.get_parameter("prefix.embedding.weight"))
+        table: Tensor = self._whole.base_model.get_parameter("prefix.embedding.weight")
+        return table
 
-    def _prepend(self, _: nn.Module, given: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def _prepend(self, *call: Any) -> tuple[Any, dict[str, Any]]:
         """Add the prefix to the encoder's arguments as peft does, so that the tokens' positions start after it."""
+        _, given, named = call
         mask, table = named["attention_mask"], self._table  # mask: (B, L)
         tokens = len(table)
         states = table.view(tokens, self._config.num_layers, 2, self._config.num_attention_heads, -1)
