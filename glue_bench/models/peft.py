@@ -124,11 +124,12 @@ class Prefix(Addition):
         if "past_key_values" not in inspect.signature(base.forward).parameters:
             why = f"transformers' {config.model_type} takes no keys and values from outside"
             raise UsageError(f"peft=prefix: {why}; must be none, lora, ia3 or bitfit")
-        self._whole, self._config = whole, PrefixTuningConfig(num_virtual_tokens=tokens, num_transformer_submodules=1)
+        self._whole = whole
+        self._config: Any = PrefixTuningConfig(num_virtual_tokens=tokens, num_transformer_submodules=1)
         self._config.token_dim, self._config.num_layers = config.hidden_size, config.num_hidden_layers
         self._config.num_attention_heads = config.num_attention_heads
         base.requires_grad_(False)
-        base.add_module("prefix", PrefixEncoder(self._config))
+        base.add_module("prefix", PrefixEncoder(self._config))  # type: ignore[no-untyped-call]
         base.register_forward_pre_hook(self._prepend, with_kwargs=True)
 
     @property

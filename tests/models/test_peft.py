@@ -35,7 +35,7 @@ FAMILIES = {
     "bitfit": ("roberta", "mpnet"),
 }
 WITH_PREFIX = ("bert", "roberta", "electra", "xlm-roberta", "camembert")
-TOKENS = {"tokens": 3}
+TOKENS: dict[str, Any] = {"tokens": 3}
 CASES = [(family, method) for method, families in FAMILIES.items() for family in families]
 LENGTHS = [9, 4, 12, 1, 7, 3]
 HEAD = 32 * 32 + 32 + 32 * 2 + 2  # of RoBERTa: a dense layer and the logits
