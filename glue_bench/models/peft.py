@@ -8,6 +8,7 @@ import contextlib
 import errno
 import inspect
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ _USUAL = {
 _FEED_FORWARD = ("output.dense", "lin2", "ffn_output", "mlp.Wo")
 
 
-class Addition:
+class Addition(ABC):
     """What peft adds to a model."""
 
     _place: str  # of the model's own weights in peft's file
@@ -62,9 +63,9 @@ class Addition:
         except SafetensorError as error:  # what it raises for a full disk
             raise OSError(errno.EIO, str(error)) from error
 
+    @abstractmethod
     def _own(self) -> tuple[Any, dict[str, Tensor]]:
         """Return peft's configuration, and the weights that are not the model's own, by their names in the file."""
-        raise NotImplementedError
 
 
 class Adapters(Addition):
