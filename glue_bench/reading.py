@@ -24,6 +24,7 @@ _DIGITS = 20  # of a whole number: enough for 64 bits
 _SHOWN = 60  # characters of a value in a message
 
 hints_of: Callable[[Any], dict[str, Any]] = functools.cache(get_type_hints)
+_Check = Callable[[Any, str], None]  # raises a ValueError unless a value, at this place, is what it must be
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -129,47 +130,93 @@ def conform(hint: Any, value: object, *, where: str) -> None:
     Raises:
         ValueError: naming the place, what was found, and what it must be.
     """
+    _check_of(hint)(value, where)
+
+
+@functools.cache  # annotations are taken apart once: a folder's records hold thousands of values of the same types
+def _check_of(hint: Any) -> _Check:
+    """Return the function that checks a value, given its place, against one annotation."""
     origin, args = get_origin(hint), get_args(hint)
-    if hint is Any or (value is None and (hint is NoneType or NoneType in args)):
-        return
+    if hint is Any:
+        return lambda *_: None
     if origin in (UnionType, Union):
-        fixed = [each for each in args if get_origin(each) is Literal and isinstance(value, str)]
-        conform(next(each for each in (*fixed, *args) if each is not NoneType), value, where=where)
-    elif origin is Literal:
-        _require(value, where, holds=value in args, words=f"one of {', '.join(map(str, args))}")
-    elif is_dataclass(hint) or is_typeddict(hint):
-        _require(value, where, holds=isinstance(value, Mapping), words="a mapping")
-        found = typing.cast(Mapping[str, Any], value)
-        for name, inner in hints_of(hint).items():
-            if name in found:
-                conform(inner, found[name], where=f"{where}.{name}" if where else name)
-            elif name in _required(hint):
-                raise ValueError(f"{where}.{name} is missing" if where else f"{name} is missing")
-    elif origin in (list, tuple, Sequence):
-        _require(value, where, holds=isinstance(value, list | tuple), words="a list")
-        for place, item in enumerate(typing.cast(Sequence[Any], value)):
-            conform(args[0], item, where=f"{where}[{place}]")
-    elif origin in (dict, Mapping):
-        _require(value, where, holds=isinstance(value, Mapping), words="a mapping")
-        for name, item in typing.cast(Mapping[Any, Any], value).items():
-            conform(args[0], name, where=f"a key of {where}")
-            conform(args[1], item, where=f"{where}.{name}")
-    elif hint is float:
-        holds = type(value) is int or (type(value) is float and math.isfinite(value))
-        _require(value, where, holds=holds, words="a finite number")
+        return _check_union(args)
+    if origin is Literal:
+        return _require(args.__contains__, f"one of {', '.join(map(str, args))}")
+    if is_dataclass(hint) or is_typeddict(hint):
+        return _check_fields(hint)
+    if origin in (list, tuple, Sequence):
+        return _check_list(_check_of(args[0]))
+    if origin in (dict, Mapping):
+        return _check_mapping(*map(_check_of, args))
+    if hint is float:
+        return _require(
+            lambda value: type(value) is int or (type(value) is float and math.isfinite(value)), "a finite number"
+        )
+    words = {int: "a whole number", str: "text", bool: "true or false"}[hint]
+    return _require(lambda value: type(value) is hint, words)
+
+
+def _require(holds: Callable[[Any], bool], words: str) -> _Check:
+    def check(value: Any, where: str) -> None:
+        if not holds(value):
+            shown = repr(value)
+            shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+            raise ValueError(f"{where or 'its content'} is {shown}; must be {words}")
+
+    return check
+
+
+_is_list = _require(lambda value: isinstance(value, list | tuple), "a list")
+_is_mapping = _require(lambda value: isinstance(value, Mapping), "a mapping")
+
+
+def _check_union(kinds: Sequence[Any]) -> _Check:
+    others = [each for each in kinds if each is not NoneType]
+    check_other = _check_of(others[0])
+    check_text = _check_of(next((each for each in others if get_origin(each) is Literal), others[0]))
+
+    def check(value: Any, where: str) -> None:
+        if value is not None or len(others) == len(kinds):
+            (check_text if isinstance(value, str) else check_other)(value, where)
+
+    return check
+
+
+def _check_list(check_item: _Check) -> _Check:
+    def check(value: Any, where: str) -> None:
+        _is_list(value, where)
+        for place, item in enumerate(value):
+            check_item(item, f"{where}[{place}]")
+
+    return check
+
+
+def _check_mapping(check_key: _Check, check_value: _Check) -> _Check:
+    def check(value: Any, where: str) -> None:
+        _is_mapping(value, where)
+        for name, item in value.items():
+            check_key(name, f"a key of {where}")
+            check_value(item, f"{where}.{name}")
+
+    return check
+
+
+def _check_fields(kind: Any) -> _Check:
+    if is_typeddict(kind):
+        required = kind.__required_keys__
     else:
-        words = {int: "a whole number", str: "text", bool: "true or false"}[hint]
-        _require(value, where, holds=type(value) is hint, words=words)
+        required = {item.name for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING}
+    checks = list[tuple[str, _Check, bool]]()  # filled later: a type may hold itself
 
+    def check(value: Any, where: str) -> None:
+        _is_mapping(value, where)
+        if not checks:
+            checks.extend((name, _check_of(hint), name in required) for name, hint in hints_of(kind).items())
+        for name, check_field, needed in checks:
+            if name in value:
+                check_field(value[name], f"{where}.{name}" if where else name)
+            elif needed:
+                raise ValueError(f"{where}.{name} is missing" if where else f"{name} is missing")
 
-def _required(hint: Any) -> frozenset[str]:
-    if is_typeddict(hint):
-        return frozenset(hint.__required_keys__)
-    return frozenset(item.name for item in fields(hint) if item.default is MISSING and item.default_factory is MISSING)
-
-
-def _require(value: object, where: str, *, holds: bool, words: str) -> None:
-    if not holds:
-        shown = repr(value)
-        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
-        raise ValueError(f"{where or 'its content'} is {shown}; must be {words}")
+    return check

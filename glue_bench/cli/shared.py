@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from glue_bench.config import group_options
+from glue_bench.config import conf_folder, group_options
 from glue_bench.config.schema import RunConfig
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.files import write_text_atomically
@@ -153,8 +153,19 @@ def read_words(
 def read_filters(words: Sequence[str]) -> tuple[Filters, RunStore]:
     """Read words that choose runs, and results_dir=FOLDER: return the filters, and the store; errors of both."""
     place = [word for word in words if word.partition("=")[0] == "results_dir"]
-    _, _, store = read_words(place, "report")
+    store = _open_store(place) or read_words(place, "report")[-1]
     return Filters.read([word for word in words if word not in place], others=["results_dir"]), store
+
+
+def _open_store(words: Sequence[str]) -> RunStore | None:
+    """Open the results folder without composing, which takes longer than most reports; None if that is for Hydra."""
+    import yaml
+
+    if not words:
+        return RunStore(Path(yaml.safe_load((conf_folder() / "config.yaml").read_text("utf-8"))["results_dir"]))
+    folder = words[0].partition("=")[2]
+    literal = len(words) == 1 and is_path(folder) and folder.strip() not in ("", "null") and folder[0] not in "'\"~"
+    return RunStore(Path(folder)) if literal and Path(folder).is_dir() else None
 
 
 def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> tuple[FinishedRun, RunConfig]:

@@ -218,7 +218,7 @@ def read_predictions(path: Path, task: TaskAdapter, *, labelled: bool = True) ->
     wanted = ["idx", *coded, *outputs]
     try:
         table = open_parquet(path).read(columns=wanted)
-        columns = {column: np.asarray(table[column].to_numpy()) for column in wanted}
+        columns = {column: _to_numpy(table[column]) for column in wanted}
         origin = (table.schema.metadata or {}).get(_ORIGIN_KEY, b"").decode("utf-8")
     except FileNotFoundError as error:
         raise InputError(f"no {name}") from error
@@ -235,6 +235,15 @@ def read_predictions(path: Path, task: TaskAdapter, *, labelled: bool = True) ->
         logits=np.stack([columns[column] for column in outputs], axis=1).astype(np.float64),
         origin=origin,
     )
+
+
+def _to_numpy(column: Any) -> NDArray[Any]:
+    """Return a column's values. pyarrow's own way, which only nulls and texts need, imports pandas."""
+    import pyarrow as pa
+
+    numbers = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    plain = numbers and column.num_chunks == 1 and column.null_count == 0
+    return np.from_dlpack(column.chunk(0)) if plain else np.asarray(column.to_numpy())
 
 
 def _fit_task(values: NDArray[Any], task: TaskAdapter) -> bool:

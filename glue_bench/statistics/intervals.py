@@ -20,8 +20,8 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import scipy  # which loads scipy.special, slowly, where it is first used
 from numpy.typing import NDArray
-from scipy import special
 
 Floats = NDArray[np.float64]
 
@@ -57,8 +57,8 @@ class Interval:
 
     def reach(self, tail: float) -> float:
         """Return half the width of the symmetric interval that leaves out `tail` on either side."""
-        training = self.training_error and float(special.stdtrit(self.seeds - 1, 1 - tail)) * self.training_error
-        return math.hypot(float(special.ndtri(1 - tail)) * self.rows_error, training)
+        training = self.training_error and float(scipy.special.stdtrit(self.seeds - 1, 1 - tail)) * self.training_error
+        return math.hypot(float(scipy.special.ndtri(1 - tail)) * self.rows_error, training)
 
     def p_value(self) -> float:
         """Return the two-sided p-value: the level at which the symmetric interval would just touch 0."""
@@ -111,11 +111,11 @@ def variance_of_median(count: int) -> float:
     """Return the variance of the median of `count` standard normal values (if even, the mean of the middle two)."""
     outside = (count - 1) // 2  # values on either side of the middle
     z = np.linspace(-9, 9, 1001)
-    lower = np.exp(-(z**2) / 2) * special.ndtr(z) ** outside
+    lower = np.exp(-(z**2) / 2) * scipy.special.ndtr(z) ** outside
     if count % 2:
-        density = lower * special.ndtr(-z) ** outside
+        density = lower * scipy.special.ndtr(-z) ** outside
         return float(density @ z**2 / density.sum())
-    upper = np.exp(-(z**2) / 2) * special.ndtr(-z) ** outside
+    upper = np.exp(-(z**2) / 2) * scipy.special.ndtr(-z) ** outside
     joint = np.outer(lower, upper)
     joint = np.triu(joint) - np.diag(np.diag(joint)) / 2  # lower <= upper
     return float((joint * ((z[:, None] + z) / 2) ** 2).sum() / joint.sum())
@@ -161,7 +161,7 @@ def _join(value: float, deviations: Floats, *, noise: float, seeds: int) -> Inte
     """Build one interval from the deviations that rows cause and the variance `noise` that seeds add."""
     outside = (1 - LEVEL) / 2
     below, above = np.quantile(deviations, [outside, 1 - outside])
-    training = float(special.stdtrit(seeds - 1, 1 - outside)) * math.sqrt(noise) if noise > 0 else 0.0
+    training = float(scipy.special.stdtrit(seeds - 1, 1 - outside)) * math.sqrt(noise) if noise > 0 else 0.0
     return Interval(
         value=value,
         low=value - math.hypot(below, training),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+import scipy
 
 from glue_bench.statistics.intervals import LEVEL, Floats, SplitPredictions, score_counts, variance_of_median
 from glue_bench.text import plural
@@ -77,7 +77,7 @@ def judge_published(
         freedom = seeds - 1
         if known:  # Welch and Satterthwaite
             freedom = (own + theirs) ** 2 / (own**2 / freedom + theirs**2 / (runs - 1))
-        return float(special.stdtrit(freedom, (1 + LEVEL) / 2)) * math.sqrt(own + theirs)
+        return float(scipy.special.stdtrit(freedom, (1 + LEVEL) / 2)) * math.sqrt(own + theirs)
 
     distance = abs(published - ours) - rounding
     low, high = ours - reach(count), ours + reach(count)
@@ -109,7 +109,7 @@ def drop_p_value_of_rows(before: tuple[float, float], after: tuple[float, float]
     noise = math.hypot(before[1], after[1])
     if noise == 0:
         return 0.0 if after[0] < before[0] else 1.0
-    return float(special.ndtr((after[0] - before[0]) / noise))
+    return float(scipy.special.ndtr((after[0] - before[0]) / noise))
 
 
 def describe_degenerate(

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple, Required, TypedDict
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special
 
 from glue_bench.config.schema import DataConfig
 from glue_bench.data.hub import is_cached
@@ -141,7 +141,7 @@ def row_losses(split: Predictions) -> Floats:
     if split.logits.shape[1] == 1:
         return np.asarray((split.logits[:, 0] - split.label) ** 2, dtype=np.float64)
     return np.asarray(
-        -special.log_softmax(split.logits, axis=1)[np.arange(len(split.label)), split.label], dtype=np.float64
+        -scipy.special.log_softmax(split.logits, axis=1)[np.arange(len(split.label)), split.label], dtype=np.float64
     )
 
 
@@ -149,7 +149,7 @@ def measure_calibration(splits: Sequence[Predictions]) -> Calibration:
     """Measure accuracy by confidence (the highest softmax probability) and the expected calibration error."""
     logits = np.concatenate([split.logits for split in splits])  # (n, k)
     right = np.concatenate([split.label == split.prediction for split in splits])  # (n,)
-    confidence = np.exp(special.log_softmax(logits, axis=1).max(axis=1))  # (n,)
+    confidence = np.exp(scipy.special.log_softmax(logits, axis=1).max(axis=1))  # (n,)
     place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)  # (n,)
     bins = [
         Bin(
