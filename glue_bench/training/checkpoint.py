@@ -72,13 +72,15 @@ class SnapshotStore:
             self._check_owner()  # writing may take a while
         self._tidy(name)
 
-    def newest(self, *, like: Snapshot | None = None, facts: Any = None, most: int | None = None) -> Snapshot | None:
+    def newest(
+        self, *, like: Snapshot | None = None, facts: Any = None, check: Callable[[Snapshot], None] = lambda _: None
+    ) -> Snapshot | None:
         """Return the newest usable snapshot; log a line for every newer one that is not usable.
 
         Args:
             like: the state of a training that has not begun: the snapshot must have its tensors, in shape and type.
             facts: the type that its metadata must have.
-            most: the last update.
+            check: raises a ValueError for a snapshot that the training cannot have made.
         """
         for folder in self._every():
             try:
@@ -87,8 +89,7 @@ class SnapshotStore:
                     conform(facts, snapshot.metadata, where="")
                 if like is not None:
                     _check_tensors(snapshot.tensors, like.tensors)
-                if not 0 <= snapshot.step <= (snapshot.step if most is None else most):
-                    raise ValueError(f"it was made after update {snapshot.step} of {most}")
+                check(snapshot)
                 return snapshot
             except Exception as error:  # damage takes many forms
                 logger.warning("snapshot %s is not used: %s", folder, first_line(error))
@@ -124,6 +125,8 @@ class SnapshotStore:
                 raise ValueError(f"{name} is damaged")
         metadata = read_json(folder / _METADATA)
         conform(int, step := metadata.pop("step"), where="step")
+        if step != whole_number(folder.name.removeprefix("step-")):
+            raise ValueError(f"it was made after update {step}")
         return Snapshot(step=step, tensors=_with_names_of_today(load_file(folder / _TENSORS)), metadata=metadata)
 
 

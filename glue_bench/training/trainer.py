@@ -4,6 +4,7 @@ Knows no task names. An update is a batch of `batch_size` rows, in one or more m
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -181,12 +182,32 @@ class _Keeper:
             kept = ", snapshot kept" if self.snapshots else ""
             signals.obey(f" after update {updates.done} of {updates.total}{kept}")
 
+    def _check(self, snapshot: Snapshot) -> None:
+        """Refuse counts that this training cannot have come to."""
+        facts, step, last = snapshot.metadata, snapshot.step, self.updates.total
+        own = facts.get("selection", {"epoch": 0, "step": 0, "scores": []})
+        chosen, kept = own["epoch"], int(any(name.startswith("selected.") for name in snapshot.tensors))
+        epochs = self.updates.epochs if kept else 0  # that have ended
+        counts = [
+            ("step", step, 0, last),
+            ("parts", facts["parts"], 1, math.inf),
+            ("tokens", facts["tokens"], 0, math.inf),
+        ]
+        counts += [("loss_steps", facts["loss_steps"], 0, step), ("seconds", facts["seconds"], 0, math.inf)]
+        counts += [("resumed_at", each, 0, step) for each in facts["resumed_at"]]
+        counts += [("history", line["step"], 1, step) for line in facts["history"]]
+        counts += [("number of scores", len(own["scores"]), max(chosen, kept), epochs)]
+        counts += [("selection.step", own["step"], 0, step), ("selection.epoch", chosen, kept, epochs)]
+        for name, value, low, high in counts:
+            if not low <= value <= high:
+                raise ValueError(f"its {name} is {value}; must be {low} to {high}")
+
     def resume(self) -> None:
         """Continue from the newest snapshot; the first process sends it to the others, who may not see the folder."""
         share, found = self.updates.processes.broadcast, None
         if self.snapshots is not None:
             facts = _Facts if self.selection is None else _SelectingFacts
-            found = self.snapshots.newest(like=self.updates.capture({}), facts=facts, most=self.updates.total)
+            found = self.snapshots.newest(like=self.updates.capture({}), facts=facts, check=self._check)
         known = share((found.step, dict(found.metadata), list(found.tensors)) if found else None)
         if known is None:
             return

@@ -1,6 +1,7 @@
 """Snapshots, and trainings that stop and later continue as if they had not."""
 
 import dataclasses
+import json
 import logging
 import os
 import shutil
@@ -18,6 +19,7 @@ from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import TextEncoder
 from glue_bench.errors import DiskError, DivergedError
+from glue_bench.files import file_sha256
 from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.placement import Placement
 from glue_bench.models.trainable import load_trainable
@@ -285,6 +287,41 @@ def test_a_whole_training_in_a_snapshot_is_not_trained_again(tiny_roberta: Path,
     assert result.resumed_at == [10] == [result.steps]
     assert history[-1].step == 10
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss_steps": -1}, "its loss_steps is -1; must be 0 to 3"),
+        ({"loss_steps": 4}, "its loss_steps is 4; must be 0 to 3"),
+        ({"parts": 0}, "its parts is 0; must be 1 to inf"),
+        ({"tokens": -5}, "its tokens is -5"),
+        ({"seconds": -0.5}, "its seconds is -0.5"),
+        ({"step": 2}, "it was made after update 2"),
+        ({"resumed_at": [9]}, "its resumed_at is 9; must be 0 to 3"),
+        ({"history": "later"}, "its history is 10; must be 1 to 3"),
+        ({"selection": {"epoch": 1, "step": 3, "scores": [0.5]}}, "its number of scores is 1; must be 1 to 0"),
+    ],
+)
+def test_counts_that_no_training_comes_to_are_named_and_the_training_starts_anew(
+    changes: dict[str, Any], message: str, tiny_roberta: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = SnapshotStore(tmp_path, belongs_to=OWNER)
+    with pytest.raises(Stopped):
+        train(tiny_roberta, settings(log_every=1, snapshot_minutes=0.0), store, stop_after=3)
+    (folder,) = tmp_path.glob("step-*")
+    facts = json.loads((folder / "facts.json").read_text())
+    if changes.get("history") == "later":
+        changes = {"history": [{**facts["history"][0], "step": 10}]}
+    (folder / "facts.json").write_text(json.dumps({**facts, **changes}))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["sha256"]["facts.json"] = file_sha256(folder / "facts.json")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with caplog.at_level(logging.WARNING, "glue_bench"):
+        _, history, result = train(tiny_roberta, settings(log_every=1, snapshot_minutes=0.0), store)
+    assert f"is not used: {message}" in caplog.text
+    assert result.resumed_at == []
+    assert [line.step for line in history] == list(range(1, 11))
 
 
 def test_divergence_is_found_before_a_snapshot_is_written(tiny_roberta: Path, tmp_path: Path) -> None:
