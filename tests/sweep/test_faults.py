@@ -74,6 +74,9 @@ def test_nothing_is_lost_or_trained_twice_by_a_thousand_kills_of_commands_that_a
     assert subprocess.run(command, cwd=Path(__file__).parents[2], check=False).returncode == 0
 
 
+TITLES = {"rte": "RTE", "mrpc": "MRPC", "sst2": "SST-2", "stsb": "STS-B"}
+
+
 @pytest.mark.parametrize(
     ("drivers", "tasks"),
     [
@@ -93,6 +96,7 @@ def test_sweeps_started_at_once_execute_each_run_once(drivers: int, tasks: str, 
     for number in range(drivers):  # each knows of every run, also one that started when all were done
         said = (tmp_path / f"{number}.log").read_text()
         assert f"[{runs}/{runs}]" in said or f"{runs} done, 0 to run" in said
+        assert all(f" {title} " in said for task, title in TITLES.items() if task in tasks_in)
 
 
 def test_the_run_of_a_killed_worker_is_completed_by_another_sweep_within_ten_seconds(

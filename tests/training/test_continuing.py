@@ -1,0 +1,236 @@
+"""Trainings that stop and later continue as if they had not."""
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from glue_bench.config.compose import compose_run
+from glue_bench.config.schema import TrainerConfig
+from glue_bench.data.encoding import TextEncoder
+from glue_bench.errors import DivergedError
+from glue_bench.files import file_sha256
+from glue_bench.models.classifier import Classifier, load_classifier
+from glue_bench.models.placement import Placement
+from glue_bench.models.trainable import load_trainable
+from glue_bench.training.checkpoint import SnapshotStore
+from glue_bench.training.stopping import Stopped
+from glue_bench.training.trainer import FitResult, fit, predict
+from glue_bench.training.updates import StepReport
+from tests.support.fitting import fit_until
+from tests.support.training import CPU, ONEDNN, OWNER, ROWS, STREAMS, settings
+
+
+def train(
+    folder: Path,
+    changed: TrainerConfig,
+    store: SnapshotStore | None = None,
+    *,
+    stop_after: int | None = None,
+    placement: Placement = CPU,
+    head: str = "default",
+    freeze: str = "none",
+) -> tuple[Classifier, list[StepReport], FitResult]:
+    """Train, with a real SIGUSR1 after an update."""
+    config = dataclasses.replace(compose_run(["task=rte"]), trainer=changed, head=head, freeze=freeze)  # type: ignore[arg-type]
+    model = load_trainable(folder, config, outputs=2, head_seed=STREAMS.head)
+    encoded = TextEncoder(folder, max_length=64).encode(ROWS)
+    model.cut_vocabulary(encoded.tokens)
+    more: dict[str, Any] = {"snapshots": store, "placement": placement}
+    return model, *fit_until(model, encoded, ROWS.labels, changed, stop_after=stop_after, **more)
+
+
+WAYS = {
+    "schedule": "cosine",
+    "floor": 0.1,
+    "warmup_updates": 4,
+    "layer_decay": 0.8,
+    "decay_biases": True,
+    "label_smoothing": 0.1,
+    "class_weights": "balanced",
+}
+
+
+def losses(history: list[StepReport]) -> list[tuple[int, float, float]]:
+    return [(line.step, line.loss, line.gradient_norm) for line in history]
+
+
+@pytest.mark.parametrize(
+    ("family", "engine", "stops", "ways", "more"),
+    [
+        ("tiny_roberta", "flat", list(range(1, 10)), {}, {}),  # an epoch of 5: its end and middle, lines begun or not
+        ("tiny_roberta", "padded", [3], {}, {}),
+        ("tiny_bert", "flat", [5, 8], {}, {}),
+        ("tiny_roberta", "flat", [1, 7], WAYS, {"head": "max", "freeze": "embeddings"}),
+        ("tiny_bert", "padded", [5], WAYS, {"head": "mean", "freeze": "encoder"}),
+        ("tiny_bert", "flat", [6], {}, {"placement": ONEDNN}),
+    ],
+)
+def test_a_training_interrupted_after_any_update_ends_bit_for_bit_as_if_it_had_not(
+    family: str,
+    engine: str,
+    stops: list[int],
+    ways: dict[str, object],
+    more: dict[str, Any],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
+    placement = more.get("placement", CPU)
+    folder: Path = request.getfixturevalue(family)
+    changed = settings(engine=engine, accumulation=3, log_every=2, snapshot_minutes=0.0, **ways)
+    expected, whole_history, whole = train(folder, changed, **more)
+    encoded = TextEncoder(folder, max_length=64).encode(ROWS)
+    wanted = predict(expected, encoded, batch_size=16, placement=placement)
+    for stop in stops:
+        store = SnapshotStore(tmp_path / f"{stop}", belongs_to=OWNER)
+        with pytest.raises(Stopped, match=f"SIGUSR1 after update {stop} of 10, snapshot kept"):
+            train(folder, changed, store, stop_after=stop, **more)
+        model, history, result = train(folder, changed, store, **more)
+        assert result.resumed_at == [stop]
+        assert (result.steps, result.tokens) == (10, whole.tokens)
+        assert losses(history) == losses(whole_history)
+        for (name, ours), theirs in zip(model.named_parameters(), expected.parameters(), strict=True):
+            assert torch.equal(ours, theirs), (stop, name)
+        np.testing.assert_array_equal(predict(model, encoded, batch_size=16, placement=placement), wanted)
+
+
+def test_a_training_interrupted_twice_ends_the_same(tiny_roberta: Path, tmp_path: Path) -> None:
+    changed = settings(log_every=3, snapshot_minutes=0.0)
+    expected, _, _ = train(tiny_roberta, changed)
+    store = SnapshotStore(tmp_path / "twice", belongs_to=OWNER)
+    for stop in (2, 7):
+        with pytest.raises(Stopped):
+            train(tiny_roberta, changed, store, stop_after=stop)
+    model, _, result = train(tiny_roberta, changed, store)
+    assert result.resumed_at == [2, 7]
+    assert result.seconds > result.earlier > 0
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
+
+
+def test_snapshots_are_written_as_often_as_asked(tiny_roberta: Path, tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path / "often", belongs_to=OWNER)
+    train(tiny_roberta, settings(snapshot_minutes=1e-9), store)
+    assert sorted(path.name for path in (tmp_path / "often").iterdir()) == ["step-0000000009", "step-0000000010"]
+    seldom = SnapshotStore(tmp_path / "seldom", belongs_to=OWNER)
+    train(tiny_roberta, settings(snapshot_minutes=10), seldom)
+    assert not (tmp_path / "seldom").exists()
+
+
+class SmallMemory(Classifier):
+    """Refuses batches of more rows than it says it has room for."""
+
+    room = 2  # rows
+
+    def forward(self, batch: object) -> torch.Tensor:
+        logits = super().forward(batch)
+        if len(logits) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return logits
+
+
+def test_a_training_that_needed_more_micro_batches_continues_with_them(tiny_roberta: Path, tmp_path: Path) -> None:
+    expected, _, _ = train(tiny_roberta, settings(accumulation=4))
+    store = SnapshotStore(tmp_path / "parts", belongs_to=OWNER)
+    with pytest.raises(Stopped):
+        train(tiny_roberta, settings(accumulation=4), store, stop_after=3)
+    model, _, result = train(tiny_roberta, settings(), store)
+    assert result.accumulation == 4
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
+
+
+def test_a_whole_training_in_a_snapshot_is_not_trained_again(tiny_roberta: Path, tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path / "whole", belongs_to=OWNER)
+    expected, _, _ = train(tiny_roberta, settings(snapshot_minutes=1e-9), store)
+    model, history, result = train(tiny_roberta, settings(snapshot_minutes=0.0), store)
+    assert result.resumed_at == [10] == [result.steps]
+    assert history[-1].step == 10
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss_steps": -1}, "its loss_steps is -1; must be 0 to 3"),
+        ({"loss_steps": 4}, "its loss_steps is 4; must be 0 to 3"),
+        ({"parts": 0}, "its parts is 0; must be 1 to inf"),
+        ({"tokens": -5}, "its tokens is -5"),
+        ({"seconds": -0.5}, "its seconds is -0.5"),
+        ({"step": 2}, "it was made after update 2"),
+        ({"resumed_at": [9]}, "its resumed_at is 9; must be 0 to 3"),
+        ({"history": "later"}, "its history is 10; must be 1 to 3"),
+        ({"selection": {"epoch": 1, "step": 3, "scores": [0.5]}}, "its number of scores is 1; must be 1 to 0"),
+    ],
+)
+def test_counts_that_no_training_comes_to_are_named_and_the_training_starts_anew(
+    changes: dict[str, Any], message: str, tiny_roberta: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = SnapshotStore(tmp_path, belongs_to=OWNER)
+    with pytest.raises(Stopped):
+        train(tiny_roberta, settings(log_every=1, snapshot_minutes=0.0), store, stop_after=3)
+    (folder,) = tmp_path.glob("step-*")
+    facts = json.loads((folder / "facts.json").read_text())
+    if changes.get("history") == "later":
+        changes = {"history": [{**facts["history"][0], "step": 10}]}
+    (folder / "facts.json").write_text(json.dumps({**facts, **changes}))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["sha256"]["facts.json"] = file_sha256(folder / "facts.json")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with caplog.at_level(logging.WARNING, "glue_bench"):
+        _, history, result = train(tiny_roberta, settings(log_every=1, snapshot_minutes=0.0), store)
+    assert f"is not used: {message}" in caplog.text
+    assert result.resumed_at == []
+    assert [line.step for line in history] == list(range(1, 11))
+
+
+def test_divergence_is_found_before_a_snapshot_is_written(tiny_roberta: Path, tmp_path: Path) -> None:
+    labels = np.full(len(ROWS), np.inf)
+    model = load_classifier(tiny_roberta, outputs=1, head_seed=1)
+    store = SnapshotStore(tmp_path / "diverged", belongs_to=OWNER)
+    with pytest.raises(DivergedError):
+        fit(
+            model,
+            TextEncoder(tiny_roberta, max_length=64).encode(ROWS),
+            labels=labels,
+            settings=settings(snapshot_minutes=1e-9, log_every=1000),
+            streams=STREAMS,
+            placement=CPU,
+            history=[],
+            snapshots=store,
+        )
+    assert store.newest() is None
+
+
+def test_out_of_memory_halves_the_micro_batches_and_keeps_the_update(
+    tiny_roberta: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, history, _ = train(tiny_roberta, settings(accumulation=4))
+    made = load_classifier(tiny_roberta, outputs=2, head_seed=STREAMS.head)
+    made.__class__ = SmallMemory
+    encoded = TextEncoder(tiny_roberta, max_length=64).encode(ROWS)
+    made.cut_vocabulary(encoded.tokens)
+    lines = list[StepReport]()
+
+    def fit_made() -> FitResult:
+        common = {"settings": settings(), "streams": STREAMS, "placement": CPU}
+        return fit(made, encoded, labels=ROWS.labels, history=lines, **common)  # type: ignore[arg-type]
+
+    result = fit_made()
+    assert result.accumulation == 4
+    assert losses(lines) == losses(history)
+    assert all(torch.equal(a, b) for a, b in zip(made.parameters(), expected.parameters(), strict=True))
+    assert caplog.messages[-1] == "out of memory at update 0: using 4 micro-batches from now on"
+    np.testing.assert_allclose(
+        predict(made, encoded, batch_size=16, placement=CPU),
+        predict(expected, encoded, batch_size=16, placement=CPU),
+        atol=1e-6,
+    )
+    monkeypatch.setattr(SmallMemory, "room", 0)
+    with pytest.raises(torch.OutOfMemoryError):
+        predict(made, encoded, batch_size=16, placement=CPU)
+    with pytest.raises(torch.OutOfMemoryError):
+        fit_made()
