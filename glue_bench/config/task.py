@@ -91,8 +91,9 @@ class TaskConfig:
         own = [*self.texts, "label", "idx"]
         for name in self.columns:
             require_one_of("task.columns", name, allowed=own)
-        apart = len({*self.columns.values()}) == len(self.columns) and all(map(str.strip, self.columns.values()))
-        yield "task.columns", self.columns, apart, "different names"
+        read = [self.columns.get(name, name) for name in own]
+        apart = len({*read}) == len(read) and all(map(str.strip, read))
+        yield "task.columns", self.columns, apart, "different names; columns that it leaves out keep theirs"
         apart = len({self.train, *self.validation}) == 1 + len(self.validation) > 1
         yield "task.validation", self.validation, apart, f"at least one split, each only once, and not {self.train}"
         scores = [f"{split}.{metric}" for split in self.validation for metric in self.metrics]

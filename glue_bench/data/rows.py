@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from typing import NoReturn
 
@@ -18,10 +19,9 @@ from glue_bench.data.sources import DataSource
 from glue_bench.data.splits import SplitFiles
 from glue_bench.data.tables import Table
 from glue_bench.errors import InputError, list_names
-from glue_bench.reading import whole_number
 from glue_bench.text import quote
 
-_WHOLE = re.compile(r"(?:LABEL_)?([0-9]{1,9})(?:\.0*)?")  # as programs write codes, and transformers names them
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _SAMPLE_STREAM, _HALVES_STREAM = 2, 3  # any numbers that no other seed stream of a run has as its key
 
 logger = logging.getLogger(__name__)
@@ -209,15 +209,21 @@ def _check_column(table: Table, name: str, *, where: str) -> list[str]:
     return list(values)  # type: ignore[arg-type]
 
 
+def _number(cell: object) -> Decimal | None:
+    """Return the number in a cell of any format: 1, 1.0, "1" and " 1.0 " are the same; None if it holds no number."""
+    if isinstance(cell, str):
+        return Decimal(word) if _NUMBER.fullmatch(word := cell.strip()) else None
+    if isinstance(cell, bool) or not isinstance(cell, int | float | Decimal):
+        return None
+    return number if (number := Decimal(cell)).is_finite() else None
+
+
 def _check_scores(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.float64]:
     low, high = task.label_range or (-math.inf, math.inf)
     scores = np.empty(len(table.columns["label"]), dtype=np.float64)
     for row, value in enumerate(table.columns["label"]):
-        try:
-            plain = not isinstance(value, bool) and (not isinstance(value, str) or value.isascii())
-            scores[row] = float(value) if plain else math.nan  # type: ignore[arg-type]
-        except (TypeError, ValueError, OverflowError):
-            scores[row] = math.nan
+        number = _number(value)
+        scores[row] = math.nan if number is None else float(number)
         if not low <= scores[row] <= high:
             _refuse(table, "label", row=row, where=where, words=f"; it must be a number from {low:g} to {high:g}")
     return scores
@@ -225,68 +231,63 @@ def _check_scores(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.f
 
 def _check_classes(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.int64]:
     """Return codes in the task's order: names are mapped by name, numbers by the order that the file declares."""
-    declared = table.label_names or task.labels
-    numbers = range(len(task.labels))
-    if declared in ([str(code) for code in numbers], [f"LABEL_{code}" for code in numbers]):
-        declared = task.labels  # names that say no more than the codes
-    if sorted(declared) != sorted(task.labels):
-        found, known = (list_names(map(quote, names)) for names in (declared, task.labels))
-        raise InputError(f"{where}: its labels are {found}; {task.name} has {known}")
-    code_of = _codes_by_label(task.labels, declared)
+    declared, labels = table.label_names, task.labels
+    are_numbers = any(_number(name) is not None for name in labels)
+    if declared and sorted(declared) != sorted(labels):
+        plain = [f"LABEL_{code}" for code in range(len(labels))], [str(code) for code in range(len(labels))]
+        if declared not in plain[: 1 if are_numbers else 2]:
+            found, known = (list_names(map(quote, names)) for names in (declared, labels))
+            raise InputError(f"{where}: its labels are {found}; {task.name} has {known}")
+        declared = labels  # names that say no more than the codes
+    by_index = bool(declared) or not are_numbers
+    order = declared or labels
+    code_of = _codes_by_label(labels, order, by_index=by_index)
     codes = np.empty(len(table.columns["label"]), dtype=np.int64)
     for row, value in enumerate(table.columns["label"]):
         code = _code(value, code_of)
         if code is None:
-            hidden = ", a hidden test label" if value in (-1, "-1") else ""
-            allowed = list_names(f"{number} ({quote(name)})" for number, name in enumerate(declared))
+            hidden = ", a hidden test label" if _number(value) == -1 else ""
+            allowed = list_names(f"{n} ({quote(name)})" if by_index else quote(name) for n, name in enumerate(order))
             _refuse(table, "label", row=row, where=where, words=f"{hidden}; it must be one of {allowed}")
         codes[row] = code
     return codes
 
 
-def _code(value: object, code_of: Mapping[object, int]) -> int | None:
-    """Look a value up as it is, without spaces around it, as true or false, or as a number in a text."""
-    if isinstance(value, bool):
-        return code_of.get(str(value).lower())
-    if not isinstance(value, str):
-        return code_of.get(value) if isinstance(value, int | float) else None
-    word = value.strip()
-    number = int(found[1]) if (found := _WHOLE.fullmatch(word)) else None
+def _code(cell: object, code_of: Mapping[str | Decimal, int]) -> int | None:
+    """Look a cell up as it is spelled, without spaces around it, as a number, or as true or false."""
+    number = _number(cell)
+    if number is None and not isinstance(cell, str | bool):
+        return None
+    word = str(cell).strip()
     truth = word.lower() if word.lower() in ("true", "false") else None
-    return next((code_of[key] for key in (value, word, number, truth) if key in code_of), None)
+    return next((code_of[key] for key in (str(cell), word, number, truth) if key in code_of), None)
 
 
-def _codes_by_label(labels: list[str], declared: list[str]) -> dict[object, int]:
+def _codes_by_label(labels: list[str], order: list[str], *, by_index: bool) -> dict[str | Decimal, int]:
     """Map everything that a file may call a class to its code in the task's order.
 
-    A name has precedence. A number is an index into the declared names, unless names themselves are numbers. True and
-    false are names, or the numbers of two classes.
+    A label's own spelling has precedence. A number is an index into `order`, or else the one label that is this number.
+    LABEL_1 is an index. True and false are names, or the numbers of two classes.
     """
-    code_of: dict[object, int] = {name: code for code, name in enumerate(labels)}
-    numbers = {name: whole_number(name.removeprefix("-")) for name in labels}
-    if any(number is not None for number in numbers.values()):
-        code_of |= {int(name): code_of[name] for name, number in numbers.items() if number is not None}
+    indexed, numbers = [labels.index(name) for name in order], [*map(_number, labels)]
+    if by_index:
+        numbered = {Decimal(number): code for number, code in enumerate(indexed)}
     else:
-        code_of = {number: labels.index(name) for number, name in enumerate(declared)} | code_of
-    words = ("false", "true") if len(labels) <= 2 else ()
-    truth: dict[object, int] = {name: code_of[key] for key, name in enumerate(words) if key in code_of}
-    truth |= {str(name).lower(): code for name, code in code_of.items() if str(name).lower() in ("true", "false")}
-    return truth | code_of
+        numbered = {n: code for code, n in enumerate(numbers) if n is not None and numbers.count(n) == 1}
+    words = {word: code for code, name in enumerate(labels) if (word := name.lower()) in ("true", "false")}
+    if len(labels) <= 2:
+        words = {word: numbered[n] for n, word in enumerate(("false", "true")) if n in numbered} | words
+    by_name = {f"LABEL_{number}": code for number, code in enumerate(indexed)}
+    return {**words, **by_name, **numbered, **{name: code for code, name in enumerate(labels)}}
 
 
 def _check_idx(table: Table, rows: int, *, where: str) -> NDArray[np.int64]:
-    """Return the file's idx, or the numbers of its rows if it has none or its ids are not numbers."""
-    own = np.arange(rows) if table.numbers is None else table.numbers
+    """Return the file's idx, or the numbers of its rows if it has none or its ids are no whole numbers but texts."""
     values = table.columns.get("idx", [])
-    if all(value is None or (isinstance(value, str) and not value.strip().isdecimal()) for value in values):
-        return own
-    idx = np.empty(rows, dtype=np.int64)
-    for row, value in enumerate(values):
-        try:
-            odd = isinstance(value, bool) or (isinstance(value, str) and not value.isascii())
-            if odd or float(value) % 1:  # type: ignore[arg-type]
-                raise ValueError(value)
-            idx[row] = int(value)  # type: ignore[call-overload]
-        except (TypeError, ValueError, OverflowError):
-            _refuse(table, "idx", row=row, where=where, words=", not a whole number")
-    return idx
+    end = 2**63
+    whole = [n if n is not None and -end <= n < end and n % 1 == 0 else None for n in map(_number, values)]
+    if all(number is None and isinstance(value, str | None) for number, value in zip(whole, values, strict=True)):
+        return np.arange(rows) if table.numbers is None else table.numbers
+    for row in (row for row, number in enumerate(whole) if number is None):
+        _refuse(table, "idx", row=row, where=where, words=", not a whole number of 64 bits")
+    return np.array(whole, dtype=np.int64)

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -95,13 +96,14 @@ def name_columns(table: Table, task: TaskConfig, *, where: str) -> Table:
         InputError: a column of task.columns is missing.
     """
     original, old = ORIGINALS.get(task.name), dict[str, str]()
+    spare = {*table.columns} - {*task.columns.values()}
     for name in (*task.texts, "label", "idx"):
         if wanted := task.columns.get(name):
             if wanted not in table.columns:
                 found = list_names(map(quote, table.columns)) or "none"
                 raise InputError(f"{where}: no column {quote(wanted)!r} (task.columns.{name}); it has {found}")
             old[name] = wanted
-        elif original and name not in table.columns and original.columns.get(name) in table.columns:
+        elif original and name not in table.columns and original.columns.get(name) in spare:
             old[name] = original.columns[name]
     if not old:
         return table
@@ -132,10 +134,14 @@ def _candidates(folder: Path, name: str) -> Iterator[SplitFiles]:
     shards = dict[tuple[int, str], dict[int, Path]]()
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if shard := pattern.fullmatch(path.name):
-            shards.setdefault((int(shard[2]), shard[3]), {})[int(shard[1])] = path
-    for (count, _), paths in shards.items():
-        if missing := [number for number in range(count) if number not in paths]:
-            raise InputError(f"{folder}: {name} has {len(paths)} of {count} files; number {missing[0]:05} is missing")
+            same = shards.setdefault((int(shard[2]), shard[3]), {}).setdefault(int(shard[1]), path)
+            if same != path:
+                raise InputError(f"{folder}: {same.name} and {path.name} have the same number; keep one")
+    for (count, _), paths in shards.items():  # a count may be anything: never make that many numbers
+        missing = (f"{number:05} is missing" for number in range(count) if number not in paths)
+        beyond = (f"{number:05} is one too many" for number in paths if number >= count)
+        if wrong := next(itertools.chain(missing, beyond), None):
+            raise InputError(f"{folder}: {name} has {len(paths)} of {count} files; number {wrong}")
         yield SplitFiles(paths=tuple(paths[number] for number in range(count)))
 
 

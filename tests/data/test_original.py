@@ -25,6 +25,7 @@ from tests.support.making import make_record
 from tests.support.original_glue import Columns, write_original
 from tests.support.tiny import pair_columns, write_parquet
 
+SWAP = "task.columns={sentence1: sentence2, sentence2: sentence1}"
 REAL = Path(os.environ.get("GLUE_BENCH_REAL_ROWS") or "/nowhere")
 
 
@@ -199,8 +200,20 @@ def test_columns_of_other_names_are_mapped(expected: str, tmp_path: Path) -> Non
         load(folder, "task.columns={sentence1: text_a, sentence2: 'text b', label: sterne}")
     with pytest.raises(UsageError, match=r"task\.columns=text: must be one of sentence1, sentence2, label, idx"):
         load(folder, "task.columns={text: text_a}")
-    with pytest.raises(UsageError, match="must be different names"):
-        load(folder, "task.columns={sentence1: a, sentence2: a}")
+    for clash in ("sentence1: a, sentence2: a", "sentence1: sentence2", "idx: label", "label: idx", "sentence2: label"):
+        with pytest.raises(UsageError, match="must be different names"):
+            load(folder, f"task.columns={{{clash}}}")
+    swapped = load(tmp_path / "parquet", SWAP).splits["train"]
+    assert swapped.texts == load(folder, *words).splits["train"].texts[::-1]
+
+
+def test_no_two_columns_are_read_from_one_of_the_original_ones(tmp_path: Path) -> None:
+    for split in ("train", "validation_matched", "validation_mismatched"):
+        rows = {"sentence1": ["a"], "sentence2": ["b"], "label": [0]}
+        write_parquet(tmp_path / "mnli" / f"{split}.parquet", rows)
+    assert load(tmp_path, task="mnli").splits["train"].texts == (["a"], ["b"])
+    with pytest.raises(InputError, match="no column 'hypothesis'; it has sentence1, sentence2, label, premise"):
+        load(tmp_path, "task.columns={premise: sentence2}", task="mnli")
 
 
 def test_names_of_columns_enter_the_run_id_only_where_they_are_given(tmp_path: Path, tiny_roberta: Path) -> None:

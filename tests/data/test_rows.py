@@ -2,6 +2,7 @@
 
 import json
 import math
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,6 +32,10 @@ def compose(folder: Path, *words: str, task: str = "rte") -> RunConfig:
 
 def write_rte(folder: Path, columns: dict[str, list[object]] | None = None, name: str = "train.parquet") -> Path:
     return write_parquet(folder / "rte" / name, {**RTE, **(columns or {})})
+
+
+def classes(labels: list[str]) -> TaskConfig:
+    return TaskConfig(name="x", title="X", kind="classification", texts=["text"], labels=labels, metrics=["accuracy"])
 
 
 @pytest.fixture
@@ -202,12 +207,71 @@ def test_a_damaged_text_file_is_named_with_its_line(folder: Path, name: str, con
         (["1", "2", "3"], [1, 2, 3], [0, 1, 2]),
         (["1", "0"], ["1", "0", 1], [0, 1, 0]),
         (["no", "yes"], ["yes", 1, "0"], [1, 1, 0]),
+        (["1.0", "0.0"], [1.0, 0.0, 1, 0, "1.0", "0", Decimal("1.00"), True, -0.0], [0, 1, 0, 1, 0, 1, 0, 0, 1]),
+        (["-1", "0", "1"], [-1, -1.0, "-1.0", "-1", "+1", " 1. ", "0.0"], [0, 0, 0, 0, 2, 2, 1]),
+        (["0.5", "1.5"], [0.5, "0.50", 1.5, "1.5e0"], [0, 0, 1, 1]),
+        (["1", "1.0"], ["1", "1.0", 1, 1.0], [0, 1, 0, 1]),
+        (["10", "20"], ["LABEL_0", "LABEL_1", 20], [0, 1, 1]),
+        (["no", "yes"], [Decimal(1), 0.0, "1e0", False], [1, 0, 1, 0]),
     ],
 )
 def test_names_have_precedence_over_numbers(labels: list[str], values: list[object], codes: list[int]) -> None:
-    facts = TaskConfig(name="x", title="X", kind="classification", texts=["text"], labels=labels, metrics=["accuracy"])
     table = Table(columns={"text": ["a"] * len(values), "label": values})
-    assert check_rows(table, facts, where="file").labels.tolist() == codes
+    assert check_rows(table, classes(labels), where="file").labels.tolist() == codes
+
+
+@pytest.mark.parametrize(
+    ("labels", "declared", "codes"),
+    [
+        (["1", "0"], ["0", "1"], [1, 0]),
+        (["1.0", "0.0"], ["1.0", "0.0"], [0, 1]),
+        (["10", "20"], ["LABEL_0", "LABEL_1"], [0, 1]),
+        (["LABEL_1", "LABEL_0"], ["LABEL_0", "LABEL_1"], [1, 0]),
+    ],
+)
+def test_numbers_are_places_where_the_file_declares_names(
+    labels: list[str], declared: list[str], codes: list[int]
+) -> None:
+    table = Table(columns={"text": ["a", "b"], "label": [0, 1]}, label_names=declared)
+    assert check_rows(table, classes(labels), where="file").labels.tolist() == codes
+
+
+@pytest.mark.parametrize(
+    ("labels", "value", "words"),
+    [
+        (["1", "0"], 2, "label is 2; it must be one of 1, 0$"),
+        (["1", "1.0"], "1.00", "label is '1.00'; it must be one of 1, 1.0$"),
+        (["a", "nan"], math.nan, r"label is nan; it must be one of 0 \(a\), 1 \(nan\)$"),
+        (["a", "b"], "-1.0", "label is '-1.0', a hidden test label"),
+        (["a", "b"], 10**400, "label is 1000"),
+        (["a", "b"], "1e999", "label is '1e999'"),
+    ],
+)
+def test_a_cell_that_is_no_label_is_refused_with_those_that_are(labels: list[str], value: object, words: str) -> None:
+    with pytest.raises(InputError, match=f"file row 1: {words}"):
+        check_rows(Table(columns={"text": ["a"], "label": [value]}), classes(labels), where="file")
+
+
+@pytest.mark.parametrize(
+    ("cells", "idx"),
+    [
+        (["10.0", "20.0"], [10, 20]),
+        (["10", "20.0"], [10, 20]),
+        ([10.0, Decimal(20)], [10, 20]),
+        (["-5", " 7 "], [-5, 7]),
+        (["1e+16", 2**62], [10**16, 2**62]),
+        (["q-1", "12.3"], [0, 1]),
+        ([None, None], [0, 1]),
+    ],
+    ids=str,
+)
+def test_a_whole_number_in_a_cell_is_the_same_idx_in_every_format(cells: list[object], idx: list[int]) -> None:
+    table = Table(columns={"text": ["a", "b"], "label": ["a", "b"], "idx": cells})
+    assert check_rows(table, classes(["a", "b"]), where="file").idx.tolist() == idx
+    with pytest.raises(InputError, match=r"row 2: idx is '0\.5', not a whole number"):
+        check_rows(Table(columns={**table.columns, "idx": [1, "0.5"]}), classes(["a", "b"]), where="file")
+    with pytest.raises(InputError, match=r"row 1: idx is 9223372036854775808, not a whole number of 64 bits"):
+        check_rows(Table(columns={**table.columns, "idx": [2**63, 1]}), classes(["a", "b"]), where="file")
 
 
 @pytest.mark.parametrize("value", [[1], {}, "\ud800"])
@@ -224,6 +288,25 @@ def test_a_missing_split_is_named_before_anything_is_read(folder: Path) -> None:
     (folder / "rte" / "validation.parquet").unlink()
     with pytest.raises(InputError, match=r"validation\.parquet: no such file, nor validation\.csv"):
         resolve_source(compose(folder).data, compose(folder).task)
+
+
+@pytest.mark.parametrize(
+    ("shards", "message"),
+    [
+        (["00000-of-00000"], "train has 1 of 0 files; number 00000 is one too many"),
+        (["00000-of-99999999999"], "train has 1 of 99999999999 files; number 00001 is missing"),
+        ([f"00000-of-{'9' * 200}"], "number 00001 is missing"),
+        (["00000-of-00001", "00007-of-00001"], "train has 2 of 1 files; number 00007 is one too many"),
+        (["00000-of-00001-aa", "00000-of-00001-bb"], "train-00000-of-00001-aa.parquet and train-00000-of-00001-bb"),
+    ],
+)
+def test_shards_whose_numbers_do_not_fit_are_one_line(shards: list[str], message: str, folder: Path) -> None:
+    (folder / "rte" / "train.parquet").unlink()
+    for shard in shards:
+        write_rte(folder, name=f"train-{shard}.parquet")
+    with pytest.raises(InputError) as caught:
+        resolve_source(compose(folder).data, compose(folder).task)
+    assert message in str(caught.value)
 
 
 def test_a_split_with_two_files_is_refused(folder: Path) -> None:
