@@ -33,7 +33,7 @@ from glue_bench.config.overrides import (
 )
 from glue_bench.config.own_files import check_own_files, chosen_files, located, read_own, unreadable
 from glue_bench.config.schema import PATH_KEYS, RunConfig, RunKeys, Sweep, SweepConfig, TaskConfig, TrainerConfig
-from glue_bench.errors import UsageError, did_you_mean
+from glue_bench.errors import UsageError, did_you_mean, list_names
 from glue_bench.text import first_line, quote, quote_value
 
 # What OmegaConf raises for values that YAML has and a configuration has not, as a number of 5,000 digits.
@@ -184,11 +184,13 @@ def _start_of(keys: SweepConfig, task: str, *, config_dir: Path | None) -> str:
     tasks = group_options("task", config_dir)
     for name, start in keys.init.items():
         if name not in tasks:
-            raise UsageError(
-                f"init={{{quote(name)}:{quote(start)}}}: no such task{no_such('task', name, options=tasks)}"
-            )
-        allowed = [other for other in tasks if name not in _chain(keys.init, other)]
-        require_one_of(f"init.{name}", start, allowed=["pretrained", *allowed])
+            hint = no_such("task", name, options=tasks)
+            raise UsageError(f"init={{{quote(name)}:{quote(start)}}}: no such task{hint}")
+        allowed = ["pretrained", *(other for other in tasks if name not in _chain(keys.init, other))]
+        if start in tasks and start not in allowed:
+            words = f"{list_names(allowed)}; {' from '.join([name, *_chain(keys.init, start)])} is a loop"
+            raise UsageError(f"init.{name}={start}: must be one of {words}")
+        require_one_of(f"init.{name}", start, allowed=allowed)
     return keys.init.get(task, "pretrained")
 
 
@@ -239,9 +241,8 @@ def _compose_recipe(recipe: str, task: str, *, config_dir: Path | None) -> Train
 
 def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> SweepConfig:
     """Compose and check every key with its value; errors as in `compose_run`."""
-    words = [
-        word for word in overrides if word not in [f"{group}=null" for group in OPTIONAL]
-    ]  # Hydra has no such value
+    unset = [f"{group}=null" for group in OPTIONAL]  # Hydra has no such value
+    words = [word for word in overrides if word not in unset]
     # The recipe's grid or the protocol's starts may lack the key.
     words = [f"++{word}" if word.startswith(("grid.", "init={")) else word for word in words]
     paths = dict[str, str]()

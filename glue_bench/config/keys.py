@@ -193,7 +193,8 @@ def convert(hint: Any, value: Any, *, key: str) -> Any:
             raise ValueError(value)
         if type(value) in scalar.types:
             return scalar.read(value)
-    raise UsageError(f"{key}={shown(value)}: must be {scalar.words}")
+    coded = " in UTF-8" if hint is str and isinstance(value, str) else ""
+    raise UsageError(f"{key}={shown(value)}: must be {scalar.words}{coded}")
 
 
 class Scalar(NamedTuple):
@@ -215,7 +216,8 @@ SCALARS: dict[Any, Scalar] = {
     int: Scalar("a whole number", (int, str), _read_whole),
     float: Scalar("a number", (int, float, str), float),
     bool: Scalar("true or false", (bool, int, str), lambda value: _TRUTH[str(value).lower()]),
-    str: Scalar("text", (bool, int, float, str), str),
+    # A lone surrogate, as of bytes that are no UTF-8, could not be written to a record and read again.
+    str: Scalar("text", (bool, int, float, str), lambda value: str(value).encode().decode()),
 }
 
 

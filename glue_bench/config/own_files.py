@@ -18,6 +18,7 @@ from glue_bench.text import quote
 _LARGEST = 2**20  # bytes
 _DEEPEST = 50  # levels
 _YAML = "tag:yaml.org,2002:"  # which !! stands for
+_PLAIN = (None, "!", f"{_YAML}str")  # other tags make what is no plain value
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
 _WHOLE = ("preset", "protocol", "recipe")  # groups whose files set keys of every group
 
@@ -67,11 +68,7 @@ def _load(path: Path, changed: int) -> tuple[str, yaml.Node | None]:  # noqa: AR
                 raise UsageError(f"{where}: nested deeper than {_DEEPEST} levels")
             if isinstance(event, yaml.AliasEvent):  # a few lines of them can stand for gigabytes, or for themselves
                 raise UsageError(f"{where}: *{event.anchor}: write the value itself, no alias")
-            if (tag := getattr(event, "tag", None)) not in (
-                None,
-                "!",
-                f"{_YAML}str",
-            ):  # others make what is no plain value
+            if (tag := getattr(event, "tag", None)) not in _PLAIN:
                 raise UsageError(f"{where}: {quote(tag.replace(_YAML, '!!'))}: write a plain value, no tag")
             if isinstance(event, yaml.ScalarEvent) and "${" in event.value:
                 shown = quote(event.value)

@@ -234,6 +234,32 @@ def test_a_users_file_inserts_nothing_and_stands_for_no_more_than_it_holds(
 
 
 @pytest.mark.parametrize(
+    ("group", "line", "key"),
+    [
+        ("task", r'title: "\ud800x"', "task.title"),
+        ("task", r'labels: ["\ud800", b]', "task.labels[0]"),
+        ("task", r'rows: {train: 4, "\udfff": 5}', "task.rows"),
+        ("task", r'columns: {a: "\ud83d\ude00"}', "task.columns.a"),
+        ("encoder", r'package: "\udcff/x"', "encoder.package"),
+        ("preset", r'executor: {slurm: {options: ["a=\ud800"]}}', "executor.slurm.options[0]"),
+    ],
+)
+def test_a_lone_surrogate_which_no_record_can_hold_is_refused(group: str, line: str, key: str, tmp_path: Path) -> None:
+    head = {"preset": "# @package _global_\n", "encoder": "name: mine\n", "task": "name: mine\n"}[group]
+    (tmp_path / group).mkdir()
+    (tmp_path / group / "mine.yaml").write_text(f"{head}{line}\n")
+    for compose in (
+        lambda: compose_run(["task=rte", f"{group}=mine"], config_dir=tmp_path),
+        lambda: compose_task("mine", config_dir=tmp_path),
+    )[: 2 if group == "task" else 1]:
+        with pytest.raises(UsageError) as caught:
+            compose()
+        assert str(caught.value).startswith(f"{group}/mine.yaml line 2: {key}=")
+        assert "must be text in UTF-8" in str(caught.value)
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
     "facts",
     [
         {"texts": ["label"]},
