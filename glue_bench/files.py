@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import itertools
+import logging
 import os
 import shutil
 import tempfile
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from glue_bench.errors import DiskError, InputError
 from glue_bench.reading import open_regular
+
+logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -55,9 +58,10 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def replace_folder_atomically(path: Path) -> Iterator[Path]:
+def replace_folder_atomically(path: Path, *, ours: Collection[str] | None = None) -> Iterator[Path]:
     """Yield an empty folder next to `path`; when the block succeeds, rename it to `path`, replacing what was there.
 
+    If `ours` names the files that a run writes there, whatever else is there is kept beside it under another name.
     Errors as in `replace_atomically`.
     """
     with disk_errors(path), contextlib.ExitStack() as afterwards:
@@ -70,31 +74,25 @@ def replace_folder_atomically(path: Path) -> Iterator[Path]:
             _sync(file)
         temporary.chmod(0o777 & ~_umask())
         _sync(temporary)
-        if path.exists():  # a folder cannot replace one that is not empty: move that one away
-            aside = temporary.with_name(f"{temporary.name}.old")
+        strange = ours is not None and _holds_others(path, ours)
+        every = (path.with_name(f"{path.name}.old-{number}") for number in itertools.count(1))
+        kept = next(each for each in every if not os.path.lexists(each))
+        aside = kept if strange else temporary.with_name(f"{temporary.name}.old")
+        if os.path.lexists(path):  # a folder cannot replace one that is not empty: move that one away
             path.rename(aside)
-            temporary.rename(path)
-            shutil.rmtree(aside, ignore_errors=True)
+        temporary.rename(path)
+        if strange:
+            logger.warning("%s: holds files that are not the run's; moved to %s", path, aside.name)
         else:
-            temporary.rename(path)
+            shutil.rmtree(aside, ignore_errors=True)
         _sync(path.parent)
 
 
-def move_aside(path: Path, *, ours: Collection[str]) -> Path | None:
-    """Rename what is at `path` unless it is a folder of files that we write; return its new path, None if it stays.
-
-    Raises:
-        DiskError: it cannot be renamed.
-    """
-    is_folder = path.is_dir() and not path.is_symlink()
-    strange = [each for each in path.iterdir() if each.is_dir() or each.name not in ours] if is_folder else [path]
-    if not strange or not os.path.lexists(path):
-        return None
-    every = (path.with_name(f"{path.name}.old-{number}") for number in itertools.count(1))
-    aside = next(each for each in every if not os.path.lexists(each))
-    with disk_errors(path, "cannot be moved aside"):
-        path.rename(aside)
-    return aside
+def _holds_others(path: Path, ours: Collection[str]) -> bool:
+    """Return whether something is there that is no folder of files with these names."""
+    if not path.is_dir() or path.is_symlink():
+        return os.path.lexists(path)
+    return any(each.is_dir() or each.name not in ours for each in path.iterdir())
 
 
 def file_sha256(path: Path, *, read: Callable[[Path], bytes] | None = None) -> str:

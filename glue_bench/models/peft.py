@@ -22,7 +22,7 @@ from transformers import DynamicCache, PreTrainedModel
 from glue_bench.config.schema import PeftConfig
 from glue_bench.errors import UsageError, list_names
 
-FILES = ("adapter_config.json", "adapter_model.safetensors")
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _NAME = "default"  # of the adapters, as peft calls them
 # What the families call the linear layers that get adapters if `peft.targets` names none: query and value as in LoRA
 # (Hu et al., arXiv:2106.09685); key, value and what leads out of the feed-forward layer as in (IA)3 (Liu et al.,
@@ -59,7 +59,8 @@ class Addition(ABC):
         state |= {f"{self._place}{name}": value for name, value in head.items()}
         config.save_pretrained(str(folder))
         try:
-            save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, folder / FILES[1])
+            state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+            save_file(state, folder / ADAPTER_FILES[1])
         except SafetensorError as error:  # what it raises for a full disk
             raise OSError(errno.EIO, str(error)) from error
 

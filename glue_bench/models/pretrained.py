@@ -10,15 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from glue_bench.config.schema import EncoderConfig
-from glue_bench.data.hub import (
-    AbsentError,
-    ask_size,
-    cached_file,
-    commit_of,
-    fetch_file,
-    is_commit,
-    is_known_absent,
-)
+from glue_bench.data.hub import AbsentError, ask_size, cached_file, commit_of, fetch_file, is_commit, is_known_absent
 from glue_bench.errors import InputError, UsageError
 from glue_bench.files import file_sha256
 from glue_bench.reading import is_file_name, read_json
@@ -110,9 +102,7 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
             raise InputError(
                 f"encoder folder {folder}: no {name} ({_why_missing({path.name for path in folder.iterdir()})})"
             )
-    if (folder / "adapter_config.json").is_file():  # where peft is installed, transformers would load the adapter too
-        why = "an adapter such as LoRA beside a model; if its weights are merged into it, remove adapter_config.json"
-        raise InputError(f"encoder folder {folder}: {why}")
+    check_no_adapter(folder)
     for path in (folder / "config.json", *weights, *tokenizer_files(folder)):
         with path.open("rb") as stream:
             if stream.read(20).startswith(b"version https://git-"):
@@ -137,6 +127,13 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     if wanted and wanted != sha256:
         raise InputError(f"{weights[0]}: its SHA-256 is {sha256}, but encoder.weights_sha256 says {wanted}")
     return Pretrained(name=name, folder=folder, hub_id=encoder.hub_id, revision=revision, weights_sha256=sha256)
+
+
+def check_no_adapter(folder: Path) -> None:
+    """Refuse an adapter beside a model, by an InputError: where peft is installed, transformers would load it too."""
+    if (folder / "adapter_config.json").is_file():
+        why = "an adapter such as LoRA beside a model; if its weights are merged into it, remove adapter_config.json"
+        raise InputError(f"encoder folder {folder}: {why}")
 
 
 def weight_files(folder: Path, *, allow_bin: bool = True) -> list[Path]:

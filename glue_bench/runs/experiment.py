@@ -17,12 +17,14 @@ from glue_bench.data.encoding import Encoded, TextEncoder
 from glue_bench.data.rows import TaskData, load_task_data
 from glue_bench.data.sources import resolve_source
 from glue_bench.errors import DiskError, InputError, UsageError
-from glue_bench.files import cache_folder, file_sha256, move_aside, replace_folder_atomically
+from glue_bench.files import cache_folder, file_sha256, replace_folder_atomically
 from glue_bench.models.classifier import Classifier, check_max_length, check_tokens, save_classifier
+from glue_bench.models.peft import ADAPTER_FILES
 from glue_bench.models.placement import Placement, choose_placement, keep_freed_memory
 from glue_bench.models.pretrained import TOKENIZER_FILES, Pretrained, encoder_identity, resolve_pretrained
 from glue_bench.models.trainable import load_trainable, trained
 from glue_bench.runs.division import Division, Judged, divide_rows
+from glue_bench.runs.finished import FinishedRun, check_weights
 from glue_bench.runs.identity import RunRequest, check_unchanged
 from glue_bench.runs.lease import LostLeaseError
 from glue_bench.runs.record import Record, now, request_facts
@@ -157,11 +159,11 @@ def _load_inputs(run: RunContext) -> tuple[Pretrained, Pretrained, TaskData]:
     source = resolve_source(config.data, config.task)
     check_unchanged(run.request, encoder=encoder_identity(config.encoder, pretrained), data=source.identity)
     if parent := run.request.parent:
-        folder = run.store.folder(*parent.place) / "model"
-        if not (folder / "model.safetensors").is_file():
+        record, folder = run.store.load(*parent.place), run.store.folder(*parent.place)
+        if record is None or not record.finished:
             raise InputError(f"{folder}: no model of {parent.title} to start from; run it with save_model=true")
-        sha256 = file_sha256(folder / "model.safetensors")
-        start = dataclasses.replace(pretrained, folder=folder, weights_sha256=sha256)
+        folder = check_weights(FinishedRun(record=record, folder=folder))
+        start = dataclasses.replace(pretrained, folder=folder, weights_sha256=str(record.model_sha256))
     return pretrained, start, load_task_data(source, config.data, task=config.task, seed=config.seed)
 
 
@@ -329,14 +331,12 @@ def _save_model(run: RunContext, prepared: Prepared, *, record: Record, decay: f
     if adapters := prepared.model.adapters:  # before they are merged
         encoder, folder = run.request.config.encoder, prepared.start.folder
         hub_id = None if run.request.parent else encoder.hub_id
-        with replace_folder_atomically(run.folder / "adapter") as target:
+        with replace_folder_atomically(run.folder / "adapter", ours=ADAPTER_FILES) as target:
             adapters.save(target, base=hub_id or str(folder), revision=encoder.revision if hub_id else None)
     if record.keeps_adapter:
         return record
     ours = ("config.json", "model.safetensors", "README.md", *TOKENIZER_FILES)
-    if aside := move_aside(run.folder / "model", ours=ours):
-        logger.warning("%s: holds files that are not the run's; moved to %s", run.folder / "model", aside.name)
-    with replace_folder_atomically(run.folder / "model") as target:
+    with replace_folder_atomically(run.folder / "model", ours=ours) as target:
         save_classifier(prepared.model, target, pretrained=prepared.start.folder, labels=run.task.labels)
         sha256 = file_sha256(target / "model.safetensors")
     return dataclasses.replace(record, model_sha256=sha256)

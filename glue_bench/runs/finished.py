@@ -13,7 +13,7 @@ from glue_bench.config.keys import NOT_IN_RECIPE, fields_of, keys_of
 from glue_bench.config.schema import PATH_KEYS, DataConfig, EncoderConfig, TrainerConfig
 from glue_bench.errors import InputError, UsageError, did_you_mean, list_names
 from glue_bench.files import file_sha256
-from glue_bench.models.pretrained import has_tokenizer
+from glue_bench.models.pretrained import check_no_adapter, has_tokenizer
 from glue_bench.runs.filters import ALL_RUNS, Filters
 from glue_bench.runs.record import Record, read_record, task_of
 from glue_bench.runs.setting import LIMITS, Setting, override_word, show_words, tell_apart
@@ -37,6 +37,11 @@ class FinishedRun:
     def model_folder(self) -> Path:
         """Where its weights are, if it kept them."""
         return self.folder / "model"
+
+    @property
+    def has_model(self) -> bool:
+        """Whether it kept a model; what lies in the place of one that it cannot have is none."""
+        return not self.record.keeps_adapter and (self.model_folder / "model.safetensors").is_file()
 
     @property
     def task(self) -> TaskAdapter:
@@ -95,7 +100,7 @@ def find_finished(
     if not found:
         here = [run for run in every if run.record.finished]
         raise UsageError(_explain_none(wanted, asked, here=here, results=results))
-    kept = [run for run in found if store.has_model(run.record)] if need_model else found
+    kept = [run for run in found if run.has_model] if need_model else found
     if not kept:
         raise InputError(_explain_no_weights(found, asked))
     if len(kept) > 1:
@@ -115,7 +120,7 @@ def open_run_folder(folder: Path, *, need_model: bool = False) -> FinishedRun:
     if not record.finished:
         raise UsageError(f"{folder}: this run is {record.status}; only finished runs have results")
     run = FinishedRun(record=record, folder=folder)
-    if need_model and not (run.model_folder / "model.safetensors").is_file():
+    if need_model and not run.has_model:
         raise InputError(_explain_no_weights([run], str(folder)))
     return run
 
@@ -124,11 +129,13 @@ def check_weights(run: FinishedRun) -> Path:
     """Return the folder of the run's weights, after a check that their SHA-256 is the one in its record.
 
     Raises:
-        InputError: there are none, they are not the record's, the record has no hash of them, or no tokenizer is there.
+        InputError: there are none, they are not the record's, the record has no hash of them, no tokenizer is there, or
+            an adapter is, which would change them.
     """
     path = run.model_folder / "model.safetensors"
-    if not path.is_file():
+    if not run.has_model:
         raise InputError(_explain_no_weights([run], run.title))
+    check_no_adapter(run.model_folder)
     known, found = run.record.model_sha256, file_sha256(path)
     if known is None:
         unknown = "names no model_sha256, so nothing proves that these weights are the run's. Remove"

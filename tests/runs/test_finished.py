@@ -108,6 +108,58 @@ def test_weights_of_another_run_or_without_a_hash_are_refused(tiny_words: list[s
         check_weights(run)
 
 
+def test_a_model_in_the_folder_of_a_prefix_run_is_not_taken_for_its_own(tmp_path: Path) -> None:
+    store, record = store_of(tmp_path), make_record(words=("peft=prefix",))
+    folder = store.save(record).parent
+    (folder / "model").mkdir()
+    (folder / "model" / "model.safetensors").write_text("of another run")
+    for find in (
+        lambda: find_finished(store, need_model=True),
+        lambda: find_finished(store, run_id=str(folder), need_model=True),
+        lambda: check_weights(FinishedRun(record=record, folder=folder)),
+    ):
+        with pytest.raises(InputError, match=r"a prefix cannot be merged into a model.*peft loads .*adapter$"):
+            find()
+
+
+def spoil_weights(model: Path) -> None:
+    weights = load_file(model / "model.safetensors")
+    save_file({name: 2 * each for name, each in weights.items()}, model / "model.safetensors", {"format": "pt"})
+
+
+def add_adapter(model: Path) -> None:
+    (model / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+
+
+def remove_tokenizer(model: Path) -> None:
+    for path in model.glob("tokenizer*"):
+        path.unlink()
+
+
+def test_the_model_of_a_run_is_used_only_as_its_run_left_it_by_predict_and_by_runs_that_start_from_it(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(tiny_words, "mnli")
+    shutil.copytree(run.model_folder, tmp_path / "as it was")
+    child = ["run", "task=rte", "init={rte:mnli}", *tiny_words]
+    for spoil, reason in (
+        (spoil_weights, "model.safetensors: these weights do not belong to the run's record"),
+        (add_adapter, "model: an adapter such as LoRA beside a model"),
+        (remove_tokenizer, "model: no tokenizer.json and no vocabulary file"),
+        (shutil.rmtree, "this run kept no weights. To train it again and keep them: glue-bench run task=mnli"),
+    ):
+        spoil(run.model_folder)
+        capsys.readouterr()
+        assert main(["predict", f"run_id={run.folder}", "--text", "a", "--text", "b"]) == 3
+        assert reason in capsys.readouterr().err
+        if spoil is not shutil.rmtree:  # without any, the other run is trained again
+            assert main(child) == 3
+            assert reason in capsys.readouterr().err
+            shutil.rmtree(run.model_folder)
+        shutil.copytree(tmp_path / "as it was", run.model_folder)
+    assert main(child) == 0
+
+
 def test_a_saved_model_of_another_shape_is_refused_in_one_line(tiny_words: list[str]) -> None:
     run = train(tiny_words, "rte")
     record = dataclasses.replace(run.record, task="stsb", config=make_record(task="stsb").config)

@@ -14,6 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import RunConfig, config_from_facts
+from glue_bench.models.peft import ADAPTER_FILES
 from glue_bench.runs.identity import identify
 from glue_bench.runs.record import Record
 from glue_bench.runs.setting import Setting, show_words, tell_apart
@@ -93,9 +94,14 @@ def test_a_prefix_learns_and_is_kept_as_an_adapter_which_counts_as_the_weights_o
             f"peft=prefix: a prefix cannot be merged into a model, so there is none; peft loads {folder / 'adapter'}"
             in (capsys.readouterr().err)
         )
-    shutil.rmtree(folder / "adapter")
+    (folder / "adapter" / "adapter_model.safetensors").unlink()
+    (folder / "adapter" / "notes.txt").write_text("mine")
     store = RunStore(tmp_path / "results")
     assert not store.has_weights(record)
+    assert main(["run", *words]) == 0
+    assert "adapter: holds files that are not the run's; moved to adapter.old-1" in capsys.readouterr().err
+    assert (folder / "adapter.old-1" / "notes.txt").read_text() == "mine"
+    assert sorted(path.name for path in (folder / "adapter").iterdir()) == [*ADAPTER_FILES]
 
 
 @pytest.mark.parametrize("method", list(TOUCHED))
