@@ -1,9 +1,10 @@
 """Tokenise texts into one flat array of token ids with offsets, cached by content. Knows no labels."""
 
+import contextlib
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,7 @@ from glue_bench.data.rows import Split
 from glue_bench.errors import DiskError, InputError
 from glue_bench.files import replace_atomically
 from glue_bench.reading import open_regular, read_json
-from glue_bench.text import reason_of
+from glue_bench.text import plural, reason_of
 
 ENCODING_VERSION = 1  # increase it when the arrays for the same texts change
 
@@ -51,7 +52,9 @@ class TextEncoder:
 
         Rows have at most `max_length` tokens, special ones included; the longer text is cut first.
         """
-        self._tokenizer = Tokenizer.from_str(serialise(folder))
+        whole, self._folder, self._longest = serialise(folder), folder, max_length
+        with _explaining(folder, "be loaded"):
+            self._tokenizer = Tokenizer.from_str(whole)
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length, strategy="longest_first")
         self._identity = hashlib.sha256(f"{self._tokenizer.to_str()}\0{ENCODING_VERSION}".encode()).hexdigest()
@@ -62,7 +65,7 @@ class TextEncoder:
             return self.tokenise(split.texts)
         key = hashlib.sha256(f"{self._identity}\0{split.text_digest}".encode()).hexdigest()[:32]
         path = cache / f"{key}.npz"
-        if (known := _read(path, rows=len(split))) is not None:
+        if (known := _read(path, rows=len(split), longest=self._longest)) is not None:
             return known
         encoded = self.tokenise(split.texts)
         try:
@@ -72,17 +75,26 @@ class TextEncoder:
         return encoded
 
     def tokenise(self, texts: Sequence[Sequence[str]]) -> Encoded:
-        """Tokenise one or two columns of n strings, n at least 1."""
+        """Tokenise one or two columns of n strings, n at least 1.
+
+        Raises:
+            InputError: the tokenizer fails, or gives what is no token, or rows without any or with too many.
+        """
         tokens: list[NDArray[np.int32]] = []
         types: list[NDArray[np.uint8]] = []
         truncated = 0
         rows: Sequence[Any] = texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
-        for start in range(0, len(rows), _CHUNK):
-            for encoding in self._tokenizer.encode_batch(rows[start : start + _CHUNK]):
-                tokens.append(np.array(encoding.ids, dtype=np.int32))
-                types.append(np.array(encoding.type_ids, dtype=np.uint8))
-                truncated += bool(encoding.overflowing)
-        offsets = np.concatenate([[0], np.cumsum([len(row) for row in tokens])]).astype(np.int64)
+        with _explaining(self._folder, "encode these texts"):
+            for start in range(0, len(rows), _CHUNK):
+                for encoding in self._tokenizer.encode_batch(rows[start : start + _CHUNK]):
+                    tokens.append(np.array(encoding.ids, dtype=np.int32))
+                    types.append(np.array(encoding.type_ids, dtype=np.uint8))
+                    truncated += bool(encoding.overflowing)
+        lengths = [len(row) for row in tokens]
+        if (worst := max(lengths) if min(lengths) else 0) not in range(1, self._longest + 1):
+            must = f"must have 1 to {self._longest}, which is trainer.max_length"
+            raise InputError(f"{self._folder}: its tokenizer makes a row of {plural(worst, 'token')}; {must}")
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         return Encoded(tokens=np.concatenate(tokens), types=np.concatenate(types), offsets=offsets, truncated=truncated)
 
 
@@ -94,10 +106,8 @@ def load_tokenizer(folder: Path) -> Any:
     """
     from transformers import AutoTokenizer
 
-    try:
+    with _explaining(folder, "be loaded"):
         loaded: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # both libraries raise many kinds, bare Exception too
-        raise InputError(f"{folder}: its tokenizer cannot be loaded ({_why(folder, error)})") from error
     if not hasattr(loaded, "backend_tokenizer"):
         raise InputError(
             f"{folder}: its {type(loaded).__name__} is a slow tokenizer, in Python, of which transformers makes no "
@@ -107,6 +117,15 @@ def load_tokenizer(folder: Path) -> Any:
         empty = f"its tokenizer, a {type(loaded).__name__}, has an empty vocabulary"
         raise InputError(f"{folder}: {empty}: it reads none of the files there")
     return loaded
+
+
+@contextlib.contextmanager
+def _explaining(folder: Path, what: str) -> Iterator[None]:
+    """Raise an InputError for what the block cannot do: both libraries raise many kinds, bare Exception too."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(f"{folder}: its tokenizer cannot {what} ({_why(folder, error)})") from error
 
 
 def _why(folder: Path, error: Exception) -> str:
@@ -120,6 +139,8 @@ def _why(folder: Path, error: Exception) -> str:
     if part := re.search(r"any variant of untagged enum (\w+?)(Untagged)?\b", str(error)):
         unknown = f"that tokenizers {version('tokenizers')} does not know: pip install --upgrade transformers"
         return f"tokenizer.json has a {part[1].lower()} {unknown}"
+    if isinstance(error, OverflowError):
+        return f"a token's id must be below 2^31, its type below 256: {error}"
     missing = "a file that it is made from is missing: " if "NoneType" in str(error) else ""
     return f"{missing}{reason_of(error)}"
 
@@ -129,7 +150,7 @@ def serialise(folder: Path) -> str:
     return str(load_tokenizer(folder).backend_tokenizer.to_str())
 
 
-def _read(path: Path, *, rows: int) -> Encoded | None:
+def _read(path: Path, *, rows: int, longest: int) -> Encoded | None:
     try:
         with open_regular(path) as stream, np.load(stream, allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in ("tokens", "types", "offsets")}
@@ -143,7 +164,8 @@ def _read(path: Path, *, rows: int) -> Encoded | None:
     whole = all(columns[name].dtype == kind and columns[name].ndim == 1 for name, kind in kinds.items())
     whole = whole and len(encoded.offsets) == rows + 1
     whole = whole and encoded.offsets[-1] == len(encoded.tokens) == len(encoded.types)
-    if not whole or encoded.offsets[0] != 0 or encoded.lengths().min() < 1 or encoded.tokens.min() < 0:
+    whole = whole and encoded.offsets[0] == 0 and 1 <= encoded.lengths().min() <= encoded.lengths().max() <= longest
+    if not whole or encoded.tokens.min() < 0:
         logger.warning("%s: cache entry that does not fit the texts, replaced", path)
         return None
     return encoded

@@ -19,7 +19,7 @@ from transformers.initialization import no_init_weights
 from glue_bench.config.schema import PeftConfig
 from glue_bench.data.encoding import Encoded, load_tokenizer, serialise
 from glue_bench.errors import InputError, UsageError
-from glue_bench.models.families import family_of, max_positions, why_refused
+from glue_bench.models.families import family_of, first_position, max_positions, why_refused
 from glue_bench.models.flat import FlatModel
 from glue_bench.models.flat_check import flatten
 from glue_bench.models.flat_rows import FlatRows
@@ -195,14 +195,20 @@ def check_max_length(folder: Path, max_length: int, *, prefix: int | None = None
 
 
 def check_tokens(model: Classifier, encoded: Encoded) -> None:
-    """Refuse token ids that the model has no embedding for.
+    """Refuse token ids, token types and positions that the model has no embedding for.
 
     Raises:
         InputError: the folder's tokenizer and weights do not belong together.
     """
-    highest, rows = int(encoded.tokens.max()), int(model.config.vocab_size)
-    if highest >= rows:
-        raise InputError(f"the encoder's tokenizer gives token id {highest}, but its embedding table has {rows} rows")
+    config, types = model.config, int(getattr(model.config, "type_vocab_size", 0) or 0)
+    highest = {"token id": (int(encoded.tokens.max()), int(config.vocab_size))}
+    first = first_position(config)
+    highest["position"] = (first + int(encoded.lengths().max()) - 1, first + max_positions(config))
+    if types > 1:  # a model with fewer is not told the types
+        highest["token type"] = (int(encoded.types.max()), types)
+    for what, (found, rows) in highest.items():
+        if found >= rows:
+            raise InputError(f"the encoder's tokenizer gives {what} {found}, but its embedding table has {rows} rows")
 
 
 def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels: Sequence[str]) -> None:

@@ -182,6 +182,50 @@ def test_a_tokenizer_that_cannot_be_made_is_one_line_with_the_reason(
     assert "\n" not in str(caught.value)
 
 
+def template(ids: list[int], type_id: int = 0) -> dict[str, object]:
+    """Make a post-processor that puts tokens of these ids before the texts."""
+    first = {"id": "[CLS]", "ids": ids, "tokens": ["[CLS]"] * len(ids)}
+    one, two = ([{"Sequence": {"id": name, "type_id": type_id}} for name in names] for names in ("A", "AB"))
+    begin = [{"SpecialToken": {"id": "[CLS]", "type_id": type_id}}]
+    parts = {"single": begin + one, "pair": begin + two, "special_tokens": {"[CLS]": first}}
+    return {"post_processor": {"type": "TemplateProcessing", **parts}}
+
+
+NOTHING = {"post_processor": None, "normalizer": {"type": "Replace", "pattern": {"Regex": "."}, "content": ""}}
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "reason"),
+    [
+        ("tiny_roberta", {"the": 2**32 - 1}, r"its tokenizer cannot be loaded \(Token `.*` out of vocabulary"),
+        ("tiny_bert", template([2**32 - 1]), "cannot encode these texts .*id must be below 2.31, .*: .*4294967295"),
+        ("tiny_bert", template([2], 300), "cannot encode these texts .* its type below 256: .*300"),
+        ("tiny_bert", NOTHING, "its tokenizer makes a row of 0 tokens; must have 1 to 64"),
+        (
+            "tiny_bert",
+            template([2] * 150),
+            r"makes a row of 1\d\d tokens; must have 1 to 64, which",
+        ),
+        ("tiny_bert", {"unk_token": "[nope]"}, r"cannot encode these texts \(.*Missing \[UNK\] token"),
+    ],
+)
+def test_tokens_that_no_model_has_are_refused_before_anything_is_trained_on_them(
+    family: str, changes: dict[str, object], reason: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folder = Path(shutil.copytree(request.getfixturevalue(family), tmp_path / "encoder"))
+    model = json.loads((folder / "tokenizer.json").read_text())["model"]
+    if "the" in changes:
+        changes = {"model": {**model, "vocab": {**model["vocab"], **changes}}}
+    if "unk_token" in changes:
+        changes = {"model": {**model, **changes}}
+    edit(folder / "tokenizer.json", **changes)
+    edit(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    with pytest.raises(InputError, match=reason) as caught:
+        TextEncoder(folder, max_length=64).encode(TEXTS, cache=tmp_path / "cache")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "cache").exists()
+
+
 def test_a_tokenizer_without_any_words_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_bert, tmp_path / "encoder"))
     by_words_and_merges(folder, words_of(folder))

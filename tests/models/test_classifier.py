@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,12 +119,24 @@ def test_another_familys_missing_layer_is_refused_and_its_old_head_not_kept(tiny
         load_classifier(folder, outputs=2, head_seed=1)
 
 
-def test_a_tokenizer_of_another_model_is_refused(tiny_bert: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tokens": np.array([5000], dtype=np.int32)}, "gives token id 5000, but its embedding table has 127 rows"),
+        ({"types": np.array([2], dtype=np.uint8)}, "gives token type 2, but its embedding table has 2 rows"),
+        ({"offsets": np.array([0, 129])}, "gives position 128, but its embedding table has 128 rows"),
+    ],
+)
+def test_a_tokenizer_of_another_model_is_refused(
+    changes: dict[str, Any], message: str, tiny_bert: Path, tiny_roberta: Path
+) -> None:
     model = load_classifier(tiny_bert, outputs=2, head_seed=5)
     check_tokens(model, encode(tiny_bert))
-    foreign = dataclasses.replace(encode(tiny_bert), tokens=np.array([5000], dtype=np.int32))
-    with pytest.raises(InputError, match="gives token id 5000, but its embedding table has 127 rows"):
-        check_tokens(model, foreign)
+    with pytest.raises(InputError, match=message):
+        check_tokens(model, dataclasses.replace(encode(tiny_bert), **changes))
+    if "tokens" not in changes:  # RoBERTa is not told the types, and has more positions
+        roberta = load_classifier(tiny_roberta, outputs=2, head_seed=5)
+        check_tokens(roberta, dataclasses.replace(encode(tiny_roberta), **changes))
 
 
 def test_rows_longer_than_the_positions_are_refused(tiny_roberta: Path, tiny_bert: Path) -> None:
