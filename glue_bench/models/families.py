@@ -63,8 +63,9 @@ FAMILIES = {
 def why_refused(config: PretrainedConfig) -> str:
     """Return why no classifier of one vector per row can be made from this family; empty if one can."""
     kind = config.model_type
-    if getattr(config, "is_decoder", False):
-        return "is_decoder=true in its config.json; only bidirectional encoders can be fine-tuned"
+    for key in ("is_decoder", "add_cross_attention"):
+        if getattr(config, key, False):
+            return f"{key}=true in its config.json; only bidirectional encoders can be fine-tuned"
     if getattr(config, "is_encoder_decoder", False):
         return f"{kind} is an encoder with a decoder, whose head looks for </s>; only encoders can be fine-tuned"
     if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:

@@ -13,35 +13,46 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from packaging.version import InvalidVersion, Version
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers import __version__ as transformers_version
 from transformers.utils import logging as transformers_logging
 
 from glue_bench.data.encoding import Encoded
-from glue_bench.errors import InputError
+from glue_bench.errors import InputError, close_match, list_names
 from glue_bench.models.families import padding_id
 from glue_bench.models.packing import Layout, Packed, pack
 from glue_bench.models.pretrained import weight_files
 from glue_bench.reading import read_json
 from glue_bench.text import quote, reason_of
 
+_WEIGHT = re.compile(r"(weight\w*|bias|gamma|beta)$")  # other tensors are buffers, such as position_ids
+_PLAIN = ("F16", "BF16", "F32", "F64")
 _LAYER = re.compile(r"\b(layers?|block|h)\.\d+\.")
 
 # Arguments of every from_pretrained call.
 SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
-# What a config.json could otherwise choose: the code that computes attention or experts (from the hub, even), the name
-# of the weights' file, their type, and the form of the output. None: transformers' own choice.
+# What a config.json could otherwise choose: the code that computes attention or experts (from the hub, even) or joins
+# modules, the name of the weights' file, their type, the form of the output, and what is computed in parts or twice to
+# save memory. None: transformers' own choice.
 _PINNED: dict[str, Any] = {
     "_attn_implementation": None,
     "_experts_implementation": None,
+    "fusion_config": None,
     "transformers_weights": None,
     "output_attentions": False,
     "output_hidden_states": False,
     "return_dict": True,
+    "chunk_size_feed_forward": 0,
+    "gradient_checkpointing": False,
     "dtype": torch.float32,
+}
+_REFUSED = {  # keys of a config.json
+    "quantization_config": "only plain weights are loaded",
+    "per_layer_config": "only encoders whose layers are all alike are loaded",
 }
 # Sizes and shares that a config.json may name; no model with more can be fine-tuned.
 _LIMITS: tuple[tuple[str, float, float], ...] = (
@@ -108,12 +119,12 @@ def read_model_config(folder: Path) -> PretrainedConfig:
         if "trust_remote_code" in str(error):
             why = "needs Python code of its own (auto_map), which is never run; only transformers' models are used"
         elif unknown := re.search(r"model type `(.*?)` but Transformers does not recognize", str(error)):
-            saved_by = quote(content.get("transformers_version", "unknown"))
-            why = (
-                f"transformers {transformers_version} knows no model_type {quote(unknown[1])}; the model was saved by "
-            )
-            why += f"version {saved_by}: pip install --upgrade transformers"
+            why = f"transformers {transformers_version} knows no model_type {quote(unknown[1])}"
+            why += _from_later(content.get("transformers_version")) or close_match(unknown[1].lower(), CONFIG_MAPPING)
         raise InputError(f"encoder folder {folder}: {why}") from error
+    for name, why in _REFUSED.items():
+        if content.get(name) is not None:
+            raise InputError(f"encoder folder {folder}: {name} in its config.json; {why}")
     for name, lowest, below in _LIMITS:
         value = getattr(config, name, None)
         fits = isinstance(value, int if isinstance(below, int) else int | float) and lowest <= value < below
@@ -123,14 +134,35 @@ def read_model_config(folder: Path) -> PretrainedConfig:
     if (config.pad_token_id or 0) >= getattr(config, "vocab_size", 2**31):
         rows = f"its embedding table has {config.vocab_size} rows"
         raise InputError(f"encoder folder {folder}: pad_token_id is {config.pad_token_id} in its config.json; {rows}")
-    if getattr(config, "quantization_config", None) is not None:
-        raise InputError(
-            f"encoder folder {folder}: quantization_config in its config.json; only plain weights are loaded"
-        )
     for name, wanted in _PINNED.items():
         if hasattr(config, name):
             setattr(config, name, wanted)
     return config
+
+
+def _from_later(saved_by: object) -> str:
+    """Say how to load what a later version of transformers has saved; empty if it was none."""
+    try:
+        later = Version(str(saved_by)) > Version(transformers_version)
+    except InvalidVersion:
+        return ""
+    return f"; the model was saved by version {quote(saved_by)}: pip install --upgrade transformers" if later else ""
+
+
+def _check_types(path: Path) -> None:
+    """Refuse a file of weights with a weight that is no plain number, which transformers would round or misread."""
+    if path.suffix == ".bin":
+        held = torch.load(path, map_location="meta", weights_only=True)
+        kinds = {name: str(each.dtype)[6:].upper() for name, each in held.items() if isinstance(each, Tensor)}
+    else:
+        try:
+            with safe_open(path, framework="pt") as stream:
+                kinds = {name: stream.get_slice(name).get_dtype() for name in stream.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise SafetensorError(f"{path.name} is damaged, download it again: {error}") from error
+    for name, kind in kinds.items():
+        if _WEIGHT.search(name) and kind.replace("FLOAT", "F") not in _PLAIN:
+            raise ValueError(f"{name} has the type {kind}; must be {list_names(_PLAIN)}, as before any quantization")
 
 
 def load_transformer(
@@ -146,13 +178,15 @@ def load_transformer(
     """
     # Missing weights are drawn at random; a pooler is replaced by the head, anything else is refused.
     # `resolve_pretrained` lets a file of torch's in on request only.
-    pickled = [path.suffix for path in weight_files(folder)] == [".bin"]
+    files = weight_files(folder)  # with an index first, if there are several
     try:
+        for path in files[1:] or files:
+            _check_types(path)
         with torch.random.fork_rng(devices=[]):
             model, info = kind.from_pretrained(
                 folder,
                 config=config,
-                use_safetensors=not pickled,
+                use_safetensors=[path.suffix for path in files] != [".bin"],
                 weights_only=True,
                 dtype=torch.float32,
                 output_loading_info=True,
@@ -160,9 +194,7 @@ def load_transformer(
                 **SAFELY,
             )
     except Exception as error:  # safetensors and transformers raise many kinds
-        damaged = "model.safetensors is damaged, download it again: " if isinstance(error, SafetensorError) else ""
-        why = f"{damaged}{reason_of(error)}"
-        raise InputError(f"encoder folder {folder}: its weights cannot be loaded ({why})") from error
+        raise InputError(f"encoder folder {folder}: its weights cannot be loaded ({reason_of(error)})") from error
     missing = set(info["missing_keys"])
     needed = sorted(key for key in missing if "pooler" not in key and "position_ids" not in key)
     if needed and missing.issuperset(name for name, _ in model.named_parameters()):

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from glue_bench.config.schema import EncoderConfig
 from glue_bench.data.hub import AbsentError, ask_size, cached_file, commit_of, fetch_file, is_commit, is_known_absent
-from glue_bench.errors import InputError, UsageError
+from glue_bench.errors import InputError, UsageError, list_names
 from glue_bench.files import file_sha256
 from glue_bench.reading import is_file_name, read_json
 from glue_bench.text import first_line
@@ -39,6 +40,8 @@ _IN_PLACE = {  # what some have in place of config.json or model.safetensors
         "pytorch_model.bin, encoder.allow_bin=true",
     ),
 }
+_UNFINISHED = (".incomplete", ".part", ".crdownload", ".download", ".aria2")  # as downloaders name such files
+_PART = re.compile(r"-\d+-of-\d+\.safetensors$")
 _WEIGHTS, _INDEX, _PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 _PATIENCE = 10.0  # seconds for the hub to say whether it has one of them
 TOKENIZER_FILES = (*_OPTIONAL, *_VOCABULARIES, *_RARE)
@@ -99,9 +102,9 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     weights = weight_files(folder, allow_bin=encoder.allow_bin)
     for name, there in {"config.json": (folder / "config.json").is_file(), _WEIGHTS: bool(weights)}.items():
         if not there:
-            raise InputError(
-                f"encoder folder {folder}: no {name} ({_why_missing({path.name for path in folder.iterdir()})})"
-            )
+            near = ("*", f"*/{name}", f"snapshots/*/{name}", ".cache/huggingface/download/*")
+            found = sorted({path.relative_to(folder).as_posix() for each in near for path in folder.glob(each)})
+            raise InputError(f"encoder folder {folder}: no {name} ({_why_missing(name, found)})")
     check_no_adapter(folder)
     for path in (folder / "config.json", *weights, *tokenizer_files(folder)):
         with path.open("rb") as stream:
@@ -146,7 +149,7 @@ def weight_files(folder: Path, *, allow_bin: bool = True) -> list[Path]:
         if (folder / name).is_file():
             parts = [folder / part for part in _parts(folder / name)] if name == _INDEX else []
             if missing := [path.name for path in parts if not path.is_file()]:
-                raise InputError(f"encoder folder {folder}: no {missing[0]}, which {name} names")
+                raise InputError(f"encoder folder {folder}: no {missing[0]}, which {name} names; download it too")
             return [folder / name, *parts]
     return []
 
@@ -195,14 +198,27 @@ def _fetch(hub_id: str, name: str, *, revision: str) -> Path:
             with contextlib.suppress(InputError):
                 ask_size(hub_id, other, revision=revision, repo_type="model", timeout=_PATIENCE)
                 there.add(other)
-        raise InputError(f"{error} ({_why_missing(there)})") from error
+        raise InputError(f"{error} ({_why_missing(name, there)})") from error
     assert found is not None  # noqa: S101 - only optional files can be None
     return found
 
 
-def _why_missing(there: Collection[str]) -> str:
-    reasons = (reason for name, reason in _IN_PLACE.items() if name in there)
-    return next(reasons, "only a model that transformers' save_pretrained wrote to safetensors is loaded")
+def _why_missing(name: str, there: Collection[str]) -> str:
+    """Explain why a file is missing, by the paths in its folder of those that are there."""
+    unfinished = [path for path in there if path.endswith(_UNFINISHED)]
+    below = [path.removesuffix(f"/{name}") for path in there if path.endswith(f"/{name}")]
+    weights = [path for path in there if path.endswith(".safetensors") and "/" not in path and name == _WEIGHTS]
+    if unfinished:
+        return f"{unfinished[0]} is an unfinished download; download it again"
+    if reasons := [reason for other, reason in _IN_PLACE.items() if other in there]:
+        return reasons[0]
+    if below:
+        return f"it is in {list_names(below)}; make that the encoder's folder"
+    if weights and _PART.search(weights[0]):
+        return f"the part {weights[0]} is there without {_INDEX}, which names them all; download that too"
+    if weights:
+        return f"{weights[0]} is not read; if it holds the weights, rename it"
+    return "only a model that transformers' save_pretrained wrote to safetensors is loaded"
 
 
 def _is_installed(package: str) -> bool:

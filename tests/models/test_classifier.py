@@ -220,12 +220,13 @@ NEW_CODE = {"AutoConfig": "configuration_new.NewConfig", "AutoModel": "modeling_
         (b"\x00" * 100, DAMAGED),
         (b"<!DOCTYPE html><title>404</title>", DAMAGED),
         (b"", DAMAGED),
-        ({"model_type": "superbert"}, "knows no model_type superbert; the model was saved by "),
+        ({"model_type": "BERT"}, "knows no model_type BERT; did you mean bert?"),
+        ({"model_type": "RoBERTa", "transformers_version": "4.1"}, "no model_type RoBERTa; did you mean roberta?"),
         (
             {"model_type": "superbert", "transformers_version": "31.0.1"},
             "saved by version 31.0.1: pip install --upgrade",
         ),
-        ({"model_type": "superbert", "transformers_version": [7]}, "saved by version [7]: pip install --upgrade tra"),
+        ({"model_type": "qqqq", "transformers_version": [7]}, "knows no model_type qqqq"),
         (
             {"model_type": "superbert", "auto_map": NEW_CODE},
             "needs Python code of its own (auto_map), which is never run",

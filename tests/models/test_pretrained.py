@@ -5,16 +5,19 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 from glue_bench.config.schema import EncoderConfig
 from glue_bench.errors import InputError
 from glue_bench.models.classifier import load_classifier
-from glue_bench.models.padded import read_model_config
+from glue_bench.models.padded import load_transformer, read_model_config
 from glue_bench.models.pretrained import encoder_identity, resolve_pretrained
+from tests.support.training import encoded_of
 
 
 def identity(folder: Path) -> dict[str, object]:
@@ -72,8 +75,18 @@ def test_a_folder_with_a_sentencepiece_vocabulary_alone_has_a_tokenizer(tiny_rob
         (
             "model.safetensors.index.json",
             b'{"weight_map": {"a": "model-1.safetensors"}}',
-            "no model-1.safetensors, which model.safetensors.index.json names",
+            "no model-1.safetensors, which model.safetensors.index.json names; download it too",
         ),
+        (
+            "model-00001-of-00002.safetensors",
+            b"",
+            "is there without model.safetensors.index.json, which names them all",
+        ),
+        ("model.fp16.safetensors", b"", "(model.fp16.safetensors is not read; if it holds the weights, rename it)"),
+        ("0_Transformer/model.safetensors", b"", "(it is in 0_Transformer; make that the encoder's folder)"),
+        ("snapshots/c0ffee/model.safetensors", b"", "(it is in snapshots/c0ffee; make that"),
+        ("model.safetensors.part", b"", "(model.safetensors.part is an unfinished download; download it again)"),
+        (".cache/huggingface/download/a1.incomplete", b"", "download/a1.incomplete is an unfinished download;"),
         ("pytorch_model.bin", b"", "or, for a pytorch_model.bin, encoder.allow_bin=true"),
         ("pytorch_model.bin", b"", "only safetensors weights are loaded; load and save it with transformers'"),
     ],
@@ -85,6 +98,7 @@ def test_a_folder_without_usable_weights_is_refused_with_the_reason(
     shutil.copytree(tiny_roberta, folder)
     if name not in ("model.safetensors", "tokenizer.json"):
         (folder / "model.safetensors").unlink()
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(content)
     with pytest.raises(InputError) as caught:
         identity(folder)
@@ -109,6 +123,7 @@ def spoil_config(folder: Path, **changes: object) -> None:
         {"vocab_size": 10**9},
         {"initializer_range": -1.0},
         {"quantization_config": {"quant_method": "bitsandbytes"}},
+        {"per_layer_config": {"0": {"intermediate_size": 8}}},
     ],
     ids=str,
 )
@@ -125,10 +140,69 @@ def test_an_impossible_configuration_of_an_encoder_is_one_line(
 def test_a_configuration_chooses_no_code(tiny_roberta: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_roberta, tmp_path / "encoder"))
     odd = {"attn_implementation": "someone/kernel", "_attn_implementation": "flash_attention_2", "dtype": "float16"}
-    spoil_config(folder, **odd, return_dict=False, transformers_weights="../other.safetensors")
+    spoil_config(folder, **odd, transformers_weights="../other.safetensors", fusion_config={"someone/kernel": True})
     model = load_classifier(folder, outputs=2, head_seed=0, engine="padded")
     assert model.config._attn_implementation in ("sdpa", "eager")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("family", ["tiny_roberta", "tiny_bert"])
+def test_what_a_configuration_says_of_running_a_model_or_of_an_earlier_head_changes_no_logit(
+    family: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folder, encoded = request.getfixturevalue(family), encoded_of([5, 29, 9], seed=1, pad_id=1)
+    odd = Path(shutil.copytree(folder, tmp_path / "encoder"))
+    running = {"chunk_size_feed_forward": 3, "gradient_checkpointing": True, "use_cache": False, "torchscript": True}
+    running |= {"output_attentions": True, "output_hidden_states": True, "return_dict": False, "torch_dtype": "float16"}
+    head = {"num_labels": 7, "id2label": {"0": "a", "5": "b"}, "label2id": {}, "tie_word_embeddings": False}
+    spoil_config(odd, **running, **head, problem_type="multi_label_classification", pruned_heads={"0": [1]})
+    for engine in ("flat", "padded"):
+        usual, found = (
+            load_classifier(each, outputs=2, head_seed=0, engine=engine).train(mode=False) for each in (folder, odd)
+        )
+        with torch.no_grad():
+            wanted, logits = (
+                each(each.place(encoded, torch.device("cpu")).gather(np.arange(3))) for each in (usual, found)
+            )
+        assert torch.equal(logits, wanted), engine
+        assert not any(getattr(module, "gradient_checkpointing", False) for module in found.modules())
+
+
+@pytest.mark.parametrize("key", ["is_decoder", "add_cross_attention"])
+def test_a_configuration_of_a_decoder_is_refused(key: str, tiny_bert: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "encoder"))
+    spoil_config(folder, **{key: True})
+    with pytest.raises(InputError, match=f"{key}=true in its config.json; only bidirectional"):
+        load_classifier(folder, outputs=2, head_seed=0)
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "bool", "complex64", "float8_e4m3fn", "int64", "int8 in a bin"])
+def test_weights_that_are_no_plain_floating_point_numbers_are_refused(
+    kind: str, tiny_bert: Path, tmp_path: Path
+) -> None:
+    folder, bare = Path(shutil.copytree(tiny_bert, tmp_path / "encoder")), kind.partition(" ")[0]
+    state = load_file(folder / "model.safetensors")
+    state["embeddings.position_ids"] = torch.arange(128)[None]  # as checkpoints had it
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+    load_transformer(folder, read_model_config(folder))
+    name = "encoder.layer.1.output.dense.weight"
+    state[name] = state[name].to(getattr(torch, bare))
+    if bare != kind:
+        (folder / "model.safetensors").unlink()
+        torch.save(state, folder / "pytorch_model.bin")
+    else:
+        save_file(state, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=rf"{name} has the type \w+; must be F16, BF16, F32, F64, as before"):
+        load_transformer(folder, read_model_config(folder))
+
+
+def test_the_damaged_part_of_sharded_weights_is_named(tiny_bert: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "encoder"))
+    save_as("sharded", folder)
+    last = max(folder.glob("model-*.safetensors"))
+    last.write_bytes(last.read_bytes()[:-5])
+    with pytest.raises(InputError, match=f"{last.name} is damaged, download it again"):
+        load_transformer(folder, read_model_config(folder))
 
 
 @pytest.mark.parametrize("name", ["vocab.txt", "merges.txt", "spiece.model", "added_tokens.json"])
