@@ -96,9 +96,14 @@ def make_requests(config: RunConfig, seeds: list[int], *, starts: Sequence[RunCo
             raise UsageError(f"init_seed={which}: chooses among the seeds of a sweep; must be a number with one seed")
         config = replace(config, init_seeds=seeds)
     before = make_requests(starts[0], [which] if isinstance(which, int) else seeds, starts=starts[1:])
-    pools = [(own,) for own in before] if which is None else [tuple(before)] * len(seeds)
-    every = zip(seeds, pools, strict=True)
-    return [identify(replace(config, seed=seed), inputs, starts=pool) for seed, pool in every]
+    runs, own = {run.config.seed: run for run in before}, [replace(config, seed=seed) for seed in seeds]
+    return [identify(each, inputs, starts=tuple(runs[seed] for seed in start_seeds(each))) for each in own]
+
+
+def start_seeds(config: RunConfig) -> list[int]:
+    """Return the seeds of the runs that a run may start from, if it starts from any."""
+    which = config.init_seed
+    return list(config.init_seeds) if isinstance(which, str) else [config.seed if which is None else which]
 
 
 def identify(

@@ -17,7 +17,7 @@ from glue_bench.files import write_text_atomically
 from glue_bench.machine import has_nvidia_gpu
 from glue_bench.models.pretrained import resolve_pretrained
 from glue_bench.reading import conform, parse_json, read_text
-from glue_bench.runs.identity import SCORES_VERSION, RunRequest, cell_shape, identify
+from glue_bench.runs.identity import SCORES_VERSION, RunRequest, cell_shape, identify, start_seeds
 from glue_bench.runs.lease import Owner, is_beating, owner_of, take_lease
 from glue_bench.runs.record import Record, checkout_commit, library_versions
 from glue_bench.runs.store import RunStore, find_earlier
@@ -268,8 +268,12 @@ def _request_from(facts: Mapping[str, Any]) -> RunRequest:
     for key in _COPIED:
         if getattr(request, key) != facts[key]:
             raise ValueError(f"{key} is {facts[key]!r}; its configuration gives {getattr(request, key)!r}")
-    if other := next((start for start in starts if start.config.results_dir != config.results_dir), None):
-        raise ValueError(f"results_dir is {config.results_dir}, and {other.config.results_dir} of its parent")
+    first = starts[0].config if starts else config
+    pool = [dataclasses.replace(first, seed=seed) for seed in start_seeds(config)] if starts else []
+    if (first.results_dir, first.task.name) != (config.results_dir, config.init if starts else config.task.name):
+        raise ValueError(f"starts from {first.task.name} in {first.results_dir}; its configuration says {config.init}")
+    if [start.config for start in starts] != pool:
+        raise ValueError(f"starts from seeds {[s.config.seed for s in starts]}; its configuration says others")
     return request
 
 

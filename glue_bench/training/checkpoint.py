@@ -22,6 +22,7 @@ from glue_bench.text import first_line
 
 FORMAT = 1
 _ABANDONED = 3600  # seconds after which the writer of an unfinished snapshot must have died
+_COUNT, _MOMENTS = "optimizer.step", ("optimizer.exp_avg", "optimizer.exp_avg_sq")
 _TENSORS, _METADATA, _MANIFEST = "tensors.safetensors", "facts.json", "manifest.json"
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class SnapshotStore:
         """Return the newest usable snapshot; log a line for every newer one that is not usable.
 
         Args:
-            like: the state of a training that has not begun: the snapshot must have its tensors, in shape and type.
+            like: the state of a training that has not begun: the snapshot must have tensors that it can come to.
             facts: the type that its metadata must have.
             check: raises a ValueError for a snapshot that the training cannot have made.
         """
@@ -88,7 +89,7 @@ class SnapshotStore:
                 if facts is not None:
                     conform(facts, snapshot.metadata, where="")
                 if like is not None:
-                    _check_tensors(snapshot.tensors, like.tensors)
+                    _check_tensors(snapshot, like.tensors)
                 check(snapshot)
                 return snapshot
             except Exception as error:  # damage takes many forms
@@ -145,15 +146,31 @@ def _with_names_of_today(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {before.sub(lambda found: renamed[found[0]], name, count=1): value for name, value in tensors.items()}
 
 
-def _check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Refuse tensors that a training cannot continue from; an optimizer's appear with the first update."""
-    selected = [name for name in found if name.startswith("selected.")]
-    if selected and len(selected) != sum(name.startswith("model.") for name in wanted):
-        raise ValueError("some weights of its best epoch are missing")
-    for name in {*found, *wanted}:
-        mine = found.get(name)
-        parameter = name.partition(".")[2] if name.startswith("selected.") else name.split(".", 2)[-1]
-        like = wanted.get(name, wanted.get(f"model.{parameter}"))
-        single = name.startswith("optimizer.") and mine is not None and mine.numel() == 1
-        if mine is None or like is None or not (single or (mine.shape, mine.dtype) == (like.shape, like.dtype)):
-            raise ValueError(f"its tensor {name} is missing, unknown, or of another shape than in this training")
+def _check_tensors(snapshot: Snapshot, begun: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that no training comes to which began with those of `begun`.
+
+    A weight has a state of the optimizer from its first gradient on: one that has none is as it was.
+    """
+    found, step = snapshot.tensors, snapshot.step
+    weights = {name.removeprefix("model."): value for name, value in begun.items() if name.startswith("model.")}
+    known = {f"{kind}.{name}": value for kind in ("selected", *_MOMENTS) for name, value in weights.items()} | {**begun}
+    counts = {f"{_COUNT}.{name}" for name in weights}
+    missing = {*begun} - {*found}
+    if any(name.startswith("selected.") for name in found):
+        missing |= {f"selected.{name}" for name in weights} - {*found}
+    for name, value in weights.items():
+        state = {f"{kind}.{name}" for kind in (_COUNT, *_MOMENTS)}
+        if state & {*found} or (step and name not in missing and not value.cpu().equal(found[f"model.{name}"])):
+            missing |= state - {*found}
+    if missing:
+        raise ValueError(f"its tensor {min(missing)} is missing")
+    for name, value in found.items():
+        like = known.get(name)
+        if name in counts:
+            fits = value.numel() == 1 and float(value).is_integer() and 1 <= float(value) <= step
+        else:
+            fits = like is not None and (value.shape, value.dtype) == (like.shape, like.dtype)
+            fits = fits and bool(value.isfinite().all())
+            fits = fits and not (name.startswith(_MOMENTS[1]) and bool((value < 0).any()))
+        if not fits:
+            raise ValueError(f"its tensor {name} is none that this training can have come to")

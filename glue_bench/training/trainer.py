@@ -4,7 +4,7 @@ Knows no task names. An update is a batch of `batch_size` rows, in one or more m
 """
 
 import dataclasses
-import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -29,6 +29,8 @@ from glue_bench.training.stopping import StopSignals
 from glue_bench.training.updates import StepReport, Updates
 
 _TOKENS = 16_384  # of a batch in evaluation on an NVIDIA GPU
+_LONGEST = 1e9  # seconds of a training: thirty years
+_MEASURED = ("loss", "learning_rate", "gradient_norm", "tokens_per_second")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,23 +186,29 @@ class _Keeper:
 
     def _check(self, snapshot: Snapshot) -> None:
         """Refuse counts that this training cannot have come to."""
-        facts, step, last = snapshot.metadata, snapshot.step, self.updates.total
+        facts, step, updates = snapshot.metadata, snapshot.step, self.updates
+        begun, ended = updates.epochs_after(step)
+        ended = ended if self.selection is not None else 0  # that were scored
         own = facts.get("selection", {"epoch": 0, "step": 0, "scores": []})
-        chosen, kept = own["epoch"], int(any(name.startswith("selected.") for name in snapshot.tensors))
-        epochs = self.updates.epochs if kept else 0  # that have ended
-        counts = [
-            ("step", step, 0, last),
-            ("parts", facts["parts"], 1, math.inf),
-            ("tokens", facts["tokens"], 0, math.inf),
-        ]
-        counts += [("loss_steps", facts["loss_steps"], 0, step), ("seconds", facts["seconds"], 0, math.inf)]
-        counts += [("resumed_at", each, 0, step) for each in facts["resumed_at"]]
-        counts += [("history", line["step"], 1, step) for line in facts["history"]]
-        counts += [("number of scores", len(own["scores"]), max(chosen, kept), epochs)]
-        counts += [("selection.step", own["step"], 0, step), ("selection.epoch", chosen, kept, epochs)]
+        kept = int(any(name.startswith("selected.") for name in snapshot.tensors))
+        least, chosen = min(1, ended), updates.last_of_epoch(own["epoch"])
+        counts = list[tuple[str, float, float, float]]([("step", step, 1, updates.total)])
+        counts += [("loss_steps", facts["loss_steps"], 0, step)]
+        counts += [("parts", facts["parts"], 1, updates.most_micro_batches)]
+        counts += [("tokens", facts["tokens"], step, begun * updates.tokens_per_epoch)]
+        counts += [("seconds", facts["seconds"], 0, _LONGEST)]
+        counts += [("resumed_at", each, 1, step) for each in facts["resumed_at"]]
+        counts += [("number of scores", len(own["scores"]), ended, ended), ("best epoch", kept, least, least)]
+        counts += [("selection.epoch", own["epoch"], least, ended), ("selection.step", own["step"], chosen, chosen)]
+        before = 0
+        for line in facts["history"]:
+            counts += [("history", line["step"], before + 1, step), ("history's epoch", line["epoch"], 1, begun)]
+            counts += [("history's steps", line["steps"], updates.total, updates.total)]
+            counts += [(f"history's {key}", line[key], 0, sys.float_info.max) for key in _MEASURED]
+            before = line["step"]
         for name, value, low, high in counts:
             if not low <= value <= high:
-                raise ValueError(f"its {name} is {value}; must be {low} to {high}")
+                raise ValueError(f"its {name} is {value}; must be {low}" + (f" to {high}" if high != low else ""))
 
     def resume(self) -> None:
         """Continue from the newest snapshot; the first process sends it to the others, who may not see the folder."""

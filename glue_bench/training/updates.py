@@ -70,7 +70,9 @@ class Updates:
         self._schedule = Schedule.of(settings, total=self.total)
         self.micro_batches = settings.accumulation  # that a batch is split into
         self._model, self._settings, self._placement = model, settings, placement
+        self.most_micro_batches = settings.batch_size  # of one row each
         self._rows, self._lengths = model.place(encoded, placement.device), encoded.lengths()
+        self.tokens_per_epoch = int(self._lengths.sum())
         self._layout = placement.layout(self._lengths, rows=settings.batch_size)
         self._labels, self.processes = labels, processes
         self._own = slice(processes.rank, None, processes.count)  # this process's rows of a batch
@@ -89,12 +91,21 @@ class Updates:
     @property
     def epoch(self) -> int:
         """The epoch of the last update, from 1."""
-        return math.ceil(self.done / self._per_epoch)
+        return self.epochs_after(self.done)[0]
+
+    def epochs_after(self, step: int) -> tuple[int, int]:
+        """Return how many epochs have begun and how many have ended after `step` updates."""
+        begun = math.ceil(step / self._per_epoch)
+        return begun, begun if step == self.total else step // self._per_epoch
+
+    def last_of_epoch(self, epoch: int) -> int:
+        """Return the number of updates after an epoch, the first being 1."""
+        return min(epoch * self._per_epoch, self.total)
 
     @property
     def ends_epoch(self) -> bool:
         """Whether the last update was the last of an epoch."""
-        return self.done % self._per_epoch == 0 or self.done == self.total
+        return self.done == self.last_of_epoch(self.epoch)
 
     @property
     def ends_line(self) -> bool:
@@ -147,7 +158,7 @@ class Updates:
                 self.graphs.give_up("out of memory")
             release_memory(self._placement.device)
             if retried:
-                self.micro_batches = min(2 * self.micro_batches, self._settings.batch_size)
+                self.micro_batches = min(2 * self.micro_batches, self.most_micro_batches)
                 logger.warning(
                     "out of memory at update %d: using %d micro-batches from now on", self.done, self.micro_batches
                 )

@@ -93,6 +93,44 @@ def test_an_edited_line_of_a_plan_is_refused_and_nothing_is_run(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def lines_of_rte(plan: str) -> list[dict[str, Any]]:
+    lines = map(json.loads, Path(plan).read_text().splitlines())
+    return [line for line in lines if line["title"].startswith("tiny rte ")]
+
+
+@pytest.mark.parametrize(
+    ("words", "seeds", "init"),
+    [
+        ([], [2], "mnli"),
+        ([], [1, 2], "mnli"),
+        ([], [1], "sst2"),
+        (["init_seed=2"], [1], "mnli"),
+        (["init_seed=best"], [1, 1], "mnli"),
+        (["init_seed=best"], [2, 1], "mnli"),
+        (["init_seed=median"], [1], "mnli"),
+    ],
+)
+def test_a_line_edited_to_start_from_another_run_is_refused(
+    words: list[str],
+    seeds: list[int],
+    init: str,
+    tiny_words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    every = ["tasks=[rte]", "seeds=[1,2]", "init={rte:mnli}", *tiny_words]
+    assert main(["sweep", "--plan", "plain.jsonl", *every]) == 0
+    assert main(["sweep", "--plan", "plan.jsonl", *every, *words]) == 0
+    plain, (line, _) = map(lines_of_rte, ("plain.jsonl", "plan.jsonl"))
+    line |= {"parent": None, "starts": [plain[seed - 1]["parent"] for seed in seeds]}
+    line["config"]["init"] = init
+    Path("edited.jsonl").write_text(json.dumps(line) + "\n")
+    assert main(["sweep", "--plan", "edited.jsonl", "--index", "0"]) == 3
+    named = f"starts from seeds {seeds}" if init == "mnli" else "starts from mnli in "
+    assert named in capsys.readouterr().err
+    assert not (tmp_path / "results" / "runs").exists()
+
+
 @pytest.mark.parametrize(
     "content", ["[" * 100_000, "pipe", "\xff", '{"run_id": ' + "9" * 400 + "}"], ids=lambda c: c[:8]
 )

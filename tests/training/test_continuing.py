@@ -3,12 +3,17 @@
 import dataclasses
 import json
 import logging
+import math
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import TrainerConfig
@@ -152,39 +157,108 @@ def test_a_whole_training_in_a_snapshot_is_not_trained_again(tiny_roberta: Path,
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"loss_steps": -1}, "its loss_steps is -1; must be 0 to 3"),
-        ({"loss_steps": 4}, "its loss_steps is 4; must be 0 to 3"),
-        ({"parts": 0}, "its parts is 0; must be 1 to inf"),
-        ({"tokens": -5}, "its tokens is -5"),
-        ({"seconds": -0.5}, "its seconds is -0.5"),
-        ({"step": 2}, "it was made after update 2"),
-        ({"resumed_at": [9]}, "its resumed_at is 9; must be 0 to 3"),
-        ({"history": "later"}, "its history is 10; must be 1 to 3"),
-        ({"selection": {"epoch": 1, "step": 3, "scores": [0.5]}}, "its number of scores is 1; must be 1 to 0"),
-    ],
-)
-def test_counts_that_no_training_comes_to_are_named_and_the_training_starts_anew(
-    changes: dict[str, Any], message: str, tiny_roberta: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    store = SnapshotStore(tmp_path, belongs_to=OWNER)
+@pytest.fixture(scope="module")
+def kept(tiny_roberta: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the snapshots of a training that was stopped after its third update of ten."""
+    folder = tmp_path_factory.mktemp("kept")
     with pytest.raises(Stopped):
-        train(tiny_roberta, settings(log_every=1, snapshot_minutes=0.0), store, stop_after=3)
-    (folder,) = tmp_path.glob("step-*")
-    facts = json.loads((folder / "facts.json").read_text())
-    if changes.get("history") == "later":
-        changes = {"history": [{**facts["history"][0], "step": 10}]}
-    (folder / "facts.json").write_text(json.dumps({**facts, **changes}))
+        train(tiny_roberta, EACH, SnapshotStore(folder, belongs_to=OWNER), stop_after=3)
+    return folder
+
+
+EACH = settings(log_every=1, snapshot_minutes=0.0)
+COUNTS: dict[str, dict[str, Any]] = {
+    "loss_steps is -1; must be 0 to 3": {"loss_steps": -1},
+    "loss_steps is 4; must be 0 to 3": {"loss_steps": 4},
+    "parts is 0; must be 1 to 8": {"parts": 0},
+    "parts is 1000000000000; must be 1 to 8": {"parts": 10**12},
+    "tokens is -5": {"tokens": -5},
+    "tokens is 99999999999999999999; must be 3 to": {"tokens": 10**20 - 1},
+    "seconds is -0.5": {"seconds": -0.5},
+    "seconds is 1.7e+308": {"seconds": 1.7e308},
+    "resumed_at is 9; must be 1 to 3": {"resumed_at": [9]},
+    "history is 10; must be 1 to 3": {"line": {"step": 10}},
+    "history is 1; must be 2 to 3": {"line": {}, "again": True},
+    "history's epoch is -5; must be 1": {"line": {"epoch": -5}},
+    "history's steps is 99; must be 10": {"line": {"steps": 99}},
+    "history's loss is -1.0": {"line": {"loss": -1.0}},
+    "number of scores is 1; must be 0": {"selection": {"epoch": 1, "step": 3, "scores": [0.5]}},
+}
+TENSORS: dict[str, Callable[[dict[str, Tensor]], object]] = {
+    "optimizer.exp_avg": lambda found: found.update(single(found, "optimizer.exp_avg")),
+    "optimizer.exp_avg_sq": lambda found: found.update(
+        {name: -value - 1 for name, value in found.items() if ".exp_avg_sq." in name}
+    ),
+    "optimizer.step": lambda found: found.update(
+        {name: value * 2 for name, value in found.items() if ".step." in name}
+    ),
+    "optimizer.step.whole": lambda found: found.update(filled(found, "optimizer.step", math.nan)),
+    "optimizer.": lambda found: [found.pop(name) for name in [*found] if name.startswith("optimizer.")],
+    "optimizer.step.": lambda found: [found.pop(name) for name in [*found] if ".step." in name],
+    "optimizer.exp_avg.whole.classifier": lambda found: found.pop("optimizer.exp_avg.whole.classifier.dense.bias"),
+    "optimizer.other": lambda found: found.update({"optimizer.other.whole.classifier.dense.bias": torch.zeros(1)}),
+    "model.": lambda found: found.update(filled(found, "model.", math.nan)),
+    "model.whole": lambda found: found.update(filled(found, "model.", math.inf)),
+    "loss_sum": lambda found: found.update(filled(found, "loss_sum", math.nan)),
+    "loss": lambda found: found.pop("loss_sum"),
+}
+
+
+def single(found: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
+    return {name: value.flatten()[:1].clone() for name, value in found.items() if name.startswith(kind)}
+
+
+def filled(found: dict[str, Tensor], kind: str, value: float) -> dict[str, Tensor]:
+    return {name: torch.full_like(like, value) for name, like in found.items() if name.startswith(kind)}
+
+
+def rewrite(folder: Path, name: str) -> None:
+    """Make the manifest agree with a file."""
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["sha256"]["facts.json"] = file_sha256(folder / "facts.json")
+    manifest["sha256"][name] = file_sha256(folder / name)
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with caplog.at_level(logging.WARNING, "glue_bench"):
-        _, history, result = train(tiny_roberta, settings(log_every=1, snapshot_minutes=0.0), store)
-    assert f"is not used: {message}" in caplog.text
+
+
+def assert_starts_anew(tiny_roberta: Path, snapshots: Path, *, message: str, logged: pytest.LogCaptureFixture) -> None:
+    with logged.at_level(logging.WARNING, "glue_bench"):
+        _, history, result = train(tiny_roberta, EACH, SnapshotStore(snapshots, belongs_to=OWNER))
+    assert f"is not used: {message}" in logged.text
     assert result.resumed_at == []
     assert [line.step for line in history] == list(range(1, 11))
+
+
+@pytest.mark.parametrize("message", COUNTS)
+def test_counts_that_no_training_comes_to_are_named_and_the_training_starts_anew(
+    message: str, tiny_roberta: Path, kept: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder,) = shutil.copytree(kept, tmp_path / "kept").glob("step-*")
+    facts, changes = json.loads((folder / "facts.json").read_text()), dict(COUNTS[message])
+    if "line" in changes:
+        line = {**facts["history"][0], **changes.pop("line")}
+        changes["history"] = [line] * (2 if changes.pop("again", False) else 1)
+    (folder / "facts.json").write_text(json.dumps({**facts, **changes}))
+    rewrite(folder, "facts.json")
+    assert_starts_anew(tiny_roberta, folder.parent, message=f"its {message}", logged=caplog)
+
+
+def test_a_snapshot_under_another_name_is_not_used(
+    tiny_roberta: Path, kept: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder,) = shutil.copytree(kept, tmp_path / "kept").glob("step-*")
+    folder.rename(folder.with_name("step-0000000002"))
+    assert_starts_anew(tiny_roberta, folder.parent, message="it was made after update 3", logged=caplog)
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_tensors_that_no_training_comes_to_are_named_and_the_training_starts_anew(
+    name: str, tiny_roberta: Path, kept: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder,) = shutil.copytree(kept, tmp_path / "kept").glob("step-*")
+    tensors = load_file(folder / "tensors.safetensors")
+    TENSORS[name](tensors)
+    save_file(tensors, folder / "tensors.safetensors")
+    rewrite(folder, "tensors.safetensors")
+    assert_starts_anew(tiny_roberta, folder.parent, message=f"its tensor {name}", logged=caplog)
 
 
 def test_divergence_is_found_before_a_snapshot_is_written(tiny_roberta: Path, tmp_path: Path) -> None:
