@@ -9,10 +9,11 @@ import json
 import os
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -22,13 +23,15 @@ from numpy.typing import NDArray
 from glue_bench.data.original import Original
 from glue_bench.errors import InputError
 from glue_bench.reading import open_regular
-from glue_bench.text import first_line
+from glue_bench.text import first_line, quote
 
 TEXT_TYPES = ("csv", "tsv", "jsonl", "json")
 FILE_TYPES = ("parquet", *TEXT_TYPES, *(f"{kind}.gz" for kind in TEXT_TYPES))  # the endings of a user's files
 _DELIMITERS = (",", ";", "\t")
 _LARGEST = 4 * 2**30  # bytes of an unpacked text
 _LINE_END = re.compile(r"\r|\n")
+_KINDS = ("string", "large_string", "string_view", "integer", "floating", "decimal", "boolean", "null")
+_VALUES = [getattr(pa.types, f"is_{kind}") for kind in _KINDS]  # others may not even convert: a date in the year 10000
 
 
 class Columns(Mapping[str, list[object]]):
@@ -141,6 +144,9 @@ def _read_columnar(path: Path) -> Table:
         raise unreadable(path, error) from error
 
     def read_column(name: str) -> list[object]:
+        kind = schema.field(name).type
+        if not any(holds(kind.value_type if pa.types.is_dictionary(kind) else kind) for holds in _VALUES):
+            raise InputError(f"{path}: column {quote(name)} is of type {quote(kind)}; must be text, number or boolean")
         try:
             table = file if isinstance(file, pa.Table) else file.read(columns=[name])
             return list(table[name].to_pylist())
@@ -148,8 +154,7 @@ def _read_columnar(path: Path) -> Table:
             raise unreadable(path, error) from error
 
     _check_header(schema.names, path)
-    declared = b"huggingface" in (schema.metadata or {})
-    names = _declared_label_names(schema, path) if declared else None
+    names = _declared_label_names(schema, path) if b"huggingface" in (schema.metadata or {}) else None
     return Table(columns=Columns(schema.names, read_column), label_names=names)
 
 
@@ -161,8 +166,7 @@ def _declared_label_names(schema: pa.Schema, path: Path) -> list[str] | None:
         feature = Features.from_arrow_schema(schema).get("label")
         return [str(name) for name in feature.names] if isinstance(feature, ClassLabel) else None
     except Exception as error:  # what the library raises depends on how odd the description is
-        reason = first_line(error)
-        raise InputError(f"{path}: its data set description cannot be read ({reason})") from error
+        raise InputError(f"{path}: its data set description cannot be read ({first_line(error)})") from error
 
 
 def _read_delimited(path: Path, *, delimiter: str, original: Original | None) -> Table:
@@ -211,15 +215,15 @@ def _is_quoted(text: str, delimiter: str) -> bool:
 
 
 def _check_header(names: list[str], path: Path) -> None:
-    if duplicates := [name for name in names if names.count(name) > 1]:
+    if duplicates := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError(f"{path}: duplicate column {duplicates[0]!r}")
 
 
 def _read_json(path: Path) -> Table:
-    """Read JSON Lines, or a list of objects; many programs write lines into .json."""
+    """Read JSON Lines, or a list of objects; many programs write lines into .json. A key that a row lacks is null."""
     text = read_text(path).rstrip()
     listed = text[:1] == "[" and type_of(path) == "json"
-    columns, rows = dict[str, list[object]](), list[object]()
+    rows = list[Any]()
     try:
         if listed:
             rows = json.loads(text)
@@ -231,8 +235,4 @@ def _read_json(path: Path) -> Table:
         if not isinstance(row, dict):
             where = f"{path} {'item' if listed else 'line'} {number}"
             raise InputError(f'{where}: not an object, as in {{"sentence": "a text", "label": 0}}')
-        for name in row.keys() - columns.keys():
-            columns[name] = [None] * (number - 1)
-        for name, values in columns.items():  # a key that a row lacks is null: an error only where it is used
-            values.append(row.get(name))
-    return Table(columns=columns)
+    return Table(columns=Columns(itertools.chain(*rows), lambda name: [row.get(name) for row in rows]))

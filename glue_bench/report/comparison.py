@@ -227,8 +227,7 @@ def _compare_task(pair: _Pair, sides: Sides, *, convention: str, stream: np.rand
         found = compare_pairs(splits, parts, stream=stream)
         return [[*dataclasses.astuple(found.difference)], [found.p_rows, found.p_value, found.detectable]]
 
-    words, lengths = ["pairs", *map(tuple, parts)], (len(dataclasses.fields(Interval)), 3)
-    known = keep_numbers(pair_up, splits=splits, words=words, lengths=lengths, stream=stream)
+    known = keep_numbers(pair_up, splits=splits, words=["pairs", *map(tuple, parts)], stream=stream)
     difference, (p_rows, p_value, detectable) = Interval.of(known[0]), known[1]
     first, second = (100 * statistics.median(headline(parts, run.scores) for run in runs) for runs in (ours, theirs))
     read = zip(sides.names, (left, right), strict=True)

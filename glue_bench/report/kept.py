@@ -9,11 +9,11 @@ import numpy as np
 
 from glue_bench.errors import DiskError
 from glue_bench.files import cache_folder, write_text_atomically
-from glue_bench.reading import conform, read_json
+from glue_bench.reading import read_text
 from glue_bench.statistics.intervals import SplitPredictions
 
 Numbers = list[list[float]]
-_VERSION = 1  # goes up when the same predictions give other numbers
+_VERSION = 2  # goes up when the same predictions give other numbers
 
 
 def keep_numbers(
@@ -21,7 +21,6 @@ def keep_numbers(
     *,
     splits: Mapping[str, SplitPredictions],
     words: Sequence[object],
-    lengths: Sequence[int],
     stream: np.random.Generator,
 ) -> Numbers:
     """Return what `compute` returns, and leave `stream` as it leaves it; call it only if the answer is not known.
@@ -29,7 +28,6 @@ def keep_numbers(
     Args:
         splits: the predictions that it reads.
         words: whatever else the numbers depend on; a name of the computation is the first.
-        lengths: of each list that it returns.
         stream: where it draws from.
     """
     bits = stream.bit_generator
@@ -39,14 +37,17 @@ def keep_numbers(
     for split in splits.values():
         digest.update(split.labels.tobytes() + split.predictions.tobytes())
     path = cache_folder("report") / f"{digest.hexdigest()[:32]}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # not there, or damaged
-        content = read_json(path)
-        numbers: Numbers = content["numbers"]
-        conform(Numbers, numbers, where="numbers")
-        if [*map(len, numbers)] == [*lengths]:
-            bits.state = json.loads(content["after"])
+    with contextlib.suppress(OSError, ValueError):  # not there, or not readable
+        seal, _, text = read_text(path).partition("\n")
+        if seal == _seal(path.name, text):  # else it is not what was written under this name
+            numbers: Numbers
+            numbers, bits.state = json.loads(text)
             return numbers
-    numbers = compute()
+    text = json.dumps([numbers := compute(), bits.state])
     with contextlib.suppress(DiskError):  # then it is computed again
-        write_text_atomically(path, json.dumps({"numbers": numbers, "after": json.dumps(bits.state)}))
+        write_text_atomically(path, f"{_seal(path.name, text)}\n{text}")
     return numbers
+
+
+def _seal(name: str, text: str) -> str:
+    return hashlib.sha256(f"{name}\n{text}".encode()).hexdigest()

@@ -200,8 +200,7 @@ def _score_intervals(
         means = [[np.mean([of[part] for part in shown], axis=0) for of in (own, drawn)] for _, shown in keys]
         return [[*dataclasses.astuple(interval_of_mean(*pair))] for pair in means]
 
-    words, lengths = ["intervals", scores, *map(tuple, parts)], [len(dataclasses.fields(Interval))] * len(keys)
-    known = keep_numbers(draw, splits=evidence.splits, words=words, lengths=lengths, stream=stream)
+    known = keep_numbers(draw, splits=evidence.splits, words=["intervals", scores, *map(tuple, parts)], stream=stream)
     found: dict[ScorePart | None, Interval] = {}
     for (key, shown), numbers in zip(keys, known, strict=True):
         interval = Interval.of(numbers)

@@ -134,18 +134,9 @@ class RunStore:
         return adapter.is_file() if record.keeps_adapter else self.has_model(record)
 
     def read_predictions(self, record: Record, split: str) -> "Predictions":
-        """Read the predictions from which a finished record's scores of a validation split were computed.
-
-        Raises:
-            InputError: as `read_predictions`, or the file is from another training, or has other rows, than the record.
-        """
-        path = predictions_path(self.folder(*record.place), split)
-        found, known = read_predictions(path, task_of(record)), record.predictions_sha256.get(split)
-        if known is not None and file_sha256(path) != known:
-            raise InputError(f"{path.parent.name}/{path.name} from another training than its record")
-        if len(found.prediction) != (rows := record.data["rows"][split]):
-            raise InputError(f"{path.parent.name}/{path.name} of {len(found.prediction)} rows; the record says {rows}")
-        return found
+        """Read the predictions that a finished record's scores of a split come from; errors as `read_predictions`."""
+        path, known = predictions_path(self.folder(*record.place), split), record.predictions_sha256.get(split)
+        return read_predictions(path, task_of(record), rows=record.data["rows"][split], sha256=known)
 
 
 def _written(path: Path) -> int:
@@ -202,11 +193,15 @@ def predictions_path(folder: Path, split: str) -> Path:
     return folder / "predictions" / f"{split}.parquet"
 
 
-def read_predictions(path: Path, task: TaskAdapter, *, labelled: bool = True) -> Predictions:
+def read_predictions(
+    path: Path, task: TaskAdapter, *, labelled: bool = True, rows: int | None = None, sha256: str | None = None
+) -> Predictions:
     """Read what `write_predictions` wrote, and check it; logits may be NaN or infinite. Test rows are not `labelled`.
 
+    A file of another hash or number of rows than expected is refused before its rows take memory.
+
     Raises:
-        InputError: the file is missing, damaged, or does not fit the task; the message can follow "the run has".
+        InputError: it is missing, damaged, another, or does not fit the task; the message can follow "the run has".
     """
     import pyarrow as pa
 
@@ -217,7 +212,12 @@ def read_predictions(path: Path, task: TaskAdapter, *, labelled: bool = True) ->
     outputs = [f"logit_{output}" for output in range(task.outputs)]
     wanted = ["idx", *coded, *outputs]
     try:
-        table = open_parquet(path).read(columns=wanted)
+        file = open_parquet(path)
+        if sha256 is not None and file_sha256(path) != sha256:
+            raise InputError(f"{name} from another training than its record")
+        if rows is not None and file.metadata.num_rows != rows:
+            raise InputError(f"{name} of {file.metadata.num_rows} rows; the record says {rows}")
+        table = file.read(columns=wanted)
         columns = {column: _to_numpy(table[column]) for column in wanted}
         origin = (table.schema.metadata or {}).get(_ORIGIN_KEY, b"").decode("utf-8")
     except FileNotFoundError as error:

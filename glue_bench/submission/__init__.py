@@ -139,11 +139,10 @@ def build_submission(
 def kept_predictions(run: FinishedRun, place: str, *, file: TextFile) -> Vector | None:
     """Read the stored predictions of these rows with these weights; None if they are missing or unreadable."""
     try:
-        kept = read_predictions(predictions_path(run.folder, place), run.task, labelled=False)
+        kept = read_predictions(predictions_path(run.folder, place), run.task, labelled=False, rows=file.rows)
     except InputError:
         return None
-    same = kept.origin == _origin(run, place, file=file) and len(kept.prediction) == file.rows
-    return kept.prediction if same else None
+    return kept.prediction if kept.origin == _origin(run, place, file=file) else None
 
 
 def predict_rows(

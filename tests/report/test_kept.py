@@ -1,16 +1,18 @@
 """What is computed from predictions is kept: the second report equals the first, with or without the folder."""
 
-import json
-import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from glue_bench.cli import main
 from glue_bench.files import cache_folder
 from glue_bench.report import comparison, rows
+from glue_bench.report.kept import keep_numbers
+from glue_bench.statistics.intervals import SplitPredictions
 from tests.support.making import DISTILROBERTA, ROBERTA
 from tests.support.making_results import write_run
 
@@ -54,28 +56,60 @@ def test_the_same_predictions_are_drawn_from_once(
     assert outputs(results, capsys) != first
 
 
-DAMAGE: dict[str, Callable[[Any], object]] = {
-    "another kind": lambda content: [content],
-    "texts": lambda content: {**content, "numbers": [["x"] * len(each) for each in content["numbers"]]},
-    "too few numbers": lambda content: {**content, "numbers": content["numbers"][1:]},
-    "too short": lambda content: {**content, "numbers": [each[1:] for each in content["numbers"]]},
-    "another generator": lambda content: {**content, "after": '{"bit_generator": "MT19937"}'},
-    "no state": lambda content: {**content, "after": 1},
-    "infinite": lambda content: {**content, "numbers": [[math.inf] * len(each) for each in content["numbers"]]},
+def swap(path: Path, text: str) -> None:
+    """Put the entry of other predictions in this one's place."""
+    others = {other: other.read_text() for other in path.parent.iterdir() if other != path}
+    draw_once(2)
+    (other,) = {*path.parent.iterdir()} - {path, *others}
+    path.write_text(other.read_text())
+    assert path.read_text() != text
+
+
+def replace(old: str, new: str) -> Callable[[Path, str], object]:
+    return lambda path, text: path.write_text(re.sub(old, new, text, count=1))
+
+
+DAMAGE: dict[str, Callable[[Path, str], object]] = {
+    "empty": lambda path, _: path.write_text(""),
+    "cut": lambda path, text: path.write_text(text[:-1]),
+    "no seal": lambda path, text: path.write_text(text.partition("\n")[2]),
+    "not UTF-8": lambda path, _: path.write_bytes(b"\xff"),
+    "deep": lambda path, text: path.write_text(text.partition("\n")[0] + "\n" + "[" * 100_000),
+    "another number": replace(r"\n\[\[\[0\.", "\n[[[1."),
+    "a large number": replace(r"\n\[\[\[", "\n[[[1e308, "),
+    "infinite": replace(r"\n\[\[\[", "\n[[[Infinity, "),
+    "a negative state": replace('"state": ([0-9])', r'"state": -\1'),
+    "a long state": replace('"inc": ([0-9])', rf'"inc": {2**200}\1'),
+    "another generator": replace("PCG64", "MT19937"),
+    "another entry": swap,
+    "a folder": lambda path, _: path.rename(path.with_suffix(".old")).with_suffix(".json").mkdir(),
 }
 
 
-@pytest.mark.parametrize("damage", [*DAMAGE, "a folder"])
-def test_a_damaged_entry_is_computed_again(damage: str, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first = outputs(results, capsys)
-    for path in cache_folder("report").iterdir():
-        content = json.loads(path.read_text())
-        if damage == "a folder":
-            path.unlink()
-            path.mkdir()
-        else:
-            path.write_text(json.dumps(DAMAGE[damage](content)))
-    assert outputs(results, capsys) == first
+def draw_once(rows: int) -> tuple[list[list[float]], dict[str, Any], bool]:
+    """Ask for numbers that are drawn; return them, the stream's state afterwards, and whether they were computed."""
+    stream, computed = np.random.default_rng(rows), list[int]()
+
+    def compute() -> list[list[float]]:
+        computed.append(rows)
+        return [[*stream.random(3)], [*stream.random(2)]]
+
+    predictions = SplitPredictions(labels=np.zeros(rows), predictions=np.zeros((1, rows)))
+    numbers = keep_numbers(compute, splits={"validation": predictions}, words=["test"], stream=stream)
+    return numbers, dict(stream.bit_generator.state), bool(computed)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_an_entry_that_is_not_as_it_was_written_is_computed_again(damage: str) -> None:
+    numbers, state, computed = draw_once(1)
+    assert computed
+    (path,) = cache_folder("report").iterdir()
+    text = path.read_text()
+    assert draw_once(1) == (numbers, state, False)
+    DAMAGE[damage](path, text)
+    assert path.is_dir() or path.read_bytes() != text.encode()
+    assert draw_once(1) == (numbers, state, True)
+    assert path.is_dir() or path.read_text() == text
 
 
 def test_without_a_folder_nothing_is_kept_and_nothing_said(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -357,6 +358,30 @@ def test_predictions_of_another_training_than_the_records_are_refused(tmp_path: 
         store.read_predictions(record, "validation")
     old = dataclasses.replace(record, predictions_sha256={})  # by a version without hashes
     assert list(store.read_predictions(old, "validation").prediction) == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("known", "found"),
+    [
+        ({"sha256": "0" * 64, "rows": 1_000_000}, "from another training than its record"),
+        ({"sha256": "0" * 64}, "from another training than its record"),
+        ({"rows": 2}, "of 1000000 rows; the record says 2"),
+    ],
+)
+def test_predictions_of_something_else_take_no_memory(known: dict[str, Any], found: str, tmp_path: Path) -> None:
+    path, zeros = tmp_path / "validation.parquet", np.zeros(1_000_000, dtype=np.int64)
+    write_predictions(path, idx=zeros, label=zeros, prediction=zeros, logits=np.zeros((len(zeros), 2), np.float32))
+    assert path.stat().st_size < 2**17
+    usual, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(pool)
+    try:
+        with pytest.raises(InputError, match=f"validation.parquet {found}$"):
+            read_predictions(path, RTE, **known)
+        refused = pool.max_memory()
+        read_predictions(path, RTE)
+    finally:
+        pa.set_memory_pool(usual)
+    assert refused < 2**20 < 2**24 < pool.max_memory()
 
 
 def test_the_documentation_explains_every_field_of_a_record() -> None:
