@@ -22,18 +22,23 @@ _LARGEST = 64 * 2**20  # bytes of a text
 _DEEPEST = 50  # levels of lists and mappings
 _DIGITS = 20  # of a whole number: enough for 64 bits
 _SHOWN = 60  # characters of a value in a message
+_POINTER = b"version https://git-lfs"  # what a clone without Git LFS has in place of a large file
 
 hints_of: Callable[[Any], dict[str, Any]] = functools.cache(get_type_hints)
 _Check = Callable[[Any, str], None]  # raises a ValueError unless a value, at this place, is what it must be
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a regular file, never waiting for a pipe's writer; else an OSError, a ValueError for a NUL in its name."""
+    """Open a regular file, never waiting for a pipe's writer; else an OSError, a ValueError for a NUL in its name.
+
+    A Git LFS pointer in place of the file is an OSError too.
+    """
     stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return stream
+    regular = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    if regular and not stream.peek(len(_POINTER)).startswith(_POINTER):
+        return stream
+    stream.close()
+    raise OSError(errno.EINVAL, "a Git LFS pointer; run git lfs pull" if regular else "not a regular file", str(path))
 
 
 def read_bytes(path: Path) -> bytes:

@@ -57,15 +57,21 @@ def make_pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
+def make_pointer(path: Path) -> None:
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+
+
 def make_large(path: Path) -> None:
     with path.open("wb") as stream:
         stream.truncate(65 * 2**20)
 
 
-@pytest.mark.parametrize("make", [make_pipe, Path.mkdir, make_large, lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.parametrize(
+    "make", [make_pipe, make_pointer, Path.mkdir, make_large, lambda path: path.symlink_to("/dev/zero")]
+)
 def test_only_a_regular_file_of_some_size_is_read_and_nothing_waits(make: Any, tmp_path: Path) -> None:
     make(tmp_path / "file")
-    with pytest.raises(OSError, match=r"not a regular file|larger than 64 MiB|directory") as caught:
+    with pytest.raises(OSError, match=r"not a regular file|larger than 64 MiB|directory|Git LFS pointer") as caught:
         read_bytes(tmp_path / "file")
     assert caught.value.strerror
 

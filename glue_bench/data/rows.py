@@ -253,7 +253,7 @@ def _check_classes(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.
     return codes
 
 
-def _code(cell: object, code_of: Mapping[str | Decimal, int]) -> int | None:
+def _code(cell: object, code_of: Mapping[object, int]) -> int | None:
     """Look a cell up as it is spelled, without spaces around it, as a number, or as true or false."""
     number = _number(cell)
     if number is None and not isinstance(cell, str | bool):
@@ -263,22 +263,21 @@ def _code(cell: object, code_of: Mapping[str | Decimal, int]) -> int | None:
     return next((code_of[key] for key in (str(cell), word, number, truth) if key in code_of), None)
 
 
-def _codes_by_label(labels: list[str], order: list[str], *, by_index: bool) -> dict[str | Decimal, int]:
+def _codes_by_label(labels: list[str], order: list[str], *, by_index: bool) -> dict[object, int]:
     """Map everything that a file may call a class to its code in the task's order.
 
     A label's own spelling has precedence. A number is an index into `order`, or else the one label that is this number.
     LABEL_1 is an index. True and false are names, or the numbers of two classes.
     """
     indexed, numbers = [labels.index(name) for name in order], [*map(_number, labels)]
-    if by_index:
-        numbered = {Decimal(number): code for number, code in enumerate(indexed)}
-    else:
-        numbered = {n: code for code, n in enumerate(numbers) if n is not None and numbers.count(n) == 1}
-    words = {word: code for code, name in enumerate(labels) if (word := name.lower()) in ("true", "false")}
+    code_of: dict[object, int] = {Decimal(number): code for number, code in enumerate(indexed)}
+    if not by_index:
+        code_of = {n: code for code, n in enumerate(numbers) if n is not None and numbers.count(n) == 1}
     if len(labels) <= 2:
-        words = {word: numbered[n] for n, word in enumerate(("false", "true")) if n in numbered} | words
-    by_name = {f"LABEL_{number}": code for number, code in enumerate(indexed)}
-    return {**words, **by_name, **numbered, **{name: code for code, name in enumerate(labels)}}
+        code_of |= {word: code_of[Decimal(n)] for n, word in enumerate(("false", "true")) if n in code_of}
+    code_of |= {word: code for code, name in enumerate(labels) if (word := name.lower()) in ("true", "false")}
+    code_of |= {f"LABEL_{number}": code for number, code in enumerate(indexed)}
+    return code_of | {name: code for code, name in enumerate(labels)}
 
 
 def _check_idx(table: Table, rows: int, *, where: str) -> NDArray[np.int64]:

@@ -1,5 +1,7 @@
 """Read one file of rows as plain columns: Parquet, Arrow, CSV, TSV, JSON Lines or JSON. Knows no tasks."""
 
+import codecs
+import contextlib
 import csv
 import functools
 import gzip
@@ -32,6 +34,16 @@ _LARGEST = 4 * 2**30  # bytes of an unpacked text
 _LINE_END = re.compile(r"\r|\n")
 _KINDS = ("string", "large_string", "string_view", "integer", "floating", "decimal", "boolean", "null")
 _VALUES = [getattr(pa.types, f"is_{kind}") for kind in _KINDS]  # others may not even convert: a date in the year 10000
+_SEPARATOR = re.compile(r'"?sep=([,;|\t])"?')  # the line before the header that tells Excel the delimiter
+_FIRST_BYTES = {  # of what is no UTF-8 text
+    **dict.fromkeys((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "UTF-32; convert it: iconv -f UTF-32 -t UTF-8"),
+    **dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "UTF-16; convert it: iconv -f UTF-16 -t UTF-8"),
+    **dict.fromkeys((b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd"), "a packed file; unpack it, or pack it by gzip"),
+    b"\x1f\x8b": "packed by gzip; its name must end in .gz",
+    b"PK\3\4": "a zip archive, as Excel's .xlsx; unpack it, or save it as CSV UTF-8",
+    b"\xd0\xcf\x11\xe0": "a file of Excel; save it as CSV UTF-8",
+    b"PAR1": "Parquet; its name must end in .parquet",
+}
 
 
 class Columns(Mapping[str, list[object]]):
@@ -98,7 +110,7 @@ def read_text(path: Path) -> str:
     try:
         with open_regular(path) as stream:
             content = stream.read()
-        if path.suffix == ".gz":
+        if path.suffix.lower() == ".gz":
             with gzip.open(io.BytesIO(content)) as unpacked:
                 content = unpacked.read(_LARGEST + 1)
             if len(content) > _LARGEST:
@@ -109,14 +121,19 @@ def read_text(path: Path) -> str:
     wide = 4 * start.count(0) > len(start)  # every second byte of plain English in UTF-16, which can be valid UTF-8
     try:
         if not wide:
-            return content.decode("utf-8-sig").replace("\r\n", "\n")
+            return content.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
         place = content.index(b"\0")
     except UnicodeDecodeError as error:
         place = error.start
-    wide = wide or content[:2] in (b"\xff\xfe", b"\xfe\xff")
-    name, code = ("UTF-16", "UTF-16") if wide else ("ISO-8859-1 or Windows-1252", "WINDOWS-1252")
-    convert = f"it looks like {name}, and must be converted: iconv -f {code} -t UTF-8"
-    raise InputError(f"{path}: not UTF-8 text (byte {place}); {convert}")
+    if known := _what_is(content):
+        raise InputError(f"{path}: not UTF-8 text; it is {known}")
+    found = f"byte {content[place]:#04x} in line {content.count(10, 0, place) + 1}"
+    may = " (ENCODING may be UTF-16LE or UTF-16BE)" if wide else ""
+    raise InputError(f"{path}: not UTF-8 text ({found}); convert it: iconv -f ENCODING -t UTF-8{may}")
+
+
+def _what_is(start: bytes) -> str | None:
+    return next((what for first, what in _FIRST_BYTES.items() if start.startswith(first)), None)
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
@@ -127,7 +144,10 @@ def open_parquet(path: Path) -> pq.ParquetFile:
 
 def unreadable(path: Path, error: Exception) -> InputError:
     """Return the error for a file that is damaged, or of another format than its name says."""
-    return InputError(f"{path}: not a readable {type_of(path).capitalize()} file ({first_line(error)})")
+    reason = getattr(error, "strerror", None) or first_line(error)
+    with contextlib.suppress(OSError), open_regular(path) as stream:
+        reason = f"it is {what}" if (what := _what_is(stream.read(8))) and type_of(path) not in what.lower() else reason
+    return InputError(f"{path}: not a readable {type_of(path).capitalize()} file ({reason})")
 
 
 def _read_columnar(path: Path) -> Table:
@@ -171,38 +191,50 @@ def _declared_label_names(schema: pa.Schema, path: Path) -> list[str] | None:
 
 def _read_delimited(path: Path, *, delimiter: str, original: Original | None) -> Table:
     text = read_text(path)
-    first = text.partition("\n")[0]
-    if delimiter not in first:  # spreadsheets of many countries write semicolons into .csv
+    first, _, rest = text.partition("\n")
+    if said := _SEPARATOR.fullmatch(first):
+        delimiter, first = said[1], rest.partition("\n")[0]
+    elif delimiter not in first:  # spreadsheets of many countries write semicolons into .csv
         delimiter = next((other for other in _DELIMITERS if other in first), delimiter)
     fields, is_tsv = first.split("\t"), type_of(path) != "csv"
     glues = is_tsv and original is not None and original.wrote(fields)
-    quoted = not glues and (not is_tsv or _is_quoted(text, delimiter))
+    quoted = not glues and (not is_tsv or _is_quoted(text, delimiter, path=path))
+    plain = "" if quoted or '"' not in text else "; quotation marks are text, unless the header has some too"
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
-    last = len(_LINE_END.split(text.rstrip()))  # line with a row
-    rows, kept, number = list[list[str]](), list[int](), -1
+    rows, kept, number, end, short = list[list[str]](), list[int](), -1, 0, ""
     try:
+        if said:
+            next(reader)
         headless = glues and original is not None and original.lacks_header(fields)
         header = [*original.header] if headless and original else [name.strip() for name in next(reader, [])]
-        _check_header(header, path)
         for number, row in enumerate(reader):
             if len(row) != len(header) and not (glues and len(row) > len(header)):
                 if glues:  # a text with a line end: GLUE's readers drop both halves
                     continue
-                if not "".join(row).strip() and len(row) < max(len(header), 2) and reader.line_num > last:
-                    continue  # after the rows
-                raise InputError(f"{path} line {reader.line_num}: {len(row)} fields, not {len(header)}")
+                short = short or f"{path} line {reader.line_num}: {len(row)} fields, not {len(header)}{plain}"
+            filled = "".join(row).strip() or len(row) == len(header) == 1
+            if short and filled:
+                raise InputError(short)
             rows.append(row)
             kept.append(number)
+            end = len(rows) if filled else end  # rows of nothing may follow
     except csv.Error as error:
         raise InputError(f"{path} line {reader.line_num}: {error}") from error
-    columns: dict[str, list[object]] = {name: [row[place] for row in rows] for place, name in enumerate(header)}
+    del rows[end:], kept[end:]
+    used = [place for place, name in enumerate(header) if name or any(row[place].strip() for row in rows)]
+    _check_header([header[place] for place in used], path)
+    columns: dict[str, list[object]] = {header[place]: [row[place] for row in rows] for place in used}
     return Table(columns=columns, numbers=np.array(kept) if len(kept) <= number else None)
 
 
-def _is_quoted(text: str, delimiter: str) -> bool:
-    """Return whether a .tsv is quoted, as pandas writes it: its header is, or writing its rows again gives the same."""
+def _is_quoted(text: str, delimiter: str, *, path: Path) -> bool:
+    """Return whether a .tsv is quoted, as pandas writes it: its header is, or writing its rows again gives the same.
+
+    What would be a text of tabs and line ends is rows, of which one begins with a quotation mark and another ends with
+    one. An InputError: in an only column, nobody can tell a text of several lines from several texts.
+    """
     if '"' not in text or text.startswith('"'):
         return text.startswith('"')
     try:
@@ -211,7 +243,13 @@ def _is_quoted(text: str, delimiter: str) -> bool:
         return False
     again = io.StringIO()
     csv.writer(again, delimiter=delimiter, lineterminator="\n").writerows(rows)
-    return again.getvalue().rstrip() == text.rstrip()
+    spread = [field for row in rows for field in row if _LINE_END.search(field)]
+    if again.getvalue().rstrip() != text.rstrip() or any(delimiter in field for field in spread):
+        return False
+    if spread and len(rows[0]) == 1:
+        either = f"'{quote(spread[0])}' is one text, or each of its lines is"
+        raise InputError(f"{path}: {either}; put the header into quotation marks too, or write .jsonl")
+    return True
 
 
 def _check_header(names: list[str], path: Path) -> None:

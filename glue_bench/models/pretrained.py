@@ -14,7 +14,7 @@ from glue_bench.config.schema import EncoderConfig
 from glue_bench.data.hub import AbsentError, ask_size, cached_file, commit_of, fetch_file, is_commit, is_known_absent
 from glue_bench.errors import InputError, UsageError, list_names
 from glue_bench.files import file_sha256
-from glue_bench.reading import is_file_name, read_json
+from glue_bench.reading import is_file_name, open_regular, read_json
 from glue_bench.text import first_line
 
 _OPTIONAL = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
@@ -107,9 +107,10 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
             raise InputError(f"encoder folder {folder}: no {name} ({_why_missing(name, found)})")
     check_no_adapter(folder)
     for path in (folder / "config.json", *weights, *tokenizer_files(folder)):
-        with path.open("rb") as stream:
-            if stream.read(20).startswith(b"version https://git-"):
-                raise InputError(f"encoder folder {folder}: {path.name} is a Git LFS pointer; run git lfs pull")
+        try:
+            open_regular(path).close()
+        except OSError as error:
+            raise InputError(f"encoder folder {folder}: {path.name} cannot be read: {error.strerror}") from error
     if not has_tokenizer(folder):
         found = " and ".join(path.name for path in tokenizer_files(folder) if path.name in _NOT_ALONE)
         alone = f" but {found}, which is not enough" if found else ", nor a vocabulary file"

@@ -126,7 +126,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["task=sst2", "--file", "other.csv"], 3, "other.csv: no column 'sentence'; it has text"),
     (["task=sst2", "--file", "empty.csv"], 3, "empty.csv: no column 'sentence'; it has none"),
     (["task=sst2", "--file", "header.csv"], 3, "header.csv: no rows"),
-    (["task=sst2", "--file", "latin.csv"], 3, "latin.csv: not UTF-8 text (byte 9)"),
+    (["task=sst2", "--file", "latin.csv"], 3, "latin.csv: not UTF-8 text (byte 0xe9 in line 2)"),
     (["task=sst2", "--file", "missing.parquet"], 3, "missing.parquet row 2: sentence is None, not text"),
     (["task=sst2", "--file", "nan.jsonl"], 3, "nan.jsonl row 1: sentence is nan, not text"),
     (["task=sst2", "--text", "a", "trainer.epochs=2"], 2, "trainer.epochs=2: no run in "),

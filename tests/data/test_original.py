@@ -209,7 +209,7 @@ def test_columns_of_other_names_are_mapped(expected: str, tmp_path: Path) -> Non
 
 def test_no_two_columns_are_read_from_one_of_the_original_ones(tmp_path: Path) -> None:
     for split in ("train", "validation_matched", "validation_mismatched"):
-        rows = {"sentence1": ["a"], "sentence2": ["b"], "label": [0]}
+        rows: Columns = {"sentence1": ["a"], "sentence2": ["b"], "label": [0]}
         write_parquet(tmp_path / "mnli" / f"{split}.parquet", rows)
     assert load(tmp_path, task="mnli").splits["train"].texts == (["a"], ["b"])
     with pytest.raises(InputError, match="no column 'hypothesis'; it has sentence1, sentence2, label, premise"):

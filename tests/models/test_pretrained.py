@@ -58,9 +58,13 @@ def test_a_folder_with_a_sentencepiece_vocabulary_alone_has_a_tokenizer(tiny_rob
         (
             "model.safetensors",
             b"version https://git-lfs.github.com/spec/v1\noid",
-            "is a Git LFS pointer",
+            "cannot be read: a Git LFS pointer; run git lfs pull",
         ),
-        ("tokenizer.json", b"version https://git-lfs.github.com/spec/v1\noid", "tokenizer.json is a Git LFS pointer"),
+        (
+            "tokenizer.json",
+            b"version https://git-lfs.github.com/spec/v1\noid",
+            "tokenizer.json cannot be read: a Git LFS",
+        ),
         ("adapter_config.json", b"{}", "an adapter such as LoRA without its model"),
         (
             "model.safetensors.index.json",
