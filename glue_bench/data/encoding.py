@@ -52,12 +52,17 @@ class TextEncoder:
 
         Rows have at most `max_length` tokens, special ones included; the longer text is cut first.
         """
-        whole, self._folder, self._longest = serialise(folder), folder, max_length
+        loaded, self._folder, self._longest = load_tokenizer(folder), folder, max_length
+        self.padding_id: int | None = loaded.pad_token_id
         with _explaining(folder, "be loaded"):
-            self._tokenizer = Tokenizer.from_str(whole)
+            self._tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length, strategy="longest_first")
         self._identity = hashlib.sha256(f"{self._tokenizer.to_str()}\0{ENCODING_VERSION}".encode()).hexdigest()
+
+    def token_of(self, token_id: int) -> str | None:
+        """Return the token with an id, None if there is none."""
+        return self._tokenizer.id_to_token(token_id)
 
     def encode(self, split: Split, *, cache: Path | None = None) -> Encoded:
         """Tokenise every row of a split, or read the result from the folder `cache`, if one is given."""

@@ -2,6 +2,9 @@
 
 import contextlib
 import errno
+import functools
+import logging
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +20,7 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig, P
 from transformers.initialization import no_init_weights
 
 from glue_bench.config.schema import PeftConfig
-from glue_bench.data.encoding import Encoded, load_tokenizer, serialise
+from glue_bench.data.encoding import Encoded, TextEncoder, load_tokenizer, serialise
 from glue_bench.errors import InputError, UsageError
 from glue_bench.models.families import family_of, first_position, max_positions, why_refused
 from glue_bench.models.flat import FlatModel
@@ -28,9 +31,11 @@ from glue_bench.models.padded import PaddedRows, load_transformer, read_model_co
 from glue_bench.models.peft import Adapters, Addition, Prefix, tune
 from glue_bench.models.placement import Placement
 from glue_bench.models.pretrained import tokenizer_files
-from glue_bench.text import reason_of
+from glue_bench.text import quote, reason_of
 
 Rows = FlatRows | PaddedRows
+_NEVER_IN_ROWS = re.compile(r"\W*(pad|unused\w*)\W*", re.IGNORECASE)  # as tokenizers name such tokens
+_warn_once = functools.cache(logging.getLogger(__name__).warning)
 _FORMAT = {"format": "pt"}  # as transformers marks its files
 
 
@@ -192,6 +197,23 @@ def check_max_length(folder: Path, max_length: int, *, prefix: int | None = None
         words = f"this encoder has positions for at most {longest} tokens"
         words += f" beside the {prefix} of peft.tokens" if prefix else ""
         raise UsageError(f"trainer.max_length={max_length}: {words}")
+
+
+def check_padding(folder: Path, texts: TextEncoder) -> None:
+    """Warn of a tokenizer whose padding token is not the model's, as published models have it, which harms none.
+
+    Raises:
+        InputError: it gives the model's padding id to a token that rows can hold, which then has no position.
+    """
+    config = read_model_config(folder)
+    ours, its = config.pad_token_id, texts.padding_id
+    if ours is None or its is None or ours == its:
+        return
+    token = texts.token_of(ours)
+    words = f"encoder folder {folder}: pad_token_id is {ours} in its config.json, but its tokenizer pads with {its}"
+    if first_position(config) and token is not None and not _NEVER_IN_ROWS.fullmatch(token):
+        raise InputError(f"{words}, and {ours} is {quote(token)}; take config.json and tokenizer from one model")
+    _warn_once("%s; are both of one model?", words)
 
 
 def check_tokens(model: Classifier, encoded: Encoded) -> None:

@@ -103,8 +103,8 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     for name, there in {"config.json": (folder / "config.json").is_file(), _WEIGHTS: bool(weights)}.items():
         if not there:
             near = ("*", f"*/{name}", f"snapshots/*/{name}", ".cache/huggingface/download/*")
-            found = sorted({path.relative_to(folder).as_posix() for each in near for path in folder.glob(each)})
-            raise InputError(f"encoder folder {folder}: no {name} ({_why_missing(name, found)})")
+            nearby = sorted({path.relative_to(folder).as_posix() for each in near for path in folder.glob(each)})
+            raise InputError(f"encoder folder {folder}: no {name} ({_why_missing(name, nearby)})")
     check_no_adapter(folder)
     for path in (folder / "config.json", *weights, *tokenizer_files(folder)):
         try:

@@ -18,7 +18,7 @@ from glue_bench.data.rows import TaskData, load_task_data
 from glue_bench.data.sources import resolve_source
 from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import cache_folder, file_sha256, replace_folder_atomically
-from glue_bench.models.classifier import Classifier, check_max_length, check_tokens, save_classifier
+from glue_bench.models.classifier import Classifier, check_max_length, check_padding, check_tokens, save_classifier
 from glue_bench.models.peft import ADAPTER_FILES
 from glue_bench.models.placement import Placement, choose_placement, keep_freed_memory
 from glue_bench.models.pretrained import TOKENIZER_FILES, Pretrained, encoder_identity, resolve_pretrained
@@ -173,6 +173,7 @@ def _prepare(run: RunContext) -> Prepared:
     trainer, folder = run.request.config.trainer, start.folder
     check_max_length(folder, trainer.max_length, prefix=run.request.config.peft.tokens)
     texts = TextEncoder(folder, max_length=trainer.max_length)
+    check_padding(folder, texts)
     encoded = {name: texts.encode(split, cache=cache_folder("encoded")) for name, split in data.splits.items()}
     head = SeedStreams.from_seed(run.request.config.seed).head
     model = load_trainable(folder, run.request.config, outputs=run.task.outputs, head_seed=head)

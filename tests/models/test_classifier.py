@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from glue_bench.errors import InputError, UsageError
 from glue_bench.models.classifier import (
     Classifier,
     check_max_length,
+    check_padding,
     check_tokens,
     load_classifier,
     make_classifier,
@@ -137,6 +139,51 @@ def test_a_tokenizer_of_another_model_is_refused(
     if "tokens" not in changes:  # RoBERTa is not told the types, and has more positions
         roberta = load_classifier(tiny_roberta, outputs=2, head_seed=5)
         check_tokens(roberta, dataclasses.replace(encode(tiny_roberta), **changes))
+
+
+@pytest.mark.parametrize(
+    ("model", "tokenizer", "pads", "first", "found"),
+    [
+        ("tiny_bert", "tiny_bert", {}, {}, ""),
+        ("tiny_roberta", "tiny_roberta", {}, {}, ""),
+        ("tiny_roberta", "tiny_bert", {}, {}, "refused, and 1 is [UNK]; take config.json and tokenizer from one model"),
+        ("tiny_roberta", "tiny_bert", {}, {"[UNK]": "[unused1]"}, "warned"),  # as ChemBERTa and others are published
+        ("tiny_roberta", "tiny_bert", {}, {"[UNK]": "<pad>"}, "warned"),
+        ("tiny_roberta", "tiny_bert", {"pad_token_id": 0}, {}, ""),
+        ("tiny_roberta", "tiny_bert", {"pad_token_id": 350}, {}, "warned"),  # more than the tokenizer has
+        ("tiny_bert", "tiny_bert", {"pad_token_id": 1}, {}, "warned"),  # its positions do not depend on it
+        ("tiny_bert", "tiny_bert", {"pad_token_id": None}, {}, ""),
+        ("tiny_bert", "no padding token", {"pad_token_id": 1}, {}, ""),
+    ],
+)
+def test_a_tokenizer_that_pads_with_another_token_is_warned_of_or_refused_where_positions_depend_on_it(
+    model: str,
+    tokenizer: str,
+    pads: dict[str, int | None],
+    first: dict[str, str],
+    found: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = Path(shutil.copytree(request.getfixturevalue(model), tmp_path / "encoder"))
+    other = request.getfixturevalue("tiny_bert" if tokenizer == "no padding token" else tokenizer)
+    words = (other / "tokenizer.json").read_text()
+    for old, new in first.items():
+        words = words.replace(f'"{old}"', f'"{new}"')
+    (folder / "tokenizer.json").write_text(words)
+    bare = json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"})
+    named = (other / "tokenizer_config.json").read_text()
+    (folder / "tokenizer_config.json").write_text(bare if tokenizer == "no padding token" else named)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **pads}))
+    texts = TextEncoder(folder, max_length=12)
+    if found.startswith("refused"):
+        with pytest.raises(InputError, match=re.escape(found.removeprefix("refused"))):
+            check_padding(folder, texts)
+    else:
+        check_padding(folder, texts)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * (found == "warned")
 
 
 def test_rows_longer_than_the_positions_are_refused(tiny_roberta: Path, tiny_bert: Path) -> None:

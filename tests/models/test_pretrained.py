@@ -156,7 +156,12 @@ def test_what_a_configuration_says_of_running_a_model_or_of_an_earlier_head_chan
 ) -> None:
     folder, encoded = request.getfixturevalue(family), encoded_of([5, 29, 9], seed=1, pad_id=1)
     odd = Path(shutil.copytree(folder, tmp_path / "encoder"))
-    running = {"chunk_size_feed_forward": 3, "gradient_checkpointing": True, "use_cache": False, "torchscript": True}
+    running: dict[str, object] = {
+        "chunk_size_feed_forward": 3,
+        "gradient_checkpointing": True,
+        "use_cache": False,
+        "torchscript": True,
+    }
     running |= {"output_attentions": True, "output_hidden_states": True, "return_dict": False, "torch_dtype": "float16"}
     head = {"num_labels": 7, "id2label": {"0": "a", "5": "b"}, "label2id": {}, "tie_word_embeddings": False}
     spoil_config(odd, **running, **head, problem_type="multi_label_classification", pruned_heads={"0": [1]})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -121,6 +122,16 @@ def test_files_that_change_after_the_plan_fail_the_run(tiny_words: list[str], tm
     write_parquet(data / "rte" / "train.parquet", pair_columns(48, seed=77))
     with pytest.raises(InputError, match="the files of its data changed since the run was planned"):
         run_experiment(second, RunStore(tmp_path / "results"))
+
+
+def test_an_encoder_with_another_models_tokenizer_ends_the_run_with_3(
+    tiny_words: list[str], tiny_bert: Path, tiny_roberta: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(tiny_roberta, tmp_path / "mixed"))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(tiny_bert / name, folder / name)
+    assert main(["run", "task=rte", *tiny_words, f"encoder.path={folder}"]) == 3
+    assert "pad_token_id is 1 in its config.json, but its tokenizer pads with 0" in capsys.readouterr().err
 
 
 def test_results_that_cannot_be_written_end_the_run_with_74(
