@@ -23,7 +23,8 @@ from tests.support.hostile.world import carry_out, make_world, picture
 from tests.support.loaded import folder_in_memory, load
 
 _GROUPS: list[Callable[[Trial], None]] = [
-    *(results.records, results.files, results.folders, results.texts, results.predictions),
+    *(results.records, results.files, results.folders, results.texts, results.predictions, results.caches),
+    results.models,
     *(progress.plans, progress.leases, progress.snapshots, tables.published, tables.baselines),
     *(configurations.configurations, configurations.arguments, inputs.encoders, inputs.rows),
 ]

@@ -6,11 +6,17 @@ import shutil
 import time
 
 from glue_bench.files import file_sha256
-from tests.support.hostile.trial import SETTING, Trial, rewrite, spoil_file
+from tests.support.hostile.trial import SETTING, Trial, rewrite, spoil_file, spoil_tensors, transplant
 
 
 def plans(trial: Trial) -> None:
-    rewrite(trial.world / "plan.jsonl", trial, lines=True)
+    path = trial.world / "plan.jsonl"
+    if trial.rng.random() < 0.6:
+        rewrite(path, trial, lines=True)
+    else:
+        contents = [json.loads(line) for line in path.read_text().splitlines()]
+        trial.about = transplant(contents, trial.rng)
+        path.write_text("".join(json.dumps(content) + "\n" for content in contents))
     trial.words = ["sweep", "--plan", "plan.jsonl", "--index", trial.rng.choice(["0", "1", "-1", "9" * 30])]
 
 
@@ -32,15 +38,16 @@ def snapshots(trial: Trial) -> None:
     shutil.copytree(trial.world / "snapshots", run / "snapshots")
     (run / "record.json").unlink()
     (step,) = (run / "snapshots").glob("step-*")
-    if (way := trial.rng.random()) < 0.3:
+    if (way := trial.rng.random()) < 0.2:
         name = trial.rng.choice(["step-3.bak", "step-x", "step-²", "step--5", "step-" + "9" * 30, "step-"])
         step.rename(step.with_name(name))
         trial.about = f" {name}"
-    elif way < 0.6:
+    elif way < 0.4:
         spoil_file(trial.rng.choice(sorted(step.iterdir())), trial)
     else:  # with right hashes
-        rewrite(step / "facts.json", trial)
+        name = "facts.json" if way < 0.7 else "tensors.safetensors"
+        rewrite(step / name, trial) if way < 0.7 else spoil_tensors(step / name, trial)
         manifest = json.loads((step / "manifest.json").read_text())
-        manifest["sha256"]["facts.json"] = file_sha256(step / "facts.json")
+        manifest["sha256"][name] = file_sha256(step / name)
         (step / "manifest.json").write_text(json.dumps(manifest))
-    trial.words = ["run", "task=rte", *SETTING]
+    trial.words, trial.trains = ["run", "task=rte", *SETTING], True

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from glue_bench.files import file_sha256
-from tests.support.hostile.trial import EVIL, Trial, rewrite, spoil_file
+from tests.support.hostile.trial import EVIL, SETTING, Trial, rewrite, spoil_file, spoil_tensors
 
 
 def records(trial: Trial) -> None:
@@ -40,6 +40,34 @@ def predictions(trial: Trial) -> None:
 def files(trial: Trial) -> None:
     spoil_file(trial.find("results/runs/*/*/*/**/*"), trial)
     trial.words = trial.command()
+
+
+def caches(trial: Trial) -> None:
+    """Spoil what is kept to save time: numbers of reports and encoded rows."""
+    path = trial.find("cache/**/*")
+    rewrite(path, trial) if path.suffix == ".json" and trial.rng.random() < 0.6 else spoil_file(path, trial)
+    trial.words = ["run", "task=rte", "seed=3", *SETTING] if "encoded" in path.parts else trial.command()
+    trial.trains = "encoded" in path.parts
+
+
+def models(trial: Trial) -> None:
+    """Spoil kept weights and what lies beside them, or put those of another run there."""
+    run = trial.find("results/runs/tiny/rte/*/record.json").parent
+    way, path = trial.rng.random(), trial.rng.choice(sorted((run / "model").iterdir()))
+    if way < 0.3:
+        spoil_file(path, trial)
+    elif way < 0.6:
+        spoil_tensors(run / "model" / "model.safetensors", trial)
+    elif way < 0.8:
+        rewrite(trial.rng.choice(sorted((run / "model").glob("*.json"))), trial)
+    else:
+        other = trial.find(f"results/runs/*/rte/*/model/{path.name}")
+        path.write_bytes(other.read_bytes())
+        trial.about = f" {path.name} of {other.parent.parent.name}"
+    choice = [word for word in ("predict", "card") for _ in range(2)]
+    words = {verb: [verb, f"run_id={run.name}", "encoder=tiny"] for verb in choice}
+    words["predict"] += ["--text", "A cat.", "--text", "A dog."]
+    trial.words = words.get(trial.rng.choice([*choice, ""]), trial.command())
 
 
 def folders(trial: Trial) -> None:

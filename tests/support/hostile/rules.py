@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from glue_bench.runs.store import RunStore
 from tests.support.hostile.trial import Trial
 from tests.support.hostile.world import SECONDS, picture
 
@@ -29,6 +30,10 @@ def judge(trial: Trial, code: int | None, *, out: str, err: str, before: dict[st
         yield "a control character"
     if "hf_secret" in out + err:
         yield "the environment's secret"
+    if code == 0 and trial.trains:
+        newest = max(trial.world.glob("results/runs/*/*/*/record.json"), key=lambda path: path.stat().st_mtime_ns)
+        if RunStore(trial.world / "results").load(*newest.parent.parts[-3:]) is None:
+            yield "the record of the new run cannot be read"
     after = picture(trial.world, trial.allowed)
     for name in sorted({*before, *after}):
         if before.get(name) != after.get(name):

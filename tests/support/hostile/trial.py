@@ -1,6 +1,7 @@
 """A trial: a command in a spoilt world. And the ways of spoiling a file that every group uses."""
 
 import json
+import math
 import os
 import random
 import shutil
@@ -8,6 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 ENCODER = ["encoder=custom", "encoder.path=encoder", "encoder.name=tiny"]
 SETTING = [*ENCODER, "data=local", "data.path=glue", "trainer.epochs=1", "trainer.device=cpu", "save_model=true"]
@@ -29,6 +34,7 @@ class Trial:
     words: list[str] = field(default_factory=list)
     allowed: list[str] = field(default_factory=list)  # other paths that it may write
     about: str = ""
+    trains: bool = False  # whether a command that succeeds leaves a new record
 
     def any_scalar(self) -> Any:
         return self.rng.choice(SCALARS)
@@ -82,6 +88,41 @@ def rewrite(path: Path, trial: Trial, *, lines: bool = False) -> None:
     for _ in range(trial.rng.choice([1, 1, 2])):
         trial.about += f" {path.name}{spoil_json(trial.rng.choice(contents), trial.rng)}"
     path.write_text("\n".join(json.dumps(content, indent=None if lines else 1) for content in contents) + "\n")
+
+
+def transplant(contents: list[Any], rng: random.Random) -> str:
+    """Replace a value of the first by that of the last in the same place; return the path."""
+    path, holder, other = "", contents[0], contents[-1]
+    while keys := [key for key in holder if key in other and holder[key] != other[key]]:
+        path += f".{(key := rng.choice(keys))}"
+        if isinstance(holder[key], dict) and isinstance(other[key], dict) and rng.random() < 0.75:
+            holder, other = holder[key], other[key]
+            continue
+        holder[key] = other[key]
+    return f"{path} of another"
+
+
+def spoil_tensors(path: Path, trial: Trial) -> None:
+    """Replace, remove or add tensors of a file of safetensors: one, or all of a kind."""
+    rng, tensors = trial.rng, load_file(path)
+    first = rng.choice(sorted(tensors))
+    kind = rng.choice([first, first[: rng.randrange(1, len(first))], ""])
+    ways: dict[str, Callable[[Tensor], Tensor]] = {
+        **{str(value): lambda old, value=value: torch.full_like(old, value) for value in (math.nan, -1.0, 0.0, 1e30)},
+        "one": lambda old: old.flatten()[:1].clone(),
+        "flat": lambda old: old.flatten(),
+        "int8": lambda old: old.to(torch.int8),
+        "float64": lambda old: old.double(),
+    }
+    way = rng.choice([*sorted(ways), "gone", "added"])
+    for name in [name for name in tensors if name.startswith(kind)]:
+        if way in ways:
+            tensors[name] = ways[way](tensors[name])
+        else:
+            value = tensors.pop(name)
+            tensors |= {f"{name}.x": value, name: value.clone()} if way == "added" else {}
+    save_file(tensors, path)
+    trial.about += f" {path.name} {kind}*: {way}"
 
 
 def spoil_file(path: Path, trial: Trial) -> None:

@@ -43,7 +43,7 @@ def make_world(folder: Path) -> None:
     for words in (
         ["sweep", "executor=serial", "tasks=[rte,stsb]", "seeds=[1,2]", *SETTING],
         ["sweep", "executor=serial", "tasks=[rte]", "seeds=[1,2]", *other, "encoder.name=other"],
-        ["sweep", "--plan", "plan.jsonl", "tasks=[rte]", "seeds=[5,6]", *SETTING],
+        ["sweep", "--plan", "plan.jsonl", "tasks=[rte]", "seeds=[5,6]", "init={rte:mnli}", *SETTING],
         ["report", "--format", "json", "--out", "baseline.json"],
     ):
         _prepare(words, folder)
