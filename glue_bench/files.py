@@ -116,6 +116,30 @@ def _sha256(path: Path, read: Callable[[Path], bytes] | None, *, size: int, chan
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def write_sealed(path: Path, content: bytes) -> None:
+    """Write a file that `read_sealed` can tell from any other; errors as in `replace_atomically`."""
+    with replace_atomically(path) as temporary, temporary.open("wb") as stream:
+        stream.write(_seal(path, hashlib.sha256(content)))
+        stream.write(content)
+
+
+def read_sealed(path: Path) -> bytes:
+    """Read what `write_sealed` wrote under this name.
+
+    An OSError where there is none; a ValueError where it is not as it was written.
+    """
+    with open_regular(path) as stream:
+        seal = stream.read(hashlib.sha256().digest_size)
+        if seal != _seal(path, hashlib.file_digest(stream, "sha256")):  # which takes no memory
+            raise ValueError("not as it was written")
+        stream.seek(len(seal))
+        return stream.read()
+
+
+def _seal(path: Path, content: "hashlib._Hash") -> bytes:
+    return hashlib.sha256(os.fsencode(path.name) + content.digest()).digest()
+
+
 def check_writable(folder: Path) -> None:
     """Make `folder`, and write and remove a file in it; errors as in `replace_atomically`."""
     with disk_errors(folder):

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -16,12 +17,13 @@ from tokenizers import Tokenizer
 
 from glue_bench.data.rows import Split
 from glue_bench.errors import DiskError, InputError
-from glue_bench.files import replace_atomically
-from glue_bench.reading import open_regular, read_json
+from glue_bench.files import read_sealed, write_sealed
+from glue_bench.reading import read_json
 from glue_bench.text import plural, reason_of
 
 ENCODING_VERSION = 1  # increase it when the arrays for the same texts change
 
+_ARRAYS = ("tokens", "types", "offsets")
 _CHUNK = 20_000  # rows tokenised at once, to bound memory
 
 logger = logging.getLogger(__name__)
@@ -69,12 +71,18 @@ class TextEncoder:
         if cache is None:
             return self.tokenise(split.texts)
         key = hashlib.sha256(f"{self._identity}\0{split.text_digest}".encode()).hexdigest()[:32]
-        path = cache / f"{key}.npz"
-        if (known := _read(path, rows=len(split), longest=self._longest)) is not None:
-            return known
-        encoded = self.tokenise(split.texts)
+        path = cache / key
         try:
-            _write(path, encoded)
+            with np.load(io.BytesIO(read_sealed(path)), allow_pickle=False) as arrays:
+                return Encoded(**{name: arrays[name] for name in _ARRAYS}, truncated=int(arrays["truncated"]))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            logger.warning("%s: damaged cache entry, replaced (%s)", path, error)
+        encoded, content = self.tokenise(split.texts), io.BytesIO()
+        np.savez(content, allow_pickle=False, **{name: getattr(encoded, name) for name in (*_ARRAYS, "truncated")})
+        try:
+            write_sealed(path, content.getvalue())
         except DiskError as error:
             logger.warning("the cache of encoded texts is not used: %s", error)
         return encoded
@@ -153,30 +161,3 @@ def _why(folder: Path, error: Exception) -> str:
 def serialise(folder: Path) -> str:
     """Return everything that decides a folder's tokens, as tokenizers writes it; errors as in `load_tokenizer`."""
     return str(load_tokenizer(folder).backend_tokenizer.to_str())
-
-
-def _read(path: Path, *, rows: int, longest: int) -> Encoded | None:
-    try:
-        with open_regular(path) as stream, np.load(stream, allow_pickle=False) as arrays:
-            columns = {name: arrays[name] for name in ("tokens", "types", "offsets")}
-            encoded = Encoded(**columns, truncated=int(arrays["truncated"]))
-    except FileNotFoundError:
-        return None
-    except Exception as error:
-        logger.warning("%s: damaged cache entry, replaced (%s)", path, error)
-        return None
-    kinds = {"tokens": "int32", "types": "uint8", "offsets": "int64"}
-    whole = all(columns[name].dtype == kind and columns[name].ndim == 1 for name, kind in kinds.items())
-    whole = whole and len(encoded.offsets) == rows + 1
-    whole = whole and encoded.offsets[-1] == len(encoded.tokens) == len(encoded.types)
-    whole = whole and encoded.offsets[0] == 0 and 1 <= encoded.lengths().min() <= encoded.lengths().max() <= longest
-    if not whole or encoded.tokens.min() < 0:
-        logger.warning("%s: cache entry that does not fit the texts, replaced", path)
-        return None
-    return encoded
-
-
-def _write(path: Path, encoded: Encoded) -> None:
-    with replace_atomically(path) as temporary, temporary.open("wb") as stream:
-        columns = {name: getattr(encoded, name) for name in ("tokens", "types", "offsets", "truncated")}
-        np.savez(stream, allow_pickle=False, **columns)

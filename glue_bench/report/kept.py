@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from glue_bench.errors import DiskError
-from glue_bench.files import cache_folder, write_text_atomically
-from glue_bench.reading import read_text
+from glue_bench.files import cache_folder, read_sealed, write_sealed
 from glue_bench.statistics.intervals import SplitPredictions
 
 Numbers = list[list[float]]
@@ -36,18 +35,12 @@ def keep_numbers(
     digest = hashlib.sha256(repr(known).encode())
     for split in splits.values():
         digest.update(split.labels.tobytes() + split.predictions.tobytes())
-    path = cache_folder("report") / f"{digest.hexdigest()[:32]}.json"
-    with contextlib.suppress(OSError, ValueError):  # not there, or not readable
-        seal, _, text = read_text(path).partition("\n")
-        if seal == _seal(path.name, text):  # else it is not what was written under this name
-            numbers: Numbers
-            numbers, bits.state = json.loads(text)
-            return numbers
-    text = json.dumps([numbers := compute(), bits.state])
+    path = cache_folder("report") / digest.hexdigest()[:32]
+    with contextlib.suppress(OSError, ValueError):  # not there, or not as it was written
+        numbers: Numbers
+        numbers, bits.state = json.loads(read_sealed(path))
+        return numbers
+    numbers = compute()
     with contextlib.suppress(DiskError):  # then it is computed again
-        write_text_atomically(path, f"{_seal(path.name, text)}\n{text}")
+        write_sealed(path, json.dumps([numbers, bits.state]).encode())
     return numbers
-
-
-def _seal(name: str, text: str) -> str:
-    return hashlib.sha256(f"{name}\n{text}".encode()).hexdigest()

@@ -124,14 +124,10 @@ class RunStore:
         found = [path for pattern in patterns for path in folder.glob(pattern) if _written(path) <= ended]
         return found + list(folder.glob("claim-*.json"))
 
-    def has_model(self, record: Record) -> bool:
-        """Return whether the run kept a model."""
-        return (self.folder(*record.place) / "model" / "model.safetensors").is_file()
-
     def has_weights(self, record: Record) -> bool:
         """Return whether the run kept its weights: a model, or an adapter that cannot be merged into one."""
-        adapter = self.folder(*record.place) / "adapter" / "adapter_model.safetensors"
-        return adapter.is_file() if record.keeps_adapter else self.has_model(record)
+        place = "adapter/adapter_model.safetensors" if record.keeps_adapter else "model/model.safetensors"
+        return (self.folder(*record.place) / place).is_file()
 
     def read_predictions(self, record: Record, split: str) -> "Predictions":
         """Read the predictions that a finished record's scores of a split come from; errors as `read_predictions`."""

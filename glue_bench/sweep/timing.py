@@ -114,6 +114,7 @@ def measure_run(request: RunRequest, *, threads: int) -> Estimate:
     import torch
 
     from glue_bench.data.encoding import TextEncoder
+    from glue_bench.models.classifier import check_tokens
     from glue_bench.models.placement import choose_placement
     from glue_bench.models.trainable import load_trainable
     from glue_bench.training.seeds import SeedStreams
@@ -131,6 +132,7 @@ def measure_run(request: RunRequest, *, threads: int) -> Estimate:
     folder = resolve_pretrained(config.encoder).folder
     encoded = TextEncoder(folder, max_length=trainer.max_length).encode(rows)
     model = load_trainable(folder, config, outputs=task.outputs, head_seed=streams.head)
+    check_tokens(model, encoded)
     model.cut_vocabulary(encoded.tokens)
     fit(
         model,

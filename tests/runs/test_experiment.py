@@ -217,7 +217,7 @@ def test_a_run_that_is_stopped_says_so_and_is_missing_again(
     slow = [*command, "trainer.epochs=4000"]
     process = WarmProcess(slow, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     started, cache = time.monotonic(), tmp_path / "cache"
-    while not list(cache.rglob("*.npz")) and time.monotonic() - started < 60:
+    while not list(cache.glob("encoded/[!.]*")) and time.monotonic() - started < 60:
         time.sleep(0.1)
     time.sleep(2)
     process.send_signal(number)
