@@ -1,5 +1,6 @@
 """Turn a file's columns into checked rows of a task: labels mapped by name, nothing missing or out of range."""
 
+import functools
 import hashlib
 import itertools
 import logging
@@ -8,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
 from typing import NoReturn
 
 import numpy as np
@@ -37,7 +37,7 @@ class Texts:
     def __len__(self) -> int:
         return len(self.idx)
 
-    @cached_property
+    @functools.cached_property
     def text_digest(self) -> str:
         """SHA-256 of the texts alone."""
         digest = hashlib.sha256()
@@ -75,7 +75,7 @@ class Split(Texts):
         texts = tuple([text[row] for row in rows] for text in self.texts)
         return Split(texts=texts, labels=self.labels[rows], idx=self.idx[rows])
 
-    @cached_property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """16 hex digits of texts and labels in their order, the same for every file format."""
         return _fingerprint({"": self})
@@ -90,7 +90,7 @@ class TaskData:
     dataset: str | None  # the hub's dataset id
     revision: str | None  # the hub's commit
 
-    @cached_property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """16 hex digits of every text and label that is used."""
         return _fingerprint(self.splits)
@@ -209,13 +209,13 @@ def _check_column(table: Table, name: str, *, where: str) -> list[str]:
     return list(values)  # type: ignore[arg-type]
 
 
-def _number(cell: object) -> Decimal | None:
+def _number(cell: object) -> Decimal | float | None:
     """Return the number in a cell of any format: 1, 1.0, "1" and " 1.0 " are the same; None if it holds no number."""
     if isinstance(cell, str):
         return Decimal(word) if _NUMBER.fullmatch(word := cell.strip()) else None
     if isinstance(cell, bool) or not isinstance(cell, int | float | Decimal):
         return None
-    return number if (number := Decimal(cell)).is_finite() else None
+    return cell if isinstance(cell, int) or math.isfinite(cell) else None
 
 
 def _check_scores(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.float64]:
@@ -223,7 +223,7 @@ def _check_scores(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.f
     scores = np.empty(len(table.columns["label"]), dtype=np.float64)
     for row, value in enumerate(table.columns["label"]):
         number = _number(value)
-        scores[row] = math.nan if number is None else float(number)
+        scores[row] = math.nan if number is None else float(Decimal(number))
         if not low <= scores[row] <= high:
             _refuse(table, "label", row=row, where=where, words=f"; it must be a number from {low:g} to {high:g}")
     return scores
@@ -242,9 +242,10 @@ def _check_classes(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.
     by_index = bool(declared) or not are_numbers
     order = declared or labels
     code_of = _codes_by_label(labels, order, by_index=by_index)
+    find = functools.lru_cache(typed=True)(lambda cell: _code(cell, code_of))  # many rows, few labels
     codes = np.empty(len(table.columns["label"]), dtype=np.int64)
     for row, value in enumerate(table.columns["label"]):
-        code = _code(value, code_of)
+        code = None if isinstance(value, list | dict) else find(value)
         if code is None:
             hidden = ", a hidden test label" if _number(value) == -1 else ""
             allowed = list_names(f"{n} ({quote(name)})" if by_index else quote(name) for n, name in enumerate(order))
@@ -283,8 +284,7 @@ def _codes_by_label(labels: list[str], order: list[str], *, by_index: bool) -> d
 def _check_idx(table: Table, rows: int, *, where: str) -> NDArray[np.int64]:
     """Return the file's idx, or the numbers of its rows if it has none or its ids are no whole numbers but texts."""
     values = table.columns.get("idx", [])
-    end = 2**63
-    whole = [n if n is not None and -end <= n < end and n % 1 == 0 else None for n in map(_number, values)]
+    whole = [n if n is not None and -(2**63) <= n < 2**63 and n % 1 == 0 else None for n in map(_number, values)]
     if all(number is None and isinstance(value, str | None) for number, value in zip(whole, values, strict=True)):
         return np.arange(rows) if table.numbers is None else table.numbers
     for row in (row for row, number in enumerate(whole) if number is None):
