@@ -30,14 +30,16 @@ def flatten(whole: PreTrainedModel) -> tuple[FlatModel | None, str]:
         flat = FlatModel(whole)
         # With a cut table, so that a model that reads token ids elsewhere is found out, too.
         flat.cut_vocabulary(encoded.tokens)
-        batch = flat.place(encoded, cpu).gather(rows)
-        for form in FORMS[FORMS.index(flat.form) :]:
-            flat.form = form
-            found = flat(batch)
-            difference = max(_difference(found, expected), _difference(states[-1], states[0]))
-            if difference <= _TOLERANCE:
-                break
-        flat.restore_vocabulary(decay=1.0)
+        try:
+            batch = flat.place(encoded, cpu).gather(rows)
+            for form in FORMS[FORMS.index(flat.form) :]:
+                flat.form = form
+                found = flat(batch)
+                difference = max(_difference(found, expected), _difference(states[-1], states[0]))
+                if difference <= _TOLERANCE:
+                    break
+        finally:
+            flat.restore_vocabulary(decay=1.0)
         why = "" if difference <= _TOLERANCE else f"the flat engine's logits or states differ by {difference:.0e}"
     except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError) as error:
         why = f"the flat engine cannot run it: {first_line(error)}"

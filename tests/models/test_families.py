@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModel, AutoModelForSequenceClassification, RobertaConfig
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, RobertaConfig
 from transformers.initialization import no_init_weights
 
 from glue_bench.cli import main
@@ -25,7 +25,7 @@ from glue_bench.runs.store import RunStore
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.trainer import fit
 from glue_bench.training.updates import StepReport
-from tests.support.families import FLAT, PADDED, QUIET, config_of
+from tests.support.families import FLAT, PADDED, QUIET, SIZES, config_of
 from tests.support.training import CPU, OWNER, STREAMS, encoded_of
 from tests.support.training import settings as changed
 
@@ -77,6 +77,16 @@ def test_a_family_that_the_flat_engine_would_compute_wrongly_is_found_out_and_pa
     reference = make_classifier(config_of(name), outputs=3, seed=1, engine="padded")
     encoded = encoded_of([3, 9], seed=1, pad_id=1)
     found, expected = (logits_and_gradients(way.eval(), encoded) for way in (model, reference))
+    assert torch.equal(found[0], expected[0])
+    assert all(torch.equal(found[1][key], gradient) for key, gradient in expected[1].items())
+
+
+def test_a_family_that_the_flat_engine_cannot_run_keeps_its_whole_vocabulary() -> None:
+    config = AutoConfig.for_model("longformer", **SIZES, attention_window=[4, 4, 4])
+    ours, theirs = (make_classifier(config, outputs=3, seed=1, engine=way).eval() for way in ("auto", "padded"))
+    assert ours.why_padded.startswith("the flat engine cannot run it: ")
+    encoded = encoded_of([3, 29], seed=1, pad_id=1)
+    found, expected = (logits_and_gradients(model, encoded) for model in (ours, theirs))
     assert torch.equal(found[0], expected[0])
     assert all(torch.equal(found[1][key], gradient) for key, gradient in expected[1].items())
 
