@@ -1,5 +1,6 @@
 """A trial: a command in a spoilt world. And the ways of spoiling a file that every group uses."""
 
+import functools
 import json
 import math
 import os
@@ -108,7 +109,7 @@ def spoil_tensors(path: Path, trial: Trial) -> None:
     first = rng.choice(sorted(tensors))
     kind = rng.choice([first, first[: rng.randrange(1, len(first))], ""])
     ways: dict[str, Callable[[Tensor], Tensor]] = {
-        **{str(value): lambda old, value=value: torch.full_like(old, value) for value in (math.nan, -1.0, 0.0, 1e30)},
+        **{str(value): functools.partial(torch.full_like, fill_value=value) for value in (math.nan, -1.0, 0.0, 1e30)},
         "one": lambda old: old.flatten()[:1].clone(),
         "flat": lambda old: old.flatten(),
         "int8": lambda old: old.to(torch.int8),
