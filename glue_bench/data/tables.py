@@ -117,8 +117,7 @@ def read_text(path: Path) -> str:
                 raise InputError(f"{path}: larger than {_LARGEST >> 30} GiB when unpacked")
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    start = content[:4096]
-    wide = 4 * start.count(0) > len(start)  # every second byte of plain English in UTF-16, which can be valid UTF-8
+    wide = 4 * content.count(0, 0, 4096) > len(content[:4096])  # English in UTF-16, which can be valid UTF-8
     try:
         if not wide:
             return content.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
@@ -198,7 +197,7 @@ def _read_delimited(path: Path, *, delimiter: str, original: Original | None) ->
         delimiter = next((other for other in _DELIMITERS if other in first), delimiter)
     fields, is_tsv = first.split("\t"), type_of(path) != "csv"
     glues = is_tsv and original is not None and original.wrote(fields)
-    quoted = not glues and (not is_tsv or _is_quoted(text, delimiter, path=path))
+    quoted = not glues and (not is_tsv or _is_quoted(rest if said else text, delimiter, path=path))
     plain = "" if quoted or '"' not in text else "; quotation marks are text, unless the header has some too"
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     csv.field_size_limit(2**31 - 1)
@@ -244,7 +243,8 @@ def _is_quoted(text: str, delimiter: str, *, path: Path) -> bool:
     again = io.StringIO()
     csv.writer(again, delimiter=delimiter, lineterminator="\n").writerows(rows)
     spread = [field for row in rows for field in row if _LINE_END.search(field)]
-    if again.getvalue().rstrip() != text.rstrip() or any(delimiter in field for field in spread):
+    uneven = any(row and len(row) != len(rows[0]) for row in rows)
+    if uneven or again.getvalue().rstrip() != text.rstrip() or any(delimiter in field for field in spread):
         return False
     if spread and len(rows[0]) == 1:
         either = f"'{quote(spread[0])}' is one text, or each of its lines is"

@@ -403,6 +403,15 @@ def test_lines_of_a_plain_tsv_are_rows_where_one_begins_and_another_ends_with_a_
     assert (rows.texts, rows.labels.tolist()) == ((texts,), [row % 2 for row in range(len(texts))])
 
 
+@pytest.mark.parametrize("first", ["", "sep=\t\n"])
+def test_quotation_marks_around_two_fields_of_a_plain_tsv_are_text(first: str, tmp_path: Path) -> None:
+    path = tmp_path / "train.tsv"
+    path.write_text(f'{first}sentence1\tsentence2\tlabel\n"Yes,\tno."\t0\n')
+    assert read_table(path).columns == {"sentence1": ['"Yes,'], "sentence2": ['no."'], "label": ["0"]}
+    path.write_text(f'{first}sentence1\tsentence2\tlabel\n"Yes\tno."\tx\t0\n')
+    assert read_table(path).columns == {"sentence1": ["Yes\tno."], "sentence2": ["x"], "label": ["0"]}
+
+
 def test_an_only_column_of_a_tsv_is_never_guessed(tmp_path: Path) -> None:
     path = tmp_path / "texts.tsv"
     path.write_text('text\n"I loved it,\nand you will too."\n')
