@@ -147,7 +147,13 @@ def test_a_tokenizer_of_another_model_is_refused(
         ("tiny_bert", "tiny_bert", {}, {}, ""),
         ("tiny_roberta", "tiny_roberta", {}, {}, ""),
         ("tiny_roberta", "tiny_bert", {}, {}, "refused, and 1 is [UNK]; take config.json and tokenizer from one model"),
-        ("tiny_roberta", "tiny_bert", {}, {"[UNK]": "[unused1]"}, "warned"),  # as ChemBERTa and others are published
+        (
+            "tiny_roberta",
+            "tiny_bert",
+            {},
+            {"[UNK]": "[unused1]"},
+            "warned",
+        ),  # as models with a vocabulary of their own have it
         ("tiny_roberta", "tiny_bert", {}, {"[UNK]": "<pad>"}, "warned"),
         ("tiny_roberta", "tiny_bert", {"pad_token_id": 0}, {}, ""),
         ("tiny_roberta", "tiny_bert", {"pad_token_id": 350}, {}, "warned"),  # more than the tokenizer has
