@@ -2,7 +2,10 @@
 
 import difflib
 import errno
+import linecache
+import os
 import re
+import traceback
 from collections.abc import Iterable
 
 # The error numbers of a full, read-only or broken disk.
@@ -71,6 +74,22 @@ def lack_in(text: str) -> str:
     A run that failed so is done again by the same command; one that failed otherwise only if that is asked for.
     """
     return next((name for name, words in _LACKS.items() if words.search(text)), "")
+
+
+def variables_behind(error: BaseException) -> str:
+    """Return the environment variables, as NAME=VALUE, over which a library failed while it was imported; else nothing.
+
+    The files that it failed in read them; those whose value the error shows come alone.
+    """
+    # As text, which also has what another process raised. The first of a chain of errors is the cause.
+    text = re.split(r"\n\n(?:The above|During hand)", "".join(traceback.format_exception(error)))[0]
+    frames = re.findall(r'File "(.+)", line \d+, in (\S+)', text)
+    imported = max((place for place, frame in enumerate(frames) if frame[1] == "<module>"), default=len(frames))
+    source = "".join("".join(linecache.getlines(file)) for file, _ in frames[imported:])
+    read = [(name, value) for name, value in os.environ.items() if value and re.search(rf"[\"']{name}[\"']", source)]
+    end = text.rpartition('File "')[2].partition("\n")[2]
+    shown = [pair for pair in read if re.search(rf"(?<!\w){re.escape(pair[1])}(?!\w)", end)]
+    return ", ".join(f"{name}={value}" for name, value in shown or read)
 
 
 def close_match(word: str, allowed: Iterable[str], *, where: str = "") -> str:

@@ -20,7 +20,17 @@ from typing import Any, NoReturn, TextIO
 
 import glue_bench
 from glue_bench import __version__
-from glue_bench.errors import DISK_ERRNOS, DiskError, GlueBenchError, InputError, UsageError, did_you_mean
+from glue_bench.errors import (
+    DISK_ERRNOS,
+    DiskError,
+    GlueBenchError,
+    InputError,
+    UsageError,
+    describe,
+    did_you_mean,
+    lack_in,
+    variables_behind,
+)
 from glue_bench.text import first_line, fit_message
 from glue_bench.training.stopping import SIGNALS, Stopped
 
@@ -175,15 +185,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows question marks, not a traceback
-    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     output, errors = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = output or _Unread(None), _Unread(errors)
     logger = logging.getLogger("glue_bench")
     before = (logger.handlers, logger.propagate, logger.level)
     logger.handlers, logger.propagate = [_StderrHandler()], False
-    logger.setLevel(logging.DEBUG if arguments.debug else logging.WARNING)
+    logger.setLevel(logging.WARNING)
     try:
-        return _execute(arguments)
+        return _execute(sys.argv[1:] if argv is None else argv)
     finally:
         sys.stdout, sys.stderr = output, errors
         logger.handlers, logger.propagate, level = before  # restored for callers from Python
@@ -196,9 +205,15 @@ def _restart_in_utf8() -> None:
     os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - this same command
 
 
-def _execute(arguments: argparse.Namespace) -> int:
-    """Call the verb, and turn whatever ends it into an exit code."""
+def _execute(argv: Sequence[str]) -> int:
+    """Parse the words, call the verb, and turn whatever ends it into an exit code."""
+    arguments = argparse.Namespace(verb="", debug="--debug" in argv)
     try:
+        arguments = parse_arguments(argv)
+        if arguments.debug:
+            logging.getLogger("glue_bench").setLevel(logging.DEBUG)
+        if sys.flags.optimize > 1:  # -OO
+            raise UsageError("PYTHONOPTIMIZE=2: drops docstrings, without which transformers cannot load; unset it")
         with SIGNALS.handled():
             code = int(arguments.execute(arguments))
             sys.stdout.flush()
@@ -221,6 +236,11 @@ def _execute(arguments: argparse.Namespace) -> int:
         code = DiskError.exit_code if error.errno in DISK_ERRNOS else bad_name.exit_code
         return _end(problem, code, debug=arguments.debug)
     except Exception as error:
+        if variables := variables_behind(error):
+            text = f"{variables}: not what a library that reads it takes ({first_line(error)}); unset it"
+            return _end(text, UsageError.exit_code, debug=arguments.debug)
+        if lack_in(describe(error)) == "memory":
+            return _end(f"out of memory: {first_line(error)}", EXIT_FAILED, debug=arguments.debug)
         text = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where"
         return _end(text, EXIT_FAILED, debug=arguments.debug)
 

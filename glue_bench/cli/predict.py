@@ -48,7 +48,7 @@ def execute(arguments: argparse.Namespace) -> int:
         rows = join_texts(arguments.text, run.task)
     elif arguments.file:
         rows, files = join_files(arguments.file, run.task)
-    elif sys.stdin.isatty():
+    elif sys.stdin is None or sys.stdin.isatty():  # None: closed
         columns = "<TAB>".join(run.task.texts)
         raise UsageError(f"predict: pass --text TEXT, --file FILE, or lines of {columns} to stdin")
     else:

@@ -53,7 +53,7 @@ def execute(arguments: argparse.Namespace) -> int:
         return 0
     what = f"{plural(len(runs), 'run')}, {_show_size(sum(run.size for run in runs))}, of {store.root.parent}"
     if not arguments.yes:
-        if not sys.stdin.isatty():
+        if not (sys.stdin and sys.stdin.isatty()):  # None if it is closed
             raise UsageError(f"runs rm: {what}: nobody to ask here; --yes removes them without asking")
         sys.stderr.write(f"Remove {what}? [y/N] ")
         sys.stderr.flush()

@@ -1,5 +1,6 @@
 """The configuration: schema, composition, overrides. The only package that knows Hydra; conf/ is found without it."""
 
+import contextlib
 from pathlib import Path
 
 from glue_bench.errors import UsageError
@@ -17,7 +18,8 @@ def group_options(group: str, config_dir: Path | None = None) -> list[str]:
     """Return the names that `group=NAME` accepts: the shipped ones, and the user's own from --config-dir.
 
     Raises:
-        UsageError: the user's folder is missing, or one of its files has the name of a shipped one.
+        UsageError: the user's folder is missing, or one of its files has the name of a shipped one, or one that is no
+            text.
     """
     shipped = {path.stem for path in (conf_folder() / group).glob("*.yaml")}
     if config_dir is None:
@@ -28,4 +30,17 @@ def group_options(group: str, config_dir: Path | None = None) -> list[str]:
     if taken := sorted(shipped & own):
         file = config_dir / group / f"{taken[0]}.yaml"
         raise UsageError(f"{file}: {group}={taken[0]} ships with glue-bench; choose another name")
+    if typed := sorted(filter(_is_typed, own)):
+        must = "text to YAML and on the command line: no number, date, true, false or null, and no second .yaml"
+        raise UsageError(f"{config_dir / group / typed[0]}.yaml: a name must be {must}")
     return sorted(shipped | own)
+
+
+def _is_typed(name: str) -> bool:
+    """Return whether Hydra's grammar or YAML makes something else of a name than text, or leaves its end out."""
+    import yaml  # slow
+
+    with contextlib.suppress(ValueError):
+        return bool([float(name)])
+    kind = yaml.SafeLoader("").resolve(yaml.ScalarNode, name, (True, False))
+    return name.endswith(".yaml") or kind != "tag:yaml.org,2002:str"

@@ -21,7 +21,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from glue_bench.config import conf_folder, group_options, schema
-from glue_bench.config.keys import build, check, fields_of, keys_of, require_one_of
+from glue_bench.config.keys import build, check, convert, fields_of, keys_of, require_one_of
 from glue_bench.config.overrides import (
     OPTIONAL,
     check_key,
@@ -67,7 +67,10 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     changes = {key: str(own) for key, (own, usual) in values.items() if own != usual}
     shared = {item.name: getattr(keys, item.name) for item in fields_of(RunKeys)}
     shared["init"] = _start_of(keys, name, config_dir=config_dir)
-    shared["grid"] = {key: [schema.GRID_KEYS[key](value) for value in values] for key, values in keys.grid.items()}
+    shared["grid"] = {
+        key: [convert(schema.GRID_KEYS[key], value, key=f"grid.{key}") for value in values]
+        for key, values in keys.grid.items()
+    }
     return check(_place_in_grid(RunConfig(**shared, recipe_changes=changes), {}))
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, field, is_dataclass
@@ -40,8 +39,9 @@ class Must(NamedTuple):
         return cls(words, lambda text: bool(re.fullmatch(pattern, text)))
 
 
-ABOVE_ZERO = Must("above 0", lambda value: math.isfinite(value) and value > 0)
-FRACTION = Must("0 or more and below 1", lambda value: 0 <= value < 1)
+ABOVE_ZERO = Must("above 0", lambda value: value > 0)
+# Of what is divided by one minus it: dropout on a CPU is rounded to 1/65536, and float32 to less.
+FRACTION = Must("0 to 0.99999", lambda value: 0 <= value <= 0.99999)
 
 
 class About(NamedTuple):
@@ -68,8 +68,8 @@ later = functools.partial(key, later=True)
 
 
 def at_least(lowest: int, unit: str = "") -> Must:
-    """Return the rule for a finite number that is not below `lowest`."""
-    return Must(f"{lowest} or more{unit}", lambda value: math.isfinite(value) and value >= lowest)
+    """Return the rule for a number that is not below `lowest`."""
+    return Must(f"{lowest} or more{unit}", lambda value: value >= lowest)
 
 
 class Key(NamedTuple):
@@ -188,33 +188,37 @@ def convert(hint: Any, value: Any, *, key: str) -> Any:
         items = [convert(args[1], item, key=f"{key}.{name}") for name, item in value.items()]
         return dict(zip(names, items, strict=True))
     scalar = SCALARS[hint]
+    words = scalar.words
     with contextlib.suppress(ValueError, OverflowError, KeyError):  # ASCII: other alphabets have digits, too
         if isinstance(value, str) and hint in (int, float) and not value.isascii():
             raise ValueError(value)
         if type(value) in scalar.types:
-            return scalar.read(value)
-    coded = " in UTF-8" if hint is str and isinstance(value, str) else ""
-    raise UsageError(f"{key}={shown(value)}: must be {scalar.words}{coded}")
+            read = scalar.read(value)
+            if scalar.most and abs(read) > scalar.most:
+                words += f" of at most {scalar.most:,}"
+            elif scalar.most and 0 < abs(read) < scalar.least:
+                words += f" no closer to 0 than {scalar.least:g}"
+            else:
+                return read
+    words += " in UTF-8" if hint is str and isinstance(value, str) else ""
+    raise UsageError(f"{key}={shown(value)}: must be {words}")
 
 
 class Scalar(NamedTuple):
-    """A type of single values: its name, the types that YAML or the command line may give for it, and its reader."""
+    """A type of single values. Numbers have bounds: beyond any use, and far enough within what float32, clocks and
+    Slurm hold that sums, squares and quotients of them fit, too."""
 
     words: str
-    types: tuple[type, ...]
+    types: tuple[type, ...]  # that YAML or the command line may give for it
     read: Callable[[Any], Any]
-
-
-def _read_whole(value: int | str) -> int:
-    if abs(number := int(value)) >= 10**15:  # none of our numbers needs more, and arrays take no more of their product
-        raise OverflowError
-    return number
+    most: int = 0  # the largest size of a number
+    least: float = 0.0  # the smallest that is not 0
 
 
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 SCALARS: dict[Any, Scalar] = {
-    int: Scalar("a whole number", (int, str), _read_whole),
-    float: Scalar("a number", (int, float, str), float),
+    int: Scalar("a whole number", (int, str), int, 2**32 - 1),  # the largest seed
+    float: Scalar("a number", (int, float, str), float, 10**9, 1e-18),
     bool: Scalar("true or false", (bool, int, str), lambda value: _TRUTH[str(value).lower()]),
     # A lone surrogate, as of bytes that are no UTF-8, could not be written to a record and read again.
     str: Scalar("text", (bool, int, float, str), lambda value: str(value).encode().decode()),

@@ -203,11 +203,10 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         raise UsageError(f"{word}: Hydra's own settings are not used here; the results folder is results_dir=FOLDER")
     if override.is_sweep_override():
-        grid = f"grid.{name}=[A,B]" if (name := key.removeprefix("trainer.")) in GRID_KEYS else "tasks=[rte,mrpc]"
-        raise UsageError(f"{word}: several values need `run -m`, or a list as in {grid} with `sweep`")
+        raise UsageError(f"{word}: several values need `run -m`{_as_list(key, word.partition('=')[2])}")
     if key in GROUPS:
-        value = override.value()
-        name = "null" if value is None else str(value)
+        value = override.value()  # what Hydra takes for a number is shown as it was written
+        name = value if isinstance(value, str) else word.partition("=")[2]
         options = group_options(key, config_dir) + (["null"] if key in OPTIONAL else [])
         if name not in options:
             raise UsageError(f"{key}={quote(name)}: no such {key}{no_such(key, name, options=options)}")
@@ -216,18 +215,31 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
         raise UsageError(f"{word}: one key at a time, as in grid.learning_rate=[1e-5,2e-5]")
     if key.startswith("grid."):
         if (name := key.removeprefix("grid.")) not in GRID_KEYS:
-            raise UsageError(f"{key}: a grid has no such key{did_you_mean(name, GRID_KEYS)}")
+            meant = [each for full in find_keys(name) if (each := full.removeprefix("trainer.")) in GRID_KEYS]
+            raise UsageError(f"{key}: a grid has no such key{did_you_mean((meant or [name])[0], GRID_KEYS)}")
         if not isinstance(override.value(), list):
             raise UsageError(f"{word}: must be a list, as in {key}=[A,B]")
         return
     if key.startswith("task.") and key != "task.columns":
         raise UsageError(f"{word}: the facts of a task are not overridden; write task/NAME.yaml and use --config-dir")
     hint = check_key(key)
-    takes_list = any(get_origin(each) is list for each in (hint, *get_args(hint)))
+    takes_list = any(get_origin(each) is list for each in _kinds(hint))
     if isinstance(override.value(), list) and not takes_list and not is_dataclass(hint):
         name = key.removeprefix("trainer.")
         several = f"; `sweep` tries several with grid.{word.removeprefix('trainer.')}" if name in GRID_KEYS else ""
         raise UsageError(f"{word}: must be one value{several}")
+
+
+def _as_list(key: str, values: str) -> str:
+    """Return how several values of a key are written as a list, if that is possible."""
+    if (name := key.removeprefix("trainer.")) in GRID_KEYS:
+        return f", or a list as in grid.{name}=[A,B] with `sweep`"
+    lists = [name for name in (key, f"{key}s") if any(get_origin(each) is list for each in _kinds(_HINTS.get(name)))]
+    return f", or a list as in {lists[0]}=[{values}]" + " with `sweep`" * (lists[0] != key) if lists else ""
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    return (hint, *get_args(hint))
 
 
 def check_key(key: str) -> Any:

@@ -38,7 +38,7 @@ _WEIGHTS = Must(
     "balanced, or a list with a number above 0 for each class",
     lambda weights: weights == "balanced" or (len(weights) > 1 and all(map(ABOVE_ZERO.holds, weights))),
 )
-_BETAS = Must("two numbers, 0 or more and below 1", lambda betas: len(betas) == 2 and all(map(FRACTION.holds, betas)))
+_BETAS = Must(f"two numbers, {FRACTION.words}", lambda betas: len(betas) == 2 and all(map(FRACTION.holds, betas)))
 _DEVICE = Must.match("auto, cpu, cuda, cuda:N or mps", r"auto|cpu|mps|cuda(:[0-9]{1,3})?")
 _WORKERS = Must("auto, or 1 or more", lambda text: text == "auto" or bool(whole_number(text)))
 _EPOCH_OR_UPDATES = Must("epoch, or 1 or more updates", lambda text: text == "epoch" or bool(whole_number(text)))

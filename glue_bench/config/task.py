@@ -1,6 +1,5 @@
 """The part of the schema that describes a task, and the names of metrics and conventions. Knows no Hydra, no torch."""
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,7 +84,7 @@ class TaskConfig:
             yield "task.labels", labels, named, "two or more different names"
             yield "task.label_range", self.label_range, self.label_range is None, "null for classification"
         else:
-            ordered = len(low_high) == 2 and low_high[0] < low_high[1] and all(map(math.isfinite, low_high))
+            ordered = len(low_high) == 2 and low_high[0] < low_high[1]
             yield "task.label_range", low_high, ordered, "[lowest, highest]"
             yield "task.labels", labels, not labels, "empty for regression"
         own = [*self.texts, "label", "idx"]

@@ -63,7 +63,7 @@ _LIMITS: tuple[tuple[str, float, float], ...] = (
     ("vocab_size", 1, 10_000_001),
     ("type_vocab_size", 0, 1001),
     ("pad_token_id", 0, 10_000_001),
-    *((name, 0.0, 1.0) for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")),
+    *((name, 0.0, 0.99999) for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")),
     ("initializer_range", 0.0, 10.0),
     ("layer_norm_eps", 0.0, 1.0),
 )
@@ -125,7 +125,8 @@ def read_model_config(folder: Path) -> PretrainedConfig:
     for name, why in _REFUSED.items():
         if content.get(name) is not None:
             raise InputError(f"encoder folder {folder}: {name} in its config.json; {why}")
-    for name, lowest, below in _LIMITS:
+    rates = [name for name, rate in config.to_dict().items() if "dropout" in name and type(rate) in (int, float)]
+    for name, lowest, below in (*_LIMITS, *((name, 0.0, 0.99999) for name in rates)):
         value = getattr(config, name, None)
         fits = isinstance(value, int if isinstance(below, int) else int | float) and lowest <= value < below
         if value is not None and not fits:

@@ -180,6 +180,11 @@ def _add_adapters(whole: PreTrainedModel, how: PeftConfig) -> Any:
     if how.method == "ia3":
         outer = [name for name in layers if _ends(name, _FEED_FORWARD) and "attention" not in name]
         return IA3Model(whole, IA3Config(target_modules=layers, feedforward_modules=outer), _NAME)
+    most = min(min(whole.get_submodule(name).weight.shape) for name in layers)  # type: ignore[arg-type,union-attr]
+    if how.rank and how.rank > most:
+        raise UsageError(
+            f"peft.rank={how.rank}: must be at most {most}, the smallest side of the matrices that it adapts"
+        )
     given: dict[str, Any] = {"r": how.rank, "lora_alpha": how.alpha, "lora_dropout": how.dropout}
     return LoraModel(whole, LoraConfig(**given, target_modules=layers), _NAME)
 

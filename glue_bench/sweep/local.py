@@ -1,6 +1,7 @@
 """Worker processes on this machine, one per run, so that whatever ends one ends no other. Knows no torch."""
 
 import contextlib
+import importlib
 import logging
 import multiprocessing
 import os
@@ -100,6 +101,12 @@ def warm_up() -> None:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
+def _load_here() -> None:
+    """Load what the server has to; whatever it cannot load is an error here, too, and not the end of a server alone."""
+    for name in _PRELOADED:
+        importlib.import_module(name)
+
+
 def start_process(process: BaseProcess) -> None:
     """Start a worker, and before that the server that forks it, if that was killed; a LostRunError if it cannot be."""
     for pause in (0.0, 0.1, 1.0):  # seconds: a process that was killed is not gone at once
@@ -108,6 +115,7 @@ def start_process(process: BaseProcess) -> None:
         try:
             return process.start()
         except (EOFError, OSError) as error:  # the server was killed in this moment
+            _load_here()
             reason = describe(error)
     raise LostRunError(f"no worker can be started ({reason}); executor=serial needs none")
 
@@ -129,7 +137,11 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
 def _visible_gpus() -> Sequence[str]:
     """Return the GPUs that torch sees, as CUDA_VISIBLE_DEVICES names them."""
     with ProcessPoolExecutor(1, mp_context=_CONTEXT) as pool, contextlib.suppress(BrokenProcessPool):
-        count = pool.submit(count_gpus).result()
+        try:
+            count = pool.submit(count_gpus).result()
+        except EOFError:
+            _load_here()
+            raise
         named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         return named[:count] if named else [str(number) for number in range(count)]
     return []

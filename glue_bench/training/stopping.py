@@ -6,9 +6,9 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-EXIT_PREEMPTED = 75
-# SIGUSR1 is what a cluster sends before it takes a node back, SIGHUP what a closed terminal sends; Windows has neither.
-HANDLED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name)]
+from glue_bench import STOPS
+
+HANDLED = [*STOPS]
 
 
 class Stopped(KeyboardInterrupt):
@@ -16,8 +16,7 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, number: int, where: str = "") -> None:
         """Name the signal, and where the work stopped."""
-        self.name = signal.Signals(number).name
-        self.exit_code = EXIT_PREEMPTED if self.name == "SIGUSR1" else 128 + number
+        self.name, self.exit_code = STOPS[number]
         self.remark = ""  # printed with it by the command
         super().__init__(f"{self.name}{where}")
 

@@ -254,3 +254,15 @@ def test_rows_of_another_shape_are_refused(rows: list[Any]) -> None:
         join_rows(rows, PAIR)
     with pytest.raises(InputError, match="row 1: b is 5, not text"):
         join_rows([("a", 5)], PAIR)  # type: ignore[list-item]
+
+
+def test_a_closed_stdin_is_nothing_to_read_and_nobody_to_ask(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # what Python makes of a closed descriptor
+    for words, message in [
+        (["predict", "task=sst2"], "predict: pass --text TEXT, --file FILE, or lines of sentence to stdin"),
+        (["runs", "rm", "task=sst2"], "nobody to ask here; --yes removes them without asking"),
+    ]:
+        assert main([*words, f"results_dir={results}"]) == 2
+        assert message in capsys.readouterr().err

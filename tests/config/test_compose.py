@@ -140,7 +140,7 @@ def test_a_sweep_takes_one_task_one_seed_and_several_encoders() -> None:
         (["task=rte", "trainer.epochs=0"], "trainer.epochs=0: must be 1 or more"),
         (["task=rte", "trainer.epochs=null"], "trainer.epochs=null: must be a whole number"),
         (["task=rte", "trainer.learning_rate=nan"], "trainer.learning_rate=nan: must be above 0"),
-        (["task=rte", "trainer.warmup=1"], "trainer.warmup=1.0: must be 0 or more and below 1"),
+        (["task=rte", "trainer.warmup=1"], "trainer.warmup=1.0: must be 0 to 0.99999"),
         (["task=rte", "trainer.betas=[0.9]"], "trainer.betas=[0.9]: must be two numbers"),
         (["task=rte", "trainer.device=gpu"], "trainer.device=gpu: must be auto"),
         (["task=rte", "trainer.precision=half"], "trainer.precision=half: must be one of auto, float32, bfloat16"),
@@ -195,7 +195,7 @@ def test_a_mistake_is_one_line_that_names_the_key(words: list[str], message: str
         (["tasks=[boolq]"], "your own: task/NAME.yaml in the folder of --config-dir"),
         (["trainer.learning_rate=1e-5,2e-5"], "or a list as in grid.learning_rate=[A,B] with `sweep`"),
         ([f"tasks=[{','.join(f't{n}' for n in range(300))}]", "tasks=[]"], "tasks=[]: must be at least one"),
-        ([f"seeds=[{','.join(['9' * 11] * 300)}]"], "99999999999] and 290 more: must be at least one"),
+        ([f"seeds=[{','.join(['7'] * 300)}]"], "7] and 290 more: must be at least one"),
         (["task=[rte,mrpc]"], "task=[rte,mrpc]: must be one name or number; for several write tasks=[A,B]"),
     ],
 )

@@ -60,6 +60,9 @@ def test_the_users_grid_replaces_the_recipes() -> None:
     ("words", "message"),
     [
         (["grid.learnig_rate=[1]"], "grid.learnig_rate: a grid has no such key; did you mean learning_rate?"),
+        (["grid.lr=[1]"], "grid.lr: a grid has no such key; did you mean learning_rate?"),
+        (["grid.trainer.bs=[1]"], "grid.trainer.bs: a grid has no such key; did you mean batch_size?"),
+        (["grid.learning_rate=[1" + "0" * 400 + "]"], "grid.learning_rate=10000"),
         (["grid.device=[cpu]"], "grid.device: a grid has no such key"),
         (["grid.learning_rate=[]"], "grid.learning_rate=[]: must be a list with at least one value"),
         (["grid.learning_rate=[1e-5,0.00001]"], "grid.learning_rate=[1e-05, 1e-05]: must be each only once"),

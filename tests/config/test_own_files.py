@@ -1,6 +1,7 @@
 """Tasks, encoders, recipes and presets of a user: what they add, and mistakes in them."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 
 from glue_bench.config import group_options
 from glue_bench.config.compose import compose_run, compose_task
+from glue_bench.config.overrides import GROUPS
 from glue_bench.errors import UsageError
 
 
@@ -179,7 +181,10 @@ def test_a_mistake_in_the_users_own_encoder_is_one_line(content: str, message: s
         ),
         ("# @package _global_\ntrainer:\n  epochs: .inf\n", "preset/mine.yaml line 3: trainer.epochs=inf: must be a"),
         ("# @package _global_\nseed: null\n", "preset/mine.yaml line 2: seed=null: must be a whole number"),
-        ("# @package _global_\ntrainer: {warmup: .nan}\n", "mine.yaml line 2: trainer.warmup=nan: must be 0 or more"),
+        (
+            "# @package _global_\ntrainer: {warmup: .nan}\n",
+            "mine.yaml line 2: trainer.warmup=nan: must be 0 to 0.99999",
+        ),
         (
             "# @package _global_\nlr: 1\n",
             "mine.yaml line 2: lr: no such key; did you mean trainer.learning_rate?",
@@ -295,3 +300,29 @@ def test_impossible_facts_of_a_task_are_refused(facts: dict[str, Any], tmp_path:
     ):
         with pytest.raises(UsageError, match=next(reversed(facts))):
             compose()
+
+
+@pytest.mark.parametrize(
+    "name", ["1", "null", "nan", "TRUE", "1e5", "1_0", "x.yaml", "2024-01-01", "0x10", "12:30", "-.inf", "off"]
+)
+def test_a_file_whose_name_is_no_text_to_hydra_or_yaml_is_named(name: str, tmp_path: Path) -> None:
+    for group in GROUPS:
+        (tmp_path / group).mkdir()
+        (tmp_path / group / f"{name}.yaml").touch()
+        with pytest.raises(UsageError, match=rf"{group}/{re.escape(name)}.yaml: a name must be text"):
+            group_options(group, tmp_path)
+    with pytest.raises(UsageError, match=r"\.yaml: a name must be text"):
+        compose_run([f"task={name}"], config_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["1st", "v1.0", "2024_a", "a-b", "nano", "e5", "x.yml"])
+def test_a_name_that_is_text_may_begin_with_digits_or_look_like_a_version(name: str, tmp_path: Path) -> None:
+    (tmp_path / "preset").mkdir()
+    (tmp_path / "preset" / f"{name}.yaml").write_text("# @package _global_\ntrainer: {epochs: 7}\n")
+    assert compose_run(["task=rte", f"preset={name}"], config_dir=tmp_path).trainer.epochs == 7
+
+
+@pytest.mark.parametrize("name", ["1e5", "null", "1_0", "nan", "true"])
+def test_a_name_that_does_not_exist_is_shown_as_it_was_written(name: str) -> None:
+    with pytest.raises(UsageError, match=f"^task={name}: no such task"):
+        compose_run([f"task={name}"])

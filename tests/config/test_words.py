@@ -1,12 +1,16 @@
 """Words on the command line: short lists, keys of other programs, paths, and messages about them."""
 
+import math
 from pathlib import Path
+from typing import Any, get_args, get_origin
 
 import pytest
 
 from glue_bench.config import group_options
 from glue_bench.config.compose import compose_run, compose_sweep
+from glue_bench.config.keys import FRACTION, SCALARS, convert, walk
 from glue_bench.config.overrides import check_key
+from glue_bench.config.schema import SweepConfig
 from glue_bench.errors import UsageError
 
 
@@ -138,3 +142,45 @@ def test_a_value_that_would_lead_elsewhere_or_is_no_number_is_refused(word: str)
     with pytest.raises(UsageError) as caught:
         compose_run(["task=rte", "encoder=distilroberta", word])
     assert word.partition("=")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "example"),
+    [
+        ("seeds=1,2", "a list as in seeds=[1,2]"),
+        ("seed=1,2", "a list as in seeds=[1,2] with `sweep`"),
+        ("encoder=minilm,bert", "a list as in encoders=[minilm,bert] with `sweep`"),
+        ("trainer.betas=0.9,0.99", "a list as in trainer.betas=[0.9,0.99]"),
+        ("trainer.dropout=0,0.1", "a list as in grid.dropout=[A,B] with `sweep`"),
+        ("data.source=hub,local", "data.source=hub,local: several values need `run -m`"),
+    ],
+)
+def test_each_key_has_its_own_example_of_several_values(word: str, example: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compose_run(["task=rte", word])
+    assert str(caught.value).endswith(example)
+
+
+def kinds_in(hint: Any) -> set[Any]:
+    return {hint, get_origin(hint)}.union(*map(kinds_in, get_args(hint)))
+
+
+NUMBERS = {item.name: item for item in walk(SweepConfig) if {int, float} & kinds_in(item.hint)}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_no_number_is_larger_or_closer_to_zero_than_what_computes_with_it_can_hold(name: str) -> None:
+    kinds = kinds_in(NUMBERS[name].hint)
+    kind = float if float in kinds else int
+    most, least = SCALARS[kind].most, kind(SCALARS[kind].least)
+    assert [convert(kind, number, key="") for number in (most, -most, least, "0")] == [most, -most, least, 0]
+    wrong = [(number, "of at most") for number in (most + 1, -most - 1, 10 * most)]
+    if kind is float:
+        wrong += [(number, "of at most") for number in ("inf", -math.inf, 1e308)]
+        wrong += [(number, "no closer to 0") for number in (least / 2, -1e-320)]
+    for number, words in wrong:
+        value = [number] if list in kinds else {"a": number} if dict in kinds else number
+        with pytest.raises(UsageError, match=f"must be a (whole )?number {words}"):
+            convert(NUMBERS[name].hint, value, key=name)
+    if NUMBERS[name].about.must is FRACTION:
+        assert not FRACTION.holds(0.9999999999)

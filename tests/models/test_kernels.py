@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from glue_bench.config.keys import FRACTION
 from glue_bench.data.encoding import TextEncoder
 from glue_bench.models import kernels
 from glue_bench.models.blocks import BLOCK_COST, split_by_length
@@ -217,3 +218,10 @@ def test_a_gpu_trains_to_the_weights_of_a_cpu(tiny_roberta: Path, deterministic:
     for on_cpu, on_gpu, again in zip(*weights, strict=True):
         torch.testing.assert_close(on_gpu, on_cpu, atol=1e-3, rtol=0)
         assert not deterministic or torch.equal(on_gpu, again)
+
+
+@pytest.mark.parametrize("probability", [0.0, 1e-18, 0.5, 0.9999, 0.99999])
+def test_every_dropout_that_a_configuration_may_have_makes_a_finite_mask(probability: float) -> None:
+    assert FRACTION.holds(probability)
+    mask = Noise().mask((64, 64), probability)
+    assert torch.isfinite(mask).all()

@@ -210,6 +210,8 @@ def test_layers_and_biases_that_an_encoder_lacks_are_refused(family: Path, tiny_
         message = rf"peft.targets=\[{target}\]: must name linear layers of roberta: attention.self.query, "
         with pytest.raises(UsageError, match=message):
             load(tiny_roberta, "lora", targets=["query", target])
+    with pytest.raises(UsageError, match=r"peft.rank=33: must be at most 32, the smallest side"):
+        load(tiny_roberta, "lora", rank=33)
     with pytest.raises(UsageError, match="peft=bitfit: modernbert has no biases; must be none, lora or ia3"):
         load(family, "bitfit")
 

@@ -124,6 +124,8 @@ def spoil_config(folder: Path, **changes: object) -> None:
         {"pad_token_id": 10**6},
         {"classifier_dropout": 7},
         {"hidden_dropout_prob": 1.0},
+        {"hidden_dropout_prob": 0.9999999999},
+        {"attention_dropout": 0.9999999999},
         {"vocab_size": 10**9},
         {"initializer_range": -1.0},
         {"quantization_config": {"quant_method": "bitsandbytes"}},

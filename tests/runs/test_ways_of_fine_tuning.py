@@ -100,11 +100,11 @@ def test_a_grid_may_list_them() -> None:
     [
         (["task=rte", "trainer.schedule=step"], "trainer.schedule=step: must be one of linear, cosine, constant"),
         (["task=rte", "trainer.schedule=constant", "trainer.floor=0.1"], "trainer.floor=0.1: must be 0 with tr"),
-        (["task=rte", "trainer.floor=1"], "trainer.floor=1.0: must be 0 or more and below 1"),
+        (["task=rte", "trainer.floor=1"], "trainer.floor=1.0: must be 0 to 0.99999"),
         (["task=rte", "trainer.warmup_updates=5", "trainer.warmup=0.1"], "trainer.warmup=0.1: has no effect"),
         (["task=rte", "trainer.warmup_steps=5"], "trainer.warmup_steps: no such key; did you mean trainer.war"),
         (["task=rte", "trainer.layer_decay=0"], "trainer.layer_decay=0.0: must be above 0 and at most 1"),
-        (["task=rte", "trainer.dropout=1"], "trainer.dropout=1.0: must be 0 or more and below 1, or null"),
+        (["task=rte", "trainer.dropout=1"], "trainer.dropout=1.0: must be 0 to 0.99999, or null"),
         (["task=stsb", "trainer.label_smoothing=0.1"], "trainer.label_smoothing=0.1: must be 0 for stsb, wh"),
         (["task=stsb", "trainer.class_weights=balanced"], "trainer.class_weights=balanced: must be null for stsb"),
         (["task=mnli", "trainer.class_weights=[1,2]"], "trainer.class_weights=[1.0, 2.0]: must be one number for"),

@@ -16,13 +16,15 @@ from glue_bench.config.schema import LATER, SweepConfig, TrainerConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 _MANY = {int: "whole numbers", float: "numbers", str: "text values"}
-_HEAD = """\
+_HEAD = f"""\
 # Every configuration key
 
 Written by `python -m tests.support.configuration_page` from the schema and `conf/`; a test keeps the page up to date.
 
 A key is set on the command line as `KEY=VALUE`, or in a file of your own that `--config-dir FOLDER` adds. The defaults
 below are those of `glue-bench sweep` without arguments. A list is written `[A,B]`; `null` means "not given".
+A number is at most {SCALARS[float].most:,} and, unless it is 0, at least {SCALARS[float].least:g} in size; a whole
+number at most {SCALARS[int].most:,}.
 """
 
 
