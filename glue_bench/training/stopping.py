@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-from glue_bench import STOPS
+from glue_bench.stops import STOPS
 
 HANDLED = [*STOPS]
 
