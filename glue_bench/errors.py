@@ -81,8 +81,8 @@ def variables_behind(error: BaseException) -> str:
 
     The files that it failed in read them; those whose value the error shows come alone.
     """
-    # As text, which also has what another process raised. The first of a chain of errors is the cause.
-    text = re.split(r"\n\n(?:The above|During hand)", "".join(traceback.format_exception(error)))[0]
+    # As text, which also has what another process raised. Of a chain of causes the first counts.
+    text = "".join(traceback.format_exception(error)).rpartition("\n\nDuring hand")[2].partition("\n\nThe above")[0]
     frames = re.findall(r'File "(.+)", line \d+, in (\S+)', text)
     imported = max((place for place, frame in enumerate(frames) if frame[1] == "<module>"), default=len(frames))
     source = "".join("".join(linecache.getlines(file)) for file, _ in frames[imported:])

@@ -67,6 +67,7 @@ def test_without_docstrings_the_variable_is_named_at_once() -> None:
             "LIB_TIMEOUT=abc, LIB_SIZE=7x",
         ),
         ("try:\n  import inner\nexcept Exception as e: raise RuntimeError('failed') from e", "LIB_TIMEOUT=abc"),
+        ("try: 1 / 0\nexcept ZeroDivisionError: import inner", "LIB_TIMEOUT=abc"),
         ("raise ValueError('abc')", ""),
     ],
 )
