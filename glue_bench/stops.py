@@ -1,6 +1,6 @@
 """The signals that stop a command, and what they do until a verb handles them. Imports nothing: it comes first."""
 
-import _signal  # what `signal` is made of, which takes longer
+import _signal  # type: ignore[import-not-found]  # what `signal` is made of, which takes longer
 import os
 import sys
 

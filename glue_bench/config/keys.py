@@ -188,20 +188,20 @@ def convert(hint: Any, value: Any, *, key: str) -> Any:
         items = [convert(args[1], item, key=f"{key}.{name}") for name, item in value.items()]
         return dict(zip(names, items, strict=True))
     scalar = SCALARS[hint]
-    words = scalar.words
+    wanted = scalar.words
     with contextlib.suppress(ValueError, OverflowError, KeyError):  # ASCII: other alphabets have digits, too
         if isinstance(value, str) and hint in (int, float) and not value.isascii():
             raise ValueError(value)
         if type(value) in scalar.types:
             read = scalar.read(value)
             if scalar.most and abs(read) > scalar.most:
-                words += f" of at most {scalar.most:,}"
+                wanted += f" of at most {scalar.most:,}"
             elif scalar.most and 0 < abs(read) < scalar.least:
-                words += f" no closer to 0 than {scalar.least:g}"
+                wanted += f" no closer to 0 than {scalar.least:g}"
             else:
                 return read
-    words += " in UTF-8" if hint is str and isinstance(value, str) else ""
-    raise UsageError(f"{key}={shown(value)}: must be {words}")
+    wanted += " in UTF-8" if hint is str and isinstance(value, str) else ""
+    raise UsageError(f"{key}={shown(value)}: must be {wanted}")
 
 
 class Scalar(NamedTuple):

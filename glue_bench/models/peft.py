@@ -180,7 +180,7 @@ def _add_adapters(whole: PreTrainedModel, how: PeftConfig) -> Any:
     if how.method == "ia3":
         outer = [name for name in layers if _ends(name, _FEED_FORWARD) and "attention" not in name]
         return IA3Model(whole, IA3Config(target_modules=layers, feedforward_modules=outer), _NAME)
-    most = min(min(whole.get_submodule(name).weight.shape) for name in layers)  # type: ignore[arg-type,union-attr]
+    most = min(min(whole.get_submodule(name).weight.shape) for name in layers)  # type: ignore[arg-type]
     if how.rank and how.rank > most:
         raise UsageError(
             f"peft.rank={how.rank}: must be at most {most}, the smallest side of the matrices that it adapts"
