@@ -79,16 +79,20 @@ def lack_in(text: str) -> str:
 def variables_behind(error: BaseException) -> str:
     """Return the environment variables, as NAME=VALUE, over which a library failed while it was imported; else nothing.
 
-    The files that it failed in read them; those whose value the error shows come alone.
+    The files that it failed in read them; those whose value the error shows come alone. A module that is missing or
+    does not fit the others is the fault of none that it does not show.
     """
     # As text, which also has what another process raised. Of a chain of causes the first counts.
     text = "".join(traceback.format_exception(error)).rpartition("\n\nDuring hand")[2].partition("\n\nThe above")[0]
     frames = re.findall(r'File "(.+)", line \d+, in (\S+)', text)
     imported = max((place for place, frame in enumerate(frames) if frame[1] == "<module>"), default=len(frames))
     source = "".join("".join(linecache.getlines(file)) for file, _ in frames[imported:])
-    read = [(name, value) for name, value in os.environ.items() if value and re.search(rf"[\"']{name}[\"']", source)]
+    quoted = set(re.findall(r"[\"'](\w+)[\"']", source))
+    read = [(name, value) for name, value in os.environ.items() if value and name in quoted]
     end = text.rpartition('File "')[2].partition("\n")[2]
     shown = [pair for pair in read if re.search(rf"(?<!\w){re.escape(pair[1])}(?!\w)", end)]
+    if not shown and isinstance(error, ImportError):
+        return ""
     return ", ".join(f"{name}={value}" for name, value in shown or read)
 
 

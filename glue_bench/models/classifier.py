@@ -192,7 +192,9 @@ def check_max_length(folder: Path, max_length: int, *, prefix: int | None = None
         UsageError: naming the longest length that is allowed.
         InputError: the folder's configuration cannot be used.
     """
-    longest = max_positions(read_model_config(folder)) - (prefix or 0)
+    positions = max_positions(read_model_config(folder))
+    if (longest := positions - (prefix or 0)) < 1:
+        raise UsageError(f"peft.tokens={prefix}: must be below {positions}, the positions of this encoder")
     if max_length > longest:
         words = f"this encoder has positions for at most {longest} tokens"
         words += f" beside the {prefix} of peft.tokens" if prefix else ""

@@ -68,6 +68,7 @@ def test_without_docstrings_the_variable_is_named_at_once() -> None:
         ),
         ("try:\n  import inner\nexcept Exception as e: raise RuntimeError('failed') from e", "LIB_TIMEOUT=abc"),
         ("try: 1 / 0\nexcept ZeroDivisionError: import inner", "LIB_TIMEOUT=abc"),
+        ("import os\nif os.environ['LIB_TIMEOUT']: raise ImportError('libx.so.1: cannot open')", ""),
         ("raise ValueError('abc')", ""),
     ],
 )
@@ -89,13 +90,14 @@ def test_an_import_that_fails_names_the_variables_that_it_read(
         assert " ".join(sorted(error.removeprefix("glue-bench: ").partition(": ")[0].split(", "))) == names
         assert len(error.splitlines()) == 1
     else:
-        assert (code, error.splitlines()[0]) == (1, "glue-bench: internal error: ValueError: abc")
+        assert (code, error.partition("Error: ")[0][:28]) == (1, "glue-bench: internal error: ")
 
 
 def test_the_hubs_own_variables_are_found_and_an_error_of_a_call_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "abc")
+    monkeypatch.setenv("ODD(NAME", "1")
     with pytest.raises(ValueError, match="abc") as caught:
         importlib.reload(constants)
     assert variables_behind(caught.value) == "HF_HUB_DOWNLOAD_TIMEOUT=abc"

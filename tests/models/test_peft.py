@@ -179,6 +179,8 @@ def test_the_flat_engine_is_refused_and_positions_are_counted_with_a_prefix(tiny
     check_max_length(tiny_roberta, 492, prefix=20)
     with pytest.raises(UsageError, match=r"max_length=493: .* at most 492 tokens beside the 20 of peft.tokens"):
         check_max_length(tiny_roberta, 493, prefix=20)
+    with pytest.raises(UsageError, match=r"^peft.tokens=512: must be below 512, the positions of this encoder$"):
+        check_max_length(tiny_roberta, 8, prefix=512)
 
 
 @pytest.mark.parametrize(
