@@ -44,6 +44,8 @@ class Campaign:
         """Make a trial; return its group, its number, the command's seconds, and what to say about it."""
         group, folder = self.groups[number % len(self.groups)], self.folder / f"trial{number}"
         shutil.copytree(self.folder / "world", folder / "world", symlinks=True)
+        plan, base = folder / "world" / "plan.jsonl", str(self.folder / "world")  # whose paths are absolute
+        plan.write_text(plan.read_text().replace(base, str(folder / "world")))
         trial = Trial(rng=random.Random(f"{self.seed} {group} {number}"), world=folder / "world")
         GROUPS[group](trial)
         before, began = picture(trial.world, trial.allowed), time.monotonic()
