@@ -195,7 +195,7 @@ def convert(hint: Any, value: Any, *, key: str) -> Any:
         if type(value) in scalar.types:
             read = scalar.read(value)
             if scalar.most and abs(read) > scalar.most:
-                wanted += f" of at most {scalar.most:,}"
+                wanted += f" of at most {scalar.most:.10g}"
             elif scalar.most and 0 < abs(read) < scalar.least:
                 wanted += f" no closer to 0 than {scalar.least:g}"
             else:
@@ -205,20 +205,19 @@ def convert(hint: Any, value: Any, *, key: str) -> Any:
 
 
 class Scalar(NamedTuple):
-    """A type of single values. Numbers have bounds: beyond any use, and far enough within what float32, clocks and
-    Slurm hold that sums, squares and quotients of them fit, too."""
+    """A type of single values. Numbers have bounds, beyond any use and well within what float32 and clocks hold."""
 
     words: str
     types: tuple[type, ...]  # that YAML or the command line may give for it
     read: Callable[[Any], Any]
-    most: int = 0  # the largest size of a number
+    most: float = 0  # the largest size of a number
     least: float = 0.0  # the smallest that is not 0
 
 
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 SCALARS: dict[Any, Scalar] = {
     int: Scalar("a whole number", (int, str), int, 2**32 - 1),  # the largest seed
-    float: Scalar("a number", (int, float, str), float, 10**9, 1e-18),
+    float: Scalar("a number", (int, float, str), float, 1e30, 1e-18),
     bool: Scalar("true or false", (bool, int, str), lambda value: _TRUTH[str(value).lower()]),
     # A lone surrogate, as of bytes that are no UTF-8, could not be written to a record and read again.
     str: Scalar("text", (bool, int, float, str), lambda value: str(value).encode().decode()),

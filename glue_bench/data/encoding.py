@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ def load_tokenizer(folder: Path) -> Any:
     """
     from transformers import AutoTokenizer
 
-    with _explaining(folder, "be loaded"):
+    with _explaining(folder, "be loaded"), _unprinted():
         loaded: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if not hasattr(loaded, "backend_tokenizer"):
         raise InputError(
@@ -130,6 +131,19 @@ def load_tokenizer(folder: Path) -> Any:
         empty = f"its tokenizer, a {type(loaded).__name__}, has an empty vocabulary"
         raise InputError(f"{folder}: {empty}: it reads none of the files there")
     return loaded
+
+
+@contextlib.contextmanager
+def _unprinted() -> Iterator[None]:
+    """Drop what tokenizers prints past Python to stdout: unknown keys of a file, control characters and all."""
+    with contextlib.ExitStack() as afterwards:
+        with contextlib.suppress(OSError):  # stdout is closed
+            kept = os.dup(1)
+            afterwards.callback(os.close, kept)
+            afterwards.callback(os.dup2, kept, 1)
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), 1)
+        yield
 
 
 @contextlib.contextmanager

@@ -211,9 +211,8 @@ def check_padding(folder: Path, texts: TextEncoder) -> None:
     ours, its = config.pad_token_id, texts.padding_id
     if ours is None or its is None or ours == its:
         return
-    token = texts.token_of(ours)
     words = f"encoder folder {folder}: pad_token_id is {ours} in its config.json, but its tokenizer pads with {its}"
-    if first_position(config) and token is not None and not _NEVER_IN_ROWS.fullmatch(token):
+    if first_position(config) and (token := texts.token_of(ours)) and not _NEVER_IN_ROWS.fullmatch(token):
         raise InputError(f"{words}, and {ours} is {quote(token)}; take config.json and tokenizer from one model")
     _warn_once("%s; are both of one model?", words)
 

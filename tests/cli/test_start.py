@@ -45,7 +45,12 @@ def test_a_signal_while_modules_load_is_one_line_and_its_code(
     variables = {**os.environ, "AT": module, "NUMBER": str(int(getattr(signal, name)))}
     variables["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{ROOT}"
     done = subprocess.run(
-        [sys.executable, *command, "tasks"], env=variables, capture_output=True, text=True, check=False
+        [sys.executable, *command, "tasks"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # the tests may run in the background
     )
     assert (done.returncode, done.stderr) == (code, f"glue-bench: stopped by {name}\n")
 

@@ -232,3 +232,16 @@ def test_a_tokenizer_without_any_words_is_refused(tiny_bert: Path, tmp_path: Pat
     edit(folder / "tokenizer_config.json", tokenizer_class="BertTokenizer")  # which reads vocab.txt
     with pytest.raises(InputError, match="a BertTokenizer, has an empty vocabulary"):
         load_tokenizer(folder)
+
+
+def test_what_the_tokenizers_library_prints_of_a_file_is_dropped(
+    tiny_roberta: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(tiny_roberta, tmp_path / "encoder")
+    path = folder / "tokenizer_config.json"
+    content = json.loads(path.read_text())
+    token = {"content": "<x>", "special": True, "\x1b[2J": 1}
+    path.write_text(json.dumps({**content, "added_tokens_decoder": {"5": token}}))
+    load_tokenizer(folder)
+    print("after", flush=True)  # noqa: T201
+    assert capfd.readouterr().out == "after\n"
