@@ -24,6 +24,7 @@ from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError, close_match, list_names
 from glue_bench.models.families import padding_id
 from glue_bench.models.packing import Layout, Packed, pack
+from glue_bench.models.placement import is_out_of_memory
 from glue_bench.models.pretrained import weight_files
 from glue_bench.reading import read_json
 from glue_bench.text import quote, reason_of
@@ -195,6 +196,8 @@ def load_transformer(
                 **SAFELY,
             )
     except Exception as error:  # safetensors and transformers raise many kinds
+        if is_out_of_memory(error):
+            raise
         raise InputError(f"encoder folder {folder}: its weights cannot be loaded ({reason_of(error)})") from error
     missing = set(info["missing_keys"])
     needed = sorted(key for key in missing if "pooler" not in key and "position_ids" not in key)

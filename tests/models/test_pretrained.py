@@ -299,3 +299,16 @@ def test_a_bin_file_runs_no_code_even_where_it_is_allowed(
         load_classifier(found.folder, outputs=2, head_seed=1)
     assert "\n" not in str(caught.value)
     assert not Path("executed").exists()
+
+
+class LittleMemory(AutoModelForMaskedLM):
+    """Takes more memory than any machine has."""
+
+    @classmethod
+    def from_pretrained(cls, *_: object, **__: object) -> torch.Tensor:
+        return torch.empty(2**58)
+
+
+def test_a_lack_of_memory_is_not_blamed_on_the_weights(tiny_bert: Path) -> None:
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        load_transformer(tiny_bert, read_model_config(tiny_bert), kind=LittleMemory)
