@@ -4,6 +4,7 @@ The folder is written whole or not at all, and never replaces other files.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import file_sha256, replace_folder_atomically
 from glue_bench.model_card.card import eval_result_files, render_card
 from glue_bench.models.pretrained import tokenizer_files
-from glue_bench.reading import conform, read_json
+from glue_bench.reading import conform, is_file_name, read_json
 from glue_bench.runs.finished import FinishedRun, check_weights
 from glue_bench.text import first_line
 
@@ -40,7 +41,8 @@ def write_card(run: FinishedRun, out: Path, *, repo_id: str | None = None) -> Pa
         InputError: the weights are not the record's, their configuration names other labels, or a file is missing.
         DiskError: it cannot be written.
     """
-    model, out, record = check_weights(run), out.resolve(), run.record
+    model, record = check_weights(run), run.record
+    out = Path(os.path.realpath(out))  # Path.resolve raises a RuntimeError for links that lead in a circle
     if (head := record.config.get("head", "default")) != "default":
         why = "transformers has no class for this head, so `pipeline` could not load the model"
         raise UsageError(f"{run.record.run_id}: head={head}: {why}; must be default. `glue-bench predict` loads it")
@@ -148,15 +150,18 @@ def _check_replaceable(run: FinishedRun, out: Path) -> None:
     if not names:
         return
     try:
-        manifest = read_json(out / MANIFEST)
+        manifest = {} if (out / MANIFEST).is_symlink() else read_json(out / MANIFEST)
         conform(_Manifest, manifest, where="")
         run_id, written = manifest["run_id"], manifest["files"]
+        if not all(is_file_name(part) for name in written for part in name.split("/")):
+            raise ValueError("names files outside of its folder")
     except (OSError, ValueError) as error:  # no deeper search: it may be the whole disk
         problem = f"holds files that are not a card's ({', '.join(names[:3])}); must be a new or empty folder"
         raise UsageError(f"--out {out}: {problem}") from error
     if run_id != run.record.run_id:
         raise UsageError(f"--out {out}: holds the card of the run {run_id}; choose another folder")
-    folders = {parent for name in written for parent in Path(name).parents}
+    # Each after the folder that it is in, which shows whether it is a link.
+    folders = sorted({parent for name in written for parent in Path(name).parents})
     for path in (path for folder in folders for path in (out / folder).glob("*")):  # its own folders, and no other
         name = path.relative_to(out).as_posix()
         ours = name == MANIFEST or Path(name) in folders or written.get(name)

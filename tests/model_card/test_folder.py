@@ -162,3 +162,35 @@ def test_a_folder_with_another_cards_manifest_is_not_searched(results: Path, tmp
     (out / MANIFEST).write_text("[" * 100_000)
     with pytest.raises(UsageError, match="holds files that are not a card's"):
         write_card(run, out)
+
+
+def test_a_manifest_that_names_files_elsewhere_or_is_a_link_is_no_cards(results: Path, tmp_path: Path) -> None:
+    run, out = run_of(results, "rte"), tmp_path / "card"
+    write_card(run, out)
+    manifest, other = json.loads((out / MANIFEST).read_text()), tmp_path / "other"
+    other.mkdir()
+    (other / "file").write_text("mine")
+    for name in ("/etc/passwd", "../other/file", "a/../../other/file", "a//b", "./a", "..", "", "a\0"):
+        (out / MANIFEST).write_text(json.dumps({**manifest, "files": {**manifest["files"], name: "0"}}))
+        with pytest.raises(UsageError, match="holds files that are not a card's"):
+            write_card(run, out)
+    (other / MANIFEST).write_text(json.dumps(manifest))
+    (out / MANIFEST).unlink()
+    (out / MANIFEST).symlink_to(other / MANIFEST)
+    with pytest.raises(UsageError, match="holds files that are not a card's"):
+        write_card(run, out)
+    (out / MANIFEST).unlink()
+    linked = {"linked/file": file_sha256(other / "file"), **manifest["files"]}
+    (out / MANIFEST).write_text(json.dumps({**manifest, "files": linked}))
+    (out / "linked").symlink_to(other)
+    with pytest.raises(UsageError, match="linked was added since"):
+        write_card(run, out)
+    assert sorted(path.name for path in other.iterdir()) == [MANIFEST, "file"]
+
+
+@pytest.mark.parametrize("out", ["loop", "loop/inner", "file/inner", "/proc/card"])
+def test_a_folder_that_cannot_be_is_one_line(results: Path, out: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("loop").symlink_to("loop")
+    Path("file").touch()
+    code, error = main(["card", "task=rte", f"results_dir={results}", "--out", out]), capsys.readouterr().err
+    assert (code, len(error.splitlines())) == (2 if out.startswith("file") else 74, 1), error
