@@ -115,13 +115,16 @@ def check_scores(claim: GlueClaim, *, store: RunStore, published: Sequence[Publi
     ids = [name.lower() for name in table.hub_ids]
     records = [record for record in store.load_all() if (record.encoder.get("hub_id") or "").lower() in ids]
     rows = [row for part in build_report(records, list(published), store=store).sections for row in part.rows]
-    scores = [table.scores[task] for task in claim.tasks]
-    return [_check_score(claim, score, rows=[row for row in rows if row.task == score.task]) for score in scores]
+    ones = {task: replace(claim, id=f"{claim.id}.{task}", title=f"GLUE {name}") for task, name in claim.tasks.items()}
+    by_task = {task: [row for row in rows if row.task == task] for task in ones}
+    return [_check_score(one, table.scores.get(task), rows=by_task[task]) for task, one in ones.items()]
 
 
-def _check_score(claim: GlueClaim, score: PublishedScore, *, rows: Sequence[Row]) -> ClaimRow:
-    title, says = f"GLUE {claim.tasks[score.task]}", f"{score.value} ({score.metric})"
-    one = replace(claim, id=f"{claim.id}.{score.task}", title=title, says=says, source=score.source)
+def _check_score(claim: GlueClaim, score: PublishedScore | None, *, rows: Sequence[Row]) -> ClaimRow:
+    if score is None:
+        why = f"the published table {claim.table} has no number for this task"
+        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why)
+    one = replace(claim, says=f"{score.value} ({score.metric})", source=score.source)
     if not rows:
         return ClaimRow(claim=one, verdict=Verdict.NOT_RUN, why="no such run under results_dir")
     row = max(rows, key=lambda row: (row.comparable, not row.optimistic, len(row.seeds)))

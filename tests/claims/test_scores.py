@@ -1,9 +1,11 @@
 """Claims on scores, checked by the runs of a results folder."""
 
 import dataclasses
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +75,24 @@ def test_a_degenerate_run_leaves_the_claim_undecided_as_in_the_report(card: Card
     keep_run(store, task="rte", seed=5, always=1, encoder=DISTILROBERTA)
     row = glue_rows(card, store=store)["glue.rte"]
     assert (row.verdict, row.why) == ("undecided", "inconclusive: 1 of 5 seeds is degenerate")
+
+
+def test_a_task_without_a_published_number_is_not_checkable(card: Card, tmp_path: Path) -> None:
+    row: dict[str, Any] = {
+        "title": "T",
+        "hub_ids": [DISTILROBERTA["hub_id"]],
+        "protocol": "p",
+        "convention_evidence": "e",
+    }
+    row |= {"scores": {"rte": [70.0]}, "metrics": {"rte": ["card"]}, "runs": 1}
+    (tmp_path / "distilroberta.json").write_text(json.dumps(row))
+    store, published = RunStore(tmp_path / "results"), load_published(tmp_path)
+    for record in distil_records({1: 0.69, 2: 0.70, 3: 0.71}):
+        store.save(record)
+    rows = {row.claim.id: row for row in check_scores(claim_of(card, "glue"), store=store, published=published)}
+    assert {str(row.verdict) for name, row in rows.items() if name != "glue.rte"} == {"not checkable here"}
+    assert rows["glue.mnli"].why == "the published table distilroberta has no number for this task"
+    assert (len(rows), rows["glue.rte"].verdict) == (8, "confirmed")
 
 
 def test_two_claims_on_scores_read_the_same_runs(card: Card, tmp_path: Path) -> None:
