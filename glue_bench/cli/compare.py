@@ -5,9 +5,10 @@ import argparse
 from glue_bench.cli.shared import EXIT_LEFT_OUT, TABLE_FORMATS, add_options, read_filters, style, write_output
 from glue_bench.config.schema import CONVENTIONS
 from glue_bench.errors import UsageError
-from glue_bench.runs.filters import HELP
+from glue_bench.runs.filters import HELP, KEYS
 from glue_bench.tasks.published import load_published
 
+_FILTERS = {*KEYS, "results_dir"}
 EPILOG = f"""\
 A and B are two encoders, by their names in the report's table, two setting_ids, or two results folders.
 
@@ -37,11 +38,14 @@ def execute(arguments: argparse.Namespace) -> int:
     from glue_bench.report.sides import choose_sides
     from glue_bench.report.table import left_out_note
 
-    names = [word for word in arguments.overrides if "=" not in word]
-    names = names * 2 if arguments.by is not None and len(names) == 1 else names
+    names, least = [word for word in arguments.overrides if "=" not in word], 1 if arguments.by is not None else 2
+    if len(names) < least:  # that of an encoder or a folder may have an equals sign
+        strange = [word for word in arguments.overrides if word.partition("=")[0].removesuffix("!") not in _FILTERS]
+        names = [word for word in arguments.overrides if word in {*names, *strange}]
+    filters, store = read_filters([word for word in arguments.overrides if word not in names])
+    names = names * 2 if least == 1 and len(names) == 1 else names
     if len(names) != 2:
         raise UsageError(f"compare {' '.join(names)}: name two encoders: glue-bench compare distilroberta roberta")
-    filters, store = read_filters([word for word in arguments.overrides if "=" in word])
     published = load_published(store.root.parent / "published")
     sides = choose_sides(names, store, published=published, filters=filters, by=arguments.by)
     comparison = compare(sides, published, convention=arguments.convention)

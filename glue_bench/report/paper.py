@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from string import ascii_lowercase
 from typing import Literal
 
 from glue_bench.report.columns import NOTES
@@ -12,7 +13,7 @@ Spread = Literal["sd", "range"]
 _HEAD = r"% Preamble: \usepackage[T1]{fontenc} \usepackage{booktabs}"
 _SHORT = {"accuracy": "acc.", "Matthews correlation": "Matthews"}
 _NOTHING = "--"
-_WIDEST = 32  # characters of a line's name: a longer one is explained in the note
+_WIDEST = 32  # characters of a line's name: what makes one longer is in the note
 
 
 def render_paper(report: Report, *, spread: Spread = "sd") -> str:
@@ -29,8 +30,9 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
         own = [line for line in section.lines if any(row.seeds for row in line.rows)]
         for line in own:
             label = f"{name}, {line.words}" if line.words else name
-            if len(label) > _WIDEST:
-                label = f"{name} ({chr(ord('a') + len(explained))})"
+            if line.words and len(label) > _WIDEST:
+                turns, letter = divmod(len(explained), 26)
+                label = f"{name} ({ascii_lowercase[letter] * (turns + 1)})"
                 explained.append(f"{label}: {line.words}.")
             named.append((label, line, line is own[-1]))
     means = any(line.mean is not None for _, line, _ in named)

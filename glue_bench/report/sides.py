@@ -1,7 +1,8 @@
 """Which two groups of runs `compare` means: encoders, settings, results folders, or two values of one key."""
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glue_bench.errors import UsageError, did_you_mean
@@ -9,7 +10,7 @@ from glue_bench.report.comparison import Side, Sides
 from glue_bench.report.table import build_report
 from glue_bench.runs.filters import KEYS, Filters, facts_of, known_values
 from glue_bench.runs.record import Record
-from glue_bench.runs.setting import Setting, short_name, show_words, tell_apart
+from glue_bench.runs.setting import Setting, short_name, show_value, show_words, tell_apart
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import PublishedTable
 from glue_bench.text import plural
@@ -43,14 +44,19 @@ def choose_sides(
     """
     own = [record for record in store.load_all() if record.finished]
     left, right = (_find(word, store, own=own, filters=filters) for word in (words[0], words[-1]))
+    subject, named = "", list[str]()
     if by is not None:
-        return _split(left, right, by=by, published=published)
-    if words[0] == words[-1]:
+        subject, named = left.name if left.name == right.name else "", [by.partition("=")[0]]
+        left, right = _split(left, right, by=by)
+    elif words[0] == words[-1]:
         raise UsageError(f"{left.name}: compared with itself; {_how_to_split(left)}")
-    names, subject, named = [left.name, right.name], "", list[str]()
-    if left.encoder == right.encoder and left.store is right.store:  # two settings
-        settings = [Setting.of(group.records[0]) for group in (left, right)]
-        found = tell_apart(settings)
+    both = {run.place for run in left.records} & {run.place for run in right.records}
+    if both and left.store.root.samefile(right.store.root):
+        common = f"have {plural(len(both), 'run')} in common; name two groups that share none"
+        raise UsageError(f"{left.name} and {right.name}: {common}")
+    names = [left.name, right.name]
+    if by is None and left.encoder == right.encoder and left.store is right.store:  # two settings
+        found = tell_apart([Setting.of(group.records[0]) for group in (left, right)])
         names, subject, named = list(map(show_words, found)), left.encoder, list(found[0])
     groups = zip((left, right), names, strict=True)
     first, second = (Side.of(build_report(g.records, published), g.store, name=name) for g, name in groups)
@@ -80,27 +86,33 @@ def _find(word: str, store: RunStore, *, own: Sequence[Record], filters: Filters
     return _Group(name=word, store=other, records=found)
 
 
-def _split(left: _Group, right: _Group, *, by: str, published: list[PublishedTable]) -> Sides:
+def _split(left: _Group, right: _Group, *, by: str) -> list[_Group]:
     key, _, chosen = by.partition("=")
     if key not in KEYS:
         names = [name for name in KEYS if short_name(name) == key]
         raise UsageError(f"--by {by}: no such key{did_you_mean(key, names or KEYS)}")
     facts = [facts_of(record) for record in {id(r): r for r in (*left.records, *right.records)}.values()]
     values = known_values(facts, key)
-    asked = chosen.strip("[]").split(",") if chosen else values
+    asked = _two_values(chosen, values) if chosen else values
     who = left.name if left.name == right.name else f"{left.name} and {right.name}"
     if len(asked) != 2 or asked[0] == asked[1]:
         has = f"the finished runs of {who} have {plural(len(values), 'value')} of {key}: {', '.join(values) or 'none'}"
-        more = f"; choose two: --by {key}={values[0]},{values[-1]}" if len(values) > 2 else ""
+        more = f"; choose two: --by {shlex.quote(f'{key}={values[0]},{values[-1]}')}" if len(values) > 2 else ""
         raise UsageError(f"--by {by}: {has}{more}")
-    sides, names = list[Side](), list[str]()
+    groups = list[_Group]()
     for group, value in zip((left, right), asked, strict=True):
-        place = group.store.root.parent
-        own = Filters.read([f"{key}={value}"]).choose_records(group.records, place=place)
+        own = [run for run in group.records if show_value(facts_of(run).get(key, "")) == value != ""]
+        own = own or Filters.read([f"{key}={value}"]).choose_records(group.records, place=group.store.root.parent)
         word = f"{short_name(key)}={value}"
-        names.append(word if left.name == right.name else f"{group.name} {word}")
-        sides.append(Side.of(build_report(own, published), group.store, name=names[-1]))
-    return Sides(first=sides[0], second=sides[1], subject=left.name if left.name == right.name else "", named=[key])
+        name = word if left.name == right.name else f"{group.name} {word}"
+        groups.append(replace(group, name=name, records=own))
+    return groups
+
+
+def _two_values(text: str, known: Sequence[str]) -> list[str]:
+    """Split a text at the comma between two known values, which may have commas themselves; else at every comma."""
+    ways = ([text[:at], text[at + 1 :]] for at, char in enumerate(text) if char == ",")
+    return next((way for way in ways if {*way} <= {*known}), text.strip("[]").split(","))
 
 
 def _how_to_split(group: _Group) -> str:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -165,13 +166,53 @@ def test_two_results_folders_are_compared(four: RunStore, tmp_path: Path) -> Non
         ("tiny --by trainer.epochs", "have 1 value of trainer.epochs: 10"),
         ("tiny tiny --by learning_rate", "did you mean trainer.learning_rate?"),
         ("tiny tiny --by trainer.learning_rate=1e-5,7", "no run in"),
+        ("tiny rtea", "tiny and rtea: have 2 runs in common; name two groups that share none"),
+        ("rteb tiny", "rteb and tiny: have 2 runs in common"),
+        ("tiny RESULTS", "have 12 runs in common"),
+        ("RESULTS RESULTS/.", "have 12 runs in common"),
+        ("tiny --by trainer.learning_rate=1e-5,0.00001", "have 4 runs in common"),
+        ("a=b tiny", "a=b: there are no finished runs of this encoder"),
         ("tiny nothing", "nothing: there are no finished runs of this encoder"),
         ("", "name two encoders"),
     ],
 )
 def test_a_comparison_that_is_not_clear_says_how_to_make_it_so(words: str, message: str, four: RunStore) -> None:
-    code, _, errors = call(*["compare", *words.split(), f"results_dir={four.root.parent}"])
+    results = str(four.root.parent)
+    code, _, errors = call("compare", *words.replace("RESULTS", results).split(), f"results_dir={results}")
     assert (code, message in errors) == (2, True), errors
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("trainer.betas", ("[0.8,0.99]", "[0.9,0.98]", "[0.9,0.999]")),
+        ("data.max_train_rows", ("100", "1000", "null")),
+        ("data.revision", ("a", "a b", "d,'c'")),
+    ],
+    ids=["lists", "numbers and null", "texts"],
+)
+def test_the_two_values_that_an_error_proposes_are_compared(key: str, values: tuple[str, ...], tmp_path: Path) -> None:
+    for value in values:
+        own: dict[str, Any] = {"words": (f"{key}={value}",)} if key != "data.revision" else {}
+        data = {**make_record().data, **({} if own else {"revision": value})}
+        keep_run(RunStore(tmp_path), task="rte", setting=f"of {value}", data=data, **own)
+    words = ["compare", "tiny", f"results_dir={tmp_path}", "--format", "json"]
+    code, _, errors = call(*words, "--by", key)
+    proposed = shlex.split(errors.partition("choose two: ")[2])
+    assert (code, proposed) == (2, ["--by", f"{key}={values[0]},{values[-1]}"])
+    code, out, errors = call(*words, *proposed)
+    assert code == 0, errors
+    names = [f"{key.partition('.')[2]}={value}" for value in (values[0], values[-1])]
+    assert [json.loads(out)[side] for side in ("first", "second")] == names
+
+
+def test_an_encoder_with_an_equals_sign_in_its_name_can_be_compared(tmp_path: Path) -> None:
+    for name in ("tiny", "lr=3", "task"):
+        keep_run(RunStore(tmp_path), task="rte", encoder={**DISTILROBERTA, "name": name})
+    for names in (("tiny", "lr=3"), ("lr=3", "task")):
+        code, out, errors = call("compare", *names, "task=rte", "--format", "json", f"results_dir={tmp_path}")
+        assert code == 0, errors
+        assert (json.loads(out)["first"], json.loads(out)["second"]) == names
 
 
 def test_rows_that_were_trained_on_more_data_are_compared_on_the_same_dev_rows(tmp_path: Path) -> None:
@@ -295,3 +336,21 @@ def test_settings_with_long_names_are_explained_in_a_papers_note_and_minus_signs
     for letter, rate, epochs, size in (("a", "1e-5", 3, 8), ("b", "3e-5", 5, 16)):
         (explained,) = [text for text in note.split("tiny (")[1:] if text.startswith(letter)]
         assert all(word in explained for word in (f"rate={rate}", f"epochs={epochs}", f"size={size}")), explained
+
+
+def test_a_long_name_without_anything_to_explain_stays_in_a_papers_table(tmp_path: Path) -> None:
+    store, name = RunStore(tmp_path), "bert_uncased_L-12_H-768_A-12_finetuned"
+    store.save(make_record(encoder={**DISTILROBERTA, "name": name}))
+    config, encoder = make_record().config, {**ROBERTA, "name": "x" * 33}
+    for epochs in range(1, 29):  # more settings than letters
+        own = {**config, "trainer": {**config["trainer"], "epochs": epochs}}
+        store.save(make_record(setting=f"{epochs}", config=own, encoder=encoder))
+    latex = render_paper(build_report(store.load_all(), []))
+    assert rf"{name.replace('_', chr(92) + '_')} & 50.0" in latex
+    assert [f"{'x' * 33} ({letters}) & 50.0" in latex for letters in ("z", "aa", "bb", "{")] == [
+        True,
+        True,
+        True,
+        False,
+    ]
+    assert f"{'x' * 33} (bb): epochs=28. Data and recipe: " in latex
