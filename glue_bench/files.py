@@ -22,6 +22,8 @@ def disk_errors(path: Path, what: str = "cannot be written") -> Iterator[None]:
     """Raise a DiskError that says what cannot be done with `path` for an OSError in the block."""
     try:
         yield
+    except BrokenPipeError:  # whoever read it has what they want
+        raise
     except OSError as error:
         raise DiskError(f"{path}: {what}: {error.strerror or error}") from error
 

@@ -10,7 +10,7 @@ from typing import Any
 from glue_bench.config import conf_folder, group_options
 from glue_bench.config.schema import RunConfig
 from glue_bench.errors import UsageError, did_you_mean
-from glue_bench.files import write_text_atomically
+from glue_bench.files import disk_errors, write_text_atomically
 from glue_bench.reading import is_path, whole_number
 from glue_bench.runs.filters import KEYS, Filters
 from glue_bench.runs.finished import FinishedRun, find_finished
@@ -102,17 +102,21 @@ def write_output(text: str, path: Path | None, *, chosen: bool = True) -> None:
     """Write to stdout, or to the file, which is then named on stderr.
 
     A new or regular file is replaced atomically; a link, pipe or device is written through if the user has `chosen` it.
+    A DiskError for whatever cannot be written.
     """
     if path is None:
         sys.stdout.write(text)
-    elif chosen and (path.is_symlink() or (path.exists() and not path.is_file())):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o666)  # no wait for a reader
-        os.set_blocking(descriptor, True)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-    else:
-        write_text_atomically(path, text)
-        say(f"written: {path}")
+        return
+    with disk_errors(path):
+        if chosen and (path.is_symlink() or (path.exists() and not path.is_file())):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK  # no wait for a reader
+            descriptor = os.open(path, flags, 0o666)
+            os.set_blocking(descriptor, True)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(text)
+        else:
+            write_text_atomically(path, text)
+            say(f"written: {path}")
 
 
 def read_words(

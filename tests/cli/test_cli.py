@@ -349,10 +349,17 @@ def test_the_usual_output_never_goes_through_a_link(tmp_path: Path) -> None:
     assert "<html" in victim.read_text()
 
 
-def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    os.mkfifo(tmp_path / "out")
-    assert main(["report", "--format", "json", "--out", "out"]) == 3
-    assert len(capsys.readouterr().err.splitlines()) == 2
+@pytest.mark.parametrize("out", ["folder", "pipe", "loop", "link", "file/inner", "/proc/x", "/dev/full", "link/inner"])
+def test_what_cannot_be_written_is_named_in_one_line(out: str, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo("pipe")  # nobody reads it, which is not waited for
+    Path("folder").mkdir()
+    Path("file").touch()
+    Path("loop").symlink_to("loop")
+    Path("link").symlink_to("missing/file")
+    assert main(["report", "--format", "json", "--out", out]) == 74
+    said, error = capsys.readouterr().err.splitlines()
+    assert said.startswith("no runs under")
+    assert error.startswith(f"glue-bench: {out}: cannot be written: ")
 
 
 @pytest.mark.parametrize("words", [("executor=serial",), ("executor=local", "executor.workers=2")], ids=" ".join)
