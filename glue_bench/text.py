@@ -68,7 +68,7 @@ def escape_cell(value: object) -> object:
     """Escape text that a spreadsheet would take for a formula, or a terminal obey; return anything else unchanged."""
     if not isinstance(value, str):
         return value
-    return "'" * (value[:1] in ("=", "+", "-", "@", "\t", "\r")) + visible(value)
+    return "'" * value.lstrip().startswith(("=", "+", "-", "@")) + visible(value)
 
 
 def escape_markdown(text: str) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from glue_bench.errors import list_names
-from glue_bench.text import cut, first_line, fit_message, plural, quote, visible
+from glue_bench.text import cut, escape_cell, first_line, fit_message, plural, quote, visible
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,11 @@ def test_no_message_is_over_three_lines_or_600_characters(text: str) -> None:
 
 def test_the_end_of_a_message_survives_a_long_beginning() -> None:
     assert cut("v" * 900 + ": must be 1 or more", 600).endswith(": must be 1 or more")
+
+
+@pytest.mark.parametrize("start", ["", " ", "\t", "\r", "\n ", "\u00a0", "\u3000"])
+def test_a_spreadsheet_takes_no_text_for_a_formula(start: str) -> None:
+    for sign in "=+-@":
+        assert escape_cell(f"{start}{sign}1+1") == f"'{visible(start)}{sign}1+1"
+    for plain in (f"{start}1=1", start, 1.5, None):
+        assert escape_cell(plain) == (visible(plain) if isinstance(plain, str) else plain)

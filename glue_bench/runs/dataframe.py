@@ -68,7 +68,7 @@ def load_results(results_dir: str | Path = "results", *words: str, **filters: ob
             setting = words_of.get((record.setting_id, *record.ways), "")
             rows += [{**row, "setting": setting} for row in _rows(record, store)]
     frame = pd.DataFrame(rows, columns=_COLUMNS)
-    frame["ended"] = pd.to_datetime(frame["ended"], utc=True, errors="coerce")
+    frame["ended"] = pd.to_datetime(frame["ended"], utc=True, errors="coerce", format="ISO8601")
     numbers = [*_NUMBERS, *_MORE_NUMBERS]
     frame[numbers] = frame[numbers].apply(pd.to_numeric)
     return frame

@@ -213,6 +213,25 @@ def test_results_load_as_a_data_frame(store: RunStore) -> None:
     assert all((Path(folder) / "record.json").is_file() for folder in frame.folder)
 
 
+def test_a_time_that_cannot_be_read_is_missing_from_the_frame(tmp_path: Path) -> None:
+    times = [
+        "2026-11-26T10:00:00.123+00:00",
+        "2026-11-26",
+        "yesterday",
+        "11/26/2026",
+        "1",
+        "nan",
+        "99999-01-01",
+        "\n",
+        "",
+    ]
+    for seed, ended in enumerate(times):
+        RunStore(tmp_path).save(make_record(seed=seed, ended=ended))
+    frame = package.load_results(tmp_path)  # a warning would be an error
+    assert {*frame[frame.ended.notna()].seed} == {0, 1}
+    assert str(frame.ended.dt.tz) == "UTC"
+
+
 def test_an_empty_folder_gives_an_empty_frame_and_a_missing_one_an_error(tmp_path: Path) -> None:
     assert package.load_results(tmp_path).empty
     with pytest.raises(GlueBenchError, match="no such folder of results"):
