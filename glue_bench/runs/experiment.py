@@ -1,5 +1,6 @@
 """One run: rows, tokens, model, training, scores, record."""
 
+import contextlib
 import dataclasses
 import hashlib
 import logging
@@ -148,7 +149,8 @@ def run_experiment(
             store.keep_failure(request, error, facts=facts, history=history)
         raise
     store.discard_snapshots(record)
-    (run.folder / "error.log").unlink(missing_ok=True)  # of an earlier attempt
+    with contextlib.suppress(OSError):  # the result is kept, whatever is there
+        (run.folder / "error.log").unlink()  # of an earlier attempt
     return record
 
 

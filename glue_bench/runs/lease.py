@@ -19,7 +19,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from glue_bench.errors import GlueBenchError
+from glue_bench.errors import DiskError, GlueBenchError
 from glue_bench.files import disk_errors
 from glue_bench.reading import build_plain, read_json
 
@@ -53,7 +53,9 @@ class Owner:
     @property
     def title(self) -> str:
         """Host and process, for messages."""
-        return f"{self.host} process {self.process}"
+        minutes = f"{STALE_SECONDS / 60:g} minutes"
+        unknown = f"an unknown worker (its lease is empty or damaged, and counts for {minutes})"
+        return f"{self.host} process {self.process}" if self.nonce else unknown
 
     def is_running(self) -> bool | None:
         """Return whether the process still runs; None if this machine cannot know."""
@@ -69,7 +71,7 @@ class Owner:
         return None if started is None else started == self.started  # None: it is hidden from this user
 
 
-_UNKNOWN = Owner(host="a host", process=0, machine="", started="", nonce="")
+_UNKNOWN = Owner(host="", process=0, machine="", started="", nonce="")
 
 
 class Lease:
@@ -83,12 +85,17 @@ class Lease:
         self._thread.start()
 
     def note_progress(self, phase: str, step: int = 0, *, steps: int = 0) -> None:
-        """Note that the run makes progress; a LostLeaseError if another worker owns it by now."""
+        """Note that the run makes progress; errors as in `check`, as far as they are known by now."""
         self._owner, self._noted = replace(self._owner, phase=phase, step=step, steps=steps), time.monotonic()
         self._refuse_if_lost()
 
     def check(self) -> None:
-        """Raise a LostLeaseError if the run is no longer ours; call it before what only the owner may write."""
+        """Make sure that the run is still ours; call it before what only the owner may write.
+
+        Raises:
+            LostLeaseError: another worker owns it.
+            DiskError: its folder is gone.
+        """
         self._lost = self._lost or not self._is_newest() or not self._is_ours()
         self._refuse_if_lost()
 
@@ -127,6 +134,8 @@ class Lease:
 
     def _refuse_if_lost(self) -> None:
         if self._lost:
+            if not self._folder.is_dir():
+                raise DiskError(f"{self._folder}: the run's folder is gone (moved or deleted?)")
             raise LostLeaseError(f"{self._folder}: another worker has taken this run over and continues it")
 
 
@@ -185,13 +194,12 @@ def is_beating(folder: Path) -> bool:
 def _take_next(folder: Path, newest: int, *, patience: float) -> Lease | None:
     """Take generation `newest` + 1; None if another worker was quicker."""
     path, process, nonce = folder / f"claim-{newest + 1}.json", os.getpid(), os.urandom(8).hex()
-    try:
-        path.open("x").close()
-    except FileExistsError:
-        return None
     started = _process_start(process) or ""
     owner = Owner(host=socket.gethostname(), process=process, machine=_machine(), started=started, nonce=nonce)
-    _write(path, asdict(owner))
+    try:
+        _write(path, asdict(owner), mode="xb")
+    except FileExistsError:
+        return None
     if _newest(folder)[1] != path:  # several generations have come and gone since we looked
         path.unlink(missing_ok=True)
         return None
@@ -281,8 +289,15 @@ def _generations(folder: Path) -> dict[int, Path]:
     return {int(found[1]): folder / name for name in names if (found := _NAME.fullmatch(name))}
 
 
-def _write(path: Path, content: dict[str, object]) -> None:
-    """Rewrite in place: a file that somebody has removed must never come back."""
-    with path.open("r+b", buffering=0) as stream:
-        stream.write(json.dumps(content).encode().ljust(_BYTES))
-        os.fsync(stream.fileno())
+def _write(path: Path, content: dict[str, object], *, mode: str = "r+b") -> None:
+    """Rewrite in place: a file that somebody has removed must never come back. With mode xb, make it whole or not."""
+    with open(path, mode, buffering=0) as stream:  # noqa: PTH123 - Path.open has no type for a mode that varies
+        left = json.dumps(content).encode().ljust(_BYTES)
+        try:
+            while left:  # what is written only in part is followed by the error that says why
+                left = left[stream.write(left) :]
+            os.fsync(stream.fileno())
+        except OSError:
+            if mode == "xb":
+                path.unlink()
+            raise

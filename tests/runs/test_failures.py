@@ -75,8 +75,9 @@ def test_an_internal_error_keeps_its_traceback_in_the_log_and_off_the_screen(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("the wheel came off")
 
-    monkeypatch.setattr("glue_bench.runs.experiment.load_trainable", broken)
-    assert main(["run", "task=rte", *tiny_words]) == 1
+    with monkeypatch.context() as wheel:
+        wheel.setattr("glue_bench.runs.experiment.load_trainable", broken)
+        assert main(["run", "task=rte", *tiny_words]) == 1
     error = capsys.readouterr().err
     assert "internal error: RuntimeError: the wheel came off" in error
     assert "Traceback" not in error
@@ -84,6 +85,10 @@ def test_an_internal_error_keeps_its_traceback_in_the_log_and_off_the_screen(
     assert "the wheel came off" in log.read_text()
     (record,) = records_in(tmp_path)
     assert (record.status, record.error) == ("failed", "RuntimeError: the wheel came off")
+    log.unlink()
+    log.mkdir()  # what is no log stays, and is no failure
+    assert main(["run", "task=rte", *tiny_words]) == 0
+    assert log.is_dir()
 
 
 def test_a_result_is_not_lost_when_repeating_the_run_fails(

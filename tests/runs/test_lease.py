@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+import resource
+import shutil
 import subprocess
 import sys
 import threading
@@ -82,7 +84,9 @@ def test_a_lease_that_its_writer_never_finished_is_free_once_it_is_old(
     path = lease_of_another_host(tmp_path, age=5)
     for content in ("", '{"host": "nod'):
         path.write_text(content)
-        assert isinstance(take_lease(tmp_path), Owner)
+        owner = take_lease(tmp_path)
+        assert isinstance(owner, Owner)
+        assert owner.title == "an unknown worker (its lease is empty or damaged, and counts for 2 minutes)"
     os.utime(path, (0, 0))
     take(tmp_path).release(done=True)
 
@@ -150,6 +154,40 @@ def test_an_owner_whose_lease_is_gone_does_not_bring_it_back(tmp_path: Path, mon
     with pytest.raises(LostLeaseError):
         sleeper.check()
     sleeper.release(done=True)
+
+
+@pytest.mark.parametrize("size", [0, 100, 511])
+def test_a_lease_that_is_not_written_whole_is_a_disk_error_and_leaves_nothing(size: int, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))  # as on a disk with so much room
+    try:
+        with pytest.raises(DiskError, match="cannot be leased: File too large"):
+            take_lease(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+    take(tmp_path).release(done=True)
+
+
+@pytest.mark.parametrize(
+    "leave", [shutil.rmtree, lambda folder: folder.rename(folder.with_name("moved"))], ids=["deleted", "moved"]
+)
+@pytest.mark.parametrize("again", [False, True], ids=["gone", "made again"])
+def test_a_run_whose_folder_is_gone_names_no_other_worker_and_does_not_make_it_again(
+    leave: Callable[[Path], None], again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.02)
+    held = take(tmp_path / "results" / "run")
+    leave(tmp_path / "results")
+    if again:
+        (tmp_path / "results").mkdir()
+    with pytest.raises(DiskError, match=r"run: the run's folder is gone \(moved or deleted\?\)"):
+        held.check()
+    time.sleep(0.1)
+    with pytest.raises(DiskError, match="is gone"):
+        held.note_progress("training")
+    held.release(done=False)
+    assert not (tmp_path / "results" / "run").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_a_disk_error(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from safetensors.torch import load_file
 
 from glue_bench.cli import main
+from glue_bench.runs import lease
 from glue_bench.training.stopping import SIGNALS, Stopped
 from tests.support.processor import PATIENCE, wait_until
 from tests.support.warm import WarmProcess
@@ -113,6 +115,26 @@ def test_a_snapshot_that_cannot_be_written_is_one_line_and_exit_74(start: Start)
     assert "/snapshots/step-" in last
     assert "cannot be written" in last
     assert "Traceback" not in errors
+
+
+def test_a_run_whose_results_are_moved_away_ends_and_does_not_start_again(
+    tiny_words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
+    results = tmp_path / "results"
+
+    def move() -> None:
+        wait_until(lambda: bool(snapshots(tmp_path)))
+        results.rename(tmp_path / "moved")
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    assert main(["run", *tiny_words, *LONG, f"results_dir={results}"]) == 74
+    mover.join()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"glue-bench: {results}/runs/tiny/rte/seed")
+    assert last.endswith("the run's folder is gone (moved or deleted?)")
+    assert not results.exists()
 
 
 def test_outside_of_a_training_a_signal_is_obeyed_at_once() -> None:
