@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,7 @@ _BETWEEN_GPUS = timedelta(minutes=2)  # after which NCCL gives up a sum: it ends
 _PATIENCE = 10.0  # seconds that the first process has to write its record and end
 _FOR_PEERS = timedelta(minutes=5)  # the longest wait for the other processes
 _QUIET = 3.0  # seconds of it without a word
+_MOST = 100_000  # processes
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +45,18 @@ class Processes:
 
     @classmethod
     def from_environment(cls) -> "Processes":
-        """Read the variables that torchrun sets; a single process if one of them is missing."""
-        try:
-            rank, count, local_rank = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-        except (KeyError, ValueError):
+        """Read the variables that torchrun sets; a single process if one of them is missing.
+
+        Raises:
+            UsageError: one of them is no number, or none that can be.
+        """
+        if not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
             return ALONE
-        several = count > 1 and {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
-        return cls(rank=rank, count=count, local_rank=local_rank) if several else ALONE
+        if (count := _read_number("WORLD_SIZE", range(1, _MOST + 1))) == 1:
+            return ALONE
+        _read_number("MASTER_PORT", range(2**16))
+        rank, local_rank = (_read_number(name, range(count)) for name in ("RANK", "LOCAL_RANK"))
+        return cls(rank=rank, count=count, local_rank=local_rank)
 
     @property
     def leads(self) -> bool:
@@ -74,6 +81,7 @@ class Processes:
             from torch.distributed.rendezvous import rendezvous
 
             def connect() -> None:
+                _check_address()
                 with _lost_if_it_fails() as distributed:
                     self._store, _, _ = next(rendezvous("env://", timeout=_FOR_PEERS))
                     # Gloo exchanges what is on a CPU, for which no GPU waits, and may take long: the first one writes.
@@ -179,6 +187,26 @@ class Processes:
             return None
         time.sleep(0.5)  # time for it to end
         return words
+
+
+def _read_number(name: str, allowed: range) -> int:
+    """Read a variable of the launcher, all of which are set; a UsageError if it is not among the `allowed` ones."""
+    text = os.environ[name]
+    with contextlib.suppress(ValueError):
+        if (number := int(text)) in allowed:
+            return number
+    wanted = f"a launcher of several processes sets a whole number from {allowed[0]:,} to {allowed[-1]:,}"
+    raise UsageError(f"{name}={text}: {wanted}; to run in one process, unset it")
+
+
+def _check_address() -> None:
+    """Refuse a host that nobody knows, which torch would try for minutes, with lines of its own."""
+    address = os.environ["MASTER_ADDR"]
+    try:
+        socket.getaddrinfo(address, None)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "no host has such a name"
+        raise UsageError(f"MASTER_ADDR={address}: not found: {reason}; to run in one process, unset it") from error
 
 
 ALONE = Processes()

@@ -27,6 +27,8 @@ from tests.support.warm import WarmProcess
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 RUN = ["run", "task=rte", "trainer.epochs=20", "trainer.batch_size=47", "trainer.learning_rate=1e-4"]
 
+LAUNCHED = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517"}
+
 
 def start(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen([*TORCHRUN, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -212,11 +214,31 @@ def test_every_process_has_its_own_device(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_variable_that_some_other_launcher_left_makes_no_second_process(
     missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.setenv(name, "2")
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
     assert Processes.from_environment().count == 2
     monkeypatch.delenv(missing)
     assert Processes.from_environment() is ALONE
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("WORLD_SIZE", value) for value in ("x", "", "0", "-1", "1.5", "1" + 20 * "0", 5000 * "9")]
+    + [(name, value) for name in ("RANK", "LOCAL_RANK") for value in ("x", "", "2", "-1", "1e0")]
+    + [("MASTER_PORT", value) for value in ("x", "", "65536", "-1")]
+    + [("MASTER_ADDR", value) for value in ("", "no-such-host.invalid", "a..b", 300 * "x", "fe80::x")],
+    ids=lambda text: text[:20],
+)
+def test_a_launchers_variable_with_which_nothing_can_connect_is_named_at_once(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for each, usual in LAUNCHED.items():
+        monkeypatch.setenv(each, usual)
+    monkeypatch.setenv(name, value)
+    assert main(["run", "task=rte"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"glue-bench: {name}={value[:50]}")
+    assert line.endswith("to run in one process, unset it")
 
 
 def test_a_process_without_its_peers_says_whom_it_waits_for_and_obeys_signals(tiny_words: list[str]) -> None:
