@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _WATCH_EVERY = 2.0  # seconds between checks of records and leases
 _ASK_EVERY = 10.0  # seconds between queries to Slurm
+_ANSWERED_IN = 60.0  # seconds that one may take; Slurm's commands themselves try for about as long
 JOBS_AT_ONCE = 8  # jobs, if executor.workers is auto
 _ENDLESS = 10_000  # times that a job may reach its time limit: it makes progress each time
 
@@ -205,23 +206,36 @@ def open_executor(folder: Path, executor: ExecutorConfig, *, dependency: str | N
 
 def queued_jobs() -> set[str]:
     """Return the ids of this user's jobs that wait or run, array tasks one by one; a UsageError without a Slurm."""
-    command = ["squeue", "--me", "--array", "--noheader", "--format=%i"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except FileNotFoundError as error:
-        raise UsageError("executor=slurm: no squeue here; is this a login node of a Slurm cluster?") from error
-    except subprocess.CalledProcessError as error:
-        raise UsageError(f"executor=slurm: squeue finds no cluster here: {_last_line(error.stderr)}") from error
+    done = _ask("squeue", "--me", "--array", "--noheader", "--format=%i")
+    if done.returncode:
+        reason = _last_line(done.stderr.strip() or f"exit status {done.returncode}")
+        raise UsageError(f"executor=slurm: squeue finds no cluster here: {reason}")
     return set(done.stdout.split())
 
 
 def job_state(job: str) -> str:
     """Return what Slurm says became of a job, as long as it remembers."""
-    done = subprocess.run(["scontrol", "show", "job", "--oneliner", job], capture_output=True, text=True, check=False)
+    try:
+        done = _ask("scontrol", "show", "job", "--oneliner", job)
+    except UsageError as error:
+        return str(error)
     words = dict(word.partition("=")[::2] for word in done.stdout.split())
     if "JobState" not in words:
         return "Slurm no longer knows it"
     return f"{words['JobState']}, exit code {words.get('ExitCode', 'unknown')}"
+
+
+def _ask(*command: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command of Slurm; a UsageError if there is none, or it does not answer in time."""
+    try:
+        how: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace", "timeout": _ANSWERED_IN}
+        return subprocess.run(command, check=False, **how)
+    except subprocess.TimeoutExpired as error:
+        raise UsageError(f"executor=slurm: {command[0]} does not answer") from error
+    except FileNotFoundError as error:
+        raise UsageError(f"executor=slurm: no {command[0]} here; is this a login node of a Slurm cluster?") from error
+    except OSError as error:
+        raise UsageError(f"executor=slurm: {command[0]} cannot be started: {error.strerror}") from error
 
 
 def _last_line(said: object) -> str:

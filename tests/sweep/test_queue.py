@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from glue_bench.errors import UsageError
 from glue_bench.runs.lease import Lease, take_lease
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
@@ -117,3 +118,32 @@ def test_a_watched_job_array_settles_repeats_or_records_each_run(
     assert cluster.submitted == [[first, lost, again], [again]]
     assert (records[lost].error or "").startswith("its job 1_1 ended without a result (FAILED, exit code 1:0)")
     assert store.load(*requests[1].place) == records[lost]
+
+
+@pytest.mark.parametrize(
+    ("script", "refused", "state"),
+    [
+        (None, "no squeue here; is this a login node", "no scontrol here"),
+        ("", "squeue cannot be started: Permission denied", "scontrol cannot be started: Permission denied"),
+        ("exec /bin/sleep 100", "squeue does not answer", "scontrol does not answer"),
+        ("echo no controller >&2; exit 1", "finds no cluster here: no controller", "Slurm no longer knows it"),
+        ("exit 3", "finds no cluster here: exit status 3", "Slurm no longer knows it"),
+        (r"printf 'JobState=FAILED ExitCode=1:0 Name=\377'", "", "FAILED, exit code 1:0"),
+    ],
+    ids=["missing", "not executable", "hangs", "refuses", "refuses silently", "not UTF-8"],
+)
+def test_commands_of_slurm_that_are_missing_or_do_not_answer_are_named(
+    script: str | None, refused: str, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if script and "sleep" in script:
+        monkeypatch.setattr(slurm, "_ANSWERED_IN", 0.1)
+    for name in ("squeue", "scontrol") if script is not None else ():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755 if script else 0o644)
+    if refused:
+        with pytest.raises(UsageError, match=f"executor=slurm: .*{refused}"):
+            slurm.queued_jobs()
+    else:
+        assert slurm.queued_jobs() == {"JobState=FAILED", "ExitCode=1:0", "Name=\ufffd"}
+    assert state in slurm.job_state("7")
