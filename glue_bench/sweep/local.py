@@ -3,10 +3,12 @@
 import contextlib
 import importlib
 import logging
+import math
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -18,7 +20,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 from glue_bench.config.schema import ExecutorConfig
-from glue_bench.errors import DiskError, describe
+from glue_bench.errors import DiskError, UsageError, describe
 from glue_bench.machine import total_memory, usable_cores
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.record import Record
@@ -45,6 +47,7 @@ _OF_THE_SERVER = {
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # nor may CUDA, which torch would start to see whether there is a GPU
 }
 _LEAVING = 30.0  # seconds that a worker has to end after it reported its outcome
+_ANSWERING = 60.0  # seconds that a worker has to say something once it was asked to stop
 _TICK = 0.25  # seconds between checks of signals, hangs and other workers
 
 logger = logging.getLogger(__name__)
@@ -60,9 +63,15 @@ class _Worker:
     slot: Slot
     before: Record | None  # the record at its start
     heard: float = field(default_factory=time.monotonic)  # when it last sent a message
+    longest: float = 0.0  # seconds between two of them: an update may take minutes
     steps: int = 0
     outcome: tuple[str, str] | None = None  # kind and remark
     hangs: bool = False
+
+    @property
+    def quiet(self) -> float:
+        """Seconds since its last message."""
+        return time.monotonic() - self.heard
 
     def send(self, number: int) -> None:
         """Send a signal, if the process still runs."""
@@ -111,8 +120,8 @@ def start_process(process: BaseProcess) -> None:
     """Start a worker, and before that the server that forks it, if that was killed; a LostRunError if it cannot be."""
     for pause in (0.0, 0.1, 1.0):  # seconds: a process that was killed is not gone at once
         time.sleep(pause)
-        warm_up()
         try:
+            warm_up()
             return process.start()
         except (EOFError, OSError) as error:  # the server was killed in this moment
             _load_here()
@@ -122,7 +131,12 @@ def start_process(process: BaseProcess) -> None:
 
 def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> dict[str, Record]:
     """Run what is missing, several at a time; otherwise as `run_serially`."""
-    warm_up()
+    try:
+        warm_up()
+    except OSError as error:
+        # Of a socket whose path is too long the error has no number.
+        where = "" if error.errno else f"TMPDIR={tempfile.gettempdir()} is too long a path: "
+        raise UsageError(f"{where}no worker can be started ({describe(error)}); executor=serial needs none") from error
     listener.note("starting: loading PyTorch")
     device = plan.missing[0].config.trainer.device
     gpus = gpus_for(device, _visible_gpus)
@@ -155,7 +169,7 @@ class _Driver:
     ) -> None:
         self._queue, self._store, self._listener, self._timeout = queue, store, listener, timeout
         self._free, self._workers = list(slots), list[_Worker]()
-        self._asked_to_stop = False
+        self._asked_to_stop: float | None = None  # when
         self._fatal: DiskError | None = None
 
     def run(self) -> dict[str, Record]:
@@ -210,9 +224,9 @@ class _Driver:
         with contextlib.suppress(EOFError, OSError):
             while not worker.pipe.closed and worker.pipe.poll():
                 kind, content = worker.pipe.recv()
-                worker.heard = time.monotonic()
+                worker.longest, worker.heard = max(worker.longest, worker.quiet), time.monotonic()
                 if kind == "phase":
-                    if not self._asked_to_stop:
+                    if self._asked_to_stop is None:
                         self._listener.note("")
                     self._listener.phase(worker.request, content)
                 elif kind == "step":
@@ -250,16 +264,27 @@ class _Driver:
         self._queue.settle(request, record)
 
     def _ask_to_stop(self) -> None:
-        if self._workers and not self._asked_to_stop:
+        if self._asked_to_stop is not None:
+            return
+        self._asked_to_stop = time.monotonic()
+        if self._workers:
             self._listener.note("stopping: each run keeps a snapshot after this update; Ctrl-C again ends at once")
             for worker in self._workers:
                 worker.send(SIGNALS.pending or signal.SIGTERM)
-        self._asked_to_stop = True
+                worker.send(signal.SIGCONT)  # one that was suspended would not receive it
 
     def _kill_what_hangs(self) -> None:
+        asked = math.inf if self._asked_to_stop is None else self._asked_to_stop
         for worker in self._workers:
-            quiet = time.monotonic() - worker.heard
+            quiet = worker.quiet
             if worker.outcome and quiet > _LEAVING:
+                worker.send(signal.SIGKILL)
+            elif not worker.hangs and min(quiet, time.monotonic() - asked) > max(_ANSWERING, 2 * worker.longest):
+                text = (
+                    "%s: was asked to stop and does not answer, so its process is killed; the same command continues it"
+                )
+                logger.warning(text, worker.request.title)
+                worker.hangs, worker.outcome = True, ("stopped", "")
                 worker.send(signal.SIGKILL)
             elif self._timeout and quiet > self._timeout and not worker.hangs:
                 worker.hangs = True

@@ -1,16 +1,29 @@
 """The server that workers are forked from."""
 
+import multiprocessing
 import os
 import signal
+import tempfile
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from glue_bench.errors import UsageError
+from glue_bench.runs.store import RunStore
 from glue_bench.sweep import local
-from glue_bench.sweep.queue import LostRunError
+from glue_bench.sweep.board import Listener
+from glue_bench.sweep.plan import plan_runs
+from glue_bench.sweep.queue import LostRunError, Queue
+from glue_bench.sweep.worker import Slot
+from glue_bench.training.stopping import SIGNALS
+from tests.support.making import make_request
 
 
 def test_the_server_of_the_workers_looks_for_gpus_without_starting_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,3 +61,77 @@ def test_a_worker_that_cannot_be_started_is_one_line(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(process, "start", fail)
     with pytest.raises(LostRunError, match=r"no worker can be started .*Too many open files"):
         local.start_process(process)
+
+
+def _ignore(ready: Connection) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ready.send("ready")
+    time.sleep(60)
+
+
+def _obey(ready: Connection) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ready.send("ready")
+    time.sleep(60)
+
+
+@pytest.mark.parametrize(
+    ("target", "longest", "ended_by"),
+    [(_obey, 0.0, signal.SIGTERM), (_ignore, 0.0, signal.SIGKILL), (_ignore, 60.0, None)],
+    ids=["suspended", "suspended and deaf", "in a long update"],
+)
+def test_a_worker_that_is_asked_to_stop_is_woken_and_killed_if_it_stays_silent_for_longer_than_ever(
+    target: Callable[[Connection], None],
+    longest: float,
+    ended_by: int | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(local, "_ANSWERING", 0.1)
+    monkeypatch.setattr(SIGNALS, "pending", signal.SIGTERM)
+    store, request = RunStore(tmp_path), make_request(task="rte", seed=1)
+    queue = Queue(plan_runs([request], store, retry_failed=False), store, listener=Listener())
+    driver = local._Driver(queue, store, listener=Listener(), slots=[], timeout=0.0)
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=target, args=(theirs,))
+    process.start()
+    assert process.pid is not None
+    try:
+        assert ours.recv() == "ready"
+        os.kill(process.pid, signal.SIGSTOP)
+        slot = Slot(cores=[0], gpu=None)
+        worker = local._Worker(request=request, process=process, pipe=ours, slot=slot, before=None, longest=longest)
+        driver._workers.append(worker)
+        driver._ask_to_stop()
+        if ended_by == signal.SIGTERM:
+            process.join()
+        time.sleep(0.15)
+        driver._kill_what_hangs()
+        if ended_by is not None:
+            process.join()
+            assert process.exitcode == -ended_by
+        assert process.is_alive() == (ended_by is None)
+        if ended_by == signal.SIGKILL:
+            assert f"{request.title}: was asked to stop and does not answer, so its process is killed" in caplog.text
+            driver._finish(worker)
+            assert store.load(*request.place) is None
+            assert queue.next_run() == request
+    finally:
+        process.kill()
+        process.join()
+
+
+def test_a_temporary_folder_whose_path_is_too_long_for_a_socket_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    server: Any = forkserver._forkserver
+    server._stop()
+    monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", str(long))  # type: ignore[attr-defined]
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    request, store = make_request(task="rte", seed=1), RunStore(tmp_path)
+    plan = plan_runs([request], store, retry_failed=False)
+    with pytest.raises(UsageError, match=rf"TMPDIR={long} is too long a path: .*; executor=serial needs none"):
+        local.run_in_workers(plan, store, listener=Listener(), executor=request.config.executor)
