@@ -267,7 +267,12 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
     except (HydraException, OmegaConfBaseException, UsageError) as error:
         raise UsageError(located(_explain(error), files, words=overrides)) from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:  # of a file that another one names in its defaults
-        where = getattr(getattr(error, "problem_mark", None), "name", None) or f"a file under {config_dir}"
+        try:
+            Path.cwd()
+        except OSError as gone:
+            raise UsageError(f"the working folder no longer exists: {gone.strerror}; change to another") from error
+        where = getattr(getattr(error, "problem_mark", None), "name", None) or getattr(error, "filename", None)
+        where = where or f"a file under {config_dir or conf_folder()}"
         raise unreadable(where, error) from error
     except _ODD as error:
         reason = f"{type(error).__name__}: {first_line(error)}"

@@ -276,3 +276,12 @@ def test_a_configuration_is_rebuilt_from_its_facts_and_from_those_of_an_earlier_
         config_from_facts({**facts, "trainer": {**facts["trainer"], "epochs": "ten"}})
     with pytest.raises(UsageError, match="colour: no such key"):
         config_from_facts({**facts, "colour": "red"})
+
+
+def test_a_working_folder_that_is_gone_is_not_blamed_on_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(UsageError, match=r"^the working folder no longer exists: No such file or directory; change to"):
+        compose_run(["task=rte", "seed=4711"])
