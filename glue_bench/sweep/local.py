@@ -280,9 +280,7 @@ class _Driver:
             if worker.outcome and quiet > _LEAVING:
                 worker.send(signal.SIGKILL)
             elif not worker.hangs and min(quiet, time.monotonic() - asked) > max(_ANSWERING, 2 * worker.longest):
-                text = (
-                    "%s: was asked to stop and does not answer, so its process is killed; the same command continues it"
-                )
+                text = "%s: was asked to stop and does not answer, so it is killed; the same command continues it"
                 logger.warning(text, worker.request.title)
                 worker.hangs, worker.outcome = True, ("stopped", "")
                 worker.send(signal.SIGKILL)

@@ -113,7 +113,7 @@ def test_a_worker_that_is_asked_to_stop_is_woken_and_killed_if_it_stays_silent_f
             assert process.exitcode == -ended_by
         assert process.is_alive() == (ended_by is None)
         if ended_by == signal.SIGKILL:
-            assert f"{request.title}: was asked to stop and does not answer, so its process is killed" in caplog.text
+            assert f"{request.title}: was asked to stop and does not answer, so it is killed" in caplog.text
             driver._finish(worker)
             assert store.load(*request.place) is None
             assert queue.next_run() == request
