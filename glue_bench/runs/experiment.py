@@ -112,10 +112,8 @@ def run_experiment(
     started, history, trainer = time.perf_counter(), list[StepReport](), request.config.trainer
     facts: dict[str, Any] = {**request_facts(request), "processes": processes.count}
     try:
-        rank, exact, by = processes.local_rank, trainer.deterministic, trainer.products
-        placement = choose_placement(
-            trainer.device, trainer.precision, deterministic=exact, local_rank=rank, multiply=by
-        )
+        exact, at, by = trainer.deterministic, processes.local_rank, trainer.products
+        placement = choose_placement(trainer.device, trainer.precision, deterministic=exact, local_rank=at, multiply=by)
         if placement.device.type == "cpu":
             keep_freed_memory()
         run = RunContext(

@@ -57,6 +57,7 @@ def test_a_worker_that_cannot_be_started_is_one_line(monkeypatch: pytest.MonkeyP
     def fail() -> None:
         raise OSError(24, "Too many open files")
 
+    monkeypatch.setattr(local, "_PRELOADED", [])
     process = local._CONTEXT.Process(target=os._exit, args=(7,))
     monkeypatch.setattr(process, "start", fail)
     with pytest.raises(LostRunError, match=r"no worker can be started .*Too many open files"):
