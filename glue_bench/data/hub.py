@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -9,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from glue_bench.errors import DISK_ERRNOS, DiskError, InputError
+from glue_bench.files import file_sha256
+from glue_bench.reading import open_regular, read_json
 from glue_bench.text import first_line
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # Headers of which the client makes paths in its cache, unchecked. W/ marks a weak ETag.
 _NAMES = {"X-Repo-Commit": _COMMIT, "X-Linked-Etag": re.compile(r'(W/)?"?\w[\w+=:.-]{0,199}"?', re.ASCII)}
 _NAMES |= {"ETag": _NAMES["X-Linked-Etag"], "X-Xet-Hash": re.compile(r"[0-9a-f]{64}")}
+_PINNED = re.compile(rf"/resolve/({_COMMIT.pattern})/")
 
+_DISK = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, *DISK_ERRNOS)
 _OFFLINE_HELP = """\
 data=local data.path=FOLDER, encoder=./FOLDER, or a hub cache (HF_HOME) that was filled on another machine
 everything offline, on the packaged sample data: glue-bench sweep preset=sample"""
@@ -45,9 +50,9 @@ def cached_file(repo_id: str, filename: str, *, revision: str, repo_type: str) -
     return found if isinstance(found, Path) else None
 
 
-def is_known_absent(repo_id: str, filename: str, *, revision: str, repo_type: str) -> bool:
-    """Return whether the cache remembers that the repository has no such file."""
-    return _look_up(repo_id, filename, revision=revision, repo_type=repo_type) is False
+def is_unknown(repo_id: str, filename: str, *, revision: str, repo_type: str) -> bool:
+    """Return whether the cache does not know whether the repository has such a file."""
+    return _look_up(repo_id, filename, revision=revision, repo_type=repo_type) is None
 
 
 def hub_cache_folder() -> Path:
@@ -74,33 +79,30 @@ def ask_size(repo_id: str, filename: str, *, revision: str, repo_type: str, time
         UnreachableError: the hub does not respond, or HF_HUB_OFFLINE is set.
         InputError: there is no such repository, revision or file, or we have no access.
     """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-
     with _readable_errors(f"{repo_type} {repo_id}", filename, revision=revision):
-        url = hf_hub_url(repo_id, filename, repo_type=repo_type, revision=revision)
-        return get_hf_file_metadata(url, timeout=timeout).size or 0
+        return _ask(repo_id, filename, revision=revision, repo_type=repo_type, timeout=timeout)
 
 
 def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, optional: bool = False) -> Path | None:
     """Download one file, or take it from the cache; None for an optional file that the repository lacks.
 
     A commit is looked up in the cache first; for a branch or tag the hub is asked first. An InputError says why the
-    file cannot be fetched.
+    file cannot be fetched: also an optional one, if nothing can be asked and the cache does not know whether it exists.
     """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
 
     with _readable_errors(f"{repo_type} {repo_id}", filename, revision=revision):
         try:
             cached = _look_up(repo_id, filename, revision=revision, repo_type=repo_type)
             if is_commit(revision) and isinstance(cached, Path):
-                return cached
+                return _check_content(cached)
             if cached is False and optional:
                 return None  # this commit is known to have no such file
             if not isinstance(cached, Path):
                 # Without a network this request fails at once; a download would retry for 23 seconds or more.
-                get_hf_file_metadata(hf_hub_url(repo_id, filename, repo_type=repo_type, revision=revision))
-            return Path(hf_hub_download(repo_id, filename, repo_type=repo_type, revision=revision))
+                _ask(repo_id, filename, revision=revision, repo_type=repo_type)
+            return _check_content(Path(hf_hub_download(repo_id, filename, repo_type=repo_type, revision=revision)))
         except EntryNotFoundError:
             if not optional:
                 raise
@@ -108,10 +110,15 @@ def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, op
             with contextlib.suppress(EntryNotFoundError):
                 hf_hub_download(repo_id, filename, repo_type=repo_type, revision=revision)
             return None
-        except OfflineModeIsEnabled:
+        except OfflineModeIsEnabled as error:
             if not optional:
                 raise
-            return None
+            variable, fill = offline_variable(), f"hf download {repo_id} --repo-type {repo_type} --revision {revision}"
+            problem = f"{variable} is set, and the cache (HF_HOME) lacks {filename} or does not know that there is none"
+            advice = (
+                f"it may change the results: repeat the command once without {variable}, or fill the cache by {fill}"
+            )
+            raise InputError(f"{problem}\n{advice}") from error
 
 
 def commit_of(snapshot_file: Path, filename: str) -> str:
@@ -125,11 +132,74 @@ def endpoint() -> str:
 
 
 def _look_up(repo_id: str, filename: str, *, revision: str, repo_type: str) -> Path | bool | None:
-    """Return the file in the cache, False if it is known not to exist, None if nothing is known."""
+    """Return the file in the cache, else whether the repository has it; None if the cache does not know."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(repo_id, filename, repo_type=repo_type, revision=revision)
-    return Path(found) if isinstance(found, str) else None if found is None else False
+    if found is not None:
+        return Path(found) if isinstance(found, str) else False
+    folder = hub_cache_folder() / f"{repo_type}s--{repo_id.replace('/', '--')}"
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # hf download lists the whole commit there
+        return filename in read_json(folder / "trees" / f"{revision}.json")["files"]
+    return None
+
+
+def _ask(repo_id: str, filename: str, *, revision: str, repo_type: str, timeout: float | None = None) -> int:
+    """Return the size of a file on the hub in bytes, 0 if the hub does not say; the client's errors."""
+    from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_url
+
+    url = hf_hub_url(repo_id, filename, repo_type=repo_type, revision=revision)
+    found = get_hf_file_metadata(url, timeout=timeout or constants.HF_HUB_ETAG_TIMEOUT)
+    if lacking := [name for name, value in (("X-Repo-Commit", found.commit_hash), ("ETag", found.etag)) if not value]:
+        raise errors.FileMetadataError(f"an answer without {lacking[0]}")
+    return found.size or 0
+
+
+def _check_content(path: Path) -> Path:
+    """Return a file of the cache, a link to one whose name is a hash of its content if the hub's ETag was one.
+
+    Raises:
+        InputError: the content is another.
+    """
+    name = path.readlink().name if path.is_symlink() else ""
+    found = {name}
+    if re.fullmatch(r"[0-9a-f]{64}", name):
+        found = {file_sha256(path)}
+    elif _COMMIT.fullmatch(name):  # git's hash of a small file; some mirrors give the plain SHA-1
+        with open_regular(path) as stream:
+            content = stream.read()
+        starts = (b"blob %d\0" % len(content), b"")
+        found = {hashlib.sha1(start + content, usedforsecurity=False).hexdigest() for start in starts}
+    if name not in found:
+        problem = f"{path.name} is damaged: its content is not what its hash on the hub, {name}, says"
+        raise InputError(f"{problem}; delete {path.resolve()} and repeat the command, which downloads it again")
+    return path
+
+
+def _explain(error: Exception, problem: str) -> InputError:
+    """Return an InputError that says why a request failed, and what to do about it."""
+    from huggingface_hub import errors, get_token
+
+    if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else 0
+    kind: type[InputError] = UnreachableError
+    reason, set_here = first_line(error), offline_variable()
+    advice = f"without a network: {_OFFLINE_HELP}"
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        reason, advice = f"{set_here} is set", f"{set_here}={os.environ[set_here]} forbids requests: {_OFFLINE_HELP}"
+    elif not (get_token() or "").isascii():  # which no header can hold
+        reason, kind = "the token has characters that none has", InputError
+        advice = "set HF_TOKEN to the token as the hub shows it, or unset it; without it, hf auth login's is used"
+    elif status in (401, 403):
+        kind, advice = InputError, "set HF_TOKEN to a token that may read it, and ask for access on its page"
+    elif status in (408, 429) or status >= 500:
+        advice = "wait, and repeat the command"
+    elif status == 404 or isinstance(error, errors.FileMetadataError):
+        advice = "what answers is no hub: check HF_ENDPOINT, and whether a proxy or a login page of the network answers"
+    elif status:
+        return kind(f"{problem} ({reason})")
+    return kind(f"{problem} ({reason})\n{advice}")
 
 
 @contextlib.contextmanager
@@ -137,12 +207,7 @@ def _readable_errors(where: str, filename: str, *, revision: str) -> Iterator[No
     """Check every answer's headers, and turn whatever the client raises into an InputError of one to three lines."""
     from huggingface_hub import errors, get_session
 
-    def unreachable(reason: str) -> UnreachableError:
-        problem = f"{where}: cannot get {filename} at revision {revision} from {endpoint()} ({reason})"
-        set_here = offline_variable()
-        why = f"{set_here}={os.environ[set_here]} forbids requests" if set_here else "without a network"
-        return UnreachableError(f"{problem}\n{why}: {_OFFLINE_HELP}")
-
+    problem = f"{where}: cannot get {filename} at revision {revision} from {endpoint()}"
     if _check_names not in (checks := get_session().event_hooks["response"]):
         checks.append(_check_names)
     try:
@@ -154,24 +219,23 @@ def _readable_errors(where: str, filename: str, *, revision: str) -> Iterator[No
     except (errors.GatedRepoError, errors.RepositoryNotFoundError) as error:
         raise InputError(f"{where}: not on {endpoint()}, or not public (then set HF_TOKEN)") from error
     except errors.LocalEntryNotFoundError as error:
-        raise unreachable("offline") from error
+        raise _explain(error, problem) from error
     except errors.EntryNotFoundError as error:
         raise AbsentError(f"{where}: no file {filename} at revision {revision}") from error
-    except errors.OfflineModeIsEnabled as error:
-        raise unreachable(f"{offline_variable()} is set") from error
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, *DISK_ERRNOS):
-            problem = f"{error.filename or 'HF_HOME'}: cannot write to the hub's cache: {error.strerror}"
-            raise DiskError(problem) from error
-        raise unreachable(first_line(error)) from error
-    except Exception as error:  # from the client's HTTP library, whichever it uses
-        raise unreachable(first_line(error)) from error
+    except Exception as error:  # also from the client's HTTP library, whichever it uses
+        if isinstance(error, OSError) and error.errno in _DISK:
+            fault = f"{error.filename or 'HF_HOME'}: cannot write to the hub's cache: {error.strerror}"
+            raise DiskError(fault) from error
+        raise _explain(error, problem) from error
 
 
 def _check_names(answer: Any) -> None:
-    """Refuse an answer of the hub that would make the client write elsewhere than in its cache."""
+    """Refuse an answer that would make the client write elsewhere than in its cache, or is of another commit."""
     for header, pattern in _NAMES.items():
         value = answer.headers.get(header)
         used = header != "ETag" or (answer.request.method == "HEAD" and "X-Linked-Etag" not in answer.headers)
         if value is not None and used and not pattern.fullmatch(value):
             raise InputError(f"{endpoint()} answers with {header} {value!r:.60}, which cannot name a file")
+    commit, pinned = answer.headers.get("X-Repo-Commit"), _PINNED.search(answer.request.url.path)
+    if commit and pinned and commit != pinned[1]:
+        raise InputError(f"{endpoint()} answers with commit {commit} for {pinned[1]}")

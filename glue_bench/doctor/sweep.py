@@ -147,12 +147,14 @@ def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Input:
     missing = find_not_cached(encoder)
     groups = [*([file] for file in missing.needed), *filter(None, (missing.weights, missing.vocabularies))]
     place = {"repo": encoder.hub_id, "revision": encoder.revision or "main", "repo_type": "model"}
-    if not groups and missing.optional and not offline_variable():  # a run asks for these too; any reply will do
+    if not groups and (missing.unsure if offline_variable() else missing.optional):  # a run asks for these too
         try:
-            hub.find_first(missing.optional[:1], **place)
+            hub.find_first(missing.optional[:1], **place)  # any reply will do
         except UnreachableError:
-            text = f"the hub is out of reach; its cache here has the model, but runs also ask for {missing.optional[0]}"
-            return _problem(name, [text], advice="HF_HUB_OFFLINE=1: a run then uses what the cache has")
+            also = (missing.unsure or missing.optional)[0]
+            text = f"the hub is out of reach; its cache here has the model, but runs also ask for {also}"
+            use = "HF_HUB_OFFLINE=1: a run then uses what the cache has"
+            return _problem(name, [text], advice=_bring(**place) if missing.unsure else use)
         except InputError:
             pass  # the hub answered
     return _examine_hub(name, groups, hub=hub, other=_OTHER_ENCODERS, **place)
@@ -190,8 +192,7 @@ def _examine_hub(
         except UnreachableError:
             parts = dict.fromkeys(names[0].partition("/")[0] for names in missing)  # files of a model, tasks of data
             found = f"{repo}: the hub is out of reach, and its cache here lacks {', '.join(parts)}"
-            command = f"hf download {repo} --revision {revision} --repo-type {repo_type}"
-            advice = f"elsewhere: {command}; then bring HF_HOME here and set HF_HUB_OFFLINE=1; or {other}"
+            advice = f"{_bring(repo=repo, revision=revision, repo_type=repo_type)}; or {other}"
             return _problem(name, [found], advice=advice)
         except InputError as error:
             faults.append(str(error))
@@ -202,6 +203,11 @@ def _examine_hub(
     download = f"to be downloaded, {format_bytes(total)} in {plural(len(sizes), 'file')}"
     found = download if sizes else "in the hub's cache"
     return Input(finding=Finding(name, OK, found=f"{repo} at {revision}: {found}"), download=total, weights=weights)
+
+
+def _bring(*, repo: str, revision: str, repo_type: str) -> str:
+    command = f"hf download {repo} --revision {revision} --repo-type {repo_type}"
+    return f"elsewhere: {command}; then bring HF_HOME here and set HF_HUB_OFFLINE=1"
 
 
 def _problem(name: str, faults: Sequence[str], *, advice: str) -> Input:

@@ -11,7 +11,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from glue_bench.config.schema import EncoderConfig
-from glue_bench.data.hub import AbsentError, ask_size, cached_file, commit_of, fetch_file, is_commit, is_known_absent
+from glue_bench.data.hub import (
+    AbsentError,
+    ask_size,
+    cached_file,
+    commit_of,
+    fetch_file,
+    is_commit,
+    is_unknown,
+    offline_variable,
+)  # fmt: skip
 from glue_bench.errors import InputError, UsageError, list_names
 from glue_bench.files import file_sha256
 from glue_bench.reading import is_file_name, open_regular, read_json
@@ -78,8 +87,7 @@ def encoder_identity(encoder: EncoderConfig, pretrained: Pretrained) -> dict[str
     if encoder.hub_id is not None:
         return {"hub_id": encoder.hub_id, "revision": pretrained.revision}
     small = [pretrained.folder / "config.json", *tokenizer_files(pretrained.folder)]
-    contents: dict[str, object] = {path.name: file_sha256(path) for path in small}
-    return {**contents, "weights": pretrained.weights_sha256}
+    return {**{path.name: file_sha256(path) for path in small}, "weights": pretrained.weights_sha256}
 
 
 def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
@@ -160,10 +168,9 @@ def _forms(*, allow_bin: bool) -> tuple[str, ...]:
 
 
 def _parts(index: Path) -> list[str]:
-    try:
+    names = list[str]()
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
         names = sorted(set(read_json(index)["weight_map"].values()))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        names = []
     if not names or not all(is_file_name(name) and name.endswith(".safetensors") for name in names):
         raise InputError(f"{index}: names no safetensors files")
     return names
@@ -223,11 +230,9 @@ def _why_missing(name: str, there: Collection[str]) -> str:
 
 
 def _is_installed(package: str) -> bool:
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
+    with contextlib.suppress(PackageNotFoundError):
+        return bool(version(package))
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,12 +243,15 @@ class NotCached:
     weights: Sequence[str]  # forms of the weights, of which one is needed, in the order in which they are tried
     vocabularies: Sequence[str]  # files of which one is needed, in the order in which they are tried
     optional: Sequence[str]  # files of which the cache does not know whether they exist
+    unsure: Sequence[str]  # those of them without which it refuses to do when it must not ask
 
 
 def find_not_cached(encoder: EncoderConfig) -> NotCached:
     """Find the files of an encoder on the hub that are not in the cache; makes no request."""
     place = {"revision": encoder.revision or "main", "repo_type": "model"}
     hub_id, forms = encoder.hub_id or "", _forms(allow_bin=encoder.allow_bin)
+    if config := cached_file(hub_id, "config.json", **place):
+        place["revision"] = commit_of(config, "config.json")
 
     def lacking(*names: str) -> list[str]:
         return [name for name in names if cached_file(hub_id, name, **place) is None]
@@ -252,7 +260,8 @@ def find_not_cached(encoder: EncoderConfig) -> NotCached:
         needed=lacking("config.json"),
         weights=forms if len(lacking(*forms)) == len(forms) else (),
         vocabularies=_TOKENIZERS if len(lacking(*_TOKENIZERS)) == len(_TOKENIZERS) else (),
-        optional=[name for name in lacking(*_OPTIONAL) if not is_known_absent(hub_id, name, **place)],
+        optional=[name for name in _OPTIONAL if is_unknown(hub_id, name, **place)],
+        unsure=_unsure(hub_id, place["revision"]),
     )
 
 
@@ -260,12 +269,32 @@ def fetch_tokenizer(hub_id: str, commit: str) -> None:
     """Download the tokenizer files that exist, into the cache folder of that commit.
 
     Raises:
-        InputError: the hub cannot be reached.
+        InputError: the hub cannot be reached, or must not be asked for one that may change the tokens.
     """
-    found = {name: fetch_file(hub_id, name, revision=commit, repo_type="model", optional=True) for name in _OPTIONAL}
-    further = [] if found["tokenizer.json"] else [*_VOCABULARIES, *_RARE]
-    for name in [*further, *(_versions(config.parent) if (config := found[_CONFIG]) else ())]:
-        fetch_file(hub_id, name, revision=commit, repo_type="model", optional=True)
+    place, unsure = {"revision": commit, "repo_type": "model"}, _unsure(hub_id, commit)
+
+    def fetch(name: str) -> Path | None:
+        # Other clients look only for what their tokenizer reads: without a request, the rest is left alone.
+        alone = offline_variable() and name not in unsure and is_unknown(hub_id, name, **place)
+        return None if alone else fetch_file(hub_id, name, optional=True, **place)
+
+    found = {name: fetch(name) for name in _OPTIONAL}
+    for name in () if found["tokenizer.json"] else (*_VOCABULARIES, *_RARE):
+        fetch(name)
+    for name in _versions(config.parent) if (config := found[_CONFIG]) else ():
+        fetch_file(hub_id, name, optional=True, **place)
+
+
+def _unsure(hub_id: str, commit: str) -> list[str]:
+    """Return the files that change the tokens, of which the cache does not know whether they exist.
+
+    tokenizer_config.json overrides tokenizer.json. With both here the others change nothing: save_pretrained, which
+    writes both, repeats in them what the others say.
+    """
+    place = {"revision": commit, "repo_type": "model"}
+    if all(cached_file(hub_id, name, **place) for name in ("tokenizer.json", _CONFIG)):
+        return []
+    return [name for name in _OPTIONAL if is_unknown(hub_id, name, **place)]
 
 
 def tokenizer_files(folder: Path) -> list[Path]:

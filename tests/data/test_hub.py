@@ -22,7 +22,7 @@ from glue_bench.models.pretrained import resolve_pretrained, tokenizer_files, we
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from tests.conftest import Result
-from tests.support.hub_server import HubServer
+from tests.support.hub_server import HubServer, point_client_at
 from tests.support.tiny import pair_columns, write_parquet
 
 DATA_COMMIT = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
@@ -175,11 +175,7 @@ def repository(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     folder = Path(shutil.copytree(tiny_bert, tmp_path / "hub" / "bert"))
     with HubServer(tmp_path / "hub") as server:
         server.add_repo("model", "org/bert", MODEL_COMMIT, Path("bert"))
-        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace("https://huggingface.co", server.endpoint)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        point_client_at(server, monkeypatch, cache=tmp_path / "cache")
         yield folder
 
 
@@ -288,13 +284,8 @@ def test_doctor_sees_a_cache_of_the_hub_that_cannot_be_written(
 def test_headers_that_would_lead_out_of_the_cache_are_refused_before_anything_is_written(
     header: str, value: str, name: str, tiny_roberta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "a/b/c/cache"))
     with HubServer(tiny_roberta) as server:
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.endpoint)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
-        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        point_client_at(server, monkeypatch, cache=tmp_path / "a/b/c/cache")
         server.add_repo("model", "me/mine", MODEL_COMMIT, Path())
         server.lies = {header: value.replace("/outside", f"{tmp_path}/outside") if value[:1] == "/" else value}
         with pytest.raises(InputError, match=f"(?s)model me/mine: {server.endpoint} answers with {header} .{{1,300}}$"):

@@ -107,10 +107,11 @@ def test_offline_mode_with_an_empty_cache_names_the_setting(hub: Hub) -> None:
     assert hub.server.requests == []
 
 
-def test_a_cache_filled_by_another_client_works_offline_only_as_advised(hub: Hub) -> None:
+@pytest.mark.parametrize("further", [("tokenizer_config.json",), ()])
+def test_a_cache_filled_by_another_client_works_offline_only_as_advised(further: tuple[str, ...], hub: Hub) -> None:
     filled = f"""
 from huggingface_hub import hf_hub_download
-for name in {FILES}:
+for name in {FILES + further}:
     hf_hub_download("distilbert/distilroberta-base", name, revision="{MODEL_COMMIT}")
 """
     hub.look("data=sample", first=filled)
@@ -118,9 +119,15 @@ for name in {FILES}:
     refused = (
         "try:\n    resolve_pretrained(config.encoder)\nexcept InputError:\n    pass\nelse:\n    sys.exit('it works')"
     )
-    down = hub.look("data=sample", first=f"from glue_bench.errors import InputError\n{refused}")
+    refused = f"from glue_bench.errors import InputError\n{refused}"
+    down = hub.look("data=sample", first=refused)
     assert (down["hub"].state, down["encoder"].state) == (PROBLEM, PROBLEM)
-    assert down["encoder"].advice.startswith("HF_HUB_OFFLINE=1")
+    assert down["encoder"].advice.startswith("HF_HUB_OFFLINE=1" if further else "elsewhere: hf download distilbert/")
+    if not further:  # it may override tokenizer.json
+        offline = hub.look("data=sample", first=refused, HF_HUB_OFFLINE="1")
+        assert (offline["hub"].state, offline["encoder"].state) == (PROBLEM, PROBLEM)
+        assert "runs also ask for tokenizer_config.json" in offline["encoder"].found
+        return
     offline = hub.look("data=sample", first="resolve_pretrained(config.encoder)", HF_HUB_OFFLINE="1")
     assert (offline["hub"].state, offline["encoder"].state) == (OK, OK)
 

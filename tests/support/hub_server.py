@@ -24,6 +24,7 @@ hashed again for every request: meant for small files, and a file deleted there 
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
@@ -31,10 +32,14 @@ from threading import Thread
 from typing import Any, Literal, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import pytest
+from huggingface_hub import constants
+
 from tests.support.hub_uploads import Uploads
 
 RESOLVE = re.compile(r"/(?:(dataset)s/)?(.+?)/resolve/([^/]+)/(.+)")
 API = re.compile(r"/api/(model|dataset)s/(.+?)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?")
+Answer = tuple[int, bytes, dict[str, str]]  # status, body, headers
 LFS_SUFFIXES = (".bin", ".parquet", ".safetensors")  # the hub names these by sha256, others by git blob id
 
 
@@ -45,6 +50,7 @@ class HubServer:
         self.requests: list[str] = []
         self.repos: dict[tuple[str, str], dict[str, tuple[str, Path]]] = {}  # revision -> commit, folder
         self.lies: dict[str, str] = {}  # headers that every answer has
+        self.lie: Callable[[str, Answer], Answer] = lambda _, answer: answer  # of "METHOD /path", and the true answer
         self.uploads: Uploads | None = None
         self._root = root
         self._server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Handler, self))
@@ -76,6 +82,16 @@ class HubServer:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
+
+
+def point_client_at(server: HubServer, patch: pytest.MonkeyPatch, *, cache: Path) -> None:
+    """Let the client in this process use the server and a cache of its own, until `patch` is undone."""
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.endpoint)
+    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    patch.setattr(constants, "ENDPOINT", server.endpoint)
+    patch.setattr(constants, "HF_HUB_OFFLINE", False)
+    patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    patch.setenv("HF_ENDPOINT", server.endpoint)
 
 
 def list_entries(folder: Path) -> list[dict[str, Any]]:
@@ -182,6 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(404, code.encode(), {"X-Error-Code": code, **headers})
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        status, body, headers = self.hub.lie(f"{self.command} {self.path}", (status, body, headers))
         self.send_response(status)
         for key, value in {"Content-Length": str(len(body)), **headers, **self.hub.lies}.items():
             self.send_header(key, value)
