@@ -51,6 +51,6 @@ def execute(arguments: argparse.Namespace) -> int:
     comparison = compare(sides, published, convention=arguments.convention)
     width, color = style(arguments.out)
     stores = {side.store.root: side.store for side in (sides.first, sides.second)}
-    notes = left_out_note(sum(each.left_out for each in stores.values()))
+    notes = left_out_note(*(each.left_out for each in stores.values()))
     write_output(render_comparison(comparison, arguments.format, notes=notes, width=width, color=color), arguments.out)
     return EXIT_LEFT_OUT if notes else 0

@@ -63,7 +63,7 @@ def execute(arguments: argparse.Namespace) -> int:
     filters, store = read_filters(arguments.overrides)
     results_dir = store.root.parent
     records = filters.choose_records(store.load_all(), place=results_dir)
-    if not records:
+    if not records and not store.left_out:
         say(f"no runs under {store.root}")
     published = load_published(results_dir / "published")
     tables = [find_table(published, record.encoder.get("hub_id"), recipe=record.recipe) for record in records]

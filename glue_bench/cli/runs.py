@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from glue_bench.cli.shared import add_options, read_filters, say, style, write_output
+from glue_bench.cli.shared import EXIT_LEFT_OUT, add_options, read_filters, say, style, write_output
 from glue_bench.errors import GlueBenchError, UsageError
 from glue_bench.runs.filters import HELP
 from glue_bench.runs.folders import RunFolder, list_runs, remove_run
@@ -25,7 +25,7 @@ examples:
 
 `runs rm` shows what it would remove, and asks. To move or merge results folders, copy them: cp -rn old/runs results/
 
-exit code: 1 if `runs rm` kept a run that it was asked to remove; else as for every verb
+exit code: 1 if `runs rm` kept a run that it was asked to remove, or a folder cannot be read; else as for every verb
 """
 
 
@@ -46,11 +46,11 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.yes and not removes:
         raise UsageError("--yes: only for `runs rm`")
     runs = list_runs(store, filters)
-    if not runs:
+    if not runs and not store.left_out:
         say(f"no runs under {store.root}")
     _show(runs, arguments, place=store.root.parent)
     if not removes:
-        return 0
+        return EXIT_LEFT_OUT if store.left_out else 0
     what = f"{plural(len(runs), 'run')}, {_show_size(sum(run.size for run in runs))}, of {store.root.parent}"
     if not arguments.yes:
         if not (sys.stdin and sys.stdin.isatty()):  # None if it is closed
@@ -68,7 +68,7 @@ def execute(arguments: argparse.Namespace) -> int:
             say(f"glue-bench: {error}")
             kept += 1
     say(f"removed {plural(len(runs) - kept, 'run')}" + (f", kept {kept}" if kept else ""))
-    return EXIT_KEPT if kept else 0
+    return EXIT_KEPT if kept or store.left_out else 0
 
 
 def _show(runs: Sequence[RunFolder], arguments: argparse.Namespace, *, place: Path) -> None:

@@ -73,7 +73,8 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
                 rows.append({**row.to_json(), "other_published": others or None})
         return render_csv(rows, like=[*_EMPTY_ROW.to_json(), "other_published"])
     if not report.sections:
-        return f"{'% ' if format_name == 'latex' else ''}No runs yet. Start with: glue-bench sweep preset=sample\n"
+        words = " ".join(report.footnotes) or "No runs yet. Start with: glue-bench sweep preset=sample"
+        return f"{'% ' if format_name == 'latex' else ''}{words}\n"
     tables = report_tables(report)
     if format_name == "latex":
         tables = [headline_table(report.sections), *tables]

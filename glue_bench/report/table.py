@@ -3,8 +3,8 @@
 import dataclasses
 import math
 import statistics
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from glue_bench.config.schema import TaskConfig
@@ -26,7 +26,7 @@ def build_report(
     store: RunStore | None = None,
     convention: str | None = None,
     expected: Sequence[TaskConfig] = (),
-    left_out: int = 0,
+    left_out: Mapping[str, int] | None = None,
     cells: bool = False,
 ) -> Report:
     """Group records into settings, and settings into sections. Runs are averaged only if they differ in the seed alone.
@@ -35,7 +35,7 @@ def build_report(
         store: where the records' predictions are; without it there are no intervals.
         convention: card or paper; None for the one that belongs to each encoder's published numbers.
         expected: tasks that get a "not run" row next to real rows of an encoder with published numbers for them.
-        left_out: damaged records, which a footnote counts.
+        left_out: as a store has counted it, for a footnote.
         cells: a row for every cell of a grid, rather than one for the best.
     """
     sections: dict[tuple[str, ...], list[Group]] = defaultdict(list)
@@ -49,12 +49,15 @@ def build_report(
         known = find_tables(published, first.hub_id)
         others = [other for other in known if other is not table and other.method == first.method]
         built.append(_build_section(groups, context, others=others, expected=expected, cells=cells))
-    return Report(sections=built, footnotes=[*left_out_note(left_out), *write_footnotes(built, published)])
+    notes = write_footnotes(built, published) if built else []
+    return Report(sections=built, footnotes=[*left_out_note(left_out or {}), *notes])
 
 
-def left_out_note(count: int) -> list[str]:
-    """Say how many damaged records were left out; nothing if there are none."""
-    return [f"Left out: {plural(count, 'run')} with a damaged record."] if count else []
+def left_out_note(*counts: Mapping[str, int]) -> list[str]:
+    """Say how many runs and folders were left out of results folders, and why; nothing if none were."""
+    found = sum(map(Counter, counts), Counter[str]())
+    words = [f"{plural(found[each], each.split()[0])} {each.partition(' ')[2]}" for each in found]
+    return [f"Left out: {', '.join(words)}."] if words else []
 
 
 def _group_by_setting(records: Iterable[Record]) -> list[Group]:
@@ -206,7 +209,7 @@ def _split_by_inputs(cells: Sequence[Group]) -> list[list[Group]]:
 
 
 def _choose_cell(cells: Sequence[Group], score: Callable[[Record], float]) -> Group:
-    cells = sorted(cells, key=lambda cell: list(cell.setting.cell.values()))
+    cells = sorted(cells, key=lambda cell: sort_place(cell.setting.cell))
     most = max(len(cell.finished) for cell in cells)
     if most == 0:
         return _group((run for cell in cells for run in cell.runs), cells=len(cells))

@@ -78,7 +78,8 @@ class Filters:
         known = [facts for _, facts in every]
         for each in self.every:
             if not any(map(each.fits, known)):
-                hint = did_you_mean(each.values[0], known_values(known, each.key))
+                values = known_values(known, each.key)
+                hint = did_you_mean(each.values[0], values) if values else f": none has {each.key}"
                 raise UsageError(f"{each.word}: no run in {place} fits{hint}")
         raise UsageError(f"{' '.join(each.word for each in self.every)}: no run in {place} fits all of these")
 
@@ -116,8 +117,8 @@ def _read_word(word: str, others: Sequence[str]) -> _Filter:
 
 
 def _read_seeds(word: str, text: str) -> list[str]:
-    first, _, last = text.partition("-")
-    low, high = whole_number(first), whole_number(last or first)
+    first, dash, last = text.partition("-")
+    low, high = whole_number(first), whole_number(last if dash else first)
     if low is None or high is None or not low <= high < low + 1000:
         raise UsageError(f"{word}: must be whole numbers, as in seeds=1-3 or seeds=[1,5]")
     return [str(seed) for seed in range(low, high + 1)]

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -17,10 +16,8 @@ from glue_bench.runs.filters import KEYS, Filters, facts_of
 from glue_bench.runs.lease import Owner, owner_of, take_lease
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_words, sort_place, tell_apart
-from glue_bench.runs.store import RunStore
+from glue_bench.runs.store import SEED, RunStore
 from glue_bench.tasks.adapter import headline
-
-_SEED = re.compile(r"seed([0-9]{1,15})-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +103,8 @@ def remove_run(store: RunStore, run: RunFolder) -> None:
 
 
 def _look_at(path: Path, record: Record | None) -> RunFolder:
-    named = _SEED.match(path.name)
-    state = record.status if record else "damaged" if (path / "record.json").exists() else "unfinished"
+    named = SEED.match(path.name)
+    state = record.status if record else "damaged" if os.path.lexists(path / "record.json") else "unfinished"
     return RunFolder(
         path=path,
         encoder=path.parts[-3],

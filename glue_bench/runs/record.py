@@ -3,7 +3,6 @@ run to another. Knows no torch."""
 
 import contextlib
 import dataclasses
-import errno
 import logging
 import os
 import platform
@@ -17,7 +16,7 @@ from typing import Any, Literal, Required, TypedDict
 
 from glue_bench import __version__
 from glue_bench.config.keys import build, check, fields_of, join, require
-from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, TaskConfig
+from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, TaskConfig, TrainerConfig
 from glue_bench.errors import UsageError, lack_in
 from glue_bench.reading import conform, is_file_name, read_json
 from glue_bench.runs.identity import RunRequest, init_kind
@@ -156,10 +155,8 @@ def read_record(path: Path, *, place: tuple[str, ...] | None = None) -> Record |
     """Read one record.json as `parse_record`; None if there is none, or a damaged one, which is logged in one line."""
     try:
         return parse_record(path, place=place)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
     except (OSError, ValueError) as error:
-        if getattr(error, "errno", None) == errno.ELOOP:  # a loop of links
+        if not os.path.lexists(path):
             return None
         logger.warning("%s: damaged record, ignored (%s)", path, first_line(error))
         return None
@@ -187,15 +184,17 @@ def parse_record(path: Path, *, place: tuple[str, ...] | None = None) -> Record:
         _check_record(record)
     except UsageError as error:
         raise ValueError(str(error)) from error
-    if not all(map(is_file_name, record.place)) or record.place != (place or record.place):
+    if strange := [name for name in record.place if not is_file_name(name)]:
+        raise ValueError(f"its encoder, task or run_id is {strange[0]!r}; must be the name of a folder")
+    if record.place != (place or record.place):
         raise ValueError(f"it says that it belongs to {'/'.join(record.place)}, but is in another folder")
     return record
 
 
 class _Encoder(TypedDict, total=False):
     name: Required[str]
-    hub_id: str | None
-    revision: str | None
+    hub_id: Required[str | None]
+    revision: Required[str | None]
     weights_sha256: str | None
     init_sha256: str | None
     parameters: int | None
@@ -204,8 +203,8 @@ class _Encoder(TypedDict, total=False):
 
 class _Data(TypedDict, total=False):
     source: Required[Literal["hub", "local", "sample"]]
-    dataset: str | None
-    revision: str | None
+    dataset: Required[str | None]
+    revision: Required[str | None]
     fingerprint: str | None
     fingerprints: Mapping[str, str]
     checked: Mapping[str, str]
@@ -248,11 +247,20 @@ def _check_record(record: Record) -> None:
     if record.status not in STATUSES:
         raise ValueError(f"status is {record.status!r}; known are {', '.join(STATUSES)}")
     _check_known(RunConfig, record.config, where="config")
+    _check_known(TrainerConfig, record.config.get("cell", {}), where="config.cell")
+    for name, values in record.config.get("grid", {}).items():
+        for value in values:
+            _check_known(TrainerConfig, {name: value}, where="config.grid")
     task, config = check(task_of(record), "task"), record.config
     for kind, name in ((DataConfig, "data"), (EncoderConfig, "encoder")):  # with the rules for keys that fit together
         check(build(kind, known_to(kind, config[name]), where=name), name)
     if (record.task, record.seed) != (task.name, config["seed"]):
         raise ValueError("its task or seed is not the one in its config")
+    if not record.run_id.startswith(f"seed{record.seed}-"):
+        raise ValueError(f"run_id is {record.run_id!r}; must begin with seed{record.seed}-")
+    for place, part, name in (("encoder", record.encoder, "weights_sha256"), ("data", record.data, "fingerprint")):
+        if record.finished and name not in part:  # which it knows once it has read its inputs
+            raise ValueError(f"{place}.{name} is missing")
     for split in task.validation if record.finished else ():
         rows = record.data.get("rows", {}).get(split)
         if rows is None or rows < 1:

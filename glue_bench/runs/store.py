@@ -2,12 +2,18 @@
 Knows no torch, so that a failure is recorded even after a crash."""
 
 import dataclasses
+import errno
+import fnmatch
 import functools
 import hashlib
 import io
 import json
+import logging
+import os
+import re
 import shutil
 import traceback
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +29,12 @@ from glue_bench.runs.identity import RunRequest, cell_shape, identify
 from glue_bench.runs.record import Record, now, read_record, request_facts, task_of
 from glue_bench.tasks.adapter import TaskAdapter, headline
 
+SEED = re.compile(r"seed([0-9]{1,15})-.")  # the beginning of a run's folder's name
+_PARTS = ("snapshots", ".*.part", ".model.*", ".adapter.*", "output.*.log")  # what a killed process may leave
+_OWN = (*_PARTS, "claim-*.json", "output.log", "error.log", "history.jsonl", "predictions", "model", "adapter")
 _ORIGIN_KEY = b"glue_bench.origin"  # key of a prediction file's metadata
+
+logger = logging.getLogger(__name__)
 
 
 class RunStore:
@@ -32,7 +43,7 @@ class RunStore:
     def __init__(self, results_dir: Path) -> None:
         """Open a results folder; nothing is created before something is written."""
         self.root = results_dir / "runs"
-        self.left_out = 0  # damaged records that `load_all` found last
+        self.left_out = Counter[str]()  # what `load_all` or `folders` left out last: in words, and how many
 
     def check_writable(self) -> None:
         """Raise a DiskError, before any work is done, if nothing can be written there."""
@@ -51,17 +62,53 @@ class RunStore:
         return (self.folder(*request.place) / "record.json").exists()
 
     def load_all(self) -> Iterator[Record]:
-        """Read every readable record, sorted by folder; log damaged ones, one line each, and count them."""
-        self.left_out = 0
-        for path in sorted(self.root.glob("*/*/*/record.json")):
-            if record := read_record(path, place=path.parts[-4:-1]):
-                yield record
+        """Read every readable record, sorted by folder.
+
+        What is left out is logged, one line each, and counted: folders that cannot be read, damaged records, and runs
+        with the same setting and seed, whose ids cannot all be theirs.
+        """
+        found = defaultdict[tuple[str, ...], list[Record]](list)
+        for folder, names in self._walk():
+            if "record.json" not in names:
+                continue
+            if record := read_record(folder / "record.json", place=folder.parts[-3:]):
+                found[*record.place[:2], record.setting_id, str(record.seed)].append(record)
             else:
-                self.left_out += 1
+                self.left_out["run with a damaged record"] += 1
+        for alike in found.values():
+            if len(alike) == 1:
+                yield alike[0]
+            else:
+                ids = ", ".join(run.run_id for run in alike)
+                place = self.folder(*alike[0].place[:2])
+                logger.warning("%s: have one setting and seed, as only copies have; all ignored: %s", place, ids)
+                self.left_out["run with the setting and seed of another"] += len(alike)
 
     def folders(self) -> Iterator[Path]:
-        """List every run's folder, sorted, whatever is in it."""
-        return (path for path in sorted(self.root.glob("*/*/*")) if path.is_dir())
+        """List every run's folder, sorted: one with a run's name that has a record, or holds a run's files alone."""
+        for folder, names in self._walk():
+            own = "record.json" in names or all(any(fnmatch.fnmatch(name, form) for form in _OWN) for name in names)
+            if own and SEED.match(folder.name):
+                yield folder
+
+    def _walk(self) -> Iterator[tuple[Path, list[str]]]:
+        """Yield each folder where a run's may be, sorted, with the names in it."""
+        self.left_out.clear()
+        for encoder in self._names(self.root) or ():
+            for task in self._names(self.root / encoder) or ():
+                for run in self._names(self.root / encoder / task) or ():
+                    if (names := self._names(folder := self.folder(encoder, task, run))) is not None:
+                        yield folder, names
+
+    def _names(self, folder: Path) -> list[str] | None:
+        """Return the sorted names in a folder; None if it is none, or cannot be read, which is logged and counted."""
+        try:
+            return sorted(os.listdir(f"{folder}/."))  # noqa: PTH208 - glob hides errors; the dot needs the right to enter
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                logger.warning("%s: cannot be read, ignored (%s)", folder, error.strerror)
+                self.left_out["folder that cannot be read"] += 1
+            return None
 
     def save(self, record: Record) -> Path:
         """Write record.json, which marks the run's other files as complete: write it last. May raise a DiskError."""
@@ -120,9 +167,8 @@ class RunStore:
         folder, history = self.folder(*record.place), self.folder(*record.place) / "history.jsonl"
         # The history is written once, just before the record.
         ended = (history if history.exists() else folder / "record.json").stat().st_mtime_ns
-        patterns = ("snapshots", ".*.part", "predictions/.*.part", ".model.*", ".adapter.*", "output.*.log")
-        found = [path for pattern in patterns for path in folder.glob(pattern) if _written(path) <= ended]
-        return found + list(folder.glob("claim-*.json"))
+        found = (path for pattern in (*_PARTS, "predictions/.*.part") for path in folder.glob(pattern))
+        return [path for path in found if _written(path) <= ended] + list(folder.glob("claim-*.json"))
 
     def has_weights(self, record: Record) -> bool:
         """Return whether the run kept its weights: a model, or an adapter that cannot be merged into one."""

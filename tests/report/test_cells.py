@@ -1,5 +1,7 @@
 """Rows of grids, and of selected epochs: which cell is shown, and what is kept apart."""
 
+import dataclasses
+
 from glue_bench.runs.record import Record
 from tests.support.making import cell_run
 from tests.support.report_rows import approx, mrpc, published, report_of, row_of
@@ -21,6 +23,17 @@ def test_a_grid_is_one_row_of_the_cell_with_the_highest_median() -> None:
         == "best of 3 cells (the grid has 6): learning_rate=2e-05 batch_size=16; selected on the dev split: optimistic"
     )
     assert (published(row), row.difference) == (78.7, approx(-4.7))
+
+
+def test_a_grid_may_try_null_beside_numbers() -> None:
+    runs = list[Record]()
+    for dropout, score in ((0.1, 0.7), (None, 0.8), (0, 0.6)):
+        run = cell_run(1, score, 1e-5, words=(f"trainer.dropout={'null' if dropout is None else dropout}",))
+        config = {**run.config, "grid": {**run.config["grid"], "dropout": [0.1, None, 0]}, "recipe_changes": {}}
+        config["cell"] = {**run.config["cell"], "dropout": dropout}
+        runs.append(dataclasses.replace(run, config=config))
+    row = row_of(*runs)
+    assert (row.cells, row.median, row.setting.cell["dropout"]) == (3, approx(80.0), None)
 
 
 def test_an_incomplete_cell_is_named_and_not_chosen_before_complete_ones() -> None:

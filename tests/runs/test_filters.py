@@ -54,6 +54,9 @@ def test_words_choose_the_runs_that_fit_all_of_them(words: str, found: list[int]
         ("task=", "must be KEY=VALUE"),
         ("seeds=one", "must be whole numbers"),
         ("seeds=3-1", "must be whole numbers"),
+        ("seed=1-", "must be whole numbers"),
+        ("seeds=[2,1-]", "must be whole numbers"),
+        ("seeds=-3", "must be whole numbers"),
     ],
 )
 def test_a_word_that_chooses_nothing_by_its_form_is_refused(word: str, message: str) -> None:
@@ -68,6 +71,8 @@ def test_a_word_that_chooses_nothing_by_its_form_is_refused(word: str, message: 
     [
         (["task=mrp"], "task=mrp: no run in r fits; did you mean mrpc?"),
         (["trainer.learning_rate=3"], "Allowed: 2e-5, 1e-4"),
+        (["holdout=0.1"], "holdout=0.1: no run in r fits: none has holdout"),
+        (["peft.rank=8"], "peft.rank=8: no run in r fits: none has peft.rank"),
         (["task=rte", "status=failed"], "task=rte status=failed: no run in r fits all of these"),
     ],
 )

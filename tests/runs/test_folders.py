@@ -144,6 +144,30 @@ def test_links_in_a_run_are_removed_and_what_they_point_to_stays(store: RunStore
     assert (tmp_path / "precious" / "file").read_text() == "x"
 
 
+@pytest.mark.parametrize(
+    ("folder", "file"),
+    [("my notes", "thesis.txt"), ("seed9-abc", "thesis.txt"), ("seed9-", "history.jsonl"), ("seed", "record.json")],
+)
+def test_what_is_no_run_is_neither_listed_nor_removed(folder: str, file: str, store: RunStore) -> None:
+    path = store.folder("tiny", "cola", folder, file)
+    path.parent.mkdir()
+    path.write_text("{")
+    assert len(listed(store)) == 7
+    assert runs(store, "rm", "status=[unfinished,damaged]", "--yes")[0] == 0
+    assert [each.name for each in (store.root / "tiny" / "cola").iterdir()] == [folder]
+    assert path.read_text() == "{"
+
+
+def test_what_killed_processes_leave_is_an_unfinished_run(store: RunStore) -> None:
+    folder = store.folder("tiny", "cola", "seed8-abc")
+    (folder / "claim-3.json").write_text('{"released": true}')
+    for name in (".record.json.x1.part", "output.123.log", "error.log", "history.jsonl", "output.log"):
+        (folder / name).write_text("")
+    for name in ("snapshots", "predictions", "model", "adapter", ".model.a2"):
+        (folder / name).mkdir()
+    assert [run["run_id"] for run in listed(store, "status=unfinished")] == ["seed8-abc"]
+
+
 def test_results_folders_are_merged_by_a_copy(store: RunStore, tmp_path: Path) -> None:
     other = RunStore(tmp_path / "other")
     other.save(make_record(task="qqp"))

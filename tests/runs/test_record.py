@@ -24,6 +24,7 @@ from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore, predictions_path, read_predictions, write_history, write_predictions
 from glue_bench.tasks.adapter import TaskAdapter
 from tests.support.making import make_record
+from tests.support.permissions import forbidden
 
 RTE = TaskAdapter.of(compose_task("rte"))
 
@@ -73,6 +74,8 @@ DAMAGES: list[dict[str, object]] = [
     {"model_sha256": []},
     {"scores": {"validation": {"accuracy": 1e308}}},
     {"encoder": {"name": "tiny", "hub_id": 5}},
+    {"run_id": "seed12-000"},
+    {"run_id": "000"},
     {"encoder": {"name": "../../victim"}},
     {"task": "."},
     {"run_id": "."},
@@ -90,7 +93,13 @@ CONFIG_DAMAGES: list[tuple[str, object]] = [
     ("encoder", {}),
     ("recipe_changes", "epochs"),
     ("cell", 5),
+    ("cell", {"learning_rate": "x"}),
+    ("cell", {"learning_rate": None}),
+    ("cell", {"epochs": 1.5}),
+    ("cell", {"dropout": 2.0}),
     ("grid", {"epochs": 3}),
+    ("grid", {"epochs": [3, "x"]}),
+    ("grid", {"dropout": [None, [0.1]]}),
     ("results_dir", 5),
     ("results_dir", "a\0b"),
     ("seed", 2),
@@ -126,7 +135,43 @@ def test_a_record_with_an_impossible_configuration_is_named_and_ignored(
     assert (str(path) in caplog.text, key.partition(".")[0] in caplog.text) == (True, True)
 
 
-@pytest.mark.parametrize("name", ["seed1-000 copy", "seed2-000"])
+@pytest.mark.parametrize("name", ["hub_id", "revision", "weights_sha256", "dataset", "fingerprint"])
+def test_a_record_without_what_every_version_wrote_is_damaged(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, part = RunStore(tmp_path), "data" if name in ("dataset", "fingerprint") else "encoder"
+    content = dataclasses.asdict(make_record())
+    del content[part][name]
+    store.save(Record(**content))
+    assert list(store.load_all()) == []
+    assert f"{part}.{name} is missing" in caplog.text
+    if name in ("weights_sha256", "fingerprint"):  # which a run that failed before it read its inputs does not know
+        store.save(Record(**{**content, "status": "failed"}))
+        assert len(list(store.load_all())) == 1
+
+
+@pytest.mark.parametrize("name", ["a\u202eb", "a\nb", "x" * 256])
+def test_a_name_that_no_folder_may_have_is_said_to_be_one(name: str, tmp_path: Path) -> None:
+    path = RunStore(tmp_path).save(make_record())
+    path.write_text(json.dumps({**json.loads(path.read_text()), "run_id": f"seed1-{name}"}))
+    with pytest.raises(ValueError, match=r"^its encoder, task or run_id is 'seed1-.*; must be the name of a folder$"):
+        record_module.parse_record(path, place=("tiny", "rte", f"seed1-{name}"))
+
+
+@pytest.mark.parametrize("status", ["finished", "failed"])
+def test_a_copy_under_an_id_of_its_own_counts_as_little_as_what_it_is_a_copy_of(
+    status: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RunStore(tmp_path)
+    runs = [make_record(seed=seed, status=status) for seed in (1, 2)]
+    for run in (*runs, make_record(seed=1, setting="001"), dataclasses.replace(runs[0], run_id="seed1-00b")):
+        store.save(run)
+    assert [run.run_id for run in store.load_all()] == ["seed1-001", "seed2-000"]
+    assert store.left_out == {"run with the setting and seed of another": 2}
+    assert ["seed1-000, seed1-00b" in line for line in caplog.messages] == [True]
+
+
+@pytest.mark.parametrize("name", ["seed1-000 copy", "seed2-000", "best run"])
 def test_a_copied_or_renamed_run_folder_is_ignored_and_counted(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -134,7 +179,7 @@ def test_a_copied_or_renamed_run_folder_is_ignored_and_counted(
     folder = store.save(make_record(seed=1)).parent
     shutil.copytree(folder, folder.with_name(name))
     assert [record.run_id for record in store.load_all()] == ["seed1-000"]
-    assert (store.left_out, len(caplog.messages)) == (1, 1)
+    assert (store.left_out.total(), len(caplog.messages)) == (1, 1)
     assert store.load("tiny", "rte", name) is None
     moved = tmp_path / "elsewhere"
     shutil.move(folder, moved)
@@ -156,6 +201,27 @@ def test_a_report_that_leaves_runs_out_says_so_and_ends_with_1(
     assert content["sections"][0]["rows"][0]["seeds"] == [1]
     assert "Left out: 2 runs with a damaged record." in content["footnotes"]
     assert sum("damaged record, ignored" in line for line in printed.err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("place", "mode"), [("tiny/rte/seed1-000", 0), ("tiny/rte/seed1-000", 0o444), ("tiny/rte", 0), ("tiny", 0), ("", 0)]
+)
+def test_a_folder_that_cannot_be_read_is_named_once_and_counted(
+    place: str, mode: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, others = RunStore(tmp_path / "results"), place.endswith("000")
+    for seed in (1, 2):
+        store.save(make_record(seed=seed))
+    with forbidden(store.root / place, mode):
+        for words, expected in ((["report"], "Left out: 1 folder that cannot be read."), (["runs"], "seed2-000")):
+            assert main(words) == 1, words
+            printed = capsys.readouterr()
+            named = Path("results/runs", place)
+            lines = [line for line in printed.err.splitlines() if "no interval" not in line]
+            assert lines == [f"glue-bench: warning: {named}: cannot be read, ignored (Permission denied)"]
+            assert (expected in " ".join(printed.out.split())) is (others or words == ["report"])
+        assert main(["runs", "rm", "seed=2", "--yes"]) == 1
+    assert [record.seed for record in store.load_all()] == ([1] if others else [1, 2])
 
 
 @pytest.mark.parametrize("name", ["step-3.bak", "step-x", "step-²", "step--1", "stepping"])
