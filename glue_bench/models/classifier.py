@@ -24,10 +24,10 @@ from glue_bench.data.encoding import Encoded, TextEncoder, load_tokenizer, seria
 from glue_bench.errors import InputError, UsageError
 from glue_bench.models.families import family_of, first_position, max_positions, why_refused
 from glue_bench.models.flat import FlatModel
-from glue_bench.models.flat_check import flatten
 from glue_bench.models.flat_rows import FlatRows
 from glue_bench.models.heads import HEAD_KEY, POOLINGS, README, PooledModel
-from glue_bench.models.padded import PaddedRows, load_transformer, read_model_config
+from glue_bench.models.load_check import check
+from glue_bench.models.padded import PaddedRows, load_transformer, padded_logits, read_model_config
 from glue_bench.models.peft import Adapters, Addition, Prefix, tune
 from glue_bench.models.placement import Placement
 from glue_bench.models.pretrained import tokenizer_files
@@ -48,7 +48,7 @@ class Classifier(nn.Module):
         self.whole, self.config = whole, whole.config
         self.flat: FlatModel | None = None  # None: padded
         self.adapters: Addition | None = None
-        self.why_padded = "trainer.engine=padded"
+        self.why_padded = ""
         self.usual_dropout = dict[str, float]()  # what config.json says, where the training has another
 
     @property
@@ -58,7 +58,7 @@ class Classifier(nn.Module):
 
     def forward(self, batch: Any) -> Tensor:
         """Return the logits of B rows, (B, outputs), from a batch of `place`, or the states of first tokens, (B, H)."""
-        logits: Tensor = self.flat(batch) if self.flat else self.whole(**batch).logits
+        logits: Tensor = self.flat(batch) if self.flat else padded_logits(self.whole, batch)
         return logits
 
     def execution(self, placement: Placement) -> dict[str, str]:
@@ -311,11 +311,11 @@ def _build(
 def _for_engine(engine: str, whole: PreTrainedModel, *, adapters: Addition | None = None) -> Classifier:
     model = Classifier(whole)
     model.adapters = adapters
+    why = "trainer.engine=padded" if engine == "padded" else ""
     if isinstance(adapters, Prefix):
-        model.why_padded = "peft=prefix adds keys and values that the flat engine has no place for"
-    elif engine != "padded":
-        with adapters.perturbed() if isinstance(adapters, Adapters) else contextlib.nullcontext():
-            model.flat, model.why_padded = flatten(whole)
+        why = "peft=prefix adds keys and values that the flat engine has no place for"
+    with adapters.perturbed() if isinstance(adapters, Adapters) else contextlib.nullcontext():
+        model.flat, model.why_padded = check(whole, why_padded=why)
     if engine == "flat" and model.flat is None:
         raise UsageError(f"trainer.engine=flat: not for this encoder ({model.why_padded}); must be auto or padded")
     return model

@@ -70,6 +70,8 @@ def why_refused(config: PretrainedConfig) -> str:
         return f"{kind} is an encoder with a decoder, whose head looks for </s>; only encoders can be fine-tuned"
     if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         return f"{kind} is a causal model, with a head on the last token; only bidirectional encoders can be fine-tuned"
+    if not getattr(config, "vocab_size", None):
+        return f"{kind} has no vocabulary: no vocab_size in its config.json"
     if kind in _WITHOUT_MASK:
         return f"{kind} has no attention mask, so a row's logits would change with the padding of its batch"
     return ""

@@ -27,7 +27,7 @@ from glue_bench.models.packing import Layout, Packed, pack
 from glue_bench.models.placement import is_out_of_memory
 from glue_bench.models.pretrained import weight_files
 from glue_bench.reading import read_json
-from glue_bench.text import quote, reason_of
+from glue_bench.text import plural, quote, reason_of
 
 _WEIGHT = re.compile(r"(weight\w*|bias|gamma|beta)$")  # other tensors are buffers, such as position_ids
 _PLAIN = ("F16", "BF16", "F32", "F64")
@@ -102,6 +102,28 @@ class PaddedRows:
         """Return the batch that is in a buffer on the device."""
         views, names = packed.views(), ("input_ids", "attention_mask", "token_type_ids")[: 3 if self._with_types else 2]
         return {name: views[name].view(-1, packed.longest).long() for name in names}
+
+
+def padded_logits(whole: PreTrainedModel, batch: PaddedBatch) -> Tensor:
+    """Return the logits of a padded batch, (B, outputs).
+
+    Raises:
+        InputError: transformers cannot compute them.
+    """
+    try:
+        logits: Tensor = whole(**batch).logits
+    except Exception as error:  # each family has limits of its own, and names them in its own way
+        if is_out_of_memory(error) or "CUDA error" in str(error):
+            raise
+        size = " of ".join(map(plural, batch["input_ids"].shape, ("row", "token")))
+        raise InputError(f"{name_of(whole)}: its model cannot compute {size} ({reason_of(error)})") from error
+    return logits
+
+
+def name_of(whole: PreTrainedModel) -> str:
+    """Return how messages name a model: by its folder, or the family of one that was made here."""
+    folder = whole.config.name_or_path
+    return f"encoder folder {folder}" if folder else str(whole.config.model_type)
 
 
 def read_model_config(folder: Path) -> PretrainedConfig:

@@ -376,6 +376,7 @@ def test_weights_that_do_not_fit_their_configuration_are_an_input_error_with_the
         ("bart", "bart is an encoder with a decoder"),
         ("t5", "t5 is an encoder with a decoder"),
         ("fnet", "fnet has no attention mask"),
+        ("canine", "canine has no vocabulary"),
     ],
 )
 def test_a_family_whose_logits_would_be_wrong_is_refused_in_one_true_line(family: str, reason: str) -> None:

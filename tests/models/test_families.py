@@ -16,16 +16,23 @@ from transformers.initialization import no_init_weights
 
 from glue_bench.cli import main
 from glue_bench.data.encoding import Encoded
-from glue_bench.errors import UsageError
-from glue_bench.models.classifier import Classifier, load_saved_classifier, make_classifier, save_classifier
+from glue_bench.errors import InputError, UsageError
+from glue_bench.models.classifier import (
+    Classifier,
+    load_classifier,
+    load_saved_classifier,
+    make_classifier,
+    save_classifier,
+)
 from glue_bench.models.flat import FlatModel
-from glue_bench.models.flat_check import flatten
+from glue_bench.models.heads import POOLINGS
+from glue_bench.models.load_check import check
 from glue_bench.models.padded import PaddedRows
 from glue_bench.runs.store import RunStore
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.trainer import fit
 from glue_bench.training.updates import StepReport
-from tests.support.families import FLAT, PADDED, QUIET, SIZES, config_of
+from tests.support.families import FLAT, PADDED, QUIET, REFUSED, SIZES, config_of
 from tests.support.training import CPU, OWNER, STREAMS, encoded_of
 from tests.support.training import settings as changed
 
@@ -79,6 +86,60 @@ def test_a_family_that_the_flat_engine_would_compute_wrongly_is_found_out_and_pa
     found, expected = (logits_and_gradients(way.eval(), encoded) for way in (model, reference))
     assert torch.equal(found[0], expected[0])
     assert all(torch.equal(found[1][key], gradient) for key, gradient in expected[1].items())
+
+
+@pytest.mark.parametrize("name", list(REFUSED))
+@pytest.mark.parametrize("engine", ["auto", "padded"])
+def test_a_family_whose_logits_of_a_row_change_with_the_rows_beside_it_is_refused(name: str, engine: str) -> None:
+    with pytest.raises(InputError, match=f"^{name}: a row's logits or states change by .e[-+]0. with"):
+        make_classifier(config_of(name), outputs=3, seed=1, engine=engine)
+
+
+@pytest.mark.parametrize("name", [*FLAT, *PADDED])
+def test_no_family_with_large_weights_is_taken_for_one_that_reads_padding(name: str) -> None:
+    config = config_of(name)
+    config.initializer_range = 0.5
+    assert make_classifier(config, outputs=3, seed=1, engine="padded").why_padded == "trainer.engine=padded"
+
+
+def test_padding_is_checked_with_a_head_of_ours_too(tmp_path: Path) -> None:
+    AutoModel.from_config(config_of("yoso")).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    for head in POOLINGS:
+        with pytest.raises(InputError, match="with the padding of its batch"):
+            load_classifier(tmp_path, outputs=2, head_seed=1, head=head)
+
+
+UNCOMPUTED: dict[str, dict[str, Any]] = {
+    "nystromformer": {"segment_means_seq_len": 512, "num_landmarks": 64},
+    "flaubert": {"emb_dim": 32, "n_layers": 2, "n_heads": 4, "pre_norm": True},
+    "lilt": {"hidden_size": 36},
+    "layoutlmv3": {},
+}
+
+
+@pytest.mark.parametrize("name", list(UNCOMPUTED))
+@pytest.mark.parametrize("engine", ["auto", "padded"])
+def test_an_encoder_that_transformers_cannot_compute_is_refused_with_the_reason(
+    name: str, engine: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = AutoConfig.for_model(name, **{**SIZES, **UNCOMPUTED[name]})
+    with pytest.raises(InputError, match=rf"^{name}: its model cannot compute 3 rows of 7 tokens \(.+\)$"):
+        make_classifier(config, outputs=3, seed=1, engine=engine)
+    assert not caplog.records
+
+
+def test_a_length_that_transformers_cannot_compute_is_an_input_error_but_too_little_memory_is_not() -> None:
+    model = make_classifier(config_of("megatron-bert"), outputs=3, seed=1, engine="padded")
+    rows = PaddedRows(encoded_of([41, 3], seed=1, pad_id=1), config=model.config, device=torch.device("cpu"))
+    with pytest.raises(InputError, match=r"^megatron-bert: its model cannot compute 2 rows of 41 tokens \(.+\)$"):
+        model(rows.gather(np.arange(2)))
+
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.whole.register_forward_pre_hook(fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        model(rows.gather(np.arange(1, 2)))
 
 
 def test_a_family_that_the_flat_engine_cannot_run_keeps_its_whole_vocabulary() -> None:
@@ -149,8 +210,8 @@ def test_a_training_of_every_family_continues_from_its_snapshot_to_the_bit(name:
 def test_an_encoder_that_fails_the_check_says_so_in_log_and_record_and_where_it_is_asked_for(
     tiny_words: list[str], tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "convbert"
-    AutoModel.from_config(config_of("convbert")).save_pretrained(folder)  # type: ignore[no-untyped-call]
+    folder = tmp_path / "megatron"
+    AutoModel.from_config(config_of("megatron-bert")).save_pretrained(folder)  # type: ignore[no-untyped-call]
     (folder / "tokenizer.json").write_bytes((tiny_bert / "tokenizer.json").read_bytes())
     words = ["run", "task=rte", *tiny_words, f"encoder.path={folder}", "trainer.max_length=32"]
     assert main(words) == 0
@@ -161,6 +222,9 @@ def test_an_encoder_that_fails_the_check_says_so_in_log_and_record_and_where_it_
     assert [line.endswith(f"runs padded, which is slower: {record.execution['padded']}") for line in said] == [True]
     assert main([*words, "trainer.engine=flat"]) == 2
     assert "trainer.engine=flat: not for this encoder (the flat engine's logits" in capsys.readouterr().err
+    AutoModel.from_config(config_of("convbert")).save_pretrained(folder)  # type: ignore[no-untyped-call]
+    assert main(words) == 3
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"glue-bench: encoder folder {folder}: a row's logits")
 
 
 def test_the_check_takes_no_longer_than_a_few_forward_passes() -> None:
@@ -181,7 +245,7 @@ def test_the_check_takes_no_longer_than_a_few_forward_passes() -> None:
     with torch.no_grad():
         forward = min(seconds(lambda: whole(**rows)) for _ in range(3))
     found = list[tuple[FlatModel | None, str]]()
-    assert seconds(lambda: found.append(flatten(whole))) < 8 * forward
+    assert seconds(lambda: found.append(check(whole))) < 8 * forward
     assert found[0][1] == ""
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import PeftConfig
@@ -22,7 +22,7 @@ from glue_bench.training.optimizer import TorchAdamW
 from glue_bench.training.selection import BestEpoch
 from glue_bench.training.stopping import Stopped
 from glue_bench.training.updates import StepReport
-from tests.support.families import QUIET, config_of
+from tests.support.families import QUIET, SIZES, config_of
 from tests.support.fitting import fit_until
 from tests.support.training import CPU, OWNER, encoded_of, settings
 
@@ -169,6 +169,15 @@ def test_families_that_take_no_prefix_are_refused(family: Path) -> None:
     why = f"transformers' {family.name} takes no keys and values from outside; must be none, lora, ia3 or bitfit"
     with pytest.raises(UsageError, match=f"peft=prefix: {why}"):
         load(family, "prefix", **TOKENS)
+
+
+def test_a_prefix_goes_before_rows_of_any_length_where_attention_would_be_sparse(tmp_path: Path) -> None:
+    config = AutoConfig.for_model("big_bird", **{**SIZES, "max_position_embeddings": 70}, block_size=4)
+    AutoModel.from_config(config).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    model = load(tmp_path, "prefix", **TOKENS).eval()
+    rows = model.place(encoded_of([63, 9], seed=5, pad_id=1), CPU.device)
+    each = [model(rows.gather(np.array([row]))) for row in (0, 1)]
+    torch.testing.assert_close(model(rows.gather(np.arange(2))), torch.cat(each), atol=1e-6, rtol=0)
 
 
 def test_the_flat_engine_is_refused_and_positions_are_counted_with_a_prefix(tiny_roberta: Path) -> None:
