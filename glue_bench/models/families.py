@@ -46,7 +46,6 @@ _AFTER_PADDING = (
     "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm", "roberta-prelayernorm",
     "xlm-roberta-xl", "xmod",
 )  # fmt: skip
-_WITHOUT_MASK = ("fnet",)
 FAMILIES = {
     "bert": Family(layer=_BERT_LAYER, kernels=True),
     **dict.fromkeys(
@@ -72,7 +71,7 @@ def why_refused(config: PretrainedConfig) -> str:
         return f"{kind} is a causal model, with a head on the last token; only bidirectional encoders can be fine-tuned"
     if not getattr(config, "vocab_size", None):
         return f"{kind} has no vocabulary: no vocab_size in its config.json"
-    if kind in _WITHOUT_MASK:
+    if kind == "fnet":
         return f"{kind} has no attention mask, so a row's logits would change with the padding of its batch"
     return ""
 
