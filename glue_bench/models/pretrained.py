@@ -288,8 +288,8 @@ def fetch_tokenizer(hub_id: str, commit: str) -> None:
 def _unsure(hub_id: str, commit: str) -> list[str]:
     """Return the files that change the tokens, of which the cache does not know whether they exist.
 
-    tokenizer_config.json overrides tokenizer.json. With both here the others change nothing: save_pretrained, which
-    writes both, repeats in them what the others say.
+    tokenizer_config.json overrides tokenizer.json. With both here no other is asked for: caches of older clients
+    do not know of them, and what save_pretrained writes into them only repeats these two.
     """
     place = {"revision": commit, "repo_type": "model"}
     if all(cached_file(hub_id, name, **place) for name in ("tokenizer.json", _CONFIG)):
