@@ -225,7 +225,7 @@ def test_each_kind_of_leftover_of_earlier_sweeps_is_named(tmp_path: Path) -> Non
     store.save(make_record(seed=1))
     store.save(make_record(seed=2, status="failed", error="why"))
     store.save(make_record(seed=3)).write_text('{"half": ')
-    stopped, dead, alive = (store.folder("tiny", "rte", name) for name in ("stopped", "dead", "alive"))
+    stopped, dead, alive = (store.folder("tiny", "rte", name) for name in ("seed4-000", "seed5-000", "seed6-000"))
     (stopped / "snapshots" / "step-0000000120").mkdir(parents=True)
     (stopped / "snapshots" / "step-0000000120" / "tensors.safetensors").write_bytes(bytes(5_000_000))
     code = f"import os, pathlib, glue_bench.runs.lease as c; c.take_lease(pathlib.Path({str(dead)!r})); os._exit(1)"

@@ -171,6 +171,7 @@ def test_several_runs_are_refused_in_one_line(
 def test_what_is_on_gpus_is_summed_by_nccl_which_gives_up_after_two_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     made, summed = list[Any](), list[Any]()
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     rendezvous = importlib.import_module("torch.distributed.rendezvous")
     monkeypatch.setattr(rendezvous, "rendezvous", lambda _, timeout: iter([("store", 0, 2)]))  # noqa: ARG005
     monkeypatch.setattr("torch.distributed.init_process_group", lambda *words, **more: made.append((words, more)))
