@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from glue_bench.files import replace_atomically, replace_folder_atomically, writ
 from glue_bench.runs.store import RunStore, predictions_path, read_predictions, write_history, write_predictions
 from glue_bench.tasks.adapter import TaskAdapter
 from tests.support.making import make_record
+from tests.support.making_results import write_at_once
 
 RTE = TaskAdapter.of(compose_task("rte"))
 
@@ -106,19 +106,8 @@ def test_what_cannot_be_written_is_one_line_with_the_disks_exit_code(tmp_path: P
     assert caught.value.exit_code == 74
 
 
-def _write_many(folder: Path, writer: int) -> None:
-    store = RunStore(folder)
-    for number in range(20):
-        store.save(make_record(seed=writer * 1000 + number))
-
-
 def test_many_writers_lose_nothing(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    writers = [context.Process(target=_write_many, args=(tmp_path, writer)) for writer in range(8)]
-    for process in writers:
-        process.start()
-    for process in writers:
-        process.join()
+    write_at_once(tmp_path, writers=8, each=20)
     assert len(list(RunStore(tmp_path).load_all())) == 160
 
 

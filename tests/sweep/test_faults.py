@@ -3,7 +3,6 @@
 Small versions run with the fast tests; `nox -s faults` runs the whole campaign.
 """
 
-import multiprocessing
 import os
 import random
 import signal
@@ -22,6 +21,7 @@ from tests.support.bad_kinds import KINDS, REASONS
 from tests.support.kills import Campaign
 from tests.support.loaded import folder_in_memory
 from tests.support.making import make_record
+from tests.support.making_results import write_at_once
 from tests.support.processor import PATIENCE, assert_quick, lag, wait_until
 from tests.support.sweeps import Sweeps, assert_same_results, descendants, kill, records_in, trainings, workers_of
 from tests.support.warm import WarmProcess
@@ -231,20 +231,9 @@ def test_workers_whose_driver_is_killed_keep_a_snapshot_and_end(sweep: Sweeps, t
     assert [record.steps for record in records] == [store.snapshot_steps(*record.place)[-1] for record in records]
 
 
-def _write_many(folder: Path, writer: int) -> None:
-    store = RunStore(folder)
-    for number in range(50):
-        store.save(make_record(seed=writer * 1000 + number))
-
-
 @pytest.mark.faults
 def test_sixteen_writers_of_fifty_records_keep_eight_hundred(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    writers = [context.Process(target=_write_many, args=(tmp_path, writer)) for writer in range(16)]
-    for process in writers:
-        process.start()
-    for process in writers:
-        process.join()
+    write_at_once(tmp_path, writers=16, each=50)
     assert len(list(RunStore(tmp_path).load_all())) == 800
 
 
