@@ -258,8 +258,7 @@ def _fit(run: RunContext, prepared: Prepared) -> FitResult:
         "precision": run.placement.precision,
         "device": run.placement.device.type,
         "torch": torch.__version__,
-        # Snapshots of earlier versions, which knew torch's products alone, do not name them.
-        **({"products": "onednn"} if run.facts["execution"].get("products") == "onednn" else {}),
+        "products": run.facts["execution"].get("products", "torch"),
     }
     folder = run.store.snapshots(*run.request.place)
     snapshots = SnapshotStore(folder, belongs_to=belongs_to, check_owner=run.check_owner)

@@ -118,9 +118,10 @@ class SnapshotStore:
         manifest = read_json(folder / _MANIFEST)
         if manifest["format"] != FORMAT:
             raise ValueError(f"its format is {manifest['format']}, this glue-bench knows {FORMAT}")
+        made_with = {"products": "torch"} | manifest["belongs_to"]  # earlier versions, which knew no other, named none
         for key, value in self._belongs_to.items():
-            if manifest["belongs_to"].get(key) != value:
-                raise ValueError(f"it was made with {key} {manifest['belongs_to'].get(key)}, not {value}")
+            if made_with.get(key) != value:
+                raise ValueError(f"it was made with {key} {made_with.get(key)}, not {value}")
         for name in (_TENSORS, _METADATA):
             if file_sha256(folder / name) != manifest["sha256"][name]:
                 raise ValueError(f"{name} is damaged")

@@ -102,6 +102,19 @@ def test_a_snapshot_of_another_run_or_engine_is_not_used(tmp_path: Path, caplog:
     assert "it was made with engine flat, not padded" in caplog.text
 
 
+@pytest.mark.parametrize(("made_with", "usable_with"), [(None, "torch"), ("torch", "torch"), ("onednn", "onednn")])
+def test_a_snapshot_is_used_with_the_same_products_which_were_torchs_before_they_were_named(
+    made_with: str | None, usable_with: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    named = {} if made_with is None else {"products": made_with}
+    SnapshotStore(tmp_path, belongs_to={**OWNER, **named}).save(snapshot(5))
+    for products in ("torch", "onednn"):
+        found = SnapshotStore(tmp_path, belongs_to={**OWNER, "products": products}).newest()
+        assert (found is not None) == (products == usable_with)
+    other = {"torch": "onednn", "onednn": "torch"}[usable_with]
+    assert f"it was made with products {usable_with}, not {other}" in caplog.text
+
+
 @pytest.mark.parametrize("family", ["tiny_roberta", "tiny_bert"])
 def test_a_snapshot_of_version_1_has_todays_names(family: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """There, BERT's pooler was a linear layer of the head."""
