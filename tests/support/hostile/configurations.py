@@ -16,7 +16,7 @@ _KEYS = """
 """
 _WORDS = """
     \u00b2 --5 \u0663 [[0.9],1] 1e999 nan null .. ../x /x ~nosuchuser ${oc.env:HOME} a${b}c {a:1} -1 0 true a:1
-    1_000 0x10 cuda:99999999999 loop/x refs/../../x \u00e9 /dev/null canary/notes.txt [1,[2]] glob(*) choice(1,2) '
+    1_0 0x10 cuda:99999999999 loop/x refs/../../x \u00e9 /dev/null canary/notes.txt [1,[2]] glob(*) choice(1,2) '
 """
 _LONG_WORDS = ["9" * 400, "", "a\x1bb", "[" * 3000, "x" * 5000, "a b", "\udc80"]
 
