@@ -2,6 +2,7 @@
 
 import math
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,18 @@ def total_memory(root: Path = Path("/")) -> int:
     for name in ("memory.max", "memory.limit_in_bytes"):
         limits += [int(text) for text in _read_limits(root, "memory", name=name) if text.isdecimal()]
     return min(limits)
+
+
+def processor_name() -> str:
+    """Return the processor as the system names it."""
+    return processor_fact("model name") or platform.processor() or platform.machine()
+
+
+def processor_fact(name: str) -> str:
+    """Return what Linux tells of the processor under a name such as `vendor_id`; empty where it tells nothing."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name)), "")
 
 
 def has_nvidia_gpu() -> bool:

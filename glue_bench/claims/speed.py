@@ -22,11 +22,10 @@ from glue_bench.claims.models import Model
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError
-from glue_bench.machine import usable_cores
+from glue_bench.machine import processor_name, usable_cores
 from glue_bench.models.classifier import Classifier, make_classifier
 from glue_bench.models.families import max_positions
 from glue_bench.models.placement import choose_placement, is_out_of_memory, keep_freed_memory
-from glue_bench.runs.record import processor_name
 from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.trainer import fit, predict
 

@@ -54,8 +54,8 @@ def probe(device: str, precision: str, *, products: str) -> dict[str, Any]:
 def _compute(device: str, precision: str, *, multiply: str) -> dict[str, Any]:
     import torch
 
+    from glue_bench.machine import processor_name
     from glue_bench.models.placement import choose_placement, count_gpus
-    from glue_bench.runs.record import processor_name
 
     placement = choose_placement(device, precision, multiply=multiply)
     square = torch.eye(8, device=placement.device)

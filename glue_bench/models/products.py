@@ -1,7 +1,8 @@
-"""Matrix products of float32 on a CPU: torch's own, or oneDNN's where a probe finds them exact and faster.
+"""Matrix products of float32 on a CPU: torch's own, or oneDNN's where they are exact and their vectors are wider.
 
 torch multiplies by MKL, which uses half of the width of the vector units that some of AMD's processors have. Our linear
-layers call oneDNN themselves, in a context: no setting of torch changes.
+layers call oneDNN themselves, in a context: no setting of torch changes. Both are timed, but no time decides: on a busy
+machine some runs of a sweep would be computed in another way than the rest.
 """
 
 import contextlib
@@ -18,11 +19,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from glue_bench.errors import UsageError
+from glue_bench.machine import processor_fact
 
 BUCKET = 32  # tokens: oneDNN prepares for every new number of them
 _PREPARED = 64  # products that it keeps prepared: each holds memory of about the size of its result
 _MOST_ERROR = 1e-6  # relative; of torch's own it is 3e-7, of bfloat16 in disguise 3e-3
-_LEAST_GAIN = 1.4  # between 1 (the same instructions) and 2 (vectors twice as wide), so that noise does not decide
 _ROWS, _IN, _OUT, _CHECKED, _REPEATS = 192, 384, 512, 64, 3
 
 _used: ContextVar[str] = ContextVar("products", default="torch")
@@ -35,6 +36,7 @@ class Probe:
     error: float  # the largest relative error of oneDNN's products, against float64; infinite where torch lacks them
     onednn: float = 0.0  # GFLOP/s
     torch: float = 0.0  # GFLOP/s
+    wider: bool = False  # oneDNN's vectors than those of torch's own products
 
     def __str__(self) -> str:
         """Say it in the record and in the doctor's table."""
@@ -65,14 +67,20 @@ def probe() -> Probe:
     finally:
         torch.set_num_threads(threads)
     rates = (2e-9 * len(pairs) * _ROWS * _IN * _OUT / max(found, 1e-9) for found in seconds.values())
-    return Probe(error=error, **dict(zip(("onednn", "torch"), rates, strict=True)))
+    return Probe(error=error, wider=_mkl_is_narrow(), **dict(zip(("onednn", "torch"), rates, strict=True)))
+
+
+def _mkl_is_narrow() -> bool:
+    """Return whether this CPU has AVX-512 and is not Intel's, for whose processors alone MKL uses it."""
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    return wide and processor_fact("vendor_id") not in ("GenuineIntel", "")
 
 
 def choose_products(wanted: str) -> str:
     """Return whose products a run on this machine uses: onednn or torch.
 
     Args:
-        wanted: one of the two, or auto: oneDNN's where they are exact and clearly faster.
+        wanted: one of the two, or auto: oneDNN's where they are exact and wider.
 
     Raises:
         UsageError: oneDNN's are wanted, but are not exact here.
@@ -84,7 +92,7 @@ def choose_products(wanted: str) -> str:
     if wanted == "onednn" and not exact:
         why = f"relative error {found.error:.0e}, at most {_MOST_ERROR:.0e} is allowed"
         raise UsageError(f"trainer.products=onednn: not exact on this machine ({why}); must be auto or torch")
-    return "onednn" if exact and (wanted == "onednn" or found.onednn >= _LEAST_GAIN * found.torch) else "torch"
+    return "onednn" if exact and (wanted == "onednn" or found.wider) else "torch"
 
 
 @contextlib.contextmanager

@@ -295,14 +295,6 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def processor_name() -> str:
-    """Return the processor as the system names it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
-
-
 def checkout_commit() -> str | None:
     """Return the commit of the checkout that this package runs from, `-dirty` with local changes; None for a wheel."""
     root = Path(__file__).resolve().parents[2]

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -53,14 +54,15 @@ def test_onednns_products_and_gradients_are_those_of_float64(shape: tuple[int, .
 @pytest.mark.parametrize(
     ("found", "auto"),
     [
-        (Probe(error=3e-7, onednn=207, torch=104), "onednn"),  # AMD with AVX-512
-        (Probe(error=3e-3, onednn=900, torch=210), "torch"),  # bfloat16 in disguise
-        (Probe(error=float("nan"), onednn=900, torch=210), "torch"),
+        (Probe(error=3e-7, onednn=207, torch=104, wider=True), "onednn"),  # AMD with AVX-512
+        (Probe(error=3e-7, onednn=90, torch=104, wider=True), "onednn"),  # the same, with much else at work
+        (Probe(error=3e-3, onednn=900, torch=210, wider=True), "torch"),  # bfloat16 in disguise
+        (Probe(error=float("nan"), onednn=900, torch=210, wider=True), "torch"),
         (Probe(error=3e-7, onednn=110, torch=100), "torch"),  # the same instructions
         (Probe(error=float("inf")), "torch"),
     ],
 )
-def test_onednn_multiplies_only_where_a_probe_finds_it_exact_and_clearly_faster(
+def test_onednn_multiplies_only_where_a_probe_finds_it_exact_and_its_vectors_are_wider(
     found: Probe, auto: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(products, "probe", lambda: found)
@@ -82,6 +84,35 @@ def test_the_probe_multiplies_on_one_thread_once_in_a_process_and_changes_no_set
     assert min(found.onednn, found.torch) > 0.1
     assert torch.get_num_threads() == threads
     assert not is_onednn()
+
+
+@pytest.mark.parametrize("busy", ["onednn", "torch"])
+@pytest.mark.parametrize(
+    ("capability", "vendor", "auto"),
+    [
+        ("AVX512", "AuthenticAMD", "onednn"),
+        ("AVX512", "HygonGenuine", "onednn"),
+        ("AVX512", "GenuineIntel", "torch"),
+        ("AVX2", "AuthenticAMD", "torch"),
+        ("DEFAULT", "", "torch"),
+    ],
+)
+def test_the_processor_decides_and_not_what_else_it_has_to_do(
+    capability: str, vendor: str, auto: str, busy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    takes = {"onednn": [1.0, 100.0, 1.0, 1.0], "torch": [1.0, 1.0, 1.0, 100.0]}[busy]
+    seconds = itertools.accumulate(itertools.cycle(takes))
+    monkeypatch.setattr("time.thread_time", lambda: next(seconds))
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(products, "processor_fact", lambda _: vendor)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    probe.cache_clear()
+    try:
+        found = probe()
+        assert {"onednn": found.onednn, "torch": found.torch}[busy] < 0.1 * max(found.onednn, found.torch)
+        assert choose_products("auto") == auto
+    finally:
+        probe.cache_clear()
 
 
 def test_a_probe_of_a_torch_without_onednn_finds_nothing_to_use(monkeypatch: pytest.MonkeyPatch) -> None:

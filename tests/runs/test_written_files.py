@@ -129,6 +129,9 @@ def test_predictions_of_another_training_than_the_records_are_refused(tmp_path: 
     assert list(store.read_predictions(old, "validation").prediction) == [1, 1]
 
 
+_POOLS = list[pa.MemoryPool]()  # never freed, since pyarrow's buffers may outlive a test, and crash without their pool
+
+
 @pytest.mark.parametrize(
     ("known", "found"),
     [
@@ -142,6 +145,7 @@ def test_predictions_of_something_else_take_no_memory(known: dict[str, Any], fou
     write_predictions(path, idx=zeros, label=zeros, prediction=zeros, logits=np.zeros((len(zeros), 2), np.float32))
     assert path.stat().st_size < 2**17
     usual, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    _POOLS.append(pool)
     pa.set_memory_pool(pool)
     try:
         with pytest.raises(InputError, match=f"validation.parquet {found}$"):
