@@ -4,7 +4,7 @@ import argparse
 
 from glue_bench.cli.shared import EXIT_LEFT_OUT, TABLE_FORMATS, add_options, read_filters, style, write_output
 from glue_bench.config.schema import CONVENTIONS
-from glue_bench.errors import UsageError
+from glue_bench.errors import UsageError, close_match
 from glue_bench.runs.filters import HELP, KEYS
 from glue_bench.tasks.published import load_published
 
@@ -40,8 +40,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
     names, least = [word for word in arguments.overrides if "=" not in word], 1 if arguments.by is not None else 2
     if len(names) < least:  # that of an encoder or a folder may have an equals sign
-        strange = [word for word in arguments.overrides if word.partition("=")[0].removesuffix("!") not in _FILTERS]
-        names = [word for word in arguments.overrides if word in {*names, *strange}]
+        names = [word for word in arguments.overrides if word in names or not _is_like_a_filter(word)]
     filters, store = read_filters([word for word in arguments.overrides if word not in names])
     names = names * 2 if least == 1 and len(names) == 1 else names
     if len(names) != 2:
@@ -54,3 +53,8 @@ def execute(arguments: argparse.Namespace) -> int:
     notes = left_out_note(*(each.left_out for each in stores.values()))
     write_output(render_comparison(comparison, arguments.format, notes=notes, width=width, color=color), arguments.out)
     return EXIT_LEFT_OUT if notes else 0
+
+
+def _is_like_a_filter(word: str) -> bool:
+    key = word.partition("=")[0].removesuffix("!")
+    return key in _FILTERS or bool(close_match(key, _FILTERS))

@@ -214,6 +214,7 @@ def _judge(path: Path | None, *, dead: int | None = None) -> tuple[str, Owner]:
     """Return whether the owner of a lease is alive, dead (or there is none), or only silent; and the owner."""
     if path is None:
         return "dead", _UNKNOWN
+    verdict = "silent"
     try:
         # A time in the future counts like one as far in the past: an owner that is alive soon changes it.
         age = abs(_clock(path.parent) - path.stat().st_mtime)
@@ -221,12 +222,12 @@ def _judge(path: Path | None, *, dead: int | None = None) -> tuple[str, Owner]:
         owner = _read(path)
     except FileNotFoundError:
         return "dead", _UNKNOWN
+    except (PermissionError, ValueError):
+        return verdict, _UNKNOWN  # of a stranger, or half written; its writer may have died since
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.EISDIR):  # a folder or a pipe: nobody's lease
             return "dead", _UNKNOWN
         raise
-    except ValueError:
-        return verdict, _UNKNOWN  # half written; its writer may have died since
     if owner is _UNKNOWN:
         return "dead", _UNKNOWN
     if dead is not None and (owner.host, owner.process) == (socket.gethostname(), dead):

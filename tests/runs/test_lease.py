@@ -17,6 +17,7 @@ import pytest
 from glue_bench.errors import DiskError
 from glue_bench.runs import lease
 from glue_bench.runs.lease import STALE_SECONDS, Lease, LostLeaseError, Owner, owner_of, take_lease
+from tests.support.permissions import forbidden
 
 
 def take(folder: Path) -> Lease:
@@ -256,6 +257,23 @@ def test_a_file_that_is_no_lease_counts_by_its_age_and_never_ends_the_run(
     os.utime(path, (then, then))
     held = take(tmp_path)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["claim-4.json"]
+    held.release(done=True)
+
+
+def test_a_lease_that_we_may_not_read_counts_by_its_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.1)
+    path = tmp_path / "claim-3.json"
+    path.write_text("{}")
+    with forbidden(path):
+        assert owner_of(tmp_path) is not None
+        assert isinstance(take_lease(tmp_path), Owner)
+    os.utime(path, (0, 0))
+    with forbidden(path):
+        assert owner_of(tmp_path) is None
+        held = take(tmp_path)
+        path.touch()  # whose permissions can be given back
+    path.unlink()
+    held.check()
     held.release(done=True)
 
 

@@ -92,3 +92,12 @@ def results_with_two_encoders(folder: Path) -> RunStore:
     store = RunStore(folder / "results")
     keep_two_encoders(store)
     return store
+
+
+RATES = {"1e-5": "c", "3e-5": "a", "1e-4": "d", "3e-4": "b"}  # to setting ids, in another order
+
+
+def rate_run(store: RunStore, rate: str, *, task: str = "rte", seed: int = 1, share: float = 0.7, **more: Any) -> None:
+    """Keep a run of the tiny encoder at one of four learning rates."""
+    words = (f"trainer.learning_rate={rate}", *more.pop("words", ()))
+    keep_run(store, task=task, seed=seed, share=share, setting=f"{task}{RATES[rate]}", words=words, **more)
