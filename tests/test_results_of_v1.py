@@ -88,9 +88,11 @@ def test_what_failed_or_diverged_is_not_tried_again_unless_asked(results: Path) 
     assert records(results) != before
 
 
-def test_an_interrupted_run_continues_from_its_snapshot(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Its products are torch's, as all were then; a CPU with AVX-512 would choose oneDNN's, which round otherwise.
-    monkeypatch.setattr("glue_bench.models.products.probe", lambda: Probe(error=0, wider=False))
+@pytest.mark.parametrize("wider", [False, True])
+def test_an_interrupted_run_continues_from_its_snapshot_whatever_processor_is_here(
+    wider: bool, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glue_bench.models.products.probe", lambda: Probe(error=0, wider=wider))
     folder, before = record_of(results, status="interrupted")
     words = ["task=sst2", "seed=5", *changed("trainer.epochs=6", "trainer.log_every=2")]
     code, out, _ = call("sweep", "--dry-run", *words)
@@ -103,7 +105,7 @@ def test_an_interrupted_run_continues_from_its_snapshot(results: Path, monkeypat
     assert not (folder / "snapshots").exists()
     if after["versions"]["torch"] != same_torch:
         pytest.skip(f"torch {after['versions']['torch']} correctly ignores a snapshot of torch {same_torch}")
-    assert after["resumed_at"] == [11]
+    assert (after["resumed_at"], after["execution"]["products"]) == ([11], "torch")
     lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(2, 61, 2))
 

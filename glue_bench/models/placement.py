@@ -111,12 +111,18 @@ def _side_stream(device: torch.device) -> torch.cuda.Stream:
 
 
 def choose_placement(
-    device: str, precision: str, *, deterministic: bool = False, local_rank: int | None = None, multiply: str = "torch"
+    device: str,
+    precision: str,
+    *,
+    deterministic: bool = False,
+    local_rank: int | None = None,
+    multiply: str = "torch",
+    before: str = "",
 ) -> Placement:
     """Resolve `auto`; each of several processes gets the GPU `local_rank` of its host, and makes it the current one.
 
     Args:
-        multiply: `trainer.products`.
+        multiply: `trainer.products`; `before` as in `choose_products`.
 
     Raises:
         UsageError: there is no such device, or there are fewer than processes; or products are not exact there.
@@ -141,7 +147,7 @@ def choose_placement(
         has_it = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bfloat16" if has_it else "float32"
     plain = chosen.type == "cpu" and precision == "float32"
-    used = products.choose_products(multiply) if plain else "torch"
+    used = products.choose_products(multiply, before=before) if plain else "torch"
     rates = str(products.probe()) if plain and multiply != "torch" else ""
     return Placement(device=chosen, precision=precision, deterministic=deterministic, products=used, rates=rates)
 

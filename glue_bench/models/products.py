@@ -76,11 +76,12 @@ def _mkl_is_narrow() -> bool:
     return wide and processor_fact("vendor_id") not in ("GenuineIntel", "")
 
 
-def choose_products(wanted: str) -> str:
+def choose_products(wanted: str, *, before: str = "") -> str:
     """Return whose products a run on this machine uses: onednn or torch.
 
     Args:
         wanted: one of the two, or auto: oneDNN's where they are exact and wider.
+        before: whose an interrupted run has used, perhaps on another machine: auto keeps them where exact.
 
     Raises:
         UsageError: oneDNN's are wanted, but are not exact here.
@@ -92,7 +93,8 @@ def choose_products(wanted: str) -> str:
     if wanted == "onednn" and not exact:
         why = f"relative error {found.error:.0e}, at most {_MOST_ERROR:.0e} is allowed"
         raise UsageError(f"trainer.products=onednn: not exact on this machine ({why}); must be auto or torch")
-    return "onednn" if exact and (wanted == "onednn" or found.wider) else "torch"
+    wider = before == "onednn" if before else found.wider
+    return "onednn" if exact and (wanted == "onednn" or wider) else "torch"
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ from glue_bench.runs.record import Record, now, request_facts
 from glue_bench.runs.store import RunStore, choose_start, predictions_path, write_history, write_predictions
 from glue_bench.tasks.adapter import TaskAdapter, headline
 from glue_bench.text import plural
-from glue_bench.training.checkpoint import SnapshotStore
+from glue_bench.training.checkpoint import SnapshotStore, products_of_newest
 from glue_bench.training.distributed import ALONE, Processes
 from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.selection import BestEpoch
@@ -113,7 +113,8 @@ def run_experiment(
     facts: dict[str, Any] = {**request_facts(request), "processes": processes.count}
     try:
         exact, at, by = trainer.deterministic, processes.local_rank, trainer.products
-        placement = choose_placement(trainer.device, trainer.precision, deterministic=exact, local_rank=at, multiply=by)
+        way = {"multiply": by, "before": products_of_newest(store.snapshots(*request.place))}
+        placement = choose_placement(trainer.device, trainer.precision, deterministic=exact, local_rank=at, **way)
         if placement.device.type == "cpu":
             keep_freed_memory()
         run = RunContext(

@@ -68,6 +68,9 @@ def test_onednn_multiplies_only_where_a_probe_finds_it_exact_and_its_vectors_are
     monkeypatch.setattr(products, "probe", lambda: found)
     assert choose_placement("cpu", "float32", multiply="auto").products == choose_products("auto") == auto
     assert choose_placement("cpu", "bfloat16", multiply="auto").products == choose_products("torch") == "torch"
+    exact = "onednn" if found.error <= 1e-6 else "torch"
+    assert choose_placement("cpu", "float32", multiply="auto", before="onednn").products == exact
+    assert choose_placement("cpu", "float32", multiply="auto", before="torch").products == "torch"
     if found.error <= 1e-6:
         assert choose_products("onednn") == "onednn"
     else:

@@ -13,7 +13,7 @@ import torch
 
 from glue_bench.errors import DiskError
 from glue_bench.models.classifier import load_classifier
-from glue_bench.training.checkpoint import Snapshot, SnapshotStore
+from glue_bench.training.checkpoint import Snapshot, SnapshotStore, products_of_newest
 from tests.support.training import OWNER
 
 
@@ -111,8 +111,17 @@ def test_a_snapshot_is_used_with_the_same_products_which_were_torchs_before_they
     for products in ("torch", "onednn"):
         found = SnapshotStore(tmp_path, belongs_to={**OWNER, "products": products}).newest()
         assert (found is not None) == (products == usable_with)
+    assert products_of_newest(tmp_path) == usable_with
     other = {"torch": "onednn", "onednn": "torch"}[usable_with]
     assert f"it was made with products {usable_with}, not {other}" in caplog.text
+
+
+@pytest.mark.parametrize("manifest", [None, "", "5", "{}", '{"belongs_to": 5}', "[" * 100_000])
+def test_a_folder_without_a_readable_snapshot_names_no_products(manifest: str | None, tmp_path: Path) -> None:
+    if manifest is not None:
+        (tmp_path / "step-0000000005").mkdir()
+        (tmp_path / "step-0000000005" / "manifest.json").write_text(manifest)
+    assert products_of_newest(tmp_path) == products_of_newest(tmp_path / "nowhere") == ""
 
 
 @pytest.mark.parametrize("family", ["tiny_roberta", "tiny_bert"])
