@@ -261,11 +261,11 @@ def _check_record(record: Record) -> None:
     for place, part, name in (("encoder", record.encoder, "weights_sha256"), ("data", record.data, "fingerprint")):
         if record.finished and name not in part:  # which it knows once it has read its inputs
             raise ValueError(f"{place}.{name} is missing")
-    for split in task.validation if record.finished else ():
+    for split in (task.train, *task.validation) if record.finished else ():
         rows = record.data.get("rows", {}).get(split)
         if rows is None or rows < 1:
             raise ValueError(f"data.rows.{split} is {rows}; must be 1 or more")
-        for metric in task.metrics:
+        for metric in task.metrics if split in task.validation else ():
             score = record.scores.get(split, {}).get(metric)
             if score is None or not -1 <= score <= 1:
                 raise ValueError(f"scores.{split}.{metric} is {score}; must be -1 to 1")

@@ -143,6 +143,19 @@ def test_a_record_without_what_every_version_wrote_is_damaged(
         assert len(list(store.load_all())) == 1
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("rows", [None, 0, -1])
+def test_a_finished_record_knows_the_rows_of_every_split(
+    split: str, rows: int | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, record = RunStore(tmp_path), make_record()
+    known = {**record.data["rows"], split: rows}
+    data = {**record.data, "rows": {name: number for name, number in known.items() if number is not None}}
+    store.save(dataclasses.replace(record, data=data))
+    assert list(store.load_all()) == []
+    assert f"data.rows.{split} is {rows}; must be 1 or more" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["a\u202eb", "a\nb", "x" * 256])
 def test_a_name_that_no_folder_may_have_is_said_to_be_one(name: str, tmp_path: Path) -> None:
     path = RunStore(tmp_path).save(make_record())
