@@ -197,7 +197,7 @@ NOTHING = {"post_processor": None, "normalizer": {"type": "Replace", "pattern": 
 @pytest.mark.parametrize(
     ("family", "changes", "reason"),
     [
-        ("tiny_roberta", {"the": 2**32 - 1}, r"its tokenizer cannot be loaded \(Token `.*` out of vocabulary"),
+        ("tiny_roberta", {"the": 2**32 - 1}, r"its tokenizer cannot be loaded \(.*Token `.*` out of vocabulary"),
         ("tiny_bert", template([2**32 - 1]), "cannot encode these texts .*id must be below 2.31, .*: .*4294967295"),
         ("tiny_bert", template([2], 300), "cannot encode these texts .* its type below 256: .*300"),
         ("tiny_bert", NOTHING, "its tokenizer makes a row of 0 tokens; must have 1 to 64"),
