@@ -85,7 +85,13 @@ def test_the_summary_counts_the_rows_that_may_be_compared(text: str, tmp_path: P
 
 def test_the_summary_says_that_sample_data_is_not_glue(tmp_path: Path) -> None:
     words = ("data=sample",)
-    facts: dict[str, Any] = {"source": "sample", "dataset": None, "revision": None, "fingerprint": "ab", "rows": {"train": 9}}
+    facts: dict[str, Any] = {
+        "source": "sample",
+        "dataset": None,
+        "revision": None,
+        "fingerprint": "ab",
+        "rows": {"train": 9},
+    }
     write_run(tmp_path, task="rte", encoder=ROBERTA, words=words, data=facts, reasons=("sample data",))
     assert "All of it is on generated sample data, not on GLUE" in read_summary(render_folder(tmp_path))
     write_run(tmp_path, task="sst2", encoder=ROBERTA)
