@@ -161,7 +161,7 @@ class TrainerConfig:
         "flat: without padding; padded: as transformers; auto: flat if a check at load finds equal logits", usual="auto"
     )
     products: Literal["auto", "onednn", "torch"] = later(
-        "matrix products on a CPU; auto: oneDNN's if exact and faster", role="rounding", default="auto", usual="auto"
+        "matrix products on a CPU; auto: oneDNN's if exact and wider", role="rounding", default="auto", usual="auto"
     )
     # Plans of earlier versions have neither it nor the next five.
     graph: Literal["auto", "off"] = execution(
