@@ -5,10 +5,11 @@ import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
-from transformers import RobertaConfig, RobertaModel
+from transformers import AutoConfig, AutoModel
 
 BATCH = 32
 EVALUATED = 192
@@ -18,15 +19,43 @@ TEXTS = {
     "mrpc": ["sentence1", "sentence2"],
     "rte": ["sentence1", "sentence2"],
 }
+_SMALL = {"num_hidden_layers": 6, "hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536}
+# Encoders with random weights and MiniLM's tokenizer: DistilRoBERTa's exact size, and small ones of other families.
+MADE: dict[str, dict[str, Any]] = {
+    "distilroberta-size": {
+        "model_type": "roberta",
+        "vocab_size": 50265,
+        "num_hidden_layers": 6,
+        "max_position_embeddings": 514,
+        "type_vocab_size": 1,
+        "layer_norm_eps": 1e-5,
+    },
+    "distilbert-small": {"model_type": "distilbert", "n_layers": 6, "dim": 384, "n_heads": 6, "hidden_dim": 1536},
+    "electra-small": {"model_type": "electra", "embedding_size": 128, **_SMALL},
+    "modernbert-small": {"model_type": "modernbert", "vocab_size": 30522, **_SMALL, "intermediate_size": 768},
+    "deberta-v3-small": {
+        "model_type": "deberta-v2",
+        "vocab_size": 30522,
+        **_SMALL,
+        "relative_attention": True,
+        "position_buckets": 256,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+    },
+}
 
 
 @dataclass(frozen=True)
 class Case:
     """Rows and encoder of one comparison."""
 
-    encoder: str  # minilm, or distilroberta-size: random weights
+    encoder: str  # minilm, or one of MADE
     task: str
     updates: int
+    ways: tuple[str, ...] = ()  # beside glue-bench; none: all
 
     @property
     def name(self) -> str:
@@ -36,7 +65,7 @@ class Case:
 
 def prepare(case: Case, data: Path, work: Path) -> tuple[Path, Path]:
     """The folders of an encoder and of a task's files, made once."""
-    encoder = minilm() if case.encoder == "minilm" else distilroberta_size(work / "distilroberta-size")
+    encoder = minilm() if case.encoder == "minilm" else make_encoder(work / case.encoder)
     rows = work / case.name
     for split, count in (("train", case.updates * BATCH), ("validation", EVALUATED)):
         path = rows / case.task / f"{split}.parquet"
@@ -54,19 +83,12 @@ def minilm() -> Path:
     return Path(package.submodule_search_locations[0]) / "model"
 
 
-def distilroberta_size(folder: Path) -> Path:
-    """Random weights in DistilRoBERTa's exact size, with MiniLM's tokenizer: sentences get much the same lengths."""
+def make_encoder(folder: Path) -> Path:
+    """Random weights of the kind in MADE that the folder is named for."""
     if not (folder / "config.json").exists():
-        config = RobertaConfig(
-            vocab_size=50265,
-            num_hidden_layers=6,
-            max_position_embeddings=514,
-            type_vocab_size=1,
-            layer_norm_eps=1e-5,
-            pad_token_id=0,  # the tokenizer's
-        )
+        config = AutoConfig.for_model(**MADE[folder.name], pad_token_id=0)  # the tokenizer's
         torch.manual_seed(0)
-        RobertaModel(config).save_pretrained(folder)
+        AutoModel.from_config(config).save_pretrained(folder)
         shutil.copyfile(minilm() / "tokenizer.json", folder / "tokenizer.json")
         words = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": ["input_ids", "attention_mask"]}
         special = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}

@@ -56,9 +56,12 @@ def _table_squares(
 
 
 @triton.jit
-def _norm(partial, parts, PARTS: tl.constexpr):
+def _norm(partial, parts, norm, limit, PARTS: tl.constexpr):
+    """Store the gradient's norm, and what it is multiplied by so that it keeps the limit."""
     at = tl.arange(0, PARTS)
-    return tl.sqrt(tl.sum(tl.load(partial + at, mask=at < parts, other=0.0), 0))
+    total = tl.sqrt(tl.sum(tl.load(partial + at, mask=at < parts, other=0.0), 0))
+    tl.store(norm, total)
+    tl.store(norm + 1, tl.where(limit > 0, tl.minimum(limit / (total + 1e-6), 1.0), 1.0))
 
 
 @triton.jit
@@ -73,14 +76,10 @@ def _updated(w, m, v, g, rate, bias1, bias2, beta1, beta2, epsilon, decay):
 
 @triton.jit
 def _adamw(
-    weights, first, second, gradient, low, partial, parts, scalars, norm, count, decaying,
-    limit, beta1, beta2, epsilon, decay,
-    PARTS: tl.constexpr, BLOCK: tl.constexpr, LOW: tl.constexpr,
+    weights, first, second, gradient, low, norm, scalars, count, decaying, beta1, beta2, epsilon, decay,
+    BLOCK: tl.constexpr, LOW: tl.constexpr,
 ):  # fmt: skip
-    total = _norm(partial, parts, PARTS)
-    if tl.program_id(0) == 0:
-        tl.store(norm, total)
-    shrink = tl.where(limit > 0, tl.minimum(limit / (total + 1e-6), 1.0), 1.0)
+    shrink = tl.load(norm + 1)
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < count
     g = tl.load(gradient + at, mask=inside, other=0.0).to(tl.float32) * shrink
@@ -130,8 +129,8 @@ def _catch_up(
 
 @triton.jit
 def _table_adamw(
-    weights, first, second, gradient, last, history, made, ids, order, segments, tokens, hidden, partial, parts,
-    scalars, limit, beta1, beta2, epsilon, decay, PARTS: tl.constexpr, BLOCK: tl.constexpr,
+    weights, first, second, gradient, last, history, made, ids, order, segments, tokens, hidden, norm, scalars,
+    beta1, beta2, epsilon, decay, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = _row_of(ids, order, segments, tokens)
     update = tl.load(made) + 1
@@ -143,8 +142,7 @@ def _table_adamw(
         tl.store(line + 2, bias2)
         tl.store(line + 3, tl.load(line - 1) - rate * decay - 0.5 * rate * decay * rate * decay)
     if row >= 0:
-        total = _norm(partial, parts, PARTS)
-        shrink = tl.where(limit > 0, tl.minimum(limit / (total + 1e-6), 1.0), 1.0)
+        shrink = tl.load(norm + 1)
         columns = tl.arange(0, BLOCK)
         inside = columns < hidden
         at = row.to(tl.int64) * hidden + columns
@@ -223,25 +221,25 @@ class AdamW:
         """
         begin = self.rows * self.hidden if batch is not None else 0
         tokens = 0 if batch is None else len(batch.input_ids)
-        partial, norm = (torch.empty(size, device=self.weights.device) for size in (_PARTS + tokens, 1))
-        sums = partial, len(partial), scalars
-        parts = triton.next_power_of_2(len(partial))
+        partial, norm = (torch.empty(size, device=self.weights.device) for size in (_PARTS + tokens, 2))
         weights, first, second, gradient, low = (
             part[begin:] for part in (self.weights, self.first, self.second, self.gradient, self.low)
         )
         launch(_squares, (_PARTS,), gradient, partial, len(gradient), BLOCK=_CHUNK)
-        if batch is not None:
-            rows, ids = _words(batch)
-            block = {"BLOCK": triton.next_power_of_2(self.hidden)}
+        parts, block = triton.next_power_of_2(len(partial)), {"BLOCK": triton.next_power_of_2(self.hidden)}
+        rows, ids = (0, ()) if batch is None else _words(batch)
+        if rows:
             launch(_table_squares, (rows,), self.gradient, partial[_PARTS:], *ids, rows, self.hidden, **block)
+        launch(_norm, (1,), partial, len(partial), norm, self.rates.limit, PARTS=parts)
+        if rows:
             launch(
                 _table_adamw, (rows,), self.weights, self.first, self.second, self.gradient, self.last, self.history,
-                self.made, *ids, rows, self.hidden, *sums, self.rates.limit, *self.rates.numbers, PARTS=parts, **block,
+                self.made, *ids, rows, self.hidden, norm, scalars, *self.rates.numbers, **block,
             )  # fmt: skip
         launch(
-            _adamw, (triton.cdiv(len(weights), _CHUNK),), weights, first, second, gradient, low, *sums, norm,
-            len(weights), self.rates.decaying - begin, self.rates.limit, *self.rates.numbers,
-            PARTS=parts, BLOCK=_CHUNK, LOW=self.low.data_ptr() != self.weights.data_ptr(),
+            _adamw, (triton.cdiv(len(weights), _CHUNK),), weights, first, second, gradient, low, norm, scalars,
+            len(weights), self.rates.decaying - begin, *self.rates.numbers,
+            BLOCK=_CHUNK, LOW=self.low.data_ptr() != self.weights.data_ptr(),
         )  # fmt: skip
         self.made.add_(1)
         if batch is None:

@@ -97,12 +97,13 @@ def _grad_scores(
     return dropped, probs * (grad_probs - common[:, None]) * scale
 
 
-@triton.jit(do_not_specialize=["site"])
+@triton.jit
 def _key_gradients(
     query, key, value, grad, context, logsumexp, grad_key, grad_value, starts, seed, site, p, scale,
-    query_stride, key_stride, out_stride, depth, count,
+    query_stride, key_stride, out_stride, depth, count, tile,
     FIRST: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
+    """Write the gradients of a tile of keys and of their values."""
     row, head = tl.program_id(0), tl.program_id(1)
     begin = tl.load(starts + row)
     length = tl.load(starts + row + 1) - begin
@@ -110,8 +111,8 @@ def _key_gradients(
     if FIRST:
         queries, first = 1, row
     hidden = depth * tl.num_programs(1)
-    keys = tl.program_id(2) * N + tl.arange(0, N)
-    if tl.program_id(2) * N < length:
+    keys = tile * N + tl.arange(0, N)
+    if tile * N < length:
         k = _load(key, begin, keys, length, key_stride, head, depth, D)
         v = _load(value, begin, keys, length, key_stride, head, depth, D)
         sum_key = tl.zeros([N, D], dtype=tl.float32)
@@ -131,21 +132,22 @@ def _key_gradients(
         _store(grad_value, sum_value.to(k.dtype), begin, keys, length, out_stride, head, depth, D)
 
 
-@triton.jit(do_not_specialize=["site"])
+@triton.jit
 def _query_gradient(
     query, key, value, grad, context, logsumexp, grad_query, starts, seed, site, p, scale,
-    query_stride, key_stride, out_stride, depth, count,
+    query_stride, key_stride, out_stride, depth, count, tile,
     FIRST: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
+    """Write the gradient of a tile of queries."""
     row, head = tl.program_id(0), tl.program_id(1)
     begin = tl.load(starts + row)
     length = tl.load(starts + row + 1) - begin
     queries, first = length, begin
     if FIRST:
-        queries, first = 1, row
+        queries, first = tl.where(row < count, 1, 0), row
     hidden = depth * tl.num_programs(1)
-    at = tl.program_id(2) * M + tl.arange(0, M)
-    if tl.program_id(2) * M < queries:
+    at = tile * M + tl.arange(0, M)
+    if tile * M < queries:
         q = _load(query, first, at, queries, query_stride, head, depth, D)
         g = _load(grad, first, at, queries, hidden, head, depth, D)
         c = _load(context, first, at, queries, hidden, head, depth, D)
@@ -159,6 +161,25 @@ def _query_gradient(
             )
             total += tl.dot(grad_scores.to(k.dtype), k, input_precision="ieee")
         _store(grad_query, total.to(q.dtype), first, at, queries, out_stride, head, depth, D)
+
+
+@triton.jit(do_not_specialize=["site"])
+def _attend_backward(
+    query, key, value, grad, context, logsumexp, grad_query, grad_key, grad_value, starts, seed, site, p, scale,
+    query_stride, key_stride, grad_query_stride, grad_key_stride, depth, count, key_tiles,
+    FIRST: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,
+):  # fmt: skip
+    tile = tl.program_id(2)
+    if tile < key_tiles:
+        _key_gradients(
+            query, key, value, grad, context, logsumexp, grad_key, grad_value, starts, seed, site, p, scale,
+            query_stride, key_stride, grad_key_stride, depth, count, tile, FIRST, M, N, D,
+        )  # fmt: skip
+    else:
+        _query_gradient(
+            query, key, value, grad, context, logsumexp, grad_query, starts, seed, site, p, scale,
+            query_stride, key_stride, grad_query_stride, depth, count, tile - key_tiles, FIRST, M, N, D,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,18 +218,13 @@ class Attention:
         """
         context, (query, key, value, logsumexp) = saved
         grad_query, grad_key, grad_value = into
-        shape = self._shape(query, key)
-        inputs = query, key, value, grad, context, logsumexp
-        sizes = query.stride(0), key.stride(0)
-        ends = self._depth(query), len(query)
-        grid = (len(self.starts) - 1, self.heads, triton.cdiv(self.longest, _TILE))
+        _, heads, tiles = self._grid(query, key)
+        key_tiles = triton.cdiv(self.longest, _TILE)
         launch(
-            _key_gradients, grid, *inputs, grad_key, grad_value, self.starts, *self._noise(query), *sizes,
-            grad_key.stride(0), *ends, **shape,
-        )  # fmt: skip
-        launch(
-            _query_gradient, self._grid(query, key), *inputs, grad_query, self.starts, *self._noise(query), *sizes,
-            grad_query.stride(0), *ends, **shape,
+            _attend_backward, (len(self.starts) - 1, heads, key_tiles + tiles), query, key, value, grad, context,
+            logsumexp, grad_query, grad_key, grad_value, self.starts, *self._noise(query), query.stride(0),
+            key.stride(0), grad_query.stride(0), grad_key.stride(0), self._depth(query), len(query), key_tiles,
+            **self._shape(query, key),
         )  # fmt: skip
 
     def _grid(self, query: Tensor, key: Tensor) -> tuple[int, int, int]:
