@@ -222,7 +222,7 @@ class ExecutorConfig:
     kind: Literal["local", "serial", "slurm"] = key("who runs the sweep")
     workers: str = key("runs at a time; auto: what the machine has room for (local), 8 (slurm)", _WORKERS)
     runs_per_gpu: int | None = key(
-        "runs that share a GPU; null: up to 3 where NVIDIA's Multi-Process Service can be started, memory is enough "
+        "runs that share a GPU; null: up to 4 where NVIDIA's Multi-Process Service can be started, memory is enough "
         "and nobody else uses the GPU, else 1",
         _ONE_OR_MORE,
     )

@@ -19,7 +19,7 @@ from torch import Tensor
 from glue_bench.models.kernels import FlatBatch
 from glue_bench.models.triton_kernels import launch
 
-_CHUNK = 1024  # elements of a program
+_CHUNK = 256  # elements of a program: more were slower
 _PARTS = 1024  # programs that add up squares
 _FADED = 1e-6
 _HISTORY = 4  # numbers kept of each update: rate, the two corrections, and the logarithm of all decay up to then

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from glue_bench.models.triton_kernels import Dropout, kept, launch
 
-_TILE = 64  # queries or keys
+_TILE = 64  # queries or keys at most
 
 
 @triton.jit
@@ -219,7 +219,7 @@ class Attention:
         context, (query, key, value, logsumexp) = saved
         grad_query, grad_key, grad_value = into
         _, heads, tiles = self._grid(query, key)
-        key_tiles = triton.cdiv(self.longest, _TILE)
+        key_tiles = triton.cdiv(self.longest, self._tile)
         launch(
             _attend_backward, (len(self.starts) - 1, heads, key_tiles + tiles), query, key, value, grad, context,
             logsumexp, grad_query, grad_key, grad_value, self.starts, *self._noise(query), query.stride(0),
@@ -230,12 +230,16 @@ class Attention:
     def _grid(self, query: Tensor, key: Tensor) -> tuple[int, int, int]:
         if len(query) < len(key):
             return len(query), self.heads, 1
-        return len(self.starts) - 1, self.heads, triton.cdiv(self.longest, _TILE)
+        return len(self.starts) - 1, self.heads, triton.cdiv(self.longest, self._tile)
 
     def _shape(self, query: Tensor, key: Tensor) -> dict[str, int]:
-        first = len(query) < len(key)
-        sizes = {"M": 16 if first else _TILE, "N": _TILE, "D": max(16, triton.next_power_of_2(self._depth(query)))}
+        first, tile = len(query) < len(key), self._tile
+        sizes = {"M": 16 if first else tile, "N": tile, "D": max(16, triton.next_power_of_2(self._depth(query)))}
         return {"FIRST": first, **sizes, "num_warps": 4}
+
+    @property
+    def _tile(self) -> int:
+        return max(16, min(_TILE, triton.next_power_of_2(self.longest)))
 
     def _noise(self, query: Tensor) -> tuple[Tensor, int, float, float]:
         return self.dropout.seed, self.dropout.site, self.dropout.p, self._depth(query) ** -0.5

@@ -19,6 +19,7 @@ from torch import Tensor
 
 PROGRAMS = 256  # about two for each multiprocessor
 _CHUNK = 512  # columns of a program
+_TOKENS = 8  # of a segment that are added up at once
 
 
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
@@ -168,7 +169,8 @@ def _gelu_backward(
 
 @triton.jit(do_not_specialize=["padding_row"])
 def _sum_segments(
-    values, order, segments, ids, table, hidden, padding_row, ADD: tl.constexpr, BLOCK: tl.constexpr,
+    values, order, segments, ids, table, hidden, padding_row,
+    ADD: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     begin = tl.load(segments + tl.program_id(0))
     end = tl.load(segments + tl.program_id(0) + 1)
@@ -178,10 +180,12 @@ def _sum_segments(
         row = tl.load(ids + tl.load(order + begin)).to(tl.int64)
         if row != padding_row:
             total = tl.zeros([BLOCK], dtype=tl.float32)
-            for place in range(begin, end):
-                total += tl.load(values + tl.load(order + place) * hidden + columns, mask=inside, other=0.0).to(
-                    tl.float32
-                )
+            for start in range(begin, end, TOKENS):
+                places = start + tl.arange(0, TOKENS)
+                tokens = tl.load(order + places, mask=places < end, other=0)
+                at = tokens[:, None] * hidden + columns[None, :]
+                real = (places < end)[:, None] & inside[None, :]
+                total += tl.sum(tl.load(values + at, mask=real, other=0.0).to(tl.float32), 0)
             if ADD:
                 total += tl.load(table + row * hidden + columns, mask=inside, other=0.0).to(tl.float32)
             tl.store(table + row * hidden + columns, total, mask=inside)
@@ -322,5 +326,6 @@ def sum_segments(
     """
     hidden = values.shape[1]
     launch(
-        _sum_segments, (len(ids),), values, order, segments, ids, table, hidden, padding_row, ADD=add, **_block(hidden)
-    )
+        _sum_segments, (len(ids),), values, order, segments, ids, table, hidden, padding_row,
+        ADD=add, TOKENS=_TOKENS, **_block(hidden),
+    )  # fmt: skip

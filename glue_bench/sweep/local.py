@@ -138,12 +138,12 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
         where = "" if error.errno else f"TMPDIR={tempfile.gettempdir()} is too long a path: "
         raise UsageError(f"{where}no worker can be started ({describe(error)}); executor=serial needs none") from error
     listener.note("starting: loading PyTorch")
-    device = plan.missing[0].config.trainer.device
-    gpus = gpus_for(device, _visible_gpus)
+    gpus, runs = gpus_for(plan.missing[0].config.trainer.device, _visible_gpus), len(plan.requests)
     fit = runs_that_fit() if gpus and executor.runs_per_gpu is None else 1
-    several = fit > 1 or (executor.runs_per_gpu or 1) > 1
-    with side_by_side(wanted=bool(gpus) and several) as shared:
-        slots = deal_out(executor, runs=len(plan.requests), gpus=gpus, fit=fit if shared else 1)
+    slots = deal_out(executor, runs=runs, gpus=gpus, fit=fit)
+    exact = any(request.config.trainer.deterministic for request in plan.requests)
+    with side_by_side(math.ceil(len(slots) / len(gpus)) if gpus else 1, exact=exact) as shared:
+        slots = slots if shared else deal_out(executor, runs=runs, gpus=gpus)
         queue = Queue(plan, store, listener=listener)
         return _Driver(queue, store, listener=listener, slots=slots, timeout=60 * executor.timeout).run()
 

@@ -9,6 +9,8 @@ from glue_bench.sweep.local import deal_out
 from glue_bench.sweep.sharing import runs_that_fit, side_by_side
 from tests.support.making import executor
 
+SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
+
 
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -16,7 +18,8 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "commands"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
+    for name in ("CUDA_MPS_PIPE_DIRECTORY", SHARE):
+        monkeypatch.delenv(name, raising=False)
     return folder
 
 
@@ -28,7 +31,8 @@ def write(command: Path, script: str) -> None:
 @pytest.mark.parametrize(
     ("printed", "fit"),
     [
-        ("81559, 4", 3),
+        ("81559, 4", 4),
+        ("28672, 4", 3),
         ("24576, 300", 2),
         ("16384, 0", 2),
         ("12288, 0", 1),
@@ -49,7 +53,7 @@ def test_as_many_runs_share_a_gpu_as_its_memory_allows_and_one_where_others_use_
 def test_without_nvidias_commands_a_gpu_has_one_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert runs_that_fit() == 1
-    with side_by_side(wanted=True) as shared:
+    with side_by_side(3) as shared:
         assert not shared
 
 
@@ -58,29 +62,60 @@ def test_the_service_is_started_for_the_sweep_and_ended_with_it(commands: Path, 
     write(
         commands / "nvidia-cuda-mps-control", f'echo "$1 $CUDA_MPS_PIPE_DIRECTORY" >> {log}; [ "$1" ] || cat >> {log}'
     )
-    with side_by_side(wanted=True) as shared:
+    with side_by_side(3) as shared:
         assert shared
         pipe = os.environ["CUDA_MPS_PIPE_DIRECTORY"]
         assert Path(pipe).is_dir()
+        assert os.environ[SHARE] == "66"
     assert log.read_text() == f"-d {pipe}\n {pipe}\nquit\n"
     assert not Path(pipe).exists()
-    assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
+    assert not {"CUDA_MPS_PIPE_DIRECTORY", SHARE} & os.environ.keys()
 
 
 def test_a_service_that_does_not_start_is_not_looked_for(commands: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(commands / "nvidia-cuda-mps-control", "exit 1")
-    with side_by_side(wanted=True) as shared:
+    with side_by_side(3) as shared:
         assert not shared
-        assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
+        assert not {"CUDA_MPS_PIPE_DIRECTORY", SHARE} & os.environ.keys()
     assert "each GPU runs one run at a time" in caplog.text
 
 
 def test_a_service_that_runs_already_is_left_alone(commands: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(commands / "nvidia-cuda-mps-control", "exit 1")
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "/elsewhere")
-    with side_by_side(wanted=True) as shared:
+    with side_by_side(3) as shared:
         assert shared
+        assert os.environ[SHARE] == "66"
     assert os.environ["CUDA_MPS_PIPE_DIRECTORY"] == "/elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("runs", "exact", "set_before", "share"),
+    [
+        (2, False, None, "100"),
+        (4, False, None, "50"),
+        (6, False, None, "33"),
+        (4, True, None, None),
+        (4, False, "80", "80"),
+    ],
+)
+def test_a_run_gets_twice_its_share_of_a_gpu_unless_its_bits_must_not_depend_on_that(
+    runs: int, exact: bool, set_before: str | None, share: str | None, commands: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(commands / "nvidia-cuda-mps-control", "exit 0")
+    if set_before:
+        monkeypatch.setenv(SHARE, set_before)
+    with side_by_side(runs, exact=exact) as shared:
+        assert shared
+        assert os.environ.get(SHARE) == share
+    assert os.environ.get(SHARE) == set_before
+
+
+def test_a_single_run_needs_no_service(commands: Path, tmp_path: Path) -> None:
+    write(commands / "nvidia-cuda-mps-control", f"touch {tmp_path}/started")
+    with side_by_side(1) as shared:
+        assert not shared
+    assert not (tmp_path / "started").exists()
 
 
 @pytest.mark.parametrize(("given", "fit", "count"), [(None, 3, 6), (None, 1, 2), (2, 3, 4)])
