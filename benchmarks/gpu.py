@@ -48,6 +48,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "glue-bench-gpu")
     parser.add_argument("--device", help="cuda, or cpu with --toy")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--seeds", type=int, default=5, help="of the part `seeds`")
     parser.add_argument("--limit", type=float, help="seconds for each part, in place of its own limit")
     parser.add_argument("--toy", action="store_true")
     parser.add_argument("--one", choices=PARTS, help=argparse.SUPPRESS)  # in the process of a part
@@ -81,7 +82,7 @@ def measure(name: str, words: argparse.Namespace) -> dict[str, Any]:
     found = words.work / f"{name}.result.json"
     found.unlink(missing_ok=True)
     command = [sys.executable, __file__, "--one", name, "--work", str(words.work), "--device", words.device]
-    command += ["--toy"] * words.toy + (["--set", *words.set] if words.set else [])
+    command += [f"--seeds={words.seeds}", *["--toy"] * words.toy] + (["--set", *words.set] if words.set else [])
     paths = [str(CHECKOUT), str(CHECKOUT / "benchmarks"), os.environ.get("PYTHONPATH", "")]
     limit = words.limit or (4 if words.toy else 1) * PARTS[name][1]  # CPUs are slow
     environment = {
@@ -133,6 +134,7 @@ class Job:
     def __init__(self, words: argparse.Namespace) -> None:
         """Take it from the command line."""
         self.work, self.device, self.toy = words.work.resolve(), words.device, words.toy
+        self.seeds: int = 2 if self.toy else words.seeds
         self.words: list[str] = [*words.set, f"trainer.device={words.device}"]
         self._end = time.monotonic() + float(os.environ["PART_SECONDS"])
         self._found = words.work / f"{words.one}.result.json"

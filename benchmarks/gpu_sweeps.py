@@ -22,8 +22,8 @@ def seed(job: Job) -> None:
 
 
 def seeds(job: Job) -> None:
-    """Five seeds; two as a toy."""
-    sweep(job, "seeds", seeds=5 if not job.toy else 2)
+    """Several seeds; two as a toy."""
+    sweep(job, "seeds", seeds=job.seeds)
 
 
 def sweep(job: Job, name: str, *, seeds: int) -> None:
@@ -54,7 +54,7 @@ def sweep(job: Job, name: str, *, seeds: int) -> None:
             process.wait()
     spent.append({"seconds": round(time.perf_counter() - started, 1), "ended": code is not None, "exit": code})
     clock.write_text(json.dumps(spent))
-    found = describe(folder / "results", spent, runs=len(tasks) * seeds)
+    found = {"seeds": seeds, **describe(folder / "results", spent, runs=len(tasks) * seeds)}
     job.keep(found)
     print((folder / "log").read_text()[-2000:])
     if code is None:

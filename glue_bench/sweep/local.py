@@ -29,6 +29,7 @@ from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan
 from glue_bench.sweep.queue import LostRunError, Queue, resolve_lost
 from glue_bench.sweep.sharing import runs_that_fit, side_by_side
+from glue_bench.sweep.timing import rough_work
 from glue_bench.sweep.worker import LOG, Slot, count_gpus, keep_log, work
 from glue_bench.training.stopping import HANDLED, SIGNALS
 
@@ -139,7 +140,8 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
         raise UsageError(f"{where}no worker can be started ({describe(error)}); executor=serial needs none") from error
     listener.note("starting: loading PyTorch")
     gpus, runs = gpus_for(plan.missing[0].config.trainer.device, _visible_gpus), len(plan.requests)
-    fit = runs_that_fit() if gpus and executor.runs_per_gpu is None else 1
+    work = [rough_work(request) for request in plan.requests]
+    fit = runs_that_fit(work, gpus=len(gpus)) if gpus and executor.runs_per_gpu is None else 1
     slots = deal_out(executor, runs=runs, gpus=gpus, fit=fit)
     exact = any(request.config.trainer.deterministic for request in plan.requests)
     with side_by_side(math.ceil(len(slots) / len(gpus)) if gpus else 1, exact=exact) as shared:

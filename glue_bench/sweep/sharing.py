@@ -6,11 +6,12 @@ them slower in all (docs/performance.md), so without it a GPU has one run at a t
 
 import contextlib
 import logging
+import math
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -23,15 +24,20 @@ _SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 _SECONDS = 20.0  # that one of NVIDIA's commands may take
 
 
-def runs_that_fit() -> int:
-    """Return how many runs each GPU has room for: one where other processes use any of them, or nothing is known."""
+def runs_that_fit(work: Sequence[float], *, gpus: int) -> int:
+    """Return how many runs each of `gpus` has room for: one where other processes use any, or nothing is known.
+
+    `work` is that of each run: so many at a time that the longest does not stay alone in the end, since a few train
+    faster beside each other than many.
+    """
     printed = _output("nvidia-smi", "--query-gpu=memory.total,memory.used", "--format=csv,noheader,nounits")
     try:
         memory = [[int(number) for number in line.split(",")] for line in printed.splitlines()]
         free = [total - used if used <= _IDLE else 0 for total, used in memory]
     except ValueError:
         return 1
-    return max(1, min(_MOST, min(free, default=0) // _MEMORY_PER_RUN))
+    balanced = math.ceil(sum(work) / max(work) / gpus)
+    return max(1, min(_MOST, balanced, min(free, default=0) // _MEMORY_PER_RUN))
 
 
 @contextlib.contextmanager
@@ -39,15 +45,15 @@ def side_by_side(runs: int, *, exact: bool = False) -> Iterator[bool]:
     """Start the Multi-Process Service for several runs at a time, and end it afterwards; say whether they have it.
 
     Processes find it by environment variables. One that was started before, by somebody else, is used as it is. Each
-    run gets twice its share of the multiprocessors, as NVIDIA advises: with all of them, a large kernel of one run
-    makes the small ones of the others wait. Not where the bits of a run must be `exact`ly those that it has alone,
-    since libraries choose their kernels by the number of multiprocessors.
+    run gets about twice its share of the multiprocessors: with all of them, a large kernel of one run makes the small
+    ones of the others wait. Not where the bits of a run must be `exact`ly those that it has alone, since libraries
+    choose their kernels by the number of multiprocessors.
     """
     if runs < 2 or shutil.which(_CONTROL) is None:
         yield False
         return
     with contextlib.ExitStack() as afterwards:
-        own = {} if exact or _SHARE in os.environ else {_SHARE: str(min(100, 200 // runs))}
+        own = {} if exact or _SHARE in os.environ else {_SHARE: str(100 // ((runs + 1) // 2))}
         started = "CUDA_MPS_PIPE_DIRECTORY" in os.environ
         if not started:
             folder = afterwards.enter_context(tempfile.TemporaryDirectory(prefix="glue-bench-mps-"))

@@ -47,12 +47,21 @@ def test_as_many_runs_share_a_gpu_as_its_memory_allows_and_one_where_others_use_
     printed: str, fit: int, commands: Path
 ) -> None:
     write(commands / "nvidia-smi", f"cat <<END\n{printed}\nEND" if printed else "exit 9")
-    assert runs_that_fit() == fit
+    assert runs_that_fit([1.0] * 9, gpus=1) == fit
+
+
+@pytest.mark.parametrize(
+    ("work", "gpus", "fit"),
+    [([5.0], 1, 1), ([5.0, 5.0], 1, 2), ([5.0, 1.0, 1.0], 1, 2), ([5.0, 1.0, 1.0], 2, 1), ([3.0] * 40, 4, 4)],
+)
+def test_no_more_runs_share_a_gpu_than_end_together(work: list[float], gpus: int, fit: int, commands: Path) -> None:
+    write(commands / "nvidia-smi", "echo 81559, 4")
+    assert runs_that_fit(work, gpus=gpus) == fit
 
 
 def test_without_nvidias_commands_a_gpu_has_one_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert runs_that_fit() == 1
+    assert runs_that_fit([1.0] * 9, gpus=1) == 1
     with side_by_side(3) as shared:
         assert not shared
 
@@ -66,7 +75,7 @@ def test_the_service_is_started_for_the_sweep_and_ended_with_it(commands: Path, 
         assert shared
         pipe = os.environ["CUDA_MPS_PIPE_DIRECTORY"]
         assert Path(pipe).is_dir()
-        assert os.environ[SHARE] == "66"
+        assert os.environ[SHARE] == "50"
     assert log.read_text() == f"-d {pipe}\n {pipe}\nquit\n"
     assert not Path(pipe).exists()
     assert not {"CUDA_MPS_PIPE_DIRECTORY", SHARE} & os.environ.keys()
@@ -85,7 +94,7 @@ def test_a_service_that_runs_already_is_left_alone(commands: Path, monkeypatch: 
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "/elsewhere")
     with side_by_side(3) as shared:
         assert shared
-        assert os.environ[SHARE] == "66"
+        assert os.environ[SHARE] == "50"
     assert os.environ["CUDA_MPS_PIPE_DIRECTORY"] == "/elsewhere"
 
 
@@ -99,7 +108,7 @@ def test_a_service_that_runs_already_is_left_alone(commands: Path, monkeypatch: 
         (4, False, "80", "80"),
     ],
 )
-def test_a_run_gets_twice_its_share_of_a_gpu_unless_its_bits_must_not_depend_on_that(
+def test_a_run_gets_a_share_of_a_gpu_unless_its_bits_must_not_depend_on_that(
     runs: int, exact: bool, set_before: str | None, share: str | None, commands: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(commands / "nvidia-cuda-mps-control", "exit 0")
