@@ -17,7 +17,7 @@ from torch import Tensor
 
 from glue_bench.models.triton_kernels import Dropout, kept, launch
 
-_TILE = 64  # queries or keys at most
+_TILE = 64  # queries or keys
 
 
 @triton.jit
@@ -36,30 +36,34 @@ def _store(states, tile, first, at, end, stride, head, depth, D: tl.constexpr):
 
 
 @triton.jit
+def _queries(row, begin, length, count, firsts):
+    """Return how many queries a row has, and the first one; of `firsts` one, but for the filler, which has none."""
+    return tl.where(firsts > 0, tl.where(row < count, 1, 0), length), tl.where(firsts > 0, row, begin)
+
+
+@triton.jit
 def _mask(seed, site, head, count, query, key, p):
     """Return the dropout mask of a tile of probabilities; rows have at most 1,024 tokens."""
     return kept(seed, site, (head * count + query)[:, None] * 1024 + key[None, :], p)
 
 
-@triton.jit(do_not_specialize=["site"])
+@triton.jit(do_not_specialize=["site", "firsts"])
 def _attend(
-    query, key, value, out, logsumexp, starts, seed, site, p, scale, query_stride, key_stride, depth, count,
-    FIRST: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,
+    query, key, value, out, logsumexp, starts, seed, site, p, scale, query_stride, key_stride, depth, count, firsts,
+    TILE: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
     row, head = tl.program_id(0), tl.program_id(1)
     begin = tl.load(starts + row)
     length = tl.load(starts + row + 1) - begin
-    queries, first = length, begin
-    if FIRST:
-        queries, first = 1, row
-    at = tl.program_id(2) * M + tl.arange(0, M)
-    if tl.program_id(2) * M < queries:
+    queries, first = _queries(row, begin, length, count, firsts)
+    at = tl.program_id(2) * TILE + tl.arange(0, TILE)
+    if tl.program_id(2) * TILE < queries:
         q = _load(query, first, at, queries, query_stride, head, depth, D)
-        largest = tl.full([M], -1e30, dtype=tl.float32)
-        total = tl.zeros([M], dtype=tl.float32)
-        context = tl.zeros([M, D], dtype=tl.float32)
-        for start in range(0, length, N):
-            keys = start + tl.arange(0, N)
+        largest = tl.full([TILE], -1e30, dtype=tl.float32)
+        total = tl.zeros([TILE], dtype=tl.float32)
+        context = tl.zeros([TILE, D], dtype=tl.float32)
+        for start in range(0, length, TILE):
+            keys = start + tl.arange(0, TILE)
             k = _load(key, begin, keys, length, key_stride, head, depth, D)
             v = _load(value, begin, keys, length, key_stride, head, depth, D)
             scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
@@ -100,34 +104,31 @@ def _grad_scores(
 @triton.jit
 def _key_gradients(
     query, key, value, grad, context, logsumexp, grad_key, grad_value, starts, seed, site, p, scale,
-    query_stride, key_stride, out_stride, depth, count, tile,
-    FIRST: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,
+    query_stride, key_stride, out_stride, depth, count, tile, firsts,
+    TILE: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
     """Write the gradients of a tile of keys and of their values."""
     row, head = tl.program_id(0), tl.program_id(1)
     begin = tl.load(starts + row)
     length = tl.load(starts + row + 1) - begin
-    queries, first = length, begin
-    if FIRST:
-        queries, first = 1, row
+    queries, first = _queries(row, begin, length, count, firsts)
     hidden = depth * tl.num_programs(1)
-    keys = tile * N + tl.arange(0, N)
-    if tile * N < length:
+    keys = tile * TILE + tl.arange(0, TILE)
+    if tile * TILE < length:
         k = _load(key, begin, keys, length, key_stride, head, depth, D)
         v = _load(value, begin, keys, length, key_stride, head, depth, D)
-        sum_key = tl.zeros([N, D], dtype=tl.float32)
-        sum_value = tl.zeros([N, D], dtype=tl.float32)
-        if not FIRST or row < count:  # the filler has no query
-            for start in range(0, queries, M):
-                at = start + tl.arange(0, M)
-                q = _load(query, first, at, queries, query_stride, head, depth, D)
-                g = _load(grad, first, at, queries, hidden, head, depth, D)
-                c = _load(context, first, at, queries, hidden, head, depth, D)
-                dropped, grad_scores = _grad_scores(
-                    q, k, v, g, c, logsumexp, queries, keys, length, seed, site, p, scale, head, count, first, at,
-                )  # fmt: skip
-                sum_value += tl.dot(tl.trans(dropped.to(g.dtype)), g, input_precision="ieee")
-                sum_key += tl.dot(tl.trans(grad_scores.to(q.dtype)), q, input_precision="ieee")
+        sum_key = tl.zeros([TILE, D], dtype=tl.float32)
+        sum_value = tl.zeros([TILE, D], dtype=tl.float32)
+        for start in range(0, queries, TILE):
+            at = start + tl.arange(0, TILE)
+            q = _load(query, first, at, queries, query_stride, head, depth, D)
+            g = _load(grad, first, at, queries, hidden, head, depth, D)
+            c = _load(context, first, at, queries, hidden, head, depth, D)
+            dropped, grad_scores = _grad_scores(
+                q, k, v, g, c, logsumexp, queries, keys, length, seed, site, p, scale, head, count, first, at,
+            )  # fmt: skip
+            sum_value += tl.dot(tl.trans(dropped.to(g.dtype)), g, input_precision="ieee")
+            sum_key += tl.dot(tl.trans(grad_scores.to(q.dtype)), q, input_precision="ieee")
         _store(grad_key, sum_key.to(k.dtype), begin, keys, length, out_stride, head, depth, D)
         _store(grad_value, sum_value.to(k.dtype), begin, keys, length, out_stride, head, depth, D)
 
@@ -135,25 +136,23 @@ def _key_gradients(
 @triton.jit
 def _query_gradient(
     query, key, value, grad, context, logsumexp, grad_query, starts, seed, site, p, scale,
-    query_stride, key_stride, out_stride, depth, count, tile,
-    FIRST: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,
+    query_stride, key_stride, out_stride, depth, count, tile, firsts,
+    TILE: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
     """Write the gradient of a tile of queries."""
     row, head = tl.program_id(0), tl.program_id(1)
     begin = tl.load(starts + row)
     length = tl.load(starts + row + 1) - begin
-    queries, first = length, begin
-    if FIRST:
-        queries, first = tl.where(row < count, 1, 0), row
+    queries, first = _queries(row, begin, length, count, firsts)
     hidden = depth * tl.num_programs(1)
-    at = tile * M + tl.arange(0, M)
-    if tile * M < queries:
+    at = tile * TILE + tl.arange(0, TILE)
+    if tile * TILE < queries:
         q = _load(query, first, at, queries, query_stride, head, depth, D)
         g = _load(grad, first, at, queries, hidden, head, depth, D)
         c = _load(context, first, at, queries, hidden, head, depth, D)
-        total = tl.zeros([M, D], dtype=tl.float32)
-        for start in range(0, length, N):
-            keys = start + tl.arange(0, N)
+        total = tl.zeros([TILE, D], dtype=tl.float32)
+        for start in range(0, length, TILE):
+            keys = start + tl.arange(0, TILE)
             k = _load(key, begin, keys, length, key_stride, head, depth, D)
             v = _load(value, begin, keys, length, key_stride, head, depth, D)
             _, grad_scores = _grad_scores(
@@ -163,22 +162,22 @@ def _query_gradient(
         _store(grad_query, total.to(q.dtype), first, at, queries, out_stride, head, depth, D)
 
 
-@triton.jit(do_not_specialize=["site"])
+@triton.jit(do_not_specialize=["site", "firsts", "key_tiles"])
 def _attend_backward(
     query, key, value, grad, context, logsumexp, grad_query, grad_key, grad_value, starts, seed, site, p, scale,
-    query_stride, key_stride, grad_query_stride, grad_key_stride, depth, count, key_tiles,
-    FIRST: tl.constexpr, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr,
+    query_stride, key_stride, grad_query_stride, grad_key_stride, depth, count, key_tiles, firsts,
+    TILE: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
     tile = tl.program_id(2)
     if tile < key_tiles:
         _key_gradients(
             query, key, value, grad, context, logsumexp, grad_key, grad_value, starts, seed, site, p, scale,
-            query_stride, key_stride, grad_key_stride, depth, count, tile, FIRST, M, N, D,
+            query_stride, key_stride, grad_key_stride, depth, count, tile, firsts, TILE, D,
         )  # fmt: skip
     else:
         _query_gradient(
             query, key, value, grad, context, logsumexp, grad_query, starts, seed, site, p, scale,
-            query_stride, key_stride, grad_query_stride, depth, count, tile - key_tiles, FIRST, M, N, D,
+            query_stride, key_stride, grad_query_stride, depth, count, tile - key_tiles, firsts, TILE, D,
         )  # fmt: skip
 
 
@@ -199,12 +198,13 @@ class Attention:
             key: (T, H).
             value: (T, H).
         """
-        context = query.new_empty(query.shape)
+        context, firsts = query.new_empty(query.shape), len(query) < len(key)
         logsumexp = torch.empty(self.heads, len(query), device=query.device)
+        rows = len(query) if firsts else len(self.starts) - 1
         launch(
-            _attend, self._grid(query, key), query, key, value, context, logsumexp, self.starts,
-            *self._noise(query), query.stride(0), key.stride(0), self._depth(query), len(query),
-            **self._shape(query, key),
+            _attend, (rows, self.heads, 1 if firsts else self._tiles), query, key, value, context, logsumexp,
+            self.starts, *self._noise(query), query.stride(0), key.stride(0), self._depth(query), len(query),
+            int(firsts), **self._shape(query),
         )  # fmt: skip
         return context, (query, key, value, logsumexp)
 
@@ -218,28 +218,21 @@ class Attention:
         """
         context, (query, key, value, logsumexp) = saved
         grad_query, grad_key, grad_value = into
-        _, heads, tiles = self._grid(query, key)
-        key_tiles = triton.cdiv(self.longest, self._tile)
+        firsts, key_tiles = len(query) < len(key), self._tiles
+        tiles = key_tiles + (1 if firsts else key_tiles)
         launch(
-            _attend_backward, (len(self.starts) - 1, heads, key_tiles + tiles), query, key, value, grad, context,
+            _attend_backward, (len(self.starts) - 1, self.heads, tiles), query, key, value, grad, context,
             logsumexp, grad_query, grad_key, grad_value, self.starts, *self._noise(query), query.stride(0),
             key.stride(0), grad_query.stride(0), grad_key.stride(0), self._depth(query), len(query), key_tiles,
-            **self._shape(query, key),
+            int(firsts), **self._shape(query),
         )  # fmt: skip
 
-    def _grid(self, query: Tensor, key: Tensor) -> tuple[int, int, int]:
-        if len(query) < len(key):
-            return len(query), self.heads, 1
-        return len(self.starts) - 1, self.heads, triton.cdiv(self.longest, self._tile)
-
-    def _shape(self, query: Tensor, key: Tensor) -> dict[str, int]:
-        first, tile = len(query) < len(key), self._tile
-        sizes = {"M": 16 if first else tile, "N": tile, "D": max(16, triton.next_power_of_2(self._depth(query)))}
-        return {"FIRST": first, **sizes, "num_warps": 4}
-
     @property
-    def _tile(self) -> int:
-        return max(16, min(_TILE, triton.next_power_of_2(self.longest)))
+    def _tiles(self) -> int:
+        return triton.cdiv(self.longest, _TILE)
+
+    def _shape(self, query: Tensor) -> dict[str, int]:
+        return {"TILE": _TILE, "D": max(16, triton.next_power_of_2(self._depth(query))), "num_warps": 4}
 
     def _noise(self, query: Tensor) -> tuple[Tensor, int, float, float]:
         return self.dropout.seed, self.dropout.site, self.dropout.p, self._depth(query) ** -0.5
