@@ -187,42 +187,48 @@ def constant_rows(length: int, folder: Path) -> Encoded:
     return Encoded(tokens=flat, types=np.zeros_like(flat, np.uint8), offsets=length * np.arange(641), truncated=0)
 
 
+# Runs at once; the percentage of the multiprocessors that each may use under MPS, or None without MPS.
+_AT_ONCE = ((1, None), (2, None), (3, None), (2, 100), (3, 100), (3, 50), (4, 100), (4, 50), (6, 33))
+
+
 def concurrent(job: Job) -> None:
-    """Updates a second of 1, 2 and 3 runs at once on one device; with MPS too, if it is there."""
-    found: dict[str, Any] = {}
-    folder, control = job.material(), shutil.which("nvidia-cuda-mps-control")
-    for name in ("alone", "MPS") if control and job.device == "cuda" else ("alone",):
-        with mps(job.work / "mps") if name == "MPS" else contextlib.nullcontext():
-            for task in ("mnli", "cola")[job.toy :]:
-                for count in (1, 2, 3)[name == "MPS" or job.toy : 2 + (not job.toy)]:
-                    key = f"{task}-like, {count} at once{', MPS' * (name == 'MPS')}"
-                    found[key] = at_once(count, task=task, folder=folder, job=job)
-                    job.keep(found)
+    """Updates a second of several runs on one device: by turns, and by MPS, if it is there."""
+    found, folder = dict[str, Any](), job.material()
+    served = job.device == "cuda" and shutil.which("nvidia-cuda-mps-control") is not None
+    settings = compose_run(["task=mnli", *job.words]).trainer
+    for length in (40, 8)[job.toy :]:
+        case = Case(folder, "mnli", constant_rows(length, folder), settings)
+        for runs, share in _AT_ONCE[: 2 if job.toy else None]:
+            if share and not served:
+                continue
+            with mps(job.work / "mps", share=share) if share else contextlib.nullcontext():
+                name = f"{length} tokens a row, {runs} at once" + (f", MPS, {share} % each" if share else "")
+                found[name] = at_once(runs, case=case, timed=300 if job.device == "cuda" else 10)
+            job.keep(found)
 
 
 @contextlib.contextmanager
-def mps(folder: Path) -> Iterator[None]:
+def mps(folder: Path, *, share: int) -> Iterator[None]:
     """Run a server of our own for the processes that are started meanwhile."""
     names = {"CUDA_MPS_PIPE_DIRECTORY": folder / "pipe", "CUDA_MPS_LOG_DIRECTORY": folder / "log"}
     for place in names.values():
         place.mkdir(parents=True, exist_ok=True)
-    os.environ.update({name: str(place) for name, place in names.items()})
+    own = {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(share), **{name: str(place) for name, place in names.items()}}
+    os.environ.update(own)
     subprocess.run(["nvidia-cuda-mps-control", "-d"], check=True)
     try:
         yield
     finally:
         subprocess.run(["nvidia-cuda-mps-control"], input="quit\n", text=True, check=False, timeout=60)
-        for name in names:
+        for name in own:
             del os.environ[name]
 
 
-def at_once(count: int, *, task: str, folder: Path, job: Job) -> dict[str, Any]:
-    """Train in several processes; the clock runs while all of them are in their window."""
-    context = multiprocessing.get_context("spawn")
+def at_once(count: int, *, case: Case, timed: int) -> dict[str, Any]:
+    """Train in several processes, forked from this one, which has not used the device; time them once all are ready."""
+    context = multiprocessing.get_context("fork")
     barrier, queue = context.Barrier(count), context.Queue()
-    timed = 400 if job.device == "cuda" else 10
-    arguments = barrier, queue, task, folder, job.words, timed
-    processes = [context.Process(target=one_of, args=arguments) for _ in range(count)]
+    processes = [context.Process(target=one_of, args=(barrier, queue, case, timed)) for _ in range(count)]
     for process in processes:
         process.start()
     try:
@@ -238,10 +244,9 @@ def at_once(count: int, *, task: str, folder: Path, job: Job) -> dict[str, Any]:
     }
 
 
-def one_of(barrier: Any, queue: Any, task: str, folder: Path, words: list[str], timed: int) -> None:
+def one_of(barrier: Any, queue: Any, case: Case, timed: int) -> None:
     """Be one of several runs."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // 4))
-    case = Case.of(task, folder=folder, words=words, updates=timed)
-    window = Window(40 if timed > 40 else 10, timed, opens=lambda: barrier.wait(100))
+    window = Window(60 if timed > 60 else 10, timed, opens=lambda: barrier.wait(100))
     case.fit(window)
     queue.put((window.began, window.ended))
