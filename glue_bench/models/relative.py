@@ -42,7 +42,7 @@ def use_rectangles(base: nn.Module) -> None:
                 found = original(rows, visible, **known)
             else:
                 lowest = torch.finfo(hidden.dtype).min
-                mask = torch.zeros(visible.shape, device=hidden.device).masked_fill(~visible, lowest)
+                mask = hidden.new_zeros(visible.shape).masked_fill(~visible, lowest)
                 found = original(rows, mask, now.positions[block.width])
             contexts.append(found[0].flatten(0, 1))
         return torch.cat(contexts).index_select(0, blocks.slice_entries)[None], None

@@ -78,7 +78,7 @@ class Updates:
         self._own = slice(processes.rank, None, processes.count)  # this process's rows of a batch
         shared = SharedGradients(model.parameters(), processes) if processes.count > 1 else None
         forward, optimizer, self.kernels = choose_way(
-            model, settings, updates=self.total, placement=placement, processes=processes
+            model, settings, rows=self._rows, updates=self.total, placement=placement, processes=processes
         )
         outputs = model.config.num_labels or 1
         self._loss = Loss(labels, outputs=outputs, settings=settings, device=placement.device)

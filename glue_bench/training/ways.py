@@ -4,22 +4,23 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from glue_bench.config.schema import TrainerConfig
-from glue_bench.models.classifier import Classifier
+from glue_bench.models.classifier import Classifier, Rows
 from glue_bench.models.families import family_of
 from glue_bench.models.heads import HEAD_KEY
 from glue_bench.models.placement import Placement
 from glue_bench.training.distributed import Processes
-from glue_bench.training.optimizer import Optimizer, TorchAdamW
+from glue_bench.training.optimizer import LoweredAdamW, LoweredClassifier, Optimizer, TorchAdamW
 
 
 def choose_way(
-    model: Classifier, settings: TrainerConfig, *, updates: int, placement: Placement, processes: Processes
+    model: Classifier, settings: TrainerConfig, *, rows: Rows, updates: int, placement: Placement, processes: Processes
 ) -> tuple[Callable[[Any], Tensor], Optimizer, str]:
-    """Return what turns a batch into logits in `updates` updates, their optimiser, and words for the record."""
+    """Return what turns a batch of rows into logits in `updates` updates, their optimiser, and words for the record."""
     if (why := _why_torch(model, settings, placement=placement, processes=processes)) is None:
         from glue_bench.models.fused import FusedClassifier  # Triton may not be there
         from glue_bench.training.adamw import FlatAdamW
@@ -32,6 +33,11 @@ def choose_way(
             FlatAdamW(fused, settings, updates=updates),
             f"ours{f', but torch for {others}' if others else ''}",
         )
+    if placement.asynchronous and placement.precision == "bfloat16" and model.flat and processes.count == 1:
+        lowered = LoweredClassifier(model)
+        if not (reason := lowered.why_not(rows.gather(np.arange(1)))):
+            return lowered, LoweredAdamW(lowered, settings), f"torch: {why}"
+        why += f"; under autocast: {reason}"
     return model, TorchAdamW(model, settings), f"torch: {why}"
 
 

@@ -14,7 +14,6 @@ from unittest import mock
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import RobertaConfig
 
@@ -40,7 +39,6 @@ FREE = {
     "_local_scalar_dense", "_record_function_enter_new", "_record_function_exit",
 }  # fmt: skip
 TRITON = [f"glue_bench.models.triton_{name}" for name in ("kernels", "attention", "adamw")]  # where `launch` is used
-_layer_norm = functional.layer_norm
 
 
 class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -121,8 +119,6 @@ def as_on_a_gpu(launches: Launches) -> Iterator[None]:
             "glue_bench.training.updates.choose_capture": lambda *_, **__: Eager(),
             "torch.nn.functional.scaled_dot_product_attention": attend,
             "torch.nn.functional.dropout": lambda x, p, training, *_: torch.native_dropout(x, p, training)[0],
-            # Autocast has its inputs in float32.
-            "torch.nn.functional.layer_norm": lambda x, *more: _layer_norm(x.float(), *more),
         }.items():
             ours.enter_context(mock.patch(name, value))
         if importlib.util.find_spec("triton"):
