@@ -1,7 +1,7 @@
 """The parts of a transformer layer on flat batches, each in the form that is fastest on its device.
 
-In float32 on a CPU, dropout masks come from 16 random bits per element, and attention and lookups have their own
-backward passes, so that only matrix products take time. Elsewhere torch's operations are used.
+On a CPU, dropout masks come from 16 random bits per element, and attention and lookups have their own backward passes,
+so that only matrix products take time. On a GPU, and under autocast, torch's operations are used.
 
 Shapes:
     T  tokens of the batch         B  rows of the batch
@@ -23,8 +23,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glue_bench.models.blocks import AttentionBlock, Blocks, arrange, arrange_on_device
-
-_PLACEHOLDER = torch.zeros(())  # baddbmm ignores its input when beta=0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,9 +74,10 @@ class Noise:
         self._tokens, real = (len(batch.input_ids), int(batch.starts[-2])) if batch else (0, 0)
         self._filler = self._tokens - real
 
-    def mask(self, shape: Sequence[int], probability: float) -> Tensor:
-        """Return float32 zeros with `probability`, rounded to 1/65536, and 1 / (1 - probability) elsewhere."""
-        size, cut, mask = math.prod(shape), round(probability * 2**16), torch.empty(shape)
+    def mask(self, states: Tensor, probability: float) -> Tensor:
+        """Return for each state 0 with `probability`, rounded to 1/65536, and 1 / (1 - probability) otherwise."""
+        shape, size, cut = states.shape, states.numel(), round(probability * 2**16)
+        mask = torch.empty(shape, dtype=states.dtype)
         if self._filler and size == self._tokens * shape[-1] and shape[-2] == self._tokens:  # of states of all tokens
             size -= self._filler * shape[-1]
             mask.view(-1)[size:].zero_()
@@ -91,7 +90,8 @@ class Noise:
 
 def is_plain(hidden: Tensor) -> bool:
     """Return whether the CPU's own operations apply."""
-    return hidden.device.type == "cpu" and hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    kinds = (torch.float32, torch.bfloat16)
+    return hidden.device.type == "cpu" and hidden.dtype in kinds and not torch.is_autocast_enabled("cpu")
 
 
 def pick(hidden: Tensor, rows: Tensor) -> Tensor:
@@ -110,14 +110,14 @@ def drop(hidden: Tensor, dropout: nn.Dropout, *, noise: Noise | None) -> Tensor:
     """Apply dropout; with `noise`, the CPU's own operation."""
     if not dropout.training or not dropout.p or noise is None:
         return functional.dropout(hidden, dropout.p, dropout.training)
-    return hidden * noise.mask(hidden.shape, dropout.p)
+    return hidden * noise.mask(hidden, dropout.p)
 
 
 def drop_and_add(hidden: Tensor, residual: Tensor, *, dropout: nn.Dropout, noise: Noise | None) -> Tensor:
     """Return residual + dropout(hidden)."""
     if not dropout.training or not dropout.p or noise is None:
         return residual + functional.dropout(hidden, dropout.p, dropout.training)
-    return torch.addcmul(residual, hidden, noise.mask(hidden.shape, dropout.p))
+    return torch.addcmul(residual, hidden, noise.mask(hidden, dropout.p))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,16 +220,16 @@ class _Attention(torch.autograd.Function):
         heads, dropout, blocks = kind.heads, kind.dropout if noise else 0.0, batch.blocks(kind.heads)
         entries = [_to_entries(states, blocks, heads=heads) for states in (query, key, value)]
         context = torch.empty_like(entries[0])
-        attention_probs, masks = [], []
+        attention_probs, masks, unread = [], [], query.new_zeros(())  # by baddbmm, where beta=0
         own = _blocks_for(query, blocks, heads=heads)
         for block in own:
             q, k, v, out = _cut(block, [*entries, context], blocks=blocks, heads=heads)
-            scores = torch.baddbmm(_PLACEHOLDER, q, k.transpose(1, 2), beta=0, alpha=kind.scale)
+            scores = torch.baddbmm(unread, q, k.transpose(1, 2), beta=0, alpha=kind.scale)
             if (visible := block.within(kind.window)) is not None:
                 scores.view(-1, heads, *scores.shape[1:]).masked_fill_(~visible, -math.inf)
             attention_probs.append(torch.softmax(scores, -1))  # (N * A, L or 1, L)
             drawn = noise if dropout and block.rows.start < len(batch.first) else None  # the filler row gets none
-            masks.append(drawn.mask(scores.shape, dropout) if drawn else _PLACEHOLDER)
+            masks.append(drawn.mask(scores, dropout) if drawn else unread)
             torch.bmm(attention_probs[-1] * masks[-1] if dropout else attention_probs[-1], v, out=out)
         ctx.save_for_backward(*entries, *attention_probs, *masks)
         ctx.blocks, ctx.own, ctx.kind, ctx.dropout, ctx.shape = blocks, own, kind, dropout, query.shape
@@ -243,6 +243,7 @@ class _Attention(torch.autograd.Function):
         if len(entries[0]) == len(blocks.entry_slices):
             grad_output = torch.empty_like(entries[0]).zero_().index_copy_(0, blocks.slice_entries, grad_output)
         gradients = [torch.empty_like(part) for part in entries]  # of query, key and value
+        unread = grad_output.new_zeros(())
         if ctx.own[-1].entries.stop < len(entries[1]):  # the filler row is in no block
             gradients = [part.zero_() for part in gradients]
         for block, probs, mask in zip(ctx.own, saved[:count], saved[count:], strict=True):
@@ -253,8 +254,8 @@ class _Attention(torch.autograd.Function):
             if ctx.dropout:
                 grad_probs *= mask
             grad_scores = torch._softmax_backward_data(grad_probs, probs, -1, probs.dtype)
-            torch.baddbmm(_PLACEHOLDER, grad_scores, k, beta=0, alpha=scale, out=grad_query)
-            torch.baddbmm(_PLACEHOLDER, grad_scores.transpose(1, 2), q, beta=0, alpha=scale, out=grad_key)
+            torch.baddbmm(unread, grad_scores, k, beta=0, alpha=scale, out=grad_query)
+            torch.baddbmm(unread, grad_scores.transpose(1, 2), q, beta=0, alpha=scale, out=grad_key)
         to_key, to_value = (
             part.index_select(0, blocks.slice_entries).view(-1, ctx.shape[-1]) for part in gradients[1:]
         )

@@ -229,7 +229,7 @@ class Attention:
 
     @property
     def _tiles(self) -> int:
-        return triton.cdiv(self.longest, _TILE)
+        return int(triton.cdiv(self.longest, _TILE))
 
     def _shape(self, query: Tensor) -> dict[str, int]:
         return {"TILE": _TILE, "D": max(16, triton.next_power_of_2(self._depth(query))), "num_warps": 4}

@@ -33,7 +33,7 @@ def choose_way(
             FlatAdamW(fused, settings, updates=updates),
             f"ours{f', but torch for {others}' if others else ''}",
         )
-    if placement.asynchronous and placement.precision == "bfloat16" and model.flat and processes.count == 1:
+    if placement.precision == "bfloat16" and model.flat and processes.count == 1:
         lowered = LoweredClassifier(model)
         if not (reason := lowered.why_not(rows.gather(np.arange(1)))):
             return lowered, LoweredAdamW(lowered, settings), f"torch: {why}"

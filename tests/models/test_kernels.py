@@ -91,8 +91,8 @@ def test_the_gradient_of_attention_with_dropout_is_that_of_the_same_masks(monkey
     lengths, masks = [5, 3], list[Tensor]()
     original = Noise.mask
 
-    def keep(noise: Noise, shape: tuple[int, ...], probability: float) -> Tensor:
-        masks.append(original(noise, shape, probability))
+    def keep(noise: Noise, states: Tensor, probability: float) -> Tensor:
+        masks.append(original(noise, states, probability))
         return masks[-1]
 
     monkeypatch.setattr(Noise, "mask", keep)
@@ -119,7 +119,7 @@ def test_the_gradient_of_attention_with_dropout_is_that_of_the_same_masks(monkey
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
 def test_a_mask_drops_as_often_as_it_says_and_keeps_the_mean(probability: float) -> None:
     torch.manual_seed(1)
-    mask = Noise().mask((1000, 1001), probability)
+    mask = Noise().mask(torch.empty(1000, 1001), probability)
     dropped = (mask == 0).double().mean().item()
     assert dropped == pytest.approx(probability, abs=4 * (probability * (1 - probability) / mask.numel()) ** 0.5 + 1e-5)
     assert sorted(set(mask.flatten().tolist())) == pytest.approx([0.0, 1 / (1 - probability)], rel=1e-3)
@@ -131,7 +131,7 @@ def test_a_mask_drops_as_often_as_it_says_and_keeps_the_mean(probability: float)
 def test_masks_follow_torchs_seed_and_differ_from_each_other() -> None:
     def draw() -> list[Tensor]:
         noise = Noise()
-        return [noise.mask((64,), 0.5), noise.mask((64,), 0.5)]
+        return [noise.mask(torch.empty(64), 0.5), noise.mask(torch.empty(64), 0.5)]
 
     torch.manual_seed(5)
     first, second = draw(), draw()
@@ -223,5 +223,5 @@ def test_a_gpu_trains_to_the_weights_of_a_cpu(tiny_roberta: Path, deterministic:
 @pytest.mark.parametrize("probability", [0.0, 1e-18, 0.5, 0.9999, 0.99999])
 def test_every_dropout_that_a_configuration_may_have_makes_a_finite_mask(probability: float) -> None:
     assert FRACTION.holds(probability)
-    mask = Noise().mask((64, 64), probability)
+    mask = Noise().mask(torch.empty(64, 64), probability)
     assert torch.isfinite(mask).all()

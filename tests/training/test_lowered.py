@@ -20,13 +20,16 @@ LOWERED = FixedShapes(device=CPU.device, precision="bfloat16")
 LENGTHS = [3 + (7 * row) % 23 for row in range(45)]
 
 
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("name", list(FLAT))
-def test_gradients_of_every_family_are_those_of_float32_but_for_rounding(name: str) -> None:
-    model = make_classifier(config_of(name), outputs=3, seed=1).eval()
+def test_gradients_of_every_family_are_those_of_float32_but_for_rounding(name: str, training: bool) -> None:
+    """In training with the same dropout masks."""
+    model = make_classifier(config_of(name), outputs=3, seed=1).train(training)
     lowered, encoded = LoweredClassifier(model), encoded_of([9, 3, 21], seed=1, pad_id=1)
     batch = model.place(encoded, CPU.device).gather(np.arange(3))
     found = []
     for way, weights in ((lowered, lowered.low), (model, lowered.exact)):
+        torch.manual_seed(5)
         logits = way(batch).float()
         torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2])).backward()  # type: ignore[no-untyped-call]
         gradients = [weights[key].grad for key in sorted(weights)]

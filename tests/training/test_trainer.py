@@ -129,7 +129,7 @@ def test_training_leaves_the_callers_random_state_alone(tiny_roberta: Path) -> N
 @pytest.mark.parametrize("kind", ["binary", "regression"])
 def test_accumulation_does_not_change_an_update(kind: str, tiny_roberta: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.nn.functional.dropout", lambda hidden, *_, **__: hidden)
-    monkeypatch.setattr("glue_bench.models.kernels.Noise.mask", lambda _, shape, __: torch.ones(shape))
+    monkeypatch.setattr("glue_bench.models.kernels.Noise.mask", lambda _, states, __: torch.ones_like(states))
     _, whole, _ = train(tiny_roberta, kind, settings())
     _, parts, _ = train(tiny_roberta, kind, settings(accumulation=3))  # 8 rows as 3 + 3 + 2, and 4 as 2 + 1 + 1
     np.testing.assert_allclose([x.loss for x in whole], [x.loss for x in parts], atol=1e-5)
