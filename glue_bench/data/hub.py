@@ -73,11 +73,8 @@ def offline_variable() -> str:
 def ask_size(repo_id: str, filename: str, *, revision: str, repo_type: str, timeout: float) -> int:
     """Ask the hub for the size of a file in bytes, without downloading it; 0 if the hub does not say.
 
-    `timeout` is in seconds, for a connection and for a response.
-
-    Raises:
-        UnreachableError: the hub does not respond, or HF_HUB_OFFLINE is set.
-        InputError: there is no such repository, revision or file, or we have no access.
+    `timeout` is in seconds, for a connection and for a response. An UnreachableError if the hub does not respond, or
+    HF_HUB_OFFLINE is set; an InputError if there is no such repository, revision or file, or we have no access.
     """
     with _readable_errors(f"{repo_type} {repo_id}", filename, revision=revision):
         return _ask(repo_id, filename, revision=revision, repo_type=repo_type, timeout=timeout)
@@ -158,8 +155,7 @@ def _ask(repo_id: str, filename: str, *, revision: str, repo_type: str, timeout:
 def _check_content(path: Path) -> Path:
     """Return a file of the cache, a link to one whose name is a hash of its content if the hub's ETag was one.
 
-    Raises:
-        InputError: the content is another.
+    An InputError if the content is another.
     """
     name = path.readlink().name if path.is_symlink() else ""
     found = {name}

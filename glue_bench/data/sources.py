@@ -29,11 +29,9 @@ class DataSource:
 
 
 def resolve_source(data: DataConfig, task: TaskConfig) -> DataSource:
-    """Find or download the files of the training and validation splits.
+    """Find or download the files of the training and validation splits; a UsageError if the sample has no such task.
 
-    Raises:
-        InputError: a file is missing, or the hub cannot be reached and its cache lacks the file.
-        UsageError: the sample has no such task.
+    An InputError if a file is missing, or the hub cannot be reached and its cache lacks the file.
     """
     if data.source == "hub":
         return _resolve_hub(data, task)

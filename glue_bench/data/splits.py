@@ -64,8 +64,7 @@ class SplitFiles:
 def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
     """Find the files of a split: SPLIT.parquet, .csv, ... in the folder `place`, or as GLUE and the hub name them.
 
-    Raises:
-        InputError: there are none, more than one kind, or too few.
+    An InputError if there are none, more than one kind, or too few.
     """
     original = ORIGINALS.get(place)
     folders = [root / place, *([root / original.folder] if original else [])]
@@ -92,8 +91,7 @@ def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
 def name_columns(table: Table, task: TaskConfig, *, where: str) -> Table:
     """Rename a file's columns to the task's: as task.columns says, else as they are, else from GLUE's original names.
 
-    Raises:
-        InputError: a column of task.columns is missing.
+    An InputError if a column of task.columns is missing.
     """
     original, old = ORIGINALS.get(task.name), dict[str, str]()
     spare = {*table.columns} - {*task.columns.values()}

@@ -28,13 +28,8 @@ _MANIFEST_VERSION = 1
 def write_card(run: FinishedRun, out: Path, *, repo_id: str | None = None) -> Path:
     """Write README.md, safetensors, config, tokenizer and `.eval_results`: a folder that `pipeline` loads.
 
-    An existing folder is replaced only if it is empty, or is this run's card as it was written.
-
-    Args:
-        repo_id: ORG/NAME on the hub, which the card's snippet then loads.
-
-    Returns:
-        The folder, without links in its path.
+    An existing folder is replaced only if it is empty, or is this run's card as it was written. `repo_id` is ORG/NAME
+    on the hub, which the card's snippet then loads. Returns the folder, without links in its path.
 
     Raises:
         UsageError: `out` holds something else.
@@ -69,8 +64,7 @@ def write_card(run: FinishedRun, out: Path, *, repo_id: str | None = None) -> Pa
 def check_push(repo_id: str) -> None:
     """Find what would stop a push before anything is written.
 
-    Raises:
-        UsageError: the name is malformed, nobody is logged in, or HF_HUB_OFFLINE is set.
+    A UsageError if the name is malformed, nobody is logged in, or HF_HUB_OFFLINE is set.
     """
     from huggingface_hub import get_token
     from huggingface_hub.errors import HFValidationError
@@ -91,14 +85,9 @@ def check_push(repo_id: str) -> None:
 
 
 def push_card(folder: Path, repo_id: str) -> str:
-    """Upload everything in one commit to a new, private repository, or to an empty one.
+    """Upload everything in one commit to a new, private repository, or to an empty one; return the commit's address.
 
-    Returns:
-        The commit's address.
-
-    Raises:
-        UsageError: the repository already holds files.
-        InputError: the hub cannot be reached, or refuses.
+    A UsageError if the repository already holds files; an InputError if the hub cannot be reached, or refuses.
     """
     from huggingface_hub import HfApi
 

@@ -61,8 +61,7 @@ def check_report(report: Report, baseline: Sequence[JsonRow]) -> list[Checked]:
 def read_baseline(path: Path) -> list[JsonRow]:
     """Read the rows with finished runs from a file that `report --format json` wrote.
 
-    Raises:
-        InputError: the file cannot be read or is not such a report.
+    An InputError if the file cannot be read, or is not such a report.
     """
     try:
         content = read_json(path)

@@ -196,15 +196,10 @@ def write_predictions(
     logits: NDArray[np.float32],
     origin: str = "",
 ) -> str:
-    """Write idx, label, prediction and one column logit_0, logit_1, ... per output, a row each.
+    """Write idx, label, prediction and one column logit_0, logit_1, ... per output, a row each; return the SHA-256.
 
-    Args:
-        label: None for test rows, which get no such column.
-        logits: (n, outputs).
-        origin: what the predictions were made from, kept in the file's metadata.
-
-    Returns:
-        The file's SHA-256. A file that cannot be written is a DiskError.
+    `logits` are (n, outputs); `label` is None for test rows, which get no such column; `origin`, what the predictions
+    were made from, is kept in the file's metadata. A file that cannot be written is a DiskError.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -240,10 +235,8 @@ def read_predictions(
 ) -> Predictions:
     """Read what `write_predictions` wrote, and check it; logits may be NaN or infinite. Test rows are not `labelled`.
 
-    A file of another hash or number of rows than expected is refused before its rows take memory.
-
-    Raises:
-        InputError: it is missing, damaged, another, or does not fit the task; the message can follow "the run has".
+    A file of another hash or number of rows than expected is refused before its rows take memory. An InputError if it
+    is missing, damaged, another, or does not fit the task; the message can follow "the run has".
     """
     import pyarrow as pa
 

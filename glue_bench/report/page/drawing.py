@@ -94,8 +94,7 @@ def add_axes(
 def to_svg(figure: Figure, name: str) -> Drawing:
     """Write the figure as markup; must be called inside the block of `canvas`.
 
-    Args:
-        name: a letter, then letters, digits and hyphens; unique in the page, which makes all ids of the figure unique.
+    `name`, which is unique in the page, makes all ids of the figure unique: a letter, then letters, digits and hyphens.
     """
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

@@ -67,8 +67,7 @@ class Calibration(NamedTuple):
 def read_every_split(store: RunStore, run: Record) -> dict[str, Predictions]:
     """Read the predictions of a finished run, by validation split.
 
-    Raises:
-        InputError: a file is missing, damaged, or does not fit the task or the record.
+    An InputError if a file is missing, damaged, or does not fit the task or the record.
     """
     splits = {split: store.read_predictions(run, split) for split in task_of(run).validation}
     for split, found in splits.items():
@@ -78,11 +77,7 @@ def read_every_split(store: RunStore, run: Record) -> dict[str, Predictions]:
 
 
 def read_history(folder: Path) -> History:
-    """Read the steps, losses and learning rates of a run's history.jsonl.
-
-    Raises:
-        InputError: it is missing or damaged.
-    """
+    """Read the steps, losses and learning rates of a run's history.jsonl; an InputError if it is missing or damaged."""
     try:
         lines = [parse_json(line) for line in read_text(folder / "history.jsonl").splitlines()]
         for number, line in enumerate(lines, start=1):
@@ -106,8 +101,7 @@ class _Line(TypedDict, total=False):
 def read_texts(record: Record) -> Texts:
     """Read the texts of a run's validation splits again from where the run had them, without a network.
 
-    Raises:
-        GlueBenchError: they are missing, or are not those of the run.
+    A GlueBenchError if they are missing, or are not those of the run.
     """
     task, given = task_of(record), record.config["data"]
     limits = {key: given.get(key) for key in ("dataset", "path", "max_train_rows", "max_eval_rows")}
