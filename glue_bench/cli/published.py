@@ -166,9 +166,8 @@ def _print(
         headers += [tasks[name].title for name in CARD_TASKS]
         cells = [_line(table, CARD_TASKS) for table in tables]
         title = plural(len(tables), "published row")
-    width, color = style(out)
     shown = [TextTable(title=title, headers=headers, rows=cells)]
-    write_output(render_tables(shown, notes, format_name="console", width=width, color=color), out)
+    write_output(render_tables(shown, notes, format_name="console", **style(out)), out)
 
 
 def _line(table: PublishedTable, columns: Sequence[str]) -> list[str]:

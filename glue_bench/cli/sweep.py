@@ -199,8 +199,7 @@ def print_report(records: Iterable[Record], store: RunStore) -> None:
     from glue_bench.report.table import build_report
 
     report = build_report(records, load_published(store.root.parent / "published"), store=store)
-    width, color = style()
-    sys.stdout.write(render_report(report, "console", width=width, color=color))
+    sys.stdout.write(render_report(report, "console", **style()))
 
 
 def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> int:
