@@ -39,11 +39,6 @@ def is_commit(revision: str) -> bool:
     return bool(_COMMIT.fullmatch(revision))
 
 
-def is_cached(repo_id: str, filename: str, *, revision: str, repo_type: str) -> bool:
-    """Return whether `fetch_file` would find the file at this commit without a request."""
-    return is_commit(revision) and bool(cached_file(repo_id, filename, revision=revision, repo_type=repo_type))
-
-
 def cached_file(repo_id: str, filename: str, *, revision: str, repo_type: str) -> Path | None:
     """Return the file in the cache, or None; for a branch or tag, the version that was fetched last."""
     found = _look_up(repo_id, filename, revision=revision, repo_type=repo_type)

@@ -204,18 +204,14 @@ def _score_intervals(
     found: dict[ScorePart | None, Interval] = {}
     for (key, shown), numbers in zip(keys, known, strict=True):
         interval = Interval.of(numbers)
-        interval = dataclasses.replace(interval, low=max(interval.low, _lowest(shown)), high=min(interval.high, 1.0))
+        interval = dataclasses.replace(interval, low=max(interval.low, lowest_of(shown)), high=min(interval.high, 1.0))
         if interval.low < interval.high:  # drawing rows shows nothing where all predictions are right, or all wrong
             found[key] = interval
     return found
 
 
-def widest_difference(parts: Sequence[ScorePart]) -> float:
-    """Return the largest difference that two scores can have, in natural units."""
-    return 1.0 - _lowest(parts)
-
-
-def _lowest(parts: Sequence[ScorePart]) -> float:
+def lowest_of(parts: Sequence[ScorePart]) -> float:
+    """Return the lowest mean that these parts can have, in natural units; the highest is 1."""
     return -1.0 if any(part.metric in CORRELATIONS for part in parts) else 0.0
 
 

@@ -222,11 +222,8 @@ def sweep_words(record: Record, defaults: Defaults, *, seeds: Sequence[int]) -> 
     words = [f"tasks=[{record.task}]", f"seeds=[{','.join(map(str, seeds))}]"]
     encoder = record.config["encoder"]
     shipped = defaults.encoders.get(str(encoder.get("name")))
-    if shipped is not None and {**dataclasses.asdict(shipped), "revision": None} == {
-        "allow_bin": False,
-        **encoder,
-        "revision": None,  # which older records lack
-    }:
+    plain = {"allow_bin": False, **encoder, "revision": None}  # older records lack allow_bin
+    if shipped is not None and {**dataclasses.asdict(shipped), "revision": None} == plain:
         words += [f"encoder={encoder['name']}"]  # its name still means the same
         words += [override_word("encoder.revision", encoder["revision"])] if encoder.get("hub_id") else []
     else:
