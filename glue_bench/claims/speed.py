@@ -149,10 +149,8 @@ def measure_speed(
 def check_speed(claim: SpeedClaim, seconds: Floats, *, engine: str, on_cpu: bool, architectures: str) -> ClaimRow:
     """Compare the interval of the median ratio with the claim's limits.
 
-    Args:
-        seconds: (pairs, 2 models, 2 clocks) from `Bench.measure`.
-        on_cpu: whether processor time is meaningful.
-        architectures: where they come from, in words.
+    `seconds` are (pairs, 2 models, 2 clocks) from `Bench.measure`; `on_cpu` says whether processor time is meaningful,
+    and `architectures` where they come from, in words.
     """
     wall = seconds[:, :, 0]  # (pairs, 2)
     ratios: list[float] = (wall[:, 1] / wall[:, 0]).tolist()

@@ -153,9 +153,8 @@ def execute_plan(
         summary: printed after the checks that could stop the runs.
         expected: seconds of runs, by run id, as far as they are known.
 
-    Raises:
-        GlueBenchError: before the first run: files or the hub are out of reach, results cannot be written, or the
-            device does not exist.
+    A GlueBenchError comes before the first run: files or the hub are out of reach, results cannot be written, or the
+    device does not exist.
     """
     executor = plan.requests[0].config.executor
     kind = "serial" if serial else executor.kind

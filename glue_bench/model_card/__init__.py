@@ -31,10 +31,8 @@ def write_card(run: FinishedRun, out: Path, *, repo_id: str | None = None) -> Pa
     An existing folder is replaced only if it is empty, or is this run's card as it was written. `repo_id` is ORG/NAME
     on the hub, which the card's snippet then loads. Returns the folder, without links in its path.
 
-    Raises:
-        UsageError: `out` holds something else.
-        InputError: the weights are not the record's, their configuration names other labels, or a file is missing.
-        DiskError: it cannot be written.
+    A UsageError if `out` holds something else; an InputError if the weights are not the record's, their configuration
+    names other labels, or a file is missing; a DiskError if the folder cannot be written.
     """
     model, record = check_weights(run), run.record
     out = Path(os.path.realpath(out))  # Path.resolve raises a RuntimeError for links that lead in a circle

@@ -146,12 +146,9 @@ def predict_rows(
     """Predict every row of a test split, and store the predictions under predictions/PLACE.parquet of the run.
 
     Return (rows,) class codes in the run's order, or scores. `load` loads the run's model, and is called only if rows
-    are left to predict; `on_rows` gets the numbers of rows that are `done`, and `fresh`: those predicted now.
-
-    Raises:
-        InputError: rows or weights that cannot be used.
-        DivergedError: a logit is NaN or infinite.
-        DiskError: the predictions cannot be written.
+    are left to predict; `on_rows` gets the numbers of rows that are `done`, and `fresh`: those predicted now. An
+    InputError for rows or weights that cannot be used, a DivergedError for a logit that is NaN or infinite, a DiskError
+    if the predictions cannot be written.
     """
     from glue_bench.runs.inference import predict_texts
     from glue_bench.tasks.metrics import predict_classes, predict_scores
