@@ -152,10 +152,8 @@ def _check_parameters(claim: card.ParametersClaim, model: Model) -> tuple[bool, 
         counts = count_parameters(model.config)
     except Exception as error:  # each architecture checks its configuration in its own way
         raise InputError(f"no masked language model can be built from it: {first_line(error)}") from error
-    found = (
-        f"{_millions(counts['masked_lm'])} ({counts['masked_lm']:,}) with the masked-LM head; the encoder alone "
-        f"{_millions(counts['encoder'])}, with pooler {_millions(counts['encoder_with_pooler'])}"
-    )
+    found = f"{_millions(counts['masked_lm'])} ({counts['masked_lm']:,}) with the masked-LM head; the encoder alone "
+    found += f"{_millions(counts['encoder'])}, with pooler {_millions(counts['encoder_with_pooler'])}"
     details: dict[str, Any] = {"claimed": claim.value, **counts}
     deciding = [counts["masked_lm"]]
     if model.weights is not None:

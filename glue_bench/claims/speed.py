@@ -163,10 +163,8 @@ def check_speed(claim: SpeedClaim, seconds: Floats, *, engine: str, on_cpu: bool
     elif high < claim.at_least or low >= claim.below:
         verdict, why = Verdict.CONTRADICTED, f"lies outside of {limits}"
     times = [f"{each:.2f} s" if each >= 1 else f"{1000 * each:.0f} ms" for each in np.median(wall, axis=0).tolist()]
-    found = (
-        f"{median:.2f} times as fast, {100 * certainty:.0f} % interval {low:.2f} to {high:.2f}; all {len(ratios)} "
-        f"pairs {min(ratios):.2f} to {max(ratios):.2f}; {' and '.join(times)} for {UNITS[claim.phase]}"
-    )
+    found = f"{median:.2f} times as fast, {100 * certainty:.0f} % interval {low:.2f} to {high:.2f}; all {len(ratios)} "
+    found += f"pairs {min(ratios):.2f} to {max(ratios):.2f}; {' and '.join(times)} for {UNITS[claim.phase]}"
     return ClaimRow(
         claim=claim,
         verdict=verdict,

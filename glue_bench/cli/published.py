@@ -130,8 +130,7 @@ def _write_csv(facts: Sequence[dict[str, Any]], out: Path | None) -> None:
     about = ("name", "title", "protocol_name", "method", "statistic", "runs", "status", "source")
     of_score = ("task", "value", "metric", "n", "deviation", "minimum", "maximum", "best", "start", "note")
     rows = [{**{key: row[key] for key in about}, **score} for row in facts for score in row["scores"]]
-    names = [*about, *of_score]
-    write_output(render_csv([{key: row[key] for key in names} for row in rows], like=names), out)
+    write_output(render_csv(rows, like=[*about, *of_score]), out)
 
 
 def _print(
@@ -157,9 +156,8 @@ def _print(
         notes += [f"{key}: {value}" for key in ("rank", "parameters") if (value := getattr(table, key))]
         notes += [text for text in (table.protocol, table.convention_evidence, table.note) if text]
         notes += facts[0]["unreachable"]
-        notes.append(
-            f"Reproduce: {facts[0]['command']}" if facts[0]["command"] else "No protocol of conf/protocol follows it."
-        )
+        command = facts[0]["command"]
+        notes.append(f"Reproduce: {command}" if command else "No protocol of conf/protocol follows it.")
         title = f"{table.name}: {table.title}"
     else:
         headers = ["row", "protocol", "method", "statistic", "start", "status"]

@@ -15,6 +15,7 @@ from glue_bench.config import group_options
 from glue_bench.config.keys import fields_of
 from glue_bench.config.schema import RunConfig, SlurmConfig
 from glue_bench.errors import UsageError
+from glue_bench.files import check_writable
 from glue_bench.machine import has_nvidia_gpu, usable_cores
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.record import Record
@@ -160,7 +161,7 @@ def execute_plan(
     kind = "serial" if serial else executor.kind
     if plan.missing:
         fetch_inputs(plan.missing)
-        store.check_writable()
+        check_writable(store.root)
     for trainer in [request.config.trainer for request in plan.missing]:
         if trainer.device not in ("auto", "cpu") and kind != "slurm":  # a login node has no GPU
             from glue_bench.models.placement import choose_placement

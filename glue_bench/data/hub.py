@@ -107,10 +107,8 @@ def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, op
                 raise
             variable, fill = offline_variable(), f"hf download {repo_id} --repo-type {repo_type} --revision {revision}"
             problem = f"{variable} is set, and the cache (HF_HOME) lacks {filename} or does not know that there is none"
-            advice = (
-                f"it may change the results: repeat the command once without {variable}, or fill the cache by {fill}"
-            )
-            raise InputError(f"{problem}\n{advice}") from error
+            advice = f"repeat the command once without {variable}, or fill the cache by {fill}"
+            raise InputError(f"{problem}\nit may change the results: {advice}") from error
 
 
 def commit_of(snapshot_file: Path, filename: str) -> str:

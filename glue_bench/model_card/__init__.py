@@ -76,10 +76,8 @@ def check_push(repo_id: str) -> None:
     if variable := offline_variable():
         raise UsageError(f"--push {repo_id}: {variable} is set; a push needs the hub")
     if get_token() is None:
-        raise UsageError(
-            f"--push {repo_id}: not logged in. Set HF_TOKEN to a token that may write "
-            "(https://huggingface.co/settings/tokens), or run `hf auth login`"
-        )
+        how = "Set HF_TOKEN to a token that may write (https://huggingface.co/settings/tokens), or run `hf auth login`"
+        raise UsageError(f"--push {repo_id}: not logged in. {how}")
 
 
 def push_card(folder: Path, repo_id: str) -> str:

@@ -124,10 +124,8 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any
 def judge_other(group: Group, row: Row, *, task: TaskAdapter, context: Context) -> Row:
     """Build the row again for another published row, that of `context`; `row` is the one with the stored evidence."""
     other = build_row(group, context, task=task, differs=row.differs)
-    seeds, degenerate = len(row.seeds), len(row.degenerate)
-    return dataclasses.replace(
-        other, verdict=other.verdict and _temper(other.verdict, degenerate=degenerate, seeds=seeds)
-    )
+    verdict = other.verdict and _temper(other.verdict, degenerate=len(row.degenerate), seeds=len(row.seeds))
+    return dataclasses.replace(other, verdict=verdict)
 
 
 def _temper(verdict: Verdict, *, degenerate: int, seeds: int) -> Verdict:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.errors import DivergedError, GlueBenchError, InputError, LostError, describe
-from glue_bench.files import check_writable, file_sha256, replace_atomically, write_text_atomically
+from glue_bench.files import file_sha256, replace_atomically, write_text_atomically
 from glue_bench.reading import whole_number
 from glue_bench.runs.identity import RunRequest, cell_shape, identify
 from glue_bench.runs.record import Record, now, read_record, request_facts, task_of
@@ -44,10 +44,6 @@ class RunStore:
         """Open a results folder; nothing is created before something is written."""
         self.root = results_dir / "runs"
         self.left_out = Counter[str]()  # what `load_all` or `folders` left out last: in words, and how many
-
-    def check_writable(self) -> None:
-        """Raise a DiskError, before any work is done, if nothing can be written there."""
-        check_writable(self.root)
 
     def folder(self, *place: str) -> Path:
         """Return the folder of a run, given by encoder, task and run id."""

@@ -25,9 +25,8 @@ SERIES = ("#010011", "#010012", "#010013", "#010014", "#010015", "#010016")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (7, 1.5, 1.2, 1.5)), (0, (3, 1)), (0, (9, 2)))
 # Colours that nothing else uses; each stands for one of the page's.
-COLORS = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"} | {
-    color: f"series-{place}" for place, color in enumerate(SERIES)
-}
+COLORS = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"}
+COLORS |= {color: f"series-{place}" for place, color in enumerate(SERIES)}
 # Sizes in a figure, in the units of its viewBox: CSS pixels at its usual size.
 WIDTH = 330
 PAIRED_WIDTH = 284
