@@ -32,8 +32,7 @@ def disk_errors(path: Path, what: str = "cannot be written") -> Iterator[None]:
 def replace_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`; when the block succeeds, sync it to disk and rename it to `path`.
 
-    Raises:
-        DiskError: when the folder or file cannot be written (full disk, read-only folder, no permission).
+    A DiskError if the folder or file cannot be written (full disk, read-only folder, no permission).
     """
     with disk_errors(path), contextlib.ExitStack() as afterwards:
         path.parent.mkdir(parents=True, exist_ok=True)

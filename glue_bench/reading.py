@@ -130,10 +130,8 @@ def build_plain(kind: Any, values: object, *, where: str) -> Any:
 def conform(hint: Any, value: object, *, where: str) -> None:
     """Require that a plain value has the type that an annotation names: scalars, lists, mappings, dataclasses.
 
-    Keys that a dataclass or TypedDict does not have are left alone. A float may be a whole number, never NaN.
-
-    Raises:
-        ValueError: naming the place, what was found, and what it must be.
+    Keys that a dataclass or TypedDict does not have are left alone. A float may be a whole number, never NaN. A
+    ValueError names the place, what was found, and what it must be.
     """
     _check_of(hint)(value, where)
 

@@ -65,7 +65,7 @@ def check_card(
     repeats: int | None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> ClaimsReport:
-    """Check what can be checked here.
+    """Check what can be checked here; a UsageError if the device or engine of `settings` is not available.
 
     Args:
         files: of every model of the card.
@@ -73,9 +73,6 @@ def check_card(
         settings: device, precision, engine and optimiser of the measured training.
         repeats: pairs of a measurement; None to measure no speed.
         on_progress: called with a line about the current step.
-
-    Raises:
-        UsageError: the device or engine of `settings` is not available.
     """
     on_progress("reading the models' files")
     from glue_bench.claims.models import Model, check_model

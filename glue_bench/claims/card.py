@@ -168,11 +168,7 @@ class ModelFiles:
         return None if self.folder is None or WEIGHTS in self.missing else file_sha256(self.folder / WEIGHTS)
 
     def folder_with(self, *names: str) -> Path:
-        """Return the folder, if it has these files.
-
-        Raises:
-            InputError: why one of them is missing.
-        """
+        """Return the folder, if it has these files; else an InputError says why one of them is missing."""
         reasons = [self.missing[name] for name in names if name in self.missing]
         if self.folder is None or reasons:
             raise InputError(reasons[0])
@@ -182,8 +178,7 @@ class ModelFiles:
 def load_card(name: str, *, folder: Path = CARDS) -> Card:
     """Load the models and claims in FOLDER/NAME.json.
 
-    Raises:
-        InputError: the file does not exist, cannot be read, or has another structure.
+    An InputError if it does not exist, cannot be read, or has another structure.
     """
     path = folder / f"{name}.json"
     try:
@@ -215,13 +210,9 @@ def list_tokens(tokens: Sequence[LikelyToken]) -> str:
 
 
 def find_files(encoder: EncoderConfig, *, weights: bool) -> ModelFiles:
-    """Search a local folder, or download from the hub.
+    """Search a local folder, or download from the hub; `weights` too, but a local folder's are used anyway.
 
-    Args:
-        weights: download them too; a local folder's are used anyway.
-
-    Raises:
-        DiskError: the hub's cache cannot be written.
+    A DiskError if the hub's cache cannot be written.
     """
     missing, remarks = dict[str, str](), list[str]()
     if encoder.hub_id is None:

@@ -72,8 +72,7 @@ class Model:
     def fill_mask(self) -> tuple[Any, Any]:
         """The masked language model in float32 on the CPU, and its tokenizer.
 
-        Raises:
-            InputError: a file is missing or damaged, or the weights have no masked-LM head.
+        An InputError if a file is missing or damaged, or the weights have no masked-LM head.
         """
         folder = self.files.folder_with(WEIGHTS, TOKENIZER)
         model: Any = load_transformer(folder, read_model_config(folder), kind=AutoModelForMaskedLM)[0]
@@ -81,11 +80,7 @@ class Model:
 
 
 def read_weights(path: Path) -> WeightsHeader:
-    """Read names and shapes of the tensors; none of them is loaded.
-
-    Raises:
-        InputError: not a whole safetensors file.
-    """
+    """Read names and shapes of the tensors, and load none; an InputError if it is no whole safetensors file."""
     try:
         with safe_open(path, framework="numpy") as tensors:
             shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
@@ -157,10 +152,8 @@ def _check_parameters(claim: card.ParametersClaim, model: Model) -> tuple[bool, 
         counts = count_parameters(model.config)
     except Exception as error:  # each architecture checks its configuration in its own way
         raise InputError(f"no masked language model can be built from it: {first_line(error)}") from error
-    found = (
-        f"{_millions(counts['masked_lm'])} ({counts['masked_lm']:,}) with the masked-LM head; the encoder alone "
-        f"{_millions(counts['encoder'])}, with pooler {_millions(counts['encoder_with_pooler'])}"
-    )
+    found = f"{_millions(counts['masked_lm'])} ({counts['masked_lm']:,}) with the masked-LM head; the encoder alone "
+    found += f"{_millions(counts['encoder'])}, with pooler {_millions(counts['encoder_with_pooler'])}"
     details: dict[str, Any] = {"claimed": claim.value, **counts}
     deciding = [counts["masked_lm"]]
     if model.weights is not None:
@@ -180,11 +173,8 @@ def _check_parameters(claim: card.ParametersClaim, model: Model) -> tuple[bool, 
 def count_parameters(config: PretrainedConfig) -> dict[str, int]:
     """Build the model on torch's meta device, which has no memory, and count; tied parameters once.
 
-    Returns:
-        `encoder`, `encoder_with_pooler`, and `masked_lm`, which has no pooler.
-
-    Raises:
-        Exception: whatever the architecture raises for an impossible configuration.
+    Return `encoder`, `encoder_with_pooler`, and `masked_lm`, which has no pooler. An impossible configuration raises
+    whatever its architecture raises.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         encoder = AutoModel.from_config(config)  # type: ignore[no-untyped-call]

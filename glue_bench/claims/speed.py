@@ -47,11 +47,9 @@ class Bench:
     """Two models of random weights, and rows for both."""
 
     def __init__(self, own: PretrainedConfig, other: PretrainedConfig, *, settings: TrainerConfig) -> None:
-        """Build both models.
+        """Build both models; a UsageError if the device or the engine is not available.
 
-        Raises:
-            UsageError: the device or the engine is not available.
-            InputError: a configuration makes no classifier, or has too few positions.
+        An InputError if a configuration makes no classifier, or has too few positions.
         """
         positions = min(max_positions(own), max_positions(other))
         if positions < max(LENGTHS):
@@ -72,13 +70,9 @@ class Bench:
         self.engine = " and ".join(dict.fromkeys(model.engine for model in self._models))
 
     def measure(self, phase: str, *, repeats: int, on_pair: Callable[[int, float], None]) -> Floats:
-        """Time both models in turn; the order alternates.
+        """Time both models in turn, in alternating order; `on_pair` gets each pair's number, from 1, and its ratio.
 
-        Args:
-            on_pair: called with the number of every pair, from 1, and its ratio.
-
-        Returns:
-            Seconds (pairs, 2 models, 2 clocks): wall clock, and processor time of this process alone.
+        Return seconds (pairs, 2 models, 2 clocks): wall clock, and processor time of this process alone.
         """
         work = self._train if phase == "training" else self._predict
         amount = min(MOST_WORK, math.ceil(LEAST_SECONDS / work(self._models[0], 1)[0]))
@@ -131,11 +125,7 @@ def measure_speed(
     repeats: int,
     on_progress: Callable[[str], None],
 ) -> tuple[ClaimRow, dict[str, Any]]:
-    """Return the row of a claim, and the machine (empty if nothing was measured). Arguments as in `check_card`.
-
-    Raises:
-        UsageError: the device or the engine is not available.
-    """
+    """Return the row of a claim, and the machine (empty if nothing was measured); all else as in `check_card`."""
     own, other = models[claim.model], models[claim.against]
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # before our own work counts in it
     on_progress(f"{claim.title}: warming up")
@@ -159,10 +149,8 @@ def measure_speed(
 def check_speed(claim: SpeedClaim, seconds: Floats, *, engine: str, on_cpu: bool, architectures: str) -> ClaimRow:
     """Compare the interval of the median ratio with the claim's limits.
 
-    Args:
-        seconds: (pairs, 2 models, 2 clocks) from `Bench.measure`.
-        on_cpu: whether processor time is meaningful.
-        architectures: where they come from, in words.
+    `seconds` are (pairs, 2 models, 2 clocks) from `Bench.measure`; `on_cpu` says whether processor time is meaningful,
+    and `architectures` where they come from, in words.
     """
     wall = seconds[:, :, 0]  # (pairs, 2)
     ratios: list[float] = (wall[:, 1] / wall[:, 0]).tolist()
@@ -175,10 +163,8 @@ def check_speed(claim: SpeedClaim, seconds: Floats, *, engine: str, on_cpu: bool
     elif high < claim.at_least or low >= claim.below:
         verdict, why = Verdict.CONTRADICTED, f"lies outside of {limits}"
     times = [f"{each:.2f} s" if each >= 1 else f"{1000 * each:.0f} ms" for each in np.median(wall, axis=0).tolist()]
-    found = (
-        f"{median:.2f} times as fast, {100 * certainty:.0f} % interval {low:.2f} to {high:.2f}; all {len(ratios)} "
-        f"pairs {min(ratios):.2f} to {max(ratios):.2f}; {' and '.join(times)} for {UNITS[claim.phase]}"
-    )
+    found = f"{median:.2f} times as fast, {100 * certainty:.0f} % interval {low:.2f} to {high:.2f}; all {len(ratios)} "
+    found += f"pairs {min(ratios):.2f} to {max(ratios):.2f}; {' and '.join(times)} for {UNITS[claim.phase]}"
     return ClaimRow(
         claim=claim,
         verdict=verdict,
@@ -201,8 +187,7 @@ def check_speed(claim: SpeedClaim, seconds: Floats, *, engine: str, on_cpu: bool
 def median_interval(values: Sequence[float], *, certainty: float) -> tuple[tuple[float, float], float]:
     """Find the narrowest symmetric interval of order statistics that holds the true median with this certainty.
 
-    Returns:
-        Its ends, and its certainty: below `certainty` only if even all values are too few for it.
+    Return its ends, and its certainty: below `certainty` only if even all values are too few for it.
     """
     ordered, count = sorted(values), len(values)
     reached = [1 - 2 * float(bdtr(cut, count, 0.5)) for cut in range((count + 1) // 2)]

@@ -68,6 +68,5 @@ def execute(arguments: argparse.Namespace) -> int:
     report = check_card(
         card, files=files, store=store, published=published, settings=settings, repeats=repeats, on_progress=say
     )
-    width, color = style(arguments.out)
-    write_output(render_claims(report, arguments.format, width=width, color=color), arguments.out)
+    write_output(render_claims(report, arguments.format, **style(arguments.out)), arguments.out)
     return EXIT_CONTRADICTED if report.contradicted or store.left_out else 0

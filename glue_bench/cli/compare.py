@@ -48,10 +48,10 @@ def execute(arguments: argparse.Namespace) -> int:
     published = load_published(store.root.parent / "published")
     sides = choose_sides(names, store, published=published, filters=filters, by=arguments.by)
     comparison = compare(sides, published, convention=arguments.convention)
-    width, color = style(arguments.out)
     stores = {side.store.root: side.store for side in (sides.first, sides.second)}
     notes = left_out_note(*(each.left_out for each in stores.values()))
-    write_output(render_comparison(comparison, arguments.format, notes=notes, width=width, color=color), arguments.out)
+    text = render_comparison(comparison, arguments.format, notes=notes, **style(arguments.out))
+    write_output(text, arguments.out)
     return EXIT_LEFT_OUT if notes else 0
 
 

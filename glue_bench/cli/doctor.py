@@ -31,11 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Print each finding as it comes; return 3 if one would stop the sweep."""
     Processes.from_environment().refuse("doctor")
-    (width, color), findings = style(), list[Finding]()
+    findings = list[Finding]()
     for finding in _examine(arguments):
         findings.append(finding)
         if arguments.format == "console":
-            sys.stdout.write(render_finding(finding, width=width, color=color))
+            sys.stdout.write(render_finding(finding, **style()))
             sys.stdout.flush()
     if arguments.format == "json":
         sys.stdout.write(to_json(findings))

@@ -130,8 +130,7 @@ def _write_csv(facts: Sequence[dict[str, Any]], out: Path | None) -> None:
     about = ("name", "title", "protocol_name", "method", "statistic", "runs", "status", "source")
     of_score = ("task", "value", "metric", "n", "deviation", "minimum", "maximum", "best", "start", "note")
     rows = [{**{key: row[key] for key in about}, **score} for row in facts for score in row["scores"]]
-    names = [*about, *of_score]
-    write_output(render_csv([{key: row[key] for key in names} for row in rows], like=names), out)
+    write_output(render_csv(rows, like=[*about, *of_score]), out)
 
 
 def _print(
@@ -157,18 +156,16 @@ def _print(
         notes += [f"{key}: {value}" for key in ("rank", "parameters") if (value := getattr(table, key))]
         notes += [text for text in (table.protocol, table.convention_evidence, table.note) if text]
         notes += facts[0]["unreachable"]
-        notes.append(
-            f"Reproduce: {facts[0]['command']}" if facts[0]["command"] else "No protocol of conf/protocol follows it."
-        )
+        command = facts[0]["command"]
+        notes.append(f"Reproduce: {command}" if command else "No protocol of conf/protocol follows it.")
         title = f"{table.name}: {table.title}"
     else:
         headers = ["row", "protocol", "method", "statistic", "start", "status"]
         headers += [tasks[name].title for name in CARD_TASKS]
         cells = [_line(table, CARD_TASKS) for table in tables]
         title = plural(len(tables), "published row")
-    width, color = style(out)
     shown = [TextTable(title=title, headers=headers, rows=cells)]
-    write_output(render_tables(shown, notes, format_name="console", width=width, color=color), out)
+    write_output(render_tables(shown, notes, format_name="console", **style(out)), out)
 
 
 def _line(table: PublishedTable, columns: Sequence[str]) -> list[str]:

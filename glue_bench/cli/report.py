@@ -83,8 +83,7 @@ def execute(arguments: argparse.Namespace) -> int:
     elif paper:
         write_output(render_paper(report, spread=arguments.spread), arguments.out)
     else:
-        width, color = style(arguments.out)
-        write_output(render_report(report, arguments.format, width=width, color=color), arguments.out)
+        write_output(render_report(report, arguments.format, **style(arguments.out)), arguments.out)
     fell = arguments.check is not None and _conclude(check_report(report, baseline))
     return EXIT_FELL if fell or store.left_out else 0
 

@@ -85,8 +85,7 @@ def _show(runs: Sequence[RunFolder], arguments: argparse.Namespace, *, place: Pa
         headers = ["encoder", "task", "setting", "seed", "state", "score", "size", "folder"]
         cells = [[_show_cell(run, name) for name in headers] for run in runs]
         table = TextTable(title=f"Runs in {place / 'runs/ENCODER/TASK/FOLDER'}", headers=headers, rows=cells)
-        width, color = style(arguments.out)
-        text = render_tables([table], [], format_name="console", width=width, color=color)
+        text = render_tables([table], [], format_name="console", **style(arguments.out))
         write_output(text, arguments.out)
 
 

@@ -59,10 +59,10 @@ def say(text: str) -> None:
     sys.stderr.write(f"{visible(text)}\n")
 
 
-def style(out: Path | None = None) -> tuple[int | None, bool]:
-    """Return width (None: the terminal's) and colour of a table that goes to stdout or to `out`."""
+def style(out: Path | None = None) -> dict[str, Any]:
+    """Return `width` (None: the terminal's) and `color` of a table that goes to stdout or to `out`."""
     terminal = out is None and sys.stdout.isatty()
-    return None if terminal else PIPE_WIDTH, terminal
+    return {"width": None if terminal else PIPE_WIDTH, "color": terminal}
 
 
 def print_table(
@@ -80,8 +80,8 @@ def print_table(
         table.add_column(escape(visible(header)), justify="right" if header in right else "left", no_wrap=whole)
     for row in rows:
         table.add_row(*(escape(visible(cell)) for cell in row))
-    width, terminal = style()
-    Console(force_terminal=terminal, width=width).print(table)
+    shown = style()
+    Console(force_terminal=shown["color"], width=shown["width"]).print(table)
 
 
 def path_option(text: str) -> Path:

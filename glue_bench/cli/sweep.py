@@ -15,6 +15,7 @@ from glue_bench.config import group_options
 from glue_bench.config.keys import fields_of
 from glue_bench.config.schema import RunConfig, SlurmConfig
 from glue_bench.errors import UsageError
+from glue_bench.files import check_writable
 from glue_bench.machine import has_nvidia_gpu, usable_cores
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.record import Record
@@ -153,15 +154,14 @@ def execute_plan(
         summary: printed after the checks that could stop the runs.
         expected: seconds of runs, by run id, as far as they are known.
 
-    Raises:
-        GlueBenchError: before the first run: files or the hub are out of reach, results cannot be written, or the
-            device does not exist.
+    A GlueBenchError comes before the first run: files or the hub are out of reach, results cannot be written, or the
+    device does not exist.
     """
     executor = plan.requests[0].config.executor
     kind = "serial" if serial else executor.kind
     if plan.missing:
         fetch_inputs(plan.missing)
-        store.check_writable()
+        check_writable(store.root)
     for trainer in [request.config.trainer for request in plan.missing]:
         if trainer.device not in ("auto", "cpu") and kind != "slurm":  # a login node has no GPU
             from glue_bench.models.placement import choose_placement
@@ -199,8 +199,7 @@ def print_report(records: Iterable[Record], store: RunStore) -> None:
     from glue_bench.report.table import build_report
 
     report = build_report(records, load_published(store.root.parent / "published"), store=store)
-    width, color = style()
-    sys.stdout.write(render_report(report, "console", width=width, color=color))
+    sys.stdout.write(render_report(report, "console", **style()))
 
 
 def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> int:

@@ -17,9 +17,7 @@ def conf_folder() -> Path:
 def group_options(group: str, config_dir: Path | None = None) -> list[str]:
     """Return the names that `group=NAME` accepts: the shipped ones, and the user's own from --config-dir.
 
-    Raises:
-        UsageError: the user's folder is missing, or one of its files has the name of a shipped one, or one that is no
-            text.
+    A UsageError if that folder is missing, or one of its files has the name of a shipped one, or one that is no text.
     """
     shipped = {path.stem for path in (conf_folder() / group).glob("*.yaml")}
     if config_dir is None:

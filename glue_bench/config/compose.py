@@ -47,8 +47,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
         overrides: `key=value` words in Hydra's override grammar; `task=NAME` is required.
         config_dir: a folder with the user's own groups (task/NAME.yaml, encoder/NAME.yaml, ...).
 
-    Raises:
-        UsageError: for an unknown key or name, a wrong type or an impossible value.
+    A UsageError for an unknown key or name, a wrong type or an impossible value.
     """
     overrides = check_words(overrides, config_dir)
     task = last_word(overrides, "task")
@@ -94,12 +93,9 @@ def compose_starts(config: RunConfig, overrides: Sequence[str], *, config_dir: P
 
 
 def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -> Sweep:
-    """Compose the configurations and seeds of a sweep.
+    """Compose the configurations and seeds of a sweep; errors as in `compose_run`.
 
     `task=`, `seed=` and `encoder=` mean lists of one here, and `trainer.KEY=` narrows the grid to that value.
-
-    Raises:
-        UsageError: as in `compose_run`.
     """
     # Any task will do to read the lists; each run is then composed with its own.
     rest = check_words(_widen(overrides), config_dir)

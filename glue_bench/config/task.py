@@ -19,7 +19,6 @@ REGRESSION_METRICS = ("pearson", "spearman")
 CORRELATIONS = ("matthews_correlation", *REGRESSION_METRICS)  # -1 to 1; all other metrics are 0 to 1
 _OF_CLASS_1 = ("f1", "precision", "recall")
 
-
 GIVEN = Must("given", lambda text: bool(text.strip()))
 NAME = Must.match(
     "made of letters, digits, '.', '_' and '-', starting with a letter or digit",

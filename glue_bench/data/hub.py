@@ -39,11 +39,6 @@ def is_commit(revision: str) -> bool:
     return bool(_COMMIT.fullmatch(revision))
 
 
-def is_cached(repo_id: str, filename: str, *, revision: str, repo_type: str) -> bool:
-    """Return whether `fetch_file` would find the file at this commit without a request."""
-    return is_commit(revision) and bool(cached_file(repo_id, filename, revision=revision, repo_type=repo_type))
-
-
 def cached_file(repo_id: str, filename: str, *, revision: str, repo_type: str) -> Path | None:
     """Return the file in the cache, or None; for a branch or tag, the version that was fetched last."""
     found = _look_up(repo_id, filename, revision=revision, repo_type=repo_type)
@@ -73,11 +68,8 @@ def offline_variable() -> str:
 def ask_size(repo_id: str, filename: str, *, revision: str, repo_type: str, timeout: float) -> int:
     """Ask the hub for the size of a file in bytes, without downloading it; 0 if the hub does not say.
 
-    `timeout` is in seconds, for a connection and for a response.
-
-    Raises:
-        UnreachableError: the hub does not respond, or HF_HUB_OFFLINE is set.
-        InputError: there is no such repository, revision or file, or we have no access.
+    `timeout` is in seconds, for a connection and for a response. An UnreachableError if the hub does not respond, or
+    HF_HUB_OFFLINE is set; an InputError if there is no such repository, revision or file, or we have no access.
     """
     with _readable_errors(f"{repo_type} {repo_id}", filename, revision=revision):
         return _ask(repo_id, filename, revision=revision, repo_type=repo_type, timeout=timeout)
@@ -115,10 +107,8 @@ def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, op
                 raise
             variable, fill = offline_variable(), f"hf download {repo_id} --repo-type {repo_type} --revision {revision}"
             problem = f"{variable} is set, and the cache (HF_HOME) lacks {filename} or does not know that there is none"
-            advice = (
-                f"it may change the results: repeat the command once without {variable}, or fill the cache by {fill}"
-            )
-            raise InputError(f"{problem}\n{advice}") from error
+            advice = f"repeat the command once without {variable}, or fill the cache by {fill}"
+            raise InputError(f"{problem}\nit may change the results: {advice}") from error
 
 
 def commit_of(snapshot_file: Path, filename: str) -> str:
@@ -158,8 +148,7 @@ def _ask(repo_id: str, filename: str, *, revision: str, repo_type: str, timeout:
 def _check_content(path: Path) -> Path:
     """Return a file of the cache, a link to one whose name is a hash of its content if the hub's ETag was one.
 
-    Raises:
-        InputError: the content is another.
+    An InputError if the content is another.
     """
     name = path.readlink().name if path.is_symlink() else ""
     found = {name}

@@ -162,8 +162,7 @@ def empty_rows(rows: Texts) -> list[int]:
 def check_rows(table: Table, task: TaskConfig, *, where: str) -> Split:
     """Return the rows of one file, which messages call `where`.
 
-    Raises:
-        InputError: as `check_texts`, or a label is missing, hidden (-1), unknown or out of range.
+    An InputError as in `check_texts`, or if a label is missing, hidden (-1), unknown or out of range.
     """
     _check_columns(table, [*task.texts, "label"], where=where)
     rows = check_texts(table, task, where=where)

@@ -29,11 +29,9 @@ class DataSource:
 
 
 def resolve_source(data: DataConfig, task: TaskConfig) -> DataSource:
-    """Find or download the files of the training and validation splits.
+    """Find or download the files of the training and validation splits; a UsageError if the sample has no such task.
 
-    Raises:
-        InputError: a file is missing, or the hub cannot be reached and its cache lacks the file.
-        UsageError: the sample has no such task.
+    An InputError if a file is missing, or the hub cannot be reached and its cache lacks the file.
     """
     if data.source == "hub":
         return _resolve_hub(data, task)
@@ -49,9 +47,8 @@ def resolve_source(data: DataConfig, task: TaskConfig) -> DataSource:
 
 def hub_identity(data: DataConfig) -> dict[str, object] | None:
     """Return the identity of hub data at a pinned commit, which needs no request; None if it is not pinned."""
-    if data.source != "hub" or not is_commit(data.revision or ""):
-        return None
-    return _hub_identity(data, data.revision)
+    pinned = data.source == "hub" and is_commit(data.revision or "")
+    return _hub_identity(data, data.revision) if pinned else None
 
 
 def hub_files(task: TaskConfig) -> dict[str, str]:
@@ -68,7 +65,7 @@ def fetch_split(dataset: str, name: str, *, revision: str) -> tuple[SplitFiles, 
     """Download a file of the hub's data set; return it, and the commit that it is of. Errors as in `fetch_file`."""
     path = fetch_file(dataset, name, revision=revision, repo_type="dataset")
     assert path is not None  # noqa: S101 - only optional files can be None
-    return SplitFiles.of(path), commit_of(path, name)
+    return SplitFiles(paths=(path,)), commit_of(path, name)
 
 
 def _resolve_hub(data: DataConfig, task: TaskConfig) -> DataSource:

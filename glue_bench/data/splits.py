@@ -29,11 +29,6 @@ class SplitFiles:
     dev_ids: Path | None = None  # MRPC's: which rows of the file are the dev set
     dev: bool = False  # with dev_ids: these rows, rather than the others
 
-    @classmethod
-    def of(cls, path: Path) -> "SplitFiles":
-        """Name a single file."""
-        return cls(paths=(path,))
-
     def __str__(self) -> str:
         """Name the first file, for messages."""
         more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
@@ -64,8 +59,7 @@ class SplitFiles:
 def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
     """Find the files of a split: SPLIT.parquet, .csv, ... in the folder `place`, or as GLUE and the hub name them.
 
-    Raises:
-        InputError: there are none, more than one kind, or too few.
+    An InputError if there are none, more than one kind, or too few.
     """
     original = ORIGINALS.get(place)
     folders = [root / place, *([root / original.folder] if original else [])]
@@ -92,8 +86,7 @@ def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
 def name_columns(table: Table, task: TaskConfig, *, where: str) -> Table:
     """Rename a file's columns to the task's: as task.columns says, else as they are, else from GLUE's original names.
 
-    Raises:
-        InputError: a column of task.columns is missing.
+    An InputError if a column of task.columns is missing.
     """
     original, old = ORIGINALS.get(task.name), dict[str, str]()
     spare = {*table.columns} - {*task.columns.values()}
@@ -127,7 +120,7 @@ def _as_hub_score(value: object) -> object:
 
 
 def _candidates(folder: Path, name: str) -> Iterator[SplitFiles]:
-    yield from (SplitFiles.of(path) for kind in FILE_TYPES if (path := folder / f"{name}.{kind}").is_file())
+    yield from (SplitFiles(paths=(path,)) for kind in FILE_TYPES if (path := folder / f"{name}.{kind}").is_file())
     if (folder / name / "state.json").is_file():
         yield SplitFiles(paths=tuple(_saved_files(folder / name)))
     pattern = re.compile(rf"{re.escape(name)}-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.({_TYPES})")
@@ -161,7 +154,7 @@ def _find_paraphrases(folder: Path, name: str) -> list[SplitFiles]:
     if not path.is_file():
         return []
     if name == "test":
-        return [SplitFiles.of(path)]
+        return [SplitFiles(paths=(path,))]
     ids = next((folder / name for name in DEV_IDS if (folder / name).is_file()), None)
     if ids is None:
         raise InputError(f"{folder / DEV_IDS[0]}: no such file; it says which rows of {path.name} are the dev set")

@@ -30,9 +30,7 @@ class TextFile:
 def open_texts(data: DataConfig, task: TaskConfig, *, place: str) -> TextFile:
     """Find or download the file of a test split, SPLIT of the task or FOLDER/SPLIT of the data set; count its rows.
 
-    Raises:
-        InputError: it is missing, unreachable or damaged.
-        UsageError: the sample has no test rows.
+    An InputError if it is missing, unreachable or damaged; a UsageError for the sample, which has no test rows.
     """
     folder, _, split = place.rpartition("/")
     if data.source == "sample":
@@ -68,11 +66,9 @@ def read_pieces(file: TextFile, task: TaskConfig) -> Iterator[Texts]:
 
 
 def read_text_file(path: Path, task: TaskConfig) -> Texts:
-    """Read the task's text columns of a user's table, with `idx` if it has that column.
+    """Read the task's text columns of a user's table, with `idx` if it has that; a UsageError for an unknown ending.
 
-    Raises:
-        UsageError: the file's ending is unknown.
-        InputError: the file cannot be read, lacks a column or rows, or a row (counted from 1) has no text.
+    An InputError if the file cannot be read, lacks a column or rows, or a row (counted from 1) has no text.
     """
     if not path.name.lower().endswith(endings := tuple(f".{kind}" for kind in FILE_TYPES)):
         raise UsageError(f"{path}: its name must end in one of {', '.join(endings)}; send plain lines to stdin")
@@ -108,9 +104,7 @@ def split_lines(content: bytes, task: TaskConfig) -> Texts:
 def join_texts(texts: Sequence[str], task: TaskConfig) -> Texts:
     """Make rows of the texts on the command line, which are in the task's order, row by row.
 
-    Raises:
-        UsageError: the last row has too few texts, or one is empty.
-        InputError: a text is not valid Unicode.
+    A UsageError if the last row has too few texts, or one is empty; an InputError if a text is not valid Unicode.
     """
     size = len(task.texts)
     if len(texts) % size:

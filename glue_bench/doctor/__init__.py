@@ -148,8 +148,7 @@ class Need:
     def of_results(cls, folder: Path, *, runs: int, at_once: int, weights: int, models: int) -> Self:
         """Estimate records, predictions, snapshots of the runs at work, and the kept weights of `models` runs.
 
-        Args:
-            weights: bytes of the largest encoder's; 0 if not known.
+        `weights` are the bytes of the largest encoder's; 0 if not known.
         """
         rough = _ROOM_PER_RUN * runs + _SNAPSHOTS * weights * at_once + weights * models
         return cls(place="results", folder=folder, sure=_LEAST_ROOM, rough=rough if weights else None)

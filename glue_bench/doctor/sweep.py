@@ -90,9 +90,7 @@ class Hub:
     def find_first(self, names: Sequence[str], *, repo: str, revision: str, repo_type: str) -> dict[str, int]:
         """Find the first of these files that the repository has, and its size in bytes.
 
-        Raises:
-            UnreachableError: the hub does not respond.
-            InputError: the repository has none of them.
+        An UnreachableError if the hub does not respond, an InputError if the repository has none of them.
         """
         if self.unreachable is not None:
             raise self.unreachable

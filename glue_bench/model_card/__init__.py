@@ -28,18 +28,11 @@ _MANIFEST_VERSION = 1
 def write_card(run: FinishedRun, out: Path, *, repo_id: str | None = None) -> Path:
     """Write README.md, safetensors, config, tokenizer and `.eval_results`: a folder that `pipeline` loads.
 
-    An existing folder is replaced only if it is empty, or is this run's card as it was written.
+    An existing folder is replaced only if it is empty, or is this run's card as it was written. `repo_id` is ORG/NAME
+    on the hub, which the card's snippet then loads. Returns the folder, without links in its path.
 
-    Args:
-        repo_id: ORG/NAME on the hub, which the card's snippet then loads.
-
-    Returns:
-        The folder, without links in its path.
-
-    Raises:
-        UsageError: `out` holds something else.
-        InputError: the weights are not the record's, their configuration names other labels, or a file is missing.
-        DiskError: it cannot be written.
+    A UsageError if `out` holds something else; an InputError if the weights are not the record's, their configuration
+    names other labels, or a file is missing; a DiskError if the folder cannot be written.
     """
     model, record = check_weights(run), run.record
     out = Path(os.path.realpath(out))  # Path.resolve raises a RuntimeError for links that lead in a circle
@@ -69,8 +62,7 @@ def write_card(run: FinishedRun, out: Path, *, repo_id: str | None = None) -> Pa
 def check_push(repo_id: str) -> None:
     """Find what would stop a push before anything is written.
 
-    Raises:
-        UsageError: the name is malformed, nobody is logged in, or HF_HUB_OFFLINE is set.
+    A UsageError if the name is malformed, nobody is logged in, or HF_HUB_OFFLINE is set.
     """
     from huggingface_hub import get_token
     from huggingface_hub.errors import HFValidationError
@@ -84,21 +76,14 @@ def check_push(repo_id: str) -> None:
     if variable := offline_variable():
         raise UsageError(f"--push {repo_id}: {variable} is set; a push needs the hub")
     if get_token() is None:
-        raise UsageError(
-            f"--push {repo_id}: not logged in. Set HF_TOKEN to a token that may write "
-            "(https://huggingface.co/settings/tokens), or run `hf auth login`"
-        )
+        how = "Set HF_TOKEN to a token that may write (https://huggingface.co/settings/tokens), or run `hf auth login`"
+        raise UsageError(f"--push {repo_id}: not logged in. {how}")
 
 
 def push_card(folder: Path, repo_id: str) -> str:
-    """Upload everything in one commit to a new, private repository, or to an empty one.
+    """Upload everything in one commit to a new, private repository, or to an empty one; return the commit's address.
 
-    Returns:
-        The commit's address.
-
-    Raises:
-        UsageError: the repository already holds files.
-        InputError: the hub cannot be reached, or refuses.
+    A UsageError if the repository already holds files; an InputError if the hub cannot be reached, or refuses.
     """
     from huggingface_hub import HfApi
 

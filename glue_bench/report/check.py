@@ -61,8 +61,7 @@ def check_report(report: Report, baseline: Sequence[JsonRow]) -> list[Checked]:
 def read_baseline(path: Path) -> list[JsonRow]:
     """Read the rows with finished runs from a file that `report --format json` wrote.
 
-    Raises:
-        InputError: the file cannot be read or is not such a report.
+    An InputError if the file cannot be read, or is not such a report.
     """
     try:
         content = read_json(path)
@@ -130,10 +129,9 @@ def _p_value(earlier: JsonRow, row: JsonRow) -> float | None:
         return drop_p_value(before, after)
     if any(each[end] is None for each in (earlier, row) for end in ("low", "high")):
         return None
-    first, second = (
-        (statistics.fmean(each["values"]), (each["high"] - each["low"]) / (2 * _NORMAL_95)) for each in (earlier, row)
-    )
-    return drop_p_value_of_rows(first, second)
+    means = [statistics.fmean(each["values"]) for each in (earlier, row)]
+    errors = [(each["high"] - each["low"]) / (2 * _NORMAL_95) for each in (earlier, row)]
+    return drop_p_value_of_rows(*zip(means, errors, strict=True))
 
 
 def _find_fault(earlier: JsonRow, row: JsonRow, *, p_value: float | None) -> str:

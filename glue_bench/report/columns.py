@@ -178,10 +178,9 @@ def write_footnotes(sections: Sequence[Section], published: Sequence[PublishedTa
     notes += [NOTES["optimistic"]] if optimistic else []
     notes += [NOTES["intervals"]] if any(row.summary is not None and row.summary.interval for row in rows) else []
     if degenerate := sum(len(row.degenerate) for row in rows):
-        notes.append(
-            f"{plural(degenerate, 'degenerate run')}: finished, but learned nothing (constant or majority-class "
-            "predictions, or below chance). The numbers of a row include its degenerate runs."
-        )
+        nothing = "finished, but learned nothing (constant or majority-class predictions, or below chance)"
+        included = "The numbers of a row include its degenerate runs."
+        notes.append(f"{plural(degenerate, 'degenerate run')}: {nothing}. {included}")
     titles = {section.published_title for section in sections if any(row.published is not None for row in section.rows)}
     shown = [table for table in published if table.title in titles]
     notes += [NOTES["dev_sets"], NOTES["verdicts"], NOTES["pair_means"]] if shown else []
@@ -249,21 +248,17 @@ def _comparison_notes(comparison: Comparison) -> list[str]:
     notes += [f"Not comparable with published numbers: {'; '.join(reasons)}."] if reasons else []
     if single := ", ".join(task.title for task in tasks if len(task.seeds) == 1):
         notes.append(f"One seed on {single}: interval and p cover the choice of dev rows but not training noise.")
-    notes += [
-        f"The compared runs of {name} began with different weights: its tasks are not those of one encoder."
-        for name in comparison.several_weights
-    ]
+    began = "began with different weights: its tasks are not those of one encoder"
+    notes += [f"The compared runs of {name} {began}." for name in comparison.several_weights]
     if lost := ", ".join(task.title for task in tasks if task.degenerate):
         notes.append(f"Degenerate runs on {lost}: a run that learned nothing does not show how good its encoder is.")
     sizes = [cost.parameters for task in tasks[:1] for cost in (task.first_cost, task.second_cost) if cost.parameters]
     if len({*sizes}) == 2:
         notes.append(f"Parameters, with the head: {sizes[0]:,} and {sizes[1]:,} ({sizes[0] / sizes[1]:.2f} to 1).")
     if comparison.eval_ratio is not None and comparison.train_ratio is not None:
-        notes.append(
-            f"{first} predicts {comparison.eval_ratio:.2f} times as fast as {second}, and trains "
-            f"{comparison.train_ratio:.2f} times as fast (medians over the tasks with the same training on the same "
-            "device)."
-        )
+        trains = f"trains {comparison.train_ratio:.2f} times as fast"
+        where = "medians over the tasks with the same training on the same device"
+        notes.append(f"{first} predicts {comparison.eval_ratio:.2f} times as fast as {second}, and {trains} ({where}).")
     return notes + [f"{title} is left out: {reason}." for title, reason in comparison.skipped.items()]
 
 

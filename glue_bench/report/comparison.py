@@ -10,7 +10,7 @@ import numpy as np
 
 from glue_bench.report.kept import Numbers, keep_numbers
 from glue_bench.report.model import Cost, Report, Row, card_place, median
-from glue_bench.report.rows import STREAM, read_evidence, widest_difference
+from glue_bench.report.rows import STREAM, lowest_of, read_evidence
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_value
 from glue_bench.runs.store import RunStore
@@ -233,7 +233,7 @@ def _compare_task(pair: _Pair, sides: Sides, *, convention: str, stream: np.rand
     read = zip(sides.names, (left, right), strict=True)
     degenerate = [f"{name}: {text}" for name, evidence in read for text in evidence.degenerate_notes()]
     reasons = (reason for run in (*ours, *theirs) for reason in run.not_comparable_because)
-    differences, bound = pair.differences(), 100 * widest_difference(parts)
+    differences, bound = pair.differences(), 100 * (1.0 - lowest_of(parts))
     ways = [{(run.device, *run.ways, run.processes) for run in runs} for runs in (ours, theirs)]
     return TaskComparison(
         task=task.name,

@@ -49,10 +49,8 @@ _LATEX_HEAD = r"% Preamble: \usepackage[T1]{fontenc} \usepackage{booktabs}; wide
 def render_report(report: Report, format_name: str, *, width: int | None = None, color: bool = False) -> str:
     """Render the whole report as text.
 
-    Args:
-        format_name: one of FORMATS.
-        width: columns of the console table; None for the terminal's.
-        color: escape sequences in the console table.
+    `format_name` is one of FORMATS; `width` is the console table's in columns, None for the terminal's; `color` lets it
+    have escape sequences.
     """
     if format_name == "json":
         keys = ("encoder", "data", "recipe", "recipe_changes", "mean", "published_mean")

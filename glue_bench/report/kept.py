@@ -24,10 +24,8 @@ def keep_numbers(
 ) -> Numbers:
     """Return what `compute` returns, and leave `stream` as it leaves it; call it only if the answer is not known.
 
-    Args:
-        splits: the predictions that it reads.
-        words: whatever else the numbers depend on; a name of the computation is the first.
-        stream: where it draws from.
+    It reads the predictions of `splits` and draws from `stream`; `words` are whatever else the numbers depend on, first
+    a name of the computation.
     """
     bits = stream.bit_generator
     known = [_VERSION, np.__version__, *words, bits.state]

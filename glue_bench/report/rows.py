@@ -124,10 +124,8 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any
 def judge_other(group: Group, row: Row, *, task: TaskAdapter, context: Context) -> Row:
     """Build the row again for another published row, that of `context`; `row` is the one with the stored evidence."""
     other = build_row(group, context, task=task, differs=row.differs)
-    seeds, degenerate = len(row.seeds), len(row.degenerate)
-    return dataclasses.replace(
-        other, verdict=other.verdict and _temper(other.verdict, degenerate=degenerate, seeds=seeds)
-    )
+    verdict = other.verdict and _temper(other.verdict, degenerate=len(row.degenerate), seeds=len(row.seeds))
+    return dataclasses.replace(other, verdict=verdict)
 
 
 def _temper(verdict: Verdict, *, degenerate: int, seeds: int) -> Verdict:
@@ -204,18 +202,14 @@ def _score_intervals(
     found: dict[ScorePart | None, Interval] = {}
     for (key, shown), numbers in zip(keys, known, strict=True):
         interval = Interval.of(numbers)
-        interval = dataclasses.replace(interval, low=max(interval.low, _lowest(shown)), high=min(interval.high, 1.0))
+        interval = dataclasses.replace(interval, low=max(interval.low, lowest_of(shown)), high=min(interval.high, 1.0))
         if interval.low < interval.high:  # drawing rows shows nothing where all predictions are right, or all wrong
             found[key] = interval
     return found
 
 
-def widest_difference(parts: Sequence[ScorePart]) -> float:
-    """Return the largest difference that two scores can have, in natural units."""
-    return 1.0 - _lowest(parts)
-
-
-def _lowest(parts: Sequence[ScorePart]) -> float:
+def lowest_of(parts: Sequence[ScorePart]) -> float:
+    """Return the lowest mean that these parts can have, in natural units; the highest is 1."""
     return -1.0 if any(part.metric in CORRELATIONS for part in parts) else 0.0
 
 

@@ -34,13 +34,8 @@ def choose_sides(
 ) -> Sides:
     """Find the groups that two words name, or one word with two values of a key.
 
-    Args:
-        words: one or two of an encoder, a setting id, or a results folder.
-        filters: only these runs.
-        by: KEY, or KEY=VALUE,VALUE if its runs have more than two values of it.
-
-    Raises:
-        UsageError: a word names nothing, or it is not clear what is compared.
+    `words` are one or two of an encoder, a setting id, or a results folder; `by` is KEY, or KEY=VALUE,VALUE if its runs
+    have more than two values of it. A UsageError if a word names nothing, or it is not clear what is compared.
     """
     own = [record for record in store.load_all() if record.finished]
     left, right = (_find(word, store, own=own, filters=filters) for word in (words[0], words[-1]))

@@ -39,9 +39,8 @@ def load_results(results_dir: str | Path = "results", *words: str, **filters: ob
     `epochs`, `tokens`, `train_seconds`, `eval_seconds`, `device`, `precision`, `engine`, `ended` (UTC), `setting_id`
     (runs that share it differ in the seed alone), `run_id`, `folder` (with the predictions), `setting` (how the run's
     setting differs from the others of its encoder and task among these rows, as KEY=VALUE words; empty if there is
-    one), `train_rows`,
-    `max_train_rows`, `max_eval_rows`, `holdout`, and every trainer key that is a number: `learning_rate`, `batch_size`,
-    `beta1`, `beta2`, ...; a missing number is NaN.
+    one), `train_rows`, `max_train_rows`, `max_eval_rows`, `holdout`, and every trainer key that is a number:
+    `learning_rate`, `batch_size`, `beta1`, `beta2`, ...; a missing number is NaN.
 
     Args:
         words: only runs that fit all of these, as in `glue-bench report`: "trainer.epochs=3", "data!=sample".

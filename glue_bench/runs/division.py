@@ -46,11 +46,7 @@ class Division:
 
 
 def divide_rows(task: TaskAdapter, config: RunConfig, *, encoded: Mapping[str, Encoded], data: TaskData) -> Division:
-    """Divide the rows as the selection says.
-
-    Raises:
-        InputError: there are too few.
-    """
+    """Divide the rows as the selection says; an InputError if there are too few."""
     train, labels, on = encoded[task.train], data.splits[task.train].labels, "validation"
     scored = {name: (data.splits[name], encoded[name]) for name in task.validation}
     choosing = list[Judged]()

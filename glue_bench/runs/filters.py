@@ -69,8 +69,7 @@ class Filters:
     def choose(self, every: Sequence[tuple[_Run, Mapping[str, Any]]], *, place: Path) -> list[_Run]:
         """Return the runs of the results folder `place` that fit; each is given with its facts, as of `facts_of`.
 
-        Raises:
-            UsageError: there are runs, and none fits; the message lists the values that there are.
+        A UsageError if there are runs, and none fits; it lists the values that there are.
         """
         found = [run for run, facts in every if self.fits(facts)]
         if found or not every:

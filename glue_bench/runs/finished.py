@@ -70,16 +70,10 @@ def find_finished(
     filters: Filters = ALL_RUNS,
     need_model: bool = False,
 ) -> FinishedRun:
-    """Find the only finished run that has all the given properties.
+    """Find the only finished run that has all the given properties; with `need_model`, among those that kept weights.
 
-    Args:
-        run_id: an id, or the folder of a run, wherever it is.
-        filters: further properties.
-        need_model: consider only runs that kept their weights.
-
-    Raises:
-        UsageError: none or several match; the message lists what there is.
-        InputError: none of them kept its weights, or the folder has no readable record.
+    `run_id` is an id, or the folder of a run, wherever it is. A UsageError if none or several match lists what there
+    is; an InputError if none of them kept its weights, or the folder has no readable record.
     """
     given = {"encoder": encoder, "task": task, "seed": seed, "run_id": run_id}
     wanted = {key: value for key, value in given.items() if value is not None}
@@ -128,9 +122,8 @@ def open_run_folder(folder: Path, *, need_model: bool = False) -> FinishedRun:
 def check_weights(run: FinishedRun) -> Path:
     """Return the folder of the run's weights, after a check that their SHA-256 is the one in its record.
 
-    Raises:
-        InputError: there are none, they are not the record's, the record has no hash of them, no tokenizer is there, or
-            an adapter is, which would change them.
+    An InputError if there are none, they are not the record's, the record has no hash of them, no tokenizer is there,
+    or an adapter is, which would change them.
     """
     path = run.model_folder / "model.safetensors"
     if not run.has_model:
@@ -229,11 +222,8 @@ def sweep_words(record: Record, defaults: Defaults, *, seeds: Sequence[int]) -> 
     words = [f"tasks=[{record.task}]", f"seeds=[{','.join(map(str, seeds))}]"]
     encoder = record.config["encoder"]
     shipped = defaults.encoders.get(str(encoder.get("name")))
-    if shipped is not None and {**dataclasses.asdict(shipped), "revision": None} == {
-        "allow_bin": False,
-        **encoder,
-        "revision": None,  # which older records lack
-    }:
+    plain = {"allow_bin": False, **encoder, "revision": None}  # older records lack allow_bin
+    if shipped is not None and {**dataclasses.asdict(shipped), "revision": None} == plain:
         words += [f"encoder={encoder['name']}"]  # its name still means the same
         words += [override_word("encoder.revision", encoder["revision"])] if encoder.get("hub_id") else []
     else:

@@ -75,9 +75,8 @@ def list_runs(store: RunStore, filters: Filters) -> list[RunFolder]:
 def remove_run(store: RunStore, run: RunFolder) -> None:
     """Delete a run's folder and all that is in it; its record first, so that what is left never counts as a result.
 
-    Raises:
-        InputError: a worker has the run, or a link leads to it: what it points to is not ours.
-        DiskError: it cannot be deleted.
+    An InputError if a worker has the run, or a link leads to it: what it points to is not ours. A DiskError if it
+    cannot be deleted.
     """
     for path in (store.root, run.path.parents[1], run.path.parent, run.path):
         if path.is_symlink():

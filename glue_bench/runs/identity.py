@@ -115,9 +115,8 @@ def identify(
 ) -> RunRequest:
     """Make the request for a run on known inputs; reads no file.
 
-    Args:
-        inputs: what identifies encoder and data, under these names.
-        shape: for the id that a cell of a grid had before it was the same run as a plain one: `cell_shape` of the cell.
+    `inputs` are what identifies encoder and data, under these names. `shape` is for the id that a cell of a grid had
+    before it was the same run as a plain one: `cell_shape` of the cell.
     """
     name, task = encoder_name(config.encoder), config.task
     chooses = len(task.metrics) > 1 and not task.conventions  # what a selection goes by, where conventions do not say

@@ -38,12 +38,8 @@ class FineTuned:
 def load_fine_tuned(run: FinishedRun, *, device: str = "auto") -> FineTuned:
     """Load the model that the run kept, after a check that its weights are the record's.
 
-    Args:
-        device: auto, cpu, cuda, cuda:N or mps; the precision is the run's setting on that device.
-
-    Raises:
-        InputError: the run kept no weights, they are not the record's, or they cannot be loaded.
-        UsageError: there is no such device.
+    `device` is auto, cpu, cuda, cuda:N or mps; the precision is the run's setting on it. A UsageError if there is no
+    such device; an InputError if the run kept no weights, they are not the record's, or they cannot be loaded.
     """
     from glue_bench.data.encoding import TextEncoder
     from glue_bench.models.classifier import load_saved_classifier
@@ -63,11 +59,8 @@ def load_fine_tuned(run: FinishedRun, *, device: str = "auto") -> FineTuned:
 def predict_texts(fine_tuned: FineTuned, texts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
     """Return (n, outputs) logits, in the rows' order: one per class in the order of the codes, or the score.
 
-    `texts` are the task's one or two text columns, each of n strings; n is 1 or more.
-
-    Raises:
-        InputError: the tokenizer gives ids that the model has no embedding for.
-        DivergedError: a logit is NaN or infinite.
+    `texts` are the task's one or two text columns, each of n strings; n is 1 or more. An InputError if the tokenizer
+    gives ids that the model has no embedding for; a DivergedError if a logit is NaN or infinite.
     """
     from glue_bench.models.classifier import check_tokens
     from glue_bench.training.trainer import predict

@@ -92,9 +92,7 @@ class Lease:
     def check(self) -> None:
         """Make sure that the run is still ours; call it before what only the owner may write.
 
-        Raises:
-            LostLeaseError: another worker owns it.
-            DiskError: its folder is gone.
+        A LostLeaseError if another worker owns it, a DiskError if its folder is gone.
         """
         self._lost = self._lost or not self._is_newest() or not self._is_ours()
         self._refuse_if_lost()

@@ -165,13 +165,9 @@ def read_record(path: Path, *, place: tuple[str, ...] | None = None) -> Record |
 def parse_record(path: Path, *, place: tuple[str, ...] | None = None) -> Record:
     """Read one record.json, and check the type of every field.
 
-    Args:
-        place: encoder, task and run id as the folders around it say: what a record says of itself never decides which
-            files are read, written or deleted. None for a run's folder that was moved elsewhere.
-
-    Raises:
-        OSError: there is none, or it cannot be read.
-        ValueError: it is damaged, or is not the record of that place.
+    `place` is encoder, task and run id as the folders around it say: what a record says of itself never decides which
+    files are read, written or deleted. None is for a run's folder that was moved elsewhere. An OSError if there is no
+    record, or it cannot be read; a ValueError if it is damaged, or is not the record of that place.
     """
     content = read_json(path)
     conform(Record, content, where="")

@@ -24,6 +24,7 @@ _HASHES = {
 USUAL_WAYS = {**WAYS, "peft": "none", **{f"peft.{name}": usual for name, usual in PEFT.items()}}
 _FIRST = {"init": "pretrained", "selection": "last", **USUAL_WAYS}  # values that come first, whatever their name
 LIMITS = {"max_train_rows": None, "max_eval_rows": None, "sample": "first"}
+_INPUTS = ("weights", "fingerprint", "precision", "engine", "products")  # fields that a run knows once it has read them
 _SMALL = 0.001  # numbers below are shown as 1e-4
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
@@ -70,6 +71,7 @@ class Setting:
     def of(cls, record: Record) -> Self:
         """Return the setting of a record."""
         config, data, encoder = record.config, record.data, record.encoder
+        words = {"hub": f"{data.get('dataset')} on the hub", "local": "local files", "sample": "sample data"}
         trainer = {key: value for key, value in {**LATER, **config["trainer"]}.items() if key not in EXECUTION}
         # Older records of runs that start from another run hold the hash of that run's weights in its place.
         known = record.init_kind == "pretrained" or "init_sha256" in encoder
@@ -77,7 +79,7 @@ class Setting:
             encoder=encoder["name"],
             task=record.task,
             recipe=record.recipe,
-            data=_describe_data(data),
+            data=words[data["source"]],
             id=record.setting_id,
             hub_id=encoder.get("hub_id") or "",
             encoder_revision=encoder.get("revision") or "",
@@ -118,9 +120,9 @@ class Setting:
         return [f"trainer.{key}" for key in self.cell if key not in self.recipe_changes]
 
     @property
-    def inputs(self) -> tuple[str, str, str, str, str]:
-        """What only a run that has read its inputs knows: weights, rows, precision, engine and products."""
-        return self.weights, self.fingerprint, self.precision, self.engine, self.products
+    def inputs(self) -> tuple[str, ...]:
+        """What only a run that has read its inputs knows."""
+        return tuple(getattr(self, name) for name in _INPUTS)
 
     def facts(self) -> dict[str, Any]:
         """Return every value in which two settings can differ, by the name that users know. Empty text: unknown."""
@@ -189,17 +191,9 @@ class Setting:
 
     def without_cell(self) -> Self:
         """Return what all cells of a grid share, without inputs, which a cell without a finished run does not know."""
-        return dataclasses.replace(
-            self,
-            id="",
-            cell=dict.fromkeys(sorted(self.cell)),
-            trainer={key: value for key, value in self.trainer.items() if key not in self.cell},
-            fingerprint="",
-            precision="",
-            engine="",
-            products="",
-            weights="",
-        )
+        unknown: dict[str, Any] = dict.fromkeys(("id", *_INPUTS), "")
+        trainer = {key: value for key, value in self.trainer.items() if key not in self.cell}
+        return dataclasses.replace(self, **unknown, cell=dict.fromkeys(sorted(self.cell)), trainer=trainer)
 
 
 def tell_apart(settings: Sequence[Setting], *, chosen: Sequence[Collection[str]] = ()) -> list[dict[str, Any]]:
@@ -300,8 +294,3 @@ def _ways_of(config: Mapping[str, Any]) -> dict[str, Any]:
     own = {name: peft.get(name, usual) if name in PEFT_KEYS[method] else "" for name, usual in PEFT.items()}
     ways = {name: config.get(name, usual) for name, usual in WAYS.items()}
     return {**ways, "peft": method, **{f"peft.{name}": value for name, value in own.items()}}
-
-
-def _describe_data(data: Mapping[str, Any]) -> str:
-    words = {"hub": f"{data.get('dataset')} on the hub", "local": "local files", "sample": "sample data"}
-    return words[data["source"]]

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.errors import DivergedError, GlueBenchError, InputError, LostError, describe
-from glue_bench.files import check_writable, file_sha256, replace_atomically, write_text_atomically
+from glue_bench.files import file_sha256, replace_atomically, write_text_atomically
 from glue_bench.reading import whole_number
 from glue_bench.runs.identity import RunRequest, cell_shape, identify
 from glue_bench.runs.record import Record, now, read_record, request_facts, task_of
@@ -44,10 +44,6 @@ class RunStore:
         """Open a results folder; nothing is created before something is written."""
         self.root = results_dir / "runs"
         self.left_out = Counter[str]()  # what `load_all` or `folders` left out last: in words, and how many
-
-    def check_writable(self) -> None:
-        """Raise a DiskError, before any work is done, if nothing can be written there."""
-        check_writable(self.root)
 
     def folder(self, *place: str) -> Path:
         """Return the folder of a run, given by encoder, task and run id."""
@@ -196,15 +192,10 @@ def write_predictions(
     logits: NDArray[np.float32],
     origin: str = "",
 ) -> str:
-    """Write idx, label, prediction and one column logit_0, logit_1, ... per output, a row each.
+    """Write idx, label, prediction and one column logit_0, logit_1, ... per output, a row each; return the SHA-256.
 
-    Args:
-        label: None for test rows, which get no such column.
-        logits: (n, outputs).
-        origin: what the predictions were made from, kept in the file's metadata.
-
-    Returns:
-        The file's SHA-256. A file that cannot be written is a DiskError.
+    `logits` are (n, outputs); `label` is None for test rows, which get no such column; `origin`, what the predictions
+    were made from, is kept in the file's metadata. A file that cannot be written is a DiskError.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -240,10 +231,8 @@ def read_predictions(
 ) -> Predictions:
     """Read what `write_predictions` wrote, and check it; logits may be NaN or infinite. Test rows are not `labelled`.
 
-    A file of another hash or number of rows than expected is refused before its rows take memory.
-
-    Raises:
-        InputError: it is missing, damaged, another, or does not fit the task; the message can follow "the run has".
+    A file of another hash or number of rows than expected is refused before its rows take memory. An InputError if it
+    is missing, damaged, another, or does not fit the task; the message can follow "the run has".
     """
     import pyarrow as pa
 

@@ -150,8 +150,7 @@ def score_counts(
 ) -> Mapping[str, Floats]:
     """Score S runs where row p counts `counts[:, p]` times: metric to (S, b).
 
-    Args:
-        counts: (b, P) of 0 or more; each row once, b = 1, if not given.
+    `counts` are (b, P) of 0 or more; each row once, b = 1, if not given.
     """
     every = np.ones((1, len(split.labels))) if counts is None else counts
     return {name: _SCORES[name](split, every) for name in metrics}

@@ -67,9 +67,8 @@ def judge_published(
     if np.ptp(scores) < _ROUNDING:
         return Verdict(kind=INCONCLUSIVE, reason="all seeds score the same: no training noise was seen")
     runs, known = runs or 1, deviation is not None and (runs or 1) > 1
-    theirs = (deviation if known and deviation is not None else spread) ** 2 * (
-        1 / runs if mean else variance_of_median(runs)
-    )
+    noise = deviation if known and deviation is not None else spread
+    theirs = noise**2 * (1 / runs if mean else variance_of_median(runs))
 
     def reach(seeds: float) -> float:
         """Return half the width of the interval that this many seeds predict for the published number."""

@@ -66,11 +66,8 @@ def prepare_sources(
 ) -> tuple[list[Source], list[str], list[str]]:
     """Find everything that predicting needs, and every problem, before the first row is predicted.
 
-    Args:
-        data: where the test rows are; None for where each run's rows came from.
-
-    Returns:
-        The sources, the tasks without a run, and a line for each problem of the other tasks.
+    `data` is where the test rows are; None for where each run's rows came from. Return the sources, the tasks without a
+    run, and a line for each problem of the other tasks.
     """
     sources, problems, checked = list[Source](), list[str](), set[Path]()
     for file in files:
@@ -102,17 +99,10 @@ def _data_of(run: FinishedRun) -> DataConfig:
 def build_submission(
     sources: Sequence[Source], out: Path, *, device: str, on_rows: Callable[..., None] = lambda *_, **__: None
 ) -> None:
-    """Predict what is not stored yet, and write the zip.
+    """Predict what is not stored yet, and write the zip from `sources`, one for each file of the leaderboard.
 
-    Args:
-        sources: one for each file of the leaderboard.
-        device: as in `load_fine_tuned`.
-        on_rows: called with a source, `done` rows of it, 0 at its start, and `fresh`: those of them predicted now.
-
-    Raises:
-        InputError: rows or weights that cannot be used.
-        DivergedError: a logit is NaN or infinite.
-        DiskError: the predictions or the zip cannot be written.
+    `device` is as in `load_fine_tuned`; `on_rows` is called with a source, `done` rows of it, 0 at its start, and
+    `fresh`: those of them predicted now. Errors as in `predict_rows`; a DiskError also if the zip cannot be written.
     """
     contents, loaded, load = dict[str, bytes](), "", None
     for source in sorted(sources, key=lambda source: source.file.task):  # all files of a task come from one model
@@ -155,17 +145,10 @@ def predict_rows(
 ) -> Vector:
     """Predict every row of a test split, and store the predictions under predictions/PLACE.parquet of the run.
 
-    Args:
-        load: loads the run's model; called only if rows are left to predict.
-        on_rows: called with the numbers of rows that are `done`, and `fresh`: those of them predicted now.
-
-    Returns:
-        (rows,) class codes in the run's order, or scores.
-
-    Raises:
-        InputError: rows or weights that cannot be used.
-        DivergedError: a logit is NaN or infinite.
-        DiskError: the predictions cannot be written.
+    Return (rows,) class codes in the run's order, or scores. `load` loads the run's model, and is called only if rows
+    are left to predict; `on_rows` gets the numbers of rows that are `done`, and `fresh`: those predicted now. An
+    InputError for rows or weights that cannot be used, a DivergedError for a logit that is NaN or infinite, a DiskError
+    if the predictions cannot be written.
     """
     from glue_bench.runs.inference import predict_texts
     from glue_bench.tasks.metrics import predict_classes, predict_scores

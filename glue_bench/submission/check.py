@@ -41,16 +41,10 @@ class _Findings:
 
 
 def check_submission(path: Path, files: Sequence[LeaderboardFile]) -> list[str]:
-    """List every reason to refuse the zip; of one kind in one file, the first few and a count.
+    """List every reason to refuse the zip, which must hold `files`; of one kind in one file, the first few and a count.
 
-    Args:
-        files: what the zip must hold, from `lay_out`.
-
-    Returns:
-        `FILE line N: PROBLEM`; without the line, or without both, if the fault is not in one.
-
-    Raises:
-        InputError: the file does not exist, or cannot be read.
+    Each is `FILE line N: PROBLEM`; without the line, or without both, if the fault is not in one. An InputError if the
+    zip does not exist, or cannot be read.
     """
     whole = _Findings()
     archive = _open(path, whole, most_bytes=_DIRECTORY + sum(file.most_bytes for file in files))

@@ -84,10 +84,7 @@ def parse_fills(words: Sequence[str], files: Sequence[LeaderboardFile]) -> dict[
     """Parse TASK or TASK=PREDICTION words: a class name or a score by task.
 
     PREDICTION is a class by its name or code, or a score. Without it, it is the class with the code 0, or the middle of
-    the range.
-
-    Raises:
-        UsageError: the task or its prediction is unknown.
+    the range. A UsageError if the task or its prediction is unknown.
     """
     by_task, fills = {file.task: file for file in files}, dict[str, str]()
     for word in words:
@@ -144,10 +141,7 @@ def choose_runs(store: RunStore, tasks: Sequence[str], *, wish: Wish) -> tuple[s
     """Choose the encoder, and a run for each of the tasks that has one. Runs on sample data never count.
 
     Of several seeds of one setting, the one with the median dev score is chosen (of an even number the lower of the
-    two), or the best.
-
-    Raises:
-        UsageError: no run at all, or several encoders or settings; the message says how to choose.
+    two), or the best. A UsageError for no run at all, or several encoders or settings; it says how to choose.
     """
     finished = [record for record in store.load_all() if record.finished]
     usable = [record for record in finished if record.task in tasks and record.data["source"] != "sample"]
@@ -218,11 +212,8 @@ def _to_number(text: str) -> float:
 def write_rows(file: LeaderboardFile, predictions: Sequence[str] | NDArray[Any]) -> bytes:
     """Format a file of classes, or of scores, which are clipped to their range and rounded.
 
-    Args:
-        predictions: (rows,) class names or scores in the order of the test rows.
-
-    Raises:
-        ValueError: another number of rows, a name that the file does not allow, or a score that is not finite.
+    `predictions` are (rows,) class names or scores in the order of the test rows. A ValueError for another number of
+    rows, a name that the file does not allow, or a score that is not finite.
     """
     if file.score_range is None:
         word_of = dict(zip(file.labels, file.words, strict=True))

@@ -7,8 +7,6 @@ from typing import NamedTuple, Self
 from glue_bench.config.schema import TaskConfig
 
 _NAMES = {"f1": "F1", "matthews": "Matthews", "pearson": "Pearson", "spearman": "Spearman"}  # in the words of tables
-
-
 HALF = "only half of the dev rows is scored"  # with selection=halves
 
 

@@ -68,14 +68,9 @@ def why_undefined(metrics: Sequence[str], predictions: Vector, *, labels: Vector
 
 
 def score_predictions(metrics: Sequence[str], predictions: Vector, *, labels: Vector) -> dict[str, float]:
-    """Compute the scores of one split, in float64.
+    """Compute the scores of one split, in float64, from (n,) class codes or scores and (n,) labels of the same kind.
 
-    Args:
-        predictions: (n,) class codes, or (n,) scores for regression.
-        labels: (n,) of the same kind.
-
-    Raises:
-        ValueError: different lengths, no rows, NaN, or hidden (-1) class labels.
+    A ValueError for different lengths, no rows, NaN, or hidden (-1) class labels.
     """
     if len(predictions) != len(labels) or len(labels) == 0:
         raise ValueError(f"{len(predictions)} predictions for {len(labels)} labels")

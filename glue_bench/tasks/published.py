@@ -239,10 +239,8 @@ def _read_columns(columns: _Columns, *, source: str) -> list[PublishedScore]:
         words = columns.metrics.get(task, columns.metrics.get(_OTHERS, [NOT_STATED] * len(numbers)))
         named = len(words) == len(numbers) and (len(numbers) == 1 or all("." in word for word in words))
         if not named or not 1 <= len(numbers) <= 2 or numbers[0] is None:
-            raise ValueError(
-                f"scores.{task} must be one number, or two with a SPLIT.METRIC in metrics.{task} for each, as in "
-                "validation.f1"
-            )
+            two = f"two with a SPLIT.METRIC in metrics.{task} for each, as in validation.f1"
+            raise ValueError(f"scores.{task} must be one number, or {two}")
         about: dict[str, Any] = {
             "task": task,
             "split": "dev",

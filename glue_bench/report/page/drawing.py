@@ -25,9 +25,8 @@ SERIES = ("#010011", "#010012", "#010013", "#010014", "#010015", "#010016")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (7, 1.5, 1.2, 1.5)), (0, (3, 1)), (0, (9, 2)))
 # Colours that nothing else uses; each stands for one of the page's.
-COLORS = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"} | {
-    color: f"series-{place}" for place, color in enumerate(SERIES)
-}
+COLORS = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"}
+COLORS |= {color: f"series-{place}" for place, color in enumerate(SERIES)}
 # Sizes in a figure, in the units of its viewBox: CSS pixels at its usual size.
 WIDTH = 330
 PAIRED_WIDTH = 284
@@ -94,8 +93,7 @@ def add_axes(
 def to_svg(figure: Figure, name: str) -> Drawing:
     """Write the figure as markup; must be called inside the block of `canvas`.
 
-    Args:
-        name: a letter, then letters, digits and hyphens; unique in the page, which makes all ids of the figure unique.
+    `name`, which is unique in the page, makes all ids of the figure unique: a letter, then letters, digits and hyphens.
     """
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

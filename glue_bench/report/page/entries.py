@@ -191,18 +191,17 @@ def join_entries(report: Report, store: RunStore) -> list[Entry]:
         labels = number_repeats(lines, groups=[row.task for row in section.rows])
         for row, label in zip(section.rows, labels, strict=True):
             predictions, histories, unreadable = _read_files(row, store)
-            entries.append(
-                Entry(
-                    row=row,
-                    section_label=name,
-                    label=label,
-                    place=places.setdefault(label, len(places)),
-                    predictions=predictions,
-                    histories=histories,
-                    unreadable=unreadable,
-                    texts=_recall_texts(row.runs[0], texts) if predictions else "no predictions",
-                )
+            entry = Entry(
+                row=row,
+                section_label=name,
+                label=label,
+                place=places.setdefault(label, len(places)),
+                predictions=predictions,
+                histories=histories,
+                unreadable=unreadable,
+                texts=_recall_texts(row.runs[0], texts) if predictions else "no predictions",
             )
+            entries.append(entry)
     return entries
 
 

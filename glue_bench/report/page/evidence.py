@@ -9,7 +9,7 @@ import scipy
 from numpy.typing import NDArray
 
 from glue_bench.config.schema import DataConfig
-from glue_bench.data.hub import is_cached
+from glue_bench.data.hub import cached_file, is_commit
 from glue_bench.data.rows import draw_halves, load_task_data
 from glue_bench.data.sources import hub_files, resolve_source
 from glue_bench.errors import InputError
@@ -67,8 +67,7 @@ class Calibration(NamedTuple):
 def read_every_split(store: RunStore, run: Record) -> dict[str, Predictions]:
     """Read the predictions of a finished run, by validation split.
 
-    Raises:
-        InputError: a file is missing, damaged, or does not fit the task or the record.
+    An InputError if a file is missing, damaged, or does not fit the task or the record.
     """
     splits = {split: store.read_predictions(run, split) for split in task_of(run).validation}
     for split, found in splits.items():
@@ -78,11 +77,7 @@ def read_every_split(store: RunStore, run: Record) -> dict[str, Predictions]:
 
 
 def read_history(folder: Path) -> History:
-    """Read the steps, losses and learning rates of a run's history.jsonl.
-
-    Raises:
-        InputError: it is missing or damaged.
-    """
+    """Read the steps, losses and learning rates of a run's history.jsonl; an InputError if it is missing or damaged."""
     try:
         lines = [parse_json(line) for line in read_text(folder / "history.jsonl").splitlines()]
         for number, line in enumerate(lines, start=1):
@@ -106,18 +101,16 @@ class _Line(TypedDict, total=False):
 def read_texts(record: Record) -> Texts:
     """Read the texts of a run's validation splits again from where the run had them, without a network.
 
-    Raises:
-        GlueBenchError: they are missing, or are not those of the run.
+    A GlueBenchError if they are missing, or are not those of the run.
     """
     task, given = task_of(record), record.config["data"]
     limits = {key: given.get(key) for key in ("dataset", "path", "max_train_rows", "max_eval_rows")}
     limits["sample"] = given.get("sample", "first")
     revision = record.data.get("revision") or given.get("revision")
     data = DataConfig(source=record.data["source"], revision=revision, **limits)
-    if data.source == "hub" and not all(
-        is_cached(data.dataset or "", name, revision=revision or "", repo_type="dataset")
-        for name in hub_files(task).values()
-    ):
+    place = {"revision": revision or "", "repo_type": "dataset"}
+    known = (cached_file(data.dataset or "", name, **place) for name in hub_files(task).values())
+    if data.source == "hub" and not (is_commit(place["revision"]) and all(known)):
         raise InputError(f"{data.dataset} at {revision} is not in the hub client's cache here")
     loaded = load_task_data(resolve_source(data, task), data, task=task, seed=record.seed)
     if loaded.fingerprint != record.data.get("fingerprint"):
@@ -140,9 +133,8 @@ def row_losses(split: Predictions) -> Floats:
     """Compute the (n,) losses of the rows: cross-entropy in nats, or the squared error."""
     if split.logits.shape[1] == 1:
         return np.asarray((split.logits[:, 0] - split.label) ** 2, dtype=np.float64)
-    return np.asarray(
-        -scipy.special.log_softmax(split.logits, axis=1)[np.arange(len(split.label)), split.label], dtype=np.float64
-    )
+    likely = scipy.special.log_softmax(split.logits, axis=1)  # (n, k)
+    return np.asarray(-likely[np.arange(len(split.label)), split.label], dtype=np.float64)
 
 
 def measure_calibration(splits: Sequence[Predictions]) -> Calibration:
