@@ -137,14 +137,15 @@ def test_a_deterministic_fit_gives_the_same_bits_twice_and_after_an_interruption
             assert torch.equal(ours, theirs), name
 
 
+@pytest.mark.parametrize("kernels", ["auto", "torch"])
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
 def test_training_and_evaluation_give_the_logits_of_the_cpu(
-    precision: str, tolerance: float, device: str, tiny_roberta: Path, tmp_path: Path
+    precision: str, tolerance: float, kernels: str, device: str, tiny_roberta: Path, tmp_path: Path
 ) -> None:
     folder, encoded = lively(tiny_roberta, tmp_path / "lively"), encoded_of(LENGTHS, seed=4, pad_id=1)
     found = []
     for placement in (choose_placement(device, precision), CPU):
-        model, history, _ = train_on(folder, encoded, settings(), placement=placement)
+        model, history, _ = train_on(folder, encoded, settings(kernels=kernels), placement=placement)
         found.append((predict(model, encoded, batch_size=16, placement=placement), [line.loss for line in history]))
     (logits, losses), (expected, expected_losses) = found
     assert np.ptp(expected, axis=0).min() > 0.5
