@@ -130,13 +130,18 @@ def test_what_our_gpu_kernels_do_not_have_is_left_to_torch_and_said(
     monkeypatch.setattr("glue_bench.training.ways.TorchAdamW", lambda *_: None)
     from glue_bench.training.distributed import ALONE
 
+    known: dict[str, Any] = {
+        "rows": model.place(encoded_of([3], seed=1, pad_id=1), CPU.device),
+        "placement": gpu,
+        "processes": ALONE,
+    }
     for key, value in {"layer_decay": 0.9, "decay_biases": True}.items():
         changed = settings(**{key: value})
-        _, _, words = choose_way(model, changed, updates=1, placement=gpu, processes=ALONE)
+        _, _, words = choose_way(model, changed, updates=1, **known)
         assert words == f"torch: trainer.{key}"
     frozen = load(tiny_roberta, freeze="embeddings")
     for other, why in ((own, "head=first"), (frozen, "some parameters are frozen")):
-        assert choose_way(other, settings(), updates=1, placement=gpu, processes=ALONE)[2] == f"torch: {why}"
+        assert choose_way(other, settings(), updates=1, **known)[2] == f"torch: {why}"
 
 
 @pytest.mark.parametrize("family", list(ENCODERS))

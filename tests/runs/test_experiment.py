@@ -125,10 +125,11 @@ def test_a_sweep_runs_tasks_and_seeds_prints_the_table_and_continues_where_it_st
     assert main(["sweep", "seeds=[1]", *words]) == 0
     assert "2 runs: 0 done, 2 to run" in capsys.readouterr().err
     before = {record.run_id for record in records_in(tmp_path)}
+    longest = max(records_in(tmp_path), key=lambda record: record.seconds["total"]).task
     assert main(["sweep", "seeds=[1,2]", *words]) == 0
     captured = capsys.readouterr()
     assert "4 runs: 2 done, 2 to run" in captured.err
-    assert "[2/4] tiny rte seed 2: started" in captured.err
+    assert f"[2/4] tiny {longest} seed 2: started" in captured.err
     assert before < {record.run_id for record in records_in(tmp_path)}
     first_words = [line.split()[0] for line in captured.out.splitlines() if line.split()]
     assert [word for word in first_words if word in ("RTE", "SST-2")] == ["SST-2", "RTE"]
