@@ -88,7 +88,7 @@ def make_encoder(folder: Path) -> Path:
     if not (folder / "config.json").exists():
         config = AutoConfig.for_model(**MADE[folder.name], pad_token_id=0)  # the tokenizer's
         torch.manual_seed(0)
-        AutoModel.from_config(config).save_pretrained(folder)
+        AutoModel.from_config(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
         shutil.copyfile(minilm() / "tokenizer.json", folder / "tokenizer.json")
         words = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": ["input_ids", "attention_mask"]}
         special = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
