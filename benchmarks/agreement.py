@@ -3,10 +3,10 @@
     python benchmarks/agreement.py --data FOLDER [--out results/agreement.json] [--work FOLDER] [--table]
 
 FOLDER holds cola/, mrpc/ and sst2/ with train.parquet and validation.parquet. Runs are interleaved (ours, Trainer,
-ours, ...), two at a time with one thread each, and kept in --work: stopped, the same command continues. It takes hours
-on two cores; bfloat16 is slow where a CPU has none. Prints Markdown: scores per seed, means, standard deviations over
-seeds, and whether the means are equivalent: two one-sided Welch tests against a margin, which is stated below. --table
-prints what is there so far.
+ours, ...), two at a time with one thread each, and kept in --work: stopped, the same command continues. So it does
+from the runs in --out, which --table writes there at any time. It takes hours on two cores; bfloat16 is slow where a
+CPU has none. Prints Markdown: scores per seed, means, standard deviations over seeds, and whether the means are
+equivalent: two one-sided Welch tests against a margin, which is stated below. --table prints what is there so far.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import ttest_ind
@@ -82,19 +83,30 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="run nothing")
     words = parser.parse_args()
     words.work.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "settings": {**SETTINGS, "betas": list(BETAS), "encoder": "minilm"},
+        "tasks": {task: vars(known) for task, known in TASKS.items()},
+    }
+    scores = known_scores(words.out, facts)
     cells = [Cell(way, task, seed) for seed in SEEDS[OURS] for task in TASKS for way in SEEDS if seed in SEEDS[way]]
     cells.sort(key=lambda cell: cell.way == PADDED)  # seed by seed; the slow engine of ours last
     if not words.table:
         with ThreadPoolExecutor(2) as pool:
-            for done in [pool.submit(train, cell, words.data, words.work) for cell in cells]:
+            for done in [pool.submit(train, cell, words.data, words.work) for cell in cells if cell not in scores]:
                 done.result()
-    scores = {cell: score for cell in cells if (score := score_of(cell, words.work)) is not None}
+    scores |= {cell: score for cell in cells if (score := score_of(cell, words.work)) is not None}
     print(make_table(scores))
     if words.out is not None:
-        runs = [{"way": cell.way, "task": cell.task, "seed": cell.seed, "score": scores[cell]} for cell in scores]
-        tasks = {task: vars(facts) for task, facts in TASKS.items()}
-        known = {"settings": {**SETTINGS, "betas": BETAS, "encoder": "minilm"}, "tasks": tasks, "runs": runs}
-        words.out.write_text(json.dumps(known, indent=1) + "\n")
+        runs = [{**vars(cell), "score": scores[cell]} for cell in cells if cell in scores]
+        words.out.write_text(json.dumps({**facts, "runs": runs}, indent=1) + "\n")
+
+
+def known_scores(out: Path | None, facts: dict[str, Any]) -> dict[Cell, float]:
+    """The scores that an earlier call wrote, perhaps elsewhere, if it trained in the same way."""
+    kept = json.loads(out.read_text()) if out is not None and out.exists() else {}
+    if {key: kept.get(key) for key in facts} != facts:
+        return {}
+    return {Cell(run["way"], run["task"], run["seed"]): run["score"] for run in kept["runs"]}
 
 
 def train(cell: Cell, data: Path, work: Path) -> None:
