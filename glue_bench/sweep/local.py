@@ -140,8 +140,8 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
         raise UsageError(f"{where}no worker can be started ({describe(error)}); executor=serial needs none") from error
     listener.note("starting: loading PyTorch")
     gpus, runs = gpus_for(plan.missing[0].config.trainer.device, _visible_gpus), len(plan.requests)
-    work = [rough_work(request) for request in plan.requests]
-    fit = runs_that_fit(work, gpus=len(gpus)) if gpus and executor.runs_per_gpu is None else 1
+    each = [rough_work(request) for request in plan.requests]
+    fit = runs_that_fit(each, gpus=len(gpus)) if gpus and executor.runs_per_gpu is None else 1
     slots = deal_out(executor, runs=runs, gpus=gpus, fit=fit)
     exact = any(request.config.trainer.deterministic for request in plan.requests)
     with side_by_side(math.ceil(len(slots) / len(gpus)) if gpus else 1, exact=exact) as shared:

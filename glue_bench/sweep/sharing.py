@@ -20,7 +20,7 @@ _MOST = 4  # runs: six were 3 % faster
 _MEMORY_PER_RUN = 8 * 1024  # MiB: roberta-base with a batch of 32 long rows
 _IDLE = 1024  # MiB that may be taken on a GPU that nobody uses
 _CONTROL = "nvidia-cuda-mps-control"
-_SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
+SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 _SECONDS = 20.0  # that one of NVIDIA's commands may take
 
 
@@ -53,7 +53,7 @@ def side_by_side(runs: int, *, exact: bool = False) -> Iterator[bool]:
         yield False
         return
     with contextlib.ExitStack() as afterwards:
-        own = {} if exact or _SHARE in os.environ else {_SHARE: str(100 // ((runs + 1) // 2))}
+        own = {} if exact or SHARE in os.environ else {SHARE: str(100 // ((runs + 1) // 2))}
         started = "CUDA_MPS_PIPE_DIRECTORY" in os.environ
         if not started:
             folder = afterwards.enter_context(tempfile.TemporaryDirectory(prefix="glue-bench-mps-"))
@@ -62,11 +62,10 @@ def side_by_side(runs: int, *, exact: bool = False) -> Iterator[bool]:
                 Path(path).mkdir()
             os.environ.update(places)
             afterwards.callback(_forget, *places)
-            started = _start()
-            if started:
+            if started := _start():
                 afterwards.callback(_output, _CONTROL, text="quit\n")
-            else:  # a process that looks for a service that is not there finds no GPU
-                _forget(*places)
+            else:
+                afterwards.close()  # a process that looks for a service that is not there finds no GPU
         if started:
             os.environ.update(own)
             afterwards.callback(_forget, *own)

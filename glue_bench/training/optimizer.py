@@ -134,8 +134,9 @@ class LoweredClassifier:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Copy the float32 weights, after they were changed."""
-        torch._foreach_copy_(list(self.low.values()), list(self.exact.values()))
+        """Copy the float32 weights that are trained, after they were changed."""
+        names = [name for name, weight in self.exact.items() if weight.requires_grad]
+        torch._foreach_copy_([self.low[name] for name in names], [self.exact[name] for name in names])
 
 
 class LoweredAdamW(TorchAdamW):

@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 
 from glue_bench.sweep.local import deal_out
-from glue_bench.sweep.sharing import runs_that_fit, side_by_side
+from glue_bench.sweep.sharing import SHARE, runs_that_fit, side_by_side
 from tests.support.making import executor
-
-SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 
 
 @pytest.fixture
