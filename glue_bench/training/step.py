@@ -1,7 +1,6 @@
 """A whole update: loss, gradients, clipping, new weights. Reads all that differs between updates from its inputs."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -62,17 +61,6 @@ class Loss:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
-    """A batch, or a micro-batch, on the device."""
-
-    batch: Any  # what the model takes
-    targets: Tensor  # (B,) class codes, IGNORED for absent rows; or float32 scores
-    present: Tensor  # (B,) float32, 1 for a row and 0 for an absent one
-    count: Tensor  # (1,) float32, what the loss of the whole batch is divided by
-    scalars: Tensor  # (3,) float32, as `Optimizer.apply` takes them
-
-
 class Step:
     """The update of one model. Everything stays on the device; its addresses stay the same."""
 
@@ -88,6 +76,10 @@ class Step:
     ) -> None:
         """Train on batches of `rows`.
 
+        A packed batch holds besides, for B rows: `targets`, (B,) class codes, IGNORED for absent rows, or float32
+        scores; `present`, (B,) float32, 1 for a row and 0 for an absent one; `count`, (1,) float32, what the loss of
+        the whole batch is divided by; and `scalars`, as `Optimizer.apply` takes them, in float32.
+
         Args:
             model: turns a batch into logits.
             shared: sums the gradients of several processes.
@@ -100,14 +92,13 @@ class Step:
 
     def run(self, packed: Packed) -> None:
         """Make the update with a batch on the device."""
-        inputs = self._read(packed)
         self.optimizer.zero()
-        self.apply(self._add_gradients([inputs]), inputs.scalars)
+        self.apply(self._add_gradients([packed]), packed.views()["scalars"])
 
     def gradients(self, parts: Sequence[Packed]) -> Tensor:
         """Compute the gradients of the micro-batches of a batch; return the sum of their losses, on the device."""
         self.optimizer.zero(parts=len(parts))
-        return self._add_gradients(self._read(part.to(self._placement.device)) for part in parts)
+        return self._add_gradients(part.to(self._placement.device) for part in parts)
 
     def apply(self, loss: Tensor, scalars: Tensor) -> None:
         """Make the update that the gradients ask for."""
@@ -115,17 +106,13 @@ class Step:
         self.tally[0].add_(loss)
         self.tally[1].copy_(self.optimizer.apply(scalars))
 
-    def _read(self, packed: Packed) -> Inputs:
-        views = packed.views()
-        own = {name: views[name] for name in ("targets", "present", "count", "scalars")}
-        return Inputs(batch=self._rows.unpack(packed), **own)
-
-    def _add_gradients(self, parts: Iterable[Inputs]) -> Tensor:
+    def _add_gradients(self, parts: Iterable[Packed]) -> Tensor:
         total = torch.zeros((), device=self._placement.device)
         for part in parts:
+            views = part.views()
             with self._placement.autocast():
-                logits = self._model(part.batch)
-            loss = self._loss(logits.float(), part.targets, present=part.present) / part.count[0]
+                logits = self._model(self._rows.unpack(part))
+            loss = self._loss(logits.float(), views["targets"], present=views["present"]) / views["count"][0]
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
