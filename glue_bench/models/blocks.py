@@ -11,8 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glue_bench.models.placement import send
-
 # The cost of one more block, in entries of a head: a smaller saving is not worth it (measured on a CPU).
 BLOCK_COST = 4096
 
@@ -57,8 +55,8 @@ class Blocks:
     slice_entries: Tensor  # (T * A,) the entry of each slice
 
 
-def arrange(lengths: NDArray[np.int64], *, rows: int, heads: int, device: torch.device) -> Blocks:
-    """Arrange a batch on the host, in as many blocks as its device is fastest with.
+def arrange(lengths: NDArray[np.int64], *, rows: int, heads: int) -> Blocks:
+    """Arrange a batch on a CPU, in as many blocks as it is fastest with.
 
     Args:
         lengths: of its rows, and then of its filler row if it has one; none is 0.
@@ -69,11 +67,8 @@ def arrange(lengths: NDArray[np.int64], *, rows: int, heads: int, device: torch.
     column = np.arange(len(row)) - first[row]  # (T,)
     each = np.arange(heads)
     blocks, entry_slices, slice_entries, used = list[AttentionBlock](), [], [], 0
-    runs = [(0, len(lengths))]
-    if device.type == "cpu":  # elsewhere, starting another kernel costs more than the entries that it saves
-        filler = [(rows, len(lengths))] if len(lengths) > rows else []  # which changes no other block
-        runs = [*split_by_length(lengths[:rows]), *filler]
-    for begin, end in runs:
+    filler = [(rows, len(lengths))] if len(lengths) > rows else []  # which changes no other block
+    for begin, end in [*split_by_length(lengths[:rows]), *filler]:
         width = int(lengths[begin:end].max())
         real = np.arange(width) < lengths[begin:end, None]  # (N, L)
         token = np.where(real, first[begin:end, None] + np.arange(width), first[begin:end, None])  # (N, L)
@@ -82,19 +77,21 @@ def arrange(lengths: NDArray[np.int64], *, rows: int, heads: int, device: torch.
         entry = used + ((row[inside, None] - begin) * heads + each) * width + column[inside, None]
         slice_entries.append(entry.reshape(-1))
         entries = slice(used, used + real.size * heads)
-        mask = None if real.all() else send(real, device)[:, None, None, :]
+        mask = None if real.all() else torch.from_numpy(real)[:, None, None, :]
         blocks.append(AttentionBlock(rows=slice(begin, end), entries=entries, width=width, mask=mask))
         used = entries.stop
     return Blocks(
         whole=blocks,
         first=[block.first(rows, heads=heads) for block in blocks if block.rows.start < rows],
-        entry_slices=send(np.concatenate(entry_slices), device),
-        slice_entries=send(np.concatenate(slice_entries), device),
+        entry_slices=torch.from_numpy(np.concatenate(entry_slices)),
+        slice_entries=torch.from_numpy(np.concatenate(slice_entries)),
     )
 
 
 def arrange_on_device(starts: Tensor, *, tokens: int, rows: int, longest: int, heads: int) -> Blocks:
     """Arrange a batch in one block, on its device: its shapes depend on the arguments alone, and nothing is read back.
+
+    On a GPU, starting the kernels of another block costs more than the entries that it saves.
 
     Args:
         starts: (rows + 2,) where each row and the filler row begin, and the end; rows may have no tokens.

@@ -57,7 +57,7 @@ class FlatBatch:
         if self.starts.device.type == "cpu":
             lengths = np.diff(self.starts.numpy()).astype(np.int64)
             if lengths[:rows].all():
-                return arrange(lengths[lengths > 0], rows=rows, heads=heads, device=self.starts.device)
+                return arrange(lengths[lengths > 0], rows=rows, heads=heads)
         tokens = len(self.input_ids)
         return arrange_on_device(self.starts, tokens=tokens, rows=rows, longest=self.longest, heads=heads)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from glue_bench.errors import UsageError, describe, lack_in
 from glue_bench.machine import usable_cores
@@ -155,12 +154,6 @@ def choose_placement(
 def count_gpus() -> int:
     """Count the GPUs that torch sees, Metal's included."""
     return torch.cuda.device_count() or int(torch.backends.mps.is_available())
-
-
-def send(array: NDArray[np.int64] | NDArray[np.bool_], device: torch.device) -> Tensor:
-    """Copy an array to the device, without waiting for it."""
-    tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def is_out_of_memory(error: Exception) -> bool:
