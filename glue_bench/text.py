@@ -7,9 +7,9 @@ _LONGEST_VALUE = 200  # characters of a value in a message
 _LONGEST_MESSAGE, _MOST_LINES = 600, 3
 
 
-def plural(count: int, noun: str, *, nouns: str | None = None) -> str:
-    """Return the count with its noun: `1 run`, `1,200 runs`. `nouns` is the plural, if not just an added s."""
-    return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
+def plural(count: int, noun: str) -> str:
+    """Return the count with its noun, in the plural with an added s: `1 run`, `1,200 runs`."""
+    return f"{count:,} {noun if count == 1 else f'{noun}s'}"
 
 
 def first_line(text: object, default: str = "no reason given") -> str:

@@ -6,12 +6,9 @@ from glue_bench.errors import list_names
 from glue_bench.text import cut, escape_cell, first_line, fit_message, plural, quote, visible
 
 
-@pytest.mark.parametrize(
-    ("count", "nouns", "text"),
-    [(0, None, "0 runs"), (1, None, "1 run"), (1200, None, "1,200 runs"), (2, "men", "2 men")],
-)
-def test_a_count_has_its_noun(count: int, nouns: str | None, text: str) -> None:
-    assert plural(count, "run" if nouns is None else "man", nouns=nouns) == text
+@pytest.mark.parametrize(("count", "text"), [(0, "0 runs"), (1, "1 run"), (1200, "1,200 runs")])
+def test_a_count_has_its_noun(count: int, text: str) -> None:
+    assert plural(count, "run") == text
 
 
 def test_the_first_line_of_a_message_is_the_first_that_is_not_empty() -> None:
