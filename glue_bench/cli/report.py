@@ -1,6 +1,7 @@
 """`glue-bench report`: the tables from what is on disk, and the check against an earlier report."""
 
 import argparse
+import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -99,10 +100,13 @@ def render_html(
     """Render the report as one self-contained HTML page."""
     from glue_bench.report.comparison import compare_all
     from glue_bench.report.page import Page, render_page  # imports matplotlib and Jinja
+    from glue_bench.report.page.entries import join_entries
 
+    gc.freeze()  # matplotlib's many objects live to the end: the collector need not look through them again and again
+    entries = join_entries(report, store)  # first: the comparisons read none of its predictions again
     comparisons = compare_all(report, published, store=store, convention=convention)
-    defaults = read_defaults()
-    return render_page(Page(report=report, records=records, store=store, defaults=defaults, comparisons=comparisons))
+    page = Page(report=report, records=records, entries=entries, defaults=read_defaults(), comparisons=comparisons)
+    return render_page(page)
 
 
 def read_defaults() -> Defaults:

@@ -118,11 +118,10 @@ def compare(sides: Sides, published: Sequence[PublishedTable], *, convention: st
     """
     rows = sorted([*sides.first.rows, *sides.second.rows], key=lambda row: card_place(row.task))
     found, pairs, skipped = list[TaskComparison](), list[_Pair](), dict[str, str]()
-    stream = np.random.default_rng(STREAM)
     for task, title in {row.task: row.title for row in rows}.items():
         try:
             pair = _choose_pair(sides, task)
-            found.append(_compare_task(pair, sides, convention=convention or "card", stream=stream))
+            found.append(_compare_task(pair, sides, convention=convention or "card"))
             pairs.append(pair)
         except _NotComparedError as why:
             skipped[title] = str(why)
@@ -205,7 +204,7 @@ def _choose_pair(sides: Sides, task: str) -> _Pair:
     return dataclasses.replace(best, choice=list(dict.fromkeys(choice)))
 
 
-def _compare_task(pair: _Pair, sides: Sides, *, convention: str, stream: np.random.Generator) -> TaskComparison:
+def _compare_task(pair: _Pair, sides: Sides, *, convention: str) -> TaskComparison:
     ours, theirs = pair.runs()
     task = task_of(ours[0])
     parts = task.parts(convention)
@@ -224,10 +223,10 @@ def _compare_task(pair: _Pair, sides: Sides, *, convention: str, stream: np.rand
     }
 
     def pair_up() -> Numbers:
-        found = compare_pairs(splits, parts, stream=stream)
+        found = compare_pairs(splits, parts, stream=np.random.default_rng(STREAM))
         return [[*dataclasses.astuple(found.difference)], [found.p_rows, found.p_value, found.detectable]]
 
-    known = keep_numbers(pair_up, splits=splits, words=["pairs", *map(tuple, parts)], stream=stream)
+    known = keep_numbers(pair_up, splits=splits, words=["pairs", STREAM, *map(tuple, parts)])
     difference, (p_rows, p_value, detectable) = Interval.of(known[0]), known[1]
     first, second = (100 * statistics.median(headline(parts, run.scores) for run in runs) for runs in (ours, theirs))
     read = zip(sides.names, (left, right), strict=True)

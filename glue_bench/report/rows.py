@@ -184,13 +184,13 @@ def _score_intervals(
     evidence: Evidence, finished: Sequence[Record], *, parts: Sequence[ScorePart]
 ) -> dict[ScorePart | None, Interval]:
     """Compute each part's interval, and under None that of the mean of `parts`; in natural units."""
-    stream, metrics = np.random.default_rng(STREAM), task_of(finished[0]).metrics
+    metrics = task_of(finished[0]).metrics
     every = [ScorePart(split, metric) for split in evidence.splits for metric in metrics]
     scores = {part: [run.scores[part.split][part.metric] for run in finished] for part in every}
     keys = [*((part, [part]) for part in every), (None, parts)]
 
     def draw() -> Numbers:
-        drawn = dict[ScorePart, Floats]()
+        stream, drawn = np.random.default_rng(STREAM), dict[ScorePart, Floats]()
         for split, predictions in evidence.splits.items():
             values = resample_scores(predictions, metrics, stream=stream)
             drawn |= {ScorePart(split, metric): values[metric] for metric in metrics}
@@ -198,7 +198,7 @@ def _score_intervals(
         means = [[np.mean([of[part] for part in shown], axis=0) for of in (own, drawn)] for _, shown in keys]
         return [[*dataclasses.astuple(interval_of_mean(*pair))] for pair in means]
 
-    known = keep_numbers(draw, splits=evidence.splits, words=["intervals", scores, *map(tuple, parts)], stream=stream)
+    known = keep_numbers(draw, splits=evidence.splits, words=["intervals", STREAM, scores, *map(tuple, parts)])
     found: dict[ScorePart | None, Interval] = {}
     for (key, shown), numbers in zip(keys, known, strict=True):
         interval = Interval.of(numbers)

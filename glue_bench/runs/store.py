@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,12 @@ class RunStore:
     def __init__(self, results_dir: Path) -> None:
         """Open a results folder; nothing is created before something is written."""
         self.root = results_dir / "runs"
+        self._predictions = WeakValueDictionary[tuple[str, ...], Predictions]()  # those that somebody still has
         self.left_out = Counter[str]()  # what `load_all` or `folders` left out last: in words, and how many
+
+    def __reduce__(self) -> tuple[type["RunStore"], tuple[Path]]:
+        """Open the folder anew in another process."""
+        return RunStore, (self.root.parent,)
 
     def folder(self, *place: str) -> Path:
         """Return the folder of a run, given by encoder, task and run id."""
@@ -174,7 +180,11 @@ class RunStore:
     def read_predictions(self, record: Record, split: str) -> "Predictions":
         """Read the predictions that a finished record's scores of a split come from; errors as `read_predictions`."""
         path, known = predictions_path(self.folder(*record.place), split), record.predictions_sha256.get(split)
-        return read_predictions(path, task_of(record), rows=record.data["rows"][split], sha256=known)
+        found = self._predictions.get((str(path), known or ""))
+        if found is None:
+            found = read_predictions(path, task_of(record), rows=record.data["rows"][split], sha256=known)
+            self._predictions[(str(path), known or "")] = found
+        return found
 
 
 def _written(path: Path) -> int:
@@ -210,7 +220,7 @@ def write_predictions(
     return hashlib.sha256(content.getvalue()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class Predictions:
     """What one run predicted on the n rows of a split, in file order."""
 
@@ -263,7 +273,7 @@ def read_predictions(
         idx=columns["idx"],
         label=columns.get("label", np.array([])),
         prediction=columns["prediction"],
-        logits=np.stack([columns[column] for column in outputs], axis=1).astype(np.float64),
+        logits=np.array([columns[column] for column in outputs], dtype=np.float64).T,
         origin=origin,
     )
 

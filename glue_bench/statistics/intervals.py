@@ -16,6 +16,7 @@ Shapes: S seeds, n rows, P patterns, b draws of a block.
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Self
 
@@ -23,11 +24,15 @@ import numpy as np
 import scipy  # which loads scipy.special, slowly, where it is first used
 from numpy.typing import NDArray
 
+from glue_bench.machine import usable_cores
+
 Floats = NDArray[np.float64]
 
 LEVEL = 0.95  # probability that an interval covers the expected score
 DRAWS = 2000
-BLOCK_SIZE = 250_000  # counts in a block of draws x patterns: 2 MB, which fits a cache
+_ROWS_FOR_A_PATTERN = 16  # drawing a pattern takes as long as drawing so many rows
+_OF_RIGHT_ROWS = {"accuracy", "micro_f1"}  # metrics that depend only on which predictions are right
+BLOCK_SIZE = 60_000  # counts in a block of draws x patterns, whose arrays fit a core's cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,23 +130,52 @@ def resample_scores(
     split: SplitPredictions, metrics: Sequence[str], *, stream: np.random.Generator, draws: int = DRAWS
 ) -> dict[str, Floats]:
     """Compute some of `glue_bench.config.task.METRICS` on drawn rows: metric to (S, draws)."""
-    table = np.vstack([split.labels, split.predictions])  # (1 + S, n)
-    patterns, counts = np.unique(table, axis=1, return_counts=True)  # (1 + S, P), (P,)
-    shares = counts / counts.sum()
+    patterns, counts = find_patterns(split, metrics)
+    rows, shares, pattern_of = len(split.labels), counts / counts.sum(), np.repeat(np.arange(len(counts)), counts)
 
-    def draw(size: int) -> Floats:
-        return stream.multinomial(len(split.labels), shares, size=size).astype(np.float64)
+    def draw(own: np.random.Generator, size: int) -> Floats:
+        if _ROWS_FOR_A_PATTERN * len(counts) < rows:
+            return own.multinomial(rows, shares, size=size).astype(np.float64)
+        found = pattern_of[own.integers(0, rows, (size, rows), dtype=np.int32)]
+        return np.stack([np.bincount(line, minlength=len(counts)) for line in found]).astype(np.float64)
 
-    drawn = SplitPredictions(labels=patterns[0], predictions=patterns[1:])
-    return score_draws(metrics, drawn, draw=draw, draws=draws)
+    return score_draws(metrics, patterns, draw=draw, stream=stream, draws=draws)
+
+
+def find_patterns(split: SplitPredictions, metrics: Sequence[str]) -> tuple[SplitPredictions, NDArray[np.int64]]:
+    """Return the rows that differ in what the metrics read, (P,), and how many there are of each."""
+    labels, predictions = split.labels, split.predictions
+    if set(metrics) <= _OF_RIGHT_ROWS:
+        labels, predictions = np.ones(labels.shape), (predictions == labels).astype(np.float64)
+    code = np.zeros(labels.shape, dtype=np.int64)
+    for line in (labels, *predictions):
+        values, place = np.unique(line, return_inverse=True)
+        code = np.unique(code * len(values) + place, return_inverse=True)[1]
+    _, first, counts = np.unique(code, return_index=True, return_counts=True)
+    return SplitPredictions(labels=labels[first], predictions=predictions[:, first]), counts
 
 
 def score_draws(
-    metrics: Sequence[str], split: SplitPredictions, *, draw: Callable[[int], Floats], draws: int
+    metrics: Sequence[str],
+    split: SplitPredictions,
+    *,
+    draw: Callable[[np.random.Generator, int], Floats],
+    stream: np.random.Generator,
+    draws: int,
 ) -> dict[str, Floats]:
-    """Score `draws` lines of counts: metric to (S, draws). `draw(b)` gives the next (b, P) counts."""
+    """Score `draws` lines of counts: metric to (S, draws). `draw(own, b)` draws (b, P) counts from a block's stream.
+
+    Blocks are computed side by side, and each draws from a stream of its own, so the numbers are the same on any
+    machine.
+    """
     block = max(1, BLOCK_SIZE // len(split.labels))
-    found = [score_counts(metrics, split, counts=draw(min(block, draws - at))) for at in range(0, draws, block)]
+    sizes = [min(block, draws - at) for at in range(0, draws, block)]
+
+    def score(size: int, own: np.random.Generator) -> Mapping[str, Floats]:
+        return score_counts(metrics, split, counts=draw(own, size))
+
+    with ThreadPoolExecutor(min(8, len(usable_cores()))) as pool:
+        found = list(pool.map(score, sizes, stream.spawn(len(sizes))))
     return {name: np.concatenate([scores[name] for scores in found], axis=1) for name in metrics}
 
 
@@ -236,13 +270,13 @@ def _pearson(split: SplitPredictions, counts: Floats) -> Floats:
 
 def _spearman(split: SplitPredictions, counts: Floats) -> Floats:
     """Correlate mean ranks (Pearson); the variance of ranks depends only on the sizes of the ties."""
-    rows = counts.sum(axis=1)
-    y, y_variance = _centred_ranks(split.labels, counts)
+    whole = counts.astype(np.int32)  # whose running sums are several times faster
+    y, y_variance = _centred_ranks(split.labels, whole)
     y *= counts
     found = np.empty((len(split.predictions), len(counts)))
     for line, row in enumerate(split.predictions):
-        x, x_variance = _centred_ranks(row, counts)
-        found[line] = _correlate(np.einsum("bp,bp->b", x, y) / rows, x_variance * y_variance)
+        x, x_variance = _centred_ranks(row, whole)
+        found[line] = _correlate(np.einsum("bp,bp->b", x, y) / counts.sum(axis=1), x_variance * y_variance)
     return found
 
 
@@ -256,19 +290,21 @@ def _moments(values: Floats, counts: Floats) -> tuple[Floats, Floats, Floats]:
     return centred, mean, np.where(variance > rounding, variance, 0.0)
 
 
-def _centred_ranks(values: Floats, counts: Floats) -> tuple[Floats, Floats]:
-    """Return mean ranks (b, P) minus their mean, and their variance (b,), of (P,) values that count (b, P) times."""
+def _centred_ranks(values: Floats, counts: NDArray[np.int32]) -> tuple[Floats, Floats]:
+    """Return twice the mean ranks (b, P), centred, and their variance (b,), of (P,) values that count (b, P) times."""
     distinct, group = np.unique(values, return_inverse=True)  # (G,), (P,)
     order = np.argsort(group, kind="stable")
-    sizes = counts[:, order]
+    sizes = counts.take(order, axis=1)
     if len(distinct) < len(values):
         sizes = np.add.reduceat(sizes, np.flatnonzero(np.diff(group[order], prepend=-1)), axis=1)  # (b, G)
-    rows = counts.sum(axis=1)
-    ranks = np.cumsum(sizes, axis=1)
-    ranks -= sizes / 2
-    ranks -= rows[:, None] / 2
-    variance = (rows**3 - np.einsum("bg,bg,bg->b", sizes, sizes, sizes)) / (12 * rows)
-    return ranks[:, group], variance
+    rows = sizes.sum(axis=1)
+    ranks = np.cumsum(sizes, axis=1, dtype=np.int32)
+    ranks *= 2
+    ranks -= sizes
+    ranks -= rows[:, None].astype(np.int32)
+    ties = sizes.astype(np.float64)
+    variance = (rows.astype(np.float64) ** 3 - np.einsum("bg,bg,bg->b", ties, ties, ties)) / (3 * rows)
+    return ranks.take(group, axis=1).astype(np.float64), variance
 
 
 def _correlate(covariance: Floats, variances: Floats) -> Floats:

@@ -78,16 +78,18 @@ def _score_swapped(
     both: SplitPredictions, metrics: Sequence[str], *, stream: np.random.Generator, draws: int
 ) -> dict[str, Floats]:
     """Score 2 x S runs after the encoders swapped places on about half of the rows: metric to (2S, draws)."""
-    table = np.vstack([both.labels, both.predictions])
-    patterns, counts = np.unique(table, axis=1, return_counts=True)  # (1 + 2S, P), (P,)
-    first, second = np.split(patterns[1:], 2)
+    patterns, counts = intervals.find_patterns(both, metrics)
+    first, second = np.split(patterns.predictions, 2)
+    once = counts == 1
     every = SplitPredictions(
-        labels=np.tile(patterns[0], 2),  # (2P,)
+        labels=np.tile(patterns.labels, 2),  # (2P,)
         predictions=np.block([[first, second], [second, first]]),  # (2S, 2P)
     )
 
-    def draw(size: int) -> Floats:
-        moved = stream.binomial(counts, 0.5, size=(size, len(counts))).astype(np.float64)
+    def draw(own: np.random.Generator, size: int) -> Floats:
+        moved = np.empty((size, len(counts)))
+        moved[:, once] = own.integers(0, 2, (size, int(once.sum())), dtype=np.uint8)  # a binomial of one
+        moved[:, ~once] = own.binomial(counts[~once], 0.5, size=(size, int((~once).sum())))
         return np.hstack([counts - moved, moved])  # (b, 2P)
 
-    return intervals.score_draws(metrics, every, draw=draw, draws=draws)
+    return intervals.score_draws(metrics, every, draw=draw, stream=stream, draws=draws)

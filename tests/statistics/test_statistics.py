@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from glue_bench.statistics import intervals
 from glue_bench.statistics.intervals import (
     Floats,
     SplitPredictions,
+    find_patterns,
     interval_of_difference,
     interval_of_mean,
     resample_scores,
@@ -85,6 +87,31 @@ def test_drawing_patterns_is_drawing_rows(metric: str, draws: int) -> None:
     assert ours.mean() == approx(theirs.mean(), abs=0.006)
     assert ours.std() == approx(theirs.std(), rel=0.1)
     assert np.quantile(ours, [0.025, 0.975]) == approx(np.quantile(theirs, [0.025, 0.975]), abs=0.015)
+
+
+def test_drawn_scores_are_the_same_on_one_core_and_on_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(cores: int) -> list[bytes]:
+        monkeypatch.setattr(intervals, "usable_cores", lambda: [*range(cores)])
+        stream = np.random.default_rng(18)
+        split = classes(900, 2, stream=stream)
+        return [resample_scores(split, ["f1"], stream=stream)["f1"].tobytes() for _ in range(2)]
+
+    one = drawn(1)
+    assert one == drawn(5)
+    assert one[0] != one[1]
+
+
+@pytest.mark.parametrize("rows", [1, 7, 2000])
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "pearson"])
+def test_patterns_count_every_row_once(rows: int, metric: str) -> None:
+    stream = np.random.default_rng(rows)
+    split = scores(rows, 70, stream=stream) if metric == "pearson" else classes(rows, 2, stream=stream)
+    patterns, counts = find_patterns(split, [metric])
+    table = np.vstack([patterns.labels, patterns.predictions])
+    assert counts.sum() == rows
+    assert np.unique(table, axis=1).shape == table.shape
+    counted = score_counts([metric], patterns, counts=counts[None].astype(np.float64))[metric]
+    assert counted == approx(score_counts([metric], split)[metric])
 
 
 def test_qqps_dev_rows_and_five_seeds_take_less_than_three_seconds() -> None:

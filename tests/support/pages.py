@@ -103,7 +103,7 @@ def page_of(results_dir: Path) -> Page:
     store = RunStore(results_dir)
     records = list(store.load_all())
     report = build_report(records, PUBLISHED, store=store)
-    return Page(report=report, records=records, store=store, defaults=read_defaults())
+    return Page(report=report, records=records, entries=join_entries(report, store), defaults=read_defaults())
 
 
 def entries_of(results_dir: Path) -> list[Entry]:

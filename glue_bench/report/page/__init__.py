@@ -18,12 +18,11 @@ from glue_bench.report.columns import NOTES, comparison_tables, other_tables
 from glue_bench.report.comparison import Comparison
 from glue_bench.report.model import Cost, Line, Report, Section, card_place
 from glue_bench.report.page import drawing, plots
-from glue_bench.report.page.entries import HARDEST, Entry, join_entries
+from glue_bench.report.page.entries import HARDEST, Entry
 from glue_bench.report.page.evidence import BINS, POINTS
 from glue_bench.runs.finished import Defaults, join_command, sweep_words
 from glue_bench.runs.record import Record
 from glue_bench.runs.setting import short_name, show_value
-from glue_bench.runs.store import RunStore
 from glue_bench.statistics.verdicts import NOT_COMPARABLE, NOT_RUN, VERDICTS
 from glue_bench.text import plural
 
@@ -37,6 +36,7 @@ _FILTERS = {
     "plural": plural,
     "and": drawing.join_words,
     "shorten": drawing.shorten,
+    "label": drawing.shorten_label,
     "short": short_name,
     "value": show_value,
 }
@@ -162,14 +162,9 @@ class Page:
 
     report: Report
     records: Sequence[Record]  # of the report
-    store: RunStore  # with the runs' files
+    entries: Sequence[Entry]  # of all rows, in the report's order
     defaults: Defaults
     comparisons: Sequence[Comparison] = ()  # of two encoders each
-
-    @cached_property
-    def entries(self) -> list[Entry]:
-        """The rows, in the report's order."""
-        return join_entries(self.report, self.store)
 
     @cached_property
     def tasks(self) -> list[Task]:

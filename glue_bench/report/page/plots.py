@@ -9,16 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from glue_bench.report.comparison import Comparison
 from glue_bench.report.page import drawing
-from glue_bench.report.page.drawing import INK, MUTED, PAIRED_WIDTH, PAPER, RULE, WIDTH, Drawing
+from glue_bench.report.page.drawing import INK, MUTED, PAIRED_WIDTH, PAPER, WIDTH, Drawing
 from glue_bench.report.page.entries import Entry
 
 SHADE = 0.45  # opacity of a matrix cell that holds a whole row: the text on it stays readable
-_MOST_WRITTEN = 4  # classes of a matrix with numbers in its cells and names under its columns
 
 
 class Point(NamedTuple):
@@ -154,34 +152,6 @@ def draw_differences(comparison: Comparison, *, name: str) -> Drawing:
         axes.set_ylim(-0.6, len(tasks) - 0.4)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel(drawing.shorten_label(f"{comparison.first} minus {comparison.second}, points", 52))
-        return drawing.to_svg(figure, name)
-
-
-def draw_confusion(entry: Entry, *, name: str) -> Drawing:
-    """Draw a matrix of labels (rows) by predictions (columns), shaded by the share of the row."""
-    counts, labels, k = entry.confusion, entry.task.labels, entry.task.outputs
-    tall = min(58.0, 232 / k)
-    with drawing.canvas(42 + tall * k, width=PAIRED_WIDTH) as figure:
-        axes = drawing.add_axes(figure, left=96, right=6, top=4, bottom=38)
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)  # (k, k)
-        for label, prediction in np.ndindex(k, k):
-            share, corner = float(shares[label, prediction]), (prediction, k - 1 - label)
-            shade = (*to_rgb(drawing.look_of(entry.place).color), SHADE * share)
-            axes.add_patch(Rectangle(corner, 1, 1, facecolor=shade, edgecolor=RULE, linewidth=0.8))
-            if k <= _MOST_WRITTEN:
-                x, y = corner[0] + 0.5, corner[1] + 0.5
-                axes.text(x, y + 0.04, f"{100 * share:.0f} %", color=INK, ha="center", va="bottom", fontsize=12.5)
-                axes.text(x, y - 0.08, f"{counts[label, prediction]:,}", color=INK, ha="center", va="top", fontsize=10)
-        axes.set_xlim(0, k)
-        axes.set_ylim(0, k)
-        axes.set_yticks(np.arange(k) + 0.5, [drawing.shorten_label(label, 14) for label in labels[::-1]])
-        # Columns grow narrower with their number; with many classes there is room for a number only.
-        named = [drawing.shorten_label(label, 34 // k) for label in labels]
-        numbered = [str(place + 1) for place in range(k)]
-        axes.set_xticks(np.arange(k) + 0.5, named if k <= _MOST_WRITTEN else numbered)
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-        axes.set_xlabel("predicted" if k <= _MOST_WRITTEN else "predicted, in the order of the labels")
         return drawing.to_svg(figure, name)
 
 
