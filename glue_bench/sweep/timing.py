@@ -2,7 +2,6 @@
 
 import dataclasses
 import heapq
-import math
 import statistics
 import time
 from collections import defaultdict
@@ -101,7 +100,7 @@ def work_of(request: RunRequest) -> Work | None:
         return None
     rows = min(rows, config.data.max_train_rows or rows)
     updates = _updates(trainer, rows)
-    passes = min(updates * trainer.batch_size / rows, math.inf if trainer.updates else trainer.epochs)
+    passes = _rows_seen(trainer, rows) / rows
     tokens = None if characters is None else int(passes * (characters / _CHARACTERS + 2 * rows))
     return Work(updates=updates, tokens=tokens)
 
@@ -153,21 +152,18 @@ def measure_run(request: RunRequest, *, threads: int) -> Estimate:
 
 def rough_work(request: RunRequest) -> float:
     """Return how much work a run is, in rows times texts, as far as its configuration says."""
-    return _rows(request) * _passes(request) * len(request.config.task.texts)
+    config = request.config
+    rows = config.task.rows.get(config.task.train, 10_000)
+    return _rows_seen(config.trainer, min(rows, config.data.max_train_rows or rows)) * len(config.task.texts)
 
 
 def _updates(trainer: TrainerConfig, rows: int) -> int:
     return trainer.updates or trainer.epochs * -(-rows // trainer.batch_size)
 
 
-def _rows(request: RunRequest) -> int:
-    rows = request.config.task.rows.get(request.config.task.train, 10_000)
-    return min(rows, request.config.data.max_train_rows or rows)
-
-
-def _passes(request: RunRequest) -> float:
-    trainer = request.config.trainer
-    return trainer.epochs if trainer.updates is None else trainer.updates * trainer.batch_size / _rows(request)
+def _rows_seen(trainer: TrainerConfig, rows: int) -> int:
+    """Return how many rows a training goes through, those of every epoch counted."""
+    return trainer.epochs * rows if trainer.updates is None else trainer.updates * trainer.batch_size
 
 
 def _scale(record: Record, request: RunRequest) -> float | None:
@@ -180,6 +176,4 @@ def _scale(record: Record, request: RunRequest) -> float | None:
     alike = record.config["data"].get("max_train_rows") == data.max_train_rows
     rows = done if alike else data.max_train_rows or task.rows.get(task.train)
     seen = record.epochs * done if trainer.get("updates") is None else trainer["updates"] * trainer.get("batch_size", 0)
-    ours = request.config.trainer
-    updates = ours.updates and ours.updates * ours.batch_size
-    return (updates or ours.epochs * rows) / seen if rows and seen else None
+    return _rows_seen(request.config.trainer, rows) / seen if rows and seen else None
