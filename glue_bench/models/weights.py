@@ -47,10 +47,6 @@ class FlatWeights:
         self.encoder_gradient = self.gradient[self.decaying : end]
         self._head_parts = [self._view(self.gradient, name) for name in heads]
 
-    def __getitem__(self, name: str) -> Tensor:
-        """Return a parameter in the precision of the products."""
-        return self._view(self.low, name)
-
     def exact(self, name: str) -> Tensor:
         """Return a parameter in float32."""
         return self._view(self.master, name)
