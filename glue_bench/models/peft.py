@@ -29,10 +29,10 @@ _NAME = "default"  # of the adapters, as peft calls them
 # arXiv:2205.05638). ModernBERT and DeBERTa have query, key and value in one.
 _JOINED = ("Wqkv", "in_proj")
 _USUAL = {
-    "lora": ("query", "query_proj", "q_lin", "q", "value", "value_proj", "v_lin", "v", *_JOINED),
-    "ia3": ("key", "key_proj", "k_lin", "k", "value", "value_proj", "v_lin", "v", *_JOINED),
+    "lora": ("query", "query_proj", "q_lin", "q_proj", "q", "value", "value_proj", "v_lin", "v_proj", "v", *_JOINED),
+    "ia3": ("key", "key_proj", "k_lin", "k_proj", "k", "value", "value_proj", "v_lin", "v_proj", "v", *_JOINED),
 }
-_FEED_FORWARD = ("output.dense", "lin2", "ffn_output", "mlp.Wo")
+_FEED_FORWARD = ("output.dense", "lin2", "ffn_output", "mlp.Wo", "mlp.down_proj", "mlp.fc2")
 
 
 class Addition(ABC):

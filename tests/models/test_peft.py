@@ -29,9 +29,10 @@ from tests.support.training import CPU, OWNER, encoded_of, settings
 peft = pytest.importorskip("peft")
 # The second is asked for by peft.
 pytestmark = [QUIET, pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")]
+LATER = ("eurobert", "gte", "nomic_bert", "jina_embeddings_v3")  # with the names of causal models
 FAMILIES = {
-    "lora": ("bert", "electra", "distilbert", "albert", "modernbert", "deberta-v2", "mpnet", "megatron-bert"),
-    "ia3": ("roberta", "distilbert", "modernbert", "deberta-v2"),
+    "lora": ("bert", "electra", "distilbert", "albert", "modernbert", "deberta-v2", "mpnet", "megatron-bert", *LATER),
+    "ia3": ("roberta", "distilbert", "modernbert", "deberta-v2", *LATER),
     "bitfit": ("roberta", "mpnet"),
 }
 WITH_PREFIX = ("bert", "roberta", "electra", "xlm-roberta", "camembert")
@@ -118,6 +119,9 @@ def test_flat_padded_merged_and_reloaded_logits_and_gradients_are_equal(
     keys: dict[str, Any] = {"dropout": 0.5} if method == "lora" else {}
     flat, padded = (move(load(family, method, engine=engine, **keys)) for engine in ("auto", "padded"))
     assert flat.engine == ("padded" if family.name == "megatron-bert" else "flat")
+    adapted = {re.sub(r"\d+", "", name) for name in trained(flat) if re.search("lora_A|ia3_l", name)}  # in a layer
+    joined = family.name == "modernbert"  # query, key and value
+    assert len(adapted) == {"lora": 2, "ia3": 3, "bitfit": 0}[method] - joined
     expected = logits_of(padded)
     assert not torch.allclose(expected, logits_of(load(family).eval()), atol=1e-3)
     torch.testing.assert_close(logits_of(flat), expected, atol=1e-5, rtol=1e-5)
