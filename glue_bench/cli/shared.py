@@ -10,7 +10,7 @@ from typing import Any
 from glue_bench.config import conf_folder, group_options
 from glue_bench.config.schema import RunConfig
 from glue_bench.errors import UsageError, did_you_mean
-from glue_bench.files import disk_errors, write_text_atomically
+from glue_bench.files import disk_errors, replace_atomically
 from glue_bench.reading import is_path, whole_number
 from glue_bench.runs.filters import KEYS, Filters
 from glue_bench.runs.finished import FinishedRun, find_finished
@@ -99,23 +99,24 @@ def count_option(text: str) -> int:
 
 
 def write_output(text: str, path: Path | None, *, chosen: bool = True) -> None:
-    """Write to stdout, or to the file, which is then named on stderr.
-
-    A new or regular file is replaced atomically; a link, pipe or device is written through if the user has `chosen` it.
-    A DiskError for whatever cannot be written.
-    """
+    """Write to stdout, or to the file as `write_file` does; a DiskError for whatever cannot be written."""
     if path is None:
         sys.stdout.write(text)
-        return
+    else:
+        write_file(text.encode("utf-8"), path, chosen=chosen)
+
+
+def write_file(content: bytes, path: Path, *, chosen: bool) -> None:
+    """Replace a new or regular file atomically, and name it; write through a link, pipe or device that is `chosen`."""
     with disk_errors(path):
         if chosen and (path.is_symlink() or (path.exists() and not path.is_file())):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK  # no wait for a reader
-            descriptor = os.open(path, flags, 0o666)
-            os.set_blocking(descriptor, True)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(text)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o666)
+            os.set_blocking(descriptor, True)  # opened without: no wait for a reader
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
         else:
-            write_text_atomically(path, text)
+            with replace_atomically(path) as temporary:
+                temporary.write_bytes(content)
             say(f"written: {path}")
 
 

@@ -1,18 +1,18 @@
 """`glue-bench submit`: the GLUE leaderboard's zip, built from finished runs or checked."""
 
 import argparse
+import hashlib
 import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from glue_bench.cli.shared import add_options, path_option, read_words, say
+from glue_bench.cli.shared import add_options, path_option, read_words, say, write_file
 from glue_bench.config import group_options
 from glue_bench.config.keys import keys_of
 from glue_bench.config.schema import TaskConfig, TrainerConfig
 from glue_bench.errors import InputError, UsageError, did_you_mean
-from glue_bench.files import file_sha256
 from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.store import RunStore
 from glue_bench.submission import Filled, FromRun, build_submission, prepare_sources
@@ -116,7 +116,8 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
     if runless or problems:
         raise InputError("submit build: the leaderboard takes all files or none; see above")
     out = arguments.out or store.root.parent / f"submission-{encoder}.zip"
-    build_submission(sources, out, device=config.trainer.device, on_rows=_Lines())
+    content = build_submission(sources, device=config.trainer.device, on_rows=_Lines())
+    write_file(content, out, chosen=arguments.out is not None)
     for source in sorted(sources, key=lambda source: source.file.name):
         if isinstance(source, Filled):
             origin = f"no model: {source.fill} in every line, because of --fill"
@@ -128,8 +129,8 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
     for run in runs.values():
         for reason in run.record.not_comparable_because:
             say(f"{run.title}: {reason}")
-    rows = sum(file.rows for file in files)
-    sys.stdout.write(f"{out}: {len(files)} files, {rows:,} predictions, SHA-256 {file_sha256(out)}\n")
+    rows, digest = sum(file.rows for file in files), hashlib.sha256(content).hexdigest()
+    sys.stdout.write(f"{out}: {len(files)} files, {rows:,} predictions, SHA-256 {digest}\n")
     return 0
 
 

@@ -26,7 +26,7 @@ from glue_bench.files import replace_atomically
 from glue_bench.reading import open_regular
 from glue_bench.runs.finished import FinishedRun, check_weights
 from glue_bench.runs.store import predictions_path, read_predictions, write_predictions
-from glue_bench.submission.layout import Choice, LeaderboardFile, write_rows, write_zip
+from glue_bench.submission.layout import Choice, LeaderboardFile, pack_zip, write_rows
 from glue_bench.text import first_line
 
 if TYPE_CHECKING:
@@ -97,12 +97,12 @@ def _data_of(run: FinishedRun) -> DataConfig:
 
 
 def build_submission(
-    sources: Sequence[Source], out: Path, *, device: str, on_rows: Callable[..., None] = lambda *_, **__: None
-) -> None:
-    """Predict what is not stored yet, and write the zip from `sources`, one for each file of the leaderboard.
+    sources: Sequence[Source], *, device: str, on_rows: Callable[..., None] = lambda *_, **__: None
+) -> bytes:
+    """Predict what is not stored yet, and return the zip from `sources`, one for each file of the leaderboard.
 
     `device` is as in `load_fine_tuned`; `on_rows` is called with a source, `done` rows of it, 0 at its start, and
-    `fresh`: those of them predicted now. Errors as in `predict_rows`; a DiskError also if the zip cannot be written.
+    `fresh`: those of them predicted now. Errors as in `predict_rows`.
     """
     contents, loaded, load = dict[str, bytes](), "", None
     for source in sorted(sources, key=lambda source: source.file.task):  # all files of a task come from one model
@@ -122,8 +122,7 @@ def build_submission(
         # Classes are mapped by name: a run's codes may be in another order.
         shown = prediction if run.task.regression else [run.task.labels[code] for code in prediction]
         contents[file.name] = write_rows(file, shown)
-    with replace_atomically(out) as temporary:
-        write_zip(temporary, contents)
+    return pack_zip(contents)
 
 
 def kept_predictions(run: FinishedRun, place: str, *, file: TextFile) -> Vector | None:

@@ -1,10 +1,10 @@
 """The files of the leaderboard's zip, and what predicts each: a finished run, chosen by one rule, or one constant."""
 
+import io
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,7 @@ from glue_bench.tasks.adapter import headline
 HEADER = "index\tprediction"
 DECIMALS = 3  # of a score
 PICKS = ("median", "best")
-_CONVENTION = "card"  # its scores rank the seeds of one setting
 _LISTED = 6
-_REGULAR_FILE = 0o100644
-_UNIX = 3
 # Bytes of a line, its end included: a generous bound on what is unpacked of an untrusted zip.
 _LONGEST_LINE = 40
 
@@ -195,7 +192,7 @@ def _compare_settings(records: Sequence[Record]) -> str:
 
 
 def _dev_score(record: Record) -> float:
-    return headline(task_of(record).parts(_CONVENTION), record.scores)
+    return headline(task_of(record).parts("card"), record.scores)
 
 
 def _same(known: object, asked: str) -> bool:
@@ -232,13 +229,15 @@ def write_rows(file: LeaderboardFile, predictions: Sequence[str] | NDArray[Any])
     return f"{HEADER}\n{''.join(lines)}".encode("ascii")
 
 
-def write_zip(path: Path, contents: Mapping[str, bytes]) -> None:
-    """Write the files in the order of their names, with a fixed date and not compressed.
+def pack_zip(contents: Mapping[str, bytes]) -> bytes:
+    """Pack the files in the order of their names, with a fixed date and not compressed.
 
     Compressed bytes would depend on the version of zlib; four megabytes need no compression.
     """
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(contents):
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            info.create_system, info.external_attr = _UNIX, _REGULAR_FILE << 16
+            info.create_system, info.external_attr = 3, 0o100644 << 16  # a regular file of Unix
             archive.writestr(info, contents[name])
+    return stream.getvalue()

@@ -1,14 +1,21 @@
-"""Mistakes in the words of `submit build`."""
+"""The words of `submit build`: mistakes, and where a zip of constant predictions goes."""
 
 import dataclasses
+import io
+import os
+import threading
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from glue_bench.cli import main
 from glue_bench.submission.check import check_submission
-from glue_bench.submission.layout import write_rows, write_zip
+from glue_bench.submission.layout import pack_zip, write_rows
 from tests.support.building import layout
+from tests.support.zips import TASKS
+
+EVERY = [f"--fill={task}" for task in TASKS]
 
 
 @pytest.mark.parametrize(
@@ -38,5 +45,40 @@ def test_options_of_build_are_refused_by_check(capsys: pytest.CaptureFixture[str
 
 def test_a_whole_zip_is_checked_against_small_files_too(tmp_path: Path) -> None:
     files = [dataclasses.replace(file, rows=3) for file in layout("rte")]
-    write_zip(tmp_path / "sub.zip", {"RTE.tsv": write_rows(files[0], ["entailment"] * 3)})
+    (tmp_path / "sub.zip").write_bytes(pack_zip({"RTE.tsv": write_rows(files[0], ["entailment"] * 3)}))
     assert check_submission(tmp_path / "sub.zip", files) == []
+
+
+@pytest.mark.parametrize("before", [None, "old"], ids=["dangling", "whole"])
+def test_the_zip_goes_where_a_link_leads(before: str | None, tmp_path: Path) -> None:
+    link, target = tmp_path / "link.zip", tmp_path / "target.zip"
+    link.symlink_to(target)
+    if before is not None:
+        target.write_text(before)
+    assert main(["submit", "build", *EVERY, "--out", str(link)]) == 0
+    assert link.is_symlink()
+    assert zipfile.is_zipfile(target)
+
+
+def test_the_zip_goes_into_a_pipe_or_device_which_stays(tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe", list[bytes]()
+    os.mkfifo(pipe)
+    stream = os.open(pipe, os.O_RDWR)  # so that the build finds a reader
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    assert main(["submit", "build", *EVERY, "--out", str(pipe)]) == 0
+    os.close(stream)
+    reader.join()
+    assert pipe.is_fifo()
+    assert zipfile.is_zipfile(io.BytesIO(read[0]))
+    assert main(["submit", "build", *EVERY, "--out", "/dev/full"]) == 74
+    assert Path("/dev/full").is_char_device()
+
+
+def test_a_usual_name_that_is_a_link_is_replaced_and_what_it_led_to_stays(tmp_path: Path) -> None:
+    victim, usual = tmp_path / "mine", Path("results/submission-constant.zip")
+    victim.write_text("mine")
+    usual.parent.mkdir()
+    usual.symlink_to(victim)
+    assert main(["submit", "build", *EVERY]) == 0
+    assert (victim.read_text(), usual.is_symlink()) == ("mine", False)
