@@ -219,7 +219,7 @@ def _read_row(content: Mapping[str, Any], *, name: str) -> PublishedTable:
         if (score.deviation or 0) < 0:
             raise ValueError(f"the deviation of {score.task} is {score.deviation}; must be 0 or more")
         if score.convention not in (*CONVENTIONS, NOT_STATED) and "." not in score.convention:
-            allowed = did_you_mean("", CONVENTIONS)
+            allowed = did_you_mean(score.convention, (*CONVENTIONS, "SPLIT.METRIC", NOT_STATED))
             raise ValueError(f"the convention of {score.task} is {score.convention!r}{allowed}")
     runs, decimals = content.get("runs"), content.get("decimals", 1)
     statistic = content.get("statistic", "median" if runs else NOT_STATED)
