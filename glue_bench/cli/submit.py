@@ -19,7 +19,7 @@ from glue_bench.submission import Filled, FromRun, build_submission, prepare_sou
 from glue_bench.submission.check import check_submission
 from glue_bench.submission.layout import PICKS, Wish, choose_runs, lay_out, parse_fills
 from glue_bench.sweep.board import format_clock
-from glue_bench.text import plural
+from glue_bench.text import plural, visible
 
 EPILOG = """\
 actions:
@@ -84,7 +84,7 @@ def _check(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
         sys.stdout.writelines(f"{fault}\n" for fault in faults)
         raise InputError(f"{path}: the leaderboard would refuse it; {plural(len(faults), 'fault')}, listed above")
     rows = sum(file.rows for file in files)
-    sys.stdout.write(f"{path}: as the leaderboard wants it: {len(files)} files, {rows:,} predictions\n")
+    sys.stdout.write(f"{visible(str(path))}: as the leaderboard wants it: {len(files)} files, {rows:,} predictions\n")
     return 0
 
 
@@ -130,7 +130,7 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
         for reason in run.record.not_comparable_because:
             say(f"{run.title}: {reason}")
     rows, digest = sum(file.rows for file in files), hashlib.sha256(content).hexdigest()
-    sys.stdout.write(f"{out}: {len(files)} files, {rows:,} predictions, SHA-256 {digest}\n")
+    sys.stdout.write(f"{visible(str(out))}: {len(files)} files, {rows:,} predictions, SHA-256 {digest}\n")
     return 0
 
 

@@ -55,13 +55,14 @@ def test_a_file_of_nothing_but_faults_gives_few_lines(official: tuple[Leaderboar
     assert "QQP.tsv: and 390,960 more: wrong predictions" in faults
 
 
-def test_a_whole_official_zip_passes_by_the_command_line_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("name", "shown"), [("sub.zip", "sub.zip"), ("\x1b[31mred\n.zip", "\\x1b[31mred\\n.zip")])
+def test_a_whole_official_zip_passes_by_the_command_line_in_one_line_that_a_terminal_does_not_obey(
+    name: str, shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write(tmp_path / "sub.zip", pack(good_contents(None)))
+    path = write(tmp_path / name, pack(good_contents(None)))
     assert main(["submit", "check", str(path)]) == 0
     captured = capsys.readouterr()
-    assert captured.out == f"{path}: as the leaderboard wants it: 11 files, 426,309 predictions\n"
+    assert captured.out == f"{tmp_path / shown}: as the leaderboard wants it: 11 files, 426,309 predictions\n"
     assert captured.err == ""
 
 
