@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -60,9 +61,9 @@ def say(text: str) -> None:
 
 
 def style(out: Path | None = None) -> dict[str, Any]:
-    """Return `width` (None: the terminal's) and `color` of a table that goes to stdout or to `out`."""
+    """Return `width` (not rich's, which takes COLUMNS=0 as it is) and `color` of a table for stdout or `out`."""
     terminal = out is None and sys.stdout.isatty()
-    return {"width": None if terminal else PIPE_WIDTH, "color": terminal}
+    return {"width": shutil.get_terminal_size().columns if terminal else PIPE_WIDTH, "color": terminal}
 
 
 def print_table(
@@ -80,8 +81,7 @@ def print_table(
         table.add_column(escape(visible(header)), justify="right" if header in right else "left", no_wrap=whole)
     for row in rows:
         table.add_row(*(escape(visible(cell)) for cell in row))
-    shown = style()
-    Console(force_terminal=shown["color"], width=shown["width"]).print(table)
+    Console(width=style()["width"], force_terminal=style()["color"]).print(table)
 
 
 def path_option(text: str) -> Path:

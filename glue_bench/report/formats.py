@@ -157,7 +157,8 @@ def _print_table(console: Console, text: TextTable) -> None:
     console.print(_show(text.title), style="bold")
     widths = _fit(text, console.width)
     shown = text.select(widths)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    whole = 2 + sum(widths.values()) + _GAP * (len(widths) - 1)  # wider than a terminal that is too narrow for a letter
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, width=whole if whole > console.width else None)
     for place, (header, width) in enumerate(zip(shown.headers, widths.values(), strict=True)):
         justify: Literal["left", "right"] = "right" if shown.is_right(place) else "left"
         table.add_column(_show(header), justify=justify, width=width, overflow="fold")
@@ -165,15 +166,13 @@ def _print_table(console: Console, text: TextTable) -> None:
         if place == len(shown.rows):
             table.add_section()
         table.add_row(*map(_show, line))
-    console.print(table)
+    console.print(table, crop=False)
     lost = {name for place, name in enumerate(text.headers) if place not in widths and text.is_used(place)}
     for words in text.sentences(lost & {*_SENTENCES}):
         console.print(_show(words))
     if numbers := ", ".join(name for name in text.headers if name in lost and name not in _SENTENCES):
         console.print(f"A wider terminal also shows: {numbers}.", style="dim")
-    for note in text.notes:
-        console.print(_show(note))
-    console.print()
+    console.print(*map(_show, text.notes), "", sep="\n")
 
 
 def _fit(text: TextTable, width: int) -> dict[int, int]:

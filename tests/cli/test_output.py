@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,3 +126,21 @@ def test_what_cannot_be_written_is_named_in_one_line(out: str, capsys: pytest.Ca
     said, error = capsys.readouterr().err.splitlines()
     assert said.startswith("no runs under")
     assert error.startswith(f"glue-bench: {out}: cannot be written: ")
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "20", "40", "wide"])
+@pytest.mark.parametrize(
+    ("words", "letters"), [(["runs"], "tinyrtefinished"), (["published", "protocol=card"], "distilroberta")]
+)
+def test_the_narrowest_terminal_shows_every_letter(
+    words: list[str],
+    letters: str,
+    columns: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    RunStore(Path("results")).save(make_record())
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(words) == 0
+    assert Counter(letters) <= Counter(capsys.readouterr().out.partition("\u2500")[2])  # below the headers
