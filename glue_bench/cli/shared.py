@@ -81,7 +81,8 @@ def print_table(
         table.add_column(escape(visible(header)), justify="right" if header in right else "left", no_wrap=whole)
     for row in rows:
         table.add_row(*(escape(visible(cell)) for cell in row))
-    Console(width=style()["width"], force_terminal=style()["color"]).print(table)
+    shown = style()
+    Console(width=shown["width"], force_terminal=shown["color"]).print(table)
 
 
 def path_option(text: str) -> Path:

@@ -170,12 +170,9 @@ def score_draws(
     """
     block = max(1, BLOCK_SIZE // len(split.labels))
     sizes = [min(block, draws - at) for at in range(0, draws, block)]
-
-    def score(size: int, own: np.random.Generator) -> Mapping[str, Floats]:
-        return score_counts(metrics, split, counts=draw(own, size))
-
     with ThreadPoolExecutor(min(8, len(usable_cores()))) as pool:
-        found = list(pool.map(score, sizes, stream.spawn(len(sizes))))
+        parts = zip(stream.spawn(len(sizes)), sizes, strict=True)
+        found = list(pool.map(lambda part: score_counts(metrics, split, counts=draw(*part)), parts))
     return {name: np.concatenate([scores[name] for scores in found], axis=1) for name in metrics}
 
 
@@ -270,13 +267,13 @@ def _pearson(split: SplitPredictions, counts: Floats) -> Floats:
 
 def _spearman(split: SplitPredictions, counts: Floats) -> Floats:
     """Correlate mean ranks (Pearson); the variance of ranks depends only on the sizes of the ties."""
-    whole = counts.astype(np.int32)  # whose running sums are several times faster
+    rows, whole = counts.sum(axis=1), counts.astype(np.int32)  # whose running sums are several times faster
     y, y_variance = _centred_ranks(split.labels, whole)
     y *= counts
     found = np.empty((len(split.predictions), len(counts)))
     for line, row in enumerate(split.predictions):
         x, x_variance = _centred_ranks(row, whole)
-        found[line] = _correlate(np.einsum("bp,bp->b", x, y) / counts.sum(axis=1), x_variance * y_variance)
+        found[line] = _correlate(np.einsum("bp,bp->b", x, y) / rows, x_variance * y_variance)
     return found
 
 
