@@ -33,8 +33,8 @@ PARTS = {
     "step": ("gpu_updates", 240),
     "concurrent": ("gpu_updates", 360),
     "rivals": ("gpu_rivals", 480),
-    "seed": ("gpu_sweeps", 570),
-    "seeds": ("gpu_sweeps", 570),
+    "seed": ("gpu_sweeps", 360),
+    "seeds": ("gpu_sweeps", 900),
 }
 CHECKOUT = Path(__file__).resolve().parent.parent
 GRACE = 30  # seconds in which a part may stop by itself after its limit
@@ -50,6 +50,7 @@ def main() -> int:
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seeds", type=int, default=5, help="of the part `seeds`")
     parser.add_argument("--limit", type=float, help="seconds for each part, in place of its own limit")
+    parser.add_argument("--minutes", type=float, default=25, help="for all parts together, toys apart")
     parser.add_argument("--toy", action="store_true")
     parser.add_argument("--one", choices=PARTS, help=argparse.SUPPRESS)  # in the process of a part
     words = parser.parse_args()
@@ -62,9 +63,9 @@ def main() -> int:
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # `measure` then ends the part that runs
     kept = json.loads(words.out.read_text()) if words.out.exists() else {}
-    failed = False
+    failed, ends = False, float("inf") if words.toy else time.monotonic() + 60 * words.minutes - GRACE
     for name in words.parts:
-        entry = measure(name, words)
+        entry = measure(name, words, left=ends - time.monotonic())
         failed |= entry["status"] != "done"
         kept[" ".join([name, *words.set])] = entry
         words.out.parent.mkdir(parents=True, exist_ok=True)
@@ -77,14 +78,15 @@ def main() -> int:
     return int(failed)
 
 
-def measure(name: str, words: argparse.Namespace) -> dict[str, Any]:
-    """Carry out a part in a process group of its own, which ends with it."""
+def measure(name: str, words: argparse.Namespace, *, left: float) -> dict[str, Any]:
+    """Carry out a part in a process group of its own, which ends with it, in the seconds that are left at most."""
     found = words.work / f"{name}.result.json"
     found.unlink(missing_ok=True)
     command = [sys.executable, __file__, "--one", name, "--work", str(words.work), "--device", words.device]
     command += [f"--seeds={words.seeds}", *["--toy"] * words.toy] + (["--set", *words.set] if words.set else [])
     paths = [str(CHECKOUT), str(CHECKOUT / "benchmarks"), os.environ.get("PYTHONPATH", "")]
     limit = words.limit or (4 if words.toy else 1) * PARTS[name][1]  # CPUs are slow
+    limit = min(limit, max(1, left))
     environment = {
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "HF_HUB_OFFLINE": "1",

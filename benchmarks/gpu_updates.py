@@ -187,7 +187,7 @@ def constant_rows(length: int, folder: Path) -> Encoded:
 
 
 # Runs at once; the percentage of the multiprocessors that each may use under MPS, or None without MPS.
-_AT_ONCE = ((1, None), (2, None), (3, None), (2, 100), (3, 100), (3, 50), (4, 100), (4, 50), (6, 33))
+_AT_ONCE = ((1, None), (2, None), (3, None), (2, 100), (3, 100), (3, 50), (4, 100), (4, 50), (6, 50))
 
 
 def concurrent(job: Job) -> None:
@@ -205,8 +205,11 @@ def concurrent(job: Job) -> None:
             job.keep(found)
 
 
-def at_once(count: int, *, case: Case, timed: int) -> dict[str, Any]:
-    """Train in several processes, forked from this one, which has not used the device; time them once all are ready."""
+def at_once(count: int, *, case: Case, timed: int) -> dict[str, Any] | str:
+    """Train in several processes, forked from this one, which has not used the device; time them once all are ready.
+
+    If one fails, return why.
+    """
     context = multiprocessing.get_context("fork")
     barrier, queue = context.Barrier(count), context.Queue()
     processes = [context.Process(target=one_of, args=(barrier, queue, case, timed)) for _ in range(count)]
@@ -218,6 +221,8 @@ def at_once(count: int, *, case: Case, timed: int) -> dict[str, Any]:
         for process in processes:
             process.join(timeout=30)
             process.kill()
+    if failed := [span for span in spans if isinstance(span, str)]:
+        return "; ".join(sorted(set(failed)))
     seconds = max(end for _, end in spans) - min(begin for begin, _ in spans)
     return {
         "updates a second": round(count * timed / seconds, 1),
@@ -229,5 +234,10 @@ def one_of(barrier: Any, queue: Any, case: Case, timed: int) -> None:
     """Be one of several runs."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // 4))
     window = Window(60 if timed > 60 else 10, timed, opens=lambda: barrier.wait(100))
-    case.fit(window)
-    queue.put((window.began, window.ended))
+    try:
+        case.fit(window)
+    except Exception as error:  # the others wait at the barrier for the one that failed
+        barrier.abort()
+        queue.put(f"{type(error).__name__}: {error}")
+    else:
+        queue.put((window.began, window.ended))

@@ -17,6 +17,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 _MOST = 4  # runs: six were 3 % faster
+_HALF = "50"  # %; with a third of an H100 each, all of six runs computed NaN (docs/performance.md)
 _MEMORY_PER_RUN = 8 * 1024  # MiB: roberta-base with a batch of 32 long rows
 _IDLE = 1024  # MiB that may be taken on a GPU that nobody uses
 _CONTROL = "nvidia-cuda-mps-control"
@@ -44,16 +45,16 @@ def runs_that_fit(work: Sequence[float], *, gpus: int) -> int:
 def side_by_side(runs: int, *, exact: bool = False) -> Iterator[bool]:
     """Start the Multi-Process Service for several runs at a time, and end it afterwards; say whether they have it.
 
-    Processes find it by environment variables. One that was started before, by somebody else, is used as it is. Each
-    run gets about twice its share of the multiprocessors: with all of them, a large kernel of one run makes the small
-    ones of the others wait. Not where the bits of a run must be `exact`ly those that it has alone, since libraries
-    choose their kernels by the number of multiprocessors.
+    Processes find it by environment variables. One that was started before, by somebody else, is used as it is. Three
+    runs or more get half of the multiprocessors each: with all of them, a large kernel of one run makes the small ones
+    of the others wait. Not where the bits of a run must be `exact`ly those that it has alone, since libraries choose
+    their kernels by the number of multiprocessors.
     """
     if runs < 2 or shutil.which(_CONTROL) is None:
         yield False
         return
     with contextlib.ExitStack() as afterwards:
-        own = {} if exact or SHARE in os.environ else {SHARE: str(100 // ((runs + 1) // 2))}
+        own = {SHARE: _HALF} if runs > 2 and not exact and SHARE not in os.environ else {}
         started = "CUDA_MPS_PIPE_DIRECTORY" in os.environ
         if not started:
             folder = afterwards.enter_context(tempfile.TemporaryDirectory(prefix="glue-bench-mps-"))

@@ -99,9 +99,9 @@ def test_a_service_that_runs_already_is_left_alone(commands: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("runs", "exact", "set_before", "share"),
     [
-        (2, False, None, "100"),
+        (2, False, None, None),
         (4, False, None, "50"),
-        (6, False, None, "33"),
+        (6, False, None, "50"),
         (4, True, None, None),
         (4, False, "80", "80"),
     ],
