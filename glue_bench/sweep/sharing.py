@@ -45,10 +45,9 @@ def runs_that_fit(work: Sequence[float], *, gpus: int) -> int:
 def side_by_side(runs: int, *, exact: bool = False) -> Iterator[bool]:
     """Start the Multi-Process Service for several runs at a time, and end it afterwards; say whether they have it.
 
-    Processes find it by environment variables. One that was started before, by somebody else, is used as it is. Three
-    runs or more get half of the multiprocessors each: with all of them, a large kernel of one run makes the small ones
-    of the others wait. Not where the bits of a run must be `exact`ly those that it has alone, since libraries choose
-    their kernels by the number of multiprocessors.
+    Processes find it by environment variables; somebody else's is used as it is. Three runs or more get half of the
+    multiprocessors each, or a large kernel of one would keep the others' small ones waiting. Not where the bits of a
+    run must be `exact`ly those that it has alone: libraries choose their kernels by the number of multiprocessors.
     """
     if runs < 2 or shutil.which(_CONTROL) is None:
         yield False
