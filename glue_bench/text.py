@@ -91,3 +91,11 @@ def escape_latex(text: str) -> str:
     printable = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     escaped = "".join(_LATEX.get(char) or (char if char.isascii() else "?") for char in printable.replace("--", "-\0-"))
     return escaped.replace("\0", "{}")
+
+
+def format_bytes(count: int) -> str:
+    """Format bytes in decimal units, as disks and downloads are sold."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}" if count < 10 * size else f"{count / size:.0f} {unit}"
+    return f"{count / 1000:.0f} kB"

@@ -10,7 +10,7 @@ from glue_bench.cli.shared import EXIT_LEFT_OUT, add_options, read_filters, say,
 from glue_bench.errors import GlueBenchError, UsageError
 from glue_bench.runs.filters import HELP
 from glue_bench.runs.folders import RunFolder, list_runs, remove_run
-from glue_bench.text import plural
+from glue_bench.text import format_bytes, plural
 
 EXIT_KEPT = 1
 EPILOG = f"""\
@@ -51,7 +51,7 @@ def execute(arguments: argparse.Namespace) -> int:
     _show(runs, arguments, place=store.root.parent)
     if not removes:
         return EXIT_LEFT_OUT if store.left_out else 0
-    what = f"{plural(len(runs), 'run')}, {_show_size(sum(run.size for run in runs))}, of {store.root.parent}"
+    what = f"{plural(len(runs), 'run')}, {format_bytes(sum(run.size for run in runs))}, of {store.root.parent}"
     if not arguments.yes:
         if not (sys.stdin and sys.stdin.isatty()):  # None if it is closed
             raise UsageError(f"runs rm: {what}: nobody to ask here; --yes removes them without asking")
@@ -92,13 +92,5 @@ def _show(runs: Sequence[RunFolder], arguments: argparse.Namespace, *, place: Pa
 def _show_cell(run: RunFolder, name: str) -> str:
     if name == "folder":
         return run.path.name
-    value = _show_size(run.size) if name == "size" else getattr(run, name)
+    value = format_bytes(run.size) if name == "size" else getattr(run, name)
     return "" if value is None else f"{value:.1f}" if name == "score" else str(value)
-
-
-def _show_size(size: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from glue_bench.text import plural, visible
+from glue_bench.text import format_bytes, plural, visible
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -44,14 +44,6 @@ class Finding:
     _: KW_ONLY
     found: str
     advice: str = ""  # what to do; never empty for a problem
-
-
-def format_bytes(count: int) -> str:
-    """Format bytes in decimal units, as disks and downloads are sold."""
-    for unit, size in (("GB", 10**9), ("MB", 10**6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}" if count < 10 * size else f"{count / size:.0f} {unit}"
-    return f"{count / 1000:.0f} kB"
 
 
 def render_finding(finding: Finding, *, width: int | None, color: bool) -> str:

@@ -12,7 +12,7 @@ from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, Sweep
 from glue_bench.data.hub import UnreachableError, ask_size, cached_file, endpoint, hub_cache_folder, offline_variable
 from glue_bench.data.rows import load_task_data
 from glue_bench.data.sources import hub_files, resolve_source
-from glue_bench.doctor import NOTE, OK, PROBLEM, Finding, Need, examine_disk, format_bytes, nearest_folder
+from glue_bench.doctor import NOTE, OK, PROBLEM, Finding, Need, examine_disk, nearest_folder
 from glue_bench.doctor.probe import ask_torch
 from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError
 from glue_bench.files import cache_folder, check_writable
@@ -24,7 +24,7 @@ from glue_bench.runs.store import RunStore
 from glue_bench.sweep.local import MEMORY_PER_WORKER, deal_out, gpus_for
 from glue_bench.sweep.slurm import JOBS_AT_ONCE, queued_jobs
 from glue_bench.sweep.worker import Slot
-from glue_bench.text import first_line, plural
+from glue_bench.text import first_line, format_bytes, plural
 
 _HUB_TIMEOUT = 5.0  # seconds
 _WEIGHTS = "model.safetensors"

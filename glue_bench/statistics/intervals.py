@@ -7,8 +7,9 @@ bootstrap of rows, at the cost of the patterns. Undefined scores follow `glue_be
 The multi-bootstrap (Sellam et al., arXiv:2106.16163) draws seeds and rows together. With the usual three to five seeds
 that makes intervals too narrow, and counts the seeds' disagreement about single rows twice. Therefore the sources are
 separated as in a two-way analysis of variance: drawn rows give quantiles, seeds a variance and Student's t with S - 1
-degrees of freedom, and their squares are added (Zou and Donner, doi:10.1002/sim.3095).
-`tests/statistics/test_coverage.py` shows that the intervals cover what they should.
+degrees of freedom, and their squares are added (Zou and Donner, doi:10.1002/sim.3095). Disagreement counts with the
+rows as far as it explains how the seeds vary, and else with the seeds. `tests/statistics/test_coverage.py` shows that
+the intervals cover what they should.
 
 Shapes: S seeds, n rows, P patterns, b draws of a block.
 """
@@ -81,9 +82,7 @@ def interval_of_mean(scores: Floats, resampled: Floats) -> Interval:
         scores: (S,) on the rows themselves.
         resampled: (S, draws) on drawn rows, the same rows in every line.
     """
-    deviations = resampled.mean(axis=0) - resampled.mean()
-    noise = _training_variance(scores, resampled) / len(scores)
-    return _join(float(scores.mean()), deviations, noise=noise, seeds=len(scores))
+    return _join(scores.mean(), resampled.mean(axis=0), seeds=_Seeds.of(scores, resampled), share=1 / len(scores))
 
 
 def interval_of_difference(first: tuple[Floats, Floats], second: tuple[Floats, Floats]) -> Interval:
@@ -95,20 +94,28 @@ def interval_of_difference(first: tuple[Floats, Floats], second: tuple[Floats, F
     """
     (a, a_drawn), (b, b_drawn) = first, second
     medians = np.median(a_drawn, axis=0) - np.median(b_drawn, axis=0)
-    noise = _training_variance(a - b, a_drawn - b_drawn) * variance_of_median(len(a))
-    value = float(np.median(a) - np.median(b))
-    return _join(value, medians - medians.mean(), noise=noise, seeds=len(a))
+    seeds = _Seeds.of(a - b, a_drawn - b_drawn)
+    return _join(np.median(a) - np.median(b), medians, seeds=seeds, share=variance_of_median(len(a)))
 
 
-def _training_variance(scores: Floats, resampled: Floats) -> float:
-    """Estimate the variance of a single seed's score, without its disagreement with other seeds about single rows."""
-    count = len(scores)
-    if count == 1:
-        return 0.0
-    of_mean = float(resampled.mean(axis=0).var())  # rows, and disagreement / S
-    of_one = float(resampled.var(axis=1).mean())  # rows, and disagreement
-    disagreement = max(0.0, (of_one - of_mean) * count / (count - 1))
-    return max(0.0, float(scores.var(ddof=1)) - disagreement)
+class _Seeds(NamedTuple):
+    """How S seeds vary: variances of a single seed's score."""
+
+    number: int
+    training: float  # 0 with one seed, where it is unknown
+    moved: float  # the part of it that drawn rows have too, and must not count again
+
+    @classmethod
+    def of(cls, scores: Floats, resampled: Floats) -> Self:
+        """Estimate it from (S,) scores and (S, draws) on drawn rows."""
+        if (count := len(scores)) == 1:
+            return cls(1, 0.0, 0.0)
+        of_mean = float(resampled.mean(axis=0).var())  # rows, and disagreement / S
+        of_one = float(resampled.var(axis=1).mean())  # rows, and disagreement
+        disagreement = max(0.0, (of_one - of_mean) * count / (count - 1))
+        whole = float(scores.var(ddof=1))
+        explained = min(1.0, disagreement / whole) if whole else 1.0
+        return cls(count, max(0.0, whole - explained * disagreement), (1 - explained) * disagreement)
 
 
 @functools.cache
@@ -187,18 +194,20 @@ def score_counts(
     return {name: _SCORES[name](split, every) for name in metrics}
 
 
-def _join(value: float, deviations: Floats, *, noise: float, seeds: int) -> Interval:
-    """Build one interval from the deviations that rows cause and the variance `noise` that seeds add."""
-    outside = (1 - LEVEL) / 2
+def _join(value: float | np.floating[Any], drawn: Floats, *, seeds: _Seeds, share: float) -> Interval:
+    """Build one interval from `drawn`, what `value` is on drawn rows, and from the seeds, each with a `share` of it."""
+    outside, deviations, training = (1 - LEVEL) / 2, drawn - drawn.mean(), math.sqrt(share * seeds.training)
+    if (spread := float(deviations.var())) > 0:
+        deviations *= math.sqrt(max(0.0, 1 - share * seeds.moved / spread))
     below, above = np.quantile(deviations, [outside, 1 - outside])
-    training = float(scipy.special.stdtrit(seeds - 1, 1 - outside)) * math.sqrt(noise) if noise > 0 else 0.0
+    reach = training and float(scipy.special.stdtrit(seeds.number - 1, 1 - outside)) * training
     return Interval(
-        value=value,
-        low=value - math.hypot(below, training),
-        high=value + math.hypot(above, training),
+        value=float(value),
+        low=float(value - math.hypot(below, reach)),
+        high=float(value + math.hypot(above, reach)),
         rows_error=float(deviations.std()),
-        training_error=math.sqrt(noise),
-        seeds=seeds,
+        training_error=training,
+        seeds=seeds.number,
     )
 
 

@@ -12,9 +12,7 @@ from glue_bench.models.packing import Packed
 from glue_bench.models.placement import Placement
 from glue_bench.text import first_line, plural
 
-_WARM_UPS = (
-    2  # updates of a shape that are made kernel by kernel: libraries prepare themselves, and rare shapes stay so
-)
+_WARM_UPS = 2  # updates of a shape that are made kernel by kernel: libraries get ready, and rare shapes stay so
 
 logger = logging.getLogger(__name__)
 

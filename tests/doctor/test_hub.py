@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from glue_bench.doctor import OK, PROBLEM, Finding, format_bytes
+from glue_bench.doctor import OK, PROBLEM, Finding
+from glue_bench.text import format_bytes
 from tests.support.commits import DATA_COMMIT, MODEL_COMMIT
 from tests.support.findings import advised
 from tests.support.hub_server import HubServer
