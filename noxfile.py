@@ -123,7 +123,7 @@ def agreement(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Speed beside other ways, workers against threads, a step's profile; needs `-- --data FOLDER`; about an hour."""
+    """Speed beside other ways, workers against threads, a step's profile; needs `-- --data FOLDER`; two hours."""
     session.install(*EXACT, "-e", ".[dev]")
     words = session.posargs
     if "--data" not in words[:-1]:

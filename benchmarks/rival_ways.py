@@ -1,6 +1,6 @@
 """The ways that glue-bench is compared with, each in a process of its own; writes seconds of training and evaluation.
 
-    python benchmarks/rival_ways.py WAY --task cola --data FOLDER --encoder FOLDER --out FILE.json
+    python benchmarks/rival_ways.py WAY --task cola --data FOLDER --encoder FOLDER --out FILE.json [--onednn]
 
 trainer-128      transformers.Trainer, every row padded to 128, as run_glue.py ships
 trainer-dynamic  transformers.Trainer, padded to the longest row of the batch: the same batches as trainer-128
@@ -8,7 +8,8 @@ trainer-grouped  transformers.Trainer, rows of like length grouped: other batche
 cross-encoder    sentence-transformers' CrossEncoder and its trainer, padded to the longest row of the batch; pairs only
 plain            a minimal loop in PyTorch, padded to the longest row of the batch
 
-Knows nothing of glue_bench.
+With --onednn, torch's switch sends float32 products to oneDNN; an error where that is not float32's accuracy. Knows
+nothing of glue_bench.
 """
 
 import argparse
@@ -66,9 +67,21 @@ def main() -> None:
     parser.add_argument("--task", required=True)
     for name in ("data", "encoder", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--onednn", action="store_true")
     words = parser.parse_args()
+    if words.onednn:
+        use_onednn()
     seconds = cross_encoder(words) if words.way == "cross-encoder" else tokenized(words)
     words.out.write_text(json.dumps(dict(zip(("train", "eval"), seconds, strict=True))))
+
+
+def use_onednn() -> None:
+    """Turn the switch, and look at a product: it permits bfloat16, which processors with AMX then use."""
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
+    left, right = torch.randn(192, 384), torch.randn(384, 512)
+    exact = left.double() @ right.double()
+    if (error := float((left @ right - exact).norm() / exact.norm())) > 1e-6:
+        raise SystemExit(f"--onednn: products have a relative error of {error:.0e} here, which is not float32")
 
 
 def tokenized(words: argparse.Namespace) -> tuple[float, float]:

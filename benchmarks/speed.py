@@ -36,7 +36,9 @@ CASES = (
     *(Case(name, task, 12, ("trainer-dynamic",)) for name in MADE if "small" in name for task in ("cola", "mrpc")),
 )
 OURS = "glue-bench"
-WAYS = (OURS, "trainer-128", "trainer-dynamic", "trainer-grouped", "cross-encoder", "plain")
+DEFAULTS = ("trainer-128", "trainer-dynamic", "trainer-grouped", "cross-encoder", "plain")
+SWITCH = "+onednn"  # after a way: with torch's switch for oneDNN's float32 products, which any loop can turn
+RIVALS = (*DEFAULTS, *(way + SWITCH for way in DEFAULTS))
 HERE = Path(__file__).parent
 
 
@@ -49,7 +51,7 @@ def main() -> None:
     parser.add_argument("--only", choices=[case.name for case in CASES])
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--updates", type=int, help="instead of a case's own")
-    parser.add_argument("--ways", nargs="+", choices=WAYS[1:], default=WAYS[1:], help="beside glue-bench")
+    parser.add_argument("--ways", nargs="+", choices=RIVALS, default=RIVALS, help="beside glue-bench")
     parser.add_argument("--out", type=Path)
     words = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
@@ -61,7 +63,7 @@ def main() -> None:
         if words.only in (None, case.name):
             encoder, rows = prepare(case, words.data, words.work)
             able = [way for way in ways if not case.ways or way in (OURS, *case.ways)]
-            able = [way for way in able if way != "cross-encoder" or len(TEXTS[case.task]) == 2]
+            able = [way for way in able if "cross-encoder" not in way or len(TEXTS[case.task]) == 2]
             measured = [
                 {way: measure(way, case, encoder, rows, words.work, repeat) for way in able}
                 for repeat in range(words.repeats)
@@ -94,7 +96,8 @@ def measure(way: str, case: Case, encoder: Path, rows: Path, work: Path, repeat:
         "--out",
         str(kept.with_suffix(".part")),
     ]
-    command = [sys.executable, str(HERE / "rival_ways.py"), way, *words]
+    command = [sys.executable, str(HERE / "rival_ways.py"), way.removesuffix(SWITCH), *words]
+    command += ["--onednn"] if way.endswith(SWITCH) else []
     results = work / f"{case.name}-{repeat}"
     shutil.rmtree(results, ignore_errors=True)
     if way == OURS:
