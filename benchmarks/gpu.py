@@ -108,7 +108,7 @@ def measure(name: str, words: argparse.Namespace, *, left: float) -> dict[str, A
             status = late
         finally:
             end_group(process)
-    output = log.read_text(errors="replace")
+    output = log.read_text(errors="replace").replace(str(CHECKOUT), ".")
     return {
         "status": status,
         "seconds": round(time.monotonic() - began, 1),
