@@ -11,7 +11,7 @@ import math
 import os
 import stat
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -25,7 +25,6 @@ _SHOWN = 60  # characters of a value in a message
 _POINTER = b"version https://git-lfs"  # what a clone without Git LFS has in place of a large file
 
 hints_of: Callable[[Any], dict[str, Any]] = functools.cache(get_type_hints)
-_Check = Callable[[Any, str], None]  # raises a ValueError unless a value, at this place, is what it must be
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -127,99 +126,51 @@ def build_plain(kind: Any, values: object, *, where: str) -> Any:
     return kind(**typing.cast(Mapping[str, Any], values))
 
 
-def conform(hint: Any, value: object, *, where: str) -> None:
+def conform(hint: Any, value: Any, *, where: str) -> None:
     """Require that a plain value has the type that an annotation names: scalars, lists, mappings, dataclasses.
 
     Keys that a dataclass or TypedDict does not have are left alone. A float may be a whole number, never NaN. A
     ValueError names the place, what was found, and what it must be.
     """
-    _check_of(hint)(value, where)
-
-
-@functools.cache  # annotations are taken apart once: a folder's records hold thousands of values of the same types
-def _check_of(hint: Any) -> _Check:
-    """Return the function that checks a value, given its place, against one annotation."""
-    origin, args = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return lambda *_: None
+    origin, args, holds, words = get_origin(hint), get_args(hint), True, ""
     if origin in (UnionType, Union):
-        return _check_union(args)
-    if origin is Literal:
-        return _require(args.__contains__, f"one of {', '.join(map(str, args))}")
-    if is_dataclass(hint) or is_typeddict(hint):
-        return _check_fields(hint)
-    if origin in (list, tuple, Sequence):
-        return _check_list(_check_of(args[0]))
-    if origin in (dict, Mapping):
-        return _check_mapping(*map(_check_of, args))
-    if hint is float:
-        return _require(
-            lambda value: type(value) is int or (type(value) is float and math.isfinite(value)), "a finite number"
-        )
-    words = {int: "a whole number", str: "text", bool: "true or false"}[hint]
-    return _require(lambda value: type(value) is hint, words)
-
-
-def _require(holds: Callable[[Any], bool], words: str) -> _Check:
-    def check(value: Any, where: str) -> None:
-        if not holds(value):
-            shown = repr(value)
-            shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
-            raise ValueError(f"{where or 'its content'} is {shown}; must be {words}")
-
-    return check
-
-
-_is_list = _require(lambda value: isinstance(value, list | tuple), "a list")
-_is_mapping = _require(lambda value: isinstance(value, Mapping), "a mapping")
-
-
-def _check_union(kinds: Sequence[Any]) -> _Check:
-    others = [each for each in kinds if each is not NoneType]
-    check_other = _check_of(others[0])
-    check_text = _check_of(next((each for each in others if get_origin(each) is Literal), others[0]))
-
-    def check(value: Any, where: str) -> None:
-        if value is not None or len(others) == len(kinds):
-            (check_text if isinstance(value, str) else check_other)(value, where)
-
-    return check
-
-
-def _check_list(check_item: _Check) -> _Check:
-    def check(value: Any, where: str) -> None:
-        _is_list(value, where)
-        for place, item in enumerate(value):
-            check_item(item, f"{where}[{place}]")
-
-    return check
-
-
-def _check_mapping(check_key: _Check, check_value: _Check) -> _Check:
-    def check(value: Any, where: str) -> None:
-        _is_mapping(value, where)
-        for name, item in value.items():
-            check_key(name, f"a key of {where}")
-            check_value(item, f"{where}.{name}")
-
-    return check
-
-
-def _check_fields(kind: Any) -> _Check:
-    if is_typeddict(kind):
-        required = kind.__required_keys__
-    else:
-        required = {item.name for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING}
-    checks = list[tuple[str, _Check, bool]]()  # filled later: a type may hold itself
-
-    def check(value: Any, where: str) -> None:
-        _is_mapping(value, where)
-        if not checks:
-            checks.extend((name, _check_of(hint), name in required) for name, hint in hints_of(kind).items())
-        for name, check_field, needed in checks:
+        others = [each for each in args if each is not NoneType]
+        if value is not None or len(others) == len(args):
+            literal = [each for each in others if get_origin(each) is Literal and isinstance(value, str)]
+            conform((literal or others)[0], value, where=where)
+    elif origin is Literal:
+        holds, words = value in args, f"one of {', '.join(map(str, args))}"
+    elif origin in (list, tuple, Sequence):
+        holds, words = isinstance(value, list | tuple), "a list"
+        for place, item in enumerate(value) if holds else ():
+            conform(args[0], item, where=f"{where}[{place}]")
+    elif origin in (dict, Mapping):
+        holds, words = isinstance(value, Mapping), "a mapping"
+        for name, item in value.items() if holds else ():
+            conform(args[0], name, where=f"a key of {where}")
+            conform(args[1], item, where=f"{where}.{name}")
+    elif is_dataclass(hint) or is_typeddict(hint):
+        holds, words = isinstance(value, Mapping), "a mapping"
+        for name, kind in hints_of(hint).items() if holds else ():
+            inside = f"{where}.{name}" if where else name
             if name in value:
-                check_field(value[name], f"{where}.{name}" if where else name)
-            elif needed:
-                raise ValueError(f"{where}.{name} is missing" if where else f"{name} is missing")
+                conform(kind, value[name], where=inside)
+            elif name in _required(hint):
+                raise ValueError(f"{inside} is missing")
+    elif hint is float:
+        holds = type(value) is int or (type(value) is float and math.isfinite(value))
+        words = "a finite number"
+    elif hint is not Any:
+        holds, words = type(value) is hint, {int: "a whole number", str: "text", bool: "true or false"}[hint]
+    if not holds:
+        shown = repr(value)
+        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+        raise ValueError(f"{where or 'its content'} is {shown}; must be {words}")
 
-    return check
+
+@functools.cache
+def _required(kind: Any) -> Collection[str]:
+    """Return the keys that a dataclass or TypedDict must have."""
+    if is_typeddict(kind):
+        return frozenset(kind.__required_keys__)
+    return {item.name for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING}
