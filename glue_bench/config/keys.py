@@ -121,44 +121,37 @@ def unset_later(config: Any) -> set[str]:
 
 
 def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
-    """Build a dataclass of the schema from plain values, converted to the fields' types, but not yet checked.
+    """Build a dataclass of the schema from plain values, converted to the fields' types and checked.
 
-    An unknown or missing key, or a value of a wrong type, is a UsageError.
+    A UsageError for an unknown or missing key, a value of a wrong type or an impossible one, or values that do not fit
+    together (the dataclass's `rules`); it names the key, the value and what it must be.
     """
     if not isinstance(values, Mapping):
         raise UsageError(f"{where}={quote(values)}: must be KEY: VALUE lines")
     known = {item.name: item for item in fields_of(kind)}
-    made = {}
-    for name, value in values.items():
-        if value == "???":  # OmegaConf's mark for a value that must be given
+    made = dict[str, Any]()
+    for name, given in values.items():
+        if given == "???":  # OmegaConf's mark for a value that must be given
             continue
         if name not in known:
             raise UsageError(unknown_key(kind, str(name), where=where))
-        made[name] = convert(known[name].hint, value, key=join(where, name))
+        place, hint, must = join(where, name), known[name].hint, known[name].about.must
+        made[name] = value = convert(hint, given, key=place)
+        if must is not None and value is not None:
+            optional = ", or null" if NoneType in get_args(hint) else ""
+            require(place, value, holds=must.holds(value), words=must.words + optional)
     for name, item in known.items():
         if name not in made and item.required:
             raise UsageError(f"{join(where, name)}: must be given")
-    return kind(**made)
-
-
-def check(config: _Config, where: str = "") -> _Config:
-    """Refuse values of a wrong type and impossible values, one by one and then together (the dataclass's `rules`).
-
-    A UsageError names the key, the value and what it must be.
-    """
-    for item in fields_of(type(config)):
-        value, place = getattr(config, item.name), join(where, item.name)
-        if is_dataclass(item.hint):
-            check(value, place)
-            continue
-        convert(item.hint, value, key=place)
-        must = item.about.must
-        if must is not None and value is not None:
-            optional = ", or null" if NoneType in get_args(item.hint) else ""
-            require(place, value, holds=must.holds(value), words=must.words + optional)
+    config = kind(**made)
     for place, value, holds, words in getattr(config, "rules", tuple)():
         require(place, value, holds=holds, words=words)
     return config
+
+
+def check(config: _Config, where: str = "") -> _Config:
+    """Return a copy of a dataclass that was made or changed by hand, checked as `build` does."""
+    return build(type(config), dataclasses.asdict(config), where=where)  # type: ignore[call-overload]
 
 
 def convert(hint: Any, value: Any, *, key: str) -> Any:

@@ -96,10 +96,10 @@ def chosen_files(words: Sequence[str], config_dir: Path | None) -> list[OwnFile]
     places.insert(0, ("trainer", f"recipe/{names['recipe'] or 'default'}/{names['task']}.yaml"))
     places.append(("protocol", f"protocol/{names['protocol']}/{names['task']}.yaml"))
     found = [(group, name) for group, name in places if config_dir and (config_dir / name).is_file()]
-    return [read_own(Path(config_dir or ""), name, group=group) for group, name in found]
+    return [_read_own(Path(config_dir or ""), name, group=group) for group, name in found]
 
 
-def read_own(folder: Path, name: str, *, group: str) -> OwnFile:
+def _read_own(folder: Path, name: str, *, group: str) -> OwnFile:
     """Read one file; errors as in `chosen_files`."""
     path = folder / name
     text, root = _load(path, path.stat().st_mtime_ns)

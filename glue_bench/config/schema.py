@@ -346,4 +346,4 @@ def config_from_facts(facts: Mapping[str, Any]) -> RunConfig:
         UsageError: a key is missing or unknown, or a value is not allowed.
     """
     only_sweep = {item.name for item in keys.fields_of(SweepConfig)} - {item.name for item in keys.fields_of(RunConfig)}
-    return keys.check(keys.build(RunConfig, {name: value for name, value in facts.items() if name not in only_sweep}))
+    return keys.build(RunConfig, {name: value for name, value in facts.items() if name not in only_sweep})
