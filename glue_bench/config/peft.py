@@ -21,14 +21,12 @@ class PeftConfig:
     alpha: float | None = later("lora: what an adapter adds is multiplied by alpha / rank", ABOVE_ZERO, default=None)
     dropout: float = later("lora: probability of dropout on what an adapter gets", FRACTION, default=0.0)
     targets: list[str] | None = later(
-        "lora, ia3: the linear layers that get adapters, by the ends of their names; null: query and value (lora), or "
-        "key, value and the feed-forward layer's output (ia3)",
+        "lora, ia3: layers that get adapters, by the ends of their names; null: query and value (lora), or key, value "
+        "and the feed-forward layer's output (ia3)",
         DISTINCT,
         default=None,
     )
-    tokens: int | None = later(
-        "prefix: virtual tokens, each of which is a key and a value in every layer", at_least(1), default=None
-    )
+    tokens: int | None = later("prefix: virtual tokens, a key and a value in every layer", at_least(1), default=None)
     head: bool = later("whether the head is trained, too", default=True)
 
     def rules(self) -> Iterator[Rule]:

@@ -85,16 +85,13 @@ class DataConfig:
     dataset: str | None = key("the hub's dataset, as ORG/NAME", _HUB_ID, default=None)
     revision: str | None = key("a commit of 40 digits, a branch or a tag on the hub", _REVISION, default=None)
     path: str | None = key(
-        "data=local: a folder with TASK/SPLIT.parquet (.csv, .tsv, .jsonl, ...; docs/data.md)",
-        _PATH,
-        path=True,
-        default=None,
+        "data=local: folder with TASK/SPLIT.parquet, .csv, .jsonl, ... (docs/data.md)", _PATH, path=True, default=None
     )
     max_train_rows: int | None = key("use only N training rows", _ONE_OR_MORE, default=None)
     max_eval_rows: int | None = key("use only N rows of each validation split", _ONE_OR_MORE, default=None)
     sample: Literal["first", "random", "stratified"] = key(
-        "which rows max_train_rows and max_eval_rows keep: the first, a random draw, or a draw that keeps each label's "
-        "share; the run's seed draws training rows, and validation rows are the same for all seeds",
+        "rows that max_train_rows and max_eval_rows keep: the first, or drawn, each label's share kept if stratified; "
+        "the run's seed draws training rows only",
         default="first",
     )
 
@@ -118,9 +115,7 @@ class TrainerConfig:
         "total number of updates, instead of epochs; may cut the last one short", _ONE_OR_MORE, grid=True, default=None
     )
     batch_size: int = key("rows of one update", _ONE_OR_MORE, grid=True)
-    accumulation: int = rounding(
-        "micro-batches that a batch is split into; the update is the same", _ONE_OR_MORE, usual=1
-    )
+    accumulation: int = rounding("micro-batches of a batch; the update is the same", _ONE_OR_MORE, usual=1)
     learning_rate: float = key("the highest learning rate", ABOVE_ZERO, grid=True)
     warmup: float = key("share of the updates in which the learning rate rises", FRACTION, grid=True)
     weight_decay: float = key("AdamW's decoupled weight decay; not on biases and layer norms", _ZERO_OR_MORE, grid=True)
@@ -129,13 +124,10 @@ class TrainerConfig:
     clip_norm: float = key("gradients are clipped to this norm; 0: no clipping", _ZERO_OR_MORE, grid=True)
     max_length: int = key("longest row in tokens, special ones included", at_least(8, " tokens"), grid=True)
     schedule: Literal["linear", "cosine", "constant"] = later(
-        "how the learning rate falls after the warmup: in equal parts, along half a cosine, or not at all",
-        default="linear",
+        "how the learning rate falls after warmup: in equal parts, along half a cosine, or not at all", default="linear"
     )
     floor: float = later("share of the highest learning rate that it falls to", FRACTION, grid=True, default=0.0)
-    warmup_updates: int | None = later(
-        "updates of warmup, instead of its share", _ZERO_OR_MORE, grid=True, default=None
-    )
+    warmup_updates: int | None = later("updates of warmup, not its share", _ZERO_OR_MORE, grid=True, default=None)
     layer_decay: float = later("a layer's learning rate, as a share of that above it", _SHARE, grid=True, default=1.0)
     decay_biases: bool = later("weight decay also on biases and layer norms", default=False)
     dropout: float | None = later("of encoder and head; null: as in config.json", FRACTION, grid=True, default=None)
@@ -145,13 +137,11 @@ class TrainerConfig:
         "of the loss, in the order of the labels; balanced: in inverse proportion to the rows", _WEIGHTS, default=None
     )
     patience: int | None = later(
-        "epochs without a better one, after which training ends; the learning rate is planned over all of them",
+        "epochs without a better one before training ends; the learning rate is planned for all",
         _ONE_OR_MORE,
         default=None,
     )
-    eval_batch_size: int = execution(
-        "rows per batch when predicting, except on an NVIDIA GPU: 16,384 tokens there", _ONE_OR_MORE
-    )
+    eval_batch_size: int = execution("rows of a batch when predicting; on an NVIDIA GPU 16,384 tokens", _ONE_OR_MORE)
     device: str = execution("the device that a run uses", _DEVICE)
     precision: Literal["auto", "float32", "bfloat16"] = rounding(
         "auto: bfloat16 on a GPU that has it, else float32", usual="auto"
@@ -165,30 +155,21 @@ class TrainerConfig:
     )
     # Plans of earlier versions have neither it nor the next five.
     graph: Literal["auto", "off"] = execution(
-        "auto: on one GPU the kernels of an update are started all at once, by a CUDA graph; off: one by one, to find "
-        "faults",
-        default="auto",
+        "auto: on one GPU an update is one CUDA graph; off: kernels start one by one, to find faults", default="auto"
     )
     kernels: _Switch = execution(
-        "auto: on one NVIDIA GPU BERT and RoBERTa train without padding by kernels of our own, if Triton is there; "
-        "torch: only torch's kernels",
-        default="auto",
+        "auto: on one NVIDIA GPU with Triton BERT and RoBERTa train by our kernels; torch: torch's", default="auto"
     )
     attention_kernel: _Switch = execution("torch: torch's attention among our kernels, to find faults", default="auto")
     adamw_kernel: _Switch = execution("torch: torch's AdamW among our kernels, to find faults", default="auto")
-    embedding_kernel: _Switch = execution(
-        "torch: torch's gradients of embedding tables among our kernels, to find faults", default="auto"
-    )
-    eval_every: str | None = bookkeeping(
-        "when the dev set is scored for history.jsonl and the page: after every epoch, or every N updates; nothing is "
-        "selected by these scores, and training is the same without them",
+    embedding_kernel: _Switch = execution("torch: torch's gradients of embeddings, to find faults", default="auto")
+    eval_every: str | None = bookkeeping(  # plans of earlier versions have none
+        "score the dev set for history.jsonl after every epoch or N updates; training is the same",
         _EPOCH_OR_UPDATES,
-        default=None,  # as in plans of earlier versions
+        default=None,
     )
     log_every: int = bookkeeping("updates between two lines of history.jsonl", _ONE_OR_MORE)
-    snapshot_minutes: float = bookkeeping(
-        "minutes between snapshots; 0: a snapshot only when a signal stops the run", _ZERO_OR_MORE
-    )
+    snapshot_minutes: float = bookkeeping("minutes between snapshots; 0: only when a signal stops it", _ZERO_OR_MORE)
 
     def rules(self) -> Iterator[Rule]:
         """Require at most as many micro-batches as rows."""
@@ -222,9 +203,7 @@ class ExecutorConfig:
     kind: Literal["local", "serial", "slurm"] = key("who runs the sweep")
     workers: str = key("runs at a time; auto: what the machine has room for (local), 8 (slurm)", _WORKERS)
     runs_per_gpu: int | None = key(
-        "runs that share a GPU; null: up to 4 where NVIDIA's Multi-Process Service can be started, memory is enough "
-        "and nobody else uses the GPU, else 1",
-        _ONE_OR_MORE,
+        "runs that share a GPU; null: up to 4 with NVIDIA's MPS, enough memory and no other user, else 1", _ONE_OR_MORE
     )
     timeout: float = key("minutes without progress after which a hung run is killed; 0: never", at_least(0, " minutes"))
     slurm: SlurmConfig

@@ -44,7 +44,7 @@ class TaskConfig:
     labels: list[str] = key("classes, in the order of the codes 0, 1, ...", make=list)
     label_range: list[float] | None = key("lowest and highest label of a regression", default=None)
     columns: dict[str, str] = key(
-        "the file's names of the task's columns, label and idx, where they differ", later=True, make=dict
+        "the file's names of text columns, label and idx, where others", later=True, make=dict
     )
     metrics: list[Metric] = key("metrics of the predictions", DISTINCT)
     headline: Metric | None = bookkeeping(
@@ -54,9 +54,7 @@ class TaskConfig:
     validation: list[str] = key("the splits that are scored", _NAMES, make=lambda: ["validation"])
     test: list[str] = bookkeeping("the splits without labels", _NAMES, make=lambda: ["test"])
     rows: dict[str, int] = bookkeeping("number of official rows of each split", make=dict)
-    fingerprints: dict[str, str] = bookkeeping(
-        "hash of the official texts and labels, for splits where it is known", make=dict
-    )
+    fingerprints: dict[str, str] = bookkeeping("hash of a split's official texts and labels, if known", make=dict)
     conventions: dict[Convention, list[str]] = bookkeeping(
         "for each convention, the SPLIT.METRIC scores that the table averages", make=dict
     )
@@ -65,9 +63,7 @@ class TaskConfig:
     leaderboard: dict[str, str] = bookkeeping(
         "names of the leaderboard's files, without the ending .tsv, each with its SPLIT or FOLDER/SPLIT", make=dict
     )
-    leaderboard_labels: Literal["codes", "names"] = bookkeeping(
-        "in the leaderboard's files, classes are written as codes or as names", default="codes"
-    )
+    leaderboard_labels: Literal["codes", "names"] = bookkeeping("how those files write classes", default="codes")
 
     def rules(self) -> Iterator[Rule]:
         """Yield the rules for facts that must fit together."""
