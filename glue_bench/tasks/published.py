@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, Required, TypedDict
+from typing import Any, Literal
 
 from glue_bench.config.schema import CONVENTIONS
 from glue_bench.errors import did_you_mean
@@ -63,7 +63,7 @@ class PublishedTable:
     title: str
     hub_ids: tuple[str, ...]  # of the encoder that was fine-tuned; empty if not sure
     protocol: str  # in words
-    runs: int | None  # behind each number; None if not documented
+    runs: int | None = None  # behind each number; None if not documented
     rounding: float  # half a unit of the numbers' last digit
     convention_evidence: str
     scores: Mapping[str, PublishedScore]  # by task
@@ -148,25 +148,6 @@ def find_tables(tables: Sequence[PublishedTable], hub_id: str | None) -> list[Pu
     return [table for table in tables if lower in (known.lower() for known in table.hub_ids)]
 
 
-class _Row(TypedDict, total=False):
-    title: Required[str]
-    hub_ids: Required[list[str]]
-    protocol: Required[str]
-    convention_evidence: Required[str]
-    scores: Required[Any]  # a list of numbers with all that is known of each, or _Columns.scores
-    runs: int | None
-    decimals: int
-    name: str
-    source: str
-    status: Status
-    protocol_name: str
-    statistic: Statistic
-    method: Method
-    rank: int | None
-    parameters: int | None
-    note: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Columns:
     """What a row states about its numbers, by task; `others` stands for the tasks that are not named."""
@@ -202,17 +183,23 @@ def read_published(path: Path) -> list[PublishedTable]:
 
 
 def _read_row(content: Mapping[str, Any], *, name: str) -> PublishedTable:
-    conform(_Row, content, where="")
-    columns = {key: content[key] for key in _Columns.__dataclass_fields__ if key in content}
-    if isinstance(content["scores"], list):
-        scores = [build_plain(PublishedScore, each, where=f"scores[{at}]") for at, each in enumerate(content["scores"])]
+    decimals = content.get("decimals", 1)
+    conform(int, decimals, where="decimals")
+    if not 0 <= decimals <= _MOST_DECIMALS:
+        raise ValueError(f"decimals is {decimals}; must be 0 to {_MOST_DECIMALS}")
+    keys, columns = PublishedTable.__dataclass_fields__, _Columns.__dataclass_fields__
+    about = {"name": name, **{key: content[key] for key in keys if key in content}, "rounding": 0.5 * 10**-decimals}
+    conform(PublishedTable, about | ({"scores": {}} if "scores" in about else {}), where="")
+    if isinstance(about["scores"], list):
+        scores = [build_plain(PublishedScore, each, where=f"scores[{at}]") for at, each in enumerate(about["scores"])]
         if any(score.pair for score in scores):
             raise ValueError("pair is no key of a number; scores by task may have two")
     else:
-        known = [*_Row.__annotations__, *_Columns.__dataclass_fields__]
+        known = [*(key for key in keys if key != "rounding"), "decimals", *columns]
         if unknown := next((key for key in content if key not in known), None):
             raise ValueError(f"{unknown} is no key{did_you_mean(unknown, known)}")
-        scores = _read_columns(build_plain(_Columns, columns, where=""), source=content.get("source", ""))
+        stated = {key: content[key] for key in columns if key in content}
+        scores = _read_columns(build_plain(_Columns, stated, where=""), source=content.get("source", ""))
     for score in (one for whole in scores for one in (whole, *whole.pair)):
         if not -_HIGHEST <= score.value <= _HIGHEST:
             raise ValueError(f"the value of {score.task} is {score.value}; must be -{_HIGHEST} to {_HIGHEST}")
@@ -221,15 +208,11 @@ def _read_row(content: Mapping[str, Any], *, name: str) -> PublishedTable:
         if score.convention not in (*CONVENTIONS, NOT_STATED) and "." not in score.convention:
             allowed = did_you_mean(score.convention, (*CONVENTIONS, "SPLIT.METRIC", NOT_STATED))
             raise ValueError(f"the convention of {score.task} is {score.convention!r}{allowed}")
-    runs, decimals = content.get("runs"), content.get("decimals", 1)
-    statistic = content.get("statistic", "median" if runs else NOT_STATED)
-    if runs is not None and (runs < 1 or (statistic == "median" and runs % 2 == 0)):
+    runs = content.get("runs")
+    about |= {"hub_ids": tuple(content["hub_ids"]), "scores": {score.task: score for score in scores}}
+    about = {"statistic": "median" if runs else NOT_STATED} | about
+    if runs is not None and (runs < 1 or (about["statistic"] == "median" and runs % 2 == 0)):
         raise ValueError(f"runs is {runs!r}; it must be an odd whole number, or null")
-    if not 0 <= decimals <= _MOST_DECIMALS:
-        raise ValueError(f"decimals is {decimals}; must be 0 to {_MOST_DECIMALS}")
-    about: dict[str, Any] = {"name": name, **{key: content[key] for key in _Row.__annotations__ if key in content}}
-    about |= {"hub_ids": tuple(content["hub_ids"]), "runs": runs, "statistic": statistic}
-    about |= {"rounding": 0.5 * 10 ** -about.pop("decimals", 1), "scores": {score.task: score for score in scores}}
     return PublishedTable(**about)
 
 
