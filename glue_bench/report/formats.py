@@ -33,6 +33,10 @@ _WRAPPED = {
     "found": 20,
     "setting": 20,
     "folder": 24,
+    "texts": 12,
+    "labels": 16,
+    "metrics": 12,
+    "what is known": 24,
 }
 # Columns that are dropped in a narrow terminal, in this order.
 _LEFT_OUT = (
