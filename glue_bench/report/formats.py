@@ -33,9 +33,7 @@ _WRAPPED = {
     "found": 20,
     "setting": 20,
     "folder": 24,
-    "texts": 12,
     "labels": 16,
-    "metrics": 12,
     "what is known": 24,
 }
 # Columns that are dropped in a narrow terminal, in this order.
