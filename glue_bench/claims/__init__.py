@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from glue_bench.claims.card import Card, ClaimRow, GlueClaim, ModelFiles, SpeedClaim, Verdict
+from glue_bench.claims.card import Card, Claim, ClaimRow, ModelFiles, Verdict
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.report.columns import TextTable
 from glue_bench.report.formats import render_csv, render_tables
@@ -81,9 +81,9 @@ def check_card(
     models = {name: Model(model, files[name]) for name, model in card.models.items()}
     rows, machine = list[ClaimRow](), dict[str, Any]()
     for claim in card.claims:
-        if isinstance(claim, GlueClaim):
+        if claim.kind == "glue":
             rows += check_scores(claim, store=store, published=published)
-        elif not isinstance(claim, SpeedClaim):
+        elif claim.kind != "speed":
             rows.append(check_model(claim, models[claim.model]))
         elif repeats is None:
             rows.append(ClaimRow(claim=claim, verdict=Verdict.NOT_RUN, why="left out by --quick"))
@@ -101,7 +101,7 @@ def check_card(
     return ClaimsReport(title=card.title, rows=rows, notes=notes, machine=machine)
 
 
-def check_scores(claim: GlueClaim, *, store: RunStore, published: Sequence[PublishedTable]) -> list[ClaimRow]:
+def check_scores(claim: Claim, *, store: RunStore, published: Sequence[PublishedTable]) -> list[ClaimRow]:
     """Return a row for each score of the claim's table, with the report's verdict.
 
     Of several settings of a task, the comparable one with the most finished seeds counts.
@@ -117,7 +117,7 @@ def check_scores(claim: GlueClaim, *, store: RunStore, published: Sequence[Publi
     return [_check_score(one, table.scores.get(task), rows=by_task[task]) for task, one in ones.items()]
 
 
-def _check_score(claim: GlueClaim, score: PublishedScore | None, *, rows: Sequence[Row]) -> ClaimRow:
+def _check_score(claim: Claim, score: PublishedScore | None, *, rows: Sequence[Row]) -> ClaimRow:
     if score is None:
         why = f"the published table {claim.table} has no number for this task"
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why)

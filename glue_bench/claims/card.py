@@ -29,51 +29,6 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A sentence of a model card, and how it is checked."""
-
-    id: str
-    title: str  # its subject, in a few words
-    says: str  # the card's words, shortened
-    model: str  # one of the card's models
-    source: str
-    check: str  # how it is checked, in words
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchitectureClaim(Claim):
-    """A number of the model's configuration."""
-
-    field: str  # its name in config.json
-    value: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParametersClaim(Claim):
-    """A number of parameters, in whole millions."""
-
-    value: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaseClaim(Claim):
-    """Two texts that differ only in case and have different token ids."""
-
-    texts: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpeedClaim(Claim):
-    """How many times as fast as another model."""
-
-    against: str  # one of the card's models
-    phase: str  # training or inference
-    value: float
-    at_least: float  # the lowest ratio that rounds to `value`
-    below: float  # the lowest ratio that is too high
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LikelyToken:
     """One token of a fill-mask example."""
 
@@ -83,20 +38,28 @@ class LikelyToken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FillMaskClaim(Claim):
-    """The likeliest tokens for a mask."""
+class Claim:
+    """A sentence of a model card, and how it is checked; after `check` come the fields of single kinds."""
 
-    prompt: str
-    tokens: Sequence[LikelyToken]  # best first
-    tolerance: float  # of a probability, relative
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GlueClaim(Claim):
-    """The scores of a table of published numbers."""
-
-    table: str  # its name among the published tables
-    tasks: Mapping[str, str]  # task to its name on the card, in the card's order
+    kind: str  # architecture, parameters, case, speed, fill_mask or glue
+    id: str
+    title: str  # its subject, in a few words
+    says: str  # the card's words, shortened
+    model: str  # one of the card's models
+    source: str
+    check: str  # how it is checked, in words
+    value: float = 0  # architecture, parameters, speed: the number claimed
+    texts: Sequence[str] = ()  # case: two that differ only in case, and have different token ids
+    against: str = ""  # speed: the slower of the card's models
+    phase: str = ""  # speed: training or inference
+    at_least: float = 0.0  # speed: the lowest ratio that rounds to `value`
+    below: float = 0.0  # speed: the lowest ratio that is too high
+    prompt: str = ""  # fill_mask
+    tokens: Sequence[LikelyToken] = ()  # fill_mask: the likeliest, best first
+    tolerance: float = 0.0  # fill_mask: of a probability, relative
+    table: str = ""  # glue: a name among the published tables
+    tasks: Mapping[str, str] = field(default_factory=dict)  # glue: task to its name on the card, in the card's order
+    field: str = ""  # architecture: the number's name in config.json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,15 +102,6 @@ class ClaimRow:
         return {**facts, "check": claim.check, "source": claim.source, "details": dict(self.details)}
 
 
-_KINDS: dict[str, type[Claim]] = {
-    "architecture": ArchitectureClaim,
-    "parameters": ParametersClaim,
-    "case": CaseClaim,
-    "speed": SpeedClaim,
-    "glue": GlueClaim,
-}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFiles:
     """The files of one model that can be read."""
@@ -186,10 +140,10 @@ def load_card(name: str, *, folder: Path = CARDS) -> Card:
         card = Card(
             title=content["title"],
             models={name: CardModel(**facts) for name, facts in content["models"].items()},
-            claims=[_make_claim(**facts) for facts in content["claims"]],
+            claims=[_make_claim(facts) for facts in content["claims"]],
             rules=[content["rules"][kind] for kind in dict.fromkeys(facts["kind"] for facts in content["claims"])],
         )
-        named = {name for claim in card.claims for name in (claim.model, getattr(claim, "against", claim.model))}
+        named = {name for claim in card.claims for name in (claim.model, claim.against or claim.model)}
         if unknown := sorted(named - set(card.models)):
             raise ValueError(f"no model {unknown[0]}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -197,11 +151,9 @@ def load_card(name: str, *, folder: Path = CARDS) -> Card:
     return card
 
 
-def _make_claim(kind: str, **facts: Any) -> Claim:
-    if kind == "fill_mask":
-        tokens = [LikelyToken(**token) for token in facts["tokens"]]
-        return FillMaskClaim(**{**facts, "tokens": tokens, "says": list_tokens(tokens)})
-    return _KINDS[kind](**facts)
+def _make_claim(facts: dict[str, Any]) -> Claim:
+    tokens = [LikelyToken(**token) for token in facts.get("tokens", ())]
+    return Claim(**{"says": list_tokens(tokens), **facts, "tokens": tokens})
 
 
 def list_tokens(tokens: Sequence[LikelyToken]) -> str:

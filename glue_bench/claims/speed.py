@@ -8,7 +8,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import bdtr
 from transformers import PretrainedConfig
 
-from glue_bench.claims.card import ClaimRow, SpeedClaim, Verdict
+from glue_bench.claims.card import Claim, ClaimRow, Verdict
 from glue_bench.claims.models import Model
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
@@ -69,20 +69,19 @@ class Bench:
             self._models.append(model)
         self.engine = " and ".join(dict.fromkeys(model.engine for model in self._models))
 
-    def measure(self, phase: str, *, repeats: int, on_pair: Callable[[int, float], None]) -> Floats:
-        """Time both models in turn, in alternating order; `on_pair` gets each pair's number, from 1, and its ratio.
+    def measure(self, phase: str, *, repeats: int) -> Iterator[Floats]:
+        """Time both models in turn, in alternating order.
 
-        Return seconds (pairs, 2 models, 2 clocks): wall clock, and processor time of this process alone.
+        Yield the seconds (2 models, 2 clocks) of each pair: wall clock, and processor time of this process alone.
         """
         work = self._train if phase == "training" else self._predict
         amount = min(MOST_WORK, math.ceil(LEAST_SECONDS / work(self._models[0], 1)[0]))
         work(self._models[1], 1)
-        seconds = np.zeros((repeats, 2, 2))
         for pair in range(repeats):
+            seconds = np.zeros((2, 2))
             for place in (0, 1) if pair % 2 == 0 else (1, 0):
-                seconds[pair, place] = work(self._models[place], amount)
-            on_pair(pair + 1, float(seconds[pair, 1, 0] / seconds[pair, 0, 0]))
-        return seconds
+                seconds[place] = work(self._models[place], amount)
+            yield seconds
 
     def machine(self) -> dict[str, Any]:
         """Describe the hardware and torch's settings."""
@@ -118,7 +117,7 @@ class Bench:
 
 
 def measure_speed(
-    claim: SpeedClaim,
+    claim: Claim,
     models: Mapping[str, Model],
     *,
     settings: TrainerConfig,
@@ -129,13 +128,13 @@ def measure_speed(
     own, other = models[claim.model], models[claim.against]
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # before our own work counts in it
     on_progress(f"{claim.title}: warming up")
-
-    def on_pair(number: int, ratio: float) -> None:
-        on_progress(f"{claim.title}: pair {number} of {repeats}: {ratio:.2f} times as fast")
-
+    seconds = list[Floats]()
     try:
         bench = Bench(own.config, other.config, settings=settings)
-        seconds = bench.measure(claim.phase, repeats=repeats, on_pair=on_pair)
+        for pair in bench.measure(claim.phase, repeats=repeats):
+            seconds.append(pair)
+            ratio = pair[1, 0] / pair[0, 0]
+            on_progress(f"{claim.title}: pair {len(seconds)} of {repeats}: {ratio:.2f} times as fast")
     except (InputError, RuntimeError, MemoryError) as error:
         if not isinstance(error, InputError) and not is_out_of_memory(error):
             raise
@@ -143,14 +142,14 @@ def measure_speed(
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why), {}
     machine, bases = {**bench.machine(), "load_before": load}, " and ".join(dict.fromkeys([own.basis, other.basis]))
     on_cpu = machine["device"] == "cpu"
-    return check_speed(claim, seconds, engine=bench.engine, on_cpu=on_cpu, architectures=bases), machine
+    return check_speed(claim, np.stack(seconds), engine=bench.engine, on_cpu=on_cpu, architectures=bases), machine
 
 
-def check_speed(claim: SpeedClaim, seconds: Floats, *, engine: str, on_cpu: bool, architectures: str) -> ClaimRow:
+def check_speed(claim: Claim, seconds: Floats, *, engine: str, on_cpu: bool, architectures: str) -> ClaimRow:
     """Compare the interval of the median ratio with the claim's limits.
 
-    `seconds` are (pairs, 2 models, 2 clocks) from `Bench.measure`; `on_cpu` says whether processor time is meaningful,
-    and `architectures` where they come from, in words.
+    `seconds` are (pairs, 2 models, 2 clocks), as of `Bench.measure`; `on_cpu` says whether processor time is
+    meaningful, and `architectures` where they come from, in words.
     """
     wall = seconds[:, :, 0]  # (pairs, 2)
     ratios: list[float] = (wall[:, 1] / wall[:, 0]).tolist()

@@ -3,18 +3,12 @@
 import argparse
 import sys
 
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
-from glue_bench.cli.shared import CHOICE_KEYS, add_options, choose_run, path_option, say, write_output
+from glue_bench.cli.shared import CHOICE_KEYS, add_options, choose_run, path_option, say, write_output, write_table
 from glue_bench.data.rows import empty_rows
 from glue_bench.data.texts import join_files, join_texts, split_lines
 from glue_bench.errors import UsageError
 from glue_bench.runs.finished import check_weights
-from glue_bench.runs.inference import Answers, answer, render_answers
-from glue_bench.text import visible
+from glue_bench.runs.inference import answer, render_answers
 
 EPILOG = f"""{CHOICE_KEYS}\
   trainer.device=DEVICE           auto cpu cuda cuda:N mps
@@ -62,19 +56,9 @@ def execute(arguments: argparse.Namespace) -> int:
     answers = answer(logits, run.task, rows=rows, files=files if len(arguments.file or ()) > 1 else ())
     out, by_name = arguments.out, "csv" if arguments.out and arguments.out.suffix == ".csv" else "jsonl"
     if arguments.text and len(rows) == 1 and not (out or arguments.format) and sys.stdout.isatty():
-        _print_one(answers, run.title)
+        values = [f"{value:.4f}" for value in answers.values[0]]
+        headers = ["label", "probability"] if answers.labels else ["", "score"]
+        write_table(run.title, headers, [*zip(answers.labels or [""], values, strict=True)])
     else:
         write_output(render_answers(answers, arguments.format or by_name), out)
     return 0
-
-
-def _print_one(answers: Answers, title: str) -> None:
-    console = Console(highlight=False)
-    console.print(escape(visible(title)), style="dim")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("label" if answers.labels else "")
-    table.add_column("probability" if answers.labels else "score", justify="right")
-    for label, value in zip(answers.labels or [""], answers.values[0].tolist(), strict=True):
-        bold = "bold" if answers.labels and label == answers.best(0) else None
-        table.add_row(escape(visible(label)), f"{value:.4f}", style=bold)
-    console.print(table)

@@ -1,13 +1,12 @@
 """`glue-bench published`: published rows, listed, shown with everything known about them, and checked."""
 
 import argparse
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from glue_bench.cli.shared import add_options, read_words, say, style, write_output
+from glue_bench.cli.shared import add_options, read_words, say, write_output, write_rows, write_table
 from glue_bench.config import group_options
 from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.tasks.adapter import TaskAdapter, metric_title
@@ -39,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """List the rows, show one, or check a file."""
     from glue_bench.config.compose import compose_task, shipped_encoders
+    from glue_bench.report.model import CARD_TASKS
 
     tasks = {name: TaskAdapter.of(compose_task(name)) for name in group_options("task")}
     if arguments.overrides[:1] == ["check"]:
@@ -57,12 +57,20 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         chosen = _choose(tables, given, encoders=encoders)
     facts = [_facts(table, tasks, encoders=encoders) for table in chosen]
-    if arguments.format == "json":
-        write_output(json.dumps(facts[0] if names else facts, indent=1) + "\n", arguments.out)
-    elif arguments.format == "csv":
-        _write_csv(facts, arguments.out)
+    if arguments.format == "csv":
+        about = ("name", "title", "protocol_name", "method", "statistic", "runs", "status", "source")
+        of_score = ("task", "value", "metric", "n", "deviation", "minimum", "maximum", "best", "start", "note")
+        rows = [{**{key: row[key] for key in about}, **score} for row in facts for score in row["scores"]]
+        write_rows(rows, "csv", like=[*about, *of_score], out=arguments.out)
+    elif arguments.format == "json":
+        write_rows(facts[0] if names else facts, "json", like=[], out=arguments.out)
+    elif names:
+        _print_row(chosen[0], facts[0], out=arguments.out)
     else:
-        _print(chosen, facts, tasks=tasks, whole=bool(names), out=arguments.out)
+        headers = ["row", "protocol", "method", "statistic", "start", "status"]
+        headers += [tasks[name].title for name in CARD_TASKS]
+        cells = [_line(table, CARD_TASKS) for table in chosen]
+        write_table(plural(len(chosen), "published row"), headers, cells, out=arguments.out)
     return 0
 
 
@@ -124,48 +132,18 @@ def _command(table: PublishedTable, encoders: dict[str, str]) -> str | None:
     return f"glue-bench sweep protocol={protocol} encoder={encoder} tasks=[{','.join(table.scores)}]{alone}"
 
 
-def _write_csv(facts: Sequence[dict[str, Any]], out: Path | None) -> None:
-    from glue_bench.report.formats import render_csv
-
-    about = ("name", "title", "protocol_name", "method", "statistic", "runs", "status", "source")
-    of_score = ("task", "value", "metric", "n", "deviation", "minimum", "maximum", "best", "start", "note")
-    rows = [{**{key: row[key] for key in about}, **score} for row in facts for score in row["scores"]]
-    write_output(render_csv(rows, like=[*about, *of_score]), out)
-
-
-def _print(
-    tables: Sequence[PublishedTable],
-    facts: Sequence[dict[str, Any]],
-    *,
-    tasks: dict[str, TaskAdapter],
-    whole: bool,
-    out: Path | None,
-) -> None:
-    from glue_bench.report.columns import TextTable
-    from glue_bench.report.formats import render_tables
-    from glue_bench.report.model import CARD_TASKS
-
-    notes = list[str]()
-    if whole:
-        keys = ["task", "metric", "n", "value", "deviation", "minimum", "maximum", "best", "start", "note"]
-        cells = [["" if score[key] is None else f"{score[key]}" for key in keys] for score in facts[0]["scores"]]
-        table, headers = tables[0], ["dev rows" if key == "n" else key for key in keys]
-        stated = {key: getattr(table, key) or NOT_STATED for key in ("statistic", "runs", "method", "status", "source")}
-        stated |= {"hub ids": ", ".join(table.hub_ids) or NOT_STATED, "protocol": table.protocol_name}
-        notes = [f"{key}: {value}" for key, value in stated.items()]
-        notes += [f"{key}: {value}" for key in ("rank", "parameters") if (value := getattr(table, key))]
-        notes += [text for text in (table.protocol, table.convention_evidence, table.note) if text]
-        notes += facts[0]["unreachable"]
-        command = facts[0]["command"]
-        notes.append(f"Reproduce: {command}" if command else "No protocol of conf/protocol follows it.")
-        title = f"{table.name}: {table.title}"
-    else:
-        headers = ["row", "protocol", "method", "statistic", "start", "status"]
-        headers += [tasks[name].title for name in CARD_TASKS]
-        cells = [_line(table, CARD_TASKS) for table in tables]
-        title = plural(len(tables), "published row")
-    shown = [TextTable(title=title, headers=headers, rows=cells)]
-    write_output(render_tables(shown, notes, format_name="console", **style(out)), out)
+def _print_row(table: PublishedTable, facts: Mapping[str, Any], *, out: Path | None) -> None:
+    keys = ["task", "metric", "n", "value", "deviation", "minimum", "maximum", "best", "start", "note"]
+    cells = [["" if score[key] is None else f"{score[key]}" for key in keys] for score in facts["scores"]]
+    stated = {key: getattr(table, key) or NOT_STATED for key in ("statistic", "runs", "method", "status", "source")}
+    stated |= {"hub ids": ", ".join(table.hub_ids) or NOT_STATED, "protocol": table.protocol_name}
+    stated |= {key: value for key in ("rank", "parameters") if (value := getattr(table, key))}
+    notes = [f"{key}: {value}" for key, value in stated.items()]
+    notes += [text for text in (table.protocol, table.convention_evidence, table.note) if text]
+    command = f"Reproduce: {facts['command']}" if facts["command"] else "No protocol of conf/protocol follows it."
+    notes += [*facts["unreachable"], command]
+    headers = ["dev rows" if key == "n" else key for key in keys]
+    write_table(f"{table.name}: {table.title}", headers, cells, notes=notes, out=out)
 
 
 def _line(table: PublishedTable, columns: Sequence[str]) -> list[str]:

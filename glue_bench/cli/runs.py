@@ -1,12 +1,11 @@
 """`glue-bench runs`: the runs of a results folder, listed and removed."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from glue_bench.cli.shared import EXIT_LEFT_OUT, add_options, read_filters, say, style, write_output
+from glue_bench.cli.shared import EXIT_LEFT_OUT, add_options, read_filters, say, write_rows, write_table
 from glue_bench.errors import GlueBenchError, UsageError
 from glue_bench.runs.filters import HELP
 from glue_bench.runs.folders import RunFolder, list_runs, remove_run
@@ -72,21 +71,13 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _show(runs: Sequence[RunFolder], arguments: argparse.Namespace, *, place: Path) -> None:
-    from glue_bench.report.columns import TextTable
-    from glue_bench.report.formats import render_csv, render_tables
-
-    rows = [run.to_json() for run in runs]
-    if arguments.format == "json":
-        write_output(json.dumps(rows, indent=1) + "\n", arguments.out)
-    elif arguments.format == "csv":
+    if arguments.format != "console":
         names = ("encoder", "task", "setting", "seed", "state", "score", "bytes", "setting_id", "run_id", "folder")
-        write_output(render_csv(rows, like=names), arguments.out)
+        write_rows([run.to_json() for run in runs], arguments.format, like=names, out=arguments.out)
     elif runs:
         headers = ["encoder", "task", "setting", "seed", "state", "score", "size", "folder"]
         cells = [[_show_cell(run, name) for name in headers] for run in runs]
-        table = TextTable(title=f"Runs in {place / 'runs/ENCODER/TASK/FOLDER'}", headers=headers, rows=cells)
-        text = render_tables([table], [], format_name="console", **style(arguments.out))
-        write_output(text, arguments.out)
+        write_table(f"Runs in {place / 'runs/ENCODER/TASK/FOLDER'}", headers, cells, out=arguments.out)
 
 
 def _show_cell(run: RunFolder, name: str) -> str:

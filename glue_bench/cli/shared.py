@@ -1,10 +1,11 @@
 """What several verbs share: output, arguments, KEY=VALUE words, and the folder of results. Imports nothing heavy."""
 
 import argparse
+import json
 import os
 import shutil
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,23 +67,28 @@ def style(out: Path | None = None) -> dict[str, Any]:
     return {"width": shutil.get_terminal_size().columns if terminal else PIPE_WIDTH, "color": terminal}
 
 
-def print_table(
-    headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str], wrap: str | None = None
+def write_table(
+    title: str,
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    notes: Sequence[str] = (),
+    out: Path | None = None,
 ) -> None:
-    """Print a table: `right` are right-aligned columns, `wrap` is the only one to wrap (None: each that must)."""
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    """Write a table for people, with notes below, to stdout or `out`."""
+    from glue_bench.report.columns import TextTable
+    from glue_bench.report.formats import render_tables
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in headers:
-        whole = wrap not in (None, header)
-        table.add_column(escape(visible(header)), justify="right" if header in right else "left", no_wrap=whole)
-    for row in rows:
-        table.add_row(*(escape(visible(cell)) for cell in row))
-    shown = style()
-    Console(width=shown["width"], force_terminal=shown["color"]).print(table)
+    table = TextTable(title=title, headers=headers, rows=rows)
+    write_output(render_tables([table], notes, format_name="console", **style(out)), out)
+
+
+def write_rows(rows: Any, format_name: str, *, like: Sequence[str], out: Path | None) -> None:
+    """Write rows as json, or as csv with the columns `like`, to stdout or `out`."""
+    from glue_bench.report.formats import render_csv
+
+    text = render_csv(rows, like=like) if format_name == "csv" else json.dumps(rows, indent=1) + "\n"
+    write_output(text, out)
 
 
 def path_option(text: str) -> Path:

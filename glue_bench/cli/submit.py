@@ -15,9 +15,9 @@ from glue_bench.config.schema import TaskConfig, TrainerConfig
 from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.store import RunStore
-from glue_bench.submission import Filled, FromRun, build_submission, prepare_sources
+from glue_bench.submission import Source, predict_files, prepare_sources
 from glue_bench.submission.check import check_submission
-from glue_bench.submission.layout import PICKS, Wish, choose_runs, lay_out, parse_fills
+from glue_bench.submission.layout import PICKS, Wish, choose_runs, lay_out, pack_zip, parse_fills, write_rows
 from glue_bench.sweep.board import format_clock
 from glue_bench.text import plural, visible
 
@@ -108,27 +108,30 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
     wanted = [name for name in tasks if name not in fills]
     encoder, choices = choose_runs(store, wanted, wish=wish) if wanted else ("constant", {})
     data = config.data if any(key.startswith("data") for key in given) else None
-    sources, runless, problems = prepare_sources(files, tasks, choices=choices, fills=fills, data=data)
+    sources, problems = prepare_sources(
+        [file for file in files if file.task in choices], tasks, choices=choices, data=data
+    )
     for problem in problems:
         say(problem)
-    if runless:
+    if runless := sorted({*wanted} - {*choices}):
         _suggest_training(runless, encoder, store=store)
     if runless or problems:
         raise InputError("submit build: the leaderboard takes all files or none; see above")
     out = arguments.out or store.root.parent / f"submission-{encoder}.zip"
-    content = build_submission(sources, device=config.trainer.device, on_rows=_Lines())
+    contents = predict_files(sources, device=config.trainer.device, on_rows=_Lines())
+    filled = {file.name: write_rows(file, [fills[file.task]] * file.rows) for file in files if file.task in fills}
+    content = pack_zip(contents | filled)
     write_file(content, out, chosen=arguments.out is not None)
-    for source in sorted(sources, key=lambda source: source.file.name):
-        if isinstance(source, Filled):
-            origin = f"no model: {source.fill} in every line, because of --fill"
-        else:
-            choice, kept = source.choice, "kept" if source.kept is not None else "predicted now"
+    stored = {source.file.name for source in sources if source.kept is not None}
+    for file in files:
+        origin = f"no model: {fills.get(file.task)} in every line, because of --fill"
+        if choice := choices.get(file.task):
+            kept = "kept" if file.name in stored else "predicted now"
             origin = f"{choice.run.title}, {choice.why}: {100 * choice.score:.1f}; {kept}"
-        sys.stdout.write(f"{source.file.name:<12} {source.file.rows:>8,} rows  {origin}\n")
-    runs = {source.choice.run.record.run_id: source.choice.run for source in sources if isinstance(source, FromRun)}
-    for run in runs.values():
-        for reason in run.record.not_comparable_because:
-            say(f"{run.title}: {reason}")
+        sys.stdout.write(f"{file.name:<12} {file.rows:>8,} rows  {origin}\n")
+    for choice in choices.values():
+        for reason in choice.run.record.not_comparable_because:
+            say(f"{choice.run.title}: {reason}")
     rows, digest = sum(file.rows for file in files), hashlib.sha256(content).hexdigest()
     sys.stdout.write(f"{visible(str(out))}: {len(files)} files, {rows:,} predictions, SHA-256 {digest}\n")
     return 0
@@ -152,7 +155,7 @@ def _suggest_training(tasks: Sequence[str], encoder: str, *, store: RunStore) ->
 class _Lines:
     """Prints a line when a file begins, at intervals, and at its end."""
 
-    def __call__(self, source: FromRun, *, done: int, fresh: int) -> None:
+    def __call__(self, source: Source, *, done: int, fresh: int) -> None:
         now, rows, title = time.monotonic(), source.file.rows, f"{source.file.name}, {source.file.rows:,} rows"
         if done == 0:
             self._began = self._last = now

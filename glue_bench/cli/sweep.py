@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from glue_bench.cli.shared import add_options, choice, count_option, path_option, print_table, say, style
+from glue_bench.cli.shared import add_options, choice, count_option, path_option, say, style, write_table
 from glue_bench.config import group_options
 from glue_bench.config.keys import fields_of
 from glue_bench.config.schema import RunConfig, SlurmConfig
@@ -271,7 +271,7 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool)
         if known is None and setting not in works and request in plan.missing:
             works[setting] = work_of(request)
         rows.append(_plan_cells(request, plan, estimate=known, work=works.get(setting)))
-    print_table(("run", "state", "time", "what is known", "run id"), rows, right=["time"], wrap="what is known")
+    write_table("Plan", ["run", "state", "time", "what is known", "run id"], rows)
     say(_summarise(plan))
     if plan.missing:
         say(_describe_time(plan, estimates))

@@ -2,7 +2,7 @@
 
 import argparse
 
-from glue_bench.cli.shared import add_options, print_table
+from glue_bench.cli.shared import add_options, write_table
 from glue_bench.config import group_options
 from glue_bench.errors import UsageError
 from glue_bench.tasks.published import load_published
@@ -35,6 +35,6 @@ def execute(arguments: argparse.Namespace) -> int:
         train, *validation = ("?" if count is None else f"{count:,}" for count in counts)
         facts = [", ".join(texts) for texts in (task.texts, [labels], [train], validation, task.metrics)]
         rows.append([name, *facts, *known])
-    headers = ("task", "texts", "labels", "train", "validation", "metrics")
-    print_table([*headers, *(f"published: {n.name}" for n in published)], rows, right=("train", "validation"))
+    headers = ["task", "texts", "labels", "train", "validation", "metrics"]
+    write_table("Tasks", [*headers, *(f"published: {table.name}" for table in published)], rows)
     return 0

@@ -6,7 +6,6 @@ comparable scores get one. `verified`, `verifyToken` and `evaluation_framework` 
 somebody else ran the evaluation.
 """
 
-import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -29,6 +28,12 @@ from glue_bench.text import escape_markdown
 _METRIC_IDS = {"pearson": "pearsonr", "spearman": "spearmanr"}
 # The data set's id for rows that have none on the hub.
 _OWN_ROWS = {"sample": "glue-bench-sample-data", "local": "local-files"}
+# The rows on which the epoch was chosen, by the selection.
+_CHOSEN = {
+    "best": "the rows that are scored: the scores are optimistic",
+    "holdout": "held-out training rows, not on the rows that are scored",
+    "halves": "one half of the development rows; only the other half is scored",
+}
 _TEMPLATE = Path(__file__).with_name("README.md.jinja")
 
 
@@ -37,23 +42,24 @@ def render_card(record: Record, task: TaskAdapter, *, place: str) -> str:
     environment = jinja2.Environment(  # noqa: S701 - it is Markdown, which `_escape` escapes
         undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True, finalize=_escape
     )
-    environment.filters["title"] = lambda part: metric_title([part])
-    encoder, (command, remarks) = record.encoder, _repetition(record)
+    environment.filters |= {"title": lambda part: metric_title([part]), "thousands": "{:,}".format}
+    trainer, words = record.config["trainer"], repeating_words(record, private=False)
+    recipe = {*keys_of(TrainerConfig, "scores")}.difference(without_effect(trainer))
+    files = [f"task/{record.task}.yaml", f"recipe/{record.recipe}.yaml"]
     text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         record=record,
         task=task,
+        place=place,
         metadata=Markup(_metadata(record, task).to_yaml(line_break="\n")),  # noqa: S704 - not HTML
-        base=f"{encoder['hub_id']} at revision {encoder['revision']}" if encoder["hub_id"] else encoder["name"],
         rows_title=_rows_title(record, task),
         dataset_title=_dataset_title(record, task),
         caveats=_caveats(record),
         scores=_scores(record, task),
-        snippet=_snippet(record, task, place=place),
-        training=_training(record),
-        data=_data(record, task),
-        command=command,
-        remarks=remarks,
-        blank=Markup("\n"),
+        changes=", ".join(f"{key}={value}" for key, value in _changed_values(record).items()),
+        settings={key: value for key, value in trainer.items() if key in recipe and value != LATER.get(key)},
+        command=_fence("bash", shlex.join(["glue-bench", "run", *words, "save_model=true"])),
+        private=any(word.endswith("=FOLDER") for word in words),
+        own_files=[name for name in files if not (conf_folder() / name).is_file()],
     )
     ModelCard(text)  # raises ValueError for metadata that the hub would not accept
     return text
@@ -113,12 +119,8 @@ def _caveats(record: Record) -> list[str]:
     notes = []
     if not record.comparable:
         notes.append(f"Not comparable with published GLUE numbers: {'; '.join(record.not_comparable_because)}.")
-    if record.selection == "best":
-        notes.append("The epoch was chosen on the rows that are scored: the scores are optimistic.")
-    if record.selection == "holdout":
-        notes.append("The epoch was chosen on held-out training rows, not on the rows that are scored.")
-    if record.selection == "halves":
-        notes.append("The epoch was chosen on one half of the development rows; only the other half is scored.")
+    if record.selection in _CHOSEN:
+        notes.append(f"The epoch was chosen on {_CHOSEN[record.selection]}.")
     if record.config.get("grid"):
         notes.append("The run is one cell of a grid: if the cell was chosen by these scores, they are optimistic.")
     notes.append("These are scores on development rows, not test scores, and of one seed; other seeds differ.")
@@ -164,70 +166,6 @@ def _metadata(record: Record, task: TaskAdapter) -> ModelCardData:
         tags=["glue-bench"],
         eval_results=results,
     )
-
-
-def _snippet(record: Record, task: TaskAdapter, *, place: str) -> Markup:
-    example = '{"text": "A man sleeps.", "text_pair": "A man is awake."}' if len(task.texts) == 2 else '"A man sleeps."'
-    remark = "  # in this folder, or its path from elsewhere" if place == "." else ""
-    code = f"""from transformers import pipeline
-
-classify = pipeline("text-classification", model={json.dumps(place)}){remark}
-classify({example}, top_k=None, truncation=True, max_length={record.config["trainer"]["max_length"]})"""
-    return _fence("python", code)
-
-
-def _training(record: Record) -> dict[str, object]:
-    trainer = record.config["trainer"]
-    recipe = {*keys_of(TrainerConfig, "scores")}.difference(without_effect(trainer))
-    settings = {key: value for key, value in trainer.items() if key in recipe and value != LATER.get(key)}
-    changed = ", ".join(f"{key}={value}" for key, value in _changed_values(record).items())
-    facts: dict[str, object] = {
-        "recipe": record.recipe + (f" with {changed}" if changed else ""),
-        **settings,
-        "seed": record.seed,
-        "start": record.init,
-        "weights of": {"last": "the last epoch"}.get(record.selection, f"the best epoch ({record.selection})"),
-        "updates done": f"{record.steps:,}",
-        "tokens trained on": f"{record.tokens:,}",
-        "seconds of training": record.seconds.get("train", ""),
-        "device": record.device,
-        "precision": record.precision,
-        "engine": record.engine,
-        "processes": record.processes,
-    }
-    if record.selected:
-        facts["epoch kept"] = record.selected["epoch"]
-    return facts
-
-
-def _data(record: Record, task: TaskAdapter) -> dict[str, object]:
-    data = record.data
-    facts: dict[str, object] = {"source": data["source"]}
-    if data["source"] == "hub":
-        configuration = task.hub_config or task.name
-        facts |= {"data set": data["dataset"], "configuration": configuration, "revision": data["revision"]}
-    facts["fingerprint of all texts and labels"] = data["fingerprint"]
-    facts |= {f"rows of {split}": f"{rows:,}" for split, rows in data["rows"].items()}
-    cut = data.get("truncated", {})
-    facts |= {f"rows of {split} that were cut": f"{rows:,}" for split, rows in cut.items() if rows}
-    facts["encoder's weights, SHA-256"] = record.encoder["weights_sha256"]
-    return facts
-
-
-def _repetition(record: Record) -> tuple[Markup, list[str]]:
-    """Return the command that repeats the run, and remarks on it."""
-    words = repeating_words(record, private=False)
-    command = _fence("bash", shlex.join(["glue-bench", "run", *words, "save_model=true"]))
-    remarks = list[str]()
-    if any(word.endswith("=FOLDER") for word in words):
-        remarks.append("FOLDER stands for files that are not public; the fingerprint or SHA-256 above identifies them.")
-    files = [f"task/{record.task}.yaml", f"recipe/{record.recipe}.yaml"]
-    own = [name for name in files if not (conf_folder() / name).is_file()]
-    if own:
-        remarks.append(f"It needs --config-dir with {' and '.join(own)}, which glue-bench does not include.")
-    if record.git:
-        remarks.append(f"glue-bench was at commit {record.git}.")
-    return command, remarks
 
 
 def _fence(language: str, code: str) -> Markup:

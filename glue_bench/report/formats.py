@@ -33,6 +33,8 @@ _WRAPPED = {
     "found": 20,
     "setting": 20,
     "folder": 24,
+    "labels": 16,
+    "what is known": 24,
 }
 # Columns that are dropped in a narrow terminal, in this order.
 _LEFT_OUT = (

@@ -26,7 +26,7 @@ from glue_bench.files import replace_atomically
 from glue_bench.reading import open_regular
 from glue_bench.runs.finished import FinishedRun, check_weights
 from glue_bench.runs.store import predictions_path, read_predictions, write_predictions
-from glue_bench.submission.layout import Choice, LeaderboardFile, pack_zip, write_rows
+from glue_bench.submission.layout import Choice, LeaderboardFile, write_rows
 from glue_bench.text import first_line
 
 if TYPE_CHECKING:
@@ -36,16 +36,8 @@ Vector = NDArray[np.int64] | NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filled:
-    """A file of one constant prediction."""
-
-    file: LeaderboardFile
-    fill: str  # a class name or a score
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FromRun:
-    """A file of a run's predictions."""
+class Source:
+    """What a file of a run's predictions is made from."""
 
     file: LeaderboardFile
     choice: Choice
@@ -53,64 +45,49 @@ class FromRun:
     kept: Vector | None  # stored predictions
 
 
-Source = Filled | FromRun
-
-
 def prepare_sources(
     files: Sequence[LeaderboardFile],
     tasks: Mapping[str, TaskConfig],
     *,
     choices: Mapping[str, Choice],
-    fills: Mapping[str, str],
     data: DataConfig | None,
-) -> tuple[list[Source], list[str], list[str]]:
-    """Find everything that predicting needs, and every problem, before the first row is predicted.
+) -> tuple[list[Source], list[str]]:
+    """Find everything that predicting the files of these tasks needs, before the first row is predicted.
 
-    `data` is where the test rows are; None for where each run's rows came from. Return the sources, the tasks without a
-    run, and a line for each problem of the other tasks.
+    `data` is where the test rows are; None for where each run's rows came from. Return the sources, and a line for each
+    problem.
     """
     sources, problems, checked = list[Source](), list[str](), set[Path]()
-    for file in files:
-        if file.task in fills:
-            sources.append(Filled(file=file, fill=fills[file.task]))
-        elif file.task in choices:
-            run = choices[file.task].run
-            try:
-                texts = open_texts(data or _data_of(run), tasks[file.task], place=file.place)
-                if texts.rows != file.rows:
-                    found = f"{texts.files}: {texts.rows:,} rows"
-                    raise InputError(f"{found}; the leaderboard wants predictions for {file.rows:,}")
-                kept = kept_predictions(run, file.place, file=texts)
-                sources.append(FromRun(file=file, choice=choices[file.task], texts=texts, kept=kept))
-                if kept is None and run.folder not in checked:
-                    checked.add(run.folder)
-                    check_weights(run)
-            except (InputError, UsageError) as error:
-                problems.append(f"{file.name}: {first_line(error)}")
-    runless = sorted({file.task for file in files} - {*fills, *choices})
-    return sources, runless, problems
-
-
-def _data_of(run: FinishedRun) -> DataConfig:
     known = {item.name for item in dataclasses.fields(DataConfig)}
-    return DataConfig(**{key: value for key, value in run.record.config["data"].items() if key in known})
+    for file in files:
+        run = choices[file.task].run
+        own = {key: value for key, value in run.record.config["data"].items() if key in known}
+        try:
+            texts = open_texts(data or DataConfig(**own), tasks[file.task], place=file.place)
+            if texts.rows != file.rows:
+                found = f"{texts.files}: {texts.rows:,} rows"
+                raise InputError(f"{found}; the leaderboard wants predictions for {file.rows:,}")
+            kept = kept_predictions(run, file.place, file=texts)
+            sources.append(Source(file=file, choice=choices[file.task], texts=texts, kept=kept))
+            if kept is None and run.folder not in checked:
+                checked.add(run.folder)
+                check_weights(run)
+        except (InputError, UsageError) as error:
+            problems.append(f"{file.name}: {first_line(error)}")
+    return sources, problems
 
 
-def build_submission(
+def predict_files(
     sources: Sequence[Source], *, device: str, on_rows: Callable[..., None] = lambda *_, **__: None
-) -> bytes:
-    """Predict what is not stored yet, and return the zip from `sources`, one for each file of the leaderboard.
+) -> dict[str, bytes]:
+    """Predict what is not stored yet, and return the content of each file by name.
 
     `device` is as in `load_fine_tuned`; `on_rows` is called with a source, `done` rows of it, 0 at its start, and
     `fresh`: those of them predicted now. Errors as in `predict_rows`.
     """
     contents, loaded, load = dict[str, bytes](), "", None
     for source in sorted(sources, key=lambda source: source.file.task):  # all files of a task come from one model
-        file = source.file
-        if isinstance(source, Filled):
-            contents[file.name] = write_rows(file, [source.fill] * file.rows)
-            continue
-        run, prediction = source.choice.run, source.kept
+        file, run, prediction = source.file, source.choice.run, source.kept
         if prediction is None:
             from glue_bench.runs.inference import load_fine_tuned
 
@@ -122,7 +99,7 @@ def build_submission(
         # Classes are mapped by name: a run's codes may be in another order.
         shown = prediction if run.task.regression else [run.task.labels[code] for code in prediction]
         contents[file.name] = write_rows(file, shown)
-    return pack_zip(contents)
+    return contents
 
 
 def kept_predictions(run: FinishedRun, place: str, *, file: TextFile) -> Vector | None:

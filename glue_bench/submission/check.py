@@ -4,9 +4,8 @@ import os
 import re
 import stat
 import zipfile
-from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from glue_bench.errors import InputError, did_you_mean
@@ -20,24 +19,7 @@ _READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _SCORE = re.compile(rb"\d+(\.\d{1,%d})?" % DECIMALS)
 _INDEX = re.compile(rb"0|[1-9]\d{0,8}")
 
-
-class _Findings:
-    """The faults of one file, or of the zip itself: the first few of each kind, and how many more there are."""
-
-    def __init__(self, file: str = "") -> None:
-        self._file, self._shown, self._counts = file, list[tuple[int, str]](), Counter[str]()
-
-    def add(self, kind: str, problem: str, *, line: int = 0) -> None:
-        self._counts[kind] += 1
-        if self._counts[kind] <= SHOWN:
-            where = f"{self._file} line {line}: " if line else f"{self._file}: " if self._file else ""
-            self._shown.append((line, where + problem))
-
-    def faults(self) -> list[str]:
-        rest = {kind: count - SHOWN for kind, count in self._counts.items() if count > SHOWN}
-        start = f"{self._file}: " if self._file else ""
-        shown = [problem for _, problem in sorted(self._shown, key=lambda each: each[0])]
-        return [*shown, *(f"{start}and {count:,} more: {kind}" for kind, count in rest.items())]
+_Fault = tuple[str, int, str]  # its kind, its line (0 for none), and what is wrong
 
 
 def check_submission(path: Path, files: Sequence[LeaderboardFile]) -> list[str]:
@@ -46,158 +28,115 @@ def check_submission(path: Path, files: Sequence[LeaderboardFile]) -> list[str]:
     Each is `FILE line N: PROBLEM`; without the line, or without both, if the fault is not in one. An InputError if the
     zip does not exist, or cannot be read.
     """
-    whole = _Findings()
-    archive = _open(path, whole, most_bytes=_DIRECTORY + sum(file.most_bytes for file in files))
-    if archive is None:
-        return whole.faults()
-    with archive:
-        found = _match_members(archive, [file.name for file in files], findings=whole)
-        faults = whole.faults()
-        for file in files:
-            if file.name in found:
-                findings = _Findings(file.name)
-                content = _read(archive, found[file.name], findings=findings, most_bytes=file.most_bytes)
-                if content is not None:
-                    _check_lines(content, file, findings=findings)
-                faults += findings.faults()
-    return faults
-
-
-def _open(path: Path, findings: _Findings, *, most_bytes: int) -> zipfile.ZipFile | None:
     try:
         with open_regular(path) as stream:
             size, start = os.fstat(stream.fileno()).st_size, stream.read(2)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if size > most_bytes:
-        findings.add("size", f"{size:,} bytes; at most {most_bytes:,} are read")
-    elif start != b"PK":  # zipfile would accept other bytes before a zip
-        findings.add("format", "not a readable zip file")
-    else:
-        try:
-            return zipfile.ZipFile(path)
-        except Exception as error:  # zipfile raises many kinds on damaged bytes
-            findings.add("format", f"not a readable zip file ({printable(first_line(error))})")
-    return None
+    if size > (most_bytes := _DIRECTORY + sum(file.most_bytes for file in files)):
+        return [f"{size:,} bytes; at most {most_bytes:,} are read"]
+    if start != b"PK":  # zipfile would accept other bytes before a zip
+        return ["not a readable zip file"]
+    try:
+        archive = zipfile.ZipFile(path)
+    except Exception as error:  # zipfile raises many kinds on damaged bytes
+        return [f"not a readable zip file ({printable(first_line(error))})"]
+    with archive:
+        found = {info.orig_filename: info for info in reversed(archive.infolist())}  # of duplicates the first
+        faults = _word(_check_names([info.orig_filename for info in archive.infolist()], [file.name for file in files]))
+        for file in files:
+            if file.name in found:
+                faults += _word(_check_file(archive, found[file.name], file), file=file.name)
+    return faults
 
 
-def _match_members(
-    archive: zipfile.ZipFile, wanted: Sequence[str], *, findings: _Findings
-) -> dict[str, zipfile.ZipInfo]:
-    found, others = dict[str, zipfile.ZipInfo](), list[str]()
-    for info in archive.infolist():
-        name = info.orig_filename
-        if name not in wanted:
-            others.append(name)
-        elif name in found:
-            findings.add("duplicate files", f"duplicate file {name}")
-        else:
-            found[name] = info
-    missing = [name for name in wanted if name not in found]
-    for name in others:
+def _word(faults: Iterable[_Fault], *, file: str = "") -> list[str]:
+    """Word the first few faults of each kind in the order of their lines, then count the others."""
+    start, counts, shown = f"{file}: " if file else "", Counter[str](), list[tuple[int, str]]()
+    for kind, line, problem in faults:
+        counts[kind] += 1
+        if counts[kind] <= SHOWN:
+            shown.append((line, f"{file} line {line}: {problem}" if line else start + problem))
+    rest = [f"{start}and {count - SHOWN:,} more: {kind}" for kind, count in counts.items() if count > SHOWN]
+    return [*(text for _, text in sorted(shown, key=lambda each: each[0])), *rest]
+
+
+def _check_names(names: Sequence[str], wanted: Sequence[str]) -> Iterator[_Fault]:
+    counts, missing = Counter(names), [name for name in wanted if name not in names]
+    for name in wanted:
+        yield from [("duplicate files", 0, f"duplicate file {name}")] * (counts[name] - 1)
+    for name in names:
+        if name in wanted:
+            continue
         if "__MACOSX" in name or name.endswith(".DS_Store"):
             problem = "added by macOS; zip without it (zip -X)"
         elif "/" in name or "\\" in name:
             problem = "in a folder; all files must be at the root of the zip"
         else:
             problem = f"not one of the leaderboard's files{did_you_mean(printable(name), missing or wanted)}"
-        findings.add("files that do not belong", f"{printable(name)}: {problem}")
+        yield "files that do not belong", 0, f"{printable(name)}: {problem}"
     for name in missing:
-        findings.add("missing files", f"{name} is missing")
-    return found
+        yield "missing files", 0, f"{name} is missing"
 
 
-def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, *, findings: _Findings, most_bytes: int) -> bytes | None:
+def _check_file(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: LeaderboardFile) -> Iterator[_Fault]:
     link, encrypted = stat.S_ISLNK(info.external_attr >> 16), info.flag_bits & 1
     if link or encrypted or info.compress_type not in _READABLE:
-        findings.add("kind", "must be a plain file without a password, compressed with deflate or not at all")
-    elif info.file_size > most_bytes:
-        findings.add("size", f"{info.file_size:,} bytes uncompressed; at most {most_bytes:,} are read")
-    else:
-        try:
-            with archive.open(info) as stream:
-                content = stream.read(most_bytes + 1)  # never more than the directory's entry says
-            if len(content) == info.file_size:
-                return content
-            findings.add("kind", f"damaged: {len(content):,} bytes uncompressed, but {info.file_size:,} announced")
-        except Exception as error:  # zipfile raises many kinds on damaged bytes
-            findings.add("kind", f"cannot be read ({printable(first_line(error))})")
-    return None
-
-
-def _check_lines(content: bytes, file: LeaderboardFile, *, findings: _Findings) -> None:
-    """Add everything that is wrong with a file's content to `findings`."""
-    lines = content.split(b"\n")
-    if not lines[-1]:
-        lines.pop()  # a last line without a line feed is allowed too
-    if not lines:
-        findings.add("empty", f"empty; must be a header and {file.rows:,} lines")
+        yield "kind", 0, "must be a plain file without a password, compressed with deflate or not at all"
         return
+    if info.file_size > file.most_bytes:
+        yield "size", 0, f"{info.file_size:,} bytes uncompressed; at most {file.most_bytes:,} are read"
+        return
+    try:
+        with archive.open(info) as stream:
+            content = stream.read(file.most_bytes + 1)  # never more than the directory's entry says
+    except Exception as error:  # zipfile raises many kinds on damaged bytes
+        yield "kind", 0, f"cannot be read ({printable(first_line(error))})"
+        return
+    if len(content) != info.file_size:
+        yield "kind", 0, f"damaged: {len(content):,} bytes uncompressed, but {info.file_size:,} announced"
+    elif not content:
+        yield "empty", 0, f"empty; must be a header and {file.rows:,} lines"
+    else:
+        yield from _check_lines(content.removesuffix(b"\n").split(b"\n"), file)
+
+
+def _check_lines(lines: list[bytes], file: LeaderboardFile) -> Iterator[_Fault]:
     for number, line in enumerate(lines, start=1):
         if line.endswith(b"\r"):
-            findings.add("carriage returns", "ends with a carriage return (Windows); must be a line feed", line=number)
+            yield "carriage returns", number, "ends with a carriage return (Windows); must be a line feed"
             lines[number - 1] = line[:-1]
     header = lines[0]
     if header != HEADER.encode():
-        findings.add("header", f"the header is {_quote(header)}; must be index, a tab, prediction", line=1)
-    rows = _Rows(file, findings)
+        yield "header", 1, f"the header is {_quote(header)}; must be index, a tab, prediction"
+    words, expected, line_of = {word.encode() for word in file.words}, 0, dict[int, int]()  # the line of each index
+    low, high = file.score_range or (0, 0)
+    allowed = f"{file.allowed} with at most {DECIMALS} decimals" if file.score_range else file.allowed
     first = 1 if header[:1].isdigit() else 2  # without a header, rows begin at once
     for number, line in enumerate(lines[first - 1 :], start=first):
-        rows.check(line, number)
-    rows.check_count(len(lines))
-
-
-class _Rows:
-    """The rows of one file, in turn."""
-
-    def __init__(self, file: LeaderboardFile, findings: _Findings) -> None:
-        self._file, self._findings = file, findings
-        self._words = {word.encode() for word in file.words}
-        self._lines = array("l", [0]) * file.rows  # the line of each index; 0 for none yet
-        self._expected = 0
-
-    def check(self, line: bytes, number: int) -> None:
-        index, _, prediction = line.partition(b"\t")
-        if index == b"%d" % self._expected and self._expected < self._file.rows and prediction in self._words:
-            self._lines[self._expected] = number  # the usual case
-            self._expected += 1
-        elif line.count(b"\t") != 1:
+        text, _, prediction = line.partition(b"\t")
+        if line.count(b"\t") != 1:
             fields = plural(line.count(b"\t") + 1, "field")
-            problem = f"{fields}, not two with a tab between: {_quote(line)}"
-            self._findings.add("lines without two fields", problem, line=number)
+            yield "lines without two fields", number, f"{fields}, not two with a tab between: {_quote(line)}"
+            continue
+        index = int(text) if _INDEX.fullmatch(text) else file.rows
+        if index >= file.rows:
+            problem = f"index is {_quote(text)}; must be a plain whole number from 0 to {file.rows - 1}"
+            yield "wrong indexes", number, problem
+            expected += 1
+        elif index in line_of:
+            yield "duplicate indexes", number, f"duplicate index {index}; first on line {line_of[index]:,}"
         else:
-            self._check_index(index, number)
-            low, high = self._file.score_range or (0, 0)
-            is_score = _SCORE.fullmatch(prediction) is not None and low <= float(prediction) <= high
-            if not (is_score if self._file.score_range else prediction in self._words):
-                decimals = f" with at most {DECIMALS} decimals" if self._file.score_range else ""
-                problem = f"prediction is {_quote(prediction)}; must be {self._file.allowed}{decimals}"
-                self._findings.add("wrong predictions", problem, line=number)
-
-    def check_count(self, last: int) -> None:
-        """Report missing rows, once all lines are read."""
-        missing = [str(index) for index, line in enumerate(self._lines) if not line]
-        if missing:
-            first, rows = ", ".join(missing[:5] + ["..."] * (len(missing) > 5)), self._file.rows
-            problem = f"predictions for {rows - len(missing):,} of {rows:,} rows; missing: {first}"
-            self._findings.add("count", problem, line=last)
-
-    def _check_index(self, text: bytes, number: int) -> None:
-        rows = self._file.rows
-        index = int(text) if _INDEX.fullmatch(text) else rows
-        if index >= rows:
-            problem = f"index is {_quote(text)}; must be a plain whole number from 0 to {rows - 1}"
-            self._findings.add("wrong indexes", problem, line=number)
-            self._expected += 1
-        elif self._lines[index]:
-            problem = f"duplicate index {index}; first on line {self._lines[index]:,}"
-            self._findings.add("duplicate indexes", problem, line=number)
-        else:
-            self._lines[index] = number
-            if index != self._expected:
-                problem = f"index {index}; must be {self._expected} (from 0, in the order of the test rows)"
-                self._findings.add("indexes out of order", problem, line=number)
-            self._expected = index + 1
+            if index != expected:
+                problem = f"index {index}; must be {expected} (from 0, in the order of the test rows)"
+                yield "indexes out of order", number, problem
+            line_of[index], expected = number, index + 1
+        is_score = file.score_range and _SCORE.fullmatch(prediction) and low <= float(prediction) <= high
+        if not is_score and prediction not in words:
+            yield "wrong predictions", number, f"prediction is {_quote(prediction)}; must be {allowed}"
+    if missing := [str(index) for index in range(file.rows) if index not in line_of]:
+        some, found = ", ".join(missing[:5] + ["..."] * (len(missing) > 5)), len(line_of)
+        yield "count", len(lines), f"predictions for {found:,} of {file.rows:,} rows; missing: {some}"
 
 
 def printable(text: str, *, longest: int = 60) -> str:

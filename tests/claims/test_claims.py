@@ -14,7 +14,7 @@ from transformers import RobertaConfig, pipeline
 
 from glue_bench.claims.card import (
     Card,
-    FillMaskClaim,
+    Claim,
     LikelyToken,
     ModelFiles,
     Verdict,
@@ -208,16 +208,25 @@ def model_in(folder: Path) -> Model:
 
 
 @pytest.fixture(scope="module")
-def true_claim(tiny_roberta: Path) -> FillMaskClaim:
+def true_claim(tiny_roberta: Path) -> Claim:
     """Make a claim of what transformers' own pipeline says about the tiny model."""
     found = pipeline("fill-mask", model=str(tiny_roberta), device="cpu")(PROMPT, top_k=5)
     tokens = [LikelyToken(id=row["token"], token=row["token_str"], score=row["score"]) for row in found]
-    return FillMaskClaim(
-        id="x", title="x", says="x", model="tiny", source="x", check="x", prompt=PROMPT, tokens=tokens, tolerance=1e-3
+    return Claim(
+        kind="fill_mask",
+        id="x",
+        title="x",
+        says="x",
+        model="tiny",
+        source="x",
+        check="x",
+        prompt=PROMPT,
+        tokens=tokens,
+        tolerance=1e-3,
     )
 
 
-def test_fill_mask_finds_what_transformers_pipeline_finds(true_claim: FillMaskClaim, tiny_roberta: Path) -> None:
+def test_fill_mask_finds_what_transformers_pipeline_finds(true_claim: Claim, tiny_roberta: Path) -> None:
     row = check_model(true_claim, model_in(tiny_roberta))
     assert row.verdict == "confirmed", row
     for token, (number, word, score) in zip(true_claim.tokens, row.details["tokens"], strict=True):
@@ -225,9 +234,7 @@ def test_fill_mask_finds_what_transformers_pipeline_finds(true_claim: FillMaskCl
         assert score == pytest.approx(token.score, rel=1e-5)
 
 
-def test_fill_mask_contradicts_another_order_and_another_probability(
-    true_claim: FillMaskClaim, tiny_roberta: Path
-) -> None:
+def test_fill_mask_contradicts_another_order_and_another_probability(true_claim: Claim, tiny_roberta: Path) -> None:
     model = model_in(tiny_roberta)
     first, second, *rest = true_claim.tokens
     swapped = check_model(dataclasses.replace(true_claim, tokens=[second, first, *rest]), model)
@@ -240,20 +247,20 @@ def test_fill_mask_contradicts_another_order_and_another_probability(
         assert row.verdict == verdict, row.why
 
 
-def test_a_tokenizer_without_a_mask_token_cannot_check_fill_mask(true_claim: FillMaskClaim, copied_tiny: Path) -> None:
+def test_a_tokenizer_without_a_mask_token_cannot_check_fill_mask(true_claim: Claim, copied_tiny: Path) -> None:
     config = copied_tiny / "tokenizer_config.json"
     config.write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}))
     row = check_model(true_claim, model_in(copied_tiny))
     assert (row.verdict, row.why) == ("not checkable here", "the tokenizer has no mask token")
 
 
-def test_a_prompt_without_a_mask_cannot_be_checked(true_claim: FillMaskClaim, tiny_roberta: Path) -> None:
+def test_a_prompt_without_a_mask_cannot_be_checked(true_claim: Claim, tiny_roberta: Path) -> None:
     claim = dataclasses.replace(true_claim, prompt="the cat.")
     row = check_model(claim, model_in(tiny_roberta))
     assert (row.verdict, row.why) == ("not checkable here", "the tokenizer finds 0 mask tokens in the prompt")
 
 
-def test_a_missing_masked_lm_head_is_not_initialised_at_random(true_claim: FillMaskClaim, copied_tiny: Path) -> None:
+def test_a_missing_masked_lm_head_is_not_initialised_at_random(true_claim: Claim, copied_tiny: Path) -> None:
     path = copied_tiny / "model.safetensors"
     save_file({name: tensor for name, tensor in load_file(path).items() if "lm_head" not in name}, path)
     row = check_model(true_claim, model_in(copied_tiny))

@@ -28,7 +28,7 @@ from tests.support.hub_server import HubServer
 
 
 def hostile_report() -> ClaimsReport:
-    claim = Claim(id="=1+1", title="a|b", model="<script>", says="[x](y)", check="-", source="+")
+    claim = Claim(kind="case", id="=1+1", title="a|b", model="<script>", says="[x](y)", check="-", source="+")
     hostile = ClaimRow(
         claim=claim,
         verdict=Verdict.CONTRADICTED,

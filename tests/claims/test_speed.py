@@ -8,15 +8,16 @@ import pytest
 import scipy.stats
 from transformers import RobertaConfig
 
-from glue_bench.claims.card import Card, SpeedClaim
-from glue_bench.claims.speed import Bench, check_speed, median_interval
+from glue_bench.claims.card import Card, Claim, ModelFiles
+from glue_bench.claims.models import Model
+from glue_bench.claims.speed import Bench, check_speed, measure_speed, median_interval
 from glue_bench.config.compose import compose_run
 from glue_bench.models.placement import choose_placement
 from tests.support.claims import check
 
-SPEED = SpeedClaim(
-    id="speed", title="speed", says="twice as fast", model="a", source="", check="", against="b", phase="training",
-    value=2.0, at_least=1.75, below=2.5,
+SPEED = Claim(
+    kind="speed", id="speed", title="speed", says="twice as fast", model="a", source="", check="", against="b",
+    phase="training", value=2.0, at_least=1.75, below=2.5,
 )  # fmt: skip
 
 
@@ -59,18 +60,23 @@ def test_a_deeper_model_is_measured_to_be_slower_in_training_and_inference(monke
     trainer = compose_run(["task=rte", "trainer.device=cpu"]).trainer
     bench = Bench(shallow, deep, settings=trainer)
     for phase in ("training", "inference"):
-        pairs = list[tuple[int, float]]()
-
-        def on_pair(number: int, ratio: float, pairs: list[tuple[int, float]] = pairs) -> None:
-            pairs.append((number, ratio))
-
-        seconds = bench.measure(phase, repeats=5, on_pair=on_pair)
-        assert [number for number, _ in pairs] == [1, 2, 3, 4, 5]
+        seconds = np.stack([*bench.measure(phase, repeats=5)])
+        assert seconds.shape == (5, 2, 2)
         ratios = seconds[:, 1] / seconds[:, 0]  # (pairs, clocks)
-        assert ratios[:, 0].tolist() == [ratio for _, ratio in pairs]
         assert np.median(ratios, axis=0).min() > 1.5
         assert bench.engine == "flat"
     assert bench.machine()["device"] == choose_placement("cpu", "auto").device.type
+
+
+def test_progress_tells_the_number_and_the_ratio_of_every_pair(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [np.array([[1.0, 1.0], [ratio, ratio]]) for ratio in (2.0, 2.1, 1.9, 2.0, 2.2)]
+    monkeypatch.setattr(Bench, "measure", lambda *_, **__: iter(pairs))
+    nothing = ModelFiles(place="", folder=None, missing=dict.fromkeys(("config.json", "model.safetensors"), "x"))
+    models = {name: Model(card.models["distilroberta"], nothing) for name in ("a", "b")}
+    trainer, lines = compose_run(["task=rte", "trainer.device=cpu"]).trainer, list[str]()
+    measure_speed(SPEED, models, settings=trainer, repeats=5, on_progress=lines.append)
+    told = [f"speed: pair {number} of 5: {pair[1, 0]:.2f} times as fast" for number, pair in enumerate(pairs, start=1)]
+    assert lines == ["speed: warming up", *told]
 
 
 def test_a_model_too_short_for_the_rows_is_not_timed(card: Card, claimed_config: Callable[..., Path]) -> None:

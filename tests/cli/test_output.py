@@ -130,7 +130,12 @@ def test_what_cannot_be_written_is_named_in_one_line(out: str, capsys: pytest.Ca
 
 @pytest.mark.parametrize("columns", ["0", "1", "20", "40", "wide"])
 @pytest.mark.parametrize(
-    ("words", "letters"), [(["runs"], "tinyrtefinished"), (["published", "protocol=card"], "distilroberta")]
+    ("words", "letters"),
+    [
+        (["runs"], "tinyrtefinished"),
+        (["published", "protocol=card"], "distilroberta"),
+        (["tasks"], "wnlinot_entailment392,702"),
+    ],
 )
 def test_the_narrowest_terminal_shows_every_letter(
     words: list[str],

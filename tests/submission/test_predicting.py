@@ -17,19 +17,18 @@ from glue_bench.config.schema import DataConfig
 from glue_bench.errors import InputError
 from glue_bench.runs.inference import load_fine_tuned
 from glue_bench.runs.store import RunStore
-from glue_bench.submission import FromRun, build_submission, kept_predictions, predict_rows, prepare_sources
+from glue_bench.submission import Source, kept_predictions, predict_files, predict_rows, prepare_sources
 from glue_bench.submission.layout import Wish, choose_runs
 from tests.support.building import Bench, layout, write_test_rows
 from tests.support.tiny import sentences, write_parquet
 
 
-def sources_of(bench: Bench, task: str) -> tuple[list[FromRun], list[str]]:
+def sources_of(bench: Bench, task: str) -> tuple[list[Source], list[str]]:
     """Return what `prepare_sources` finds for one task of a bench, and its problems."""
     _, choices = choose_runs(RunStore(bench.results), [task], wish=Wish())
     facts = {task: compose_task(task)}
     data = DataConfig(source="local", path=str(bench.glue))
-    sources, _, problems = prepare_sources(layout(task), facts, choices=choices, fills={}, data=data)
-    return [source for source in sources if isinstance(source, FromRun)], problems
+    return prepare_sources(layout(task), facts, choices=choices, data=data)
 
 
 def test_other_numbers_of_test_rows_are_refused_in_one_line_each(made: Bench, tmp_path: Path) -> None:
@@ -97,10 +96,10 @@ def test_rows_in_another_order_than_their_idx_are_refused(made: Bench, tmp_path:
     (source,), problems = sources_of(bench, "stsb")
     assert problems == []
     with pytest.raises(InputError, match="row 102: idx 100 follows 101; test rows must be in their official order"):
-        build_submission([source], device="cpu")
+        predict_files([source], device="cpu")
 
 
-def stop_halfway(source: FromRun, *, done: int, fresh: int) -> None:  # noqa: ARG001
+def stop_halfway(source: Source, *, done: int, fresh: int) -> None:  # noqa: ARG001
     """Stop as a signal would."""
     if done > source.file.rows / 2:
         raise KeyboardInterrupt
@@ -113,10 +112,10 @@ def test_an_interrupted_build_resumes_where_it_stopped(made: Bench, tmp_path: Pa
     whole.unlink()
     source = next(source for source in sources_of(bench, "mnli")[0] if source.file.name == "MNLI-m.tsv")
     with pytest.raises(KeyboardInterrupt):
-        build_submission([source], device="cpu", on_rows=stop_halfway)
+        predict_files([source], device="cpu", on_rows=stop_halfway)
     assert not whole.exists()
     told = list[dict[str, int]]()
-    build_submission([source], device="cpu", on_rows=lambda _, **rows: told.append(rows))
+    predict_files([source], device="cpu", on_rows=lambda _, **rows: told.append(rows))
     assert [tuple(rows.values()) for rows in told] == [(0, 0), (4096, 0), (8192, 0), (9796, 9796 - 2 * 4096)]
     assert pq.read_table(whole).equals(expected)
     assert not list(whole.parent.glob(".*"))
