@@ -13,7 +13,7 @@ from glue_bench.runs.setting import short_name, show_value
 from glue_bench.statistics.intervals import DRAWS
 from glue_bench.statistics.verdicts import ABOVE, FAILED, FEWEST_SEEDS, NOT_COMPARABLE, REPRODUCED
 from glue_bench.tasks.published import PublishedTable
-from glue_bench.text import plural
+from glue_bench.text import plural, three_digits
 
 _SENTENCES = tomllib.loads(Path(__file__).with_name("notes.toml").read_text(encoding="utf-8"))
 NOTES = {name: text.format(draws=f"{DRAWS:,}", fewest=FEWEST_SEEDS) for name, text in _SENTENCES.items()}
@@ -231,7 +231,7 @@ def _cost_cells(task: TaskComparison) -> list[str]:
     first, second = task.first_cost, task.second_cost
     cells = [task.title]
     for ours, theirs in ((first.eval_seconds, second.eval_seconds), (first.train_seconds, second.train_seconds)):
-        cells.append("" if ours is None or theirs is None else f"{ours:,.3g} and {theirs:,.3g}")
+        cells.append("" if ours is None or theirs is None else f"{three_digits(ours)} and {three_digits(theirs)}")
         cells.append(f"{theirs / ours:.2f}" if task.divisible and ours and theirs else "")
     return [*cells, first.device if first.device == second.device else f"{first.device}; {second.device}"]
 

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from string import ascii_lowercase
 from typing import Literal
 
+from glue_bench.errors import UsageError
 from glue_bench.report.columns import NOTES
-from glue_bench.report.model import Line, Report, Row, card_place, name_sections
+from glue_bench.report.model import CARD_TASKS, Line, Report, Row, card_place, name_sections
 from glue_bench.text import escape_latex, plural
 
 Spread = Literal["sd", "range"]
@@ -19,9 +21,13 @@ _WIDEST = 32  # characters of a line's name: what makes one longer is in the not
 def render_paper(report: Report, *, spread: Spread = "sd") -> str:
     """Render a float that a paper can input: mean and standard deviation over the seeds, or median and range.
 
-    All rows of a task must have one metric.
+    A UsageError if the rows of a task do not all have one metric.
     """
-    rows = {row.task: row for section in report.sections for row in section.rows if row.seeds}
+    rows = dict[str, Row]()
+    for row in (row for section in report.sections for row in section.rows if row.seeds):
+        if (known := rows.setdefault(row.task, row)).metric != row.metric:
+            both = f"{known.metric} of {known.encoder} and {row.metric} of {row.encoder}"
+            raise UsageError(f"--style paper: no column for {both} on {row.title}; choose runs, as in encoder=NAME")
     if not rows:
         return "% No finished run yet.\n"
     tasks = {task: rows[task].title for task in sorted(rows, key=card_place)}
@@ -92,7 +98,7 @@ def _mean(line: Line, spread: Spread) -> float | None:
     """Return the mean of the eight tasks, of the numbers that the line shows."""
     if line.mean is None or spread == "range":
         return line.mean
-    return sum(row.summary.mean for row in line.rows if row.summary) / sum(bool(row.summary) for row in line.rows)
+    return fmean(row.summary.mean for row in line.rows if row.summary and row.task in CARD_TASKS)
 
 
 def _number(value: float | None) -> str:
@@ -130,7 +136,7 @@ def _note(report: Report, lines: Sequence[tuple[str, Line]]) -> str:
     whose = [f"{words} ({', '.join(names)})" if several else words for words, names in conditions.items()]
     parts = [f"Data and recipe: {'; '.join(whose)}."]
     rows = [row for _, line in lines for row in line.rows]
-    if not any(row.optimistic for row in rows):
+    if not any(row.optimistic or row.setting.selection == "halves" for row in rows):
         parts.append("Nothing was selected on the development sets.")
     if lost := sum(sum(row.unfinished.values()) for row in rows):
         parts.append(f"{plural(lost, 'run')} without a score {'is' if lost == 1 else 'are'} not in the numbers.")

@@ -162,8 +162,8 @@ class Entry:
         label, prediction = self.labels_and_predictions
         edges = [float(edge) for edge in np.quantile(label, [0, 1 / 3, 2 / 3, 1])]
         bands = []
-        for low, high in itertools.pairwise(edges):
-            inside = (label >= low) & (label <= high if high == edges[-1] else label < high)
+        for place, (low, high) in enumerate(itertools.pairwise(edges)):
+            inside = np.searchsorted(edges[1:-1], label, side="right") == place  # edges may be equal
             if inside.any():
                 error = prediction[inside] - label[inside]
                 bands.append(ErrorBand(low, high, len(error), float(error.mean()), float(np.abs(error).mean())))
