@@ -115,11 +115,9 @@ def headline_table(sections: Sequence[Section]) -> TextTable:
             lines.append([f"{section.encoder} ({number})", *medians, _number(line.mean)])
             words = f"; {line.words}" if line.words else ""
             notes.append(f"({number}) {section.encoder}: {section.conditions}{words}; medians")
-        published = {row.task: row.published.value for row in section.rows if row.published}
-        if published:
+        if published := section.published:
             scores = [_number(published.get(task)) for task in titles]
-            mean = next((line.published_mean for line in section.lines if line.published_mean is not None), None)
-            lines.append([f"published, {section.encoder}", *scores, _number(mean)])
+            lines.append([f"published, {section.encoder}", *scores, _number(section.shown_published_mean)])
     notes += [NOTES["starred"]] if any(cell.endswith("*") for line in lines for cell in line[1:]) else []
     return TextTable(title="", headers=["encoder", *titles.values(), "mean"], rows=lines, notes=notes)
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from glue_bench.errors import UsageError
 from glue_bench.report.columns import NOTES
-from glue_bench.report.model import CARD_TASKS, Line, Report, Row, card_place, name_sections
+from glue_bench.report.model import CARD_TASKS, Line, Report, Row, Section, card_place, name_sections
 from glue_bench.text import escape_latex, plural
 
 Spread = Literal["sd", "range"]
@@ -31,7 +31,7 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
     if not rows:
         return "% No finished run yet.\n"
     tasks = {task: rows[task].title for task in sorted(rows, key=card_place)}
-    named, explained = list[tuple[str, Line, bool]](), list[str]()  # a name, and whether its line is the section's last
+    named, explained = list[tuple[str, Line, Section | None]](), list[str]()  # a name; the section after its last line
     for section, name in zip(report.sections, name_sections(report), strict=True):
         own = [line for line in section.lines if any(row.seeds for row in line.rows)]
         for line in own:
@@ -40,17 +40,16 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
                 turns, letter = divmod(len(explained), 26)
                 label = f"{name} ({ascii_lowercase[letter] * (turns + 1)})"
                 explained.append(f"{label}: {line.words}.")
-            named.append((label, line, line is own[-1]))
+            named.append((label, line, section if line is own[-1] else None))
     means = any(line.mean is not None for _, line, _ in named)
     body = list[str]()
-    for label, line, last in named:
+    for label, line, ended in named:
         by_task = {row.task: row for row in line.rows}
         scores = [_score(by_task[task], spread) if task in by_task else _NOTHING for task in tasks]
         body.append(_line([escape_latex(label), *scores, *([_number(_mean(line, spread))] * means)]))
-        published = {row.task: row.published.value for row in line.rows if row.published}
-        if last and published:
-            numbers = [_number(published.get(task)) for task in tasks]
-            body.append(_line([r"\quad published", *numbers, *([_number(line.published_mean)] * means)]))
+        if ended and not {*tasks}.isdisjoint(ended.published):
+            numbers = [_number(ended.published.get(task)) for task in tasks]
+            body.append(_line([r"\quad published", *numbers, *([_number(ended.shown_published_mean)] * means)]))
     titles = _line(["", *map(escape_latex, tasks.values()), *(["mean"] * means)])
     shown = [rf"{{\footnotesize {escape_latex(_metric(rows[task]))}}}" for task in tasks]
     metrics = _line(["", *shown, *([""] * means)])

@@ -12,7 +12,7 @@ from glue_bench.report.model import CARD_TASKS
 from glue_bench.report.paper import render_paper
 from glue_bench.report.table import build_report
 from glue_bench.runs.store import RunStore
-from tests.support.making import make_record, scores_of
+from tests.support.making import DISTILROBERTA, make_record, scores_of
 from tests.support.reports import PUBLISHED, assert_compiles, changed_task, has_latex
 
 
@@ -93,3 +93,10 @@ def test_an_own_task_whose_file_changed_gets_no_column_of_two_metrics() -> None:
 def test_the_note_denies_a_selection_only_where_there_was_none_on_dev_rows(selection: str) -> None:
     latex = render_paper(build_report([make_record(selection=selection)], PUBLISHED))
     assert ("Nothing was selected on the development sets" in latex) == (selection in ("last", "holdout"))
+
+
+def test_the_published_numbers_are_those_of_the_sections_every_row() -> None:
+    runs = [make_record(task=task, encoder=DISTILROBERTA) for task in ("rte", "cola", "wnli")]
+    runs.append(make_record(setting="111", encoder=DISTILROBERTA, words=("trainer.epochs=20",)))
+    latex = render_paper(build_report(runs, PUBLISHED))
+    assert r"\quad published & 59.3 & 67.9 & 52.1 \\" in latex.splitlines()

@@ -93,11 +93,6 @@ class SectionRows:
         return [next((score for score in scores if score is not None), None) for scores in known]
 
     @property
-    def published_mean(self) -> float | None:
-        """The mean of the published numbers of the eight tasks."""
-        return next((line.published_mean for line in self.section.lines if line.published_mean is not None), None)
-
-    @property
     def origins(self) -> list[Entry]:
         """The rows with a run."""
         return [entry for entry in self.entries if entry.row.runs]
