@@ -1,6 +1,7 @@
 """Wording, and escapes for terminals, the command line, spreadsheets, Markdown and LaTeX. Knows no tables."""
 
 import re
+import unicodedata
 
 _MARKDOWN = "\\`*_[]<>|~&$"
 _LONGEST_VALUE = 200  # characters of a value in a message
@@ -10,6 +11,11 @@ _LONGEST_MESSAGE, _MOST_LINES = 600, 3
 def plural(count: int, noun: str) -> str:
     """Return the count with its noun, in the plural with an added s: `1 run`, `1,200 runs`."""
     return f"{count:,} {noun if count == 1 else f'{noun}s'}"
+
+
+def three_digits(value: float) -> str:
+    """Write about three digits of a positive number, and all before the point: `0.698`, `137`, `1,960`."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def first_line(text: object, default: str = "no reason given") -> str:
@@ -89,7 +95,9 @@ _LATEX = {
 def escape_latex(text: str) -> str:
     """Escape text as one line of LaTeX in T1; characters that its fonts lack become question marks."""
     printable = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    escaped = "".join(_LATEX.get(char) or (char if char.isascii() else "?") for char in printable.replace("--", "-\0-"))
+    plain = unicodedata.normalize("NFC", printable).replace("--", "-\0-")
+    known = (c if c.isascii() or (c.isalpha() and "À" <= c <= "ÿ") else "?" for c in plain)
+    escaped = "".join(_LATEX.get(c, shown) for c, shown in zip(plain, known, strict=True))
     return escaped.replace("\0", "{}")
 
 

@@ -104,14 +104,14 @@ def check_card(
 def check_scores(claim: Claim, *, store: RunStore, published: Sequence[PublishedTable]) -> list[ClaimRow]:
     """Return a row for each score of the claim's table, with the report's verdict.
 
-    Of several settings of a task, the comparable one with the most finished seeds counts.
+    Of several settings of a task, the one with a difference to the card and the most finished seeds counts.
     """
     table = next((table for table in published if table.name == claim.table), None)
     if table is None:
         return [ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=f"no published table {claim.table}")]
     ids = [name.lower() for name in table.hub_ids]
     records = [record for record in store.load_all() if (record.encoder.get("hub_id") or "").lower() in ids]
-    rows = [row for part in build_report(records, list(published), store=store).sections for row in part.rows]
+    rows = [row for part in build_report(records, [table], store=store).sections for row in part.rows]
     ones = {task: replace(claim, id=f"{claim.id}.{task}", title=f"GLUE {name}") for task, name in claim.tasks.items()}
     by_task = {task: [row for row in rows if row.task == task] for task in ones}
     return [_check_score(one, table.scores.get(task), rows=by_task[task]) for task, one in ones.items()]
@@ -124,7 +124,7 @@ def _check_score(claim: Claim, score: PublishedScore | None, *, rows: Sequence[R
     one = replace(claim, says=f"{score.value} ({score.metric})", source=score.source)
     if not rows:
         return ClaimRow(claim=one, verdict=Verdict.NOT_RUN, why="no such run under results_dir")
-    row = max(rows, key=lambda row: (row.comparable, not row.optimistic, len(row.seeds)))
+    row = max(rows, key=lambda row: (row.difference is not None, not row.optimistic, len(row.seeds)))
     if row.summary is None:
         ended = ", ".join(f"{count} {status}" for status, count in row.unfinished.items())
         return ClaimRow(claim=one, verdict=Verdict.NOT_RUN, why=ended, basis="records")

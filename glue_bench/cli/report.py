@@ -67,19 +67,17 @@ def execute(arguments: argparse.Namespace) -> int:
     if not records and not store.left_out:
         say(f"no runs under {store.root}")
     published = load_published(results_dir / "published")
-    tables = [find_table(published, record.encoder.get("hub_id"), recipe=record.recipe) for record in records]
-    convention = arguments.convention
-    if paper and convention is None and any(table is not tables[0] for table in tables):
-        convention = "card"  # one metric a column
     expected = list[TaskConfig]()
-    if any(tables):
+    if any(find_table(published, record.encoder.get("hub_id")) for record in records):
         known: dict[str, TaskConfig] = {record.task: task_of(record) for record in records}
         asked = [name for name in CARD_TASKS if filters.fits_task(name)]
         expected = [known.get(name) or _compose_task(name) for name in asked]
-    about = {"convention": convention, "expected": expected, "left_out": store.left_out, "cells": arguments.cells}
-    report = build_report(records, published, store=store, **about)
+    about = {"expected": expected, "left_out": store.left_out, "cells": arguments.cells, "store": store}
+    report = build_report(records, published, convention=arguments.convention, **about)
+    if paper and not arguments.convention and len({section.published_title for section in report.sections}) > 1:
+        report = build_report(records, published, convention="card", **about)  # one metric a column
     if arguments.format == "html":
-        page = render_html(report, records, published=published, store=store, convention=convention)
+        page = render_html(report, records, published=published, store=store, convention=arguments.convention)
         write_output(page, arguments.out or results_dir / "report.html", chosen=arguments.out is not None)
     elif paper:
         write_output(render_paper(report, spread=arguments.spread), arguments.out)

@@ -13,7 +13,7 @@ from glue_bench.runs.setting import short_name, show_value
 from glue_bench.statistics.intervals import DRAWS
 from glue_bench.statistics.verdicts import ABOVE, FAILED, FEWEST_SEEDS, NOT_COMPARABLE, REPRODUCED
 from glue_bench.tasks.published import PublishedTable
-from glue_bench.text import plural
+from glue_bench.text import plural, three_digits
 
 _SENTENCES = tomllib.loads(Path(__file__).with_name("notes.toml").read_text(encoding="utf-8"))
 NOTES = {name: text.format(draws=f"{DRAWS:,}", fewest=FEWEST_SEEDS) for name, text in _SENTENCES.items()}
@@ -115,11 +115,9 @@ def headline_table(sections: Sequence[Section]) -> TextTable:
             lines.append([f"{section.encoder} ({number})", *medians, _number(line.mean)])
             words = f"; {line.words}" if line.words else ""
             notes.append(f"({number}) {section.encoder}: {section.conditions}{words}; medians")
-        published = {row.task: row.published.value for row in section.rows if row.published}
-        if published:
+        if published := section.published:
             scores = [_number(published.get(task)) for task in titles]
-            mean = next((line.published_mean for line in section.lines if line.published_mean is not None), None)
-            lines.append([f"published, {section.encoder}", *scores, _number(mean)])
+            lines.append([f"published, {section.encoder}", *scores, _number(section.shown_published_mean)])
     notes += [NOTES["starred"]] if any(cell.endswith("*") for line in lines for cell in line[1:]) else []
     return TextTable(title="", headers=["encoder", *titles.values(), "mean"], rows=lines, notes=notes)
 
@@ -231,7 +229,7 @@ def _cost_cells(task: TaskComparison) -> list[str]:
     first, second = task.first_cost, task.second_cost
     cells = [task.title]
     for ours, theirs in ((first.eval_seconds, second.eval_seconds), (first.train_seconds, second.train_seconds)):
-        cells.append("" if ours is None or theirs is None else f"{ours:,.3g} and {theirs:,.3g}")
+        cells.append("" if ours is None or theirs is None else f"{three_digits(ours)} and {three_digits(theirs)}")
         cells.append(f"{theirs / ours:.2f}" if task.divisible and ours and theirs else "")
     return [*cells, first.device if first.device == second.device else f"{first.device}; {second.device}"]
 

@@ -16,7 +16,7 @@ from glue_bench.runs.setting import Setting, show_value
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics.intervals import Interval
 from glue_bench.statistics.paired import SIGNIFICANCE, adjust_holm, compare_pairs
-from glue_bench.tasks.adapter import headline, metric_title
+from glue_bench.tasks.adapter import ScorePart, headline, metric_title
 from glue_bench.tasks.published import PublishedTable, find_table
 
 MOST = 3  # comparisons on the page
@@ -120,7 +120,7 @@ def compare(sides: Sides, published: Sequence[PublishedTable], *, convention: st
     found, pairs, skipped = list[TaskComparison](), list[_Pair](), dict[str, str]()
     for task, title in {row.task: row.title for row in rows}.items():
         try:
-            pair = _choose_pair(sides, task)
+            pair = _choose_pair(sides, task, convention=convention or "card")
             found.append(_compare_task(pair, sides, convention=convention or "card"))
             pairs.append(pair)
         except _NotComparedError as why:
@@ -170,6 +170,12 @@ class _Pair:
         runs = [*zip(*self.runs(), strict=True)] or [(self.ours.finished[0], self.theirs.finished[0])]
         return all(_dev_rows(ours) == _dev_rows(theirs) for ours, theirs in runs)
 
+    def parts(self, convention: str) -> list[ScorePart]:
+        """Return the scores that both are compared in; none if an own task's file has changed too much for it."""
+        tasks = [task_of(row.finished[0]) for row in (self.ours, self.theirs)]
+        both = {*tasks[0].every_part()} & {*tasks[1].every_part()} if tasks[0].validation == tasks[1].validation else ()
+        return next((parts for task in tasks if {*(parts := task.parts(convention))} <= {*both}), [])
+
     def differences(self) -> list[str]:
         """Return what differs between the two settings besides what is compared."""
         found = self.ours.setting.difference(self.theirs.setting, but=(*_NOT_TRAINING, *self.named))
@@ -184,7 +190,7 @@ def _dev_rows(run: Record) -> object:
     return known, half
 
 
-def _choose_pair(sides: Sides, task: str) -> _Pair:
+def _choose_pair(sides: Sides, task: str, *, convention: str) -> _Pair:
     ours, theirs = ([row for row in side.rows if row.task == task] for side in (sides.first, sides.second))
     if not ours or not theirs:
         raise _NotComparedError(f"no finished runs of {'the second' if ours else 'the first'}")
@@ -195,7 +201,9 @@ def _choose_pair(sides: Sides, task: str) -> _Pair:
         left, right = (" or ".join(f"{n:,}" for n in sorted({row.n or 0 for row in rows})) for rows in (ours, theirs))
         sizes = f": {left} against {right}" if left != right else ""
         raise _NotComparedError("no seed in common" if pairs else f"not the same dev rows{sizes}")
-    best = min(paired, key=lambda pair: (len(pair.differences()), -len(pair.seeds)))
+    if not (alike := [pair for pair in paired if pair.parts(convention)]):
+        raise _NotComparedError("no metric on the same splits in common")
+    best = min(alike, key=lambda pair: (len(pair.differences()), -len(pair.seeds)))
     choice = []
     for chosen, rows in ((best.ours, ours), (best.theirs, theirs)):
         found = chosen.setting.difference(*(row.setting for row in rows), but=("init", "grid"))
@@ -206,8 +214,7 @@ def _choose_pair(sides: Sides, task: str) -> _Pair:
 
 def _compare_task(pair: _Pair, sides: Sides, *, convention: str) -> TaskComparison:
     ours, theirs = pair.runs()
-    task = task_of(ours[0])
-    parts = task.parts(convention)
+    task, parts = task_of(ours[0]), pair.parts(convention)
     left = read_evidence(sides.first.store, ours, parts=parts)
     right = read_evidence(sides.second.store, theirs, parts=parts)
     if left is None or right is None:

@@ -313,6 +313,16 @@ class Section:
         return means[0] if len(means) == 1 else None
 
     @property
+    def published(self) -> dict[str, float]:
+        """The published number of each task."""
+        return {row.task: row.published.value for row in self.rows if row.published}
+
+    @property
+    def shown_published_mean(self) -> float | None:
+        """The mean beside these numbers, of the first setting that has one."""
+        return next((line.published_mean for line in self.lines if line.published_mean is not None), None)
+
+    @property
     def conditions(self) -> str:
         """Data and recipe, with the changes of the recipe that all rows share."""
         changes = ", ".join(f"{name}={value}" for name, value in self.recipe_changes.items())

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from string import ascii_lowercase
 from typing import Literal
 
+from glue_bench.errors import UsageError
 from glue_bench.report.columns import NOTES
-from glue_bench.report.model import Line, Report, Row, card_place, name_sections
+from glue_bench.report.model import CARD_TASKS, Line, Report, Row, Section, card_place, name_sections
 from glue_bench.text import escape_latex, plural
 
 Spread = Literal["sd", "range"]
@@ -19,13 +21,17 @@ _WIDEST = 32  # characters of a line's name: what makes one longer is in the not
 def render_paper(report: Report, *, spread: Spread = "sd") -> str:
     """Render a float that a paper can input: mean and standard deviation over the seeds, or median and range.
 
-    All rows of a task must have one metric.
+    A UsageError if the rows of a task do not all have one metric.
     """
-    rows = {row.task: row for section in report.sections for row in section.rows if row.seeds}
+    rows = dict[str, Row]()
+    for row in (row for section in report.sections for row in section.rows if row.seeds):
+        if (known := rows.setdefault(row.task, row)).metric != row.metric:
+            both = f"{known.metric} of {known.encoder} and {row.metric} of {row.encoder}"
+            raise UsageError(f"--style paper: no column for {both} on {row.title}; choose runs, as in encoder=NAME")
     if not rows:
         return "% No finished run yet.\n"
     tasks = {task: rows[task].title for task in sorted(rows, key=card_place)}
-    named, explained = list[tuple[str, Line, bool]](), list[str]()  # a name, and whether its line is the section's last
+    named, explained = list[tuple[str, Line, Section | None]](), list[str]()  # a name; the section after its last line
     for section, name in zip(report.sections, name_sections(report), strict=True):
         own = [line for line in section.lines if any(row.seeds for row in line.rows)]
         for line in own:
@@ -34,17 +40,16 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
                 turns, letter = divmod(len(explained), 26)
                 label = f"{name} ({ascii_lowercase[letter] * (turns + 1)})"
                 explained.append(f"{label}: {line.words}.")
-            named.append((label, line, line is own[-1]))
+            named.append((label, line, section if line is own[-1] else None))
     means = any(line.mean is not None for _, line, _ in named)
     body = list[str]()
-    for label, line, last in named:
+    for label, line, ended in named:
         by_task = {row.task: row for row in line.rows}
         scores = [_score(by_task[task], spread) if task in by_task else _NOTHING for task in tasks]
         body.append(_line([escape_latex(label), *scores, *([_number(_mean(line, spread))] * means)]))
-        published = {row.task: row.published.value for row in line.rows if row.published}
-        if last and published:
-            numbers = [_number(published.get(task)) for task in tasks]
-            body.append(_line([r"\quad published", *numbers, *([_number(line.published_mean)] * means)]))
+        if ended and not {*tasks}.isdisjoint(ended.published):
+            numbers = [_number(ended.published.get(task)) for task in tasks]
+            body.append(_line([r"\quad published", *numbers, *([_number(ended.shown_published_mean)] * means)]))
     titles = _line(["", *map(escape_latex, tasks.values()), *(["mean"] * means)])
     shown = [rf"{{\footnotesize {escape_latex(_metric(rows[task]))}}}" for task in tasks]
     metrics = _line(["", *shown, *([""] * means)])
@@ -92,7 +97,7 @@ def _mean(line: Line, spread: Spread) -> float | None:
     """Return the mean of the eight tasks, of the numbers that the line shows."""
     if line.mean is None or spread == "range":
         return line.mean
-    return sum(row.summary.mean for row in line.rows if row.summary) / sum(bool(row.summary) for row in line.rows)
+    return fmean(row.summary.mean for row in line.rows if row.summary and row.task in CARD_TASKS)
 
 
 def _number(value: float | None) -> str:
@@ -130,7 +135,7 @@ def _note(report: Report, lines: Sequence[tuple[str, Line]]) -> str:
     whose = [f"{words} ({', '.join(names)})" if several else words for words, names in conditions.items()]
     parts = [f"Data and recipe: {'; '.join(whose)}."]
     rows = [row for _, line in lines for row in line.rows]
-    if not any(row.optimistic for row in rows):
+    if not any(row.optimistic or row.setting.selection == "halves" for row in rows):
         parts.append("Nothing was selected on the development sets.")
     if lost := sum(sum(row.unfinished.values()) for row in rows):
         parts.append(f"{plural(lost, 'run')} without a score {'is' if lost == 1 else 'are'} not in the numbers.")

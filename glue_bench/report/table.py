@@ -166,8 +166,9 @@ def _common_changes(settings: Sequence[Setting]) -> dict[str, str]:
 def _choose_cells(groups: Sequence[Group], score: Callable[[Record], float]) -> list[Group]:
     """Turn settings into rows; those that differ only in their cell become one row, that of the best cell.
 
-    The best cell has the highest median score; a cell with fewer finished seeds than another is not chosen. A run that
-    was asked for outside of a grid has its own row, and counts as a cell as well if the grid has its values.
+    The best cell has the highest median score; a cell with fewer finished seeds than the grid has of another is not
+    chosen. A run that was asked for outside of a grid has its own row, and counts as a cell as well if the grid has its
+    values.
     """
     plain = [group for group in groups if not all(run.config.get("cell") for run in group.runs)]
     cells, grids = defaultdict[Setting, dict[object, Group]](dict), dict[Setting, dict[str, list[Any]]]()
@@ -210,10 +211,11 @@ def _split_by_inputs(cells: Sequence[Group]) -> list[list[Group]]:
 
 def _choose_cell(cells: Sequence[Group], score: Callable[[Record], float]) -> Group:
     cells = sorted(cells, key=lambda cell: sort_place(cell.setting.cell))
-    most = max(len(cell.finished) for cell in cells)
+    counts = [[bool(run.config.get("cell")) for run in cell.finished] for cell in cells]
+    most = max(map(sum, counts)) or max(map(len, counts))  # seeds of the grid's own runs: others may have had more
     if most == 0:
         return _group((run for cell in cells for run in cell.runs), cells=len(cells))
-    complete = [cell for cell in cells if len(cell.finished) == most]
+    complete = [cell for cell in cells if len(cell.finished) >= most]
     incomplete = []
     for cell in cells:
         if (done := len(cell.finished)) < most:

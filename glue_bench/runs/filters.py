@@ -36,7 +36,7 @@ class _Filter:
 
     def fits(self, facts: Mapping[str, Any]) -> bool:
         value = facts.get(self.key)
-        return value != "" and any(_is_written(value, text) for text in self.values) is self.wanted
+        return value != "" and any(is_written(value, text) for text in self.values) is self.wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def _read_seeds(word: str, text: str) -> list[str]:
     return [str(seed) for seed in range(low, high + 1)]
 
 
-def _is_written(value: Any, text: str) -> bool:
+def is_written(value: Any, text: str) -> bool:
     """Check whether a text of the command line means this value."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:

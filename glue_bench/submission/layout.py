@@ -2,6 +2,7 @@
 
 import io
 import math
+import shlex
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 
 from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import UsageError, did_you_mean
+from glue_bench.runs.filters import is_written
 from glue_bench.runs.finished import FinishedRun
 from glue_bench.runs.record import Record, task_of
-from glue_bench.runs.setting import Setting
+from glue_bench.runs.setting import Setting, override_word
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import headline
 
@@ -120,7 +122,7 @@ class Wish:
         for key, value in self.settings.items():
             if key == "init" and value not in (*task_of(record).init_from, record.init_kind):
                 value = "pretrained"  # as in a sweep: tasks that do not start from another keep the pretrained encoder
-            if key not in known or not _same(known[key], value):
+            if key not in known or not is_written(known[key], value):
                 return False
         return self.seed in (None, record.seed)
 
@@ -184,19 +186,15 @@ def _compare_settings(records: Sequence[Record]) -> str:
     start = f"task={records[0].task}: finished runs of {len(records)} settings; add "
     first, *others = (Setting.of(record) for record in records)
     for key, values in first.difference(*others).items():
-        distinct = sorted({str(value) for value in values})
+        distinct = sorted({shlex.quote(override_word(key, value)) for value in values})
         if len(distinct) == len(records) and (key in ("recipe", "init", "selection") or key.startswith("trainer.")):
-            return start + " or ".join(f"{key}={value}" for value in distinct[:_LISTED])
+            return start + " or ".join(distinct[:_LISTED])
     runs = [f"{record.run_id} (recipe {record.recipe} on {record.data['source']})" for record in records]
     return f"{start}run_id=[...] with one of {', '.join(runs[:_LISTED])}"
 
 
 def _dev_score(record: Record) -> float:
     return headline(task_of(record).parts("card"), record.scores)
-
-
-def _same(known: object, asked: str) -> bool:
-    return asked == ("null" if known is None else str(known)) or _to_number(asked) == _to_number(str(known))
 
 
 def _to_number(text: str) -> float:

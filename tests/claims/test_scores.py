@@ -104,3 +104,25 @@ def test_two_claims_on_scores_read_the_same_runs(card: Card, tmp_path: Path) -> 
     trainer = compose_run(["task=rte", "trainer.device=cpu"]).trainer
     report = check_card(twice, files=files, store=store, published=load_published(), settings=trainer, repeats=None)
     assert [row.verdict for row in report.rows if row.claim.id == "glue.rte"] == ["confirmed", "confirmed"]
+
+
+def test_a_setting_that_can_be_judged_counts_before_one_with_more_seeds_that_cannot(card: Card) -> None:
+    judged = distil_records({1: 0.66, 2: 0.68, 3: 0.70}, setting="full")
+    lora = distil_records(dict.fromkeys(range(1, 6), 0.68), setting="lora", words=("peft=lora",))
+    row = glue_rows(card, records=[*judged, *lora])["glue.rte"]
+    assert (row.verdict, row.details["setting_id"]) == ("confirmed", "full")
+
+
+def test_a_score_is_compared_with_the_cards_number_also_if_the_user_has_a_row_that_the_recipe_follows(
+    card: Card, tmp_path: Path
+) -> None:
+    store = RunStore(tmp_path)
+    for record in distil_records({1: 0.66, 2: 0.68, 3: 0.70}, words=("recipe=fairseq",), recipe="fairseq"):
+        store.save(record)
+    known = load_published()
+    (cards,) = [table for table in known if table.name == "distilroberta"]
+    scores = {"rte": dataclasses.replace(cards.scores["rte"], value=95.0)}
+    own = dataclasses.replace(cards, name="mine", protocol_name="fairseq", scores=scores)
+    rows = check_scores(claim_of(card, "glue"), store=store, published=[own, *known])
+    (row,) = [row for row in rows if row.claim.id == "glue.rte"]
+    assert (row.verdict, row.claim.says) == ("confirmed", "67.9 (accuracy)")

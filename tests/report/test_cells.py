@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import pytest
+
 from glue_bench.runs.record import Record
 from tests.support.making import cell_run
 from tests.support.report_rows import approx, mrpc, published, report_of, row_of
@@ -94,3 +96,16 @@ def test_a_best_epoch_without_a_grid_is_noted_and_kept_apart_from_last_checkpoin
     assert row_of(best).note == "best epoch; selected on the dev split: optimistic"
     (section,) = report_of(mrpc(1, 0.8, 0.8), best).sections
     assert [row.differs for row in section.rows] == [{"selection": "last"}, {"selection": "best"}]
+
+
+@pytest.mark.parametrize("score", [0.6, 0.8])
+def test_further_seeds_of_a_plain_run_do_not_choose_its_cell(score: float) -> None:
+    runs = [cell_run(seed, value, rate) for rate, value in ((1e-5, 0.7), (2e-5, 0.65)) for seed in (1, 2)]
+    runs += [cell_run(1, 0.9, 3e-5)]  # incomplete
+    plain = [cell_run(seed, score, 1e-4) for seed in (1, 2, 3, 4)]
+    wide = {**runs[0].config["grid"], "learning_rate": [1e-5, 2e-5, 3e-5, 1e-4]}
+    runs = [dataclasses.replace(run, config={**run.config, "grid": wide}) for run in runs]
+    plain = [dataclasses.replace(run, config={**run.config, "cell": {}, "grid": {}}) for run in plain]
+    (row,) = [row for row in report_of(*runs, *plain).sections[0].rows if row.cells]
+    assert (row.cells, row.setting.cell["learning_rate"]) == (4, 1e-5 if score < 0.7 else 1e-4)
+    assert row.note.endswith("incomplete: learning_rate=3e-05 batch_size=16 (1 of 2 seeds)")

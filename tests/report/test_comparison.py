@@ -11,7 +11,7 @@ from glue_bench.report.formats import render_comparison
 from glue_bench.report.model import CARD_TASKS
 from glue_bench.runs.store import RunStore
 from tests.support.making import DISTILROBERTA, ROBERTA, make_record
-from tests.support.reports import compared
+from tests.support.reports import changed_task, compared
 from tests.support.scored_runs import SHARES, keep_run
 
 
@@ -146,3 +146,31 @@ def test_compare_prints_and_writes(store: RunStore, tmp_path: Path, capsys: pyte
     assert json.loads((tmp_path / "c.json").read_text())["first"] == "distilroberta"
     assert main(["compare", "distilroberta", folder]) == 2
     assert "name two encoders" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("metrics", "split", "shown"),
+    [
+        (("recall",), "validation", ""),
+        (("recall", "accuracy"), "validation", "accuracy"),
+        (("accuracy",), "dev", ""),
+    ],
+)
+def test_an_own_task_whose_file_changed_is_compared_by_what_both_have(
+    metrics: tuple[str, ...], split: str, shown: str, tmp_path: Path
+) -> None:
+    store = RunStore(tmp_path / "results")
+    keep_run(store, task="rte")
+    changed_task(*metrics, save=store, split=split)
+    for names in (("tiny", "other"), ("other", "tiny")):
+        found = compared(store, *names)
+        assert [task.metric for task in found.tasks] == [shown] * bool(shown)
+        assert list(found.skipped.values()) == ["no metric on the same splits in common"] * (not shown)
+    assert main(["report", f"results_dir={store.root.parent}", "--format", "html"]) == 0
+
+
+def test_times_have_three_digits_or_all_before_the_point(tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "results")
+    for name, seconds in (("a", 12_345.6), ("b", 0.12345)):
+        keep_run(store, task="rte", encoder={"name": name}, seconds={"train": seconds, "eval": 1.0, "total": 1.0})
+    assert "12,346 and 0.123" in render_comparison(compared(store, "a", "b"), "markdown")

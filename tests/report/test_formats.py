@@ -19,6 +19,7 @@ from glue_bench.report.formats import render_comparison, render_report
 from glue_bench.report.table import build_report
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import PUBLISHED_ROWS, load_published
+from glue_bench.text import escape_latex
 from tests.support.golden import ENDINGS, FOLDER
 from tests.support.making import DISTILROBERTA, ROBERTA, make_record
 from tests.support.reports import PUBLISHED, assert_compiles, compared, has_latex, three
@@ -132,6 +133,7 @@ def test_hostile_reasons_stay_text_in_every_format() -> None:
     assert "\\input{/etc" not in latex
     assert "\\textbackslash{}input\\{/etc/passwd\\} \\$x\\_1\\textasciicircum{}2\\$ \\#\\%\\textasciitilde{}" in latex
     assert "\N{SNOWMAN}" not in latex  # T1 fonts do not have it
+    assert escape_latex("Größe u\u0308 \xd7 \xf7 \u6a21") == r"Größe ü $\times$ ? ?"
     markdown = render_report(report, "markdown")
     assert "\\<script\\>" in markdown
     assert "\\[a\\]" in markdown

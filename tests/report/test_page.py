@@ -135,6 +135,17 @@ def test_a_grid_has_a_map_of_its_cells(tmp_path: Path) -> None:
     assert check_structure(text)
 
 
+def test_a_grid_of_null_and_without_a_score_has_a_map_too(tmp_path: Path) -> None:
+    selected = {"epoch": 1, "step": 1, "on": "holdout", "rows": 277, "score": None}
+    for dropout in (None, 0.1):
+        config = {**make_record().config, "cell": {"dropout": dropout}, "grid": {"dropout": [0.1, None]}}
+        about: dict[str, Any] = {"config": config, "selection": "holdout", "selected": selected}
+        write_run(tmp_path, task="rte", setting=str(dropout), **about)
+    rows = read_tables(render_page(page_of(tmp_path)))["tiny on RTE: dropout"]
+    assert [row[0] for row in rows] == ["dropout", "0.1", "null"]
+    assert all("no score" in row[1] for row in rows[1:])
+
+
 def test_a_row_that_is_not_comparable_still_says_how_its_setting_differs(tmp_path: Path) -> None:
     write_run(tmp_path, task="rte", setting="a", encoder=ROBERTA)
     write_run(

@@ -143,3 +143,14 @@ def test_a_matrix_of_many_classes_is_a_table_without_a_plot(tmp_path: Path) -> N
     head, *lines = tables["roberta on many: predictions for each label"]
     assert head == ["label", *(f"predicted label {code}" for code in range(13))]
     assert sum(int(count) for line in lines for count in line[1:]) == 40
+
+
+@pytest.mark.parametrize("labels", [[0.0, 1, 2, 5, 5, 5, 5], [5.0] * 4, [0.0, 0, 0, 0, 5], [0.0, 1, 2, 3, 4, 5]])
+def test_every_row_is_in_one_band_of_labels(labels: list[float], tmp_path: Path) -> None:
+    store, scores = RunStore(tmp_path / "results"), np.array(labels)
+    keep_predictions(
+        store, make_record(task="stsb"), {"validation": (scores, scores + 1, scores[:, None].astype("f4"))}
+    )
+    (entry,) = entries_of(store.root.parent)
+    assert sum(band.rows for band in entry.error_bands) == len(labels)
+    assert all(band.bias == 1 for band in entry.error_bands)

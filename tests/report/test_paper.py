@@ -7,10 +7,13 @@ from typing import Literal
 import pytest
 
 from glue_bench.cli.main import main
+from glue_bench.errors import UsageError
+from glue_bench.report.model import CARD_TASKS
 from glue_bench.report.paper import render_paper
 from glue_bench.report.table import build_report
 from glue_bench.runs.store import RunStore
-from tests.support.reports import PUBLISHED, assert_compiles, has_latex
+from tests.support.making import DISTILROBERTA, make_record, scores_of
+from tests.support.reports import PUBLISHED, assert_compiles, changed_task, has_latex
 
 
 @pytest.mark.skipif(not has_latex(), reason="no pdflatex with booktabs on this machine")
@@ -66,3 +69,34 @@ def test_the_paper_style_takes_one_metric_a_column_and_latex(store: RunStore, tm
     assert main([*words, "encoder=roberta", "task=mrpc"]) == 0
     assert "{\\footnotesize acc.}" in out.read_text()  # its own published metric
     assert main(["report", place, "--style", "paper"]) == 2
+
+
+@pytest.mark.parametrize(("spread", "mean"), [("sd", 51.7), ("range", 50.0)])
+def test_the_mean_is_that_of_the_eight_tasks_whatever_others_have_a_column(
+    spread: Literal["sd", "range"], mean: float
+) -> None:
+    scores = {1: 0.45, 2: 0.5, 3: 0.6}
+    records = [make_record(task=t, seed=s, scores=scores_of(t, v)) for t in CARD_TASKS for s, v in scores.items()]
+    records.append(make_record(task="wnli", scores=scores_of("wnli", 0.1)))
+    latex = render_paper(build_report(records, PUBLISHED), spread=spread)
+    (line,) = [line for line in latex.splitlines() if line.startswith("tiny &")]
+    assert line.endswith(rf"& {mean} \\")
+
+
+def test_an_own_task_whose_file_changed_gets_no_column_of_two_metrics() -> None:
+    report = build_report([make_record(), changed_task("recall")], PUBLISHED)
+    with pytest.raises(UsageError, match=r"no column for recall of other and accuracy of tiny on RTE; .*encoder=NAME"):
+        render_paper(report)
+
+
+@pytest.mark.parametrize("selection", ["last", "best", "holdout", "halves"])
+def test_the_note_denies_a_selection_only_where_there_was_none_on_dev_rows(selection: str) -> None:
+    latex = render_paper(build_report([make_record(selection=selection)], PUBLISHED))
+    assert ("Nothing was selected on the development sets" in latex) == (selection in ("last", "holdout"))
+
+
+def test_the_published_numbers_are_those_of_the_sections_every_row() -> None:
+    runs = [make_record(task=task, encoder=DISTILROBERTA) for task in ("rte", "cola", "wnli")]
+    runs.append(make_record(setting="111", encoder=DISTILROBERTA, words=("trainer.epochs=20",)))
+    latex = render_paper(build_report(runs, PUBLISHED))
+    assert r"\quad published & 59.3 & 67.9 & 52.1 \\" in latex.splitlines()

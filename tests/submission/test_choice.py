@@ -82,6 +82,20 @@ def test_several_settings_of_a_task_are_refused_with_the_words_that_select_one(t
         choose_runs(store, ["cola"], wish=Wish())
 
 
+@pytest.mark.parametrize("values", ["null 20", "true false", "[0.9,0.98] [0.8,0.99]", "linear cosine", "1e-05 0.1"])
+def test_the_words_that_select_a_setting_can_be_given(values: str, tmp_path: Path) -> None:
+    key = {"n": "warmup_updates", "t": "decay_biases", "[": "betas", "l": "schedule", "1": "learning_rate"}[values[0]]
+    store = RunStore(tmp_path)
+    for value in values.split():
+        store.save(make_record(setting=value, words=(f"trainer.{key}={value}",)))
+    with pytest.raises(UsageError, match="2 settings; add ") as refused:
+        choose_runs(store, ["rte"], wish=Wish())
+    for word in shlex.split(str(refused.value).partition("; add ")[2].replace(" or ", " ")):
+        name, _, value = word.partition("=")
+        _, choices = choose_runs(store, ["rte"], wish=Wish(settings={name: value}))
+        assert choices["rte"].run.record.setting_id == value
+
+
 def test_a_start_from_mnli_is_required_only_of_tasks_that_have_it(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     for task in ("mnli", "rte"):

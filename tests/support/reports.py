@@ -13,6 +13,7 @@ from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
 from tests.support.making import DISTILROBERTA, make_record
+from tests.support.scored_runs import keep_run
 
 PUBLISHED = load_published()
 
@@ -54,3 +55,14 @@ def three(value: float, *, task: str = "rte", setting: str = "000") -> list[Reco
         )
         for seed, more in shift.items()
     ]
+
+
+def changed_task(*metrics: str, save: RunStore | None = None, split: str = "validation") -> Record:
+    """Make a run of the encoder `other` on RTE as an own task whose file has had these metrics, with predictions."""
+    config = make_record().config
+    task = {**config["task"], "metrics": list(metrics), "validation": [split], "conventions": {}}
+    facts: dict[str, Any] = {"config": {**config, "task": task}, "encoder": {"name": "other"}}
+    facts["data"] = {"source": "hub", "fingerprint": "0", "rows": {"train": 2490, split: 277}}
+    if save:
+        return keep_run(save, task="rte", **facts)
+    return make_record(scores={split: dict.fromkeys(metrics, 0.5)}, **facts)

@@ -24,7 +24,7 @@ from glue_bench.runs.finished import Defaults, join_command, sweep_words
 from glue_bench.runs.record import Record
 from glue_bench.runs.setting import short_name, show_value
 from glue_bench.statistics.verdicts import NOT_COMPARABLE, NOT_RUN, VERDICTS
-from glue_bench.text import plural
+from glue_bench.text import plural, three_digits
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _MOST_CLASSES = 12  # of a matrix that can be drawn
@@ -34,6 +34,7 @@ _FILTERS = {
     "range": drawing.show_range,
     "seconds": drawing.show_seconds,
     "plural": plural,
+    "digits": three_digits,
     "and": drawing.join_words,
     "shorten": drawing.shorten,
     "label": drawing.shorten_label,
@@ -90,11 +91,6 @@ class SectionRows:
         """Return the published number of each task."""
         known = [[entry.published for entry in task.entries if entry in self.entries] for task in tasks]
         return [next((score for score in scores if score is not None), None) for scores in known]
-
-    @property
-    def published_mean(self) -> float | None:
-        """The mean of the published numbers of the eight tasks."""
-        return next((line.published_mean for line in self.section.lines if line.published_mean is not None), None)
 
     @property
     def origins(self) -> list[Entry]:

@@ -109,15 +109,16 @@ class Entry:
         for rest in dict.fromkeys(tuple(cell.values[key] for key in others) for cell in self.row.tried):
             here = [cell for cell in self.row.tried if tuple(cell.values[key] for key in others) == rest]
             cells = {(cell.values[down], cell.values.get(across)): cell for cell in here}
-            values = sorted({place for _, place in cells}, key=lambda value: (value is None, value))
-            rows = [(one, [cells.get((one, other)) for other in values]) for one in sorted({one for one, _ in cells})]
+            both = zip(*cells, strict=True)
+            lines, values = (sorted({*each}, key=lambda value: (value is None, value)) for each in both)
+            rows = [(one, [cells.get((one, other)) for other in values]) for one in lines]
             maps.append(GridMap(show_words(dict(zip(others, rest, strict=True))), down, across, values, rows))
         return maps
 
     def shade(self, cell: Cell) -> float:
         """Return where a cell's score lies between the grid's worst (0) and best (1)."""
         scores = [each.score for each in self.row.tried if each.score is not None]
-        spread = max(scores) - min(scores)
+        spread = max(scores, default=0.0) - min(scores, default=0.0)
         return 0.0 if cell.score is None or not spread else (cell.score - min(scores)) / spread
 
     @property
@@ -162,8 +163,8 @@ class Entry:
         label, prediction = self.labels_and_predictions
         edges = [float(edge) for edge in np.quantile(label, [0, 1 / 3, 2 / 3, 1])]
         bands = []
-        for low, high in itertools.pairwise(edges):
-            inside = (label >= low) & (label <= high if high == edges[-1] else label < high)
+        for place, (low, high) in enumerate(itertools.pairwise(edges)):
+            inside = np.searchsorted(edges[1:-1], label, side="right") == place  # edges may be equal
             if inside.any():
                 error = prediction[inside] - label[inside]
                 bands.append(ErrorBand(low, high, len(error), float(error.mean()), float(np.abs(error).mean())))
