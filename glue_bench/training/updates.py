@@ -22,7 +22,7 @@ from glue_bench.models.placement import Placement, is_out_of_memory, release_mem
 from glue_bench.models.trainable import trained
 from glue_bench.training.checkpoint import Snapshot
 from glue_bench.training.distributed import ALONE, Processes, SharedGradients
-from glue_bench.training.graphs import Capture, CudaCapture, Graphs
+from glue_bench.training.graphs import CudaCapture, Graphs
 from glue_bench.training.schedule import Schedule
 from glue_bench.training.step import IGNORED, Loss, Step
 from glue_bench.training.ways import choose_way
@@ -320,7 +320,7 @@ class _Unread:
 
 def choose_capture(
     model: Classifier, settings: TrainerConfig, *, placement: Placement, processes: Processes
-) -> Capture | None:
+) -> CudaCapture | None:
     """Return what captures updates where that is possible: with fixed shapes, on a GPU, whole and in one process."""
     alone = processes.count == settings.accumulation == 1
     possible = placement.device.type == "cuda" and model.engine == "flat" and alone
