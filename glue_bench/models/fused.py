@@ -30,11 +30,13 @@ class _Layer:
 
     inputs: Tensor  # (T, H)
     kept: Tensor  # (K, H) those of the kept tokens
+    attention: "Attention | BlockAttention"
     attended: tuple[Tensor, Any]  # as `Attention.forward` returns it
     normed: Normed  # (K, H)
     inner: Tensor  # (K, I) before the activation
     activated: Tensor  # (K, I)
     finished: Normed  # (K, H)
+    dropouts: Sequence[Dropout]  # of the two branches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +49,9 @@ class BlockAttention:
     def forward(self, query: Tensor, *, key: Tensor, value: Tensor) -> tuple[Tensor, Any]:
         """Return the context, (K, H), and what `backward` needs."""
         with torch.enable_grad():
-            leaves = [part.detach().requires_grad_() for part in (query, key, value)]
-            context = attend(
-                leaves[0],
-                key=leaves[1],
-                value=leaves[2],
-                batch=self.batch,
-                kind=self.kind,
-                noise=Noise() if is_plain(query) else None,
-            )
+            q, k, v = leaves = [part.detach().requires_grad_() for part in (query, key, value)]
+            noise = Noise() if is_plain(query) else None
+            context = attend(q, key=k, value=v, batch=self.batch, kind=self.kind, noise=noise)
         return context.detach(), (leaves, context)
 
     def backward(self, grad: Tensor, saved: tuple[Tensor, Any], *, into: Sequence[Tensor]) -> None:
@@ -83,7 +79,7 @@ class FusedClassifier:
             -1 if table.padding_idx is None else int(table.padding_idx) for table in (words, positions)
         )
         self._types, self._settings = int(config.type_vocab_size), settings
-        self.words = self.weights.grad(f"{self._base}embeddings.word_embeddings.weight")  # gradient of the table
+        self.words = self.weights.grads[f"{self._base}embeddings.word_embeddings.weight"]
         # Brings the rows that a batch has up to date. Then only their gradients are written; else all must be zero.
         self.before: Callable[[FlatBatch], None] | None = None
         self._anchor = nn.Parameter(torch.zeros((), device=self.weights.master.device))  # lets autograd call `backward`
@@ -103,14 +99,14 @@ class FusedClassifier:
         """Return the last layer's state of each row's first token, (B, H), and what `backward` needs."""
         seed = cast(Tensor, batch.seed).view(torch.int64)
         embedded = embed(
-            [self.weights.exact(f"{self._base}embeddings.{kind}_embeddings.weight") for kind in _TABLES],
+            [self.weights.exact[f"{self._base}embeddings.{kind}_embeddings.weight"] for kind in _TABLES],
             (batch.input_ids, batch.position_ids, batch.token_type_ids),
-            norm=self._norm("embeddings.LayerNorm"),
+            norm=self._norm(f"{self._base}embeddings"),
             epsilon=self._epsilon,
-            dropout=self._drop(seed, 0),
+            dropout=(dropout := self._drop(seed, 0)),
             dtype=self.weights.low.dtype,
         )
-        hidden, saved = embedded.out, list[Any]([seed, embedded])
+        hidden, saved = embedded.out, list[Any]([dropout, embedded])
         for number in range(self._layers):
             saved.append(self._layer(number, hidden, batch=batch, seed=seed))
             hidden = saved[-1].finished.out
@@ -118,23 +114,16 @@ class FusedClassifier:
 
     def backward(self, grad: Tensor, batch: FlatBatch, *, saved: list[Any], add: bool) -> None:
         """Write the gradients of all weights of the encoder, from that of `encode`'s first result."""
-        weights, (seed, embedded) = self.weights, saved[:2]
+        weights, (dropout, embedded) = self.weights, saved[:2]
         vectors, hidden = weights.encoder_vectors, grad.shape[1]
         slab = Slab(sums=torch.empty(PROGRAMS, vectors + self._types * hidden, device=grad.device))
         grads: Sequence[Tensor] = (grad.contiguous(),)
         for number in reversed(range(self._layers)):
-            grads = self._layer_backward(number, grads, saved=saved.pop(), slab=slab, batch=batch, seed=seed, add=add)
-        norm = f"{self._base}embeddings.LayerNorm"
-        summed, _ = slab.norm_backward(
-            grads,
-            embedded,
-            weight=weights.exact(f"{norm}.weight"),
-            columns=(weights.column(f"{norm}.weight"), weights.column(f"{norm}.bias"), vectors),
-            dropout=self._drop(seed, 0),
-            kinds=batch.token_type_ids,
-            types=self._types,
-        )
-        positions, types = (weights.grad(f"{self._base}embeddings.{kind}_embeddings.weight") for kind in _TABLES[1:])
+            grads = self._layer_backward(number, grads, saved=saved.pop(), slab=slab, first=batch.first, add=add)
+        kinds = {"kinds": batch.token_type_ids, "types": self._types}
+        name, common = f"{self._base}embeddings", {"slab": slab, "dropout": dropout, **kinds}
+        summed, _ = self._norm_backward(name, grads, normed=embedded, column=vectors, **common)
+        positions, types = (weights.grads[f"{name}.{kind}_embeddings.weight"] for kind in _TABLES[1:])
         sums = slab.sums.sum(0)
         for target, found in ((weights.encoder_gradient, sums[:vectors]), (types, sums[vectors:].view_as(types))):
             target.add_(found) if add else target.copy_(found)
@@ -163,63 +152,53 @@ class FusedClassifier:
             kept = hidden.index_select(0, batch.first)
             key, value = self._project(hidden, f"{name}attention.self.key", parts=2)
             (query,) = self._project(kept, f"{name}attention.self.query", parts=1)
-        attended = self._attention(number, batch=batch, seed=seed).forward(query, key=key, value=value)
-        dropout = self._drop(seed, 2 * number + 1)
-        normed = self._add_norm(f"{name}attention.output", attended[0], residual=kept, dropout=dropout)
+        attention = self._attention(number, batch=batch, seed=seed)
+        attended = attention.forward(query, key=key, value=value)
+        dropouts = [self._drop(seed, 2 * number + site) for site in (1, 2)]
+        normed = self._add_norm(f"{name}attention.output", attended[0], residual=kept, dropout=dropouts[0])
         (inner,) = self._project(normed.out, f"{name}intermediate.dense", parts=1)
         activated = functional.gelu(inner)
         return _Layer(
             inputs=hidden,
             kept=kept,
+            attention=attention,
             attended=attended,
             normed=normed,
             inner=inner,
             activated=activated,
-            finished=self._add_norm(
-                f"{name}output", activated, residual=normed.out, dropout=self._drop(seed, 2 * number + 2)
-            ),
+            finished=self._add_norm(f"{name}output", activated, residual=normed.out, dropout=dropouts[1]),
+            dropouts=dropouts,
         )
 
     def _layer_backward(
-        self,
-        number: int,
-        grads: Sequence[Tensor],
-        *,
-        saved: _Layer,
-        slab: Slab,
-        batch: FlatBatch,
-        seed: Tensor,
-        add: bool,
+        self, number: int, grads: Sequence[Tensor], *, saved: _Layer, slab: Slab, first: Tensor, add: bool
     ) -> Sequence[Tensor]:
         """Write a layer's gradients; return one or two parts of that of its inputs, (T, H)."""
         weights, name = self.weights, f"{self._base}encoder.layer.{number}."
-        first_norm, last_norm = self._drop(seed, 2 * number + 1), self._drop(seed, 2 * number + 2)
-        finished = self._norm_backward(f"{name}output", grads, normed=saved.finished, slab=slab, dropout=last_norm)
-        residual, branch = finished
+        residual, branch = self._norm_backward(
+            f"{name}output", grads, normed=saved.finished, slab=slab, dropout=saved.dropouts[1]
+        )
         lower = self._product_backward(f"{name}output.dense", branch, inputs=saved.activated, add=add)
         lower = slab.gelu_backward(lower, saved.inner, column=weights.column(f"{name}intermediate.dense.bias"))
         lower = self._product_backward(f"{name}intermediate.dense", lower, inputs=saved.normed.out, add=add)
-        both = (lower, residual)
         residual, branch = self._norm_backward(
-            f"{name}attention.output", both, normed=saved.normed, slab=slab, dropout=first_norm
+            f"{name}attention.output", (lower, residual), normed=saved.normed, slab=slab, dropout=saved.dropouts[0]
         )
         lower = self._product_backward(f"{name}attention.output.dense", branch, inputs=saved.attended[0], add=add)
-        attention, hidden = self._attention(number, batch=batch, seed=seed), grads[0].shape[1]
+        (kept_rows, hidden), backward = saved.kept.shape, saved.attention.backward
         query, key = f"{name}attention.self.query", f"{name}attention.self.key"
-        kept_rows = len(saved.kept)
         if number < self._layers - 1:
             joined = lower.new_empty(kept_rows, 3 * hidden)
-            into = joined.chunk(3, dim=1)
-            attention.backward(lower, saved.attended, into=into)
+            backward(lower, saved.attended, into=joined.chunk(3, dim=1))
             slab.column_sums(joined, column=weights.column(f"{query}.bias"))
             return self._product_backward(query, joined, inputs=saved.inputs, parts=3, add=add), residual
         to_query, joined = lower.new_empty(kept_rows, hidden), lower.new_empty(len(saved.inputs), 2 * hidden)
-        attention.backward(lower, saved.attended, into=(to_query, *joined.chunk(2, dim=1)))
+        backward(lower, saved.attended, into=(to_query, *joined.chunk(2, dim=1)))
         slab.column_sums(joined, column=weights.column(f"{key}.bias"))
         slab.column_sums(to_query, column=weights.column(f"{query}.bias"))
         below = self._product_backward(key, joined, inputs=saved.inputs, parts=2, add=add)
         kept = self._product_backward(query, to_query, inputs=saved.kept, add=add) + residual
-        return (below.index_add_(0, batch.first, kept),)
+        return (below.index_add_(0, first, kept),)
 
     def _attention(self, number: int, *, batch: FlatBatch, seed: Tensor) -> Attention | BlockAttention:
         p = self._attention_dropout if self._model.training else 0.0
@@ -233,7 +212,7 @@ class FusedClassifier:
         return Dropout(seed=seed, site=site, p=self._dropout if self._model.training else 0.0)
 
     def _norm(self, name: str) -> tuple[Tensor, Tensor]:
-        return self.weights.exact(f"{self._base}{name}.weight"), self.weights.exact(f"{self._base}{name}.bias")
+        return self.weights.exact[f"{name}.LayerNorm.weight"], self.weights.exact[f"{name}.LayerNorm.bias"]
 
     def _project(self, hidden: Tensor, name: str, *, parts: int) -> tuple[Tensor, ...]:
         """Return the products with `parts` neighbouring layers of equal shape."""
@@ -242,16 +221,15 @@ class FusedClassifier:
 
     def _add_norm(self, name: str, branch: Tensor, *, residual: Tensor, dropout: Dropout) -> Normed:
         (branch,) = self._project(branch, f"{name}.dense", parts=1)
-        norm = self.weights.exact(f"{name}.LayerNorm.weight"), self.weights.exact(f"{name}.LayerNorm.bias")
-        return add_norm(branch, residual, norm=norm, epsilon=self._epsilon, dropout=dropout)
+        return add_norm(branch, residual, norm=self._norm(name), epsilon=self._epsilon, dropout=dropout)
 
     def _norm_backward(
-        self, name: str, grads: Sequence[Tensor], *, normed: Normed, slab: Slab, dropout: Dropout
+        self, name: str, grads: Sequence[Tensor], *, normed: Normed, slab: Slab, column: int | None = None, **more: Any
     ) -> tuple[Tensor, Tensor]:
-        vectors = (f"{name}.LayerNorm.weight", f"{name}.LayerNorm.bias", f"{name}.dense.bias")
-        first, second, third = (self.weights.column(vector) for vector in vectors)
-        weight = self.weights.exact(vectors[0])
-        return slab.norm_backward(grads, normed, weight=weight, columns=(first, second, third), dropout=dropout)
+        """Write the gradients of a layer norm, and at `column` of what is added before it: by default a bias."""
+        weight, bias = (self.weights.column(f"{name}.LayerNorm.{kind}") for kind in ("weight", "bias"))
+        columns = weight, bias, self.weights.column(f"{name}.dense.bias") if column is None else column
+        return slab.norm_backward(grads, normed, weight=self._norm(name)[0], columns=columns, **more)
 
     def _product_backward(self, name: str, grad: Tensor, *, inputs: Tensor, add: bool, parts: int = 1) -> Tensor:
         """Write the gradient of a weight, (out, in); return that of the inputs."""

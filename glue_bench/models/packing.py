@@ -28,21 +28,12 @@ class Layout:
         return -(-max(real, 1 + (self.rows or 0)) // self.bucket) * self.bucket
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """An array in a buffer."""
-
-    name: str
-    size: int
-    is_float: bool  # its bits are float32
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
     """A batch, on the host or on a device. Batches with equal keys can use the same buffer."""
 
     buffer: Tensor  # (n,) int32; on the host it is pinned where the device is a GPU
-    parts: tuple[Part, ...]
+    places: Mapping[str, tuple[slice, torch.dtype]]  # of each array in the buffer, and the type of its bits
     longest: int  # at least the tokens of the longest row
 
     @property
@@ -56,26 +47,19 @@ class Packed:
 
     def views(self) -> dict[str, Tensor]:
         """Return the arrays; they share the buffer's memory."""
-        found, at = dict[str, Tensor](), 0
-        for part in self.parts:
-            numbers = self.buffer.narrow(0, at, part.size)
-            found[part.name] = numbers.view(torch.float32) if part.is_float else numbers
-            at += _room(part.size)
-        return found
+        return {name: self.buffer[place].view(kind) for name, (place, kind) in self.places.items()}
 
 
 def pack(arrays: Mapping[str, NDArray[np.generic]], device: torch.device, *, longest: int) -> Packed:
     """Put arrays of whole numbers below 2**31, or of floats, into one buffer for a device."""
-    parts = tuple(Part(name, array.size, array.dtype.kind == "f") for name, array in arrays.items())
-    total = sum(_room(part.size) for part in parts)
-    buffer = torch.empty(total, dtype=torch.int32, pin_memory=device.type == "cuda")
-    numbers, at = buffer.numpy(), 0
-    for part, array in zip(parts, arrays.values(), strict=True):
-        flat = array.reshape(-1)
-        numbers[at : at + part.size] = flat.astype(np.float32).view(np.int32) if part.is_float else flat
-        at += _room(part.size)
-    return Packed(buffer=buffer, parts=parts, longest=longest)
-
-
-def _room(size: int) -> int:
-    return -(-size // _ALIGNED) * _ALIGNED
+    places, total = dict[str, tuple[slice, torch.dtype]](), 0
+    for name, array in arrays.items():
+        kind = torch.float32 if array.dtype.kind == "f" else torch.int32
+        places[name] = slice(total, total + array.size), kind
+        total += -(-array.size // _ALIGNED) * _ALIGNED
+    packed = Packed(
+        buffer=torch.empty(total, dtype=torch.int32, pin_memory=device.type == "cuda"), places=places, longest=longest
+    )
+    for name, view in packed.views().items():
+        view.numpy()[:] = arrays[name].reshape(-1)
+    return packed

@@ -9,13 +9,16 @@ N weights, of which the table's, V rows of H, are the first; T tokens of the bat
 """
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.optim.adamw import adamw as torch_adamw
 
+from glue_bench.config.schema import TrainerConfig
+from glue_bench.models.fused import FusedClassifier
 from glue_bench.models.kernels import FlatBatch
 from glue_bench.models.triton_kernels import launch
 
@@ -157,98 +160,108 @@ def _table_adamw(
         tl.store(last + row, update)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
-    """What all updates have in common."""
+class FlatAdamW:
+    """AdamW for a classifier that is trained by our own kernels; has the methods of `TorchAdamW`."""
 
-    limit: float  # of the gradient's norm; 0 for none
-    beta1: float
-    beta2: float
-    epsilon: float
-    decay: float  # of the first `decaying` weights
-    decaying: int
+    def __init__(self, fused: FusedClassifier, settings: TrainerConfig, *, updates: int) -> None:
+        """Optimise all weights in `updates` updates; matrices decay."""
+        self._fused, self._settings, self._weights = fused, settings, fused.weights
+        (self._rows, self._hidden), (beta1, beta2) = fused.words.shape, settings.betas  # V and H
+        master = self._weights.master  # (N,) float32
+        self.first, self.second = torch.zeros_like(master), torch.zeros_like(master)  # (N,) moments
+        self.last = torch.zeros(self._rows, dtype=torch.int32, device=master.device)  # (V,) each row's last update
+        self.made = torch.zeros(1, dtype=torch.int32, device=master.device)  # updates
+        self.history = torch.zeros(updates + 1, _HISTORY, device=master.device)
+        self._numbers = beta1, beta2, settings.epsilon, settings.weight_decay  # for a weight that decays
+        # After so many updates without a gradient a momentum has faded.
+        self._followed = math.ceil(math.log(_FADED) / math.log(beta1)) if beta1 else 1
+        self._batch: FlatBatch | None = None  # which has the rows of the table with a gradient; None: all have one
 
-    @property
-    def followed(self) -> int:
-        """Return after how many updates without a gradient a momentum has faded."""
-        return math.ceil(math.log(_FADED) / math.log(self.beta1)) if self.beta1 else 1
+    def zero(self, *, parts: int = 1) -> None:
+        lazily = parts == 1 and self._settings.adamw_kernel == self._settings.embedding_kernel == "auto"
+        self._weights.overwrite, self._batch = True, None
+        self._fused.before = self.catch_up if lazily else None
+        if not lazily:
+            self.settle()
+            self._fused.words.zero_()
 
-    @property
-    def numbers(self) -> tuple[float, float, float, float]:
-        """Return what a kernel needs for a weight that decays."""
-        return self.beta1, self.beta2, self.epsilon, self.decay
+    def settle(self) -> None:
+        self.catch_up(None)
 
+    def apply(self, scalars: Tensor) -> Tensor:
+        norm = (self._by_torch if self._settings.adamw_kernel == "torch" else self._by_our_kernels)(scalars)
+        self.made.add_(1)
+        if self._batch is None:
+            self.last.copy_(self.made.expand_as(self.last))
+        return norm
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdamW:
-    """The optimiser's state on the device, and its kernels. Nothing waits for the device."""
+    def state(self) -> dict[str, Tensor]:
+        self.settle()
+        by_name, found = self._weights.by_name, dict[str, Tensor]()
+        for key, buffer in (("exp_avg", self.first), ("exp_avg_sq", self.second)):
+            found |= {f"{key}.{name}": view for name, view in by_name(buffer).items()}
+        return found | {f"step.{name}": self.made[0].float() for name in by_name(self.first)}
 
-    weights: Tensor  # (N,) float32
-    first: Tensor  # (N,) float32, moments
-    second: Tensor  # (N,) float32
-    gradient: Tensor  # (N,) float32 or bfloat16
-    low: Tensor  # (N,) what products use; the same tensor as `weights` in float32. Its table is not kept up.
-    rates: Rates
-    rows: int  # V
-    hidden: int  # H
-    updates: int  # that will be made
-    last: Tensor = field(init=False)  # (V,) int32, the update after which a row was written
-    made: Tensor = field(init=False)  # (1,) int32, updates
-    history: Tensor = field(init=False)  # (updates + 1, 4) float32
-
-    def __post_init__(self) -> None:
-        """Start with no update."""
-        device = self.weights.device
-        object.__setattr__(self, "last", torch.zeros(self.rows, dtype=torch.int32, device=device))
-        object.__setattr__(self, "made", torch.zeros(1, dtype=torch.int32, device=device))
-        object.__setattr__(self, "history", torch.zeros(self.updates + 1, _HISTORY, device=device))
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self._weights.refresh()
+        for key, buffer in (("exp_avg", self.first), ("exp_avg_sq", self.second)):
+            for name, view in self._weights.by_name(buffer).items():
+                if f"{key}.{name}" in state:
+                    view.copy_(state[f"{key}.{name}"])
+                    self.made.fill_(int(state[f"step.{name}"]))
+        self.last.copy_(self.made.expand_as(self.last))
 
     def catch_up(self, batch: FlatBatch | None) -> None:
         """Make the missed updates of the rows that a batch has; of all rows without one."""
-        rows, ids = (self.rows, (self.last, self.last, self.last)) if batch is None else _words(batch)
-        block = {"BLOCK": triton.next_power_of_2(self.hidden), "num_warps": 8}
+        self._batch = batch
+        rows, ids = (self._rows, (self.last,) * 3) if batch is None else _words(batch)
         launch(
-            _catch_up, (rows,), self.weights, self.first, self.second, self.last, self.history, self.made, *ids, rows,
-            self.hidden, self.rates.followed, *self.rates.numbers, ALL=batch is None, **block,
+            _catch_up, (rows,), self._weights.master, self.first, self.second, self.last, self.history, self.made, *ids,
+            rows, self._hidden, self._followed, *self._numbers,
+            ALL=batch is None, BLOCK=triton.next_power_of_2(self._hidden), num_warps=8,
         )  # fmt: skip
 
-    def apply(self, scalars: Tensor, batch: FlatBatch | None) -> Tensor:
-        """Make an update; return the gradient's norm before clipping, () float32.
-
-        Args:
-            scalars: (3,) float32: the learning rate, 1 - beta1 ** update and 1 - beta2 ** update.
-            batch: has the rows of the table with a gradient; None: all have one.
-        """
-        begin = self.rows * self.hidden if batch is not None else 0
-        tokens = 0 if batch is None else len(batch.input_ids)
-        partial, norm = (torch.empty(size, device=self.weights.device) for size in (_PARTS + tokens, 2))
+    def _by_our_kernels(self, scalars: Tensor) -> Tensor:
+        held, hidden, block = self._weights, self._hidden, {"BLOCK": triton.next_power_of_2(self._hidden)}
+        rows, ids = (0, ()) if self._batch is None else _words(self._batch)
+        partial, norm = (torch.empty(size, device=held.master.device) for size in (_PARTS + rows, 2))
+        table = self._rows * hidden if rows else 0  # what `_table_adamw` updates
         weights, first, second, gradient, low = (
-            part[begin:] for part in (self.weights, self.first, self.second, self.gradient, self.low)
+            part[table:] for part in (held.master, self.first, self.second, held.gradient, held.low)
         )
         launch(_squares, (_PARTS,), gradient, partial, len(gradient), BLOCK=_CHUNK)
-        parts, block = triton.next_power_of_2(len(partial)), {"BLOCK": triton.next_power_of_2(self.hidden)}
-        rows, ids = (0, ()) if batch is None else _words(batch)
         if rows:
-            launch(_table_squares, (rows,), self.gradient, partial[_PARTS:], *ids, rows, self.hidden, **block)
-        launch(_norm, (1,), partial, len(partial), norm, self.rates.limit, PARTS=parts)
+            launch(_table_squares, (rows,), held.gradient, partial[_PARTS:], *ids, rows, hidden, **block)
+        parts = triton.next_power_of_2(len(partial))
+        launch(_norm, (1,), partial, len(partial), norm, self._settings.clip_norm, PARTS=parts)
         if rows:
             launch(
-                _table_adamw, (rows,), self.weights, self.first, self.second, self.gradient, self.last, self.history,
-                self.made, *ids, rows, self.hidden, norm, scalars, *self.rates.numbers, **block,
+                _table_adamw, (rows,), held.master, self.first, self.second, held.gradient, self.last, self.history,
+                self.made, *ids, rows, hidden, norm, scalars, *self._numbers, **block,
             )  # fmt: skip
         launch(
             _adamw, (triton.cdiv(len(weights), _CHUNK),), weights, first, second, gradient, low, norm, scalars,
-            len(weights), self.rates.decaying - begin, *self.rates.numbers,
-            BLOCK=_CHUNK, LOW=self.low.data_ptr() != self.weights.data_ptr(),
+            len(weights), held.decaying - table, *self._numbers, BLOCK=_CHUNK, LOW=held.low is not held.master,
         )  # fmt: skip
-        self.made.add_(1)
-        if batch is None:
-            self.last.copy_(self.made.expand_as(self.last))
         return norm[0]
 
+    def _by_torch(self, scalars: Tensor) -> Tensor:
+        held, settings, (beta1, beta2, epsilon, decay) = self._weights, self._settings, self._numbers
+        gradient = held.gradient.float()
+        norm: Tensor = torch.linalg.vector_norm(gradient)
+        if settings.clip_norm:
+            gradient *= (settings.clip_norm / (norm + 1e-6)).clamp(max=1.0)
+        for part, rate in ((slice(held.decaying), decay), (slice(held.decaying, None), 0.0)):
+            w, g, m, v = ([each[part]] for each in (held.master, gradient, self.first, self.second))
+            torch_adamw(
+                w, g, m, v, [], [self.made[0].float()],
+                lr=scalars[0], beta1=beta1, beta2=beta2, weight_decay=rate, eps=epsilon,
+                amsgrad=False, maximize=False, capturable=True, fused=True,
+            )  # fmt: skip
+        held.refresh()
+        return norm
 
-def _words(batch: FlatBatch) -> tuple[int, tuple[Tensor, Tensor, Tensor]]:
+
+def _words(batch: FlatBatch) -> tuple[int, tuple[Tensor | None, ...]]:
     """Return how many segments of equal words a batch can have, and where they are."""
-    if batch.word_order is None or batch.word_segments is None:
-        raise AssertionError("the layout has no segments")
     return len(batch.input_ids), (batch.input_ids, batch.word_order, batch.word_segments)

@@ -1,7 +1,5 @@
 """All parameters of a model in one buffer, with a copy in the precision of its products, and their gradients."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -34,26 +32,22 @@ class FlatWeights:
                 self.decaying = size
         device = named[order[0]].device
         self.master = torch.zeros(size, device=device)
+        self.exact = self.by_name(self.master)
         for name, parameter in named.items():
-            self._view(self.master, name).copy_(parameter.detach())
-            parameter.data = self._view(self.master, name)
+            self.exact[name].copy_(parameter.detach())
+            parameter.data = self.exact[name]
         self.low = self.master if dtype == torch.float32 else self.master.to(dtype)
         self.gradient = torch.zeros_like(self.low)
+        self.grads = self.by_name(self.gradient)
         self.overwrite = True  # whether the next backward pass overwrites the gradients; others add to them
         heads = [name for name in order if not name.startswith(body)]
-        self.head = {name: self._leaf(name) for name in heads}
+        low = self.by_name(self.low)
+        self.head = {name: low[name].detach().requires_grad_() for name in heads}
+        for name, leaf in self.head.items():
+            leaf.grad = self.grads[name]
         end = min((self._places[name][0] for name in heads if named[name].ndim == 1), default=size)
         self.encoder_vectors = end - self.decaying  # elements
         self.encoder_gradient = self.gradient[self.decaying : end]
-        self._head_parts = [self._view(self.gradient, name) for name in heads]
-
-    def exact(self, name: str) -> Tensor:
-        """Return a parameter in float32."""
-        return self._view(self.master, name)
-
-    def grad(self, name: str) -> Tensor:
-        """Return the place of a parameter's gradient."""
-        return self._view(self.gradient, name)
 
     def column(self, name: str) -> int:
         """Return how many elements of vectors lie before a vector's."""
@@ -67,22 +61,14 @@ class FlatWeights:
 
     def zero_head(self) -> None:
         """Make the head's gradients zero; those of the encoder are overwritten."""
-        torch._foreach_zero_(self._head_parts)
+        torch._foreach_zero_([self.grads[name] for name in self.head])
 
     def by_name(self, buffer: Tensor) -> dict[str, Tensor]:
         """Return the parts of a buffer like `master` under the names of their parameters."""
-        return {name: self._view(buffer, name) for name in self._places}
+        places = self._places.items()
+        return {name: buffer[begin : begin + shape.numel()].view(shape) for name, (begin, shape) in places}
 
     def refresh(self) -> None:
         """Copy the float32 weights into the precision of the products, after they were changed from outside."""
         if self.low is not self.master:
             self.low.copy_(self.master)
-
-    def _view(self, buffer: Tensor, name: str) -> Tensor:
-        begin, shape = self._places[name]
-        return buffer[begin : begin + shape.numel()].view(shape)
-
-    def _leaf(self, name: str) -> Any:
-        leaf = self._view(self.low, name).detach().requires_grad_()
-        leaf.grad = self._view(self.gradient, name)
-        return leaf

@@ -11,7 +11,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -78,28 +78,34 @@ class Processes:
     def __enter__(self) -> "Processes":
         if self.count > 1:
             import torch
-            from torch.distributed.rendezvous import rendezvous
 
-            def connect() -> None:
-                _check_address()
-                with _lost_if_it_fails() as distributed:
-                    self._store, _, _ = next(rendezvous("env://", timeout=_FOR_PEERS))
-                    # Gloo exchanges what is on a CPU, for which no GPU waits, and may take long: the first one writes.
-                    distributed.init_process_group("gloo", store=self._store, rank=self.rank, world_size=self.count)
-
-            self._await(connect)
+            self._await_peers()
             if torch.cuda.is_available():
                 with _lost_if_it_fails() as distributed:
                     self._gpus = distributed.new_group(backend="nccl", timeout=_BETWEEN_GPUS)
         return self
 
-    def _await(self, connect: Callable[[], None]) -> None:
+    def _connect(self) -> None:
+        from torch.distributed.rendezvous import rendezvous
+
+        address = os.environ["MASTER_ADDR"]
+        try:
+            socket.getaddrinfo(address, None)  # torch would try for minutes, with lines of its own
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "no host has such a name"
+            raise UsageError(f"MASTER_ADDR={address}: not found: {reason}; to run in one process, unset it") from error
+        with _lost_if_it_fails() as distributed:
+            self._store, _, _ = next(rendezvous("env://", timeout=_FOR_PEERS))
+            # Gloo exchanges what is on a CPU, for which no GPU waits, and may take long: the first one writes.
+            distributed.init_process_group("gloo", store=self._store, rank=self.rank, world_size=self.count)
+
+    def _await_peers(self) -> None:
         """Connect in a thread, since nothing but the main thread obeys signals, and say who is waited for."""
         ended = queue.SimpleQueue[BaseException | None]()
 
         def attempt() -> None:
             try:
-                connect()
+                self._connect()
             except BaseException as error:
                 ended.put(error)
             else:
@@ -107,20 +113,21 @@ class Processes:
 
         thread = threading.Thread(target=attempt, name="peers", daemon=True)
         thread.start()
-        began, said, limit = time.monotonic(), False, _FOR_PEERS.total_seconds()
-        while ended.empty():
-            time.sleep(0.05)
-            waited = time.monotonic() - began
-            if waited > _QUIET and not said:
-                others = list_names(str(rank) for rank in range(self.count) if rank != self.rank)
-                place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-                text = "RANK=%d and WORLD_SIZE=%d are set: waiting for rank %s at %s, for %.0f minutes at most"
-                logger.warning(text, self.rank, self.count, others, place, limit / 60)
-                said = True
-            if waited > limit + _PATIENCE:
-                raise LostError("the other processes did not connect; to run without them, unset RANK and WORLD_SIZE")
+        limit = _FOR_PEERS.total_seconds()
+        try:
+            error = ended.get(timeout=_QUIET)
+        except queue.Empty:
+            others = list_names(str(rank) for rank in range(self.count) if rank != self.rank)
+            place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+            text = "RANK=%d and WORLD_SIZE=%d are set: waiting for rank %s at %s, for %.0f minutes at most"
+            logger.warning(text, self.rank, self.count, others, place, limit / 60)
+            try:
+                error = ended.get(timeout=limit + _PATIENCE - _QUIET)
+            except queue.Empty:
+                why = "the other processes did not connect; to run without them, unset RANK and WORLD_SIZE"
+                raise LostError(why) from None
         thread.join()  # one that ends with the interpreter would abort it
-        if error := ended.get():
+        if error:
             raise error
 
     def __exit__(self, *raised: Any) -> None:
@@ -167,26 +174,16 @@ class Processes:
 
     def _leave(self, error: BaseException) -> None:
         """End a process that is not the first: silently, if the first says why."""
-        words = None
-        with contextlib.suppress(KeyboardInterrupt):
+        words, deadline = None, time.monotonic() + _PATIENCE
+        with contextlib.suppress(KeyboardInterrupt, RuntimeError):  # the store goes away with its host
             # torchrun kills the others as soon as one has failed: the first must have written its record by then.
-            words = self._await_the_first()
+            while not (said := self._store.check([_LEFT])) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if said:
+                words = self._store.get(_LEFT).decode()
+                time.sleep(0.5)  # time for it to end
         if words == describe(error) or isinstance(error, LostError | DivergedError | KeyboardInterrupt):
             raise SystemExit(getattr(error, "exit_code", 1)) from error
-
-    def _await_the_first(self) -> str | None:
-        """Return what the first process ended with; None if that cannot be known."""
-        deadline = time.monotonic() + _PATIENCE
-        try:
-            while not self._store.check([_LEFT]):
-                if time.monotonic() > deadline:
-                    return None
-                time.sleep(0.05)
-            words: str = self._store.get(_LEFT).decode()
-        except RuntimeError:  # the store went away with its host
-            return None
-        time.sleep(0.5)  # time for it to end
-        return words
 
 
 def _read_number(name: str, allowed: range) -> int:
@@ -197,16 +194,6 @@ def _read_number(name: str, allowed: range) -> int:
             return number
     wanted = f"a launcher of several processes sets a whole number from {allowed[0]:,} to {allowed[-1]:,}"
     raise UsageError(f"{name}={text}: {wanted}; to run in one process, unset it")
-
-
-def _check_address() -> None:
-    """Refuse a host that nobody knows, which torch would try for minutes, with lines of its own."""
-    address = os.environ["MASTER_ADDR"]
-    try:
-        socket.getaddrinfo(address, None)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "no host has such a name"
-        raise UsageError(f"MASTER_ADDR={address}: not found: {reason}; to run in one process, unset it") from error
 
 
 ALONE = Processes()

@@ -3,7 +3,6 @@
 import logging
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,31 +16,22 @@ _WARM_UPS = 2  # updates of a shape that are made kernel by kernel: libraries ge
 logger = logging.getLogger(__name__)
 
 
-class Capture(Protocol):
-    """What records kernels instead of running them."""
-
-    def capture(self, run: Callable[[], None]) -> Callable[[], None]:
-        """Record what `run` starts on the device; return what runs that again."""
-
-    def free(self) -> None:
-        """Forget everything, after a failure too."""
-
-
 class CudaCapture:
     """CUDA graphs that share one memory pool: what one leaves there, no other needs."""
 
     def __init__(self, device: torch.device) -> None:
         """Capture nothing yet."""
-        self._device = device
-        self._pool = torch.cuda.graph_pool_handle()
+        self._device, self._pool = device, torch.cuda.graph_pool_handle()
 
     def capture(self, run: Callable[[], None]) -> Callable[[], None]:
+        """Record the kernels that `run` starts on the device; return what starts them again."""
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._device)
         with torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
             run()
         return graph.replay
 
     def free(self) -> None:
+        """Forget everything, after a failure too."""
         # A capture that failed may leave the generator in a state in which it refuses to work outside of a graph.
         generator = torch.cuda.default_generators[self._device.index]
         generator.graphsafe_set_state(generator.clone_state())
@@ -51,12 +41,8 @@ class CudaCapture:
 class Graphs:
     """The captured updates of a training, one for each shape of its batches."""
 
-    def __init__(self, run: Callable[[Packed], None], *, capture: Capture, placement: Placement) -> None:
-        """Capture nothing yet.
-
-        Args:
-            run: makes an update with a batch on the device.
-        """
+    def __init__(self, run: Callable[[Packed], None], *, capture: CudaCapture, placement: Placement) -> None:
+        """Capture nothing yet; `run` makes an update with a batch on the device."""
         self._run, self._capture, self._placement = run, capture, placement
         self._seen = Counter[tuple[int, int]]()
         self._held = dict[tuple[int, int], tuple[Tensor, Callable[[], None]]]()
@@ -67,16 +53,15 @@ class Graphs:
         return self._words or plural(len(self._held), "shape")
 
     def replay(self, packed: Packed, *, seed: int) -> bool:
-        """Make the update of a batch, if its shape is captured or can be now; False: nothing was done.
-
-        Args:
-            seed: of dropout.
-        """
+        """Make the update of a batch, if its shape is captured or can be now; False: nothing was done."""
         if self._words:
             return False
         if packed.key not in self._held:
             self._seen[packed.key] += 1
-            if self._seen[packed.key] <= _WARM_UPS or not self._add(packed):
+            if self._seen[packed.key] <= _WARM_UPS:
+                return False
+            if why := self._add(packed):
+                self.give_up(why)
                 return False
         fixed, replay = self._held[packed.key]
         fixed.copy_(packed.buffer, non_blocking=True)
@@ -92,14 +77,11 @@ class Graphs:
             self._words = f"off: {why}"
             logger.warning("graphs of updates are not used from here on, which is slower: %s", why)
 
-    def _add(self, packed: Packed) -> bool:
-        """Capture the update of a shape, which changes no weights; return whether that worked."""
+    def _add(self, packed: Packed) -> str:
+        """Capture the update of a shape, which changes no weights; return why that failed, empty if it did not."""
         fixed = packed.to(self._placement.device, copy=True)
         try:
             self._held[packed.key] = fixed.buffer, self._capture.capture(lambda: self._run(fixed))
         except Exception as error:  # whatever it is, the update can be made without a graph
-            why = f"{type(error).__name__}: {first_line(error)}"
-        else:
-            return True
-        self.give_up(why)
-        return False
+            return f"{type(error).__name__}: {first_line(error)}"
+        return ""

@@ -1,8 +1,8 @@
-"""What turns gradients into new weights: the interface, and torch's AdamW behind it."""
+"""What turns gradients into new weights: torch's AdamW. `models.triton_adamw` has ours, with the same methods."""
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,37 +10,13 @@ from torch import Tensor, nn
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.models.classifier import Classifier
 from glue_bench.models.trainable import rate_shares, trained
-from glue_bench.text import first_line
 
 _CLIP_EPSILON = 1e-6  # as in torch's clip_grads_with_norm_
 _STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
-class Optimizer(Protocol):
-    """Clips gradients and updates the weights of one model. On a GPU no method but `restore` waits for it."""
-
-    def zero(self, *, parts: int = 1) -> None:
-        """Prepare the gradients of an update, made of this many micro-batches: zero or absent."""
-
-    def settle(self) -> None:
-        """Bring all weights up to date, which nothing but training may rely on before."""
-
-    def apply(self, scalars: Tensor) -> Tensor:
-        """Make an update; return the gradient's norm before clipping, a scalar on the device.
-
-        Args:
-            scalars: (3,) learning rate and 1 - beta ** update for both betas; on a GPU in its memory, else on the host.
-        """
-
-    def state(self) -> dict[str, Tensor]:
-        """Return what later updates depend on: `exp_avg.NAME`, `exp_avg_sq.NAME` and `step.NAME` by parameter."""
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from what `state` returned."""
-
-
 class TorchAdamW:
-    """torch's AdamW (Loshchilov and Hutter, arXiv:1711.05101).
+    """torch's AdamW (Loshchilov and Hutter, arXiv:1711.05101). On a GPU no method but `restore` waits for it.
 
     Biases and layer norms, which are 1-d, only decay with `decay_biases`.
     """
@@ -74,12 +50,18 @@ class TorchAdamW:
         self.torch._warned_capturable_if_run_uncaptured = True
 
     def zero(self, *, parts: int = 1) -> None:  # noqa: ARG002
+        """Prepare the gradients of an update, made of this many micro-batches: zero or absent."""
         self.torch.zero_grad()
 
     def settle(self) -> None:
-        """Do nothing: every update is made at once."""
+        """Bring all weights up to date, which nothing but training may rely on before; here they always are."""
 
     def apply(self, scalars: Tensor) -> Tensor:
+        """Clip and make an update; return the gradient's norm before clipping, a scalar on the device.
+
+        Args:
+            scalars: (3,) learning rate and 1 - beta ** update for both betas; on a GPU in its memory, else on the host.
+        """
         norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
         if self._limit and self._fused:
             # The kernel divides as it reads, which saves a pass over all gradients.
@@ -93,14 +75,15 @@ class TorchAdamW:
         return norm
 
     def state(self) -> dict[str, Tensor]:
+        """Return what later updates depend on: `exp_avg.NAME`, `exp_avg_sq.NAME` and `step.NAME` by parameter."""
         held = {name: self.torch.state.get(parameter, {}) for name, parameter in self._names.items()}
         return {f"{key}.{name}": value for name, values in held.items() for key, value in values.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from what `state` returned."""
         for name, parameter in self._names.items():
             if f"step.{name}" in state:
-                values = {key: state[f"{key}.{name}"].to(parameter.device) for key in _STATE}
-                self.torch.state[parameter] = values
+                self.torch.state[parameter] = {key: state[f"{key}.{name}"].to(parameter.device) for key in _STATE}
 
 
 class LoweredClassifier:
@@ -122,15 +105,6 @@ class LoweredClassifier:
         with torch.autocast(next(iter(self.low.values())).device.type, enabled=False):
             logits: Tensor = torch.func.functional_call(self.model, self.low, (batch,))
         return logits
-
-    @torch.no_grad()
-    def why_not(self, batch: Any) -> str:
-        """Return why the model cannot compute a batch so, as a family may only under autocast; empty if it can."""
-        try:
-            self(batch)
-        except RuntimeError as error:
-            return first_line(error)
-        return ""
 
     @torch.no_grad()
     def refresh(self) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +22,9 @@ from glue_bench.models.placement import Placement, is_out_of_memory, release_mem
 from glue_bench.models.trainable import trained
 from glue_bench.training.checkpoint import Snapshot
 from glue_bench.training.distributed import ALONE, Processes, SharedGradients
-from glue_bench.training.graphs import Capture, CudaCapture, Graphs
+from glue_bench.training.graphs import CudaCapture, Graphs
+from glue_bench.training.loss import IGNORED, Loss
 from glue_bench.training.schedule import Schedule
-from glue_bench.training.step import IGNORED, Loss, Step
 from glue_bench.training.ways import choose_way
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,11 @@ class StepReport:
 
 
 class Updates:
-    """A model in training. Between two updates its whole state is a `Snapshot`."""
+    """A model in training. Between two updates its whole state is a `Snapshot`.
+
+    Everything stays on the device, at the same addresses, and `_make` reads all that differs between updates from a
+    batch: so its kernels can be captured.
+    """
 
     def __init__(
         self,
@@ -76,17 +80,20 @@ class Updates:
         self._layout = placement.layout(self._lengths, rows=settings.batch_size)
         self._labels, self.processes = labels, processes
         self._own = slice(processes.rank, None, processes.count)  # this process's rows of a batch
-        shared = SharedGradients(model.parameters(), processes) if processes.count > 1 else None
-        forward, optimizer, self.kernels = choose_way(
+        self._shared = SharedGradients(model.parameters(), processes) if processes.count > 1 else None
+        self._forward, self._optimizer, self.kernels = choose_way(
             model, settings, rows=self._rows, updates=self.total, placement=placement, processes=processes
         )
         outputs = model.config.num_labels or 1
         self._loss = Loss(labels, outputs=outputs, settings=settings, device=placement.device)
-        self._step = Step(forward, self._rows, loss=self._loss, optimizer=optimizer, placement=placement, shared=shared)
-        self._unread = list[_Unread]()
+        # The sum of the losses since the last line of the history, and the norm of the last gradient, before clipping.
+        self._tally = torch.zeros(2, device=placement.device)
         self._loss_steps = 0  # updates since the last line of the history
+        # Lines whose tally is on its way to the host, when it is there, how many losses it sums up, and whether the
+        # line belongs to the history.
+        self._unread = list[tuple[StepReport, Tensor, torch.cuda.Event | None, int, bool]]()
         capture = choose_capture(model, settings, placement=placement, processes=processes)
-        self.graphs = Graphs(self._step.run, capture=capture, placement=placement) if capture else None
+        self.graphs = Graphs(self._make, capture=capture, placement=placement) if capture else None
 
     @property
     def epoch(self) -> int:
@@ -145,15 +152,16 @@ class Updates:
                 break
             self._placement.seed(seed)
             try:
-                loss = self._step.gradients(parts)
+                self._optimizer.zero(parts=len(parts))
+                loss = self._add_gradients(part.to(self._placement.device) for part in parts)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or (retried and self.micro_batches >= len(batch[self._own])):
                     raise
             else:
-                self._step.apply(loss, self._scalars())
+                self._apply(loss, self._scalars())
                 break
             # Outside of the except block, because its traceback keeps the failed attempt's tensors alive.
-            self._step.optimizer.zero()
+            self._optimizer.zero()
             if self.graphs:
                 self.graphs.give_up("out of memory")
             release_memory(self._placement.device)
@@ -166,6 +174,27 @@ class Updates:
         self._loss_steps += 1
         self.tokens += int(self._lengths[batch].sum())
         self.done += 1
+
+    def _make(self, packed: Packed) -> None:
+        """Make an update with a batch on the device."""
+        self._optimizer.zero()
+        self._apply(self._add_gradients([packed]), packed.views()["scalars"])
+
+    def _add_gradients(self, parts: Iterable[Packed]) -> Tensor:
+        """Add up the gradients of micro-batches; return the sum of their losses, on the device."""
+        total = torch.zeros((), device=self._placement.device)
+        for part in parts:
+            views = part.views()
+            with self._placement.autocast():
+                logits = self._forward(self._rows.unpack(part))
+            loss = self._loss(logits.float(), views["targets"], present=views["present"]) / views["count"][0]
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
+
+    def _apply(self, loss: Tensor, scalars: Tensor) -> None:
+        self._tally[0].add_(self._shared.sum_with(loss) if self._shared else loss)
+        self._tally[1].copy_(self._optimizer.apply(scalars))
 
     def report(self, history: list[StepReport], *, seconds: float) -> list[StepReport]:
         """Return the reports that are due, and add lines to the history: on a GPU one line late, so as not to wait.
@@ -187,9 +216,12 @@ class Updates:
             gradient_norm=math.nan,
             tokens_per_second=self.tokens / seconds,
         )
-        self._unread.append(_Unread(line, self._step.tally, updates=self._loss_steps, kept=self.ends_line))
+        on_gpu = self._tally.is_cuda
+        values = torch.empty(2, pin_memory=on_gpu).copy_(self._tally, non_blocking=on_gpu)
+        copied = torch.cuda.current_stream().record_event() if on_gpu else None
+        self._unread.append((line, values, copied, self._loss_steps, self.ends_line))
         if self.ends_line:
-            self._step.tally[0].zero_()
+            self._tally[0].zero_()
             self._loss_steps = 0
         return self.catch_up(history, unread=int(late))
 
@@ -201,11 +233,13 @@ class Updates:
         """
         lines = []
         while len(self._unread) > unread:
-            found = self._unread.pop(0)
-            loss_sum, norm = found.read()
-            self._check(loss_sum, norm, step=found.line.step)
-            lines.append(dataclasses.replace(found.line, loss=loss_sum / found.updates, gradient_norm=norm))
-            if found.kept:
+            line, values, copied, updates, kept = self._unread.pop(0)
+            if copied:
+                copied.synchronize()
+            loss_sum, norm = values.tolist()
+            self._check(loss_sum, norm, step=line.step)
+            lines.append(dataclasses.replace(line, loss=loss_sum / updates, gradient_norm=norm))
+            if kept:
                 history.append(lines[-1])
         return lines
 
@@ -215,7 +249,7 @@ class Updates:
         Raises:
             DivergedError: a loss since the last line of the history, or the norm of the last gradient, is not finite.
         """
-        self._check(*self._step.tally.tolist(), step=self.done)
+        self._check(*self._tally.tolist(), step=self.done)
 
     def _check(self, loss_sum: float, norm: float, *, step: int) -> None:
         if not (math.isfinite(loss_sum) and math.isfinite(norm)):
@@ -226,7 +260,7 @@ class Updates:
 
     def settle(self) -> None:
         """Bring all weights of the model up to date, before anything but the next update uses them."""
-        self._step.optimizer.settle()
+        self._optimizer.settle()
 
     def untouched_decay(self, steps: int) -> float:
         """Return the factor by which `steps` updates shrink a row of the embedding table that never has a gradient."""
@@ -243,26 +277,31 @@ class Updates:
         """Return everything that later updates depend on, with the caller's own metadata."""
         self.settle()
         tensors = {f"model.{name}": value.detach() for name, value in trained(self._model).items()}
-        tensors |= {f"optimizer.{name}": value for name, value in self._step.optimizer.state().items()}
-        tensors["loss_sum"] = self._step.tally[0].clone()
+        tensors |= {f"optimizer.{name}": value for name, value in self._optimizer.state().items()}
+        tensors["loss_sum"] = self._tally[0].clone()
         own = {"parts": self.micro_batches, "tokens": self.tokens, "loss_steps": self._loss_steps}
         return Snapshot(step=self.done, tensors=tensors, metadata={**own, **metadata})
 
     def restore(self, snapshot: Snapshot) -> None:
         """Continue from what `capture` returned."""
         tensors, metadata = snapshot.tensors, snapshot.metadata
-        self._step.tally[0].copy_(tensors["loss_sum"])
+        self._tally[0].copy_(tensors["loss_sum"])
         with torch.no_grad():
             for name, parameter in trained(self._model).items():
                 parameter.copy_(tensors[f"model.{name}"])
         prefix = "optimizer."
         own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        self._step.optimizer.restore(own)
+        self._optimizer.restore(own)
         self.micro_batches = max(self.micro_batches, metadata["parts"])
         self.done, self.tokens, self._loss_steps = snapshot.step, metadata["tokens"], metadata["loss_steps"]
 
     def _pack(self, batch: NDArray[np.int64], *, seed: int) -> list[Packed]:
-        """Return the micro-batches of this process's share of a batch; none if it has no row."""
+        """Return the micro-batches of this process's share of a batch; none if it has no row.
+
+        Beside B rows they hold `targets`, (B,) class codes, IGNORED for absent rows, or float32 scores; `present`, (B,)
+        float32, 1 for a row and 0 for an absent one; `count`, (1,) float32, what the loss of the whole batch is divided
+        by; and `scalars`, as `TorchAdamW.apply` takes them, in float32.
+        """
         ordered = batch[np.argsort(-self._lengths[batch], kind="stable")]  # rows of similar length share a block
         own = ordered[self._own]  # equal work for every process
         common = {
@@ -290,37 +329,12 @@ class Updates:
         """Return the same on the device of the optimiser's scalars."""
         kind = torch.float32 if self._layout.rows else torch.float64  # the former is what a buffer can hold
         numbers = torch.tensor(self._numbers(), dtype=kind)
-        return numbers.pin_memory().to("cuda", non_blocking=True) if self._step.tally.is_cuda else numbers
-
-
-class _Unread:
-    """A line of the history whose loss and norm are on their way to the host."""
-
-    def __init__(self, line: StepReport, tally: Tensor, *, updates: int, kept: bool) -> None:
-        """Copy the tally, without waiting.
-
-        Args:
-            updates: whose losses it sums up.
-            kept: whether the line belongs to the history.
-        """
-        self.line, self.updates, self.kept = line, updates, kept
-        self._copied = torch.cuda.Event() if tally.is_cuda else None  # type: ignore[no-untyped-call]
-        self._values = torch.empty(2, pin_memory=tally.is_cuda)
-        self._values.copy_(tally, non_blocking=tally.is_cuda)
-        if self._copied:
-            self._copied.record()
-
-    def read(self) -> tuple[float, float]:
-        """Return the sum of the losses, and the norm."""
-        if self._copied:
-            self._copied.synchronize()
-        loss_sum, norm = self._values.tolist()
-        return loss_sum, norm
+        return numbers.pin_memory().to("cuda", non_blocking=True) if self._tally.is_cuda else numbers
 
 
 def choose_capture(
     model: Classifier, settings: TrainerConfig, *, placement: Placement, processes: Processes
-) -> Capture | None:
+) -> CudaCapture | None:
     """Return what captures updates where that is possible: with fixed shapes, on a GPU, whole and in one process."""
     alone = processes.count == settings.accumulation == 1
     possible = placement.device.type == "cuda" and model.engine == "flat" and alone

@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,31 +13,36 @@ from glue_bench.models.classifier import Classifier, Rows
 from glue_bench.models.families import family_of
 from glue_bench.models.heads import HEAD_KEY
 from glue_bench.models.placement import Placement
+from glue_bench.text import first_line
 from glue_bench.training.distributed import Processes
-from glue_bench.training.optimizer import LoweredAdamW, LoweredClassifier, Optimizer, TorchAdamW
+from glue_bench.training.optimizer import LoweredAdamW, LoweredClassifier, TorchAdamW
+
+if TYPE_CHECKING:
+    from glue_bench.models.triton_adamw import FlatAdamW
 
 
 def choose_way(
     model: Classifier, settings: TrainerConfig, *, rows: Rows, updates: int, placement: Placement, processes: Processes
-) -> tuple[Callable[[Any], Tensor], Optimizer, str]:
+) -> tuple[Callable[[Any], Tensor], "TorchAdamW | FlatAdamW", str]:
     """Return what turns a batch of rows into logits in `updates` updates, their optimiser, and words for the record."""
     if (why := _why_torch(model, settings, placement=placement, processes=processes)) is None:
         from glue_bench.models.fused import FusedClassifier  # Triton may not be there
-        from glue_bench.training.adamw import FlatAdamW
+        from glue_bench.models.triton_adamw import FlatAdamW
 
         dtype = torch.bfloat16 if placement.precision == "bfloat16" else torch.float32
         fused = FusedClassifier(model, settings, dtype=dtype)
         others = [key for key in ("attention", "adamw", "embedding") if getattr(settings, f"{key}_kernel") == "torch"]
-        return (
-            fused,
-            FlatAdamW(fused, settings, updates=updates),
-            f"ours{f', but torch for {others}' if others else ''}",
-        )
+        words = f"ours, but torch for {others}" if others else "ours"
+        return fused, FlatAdamW(fused, settings, updates=updates), words
     if placement.precision == "bfloat16" and model.flat and processes.count == 1:
         lowered = LoweredClassifier(model)
-        if not (reason := lowered.why_not(rows.gather(np.arange(1)))):
+        try:
+            with torch.no_grad():
+                lowered(rows.gather(np.arange(1)))
+        except RuntimeError as error:  # some families only compute in bfloat16 under autocast
+            why += f"; under autocast: {first_line(error)}"
+        else:
             return lowered, LoweredAdamW(lowered, settings), f"torch: {why}"
-        why += f"; under autocast: {reason}"
     return model, TorchAdamW(model, settings), f"torch: {why}"
 
 

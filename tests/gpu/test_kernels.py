@@ -43,7 +43,7 @@ def ours(
         packed = rows.pack(np.arange(len(encoded)), layout=layout, extras=extras)
         logits = fused(cast(FlatBatch, rows.unpack(packed.to(placement.device))))[: len(encoded)].float()
         logits.square().sum().backward()  # type: ignore[no-untyped-call]
-    gradients = [fused.weights.grad(name).flatten() for name, _ in sorted(model.named_parameters())]
+    gradients = [fused.weights.grads[name].flatten() for name, _ in sorted(model.named_parameters())]
     return logits.detach().double().cpu(), torch.cat(gradients).double().cpu()
 
 

@@ -21,7 +21,7 @@ if os.environ.get("TRITON_INTERPRET") != "1":
 pytest.importorskip("triton", minversion="3.7")  # earlier interpreters fail with NumPy 2.4
 
 from glue_bench.models import fused, triton_adamw, triton_attention, triton_kernels
-from glue_bench.training.adamw import FlatAdamW
+from glue_bench.models.triton_adamw import FlatAdamW
 
 LENGTHS = [3, 9, 1, 17]
 SIZES: dict[str, Any] = {
@@ -92,7 +92,7 @@ def test_logits_and_gradients_are_those_of_torch(config: PretrainedConfig, key: 
         torch.testing.assert_close(logits.detach(), expected, rtol=0, atol=1e-6)
         (logits * weights).sum().backward()  # type: ignore[no-untyped-call]
         for name, gradient in gradients.items():
-            torch.testing.assert_close(classifier.weights.grad(name), times * gradient, rtol=1e-5, atol=2e-6, msg=name)
+            torch.testing.assert_close(classifier.weights.grads[name], times * gradient, rtol=1e-5, atol=2e-6, msg=name)
 
 
 def test_masks_depend_on_the_seed_alone_and_gradients_are_those_of_the_masked_function() -> None:
@@ -160,7 +160,7 @@ def test_adamw_is_torchs_in_float64(limit: float) -> None:
             gradient = torch.randn(parameter.shape, generator=generator).bfloat16()
             if name == table:
                 gradient[~torch.isin(torch.arange(60), words)] = 0
-            flat.grad(name).copy_(gradient)
+            flat.grads[name].copy_(gradient)
             parameter.grad = gradient.double()
         norm = torch.nn.utils.get_total_norm([p.grad for p in exact.values() if p.grad is not None])
         if limit:
@@ -168,7 +168,7 @@ def test_adamw_is_torchs_in_float64(limit: float) -> None:
         theirs.step()
         scalars = [1e-3, *(1 - beta**update for beta in SETTINGS.betas)]
         assert float(ours.apply(torch.tensor(scalars))) == pytest.approx(float(norm), rel=1e-5)
-    behind = (flat.exact(table).double() - exact[table].detach()).abs().max()
+    behind = (flat.exact[table].double() - exact[table].detach()).abs().max()
     assert behind > 1e-5
     ours.settle()
     for name, value in flat.by_name(flat.master).items():
@@ -186,9 +186,9 @@ def sort_by_word(batch: FlatBatch, words: torch.Tensor) -> None:
 
 
 def test_a_row_that_misses_many_updates_ends_where_each_of_them_would_have_led() -> None:
-    _, ours = optimiser(make(ROBERTA), weight_decay=0.1)
-    state, made = ours._state, 500
-    table, *moments = (part[: 60 * 32].view(60, 32) for part in (state.weights, state.first, state.second))
+    classifier, ours = optimiser(make(ROBERTA), weight_decay=0.1)
+    weights, made = classifier.weights.master, 500
+    table, *moments = (part[: 60 * 32].view(60, 32) for part in (weights, ours.first, ours.second))
     row, exact, first, second = 7, torch.linspace(-1, 1, 32).double(), 0.01, 0.02
     table[row] = exact.float()
     for moment, value in zip(moments, (first, second), strict=True):
@@ -196,17 +196,17 @@ def test_a_row_that_misses_many_updates_ends_where_each_of_them_would_have_led()
     for update in range(1, made + 1):
         rate = 1e-3 / update
         scalars = [rate, *(1 - beta**update for beta in SETTINGS.betas)]
-        logarithm = float(state.history[update - 1, 3]) + math.log1p(-rate * 0.1)
-        state.history[update] = torch.tensor([*scalars, logarithm])
+        logarithm = float(ours.history[update - 1, 3]) + math.log1p(-rate * 0.1)
+        ours.history[update] = torch.tensor([*scalars, logarithm])
         first, second = first * SETTINGS.betas[0], second * SETTINGS.betas[1]
         exact = exact * (1 - rate * 0.1) - rate / scalars[1] * first / ((second / scalars[2]) ** 0.5 + SETTINGS.epsilon)
     before = table[row].clone()
-    state.made.fill_(made)
-    state.last.fill_(made)[row] = 0
+    ours.made.fill_(made)
+    ours.last.fill_(made)[row] = 0
     ours.settle()
     torch.testing.assert_close(table[row].double(), exact, rtol=0, atol=1e-6)
     assert (table[row] - before).abs().min() > 1e-5
-    assert (state.last == made).all()
+    assert (ours.last == made).all()
     assert float(moments[1][row, 0]) == pytest.approx(second, rel=1e-4)
 
 

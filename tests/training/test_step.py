@@ -113,7 +113,7 @@ def test_an_update_on_fixed_shapes_has_the_mean_loss_and_its_gradient(
     changed = settings(batch_size=len(lengths) + spare, accumulation=split_into, learning_rate=1e-30)
     updates = Updates(model, encoded, labels=labels, settings=changed, placement=FIXED)
     kept = dict[str, torch.Tensor]()
-    optimizer = updates._step.optimizer
+    optimizer = updates._optimizer
     apply = optimizer.apply
 
     def keep(scalars: torch.Tensor) -> torch.Tensor:
