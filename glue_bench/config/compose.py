@@ -59,17 +59,15 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     for own, other in schema.REPLACES.items():
         if getattr(keys.trainer, own) is not None and (word := last_word(overrides, f"trainer.{other}")):
             raise UsageError(f"{word}: has no effect with trainer.{own}; add trainer.{own}=null")
-    # Composing is slow, and where nothing can change a recipe there is nothing to compare it with.
-    free = _sets_trainer(overrides, config_dir)
-    recipe = _compose_recipe(keys.recipe, name, config_dir=config_dir) if free else keys.trainer
-    values = {key: (getattr(keys.trainer, key), getattr(recipe, key)) for key in keys_of(TrainerConfig, "scores")}
-    changes = {key: str(own) for key, (own, usual) in values.items() if own != usual}
+    recipe = keys.trainer  # before a preset or the command line changes it
+    if _sets_trainer(overrides, config_dir):  # composing is slow
+        recipe = compose_keys([f"task={name}", f"recipe={keys.recipe}"], config_dir).trainer
+    values = {key: getattr(keys.trainer, key) for key in keys_of(TrainerConfig, "scores")}
+    changes = {key: str(value) for key, value in values.items() if value != getattr(recipe, key)}
     shared = {item.name: getattr(keys, item.name) for item in fields_of(RunKeys)}
     shared["init"] = _start_of(keys, name, config_dir=config_dir)
-    shared["grid"] = {
-        key: [convert(schema.GRID_KEYS[key], value, key=f"grid.{key}") for value in values]
-        for key, values in keys.grid.items()
-    }
+    for key, listed in keys.grid.items():
+        shared["grid"][key] = [convert(schema.GRID_KEYS[key], value, key=f"grid.{key}") for value in listed]
     return check(_place_in_grid(RunConfig(**shared, recipe_changes=changes), {}))
 
 
@@ -111,15 +109,14 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
     encoders = [[f"encoder={name}"] for name in named] or [[]]
     product = list[RunConfig]()
     for encoder in encoders:
-        probe = compose_run([*rest, *encoder, f"task={lists.tasks[0]}"], config_dir=config_dir)
-        product.append(probe)
+        first, *others = ([*rest, *encoder, f"task={task}"] for task in lists.tasks)
+        product.append(probe := compose_run(first, config_dir=config_dir))
         # Composing is slow; if only the encoder differs, the other tasks get a copy of it.
         if len(product) > 1 and replace(probe, encoder=product[0].encoder) == product[0]:
-            others = product[1 : len(lists.tasks)]
-            product += [replace(copy.deepcopy(config), encoder=copy.deepcopy(probe.encoder)) for config in others]
+            same = product[1 : len(lists.tasks)]
+            product += [copy.deepcopy(replace(config, encoder=probe.encoder)) for config in same]
         else:
-            words = [*rest, *encoder]
-            product += [compose_run([*words, f"task={task}"], config_dir=config_dir) for task in lists.tasks[1:]]
+            product += [compose_run(words, config_dir=config_dir) for words in others]
     configs = [cell for config in product for cell in _expand_grid(config, rest)]
     if isinstance(lists.init, str):  # tasks that do not start from another keep the pretrained encoder
         starts = ["pretrained", *sorted({name for config in configs for name in config.task.init_from})]
@@ -218,12 +215,6 @@ def _sets_trainer(words: Sequence[str], config_dir: Path | None) -> bool:
         return True
     preset = (last_word(words, "preset") or "preset=null").partition("=")[2]
     return preset != "null" and "trainer" in (conf_folder() / "preset" / f"{preset}.yaml").read_text("utf-8")
-
-
-@functools.cache
-def _compose_recipe(recipe: str, task: str, *, config_dir: Path | None) -> TrainerConfig:
-    """Compose the trainer values of a recipe for a task, before a preset or the command line changes them."""
-    return compose_keys([f"task={task}", f"recipe={recipe}"], config_dir).trainer
 
 
 def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> SweepConfig:
