@@ -64,25 +64,20 @@ def read_json(path: Path) -> Any:
 
 def parse_json(text: str) -> Any:
     """Parse JSON of finite numbers and valid Unicode, at most 50 levels deep; a ValueError for anything else."""
-    too_deep = f"lists or mappings nested deeper than {_DEEPEST} levels"
     try:
         content = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
+        deep = _levels(content) > _DEEPEST
     except RecursionError:
-        raise ValueError(too_deep) from None
-    level, depth = [content], 0
-    while level:
-        if (depth := depth + 1) > _DEEPEST:
-            raise ValueError(too_deep)
-        following = list[Any]()
-        for item in level:
-            if isinstance(item, str):
-                item.encode("utf-8")  # a lone surrogate could not be written again
-            elif isinstance(item, dict):
-                following += [*item, *item.values()]
-            elif isinstance(item, list):
-                following += item
-        level = following
+        deep = True
+    if deep:
+        raise ValueError(f"lists or mappings nested deeper than {_DEEPEST} levels")
+    json.dumps(content, ensure_ascii=False).encode()  # a lone surrogate could not be written again
     return content
+
+
+def _levels(item: Any) -> int:
+    inside = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+    return 1 + max(map(_levels, inside), default=0)
 
 
 def _refuse(word: str) -> float:

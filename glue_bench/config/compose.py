@@ -8,7 +8,7 @@ import copy
 import functools
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,13 +41,9 @@ _ODD = (ValueError, TypeError, KeyError, AttributeError, RecursionError, Asserti
 
 
 def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig:
-    """Compose and check the configuration of one run.
+    """Compose and check the configuration of one run from `key=value` words in Hydra's grammar, task=NAME among them.
 
-    Args:
-        overrides: `key=value` words in Hydra's override grammar; `task=NAME` is required.
-        config_dir: a folder with the user's own groups (task/NAME.yaml, encoder/NAME.yaml, ...).
-
-    A UsageError for an unknown key or name, a wrong type or an impossible value.
+    `config_dir` holds the user's own groups. A UsageError for an unknown key or name, or an impossible value.
     """
     overrides = check_words(overrides, config_dir)
     task = last_word(overrides, "task")
@@ -59,17 +55,13 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     for own, other in schema.REPLACES.items():
         if getattr(keys.trainer, own) is not None and (word := last_word(overrides, f"trainer.{other}")):
             raise UsageError(f"{word}: has no effect with trainer.{own}; add trainer.{own}=null")
-    # Composing is slow, and where nothing can change a recipe there is nothing to compare it with.
-    free = _sets_trainer(overrides, config_dir)
-    recipe = _compose_recipe(keys.recipe, name, config_dir=config_dir) if free else keys.trainer
-    values = {key: (getattr(keys.trainer, key), getattr(recipe, key)) for key in keys_of(TrainerConfig, "scores")}
-    changes = {key: str(own) for key, (own, usual) in values.items() if own != usual}
+    recipe = compose_keys([f"task={name}", f"recipe={keys.recipe}"], config_dir).trainer
+    values = {key: getattr(keys.trainer, key) for key in keys_of(TrainerConfig, "scores")}
+    changes = {key: str(value) for key, value in values.items() if value != getattr(recipe, key)}
     shared = {item.name: getattr(keys, item.name) for item in fields_of(RunKeys)}
     shared["init"] = _start_of(keys, name, config_dir=config_dir)
-    shared["grid"] = {
-        key: [convert(schema.GRID_KEYS[key], value, key=f"grid.{key}") for value in values]
-        for key, values in keys.grid.items()
-    }
+    for key, listed in keys.grid.items():
+        shared["grid"][key] = [convert(schema.GRID_KEYS[key], value, key=f"grid.{key}") for value in listed]
     return check(_place_in_grid(RunConfig(**shared, recipe_changes=changes), {}))
 
 
@@ -111,16 +103,19 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
     encoders = [[f"encoder={name}"] for name in named] or [[]]
     product = list[RunConfig]()
     for encoder in encoders:
-        probe = compose_run([*rest, *encoder, f"task={lists.tasks[0]}"], config_dir=config_dir)
-        product.append(probe)
+        first, *others = ([*rest, *encoder, f"task={task}"] for task in lists.tasks)
+        product.append(probe := compose_run(first, config_dir=config_dir))
         # Composing is slow; if only the encoder differs, the other tasks get a copy of it.
         if len(product) > 1 and replace(probe, encoder=product[0].encoder) == product[0]:
-            others = product[1 : len(lists.tasks)]
-            product += [replace(copy.deepcopy(config), encoder=copy.deepcopy(probe.encoder)) for config in others]
+            same = product[1 : len(lists.tasks)]
+            product += [copy.deepcopy(replace(config, encoder=probe.encoder)) for config in same]
         else:
-            words = [*rest, *encoder]
-            product += [compose_run([*words, f"task={task}"], config_dir=config_dir) for task in lists.tasks[1:]]
-    configs = [cell for config in product for cell in _expand_grid(config, rest)]
+            product += [compose_run(words, config_dir=config_dir) for words in others]
+    configs = list[RunConfig]()
+    for config in product:
+        free = [key for key in config.grid if last_word(rest, f"trainer.{key}") is None]
+        cells = itertools.product(*(config.grid[key] for key in free))
+        configs += [check(_place_in_grid(config, dict(zip(free, cell, strict=True)))) for cell in cells]
     if isinstance(lists.init, str):  # tasks that do not start from another keep the pretrained encoder
         starts = ["pretrained", *sorted({name for config in configs for name in config.task.init_from})]
         if lists.init not in starts:
@@ -198,32 +193,12 @@ def _check_name(task: TaskConfig, name: str, *, config_dir: Path | None) -> None
         raise UsageError(f"task/{name}.yaml: name={task.name}: must be {name}, like the file")
 
 
-def _expand_grid(config: RunConfig, overrides: Sequence[str]) -> Iterator[RunConfig]:
-    free = [key for key in config.grid if last_word(overrides, f"trainer.{key}") is None]
-    for values in itertools.product(*(config.grid[key] for key in free)):
-        yield check(_place_in_grid(config, dict(zip(free, values, strict=True))))
-
-
 def _place_in_grid(config: RunConfig, values: dict[str, Any]) -> RunConfig:
     """Return the configuration with these grid values, and its `cell`; grid values are no changes of the recipe."""
     trainer = replace(config.trainer, **values)
     cell = {key: getattr(trainer, key) for key in config.grid}
     changes = {k: v for k, v in config.recipe_changes.items() if k not in cell or cell[k] not in config.grid[k]}
     return replace(config, trainer=trainer, cell=cell, recipe_changes=changes)
-
-
-def _sets_trainer(words: Sequence[str], config_dir: Path | None) -> bool:
-    """Return whether these words, or the preset among them, may set a value of the trainer."""
-    if config_dir is not None or any(word.lstrip("+~").startswith("trainer") for word in words):
-        return True
-    preset = (last_word(words, "preset") or "preset=null").partition("=")[2]
-    return preset != "null" and "trainer" in (conf_folder() / "preset" / f"{preset}.yaml").read_text("utf-8")
-
-
-@functools.cache
-def _compose_recipe(recipe: str, task: str, *, config_dir: Path | None) -> TrainerConfig:
-    """Compose the trainer values of a recipe for a task, before a preset or the command line changes them."""
-    return compose_keys([f"task={task}", f"recipe={recipe}"], config_dir).trainer
 
 
 def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> SweepConfig:

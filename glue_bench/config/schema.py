@@ -319,10 +319,6 @@ def without_effect(trainer: Mapping[str, Any]) -> list[str]:
 
 
 def config_from_facts(facts: Mapping[str, Any]) -> RunConfig:
-    """Rebuild a configuration from its `dataclasses.asdict`, of this version or an earlier one.
-
-    Raises:
-        UsageError: a key is missing or unknown, or a value is not allowed.
-    """
+    """Rebuild a configuration from its `dataclasses.asdict`, of this or an earlier version; errors as in `build`."""
     only_sweep = {item.name for item in keys.fields_of(SweepConfig)} - {item.name for item in keys.fields_of(RunConfig)}
     return keys.build(RunConfig, {name: value for name, value in facts.items() if name not in only_sweep})

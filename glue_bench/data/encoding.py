@@ -92,8 +92,7 @@ class TextEncoder:
     def tokenise(self, texts: Sequence[Sequence[str]]) -> Encoded:
         """Tokenise one or two columns of n strings, n at least 1.
 
-        Raises:
-            InputError: the tokenizer fails, or gives what is no token, or rows without any or with too many.
+        An InputError: the tokenizer fails, or gives what is no token, or rows without any or with too many.
         """
         tokens: list[NDArray[np.int32]] = []
         types: list[NDArray[np.uint8]] = []
@@ -118,10 +117,9 @@ class TextEncoder:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """Load transformers' fast tokenizer of a folder, in which tokenizer_config.json can override tokenizer.json.
+    """Load transformers' fast tokenizer of a folder; an InputError if that cannot be done.
 
-    Raises:
-        InputError: the folder's tokenizer cannot be loaded.
+    tokenizer_config.json can override tokenizer.json.
     """
     from transformers import AutoTokenizer
 

@@ -33,8 +33,13 @@ def resolve_source(data: DataConfig, task: TaskConfig) -> DataSource:
 
     An InputError if a file is missing, or the hub cannot be reached and its cache lacks the file.
     """
+    files = dict[str, SplitFiles]()
     if data.source == "hub":
-        return _resolve_hub(data, task)
+        dataset, revision = data.dataset or "", data.revision or ""
+        for split, name in hub_files(task).items():  # every split comes from the first one's commit
+            files[split], revision = fetch_split(dataset, name, revision=revision)
+        known = _hub_identity(data, revision)
+        return DataSource(source="hub", identity=known, files=files, dataset=dataset, revision=revision)
     if data.source == "sample" and task.name not in SAMPLE_TASKS:
         raise UsageError(f"data=sample: no sample rows for task={task.name}{did_you_mean(task.name, SAMPLE_TASKS)}")
     root = SAMPLE_ROWS if data.source == "sample" else Path(data.path or "")
@@ -66,15 +71,6 @@ def fetch_split(dataset: str, name: str, *, revision: str) -> tuple[SplitFiles, 
     path = fetch_file(dataset, name, revision=revision, repo_type="dataset")
     assert path is not None  # noqa: S101 - only optional files can be None
     return SplitFiles(paths=(path,)), commit_of(path, name)
-
-
-def _resolve_hub(data: DataConfig, task: TaskConfig) -> DataSource:
-    dataset, revision = data.dataset or "", data.revision or ""
-    files = dict[str, SplitFiles]()
-    for split, name in hub_files(task).items():  # every split comes from the first one's commit
-        files[split], revision = fetch_split(dataset, name, revision=revision)
-    identity = _hub_identity(data, revision)
-    return DataSource(source="hub", identity=identity, files=files, dataset=dataset, revision=revision)
 
 
 def _hub_identity(data: DataConfig, revision: str | None) -> dict[str, object]:

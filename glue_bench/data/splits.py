@@ -46,14 +46,11 @@ class SplitFiles:
         """Read each file with the task's column names; errors as in `read_table`."""
         for path in self.paths:
             table = name_columns(read_table(path, ORIGINALS.get(task.name)), task, where=str(path))
-            yield path, self._choose(table) if self.dev_ids else table
-
-    def _choose(self, table: Table) -> Table:
-        """Return the rows of MRPC's dev set, or the others."""
-        assert self.dev_ids is not None  # noqa: S101 - asked for by `read`
-        ids = {tuple(line.split("\t")[:2]) for line in read_text(self.dev_ids).splitlines()}
-        pairs = zip(*(table.columns.get(name, []) for name in PAIR), strict=True)
-        return table.keep([(pair in ids) == self.dev for pair in pairs])
+            if self.dev_ids:
+                ids = {tuple(line.split("\t")[:2]) for line in read_text(self.dev_ids).splitlines()}
+                pairs = zip(*(table.columns.get(name, []) for name in PAIR), strict=True)
+                table = table.keep([(pair in ids) == self.dev for pair in pairs])
+            yield path, table
 
 
 def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
