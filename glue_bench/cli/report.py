@@ -75,7 +75,11 @@ def execute(arguments: argparse.Namespace) -> int:
     if any(tables):
         known: dict[str, TaskConfig] = {record.task: task_of(record) for record in records}
         asked = [name for name in CARD_TASKS if filters.fits_task(name)]
-        expected = [known.get(name) or _compose_task(name) for name in asked]
+        if missing := [name for name in asked if name not in known]:
+            from glue_bench.config.compose import compose_task  # imports Hydra, slowly
+
+            known |= {name: compose_task(name) for name in missing}
+        expected = [known[name] for name in asked]
     about = {"convention": convention, "expected": expected, "left_out": store.left_out, "cells": arguments.cells}
     report = build_report(records, published, store=store, **about)
     if arguments.format == "html":
@@ -115,12 +119,6 @@ def read_defaults() -> Defaults:
 
     plain = compose_run(["task=rte"])
     return Defaults(tasks=group_options("task"), encoders=shipped_encoders(), trainer=plain.trainer, data=plain.data)
-
-
-def _compose_task(name: str) -> TaskConfig:
-    from glue_bench.config.compose import compose_task  # imports Hydra, slowly, and no task may need it
-
-    return compose_task(name)
 
 
 def _conclude(checked: "Sequence[Checked]") -> bool:

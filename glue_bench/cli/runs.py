@@ -81,4 +81,4 @@ def _show(runs: Sequence[RunFolder], arguments: argparse.Namespace, *, place: Pa
             seed, score = "" if run.seed is None else str(run.seed), "" if run.score is None else f"{run.score:.1f}"
             about = [run.encoder, run.task, run.setting, seed, run.state]
             cells.append([*about, score, format_bytes(run.size), run.path.name])
-        write_table(f"Runs in {place / 'runs/ENCODER/TASK/FOLDER'}", headers, cells, out=arguments.out)
+        write_table(headers, cells, title=f"Runs in {place / 'runs/ENCODER/TASK/FOLDER'}", out=arguments.out)

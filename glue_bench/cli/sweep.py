@@ -263,7 +263,7 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool)
         if known is None and setting not in works and request in plan.missing:
             works[setting] = work_of(request)
         rows.append(_plan_cells(request, plan, estimate=known, work=works.get(setting)))
-    write_table("Plan", ["run", "state", "time", "what is known", "run id"], rows)
+    write_table(["run", "state", "time", "what is known", "run id"], rows, title="Plan")
     say(_summarise(plan))
     if plan.missing:
         say(_describe_time(plan, estimates))

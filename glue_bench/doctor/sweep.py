@@ -191,11 +191,10 @@ def _examine_hub(
         return _problem(name, faults, advice=other)
     cached = cached_file(repo, _WEIGHTS, revision=revision, repo_type=repo_type)
     hub.weights = max(hub.weights, cached.stat().st_size if cached else sizes.get(_WEIGHTS, 0))
-    total = sum(sizes.values())
+    total, found = sum(sizes.values()), "in the hub's cache"
     hub.download += total
-    found = (
-        f"to be downloaded, {format_bytes(total)} in {plural(len(sizes), 'file')}" if sizes else "in the hub's cache"
-    )
+    if sizes:
+        found = f"to be downloaded, {format_bytes(total)} in {plural(len(sizes), 'file')}"
     return Finding(name, OK, found=f"{repo} at {revision}: {found}")
 
 
