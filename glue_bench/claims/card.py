@@ -1,7 +1,8 @@
 """A model card's claims as data from glue_bench/claims/cards/, and the files of its models. Loads no torch."""
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -174,29 +175,26 @@ def find_files(encoder: EncoderConfig, *, weights: bool) -> ModelFiles:
             missing[TOKENIZER] = "the folder has no tokenizer.json, nor a vocabulary file"
         return ModelFiles(place=str(folder), folder=folder, missing=missing)
 
-    def miss(error: InputError, *names: str) -> None:
-        missing.update({name: f"{name} is out of reach" for name in names})
-        remarks.append(first_line(error))
+    @contextlib.contextmanager
+    def noting(*names: str) -> Iterator[None]:
+        try:
+            yield
+        except InputError as error:
+            missing.update({name: f"{name} is out of reach" for name in names})
+            remarks.append(first_line(error))
 
-    revision = encoder.revision or "main"
-    try:
+    config, revision = None, encoder.revision or "main"
+    with noting(CONFIG, TOKENIZER, WEIGHTS):
         config = fetch_file(encoder.hub_id, CONFIG, revision=revision, repo_type="model")
-        assert config is not None  # noqa: S101 - only optional files can be None
-    except InputError as error:
-        miss(error, CONFIG, TOKENIZER, WEIGHTS)
+    if config is None:
         return ModelFiles(place=f"{encoder.hub_id} at {revision}", folder=None, missing=missing, remarks=remarks)
     folder, commit = config.parent, commit_of(config, CONFIG)
-    try:
+    with noting(TOKENIZER):
         fetch_tokenizer(encoder.hub_id, commit)
-        if not has_tokenizer(folder):
-            missing[TOKENIZER] = "the model has no tokenizer within reach"
-    except InputError as error:
-        miss(error, TOKENIZER)
-    try:
+        missing |= {} if has_tokenizer(folder) else {TOKENIZER: "the model has no tokenizer within reach"}
+    with noting(WEIGHTS):
         if weights:
             fetch_file(encoder.hub_id, WEIGHTS, revision=commit, repo_type="model")
         elif not (folder / WEIGHTS).is_file():
             missing[WEIGHTS] = f"{WEIGHTS} is not needed, and not downloaded"
-    except InputError as error:
-        miss(error, WEIGHTS)
     return ModelFiles(place=f"{encoder.hub_id} at {commit}", folder=folder, missing=missing, remarks=remarks)

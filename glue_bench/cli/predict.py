@@ -58,7 +58,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.text and len(rows) == 1 and not (out or arguments.format) and sys.stdout.isatty():
         values = [f"{value:.4f}" for value in answers.values[0]]
         headers = ["label", "probability"] if answers.labels else ["", "score"]
-        write_table(run.title, headers, [*zip(answers.labels or [""], values, strict=True)])
+        write_table(headers, [*zip(answers.labels or [""], values, strict=True)], title=run.title)
     else:
         write_output(render_answers(answers, arguments.format or by_name), out)
     return 0

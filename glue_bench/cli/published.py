@@ -70,7 +70,7 @@ def execute(arguments: argparse.Namespace) -> int:
         headers = ["row", "protocol", "method", "statistic", "start", "status"]
         headers += [tasks[name].title for name in CARD_TASKS]
         cells = [_line(table, CARD_TASKS) for table in chosen]
-        write_table(plural(len(chosen), "published row"), headers, cells, out=arguments.out)
+        write_table(headers, cells, title=plural(len(chosen), "published row"), out=arguments.out)
     return 0
 
 
@@ -143,7 +143,7 @@ def _print_row(table: PublishedTable, facts: Mapping[str, Any], *, out: Path | N
     command = f"Reproduce: {facts['command']}" if facts["command"] else "No protocol of conf/protocol follows it."
     notes += [*facts["unreachable"], command]
     headers = ["dev rows" if key == "n" else key for key in keys]
-    write_table(f"{table.name}: {table.title}", headers, cells, notes=notes, out=out)
+    write_table(headers, cells, title=f"{table.name}: {table.title}", notes=notes, out=out)
 
 
 def _line(table: PublishedTable, columns: Sequence[str]) -> list[str]:

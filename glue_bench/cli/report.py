@@ -71,7 +71,11 @@ def execute(arguments: argparse.Namespace) -> int:
     if any(find_table(published, record.encoder.get("hub_id")) for record in records):
         known: dict[str, TaskConfig] = {record.task: task_of(record) for record in records}
         asked = [name for name in CARD_TASKS if filters.fits_task(name)]
-        expected = [known.get(name) or _compose_task(name) for name in asked]
+        if missing := [name for name in asked if name not in known]:
+            from glue_bench.config.compose import compose_task  # imports Hydra, slowly
+
+            known |= {name: compose_task(name) for name in missing}
+        expected = [known[name] for name in asked]
     about = {"expected": expected, "left_out": store.left_out, "cells": arguments.cells, "store": store}
     report = build_report(records, published, convention=arguments.convention, **about)
     if paper and not arguments.convention and len({section.published_title for section in report.sections}) > 1:
@@ -113,12 +117,6 @@ def read_defaults() -> Defaults:
 
     plain = compose_run(["task=rte"])
     return Defaults(tasks=group_options("task"), encoders=shipped_encoders(), trainer=plain.trainer, data=plain.data)
-
-
-def _compose_task(name: str) -> TaskConfig:
-    from glue_bench.config.compose import compose_task  # imports Hydra, slowly, and no task may need it
-
-    return compose_task(name)
 
 
 def _conclude(checked: "Sequence[Checked]") -> bool:

@@ -5,9 +5,9 @@ import logging
 from pathlib import Path
 
 from glue_bench.cli.shared import add_options, say
-from glue_bench.cli.sweep import KEYS, execute_plan, print_report, request_runs
+from glue_bench.cli.sweep import KEYS, execute_plan, print_report
 from glue_bench.errors import UsageError
-from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import describe_outcome
 from glue_bench.sweep.plan import plan_one, plan_runs
@@ -83,11 +83,11 @@ def _execute_many(arguments: argparse.Namespace) -> int:
 
 
 def _request(overrides: list[str], config_dir: Path | None) -> RunRequest:
-    from glue_bench.config.compose import compose_run
+    from glue_bench.config.compose import compose_run, compose_starts
     from glue_bench.config.overrides import last_word
 
     for key in ("tasks", "seeds", "encoders"):
         if word := last_word(overrides, key):
             raise UsageError(f"{word}: `run` takes one {key[:-1]}, as {key[:-1]}=; `sweep` takes several")
     config = compose_run(overrides, config_dir=config_dir)
-    return request_runs(config, [config.seed], overrides=overrides, config_dir=config_dir)[0]
+    return make_requests(config, [config.seed], starts=compose_starts(config, overrides, config_dir=config_dir))[0]

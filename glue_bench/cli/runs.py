@@ -29,8 +29,8 @@ exit code: 1 if `runs rm` kept a run that it was asked to remove, or a folder ca
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_options(parser, "`rm` to remove; which runs, as below; results_dir=FOLDER", metavar="WORD", out=True)
-    parser.add_argument("--format", default="console", choices=("console", "csv", "json"))
+    about = "`rm` to remove; which runs, as below; results_dir=FOLDER"
+    add_options(parser, about, metavar="WORD", formats=("console", "csv", "json"), out=True)
     parser.add_argument("--yes", action="store_true", help="rm: do not ask")
 
 
@@ -76,12 +76,9 @@ def _show(runs: Sequence[RunFolder], arguments: argparse.Namespace, *, place: Pa
         write_rows([run.to_json() for run in runs], arguments.format, like=names, out=arguments.out)
     elif runs:
         headers = ["encoder", "task", "setting", "seed", "state", "score", "size", "folder"]
-        cells = [[_show_cell(run, name) for name in headers] for run in runs]
-        write_table(f"Runs in {place / 'runs/ENCODER/TASK/FOLDER'}", headers, cells, out=arguments.out)
-
-
-def _show_cell(run: RunFolder, name: str) -> str:
-    if name == "folder":
-        return run.path.name
-    value = format_bytes(run.size) if name == "size" else getattr(run, name)
-    return "" if value is None else f"{value:.1f}" if name == "score" else str(value)
+        cells = list[list[str]]()
+        for run in runs:
+            seed, score = "" if run.seed is None else str(run.seed), "" if run.score is None else f"{run.score:.1f}"
+            about = [run.encoder, run.task, run.setting, seed, run.state]
+            cells.append([*about, score, format_bytes(run.size), run.path.name])
+        write_table(headers, cells, title=f"Runs in {place / 'runs/ENCODER/TASK/FOLDER'}", out=arguments.out)

@@ -68,10 +68,10 @@ def style(out: Path | None = None) -> dict[str, Any]:
 
 
 def write_table(
-    title: str,
     headers: Sequence[str],
     rows: Sequence[Sequence[str]],
     *,
+    title: str,
     notes: Sequence[str] = (),
     out: Path | None = None,
 ) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from glue_bench.cli.shared import add_options, choice, count_option, path_option, say, style, write_table
 from glue_bench.config import group_options
 from glue_bench.config.keys import fields_of
-from glue_bench.config.schema import RunConfig, SlurmConfig
+from glue_bench.config.schema import SlurmConfig
 from glue_bench.errors import UsageError
 from glue_bench.files import check_writable
 from glue_bench.machine import has_nvidia_gpu, usable_cores
@@ -94,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Plan, run what is missing, print the table."""
-    from glue_bench.config.compose import compose_sweep
+    from glue_bench.config.compose import compose_starts, compose_sweep
 
     Processes.from_environment().refuse("sweep")
     if arguments.index is not None:
@@ -108,7 +108,8 @@ def execute(arguments: argparse.Namespace) -> int:
     store = RunStore(Path(sweep.configs[0].results_dir))
     requests = list[RunRequest]()
     for config in sweep.configs:
-        requests += request_runs(config, sweep.seeds, overrides=words, config_dir=config_dir)
+        starts = compose_starts(config, words, config_dir=config_dir)
+        requests += make_requests(config, sweep.seeds, starts=starts)
     plan = plan_runs(requests, store, retry_failed=arguments.retry_failed)
     estimates = estimate_runs(plan.requests, store.load_all()) if plan.missing else {}
     plan = plan.in_order(longest_first(plan.missing, estimates))
@@ -125,15 +126,6 @@ def execute(arguments: argparse.Namespace) -> int:
         return _print_plan(plan, estimates, measure=arguments.measure)
     expected = {run_id: estimate.seconds for run_id, estimate in estimates.items()}
     return _finish(plan, execute_plan(plan, store, summary=_summarise(plan), expected=expected), store=store)
-
-
-def request_runs(
-    config: RunConfig, seeds: list[int], *, overrides: Sequence[str], config_dir: Path | None
-) -> list[RunRequest]:
-    """Make the runs of one encoder and task, with the runs that they start from."""
-    from glue_bench.config.compose import compose_starts
-
-    return make_requests(config, seeds, starts=compose_starts(config, overrides, config_dir=config_dir))
 
 
 def execute_plan(
@@ -271,7 +263,7 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool)
         if known is None and setting not in works and request in plan.missing:
             works[setting] = work_of(request)
         rows.append(_plan_cells(request, plan, estimate=known, work=works.get(setting)))
-    write_table("Plan", ["run", "state", "time", "what is known", "run id"], rows)
+    write_table(["run", "state", "time", "what is known", "run id"], rows, title="Plan")
     say(_summarise(plan))
     if plan.missing:
         say(_describe_time(plan, estimates))

@@ -36,5 +36,5 @@ def execute(arguments: argparse.Namespace) -> int:
         facts = [", ".join(texts) for texts in (task.texts, [labels], [train], validation, task.metrics)]
         rows.append([name, *facts, *known])
     headers = ["task", "texts", "labels", "train", "validation", "metrics"]
-    write_table("Tasks", [*headers, *(f"published: {table.name}" for table in published)], rows)
+    write_table([*headers, *(f"published: {table.name}" for table in published)], rows, title="Tasks")
     return 0

@@ -52,40 +52,32 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
     yield from (results := list(examine_results(store)))
     distinct = list({str(config.encoder): config.encoder for config in every}.values())
     tasks = list({config.task.name: config.task for config in every}.values())
-    hub, inputs = examine_inputs(distinct, first.data, tasks=tasks)
-    yield from (hub, *(each.finding for each in inputs))
-    download = sum(each.download for each in inputs)
+    found_inputs, hub = examine_inputs(distinct, first.data, tasks=tasks)
+    yield from found_inputs
     for fault in _examine_writable("hub's cache", hub_cache_folder(), advice="HF_HOME=FOLDER that you may write"):
         unused = f"{fault.found}; nothing has to be downloaded for this sweep"
-        yield fault if download else replace(fault, state=NOTE, found=unused)
+        yield fault if hub.download else replace(fault, state=NOTE, found=unused)
     encoded, other = cache_folder("encoded"), "GLUE_BENCH_CACHE=FOLDER that you may write"
     for fault in _examine_writable("cache", encoded, advice=other):
         yield replace(fault, state=NOTE, found=f"{fault.found}; texts are encoded again for every run")
     findings, at_once = examine_device(first, runs=runs)
     yield from findings
-    weights = max(each.weights for each in inputs)
-    models = seeds * sum(config.save_model for config in every)
-    needs = [Need.of_results(store.root, runs=runs, at_once=at_once, weights=weights, models=models)]
-    needs = [] if results[0].state == PROBLEM else needs
-    needs += [Need(place="the hub's cache", folder=hub_cache_folder(), sure=download, rough=0)] if download else []
+    models, needs = seeds * sum(config.save_model for config in every), list[Need]()
+    if results[0].state != PROBLEM:
+        needs += [Need.of_results(store.root, runs=runs, at_once=at_once, weights=hub.weights, models=models)]
+    if hub.download:
+        needs += [Need(place="the hub's cache", folder=hub_cache_folder(), sure=hub.download, rough=0)]
     yield from examine_disk(needs)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Input:
-    """An encoder, or the rows of the tasks."""
-
-    finding: Finding
-    download: int = 0  # bytes that are not here yet
-    weights: int = 0  # bytes of an encoder's weights; 0 if not known
 
 
 @dataclass(slots=True)
 class Hub:
-    """Requests for file sizes; stops asking after the first that fails to connect."""
+    """Requests for file sizes, which end with the first that fails to connect; and what they add up to."""
 
     seconds: float | None = None  # that the first request took; None before it
     unreachable: UnreachableError | None = None
+    download: int = 0  # bytes that are not here yet
+    weights: int = 0  # bytes of the largest encoder's weights, here or there; 0 if not known
 
     def find_first(self, names: Sequence[str], *, repo: str, revision: str, repo_type: str) -> dict[str, int]:
         """Find the first of these files that the repository has, and its size in bytes.
@@ -126,14 +118,14 @@ class Hub:
 
 def examine_inputs(
     encoders: Sequence[EncoderConfig], data: DataConfig, *, tasks: Sequence[TaskConfig]
-) -> tuple[Finding, list[Input]]:
-    """Return the finding on the hub, one for each encoder, and one for the rows of all tasks."""
+) -> tuple[list[Finding], Hub]:
+    """Return the finding on the hub, one for each encoder, and one for the rows of all tasks; and the hub."""
     hub = Hub()
-    inputs = [*(_examine_encoder(encoder, hub) for encoder in encoders), _examine_data(data, tasks, hub=hub)]
-    return hub.finding(), inputs  # the hub's finding last: it depends on the requests
+    found = [*(_examine_encoder(encoder, hub) for encoder in encoders), _examine_data(data, tasks, hub=hub)]
+    return [hub.finding(), *found], hub  # the hub's finding last: it depends on the requests
 
 
-def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Input:
+def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Finding:
     name = f"encoder {encoder_name(encoder)}"
     if encoder.hub_id is None:
         try:
@@ -141,7 +133,8 @@ def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Input:
             size = sum(path.stat().st_size for path in weight_files(folder))
         except (GlueBenchError, OSError) as error:
             return _problem(name, [str(error)], advice=_OTHER_ENCODERS)
-        return Input(finding=Finding(name, OK, found=f"{folder}, weights of {format_bytes(size)}"), weights=size)
+        hub.weights = max(hub.weights, size)
+        return Finding(name, OK, found=f"{folder}, weights of {format_bytes(size)}")
     missing = find_not_cached(encoder)
     groups = [*([file] for file in missing.needed), *filter(None, (missing.weights, missing.vocabularies))]
     place = {"repo": encoder.hub_id, "revision": encoder.revision or "main", "repo_type": "model"}
@@ -158,7 +151,7 @@ def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Input:
     return _examine_hub(name, groups, hub=hub, other=_OTHER_ENCODERS, **place)
 
 
-def _examine_data(data: DataConfig, tasks: Sequence[TaskConfig], *, hub: Hub) -> Input:
+def _examine_data(data: DataConfig, tasks: Sequence[TaskConfig], *, hub: Hub) -> Finding:
     if data.source == "hub":
         repo, place = data.dataset or "", {"revision": data.revision or "", "repo_type": "dataset"}
         files = [name for task in tasks for name in hub_files(task).values()]
@@ -176,12 +169,12 @@ def _examine_data(data: DataConfig, tasks: Sequence[TaskConfig], *, hub: Hub) ->
         advice = "leave these tasks out: tasks=[...]; or mend the files (task.columns names columns; see docs/data.md)"
         return _problem("data", faults, advice=advice)
     where, read = ("sample rows", "") if data.source == "sample" else (data.path, f", {plural(rows, 'row')} read")
-    return Input(finding=Finding("data", OK, found=f"{where}: every split of {plural(len(tasks), 'task')}{read}"))
+    return Finding("data", OK, found=f"{where}: every split of {plural(len(tasks), 'task')}{read}")
 
 
 def _examine_hub(
     name: str, missing: Sequence[Sequence[str]], *, hub: Hub, other: str, repo: str, revision: str, repo_type: str
-) -> Input:
+) -> Finding:
     """Ask for the sizes of missing files: of each group, the first that the hub has. `other` is another repository."""
     sizes, faults = dict[str, int](), list[str]()
     for names in missing:
@@ -197,10 +190,12 @@ def _examine_hub(
     if faults:
         return _problem(name, faults, advice=other)
     cached = cached_file(repo, _WEIGHTS, revision=revision, repo_type=repo_type)
-    total, weights = sum(sizes.values()), cached.stat().st_size if cached else sizes.get(_WEIGHTS, 0)
-    download = f"to be downloaded, {format_bytes(total)} in {plural(len(sizes), 'file')}"
-    found = download if sizes else "in the hub's cache"
-    return Input(finding=Finding(name, OK, found=f"{repo} at {revision}: {found}"), download=total, weights=weights)
+    hub.weights = max(hub.weights, cached.stat().st_size if cached else sizes.get(_WEIGHTS, 0))
+    total, found = sum(sizes.values()), "in the hub's cache"
+    hub.download += total
+    if sizes:
+        found = f"to be downloaded, {format_bytes(total)} in {plural(len(sizes), 'file')}"
+    return Finding(name, OK, found=f"{repo} at {revision}: {found}")
 
 
 def _bring(*, repo: str, revision: str, repo_type: str) -> str:
@@ -208,9 +203,9 @@ def _bring(*, repo: str, revision: str, repo_type: str) -> str:
     return f"elsewhere: {command}; then bring HF_HOME here and set HF_HUB_OFFLINE=1"
 
 
-def _problem(name: str, faults: Sequence[str], *, advice: str) -> Input:
+def _problem(name: str, faults: Sequence[str], *, advice: str) -> Finding:
     found = "; ".join(dict.fromkeys(" ".join(fault.split()) for fault in faults))
-    return Input(finding=Finding(name, PROBLEM, found=found, advice=advice))
+    return Finding(name, PROBLEM, found=found, advice=advice)
 
 
 def examine_device(config: RunConfig, *, runs: int) -> tuple[list[Finding], int]:

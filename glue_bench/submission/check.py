@@ -46,7 +46,7 @@ def check_submission(path: Path, files: Sequence[LeaderboardFile]) -> list[str]:
         faults = _word(_check_names([info.orig_filename for info in archive.infolist()], [file.name for file in files]))
         for file in files:
             if file.name in found:
-                faults += _word(_check_file(archive, found[file.name], file), file=file.name)
+                faults += _word(_check_file(file, found[file.name], archive=archive), file=file.name)
     return faults
 
 
@@ -79,7 +79,7 @@ def _check_names(names: Sequence[str], wanted: Sequence[str]) -> Iterator[_Fault
         yield "missing files", 0, f"{name} is missing"
 
 
-def _check_file(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: LeaderboardFile) -> Iterator[_Fault]:
+def _check_file(file: LeaderboardFile, info: zipfile.ZipInfo, *, archive: zipfile.ZipFile) -> Iterator[_Fault]:
     link, encrypted = stat.S_ISLNK(info.external_attr >> 16), info.flag_bits & 1
     if link or encrypted or info.compress_type not in _READABLE:
         yield "kind", 0, "must be a plain file without a password, compressed with deflate or not at all"

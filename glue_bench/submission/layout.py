@@ -37,13 +37,8 @@ class LeaderboardFile:
     place: str  # SPLIT, or FOLDER/SPLIT of the data set
     rows: int
     labels: tuple[str, ...] = ()  # the classes in the order of the codes; empty for scores
-    codes: bool = False  # whether classes are written as 0, 1, ... rather than by name
+    words: tuple[str, ...] = ()  # the predictions as they are written, codes or names, in the same order
     score_range: tuple[float, float] | None = None  # lowest and highest score; None for classes
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The predictions as they are written, in the order of the codes; empty for scores."""
-        return tuple(map(str, range(len(self.labels)))) if self.codes else self.labels
 
     @property
     def allowed(self) -> str:
@@ -51,9 +46,9 @@ class LeaderboardFile:
         if self.score_range is not None:
             low, high = self.score_range
             return f"a number from {low:g} to {high:g}"
-        if self.codes:
-            return " or ".join(f"{code} ({label})" for code, label in enumerate(self.labels))
-        return ", ".join(self.labels)
+        if self.words == self.labels:
+            return ", ".join(self.labels)
+        return " or ".join(f"{code} ({label})" for code, label in zip(self.words, self.labels, strict=True))
 
     @property
     def most_bytes(self) -> int:
@@ -70,7 +65,7 @@ def lay_out(tasks: Sequence[TaskConfig]) -> tuple[LeaderboardFile, ...]:
             place=place,
             rows=task.rows[place],
             labels=tuple(task.labels),
-            codes=task.leaderboard_labels == "codes",
+            words=tuple(map(str, range(len(task.labels))) if task.leaderboard_labels == "codes" else task.labels),
             score_range=(task.label_range[0], task.label_range[1]) if task.label_range else None,
         )
         for task in tasks

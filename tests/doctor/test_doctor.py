@@ -151,7 +151,7 @@ def test_the_runs_at_a_time_are_those_that_a_sweep_would_have(monkeypatch: pytes
 
 def data_of(configs: Sequence[RunConfig]) -> Finding:
     """Return the finding on the rows of these tasks."""
-    return examine_inputs([], configs[0].data, tasks=[config.task for config in configs])[1][0].finding
+    return examine_inputs([], configs[0].data, tasks=[config.task for config in configs])[0][1]
 
 
 def test_splits_missing_from_a_folder_are_named(local_glue: Path, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ import sys
 from glue_bench.config.compose import compose_sweep
 from glue_bench.doctor.sweep import examine_inputs
 (config,) = compose_sweep(["task=rte", "data=local", "data.path={folder}"]).configs
-print(examine_inputs([], config.data, tasks=[config.task])[1][0].finding.found)
+print(examine_inputs([], config.data, tasks=[config.task])[0][1].found)
 assert "torch" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -215,7 +215,7 @@ def test_an_encoder_folder_that_could_not_be_loaded_is_a_problem(
     folder = shutil.copytree(tiny_roberta, tmp_path / "encoder")
     damage(folder)
     (config,) = compose_sweep(["tasks=[rte]", "data=sample", "encoder=custom", f"encoder.path={folder}"]).configs
-    found = examine_inputs([config.encoder], config.data, tasks=[config.task])[1][0].finding
+    found = examine_inputs([config.encoder], config.data, tasks=[config.task])[0][1]
     assert advised(found) == [PROBLEM]
     assert said in found.found
 

@@ -36,8 +36,8 @@ from glue_bench.doctor.sweep import examine_inputs
 from glue_bench.models.pretrained import resolve_pretrained
 config = compose_sweep(sys.argv[1:]).configs[0]
 {first}
-hub, inputs = examine_inputs([config.encoder], config.data, tasks=[config.task])
-print(json.dumps([dataclasses.asdict(each) for each in [hub, *(each.finding for each in inputs)]]))
+findings, _ = examine_inputs([config.encoder], config.data, tasks=[config.task])
+print(json.dumps([dataclasses.asdict(each) for each in findings]))
 """
         settings = {"HF_ENDPOINT": self.server.endpoint, "HF_HUB_OFFLINE": "0", **env}
         command = [sys.executable, "-c", code, "tasks=[rte]", *words]

@@ -240,14 +240,14 @@ def test_sixteen_writers_of_fifty_records_keep_eight_hundred(tmp_path: Path) -> 
 def test_a_finished_sweep_of_eighty_runs_is_repeated_in_three_seconds_without_training(
     tmp_path: Path,
 ) -> None:
-    from glue_bench.cli.sweep import request_runs
-    from glue_bench.config.compose import compose_sweep
+    from glue_bench.config.compose import compose_starts, compose_sweep
+    from glue_bench.runs.identity import make_requests
 
     words = ["preset=card", "encoders=[distilroberta,roberta]", f"results_dir={tmp_path / 'results'}"]
     store = RunStore(tmp_path / "results")
     sweep = compose_sweep(words)
     for config in sweep.configs:
-        for request in request_runs(config, sweep.seeds, overrides=words, config_dir=None):
+        for request in make_requests(config, sweep.seeds, starts=compose_starts(config, words)):
             record = make_record(task=config.task.name, seed=request.config.seed, encoder=encoder_of(request.encoder))
             facts = {"run_id": request.run_id, "setting_id": request.setting_id}
             store.save(Record(**{**{key: getattr(record, key) for key in Record.__slots__}, **facts}))
