@@ -78,7 +78,8 @@ def execute(arguments: argparse.Namespace) -> int:
         expected = [known[name] for name in asked]
     about = {"expected": expected, "left_out": store.left_out, "cells": arguments.cells, "store": store}
     report = build_report(records, published, convention=arguments.convention, **about)
-    if paper and not arguments.convention and len({section.published_title for section in report.sections}) > 1:
+    names = {section.table.name if section.table else "" for section in report.sections}
+    if paper and not arguments.convention and len(names) > 1:
         report = build_report(records, published, convention="card", **about)  # one metric a column
     if arguments.format == "html":
         page = render_html(report, records, published=published, store=store, convention=arguments.convention)

@@ -12,7 +12,6 @@ from glue_bench.report.model import Line, Report, Row, Section
 from glue_bench.runs.setting import short_name, show_value
 from glue_bench.statistics.intervals import DRAWS
 from glue_bench.statistics.verdicts import ABOVE, FAILED, FEWEST_SEEDS, NOT_COMPARABLE, REPRODUCED
-from glue_bench.tasks.published import PublishedTable
 from glue_bench.text import plural, three_digits
 
 _SENTENCES = tomllib.loads(Path(__file__).with_name("notes.toml").read_text(encoding="utf-8"))
@@ -167,7 +166,7 @@ def _verdict_words(row: Row) -> str:
     return f"{words}: {reason}" if reason and kind != NOT_COMPARABLE else words
 
 
-def write_footnotes(sections: Sequence[Section], published: Sequence[PublishedTable]) -> list[str]:
+def write_footnotes(sections: Sequence[Section]) -> list[str]:
     """List what a reader of these sections must know, most important first."""
     rows = [row for section in sections for row in section.rows]
     optimistic = any(row.optimistic for row in rows)
@@ -179,14 +178,14 @@ def write_footnotes(sections: Sequence[Section], published: Sequence[PublishedTa
         nothing = "finished, but learned nothing (constant or majority-class predictions, or below chance)"
         included = "The numbers of a row include its degenerate runs."
         notes.append(f"{plural(degenerate, 'degenerate run')}: {nothing}. {included}")
-    titles = {section.published_title for section in sections if any(row.published is not None for row in section.rows)}
-    shown = [table for table in published if table.title in titles]
+    shown = {section.table.name: section.table for section in sections if section.table and section.published}
     notes += [NOTES["dev_sets"], NOTES["verdicts"], NOTES["pair_means"]] if shown else []
-    for table in shown:
+    for table in shown.values():
         runs = "The number of runs behind a score is not documented; the verdict assumes one."
         if table.runs is not None:
-            runs = f"The verdict takes each score as the median of {table.runs} runs."
-        notes.append(f"Protocol of {table.title}: {table.protocol} {runs}")
+            of = f"the {'mean' if table.statistic == 'mean' else 'median'} of {table.runs} runs"
+            runs = f"The verdict takes each score as {of if table.runs > 1 else 'that of one run'}."
+        notes.append(f"Protocol of {table.title}: {table.protocol.removesuffix('.')}. {runs}")
     return notes
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_words
 from glue_bench.statistics.verdicts import NOT_COMPARABLE, Verdict
-from glue_bench.tasks.published import PublishedScore
+from glue_bench.tasks.published import PublishedScore, PublishedTable
 from glue_bench.text import plural
 
 REPORT_SCHEMA_VERSION = 2  # of the JSON report
@@ -292,7 +292,7 @@ class Section:
     recipe_changes: Mapping[str, str]  # common to all rows
     rows: Sequence[Row]
     lines: Sequence[Line]  # in the order of the rows
-    published_title: str | None
+    table: PublishedTable | None  # of the published numbers
     others: Sequence[tuple[str, Row]] = ()  # the encoder's other published rows: the name, and a row compared with it
 
     @property
@@ -311,6 +311,11 @@ class Section:
         """The mean of the published numbers of the same tasks."""
         means = [line.published_mean for line in self.lines if line.mean is not None]
         return means[0] if len(means) == 1 else None
+
+    @property
+    def published_title(self) -> str | None:
+        """The title of the row with the published numbers."""
+        return self.table.title if self.table else None
 
     @property
     def published(self) -> dict[str, float]:

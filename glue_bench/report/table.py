@@ -49,7 +49,7 @@ def build_report(
         known = find_tables(published, first.hub_id)
         others = [other for other in known if other is not table and other.method == first.method]
         built.append(_build_section(groups, context, others=others, expected=expected, cells=cells))
-    notes = write_footnotes(built, published) if built else []
+    notes = write_footnotes(built) if built else []
     return Report(sections=built, footnotes=[*left_out_note(left_out or {}), *notes])
 
 
@@ -104,7 +104,7 @@ def _build_section(
         recipe_changes=changes,
         rows=rows,
         lines=_draw_lines(rows),
-        published_title=context.table.title if context.table else None,
+        table=context.table,
         others=again,
     )
 

@@ -1,6 +1,7 @@
 """Verdicts use what a published row states: its metric, start, statistic, spread and method."""
 
 import csv
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -163,3 +164,24 @@ def test_compare_sets_the_row_whose_protocol_the_runs_followed_against_the_other
     sides = choose_sides(["mine", "roberta"], store, published=PUBLISHED, filters=Filters.read(()), by=None)
     kept = compare(sides, PUBLISHED).published_kept
     assert kept == (None if number is None else pytest.approx(100 * number / 78.7))
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ({"runs": 5, "statistic": "mean"}, "as the mean of 5 runs."),
+        ({"runs": 5, "statistic": "median"}, "as the median of 5 runs."),
+        ({"runs": 1, "statistic": "one run"}, "as that of one run."),
+        ({"runs": None, "statistic": "not stated"}, "is not documented; the verdict assumes one."),
+    ],
+)
+def test_the_protocol_of_the_row_that_is_compared_is_given_once_whatever_rows_share_its_title(
+    about: dict[str, Any], words: str
+) -> None:
+    (shown,) = [table for table in PUBLISHED if table.name == "roberta"]
+    tables = [dataclasses.replace(shown, protocol="3 epochs", **about)]
+    tables.append(dataclasses.replace(shown, name="other", status="quoted", protocol="another"))
+    notes = build_report([make_record(encoder=ROBERTA)], tables).footnotes
+    (note,) = [note for note in notes if note.startswith("Protocol of")]
+    assert note.startswith(f"Protocol of {shown.title}: 3 epochs. The ")
+    assert note.endswith(words)
