@@ -160,7 +160,7 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
         facts = OmegaConf.to_container(OmegaConf.create({"task": OmegaConf.create(text)}), resolve=True)
         task = check(build(TaskConfig, facts["task"], where="task"), "task")  # type: ignore[call-overload,index]
     except (OmegaConfBaseException, UsageError) as error:
-        raise UsageError(located(_explain(error), [own], words=())) from error
+        raise UsageError(located(_explain(error, config_dir), [own], words=())) from error
     except yaml.YAMLError as error:  # a tag, a merge or a key that YAML's grammar has and its plain values have not
         raise unreadable(own.name, error) from error
     except _ODD as error:
@@ -261,7 +261,7 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
             functools.reduce(dict.__getitem__, outer, composed)[last] = text
         return check(build(SweepConfig, composed))
     except (HydraException, OmegaConfBaseException, UsageError) as error:
-        raise UsageError(located(_explain(error), files, words=overrides)) from error
+        raise UsageError(located(_explain(error, config_dir), files, words=overrides)) from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:  # of a file that another one names in its defaults
         try:
             Path.cwd()
@@ -283,7 +283,7 @@ def _merge(folder: Path, *words: str) -> Any:
 _merge_shipped = functools.cache(_merge)  # a quarter of a second each; tasks, parents and recipes ask for the same
 
 
-def _explain(error: BaseException) -> str:
+def _explain(error: BaseException, config_dir: Path | None) -> str:
     """Explain in one line what Hydra found; the root of its chain of errors names the key."""
     if isinstance(error, UsageError):
         unknown_key = re.match(r"([\w.]+): no such key", str(error))
@@ -296,6 +296,9 @@ def _explain(error: BaseException) -> str:
     if "is not in struct" in str(cause):
         return _explain_key(key)
     line = first_line(cause)
+    if absent := re.search(r"Could not (?:find|load) '(\w+)/(.+)'", line):
+        group, name = absent.groups()
+        return f"{group}={quote(name)}: no such {group}{no_such(group, name, options=group_options(group, config_dir))}"
     return line if key in line else f"{key}: {line}"
 
 
