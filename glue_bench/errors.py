@@ -11,14 +11,14 @@ from collections.abc import Iterable
 # The error numbers of a full, read-only or broken disk.
 DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 # What the message of an error says where there was too little of something: for memory the words of a CPU's allocator,
-# CUDA, cuBLAS, cuDNN, Triton, Metal, Slurm and of a lost worker. NVML's is what torch says instead where it fails to
-# find out how much memory there is.
+# of what loads libraries and starts threads, CUDA, cuBLAS, cuDNN, Triton, Metal, Slurm and of a lost worker. NVML's is
+# what torch says instead where it fails to find out how much memory there is.
 _LACKS = {
     "disk": re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE),
     "memory": re.compile(
         r"can(?:'|no)t allocate memory|not enough memory|\bout[ _]of[ _]memory\b|\b(OutOf)?MemoryError\b"
         r"|cudaErrorMemoryAllocation|CU[A-Z]+_STATUS_\w*ALLOC\w*_FAILED|cuDNN error:.*ALLOC|NVML_SUCCESS == r"
-        r"|killed by SIGKILL",
+        r"|killed by SIGKILL|failed to map segment|can't start new thread",
         re.IGNORECASE,
     ),
 }

@@ -224,7 +224,7 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
             functools.reduce(dict.__getitem__, outer, composed)[last] = text
         return build(SweepConfig, composed)
     except (HydraException, OmegaConfBaseException, UsageError) as error:
-        raise UsageError(located(_explain(error), files, words=overrides)) from error
+        raise UsageError(located(_explain(error, config_dir), files, words=overrides)) from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:  # of a file that another one names in its defaults
         try:
             Path.cwd()
@@ -246,7 +246,7 @@ def _merge(folder: Path, *words: str) -> Any:
 _merge_shipped = functools.cache(_merge)  # a quarter of a second each; tasks, parents and recipes ask for the same
 
 
-def _explain(error: BaseException) -> str:
+def _explain(error: BaseException, config_dir: Path | None) -> str:
     """Explain in one line what Hydra found; the root of its chain of errors names the key."""
     if isinstance(error, UsageError):
         unknown_key = re.match(r"([\w.]+): no such key", str(error))
@@ -259,6 +259,9 @@ def _explain(error: BaseException) -> str:
     if "is not in struct" in str(cause):
         return _explain_key(key)
     line = first_line(cause)
+    if absent := re.search(r"Could not (?:find|load) '(\w+)/(.+)'", line):
+        group, name = absent.groups()
+        return f"{group}={quote(name)}: no such {group}{no_such(group, name, options=group_options(group, config_dir))}"
     return line if key in line else f"{key}: {line}"
 
 

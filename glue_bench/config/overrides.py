@@ -68,7 +68,9 @@ _HINTS |= {item.name: item.hint for item in walk(SweepConfig) if not item.name.s
 
 def check_words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
     """Check every override, and return them with paths quoted; a UsageError for an unknown key or name."""
-    plain = [_spell_out(_quote_path(word), config_dir) for word in overrides]
+    last = last_word(overrides, "encoder")  # alone: of an earlier one the folder or hub id would be left
+    once = [word for word in overrides if word.partition("=")[0] != "encoder" or word == last]
+    plain = [_spell_out(_quote_path(word), config_dir) for word in once]
     words = [each for word in plain for each in _spell_out_encoder(word, config_dir)]
     for override in parse_overrides(words, config_dir):
         _check_override(override, config_dir)

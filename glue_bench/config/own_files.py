@@ -1,16 +1,18 @@
 """The YAML files that a user adds with --config-dir: checked before Hydra, which expands aliases and inserts the
 environment, merges them; and where in them a key is written."""
 
+import contextlib
 import functools
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args, get_origin
 
 import yaml
 
-from glue_bench.config.overrides import GROUPS, last_word
+from glue_bench.config.overrides import GROUPS, check_key, last_word
 from glue_bench.errors import UsageError
 from glue_bench.reading import read_text
 from glue_bench.text import quote
@@ -20,6 +22,7 @@ _DEEPEST = 50  # levels
 _YAML = "tag:yaml.org,2002:"  # which !! stands for
 _PLAIN = (None, "!", f"{_YAML}str")  # other tags make what is no plain value
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
+_FOUND = {yaml.ScalarNode: "text", yaml.SequenceNode: "a list", yaml.MappingNode: "KEY: VALUE lines"}
 _WHOLE = ("preset", "protocol", "recipe")  # groups whose files set keys of every group
 
 
@@ -109,17 +112,31 @@ def _read_own(folder: Path, name: str, *, group: str) -> OwnFile:
         example = "`# @package _global_`; its keys are full ones, as in `trainer: {epochs: 3}`"
         raise UsageError(f"{path} line 1: the first line of a {group} must be {example}")
     if root is not None and not isinstance(root, yaml.MappingNode):
-        kind = "a list" if isinstance(root, yaml.SequenceNode) else "text"
-        raise UsageError(f"{name}: found {kind}; must be KEY: VALUE lines")
+        raise UsageError(f"{name}: found {_FOUND[type(root)]}; must be KEY: VALUE lines")
     inside = "" if package == "_global_" else package
     lines = dict[str, int]()
-    for key, line in _keys(root, inside) if root else ():
+    for key, line, node in _keys(root, inside) if root else ():
         if not key:
             raise UsageError(f"{name} line {line}: a key must be text")
         if key in lines:
             raise UsageError(f"{name} line {line}: {key}: already set in line {lines[key]}")
         lines[key] = line
+        if must := _other_kind(key, node, group=group):
+            raise UsageError(f"{name} line {line}: {key}: found {_FOUND[type(node)]}; must be {must}")
     return OwnFile(name, inside, lines)
+
+
+def _other_kind(key: str, node: yaml.Node, *, group: str) -> str:
+    """Return what a key must be in place of a value that does nothing or that Hydra cannot merge; empty if it can."""
+    if key in GROUPS and key != group and isinstance(node, yaml.ScalarNode) and node.value:
+        return f"chosen in the list `defaults`, by `override /{key}: {quote(node.value)}`"
+    with contextlib.suppress(UsageError):  # an unknown key is explained later
+        hint = check_key(key)
+        if is_dataclass(hint) or get_origin(hint) is dict:
+            return "" if isinstance(node, yaml.MappingNode) else _FOUND[yaml.MappingNode]
+        if list in (get_origin(hint), *map(get_origin, get_args(hint))) and isinstance(node, yaml.MappingNode):
+            return _FOUND[yaml.SequenceNode]
+    return ""
 
 
 def unreadable(path: Path | str, error: Exception) -> UsageError:
@@ -131,12 +148,12 @@ def unreadable(path: Path | str, error: Exception) -> UsageError:
     return _NotYamlError(f"{path}{line}: not a readable YAML file ({quote(reason)})")
 
 
-def _keys(node: yaml.MappingNode, where: str) -> Iterator[tuple[str, int]]:
-    """Yield each dotted key with its line; an empty one for a key that is not text."""
+def _keys(node: yaml.MappingNode, where: str) -> Iterator[tuple[str, int, yaml.Node]]:
+    """Yield each dotted key with its line and value; an empty one for a key that is not text."""
     for name, value in node.value:
         plain = isinstance(name, yaml.ScalarNode) and name.tag != "tag:yaml.org,2002:null"
         key = f"{where}.{name.value}".strip(".") if plain else ""
-        yield key, name.start_mark.line + 1
+        yield key, name.start_mark.line + 1, value
         if isinstance(value, yaml.MappingNode):
             yield from _keys(value, key)
 

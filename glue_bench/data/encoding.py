@@ -77,7 +77,7 @@ class TextEncoder:
         try:
             with np.load(io.BytesIO(read_sealed(path)), allow_pickle=False) as arrays:
                 return Encoded(**{name: arrays[name] for name in _ARRAYS}, truncated=int(arrays["truncated"]))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             pass
         except (OSError, ValueError) as error:
             logger.warning("%s: damaged cache entry, replaced (%s)", path, error)

@@ -117,7 +117,9 @@ def _as_hub_score(value: object) -> object:
 
 
 def _candidates(folder: Path, name: str) -> Iterator[SplitFiles]:
-    yield from (SplitFiles(paths=(path,)) for kind in FILE_TYPES if (path := folder / f"{name}.{kind}").is_file())
+    for path in (folder / f"{name}.{kind}" for kind in FILE_TYPES):
+        if path.exists() or path.is_symlink():  # a pipe, a folder or a broken link is refused when it is read
+            yield SplitFiles(paths=(path,))
     if (folder / name / "state.json").is_file():
         yield SplitFiles(paths=tuple(_saved_files(folder / name)))
     pattern = re.compile(rf"{re.escape(name)}-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.({_TYPES})")

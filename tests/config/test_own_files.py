@@ -193,7 +193,25 @@ def test_a_mistake_in_the_users_own_encoder_is_one_line(content: str, message: s
             "# @package _global_\ntrainer: {lr: !!python/name:os.system }\n",
             "line 2: !!python/name:os.system: write a plain value, no tag",
         ),
-        ("# @package _global_\ndefaults: [nope]\n", "preset/nope"),
+        ("# @package _global_\ndefaults: [nope]\n", "preset/mine.yaml: preset=nope: no such preset. Allowed: card, "),
+        (
+            "# @package _global_\nrecipe: hf_2019\n",
+            "line 2: recipe: found text; must be chosen in the list `defaults`, by",
+        ),
+        ("# @package _global_\ndefaults:\n  - override /recipe: x\n", "recipe=x: no such recipe. Allowed: babylm_2025"),
+        ("# @package _global_\ntrainer: [3]\n", "preset/mine.yaml line 2: trainer: found a list; must be KEY: VALUE"),
+        (
+            "# @package _global_\ndata: sample\n",
+            "data: found text; must be chosen in the list `defaults`, by `override /d",
+        ),
+        (
+            "# @package _global_\ngrid:\n  seed: 1\ntasks: {a: 1}\n",
+            "line 4: tasks: found KEY: VALUE lines; must be a",
+        ),
+        (
+            "# @package _global_\ntrainer:\n  betas: {a: 1}\n",
+            "line 3: trainer.betas: found KEY: VALUE lines; must be a list",
+        ),
         ("# @package _global_\nseed: &a [*a]\n", "preset/mine.yaml line 2: *a: write the value itself, no alias"),
     ],
 )

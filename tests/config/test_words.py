@@ -37,6 +37,20 @@ def test_short_lists_mean_what_they_say(words: list[str], tasks: list[str], seed
     assert {config.encoder.name for config in sweep.configs} == {"minilm"}
 
 
+@pytest.mark.parametrize("first", ["encoder=./other", "encoder=org/other", "encoder=minilm"])
+@pytest.mark.parametrize(
+    ("last", "path", "hub_id"),
+    [("mine", "a", None), ("./b", "./b", None), ("org/c", None, "org/c"), ("minilm", None, None)],
+)
+def test_the_last_encoder_counts_and_nothing_of_one_before_it(
+    first: str, last: str, path: str | None, hub_id: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "mine.yaml").write_text("name: mine\npath: a\n")
+    encoder = compose_run(["task=rte", first, f"encoder={last}"], config_dir=tmp_path).encoder
+    assert (encoder.path, encoder.hub_id) == (path, hub_id)
+
+
 @pytest.mark.parametrize(
     ("key", "meant"),
     [

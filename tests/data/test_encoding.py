@@ -114,4 +114,5 @@ def test_a_user_without_a_home_has_no_cache_and_needs_none(
     encoded = TextEncoder(tiny_roberta, max_length=64).encode(PAIR, cache=cache_folder("encoded"))
     assert len(encoded) == len(PAIR)
     assert "the cache of encoded texts is not used" in caplog.text
+    assert "damaged" not in caplog.text
     assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -147,6 +149,15 @@ def test_an_odd_value_in_json_lines_is_named(value: object, folder: Path) -> Non
 def test_a_missing_split_is_named_before_anything_is_read(folder: Path) -> None:
     (folder / "rte" / "validation.parquet").unlink()
     with pytest.raises(InputError, match=r"validation\.parquet: no such file, nor validation\.csv"):
+        resolve_source(compose(folder).data, compose(folder).task)
+
+
+@pytest.mark.parametrize("name", ["train.csv", "train.parquet", "train.jsonl.gz"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("nowhere")])
+def test_what_is_no_file_is_named_by_its_own_name(name: str, make: Callable[[Path], None], folder: Path) -> None:
+    (folder / "rte" / "train.parquet").unlink()
+    make(folder / "rte" / name)
+    with pytest.raises(InputError, match=rf"{name}: cannot be read: (not a regular file|Is a directory|No such file)"):
         resolve_source(compose(folder).data, compose(folder).task)
 
 

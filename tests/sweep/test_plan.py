@@ -59,6 +59,8 @@ def test_a_run_that_is_asked_for_and_a_parent_is_one_run_that_keeps_its_model(tm
         ("its process was killed by SIGKILL; often the system does that when memory runs out", True),
         ("its job 7_1 ended without a result (OUT_OF_MEMORY, exit code 0:125)", True),
         ("encoder folder tiny: its weights cannot be loaded (CUDA driver error: out of memory)", True),
+        ("ImportError: libtorch_cpu.so: failed to map segment from shared object", True),
+        ("encoder folder tiny: its weights cannot be loaded (can't start new thread)", True),
         ("no sign of progress for 5 minutes (executor.timeout), so its process was killed", False),
         ("its process was killed by SIGSEGV; output.log says where", False),
         ("its job 7_1 ended without a result (FAILED, exit code 1:0)", False),
