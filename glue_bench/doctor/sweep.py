@@ -143,9 +143,8 @@ def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Input:
             return _problem(name, [str(error)], advice=_OTHER_ENCODERS)
         return Input(finding=Finding(name, OK, found=f"{folder}, weights of {format_bytes(size)}"), weights=size)
     missing = find_not_cached(encoder)
-    groups = [*([file] for file in missing.needed), *filter(None, (missing.weights, missing.vocabularies))]
     place = {"repo": encoder.hub_id, "revision": encoder.revision or "main", "repo_type": "model"}
-    if not groups and (missing.unsure if offline_variable() else missing.optional):  # a run asks for these too
+    if not missing.groups and (missing.unsure if offline_variable() else missing.optional):  # a run asks for these too
         try:
             hub.find_first(missing.optional[:1], **place)  # any reply will do
         except UnreachableError:
@@ -155,7 +154,7 @@ def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Input:
             return _problem(name, [text], advice=_bring(**place) if missing.unsure else use)
         except InputError:
             pass  # the hub answered
-    return _examine_hub(name, groups, hub=hub, other=_OTHER_ENCODERS, **place)
+    return _examine_hub(name, missing.groups, hub=hub, other=_OTHER_ENCODERS, **place)
 
 
 def _examine_data(data: DataConfig, tasks: Sequence[TaskConfig], *, hub: Hub) -> Input:
