@@ -24,7 +24,7 @@ from glue_bench.training.checkpoint import Snapshot
 from glue_bench.training.distributed import ALONE, Processes, SharedGradients
 from glue_bench.training.graphs import CudaCapture, Graphs
 from glue_bench.training.loss import IGNORED, Loss
-from glue_bench.training.schedule import Schedule
+from glue_bench.training.schedule import rate_share
 from glue_bench.training.ways import choose_way
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,6 @@ class Updates:
         self.total = settings.updates or self._per_epoch * settings.epochs
         self.epochs = math.ceil(self.total / self._per_epoch)  # begun, unless patience ends before
         self.done = self.tokens = 0
-        self._schedule = Schedule.of(settings, total=self.total)
         self.micro_batches = settings.accumulation  # that a batch is split into
         self._model, self._settings, self._placement = model, settings, placement
         self.most_micro_batches = settings.batch_size  # of one row each
@@ -255,7 +254,7 @@ class Updates:
         return math.prod(1 - self._rate(step) * share * self._settings.weight_decay for step in range(steps))
 
     def _rate(self, step: int) -> float:
-        return self._settings.learning_rate * self._schedule.share(step)
+        return self._settings.learning_rate * rate_share(self._settings, step, total=self.total)
 
     def capture(self, metadata: Mapping[str, Any]) -> Snapshot:
         """Return everything that later updates depend on, with the caller's own metadata."""
