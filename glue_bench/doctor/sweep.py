@@ -136,9 +136,8 @@ def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Finding:
         hub.weights = max(hub.weights, size)
         return Finding(name, OK, found=f"{folder}, weights of {format_bytes(size)}")
     missing = find_not_cached(encoder)
-    groups = [*([file] for file in missing.needed), *filter(None, (missing.weights, missing.vocabularies))]
     place = {"repo": encoder.hub_id, "revision": encoder.revision or "main", "repo_type": "model"}
-    if not groups and (missing.unsure if offline_variable() else missing.optional):  # a run asks for these too
+    if not missing.groups and (missing.unsure if offline_variable() else missing.optional):  # a run asks for these too
         try:
             hub.find_first(missing.optional[:1], **place)  # any reply will do
         except UnreachableError:
@@ -148,7 +147,7 @@ def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Finding:
             return _problem(name, [text], advice=_bring(**place) if missing.unsure else use)
         except InputError:
             pass  # the hub answered
-    return _examine_hub(name, groups, hub=hub, other=_OTHER_ENCODERS, **place)
+    return _examine_hub(name, missing.groups, hub=hub, other=_OTHER_ENCODERS, **place)
 
 
 def _examine_data(data: DataConfig, tasks: Sequence[TaskConfig], *, hub: Hub) -> Finding:

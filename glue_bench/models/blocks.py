@@ -58,9 +58,7 @@ class Blocks:
 def arrange(lengths: NDArray[np.int64], *, rows: int, heads: int) -> Blocks:
     """Arrange a batch on a CPU, in as many blocks as it is fastest with.
 
-    Args:
-        lengths: of its rows, and then of its filler row if it has one; none is 0.
-        rows: B, those that the head reads.
+    The `lengths` are those of the B `rows` that the head reads, then of the filler row if there is one; none is 0.
     """
     first = np.cumsum(lengths) - lengths  # the first token of each row
     row = np.repeat(np.arange(len(lengths)), lengths)  # (T,)
@@ -91,13 +89,8 @@ def arrange(lengths: NDArray[np.int64], *, rows: int, heads: int) -> Blocks:
 def arrange_on_device(starts: Tensor, *, tokens: int, rows: int, longest: int, heads: int) -> Blocks:
     """Arrange a batch in one block, on its device: its shapes depend on the arguments alone, and nothing is read back.
 
-    On a GPU, starting the kernels of another block costs more than the entries that it saves.
-
-    Args:
-        starts: (rows + 2,) where each row and the filler row begin, and the end; rows may have no tokens.
-        tokens: T.
-        rows: B.
-        longest: L.
+    On a GPU, starting the kernels of another block costs more than the entries that it saves. `starts`, (B + 2,), is
+    where each row and the filler row begin, and the end; rows may have no tokens. T `tokens`, B `rows`, L `longest`.
     """
     starts = starts.long()
     begins, ends = starts[:-1, None], starts[1:, None]
@@ -122,13 +115,9 @@ def arrange_on_device(starts: Tensor, *, tokens: int, rows: int, longest: int, h
 
 
 def split_by_length(lengths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Cut rows into groups of neighbours so that padding plus the cost of the blocks is least.
+    """Cut (B,) `lengths` into groups of neighbours so that padding plus the cost of the blocks is least.
 
-    Args:
-        lengths: (B,) tokens of each row.
-
-    Yields:
-        The first row of each group and the one after its last.
+    Yields the first row of each group and the one after its last.
     """
     rows = len(lengths)
     if rows * lengths.max() ** 2 - (lengths**2).sum() <= BLOCK_COST:

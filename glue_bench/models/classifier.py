@@ -23,7 +23,6 @@ from glue_bench.config.schema import PeftConfig
 from glue_bench.data.encoding import Encoded, TextEncoder, load_tokenizer, serialise
 from glue_bench.errors import InputError, UsageError
 from glue_bench.models.families import family_of, first_position, max_positions, why_refused
-from glue_bench.models.flat import FlatModel
 from glue_bench.models.flat_rows import FlatRows
 from glue_bench.models.heads import HEAD_KEY, POOLINGS, README, PooledModel
 from glue_bench.models.load_check import check
@@ -42,14 +41,22 @@ _FORMAT = {"format": "pt"}  # as transformers marks its files
 class Classifier(nn.Module):
     """Turns batches into logits: a model of AutoModelForSequenceClassification, on padded or on flat batches."""
 
-    def __init__(self, whole: PreTrainedModel) -> None:
-        """Wrap a model, for padded batches."""
+    def __init__(self, whole: PreTrainedModel, *, engine: str, adapters: Addition | None = None) -> None:
+        """Wrap a model, and try it on flat batches, unless they are ruled out.
+
+        An InputError if what it computes of a row changes with the rows beside it; a UsageError if the flat `engine` is
+        asked for, and computes something else.
+        """
         super().__init__()
-        self.whole, self.config = whole, whole.config
-        self.flat: FlatModel | None = None  # None: padded
-        self.adapters: Addition | None = None
-        self.why_padded = ""
+        self.whole, self.config, self.adapters = whole, whole.config, adapters
         self.usual_dropout = dict[str, float]()  # what config.json says, where the training has another
+        why = "trainer.engine=padded" if engine == "padded" else ""
+        if isinstance(adapters, Prefix):
+            why = "peft=prefix adds keys and values that the flat engine has no place for"
+        with adapters.perturbed() if isinstance(adapters, Adapters) else contextlib.nullcontext():
+            self.flat, self.why_padded = check(whole, why_padded=why)
+        if engine == "flat" and self.flat is None:
+            raise UsageError(f"trainer.engine=flat: not for this encoder ({self.why_padded}); must be auto or padded")
 
     @property
     def engine(self) -> str:
@@ -140,7 +147,7 @@ def load_classifier(
         config.update({HEAD_KEY: head})
     elif hasattr(config, HEAD_KEY):  # of the run that this one starts from
         delattr(config, HEAD_KEY)
-    model = _build(config, folder=folder, outputs=outputs, seed=head_seed, engine=engine, peft=peft)
+    model = _build(config, folder, outputs=outputs, seed=head_seed, engine=engine, peft=peft)
     model.usual_dropout = usual
     if head_dropout is not None:
         inside = {*model.whole.base_model.modules()}
@@ -155,22 +162,17 @@ def load_classifier(
 def make_classifier(config: PretrainedConfig, *, outputs: int, seed: int, engine: str = "auto") -> Classifier:
     """Make a classifier of random weights, all drawn from the seed: only for measuring speed and size.
 
-    The configuration is copied; the other arguments are those of `load_classifier`.
-
-    Raises:
-        InputError: no classifier can be made from the configuration.
-        UsageError: the flat engine does not serve this encoder.
+    The configuration is copied; the other arguments and the errors are those of `load_classifier`.
     """
     config = type(config).from_dict(config.to_dict())
-    return _build(config, folder=None, outputs=outputs, seed=seed, engine=engine)
+    return _build(config, None, outputs=outputs, seed=seed, engine=engine, peft=None)
 
 
 def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -> Classifier:
     """Load the encoder and head that `save_classifier` wrote; `outputs` as when they were made.
 
-    Raises:
-        InputError: the folder holds another architecture, or weights that do not fit.
-        UsageError: the flat engine does not serve this encoder.
+    An InputError if the folder holds another architecture, or weights that do not fit; a UsageError if the flat engine
+    does not serve this encoder.
     """
     config = read_model_config(folder)
     config.num_labels = outputs
@@ -182,16 +184,11 @@ def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -
             whole, _ = load_transformer(folder, config, kind=AutoModelForSequenceClassification)
     except (InputError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder}: no classifier with {outputs} outputs was saved there ({error})") from error
-    return _for_engine(engine, whole)
+    return Classifier(whole, engine=engine)
 
 
 def check_max_length(folder: Path, max_length: int, *, prefix: int | None = None) -> None:
-    """Refuse rows longer than the encoder's positions, of which a prefix takes the first.
-
-    Raises:
-        UsageError: naming the longest length that is allowed.
-        InputError: the folder's configuration cannot be used.
-    """
+    """Refuse, by a UsageError, rows longer than the encoder's positions, of which a prefix takes the first."""
     positions = max_positions(read_model_config(folder))
     if (longest := positions - (prefix or 0)) < 1:
         raise UsageError(f"peft.tokens={prefix}: must be below {positions}, the positions of this encoder")
@@ -204,8 +201,7 @@ def check_max_length(folder: Path, max_length: int, *, prefix: int | None = None
 def check_padding(folder: Path, texts: TextEncoder) -> None:
     """Warn of a tokenizer whose padding token is not the model's, as published models have it, which harms none.
 
-    Raises:
-        InputError: it gives the model's padding id to a token that rows can hold, which then has no position.
+    An InputError if it gives the model's padding id to a token that rows can hold, which then has no position.
     """
     config = read_model_config(folder)
     ours, its = config.pad_token_id, texts.padding_id
@@ -218,11 +214,7 @@ def check_padding(folder: Path, texts: TextEncoder) -> None:
 
 
 def check_tokens(model: Classifier, encoded: Encoded) -> None:
-    """Refuse token ids, token types and positions that the model has no embedding for.
-
-    Raises:
-        InputError: the folder's tokenizer and weights do not belong together.
-    """
+    """Refuse, by an InputError, token ids, token types and positions that the model has no embedding for."""
     config, types = model.config, int(getattr(model.config, "type_vocab_size", 0) or 0)
     highest = {"token id": (int(encoded.tokens.max()), int(config.vocab_size))}
     first = first_position(config)
@@ -237,14 +229,8 @@ def check_tokens(model: Classifier, encoded: Encoded) -> None:
 def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels: Sequence[str]) -> None:
     """Write config, safetensors and tokenizer files that AutoModelForSequenceClassification loads, if it has the head.
 
-    Args:
-        folder: an empty folder.
-        pretrained: the folder of the tokenizer.
-        labels: class names in the order of the codes; empty for regression.
-
-    Raises:
-        InputError: the tokenizer cannot be loaded.
-        OSError: a file cannot be written.
+    The `folder` is empty, `pretrained` has the tokenizer, and `labels` are class names in the order of the codes, none
+    for regression. An InputError if the tokenizer cannot be loaded; an OSError if a file cannot be written.
     """
     config = type(model.config).from_dict({**model.config.to_dict(), **model.usual_dropout})
     config.problem_type = "single_label_classification" if labels else "regression"
@@ -285,13 +271,7 @@ def _save_tokenizer(source: Path, folder: Path) -> None:
 
 
 def _build(
-    config: PretrainedConfig,
-    *,
-    folder: Path | None,
-    outputs: int,
-    seed: int,
-    engine: str,
-    peft: PeftConfig | None = None,
+    config: PretrainedConfig, folder: Path | None, *, outputs: int, seed: int, engine: str, peft: PeftConfig | None
 ) -> Classifier:
     where = f"encoder folder {folder}" if folder else config.model_type
     if reason := why_refused(config):
@@ -305,20 +285,7 @@ def _build(
         except (ValueError, RuntimeError, AttributeError) as error:
             raise InputError(f"{where}: no classifier can be made from it ({reason_of(error)})") from error
         adapters = tune(whole, peft) if peft else None
-    return _for_engine(engine, whole, adapters=adapters)
-
-
-def _for_engine(engine: str, whole: PreTrainedModel, *, adapters: Addition | None = None) -> Classifier:
-    model = Classifier(whole)
-    model.adapters = adapters
-    why = "trainer.engine=padded" if engine == "padded" else ""
-    if isinstance(adapters, Prefix):
-        why = "peft=prefix adds keys and values that the flat engine has no place for"
-    with adapters.perturbed() if isinstance(adapters, Adapters) else contextlib.nullcontext():
-        model.flat, model.why_padded = check(whole, why_padded=why)
-    if engine == "flat" and model.flat is None:
-        raise UsageError(f"trainer.engine=flat: not for this encoder ({model.why_padded}); must be auto or padded")
-    return model
+    return Classifier(whole, engine=engine, adapters=adapters)
 
 
 def _join_own(config: PretrainedConfig, folder: Path) -> PreTrainedModel:

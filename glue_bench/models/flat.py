@@ -3,7 +3,8 @@
 All tokens of a batch go through the model's own modules as one row, (1, T, H). Only what mixes tokens is replaced:
 
 - attention is computed within each row of the batch, in attention blocks, through transformers' attention interface;
-- attention with relative positions of its own gets the attention blocks as batches (`relative`);
+- attention with relative positions of its own gets the attention blocks as batches, which have rows of nearly equal
+  length, with the positions that transformers computes for this width: DeBERTa-v2, v3 and MPNet;
 - the head gets the states of each row's first token, or of all its tokens if it needs them;
 - where their modules are known, layers are computed by `kernels`, and the last one for first tokens only.
 
@@ -39,6 +40,7 @@ from glue_bench.models.kernels import AttentionKind, FlatBatch, Noise, attend, d
 from glue_bench.models.products import OneDNNLinear, is_onednn
 
 _NAME = "glue_bench_flat"  # of our attention, in transformers' tables
+_RELATIVE = ("DisentangledSelfAttention", "MPNetSelfAttention")
 FORMS = ("last", "first", "all")  # of a flat model, the fastest first
 
 
@@ -69,7 +71,7 @@ class FlatModel:
         self._uncut: tuple[Tensor, Tensor, int | None] | None = None  # table, its kept rows, and its padding row
         self.form = FORMS[0] if names else FORMS[1]
         whole.set_attn_implementation(_NAME)
-        replace_in_a_pass(self._base, "forward", by=self._encode_rows)
+        _replace_in_a_pass(self._base, "forward", by=self._encode_rows)
         for module in self._base.modules():
             if type(module) in _OURS:
                 module.__class__ = _OURS[type(module)]
@@ -77,11 +79,9 @@ class FlatModel:
         for layer in layers:
             parts = {part: layer.get_submodule(name) for part, name in (names or {}).items() if part != "layers"}
             known = SimpleNamespace(**parts, heads=config.num_attention_heads, last=layer is layers[-1])
-            replace_in_a_pass(layer, "forward", by=functools.partial(self._layer, parts=known))
+            _replace_in_a_pass(layer, "forward", by=functools.partial(self._layer, parts=known))
         if family_of(config).relative:
-            from glue_bench.models.relative import use_rectangles
-
-            use_rectangles(self._base)
+            _use_rectangles(self._base)
 
     def __call__(self, batch: FlatBatch | Tensor) -> Tensor:
         """Return the logits of B rows, (B, outputs); or only the head's, from the states of first tokens, (B, H)."""
@@ -146,7 +146,7 @@ class FlatModel:
 
     def _encode_rows(self, original: Callable[..., Any], *_: object, **__: object) -> BaseModelOutputWithPooling:
         """Be the transformer's forward pass: return states of (B, 1, H), or (B, L, H)."""
-        now, base = in_pass(), self._base
+        now, base = _in_pass(), self._base
         states = self._encode(original, now.batch) if now.batch is not None else cast(Tensor, now.first)[:, None]
         pooler, activation = getattr(base, "pooler", None), getattr(base, "pooler_activation", None)
         if activation is not None and pooler is not None:  # ALBERT's, a plain linear layer
@@ -167,7 +167,7 @@ class FlatModel:
 
     def _layer(self, original: Callable[..., Any], hidden: Tensor, *rest: Any, parts: Any, **more: Any) -> Any:
         """Be a layer's forward pass, from (1, T, H) to (1, T, H), or for the first tokens alone to (1, B, H)."""
-        now = in_pass()
+        now = _in_pass()
         if self.form != "last" or now.batch is None:
             return original(hidden, *rest, **more)
         states = hidden.squeeze(0)
@@ -190,14 +190,14 @@ def _apply_layer(layer: Any, hidden: Tensor, *, kept: Tensor, batch: FlatBatch, 
     return finished
 
 
-def in_pass() -> Pass:
+def _in_pass() -> Pass:
     """Return the pass that is going on."""
     now = current_pass.get()
     assert now is not None  # noqa: S101 - only called in a pass
     return now
 
 
-def replace_in_a_pass(module: nn.Module, name: str, *, by: Callable[..., Any]) -> None:
+def _replace_in_a_pass(module: nn.Module, name: str, *, by: Callable[..., Any]) -> None:
     """In a flat pass, call `by` with a module's method and its arguments in place of the method."""
     original = getattr(module, name)
 
@@ -205,6 +205,40 @@ def replace_in_a_pass(module: nn.Module, name: str, *, by: Callable[..., Any]) -
         return original(*args, **kwargs) if current_pass.get() is None else by(original, *args, **kwargs)
 
     setattr(module, name, method)
+
+
+def _use_rectangles(base: nn.Module) -> None:
+    """Replace attention modules with relative positions, and what their encoder prepares for them."""
+    encoder: Any = base.get_submodule("encoder")
+    deberta = hasattr(encoder, "get_rel_pos")
+    positions = encoder.get_rel_pos if deberta else encoder.compute_position_bias
+    for name in ("get_rel_pos", "get_attention_mask") if deberta else ("compute_position_bias",):
+        _replace_in_a_pass(encoder, name, by=lambda *_, **__: None)  # else of T * T entries, over all rows
+
+    def attend(original: Callable[..., Any], hidden: Tensor, *_: Any, **given: Any) -> tuple[Tensor, None]:
+        now = _in_pass()
+        assert now.batch is not None  # noqa: S101 - a transformer runs on a batch
+        blocks = now.batch.blocks(1)
+        entries, contexts = hidden[0].index_select(0, blocks.entry_slices), []
+        for block in blocks.whole:
+            rows = entries[block.entries].view(-1, block.width, hidden.shape[-1])
+            if block.width not in now.positions:
+                now.positions[block.width] = positions(rows[:1])
+            visible = torch.ones(1, 1, 1, block.width, dtype=torch.bool) if block.mask is None else block.mask
+            visible = visible.to(hidden.device)
+            if deberta:
+                known = {"relative_pos": now.positions[block.width], "rel_embeddings": given["rel_embeddings"]}
+                found = original(rows, visible, **known)
+            else:
+                lowest = torch.finfo(hidden.dtype).min
+                mask = hidden.new_zeros(visible.shape).masked_fill(~visible, lowest)
+                found = original(rows, mask, now.positions[block.width])
+            contexts.append(found[0].flatten(0, 1))
+        return torch.cat(contexts).index_select(0, blocks.slice_entries)[None], None
+
+    for module in base.modules():
+        if type(module).__name__ in _RELATIVE:
+            _replace_in_a_pass(module, "forward", by=attend)
 
 
 def _row_mask(batch: FlatBatch) -> Tensor:

@@ -22,11 +22,9 @@ class FlatRows:
     """An encoded split, in batches without padding."""
 
     def __init__(self, offsets: NDArray[np.int64], *, columns: NDArray[np.int32], device: torch.device) -> None:
-        """Hold a split; its batches go to the device.
+        """Hold a split; its batches go to the device. `offsets`, (n + 1,), are as in `Encoded`.
 
-        Args:
-            offsets: (n + 1,) as in `Encoded`.
-            columns: (3, all tokens) row of the embedding table, position id and type of each token.
+        The `columns`, (3, all tokens), are row of the embedding table, position id and type of each token.
         """
         self._offsets, self._columns, self._device = offsets, columns, device
 

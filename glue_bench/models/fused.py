@@ -120,9 +120,8 @@ class FusedClassifier:
         grads: Sequence[Tensor] = (grad.contiguous(),)
         for number in reversed(range(self._layers)):
             grads = self._layer_backward(number, grads, saved=saved.pop(), slab=slab, first=batch.first, add=add)
-        kinds = {"kinds": batch.token_type_ids, "types": self._types}
-        name, common = f"{self._base}embeddings", {"slab": slab, "dropout": dropout, **kinds}
-        summed, _ = self._norm_backward(name, grads, normed=embedded, column=vectors, **common)
+        name, own = f"{self._base}embeddings", {"dropout": dropout, "kinds": batch.token_type_ids, "types": self._types}
+        summed, _ = self._norm_backward(name, grads, normed=embedded, slab=slab, column=vectors, **own)
         positions, types = (weights.grads[f"{name}.{kind}_embeddings.weight"] for kind in _TABLES[1:])
         sums = slab.sums.sum(0)
         for target, found in ((weights.encoder_gradient, sums[:vectors]), (types, sums[vectors:].view_as(types))):

@@ -133,15 +133,9 @@ class AttentionKind:
 def attend(
     query: Tensor, *, key: Tensor, value: Tensor, batch: FlatBatch, kind: AttentionKind, noise: Noise | None
 ) -> Tensor:
-    """Compute the attention within each row.
+    """Compute the attention within each row, in the shape of its query: (T, H), or (B, H) for the first tokens alone.
 
-    Args:
-        query: (T, H), or (B, H) for the first tokens alone.
-        key: (T, H).
-        value: (T, H).
-
-    Returns:
-        A tensor of the shape of `query`.
+    Key and value are (T, H).
     """
     if is_plain(query):
         mixed: Tensor = _Attention.apply(query, key, value, batch, (kind, noise))  # type: ignore[no-untyped-call]

@@ -23,35 +23,28 @@ _CPU = torch.device("cpu")
 def check(whole: PreTrainedModel, *, why_padded: str = "") -> tuple[FlatModel | None, str]:
     """Return what runs a model on flat batches; if it computes anything else than the model itself, None and why.
 
-    Args:
-        why_padded: what rules flat batches out from the start; empty: nothing.
-
-    Raises:
-        InputError: transformers cannot compute rows, or what it computes of a row changes with the rows beside it.
+    That is not tried if `why_padded` rules it out. An InputError if transformers cannot compute rows, or if what it
+    computes of a row changes with the rows beside it.
     """
-    training, states = whole.training, list[Tensor]()
+    training, states = whole.training, list[Tensor]()  # of the first tokens, in every pass
     hook = whole.base_model.register_forward_hook(lambda _module, _given, found: states.append(found[0][:, 0]))
     whole.train(False)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             encoded = _random_rows(whole.config)
-            logits = _check_padding(whole, encoded, states=states)
+            rows = PaddedRows(encoded, config=whole.config, device=_CPU)
+            one = np.argsort(encoded.lengths())[1:2]  # neither the longest nor a single token
+            logits, alone = (padded_logits(whole, rows.gather(each)) for each in (np.arange(len(encoded)), one))
+            difference = max(_difference(alone, logits[one]), _difference(states[1], states[0][one]))
+            if difference > _PADDING_TOLERANCE:
+                why = f"a row's logits or states change by {difference:.0e} with the padding of its batch"
+                raise InputError(
+                    f"{name_of(whole)}: {why}, so scores would depend on the batch size; use another encoder"
+                )
             return (None, why_padded) if why_padded else _flatten(whole, encoded, logits=logits, states=states)
     finally:
         hook.remove()
         whole.train(training)
-
-
-def _check_padding(whole: PreTrainedModel, encoded: Encoded, *, states: list[Tensor]) -> Tensor:
-    """Return the logits of all rows in one batch; the states of first tokens get into `states`, here and below."""
-    rows = PaddedRows(encoded, config=whole.config, device=_CPU)
-    one = np.argsort(encoded.lengths())[1:2]  # neither the longest nor a single token
-    logits, alone = (padded_logits(whole, rows.gather(each)) for each in (np.arange(len(encoded)), one))
-    difference = max(_difference(alone, logits[one]), _difference(states[1], states[0][one]))
-    if difference > _PADDING_TOLERANCE:
-        why = f"a row's logits or states change by {difference:.0e} with the padding of its batch"
-        raise InputError(f"{name_of(whole)}: {why}, so scores would depend on the batch size; use another encoder")
-    return logits
 
 
 def _flatten(

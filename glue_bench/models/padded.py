@@ -105,11 +105,7 @@ class PaddedRows:
 
 
 def padded_logits(whole: PreTrainedModel, batch: PaddedBatch) -> Tensor:
-    """Return the logits of a padded batch, (B, outputs).
-
-    Raises:
-        InputError: transformers cannot compute them.
-    """
+    """Return the logits of a padded batch, (B, outputs); an InputError if transformers cannot compute them."""
     try:
         logits: Tensor = whole(**batch).logits
     except Exception as error:  # each family has limits of its own, and names them in its own way
@@ -127,11 +123,7 @@ def name_of(whole: PreTrainedModel) -> str:
 
 
 def read_model_config(folder: Path) -> PretrainedConfig:
-    """Read the architecture of the model in `folder`.
-
-    Raises:
-        InputError: transformers does not know it, or it needs code from its folder.
-    """
+    """Read a model's architecture; an InputError if transformers does not know it, or it needs code from its folder."""
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -194,11 +186,7 @@ def load_transformer(
 ) -> tuple[PreTrainedModel, set[str]]:
     """Load the transformer in float32, and name the weights that are missing, which can only be the pooler's.
 
-    Args:
-        kind: the class that loads it, which decides on its head.
-
-    Raises:
-        InputError: damaged or incompatible weights, or missing layers.
+    Its class, `kind`, decides on its head. An InputError if weights are damaged or do not fit, or layers are missing.
     """
     # Missing weights are drawn at random; a pooler is replaced by the head, anything else is refused.
     # `resolve_pretrained` lets a file of torch's in on request only.

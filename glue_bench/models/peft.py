@@ -44,12 +44,8 @@ class Addition(ABC):
     def save(self, folder: Path, *, base: str, revision: str | None) -> None:
         """Write peft's files, from which `PeftModel.from_pretrained` gets the addition and the head.
 
-        Args:
-            folder: an empty folder.
-            base: the hub's id of the encoder, or its folder.
-
-        Raises:
-            OSError: a file cannot be written.
+        The `folder` is empty, and `base` is the encoder's id on the hub, or its folder. An OSError if a file cannot be
+        written.
         """
         config, state = self._own()
         head = {name: value for name, value in self._whole.named_parameters() if _in_head(self._whole, name)}
@@ -115,11 +111,7 @@ class Prefix(Addition):
     _place = "base_model."
 
     def __init__(self, whole: PreTrainedModel, tokens: int) -> None:
-        """Put peft's table of keys and values into the encoder, whose forward pass gets them from there.
-
-        Raises:
-            UsageError: the encoder's forward pass takes none.
-        """
+        """Put peft's table into the encoder, which gets keys and values from there; a UsageError if it takes none."""
         from peft import PrefixEncoder, PrefixTuningConfig
 
         base, config = whole.base_model, whole.config
@@ -156,8 +148,7 @@ class Prefix(Addition):
 def tune(whole: PreTrainedModel, how: PeftConfig) -> Addition | None:
     """Freeze what a method does not train, and add its adapters, if it has any, drawn from torch's global seed stream.
 
-    Raises:
-        UsageError: the encoder has no biases, or no such layers, or takes no prefix.
+    A UsageError if the encoder has no biases, or no such layers, or takes no prefix.
     """
     adapters: Addition | None = None
     if how.tokens:

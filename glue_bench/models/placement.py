@@ -89,14 +89,10 @@ class Placement:
             outer.wait_stream(own)
 
     def layout(self, lengths: NDArray[np.int64], *, rows: int | None = None) -> Layout:
-        """Return the layout of batches from a split.
+        """Return the layout of batches from a split: of `rows` to train on, None for predictions.
 
         On a GPU only few shapes occur: then kernels can be chosen once for each, and started all at once. oneDNN, too,
         prepares its products for each.
-
-        Args:
-            lengths: tokens of each row of the split.
-            rows: of a batch to train on; None for predictions.
         """
         if self.device.type != "cuda":
             return Layout(bucket=products.BUCKET if self.products == "onednn" else 1)
@@ -120,11 +116,8 @@ def choose_placement(
 ) -> Placement:
     """Resolve `auto`; each of several processes gets the GPU `local_rank` of its host, and makes it the current one.
 
-    Args:
-        multiply: `trainer.products`; `before` as in `choose_products`.
-
-    Raises:
-        UsageError: there is no such device, or there are fewer than processes; or products are not exact there.
+    `multiply` is `trainer.products`, `before` as in `choose_products`. A UsageError if there is no such device, or if
+    there are fewer than processes, or if products are not exact there.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

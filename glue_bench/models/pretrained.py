@@ -93,9 +93,8 @@ def encoder_identity(encoder: EncoderConfig, pretrained: Pretrained) -> dict[str
 def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     """Find or download the files.
 
-    Raises:
-        InputError: a file is missing, unreachable, or not the one that was asked for.
-        UsageError: the package is not installed.
+    An InputError if a file is missing, unreachable, or not the one that was asked for; a UsageError if the package is
+    not installed.
     """
     revision = None
     if encoder.hub_id is not None:
@@ -128,17 +127,19 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     if lacking := [package for package in needed if not _is_installed(package)]:
         install = f"pip install {' '.join(lacking)}"
         raise InputError(f"encoder folder {folder}: no tokenizer.json; to read {first}, install packages: {install}")
-    path, name = folder / "config.json", encoder_name(encoder)
+    path = folder / "config.json"
     try:
         content = read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable model configuration ({first_line(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
         raise InputError(f"{path}: names no model_type; not a transformers model")
-    sha256, wanted = _hash_all(weights), encoder.weights_sha256
+    hashes, wanted = [file_sha256(path) for path in weights], encoder.weights_sha256  # of several: that of the hashes
+    sha256 = hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
     if wanted and wanted != sha256:
         raise InputError(f"{weights[0]}: its SHA-256 is {sha256}, but encoder.weights_sha256 says {wanted}")
-    return Pretrained(name=name, folder=folder, hub_id=encoder.hub_id, revision=revision, weights_sha256=sha256)
+    name, hub_id = encoder_name(encoder), encoder.hub_id
+    return Pretrained(name=name, folder=folder, hub_id=hub_id, revision=revision, weights_sha256=sha256)
 
 
 def check_no_adapter(folder: Path) -> None:
@@ -151,8 +152,7 @@ def check_no_adapter(folder: Path) -> None:
 def weight_files(folder: Path, *, allow_bin: bool = True) -> list[Path]:
     """Return the files of a folder's weights: safetensors in one file, or an index and several; or one of torch's.
 
-    Raises:
-        InputError: the index is damaged, or a file that it names is missing.
+    An InputError if the index is damaged, or a file that it names is missing.
     """
     for name in _forms(allow_bin=allow_bin):
         if (folder / name).is_file():
@@ -174,12 +174,6 @@ def _parts(index: Path) -> list[str]:
     if not names or not all(is_file_name(name) and name.endswith(".safetensors") for name in names):
         raise InputError(f"{index}: names no safetensors files")
     return names
-
-
-def _hash_all(paths: Sequence[Path]) -> str:
-    """Return the SHA-256 of a file, or of the hashes of several."""
-    hashes = [file_sha256(path) for path in paths]
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
 def _fetch_weights(encoder: EncoderConfig, revision: str) -> None:
@@ -239,9 +233,7 @@ def _is_installed(package: str) -> bool:
 class NotCached:
     """What `resolve_pretrained` would ask the hub for."""
 
-    needed: Sequence[str]  # files that every encoder has
-    weights: Sequence[str]  # forms of the weights, of which one is needed, in the order in which they are tried
-    vocabularies: Sequence[str]  # files of which one is needed, in the order in which they are tried
+    groups: Sequence[Sequence[str]]  # of files of which one is needed, in the order in which they are tried
     optional: Sequence[str]  # files of which the cache does not know whether they exist
     unsure: Sequence[str]  # those of them without which it refuses to do when it must not ask
 
@@ -252,14 +244,9 @@ def find_not_cached(encoder: EncoderConfig) -> NotCached:
     hub_id, forms = encoder.hub_id or "", _forms(allow_bin=encoder.allow_bin)
     if config := cached_file(hub_id, "config.json", **place):
         place["revision"] = commit_of(config, "config.json")
-
-    def lacking(*names: str) -> list[str]:
-        return [name for name in names if cached_file(hub_id, name, **place) is None]
-
+    groups = ("config.json",), forms, _TOKENIZERS
     return NotCached(
-        needed=lacking("config.json"),
-        weights=forms if len(lacking(*forms)) == len(forms) else (),
-        vocabularies=_TOKENIZERS if len(lacking(*_TOKENIZERS)) == len(_TOKENIZERS) else (),
+        groups=[group for group in groups if not any(cached_file(hub_id, name, **place) for name in group)],
         optional=[name for name in _OPTIONAL if is_unknown(hub_id, name, **place)],
         unsure=_unsure(hub_id, place["revision"]),
     )
@@ -268,8 +255,7 @@ def find_not_cached(encoder: EncoderConfig) -> NotCached:
 def fetch_tokenizer(hub_id: str, commit: str) -> None:
     """Download the tokenizer files that exist, into the cache folder of that commit.
 
-    Raises:
-        InputError: the hub cannot be reached, or must not be asked for one that may change the tokens.
+    An InputError if the hub cannot be reached, or must not be asked for one that may change the tokens.
     """
     place, unsure = {"revision": commit, "repo_type": "model"}, _unsure(hub_id, commit)
 
@@ -300,8 +286,7 @@ def _unsure(hub_id: str, commit: str) -> list[str]:
 def tokenizer_files(folder: Path) -> list[Path]:
     """Return every file in a folder that its tokenizer may be made from: they identify it, and go into `model/`.
 
-    Raises:
-        InputError: one is a link to a file elsewhere, other than the hub cache's own links: it would be published too.
+    An InputError if one is a link to elsewhere, other than the hub cache's own: its target would be published too.
     """
     rare = () if (folder / "tokenizer.json").is_file() else _RARE
     names = dict.fromkeys([*_OPTIONAL, *_VOCABULARIES, *rare, *_versions(folder)])
@@ -322,8 +307,7 @@ def has_tokenizer(folder: Path) -> bool:
 def _versions(folder: Path) -> list[str]:
     """Return the names of files that transformers prefers to tokenizer.json, by its version.
 
-    Raises:
-        InputError: the tokenizer's configuration names files elsewhere.
+    An InputError if the tokenizer's configuration names files elsewhere.
     """
     try:
         config = read_json(folder / _CONFIG)

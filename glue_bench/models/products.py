@@ -79,12 +79,8 @@ def _mkl_is_narrow() -> bool:
 def choose_products(wanted: str, *, before: str = "") -> str:
     """Return whose products a run on this machine uses: onednn or torch.
 
-    Args:
-        wanted: one of the two, or auto: oneDNN's where they are exact and wider.
-        before: whose an interrupted run has used, perhaps on another machine: auto keeps them where exact.
-
-    Raises:
-        UsageError: oneDNN's are wanted, but are not exact here.
+    `wanted` is one of the two, or auto: those that an interrupted run, perhaps on another machine, has used `before`,
+    else oneDNN's if they are wider; but torch's where oneDNN's are not exact. A UsageError if such are wanted.
     """
     if wanted == "torch":
         return wanted

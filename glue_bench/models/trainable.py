@@ -15,9 +15,8 @@ _LAYER = re.compile(r"\b(?:layers?|block|h)\.(\d+)\.")
 def load_trainable(folder: Path, config: RunConfig, *, outputs: int, head_seed: int) -> Classifier:
     """Load the encoder in `folder` with a new head, ready for the training that a run's configuration describes.
 
-    Raises:
-        InputError: the folder's configuration or weights cannot be used.
-        UsageError: the configuration asks for something that this encoder does not have.
+    An InputError if the folder's configuration or weights cannot be used; a UsageError if the configuration asks for
+    something that this encoder does not have.
     """
     known = {name: getattr(config.trainer, name) for name in ("engine", "dropout", "head_dropout")}
     if config.peft.method != "none":
@@ -36,12 +35,13 @@ def trained(model: nn.Module) -> dict[str, nn.Parameter]:
 def _freeze(model: Classifier, part: str) -> None:
     """Freeze the embeddings, or the encoder: all but the head, to which a pooler belongs."""
     base, depths = f"whole.{model.whole.base_model_prefix}.", parameter_depths(model)
-    frozen = {"none": set[str](), "embeddings": {name for name, depth in depths.items() if depth == 0}}
-    frozen["encoder"] = {name for name in depths if name.startswith(base) and ".pooler." not in name}
-    if part != "none" and not frozen[part]:
+    frozen = {name for name in depths if name.startswith(base) and ".pooler." not in name}
+    if part == "embeddings":
+        frozen = {name for name, depth in depths.items() if depth == 0}
+    if not frozen:
         raise UsageError(f"freeze={part}: no such part is known of {model.config.model_type}; must be none")
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name not in frozen[part])
+        parameter.requires_grad_(name not in frozen)
 
 
 def parameter_depths(model: Classifier) -> dict[str, int]:
@@ -58,11 +58,8 @@ def parameter_depths(model: Classifier) -> dict[str, int]:
 def rate_shares(model: Classifier, decay: float) -> dict[str, float]:
     """Return each parameter's share of the learning rate: 1 above the layers, and `decay` times that a layer below.
 
-    As in BEiT (Bao et al., arXiv:2106.08254) and in Zhang et al., arXiv:2006.05987. ELECTRA's code gives the top layer
-    two such factors.
-
-    Raises:
-        UsageError: the layers share their weights, or have names that are not known here.
+    As in BEiT (Bao et al., arXiv:2106.08254) and in Zhang et al., arXiv:2006.05987; ELECTRA's code gives the top layer
+    two such factors. A UsageError if the layers share their weights, or have names that are not known here.
     """
     if decay == 1:
         return {name: 1.0 for name, _ in model.named_parameters()}

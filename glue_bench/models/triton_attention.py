@@ -191,12 +191,9 @@ class Attention:
     dropout: Dropout
 
     def forward(self, query: Tensor, *, key: Tensor, value: Tensor) -> tuple[Tensor, Any]:
-        """Return the context, (K, H), and what `backward` needs.
+        """Return the context, (K, H), of (K, H) queries and (T, H) keys and values, and what `backward` needs.
 
-        Args:
-            query: (K, H); with fewer queries than keys, one for each row but the filler.
-            key: (T, H).
-            value: (T, H).
+        With fewer queries than keys, there is one for each row but the filler.
         """
         context, firsts = query.new_empty(query.shape), len(query) < len(key)
         logsumexp = torch.empty(self.heads, len(query), device=query.device)
@@ -209,12 +206,9 @@ class Attention:
         return context, (query, key, value, logsumexp)
 
     def backward(self, grad: Tensor, saved: tuple[Tensor, Any], *, into: Sequence[Tensor]) -> None:
-        """Write the gradients of query, key and value.
+        """Write the gradients of query, key and value, from that of the context, (K, H), and what `forward` returned.
 
-        Args:
-            grad: (K, H) of the context.
-            saved: what `forward` returned.
-            into: where they go; key's and value's have the same stride.
+        Of the three places in `into` those of key and value have the same stride.
         """
         context, (query, key, value, logsumexp) = saved
         grad_query, grad_key, grad_value = into

@@ -14,12 +14,9 @@ class FlatWeights:
     """
 
     def __init__(self, model: nn.Module, *, dtype: torch.dtype, body: tuple[str, ...]) -> None:
-        """Move the parameters into the buffer.
+        """Move the parameters of a model into the buffer; `dtype` is that of the products and gradients.
 
-        Args:
-            model: whose parameters become views.
-            dtype: of the products and gradients.
-            body: with what the names of all parameters begin that are not the head's.
+        With one of `body` begin the names of all parameters that are not the head's.
         """
         named = dict(model.named_parameters())
         order = sorted(named, key=lambda name: (named[name].ndim == 1, not name.startswith(body)))  # stable

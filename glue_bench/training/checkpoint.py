@@ -46,19 +46,13 @@ class SnapshotStore:
     ) -> None:
         """Open a folder; nothing is created before something is saved.
 
-        Args:
-            belongs_to: strings and numbers that a snapshot must have, too, to be usable.
-            check_owner: called before anything is written or deleted; raises if another worker has taken the run.
+        A snapshot without the strings and numbers of `belongs_to` is not usable. `check_owner` is called before
+        anything is written or deleted; it raises if another worker has taken the run.
         """
         self._folder, self._belongs_to, self._check_owner = folder, dict(belongs_to), check_owner
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write a snapshot, then delete the old ones.
-
-        Raises:
-            DiskError: it cannot be written; earlier ones are intact.
-            Exception: what `check_owner` raises.
-        """
+        """Write a snapshot, then delete the old ones, which a DiskError, if it cannot be written, leaves intact."""
         self._check_owner()
         name = f"step-{snapshot.step:010d}"
         with replace_folder_atomically(self._folder / name) as target:
@@ -74,24 +68,14 @@ class SnapshotStore:
             self._check_owner()  # writing may take a while
         self._tidy(name)
 
-    def newest(
-        self, *, like: Snapshot | None = None, facts: Any = None, check: Callable[[Snapshot], None] = lambda _: None
-    ) -> Snapshot | None:
-        """Return the newest usable snapshot; log a line for every newer one that is not usable.
+    def newest(self, *, check: Callable[[Snapshot], None] = lambda _: None) -> Snapshot | None:
+        """Return the newest snapshot that is usable, and for which `check` raises no error.
 
-        Args:
-            like: the state of a training that has not begun: the snapshot must have tensors that it can come to.
-            facts: the type that its metadata must have.
-            check: raises a ValueError for a snapshot that the training cannot have made.
+        A line is logged for every newer one.
         """
         for folder in self._every():
             try:
-                snapshot = self._read(folder)
-                if facts is not None:
-                    conform(facts, snapshot.metadata, where="")
-                if like is not None:
-                    _check_tensors(snapshot, like.tensors)
-                check(snapshot)
+                check(snapshot := self._read(folder))
                 return snapshot
             except Exception as error:  # damage takes many forms
                 logger.warning("snapshot %s is not used: %s", folder, first_line(error))
@@ -156,8 +140,8 @@ def _with_names_of_today(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {before.sub(lambda found: renamed[found[0]], name, count=1): value for name, value in tensors.items()}
 
 
-def _check_tensors(snapshot: Snapshot, begun: Mapping[str, Tensor]) -> None:
-    """Refuse tensors that no training comes to which began with those of `begun`.
+def check_tensors(snapshot: Snapshot, begun: Mapping[str, Tensor]) -> None:
+    """Refuse, by a ValueError, tensors that no training comes to which began with those of `begun`.
 
     A weight has a state of the optimizer from its first gradient on: one that has none is as it was.
     """

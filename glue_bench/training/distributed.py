@@ -33,8 +33,7 @@ logger = logging.getLogger(__name__)
 class Processes:
     """A run's processes, seen from one of them; as a context manager it connects them.
 
-    Raises:
-        LostError: in every method that exchanges something, when another process has ended.
+    Every method that exchanges something raises a LostError when another process has ended.
     """
 
     def __init__(self, *, rank: int = 0, count: int = 1, local_rank: int | None = None) -> None:
@@ -45,11 +44,7 @@ class Processes:
 
     @classmethod
     def from_environment(cls) -> "Processes":
-        """Read the variables that torchrun sets; a single process if one of them is missing.
-
-        Raises:
-            UsageError: one of them is no number, or none that can be.
-        """
+        """Read the variables that torchrun sets; a single process if one is missing, a UsageError if one cannot be."""
         if not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
             return ALONE
         if (count := _read_number("WORLD_SIZE", range(1, _MOST + 1))) == 1:
@@ -64,12 +59,7 @@ class Processes:
         return self.rank == 0
 
     def refuse(self, what: str) -> None:
-        """End all processes with one line, if there are several.
-
-        Raises:
-            UsageError: in the first of several.
-            SystemExit: in the others.
-        """
+        """End all processes, if there are several: the first by a UsageError, the others by a SystemExit."""
         if not self.leads:
             raise SystemExit(UsageError.exit_code)
         if self.count > 1:
@@ -212,9 +202,6 @@ class SharedGradients:
         """Replace every gradient by its sum, and return the sum of `loss`, a scalar on the gradients' device.
 
         A process without rows has no gradients and adds zeros; parameters without a gradient anywhere keep none.
-
-        Raises:
-            LostError: a process has ended.
         """
         import torch
 

@@ -22,12 +22,7 @@ class Loss:
         settings: TrainerConfig,
         device: torch.device,
     ) -> None:
-        """Weigh the classes as the settings say.
-
-        Args:
-            labels: (n,) class codes or scores of all training rows.
-            outputs: logits of a row.
-        """
+        """Weigh the classes as the settings say, by (n,) class codes or scores of all training rows."""
         self._smoothing, weights = settings.label_smoothing, settings.class_weights
         if weights == "balanced":  # n / (classes * rows of the class), as in scikit-learn
             counts = np.bincount(labels.astype(np.int64), minlength=outputs)

@@ -22,15 +22,11 @@ class TorchAdamW:
     """
 
     def __init__(self, model: Classifier, settings: TrainerConfig) -> None:
-        """Optimise the parameters of a model, which is on its device.
-
-        Raises:
-            UsageError: there is no `layer_decay` for this model.
-        """
-        self._names = trained(model)
-        self._parameters, self._limit = list(self._names.values()), settings.clip_norm
+        """Optimise the parameters of a model on its device; a UsageError if there is no `layer_decay` for it."""
+        self._trained = trained(model)
+        self._parameters, self._limit = list(self._trained.values()), settings.clip_norm
         shares, alike = rate_shares(model, settings.layer_decay), defaultdict[tuple[bool, float], list[Tensor]](list)
-        for name, parameter in self._names.items():
+        for name, parameter in self._trained.items():
             matrix = parameter.ndim > 1 and ".ia3_l." not in name  # those of IA3 are vectors, of two dimensions
             alike[settings.decay_biases or matrix, shares[name]].append(parameter)
         self._shares = [share for _, share in alike]  # of the learning rate
@@ -59,8 +55,7 @@ class TorchAdamW:
     def apply(self, scalars: Tensor) -> Tensor:
         """Clip and make an update; return the gradient's norm before clipping, a scalar on the device.
 
-        Args:
-            scalars: (3,) learning rate and 1 - beta ** update for both betas; on a GPU in its memory, else on the host.
+        The (3,) `scalars` are the learning rate and 1 - beta ** update for both betas, on a GPU in its memory.
         """
         norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
         if self._limit and self._fused:
@@ -76,65 +71,56 @@ class TorchAdamW:
 
     def state(self) -> dict[str, Tensor]:
         """Return what later updates depend on: `exp_avg.NAME`, `exp_avg_sq.NAME` and `step.NAME` by parameter."""
-        held = {name: self.torch.state.get(parameter, {}) for name, parameter in self._names.items()}
+        held = {name: self.torch.state.get(parameter, {}) for name, parameter in self._trained.items()}
         return {f"{key}.{name}": value for name, values in held.items() for key, value in values.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Continue from what `state` returned."""
-        for name, parameter in self._names.items():
+        for name, parameter in self._trained.items():
             if f"step.{name}" in state:
                 self.torch.state[parameter] = {key: state[f"{key}.{name}"].to(parameter.device) for key in _STATE}
 
 
-class LoweredClassifier:
-    """A classifier in training that computes with bfloat16 copies of its float32 weights.
+class LoweredAdamW(TorchAdamW):
+    """torch's AdamW on the float32 weights of a classifier that computes with bfloat16 copies of them.
 
     So an update casts all weights at once, and no activation: autocast's casts are a third of the kernels of an update.
     """
 
-    def __init__(self, model: Classifier) -> None:
-        """Copy the weights of a model, which is on its device."""
-        self.model, self.exact = model, dict(model.named_parameters())
+    def __init__(self, model: Classifier, settings: TrainerConfig) -> None:
+        """Copy the weights of a model, which is on its device; errors as in `TorchAdamW`."""
+        super().__init__(model, settings)
+        self._model = model
         self.low = {
             name: weight.detach().to(torch.bfloat16).requires_grad_(weight.requires_grad)
-            for name, weight in self.exact.items()
+            for name, weight in model.named_parameters()
         }
 
-    def __call__(self, batch: Any) -> Tensor:
+    def logits(self, batch: Any) -> Tensor:
         """Return the logits of B rows, (B, outputs) in bfloat16."""
         with torch.autocast(next(iter(self.low.values())).device.type, enabled=False):
-            logits: Tensor = torch.func.functional_call(self.model, self.low, (batch,))
+            logits: Tensor = torch.func.functional_call(self._model, self.low, (batch,))
         return logits
 
-    @torch.no_grad()
-    def refresh(self) -> None:
-        """Copy the float32 weights that are trained, after they were changed."""
-        names = [name for name, weight in self.exact.items() if weight.requires_grad]
-        torch._foreach_copy_([self.low[name] for name in names], [self.exact[name] for name in names])
-
-
-class LoweredAdamW(TorchAdamW):
-    """torch's AdamW on the float32 weights of a `LoweredClassifier`."""
-
-    def __init__(self, lowered: LoweredClassifier, settings: TrainerConfig) -> None:
-        """Optimise the parameters of its model; errors as in `TorchAdamW`."""
-        super().__init__(lowered.model, settings)
-        self._lowered = lowered
-
     def zero(self, *, parts: int = 1) -> None:  # noqa: ARG002
-        for weight in self._lowered.low.values():
+        for weight in self.low.values():
             weight.grad = None
 
     def apply(self, scalars: Tensor) -> Tensor:
-        found = {name: weight.grad for name, weight in self._lowered.low.items() if weight.grad is not None}
-        exact = {name: torch.empty_like(self._lowered.exact[name]) for name in found}
+        found = {name: weight.grad for name, weight in self.low.items() if weight.grad is not None}
+        exact = {name: torch.empty_like(self._trained[name]) for name in found}
         torch._foreach_copy_(list(exact.values()), list(found.values()))
         for name, gradient in exact.items():
-            self._lowered.exact[name].grad = gradient
+            self._trained[name].grad = gradient
         norm = super().apply(scalars)
-        self._lowered.refresh()
+        self._refresh()
         return norm
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         super().restore(state)
-        self._lowered.refresh()
+        self._refresh()
+
+    @torch.no_grad()
+    def _refresh(self) -> None:
+        """Copy the float32 weights that are trained, after they were changed."""
+        torch._foreach_copy_([self.low[name] for name in self._trained], list(self._trained.values()))

@@ -36,9 +36,8 @@ class BestEpoch:
     ) -> None:
         """Watch `model` in training.
 
-        Args:
-            score: scores the current weights on `rows` rows of `on`; higher is better, NaN is worst.
-            patience: epochs without a better score after which training is `over`; None: it never is.
+        `score` scores the current weights on `rows` rows of `on`; higher is better, NaN is worst. After `patience`
+        epochs without a better score training is `over`; None: it never is.
         """
         self._model, self._score, self._on, self._rows, self._patience = model, score, on, rows, patience
         self._weights = dict[str, Tensor]()  # on the CPU: a device may have no room for them
@@ -97,10 +96,7 @@ class BestEpoch:
 def draw_holdout(rows: int, *, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows to train on and the rows held out, both in ascending order and neither empty.
 
-    Args:
-        rows: 2 or more.
-        fraction: of the rows to hold out, rounded to whole rows.
-        seed: the run's `holdout_stream`.
+    Of 2 or more `rows`, the `fraction` is held out, rounded to whole rows; `seed` is the run's `holdout_stream`.
     """
     held = min(max(1, round(rows * fraction)), rows - 1)
     order = np.random.default_rng(seed).permutation(rows)

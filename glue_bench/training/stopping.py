@@ -50,8 +50,7 @@ class StopSignals:
     def at_a_good_moment(self) -> Iterator[None]:
         """Let the first signal wait for `obey`; a SIGINT after it stops at once.
 
-        Raises:
-            Stopped: a signal still waits at the end. If another error ended the block, it keeps waiting.
+        One that still waits at the end is obeyed, but keeps waiting if another error ended the block.
         """
         self._waiting = True
         try:
@@ -61,11 +60,7 @@ class StopSignals:
         self.obey()
 
     def obey(self, where: str = "") -> None:
-        """Raise the signal that waits, if any.
-
-        Raises:
-            Stopped: a signal was waiting.
-        """
+        """Raise `Stopped` for the signal that waits, if any."""
         number, self.pending = self.pending, 0
         if number:
             self._stop(number, where)

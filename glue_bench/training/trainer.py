@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -21,7 +21,8 @@ from glue_bench.errors import DivergedError
 from glue_bench.models.classifier import Classifier, Rows
 from glue_bench.models.packing import Layout
 from glue_bench.models.placement import Placement, is_out_of_memory, release_memory
-from glue_bench.training.checkpoint import Snapshot, SnapshotStore
+from glue_bench.reading import conform
+from glue_bench.training.checkpoint import Snapshot, SnapshotStore, check_tensors
 from glue_bench.training.distributed import ALONE, Processes
 from glue_bench.training.seeds import SeedStreams, dropout_seed
 from glue_bench.training.selection import BestEpoch
@@ -88,22 +89,29 @@ def fit(
         LostError: one of the other processes has ended.
     """
     model.to(placement.device).train()
-    updates = Updates(model, encoded, labels=labels, settings=settings, placement=placement, processes=processes)
-    keeper = _Keeper(
-        updates=updates, snapshots=snapshots, history=history, selection=selection, signals=signals, on_step=on_step
+    told: dict[str, Any] = {"history": history, "on_step": on_step}
+    updates = Updates(
+        model, encoded, labels=labels, settings=settings, placement=placement, processes=processes, **told
     )
+    keeper = _Keeper(updates=updates, snapshots=snapshots, selection=selection, signals=signals)
     keeper.resume()
     with placement.own_randomness(), placement.algorithms(), placement.own_stream():
         for batch in updates.batches(order=streams.order):
             if selection is not None and selection.over:
                 break
             updates.update(batch, seed=dropout_seed(streams.dropout, updates.done, rank=processes.rank))
-            keeper.tell(updates.report(history, seconds=keeper.seconds))
+            updates.report(seconds=keeper.seconds)
             keeper.score(model, dev=score_dev)
             if updates.ends_line or not placement.asynchronous or processes.count == 1:
                 keeper.keep_if_due(settings.snapshot_minutes)
-        keeper.tell(updates.catch_up(history))
+        updates.catch_up()
     return keeper.result()
+
+
+class _Selection(TypedDict):
+    epoch: int
+    step: int
+    scores: list[float | None]
 
 
 class _Facts(TypedDict):
@@ -115,28 +123,17 @@ class _Facts(TypedDict):
     seconds: float
     history: list[StepReport]
     resumed_at: list[int]
-
-
-class _Selection(TypedDict):
-    epoch: int
-    step: int
-    scores: list[float | None]
-
-
-class _SelectingFacts(_Facts):
-    selection: _Selection
+    selection: NotRequired[_Selection]
 
 
 @dataclass(kw_only=True)
 class _Keeper:
-    """Keeps and reads the snapshots of a training, with its clock, history, selection and signals."""
+    """Keeps and reads the snapshots of a training, with its clock, selection and signals."""
 
     updates: Updates
     snapshots: SnapshotStore | None
-    history: list[StepReport]
     selection: BestEpoch | None
     signals: StopSignals | None
-    on_step: Callable[[StepReport], None]
     began: float = field(default_factory=time.perf_counter)  # moved forward by what does not count as training
     kept: float = field(default_factory=time.perf_counter)  # when the last snapshot was written
     earlier: float = 0.0  # seconds of interrupted processes
@@ -147,22 +144,17 @@ class _Keeper:
         """Seconds of training so far."""
         return self.earlier + time.perf_counter() - self.began
 
-    def tell(self, lines: list[StepReport]) -> None:
-        """Report updates."""
-        for line in lines:
-            self.on_step(line)
-
     def score(self, model: Classifier, *, dev: Callable[[], float] | None) -> None:
         """Score the dev set and the epoch, each if it is due; none of it counts as training."""
         updates = self.updates
         scored, ended = dev if updates.is_scored else None, self.selection if updates.ends_epoch else None
         if not (scored or ended):
             return
-        self.tell(updates.catch_up(self.history))
+        updates.catch_up()
         began = time.perf_counter()
         updates.settle()
         if scored:
-            self.history[-1] = dataclasses.replace(self.history[-1], dev=scored())
+            updates.history[-1] = dataclasses.replace(updates.history[-1], dev=scored())
         if ended:
             ended.end_epoch(updates.done)
         model.train()
@@ -185,11 +177,14 @@ class _Keeper:
             signals.obey(f" after update {updates.done} of {updates.total}{kept}")
 
     def _check(self, snapshot: Snapshot) -> None:
-        """Refuse counts that this training cannot have come to."""
+        """Refuse what this training, which has not begun, cannot come to."""
         facts, step, updates = snapshot.metadata, snapshot.step, self.updates
+        conform(_Facts, facts, where="")
+        check_tensors(snapshot, updates.capture({}).tensors)
         begun, ended = updates.epochs_after(step)
         ended = ended if self.selection is not None else 0  # that were scored
-        own = facts.get("selection", {"epoch": 0, "step": 0, "scores": []})
+        own = facts.get("selection", {"epoch": 0, "step": 0, "scores": []} if self.selection is None else None)
+        conform(_Selection, own, where="selection")
         kept = int(any(name.startswith("selected.") for name in snapshot.tensors))
         least, chosen = min(1, ended), updates.last_of_epoch(own["epoch"])
         counts = list[tuple[str, float, float, float]]([("step", step, 1, updates.total)])
@@ -214,8 +209,7 @@ class _Keeper:
         """Continue from the newest snapshot; the first process sends it to the others, who may not see the folder."""
         share, found = self.updates.processes.broadcast, None
         if self.snapshots is not None:
-            facts = _Facts if self.selection is None else _SelectingFacts
-            found = self.snapshots.newest(like=self.updates.capture({}), facts=facts, check=self._check)
+            found = self.snapshots.newest(check=self._check)
         known = share((found.step, dict(found.metadata), list(found.tensors)) if found else None)
         if known is None:
             return
@@ -226,15 +220,15 @@ class _Keeper:
         if self.selection is not None:
             self.selection.restore(snapshot)
         self.earlier = float(metadata["seconds"])
-        self.history[:] = [StepReport(**line) for line in metadata["history"]]
+        self.updates.history[:] = [StepReport(**line) for line in metadata["history"]]
         self.resumed_at = [*metadata["resumed_at"], step]
 
     def keep(self) -> None:
         """Write a snapshot, unless training has diverged, which is raised."""
-        self.tell(self.updates.catch_up(self.history))
+        self.updates.catch_up()
         self.updates.check_finite()
         if self.snapshots is not None:
-            lines = [dataclasses.asdict(line) for line in self.history]
+            lines = [dataclasses.asdict(line) for line in self.updates.history]
             metadata = {"seconds": self.seconds, "history": lines, "resumed_at": self.resumed_at}
             snapshot = self.updates.capture(metadata)
             self.snapshots.save(self.selection.add_to(snapshot) if self.selection else snapshot)
@@ -273,15 +267,8 @@ def predict(
 ) -> NDArray[np.float32]:
     """Return the logits of every row, in the rows' order: (n, outputs) float32.
 
-    Each process predicts whole batches: a row's logits do not depend on the number of processes.
-
-    Args:
-        on_batch: called before every batch of this process.
-        processes: those that predict together.
-
-    Raises:
-        DivergedError: a logit is NaN or infinite.
-        LostError: one of the other processes has ended.
+    Each of the `processes` predicts whole batches: a row's logits do not depend on their number. `on_batch` is called
+    before every batch of this process. A DivergedError if a logit is NaN or infinite; a LostError if a process ended.
     """
     model.to(placement.device).eval()
     lengths, on_gpu = encoded.lengths(), placement.device.type == "cuda"
@@ -327,9 +314,7 @@ def length_sorted_batches(
 ) -> Iterator[NDArray[np.int64]]:
     """Yield every row once, rows of nearly equal length together, longest first.
 
-    Args:
-        batch_size: rows of a batch.
-        tokens: of a batch, padding included, in place of a number of rows.
+    A batch has `batch_size` rows, or, if `tokens` are given, as many as fit into that many, padding included.
     """
     order, start = np.argsort(-lengths, kind="stable"), 0
     while start < len(order):

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from glue_bench.training.checkpoint import Snapshot
 from glue_bench.training.distributed import ALONE, Processes, SharedGradients
 from glue_bench.training.graphs import CudaCapture, Graphs
 from glue_bench.training.loss import IGNORED, Loss
-from glue_bench.training.schedule import Schedule
+from glue_bench.training.schedule import rate_share
 from glue_bench.training.ways import choose_way
 
 logger = logging.getLogger(__name__)
@@ -60,18 +60,14 @@ class Updates:
         settings: TrainerConfig,
         placement: Placement,
         processes: Processes = ALONE,
+        history: list[StepReport] | None = None,
+        on_step: Callable[[StepReport], None] = lambda _: None,
     ) -> None:
-        """Prepare the rows for the model's device.
-
-        Args:
-            labels: (n,) class codes or scores.
-            processes: each trains on its share of every batch.
-        """
+        """Prepare the rows, with (n,) class codes or scores, of which each process trains on its share of a batch."""
         self._per_epoch = math.ceil(len(encoded) / settings.batch_size)
         self.total = settings.updates or self._per_epoch * settings.epochs
         self.epochs = math.ceil(self.total / self._per_epoch)  # begun, unless patience ends before
         self.done = self.tokens = 0
-        self._schedule = Schedule.of(settings, total=self.total)
         self.micro_batches = settings.accumulation  # that a batch is split into
         self._model, self._settings, self._placement = model, settings, placement
         self.most_micro_batches = settings.batch_size  # of one row each
@@ -88,6 +84,7 @@ class Updates:
         self._loss = Loss(labels, outputs=outputs, settings=settings, device=placement.device)
         # The sum of the losses since the last line of the history, and the norm of the last gradient, before clipping.
         self._tally = torch.zeros(2, device=placement.device)
+        self.history, self._on_step = [] if history is None else history, on_step
         self._loss_steps = 0  # updates since the last line of the history
         # Lines whose tally is on its way to the host, when it is there, how many losses it sums up, and whether the
         # line belongs to the history.
@@ -137,13 +134,10 @@ class Updates:
             yield from itertools.islice(batches, max(0, begun - first), self.total - first)
 
     def update(self, batch: NDArray[np.int64], *, seed: int) -> None:
-        """Make the next update, on the rows `batch`.
+        """Make the next update, on the rows `batch`, with a seed of dropout for this update and process.
 
         If memory is too small, this and later batches are split into twice as many micro-batches; on a GPU, which
         others may use for a moment, only if it still is once all that is free was given back.
-
-        Args:
-            seed: of dropout in this update and process.
         """
         retried = not self._placement.asynchronous
         while True:
@@ -196,17 +190,15 @@ class Updates:
         self._tally[0].add_(self._shared.sum_with(loss) if self._shared else loss)
         self._tally[1].copy_(self._optimizer.apply(scalars))
 
-    def report(self, history: list[StepReport], *, seconds: float) -> list[StepReport]:
-        """Return the reports that are due, and add lines to the history: on a GPU one line late, so as not to wait.
+    def report(self, *, seconds: float) -> None:
+        """Report what is due, and add lines to the history: on a GPU one line late, so as not to wait.
 
-        On a CPU every update is reported, elsewhere only what is a line of the history.
-
-        Raises:
-            DivergedError: a loss or a norm is not finite.
+        On a CPU every update is reported, elsewhere only what is a line of the history. A DivergedError, here and in
+        `catch_up`, if a loss or a norm is not finite.
         """
         late = self._placement.asynchronous
         if late and not self.ends_line:
-            return []
+            return
         line = StepReport(
             step=self.done,
             steps=self.total,
@@ -223,32 +215,23 @@ class Updates:
         if self.ends_line:
             self._tally[0].zero_()
             self._loss_steps = 0
-        return self.catch_up(history, unread=int(late))
+        self.catch_up(unread=int(late))
 
-    def catch_up(self, history: list[StepReport], *, unread: int = 0) -> list[StepReport]:
-        """Read what has not been read of the history, but for the last `unread` lines, and return it.
-
-        Raises:
-            DivergedError: a loss or a norm is not finite.
-        """
-        lines = []
+    def catch_up(self, *, unread: int = 0) -> None:
+        """Read and report what has not been read of the history, but for the last `unread` lines."""
         while len(self._unread) > unread:
             line, values, copied, updates, kept = self._unread.pop(0)
             if copied:
                 copied.synchronize()
             loss_sum, norm = values.tolist()
             self._check(loss_sum, norm, step=line.step)
-            lines.append(dataclasses.replace(line, loss=loss_sum / updates, gradient_norm=norm))
+            line = dataclasses.replace(line, loss=loss_sum / updates, gradient_norm=norm)
             if kept:
-                history.append(lines[-1])
-        return lines
+                self.history.append(line)
+            self._on_step(line)
 
     def check_finite(self) -> None:
-        """Wait for the last update.
-
-        Raises:
-            DivergedError: a loss since the last line of the history, or the norm of the last gradient, is not finite.
-        """
+        """Wait for the last update; a DivergedError if a loss since the last line, or the last norm, is not finite."""
         self._check(*self._tally.tolist(), step=self.done)
 
     def _check(self, loss_sum: float, norm: float, *, step: int) -> None:
@@ -271,7 +254,7 @@ class Updates:
         return math.prod(1 - self._rate(step) * share * self._settings.weight_decay for step in range(steps))
 
     def _rate(self, step: int) -> float:
-        return self._settings.learning_rate * self._schedule.share(step)
+        return self._settings.learning_rate * rate_share(self._settings, step, total=self.total)
 
     def capture(self, metadata: Mapping[str, Any]) -> Snapshot:
         """Return everything that later updates depend on, with the caller's own metadata."""

@@ -15,7 +15,7 @@ from glue_bench.models.heads import HEAD_KEY
 from glue_bench.models.placement import Placement
 from glue_bench.text import first_line
 from glue_bench.training.distributed import Processes
-from glue_bench.training.optimizer import LoweredAdamW, LoweredClassifier, TorchAdamW
+from glue_bench.training.optimizer import LoweredAdamW, TorchAdamW
 
 if TYPE_CHECKING:
     from glue_bench.models.triton_adamw import FlatAdamW
@@ -35,14 +35,14 @@ def choose_way(
         words = f"ours, but torch for {others}" if others else "ours"
         return fused, FlatAdamW(fused, settings, updates=updates), words
     if placement.precision == "bfloat16" and model.flat and processes.count == 1:
-        lowered = LoweredClassifier(model)
+        lowered = LoweredAdamW(model, settings)
         try:
             with torch.no_grad():
-                lowered(rows.gather(np.arange(1)))
+                lowered.logits(rows.gather(np.arange(1)))
         except RuntimeError as error:  # some families only compute in bfloat16 under autocast
             why += f"; under autocast: {first_line(error)}"
         else:
-            return lowered, LoweredAdamW(lowered, settings), f"torch: {why}"
+            return lowered.logits, lowered, f"torch: {why}"
     return model, TorchAdamW(model, settings), f"torch: {why}"
 
 

@@ -9,7 +9,7 @@ import torch
 
 from glue_bench.models.classifier import make_classifier
 from glue_bench.training.checkpoint import SnapshotStore
-from glue_bench.training.optimizer import LoweredClassifier
+from glue_bench.training.optimizer import LoweredAdamW
 from glue_bench.training.stopping import Stopped
 from tests.support.families import FLAT, QUIET, config_of
 from tests.support.fitting import train_on
@@ -25,10 +25,10 @@ LENGTHS = [3 + (7 * row) % 23 for row in range(45)]
 def test_gradients_of_every_family_are_those_of_float32_but_for_rounding(name: str, training: bool) -> None:
     """In training with the same dropout masks."""
     model = make_classifier(config_of(name), outputs=3, seed=1).train(training)
-    lowered, encoded = LoweredClassifier(model), encoded_of([9, 3, 21], seed=1, pad_id=1)
+    lowered, encoded = LoweredAdamW(model, settings()), encoded_of([9, 3, 21], seed=1, pad_id=1)
     batch = model.place(encoded, CPU.device).gather(np.arange(3))
     found = []
-    for way, weights in ((lowered, lowered.low), (model, lowered.exact)):
+    for way, weights in ((lowered.logits, lowered.low), (model, dict(model.named_parameters()))):
         torch.manual_seed(5)
         logits = way(batch).float()
         torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2])).backward()  # type: ignore[no-untyped-call]

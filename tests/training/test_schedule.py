@@ -14,7 +14,7 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from glue_bench.training.schedule import Schedule
+from glue_bench.training.schedule import rate_share, rising_updates
 from tests.support.fitting import train_on
 from tests.support.training import encoded_of, settings
 
@@ -63,11 +63,11 @@ def usual(make: Any, warmup: int, **more: float) -> Make:
 def test_a_schedule_is_that_of_torch_or_transformers_without_an_update_that_changes_nothing(
     changes: dict[str, object], rising: int, make: Make
 ) -> None:
-    schedule = Schedule.of(settings(**changes), total=TOTAL)
-    assert schedule.warmup == rising
+    changed = settings(**changes)
+    assert rising_updates(changed, total=TOTAL) == rising
     theirs = rates_of(make, count=TOTAL + 1)
     expected = [theirs[step + (step < rising)] for step in range(TOTAL)]  # our first update has what their second has
-    assert [schedule.share(step) for step in range(TOTAL)] == pytest.approx(expected, abs=1e-12)
+    assert [rate_share(changed, step, total=TOTAL) for step in range(TOTAL)] == pytest.approx(expected, abs=1e-12)
     assert min(expected) > 0
 
 
@@ -75,5 +75,5 @@ def test_a_training_uses_its_schedule(tiny_roberta: Path) -> None:
     changed = settings(schedule="cosine", floor=0.2, warmup_updates=2)
     encoded = encoded_of([5] * 19, seed=4, pad_id=1)
     _, history, _ = train_on(tiny_roberta, encoded, changed)
-    shares = [Schedule.of(changed, total=6).share(step) for step in range(6)]
+    shares = [rate_share(changed, step, total=6) for step in range(6)]
     assert [line.learning_rate for line in history] == pytest.approx([1e-3 * share for share in shares])

@@ -16,13 +16,14 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_run
+from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.rows import draw_halves
 from glue_bench.report.page.evidence import read_texts
 from glue_bench.runs.identity import make_requests
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import HALF, headline
-from glue_bench.training.schedule import Schedule
+from glue_bench.training.schedule import rate_share
 from glue_bench.training.seeds import SeedStreams, holdout_stream
 from glue_bench.training.selection import draw_holdout
 from tests.support.tiny import pair_columns, write_parquet
@@ -48,8 +49,8 @@ def test_an_exported_model_has_the_selected_weights(
     record, folder = run("task=mrpc", "selection=best", "save_model=true")
     assert 0 < record.selected["step"] < record.steps  # else this test would show nothing
     trainer = record.config["trainer"]
-    schedule = Schedule(total=record.steps, warmup=math.ceil(record.steps * trainer["warmup"]))
-    rates = [trainer["learning_rate"] * schedule.share(step) for step in range(record.steps)]
+    settings = TrainerConfig(**trainer)
+    rates = [settings.learning_rate * rate_share(settings, step, total=record.steps) for step in range(record.steps)]
     decay = math.prod(1 - rate * trainer["weight_decay"] for rate in rates[: record.selected["step"]])
     before = AutoModel.from_pretrained(tiny_roberta).get_input_embeddings().weight
     exported = AutoModelForSequenceClassification.from_pretrained(folder / "model").eval()

@@ -16,7 +16,7 @@ from glue_bench.data.encoding import TextEncoder
 from glue_bench.data.rows import Split
 from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore
-from glue_bench.training.schedule import Schedule
+from glue_bench.training.schedule import rate_share
 from glue_bench.training.seeds import SeedStreams, holdout_stream
 from glue_bench.training.selection import BestEpoch, Selected, draw_holdout, take_rows
 from glue_bench.training.stopping import Stopped
@@ -100,8 +100,8 @@ def test_patience_ends_a_training_after_an_epoch_and_a_stop_anywhere_changes_no_
     assert (whole.result.epochs, whole.result.steps, whole.result.stopped) == (3, 15, True)
     assert (whole.selected.epoch, len(whole.selected.scores)) == (2, 3)
     assert same(whole.weights, whole.epochs[1])
-    planned = Schedule.of(patient, total=30)  # over all epochs
-    assert whole.rates == pytest.approx({step: 1e-3 * planned.share(step - 1) for step in (5, 10, 15)})
+    planned = {step: 1e-3 * rate_share(patient, step - 1, total=30) for step in (5, 10, 15)}  # over all epochs
+    assert whole.rates == pytest.approx(planned)
     for stop in (4, 5, 12, 15):
         store = SnapshotStore(tmp_path / f"{stop}", belongs_to=OWNER)
         with pytest.raises(Stopped):
@@ -180,7 +180,7 @@ def test_the_model_ends_with_the_weights_of_the_best_epoch_and_training_is_the_s
 
 def test_rows_that_were_never_trained_decay_up_to_the_selected_update_only(tiny_roberta: Path) -> None:
     result = train(tiny_roberta, CUT).result
-    rates = [CUT.learning_rate * Schedule.of(CUT, total=13).share(step) for step in range(10)]
+    rates = [CUT.learning_rate * rate_share(CUT, step, total=13) for step in range(10)]
     assert result.untouched_decay == pytest.approx(math.prod(1 - CUT.weight_decay * rate for rate in rates), rel=1e-12)
 
 

@@ -111,7 +111,8 @@ def test_an_update_on_fixed_shapes_has_the_mean_loss_and_its_gradient(
     norm = torch.linalg.vector_norm(torch.cat([gradient.flatten() for gradient in gradients.values()]))
     split_into = min(parts, len(lengths) + spare)
     changed = settings(batch_size=len(lengths) + spare, accumulation=split_into, learning_rate=1e-30)
-    updates = Updates(model, encoded, labels=labels, settings=changed, placement=FIXED)
+    lines = list[StepReport]()
+    updates = Updates(model, encoded, labels=labels, settings=changed, placement=FIXED, on_step=lines.append)
     kept = dict[str, torch.Tensor]()
     optimizer = updates._optimizer
     apply = optimizer.apply
@@ -122,7 +123,9 @@ def test_an_update_on_fixed_shapes_has_the_mean_loss_and_its_gradient(
 
     optimizer.apply = keep  # type: ignore[method-assign]
     updates.update(everything, seed=1)
-    (line,) = [*updates.report([], seconds=1), *updates.catch_up([])]
+    updates.report(seconds=1)
+    updates.catch_up()
+    (line,) = lines
     assert line.loss == pytest.approx(expected.item(), abs=1e-6, rel=1e-6)
     assert line.gradient_norm == pytest.approx(norm.item(), rel=1e-5)
     assert kept.keys() == gradients.keys()
