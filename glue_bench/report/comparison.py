@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from glue_bench.report.kept import Numbers, keep_numbers
-from glue_bench.report.model import Cost, Report, Row, card_place, median
+from glue_bench.report.model import Cost, Report, Row, median
 from glue_bench.report.rows import STREAM, lowest_of, read_evidence
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_value
@@ -116,7 +116,7 @@ def compare(sides: Sides, published: Sequence[PublishedTable], *, convention: st
     If a group has several settings of a task, the pair that differs least is compared; of equals, the one with most
     seeds in common, then the first in the report's order. Both are scored under one convention, card if none is named.
     """
-    rows = sorted([*sides.first.rows, *sides.second.rows], key=lambda row: card_place(row.task))
+    rows = sorted([*sides.first.rows, *sides.second.rows], key=lambda row: row.order)
     found, pairs, skipped = list[TaskComparison](), list[_Pair](), dict[str, str]()
     for task, title in {row.task: row.title for row in rows}.items():
         try:

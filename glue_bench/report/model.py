@@ -17,11 +17,6 @@ REPORT_SCHEMA_VERSION = 2  # of the JSON report
 CARD_TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")  # in the order of the model card
 
 
-def card_place(task: str) -> tuple[int, str]:
-    """Return the key that sorts tasks in the order of the model card, others after them."""
-    return (CARD_TASKS.index(task) if task in CARD_TASKS else len(CARD_TASKS), task)
-
-
 def median(values: Sequence[float]) -> float | None:
     """Return the median, if there are values."""
     return statistics.median(values) if values else None
@@ -105,6 +100,11 @@ class Group:
     def task(self) -> str:
         """The task's name."""
         return self.setting.task
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Its key among tasks: in the order of the model card, others after them."""
+        return (CARD_TASKS.index(self.task) if self.task in CARD_TASKS else len(CARD_TASKS), self.task)
 
     @property
     def finished(self) -> list[Record]:

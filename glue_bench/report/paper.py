@@ -6,7 +6,7 @@ from string import ascii_lowercase
 from typing import Literal
 
 from glue_bench.report.columns import NOTES
-from glue_bench.report.model import Line, Report, Row, card_place, name_sections
+from glue_bench.report.model import Line, Report, Row, name_sections
 from glue_bench.text import escape_latex, plural
 
 Spread = Literal["sd", "range"]
@@ -24,7 +24,7 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
     rows = {row.task: row for section in report.sections for row in section.rows if row.seeds}
     if not rows:
         return "% No finished run yet.\n"
-    tasks = {task: rows[task].title for task in sorted(rows, key=card_place)}
+    tasks = {row.task: row.title for row in sorted(rows.values(), key=lambda row: row.order)}
     named, explained = list[tuple[str, Line, bool]](), list[str]()  # a name, and whether its line is the section's last
     for section, name in zip(report.sections, name_sections(report), strict=True):
         own = [line for line in section.lines if any(row.seeds for row in line.rows)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from glue_bench.config.schema import TaskConfig
 from glue_bench.report.columns import write_footnotes
-from glue_bench.report.model import CARD_TASKS, Cell, Group, Line, Report, Row, Section, card_place
+from glue_bench.report.model import CARD_TASKS, Cell, Group, Line, Report, Row, Section
 from glue_bench.report.rows import Context, build_row, judge_other
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, sort_place, tell_apart
@@ -122,7 +122,7 @@ def _put_in_order(groups: Sequence[Group]) -> list[tuple[Group, dict[str, Any]]]
     for group, differs in found:
         known = {name: value for name, value in group.setting.facts().items() if name in names}
         whole.append((group, {**dict.fromkeys(names, ""), **known, **differs}))
-    return sorted(whole, key=lambda each: (card_place(each[0].task), sort_place(each[1])))
+    return sorted(whole, key=lambda each: (each[0].order, sort_place(each[1])))
 
 
 def _draw_lines(rows: Sequence[Row]) -> list[Line]:
@@ -134,7 +134,7 @@ def _draw_lines(rows: Sequence[Row]) -> list[Line]:
     lines = []
     for words, own in sorted(found.items(), key=lambda each: min(sort_place(row.differs) for row in each[1])):
         tasks = {row.task for row in own}
-        every = sorted([*own, *(row for row in anywhere if row.task not in tasks)], key=lambda r: card_place(r.task))
+        every = sorted([*own, *(row for row in anywhere if row.task not in tasks)], key=lambda r: r.order)
         published = [row.published.value if row.published else None for row in own]
         comparable = all(row.comparable and (row.difference is not None or row.published is None) for row in own)
         means = (_mean_of_eight(own, [row.median for row in own]), _mean_of_eight(own, published))
@@ -149,7 +149,7 @@ def _add_missing(rows: list[Row], context: Context, *, expected: Sequence[TaskCo
     for task in map(TaskAdapter.of, expected):
         if task.name in known:
             rows.append(build_row(Group(setting=Setting(task=task.name, **like)), context, task=task))
-    return sorted(rows, key=lambda row: card_place(row.task))
+    return sorted(rows, key=lambda row: row.order)
 
 
 def _mean_of_eight(rows: Sequence[Row], values: Sequence[float | None]) -> float | None:

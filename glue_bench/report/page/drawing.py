@@ -8,7 +8,7 @@ import re
 import unicodedata
 import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -168,11 +168,6 @@ def shorten_label(text: str, limit: int = 26) -> str:
 def show_number(value: float | None, digits: int = 1, *, sign: bool = False) -> str:
     """Show a number with a true minus sign and commas between thousands; empty for None."""
     return "" if value is None else f"{value:{'+' if sign else ''},.{digits}f}".replace("-", "\u2212")
-
-
-def show_numbers(values: Iterable[float], digits: int = 1) -> str:
-    """Show `1.0, 2.0 and 3.0`."""
-    return join_words([show_number(value, digits) for value in values])
 
 
 def show_range(low: float | None, high: float | None) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.errors import GlueBenchError, InputError
-from glue_bench.report.model import Cell, Report, Row, name_sections, number_repeats
+from glue_bench.report.model import Cell, Report, Row, Section, name_sections, number_repeats
 from glue_bench.report.page import evidence
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import show_words
@@ -59,6 +59,7 @@ class Entry:
     """A row of the report, and everything that the page knows about it."""
 
     row: Row
+    section: Section
     section_label: str
     label: str  # unique among the rows of a task
     place: int  # of the label among all labels: colour, marker and dashes
@@ -96,11 +97,6 @@ class Entry:
         return [*([reason] if reason else []), *row.setting_notes, *row.choice_notes, *row.remarks]
 
     @property
-    def scores(self) -> dict[int, float]:
-        """Seed to score."""
-        return dict(zip(self.row.seeds, self.row.values, strict=True))
-
-    @property
     def grid_maps(self) -> list[GridMap]:
         """The tried cells: a map for each combination of values of the third and further keys."""
         down, *more = keys = [*self.row.tried[0].values]
@@ -119,11 +115,6 @@ class Entry:
         scores = [each.score for each in self.row.tried if each.score is not None]
         spread = max(scores) - min(scores)
         return 0.0 if cell.score is None or not spread else (cell.score - min(scores)) / spread
-
-    @property
-    def final_losses(self) -> list[float]:
-        """The training loss of every seed at the end."""
-        return [history.last_loss() for history in self.histories.values() if len(history.loss)]
 
     @property
     def dev_scores(self) -> dict[int, float]:
@@ -193,6 +184,7 @@ def join_entries(report: Report, store: RunStore) -> list[Entry]:
             predictions, histories, unreadable = _read_files(row, store)
             entry = Entry(
                 row=row,
+                section=section,
                 section_label=name,
                 label=label,
                 place=places.setdefault(label, len(places)),

@@ -42,8 +42,9 @@ class History(NamedTuple):
         known = ~np.isnan(self.dev)
         return self.step[known], self.dev[known]
 
+    @property
     def last_loss(self) -> float:
-        """Return the mean loss over the last tenth."""
+        """The mean loss over the last tenth."""
         return float(self.loss[-max(len(self.loss) // 10, 1) :].mean())
 
 
