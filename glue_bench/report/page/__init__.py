@@ -1,4 +1,4 @@
-"""The report as one self-contained HTML page. The only package that loads matplotlib and Jinja.
+"""The report as one self-contained HTML page. The only package that loads matplotlib.
 
 The templates hold all sentences, tables and attributes; this package gives them rows, arrays and drawings.
 """
