@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_words
-from glue_bench.statistics.verdicts import NOT_COMPARABLE, Verdict
+from glue_bench.statistics.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN, Verdict
 from glue_bench.tasks.published import PublishedScore
 from glue_bench.text import plural
 
@@ -141,6 +141,15 @@ class Group:
     def not_comparable_because(self) -> list[str]:
         """Why they cannot, each reason once."""
         return list(dict.fromkeys(reason for run in self.finished for reason in run.not_comparable_because))
+
+    @property
+    def obstacle(self) -> Verdict | None:
+        """The verdict if its runs cannot be compared with any published number."""
+        if self.finished:
+            reason = "; ".join(self.not_comparable_because)
+            return None if self.comparable else Verdict(kind=NOT_COMPARABLE, reason=reason)
+        lost = sum(run.status != "interrupted" for run in self.runs)
+        return Verdict(kind=FAILED, reason=f"{lost} of {len(self.runs)}") if lost else Verdict(kind=NOT_RUN, reason="")
 
     @property
     def optimistic(self) -> bool:

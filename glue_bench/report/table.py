@@ -10,7 +10,7 @@ from typing import Any
 from glue_bench.config.schema import TaskConfig
 from glue_bench.report.columns import write_footnotes
 from glue_bench.report.model import CARD_TASKS, Cell, Group, Line, Report, Row, Section
-from glue_bench.report.rows import Context, build_row, judge_other
+from glue_bench.report.rows import Context, build_row
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, sort_place, tell_apart
 from glue_bench.runs.store import RunStore
@@ -96,7 +96,8 @@ def _build_section(
         rows.append(build_row(group, context, task=task, differs=differs, setting_notes=notes))
         for other in (each for each in others if group.finished and task.name in each.scores):
             beside = Context(table=other, convention=context.convention, store=None)
-            again.append((other.name, judge_other(group, rows[-1], task=task, context=beside)))
+            row = build_row(group, beside, task=task, degenerate=rows[-1].degenerate, differs=differs)
+            again.append((other.name, row))
     first = groups[0].setting
     rows = rows if first.source == "sample" else _add_missing(rows, context, expected=expected)
     return Section(

@@ -16,7 +16,7 @@ from glue_bench.report.page import evidence
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import show_words
 from glue_bench.runs.store import Predictions, RunStore
-from glue_bench.statistics.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN, Verdict
+from glue_bench.statistics.verdicts import FAILED, Verdict
 from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import first_line
 
@@ -81,13 +81,7 @@ class Entry:
     @property
     def verdict(self) -> Verdict | None:
         """The verdict on the published number; if nothing was published, a verdict that concerns the runs alone."""
-        row = self.row
-        if row.verdict is not None or row.comparable:
-            return row.verdict
-        if row.summary is not None:
-            return Verdict(kind=NOT_COMPARABLE, reason="; ".join(row.not_comparable_because))
-        lost = sum(run.status != "interrupted" for run in row.runs)
-        return Verdict(kind=FAILED, reason=f"{lost} of {len(row.runs)}") if lost else Verdict(kind=NOT_RUN, reason="")
+        return self.row.verdict or self.row.obstacle
 
     @property
     def notes(self) -> list[str]:
@@ -204,14 +198,13 @@ def _read_files(
     predictions, histories, unreadable = dict[int, dict[str, Predictions]](), dict[int, evidence.History](), list[str]()
     for run in row.finished:
         try:
-            found = evidence.read_every_split(store, run)
+            found = {split: store.read_predictions(run, split) for split in task_of(run).validation}
             first = next(iter(predictions.values()), found)
-            if not all(
-                np.array_equal(found[split].idx, first[split].idx)
-                and np.array_equal(found[split].label, first[split].label)
-                for split in found
-            ):
-                raise InputError("predictions on other rows than earlier seeds")
+            for split, own in found.items():
+                if not np.isfinite(own.logits).all():
+                    raise InputError(f"logits of {split} that are not finite")
+                if not (np.array_equal(own.idx, first[split].idx) and np.array_equal(own.label, first[split].label)):
+                    raise InputError("predictions on other rows than earlier seeds")
             predictions[run.seed] = found
         except InputError as error:
             unreadable.append(f"{run.run_id} has {error}")

@@ -15,7 +15,7 @@ from glue_bench.data.sources import hub_files, resolve_source
 from glue_bench.errors import InputError
 from glue_bench.reading import conform, parse_json, read_text
 from glue_bench.runs.record import Record, task_of
-from glue_bench.runs.store import Predictions, RunStore
+from glue_bench.runs.store import Predictions
 from glue_bench.text import first_line
 
 POINTS = 90  # of a drawn curve
@@ -63,18 +63,6 @@ class Calibration(NamedTuple):
 
     bins: list[Bin]  # those with predictions
     error: float  # expected calibration error, 0 to 1
-
-
-def read_every_split(store: RunStore, run: Record) -> dict[str, Predictions]:
-    """Read the predictions of a finished run, by validation split.
-
-    An InputError if a file is missing, damaged, or does not fit the task or the record.
-    """
-    splits = {split: store.read_predictions(run, split) for split in task_of(run).validation}
-    for split, found in splits.items():
-        if not np.isfinite(found.logits).all():
-            raise InputError(f"logits of {split} that are not finite")
-    return splits
 
 
 def read_history(folder: Path) -> History:
