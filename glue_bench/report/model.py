@@ -1,6 +1,5 @@
 """The report as data: rows, sections, costs. Every output format, the page and `--check` draw from these objects."""
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -71,13 +70,6 @@ class Cell:
     values: Mapping[str, Any]  # by trainer key
     score: float | None  # median of the scores that the choice is made by, times 100; None without a finished run
     seeds: int  # finished
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any], scores: Sequence[float]) -> Self:
-        """Summarise the scores of a cell's finished runs."""
-        known = median(scores)
-        finite = known is not None and math.isfinite(known)
-        return cls(values=values, score=known if finite else None, seeds=len(scores))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

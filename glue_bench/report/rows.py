@@ -191,7 +191,7 @@ def _score_intervals(
     known = keep_numbers(draw, splits=evidence.splits, words=["intervals", STREAM, scores, *map(tuple, parts)])
     found: dict[ScorePart | None, Interval] = {}
     for (key, shown), numbers in zip(keys, known, strict=True):
-        interval = Interval.of(numbers)
+        interval = Interval(*numbers)
         interval = dataclasses.replace(interval, low=max(interval.low, lowest_of(shown)), high=min(interval.high, 1.0))
         if interval.low < interval.high:  # drawing rows shows nothing where all predictions are right, or all wrong
             found[key] = interval

@@ -214,16 +214,20 @@ def _choose_cell(cells: Sequence[Group], score: Callable[[Record], float]) -> Gr
     most = max(len(cell.finished) for cell in cells)
     if most == 0:
         return _group((run for cell in cells for run in cell.runs), cells=len(cells))
-    complete = [cell for cell in cells if len(cell.finished) == most]
-    incomplete = []
+    middle = [statistics.median(map(score, cell.finished)) if cell.finished else -math.inf for cell in cells]
+    best = max((place for place, cell in enumerate(cells) if len(cell.finished) == most), key=middle.__getitem__)
+    shown, incomplete = [None if math.isinf(value) else 100 * value for value in middle], list[str]()
     for cell in cells:
         if (done := len(cell.finished)) < most:
             ended = [f"{done} of {most} seeds", *(f"{count} {status}" for status, count in cell.unfinished.items())]
             incomplete.append(f"{cell.cell_words} ({', '.join(ended)})")
     return dataclasses.replace(
-        max(complete, key=lambda cell: statistics.median(score(run) for run in cell.finished)),
+        cells[best],
         cells=len(cells),
-        tried=[Cell.of(cell.setting.cell, [100 * score(run) for run in cell.finished]) for cell in cells],
+        tried=[
+            Cell(values=cell.setting.cell, score=value, seeds=len(cell.finished))
+            for cell, value in zip(cells, shown, strict=True)
+        ],
         planned=max(math.prod(len(values) for values in cell.setting.grid.values()) for cell in cells),
         incomplete=incomplete,
     )

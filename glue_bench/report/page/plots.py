@@ -121,16 +121,9 @@ def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> Drawing:
             _mark(axes, (point.cost, point.score), place=point.place, markersize=9)
         for point in points:
             side = "right" if point.cost > 0.6 * width else "left" if point.cost < 0.25 * width else "center"
-            axes.annotate(
-                drawing.shorten_label(point.label),
-                (point.cost, point.score),
-                xytext=(0, 9),
-                textcoords="offset points",
-                ha=side,
-                color=drawing.look_of(point.place).color,
-                weight="bold",
-                parse_math=False,
-            )
+            above: dict[str, Any] = {"xytext": (0, 9), "textcoords": "offset points", "ha": side, "weight": "bold"}
+            above |= {"color": drawing.look_of(point.place).color, "parse_math": False}
+            axes.annotate(drawing.shorten_label(point.label), (point.cost, point.score), **above)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel(unit)
