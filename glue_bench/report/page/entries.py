@@ -1,6 +1,5 @@
 """Join the rows of a report with the files of their runs, under the names on the page. Knows no plots."""
 
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from glue_bench.errors import GlueBenchError, InputError
@@ -34,16 +34,6 @@ class HardRow(NamedTuple):
     predictions: Sequence[float]  # of each seed, or class codes
 
 
-class ErrorBand(NamedTuple):
-    """Regression errors on a range of labels."""
-
-    low: float
-    high: float
-    rows: int
-    bias: float  # mean error
-    size: float  # mean absolute error
-
-
 class GridMap(NamedTuple):
     """Cells of a grid in two dimensions: a score, or None, for each value of one key (down) and another (across)."""
 
@@ -64,7 +54,7 @@ class Entry:
     label: str  # unique among the rows of a task
     place: int  # of the label among all labels: colour, marker and dashes
     predictions: Mapping[int, Mapping[str, Predictions]]  # by seed, then by split
-    histories: Mapping[int, evidence.History]  # by seed
+    histories: Mapping[int, pd.DataFrame]  # by seed
     unreadable: Sequence[str]  # files that could not be read, in words
     texts: evidence.Texts | str  # of the dev rows, or why they cannot be shown
 
@@ -104,17 +94,11 @@ class Entry:
             maps.append(GridMap(show_words(dict(zip(others, rest, strict=True))), down, across, values, rows))
         return maps
 
-    def shade(self, cell: Cell) -> float:
-        """Return where a cell's score lies between the grid's worst (0) and best (1)."""
-        scores = [each.score for each in self.row.tried if each.score is not None]
-        spread = max(scores) - min(scores)
-        return 0.0 if cell.score is None or not spread else (cell.score - min(scores)) / spread
-
     @property
     def dev_scores(self) -> dict[int, float]:
         """Seed to the last score on the dev set in its history, times 100, for the seeds that have one."""
-        scored = {seed: history.scored()[1] for seed, history in self.histories.items()}
-        return {seed: float(scores[-1]) for seed, scores in scored.items() if len(scores)}
+        scored = {seed: history.dev.dropna() for seed, history in self.histories.items()}
+        return {seed: float(scores.iloc[-1]) for seed, scores in scored.items() if len(scores)}
 
     @property
     def every_split(self) -> list[Predictions]:
@@ -122,7 +106,7 @@ class Entry:
         return [split for splits in self.predictions.values() for split in splits.values()]
 
     @cached_property
-    def calibration(self) -> evidence.Calibration:
+    def calibration(self) -> pd.DataFrame:
         """Accuracy by confidence, over all seeds and splits."""
         return evidence.measure_calibration(self.every_split)
 
@@ -142,17 +126,14 @@ class Entry:
         return label.astype(np.float64), prediction.astype(np.float64)
 
     @cached_property
-    def error_bands(self) -> list[ErrorBand]:
-        """The errors of predicted scores, by thirds of the labels."""
+    def error_bands(self) -> pd.DataFrame:
+        """The errors of predicted scores by thirds of the labels, from low to high: rows, mean, and mean size."""
         label, prediction = self.labels_and_predictions
-        edges = [float(edge) for edge in np.quantile(label, [0, 1 / 3, 2 / 3, 1])]
-        bands = []
-        for low, high in itertools.pairwise(edges):
-            inside = (label >= low) & (label <= high if high == edges[-1] else label < high)
-            if inside.any():
-                error = prediction[inside] - label[inside]
-                bands.append(ErrorBand(low, high, len(error), float(error.mean()), float(np.abs(error).mean())))
-        return bands
+        edges = np.quantile(label, [0, 1 / 3, 2 / 3, 1])
+        third = np.searchsorted(edges[1:-1], label, side="right")  # (n,) 0 to 2
+        errors = pd.DataFrame({"mean": prediction - label, "size": abs(prediction - label)}).groupby(third)
+        found = errors.mean().assign(rows=errors.size())
+        return found.assign(low=edges[found.index], high=edges[found.index + 1])
 
     @cached_property
     def hardest(self) -> list[HardRow]:
@@ -193,9 +174,9 @@ def join_entries(report: Report, store: RunStore) -> list[Entry]:
 
 def _read_files(
     row: Row, store: RunStore
-) -> tuple[dict[int, dict[str, Predictions]], dict[int, evidence.History], list[str]]:
+) -> tuple[dict[int, dict[str, Predictions]], dict[int, pd.DataFrame], list[str]]:
     """Read predictions and histories by seed, and list what was missing. Only runs on the same rows are pooled."""
-    predictions, histories, unreadable = dict[int, dict[str, Predictions]](), dict[int, evidence.History](), list[str]()
+    predictions, histories, unreadable = dict[int, dict[str, Predictions]](), dict[int, pd.DataFrame](), list[str]()
     for run in row.finished:
         try:
             found = {split: store.read_predictions(run, split) for split in task_of(run).validation}
