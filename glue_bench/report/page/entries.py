@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,27 +21,6 @@ from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import first_line
 
 HARDEST = 5  # dev rows shown for each row of the report
-
-
-class HardRow(NamedTuple):
-    """One dev row with a high loss."""
-
-    split: str
-    place: int  # in the split
-    idx: int  # the data set's own number
-    loss: float  # mean over the seeds
-    label: float  # or class code
-    predictions: Sequence[float]  # of each seed, or class codes
-
-
-class GridMap(NamedTuple):
-    """Cells of a grid in two dimensions: a score, or None, for each value of one key (down) and another (across)."""
-
-    where: str  # the values of further keys, in words
-    down: str
-    across: str  # empty if the grid has one key
-    values: Sequence[Any]  # of the key across
-    rows: Sequence[tuple[Any, Sequence[Cell | None]]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,17 +60,22 @@ class Entry:
         return [*([reason] if reason else []), *row.setting_notes, *row.choice_notes, *row.remarks]
 
     @property
-    def grid_maps(self) -> list[GridMap]:
-        """The tried cells: a map for each combination of values of the third and further keys."""
-        down, *more = keys = [*self.row.tried[0].values]
-        across, others = (more[0] if more else ""), keys[2:]
-        maps = list[GridMap]()
-        for rest in dict.fromkeys(tuple(cell.values[key] for key in others) for cell in self.row.tried):
-            here = [cell for cell in self.row.tried if tuple(cell.values[key] for key in others) == rest]
+    def grid_maps(self) -> list[tuple[str, list[Any], list[tuple[Any, list[Cell | None]]]]]:
+        """The tried cells: a map of the first key (down) and the second (across) for each combination of the others.
+
+        Of each map: the values of the others in words, the values across, and for each value down its cells, None
+        where a cell was not tried.
+        """
+        down, across, *others = [*self.row.tried[0].values, ""]
+        maps, by_others = [], dict[str, list[Cell]]()
+        for cell in self.row.tried:
+            where = show_words({key: cell.values[key] for key in others if key})
+            by_others.setdefault(where, []).append(cell)
+        for where, here in by_others.items():
             cells = {(cell.values[down], cell.values.get(across)): cell for cell in here}
             values = sorted({place for _, place in cells}, key=lambda value: (value is None, value))
             rows = [(one, [cells.get((one, other)) for other in values]) for one in sorted({one for one, _ in cells})]
-            maps.append(GridMap(show_words(dict(zip(others, rest, strict=True))), down, across, values, rows))
+            maps.append((where, values, rows))
         return maps
 
     @property
@@ -136,17 +120,20 @@ class Entry:
         return found.assign(low=edges[found.index], high=edges[found.index + 1])
 
     @cached_property
-    def hardest(self) -> list[HardRow]:
-        """The HARDEST dev rows with the highest mean loss over the seeds; ties in the split's order."""
-        ranked = []
+    def hardest(self) -> list[Any]:
+        """The HARDEST dev rows with the highest mean loss over the seeds; ties in the split's order.
+
+        Of each: split, its place there, the data set's own idx, label, loss, and the predictions of the seeds.
+        """
+        found = []
         for split in self.task.validation:
             seeds = [splits[split] for splits in self.predictions.values()]
-            losses = np.mean([evidence.row_losses(found) for found in seeds], axis=0)  # (n,)
-            for place in np.argsort(-losses, kind="stable")[:HARDEST]:
-                predictions = [found.prediction[place] for found in seeds]
-                idx, label = int(seeds[0].idx[place]), seeds[0].label[place]
-                ranked.append(HardRow(split, int(place), idx, float(losses[place]), label, predictions))
-        return sorted(ranked, key=lambda found: -found.loss)[:HARDEST]
+            losses = np.mean([evidence.row_losses(own) for own in seeds], axis=0)  # (n,)
+            about = {"split": split, "place": range(len(losses)), "idx": seeds[0].idx, "label": seeds[0].label}
+            rows = pd.DataFrame({**about, "loss": losses}).nlargest(HARDEST, "loss")
+            rows["predictions"] = [[own.prediction[place] for own in seeds] for place in rows.place]
+            found.append(rows)
+        return [*pd.concat(found).nlargest(HARDEST, "loss").itertuples()]
 
 
 def join_entries(report: Report, store: RunStore) -> list[Entry]:
