@@ -54,7 +54,6 @@ def execute(arguments: argparse.Namespace) -> int:
     from glue_bench.report.check import check_report, read_baseline
     from glue_bench.report.formats import render_report
     from glue_bench.report.model import CARD_TASKS
-    from glue_bench.report.paper import render_paper
     from glue_bench.report.table import build_report
 
     paper = arguments.style == "paper"
@@ -85,6 +84,8 @@ def execute(arguments: argparse.Namespace) -> int:
         page = render_html(report, records, published=published, store=store, convention=arguments.convention)
         write_output(page, arguments.out or results_dir / "report.html", chosen=arguments.out is not None)
     elif paper:
+        from glue_bench.report.paper import render_paper  # imports Jinja
+
         write_output(render_paper(report, spread=arguments.spread), arguments.out)
     else:
         write_output(render_report(report, arguments.format, **style(arguments.out)), arguments.out)

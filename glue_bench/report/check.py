@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +15,11 @@ from glue_bench.statistics.paired import SIGNIFICANCE, adjust_holm
 from glue_bench.statistics.verdicts import drop_p_value, drop_p_value_of_rows
 
 _NORMAL_95 = 1.959964  # half the width of a 95 % interval in standard errors
-# The fields of a row of the JSON report that identify its setting.
-_SETTING = ("encoder", "data", "task", "recipe", "init", "selection", "recipe_changes", "cell")
+# The fields of a row of the JSON report that are read, and their types; the first ones identify its setting.
+_SETTING: dict[str, Any] = dict.fromkeys(("encoder", "data", "task", "recipe", "init", "selection"), str)
+_SETTING |= {"recipe_changes": Mapping[str, str], "cell": Mapping[str, Any]}
+_READ: dict[str, Any] = {"title": str, "metric": str, "n": int | None, "fingerprint": str | None, "setting_id": str}
+_READ |= {"seeds": list[int], "run_ids": list[str], "values": list[float], "low": float | None, "high": float | None}
 _HIGHEST = 100  # scores are times 100
 
 JsonRow = Mapping[str, Any]  # as `Row.to_json` writes it
@@ -79,31 +82,11 @@ def read_baseline(path: Path) -> list[JsonRow]:
     return rows
 
 
-class _Row(TypedDict):
-    encoder: str
-    data: str
-    task: str
-    recipe: str
-    init: str
-    selection: str
-    recipe_changes: Mapping[str, str]
-    cell: Mapping[str, Any]
-    title: str
-    metric: str
-    n: int | None
-    fingerprint: str | None
-    setting_id: str
-    seeds: list[int]
-    run_ids: list[str]
-    values: list[float]
-    low: float | None
-    high: float | None
-
-
 def _read_row(content: JsonRow) -> JsonRow:
     """Return the fields of a row that are compared; raise an error if one is missing or impossible."""
-    conform(_Row, content, where="a row")
-    row = {key: content[key] for key in _Row.__annotations__}
+    row = {key: content[key] for key in (*_SETTING, *_READ)}
+    for key, hint in (_SETTING | _READ).items():
+        conform(hint, row[key], where=f"a row.{key}")
     if not len(row["values"]) == len(row["seeds"]) == len(row["run_ids"]):
         raise ValueError("the values or run_ids of a row do not belong to its seeds")
     if not all(-_HIGHEST <= number <= _HIGHEST for number in (*row["values"], row["low"] or 0, row["high"] or 0)):

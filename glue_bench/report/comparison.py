@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from glue_bench.report.kept import Numbers, keep_numbers
-from glue_bench.report.model import Cost, Report, Row, card_place, median
+from glue_bench.report.model import Cost, Report, Row, median
 from glue_bench.report.rows import STREAM, lowest_of, read_evidence
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_value
@@ -116,7 +116,7 @@ def compare(sides: Sides, published: Sequence[PublishedTable], *, convention: st
     If a group has several settings of a task, the pair that differs least is compared; of equals, the one with most
     seeds in common, then the first in the report's order. Both are scored under one convention, card if none is named.
     """
-    rows = sorted([*sides.first.rows, *sides.second.rows], key=lambda row: card_place(row.task))
+    rows = sorted([*sides.first.rows, *sides.second.rows], key=lambda row: row.order)
     found, pairs, skipped = list[TaskComparison](), list[_Pair](), dict[str, str]()
     for task, title in {row.task: row.title for row in rows}.items():
         try:
@@ -129,7 +129,28 @@ def compare(sides: Sides, published: Sequence[PublishedTable], *, convention: st
     for one, p in zip(found, adjust_holm([one.p_value for one in found]), strict=True):
         better = None if p >= SIGNIFICANCE or one.difference == 0 else sides.names[one.difference < 0]
         tasks.append(dataclasses.replace(one, p_adjusted=p, better=better))
-    return _conclude(sides, tasks, pairs=pairs, skipped=skipped, published=published)
+    runs = [[run for pair in pairs for run in pair.runs()[place]] for place in (0, 1)]
+    settings = [[Setting.of(run) for run in own] for own in runs]
+    (first_table, first_sum), (second_table, second_sum) = (_sum_published(own, published) for own in settings)
+    both = first_table is not second_table and all(run.comparable for own in runs for run in own)
+    first_mean = statistics.fmean(task.first for task in tasks) if tasks else None
+    second_mean = statistics.fmean(task.second for task in tasks) if tasks else None
+    costs = [(task.first_cost, task.second_cost) for task in tasks if task.divisible]
+    named = zip(sides.names, settings, strict=True)
+    return Comparison(
+        first=sides.first.name,
+        second=sides.second.name,
+        subject=sides.subject,
+        tasks=tasks,
+        skipped=skipped,
+        several_weights=[name for name, own in named if len({setting.weights for setting in own} - {""}) > 1],
+        first_mean=first_mean,
+        second_mean=second_mean,
+        kept=_share(first_mean, second_mean),
+        published_kept=_share(first_sum, second_sum) if both else None,
+        eval_ratio=_ratio([(ours.eval_seconds, theirs.eval_seconds) for ours, theirs in costs]),
+        train_ratio=_ratio([(ours.train_seconds, theirs.train_seconds) for ours, theirs in costs]),
+    )
 
 
 def compare_all(
@@ -234,7 +255,7 @@ def _compare_task(pair: _Pair, sides: Sides, *, convention: str) -> TaskComparis
         return [[*dataclasses.astuple(found.difference)], [found.p_rows, found.p_value, found.detectable]]
 
     known = keep_numbers(pair_up, splits=splits, words=["pairs", STREAM, *map(tuple, parts)])
-    difference, (p_rows, p_value, detectable) = Interval.of(known[0]), known[1]
+    difference, (p_rows, p_value, detectable) = Interval(*known[0]), known[1]
     first, second = (100 * statistics.median(headline(parts, run.scores) for run in runs) for runs in (ours, theirs))
     read = zip(sides.names, (left, right), strict=True)
     degenerate = [f"{name}: {text}" for name, evidence in read for text in evidence.degenerate_notes()]
@@ -268,45 +289,19 @@ def _compare_task(pair: _Pair, sides: Sides, *, convention: str) -> TaskComparis
     )
 
 
-def _conclude(
-    sides: Sides,
-    tasks: Sequence[TaskComparison],
-    *,
-    pairs: Sequence[_Pair],
-    skipped: Mapping[str, str],
-    published: Sequence[PublishedTable],
-) -> Comparison:
-    first_mean = statistics.fmean(task.first for task in tasks) if tasks else None
-    second_mean = statistics.fmean(task.second for task in tasks) if tasks else None
-    costs = [(task.first_cost, task.second_cost) for task in tasks if task.divisible]
-    several, sums, tables = list[str](), list[float | None](), list[PublishedTable | None]()
-    runs = [[run for pair in pairs for run in pair.runs()[place]] for place in (0, 1)]
-    for name, own in zip(sides.names, runs, strict=True):
-        settings = [Setting.of(run) for run in own]
-        several += [name] if len({setting.weights for setting in settings} - {""}) > 1 else []
-        followed = {(setting.hub_id, setting.recipe, setting.method) for setting in settings}
-        hub_id, recipe, method = followed.pop() if len(followed) == 1 else (None, None, "full")
-        table = find_table(published, hub_id, recipe=recipe, method=method)
-        starts, stated = {setting.task: setting.init for setting in settings}, table.scores if table else {}
-        scores = [stated[task] for task in starts if task in stated]
-        like = table and not any(table.differs(score, init=starts[score.task], method=method) for score in scores)
-        sums.append(sum(score.value for score in scores) if like and len(scores) == len(tasks) else None)
-        tables.append(table)
-    both = tables[0] is not tables[1] and all(run.comparable for own in runs for run in own)
-    return Comparison(
-        first=sides.first.name,
-        second=sides.second.name,
-        subject=sides.subject,
-        tasks=tasks,
-        skipped=skipped,
-        several_weights=several,
-        first_mean=first_mean,
-        second_mean=second_mean,
-        kept=_share(first_mean, second_mean),
-        published_kept=_share(*sums) if both else None,
-        eval_ratio=_ratio([(ours.eval_seconds, theirs.eval_seconds) for ours, theirs in costs]),
-        train_ratio=_ratio([(ours.train_seconds, theirs.train_seconds) for ours, theirs in costs]),
-    )
+def _sum_published(
+    settings: Sequence[Setting], published: Sequence[PublishedTable]
+) -> tuple[PublishedTable | None, float | None]:
+    """Find the published numbers that runs compare with; their sum if there is one for every task, of the same kind."""
+    followed = {(setting.hub_id, setting.recipe, setting.method) for setting in settings}
+    hub_id, recipe, method = followed.pop() if len(followed) == 1 else (None, None, "full")
+    table = find_table(published, hub_id, recipe=recipe, method=method)
+    starts = {setting.task: setting.init for setting in settings}
+    if table is None or not starts.keys() <= table.scores.keys():
+        return table, None
+    scores = [table.scores[task] for task in starts]
+    unlike = any(table.differs(score, init=starts[score.task], method=method) for score in scores)
+    return table, None if unlike else sum(score.value for score in scores)
 
 
 def _share(first: float | None, second: float | None) -> float | None:

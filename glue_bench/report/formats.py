@@ -24,18 +24,8 @@ TABLE_FORMATS = ("console", "markdown", "latex")
 FORMATS = (*TABLE_FORMATS, "json", "csv")
 
 # Columns that may wrap, and their smallest width.
-_WRAPPED = {
-    "metric": 14,
-    "verdict": 14,
-    "note": 24,
-    "claim": 12,
-    "the card says": 16,
-    "found": 20,
-    "setting": 20,
-    "folder": 24,
-    "labels": 16,
-    "what is known": 24,
-}
+_WRAPPED = {"metric": 14, "verdict": 14, "claim": 12, "the card says": 16, "found": 20, "setting": 20, "labels": 16}
+_WRAPPED |= {"note": 24, "folder": 24, "what is known": 24}
 # Columns that are dropped in a narrow terminal, in this order.
 _LEFT_OUT = (
     *("note", "device", "metric", "dev rows", "detectable", "p (Holm)", "seeds", "difference", "kept"),

@@ -1,6 +1,5 @@
 """The report as data: rows, sections, costs. Every output format, the page and `--check` draw from these objects."""
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,17 +8,12 @@ from typing import Any, Self
 
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_words
-from glue_bench.statistics.verdicts import NOT_COMPARABLE, Verdict
+from glue_bench.statistics.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN, Verdict
 from glue_bench.tasks.published import PublishedScore, PublishedTable
 from glue_bench.text import plural
 
 REPORT_SCHEMA_VERSION = 2  # of the JSON report
 CARD_TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")  # in the order of the model card
-
-
-def card_place(task: str) -> tuple[int, str]:
-    """Return the key that sorts tasks in the order of the model card, others after them."""
-    return (CARD_TASKS.index(task) if task in CARD_TASKS else len(CARD_TASKS), task)
 
 
 def median(values: Sequence[float]) -> float | None:
@@ -77,13 +71,6 @@ class Cell:
     score: float | None  # median of the scores that the choice is made by, times 100; None without a finished run
     seeds: int  # finished
 
-    @classmethod
-    def of(cls, values: Mapping[str, Any], scores: Sequence[float]) -> Self:
-        """Summarise the scores of a cell's finished runs."""
-        known = median(scores)
-        finite = known is not None and math.isfinite(known)
-        return cls(values=values, score=known if finite else None, seeds=len(scores))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
@@ -105,6 +92,11 @@ class Group:
     def task(self) -> str:
         """The task's name."""
         return self.setting.task
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Its key among tasks: in the order of the model card, others after them."""
+        return (CARD_TASKS.index(self.task) if self.task in CARD_TASKS else len(CARD_TASKS), self.task)
 
     @property
     def finished(self) -> list[Record]:
@@ -141,6 +133,15 @@ class Group:
     def not_comparable_because(self) -> list[str]:
         """Why they cannot, each reason once."""
         return list(dict.fromkeys(reason for run in self.finished for reason in run.not_comparable_because))
+
+    @property
+    def obstacle(self) -> Verdict | None:
+        """The verdict if its runs cannot be compared with any published number."""
+        if self.finished:
+            reason = "; ".join(self.not_comparable_because)
+            return None if self.comparable else Verdict(kind=NOT_COMPARABLE, reason=reason)
+        lost = sum(run.status != "interrupted" for run in self.runs)
+        return Verdict(kind=FAILED, reason=f"{lost} of {len(self.runs)}") if lost else Verdict(kind=NOT_RUN, reason="")
 
     @property
     def optimistic(self) -> bool:

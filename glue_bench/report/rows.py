@@ -69,8 +69,13 @@ class Evidence:
         return [f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} degenerate: {why}" for why, seeds in found.items()]
 
 
-def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any) -> Row:
-    """Build the row of one setting, chosen cell, or task without runs; `about`: its `differs` and `setting_notes`."""
+def build_row(
+    group: Group, context: Context, *, task: TaskAdapter, degenerate: Mapping[str, str] | None = None, **about: Any
+) -> Row:
+    """Build the row of one setting, chosen cell, or task without runs; `about`: its `differs` and `setting_notes`.
+
+    `degenerate` is that of a row of the same runs whose predictions were read, if `context` has no store.
+    """
     parts, shown = context.parts(task), context.shown_score(task)
     if shown is not None and shown.start == group.setting.init:
         group = dataclasses.replace(group, runs=[_started_alike(run) for run in group.runs])
@@ -78,8 +83,8 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any
     values = [100 * headline(parts, run.scores) for run in finished]
     evidence = read_evidence(context.store, finished, parts=parts) if context.store and finished else None
     intervals = _score_intervals(evidence, finished, parts=parts) if evidence and evidence.splits else {}
-    verdict = _judge(group, context, task=task, values=values)
-    verdict = verdict and _temper(verdict, degenerate=len(evidence.degenerate) if evidence else 0, seeds=len(finished))
+    degenerate = evidence.degenerate if evidence else degenerate or {}
+    verdict = _judge(group, context, task=task, values=values, degenerate=len(degenerate))
     remarks = group.setting.way_words
     if finished and not group.not_comparable_because and shown is None:
         score = context.score(task.name)
@@ -116,24 +121,9 @@ def build_row(group: Group, context: Context, *, task: TaskAdapter, **about: Any
         published=shown,
         verdict=verdict,
         remarks=remarks,
-        degenerate=evidence.degenerate if evidence else {},
+        degenerate=degenerate,
         **about,
     )
-
-
-def judge_other(group: Group, row: Row, *, task: TaskAdapter, context: Context) -> Row:
-    """Build the row again for another published row, that of `context`; `row` is the one with the stored evidence."""
-    other = build_row(group, context, task=task, differs=row.differs)
-    verdict = other.verdict and _temper(other.verdict, degenerate=len(row.degenerate), seeds=len(row.seeds))
-    return dataclasses.replace(other, verdict=verdict)
-
-
-def _temper(verdict: Verdict, *, degenerate: int, seeds: int) -> Verdict:
-    """Let no number be "reproduced" by the extra spread from degenerate runs."""
-    if verdict.kind != verdicts.REPRODUCED or not degenerate:
-        return verdict
-    reason = f"{degenerate} of {seeds} seeds {'is' if degenerate == 1 else 'are'} degenerate"
-    return dataclasses.replace(verdict, kind=verdicts.INCONCLUSIVE, reason=reason)
 
 
 def _convention_words(score: PublishedScore) -> str:
@@ -201,7 +191,7 @@ def _score_intervals(
     known = keep_numbers(draw, splits=evidence.splits, words=["intervals", STREAM, scores, *map(tuple, parts)])
     found: dict[ScorePart | None, Interval] = {}
     for (key, shown), numbers in zip(keys, known, strict=True):
-        interval = Interval.of(numbers)
+        interval = Interval(*numbers)
         interval = dataclasses.replace(interval, low=max(interval.low, lowest_of(shown)), high=min(interval.high, 1.0))
         if interval.low < interval.high:  # drawing rows shows nothing where all predictions are right, or all wrong
             found[key] = interval
@@ -213,21 +203,19 @@ def lowest_of(parts: Sequence[ScorePart]) -> float:
     return -1.0 if any(part.metric in CORRELATIONS for part in parts) else 0.0
 
 
-def _judge(group: Group, context: Context, *, task: TaskAdapter, values: Sequence[float]) -> Verdict | None:
-    runs, score, shown = group.runs, context.score(task.name), context.shown_score(task)
+def _judge(
+    group: Group, context: Context, *, task: TaskAdapter, values: Sequence[float], degenerate: int
+) -> Verdict | None:
+    score, shown = context.score(task.name), context.shown_score(task)
     if score is None or context.table is None:
         return None
-    if not values:
-        lost = sum(run.status != "interrupted" for run in runs)
-        kind, reason = (verdicts.FAILED, f"{lost} of {len(runs)}") if lost else (verdicts.NOT_RUN, "")
-        return Verdict(kind=kind, reason=reason)
-    if not group.comparable:
-        return Verdict(kind=verdicts.NOT_COMPARABLE, reason="; ".join(group.not_comparable_because))
+    if group.obstacle:
+        return group.obstacle
     if shown is None:
         return Verdict(kind=verdicts.NOT_COMPARABLE, reason=f"published {_convention_words(score)}")
     if differs := context.table.differs(shown, init=group.setting.init, method=group.setting.method):
         return Verdict(kind=verdicts.NOT_COMPARABLE, reason="; ".join(differs))
-    return judge_published(
+    verdict = judge_published(
         values,
         shown.value,
         rounding=context.table.rounding,
@@ -235,6 +223,10 @@ def _judge(group: Group, context: Context, *, task: TaskAdapter, values: Sequenc
         mean=context.table.statistic == "mean",
         deviation=shown.deviation,
     )
+    if verdict.kind != verdicts.REPRODUCED or not degenerate:
+        return verdict
+    reason = f"{degenerate} of {len(values)} seeds {'is' if degenerate == 1 else 'are'} degenerate"
+    return dataclasses.replace(verdict, kind=verdicts.INCONCLUSIVE, reason=reason)  # it is their spread that reaches it
 
 
 def _summarise(values: Sequence[float], interval: Interval | None) -> ScoreSummary:

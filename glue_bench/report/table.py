@@ -9,8 +9,8 @@ from typing import Any
 
 from glue_bench.config.schema import TaskConfig
 from glue_bench.report.columns import write_footnotes
-from glue_bench.report.model import CARD_TASKS, Cell, Group, Line, Report, Row, Section, card_place
-from glue_bench.report.rows import Context, build_row, judge_other
+from glue_bench.report.model import CARD_TASKS, Cell, Group, Line, Report, Row, Section
+from glue_bench.report.rows import Context, build_row
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, sort_place, tell_apart
 from glue_bench.runs.store import RunStore
@@ -96,7 +96,8 @@ def _build_section(
         rows.append(build_row(group, context, task=task, differs=differs, setting_notes=notes))
         for other in (each for each in others if group.finished and task.name in each.scores):
             beside = Context(table=other, convention=context.convention, store=None)
-            again.append((other.name, judge_other(group, rows[-1], task=task, context=beside)))
+            row = build_row(group, beside, task=task, degenerate=rows[-1].degenerate, differs=differs)
+            again.append((other.name, row))
     first = groups[0].setting
     rows = rows if first.source == "sample" else _add_missing(rows, context, expected=expected)
     return Section(
@@ -122,7 +123,7 @@ def _put_in_order(groups: Sequence[Group]) -> list[tuple[Group, dict[str, Any]]]
     for group, differs in found:
         known = {name: value for name, value in group.setting.facts().items() if name in names}
         whole.append((group, {**dict.fromkeys(names, ""), **known, **differs}))
-    return sorted(whole, key=lambda each: (card_place(each[0].task), sort_place(each[1])))
+    return sorted(whole, key=lambda each: (each[0].order, sort_place(each[1])))
 
 
 def _draw_lines(rows: Sequence[Row]) -> list[Line]:
@@ -134,7 +135,7 @@ def _draw_lines(rows: Sequence[Row]) -> list[Line]:
     lines = []
     for words, own in sorted(found.items(), key=lambda each: min(sort_place(row.differs) for row in each[1])):
         tasks = {row.task for row in own}
-        every = sorted([*own, *(row for row in anywhere if row.task not in tasks)], key=lambda r: card_place(r.task))
+        every = sorted([*own, *(row for row in anywhere if row.task not in tasks)], key=lambda r: r.order)
         published = [row.published.value if row.published else None for row in own]
         comparable = all(row.comparable and (row.difference is not None or row.published is None) for row in own)
         means = (_mean_of_eight(own, [row.median for row in own]), _mean_of_eight(own, published))
@@ -149,7 +150,7 @@ def _add_missing(rows: list[Row], context: Context, *, expected: Sequence[TaskCo
     for task in map(TaskAdapter.of, expected):
         if task.name in known:
             rows.append(build_row(Group(setting=Setting(task=task.name, **like)), context, task=task))
-    return sorted(rows, key=lambda row: card_place(row.task))
+    return sorted(rows, key=lambda row: row.order)
 
 
 def _mean_of_eight(rows: Sequence[Row], values: Sequence[float | None]) -> float | None:
@@ -215,16 +216,20 @@ def _choose_cell(cells: Sequence[Group], score: Callable[[Record], float]) -> Gr
     most = max(map(sum, counts)) or max(map(len, counts))  # seeds of the grid's own runs: others may have had more
     if most == 0:
         return _group((run for cell in cells for run in cell.runs), cells=len(cells))
-    complete = [cell for cell in cells if len(cell.finished) >= most]
-    incomplete = []
+    middle = [statistics.median(map(score, cell.finished)) if cell.finished else -math.inf for cell in cells]
+    best = max((place for place, cell in enumerate(cells) if len(cell.finished) >= most), key=middle.__getitem__)
+    shown, incomplete = [None if math.isinf(value) else 100 * value for value in middle], list[str]()
     for cell in cells:
         if (done := len(cell.finished)) < most:
             ended = [f"{done} of {most} seeds", *(f"{count} {status}" for status, count in cell.unfinished.items())]
             incomplete.append(f"{cell.cell_words} ({', '.join(ended)})")
     return dataclasses.replace(
-        max(complete, key=lambda cell: statistics.median(score(run) for run in cell.finished)),
+        cells[best],
         cells=len(cells),
-        tried=[Cell.of(cell.setting.cell, [100 * score(run) for run in cell.finished]) for cell in cells],
+        tried=[
+            Cell(values=cell.setting.cell, score=value, seeds=len(cell.finished))
+            for cell, value in zip(cells, shown, strict=True)
+        ],
         planned=max(math.prod(len(values) for values in cell.setting.grid.values()) for cell in cells),
         incomplete=incomplete,
     )

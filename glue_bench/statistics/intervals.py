@@ -18,7 +18,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -44,7 +44,7 @@ class SplitPredictions:
     predictions: Floats  # (S, n) of the same kind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Interval:
     """A score, or a difference of scores, with its range for other seeds and other rows of the same kind."""
 
@@ -53,13 +53,7 @@ class Interval:
     high: float
     rows_error: float  # standard error from drawing other rows
     training_error: float  # standard error from training again; 0 with one seed, where it is unknown
-    seeds: int
-
-    @classmethod
-    def of(cls, numbers: Sequence[float]) -> Self:
-        """Build it from its fields' values, in their order."""
-        values: dict[str, Any] = dict(zip((each.name for each in fields(cls)), numbers, strict=True))
-        return cls(**{**values, "seeds": int(values["seeds"])})
+    seeds: float
 
     def reach(self, tail: float) -> float:
         """Return half the width of the symmetric interval that leaves out `tail` on either side."""

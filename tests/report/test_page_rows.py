@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from glue_bench.cli.report import render_html
@@ -106,14 +107,14 @@ def test_the_calibration_error_matches_its_definition() -> None:
     found = measure_calibration(
         [Predictions(idx=np.arange(5), label=label, prediction=np.zeros(5, dtype=np.int64), logits=logits)]
     )
-    assert [(one.low, one.rows) for one in found.bins] == [(0.5, 1), (0.7, 2), (0.9, 2)]
-    assert found.error == pytest.approx((1 * 0.55 + 2 * 0.25 + 2 * 0.45) / 5)
+    assert [*zip(found.low, found.rows, strict=True)] == [(0.5, 1), (0.7, 2), (0.9, 2)]
+    assert found.error.sum() == pytest.approx((1 * 0.55 + 2 * 0.25 + 2 * 0.45) / 5)
 
 
 def test_long_curves_are_thinned_to_means() -> None:
-    assert list(thin(np.arange(6.0), 3)) == [0.5, 2.5, 4.5]
-    assert list(thin(np.arange(5.0), 4)) == [0.5, 2.5, 4.0]
-    assert list(thin(np.arange(3.0), 3)) == [0.0, 1.0, 2.0]
+    assert list(thin(pd.DataFrame({"loss": np.arange(6.0)}), 3).loss) == [0.5, 2.5, 4.5]
+    assert list(thin(pd.DataFrame({"loss": np.arange(5.0)}), 4).loss) == [0.5, 2.5, 4.0]
+    assert list(thin(pd.DataFrame({"loss": np.arange(3.0)}), 3).loss) == [0.0, 1.0, 2.0]
 
 
 def test_numbers_have_a_true_minus_and_texts_no_invisible_characters() -> None:

@@ -7,8 +7,7 @@ import io
 import re
 import unicodedata
 import warnings
-import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -32,9 +31,12 @@ WIDTH = 330
 PAIRED_WIDTH = 284
 
 _STYLE = mpl.rc_params_from_file(Path(__file__).with_name("plots.mplstyle"), use_default_template=False)
-_FONT = re.compile(r"^(?:(?P<weight>bold|[1-9]00) )?(?P<size>[\d.]+px) ")
-_NUMBER = re.compile(r"-?\d+\.\d{3,}")
-_LINK = re.compile(r"(?:^|url\()#([^)]+)")
+_NOT_DRAWN = re.compile(r"<defs>\s*<style.*?</defs>|(?<=>)\s+(?=<)", re.DOTALL)
+# What a tag of matplotlib's has, and what the page has instead: the font of text is the page's own.
+_TIDY = {
+    r"\s+": " ",
+    r'(?<=[:;]) | (?=")|xlink:|font-family:[^;"]*;?| transform="rotate\(-0 [^"]*"': "",
+}
 
 
 class Drawing(NamedTuple):
@@ -95,52 +97,23 @@ def to_svg(figure: Figure, name: str) -> Drawing:
 
     `name`, which is unique in the page, makes all ids of the figure unique: a letter, then letters, digits and hyphens.
     """
-    stream = io.BytesIO()
+    stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    root = ET.fromstring(stream.getvalue())  # noqa: S314 - made in the line above
-    for parent in list(root.iter()):
-        parent.tag = parent.tag.rpartition("}")[2]
-        parent.tail = None
-        parent.text = parent.text if parent.tag == "text" else None
-        for child in [child for child in parent if child.tag.endswith(("}metadata", "}style"))]:
-            parent.remove(child)
-    linked = {link for element in root.iter() for value in element.attrib.values() for link in _LINK.findall(value)}
-    for element in root.iter():
-        _rewrite(element, prefix=name, linked=linked)
-    marks = "".join(ET.tostring(child, encoding="unicode") for child in root)
-    return Drawing(name, root.attrib["viewBox"], Markup(marks))  # noqa: S704 - ElementTree has escaped it
+    text = _NOT_DRAWN.sub("", stream.getvalue())
+    marks = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]
+    linked = {*re.findall(r'["(]#([^")]+)', marks)}
 
+    def rewrite(tag: re.Match[str]) -> str:
+        """Prefix the ids that something links to, leave out the others, and tidy a tag."""
+        words = re.sub(r' id="([^"]*)"', lambda found: f' id="{name}-{found[1]}"' * (found[1] in linked), tag[0])
+        for pattern, new in ((r'(?<=["(]#)', f"{name}-"), *_TIDY.items()):
+            words = re.sub(pattern, new, words)
+        words = re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), words)
+        return re.sub("|".join(COLORS), lambda found: f"var(--{COLORS[found[0]]})", words)
 
-def _rewrite(element: ET.Element, *, prefix: str, linked: set[str]) -> None:
-    """Prefix the ids that something links to, shorten numbers, and use the page's colours."""
-    found = dict(element.attrib)
-    element.attrib.clear()
-    for key, value in found.items():
-        key = key.rpartition("}")[2]
-        value = _LINK.sub(lambda match: match[0].replace("#", f"#{prefix}-"), value)
-        if key == "id":
-            if value in linked:
-                element.set("id", f"{prefix}-{value}")
-        elif key == "style":
-            element.set("style", _restyle(value))
-        elif not value.startswith("rotate(-0 "):
-            element.set(key, _NUMBER.sub(_round, " ".join(value.split())) if "#" not in value else value)
-
-
-def _restyle(style: str) -> str:
-    kept = []
-    for part in style.split(";"):
-        key, _, value = part.strip().partition(": ")
-        if key == "font" and (match := _FONT.match(value)):
-            kept.append(f"font-size:{match['size']}")
-            kept += [f"font-weight:{match['weight']}"] if match["weight"] else []
-        elif key and key != "font-family":
-            kept.append(f"{key}:{f'var(--{COLORS[value]})' if value in COLORS else value}")
-    return ";".join(kept)
-
-
-def _round(match: re.Match[str]) -> str:
-    return f"{float(match[0]):.2f}".rstrip("0").rstrip(".")
+    width, height = figure.get_size_inches() * 72
+    marks = re.sub("<[^>]+>", rewrite, marks)  # but not the text between tags
+    return Drawing(name, f"0 0 {width:g} {height:g}", Markup(marks))  # noqa: S704 - matplotlib has escaped it
 
 
 def show_text(text: str) -> str:
@@ -168,11 +141,6 @@ def shorten_label(text: str, limit: int = 26) -> str:
 def show_number(value: float | None, digits: int = 1, *, sign: bool = False) -> str:
     """Show a number with a true minus sign and commas between thousands; empty for None."""
     return "" if value is None else f"{value:{'+' if sign else ''},.{digits}f}".replace("-", "\u2212")
-
-
-def show_numbers(values: Iterable[float], digits: int = 1) -> str:
-    """Show `1.0, 2.0 and 3.0`."""
-    return join_words([show_number(value, digits) for value in values])
 
 
 def show_range(low: float | None, high: float | None) -> str:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Required, TypedDict
+from typing import Required, TypedDict
 
 import numpy as np
+import pandas as pd
 import scipy
 from numpy.typing import NDArray
 
@@ -15,7 +16,7 @@ from glue_bench.data.sources import hub_files, resolve_source
 from glue_bench.errors import InputError
 from glue_bench.reading import conform, parse_json, read_text
 from glue_bench.runs.record import Record, task_of
-from glue_bench.runs.store import Predictions, RunStore
+from glue_bench.runs.store import Predictions
 from glue_bench.text import first_line
 
 POINTS = 90  # of a drawn curve
@@ -25,66 +26,17 @@ Floats = NDArray[np.float64]
 Texts = Mapping[str, Sequence[Sequence[str]]]  # validation split to its text columns
 
 
-class History(NamedTuple):
-    """The course of a training, a point for every line of history.jsonl."""
+def read_history(folder: Path) -> pd.DataFrame:
+    """Read a run's history.jsonl: columns step, loss, learning_rate, and dev, the dev set's score times 100 or NaN.
 
-    step: Floats
-    loss: Floats
-    rate: Floats  # learning rate
-    dev: Floats  # the score on the dev set, times 100; NaN in lines without
-
-    def thinned(self) -> "History":
-        """Return at most POINTS points."""
-        return self._replace(step=thin(self.step, POINTS), loss=thin(self.loss, POINTS), rate=thin(self.rate, POINTS))
-
-    def scored(self) -> tuple[Floats, Floats]:
-        """Return the updates after which the dev set was scored, and the scores."""
-        known = ~np.isnan(self.dev)
-        return self.step[known], self.dev[known]
-
-    def last_loss(self) -> float:
-        """Return the mean loss over the last tenth."""
-        return float(self.loss[-max(len(self.loss) // 10, 1) :].mean())
-
-
-class Bin(NamedTuple):
-    """The predictions with a confidence in one of BINS equal bins from 0 to 1."""
-
-    confidence: float  # mean, 0 to 1
-    accuracy: float  # 0 to 1
-    low: float  # lower end of the bin
-    rows: int
-    share: float  # of all predictions
-
-
-class Calibration(NamedTuple):
-    """How far confidence is from accuracy."""
-
-    bins: list[Bin]  # those with predictions
-    error: float  # expected calibration error, 0 to 1
-
-
-def read_every_split(store: RunStore, run: Record) -> dict[str, Predictions]:
-    """Read the predictions of a finished run, by validation split.
-
-    An InputError if a file is missing, damaged, or does not fit the task or the record.
+    An InputError if it is missing or damaged.
     """
-    splits = {split: store.read_predictions(run, split) for split in task_of(run).validation}
-    for split, found in splits.items():
-        if not np.isfinite(found.logits).all():
-            raise InputError(f"logits of {split} that are not finite")
-    return splits
-
-
-def read_history(folder: Path) -> History:
-    """Read the steps, losses and learning rates of a run's history.jsonl; an InputError if it is missing or damaged."""
     try:
         lines = [parse_json(line) for line in read_text(folder / "history.jsonl").splitlines()]
         for number, line in enumerate(lines, start=1):
             conform(_Line, line, where=f"line {number}")
-        columns = [[line.get(key) for line in lines] for key in _Line.__annotations__]
-        step, loss, rate, dev = (np.array(column, dtype=np.float64) for column in columns)
-        return History(step=step, loss=loss, rate=rate, dev=100 * dev)
+        history = pd.DataFrame(lines, columns=[*_Line.__annotations__]).astype(np.float64)
+        return history.assign(dev=100 * history.dev)
     except FileNotFoundError as error:
         raise InputError("no history.jsonl") from error
     except (OSError, ValueError) as error:
@@ -121,12 +73,10 @@ def read_texts(record: Record) -> Texts:
     return {split: rows.texts for split, rows in splits.items()}
 
 
-def thin(values: Floats, points: int) -> Floats:
-    """Return at most `points` means of equally many consecutive values, except the last; NaN where one is NaN."""
-    if len(values) <= points:
-        return values
-    size = -(-len(values) // points)  # the same for all points: means over fewer lines would look noisier
-    return np.array([values[start : start + size].mean() for start in range(0, len(values), size)])
+def thin(history: pd.DataFrame, points: int = POINTS) -> pd.DataFrame:
+    """Return at most `points` means of equally many consecutive lines, except the last."""
+    size = max(1, -(-len(history) // points))  # the same for all: means over fewer lines would look noisier
+    return history.groupby(np.arange(len(history)) // size).mean()
 
 
 def row_losses(split: Predictions) -> Floats:
@@ -137,20 +87,17 @@ def row_losses(split: Predictions) -> Floats:
     return np.asarray(-likely[np.arange(len(split.label)), split.label], dtype=np.float64)
 
 
-def measure_calibration(splits: Sequence[Predictions]) -> Calibration:
-    """Measure accuracy by confidence (the highest softmax probability) and the expected calibration error."""
+def measure_calibration(splits: Sequence[Predictions]) -> pd.DataFrame:
+    """Measure accuracy by confidence (the highest softmax probability), in BINS equal bins from 0 to 1.
+
+    Columns: low, the lower end of a bin; means of confidence and accuracy; its rows, and their share of all; error, its
+    part of the expected calibration error. All but the rows are from 0 to 1. There is no line for an empty bin.
+    """
     logits = np.concatenate([split.logits for split in splits])  # (n, k)
     right = np.concatenate([split.label == split.prediction for split in splits])  # (n,)
     confidence = np.exp(scipy.special.log_softmax(logits, axis=1).max(axis=1))  # (n,)
-    place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)  # (n,)
-    bins = [
-        Bin(
-            confidence=float(confidence[place == one].mean()),
-            accuracy=float(right[place == one].mean()),
-            low=float(one / BINS),
-            rows=int((place == one).sum()),
-            share=float((place == one).mean()),
-        )
-        for one in np.unique(place)
-    ]
-    return Calibration(bins=bins, error=sum(one.share * abs(one.accuracy - one.confidence) for one in bins))
+    low = np.minimum(np.floor(confidence * BINS), BINS - 1) / BINS  # (n,)
+    bins = pd.DataFrame({"low": low, "confidence": confidence, "accuracy": right, "rows": 1}).groupby("low")
+    found = bins.mean().assign(rows=bins.size()).reset_index()
+    share = found.rows / len(right)
+    return found.assign(share=share, error=share * (found.accuracy - found.confidence).abs())

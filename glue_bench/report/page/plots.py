@@ -15,6 +15,7 @@ from glue_bench.report.comparison import Comparison
 from glue_bench.report.page import drawing
 from glue_bench.report.page.drawing import INK, MUTED, PAIRED_WIDTH, PAPER, WIDTH, Drawing
 from glue_bench.report.page.entries import Entry
+from glue_bench.report.page.evidence import thin
 
 SHADE = 0.45  # opacity of a matrix cell that holds a whole row: the text on it stays readable
 
@@ -80,20 +81,21 @@ def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
         rate = drawing.add_axes(figure, left=42, right=8, top=178, bottom=36 + more, grid="y")
         dev = drawing.add_axes(figure, left=42, right=8, top=242, bottom=36, grid="y") if more else None
         known = [(entry.place, history) for entry in entries for history in entry.histories.values()]
-        curves = [(place, history.thinned()) for place, history in known]
+        curves = [(place, thin(history)) for place, history in known]
         for (place, curve), (_, whole) in zip(curves, known, strict=True):
             style: dict[str, Any] = {"color": drawing.look_of(place).color, "linestyle": drawing.look_of(place).dashes}
             loss.plot(curve.step, curve.loss, linewidth=1.2, alpha=0.85, **style)
-            rate.plot(curve.step, curve.rate, linewidth=1.4, **style)
+            rate.plot(curve.step, curve.learning_rate, linewidth=1.4, **style)
             if dev:
-                dev.plot(*whole.scored(), linewidth=1.2, marker="o", markersize=2.5, **style)
+                scored = whole.dropna()
+                dev.plot(scored.step, scored.dev, linewidth=1.2, marker="o", markersize=2.5, **style)
         losses = np.concatenate([curve.loss[np.isfinite(curve.loss)] for _, curve in curves])
         if len(losses):  # a single spike would flatten everything else
             loss.set_ylim(0, 1.05 * max(float(np.quantile(losses, 0.995)), 1e-3))
         rate.set_ylim(bottom=0)
         rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=False)
         rate.yaxis.get_offset_text().set_visible(False)
-        top = max((float(curve.rate.max()) for _, curve in curves if len(curve.rate)), default=0.0)
+        top = max((float(curve.learning_rate.max()) for _, curve in curves if len(curve.learning_rate)), default=0.0)
         rate.set_yticks([0, top] if top else [0], ["0", f"{top:.0e}".replace("e-0", "e-")] if top else ["0"])
         drawn = [(loss, "training loss"), (rate, "learning rate"), *([(dev, "score on the dev set")] if dev else [])]
         for axes, title in drawn:
@@ -121,16 +123,9 @@ def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> Drawing:
             _mark(axes, (point.cost, point.score), place=point.place, markersize=9)
         for point in points:
             side = "right" if point.cost > 0.6 * width else "left" if point.cost < 0.25 * width else "center"
-            axes.annotate(
-                drawing.shorten_label(point.label),
-                (point.cost, point.score),
-                xytext=(0, 9),
-                textcoords="offset points",
-                ha=side,
-                color=drawing.look_of(point.place).color,
-                weight="bold",
-                parse_math=False,
-            )
+            above: dict[str, Any] = {"xytext": (0, 9), "textcoords": "offset points", "ha": side, "weight": "bold"}
+            above |= {"color": drawing.look_of(point.place).color, "parse_math": False}
+            axes.annotate(drawing.shorten_label(point.label), (point.cost, point.score), **above)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel(unit)
@@ -184,13 +179,11 @@ def draw_reliability(entries: Sequence[Entry], *, name: str) -> Drawing:
         axes = drawing.add_axes(figure, left=46, right=10, top=8, bottom=38, grid="both")
         axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         for entry in entries:
-            look, bins = drawing.look_of(entry.place), entry.calibration.bins
-            x, y = [one.confidence for one in bins], [one.accuracy for one in bins]
-            axes.plot(x, y, color=look.color, linestyle=look.dashes, linewidth=1.2)
-            for one in bins:
-                size = 4 + 11 * one.share**0.5
-                _mark(axes, (one.confidence, one.accuracy), place=entry.place, markersize=size, alpha=0.9)
-        lowest = min(min(one[:2]) for entry in entries for one in entry.calibration.bins)
+            look, bins = drawing.look_of(entry.place), entry.calibration
+            axes.plot(bins.confidence, bins.accuracy, color=look.color, linestyle=look.dashes, linewidth=1.2)
+            for x, y, share in bins[["confidence", "accuracy", "share"]].to_numpy():
+                _mark(axes, (x, y), place=entry.place, markersize=4 + 11 * share**0.5, alpha=0.9)
+        lowest = min(entry.calibration[["confidence", "accuracy"]].to_numpy().min() for entry in entries)
         axes.set_xlim(max(0.0, lowest - 0.06), 1.03)
         axes.set_ylim(max(0.0, lowest - 0.06), 1.03)
         for axis in (axes.xaxis, axes.yaxis):
