@@ -12,6 +12,7 @@ from typing import NamedTuple, get_args, get_origin
 
 import yaml
 
+from glue_bench.config import group_options
 from glue_bench.config.overrides import GROUPS, check_key, last_word
 from glue_bench.errors import UsageError
 from glue_bench.reading import read_text
@@ -44,6 +45,7 @@ def check_own_files(folder: Path) -> None:
     A UsageError names one that is not a regular file, is too large or too deep, or has aliases, interpolations or
     defaults outside of the groups.
     """
+    group_options("task", folder)  # which names a missing folder
     for path in sorted(path for group in GROUPS for path in (folder / group).rglob("*.yaml")):
         found = path.lstat() if path.is_symlink() and not path.exists() else path.stat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from glue_bench.config import group_options
-from glue_bench.config.compose import compose_run, compose_task
+from glue_bench.config.compose import compose_run, compose_sweep, compose_task
 from glue_bench.config.overrides import GROUPS
 from glue_bench.errors import UsageError
 
@@ -127,6 +127,8 @@ def test_a_name_that_ships_already_is_refused(tmp_path: Path) -> None:
 def test_a_missing_folder_of_the_user_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder"):
         compose_run(["task=rte"], config_dir=tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="no such folder"):
+        compose_sweep(["tasks=[rte]"], config_dir=tmp_path / "nowhere")  # without Hydra's warning, too
 
 
 @pytest.mark.parametrize(
