@@ -89,9 +89,10 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
 
     `task=`, `seed=` and `encoder=` mean lists of one here, and `trainer.KEY=` narrows the grid to that value.
     """
-    # Any task will do to read the lists; each run is then composed with its own.
+    # Any task will do to read the lists, without its columns; each run is then composed with its own.
     rest = check_words(_widen(overrides), config_dir)
-    lists = compose_keys([*rest, f"task={group_options('task')[0]}"], config_dir)
+    shared = [word for word in rest if not word.startswith("task.")]
+    lists = compose_keys([*shared, f"task={group_options('task')[0]}"], config_dir)
     for group, names in (("task", lists.tasks), ("encoder", lists.encoders or [])):
         options = group_options(group, config_dir)
         known = functools.partial(is_encoder, options=options) if group == "encoder" else options.__contains__
@@ -212,6 +213,8 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
         key, _, value = word.partition("=")
         if key in PATH_KEYS and value not in ("", "null"):  # literal: Hydra would insert the environment into it
             paths[key], words[place] = str(parse_overrides([word])[0].value()), f"{key}=literal"
+        elif key in paths:
+            del paths[key]
     if config_dir is not None:
         check_own_files(config_dir)
         words.append(f"hydra.searchpath=[{quote_value(f'file://{config_dir.resolve()}')}]")

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
 from hydra.errors import HydraException
 
 from glue_bench.config import group_options
@@ -108,13 +108,20 @@ def expand_multirun(words: Sequence[str], *, config_dir: Path | None = None) -> 
         key, value = override.key_or_group, override.value()
         if not override.is_sweep_override():
             choices.append([word])
-        elif not isinstance(value, Glob):
-            choices.append([f"{key}={text}" for text in override.sweep_string_iterator()])
-        elif found := value.filter(group_options(key, config_dir)):
+        elif isinstance(value, Glob):
+            if not (found := value.filter(group_options(key, config_dir))):
+                raise UsageError(f"{word}: matches none of the names of {key}")
             choices.append([f"{key}={name}" for name in found])
+        elif isinstance(value, ChoiceSweep) or (isinstance(value, RangeSweep) and _is_short(value)):
+            choices.append([f"{key}={text}" for text in override.sweep_string_iterator()])
         else:
-            raise UsageError(f"{word}: matches none of the names of {key}")
+            raise UsageError(f"{quote(word)}: must be values, as in {key}=A,B, or a range of 1 to {_MOST_SEEDS:,}")
     return [list(job) for job in itertools.product(*choices)]
+
+
+def _is_short(sweep: RangeSweep) -> bool:
+    ends = cast(float, sweep.start), cast(float, sweep.stop)  # the grammar gives both
+    return sweep.step != 0 and 0 < (ends[1] - ends[0]) / sweep.step <= _MOST_SEEDS
 
 
 def find_keys(key: str) -> dict[str, object]:

@@ -12,6 +12,7 @@ from typing import NamedTuple, get_args, get_origin
 
 import yaml
 
+from glue_bench.config import group_options
 from glue_bench.config.overrides import GROUPS, check_key, last_word
 from glue_bench.errors import UsageError
 from glue_bench.reading import read_text
@@ -44,6 +45,7 @@ def check_own_files(folder: Path) -> None:
     A UsageError names one that is not a regular file, is too large or too deep, or has aliases, interpolations or
     defaults outside of the groups.
     """
+    group_options("task", folder)  # which names a missing folder
     for path in sorted(path for group in GROUPS for path in (folder / group).rglob("*.yaml")):
         found = path.lstat() if path.is_symlink() and not path.exists() else path.stat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
@@ -121,6 +123,9 @@ def _read_own(folder: Path, name: str, *, group: str) -> OwnFile:
         if key in lines:
             raise UsageError(f"{name} line {line}: {key}: already set in line {lines[key]}")
         lines[key] = line
+        if key in ("tasks", "seeds", "encoders") and name.count("/") > 1:  # those of any task's file would count
+            whole = f"{name.rpartition('/')[0]}.yaml"
+            raise UsageError(f"{name} line {line}: {key}: the same for all tasks; must be in {whole}")
         if must := _other_kind(key, node, group=group):
             raise UsageError(f"{name} line {line}: {key}: found {_FOUND[type(node)]}; must be {must}")
     return OwnFile(name, inside, lines)
@@ -165,8 +170,8 @@ def located(message: str, files: Sequence[OwnFile], *, words: Sequence[str]) -> 
     if not key or (key not in GROUPS and last_word(words, key)) or any(message.startswith(file.name) for file in files):
         return message
     parts = key.split(".")
-    for file in reversed(files):
-        for length in range(len(parts), 0, -1):
+    for length in range(len(parts), 0, -1):
+        for file in reversed(files):
             if line := file.lines.get(".".join(parts[:length])):
                 return f"{file.name} line {line}: {message}"
     lacking = next((file.name for file in files if parts[0] in (file.package, file.name.partition("/")[0])), None)

@@ -1,5 +1,7 @@
 """Load torch and compute on a device: `python -m glue_bench.doctor.probe DEVICE PRECISION PRODUCTS` prints JSON.
 
+More words are configurations of runs, as JSON, whose encoders are loaded too.
+
 Runs in a separate process, because a torch that does not fit the machine may crash silently, or hang.
 """
 
@@ -9,9 +11,13 @@ import signal
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
-from glue_bench.errors import UsageError
+from glue_bench.config.schema import RunConfig, config_from_facts
+from glue_bench.errors import GlueBenchError, UsageError
+from glue_bench.models.pretrained import resolve_pretrained
+from glue_bench.reading import parse_json
 from glue_bench.text import first_line
 
 _TIMEOUT = 180.0  # seconds: from a cold network disk torch takes a minute to load
@@ -31,18 +37,19 @@ def ask_torch(*words: str) -> dict[str, Any]:
         return {"error": f"the process that loaded torch ended with {ending} ({message})"}
 
 
-def probe(device: str, precision: str, *, products: str) -> dict[str, Any]:
+def probe(device: str, precision: str, *, products: str, configs: Sequence[str] = ()) -> dict[str, Any]:
     """Load what a run loads, and compute something on its device.
 
     Returns:
         `error`: one line; or `device`, `name`, `precision`, `gpus`, of a GPU `memory` and `free` in bytes, and of a CPU
         `products`: whose matrix products are used, with their measured rates.
-        `remarks`: torch's warnings about CUDA.
+        `remarks`: torch's warnings about CUDA. `encoders`: why each of the encoders cannot be loaded, None if it can.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
             facts = _compute(device, precision, multiply=products)
+            facts["encoders"] = [_why_not_loaded(config_from_facts(parse_json(config))) for config in configs]
         except UsageError as error:
             facts = {"error": str(error)}
         except Exception as error:  # a broken installation has many forms
@@ -72,5 +79,18 @@ def _compute(device: str, precision: str, *, multiply: str) -> dict[str, Any]:
     return facts
 
 
+def _why_not_loaded(config: RunConfig) -> str | None:
+    from glue_bench.models.trainable import load_trainable
+    from glue_bench.runs.experiment import load_texts
+
+    try:
+        folder = resolve_pretrained(config.encoder).folder
+        load_texts(folder, config)
+        load_trainable(folder, config, outputs=max(1, len(config.task.labels)), head_seed=0)
+    except GlueBenchError as error:
+        return str(error)
+    return None
+
+
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(probe(*sys.argv[1:3], products=sys.argv[3])) + "\n")
+    sys.stdout.write(json.dumps(probe(*sys.argv[1:3], products=sys.argv[3], configs=sys.argv[4:])) + "\n")

@@ -1,10 +1,11 @@
 """Check everything that one sweep needs: quick checks first, torch last. Runs and downloads nothing."""
 
+import json
 import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -60,7 +61,9 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
     encoded, other = cache_folder("encoded"), "GLUE_BENCH_CACHE=FOLDER that you may write"
     for fault in _examine_writable("cache", encoded, advice=other):
         yield replace(fault, state=NOTE, found=f"{fault.found}; texts are encoded again for every run")
-    findings, at_once = examine_device(first, runs=runs)
+    of = {str(config.encoder): config for config in every}
+    here = [of[str(e)] for e, each in zip(distinct, inputs, strict=False) if e.hub_id is None and each.weights]
+    findings, at_once = examine_device(first, runs=runs, here=here)
     yield from findings
     models, needs = seeds * sum(config.save_model for config in every), list[Need]()
     if results[0].state != PROBLEM:
@@ -207,14 +210,17 @@ def _problem(name: str, faults: Sequence[str], *, advice: str) -> Finding:
     return Finding(name, PROBLEM, found=found, advice=advice)
 
 
-def examine_device(config: RunConfig, *, runs: int) -> tuple[list[Finding], int]:
-    """Check the device that a sweep of so many runs would use, and count how many of them execute at a time."""
+def examine_device(config: RunConfig, *, runs: int, here: Sequence[RunConfig] = ()) -> tuple[list[Finding], int]:
+    """Check the device that a sweep of so many runs would use, and count how many of them execute at a time.
+
+    The encoders of the runs `here` are loaded, too.
+    """
     executor, trainer = config.executor, config.trainer
     if executor.kind == "slurm":
         at_once = JOBS_AT_ONCE if executor.workers == "auto" else int(executor.workers)
         found = f"jobs run on the cluster's nodes, {at_once} at a time; not checked from here"
         return [*_examine_slurm(), Finding("device", OK, found=found)], min(at_once, runs)
-    facts = ask_torch(trainer.device, trainer.precision, trainer.products)
+    facts = ask_torch(trainer.device, trainer.precision, trainer.products, *(json.dumps(asdict(c)) for c in here))
     if "error" in facts:
         advice = "trainer.device=auto" if facts["error"].startswith("trainer.device") else _REINSTALL
         return [Finding("device", PROBLEM, found=facts["error"], advice=advice)], 1
@@ -231,6 +237,10 @@ def examine_device(config: RunConfig, *, runs: int) -> tuple[list[Finding], int]
     crowded = free < memory / 4
     advice = f"other processes use {format_bytes(memory - free)} of it: see nvidia-smi" if crowded else ""
     findings = [Finding("device", NOTE if crowded else OK, found=text, advice=advice)]
+    faults = zip(here, facts.get("encoders", ()), strict=False)
+    for name, fault in ((encoder_name(each.encoder), fault) for each, fault in faults if fault):
+        advice = f"correct that, or {_OTHER_ENCODERS}"
+        findings.append(Finding(f"encoder {name}", PROBLEM, found=first_line(fault), advice=advice))
     if "products" in facts:
         findings.append(Finding("products", OK, found=facts["products"]))
     if device == "cpu" and trainer.device == "auto" and has_nvidia_gpu():

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from glue_bench.config.schema import RunConfig
 from glue_bench.data.encoding import Encoded, TextEncoder
 from glue_bench.data.rows import TaskData, load_task_data
 from glue_bench.data.sources import resolve_source
@@ -168,13 +169,19 @@ def _load_inputs(run: RunContext) -> tuple[Pretrained, Pretrained, TaskData]:
     return pretrained, start, load_task_data(source, config.data, task=config.task, seed=config.seed)
 
 
+def load_texts(folder: Path, config: RunConfig) -> TextEncoder:
+    """Load the tokenizer of a run; errors as in `check_max_length`, `TextEncoder` and `check_padding`."""
+    check_max_length(folder, config.trainer.max_length, prefix=config.peft.tokens)
+    texts = TextEncoder(folder, max_length=config.trainer.max_length)
+    check_padding(folder, texts)
+    return texts
+
+
 def _prepare(run: RunContext) -> Prepared:
     pretrained, start, data = _load_inputs(run)
     run.on_phase("tokenising")
     trainer, folder = run.request.config.trainer, start.folder
-    check_max_length(folder, trainer.max_length, prefix=run.request.config.peft.tokens)
-    texts = TextEncoder(folder, max_length=trainer.max_length)
-    check_padding(folder, texts)
+    texts = load_texts(folder, run.request.config)
     encoded = {name: texts.encode(split, cache=cache_folder("encoded")) for name, split in data.splits.items()}
     head = SeedStreams.from_seed(run.request.config.seed).head
     model = load_trainable(folder, run.request.config, outputs=run.task.outputs, head_seed=head)

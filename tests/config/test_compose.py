@@ -212,6 +212,9 @@ def test_multirun_expands_choices_ranges_and_globs_like_hydra() -> None:
     assert expand_multirun(["encoder=glob(distil*)"]) == [["encoder=distilbert"], ["encoder=distilroberta"]]
     with pytest.raises(UsageError, match="matches none of the names of task"):
         expand_multirun(["task=glob(zzz)"])
+    for odd in ("range(1,1)", "range(1,3,0)", "range(1,nan)", "interval(1,3)", "shuffle(range(1,1000000000))"):
+        with pytest.raises(UsageError, match=r"must be values, as in seed=A,B, or a range of 1 to 1,000"):
+            expand_multirun(["task=rte", f"seed={odd}"])
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from glue_bench.config import group_options
-from glue_bench.config.compose import compose_run, compose_task
+from glue_bench.config import conf_folder, group_options
+from glue_bench.config.compose import compose_run, compose_sweep, compose_task
 from glue_bench.config.overrides import GROUPS
 from glue_bench.errors import UsageError
 
@@ -127,6 +127,8 @@ def test_a_name_that_ships_already_is_refused(tmp_path: Path) -> None:
 def test_a_missing_folder_of_the_user_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder"):
         compose_run(["task=rte"], config_dir=tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="no such folder"):
+        compose_sweep(["tasks=[rte]"], config_dir=tmp_path / "nowhere")  # without Hydra's warning, too
 
 
 @pytest.mark.parametrize(
@@ -222,6 +224,26 @@ def test_a_mistake_in_the_users_own_preset_names_file_and_line(content: str, mes
         compose_run(["task=rte", "preset=mine"], config_dir=tmp_path)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("task", ["cola", "rte"])
+def test_the_file_of_a_protocol_for_one_task_sets_no_list_of_the_sweep(task: str, tmp_path: Path) -> None:
+    (tmp_path / "protocol" / "mine").mkdir(parents=True)
+    (tmp_path / "protocol" / "mine.yaml").write_text("# @package _global_\ntasks: [rte]\nseeds: [1]\n")
+    (tmp_path / "protocol" / "mine" / f"{task}.yaml").write_text("# @package _global_\nseeds: [7]\n")
+    with pytest.raises(UsageError) as caught:
+        compose_sweep(["protocol=mine"], config_dir=tmp_path)
+    where = f"protocol/mine/{task}.yaml line 2: seeds"
+    assert str(caught.value) == f"{where}: the same for all tasks; must be in protocol/mine.yaml"
+
+
+def test_a_mistake_in_the_file_of_a_recipe_for_one_task_is_located_there(tmp_path: Path) -> None:
+    (tmp_path / "recipe" / "mine").mkdir(parents=True)
+    text = (conf_folder() / "recipe" / "hf_2019.yaml").read_text()
+    (tmp_path / "recipe" / "mine.yaml").write_text(text.replace("recipe: hf_2019", "recipe: mine"))
+    (tmp_path / "recipe" / "mine" / "rte.yaml").write_text("trainer: {epochs: 7}\n")
+    with pytest.raises(UsageError, match=r"^recipe/mine/rte\.yaml line 1: trainer\.trainer: no such key"):
+        compose_run(["task=rte", "recipe=mine"], config_dir=tmp_path)
 
 
 BOMB = "title: &a [x,x,x]\n" + "".join(f"{key}: &{key} [*a,*a,*a]\n" for key in "bcdefgh")

@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin
 import pytest
 
 from glue_bench.config import group_options
-from glue_bench.config.compose import compose_run, compose_sweep
+from glue_bench.config.compose import compose_run, compose_sweep, compose_task
 from glue_bench.config.keys import FRACTION, SCALARS, convert, walk
 from glue_bench.config.overrides import check_key
 from glue_bench.config.schema import SweepConfig
@@ -35,6 +35,21 @@ def test_short_lists_mean_what_they_say(words: list[str], tasks: list[str], seed
     sweep = compose_sweep([*words, "encoders=minilm"])
     assert ([config.task.name for config in sweep.configs], sweep.seeds) == (tasks, seeds)
     assert {config.encoder.name for config in sweep.configs} == {"minilm"}
+
+
+@pytest.mark.parametrize("task", ["rte", "mnli", "sst2", "stsb"])
+def test_a_sweep_of_any_task_may_name_its_columns(task: str) -> None:
+    columns = {name: f"my_{name}" for name in (*compose_task(task).texts, "label")}
+    words = ", ".join(f"{name}: {other}" for name, other in columns.items())
+    (config,) = compose_sweep([f"tasks=[{task}]", f"task.columns={{{words}}}"]).configs
+    assert config.task.columns == columns
+
+
+@pytest.mark.parametrize("last", ["", "null"])
+def test_a_path_that_is_taken_back_is_gone(last: str) -> None:
+    with pytest.raises(UsageError, match=rf"data\.path={last}: must be a folder with TASK/SPLIT"):
+        compose_run(["task=rte", "data=local", "data.path=rows", f"data.path={last}"])
+    assert compose_run(["task=rte", "results_dir=null", "results_dir=a"]).results_dir == "a"
 
 
 @pytest.mark.parametrize("first", ["encoder=./other", "encoder=org/other", "encoder=minilm"])

@@ -129,6 +129,21 @@ def test_a_torch_that_cannot_be_loaded_is_a_finding(
     assert "pytorch.org" in findings[0].advice
 
 
+def test_encoders_that_a_run_could_not_load_are_problems(tiny_roberta: Path, tmp_path: Path) -> None:
+    words, configs = ["tasks=[rte]", "data=sample"], list[RunConfig]()
+    for name in ("good", "short", "other"):
+        shutil.copytree(tiny_roberta, tmp_path / name)
+        configs += compose_sweep([*words, f"encoder={tmp_path / name}"]).configs
+    content = json.loads((tmp_path / "other" / "config.json").read_text())
+    (tmp_path / "other" / "config.json").write_text(json.dumps({**content, "num_hidden_layers": 9}))
+    configs[1].trainer.max_length = 999
+    findings, _ = examine_device(configs[0], runs=3, here=configs)
+    found = {each.name: each.found for each in findings if each.state == PROBLEM}
+    assert found.keys() == {"encoder short", "encoder other"}
+    assert found["encoder short"].startswith("trainer.max_length=999: this encoder has positions for at most")
+    assert "its weights lack encoder.layer." in found["encoder other"]
+
+
 def test_a_missing_device_is_a_problem() -> None:
     (config,) = compose_sweep(["tasks=[rte]", "data=sample", "trainer.device=cuda:99"]).configs
     (finding,), _ = examine_device(config, runs=5)
