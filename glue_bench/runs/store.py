@@ -75,7 +75,7 @@ class RunStore:
                 continue
             if record := read_record(folder / "record.json", place=folder.parts[-3:]):
                 found[*record.place[:2], record.setting_id, str(record.seed)].append(record)
-            else:
+            elif os.path.lexists(folder / "record.json"):  # else the run has just been removed
                 self.left_out["run with a damaged record"] += 1
         for alike in found.values():
             if len(alike) == 1:

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +176,19 @@ def test_results_folders_are_merged_by_a_copy(store: RunStore, tmp_path: Path) -
     os.system(f"cp -rn {other.root} {store.root.parent}/")  # noqa: S605 - as the documentation says
     assert len(listed(store)) == 8
     assert listed(store, "task=qqp")[0]["state"] == "finished"
+
+
+def test_a_run_that_is_removed_while_all_are_read_is_not_a_damaged_one(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walk = store._walk
+
+    def remove_behind() -> Iterator[tuple[Path, list[str]]]:
+        for folder, names in walk():
+            if folder.parent.name == "rte":
+                shutil.rmtree(folder)
+            yield folder, names
+
+    monkeypatch.setattr(store, "_walk", remove_behind)
+    assert [record.task for record in store.load_all()] == ["mrpc"]
+    assert store.left_out == {"run with a damaged record": 1}
