@@ -9,7 +9,7 @@ import functools
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass, replace
+from dataclasses import MISSING, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import MISSING, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from glue_bench.config import conf_folder, group_options, schema
@@ -283,7 +283,7 @@ def _skeleton(kind: Any) -> dict[str, Any]:
         if is_dataclass(item.hint):
             node[item.name] = OmegaConf.create(_skeleton(item.hint), flags={"struct": True})
         else:
-            default = MISSING if item.required else item.default()
+            default = "???" if item.default() is MISSING else item.default()  # OmegaConf's mark
             node[item.name] = OmegaConf.create(default, flags={"struct": False}) if default == {} else default
     return node
 

@@ -77,27 +77,17 @@ class Key(NamedTuple):
 
     name: str  # dotted
     hint: Any
-    field: "dataclasses.Field[Any]"
-
-    @property
-    def about(self) -> About:
-        """What is known of it."""
-        return self.field.metadata.get("about", About())  # type: ignore[no-any-return]
-
-    @property
-    def required(self) -> bool:
-        """Whether it has no default here."""
-        return self.default() is MISSING
-
-    def default(self) -> Any:
-        """Return its default value here, MISSING if it has none."""
-        make = self.field.default_factory
-        return make() if callable(make) else self.field.default
+    about: About
+    default: Callable[[], Any]  # makes its default value here; MISSING if it has none
 
 
 def fields_of(kind: Any) -> tuple[Key, ...]:
     """Return the fields of a dataclass, each with what is known of it."""
-    return tuple(Key(item.name, hints_of(kind)[item.name], item) for item in dataclasses.fields(kind))
+    found = list[Key]()
+    for item in dataclasses.fields(kind):
+        make = item.default_factory if callable(item.default_factory) else functools.partial(getattr, item, "default")
+        found.append(Key(item.name, hints_of(kind)[item.name], item.metadata.get("about", About()), make))
+    return tuple(found)
 
 
 def walk(kind: Any, where: str = "") -> Iterator[Key]:
@@ -141,7 +131,7 @@ def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
             optional = ", or null" if NoneType in get_args(hint) else ""
             require(place, value, holds=must.holds(value), words=must.words + optional)
     for name, item in known.items():
-        if name not in made and item.required:
+        if name not in made and item.default() is MISSING:
             raise UsageError(f"{join(where, name)}: must be given")
     config = kind(**made)
     for place, value, holds, words in getattr(config, "rules", tuple)():

@@ -232,8 +232,7 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
     if key.startswith("task.") and key != "task.columns":
         raise UsageError(f"{word}: the facts of a task are not overridden; write task/NAME.yaml and use --config-dir")
     hint = check_key(key)
-    takes_list = any(get_origin(each) is list for each in _kinds(hint))
-    if isinstance(override.value(), list) and not takes_list and not is_dataclass(hint):
+    if isinstance(override.value(), list) and not _takes_list(hint) and not is_dataclass(hint):
         name = key.removeprefix("trainer.")
         several = f"; `sweep` tries several with grid.{word.removeprefix('trainer.')}" if name in GRID_KEYS else ""
         raise UsageError(f"{word}: must be one value{several}")
@@ -243,12 +242,12 @@ def _as_list(key: str, values: str) -> str:
     """Return how several values of a key are written as a list, if that is possible."""
     if (name := key.removeprefix("trainer.")) in GRID_KEYS:
         return f", or a list as in grid.{name}=[A,B] with `sweep`"
-    lists = [name for name in (key, f"{key}s") if any(get_origin(each) is list for each in _kinds(_HINTS.get(name)))]
+    lists = [name for name in (key, f"{key}s") if _takes_list(_HINTS.get(name))]
     return f", or a list as in {lists[0]}=[{values}]" + " with `sweep`" * (lists[0] != key) if lists else ""
 
 
-def _kinds(hint: Any) -> tuple[Any, ...]:
-    return (hint, *get_args(hint))
+def _takes_list(hint: Any) -> bool:
+    return any(get_origin(each) is list for each in (hint, *get_args(hint)))
 
 
 def check_key(key: str) -> Any:

@@ -38,14 +38,6 @@ class PeftConfig:
             value = getattr(self, name)
             yield f"peft.{name}", value, value is not None, f"a number with peft={self.method}"
 
-    def rules_of_run(self, init: str, *, layer_decay: float) -> Iterator[Rule]:
-        """Require of the run's other keys what a prefix leaves possible."""
-        free = self.method != "prefix"
-        words = "pretrained with peft=prefix, which cannot be merged into an encoder to start from"
-        yield "init", init, free or init == "pretrained", words
-        words = "1 with peft=prefix, which is one table for all layers"
-        yield "trainer.layer_decay", layer_decay, free or layer_decay == 1, words
-
 
 PEFT = {item.name: item.default() for item in fields_of(PeftConfig) if item.name != "method"}
 PEFT_KEYS = {  # that a method has

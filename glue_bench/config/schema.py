@@ -270,7 +270,11 @@ class RunConfig(RunKeys):
     def rules(self) -> Iterator[Rule]:
         """Require what `RunKeys` does, what a prefix leaves possible, and a loss that the task can have."""
         yield from RunKeys.rules(self)
-        yield from self.peft.rules_of_run(self.init, layer_decay=self.trainer.layer_decay)
+        if self.peft.method == "prefix":
+            words = "pretrained with peft=prefix, which cannot be merged into an encoder to start from"
+            yield "init", self.init, self.init == "pretrained", words
+            decay, words = self.trainer.layer_decay, "1 with peft=prefix, which is one table for all layers"
+            yield "trainer.layer_decay", decay, decay == 1, words
         weights, smoothing, classes = self.trainer.class_weights, self.trainer.label_smoothing, len(self.task.labels)
         if self.task.kind == "regression":
             yield "trainer.label_smoothing", smoothing, smoothing == 0, f"0 for {self.task.name}, which has no classes"

@@ -5,6 +5,7 @@ python -m tests.support.configuration_page        writes the page
 
 import types
 from collections.abc import Iterator, Sequence
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -83,8 +84,7 @@ def _type(hint: Any) -> str:
 
 def _default(key: Key, defaults: SweepConfig) -> str:
     if key.name.startswith("task."):
-        factory = key.field.default_factory
-        return "required" if key.required else f"`{_written(factory() if callable(factory) else key.field.default)}`"
+        return "required" if key.default() is MISSING else f"`{_written(key.default())}`"
     value: Any = defaults
     for part in key.name.split("."):
         value = getattr(value, part)
