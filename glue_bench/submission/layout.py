@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import UsageError, did_you_mean
-from glue_bench.runs.filters import is_written
+from glue_bench.runs.filters import Filters, facts_of
 from glue_bench.runs.finished import FinishedRun
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, override_word
@@ -113,13 +113,11 @@ class Wish:
 
     def fits(self, record: Record) -> bool:
         """Check whether a run has the seed and the settings."""
-        known = Setting.of(record).facts()
-        for key, value in self.settings.items():
-            if key == "init" and value not in (*task_of(record).init_from, record.init_kind):
-                value = "pretrained"  # as in a sweep: tasks that do not start from another keep the pretrained encoder
-            if key not in known or not is_written(known[key], value):
-                return False
-        return self.seed in (None, record.seed)
+        wanted = dict(self.settings)
+        if wanted.get("init", record.init_kind) not in (*task_of(record).init_from, record.init_kind):
+            wanted["init"] = "pretrained"  # as in a sweep: of tasks that do not start from another
+        filters = Filters.read(f"{key}={value}" for key, value in wanted.items())
+        return self.seed in (None, record.seed) and filters.fits(facts_of(record))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
