@@ -2,8 +2,8 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.report.comparison import Side, Sides
@@ -16,17 +16,12 @@ from glue_bench.tasks.published import PublishedTable
 from glue_bench.text import plural
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Group:
+class _Group(NamedTuple):
     """The finished runs that one word names."""
 
     name: str
     store: RunStore
     records: Sequence[Record]
-
-    @property
-    def encoder(self) -> str:
-        return str(self.records[0].encoder["name"])
 
 
 def choose_sides(
@@ -50,9 +45,10 @@ def choose_sides(
         common = f"have {plural(len(both), 'run')} in common; name two groups that share none"
         raise UsageError(f"{left.name} and {right.name}: {common}")
     names = [left.name, right.name]
-    if by is None and left.encoder == right.encoder and left.store is right.store:  # two settings
+    encoders = {str(group.records[0].encoder["name"]) for group in (left, right)}
+    if by is None and len(encoders) == 1 and left.store is right.store:  # two settings
         found = tell_apart([Setting.of(group.records[0]) for group in (left, right)])
-        names, subject, named = list(map(show_words, found)), left.encoder, list(found[0])
+        names, subject, named = list(map(show_words, found)), encoders.pop(), list(found[0])
     groups = zip((left, right), names, strict=True)
     first, second = (Side.of(build_report(g.records, published), g.store, name=name) for g, name in groups)
     return Sides(first=first, second=second, subject=subject, named=named)
@@ -100,7 +96,7 @@ def _split(left: _Group, right: _Group, *, by: str) -> list[_Group]:
         own = own or Filters.read([f"{key}={value}"]).choose_records(group.records, place=group.store.root.parent)
         word = f"{short_name(key)}={value}"
         name = word if left.name == right.name else f"{group.name} {word}"
-        groups.append(replace(group, name=name, records=own))
+        groups.append(group._replace(name=name, records=own))
     return groups
 
 

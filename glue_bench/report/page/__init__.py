@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jinja2
-from markupsafe import Markup
 
 from glue_bench import __version__
 from glue_bench.report.columns import NOTES, comparison_tables, other_tables
@@ -26,7 +25,6 @@ from glue_bench.runs.record import Record
 from glue_bench.runs.setting import short_name, show_value
 from glue_bench.text import plural, three_digits
 
-_TEMPLATES = Path(__file__).resolve().parent / "templates"
 MOST_CLASSES = 12  # of a matrix that can be drawn
 _FILTERS = {
     "number": drawing.show_number,
@@ -109,7 +107,7 @@ class Page:
 def render_page(page: Page) -> str:
     """Render the HTML file; all but our own plots and styles is escaped, and the same page gives the same text."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         extensions=["jinja2.ext.do"],
         undefined=jinja2.StrictUndefined,
@@ -129,7 +127,6 @@ def render_page(page: Page) -> str:
         "curve_points": POINTS,
         "bins": BINS,
         "version": __version__,
-        "style": Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
     }
     return environment.get_template("page.html").render(page=page).lstrip()
 
