@@ -265,7 +265,7 @@ def read_predictions(
         if not table.num_rows or len(numbers) < table.num_columns:
             raise misfit
         # pyarrow's own way imports pandas
-        columns = {column: np.from_dlpack(table[column].combine_chunks()) for column in wanted}
+        columns: dict[str, NDArray[Any]] = {each: np.from_dlpack(table[each].combine_chunks()) for each in wanted}
         origin = (table.schema.metadata or {}).get(_ORIGIN_KEY, b"").decode("utf-8")
     except FileNotFoundError as error:
         raise InputError(f"no {name}") from error
