@@ -1,6 +1,7 @@
 """`glue-bench sweep`: tasks x seeds x encoders, only what is missing, then the table."""
 
 import argparse
+import dataclasses
 import shlex
 import sys
 import textwrap
@@ -22,7 +23,7 @@ from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import describe_outcome, format_clock, listener_for
 from glue_bench.sweep.plan import Plan, check_local_rows, fetch_inputs, plan_line, plan_runs, tidy_up, write_plan
-from glue_bench.sweep.serial import run_serially
+from glue_bench.sweep.queue import run_serially
 from glue_bench.sweep.timing import Estimate, Work, estimate_runs, longest_first, measure_run, seconds_in_all, work_of
 from glue_bench.tasks.published import load_published
 from glue_bench.text import plural
@@ -112,7 +113,7 @@ def execute(arguments: argparse.Namespace) -> int:
         requests += make_requests(config, sweep.seeds, starts=starts)
     plan = plan_runs(requests, store, retry_failed=arguments.retry_failed)
     estimates = estimate_runs(plan.requests, store.load_all()) if plan.missing else {}
-    plan = plan.in_order(longest_first(plan.missing, estimates))
+    plan = dataclasses.replace(plan, missing=longest_first(plan.missing, estimates))
     if plan.settled:
         again = f"{plural(len(plan.settled), 'run')} diverged, and would do so again with these versions on a CPU"
         say(f"{again}: not repeated; other values, as of trainer.learning_rate, make new runs")

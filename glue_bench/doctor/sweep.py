@@ -62,7 +62,8 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
     for fault in _examine_writable("cache", encoded, advice=other):
         yield replace(fault, state=NOTE, found=f"{fault.found}; texts are encoded again for every run")
     of = {str(config.encoder): config for config in every}
-    here = [of[str(e)] for e, each in zip(distinct, inputs, strict=False) if e.hub_id is None and each.weights]
+    sound = [each for each, found in zip(distinct, found_inputs[1:], strict=False) if found.state == OK]
+    here = [of[str(encoder)] for encoder in sound if encoder.hub_id is None]
     findings, at_once = examine_device(first, runs=runs, here=here)
     yield from findings
     models, needs = seeds * sum(config.save_model for config in every), list[Need]()

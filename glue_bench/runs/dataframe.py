@@ -1,7 +1,6 @@
 """All scores of a results folder as a pandas DataFrame. Knows no torch."""
 
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +76,8 @@ def _rows(record: Record, store: RunStore) -> list[dict[str, Any]]:
     encoder, data, config = record.encoder, record.data, record.config
     facts: dict[str, Any] = {name: getattr(record, name) for name in _COLUMNS if hasattr(record, name)}
     facts |= {name: encoder.get(name) for name in ("hub_id", "revision", "weights_sha256", "parameters", "trained")}
-    facts |= {name: _words(config.get(name)) for name in ("recipe_changes", "cell")}
+    for name in ("recipe_changes", "cell"):
+        facts[name] = " ".join(f"{key}={value}" for key, value in (config.get(name) or {}).items())
     facts |= {f"{name}_seconds": record.seconds.get(name) for name in ("train", "eval")}
     facts |= {name: config["trainer"].get(name) for name in _NUMBERS}
     facts |= dict(zip(("beta1", "beta2"), config["trainer"].get("betas", ()), strict=False))
@@ -100,7 +100,3 @@ def _rows(record: Record, store: RunStore) -> list[dict[str, Any]]:
         for split in task.validation
         for metric in task.metrics
     ]
-
-
-def _words(values: Mapping[str, Any] | None) -> str:
-    return " ".join(f"{key}={value}" for key, value in (values or {}).items())

@@ -2,11 +2,12 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from glue_bench.models.pretrained import TOKENIZER_FILES, Pretrained, encoder_id
 from glue_bench.models.trainable import load_trainable, trained
 from glue_bench.runs.division import Division, Judged, divide_rows
 from glue_bench.runs.finished import FinishedRun, check_weights
-from glue_bench.runs.identity import RunRequest, check_unchanged
+from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import LostLeaseError
 from glue_bench.runs.record import Record, now, request_facts
 from glue_bench.runs.store import RunStore, choose_start, predictions_path, write_history, write_predictions
@@ -44,19 +45,24 @@ from glue_bench.training.updates import StepReport
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunContext:
-    """A run in progress: what was requested, where it runs, and who is notified."""
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """A run in progress: what was requested, who is notified, and everything that training and evaluation need."""
 
     request: RunRequest
     store: RunStore
     processes: Processes
-    placement: Placement
-    facts: dict[str, Any]  # fields of the record so far, for a finished or a failed run
-    history: list[StepReport]
     on_phase: Callable[[str], None]
     on_step: Callable[[StepReport], None]
     check_owner: Callable[[], None]
+    facts: dict[str, Any]  # fields of the record so far, for a finished or a failed run
+    history: list[StepReport] = field(default_factory=list)
+    placement: Placement = field(init=False)
+    start: Pretrained = field(init=False)  # what the training starts from
+    model: Classifier = field(init=False)
+    encoded: Mapping[str, Encoded] = field(init=False)  # every split
+    rows: Division = field(init=False)
+    best: BestEpoch | None = None  # what chooses among the epochs; None keeps the last
 
     @property
     def task(self) -> TaskAdapter:
@@ -68,10 +74,10 @@ class RunContext:
         """Where the run's files are."""
         return self.store.folder(*self.request.place)
 
-    def predict(self, model: Classifier, encoded: Encoded, *, phase: str) -> NDArray[np.float32]:
+    def predict(self, encoded: Encoded, *, phase: str) -> NDArray[np.float32]:
         """Return (n, outputs) logits."""
         return predict(
-            model,
+            self.model,
             encoded,
             batch_size=self.request.config.trainer.eval_batch_size,
             placement=self.placement,
@@ -79,17 +85,13 @@ class RunContext:
             processes=self.processes,
         )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """Everything that training and evaluation need."""
-
-    model: Classifier
-    start: Pretrained  # what the training starts from
-    encoded: Mapping[str, Encoded]  # every split
-    rows: Division
-    best: BestEpoch | None  # what chooses among the epochs; None keeps the last
-    score_dev: Callable[[], float]
+    def score_on(self, every: Sequence[Judged]) -> float:
+        """Return the task's score with the current weights."""
+        scores = dict[str, dict[str, float]]()
+        for names, rows, truth in every:
+            scores |= dict.fromkeys(names, _score(self.task, self.predict(rows, phase="selecting"), labels=truth)[1])
+        self.on_phase("training")
+        return headline(self.task.parts("card"), scores)
 
 
 def run_experiment(
@@ -109,44 +111,35 @@ def run_experiment(
     Of several processes the first writes, and only its record has scores. `check_owner` is called before the run's
     files are written or deleted, and raises if another worker has taken the run.
     """
-    request = choose_start(request, store)
-    started, history, trainer = time.perf_counter(), list[StepReport](), request.config.trainer
-    facts: dict[str, Any] = {**request_facts(request), "processes": processes.count}
+    request, started = choose_start(request, store), time.perf_counter()
+    run = _Run(
+        request=request,
+        store=store,
+        processes=processes,
+        on_phase=on_phase,
+        on_step=on_step,
+        check_owner=check_owner,
+        facts={**request_facts(request), "processes": processes.count},
+    )
     try:
-        exact, at, by = trainer.deterministic, processes.local_rank, trainer.products
-        way = {"multiply": by, "before": products_of_newest(store.snapshots(*request.place))}
-        placement = choose_placement(trainer.device, trainer.precision, deterministic=exact, local_rank=at, **way)
-        if placement.device.type == "cpu":
-            keep_freed_memory()
-        run = RunContext(
-            request=request,
-            store=store,
-            processes=processes,
-            placement=placement,
-            facts=facts,
-            history=history,
-            on_phase=on_phase,
-            on_step=on_step,
-            check_owner=check_owner,
-        )
-        prepared = _prepare(run)
-        fitted = _fit(run, prepared)
-        record = _evaluate(run, prepared, fitted=fitted, started=started)
+        _prepare(run)
+        fitted = _fit(run)
+        record = _evaluate(run, fitted, started=started)
         if not processes.leads:
             return record
         try:
             if request.config.save_model:
-                record = _save_model(run, prepared, record=record, decay=fitted.untouched_decay)
+                record = _save_model(run, record, decay=fitted.untouched_decay)
         finally:
             check_owner()
-            write_history(run.folder / "history.jsonl", history)
+            write_history(run.folder / "history.jsonl", run.history)
             store.save(record)
     except (DiskError, UsageError, LostLeaseError):
         raise  # not recorded: disk full, usage error, or another worker owns the run
     except BaseException as error:
         if processes.leads:
             check_owner()
-            store.keep_failure(request, error, facts=facts, history=history)
+            store.keep_failure(request, error, facts=run.facts, history=run.history)
         raise
     store.discard_snapshots(record)
     with contextlib.suppress(OSError):  # the result is kept, whatever is there
@@ -154,19 +147,23 @@ def run_experiment(
     return record
 
 
-def _load_inputs(run: RunContext) -> tuple[Pretrained, Pretrained, TaskData]:
+def _load_inputs(run: _Run) -> tuple[Pretrained, TaskData]:
+    """Find the pretrained weights and what the training starts from, and read the rows."""
     run.on_phase("loading")
     config = run.request.config
-    pretrained = start = resolve_pretrained(config.encoder)
+    pretrained = run.start = resolve_pretrained(config.encoder)
     source = resolve_source(config.data, config.task)
-    check_unchanged(run.request, encoder=encoder_identity(config.encoder, pretrained), data=source.identity)
+    for part, found in (("encoder", encoder_identity(config.encoder, pretrained)), ("data", dict(source.identity))):
+        if found != run.request.inputs[part]:
+            title = run.request.title
+            raise InputError(f"{title}: the files of its {part} changed since the run was planned; run again")
     if parent := run.request.parent:
         record, folder = run.store.load(*parent.place), run.store.folder(*parent.place)
         if record is None or not record.finished:
             raise InputError(f"{folder}: no model of {parent.title} to start from; run it with save_model=true")
         folder = check_weights(FinishedRun(record=record, folder=folder))
-        start = dataclasses.replace(pretrained, folder=folder, weights_sha256=str(record.model_sha256))
-    return pretrained, start, load_task_data(source, config.data, task=config.task, seed=config.seed)
+        run.start = dataclasses.replace(pretrained, folder=folder, weights_sha256=str(record.model_sha256))
+    return pretrained, load_task_data(source, config.data, task=config.task, seed=config.seed)
 
 
 def load_texts(folder: Path, config: RunConfig) -> TextEncoder:
@@ -177,14 +174,20 @@ def load_texts(folder: Path, config: RunConfig) -> TextEncoder:
     return texts
 
 
-def _prepare(run: RunContext) -> Prepared:
-    pretrained, start, data = _load_inputs(run)
+def _prepare(run: _Run) -> None:
+    config, trainer = run.request.config, run.request.config.trainer
+    exact, at, by = trainer.deterministic, run.processes.local_rank, trainer.products
+    way = {"multiply": by, "before": products_of_newest(run.store.snapshots(*run.request.place))}
+    run.placement = choose_placement(trainer.device, trainer.precision, deterministic=exact, local_rank=at, **way)
+    if run.placement.device.type == "cpu":
+        keep_freed_memory()
+    pretrained, data = _load_inputs(run)
     run.on_phase("tokenising")
-    trainer, folder = run.request.config.trainer, start.folder
-    texts = load_texts(folder, run.request.config)
+    start, folder = run.start, run.start.folder
+    texts = load_texts(folder, config)
     encoded = {name: texts.encode(split, cache=cache_folder("encoded")) for name, split in data.splits.items()}
-    head = SeedStreams.from_seed(run.request.config.seed).head
-    model = load_trainable(folder, run.request.config, outputs=run.task.outputs, head_seed=head)
+    head = SeedStreams.from_seed(config.seed).head
+    run.model = model = load_trainable(folder, config, outputs=run.task.outputs, head_seed=head)
     for split in encoded.values():
         check_tokens(model, split)
     encoder = {key: getattr(pretrained, key) for key in ("name", "hub_id", "revision", "weights_sha256")}
@@ -192,9 +195,9 @@ def _prepare(run: RunContext) -> Prepared:
     source, prints, device = data.source, data.fingerprints, run.placement.device
     init, threads = run.request.init, f"{device}, {plural(torch.get_num_threads(), 'thread')}"
     reasons = run.task.not_comparable_because(
-        source=source, rows=data.rows, fingerprints=prints, init=init, selection=run.request.config.selection
+        source=source, rows=data.rows, fingerprints=prints, init=init, selection=config.selection
     )
-    rows = divide_rows(run.task, run.request.config, encoded=encoded, data=data)
+    run.encoded, run.rows = encoded, divide_rows(run.task, config, encoded=encoded, data=data)
     run.facts.update(
         encoder={
             **encoder,
@@ -204,7 +207,7 @@ def _prepare(run: RunContext) -> Prepared:
         data={
             **{key: getattr(data, key) for key in ("source", "dataset", "revision", "fingerprint", "fingerprints")},
             "checked": run.task.checked(source=source, fingerprints=prints),
-            **rows.counts(data),
+            **run.rows.counts(data),
             "overlap": data.overlap(run.task.train),
             "truncated": {name: rows.truncated for name, rows in encoded.items()},
         },
@@ -218,35 +221,12 @@ def _prepare(run: RunContext) -> Prepared:
     if model.why_padded and trainer.engine == "auto":
         logger.warning("%s runs padded, which is slower: %s", pretrained.name, model.why_padded)
     model.cut_vocabulary(np.concatenate([split.tokens for split in encoded.values()]))
-    best = None
-    if chosen_on := sum(len(judged.rows) for judged in rows.choosing):
-        score, patience = _scorer(run, model, judged=rows.choosing), trainer.patience
-        best = BestEpoch(model, score, on=rows.on, rows=chosen_on, patience=patience)
-    return Prepared(
-        model=model,
-        start=start,
-        encoded=encoded,
-        rows=rows,
-        best=best,
-        score_dev=_scorer(run, model, judged=rows.judged),
-    )
+    if chosen_on := sum(len(judged.rows) for judged in run.rows.choosing):
+        score = functools.partial(run.score_on, run.rows.choosing)
+        run.best = BestEpoch(model, score, on=run.rows.on, rows=chosen_on, patience=trainer.patience)
 
 
-def _scorer(run: RunContext, model: Classifier, *, judged: Sequence[Judged]) -> Callable[[], float]:
-    """Return a function that computes the task's score with the current weights."""
-
-    def score() -> float:
-        scores = dict[str, dict[str, float]]()
-        for names, rows, truth in judged:
-            logits = run.predict(model, rows, phase="selecting")
-            scores |= dict.fromkeys(names, _score(run.task, logits, labels=truth)[1])
-        run.on_phase("training")
-        return headline(run.task.parts("card"), scores)
-
-    return score
-
-
-def _fit(run: RunContext, prepared: Prepared) -> FitResult:
+def _fit(run: _Run) -> FitResult:
     run.on_phase("training")
 
     def note_step(line: StepReport) -> None:
@@ -254,15 +234,15 @@ def _fit(run: RunContext, prepared: Prepared) -> FitResult:
         run.on_step(line)
 
     tokens = hashlib.sha256()
-    for name in sorted(prepared.encoded):
-        tokens.update(prepared.encoded[name].tokens.tobytes())
-        tokens.update(prepared.encoded[name].offsets.tobytes())
+    for name in sorted(run.encoded):
+        tokens.update(run.encoded[name].tokens.tobytes())
+        tokens.update(run.encoded[name].offsets.tobytes())
     # A snapshot is usable only if all of these are the same.
     belongs_to = {
         "run_id": run.request.run_id,
-        "weights": prepared.start.weights_sha256,
+        "weights": run.start.weights_sha256,
         "tokens": tokens.hexdigest(),
-        "engine": prepared.model.engine,
+        "engine": run.model.engine,
         "precision": run.placement.precision,
         "device": run.placement.device.type,
         "torch": torch.__version__,
@@ -272,9 +252,9 @@ def _fit(run: RunContext, prepared: Prepared) -> FitResult:
     snapshots = SnapshotStore(folder, belongs_to=belongs_to, check_owner=run.check_owner)
     with SIGNALS.at_a_good_moment():
         return fit(
-            prepared.model,
-            prepared.rows.train,
-            labels=prepared.rows.labels,
+            run.model,
+            run.rows.train,
+            labels=run.rows.labels,
             settings=run.request.config.trainer,
             streams=SeedStreams.from_seed(run.request.config.seed),
             placement=run.placement,
@@ -282,21 +262,21 @@ def _fit(run: RunContext, prepared: Prepared) -> FitResult:
             on_step=note_step,
             snapshots=snapshots if run.processes.leads else None,
             signals=SIGNALS,
-            selection=prepared.best,
-            score_dev=prepared.score_dev,
+            selection=run.best,
+            score_dev=functools.partial(run.score_on, run.rows.judged),
             processes=run.processes,
         )
 
 
-def _evaluate(run: RunContext, prepared: Prepared, *, fitted: FitResult, started: float) -> Record:
+def _evaluate(run: _Run, fitted: FitResult, *, started: float) -> Record:
     """Predict and score every validation split, keep the predictions once all are scored, and make the record."""
     from glue_bench.tasks.metrics import why_undefined
 
     scores, undefined, hashes = dict[str, dict[str, float]](), dict[str, str](), dict[str, str]()
     predicted, seconds = dict[str, dict[str, Any]](), 0.0
-    for name, (split, rows) in prepared.rows.scored.items():
+    for name, (split, rows) in run.rows.scored.items():
         began = time.perf_counter()
-        logits = run.predict(prepared.model, rows, phase="evaluating")
+        logits = run.predict(rows, phase="evaluating")
         seconds += time.perf_counter() - began
         if run.processes.leads:
             prediction, scores[name] = _score(run.task, logits, labels=split.labels)
@@ -316,7 +296,7 @@ def _evaluate(run: RunContext, prepared: Prepared, *, fitted: FitResult, started
         scores=scores,
         undefined=undefined,
         predictions_sha256=hashes,
-        selected=dataclasses.asdict(prepared.best.selected) | stopped if prepared.best else {},
+        selected=dataclasses.asdict(run.best.selected) | stopped if run.best else {},
         seconds={name: round(value, 3) for name, value in times.items()},
         status="finished",
         ended=now(),
@@ -334,10 +314,10 @@ def _score(
     return prediction, score_predictions(task.metrics, prediction, labels=labels)
 
 
-def _save_model(run: RunContext, prepared: Prepared, *, record: Record, decay: float) -> Record:
-    prepared.model.restore_vocabulary(decay=decay)
-    if adapters := prepared.model.adapters:  # before they are merged
-        encoder, folder = run.request.config.encoder, prepared.start.folder
+def _save_model(run: _Run, record: Record, *, decay: float) -> Record:
+    run.model.restore_vocabulary(decay=decay)
+    if adapters := run.model.adapters:  # before they are merged
+        encoder, folder = run.request.config.encoder, run.start.folder
         hub_id = None if run.request.parent else encoder.hub_id
         with replace_folder_atomically(run.folder / "adapter", ours=ADAPTER_FILES) as target:
             adapters.save(target, base=hub_id or str(folder), revision=encoder.revision if hub_id else None)
@@ -345,6 +325,6 @@ def _save_model(run: RunContext, prepared: Prepared, *, record: Record, decay: f
         return record
     ours = ("config.json", "model.safetensors", "README.md", *TOKENIZER_FILES)
     with replace_folder_atomically(run.folder / "model", ours=ours) as target:
-        save_classifier(prepared.model, target, pretrained=prepared.start.folder, labels=run.task.labels)
+        save_classifier(run.model, target, pretrained=run.start.folder, labels=run.task.labels)
         sha256 = file_sha256(target / "model.safetensors")
     return dataclasses.replace(record, model_sha256=sha256)

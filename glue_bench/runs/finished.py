@@ -14,7 +14,7 @@ from glue_bench.config.schema import PATH_KEYS, DataConfig, EncoderConfig, Train
 from glue_bench.errors import InputError, UsageError, did_you_mean, list_names
 from glue_bench.files import file_sha256
 from glue_bench.models.pretrained import check_no_adapter, has_tokenizer
-from glue_bench.runs.filters import ALL_RUNS, Filters
+from glue_bench.runs.filters import ALL_RUNS, Filters, known_values
 from glue_bench.runs.record import Record, read_record, task_of
 from glue_bench.runs.setting import LIMITS, Setting, override_word, show_words, tell_apart
 from glue_bench.runs.store import RunStore
@@ -156,15 +156,14 @@ def _explain_none(wanted: Mapping[str, object], asked: str, *, here: Sequence[Fi
         names = list(dict.fromkeys(str(run.facts[key]) for run in here))
         if str(value) not in names:
             return f"{key}={value}: no finished run in {results}{did_you_mean(str(value), names[: 2 * _LISTED])}"
-    seeds = {_place(run): [str(other.record.seed) for other in here if _place(other) == _place(run)] for run in here}
-    each = [f"{place} seed={','.join(dict.fromkeys(numbers))}" for place, numbers in seeds.items()]
+    each = dict.fromkeys(f"{_place(run)} seed={run.record.seed}" for run in here)
     return f"{asked}: no finished run in {results} has all of these; there are {list_names(each, _LISTED)}"
 
 
 def _distinguish(found: Sequence[FinishedRun]) -> Iterable[str]:
     for key in ("task", "encoder", "seed"):
-        if len(values := {run.facts[key] for run in found}) > 1:
-            return [f"{key}={value}" for value in sorted(values, key=lambda value: (isinstance(value, str), value))]
+        if len(values := known_values([run.facts for run in found], key)) > 1:
+            return [f"{key}={value}" for value in values]
     words = map(show_words, tell_apart([Setting.of(run.record) for run in found]))
     return [f"run_id={run.record.run_id} ({word})" for run, word in zip(found, words, strict=True)]
 

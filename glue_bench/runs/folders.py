@@ -52,10 +52,19 @@ def list_runs(store: RunStore, filters: Filters) -> list[RunFolder]:
     every = list[tuple[RunFolder, Mapping[str, Any]]]()
     settings = defaultdict[tuple[str, str], dict[str, Setting]](dict)
     for path in store.folders():
-        record = store.load(*path.parts[-3:])
-        run = _look_at(path, record)
-        named = {"encoder": run.encoder, "task": run.task, "seed": "" if run.seed is None else run.seed}
-        facts = facts_of(record) if record else {**dict.fromkeys(KEYS, ""), **named}
+        record, named, (encoder, task) = store.load(*path.parts[-3:]), SEED.match(path.name), path.parts[-3:-1]
+        state = record.status if record else "damaged" if os.path.lexists(path / "record.json") else "unfinished"
+        run = RunFolder(
+            path=path,
+            encoder=encoder,
+            task=task,
+            seed=record.seed if record else int(named[1]) if named else None,
+            state="running" if owner_of(path) else state,
+            size=sum(_sizes(path)),
+            record=record,
+        )
+        known = {"encoder": encoder, "task": task, "seed": "" if run.seed is None else run.seed}
+        facts = facts_of(record) if record else {**dict.fromkeys(KEYS, ""), **known}
         every.append((run, {**facts, "run_id": path.name, "status": run.state}))
     found = filters.choose(every, place=store.root.parent)
     for run in found:
@@ -99,20 +108,6 @@ def remove_run(store: RunStore, run: RunFolder) -> None:
     with contextlib.suppress(OSError):  # not empty, or in use
         for folder in (run.path, run.path.parent, run.path.parents[1]):
             folder.rmdir()
-
-
-def _look_at(path: Path, record: Record | None) -> RunFolder:
-    named = SEED.match(path.name)
-    state = record.status if record else "damaged" if os.path.lexists(path / "record.json") else "unfinished"
-    return RunFolder(
-        path=path,
-        encoder=path.parts[-3],
-        task=path.parts[-2],
-        seed=record.seed if record else int(named[1]) if named else None,
-        state="running" if owner_of(path) else state,
-        size=sum(_sizes(path)),
-        record=record,
-    )
 
 
 def _sizes(folder: Path) -> Iterator[int]:

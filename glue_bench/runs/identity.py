@@ -15,7 +15,7 @@ from typing import Any
 from glue_bench.config.keys import NOT_IN_IDENTITY, keys_of, unset_later
 from glue_bench.config.schema import REPLACES, WAYS, PeftConfig, RunConfig, TaskConfig, TrainerConfig
 from glue_bench.data.sources import hub_identity, resolve_source
-from glue_bench.errors import InputError, UsageError
+from glue_bench.errors import UsageError
 from glue_bench.models.pretrained import encoder_identity, encoder_name, pinned_identity, resolve_pretrained
 
 SCORES_VERSION = 2  # increase it when the code gives other scores for the same request
@@ -162,13 +162,6 @@ def cell_shape(config: Mapping[str, Any]) -> dict[str, bool]:
     """Return what the id of a cell was made from before: its keys, and whether each value is outside of the grid."""
     changes = config.get("recipe_changes") or {}
     return {key: key in changes for key in sorted(config.get("cell") or {})}
-
-
-def check_unchanged(request: RunRequest, *, encoder: Mapping[str, object], data: Mapping[str, object]) -> None:
-    """Refuse inputs that are not those that a run was planned with, by an InputError that names what changed."""
-    for part, found in (("encoder", encoder), ("data", data)):
-        if dict(found) != request.inputs[part]:
-            raise InputError(f"{request.title}: the files of its {part} changed since the run was planned; run again")
 
 
 def _identity(config: TaskConfig | TrainerConfig | PeftConfig, without: Collection[str] = ()) -> dict[str, Any]:

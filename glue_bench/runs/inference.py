@@ -115,9 +115,8 @@ def render_answers(answers: Answers, format_name: str) -> str:
     found = ["label", *(f"probability_{label}" for label in answers.labels)] if answers.labels else ["score"]
     writer.writerow(["idx", *answers.beside, *found])
     for row in answers.rows():
-        cells = [*row.values()]
-        cells = [*cells[:-1], *(cells[-1].values() if answers.labels else cells[-1:])]
-        writer.writerow(map(escape_cell, cells))
+        probabilities = row.pop("probabilities", {})
+        writer.writerow(map(escape_cell, [*row.values(), *probabilities.values()]))
     return stream.getvalue()
 
 

@@ -48,18 +48,20 @@ class Setting:
     encoder_revision: str = ""
     source: str = ""  # hub, local or sample
     data_revision: str = ""
-    recipe_changes: Mapping[str, str] = field(default_factory=dict)  # trainer values that are not the recipe's
+    recipe_changes: Mapping[str, str] = field(
+        default_factory=dict, hash=False
+    )  # trainer values that are not the recipe's
     init: str = "pretrained"  # or the task that the initial weights were fine-tuned on
     init_seed: int | str | None = None  # of that task's run, or which it is by score; None if it is each run's own
     init_seeds: str = ""  # that median or best is chosen among
     usual_start: bool = field(default=True, compare=False)  # whether the task's init_from has it
     selection: str = "last"  # last, best, holdout or halves
     holdout: float | None = None  # None unless the selection is holdout
-    ways: Mapping[str, Any] = field(default_factory=dict)  # head, freeze, peft, and the keys of its method
-    cell: Mapping[str, Any] = field(default_factory=dict)  # trainer values from a grid
+    ways: Mapping[str, Any] = field(default_factory=dict, hash=False)  # head, freeze, peft, and the keys of its method
+    cell: Mapping[str, Any] = field(default_factory=dict, hash=False)  # trainer values from a grid
     grid: Mapping[str, list[Any]] = field(default_factory=dict, compare=False)  # trainer key to the values to try
-    trainer: Mapping[str, Any] = field(default_factory=dict)  # without EXECUTION
-    limits: Mapping[str, Any] = field(default_factory=dict)  # max_train_rows, max_eval_rows, sample
+    trainer: Mapping[str, Any] = field(default_factory=dict, hash=False)  # without EXECUTION
+    limits: Mapping[str, Any] = field(default_factory=dict, hash=False)  # max_train_rows, max_eval_rows, sample
     fingerprint: str = ""  # of all texts and labels
     precision: str = ""  # in which the run computed, whatever trainer.precision asked for
     engine: str = ""  # that `trainer.engine=auto` chose: an earlier version may have chosen another
@@ -104,10 +106,6 @@ class Setting:
             weights=(encoder.get("weights_sha256") or "") if known else "",
             path=str(config["data"].get("path") or ""),
         )
-
-    def __hash__(self) -> int:
-        """Hash the fields that hold no mapping."""
-        return hash((self.id, self.encoder, self.task, self.recipe, self.init, self.selection, self.precision))
 
     @property
     def section(self) -> tuple[str, ...]:

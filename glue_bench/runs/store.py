@@ -249,6 +249,7 @@ def read_predictions(
     from glue_bench.data.tables import open_parquet
 
     name = f"{path.parent.name}/{path.name}"
+    misfit = InputError(f"{name} that does not fit the task")
     coded = ["label", "prediction"] if labelled else ["prediction"]
     outputs = [f"logit_{output}" for output in range(task.outputs)]
     wanted = ["idx", *coded, *outputs]
@@ -259,16 +260,19 @@ def read_predictions(
         if rows is not None and file.metadata.num_rows != rows:
             raise InputError(f"{name} of {file.metadata.num_rows} rows; the record says {rows}")
         table = file.read(columns=wanted)
-        columns = {column: _to_numpy(table[column]) for column in wanted}
+        kinds = [each.type for each in table.columns if each.null_count == 0]
+        numbers = [kind for kind in kinds if pa.types.is_signed_integer(kind) or pa.types.is_floating(kind)]
+        if not table.num_rows or len(numbers) < table.num_columns:
+            raise misfit
+        # pyarrow's own way imports pandas
+        columns: dict[str, NDArray[Any]] = {each: np.from_dlpack(table[each].combine_chunks()) for each in wanted}
         origin = (table.schema.metadata or {}).get(_ORIGIN_KEY, b"").decode("utf-8")
     except FileNotFoundError as error:
         raise InputError(f"no {name}") from error
     except (OSError, ValueError, pa.ArrowException, KeyError) as error:
         raise InputError(f"a damaged {name} ({type(error).__name__})") from error
-    fits = table.num_rows > 0 and columns["idx"].dtype.kind == "i"
-    fits = fits and all(column.dtype.kind in "if" for column in columns.values())
-    if not fits or not all(_fit_task(columns[column], task) for column in coded):
-        raise InputError(f"{name} that does not fit the task")
+    if columns["idx"].dtype.kind != "i" or not all(_fit_task(columns[column], task) for column in coded):
+        raise misfit
     return Predictions(
         idx=columns["idx"],
         label=columns.get("label", np.array([])),
@@ -276,15 +280,6 @@ def read_predictions(
         logits=np.array([columns[column] for column in outputs], dtype=np.float64).T,
         origin=origin,
     )
-
-
-def _to_numpy(column: Any) -> NDArray[Any]:
-    """Return a column's values. pyarrow's own way, which only nulls and texts need, imports pandas."""
-    import pyarrow as pa
-
-    numbers = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    plain = numbers and column.num_chunks == 1 and column.null_count == 0
-    return np.from_dlpack(column.chunk(0)) if plain else np.asarray(column.to_numpy())
 
 
 def _fit_task(values: NDArray[Any], task: TaskAdapter) -> bool:

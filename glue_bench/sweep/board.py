@@ -33,40 +33,6 @@ _STYLES = {"finished": "green", "stopped": "yellow", "running": "bold cyan", "el
 _RANKS = {"running": 0, "elsewhere": 1, "failed": 2, "diverged": 2, "waiting": 3}  # what a short screen shows first
 
 
-class Listener:
-    """Progress callbacks for a sweep; every method does nothing by default."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Handle the end of the sweep, normal or by an error."""
-
-    def started(self, request: RunRequest) -> None:
-        """Handle the start of a run here."""
-
-    def phase(self, request: RunRequest, name: str) -> None:
-        """Handle a new phase of a run: loading, tokenising, training, selecting, evaluating or writing."""
-
-    def step(self, request: RunRequest, report: "StepReport") -> None:
-        """Handle an update of a run."""
-
-    def elsewhere(self, request: RunRequest, owner: Owner) -> None:
-        """Handle a run that another worker has; called again with its progress."""
-
-    def waiting(self, request: RunRequest) -> None:
-        """Handle a run that must be started again: its worker stopped or lost it."""
-
-    def stopped(self, request: RunRequest) -> None:
-        """Handle a run that was asked to stop and has kept a snapshot."""
-
-    def ended(self, request: RunRequest, record: Record) -> None:
-        """Handle the record of a run: finished, failed, diverged or interrupted."""
-
-    def note(self, text: str) -> None:
-        """Show a remark on the whole sweep."""
-
-
 @dataclass(slots=True, kw_only=True)
 class _State:
     """What the board knows of one run."""
@@ -93,58 +59,77 @@ class _State:
         return pace * (report.steps - report.step)
 
 
-class _Progress(Listener):
-    """What is known of every run."""
+class Listener:
+    """Told of every event of a sweep; keeps what is known of each run, and shows nothing."""
 
     def __init__(
         self,
-        requests: Sequence[RunRequest],
-        records: Mapping[str, Record],
+        requests: Sequence[RunRequest] = (),
+        records: Mapping[str, Record] | None = None,
         *,
-        console: Console,
+        console: Console | None = None,
         published: Sequence[PublishedTable] = (),
         expected: Mapping[str, float] | None = None,
     ) -> None:
         """Show runs with the records that exist, and their `expected` seconds as far as known, both by run id."""
-        self._expected = expected or {}
-        self._console, self._published, self._note, self._begun = console, published, "", time.monotonic()
+        self._expected, self._published = expected or {}, published
+        self._console, self._note, self._begun = console or Console(stderr=True), "", time.monotonic()
         titles, self._shared = split_titles(requests)
         self._states = {request.run_id: _State(request=request, title=titles[request.run_id]) for request in requests}
-        for run_id, record in records.items():
-            _Progress.ended(self, self._states[run_id].request, record)
+        for run_id, record in (records or {}).items():
+            Listener.ended(self, self._states[run_id].request, record)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Handle the end of the sweep, normal or by an error."""
 
     def started(self, request: RunRequest) -> None:
-        state, now = self._states[request.run_id], time.monotonic()
+        """Handle the start of a run here."""
+        state, now = self._state(request), time.monotonic()
         state.state, state.started, state.said = "running", now, now
 
     def phase(self, request: RunRequest, name: str) -> None:
-        self._states[request.run_id].phase = name
+        """Handle a new phase of a run: loading, tokenising, training, selecting, evaluating or writing."""
+        self._state(request).phase = name
 
     def step(self, request: RunRequest, report: "StepReport") -> None:
-        state = self._states[request.run_id]
+        """Handle an update of a run."""
+        state = self._state(request)
         if state.report is None:
             state.first, state.fitting = report.step, time.monotonic()
         state.report = report
 
     def elsewhere(self, request: RunRequest, owner: Owner) -> None:
-        state = self._states[request.run_id]
+        """Handle a run that another worker has; called again with its progress."""
+        state = self._state(request)
         state.state, state.owner = "elsewhere", owner
 
     def waiting(self, request: RunRequest) -> None:
-        self._states[request.run_id] = _State(request=request, title=self._states[request.run_id].title)
+        """Handle a run that must be started again: its worker stopped or lost it."""
+        self._states[request.run_id] = _State(request=request, title=self._state(request).title)
 
     def stopped(self, request: RunRequest) -> None:
-        self._states[request.run_id].state = "stopped"
+        """Handle a run that was asked to stop and has kept a snapshot."""
+        self._state(request).state = "stopped"
 
     def ended(self, request: RunRequest, record: Record) -> None:
-        state = self._states[request.run_id]
+        """Handle the record of a run: finished, failed, diverged or interrupted."""
+        state = self._state(request)
         state.seconds = float(record.seconds.get("total", 0.0))
         if state.state == "running":
             state.seconds = time.monotonic() - state.started
         state.state, state.outcomes = record.status, _word_outcome(record, self._published)
 
+    def note(self, text: str) -> None:
+        """Show a remark on the whole sweep."""
 
-class Board(_Progress):
+    def _state(self, request: RunRequest) -> _State:
+        return self._states.setdefault(request.run_id, _State(request=request, title=request.title))
+
+
+class Board(Listener):
     """A table of runs that redraws itself."""
 
     def __enter__(self) -> Self:
@@ -169,10 +154,8 @@ class Board(_Progress):
         clock, left = format_clock(time.monotonic() - self._begun), self._seconds_left()
         clock += f", about {format_clock(left)} left" if left is not None else ""
         hidden = f", {len(states) - room} not shown" if len(states) > room else ""
-        text = f"{', '.join(parts)}{hidden}; {clock}"
-        if len(text) > options.max_width:  # one line, or the board is too high
-            text = text.replace(hidden, "")
-        yield Text(text, "bold", no_wrap=True, overflow="ellipsis")
+        # One line, or the board is too high: what is last gives way.
+        yield Text(f"{', '.join(parts)}; {clock}{hidden}", "bold", no_wrap=True, overflow="ellipsis")
         if self._shared:
             yield Text(f"all runs: {visible(self._shared)}", "dim", no_wrap=True, overflow="ellipsis")
         if self._note:
@@ -205,7 +188,7 @@ class Board(_Progress):
         return seconds_in_all([*busy, *waiting], workers=max(1, len(busy))) if busy or waiting else None
 
 
-class PlainLines(_Progress):
+class PlainLines(Listener):
     """One line per event, for logs and pipes."""
 
     def started(self, request: RunRequest) -> None:
@@ -213,19 +196,19 @@ class PlainLines(_Progress):
         self._say(request, "started")
 
     def step(self, request: RunRequest, report: "StepReport") -> None:
-        state, now = self._states[request.run_id], time.monotonic()
+        state, now = self._state(request), time.monotonic()
         if now - state.said >= _LINE_EVERY:
             state.said = now
             speed = f"{report.tokens_per_second:,.0f} tokens/s"
             self._say(request, f"update {report.step} of {report.steps}, loss {report.loss:.3f}, {speed}")
 
     def elsewhere(self, request: RunRequest, owner: Owner) -> None:
-        if self._states[request.run_id].state != "elsewhere":
+        if self._state(request).state != "elsewhere":
             self._say(request, f"is being run by {owner.title}; waiting for it")
         super().elsewhere(request, owner)
 
     def ended(self, request: RunRequest, record: Record) -> None:
-        state = self._states[request.run_id]
+        state = self._state(request)
         here = state.state == "running"
         super().ended(request, record)
         after = f" after {format_clock(state.seconds)}" if here else ""

@@ -147,7 +147,7 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
     with side_by_side(math.ceil(len(slots) / len(gpus)) if gpus else 1, exact=exact) as shared:
         slots = slots if shared else deal_out(executor, runs=runs, gpus=gpus)
         queue = Queue(plan, store, listener=listener)
-        return _Driver(queue, store, listener=listener, slots=slots, timeout=60 * executor.timeout).run()
+        return _Driver(queue, slots=slots, timeout=60 * executor.timeout).run()
 
 
 def _visible_gpus() -> Sequence[str]:
@@ -166,10 +166,8 @@ def _visible_gpus() -> Sequence[str]:
 class _Driver:
     """The workers of one sweep."""
 
-    def __init__(
-        self, queue: Queue, store: RunStore, *, listener: Listener, slots: Sequence[Slot], timeout: float
-    ) -> None:
-        self._queue, self._store, self._listener, self._timeout = queue, store, listener, timeout
+    def __init__(self, queue: Queue, *, slots: Sequence[Slot], timeout: float) -> None:
+        self._queue, self._store, self._listener, self._timeout = queue, queue.store, queue.listener, timeout
         self._free, self._workers = list(slots), list[_Worker]()
         self._asked_to_stop: float | None = None  # when
         self._fatal: DiskError | None = None
@@ -305,12 +303,9 @@ def gpus_for(device: str, visible: Callable[[], Sequence[str]]) -> Sequence[str 
 def deal_out(executor: ExecutorConfig, *, runs: int, gpus: Sequence[str | None], fit: int = 1) -> list[Slot]:
     """Divide this machine among workers. The same command gets the same ones, however much of it is done already.
 
-    On GPUs there are `runs_per_gpu` for each; on a CPU one per core, as far as memory allows.
-
-    Args:
-        runs: of the whole plan, done ones included; there are never more workers.
-        gpus: those that runs may use, None for one that their configuration names; empty for the CPU.
-        fit: runs that share a GPU if the configuration does not say.
+    On each of `gpus` (None: one that the runs' configuration names) there are `runs_per_gpu`, or `fit` if that is not
+    set; without any, on the CPU, one per core, as far as memory allows. There are never more than `runs`, those of the
+    whole plan.
     """
     cores = usable_cores()
     if executor.workers != "auto":

@@ -47,10 +47,6 @@ class Plan:
         missing = {request.run_id for request in self.missing}
         return [request for request in self.requests if request.run_id in missing or request.run_id in self.records]
 
-    def in_order(self, missing: Sequence[RunRequest]) -> "Plan":
-        """Return the same plan, to be run in this order."""
-        return dataclasses.replace(self, missing=list(missing))
-
     def state(self, request: RunRequest) -> str:
         """Return missing, running, done, failed, diverged, or not needed: a parent whose children are all done."""
         if request.run_id in self.running:
@@ -88,9 +84,8 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
         if record is None or not (record.finished or is_settled or not (retry_failed or record.lack)):
             needed.add(request.run_id)
             waiting += [start for start in request.starts if start.run_id not in needed]  # only if a child is
-    requested = list(every.values())
-    plan = Plan(requests=requested, missing=[request for request in requested if request.run_id in needed])
-    plan.settled.update(settled)
+    missing = [request for run_id, request in every.items() if run_id in needed]
+    plan = Plan(requests=list(every.values()), missing=missing, settled=settled)
     for run_id, request in every.items():
         record = found[run_id]
         if record is not None and run_id in needed:
@@ -202,9 +197,8 @@ def check_local_rows(missing: Sequence[RunRequest]) -> None:
 def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> None:
     """Write every run of a plan, done ones too, with absolute paths: a line keeps its number in every such file.
 
-    Raises:
-        DiskError: the file cannot be written.
-        UsageError: the file exists and is not a plan of the same runs: jobs may be queued for its lines.
+    A UsageError if the file exists and is not a plan of the same runs: jobs may be queued for its lines. May raise a
+    DiskError.
     """
     if path.exists():
         try:
@@ -224,11 +218,9 @@ def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> 
 
 
 def read_plan(path: Path, index: int) -> RunRequest:
-    """Read the run of one line, counted from 0.
+    """Read the run of one line, counted from 0; a UsageError if there is none.
 
-    Raises:
-        InputError: the file cannot be read, or is not a plan of this version.
-        UsageError: there is no such line.
+    An InputError if the file cannot be read, or is not a plan of this version.
     """
     try:
         lines = read_text(path).splitlines()
@@ -282,12 +274,7 @@ class _Line(TypedDict):
     run_id: str
     setting_id: str
     encoder: str
-    inputs: "_Inputs"
+    inputs: Mapping[str, Mapping[str, Any]]
     config: Mapping[str, Any]
     parent: Mapping[str, Any] | None
     starts: NotRequired[Sequence[Mapping[str, Any]]]
-
-
-class _Inputs(TypedDict):
-    encoder: Mapping[str, Any]
-    data: Mapping[str, Any]

@@ -1,16 +1,23 @@
-"""The rest of a plan: which run may start next, which are run elsewhere, which have their record."""
+"""The rest of a plan: which run may start next, which are run elsewhere, which have their record; and its runs in this
+process, one after another, each under a lease. A failed run is recorded and the next one starts."""
 
 import logging
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from glue_bench.errors import GlueBenchError, InputError
+from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.lease import Owner, owner_of, take_lease
+from glue_bench.runs.lease import LostLeaseError, Owner, owner_of, take_lease
 from glue_bench.runs.record import Record, request_facts
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan, find_record
+from glue_bench.training.distributed import ALONE, Processes
+from glue_bench.training.stopping import SIGNALS
+
+if TYPE_CHECKING:
+    from glue_bench.training.updates import StepReport
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +38,12 @@ def resolve_lost(
     dead: int | None = None,
     resumable: bool = True,
 ) -> Record | None:
-    """Decide what became of a run that did not report a result.
+    """Return the record of a run that did not report a result; None if it must be started again, or is run elsewhere.
 
     A record newer than `before`, that of the run's start, is the result; if it is interrupted, the run stopped in good
     order and must be started again if it is `resumable`. Without a new record the run is lost: `error`, why, becomes
     its record with the `steps` that it had done, unless there is a result to keep. `dead` is the run's process on this
     host, known to have ended.
-
-    Returns:
-        Its record; None if the run must be started again, or another worker has it.
     """
     lease = take_lease(store.folder(*request.place), dead=dead)
     if isinstance(lease, Owner):
@@ -69,7 +73,7 @@ class Queue:
         self.earlier = plan.earlier  # by run id: failures that are being retried
         self._missing, self._here = plan.missing, set[str]()  # run ids
         self._looked = dict[str, float]()  # by run id: when a run elsewhere was last looked at
-        self._store, self._listener = store, listener
+        self.store, self.listener = store, listener
 
     @property
     def empty(self) -> bool:
@@ -90,7 +94,7 @@ class Queue:
         """Put back a run that was not done here; `stopped` if that is because the sweep ends."""
         self._here.discard(request.run_id)
         self._looked.pop(request.run_id, None)
-        (self._listener.stopped if stopped else self._listener.waiting)(request)
+        (self.listener.stopped if stopped else self.listener.waiting)(request)
 
     def settle(self, request: RunRequest, record: Record | None) -> None:
         """Note a run's record; without one, put the run back."""
@@ -98,7 +102,7 @@ class Queue:
             self.put_back(request)
             return
         self.records[request.run_id] = record
-        self._listener.ended(request, record)
+        self.listener.ended(request, record)
 
     def _waiting(self) -> list[RunRequest]:
         done = self._here | self.records.keys()
@@ -109,21 +113,21 @@ class Queue:
         if not self._starts_are_ready(request) or (looked is not None and now - looked < _LOOK_AGAIN):
             return False
         try:
-            owner = owner_of(self._store.folder(*request.place))
+            owner = owner_of(self.store.folder(*request.place))
         except OSError as error:  # a file server that is unreachable for a moment
             logger.warning("%s: %s; trying again", request.title, error)
             self._looked[request.run_id] = now
             return False
         if owner is not None:
             self._looked[request.run_id] = now
-            self._listener.elsewhere(request, owner)
+            self.listener.elsewhere(request, owner)
             return False
-        if found := find_record(request, self._store, earlier=self.earlier.get(request.run_id)):
+        if found := find_record(request, self.store, earlier=self.earlier.get(request.run_id)):
             self.settle(request, found)
             return False
         if looked is not None:  # the worker elsewhere has stopped without a result
             del self._looked[request.run_id]
-            self._listener.waiting(request)
+            self.listener.waiting(request)
         return True
 
     def _starts_are_ready(self, request: RunRequest) -> bool:
@@ -131,6 +135,82 @@ class Queue:
         for start, record in found:
             if record is not None and not record.finished:
                 reason = f"the run that it starts from, {start.title}, has {record.status}: {record.outcome}"
-                self.settle(request, self._store.keep_failure(request, InputError(reason)))
+                self.settle(request, self.store.keep_failure(request, InputError(reason)))
                 return False
         return all(record is not None for _, record in found)
+
+
+def run_leased(
+    request: RunRequest,
+    store: RunStore,
+    *,
+    listener: Listener,
+    earlier: Record | None = None,
+    processes: Processes = ALONE,
+) -> Record | Owner:
+    """Run a request under its lease, and return its record; or the worker that has it, if another one does.
+
+    `earlier` is the failure that is being retried; the `processes` run it together, this one first. Raises why it
+    failed, after its record was written, and a LostLeaseError if another worker took it over.
+    """
+    lease = take_lease(store.folder(*request.place), patience=60 * request.config.executor.timeout)
+    if isinstance(lease, Owner):
+        return lease
+    try:
+        if found := find_record(request, store, earlier=earlier):
+            return found
+        from glue_bench.runs.experiment import run_experiment
+
+        def on_phase(name: str) -> None:
+            lease.note_progress(name)
+            listener.phase(request, name)
+
+        def on_step(report: "StepReport") -> None:
+            lease.note_progress("training", report.step, steps=report.steps)
+            listener.step(request, report)
+
+        processes.broadcast(request)
+        return run_experiment(
+            request, store, on_phase=on_phase, on_step=on_step, check_owner=lease.check, processes=processes
+        )
+    finally:
+        record = store.load(*request.place)
+        lease.release(done=record is not None and record.finished)
+
+
+def run_serially(
+    plan: Plan, store: RunStore, *, listener: Listener, stop_at_failure: bool, processes: Processes = ALONE
+) -> dict[str, Record]:
+    """Run what is missing, and return every record of the plan, by run id; take over the runs of workers that die.
+
+    `stop_at_failure` raises what a run raises, instead of recording it and starting the next run. The `processes` carry
+    out each run together; this is the first. A DiskError if results can no longer be written: those written before are
+    intact. Stopped if a signal asked to stop: what ran has kept a snapshot.
+    """
+    queue = Queue(plan, store, listener=listener)
+    while not queue.empty:
+        request = queue.next_run()
+        if request is None:
+            time.sleep(0.2)
+            continue
+        listener.started(request)
+        before = store.load(*request.place)
+        record: Record | None = None
+        try:
+            earlier = queue.earlier.get(request.run_id)
+            outcome = run_leased(request, store, listener=listener, earlier=earlier, processes=processes)
+            record = outcome if isinstance(outcome, Record) else None
+        except LostLeaseError as error:
+            if processes.count > 1:  # the other processes cannot leave in the middle of an update
+                raise
+            logger.warning("%s", error)
+        except (DiskError, UsageError):
+            raise
+        except (Exception, SystemExit) as error:
+            if stop_at_failure:
+                raise
+            logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError))
+            record = resolve_lost(request, store, error=error, before=before)
+        queue.settle(request, record)
+        SIGNALS.obey()  # a signal that came while the run failed
+    return queue.records

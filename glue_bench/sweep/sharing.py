@@ -53,22 +53,22 @@ def side_by_side(runs: int, *, exact: bool = False) -> Iterator[bool]:
         yield False
         return
     with contextlib.ExitStack() as afterwards:
-        own = {SHARE: _HALF} if runs > 2 and not exact and SHARE not in os.environ else {}
+        halves = runs > 2 and not exact and SHARE not in os.environ
         started = "CUDA_MPS_PIPE_DIRECTORY" in os.environ
         if not started:
             folder = afterwards.enter_context(tempfile.TemporaryDirectory(prefix="glue-bench-mps-"))
             places = {"CUDA_MPS_PIPE_DIRECTORY": f"{folder}/pipe", "CUDA_MPS_LOG_DIRECTORY": f"{folder}/log"}
-            for path in places.values():
+            for name, path in places.items():
                 Path(path).mkdir()
-            os.environ.update(places)
-            afterwards.callback(_forget, *places)
+                os.environ[name] = path
+                afterwards.callback(os.environ.pop, name, None)
             if started := _start():
                 afterwards.callback(_output, _CONTROL, text="quit\n")
             else:
                 afterwards.close()  # a process that looks for a service that is not there finds no GPU
-        if started:
-            os.environ.update(own)
-            afterwards.callback(_forget, *own)
+        if started and halves:
+            os.environ[SHARE] = _HALF
+            afterwards.callback(os.environ.pop, SHARE, None)
         yield started
 
 
@@ -81,11 +81,6 @@ def _start() -> bool:
         return True
     logger.warning("%s cannot be started here: each GPU runs one run at a time", _CONTROL)
     return False
-
-
-def _forget(*names: str) -> None:
-    for name in names:
-        os.environ.pop(name, None)
 
 
 def _output(command: str, *words: str, text: str = "") -> str:

@@ -27,8 +27,7 @@ from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan, plan_line, write_plan
-from glue_bench.sweep.queue import LostRunError, Queue, resolve_lost
-from glue_bench.sweep.serial import run_serially
+from glue_bench.sweep.queue import LostRunError, Queue, resolve_lost, run_serially
 from glue_bench.text import plural
 from glue_bench.training.stopping import SIGNALS, Stopped
 
@@ -57,7 +56,15 @@ class RunLine:
         queue_again = signal.getsignal(signal.SIGUSR1)
         try:
             with SIGNALS.handled():
-                return self._run()
+                if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
+                    import torch
+
+                    torch.set_num_threads(int(cores))
+                plan, request, store, owner = plan_line(self.plan, self.index, retry_failed=self.retry_failed)
+                if owner:
+                    return f"{request.title}: is being run by {owner.title}"
+                records = run_serially(plan, store, listener=Listener(), stop_at_failure=False)
+                return f"{request.title}: {records[request.run_id].status}"
         except Stopped as stop:
             if stop.name == "SIGUSR1" and callable(queue_again):
                 queue_again(int(signal.SIGUSR1), None)  # submitit's handler, which does not return
@@ -69,24 +76,12 @@ class RunLine:
 
         return DelayedSubmission(self)
 
-    def _run(self) -> str:
-        if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
-            import torch
-
-            torch.set_num_threads(int(cores))
-        plan, request, store, owner = plan_line(self.plan, self.index, retry_failed=self.retry_failed)
-        if owner:
-            return f"{request.title}: is being run by {owner.title}"
-        records = run_serially(plan, store, listener=Listener(), stop_at_failure=False)
-        return f"{request.title}: {records[request.run_id].status}"
-
 
 def run_on_slurm(plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> dict[str, Record]:
     """Submit what is missing and not queued yet, watch until every run has its record, and return all, by run id.
 
-    Raises:
-        UsageError: submitit or Slurm is missing, or Slurm refuses the job.
-        Stopped: a signal ended the watching; the jobs continue.
+    A UsageError if submitit or Slurm is missing, or Slurm refuses the job; Stopped if a signal ended the watching: the
+    jobs continue.
     """
     return _Watch(plan, store, listener=listener, executor=executor).until_done(plan.missing)
 

@@ -24,13 +24,14 @@ from glue_bench.runs.lease import LostLeaseError, Owner
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
-from glue_bench.sweep.serial import run_leased
+from glue_bench.sweep.queue import run_leased
 from glue_bench.training.stopping import HANDLED, SIGNALS, Stopped
 
 if TYPE_CHECKING:
     from glue_bench.training.updates import StepReport
 
 LOG = "output.log"
+_LOG_SO_FAR = "output.{}.log"  # by process: of several workers that try for a run, only one keeps its log
 _REPORT_EVERY = 0.1  # seconds between two updates that are reported to the driver
 
 logger = logging.getLogger("glue_bench")
@@ -80,7 +81,7 @@ def work(
 
 def keep_log(folder: Path, process: int) -> None:
     """Make what a worker printed the run's log, or remove it if it printed nothing."""
-    log = folder / _log_name(process)
+    log = folder / _LOG_SO_FAR.format(process)
     with contextlib.suppress(OSError):
         if log.stat().st_size:
             log.replace(folder / LOG)
@@ -123,18 +124,13 @@ def _settle_in(folder: Path, slot: Slot, *, environment: Mapping[str, str]) -> N
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        log = os.open(folder / _log_name(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        log = os.open(folder / _LOG_SO_FAR.format(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError:
         log = os.open(os.devnull, os.O_WRONLY)  # the run itself will report what is wrong with the folder
     for stream in (1, 2):
         os.dup2(log, stream)
     os.close(log)
     faulthandler.enable()
-
-
-def _log_name(process: int) -> str:
-    """Return the name of a log in progress: of several workers that try for a run, only one keeps its log."""
-    return f"output.{process}.log"
 
 
 def _stop_without(connection: Connection) -> None:

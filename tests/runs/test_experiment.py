@@ -261,7 +261,7 @@ def test_a_worker_that_lost_its_run_leaves_the_new_owners_snapshots_alone(
     from glue_bench.runs.identity import make_requests
     from glue_bench.runs.lease import LostLeaseError
     from glue_bench.sweep.board import Listener
-    from glue_bench.sweep.serial import run_leased
+    from glue_bench.sweep.queue import run_leased
 
     config = compose_run(["task=rte", *tiny_words, "trainer.epochs=9", "trainer.snapshot_minutes=1e-9"])
     (request,) = make_requests(config, [1])

@@ -93,7 +93,7 @@ def test_a_worker_that_is_asked_to_stop_is_woken_and_killed_if_it_stays_silent_f
     monkeypatch.setattr(SIGNALS, "pending", signal.SIGTERM)
     store, request = RunStore(tmp_path), make_request(task="rte", seed=1)
     queue = Queue(plan_runs([request], store, retry_failed=False), store, listener=Listener())
-    driver = local._Driver(queue, store, listener=Listener(), slots=[], timeout=0.0)
+    driver = local._Driver(queue, slots=[], timeout=0.0)
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(target=target, args=(theirs,))
     process.start()
