@@ -7,8 +7,8 @@ from string import ascii_lowercase
 from typing import Literal
 
 from glue_bench.errors import UsageError
-from glue_bench.report.columns import NOTES
-from glue_bench.report.model import CARD_TASKS, Line, Report, Row, Section, card_place, name_sections
+from glue_bench.report.columns import NOTES, name_sections
+from glue_bench.report.model import CARD_TASKS, Line, Report, Row, Section, card_place
 from glue_bench.text import escape_latex, plural
 
 Spread = Literal["sd", "range"]
