@@ -9,8 +9,8 @@ from typing import Literal
 import jinja2
 
 from glue_bench.errors import UsageError
-from glue_bench.report.columns import NOTES
-from glue_bench.report.model import CARD_TASKS, Line, Report, Row, Section, name_sections
+from glue_bench.report.columns import NOTES, name_sections
+from glue_bench.report.model import CARD_TASKS, Line, Report, Row, Section
 from glue_bench.text import escape_latex, plural
 
 Spread = Literal["sd", "range"]

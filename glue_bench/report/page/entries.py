@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from glue_bench.errors import GlueBenchError, InputError
-from glue_bench.report.model import Cell, Report, Row, Section, name_sections, number_repeats
+from glue_bench.report.columns import name_sections, number_repeats
+from glue_bench.report.model import Cell, Report, Row, Section
 from glue_bench.report.page import evidence
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import show_words
