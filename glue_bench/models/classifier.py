@@ -142,13 +142,13 @@ def load_classifier(
         delattr(config, HEAD_KEY)
     model = _build(config, folder=folder, outputs=outputs, seed=head_seed, engine=engine, peft=peft)
     model.usual_dropout = usual
-    if head_dropout is not None:
-        inside = {*model.whole.base_model.modules()}
-        own = [each for each in model.modules() if isinstance(each, nn.Dropout) and each not in inside]
-        if not own:
-            raise UsageError(f"trainer.head_dropout={head_dropout}: this head has no dropout; must be null")
-        for module in own:
-            module.p = head_dropout
+    inside = {*model.whole.base_model.modules()}
+    own = [each for each in model.modules() if isinstance(each, nn.Dropout) and each not in inside]
+    if head_dropout is not None and not own:
+        raise UsageError(f"trainer.head_dropout={head_dropout}: this head has no dropout; must be null")
+    if (wanted := dropout if head_dropout is None else head_dropout) is not None:
+        for module in own:  # that of a head of ours may be in no configuration
+            module.p = wanted
     return model
 
 
