@@ -296,6 +296,7 @@ def _build(
     where = f"encoder folder {folder}" if folder else config.model_type
     if reason := why_refused(config):
         raise InputError(f"{where}: {reason}")
+    config.problem_type = None  # an earlier head's, which may not go with this one's outputs
     config.num_labels = outputs
     # torch and transformers draw from the global seed stream while they build; the caller's is restored.
     with torch.random.fork_rng(devices=[]):
