@@ -149,13 +149,13 @@ def load_classifier(
         delattr(config, HEAD_KEY)
     model = _build(config, folder, outputs=outputs, seed=head_seed, engine=engine, peft=peft)
     model.usual_dropout = usual
-    if head_dropout is not None:
-        inside = {*model.whole.base_model.modules()}
-        own = [each for each in model.modules() if isinstance(each, nn.Dropout) and each not in inside]
-        if not own:
-            raise UsageError(f"trainer.head_dropout={head_dropout}: this head has no dropout; must be null")
-        for module in own:
-            module.p = head_dropout
+    inside = {*model.whole.base_model.modules()}
+    own = [each for each in model.modules() if isinstance(each, nn.Dropout) and each not in inside]
+    if head_dropout is not None and not own:
+        raise UsageError(f"trainer.head_dropout={head_dropout}: this head has no dropout; must be null")
+    if (wanted := dropout if head_dropout is None else head_dropout) is not None:
+        for module in own:  # that of a head of ours may be in no configuration
+            module.p = wanted
     return model
 
 
@@ -276,6 +276,7 @@ def _build(
     where = f"encoder folder {folder}" if folder else config.model_type
     if reason := why_refused(config):
         raise InputError(f"{where}: {reason}")
+    config.problem_type = None  # an earlier head's, which may not go with this one's outputs
     config.num_labels = outputs
     # torch and transformers draw from the global seed stream while they build; the caller's is restored.
     with torch.random.fork_rng(devices=[]):

@@ -32,6 +32,7 @@ from glue_bench.models.classifier import (
     make_classifier,
     save_classifier,
 )
+from glue_bench.models.padded import read_model_config
 from tests.support.tiny import sentences
 from tests.support.training import make_distilbert, split_of
 
@@ -77,6 +78,23 @@ def test_a_saved_model_keeps_every_weight_and_names_its_labels(tiny_roberta: Pat
     assert config["id2label"] == {"0": "bad", "1": "good"}
     answer = pipeline("text-classification", model=str(tmp_path), device="cpu")("the cat sees the dog.")
     assert answer[0]["label"] in ("bad", "good")
+
+
+@pytest.mark.parametrize("head", ["default", "mean"])
+@pytest.mark.parametrize(("before", "labels"), [(["a", "b", "c"], []), ([], ["a", "b"]), (["a", "b", "c"], ["a", "b"])])
+def test_a_model_that_starts_from_one_for_another_kind_of_task_is_saved_as_its_own(
+    before: list[str], labels: list[str], head: str, tiny_roberta: Path, tmp_path: Path
+) -> None:
+    folder, kinds = tiny_roberta, []
+    for number, names in enumerate((before, labels)):
+        made = tmp_path / str(number)
+        made.mkdir()
+        model = load_classifier(folder, outputs=len(names) or 1, head_seed=1, head=head)
+        save_classifier(model, made, pretrained=tiny_roberta, labels=names)
+        kinds.append(read_model_config(made).problem_type)
+        folder = made
+    assert kinds == ["single_label_classification" if names else "regression" for names in (before, labels)]
+    assert read_model_config(folder).num_labels == (len(labels) or 1)
 
 
 def test_berts_pooler_keeps_its_pretrained_weights(tiny_bert: Path) -> None:

@@ -28,6 +28,7 @@ from glue_bench.models.trainable import load_trainable, rate_shares
 from glue_bench.training.optimizer import TorchAdamW
 from glue_bench.training.trainer import fit
 from glue_bench.training.ways import choose_way
+from tests.support.families import config_of
 from tests.support.golden_losses import DATA, ENCODERS
 from tests.support.training import ALBERT, CPU, STREAMS, encoded_of, settings
 
@@ -117,6 +118,15 @@ def test_dropout_is_that_of_the_configuration_and_a_saved_model_keeps_its_own(
     saved, before = (json.loads((each / "config.json").read_text()) for each in (tmp_path / "saved", folder))
     assert saved["hidden_dropout_prob"] == before["hidden_dropout_prob"] == 0.1
     assert read_model_config(tmp_path / "saved").attention_probs_dropout_prob == 0.1
+
+
+def test_the_dropout_of_a_head_of_ours_is_the_one_asked_for_though_the_encoders_configuration_has_none(
+    tmp_path: Path,
+) -> None:
+    AutoModel.from_config(config_of("eurobert")).save_pretrained(tmp_path)
+    for changes, expected in (({}, 0.1), ({"dropout": 0.0}, 0.0), ({"dropout": 0.0, "head_dropout": 0.3}, 0.3)):
+        whole: Any = load(tmp_path, head="mean", **changes).whole
+        assert whole.dropout.p == expected
 
 
 def test_what_our_gpu_kernels_do_not_have_is_left_to_torch_and_said(
