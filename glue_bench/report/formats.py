@@ -25,7 +25,7 @@ FORMATS = (*TABLE_FORMATS, "json", "csv")
 
 # Columns that may wrap, and their smallest width.
 _WRAPPED = {"metric": 14, "verdict": 14, "claim": 12, "the card says": 16, "found": 20, "setting": 20, "labels": 16}
-_WRAPPED |= {"note": 24, "folder": 24, "what is known": 24, "texts": 10}
+_WRAPPED |= {"note": 24, "folder": 24, "what is known": 24}
 _WRAPPED |= {"published: distilroberta": 20, "published: roberta": 20}
 # Columns that are dropped in a narrow terminal, in this order.
 _LEFT_OUT = (
