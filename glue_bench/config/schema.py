@@ -91,7 +91,7 @@ class DataConfig:
     max_eval_rows: int | None = key("use only N rows of each validation split", _ONE_OR_MORE, default=None)
     sample: Literal["first", "random", "stratified"] = key(
         "rows that max_train_rows and max_eval_rows keep: the first, or drawn, each label's share kept if stratified; "
-        "the run's seed draws training rows only",
+        "the run's seed draws training rows, and validation rows are the same for all seeds",
         default="first",
     )
 
@@ -164,12 +164,14 @@ class TrainerConfig:
     adamw_kernel: _Switch = execution("torch: torch's AdamW among our kernels, to find faults", default="auto")
     embedding_kernel: _Switch = execution("torch: torch's gradients of embeddings, to find faults", default="auto")
     eval_every: str | None = bookkeeping(  # plans of earlier versions have none
-        "score the dev set for history.jsonl after every epoch or N updates; training is the same",
+        "when the dev set is scored for history.jsonl and the page: every epoch, or every N updates; selects nothing",
         _EPOCH_OR_UPDATES,
         default=None,
     )
     log_every: int = bookkeeping("updates between two lines of history.jsonl", _ONE_OR_MORE)
-    snapshot_minutes: float = bookkeeping("minutes between snapshots; 0: only when a signal stops it", _ZERO_OR_MORE)
+    snapshot_minutes: float = bookkeeping(
+        "minutes between snapshots; 0: only when a signal stops the run", _ZERO_OR_MORE
+    )
 
     def rules(self) -> Iterator[Rule]:
         """Require at most as many micro-batches as rows."""

@@ -44,7 +44,7 @@ class TaskConfig:
     labels: list[str] = key("classes, in the order of the codes 0, 1, ...", make=list)
     label_range: list[float] | None = key("lowest and highest label of a regression", default=None)
     columns: dict[str, str] = key(
-        "the file's names of text columns, label and idx, where others", later=True, make=dict
+        "the file's names of text columns, label and idx, where they differ", later=True, make=dict
     )
     metrics: list[Metric] = key("metrics of the predictions", DISTINCT)
     headline: Metric | None = bookkeeping(
