@@ -127,8 +127,10 @@ def conform(hint: Any, value: Any, *, where: str) -> None:
     Keys that a dataclass or TypedDict does not have are left alone. A float may be a whole number, never NaN. A
     ValueError names the place, what was found, and what it must be.
     """
-    origin, args, holds, words = get_origin(hint), get_args(hint), True, ""
-    if origin in (UnionType, Union):
+    (origin, args, required), holds, words = _take_apart(hint), True, ""
+    if hint is int or hint is str or hint is bool:
+        holds, words = type(value) is hint, {int: "a whole number", str: "text", bool: "true or false"}[hint]
+    elif origin in (UnionType, Union):
         others = [each for each in args if each is not NoneType]
         if value is not None or len(others) == len(args):
             literal = [each for each in others if get_origin(each) is Literal and isinstance(value, str)]
@@ -144,28 +146,30 @@ def conform(hint: Any, value: Any, *, where: str) -> None:
         for name, item in value.items() if holds else ():
             conform(args[0], name, where=f"a key of {where}")
             conform(args[1], item, where=f"{where}.{name}")
-    elif is_dataclass(hint) or is_typeddict(hint):
+    elif required is not None:
         holds, words = isinstance(value, Mapping), "a mapping"
         for name, kind in hints_of(hint).items() if holds else ():
             inside = f"{where}.{name}" if where else name
             if name in value:
                 conform(kind, value[name], where=inside)
-            elif name in _required(hint):
+            elif name in required:
                 raise ValueError(f"{inside} is missing")
     elif hint is float:
         holds = type(value) is int or (type(value) is float and math.isfinite(value))
         words = "a finite number"
-    elif hint is not Any:
-        holds, words = type(value) is hint, {int: "a whole number", str: "text", bool: "true or false"}[hint]
     if not holds:
         shown = repr(value)
         shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
         raise ValueError(f"{where or 'its content'} is {shown}; must be {words}")
 
 
-@functools.cache
-def _required(kind: Any) -> Collection[str]:
-    """Return the keys that a dataclass or TypedDict must have."""
-    if is_typeddict(kind):
-        return frozenset(kind.__required_keys__)
-    return {item.name for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING}
+@functools.cache  # a folder's records hold thousands of values of the same types
+def _take_apart(hint: Any) -> tuple[Any, tuple[Any, ...], Collection[str] | None]:
+    """Return an annotation's origin and arguments, and the keys that a dataclass or TypedDict must have."""
+    required: Collection[str] | None = None
+    if is_typeddict(hint):
+        required = frozenset(hint.__required_keys__)
+    elif is_dataclass(hint):
+        defaults = {item.name: (item.default, item.default_factory) for item in fields(hint)}
+        required = {name for name, default in defaults.items() if default == (MISSING, MISSING)}
+    return get_origin(hint), get_args(hint), required

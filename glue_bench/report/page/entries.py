@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from glue_bench.errors import GlueBenchError, InputError
@@ -34,7 +33,7 @@ class Entry:
     label: str  # unique among the rows of a task
     place: int  # of the label among all labels: colour, marker and dashes
     predictions: Mapping[int, Mapping[str, Predictions]]  # by seed, then by split
-    histories: Mapping[int, pd.DataFrame]  # by seed
+    histories: Mapping[int, evidence.Table]  # by seed
     unreadable: Sequence[str]  # files that could not be read, in words
     texts: evidence.Texts | str  # of the dev rows, or why they cannot be shown
 
@@ -83,8 +82,8 @@ class Entry:
     @property
     def dev_scores(self) -> dict[int, float]:
         """Seed to the last score on the dev set in its history, times 100, for the seeds that have one."""
-        scored = {seed: history.dev.dropna() for seed, history in self.histories.items()}
-        return {seed: float(scores.iloc[-1]) for seed, scores in scored.items() if len(scores)}
+        scored = {seed: history.dev[~np.isnan(history.dev)] for seed, history in self.histories.items()}
+        return {seed: float(scores[-1]) for seed, scores in scored.items() if len(scores)}
 
     @property
     def every_split(self) -> list[Predictions]:
@@ -92,7 +91,7 @@ class Entry:
         return [split for splits in self.predictions.values() for split in splits.values()]
 
     @cached_property
-    def calibration(self) -> pd.DataFrame:
+    def calibration(self) -> evidence.Table:
         """Accuracy by confidence, over all seeds and splits."""
         return evidence.measure_calibration(self.every_split)
 
@@ -112,17 +111,12 @@ class Entry:
         return label.astype(np.float64), prediction.astype(np.float64)
 
     @cached_property
-    def error_bands(self) -> pd.DataFrame:
-        """The errors of predicted scores by thirds of the labels, from low to high: rows, mean, and mean size."""
-        label, prediction = self.labels_and_predictions
-        edges = np.quantile(label, [0, 1 / 3, 2 / 3, 1])
-        third = np.searchsorted(edges[1:-1], label, side="right")  # (n,) 0 to 2
-        errors = pd.DataFrame({"mean": prediction - label, "size": abs(prediction - label)}).groupby(third)
-        found = errors.mean().assign(rows=errors.size())
-        return found.assign(low=edges[found.index], high=edges[found.index + 1])
+    def error_bands(self) -> evidence.Table:
+        """The errors of predicted scores by thirds of the labels, over all seeds and splits."""
+        return evidence.measure_errors(*self.labels_and_predictions)
 
     @cached_property
-    def hardest(self) -> list[Any]:
+    def hardest(self) -> list[dict[str, Any]]:
         """The HARDEST dev rows with the highest mean loss over the seeds; ties in the split's order.
 
         Of each: split, its place there, the data set's own idx, label, loss, and the predictions of the seeds.
@@ -131,11 +125,11 @@ class Entry:
         for split in self.task.validation:
             seeds = [splits[split] for splits in self.predictions.values()]
             losses = np.mean([evidence.row_losses(own) for own in seeds], axis=0)  # (n,)
-            about = {"split": split, "place": range(len(losses)), "idx": seeds[0].idx, "label": seeds[0].label}
-            rows = pd.DataFrame({**about, "loss": losses}).nlargest(HARDEST, "loss")
-            rows["predictions"] = [[own.prediction[place] for own in seeds] for place in rows.place]
-            found.append(rows)
-        return [*pd.concat(found).nlargest(HARDEST, "loss").itertuples()]
+            for place in np.argsort(-losses, kind="stable")[:HARDEST]:
+                about = {"split": split, "place": int(place), "idx": int(seeds[0].idx[place]), "loss": losses[place]}
+                predictions = [own.prediction[place] for own in seeds]
+                found.append({**about, "label": seeds[0].label[place], "predictions": predictions})
+        return sorted(found, key=lambda row: -row["loss"])[:HARDEST]
 
 
 def join_entries(report: Report, store: RunStore) -> list[Entry]:
@@ -163,9 +157,9 @@ def join_entries(report: Report, store: RunStore) -> list[Entry]:
 
 def _read_files(
     row: Row, store: RunStore
-) -> tuple[dict[int, dict[str, Predictions]], dict[int, pd.DataFrame], list[str]]:
+) -> tuple[dict[int, dict[str, Predictions]], dict[int, evidence.Table], list[str]]:
     """Read predictions and histories by seed, and list what was missing. Only runs on the same rows are pooled."""
-    predictions, histories, unreadable = dict[int, dict[str, Predictions]](), dict[int, pd.DataFrame](), list[str]()
+    predictions, histories, unreadable = dict[int, dict[str, Predictions]](), dict[int, evidence.Table](), list[str]()
     for run in row.finished:
         try:
             found = {split: store.read_predictions(run, split) for split in task_of(run).validation}

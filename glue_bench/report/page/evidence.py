@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Required, TypedDict
+from typing import Any, Required, TypedDict
 
 import numpy as np
-import pandas as pd
 import scipy
 from numpy.typing import NDArray
 
@@ -23,10 +22,11 @@ POINTS = 90  # of a drawn curve
 BINS = 10  # of confidence, of equal width
 
 Floats = NDArray[np.float64]
+Table = np.recarray[Any, Any]  # a column is an attribute of it, and of each of its lines
 Texts = Mapping[str, Sequence[Sequence[str]]]  # validation split to its text columns
 
 
-def read_history(folder: Path) -> pd.DataFrame:
+def read_history(folder: Path) -> Table:
     """Read a run's history.jsonl: columns step, loss, learning_rate, and dev, the dev set's score times 100 or NaN.
 
     An InputError if it is missing or damaged.
@@ -35,8 +35,8 @@ def read_history(folder: Path) -> pd.DataFrame:
         lines = [parse_json(line) for line in read_text(folder / "history.jsonl").splitlines()]
         for number, line in enumerate(lines, start=1):
             conform(_Line, line, where=f"line {number}")
-        history = pd.DataFrame(lines, columns=[*_Line.__annotations__]).astype(np.float64)
-        return history.assign(dev=100 * history.dev)
+        columns = {name: np.array([line.get(name) for line in lines], np.float64) for name in _Line.__annotations__}
+        return table_of(**{**columns, "dev": 100 * columns["dev"]})
     except FileNotFoundError as error:
         raise InputError("no history.jsonl") from error
     except (OSError, ValueError) as error:
@@ -73,10 +73,13 @@ def read_texts(record: Record) -> Texts:
     return {split: rows.texts for split, rows in splits.items()}
 
 
-def thin(history: pd.DataFrame, points: int = POINTS) -> pd.DataFrame:
+def thin(history: Table, points: int = POINTS) -> Table:
     """Return at most `points` means of equally many consecutive lines, except the last."""
-    size = max(1, -(-len(history) // points))  # the same for all: means over fewer lines would look noisier
-    return history.groupby(np.arange(len(history)) // size).mean()
+    if len(history) <= points:
+        return history
+    starts = np.arange(0, len(history), -(-len(history) // points))  # means over fewer lines would look noisier
+    sizes = np.diff([*starts, len(history)])
+    return table_of(**{name: np.add.reduceat(history[name], starts) / sizes for name in history.dtype.names})
 
 
 def row_losses(split: Predictions) -> Floats:
@@ -87,7 +90,7 @@ def row_losses(split: Predictions) -> Floats:
     return np.asarray(-likely[np.arange(len(split.label)), split.label], dtype=np.float64)
 
 
-def measure_calibration(splits: Sequence[Predictions]) -> pd.DataFrame:
+def measure_calibration(splits: Sequence[Predictions]) -> Table:
     """Measure accuracy by confidence (the highest softmax probability), in BINS equal bins from 0 to 1.
 
     Columns: low, the lower end of a bin; means of confidence and accuracy; its rows, and their share of all; error, its
@@ -96,8 +99,32 @@ def measure_calibration(splits: Sequence[Predictions]) -> pd.DataFrame:
     logits = np.concatenate([split.logits for split in splits])  # (n, k)
     right = np.concatenate([split.label == split.prediction for split in splits])  # (n,)
     confidence = np.exp(scipy.special.log_softmax(logits, axis=1).max(axis=1))  # (n,)
-    low = np.minimum(np.floor(confidence * BINS), BINS - 1) / BINS  # (n,)
-    bins = pd.DataFrame({"low": low, "confidence": confidence, "accuracy": right, "rows": 1}).groupby("low")
-    found = bins.mean().assign(rows=bins.size()).reset_index()
-    share = found.rows / len(right)
-    return found.assign(share=share, error=share * (found.accuracy - found.confidence).abs())
+    place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)  # (n,)
+    bins, rows, (confidence, accuracy) = mean_by(place, confidence, right)
+    share = rows / len(right)
+    error = share * abs(accuracy - confidence)
+    return table_of(low=bins / BINS, confidence=confidence, accuracy=accuracy, rows=rows, share=share, error=error)
+
+
+def measure_errors(label: Floats, prediction: Floats) -> Table:
+    """Measure the errors of (n,) predicted scores by thirds of the labels, from low to high.
+
+    Columns: low and high, the ends of a third; its rows; means of the error and of its size.
+    """
+    edges = np.quantile(label, [0, 1 / 3, 2 / 3, 1])
+    error = prediction - label
+    third, rows, (bias, distance) = mean_by(np.searchsorted(edges[1:-1], label, side="right"), error, abs(error))
+    return table_of(low=edges[third], high=edges[third + 1], rows=rows, bias=bias, distance=distance)
+
+
+def mean_by(
+    place: NDArray[np.int64], *values: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], list[Floats]]:
+    """Return the (k,) places that occur, their rows, and the means of (n,) values there."""
+    places, inverse, rows = np.unique(place, return_inverse=True, return_counts=True)
+    return places, rows, [np.bincount(inverse, each) / rows for each in values]
+
+
+def table_of(**columns: NDArray[Any]) -> Table:
+    """Join (n,) columns."""
+    return np.rec.fromarrays([*columns.values()], dtype=[(name, column.dtype) for name, column in columns.items()])
