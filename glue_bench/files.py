@@ -39,12 +39,17 @@ def replace_atomically(path: Path) -> Iterator[Path]:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         os.close(descriptor)
         temporary = Path(name)
-        afterwards.callback(temporary.unlink, missing_ok=True)
+        afterwards.callback(_discard, temporary)
         yield temporary
         _sync(temporary)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         _sync(path.parent)
+
+
+def _discard(path: Path) -> None:
+    with contextlib.suppress(OSError):  # not to hide why the block ended
+        path.unlink(missing_ok=True)
 
 
 def write_text_atomically(path: Path, text: str) -> None:

@@ -155,3 +155,14 @@ def test_predictions_of_something_else_take_no_memory(known: dict[str, Any], fou
     finally:
         pa.set_memory_pool(usual)
     assert refused < 2**20 < 2**24 < pool.max_memory()
+
+
+def test_a_part_that_cannot_be_removed_does_not_hide_why_the_block_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(KeyboardInterrupt), replace_atomically(tmp_path / "file"):
+        raise KeyboardInterrupt
