@@ -95,7 +95,7 @@ _LATEX = {
 def escape_latex(text: str) -> str:
     """Escape text as one line of LaTeX in T1; characters that its fonts lack become question marks."""
     printable = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    plain = unicodedata.normalize("NFC", printable).replace("--", "-\0-")
+    plain = re.sub("-(?=-)", "-\0", unicodedata.normalize("NFC", printable))
     known = (c if c.isascii() or (c.isalpha() and "À" <= c <= "ÿ") else "?" for c in plain)
     escaped = "".join(_LATEX.get(c, shown) for c, shown in zip(plain, known, strict=True))
     return escaped.replace("\0", "{}")

@@ -133,6 +133,7 @@ def test_hostile_reasons_stay_text_in_every_format() -> None:
     assert "\\input{/etc" not in latex
     assert "\\textbackslash{}input\\{/etc/passwd\\} \\$x\\_1\\textasciicircum{}2\\$ \\#\\%\\textasciitilde{}" in latex
     assert "\N{SNOWMAN}" not in latex  # T1 fonts do not have it
+    assert escape_latex("a--b---c") == "a-{}-b-{}-{}-c"
     assert escape_latex("Größe u\u0308 \xd7 \xf7 \u6a21") == r"Größe ü $\times$ ? ?"
     markdown = render_report(report, "markdown")
     assert "\\<script\\>" in markdown

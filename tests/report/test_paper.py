@@ -100,3 +100,9 @@ def test_the_published_numbers_are_those_of_the_sections_every_row() -> None:
     runs.append(make_record(setting="111", encoder=DISTILROBERTA, words=("trainer.epochs=20",)))
     latex = render_paper(build_report(runs, PUBLISHED))
     assert r"\quad published & 59.3 & 67.9 & 52.1 \\" in latex.splitlines()
+
+
+@pytest.mark.parametrize("name", ["[x]", "*x"])
+def test_a_name_is_not_read_as_an_option_of_the_line_before(name: str) -> None:
+    report = build_report([make_record(), make_record(encoder={**DISTILROBERTA, "name": name})], PUBLISHED)
+    assert f"\n{{}}{name} &" in render_paper(report)
