@@ -5,6 +5,8 @@ import dataclasses
 import re
 import socket
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from glue_bench.cli.report import render_html
 from glue_bench.report.page.drawing import show_number, show_text
 from glue_bench.report.page.evidence import measure_calibration, row_losses, table_of, thin
+from glue_bench.report.page.plots import draw_differences
 from glue_bench.report.table import build_report
 from glue_bench.runs.store import Predictions, RunStore
 from tests.support.making import DISTILROBERTA, ROBERTA, make_record
@@ -154,3 +157,18 @@ def test_every_row_is_in_one_band_of_labels(labels: list[float], tmp_path: Path)
     (entry,) = entries_of(store.root.parent)
     assert entry.error_bands.rows.sum() == len(labels)
     assert all(band.bias == 1 for band in entry.error_bands)
+
+
+def test_invisible_characters_of_a_title_are_shown_in_the_plot_of_differences() -> None:
+    task = SimpleNamespace(title="a\u202eb\x07<", low=0.0, high=1.0, difference=0.5, better=None)
+    comparison: Any = SimpleNamespace(first="a", second="b", tasks=[task])
+    marks = draw_differences(comparison, name="x").marks
+    assert "a⟨U+202E⟩b⟨U+0007⟩&lt;" in marks
+    assert not re.search("[\u202e\x07]", marks)
+
+
+def test_names_that_differ_only_in_case_are_two(tmp_path: Path) -> None:
+    records = [make_record(setting=name, encoder={**ROBERTA, "name": name}) for name in ("Tiny", "tiny")]
+    store = RunStore(tmp_path)
+    text = render_html(build_report(records, PUBLISHED), records, published=PUBLISHED, store=store)
+    assert check_structure(text).of("h1")[0].text == "Tiny and tiny, fine-tuned"

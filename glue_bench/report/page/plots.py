@@ -143,7 +143,7 @@ def draw_differences(comparison: Comparison, *, name: str) -> Drawing:
             axes.plot((task.low, task.high), (y, y), color=color, linewidth=2.2)
             style = {"markerfacecolor": color if task.better else PAPER, "markeredgecolor": color}
             _mark(axes, (task.difference, y), place=0, markersize=8, markeredgewidth=1.6, **style)
-        axes.set_yticks(range(len(tasks)), [task.title for task in tasks])
+        axes.set_yticks(range(len(tasks)), [drawing.shorten_label(task.title, 10) for task in tasks])
         axes.set_ylim(-0.6, len(tasks) - 0.4)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel(drawing.shorten_label(f"{comparison.first} minus {comparison.second}, points", 52))
