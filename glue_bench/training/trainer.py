@@ -176,11 +176,11 @@ class _Keeper:
             kept = ", snapshot kept" if self.snapshots else ""
             signals.obey(f" after update {updates.done} of {updates.total}{kept}")
 
-    def _check(self, snapshot: Snapshot) -> None:
-        """Refuse what this training, which has not begun, cannot come to."""
+    def _check(self, snapshot: Snapshot, fresh: Snapshot) -> None:
+        """Refuse what this training, which begins as `fresh`, cannot come to."""
         facts, step, updates = snapshot.metadata, snapshot.step, self.updates
         conform(_Facts, facts, where="")
-        check_tensors(snapshot, updates.capture({}).tensors)
+        check_tensors(snapshot, fresh.tensors)
         begun, ended = updates.epochs_after(step)
         ended = ended if self.selection is not None else 0  # that were scored
         own = facts.get("selection", {"epoch": 0, "step": 0, "scores": []} if self.selection is None else None)
@@ -209,7 +209,8 @@ class _Keeper:
         """Continue from the newest snapshot; the first process sends it to the others, who may not see the folder."""
         share, found = self.updates.processes.broadcast, None
         if self.snapshots is not None:
-            found = self.snapshots.newest(check=self._check)
+            fresh = self.updates.capture({})  # here: an error in it must not make `newest` pass over a snapshot
+            found = self.snapshots.newest(check=lambda snapshot: self._check(snapshot, fresh))
         known = share((found.step, dict(found.metadata), list(found.tensors)) if found else None)
         if known is None:
             return

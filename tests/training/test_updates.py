@@ -206,6 +206,23 @@ def test_a_training_with_graphs_that_is_interrupted_ends_bit_for_bit_as_if_it_ha
         assert [(x.step, x.loss) for x in lines] == [(x.step, x.loss) for x in history]
 
 
+def test_an_error_of_the_device_while_snapshots_are_read_leaves_them(
+    tiny_roberta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = SnapshotStore(tmp_path, belongs_to=OWNER)
+    with pytest.raises(Stopped):
+        train(tiny_roberta, MANY, store=store, stop_after=3)
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Updates, "settle", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(tiny_roberta, MANY, store=store)
+    assert not [line for line in caplog.messages if "is not used" in line]
+    assert store.newest() is not None
+
+
 def test_a_loss_that_is_not_finite_is_found_one_line_late_at_most(
     tiny_roberta: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
