@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -89,9 +89,15 @@ def fit(
         LostError: one of the other processes has ended.
     """
     model.to(placement.device).train()
-    told: dict[str, Any] = {"history": history, "on_step": on_step}
     updates = Updates(
-        model, encoded, labels=labels, settings=settings, placement=placement, processes=processes, **told
+        model,
+        encoded,
+        labels=labels,
+        settings=settings,
+        placement=placement,
+        processes=processes,
+        history=history,
+        on_step=on_step,
     )
     keeper = _Keeper(updates=updates, snapshots=snapshots, selection=selection, signals=signals)
     keeper.resume()
