@@ -154,7 +154,7 @@ def conform(hint: Any, value: Any, *, where: str) -> None:
                 conform(kind, value[name], where=inside)
             elif name in required:
                 raise ValueError(f"{inside} is missing")
-    elif hint is float:
+    elif hint is not Any:
         holds = type(value) is int or (type(value) is float and math.isfinite(value))
         words = "a finite number"
     if not holds:

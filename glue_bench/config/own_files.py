@@ -127,7 +127,9 @@ def _read_own(folder: Path, name: str, *, group: str) -> OwnFile:
             whole = f"{name.rpartition('/')[0]}.yaml"
             raise UsageError(f"{name} line {line}: {key}: the same for all tasks; must be in {whole}")
         if must := _other_kind(key, node, group=group):
-            raise UsageError(f"{name} line {line}: {key}: found {_FOUND[type(node)]}; must be {must}")
+            scalar = isinstance(node, yaml.ScalarNode)
+            found = f"={quote(node.value or 'null')}:" if scalar else f": found {_FOUND[type(node)]};"
+            raise UsageError(f"{name} line {line}: {key}{found} must be {must}")
     return OwnFile(name, inside, lines)
 
 

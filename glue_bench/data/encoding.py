@@ -92,7 +92,7 @@ class TextEncoder:
     def tokenise(self, texts: Sequence[Sequence[str]]) -> Encoded:
         """Tokenise one or two columns of n strings, n at least 1.
 
-        An InputError: the tokenizer fails, or gives what is no token, or rows without any or with too many.
+        An InputError if the tokenizer fails, or gives what is no token, or rows without any or with too many.
         """
         tokens: list[NDArray[np.int32]] = []
         types: list[NDArray[np.uint8]] = []

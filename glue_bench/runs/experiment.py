@@ -62,7 +62,6 @@ class _Run:
     model: Classifier = field(init=False)
     encoded: Mapping[str, Encoded] = field(init=False)  # every split
     rows: Division = field(init=False)
-    best: BestEpoch | None = None  # what chooses among the epochs; None keeps the last
 
     @property
     def task(self) -> TaskAdapter:
@@ -122,9 +121,9 @@ def run_experiment(
         facts={**request_facts(request), "processes": processes.count},
     )
     try:
-        _prepare(run)
-        fitted = _fit(run)
-        record = _evaluate(run, fitted, started=started)
+        best = _prepare(run)
+        fitted = _fit(run, best)
+        record = _evaluate(run, fitted, best=best, started=started)
         if not processes.leads:
             return record
         try:
@@ -174,7 +173,11 @@ def load_texts(folder: Path, config: RunConfig) -> TextEncoder:
     return texts
 
 
-def _prepare(run: _Run) -> None:
+def _prepare(run: _Run) -> BestEpoch | None:
+    """Read everything; return what chooses among the epochs, None to keep the last.
+
+    The run itself must not hold that, which holds the run: the model would stay in memory after its end.
+    """
     config, trainer = run.request.config, run.request.config.trainer
     exact, at, by = trainer.deterministic, run.processes.local_rank, trainer.products
     way = {"multiply": by, "before": products_of_newest(run.store.snapshots(*run.request.place))}
@@ -221,12 +224,13 @@ def _prepare(run: _Run) -> None:
     if model.why_padded and trainer.engine == "auto":
         logger.warning("%s runs padded, which is slower: %s", pretrained.name, model.why_padded)
     model.cut_vocabulary(np.concatenate([split.tokens for split in encoded.values()]))
-    if chosen_on := sum(len(judged.rows) for judged in run.rows.choosing):
-        score = functools.partial(run.score_on, run.rows.choosing)
-        run.best = BestEpoch(model, score, on=run.rows.on, rows=chosen_on, patience=trainer.patience)
+    if not (chosen_on := sum(len(judged.rows) for judged in run.rows.choosing)):
+        return None
+    score = functools.partial(run.score_on, run.rows.choosing)
+    return BestEpoch(model, score, on=run.rows.on, rows=chosen_on, patience=trainer.patience)
 
 
-def _fit(run: _Run) -> FitResult:
+def _fit(run: _Run, best: BestEpoch | None) -> FitResult:
     run.on_phase("training")
 
     def note_step(line: StepReport) -> None:
@@ -262,13 +266,13 @@ def _fit(run: _Run) -> FitResult:
             on_step=note_step,
             snapshots=snapshots if run.processes.leads else None,
             signals=SIGNALS,
-            selection=run.best,
+            selection=best,
             score_dev=functools.partial(run.score_on, run.rows.judged),
             processes=run.processes,
         )
 
 
-def _evaluate(run: _Run, fitted: FitResult, *, started: float) -> Record:
+def _evaluate(run: _Run, fitted: FitResult, *, best: BestEpoch | None, started: float) -> Record:
     """Predict and score every validation split, keep the predictions once all are scored, and make the record."""
     from glue_bench.tasks.metrics import why_undefined
 
@@ -296,7 +300,7 @@ def _evaluate(run: _Run, fitted: FitResult, *, started: float) -> Record:
         scores=scores,
         undefined=undefined,
         predictions_sha256=hashes,
-        selected=dataclasses.asdict(run.best.selected) | stopped if run.best else {},
+        selected=dataclasses.asdict(best.selected) | stopped if best else {},
         seconds={name: round(value, 3) for name, value in times.items()},
         status="finished",
         ended=now(),

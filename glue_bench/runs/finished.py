@@ -156,7 +156,8 @@ def _explain_none(wanted: Mapping[str, object], asked: str, *, here: Sequence[Fi
         names = list(dict.fromkeys(str(run.facts[key]) for run in here))
         if str(value) not in names:
             return f"{key}={value}: no finished run in {results}{did_you_mean(str(value), names[: 2 * _LISTED])}"
-    each = dict.fromkeys(f"{_place(run)} seed={run.record.seed}" for run in here)
+    seeds = {_place(run): [str(other.record.seed) for other in here if _place(other) == _place(run)] for run in here}
+    each = [f"{place} seed={','.join(dict.fromkeys(numbers))}" for place, numbers in seeds.items()]
     return f"{asked}: no finished run in {results} has all of these; there are {list_names(each, _LISTED)}"
 
 

@@ -115,7 +115,7 @@ def render_answers(answers: Answers, format_name: str) -> str:
     found = ["label", *(f"probability_{label}" for label in answers.labels)] if answers.labels else ["score"]
     writer.writerow(["idx", *answers.beside, *found])
     for row in answers.rows():
-        probabilities = row.pop("probabilities", {})
+        probabilities = row.pop("probabilities") if answers.labels else {}  # of scores it is a column beside
         writer.writerow(map(escape_cell, [*row.values(), *probabilities.values()]))
     return stream.getvalue()
 

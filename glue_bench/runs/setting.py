@@ -48,9 +48,7 @@ class Setting:
     encoder_revision: str = ""
     source: str = ""  # hub, local or sample
     data_revision: str = ""
-    recipe_changes: Mapping[str, str] = field(
-        default_factory=dict, hash=False
-    )  # trainer values that are not the recipe's
+    recipe_changes: Mapping[str, str] = field(default_factory=dict, hash=False)  # values that are not the recipe's
     init: str = "pretrained"  # or the task that the initial weights were fine-tuned on
     init_seed: int | str | None = None  # of that task's run, or which it is by score; None if it is each run's own
     init_seeds: str = ""  # that median or best is chosen among

@@ -145,6 +145,7 @@ class _Pipe(Listener, logging.Handler):
     """Passes a run's events and log lines on to the driver."""
 
     def __init__(self, connection: Connection) -> None:
+        Listener.__init__(self)
         logging.Handler.__init__(self)
         self._connection, self._sending, self._reported = connection, threading.Lock(), 0.0
 

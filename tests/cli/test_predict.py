@@ -1,6 +1,7 @@
 """`glue-bench predict`: a finished run on texts, files and pipes."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -220,6 +221,9 @@ def test_a_regression_score_is_not_clipped() -> None:
     assert first == {"idx": 0, "sentence1": "a", "sentence2": "c", "score": 5.5}
     assert second["score"] == -0.25
     assert render_answers(answers, "csv") == "idx,sentence1,sentence2,score\n0,a,c,5.5\n1,b,d,-0.25\n"
+    task = dataclasses.replace(task, texts=["probabilities", "b"])  # a name of what classes have
+    answers = answer(np.array([[5.5], [-0.25]], dtype=np.float32), task, rows=rows)
+    assert render_answers(answers, "csv") == "idx,probabilities,b,score\n0,a,c,5.5\n1,b,d,-0.25\n"
 
 
 def test_many_texts_files_and_rows_of_python_get_the_same_answers(

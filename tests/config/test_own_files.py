@@ -66,6 +66,9 @@ def write_task(folder: Path, changes: dict[str, object] | None = None, file: str
         ({"rows": {"train": 9}, "fingerprints": {"train": "0" * 15}}, "task.fingerprints.train=0000"),
         ({"titel": "Own"}, "task/own.yaml line 1: task.titel: no such key; did you mean task.title?"),
         ({"labels": 5}, "task.labels=5: must be a list"),
+        ({"columns": None}, "task/own.yaml line 1: task.columns=null: must be KEY: VALUE lines"),
+        ({"conventions": 3}, "task.conventions=3: must be KEY: VALUE lines"),
+        ({"columns": ["a"]}, "task.columns: found a list; must be KEY: VALUE lines"),
         ({"title": ""}, "task.title: must be given"),
     ],
 )

@@ -33,13 +33,13 @@ from glue_bench.errors import UsageError
         ("# @package _global_\ndefaults: [nope]\n", "preset/mine.yaml: preset=nope: no such preset. Allowed: card, "),
         (
             "# @package _global_\nrecipe: hf_2019\n",
-            "line 2: recipe: found text; must be chosen in the list `defaults`, by",
+            "line 2: recipe=hf_2019: must be chosen in the list `defaults`, by",
         ),
         ("# @package _global_\ndefaults:\n  - override /recipe: x\n", "recipe=x: no such recipe. Allowed: babylm_2025"),
         ("# @package _global_\ntrainer: [3]\n", "preset/mine.yaml line 2: trainer: found a list; must be KEY: VALUE"),
         (
             "# @package _global_\ndata: sample\n",
-            "data: found text; must be chosen in the list `defaults`, by `override /d",
+            "data=sample: must be chosen in the list `defaults`, by `override /d",
         ),
         (
             "# @package _global_\ngrid:\n  seed: 1\ntasks: {a: 1}\n",
