@@ -82,11 +82,8 @@ def fit(
         score_dev: scores the current weights, whenever `settings.eval_every` says; the history's line gets the score.
         processes: those that train together, each on its share of every batch.
 
-    Raises:
-        DivergedError: the loss or the gradient became NaN or infinite.
-        DiskError: a snapshot cannot be written.
-        Stopped: `signals` asked to, and the snapshot is kept.
-        LostError: one of the other processes has ended.
+    A DivergedError if the loss or the gradient became NaN or infinite, a DiskError if a snapshot cannot be written,
+    Stopped if `signals` asked to, and the snapshot is kept; a LostError if one of the other processes has ended.
     """
     model.to(placement.device).train()
     updates = Updates(
