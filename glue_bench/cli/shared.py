@@ -186,9 +186,7 @@ def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> 
     `more` are keys of the configuration that this verb takes besides. Errors as in `read_words` and `find_finished`.
     """
     names = ("run_id", "task", "encoder", "seed")
-    filters = [word for word in words if word.partition("=")[0].removesuffix("!") in {*KEYS} - {*names}]
-    own = [word for word in words if word not in filters]
-    given, config, store = read_words(own, verb, composed=("results_dir", *more), others=names)
-    wanted: dict[str, Any] = {name: given[name] for name in names if name in given}
-    wanted |= {"seed": int(wanted["seed"])} if "seed" in wanted else {}
-    return find_finished(store, **wanted, filters=Filters.read(filters), need_model=True), config
+    chosen = [word for word in words if word.partition("=")[0].removesuffix("!") in KEYS]
+    own = [word for word in words if word not in chosen]
+    _, config, store = read_words(own, verb, composed=("results_dir", *more), others=names)
+    return find_finished(store, *chosen, need_model=True), config

@@ -71,19 +71,16 @@ class Filters:
 
         A UsageError if there are runs, and none fits; it lists the values that there are.
         """
-        found = [run for run, facts in every if self.fits(facts)]
-        if found or not every:
-            return found
-        known = [facts for _, facts in every]
-        for each in self.every:
-            if not any(map(each.fits, known)):
-                values = known_values(known, each.key)
+        left = list(every)
+        for number, each in enumerate(self.every if left else (), start=1):
+            found = [(run, facts) for run, facts in left if each.fits(facts)]
+            if not found:
+                values = known_values([facts for _, facts in left], each.key)
                 hint = did_you_mean(each.values[0], values) if values else f": none has {each.key}"
-                raise UsageError(f"{each.word}: no run in {place} fits{hint}")
-        raise UsageError(f"{' '.join(each.word for each in self.every)}: no run in {place} fits all of these")
-
-
-ALL_RUNS = Filters()
+                words, all_of = " ".join(one.word for one in self.every[:number]), " all of these" if number > 1 else ""
+                raise UsageError(f"{words}: no run in {place} fits{all_of}{hint}")
+            left = found
+        return [run for run, _ in left]
 
 
 def facts_of(record: Record) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 are its own, and write the command that repeats it. Knows no torch, no Hydra."""
 
 import dataclasses
-import difflib
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,10 @@ from typing import Any
 
 from glue_bench.config.keys import NOT_IN_RECIPE, fields_of, keys_of
 from glue_bench.config.schema import PATH_KEYS, DataConfig, EncoderConfig, TrainerConfig
-from glue_bench.errors import InputError, UsageError, did_you_mean, list_names
+from glue_bench.errors import InputError, UsageError, list_names
 from glue_bench.files import file_sha256
 from glue_bench.models.pretrained import check_no_adapter, has_tokenizer
-from glue_bench.runs.filters import ALL_RUNS, Filters, known_values
+from glue_bench.runs.filters import Filters, facts_of, known_values
 from glue_bench.runs.record import Record, read_record, task_of
 from glue_bench.runs.setting import LIMITS, Setting, override_word, show_words, tell_apart
 from glue_bench.runs.store import RunStore
@@ -22,7 +21,7 @@ from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import plural, quote_value
 
 RESULTS_DIR = "again"  # for repeated sweeps: in the old folder nothing would be trained
-_LISTED, _LISTED_IDS = 8, 5  # runs that an error lists
+_LISTED = 8  # runs that an error lists
 _NO_PATH = ("'", '"', "$", "~")  # a path that begins with one of these must be quoted
 
 
@@ -49,57 +48,42 @@ class FinishedRun:
         return task_of(self.record)
 
     @property
-    def facts(self) -> dict[str, object]:
-        """The properties by which a run can be found."""
-        record = self.record
-        return {"encoder": record.encoder["name"], "task": record.task, "seed": record.seed, "run_id": record.run_id}
-
-    @property
     def title(self) -> str:
         """Encoder, task, seed and run id, for messages."""
-        return "{encoder} {task} seed {seed} ({run_id})".format(**self.facts)
+        record = self.record
+        return f"{record.encoder['name']} {record.task} seed {record.seed} ({record.run_id})"
 
 
-def find_finished(
-    store: RunStore,
-    *,
-    encoder: str | None = None,
-    task: str | None = None,
-    seed: int | None = None,
-    run_id: str | None = None,
-    filters: Filters = ALL_RUNS,
-    need_model: bool = False,
-) -> FinishedRun:
-    """Find the only finished run that has all the given properties; with `need_model`, among those that kept weights.
+def find_finished(store: RunStore, *words: str, need_model: bool = False, **choice: object) -> FinishedRun:
+    """Find the only finished run that fits KEY=VALUE words; with `need_model`, among those that kept their weights.
 
-    `run_id` is an id, or the folder of a run, wherever it is. A UsageError if none or several match lists what there
-    is; an InputError if none of them kept its weights, or the folder has no readable record.
+    `choice` is the same for keys without a dot. `run_id` may also be the folder of a run, wherever it is. A UsageError
+    if none or several fit lists what there is; an InputError if none of them kept its weights, or the folder has no
+    readable record.
     """
-    given = {"encoder": encoder, "task": task, "seed": seed, "run_id": run_id}
-    wanted = {key: value for key, value in given.items() if value is not None}
-    asked = " ".join(f"{key}={value}" for key, value in wanted.items())
-    if run_id is not None and (Path(run_id) / "record.json").exists():
-        run = open_run_folder(Path(run_id), need_model=need_model)
-        if not {**wanted, "run_id": run.record.run_id}.items() <= run.facts.items():
-            raise UsageError(f"{asked}: that folder holds {run.title}")
-        return run
-    results = store.root.parent
-    records = filters.choose_records(store.load_all(), place=results)
-    every = [FinishedRun(record=record, folder=store.folder(*record.place)) for record in records]
-    alike = [run for run in every if wanted.items() <= run.facts.items()]
-    found = [run for run in alike if run.record.finished]
-    if alike and not found:
-        states = ", ".join(sorted({run.record.status for run in alike}))
-        raise UsageError(f"{asked or 'runs'}: {states} in {results}; only finished runs have results")
+    words = (*(f"{key}={value}" for key, value in choice.items() if value is not None), *words)
+    own, asked, results = [word for word in words if not word.startswith("run_id=")], " ".join(words), store.root.parent
+    for folder in (Path(word.removeprefix("run_id=")) for word in words if word not in own):
+        if (folder / "record.json").exists():
+            run = open_run_folder(folder, need_model=need_model)
+            if not Filters.read(own).fits(facts_of(run.record)):
+                raise UsageError(f"{asked}: that folder holds {run.title}")
+            return run
+    records = [*store.load_all()]
+    if not any(record.finished for record in records):
+        advice = "`glue-bench run task=rte save_model=true` makes one"
+        raise UsageError(f"results_dir={results}: no finished run there; {advice}")
+    alike = Filters.read(words).choose_records(records, place=results)
+    found = [FinishedRun(record=run, folder=store.folder(*run.place)) for run in alike if run.finished]
     if not found:
-        here = [run for run in every if run.record.finished]
-        raise UsageError(_explain_none(wanted, asked, here=here, results=results))
+        states = ", ".join(sorted({record.status for record in alike}))
+        raise UsageError(f"{asked}: {states} in {results}; only finished runs have results")
     kept = [run for run in found if run.has_model] if need_model else found
     if not kept:
         raise InputError(_explain_no_weights(found, asked))
     if len(kept) > 1:
         which = f"{plural(len(kept), 'finished run')} {f'match {asked}' if asked else 'are'} in {results}"
-        raise UsageError(f"{which}; add one of {list_names(_distinguish(kept), _LISTED)}")
+        raise UsageError(f"{which}; add one of {list_names(_distinguish([run.record for run in kept]), _LISTED)}")
     return kept[0]
 
 
@@ -142,31 +126,12 @@ def check_weights(run: FinishedRun) -> Path:
     return run.model_folder
 
 
-def _explain_none(wanted: Mapping[str, object], asked: str, *, here: Sequence[FinishedRun], results: Path) -> str:
-    if not here:
-        return f"results_dir={results}: no finished run there; `glue-bench run task=rte save_model=true` makes one"
-    titles = {run.record.run_id: f"run_id={run.record.run_id} ({_place(run)})" for run in here}
-    run_id = wanted.get("run_id")
-    if run_id is not None and run_id not in titles:
-        close = difflib.get_close_matches(str(run_id), titles, n=1)
-        known = list_names(titles.values(), _LISTED_IDS)
-        hint = f"; did you mean {titles[close[0]]}?" if close else f". There are {known}"
-        return f"run_id={run_id}: no finished run in {results} has this id{hint}"
-    for key, value in wanted.items():
-        names = list(dict.fromkeys(str(run.facts[key]) for run in here))
-        if str(value) not in names:
-            return f"{key}={value}: no finished run in {results}{did_you_mean(str(value), names[: 2 * _LISTED])}"
-    seeds = {_place(run): [str(other.record.seed) for other in here if _place(other) == _place(run)] for run in here}
-    each = [f"{place} seed={','.join(dict.fromkeys(numbers))}" for place, numbers in seeds.items()]
-    return f"{asked}: no finished run in {results} has all of these; there are {list_names(each, _LISTED)}"
-
-
-def _distinguish(found: Sequence[FinishedRun]) -> Iterable[str]:
+def _distinguish(records: Sequence[Record]) -> Iterable[str]:
     for key in ("task", "encoder", "seed"):
-        if len(values := known_values([run.facts for run in found], key)) > 1:
+        if len(values := known_values(map(facts_of, records), key)) > 1:
             return [f"{key}={value}" for value in values]
-    words = map(show_words, tell_apart([Setting.of(run.record) for run in found]))
-    return [f"run_id={run.record.run_id} ({word})" for run, word in zip(found, words, strict=True)]
+    words = map(show_words, tell_apart(list(map(Setting.of, records))))
+    return [f"run_id={record.run_id} ({word})" for record, word in zip(records, words, strict=True)]
 
 
 def _explain_no_weights(found: Sequence[FinishedRun], asked: str) -> str:
@@ -179,10 +144,6 @@ def _explain_no_weights(found: Sequence[FinishedRun], asked: str) -> str:
         return f"{asked or first.title}: this run kept no weights. To train it again and keep them: {_command(first)}"
     none = f"{asked and f'{asked}: '}none of the {len(found)} finished runs kept its weights"
     return f"{none}. To train the first again ({first.title}) and keep them: {_command(first)}"
-
-
-def _place(run: FinishedRun) -> str:
-    return "encoder={encoder} task={task}".format(**run.facts)
 
 
 def _command(run: FinishedRun) -> str:

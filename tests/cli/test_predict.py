@@ -133,10 +133,10 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["task=sst2", "--text", "a", "trainer.epochs=2"], 2, "trainer.epochs=2: no run in "),
     (["task=sst2", "--text", "a", "trainer.epoch=2"], 2, "trainer.epoch=2: not a key of `predict`"),
     (["tusk=sst2", "--text", "a"], 2, "did you mean task?"),
-    (["task=sst2", "seed=x", "--text", "a"], 2, "seed=x: must be one whole number"),
+    (["task=sst2", "seed=x", "--text", "a"], 2, "seed=x: must be whole numbers"),
     (["task=sst2", "trainer.device=gpu", "--text", "a"], 2, "trainer.device=gpu: must be auto, cpu, cuda"),
     (["--text", "a"], 2, "4 finished runs are in"),
-    (["task=cola", "--text", "a"], 2, "task=cola: no finished run in"),
+    (["task=cola", "--text", "a"], 2, "task=cola: no run in"),
 ]
 
 

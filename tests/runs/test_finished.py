@@ -182,9 +182,9 @@ def test_exactly_one_run_must_match_and_the_error_says_how_they_differ(tmp_path:
         (None, None, "4 finished runs are in .*; add one of task=mrpc, task=rte$"),
         ("rte", None, "3 finished runs match task=rte in .*; add one of seed=1, seed=2$"),
         ("rte", 2, r"one of run_id=seed2-000 \(recipe=default\), run_id=seed2-111 \(recipe=hf_2019\)$"),
-        ("rtee", None, r"task=rtee: no finished run in .*; did you mean rte\?"),
+        ("rtee", None, r"task=rtee: no run in .* fits; did you mean rte\?"),
         ("cola", None, "task=cola: diverged in .*; only finished runs have results"),
-        ("mrpc", 2, "task=mrpc seed=2: no finished run in .* has all of these; there are encoder=tiny task=mrpc"),
+        ("mrpc", 2, r"task=mrpc seed=2: no run in .* fits all of these.* Allowed: 1$"),
     ]
     for task, number, message in expected:
         with pytest.raises(UsageError, match=message) as caught:
@@ -208,16 +208,13 @@ def test_if_weights_are_needed_only_runs_that_kept_them_count(tmp_path: Path) ->
         find_finished(store, task="rte", need_model=True)
 
 
-def test_an_unknown_id_names_the_one_meant_or_a_few_with_what_they_are(tmp_path: Path) -> None:
+def test_an_unknown_id_names_the_one_meant_or_those_that_there_are(tmp_path: Path) -> None:
     store = store_of(tmp_path)
     for seed in range(1, 9):
         store.save(make_record(task="rte", seed=seed))
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError, match=r"^run_id=rubbish: no run in .* fits\. Allowed: seed1-000, seed2-000, "):
         find_finished(store, run_id="rubbish")
-    assert "run_id=seed1-000 (encoder=tiny task=rte)" in str(caught.value)
-    assert str(caught.value).count("run_id=seed") == 5
-    assert str(caught.value).endswith("and 3 more")
-    with pytest.raises(UsageError, match=r"did you mean run_id=seed3-000 \(encoder=tiny task=rte\)\?$"):
+    with pytest.raises(UsageError, match=r"^run_id=seed3-00: .*; did you mean seed3-000\?"):
         find_finished(store, run_id="seed3-00")
 
 
@@ -231,7 +228,7 @@ def test_a_runs_folder_is_taken_wherever_it_lies(tmp_path: Path) -> None:
     shutil.copytree(saved, tmp_path / "elsewhere")
     run = find_finished(RunStore(tmp_path / "nowhere"), run_id=str(tmp_path / "elsewhere"))
     assert (run.record.seed, run.folder) == (3, tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match=r"seed=4 run_id=.*: that folder holds tiny rte seed 3"):
+    with pytest.raises(UsageError, match=r"run_id=.* seed=4: that folder holds tiny rte seed 3"):
         find_finished(RunStore(tmp_path / "nowhere"), run_id=str(tmp_path / "elsewhere"), seed=4)
     record = json.loads((tmp_path / "elsewhere" / "record.json").read_text())
     for content, kind in (({**record, "status": "failed"}, UsageError), ({"status": "finished"}, InputError)):
