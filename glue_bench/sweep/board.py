@@ -1,5 +1,6 @@
 """Progress of a sweep: callbacks, a live board in a terminal, and plain lines elsewhere. Writes to stderr only."""
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,11 +25,9 @@ if TYPE_CHECKING:
     from glue_bench.training.updates import StepReport
 
 _LINE_EVERY = 30.0  # seconds between two progress lines of a run
-# The columns, and the width of the terminal below which each is left out.
-_COLUMNS = {"run": 0, "state": 0, "progress": 0, "loss": 100, "tokens/s": 110, "time": 70, "score": 0}
-_DISPENSABLE = ("tokens/s", "loss", "time", "progress")  # left out in this order if the rest does not fit
-_GAP = 2  # between two columns
-_BAR = 16
+_COLUMNS = ("run", "state", "bar", "progress", "loss", "tokens/s", "time", "left")  # before the score
+_DISPENSABLE = ("tokens/s", "loss", "bar", "time", "left", "progress")  # left out in this order if they do not fit
+_GAP, _BAR, _SCORE = 2, 16, 14  # characters: between two columns, of the bar, and of the score at least
 _STYLES = {"finished": "green", "stopped": "yellow", "running": "bold cyan", "elsewhere": "cyan", "waiting": "dim"}
 _RANKS = {"running": 0, "elsewhere": 1, "failed": 2, "diverged": 2, "waiting": 3}  # what a short screen shows first
 
@@ -47,7 +46,7 @@ class _State:
     first: int = 0  # updates done at that time, also by an earlier process
     said: float = 0.0  # when a line about its updates was last printed
     seconds: float = 0.0
-    outcomes: Sequence[str] = ()  # from the longest wording to the shortest
+    outcome: str = ""
     owner: Owner | None = None  # of a run elsewhere
 
     def seconds_left(self) -> float | None:
@@ -120,7 +119,7 @@ class Listener:
         state.seconds = float(record.seconds.get("total", 0.0))
         if state.state == "running":
             state.seconds = time.monotonic() - state.started
-        state.state, state.outcomes = record.status, _word_outcome(record, self._published)
+        state.state, state.outcome = record.status, describe_outcome(record, self._published)
 
     def note(self, text: str) -> None:
         """Show a remark on the whole sweep."""
@@ -212,14 +211,14 @@ class PlainLines(Listener):
         here = state.state == "running"
         super().ended(request, record)
         after = f" after {format_clock(state.seconds)}" if here else ""
-        self._say(request, f"{record.status}{after}: {state.outcomes[0]}")
+        self._say(request, f"{record.status}{after}: {state.outcome}")
 
     def note(self, text: str) -> None:
         if text:
             self._console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
     def _say(self, request: RunRequest, text: str) -> None:
-        done = sum(bool(state.outcomes) for state in self._states.values())
+        done = sum(bool(state.outcome) for state in self._states.values())
         self.note(f"[{done}/{len(self._states)}] {request.title}: {text}")
 
 
@@ -243,7 +242,21 @@ def split_titles(requests: Sequence[RunRequest]) -> tuple[dict[str, str], str]:
 
 def describe_outcome(record: Record, published: Sequence[PublishedTable] = ()) -> str:
     """Describe the score and the published number of the same convention, or what went wrong, in one line."""
-    return _word_outcome(record, published)[0]
+    if not record.finished:
+        return record.outcome
+    task, method = task_of(record), Setting.of(record).method
+    table = find_table(published, record.encoder.get("hub_id"), recipe=record.recipe, method=method)
+    score = table.scores.get(record.task) if table and record.comparable else None
+    if (
+        table
+        and score
+        and (table.differs(score, init=record.init_kind, method=method) or not task.states(score.convention))
+    ):
+        score = None
+    parts = task.parts(score.convention if score else "card")
+    compared = f" (published {score.value:.1f})" if score else ""
+    why = f" ({words})" if (words := undefined_words(record.undefined)) else ""
+    return f"{100 * headline(parts, record.scores):.1f} {metric_title(parts)}{compared}{why}"
 
 
 def format_clock(seconds: float) -> str:
@@ -253,72 +266,39 @@ def format_clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _word_outcome(record: Record, published: Sequence[PublishedTable]) -> list[str]:
-    """Return `describe_outcome`, then the same without the metrics' names, then the score alone."""
-    if not record.finished:
-        return [record.outcome]
-    task = task_of(record)
-    method = Setting.of(record).method
-    table = find_table(published, record.encoder.get("hub_id"), recipe=record.recipe, method=method)
-    score = table.scores.get(record.task) if table and record.comparable else None
-    if table and score and table.differs(score, init=record.init_kind, method=method):
-        score = None
-    score = score if score and task.states(score.convention) else None
-    parts = task.parts(score.convention if score else "card")
-    compared = f" (published {score.value:.1f})" if score else ""
-    value = f"{100 * headline(parts, record.scores):.1f}"
-    why = f" ({words})" if (words := undefined_words(record.undefined)) else ""
-    return [f"{value} {metric_title(parts)}{compared}{why}", f"{value}{compared}{why}", f"{value}{compared}", value]
-
-
 def _lay_out(states: Sequence[_State], width: int) -> Table:
-    shown = [name for name in _COLUMNS if width >= _COLUMNS[name] and name != "score"]
-    for brief in (False, True):
-        rows = [dict(zip(_COLUMNS, _cells(state, brief=brief), strict=True)) for state in states]
-        widths = {name: max(len(name), *(row[name].cell_len for row in rows)) for name in shown}
-        scores = [min(map(len, state.outcomes)) for state in states if state.state == "finished"]
-        least = max(len("score"), *scores, 0)
-        if (room := width - sum(widths.values()) - _GAP * len(widths)) >= least:
-            break
+    rows = [_cells(state) for state in states]
+    widths = {name: _GAP + max(len(name), *(row[name].cell_len for row in rows)) for name in _COLUMNS}
     for name in _DISPENSABLE:
-        if room < least and name in widths:
-            room += widths.pop(name) + _GAP
-    room = max(least, room)
+        if sum(widths.values()) + _SCORE > width:
+            del widths[name]
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in widths:
-        table.add_column(name, no_wrap=True, justify="right" if name in ("loss", "tokens/s", "time") else "left")
-    table.add_column("score", no_wrap=True, max_width=room)
-    for state, row in zip(states, rows, strict=True):
-        fitting = next((text for text in state.outcomes if len(text) <= room), None)
-        score = row["score"] if fitting is None else Text(fitting, style=row["score"].style)
-        table.add_row(*(row[name] for name in widths), score)
+        header = "" if name in ("bar", "left") else name
+        table.add_column(header, no_wrap=True, justify="right" if name in ("loss", "tokens/s", "time") else "left")
+    table.add_column("score")  # the only one that is made narrower: its text ends early
+    for row in rows:
+        table.add_row(*(row[name] for name in (*widths, "score")))
     return table
 
 
-def _cells(state: _State, *, brief: bool) -> list[Text]:
-    """Return a run's texts by column; `brief`: no bar, and only the time left."""
-    report, running, owner = state.report, state.state == "running", state.owner
-    style, title = _STYLES.get(state.state, "red"), visible(state.title)
-    progress = loss = speed = ""
-    bar = 0 if brief else _BAR
-    clock = format_clock(state.seconds) if state.seconds else ""
-    score = Text(visible(state.outcomes[0]) if state.outcomes else "", style="" if state.state == "finished" else "red")
+def _cells(state: _State) -> dict[str, Text]:
+    """Return a run's texts by column."""
+    report, owner, running = state.report, state.owner, state.state == "running"
+    style, clock = _STYLES.get(state.state, "red"), format_clock(state.seconds) if state.seconds else ""
+    styles = {"run": style if running else "", "state": style, "score": "" if state.state == "finished" else "red"}
+    texts = {"run": state.title, "state": state.state, "time": clock, "score": state.outcome}
     if state.state == "elsewhere" and owner is not None:
-        progress = f"{owner.step}/{owner.steps}" if owner.steps and owner.phase == "training" else owner.phase
-        score = Text(visible(owner.title), "dim")
-    elif state.state == "stopped" and report is not None:
-        progress = _bar(report, width=bar)
-    elif running:
-        now, progress = time.monotonic(), state.phase
-        clock = format_clock(now - state.started)
-        if report is not None and state.phase == "training":
-            progress, loss, speed = _bar(report, width=bar), f"{report.loss:.3f}", f"{report.tokens_per_second:,.0f}"
-            if (left := state.seconds_left()) is not None:
-                clock = f"{format_clock(left)} left" if brief else f"{clock}, {format_clock(left)} left"
-    cells = [Text(progress), Text(loss), Text(speed), Text(clock), score]
-    return [Text(title, style=style if running else ""), Text(state.state, style=style), *cells]
-
-
-def _bar(report: "StepReport", *, width: int) -> str:
-    filled = round(width * report.step / report.steps)
-    return f"{'━' * filled}{'╌' * (width - filled)} {report.step}/{report.steps}".lstrip()
+        trains = owner.steps and owner.phase == "training"
+        texts |= {"progress": f"{owner.step}/{owner.steps}" if trains else owner.phase, "score": owner.title}
+        styles["score"] = "dim"
+    if running:
+        texts |= {"progress": state.phase, "time": format_clock(time.monotonic() - state.started)}
+    if report is not None and (state.state == "stopped" or (running and state.phase == "training")):
+        filled = round(_BAR * report.step / report.steps)
+        texts |= {"bar": "━" * filled + "╌" * (_BAR - filled), "progress": f"{report.step}/{report.steps}"}
+        texts |= {"loss": f"{report.loss:.3f}", "tokens/s": f"{report.tokens_per_second:,.0f}"}
+    if (left := state.seconds_left()) is not None:
+        texts["left"] = f"{format_clock(left)} left"
+    cell = functools.partial(Text, no_wrap=True, overflow="ellipsis")
+    return {name: cell(visible(texts.get(name, "")), styles.get(name, "")) for name in (*_COLUMNS, "score")}
