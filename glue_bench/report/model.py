@@ -86,12 +86,12 @@ class Group:
     @property
     def encoder(self) -> str:
         """The encoder's name."""
-        return self.setting.encoder
+        return str(self.setting.facts["encoder"])
 
     @property
     def task(self) -> str:
         """The task's name."""
-        return self.setting.task
+        return str(self.setting.facts["task"])
 
     @property
     def order(self) -> tuple[int, str]:
@@ -146,7 +146,7 @@ class Group:
     @property
     def optimistic(self) -> bool:
         """Whether the epoch or the cell was chosen on the rows that are scored."""
-        selection = self.setting.selection
+        selection = self.setting.facts["selection"]
         return bool(self.finished) and (selection == "best" or (selection == "last" and self.cells > 1))
 
     @property
@@ -154,7 +154,7 @@ class Group:
         """What was chosen, from what and on which rows."""
         if not self.finished:
             return [f"{plural(self.cells, 'cell')}, none finished"] if self.cells else []
-        notes, selection = list[str](), self.setting.selection
+        notes, selection = list[str](), self.setting.facts["selection"]
         if self.cells:
             best = f"best of {plural(self.cells, 'cell')}" if self.cells > 1 else "one cell"
             missing = f" (the grid has {self.planned})" if self.cells < self.planned else ""
@@ -235,9 +235,13 @@ class Row(Group):
         setting, published, verdict = self.setting, self.published, self.verdict
         empty = dict.fromkeys(ScoreSummary.__dataclass_fields__)
         return {
-            **{key: getattr(setting, key) for key in ("encoder", "data", "recipe", "recipe_changes", "task")},
+            "encoder": self.encoder,
+            "data": setting.data,
+            "recipe": setting.facts["recipe"],
+            "recipe_changes": setting.recipe_changes,
+            "task": self.task,
             **{key: getattr(self, key) for key in ("title", "metric", "convention", "n")},
-            "fingerprint": (setting.fingerprint or None) if self.seeds else None,
+            "fingerprint": (setting.facts["data.fingerprint"] or None) if self.seeds else None,
             "seeds": self.seeds,
             "run_ids": [run.run_id for run in self.finished],
             "values": list(self.values),
@@ -252,7 +256,7 @@ class Row(Group):
             **{key: getattr(self, key) for key in ("difference", "comparable", "note", "unfinished", "degenerate")},
             "parts": {part: asdict(summary) for part, summary in self.parts.items()},
             "setting_id": setting.id,
-            **{key: getattr(setting, key) for key in ("init", "selection")},
+            **{key: setting.facts[key] for key in ("init", "selection")},
             "differs": dict(self.differs),
             "optimistic": self.optimistic,
             "cell": setting.cell if self.seeds else {},
