@@ -23,13 +23,13 @@ __all__ = ["__version__", "load_results", "predict"]
 
 
 def load_results(results_dir: str | Path = "results", *words: str, **filters: object) -> "pd.DataFrame":
-    """Return one row per run, split and metric; `glue_bench.runs.dataframe.load_results` documents columns and filters.
+    """Return one row per run, split and metric; `glue_bench.runs.listing.load_results` documents columns and filters.
 
     Raises:
         glue_bench.errors.InputError: there is no such folder.
         glue_bench.errors.UsageError: a filter with an unknown key, or that no run fits.
     """
-    from glue_bench.runs.dataframe import load_results as load  # imported late, so that `--help` is quick
+    from glue_bench.runs.listing import load_results as load  # imported late, so that `--help` is quick
 
     return load(results_dir, *words, **filters)
 

@@ -30,7 +30,7 @@ from glue_bench.runs.identity import RunRequest, cell_shape, identify
 from glue_bench.runs.record import Record, now, read_record, request_facts, task_of
 from glue_bench.tasks.adapter import TaskAdapter, headline
 
-SEED = re.compile(r"seed([0-9]{1,15})-.")  # the beginning of a run's folder's name
+_SEED = re.compile(r"seed([0-9]{1,15})-.")  # the beginning of a run's folder's name
 _PARTS = ("snapshots", ".*.part", ".model.*", ".adapter.*", "output.*.log")  # what a killed process may leave
 _OWN = (*_PARTS, "claim-*.json", "output.log", "error.log", "history.jsonl", "predictions", "model", "adapter")
 _ORIGIN_KEY = b"glue_bench.origin"  # key of a prediction file's metadata
@@ -90,7 +90,7 @@ class RunStore:
         """List every run's folder, sorted: one with a run's name that has a record, or holds a run's files alone."""
         for folder, names in self._walk():
             own = "record.json" in names or all(any(fnmatch.fnmatch(name, form) for form in _OWN) for name in names)
-            if own and SEED.match(folder.name):
+            if own and _SEED.match(folder.name):
                 yield folder
 
     def _walk(self) -> Iterator[tuple[Path, list[str]]]:

@@ -1,16 +1,23 @@
-"""All scores of a results folder as a pandas DataFrame. Knows no torch."""
+"""All runs of a results folder: listed and removed as folders, and as a pandas DataFrame. Knows no torch."""
 
+import contextlib
+import os
+import shutil
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glue_bench.config.keys import fields_of
 from glue_bench.config.schema import TrainerConfig
-from glue_bench.errors import InputError
-from glue_bench.runs.filters import Filters
+from glue_bench.errors import DiskError, InputError
+from glue_bench.files import disk_errors
+from glue_bench.runs.filters import KEYS, Filters, facts_of
+from glue_bench.runs.lease import Owner, owner_of, take_lease
 from glue_bench.runs.record import Record, task_of
-from glue_bench.runs.setting import Setting, override_word, show_words, tell_apart
+from glue_bench.runs.setting import Setting, override_word, show_words, sort_place, tell_apart
 from glue_bench.runs.store import RunStore
+from glue_bench.tasks.adapter import headline
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +32,80 @@ _NAMES = (
     "train_seconds eval_seconds device precision engine ended setting_id run_id folder setting"
 )
 _COLUMNS = [*_NAMES.split(), *_MORE_NUMBERS, *_NUMBERS]
+
+
+def list_runs(store: RunStore, filters: Filters) -> list[dict[str, Any]]:
+    """Return a row for each run that fits, by encoder, task, setting and seed; a UsageError if none of them fits.
+
+    `setting` is how it differs from the others of its encoder and task, in words; `state` running, the record's status,
+    damaged (its record) or unfinished (it has none); `score` the task's times 100, to two decimals, None unless it
+    finished; `bytes` those of its files.
+    """
+    every = list[tuple[tuple[dict[str, Any], Record | None], Mapping[str, Any]]]()
+    for path in store.folders():
+        encoder, task, run_id = path.parts[-3:]
+        record, seed = store.load(encoder, task, run_id), int(run_id.removeprefix("seed").partition("-")[0])
+        state = record.status if record else "damaged" if os.path.lexists(path / "record.json") else "unfinished"
+        state = "running" if owner_of(path) else state
+        row = dict[str, Any](encoder=encoder, task=task, setting="", seed=seed, state=state, score=None)
+        if record and record.finished:
+            row["score"] = round(100 * headline(task_of(record).parts("card"), record.scores), 2)
+        row |= {"bytes": sum(_sizes(path)), "setting_id": record.setting_id if record else ""}
+        row |= {"run_id": run_id, "folder": str(path)}
+        known = facts_of(record) if record else {**dict.fromkeys(KEYS, ""), **row}
+        every.append(((row, record), {**known, "run_id": run_id, "status": state}))
+    found = filters.choose(every, place=store.root.parent)
+    settings = defaultdict[tuple[str, str], dict[str, Setting]](dict)
+    for _, record in found:
+        if record:
+            settings[record.place[:2]].setdefault(record.setting_id, Setting.of(record))
+    apart = defaultdict[str, dict[str, Any]](dict)
+    for alike in settings.values():
+        apart.update(zip(alike, tell_apart([*alike.values()]), strict=True))
+    for row, _ in found:
+        row["setting"] = show_words(apart[row["setting_id"]])
+
+    def order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return row["encoder"], row["task"], sort_place(apart[row["setting_id"]]), row["seed"]
+
+    return sorted((row for row, _ in found), key=order)
+
+
+def remove_run(store: RunStore, folder: Path) -> None:
+    """Delete a run's folder and all that is in it; its record first, so that what is left never counts as a result.
+
+    An InputError if a worker has the run, or a link leads to it: what it points to is not ours. A DiskError if it
+    cannot be deleted.
+    """
+    for path in (store.root, folder.parents[1], folder.parent, folder):
+        if path.is_symlink():
+            raise InputError(f"{folder}: not removed: {path} is a link")
+    lease = take_lease(folder)
+    if isinstance(lease, Owner):
+        raise InputError(f"{folder}: not removed: {lease.title} is running it")
+    try:
+        with disk_errors(folder, "cannot be removed"):
+            (folder / "record.json").unlink(missing_ok=True)
+            for path in folder.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif not path.name.startswith("claim-"):
+                    path.unlink()
+    except DiskError:
+        lease.release(done=False)
+        raise
+    lease.release(done=True)
+    with contextlib.suppress(OSError):  # not empty, or in use
+        for path in (folder, folder.parent, folder.parents[1]):
+            path.rmdir()
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    """Yield the size of every file below, links themselves."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                yield os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118
 
 
 def load_results(results_dir: str | Path = "results", *words: str, **filters: object) -> "pd.DataFrame":
