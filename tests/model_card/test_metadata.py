@@ -10,8 +10,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
-from glue_bench.model_card import write_card
-from glue_bench.model_card.card import eval_result_files, render_card
+from glue_bench.model_card import eval_result_files, render_card, write_card
 from glue_bench.runs.record import Record, task_of
 from tests.support.cards import run_of
 from tests.support.making import DISTILROBERTA, make_record
