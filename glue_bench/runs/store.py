@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,12 +43,7 @@ class RunStore:
     def __init__(self, results_dir: Path) -> None:
         """Open a results folder; nothing is created before something is written."""
         self.root = results_dir / "runs"
-        self._predictions = WeakValueDictionary[tuple[str, ...], Predictions]()  # those that somebody still has
         self.left_out = Counter[str]()  # what `load_all` or `folders` left out last: in words, and how many
-
-    def __reduce__(self) -> tuple[type["RunStore"], tuple[Path]]:
-        """Open the folder anew in another process."""
-        return RunStore, (self.root.parent,)
 
     def folder(self, *place: str) -> Path:
         """Return the folder of a run, given by encoder, task and run id."""
@@ -58,10 +52,6 @@ class RunStore:
     def load(self, *place: str) -> Record | None:
         """Read the run's record; None if it has none that can be read."""
         return read_record(self.folder(*place) / "record.json", place=place)
-
-    def has_record(self, request: RunRequest) -> bool:
-        """Return whether the run has a record, readable or not."""
-        return (self.folder(*request.place) / "record.json").exists()
 
     def load_all(self) -> Iterator[Record]:
         """Read every readable record, sorted by folder.
@@ -179,12 +169,8 @@ class RunStore:
 
     def read_predictions(self, record: Record, split: str) -> "Predictions":
         """Read the predictions that a finished record's scores of a split come from; errors as `read_predictions`."""
-        path, known = predictions_path(self.folder(*record.place), split), record.predictions_sha256.get(split)
-        found = self._predictions.get((str(path), known or ""))
-        if found is None:
-            found = read_predictions(path, task_of(record), rows=record.data["rows"][split], sha256=known)
-            self._predictions[(str(path), known or "")] = found
-        return found
+        path, sha256 = predictions_path(self.folder(*record.place), split), record.predictions_sha256.get(split)
+        return read_predictions(path, task_of(record), rows=record.data["rows"][split], sha256=sha256)
 
 
 def _written(path: Path) -> int:
@@ -220,7 +206,7 @@ def write_predictions(
     return hashlib.sha256(content.getvalue()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
     """What one run predicted on the n rows of a split, in file order."""
 
@@ -313,14 +299,14 @@ def find_earlier(requests: Iterable[RunRequest], store: RunStore) -> list[RunReq
         starts = tuple(map(settle, request.starts))
         if any(new is not old for new, old in zip(starts, request.starts, strict=True)):
             request = identify(request.config, request.inputs, starts=starts)
-        if store.has_record(request):
-            return request
         settings, shapes = known(*request.place[:-1])
-        before = [identify(request.config, request.inputs, starts=request.starts, shape=shape) for shape in shapes]
-        found = [other for other in before if store.has_record(other)]
-        if not found and request.setting_id not in settings:  # all seeds of a setting share an id
-            found = [other for other in before if other.setting_id in settings]
-        return found[0] if found else request
+        before = [identify(request.config, request.inputs, starts=starts, shape=shape) for shape in shapes]
+
+        def order(other: RunRequest) -> tuple[bool, bool]:  # all seeds of a setting share an id
+            has_record = (store.folder(*other.place) / "record.json").exists()
+            return not has_record, other.setting_id not in settings
+
+        return min([request, *before], key=order)
 
     return [settle(request) for request in requests]
 
