@@ -3,17 +3,19 @@
 import dataclasses
 import heapq
 import statistics
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.rows import load_split, load_task_data
 from glue_bench.data.sources import resolve_source
-from glue_bench.models.pretrained import resolve_pretrained
-from glue_bench.runs.identity import RunRequest
+from glue_bench.runs.identity import RunRequest, identify
 from glue_bench.runs.record import Record
+from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import plural
 
@@ -112,41 +114,25 @@ def measure_run(request: RunRequest, *, threads: int) -> Estimate:
     """
     import torch
 
-    from glue_bench.data.encoding import TextEncoder
-    from glue_bench.models.classifier import check_tokens
-    from glue_bench.models.placement import choose_placement
-    from glue_bench.models.trainable import load_trainable
-    from glue_bench.training.seeds import SeedStreams
-    from glue_bench.training.trainer import fit
+    from glue_bench.runs.experiment import run_experiment
 
     began, config, times = time.perf_counter(), request.config, list[float]()
-    task, trainer, streams = TaskAdapter.of(config.task), config.trainer, SeedStreams.from_seed(config.seed)
-    placement = choose_placement(
-        trainer.device, trainer.precision, deterministic=trainer.deterministic, multiply=trainer.products
-    )
     torch.set_num_threads(threads)
     data = load_task_data(resolve_source(config.data, config.task), config.data, task=config.task, seed=config.seed)
-    train = data.splits[task.train]
-    rows = train.sample(_MEASURED * trainer.batch_size, how="random", seed=config.seed)
-    folder = resolve_pretrained(config.encoder).folder
-    encoded = TextEncoder(folder, max_length=trainer.max_length).encode(rows)
-    model = load_trainable(folder, config, outputs=task.outputs, head_seed=streams.head)
-    check_tokens(model, encoded)
-    model.cut_vocabulary(encoded.tokens)
-    fit(
-        model,
-        encoded,
-        labels=rows.labels,
-        settings=dataclasses.replace(trainer, updates=_MEASURED, log_every=1, snapshot_minutes=0, eval_every=None),
-        streams=streams,
-        placement=placement,
-        history=[],
-        on_step=lambda _: times.append(time.perf_counter()),
+    train, size = data.rows[config.task.train], config.trainer.batch_size
+    trainer = dataclasses.replace(config.trainer, updates=_MEASURED, log_every=1, snapshot_minutes=0, eval_every=None)
+    few = dataclasses.replace(
+        config.data, max_train_rows=min(train, _MEASURED * size), max_eval_rows=size, sample="random"
     )
+    short = dataclasses.replace(config, trainer=trainer, data=few, selection="last", save_model=False)
+    inputs = {**request.inputs, "data": dict(resolve_source(few, config.task).identity)}
+    with tempfile.TemporaryDirectory() as folder:
+        run, store = identify(short, inputs), RunStore(Path(folder))
+        run_experiment(run, store, on_step=lambda _: times.append(time.perf_counter()))
     each = (times[-1] - times[_UNEVEN - 1]) / (_MEASURED - _UNEVEN)  # seconds of an update
-    scored = sum(len(data.splits[name]) for name in task.validation) / trainer.batch_size
+    scored = sum(data.rows[name] for name in TaskAdapter.of(config.task).validation) / size
     start = times[0] - began - each  # reading, tokenising, loading
-    updates = _updates(trainer, len(train))
+    updates = _updates(config.trainer, train)
     return Estimate(seconds=start + each * (updates + scored / 3), basis=f"{_MEASURED} updates, timed now")
 
 
