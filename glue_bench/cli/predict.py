@@ -56,9 +56,9 @@ def execute(arguments: argparse.Namespace) -> int:
     answers = answer(logits, run.task, rows=rows, files=files if len(arguments.file or ()) > 1 else ())
     out, by_name = arguments.out, "csv" if arguments.out and arguments.out.suffix == ".csv" else "jsonl"
     if arguments.text and len(rows) == 1 and not (out or arguments.format) and sys.stdout.isatty():
-        values = [f"{value:.4f}" for value in answers.values[0]]
-        headers = ["label", "probability"] if answers.labels else ["", "score"]
-        write_table(headers, [*zip(answers.labels or [""], values, strict=True)], title=run.title)
+        headers = ["", "score"] if run.task.regression else ["label", "probability"]
+        values = {"": answers[0]["score"]} if run.task.regression else answers[0]["probabilities"]
+        write_table(headers, [[name, f"{value:.4f}"] for name, value in values.items()], title=run.title)
     else:
         write_output(render_answers(answers, arguments.format or by_name), out)
     return 0

@@ -6,7 +6,7 @@ Imports torch only when a model is loaded or used.
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,53 +70,41 @@ def predict_texts(fine_tuned: FineTuned, texts: Sequence[Sequence[str]]) -> NDAr
     return predict(fine_tuned.model, encoded, batch_size=fine_tuned.batch_size, placement=fine_tuned.placement)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """A model's predictions for n rows."""
+def answer(
+    logits: NDArray[np.float32], task: TaskAdapter, *, rows: Texts, files: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Turn (n, outputs) logits into n rows: `idx`, the texts by column, and `label` with `probabilities`, or `score`.
 
-    idx: NDArray[np.int64]  # (n,) the rows' numbers as their source gives them
-    beside: Mapping[str, Sequence[str]]  # n values each: the texts by column; before them the file, if of several
-    labels: Sequence[str]  # the class names in the order of the codes; empty for regression
-    values: NDArray[np.float64]  # (n, classes) probabilities, or (n, 1) scores as the model gives them
-
-    def best(self, row: int) -> str:
-        """Return the name of a row's most probable class; the first of equal ones."""
-        return self.labels[int(self.values[row].argmax())]
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield each row: `idx`, its texts, and `label` with `probabilities` by name, or `score`."""
-        for row, values in enumerate(self.values.tolist()):
-            rounded = [round(value, 6) for value in values]  # float32 logits have hardly more digits
-            found: dict[str, Any] = {"score": rounded[0]}
-            if self.labels:
-                found = {"label": self.best(row), "probabilities": dict(zip(self.labels, rounded, strict=True))}
-            yield {"idx": int(self.idx[row]), **{name: column[row] for name, column in self.beside.items()}, **found}
-
-
-def answer(logits: NDArray[np.float32], task: TaskAdapter, *, rows: Texts, files: Sequence[str] = ()) -> Answers:
-    """Turn (n, outputs) logits into answers: a softmax over classes, or the regression score, unclipped.
-
-    `rows` are what was predicted, `files` the name of each row's file, if there are several.
+    Probabilities, by the names of the classes, are a softmax; a score is as the model gives it, unclipped. `rows` are
+    what was predicted, `files` the name of each row's file, if there are several.
     """
-    values = logits.astype(np.float64)
+    values, found = logits.astype(np.float64), list[dict[str, Any]]()
     if not task.regression:
         values = np.exp(values - values.max(axis=1, keepdims=True))
         values /= values.sum(axis=1, keepdims=True)
     beside = {**({"file": files} if files else {}), **dict(zip(task.texts, rows.texts, strict=True))}
-    return Answers(idx=rows.idx, beside=beside, labels=task.labels, values=values)
+    for row, best in enumerate(values.argmax(axis=1)):
+        rounded = [round(value, 6) for value in values[row].tolist()]  # float32 logits have hardly more digits
+        said: dict[str, Any] = {"score": rounded[0]}
+        if not task.regression:
+            said = {"label": task.labels[best], "probabilities": dict(zip(task.labels, rounded, strict=True))}
+        found.append({"idx": int(rows.idx[row]), **{name: column[row] for name, column in beside.items()}, **said})
+    return found
 
 
-def render_answers(answers: Answers, format_name: str) -> str:
-    """Render each of `Answers.rows` as a line of jsonl, or of csv with a column `probability_NAME` for each class."""
+def render_answers(answers: Sequence[Mapping[str, Any]], format_name: str) -> str:
+    """Render what `answer` returns as lines of jsonl, or of csv with a column `probability_NAME` for each class."""
     if format_name != "csv":
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in answers.rows())
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in answers)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    found = ["label", *(f"probability_{label}" for label in answers.labels)] if answers.labels else ["score"]
-    writer.writerow(["idx", *answers.beside, *found])
-    for row in answers.rows():
-        probabilities = row.pop("probabilities") if answers.labels else {}  # of scores it is a column beside
-        writer.writerow(map(escape_cell, [*row.values(), *probabilities.values()]))
+    for number, row in enumerate(answers):
+        classes = known if isinstance(known := row.get("probabilities"), Mapping) else {}  # it may be a column of texts
+        cells = {name: value for name, value in row.items() if value is not classes}
+        cells |= {f"probability_{name}": value for name, value in classes.items()}
+        if number == 0:
+            writer.writerow(cells)
+        writer.writerow(map(escape_cell, cells.values()))
     return stream.getvalue()
 
 
@@ -125,5 +113,4 @@ def predict_rows(
 ) -> list[dict[str, Any]]:
     """Predict rows with the model of a run; `glue_bench.predict` documents rows and answers."""
     texts = join_rows(rows, run.task)
-    logits = predict_texts(load_fine_tuned(run, device=device), texts.texts)
-    return [*answer(logits, run.task, rows=texts).rows()]
+    return answer(predict_texts(load_fine_tuned(run, device=device), texts.texts), run.task, rows=texts)

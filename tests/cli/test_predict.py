@@ -204,7 +204,7 @@ def test_probabilities_are_a_softmax_even_of_large_logits_and_no_name_is_a_formu
     logits[1] = [5, -5]
     rows = Texts(texts=(["x", "=1+1"], ["y", "z"]), idx=np.array([7, 9]))
     answers = answer(logits, TaskAdapter.of(PAIR), rows=rows, files=["one.csv", "two.csv"])
-    np.testing.assert_allclose(answers.values[0], [0.25, 0.75], atol=1e-4)
+    np.testing.assert_allclose([*answers[0]["probabilities"].values()], [0.25, 0.75], atol=1e-4)
     (header, first, second) = list(csv.reader(io.StringIO(render_answers(answers, "csv"))))
     assert header == ["idx", "file", "a", "b", "label", "probability_=no", "probability_jå"]
     assert first[:5] == ["7", "one.csv", "x", "y", "jå"]
