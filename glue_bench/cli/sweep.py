@@ -24,7 +24,7 @@ from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import describe_outcome, format_clock, listener_for
 from glue_bench.sweep.plan import Plan, check_local_rows, fetch_inputs, plan_line, plan_runs, tidy_up, write_plan
 from glue_bench.sweep.queue import run_serially
-from glue_bench.sweep.timing import Estimate, Work, estimate_runs, longest_first, measure_run, seconds_in_all, work_of
+from glue_bench.sweep.timing import Estimate, describe_work, estimate_runs, longest_first, measure_run, seconds_in_all
 from glue_bench.tasks.published import load_published
 from glue_bench.text import plural
 from glue_bench.training.distributed import ALONE, Processes
@@ -258,12 +258,12 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool)
         say("weights will not be kept, and predict, card and submit need them: save_model=true keeps them")
     if measure:
         estimates = {**_measure(plan, estimates), **estimates}
-    works, rows = dict[str, Work | None](), list[Sequence[str]]()  # by setting id
+    works, rows = dict[str, str](), list[Sequence[str]]()  # by setting id
     for request in plan.requests:
         known, setting = estimates.get(request.run_id), request.setting_id
         if known is None and setting not in works and request in plan.missing:
-            works[setting] = work_of(request)
-        rows.append(_plan_cells(request, plan, estimate=known, work=works.get(setting)))
+            works[setting] = describe_work(request)
+        rows.append(_plan_cells(request, plan, estimate=known, work=works.get(setting, "")))
     write_table(["run", "state", "time", "what is known", "run id"], rows, title="Plan")
     say(_summarise(plan))
     if plan.missing:
@@ -282,7 +282,7 @@ def _measure(plan: Plan, estimates: Mapping[str, Estimate]) -> dict[str, Estimat
     return {request.run_id: found[request.setting_id] for request in plan.missing if request.setting_id in found}
 
 
-def _plan_cells(request: RunRequest, plan: Plan, *, estimate: Estimate | None, work: Work | None) -> tuple[str, ...]:
+def _plan_cells(request: RunRequest, plan: Plan, *, estimate: Estimate | None, work: str) -> tuple[str, ...]:
     record, known = plan.records.get(request.run_id), ""
     time = f"~{format_clock(estimate.seconds)}" if estimate else ""
     if owner := plan.running.get(request.run_id):
@@ -297,7 +297,7 @@ def _plan_cells(request: RunRequest, plan: Plan, *, estimate: Estimate | None, w
     elif estimate:
         known = f"estimated from {estimate.basis}"
     elif work and request in plan.missing:
-        known = str(work)
+        known = work
     return request.title, plan.state(request), time, known, request.run_id
 
 

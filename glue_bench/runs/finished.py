@@ -65,7 +65,13 @@ def find_finished(store: RunStore, *words: str, need_model: bool = False, **choi
     own, asked, results = [word for word in words if not word.startswith("run_id=")], " ".join(words), store.root.parent
     for folder in (Path(word.removeprefix("run_id=")) for word in words if word not in own):
         if (folder / "record.json").exists():
-            run = open_run_folder(folder, need_model=need_model)
+            if not (record := read_record(folder / "record.json")):
+                raise InputError(f"{folder}: has no readable record.json")
+            if not record.finished:
+                raise UsageError(f"{folder}: this run is {record.status}; only finished runs have results")
+            run = FinishedRun(record=record, folder=folder)
+            if need_model and not run.has_model:
+                raise InputError(_explain_no_weights([run], str(folder)))
             if not Filters.read(own).fits(facts_of(run.record)):
                 raise UsageError(f"{asked}: that folder holds {run.title}")
             return run
@@ -85,22 +91,6 @@ def find_finished(store: RunStore, *words: str, need_model: bool = False, **choi
         which = f"{plural(len(kept), 'finished run')} {f'match {asked}' if asked else 'are'} in {results}"
         raise UsageError(f"{which}; add one of {list_names(_distinguish([run.record for run in kept]), _LISTED)}")
     return kept[0]
-
-
-def open_run_folder(folder: Path, *, need_model: bool = False) -> FinishedRun:
-    """Open the run of one folder, wherever it is.
-
-    A UsageError if it did not finish, an InputError if its record cannot be read, or weights that are needed lack.
-    """
-    record = read_record(folder / "record.json")
-    if record is None:
-        raise InputError(f"{folder}: has no readable record.json")
-    if not record.finished:
-        raise UsageError(f"{folder}: this run is {record.status}; only finished runs have results")
-    run = FinishedRun(record=record, folder=folder)
-    if need_model and not run.has_model:
-        raise InputError(_explain_no_weights([run], str(folder)))
-    return run
 
 
 def check_weights(run: FinishedRun) -> Path:

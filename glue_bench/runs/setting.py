@@ -58,6 +58,8 @@ class Setting:
         trainer = {key: value for key, value in {**LATER, **config["trainer"]}.items() if key not in EXECUTION}
         # Older records of runs that start from another run hold the hash of that run's weights in its place.
         weights = encoder.get("weights_sha256") if init == "pretrained" or "init_sha256" in encoder else ""
+        peft = {"method": "none", **(config.get("peft") or {})}
+        own = PEFT_KEYS[peft["method"]]  # other keys of peft are unknown
         facts = {
             "encoder": encoder["name"],
             "encoder.hub_id": encoder.get("hub_id") or "",
@@ -69,7 +71,9 @@ class Setting:
             "init": init,  # pretrained, or the task that the initial weights were fine-tuned on
             "init_seed": config.get("init_seed") if init != "pretrained" else None,  # None: of its own seed
             "init_seeds": ", ".join(map(str, config.get("init_seeds") or ())) or None,  # that it is chosen among
-            **_ways_of(config),
+            **{name: config.get(name, usual) for name, usual in WAYS.items()},
+            "peft": peft["method"],
+            **{f"peft.{name}": peft.get(name, usual) if name in own else "" for name, usual in PEFT.items()},
             **{f"trainer.{key}": value for key, value in trainer.items()},
             "selection": record.selection,
             "holdout": config.get("holdout") if record.selection == "holdout" else None,
@@ -247,12 +251,3 @@ def override_value(value: Any) -> str:
     text = str(value)
     plain = not isinstance(value, str) or (_PLAIN.fullmatch(text) and text.lower() not in _MEANINGFUL)
     return text if plain else quote_value(text)
-
-
-def _ways_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is trained, and on what head; a key that the method of `peft` does not have is unknown."""
-    peft = config.get("peft") or {}
-    method = peft.get("method", "none")
-    own = {name: peft.get(name, usual) if name in PEFT_KEYS[method] else "" for name, usual in PEFT.items()}
-    ways = {name: config.get(name, usual) for name, usual in WAYS.items()}
-    return {**ways, "peft": method, **{f"peft.{name}": value for name, value in own.items()}}

@@ -73,8 +73,15 @@ class Listener:
         """Show runs with the records that exist, and their `expected` seconds as far as known, both by run id."""
         self._expected, self._published = expected or {}, published
         self._console, self._note, self._begun = console or Console(stderr=True), "", time.monotonic()
-        titles, self._shared = split_titles(requests)
-        self._states = {request.run_id: _State(request=request, title=titles[request.run_id]) for request in requests}
+        cells = [[f"{key}={show_value(value)}" for key, value in each.config.cell.items()] for each in requests]
+        every = [[each.encoder, *cell] for each, cell in zip(requests, cells, strict=True)]
+        # What several runs have in common is shown once.
+        shared = [word for word in every[0] if all(word in words for words in every)] if len(every) > 1 else []
+        self._shared, self._states = ", ".join(shared), dict[str, _State]()
+        for each, cell in zip(requests, cells, strict=True):
+            words = [each.encoder, each.config.task.name, f"seed {each.config.seed}", *cell]
+            title = " ".join(word for word in words if word not in shared)
+            self._states[each.run_id] = _State(request=each, title=title)
         for run_id, record in (records or {}).items():
             Listener.ended(self, self._states[run_id].request, record)
 
@@ -225,19 +232,6 @@ class PlainLines(Listener):
 def listener_for(console: Console) -> type[Board] | type[PlainLines]:
     """Return the board for a terminal, plain lines for anything else."""
     return Board if console.is_terminal else PlainLines
-
-
-def split_titles(requests: Sequence[RunRequest]) -> tuple[dict[str, str], str]:
-    """Return the titles of runs, by run id, without what several runs have in common; and that, in words."""
-    cells = [[f"{key}={show_value(value)}" for key, value in request.config.cell.items()] for request in requests]
-    every = [{request.encoder, *cell} for request, cell in zip(requests, cells, strict=True)]
-    first = [requests[0].encoder, *cells[0]] if len(requests) > 1 else []
-    shared = [word for word in first if all(word in words for words in every)]
-    titles = dict[str, str]()
-    for request, cell in zip(requests, cells, strict=True):
-        words = [request.encoder, request.config.task.name, f"seed {request.config.seed}", *cell]
-        titles[request.run_id] = " ".join(word for word in words if word not in shared)
-    return titles, ", ".join(shared)
 
 
 def describe_outcome(record: Record, published: Sequence[PublishedTable] = ()) -> str:

@@ -74,37 +74,22 @@ def seconds_in_all(seconds: Iterable[float], *, workers: int) -> float:
     return max(free_at)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What the training of a run has to do."""
+def describe_work(request: RunRequest) -> str:
+    """Say how many updates a run has, and roughly how many tokens if its rows are at hand; empty if that is not known.
 
-    updates: int
-    tokens: int | None  # roughly, as its rows have characters; None where they are not at hand
-
-    def __str__(self) -> str:
-        """Say it in words."""
-        tokens = f", roughly {float(f'{self.tokens:.1e}'):,.0f} tokens" if self.tokens else ""
-        return f"{plural(self.updates, 'update')}{tokens}"
-
-
-def work_of(request: RunRequest) -> Work | None:
-    """Count a run's updates, without a request to the hub; None if the number of its rows is not known.
-
-    Local rows that cannot be read are an InputError.
+    Makes no request to the hub. Local rows that cannot be read are an InputError.
     """
-    config, trainer = request.config, request.config.trainer
-    rows, characters = config.task.rows.get(config.task.train), None
+    config, trainer, tokens = request.config, request.config.trainer, ""
+    rows = config.task.rows.get(config.task.train)
     if config.data.source != "hub":
         files = resolve_source(config.data, config.task).files[config.task.train]
         texts = load_split(files, config.task).sample(config.data.max_train_rows, how="first", seed=0).texts
         rows, characters = len(texts[0]), sum(len(text) for column in texts for text in column)
+        found = _rows_seen(trainer, rows) / rows * (characters / _CHARACTERS + 2 * rows)
+        tokens = f", roughly {float(f'{found:.1e}'):,.0f} tokens"
     if rows is None:
-        return None
-    rows = min(rows, config.data.max_train_rows or rows)
-    updates = _updates(trainer, rows)
-    passes = _rows_seen(trainer, rows) / rows
-    tokens = None if characters is None else int(passes * (characters / _CHARACTERS + 2 * rows))
-    return Work(updates=updates, tokens=tokens)
+        return ""
+    return plural(_updates(trainer, min(rows, config.data.max_train_rows or rows)), "update") + tokens
 
 
 def measure_run(request: RunRequest, *, threads: int) -> Estimate:

@@ -154,7 +154,8 @@ import functools
 from pathlib import Path
 from glue_bench.config.schema import DataConfig
 from glue_bench.data.texts import open_texts
-from glue_bench.runs.finished import open_run_folder
+from glue_bench.runs.finished import find_finished
+from glue_bench.runs.store import RunStore
 from glue_bench.submission import predict_rows
 
 def load():
@@ -165,7 +166,7 @@ def on_rows(*, done, fresh):
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     print(done, pages * 4 // 1024)
 
-run = open_run_folder(Path({str(run.folder)!r}))
+run = find_finished(RunStore(Path()), run_id={str(run.folder)!r})
 file = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, place="many")
 predict_rows(run, "many", file=file, load=functools.cache(load), on_rows=on_rows)
 """
