@@ -39,28 +39,23 @@ class _Filter:
         return value != "" and any(is_written(value, text) for text in self.values) is self.wanted
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
+class Filters(tuple[_Filter, ...]):
     """The runs that fit every filter."""
 
-    every: Sequence[_Filter] = ()
+    __slots__ = ()
 
     @classmethod
     def read(cls, words: Iterable[str], *, others: Sequence[str] = ()) -> "Filters":
         """Read KEY=VALUE and KEY!=VALUE words; a UsageError, which also names the `others`, for anything else."""
-        return cls([_read_word(word, others) for word in words])
-
-    def __bool__(self) -> bool:
-        """Whether it leaves anything out."""
-        return bool(self.every)
+        return cls(_read_word(word, others) for word in words)
 
     def fits(self, facts: Mapping[str, Any]) -> bool:
         """Check facts as `facts_of` returns them; a fact that is unknown, an empty text, fits no filter."""
-        return all(each.fits(facts) for each in self.every)
+        return all(each.fits(facts) for each in self)
 
     def fits_task(self, name: str) -> bool:
         """Check whether runs of this task can fit."""
-        return all(each.fits({"task": name}) for each in self.every if each.key == "task")
+        return all(each.fits({"task": name}) for each in self if each.key == "task")
 
     def choose_records(self, records: Iterable[Record], *, place: Path) -> list[Record]:
         """Return the records that fit, as `choose`."""
@@ -72,12 +67,12 @@ class Filters:
         A UsageError if there are runs, and none fits; it lists the values that there are.
         """
         left = list(every)
-        for number, each in enumerate(self.every if left else (), start=1):
+        for number, each in enumerate(self if left else (), start=1):
             found = [(run, facts) for run, facts in left if each.fits(facts)]
             if not found:
                 values = known_values([facts for _, facts in left], each.key)
                 hint = did_you_mean(each.values[0], values) if values else f": none has {each.key}"
-                words, all_of = " ".join(one.word for one in self.every[:number]), " all of these" if number > 1 else ""
+                words, all_of = " ".join(one.word for one in self[:number]), " all of these" if number > 1 else ""
                 raise UsageError(f"{words}: no run in {place} fits{all_of}{hint}")
             left = found
         return [run for run, _ in left]

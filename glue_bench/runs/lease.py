@@ -218,14 +218,12 @@ def _judge(path: Path | None, *, dead: int | None = None) -> tuple[str, Owner]:
         age = abs(_clock(path.parent) - path.stat().st_mtime)
         verdict = "alive" if age < STALE_SECONDS else "silent"
         owner = _read(path)
-    except FileNotFoundError:
-        return "dead", _UNKNOWN
     except (PermissionError, ValueError):
         return verdict, _UNKNOWN  # of a stranger, or half written; its writer may have died since
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EISDIR):  # a folder or a pipe: nobody's lease
-            return "dead", _UNKNOWN
-        raise
+        if error.errno not in (errno.ENOENT, errno.EINVAL, errno.EISDIR):  # gone by now, or a pipe or folder
+            raise
+        return "dead", _UNKNOWN
     if owner is _UNKNOWN:
         return "dead", _UNKNOWN
     if dead is not None and (owner.host, owner.process) == (socket.gethostname(), dead):

@@ -86,11 +86,12 @@ class RunStore:
     def _walk(self) -> Iterator[tuple[Path, list[str]]]:
         """Yield each folder where a run's may be, sorted, with the names in it."""
         self.left_out.clear()
-        for encoder in self._names(self.root) or ():
-            for task in self._names(self.root / encoder) or ():
-                for run in self._names(self.root / encoder / task) or ():
-                    if (names := self._names(folder := self.folder(encoder, task, run))) is not None:
-                        yield folder, names
+        folders = [self.root]
+        for _ in ("encoder", "task", "run"):
+            folders = [folder / name for folder in folders for name in self._names(folder) or ()]
+        for folder in folders:
+            if (names := self._names(folder)) is not None:
+                yield folder, names
 
     def _names(self, folder: Path) -> list[str] | None:
         """Return the sorted names in a folder; None if it is none, or cannot be read, which is logged and counted."""

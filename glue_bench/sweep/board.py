@@ -172,26 +172,21 @@ class Board(Listener):
 
         A run takes what was expected, else what its work takes at the rate of the others.
         """
-        states, totals = list(self._states.values()), dict[str, float]()
-        for state in states:
+        states, now, known = self._states, time.monotonic(), {**self._expected}
+        for run_id, state in states.items():
             if state.state == "finished" and state.seconds:
-                totals[state.request.run_id] = state.seconds
+                known[run_id] = state.seconds
             elif (left := state.seconds_left()) is not None:
-                totals[state.request.run_id] = time.monotonic() - state.started + left
-        known = {**self._expected, **totals}
-        work = sum(rough_work(state.request) for state in states if state.request.run_id in known)
-        if not work:
+                known[run_id] = now - state.started + left
+        work = {run_id: rough_work(state.request) for run_id, state in states.items()}
+        measured = [run_id for run_id in work if run_id in known]
+        busy, waiting = ([each for each in work if states[each].state == kind] for kind in ("running", "waiting"))
+        if not measured or not (busy or waiting):
             return None
-        rate = sum(known[state.request.run_id] for state in states if state.request.run_id in known) / work
-        busy, waiting = list[float](), list[float]()
-        for state in states:
-            total = known.get(state.request.run_id, rate * rough_work(state.request))
-            if state.state == "running":
-                left = state.seconds_left()
-                busy.append(max(0.0, total - time.monotonic() + state.started) if left is None else left)
-            elif state.state == "waiting":
-                waiting.append(total)
-        return seconds_in_all([*busy, *waiting], workers=max(1, len(busy))) if busy or waiting else None
+        rate = sum(known[run_id] for run_id in measured) / sum(work[run_id] for run_id in measured)
+        left_of = {run_id: known.get(run_id, rate * work[run_id]) for run_id in (*busy, *waiting)}
+        left_of |= {run_id: max(0.0, left_of[run_id] - now + states[run_id].started) for run_id in busy}
+        return seconds_in_all(left_of.values(), workers=max(1, len(busy)))
 
 
 class PlainLines(Listener):
