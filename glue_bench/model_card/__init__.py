@@ -195,6 +195,8 @@ def render_card(record: Record, task: TaskAdapter, *, place: str) -> str:
     )
     environment.filters |= {"title": lambda part: metric_title([part]), "thousands": "{:,}".format}
     trainer, words = record.config["trainer"], repeating_words(record, private=False)
+    command = shlex.join(["glue-bench", "run", *words, "save_model=true"])
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", command)), default=0))  # longer than any backticks in it
     recipe = {*keys_of(TrainerConfig, "scores")}.difference(without_effect(trainer))
     files = [f"task/{record.task}.yaml", f"recipe/{record.recipe}.yaml"]
     text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
@@ -208,7 +210,7 @@ def render_card(record: Record, task: TaskAdapter, *, place: str) -> str:
         scores=_scores(record, task),
         changes=", ".join(f"{key}={value}" for key, value in _changed_values(record).items()),
         settings={key: value for key, value in trainer.items() if key in recipe and value != LATER.get(key)},
-        command=_fence("bash", shlex.join(["glue-bench", "run", *words, "save_model=true"])),
+        command=Markup(f"{fence}bash\n{command}\n{fence}"),  # noqa: S704 - not HTML
         private=any(word.endswith("=FOLDER") for word in words),
         own_files=[name for name in files if not (conf_folder() / name).is_file()],
     )
@@ -317,9 +319,3 @@ def _metadata(record: Record, task: TaskAdapter) -> ModelCardData:
         tags=["glue-bench"],
         eval_results=results,
     )
-
-
-def _fence(language: str, code: str) -> Markup:
-    """Put code between fences that are longer than any run of backticks in it."""
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
-    return Markup(f"{fence}{language}\n{code}\n{fence}")  # noqa: S704 - not HTML

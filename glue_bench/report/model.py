@@ -234,12 +234,9 @@ class Row(Group):
         """Return the flat object of the JSON report, schema 2; docs/report.md documents every field."""
         setting, published, verdict = self.setting, self.published, self.verdict
         empty = dict.fromkeys(ScoreSummary.__dataclass_fields__)
+        known = {**setting.facts, "data": setting.data, "recipe_changes": setting.recipe_changes}
         return {
-            "encoder": self.encoder,
-            "data": setting.data,
-            "recipe": setting.facts["recipe"],
-            "recipe_changes": setting.recipe_changes,
-            "task": self.task,
+            **{key: known[key] for key in ("encoder", "data", "recipe", "recipe_changes", "task")},
             **{key: getattr(self, key) for key in ("title", "metric", "convention", "n")},
             "fingerprint": (setting.facts["data.fingerprint"] or None) if self.seeds else None,
             "seeds": self.seeds,
@@ -256,7 +253,7 @@ class Row(Group):
             **{key: getattr(self, key) for key in ("difference", "comparable", "note", "unfinished", "degenerate")},
             "parts": {part: asdict(summary) for part, summary in self.parts.items()},
             "setting_id": setting.id,
-            **{key: setting.facts[key] for key in ("init", "selection")},
+            **{key: known[key] for key in ("init", "selection")},
             "differs": dict(self.differs),
             "optimistic": self.optimistic,
             "cell": setting.cell if self.seeds else {},

@@ -30,13 +30,9 @@ class Division:
     train: Encoded
     labels: NDArray[Any]  # of these rows
     choosing: Sequence[Judged]  # empty where the last epoch is kept
+    judged: Sequence[Judged]  # those that are scored
     on: str  # validation, or holdout: rows of the training split
     scored: Mapping[str, tuple[Split, Encoded]]  # by validation split
-
-    @property
-    def judged(self) -> list[Judged]:
-        """The scored rows, in the form of the choosing ones."""
-        return [Judged([name], rows, split.labels) for name, (split, rows) in self.scored.items()]
 
     def counts(self, data: TaskData) -> dict[str, dict[str, int]]:
         """Return the numbers of rows for the record: of each split, and of the halves that choose the epoch."""
@@ -50,8 +46,6 @@ def divide_rows(task: TaskAdapter, config: RunConfig, *, encoded: Mapping[str, E
     train, labels, on = encoded[task.train], data.splits[task.train].labels, "validation"
     scored = {name: (data.splits[name], encoded[name]) for name in task.validation}
     choosing = list[Judged]()
-    if config.selection == "best":
-        choosing = [Judged([name], rows, split.labels) for name, (split, rows) in scored.items()]
     if config.selection == "holdout":
         _require_two(config.selection, task.train, rows=len(train))
         kept, held = draw_holdout(len(train), fraction=config.holdout, seed=holdout_stream(config.seed))
@@ -63,7 +57,9 @@ def divide_rows(task: TaskAdapter, config: RunConfig, *, encoded: Mapping[str, E
             choose, score = draw_halves(len(rows), seed=config.seed)
             choosing.append(Judged([name], take_rows(rows, choose), split.labels[choose]))
             scored[name] = split.take(score), take_rows(rows, score)
-    return Division(train=train, labels=labels, choosing=choosing, on=on, scored=scored)
+    judged = [Judged([name], rows, split.labels) for name, (split, rows) in scored.items()]
+    choosing = judged if config.selection == "best" else choosing
+    return Division(train=train, labels=labels, choosing=choosing, judged=judged, on=on, scored=scored)
 
 
 def _require_two(selection: str, split: str, *, rows: int) -> None:

@@ -70,10 +70,9 @@ def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: 
     """
     requests = find_earlier(requests, store)
     parents = {run_id: each for request in requests for run_id, each in request.ancestors.items()}
-    every = dict[str, RunRequest]()  # by run id, parents before their first child
-    for request in requests:
-        for run_id, each in {**request.ancestors, request.run_id: request}.items():
-            every.setdefault(run_id, parents.get(run_id, each))  # a run that is also a parent keeps its model
+    lines = [{**request.ancestors, request.run_id: request} for request in requests]
+    # By run id, parents before their first child. A run that is also a parent keeps its model.
+    every = {run_id: parents.get(run_id, each) for line in lines for run_id, each in line.items()}
     found = {run_id: find_record(request, store) for run_id, request in every.items()}
     settled = {run_id for run_id, request in every.items() if retry_failed and _would_diverge(request, found[run_id])}
     needed = set[str]()
@@ -179,10 +178,9 @@ def tidy_up(plan: Plan, store: RunStore) -> None:
 
 def fetch_inputs(missing: Sequence[RunRequest]) -> None:
     """Find or download every file that the missing runs need: an InputError comes before the first run."""
-    configs = [request.config for request in missing]
-    for encoder in {str(config.encoder): config.encoder for config in configs}.values():
+    for encoder in {str(request.config.encoder): request.config.encoder for request in missing}.values():
         resolve_pretrained(encoder)
-    for config in {f"{config.task} {config.data}": config for config in configs}.values():
+    for config in {f"{request.config.task} {request.config.data}": request.config for request in missing}.values():
         resolve_source(config.data, config.task)
 
 
