@@ -159,8 +159,7 @@ def repeating_words(record: Record, *, private: bool) -> list[str]:
     They are `private` with this machine's folders and results_dir; otherwise FOLDER stands there, for others to read.
     """
     usual = {item.name: item.about.usual for item in fields_of(TrainerConfig) if item.about.role == "rounding"}
-    words = [f"task={record.task}", f"seed={record.seed}", *_encoder_words(record, private=private)]
-    words += [*_data_words(record, private=private), *_setting_words(record, usual=usual)]
+    words = [f"task={record.task}", f"seed={record.seed}", *_words(record, usual, private=private)]
     return [*words, _path_word("results_dir", record.config["results_dir"])] if private else words
 
 
@@ -170,17 +169,8 @@ def sweep_words(record: Record, defaults: Defaults, *, seeds: Sequence[int]) -> 
     Defaults are left out; values of how a run executes are included.
     """
     usual = {key: getattr(defaults.trainer, key) for key in keys_of(TrainerConfig, "rounding", "execution")}
-    words = [f"tasks=[{record.task}]", f"seeds=[{','.join(map(str, seeds))}]"]
-    encoder = record.config["encoder"]
-    shipped = defaults.encoders.get(str(encoder.get("name")))
-    plain = {"allow_bin": False, **encoder, "revision": None}  # older records lack allow_bin
-    if shipped is not None and {**dataclasses.asdict(shipped), "revision": None} == plain:
-        words += [f"encoder={encoder['name']}"]  # its name still means the same
-        words += [override_word("encoder.revision", encoder["revision"])] if encoder.get("hub_id") else []
-    else:
-        words += _encoder_words(record)
-    words += [*_data_words(record, dataset=defaults.data.dataset), *_setting_words(record, usual=usual)]
-    return [*words, f"results_dir={RESULTS_DIR}"]
+    lists = [f"tasks=[{record.task}]", f"seeds=[{','.join(map(str, seeds))}]"]
+    return [*lists, *_words(record, usual, defaults=defaults), f"results_dir={RESULTS_DIR}"]
 
 
 def join_command(words: Sequence[str], *, own_task: bool) -> str:
@@ -188,32 +178,35 @@ def join_command(words: Sequence[str], *, own_task: bool) -> str:
     return shlex.join(["glue-bench", "sweep", *words, *(["--config-dir", "my_conf"] if own_task else [])])
 
 
-def _encoder_words(record: Record, *, private: bool = True) -> list[str]:
-    encoder = record.config["encoder"]
-    place = next((key for key in ("hub_id", "package") if encoder.get(key)), "path")
-    shown = encoder[place] if private or place != "path" else "FOLDER"
-    name = override_word("encoder.name", record.encoder["name"])
-    words = ["encoder=custom", name, _path_word(f"encoder.{place}", shown)]
-    words += ["encoder.allow_bin=true"] if encoder.get("allow_bin") else []
-    return [*words, override_word("encoder.revision", encoder["revision"])] if place == "hub_id" else words
-
-
-def _data_words(record: Record, *, private: bool = True, dataset: str | None = None) -> list[str]:
-    data, columns = record.config["data"], record.config["task"].get("columns") or {}
-    words = [override_word("data", data["source"])]
+def _words(
+    record: Record, usual: Mapping[str, Any], *, private: bool = True, defaults: Defaults | None = None
+) -> list[str]:
+    """Return the words for encoder, data and setting, without `defaults` and `usual` values of the trainer."""
+    encoder, data, trainer = (record.config[name] for name in ("encoder", "data", "trainer"))
+    shipped = defaults.encoders.get(str(encoder.get("name"))) if defaults else None
+    plain = {"allow_bin": False, **encoder, "revision": None}
+    if shipped is not None and {**dataclasses.asdict(shipped), "revision": None} == plain:
+        words = [f"encoder={encoder['name']}"]  # its name still means the same; older records lack allow_bin
+    else:
+        place = next((key for key in ("hub_id", "package") if encoder.get(key)), "path")
+        shown = encoder[place] if private or place != "path" else "FOLDER"
+        words = ["encoder=custom", override_word("encoder.name", record.encoder["name"])]
+        words += [_path_word(f"encoder.{place}", shown)]
+        words += ["encoder.allow_bin=true"] if encoder.get("allow_bin") else []
+    words += [override_word("encoder.revision", encoder["revision"])] if encoder.get("hub_id") else []
+    words += [override_word("data", data["source"])]
     if data["source"] == "local":
-        words.append(_path_word("data.path", data["path"] if private else "FOLDER"))
+        words += [_path_word("data.path", data["path"] if private else "FOLDER")]
     if data["source"] == "hub":
-        words += [override_word("data.dataset", data["dataset"])] if data.get("dataset") != dataset else []
-        words.append(override_word("data.revision", data["revision"]))
-    words += [override_word(f"data.{key}", data[key]) for key, usual in LIMITS.items() if data.get(key, usual) != usual]
-    pairs = ", ".join(f"{name}: {quote_value(column)}" for name, column in columns.items())
-    return [*words, f"task.columns={{{pairs}}}"] if columns else words
-
-
-def _setting_words(record: Record, *, usual: Mapping[str, Any]) -> list[str]:
-    trainer, execution = record.config["trainer"], {f"trainer.{key}" for key in keys_of(TrainerConfig, *NOT_IN_RECIPE)}
-    words = [word for word in Setting.of(record).words() if word.partition("=")[0] not in execution]
+        usual_one = defaults.data.dataset if defaults else None
+        words += [override_word("data.dataset", data["dataset"])] if data.get("dataset") != usual_one else []
+        words += [override_word("data.revision", data["revision"])]
+    words += [override_word(f"data.{key}", data[key]) for key, limit in LIMITS.items() if data.get(key, limit) != limit]
+    if columns := record.config["task"].get("columns"):
+        pairs = ", ".join(f"{name}: {quote_value(column)}" for name, column in columns.items())
+        words += [f"task.columns={{{pairs}}}"]
+    execution = {f"trainer.{key}" for key in keys_of(TrainerConfig, *NOT_IN_RECIPE)}
+    words += [word for word in Setting.of(record).words() if word.partition("=")[0] not in execution]
     unusual = [key for key, value in usual.items() if trainer.get(key, value) != value]
     return words + [override_word(f"trainer.{key}", trainer[key]) for key in unusual]
 
