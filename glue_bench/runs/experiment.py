@@ -56,22 +56,14 @@ class _Run:
     on_step: Callable[[StepReport], None]
     check_owner: Callable[[], None]
     facts: dict[str, Any]  # fields of the record so far, for a finished or a failed run
+    task: TaskAdapter
+    folder: Path  # where the run's files are
     history: list[StepReport] = field(default_factory=list)
     placement: Placement = field(init=False)
     start: Pretrained = field(init=False)  # what the training starts from
     model: Classifier = field(init=False)
     encoded: Mapping[str, Encoded] = field(init=False)  # every split
     rows: Division = field(init=False)
-
-    @property
-    def task(self) -> TaskAdapter:
-        """The run's task."""
-        return TaskAdapter.of(self.request.config.task)
-
-    @property
-    def folder(self) -> Path:
-        """Where the run's files are."""
-        return self.store.folder(*self.request.place)
 
     def predict(self, encoded: Encoded, *, phase: str) -> NDArray[np.float32]:
         """Return (n, outputs) logits."""
@@ -119,6 +111,8 @@ def run_experiment(
         on_step=on_step,
         check_owner=check_owner,
         facts={**request_facts(request), "processes": processes.count},
+        task=TaskAdapter.of(request.config.task),
+        folder=store.folder(*request.place),
     )
     try:
         best = _prepare(run)

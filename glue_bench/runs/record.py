@@ -174,8 +174,8 @@ def parse_record(path: Path, *, place: tuple[str, ...] | None = None) -> Record:
     conform(Record, content, where="")
     if content.get("schema_version", SCHEMA_VERSION) > SCHEMA_VERSION:
         raise ValueError(f"schema_version is {content['schema_version']}; this glue-bench knows up to {SCHEMA_VERSION}")
-    for name, kind in {"encoder": _Encoder, "data": _Data, "selected": _Selected}.items():
-        conform(kind, content.get(name, {}), where=name)
+    for name, kind in {"encoder": _Encoder, "data": _Data}.items():
+        conform(kind, content[name], where=name)
     record = Record(**known_to(Record, content))
     try:
         _check_record(record)
@@ -209,16 +209,6 @@ class _Data(TypedDict, total=False):
     choosing: Mapping[str, int]
     overlap: Mapping[str, int]
     truncated: Mapping[str, int]
-
-
-class _Selected(TypedDict, total=False):
-    epoch: int
-    step: int
-    on: str
-    rows: int
-    score: float | None
-    scores: Sequence[float | None]
-    stopped: int
 
 
 def _check_record(record: Record) -> None:
