@@ -138,18 +138,20 @@ def choose_placement(
         # Older GPUs only emulate it.
         has_it = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bfloat16" if has_it else "float32"
+    plain = chosen.type == "cpu" and precision == "float32"
+    used = products.choose_products(multiply, before=before) if plain else "torch"
+    rates = str(products.probe()) if plain and multiply != "torch" else ""
+    found = Placement(device=chosen, precision=precision, deterministic=deterministic, products=used, rates=rates)
     if chosen.type == "cuda" and precision == "bfloat16" and (share := os.environ.get(MPS_SHARE)):
-        wrong, count = products.count_wrong(chosen)
+        with found.algorithms():
+            wrong, count = products.count_wrong(chosen)
         if wrong:
             many = torch.cuda.get_device_properties(chosen).multi_processor_count
             raise UsageError(
                 f"{MPS_SHARE}={share}: with {many} multiprocessors of the {torch.cuda.get_device_name(chosen)}, "
                 f"{wrong} of {count} products in bfloat16 are wrong, a fault of cuBLAS; must be another share, or 100"
             )
-    plain = chosen.type == "cpu" and precision == "float32"
-    used = products.choose_products(multiply, before=before) if plain else "torch"
-    rates = str(products.probe()) if plain and multiply != "torch" else ""
-    return Placement(device=chosen, precision=precision, deterministic=deterministic, products=used, rates=rates)
+    return found
 
 
 def count_gpus() -> int:
