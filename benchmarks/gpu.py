@@ -27,6 +27,7 @@ from typing import Any
 PARTS = {
     "versions": ("gpu_machine", 120),
     "worker": ("gpu_machine", 120),
+    "shares": ("gpu_machine", 120),
     "tests": ("gpu_machine", 240),
     "profile": ("gpu_updates", 150),
     "shapes": ("gpu_machine", 120),
@@ -137,7 +138,7 @@ class Job:
         """Take it from the command line."""
         self.work, self.device, self.toy = words.work.resolve(), words.device, words.toy
         self.seeds: int = 2 if self.toy else words.seeds
-        self.words: list[str] = [*words.set, f"trainer.device={words.device}"]
+        self.words: list[str] = [*words.set, *["trainer.device=cpu"] * (words.device == "cpu")]
         self._end = time.monotonic() + float(os.environ["PART_SECONDS"])
         self._found = words.work / f"{words.one}.result.json"
 

@@ -1,6 +1,7 @@
 """Parts of gpu.py about the machine: what it is, forked workers, the tests, attention with and without cuDNN."""
 
 import importlib.metadata
+import multiprocessing
 import os
 import platform
 import re
@@ -15,6 +16,10 @@ from typing import Any
 import torch
 from gpu import CHECKOUT, Job
 from torch.nn import functional
+
+from glue_bench.machine import MPS_SHARE
+from glue_bench.models.products import count_wrong as count_wrong_products
+from glue_bench.sweep.sharing import side_by_side
 
 LIBRARIES = ("torch", "triton", "transformers", "tokenizers", "numpy", "accelerate", "datasets")
 
@@ -135,6 +140,28 @@ def tests(job: Job) -> None:
     print(done.stdout[-8000:], done.stderr[-2000:])
     if done.returncode:
         raise SystemExit(f"pytest ended with {done.returncode}")
+
+
+def shares(job: Job) -> None:
+    """How many products in bfloat16 are wrong where a process has a share of the multiprocessors, in percent."""
+    found: dict[str, Any] = {}
+    with side_by_side(2) as served:
+        for share in (10, 20, 25, 30, 33, 40, 50, 60, 66, 70, 75, 80, 90, 100) if served else (100,):
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+                found[f"{share} %"] = pool.submit(count_wrong, share, job.device).result()
+            job.keep(found)
+
+
+def count_wrong(share: int, device: str) -> dict[str, Any]:
+    """Multiply, in a process that has not used the device."""
+    os.environ[MPS_SHARE] = str(share)
+    started = time.perf_counter()
+    synchronise(device)
+    ready = time.perf_counter()
+    wrong, products = count_wrong_products(torch.device(device))
+    facts = {"start, s": round(ready - started, 2), "products, s": round(time.perf_counter() - ready, 2)}
+    cores = torch.cuda.get_device_properties(0).multi_processor_count if device == "cuda" else os.cpu_count()
+    return {"multiprocessors": cores, "wrong": wrong, "products": products, **facts}
 
 
 def shapes(job: Job) -> None:

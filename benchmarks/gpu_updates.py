@@ -23,12 +23,13 @@ from torch.profiler import profile as profiler
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded, TextEncoder
+from glue_bench.machine import MPS_SHARE
 from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.placement import choose_placement
-from glue_bench.sweep.sharing import SHARE, side_by_side
+from glue_bench.sweep.sharing import side_by_side
+from glue_bench.training.history import StepReport
 from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.trainer import fit
-from glue_bench.training.updates import StepReport
 
 LOG_EVERY = 10
 
@@ -197,7 +198,8 @@ def concurrent(job: Job) -> None:
     for length in (40, 8)[job.toy :]:
         case = Case(folder, "mnli", constant_rows(length, folder), settings)
         for runs, share in _AT_ONCE[: 2 if job.toy else None]:
-            with mock.patch.dict(os.environ, {SHARE: str(share or 100)}), side_by_side(runs if share else 1) as served:
+            given = {MPS_SHARE: str(share or 100)}
+            with mock.patch.dict(os.environ, given), side_by_side(runs if share else 1) as served:
                 if share and not served:
                     continue
                 name = f"{length} tokens a row, {runs} at once" + (f", MPS, {share} % each" if share else "")

@@ -6,6 +6,8 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
+MPS_SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"  # of a GPU that a process may use, to NVIDIA's Multi-Process Service
+
 
 def usable_cores(root: Path = Path("/")) -> list[int]:
     """Return the cores that this process may run on, at most as many as its container may use at a time.

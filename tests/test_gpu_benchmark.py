@@ -34,9 +34,21 @@ def test_a_part_that_takes_too_long_or_fails_leaves_an_entry_and_the_others_are_
 @pytest.mark.slow
 def test_every_part_measures_something(tmp_path: Path) -> None:
     found = measure(tmp_path / "gpu.json", timeout=1800)
-    assert {name: entry["status"] for name, entry in found.items()} == dict.fromkeys(
-        ["versions", "worker", "tests", "profile", "shapes", "step", "concurrent", "rivals", "seed", "seeds"], "done"
-    )
+    parts = [
+        "versions",
+        "worker",
+        "shares",
+        "tests",
+        "profile",
+        "shapes",
+        "step",
+        "concurrent",
+        "rivals",
+        "seed",
+        "seeds",
+    ]
+    assert {name: entry["status"] for name, entry in found.items()} == dict.fromkeys(parts, "done")
+    assert found["shares"]["result"]["100 %"]["wrong"] == 0
     assert found["seed"]["result"]["runs finished"] == "2 of 2"
     assert found["seeds"]["result"]["runs finished"] == "4 of 4"
     assert found["profile"]["result"]["cola-like"]["ms an update"] > 0

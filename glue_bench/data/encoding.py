@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import itertools
 import logging
 import os
 import re
@@ -94,8 +95,7 @@ class TextEncoder:
 
         An InputError if the tokenizer fails, or gives what is no token, or rows without any or with too many.
         """
-        tokens: list[NDArray[np.int32]] = []
-        types: list[NDArray[np.uint8]] = []
+        tokens, types, lengths = list[NDArray[np.int32]](), list[NDArray[np.uint8]](), list[int]()
         truncated = 0
         rows: Sequence[Any] = texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
         encode = self._tokenizer.encode_batch_fast  # without places in the text
@@ -104,11 +104,10 @@ class TextEncoder:
             ahead = pool.submit(encode, rows[:_CHUNK])
             for end in range(_CHUNK, len(rows) + _CHUNK, _CHUNK):
                 found, ahead = ahead.result(), pool.submit(encode, rows[end : end + _CHUNK])
-                for encoding in found:
-                    tokens.append(np.array(encoding.ids, dtype=np.int32))
-                    types.append(np.array(encoding.type_ids, dtype=np.uint8))
-                    truncated += bool(encoding.overflowing)
-        lengths = [len(row) for row in tokens]
+                tokens.append(np.fromiter(itertools.chain.from_iterable(each.ids for each in found), np.int32))
+                types.append(np.fromiter(itertools.chain.from_iterable(each.type_ids for each in found), np.uint8))
+                lengths += map(len, found)
+                truncated += sum(bool(each.overflowing) for each in found)
         if (worst := max(lengths) if min(lengths) else 0) not in range(1, self._longest + 1):
             must = f"must have 1 to {self._longest}, which is trainer.max_length"
             raise InputError(f"{self._folder}: its tokenizer makes a row of {plural(worst, 'token')}; {must}")

@@ -113,10 +113,10 @@ class FlatModel:
         The other rows get no gradient: training would only let them decay, by a known factor.
         """
         words: Any = self._base.get_input_embeddings()  # type: ignore[operator]
-        kept = np.unique(tokens)
+        kept = np.flatnonzero(np.bincount(tokens))  # sorted
         self._row_of = np.full(words.num_embeddings, -1)
         self._row_of[kept] = np.arange(len(kept))
-        rows, table = torch.from_numpy(kept.astype(np.int64)), words.weight.detach()
+        rows, table = torch.from_numpy(kept), words.weight.detach()
         self._uncut = table, rows, words.padding_idx
         words.weight = nn.Parameter(table[rows.to(table.device)].clone(), requires_grad=words.weight.requires_grad)
         # The padding token's row gets no gradient, as in transformers; it is rarely among the kept ones.

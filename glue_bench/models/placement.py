@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from glue_bench.errors import UsageError, describe, lack_in
-from glue_bench.machine import usable_cores
+from glue_bench.machine import MPS_SHARE, usable_cores
 from glue_bench.models import products
 from glue_bench.models.packing import Layout
 
@@ -117,7 +117,7 @@ def choose_placement(
     """Resolve `auto`; each of several processes gets the GPU `local_rank` of its host, and makes it the current one.
 
     `multiply` is `trainer.products`, `before` as in `choose_products`. A UsageError if there is no such device, or if
-    there are fewer than processes, or if products are not exact there.
+    there are fewer than processes, or if products are not exact there, or plainly wrong on a share of a GPU.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -141,7 +141,17 @@ def choose_placement(
     plain = chosen.type == "cpu" and precision == "float32"
     used = products.choose_products(multiply, before=before) if plain else "torch"
     rates = str(products.probe()) if plain and multiply != "torch" else ""
-    return Placement(device=chosen, precision=precision, deterministic=deterministic, products=used, rates=rates)
+    found = Placement(device=chosen, precision=precision, deterministic=deterministic, products=used, rates=rates)
+    if chosen.type == "cuda" and precision == "bfloat16" and (share := os.environ.get(MPS_SHARE)):
+        with found.algorithms():
+            wrong, count = products.count_wrong(chosen)
+        if wrong:
+            many = torch.cuda.get_device_properties(chosen).multi_processor_count
+            raise UsageError(
+                f"{MPS_SHARE}={share}: with {many} multiprocessors of the {torch.cuda.get_device_name(chosen)}, "
+                f"{wrong} of {count} products in bfloat16 are wrong, a fault of cuBLAS; must be another share, or 100"
+            )
+    return found
 
 
 def count_gpus() -> int:

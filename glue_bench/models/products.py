@@ -1,4 +1,6 @@
-"""Matrix products of float32 on a CPU: torch's own, or oneDNN's where they are exact and their vectors are wider.
+"""Whose matrix products are used, and whether they are right.
+
+Of float32 on a CPU they are torch's own, or oneDNN's where they are exact and their vectors are wider.
 
 torch multiplies by MKL, which uses half of the width of the vector units that some of AMD's processors have. Our linear
 layers call oneDNN themselves, in a context: no setting of torch changes. Both are timed, but no time decides: on a busy
@@ -7,6 +9,7 @@ machine some runs of a sweep would be computed in another way than the rest.
 
 import contextlib
 import functools
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -25,6 +28,8 @@ BUCKET = 32  # tokens: oneDNN prepares for every new number of them
 _PREPARED = 64  # products that it keeps prepared: each holds memory of about the size of its result
 _MOST_ERROR = 1e-6  # relative; of torch's own it is 3e-7, of bfloat16 in disguise 3e-3
 _ROWS, _IN, _OUT, _CHECKED, _REPEATS = 192, 384, 512, 64, 3
+_MOST_ERROR_OF_BFLOAT16 = 1e-2  # of right ones it is 2e-3
+_TOKENS, _WIDTHS = (256, 1280), (384, 768, 1024)  # of a batch, and of encoders
 
 _used: ContextVar[str] = ContextVar("products", default="torch")
 
@@ -91,6 +96,24 @@ def choose_products(wanted: str, *, before: str = "") -> str:
         raise UsageError(f"trainer.products=onednn: not exact on this machine ({why}); must be auto or torch")
     wider = before == "onednn" if before else found.wider
     return "onednn" if exact and (wanted == "onednn" or wider) else "torch"
+
+
+@torch.no_grad()
+def count_wrong(device: torch.device) -> tuple[int, int]:
+    """Multiply in bfloat16 as layers do, forward and backward, and return how many products are wrong, and of how many.
+
+    On some shares of a GPU cuBLAS leaves parts of a result out, and says nothing (docs/performance.md).
+    """
+    source, errors = torch.Generator(device).manual_seed(0), list[Tensor]()
+    for tokens, width, (wide, deep) in itertools.product(_TOKENS, _WIDTHS, ((3, 1), (1, 1), (4, 1), (1, 4))):
+        shapes = (tokens, deep * width), (wide * width, deep * width), (tokens, wide * width)
+        states, weight, gradient = (torch.randn(shape, generator=source, device=device).bfloat16() for shape in shapes)
+        backward = (gradient, weight.t()), (gradient.t(), states.t())
+        for operands in ((states, weight, gradient[0]), *backward):
+            exact = functional.linear(*(part.float() for part in operands))
+            errors.append((functional.linear(*operands).float() - exact).norm() / exact.norm())
+    right = torch.stack(errors) <= _MOST_ERROR_OF_BFLOAT16  # NaN is not
+    return int((~right).sum()), len(right)
 
 
 @contextlib.contextmanager

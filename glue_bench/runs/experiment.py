@@ -36,11 +36,11 @@ from glue_bench.tasks.adapter import TaskAdapter, headline
 from glue_bench.text import plural
 from glue_bench.training.checkpoint import SnapshotStore, products_of_newest
 from glue_bench.training.distributed import ALONE, Processes
+from glue_bench.training.history import StepReport
 from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.selection import BestEpoch
 from glue_bench.training.stopping import SIGNALS
 from glue_bench.training.trainer import FitResult, fit, predict
-from glue_bench.training.updates import StepReport
 
 logger = logging.getLogger(__name__)
 

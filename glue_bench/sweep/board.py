@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -20,9 +20,7 @@ from glue_bench.sweep.timing import rough_work, seconds_in_all
 from glue_bench.tasks.adapter import headline, metric_title, undefined_words
 from glue_bench.tasks.published import PublishedTable, find_table
 from glue_bench.text import visible
-
-if TYPE_CHECKING:
-    from glue_bench.training.updates import StepReport
+from glue_bench.training.history import StepReport
 
 _LINE_EVERY = 30.0  # seconds between two progress lines of a run
 _COLUMNS = ("run", "state", "bar", "progress", "loss", "tokens/s", "time", "left")  # before the score
@@ -40,7 +38,7 @@ class _State:
     title: str
     state: str = "waiting"  # waiting, running, elsewhere, stopped, or a record's status
     phase: str = ""
-    report: "StepReport | None" = None
+    report: StepReport | None = None
     started: float = 0.0
     fitting: float = 0.0  # when the first update was reported
     first: int = 0  # updates done at that time, also by an earlier process
@@ -100,7 +98,7 @@ class Listener:
         """Handle a new phase of a run: loading, tokenising, training, selecting, evaluating or writing."""
         self._state(request).phase = name
 
-    def step(self, request: RunRequest, report: "StepReport") -> None:
+    def step(self, request: RunRequest, report: StepReport) -> None:
         """Handle an update of a run."""
         state = self._state(request)
         if state.report is None:
@@ -196,7 +194,7 @@ class PlainLines(Listener):
         super().started(request)
         self._say(request, "started")
 
-    def step(self, request: RunRequest, report: "StepReport") -> None:
+    def step(self, request: RunRequest, report: StepReport) -> None:
         state, now = self._state(request), time.monotonic()
         if now - state.said >= _LINE_EVERY:
             state.said = now

@@ -18,6 +18,7 @@ from multiprocessing import connection as connections
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from typing import TypeVar
 
 from glue_bench.config.schema import ExecutorConfig
 from glue_bench.errors import DiskError, UsageError, describe
@@ -28,9 +29,9 @@ from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan
 from glue_bench.sweep.queue import LostRunError, Queue, resolve_lost
-from glue_bench.sweep.sharing import runs_that_fit, side_by_side
+from glue_bench.sweep.sharing import PRIORITY, runs_that_fit, side_by_side
 from glue_bench.sweep.timing import rough_work
-from glue_bench.sweep.worker import LOG, Slot, count_gpus, keep_log, work
+from glue_bench.sweep.worker import LOG, Slot, count_gpus, find_fault, keep_log, work
 from glue_bench.training.stopping import HANDLED, SIGNALS
 
 MEMORY_PER_WORKER = 4 * 2**30  # bytes: DistilRoBERTa with gradients, AdamW's moments and a batch of long rows
@@ -50,6 +51,8 @@ _OF_THE_SERVER = {
 _LEAVING = 30.0  # seconds that a worker has to end after it reported its outcome
 _ANSWERING = 60.0  # seconds that a worker has to say something once it was asked to stop
 _TICK = 0.25  # seconds between checks of signals, hangs and other workers
+
+_Found = TypeVar("_Found")
 
 logger = logging.getLogger(__name__)
 
@@ -144,31 +147,40 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
     fit = runs_that_fit(each, gpus=len(gpus)) if gpus and executor.runs_per_gpu is None else 1
     slots = deal_out(executor, runs=runs, gpus=gpus, fit=fit)
     exact = any(request.config.trainer.deterministic for request in plan.requests)
-    with side_by_side(math.ceil(len(slots) / len(gpus)) if gpus else 1, exact=exact) as shared:
+    at_once = math.ceil(len(slots) / len(gpus)) if gpus else 1
+    with side_by_side(at_once, exact=exact, find_fault=lambda: _in_a_worker(find_fault, dict(os.environ))) as shared:
         slots = slots if shared else deal_out(executor, runs=runs, gpus=gpus)
         queue = Queue(plan, store, listener=listener)
-        return _Driver(queue, slots=slots, timeout=60 * executor.timeout).run()
+        most = max(each) if shared else 0.0
+        return _Driver(queue, slots=slots, timeout=60 * executor.timeout, most=most).run()
 
 
 def _visible_gpus() -> Sequence[str]:
     """Return the GPUs that torch sees, as CUDA_VISIBLE_DEVICES names them."""
-    with ProcessPoolExecutor(1, mp_context=_CONTEXT) as pool, contextlib.suppress(BrokenProcessPool):
-        try:
-            count = pool.submit(count_gpus).result()
-        except EOFError:
-            _load_here()
-            raise
+    with contextlib.suppress(BrokenProcessPool):
+        count = _in_a_worker(count_gpus)
         named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         return named[:count] if named else [str(number) for number in range(count)]
     return []
 
 
+def _in_a_worker(function: Callable[..., _Found], *arguments: object) -> _Found:
+    """Return what a function finds in a process like a worker's; a BrokenProcessPool if that dies."""
+    with ProcessPoolExecutor(1, mp_context=_CONTEXT) as pool:
+        try:
+            return pool.submit(function, *arguments).result()
+        except EOFError:
+            _load_here()
+            raise
+
+
 class _Driver:
     """The workers of one sweep."""
 
-    def __init__(self, queue: Queue, *, slots: Sequence[Slot], timeout: float) -> None:
+    def __init__(self, queue: Queue, *, slots: Sequence[Slot], timeout: float, most: float = 0.0) -> None:
+        """Runs with less work than `most` give way on a GPU that they share."""
         self._queue, self._store, self._listener, self._timeout = queue, queue.store, queue.listener, timeout
-        self._free, self._workers = list(slots), list[_Worker]()
+        self._free, self._workers, self._most = list(slots), list[_Worker](), most
         self._asked_to_stop: float | None = None  # when
         self._fatal: DiskError | None = None
 
@@ -204,7 +216,8 @@ class _Driver:
             self._listener.started(request)
             ours, theirs = _CONTEXT.Pipe()
             job = {"store": self._store, "slot": slot, "earlier": self._queue.earlier.get(request.run_id)}
-            around = {"environment": dict(os.environ), "debug": logger.isEnabledFor(logging.DEBUG)}
+            gives_way = {PRIORITY: "1"} if rough_work(request) < self._most else {}
+            around = {"environment": gives_way | os.environ, "debug": logger.isEnabledFor(logging.DEBUG)}
             process = _CONTEXT.Process(target=work, args=(request, theirs), kwargs=job | around, name=request.title)
             start_process(process)
             theirs.close()
@@ -305,7 +318,7 @@ def deal_out(executor: ExecutorConfig, *, runs: int, gpus: Sequence[str | None],
 
     On each of `gpus` (None: one that the runs' configuration names) there are `runs_per_gpu`, or `fit` if that is not
     set; without any, on the CPU, one per core, as far as memory allows. There are never more than `runs`, those of the
-    whole plan.
+    whole plan. Only those on the CPU keep to cores of their own: on a GPU, what one leaves idle another can use.
     """
     cores = usable_cores()
     if executor.workers != "auto":
@@ -315,6 +328,6 @@ def deal_out(executor: ExecutorConfig, *, runs: int, gpus: Sequence[str | None],
     else:
         count = max(1, min(len(cores), total_memory() // MEMORY_PER_WORKER))
     count = min(count, runs)
-    each = max(1, len(cores) // count)
+    each = len(cores) if gpus else max(1, len(cores) // count)
     shares = [[cores[(worker * each + place) % len(cores)] for place in range(each)] for worker in range(count)]
     return [Slot(cores=share, gpu=gpus[worker % len(gpus)] if gpus else None) for worker, share in enumerate(shares)]

@@ -4,7 +4,6 @@ process, one after another, each under a lease. A failed run is recorded and the
 import logging
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError
 from glue_bench.runs.identity import RunRequest
@@ -14,10 +13,8 @@ from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan, find_record
 from glue_bench.training.distributed import ALONE, Processes
+from glue_bench.training.history import StepReport
 from glue_bench.training.stopping import SIGNALS
-
-if TYPE_CHECKING:
-    from glue_bench.training.updates import StepReport
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +162,7 @@ def run_leased(
             lease.note_progress(name)
             listener.phase(request, name)
 
-        def on_step(report: "StepReport") -> None:
+        def on_step(report: StepReport) -> None:
             lease.note_progress("training", report.step, steps=report.steps)
             listener.step(request, report)
 

@@ -11,17 +11,19 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+from glue_bench.machine import MPS_SHARE
 
 logger = logging.getLogger(__name__)
 
 _MOST = 4  # runs: six were 3 % faster
-_HALF = "50"  # %; with a third of an H100 each, all of six runs computed NaN (docs/performance.md)
+_HALF = "50"  # %
 _MEMORY_PER_RUN = 8 * 1024  # MiB: roberta-base with a batch of 32 long rows
 _IDLE = 1024  # MiB that may be taken on a GPU that nobody uses
 _CONTROL = "nvidia-cuda-mps-control"
-SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
+PRIORITY = "CUDA_MPS_CLIENT_PRIORITY"  # of a process: 0 or, below that, 1
 _SECONDS = 20.0  # that one of NVIDIA's commands may take
 
 
@@ -42,18 +44,19 @@ def runs_that_fit(work: Sequence[float], *, gpus: int) -> int:
 
 
 @contextlib.contextmanager
-def side_by_side(runs: int, *, exact: bool = False) -> Iterator[bool]:
+def side_by_side(runs: int, *, exact: bool = False, find_fault: Callable[[], str] = lambda: "") -> Iterator[bool]:
     """Start the Multi-Process Service for several runs at a time, and end it afterwards; say whether they have it.
 
     Processes find it by environment variables; somebody else's is used as it is. Three runs or more get half of the
     multiprocessors each, or a large kernel of one would keep the others' small ones waiting. Not where the bits of a
     run must be `exact`ly those that it has alone: libraries choose their kernels by the number of multiprocessors.
+    Nor where `find_fault`, called with that share in the environment, says what would be computed wrongly.
     """
     if runs < 2 or shutil.which(_CONTROL) is None:
         yield False
         return
     with contextlib.ExitStack() as afterwards:
-        halves = runs > 2 and not exact and SHARE not in os.environ
+        halves = runs > 2 and not exact and MPS_SHARE not in os.environ
         started = "CUDA_MPS_PIPE_DIRECTORY" in os.environ
         if not started:
             folder = afterwards.enter_context(tempfile.TemporaryDirectory(prefix="glue-bench-mps-"))
@@ -67,8 +70,11 @@ def side_by_side(runs: int, *, exact: bool = False) -> Iterator[bool]:
             else:
                 afterwards.close()  # a process that looks for a service that is not there finds no GPU
         if started and halves:
-            os.environ[SHARE] = _HALF
-            afterwards.callback(os.environ.pop, SHARE, None)
+            os.environ[MPS_SHARE] = _HALF
+            afterwards.callback(os.environ.pop, MPS_SHARE, None)
+            if fault := find_fault():
+                del os.environ[MPS_SHARE]
+                logger.warning("no run is kept to a part of a GPU, which is slower: %s", fault)
         yield started
 
 

@@ -16,19 +16,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from glue_bench.errors import DiskError, GlueBenchError, describe
+from glue_bench.errors import DiskError, GlueBenchError, UsageError, describe
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import LostLeaseError, Owner
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.queue import run_leased
+from glue_bench.training.history import StepReport
 from glue_bench.training.stopping import HANDLED, SIGNALS, Stopped
-
-if TYPE_CHECKING:
-    from glue_bench.training.updates import StepReport
 
 LOG = "output.log"
 _LOG_SO_FAR = "output.{}.log"  # by process: of several workers that try for a run, only one keeps its log
@@ -96,6 +94,19 @@ def count_gpus() -> int:
     return placement.count_gpus()
 
 
+def find_fault(environment: Mapping[str, str]) -> str:
+    """Say why no run could train on some GPU in the driver's `environment`; empty if each could. Run it as above."""
+    from glue_bench.models import placement
+
+    os.environ.update(environment)
+    try:
+        for number in range(placement.count_gpus()):
+            placement.choose_placement(f"cuda:{number}", "auto")
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
 def _run(request: RunRequest, store: RunStore, *, pipe: "_Pipe", slot: Slot, earlier: Record | None) -> tuple[str, str]:
     """Return what became of the run (recorded, elsewhere, lost, disk, failed), and a remark."""
     import torch
@@ -156,7 +167,7 @@ class _Pipe(Listener, logging.Handler):
     def phase(self, request: RunRequest, name: str) -> None:  # noqa: ARG002 - the driver knows the run
         self.send("phase", name)
 
-    def step(self, request: RunRequest, report: "StepReport") -> None:  # noqa: ARG002
+    def step(self, request: RunRequest, report: StepReport) -> None:  # noqa: ARG002
         now = time.monotonic()
         if now - self._reported >= _REPORT_EVERY or report.step == report.steps:
             self._reported = now

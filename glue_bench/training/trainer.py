@@ -24,10 +24,11 @@ from glue_bench.models.placement import Placement, is_out_of_memory, release_mem
 from glue_bench.reading import conform
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore, check_tensors
 from glue_bench.training.distributed import ALONE, Processes
+from glue_bench.training.history import StepReport
 from glue_bench.training.seeds import SeedStreams, dropout_seed
 from glue_bench.training.selection import BestEpoch
 from glue_bench.training.stopping import StopSignals
-from glue_bench.training.updates import StepReport, Updates
+from glue_bench.training.updates import Updates
 
 _TOKENS = 16_384  # of a batch in evaluation on an NVIDIA GPU
 _LONGEST = 1e9  # seconds of a training: thirty years

@@ -5,7 +5,6 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,25 +22,12 @@ from glue_bench.models.trainable import trained
 from glue_bench.training.checkpoint import Snapshot
 from glue_bench.training.distributed import ALONE, Processes, SharedGradients
 from glue_bench.training.graphs import CudaCapture, Graphs
+from glue_bench.training.history import StepReport
 from glue_bench.training.loss import IGNORED, Loss
 from glue_bench.training.schedule import rate_share
 from glue_bench.training.ways import choose_way
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepReport:
-    """One line of the history."""
-
-    step: int  # updates done, 1 to steps
-    steps: int  # updates in total
-    epoch: int  # 1 to epochs
-    loss: float  # mean over the updates since the last line
-    learning_rate: float
-    gradient_norm: float  # before clipping, of this update
-    tokens_per_second: float  # real tokens, since the start
-    dev: float | None = None  # the task's score on the dev set after this update, if `eval_every` asks for it
 
 
 class Updates:

@@ -1,13 +1,18 @@
 """Whole commands on a GPU."""
 
 import datetime
+import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 
+from glue_bench.machine import MPS_SHARE
 from glue_bench.runs.store import RunStore
+from glue_bench.sweep.sharing import side_by_side
 from tests.conftest import Result
 
 pytestmark = pytest.mark.gpu
@@ -42,3 +47,20 @@ def test_a_deterministic_run_gives_the_same_predictions_and_weights_in_another_p
         (record,) = RunStore(tmp_path / name).load_all()
         hashes.append((record.predictions_sha256, record.model_sha256))
     assert hashes[0] == hashes[1]
+
+
+@pytest.mark.parametrize("share", ["33", "50", "66", "75"])
+def test_a_share_of_a_gpu_multiplies_right_or_is_refused(
+    share: str, device: str, glue_bench: Callable[..., Result], tiny_words: Sequence[str], tmp_path: Path
+) -> None:
+    words = [word for word in tiny_words if not word.startswith("trainer.device")]
+    with mock.patch.dict(os.environ, {MPS_SHARE: share}), side_by_side(2):
+        environment = {name: os.environ[name] for name in os.environ if name.startswith("CUDA_MPS")}
+        result = glue_bench("run", "task=rte", *words, f"trainer.device={device}", env=environment, timeout=LIMIT)
+    if result.returncode:
+        assert result.returncode == 2
+        assert re.search(rf"{MPS_SHARE}={share}: .* [1-9]\d* of \d+ products in bfloat16 are wrong", result.stderr)
+        assert device == "cuda"
+    else:
+        (record,) = RunStore(tmp_path / "results").load_all()
+        assert record.finished

@@ -18,10 +18,10 @@ from glue_bench.models.classifier import Classifier, check_max_length
 from glue_bench.models.padded import PaddedRows
 from glue_bench.models.trainable import load_trainable, trained
 from glue_bench.training.checkpoint import SnapshotStore
+from glue_bench.training.history import StepReport
 from glue_bench.training.optimizer import TorchAdamW
 from glue_bench.training.selection import BestEpoch
 from glue_bench.training.stopping import Stopped
-from glue_bench.training.updates import StepReport
 from tests.support.families import QUIET, SIZES, config_of
 from tests.support.fitting import fit_until
 from tests.support.training import CPU, OWNER, encoded_of, settings

@@ -1,9 +1,13 @@
 """Devices: what is chosen, seeded and switched off on each, as far as no GPU is needed to see it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from glue_bench.errors import UsageError
+from glue_bench.machine import MPS_SHARE
 from glue_bench.models.packing import Layout
 from glue_bench.models.placement import Placement, choose_placement, is_out_of_memory
 from tests.support.training import CPU
@@ -112,3 +116,41 @@ def test_every_librarys_words_for_too_little_memory_are_known(message: str, says
     assert is_out_of_memory(RuntimeError(message)) is says_so
     assert is_out_of_memory(torch.OutOfMemoryError("anything"))
     assert is_out_of_memory(MemoryError())
+
+
+@pytest.mark.parametrize(
+    ("share", "precision", "wrong", "refused"),
+    [
+        ("66", "auto", 47, True),
+        ("66", "bfloat16", 1, True),
+        ("50", "auto", 0, False),
+        ("66", "float32", 47, False),
+        (None, "auto", 47, False),
+    ],
+)
+def test_a_share_of_a_gpu_on_which_products_are_wrong_is_refused(
+    share: str | None, precision: str, wrong: int, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if share:
+        monkeypatch.setenv(MPS_SHARE, share)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    facts = {"device_count": 1, "set_device": None, "is_bf16_supported": True, "get_device_name": "H100"}
+    for name, value in {**facts, "get_device_properties": SimpleNamespace(multi_processor_count=86)}.items():
+        monkeypatch.setattr(f"torch.cuda.{name}", lambda *_, found=value, **__: found)
+    inside = list[tuple[bool, bool]]()
+
+    def count_wrong(_: torch.device) -> tuple[int, int]:
+        inside.append(switches())
+        return wrong, 72
+
+    monkeypatch.setattr("glue_bench.models.products.count_wrong", count_wrong)
+    if refused:
+        message = (
+            rf"{MPS_SHARE}={share}: with 86 multiprocessors of the H100, {wrong} of 72 products .* must be another"
+        )
+        with pytest.raises(UsageError, match=message):
+            choose_placement("cuda", precision, deterministic=True)
+    else:
+        assert choose_placement("cuda", precision, deterministic=True).device.type == "cuda"
+    assert all(found == (False, True) for found in inside)
+    assert bool(inside) == (share is not None and precision != "float32")

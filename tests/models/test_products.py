@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ from glue_bench.models import products
 from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.placement import Placement, choose_placement
 from glue_bench.models.products import OneDNNLinear, Probe, choose_products, is_onednn, probe
+from glue_bench.training.history import StepReport
 from glue_bench.training.trainer import fit, predict
-from glue_bench.training.updates import StepReport
 from tests.support.golden_losses import CASES, RECORDED, measure
 from tests.support.training import CPU, ONEDNN, STREAMS, rows_of, settings
 
@@ -223,3 +224,20 @@ print(max(sizes) - sizes[0])
 def test_training_on_300_different_lengths_keeps_little_memory() -> None:
     done = subprocess.run([sys.executable, "-c", _CHILD], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 200  # MiB
+
+
+@pytest.mark.parametrize("part", [slice(0), slice(-1, None), slice(None)], ids=["none", "a row", "all"])
+@pytest.mark.parametrize("left", [0.0, float("nan")])
+def test_products_of_which_a_part_is_left_out_are_counted(
+    part: slice, left: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave_out(*operands: Tensor) -> Tensor:
+        product = nn.functional.linear(*operands)
+        if product.dtype == torch.bfloat16:
+            product[part] = left
+        return product
+
+    monkeypatch.setattr(products, "_TOKENS", (32,))
+    monkeypatch.setattr(products, "_WIDTHS", (16, 24))
+    monkeypatch.setattr(products, "functional", SimpleNamespace(linear=leave_out))
+    assert products.count_wrong(torch.device("cpu")) == (24 if part != slice(0) else 0, 24)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
 from glue_bench.models.classifier import Classifier, load_classifier
+from glue_bench.training.history import StepReport
 from glue_bench.training.stopping import StopSignals
 from glue_bench.training.trainer import FitResult, fit
-from glue_bench.training.updates import StepReport
 from tests.support.training import CPU, STREAMS
 
 

@@ -18,10 +18,10 @@ from glue_bench.models.kernels import FlatBatch
 from glue_bench.models.placement import choose_placement
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.distributed import ALONE, Processes
+from glue_bench.training.history import StepReport
 from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.stopping import SIGNALS, Stopped
 from glue_bench.training.trainer import FitResult, fit, predict
-from glue_bench.training.updates import StepReport
 
 ROWS, BATCH, EPOCHS, STOP_AFTER = 29, 7, 2, 4  # the last batch of an epoch is one row
 

@@ -3,13 +3,16 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,8 @@ from glue_bench.sweep import local
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import plan_runs
 from glue_bench.sweep.queue import LostRunError, Queue
+from glue_bench.sweep.sharing import PRIORITY
+from glue_bench.sweep.timing import rough_work
 from glue_bench.sweep.worker import Slot
 from glue_bench.training.stopping import SIGNALS
 from tests.support.making import make_request
@@ -136,3 +141,41 @@ def test_a_temporary_folder_whose_path_is_too_long_for_a_socket_is_named(
     plan = plan_runs([request], store, retry_failed=False)
     with pytest.raises(UsageError, match=rf"TMPDIR={long} is too long a path: .*; executor=serial needs none"):
         local.run_in_workers(plan, store, listener=Listener(), executor=request.config.executor)
+
+
+@pytest.mark.parametrize(
+    ("shared", "given", "expected"),
+    [(True, None, [None, "1"]), (False, None, [None, None]), (True, "0", ["0", "0"])],
+    ids=["shared", "alone", "the user's"],
+)
+def test_shorter_runs_give_way_on_a_gpu_that_they_share(
+    shared: bool, given: str | None, expected: list[str | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = list[Mapping[str, str]]()
+
+    def note(process: BaseProcess) -> None:
+        started.append(process._kwargs["environment"])  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(local, "start_process", note)
+    monkeypatch.delenv(PRIORITY, raising=False)
+    if given:
+        monkeypatch.setenv(PRIORITY, given)
+    requests, store = [make_request(task="mnli", seed=1), make_request(task="rte", seed=2)], RunStore(tmp_path)
+    queue = Queue(plan_runs(requests, store, retry_failed=False), store, listener=Listener())
+    slots, most = [Slot(cores=[0], gpu="0")] * 2, max(map(rough_work, requests)) if shared else 0.0
+    local._Driver(queue, slots=slots, timeout=0.0, most=most)._start_what_fits()
+    assert [environment.get(PRIORITY) for environment in started] == expected
+
+
+def test_the_process_that_starts_runs_loads_no_torch(tiny_words: Sequence[str], tmp_path: Path) -> None:
+    code = """
+import sys
+from glue_bench.cli import main
+code = main(["sweep", *sys.argv[1:]])
+sys.exit("imported torch" if {"torch", "transformers"} & set(sys.modules) else code)
+"""
+    words = ["task=rte", *tiny_words, "executor=local", "trainer.device=auto"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from glue_bench.machine import MPS_SHARE
+from glue_bench.models import placement
 from glue_bench.sweep.local import deal_out
-from glue_bench.sweep.sharing import SHARE, runs_that_fit, side_by_side
+from glue_bench.sweep.sharing import runs_that_fit, side_by_side
+from glue_bench.sweep.worker import find_fault
 from tests.support.making import executor
 
 
@@ -16,7 +19,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "commands"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    for name in ("CUDA_MPS_PIPE_DIRECTORY", SHARE):
+    for name in ("CUDA_MPS_PIPE_DIRECTORY", MPS_SHARE):
         monkeypatch.delenv(name, raising=False)
     return folder
 
@@ -73,17 +76,17 @@ def test_the_service_is_started_for_the_sweep_and_ended_with_it(commands: Path, 
         assert shared
         pipe = os.environ["CUDA_MPS_PIPE_DIRECTORY"]
         assert Path(pipe).is_dir()
-        assert os.environ[SHARE] == "50"
+        assert os.environ[MPS_SHARE] == "50"
     assert log.read_text() == f"-d {pipe}\n {pipe}\nquit\n"
     assert not Path(pipe).exists()
-    assert not {"CUDA_MPS_PIPE_DIRECTORY", SHARE} & os.environ.keys()
+    assert not {"CUDA_MPS_PIPE_DIRECTORY", MPS_SHARE} & os.environ.keys()
 
 
 def test_a_service_that_does_not_start_is_not_looked_for(commands: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(commands / "nvidia-cuda-mps-control", "exit 1")
     with side_by_side(3) as shared:
         assert not shared
-        assert not {"CUDA_MPS_PIPE_DIRECTORY", SHARE} & os.environ.keys()
+        assert not {"CUDA_MPS_PIPE_DIRECTORY", MPS_SHARE} & os.environ.keys()
     assert "each GPU runs one run at a time" in caplog.text
 
 
@@ -92,7 +95,7 @@ def test_a_service_that_runs_already_is_left_alone(commands: Path, monkeypatch: 
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "/elsewhere")
     with side_by_side(3) as shared:
         assert shared
-        assert os.environ[SHARE] == "50"
+        assert os.environ[MPS_SHARE] == "50"
     assert os.environ["CUDA_MPS_PIPE_DIRECTORY"] == "/elsewhere"
 
 
@@ -111,11 +114,37 @@ def test_a_run_gets_a_share_of_a_gpu_unless_its_bits_must_not_depend_on_that(
 ) -> None:
     write(commands / "nvidia-cuda-mps-control", "exit 0")
     if set_before:
-        monkeypatch.setenv(SHARE, set_before)
+        monkeypatch.setenv(MPS_SHARE, set_before)
     with side_by_side(runs, exact=exact) as shared:
         assert shared
-        assert os.environ.get(SHARE) == share
-    assert os.environ.get(SHARE) == set_before
+        assert os.environ.get(MPS_SHARE) == share
+    assert os.environ.get(MPS_SHARE) == set_before
+
+
+def test_no_run_gets_a_share_with_which_it_would_compute_wrongly(
+    commands: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(commands / "nvidia-cuda-mps-control", "exit 0")
+
+    def find_fault() -> str:
+        assert os.environ[MPS_SHARE] == "50"
+        return "9 of 72 products are wrong"
+
+    with side_by_side(3, find_fault=find_fault) as shared:
+        assert shared
+        assert MPS_SHARE not in os.environ
+    assert "no run is kept to a part of a GPU, which is slower: 9 of 72 products are wrong" in caplog.text
+
+
+def test_why_no_run_could_train_on_a_gpu_is_found_in_the_environment_of_the_driver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(MPS_SHARE, "100")
+    monkeypatch.setattr(placement, "count_gpus", lambda: 0)
+    assert find_fault({MPS_SHARE: "50"}) == ""
+    assert os.environ[MPS_SHARE] == "50"
+    monkeypatch.setattr(placement, "count_gpus", lambda: 99)
+    assert "this machine has" in find_fault({})
 
 
 def test_a_single_run_needs_no_service(commands: Path, tmp_path: Path) -> None:

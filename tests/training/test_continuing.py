@@ -24,9 +24,9 @@ from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.placement import Placement
 from glue_bench.models.trainable import load_trainable
 from glue_bench.training.checkpoint import SnapshotStore
+from glue_bench.training.history import StepReport
 from glue_bench.training.stopping import Stopped
 from glue_bench.training.trainer import FitResult, fit, predict
-from glue_bench.training.updates import StepReport
 from tests.support.fitting import fit_until
 from tests.support.training import CPU, ONEDNN, OWNER, ROWS, STREAMS, settings
 

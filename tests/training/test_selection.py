@@ -16,12 +16,12 @@ from glue_bench.data.encoding import TextEncoder
 from glue_bench.data.rows import Split
 from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore
+from glue_bench.training.history import StepReport
 from glue_bench.training.schedule import rate_share
 from glue_bench.training.seeds import SeedStreams, holdout_stream
 from glue_bench.training.selection import BestEpoch, Selected, draw_holdout, take_rows
 from glue_bench.training.stopping import Stopped
 from glue_bench.training.trainer import FitResult, fit, predict
-from glue_bench.training.updates import StepReport
 from tests.support.fitting import fit_until
 from tests.support.training import CPU, OWNER, ROWS, STREAMS, settings
 
