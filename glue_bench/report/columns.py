@@ -77,7 +77,7 @@ def report_tables(report: Report) -> list[TextTable]:
     fixed = ["metric", "dev rows", "seeds", "ours", "95 % interval", "published", "difference", "verdict", "note"]
     tables = []
     every = [row for section in report.sections for row in section.rows]
-    own = ["init"] if any(row.setting.facts["init"] != "pretrained" for row in every) else []
+    own = ["init"] if any(row.setting.init != "pretrained" for row in every) else []
     own += ["trained"] if any(trained < parameters for trained, parameters in map(_sizes, every)) else []
     for section in report.sections:
         published = f"; published: {section.published_title}" if section.published_title else ""
@@ -171,7 +171,7 @@ def write_footnotes(sections: Sequence[Section]) -> list[str]:
     """List what a reader of these sections must know, most important first."""
     rows = [row for section in sections for row in section.rows]
     optimistic = any(row.optimistic for row in rows)
-    selected = optimistic or any(row.setting.facts["selection"] != "last" for row in rows)
+    selected = optimistic or any(row.setting.selection != "last" for row in rows)
     notes = [NOTES["ours_selected" if selected else "ours"]]
     notes += [NOTES["optimistic"]] if optimistic else []
     notes += [NOTES["intervals"]] if any(row.summary is not None and row.summary.interval for row in rows) else []
@@ -191,7 +191,7 @@ def write_footnotes(sections: Sequence[Section]) -> list[str]:
 
 
 def _cells(row: Row, keys: Sequence[str]) -> list[str]:
-    known = {**row.differs, "init": row.setting.facts["init"], "trained": f"{_sizes(row)[0]:,}"}
+    known = {**row.differs, "init": row.setting.init, "trained": f"{_sizes(row)[0]:,}"}
     settings = [show_value(known.get(key, "")) for key in keys]
     rows = "" if row.n is None else f"{row.n:,}"
     within = "{:.1f} to {:.1f}".format(*row.interval) if row.interval else FEW_SEEDS if row.few_seeds else ""
@@ -208,7 +208,7 @@ def _sizes(row: Row) -> tuple[int, int]:
 
 
 def _mean_cells(line: Line, keys: Sequence[str]) -> list[str]:
-    inits = " and ".join(dict.fromkeys(row.setting.facts["init"] for row in line.rows if row.runs))
+    inits = " and ".join(dict.fromkeys(row.setting.init for row in line.rows if row.runs))
     settings = [show_value({**line.values, "init": inits}.get(key, "")) for key in keys]
     mean, published = line.mean, line.published_mean
     numbers = ["", ""] if published is None or mean is None else [f"{published:.1f}", _signed(mean - published)]

@@ -23,7 +23,7 @@ MOST = 3  # comparisons on the page
 # Facts ignored when two trainings are compared: the encoder's own, and those implied by rows or trainer values.
 _NOT_TRAINING = (
     *("encoder", "encoder.hub_id", "encoder.revision", "encoder.weights_sha256"),
-    *("data", "data.revision", "recipe"),
+    *("data", "data.revision", "recipe", "grid"),
 )
 
 
@@ -143,9 +143,7 @@ def compare(sides: Sides, published: Sequence[PublishedTable], *, convention: st
         subject=sides.subject,
         tasks=tasks,
         skipped=skipped,
-        several_weights=[
-            name for name, own in named if len({setting.facts["encoder.weights_sha256"] for setting in own} - {""}) > 1
-        ],
+        several_weights=[name for name, own in named if len({setting.weights for setting in own} - {""}) > 1],
         first_mean=first_mean,
         second_mean=second_mean,
         kept=_share(first_mean, second_mean),
@@ -229,7 +227,7 @@ def _choose_pair(sides: Sides, task: str, *, convention: str) -> _Pair:
     best = min(alike, key=lambda pair: (len(pair.differences()), -len(pair.seeds)))
     choice = []
     for chosen, rows in ((best.ours, ours), (best.theirs, theirs)):
-        found = chosen.setting.difference(*(row.setting for row in rows), but=("init",))
+        found = chosen.setting.difference(*(row.setting for row in rows), but=("init", "grid"))
         if words := ", ".join(f"{name}={show_value(values[0])}" for name, values in found.items()):
             choice.append(f"one of {len(rows)} settings of {chosen.encoder}: {words}")
     return dataclasses.replace(best, choice=list(dict.fromkeys(choice)))
@@ -295,10 +293,10 @@ def _sum_published(
     settings: Sequence[Setting], published: Sequence[PublishedTable]
 ) -> tuple[PublishedTable | None, float | None]:
     """Find the published numbers that runs compare with; their sum if there is one for every task, of the same kind."""
-    followed = {(setting.facts["encoder.hub_id"], setting.facts["recipe"], setting.method) for setting in settings}
+    followed = {(setting.hub_id, setting.recipe, setting.method) for setting in settings}
     hub_id, recipe, method = followed.pop() if len(followed) == 1 else (None, None, "full")
     table = find_table(published, hub_id, recipe=recipe, method=method)
-    starts = {setting.facts["task"]: setting.facts["init"] for setting in settings}
+    starts = {setting.task: setting.init for setting in settings}
     if table is None or not starts.keys() <= table.scores.keys():
         return table, None
     scores = [table.scores[task] for task in starts]

@@ -225,5 +225,4 @@ def _line(cells: Sequence[str]) -> str:
     return "{}" + text if text.startswith(("[", "*")) else text  # else it is read as an option of the line before
 
 
-_NO_SETTING = Setting(facts=dict.fromkeys(("encoder", "recipe", "task", "init", "selection"), ""))
-_EMPTY_ROW = Row(setting=_NO_SETTING, title="", metric="", convention="")
+_EMPTY_ROW = Row(setting=Setting(encoder="", task="", recipe="", data=""), title="", metric="", convention="")

@@ -86,12 +86,12 @@ class Group:
     @property
     def encoder(self) -> str:
         """The encoder's name."""
-        return str(self.setting.facts["encoder"])
+        return self.setting.encoder
 
     @property
     def task(self) -> str:
         """The task's name."""
-        return str(self.setting.facts["task"])
+        return self.setting.task
 
     @property
     def order(self) -> tuple[int, str]:
@@ -146,7 +146,7 @@ class Group:
     @property
     def optimistic(self) -> bool:
         """Whether the epoch or the cell was chosen on the rows that are scored."""
-        selection = self.setting.facts["selection"]
+        selection = self.setting.selection
         return bool(self.finished) and (selection == "best" or (selection == "last" and self.cells > 1))
 
     @property
@@ -154,7 +154,7 @@ class Group:
         """What was chosen, from what and on which rows."""
         if not self.finished:
             return [f"{plural(self.cells, 'cell')}, none finished"] if self.cells else []
-        notes, selection = list[str](), self.setting.facts["selection"]
+        notes, selection = list[str](), self.setting.selection
         if self.cells:
             best = f"best of {plural(self.cells, 'cell')}" if self.cells > 1 else "one cell"
             missing = f" (the grid has {self.planned})" if self.cells < self.planned else ""
@@ -234,11 +234,10 @@ class Row(Group):
         """Return the flat object of the JSON report, schema 2; docs/report.md documents every field."""
         setting, published, verdict = self.setting, self.published, self.verdict
         empty = dict.fromkeys(ScoreSummary.__dataclass_fields__)
-        known = {**setting.facts, "data": setting.data, "recipe_changes": setting.recipe_changes}
         return {
-            **{key: known[key] for key in ("encoder", "data", "recipe", "recipe_changes", "task")},
+            **{key: getattr(setting, key) for key in ("encoder", "data", "recipe", "recipe_changes", "task")},
             **{key: getattr(self, key) for key in ("title", "metric", "convention", "n")},
-            "fingerprint": (setting.facts["data.fingerprint"] or None) if self.seeds else None,
+            "fingerprint": (setting.fingerprint or None) if self.seeds else None,
             "seeds": self.seeds,
             "run_ids": [run.run_id for run in self.finished],
             "values": list(self.values),
@@ -253,7 +252,7 @@ class Row(Group):
             **{key: getattr(self, key) for key in ("difference", "comparable", "note", "unfinished", "degenerate")},
             "parts": {part: asdict(summary) for part, summary in self.parts.items()},
             "setting_id": setting.id,
-            **{key: known[key] for key in ("init", "selection")},
+            **{key: getattr(setting, key) for key in ("init", "selection")},
             "differs": dict(self.differs),
             "optimistic": self.optimistic,
             "cell": setting.cell if self.seeds else {},

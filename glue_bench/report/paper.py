@@ -92,7 +92,7 @@ def _note(report: Report, lines: _Lines) -> str:
     whose = [f"{words} ({', '.join(names)})" if several else words for words, names in conditions.items()]
     parts = [f"Data and recipe: {'; '.join(whose)}."]
     rows = [row for _, line, _ in lines for row in line.rows]
-    if not any(row.optimistic or row.setting.facts["selection"] == "halves" for row in rows):
+    if not any(row.optimistic or row.setting.selection == "halves" for row in rows):
         parts.append("Nothing was selected on the development sets.")
     if lost := sum(sum(row.unfinished.values()) for row in rows):
         parts.append(f"{plural(lost, 'run')} without a score {'is' if lost == 1 else 'are'} not in the numbers.")

@@ -77,7 +77,7 @@ def build_row(
     `degenerate` is that of a row of the same runs whose predictions were read, if `context` has no store.
     """
     parts, shown = context.parts(task), context.shown_score(task)
-    if shown is not None and shown.start == group.setting.facts["init"]:
+    if shown is not None and shown.start == group.setting.init:
         group = dataclasses.replace(group, runs=[_started_alike(run) for run in group.runs])
     runs, finished = group.runs, group.finished
     values = [100 * headline(parts, run.scores) for run in finished]
@@ -213,7 +213,7 @@ def _judge(
         return group.obstacle
     if shown is None:
         return Verdict(kind=verdicts.NOT_COMPARABLE, reason=f"published {_convention_words(score)}")
-    if differs := context.table.differs(shown, init=group.setting.facts["init"], method=group.setting.method):
+    if differs := context.table.differs(shown, init=group.setting.init, method=group.setting.method):
         return Verdict(kind=verdicts.NOT_COMPARABLE, reason="; ".join(differs))
     verdict = judge_published(
         values,

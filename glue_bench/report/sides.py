@@ -111,7 +111,7 @@ def _how_to_split(group: _Group) -> str:
     by_task = dict[str, list[Setting]]()
     for record in group.records:
         by_task.setdefault(record.task, []).append(Setting.of(record))
-    keys = dict.fromkeys(key for alike in by_task.values() for key in alike[0].difference(*alike[1:]))
+    keys = dict.fromkeys(key for alike in by_task.values() for key in alike[0].difference(*alike[1:], but=("grid",)))
     if usable := [key for key in keys if key in KEYS]:
         return f"its runs differ in {', '.join(usable)}: add --by {usable[0]}"
     return "its runs have one setting; name two different encoders, settings or folders"

@@ -44,9 +44,9 @@ def build_report(
     built = []
     for _, groups in sorted(sections.items()):
         first = groups[0].setting
-        table = find_table(published, first.facts["encoder.hub_id"], recipe=first.facts["recipe"], method=first.method)
+        table = find_table(published, first.hub_id, recipe=first.recipe, method=first.method)
         context = Context(table=table, convention=convention, store=store)
-        known = find_tables(published, first.facts["encoder.hub_id"])
+        known = find_tables(published, first.hub_id)
         others = [other for other in known if other is not table and other.method == first.method]
         built.append(_build_section(groups, context, others=others, expected=expected, cells=cells))
     notes = write_footnotes(built) if built else []
@@ -99,11 +99,9 @@ def _build_section(
             row = build_row(group, beside, task=task, degenerate=rows[-1].degenerate, differs=differs)
             again.append((other.name, row))
     first = groups[0].setting
-    rows = rows if first.facts["data"] == "sample" else _add_missing(rows, context, expected=expected)
+    rows = rows if first.source == "sample" else _add_missing(rows, context, expected=expected)
     return Section(
-        encoder=first.facts["encoder"],
-        data=first.data,
-        recipe=first.facts["recipe"],
+        **{key: getattr(first, key) for key in ("encoder", "data", "recipe")},
         recipe_changes=changes,
         rows=rows,
         lines=_draw_lines(rows),
@@ -123,7 +121,7 @@ def _put_in_order(groups: Sequence[Group]) -> list[tuple[Group, dict[str, Any]]]
     names = dict.fromkeys(name for _, differs in found for name in differs)
     whole = []
     for group, differs in found:
-        known = {name: value for name, value in group.setting.facts.items() if name in names}
+        known = {name: value for name, value in group.setting.facts().items() if name in names}
         whole.append((group, {**dict.fromkeys(names, ""), **known, **differs}))
     return sorted(whole, key=lambda each: (each[0].order, sort_place(each[1])))
 
@@ -148,13 +146,10 @@ def _draw_lines(rows: Sequence[Row]) -> list[Line]:
 def _add_missing(rows: list[Row], context: Context, *, expected: Sequence[TaskConfig]) -> list[Row]:
     """Add a row for every expected task that has a published number and no row."""
     known = set(context.table.scores if context.table else ()) - {row.task for row in rows}
-    first = rows[0].setting
-    like = {"init": "pretrained", **{key: first.facts[key] for key in ("encoder", "recipe", "selection")}}
+    like = {key: getattr(rows[0].setting, key) for key in ("encoder", "recipe", "data", "recipe_changes", "selection")}
     for task in map(TaskAdapter.of, expected):
         if task.name in known:
-            facts = {**like, "task": task.name}
-            missing = Setting(facts=facts, data=first.data, recipe_changes=first.recipe_changes)
-            rows.append(build_row(Group(setting=missing), context, task=task))
+            rows.append(build_row(Group(setting=Setting(task=task.name, **like)), context, task=task))
     return sorted(rows, key=lambda row: row.order)
 
 

@@ -81,7 +81,7 @@ class Filters(tuple[_Filter, ...]):
 def facts_of(record: Record) -> dict[str, Any]:
     """Return everything by which a run can be chosen."""
     own = {"seed": record.seed, "status": record.status, "run_id": record.run_id, "setting_id": record.setting_id}
-    return {**Setting.of(record).facts, **own}
+    return {**Setting.of(record).facts(), **own}
 
 
 def known_values(every: Iterable[Mapping[str, Any]], key: str) -> list[str]:

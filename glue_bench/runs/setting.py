@@ -24,8 +24,7 @@ _HASHES = {
 USUAL_WAYS = {**WAYS, "peft": "none", **{f"peft.{name}": usual for name, usual in PEFT.items()}}
 _FIRST = {"init": "pretrained", "selection": "last", **USUAL_WAYS}  # values that come first, whatever their name
 LIMITS = {"max_train_rows": None, "max_eval_rows": None, "sample": "first"}
-_SECTION = ("encoder", "encoder.hub_id", "encoder.revision", "data", "data.revision", "recipe")
-_INPUTS = ("encoder.weights_sha256", "data.fingerprint", "precision", "engine", "products")  # known once they are read
+_INPUTS = ("weights", "fingerprint", "precision", "engine", "products")  # fields that a run knows once it has read them
 _SMALL = 0.001  # numbers below are shown as 1e-4
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
@@ -37,69 +36,79 @@ class Setting:
     """A run's configuration without its seed. Runs of one setting may be averaged.
 
     Equal settings agree in every field but `grid`: the same cell may belong to a narrower and to a wider grid.
+    Unknown values are empty, as in a run that failed before it had read its inputs.
     """
 
-    # Every value in which two settings can differ, by the name that users know. Empty text: unknown, as in a run that
-    # failed before it had read its inputs.
-    facts: Mapping[str, Any] = field(hash=False)
-    data: str = ""  # in words: `nyu-mll/glue on the hub`
+    encoder: str
+    task: str
+    recipe: str
+    data: str  # in words: `nyu-mll/glue on the hub`
     id: str = ""  # the record's setting_id
+    hub_id: str = ""
+    encoder_revision: str = ""
+    source: str = ""  # hub, local or sample
+    data_revision: str = ""
     recipe_changes: Mapping[str, str] = field(default_factory=dict, hash=False)  # values that are not the recipe's
+    init: str = "pretrained"  # or the task that the initial weights were fine-tuned on
+    init_seed: int | str | None = None  # of that task's run, or which it is by score; None if it is each run's own
+    init_seeds: str = ""  # that median or best is chosen among
     usual_start: bool = field(default=True, compare=False)  # whether the task's init_from has it
+    selection: str = "last"  # last, best, holdout or halves
+    holdout: float | None = None  # None unless the selection is holdout
+    ways: Mapping[str, Any] = field(default_factory=dict, hash=False)  # head, freeze, peft, and the keys of its method
     cell: Mapping[str, Any] = field(default_factory=dict, hash=False)  # trainer values from a grid
     grid: Mapping[str, list[Any]] = field(default_factory=dict, compare=False)  # trainer key to the values to try
+    trainer: Mapping[str, Any] = field(default_factory=dict, hash=False)  # without EXECUTION
+    limits: Mapping[str, Any] = field(default_factory=dict, hash=False)  # max_train_rows, max_eval_rows, sample
+    fingerprint: str = ""  # of all texts and labels
+    precision: str = ""  # in which the run computed, whatever trainer.precision asked for
+    engine: str = ""  # that `trainer.engine=auto` chose: an earlier version may have chosen another
+    products: str = ""  # that `trainer.products=auto` chose, which depends on the machine
+    weights: str = ""  # SHA-256 of the pretrained weights
     path: str = field(default="", compare=False)  # of local rows: says which of two files with the same rows it was
 
     @classmethod
     def of(cls, record: Record) -> Self:
         """Return the setting of a record."""
-        config, data, encoder, init = record.config, record.data, record.encoder, record.init_kind
+        config, data, encoder = record.config, record.data, record.encoder
         words = {"hub": f"{data.get('dataset')} on the hub", "local": "local files", "sample": "sample data"}
         trainer = {key: value for key, value in {**LATER, **config["trainer"]}.items() if key not in EXECUTION}
         # Older records of runs that start from another run hold the hash of that run's weights in its place.
-        weights = encoder.get("weights_sha256") if init == "pretrained" or "init_sha256" in encoder else ""
-        peft = {"method": "none", **(config.get("peft") or {})}
-        own = PEFT_KEYS[peft["method"]]  # other keys of peft are unknown
-        facts = {
-            "encoder": encoder["name"],
-            "encoder.hub_id": encoder.get("hub_id") or "",
-            "encoder.revision": encoder.get("revision") or "",
-            "task": record.task,
-            "data": data["source"],
-            "data.revision": data.get("revision") or "",
-            "recipe": record.recipe,
-            "init": init,  # pretrained, or the task that the initial weights were fine-tuned on
-            "init_seed": config.get("init_seed") if init != "pretrained" else None,  # None: of its own seed
-            "init_seeds": ", ".join(map(str, config.get("init_seeds") or ())) or None,  # that it is chosen among
-            **{name: config.get(name, usual) for name, usual in WAYS.items()},
-            "peft": peft["method"],
-            **{f"peft.{name}": peft.get(name, usual) if name in own else "" for name, usual in PEFT.items()},
-            **{f"trainer.{key}": value for key, value in trainer.items()},
-            "selection": record.selection,
-            "holdout": config.get("holdout") if record.selection == "holdout" else None,
-            **{f"data.{key}": config["data"].get(key, usual) for key, usual in LIMITS.items()},
-            "data.fingerprint": data.get("fingerprint") or "",  # of all texts and labels
-            "precision": record.precision,  # in which the run computed, whatever trainer.precision asked for
-            "engine": record.engine if trainer.get("engine") == "auto" else "",  # another version may choose another
-            "products": record.ways[-1] if trainer["products"] == "auto" else "",  # which depends on the machine
-            "encoder.weights_sha256": (weights or "")[:12],
-        }
-        absent = [name for name in ("init_seed", "init_seeds", "holdout") if facts[name] is None]
+        known = record.init_kind == "pretrained" or "init_sha256" in encoder
         return cls(
-            facts={name: value for name, value in facts.items() if name not in absent},
+            encoder=encoder["name"],
+            task=record.task,
+            recipe=record.recipe,
             data=words[data["source"]],
             id=record.setting_id,
+            hub_id=encoder.get("hub_id") or "",
+            encoder_revision=encoder.get("revision") or "",
+            source=data["source"],
+            data_revision=data.get("revision") or "",
             recipe_changes=dict(config.get("recipe_changes") or {}),
-            usual_start=init in config["task"].get("init_from", ()),
+            init=record.init_kind,
+            init_seed=None if record.init_kind == "pretrained" else config.get("init_seed"),
+            init_seeds=", ".join(map(str, config.get("init_seeds") or ())),
+            usual_start=record.init_kind in config["task"].get("init_from", ()),
+            selection=record.selection,
+            holdout=config.get("holdout") if record.selection == "holdout" else None,
+            ways=_ways_of(config),
             cell=dict(config.get("cell") or {}),
             grid=dict(config.get("grid") or {}),
+            trainer=trainer,
+            limits={key: config["data"].get(key, usual) for key, usual in LIMITS.items()},
+            fingerprint=data.get("fingerprint") or "",
+            precision=record.precision,
+            engine=record.engine if trainer.get("engine") == "auto" else "",
+            products=record.ways[-1] if trainer["products"] == "auto" else "",
+            weights=(encoder.get("weights_sha256") or "") if known else "",
             path=str(config["data"].get("path") or ""),
         )
 
     @property
     def section(self) -> tuple[str, ...]:
         """What the rows of one section of the report have in common."""
-        return tuple(self.facts[name] for name in _SECTION)
+        return self.encoder, self.hub_id, self.encoder_revision, self.source, self.data_revision, self.recipe
 
     @property
     def searched(self) -> list[str]:
@@ -109,26 +118,46 @@ class Setting:
     @property
     def inputs(self) -> tuple[str, ...]:
         """What only a run that has read its inputs knows."""
-        return tuple(self.facts[name] for name in _INPUTS)
+        return tuple(getattr(self, name) for name in _INPUTS)
 
-    @property
-    def trainer(self) -> dict[str, Any]:
-        """The trainer's values that can change a score."""
-        return {name.removeprefix("trainer."): self.facts[name] for name in self.facts if name.startswith("trainer.")}
+    def facts(self) -> dict[str, Any]:
+        """Return every value in which two settings can differ, by the name that users know. Empty text: unknown."""
+        return {
+            "encoder": self.encoder,
+            "encoder.hub_id": self.hub_id,
+            "encoder.revision": self.encoder_revision,
+            "task": self.task,
+            "data": self.source,
+            "data.revision": self.data_revision,
+            "recipe": self.recipe,
+            "init": self.init,
+            **({"init_seed": self.init_seed} if self.init_seed is not None else {}),
+            **({"init_seeds": self.init_seeds} if self.init_seeds else {}),
+            **self.ways,
+            **{f"trainer.{key}": value for key, value in self.trainer.items()},
+            "selection": self.selection,
+            **({"holdout": self.holdout} if self.selection == "holdout" else {}),
+            **{f"data.{key}": value for key, value in self.limits.items()},
+            "data.fingerprint": self.fingerprint,
+            "precision": self.precision,
+            "engine": self.engine,
+            "products": self.products,
+            "encoder.weights_sha256": self.weights[:12],
+            "grid": ", ".join(sorted(self.cell)),
+        }
 
     def difference(self, *others: Self, but: Collection[str] = ()) -> dict[str, tuple[Any, ...]]:
         """Return the facts in which this setting and the others differ: name to each one's value, this one's first.
 
         Facts in `but` are left out, and a hash where another fact explains why it differs.
         """
-        found = _differing([setting.facts for setting in (self, *others)])
+        found = _differing([setting.facts() for setting in (self, *others)])
         return {name: values for name, values in found.items() if name not in but}
 
     @property
     def way_words(self) -> list[str]:
         """The KEY=VALUE words for what is trained, where it is not the usual."""
-        values = {name: self.facts.get(name, "") for name in USUAL_WAYS}
-        return [override_word(name, value) for name, value in values.items() if value not in ("", USUAL_WAYS[name])]
+        return [override_word(name, value) for name, value in self.ways.items() if value not in ("", USUAL_WAYS[name])]
 
     @property
     def method(self) -> str:
@@ -137,30 +166,30 @@ class Setting:
 
     def words(self) -> list[str]:
         """Return the KEY=VALUE words for recipe, init, what is trained, selection, grid and changed trainer values."""
-        known, trainer = self.facts, self.trainer
-        words = [override_word("recipe", known["recipe"])]
-        chain = [known["task"], *known["init"].split(" from ")]
-        start = known["init"] if self.usual_start else f"{{{','.join(map(':'.join, itertools.pairwise(chain)))}}}"
-        words += [f"init={start}"] if known["init"] != "pretrained" else []
-        words += [f"init_seed={known['init_seed']}"] if "init_seed" in known else []
+        words = [override_word("recipe", self.recipe)]
+        chain = [self.task, *self.init.split(" from ")]
+        start = self.init if self.usual_start else f"{{{','.join(map(':'.join, itertools.pairwise(chain)))}}}"
+        words += [f"init={start}"] if self.init != "pretrained" else []
+        words += [f"init_seed={self.init_seed}"] if self.init_seed is not None else []
         words += self.way_words
-        words += [f"selection={known['selection']}"]  # always, because a recipe may set it
-        words += [override_word("holdout", known["holdout"])] if "holdout" in known else []
+        words += [f"selection={self.selection}"]  # always, because a recipe may set it
+        words += [override_word("holdout", self.holdout)] if self.selection == "holdout" else []
         words += [override_word(f"grid.{key}", values) for key, values in self.grid.items()]
-        changed = dict.fromkeys([*self.recipe_changes, *self.cell])
-        keys = [key for key in changed if key in trainer and key not in without_effect(trainer)]
-        return words + [override_word(f"trainer.{key}", trainer[key]) for key in keys]
+        keys = [key for key in dict.fromkeys([*self.recipe_changes, *self.cell]) if key in self.trainer]
+        keys = [key for key in keys if key not in without_effect(self.trainer)]
+        return words + [override_word(f"trainer.{key}", self.trainer[key]) for key in keys]
 
     def as_cell(self, keys: Iterable[str]) -> Self:
         """Return the same values as a cell of a grid of these trainer keys."""
-        cell = {key: self.facts.get(f"trainer.{key}") for key in keys}
+        cell = {key: self.trainer.get(key) for key in keys}
         changes = {key: value for key, value in self.recipe_changes.items() if key not in cell}
         return dataclasses.replace(self, cell=cell, recipe_changes=changes)
 
     def without_cell(self) -> Self:
         """Return what all cells of a grid share, without inputs, which a cell without a finished run does not know."""
-        facts = {**self.facts, **dict.fromkeys([*_INPUTS, *(f"trainer.{key}" for key in self.cell)], "")}
-        return dataclasses.replace(self, id="", facts=facts, cell=dict.fromkeys(sorted(self.cell)))
+        unknown: dict[str, Any] = dict.fromkeys(("id", *_INPUTS), "")
+        trainer = {key: value for key, value in self.trainer.items() if key not in self.cell}
+        return dataclasses.replace(self, **unknown, cell=dict.fromkeys(sorted(self.cell)), trainer=trainer)
 
 
 def tell_apart(settings: Sequence[Setting], *, chosen: Sequence[Collection[str]] = ()) -> list[dict[str, Any]]:
@@ -169,9 +198,10 @@ def tell_apart(settings: Sequence[Setting], *, chosen: Sequence[Collection[str]]
     Letters stand for hashes, and for settings that differ in nothing that has a name, nor in the folder of their rows.
     `chosen` are, for each setting, the facts whose value a search chose: two searches do not differ in them.
     """
-    facts = [setting.facts for setting in settings]
+    facts = [setting.facts() for setting in settings]
     searched = chosen or [()] * len(facts)
     names = _differing([{**each, **dict.fromkeys(by, "chosen")} for each, by in zip(facts, searched, strict=True)])
+    names.pop("grid", None)
     if "recipe" in names:  # which explains its own values
         own = {f"trainer.{key}" for each in settings for key in (*each.recipe_changes, *each.cell)}
         names = {name: values for name, values in names.items() if not name.startswith("trainer.") or name in own}
@@ -251,3 +281,12 @@ def override_value(value: Any) -> str:
     text = str(value)
     plain = not isinstance(value, str) or (_PLAIN.fullmatch(text) and text.lower() not in _MEANINGFUL)
     return text if plain else quote_value(text)
+
+
+def _ways_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is trained, and on what head; a key that the method of `peft` does not have is unknown."""
+    peft = config.get("peft") or {}
+    method = peft.get("method", "none")
+    own = {name: peft.get(name, usual) if name in PEFT_KEYS[method] else "" for name, usual in PEFT.items()}
+    ways = {name: config.get(name, usual) for name, usual in WAYS.items()}
+    return {**ways, "peft": method, **{f"peft.{name}": value for name, value in own.items()}}

@@ -15,7 +15,7 @@ def test_a_grid_is_one_row_of_the_cell_with_the_highest_median() -> None:
     runs += [cell_run(seed, score, 2e-5, 32) for seed, score in ((1, 0.99), (2, 0.6), (3, 0.6))]
     row = row_of(*runs)
     assert (row.median, row.seeds, row.cells) == (approx(74.0), [1, 2, 3], 3)
-    assert (row.setting.cell, row.setting.facts["selection"], row.optimistic) == (
+    assert (row.setting.cell, row.setting.selection, row.optimistic) == (
         {"learning_rate": 2e-5, "batch_size": 16},
         "best",
         True,

@@ -275,7 +275,7 @@ def test_the_column_of_initial_weights_is_shown_only_if_some_are_not_pretrained(
     assert [line.split(" | ")[1] for line in lines[4:6]] == ["pretrained", "mnli"]
     assert "pretrained" in render_report(report_of(plain, *mnli), "console", width=160)
     (section,) = report_of(plain, *mnli).sections
-    assert [(row.setting.facts["init"], row.seeds, row.comparable) for row in section.rows] == [
+    assert [(row.setting.init, row.seeds, row.comparable) for row in section.rows] == [
         ("pretrained", [1], True),
         ("mnli", [1, 2], False),
     ]
