@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Required, TypedDict
 
 from glue_bench import __version__
-from glue_bench.config.keys import build, fields_of, join, require
+from glue_bench.config.keys import build, check, fields_of, join, require
 from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, TaskConfig, TrainerConfig
 from glue_bench.errors import UsageError, lack_in
 from glue_bench.reading import conform, is_file_name, read_json
@@ -27,7 +27,6 @@ from glue_bench.training.seeds import SeedStreams, holdout_stream
 SCHEMA_VERSION = 1
 STATUSES = ("finished", "failed", "diverged", "interrupted")
 _LIBRARIES = "torch transformers tokenizers datasets evaluate scikit-learn scipy numpy hydra-core peft"
-_OF_TRAINER = "precision engine deterministic max_length eval_batch_size"  # what `predict` and a repeated run need
 
 logger = logging.getLogger(__name__)
 
@@ -174,8 +173,8 @@ def parse_record(path: Path, *, place: tuple[str, ...] | None = None) -> Record:
     conform(Record, content, where="")
     if content.get("schema_version", SCHEMA_VERSION) > SCHEMA_VERSION:
         raise ValueError(f"schema_version is {content['schema_version']}; this glue-bench knows up to {SCHEMA_VERSION}")
-    for name, kind in {"encoder": _Encoder, "data": _Data}.items():
-        conform(kind, content[name], where=name)
+    for name, kind in {"encoder": _Encoder, "data": _Data, "selected": _Selected, "config": _Config}.items():
+        conform(kind, content.get(name, {}), where=name)
     record = Record(**known_to(Record, content))
     try:
         _check_record(record)
@@ -211,6 +210,35 @@ class _Data(TypedDict, total=False):
     truncated: Mapping[str, int]
 
 
+class _Selected(TypedDict, total=False):
+    epoch: int
+    step: int
+    on: str
+    rows: int
+    score: float | None
+    scores: Sequence[float | None]
+    stopped: int
+
+
+class _Trainer(TypedDict, total=False):
+    """What `predict` and the command that repeats a run need; `_check_known` checks the rest."""
+
+    precision: Required[str]
+    engine: Required[str]
+    deterministic: Required[bool]
+    max_length: Required[int]
+    eval_batch_size: Required[int]
+
+
+class _Config(TypedDict, total=False):
+    task: Required[TaskConfig]
+    encoder: Required[EncoderConfig]
+    data: Required[DataConfig]
+    trainer: Required[_Trainer]
+    results_dir: Required[str]
+    seed: Required[int]
+
+
 def _check_record(record: Record) -> None:
     if record.status not in STATUSES:
         raise ValueError(f"status is {record.status!r}; known are {', '.join(STATUSES)}")
@@ -219,21 +247,16 @@ def _check_record(record: Record) -> None:
     for name, values in record.config.get("grid", {}).items():
         for value in values:
             _check_known(TrainerConfig, {name: value}, where="config.grid")
-    config = record.config
-    needed = [("config", config, "task encoder data trainer results_dir seed")]
-    needed += [("config.trainer", config.get("trainer", {}), _OF_TRAINER)]
-    if record.finished:  # which knows these once it has read its inputs
-        needed += [("encoder", record.encoder, "weights_sha256"), ("data", record.data, "fingerprint")]
-    for place, part, names in needed:
-        if missing := [name for name in names.split() if name not in part]:
-            raise ValueError(f"{place}.{missing[0]} is missing")
-    task = TaskAdapter.of(build(TaskConfig, known_to(TaskConfig, config["task"]), where="task"))
+    task, config = check(task_of(record), "task"), record.config
     for kind, name in ((DataConfig, "data"), (EncoderConfig, "encoder")):  # with the rules for keys that fit together
         build(kind, known_to(kind, config[name]), where=name)
     if (record.task, record.seed) != (task.name, config["seed"]):
         raise ValueError("its task or seed is not the one in its config")
     if not record.run_id.startswith(f"seed{record.seed}-"):
         raise ValueError(f"run_id is {record.run_id!r}; must begin with seed{record.seed}-")
+    for place, part, name in (("encoder", record.encoder, "weights_sha256"), ("data", record.data, "fingerprint")):
+        if record.finished and name not in part:  # which it knows once it has read its inputs
+            raise ValueError(f"{place}.{name} is missing")
     for split in (task.train, *task.validation) if record.finished else ():
         rows = record.data.get("rows", {}).get(split)
         if rows is None or rows < 1:
