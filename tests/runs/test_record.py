@@ -12,7 +12,7 @@ import pytest
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_task
 from glue_bench.runs import record as record_module
-from glue_bench.runs.finished import open_run_folder
+from glue_bench.runs.finished import find_finished
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import TaskAdapter
@@ -189,7 +189,7 @@ def test_a_copied_or_renamed_run_folder_is_ignored_and_counted(
     assert store.load("tiny", "rte", name) is None
     moved = tmp_path / "elsewhere"
     shutil.move(folder, moved)
-    assert open_run_folder(moved).record.run_id == "seed1-000"  # of a folder that the user names
+    assert find_finished(store, run_id=str(moved)).record.run_id == "seed1-000"  # of a folder that the user names
 
 
 def test_a_report_that_leaves_runs_out_says_so_and_ends_with_1(
