@@ -15,7 +15,7 @@ from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_value
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics.intervals import Interval
-from glue_bench.statistics.paired import SIGNIFICANCE, adjust_holm, compare_pairs
+from glue_bench.statistics.paired import SIGNIFICANCE, PairedScores, adjust_holm, compare_pairs
 from glue_bench.tasks.adapter import ScorePart, headline, metric_title
 from glue_bench.tasks.published import PublishedTable, find_table
 
@@ -252,10 +252,10 @@ def _compare_task(pair: _Pair, sides: Sides, *, convention: str) -> TaskComparis
 
     def pair_up() -> Numbers:
         found = compare_pairs(splits, parts, stream=np.random.default_rng(STREAM))
-        return [[*dataclasses.astuple(found.difference)], [found.p_rows, found.p_value, found.detectable]]
+        return [[*dataclasses.astuple(found.difference)], [found.p_rows]]
 
-    known = keep_numbers(pair_up, splits=splits, words=["pairs", STREAM, *map(tuple, parts)])
-    difference, (p_rows, p_value, detectable) = Interval(*known[0]), known[1]
+    numbers, (p_rows,) = keep_numbers(pair_up, splits=splits, words=["pairs", STREAM, *map(tuple, parts)])
+    found = PairedScores(difference := Interval(*numbers), p_rows)
     first, second = (100 * statistics.median(headline(parts, run.scores) for run in runs) for runs in (ours, theirs))
     read = zip(sides.names, (left, right), strict=True)
     degenerate = [f"{name}: {text}" for name, evidence in read for text in evidence.degenerate_notes()]
@@ -275,9 +275,9 @@ def _compare_task(pair: _Pair, sides: Sides, *, convention: str) -> TaskComparis
         high=min(100 * difference.high, bound),
         few_seeds=len(pair.seeds) == 2 and 100 * max(-difference.low, difference.high) > bound,
         p_rows=p_rows,
-        p_value=p_value,
-        p_adjusted=p_value,
-        detectable=100 * detectable,
+        p_value=found.p_value,
+        p_adjusted=found.p_value,
+        detectable=100 * found.detectable,
         better=None,
         kept=_share(first, second),
         first_cost=Cost.of(ours),

@@ -12,7 +12,7 @@ from glue_bench.files import cache_folder, read_sealed, write_sealed
 from glue_bench.statistics.intervals import SplitPredictions
 
 Numbers = list[list[float]]
-_VERSION = 4  # goes up when the same predictions give other numbers
+_VERSION = 5  # goes up when the same predictions give other numbers
 
 
 def keep_numbers(

@@ -16,7 +16,7 @@ Shapes: S seeds, n rows, P patterns, b draws of a block.
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
@@ -210,53 +210,41 @@ def _accuracy(split: SplitPredictions, counts: Floats) -> Floats:
     return np.asarray((right @ counts.T) / counts.sum(axis=1))
 
 
-class _Counts(NamedTuple):
-    """How often a class was right (S, b), predicted (S, b) and true (1, b)."""
-
-    right: Floats
-    said: Floats
-    true: Floats
-
-
-def _count_class(split: SplitPredictions, counts: Floats, *, code: float) -> _Counts:
-    says, is_it = (split.predictions == code).astype(np.float64), (split.labels == code).astype(np.float64)
-    return _Counts((says * is_it) @ counts.T, says @ counts.T, (is_it @ counts.T)[None])
-
-
-def _class_counts(split: SplitPredictions, counts: Floats) -> Iterator[_Counts]:
-    return (_count_class(split, counts, code=code) for code in np.union1d(split.labels, split.predictions))
+def _count_classes(split: SplitPredictions, counts: Floats, *, codes: Floats | None = None) -> tuple[Floats, ...]:
+    """Count how often each of k classes, all if not given, was right, predicted (k, S, b) and true (k, 1, b)."""
+    every = (np.union1d(split.labels, split.predictions) if codes is None else codes)[:, None, None]
+    says, is_it = split.predictions == every, split.labels == every
+    return tuple(np.asarray(found.astype(np.float64) @ counts.T) for found in (says & is_it, says, is_it))
 
 
 def _share(part: Floats, whole: Floats) -> Floats:
     return np.asarray(np.divide(part, whole, out=np.zeros_like(part), where=whole > 0))
 
 
-_RATIOS: Mapping[str, Callable[[_Counts], Floats]] = {
-    "f1": lambda of: _share(2 * of.right, of.said + of.true),
-    "precision": lambda of: _share(of.right, of.said),
-    "recall": lambda of: _share(of.right, of.true),
+_RATIOS: Mapping[str, Callable[[Floats, Floats, Floats], Floats]] = {
+    "f1": lambda right, said, true: _share(2 * right, said + true),
+    "precision": lambda right, said, _: _share(right, said),
+    "recall": lambda right, _, true: _share(right, true),
 }
 
 
 def _of_class_1(split: SplitPredictions, counts: Floats, *, ratio: str) -> Floats:
-    return _RATIOS[ratio](_count_class(split, counts, code=1.0))
+    (found,) = _RATIOS[ratio](*_count_classes(split, counts, codes=np.ones(1)))
+    return np.asarray(found)
 
 
 def _macro(split: SplitPredictions, counts: Floats, *, ratio: str, of_labels: bool = False) -> Floats:
     """Average over the classes that occur among labels or predictions, or only `of_labels`."""
-    total = occurring = np.zeros((len(split.predictions), len(counts)))
-    for of in _class_counts(split, counts):
-        occurs = of.true + (0 if of_labels else of.said) > 0
-        total, occurring = total + np.where(occurs, _RATIOS[ratio](of), 0.0), occurring + occurs
-    return _share(total, occurring)
+    right, said, true = _count_classes(split, counts)
+    occurs = true + (0 * said if of_labels else said) > 0  # (k, S, b)
+    return _share(np.where(occurs, _RATIOS[ratio](right, said, true), 0.0).sum(axis=0), occurs.sum(axis=0))
 
 
 def _matthews(split: SplitPredictions, counts: Floats) -> Floats:
     """Compute Gorodkin's form for any number of classes (doi:10.1016/j.compbiolchem.2004.09.006)."""
-    rows, agreement, said_twice, true_twice = counts.sum(axis=1), np.zeros(1), np.zeros(1), np.zeros(1)
-    for right, said, true in _class_counts(split, counts):
-        agreement = agreement + rows * right - said * true
-        said_twice, true_twice = said_twice + said**2, true_twice + true**2
+    rows, (right, said, true) = counts.sum(axis=1), _count_classes(split, counts)
+    agreement, said_twice, true_twice = ((a * b).sum(axis=0) for a, b in ((said, true), (said, said), (true, true)))
+    agreement = rows * right.sum(axis=0) - agreement
     return _share(agreement, np.sqrt(np.clip((rows**2 - said_twice) * (rows**2 - true_twice), 0, None)))
 
 
@@ -269,15 +257,10 @@ def _pearson(split: SplitPredictions, counts: Floats) -> Floats:
 
 
 def _spearman(split: SplitPredictions, counts: Floats) -> Floats:
-    """Correlate mean ranks (Pearson); the variance of ranks depends only on the sizes of the ties."""
-    rows, whole = counts.sum(axis=1), counts.astype(np.int32)  # whose running sums are several times faster
-    y, y_variance = _centred_ranks(split.labels, whole)
-    y *= counts
-    found = np.empty((len(split.predictions), len(counts)))
-    for line, row in enumerate(split.predictions):
-        x, x_variance = _centred_ranks(row, whole)
-        found[line] = _correlate(np.einsum("bp,bp->b", x, y) / rows, x_variance * y_variance)
-    return found
+    """Correlate mean ranks (Pearson)."""
+    y, *every = (_centred_ranks(line, counts) for line in (split.labels, *split.predictions))
+    sums = [[np.einsum("bp,bp,bp->b", counts, *pair) for pair in ((x, y), (x, x), (y, y))] for x in every]
+    return np.stack([_correlate(of_both, of_x * of_y) for of_both, of_x, of_y in sums])
 
 
 def _moments(values: Floats, counts: Floats) -> tuple[Floats, Floats, Floats]:
@@ -290,21 +273,13 @@ def _moments(values: Floats, counts: Floats) -> tuple[Floats, Floats, Floats]:
     return centred, mean, np.where(variance > rounding, variance, 0.0)
 
 
-def _centred_ranks(values: Floats, counts: NDArray[np.int32]) -> tuple[Floats, Floats]:
-    """Return twice the mean ranks (b, P), centred, and their variance (b,), of (P,) values that count (b, P) times."""
-    distinct, group = np.unique(values, return_inverse=True)  # (G,), (P,)
+def _centred_ranks(values: Floats, counts: Floats) -> Floats:
+    """Return twice the mean ranks (b, P), centred, of (P,) values that count (b, P) times."""
+    group = np.unique(values, return_inverse=True)[1]  # (P,)
     order = np.argsort(group, kind="stable")
-    sizes = counts.take(order, axis=1)
-    if len(distinct) < len(values):
-        sizes = np.add.reduceat(sizes, np.flatnonzero(np.diff(group[order], prepend=-1)), axis=1)  # (b, G)
-    rows = sizes.sum(axis=1)
-    ranks = np.cumsum(sizes, axis=1, dtype=np.int32)
-    ranks *= 2
-    ranks -= sizes
-    ranks -= rows[:, None].astype(np.int32)
-    ties = sizes.astype(np.float64)
-    variance = (rows.astype(np.float64) ** 3 - np.einsum("bg,bg,bg->b", ties, ties, ties)) / (3 * rows)
-    return ranks.take(group, axis=1).astype(np.float64), variance
+    sizes = np.add.reduceat(counts[:, order], np.flatnonzero(np.diff(group[order], prepend=-1)), axis=1)  # (b, G)
+    ranks = 2 * np.cumsum(sizes, axis=1) - sizes - sizes.sum(axis=1, keepdims=True)
+    return np.asarray(ranks[:, group])
 
 
 def _correlate(covariance: Floats, variances: Floats) -> Floats:

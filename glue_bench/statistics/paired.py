@@ -14,14 +14,22 @@ POWER = 0.8  # probability of finding the smallest detectable difference
 _ROUNDING = 1e-12  # rounding error of a difference of scores
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+@dataclass(frozen=True, slots=True)
+class PairedScores:
     """The first encoder's score minus the second's, in natural units."""
 
     difference: intervals.Interval  # of the medians over seeds
     p_rows: float  # two-sided, from swapping the two encoders' predictions of random rows
-    p_value: float  # the larger of p_rows and the difference's own p-value
-    detectable: float  # smallest true difference that such rows and seeds would show with probability POWER
+
+    @property
+    def p_value(self) -> float:
+        """The larger of `p_rows` and the difference's own p-value."""
+        return max(self.p_rows, self.difference.p_value())
+
+    @property
+    def detectable(self) -> float:
+        """The smallest true difference that such rows and seeds would show with probability POWER."""
+        return self.difference.reach((1 - intervals.LEVEL) / 2) + self.difference.reach(1 - POWER)
 
 
 def compare_pairs(
@@ -30,7 +38,7 @@ def compare_pairs(
     *,
     stream: np.random.Generator,
     draws: int = intervals.DRAWS,
-) -> Comparison:
+) -> PairedScores:
     """Compare two encoders on one task.
 
     The test swaps the encoders' predictions, of all seeds together, on random rows: between equally good encoders, this
@@ -56,22 +64,14 @@ def compare_pairs(
     observed = abs(float(scores[:seeds].mean() - scores[seeds:].mean()))
     excess = np.abs(swapped[:seeds].mean(axis=0) - swapped[seeds:].mean(axis=0)) - observed  # (draws,)
     beyond, ties = float((excess > _ROUNDING).sum()), float((np.abs(excess) <= _ROUNDING).sum())
-    p_rows = min(1.0, (beyond + (ties + 1) / 2) / (draws + 1))
-    return Comparison(
-        difference=difference,
-        p_rows=p_rows,
-        p_value=max(p_rows, difference.p_value()),
-        detectable=difference.reach((1 - intervals.LEVEL) / 2) + difference.reach(1 - POWER),
-    )
+    return PairedScores(difference, min(1.0, (beyond + (ties + 1) / 2) / (draws + 1)))
 
 
 def adjust_holm(p_values: Sequence[float]) -> list[float]:
     """Adjust by Holm's step-down method (Scand. J. Statist. 6, 1979), which bounds the chance of any false alarm."""
-    adjusted, highest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = highest
-    return adjusted
+    adjusted, order = np.array(p_values, dtype=np.float64), np.argsort(p_values, kind="stable")
+    adjusted[order] = np.maximum.accumulate(np.arange(len(order), 0, -1) * adjusted[order])
+    return [float(p) for p in adjusted.clip(max=1)]
 
 
 def _score_swapped(
