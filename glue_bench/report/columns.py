@@ -1,12 +1,13 @@
 """Turn rows into tables of text with notes, the same in every format that people read. Knows no formats."""
 
 import dataclasses
+import functools
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from glue_bench.report.comparison import Comparison, TaskComparison
 from glue_bench.report.model import Line, Report, Row, Section
@@ -15,8 +16,6 @@ from glue_bench.statistics.intervals import DRAWS
 from glue_bench.statistics.verdicts import ABOVE, FAILED, FEWEST_SEEDS, NOT_COMPARABLE, REPRODUCED
 from glue_bench.text import plural, three_digits
 
-_SENTENCES = tomllib.loads(Path(__file__).with_name("notes.toml").read_text(encoding="utf-8"))
-NOTES = {name: text.format(draws=f"{DRAWS:,}", fewest=FEWEST_SEEDS) for name, text in _SENTENCES.items()}
 FEW_SEEDS = "too few seeds"  # for an interval
 _NOTHING = "\u2013"
 _NUMBER = re.compile(rf"-?\d+(\.\d+)?\*?|{_NOTHING}")
@@ -72,6 +71,26 @@ class TextTable:
         return dataclasses.replace(self, headers=headers, rows=lines[:count], totals=lines[count:])
 
 
+def write_notes(place: str, *about: object) -> list[str]:
+    """Write the notes of one place, which is a macro of notes.jinja, about what that takes."""
+    return [" ".join(note.split()) for note in _notes()[place](*about).split("\n\n") if note.strip()]
+
+
+@functools.cache
+def _notes() -> dict[str, Any]:
+    import jinja2  # imported late: most tables of the command line have no such notes
+
+    environment = jinja2.Environment(  # noqa: S701 - every format escapes its own text
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: value.replace("\n", " ") if isinstance(value, str) else value,
+    )
+    environment.filters |= {"plural": plural, "share": _share, "commas": "{:,}".format}
+    return vars(environment.get_template("notes.jinja").make_module({"draws": f"{DRAWS:,}", "fewest": FEWEST_SEEDS}))
+
+
 def report_tables(report: Report) -> list[TextTable]:
     """Build a table per section, without the columns that are empty in all of them; keys that differ have a column."""
     fixed = ["metric", "dev rows", "seeds", "ours", "95 % interval", "published", "difference", "verdict", "note"]
@@ -118,7 +137,7 @@ def headline_table(sections: Sequence[Section]) -> TextTable:
         if published := section.published:
             scores = [_number(published.get(task)) for task in titles]
             lines.append([f"published, {section.encoder}", *scores, _number(section.shown_published_mean)])
-    notes += [NOTES["starred"]] if any(cell.endswith("*") for line in lines for cell in line[1:]) else []
+    notes += write_notes("starred") if any(cell.endswith("*") for line in lines for cell in line[1:]) else []
     return TextTable(title="", headers=["encoder", *titles.values(), "mean"], rows=lines, notes=notes)
 
 
@@ -135,7 +154,7 @@ def comparison_tables(comparison: Comparison) -> list[TextTable]:
         headers=[*headers, "detectable", "better", "kept", "note"],
         rows=[_comparison_cells(task) for task in comparison.tasks],
         totals=totals,
-        notes=_comparison_notes(comparison),
+        notes=write_notes("comparison", comparison),
     )
     speed = ("seconds per 1,000 dev rows", "times as fast predicting", "seconds of training", "times as fast training")
     cost = TextTable(
@@ -165,29 +184,6 @@ def _verdict_words(row: Row) -> str:
         return f"{FAILED} {reason}"
     words = f"{kind}, optimistic" if row.optimistic and kind in (REPRODUCED, ABOVE) else kind
     return f"{words}: {reason}" if reason and kind != NOT_COMPARABLE else words
-
-
-def write_footnotes(sections: Sequence[Section]) -> list[str]:
-    """List what a reader of these sections must know, most important first."""
-    rows = [row for section in sections for row in section.rows]
-    optimistic = any(row.optimistic for row in rows)
-    selected = optimistic or any(row.setting.selection != "last" for row in rows)
-    notes = [NOTES["ours_selected" if selected else "ours"]]
-    notes += [NOTES["optimistic"]] if optimistic else []
-    notes += [NOTES["intervals"]] if any(row.summary is not None and row.summary.interval for row in rows) else []
-    if degenerate := sum(len(row.degenerate) for row in rows):
-        nothing = "finished, but learned nothing (constant or majority-class predictions, or below chance)"
-        included = "The numbers of a row include its degenerate runs."
-        notes.append(f"{plural(degenerate, 'degenerate run')}: {nothing}. {included}")
-    shown = {section.table.name: section.table for section in sections if section.table and section.published}
-    notes += [NOTES["dev_sets"], NOTES["verdicts"], NOTES["pair_means"]] if shown else []
-    for table in shown.values():
-        runs = "The number of runs behind a score is not documented; the verdict assumes one."
-        if table.runs is not None:
-            of = f"the {'mean' if table.statistic == 'mean' else 'median'} of {table.runs} runs"
-            runs = f"The verdict takes each score as {of if table.runs > 1 else 'that of one run'}."
-        notes.append(f"Protocol of {table.title}: {table.protocol.removesuffix('.')}. {runs}")
-    return notes
 
 
 def _cells(row: Row, keys: Sequence[str]) -> list[str]:
@@ -232,32 +228,6 @@ def _cost_cells(task: TaskComparison) -> list[str]:
         cells.append("" if ours is None or theirs is None else f"{three_digits(ours)} and {three_digits(theirs)}")
         cells.append(f"{theirs / ours:.2f}" if task.divisible and ours and theirs else "")
     return [*cells, first.device if first.device == second.device else f"{first.device}; {second.device}"]
-
-
-def _comparison_notes(comparison: Comparison) -> list[str]:
-    """List notes on the whole comparison: the share, its limits, size and speed, and what was left out."""
-    tasks, first, second, notes = comparison.tasks, comparison.first, comparison.second, list[str]()
-    if comparison.kept is not None:
-        over = f"these {len(tasks)} tasks" if len(tasks) > 1 else "this task"
-        share = _share(comparison.published_kept)
-        published = f" (published: {share}, each number under its own convention)" if share else ""
-        notes.append(f"The mean of {first} over {over} is {_share(comparison.kept)} of that of {second}{published}.")
-    reasons = list(dict.fromkeys(reason for task in tasks for reason in task.not_comparable_because))
-    notes += [f"Not comparable with published numbers: {'; '.join(reasons)}."] if reasons else []
-    if single := ", ".join(task.title for task in tasks if len(task.seeds) == 1):
-        notes.append(f"One seed on {single}: interval and p cover the choice of dev rows but not training noise.")
-    began = "began with different weights: its tasks are not those of one encoder"
-    notes += [f"The compared runs of {name} {began}." for name in comparison.several_weights]
-    if lost := ", ".join(task.title for task in tasks if task.degenerate):
-        notes.append(f"Degenerate runs on {lost}: a run that learned nothing does not show how good its encoder is.")
-    sizes = [cost.parameters for task in tasks[:1] for cost in (task.first_cost, task.second_cost) if cost.parameters]
-    if len({*sizes}) == 2:
-        notes.append(f"Parameters, with the head: {sizes[0]:,} and {sizes[1]:,} ({sizes[0] / sizes[1]:.2f} to 1).")
-    if comparison.eval_ratio is not None and comparison.train_ratio is not None:
-        trains = f"trains {comparison.train_ratio:.2f} times as fast"
-        where = "medians over the tasks with the same training on the same device"
-        notes.append(f"{first} predicts {comparison.eval_ratio:.2f} times as fast as {second}, and {trains} ({where}).")
-    return notes + [f"{title} is left out: {reason}." for title, reason in comparison.skipped.items()]
 
 
 def _median(row: Row | None) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from glue_bench.report.columns import NOTES, TextTable, comparison_tables, headline_table, report_tables
+from glue_bench.report.columns import TextTable, comparison_tables, headline_table, report_tables, write_notes
 from glue_bench.report.comparison import Comparison, TaskComparison
 from glue_bench.report.model import REPORT_SCHEMA_VERSION, Report, Row
 from glue_bench.runs.setting import Setting
@@ -96,7 +96,8 @@ def render_comparison(
         rows = [{**names, **task} for task in content["tasks"]]
         return render_csv(rows, like=[*names, *TaskComparison.__dataclass_fields__])
     tables = comparison_tables(comparison)
-    return render_tables(tables, [*notes, NOTES["comparison"]], format_name=format_name, width=width, color=color)
+    notes = [*notes, *write_notes("comparison_rule")]
+    return render_tables(tables, notes, format_name=format_name, width=width, color=color)
 
 
 def render_tables(

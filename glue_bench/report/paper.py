@@ -9,7 +9,7 @@ from typing import Literal
 import jinja2
 
 from glue_bench.errors import UsageError
-from glue_bench.report.columns import NOTES, name_sections
+from glue_bench.report.columns import name_sections, write_notes
 from glue_bench.report.model import CARD_TASKS, Line, Report, Row, Section
 from glue_bench.text import escape_latex, plural
 
@@ -42,17 +42,21 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
                 label = f"{name} ({ascii_lowercase[letter] * (turns + 1)})"
                 explained.append(f"{label}: {line.words}.")
             lines.append((label, line, section if line is own[-1] else None))
+    conditions = dict[str, list[str]]()
+    for section, name in zip(report.sections, name_sections(report), strict=True):
+        conditions.setdefault(section.conditions, []).append(name)
+    rows = [row for _, line, _ in lines for row in line.rows]
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(*_MARKS, loader=loader, trim_blocks=True, keep_trailing_newline=True)  # noqa: S701
     environment.filters |= {"latex": escape_latex, "metric": _metric, "number": _number}
     return environment.get_template("paper.tex").render(
-        caption=_caption(lines, spread=spread),
+        caption=" ".join(write_notes("caption", rows, spread, _seeds(lines))),
         tasks=sorted(finished.values(), key=lambda row: row.order),
         lines=lines,
         spread=spread,
         card_tasks=CARD_TASKS,
         means=any(line.mean is not None for _, line, _ in lines),
-        note=" ".join([*explained, _note(report, lines)]),
+        note=" ".join([*explained, *write_notes("paper", rows, conditions)]),
     )
 
 
@@ -66,15 +70,6 @@ def _metric(row: Row) -> str:
     return "/".join(dict.fromkeys(_SHORT.get(word, word.replace("accuracy", "acc.")) for word in words))
 
 
-def _caption(lines: _Lines, *, spread: Spread) -> str:
-    what = "median [lowest, highest]" if spread == "range" else "mean and standard deviation"
-    sizes = dict[str, set[int]]()
-    for row in sorted((row for _, line, _ in lines for row in line.rows if row.seeds), key=lambda row: row.order):
-        sizes.setdefault(row.title, set()).update([row.n] if row.n else [])
-    words = ", ".join(f"{title} {' or '.join(f'{n:,}' for n in sorted(ns))}" for title, ns in sizes.items() if ns)
-    return f"Development-set scores, times 100: {what} over {_seeds(lines)}. Rows of the development sets: {words}."
-
-
 def _seeds(lines: _Lines) -> str:
     """Write how many seeds most lines have, and which have others."""
     found = {label: sorted({len(row.seeds) for row in line.rows if row.seeds}) for label, line, _ in lines}
@@ -82,19 +77,3 @@ def _seeds(lines: _Lines) -> str:
     ends = {label: dict.fromkeys((counts[0], counts[-1])) for label, counts in found.items() if counts != [usual]}
     others = [f"{label}: {' to '.join(map(str, counts))}" for label, counts in ends.items()]
     return plural(usual, "seed") + (f" ({'; '.join(others)})" if others else "")
-
-
-def _note(report: Report, lines: _Lines) -> str:
-    conditions = dict[str, list[str]]()
-    for section, name in zip(report.sections, name_sections(report), strict=True):
-        conditions.setdefault(section.conditions, []).append(name)
-    several = len(conditions) > 1
-    whose = [f"{words} ({', '.join(names)})" if several else words for words, names in conditions.items()]
-    parts = [f"Data and recipe: {'; '.join(whose)}."]
-    rows = [row for _, line, _ in lines for row in line.rows]
-    if not any(row.optimistic or row.setting.selection == "halves" for row in rows):
-        parts.append("Nothing was selected on the development sets.")
-    if lost := sum(sum(row.unfinished.values()) for row in rows):
-        parts.append(f"{plural(lost, 'run')} without a score {'is' if lost == 1 else 'are'} not in the numbers.")
-    parts += [NOTES["starred"].partition(": ")[0] + "."] if any(row.doubtful for row in rows) else []
-    return " ".join(parts)

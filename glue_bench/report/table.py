@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from glue_bench.config.schema import TaskConfig
-from glue_bench.report.columns import write_footnotes
+from glue_bench.report.columns import write_notes
 from glue_bench.report.model import CARD_TASKS, Cell, Group, Line, Report, Row, Section
 from glue_bench.report.rows import Context, build_row
 from glue_bench.runs.record import Record, task_of
@@ -49,7 +49,7 @@ def build_report(
         known = find_tables(published, first.hub_id)
         others = [other for other in known if other is not table and other.method == first.method]
         built.append(_build_section(groups, context, others=others, expected=expected, cells=cells))
-    notes = write_footnotes(built) if built else []
+    notes = write_notes("footnotes", built) if built else []
     return Report(sections=built, footnotes=[*left_out_note(left_out or {}), *notes])
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import jinja2
 
 from glue_bench import __version__
-from glue_bench.report.columns import NOTES, comparison_tables, other_tables
+from glue_bench.report.columns import comparison_tables, other_tables, write_notes
 from glue_bench.report.comparison import Comparison
 from glue_bench.report.model import Cost, Report
 from glue_bench.report.page import drawing, plots
@@ -121,7 +121,7 @@ def render_page(page: Page) -> str:
         "plots": plots,
         "comparison_tables": comparison_tables,
         "other_tables": other_tables,
-        "comparison_rule": NOTES["comparison"],
+        "write_notes": write_notes,
         "hardest": HARDEST,
         "most_classes": MOST_CLASSES,
         "curve_points": POINTS,
