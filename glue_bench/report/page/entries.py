@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from glue_bench.errors import GlueBenchError, InputError
@@ -33,7 +34,7 @@ class Entry:
     label: str  # unique among the rows of a task
     place: int  # of the label among all labels: colour, marker and dashes
     predictions: Mapping[int, Mapping[str, Predictions]]  # by seed, then by split
-    histories: Mapping[int, evidence.Table]  # by seed
+    histories: Mapping[int, pd.DataFrame]  # by seed
     unreadable: Sequence[str]  # files that could not be read, in words
     texts: evidence.Texts | str  # of the dev rows, or why they cannot be shown
 
@@ -82,8 +83,8 @@ class Entry:
     @property
     def dev_scores(self) -> dict[int, float]:
         """Seed to the last score on the dev set in its history, times 100, for the seeds that have one."""
-        scored = {seed: history.dev[~np.isnan(history.dev)] for seed, history in self.histories.items()}
-        return {seed: float(scores[-1]) for seed, scores in scored.items() if len(scores)}
+        scored = {seed: history.dev.dropna() for seed, history in self.histories.items()}
+        return {seed: scores.iloc[-1] for seed, scores in scored.items() if len(scores)}
 
     @property
     def every_split(self) -> list[Predictions]:
@@ -91,7 +92,7 @@ class Entry:
         return [split for splits in self.predictions.values() for split in splits.values()]
 
     @cached_property
-    def calibration(self) -> evidence.Table:
+    def calibration(self) -> pd.DataFrame:
         """Accuracy by confidence, over all seeds and splits."""
         return evidence.measure_calibration(self.every_split)
 
@@ -111,7 +112,7 @@ class Entry:
         return label.astype(np.float64), prediction.astype(np.float64)
 
     @cached_property
-    def error_bands(self) -> evidence.Table:
+    def error_bands(self) -> pd.DataFrame:
         """The errors of predicted scores by thirds of the labels, over all seeds and splits."""
         return evidence.measure_errors(*self.labels_and_predictions)
 
@@ -157,9 +158,9 @@ def join_entries(report: Report, store: RunStore) -> list[Entry]:
 
 def _read_files(
     row: Row, store: RunStore
-) -> tuple[dict[int, dict[str, Predictions]], dict[int, evidence.Table], list[str]]:
+) -> tuple[dict[int, dict[str, Predictions]], dict[int, pd.DataFrame], list[str]]:
     """Read predictions and histories by seed, and list what was missing. Only runs on the same rows are pooled."""
-    predictions, histories, unreadable = dict[int, dict[str, Predictions]](), dict[int, evidence.Table](), list[str]()
+    predictions, histories, unreadable = dict[int, dict[str, Predictions]](), dict[int, pd.DataFrame](), list[str]()
     for run in row.finished:
         try:
             found = {split: store.read_predictions(run, split) for split in task_of(run).validation}

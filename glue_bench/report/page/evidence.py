@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Required, TypedDict
 
 import numpy as np
+import pandas as pd
 import scipy
 from numpy.typing import NDArray
 
@@ -22,11 +23,17 @@ POINTS = 90  # of a drawn curve
 BINS = 10  # of confidence, of equal width
 
 Floats = NDArray[np.float64]
-Table = np.recarray[Any, Any]  # a column is an attribute of it, and of each of its lines
 Texts = Mapping[str, Sequence[Sequence[str]]]  # validation split to its text columns
 
 
-def read_history(folder: Path) -> Table:
+class _Line(TypedDict, total=False):
+    step: Required[int]
+    loss: Required[float]
+    learning_rate: Required[float]
+    dev: float | None
+
+
+def read_history(folder: Path) -> pd.DataFrame:
     """Read a run's history.jsonl: columns step, loss, learning_rate, and dev, the dev set's score times 100 or NaN.
 
     An InputError if it is missing or damaged.
@@ -35,19 +42,12 @@ def read_history(folder: Path) -> Table:
         lines = [parse_json(line) for line in read_text(folder / "history.jsonl").splitlines()]
         for number, line in enumerate(lines, start=1):
             conform(_Line, line, where=f"line {number}")
-        columns = {name: np.array([line.get(name) for line in lines], np.float64) for name in _Line.__annotations__}
-        return table_of(**{**columns, "dev": 100 * columns["dev"]})
+        history = pd.DataFrame(lines, columns=[*_Line.__annotations__], dtype=np.float64)
+        return history.assign(dev=100 * history.dev)
     except FileNotFoundError as error:
         raise InputError("no history.jsonl") from error
     except (OSError, ValueError) as error:
         raise InputError(f"a damaged history.jsonl ({first_line(error)})") from error
-
-
-class _Line(TypedDict, total=False):
-    step: Required[int]
-    loss: Required[float]
-    learning_rate: Required[float]
-    dev: float | None
 
 
 def read_texts(record: Record) -> Texts:
@@ -73,13 +73,9 @@ def read_texts(record: Record) -> Texts:
     return {split: rows.texts for split, rows in splits.items()}
 
 
-def thin(history: Table, points: int = POINTS) -> Table:
+def thin(history: pd.DataFrame, points: int = POINTS) -> pd.DataFrame:
     """Return at most `points` means of equally many consecutive lines, except the last."""
-    if len(history) <= points:
-        return history
-    starts = np.arange(0, len(history), -(-len(history) // points))  # means over fewer lines would look noisier
-    sizes = np.diff([*starts, len(history)])
-    return table_of(**{name: np.add.reduceat(history[name], starts) / sizes for name in history.dtype.names})
+    return history.groupby(np.arange(len(history)) // max(1, -(-len(history) // points))).mean()
 
 
 def row_losses(split: Predictions) -> Floats:
@@ -90,41 +86,33 @@ def row_losses(split: Predictions) -> Floats:
     return np.asarray(-likely[np.arange(len(split.label)), split.label], dtype=np.float64)
 
 
-def measure_calibration(splits: Sequence[Predictions]) -> Table:
+def measure_calibration(splits: Sequence[Predictions]) -> pd.DataFrame:
     """Measure accuracy by confidence (the highest softmax probability), in BINS equal bins from 0 to 1.
 
     Columns: low, the lower end of a bin; means of confidence and accuracy; its rows, and their share of all; error, its
     part of the expected calibration error. All but the rows are from 0 to 1. There is no line for an empty bin.
     """
     logits = np.concatenate([split.logits for split in splits])  # (n, k)
-    right = np.concatenate([split.label == split.prediction for split in splits])  # (n,)
+    accuracy = np.concatenate([split.label == split.prediction for split in splits])  # (n,)
     confidence = np.exp(scipy.special.log_softmax(logits, axis=1).max(axis=1))  # (n,)
     place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)  # (n,)
-    bins, rows, (confidence, accuracy) = mean_by(place, confidence, right)
-    share = rows / len(right)
-    error = share * abs(accuracy - confidence)
-    return table_of(low=bins / BINS, confidence=confidence, accuracy=accuracy, rows=rows, share=share, error=error)
+    bins = _mean_by(place, confidence=confidence, accuracy=accuracy)
+    share = bins.rows / len(place)
+    return bins.assign(low=bins.index / BINS, share=share, error=share * (bins.accuracy - bins.confidence).abs())
 
 
-def measure_errors(label: Floats, prediction: Floats) -> Table:
+def measure_errors(label: Floats, prediction: Floats) -> pd.DataFrame:
     """Measure the errors of (n,) predicted scores by thirds of the labels, from low to high.
 
     Columns: low and high, the ends of a third; its rows; means of the error and of its size.
     """
     edges = np.quantile(label, [0, 1 / 3, 2 / 3, 1])
     error = prediction - label
-    third, rows, (bias, distance) = mean_by(np.searchsorted(edges[1:-1], label, side="right"), error, abs(error))
-    return table_of(low=edges[third], high=edges[third + 1], rows=rows, bias=bias, distance=distance)
+    thirds = _mean_by(np.searchsorted(edges[1:-1], label, side="right"), bias=error, distance=abs(error))
+    return thirds.assign(low=edges[thirds.index], high=edges[thirds.index + 1])
 
 
-def mean_by(
-    place: NDArray[np.int64], *values: NDArray[Any]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], list[Floats]]:
-    """Return the (k,) places that occur, their rows, and the means of (n,) values there."""
-    places, inverse, rows = np.unique(place, return_inverse=True, return_counts=True)
-    return places, rows, [np.bincount(inverse, each) / rows for each in values]
-
-
-def table_of(**columns: NDArray[Any]) -> Table:
-    """Join (n,) columns."""
-    return np.rec.fromarrays([*columns.values()], dtype=[(name, column.dtype) for name, column in columns.items()])
+def _mean_by(place: NDArray[np.int64], **columns: NDArray[Any]) -> pd.DataFrame:
+    """Return the means of (n,) columns at each place that occurs, and its number of rows."""
+    groups = pd.DataFrame(columns).groupby(place)
+    return groups.mean().assign(rows=groups.size())
