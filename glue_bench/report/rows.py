@@ -5,7 +5,7 @@ import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,18 +55,19 @@ class Context:
         return score.under(task, self.convention_of(task)) if score else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Evidence(NamedTuple):
     """The predictions of a row's finished runs; line s of every array belongs to run s."""
 
     splits: Mapping[str, SplitPredictions]  # empty where each run is scored on its own half of the dev rows
     degenerate: Mapping[str, str]  # seed to the reason
 
-    def degenerate_notes(self) -> list[str]:
-        """Write a line for each reason, with its seeds."""
-        reasons = dict.fromkeys(self.degenerate.values())
-        found = {why: [seed for seed, other in self.degenerate.items() if other == why] for why in reasons}
-        return [f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} degenerate: {why}" for why, seeds in found.items()]
+
+def degenerate_notes(degenerate: Mapping[str, str]) -> list[str]:
+    """Write a line for each reason, with its seeds."""
+    found = dict[str, list[str]]()
+    for seed, why in degenerate.items():
+        found.setdefault(why, []).append(seed)
+    return [f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} degenerate: {why}" for why, seeds in found.items()]
 
 
 def build_row(
@@ -96,7 +97,7 @@ def build_row(
         remarks.append("stored predictions cannot be read: no interval, and degenerate runs are not detected")
     if evidence and not evidence.splits:
         remarks.append("no interval: each seed is scored on its own half of the dev rows")
-    remarks += evidence.degenerate_notes() if evidence else []
+    remarks += degenerate_notes(evidence.degenerate) if evidence else []
     remarks += dict.fromkeys(undefined_words(run.undefined) for run in finished if run.undefined)
     for split, count in (finished[0].data.get("overlap", {}) if finished else {}).items():
         have = "has" if count == 1 else "have"
