@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,24 +245,3 @@ def _signed(value: float | None) -> str:
     """Show one decimal and a sign, but no sign for 0.0; empty without a value."""
     text = "" if value is None else f"{value:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text
-
-
-def name_sections(report: Report) -> list[str]:
-    """Name each section briefly: the encoder, and the recipe and data where its sections differ in them."""
-    encoders = [section.encoder for section in report.sections]
-    data = ["hub" if section.data.endswith(" on the hub") else section.data for section in report.sections]
-    names = list(encoders)
-    for words in ([section.recipe for section in report.sections], data):
-        several = {name for name in encoders if len({w for e, w in zip(encoders, words, strict=True) if e == name}) > 1}
-        every = zip(names, words, encoders, strict=True)
-        names = [f"{name}, {word}" if encoder in several else name for name, word, encoder in every]
-    return number_repeats(names, groups=[""] * len(names))
-
-
-def number_repeats(names: Sequence[str], *, groups: Sequence[str]) -> list[str]:
-    """Add a number in brackets to names that occur again in their group."""
-    seen, numbered = Counter[tuple[str, str]](), list[str]()
-    for name, group in zip(names, groups, strict=True):
-        seen[group, name] += 1
-        numbered.append(name if seen[group, name] == 1 else f"{name} ({seen[group, name]})")
-    return numbered

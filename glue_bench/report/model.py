@@ -287,6 +287,7 @@ class Line:
 class Section:
     """The rows of one encoder on one data source with one recipe."""
 
+    name: str  # brief, and unique in the report
     encoder: str
     data: str
     recipe: str

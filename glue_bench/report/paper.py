@@ -9,7 +9,7 @@ from typing import Literal
 import jinja2
 
 from glue_bench.errors import UsageError
-from glue_bench.report.columns import name_sections, write_notes
+from glue_bench.report.columns import write_notes
 from glue_bench.report.model import CARD_TASKS, Line, Report, Row, Section
 from glue_bench.text import escape_latex, plural
 
@@ -33,18 +33,15 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
     if not finished:
         return "% No finished run yet.\n"
     lines, explained = list[tuple[str, Line, Section | None]](), list[str]()
-    for section, name in zip(report.sections, name_sections(report), strict=True):
+    for section in report.sections:
         own = [line for line in section.lines if any(row.seeds for row in line.rows)]
         for line in own:
-            label = f"{name}, {line.words}" if line.words else name
+            label = ", ".join(filter(None, (section.name, line.words)))
             if line.words and len(label) > _WIDEST:
                 turns, letter = divmod(len(explained), 26)
-                label = f"{name} ({ascii_lowercase[letter] * (turns + 1)})"
+                label = f"{section.name} ({ascii_lowercase[letter] * (turns + 1)})"
                 explained.append(f"{label}: {line.words}.")
             lines.append((label, line, section if line is own[-1] else None))
-    conditions = dict[str, list[str]]()
-    for section, name in zip(report.sections, name_sections(report), strict=True):
-        conditions.setdefault(section.conditions, []).append(name)
     rows = [row for _, line, _ in lines for row in line.rows]
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(*_MARKS, loader=loader, trim_blocks=True, keep_trailing_newline=True)  # noqa: S701
@@ -56,7 +53,7 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
         spread=spread,
         card_tasks=CARD_TASKS,
         means=any(line.mean is not None for _, line, _ in lines),
-        note=" ".join([*explained, *write_notes("paper", rows, conditions)]),
+        note=" ".join([*explained, *write_notes("paper", rows, report.sections)]),
     )
 
 

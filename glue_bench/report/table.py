@@ -41,14 +41,15 @@ def build_report(
     sections: dict[tuple[str, ...], list[Group]] = defaultdict(list)
     for group in _group_by_setting(records):
         sections[group.setting.section].append(group)
-    built = []
-    for _, groups in sorted(sections.items()):
+    built, every = list[Section](), [groups for _, groups in sorted(sections.items())]
+    for groups, name in zip(every, _name_sections([groups[0].setting for groups in every]), strict=True):
         first = groups[0].setting
         table = find_table(published, first.hub_id, recipe=first.recipe, method=first.method)
         context = Context(table=table, convention=convention, store=store)
         known = find_tables(published, first.hub_id)
         others = [other for other in known if other is not table and other.method == first.method]
-        built.append(_build_section(groups, context, others=others, expected=expected, cells=cells))
+        section = _build_section(groups, context, others=others, expected=expected, cells=cells)
+        built.append(dataclasses.replace(section, name=name))
     notes = write_notes("footnotes", built) if built else []
     return Report(sections=built, footnotes=[*left_out_note(left_out or {}), *notes])
 
@@ -58,6 +59,24 @@ def left_out_note(*counts: Mapping[str, int]) -> list[str]:
     found = sum(map(Counter, counts), Counter[str]())
     words = [f"{plural(found[each], each.split()[0])} {each.partition(' ')[2]}" for each in found]
     return [f"Left out: {', '.join(words)}."] if words else []
+
+
+def _name_sections(settings: Sequence[Setting]) -> list[str]:
+    """Name each section briefly: the encoder, and the recipe and data where its sections differ in them."""
+    names = []
+    for own in settings:
+        alike = [other for other in settings if other.encoder == own.encoder]
+        differ = [name for name in ("recipe", "data") if len({getattr(other, name) for other in alike}) > 1]
+        words = [own.encoder, *(getattr(own, name) for name in differ)]
+        names.append(", ".join("hub" if word.endswith(" on the hub") else word for word in words))
+    return number_repeats(names, groups=[""] * len(names))
+
+
+def number_repeats(names: Sequence[str], *, groups: Sequence[str]) -> list[str]:
+    """Add a number in brackets to names that occur again in their group."""
+    every = [*zip(groups, names, strict=True)]
+    earlier = [every[:place].count(each) for place, each in enumerate(every)]
+    return [f"{name} ({count + 1})" if count else name for name, count in zip(names, earlier, strict=True)]
 
 
 def _group_by_setting(records: Iterable[Record]) -> list[Group]:
@@ -101,6 +120,7 @@ def _build_section(
     first = groups[0].setting
     rows = rows if first.source == "sample" else _add_missing(rows, context, expected=expected)
     return Section(
+        name=first.encoder,
         **{key: getattr(first, key) for key in ("encoder", "data", "recipe")},
         recipe_changes=changes,
         rows=rows,

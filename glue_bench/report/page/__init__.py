@@ -52,7 +52,7 @@ class Device:
         """Section to task to its first row; later rows of a task are other settings of it."""
         found: dict[str, dict[str, tuple[Entry, Cost]]] = {}
         for entry, cost in self.costs:
-            found.setdefault(entry.section_label, {}).setdefault(entry.row.title, (entry, cost))
+            found.setdefault(entry.section.name, {}).setdefault(entry.row.title, (entry, cost))
         return found
 
     @property

@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from glue_bench.errors import GlueBenchError, InputError
-from glue_bench.report.columns import name_sections, number_repeats
 from glue_bench.report.model import Cell, Report, Row, Section
 from glue_bench.report.page import evidence
+from glue_bench.report.table import number_repeats
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import show_words
 from glue_bench.runs.store import Predictions, RunStore
@@ -30,7 +30,6 @@ class Entry:
 
     row: Row
     section: Section
-    section_label: str
     label: str  # unique among the rows of a task
     place: int  # of the label among all labels: colour, marker and dashes
     predictions: Mapping[int, Mapping[str, Predictions]]  # by seed, then by split
@@ -136,15 +135,14 @@ class Entry:
 def join_entries(report: Report, store: RunStore) -> list[Entry]:
     """Join every row of the report with the files of its runs, in the report's order."""
     entries, places, texts = list[Entry](), dict[str, int](), dict[str, evidence.Texts | str]()
-    for section, name in zip(report.sections, name_sections(report), strict=True):
-        lines = [f"{name}, {row.line}" if row.line else name for row in section.rows]
+    for section in report.sections:
+        lines = [", ".join(filter(None, (section.name, row.line))) for row in section.rows]
         labels = number_repeats(lines, groups=[row.task for row in section.rows])
         for row, label in zip(section.rows, labels, strict=True):
             predictions, histories, unreadable = _read_files(row, store)
             entry = Entry(
                 row=row,
                 section=section,
-                section_label=name,
                 label=label,
                 place=places.setdefault(label, len(places)),
                 predictions=predictions,
