@@ -1,18 +1,15 @@
 """Turn rows into tables of text with notes, the same in every format that people read. Knows no formats."""
 
 import dataclasses
-import functools
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from glue_bench.report.comparison import Comparison, TaskComparison
 from glue_bench.report.model import Line, Report, Row, Section
+from glue_bench.report.templates import write_notes
 from glue_bench.runs.setting import short_name, show_value
-from glue_bench.statistics.intervals import DRAWS
-from glue_bench.statistics.verdicts import ABOVE, FAILED, FEWEST_SEEDS, NOT_COMPARABLE, REPRODUCED
+from glue_bench.statistics.verdicts import ABOVE, FAILED, NOT_COMPARABLE, REPRODUCED
 from glue_bench.text import plural, three_digits
 
 FEW_SEEDS = "too few seeds"  # for an interval
@@ -63,31 +60,15 @@ class TextTable:
             notes += [f"{task}: {same.pop()}"] if len(same) == 1 and any(lines) else filter(None, lines)
         return notes
 
+    def without(self, name: str) -> "TextTable":
+        """Return the table without a column."""
+        return self.select([place for place, header in enumerate(self.headers) if header != name])
+
     def select(self, places: Iterable[int]) -> "TextTable":
         """Return the table with only these columns."""
         headers, *lines = ([line[place] for place in places] for line in (self.headers, *self.lines))
         count = len(self.rows)
         return dataclasses.replace(self, headers=headers, rows=lines[:count], totals=lines[count:])
-
-
-def write_notes(place: str, *about: object) -> list[str]:
-    """Write the notes of one place, which is a macro of notes.jinja, about what that takes."""
-    return [" ".join(note.split()) for note in _notes()[place](*about).split("\n\n") if note.strip()]
-
-
-@functools.cache
-def _notes() -> dict[str, Any]:
-    import jinja2  # imported late: most tables of the command line have no such notes
-
-    environment = jinja2.Environment(  # noqa: S701 - every format escapes its own text
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: value.replace("\n", " ") if isinstance(value, str) else value,
-    )
-    environment.filters |= {"plural": plural, "share": _share, "commas": "{:,}".format}
-    return vars(environment.get_template("notes.jinja").make_module({"draws": f"{DRAWS:,}", "fewest": FEWEST_SEEDS}))
 
 
 def report_tables(report: Report) -> list[TextTable]:

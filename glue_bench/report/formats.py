@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
@@ -14,11 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from glue_bench.report.columns import TextTable, comparison_tables, headline_table, report_tables, write_notes
+from glue_bench.report.columns import TextTable, comparison_tables, headline_table, report_tables
 from glue_bench.report.comparison import Comparison, TaskComparison
 from glue_bench.report.model import REPORT_SCHEMA_VERSION, Report, Row
+from glue_bench.report.templates import load_template, write_notes
 from glue_bench.runs.setting import Setting
-from glue_bench.text import escape_cell, escape_latex, escape_markdown, visible
+from glue_bench.text import escape_cell, visible
 
 TABLE_FORMATS = ("console", "markdown", "latex")
 FORMATS = (*TABLE_FORMATS, "json", "csv")
@@ -35,8 +35,6 @@ _LEFT_OUT = (
 _SENTENCES = ("metric", "note")  # shown below the table if they do not fit into it
 _GAP = 3  # characters between two columns
 _LONGEST_WORD = 20  # of a header that is not broken
-
-_LATEX_HEAD = r"% Preamble: \usepackage[T1]{fontenc} \usepackage{booktabs}; wide tables may need \small or rotation."
 
 
 def render_report(report: Report, format_name: str, *, width: int | None = None, color: bool = False) -> str:
@@ -106,9 +104,8 @@ def render_tables(
     """Render any tables, with the notes once, in one of TABLE_FORMATS; further arguments as in `render_report`."""
     if format_name == "console":
         return _console(tables, notes, width=width, color=color)
-    if format_name == "markdown":
-        return _markdown(tables, notes)
-    return "\n\n".join([_LATEX_HEAD, *map(_latex_table, tables), *map(_paragraph, notes)]) + "\n"
+    template = load_template("tables.md" if format_name == "markdown" else "tables.tex")
+    return template.render(tables=tables, notes=notes).rstrip() + "\n"
 
 
 def _json(content: Mapping[str, Any]) -> str:
@@ -124,17 +121,6 @@ def render_csv(rows: Sequence[Mapping[str, Any]], *, like: Iterable[str]) -> str
         flat = {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in row.items()}
         writer.writerow({key: escape_cell(value) for key, value in flat.items()})
     return stream.getvalue()
-
-
-def _markdown(tables: Sequence[TextTable], notes: Sequence[str]) -> str:
-    lines = list[str]()
-    for table in tables:
-        rule = ["--:" if table.is_right(place) else "---" for place, _ in enumerate(table.headers)]
-        lines += [f"### {escape_markdown(table.title)}", ""]
-        rows = [f"| {' | '.join(escape_markdown(cell) for cell in row)} |" for row in (table.headers, *table.lines)]
-        lines += [rows[0], f"|{'|'.join(rule)}|", *rows[1:], ""]
-        lines += [f"{escape_markdown(note)}\n" for note in table.notes]
-    return "\n".join([*lines, *(f"{escape_markdown(note)}\n" for note in notes)]).rstrip() + "\n"
 
 
 def _console(tables: Sequence[TextTable], notes: Sequence[str], *, width: int | None, color: bool) -> str:
@@ -204,26 +190,6 @@ def _narrowest(text: TextTable, place: int) -> int:
 def _show(text: str) -> str:
     """Show text literally on a terminal: no markup, no escape sequences."""
     return escape(visible(text))
-
-
-def _latex_table(table: TextTable) -> str:
-    shown = table.select([place for place, header in enumerate(table.headers) if header != "note"])
-    columns = "".join("r" if shown.is_right(place) else "l" for place, _ in enumerate(shown.headers))
-    parts = ["\n".join(map(_line, lines)) for lines in ([shown.headers], shown.rows, shown.lines[len(shown.rows) :])]
-    rows = [r"\toprule", "\n\\midrule\n".join(filter(None, parts)), r"\bottomrule"]
-    tabular = "\n".join([rf"\begin{{tabular}}{{{columns}}}", *rows, r"\end{tabular}"])
-    title = [rf"\noindent\textbf{{{escape_latex(table.title)}}}"] if table.title else []
-    notes = [f"{words}." for words in table.sentences(["note"])]
-    return "\n\n".join([*title, tabular, *map(_paragraph, [*notes, *table.notes])])
-
-
-def _paragraph(text: str) -> str:
-    return rf"\noindent {escape_latex(text)}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    text = " & ".join(re.sub(r"^-(?=\d)|(?<= to )-", "$-$", escape_latex(cell)) for cell in cells) + r" \\"
-    return "{}" + text if text.startswith(("[", "*")) else text  # else it is read as an option of the line before
 
 
 _EMPTY_ROW = Row(setting=Setting(encoder="", task="", recipe="", data=""), title="", metric="", convention="")

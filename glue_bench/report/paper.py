@@ -2,21 +2,17 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from string import ascii_lowercase
 from typing import Literal
 
-import jinja2
-
 from glue_bench.errors import UsageError
-from glue_bench.report.columns import write_notes
 from glue_bench.report.model import CARD_TASKS, Line, Report, Row, Section
-from glue_bench.text import escape_latex, plural
+from glue_bench.report.templates import load_template, write_notes
+from glue_bench.text import plural
 
 Spread = Literal["sd", "range"]
 _Lines = Sequence[tuple[str, Line, Section | None]]  # a name; the section after its last line
 _SHORT = {"accuracy": "acc.", "Matthews correlation": "Matthews"}
-_MARKS = ("<%", "%>", "<<", ">>")  # around blocks and values of the template
 _WIDEST = 32  # characters of a line's name: what makes one longer is in the note
 
 
@@ -43,22 +39,16 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
                 explained.append(f"{label}: {line.words}.")
             lines.append((label, line, section if line is own[-1] else None))
     rows = [row for _, line, _ in lines for row in line.rows]
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(*_MARKS, loader=loader, trim_blocks=True, keep_trailing_newline=True)  # noqa: S701
-    environment.filters |= {"latex": escape_latex, "metric": _metric, "number": _number}
-    return environment.get_template("paper.tex").render(
+    return load_template("paper.tex").render(
         caption=" ".join(write_notes("caption", rows, spread, _seeds(lines))),
         tasks=sorted(finished.values(), key=lambda row: row.order),
         lines=lines,
         spread=spread,
+        short_metric=_metric,
         card_tasks=CARD_TASKS,
         means=any(line.mean is not None for _, line, _ in lines),
         note=" ".join([*explained, *write_notes("paper", rows, report.sections)]),
     )
-
-
-def _number(value: float | None) -> str:
-    return "--" if value is None else f"{value:.1f}".replace("-", "$-$")
 
 
 def _metric(row: Row) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from glue_bench.config.schema import TaskConfig
-from glue_bench.report.columns import write_notes
 from glue_bench.report.model import CARD_TASKS, Cell, Group, Line, Report, Row, Section
 from glue_bench.report.rows import Context, build_row
+from glue_bench.report.templates import write_notes
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, sort_place, tell_apart
 from glue_bench.runs.store import RunStore
