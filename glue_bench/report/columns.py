@@ -79,7 +79,7 @@ def report_tables(report: Report) -> list[TextTable]:
     own = ["init"] if any(row.setting.init != "pretrained" for row in every) else []
     own += ["trained"] if any(trained < parameters for trained, parameters in map(_sizes, every)) else []
     for section in report.sections:
-        published = f"; published: {section.published_title}" if section.published_title else ""
+        published = f"; published: {section.table.title}" if section.table else ""
         keys = [*own, *(key for key in section.differs if key != "init")]
         rows = [_cells(row, keys) for row in section.rows]
         totals = [_mean_cells(line, keys) for line in section.lines if line.mean is not None]

@@ -10,7 +10,8 @@ import numpy as np
 
 from glue_bench.report.kept import Numbers, keep_numbers
 from glue_bench.report.model import Cost, Report, Row, median
-from glue_bench.report.rows import STREAM, degenerate_notes, lowest_of, read_evidence
+from glue_bench.report.rows import STREAM, lowest_of, read_evidence
+from glue_bench.report.templates import write_notes
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_value
 from glue_bench.runs.store import RunStore
@@ -258,7 +259,9 @@ def _compare_task(pair: _Pair, sides: Sides, *, convention: str) -> TaskComparis
     found = PairedScores(difference := Interval(*numbers), p_rows)
     first, second = (100 * statistics.median(headline(parts, run.scores) for run in runs) for runs in (ours, theirs))
     read = zip(sides.names, (left, right), strict=True)
-    degenerate = [f"{name}: {text}" for name, evidence in read for text in degenerate_notes(evidence.degenerate)]
+    degenerate = [
+        f"{name}: {text}" for name, evidence in read for text in write_notes("degenerate", evidence.degenerate)
+    ]
     reasons = (reason for run in (*ours, *theirs) for reason in run.not_comparable_because)
     differences, bound = pair.differences(), 100 * (1.0 - lowest_of(parts))
     ways = [{(run.device, *run.ways, run.processes) for run in runs} for runs in (ours, theirs)]

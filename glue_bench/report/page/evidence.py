@@ -56,10 +56,9 @@ def read_texts(record: Record) -> Texts:
     A GlueBenchError if they are missing, or are not those of the run.
     """
     task, given = task_of(record), record.config["data"]
-    limits = {key: given.get(key) for key in ("dataset", "path", "max_train_rows", "max_eval_rows")}
-    limits["sample"] = given.get("sample", "first")
     revision = record.data.get("revision") or given.get("revision")
-    data = DataConfig(source=record.data["source"], revision=revision, **limits)
+    own = {key: given[key] for key in DataConfig.__dataclass_fields__ if key in given}
+    data = DataConfig(**{**own, "source": record.data["source"], "revision": revision})
     place = {"revision": revision or "", "repo_type": "dataset"}
     known = (cached_file(data.dataset or "", name, **place) for name in hub_files(task).values())
     if data.source == "hub" and not (is_commit(place["revision"]) and all(known)):

@@ -42,7 +42,7 @@ def load_template(name: str) -> "jinja2.Template":
     return environment.get_template(name)
 
 
-def write_notes(place: str, *about: object) -> list[str]:
+def write_notes(place: str, *about: object, **more: object) -> list[str]:
     """Write the notes of one place, which is a macro of notes.txt, about what that takes."""
-    text = getattr(load_template("notes.txt").module, place)(*about)
+    text = getattr(load_template("notes.txt").module, place)(*about, **more)
     return [" ".join(note.split()) for note in text.split("\n\n") if note.strip()]
