@@ -44,15 +44,6 @@ class Context:
         score = self.score(task.name)
         return self.convention or (score.convention if score and task.states(score.convention) else "card")
 
-    def parts(self, task: TaskAdapter) -> list[ScorePart]:
-        """Return the scores whose mean the task's row shows."""
-        return task.parts(self.convention_of(task))
-
-    def shown_score(self, task: TaskAdapter) -> PublishedScore | None:
-        """Return the published number if it is for the row's metric; with a single metric, conventions agree."""
-        score = self.score(task.name)
-        return score.under(task, self.convention_of(task)) if score else None
-
 
 class Evidence(NamedTuple):
     """The predictions of a row's finished runs; line s of every array belongs to run s."""
@@ -68,7 +59,8 @@ def build_row(
 
     `degenerate` is that of a row of the same runs whose predictions were read, if `context` has no store.
     """
-    parts, shown = context.parts(task), context.shown_score(task)
+    score, convention = context.score(task.name), context.convention_of(task)
+    parts, shown = task.parts(convention), score.under(task, convention) if score else None
     if shown is not None and shown.start == group.setting.init:
         group = dataclasses.replace(group, runs=[_started_alike(run) for run in group.runs])
     finished = group.finished
@@ -76,11 +68,11 @@ def build_row(
     evidence = read_evidence(context.store, finished, parts=parts) if context.store and finished else None
     intervals = _score_intervals(evidence, finished, parts=parts) if evidence and evidence.splits else {}
     degenerate = evidence.degenerate if evidence else degenerate or {}
-    verdict = _judge(group, context, task=task, values=values, degenerate=len(degenerate))
+    verdict = _judge(group, context.table, score=score, shown=shown, values=values, degenerate=len(degenerate))
     remarks = write_notes(
         "remarks",
         group,
-        score=context.score(task.name),
+        score=score,
         shown=shown,
         verdict=verdict,
         evidence=evidence,
@@ -91,7 +83,7 @@ def build_row(
         **{item.name: getattr(group, item.name) for item in dataclasses.fields(group)},
         title=task.title,
         metric=metric_title(parts),
-        convention=context.convention_of(task),
+        convention=convention,
         n=sum(finished[0].data["rows"][split] for split in {part.split for part in parts}) if finished else None,
         values=values,
         summary=_summarise(values, intervals.get(None)) if values else None,
@@ -177,23 +169,28 @@ def lowest_of(parts: Sequence[ScorePart]) -> float:
 
 
 def _judge(
-    group: Group, context: Context, *, task: TaskAdapter, values: Sequence[float], degenerate: int
+    group: Group,
+    table: PublishedTable | None,
+    *,
+    score: PublishedScore | None,
+    shown: PublishedScore | None,
+    values: Sequence[float],
+    degenerate: int,
 ) -> Verdict | None:
-    score, shown = context.score(task.name), context.shown_score(task)
-    if score is None or context.table is None:
+    if score is None or table is None:
         return None
     if group.obstacle:
         return group.obstacle
     if shown is None:
         return Verdict(kind=verdicts.NOT_COMPARABLE, reason=f"published {write_notes('convention', score)[0]}")
-    if differs := context.table.differs(shown, init=group.setting.init, method=group.setting.method):
+    if differs := table.differs(shown, init=group.setting.init, method=group.setting.method):
         return Verdict(kind=verdicts.NOT_COMPARABLE, reason="; ".join(differs))
     verdict = judge_published(
         values,
         shown.value,
-        rounding=context.table.rounding,
-        runs=context.table.runs,
-        mean=context.table.statistic == "mean",
+        rounding=table.rounding,
+        runs=table.runs,
+        mean=table.statistic == "mean",
         deviation=shown.deviation,
     )
     if verdict.kind != verdicts.REPRODUCED or not degenerate:

@@ -258,6 +258,6 @@ def _choose_cell(cells: Sequence[Group], score: Callable[[Record], float]) -> Gr
 def _selection_score(run: Record, context: Context) -> float:
     """Return the score that cells are chosen by: the selected epoch's, or the headline if none was selected."""
     if run.selection == "last":
-        return headline(context.parts(task_of(run)), run.scores)
+        return headline((task := task_of(run)).parts(context.convention_of(task)), run.scores)
     score = run.selected.get("score")
     return float(score) if isinstance(score, int | float) and math.isfinite(score) else -math.inf

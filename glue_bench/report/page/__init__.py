@@ -34,7 +34,6 @@ _FILTERS = {
     "plural": plural,
     "digits": three_digits,
     "and": drawing.join_words,
-    "shorten": drawing.shorten,
     "label": drawing.shorten_label,
     "short": short_name,
     "value": show_value,

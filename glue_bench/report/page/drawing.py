@@ -125,12 +125,6 @@ def show_text(text: str) -> str:
     return "".join(f"⟨U+{ord(char):04X}⟩" if char in hidden else char for char in text)
 
 
-def shorten(text: str, limit: int) -> str:
-    """Cut text to one line of at most `limit` characters."""
-    text = " ".join(text.split())
-    return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
-
-
 def shorten_label(text: str, limit: int = 26) -> str:
     """Shorten a name for a plot in its middle, for settings differ at the end; invisible characters are shown."""
     text = " ".join(text.split())

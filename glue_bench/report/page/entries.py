@@ -1,6 +1,5 @@
 """Join the rows of a report with the files of their runs, under the names on the page. Knows no plots."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -180,9 +179,8 @@ def _read_files(
 
 def _recall_texts(run: Record, known: dict[str, evidence.Texts | str]) -> evidence.Texts | str:
     """Read the texts of a run's dev rows, once for all runs on the same data; a line says why there are none."""
-    facts = [run.task, run.config["data"], run.data.get("revision"), run.data.get("fingerprint")]
-    facts += [run.seed] if run.selection == "halves" else []
-    key = json.dumps(facts, sort_keys=True, default=str)
+    half = run.seed if run.selection == "halves" else None
+    key = repr([run.task, run.config["data"], run.data.get("revision"), run.data.get("fingerprint"), half])
     if key not in known:
         try:
             known[key] = evidence.read_texts(run)
