@@ -38,9 +38,7 @@ def draw_scores(entries: Sequence[Entry], *, name: str) -> Drawing:
         drawn = [x for e in entries for x in (*e.row.values, *(e.row.interval or ()), e.row.median, e.published)]
         known = [x for x in drawn if x is not None] or [0.0, 100.0]
         room = max(0.06 * (max(known) - min(known)), 0.3)
-        axes.set_xlim(min(known) - room, max(known) + room)
-        axes.set_ylim(-0.45, len(entries) - 0.3)
-        axes.set_yticks([])
+        axes.set(xlim=(min(known) - room, max(known) + room), ylim=(-0.45, len(entries) - 0.3), yticks=[])
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         return drawing.to_svg(figure, name)
@@ -117,8 +115,7 @@ def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> Drawing:
         scores = [point.score for point in points]
         room = max(0.35 * (max(scores) - min(scores)), 1.0)
         width = 1.25 * max(point.cost for point in points)
-        axes.set_xlim(0, width)
-        axes.set_ylim(min(scores) - room, max(scores) + room)
+        axes.set(xlim=(0, width), ylim=(min(scores) - room, max(scores) + room), xlabel=unit)
         for point in points:
             _mark(axes, (point.cost, point.score), place=point.place, markersize=9)
         for point in points:
@@ -128,7 +125,6 @@ def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> Drawing:
             axes.annotate(drawing.shorten_label(point.label), (point.cost, point.score), **above)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.set_xlabel(unit)
         _write_title(axes, "mean score")
         return drawing.to_svg(figure, name)
 
@@ -144,9 +140,9 @@ def draw_differences(comparison: Comparison, *, name: str) -> Drawing:
             style = {"markerfacecolor": color if task.better else PAPER, "markeredgecolor": color}
             _mark(axes, (task.difference, y), place=0, markersize=8, markeredgewidth=1.6, **style)
         axes.set_yticks(range(len(tasks)), [drawing.shorten_label(task.title, 10) for task in tasks])
-        axes.set_ylim(-0.6, len(tasks) - 0.4)
+        label = drawing.shorten_label(f"{comparison.first} minus {comparison.second}, points", 52)
+        axes.set(ylim=(-0.6, len(tasks) - 0.4), xlabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.set_xlabel(drawing.shorten_label(f"{comparison.first} minus {comparison.second}, points", 52))
         return drawing.to_svg(figure, name)
 
 
@@ -155,21 +151,18 @@ def draw_density(entry: Entry, *, name: str) -> Drawing:
     label, prediction = entry.labels_and_predictions
     with drawing.canvas(PAIRED_WIDTH * 0.86, width=PAIRED_WIDTH) as figure:
         axes = drawing.add_axes(figure, left=40, right=10, top=8, bottom=38)
-        low = float(min(label.min(), prediction.min()))
-        high = float(max(label.max(), prediction.max()))
+        low, high = float(min(label.min(), prediction.min())), float(max(label.max(), prediction.max()))
         room = 0.03 * (high - low) or 1.0
         extent = (low - room, high + room, low - room, high + room)
         bins = axes.hexbin(label, prediction, gridsize=24, extent=extent, mincnt=1, linewidths=0)
         counts = np.asarray(bins.get_array(), dtype=float)
         depth = 0.12 + 0.88 * np.log1p(counts) / np.log1p(counts.max())
-        bins.set_array(None)
-        bins.set_facecolor([(*to_rgb(drawing.look_of(entry.place).color), float(alpha)) for alpha in depth])
-        bins.set_edgecolor("none")
+        shades = [(*to_rgb(drawing.look_of(entry.place).color), float(alpha)) for alpha in depth]
+        bins.set(array=None, facecolor=shades, edgecolor="none")
         axes.plot((low, high), (low, high), color=INK, linewidth=1, linestyle=(0, (4, 3)))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(6))
-        axes.set_xlabel("label")
-        axes.set_ylabel("prediction")
+        axes.set(xlabel="label", ylabel="prediction")
         return drawing.to_svg(figure, name)
 
 
@@ -183,12 +176,10 @@ def draw_reliability(entries: Sequence[Entry], *, name: str) -> Drawing:
             axes.plot(bins.confidence, bins.accuracy, color=look.color, linestyle=look.dashes, linewidth=1.2)
             for x, y, size in zip(bins.confidence, bins.accuracy, 4 + 11 * bins.share**0.5, strict=True):
                 _mark(axes, (x, y), place=entry.place, markersize=size, alpha=0.9)
-        lowest = min(min(*entry.calibration.confidence, *entry.calibration.accuracy) for entry in entries)
-        axes.set_xlim(max(0.0, lowest - 0.06), 1.03)
-        axes.set_ylim(max(0.0, lowest - 0.06), 1.03)
+        lowest = min(entry.calibration[["confidence", "accuracy"]].min().min() for entry in entries)
+        ends = (max(0.0, lowest - 0.06), 1.03)
+        axes.set(xlim=ends, ylim=ends, xlabel="confidence", ylabel="accuracy")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(5))
             axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-        axes.set_xlabel("confidence")
-        axes.set_ylabel("accuracy")
         return drawing.to_svg(figure, name)
