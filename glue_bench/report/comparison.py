@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glue_bench.report.kept import Numbers, keep_numbers
 from glue_bench.report.model import Cost, Report, Row, median
-from glue_bench.report.rows import STREAM, lowest_of, read_evidence
+from glue_bench.report.rows import STREAM, Numbers, keep_numbers, lowest_of, read_evidence
 from glue_bench.report.templates import write_notes
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_value

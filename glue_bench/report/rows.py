@@ -1,17 +1,20 @@
 """Turn the runs of one setting, with their stored predictions, into one row: scores, intervals, verdict, notes."""
 
+import contextlib
 import dataclasses
+import hashlib
+import json
 import logging
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from glue_bench.config.task import CORRELATIONS
-from glue_bench.errors import InputError
-from glue_bench.report.kept import Numbers, keep_numbers
+from glue_bench.errors import DiskError, InputError
+from glue_bench.files import cache_folder, read_sealed, write_sealed
 from glue_bench.report.model import Group, Row, ScoreSummary
 from glue_bench.report.templates import write_notes
 from glue_bench.runs.record import Record, task_of
@@ -22,6 +25,8 @@ from glue_bench.statistics.verdicts import Verdict, describe_degenerate, judge_p
 from glue_bench.tasks.adapter import ScorePart, TaskAdapter, headline, metric_title, started_from, undefined_words
 from glue_bench.tasks.published import PublishedScore, PublishedTable
 
+Numbers = list[list[float]]
+_KEPT_VERSION = 5  # goes up when the same predictions give other numbers
 STREAM = 20240501  # seeds every draw, so that the same records give the same report
 
 logger = logging.getLogger(__name__)
@@ -161,6 +166,32 @@ def _score_intervals(
     limits = {key: (max(low, lowest_of(shown)), min(high, 1.0)) for (key, shown), (low, high) in pairs}
     # Drawing rows shows nothing where all predictions are right, or all wrong.
     return {key: (low, high) for key, (low, high) in limits.items() if low < high}
+
+
+def keep_numbers(
+    compute: Callable[[], Numbers],
+    *,
+    splits: Mapping[str, SplitPredictions],
+    words: Sequence[object],
+) -> Numbers:
+    """Return what `compute` returns; call it only if the answer is not known.
+
+    It reads the predictions of `splits`; `words` are whatever else the numbers depend on, first a name of the
+    computation.
+    """
+    known = [_KEPT_VERSION, np.__version__, *words]
+    known += [(name, split.labels.shape, split.predictions.shape) for name, split in splits.items()]
+    digest = hashlib.sha256(repr(known).encode())
+    for split in splits.values():
+        digest.update(split.labels.tobytes() + split.predictions.tobytes())
+    path = cache_folder("report") / digest.hexdigest()[:32]
+    with contextlib.suppress(OSError, ValueError):  # not there, or not as it was written
+        known_numbers: Numbers = json.loads(read_sealed(path))
+        return known_numbers
+    numbers = compute()
+    with contextlib.suppress(DiskError):  # then it is computed again
+        write_sealed(path, json.dumps(numbers).encode())
+    return numbers
 
 
 def lowest_of(parts: Sequence[ScorePart]) -> float:

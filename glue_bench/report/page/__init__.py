@@ -18,8 +18,7 @@ from glue_bench.report.columns import comparison_tables, other_tables
 from glue_bench.report.comparison import Comparison
 from glue_bench.report.model import Cost, Report
 from glue_bench.report.page import drawing, plots
-from glue_bench.report.page.entries import HARDEST, Entry
-from glue_bench.report.page.evidence import BINS, POINTS
+from glue_bench.report.page.entries import BINS, HARDEST, POINTS, Entry
 from glue_bench.report.templates import write_notes
 from glue_bench.runs.finished import Defaults, join_command, sweep_words
 from glue_bench.runs.record import Record

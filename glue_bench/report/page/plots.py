@@ -14,8 +14,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 from glue_bench.report.comparison import Comparison
 from glue_bench.report.page import drawing
 from glue_bench.report.page.drawing import INK, MUTED, PAIRED_WIDTH, PAPER, WIDTH, Drawing
-from glue_bench.report.page.entries import Entry
-from glue_bench.report.page.evidence import thin
+from glue_bench.report.page.entries import Entry, thin
 
 SHADE = 0.45  # opacity of a matrix cell that holds a whole row: the text on it stays readable
 
