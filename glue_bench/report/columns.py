@@ -103,24 +103,6 @@ def other_tables(section: Section, keys: Sequence[str]) -> list[TextTable]:
     return [TextTable(title=title, headers=headers, rows=lines, keys=width + 1)] if lines else []
 
 
-def headline_table(sections: Sequence[Section]) -> TextTable:
-    """Put the medians of each setting in one line, and the published numbers of its encoder in the line below."""
-    titles = {row.task: row.title for section in sections for row in section.rows}
-    lines, notes = list[list[str]](), list[str]()
-    for section in sections:
-        for line in section.lines:
-            rows, number = {row.task: row for row in line.rows}, len(notes) + 1
-            medians = [_median(rows.get(task)) for task in titles]
-            lines.append([f"{section.encoder} ({number})", *medians, _number(line.mean)])
-            words = f"; {line.words}" if line.words else ""
-            notes.append(f"({number}) {section.encoder}: {section.conditions}{words}; medians")
-        if published := section.published:
-            scores = [_number(published.get(task)) for task in titles]
-            lines.append([f"published, {section.encoder}", *scores, _number(section.shown_published_mean)])
-    notes += write_notes("starred") if any(cell.endswith("*") for line in lines for cell in line[1:]) else []
-    return TextTable(title="", headers=["encoder", *titles.values(), "mean"], rows=lines, notes=notes)
-
-
 def comparison_tables(comparison: Comparison) -> list[TextTable]:
     """Build the tables of scores and of times of two encoders, with notes on the whole comparison."""
     first, second = comparison.first, comparison.second
@@ -208,10 +190,6 @@ def _cost_cells(task: TaskComparison) -> list[str]:
         cells.append("" if ours is None or theirs is None else f"{three_digits(ours)} and {three_digits(theirs)}")
         cells.append(f"{theirs / ours:.2f}" if task.divisible and ours and theirs else "")
     return [*cells, first.device if first.device == second.device else f"{first.device}; {second.device}"]
-
-
-def _median(row: Row | None) -> str:
-    return _number(row.median if row else None) + "*" * (row is not None and row.doubtful)
 
 
 def _number(value: float | None) -> str:

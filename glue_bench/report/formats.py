@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from glue_bench.report.columns import TextTable, comparison_tables, headline_table, report_tables
+from glue_bench.report.columns import TextTable, comparison_tables, report_tables
 from glue_bench.report.comparison import Comparison, TaskComparison
 from glue_bench.report.model import REPORT_SCHEMA_VERSION, Report, Row
 from glue_bench.report.templates import load_template, write_notes
@@ -66,7 +66,7 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
         return f"{'% ' if format_name == 'latex' else ''}{words}\n"
     tables = report_tables(report)
     if format_name == "latex":
-        tables = [headline_table(report.sections), *tables]
+        return _fill("tables.tex", tables=tables, notes=report.footnotes, sections=report.sections)
     return render_tables(tables, report.footnotes, format_name=format_name, width=width, color=color)
 
 
@@ -104,8 +104,11 @@ def render_tables(
     """Render any tables, with the notes once, in one of TABLE_FORMATS; further arguments as in `render_report`."""
     if format_name == "console":
         return _console(tables, notes, width=width, color=color)
-    template = load_template("tables.md" if format_name == "markdown" else "tables.tex")
-    return template.render(tables=tables, notes=notes).rstrip() + "\n"
+    return _fill("tables.md" if format_name == "markdown" else "tables.tex", tables=tables, notes=notes, sections=())
+
+
+def _fill(template: str, **values: Any) -> str:
+    return load_template(template).render(values).rstrip() + "\n"
 
 
 def _json(content: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ def load_template(name: str) -> "jinja2.Template":
         keep_trailing_newline=True,
     )
     environment.filters |= _FILTERS
-    environment.globals |= {"draws": f"{DRAWS:,}", "fewest": FEWEST_SEEDS}
+    environment.globals |= {"draws": f"{DRAWS:,}", "fewest": FEWEST_SEEDS, "write_notes": write_notes}
     return environment.get_template(name)
 
 
