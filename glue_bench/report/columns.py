@@ -13,8 +13,7 @@ from glue_bench.statistics.verdicts import ABOVE, FAILED, NOT_COMPARABLE, REPROD
 from glue_bench.text import plural, three_digits
 
 FEW_SEEDS = "too few seeds"  # for an interval
-_NOTHING = "\u2013"
-_NUMBER = re.compile(rf"-?\d+(\.\d+)?\*?|{_NOTHING}")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 # Columns that count as numbers even if some cells hold words.
 _NUMBERS = {
     *("dev rows", "seeds", "ours", "95 % interval", "published", "difference", "p (Holm)", "detectable", "kept"),
@@ -168,10 +167,9 @@ def _sizes(row: Row) -> tuple[int, int]:
 def _mean_cells(line: Line, keys: Sequence[str]) -> list[str]:
     inits = " and ".join(dict.fromkeys(row.setting.init for row in line.rows if row.runs))
     settings = [show_value({**line.values, "init": inits}.get(key, "")) for key in keys]
-    mean, published = line.mean, line.published_mean
-    numbers = ["", ""] if published is None or mean is None else [f"{published:.1f}", _signed(mean - published)]
-    scores = ["of the eight tasks", "", "", _number(mean), "", *numbers, "", "; ".join(line.notes)]
-    return ["mean", *settings, *scores]
+    mean, published = line.mean or 0.0, line.published_mean
+    numbers = ["", ""] if published is None else [f"{published:.1f}", _signed(mean - published)]
+    return ["mean", *settings, "of the eight tasks", "", "", f"{mean:.1f}", "", *numbers, "", "; ".join(line.notes)]
 
 
 def _comparison_cells(task: TaskComparison) -> list[str]:
@@ -190,10 +188,6 @@ def _cost_cells(task: TaskComparison) -> list[str]:
         cells.append("" if ours is None or theirs is None else f"{three_digits(ours)} and {three_digits(theirs)}")
         cells.append(f"{theirs / ours:.2f}" if task.divisible and ours and theirs else "")
     return [*cells, first.device if first.device == second.device else f"{first.device}; {second.device}"]
-
-
-def _number(value: float | None) -> str:
-    return _NOTHING if value is None else f"{value:.1f}"
 
 
 def _share(kept: float | None) -> str:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from glue_bench.report.columns import TextTable, comparison_tables, report_tables
@@ -128,34 +127,35 @@ def render_csv(rows: Sequence[Mapping[str, Any]], *, like: Iterable[str]) -> str
 
 def _console(tables: Sequence[TextTable], notes: Sequence[str], *, width: int | None, color: bool) -> str:
     stream = io.StringIO()
-    console = Console(file=stream, width=width, force_terminal=color, no_color=not color, highlight=False, emoji=False)
+    plain: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}
+    console = Console(file=stream, width=width, force_terminal=color, no_color=not color, **plain)
     for text in tables:
         _print_table(console, text)
     for note in notes:
-        console.print(_show(note), style="dim")
+        console.print(visible(note), style="dim")
     return stream.getvalue()
 
 
 def _print_table(console: Console, text: TextTable) -> None:
-    console.print(_show(text.title), style="bold")
+    console.print(visible(text.title), style="bold")
     widths = _fit(text, console.width)
     shown = text.select(widths)
     whole = 2 + sum(widths.values()) + _GAP * (len(widths) - 1)  # wider than a terminal that is too narrow for a letter
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, width=whole if whole > console.width else None)
     for place, (header, width) in enumerate(zip(shown.headers, widths.values(), strict=True)):
         justify: Literal["left", "right"] = "right" if shown.is_right(place) else "left"
-        table.add_column(_show(header), justify=justify, width=width, overflow="fold")
+        table.add_column(visible(header), justify=justify, width=width, overflow="fold")
     for place, line in enumerate(shown.lines):
         if place == len(shown.rows):
             table.add_section()
-        table.add_row(*map(_show, line))
+        table.add_row(*map(visible, line))
     console.print(table, crop=False)
     lost = {name for place, name in enumerate(text.headers) if place not in widths and text.is_used(place)}
     for words in text.sentences(lost & {*_SENTENCES}):
-        console.print(_show(words))
+        console.print(visible(words))
     if numbers := ", ".join(name for name in text.headers if name in lost and name not in _SENTENCES):
         console.print(f"A wider terminal also shows: {numbers}.", style="dim")
-    console.print(*map(_show, text.notes), "", sep="\n")
+    console.print(*map(visible, text.notes), "", sep="\n")
 
 
 def _fit(text: TextTable, width: int) -> dict[int, int]:
@@ -188,11 +188,6 @@ def _narrowest(text: TextTable, place: int) -> int:
         return _WRAPPED[header]
     word = min(max(map(cell_len, header.split()), default=0), _LONGEST_WORD)
     return max([word, *(cell_len(visible(line[place])) for line in text.lines)])
-
-
-def _show(text: str) -> str:
-    """Show text literally on a terminal: no markup, no escape sequences."""
-    return escape(visible(text))
 
 
 _EMPTY_ROW = Row(setting=Setting(encoder="", task="", recipe="", data=""), title="", metric="", convention="")

@@ -48,8 +48,7 @@ def build_report(
         context = Context(table=table, convention=convention, store=store)
         known = find_tables(published, first.hub_id)
         others = [other for other in known if other is not table and other.method == first.method]
-        section = _build_section(groups, context, others=others, expected=expected, cells=cells)
-        built.append(dataclasses.replace(section, name=name))
+        built.append(_build_section(groups, context, name=name, others=others, expected=expected, cells=cells))
     notes = write_notes("footnotes", built) if built else []
     return Report(sections=built, footnotes=[*left_out_note(left_out or {}), *notes])
 
@@ -100,6 +99,7 @@ def _build_section(
     groups: Sequence[Group],
     context: Context,
     *,
+    name: str,
     others: Sequence[PublishedTable],
     expected: Sequence[TaskConfig],
     cells: bool,
@@ -120,7 +120,7 @@ def _build_section(
     first = groups[0].setting
     rows = rows if first.source == "sample" else _add_missing(rows, context, expected=expected)
     return Section(
-        name=first.encoder,
+        name=name,
         **{key: getattr(first, key) for key in ("encoder", "data", "recipe")},
         recipe_changes=changes,
         rows=rows,

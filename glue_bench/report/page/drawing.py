@@ -21,8 +21,6 @@ from matplotlib.figure import Figure
 
 INK, MUTED, RULE, PAPER = "#010001", "#010002", "#010003", "#010004"
 SERIES = ("#010011", "#010012", "#010013", "#010014", "#010015", "#010016")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (7, 1.5, 1.2, 1.5)), (0, (3, 1)), (0, (9, 2)))
 # Colours that nothing else uses; each stands for one of the page's.
 COLORS = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"}
 COLORS |= {color: f"series-{place}" for place, color in enumerate(SERIES)}
@@ -55,9 +53,13 @@ class Look(NamedTuple):
     dashes: Any
 
 
+DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (7, 1.5, 1.2, 1.5)), (0, (3, 1)), (0, (9, 2)))
+LOOKS = [Look(*each) for each in zip(SERIES, ("o", "s", "^", "D", "v", "P"), DASHES, strict=True)]
+
+
 def look_of(place: int) -> Look:
     """Choose the colours, markers and dashes of the rows, which repeat after six."""
-    return Look(SERIES[place % len(SERIES)], MARKERS[place % len(MARKERS)], DASHES[place % len(DASHES)])
+    return LOOKS[place % len(LOOKS)]
 
 
 @contextmanager
