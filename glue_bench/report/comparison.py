@@ -15,7 +15,7 @@ from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_value
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics.intervals import Interval
-from glue_bench.statistics.paired import SIGNIFICANCE, PairedScores, adjust_holm, compare_pairs
+from glue_bench.statistics.verdicts import SIGNIFICANCE, PairedScores, adjust_holm, compare_pairs
 from glue_bench.tasks.adapter import ScorePart, headline, metric_title
 from glue_bench.tasks.published import PublishedTable, find_table
 

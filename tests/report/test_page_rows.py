@@ -13,9 +13,8 @@ import pandas as pd
 import pytest
 
 from glue_bench.cli.report import render_html
-from glue_bench.report.page.drawing import show_number, show_text
 from glue_bench.report.page.entries import measure_calibration, row_losses, thin
-from glue_bench.report.page.plots import draw_differences
+from glue_bench.report.page.plots import draw_differences, show_number, show_text
 from glue_bench.report.table import build_report
 from glue_bench.runs.store import Predictions, RunStore
 from tests.support.making import DISTILROBERTA, ROBERTA, make_record

@@ -17,7 +17,7 @@ from glue_bench import __version__
 from glue_bench.report.columns import comparison_tables, other_tables
 from glue_bench.report.comparison import Comparison
 from glue_bench.report.model import Cost, Report
-from glue_bench.report.page import drawing, plots
+from glue_bench.report.page import plots
 from glue_bench.report.page.entries import BINS, HARDEST, POINTS, Entry
 from glue_bench.report.templates import write_notes
 from glue_bench.runs.finished import Defaults, join_command, sweep_words
@@ -27,13 +27,13 @@ from glue_bench.text import plural, three_digits
 
 MOST_CLASSES = 12  # of a matrix that can be drawn
 _FILTERS = {
-    "number": drawing.show_number,
-    "range": drawing.show_range,
-    "seconds": drawing.show_seconds,
+    "number": plots.show_number,
+    "range": plots.show_range,
+    "seconds": plots.show_seconds,
     "plural": plural,
     "digits": three_digits,
-    "and": drawing.join_words,
-    "label": drawing.shorten_label,
+    "and": plots.join_words,
+    "label": plots.shorten_label,
     "short": short_name,
     "value": show_value,
 }
@@ -132,7 +132,7 @@ def render_page(page: Page) -> str:
 
 def _show(value: Any) -> Any:
     """Make invisible characters in text visible; leave our own markup as it is."""
-    return drawing.show_text(value) if type(value) is str else value
+    return plots.show_text(value) if type(value) is str else value
 
 
 def _describe_device(run: Record) -> str:
