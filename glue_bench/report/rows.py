@@ -39,6 +39,7 @@ class Context:
     table: PublishedTable | None  # of the encoder
     convention: str | None  # card or paper; None for that of each published number
     store: RunStore | None  # with the predictions
+    others: Sequence[PublishedTable] = ()  # the encoder's other published rows, of the same method
 
     def score(self, task: str) -> PublishedScore | None:
         """Return the published number of a task."""
@@ -73,7 +74,7 @@ def build_row(
     evidence = read_evidence(context.store, finished, parts=parts) if context.store and finished else None
     intervals = _score_intervals(evidence, finished, parts=parts) if evidence and evidence.splits else {}
     degenerate = evidence.degenerate if evidence else degenerate or {}
-    verdict = _judge(group, context.table, score=score, shown=shown, values=values, degenerate=len(degenerate))
+    verdict = _judge(group, context, shown=shown, values=values, degenerate=len(degenerate))
     remarks = write_notes(
         "remarks",
         group,
@@ -169,15 +170,11 @@ def _score_intervals(
 
 
 def keep_numbers(
-    compute: Callable[[], Numbers],
-    *,
-    splits: Mapping[str, SplitPredictions],
-    words: Sequence[object],
+    compute: Callable[[], Numbers], *, splits: Mapping[str, SplitPredictions], words: Sequence[object]
 ) -> Numbers:
-    """Return what `compute` returns; call it only if the answer is not known.
+    """Return what `compute` makes of the predictions of `splits`; call it only if the cache folder has no answer.
 
-    It reads the predictions of `splits`; `words` are whatever else the numbers depend on, first a name of the
-    computation.
+    `words` are whatever else the numbers depend on, first a name of the computation.
     """
     known = [_KEPT_VERSION, np.__version__, *words]
     known += [(name, split.labels.shape, split.predictions.shape) for name, split in splits.items()]
@@ -200,14 +197,9 @@ def lowest_of(parts: Sequence[ScorePart]) -> float:
 
 
 def _judge(
-    group: Group,
-    table: PublishedTable | None,
-    *,
-    score: PublishedScore | None,
-    shown: PublishedScore | None,
-    values: Sequence[float],
-    degenerate: int,
+    group: Group, context: Context, *, shown: PublishedScore | None, values: Sequence[float], degenerate: int
 ) -> Verdict | None:
+    table, score = context.table, context.score(group.task)
     if score is None or table is None:
         return None
     if group.obstacle:

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from glue_bench.config.schema import TaskConfig
@@ -45,10 +45,11 @@ def build_report(
     for groups, name in zip(every, _name_sections([groups[0].setting for groups in every]), strict=True):
         first = groups[0].setting
         table = find_table(published, first.hub_id, recipe=first.recipe, method=first.method)
-        context = Context(table=table, convention=convention, store=store)
         known = find_tables(published, first.hub_id)
         others = [other for other in known if other is not table and other.method == first.method]
-        built.append(_build_section(groups, context, name=name, others=others, expected=expected, cells=cells))
+        context = Context(table=table, convention=convention, store=store, others=others)
+        chosen = groups if cells else _choose_cells(groups, context)
+        built.append(_build_section(chosen, context, name=name, expected=expected))
     notes = write_notes("footnotes", built) if built else []
     return Report(sections=built, footnotes=[*left_out_note(left_out or {}), *notes])
 
@@ -95,25 +96,16 @@ def _group(runs: Iterable[Record], *, cells: int = 0) -> Group:
     return Group(setting=Setting.of(ordered[0]), runs=ordered, cells=cells)
 
 
-def _build_section(
-    groups: Sequence[Group],
-    context: Context,
-    *,
-    name: str,
-    others: Sequence[PublishedTable],
-    expected: Sequence[TaskConfig],
-    cells: bool,
-) -> Section:
-    chosen = groups if cells else _choose_cells(groups, lambda run: _selection_score(run, context))
-    changes = _common_changes([group.setting for group in chosen])
+def _build_section(groups: Sequence[Group], context: Context, *, name: str, expected: Sequence[TaskConfig]) -> Section:
+    changes = _common_changes([group.setting for group in groups])
     rows, again = list[Row](), list[tuple[str, Row]]()
-    for group, differs in _put_in_order(chosen):
+    for group, differs in _put_in_order(groups):
         shown = {*differs, *(f"trainer.{name}" for name in changes)}
         own = {f"trainer.{name}": value for name, value in group.setting.recipe_changes.items()}
         notes = [f"{name}={value}" for name, value in own.items() if name not in shown]
         task = task_of(group.runs[0])
         rows.append(build_row(group, context, task=task, differs=differs, setting_notes=notes))
-        for other in (each for each in others if group.finished and task.name in each.scores):
+        for other in (each for each in context.others if group.finished and task.name in each.scores):
             beside = Context(table=other, convention=context.convention, store=None)
             row = build_row(group, beside, task=task, degenerate=rows[-1].degenerate, differs=differs)
             again.append((other.name, row))
@@ -184,7 +176,7 @@ def _common_changes(settings: Sequence[Setting]) -> dict[str, str]:
     return {name: found.pop() for name, found in values.items()} if all(len(v) == 1 for v in values.values()) else {}
 
 
-def _choose_cells(groups: Sequence[Group], score: Callable[[Record], float]) -> list[Group]:
+def _choose_cells(groups: Sequence[Group], context: Context) -> list[Group]:
     """Turn settings into rows; those that differ only in their cell become one row, that of the best cell.
 
     The best cell has the highest median score; a cell with fewer finished seeds than the grid has of another is not
@@ -208,7 +200,7 @@ def _choose_cells(groups: Sequence[Group], score: Callable[[Record], float]) -> 
             if setting.without_cell() == base and all(value in grid[key] for key, value in setting.cell.items()):
                 _add_cell(cells[base], dataclasses.replace(group, setting=setting))
     every = [each for found in cells.values() for each in _split_by_inputs([*found.values()])]
-    return plain + [_choose_cell(alike, score) for alike in every]
+    return plain + [_choose_cell(alike, context) for alike in every]
 
 
 def _add_cell(cells: dict[object, Group], group: Group) -> None:
@@ -230,13 +222,14 @@ def _split_by_inputs(cells: Sequence[Group]) -> list[list[Group]]:
     return [[*first, *unknown], *others]
 
 
-def _choose_cell(cells: Sequence[Group], score: Callable[[Record], float]) -> Group:
+def _choose_cell(cells: Sequence[Group], context: Context) -> Group:
     cells = sorted(cells, key=lambda cell: sort_place(cell.setting.cell))
     counts = [[bool(run.config.get("cell")) for run in cell.finished] for cell in cells]
     most = max(map(sum, counts)) or max(map(len, counts))  # seeds of the grid's own runs: others may have had more
     if most == 0:
         return _group((run for cell in cells for run in cell.runs), cells=len(cells))
-    middle = [statistics.median(map(score, cell.finished)) if cell.finished else -math.inf for cell in cells]
+    scores = [[_selection_score(run, context) for run in cell.finished] for cell in cells]
+    middle = [statistics.median(own) if own else -math.inf for own in scores]
     best = max((place for place, cell in enumerate(cells) if len(cell.finished) >= most), key=middle.__getitem__)
     shown, incomplete = [None if math.isinf(value) else 100 * value for value in middle], list[str]()
     for cell in cells:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from glue_bench.machine import usable_cores
 
 Floats = NDArray[np.float64]
+Draw = Callable[[np.random.Generator, int], Floats]  # from a block's stream, (b, P) counts
 
 LEVEL = 0.95  # probability that an interval covers the expected score
 DRAWS = 2000
@@ -134,17 +135,11 @@ def find_patterns(split: SplitPredictions, metrics: Sequence[str]) -> tuple[Spli
 
 
 def score_draws(
-    metrics: Sequence[str],
-    split: SplitPredictions,
-    *,
-    draw: Callable[[np.random.Generator, int], Floats],
-    stream: np.random.Generator,
-    draws: int,
+    metrics: Sequence[str], split: SplitPredictions, *, draw: Draw, stream: np.random.Generator, draws: int
 ) -> dict[str, Floats]:
-    """Score `draws` lines of counts: metric to (S, draws). `draw(own, b)` draws (b, P) counts from a block's stream.
+    """Score `draws` lines of counts: metric to (S, draws).
 
-    Blocks are computed side by side, and each draws from a stream of its own, so the numbers are the same on any
-    machine.
+    Blocks are drawn and scored side by side, each from a stream of its own: the numbers are the same on any machine.
     """
     block = max(1, BLOCK_SIZE // len(split.labels))
     sizes = [min(block, draws - at) for at in range(0, draws, block)]

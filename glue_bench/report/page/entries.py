@@ -108,17 +108,6 @@ def measure_calibration(splits: Sequence[Predictions]) -> pd.DataFrame:
     return bins.assign(low=bins.index / BINS, share=share, error=share * (bins.accuracy - bins.confidence).abs())
 
 
-def measure_errors(label: Floats, prediction: Floats) -> pd.DataFrame:
-    """Measure the errors of (n,) predicted scores by thirds of the labels, from low to high.
-
-    Columns: low and high, the ends of a third; its rows; means of the error and of its size.
-    """
-    edges = np.quantile(label, [0, 1 / 3, 2 / 3, 1])
-    error = prediction - label
-    thirds = _mean_by(np.searchsorted(edges[1:-1], label, side="right"), bias=error, distance=abs(error))
-    return thirds.assign(low=edges[thirds.index], high=edges[thirds.index + 1])
-
-
 def _mean_by(place: NDArray[np.int64], **columns: NDArray[Any]) -> pd.DataFrame:
     """Return the means of (n,) columns at each place that occurs, and its number of rows."""
     groups = pd.DataFrame(columns).groupby(place)
@@ -213,8 +202,14 @@ class Entry:
 
     @cached_property
     def error_bands(self) -> pd.DataFrame:
-        """The errors of predicted scores by thirds of the labels, over all seeds and splits."""
-        return measure_errors(*self.labels_and_predictions)
+        """The errors of predicted scores by thirds of the labels, from low to high, over all seeds and splits.
+
+        Columns: low and high, the ends of a third; its rows; means of the error and of its size.
+        """
+        label, prediction = self.labels_and_predictions
+        edges, error = np.quantile(label, [0, 1 / 3, 2 / 3, 1]), prediction - label
+        thirds = _mean_by(np.searchsorted(edges[1:-1], label, side="right"), bias=error, distance=abs(error))
+        return thirds.assign(low=edges[thirds.index], high=edges[thirds.index + 1])
 
     @cached_property
     def hardest(self) -> list[dict[str, Any]]:

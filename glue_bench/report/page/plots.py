@@ -82,16 +82,9 @@ def canvas(height: float, *, width: float = WIDTH) -> Iterator[Figure]:
         yield figure
 
 
-def add_axes(
-    figure: Figure,
-    *,
-    left: float,
-    right: float,
-    top: float,
-    bottom: float,
-    grid: Literal["x", "y", "both"] | None = None,
-) -> Axes:
-    """Add axes with these margins, in the units of the viewBox, with or without grid lines."""
+def add_axes(figure: Figure, *, grid: Literal["x", "y", "both"] | None = None, **margins: float) -> Axes:
+    """Add axes with the margins left, right, top and bottom, in units of the viewBox, with or without grid lines."""
+    left, right, top, bottom = (margins[side] for side in ("left", "right", "top", "bottom"))
     width, height = figure.get_size_inches() * 72
     size = ((width - left - right) / width, (height - top - bottom) / height)
     axes = figure.add_axes((left / width, bottom / height, *size))
