@@ -40,11 +40,7 @@ _LONGEST_WORD = 20  # of a header that is not broken
 
 
 def render_report(report: Report, format_name: str, *, width: int | None = None, color: bool = False) -> str:
-    """Render the whole report as text.
-
-    `format_name` is one of FORMATS; `width` is the console table's in columns, None for the terminal's; `color` lets it
-    have escape sequences.
-    """
+    """Render the report in one of FORMATS; a console table is `width` columns wide, None for the terminal's."""
     if format_name == "json":
         keys = ("encoder", "data", "recipe", "recipe_changes", "mean", "published_mean")
         sections = [

@@ -177,11 +177,10 @@ def _common_changes(settings: Sequence[Setting]) -> dict[str, str]:
 
 
 def _choose_cells(groups: Sequence[Group], context: Context) -> list[Group]:
-    """Turn settings into rows; those that differ only in their cell become one row, that of the best cell.
+    """Turn settings into rows; those that differ only in their cell become one row, that of the highest median score.
 
-    The best cell has the highest median score; a cell with fewer finished seeds than the grid has of another is not
-    chosen. A run that was asked for outside of a grid has its own row, and counts as a cell as well if the grid has its
-    values.
+    A cell with fewer finished seeds than another is not chosen. A run that was asked for outside of a grid has its own
+    row, and counts as a cell as well if the grid has its values.
     """
     plain = [group for group in groups if not all(run.config.get("cell") for run in group.runs)]
     cells, grids = defaultdict[Setting, dict[object, Group]](dict), dict[Setting, dict[str, list[Any]]]()

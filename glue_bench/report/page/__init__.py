@@ -113,7 +113,7 @@ def render_page(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=_show,
+        finalize=lambda value: plots.show_text(value) if type(value) is str else value,  # but not our own markup
     )
     environment.filters |= _FILTERS
     environment.globals |= {
@@ -128,11 +128,6 @@ def render_page(page: Page) -> str:
         "version": __version__,
     }
     return environment.get_template("page.html").render(page=page).lstrip()
-
-
-def _show(value: Any) -> Any:
-    """Make invisible characters in text visible; leave our own markup as it is."""
-    return plots.show_text(value) if type(value) is str else value
 
 
 def _describe_device(run: Record) -> str:

@@ -95,10 +95,7 @@ def add_axes(figure: Figure, *, grid: Literal["x", "y", "both"] | None = None, *
 
 
 def to_svg(figure: Figure, name: str) -> Drawing:
-    """Write the figure as markup; must be called inside the block of `canvas`.
-
-    `name`, which is unique in the page, makes all ids of the figure unique: a letter, then letters, digits and hyphens.
-    """
+    """Write the figure as markup, inside the block of `canvas`; `name`, unique in the page, makes its ids unique."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = _NOT_DRAWN.sub("", stream.getvalue())
@@ -119,10 +116,7 @@ def to_svg(figure: Figure, name: str) -> Drawing:
 
 
 def show_text(text: str) -> str:
-    """Make control, formatting and unassigned characters in text visible, as in `a⟨U+202E⟩b`.
-
-    A name that reverses the direction of writing, or has characters without width, cannot pass for another name.
-    """
+    """Make control, formatting and unassigned characters visible, as in `a⟨U+202E⟩b`: no name can pass for another."""
     hidden = {c for c in text if c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp")}
     return "".join(f"⟨U+{ord(char):04X}⟩" if char in hidden else char for char in text)
 
