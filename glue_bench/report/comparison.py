@@ -86,11 +86,6 @@ class Sides:
     subject: str = ""  # what both have in common, if their names do not say it
     named: Collection[str] = ()  # facts that their names give: they are what is compared
 
-    @property
-    def names(self) -> tuple[str, str]:
-        """The names of both."""
-        return self.first.name, self.second.name
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
@@ -125,9 +120,9 @@ def compare(sides: Sides, published: Sequence[PublishedTable], *, convention: st
             pairs.append(pair)
         except _NotComparedError as why:
             skipped[title] = str(why)
-    tasks = []
+    tasks, names = list[TaskComparison](), (sides.first.name, sides.second.name)
     for one, p in zip(found, adjust_holm([one.p_value for one in found]), strict=True):
-        better = None if p >= SIGNIFICANCE or one.difference == 0 else sides.names[one.difference < 0]
+        better = None if p >= SIGNIFICANCE or one.difference == 0 else names[one.difference < 0]
         tasks.append(dataclasses.replace(one, p_adjusted=p, better=better))
     runs = [[run for pair in pairs for run in pair.runs()[place]] for place in (0, 1)]
     settings = [[Setting.of(run) for run in own] for own in runs]
@@ -136,10 +131,10 @@ def compare(sides: Sides, published: Sequence[PublishedTable], *, convention: st
     first_mean = statistics.fmean(task.first for task in tasks) if tasks else None
     second_mean = statistics.fmean(task.second for task in tasks) if tasks else None
     costs = [(task.first_cost, task.second_cost) for task in tasks if task.divisible]
-    named = zip(sides.names, settings, strict=True)
+    named = zip(names, settings, strict=True)
     return Comparison(
-        first=sides.first.name,
-        second=sides.second.name,
+        first=names[0],
+        second=names[1],
         subject=sides.subject,
         tasks=tasks,
         skipped=skipped,
@@ -255,12 +250,10 @@ def _compare_task(pair: _Pair, sides: Sides, *, convention: str) -> TaskComparis
         return [[*dataclasses.astuple(found.difference)], [found.p_rows]]
 
     numbers, (p_rows,) = keep_numbers(pair_up, splits=splits, words=["pairs", STREAM, *map(tuple, parts)])
-    found = PairedScores(difference := Interval(*numbers), p_rows)
+    scores = PairedScores(difference := Interval(*numbers), p_rows)
     first, second = (100 * statistics.median(headline(parts, run.scores) for run in runs) for runs in (ours, theirs))
-    read = zip(sides.names, (left, right), strict=True)
-    degenerate = [
-        f"{name}: {text}" for name, evidence in read for text in write_notes("degenerate", evidence.degenerate)
-    ]
+    read = ((sides.first.name, left.degenerate), (sides.second.name, right.degenerate))
+    degenerate = [f"{name}: {text}" for name, found in read for text in write_notes("degenerate", found)]
     reasons = (reason for run in (*ours, *theirs) for reason in run.not_comparable_because)
     differences, bound = pair.differences(), 100 * (1.0 - lowest_of(parts))
     ways = [{(run.device, *run.ways, run.processes) for run in runs} for runs in (ours, theirs)]
@@ -277,9 +270,9 @@ def _compare_task(pair: _Pair, sides: Sides, *, convention: str) -> TaskComparis
         high=min(100 * difference.high, bound),
         few_seeds=len(pair.seeds) == 2 and 100 * max(-difference.low, difference.high) > bound,
         p_rows=p_rows,
-        p_value=found.p_value,
-        p_adjusted=found.p_value,
-        detectable=100 * found.detectable,
+        p_value=scores.p_value,
+        p_adjusted=scores.p_value,
+        detectable=100 * scores.detectable,
         better=None,
         kept=_share(first, second),
         first_cost=Cost.of(ours),

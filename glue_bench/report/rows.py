@@ -183,8 +183,7 @@ def keep_numbers(
         digest.update(split.labels.tobytes() + split.predictions.tobytes())
     path = cache_folder("report") / digest.hexdigest()[:32]
     with contextlib.suppress(OSError, ValueError):  # not there, or not as it was written
-        known_numbers: Numbers = json.loads(read_sealed(path))
-        return known_numbers
+        return [*json.loads(read_sealed(path))]
     numbers = compute()
     with contextlib.suppress(DiskError):  # then it is computed again
         write_sealed(path, json.dumps(numbers).encode())

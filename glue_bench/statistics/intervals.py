@@ -73,9 +73,7 @@ class Interval:
 def interval_of_mean(scores: Floats, resampled: Floats) -> Interval:
     """Compute the interval for the expected score over seeds and rows, around the mean over seeds.
 
-    Args:
-        scores: (S,) on the rows themselves.
-        resampled: (S, draws) on drawn rows, the same rows in every line.
+    The (S,) `scores` are on the rows themselves; `resampled` (S, draws) on drawn rows, the same in every line.
     """
     return _join(scores.mean(), resampled.mean(axis=0), seeds=(scores, resampled), share=1 / len(scores))
 
@@ -83,9 +81,7 @@ def interval_of_mean(scores: Floats, resampled: Floats) -> Interval:
 def interval_of_difference(first: tuple[Floats, Floats], second: tuple[Floats, Floats]) -> Interval:
     """Compute the interval of a difference of medians over seeds, paired by seed and by row.
 
-    Args:
-        first: (S,) scores and (S, draws) scores on drawn rows.
-        second: the same for what is subtracted, with the same seeds and drawn rows.
+    It is the first minus the second: (S,) scores, and (S, draws) on drawn rows, with the same seeds and rows in both.
     """
     (a, a_drawn), (b, b_drawn) = first, second
     medians = np.median(a_drawn, axis=0) - np.median(b_drawn, axis=0)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jinja2
 
@@ -116,17 +116,9 @@ def render_page(page: Page) -> str:
         finalize=lambda value: plots.show_text(value) if type(value) is str else value,  # but not our own markup
     )
     environment.filters |= _FILTERS
-    environment.globals |= {
-        "plots": plots,
-        "comparison_tables": comparison_tables,
-        "other_tables": other_tables,
-        "write_notes": write_notes,
-        "hardest": HARDEST,
-        "most_classes": MOST_CLASSES,
-        "curve_points": POINTS,
-        "bins": BINS,
-        "version": __version__,
-    }
+    tables = {"comparison_tables": comparison_tables, "other_tables": other_tables, "write_notes": write_notes}
+    environment.globals |= {"plots": plots, "version": __version__, **tables}
+    environment.globals |= {"hardest": HARDEST, "most_classes": MOST_CLASSES, "curve_points": POINTS, "bins": BINS}
     return environment.get_template("page.html").render(page=page).lstrip()
 
 
