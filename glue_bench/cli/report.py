@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Print or write the report, then check it."""
     from glue_bench.report.check import check_report, read_baseline
-    from glue_bench.report.formats import render_report
+    from glue_bench.report.formats import render_paper, render_report
     from glue_bench.report.model import CARD_TASKS
     from glue_bench.report.table import build_report
 
@@ -84,8 +84,6 @@ def execute(arguments: argparse.Namespace) -> int:
         page = render_html(report, records, published=published, store=store, convention=arguments.convention)
         write_output(page, arguments.out or results_dir / "report.html", chosen=arguments.out is not None)
     elif paper:
-        from glue_bench.report.paper import render_paper  # imports Jinja
-
         write_output(render_paper(report, spread=arguments.spread), arguments.out)
     else:
         write_output(render_report(report, arguments.format, **style(arguments.out)), arguments.out)

@@ -11,8 +11,7 @@ import numpy as np
 from glue_bench.errors import InputError
 from glue_bench.reading import conform, read_json
 from glue_bench.report.model import REPORT_SCHEMA_VERSION, Report
-from glue_bench.statistics.paired import SIGNIFICANCE, adjust_holm
-from glue_bench.statistics.verdicts import drop_p_value, drop_p_value_of_rows
+from glue_bench.statistics.verdicts import SIGNIFICANCE, adjust_holm, drop_p_value, drop_p_value_of_rows
 
 _NORMAL_95 = 1.959964  # half the width of a 95 % interval in standard errors
 # The fields of a row of the JSON report that are read, and their types; the first ones identify its setting.

@@ -2,24 +2,18 @@
 
 import dataclasses
 import re
-import tomllib
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from glue_bench.report.comparison import Comparison, TaskComparison
 from glue_bench.report.model import Line, Report, Row, Section
+from glue_bench.report.templates import write_notes
 from glue_bench.runs.setting import short_name, show_value
-from glue_bench.statistics.intervals import DRAWS
-from glue_bench.statistics.verdicts import ABOVE, FAILED, FEWEST_SEEDS, NOT_COMPARABLE, REPRODUCED
+from glue_bench.statistics.verdicts import ABOVE, FAILED, NOT_COMPARABLE, REPRODUCED
 from glue_bench.text import plural, three_digits
 
-_SENTENCES = tomllib.loads(Path(__file__).with_name("notes.toml").read_text(encoding="utf-8"))
-NOTES = {name: text.format(draws=f"{DRAWS:,}", fewest=FEWEST_SEEDS) for name, text in _SENTENCES.items()}
 FEW_SEEDS = "too few seeds"  # for an interval
-_NOTHING = "\u2013"
-_NUMBER = re.compile(rf"-?\d+(\.\d+)?\*?|{_NOTHING}")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 # Columns that count as numbers even if some cells hold words.
 _NUMBERS = {
     *("dev rows", "seeds", "ours", "95 % interval", "published", "difference", "p (Holm)", "detectable", "kept"),
@@ -65,6 +59,10 @@ class TextTable:
             notes += [f"{task}: {same.pop()}"] if len(same) == 1 and any(lines) else filter(None, lines)
         return notes
 
+    def without(self, name: str) -> "TextTable":
+        """Return the table without a column."""
+        return self.select([place for place, header in enumerate(self.headers) if header != name])
+
     def select(self, places: Iterable[int]) -> "TextTable":
         """Return the table with only these columns."""
         headers, *lines = ([line[place] for place in places] for line in (self.headers, *self.lines))
@@ -80,7 +78,7 @@ def report_tables(report: Report) -> list[TextTable]:
     own = ["init"] if any(row.setting.init != "pretrained" for row in every) else []
     own += ["trained"] if any(trained < parameters for trained, parameters in map(_sizes, every)) else []
     for section in report.sections:
-        published = f"; published: {section.published_title}" if section.published_title else ""
+        published = f"; published: {section.table.title}" if section.table else ""
         keys = [*own, *(key for key in section.differs if key != "init")]
         rows = [_cells(row, keys) for row in section.rows]
         totals = [_mean_cells(line, keys) for line in section.lines if line.mean is not None]
@@ -104,24 +102,6 @@ def other_tables(section: Section, keys: Sequence[str]) -> list[TextTable]:
     return [TextTable(title=title, headers=headers, rows=lines, keys=width + 1)] if lines else []
 
 
-def headline_table(sections: Sequence[Section]) -> TextTable:
-    """Put the medians of each setting in one line, and the published numbers of its encoder in the line below."""
-    titles = {row.task: row.title for section in sections for row in section.rows}
-    lines, notes = list[list[str]](), list[str]()
-    for section in sections:
-        for line in section.lines:
-            rows, number = {row.task: row for row in line.rows}, len(notes) + 1
-            medians = [_median(rows.get(task)) for task in titles]
-            lines.append([f"{section.encoder} ({number})", *medians, _number(line.mean)])
-            words = f"; {line.words}" if line.words else ""
-            notes.append(f"({number}) {section.encoder}: {section.conditions}{words}; medians")
-        if published := section.published:
-            scores = [_number(published.get(task)) for task in titles]
-            lines.append([f"published, {section.encoder}", *scores, _number(section.shown_published_mean)])
-    notes += [NOTES["starred"]] if any(cell.endswith("*") for line in lines for cell in line[1:]) else []
-    return TextTable(title="", headers=["encoder", *titles.values(), "mean"], rows=lines, notes=notes)
-
-
 def comparison_tables(comparison: Comparison) -> list[TextTable]:
     """Build the tables of scores and of times of two encoders, with notes on the whole comparison."""
     first, second = comparison.first, comparison.second
@@ -135,7 +115,7 @@ def comparison_tables(comparison: Comparison) -> list[TextTable]:
         headers=[*headers, "detectable", "better", "kept", "note"],
         rows=[_comparison_cells(task) for task in comparison.tasks],
         totals=totals,
-        notes=_comparison_notes(comparison),
+        notes=write_notes("comparison", comparison),
     )
     speed = ("seconds per 1,000 dev rows", "times as fast predicting", "seconds of training", "times as fast training")
     cost = TextTable(
@@ -167,29 +147,6 @@ def _verdict_words(row: Row) -> str:
     return f"{words}: {reason}" if reason and kind != NOT_COMPARABLE else words
 
 
-def write_footnotes(sections: Sequence[Section]) -> list[str]:
-    """List what a reader of these sections must know, most important first."""
-    rows = [row for section in sections for row in section.rows]
-    optimistic = any(row.optimistic for row in rows)
-    selected = optimistic or any(row.setting.selection != "last" for row in rows)
-    notes = [NOTES["ours_selected" if selected else "ours"]]
-    notes += [NOTES["optimistic"]] if optimistic else []
-    notes += [NOTES["intervals"]] if any(row.summary is not None and row.summary.interval for row in rows) else []
-    if degenerate := sum(len(row.degenerate) for row in rows):
-        nothing = "finished, but learned nothing (constant or majority-class predictions, or below chance)"
-        included = "The numbers of a row include its degenerate runs."
-        notes.append(f"{plural(degenerate, 'degenerate run')}: {nothing}. {included}")
-    shown = {section.table.name: section.table for section in sections if section.table and section.published}
-    notes += [NOTES["dev_sets"], NOTES["verdicts"], NOTES["pair_means"]] if shown else []
-    for table in shown.values():
-        runs = "The number of runs behind a score is not documented; the verdict assumes one."
-        if table.runs is not None:
-            of = f"the {'mean' if table.statistic == 'mean' else 'median'} of {table.runs} runs"
-            runs = f"The verdict takes each score as {of if table.runs > 1 else 'that of one run'}."
-        notes.append(f"Protocol of {table.title}: {table.protocol.removesuffix('.')}. {runs}")
-    return notes
-
-
 def _cells(row: Row, keys: Sequence[str]) -> list[str]:
     known = {**row.differs, "init": row.setting.init, "trained": f"{_sizes(row)[0]:,}"}
     settings = [show_value(known.get(key, "")) for key in keys]
@@ -210,10 +167,9 @@ def _sizes(row: Row) -> tuple[int, int]:
 def _mean_cells(line: Line, keys: Sequence[str]) -> list[str]:
     inits = " and ".join(dict.fromkeys(row.setting.init for row in line.rows if row.runs))
     settings = [show_value({**line.values, "init": inits}.get(key, "")) for key in keys]
-    mean, published = line.mean, line.published_mean
-    numbers = ["", ""] if published is None or mean is None else [f"{published:.1f}", _signed(mean - published)]
-    scores = ["of the eight tasks", "", "", _number(mean), "", *numbers, "", "; ".join(line.notes)]
-    return ["mean", *settings, *scores]
+    mean, published = line.mean or 0.0, line.published_mean
+    numbers = ["", ""] if published is None else [f"{published:.1f}", _signed(mean - published)]
+    return ["mean", *settings, "of the eight tasks", "", "", f"{mean:.1f}", "", *numbers, "", "; ".join(line.notes)]
 
 
 def _comparison_cells(task: TaskComparison) -> list[str]:
@@ -234,40 +190,6 @@ def _cost_cells(task: TaskComparison) -> list[str]:
     return [*cells, first.device if first.device == second.device else f"{first.device}; {second.device}"]
 
 
-def _comparison_notes(comparison: Comparison) -> list[str]:
-    """List notes on the whole comparison: the share, its limits, size and speed, and what was left out."""
-    tasks, first, second, notes = comparison.tasks, comparison.first, comparison.second, list[str]()
-    if comparison.kept is not None:
-        over = f"these {len(tasks)} tasks" if len(tasks) > 1 else "this task"
-        share = _share(comparison.published_kept)
-        published = f" (published: {share}, each number under its own convention)" if share else ""
-        notes.append(f"The mean of {first} over {over} is {_share(comparison.kept)} of that of {second}{published}.")
-    reasons = list(dict.fromkeys(reason for task in tasks for reason in task.not_comparable_because))
-    notes += [f"Not comparable with published numbers: {'; '.join(reasons)}."] if reasons else []
-    if single := ", ".join(task.title for task in tasks if len(task.seeds) == 1):
-        notes.append(f"One seed on {single}: interval and p cover the choice of dev rows but not training noise.")
-    began = "began with different weights: its tasks are not those of one encoder"
-    notes += [f"The compared runs of {name} {began}." for name in comparison.several_weights]
-    if lost := ", ".join(task.title for task in tasks if task.degenerate):
-        notes.append(f"Degenerate runs on {lost}: a run that learned nothing does not show how good its encoder is.")
-    sizes = [cost.parameters for task in tasks[:1] for cost in (task.first_cost, task.second_cost) if cost.parameters]
-    if len({*sizes}) == 2:
-        notes.append(f"Parameters, with the head: {sizes[0]:,} and {sizes[1]:,} ({sizes[0] / sizes[1]:.2f} to 1).")
-    if comparison.eval_ratio is not None and comparison.train_ratio is not None:
-        trains = f"trains {comparison.train_ratio:.2f} times as fast"
-        where = "medians over the tasks with the same training on the same device"
-        notes.append(f"{first} predicts {comparison.eval_ratio:.2f} times as fast as {second}, and {trains} ({where}).")
-    return notes + [f"{title} is left out: {reason}." for title, reason in comparison.skipped.items()]
-
-
-def _median(row: Row | None) -> str:
-    return _number(row.median if row else None) + "*" * (row is not None and row.doubtful)
-
-
-def _number(value: float | None) -> str:
-    return _NOTHING if value is None else f"{value:.1f}"
-
-
 def _share(kept: float | None) -> str:
     return "" if kept is None else f"{kept:.1f} %"
 
@@ -276,24 +198,3 @@ def _signed(value: float | None) -> str:
     """Show one decimal and a sign, but no sign for 0.0; empty without a value."""
     text = "" if value is None else f"{value:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text
-
-
-def name_sections(report: Report) -> list[str]:
-    """Name each section briefly: the encoder, and the recipe and data where its sections differ in them."""
-    encoders = [section.encoder for section in report.sections]
-    data = ["hub" if section.data.endswith(" on the hub") else section.data for section in report.sections]
-    names = list(encoders)
-    for words in ([section.recipe for section in report.sections], data):
-        several = {name for name in encoders if len({w for e, w in zip(encoders, words, strict=True) if e == name}) > 1}
-        every = zip(names, words, encoders, strict=True)
-        names = [f"{name}, {word}" if encoder in several else name for name, word, encoder in every]
-    return number_repeats(names, groups=[""] * len(names))
-
-
-def number_repeats(names: Sequence[str], *, groups: Sequence[str]) -> list[str]:
-    """Add a number in brackets to names that occur again in their group."""
-    seen, numbered = Counter[tuple[str, str]](), list[str]()
-    for name, group in zip(names, groups, strict=True):
-        seen[group, name] += 1
-        numbered.append(name if seen[group, name] == 1 else f"{name} ({seen[group, name]})")
-    return numbered

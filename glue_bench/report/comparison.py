@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glue_bench.report.kept import Numbers, keep_numbers
 from glue_bench.report.model import Cost, Report, Row, median
-from glue_bench.report.rows import STREAM, lowest_of, read_evidence
+from glue_bench.report.rows import STREAM, Numbers, keep_numbers, lowest_of, read_evidence
+from glue_bench.report.templates import write_notes
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_value
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics.intervals import Interval
-from glue_bench.statistics.paired import SIGNIFICANCE, adjust_holm, compare_pairs
+from glue_bench.statistics.verdicts import SIGNIFICANCE, PairedScores, adjust_holm, compare_pairs
 from glue_bench.tasks.adapter import ScorePart, headline, metric_title
 from glue_bench.tasks.published import PublishedTable, find_table
 
@@ -86,11 +86,6 @@ class Sides:
     subject: str = ""  # what both have in common, if their names do not say it
     named: Collection[str] = ()  # facts that their names give: they are what is compared
 
-    @property
-    def names(self) -> tuple[str, str]:
-        """The names of both."""
-        return self.first.name, self.second.name
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
@@ -125,9 +120,9 @@ def compare(sides: Sides, published: Sequence[PublishedTable], *, convention: st
             pairs.append(pair)
         except _NotComparedError as why:
             skipped[title] = str(why)
-    tasks = []
+    tasks, names = list[TaskComparison](), (sides.first.name, sides.second.name)
     for one, p in zip(found, adjust_holm([one.p_value for one in found]), strict=True):
-        better = None if p >= SIGNIFICANCE or one.difference == 0 else sides.names[one.difference < 0]
+        better = None if p >= SIGNIFICANCE or one.difference == 0 else names[one.difference < 0]
         tasks.append(dataclasses.replace(one, p_adjusted=p, better=better))
     runs = [[run for pair in pairs for run in pair.runs()[place]] for place in (0, 1)]
     settings = [[Setting.of(run) for run in own] for own in runs]
@@ -136,10 +131,10 @@ def compare(sides: Sides, published: Sequence[PublishedTable], *, convention: st
     first_mean = statistics.fmean(task.first for task in tasks) if tasks else None
     second_mean = statistics.fmean(task.second for task in tasks) if tasks else None
     costs = [(task.first_cost, task.second_cost) for task in tasks if task.divisible]
-    named = zip(sides.names, settings, strict=True)
+    named = zip(names, settings, strict=True)
     return Comparison(
-        first=sides.first.name,
-        second=sides.second.name,
+        first=names[0],
+        second=names[1],
         subject=sides.subject,
         tasks=tasks,
         skipped=skipped,
@@ -252,13 +247,13 @@ def _compare_task(pair: _Pair, sides: Sides, *, convention: str) -> TaskComparis
 
     def pair_up() -> Numbers:
         found = compare_pairs(splits, parts, stream=np.random.default_rng(STREAM))
-        return [[*dataclasses.astuple(found.difference)], [found.p_rows, found.p_value, found.detectable]]
+        return [[*dataclasses.astuple(found.difference)], [found.p_rows]]
 
-    known = keep_numbers(pair_up, splits=splits, words=["pairs", STREAM, *map(tuple, parts)])
-    difference, (p_rows, p_value, detectable) = Interval(*known[0]), known[1]
+    numbers, (p_rows,) = keep_numbers(pair_up, splits=splits, words=["pairs", STREAM, *map(tuple, parts)])
+    scores = PairedScores(difference := Interval(*numbers), p_rows)
     first, second = (100 * statistics.median(headline(parts, run.scores) for run in runs) for runs in (ours, theirs))
-    read = zip(sides.names, (left, right), strict=True)
-    degenerate = [f"{name}: {text}" for name, evidence in read for text in evidence.degenerate_notes()]
+    read = ((sides.first.name, left.degenerate), (sides.second.name, right.degenerate))
+    degenerate = [f"{name}: {text}" for name, found in read for text in write_notes("degenerate", found)]
     reasons = (reason for run in (*ours, *theirs) for reason in run.not_comparable_because)
     differences, bound = pair.differences(), 100 * (1.0 - lowest_of(parts))
     ways = [{(run.device, *run.ways, run.processes) for run in runs} for runs in (ours, theirs)]
@@ -275,9 +270,9 @@ def _compare_task(pair: _Pair, sides: Sides, *, convention: str) -> TaskComparis
         high=min(100 * difference.high, bound),
         few_seeds=len(pair.seeds) == 2 and 100 * max(-difference.low, difference.high) > bound,
         p_rows=p_rows,
-        p_value=p_value,
-        p_adjusted=p_value,
-        detectable=100 * detectable,
+        p_value=scores.p_value,
+        p_adjusted=scores.p_value,
+        detectable=100 * scores.detectable,
         better=None,
         kept=_share(first, second),
         first_cost=Cost.of(ours),

@@ -1,24 +1,26 @@
-"""Render a report or a comparison as console table, Markdown, LaTeX, JSON or CSV."""
+"""Render a report or a comparison as console table, Markdown, LaTeX, JSON or CSV, or as one table of a paper."""
 
 import csv
 import io
 import json
-import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from string import ascii_lowercase
 from typing import Any, Literal
 
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from glue_bench.report.columns import NOTES, TextTable, comparison_tables, headline_table, report_tables
+from glue_bench.errors import UsageError
+from glue_bench.report.columns import TextTable, comparison_tables, report_tables
 from glue_bench.report.comparison import Comparison, TaskComparison
-from glue_bench.report.model import REPORT_SCHEMA_VERSION, Report, Row
+from glue_bench.report.model import CARD_TASKS, REPORT_SCHEMA_VERSION, Line, Report, Row, Section
+from glue_bench.report.templates import load_template, write_notes
 from glue_bench.runs.setting import Setting
-from glue_bench.text import escape_cell, escape_latex, escape_markdown, visible
+from glue_bench.text import escape_cell, plural, visible
 
 TABLE_FORMATS = ("console", "markdown", "latex")
 FORMATS = (*TABLE_FORMATS, "json", "csv")
@@ -36,15 +38,9 @@ _SENTENCES = ("metric", "note")  # shown below the table if they do not fit into
 _GAP = 3  # characters between two columns
 _LONGEST_WORD = 20  # of a header that is not broken
 
-_LATEX_HEAD = r"% Preamble: \usepackage[T1]{fontenc} \usepackage{booktabs}; wide tables may need \small or rotation."
-
 
 def render_report(report: Report, format_name: str, *, width: int | None = None, color: bool = False) -> str:
-    """Render the whole report as text.
-
-    `format_name` is one of FORMATS; `width` is the console table's in columns, None for the terminal's; `color` lets it
-    have escape sequences.
-    """
+    """Render the report in one of FORMATS; a console table is `width` columns wide, None for the terminal's."""
     if format_name == "json":
         keys = ("encoder", "data", "recipe", "recipe_changes", "mean", "published_mean")
         sections = [
@@ -68,7 +64,7 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
         return f"{'% ' if format_name == 'latex' else ''}{words}\n"
     tables = report_tables(report)
     if format_name == "latex":
-        tables = [headline_table(report.sections), *tables]
+        return _fill("tables.tex", tables=tables, notes=report.footnotes, sections=report.sections)
     return render_tables(tables, report.footnotes, format_name=format_name, width=width, color=color)
 
 
@@ -96,7 +92,8 @@ def render_comparison(
         rows = [{**names, **task} for task in content["tasks"]]
         return render_csv(rows, like=[*names, *TaskComparison.__dataclass_fields__])
     tables = comparison_tables(comparison)
-    return render_tables(tables, [*notes, NOTES["comparison"]], format_name=format_name, width=width, color=color)
+    notes = [*notes, *write_notes("comparison_rule")]
+    return render_tables(tables, notes, format_name=format_name, width=width, color=color)
 
 
 def render_tables(
@@ -105,9 +102,11 @@ def render_tables(
     """Render any tables, with the notes once, in one of TABLE_FORMATS; further arguments as in `render_report`."""
     if format_name == "console":
         return _console(tables, notes, width=width, color=color)
-    if format_name == "markdown":
-        return _markdown(tables, notes)
-    return "\n\n".join([_LATEX_HEAD, *map(_latex_table, tables), *map(_paragraph, notes)]) + "\n"
+    return _fill("tables.md" if format_name == "markdown" else "tables.tex", tables=tables, notes=notes, sections=())
+
+
+def _fill(template: str, **values: Any) -> str:
+    return load_template(template).render(values).rstrip() + "\n"
 
 
 def _json(content: Mapping[str, Any]) -> str:
@@ -125,47 +124,37 @@ def render_csv(rows: Sequence[Mapping[str, Any]], *, like: Iterable[str]) -> str
     return stream.getvalue()
 
 
-def _markdown(tables: Sequence[TextTable], notes: Sequence[str]) -> str:
-    lines = list[str]()
-    for table in tables:
-        rule = ["--:" if table.is_right(place) else "---" for place, _ in enumerate(table.headers)]
-        lines += [f"### {escape_markdown(table.title)}", ""]
-        rows = [f"| {' | '.join(escape_markdown(cell) for cell in row)} |" for row in (table.headers, *table.lines)]
-        lines += [rows[0], f"|{'|'.join(rule)}|", *rows[1:], ""]
-        lines += [f"{escape_markdown(note)}\n" for note in table.notes]
-    return "\n".join([*lines, *(f"{escape_markdown(note)}\n" for note in notes)]).rstrip() + "\n"
-
-
 def _console(tables: Sequence[TextTable], notes: Sequence[str], *, width: int | None, color: bool) -> str:
     stream = io.StringIO()
-    console = Console(file=stream, width=width, force_terminal=color, no_color=not color, highlight=False, emoji=False)
+    plain: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}
+    console = Console(file=stream, width=width, force_terminal=color, no_color=not color, **plain)
     for text in tables:
         _print_table(console, text)
     for note in notes:
-        console.print(_show(note), style="dim")
+        console.print(visible(note), style="dim")
     return stream.getvalue()
 
 
 def _print_table(console: Console, text: TextTable) -> None:
-    console.print(_show(text.title), style="bold")
+    console.print(visible(text.title), style="bold")
     widths = _fit(text, console.width)
     shown = text.select(widths)
     whole = 2 + sum(widths.values()) + _GAP * (len(widths) - 1)  # wider than a terminal that is too narrow for a letter
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, width=whole if whole > console.width else None)
     for place, (header, width) in enumerate(zip(shown.headers, widths.values(), strict=True)):
         justify: Literal["left", "right"] = "right" if shown.is_right(place) else "left"
-        table.add_column(_show(header), justify=justify, width=width, overflow="fold")
+        table.add_column(visible(header), justify=justify, width=width, overflow="fold")
     for place, line in enumerate(shown.lines):
         if place == len(shown.rows):
             table.add_section()
-        table.add_row(*map(_show, line))
+        table.add_row(*map(visible, line))
     console.print(table, crop=False)
     lost = {name for place, name in enumerate(text.headers) if place not in widths and text.is_used(place)}
     for words in text.sentences(lost & {*_SENTENCES}):
-        console.print(_show(words))
+        console.print(visible(words))
     if numbers := ", ".join(name for name in text.headers if name in lost and name not in _SENTENCES):
         console.print(f"A wider terminal also shows: {numbers}.", style="dim")
-    console.print(*map(_show, text.notes), "", sep="\n")
+    console.print(*map(visible, text.notes), "", sep="\n")
 
 
 def _fit(text: TextTable, width: int) -> dict[int, int]:
@@ -200,29 +189,60 @@ def _narrowest(text: TextTable, place: int) -> int:
     return max([word, *(cell_len(visible(line[place])) for line in text.lines)])
 
 
-def _show(text: str) -> str:
-    """Show text literally on a terminal: no markup, no escape sequences."""
-    return escape(visible(text))
-
-
-def _latex_table(table: TextTable) -> str:
-    shown = table.select([place for place, header in enumerate(table.headers) if header != "note"])
-    columns = "".join("r" if shown.is_right(place) else "l" for place, _ in enumerate(shown.headers))
-    parts = ["\n".join(map(_line, lines)) for lines in ([shown.headers], shown.rows, shown.lines[len(shown.rows) :])]
-    rows = [r"\toprule", "\n\\midrule\n".join(filter(None, parts)), r"\bottomrule"]
-    tabular = "\n".join([rf"\begin{{tabular}}{{{columns}}}", *rows, r"\end{tabular}"])
-    title = [rf"\noindent\textbf{{{escape_latex(table.title)}}}"] if table.title else []
-    notes = [f"{words}." for words in table.sentences(["note"])]
-    return "\n\n".join([*title, tabular, *map(_paragraph, [*notes, *table.notes])])
-
-
-def _paragraph(text: str) -> str:
-    return rf"\noindent {escape_latex(text)}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    text = " & ".join(re.sub(r"^-(?=\d)|(?<= to )-", "$-$", escape_latex(cell)) for cell in cells) + r" \\"
-    return "{}" + text if text.startswith(("[", "*")) else text  # else it is read as an option of the line before
-
-
 _EMPTY_ROW = Row(setting=Setting(encoder="", task="", recipe="", data=""), title="", metric="", convention="")
+
+
+Spread = Literal["sd", "range"]
+_Lines = Sequence[tuple[str, Line, Section | None]]  # a name; the section after its last line
+_SHORT = {"accuracy": "acc.", "Matthews correlation": "Matthews"}
+_WIDEST = 32  # characters of a line's name: what makes one longer is in the note
+
+
+def render_paper(report: Report, *, spread: Spread = "sd") -> str:
+    """Render a float that a paper can input: mean and standard deviation over the seeds, or median and range.
+
+    A UsageError if the rows of a task do not all have one metric.
+    """
+    finished = dict[str, Row]()
+    for row in (row for section in report.sections for row in section.rows if row.seeds):
+        if (known := finished.setdefault(row.task, row)).metric != row.metric:
+            both = f"{known.metric} of {known.encoder} and {row.metric} of {row.encoder}"
+            raise UsageError(f"--style paper: no column for {both} on {row.title}; choose runs, as in encoder=NAME")
+    if not finished:
+        return "% No finished run yet.\n"
+    lines, explained = list[tuple[str, Line, Section | None]](), list[str]()
+    for section in report.sections:
+        own = [line for line in section.lines if any(row.seeds for row in line.rows)]
+        for line in own:
+            label = ", ".join(filter(None, (section.name, line.words)))
+            if line.words and len(label) > _WIDEST:
+                turns, letter = divmod(len(explained), 26)
+                label = f"{section.name} ({ascii_lowercase[letter] * (turns + 1)})"
+                explained.append(f"{label}: {line.words}.")
+            lines.append((label, line, section if line is own[-1] else None))
+    rows = [row for _, line, _ in lines for row in line.rows]
+    return load_template("paper.tex").render(
+        caption=" ".join(write_notes("caption", rows, spread, _seeds(lines))),
+        tasks=sorted(finished.values(), key=lambda row: row.order),
+        lines=lines,
+        spread=spread,
+        short_metric=_metric,
+        card_tasks=CARD_TASKS,
+        means=any(line.mean is not None for _, line, _ in lines),
+        note=" ".join([*explained, *write_notes("paper", rows, report.sections)]),
+    )
+
+
+def _metric(row: Row) -> str:
+    """Shorten a row's metric: `mean of accuracy and F1` to `acc./F1`."""
+    words = row.metric.removeprefix("mean of ").split(" and ")
+    return "/".join(dict.fromkeys(_SHORT.get(word, word.replace("accuracy", "acc.")) for word in words))
+
+
+def _seeds(lines: _Lines) -> str:
+    """Write how many seeds most lines have, and which have others."""
+    found = {label: sorted({len(row.seeds) for row in line.rows if row.seeds}) for label, line, _ in lines}
+    usual = Counter(count for counts in found.values() for count in counts).most_common(1)[0][0]
+    ends = {label: dict.fromkeys((counts[0], counts[-1])) for label, counts in found.items() if counts != [usual]}
+    others = [f"{label}: {' to '.join(map(str, counts))}" for label, counts in ends.items()]
+    return plural(usual, "seed") + (f" ({'; '.join(others)})" if others else "")

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from glue_bench.report.templates import write_notes
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_words
 from glue_bench.statistics.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN, Verdict
 from glue_bench.tasks.published import PublishedScore, PublishedTable
-from glue_bench.text import plural
 
 REPORT_SCHEMA_VERSION = 2  # of the JSON report
 CARD_TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")  # in the order of the model card
@@ -152,22 +152,7 @@ class Group:
     @property
     def choice_notes(self) -> list[str]:
         """What was chosen, from what and on which rows."""
-        if not self.finished:
-            return [f"{plural(self.cells, 'cell')}, none finished"] if self.cells else []
-        notes, selection = list[str](), self.setting.selection
-        if self.cells:
-            best = f"best of {plural(self.cells, 'cell')}" if self.cells > 1 else "one cell"
-            missing = f" (the grid has {self.planned})" if self.cells < self.planned else ""
-            notes.append(f"{best}{missing}: {self.cell_words}")
-        elif selection != "last":
-            notes.append("best epoch")
-        if self.optimistic:
-            notes.append("selected on the dev split: optimistic")
-        elif selection == "holdout":
-            notes.append("selected on held-out training rows")
-        elif selection == "halves":
-            notes.append("selected on half of the dev split, and scored on the other")
-        return [*notes, *([f"incomplete: {', '.join(self.incomplete)}"] if self.incomplete else [])]
+        return write_notes("choices", self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,6 +272,7 @@ class Line:
 class Section:
     """The rows of one encoder on one data source with one recipe."""
 
+    name: str  # brief, and unique in the report
     encoder: str
     data: str
     recipe: str
@@ -312,11 +298,6 @@ class Section:
         """The mean of the published numbers of the same tasks."""
         means = [line.published_mean for line in self.lines if line.mean is not None]
         return means[0] if len(means) == 1 else None
-
-    @property
-    def published_title(self) -> str | None:
-        """The title of the row with the published numbers."""
-        return self.table.title if self.table else None
 
     @property
     def published(self) -> dict[str, float]:

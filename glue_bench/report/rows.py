@@ -1,29 +1,33 @@
 """Turn the runs of one setting, with their stored predictions, into one row: scores, intervals, verdict, notes."""
 
+import contextlib
 import dataclasses
+import hashlib
+import json
 import logging
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from glue_bench.config.task import CORRELATIONS
-from glue_bench.errors import InputError
-from glue_bench.report.kept import Numbers, keep_numbers
+from glue_bench.errors import DiskError, InputError
+from glue_bench.files import cache_folder, read_sealed, write_sealed
 from glue_bench.report.model import Group, Row, ScoreSummary
+from glue_bench.report.templates import write_notes
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics import verdicts
-from glue_bench.statistics.intervals import Floats, Interval, SplitPredictions, interval_of_mean, resample_scores
+from glue_bench.statistics.intervals import Floats, SplitPredictions, interval_of_mean, resample_scores
 from glue_bench.statistics.verdicts import Verdict, describe_degenerate, judge_published
 from glue_bench.tasks.adapter import ScorePart, TaskAdapter, headline, metric_title, started_from, undefined_words
-from glue_bench.tasks.published import NOT_STATED, PublishedScore, PublishedTable
-from glue_bench.text import plural
+from glue_bench.tasks.published import PublishedScore, PublishedTable
 
+Numbers = list[list[float]]
+_KEPT_VERSION = 5  # goes up when the same predictions give other numbers
 STREAM = 20240501  # seeds every draw, so that the same records give the same report
-_LONGEST = 100  # characters of a run's error in a note
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +39,7 @@ class Context:
     table: PublishedTable | None  # of the encoder
     convention: str | None  # card or paper; None for that of each published number
     store: RunStore | None  # with the predictions
+    others: Sequence[PublishedTable] = ()  # the encoder's other published rows, of the same method
 
     def score(self, task: str) -> PublishedScore | None:
         """Return the published number of a task."""
@@ -45,28 +50,12 @@ class Context:
         score = self.score(task.name)
         return self.convention or (score.convention if score and task.states(score.convention) else "card")
 
-    def parts(self, task: TaskAdapter) -> list[ScorePart]:
-        """Return the scores whose mean the task's row shows."""
-        return task.parts(self.convention_of(task))
 
-    def shown_score(self, task: TaskAdapter) -> PublishedScore | None:
-        """Return the published number if it is for the row's metric; with a single metric, conventions agree."""
-        score = self.score(task.name)
-        return score.under(task, self.convention_of(task)) if score else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Evidence(NamedTuple):
     """The predictions of a row's finished runs; line s of every array belongs to run s."""
 
     splits: Mapping[str, SplitPredictions]  # empty where each run is scored on its own half of the dev rows
     degenerate: Mapping[str, str]  # seed to the reason
-
-    def degenerate_notes(self) -> list[str]:
-        """Write a line for each reason, with its seeds."""
-        reasons = dict.fromkeys(self.degenerate.values())
-        found = {why: [seed for seed, other in self.degenerate.items() if other == why] for why in reasons}
-        return [f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} degenerate: {why}" for why, seeds in found.items()]
 
 
 def build_row(
@@ -76,40 +65,31 @@ def build_row(
 
     `degenerate` is that of a row of the same runs whose predictions were read, if `context` has no store.
     """
-    parts, shown = context.parts(task), context.shown_score(task)
+    score, convention = context.score(task.name), context.convention_of(task)
+    parts, shown = task.parts(convention), score.under(task, convention) if score else None
     if shown is not None and shown.start == group.setting.init:
         group = dataclasses.replace(group, runs=[_started_alike(run) for run in group.runs])
-    runs, finished = group.runs, group.finished
+    finished = group.finished
     values = [100 * headline(parts, run.scores) for run in finished]
     evidence = read_evidence(context.store, finished, parts=parts) if context.store and finished else None
     intervals = _score_intervals(evidence, finished, parts=parts) if evidence and evidence.splits else {}
     degenerate = evidence.degenerate if evidence else degenerate or {}
-    verdict = _judge(group, context, task=task, values=values, degenerate=len(degenerate))
-    remarks = group.setting.way_words
-    if finished and not group.not_comparable_because and shown is None:
-        score = context.score(task.name)
-        remarks.append(f"the published number is {_convention_words(score)}" if score else "nothing published")
-    if finished and verdict and verdict.kind == verdicts.NOT_COMPARABLE and group.comparable and shown:
-        remarks.append(f"not comparable: {verdict.reason}")
-    remarks += [shown.note] if runs and shown and shown.note else []
-    if context.store is not None and finished and evidence is None:
-        remarks.append("stored predictions cannot be read: no interval, and degenerate runs are not detected")
-    if evidence and not evidence.splits:
-        remarks.append("no interval: each seed is scored on its own half of the dev rows")
-    remarks += evidence.degenerate_notes() if evidence else []
-    remarks += dict.fromkeys(undefined_words(run.undefined) for run in finished if run.undefined)
-    for split, count in (finished[0].data.get("overlap", {}) if finished else {}).items():
-        have = "has" if count == 1 else "have"
-        remarks.append(f"{plural(count, 'row')} of {split} {have} the texts of a training row")
-    for status, count in group.unfinished.items():
-        reason = next(run for run in runs if run.status == status).outcome.removeprefix(status).strip(" :")
-        reason = reason if len(reason) <= _LONGEST else f"{reason[: _LONGEST - 1].rstrip()}…"
-        remarks.append(f"{count} {status}" + (f": {reason}" if reason else ""))
+    verdict = _judge(group, context, shown=shown, values=values, degenerate=len(degenerate))
+    remarks = write_notes(
+        "remarks",
+        group,
+        score=score,
+        shown=shown,
+        verdict=verdict,
+        evidence=evidence,
+        unread=context.store is not None and finished and evidence is None,
+        undefined=dict.fromkeys(undefined_words(run.undefined) for run in finished if run.undefined),
+    )
     return Row(
         **{item.name: getattr(group, item.name) for item in dataclasses.fields(group)},
         title=task.title,
         metric=metric_title(parts),
-        convention=context.convention_of(task),
+        convention=convention,
         n=sum(finished[0].data["rows"][split] for split in {part.split for part in parts}) if finished else None,
         values=values,
         summary=_summarise(values, intervals.get(None)) if values else None,
@@ -124,12 +104,6 @@ def build_row(
         degenerate=degenerate,
         **about,
     )
-
-
-def _convention_words(score: PublishedScore) -> str:
-    stated = score.convention != NOT_STATED
-    known = f"under the convention {score.convention}"
-    return known if stated else f"{score.value:.1f}, under a convention that is not stated"
 
 
 def _started_alike(run: Record) -> Record:
@@ -172,7 +146,7 @@ def read_evidence(store: RunStore, finished: Sequence[Record], *, parts: Sequenc
 
 def _score_intervals(
     evidence: Evidence, finished: Sequence[Record], *, parts: Sequence[ScorePart]
-) -> dict[ScorePart | None, Interval]:
+) -> dict[ScorePart | None, tuple[float, float]]:
     """Compute each part's interval, and under None that of the mean of `parts`; in natural units."""
     metrics = task_of(finished[0]).metrics
     every = [ScorePart(split, metric) for split in evidence.splits for metric in metrics]
@@ -186,16 +160,34 @@ def _score_intervals(
             drawn |= {ScorePart(split, metric): values[metric] for metric in metrics}
         own = {part: np.array(values) for part, values in scores.items()}
         means = [[np.mean([of[part] for part in shown], axis=0) for of in (own, drawn)] for _, shown in keys]
-        return [[*dataclasses.astuple(interval_of_mean(*pair))] for pair in means]
+        return [[found.low, found.high] for found in (interval_of_mean(*pair) for pair in means)]
 
     known = keep_numbers(draw, splits=evidence.splits, words=["intervals", STREAM, scores, *map(tuple, parts)])
-    found: dict[ScorePart | None, Interval] = {}
-    for (key, shown), numbers in zip(keys, known, strict=True):
-        interval = Interval(*numbers)
-        interval = dataclasses.replace(interval, low=max(interval.low, lowest_of(shown)), high=min(interval.high, 1.0))
-        if interval.low < interval.high:  # drawing rows shows nothing where all predictions are right, or all wrong
-            found[key] = interval
-    return found
+    pairs = zip(keys, known, strict=True)
+    limits = {key: (max(low, lowest_of(shown)), min(high, 1.0)) for (key, shown), (low, high) in pairs}
+    # Drawing rows shows nothing where all predictions are right, or all wrong.
+    return {key: (low, high) for key, (low, high) in limits.items() if low < high}
+
+
+def keep_numbers(
+    compute: Callable[[], Numbers], *, splits: Mapping[str, SplitPredictions], words: Sequence[object]
+) -> Numbers:
+    """Return what `compute` makes of the predictions of `splits`; call it only if the cache folder has no answer.
+
+    `words` are whatever else the numbers depend on, first a name of the computation.
+    """
+    known = [_KEPT_VERSION, np.__version__, *words]
+    known += [(name, split.labels.shape, split.predictions.shape) for name, split in splits.items()]
+    digest = hashlib.sha256(repr(known).encode())
+    for split in splits.values():
+        digest.update(split.labels.tobytes() + split.predictions.tobytes())
+    path = cache_folder("report") / digest.hexdigest()[:32]
+    with contextlib.suppress(OSError, ValueError):  # not there, or not as it was written
+        return [*json.loads(read_sealed(path))]
+    numbers = compute()
+    with contextlib.suppress(DiskError):  # then it is computed again
+        write_sealed(path, json.dumps(numbers).encode())
+    return numbers
 
 
 def lowest_of(parts: Sequence[ScorePart]) -> float:
@@ -204,23 +196,23 @@ def lowest_of(parts: Sequence[ScorePart]) -> float:
 
 
 def _judge(
-    group: Group, context: Context, *, task: TaskAdapter, values: Sequence[float], degenerate: int
+    group: Group, context: Context, *, shown: PublishedScore | None, values: Sequence[float], degenerate: int
 ) -> Verdict | None:
-    score, shown = context.score(task.name), context.shown_score(task)
-    if score is None or context.table is None:
+    table, score = context.table, context.score(group.task)
+    if score is None or table is None:
         return None
     if group.obstacle:
         return group.obstacle
     if shown is None:
-        return Verdict(kind=verdicts.NOT_COMPARABLE, reason=f"published {_convention_words(score)}")
-    if differs := context.table.differs(shown, init=group.setting.init, method=group.setting.method):
+        return Verdict(kind=verdicts.NOT_COMPARABLE, reason=f"published {write_notes('convention', score)[0]}")
+    if differs := table.differs(shown, init=group.setting.init, method=group.setting.method):
         return Verdict(kind=verdicts.NOT_COMPARABLE, reason="; ".join(differs))
     verdict = judge_published(
         values,
         shown.value,
-        rounding=context.table.rounding,
-        runs=context.table.runs,
-        mean=context.table.statistic == "mean",
+        rounding=table.rounding,
+        runs=table.runs,
+        mean=table.statistic == "mean",
         deviation=shown.deviation,
     )
     if verdict.kind != verdicts.REPRODUCED or not degenerate:
@@ -229,7 +221,7 @@ def _judge(
     return dataclasses.replace(verdict, kind=verdicts.INCONCLUSIVE, reason=reason)  # it is their spread that reaches it
 
 
-def _summarise(values: Sequence[float], interval: Interval | None) -> ScoreSummary:
+def _summarise(values: Sequence[float], interval: tuple[float, float] | None) -> ScoreSummary:
     """Join scores (times 100) and an interval (in natural units) into one summary, times 100."""
     return ScoreSummary(
         median=statistics.median(values),
@@ -237,6 +229,6 @@ def _summarise(values: Sequence[float], interval: Interval | None) -> ScoreSumma
         maximum=max(values),
         mean=statistics.fmean(values),
         deviation=statistics.stdev(values) if len(values) > 1 else None,
-        low=100 * interval.low if interval else None,
-        high=100 * interval.high if interval else None,
+        low=100 * interval[0] if interval else None,
+        high=100 * interval[1] if interval else None,
     )

@@ -84,7 +84,10 @@ def _split(left: _Group, right: _Group, *, by: str) -> list[_Group]:
         raise UsageError(f"--by {by}: no such key{did_you_mean(key, names or KEYS)}")
     facts = [facts_of(record) for record in {id(r): r for r in (*left.records, *right.records)}.values()]
     values = known_values(facts, key)
-    asked = _two_values(chosen, values) if chosen else values
+    asked = values
+    if chosen:  # values may have commas themselves: the comma that counts is between two known ones
+        ways = ([chosen[:at], chosen[at + 1 :]] for at, char in enumerate(chosen) if char == ",")
+        asked = next((way for way in ways if {*way} <= {*values}), chosen.strip("[]").split(","))
     who = left.name if left.name == right.name else f"{left.name} and {right.name}"
     if len(asked) != 2 or asked[0] == asked[1]:
         has = f"the finished runs of {who} have {plural(len(values), 'value')} of {key}: {', '.join(values) or 'none'}"
@@ -98,12 +101,6 @@ def _split(left: _Group, right: _Group, *, by: str) -> list[_Group]:
         name = word if left.name == right.name else f"{group.name} {word}"
         groups.append(group._replace(name=name, records=own))
     return groups
-
-
-def _two_values(text: str, known: Sequence[str]) -> list[str]:
-    """Split a text at the comma between two known values, which may have commas themselves; else at every comma."""
-    ways = ([text[:at], text[at + 1 :]] for at, char in enumerate(text) if char == ",")
-    return next((way for way in ways if {*way} <= {*known}), text.strip("[]").split(","))
 
 
 def _how_to_split(group: _Group) -> str:

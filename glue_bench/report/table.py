@@ -4,13 +4,13 @@ import dataclasses
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from glue_bench.config.schema import TaskConfig
-from glue_bench.report.columns import write_footnotes
 from glue_bench.report.model import CARD_TASKS, Cell, Group, Line, Report, Row, Section
 from glue_bench.report.rows import Context, build_row
+from glue_bench.report.templates import write_notes
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, sort_place, tell_apart
 from glue_bench.runs.store import RunStore
@@ -41,15 +41,16 @@ def build_report(
     sections: dict[tuple[str, ...], list[Group]] = defaultdict(list)
     for group in _group_by_setting(records):
         sections[group.setting.section].append(group)
-    built = []
-    for _, groups in sorted(sections.items()):
+    built, every = list[Section](), [groups for _, groups in sorted(sections.items())]
+    for groups, name in zip(every, _name_sections([groups[0].setting for groups in every]), strict=True):
         first = groups[0].setting
         table = find_table(published, first.hub_id, recipe=first.recipe, method=first.method)
-        context = Context(table=table, convention=convention, store=store)
         known = find_tables(published, first.hub_id)
         others = [other for other in known if other is not table and other.method == first.method]
-        built.append(_build_section(groups, context, others=others, expected=expected, cells=cells))
-    notes = write_footnotes(built) if built else []
+        context = Context(table=table, convention=convention, store=store, others=others)
+        chosen = groups if cells else _choose_cells(groups, context)
+        built.append(_build_section(chosen, context, name=name, expected=expected))
+    notes = write_notes("footnotes", built) if built else []
     return Report(sections=built, footnotes=[*left_out_note(left_out or {}), *notes])
 
 
@@ -58,6 +59,24 @@ def left_out_note(*counts: Mapping[str, int]) -> list[str]:
     found = sum(map(Counter, counts), Counter[str]())
     words = [f"{plural(found[each], each.split()[0])} {each.partition(' ')[2]}" for each in found]
     return [f"Left out: {', '.join(words)}."] if words else []
+
+
+def _name_sections(settings: Sequence[Setting]) -> list[str]:
+    """Name each section briefly: the encoder, and the recipe and data where its sections differ in them."""
+    names = []
+    for own in settings:
+        alike = [other for other in settings if other.encoder == own.encoder]
+        differ = [name for name in ("recipe", "data") if len({getattr(other, name) for other in alike}) > 1]
+        words = [own.encoder, *(getattr(own, name) for name in differ)]
+        names.append(", ".join("hub" if word.endswith(" on the hub") else word for word in words))
+    return number_repeats(names, groups=[""] * len(names))
+
+
+def number_repeats(names: Sequence[str], *, groups: Sequence[str]) -> list[str]:
+    """Add a number in brackets to names that occur again in their group."""
+    every = [*zip(groups, names, strict=True)]
+    earlier = [every[:place].count(each) for place, each in enumerate(every)]
+    return [f"{name} ({count + 1})" if count else name for name, count in zip(names, earlier, strict=True)]
 
 
 def _group_by_setting(records: Iterable[Record]) -> list[Group]:
@@ -77,30 +96,23 @@ def _group(runs: Iterable[Record], *, cells: int = 0) -> Group:
     return Group(setting=Setting.of(ordered[0]), runs=ordered, cells=cells)
 
 
-def _build_section(
-    groups: Sequence[Group],
-    context: Context,
-    *,
-    others: Sequence[PublishedTable],
-    expected: Sequence[TaskConfig],
-    cells: bool,
-) -> Section:
-    chosen = groups if cells else _choose_cells(groups, lambda run: _selection_score(run, context))
-    changes = _common_changes([group.setting for group in chosen])
+def _build_section(groups: Sequence[Group], context: Context, *, name: str, expected: Sequence[TaskConfig]) -> Section:
+    changes = _common_changes([group.setting for group in groups])
     rows, again = list[Row](), list[tuple[str, Row]]()
-    for group, differs in _put_in_order(chosen):
+    for group, differs in _put_in_order(groups):
         shown = {*differs, *(f"trainer.{name}" for name in changes)}
         own = {f"trainer.{name}": value for name, value in group.setting.recipe_changes.items()}
         notes = [f"{name}={value}" for name, value in own.items() if name not in shown]
         task = task_of(group.runs[0])
         rows.append(build_row(group, context, task=task, differs=differs, setting_notes=notes))
-        for other in (each for each in others if group.finished and task.name in each.scores):
+        for other in (each for each in context.others if group.finished and task.name in each.scores):
             beside = Context(table=other, convention=context.convention, store=None)
             row = build_row(group, beside, task=task, degenerate=rows[-1].degenerate, differs=differs)
             again.append((other.name, row))
     first = groups[0].setting
     rows = rows if first.source == "sample" else _add_missing(rows, context, expected=expected)
     return Section(
+        name=name,
         **{key: getattr(first, key) for key in ("encoder", "data", "recipe")},
         recipe_changes=changes,
         rows=rows,
@@ -164,12 +176,11 @@ def _common_changes(settings: Sequence[Setting]) -> dict[str, str]:
     return {name: found.pop() for name, found in values.items()} if all(len(v) == 1 for v in values.values()) else {}
 
 
-def _choose_cells(groups: Sequence[Group], score: Callable[[Record], float]) -> list[Group]:
-    """Turn settings into rows; those that differ only in their cell become one row, that of the best cell.
+def _choose_cells(groups: Sequence[Group], context: Context) -> list[Group]:
+    """Turn settings into rows; those that differ only in their cell become one row, that of the highest median score.
 
-    The best cell has the highest median score; a cell with fewer finished seeds than the grid has of another is not
-    chosen. A run that was asked for outside of a grid has its own row, and counts as a cell as well if the grid has its
-    values.
+    A cell with fewer finished seeds than another is not chosen. A run that was asked for outside of a grid has its own
+    row, and counts as a cell as well if the grid has its values.
     """
     plain = [group for group in groups if not all(run.config.get("cell") for run in group.runs)]
     cells, grids = defaultdict[Setting, dict[object, Group]](dict), dict[Setting, dict[str, list[Any]]]()
@@ -188,7 +199,7 @@ def _choose_cells(groups: Sequence[Group], score: Callable[[Record], float]) -> 
             if setting.without_cell() == base and all(value in grid[key] for key, value in setting.cell.items()):
                 _add_cell(cells[base], dataclasses.replace(group, setting=setting))
     every = [each for found in cells.values() for each in _split_by_inputs([*found.values()])]
-    return plain + [_choose_cell(alike, score) for alike in every]
+    return plain + [_choose_cell(alike, context) for alike in every]
 
 
 def _add_cell(cells: dict[object, Group], group: Group) -> None:
@@ -210,13 +221,14 @@ def _split_by_inputs(cells: Sequence[Group]) -> list[list[Group]]:
     return [[*first, *unknown], *others]
 
 
-def _choose_cell(cells: Sequence[Group], score: Callable[[Record], float]) -> Group:
+def _choose_cell(cells: Sequence[Group], context: Context) -> Group:
     cells = sorted(cells, key=lambda cell: sort_place(cell.setting.cell))
     counts = [[bool(run.config.get("cell")) for run in cell.finished] for cell in cells]
     most = max(map(sum, counts)) or max(map(len, counts))  # seeds of the grid's own runs: others may have had more
     if most == 0:
         return _group((run for cell in cells for run in cell.runs), cells=len(cells))
-    middle = [statistics.median(map(score, cell.finished)) if cell.finished else -math.inf for cell in cells]
+    scores = [[_selection_score(run, context) for run in cell.finished] for cell in cells]
+    middle = [statistics.median(own) if own else -math.inf for own in scores]
     best = max((place for place, cell in enumerate(cells) if len(cell.finished) >= most), key=middle.__getitem__)
     shown, incomplete = [None if math.isinf(value) else 100 * value for value in middle], list[str]()
     for cell in cells:
@@ -238,6 +250,6 @@ def _choose_cell(cells: Sequence[Group], score: Callable[[Record], float]) -> Gr
 def _selection_score(run: Record, context: Context) -> float:
     """Return the score that cells are chosen by: the selected epoch's, or the headline if none was selected."""
     if run.selection == "last":
-        return headline(context.parts(task_of(run)), run.scores)
+        return headline((task := task_of(run)).parts(context.convention_of(task)), run.scores)
     score = run.selected.get("score")
     return float(score) if isinstance(score, int | float) and math.isfinite(score) else -math.inf

@@ -16,10 +16,10 @@ Shapes: S seeds, n rows, P patterns, b draws of a block.
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import numpy as np
 import scipy  # which loads scipy.special, slowly, where it is first used
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from glue_bench.machine import usable_cores
 
 Floats = NDArray[np.float64]
+Draw = Callable[[np.random.Generator, int], Floats]  # from a block's stream, (b, P) counts
 
 LEVEL = 0.95  # probability that an interval covers the expected score
 DRAWS = 2000
@@ -72,44 +73,20 @@ class Interval:
 def interval_of_mean(scores: Floats, resampled: Floats) -> Interval:
     """Compute the interval for the expected score over seeds and rows, around the mean over seeds.
 
-    Args:
-        scores: (S,) on the rows themselves.
-        resampled: (S, draws) on drawn rows, the same rows in every line.
+    The (S,) `scores` are on the rows themselves; `resampled` (S, draws) on drawn rows, the same in every line.
     """
-    return _join(scores.mean(), resampled.mean(axis=0), seeds=_Seeds.of(scores, resampled), share=1 / len(scores))
+    return _join(scores.mean(), resampled.mean(axis=0), seeds=(scores, resampled), share=1 / len(scores))
 
 
 def interval_of_difference(first: tuple[Floats, Floats], second: tuple[Floats, Floats]) -> Interval:
     """Compute the interval of a difference of medians over seeds, paired by seed and by row.
 
-    Args:
-        first: (S,) scores and (S, draws) scores on drawn rows.
-        second: the same for what is subtracted, with the same seeds and drawn rows.
+    It is the first minus the second: (S,) scores, and (S, draws) on drawn rows, with the same seeds and rows in both.
     """
     (a, a_drawn), (b, b_drawn) = first, second
     medians = np.median(a_drawn, axis=0) - np.median(b_drawn, axis=0)
-    seeds = _Seeds.of(a - b, a_drawn - b_drawn)
+    seeds = (a - b, a_drawn - b_drawn)
     return _join(np.median(a) - np.median(b), medians, seeds=seeds, share=variance_of_median(len(a)))
-
-
-class _Seeds(NamedTuple):
-    """How S seeds vary: variances of a single seed's score."""
-
-    number: int
-    training: float  # 0 with one seed, where it is unknown
-    moved: float  # the part of it that drawn rows have too, and must not count again
-
-    @classmethod
-    def of(cls, scores: Floats, resampled: Floats) -> Self:
-        """Estimate it from (S,) scores and (S, draws) on drawn rows."""
-        if (count := len(scores)) == 1:
-            return cls(1, 0.0, 0.0)
-        of_mean = float(resampled.mean(axis=0).var())  # rows, and disagreement / S
-        of_one = float(resampled.var(axis=1).mean())  # rows, and disagreement
-        disagreement = max(0.0, (of_one - of_mean) * count / (count - 1))
-        whole = float(scores.var(ddof=1))
-        explained = min(1.0, disagreement / whole) if whole else 1.0
-        return cls(count, max(0.0, whole - explained * disagreement), (1 - explained) * disagreement)
 
 
 @functools.cache
@@ -148,26 +125,17 @@ def find_patterns(split: SplitPredictions, metrics: Sequence[str]) -> tuple[Spli
     labels, predictions = split.labels, split.predictions
     if set(metrics) <= _OF_RIGHT_ROWS:
         labels, predictions = np.ones(labels.shape), (predictions == labels).astype(np.float64)
-    code = np.zeros(labels.shape, dtype=np.int64)
-    for line in (labels, *predictions):
-        values, place = np.unique(line, return_inverse=True)
-        code = np.unique(code * len(values) + place, return_inverse=True)[1]
-    _, first, counts = np.unique(code, return_index=True, return_counts=True)
+    table = np.vstack([labels, predictions])
+    _, first, counts = np.unique(table, axis=1, return_index=True, return_counts=True)
     return SplitPredictions(labels=labels[first], predictions=predictions[:, first]), counts
 
 
 def score_draws(
-    metrics: Sequence[str],
-    split: SplitPredictions,
-    *,
-    draw: Callable[[np.random.Generator, int], Floats],
-    stream: np.random.Generator,
-    draws: int,
+    metrics: Sequence[str], split: SplitPredictions, *, draw: Draw, stream: np.random.Generator, draws: int
 ) -> dict[str, Floats]:
-    """Score `draws` lines of counts: metric to (S, draws). `draw(own, b)` draws (b, P) counts from a block's stream.
+    """Score `draws` lines of counts: metric to (S, draws).
 
-    Blocks are computed side by side, and each draws from a stream of its own, so the numbers are the same on any
-    machine.
+    Blocks are drawn and scored side by side, each from a stream of its own: the numbers are the same on any machine.
     """
     block = max(1, BLOCK_SIZE // len(split.labels))
     sizes = [min(block, draws - at) for at in range(0, draws, block)]
@@ -188,21 +156,27 @@ def score_counts(
     return {name: _SCORES[name](split, every) for name in metrics}
 
 
-def _join(value: float | np.floating[Any], drawn: Floats, *, seeds: _Seeds, share: float) -> Interval:
-    """Build one interval from `drawn`, what `value` is on drawn rows, and from the seeds, each with a `share` of it."""
-    outside, deviations, training = (1 - LEVEL) / 2, drawn - drawn.mean(), math.sqrt(share * seeds.training)
+def _join(value: float | np.floating[Any], drawn: Floats, *, seeds: tuple[Floats, Floats], share: float) -> Interval:
+    """Build one interval from `drawn`, what `value` is on drawn rows, and from the seeds, each with a `share` of it.
+
+    `seeds` are their (S,) scores, and (S, draws) on drawn rows.
+    """
+    (scores, resampled), count, outside = seeds, len(seeds[0]), (1 - LEVEL) / 2
+    training = moved = 0.0  # variance of one seed's score, unknown with one; the part that drawn rows have, too
+    if count > 1:
+        of_mean = float(resampled.mean(axis=0).var())  # rows, and disagreement / S
+        of_one = float(resampled.var(axis=1).mean())  # rows, and disagreement
+        disagreement = max(0.0, (of_one - of_mean) * count / (count - 1))
+        whole = float(scores.var(ddof=1))
+        explained = min(1.0, disagreement / whole) if whole else 1.0
+        training, moved = max(0.0, whole - explained * disagreement), (1 - explained) * disagreement
+    deviations, error = drawn - drawn.mean(), math.sqrt(share * training)
     if (spread := float(deviations.var())) > 0:
-        deviations *= math.sqrt(max(0.0, 1 - share * seeds.moved / spread))
+        deviations *= math.sqrt(max(0.0, 1 - share * moved / spread))
     below, above = np.quantile(deviations, [outside, 1 - outside])
-    reach = training and float(scipy.special.stdtrit(seeds.number - 1, 1 - outside)) * training
-    return Interval(
-        value=float(value),
-        low=float(value - math.hypot(below, reach)),
-        high=float(value + math.hypot(above, reach)),
-        rows_error=float(deviations.std()),
-        training_error=training,
-        seeds=seeds.number,
-    )
+    reach = error and float(scipy.special.stdtrit(count - 1, 1 - outside)) * error
+    low, high = float(value - math.hypot(below, reach)), float(value + math.hypot(above, reach))
+    return Interval(float(value), low, high, rows_error=float(deviations.std()), training_error=error, seeds=count)
 
 
 def _accuracy(split: SplitPredictions, counts: Floats) -> Floats:
@@ -210,53 +184,41 @@ def _accuracy(split: SplitPredictions, counts: Floats) -> Floats:
     return np.asarray((right @ counts.T) / counts.sum(axis=1))
 
 
-class _Counts(NamedTuple):
-    """How often a class was right (S, b), predicted (S, b) and true (1, b)."""
-
-    right: Floats
-    said: Floats
-    true: Floats
-
-
-def _count_class(split: SplitPredictions, counts: Floats, *, code: float) -> _Counts:
-    says, is_it = (split.predictions == code).astype(np.float64), (split.labels == code).astype(np.float64)
-    return _Counts((says * is_it) @ counts.T, says @ counts.T, (is_it @ counts.T)[None])
-
-
-def _class_counts(split: SplitPredictions, counts: Floats) -> Iterator[_Counts]:
-    return (_count_class(split, counts, code=code) for code in np.union1d(split.labels, split.predictions))
+def _count_classes(split: SplitPredictions, counts: Floats, *, codes: Floats | None = None) -> tuple[Floats, ...]:
+    """Count how often each of k classes, all if not given, was right, predicted (k, S, b) and true (k, 1, b)."""
+    every = (np.union1d(split.labels, split.predictions) if codes is None else codes)[:, None, None]
+    says, is_it = split.predictions == every, split.labels == every
+    return tuple(np.asarray(found.astype(np.float64) @ counts.T) for found in (says & is_it, says, is_it))
 
 
 def _share(part: Floats, whole: Floats) -> Floats:
     return np.asarray(np.divide(part, whole, out=np.zeros_like(part), where=whole > 0))
 
 
-_RATIOS: Mapping[str, Callable[[_Counts], Floats]] = {
-    "f1": lambda of: _share(2 * of.right, of.said + of.true),
-    "precision": lambda of: _share(of.right, of.said),
-    "recall": lambda of: _share(of.right, of.true),
+_RATIOS: Mapping[str, Callable[[Floats, Floats, Floats], Floats]] = {
+    "f1": lambda right, said, true: _share(2 * right, said + true),
+    "precision": lambda right, said, _: _share(right, said),
+    "recall": lambda right, _, true: _share(right, true),
 }
 
 
 def _of_class_1(split: SplitPredictions, counts: Floats, *, ratio: str) -> Floats:
-    return _RATIOS[ratio](_count_class(split, counts, code=1.0))
+    (found,) = _RATIOS[ratio](*_count_classes(split, counts, codes=np.ones(1)))
+    return np.asarray(found)
 
 
 def _macro(split: SplitPredictions, counts: Floats, *, ratio: str, of_labels: bool = False) -> Floats:
     """Average over the classes that occur among labels or predictions, or only `of_labels`."""
-    total = occurring = np.zeros((len(split.predictions), len(counts)))
-    for of in _class_counts(split, counts):
-        occurs = of.true + (0 if of_labels else of.said) > 0
-        total, occurring = total + np.where(occurs, _RATIOS[ratio](of), 0.0), occurring + occurs
-    return _share(total, occurring)
+    right, said, true = _count_classes(split, counts)
+    occurs = true + (0 * said if of_labels else said) > 0  # (k, S, b)
+    return _share(np.where(occurs, _RATIOS[ratio](right, said, true), 0.0).sum(axis=0), occurs.sum(axis=0))
 
 
 def _matthews(split: SplitPredictions, counts: Floats) -> Floats:
     """Compute Gorodkin's form for any number of classes (doi:10.1016/j.compbiolchem.2004.09.006)."""
-    rows, agreement, said_twice, true_twice = counts.sum(axis=1), np.zeros(1), np.zeros(1), np.zeros(1)
-    for right, said, true in _class_counts(split, counts):
-        agreement = agreement + rows * right - said * true
-        said_twice, true_twice = said_twice + said**2, true_twice + true**2
+    rows, (right, said, true) = counts.sum(axis=1), _count_classes(split, counts)
+    agreement, said_twice, true_twice = ((a * b).sum(axis=0) for a, b in ((said, true), (said, said), (true, true)))
+    agreement = rows * right.sum(axis=0) - agreement
     return _share(agreement, np.sqrt(np.clip((rows**2 - said_twice) * (rows**2 - true_twice), 0, None)))
 
 
@@ -269,15 +231,15 @@ def _pearson(split: SplitPredictions, counts: Floats) -> Floats:
 
 
 def _spearman(split: SplitPredictions, counts: Floats) -> Floats:
-    """Correlate mean ranks (Pearson); the variance of ranks depends only on the sizes of the ties."""
-    rows, whole = counts.sum(axis=1), counts.astype(np.int32)  # whose running sums are several times faster
-    y, y_variance = _centred_ranks(split.labels, whole)
-    y *= counts
-    found = np.empty((len(split.predictions), len(counts)))
-    for line, row in enumerate(split.predictions):
-        x, x_variance = _centred_ranks(row, whole)
-        found[line] = _correlate(np.einsum("bp,bp->b", x, y) / rows, x_variance * y_variance)
-    return found
+    """Correlate mean ranks (Pearson)."""
+    whole = counts.astype(np.int32)  # whose running sums are several times faster
+    y, *every = (_centred_ranks(line, whole) for line in (split.labels, *split.predictions))
+    y_squares, found = np.einsum("bp,bp->b", counts * y, y), list[Floats]()
+    for x in every:
+        counted = counts * x
+        variances = np.einsum("bp,bp->b", counted, x) * y_squares
+        found.append(_correlate(np.einsum("bp,bp->b", counted, y), variances))
+    return np.stack(found)
 
 
 def _moments(values: Floats, counts: Floats) -> tuple[Floats, Floats, Floats]:
@@ -290,21 +252,15 @@ def _moments(values: Floats, counts: Floats) -> tuple[Floats, Floats, Floats]:
     return centred, mean, np.where(variance > rounding, variance, 0.0)
 
 
-def _centred_ranks(values: Floats, counts: NDArray[np.int32]) -> tuple[Floats, Floats]:
-    """Return twice the mean ranks (b, P), centred, and their variance (b,), of (P,) values that count (b, P) times."""
+def _centred_ranks(values: Floats, counts: NDArray[np.int32]) -> Floats:
+    """Return twice the mean ranks (b, P), centred, of (P,) values that count (b, P) times."""
     distinct, group = np.unique(values, return_inverse=True)  # (G,), (P,)
     order = np.argsort(group, kind="stable")
-    sizes = counts.take(order, axis=1)
+    ties = counts.take(order, axis=1)
     if len(distinct) < len(values):
-        sizes = np.add.reduceat(sizes, np.flatnonzero(np.diff(group[order], prepend=-1)), axis=1)  # (b, G)
-    rows = sizes.sum(axis=1)
-    ranks = np.cumsum(sizes, axis=1, dtype=np.int32)
-    ranks *= 2
-    ranks -= sizes
-    ranks -= rows[:, None].astype(np.int32)
-    ties = sizes.astype(np.float64)
-    variance = (rows.astype(np.float64) ** 3 - np.einsum("bg,bg,bg->b", ties, ties, ties)) / (3 * rows)
-    return ranks.take(group, axis=1).astype(np.float64), variance
+        ties = np.add.reduceat(ties, np.flatnonzero(np.diff(group[order], prepend=-1)), axis=1)  # (b, G)
+    ranks = 2 * np.cumsum(ties, axis=1, dtype=np.int32) - ties - ties.sum(axis=1, keepdims=True, dtype=np.int32)
+    return np.asarray(ranks.take(group, axis=1), dtype=np.float64)
 
 
 def _correlate(covariance: Floats, variances: Floats) -> Floats:

@@ -126,7 +126,8 @@ def test_a_users_own_protocol_is_one_file_and_its_runs_stand_beside_its_row(
     encoder = {"name": "mine", "hub_id": "google-bert/bert-base-cased", "revision": "1"}
     record = make_record(task="rte", encoder=encoder, recipe="mine")
     (section,) = build_report([record], load_published(tmp_path / "published")).sections
-    assert section.published_title == "Mine"
+    assert section.table is not None
+    assert section.table.title == "Mine"
 
 
 @pytest.mark.parametrize(

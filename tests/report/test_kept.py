@@ -8,7 +8,7 @@ import pytest
 from glue_bench.cli import main
 from glue_bench.files import cache_folder
 from glue_bench.report import comparison, rows
-from glue_bench.report.kept import keep_numbers
+from glue_bench.report.rows import keep_numbers
 from glue_bench.statistics.intervals import SplitPredictions
 from tests.support.damage import SEALED
 from tests.support.making import DISTILROBERTA, ROBERTA

@@ -8,8 +8,8 @@ import pytest
 
 from glue_bench.cli.main import main
 from glue_bench.errors import UsageError
+from glue_bench.report.formats import render_paper
 from glue_bench.report.model import CARD_TASKS
-from glue_bench.report.paper import render_paper
 from glue_bench.report.table import build_report
 from glue_bench.runs.store import RunStore
 from tests.support.making import DISTILROBERTA, make_record, scores_of

@@ -12,8 +12,7 @@ import pytest
 
 import glue_bench
 from glue_bench.errors import UsageError
-from glue_bench.report.formats import render_report
-from glue_bench.report.paper import render_paper
+from glue_bench.report.formats import render_paper, render_report
 from glue_bench.report.table import build_report
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published

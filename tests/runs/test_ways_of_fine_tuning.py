@@ -16,7 +16,7 @@ from glue_bench.config.keys import fields_of
 from glue_bench.config.schema import LATER, WAYS, RunConfig, TrainerConfig, config_from_facts
 from glue_bench.errors import UsageError
 from glue_bench.models.classifier import load_classifier
-from glue_bench.report.page.evidence import read_texts
+from glue_bench.report.page.entries import read_texts
 from glue_bench.runs.finished import find_finished
 from glue_bench.runs.identity import identify
 from glue_bench.runs.inference import load_fine_tuned, predict_texts

@@ -16,8 +16,7 @@ from glue_bench.statistics.intervals import (
     resample_scores,
     score_counts,
 )
-from glue_bench.statistics.paired import compare_pairs
-from glue_bench.statistics.verdicts import ABOVE, BELOW, judge_published
+from glue_bench.statistics.verdicts import ABOVE, BELOW, compare_pairs, judge_published
 
 pytestmark = pytest.mark.slow  # minutes of arithmetic
 

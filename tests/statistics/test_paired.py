@@ -13,8 +13,9 @@ from glue_bench.statistics.intervals import (
     SplitPredictions,
     interval_of_mean,
 )
-from glue_bench.statistics.paired import adjust_holm, compare_pairs
 from glue_bench.statistics.verdicts import (
+    adjust_holm,
+    compare_pairs,
     drop_p_value,
     drop_p_value_of_rows,
 )

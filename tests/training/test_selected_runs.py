@@ -18,7 +18,7 @@ from glue_bench.cli import main
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.rows import draw_halves
-from glue_bench.report.page.evidence import read_texts
+from glue_bench.report.page.entries import read_texts
 from glue_bench.runs.identity import make_requests
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore

@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jinja2
 
 from glue_bench import __version__
-from glue_bench.report.columns import NOTES, comparison_tables, other_tables
+from glue_bench.report.columns import comparison_tables, other_tables
 from glue_bench.report.comparison import Comparison
 from glue_bench.report.model import Cost, Report
-from glue_bench.report.page import drawing, plots
-from glue_bench.report.page.entries import HARDEST, Entry
-from glue_bench.report.page.evidence import BINS, POINTS
+from glue_bench.report.page import plots
+from glue_bench.report.page.entries import BINS, HARDEST, POINTS, Entry
+from glue_bench.report.templates import write_notes
 from glue_bench.runs.finished import Defaults, join_command, sweep_words
 from glue_bench.runs.record import Record
 from glue_bench.runs.setting import short_name, show_value
@@ -27,14 +27,13 @@ from glue_bench.text import plural, three_digits
 
 MOST_CLASSES = 12  # of a matrix that can be drawn
 _FILTERS = {
-    "number": drawing.show_number,
-    "range": drawing.show_range,
-    "seconds": drawing.show_seconds,
+    "number": plots.show_number,
+    "range": plots.show_range,
+    "seconds": plots.show_seconds,
     "plural": plural,
     "digits": three_digits,
-    "and": drawing.join_words,
-    "shorten": drawing.shorten,
-    "label": drawing.shorten_label,
+    "and": plots.join_words,
+    "label": plots.shorten_label,
     "short": short_name,
     "value": show_value,
 }
@@ -52,7 +51,7 @@ class Device:
         """Section to task to its first row; later rows of a task are other settings of it."""
         found: dict[str, dict[str, tuple[Entry, Cost]]] = {}
         for entry, cost in self.costs:
-            found.setdefault(entry.section_label, {}).setdefault(entry.row.title, (entry, cost))
+            found.setdefault(entry.section.name, {}).setdefault(entry.row.title, (entry, cost))
         return found
 
     @property
@@ -114,26 +113,13 @@ def render_page(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=_show,
+        finalize=lambda value: plots.show_text(value) if type(value) is str else value,  # but not our own markup
     )
     environment.filters |= _FILTERS
-    environment.globals |= {
-        "plots": plots,
-        "comparison_tables": comparison_tables,
-        "other_tables": other_tables,
-        "comparison_rule": NOTES["comparison"],
-        "hardest": HARDEST,
-        "most_classes": MOST_CLASSES,
-        "curve_points": POINTS,
-        "bins": BINS,
-        "version": __version__,
-    }
+    tables = {"comparison_tables": comparison_tables, "other_tables": other_tables, "write_notes": write_notes}
+    environment.globals |= {"plots": plots, "version": __version__, **tables}
+    environment.globals |= {"hardest": HARDEST, "most_classes": MOST_CLASSES, "curve_points": POINTS, "bins": BINS}
     return environment.get_template("page.html").render(page=page).lstrip()
-
-
-def _show(value: Any) -> Any:
-    """Make invisible characters in text visible; leave our own markup as it is."""
-    return drawing.show_text(value) if type(value) is str else value
 
 
 def _describe_device(run: Record) -> str:

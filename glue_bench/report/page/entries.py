@@ -1,18 +1,24 @@
-"""Join the rows of a report with the files of their runs, under the names on the page. Knows no plots."""
+"""The rows of a report, joined with the files of their runs: read, checked and measured. Knows no plots."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Required, TypedDict
 
 import numpy as np
+import pandas as pd
+import scipy
 from numpy.typing import NDArray
 
+from glue_bench.config.schema import DataConfig
+from glue_bench.data.hub import cached_file, is_commit
+from glue_bench.data.rows import draw_halves, load_task_data
+from glue_bench.data.sources import hub_files, resolve_source
 from glue_bench.errors import GlueBenchError, InputError
-from glue_bench.report.columns import name_sections, number_repeats
+from glue_bench.reading import conform, parse_json, read_text
 from glue_bench.report.model import Cell, Report, Row, Section
-from glue_bench.report.page import evidence
+from glue_bench.report.table import number_repeats
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import show_words
 from glue_bench.runs.store import Predictions, RunStore
@@ -21,6 +27,91 @@ from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import first_line
 
 HARDEST = 5  # dev rows shown for each row of the report
+POINTS = 90  # of a drawn curve
+BINS = 10  # of confidence, of equal width
+
+Floats = NDArray[np.float64]
+Texts = Mapping[str, Sequence[Sequence[str]]]  # validation split to its text columns
+
+
+class _Line(TypedDict, total=False):
+    step: Required[int]
+    loss: Required[float]
+    learning_rate: Required[float]
+    dev: float | None
+
+
+def read_history(folder: Path) -> pd.DataFrame:
+    """Read a run's history.jsonl: columns step, loss, learning_rate, and dev, the dev set's score times 100 or NaN.
+
+    An InputError if it is missing or damaged.
+    """
+    try:
+        lines = [parse_json(line) for line in read_text(folder / "history.jsonl").splitlines()]
+        for number, line in enumerate(lines, start=1):
+            conform(_Line, line, where=f"line {number}")
+        history = pd.DataFrame(lines, columns=[*_Line.__annotations__], dtype=np.float64)
+        return history.assign(dev=100 * history.dev)
+    except FileNotFoundError as error:
+        raise InputError("no history.jsonl") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"a damaged history.jsonl ({first_line(error)})") from error
+
+
+def read_texts(record: Record) -> Texts:
+    """Read the texts of a run's validation splits again from where the run had them, without a network.
+
+    A GlueBenchError if they are missing, or are not those of the run.
+    """
+    task, given = task_of(record), record.config["data"]
+    revision = record.data.get("revision") or given.get("revision")
+    own = {key: given[key] for key in DataConfig.__dataclass_fields__ if key in given}
+    data = DataConfig(**{**own, "source": record.data["source"], "revision": revision})
+    place = {"revision": revision or "", "repo_type": "dataset"}
+    known = (cached_file(data.dataset or "", name, **place) for name in hub_files(task).values())
+    if data.source == "hub" and not (is_commit(place["revision"]) and all(known)):
+        raise InputError(f"{data.dataset} at {revision} is not in the hub client's cache here")
+    loaded = load_task_data(resolve_source(data, task), data, task=task, seed=record.seed)
+    if loaded.fingerprint != record.data.get("fingerprint"):
+        raise InputError("the rows there are no longer those of the runs (their fingerprint differs)")
+    splits = {split: loaded.splits[split] for split in task.validation}
+    if record.selection == "halves":
+        splits = {split: rows.take(draw_halves(len(rows), seed=record.seed)[1]) for split, rows in splits.items()}
+    return {split: rows.texts for split, rows in splits.items()}
+
+
+def thin(history: pd.DataFrame, points: int = POINTS) -> pd.DataFrame:
+    """Return at most `points` means of equally many consecutive lines, except the last."""
+    return history.groupby(np.arange(len(history)) // max(1, -(-len(history) // points))).mean()
+
+
+def row_losses(split: Predictions) -> Floats:
+    """Compute the (n,) losses of the rows: cross-entropy in nats, or the squared error."""
+    if split.logits.shape[1] == 1:
+        return np.asarray((split.logits[:, 0] - split.label) ** 2, dtype=np.float64)
+    likely = scipy.special.log_softmax(split.logits, axis=1)  # (n, k)
+    return np.asarray(-likely[np.arange(len(split.label)), split.label], dtype=np.float64)
+
+
+def measure_calibration(splits: Sequence[Predictions]) -> pd.DataFrame:
+    """Measure accuracy by confidence (the highest softmax probability), in BINS equal bins from 0 to 1.
+
+    Columns: low, the lower end of a bin; means of confidence and accuracy; its rows, and their share of all; error, its
+    part of the expected calibration error. All but the rows are from 0 to 1. There is no line for an empty bin.
+    """
+    logits = np.concatenate([split.logits for split in splits])  # (n, k)
+    accuracy = np.concatenate([split.label == split.prediction for split in splits])  # (n,)
+    confidence = np.exp(scipy.special.log_softmax(logits, axis=1).max(axis=1))  # (n,)
+    place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)  # (n,)
+    bins = _mean_by(place, confidence=confidence, accuracy=accuracy)
+    share = bins.rows / len(place)
+    return bins.assign(low=bins.index / BINS, share=share, error=share * (bins.accuracy - bins.confidence).abs())
+
+
+def _mean_by(place: NDArray[np.int64], **columns: NDArray[Any]) -> pd.DataFrame:
+    """Return the means of (n,) columns at each place that occurs, and its number of rows."""
+    groups = pd.DataFrame(columns).groupby(place)
+    return groups.mean().assign(rows=groups.size())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,13 +120,12 @@ class Entry:
 
     row: Row
     section: Section
-    section_label: str
     label: str  # unique among the rows of a task
     place: int  # of the label among all labels: colour, marker and dashes
     predictions: Mapping[int, Mapping[str, Predictions]]  # by seed, then by split
-    histories: Mapping[int, evidence.Table]  # by seed
+    histories: Mapping[int, pd.DataFrame]  # by seed
     unreadable: Sequence[str]  # files that could not be read, in words
-    texts: evidence.Texts | str  # of the dev rows, or why they cannot be shown
+    texts: Texts | str  # of the dev rows, or why they cannot be shown
 
     @property
     def task(self) -> TaskAdapter:
@@ -82,8 +172,8 @@ class Entry:
     @property
     def dev_scores(self) -> dict[int, float]:
         """Seed to the last score on the dev set in its history, times 100, for the seeds that have one."""
-        scored = {seed: history.dev[~np.isnan(history.dev)] for seed, history in self.histories.items()}
-        return {seed: float(scores[-1]) for seed, scores in scored.items() if len(scores)}
+        scored = {seed: history.dev.dropna() for seed, history in self.histories.items()}
+        return {seed: scores.iloc[-1] for seed, scores in scored.items() if len(scores)}
 
     @property
     def every_split(self) -> list[Predictions]:
@@ -91,9 +181,9 @@ class Entry:
         return [split for splits in self.predictions.values() for split in splits.values()]
 
     @cached_property
-    def calibration(self) -> evidence.Table:
+    def calibration(self) -> pd.DataFrame:
         """Accuracy by confidence, over all seeds and splits."""
-        return evidence.measure_calibration(self.every_split)
+        return measure_calibration(self.every_split)
 
     @cached_property
     def confusion(self) -> NDArray[np.int64]:
@@ -104,16 +194,22 @@ class Entry:
         return counts
 
     @cached_property
-    def labels_and_predictions(self) -> tuple[evidence.Floats, evidence.Floats]:
+    def labels_and_predictions(self) -> tuple[Floats, Floats]:
         """(n,) labels and (n,) predicted scores, over all seeds and splits."""
         label = np.concatenate([split.label for split in self.every_split])
         prediction = np.concatenate([split.prediction for split in self.every_split])
         return label.astype(np.float64), prediction.astype(np.float64)
 
     @cached_property
-    def error_bands(self) -> evidence.Table:
-        """The errors of predicted scores by thirds of the labels, over all seeds and splits."""
-        return evidence.measure_errors(*self.labels_and_predictions)
+    def error_bands(self) -> pd.DataFrame:
+        """The errors of predicted scores by thirds of the labels, from low to high, over all seeds and splits.
+
+        Columns: low and high, the ends of a third; its rows; means of the error and of its size.
+        """
+        label, prediction = self.labels_and_predictions
+        edges, error = np.quantile(label, [0, 1 / 3, 2 / 3, 1]), prediction - label
+        thirds = _mean_by(np.searchsorted(edges[1:-1], label, side="right"), bias=error, distance=abs(error))
+        return thirds.assign(low=edges[thirds.index], high=edges[thirds.index + 1])
 
     @cached_property
     def hardest(self) -> list[dict[str, Any]]:
@@ -124,7 +220,7 @@ class Entry:
         found = []
         for split in self.task.validation:
             seeds = [splits[split] for splits in self.predictions.values()]
-            losses = np.mean([evidence.row_losses(own) for own in seeds], axis=0)  # (n,)
+            losses = np.mean([row_losses(own) for own in seeds], axis=0)  # (n,)
             for place in np.argsort(-losses, kind="stable")[:HARDEST]:
                 about = {"split": split, "place": int(place), "idx": int(seeds[0].idx[place]), "loss": losses[place]}
                 predictions = [own.prediction[place] for own in seeds]
@@ -134,32 +230,20 @@ class Entry:
 
 def join_entries(report: Report, store: RunStore) -> list[Entry]:
     """Join every row of the report with the files of its runs, in the report's order."""
-    entries, places, texts = list[Entry](), dict[str, int](), dict[str, evidence.Texts | str]()
-    for section, name in zip(report.sections, name_sections(report), strict=True):
-        lines = [f"{name}, {row.line}" if row.line else name for row in section.rows]
+    entries, places, texts = list[Entry](), dict[str, int](), dict[str, Texts | str]()
+    for section in report.sections:
+        lines = [", ".join(filter(None, (section.name, row.line))) for row in section.rows]
         labels = number_repeats(lines, groups=[row.task for row in section.rows])
         for row, label in zip(section.rows, labels, strict=True):
-            predictions, histories, unreadable = _read_files(row, store)
-            entry = Entry(
-                row=row,
-                section=section,
-                section_label=name,
-                label=label,
-                place=places.setdefault(label, len(places)),
-                predictions=predictions,
-                histories=histories,
-                unreadable=unreadable,
-                texts=_recall_texts(row.runs[0], texts) if predictions else "no predictions",
-            )
-            entries.append(entry)
+            files, place = _read_files(row, store), places.setdefault(label, len(places))
+            shown = _recall_texts(row.runs[0], texts) if files["predictions"] else "no predictions"
+            entries.append(Entry(row=row, section=section, label=label, place=place, texts=shown, **files))
     return entries
 
 
-def _read_files(
-    row: Row, store: RunStore
-) -> tuple[dict[int, dict[str, Predictions]], dict[int, evidence.Table], list[str]]:
+def _read_files(row: Row, store: RunStore) -> dict[str, Any]:
     """Read predictions and histories by seed, and list what was missing. Only runs on the same rows are pooled."""
-    predictions, histories, unreadable = dict[int, dict[str, Predictions]](), dict[int, evidence.Table](), list[str]()
+    predictions, histories, unreadable = dict[int, dict[str, Predictions]](), dict[int, pd.DataFrame](), list[str]()
     for run in row.finished:
         try:
             found = {split: store.read_predictions(run, split) for split in task_of(run).validation}
@@ -173,20 +257,19 @@ def _read_files(
         except InputError as error:
             unreadable.append(f"{run.run_id} has {error}")
         try:
-            histories[run.seed] = evidence.read_history(store.folder(*run.place))
+            histories[run.seed] = read_history(store.folder(*run.place))
         except InputError as error:
             unreadable.append(f"{run.run_id} has {error}")
-    return predictions, histories, unreadable
+    return {"predictions": predictions, "histories": histories, "unreadable": unreadable}
 
 
-def _recall_texts(run: Record, known: dict[str, evidence.Texts | str]) -> evidence.Texts | str:
+def _recall_texts(run: Record, known: dict[str, Texts | str]) -> Texts | str:
     """Read the texts of a run's dev rows, once for all runs on the same data; a line says why there are none."""
-    facts = [run.task, run.config["data"], run.data.get("revision"), run.data.get("fingerprint")]
-    facts += [run.seed] if run.selection == "halves" else []
-    key = json.dumps(facts, sort_keys=True, default=str)
+    half = run.seed if run.selection == "halves" else None
+    key = repr([run.task, run.config["data"], run.data.get("revision"), run.data.get("fingerprint"), half])
     if key not in known:
         try:
-            known[key] = evidence.read_texts(run)
+            known[key] = read_texts(run)
         except GlueBenchError as error:
             known[key] = first_line(error)
     return known[key]

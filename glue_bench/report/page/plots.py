@@ -1,21 +1,156 @@
-"""The plots: rows, arrays and points in, drawings out.
+"""The plots: rows, arrays and points in, SVG inside HTML out; and values as the text that a reader sees.
 
-Every function takes the drawing's `name`, from which its ids are made, as its last argument.
+Every `draw_` function takes the drawing's `name`, from which its ids are made, as its last argument. Each colour of
+COLORS becomes one of the page's, light or dark. Text stays text.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import io
+import re
+import unicodedata
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+from markupsafe import Markup
 
 from glue_bench.report.comparison import Comparison
-from glue_bench.report.page import drawing
-from glue_bench.report.page.drawing import INK, MUTED, PAIRED_WIDTH, PAPER, WIDTH, Drawing
-from glue_bench.report.page.entries import Entry
-from glue_bench.report.page.evidence import thin
+from glue_bench.report.page.entries import Entry, thin
+
+from glue_bench.report.page.plain_matplotlib import mpl  # isort: skip - before anything else of it
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+
+INK, MUTED, RULE, PAPER = "#010001", "#010002", "#010003", "#010004"
+SERIES = ("#010011", "#010012", "#010013", "#010014", "#010015", "#010016")
+# Colours that nothing else uses; each stands for one of the page's.
+COLORS = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"}
+COLORS |= {color: f"series-{place}" for place, color in enumerate(SERIES)}
+# Sizes in a figure, in the units of its viewBox: CSS pixels at its usual size.
+WIDTH = 330
+PAIRED_WIDTH = 284
+
+_STYLE = mpl.rc_params_from_file(Path(__file__).with_name("plots.mplstyle"), use_default_template=False)
+_NOT_DRAWN = re.compile(r"<defs>\s*<style.*?</defs>|(?<=>)\s+(?=<)", re.DOTALL)
+# What a tag of matplotlib's has, and what the page has instead: the font of text is the page's own.
+_TIDY = {
+    r"\s+": " ",
+    r'(?<=[:;]) | (?=")|xlink:|font-family:[^;"]*;?| transform="rotate\(-0 [^"]*"': "",
+}
+
+
+class Drawing(NamedTuple):
+    """What an `<svg>` element of the page needs; the page gives it a name and a description."""
+
+    id: str
+    box: str  # viewBox
+    marks: Markup  # safe markup
+
+
+class Look(NamedTuple):
+    """How one row of the report is drawn in every plot."""
+
+    color: str
+    marker: str
+    dashes: Any
+
+
+DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (7, 1.5, 1.2, 1.5)), (0, (3, 1)), (0, (9, 2)))
+LOOKS = [Look(*each) for each in zip(SERIES, ("o", "s", "^", "D", "v", "P"), DASHES, strict=True)]
+
+
+def look_of(place: int) -> Look:
+    """Choose the colours, markers and dashes of the rows, which repeat after six."""
+    return LOOKS[place % len(LOOKS)]
+
+
+@contextmanager
+def canvas(height: float, *, width: float = WIDTH) -> Iterator[Figure]:
+    """Open a figure of `width` by `height` in the page's style, whatever the user's own matplotlib settings are."""
+    with mpl.rc_context(), warnings.catch_warnings():
+        # The browser's fonts draw the text: a glyph missing from matplotlib's own font does no harm.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+        FigureCanvasSVG(figure)
+        yield figure
+
+
+def add_axes(figure: Figure, *, grid: Literal["x", "y", "both"] | None = None, **margins: float) -> Axes:
+    """Add axes with the margins left, right, top and bottom, in units of the viewBox, with or without grid lines."""
+    left, right, top, bottom = (margins[side] for side in ("left", "right", "top", "bottom"))
+    width, height = figure.get_size_inches() * 72
+    size = ((width - left - right) / width, (height - top - bottom) / height)
+    axes = figure.add_axes((left / width, bottom / height, *size))
+    if grid:
+        axes.grid(True, axis=grid)
+        axes.set_axisbelow(True)
+    return axes
+
+
+def to_svg(figure: Figure, name: str) -> Drawing:
+    """Write the figure as markup, inside the block of `canvas`; `name`, unique in the page, makes its ids unique."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = _NOT_DRAWN.sub("", stream.getvalue())
+    marks = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]
+    linked = {*re.findall(r'["(]#([^")]+)', marks)}
+
+    def rewrite(tag: re.Match[str]) -> str:
+        """Prefix the ids that something links to, leave out the others, and tidy a tag."""
+        words = re.sub(r' id="([^"]*)"', lambda found: f' id="{name}-{found[1]}"' * (found[1] in linked), tag[0])
+        for pattern, new in ((r'(?<=["(]#)', f"{name}-"), *_TIDY.items()):
+            words = re.sub(pattern, new, words)
+        words = re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), words)
+        return re.sub("|".join(COLORS), lambda found: f"var(--{COLORS[found[0]]})", words)
+
+    width, height = figure.get_size_inches() * 72
+    marks = re.sub("<[^>]+>", rewrite, marks)  # but not the text between tags
+    return Drawing(name, f"0 0 {width:g} {height:g}", Markup(marks))  # noqa: S704 - matplotlib has escaped it
+
+
+def show_text(text: str) -> str:
+    """Make control, formatting and unassigned characters visible, as in `a⟨U+202E⟩b`: no name can pass for another."""
+    hidden = {c for c in text if c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp")}
+    return "".join(f"⟨U+{ord(char):04X}⟩" if char in hidden else char for char in text)
+
+
+def shorten_label(text: str, limit: int = 26) -> str:
+    """Shorten a name for a plot in its middle, for settings differ at the end; invisible characters are shown."""
+    text = " ".join(text.split())
+    begin, end = text[: limit // 2], text[len(text) - (limit - limit // 2 - 1) :]
+    return show_text(text if len(text) <= limit else f"{begin.rstrip()}…{end.lstrip()}")
+
+
+def show_number(value: float | None, digits: int = 1, *, sign: bool = False) -> str:
+    """Show a number with a true minus sign and commas between thousands; empty for None."""
+    return "" if value is None else f"{value:{'+' if sign else ''},.{digits}f}".replace("-", "\u2212")
+
+
+def show_range(low: float | None, high: float | None) -> str:
+    """Show `[low, high]`; empty if one is missing."""
+    return "" if low is None or high is None else f"[{show_number(low)}, {show_number(high)}]"
+
+
+def show_seconds(seconds: float | None) -> str:
+    """Show a duration with about three significant digits, in s, min or h."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def join_words(words: Sequence[str]) -> str:
+    """Join words as `a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
 
 SHADE = 0.45  # opacity of a matrix cell that holds a whole row: the text on it stays readable
 
@@ -31,23 +166,21 @@ class Point(NamedTuple):
 
 def draw_scores(entries: Sequence[Entry], *, name: str) -> Drawing:
     """Draw a strip for each row: markers for the seeds, a bar for the median, the interval, the published diamond."""
-    with drawing.canvas(50 * len(entries) + 34) as figure:
-        axes = drawing.add_axes(figure, left=8, right=8, top=4, bottom=26, grid="x")
+    with canvas(50 * len(entries) + 34) as figure:
+        axes = add_axes(figure, left=8, right=8, top=4, bottom=26, grid="x")
         for place, entry in enumerate(entries):
             _draw_strip(axes, entry, y=len(entries) - 1 - place)
         drawn = [x for e in entries for x in (*e.row.values, *(e.row.interval or ()), e.row.median, e.published)]
         known = [x for x in drawn if x is not None] or [0.0, 100.0]
         room = max(0.06 * (max(known) - min(known)), 0.3)
-        axes.set_xlim(min(known) - room, max(known) + room)
-        axes.set_ylim(-0.45, len(entries) - 0.3)
-        axes.set_yticks([])
+        axes.set(xlim=(min(known) - room, max(known) + room), ylim=(-0.45, len(entries) - 0.3), yticks=[])
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        return drawing.to_svg(figure, name)
+        return to_svg(figure, name)
 
 
 def _draw_strip(axes: Axes, entry: Entry, *, y: float) -> None:
-    row, color = entry.row, drawing.look_of(entry.place).color
+    row, color = entry.row, look_of(entry.place).color
     if entry.row.interval:
         axes.plot(entry.row.interval, (y, y), color=color, linewidth=5, alpha=0.28, solid_capstyle="butt")
     if row.median is not None:
@@ -56,14 +189,14 @@ def _draw_strip(axes: Axes, entry: Entry, *, y: float) -> None:
     if entry.published is not None:
         edge = {"markerfacecolor": PAPER, "markeredgecolor": INK, "markeredgewidth": 1.5}
         _mark(axes, (entry.published, y), place=0, marker="D", markersize=8, **edge)
-    score = "not run" if row.median is None else drawing.show_number(row.median)
+    score = "not run" if row.median is None else show_number(row.median)
     common: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center"}
-    axes.text(0, y + 0.36, drawing.shorten_label(entry.label), ha="left", color=color, weight="bold", **common)
+    axes.text(0, y + 0.36, shorten_label(entry.label), ha="left", color=color, weight="bold", **common)
     axes.text(1, y + 0.36, score, ha="right", color=INK, **common)
 
 
 def _mark(axes: Axes, at: tuple[Any, Any], *, place: int, **style: Any) -> None:
-    look = drawing.look_of(place)
+    look = look_of(place)
     usual = {"marker": look.marker, "markerfacecolor": look.color, "markeredgecolor": PAPER, "linestyle": "none"}
     axes.plot(*at, **usual | style)
 
@@ -76,18 +209,18 @@ def _write_title(axes: Axes, text: str) -> None:
 def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
     """Draw the loss of every run over its updates, below it the learning rate, and the dev scores if there are any."""
     more = 96 if any(entry.dev_scores for entry in entries) else 0
-    with drawing.canvas(250 + more) as figure:
-        loss = drawing.add_axes(figure, left=42, right=8, top=18, bottom=98 + more, grid="y")
-        rate = drawing.add_axes(figure, left=42, right=8, top=178, bottom=36 + more, grid="y")
-        dev = drawing.add_axes(figure, left=42, right=8, top=242, bottom=36, grid="y") if more else None
+    with canvas(250 + more) as figure:
+        loss = add_axes(figure, left=42, right=8, top=18, bottom=98 + more, grid="y")
+        rate = add_axes(figure, left=42, right=8, top=178, bottom=36 + more, grid="y")
+        dev = add_axes(figure, left=42, right=8, top=242, bottom=36, grid="y") if more else None
         known = [(entry.place, history) for entry in entries for history in entry.histories.values()]
         curves = [(place, thin(history)) for place, history in known]
         for (place, curve), (_, whole) in zip(curves, known, strict=True):
-            style: dict[str, Any] = {"color": drawing.look_of(place).color, "linestyle": drawing.look_of(place).dashes}
+            style: dict[str, Any] = {"color": look_of(place).color, "linestyle": look_of(place).dashes}
             loss.plot(curve.step, curve.loss, linewidth=1.2, alpha=0.85, **style)
             rate.plot(curve.step, curve.learning_rate, linewidth=1.4, **style)
             if dev:
-                scored = whole[~np.isnan(whole.dev)]
+                scored = whole.dropna(subset="dev")
                 dev.plot(scored.step, scored.dev, linewidth=1.2, marker="o", markersize=2.5, **style)
         losses = np.concatenate([curve.loss[np.isfinite(curve.loss)] for _, curve in curves])
         if len(losses):  # a single spike would flatten everything else
@@ -107,89 +240,81 @@ def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
         for axes, _ in upper:
             axes.set_xticklabels([])
         lowest.set_xlabel("update")
-        return drawing.to_svg(figure, name)
+        return to_svg(figure, name)
 
 
 def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> Drawing:
     """Draw scores against costs; each name is written where there is room for it."""
-    with drawing.canvas(210) as figure:
-        axes = drawing.add_axes(figure, left=46, right=14, top=18, bottom=38, grid="both")
+    with canvas(210) as figure:
+        axes = add_axes(figure, left=46, right=14, top=18, bottom=38, grid="both")
         scores = [point.score for point in points]
         room = max(0.35 * (max(scores) - min(scores)), 1.0)
         width = 1.25 * max(point.cost for point in points)
-        axes.set_xlim(0, width)
-        axes.set_ylim(min(scores) - room, max(scores) + room)
+        axes.set(xlim=(0, width), ylim=(min(scores) - room, max(scores) + room), xlabel=unit)
         for point in points:
             _mark(axes, (point.cost, point.score), place=point.place, markersize=9)
         for point in points:
             side = "right" if point.cost > 0.6 * width else "left" if point.cost < 0.25 * width else "center"
             above: dict[str, Any] = {"xytext": (0, 9), "textcoords": "offset points", "ha": side, "weight": "bold"}
-            above |= {"color": drawing.look_of(point.place).color, "parse_math": False}
-            axes.annotate(drawing.shorten_label(point.label), (point.cost, point.score), **above)
+            above |= {"color": look_of(point.place).color, "parse_math": False}
+            axes.annotate(shorten_label(point.label), (point.cost, point.score), **above)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.set_xlabel(unit)
         _write_title(axes, "mean score")
-        return drawing.to_svg(figure, name)
+        return to_svg(figure, name)
 
 
 def draw_differences(comparison: Comparison, *, name: str) -> Drawing:
     """Draw a line for each task: the difference with its interval, and where 0 is."""
-    tasks, color = list(reversed(comparison.tasks)), drawing.look_of(0).color
-    with drawing.canvas(30 * len(tasks) + 48) as figure:
-        axes = drawing.add_axes(figure, left=62, right=12, top=6, bottom=42, grid="x")
+    tasks, color = list(reversed(comparison.tasks)), look_of(0).color
+    with canvas(30 * len(tasks) + 48) as figure:
+        axes = add_axes(figure, left=62, right=12, top=6, bottom=42, grid="x")
         axes.axvline(0, color=INK, linewidth=1)
         for y, task in enumerate(tasks):
             axes.plot((task.low, task.high), (y, y), color=color, linewidth=2.2)
             style = {"markerfacecolor": color if task.better else PAPER, "markeredgecolor": color}
             _mark(axes, (task.difference, y), place=0, markersize=8, markeredgewidth=1.6, **style)
-        axes.set_yticks(range(len(tasks)), [drawing.shorten_label(task.title, 10) for task in tasks])
-        axes.set_ylim(-0.6, len(tasks) - 0.4)
+        axes.set_yticks(range(len(tasks)), [shorten_label(task.title, 10) for task in tasks])
+        label = shorten_label(f"{comparison.first} minus {comparison.second}, points", 52)
+        axes.set(ylim=(-0.6, len(tasks) - 0.4), xlabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.set_xlabel(drawing.shorten_label(f"{comparison.first} minus {comparison.second}, points", 52))
-        return drawing.to_svg(figure, name)
+        return to_svg(figure, name)
 
 
 def draw_density(entry: Entry, *, name: str) -> Drawing:
     """Draw predictions against labels: the more rows a hexagon holds, the darker it is."""
     label, prediction = entry.labels_and_predictions
-    with drawing.canvas(PAIRED_WIDTH * 0.86, width=PAIRED_WIDTH) as figure:
-        axes = drawing.add_axes(figure, left=40, right=10, top=8, bottom=38)
-        low = float(min(label.min(), prediction.min()))
-        high = float(max(label.max(), prediction.max()))
+    with canvas(PAIRED_WIDTH * 0.86, width=PAIRED_WIDTH) as figure:
+        axes = add_axes(figure, left=40, right=10, top=8, bottom=38)
+        low, high = float(min(label.min(), prediction.min())), float(max(label.max(), prediction.max()))
         room = 0.03 * (high - low) or 1.0
         extent = (low - room, high + room, low - room, high + room)
         bins = axes.hexbin(label, prediction, gridsize=24, extent=extent, mincnt=1, linewidths=0)
         counts = np.asarray(bins.get_array(), dtype=float)
         depth = 0.12 + 0.88 * np.log1p(counts) / np.log1p(counts.max())
-        bins.set_array(None)
-        bins.set_facecolor([(*to_rgb(drawing.look_of(entry.place).color), float(alpha)) for alpha in depth])
-        bins.set_edgecolor("none")
+        shades = [(*to_rgb(look_of(entry.place).color), float(alpha)) for alpha in depth]
+        bins.set(array=None, facecolor=shades, edgecolor="none")
         axes.plot((low, high), (low, high), color=INK, linewidth=1, linestyle=(0, (4, 3)))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(6))
-        axes.set_xlabel("label")
-        axes.set_ylabel("prediction")
-        return drawing.to_svg(figure, name)
+        axes.set(xlabel="label", ylabel="prediction")
+        return to_svg(figure, name)
 
 
 def draw_reliability(entries: Sequence[Entry], *, name: str) -> Drawing:
     """Draw accuracy against confidence: the more rows a bin holds, the larger its marker."""
-    with drawing.canvas(WIDTH * 0.86) as figure:
-        axes = drawing.add_axes(figure, left=46, right=10, top=8, bottom=38, grid="both")
+    with canvas(WIDTH * 0.86) as figure:
+        axes = add_axes(figure, left=46, right=10, top=8, bottom=38, grid="both")
         axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         for entry in entries:
-            look, bins = drawing.look_of(entry.place), entry.calibration
+            look, bins = look_of(entry.place), entry.calibration
             axes.plot(bins.confidence, bins.accuracy, color=look.color, linestyle=look.dashes, linewidth=1.2)
-            for each in bins:
-                size = 4 + 11 * each.share**0.5
-                _mark(axes, (each.confidence, each.accuracy), place=entry.place, markersize=size, alpha=0.9)
-        lowest = min(min(*entry.calibration.confidence, *entry.calibration.accuracy) for entry in entries)
-        axes.set_xlim(max(0.0, lowest - 0.06), 1.03)
-        axes.set_ylim(max(0.0, lowest - 0.06), 1.03)
+            for x, y, size in zip(bins.confidence, bins.accuracy, 4 + 11 * bins.share**0.5, strict=True):
+                _mark(axes, (x, y), place=entry.place, markersize=size, alpha=0.9)
+        lowest = min(entry.calibration[["confidence", "accuracy"]].min().min() for entry in entries)
+        ends = (max(0.0, lowest - 0.06), 1.03)
+        axes.set(xlim=ends, ylim=ends, xlabel="confidence", ylabel="accuracy")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(5))
             axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-        axes.set_xlabel("confidence")
-        axes.set_ylabel("accuracy")
-        return drawing.to_svg(figure, name)
+        return to_svg(figure, name)
