@@ -9,11 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from glue_bench.cli.report import render_html
-from glue_bench.report.page.entries import measure_calibration, row_losses, thin
+from glue_bench.report.page.entries import measure_calibration, row_losses, table_of, thin
 from glue_bench.report.page.plots import draw_differences, show_number, show_text
 from glue_bench.report.table import build_report
 from glue_bench.runs.store import Predictions, RunStore
@@ -114,9 +113,9 @@ def test_the_calibration_error_matches_its_definition() -> None:
 
 
 def test_long_curves_are_thinned_to_means() -> None:
-    assert list(thin(pd.DataFrame({"loss": np.arange(6.0)}), 3).loss) == [0.5, 2.5, 4.5]
-    assert list(thin(pd.DataFrame({"loss": np.arange(5.0)}), 4).loss) == [0.5, 2.5, 4.0]
-    assert list(thin(pd.DataFrame({"loss": np.arange(3.0)}), 3).loss) == [0.0, 1.0, 2.0]
+    assert list(thin(table_of(loss=np.arange(6.0)), 3).loss) == [0.5, 2.5, 4.5]
+    assert list(thin(table_of(loss=np.arange(5.0)), 4).loss) == [0.5, 2.5, 4.0]
+    assert list(thin(table_of(loss=np.arange(3.0)), 3).loss) == [0.0, 1.0, 2.0]
 
 
 def test_numbers_have_a_true_minus_and_texts_no_invisible_characters() -> None:
@@ -156,7 +155,7 @@ def test_every_row_is_in_one_band_of_labels(labels: list[float], tmp_path: Path)
     )
     (entry,) = entries_of(store.root.parent)
     assert entry.error_bands.rows.sum() == len(labels)
-    assert all(band.bias == 1 for band in entry.error_bands.itertuples())
+    assert all(band.bias == 1 for band in entry.error_bands)
 
 
 def test_invisible_characters_of_a_title_are_shown_in_the_plot_of_differences() -> None:

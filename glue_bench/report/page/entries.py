@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Required, TypedDict
 
 import numpy as np
-import pandas as pd
 import scipy
 from numpy.typing import NDArray
 
@@ -31,6 +30,7 @@ POINTS = 90  # of a drawn curve
 BINS = 10  # of confidence, of equal width
 
 Floats = NDArray[np.float64]
+Table = np.recarray[Any, Any]  # a column is an attribute of it, and of each of its lines
 Texts = Mapping[str, Sequence[Sequence[str]]]  # validation split to its text columns
 
 
@@ -41,7 +41,7 @@ class _Line(TypedDict, total=False):
     dev: float | None
 
 
-def read_history(folder: Path) -> pd.DataFrame:
+def read_history(folder: Path) -> Table:
     """Read a run's history.jsonl: columns step, loss, learning_rate, and dev, the dev set's score times 100 or NaN.
 
     An InputError if it is missing or damaged.
@@ -50,8 +50,8 @@ def read_history(folder: Path) -> pd.DataFrame:
         lines = [parse_json(line) for line in read_text(folder / "history.jsonl").splitlines()]
         for number, line in enumerate(lines, start=1):
             conform(_Line, line, where=f"line {number}")
-        history = pd.DataFrame(lines, columns=[*_Line.__annotations__], dtype=np.float64)
-        return history.assign(dev=100 * history.dev)
+        columns = {name: np.array([line.get(name) for line in lines], np.float64) for name in _Line.__annotations__}
+        return table_of(**{**columns, "dev": 100 * columns["dev"]})
     except FileNotFoundError as error:
         raise InputError("no history.jsonl") from error
     except (OSError, ValueError) as error:
@@ -80,9 +80,13 @@ def read_texts(record: Record) -> Texts:
     return {split: rows.texts for split, rows in splits.items()}
 
 
-def thin(history: pd.DataFrame, points: int = POINTS) -> pd.DataFrame:
+def thin(history: Table, points: int = POINTS) -> Table:
     """Return at most `points` means of equally many consecutive lines, except the last."""
-    return history.groupby(np.arange(len(history)) // max(1, -(-len(history) // points))).mean()
+    if len(history) <= points:
+        return history
+    starts = np.arange(0, len(history), -(-len(history) // points))  # means over fewer lines would look noisier
+    sizes = np.diff([*starts, len(history)])
+    return table_of(**{name: np.add.reduceat(history[name], starts) / sizes for name in history.dtype.names})
 
 
 def row_losses(split: Predictions) -> Floats:
@@ -93,25 +97,33 @@ def row_losses(split: Predictions) -> Floats:
     return np.asarray(-likely[np.arange(len(split.label)), split.label], dtype=np.float64)
 
 
-def measure_calibration(splits: Sequence[Predictions]) -> pd.DataFrame:
+def measure_calibration(splits: Sequence[Predictions]) -> Table:
     """Measure accuracy by confidence (the highest softmax probability), in BINS equal bins from 0 to 1.
 
     Columns: low, the lower end of a bin; means of confidence and accuracy; its rows, and their share of all; error, its
     part of the expected calibration error. All but the rows are from 0 to 1. There is no line for an empty bin.
     """
     logits = np.concatenate([split.logits for split in splits])  # (n, k)
-    accuracy = np.concatenate([split.label == split.prediction for split in splits])  # (n,)
+    right = np.concatenate([split.label == split.prediction for split in splits])  # (n,)
     confidence = np.exp(scipy.special.log_softmax(logits, axis=1).max(axis=1))  # (n,)
     place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)  # (n,)
-    bins = _mean_by(place, confidence=confidence, accuracy=accuracy)
-    share = bins.rows / len(place)
-    return bins.assign(low=bins.index / BINS, share=share, error=share * (bins.accuracy - bins.confidence).abs())
+    bins, rows, (confidence, accuracy) = _mean_by(place, confidence, right)
+    share = rows / len(right)
+    error = share * abs(accuracy - confidence)
+    return table_of(low=bins / BINS, confidence=confidence, accuracy=accuracy, rows=rows, share=share, error=error)
 
 
-def _mean_by(place: NDArray[np.int64], **columns: NDArray[Any]) -> pd.DataFrame:
-    """Return the means of (n,) columns at each place that occurs, and its number of rows."""
-    groups = pd.DataFrame(columns).groupby(place)
-    return groups.mean().assign(rows=groups.size())
+def _mean_by(
+    place: NDArray[np.int64], *values: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], list[Floats]]:
+    """Return the (k,) places that occur, their rows, and the means of (n,) values there."""
+    places, inverse, rows = np.unique(place, return_inverse=True, return_counts=True)
+    return places, rows, [np.bincount(inverse, each) / rows for each in values]
+
+
+def table_of(**columns: NDArray[Any]) -> Table:
+    """Join (n,) columns."""
+    return np.rec.fromarrays([*columns.values()], dtype=[(name, column.dtype) for name, column in columns.items()])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,7 +135,7 @@ class Entry:
     label: str  # unique among the rows of a task
     place: int  # of the label among all labels: colour, marker and dashes
     predictions: Mapping[int, Mapping[str, Predictions]]  # by seed, then by split
-    histories: Mapping[int, pd.DataFrame]  # by seed
+    histories: Mapping[int, Table]  # by seed
     unreadable: Sequence[str]  # files that could not be read, in words
     texts: Texts | str  # of the dev rows, or why they cannot be shown
 
@@ -172,8 +184,8 @@ class Entry:
     @property
     def dev_scores(self) -> dict[int, float]:
         """Seed to the last score on the dev set in its history, times 100, for the seeds that have one."""
-        scored = {seed: history.dev.dropna() for seed, history in self.histories.items()}
-        return {seed: scores.iloc[-1] for seed, scores in scored.items() if len(scores)}
+        scored = {seed: history.dev[~np.isnan(history.dev)] for seed, history in self.histories.items()}
+        return {seed: float(scores[-1]) for seed, scores in scored.items() if len(scores)}
 
     @property
     def every_split(self) -> list[Predictions]:
@@ -181,7 +193,7 @@ class Entry:
         return [split for splits in self.predictions.values() for split in splits.values()]
 
     @cached_property
-    def calibration(self) -> pd.DataFrame:
+    def calibration(self) -> Table:
         """Accuracy by confidence, over all seeds and splits."""
         return measure_calibration(self.every_split)
 
@@ -201,15 +213,15 @@ class Entry:
         return label.astype(np.float64), prediction.astype(np.float64)
 
     @cached_property
-    def error_bands(self) -> pd.DataFrame:
+    def error_bands(self) -> Table:
         """The errors of predicted scores by thirds of the labels, from low to high, over all seeds and splits.
 
         Columns: low and high, the ends of a third; its rows; means of the error and of its size.
         """
         label, prediction = self.labels_and_predictions
         edges, error = np.quantile(label, [0, 1 / 3, 2 / 3, 1]), prediction - label
-        thirds = _mean_by(np.searchsorted(edges[1:-1], label, side="right"), bias=error, distance=abs(error))
-        return thirds.assign(low=edges[thirds.index], high=edges[thirds.index + 1])
+        third, rows, (bias, distance) = _mean_by(np.searchsorted(edges[1:-1], label, side="right"), error, abs(error))
+        return table_of(low=edges[third], high=edges[third + 1], rows=rows, bias=bias, distance=distance)
 
     @cached_property
     def hardest(self) -> list[dict[str, Any]]:
@@ -243,7 +255,7 @@ def join_entries(report: Report, store: RunStore) -> list[Entry]:
 
 def _read_files(row: Row, store: RunStore) -> dict[str, Any]:
     """Read predictions and histories by seed, and list what was missing. Only runs on the same rows are pooled."""
-    predictions, histories, unreadable = dict[int, dict[str, Predictions]](), dict[int, pd.DataFrame](), list[str]()
+    predictions, histories, unreadable = dict[int, dict[str, Predictions]](), dict[int, Table](), list[str]()
     for run in row.finished:
         try:
             found = {split: store.read_predictions(run, split) for split in task_of(run).validation}

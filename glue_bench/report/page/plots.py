@@ -220,7 +220,7 @@ def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
             loss.plot(curve.step, curve.loss, linewidth=1.2, alpha=0.85, **style)
             rate.plot(curve.step, curve.learning_rate, linewidth=1.4, **style)
             if dev:
-                scored = whole.dropna(subset="dev")
+                scored = whole[~np.isnan(whole.dev)]
                 dev.plot(scored.step, scored.dev, linewidth=1.2, marker="o", markersize=2.5, **style)
         losses = np.concatenate([curve.loss[np.isfinite(curve.loss)] for _, curve in curves])
         if len(losses):  # a single spike would flatten everything else
@@ -309,9 +309,10 @@ def draw_reliability(entries: Sequence[Entry], *, name: str) -> Drawing:
         for entry in entries:
             look, bins = look_of(entry.place), entry.calibration
             axes.plot(bins.confidence, bins.accuracy, color=look.color, linestyle=look.dashes, linewidth=1.2)
-            for x, y, size in zip(bins.confidence, bins.accuracy, 4 + 11 * bins.share**0.5, strict=True):
-                _mark(axes, (x, y), place=entry.place, markersize=size, alpha=0.9)
-        lowest = min(entry.calibration[["confidence", "accuracy"]].min().min() for entry in entries)
+            for each in bins:
+                size = 4 + 11 * each.share**0.5
+                _mark(axes, (each.confidence, each.accuracy), place=entry.place, markersize=size, alpha=0.9)
+        lowest = min(min(*entry.calibration.confidence, *entry.calibration.accuracy) for entry in entries)
         ends = (max(0.0, lowest - 0.06), 1.03)
         axes.set(xlim=ends, ylim=ends, xlabel="confidence", ylabel="accuracy")
         for axis in (axes.xaxis, axes.yaxis):
