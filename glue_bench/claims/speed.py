@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import bdtr
+from scipy.stats import binom
 from transformers import PretrainedConfig
 
-from glue_bench.claims.card import Claim, ClaimRow, Verdict
+from glue_bench.claims import Claim, ClaimRow, Verdict
 from glue_bench.claims.models import Model
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
@@ -55,7 +55,8 @@ class Bench:
         if positions < max(LENGTHS):
             raise InputError(f"a model has positions for {positions} tokens, but the rows have {max(LENGTHS)}")
         self.placement = choose_placement(settings.device, settings.precision, multiply=settings.products)
-        if self.placement.device.type == "cpu":
+        device = self.placement.device
+        if device.type == "cpu":
             keep_freed_memory()
         self._settings = dataclasses.replace(
             settings, batch_size=len(LENGTHS), accumulation=1, log_every=1, snapshot_minutes=0.0
@@ -64,10 +65,18 @@ class Bench:
         self._rows = _make_rows(1, vocabulary=vocabulary), _make_rows(PREDICTED, vocabulary=vocabulary)
         self._models = list[Classifier]()
         for config in (own, other):
-            model = make_classifier(config, outputs=2, seed=_SEED, engine=settings.engine).to(self.placement.device)
+            model = make_classifier(config, outputs=2, seed=_SEED, engine=settings.engine).to(device)
             model.cut_vocabulary(np.arange(vocabulary, dtype=np.int32))
             self._models.append(model)
         self.engine = " and ".join(dict.fromkeys(model.engine for model in self._models))
+        self.machine = {
+            "device": device.type,
+            "name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
+            "threads": torch.get_num_threads(),
+            "cores": len(usable_cores()),
+            "precision": self.placement.precision,
+            "torch": torch.__version__,
+        }
 
     def measure(self, phase: str, *, repeats: int) -> Iterator[Floats]:
         """Time both models in turn, in alternating order.
@@ -82,18 +91,6 @@ class Bench:
             for place in (0, 1) if pair % 2 == 0 else (1, 0):
                 seconds[place] = work(self._models[place], amount)
             yield seconds
-
-    def machine(self) -> dict[str, Any]:
-        """Describe the hardware and torch's settings."""
-        device = self.placement.device
-        return {
-            "device": device.type,
-            "name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
-            "threads": torch.get_num_threads(),
-            "cores": len(usable_cores()),
-            "precision": self.placement.precision,
-            "torch": torch.__version__,
-        }
 
     def _train(self, model: Classifier, updates: int) -> Floats:
         ends, rows = list[Floats](), self._rows[0]
@@ -140,7 +137,7 @@ def measure_speed(
             raise
         why = str(error) if isinstance(error, InputError) else "there is too little memory for the two models"
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why), {}
-    machine, bases = {**bench.machine(), "load_before": load}, " and ".join(dict.fromkeys([own.basis, other.basis]))
+    machine, bases = {**bench.machine, "load_before": load}, " and ".join(dict.fromkeys([own.basis, other.basis]))
     on_cpu = machine["device"] == "cpu"
     return check_speed(claim, np.stack(seconds), engine=bench.engine, on_cpu=on_cpu, architectures=bases), machine
 
@@ -188,10 +185,9 @@ def median_interval(values: Sequence[float], *, certainty: float) -> tuple[tuple
 
     Return its ends, and its certainty: below `certainty` only if even all values are too few for it.
     """
-    ordered, count = sorted(values), len(values)
-    reached = [1 - 2 * float(bdtr(cut, count, 0.5)) for cut in range((count + 1) // 2)]
-    cut = max((cut for cut, each in enumerate(reached) if each >= certainty), default=0)
-    return (ordered[cut], ordered[-1 - cut]), reached[cut]
+    ordered, law = sorted(values), binom(len(values), 0.5)
+    cut = max(0, int(law.ppf((1 - certainty) / 2)) - 1)
+    return (ordered[cut], ordered[-1 - cut]), 1 - 2 * float(law.cdf(cut))
 
 
 def _make_rows(times: int, *, vocabulary: int) -> Encoded:

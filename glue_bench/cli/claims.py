@@ -39,8 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Check, and print or write the table; return 1 if a claim is contradicted."""
-    from glue_bench.claims import check_card, render_claims
-    from glue_bench.claims.card import find_files, load_card
+    from glue_bench.claims import Verdict, check_card, load_card, render_claims
     from glue_bench.config.compose import compose_run
     from glue_bench.config.overrides import expand_home
 
@@ -55,6 +54,8 @@ def execute(arguments: argparse.Namespace) -> int:
             raise UsageError(f"{name}.path={path}: no such folder")
     if arguments.repeats < LEAST_REPEATS:
         raise UsageError(f"--repeats {arguments.repeats}: must be {LEAST_REPEATS} or more; --quick measures no speed")
+    from glue_bench.claims.models import find_files
+
     configs, files = {}, {}
     for name, model in card.models.items():
         place = ["encoder=custom", f"encoder.path={paths[name]}"] if name in paths else [f"encoder={model.encoder}"]
@@ -69,4 +70,4 @@ def execute(arguments: argparse.Namespace) -> int:
         card, files=files, store=store, published=published, settings=settings, repeats=repeats, on_progress=say
     )
     write_output(render_claims(report, arguments.format, **style(arguments.out)), arguments.out)
-    return EXIT_CONTRADICTED if report.contradicted or store.left_out else 0
+    return EXIT_CONTRADICTED if report.counts[Verdict.CONTRADICTED] or store.left_out else 0

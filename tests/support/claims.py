@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from glue_bench.claims import check_card
-from glue_bench.claims.card import Card, ClaimRow, find_files
+from glue_bench.claims import Card, ClaimRow, check_card
+from glue_bench.claims.models import find_files
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import EncoderConfig
 from glue_bench.runs.store import RunStore
