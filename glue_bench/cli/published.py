@@ -28,6 +28,12 @@ examples:
 `published check FILE` names the numbers that no single run can have as an accuracy on the official dev rows.
 """
 _FILTERS = ("encoder", "task", "protocol")
+_HAS: dict[str, Callable[[PublishedTable], list[str]]] = {
+    "encoder": lambda table: [name.lower() for name in table.hub_ids],
+    "task": lambda table: [*table.scores],
+    "protocol": lambda table: [table.protocol_name],
+    "row": lambda table: [table.name],
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,16 +52,12 @@ def execute(arguments: argparse.Namespace) -> int:
     names = [word for word in arguments.overrides if "=" not in word]
     keys = [word for word in arguments.overrides if "=" in word]
     given, _, store = read_words(keys, "published", others=_FILTERS)
-    tables = load_published(store.root.parent / "published")
-    if len(names) > 1 or (names and any(key in given for key in _FILTERS)):
+    wanted = {key: value for key, value in given.items() if key in _FILTERS}
+    if len(names) > 1 or (names and wanted):
         raise UsageError("published: takes one row's name, or filters")
     encoders = {name: config.hub_id or "" for name, config in shipped_encoders().items()}
-    if names:
-        chosen = [table for table in tables if table.name == names[0]]
-        if not chosen:
-            raise UsageError(f"{names[0]}: no published row{did_you_mean(names[0], [table.name for table in tables])}")
-    else:
-        chosen = _choose(tables, given, encoders=encoders)
+    tables = load_published(store.root.parent / "published")
+    chosen = _choose(tables, {"row": names[0]} if names else wanted, encoders=encoders)
     facts = [_facts(table, tasks, encoders=encoders) for table in chosen]
     if arguments.format == "csv":
         about = ("name", "title", "protocol_name", "method", "statistic", "runs", "status", "source")
@@ -88,23 +90,17 @@ def _check(words: Sequence[str], tasks: dict[str, TaskAdapter]) -> int:
 
 
 def _choose(
-    tables: Sequence[PublishedTable], given: dict[str, str], *, encoders: dict[str, str]
+    tables: Sequence[PublishedTable], wanted: dict[str, str], *, encoders: dict[str, str]
 ) -> list[PublishedTable]:
     """Filter the rows; a UsageError for a value that no row has, unless it is an encoder that the project knows."""
-    wanted = {**given, "encoder": encoders.get(given.get("encoder", ""), given.get("encoder", "")).lower()}
     chosen = list(tables)
-    has: dict[str, Callable[[PublishedTable], list[str]]] = {
-        "encoder": lambda table: [name.lower() for name in table.hub_ids],
-        "task": lambda table: [*table.scores],
-        "protocol": lambda table: [table.protocol_name],
-    }
-    for key, values in has.items():
-        if value := wanted.get(key):
-            known = dict.fromkeys(each for table in tables for each in values(table))
-            if value not in known and value not in map(str.lower, encoders.values()):
-                hint = did_you_mean(given[key], [*known, *(encoders if key == "encoder" else ())])
-                raise UsageError(f"{key}={given[key]}: no published row has it{hint}")
-            chosen = [table for table in chosen if value in values(table)]
+    for key, text in wanted.items():
+        value = encoders.get(text, text).lower() if key == "encoder" else text
+        known = dict.fromkeys(each for table in tables for each in _HAS[key](table))
+        if value not in known and value not in map(str.lower, encoders.values()):
+            hint = did_you_mean(text, [*known, *(encoders if key == "encoder" else ())])
+            raise UsageError(f"{text if key == 'row' else f'{key}={text}'}: no published row has it{hint}")
+        chosen = [table for table in chosen if value in _HAS[key](table)]
     return chosen
 
 
@@ -127,7 +123,7 @@ def _command(table: PublishedTable, encoders: dict[str, str]) -> str | None:
     if protocol not in known or not table.hub_ids or table.method not in ("full", protocol):
         return None
     hub_id = table.hub_ids[0]
-    encoder = next((name for name, known in encoders.items() if known.lower() == hub_id.lower()), hub_id)
+    encoder = {known.lower(): name for name, known in encoders.items()}.get(hub_id.lower(), hub_id)
     alone = " init=pretrained" if {score.start for score in table.scores.values()} == {"pretrained"} else ""
     return f"glue-bench sweep protocol={protocol} encoder={encoder} tasks=[{','.join(table.scores)}]{alone}"
 
@@ -142,14 +138,13 @@ def _print_row(table: PublishedTable, facts: Mapping[str, Any], *, out: Path | N
     notes += [text for text in (table.protocol, table.convention_evidence, table.note) if text]
     command = f"Reproduce: {facts['command']}" if facts["command"] else "No protocol of conf/protocol follows it."
     notes += [*facts["unreachable"], command]
-    headers = ["dev rows" if key == "n" else key for key in keys]
-    write_table(headers, cells, title=f"{table.name}: {table.title}", notes=notes, out=out)
+    keys[2] = "dev rows"
+    write_table(keys, cells, title=f"{table.name}: {table.title}", notes=notes, out=out)
 
 
 def _line(table: PublishedTable, columns: Sequence[str]) -> list[str]:
-    scores = [table.scores.get(name) for name in columns]
     from_mnli = sum(score.start == "mnli" for score in table.scores.values())
     start = f"MNLI for {from_mnli}" if from_mnli else " or ".join({score.start: "" for score in table.scores.values()})
     statistic = f"{table.statistic} of {table.runs}" if table.runs and table.runs > 1 else table.statistic
     about = [table.name, table.protocol_name, table.method, statistic, start, table.status]
-    return [*about, *("" if score is None else f"{score.value:.1f}" for score in scores)]
+    return [*about, *(f"{table.scores[name].value:.1f}" if name in table.scores else "" for name in columns)]

@@ -17,7 +17,16 @@ from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.store import RunStore
 from glue_bench.submission import Source, predict_files, prepare_sources
 from glue_bench.submission.check import check_submission
-from glue_bench.submission.layout import PICKS, Wish, choose_runs, lay_out, pack_zip, parse_fills, write_rows
+from glue_bench.submission.layout import (
+    PICKS,
+    Choice,
+    choose_runs,
+    dev_score,
+    lay_out,
+    pack_zip,
+    parse_fills,
+    write_rows,
+)
 from glue_bench.sweep.board import format_clock
 from glue_bench.text import plural, visible
 
@@ -42,7 +51,6 @@ examples:
   glue-bench submit check submission.zip
 """
 
-_ACTIONS = ("build", "check")
 _SETTINGS = ("recipe", "init", "selection")
 _COMPOSED = ("results_dir", "data", "data.path", "data.dataset", "data.revision", "trainer.device")
 _LINE_EVERY = 20.0  # seconds between two lines of progress
@@ -61,15 +69,15 @@ def execute(arguments: argparse.Namespace) -> int:
     """Do what the first word says with the rest."""
     from glue_bench.config.compose import compose_task
 
-    action, *words = arguments.overrides or [""]
-    if not action:
-        raise UsageError(f"submit: name an action. Allowed: {', '.join(_ACTIONS)}")
-    if action not in _ACTIONS:
-        raise UsageError(f"submit {action}: no such action{did_you_mean(action, _ACTIONS)}")
+    actions = {"build": _build, "check": _check}
+    if not arguments.overrides:
+        raise UsageError(f"submit: name an action. Allowed: {', '.join(actions)}")
+    action, *words = arguments.overrides
+    if action not in actions:
+        raise UsageError(f"submit {action}: no such action{did_you_mean(action, actions)}")
     config_dir = arguments.config_dir
     tasks = {name: compose_task(name, config_dir=config_dir) for name in group_options("task", config_dir)}
-    tasks = {name: task for name, task in tasks.items() if task.leaderboard}
-    return _check(words, tasks, arguments=arguments) if action == "check" else _build(words, tasks, arguments=arguments)
+    return actions[action](words, {name: task for name, task in tasks.items() if task.leaderboard}, arguments=arguments)
 
 
 def _check(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argparse.Namespace) -> int:
@@ -96,17 +104,20 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
     )
     if "seed" in given and arguments.pick:
         raise UsageError(f"seed={given['seed']} and --pick {arguments.pick}: give one of the two")
-    wish = Wish(
-        encoder=given.get("encoder"),
-        seed=int(given["seed"]) if "seed" in given else None,
-        pick=arguments.pick or "median",
-        run_ids=[run_id.strip() for run_id in given.get("run_id", "").strip("[]").split(",") if run_id.strip()],
-        settings={key: value for key, value in given.items() if key in _SETTINGS or key in trainer},
-    )
     files = lay_out(list(tasks.values()))
     fills = parse_fills(arguments.fill, files)
     wanted = [name for name in tasks if name not in fills]
-    encoder, choices = choose_runs(store, wanted, wish=wish) if wanted else ("constant", {})
+    encoder, choices = "constant", dict[str, Choice]()
+    if wanted:
+        encoder, choices = choose_runs(
+            store,
+            wanted,
+            encoder=given.get("encoder"),
+            seed=int(given["seed"]) if "seed" in given else None,
+            pick=arguments.pick or "median",
+            run_ids=[run_id.strip() for run_id in given.get("run_id", "").strip("[]").split(",") if run_id.strip()],
+            settings={key: value for key, value in given.items() if key in _SETTINGS or key in trainer},
+        )
     data = config.data if any(key.startswith("data") for key in given) else None
     sources, problems = prepare_sources(
         [file for file in files if file.task in choices], tasks, choices=choices, data=data
@@ -127,7 +138,7 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
         origin = f"no model: {fills.get(file.task)} in every line, because of --fill"
         if choice := choices.get(file.task):
             kept = "kept" if file.name in stored else "predicted now"
-            origin = f"{choice.run.title}, {choice.why}: {100 * choice.score:.1f}; {kept}"
+            origin = f"{choice.run.title}, {choice.why}: {100 * dev_score(choice.run.record):.1f}; {kept}"
         sys.stdout.write(f"{file.name:<12} {file.rows:>8,} rows  {origin}\n")
     for choice in choices.values():
         for reason in choice.run.record.not_comparable_because:

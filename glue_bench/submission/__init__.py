@@ -5,7 +5,6 @@ weights, and the test rows. Pieces of unfinished ones are stored too, so that an
 torch only to predict rows.
 """
 
-import dataclasses
 import functools
 import hashlib
 import json
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glue_bench.config.schema import DataConfig, TaskConfig
+from glue_bench.config.schema import DataConfig, TaskConfig, config_from_facts
 from glue_bench.data.texts import TextFile, open_texts, read_pieces
 from glue_bench.errors import InputError, UsageError
 from glue_bench.files import replace_atomically
@@ -58,12 +57,10 @@ def prepare_sources(
     problem.
     """
     sources, problems, checked = list[Source](), list[str](), set[Path]()
-    known = {item.name for item in dataclasses.fields(DataConfig)}
     for file in files:
         run = choices[file.task].run
-        own = {key: value for key, value in run.record.config["data"].items() if key in known}
         try:
-            texts = open_texts(data or DataConfig(**own), tasks[file.task], place=file.place)
+            texts = open_texts(data or config_from_facts(run.record.config).data, tasks[file.task], place=file.place)
             if texts.rows != file.rows:
                 found = f"{texts.files}: {texts.rows:,} rows"
                 raise InputError(f"{found}; the leaderboard wants predictions for {file.rows:,}")

@@ -109,7 +109,8 @@ def _check_lines(lines: list[bytes], file: LeaderboardFile) -> Iterator[_Fault]:
     header = lines[0]
     if header != HEADER.encode():
         yield "header", 1, f"the header is {_quote(header)}; must be index, a tab, prediction"
-    words, expected, line_of = {word.encode() for word in file.words}, 0, dict[int, int]()  # the line of each index
+    words = {word.encode() for word in file.words.values()}
+    expected, line_of = 0, dict[int, int]()  # the line of each index
     low, high = file.score_range or (0, 0)
     allowed = f"{file.allowed} with at most {DECIMALS} decimals" if file.score_range else file.allowed
     first = 1 if header[:1].isdigit() else 2  # without a header, rows begin at once

@@ -6,7 +6,8 @@ import shlex
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,19 +37,15 @@ class LeaderboardFile:
     task: str  # its model predicts the rows
     place: str  # SPLIT, or FOLDER/SPLIT of the data set
     rows: int
-    labels: tuple[str, ...] = ()  # the classes in the order of the codes; empty for scores
-    words: tuple[str, ...] = ()  # the predictions as they are written, codes or names, in the same order
+    words: Mapping[str, str] = field(default_factory=dict)  # by class, in the order of the codes: what is written
     score_range: tuple[float, float] | None = None  # lowest and highest score; None for classes
 
     @property
     def allowed(self) -> str:
         """The allowed predictions, for a message."""
         if self.score_range is not None:
-            low, high = self.score_range
-            return f"a number from {low:g} to {high:g}"
-        if self.words == self.labels:
-            return ", ".join(self.labels)
-        return " or ".join(f"{code} ({label})" for code, label in zip(self.words, self.labels, strict=True))
+            return "a number from {:g} to {:g}".format(*self.score_range)
+        return " or ".join(word if word == label else f"{word} ({label})" for label, word in self.words.items())
 
     @property
     def most_bytes(self) -> int:
@@ -58,19 +55,15 @@ class LeaderboardFile:
 
 def lay_out(tasks: Sequence[TaskConfig]) -> tuple[LeaderboardFile, ...]:
     """List every file that these tasks name, sorted by name."""
-    files = [
-        LeaderboardFile(
-            name=f"{name}.tsv",
-            task=task.name,
-            place=place,
-            rows=task.rows[place],
-            labels=tuple(task.labels),
-            words=tuple(map(str, range(len(task.labels))) if task.leaderboard_labels == "codes" else task.labels),
-            score_range=(task.label_range[0], task.label_range[1]) if task.label_range else None,
-        )
-        for task in tasks
-        for name, place in task.leaderboard.items()
-    ]
+    files = list[LeaderboardFile]()
+    for task in tasks:
+        coded, limits = task.leaderboard_labels == "codes", task.label_range
+        words = {label: str(code) if coded else label for code, label in enumerate(task.labels)}
+        about: dict[str, Any] = {"task": task.name, "words": words, "score_range": tuple(limits) if limits else None}
+        files += [
+            LeaderboardFile(name=f"{name}.tsv", place=place, rows=task.rows[place], **about)
+            for name, place in task.leaderboard.items()
+        ]
     return tuple(sorted(files, key=lambda file: file.name))
 
 
@@ -89,51 +82,44 @@ def parse_fills(words: Sequence[str], files: Sequence[LeaderboardFile]) -> dict[
             raise UsageError(f"--fill {word}: {task} has a --fill already")
         file = by_task[task]
         if file.score_range is not None:
-            score = _to_number(value) if equals else sum(file.score_range) / 2
+            try:
+                score = float(value) if equals else sum(file.score_range) / 2
+            except ValueError:
+                score = math.nan
             if not file.score_range[0] <= score <= file.score_range[1]:
                 raise UsageError(f"--fill {word}: must be {file.allowed}")
             fills[task] = f"{score:.{DECIMALS}f}"
         else:
-            by_code = {str(code): label for code, label in enumerate(file.labels)}
-            fills[task] = by_code.get(value, value) if equals else file.labels[0]
-            if fills[task] not in file.labels:
-                raise UsageError(f"--fill {word}: unknown class{did_you_mean(value, file.labels)}")
+            labels = list(file.words)
+            by_code = {str(code): label for code, label in enumerate(labels)}
+            fills[task] = by_code.get(value, value) if equals else labels[0]
+            if fills[task] not in labels:
+                raise UsageError(f"--fill {word}: unknown class{did_you_mean(value, labels)}")
     return fills
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """Which runs may be chosen."""
-
-    encoder: str | None = None  # by name; None if there is only one
-    seed: int | None = None
-    pick: str = "median"  # one of PICKS: which of several seeds, by the dev set
-    run_ids: Sequence[str] = ()  # each for its task, before any rule
-    settings: Mapping[str, str] = field(default_factory=dict)  # recipe, init, selection, trainer.KEY
-
-    def fits(self, record: Record) -> bool:
-        """Check whether a run has the seed and the settings."""
-        wanted = dict(self.settings)
-        if wanted.get("init", record.init_kind) not in (*task_of(record).init_from, record.init_kind):
-            wanted["init"] = "pretrained"  # as in a sweep: of tasks that do not start from another
-        filters = Filters.read(f"{key}={value}" for key, value in wanted.items())
-        return self.seed in (None, record.seed) and filters.fits(facts_of(record))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Choice(NamedTuple):
     """The run that predicts a task, and how it was chosen."""
 
     run: FinishedRun
     why: str
-    score: float  # on the dev set: the mean of the task's metrics there, in natural units
 
 
-def choose_runs(store: RunStore, tasks: Sequence[str], *, wish: Wish) -> tuple[str, dict[str, Choice]]:
+def choose_runs(
+    store: RunStore,
+    tasks: Sequence[str],
+    *,
+    encoder: str | None = None,
+    seed: int | None = None,
+    pick: str = "median",
+    run_ids: Sequence[str] = (),
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[str, dict[str, Choice]]:
     """Choose the encoder, and a run for each of the tasks that has one. Runs on sample data never count.
 
     Of several seeds of one setting, the one with the median dev score is chosen (of an even number the lower of the
-    two), or the best. A UsageError for no run at all, or several encoders or settings; it says how to choose.
+    two), or by `pick` the best; a run of `run_ids` before any rule. `settings` are words for recipe, init, selection,
+    trainer.KEY. A UsageError for no run at all, or several encoders or settings; it says how to choose.
     """
     finished = [record for record in store.load_all() if record.finished]
     usable = [record for record in finished if record.task in tasks and record.data["source"] != "sample"]
@@ -142,37 +128,38 @@ def choose_runs(store: RunStore, tasks: Sequence[str], *, wish: Wish) -> tuple[s
         only = " except on sample data" if any(record.data["source"] == "sample" for record in finished) else ""
         advice = "`glue-bench sweep save_model=true` makes them"
         raise UsageError(f"results_dir={store.root.parent}: no finished run there{only}; {advice}")
-    if wish.encoder is None and len(names) > 1:
+    if encoder is None and len(names) > 1:
         raise UsageError(f"encoder: several have finished runs; add {' or '.join(f'encoder={name}' for name in names)}")
-    encoder = wish.encoder or names[0]
+    encoder = encoder or names[0]
     if encoder not in names:
         raise UsageError(f"encoder={encoder}: no finished run{did_you_mean(encoder, names)}")
     ours = [record for record in usable if record.encoder["name"] == encoder]
-    if unknown := set(wish.run_ids) - {record.run_id for record in ours}:
+    if unknown := set(run_ids) - {record.run_id for record in ours}:
         raise UsageError(f"run_id={min(unknown)}: no such finished run of {encoder} on these tasks")
     chosen = {}
     for task in tasks:
         found = [record for record in ours if record.task == task]
-        named = [record for record in found if record.run_id in wish.run_ids]
+        named = [record for record in found if record.run_id in run_ids]
         if len(named) > 1:
             raise UsageError(f"run_id={','.join(record.run_id for record in named)}: must be one run for {task}")
-        fitting = [record for record in found if wish.fits(record)]
-        if named or fitting:
-            record, why = (named[0], "named") if named else _choose_seed(fitting, wish)
-            run = FinishedRun(record=record, folder=store.folder(*record.place))
-            chosen[task] = Choice(run=run, why=why, score=_dev_score(record))
+        fitting = named or [record for record in found if seed in (None, record.seed) and _fits(record, settings)]
+        ranked, why = sorted(fitting, key=lambda record: (dev_score(record), record.seed)), "named"
+        if not named:
+            if len(distinct := {record.setting_id: record for record in fitting}) > 1:
+                raise UsageError(_compare_settings(list(distinct.values())))
+            several = f"{pick} of {len(ranked)} seeds on the dev set"
+            why = several if len(ranked) > 1 else "the only seed" if seed is None else f"seed={seed}"
+        if ranked:
+            record = ranked[-1] if pick == "best" else ranked[(len(ranked) - 1) // 2]
+            chosen[task] = Choice(FinishedRun(record=record, folder=store.folder(*record.place)), why)
     return encoder, chosen
 
 
-def _choose_seed(records: Sequence[Record], wish: Wish) -> tuple[Record, str]:
-    settings = list({record.setting_id: record for record in records}.values())
-    if len(settings) > 1:
-        raise UsageError(_compare_settings(settings))
-    if len(records) == 1:
-        return records[0], "the only seed" if wish.seed is None else f"seed={wish.seed}"
-    ranked = sorted(records, key=lambda record: (_dev_score(record), record.seed))
-    place = len(ranked) - 1 if wish.pick == "best" else (len(ranked) - 1) // 2
-    return ranked[place], f"{wish.pick} of {len(ranked)} seeds on the dev set"
+def _fits(record: Record, settings: Mapping[str, str]) -> bool:
+    wanted = dict(settings)
+    if wanted.get("init", record.init_kind) not in (*task_of(record).init_from, record.init_kind):
+        wanted["init"] = "pretrained"  # as in a sweep: of tasks that do not start from another
+    return Filters.read(f"{key}={value}" for key, value in wanted.items()).fits(facts_of(record))
 
 
 def _compare_settings(records: Sequence[Record]) -> str:
@@ -186,15 +173,9 @@ def _compare_settings(records: Sequence[Record]) -> str:
     return f"{start}run_id=[...] with one of {', '.join(runs[:_LISTED])}"
 
 
-def _dev_score(record: Record) -> float:
+def dev_score(record: Record) -> float:
+    """Return the mean of the task's metrics on the dev set, in natural units."""
     return headline(task_of(record).parts("card"), record.scores)
-
-
-def _to_number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def write_rows(file: LeaderboardFile, predictions: Sequence[str] | NDArray[Any]) -> bytes:
@@ -204,10 +185,9 @@ def write_rows(file: LeaderboardFile, predictions: Sequence[str] | NDArray[Any])
     rows, a name that the file does not allow, or a score that is not finite.
     """
     if file.score_range is None:
-        word_of = dict(zip(file.labels, file.words, strict=True))
-        if unknown := set(predictions) - word_of.keys():
-            raise ValueError(f"{file.name}: {min(unknown)!r} is not one of {', '.join(file.labels)}")
-        words = [word_of[name] for name in predictions]
+        if unknown := set(predictions) - file.words.keys():
+            raise ValueError(f"{file.name}: {min(unknown)!r} is not one of {', '.join(file.words)}")
+        words = [file.words[name] for name in predictions]
     else:
         scores = np.asarray(predictions, dtype=np.float64)
         if not np.isfinite(scores).all():

@@ -18,14 +18,14 @@ from glue_bench.errors import InputError
 from glue_bench.runs.inference import load_fine_tuned
 from glue_bench.runs.store import RunStore
 from glue_bench.submission import Source, kept_predictions, predict_files, predict_rows, prepare_sources
-from glue_bench.submission.layout import Wish, choose_runs
+from glue_bench.submission.layout import choose_runs
 from tests.support.building import Bench, layout, write_test_rows
 from tests.support.tiny import sentences, write_parquet
 
 
 def sources_of(bench: Bench, task: str) -> tuple[list[Source], list[str]]:
     """Return what `prepare_sources` finds for one task of a bench, and its problems."""
-    _, choices = choose_runs(RunStore(bench.results), [task], wish=Wish())
+    _, choices = choose_runs(RunStore(bench.results), [task])
     facts = {task: compose_task(task)}
     data = DataConfig(source="local", path=str(bench.glue))
     return prepare_sources(layout(task), facts, choices=choices, data=data)
