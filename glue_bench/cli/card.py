@@ -1,4 +1,12 @@
-"""`glue-bench card`: a finished run as a model to share, and its upload to the hub if asked for."""
+"""`glue-bench card`: a finished run as a model to share, and its upload to the hub if asked for.
+
+examples:
+  glue-bench card task=rte seed=1
+  glue-bench card run_id=seed1-0123456789ab --out my_model
+  glue-bench card task=rte seed=1 --push my-org/distilroberta-rte
+
+Nothing leaves this machine without --push. A folder or repository that holds anything else is never overwritten.
+"""
 
 import argparse
 import sys
@@ -7,14 +15,7 @@ from pathlib import Path
 from glue_bench.cli.shared import CHOICE_KEYS, add_options, choose_run, path_option, say
 from glue_bench.errors import UsageError
 
-EPILOG = f"""{CHOICE_KEYS}
-examples:
-  glue-bench card task=rte seed=1
-  glue-bench card run_id=seed1-0123456789ab --out my_model
-  glue-bench card task=rte seed=1 --push my-org/distilroberta-rte
-
-Nothing leaves this machine without --push. A folder or repository that holds anything else is never overwritten.
-"""
+ABOUT_KEYS = CHOICE_KEYS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

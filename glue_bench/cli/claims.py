@@ -1,16 +1,5 @@
-"""`glue-bench claims`: every numeric claim of the DistilRoBERTa card, and whether it holds here."""
+"""`glue-bench claims`: every numeric claim of the DistilRoBERTa card, and whether it holds here.
 
-import argparse
-from pathlib import Path
-
-from glue_bench.cli.shared import TABLE_FORMATS, add_options, count_option, read_words, say, style, write_output
-from glue_bench.errors import InputError, UsageError
-from glue_bench.tasks.published import load_published
-
-EXIT_CONTRADICTED = 1  # or damaged records were left out
-CARD = "distilroberta"
-LEAST_REPEATS = 5  # fewer give no interval of 90 %
-EPILOG = """\
 keys:
   results_dir=FOLDER              finished runs, for the claims about GLUE scores; default: results
   distilroberta.path=FOLDER       the model's files, if the hub and its cache are out of reach
@@ -28,6 +17,17 @@ examples:
   glue-bench claims --quick --format markdown --out claims.md
   glue-bench claims distilroberta.path=my_models/distilroberta-base roberta.path=my_models/roberta-base
 """
+
+import argparse
+from pathlib import Path
+
+from glue_bench.cli.shared import TABLE_FORMATS, add_options, count_option, read_words, say, style, write_output
+from glue_bench.errors import InputError, UsageError
+from glue_bench.tasks.published import load_published
+
+EXIT_CONTRADICTED = 1  # or damaged records were left out
+CARD = "distilroberta"
+LEAST_REPEATS = 5  # fewer give no interval of 90 %
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,16 @@
-"""`glue-bench compare A B`: two groups of runs, paired by seed and by dev row."""
+"""`glue-bench compare A B`: two groups of runs, paired by seed and by dev row.
+
+A and B are two encoders, by their names in the report's table, two setting_ids, or two results folders.
+
+examples:
+  glue-bench compare distilroberta roberta
+  glue-bench compare minilm-3 minilm --convention paper --format markdown
+  glue-bench compare minilm --by trainer.learning_rate            both values that its runs have
+  glue-bench compare minilm --by trainer.epochs=3,10 tasks=[rte]  two of several
+  glue-bench compare old_results results encoder=minilm
+
+exit code: 1 if damaged records were left out, 0 if not; else as for every verb
+"""
 
 import argparse
 
@@ -9,19 +21,7 @@ from glue_bench.runs.filters import HELP, KEYS
 from glue_bench.tasks.published import load_published
 
 _FILTERS = {*KEYS, "results_dir"}
-EPILOG = f"""\
-A and B are two encoders, by their names in the report's table, two setting_ids, or two results folders.
-
-{HELP}
-examples:
-  glue-bench compare distilroberta roberta
-  glue-bench compare minilm-3 minilm --convention paper --format markdown
-  glue-bench compare minilm --by trainer.learning_rate            both values that its runs have
-  glue-bench compare minilm --by trainer.epochs=3,10 tasks=[rte]  two of several
-  glue-bench compare old_results results encoder=minilm
-
-exit code: 1 if damaged records were left out, 0 if not; else as for every verb
-"""
+ABOUT_KEYS = HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

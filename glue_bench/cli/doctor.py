@@ -1,15 +1,5 @@
-"""`glue-bench doctor`: would this sweep work here, and what to do if not."""
+"""`glue-bench doctor`: would this sweep work here, and what to do if not.
 
-import argparse
-import sys
-from collections.abc import Iterator
-
-from glue_bench.cli.shared import add_options, style
-from glue_bench.doctor import PROBLEM, Finding, examine_installation, render_finding, summarise, to_json
-from glue_bench.errors import InputError
-from glue_bench.training.distributed import Processes
-
-EPILOG = """\
 Takes the words of `sweep`; without any, checks the model card's table. Looks at packages, cores and memory, the
 results folder and what earlier sweeps left in it, encoders and rows (here, in the hub's cache, or on the hub), device
 and disk. Downloads and changes nothing.
@@ -22,6 +12,15 @@ examples:
   glue-bench doctor encoder=minilm data=local data.path=my_glue tasks=[rte,mrpc] trainer.device=cuda
   glue-bench doctor --format json
 """
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+from glue_bench.cli.shared import add_options, style
+from glue_bench.doctor import PROBLEM, Finding, examine_installation, render_finding, summarise, to_json
+from glue_bench.errors import InputError
+from glue_bench.training.distributed import Processes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

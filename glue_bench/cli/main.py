@@ -1,7 +1,8 @@
 """Turn argv into an exit code. Imports nothing heavy, so that `--help` is instant.
 
-A verb is a module of this package with EPILOG (keys and examples), `add_arguments` and `execute`. What is slow to
-import (Hydra, the report, torch) is imported where it is used, so that `VERB --help` is instant too.
+A verb is a module of this package with `add_arguments` and `execute`; its help is its docstring, with ABOUT_KEYS, if it
+has them, after the first line. What is slow to import (Hydra, the report, torch) is imported where it is used, so that
+`VERB --help` is instant too.
 """
 
 import argparse
@@ -119,8 +120,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     words = list(argv)
     words.remove(name)
     verb = importlib.import_module(f"glue_bench.cli.{name}")
-    about = f"{VERBS[name][0].upper()}{VERBS[name][1:]}."
-    parser = _Parser(f"glue-bench {name}", description=about, epilog=verb.EPILOG)
+    about, _, more = (verb.__doc__ or "").partition("\n\n")
+    keys = f"{verb.ABOUT_KEYS}\n" if hasattr(verb, "ABOUT_KEYS") else ""
+    parser = _Parser(f"glue-bench {name}", description=about, epilog=keys + more)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     verb.add_arguments(parser)
     arguments, unknown = parser.parse_known_intermixed_args(_join_texts(words))

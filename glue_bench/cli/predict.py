@@ -1,4 +1,12 @@
-"""`glue-bench predict`: a finished run on a text, a file or the lines of a pipe."""
+"""`glue-bench predict`: a finished run on a text, a file or the lines of a pipe.
+
+examples:
+  glue-bench predict task=sst2 --text "A fine film."
+  glue-bench predict task=rte seed=1 --text "A man sleeps." --text "A man is awake."
+  glue-bench predict task=sst2 --text "A fine film." --text "A dull one."      (two rows)
+  glue-bench predict run_id=seed1-0123456789ab --file my.csv --file more.csv --out answers.csv
+  cut -f 2,3 pairs.tsv | glue-bench predict task=mrpc encoder=distilroberta > answers.jsonl
+"""
 
 import argparse
 import sys
@@ -10,16 +18,7 @@ from glue_bench.errors import UsageError
 from glue_bench.runs.finished import check_weights
 from glue_bench.runs.inference import answer, render_answers
 
-EPILOG = f"""{CHOICE_KEYS}\
-  trainer.device=DEVICE           auto cpu cuda cuda:N mps
-
-examples:
-  glue-bench predict task=sst2 --text "A fine film."
-  glue-bench predict task=rte seed=1 --text "A man sleeps." --text "A man is awake."
-  glue-bench predict task=sst2 --text "A fine film." --text "A dull one."      (two rows)
-  glue-bench predict run_id=seed1-0123456789ab --file my.csv --file more.csv --out answers.csv
-  cut -f 2,3 pairs.tsv | glue-bench predict task=mrpc encoder=distilroberta > answers.jsonl
-"""
+ABOUT_KEYS = f"{CHOICE_KEYS}  trainer.device=DEVICE           auto cpu cuda cuda:N mps\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

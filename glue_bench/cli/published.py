@@ -1,4 +1,18 @@
-"""`glue-bench published`: published rows, listed, shown with everything known about them, and checked."""
+"""`glue-bench published`: published rows, listed, shown with everything known about them, and checked.
+
+keys:
+  encoder=NAME              of conf/encoder, or a hub id: the rows of that encoder
+  task=NAME protocol=NAME   rows with a number for the task, rows of the protocol
+  results_dir=FOLDER        whose published/*.json are added (default: results)
+
+examples:
+  glue-bench published task=rte
+  glue-bench published encoder=deberta_v3 --format csv
+  glue-bench published bert-base-cased@flax
+  glue-bench published check results/published/mine.json
+
+`published check FILE` names the numbers that no single run can have as an accuracy on the official dev rows.
+"""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
@@ -13,20 +27,6 @@ from glue_bench.tasks.adapter import TaskAdapter, metric_title
 from glue_bench.tasks.published import NOT_STATED, PublishedTable, load_published, read_published
 from glue_bench.text import plural, visible
 
-EPILOG = """\
-keys:
-  encoder=NAME              of conf/encoder, or a hub id: the rows of that encoder
-  task=NAME protocol=NAME   rows with a number for the task, rows of the protocol
-  results_dir=FOLDER        whose published/*.json are added (default: results)
-
-examples:
-  glue-bench published task=rte
-  glue-bench published encoder=deberta_v3 --format csv
-  glue-bench published bert-base-cased@flax
-  glue-bench published check results/published/mine.json
-
-`published check FILE` names the numbers that no single run can have as an accuracy on the official dev rows.
-"""
 _FILTERS = ("encoder", "task", "protocol")
 _HAS: dict[str, Callable[[PublishedTable], list[str]]] = {
     "encoder": lambda table: [name.lower() for name in table.hub_ids],

@@ -1,4 +1,19 @@
-"""`glue-bench report`: the tables from what is on disk, and the check against an earlier report."""
+"""`glue-bench report`: the tables from what is on disk, and the check against an earlier report.
+
+examples:
+  glue-bench report
+  glue-bench report data!=sample encoders=[minilm,roberta] trainer.epochs=3
+  glue-bench report --format markdown --out table.md
+  glue-bench report --format html                 one page with plots: results/report.html
+  glue-bench report --convention paper
+  glue-bench report --format json --out report.json results_dir=other_results
+  glue-bench report --format latex --out table.tex
+  glue-bench report --format latex --style paper --spread range    one float for a paper: median and range
+  glue-bench report --check report.json
+
+exit code: 1 if damaged records were left out of the table, or, with --check, if a score fell significantly or a row is
+gone; 0 if not; else as for every verb
+"""
 
 import argparse
 import gc
@@ -21,22 +36,7 @@ if TYPE_CHECKING:
     from glue_bench.report.model import Report
 
 EXIT_FELL = 1  # or damaged records were left out
-EPILOG = f"""\
-{HELP}
-examples:
-  glue-bench report
-  glue-bench report data!=sample encoders=[minilm,roberta] trainer.epochs=3
-  glue-bench report --format markdown --out table.md
-  glue-bench report --format html                 one page with plots: results/report.html
-  glue-bench report --convention paper
-  glue-bench report --format json --out report.json results_dir=other_results
-  glue-bench report --format latex --out table.tex
-  glue-bench report --format latex --style paper --spread range    one float for a paper: median and range
-  glue-bench report --check report.json
-
-exit code: 1 if damaged records were left out of the table, or, with --check, if a score fell significantly or a row is
-gone; 0 if not; else as for every verb
-"""
+ABOUT_KEYS = HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,36 +1,5 @@
-"""`glue-bench submit`: the GLUE leaderboard's zip, built from finished runs or checked."""
+"""`glue-bench submit`: the GLUE leaderboard's zip, built from finished runs or checked.
 
-import argparse
-import hashlib
-import shlex
-import sys
-import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-
-from glue_bench.cli.shared import add_options, path_option, read_words, say, write_file
-from glue_bench.config import group_options
-from glue_bench.config.keys import keys_of
-from glue_bench.config.schema import TaskConfig, TrainerConfig
-from glue_bench.errors import InputError, UsageError, did_you_mean
-from glue_bench.runs.finished import repeating_words
-from glue_bench.runs.store import RunStore
-from glue_bench.submission import Source, predict_files, prepare_sources
-from glue_bench.submission.check import check_submission
-from glue_bench.submission.layout import (
-    PICKS,
-    Choice,
-    choose_runs,
-    dev_score,
-    lay_out,
-    pack_zip,
-    parse_fills,
-    write_rows,
-)
-from glue_bench.sweep.board import format_clock
-from glue_bench.text import plural, visible
-
-EPILOG = """\
 actions:
   build KEY=VALUE ...             predict the test rows with finished runs that kept their weights, and write the zip
   check FILE.zip                  list every fault with file and line; exit code 3 if there is one
@@ -50,6 +19,27 @@ examples:
   glue-bench submit build --fill wnli=not_entailment data=local data.path=my_glue
   glue-bench submit check submission.zip
 """
+
+import argparse
+import hashlib
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from glue_bench.cli.shared import add_options, path_option, read_words, say, write_file
+from glue_bench.config import group_options
+from glue_bench.config.keys import keys_of
+from glue_bench.config.schema import TaskConfig, TrainerConfig
+from glue_bench.errors import InputError, UsageError, did_you_mean
+from glue_bench.runs.finished import repeating_words
+from glue_bench.runs.store import RunStore
+from glue_bench.submission import Source, layout, predict_files, prepare_sources
+from glue_bench.submission.check import check_submission
+from glue_bench.submission.layout import PICKS, Choice, choose_runs, dev_score, lay_out, parse_fills, write_rows
+from glue_bench.sweep.board import format_clock
+from glue_bench.text import plural, visible
 
 _SETTINGS = ("recipe", "init", "selection")
 _COMPOSED = ("results_dir", "data", "data.path", "data.dataset", "data.revision", "trainer.device")
@@ -131,7 +121,7 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
     out = arguments.out or store.root.parent / f"submission-{encoder}.zip"
     contents = predict_files(sources, device=config.trainer.device, on_rows=_Lines())
     filled = {file.name: write_rows(file, [fills[file.task]] * file.rows) for file in files if file.task in fills}
-    content = pack_zip(contents | filled)
+    content = layout.pack_zip(contents | filled)
     write_file(content, out, chosen=arguments.out is not None)
     stored = {source.file.name for source in sources if source.kept is not None}
     for file in files:

@@ -1,20 +1,32 @@
-"""`glue-bench sweep`: tasks x seeds x encoders, only what is missing, then the table."""
+"""`glue-bench sweep`: tasks x seeds x encoders, only what is missing, then the table.
+
+examples:
+  glue-bench sweep preset=sample
+  glue-bench sweep                                 the eight tasks, five seeds, distilroberta, data from the hub
+  glue-bench sweep preset=card encoders=[distilroberta,roberta]
+  glue-bench sweep recipe=roberta_paper encoder=roberta tasks=[rte]
+  glue-bench sweep protocol=hf_flax encoder=bert_cased
+  glue-bench sweep data=local data.path=my_glue encoder=minilm tasks=[cola,mrpc] seeds=[1,2,3]
+  glue-bench sweep executor=slurm executor.workers=20 executor.slurm.partition=gpu
+  glue-bench sweep --plan plan.jsonl               one run per line; then, in any job array, with N from 0:
+  glue-bench sweep --plan plan.jsonl --index N
+  glue-bench sweep tasks=[boolq] --config-dir my_conf data=local data.path=my_data
+
+Stop it at any time: the same command runs only what is missing.
+"""
 
 import argparse
 import dataclasses
 import shlex
 import sys
-import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from glue_bench.cli.shared import add_options, choice, count_option, path_option, say, style, write_table
-from glue_bench.config import group_options
-from glue_bench.config.keys import fields_of
-from glue_bench.config.schema import SlurmConfig
+from glue_bench.cli.shared import add_options, count_option, describe_keys, path_option, say, style, write_table
+from glue_bench.config.schema import SweepConfig
 from glue_bench.errors import UsageError
 from glue_bench.files import check_writable
 from glue_bench.machine import has_nvidia_gpu, usable_cores
@@ -30,57 +42,8 @@ from glue_bench.text import plural
 from glue_bench.training.distributed import ALONE, Processes
 from glue_bench.training.stopping import Stopped
 
-_OTHERS = [name for name in group_options("encoder") if name != "custom"]
-_NAMES = textwrap.fill(" ".join(_OTHERS), width=84).replace("\n", "\n" + 34 * " ")
-_PROTOCOLS = textwrap.fill(" ".join(group_options("protocol")), width=84).replace("\n", "\n" + 34 * " ")
-KEYS = f"""\
-keys (Hydra's grammar; docs/configuration.md lists all of them with their defaults):
-  task=NAME                       {" ".join(group_options("task"))}
-  encoder=NAME                    {_NAMES}
-  encoder=ORG/NAME, ./FOLDER      any other, on the hub (encoder.revision=COMMIT) or here
-  {choice("data"):<31} local needs data.path=FOLDER with <task>/<split>.parquet (.csv .tsv .jsonl)
-  data.max_train_rows=N           use only N training rows; also data.max_eval_rows=N
-  data.sample=first|random|stratified
-                                  which N: the first, or drawn with the run's seed
-  recipe=NAME                     {", ".join(group_options("recipe"))}: epochs, batch size, learning rate, ...
-  selection=last|best|holdout|halves
-                                  which epoch's weights are scored: the last one's, the best one's on the dev set
-                                  (optimistic), on held-out training rows (holdout=0.1), or on half of the dev set
-  head=default|first|mean|max     transformers' head, or one on the first token, or the mean or max over all tokens
-  freeze=none|embeddings|encoder  what is not trained; encoder: linear probing
-  peft=METHOD                     few weights are trained: lora, ia3, bitfit, prefix, none; also peft.rank and others
-  trainer.KEY=VALUE               epochs batch_size learning_rate max_length device precision engine and others
-  protocol=NAME                   somebody's recipe, grid, start, selection, seeds and tasks, to reproduce their row:
-                                  {_PROTOCOLS}
-  init=mnli                       RTE, MRPC and STS-B start from the MNLI model of the same seed, which is run first;
-                                  init={{qnli:mnli}}: QNLI does, and no other task
-  init_seed=N|best|median         they start from the run of one seed; best, median: by its score among the sweep's
-  results_dir=FOLDER              default: results
-  save_model=true                 keep the weights under model/, loadable by transformers
-"""
-EPILOG = f"""{KEYS}\
-  tasks=[A,B] seeds=[1,2]         task=A and seed=1 mean lists of one
-  encoders=[A,B]                  instead of encoder=NAME
-  {choice("executor"):<31} worker processes here, one after another in this process, or a Slurm job array
-  executor.KEY=VALUE              workers (runs at a time, or auto) runs_per_gpu timeout (minutes without progress)
-  executor.slurm.KEY=VALUE        {" ".join(key.name for key in fields_of(SlurmConfig))}
-  grid.KEY=[A,B]                  values of trainer.KEY to try, every combination; recipe=roberta_paper has a grid,
-                                  and trainer.KEY=VALUE narrows it
-  {choice("preset"):<31} card: the model card's table; sample: offline in minutes; smoke: seconds
-
-examples:
-  glue-bench sweep preset=sample
-  glue-bench sweep                                 the eight tasks, five seeds, distilroberta, data from the hub
-  glue-bench sweep preset=card encoders=[distilroberta,roberta]
-  glue-bench sweep recipe=roberta_paper encoder=roberta tasks=[rte]
-  glue-bench sweep protocol=hf_flax encoder=bert_cased
-  glue-bench sweep data=local data.path=my_glue encoder=minilm tasks=[cola,mrpc] seeds=[1,2,3]
-  glue-bench sweep executor=slurm executor.workers=20 executor.slurm.partition=gpu
-  glue-bench sweep --plan plan.jsonl               one run per line; then, in any job array, with N from 0:
-  glue-bench sweep --plan plan.jsonl --index N
-  glue-bench sweep tasks=[boolq] --config-dir my_conf data=local data.path=my_data
-
-Stop it at any time: the same command runs only what is missing.
+ABOUT_KEYS = f"""{describe_keys(SweepConfig)}\
+  preset=card|sample|smoke        the model card's table; offline in minutes; seconds
 """
 
 
