@@ -81,15 +81,13 @@ class _StderrHandler(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._shared = set[str]()
+        self._written = set[str]()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "shared", False):
-            if record.getMessage() in self._shared:
-                return
-            self._shared.add(record.getMessage())
         text = f"glue-bench: {record.levelname.lower()}: {self.format(record)}"
-        sys.stderr.write((text if record.exc_info else fit_message(text)) + "\n")
+        if not (getattr(record, "shared", False) and text in self._written):
+            sys.stderr.write((text if record.exc_info else fit_message(text)) + "\n")
+        self._written.add(text)
 
 
 class _Unread:
@@ -119,28 +117,20 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         _explain(argv, name)
     words = list(argv)
     words.remove(name)
+    joined = "\0".join(["", *words]).replace("\0--text\0", "\0--text=")  # a text may begin with a dash
     verb = importlib.import_module(f"glue_bench.cli.{name}")
     about, _, more = (verb.__doc__ or "").partition("\n\n")
     keys = f"{verb.ABOUT_KEYS}\n" if hasattr(verb, "ABOUT_KEYS") else ""
     parser = _Parser(f"glue-bench {name}", description=about, epilog=keys + more)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     verb.add_arguments(parser)
-    arguments, unknown = parser.parse_known_intermixed_args(_join_texts(words))
+    arguments, unknown = parser.parse_known_intermixed_args(joined.split("\0")[1:])
     if unknown:
         option = did_you_mean(unknown[0].partition("=")[0], parser._option_string_actions)
         hint = _suggest_key(unknown[0], name) or (option if unknown[0].startswith("--") else "")
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     arguments.verb, arguments.execute = name, verb.execute
     return arguments
-
-
-def _join_texts(words: Sequence[str]) -> list[str]:
-    """Join `--text TEXT` to one word: a text may begin with a dash."""
-    joined = list[str]()
-    for word in words:
-        text_follows = joined[-1:] == ["--text"]
-        joined.append(f"{joined.pop()}={word}" if text_follows else word)
-    return joined
 
 
 def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
@@ -174,8 +164,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; `glue-bench --help` lists the exit codes."""
     if os.name != "posix":
         return _end("works on Linux and macOS only; on Windows, use it inside WSL", UsageError.exit_code, debug=False)
-    if argv is None and sys.getfilesystemencoding() != "utf-8":
-        _restart_in_utf8()
+    if argv is None and sys.getfilesystemencoding() != "utf-8":  # an ASCII locale, in which it cannot name every file
+        os.environ["PYTHONUTF8"] = "1"  # for helper processes
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - this same command
     # Threads that wait for work spin only briefly: see docs/method.md, "Threads". Read when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     # NumPy's products here are small: a second thread costs more than it saves. Read when NumPy loads.
@@ -187,24 +178,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows question marks, not a traceback
-    output, errors = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = output or _Unread(None), _Unread(errors)
     logger = logging.getLogger("glue_bench")
-    before = (logger.handlers, logger.propagate, logger.level)
+    handlers, propagate, level = logger.handlers, logger.propagate, logger.level
     logger.handlers, logger.propagate = [_StderrHandler()], False
     logger.setLevel(logging.WARNING)
+    output, errors = sys.stdout or _Unread(None), _Unread(sys.stderr)
     try:
-        return _execute(sys.argv[1:] if argv is None else argv)
-    finally:
-        sys.stdout, sys.stderr = output, errors
-        logger.handlers, logger.propagate, level = before  # restored for callers from Python
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            return _execute(sys.argv[1:] if argv is None else argv)
+    finally:  # restored for callers from Python
+        logger.handlers, logger.propagate = handlers, propagate
         logger.setLevel(level)
-
-
-def _restart_in_utf8() -> None:
-    """Start this command again in Python's UTF-8 mode: in an ASCII locale it cannot name every file."""
-    os.environ["PYTHONUTF8"] = "1"  # for helper processes
-    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - this same command
 
 
 def _execute(argv: Sequence[str]) -> int:
@@ -238,13 +222,13 @@ def _execute(argv: Sequence[str]) -> int:
         code = DiskError.exit_code if error.errno in DISK_ERRNOS else bad_name.exit_code
         return _end(problem, code, debug=arguments.debug)
     except Exception as error:
+        text, code = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where", EXIT_FAILED
         if variables := variables_behind(error):
             text = f"{variables}: not what a library that reads it takes ({first_line(error)}); unset it"
-            return _end(text, UsageError.exit_code, debug=arguments.debug)
-        if lack_in(describe(error)) == "memory":
-            return _end(f"out of memory: {first_line(error)}", EXIT_FAILED, debug=arguments.debug)
-        text = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where"
-        return _end(text, EXIT_FAILED, debug=arguments.debug)
+            code = UsageError.exit_code
+        elif lack_in(describe(error)) == "memory":
+            text = f"out of memory: {first_line(error)}"
+        return _end(text, code, debug=arguments.debug)
 
 
 @contextlib.contextmanager

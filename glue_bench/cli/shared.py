@@ -187,20 +187,16 @@ def read_words(
 
 def read_filters(words: Sequence[str]) -> tuple[Filters, RunStore]:
     """Read words that choose runs, and results_dir=FOLDER: return the filters, and the store; errors of both."""
-    place = [word for word in words if word.partition("=")[0] == "results_dir"]
-    store = _open_store(place) or read_words(place, "report")[-1]
-    return Filters.read([word for word in words if word not in place], others=["results_dir"]), store
-
-
-def _open_store(words: Sequence[str]) -> RunStore | None:
-    """Open the results folder without composing, which takes longer than most reports; None if that is for Hydra."""
     import yaml
 
-    if not words:
-        return RunStore(Path(yaml.safe_load((conf_folder() / "config.yaml").read_text("utf-8"))["results_dir"]))
-    folder = words[0].partition("=")[2]
-    literal = len(words) == 1 and is_path(folder) and folder.strip() not in ("", "null") and folder[0] not in "'\"~"
-    return RunStore(Path(folder)) if literal and Path(folder).is_dir() else None
+    place = [word for word in words if word.partition("=")[0] == "results_dir"]
+    filters = Filters.read([word for word in words if word not in place], others=["results_dir"])
+    folder = place[-1].partition("=")[2] if place else ""
+    if not place:  # not composed, which takes longer than most reports
+        folder = yaml.safe_load((conf_folder() / "config.yaml").read_text("utf-8"))["results_dir"]
+    elif len(place) > 1 or not is_path(folder) or folder[:1] in ("", *"'\"~") or not Path(folder).is_dir():
+        return filters, read_words(place, "report")[-1]
+    return filters, RunStore(Path(folder))
 
 
 def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> tuple[FinishedRun, RunConfig]:

@@ -20,7 +20,7 @@ import dataclasses
 import shlex
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -162,12 +162,12 @@ def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> in
     print_report(records.values(), store)
     folder = store.root.parent
     if failed := [record for record in records.values() if not record.finished]:
-        seeds = defaultdict[tuple[str, str, str], list[str]](list)
+        seeds = defaultdict[tuple[str, str], list[str]](list)
         for record in failed:
             reason = record.outcome.removeprefix(record.status).strip(" :")
-            seeds[f"{record.encoder['name']} {record.task}", record.status, reason].append(str(record.seed))
-        for (run, status, reason), numbers in seeds.items():
-            say(f"{run} {'seeds' if len(numbers) > 1 else 'seed'} {', '.join(numbers)}: {status}: {reason}")
+            seeds[f"{record.encoder['name']} {record.task}", f"{record.status}: {reason}"].append(str(record.seed))
+        for (run, ending), numbers in seeds.items():
+            say(f"{run} {'seeds' if len(numbers) > 1 else 'seed'} {', '.join(numbers)}: {ending}")
         if lacking := [record for record in failed if record.lack]:
             lacks = " and ".join(sorted({record.lack for record in lacking}))
             number = plural(len(lacking), "run")
@@ -183,19 +183,16 @@ def _summarise(plan: Plan) -> str:
     done = sum(record.finished for record in plan.records.values())
     failed = len(plan.records) - done
     parts = [f"{done} done", *([f"{failed} failed before"] if failed else []), f"{len(plan.missing)} to run"]
-    parts += [f"{len(plan.running)} of them running now"] if plan.running else []
+    some = {"running now": len(plan.running), "with a snapshot": len(plan.snapshots)}
+    parts += [f"{count} of them {state}" for state, count in some.items() if count]
     return f"{plural(len(plan.concerned), 'run')}: {', '.join(parts)}{'' if plan.missing else '; nothing to train'}"
 
 
 def _what_is_left(plan: Plan, store: RunStore) -> str:
     """Describe what is done and missing after a stop, and the command that continues."""
-    now = plan_runs(plan.requests, store, retry_failed=False)
-    done = sum(record.finished for record in now.records.values())
-    failed = len(now.records) - done
-    parts = [f"{done} of {len(now.concerned)} runs done", *([f"{failed} failed"] if failed else [])]
-    parts.append(f"{len(now.missing)} missing" + (f" ({len(now.snapshots)} with a snapshot)" if now.snapshots else ""))
     program = "python -m glue_bench" if sys.argv[0].endswith("__main__.py") else Path(sys.argv[0]).name
-    return f"{', '.join(parts)}; continue with: {program} {shlex.join(sys.argv[1:])}"
+    now = plan_runs(plan.requests, store, retry_failed=False)
+    return f"{_summarise(now)}; continue with: {program} {shlex.join(sys.argv[1:])}"
 
 
 def _run_line(arguments: argparse.Namespace) -> int:
@@ -221,12 +218,9 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool)
         say("weights will not be kept, and predict, card and submit need them: save_model=true keeps them")
     if measure:
         estimates = {**_measure(plan, estimates), **estimates}
-    works, rows = dict[str, Work | None](), list[Sequence[str]]()  # by setting id
-    for request in plan.requests:
-        known, setting = estimates.get(request.run_id), request.setting_id
-        if known is None and setting not in works and request in plan.missing:
-            works[setting] = work_of(request)
-        rows.append(_plan_cells(request, plan, estimate=known, work=works.get(setting)))
+    unknown = {request.setting_id: request for request in plan.missing if request.run_id not in estimates}
+    works = {setting: work_of(request) for setting, request in unknown.items()}
+    rows = [_plan_cells(request, plan, estimates=estimates, works=works) for request in plan.requests]
     write_table(["run", "state", "time", "what is known", "run id"], rows, title="Plan")
     say(_summarise(plan))
     if plan.missing:
@@ -236,8 +230,7 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool)
 
 def _measure(plan: Plan, estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
     """Time a few updates of each setting that has no estimate."""
-    found = dict[str, Estimate]()
-    threads = max(1, len(usable_cores()) // _workers(plan))
+    found, threads = dict[str, Estimate](), max(1, len(usable_cores()) // _workers(plan))
     for request in plan.missing:
         if request.run_id not in estimates and request.setting_id not in found:
             say(f"timing a few updates of {request.title}")
@@ -245,8 +238,10 @@ def _measure(plan: Plan, estimates: Mapping[str, Estimate]) -> dict[str, Estimat
     return {request.run_id: found[request.setting_id] for request in plan.missing if request.setting_id in found}
 
 
-def _plan_cells(request: RunRequest, plan: Plan, *, estimate: Estimate | None, work: Work | None) -> tuple[str, ...]:
-    record, known = plan.records.get(request.run_id), ""
+def _plan_cells(
+    request: RunRequest, plan: Plan, *, estimates: Mapping[str, Estimate], works: Mapping[str, Work | None]
+) -> list[str]:
+    record, estimate, known = plan.records.get(request.run_id), estimates.get(request.run_id), ""
     time = f"~{format_clock(estimate.seconds)}" if estimate else ""
     if owner := plan.running.get(request.run_id):
         known = f"by {owner.title}" + (f", update {owner.step} of {owner.steps}" if owner.steps else "")
@@ -259,9 +254,9 @@ def _plan_cells(request: RunRequest, plan: Plan, *, estimate: Estimate | None, w
         known = f"continues from its snapshot after update {plan.snapshots[request.run_id]}"
     elif estimate:
         known = f"estimated from {estimate.basis}"
-    elif work and request in plan.missing:
-        known = str(work)
-    return request.title, plan.state(request), time, known, request.run_id
+    elif request in plan.missing:
+        known = str(works[request.setting_id] or "")
+    return [request.title, plan.state(request), time, known, request.run_id]
 
 
 def _workers(plan: Plan) -> int:
@@ -274,14 +269,12 @@ def _workers(plan: Plan) -> int:
 
 
 def _describe_time(plan: Plan, estimates: Mapping[str, Estimate]) -> str:
-    known = [estimates[request.run_id] for request in plan.missing if request.run_id in estimates]
-    unknown = len(plan.missing) - len(known)
+    known, workers = [estimates[each.run_id] for each in plan.missing if each.run_id in estimates], _workers(plan)
     if not known:
         return "no estimate of the time: nothing like these runs has finished here yet; --measure times a few updates"
-    workers = _workers(plan)
-    at_once = f"with {workers} at a time" if workers > 1 else "one after another"
-    text = f"about {format_clock(seconds_in_all([each.seconds for each in known], workers=workers))} {at_once}"
+    text = f"about {format_clock(seconds_in_all([each.seconds for each in known], workers=workers))}"
     basis = "from the times of finished runs in this folder, which may have had other threads or another device"
     if any("timed now" in each.basis for each in known):
         basis = "from finished runs in this folder, and a few updates that were timed now"
-    return f"{text}, {basis}" + (f"; {unknown} more without an estimate" if unknown else "")
+    more = f"; {len(plan.missing) - len(known)} more without an estimate" if len(known) < len(plan.missing) else ""
+    return f"{text} with {workers} at a time, {basis}{more}"
