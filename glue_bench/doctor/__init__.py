@@ -9,7 +9,6 @@ import platform
 import re
 import shutil
 import textwrap
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from importlib import metadata
@@ -48,23 +47,19 @@ class Finding:
 
 def render_finding(finding: Finding, *, width: int | None, color: bool) -> str:
     """Format one finding as lines, with the advice below, in `width` columns; None: as many as the terminal has."""
-    indent = " " * (_STATE + _NAME)
-    columns = max((width or shutil.get_terminal_size().columns) - len(indent), 20)
-    lines = list[str]()
-    for text in (finding.found, f"-> {finding.advice}" if finding.advice else ""):
-        lines += textwrap.wrap(visible(text), columns, break_on_hyphens=False)
-    state = f"{finding.state:{_STATE}}"
-    if color and finding.state in _COLORS:
-        state = f"{_COLORS[finding.state]}{state}\x1b[0m"
-    return f"{state}{finding.name:{_NAME}}" + f"\n{indent}".join(lines) + "\n"
+    columns = max((width or shutil.get_terminal_size().columns) - _STATE - _NAME, 20)
+    texts = [finding.found, finding.advice and f"-> {finding.advice}"]
+    lines = [line for text in texts for line in textwrap.wrap(visible(text), columns, break_on_hyphens=False)]
+    start, end = (_COLORS[finding.state], "\x1b[0m") if color and finding.state in _COLORS else ("", "")
+    head = f"{start}{finding.state:{_STATE}}{end}{finding.name:{_NAME}}"
+    return head + f"\n{' ' * (_STATE + _NAME)}".join(lines) + "\n"
 
 
 def summarise(findings: Sequence[Finding]) -> str:
     """Say in one line whether the sweep would run."""
-    counts = Counter(finding.state for finding in findings)
-    notes = f"; {plural(counts[NOTE], 'note')}" if counts[NOTE] else ""
-    problems = plural(counts[PROBLEM], "problem") if counts[PROBLEM] else "nothing found that"
-    return f"{problems} would stop this sweep{notes}"
+    problems, notes = (sum(finding.state == state for finding in findings) for state in (PROBLEM, NOTE))
+    what = plural(problems, "problem") if problems else "nothing found that"
+    return f"{what} would stop this sweep" + (f"; {plural(notes, 'note')}" if notes else "")
 
 
 def to_json(findings: Sequence[Finding]) -> str:
@@ -109,22 +104,20 @@ def examine_installation() -> Iterator[Finding]:
 
 
 def _check(requirement: "Requirement") -> Finding | None:
+    name, wanted, state = requirement.name, requirement.specifier, NOTE
     try:
-        found = metadata.version(requirement.name)
-    except metadata.PackageNotFoundError:
-        text, state = f"not installed; glue-bench needs {requirement.specifier}", PROBLEM
-    else:
-        if requirement.specifier.contains(found, prereleases=True):
+        found = metadata.version(name)
+        if wanted.contains(found, prereleases=True):
             return None
-        text, state = f"{found}; glue-bench is tested with {requirement.specifier}", NOTE
-    advice = f"pip install '{requirement.name}{requirement.specifier}'"
-    return Finding(requirement.name, state, found=text, advice=advice)
+        text = f"{found}; glue-bench is tested with {wanted}"
+    except metadata.PackageNotFoundError:
+        text, state = f"not installed; glue-bench needs {wanted}", PROBLEM
+    return Finding(name, state, found=text, advice=f"pip install '{name}{wanted}'")
 
 
 def nearest_folder(folder: Path) -> Path:
     """Return the folder itself, or its nearest existing parent; OSError if no file system accepts the name."""
-    full = folder.absolute()
-    return next(path for path in (full, *full.parents) if path.exists())
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
