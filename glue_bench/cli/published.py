@@ -28,6 +28,7 @@ from glue_bench.tasks.published import NOT_STATED, PublishedTable, load_publishe
 from glue_bench.text import plural, visible
 
 _FILTERS = ("encoder", "task", "protocol")
+_OF_SCORE = ("task", "value", "metric", "n", "deviation", "minimum", "maximum", "best", "start", "note")
 _HAS: dict[str, Callable[[PublishedTable], list[str]]] = {
     "encoder": lambda table: [name.lower() for name in table.hub_ids],
     "task": lambda table: [*table.scores],
@@ -61,9 +62,8 @@ def execute(arguments: argparse.Namespace) -> int:
     facts = [_facts(table, tasks, encoders=encoders) for table in chosen]
     if arguments.format == "csv":
         about = ("name", "title", "protocol_name", "method", "statistic", "runs", "status", "source")
-        of_score = ("task", "value", "metric", "n", "deviation", "minimum", "maximum", "best", "start", "note")
         rows = [{**{key: row[key] for key in about}, **score} for row in facts for score in row["scores"]]
-        write_rows(rows, "csv", like=[*about, *of_score], out=arguments.out)
+        write_rows(rows, "csv", like=[*about, *_OF_SCORE], out=arguments.out)
     elif arguments.format == "json":
         write_rows(facts[0] if names else facts, "json", like=[], out=arguments.out)
     elif names:
@@ -129,8 +129,7 @@ def _command(table: PublishedTable, encoders: dict[str, str]) -> str | None:
 
 
 def _print_row(table: PublishedTable, facts: Mapping[str, Any], *, out: Path | None) -> None:
-    keys = ["task", "metric", "n", "value", "deviation", "minimum", "maximum", "best", "start", "note"]
-    cells = [["" if score[key] is None else f"{score[key]}" for key in keys] for score in facts["scores"]]
+    cells = [["" if score[key] is None else f"{score[key]}" for key in _OF_SCORE] for score in facts["scores"]]
     stated = {key: getattr(table, key) or NOT_STATED for key in ("statistic", "runs", "method", "status", "source")}
     stated |= {"hub ids": ", ".join(table.hub_ids) or NOT_STATED, "protocol": table.protocol_name}
     stated |= {key: value for key in ("rank", "parameters") if (value := getattr(table, key))}
@@ -138,8 +137,8 @@ def _print_row(table: PublishedTable, facts: Mapping[str, Any], *, out: Path | N
     notes += [text for text in (table.protocol, table.convention_evidence, table.note) if text]
     command = f"Reproduce: {facts['command']}" if facts["command"] else "No protocol of conf/protocol follows it."
     notes += [*facts["unreachable"], command]
-    keys[2] = "dev rows"
-    write_table(keys, cells, title=f"{table.name}: {table.title}", notes=notes, out=out)
+    headers = ["dev rows" if key == "n" else key for key in _OF_SCORE]
+    write_table(headers, cells, title=f"{table.name}: {table.title}", notes=notes, out=out)
 
 
 def _line(table: PublishedTable, columns: Sequence[str]) -> list[str]:

@@ -69,26 +69,28 @@ def execute(arguments: argparse.Namespace) -> int:
     expected = list[TaskConfig]()
     if any(find_table(published, record.encoder.get("hub_id")) for record in records):
         known: dict[str, TaskConfig] = {record.task: task_of(record) for record in records}
-        asked = [name for name in CARD_TASKS if filters.fits_task(name)]
-        if missing := [name for name in asked if name not in known]:
-            from glue_bench.config.compose import compose_task  # imports Hydra, slowly
+        for name in filter(filters.fits_task, CARD_TASKS):
+            if name not in known:
+                from glue_bench.config.compose import compose_task  # imports Hydra, slowly
 
-            known |= {name: compose_task(name) for name in missing}
-        expected = [known[name] for name in asked]
+                known[name] = compose_task(name)
+            expected.append(known[name])
     about = {"expected": expected, "left_out": store.left_out, "cells": arguments.cells, "store": store}
     report = build_report(records, published, convention=arguments.convention, **about)
     names = {section.table.name if section.table else "" for section in report.sections}
     if paper and not arguments.convention and len(names) > 1:
         report = build_report(records, published, convention="card", **about)  # one metric a column
+    out = arguments.out
     if arguments.format == "html":
-        page = render_html(report, records, published=published, store=store, convention=arguments.convention)
-        write_output(page, arguments.out or results_dir / "report.html", chosen=arguments.out is not None)
+        text = render_html(report, records, published=published, store=store, convention=arguments.convention)
+        out = out or results_dir / "report.html"
     elif paper:
         from glue_bench.report.paper import render_paper  # imports Jinja
 
-        write_output(render_paper(report, spread=arguments.spread), arguments.out)
+        text = render_paper(report, spread=arguments.spread)
     else:
-        write_output(render_report(report, arguments.format, **style(arguments.out)), arguments.out)
+        text = render_report(report, arguments.format, **style(out))
+    write_output(text, out, chosen=arguments.out is not None)
     fell = arguments.check is not None and _conclude(check_report(report, baseline))
     return EXIT_FELL if fell or store.left_out else 0
 

@@ -35,9 +35,8 @@ from glue_bench.config.schema import TaskConfig, TrainerConfig
 from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.store import RunStore
-from glue_bench.submission import Source, layout, predict_files, prepare_sources
-from glue_bench.submission.check import check_submission
-from glue_bench.submission.layout import PICKS, Choice, choose_runs, dev_score, lay_out, parse_fills, write_rows
+from glue_bench.submission import PICKS, Choice, Source, choose_runs, dev_score, predict_files, prepare_sources
+from glue_bench.submission.layout import check_submission, lay_out, pack_zip, parse_fills, write_rows
 from glue_bench.sweep.board import format_clock
 from glue_bench.text import plural, visible
 
@@ -121,7 +120,7 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
     out = arguments.out or store.root.parent / f"submission-{encoder}.zip"
     contents = predict_files(sources, device=config.trainer.device, on_rows=_Lines())
     filled = {file.name: write_rows(file, [fills[file.task]] * file.rows) for file in files if file.task in fills}
-    content = layout.pack_zip(contents | filled)
+    content = pack_zip(contents | filled)
     write_file(content, out, chosen=arguments.out is not None)
     stored = {source.file.name for source in sources if source.kept is not None}
     for file in files:

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -43,24 +43,25 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
     encoders = ", ".join(dict.fromkeys(encoder_name(config.encoder) for config in configs))
     where = f"data={first.data.source}; executor={first.executor.kind}"
     yield Finding("sweep", OK, found=f"{plural(runs, 'run')}: {named}; {plural(seeds, 'seed')}; {encoders}; {where}")
-    memory = total_memory()
-    found = f"{plural(len(usable_cores()), 'core')}, {memory / 2**30:.1f} GiB of memory"
-    if memory >= MEMORY_PER_WORKER:
-        yield Finding("machine", OK, found=found)
-    else:
+    found = f"{plural(len(usable_cores()), 'core')}, {total_memory() / 2**30:.1f} GiB of memory"
+    machine = Finding("machine", OK, found=found)
+    if total_memory() < MEMORY_PER_WORKER:
         found += f"; a run of DistilRoBERTa takes up to {MEMORY_PER_WORKER / 2**30:.0f} GiB"
-        yield Finding("machine", NOTE, found=found, advice="trainer.accumulation=4, or encoder=minilm")
+        machine = Finding("machine", NOTE, found=found, advice="trainer.accumulation=4, or encoder=minilm")
+    yield machine
     yield from (results := list(examine_results(store)))
     distinct = list({str(config.encoder): config.encoder for config in every}.values())
     tasks = list({config.task.name: config.task for config in every}.values())
     found_inputs, hub = examine_inputs(distinct, first.data, tasks=tasks)
     yield from found_inputs
-    for fault in _examine_writable("hub's cache", hub_cache_folder(), advice="HF_HOME=FOLDER that you may write"):
-        unused = f"{fault.found}; nothing has to be downloaded for this sweep"
-        yield fault if hub.download else replace(fault, state=NOTE, found=unused)
-    encoded, other = cache_folder("encoded"), "GLUE_BENCH_CACHE=FOLDER that you may write"
-    for fault in _examine_writable("cache", encoded, advice=other):
-        yield replace(fault, state=NOTE, found=f"{fault.found}; texts are encoded again for every run")
+    unused, again = "; nothing has to be downloaded for this sweep", "; texts are encoded again for every run"
+    for name, folder, variable, remark in (
+        ("hub's cache", hub_cache_folder(), "HF_HOME", "" if hub.download else unused),
+        ("cache", cache_folder("encoded"), "GLUE_BENCH_CACHE", again),
+    ):
+        if fault := _why_not_writable(folder):
+            advice = f"{variable}=FOLDER that you may write"
+            yield Finding(name, NOTE if remark else PROBLEM, found=f"{fault}{remark}", advice=advice)
     of = {str(config.encoder): config for config in every}
     sound = [each for each, found in zip(distinct, found_inputs[1:], strict=False) if found.state == OK]
     here = [of[str(encoder)] for encoder in sound if encoder.hub_id is None]
@@ -68,9 +69,9 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
     yield from findings
     models, needs = seeds * sum(config.save_model for config in every), list[Need]()
     if results[0].state != PROBLEM:
-        needs += [Need.of_results(store.root, runs=runs, at_once=at_once, weights=hub.weights, models=models)]
+        needs.append(Need.of_results(store.root, runs=runs, at_once=at_once, weights=hub.weights, models=models))
     if hub.download:
-        needs += [Need(place="the hub's cache", folder=hub_cache_folder(), sure=hub.download, rough=0)]
+        needs.append(Need(place="the hub's cache", folder=hub_cache_folder(), sure=hub.download, rough=0))
     yield from examine_disk(needs)
 
 
@@ -105,18 +106,18 @@ class Hub:
 
     def finding(self) -> Finding:
         """Report whether the hub answered, if it was needed."""
+        variable = offline_variable()
         if self.seconds is None:
-            offline = f"; {variable} is set" if (variable := offline_variable()) else ""
+            offline = f"; {variable} is set" if variable else ""
             return Finding("hub", OK, found=f"not needed: everything is here{offline}")
         if self.unreachable is None:
             return Finding("hub", OK, found=f"{endpoint()} answers in {self.seconds:.1f} s")
-        if variable := offline_variable():
+        reason = first_line(self.unreachable).rpartition(" (")[2].removesuffix(")")
+        found = f"{endpoint()} is out of reach: {reason}"
+        advice = "check the network, HTTPS_PROXY, and HF_ENDPOINT if you use a mirror; offline: see the rows below"
+        if variable:
             found = f"{variable} is set, and not everything is in the hub's cache"
             advice = f"unset {variable}, or fill the cache (HF_HOME) where there is a network"
-        else:
-            reason = first_line(self.unreachable).rpartition(" (")[2].removesuffix(")")
-            found = f"{endpoint()} is out of reach: {reason}"
-            advice = "check the network, HTTPS_PROXY, and HF_ENDPOINT if you use a mirror; offline: see the rows below"
         return Finding("hub", PROBLEM, found=found, advice=advice)
 
 
@@ -238,10 +239,9 @@ def examine_device(config: RunConfig, *, runs: int, here: Sequence[RunConfig] = 
     crowded = free < memory / 4
     advice = f"other processes use {format_bytes(memory - free)} of it: see nvidia-smi" if crowded else ""
     findings = [Finding("device", NOTE if crowded else OK, found=text, advice=advice)]
-    faults = zip(here, facts.get("encoders", ()), strict=False)
-    for name, fault in ((encoder_name(each.encoder), fault) for each, fault in faults if fault):
-        advice = f"correct that, or {_OTHER_ENCODERS}"
-        findings.append(Finding(f"encoder {name}", PROBLEM, found=first_line(fault), advice=advice))
+    for each, fault in zip(here, facts.get("encoders", ()), strict=False):
+        name, advice = f"encoder {encoder_name(each.encoder)}", f"correct that, or {_OTHER_ENCODERS}"
+        findings += [Finding(name, PROBLEM, found=first_line(fault), advice=advice)] if fault else []
     if "products" in facts:
         findings.append(Finding("products", OK, found=facts["products"]))
     if device == "cpu" and trainer.device == "auto" and has_nvidia_gpu():
@@ -267,12 +267,11 @@ def _examine_slurm() -> Iterator[Finding]:
 
 def examine_results(store: RunStore) -> Iterator[Finding]:
     """Check that results can be written, and list what earlier sweeps left behind."""
-    faults = _examine_writable("results", store.root, advice="results_dir=FOLDER that you may write")
-    if faults:
-        yield from faults
+    if fault := _why_not_writable(store.root):
+        yield Finding("results", PROBLEM, found=fault, advice="results_dir=FOLDER that you may write")
         return
-    counts, damaged = Counter[str](), list[Path]()
-    leased, abandoned, stopped = list[Path](), list[Path](), list[Path]()
+    counts = Counter[str]()
+    damaged, leased, abandoned, stopped = (list[Path]() for _ in range(4))
     for folder in store.folders():
         try:
             counts[parse_record(folder / "record.json", place=folder.parts[-3:]).status] += 1
@@ -288,24 +287,22 @@ def examine_results(store: RunStore) -> Iterator[Finding]:
     existing = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]) or "no runs yet"
     yield Finding("results", OK, found=f"{store.root.parent}: can be written; {existing}")
     size = sum(file.stat().st_size for folder in stopped for file in (folder / "snapshots").rglob("*"))
-    unfinished = f"{plural(len(stopped), 'unfinished run')} with {format_bytes(size)} of snapshots"
-    deserted = f"the worker of {plural(len(abandoned), 'run')} died or stopped responding"
-    resumes = "the same sweep resumes from them; or delete the folders snapshots/"
-    ignored = f"{plural(len(damaged), 'damaged record')}, ignored"
-    for name, state, paths, found, advice in (
-        ("records", NOTE, damaged, ignored, "nothing: a sweep repeats such a run"),
-        ("at work", OK, leased, plural(len(leased), "run"), ""),
-        ("leases", NOTE, abandoned, deserted, "nothing: the same sweep takes them over"),
-        ("snapshots", NOTE, stopped, unfinished, resumes),
+    dead, resumes = "died or stopped responding", "the same sweep resumes from them; or delete the folders snapshots/"
+    for name, paths, noun, found, advice in (
+        ("records", damaged, "damaged record", "{}, ignored", "nothing: a sweep repeats such a run"),
+        ("at work", leased, "run", "{}", ""),
+        ("leases", abandoned, "run", f"the worker of {{}} {dead}", "nothing: the same sweep takes them over"),
+        ("snapshots", stopped, "unfinished run", f"{{}} with {format_bytes(size)} of snapshots", resumes),
     ):
-        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         if paths:
-            yield Finding(name, state, found=f"{found}: {paths[0]}{more}", advice=advice)
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            text = f"{found.format(plural(len(paths), noun))}: {paths[0]}{more}"
+            yield Finding(name, NOTE if advice else OK, found=text, advice=advice)
 
 
-def _examine_writable(name: str, folder: Path, *, advice: str) -> list[Finding]:
+def _why_not_writable(folder: Path) -> str:
     try:
         check_writable(nearest_folder(folder))
     except (DiskError, OSError) as error:
-        return [Finding(name, PROBLEM, found=str(error), advice=advice)]
-    return []
+        return str(error)
+    return ""

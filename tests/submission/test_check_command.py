@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from glue_bench.cli import main
 from glue_bench.errors import InputError
-from glue_bench.submission.check import SHOWN, check_submission
-from glue_bench.submission.layout import LeaderboardFile
+from glue_bench.submission.layout import SHOWN, LeaderboardFile, check_submission
 from tests.support.zips import COLA, OFFICIAL, STSB, good_contents, pack, write
 
 

@@ -9,7 +9,7 @@ import pytest
 from glue_bench.cli import main
 from glue_bench.errors import UsageError
 from glue_bench.runs.store import RunStore
-from glue_bench.submission.layout import choose_runs
+from glue_bench.submission import choose_runs
 from tests.support.building import Bench, write_test_rows
 from tests.support.making import make_record, scores_of
 

@@ -17,8 +17,7 @@ from glue_bench.config.schema import DataConfig
 from glue_bench.errors import InputError
 from glue_bench.runs.inference import load_fine_tuned
 from glue_bench.runs.store import RunStore
-from glue_bench.submission import Source, kept_predictions, predict_files, predict_rows, prepare_sources
-from glue_bench.submission.layout import choose_runs
+from glue_bench.submission import Source, choose_runs, predict_files, predict_rows, prepare_sources
 from tests.support.building import Bench, layout, write_test_rows
 from tests.support.tiny import sentences, write_parquet
 
@@ -85,7 +84,7 @@ def test_kept_predictions_of_other_rows_or_weights_or_damaged_ones_are_not_used(
     else:
         (run.folder / "predictions" / "test.parquet").write_bytes(b"PAR1 and nothing else")
     (now,), _ = sources_of(bench, "sst2")
-    assert kept_predictions(run, "test", file=now.texts) is None
+    assert dataclasses.replace(now, choice=now.choice._replace(run=run)).kept is None
 
 
 def test_rows_in_another_order_than_their_idx_are_refused(made: Bench, tmp_path: Path) -> None:
@@ -133,7 +132,7 @@ def test_test_rows_may_be_in_other_kinds_of_files(kind: str, made: Bench, tmp_pa
         table.to_csv(path.with_suffix(f".{kind}"), sep="," if kind == "csv" else "\t", index=False)
     source = next(source for source in sources_of(bench, "mnli")[0] if source.file.name == "MNLI-m.tsv")
     fine_tuned = load_fine_tuned(source.choice.run, device="cpu")
-    found = predict_rows(source.choice.run, "test_matched", file=source.texts, load=lambda: fine_tuned)
+    found = predict_rows(source, load=lambda: fine_tuned)
     kept = made.run("mnli").folder / "predictions" / "test_matched.parquet"
     assert np.array_equal(found, pq.read_table(kept)["prediction"].to_numpy())
     idx = pq.read_table(source.choice.run.folder / "predictions" / "test_matched.parquet")["idx"].to_numpy()
@@ -155,19 +154,22 @@ from pathlib import Path
 from glue_bench.config.schema import DataConfig
 from glue_bench.data.texts import open_texts
 from glue_bench.runs.finished import open_run_folder
-from glue_bench.submission import predict_rows
+from glue_bench.submission import Choice, Source, predict_rows
+from glue_bench.submission.layout import LeaderboardFile
 
 def load():
     from glue_bench.runs.inference import load_fine_tuned
     return load_fine_tuned(run, device="cpu")
 
-def on_rows(*, done, fresh):
+def on_rows(source, *, done, fresh):
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     print(done, pages * 4 // 1024)
 
 run = open_run_folder(Path({str(run.folder)!r}))
-file = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, place="many")
-predict_rows(run, "many", file=file, load=functools.cache(load), on_rows=on_rows)
+texts = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, place="many")
+file = LeaderboardFile(name="many.tsv", task="mnli", place="many", rows=texts.rows)
+source = Source(file=file, choice=Choice(run, "the only seed"), texts=texts)
+predict_rows(source, load=functools.cache(load), on_rows=on_rows)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
     assert result.returncode == 0, result.stderr
