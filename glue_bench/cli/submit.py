@@ -27,6 +27,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from glue_bench.cli.shared import add_options, path_option, read_words, say, write_file
 from glue_bench.config import group_options
@@ -40,7 +41,7 @@ from glue_bench.submission.layout import check_submission, lay_out, pack_zip, pa
 from glue_bench.sweep.board import format_clock
 from glue_bench.text import plural, visible
 
-_SETTINGS = ("recipe", "init", "selection")
+_CHOOSE = ("encoder", "seed", "run_id", "recipe", "init", "selection")
 _COMPOSED = ("results_dir", "data", "data.path", "data.dataset", "data.revision", "trainer.device")
 _LINE_EVERY = 20.0  # seconds between two lines of progress
 
@@ -87,10 +88,8 @@ def _check(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
 
 def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argparse.Namespace) -> int:
     trainer = [f"trainer.{key}" for key in keys_of(TrainerConfig, "scores")]
-    known, config_dir = ("encoder", "seed", "run_id", *_SETTINGS), arguments.config_dir
-    given, config, store = read_words(
-        words, "submit build", composed=_COMPOSED, others=known, unlisted=trainer, config_dir=config_dir
-    )
+    about: dict[str, Any] = {"composed": _COMPOSED, "others": _CHOOSE, "unlisted": trainer}
+    given, config, store = read_words(words, "submit build", **about, config_dir=arguments.config_dir)
     if "seed" in given and arguments.pick:
         raise UsageError(f"seed={given['seed']} and --pick {arguments.pick}: give one of the two")
     files = lay_out(list(tasks.values()))
@@ -98,15 +97,8 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
     wanted = [name for name in tasks if name not in fills]
     encoder, choices = "constant", dict[str, Choice]()
     if wanted:
-        encoder, choices = choose_runs(
-            store,
-            wanted,
-            encoder=given.get("encoder"),
-            seed=int(given["seed"]) if "seed" in given else None,
-            pick=arguments.pick or "median",
-            run_ids=[run_id.strip() for run_id in given.get("run_id", "").strip("[]").split(",") if run_id.strip()],
-            settings={key: value for key, value in given.items() if key in _SETTINGS or key in trainer},
-        )
+        filters = {key: value for key, value in given.items() if key not in _COMPOSED}
+        encoder, choices = choose_runs(store, wanted, pick=arguments.pick or "median", **filters)
     data = config.data if any(key.startswith("data") for key in given) else None
     sources, problems = prepare_sources(
         [file for file in files if file.task in choices], tasks, choices=choices, data=data

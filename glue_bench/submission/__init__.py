@@ -9,12 +9,12 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -50,20 +50,13 @@ class Choice(NamedTuple):
 
 
 def choose_runs(
-    store: RunStore,
-    tasks: Sequence[str],
-    *,
-    encoder: str | None = None,
-    seed: int | None = None,
-    pick: str = "median",
-    run_ids: Sequence[str] = (),
-    settings: Mapping[str, str] = MappingProxyType({}),
+    store: RunStore, tasks: Sequence[str], *, pick: str = "median", **wanted: str
 ) -> tuple[str, dict[str, Choice]]:
     """Choose the encoder, and a run for each of the tasks that has one. Runs on sample data never count.
 
     Of several seeds of one setting, the one with the median dev score is chosen (of an even number the lower of the
-    two), or by `pick` the best; a run of `run_ids` before any rule. `settings` are words for recipe, init, selection,
-    trainer.KEY. A UsageError for no run at all, or several encoders or settings; it says how to choose.
+    two), or by `pick` the best. `wanted` are filters; a run that run_id names counts before any rule. A UsageError for
+    no run at all, or several encoders or settings; it says how to choose.
     """
     finished = [record for record in store.load_all() if record.finished]
     usable = [record for record in finished if record.task in tasks and record.data["source"] != "sample"]
@@ -72,9 +65,9 @@ def choose_runs(
         only = " except on sample data" if any(record.data["source"] == "sample" for record in finished) else ""
         advice = "`glue-bench sweep save_model=true` makes them"
         raise UsageError(f"results_dir={store.root.parent}: no finished run there{only}; {advice}")
-    if encoder is None and len(names) > 1:
+    if "encoder" not in wanted and len(names) > 1:
         raise UsageError(f"encoder: several have finished runs; add {' or '.join(f'encoder={name}' for name in names)}")
-    encoder = encoder or names[0]
+    encoder, run_ids = wanted.get("encoder", names[0]), re.findall(r"[^\s,\[\]]+", wanted.pop("run_id", ""))
     if encoder not in names:
         raise UsageError(f"encoder={encoder}: no finished run{did_you_mean(encoder, names)}")
     ours = [record for record in usable if record.encoder["name"] == encoder]
@@ -86,24 +79,23 @@ def choose_runs(
         named = [record for record in found if record.run_id in run_ids]
         if len(named) > 1:
             raise UsageError(f"run_id={','.join(record.run_id for record in named)}: must be one run for {task}")
-        fitting = named or [record for record in found if seed in (None, record.seed) and _fits(record, settings)]
+        fitting = named or [record for record in found if _fits(record, wanted)]
         ranked, why = sorted(fitting, key=lambda record: (dev_score(record), record.seed)), "named"
         if not named:
             if len(distinct := {record.setting_id: record for record in fitting}) > 1:
                 raise UsageError(_compare_settings(list(distinct.values())))
             several = f"{pick} of {len(ranked)} seeds on the dev set"
-            why = several if len(ranked) > 1 else "the only seed" if seed is None else f"seed={seed}"
+            why = several if len(ranked) > 1 else f"seed={wanted['seed']}" if "seed" in wanted else "the only seed"
         if ranked:
             record = ranked[-1] if pick == "best" else ranked[(len(ranked) - 1) // 2]
             chosen[task] = Choice(FinishedRun(record=record, folder=store.folder(*record.place)), why)
     return encoder, chosen
 
 
-def _fits(record: Record, settings: Mapping[str, str]) -> bool:
-    wanted = dict(settings)
-    if wanted.get("init", record.init_kind) not in (*task_of(record).init_from, record.init_kind):
-        wanted["init"] = "pretrained"  # as in a sweep: of tasks that do not start from another
-    return Filters.read(f"{key}={value}" for key, value in wanted.items()).fits(facts_of(record))
+def _fits(record: Record, wanted: Mapping[str, str]) -> bool:
+    known = (*task_of(record).init_from, record.init_kind)
+    start = {} if wanted.get("init", record.init_kind) in known else {"init": "pretrained"}  # as in a sweep
+    return Filters.read(f"{key}={value}" for key, value in {**wanted, **start}.items()).fits(facts_of(record))
 
 
 def _compare_settings(records: Sequence[Record]) -> str:

@@ -2,7 +2,6 @@
 
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -39,15 +38,15 @@ def test_of_several_seeds_the_median_on_the_dev_set_is_taken_or_the_best_or_the_
     for seed, score in enumerate((0.70, 0.90, 0.60, 0.80), start=1):
         store.save(make_record(task="rte", seed=seed, scores=scores_of("rte", score)))
 
-    def chosen(**wish: Any) -> tuple[int, str]:
-        encoder, choices = choose_runs(store, ["rte"], **wish)
+    def chosen(**wanted: str) -> tuple[int, str]:
+        encoder, choices = choose_runs(store, ["rte"], **wanted)
         assert encoder == "tiny"
         return choices["rte"].run.record.seed, choices["rte"].why
 
     assert chosen() == (1, "median of 4 seeds on the dev set")  # the lower of the two in the middle
     assert chosen(pick="best") == (2, "best of 4 seeds on the dev set")
-    assert chosen(seed=3) == (3, "seed=3")
-    assert chosen(run_ids=["seed4-000"]) == (4, "named")
+    assert chosen(seed="3") == (3, "seed=3")
+    assert chosen(run_id="[seed4-000]") == (4, "named")
     store.save(make_record(task="rte", seed=5, scores=scores_of("rte", 0.75)))
     assert chosen() == (5, "median of 5 seeds on the dev set")
 
@@ -69,13 +68,13 @@ def test_several_settings_of_a_task_are_refused_with_the_words_that_select_one(t
     store.save(make_record(task="rte", seed=1, setting="111", words=("recipe=hf_2019",), recipe="hf_2019"))
     with pytest.raises(UsageError, match="2 settings; add recipe=default or recipe=hf_2019"):
         choose_runs(store, ["rte"])
-    _, choices = choose_runs(store, ["rte"], settings={"recipe": "hf_2019"})
+    _, choices = choose_runs(store, ["rte"], recipe="hf_2019")
     assert choices["rte"].run.record.run_id == "seed1-111"
     store.save(make_record(task="mrpc", seed=1, words=("trainer.epochs=3",)))
     store.save(make_record(task="mrpc", seed=1, setting="222", words=("trainer.epochs=5",)))
     with pytest.raises(UsageError, match=r"task=mrpc: .* add trainer.epochs=3 or trainer.epochs=5"):
         choose_runs(store, ["mrpc"])
-    _, choices = choose_runs(store, ["mrpc"], settings={"trainer.epochs": "5.0"})
+    _, choices = choose_runs(store, ["mrpc"], **{"trainer.epochs": "5.0"})
     assert choices["mrpc"].run.record.run_id == "seed1-222"
     store.save(make_record(task="cola", seed=1))
     store.save(make_record(task="cola", seed=1, setting="333"))
@@ -93,7 +92,7 @@ def test_the_words_that_select_a_setting_can_be_given(values: str, tmp_path: Pat
         choose_runs(store, ["rte"])
     for word in shlex.split(str(refused.value).partition("; add ")[2].replace(" or ", " ")):
         name, _, value = word.partition("=")
-        _, choices = choose_runs(store, ["rte"], settings={name: value})
+        _, choices = choose_runs(store, ["rte"], **{name: value})
         assert choices["rte"].run.record.setting_id == value
 
 
@@ -102,7 +101,7 @@ def test_a_start_from_mnli_is_required_only_of_tasks_that_have_it(tmp_path: Path
     for task in ("mnli", "rte"):
         store.save(make_record(task=task))
     store.save(make_record(task="rte", setting="111", init="mnli:seed1-000"))
-    _, choices = choose_runs(store, ["mnli", "rte"], settings={"init": "mnli"})
+    _, choices = choose_runs(store, ["mnli", "rte"], init="mnli")
     assert [choice.run.record.init for choice in choices.values()] == ["pretrained", "mnli:seed1-000"]
 
 
@@ -117,4 +116,4 @@ def test_the_encoder_must_be_named_if_several_have_finished_runs(tmp_path: Path)
     with pytest.raises(UsageError, match=r"encoder=tinny: no finished run; did you mean tiny\?"):
         choose_runs(store, ["rte"], encoder="tinny")
     with pytest.raises(UsageError, match="run_id=seed9-000: no such finished run of tiny"):
-        choose_runs(store, ["rte"], encoder="tiny", run_ids=["seed9-000"])
+        choose_runs(store, ["rte"], encoder="tiny", run_id="seed9-000")
