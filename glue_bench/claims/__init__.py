@@ -197,11 +197,10 @@ def check_card(
             machine = machine or used
     notes = [*left_out_note(store.left_out), _VERDICTS, *card.rules, *(_describe(model) for model in models.values())]
     if machine:
-        load = machine["load_before"]
-        busy = "" if load is None else f", load average {load:.2f} before the measurement"
         cores, threads = plural(machine["cores"], "core"), plural(machine["threads"], "thread")
         where = f"{machine['device']} ({machine['name']}), {cores}, {threads}, {machine['precision']}"
-        notes.append(f"Measured on {where}, torch {machine['torch']}{busy}.")
+        load = f"load average {machine['load_before']:.2f} before the measurement"
+        notes.append(f"Measured on {where}, torch {machine['torch']}, {load}.")
     return ClaimsReport(title=card.title, rows=rows, notes=notes, machine=machine)
 
 

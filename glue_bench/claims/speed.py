@@ -122,24 +122,25 @@ def measure_speed(
     on_progress: Callable[[str], None],
 ) -> tuple[ClaimRow, dict[str, Any]]:
     """Return the row of a claim, and the machine (empty if nothing was measured); all else as in `check_card`."""
-    own, other = models[claim.model], models[claim.against]
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # before our own work counts in it
+    own, other, seconds = models[claim.model], models[claim.against], list[Floats]()
+    load = os.getloadavg()[0]  # before our own work counts in it
     on_progress(f"{claim.title}: warming up")
-    seconds = list[Floats]()
     try:
         bench = Bench(own.config, other.config, settings=settings)
         for pair in bench.measure(claim.phase, repeats=repeats):
             seconds.append(pair)
             ratio = pair[1, 0] / pair[0, 0]
             on_progress(f"{claim.title}: pair {len(seconds)} of {repeats}: {ratio:.2f} times as fast")
-    except (InputError, RuntimeError, MemoryError) as error:
-        if not isinstance(error, InputError) and not is_out_of_memory(error):
+    except InputError as error:
+        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=str(error)), {}
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
-        why = str(error) if isinstance(error, InputError) else "there is too little memory for the two models"
+        why = "there is too little memory for the two models"
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why), {}
-    machine, bases = {**bench.machine, "load_before": load}, " and ".join(dict.fromkeys([own.basis, other.basis]))
-    on_cpu = machine["device"] == "cpu"
-    return check_speed(claim, np.stack(seconds), engine=bench.engine, on_cpu=on_cpu, architectures=bases), machine
+    bases, on_cpu = " and ".join(dict.fromkeys([own.basis, other.basis])), bench.placement.device.type == "cpu"
+    row = check_speed(claim, np.stack(seconds), engine=bench.engine, on_cpu=on_cpu, architectures=bases)
+    return row, {**bench.machine, "load_before": load}
 
 
 def check_speed(claim: Claim, seconds: Floats, *, engine: str, on_cpu: bool, architectures: str) -> ClaimRow:

@@ -1,4 +1,4 @@
-"""`glue-bench card`: a finished run as a model to share, and its upload to the hub if asked for.
+"""`glue-bench card`: a finished run as a model to share: weights, tokenizer and a model card.
 
 examples:
   glue-bench card task=rte seed=1

@@ -1,4 +1,4 @@
-"""`glue-bench compare A B`: two groups of runs, paired by seed and by dev row.
+"""`glue-bench compare`: two encoders, settings or results folders, paired by seed and by dev row.
 
 A and B are two encoders, by their names in the report's table, two setting_ids, or two results folders.
 

@@ -1,4 +1,4 @@
-"""`glue-bench doctor`: would this sweep work here, and what to do if not.
+"""`glue-bench doctor`: whether a sweep would work here, and what to do if not.
 
 Takes the words of `sweep`; without any, checks the model card's table. Looks at packages, cores and memory, the
 results folder and what earlier sweeps left in it, encoders and rows (here, in the hub's cache, or on the hub), device

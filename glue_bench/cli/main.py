@@ -36,20 +36,9 @@ from glue_bench.text import first_line, fit_message
 from glue_bench.training.stopping import SIGNALS, Stopped
 
 EXIT_FAILED = 1
-VERBS = {
-    "run": "one fine-tuning run",
-    "sweep": "tasks x seeds x encoders, and the table",
-    "report": "the tables again, from what is on disk",
-    "compare": "two encoders, settings or results folders, paired by seed and by dev row",
-    "runs": "the runs of a results folder: list them, remove them",
-    "predict": "a finished run on your own texts: labels and probabilities",
-    "card": "a finished run as a model to share: weights, tokenizer and a model card",
-    "claims": "every numeric claim of the DistilRoBERTa card, checked here",
-    "submit": "the GLUE leaderboard's zip: submit build, submit check FILE.zip",
-    "tasks": "the tasks: texts, labels, sizes, metrics, published numbers",
-    "published": "published scores with all that their sources state: list them, show one, check a file",
-    "doctor": "whether a sweep would work here, and what to do if not",
-}
+VERBS = (
+    "run", "sweep", "report", "compare", "runs", "predict", "card", "claims", "submit", "tasks", "published", "doctor",
+)  # fmt: skip
 _EPILOG = """\
 Offline, in minutes:   glue-bench sweep preset=sample
 Would it work here:    glue-bench doctor
@@ -139,7 +128,8 @@ def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
     parser = _Parser("glue-bench", description=description, epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"glue-bench {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", parser_class=argparse.ArgumentParser)
-    for each, about in VERBS.items():
+    for each in VERBS:  # without importing it: the first line of its docstring
+        about = Path(__file__).with_name(f"{each}.py").read_text("utf-8").partition(": ")[2].partition(".\n")[0]
         verbs.add_parser(each, help=about)
     if name is not None:
         parser.error(f"no such verb: {name}{did_you_mean(name, VERBS)}")

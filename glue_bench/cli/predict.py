@@ -1,4 +1,4 @@
-"""`glue-bench predict`: a finished run on a text, a file or the lines of a pipe.
+"""`glue-bench predict`: a finished run on your own texts: labels and probabilities.
 
 examples:
   glue-bench predict task=sst2 --text "A fine film."

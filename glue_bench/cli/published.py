@@ -1,4 +1,4 @@
-"""`glue-bench published`: published rows, listed, shown with everything known about them, and checked.
+"""`glue-bench published`: published scores with all that their sources state: list them, show one, check a file.
 
 keys:
   encoder=NAME              of conf/encoder, or a hub id: the rows of that encoder

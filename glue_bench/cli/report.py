@@ -1,4 +1,4 @@
-"""`glue-bench report`: the tables from what is on disk, and the check against an earlier report.
+"""`glue-bench report`: the tables again, from what is on disk.
 
 examples:
   glue-bench report

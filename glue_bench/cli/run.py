@@ -1,4 +1,4 @@
-"""`glue-bench run`: one fine-tuning run, or several with -m.
+"""`glue-bench run`: one fine-tuning run.
 
 examples:
   glue-bench run task=rte encoder=minilm data=sample

@@ -1,4 +1,4 @@
-"""`glue-bench runs`: the runs of a results folder, listed and removed.
+"""`glue-bench runs`: the runs of a results folder: list them, remove them.
 
 states: as status, or running, damaged (its record cannot be read), unfinished (it has no record)
 

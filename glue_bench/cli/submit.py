@@ -1,4 +1,4 @@
-"""`glue-bench submit`: the GLUE leaderboard's zip, built from finished runs or checked.
+"""`glue-bench submit`: the GLUE leaderboard's zip: submit build, submit check FILE.zip.
 
 actions:
   build KEY=VALUE ...             predict the test rows with finished runs that kept their weights, and write the zip
@@ -31,9 +31,9 @@ from typing import Any
 
 from glue_bench.cli.shared import add_options, path_option, read_words, say, write_file
 from glue_bench.config import group_options
-from glue_bench.config.keys import keys_of
-from glue_bench.config.schema import TaskConfig, TrainerConfig
+from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import InputError, UsageError, did_you_mean
+from glue_bench.runs.filters import KEYS
 from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.store import RunStore
 from glue_bench.submission import PICKS, Choice, Source, choose_runs, dev_score, predict_files, prepare_sources
@@ -87,8 +87,7 @@ def _check(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
 
 
 def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argparse.Namespace) -> int:
-    trainer = [f"trainer.{key}" for key in keys_of(TrainerConfig, "scores")]
-    about: dict[str, Any] = {"composed": _COMPOSED, "others": _CHOOSE, "unlisted": trainer}
+    about: dict[str, Any] = {"composed": _COMPOSED, "others": _CHOOSE, "unlisted": KEYS}
     given, config, store = read_words(words, "submit build", **about, config_dir=arguments.config_dir)
     if "seed" in given and arguments.pick:
         raise UsageError(f"seed={given['seed']} and --pick {arguments.pick}: give one of the two")

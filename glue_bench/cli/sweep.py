@@ -1,4 +1,4 @@
-"""`glue-bench sweep`: tasks x seeds x encoders, only what is missing, then the table.
+"""`glue-bench sweep`: tasks x seeds x encoders, and the table.
 
 examples:
   glue-bench sweep preset=sample

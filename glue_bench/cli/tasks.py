@@ -1,4 +1,4 @@
-"""`glue-bench tasks`: all tasks at a glance.
+"""`glue-bench tasks`: the tasks: texts, labels, sizes, metrics, published numbers.
 
 examples:
   glue-bench tasks
