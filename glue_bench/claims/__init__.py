@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 CARDS = Path(__file__).resolve().parent / "cards"
 CLAIMS_SCHEMA_VERSION = 1
 _HEADERS = ("claim", "the card says", "found", "verdict", "note")
+_OF_SCORE = ("median", "minimum", "maximum", "seeds", "setting_id")
 _VERDICTS = (
     "Verdicts: confirmed; contradicted (what was found is shown); undecided (measured, but not clearly enough); not "
     "checkable here (the note says why); not run (not asked for, or no run has finished)."
@@ -227,9 +228,9 @@ def _check_score(claim: Claim, score: PublishedScore | None, *, rows: Sequence[R
         why = f"the published table {claim.table} has no number for this task"
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why)
     one = replace(claim, says=f"{score.value} ({score.metric})", source=score.source)
-    if not rows:
+    row = max(rows, key=lambda row: (row.difference is not None, not row.optimistic, len(row.seeds)), default=None)
+    if row is None:
         return ClaimRow(claim=one, verdict=Verdict.NOT_RUN, why="no such run under results_dir")
-    row = max(rows, key=lambda row: (row.difference is not None, not row.optimistic, len(row.seeds)))
     if row.summary is None:
         ended = ", ".join(f"{count} {status}" for status, count in row.unfinished.items())
         return ClaimRow(claim=one, verdict=Verdict.NOT_RUN, why=ended, basis="records")
@@ -239,10 +240,9 @@ def _check_score(claim: Claim, score: PublishedScore | None, *, rows: Sequence[R
     if row.verdict and verdict != Verdict.NOT_CHECKABLE:
         why = f"{row.verdict.kind}: {row.verdict.reason or plural(len(row.seeds), 'seed')}"
     others = f"; {plural(len(rows) - 1, 'other setting')} in the report" if len(rows) > 1 else ""
-    median, low, high = row.summary.median, row.summary.minimum, row.summary.maximum
-    details: dict[str, Any] = {"published": score.value, "median": median, "minimum": low, "maximum": high}
-    details |= {"seeds": list(row.seeds), "setting_id": row.setting.id}
-    found = f"{median:.1f} [{low:.1f}, {high:.1f}]"
+    facts = row.to_json()
+    details = {"published": score.value, **{key: facts[key] for key in _OF_SCORE}}
+    found = "{median:.1f} [{minimum:.1f}, {maximum:.1f}]".format(**facts)
     return ClaimRow(claim=one, verdict=verdict, found=found, why=why + others, basis="records", details=details)
 
 

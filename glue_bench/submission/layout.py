@@ -26,7 +26,6 @@ DECIMALS = 3  # of a score
 _LONGEST_LINE = 40
 SHOWN = 5  # faults of one kind in one file
 _DIRECTORY = 65_536  # bytes for names and dates
-_READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _SCORE = re.compile(rb"\d+(\.\d{1,%d})?" % DECIMALS)
 _INDEX = re.compile(rb"0|[1-9]\d{0,8}")
 
@@ -162,7 +161,11 @@ def check_submission(path: Path, files: Sequence[LeaderboardFile]) -> list[str]:
         faults = _word(_check_names([info.orig_filename for info in archive.infolist()], [file.name for file in files]))
         for file in files:
             if file.name in found:
-                faults += _word(_check_file(file, found[file.name], archive=archive), file=file.name)
+                try:
+                    lines = _read_lines(file, found[file.name], archive=archive)
+                    faults += _word(_check_lines(lines, file), file=file.name)
+                except InputError as error:
+                    faults.append(f"{file.name}: {error}")
     return faults
 
 
@@ -178,43 +181,36 @@ def _word(faults: Iterable[_Fault], *, file: str = "") -> list[str]:
 
 
 def _check_names(names: Sequence[str], wanted: Sequence[str]) -> Iterator[_Fault]:
-    counts, missing = Counter(names), [name for name in wanted if name not in names]
+    missing = [name for name in wanted if name not in names]
     for name in wanted:
-        yield from [("duplicate files", 0, f"duplicate file {name}")] * (counts[name] - 1)
+        yield from [("duplicate files", 0, f"duplicate file {name}")] * (names.count(name) - 1)
     for name in names:
-        if name in wanted:
-            continue
+        problem = f"not one of the leaderboard's files{did_you_mean(printable(name), missing or wanted)}"
         if "__MACOSX" in name or name.endswith(".DS_Store"):
             problem = "added by macOS; zip without it (zip -X)"
         elif "/" in name or "\\" in name:
             problem = "in a folder; all files must be at the root of the zip"
-        else:
-            problem = f"not one of the leaderboard's files{did_you_mean(printable(name), missing or wanted)}"
-        yield "files that do not belong", 0, f"{printable(name)}: {problem}"
-    for name in missing:
-        yield "missing files", 0, f"{name} is missing"
+        if name not in wanted:
+            yield "files that do not belong", 0, f"{printable(name)}: {problem}"
+    yield from (("missing files", 0, f"{name} is missing") for name in missing)
 
 
-def _check_file(file: LeaderboardFile, info: zipfile.ZipInfo, *, archive: zipfile.ZipFile) -> Iterator[_Fault]:
+def _read_lines(file: LeaderboardFile, info: zipfile.ZipInfo, *, archive: zipfile.ZipFile) -> list[bytes]:
     link, encrypted = stat.S_ISLNK(info.external_attr >> 16), info.flag_bits & 1
-    if link or encrypted or info.compress_type not in _READABLE:
-        yield "kind", 0, "must be a plain file without a password, compressed with deflate or not at all"
-        return
+    if link or encrypted or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InputError("must be a plain file without a password, compressed with deflate or not at all")
     if info.file_size > file.most_bytes:
-        yield "size", 0, f"{info.file_size:,} bytes uncompressed; at most {file.most_bytes:,} are read"
-        return
+        raise InputError(f"{info.file_size:,} bytes uncompressed; at most {file.most_bytes:,} are read")
     try:
         with archive.open(info) as stream:
             content = stream.read(file.most_bytes + 1)  # never more than the directory's entry says
     except Exception as error:  # zipfile raises many kinds on damaged bytes
-        yield "kind", 0, f"cannot be read ({printable(first_line(error))})"
-        return
+        raise InputError(f"cannot be read ({printable(first_line(error))})") from error
     if len(content) != info.file_size:
-        yield "kind", 0, f"damaged: {len(content):,} bytes uncompressed, but {info.file_size:,} announced"
-    elif not content:
-        yield "empty", 0, f"empty; must be a header and {file.rows:,} lines"
-    else:
-        yield from _check_lines(content.removesuffix(b"\n").split(b"\n"), file)
+        raise InputError(f"damaged: {len(content):,} bytes uncompressed, but {info.file_size:,} announced")
+    if not content:
+        raise InputError(f"empty; must be a header and {file.rows:,} lines")
+    return content.removesuffix(b"\n").split(b"\n")
 
 
 def _check_lines(lines: list[bytes], file: LeaderboardFile) -> Iterator[_Fault]:
