@@ -220,12 +220,9 @@ def count_parameters(config: PretrainedConfig) -> dict[str, int]:
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         encoder = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         masked_lm = AutoModelForMaskedLM.from_config(config)  # type: ignore[no-untyped-call]
-    sizes = {name: parameter.numel() for name, parameter in encoder.named_parameters()}
-    return {
-        "encoder": sum(size for name, size in sizes.items() if "pooler" not in name),
-        "encoder_with_pooler": sum(sizes.values()),
-        "masked_lm": sum(parameter.numel() for parameter in masked_lm.parameters()),
-    }
+    alone = sum(weight.numel() for name, weight in encoder.named_parameters() if "pooler" not in name)
+    every = encoder.num_parameters()
+    return {"encoder": alone, "encoder_with_pooler": every, "masked_lm": masked_lm.num_parameters()}
 
 
 def _check_case(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:

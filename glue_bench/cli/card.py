@@ -1,5 +1,7 @@
 """`glue-bench card`: a finished run as a model to share: weights, tokenizer and a model card.
 
+They must fit exactly one finished run that kept its weights, by save_model=true; run_id may also be a run's folder.
+
 examples:
   glue-bench card task=rte seed=1
   glue-bench card run_id=seed1-0123456789ab --out my_model
@@ -12,10 +14,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from glue_bench.cli.shared import CHOICE_KEYS, add_options, choose_run, path_option, say
+from glue_bench.cli.shared import add_options, choose_run, path_option, say
 from glue_bench.errors import UsageError
+from glue_bench.runs.filters import HELP
 
-ABOUT_KEYS = CHOICE_KEYS
+ABOUT_KEYS = HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

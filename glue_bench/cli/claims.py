@@ -25,7 +25,6 @@ from glue_bench.cli.shared import TABLE_FORMATS, add_options, count_option, read
 from glue_bench.errors import InputError, UsageError
 from glue_bench.tasks.published import load_published
 
-EXIT_CONTRADICTED = 1  # or damaged records were left out
 CARD = "distilroberta"
 LEAST_REPEATS = 5  # fewer give no interval of 90 %
 
@@ -70,4 +69,4 @@ def execute(arguments: argparse.Namespace) -> int:
         card, files=files, store=store, published=published, settings=settings, repeats=repeats, on_progress=say
     )
     write_output(render_claims(report, arguments.format, **style(arguments.out)), arguments.out)
-    return EXIT_CONTRADICTED if report.counts[Verdict.CONTRADICTED] or store.left_out else 0
+    return 1 if report.counts[Verdict.CONTRADICTED] or store.left_out else 0

@@ -142,8 +142,7 @@ def _print_row(table: PublishedTable, facts: Mapping[str, Any], *, out: Path | N
 
 
 def _line(table: PublishedTable, columns: Sequence[str]) -> list[str]:
-    from_mnli = sum(score.start == "mnli" for score in table.scores.values())
-    start = f"MNLI for {from_mnli}" if from_mnli else " or ".join({score.start: "" for score in table.scores.values()})
+    start = " or ".join(dict.fromkeys(score.start for score in table.scores.values()))
     statistic = f"{table.statistic} of {table.runs}" if table.runs and table.runs > 1 else table.statistic
     about = [table.name, table.protocol_name, table.method, statistic, start, table.status]
     return [*about, *(f"{table.scores[name].value:.1f}" if name in table.scores else "" for name in columns)]

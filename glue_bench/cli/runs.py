@@ -18,13 +18,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from glue_bench.cli.shared import EXIT_LEFT_OUT, add_options, read_filters, say, write_rows, write_table
+from glue_bench.cli.shared import add_options, read_filters, say, write_rows, write_table
 from glue_bench.errors import GlueBenchError, UsageError
 from glue_bench.runs.filters import HELP
 from glue_bench.runs.folders import RunFolder, list_runs, remove_run
 from glue_bench.text import format_bytes, plural
 
-EXIT_KEPT = 1
 ABOUT_KEYS = HELP
 
 
@@ -49,7 +48,7 @@ def execute(arguments: argparse.Namespace) -> int:
         say(f"no runs under {store.root}")
     _show(runs, arguments, place=store.root.parent)
     if not removes:
-        return EXIT_LEFT_OUT if store.left_out else 0
+        return 1 if store.left_out else 0
     what = f"{plural(len(runs), 'run')}, {format_bytes(sum(run.size for run in runs))}, of {store.root.parent}"
     if not arguments.yes:
         if not (sys.stdin and sys.stdin.isatty()):  # None if it is closed
@@ -67,7 +66,7 @@ def execute(arguments: argparse.Namespace) -> int:
             say(f"glue-bench: {error}")
             kept += 1
     say(f"removed {plural(len(runs) - kept, 'run')}" + (f", kept {kept}" if kept else ""))
-    return EXIT_KEPT if kept or store.left_out else 0
+    return 1 if kept or store.left_out else 0
 
 
 def _show(runs: Sequence[RunFolder], arguments: argparse.Namespace, *, place: Path) -> None:

@@ -22,16 +22,8 @@ from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.store import RunStore
 from glue_bench.text import visible
 
-EXIT_LEFT_OUT = 1  # damaged records were left out
 PIPE_WIDTH = 160  # columns of a table that does not go to a terminal
 TABLE_FORMATS = ("console", "markdown", "latex", "json", "csv")
-CHOICE_KEYS = """\
-keys (they must match exactly one finished run that kept its weights, by save_model=true):
-  task=NAME encoder=NAME seed=N   as many as needed
-  run_id=ID                       the name of a run's folder, or its path
-  trainer.KEY=VALUE data=NAME ... any filter of `glue-bench report`
-  results_dir=FOLDER              default: results
-"""
 _GROUPS = {  # of conf/, with a remark on its names
     "task": "",
     "encoder": "; or ORG/NAME on the hub, or ./FOLDER here",
