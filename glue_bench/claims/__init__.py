@@ -172,12 +172,8 @@ def check_card(
 ) -> ClaimsReport:
     """Check what can be checked here; a UsageError if the device or engine of `settings` is not available.
 
-    Args:
-        files: of every model of the card.
-        store: the runs whose scores are compared with the card's.
-        settings: device, precision, engine and optimiser of the measured training.
-        repeats: pairs of a measurement; None to measure no speed.
-        on_progress: called with a line about the current step.
+    `files` are those of every model of the card; `settings` and `repeats`, the number of pairs, are of the measured
+    training, None to measure no speed; `on_progress` is called with a line about the current step.
     """
     on_progress("reading the models' files")
     from glue_bench.claims.models import Model, check_model

@@ -56,10 +56,7 @@ class ModelFiles:
 
 
 def find_files(encoder: EncoderConfig, *, weights: bool) -> ModelFiles:
-    """Search a local folder, or download from the hub; `weights` too, but a local folder's are used anyway.
-
-    A DiskError if the hub's cache cannot be written.
-    """
+    """Search a local folder, or download from the hub, `weights` too; a DiskError if its cache cannot be written."""
     missing, remarks = dict[str, str](), list[str]()
     if encoder.hub_id is None:
         folder = Path(encoder.path or "")
@@ -214,8 +211,7 @@ def _check_parameters(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]
 def count_parameters(config: PretrainedConfig) -> dict[str, int]:
     """Build the model on torch's meta device, which has no memory, and count; tied parameters once.
 
-    Return `encoder`, `encoder_with_pooler`, and `masked_lm`, which has no pooler. An impossible configuration raises
-    whatever its architecture raises.
+    `masked_lm` has no pooler. An impossible configuration raises whatever its architecture raises.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         encoder = AutoModel.from_config(config)  # type: ignore[no-untyped-call]

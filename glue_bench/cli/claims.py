@@ -20,6 +20,7 @@ examples:
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from glue_bench.cli.shared import TABLE_FORMATS, add_options, count_option, read_words, say, style, write_output
 from glue_bench.errors import InputError, UsageError
@@ -45,8 +46,7 @@ def execute(arguments: argparse.Namespace) -> int:
     card = load_card(CARD)
     keys = ("results_dir", "trainer.device", "trainer.precision", "trainer.engine")
     models = [f"{name}.path" for name in card.models]
-    given, _, store = read_words(arguments.overrides, "claims", composed=keys, others=models)
-    words = [f"{key}={value}" for key, value in given.items() if key in keys]
+    given, config, store = read_words(arguments.overrides, "claims", composed=keys, others=models)
     paths = {key.removesuffix(".path"): value for key, value in given.items() if key in models}
     for name, path in paths.items():
         if not Path(expand_home(f"{name}.path", path)).is_dir():
@@ -55,18 +55,15 @@ def execute(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--repeats {arguments.repeats}: must be {LEAST_REPEATS} or more; --quick measures no speed")
     from glue_bench.claims.models import find_files
 
-    configs, files = {}, {}
+    files = {}
     for name, model in card.models.items():
         place = ["encoder=custom", f"encoder.path={paths[name]}"] if name in paths else [f"encoder={model.encoder}"]
-        configs[name] = compose_run(["task=rte", *place, *words])
         # Weights are downloaded for the card's own model alone: no claim needs the others'.
-        files[name] = find_files(configs[name].encoder, weights=name == CARD or name in paths)
+        files[name] = find_files(compose_run(["task=rte", *place]).encoder, weights=name == CARD)
         if name in paths and files[name].empty:
             raise InputError(f"{name}.path={paths[name]}: holds no model: {'; '.join(files[name].missing.values())}")
-    published, settings = load_published(store.root.parent / "published"), configs[CARD].trainer
-    repeats = None if arguments.quick else arguments.repeats
-    report = check_card(
-        card, files=files, store=store, published=published, settings=settings, repeats=repeats, on_progress=say
-    )
+    about: dict[str, Any] = {"store": store, "published": load_published(store.root.parent / "published")}
+    about |= {"settings": config.trainer, "repeats": None if arguments.quick else arguments.repeats}
+    report = check_card(card, files=files, **about, on_progress=say)
     write_output(render_claims(report, arguments.format, **style(arguments.out)), arguments.out)
     return 1 if report.counts[Verdict.CONTRADICTED] or store.left_out else 0

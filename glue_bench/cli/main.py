@@ -109,14 +109,19 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     joined = "\0".join(["", *words]).replace("\0--text\0", "\0--text=")  # a text may begin with a dash
     verb = importlib.import_module(f"glue_bench.cli.{name}")
     about, _, more = (verb.__doc__ or "").partition("\n\n")
-    keys = f"{verb.ABOUT_KEYS}\n" if hasattr(verb, "ABOUT_KEYS") else ""
-    parser = _Parser(f"glue-bench {name}", description=about, epilog=keys + more)
+    about_keys = f"{verb.ABOUT_KEYS}\n" if hasattr(verb, "ABOUT_KEYS") else ""
+    parser = _Parser(f"glue-bench {name}", description=about, epilog=about_keys + more)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     verb.add_arguments(parser)
     arguments, unknown = parser.parse_known_intermixed_args(joined.split("\0")[1:])
     if unknown:
-        option = did_you_mean(unknown[0].partition("=")[0], parser._option_string_actions)
-        hint = _suggest_key(unknown[0], name) or (option if unknown[0].startswith("--") else "")
+        from glue_bench.config.overrides import find_keys  # slow; for mistakes only
+
+        option, _, value = unknown[0].partition("=")
+        hint = did_you_mean(option, parser._option_string_actions) if option.startswith("--") else ""
+        keys = find_keys(option.lstrip("-")) if name in ("run", "sweep", "doctor") else {}
+        likely = [f"{key}={value or ('true' if kind is bool else 'VALUE')}" for key, kind in keys.items()]
+        hint = f"; keys are written KEY=VALUE: {' or '.join(likely)}" if likely else hint
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     arguments.verb, arguments.execute = name, verb.execute
     return arguments
@@ -138,16 +143,6 @@ def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
         parser.exit(2)
     parser.parse_known_args(argv)
     parser.error(f"name a verb. Allowed: {', '.join(VERBS)}")
-
-
-def _suggest_key(option: str, verb: str) -> str:
-    """Suggest what to write instead of an option that is named like a key of the configuration."""
-    from glue_bench.config.overrides import find_keys  # slow; for mistakes only
-
-    name, _, value = option.lstrip("-").partition("=")
-    keys = find_keys(name) if verb in ("run", "sweep", "doctor") else {}
-    words = [f"{key}={value or ('true' if kind is bool else 'VALUE')}" for key, kind in keys.items()]
-    return f"; keys are written KEY=VALUE: {' or '.join(words)}" if words else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

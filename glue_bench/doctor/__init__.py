@@ -9,11 +9,12 @@ import platform
 import re
 import shutil
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from glue_bench.text import format_bytes, plural, visible
 
@@ -27,7 +28,7 @@ _STATE, _NAME = 9, 22  # widths of the first two columns
 _PACKAGE = "glue-bench"
 _EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
 _EXTRAS = {"sample": "for encoder=minilm", "slurm": "for executor=slurm", "peft": "for peft=lora, ia3 and prefix"}
-_LEAST_ROOM = 16 * 10**6  # bytes without which not even records can be kept
+LEAST_ROOM = 16 * 10**6  # bytes without which not even records can be kept
 _ROOM_PER_RUN = 2 * 10**6  # bytes of predictions and history of a large task: QQP has 40,430 dev rows
 # A snapshot is weights and two moments, all float32; two are kept while a third is written.
 _SNAPSHOTS = 3 * 3
@@ -120,38 +121,30 @@ def nearest_folder(folder: Path) -> Path:
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
-    """What a sweep will write to one folder."""
+def room_for(*, runs: int, at_once: int, kept: int, weights: int) -> int | None:
+    """Estimate the bytes of predictions, of snapshots of the runs at work, and of the models that are kept.
 
-    place: str  # in words
-    folder: Path
-    sure: int  # bytes
-    rough: int | None  # further bytes, at most; None if not known
-
-    @classmethod
-    def of_results(cls, folder: Path, *, runs: int, at_once: int, weights: int, models: int) -> Self:
-        """Estimate records, predictions, snapshots of the runs at work, and the kept weights of `models` runs.
-
-        `weights` are the bytes of the largest encoder's; 0 if not known.
-        """
-        rough = _ROOM_PER_RUN * runs + _SNAPSHOTS * weights * at_once + weights * models
-        return cls(place="results", folder=folder, sure=_LEAST_ROOM, rough=rough if weights else None)
+    `weights` are the bytes of the largest encoder's; None if that is 0, not known.
+    """
+    return _ROOM_PER_RUN * runs + (_SNAPSHOTS * at_once + kept) * weights if weights else None
 
 
-def examine_disk(needs: Sequence[Need]) -> Iterator[Finding]:
-    """Compare the free space of each disk with what the sweep will write to it."""
-    disks = dict[int, list[Need]]()
-    for need in needs:
-        disks.setdefault(nearest_folder(need.folder).stat().st_dev, []).append(need)
-    for on_it in disks.values():
-        free = shutil.disk_usage(nearest_folder(on_it[0].folder)).free
-        sure = sum(need.sure for need in on_it)
-        rough = sure + sum(need.rough or 0 for need in on_it)
+def examine_disk(needs: Mapping[str, tuple[Path, int, int | None]]) -> Iterator[Finding]:
+    """Compare the free space of each disk with what the sweep will write to it.
+
+    `needs` are places in words, each with its folder, the bytes that are sure, and further ones, None if not known.
+    """
+    disks = defaultdict[int, list[str]](list)
+    for place, (folder, *_) in needs.items():
+        disks[nearest_folder(folder).stat().st_dev].append(place)
+    for places in disks.values():
+        free = shutil.disk_usage(nearest_folder(needs[places[0]][0])).free
+        sure, further = sum(needs[place][1] for place in places), [needs[place][2] for place in places]
+        rough = sure + sum(filter(None, further))
         wanted = f"roughly {format_bytes(rough)} or less will be needed"
-        if any(need.rough is None for need in on_it):
+        if None in further:
             wanted = "how much is needed depends on the encoder's size, which is not known"
-        found = f"{format_bytes(free)} free for {' and '.join(need.place for need in on_it)}; {wanted}"
         state = PROBLEM if free < sure else NOTE if free < rough else OK
         advice = "" if state == OK else "make room, or results_dir=FOLDER and HF_HOME on a larger disk"
+        found = f"{format_bytes(free)} free for {' and '.join(places)}; {wanted}"
         yield Finding("disk", state, found=found, advice=advice)

@@ -5,6 +5,7 @@ weights, and the test rows. Pieces of unfinished ones are stored too, so that an
 torch only to predict rows.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -211,8 +212,10 @@ def predict_rows(
     pieces, done, fresh = list[tuple[NDArray[np.int64], NDArray[np.float32]]](), 0, 0
     for texts in read_pieces(source.texts, task):
         part = parts / f"{done}.npy"
-        found = _read_part(part, shape=(len(texts), task.outputs))
-        if found is None:
+        found: NDArray[Any] = np.empty(0)
+        with contextlib.suppress(OSError, ValueError, EOFError, MemoryError), open_regular(part) as stream:
+            found = np.load(stream, allow_pickle=False)
+        if found.shape != (len(texts), task.outputs) or found.dtype != np.float32:
             found = predict_texts(load(), texts.texts)
             fresh += len(texts)
             if len(texts) < source.texts.rows:  # a split of one piece needs no stored pieces
@@ -228,12 +231,3 @@ def predict_rows(
     shutil.rmtree(parts, ignore_errors=True)
     on_rows(source, done=done, fresh=fresh)
     return prediction
-
-
-def _read_part(path: Path, *, shape: tuple[int, int]) -> NDArray[np.float32] | None:
-    try:
-        with open_regular(path) as stream:
-            logits: NDArray[Any] = np.load(stream, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError):
-        return None
-    return logits if logits.shape == shape and logits.dtype == np.float32 else None
