@@ -69,14 +69,10 @@ class Bench:
             model.cut_vocabulary(np.arange(vocabulary, dtype=np.int32))
             self._models.append(model)
         self.engine = " and ".join(dict.fromkeys(model.engine for model in self._models))
-        self.machine = {
-            "device": device.type,
-            "name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
-            "threads": torch.get_num_threads(),
-            "cores": len(usable_cores()),
-            "precision": self.placement.precision,
-            "torch": torch.__version__,
-        }
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
+        counts = {"threads": torch.get_num_threads(), "cores": len(usable_cores())}
+        self.machine = {"device": device.type, "name": name, **counts, "precision": self.placement.precision}
+        self.machine["torch"] = torch.__version__
 
     def measure(self, phase: str, *, repeats: int) -> Iterator[Floats]:
         """Time both models in turn, in alternating order.
@@ -162,22 +158,17 @@ def check_speed(claim: Claim, seconds: Floats, *, engine: str, on_cpu: bool, arc
     times = [f"{each:.2f} s" if each >= 1 else f"{1000 * each:.0f} ms" for each in np.median(wall, axis=0).tolist()]
     found = f"{median:.2f} times as fast, {100 * certainty:.0f} % interval {low:.2f} to {high:.2f}; all {len(ratios)} "
     found += f"pairs {min(ratios):.2f} to {max(ratios):.2f}; {' and '.join(times)} for {UNITS[claim.phase]}"
+    names = claim.model, claim.against
+    details: dict[str, Any] = {"ratios": [round(ratio, 4) for ratio in ratios], "unit": UNITS[claim.phase]}
+    details |= {"seconds": dict(zip(names, wall.T.round(4).tolist(), strict=True)), "engine": engine}
+    details |= {"median": median, "interval": [low, high], "certainty": certainty, "processor_ratio": ratio}
     return ClaimRow(
         claim=claim,
         verdict=verdict,
         found=found if ratio is None else f"{found}; {ratio:.2f} in processor time",
         why=f"the interval {why}; engine {engine}",
         basis=f"measured here, random weights in {architectures}",
-        details={
-            "ratios": [round(ratio, 4) for ratio in ratios],
-            "seconds": {claim.model: wall[:, 0].round(4).tolist(), claim.against: wall[:, 1].round(4).tolist()},
-            "unit": UNITS[claim.phase],
-            "median": median,
-            "interval": [low, high],
-            "certainty": certainty,
-            "processor_ratio": ratio,
-            "engine": engine,
-        },
+        details=details,
     )
 
 

@@ -82,8 +82,7 @@ class _StderrHandler(logging.Handler):
 class _Unread:
     """Standard error, which nobody may be reading any more: what cannot be written is dropped."""
 
-    def __init__(self, stream: TextIO | None) -> None:
-        """Wrap the stream; None, as Python has it for a closed descriptor, drops everything."""
+    def __init__(self, stream: TextIO | None) -> None:  # None: a closed descriptor
         self._stream = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
 
     def write(self, text: str) -> int:

@@ -4,25 +4,23 @@ It needs the standard library only, so that a missing or broken package becomes 
 nothing.
 """
 
-import json
 import platform
 import re
 import shutil
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glue_bench.text import format_bytes, plural, visible
+from glue_bench.text import format_bytes, visible
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
-DOCTOR_SCHEMA_VERSION = 1
 _COLORS = {NOTE: "\x1b[33m", PROBLEM: "\x1b[1;31m"}
 _STATE, _NAME = 9, 22  # widths of the first two columns
 _PACKAGE = "glue-bench"
@@ -41,7 +39,6 @@ class Finding:
 
     name: str  # of what was checked
     state: str  # OK, NOTE (stops nothing) or PROBLEM (would stop the sweep)
-    _: KW_ONLY
     found: str
     advice: str = ""  # what to do; never empty for a problem
 
@@ -54,20 +51,6 @@ def render_finding(finding: Finding, *, width: int | None, color: bool) -> str:
     start, end = (_COLORS[finding.state], "\x1b[0m") if color and finding.state in _COLORS else ("", "")
     head = f"{start}{finding.state:{_STATE}}{end}{finding.name:{_NAME}}"
     return head + f"\n{' ' * (_STATE + _NAME)}".join(lines) + "\n"
-
-
-def summarise(findings: Sequence[Finding]) -> str:
-    """Say in one line whether the sweep would run."""
-    problems, notes = (sum(finding.state == state for finding in findings) for state in (PROBLEM, NOTE))
-    what = plural(problems, "problem") if problems else "nothing found that"
-    return f"{what} would stop this sweep" + (f"; {plural(notes, 'note')}" if notes else "")
-
-
-def to_json(findings: Sequence[Finding]) -> str:
-    """Format all findings as one object; `ready` is whether nothing would stop the sweep."""
-    ready = all(finding.state != PROBLEM for finding in findings)
-    content = {"schema_version": DOCTOR_SCHEMA_VERSION, "ready": ready, "findings": list(map(asdict, findings))}
-    return json.dumps(content, indent=1) + "\n"
 
 
 def examine_installation() -> Iterator[Finding]:
