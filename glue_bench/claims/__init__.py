@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 CARDS = Path(__file__).resolve().parent / "cards"
 CLAIMS_SCHEMA_VERSION = 1
-_HEADERS = ("claim", "the card says", "found", "verdict", "note")
 _OF_SCORE = ("median", "minimum", "maximum", "seeds", "setting_id")
 _VERDICTS = (
     "Verdicts: confirmed; contradicted (what was found is shown); undecided (measured, but not clearly enough); not "
@@ -271,5 +270,5 @@ def render_claims(report: ClaimsReport, format_name: str, *, width: int | None =
         shows_basis = row["found"] and row["basis"] not in row["why"]
         row["note"] = "; ".join(filter(None, [row["why"], row["basis"] if shows_basis else ""]))
     cells = [[row[key] for key in ("title", "claimed", "found", "verdict", "note")] for row in rows]
-    table = TextTable(title=title, headers=_HEADERS, rows=cells)
+    table = TextTable(title=title, headers=["claim", "the card says", "found", "verdict", "note"], rows=cells)
     return render_tables([table], report.notes, format_name=format_name, width=width, color=color)

@@ -230,8 +230,21 @@ def _check_case(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
     return differ, {"found": found, "why": why, "basis": "the tokenizer", "details": {"ids": by_text}}
 
 
+@torch.inference_mode()
 def _check_fill_mask(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
-    tokens, moved, other = _likeliest_tokens(model, claim.prompt, count=len(claim.tokens)), list[str](), list[str]()
+    network, tokenizer = model.fill_mask
+    if tokenizer.mask_token_id is None:
+        raise InputError("the tokenizer has no mask token")
+    ids = tokenizer(claim.prompt.replace("<mask>", tokenizer.mask_token), return_tensors="pt")["input_ids"]  # (1, L)
+    places = (ids[0] == tokenizer.mask_token_id).nonzero().flatten()
+    if len(places) != 1:
+        raise InputError(f"the tokenizer finds {len(places)} mask tokens in the prompt")
+    if int(ids.max()) >= int(network.config.vocab_size):
+        raise InputError("the tokenizer gives ids that the model has no embedding for")
+    best = network(input_ids=ids).logits[0, places[0]].float().softmax(dim=-1).topk(len(claim.tokens))  # of (V,)
+    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    tokens = [LikelyToken(id=token, token=str(tokenizer.decode([token])), score=score) for token, score in pairs]
+    moved, other = list[str](), list[str]()
     for place, (claimed, found) in enumerate(zip(claim.tokens, tokens, strict=True), start=1):
         word = claimed.token.strip()
         if found.id != claimed.id:
@@ -244,23 +257,6 @@ def _check_fill_mask(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
         "basis": f"{WEIGHTS} and the tokenizer",
         "details": {"prompt": claim.prompt, "tokens": [list(token) for token in tokens]},
     }
-
-
-@torch.inference_mode()
-def _likeliest_tokens(model: Model, prompt: str, *, count: int) -> list[LikelyToken]:
-    """Find the `count` likeliest tokens for the prompt's one mask, best first; probabilities over the vocabulary."""
-    network, tokenizer = model.fill_mask
-    if tokenizer.mask_token_id is None:
-        raise InputError("the tokenizer has no mask token")
-    ids = tokenizer(prompt.replace("<mask>", tokenizer.mask_token), return_tensors="pt")["input_ids"]  # (1, L)
-    places = (ids[0] == tokenizer.mask_token_id).nonzero().flatten()
-    if len(places) != 1:
-        raise InputError(f"the tokenizer finds {len(places)} mask tokens in the prompt")
-    if int(ids.max()) >= int(network.config.vocab_size):
-        raise InputError("the tokenizer gives ids that the model has no embedding for")
-    best = network(input_ids=ids).logits[0, places[0]].float().softmax(dim=-1).topk(count)  # of (V,)
-    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return [LikelyToken(id=token, token=str(tokenizer.decode([token])), score=score) for token, score in pairs]
 
 
 def _millions(count: int) -> str:

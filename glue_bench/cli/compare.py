@@ -40,7 +40,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
     names, least = [word for word in arguments.overrides if "=" not in word], 1 if arguments.by is not None else 2
     if len(names) < least:  # that of an encoder or a folder may have an equals sign
-        names = [word for word in arguments.overrides if word in names or not _is_like_a_filter(word)]
+        keys = {word: word.partition("=")[0].removesuffix("!") for word in arguments.overrides}
+        names = [word for word, key in keys.items() if word in names or not close_match(key, _FILTERS)]
     filters, store = read_filters([word for word in arguments.overrides if word not in names])
     names = names * 2 if least == 1 and len(names) == 1 else names
     if len(names) != 2:
@@ -53,8 +54,3 @@ def execute(arguments: argparse.Namespace) -> int:
     text = render_comparison(comparison, arguments.format, notes=notes, **style(arguments.out))
     write_output(text, arguments.out)
     return 1 if notes else 0
-
-
-def _is_like_a_filter(word: str) -> bool:
-    key = word.partition("=")[0].removesuffix("!")
-    return key in _FILTERS or bool(close_match(key, _FILTERS))

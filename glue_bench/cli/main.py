@@ -1,9 +1,18 @@
-"""Turn argv into an exit code. Imports nothing heavy, so that `--help` is instant.
+"""Fine-tune encoders on GLUE, and compare the scores with the published ones.
 
-A verb is a module of this package with `add_arguments` and `execute`; its help is its docstring, with ABOUT_KEYS, if it
-has them, after the first line. What is slow to import (Hydra, the report, torch) is imported where it is used, so that
-`VERB --help` is instant too.
+Offline, in minutes:   glue-bench sweep preset=sample
+Would it work here:    glue-bench doctor
+The real table:        glue-bench sweep          (needs the Hugging Face hub or its cache; a GPU helps)
+More about a verb:     glue-bench VERB --help
+
+exit codes: 0 all well; 1 some runs failed, report left damaged records out, a score fell (report --check) or a claim is
+contradicted; 2 usage or configuration; 3 data or model input, or a problem that doctor found; 4 diverged; 74 disk;
+75 preempted (SIGUSR1), run the same command again; 129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM
 """
+
+# Turns argv into an exit code. A verb is a module of this package with `add_arguments` and `execute`; its help is its
+# docstring, with ABOUT_KEYS, if it has them, after the first line. So that help is instant, what is slow to import (as
+# Hydra, the report, torch) is imported where it is used.
 
 import argparse
 import contextlib
@@ -39,24 +48,15 @@ EXIT_FAILED = 1
 VERBS = (
     "run", "sweep", "report", "compare", "runs", "predict", "card", "claims", "submit", "tasks", "published", "doctor",
 )  # fmt: skip
-_EPILOG = """\
-Offline, in minutes:   glue-bench sweep preset=sample
-Would it work here:    glue-bench doctor
-The real table:        glue-bench sweep          (needs the Hugging Face hub or its cache; a GPU helps)
-More about a verb:     glue-bench VERB --help
-
-exit codes: 0 all well; 1 some runs failed, report left damaged records out, a score fell (report --check) or a claim is
-contradicted; 2 usage or configuration; 3 data or model input, or a problem that doctor found; 4 diverged; 74 disk;
-75 preempted (SIGUSR1), run the same command again; 129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM
-"""
 
 
 class _Parser(argparse.ArgumentParser):
     """A parser with one-line errors, exit code 2, and epilogs printed as written."""
 
-    def __init__(self, prog: str, *, description: str, epilog: str) -> None:
-        formatter = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog, description=description, epilog=epilog, formatter_class=formatter, allow_abbrev=False)
+    def __init__(self, prog: str, docstring: str | None, *, keys: str = "") -> None:
+        about, _, more = (docstring or "").partition("\n\n")
+        epilog, formatter = "\n".join(filter(None, [keys, more])), argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, description=about, epilog=epilog, formatter_class=formatter, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, fit_message(f"glue-bench: {message}") + "\n")
@@ -107,9 +107,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     words.remove(name)
     joined = "\0".join(["", *words]).replace("\0--text\0", "\0--text=")  # a text may begin with a dash
     verb = importlib.import_module(f"glue_bench.cli.{name}")
-    about, _, more = (verb.__doc__ or "").partition("\n\n")
-    about_keys = f"{verb.ABOUT_KEYS}\n" if hasattr(verb, "ABOUT_KEYS") else ""
-    parser = _Parser(f"glue-bench {name}", description=about, epilog=about_keys + more)
+    parser = _Parser(f"glue-bench {name}", verb.__doc__, keys=getattr(verb, "ABOUT_KEYS", ""))
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     verb.add_arguments(parser)
     arguments, unknown = parser.parse_known_intermixed_args(joined.split("\0")[1:])
@@ -128,13 +126,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
     """Handle a command line without a verb: print help, the version, or what is wrong."""
-    description = "Fine-tune encoders on GLUE, and compare the scores with the published ones."
-    parser = _Parser("glue-bench", description=description, epilog=_EPILOG)
+    parser = _Parser("glue-bench", __doc__)
     parser.add_argument("--version", action="version", version=f"glue-bench {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", parser_class=argparse.ArgumentParser)
-    for each in VERBS:  # without importing it: the first line of its docstring
-        about = Path(__file__).with_name(f"{each}.py").read_text("utf-8").partition(": ")[2].partition(".\n")[0]
-        verbs.add_parser(each, help=about)
+    for each in VERBS:  # without importing it
+        docstring = Path(__file__).with_name(f"{each}.py").read_text("utf-8")
+        verbs.add_parser(each, help=docstring.partition(": ")[2].partition(".\n")[0])
     if name is not None:
         parser.error(f"no such verb: {name}{did_you_mean(name, VERBS)}")
     if not argv:

@@ -18,8 +18,10 @@ from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError
 from glue_bench.files import cache_folder, check_writable
 from glue_bench.machine import has_nvidia_gpu, total_memory, usable_cores
 from glue_bench.models.pretrained import encoder_name, find_not_cached, resolve_pretrained, weight_files
-from glue_bench.runs.lease import is_abandoned, owner_of
-from glue_bench.runs.record import STATUSES, parse_record
+from glue_bench.runs.filters import ALL_RUNS
+from glue_bench.runs.folders import list_runs
+from glue_bench.runs.lease import is_abandoned
+from glue_bench.runs.record import STATUSES
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.local import MEMORY_PER_WORKER, deal_out, gpus_for
 from glue_bench.sweep.slurm import JOBS_AT_ONCE, queued_jobs
@@ -268,20 +270,12 @@ def examine_results(store: RunStore) -> Iterator[Finding]:
     if fault := _why_not_writable(store.root):
         yield Finding("results", PROBLEM, found=fault, advice="results_dir=FOLDER that you may write")
         return
-    counts = Counter[str]()
-    damaged, leased, abandoned, stopped = (list[Path]() for _ in range(4))
-    for folder in store.folders():
-        try:
-            counts[parse_record(folder / "record.json", place=folder.parts[-3:]).status] += 1
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError):
-            damaged.append(folder / "record.json")
-        if owner_of(folder) is not None:
-            leased.append(folder)
-            continue
-        abandoned += [folder] if is_abandoned(folder) else []
-        stopped += [folder] if store.snapshot_steps(*folder.parts[-3:]) else []
+    runs = list_runs(store, ALL_RUNS)
+    counts = Counter(run.record.status for run in runs if run.record)
+    damaged = [run.path / "record.json" for run in runs if run.state == "damaged"]
+    leased, idle = ([run.path for run in runs if (run.state == "running") is busy] for busy in (True, False))
+    abandoned = [folder for folder in idle if is_abandoned(folder)]
+    stopped = [folder for folder in idle if store.snapshot_steps(*folder.parts[-3:])]
     existing = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]) or "no runs yet"
     yield Finding("results", OK, found=f"{store.root.parent}: can be written; {existing}")
     size = sum(file.stat().st_size for folder in stopped for file in (folder / "snapshots").rglob("*"))
