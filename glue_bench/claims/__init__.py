@@ -25,7 +25,7 @@ from glue_bench.tasks.published import PublishedScore, PublishedTable
 from glue_bench.text import plural
 
 if TYPE_CHECKING:
-    from glue_bench.claims.models import Model, ModelFiles
+    from glue_bench.claims.models import Model
 
 CARDS = Path(__file__).resolve().parent / "cards"
 CLAIMS_SCHEMA_VERSION = 1
@@ -162,7 +162,7 @@ def list_tokens(tokens: Sequence[LikelyToken]) -> str:
 def check_card(
     card: Card,
     *,
-    files: "Mapping[str, ModelFiles]",
+    models: "Mapping[str, Model]",
     store: RunStore,
     published: Sequence[PublishedTable],
     settings: TrainerConfig,
@@ -171,14 +171,12 @@ def check_card(
 ) -> ClaimsReport:
     """Check what can be checked here; a UsageError if the device or engine of `settings` is not available.
 
-    `files` are those of every model of the card; `settings` and `repeats`, the number of pairs, are of the measured
+    `models` are all those of the card; `settings` and `repeats`, the number of pairs, are of the measured
     training, None to measure no speed; `on_progress` is called with a line about the current step.
     """
-    on_progress("reading the models' files")
-    from glue_bench.claims.models import Model, check_model
+    from glue_bench.claims.models import check_model
     from glue_bench.claims.speed import measure_speed
 
-    models = {name: Model(model, files[name]) for name, model in card.models.items()}
     rows, machine = list[ClaimRow](), dict[str, Any]()
     for claim in card.claims:
         if claim.kind == "glue":
@@ -242,13 +240,12 @@ def _check_score(claim: Claim, score: PublishedScore | None, *, rows: Sequence[R
 
 
 def _describe(model: "Model") -> str:
-    files, stated = model.files, model.stated
-    start = f"model {files.place.partition(' ')[0]}: "  # of a message from the hub
-    parts = [f"{stated.title}: {files.place}", *(remark.removeprefix(start) for remark in files.remarks)]
+    stated, start = model.stated, f"model {model.place.partition(' ')[0]}: "  # of a message from the hub
+    parts = [f"{stated.title}: {model.place}", *(remark.removeprefix(start) for remark in model.remarks)]
     if model.unread:
         parts.append(f"the stated architecture is {stated.architecture_source}")
     with contextlib.suppress(InputError):
-        found = file_sha256(files.folder_with("model.safetensors") / "model.safetensors")
+        found = file_sha256(model.folder_with("model.safetensors") / "model.safetensors")
         same = "as" if stated.weights_sha256 == found else "not as"
         known = f", {same} in {stated.weights_sha256_source}" if stated.weights_sha256 else ""
         parts.append(f"SHA-256 of model.safetensors {found}{known}")

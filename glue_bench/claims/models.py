@@ -7,8 +7,7 @@ import contextlib
 import functools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +33,59 @@ _NOT_IN_MASKED_LM = ("pooler.", "position_ids", "lm_head.decoder.")  # the last 
 _LONGEST = 64  # tokens: more than any word of a case claim has
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelFiles:
-    """The files of one model that can be read."""
+class Model:
+    """A model under check: the card's description of it, and those of its files that can be read, each once."""
 
-    place: str  # in words
-    folder: Path  # of the files that are not missing
-    missing: Mapping[str, str] = field(default_factory=dict)  # CONFIG, TOKENIZER, WEIGHTS: why, in a few words
-    remarks: Sequence[str] = ()  # why, in full
+    def __init__(self, stated: CardModel, encoder: EncoderConfig, *, weights: bool = True) -> None:
+        """Search a local folder, or download, `weights` too; a DiskError if the hub's cache cannot be written."""
+        self.stated, self.folder = stated, Path(encoder.path or "")  # of the files that are not missing
+        self.missing = dict[str, str]()  # CONFIG, TOKENIZER, WEIGHTS: why, in a few words
+        self.remarks, self.place = list[str](), str(self.folder)  # why, in full; where they are, in words
+        if encoder.hub_id is None:
+            absent = [name for name in (CONFIG, WEIGHTS) if not (self.folder / name).is_file()]
+            self.missing |= {name: f"the folder has no {name}" for name in absent}
+            if not has_tokenizer(self.folder):
+                self.missing[TOKENIZER] = "the folder has no tokenizer.json, nor a vocabulary file"
+        else:
+            self._fetch(encoder.hub_id, encoder.revision or "main", weights=weights)
+        self.config: PretrainedConfig = RobertaConfig(**stated.architecture)
+        self.basis, self.unread = STATED, ""  # where `config` comes from; why it was not read
+        self.weights: dict[str, int] = {}  # as of `read_weights`; empty if they are missing, or unreadable
+        try:
+            config = read_model_config(self.folder_with(CONFIG))
+            for name, value in stated.architecture.items():  # older versions of transformers do not check types
+                found = getattr(config, name, value)
+                if isinstance(found, bool) or not isinstance(found, int | float):
+                    raise InputError(f"{self.folder / CONFIG}: {name} is {found!r}, not a number")
+            self.config, self.basis = config, CONFIG
+        except InputError as error:
+            self.unread = str(error)
+        with contextlib.suppress(InputError):
+            self.weights = read_weights(self.folder_with(WEIGHTS) / WEIGHTS)
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing of the model can be read."""
-        return {CONFIG, TOKENIZER, WEIGHTS} <= set(self.missing)
+    def _fetch(self, hub_id: str, revision: str, *, weights: bool) -> None:
+        self.place = f"{hub_id} at {revision}"
+        with self._noting(CONFIG, TOKENIZER, WEIGHTS):
+            if config := fetch_file(hub_id, CONFIG, revision=revision, repo_type="model"):
+                self.folder, commit = config.parent, commit_of(config, CONFIG)
+                self.place = f"{hub_id} at {commit}"
+                with self._noting(TOKENIZER):
+                    fetch_tokenizer(hub_id, commit)
+                    if not has_tokenizer(self.folder):
+                        self.missing[TOKENIZER] = "the model has no tokenizer within reach"
+                with self._noting(WEIGHTS):
+                    if weights:
+                        fetch_file(hub_id, WEIGHTS, revision=commit, repo_type="model")
+                    elif not (self.folder / WEIGHTS).is_file():
+                        self.missing[WEIGHTS] = f"{WEIGHTS} is not needed, and not downloaded"
+
+    @contextlib.contextmanager
+    def _noting(self, *names: str) -> Iterator[None]:
+        try:
+            yield
+        except InputError as error:
+            self.missing |= {name: f"{name} is out of reach" for name in names}
+            self.remarks.append(first_line(error))
 
     def folder_with(self, *names: str) -> Path:
         """Return the folder, if it has these files; else an InputError says why one of them is missing."""
@@ -54,71 +93,13 @@ class ModelFiles:
             raise InputError(reasons[0])
         return self.folder
 
-
-def find_files(encoder: EncoderConfig, *, weights: bool) -> ModelFiles:
-    """Search a local folder, or download from the hub, `weights` too; a DiskError if its cache cannot be written."""
-    missing, remarks = dict[str, str](), list[str]()
-    if encoder.hub_id is None:
-        folder = Path(encoder.path or "")
-        missing |= {name: f"the folder has no {name}" for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()}
-        if not has_tokenizer(folder):
-            missing[TOKENIZER] = "the folder has no tokenizer.json, nor a vocabulary file"
-        return ModelFiles(place=str(folder), folder=folder, missing=missing)
-
-    @contextlib.contextmanager
-    def noting(*names: str) -> Iterator[None]:
-        try:
-            yield
-        except InputError as error:
-            missing.update({name: f"{name} is out of reach" for name in names})
-            remarks.append(first_line(error))
-
-    config, revision = None, encoder.revision or "main"
-    with noting(CONFIG, TOKENIZER, WEIGHTS):
-        config = fetch_file(encoder.hub_id, CONFIG, revision=revision, repo_type="model")
-    if config is None:
-        return ModelFiles(place=f"{encoder.hub_id} at {revision}", folder=Path(), missing=missing, remarks=remarks)
-    folder, commit = config.parent, commit_of(config, CONFIG)
-    with noting(TOKENIZER):
-        fetch_tokenizer(encoder.hub_id, commit)
-        missing |= {} if has_tokenizer(folder) else {TOKENIZER: "the model has no tokenizer within reach"}
-    with noting(WEIGHTS):
-        if weights:
-            fetch_file(encoder.hub_id, WEIGHTS, revision=commit, repo_type="model")
-        elif not (folder / WEIGHTS).is_file():
-            missing[WEIGHTS] = f"{WEIGHTS} is not needed, and not downloaded"
-    return ModelFiles(place=f"{encoder.hub_id} at {commit}", folder=folder, missing=missing, remarks=remarks)
-
-
-class Model:
-    """A model under check: the card's description of it, and its files, each read once."""
-
-    def __init__(self, stated: CardModel, files: ModelFiles) -> None:
-        """Read the configuration and the header of the weights."""
-        self.stated, self.files = stated, files
-        self.config: PretrainedConfig = RobertaConfig(**stated.architecture)
-        self.basis, self.unread = STATED, ""  # where `config` comes from; why it was not read
-        self.weights: dict[str, int] = {}  # as of `read_weights`; empty if they are missing, or unreadable
-        try:
-            folder = files.folder_with(CONFIG)
-            config = read_model_config(folder)
-            for name, value in stated.architecture.items():  # older versions of transformers do not check types
-                found = getattr(config, name, value)
-                if isinstance(found, bool) or not isinstance(found, int | float):
-                    raise InputError(f"{folder / CONFIG}: {name} is {found!r}, not a number")
-            self.config, self.basis = config, CONFIG
-        except InputError as error:
-            self.unread = str(error)
-        with contextlib.suppress(InputError):
-            self.weights = read_weights(files.folder_with(WEIGHTS) / WEIGHTS)
-
     @functools.cached_property
     def fill_mask(self) -> tuple[Any, Any]:
         """The masked language model in float32 on the CPU, and its tokenizer.
 
         An InputError if a file is missing or damaged, or the weights have no masked-LM head.
         """
-        folder = self.files.folder_with(WEIGHTS, TOKENIZER)
+        folder = self.folder_with(WEIGHTS, TOKENIZER)
         model: Any = load_transformer(folder, read_model_config(folder), kind=AutoModelForMaskedLM)[0]
         return model.eval(), load_tokenizer(folder)
 
@@ -222,7 +203,7 @@ def count_parameters(config: PretrainedConfig) -> dict[str, int]:
 
 
 def _check_case(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
-    encoded = TextEncoder(model.files.folder_with(TOKENIZER), max_length=_LONGEST).tokenise([claim.texts])
+    encoded = TextEncoder(model.folder_with(TOKENIZER), max_length=_LONGEST).tokenise([claim.texts])
     ids = [row.tolist() for row in np.split(encoded.tokens, encoded.offsets[1:-1])]
     differ = len({tuple(row) for row in ids}) == len(ids)
     by_text, why = dict(zip(claim.texts, ids, strict=True)), "" if differ else "the ids are the same"

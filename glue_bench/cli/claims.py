@@ -53,17 +53,18 @@ def execute(arguments: argparse.Namespace) -> int:
             raise UsageError(f"{name}.path={path}: no such folder")
     if arguments.repeats < LEAST_REPEATS:
         raise UsageError(f"--repeats {arguments.repeats}: must be {LEAST_REPEATS} or more; --quick measures no speed")
-    from glue_bench.claims.models import find_files
+    say("reading the models' files")
+    from glue_bench.claims.models import Model
 
-    files = {}
+    checked = {}
     for name, model in card.models.items():
         place = ["encoder=custom", f"encoder.path={paths[name]}"] if name in paths else [f"encoder={model.encoder}"]
         # Weights are downloaded for the card's own model alone: no claim needs the others'.
-        files[name] = find_files(compose_run(["task=rte", *place]).encoder, weights=name == CARD)
-        if name in paths and files[name].empty:
-            raise InputError(f"{name}.path={paths[name]}: holds no model: {'; '.join(files[name].missing.values())}")
+        checked[name] = Model(model, compose_run(["task=rte", *place]).encoder, weights=name == CARD)
+        if name in paths and len(why := checked[name].missing.values()) == 3:  # configuration, tokenizer, weights
+            raise InputError(f"{name}.path={paths[name]}: holds no model: {'; '.join(why)}")
     about: dict[str, Any] = {"store": store, "published": load_published(store.root.parent / "published")}
     about |= {"settings": config.trainer, "repeats": None if arguments.quick else arguments.repeats}
-    report = check_card(card, files=files, **about, on_progress=say)
+    report = check_card(card, models=checked, **about, on_progress=say)
     write_output(render_claims(report, arguments.format, **style(arguments.out)), arguments.out)
     return 1 if report.counts[Verdict.CONTRADICTED] or store.left_out else 0

@@ -116,13 +116,13 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
     stored = {source.file.name for source in sources if source.kept is not None}
     for file in files:
         origin = f"no model: {fills.get(file.task)} in every line, because of --fill"
-        if choice := choices.get(file.task):
-            kept = "kept" if file.name in stored else "predicted now"
-            origin = f"{choice.run.title}, {choice.why}: {100 * dev_score(choice.run.record):.1f}; {kept}"
+        if file.task in choices:
+            (run, why), kept = choices[file.task], "kept" if file.name in stored else "predicted now"
+            origin = f"{run.title}, {why}: {100 * dev_score(run.record):.1f}; {kept}"
         sys.stdout.write(f"{file.name:<12} {file.rows:>8,} rows  {origin}\n")
-    for choice in choices.values():
-        for reason in choice.run.record.not_comparable_because:
-            say(f"{choice.run.title}: {reason}")
+    for run, _ in choices.values():
+        for reason in run.record.not_comparable_because:
+            say(f"{run.title}: {reason}")
     rows, digest = sum(file.rows for file in files), hashlib.sha256(content).hexdigest()
     sys.stdout.write(f"{visible(str(out))}: {len(files)} files, {rows:,} predictions, SHA-256 {digest}\n")
     return 0
@@ -150,7 +150,7 @@ class _Lines:
         now, rows, title = time.monotonic(), source.file.rows, f"{source.file.name}, {source.file.rows:,} rows"
         if done == 0:
             self._began = self._last = now
-            say(f"{title}: predicting with {source.choice.run.title}")
+            say(f"{title}: predicting with {source.run.title}")
         elif done == rows:
             speed = f", {fresh / (now - self._began):,.0f} a second" if fresh else ""
             kept = f" ({rows - fresh:,} were done before)" if fresh < rows else ""

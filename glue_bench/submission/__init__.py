@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,14 +40,8 @@ if TYPE_CHECKING:
 
 PICKS = ("median", "best")
 _LISTED = 6
+Choice = tuple[FinishedRun, str]  # the run that predicts a task, and how it was chosen
 Vector = NDArray[np.int64] | NDArray[np.float64]
-
-
-class Choice(NamedTuple):
-    """The run that predicts a task, and how it was chosen."""
-
-    run: FinishedRun
-    why: str
 
 
 def choose_runs(
@@ -89,7 +83,7 @@ def choose_runs(
             why = several if len(ranked) > 1 else f"seed={wanted['seed']}" if "seed" in wanted else "the only seed"
         if ranked:
             record = ranked[-1] if pick == "best" else ranked[(len(ranked) - 1) // 2]
-            chosen[task] = Choice(FinishedRun(record=record, folder=store.folder(*record.place)), why)
+            chosen[task] = FinishedRun(record=record, folder=store.folder(*record.place)), why
     return encoder, chosen
 
 
@@ -120,22 +114,22 @@ class Source:
     """What a file of a run's predictions is made from."""
 
     file: LeaderboardFile
-    choice: Choice
+    run: FinishedRun
     texts: TextFile  # the test rows
 
     @property
     def origin(self) -> str:
         """All that the predictions depend on, as JSON."""
-        record, place, rows = self.choice.run.record, self.file.place, self.texts.rows
+        record, place, rows = self.run.record, self.file.place, self.texts.rows
         facts = {"run_id": record.run_id, "model_sha256": record.model_sha256, "place": place, "rows": rows}
         return json.dumps({**facts, "data": dict(self.texts.identity)}, sort_keys=True)
 
     @functools.cached_property
     def kept(self) -> Vector | None:
         """The stored predictions of these rows with these weights; None if they are missing or unreadable."""
-        path, task = predictions_path(self.choice.run.folder, self.file.place), self.choice.run.task
+        path = predictions_path(self.run.folder, self.file.place)
         try:
-            kept = read_predictions(path, task, labelled=False, rows=self.texts.rows)
+            kept = read_predictions(path, self.run.task, labelled=False, rows=self.texts.rows)
         except InputError:
             return None
         return kept.prediction if kept.origin == self.origin else None
@@ -154,13 +148,13 @@ def prepare_sources(
     """
     sources, problems, checked = list[Source](), list[str](), set[Path]()
     for file in files:
-        run = choices[file.task].run
+        run, _ = choices[file.task]
         try:
             texts = open_texts(data or config_from_facts(run.record.config).data, tasks[file.task], place=file.place)
             if texts.rows != file.rows:
                 found = f"{texts.files}: {texts.rows:,} rows"
                 raise InputError(f"{found}; the leaderboard wants predictions for {file.rows:,}")
-            sources.append(Source(file=file, choice=choices[file.task], texts=texts))
+            sources.append(Source(file=file, run=run, texts=texts))
             if sources[-1].kept is None and run.folder not in checked:
                 checked.add(run.folder)
                 check_weights(run)
@@ -179,7 +173,7 @@ def predict_files(
     """
     contents, loaded, load = dict[str, bytes](), "", None
     for source in sorted(sources, key=lambda source: source.file.task):  # all files of a task come from one model
-        run, prediction = source.choice.run, source.kept
+        run, prediction = source.run, source.kept
         if prediction is None:
             from glue_bench.runs.inference import load_fine_tuned
 
@@ -207,7 +201,7 @@ def predict_rows(
 
     # Without padding, kernels of oneDNN are rarely reused; its cache of 1,024 takes 2.3 GB after QQP's rows.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
-    task, path = source.choice.run.task, predictions_path(source.choice.run.folder, source.file.place)
+    task, path = source.run.task, predictions_path(source.run.folder, source.file.place)
     parts = path.with_name(f".{path.stem}-{hashlib.sha256(source.origin.encode()).hexdigest()[:12]}")
     pieces, done, fresh = list[tuple[NDArray[np.int64], NDArray[np.float32]]](), 0, 0
     for texts in read_pieces(source.texts, task):

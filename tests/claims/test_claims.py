@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import RobertaConfig, pipeline
 
 from glue_bench.claims import Card, Claim, LikelyToken, Verdict, load_card
-from glue_bench.claims.models import Model, ModelFiles, check_model, count_parameters, find_files, read_weights
+from glue_bench.claims.models import Model, check_model, count_parameters, read_weights
 from glue_bench.config.schema import EncoderConfig
 from glue_bench.tasks.published import load_published
 from tests.support.claims import check, claim_of
@@ -148,8 +148,7 @@ def test_parameters_are_confirmed_only_if_weights_and_architecture_both_round_to
         vocab_size=50_000, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
     )
     RobertaForMaskedLM(config).save_pretrained(tmp_path / "two_million")
-    files = ModelFiles(place="here", folder=tmp_path / "two_million", missing={})
-    model = Model(card.models["distilroberta"], files)
+    model = Model(card.models["distilroberta"], EncoderConfig(path=str(tmp_path / "two_million")))
     claim = claim_of(card, "parameters")
     two = check_model(dataclasses.replace(claim, value=2_000_000), model)
     assert two.verdict == "confirmed", two
@@ -195,8 +194,7 @@ def test_a_damaged_tokenizer_is_reported(card: Card, copied_tiny: Path) -> None:
 
 
 def model_in(folder: Path) -> Model:
-    files = find_files(EncoderConfig(path=str(folder)), weights=True)
-    return Model(load_card("distilroberta").models["distilroberta"], files)
+    return Model(load_card("distilroberta").models["distilroberta"], EncoderConfig(path=str(folder)))
 
 
 @pytest.fixture(scope="module")

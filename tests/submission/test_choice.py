@@ -41,7 +41,7 @@ def test_of_several_seeds_the_median_on_the_dev_set_is_taken_or_the_best_or_the_
     def chosen(**wanted: str) -> tuple[int, str]:
         encoder, choices = choose_runs(store, ["rte"], **wanted)
         assert encoder == "tiny"
-        return choices["rte"].run.record.seed, choices["rte"].why
+        return choices["rte"][0].record.seed, choices["rte"][1]
 
     assert chosen() == (1, "median of 4 seeds on the dev set")  # the lower of the two in the middle
     assert chosen(pick="best") == (2, "best of 4 seeds on the dev set")
@@ -57,7 +57,7 @@ def test_failed_runs_and_runs_on_sample_data_are_never_chosen(tmp_path: Path) ->
     store.save(make_record(task="rte", seed=2, status="failed", scores={}))
     store.save(make_record(task="mrpc", seed=1, data={**make_record(task="mrpc").data, "source": "sample"}))
     _, choices = choose_runs(store, ["rte", "mrpc"])
-    assert {task: choice.run.record.seed for task, choice in choices.items()} == {"rte": 1}
+    assert {task: run.record.seed for task, (run, _) in choices.items()} == {"rte": 1}
     with pytest.raises(UsageError, match="no finished run there except on sample data"):
         choose_runs(store, ["mrpc"])
 
@@ -69,13 +69,13 @@ def test_several_settings_of_a_task_are_refused_with_the_words_that_select_one(t
     with pytest.raises(UsageError, match="2 settings; add recipe=default or recipe=hf_2019"):
         choose_runs(store, ["rte"])
     _, choices = choose_runs(store, ["rte"], recipe="hf_2019")
-    assert choices["rte"].run.record.run_id == "seed1-111"
+    assert choices["rte"][0].record.run_id == "seed1-111"
     store.save(make_record(task="mrpc", seed=1, words=("trainer.epochs=3",)))
     store.save(make_record(task="mrpc", seed=1, setting="222", words=("trainer.epochs=5",)))
     with pytest.raises(UsageError, match=r"task=mrpc: .* add trainer.epochs=3 or trainer.epochs=5"):
         choose_runs(store, ["mrpc"])
     _, choices = choose_runs(store, ["mrpc"], **{"trainer.epochs": "5.0"})
-    assert choices["mrpc"].run.record.run_id == "seed1-222"
+    assert choices["mrpc"][0].record.run_id == "seed1-222"
     store.save(make_record(task="cola", seed=1))
     store.save(make_record(task="cola", seed=1, setting="333"))
     with pytest.raises(UsageError, match=r"add run_id=\[...\] with one of seed1-000 \(recipe default on hub\), s"):
@@ -93,7 +93,7 @@ def test_the_words_that_select_a_setting_can_be_given(values: str, tmp_path: Pat
     for word in shlex.split(str(refused.value).partition("; add ")[2].replace(" or ", " ")):
         name, _, value = word.partition("=")
         _, choices = choose_runs(store, ["rte"], **{name: value})
-        assert choices["rte"].run.record.setting_id == value
+        assert choices["rte"][0].record.setting_id == value
 
 
 def test_a_start_from_mnli_is_required_only_of_tasks_that_have_it(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_start_from_mnli_is_required_only_of_tasks_that_have_it(tmp_path: Path
         store.save(make_record(task=task))
     store.save(make_record(task="rte", setting="111", init="mnli:seed1-000"))
     _, choices = choose_runs(store, ["mnli", "rte"], init="mnli")
-    assert [choice.run.record.init for choice in choices.values()] == ["pretrained", "mnli:seed1-000"]
+    assert [run.record.init for run, _ in choices.values()] == ["pretrained", "mnli:seed1-000"]
 
 
 def test_the_encoder_must_be_named_if_several_have_finished_runs(tmp_path: Path) -> None:
