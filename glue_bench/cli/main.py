@@ -193,7 +193,8 @@ def _execute(argv: Sequence[str]) -> int:
         text = f"stopped by {stopped}" + ("; the same command continues from there" if continues else "")
         return _end("\nglue-bench: ".join(filter(None, (text, stopped.remark))), stopped.exit_code, debug=False)
     except BrokenPipeError:  # the reader of a pipe (`| head`) is gone
-        _drop(sys.stdout)
+        with _dropping(sys.stdout):
+            sys.stdout.flush()
         return 128 + signal.SIGPIPE
     except OSError as error:
         with _dropping(sys.stdout):
@@ -218,12 +219,8 @@ def _dropping(stream: TextIO) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError):
-        _drop(stream)
-
-
-def _drop(stream: TextIO) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _end(text: str, code: int, *, debug: bool) -> int:
