@@ -65,11 +65,9 @@ def examine_installation() -> Iterator[Finding]:
         yield Finding("packages", NOTE, found=found, advice="pip install -e . in its folder")
         return
     needed, python = SpecifierSet(about["Requires-Python"] or ""), platform.python_version()
-    if needed.contains(python, prereleases=True):
-        yield Finding("Python", OK, found=python)
-    else:
-        found = f"{python}; glue-bench {about['Version']} is tested with {needed}"
-        yield Finding("Python", NOTE, found=found, advice=f"use a virtual environment with Python {needed}")
+    advice = "" if needed.contains(python, prereleases=True) else f"use a virtual environment with Python {needed}"
+    found = f"{python}; glue-bench {about['Version']} is tested with {needed}" if advice else python
+    yield Finding("Python", NOTE if advice else OK, found=found, advice=advice)
     by_extra: dict[str | None, list[Requirement]] = {None: []}
     for text in metadata.requires(_PACKAGE) or []:
         extra = _EXTRA.search(text)

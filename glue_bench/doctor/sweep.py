@@ -49,15 +49,13 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
     where = f"data={first.data.source}; executor={first.executor.kind}"
     yield Finding("sweep", OK, found=f"{plural(runs, 'run')}: {named}; {plural(seeds, 'seed')}; {encoders}; {where}")
     found = f"{plural(len(usable_cores()), 'core')}, {total_memory() / 2**30:.1f} GiB of memory"
-    machine = Finding("machine", OK, found=found)
-    if total_memory() < MEMORY_PER_WORKER:
-        found += f"; a run of DistilRoBERTa takes up to {MEMORY_PER_WORKER / 2**30:.0f} GiB"
-        machine = Finding("machine", NOTE, found=found, advice="trainer.accumulation=4, or encoder=minilm")
-    yield machine
+    advice = "trainer.accumulation=4, or encoder=minilm" if total_memory() < MEMORY_PER_WORKER else ""
+    found += f"; a run of DistilRoBERTa takes up to {MEMORY_PER_WORKER / 2**30:.0f} GiB" if advice else ""
+    yield Finding("machine", NOTE if advice else OK, found=found, advice=advice)
     yield from (results := list(examine_results(store)))
-    distinct = list({str(config.encoder): config.encoder for config in every}.values())
+    distinct = list({str(config.encoder): config for config in every}.values())
     tasks = list({config.task.name: config.task for config in every}.values())
-    found_inputs, hub = examine_inputs(distinct, first.data, tasks=tasks)
+    found_inputs, hub = examine_inputs([config.encoder for config in distinct], first.data, tasks=tasks)
     yield from found_inputs
     unused, again = "; nothing has to be downloaded for this sweep", "; texts are encoded again for every run"
     for name, folder, variable, remark in (
@@ -67,9 +65,8 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
         if fault := _why_not_writable(folder):
             advice = f"{variable}=FOLDER that you may write"
             yield Finding(name, NOTE if remark else PROBLEM, found=f"{fault}{remark}", advice=advice)
-    of = {str(config.encoder): config for config in every}
-    sound = [each for each, found in zip(distinct, found_inputs[1:], strict=False) if found.state == OK]
-    here = [of[str(encoder)] for encoder in sound if encoder.hub_id is None]
+    sound = [config for config, each in zip(distinct, found_inputs[1:], strict=False) if each.state == OK]
+    here = [config for config in sound if config.encoder.hub_id is None]
     findings, at_once = examine_device(first, runs=runs, here=here)
     yield from findings
     needs, kept = dict[str, tuple[Path, int, int | None]](), seeds * sum(config.save_model for config in every)
