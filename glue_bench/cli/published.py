@@ -53,12 +53,12 @@ def execute(arguments: argparse.Namespace) -> int:
     names = [word for word in arguments.overrides if "=" not in word]
     keys = [word for word in arguments.overrides if "=" in word]
     given, _, store = read_words(keys, "published", others=_FILTERS)
-    wanted = {key: value for key, value in given.items() if key in _FILTERS}
-    if len(names) > 1 or (names and wanted):
+    wanted = {"row": names[0]} if names else {key: given[key] for key in _FILTERS if key in given}
+    if len(names) > 1 or (names and not {*_FILTERS}.isdisjoint(given)):
         raise UsageError("published: takes one row's name, or filters")
     encoders = {name: config.hub_id or "" for name, config in shipped_encoders().items()}
     tables = load_published(store.root.parent / "published")
-    chosen = _choose(tables, {"row": names[0]} if names else wanted, encoders=encoders)
+    chosen = _choose(tables, wanted, encoders=encoders)
     facts = [_facts(table, tasks, encoders=encoders) for table in chosen]
     if arguments.format == "csv":
         about = ("name", "title", "protocol_name", "method", "statistic", "runs", "status", "source")
@@ -142,7 +142,8 @@ def _print_row(table: PublishedTable, facts: Mapping[str, Any], *, out: Path | N
 
 
 def _line(table: PublishedTable, columns: Sequence[str]) -> list[str]:
-    start = " or ".join(dict.fromkeys(score.start for score in table.scores.values()))
+    from_mnli = sum(score.start == "mnli" for score in table.scores.values())
+    start = f"MNLI for {from_mnli}" if from_mnli else " or ".join({score.start: "" for score in table.scores.values()})
     statistic = f"{table.statistic} of {table.runs}" if table.runs and table.runs > 1 else table.statistic
     about = [table.name, table.protocol_name, table.method, statistic, start, table.status]
     return [*about, *(f"{table.scores[name].value:.1f}" if name in table.scores else "" for name in columns)]
