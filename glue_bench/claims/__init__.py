@@ -21,7 +21,7 @@ from glue_bench.report.model import Row
 from glue_bench.report.table import build_report, left_out_note
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics.verdicts import ABOVE, BELOW, INCONCLUSIVE, REPRODUCED
-from glue_bench.tasks.published import PublishedScore, PublishedTable
+from glue_bench.tasks.published import PublishedScore, PublishedTable, find_tables, load_published
 from glue_bench.text import plural
 
 if TYPE_CHECKING:
@@ -164,7 +164,6 @@ def check_card(
     *,
     models: "Mapping[str, Model]",
     store: RunStore,
-    published: Sequence[PublishedTable],
     settings: TrainerConfig,
     repeats: int | None,
     on_progress: Callable[[str], None] = lambda _: None,
@@ -177,7 +176,7 @@ def check_card(
     from glue_bench.claims.models import check_model
     from glue_bench.claims.speed import measure_speed
 
-    rows, machine = list[ClaimRow](), dict[str, Any]()
+    rows, machine, published = list[ClaimRow](), dict[str, Any](), load_published(store.root.parent / "published")
     for claim in card.claims:
         if claim.kind == "glue":
             rows += check_scores(claim, store=store, published=published)
@@ -206,8 +205,7 @@ def check_scores(claim: Claim, *, store: RunStore, published: Sequence[Published
     table = next((table for table in published if table.name == claim.table), None)
     if table is None:
         return [ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=f"no published table {claim.table}")]
-    ids = [name.lower() for name in table.hub_ids]
-    records = [record for record in store.load_all() if (record.encoder.get("hub_id") or "").lower() in ids]
+    records = [record for record in store.load_all() if find_tables([table], record.encoder.get("hub_id"))]
     rows = [row for part in build_report(records, [table], store=store).sections for row in part.rows]
     judged = list[ClaimRow]()
     for task, name in claim.tasks.items():

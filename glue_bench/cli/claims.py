@@ -20,11 +20,9 @@ examples:
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from glue_bench.cli.shared import TABLE_FORMATS, add_options, count_option, read_words, say, style, write_output
 from glue_bench.errors import InputError, UsageError
-from glue_bench.tasks.published import load_published
 
 CARD = "distilroberta"
 LEAST_REPEATS = 5  # fewer give no interval of 90 %
@@ -63,8 +61,7 @@ def execute(arguments: argparse.Namespace) -> int:
         checked[name] = Model(model, compose_run(["task=rte", *place]).encoder, weights=name == CARD)
         if name in paths and len(why := checked[name].missing.values()) == 3:  # configuration, tokenizer, weights
             raise InputError(f"{name}.path={paths[name]}: holds no model: {'; '.join(why)}")
-    about: dict[str, Any] = {"store": store, "published": load_published(store.root.parent / "published")}
-    about |= {"settings": config.trainer, "repeats": None if arguments.quick else arguments.repeats}
-    report = check_card(card, models=checked, **about, on_progress=say)
+    settings, repeats = config.trainer, None if arguments.quick else arguments.repeats
+    report = check_card(card, models=checked, store=store, settings=settings, repeats=repeats, on_progress=say)
     write_output(render_claims(report, arguments.format, **style(arguments.out)), arguments.out)
     return 1 if report.counts[Verdict.CONTRADICTED] or store.left_out else 0

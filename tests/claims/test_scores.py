@@ -101,7 +101,7 @@ def test_two_claims_on_scores_read_the_same_runs(card: Card, tmp_path: Path) -> 
     twice = dataclasses.replace(card, claims=[claim_of(card, "glue")] * 2)
     models = {name: Model(model, EncoderConfig(path="nowhere")) for name, model in card.models.items()}
     trainer = compose_run(["task=rte", "trainer.device=cpu"]).trainer
-    report = check_card(twice, models=models, store=store, published=load_published(), settings=trainer, repeats=None)
+    report = check_card(twice, models=models, store=store, settings=trainer, repeats=None)
     assert [row.verdict for row in report.rows if row.claim.id == "glue.rte"] == ["confirmed", "confirmed"]
 
 

@@ -8,7 +8,6 @@ from glue_bench.claims.models import Model
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import EncoderConfig
 from glue_bench.runs.store import RunStore
-from glue_bench.tasks.published import load_published
 from tests.support.making import DISTILROBERTA, make_record, scores_of
 
 
@@ -29,7 +28,7 @@ def check(card: Card, *, repeats: int | None = None, **folders: Path) -> dict[st
         for name, model in card.models.items()
     }
     store = RunStore(Path("no_results"))
-    report = check_card(card, models=models, store=store, published=load_published(), settings=trainer, repeats=repeats)
+    report = check_card(card, models=models, store=store, settings=trainer, repeats=repeats)
     return {row.claim.id: row for row in report.rows}
 
 
