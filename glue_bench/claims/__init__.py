@@ -1,37 +1,122 @@
-"""Check every claim of a model card as far as this machine and the model's files allow.
+"""A model card's claims, as data from cards/, and their check as far as this machine and the models' files allow.
 
-Loads torch only once the first model is opened.
+Loads torch only for the check.
 """
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from glue_bench.claims.card import Card, Claim, ClaimRow, ModelFiles, Verdict
 from glue_bench.config.schema import TrainerConfig
+from glue_bench.errors import InputError
+from glue_bench.files import file_sha256
 from glue_bench.report.columns import TextTable
 from glue_bench.report.formats import render_csv, render_tables
 from glue_bench.report.model import Row
 from glue_bench.report.table import build_report, left_out_note
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics.verdicts import ABOVE, BELOW, INCONCLUSIVE, REPRODUCED
-from glue_bench.tasks.published import PublishedScore, PublishedTable
+from glue_bench.tasks.published import PublishedScore, PublishedTable, find_tables, load_published
 from glue_bench.text import plural
 
 if TYPE_CHECKING:
     from glue_bench.claims.models import Model
 
+CARDS = Path(__file__).resolve().parent / "cards"
 CLAIMS_SCHEMA_VERSION = 1
-_CSV = ("id", "title", "model", "claimed", "found", "verdict", "why", "basis", "check", "source")
-_HEADERS = ("claim", "the card says", "found", "verdict", "note")
-_VERDICT_OF = {REPRODUCED: Verdict.CONFIRMED, INCONCLUSIVE: Verdict.UNDECIDED}
-_VERDICT_OF |= dict.fromkeys((BELOW, ABOVE), Verdict.CONTRADICTED)
+_OF_SCORE = ("median", "minimum", "maximum", "seeds", "setting_id")
 _VERDICTS = (
     "Verdicts: confirmed; contradicted (what was found is shown); undecided (measured, but not clearly enough); not "
     "checkable here (the note says why); not run (not asked for, or no run has finished)."
 )
+
+
+class Verdict(StrEnum):
+    """The result of checking a claim."""
+
+    CONFIRMED = "confirmed"
+    CONTRADICTED = "contradicted"
+    UNDECIDED = "undecided"  # measured, but not clearly enough
+    NOT_CHECKABLE = "not checkable here"
+    NOT_RUN = "not run"
+
+
+class LikelyToken(NamedTuple):
+    """One token of a fill-mask example."""
+
+    id: int
+    token: str  # with its leading space
+    score: float  # probability, 0 to 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A sentence of a model card, and how it is checked; after `check` come the fields of single kinds."""
+
+    kind: str  # architecture, parameters, case, speed, fill_mask or glue
+    id: str
+    title: str  # its subject, in a few words
+    says: str  # the card's words, shortened
+    model: str  # one of the card's models
+    source: str
+    check: str  # how it is checked, in words
+    value: float = 0  # architecture, parameters, speed: the number claimed
+    texts: Sequence[str] = ()  # case: two that differ only in case, and have different token ids
+    against: str = ""  # speed: the slower of the card's models
+    phase: str = ""  # speed: training or inference
+    at_least: float = 0.0  # speed: the lowest ratio that rounds to `value`
+    below: float = 0.0  # speed: the lowest ratio that is too high
+    prompt: str = ""  # fill_mask
+    tokens: Sequence[LikelyToken] = ()  # fill_mask: the likeliest, best first
+    tolerance: float = 0.0  # fill_mask: of a probability, relative
+    table: str = ""  # glue: a name among the published tables
+    tasks: Mapping[str, str] = field(default_factory=dict)  # glue: task to its name on the card, in the card's order
+    field: str = ""  # architecture: the number's name in config.json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardModel:
+    """A model that a card describes."""
+
+    encoder: str  # its name under conf/encoder/
+    title: str
+    architecture: Mapping[str, Any]  # of a transformers RobertaConfig, as stated
+    architecture_source: str
+    weights_sha256: str | None  # as others have published it
+    weights_sha256_source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A card's models and claims."""
+
+    title: str
+    models: Mapping[str, CardModel]
+    claims: Sequence[Claim]
+    rules: Sequence[str]  # what the verdicts on these claims mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRow:
+    """One claim and its verdict."""
+
+    claim: Claim
+    verdict: Verdict
+    found: str = ""  # empty if nothing was found
+    why: str = ""  # the reason for the verdict, or why there is none
+    basis: str = "nothing"  # where `found` comes from
+    details: Mapping[str, Any] = field(default_factory=dict)  # numbers behind `found`, as JSON
+
+    def plain(self) -> dict[str, Any]:
+        """Return the row as JSON."""
+        claim, own = self.claim, {"found": self.found, "verdict": self.verdict, "why": self.why, "basis": self.basis}
+        facts = {"id": claim.id, "title": claim.title, "model": claim.model, "claimed": claim.says, **own}
+        return {**facts, "check": claim.check, "source": claim.source, "details": dict(self.details)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,42 +129,54 @@ class ClaimsReport:
     machine: Mapping[str, Any]  # empty if no speed was measured
 
     @property
-    def contradicted(self) -> bool:
-        """Whether any claim is contradicted."""
-        return any(row.verdict == Verdict.CONTRADICTED for row in self.rows)
-
-    @property
     def counts(self) -> dict[str, int]:
         """The number of claims with each verdict."""
         counts = Counter(row.verdict for row in self.rows)
         return {str(verdict): counts[verdict] for verdict in Verdict}
 
 
+def load_card(name: str, *, folder: Path = CARDS) -> Card:
+    """Load the models and claims in FOLDER/NAME.json.
+
+    An InputError if it does not exist, cannot be read, or has another structure.
+    """
+    path = folder / f"{name}.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        models, claims = {name: CardModel(**facts) for name, facts in content["models"].items()}, list[Claim]()
+        for facts in content["claims"]:
+            tokens = [LikelyToken(**token) for token in facts.get("tokens", ())]
+            claims.append(Claim(**{"says": list_tokens(tokens), **facts, "tokens": tokens}))
+            _ = models[facts["model"]], models[facts.get("against", facts["model"])]  # a KeyError if not described
+        rules = [content["rules"][kind] for kind in dict.fromkeys(claim.kind for claim in claims)]
+        return Card(title=content["title"], models=models, claims=claims, rules=rules)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a readable file of claims ({type(error).__name__}: {error})") from error
+
+
+def list_tokens(tokens: Sequence[LikelyToken]) -> str:
+    """List tokens with their probabilities."""
+    return ", ".join(f"{token.token.strip()} {token.score:.4f}" for token in tokens)
+
+
 def check_card(
     card: Card,
     *,
-    files: Mapping[str, ModelFiles],
+    models: "Mapping[str, Model]",
     store: RunStore,
-    published: Sequence[PublishedTable],
     settings: TrainerConfig,
     repeats: int | None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> ClaimsReport:
     """Check what can be checked here; a UsageError if the device or engine of `settings` is not available.
 
-    Args:
-        files: of every model of the card.
-        store: the runs whose scores are compared with the card's.
-        settings: device, precision, engine and optimiser of the measured training.
-        repeats: pairs of a measurement; None to measure no speed.
-        on_progress: called with a line about the current step.
+    `models` are all those of the card; `settings` and `repeats`, the number of pairs, are of the measured
+    training, None to measure no speed; `on_progress` is called with a line about the current step.
     """
-    on_progress("reading the models' files")
-    from glue_bench.claims.models import Model, check_model
+    from glue_bench.claims.models import check_model
     from glue_bench.claims.speed import measure_speed
 
-    models = {name: Model(model, files[name]) for name, model in card.models.items()}
-    rows, machine = list[ClaimRow](), dict[str, Any]()
+    rows, machine, published = list[ClaimRow](), dict[str, Any](), load_published(store.root.parent / "published")
     for claim in card.claims:
         if claim.kind == "glue":
             rows += check_scores(claim, store=store, published=published)
@@ -93,11 +190,10 @@ def check_card(
             machine = machine or used
     notes = [*left_out_note(store.left_out), _VERDICTS, *card.rules, *(_describe(model) for model in models.values())]
     if machine:
-        load = machine["load_before"]
-        busy = "" if load is None else f", load average {load:.2f} before the measurement"
         cores, threads = plural(machine["cores"], "core"), plural(machine["threads"], "thread")
         where = f"{machine['device']} ({machine['name']}), {cores}, {threads}, {machine['precision']}"
-        notes.append(f"Measured on {where}, torch {machine['torch']}{busy}.")
+        load = f"load average {machine['load_before']:.2f} before the measurement"
+        notes.append(f"Measured on {where}, torch {machine['torch']}, {load}.")
     return ClaimsReport(title=card.title, rows=rows, notes=notes, machine=machine)
 
 
@@ -109,12 +205,13 @@ def check_scores(claim: Claim, *, store: RunStore, published: Sequence[Published
     table = next((table for table in published if table.name == claim.table), None)
     if table is None:
         return [ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=f"no published table {claim.table}")]
-    ids = [name.lower() for name in table.hub_ids]
-    records = [record for record in store.load_all() if (record.encoder.get("hub_id") or "").lower() in ids]
+    records = [record for record in store.load_all() if find_tables([table], record.encoder.get("hub_id"))]
     rows = [row for part in build_report(records, [table], store=store).sections for row in part.rows]
-    ones = {task: replace(claim, id=f"{claim.id}.{task}", title=f"GLUE {name}") for task, name in claim.tasks.items()}
-    by_task = {task: [row for row in rows if row.task == task] for task in ones}
-    return [_check_score(one, table.scores.get(task), rows=by_task[task]) for task, one in ones.items()]
+    judged = list[ClaimRow]()
+    for task, name in claim.tasks.items():
+        one = replace(claim, id=f"{claim.id}.{task}", title=f"GLUE {name}")
+        judged.append(_check_score(one, table.scores.get(task), rows=[row for row in rows if row.task == task]))
+    return judged
 
 
 def _check_score(claim: Claim, score: PublishedScore | None, *, rows: Sequence[Row]) -> ClaimRow:
@@ -122,33 +219,34 @@ def _check_score(claim: Claim, score: PublishedScore | None, *, rows: Sequence[R
         why = f"the published table {claim.table} has no number for this task"
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why)
     one = replace(claim, says=f"{score.value} ({score.metric})", source=score.source)
-    if not rows:
+    row = max(rows, key=lambda row: (row.difference is not None, not row.optimistic, len(row.seeds)), default=None)
+    if row is None:
         return ClaimRow(claim=one, verdict=Verdict.NOT_RUN, why="no such run under results_dir")
-    row = max(rows, key=lambda row: (row.difference is not None, not row.optimistic, len(row.seeds)))
     if row.summary is None:
         ended = ", ".join(f"{count} {status}" for status, count in row.unfinished.items())
         return ClaimRow(claim=one, verdict=Verdict.NOT_RUN, why=ended, basis="records")
-    verdict, why = _VERDICT_OF.get(row.verdict.kind if row.verdict else "", Verdict.NOT_CHECKABLE), row.note
+    of = {REPRODUCED: Verdict.CONFIRMED, BELOW: Verdict.CONTRADICTED, ABOVE: Verdict.CONTRADICTED}
+    of[INCONCLUSIVE] = Verdict.UNDECIDED
+    verdict, why = of.get(row.verdict.kind if row.verdict else "", Verdict.NOT_CHECKABLE), row.note
     if row.verdict and verdict != Verdict.NOT_CHECKABLE:
         why = f"{row.verdict.kind}: {row.verdict.reason or plural(len(row.seeds), 'seed')}"
     others = f"; {plural(len(rows) - 1, 'other setting')} in the report" if len(rows) > 1 else ""
-    median, low, high = row.summary.median, row.summary.minimum, row.summary.maximum
-    details: dict[str, Any] = {"published": score.value, "median": median, "minimum": low, "maximum": high}
-    details |= {"seeds": list(row.seeds), "setting_id": row.setting.id}
-    found = f"{median:.1f} [{low:.1f}, {high:.1f}]"
+    facts = row.to_json()
+    details = {"published": score.value, **{key: facts[key] for key in _OF_SCORE}}
+    found = "{median:.1f} [{minimum:.1f}, {maximum:.1f}]".format(**facts)
     return ClaimRow(claim=one, verdict=verdict, found=found, why=why + others, basis="records", details=details)
 
 
 def _describe(model: "Model") -> str:
-    files, stated = model.files, model.stated
-    start = f"model {files.place.partition(' ')[0]}: "  # of a message from the hub
-    parts = [f"{stated.title}: {files.place}", *(remark.removeprefix(start) for remark in files.remarks)]
+    stated, start = model.stated, f"model {model.place.partition(' ')[0]}: "  # of a message from the hub
+    parts = [f"{stated.title}: {model.place}", *(remark.removeprefix(start) for remark in model.remarks)]
     if model.unread:
         parts.append(f"the stated architecture is {stated.architecture_source}")
-    if files.weights_sha256 is not None:
-        same = "as" if stated.weights_sha256 == files.weights_sha256 else "not as"
+    with contextlib.suppress(InputError):
+        found = file_sha256(model.folder_with("model.safetensors") / "model.safetensors")
+        same = "as" if stated.weights_sha256 == found else "not as"
         known = f", {same} in {stated.weights_sha256_source}" if stated.weights_sha256 else ""
-        parts.append(f"SHA-256 of model.safetensors {files.weights_sha256}{known}")
+        parts.append(f"SHA-256 of model.safetensors {found}{known}")
     return "; ".join(parts) + "."
 
 
@@ -160,12 +258,12 @@ def render_claims(report: ClaimsReport, format_name: str, *, width: int | None =
         content |= {"claims": rows, "notes": report.notes, "machine": report.machine}
         return json.dumps(content, indent=1) + "\n"
     if format_name == "csv":
-        return render_csv(rows, like=_CSV)
+        return render_csv(rows, like=[key for key in rows[0] if key != "details"])
     summary = ", ".join(f"{count} {verdict}" for verdict, count in report.counts.items() if count) or "no claims"
     title = f"Claims of {report.title}: {summary}"
     for row in rows:
         shows_basis = row["found"] and row["basis"] not in row["why"]
         row["note"] = "; ".join(filter(None, [row["why"], row["basis"] if shows_basis else ""]))
     cells = [[row[key] for key in ("title", "claimed", "found", "verdict", "note")] for row in rows]
-    table = TextTable(title=title, headers=_HEADERS, rows=cells)
+    table = TextTable(title=title, headers=["claim", "the card says", "found", "verdict", "note"], rows=cells)
     return render_tables([table], report.notes, format_name=format_name, width=width, color=color)

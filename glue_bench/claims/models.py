@@ -1,4 +1,4 @@
-"""Check claims about one model with its files: architecture, parameters, case, fill-mask.
+"""The files of a model, and the claims that they decide: architecture, parameters, case, fill-mask.
 
 No code that comes with a model is run. Every check raises InputError if it needs a file that cannot be used.
 """
@@ -7,8 +7,7 @@ import contextlib
 import functools
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, AutoModelForMaskedLM, PretrainedConfig, RobertaConfig
 
-from glue_bench.claims import card
-from glue_bench.claims.card import CONFIG, TOKENIZER, WEIGHTS, ClaimRow, LikelyToken, Verdict
+from glue_bench.claims import CardModel, Claim, ClaimRow, LikelyToken, Verdict, list_tokens
+from glue_bench.config.schema import EncoderConfig
 from glue_bench.data.encoding import TextEncoder, load_tokenizer
+from glue_bench.data.hub import commit_of, fetch_file
 from glue_bench.errors import InputError
 from glue_bench.models.padded import load_transformer, read_model_config
+from glue_bench.models.pretrained import fetch_tokenizer, has_tokenizer
 from glue_bench.text import first_line
 
+CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer", "model.safetensors"
 STATED = "the stated architecture"
 MILLION = 1_000_000
 _LAYER = re.compile(r"(?:^|\.)layer\.(\d+)\.")
@@ -31,42 +33,65 @@ _NOT_IN_MASKED_LM = ("pooler.", "position_ids", "lm_head.decoder.")  # the last 
 _LONGEST = 64  # tokens: more than any word of a case claim has
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightsHeader:
-    """What the tensor names and shapes in a safetensors file show."""
-
-    layers: int | None  # None for names that are not those of the BERT and RoBERTa families
-    width: int | None
-    masked_lm: int | None  # numbers of the masked language model, tied ones once; None without its head
-    everything: int  # numbers of all tensors
-
-
 class Model:
-    """A model under check: the card's description of it, and its files, each read once."""
+    """A model under check: the card's description of it, and those of its files that can be read, each once."""
 
-    def __init__(self, stated: card.CardModel, files: card.ModelFiles) -> None:
-        """Read the configuration and the header of the weights."""
-        self.stated, self.files = stated, files
+    def __init__(self, stated: CardModel, encoder: EncoderConfig, *, weights: bool = True) -> None:
+        """Search a local folder, or download, `weights` too; a DiskError if the hub's cache cannot be written."""
+        self.stated, self.folder = stated, Path(encoder.path or "")  # of the files that are not missing
+        self.missing = dict[str, str]()  # CONFIG, TOKENIZER, WEIGHTS: why, in a few words
+        self.remarks, self.place = list[str](), str(self.folder)  # why, in full; where they are, in words
+        if encoder.hub_id is None:
+            absent = [name for name in (CONFIG, WEIGHTS) if not (self.folder / name).is_file()]
+            self.missing |= {name: f"the folder has no {name}" for name in absent}
+            if not has_tokenizer(self.folder):
+                self.missing[TOKENIZER] = "the folder has no tokenizer.json, nor a vocabulary file"
+        else:
+            self._fetch(encoder.hub_id, encoder.revision or "main", weights=weights)
         self.config: PretrainedConfig = RobertaConfig(**stated.architecture)
-        self.unread = ""  # why `config` is the stated one; empty if it was read
+        self.basis, self.unread = STATED, ""  # where `config` comes from; why it was not read
+        self.weights: dict[str, int] = {}  # as of `read_weights`; empty if they are missing, or unreadable
         try:
-            folder = files.folder_with(CONFIG)
-            config = read_model_config(folder)
+            config = read_model_config(self.folder_with(CONFIG))
             for name, value in stated.architecture.items():  # older versions of transformers do not check types
                 found = getattr(config, name, value)
                 if isinstance(found, bool) or not isinstance(found, int | float):
-                    raise InputError(f"{folder / CONFIG}: {name} is {found!r}, not a number")
-            self.config = config
+                    raise InputError(f"{self.folder / CONFIG}: {name} is {found!r}, not a number")
+            self.config, self.basis = config, CONFIG
         except InputError as error:
             self.unread = str(error)
-        self.weights: WeightsHeader | None = None  # None if they are missing, or unreadable
         with contextlib.suppress(InputError):
-            self.weights = read_weights(files.folder_with(WEIGHTS) / WEIGHTS)
+            self.weights = read_weights(self.folder_with(WEIGHTS) / WEIGHTS)
 
-    @property
-    def basis(self) -> str:
-        """Where `config` comes from."""
-        return STATED if self.unread else CONFIG
+    def _fetch(self, hub_id: str, revision: str, *, weights: bool) -> None:
+        self.place = f"{hub_id} at {revision}"
+        with self._noting(CONFIG, TOKENIZER, WEIGHTS):
+            if config := fetch_file(hub_id, CONFIG, revision=revision, repo_type="model"):
+                self.folder, commit = config.parent, commit_of(config, CONFIG)
+                self.place = f"{hub_id} at {commit}"
+                with self._noting(TOKENIZER):
+                    fetch_tokenizer(hub_id, commit)
+                    if not has_tokenizer(self.folder):
+                        self.missing[TOKENIZER] = "the model has no tokenizer within reach"
+                with self._noting(WEIGHTS):
+                    if weights:
+                        fetch_file(hub_id, WEIGHTS, revision=commit, repo_type="model")
+                    elif not (self.folder / WEIGHTS).is_file():
+                        self.missing[WEIGHTS] = f"{WEIGHTS} is not needed, and not downloaded"
+
+    @contextlib.contextmanager
+    def _noting(self, *names: str) -> Iterator[None]:
+        try:
+            yield
+        except InputError as error:
+            self.missing |= {name: f"{name} is out of reach" for name in names}
+            self.remarks.append(first_line(error))
+
+    def folder_with(self, *names: str) -> Path:
+        """Return the folder, if it has these files; else an InputError says why one of them is missing."""
+        if reasons := [self.missing[name] for name in names if name in self.missing]:
+            raise InputError(reasons[0])
+        return self.folder
 
     @functools.cached_property
     def fill_mask(self) -> tuple[Any, Any]:
@@ -74,31 +99,36 @@ class Model:
 
         An InputError if a file is missing or damaged, or the weights have no masked-LM head.
         """
-        folder = self.files.folder_with(WEIGHTS, TOKENIZER)
+        folder = self.folder_with(WEIGHTS, TOKENIZER)
         model: Any = load_transformer(folder, read_model_config(folder), kind=AutoModelForMaskedLM)[0]
         return model.eval(), load_tokenizer(folder)
 
 
-def read_weights(path: Path) -> WeightsHeader:
-    """Read names and shapes of the tensors, and load none; an InputError if it is no whole safetensors file."""
+def read_weights(path: Path) -> dict[str, int]:
+    """Count what the names and shapes of a safetensors file's tensors show, and load none.
+
+    Return `everything`, the numbers of all tensors; with a head `masked_lm`, those of the masked language model, tied
+    ones once; and with names of the BERT and RoBERTa families the layers and the width, by their names in config.json.
+    An InputError if it is no whole safetensors file.
+    """
     try:
         with safe_open(path, framework="numpy") as tensors:
             shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from error
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-    layers = {int(found[1]) for name in shapes if (found := _LAYER.search(name))}
-    words = [shape for name, shape in shapes.items() if name.endswith("embeddings.word_embeddings.weight")]
-    masked_lm = sum(size for name, size in sizes.items() if not any(part in name for part in _NOT_IN_MASKED_LM))
-    return WeightsHeader(
-        layers=len(layers) or None,
-        width=words[0][-1] if words else None,
-        masked_lm=masked_lm if any(name.startswith("lm_head.") for name in sizes) else None,
-        everything=sum(sizes.values()),
-    )
+    counts = {"everything": sum(sizes.values())}
+    if layers := {int(found[1]) for name in shapes if (found := _LAYER.search(name))}:
+        counts["num_hidden_layers"] = len(layers)
+    if words := [shape for name, shape in shapes.items() if name.endswith("embeddings.word_embeddings.weight")]:
+        counts["hidden_size"] = words[0][-1]
+    if any(name.startswith("lm_head.") for name in sizes):
+        own = [size for name, size in sizes.items() if not any(part in name for part in _NOT_IN_MASKED_LM)]
+        counts["masked_lm"] = sum(own)
+    return counts
 
 
-def check_model(claim: card.Claim, model: Model) -> ClaimRow:
+def check_model(claim: Claim, model: Model) -> ClaimRow:
     """Check a claim about one model; the row says why if it cannot be checked."""
     checks = {"architecture": _check_architecture, "parameters": _check_parameters}
     checks |= {"case": _check_case, "fill_mask": _check_fill_mask}
@@ -109,15 +139,10 @@ def check_model(claim: card.Claim, model: Model) -> ClaimRow:
     return ClaimRow(claim=claim, verdict=Verdict.CONFIRMED if agreed else Verdict.CONTRADICTED, **facts)
 
 
-def _check_architecture(claim: card.Claim, model: Model) -> tuple[bool, dict[str, Any]]:
-    found = dict[str, int]()
-    value = getattr(model.config, claim.field, None)
-    if not model.unread and isinstance(value, int):
-        found[CONFIG] = value
-    if model.weights is not None:
-        value = {"num_hidden_layers": model.weights.layers, "hidden_size": model.weights.width}.get(claim.field)
-        if value is not None:
-            found[WEIGHTS] = value
+def _check_architecture(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
+    read = {CONFIG: None if model.unread else getattr(model.config, claim.field, None)}
+    read[WEIGHTS] = model.weights.get(claim.field)
+    found = {name: value for name, value in read.items() if isinstance(value, int)}
     if not found:
         reason = model.unread or f"{CONFIG} has no {claim.field}"
         raise InputError(f"{reason}; {_explain_stated(claim, model.stated.architecture)}")
@@ -130,7 +155,7 @@ def _check_architecture(claim: card.Claim, model: Model) -> tuple[bool, dict[str
     }
 
 
-def _explain_stated(claim: card.Claim, stated: Mapping[str, Any]) -> str:
+def _explain_stated(claim: Claim, stated: Mapping[str, Any]) -> str:
     """Explain what the stated number of parameters implies for an architecture that cannot be read."""
     step = {"num_hidden_layers": 1, "hidden_size": stated["num_attention_heads"]}.get(claim.field)
     if step is None:
@@ -142,7 +167,7 @@ def _explain_stated(claim: card.Claim, stated: Mapping[str, Any]) -> str:
     return f"with all else as stated, {', '.join(parts)} parameters"
 
 
-def _check_parameters(claim: card.Claim, model: Model) -> tuple[bool, dict[str, Any]]:
+def _check_parameters(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
     claimed = claim.value // MILLION
     try:
         counts = count_parameters(model.config)
@@ -151,87 +176,68 @@ def _check_parameters(claim: card.Claim, model: Model) -> tuple[bool, dict[str, 
     found = f"{_millions(counts['masked_lm'])} ({counts['masked_lm']:,}) with the masked-LM head; the encoder alone "
     found += f"{_millions(counts['encoder'])}, with pooler {_millions(counts['encoder_with_pooler'])}"
     details: dict[str, Any] = {"claimed": claim.value, **counts}
-    deciding = [counts["masked_lm"]]
-    if model.weights is not None:
-        own, everything = model.weights.masked_lm, model.weights.everything
-        details |= {"weights_masked_lm": own, "weights_everything": everything}
-        deciding += [] if own is None else [own]
+    own, basis = model.weights.get("masked_lm"), model.basis
+    if model.weights:
+        details |= {"weights_masked_lm": own, "weights_everything": model.weights["everything"]}
         head = "no masked-LM head" if own is None else _millions(own)
-        found += f"; in {WEIGHTS} {head}, with all its tensors {_millions(everything)}"
-    agreed = all(round(count / MILLION) == claimed for count in deciding)
+        found += f"; in {WEIGHTS} {head}, with all its tensors {_millions(model.weights['everything'])}"
+        basis += f" and {WEIGHTS}"
+    agreed = {round(count / MILLION) for count in (counts["masked_lm"], own) if count is not None} == {claimed}
     remarks = [] if agreed else [f"claimed {claimed}M"]
     if model.unread:
         remarks.append(f"counted from {STATED}, not from the model's files ({model.unread})")
-    basis = model.basis if model.weights is None else f"{model.basis} and {WEIGHTS}"
     return agreed, {"found": found, "why": "; ".join(remarks), "basis": basis, "details": details}
 
 
 def count_parameters(config: PretrainedConfig) -> dict[str, int]:
     """Build the model on torch's meta device, which has no memory, and count; tied parameters once.
 
-    Return `encoder`, `encoder_with_pooler`, and `masked_lm`, which has no pooler. An impossible configuration raises
-    whatever its architecture raises.
+    `masked_lm` has no pooler. An impossible configuration raises whatever its architecture raises.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         encoder = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         masked_lm = AutoModelForMaskedLM.from_config(config)  # type: ignore[no-untyped-call]
-    sizes = {name: parameter.numel() for name, parameter in encoder.named_parameters()}
-    return {
-        "encoder": sum(size for name, size in sizes.items() if "pooler" not in name),
-        "encoder_with_pooler": sum(sizes.values()),
-        "masked_lm": sum(parameter.numel() for parameter in masked_lm.parameters()),
-    }
+    alone = sum(weight.numel() for name, weight in encoder.named_parameters() if "pooler" not in name)
+    every = encoder.num_parameters()
+    return {"encoder": alone, "encoder_with_pooler": every, "masked_lm": masked_lm.num_parameters()}
 
 
-def _check_case(claim: card.Claim, model: Model) -> tuple[bool, dict[str, Any]]:
-    encoded = TextEncoder(model.files.folder_with(TOKENIZER), max_length=_LONGEST).tokenise([claim.texts])
+def _check_case(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
+    encoded = TextEncoder(model.folder_with(TOKENIZER), max_length=_LONGEST).tokenise([claim.texts])
     ids = [row.tolist() for row in np.split(encoded.tokens, encoded.offsets[1:-1])]
     differ = len({tuple(row) for row in ids}) == len(ids)
-    by_text = dict(zip(claim.texts, ids, strict=True))
+    by_text, why = dict(zip(claim.texts, ids, strict=True)), "" if differ else "the ids are the same"
     found = "; ".join(f"{text}: {' '.join(map(str, row))}" for text, row in by_text.items())
-    why = "" if differ else "the ids are the same"
     return differ, {"found": found, "why": why, "basis": "the tokenizer", "details": {"ids": by_text}}
 
 
-def _check_fill_mask(claim: card.Claim, model: Model) -> tuple[bool, dict[str, Any]]:
-    tokens = _likeliest_tokens(model, claim.prompt, count=len(claim.tokens))
-    pairs = list(zip(claim.tokens, tokens, strict=True))
-    differences = [
-        f"token {place} is {found.id} {found.token.strip()}, claimed {claimed.id} {claimed.token.strip()}"
-        for place, (claimed, found) in enumerate(pairs, start=1)
-        if found.id != claimed.id
-    ] + [
-        f"{claimed.token.strip()} has {found.score:.6f}, claimed {claimed.score:.6f}"
-        for claimed, found in pairs
-        if not abs(found.score - claimed.score) / claimed.score <= claim.tolerance  # NaN is a difference
-    ]
-    return not differences, {
-        "found": card.list_tokens(tokens),
-        "why": differences[0] if differences else "",
-        "basis": f"{WEIGHTS} and the tokenizer",
-        "details": {"prompt": claim.prompt, "tokens": [[token.id, token.token, token.score] for token in tokens]},
-    }
-
-
 @torch.inference_mode()
-def _likeliest_tokens(model: Model, prompt: str, *, count: int) -> list[LikelyToken]:
-    """Find the `count` likeliest tokens for the prompt's one mask, best first; probabilities over the vocabulary."""
+def _check_fill_mask(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
     network, tokenizer = model.fill_mask
-    mask = tokenizer.mask_token_id
-    if mask is None:
+    if tokenizer.mask_token_id is None:
         raise InputError("the tokenizer has no mask token")
-    ids = tokenizer(prompt.replace("<mask>", tokenizer.mask_token), return_tensors="pt")["input_ids"]  # (1, L)
-    places = (ids[0] == mask).nonzero().flatten()
+    ids = tokenizer(claim.prompt.replace("<mask>", tokenizer.mask_token), return_tensors="pt")["input_ids"]  # (1, L)
+    places = (ids[0] == tokenizer.mask_token_id).nonzero().flatten()
     if len(places) != 1:
         raise InputError(f"the tokenizer finds {len(places)} mask tokens in the prompt")
     if int(ids.max()) >= int(network.config.vocab_size):
         raise InputError("the tokenizer gives ids that the model has no embedding for")
-    logits = network(input_ids=ids).logits[0, places[0]]  # (V,)
-    best = logits.float().softmax(dim=-1).topk(count)
-    return [
-        LikelyToken(id=int(token), token=str(tokenizer.decode([int(token)])), score=float(score))
-        for token, score in zip(best.indices, best.values, strict=True)
-    ]
+    best = network(input_ids=ids).logits[0, places[0]].float().softmax(dim=-1).topk(len(claim.tokens))  # of (V,)
+    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    tokens = [LikelyToken(id=token, token=str(tokenizer.decode([token])), score=score) for token, score in pairs]
+    moved, other = list[str](), list[str]()
+    for place, (claimed, found) in enumerate(zip(claim.tokens, tokens, strict=True), start=1):
+        word = claimed.token.strip()
+        if found.id != claimed.id:
+            moved.append(f"token {place} is {found.id} {found.token.strip()}, claimed {claimed.id} {word}")
+        if not abs(found.score - claimed.score) / claimed.score <= claim.tolerance:  # NaN is a difference
+            other.append(f"{word} has {found.score:.6f}, claimed {claimed.score:.6f}")
+    return not moved + other, {
+        "found": list_tokens(tokens),
+        "why": next(iter(moved + other), ""),
+        "basis": f"{WEIGHTS} and the tokenizer",
+        "details": {"prompt": claim.prompt, "tokens": [list(token) for token in tokens]},
+    }
 
 
 def _millions(count: int) -> str:

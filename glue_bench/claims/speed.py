@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import bdtr
+from scipy.stats import binom
 from transformers import PretrainedConfig
 
-from glue_bench.claims.card import Claim, ClaimRow, Verdict
+from glue_bench.claims import Claim, ClaimRow, Verdict
 from glue_bench.claims.models import Model
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
@@ -55,7 +55,8 @@ class Bench:
         if positions < max(LENGTHS):
             raise InputError(f"a model has positions for {positions} tokens, but the rows have {max(LENGTHS)}")
         self.placement = choose_placement(settings.device, settings.precision, multiply=settings.products)
-        if self.placement.device.type == "cpu":
+        device = self.placement.device
+        if device.type == "cpu":
             keep_freed_memory()
         self._settings = dataclasses.replace(
             settings, batch_size=len(LENGTHS), accumulation=1, log_every=1, snapshot_minutes=0.0
@@ -64,10 +65,14 @@ class Bench:
         self._rows = _make_rows(1, vocabulary=vocabulary), _make_rows(PREDICTED, vocabulary=vocabulary)
         self._models = list[Classifier]()
         for config in (own, other):
-            model = make_classifier(config, outputs=2, seed=_SEED, engine=settings.engine).to(self.placement.device)
+            model = make_classifier(config, outputs=2, seed=_SEED, engine=settings.engine).to(device)
             model.cut_vocabulary(np.arange(vocabulary, dtype=np.int32))
             self._models.append(model)
         self.engine = " and ".join(dict.fromkeys(model.engine for model in self._models))
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
+        counts = {"threads": torch.get_num_threads(), "cores": len(usable_cores())}
+        self.machine = {"device": device.type, "name": name, **counts, "precision": self.placement.precision}
+        self.machine["torch"] = torch.__version__
 
     def measure(self, phase: str, *, repeats: int) -> Iterator[Floats]:
         """Time both models in turn, in alternating order.
@@ -82,18 +87,6 @@ class Bench:
             for place in (0, 1) if pair % 2 == 0 else (1, 0):
                 seconds[place] = work(self._models[place], amount)
             yield seconds
-
-    def machine(self) -> dict[str, Any]:
-        """Describe the hardware and torch's settings."""
-        device = self.placement.device
-        return {
-            "device": device.type,
-            "name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
-            "threads": torch.get_num_threads(),
-            "cores": len(usable_cores()),
-            "precision": self.placement.precision,
-            "torch": torch.__version__,
-        }
 
     def _train(self, model: Classifier, updates: int) -> Floats:
         ends, rows = list[Floats](), self._rows[0]
@@ -125,24 +118,25 @@ def measure_speed(
     on_progress: Callable[[str], None],
 ) -> tuple[ClaimRow, dict[str, Any]]:
     """Return the row of a claim, and the machine (empty if nothing was measured); all else as in `check_card`."""
-    own, other = models[claim.model], models[claim.against]
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # before our own work counts in it
+    own, other, seconds = models[claim.model], models[claim.against], list[Floats]()
+    load = os.getloadavg()[0]  # before our own work counts in it
     on_progress(f"{claim.title}: warming up")
-    seconds = list[Floats]()
     try:
         bench = Bench(own.config, other.config, settings=settings)
         for pair in bench.measure(claim.phase, repeats=repeats):
             seconds.append(pair)
             ratio = pair[1, 0] / pair[0, 0]
             on_progress(f"{claim.title}: pair {len(seconds)} of {repeats}: {ratio:.2f} times as fast")
-    except (InputError, RuntimeError, MemoryError) as error:
-        if not isinstance(error, InputError) and not is_out_of_memory(error):
+    except InputError as error:
+        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=str(error)), {}
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
-        why = str(error) if isinstance(error, InputError) else "there is too little memory for the two models"
+        why = "there is too little memory for the two models"
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why), {}
-    machine, bases = {**bench.machine(), "load_before": load}, " and ".join(dict.fromkeys([own.basis, other.basis]))
-    on_cpu = machine["device"] == "cpu"
-    return check_speed(claim, np.stack(seconds), engine=bench.engine, on_cpu=on_cpu, architectures=bases), machine
+    bases, on_cpu = " and ".join(dict.fromkeys([own.basis, other.basis])), bench.placement.device.type == "cpu"
+    row = check_speed(claim, np.stack(seconds), engine=bench.engine, on_cpu=on_cpu, architectures=bases)
+    return row, {**bench.machine, "load_before": load}
 
 
 def check_speed(claim: Claim, seconds: Floats, *, engine: str, on_cpu: bool, architectures: str) -> ClaimRow:
@@ -164,22 +158,17 @@ def check_speed(claim: Claim, seconds: Floats, *, engine: str, on_cpu: bool, arc
     times = [f"{each:.2f} s" if each >= 1 else f"{1000 * each:.0f} ms" for each in np.median(wall, axis=0).tolist()]
     found = f"{median:.2f} times as fast, {100 * certainty:.0f} % interval {low:.2f} to {high:.2f}; all {len(ratios)} "
     found += f"pairs {min(ratios):.2f} to {max(ratios):.2f}; {' and '.join(times)} for {UNITS[claim.phase]}"
+    names = claim.model, claim.against
+    details: dict[str, Any] = {"ratios": [round(ratio, 4) for ratio in ratios], "unit": UNITS[claim.phase]}
+    details |= {"seconds": dict(zip(names, wall.T.round(4).tolist(), strict=True)), "engine": engine}
+    details |= {"median": median, "interval": [low, high], "certainty": certainty, "processor_ratio": ratio}
     return ClaimRow(
         claim=claim,
         verdict=verdict,
         found=found if ratio is None else f"{found}; {ratio:.2f} in processor time",
         why=f"the interval {why}; engine {engine}",
         basis=f"measured here, random weights in {architectures}",
-        details={
-            "ratios": [round(ratio, 4) for ratio in ratios],
-            "seconds": {claim.model: wall[:, 0].round(4).tolist(), claim.against: wall[:, 1].round(4).tolist()},
-            "unit": UNITS[claim.phase],
-            "median": median,
-            "interval": [low, high],
-            "certainty": certainty,
-            "processor_ratio": ratio,
-            "engine": engine,
-        },
+        details=details,
     )
 
 
@@ -188,10 +177,9 @@ def median_interval(values: Sequence[float], *, certainty: float) -> tuple[tuple
 
     Return its ends, and its certainty: below `certainty` only if even all values are too few for it.
     """
-    ordered, count = sorted(values), len(values)
-    reached = [1 - 2 * float(bdtr(cut, count, 0.5)) for cut in range((count + 1) // 2)]
-    cut = max((cut for cut, each in enumerate(reached) if each >= certainty), default=0)
-    return (ordered[cut], ordered[-1 - cut]), reached[cut]
+    ordered, law = sorted(values), binom(len(values), 0.5)
+    cut = max(0, int(law.ppf((1 - certainty) / 2)) - 1)
+    return (ordered[cut], ordered[-1 - cut]), 1 - 2 * float(law.cdf(cut))
 
 
 def _make_rows(times: int, *, vocabulary: int) -> Encoded:

@@ -1,13 +1,7 @@
-"""`glue-bench card`: a finished run as a model to share, and its upload to the hub if asked for."""
+"""`glue-bench card`: a finished run as a model to share: weights, tokenizer and a model card.
 
-import argparse
-import sys
-from pathlib import Path
+They must fit exactly one finished run that kept its weights, by save_model=true; run_id may also be a run's folder.
 
-from glue_bench.cli.shared import CHOICE_KEYS, add_options, choose_run, path_option, say
-from glue_bench.errors import UsageError
-
-EPILOG = f"""{CHOICE_KEYS}
 examples:
   glue-bench card task=rte seed=1
   glue-bench card run_id=seed1-0123456789ab --out my_model
@@ -15,6 +9,16 @@ examples:
 
 Nothing leaves this machine without --push. A folder or repository that holds anything else is never overwritten.
 """
+
+import argparse
+import sys
+from pathlib import Path
+
+from glue_bench.cli.shared import add_options, choose_run, path_option, say
+from glue_bench.errors import UsageError
+from glue_bench.runs.filters import HELP
+
+ABOUT_KEYS = HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

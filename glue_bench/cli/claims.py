@@ -1,16 +1,5 @@
-"""`glue-bench claims`: every numeric claim of the DistilRoBERTa card, and whether it holds here."""
+"""`glue-bench claims`: every numeric claim of the DistilRoBERTa card, checked here.
 
-import argparse
-from pathlib import Path
-
-from glue_bench.cli.shared import TABLE_FORMATS, add_options, count_option, read_words, say, style, write_output
-from glue_bench.errors import InputError, UsageError
-from glue_bench.tasks.published import load_published
-
-EXIT_CONTRADICTED = 1  # or damaged records were left out
-CARD = "distilroberta"
-LEAST_REPEATS = 5  # fewer give no interval of 90 %
-EPILOG = """\
 keys:
   results_dir=FOLDER              finished runs, for the claims about GLUE scores; default: results
   distilroberta.path=FOLDER       the model's files, if the hub and its cache are out of reach
@@ -29,6 +18,15 @@ examples:
   glue-bench claims distilroberta.path=my_models/distilroberta-base roberta.path=my_models/roberta-base
 """
 
+import argparse
+from pathlib import Path
+
+from glue_bench.cli.shared import TABLE_FORMATS, add_options, count_option, read_words, say, style, write_output
+from glue_bench.errors import InputError, UsageError
+
+CARD = "distilroberta"
+LEAST_REPEATS = 5  # fewer give no interval of 90 %
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "as below", formats=TABLE_FORMATS, out=True)
@@ -39,34 +37,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Check, and print or write the table; return 1 if a claim is contradicted."""
-    from glue_bench.claims import check_card, render_claims
-    from glue_bench.claims.card import find_files, load_card
+    from glue_bench.claims import Verdict, check_card, load_card, render_claims
     from glue_bench.config.compose import compose_run
     from glue_bench.config.overrides import expand_home
 
     card = load_card(CARD)
     keys = ("results_dir", "trainer.device", "trainer.precision", "trainer.engine")
     models = [f"{name}.path" for name in card.models]
-    given, _, store = read_words(arguments.overrides, "claims", composed=keys, others=models)
-    words = [f"{key}={value}" for key, value in given.items() if key in keys]
+    given, config, store = read_words(arguments.overrides, "claims", composed=keys, others=models)
     paths = {key.removesuffix(".path"): value for key, value in given.items() if key in models}
     for name, path in paths.items():
         if not Path(expand_home(f"{name}.path", path)).is_dir():
             raise UsageError(f"{name}.path={path}: no such folder")
     if arguments.repeats < LEAST_REPEATS:
         raise UsageError(f"--repeats {arguments.repeats}: must be {LEAST_REPEATS} or more; --quick measures no speed")
-    configs, files = {}, {}
+    say("reading the models' files")
+    from glue_bench.claims.models import Model
+
+    checked = {}
     for name, model in card.models.items():
         place = ["encoder=custom", f"encoder.path={paths[name]}"] if name in paths else [f"encoder={model.encoder}"]
-        configs[name] = compose_run(["task=rte", *place, *words])
         # Weights are downloaded for the card's own model alone: no claim needs the others'.
-        files[name] = find_files(configs[name].encoder, weights=name == CARD or name in paths)
-        if name in paths and files[name].empty:
-            raise InputError(f"{name}.path={paths[name]}: holds no model: {'; '.join(files[name].missing.values())}")
-    published, settings = load_published(store.root.parent / "published"), configs[CARD].trainer
-    repeats = None if arguments.quick else arguments.repeats
-    report = check_card(
-        card, files=files, store=store, published=published, settings=settings, repeats=repeats, on_progress=say
-    )
+        checked[name] = Model(model, compose_run(["task=rte", *place]).encoder, weights=name == CARD)
+        if name in paths and len(why := checked[name].missing.values()) == 3:  # configuration, tokenizer, weights
+            raise InputError(f"{name}.path={paths[name]}: holds no model: {'; '.join(why)}")
+    settings, repeats = config.trainer, None if arguments.quick else arguments.repeats
+    report = check_card(card, models=checked, store=store, settings=settings, repeats=repeats, on_progress=say)
     write_output(render_claims(report, arguments.format, **style(arguments.out)), arguments.out)
-    return EXIT_CONTRADICTED if report.contradicted or store.left_out else 0
+    return 1 if report.counts[Verdict.CONTRADICTED] or store.left_out else 0

@@ -1,18 +1,7 @@
-"""`glue-bench compare A B`: two groups of runs, paired by seed and by dev row."""
+"""`glue-bench compare`: two encoders, settings or results folders, paired by seed and by dev row.
 
-import argparse
-
-from glue_bench.cli.shared import EXIT_LEFT_OUT, TABLE_FORMATS, add_options, read_filters, style, write_output
-from glue_bench.config.schema import CONVENTIONS
-from glue_bench.errors import UsageError, close_match
-from glue_bench.runs.filters import HELP, KEYS
-from glue_bench.tasks.published import load_published
-
-_FILTERS = {*KEYS, "results_dir"}
-EPILOG = f"""\
 A and B are two encoders, by their names in the report's table, two setting_ids, or two results folders.
 
-{HELP}
 examples:
   glue-bench compare distilroberta roberta
   glue-bench compare minilm-3 minilm --convention paper --format markdown
@@ -22,6 +11,17 @@ examples:
 
 exit code: 1 if damaged records were left out, 0 if not; else as for every verb
 """
+
+import argparse
+
+from glue_bench.cli.shared import TABLE_FORMATS, add_options, read_filters, style, write_output
+from glue_bench.config.schema import CONVENTIONS
+from glue_bench.errors import UsageError, close_match
+from glue_bench.runs.filters import HELP, KEYS
+from glue_bench.tasks.published import load_published
+
+_FILTERS = {*KEYS, "results_dir"}
+ABOUT_KEYS = HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
     names, least = [word for word in arguments.overrides if "=" not in word], 1 if arguments.by is not None else 2
     if len(names) < least:  # that of an encoder or a folder may have an equals sign
-        names = [word for word in arguments.overrides if word in names or not _is_like_a_filter(word)]
+        keys = {word: word.partition("=")[0].removesuffix("!") for word in arguments.overrides}
+        names = [word for word, key in keys.items() if word in names or not close_match(key, _FILTERS)]
     filters, store = read_filters([word for word in arguments.overrides if word not in names])
     names = names * 2 if least == 1 and len(names) == 1 else names
     if len(names) != 2:
@@ -52,9 +53,4 @@ def execute(arguments: argparse.Namespace) -> int:
     notes = left_out_note(*(each.left_out for each in stores.values()))
     text = render_comparison(comparison, arguments.format, notes=notes, **style(arguments.out))
     write_output(text, arguments.out)
-    return EXIT_LEFT_OUT if notes else 0
-
-
-def _is_like_a_filter(word: str) -> bool:
-    key = word.partition("=")[0].removesuffix("!")
-    return key in _FILTERS or bool(close_match(key, _FILTERS))
+    return 1 if notes else 0

@@ -1,15 +1,5 @@
-"""`glue-bench doctor`: would this sweep work here, and what to do if not."""
+"""`glue-bench doctor`: whether a sweep would work here, and what to do if not.
 
-import argparse
-import sys
-from collections.abc import Iterator
-
-from glue_bench.cli.shared import add_options, style
-from glue_bench.doctor import PROBLEM, Finding, examine_installation, render_finding, summarise, to_json
-from glue_bench.errors import InputError
-from glue_bench.training.distributed import Processes
-
-EPILOG = """\
 Takes the words of `sweep`; without any, checks the model card's table. Looks at packages, cores and memory, the
 results folder and what earlier sweeps left in it, encoders and rows (here, in the hub's cache, or on the hub), device
 and disk. Downloads and changes nothing.
@@ -22,6 +12,19 @@ examples:
   glue-bench doctor encoder=minilm data=local data.path=my_glue tasks=[rte,mrpc] trainer.device=cuda
   glue-bench doctor --format json
 """
+
+import argparse
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from glue_bench.cli.shared import add_options, style
+from glue_bench.doctor import NOTE, PROBLEM, Finding, examine_installation, render_finding
+from glue_bench.errors import InputError
+from glue_bench.text import plural
+from glue_bench.training.distributed import Processes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,17 +40,20 @@ def execute(arguments: argparse.Namespace) -> int:
         if arguments.format == "console":
             sys.stdout.write(render_finding(finding, **style()))
             sys.stdout.flush()
+    problems, notes = (sum(finding.state == state for finding in findings) for state in (PROBLEM, NOTE))
+    what = plural(problems, "problem") if problems else "nothing found that"
+    text = f"{what} would stop this sweep" + (f"; {plural(notes, 'note')}" if notes else "")
     if arguments.format == "json":
-        sys.stdout.write(to_json(findings))
-    else:
-        sys.stdout.write(f"{summarise(findings)}\n")
-    return InputError.exit_code if any(finding.state == PROBLEM for finding in findings) else 0
+        content = {"schema_version": 1, "ready": not problems, "findings": list(map(asdict, findings))}
+        text = json.dumps(content, indent=1)
+    sys.stdout.write(f"{text}\n")
+    return InputError.exit_code if problems else 0
 
 
 def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
     """Yield what is installed, and what the sweep needs as far as the installed packages can show."""
-    words, config_dir = arguments.overrides, arguments.config_dir
-    broken, sweep = None, None
+    words, config_dir, checks = arguments.overrides, arguments.config_dir, [examine_installation()]
+    broken: ImportError | None = None
     try:
         from glue_bench.config.compose import compose_starts, compose_sweep
         from glue_bench.doctor.sweep import examine_sweep
@@ -55,14 +61,13 @@ def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
         sweep = compose_sweep(words, config_dir=config_dir)
         starts = [compose_starts(config, words, config_dir=config_dir) for config in sweep.configs]
         parents = {str(parent): parent for chain in starts for parent in chain}
+        checks.append(examine_sweep(sweep, list(parents.values())))
     except ImportError as error:
         broken = error
     try:
-        yield from examine_installation()
-        if sweep is not None:
-            yield from examine_sweep(sweep, list(parents.values()))
+        yield from itertools.chain(*checks)
     except ImportError as error:
         broken = error
     if broken is not None:
         advice = "pip install again, with the constraints file; other checks need it"
-        yield Finding(name="imports", state=PROBLEM, found=f"{type(broken).__name__}: {broken}", advice=advice)
+        yield Finding("imports", PROBLEM, found=f"{type(broken).__name__}: {broken}", advice=advice)

@@ -1,8 +1,18 @@
-"""Turn argv into an exit code. Imports nothing heavy, so that `--help` is instant.
+"""Fine-tune encoders on GLUE, and compare the scores with the published ones.
 
-A verb is a module of this package with EPILOG (keys and examples), `add_arguments` and `execute`. What is slow to
-import (Hydra, the report, torch) is imported where it is used, so that `VERB --help` is instant too.
+Offline, in minutes:   glue-bench sweep preset=sample
+Would it work here:    glue-bench doctor
+The real table:        glue-bench sweep          (needs the Hugging Face hub or its cache; a GPU helps)
+More about a verb:     glue-bench VERB --help
+
+exit codes: 0 all well; 1 some runs failed, report left damaged records out, a score fell (report --check) or a claim is
+contradicted; 2 usage or configuration; 3 data or model input, or a problem that doctor found; 4 diverged; 74 disk;
+75 preempted (SIGUSR1), run the same command again; 129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM
 """
+
+# Turns argv into an exit code. A verb is a module of this package with `add_arguments` and `execute`; its help is its
+# docstring, with ABOUT_KEYS, if it has them, after the first line. So that help is instant, what is slow to import (as
+# Hydra, the report, torch) is imported where it is used.
 
 import argparse
 import contextlib
@@ -35,38 +45,18 @@ from glue_bench.text import first_line, fit_message
 from glue_bench.training.stopping import SIGNALS, Stopped
 
 EXIT_FAILED = 1
-VERBS = {
-    "run": "one fine-tuning run",
-    "sweep": "tasks x seeds x encoders, and the table",
-    "report": "the tables again, from what is on disk",
-    "compare": "two encoders, settings or results folders, paired by seed and by dev row",
-    "runs": "the runs of a results folder: list them, remove them",
-    "predict": "a finished run on your own texts: labels and probabilities",
-    "card": "a finished run as a model to share: weights, tokenizer and a model card",
-    "claims": "every numeric claim of the DistilRoBERTa card, checked here",
-    "submit": "the GLUE leaderboard's zip: submit build, submit check FILE.zip",
-    "tasks": "the tasks: texts, labels, sizes, metrics, published numbers",
-    "published": "published scores with all that their sources state: list them, show one, check a file",
-    "doctor": "whether a sweep would work here, and what to do if not",
-}
-_EPILOG = """\
-Offline, in minutes:   glue-bench sweep preset=sample
-Would it work here:    glue-bench doctor
-The real table:        glue-bench sweep          (needs the Hugging Face hub or its cache; a GPU helps)
-More about a verb:     glue-bench VERB --help
-
-exit codes: 0 all well; 1 some runs failed, report left damaged records out, a score fell (report --check) or a claim is
-contradicted; 2 usage or configuration; 3 data or model input, or a problem that doctor found; 4 diverged; 74 disk;
-75 preempted (SIGUSR1), run the same command again; 129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM
-"""
+VERBS = (
+    "run", "sweep", "report", "compare", "runs", "predict", "card", "claims", "submit", "tasks", "published", "doctor",
+)  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
     """A parser with one-line errors, exit code 2, and epilogs printed as written."""
 
-    def __init__(self, prog: str, *, description: str, epilog: str) -> None:
-        formatter = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog, description=description, epilog=epilog, formatter_class=formatter, allow_abbrev=False)
+    def __init__(self, prog: str, docstring: str | None, *, keys: str = "") -> None:
+        about, _, more = (docstring or "").partition("\n\n")
+        epilog, formatter = "\n".join(filter(None, [keys, more])), argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, description=about, epilog=epilog, formatter_class=formatter, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, fit_message(f"glue-bench: {message}") + "\n")
@@ -80,22 +70,19 @@ class _StderrHandler(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._shared = set[str]()
+        self._written = set[str]()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "shared", False):
-            if record.getMessage() in self._shared:
-                return
-            self._shared.add(record.getMessage())
         text = f"glue-bench: {record.levelname.lower()}: {self.format(record)}"
-        sys.stderr.write((text if record.exc_info else fit_message(text)) + "\n")
+        if not (getattr(record, "shared", False) and text in self._written):
+            sys.stderr.write((text if record.exc_info else fit_message(text)) + "\n")
+        self._written.add(text)
 
 
 class _Unread:
     """Standard error, which nobody may be reading any more: what cannot be written is dropped."""
 
-    def __init__(self, stream: TextIO | None) -> None:
-        """Wrap the stream; None, as Python has it for a closed descriptor, drops everything."""
+    def __init__(self, stream: TextIO | None) -> None:  # None: a closed descriptor
         self._stream = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
 
     def write(self, text: str) -> int:
@@ -118,37 +105,33 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         _explain(argv, name)
     words = list(argv)
     words.remove(name)
+    joined = "\0".join(["", *words]).replace("\0--text\0", "\0--text=")  # a text may begin with a dash
     verb = importlib.import_module(f"glue_bench.cli.{name}")
-    about = f"{VERBS[name][0].upper()}{VERBS[name][1:]}."
-    parser = _Parser(f"glue-bench {name}", description=about, epilog=verb.EPILOG)
+    parser = _Parser(f"glue-bench {name}", verb.__doc__, keys=getattr(verb, "ABOUT_KEYS", ""))
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     verb.add_arguments(parser)
-    arguments, unknown = parser.parse_known_intermixed_args(_join_texts(words))
+    arguments, unknown = parser.parse_known_intermixed_args(joined.split("\0")[1:])
     if unknown:
-        option = did_you_mean(unknown[0].partition("=")[0], parser._option_string_actions)
-        hint = _suggest_key(unknown[0], name) or (option if unknown[0].startswith("--") else "")
+        from glue_bench.config.overrides import find_keys  # slow; for mistakes only
+
+        option, _, value = unknown[0].partition("=")
+        hint = did_you_mean(option, parser._option_string_actions) if option.startswith("--") else ""
+        keys = find_keys(option.lstrip("-")) if name in ("run", "sweep", "doctor") else {}
+        likely = [f"{key}={value or ('true' if kind is bool else 'VALUE')}" for key, kind in keys.items()]
+        hint = f"; keys are written KEY=VALUE: {' or '.join(likely)}" if likely else hint
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     arguments.verb, arguments.execute = name, verb.execute
     return arguments
 
 
-def _join_texts(words: Sequence[str]) -> list[str]:
-    """Join `--text TEXT` to one word: a text may begin with a dash."""
-    joined = list[str]()
-    for word in words:
-        text_follows = joined[-1:] == ["--text"]
-        joined.append(f"{joined.pop()}={word}" if text_follows else word)
-    return joined
-
-
 def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
     """Handle a command line without a verb: print help, the version, or what is wrong."""
-    description = "Fine-tune encoders on GLUE, and compare the scores with the published ones."
-    parser = _Parser("glue-bench", description=description, epilog=_EPILOG)
+    parser = _Parser("glue-bench", __doc__)
     parser.add_argument("--version", action="version", version=f"glue-bench {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", parser_class=argparse.ArgumentParser)
-    for each, about in VERBS.items():
-        verbs.add_parser(each, help=about)
+    for each in VERBS:  # without importing it
+        docstring = Path(__file__).with_name(f"{each}.py").read_text("utf-8")
+        verbs.add_parser(each, help=docstring.partition(": ")[2].partition(".\n")[0])
     if name is not None:
         parser.error(f"no such verb: {name}{did_you_mean(name, VERBS)}")
     if not argv:
@@ -158,22 +141,13 @@ def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
     parser.error(f"name a verb. Allowed: {', '.join(VERBS)}")
 
 
-def _suggest_key(option: str, verb: str) -> str:
-    """Suggest what to write instead of an option that is named like a key of the configuration."""
-    from glue_bench.config.overrides import find_keys  # slow; for mistakes only
-
-    name, _, value = option.lstrip("-").partition("=")
-    keys = find_keys(name) if verb in ("run", "sweep", "doctor") else {}
-    words = [f"{key}={value or ('true' if kind is bool else 'VALUE')}" for key, kind in keys.items()]
-    return f"; keys are written KEY=VALUE: {' or '.join(words)}" if words else ""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; `glue-bench --help` lists the exit codes."""
     if os.name != "posix":
         return _end("works on Linux and macOS only; on Windows, use it inside WSL", UsageError.exit_code, debug=False)
-    if argv is None and sys.getfilesystemencoding() != "utf-8":
-        _restart_in_utf8()
+    if argv is None and sys.getfilesystemencoding() != "utf-8":  # an ASCII locale, in which it cannot name every file
+        os.environ["PYTHONUTF8"] = "1"  # for helper processes
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - this same command
     # Threads that wait for work spin only briefly: see docs/method.md, "Threads". Read when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     # NumPy's products here are small: a second thread costs more than it saves. Read when NumPy loads.
@@ -185,24 +159,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows question marks, not a traceback
-    output, errors = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = output or _Unread(None), _Unread(errors)
     logger = logging.getLogger("glue_bench")
-    before = (logger.handlers, logger.propagate, logger.level)
+    handlers, propagate, level = logger.handlers, logger.propagate, logger.level
     logger.handlers, logger.propagate = [_StderrHandler()], False
     logger.setLevel(logging.WARNING)
+    output, errors = sys.stdout or _Unread(None), _Unread(sys.stderr)
     try:
-        return _execute(sys.argv[1:] if argv is None else argv)
-    finally:
-        sys.stdout, sys.stderr = output, errors
-        logger.handlers, logger.propagate, level = before  # restored for callers from Python
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            return _execute(sys.argv[1:] if argv is None else argv)
+    finally:  # restored for callers from Python
+        logger.handlers, logger.propagate = handlers, propagate
         logger.setLevel(level)
-
-
-def _restart_in_utf8() -> None:
-    """Start this command again in Python's UTF-8 mode: in an ASCII locale it cannot name every file."""
-    os.environ["PYTHONUTF8"] = "1"  # for helper processes
-    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - this same command
 
 
 def _execute(argv: Sequence[str]) -> int:
@@ -226,7 +193,8 @@ def _execute(argv: Sequence[str]) -> int:
         text = f"stopped by {stopped}" + ("; the same command continues from there" if continues else "")
         return _end("\nglue-bench: ".join(filter(None, (text, stopped.remark))), stopped.exit_code, debug=False)
     except BrokenPipeError:  # the reader of a pipe (`| head`) is gone
-        _drop(sys.stdout)
+        with _dropping(sys.stdout):
+            sys.stdout.flush()
         return 128 + signal.SIGPIPE
     except OSError as error:
         with _dropping(sys.stdout):
@@ -236,13 +204,13 @@ def _execute(argv: Sequence[str]) -> int:
         code = DiskError.exit_code if error.errno in DISK_ERRNOS else bad_name.exit_code
         return _end(problem, code, debug=arguments.debug)
     except Exception as error:
+        text, code = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where", EXIT_FAILED
         if variables := variables_behind(error):
             text = f"{variables}: not what a library that reads it takes ({first_line(error)}); unset it"
-            return _end(text, UsageError.exit_code, debug=arguments.debug)
-        if lack_in(describe(error)) == "memory":
-            return _end(f"out of memory: {first_line(error)}", EXIT_FAILED, debug=arguments.debug)
-        text = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where"
-        return _end(text, EXIT_FAILED, debug=arguments.debug)
+            code = UsageError.exit_code
+        elif lack_in(describe(error)) == "memory":
+            text = f"out of memory: {first_line(error)}"
+        return _end(text, code, debug=arguments.debug)
 
 
 @contextlib.contextmanager
@@ -251,12 +219,8 @@ def _dropping(stream: TextIO) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError):
-        _drop(stream)
-
-
-def _drop(stream: TextIO) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _end(text: str, code: int, *, debug: bool) -> int:

@@ -1,17 +1,7 @@
-"""`glue-bench predict`: a finished run on a text, a file or the lines of a pipe."""
+"""`glue-bench predict`: a finished run on your own texts: labels and probabilities.
 
-import argparse
-import sys
-
-from glue_bench.cli.shared import CHOICE_KEYS, add_options, choose_run, path_option, say, write_output, write_table
-from glue_bench.data.rows import empty_rows
-from glue_bench.data.texts import join_files, join_texts, split_lines
-from glue_bench.errors import UsageError
-from glue_bench.runs.finished import check_weights
-from glue_bench.runs.inference import answer, render_answers
-
-EPILOG = f"""{CHOICE_KEYS}\
-  trainer.device=DEVICE           auto cpu cuda cuda:N mps
+They must fit exactly one finished run that kept its weights, by save_model=true; run_id may also be a run's folder.
+trainer.device=auto|cpu|cuda|cuda:N|mps is where the model runs.
 
 examples:
   glue-bench predict task=sst2 --text "A fine film."
@@ -20,6 +10,19 @@ examples:
   glue-bench predict run_id=seed1-0123456789ab --file my.csv --file more.csv --out answers.csv
   cut -f 2,3 pairs.tsv | glue-bench predict task=mrpc encoder=distilroberta > answers.jsonl
 """
+
+import argparse
+import sys
+
+from glue_bench.cli.shared import add_options, choose_run, path_option, say, write_output, write_table
+from glue_bench.data.rows import empty_rows
+from glue_bench.data.texts import join_files, join_texts, split_lines
+from glue_bench.errors import UsageError
+from glue_bench.runs.filters import HELP
+from glue_bench.runs.finished import check_weights
+from glue_bench.runs.inference import answer, render_answers
+
+ABOUT_KEYS = HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,18 @@
-"""`glue-bench published`: published rows, listed, shown with everything known about them, and checked."""
+"""`glue-bench published`: published scores with all that their sources state: list them, show one, check a file.
+
+keys:
+  encoder=NAME              of conf/encoder, or a hub id: the rows of that encoder
+  task=NAME protocol=NAME   rows with a number for the task, rows of the protocol
+  results_dir=FOLDER        whose published/*.json are added (default: results)
+
+examples:
+  glue-bench published task=rte
+  glue-bench published encoder=deberta_v3 --format csv
+  glue-bench published bert-base-cased@flax
+  glue-bench published check results/published/mine.json
+
+`published check FILE` names the numbers that no single run can have as an accuracy on the official dev rows.
+"""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
@@ -13,21 +27,14 @@ from glue_bench.tasks.adapter import TaskAdapter, metric_title
 from glue_bench.tasks.published import NOT_STATED, PublishedTable, load_published, read_published
 from glue_bench.text import plural, visible
 
-EPILOG = """\
-keys:
-  encoder=NAME              of conf/encoder, or a hub id: the rows of that encoder
-  task=NAME protocol=NAME   rows with a number for the task, rows of the protocol
-  results_dir=FOLDER        whose published/*.json are added (default: results)
-
-examples:
-  glue-bench published task=rte
-  glue-bench published encoder=deberta_v3 --format csv
-  glue-bench published bert-base-cased@flax
-  glue-bench published check results/published/mine.json
-
-`published check FILE` names the numbers that no single run can have as an accuracy on the official dev rows.
-"""
 _FILTERS = ("encoder", "task", "protocol")
+_OF_SCORE = ("task", "value", "metric", "n", "deviation", "minimum", "maximum", "best", "start", "note")
+_HAS: dict[str, Callable[[PublishedTable], list[str]]] = {
+    "encoder": lambda table: [name.lower() for name in table.hub_ids],
+    "task": lambda table: [*table.scores],
+    "protocol": lambda table: [table.protocol_name],
+    "row": lambda table: [table.name],
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,22 +53,17 @@ def execute(arguments: argparse.Namespace) -> int:
     names = [word for word in arguments.overrides if "=" not in word]
     keys = [word for word in arguments.overrides if "=" in word]
     given, _, store = read_words(keys, "published", others=_FILTERS)
-    tables = load_published(store.root.parent / "published")
-    if len(names) > 1 or (names and any(key in given for key in _FILTERS)):
+    wanted = {"row": names[0]} if names else {key: given[key] for key in _FILTERS if key in given}
+    if len(names) > 1 or (names and not {*_FILTERS}.isdisjoint(given)):
         raise UsageError("published: takes one row's name, or filters")
     encoders = {name: config.hub_id or "" for name, config in shipped_encoders().items()}
-    if names:
-        chosen = [table for table in tables if table.name == names[0]]
-        if not chosen:
-            raise UsageError(f"{names[0]}: no published row{did_you_mean(names[0], [table.name for table in tables])}")
-    else:
-        chosen = _choose(tables, given, encoders=encoders)
+    tables = load_published(store.root.parent / "published")
+    chosen = _choose(tables, wanted, encoders=encoders)
     facts = [_facts(table, tasks, encoders=encoders) for table in chosen]
     if arguments.format == "csv":
         about = ("name", "title", "protocol_name", "method", "statistic", "runs", "status", "source")
-        of_score = ("task", "value", "metric", "n", "deviation", "minimum", "maximum", "best", "start", "note")
         rows = [{**{key: row[key] for key in about}, **score} for row in facts for score in row["scores"]]
-        write_rows(rows, "csv", like=[*about, *of_score], out=arguments.out)
+        write_rows(rows, "csv", like=[*about, *_OF_SCORE], out=arguments.out)
     elif arguments.format == "json":
         write_rows(facts[0] if names else facts, "json", like=[], out=arguments.out)
     elif names:
@@ -88,23 +90,17 @@ def _check(words: Sequence[str], tasks: dict[str, TaskAdapter]) -> int:
 
 
 def _choose(
-    tables: Sequence[PublishedTable], given: dict[str, str], *, encoders: dict[str, str]
+    tables: Sequence[PublishedTable], wanted: dict[str, str], *, encoders: dict[str, str]
 ) -> list[PublishedTable]:
     """Filter the rows; a UsageError for a value that no row has, unless it is an encoder that the project knows."""
-    wanted = {**given, "encoder": encoders.get(given.get("encoder", ""), given.get("encoder", "")).lower()}
     chosen = list(tables)
-    has: dict[str, Callable[[PublishedTable], list[str]]] = {
-        "encoder": lambda table: [name.lower() for name in table.hub_ids],
-        "task": lambda table: [*table.scores],
-        "protocol": lambda table: [table.protocol_name],
-    }
-    for key, values in has.items():
-        if value := wanted.get(key):
-            known = dict.fromkeys(each for table in tables for each in values(table))
-            if value not in known and value not in map(str.lower, encoders.values()):
-                hint = did_you_mean(given[key], [*known, *(encoders if key == "encoder" else ())])
-                raise UsageError(f"{key}={given[key]}: no published row has it{hint}")
-            chosen = [table for table in chosen if value in values(table)]
+    for key, text in wanted.items():
+        value = encoders.get(text, text).lower() if key == "encoder" else text
+        known = dict.fromkeys(each for table in tables for each in _HAS[key](table))
+        if value not in known and value not in map(str.lower, encoders.values()):
+            hint = did_you_mean(text, [*known, *(encoders if key == "encoder" else ())])
+            raise UsageError(f"{text if key == 'row' else f'{key}={text}'}: no published row has it{hint}")
+        chosen = [table for table in chosen if value in _HAS[key](table)]
     return chosen
 
 
@@ -127,14 +123,13 @@ def _command(table: PublishedTable, encoders: dict[str, str]) -> str | None:
     if protocol not in known or not table.hub_ids or table.method not in ("full", protocol):
         return None
     hub_id = table.hub_ids[0]
-    encoder = next((name for name, known in encoders.items() if known.lower() == hub_id.lower()), hub_id)
+    encoder = {known.lower(): name for name, known in encoders.items()}.get(hub_id.lower(), hub_id)
     alone = " init=pretrained" if {score.start for score in table.scores.values()} == {"pretrained"} else ""
     return f"glue-bench sweep protocol={protocol} encoder={encoder} tasks=[{','.join(table.scores)}]{alone}"
 
 
 def _print_row(table: PublishedTable, facts: Mapping[str, Any], *, out: Path | None) -> None:
-    keys = ["task", "metric", "n", "value", "deviation", "minimum", "maximum", "best", "start", "note"]
-    cells = [["" if score[key] is None else f"{score[key]}" for key in keys] for score in facts["scores"]]
+    cells = [["" if score[key] is None else f"{score[key]}" for key in _OF_SCORE] for score in facts["scores"]]
     stated = {key: getattr(table, key) or NOT_STATED for key in ("statistic", "runs", "method", "status", "source")}
     stated |= {"hub ids": ", ".join(table.hub_ids) or NOT_STATED, "protocol": table.protocol_name}
     stated |= {key: value for key in ("rank", "parameters") if (value := getattr(table, key))}
@@ -142,14 +137,13 @@ def _print_row(table: PublishedTable, facts: Mapping[str, Any], *, out: Path | N
     notes += [text for text in (table.protocol, table.convention_evidence, table.note) if text]
     command = f"Reproduce: {facts['command']}" if facts["command"] else "No protocol of conf/protocol follows it."
     notes += [*facts["unreachable"], command]
-    headers = ["dev rows" if key == "n" else key for key in keys]
+    headers = ["dev rows" if key == "n" else key for key in _OF_SCORE]
     write_table(headers, cells, title=f"{table.name}: {table.title}", notes=notes, out=out)
 
 
 def _line(table: PublishedTable, columns: Sequence[str]) -> list[str]:
-    scores = [table.scores.get(name) for name in columns]
     from_mnli = sum(score.start == "mnli" for score in table.scores.values())
     start = f"MNLI for {from_mnli}" if from_mnli else " or ".join({score.start: "" for score in table.scores.values()})
     statistic = f"{table.statistic} of {table.runs}" if table.runs and table.runs > 1 else table.statistic
     about = [table.name, table.protocol_name, table.method, statistic, start, table.status]
-    return [*about, *("" if score is None else f"{score.value:.1f}" for score in scores)]
+    return [*about, *(f"{table.scores[name].value:.1f}" if name in table.scores else "" for name in columns)]

@@ -1,4 +1,19 @@
-"""`glue-bench report`: the tables from what is on disk, and the check against an earlier report."""
+"""`glue-bench report`: the tables again, from what is on disk.
+
+examples:
+  glue-bench report
+  glue-bench report data!=sample encoders=[minilm,roberta] trainer.epochs=3
+  glue-bench report --format markdown --out table.md
+  glue-bench report --format html                 one page with plots: results/report.html
+  glue-bench report --convention paper
+  glue-bench report --format json --out report.json results_dir=other_results
+  glue-bench report --format latex --out table.tex
+  glue-bench report --format latex --style paper --spread range    one float for a paper: median and range
+  glue-bench report --check report.json
+
+exit code: 1 if damaged records were left out of the table, or, with --check, if a score fell significantly or a row is
+gone; 0 if not; else as for every verb
+"""
 
 import argparse
 import gc
@@ -20,23 +35,7 @@ if TYPE_CHECKING:
     from glue_bench.report.check import Checked
     from glue_bench.report.model import Report
 
-EXIT_FELL = 1  # or damaged records were left out
-EPILOG = f"""\
-{HELP}
-examples:
-  glue-bench report
-  glue-bench report data!=sample encoders=[minilm,roberta] trainer.epochs=3
-  glue-bench report --format markdown --out table.md
-  glue-bench report --format html                 one page with plots: results/report.html
-  glue-bench report --convention paper
-  glue-bench report --format json --out report.json results_dir=other_results
-  glue-bench report --format latex --out table.tex
-  glue-bench report --format latex --style paper --spread range    one float for a paper: median and range
-  glue-bench report --check report.json
-
-exit code: 1 if damaged records were left out of the table, or, with --check, if a score fell significantly or a row is
-gone; 0 if not; else as for every verb
-"""
+ABOUT_KEYS = HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,26 +68,28 @@ def execute(arguments: argparse.Namespace) -> int:
     expected = list[TaskConfig]()
     if any(find_table(published, record.encoder.get("hub_id")) for record in records):
         known: dict[str, TaskConfig] = {record.task: task_of(record) for record in records}
-        asked = [name for name in CARD_TASKS if filters.fits_task(name)]
-        if missing := [name for name in asked if name not in known]:
-            from glue_bench.config.compose import compose_task  # imports Hydra, slowly
+        for name in filter(filters.fits_task, CARD_TASKS):
+            if name not in known:
+                from glue_bench.config.compose import compose_task  # imports Hydra, slowly
 
-            known |= {name: compose_task(name) for name in missing}
-        expected = [known[name] for name in asked]
+                known[name] = compose_task(name)
+            expected.append(known[name])
     about = {"expected": expected, "left_out": store.left_out, "cells": arguments.cells, "store": store}
     report = build_report(records, published, convention=arguments.convention, **about)
     names = {section.table.name if section.table else "" for section in report.sections}
     if paper and not arguments.convention and len(names) > 1:
         report = build_report(records, published, convention="card", **about)  # one metric a column
+    out = arguments.out
     if arguments.format == "html":
-        page = render_html(report, records, published=published, store=store, convention=arguments.convention)
-        write_output(page, arguments.out or results_dir / "report.html", chosen=arguments.out is not None)
+        text = render_html(report, records, published=published, store=store, convention=arguments.convention)
+        out = out or results_dir / "report.html"
     elif paper:
-        write_output(render_paper(report, spread=arguments.spread), arguments.out)
+        text = render_paper(report, spread=arguments.spread)
     else:
-        write_output(render_report(report, arguments.format, **style(arguments.out)), arguments.out)
+        text = render_report(report, arguments.format, **style(out))
+    write_output(text, out, chosen=arguments.out is not None)
     fell = arguments.check is not None and _conclude(check_report(report, baseline))
-    return EXIT_FELL if fell or store.left_out else 0
+    return 1 if fell or store.left_out else 0
 
 
 def render_html(

@@ -1,19 +1,5 @@
-"""`glue-bench run`: one fine-tuning run, or several with -m."""
+"""`glue-bench run`: one fine-tuning run.
 
-import argparse
-import logging
-from pathlib import Path
-
-from glue_bench.cli.shared import add_options, say
-from glue_bench.cli.sweep import KEYS, execute_plan, print_report
-from glue_bench.errors import UsageError
-from glue_bench.runs.identity import RunRequest, make_requests
-from glue_bench.runs.store import RunStore
-from glue_bench.sweep.board import describe_outcome
-from glue_bench.sweep.plan import plan_one, plan_runs
-from glue_bench.training.distributed import Processes
-
-EPILOG = f"""{KEYS}
 examples:
   glue-bench run task=rte encoder=minilm data=sample
   glue-bench run task=mrpc seed=3 data=local data.path=my_glue encoder=minilm trainer.epochs=5
@@ -21,6 +7,22 @@ examples:
   glue-bench run -m task=rte,mrpc seed=1,2,3
   torchrun --nproc-per-node 4 -m glue_bench run task=mnli      one run on four GPUs
 """
+
+import argparse
+import logging
+from pathlib import Path
+
+from glue_bench.cli.shared import add_options, describe_keys, say
+from glue_bench.cli.sweep import execute_plan, print_report
+from glue_bench.config.schema import RunConfig
+from glue_bench.errors import UsageError
+from glue_bench.runs.identity import RunRequest, make_requests
+from glue_bench.runs.store import RunStore
+from glue_bench.sweep.board import describe_outcome
+from glue_bench.sweep.plan import plan_one, plan_runs
+from glue_bench.training.distributed import Processes
+
+ABOUT_KEYS = describe_keys(RunConfig)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

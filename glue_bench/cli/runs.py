@@ -1,20 +1,5 @@
-"""`glue-bench runs`: the runs of a results folder, listed and removed."""
+"""`glue-bench runs`: the runs of a results folder: list them, remove them.
 
-import argparse
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-from glue_bench.cli.shared import EXIT_LEFT_OUT, add_options, read_filters, say, write_rows, write_table
-from glue_bench.errors import GlueBenchError, UsageError
-from glue_bench.runs.filters import HELP
-from glue_bench.runs.listing import list_runs, remove_run
-from glue_bench.text import format_bytes, plural
-
-EXIT_KEPT = 1
-EPILOG = f"""\
-{HELP}
 states: as status, or running, damaged (its record cannot be read), unfinished (it has no record)
 
 examples:
@@ -27,6 +12,20 @@ examples:
 
 exit code: 1 if `runs rm` kept a run that it was asked to remove, or a folder cannot be read; else as for every verb
 """
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from glue_bench.cli.shared import add_options, read_filters, say, write_rows, write_table
+from glue_bench.errors import GlueBenchError, UsageError
+from glue_bench.runs.filters import HELP
+from glue_bench.runs.listing import list_runs, remove_run
+from glue_bench.text import format_bytes, plural
+
+ABOUT_KEYS = HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +49,7 @@ def execute(arguments: argparse.Namespace) -> int:
         say(f"no runs under {store.root}")
     _show(runs, arguments, place=store.root.parent)
     if not removes:
-        return EXIT_LEFT_OUT if store.left_out else 0
+        return 1 if store.left_out else 0
     what = f"{plural(len(runs), 'run')}, {format_bytes(sum(run['bytes'] for run in runs))}, of {store.root.parent}"
     if not arguments.yes:
         if not (sys.stdin and sys.stdin.isatty()):  # None if it is closed
@@ -68,7 +67,7 @@ def execute(arguments: argparse.Namespace) -> int:
             say(f"glue-bench: {error}")
             kept += 1
     say(f"removed {plural(len(runs) - kept, 'run')}" + (f", kept {kept}" if kept else ""))
-    return EXIT_KEPT if kept or store.left_out else 0
+    return 1 if kept or store.left_out else 0
 
 
 def _show(runs: Sequence[dict[str, Any]], arguments: argparse.Namespace, *, place: Path) -> None:

@@ -5,12 +5,15 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Collection, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from glue_bench.config import conf_folder, group_options
-from glue_bench.config.schema import RunConfig
+from glue_bench.config.keys import fields_of, walk
+from glue_bench.config.schema import RunConfig, RunKeys
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.files import disk_errors, replace_atomically
 from glue_bench.reading import is_path, whole_number
@@ -19,21 +22,33 @@ from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.store import RunStore
 from glue_bench.text import visible
 
-EXIT_LEFT_OUT = 1  # damaged records were left out
 PIPE_WIDTH = 160  # columns of a table that does not go to a terminal
 TABLE_FORMATS = ("console", "markdown", "latex", "json", "csv")
-CHOICE_KEYS = """\
-keys (they must match exactly one finished run that kept its weights, by save_model=true):
-  task=NAME encoder=NAME seed=N   as many as needed
-  run_id=ID                       the name of a run's folder, or its path
-  trainer.KEY=VALUE data=NAME ... any filter of `glue-bench report`
-  results_dir=FOLDER              default: results
-"""
+_GROUPS = {  # of conf/, with a remark on its names
+    "task": "",
+    "encoder": "; or ORG/NAME on the hub, or ./FOLDER here",
+    "data": "; local needs data.path=FOLDER with <task>/<split>.parquet (.csv .tsv .jsonl)",
+    "recipe": ": epochs, batch size, learning rate and others",
+    "protocol": ": somebody's recipe, grid, start, selection, seeds and tasks, to reproduce their row",
+    "peft": ": few weights are trained",
+    "executor": ": worker processes here, one run after another in this process, or a Slurm job array",
+}
 
 
-def choice(group: str) -> str:
-    """Return GROUP=NAME|NAME for help texts."""
-    return f"{group}={'|'.join(group_options(group))}"
+def describe_keys(schema: type[RunKeys]) -> str:
+    """Describe the keys of a schema, and the names that the files of conf/ give, for a help text."""
+    shapes: dict[Any, str] = {list: "=[A,B]", dict: ".KEY=[A,B]", bool: "=true"}
+    about = {f"{group}=NAME": f"{' '.join(group_options(group))}{remark}" for group, remark in _GROUPS.items()}
+    for item in fields_of(schema):
+        if is_dataclass(item.hint) and item.name != "task":  # whose facts only its file sets
+            about[f"{item.name}.KEY=VALUE"] = " ".join(inside.name for inside in walk(item.hint))
+        elif get_origin(item.hint) is Literal:
+            about[f"{item.name}={'|'.join(get_args(item.hint))}"] = item.about.meaning
+        elif item.about.meaning and item.name not in _GROUPS:
+            about[f"{item.name}{shapes.get(get_origin(item.hint) or item.hint, '=VALUE')}"] = item.about.meaning
+    lines = [f"  {word:<31} {text}" for word, text in about.items()]
+    wrapped = [textwrap.fill(line, 118, subsequent_indent=" " * 34, break_on_hyphens=False) for line in lines]
+    return "\n".join(["keys (Hydra's grammar; docs/configuration.md lists all with their defaults):", *wrapped, ""])
 
 
 def add_options(
@@ -164,20 +179,16 @@ def read_words(
 
 def read_filters(words: Sequence[str]) -> tuple[Filters, RunStore]:
     """Read words that choose runs, and results_dir=FOLDER: return the filters, and the store; errors of both."""
-    place = [word for word in words if word.partition("=")[0] == "results_dir"]
-    store = _open_store(place) or read_words(place, "report")[-1]
-    return Filters.read([word for word in words if word not in place], others=["results_dir"]), store
-
-
-def _open_store(words: Sequence[str]) -> RunStore | None:
-    """Open the results folder without composing, which takes longer than most reports; None if that is for Hydra."""
     import yaml
 
-    if not words:
-        return RunStore(Path(yaml.safe_load((conf_folder() / "config.yaml").read_text("utf-8"))["results_dir"]))
-    folder = words[0].partition("=")[2]
-    literal = len(words) == 1 and is_path(folder) and folder.strip() not in ("", "null") and folder[0] not in "'\"~"
-    return RunStore(Path(folder)) if literal and Path(folder).is_dir() else None
+    place = [word for word in words if word.partition("=")[0] == "results_dir"]
+    filters = Filters.read([word for word in words if word not in place], others=["results_dir"])
+    folder = place[-1].partition("=")[2] if place else ""
+    if not place:  # not composed, which takes longer than most reports
+        folder = yaml.safe_load((conf_folder() / "config.yaml").read_text("utf-8"))["results_dir"]
+    elif len(place) > 1 or not is_path(folder) or folder[:1] in ("", *"'\"~") or not Path(folder).is_dir():
+        return filters, read_words(place, "report")[-1]
+    return filters, RunStore(Path(folder))
 
 
 def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> tuple[FinishedRun, RunConfig]:

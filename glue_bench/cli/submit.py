@@ -1,27 +1,5 @@
-"""`glue-bench submit`: the GLUE leaderboard's zip, built from finished runs or checked."""
+"""`glue-bench submit`: the GLUE leaderboard's zip: submit build, submit check FILE.zip.
 
-import argparse
-import hashlib
-import shlex
-import sys
-import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-
-from glue_bench.cli.shared import add_options, path_option, read_words, say, write_file
-from glue_bench.config import group_options
-from glue_bench.config.keys import keys_of
-from glue_bench.config.schema import TaskConfig, TrainerConfig
-from glue_bench.errors import InputError, UsageError, did_you_mean
-from glue_bench.runs.finished import repeating_words
-from glue_bench.runs.store import RunStore
-from glue_bench.submission import Source, predict_files, prepare_sources
-from glue_bench.submission.check import check_submission
-from glue_bench.submission.layout import PICKS, Wish, choose_runs, lay_out, pack_zip, parse_fills, write_rows
-from glue_bench.sweep.board import format_clock
-from glue_bench.text import plural, visible
-
-EPILOG = """\
 actions:
   build KEY=VALUE ...             predict the test rows with finished runs that kept their weights, and write the zip
   check FILE.zip                  list every fault with file and line; exit code 3 if there is one
@@ -42,8 +20,28 @@ examples:
   glue-bench submit check submission.zip
 """
 
-_ACTIONS = ("build", "check")
-_SETTINGS = ("recipe", "init", "selection")
+import argparse
+import hashlib
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from glue_bench.cli.shared import add_options, path_option, read_words, say, write_file
+from glue_bench.config import group_options
+from glue_bench.config.schema import TaskConfig
+from glue_bench.errors import InputError, UsageError, did_you_mean
+from glue_bench.runs.filters import KEYS
+from glue_bench.runs.finished import repeating_words
+from glue_bench.runs.store import RunStore
+from glue_bench.submission import PICKS, Choice, Source, choose_runs, dev_score, predict_files, prepare_sources
+from glue_bench.submission.layout import check_submission, lay_out, pack_zip, parse_fills, write_rows
+from glue_bench.sweep.board import format_clock
+from glue_bench.text import plural, visible
+
+_CHOOSE = ("encoder", "seed", "run_id", "recipe", "init", "selection")
 _COMPOSED = ("results_dir", "data", "data.path", "data.dataset", "data.revision", "trainer.device")
 _LINE_EVERY = 20.0  # seconds between two lines of progress
 
@@ -61,15 +59,15 @@ def execute(arguments: argparse.Namespace) -> int:
     """Do what the first word says with the rest."""
     from glue_bench.config.compose import compose_task
 
-    action, *words = arguments.overrides or [""]
-    if not action:
-        raise UsageError(f"submit: name an action. Allowed: {', '.join(_ACTIONS)}")
-    if action not in _ACTIONS:
-        raise UsageError(f"submit {action}: no such action{did_you_mean(action, _ACTIONS)}")
+    actions = {"build": _build, "check": _check}
+    if not arguments.overrides:
+        raise UsageError(f"submit: name an action. Allowed: {', '.join(actions)}")
+    action, *words = arguments.overrides
+    if action not in actions:
+        raise UsageError(f"submit {action}: no such action{did_you_mean(action, actions)}")
     config_dir = arguments.config_dir
     tasks = {name: compose_task(name, config_dir=config_dir) for name in group_options("task", config_dir)}
-    tasks = {name: task for name, task in tasks.items() if task.leaderboard}
-    return _check(words, tasks, arguments=arguments) if action == "check" else _build(words, tasks, arguments=arguments)
+    return actions[action](words, {name: task for name, task in tasks.items() if task.leaderboard}, arguments=arguments)
 
 
 def _check(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argparse.Namespace) -> int:
@@ -89,24 +87,17 @@ def _check(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
 
 
 def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argparse.Namespace) -> int:
-    trainer = [f"trainer.{key}" for key in keys_of(TrainerConfig, "scores")]
-    known, config_dir = ("encoder", "seed", "run_id", *_SETTINGS), arguments.config_dir
-    given, config, store = read_words(
-        words, "submit build", composed=_COMPOSED, others=known, unlisted=trainer, config_dir=config_dir
-    )
+    about: dict[str, Any] = {"composed": _COMPOSED, "others": _CHOOSE, "unlisted": KEYS}
+    given, config, store = read_words(words, "submit build", **about, config_dir=arguments.config_dir)
     if "seed" in given and arguments.pick:
         raise UsageError(f"seed={given['seed']} and --pick {arguments.pick}: give one of the two")
-    wish = Wish(
-        encoder=given.get("encoder"),
-        seed=int(given["seed"]) if "seed" in given else None,
-        pick=arguments.pick or "median",
-        run_ids=[run_id.strip() for run_id in given.get("run_id", "").strip("[]").split(",") if run_id.strip()],
-        settings={key: value for key, value in given.items() if key in _SETTINGS or key in trainer},
-    )
     files = lay_out(list(tasks.values()))
     fills = parse_fills(arguments.fill, files)
     wanted = [name for name in tasks if name not in fills]
-    encoder, choices = choose_runs(store, wanted, wish=wish) if wanted else ("constant", {})
+    encoder, choices = "constant", dict[str, Choice]()
+    if wanted:
+        filters = {key: value for key, value in given.items() if key not in _COMPOSED}
+        encoder, choices = choose_runs(store, wanted, pick=arguments.pick or "median", **filters)
     data = config.data if any(key.startswith("data") for key in given) else None
     sources, problems = prepare_sources(
         [file for file in files if file.task in choices], tasks, choices=choices, data=data
@@ -125,13 +116,13 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
     stored = {source.file.name for source in sources if source.kept is not None}
     for file in files:
         origin = f"no model: {fills.get(file.task)} in every line, because of --fill"
-        if choice := choices.get(file.task):
-            kept = "kept" if file.name in stored else "predicted now"
-            origin = f"{choice.run.title}, {choice.why}: {100 * choice.score:.1f}; {kept}"
+        if file.task in choices:
+            (run, why), kept = choices[file.task], "kept" if file.name in stored else "predicted now"
+            origin = f"{run.title}, {why}: {100 * dev_score(run.record):.1f}; {kept}"
         sys.stdout.write(f"{file.name:<12} {file.rows:>8,} rows  {origin}\n")
-    for choice in choices.values():
-        for reason in choice.run.record.not_comparable_because:
-            say(f"{choice.run.title}: {reason}")
+    for run, _ in choices.values():
+        for reason in run.record.not_comparable_because:
+            say(f"{run.title}: {reason}")
     rows, digest = sum(file.rows for file in files), hashlib.sha256(content).hexdigest()
     sys.stdout.write(f"{visible(str(out))}: {len(files)} files, {rows:,} predictions, SHA-256 {digest}\n")
     return 0
@@ -159,7 +150,7 @@ class _Lines:
         now, rows, title = time.monotonic(), source.file.rows, f"{source.file.name}, {source.file.rows:,} rows"
         if done == 0:
             self._began = self._last = now
-            say(f"{title}: predicting with {source.choice.run.title}")
+            say(f"{title}: predicting with {source.run.title}")
         elif done == rows:
             speed = f", {fresh / (now - self._began):,.0f} a second" if fresh else ""
             kept = f" ({rows - fresh:,} were done before)" if fresh < rows else ""

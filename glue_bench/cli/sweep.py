@@ -1,20 +1,32 @@
-"""`glue-bench sweep`: tasks x seeds x encoders, only what is missing, then the table."""
+"""`glue-bench sweep`: tasks x seeds x encoders, and the table.
+
+examples:
+  glue-bench sweep preset=sample
+  glue-bench sweep                                 the eight tasks, five seeds, distilroberta, data from the hub
+  glue-bench sweep preset=card encoders=[distilroberta,roberta]
+  glue-bench sweep recipe=roberta_paper encoder=roberta tasks=[rte]
+  glue-bench sweep protocol=hf_flax encoder=bert_cased
+  glue-bench sweep data=local data.path=my_glue encoder=minilm tasks=[cola,mrpc] seeds=[1,2,3]
+  glue-bench sweep executor=slurm executor.workers=20 executor.slurm.partition=gpu
+  glue-bench sweep --plan plan.jsonl               one run per line; then, in any job array, with N from 0:
+  glue-bench sweep --plan plan.jsonl --index N
+  glue-bench sweep tasks=[boolq] --config-dir my_conf data=local data.path=my_data
+
+Stop it at any time: the same command runs only what is missing.
+"""
 
 import argparse
 import dataclasses
 import shlex
 import sys
-import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rich.console import Console
 
-from glue_bench.cli.shared import add_options, choice, count_option, path_option, say, style, write_table
-from glue_bench.config import group_options
-from glue_bench.config.keys import fields_of
-from glue_bench.config.schema import SlurmConfig
+from glue_bench.cli.shared import add_options, count_option, describe_keys, path_option, say, style, write_table
+from glue_bench.config.schema import SweepConfig
 from glue_bench.errors import UsageError
 from glue_bench.files import check_writable
 from glue_bench.machine import has_nvidia_gpu, usable_cores
@@ -30,57 +42,8 @@ from glue_bench.text import plural
 from glue_bench.training.distributed import ALONE, Processes
 from glue_bench.training.stopping import Stopped
 
-_OTHERS = [name for name in group_options("encoder") if name != "custom"]
-_NAMES = textwrap.fill(" ".join(_OTHERS), width=84).replace("\n", "\n" + 34 * " ")
-_PROTOCOLS = textwrap.fill(" ".join(group_options("protocol")), width=84).replace("\n", "\n" + 34 * " ")
-KEYS = f"""\
-keys (Hydra's grammar; docs/configuration.md lists all of them with their defaults):
-  task=NAME                       {" ".join(group_options("task"))}
-  encoder=NAME                    {_NAMES}
-  encoder=ORG/NAME, ./FOLDER      any other, on the hub (encoder.revision=COMMIT) or here
-  {choice("data"):<31} local needs data.path=FOLDER with <task>/<split>.parquet (.csv .tsv .jsonl)
-  data.max_train_rows=N           use only N training rows; also data.max_eval_rows=N
-  data.sample=first|random|stratified
-                                  which N: the first, or drawn with the run's seed
-  recipe=NAME                     {", ".join(group_options("recipe"))}: epochs, batch size, learning rate, ...
-  selection=last|best|holdout|halves
-                                  which epoch's weights are scored: the last one's, the best one's on the dev set
-                                  (optimistic), on held-out training rows (holdout=0.1), or on half of the dev set
-  head=default|first|mean|max     transformers' head, or one on the first token, or the mean or max over all tokens
-  freeze=none|embeddings|encoder  what is not trained; encoder: linear probing
-  peft=METHOD                     few weights are trained: lora, ia3, bitfit, prefix, none; also peft.rank and others
-  trainer.KEY=VALUE               epochs batch_size learning_rate max_length device precision engine and others
-  protocol=NAME                   somebody's recipe, grid, start, selection, seeds and tasks, to reproduce their row:
-                                  {_PROTOCOLS}
-  init=mnli                       RTE, MRPC and STS-B start from the MNLI model of the same seed, which is run first;
-                                  init={{qnli:mnli}}: QNLI does, and no other task
-  init_seed=N|best|median         they start from the run of one seed; best, median: by its score among the sweep's
-  results_dir=FOLDER              default: results
-  save_model=true                 keep the weights under model/, loadable by transformers
-"""
-EPILOG = f"""{KEYS}\
-  tasks=[A,B] seeds=[1,2]         task=A and seed=1 mean lists of one
-  encoders=[A,B]                  instead of encoder=NAME
-  {choice("executor"):<31} worker processes here, one after another in this process, or a Slurm job array
-  executor.KEY=VALUE              workers (runs at a time, or auto) runs_per_gpu timeout (minutes without progress)
-  executor.slurm.KEY=VALUE        {" ".join(key.name for key in fields_of(SlurmConfig))}
-  grid.KEY=[A,B]                  values of trainer.KEY to try, every combination; recipe=roberta_paper has a grid,
-                                  and trainer.KEY=VALUE narrows it
-  {choice("preset"):<31} card: the model card's table; sample: offline in minutes; smoke: seconds
-
-examples:
-  glue-bench sweep preset=sample
-  glue-bench sweep                                 the eight tasks, five seeds, distilroberta, data from the hub
-  glue-bench sweep preset=card encoders=[distilroberta,roberta]
-  glue-bench sweep recipe=roberta_paper encoder=roberta tasks=[rte]
-  glue-bench sweep protocol=hf_flax encoder=bert_cased
-  glue-bench sweep data=local data.path=my_glue encoder=minilm tasks=[cola,mrpc] seeds=[1,2,3]
-  glue-bench sweep executor=slurm executor.workers=20 executor.slurm.partition=gpu
-  glue-bench sweep --plan plan.jsonl               one run per line; then, in any job array, with N from 0:
-  glue-bench sweep --plan plan.jsonl --index N
-  glue-bench sweep tasks=[boolq] --config-dir my_conf data=local data.path=my_data
-
-Stop it at any time: the same command runs only what is missing.
+ABOUT_KEYS = f"""{describe_keys(SweepConfig)}\
+  preset=card|sample|smoke        the model card's table; offline in minutes; seconds
 """
 
 
@@ -199,12 +162,12 @@ def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> in
     print_report(records.values(), store)
     folder = store.root.parent
     if failed := [record for record in records.values() if not record.finished]:
-        seeds = defaultdict[tuple[str, str, str], list[str]](list)
+        seeds = defaultdict[tuple[str, str], list[str]](list)
         for record in failed:
             reason = record.outcome.removeprefix(record.status).strip(" :")
-            seeds[f"{record.encoder['name']} {record.task}", record.status, reason].append(str(record.seed))
-        for (run, status, reason), numbers in seeds.items():
-            say(f"{run} {'seeds' if len(numbers) > 1 else 'seed'} {', '.join(numbers)}: {status}: {reason}")
+            seeds[f"{record.encoder['name']} {record.task}", f"{record.status}: {reason}"].append(str(record.seed))
+        for (run, ending), numbers in seeds.items():
+            say(f"{run} {'seeds' if len(numbers) > 1 else 'seed'} {', '.join(numbers)}: {ending}")
         if lacking := [record for record in failed if record.lack]:
             lacks = " and ".join(sorted({record.lack for record in lacking}))
             number = plural(len(lacking), "run")
@@ -220,19 +183,16 @@ def _summarise(plan: Plan) -> str:
     done = sum(record.finished for record in plan.records.values())
     failed = len(plan.records) - done
     parts = [f"{done} done", *([f"{failed} failed before"] if failed else []), f"{len(plan.missing)} to run"]
-    parts += [f"{len(plan.running)} of them running now"] if plan.running else []
+    some = {"running now": len(plan.running), "with a snapshot": len(plan.snapshots)}
+    parts += [f"{count} of them {state}" for state, count in some.items() if count]
     return f"{plural(len(plan.concerned), 'run')}: {', '.join(parts)}{'' if plan.missing else '; nothing to train'}"
 
 
 def _what_is_left(plan: Plan, store: RunStore) -> str:
     """Describe what is done and missing after a stop, and the command that continues."""
-    now = plan_runs(plan.requests, store, retry_failed=False)
-    done = sum(record.finished for record in now.records.values())
-    failed = len(now.records) - done
-    parts = [f"{done} of {len(now.concerned)} runs done", *([f"{failed} failed"] if failed else [])]
-    parts.append(f"{len(now.missing)} missing" + (f" ({len(now.snapshots)} with a snapshot)" if now.snapshots else ""))
     program = "python -m glue_bench" if sys.argv[0].endswith("__main__.py") else Path(sys.argv[0]).name
-    return f"{', '.join(parts)}; continue with: {program} {shlex.join(sys.argv[1:])}"
+    now = plan_runs(plan.requests, store, retry_failed=False)
+    return f"{_summarise(now)}; continue with: {program} {shlex.join(sys.argv[1:])}"
 
 
 def _run_line(arguments: argparse.Namespace) -> int:
@@ -258,12 +218,9 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool)
         say("weights will not be kept, and predict, card and submit need them: save_model=true keeps them")
     if measure:
         estimates = {**_measure(plan, estimates), **estimates}
-    works, rows = dict[str, str](), list[Sequence[str]]()  # by setting id
-    for request in plan.requests:
-        known, setting = estimates.get(request.run_id), request.setting_id
-        if known is None and setting not in works and request in plan.missing:
-            works[setting] = describe_work(request)
-        rows.append(_plan_cells(request, plan, estimate=known, work=works.get(setting, "")))
+    unknown = {request.setting_id: request for request in plan.missing if request.run_id not in estimates}
+    works = {setting: describe_work(request) for setting, request in unknown.items()}
+    rows = [_plan_cells(request, plan, estimates=estimates, works=works) for request in plan.requests]
     write_table(["run", "state", "time", "what is known", "run id"], rows, title="Plan")
     say(_summarise(plan))
     if plan.missing:
@@ -273,8 +230,7 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool)
 
 def _measure(plan: Plan, estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
     """Time a few updates of each setting that has no estimate."""
-    found = dict[str, Estimate]()
-    threads = max(1, len(usable_cores()) // _workers(plan))
+    found, threads = dict[str, Estimate](), max(1, len(usable_cores()) // _workers(plan))
     for request in plan.missing:
         if request.run_id not in estimates and request.setting_id not in found:
             say(f"timing a few updates of {request.title}")
@@ -282,8 +238,10 @@ def _measure(plan: Plan, estimates: Mapping[str, Estimate]) -> dict[str, Estimat
     return {request.run_id: found[request.setting_id] for request in plan.missing if request.setting_id in found}
 
 
-def _plan_cells(request: RunRequest, plan: Plan, *, estimate: Estimate | None, work: str) -> tuple[str, ...]:
-    record, known = plan.records.get(request.run_id), ""
+def _plan_cells(
+    request: RunRequest, plan: Plan, *, estimates: Mapping[str, Estimate], works: Mapping[str, str]
+) -> list[str]:
+    record, estimate, known = plan.records.get(request.run_id), estimates.get(request.run_id), ""
     time = f"~{format_clock(estimate.seconds)}" if estimate else ""
     if owner := plan.running.get(request.run_id):
         known = f"by {owner.title}" + (f", update {owner.step} of {owner.steps}" if owner.steps else "")
@@ -296,9 +254,9 @@ def _plan_cells(request: RunRequest, plan: Plan, *, estimate: Estimate | None, w
         known = f"continues from its snapshot after update {plan.snapshots[request.run_id]}"
     elif estimate:
         known = f"estimated from {estimate.basis}"
-    elif work and request in plan.missing:
-        known = work
-    return request.title, plan.state(request), time, known, request.run_id
+    elif request in plan.missing:
+        known = works[request.setting_id]
+    return [request.title, plan.state(request), time, known, request.run_id]
 
 
 def _workers(plan: Plan) -> int:
@@ -311,14 +269,12 @@ def _workers(plan: Plan) -> int:
 
 
 def _describe_time(plan: Plan, estimates: Mapping[str, Estimate]) -> str:
-    known = [estimates[request.run_id] for request in plan.missing if request.run_id in estimates]
-    unknown = len(plan.missing) - len(known)
+    known, workers = [estimates[each.run_id] for each in plan.missing if each.run_id in estimates], _workers(plan)
     if not known:
         return "no estimate of the time: nothing like these runs has finished here yet; --measure times a few updates"
-    workers = _workers(plan)
-    at_once = f"with {workers} at a time" if workers > 1 else "one after another"
-    text = f"about {format_clock(seconds_in_all([each.seconds for each in known], workers=workers))} {at_once}"
+    text = f"about {format_clock(seconds_in_all([each.seconds for each in known], workers=workers))}"
     basis = "from the times of finished runs in this folder, which may have had other threads or another device"
     if any("timed now" in each.basis for each in known):
         basis = "from finished runs in this folder, and a few updates that were timed now"
-    return f"{text}, {basis}" + (f"; {unknown} more without an estimate" if unknown else "")
+    more = f"; {len(plan.missing) - len(known)} more without an estimate" if len(known) < len(plan.missing) else ""
+    return f"{text} with {workers} at a time, {basis}{more}"

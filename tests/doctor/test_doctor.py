@@ -14,7 +14,7 @@ import pytest
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_sweep
 from glue_bench.config.schema import RunConfig
-from glue_bench.doctor import NOTE, OK, PROBLEM, Finding, Need, examine_disk, examine_installation
+from glue_bench.doctor import LEAST_ROOM, NOTE, OK, PROBLEM, Finding, examine_disk, examine_installation, room_for
 from glue_bench.doctor.sweep import examine_device, examine_inputs, examine_results
 from glue_bench.runs.lease import Lease, take_lease
 from glue_bench.runs.store import RunStore
@@ -155,7 +155,7 @@ def test_a_missing_device_is_a_problem() -> None:
 def test_the_runs_at_a_time_are_those_that_a_sweep_would_have(monkeypatch: pytest.MonkeyPatch) -> None:
     facts: dict[str, Any] = {"device": "cuda", "name": "a GPU", "precision": "bfloat16", "torch": "2", "remarks": []}
     facts |= {"gpus": 3, "memory": 80e9, "free": 1e9}  # pretend that the machine has three GPUs
-    monkeypatch.setattr("glue_bench.doctor.sweep.ask_torch", lambda *_: facts)
+    monkeypatch.setattr("glue_bench.doctor.sweep.ask_torch", lambda **_: facts)
     (config,) = compose_sweep(["tasks=[rte]", "data=sample", "executor.runs_per_gpu=2"]).configs
     (finding,), at_once = examine_device(config, runs=40)
     assert (at_once, finding.state) == (6, NOTE)
@@ -281,15 +281,14 @@ def test_a_folder_of_results_that_cannot_be_written_is_a_problem(place: str) -> 
 
 def test_all_needs_on_one_disk_are_added_up(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
-    half = Need(place="results", folder=tmp_path / "a" / "b", sure=free * 2 // 3, rough=0)
-    other = Need(place="the hub's cache", folder=tmp_path / "c", sure=free * 2 // 3, rough=0)
-    assert advised(list(examine_disk([half]))) == [OK]
-    (found,) = examine_disk([half, other])
+    half = {"results": (tmp_path / "a" / "b", free * 2 // 3, 0)}
+    assert advised(list(examine_disk(half))) == [OK]
+    (found,) = examine_disk({**half, "the hub's cache": (tmp_path / "c", free * 2 // 3, 0)})
     assert (found.state, "results and the hub's cache" in found.found) == (PROBLEM, True)
-    rough = Need.of_results(tmp_path, runs=1, at_once=2, weights=free, models=0)
-    assert advised(list(examine_disk([rough]))) == [NOTE]
-    unknown = Need.of_results(tmp_path, runs=1, at_once=2, weights=0, models=0)
-    (found,) = examine_disk([unknown])
+    rough = room_for(runs=1, at_once=2, weights=free, kept=0)
+    assert advised(list(examine_disk({"results": (tmp_path, LEAST_ROOM, rough)}))) == [NOTE]
+    unknown = room_for(runs=1, at_once=2, weights=0, kept=0)
+    (found,) = examine_disk({"results": (tmp_path, LEAST_ROOM, unknown)})
     assert "not known" in found.found
 
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from glue_bench.submission.check import check_submission
-from glue_bench.submission.layout import LeaderboardFile
+from glue_bench.submission.layout import LeaderboardFile, check_submission
 from tests.support.zips import COLA, MNLI, QNLI, STSB, Contents, good_contents, pack, write
 
 if TYPE_CHECKING:

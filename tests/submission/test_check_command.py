@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from glue_bench.cli import main
 from glue_bench.errors import InputError
-from glue_bench.submission.check import SHOWN, check_submission
-from glue_bench.submission.layout import LeaderboardFile
+from glue_bench.submission.layout import SHOWN, LeaderboardFile, check_submission
 from tests.support.zips import COLA, OFFICIAL, STSB, good_contents, pack, write
 
 
@@ -23,7 +22,8 @@ def test_the_files_are_the_leaderboards(official: tuple[LeaderboardFile, ...]) -
         rows, first, last = OFFICIAL[file.name]
         assert file.rows == rows
         if file.score_range is None:
-            assert (file.words[0], file.words[-1]) == (first, last)
+            words = list(file.words.values())
+            assert (words[0], words[-1]) == (first, last)
         else:
             assert file.score_range == (float(first), float(last))
 

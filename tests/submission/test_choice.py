@@ -8,7 +8,7 @@ import pytest
 from glue_bench.cli import main
 from glue_bench.errors import UsageError
 from glue_bench.runs.store import RunStore
-from glue_bench.submission.layout import Wish, choose_runs
+from glue_bench.submission import choose_runs
 from tests.support.building import Bench, write_test_rows
 from tests.support.making import make_record, scores_of
 
@@ -38,15 +38,15 @@ def test_of_several_seeds_the_median_on_the_dev_set_is_taken_or_the_best_or_the_
     for seed, score in enumerate((0.70, 0.90, 0.60, 0.80), start=1):
         store.save(make_record(task="rte", seed=seed, scores=scores_of("rte", score)))
 
-    def chosen(**wish: object) -> tuple[int, str]:
-        encoder, choices = choose_runs(store, ["rte"], wish=Wish(**wish))  # type: ignore[arg-type]
+    def chosen(**wanted: str) -> tuple[int, str]:
+        encoder, choices = choose_runs(store, ["rte"], **wanted)
         assert encoder == "tiny"
-        return choices["rte"].run.record.seed, choices["rte"].why
+        return choices["rte"][0].record.seed, choices["rte"][1]
 
     assert chosen() == (1, "median of 4 seeds on the dev set")  # the lower of the two in the middle
     assert chosen(pick="best") == (2, "best of 4 seeds on the dev set")
-    assert chosen(seed=3) == (3, "seed=3")
-    assert chosen(run_ids=["seed4-000"]) == (4, "named")
+    assert chosen(seed="3") == (3, "seed=3")
+    assert chosen(run_id="[seed4-000]") == (4, "named")
     store.save(make_record(task="rte", seed=5, scores=scores_of("rte", 0.75)))
     assert chosen() == (5, "median of 5 seeds on the dev set")
 
@@ -56,10 +56,10 @@ def test_failed_runs_and_runs_on_sample_data_are_never_chosen(tmp_path: Path) ->
     store.save(make_record(task="rte", seed=1))
     store.save(make_record(task="rte", seed=2, status="failed", scores={}))
     store.save(make_record(task="mrpc", seed=1, data={**make_record(task="mrpc").data, "source": "sample"}))
-    _, choices = choose_runs(store, ["rte", "mrpc"], wish=Wish())
-    assert {task: choice.run.record.seed for task, choice in choices.items()} == {"rte": 1}
+    _, choices = choose_runs(store, ["rte", "mrpc"])
+    assert {task: run.record.seed for task, (run, _) in choices.items()} == {"rte": 1}
     with pytest.raises(UsageError, match="no finished run there except on sample data"):
-        choose_runs(store, ["mrpc"], wish=Wish())
+        choose_runs(store, ["mrpc"])
 
 
 def test_several_settings_of_a_task_are_refused_with_the_words_that_select_one(tmp_path: Path) -> None:
@@ -67,19 +67,19 @@ def test_several_settings_of_a_task_are_refused_with_the_words_that_select_one(t
     store.save(make_record(task="rte", seed=1))
     store.save(make_record(task="rte", seed=1, setting="111", words=("recipe=hf_2019",), recipe="hf_2019"))
     with pytest.raises(UsageError, match="2 settings; add recipe=default or recipe=hf_2019"):
-        choose_runs(store, ["rte"], wish=Wish())
-    _, choices = choose_runs(store, ["rte"], wish=Wish(settings={"recipe": "hf_2019"}))
-    assert choices["rte"].run.record.run_id == "seed1-111"
+        choose_runs(store, ["rte"])
+    _, choices = choose_runs(store, ["rte"], recipe="hf_2019")
+    assert choices["rte"][0].record.run_id == "seed1-111"
     store.save(make_record(task="mrpc", seed=1, words=("trainer.epochs=3",)))
     store.save(make_record(task="mrpc", seed=1, setting="222", words=("trainer.epochs=5",)))
     with pytest.raises(UsageError, match=r"task=mrpc: .* add trainer.epochs=3 or trainer.epochs=5"):
-        choose_runs(store, ["mrpc"], wish=Wish())
-    _, choices = choose_runs(store, ["mrpc"], wish=Wish(settings={"trainer.epochs": "5.0"}))
-    assert choices["mrpc"].run.record.run_id == "seed1-222"
+        choose_runs(store, ["mrpc"])
+    _, choices = choose_runs(store, ["mrpc"], **{"trainer.epochs": "5.0"})
+    assert choices["mrpc"][0].record.run_id == "seed1-222"
     store.save(make_record(task="cola", seed=1))
     store.save(make_record(task="cola", seed=1, setting="333"))
     with pytest.raises(UsageError, match=r"add run_id=\[...\] with one of seed1-000 \(recipe default on hub\), s"):
-        choose_runs(store, ["cola"], wish=Wish())
+        choose_runs(store, ["cola"])
 
 
 @pytest.mark.parametrize("values", ["null 20", "true false", "[0.9,0.98] [0.8,0.99]", "linear cosine", "1e-05 0.1"])
@@ -89,11 +89,11 @@ def test_the_words_that_select_a_setting_can_be_given(values: str, tmp_path: Pat
     for value in values.split():
         store.save(make_record(setting=value, words=(f"trainer.{key}={value}",)))
     with pytest.raises(UsageError, match="2 settings; add ") as refused:
-        choose_runs(store, ["rte"], wish=Wish())
+        choose_runs(store, ["rte"])
     for word in shlex.split(str(refused.value).partition("; add ")[2].replace(" or ", " ")):
         name, _, value = word.partition("=")
-        _, choices = choose_runs(store, ["rte"], wish=Wish(settings={name: value}))
-        assert choices["rte"].run.record.setting_id == value
+        _, choices = choose_runs(store, ["rte"], **{name: value})
+        assert choices["rte"][0].record.setting_id == value
 
 
 def test_a_start_from_mnli_is_required_only_of_tasks_that_have_it(tmp_path: Path) -> None:
@@ -101,19 +101,19 @@ def test_a_start_from_mnli_is_required_only_of_tasks_that_have_it(tmp_path: Path
     for task in ("mnli", "rte"):
         store.save(make_record(task=task))
     store.save(make_record(task="rte", setting="111", init="mnli:seed1-000"))
-    _, choices = choose_runs(store, ["mnli", "rte"], wish=Wish(settings={"init": "mnli"}))
-    assert [choice.run.record.init for choice in choices.values()] == ["pretrained", "mnli:seed1-000"]
+    _, choices = choose_runs(store, ["mnli", "rte"], init="mnli")
+    assert [run.record.init for run, _ in choices.values()] == ["pretrained", "mnli:seed1-000"]
 
 
 def test_the_encoder_must_be_named_if_several_have_finished_runs(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     with pytest.raises(UsageError, match="no finished run there; `glue-bench sweep"):
-        choose_runs(store, ["rte"], wish=Wish())
+        choose_runs(store, ["rte"])
     for name in ("tiny", "small"):
         store.save(make_record(encoder={**make_record().encoder, "name": name}))
     with pytest.raises(UsageError, match="several have finished runs; add encoder=small or encoder=tiny"):
-        choose_runs(store, ["rte"], wish=Wish())
+        choose_runs(store, ["rte"])
     with pytest.raises(UsageError, match=r"encoder=tinny: no finished run; did you mean tiny\?"):
-        choose_runs(store, ["rte"], wish=Wish(encoder="tinny"))
+        choose_runs(store, ["rte"], encoder="tinny")
     with pytest.raises(UsageError, match="run_id=seed9-000: no such finished run of tiny"):
-        choose_runs(store, ["rte"], wish=Wish(encoder="tiny", run_ids=["seed9-000"]))
+        choose_runs(store, ["rte"], encoder="tiny", run_id="seed9-000")

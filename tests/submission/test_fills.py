@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from glue_bench.cli import main
-from glue_bench.submission.check import check_submission
-from glue_bench.submission.layout import pack_zip, write_rows
+from glue_bench.submission.layout import check_submission, pack_zip, write_rows
 from tests.support.building import layout
 from tests.support.zips import TASKS
 

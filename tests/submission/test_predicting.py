@@ -17,15 +17,14 @@ from glue_bench.config.schema import DataConfig
 from glue_bench.errors import InputError
 from glue_bench.runs.inference import load_fine_tuned
 from glue_bench.runs.store import RunStore
-from glue_bench.submission import Source, kept_predictions, predict_files, predict_rows, prepare_sources
-from glue_bench.submission.layout import Wish, choose_runs
+from glue_bench.submission import Source, choose_runs, predict_files, predict_rows, prepare_sources
 from tests.support.building import Bench, layout, write_test_rows
 from tests.support.tiny import sentences, write_parquet
 
 
 def sources_of(bench: Bench, task: str) -> tuple[list[Source], list[str]]:
     """Return what `prepare_sources` finds for one task of a bench, and its problems."""
-    _, choices = choose_runs(RunStore(bench.results), [task], wish=Wish())
+    _, choices = choose_runs(RunStore(bench.results), [task])
     facts = {task: compose_task(task)}
     data = DataConfig(source="local", path=str(bench.glue))
     return prepare_sources(layout(task), facts, choices=choices, data=data)
@@ -75,7 +74,7 @@ def test_kept_predictions_of_other_rows_or_weights_or_damaged_ones_are_not_used(
     bench = made.copy(tmp_path)
     (source,), _ = sources_of(bench, "sst2")
     assert source.kept is not None
-    run = source.choice.run
+    run = source.run
     if change == "rows":
         path = bench.glue / "sst2" / "test.parquet"
         columns = pq.read_table(path).to_pydict()
@@ -85,7 +84,7 @@ def test_kept_predictions_of_other_rows_or_weights_or_damaged_ones_are_not_used(
     else:
         (run.folder / "predictions" / "test.parquet").write_bytes(b"PAR1 and nothing else")
     (now,), _ = sources_of(bench, "sst2")
-    assert kept_predictions(run, "test", file=now.texts) is None
+    assert dataclasses.replace(now, run=run).kept is None
 
 
 def test_rows_in_another_order_than_their_idx_are_refused(made: Bench, tmp_path: Path) -> None:
@@ -132,11 +131,11 @@ def test_test_rows_may_be_in_other_kinds_of_files(kind: str, made: Bench, tmp_pa
     else:
         table.to_csv(path.with_suffix(f".{kind}"), sep="," if kind == "csv" else "\t", index=False)
     source = next(source for source in sources_of(bench, "mnli")[0] if source.file.name == "MNLI-m.tsv")
-    fine_tuned = load_fine_tuned(source.choice.run, device="cpu")
-    found = predict_rows(source.choice.run, "test_matched", file=source.texts, load=lambda: fine_tuned)
+    fine_tuned = load_fine_tuned(source.run, device="cpu")
+    found = predict_rows(source, load=lambda: fine_tuned)
     kept = made.run("mnli").folder / "predictions" / "test_matched.parquet"
     assert np.array_equal(found, pq.read_table(kept)["prediction"].to_numpy())
-    idx = pq.read_table(source.choice.run.folder / "predictions" / "test_matched.parquet")["idx"].to_numpy()
+    idx = pq.read_table(source.run.folder / "predictions" / "test_matched.parquet")["idx"].to_numpy()
     assert np.array_equal(idx, np.arange(9796))
 
 
@@ -156,19 +155,22 @@ from glue_bench.config.schema import DataConfig
 from glue_bench.data.texts import open_texts
 from glue_bench.runs.finished import find_finished
 from glue_bench.runs.store import RunStore
-from glue_bench.submission import predict_rows
+from glue_bench.submission import Source, predict_rows
+from glue_bench.submission.layout import LeaderboardFile
 
 def load():
     from glue_bench.runs.inference import load_fine_tuned
     return load_fine_tuned(run, device="cpu")
 
-def on_rows(*, done, fresh):
+def on_rows(source, *, done, fresh):
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     print(done, pages * 4 // 1024)
 
 run = find_finished(RunStore(Path()), run_id={str(run.folder)!r})
-file = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, place="many")
-predict_rows(run, "many", file=file, load=functools.cache(load), on_rows=on_rows)
+texts = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, place="many")
+file = LeaderboardFile(name="many.tsv", task="mnli", place="many", rows=texts.rows)
+source = Source(file=file, run=run, texts=texts)
+predict_rows(source, load=functools.cache(load), on_rows=on_rows)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
     assert result.returncode == 0, result.stderr

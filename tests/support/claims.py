@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from glue_bench.claims import check_card
-from glue_bench.claims.card import Card, ClaimRow, find_files
+from glue_bench.claims import Card, ClaimRow, check_card
+from glue_bench.claims.models import Model
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import EncoderConfig
 from glue_bench.runs.store import RunStore
-from glue_bench.tasks.published import load_published
 from tests.support.making import DISTILROBERTA, make_record, scores_of
 
 
@@ -19,17 +18,17 @@ def claim_of(card: Card, name: str) -> Any:
 def check(card: Card, *, repeats: int | None = None, **folders: Path) -> dict[str, ClaimRow]:
     """Return every row by its id, with these folders and nothing else to read."""
     trainer = compose_run(["task=rte", "trainer.device=cpu"]).trainer
-    files = {
-        name: find_files(
+    models = {
+        name: Model(
+            model,
             EncoderConfig(path=str(folders[name]))
             if name in folders
             else compose_run(["task=rte", f"encoder={name}"]).encoder,
-            weights=True,
         )
-        for name in card.models
+        for name, model in card.models.items()
     }
     store = RunStore(Path("no_results"))
-    report = check_card(card, files=files, store=store, published=load_published(), settings=trainer, repeats=repeats)
+    report = check_card(card, models=models, store=store, settings=trainer, repeats=repeats)
     return {row.claim.id: row for row in report.rows}
 
 

@@ -177,7 +177,7 @@ def test_a_sweep_that_is_stopped_keeps_snapshots_and_says_what_is_left_and_how_t
     assert process.wait(timeout=PATIENCE) == code
     lines = (tmp_path / "sweep.log").read_text().splitlines()
     assert lines[-2].startswith(f"glue-bench: stopped by {signal.Signals(number).name}")
-    assert "0 of 4 runs done, 4 missing (2 with a snapshot); continue with: " in lines[-1]
+    assert "4 runs: 0 done, 4 to run, 2 of them with a snapshot; continue with: " in lines[-1]
     assert lines[-1].endswith("'tasks=[rte,sst2]' 'seeds=[1,2]' executor.workers=2")
     assert [record.status for record in records_in(tmp_path, "results").values()] == ["interrupted"] * 2
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
