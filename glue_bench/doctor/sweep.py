@@ -18,8 +18,8 @@ from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError
 from glue_bench.files import cache_folder, check_writable
 from glue_bench.machine import has_nvidia_gpu, total_memory, usable_cores
 from glue_bench.models.pretrained import encoder_name, find_not_cached, resolve_pretrained, weight_files
-from glue_bench.runs.lease import is_abandoned
-from glue_bench.runs.record import STATUSES
+from glue_bench.runs.lease import is_abandoned, owner_of
+from glue_bench.runs.record import STATUSES, parse_record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.local import MEMORY_PER_WORKER, deal_out, gpus_for
 from glue_bench.sweep.slurm import JOBS_AT_ONCE, queued_jobs
