@@ -55,62 +55,45 @@ class Blocks:
     slice_entries: Tensor  # (T * A,) the entry of each slice
 
 
-def arrange(lengths: NDArray[np.int64], *, rows: int, heads: int) -> Blocks:
-    """Arrange a batch on a CPU, in as many blocks as it is fastest with.
+def arrange(
+    starts: Tensor, *, tokens: int, rows: int, longest: int, heads: int, lengths: NDArray[np.int64] | None = None
+) -> Blocks:
+    """Arrange a batch on its device: in as many blocks as it is fastest with, if the `lengths` of its rows are known.
 
-    The `lengths` are those of the B `rows` that the head reads, then of the filler row if there is one; none is 0.
+    Otherwise in one block, whose shapes depend on the other arguments alone, and nothing is read back. On a GPU,
+    starting the kernels of another block costs more than the entries that it saves. `starts`, (B + 2,), is where each
+    row and the filler row begin, and the end; rows may have no tokens. T `tokens`, B `rows`, L `longest`.
     """
-    first = np.cumsum(lengths) - lengths  # the first token of each row
-    row = np.repeat(np.arange(len(lengths)), lengths)  # (T,)
-    column = np.arange(len(row)) - first[row]  # (T,)
-    each = np.arange(heads)
+    starts, device = starts.long(), starts.device
+    each, every = torch.arange(heads, device=device), torch.arange(tokens, device=device)
+    row = torch.searchsorted(starts[1:].contiguous(), every, right=True)  # (T,)
+    column = every - starts.index_select(0, row)
+    groups, inside = [(0, rows + 1)], slice(None)
+    if lengths is not None:  # a filler row changes no other block
+        groups = [*split_by_length(lengths[:rows]), *([(rows, rows + 1)] if lengths[rows] else [])]
     blocks, entry_slices, slice_entries, used = list[AttentionBlock](), [], [], 0
-    filler = [(rows, len(lengths))] if len(lengths) > rows else []  # which changes no other block
-    for begin, end in [*split_by_length(lengths[:rows]), *filler]:
-        width = int(lengths[begin:end].max())
-        real = np.arange(width) < lengths[begin:end, None]  # (N, L)
-        token = np.where(real, first[begin:end, None] + np.arange(width), first[begin:end, None])  # (N, L)
-        entry_slices.append((token[:, None, :] * heads + each[:, None]).reshape(-1))
-        inside = slice(first[begin], first[begin] + lengths[begin:end].sum())
-        entry = used + ((row[inside, None] - begin) * heads + each) * width + column[inside, None]
+    for begin, end in groups:
+        width = longest
+        if lengths is not None:
+            width, inside = max(1, int(lengths[begin:end].max())), slice(int(starts[begin]), int(starts[end]))
+        begins, ends = starts[begin:end, None], starts[begin + 1 : end + 1, None]
+        token = begins + torch.arange(width, device=device)  # (N, L)
+        # A row without tokens attends to one of another row, since a softmax of nothing is not a number; none reads it.
+        real = token < torch.maximum(ends, begins + 1)
+        token = torch.where(real, token, begins).clamp(max=tokens - 1)
+        entry_slices.append(torch.add(each[:, None], token[:, None, :], alpha=heads).reshape(-1))
+        shifted = column[inside, None] + (used - begin * heads * width)
+        entry = torch.add(shifted, torch.add(each, row[inside, None], alpha=heads), alpha=width)
         slice_entries.append(entry.reshape(-1))
-        entries = slice(used, used + real.size * heads)
-        mask = None if real.all() else torch.from_numpy(real)[:, None, None, :]
+        entries = slice(used, used + (end - begin) * heads * width)
+        mask = None if lengths is not None and real.all() else real[:, None, None, :]
         blocks.append(AttentionBlock(rows=slice(begin, end), entries=entries, width=width, mask=mask))
         used = entries.stop
     return Blocks(
         whole=blocks,
         first=[block.first(rows, heads=heads) for block in blocks if block.rows.start < rows],
-        entry_slices=torch.from_numpy(np.concatenate(entry_slices)),
-        slice_entries=torch.from_numpy(np.concatenate(slice_entries)),
-    )
-
-
-def arrange_on_device(starts: Tensor, *, tokens: int, rows: int, longest: int, heads: int) -> Blocks:
-    """Arrange a batch in one block, on its device: its shapes depend on the arguments alone, and nothing is read back.
-
-    On a GPU, starting the kernels of another block costs more than the entries that it saves. `starts`, (B + 2,), is
-    where each row and the filler row begin, and the end; rows may have no tokens. T `tokens`, B `rows`, L `longest`.
-    """
-    starts = starts.long()
-    begins, ends = starts[:-1, None], starts[1:, None]
-    place = torch.arange(longest, device=starts.device)
-    token = begins + place  # (B + 1, L)
-    # A row without tokens attends to one of another row, since a softmax of nothing is not a number; nothing reads it.
-    real = token < torch.maximum(ends, begins + 1)
-    token = torch.where(real, token, begins).clamp(max=tokens - 1)
-    each = torch.arange(heads, device=starts.device)
-    every = torch.arange(tokens, device=starts.device)
-    row = torch.searchsorted(starts[1:].contiguous(), every, right=True)  # (T,)
-    column = every - starts.index_select(0, row)
-    entry = (row[:, None] * heads + each) * longest + column[:, None]
-    entries = slice(0, (rows + 1) * heads * longest)
-    block = AttentionBlock(rows=slice(0, rows + 1), entries=entries, width=longest, mask=real[:, None, None, :])
-    return Blocks(
-        whole=[block],
-        first=[block.first(rows, heads=heads)],
-        entry_slices=(token[:, None, :] * heads + each[:, None]).reshape(-1),
-        slice_entries=entry.reshape(-1),
+        entry_slices=torch.cat(entry_slices),
+        slice_entries=torch.cat(slice_entries),
     )
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from glue_bench.models.blocks import AttentionBlock, Blocks, arrange, arrange_on_device
+from glue_bench.models.blocks import AttentionBlock, Blocks, arrange
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,13 +53,9 @@ class FlatBatch:
         return self._arranged[heads]
 
     def _arrange(self, heads: int) -> Blocks:
-        rows = len(self.first)
-        if self.starts.device.type == "cpu":
-            lengths = np.diff(self.starts.numpy()).astype(np.int64)
-            if lengths[:rows].all():
-                return arrange(lengths[lengths > 0], rows=rows, heads=heads)
-        tokens = len(self.input_ids)
-        return arrange_on_device(self.starts, tokens=tokens, rows=rows, longest=self.longest, heads=heads)
+        lengths = np.diff(self.starts.numpy()).astype(np.int64) if self.starts.device.type == "cpu" else None
+        rows, tokens = len(self.first), len(self.input_ids)
+        return arrange(self.starts, tokens=tokens, rows=rows, longest=self.longest, heads=heads, lengths=lengths)
 
 
 class Noise:

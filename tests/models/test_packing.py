@@ -10,7 +10,7 @@ from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
 from glue_bench.models import kernels
-from glue_bench.models.blocks import Blocks, arrange_on_device
+from glue_bench.models.blocks import Blocks, arrange
 from glue_bench.models.classifier import load_classifier
 from glue_bench.models.flat_rows import FlatRows
 from glue_bench.models.kernels import FlatBatch
@@ -87,7 +87,7 @@ def test_batches_of_as_many_tokens_and_about_as_long_rows_have_one_key() -> None
 
 def arrange_as_a_gpu_does(batch: FlatBatch, heads: int) -> Blocks:
     rows, tokens = len(batch.first), len(batch.input_ids)
-    return arrange_on_device(batch.starts, tokens=tokens, rows=rows, longest=batch.longest, heads=heads)
+    return arrange(batch.starts, tokens=tokens, rows=rows, longest=batch.longest, heads=heads)
 
 
 @pytest.mark.parametrize("plain", [True, False], ids=["cpu's own", "a gpu's"])
