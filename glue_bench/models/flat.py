@@ -70,11 +70,11 @@ class FlatModel:
         self._row_of: NDArray[np.int64] | None = None  # token id to row of a cut table
         self._uncut: tuple[Tensor, Tensor, int | None] | None = None  # table, its kept rows, and its padding row
         self.form = FORMS[0] if names else FORMS[1]
-        whole.set_attn_implementation(_NAME)
+        self._base.set_attn_implementation(_NAME)  # type: ignore[operator]
         _replace_in_a_pass(self._base, "forward", by=self._encode_rows)
         for module in self._base.modules():
             if type(module) in _OURS:
-                module.__class__ = _OURS[type(module)]
+                _replace_in_a_pass(module, "forward", by=functools.partial(_OURS[type(module)], module))
         layers = list(self._base.get_submodule(names["layers"]).children()) if names else []
         for layer in layers:
             parts = {part: layer.get_submodule(name) for part, name in (names or {}).items() if part != "layers"}
@@ -170,24 +170,18 @@ class FlatModel:
         now = _in_pass()
         if self.form != "last" or now.batch is None:
             return original(hidden, *rest, **more)
-        states = hidden.squeeze(0)
+        states, noise = hidden.squeeze(0), now.noise
         kept = pick(states, now.batch.first) if parts.last else states
-        return _apply_layer(parts, states, kept=kept, batch=now.batch, noise=now.noise)[None]
-
-
-def _apply_layer(layer: Any, hidden: Tensor, *, kept: Tensor, batch: FlatBatch, noise: Noise | None) -> Tensor:
-    """Apply the parts of a layer to (T, H) states; return those of the `kept` ones, all (T, H) or the first (B, H)."""
-    query, dropout, heads = layer.query(kept), layer.attention_dropout, layer.heads
-    kind = AttentionKind(
-        heads=heads, scale=(query.shape[-1] // heads) ** -0.5, dropout=dropout.p if dropout.training else 0.0
-    )
-    context = attend(query, key=layer.key(hidden), value=layer.value(hidden), batch=batch, kind=kind, noise=noise)
-    mixed, dropped = layer.projection(context), getattr(layer, "projection_dropout", None)  # DistilBERT has none
-    mixed = drop_and_add(mixed, kept, dropout=dropped, noise=noise) if dropped else mixed + kept
-    attended = layer.attention_norm(mixed)
-    activated = layer.outer(layer.activation(layer.inner(attended)))
-    finished: Tensor = layer.outer_norm(drop_and_add(activated, attended, dropout=layer.outer_dropout, noise=noise))
-    return finished
+        query, dropout, heads = parts.query(kept), parts.attention_dropout, parts.heads
+        scale, probability = (query.shape[-1] // heads) ** -0.5, dropout.p if dropout.training else 0.0
+        kind = AttentionKind(heads=heads, scale=scale, dropout=probability)
+        key, value = parts.key(states), parts.value(states)
+        context = attend(query, key=key, value=value, batch=now.batch, kind=kind, noise=noise)
+        mixed, dropped = parts.projection(context), getattr(parts, "projection_dropout", None)  # DistilBERT has none
+        mixed = drop_and_add(mixed, kept, dropout=dropped, noise=noise) if dropped else mixed + kept
+        attended = parts.attention_norm(mixed)
+        activated = parts.outer(parts.activation(parts.inner(attended)))
+        return parts.outer_norm(drop_and_add(activated, attended, dropout=parts.outer_dropout, noise=noise))[None]
 
 
 def _in_pass() -> Pass:
@@ -224,15 +218,13 @@ def _use_rectangles(base: nn.Module) -> None:
             rows = entries[block.entries].view(-1, block.width, hidden.shape[-1])
             if block.width not in now.positions:
                 now.positions[block.width] = positions(rows[:1])
-            visible = torch.ones(1, 1, 1, block.width, dtype=torch.bool) if block.mask is None else block.mask
-            visible = visible.to(hidden.device)
+            place, mask = now.positions[block.width], block.mask
+            visible = hidden.new_ones(1, 1, 1, block.width, dtype=torch.bool) if mask is None else mask
             if deberta:
-                known = {"relative_pos": now.positions[block.width], "rel_embeddings": given["rel_embeddings"]}
-                found = original(rows, visible, **known)
+                found = original(rows, visible, relative_pos=place, rel_embeddings=given["rel_embeddings"])
             else:
-                lowest = torch.finfo(hidden.dtype).min
-                mask = hidden.new_zeros(visible.shape).masked_fill(~visible, lowest)
-                found = original(rows, mask, now.positions[block.width])
+                added = torch.where(visible, 0.0, torch.finfo(hidden.dtype).min).to(hidden.dtype)
+                found = original(rows, added, place)
             contexts.append(found[0].flatten(0, 1))
         return torch.cat(contexts).index_select(0, blocks.slice_entries)[None], None
 
@@ -248,29 +240,17 @@ def _row_mask(batch: FlatBatch) -> Tensor:
     return torch.arange(longest, device=lengths.device) < lengths[:, None]
 
 
-class _Dropout(nn.Dropout):
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in torch
-        now = current_pass.get()
-        return drop(input, self, noise=now.noise if now else None)
+def _linear(module: Any, original: Callable[..., Any], hidden: Tensor) -> Any:
+    if not is_onednn() or not kernels.is_plain(hidden):
+        return original(hidden)
+    return OneDNNLinear.apply(hidden, module.weight, module.bias)  # type: ignore[no-untyped-call]
 
 
-class _Embedding(nn.Embedding):
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in torch
-        if current_pass.get() is None:
-            return super().forward(input)
-        return look_up(input.reshape(-1), self).view(*input.shape, -1)
-
-
-class _Linear(nn.Linear):
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in torch
-        if current_pass.get() is None or not is_onednn() or not kernels.is_plain(input):
-            return super().forward(input)
-        return OneDNNLinear.apply(input, self.weight, self.bias)  # type: ignore[no-any-return, no-untyped-call]
-
-
-_OURS: dict[type[nn.Module], type[nn.Module]] = {
-    nn.Dropout: _Dropout, nn.Embedding: _Embedding, nn.Linear: _Linear
-}  # fmt: skip
+_OURS: dict[type[nn.Module], Callable[..., Any]] = {  # in place of a module's forward pass
+    nn.Dropout: lambda module, _, hidden: drop(hidden, module, noise=_in_pass().noise),
+    nn.Embedding: lambda module, _, ids: look_up(ids.reshape(-1), module).view(*ids.shape, -1),
+    nn.Linear: _linear,
+}
 
 
 def _attend(module: nn.Module, query: Tensor, *rest: Any, **settings: Any) -> Any:

@@ -68,7 +68,7 @@ def _flatten(
         why = f"the flat engine's logits or states differ by {difference:.0e}"
     except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError) as error:
         why = f"the flat engine cannot run it: {first_line(error)}"
-    whole.set_attn_implementation(usual or "eager")
+    whole.base_model.set_attn_implementation(usual or "eager")  # type: ignore[operator]
     return None, why
 
 
