@@ -116,7 +116,7 @@ def measure_run(request: RunRequest, *, threads: int) -> Estimate:
     from glue_bench.models.classifier import check_tokens
     from glue_bench.models.placement import choose_placement
     from glue_bench.models.trainable import load_trainable
-    from glue_bench.training.seeds import SeedStreams
+    from glue_bench.training.course import SeedStreams
     from glue_bench.training.trainer import fit
 
     began, config, times = time.perf_counter(), request.config, list[float]()

@@ -23,9 +23,8 @@ from glue_bench.models.packing import Layout
 from glue_bench.models.placement import Placement, is_out_of_memory, release_memory
 from glue_bench.reading import conform
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore, check_tensors
+from glue_bench.training.course import SeedStreams, StepReport, dropout_seed
 from glue_bench.training.distributed import ALONE, Processes
-from glue_bench.training.history import StepReport
-from glue_bench.training.seeds import SeedStreams, dropout_seed
 from glue_bench.training.selection import BestEpoch
 from glue_bench.training.stopping import StopSignals
 from glue_bench.training.updates import Updates
@@ -186,9 +185,8 @@ class _Keeper:
         conform(_Facts, facts, where="")
         check_tensors(snapshot, fresh.tensors)
         begun, ended = updates.epochs_after(step)
-        ended = ended if self.selection is not None else 0  # that were scored
-        own = facts.get("selection", {"epoch": 0, "step": 0, "scores": []} if self.selection is None else None)
-        conform(_Selection, own, where="selection")
+        ended = ended if self.selection else 0  # that were scored
+        own = facts["selection"] if self.selection else facts.get("selection", {"epoch": 0, "step": 0, "scores": []})
         kept = int(any(name.startswith("selected.") for name in snapshot.tensors))
         least, chosen = min(1, ended), updates.last_of_epoch(own["epoch"])
         counts = list[tuple[str, float, float, float]]([("step", step, 1, updates.total)])
@@ -254,7 +252,7 @@ class _Keeper:
             earlier=self.earlier,
             accumulation=updates.processes.largest(updates.micro_batches)[0],
             resumed_at=self.resumed_at,
-            untouched_decay=updates.untouched_decay(selection.selected.step if selection else updates.total),
+            untouched_decay=updates.untouched_decay(selection.step if selection else updates.total),
             kernels=updates.kernels,
             graph=str(updates.graphs or "off"),
         )
