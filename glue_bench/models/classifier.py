@@ -23,9 +23,9 @@ from glue_bench.config.schema import PeftConfig
 from glue_bench.data.encoding import Encoded, TextEncoder, load_tokenizer, serialise
 from glue_bench.errors import InputError, UsageError
 from glue_bench.models.families import family_of, first_position, max_positions, why_refused
+from glue_bench.models.flat import check
 from glue_bench.models.flat_rows import FlatRows
 from glue_bench.models.heads import HEAD_KEY, POOLINGS, README, PooledModel
-from glue_bench.models.load_check import check
 from glue_bench.models.padded import PaddedRows, load_transformer, padded_logits, read_model_config
 from glue_bench.models.peft import Addition, tune
 from glue_bench.models.placement import Placement
@@ -189,9 +189,8 @@ def check_max_length(folder: Path, max_length: int, *, prefix: int | None = None
     if (longest := positions - (prefix or 0)) < 1:
         raise UsageError(f"peft.tokens={prefix}: must be below {positions}, the positions of this encoder")
     if max_length > longest:
-        words = f"this encoder has positions for at most {longest} tokens"
-        words += f" beside the {prefix} of peft.tokens" if prefix else ""
-        raise UsageError(f"trainer.max_length={max_length}: {words}")
+        words = f"{longest} tokens" + (f" beside the {prefix} of peft.tokens" if prefix else "")
+        raise UsageError(f"trainer.max_length={max_length}: this encoder has positions for at most {words}")
 
 
 def check_padding(folder: Path, texts: TextEncoder) -> None:

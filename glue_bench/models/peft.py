@@ -5,7 +5,6 @@ configuration says otherwise.
 """
 
 import contextlib
-import errno
 import inspect
 import re
 from collections.abc import Iterator
@@ -14,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
@@ -65,11 +63,8 @@ class Addition:
             state = {"prompt_embeddings": self.whole.base_model.get_parameter(_PREFIX)}
         state |= {f"base_model.{'model.' if tuner else ''}{name}": value for name, value in head.items()}
         config.save_pretrained(str(folder))
-        try:
-            state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-            save_file(state, folder / ADAPTER_FILES[1])
-        except SafetensorError as error:  # what it raises for a full disk
-            raise OSError(errno.EIO, str(error)) from error
+        state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+        (folder / ADAPTER_FILES[1]).write_bytes(save(state))
 
     @contextlib.contextmanager
     def perturbed(self) -> Iterator[None]:
@@ -153,8 +148,7 @@ def _add_adapters(whole: PreTrainedModel, how: PeftConfig) -> Any:
 def _find_layers(whole: PreTrainedModel, how: PeftConfig) -> list[str]:
     every = [name for name, module in whole.named_modules() if isinstance(module, nn.Linear)]
     linear = [name for name in every if not _in_head(whole, f"{name}.")]
-    wanted = how.targets or _USUAL[how.method]
-    found = [name for name in linear if _ends(name, wanted)]
+    found = [name for name in linear if _ends(name, how.targets or _USUAL[how.method])]
     if how.method == "ia3" and not how.targets:
         found += [name for name in linear if _ends(name, _FEED_FORWARD) and "attention" not in name]
     lacking = [target for target in how.targets or () if not any(_ends(name, [target]) for name in linear)]

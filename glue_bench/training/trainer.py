@@ -4,6 +4,7 @@ Knows no task names. An update is a batch of `batch_size` rows, in one or more m
 """
 
 import dataclasses
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -189,20 +190,18 @@ class _Keeper:
         own = facts["selection"] if self.selection else facts.get("selection", {"epoch": 0, "step": 0, "scores": []})
         kept = int(any(name.startswith("selected.") for name in snapshot.tensors))
         least, chosen = min(1, ended), updates.last_of_epoch(own["epoch"])
-        counts = list[tuple[str, float, float, float]]([("step", step, 1, updates.total)])
-        counts += [("loss_steps", facts["loss_steps"], 0, step)]
+        total, counts = updates.total, list[tuple[str, float, float, float]]()
+        counts += [("step", step, 1, total), ("loss_steps", facts["loss_steps"], 0, step)]
         counts += [("parts", facts["parts"], 1, updates.most_micro_batches)]
         counts += [("tokens", facts["tokens"], step, begun * updates.tokens_per_epoch)]
         counts += [("seconds", facts["seconds"], 0, _LONGEST)]
         counts += [("resumed_at", each, 1, step) for each in facts["resumed_at"]]
         counts += [("number of scores", len(own["scores"]), ended, ended), ("best epoch", kept, least, least)]
         counts += [("selection.epoch", own["epoch"], least, ended), ("selection.step", own["step"], chosen, chosen)]
-        before = 0
-        for line in facts["history"]:
-            counts += [("history", line["step"], before + 1, step), ("history's epoch", line["epoch"], 1, begun)]
-            counts += [("history's steps", line["steps"], updates.total, updates.total)]
+        for before, line in itertools.pairwise([{"step": 0}, *facts["history"]]):
+            counts += [("history", line["step"], before["step"] + 1, step)]
+            counts += [("history's epoch", line["epoch"], 1, begun), ("history's steps", line["steps"], total, total)]
             counts += [(f"history's {key}", line[key], 0, sys.float_info.max) for key in _MEASURED]
-            before = line["step"]
         for name, value, low, high in counts:
             if not low <= value <= high:
                 raise ValueError(f"its {name} is {value}; must be {low}" + (f" to {high}" if high != low else ""))

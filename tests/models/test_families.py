@@ -24,9 +24,8 @@ from glue_bench.models.classifier import (
     make_classifier,
     save_classifier,
 )
-from glue_bench.models.flat import FlatModel
+from glue_bench.models.flat import FlatModel, check
 from glue_bench.models.heads import POOLINGS
-from glue_bench.models.load_check import check
 from glue_bench.models.padded import PaddedRows
 from glue_bench.runs.store import RunStore
 from glue_bench.training.checkpoint import SnapshotStore
