@@ -83,7 +83,7 @@ class FlatModel:
         _replace_in_a_pass(self._base, "forward", by=self._encode_rows)
         for module in self._base.modules():
             if type(module) in _OURS:
-                _replace_in_a_pass(module, "forward", by=functools.partial(_OURS[type(module)], module))
+                _replace_in_a_pass(module, "forward", by=functools.partial(_OURS[type(module)], module=module))
         layers = list(self._base.get_submodule(names["layers"]).children()) if names else []
         for layer in layers:
             parts = {part: layer.get_submodule(name) for part, name in (names or {}).items() if part != "layers"}
@@ -313,15 +313,15 @@ def _row_mask(batch: FlatBatch) -> Tensor:
     return torch.arange(longest, device=lengths.device) < lengths[:, None]
 
 
-def _linear(module: Any, original: Callable[..., Any], hidden: Tensor) -> Any:
+def _linear(original: Callable[..., Any], hidden: Tensor, *, module: nn.Linear) -> Any:
     if not is_onednn() or not kernels.is_plain(hidden):
         return original(hidden)
     return OneDNNLinear.apply(hidden, module.weight, module.bias)  # type: ignore[no-untyped-call]
 
 
 _OURS: dict[type[nn.Module], Callable[..., Any]] = {  # in place of a module's forward pass
-    nn.Dropout: lambda module, _, hidden: drop(hidden, module, noise=_in_pass().noise),
-    nn.Embedding: lambda module, _, ids: look_up(ids.reshape(-1), module).view(*ids.shape, -1),
+    nn.Dropout: lambda _, hidden, module: drop(hidden, module, noise=_in_pass().noise),
+    nn.Embedding: lambda _, ids, module: look_up(ids.reshape(-1), module).view(*ids.shape, -1),
     nn.Linear: _linear,
 }
 

@@ -116,8 +116,9 @@ def _add_prefix(whole: PreTrainedModel, tokens: int) -> Addition:
     base.requires_grad_(False)
     base.add_module("prefix", PrefixEncoder(how))  # type: ignore[no-untyped-call]
 
-    def prepend(_: nn.Module, given: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def prepend(*call: Any) -> tuple[Any, dict[str, Any]]:
         """Add the prefix to the encoder's arguments as peft does, so that the tokens' positions start after it."""
+        _, given, named = call
         mask = named["attention_mask"]  # (B, L)
         states = base.get_parameter(_PREFIX).view(tokens, layers, 2, heads, -1)  # (P, N, 2, A, D)
         every = states.permute(1, 2, 3, 0, 4)[:, :, None].expand(-1, -1, len(mask), -1, -1, -1)  # (N, 2, B, A, P, D)
