@@ -26,7 +26,7 @@ from glue_bench.machine import processor_name, usable_cores
 from glue_bench.models.classifier import Classifier, make_classifier
 from glue_bench.models.families import max_positions
 from glue_bench.models.placement import choose_placement, is_out_of_memory, keep_freed_memory
-from glue_bench.training.seeds import SeedStreams
+from glue_bench.training.course import SeedStreams
 from glue_bench.training.trainer import fit, predict
 
 # Tokens of a row: sixteen quantiles of GLUE's lengths. 800 dev rows each of CoLA, SST-2, QQP, QNLI and MNLI and all of

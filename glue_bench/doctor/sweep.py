@@ -141,19 +141,19 @@ def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Finding:
             return _problem(name, [str(error)], advice=_OTHER_ENCODERS)
         hub.weights = max(hub.weights, size)
         return Finding(name, OK, found=f"{folder}, weights of {format_bytes(size)}")
-    missing = find_not_cached(encoder)
+    groups, optional, unsure = find_not_cached(encoder)
     place = {"repo_id": encoder.hub_id, "revision": encoder.revision or "main", "repo_type": "model"}
-    if not missing.groups and (missing.unsure if offline_variable() else missing.optional):  # a run asks for these too
+    if not groups and (unsure if offline_variable() else optional):  # a run asks for these too
         try:
-            hub.find_first(missing.optional[:1], place)  # any reply will do
+            hub.find_first(optional[:1], place)  # any reply will do
         except UnreachableError:
-            also = (missing.unsure or missing.optional)[0]
+            also = (unsure or optional)[0]
             text = f"the hub is out of reach; its cache here has the model, but runs also ask for {also}"
-            use = _BRING.format(**place) if missing.unsure else "HF_HUB_OFFLINE=1: a run then uses what the cache has"
+            use = _BRING.format(**place) if unsure else "HF_HUB_OFFLINE=1: a run then uses what the cache has"
             return _problem(name, [text], advice=use)
         except InputError:
             pass  # the hub answered
-    return _examine_hub(name, missing.groups, place=place, hub=hub, other=_OTHER_ENCODERS)
+    return _examine_hub(name, groups, place=place, hub=hub, other=_OTHER_ENCODERS)
 
 
 def _examine_data(data: DataConfig, tasks: Sequence[TaskConfig], *, hub: Hub) -> Finding:

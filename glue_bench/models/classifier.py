@@ -23,11 +23,11 @@ from glue_bench.config.schema import PeftConfig
 from glue_bench.data.encoding import Encoded, TextEncoder, load_tokenizer, serialise
 from glue_bench.errors import InputError, UsageError
 from glue_bench.models.families import family_of, first_position, max_positions, why_refused
+from glue_bench.models.flat import check
 from glue_bench.models.flat_rows import FlatRows
 from glue_bench.models.heads import HEAD_KEY, POOLINGS, README, PooledModel
-from glue_bench.models.load_check import check
 from glue_bench.models.padded import PaddedRows, load_transformer, padded_logits, read_model_config
-from glue_bench.models.peft import Adapters, Addition, Prefix, tune
+from glue_bench.models.peft import Addition, tune
 from glue_bench.models.placement import Placement
 from glue_bench.models.pretrained import tokenizer_files
 from glue_bench.text import quote, reason_of
@@ -51,9 +51,9 @@ class Classifier(nn.Module):
         self.whole, self.config, self.adapters = whole, whole.config, adapters
         self.usual_dropout = dict[str, float]()  # what config.json says, where the training has another
         why = "trainer.engine=padded" if engine == "padded" else ""
-        if isinstance(adapters, Prefix):
+        if adapters and not adapters.tuner:
             why = "peft=prefix adds keys and values that the flat engine has no place for"
-        with adapters.perturbed() if isinstance(adapters, Adapters) else contextlib.nullcontext():
+        with adapters.perturbed() if adapters else contextlib.nullcontext():
             self.flat, self.why_padded = check(whole, why_padded=why)
         if engine == "flat" and self.flat is None:
             raise UsageError(f"trainer.engine=flat: not for this encoder ({self.why_padded}); must be auto or padded")
@@ -70,21 +70,17 @@ class Classifier(nn.Module):
 
     def execution(self, placement: Placement) -> dict[str, str]:
         """Say what computes the logits, for the record."""
-        found = {"attention": self._attention(placement)}
-        if self.why_padded:
-            found["padded"] = self.why_padded
-        elif placement.device.type == "cpu" and placement.precision == "float32":
-            found |= {"products": placement.products} | ({"rates": placement.rates} if placement.rates else {})
-        return found
-
-    def _attention(self, placement: Placement) -> str:
         without = " without cuDNN" if placement.device.type == "cuda" else ""
         if self.flat is None:
-            return f"transformers' {getattr(self.config, '_attn_implementation', None) or 'eager'}{without}"
-        if family_of(self.config).relative:
-            return "blocks by transformers' own modules"
+            usual = getattr(self.config, "_attn_implementation", None) or "eager"
+            return {"attention": f"transformers' {usual}{without}", "padded": self.why_padded}
         plain = placement.device.type == "cpu" and placement.precision == "float32"
-        return "blocks" if plain else f"blocks by torch's sdpa{without}"
+        attention = "blocks" if plain else f"blocks by torch's sdpa{without}"
+        relative = family_of(self.config).relative
+        found = {"attention": "blocks by transformers' own modules" if relative else attention}
+        if plain:
+            found |= {"products": placement.products} | ({"rates": placement.rates} if placement.rates else {})
+        return found
 
     def place(self, encoded: Encoded, device: torch.device) -> Rows:
         """Return a split whose `gather` makes the batches for `forward`; call it after `cut_vocabulary`."""
@@ -104,8 +100,8 @@ class Classifier(nn.Module):
 
     def standard_state(self) -> dict[str, Tensor]:
         """Return the weights under the names of AutoModelForSequenceClassification, and merge adapters."""
-        if isinstance(self.adapters, Adapters):
-            self.adapters.merge()
+        if self.adapters and self.adapters.tuner:
+            self.adapters.tuner.merge_and_unload()
             self.adapters = None
         return self.whole.state_dict()
 
@@ -178,7 +174,7 @@ def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -
     config.num_labels = outputs
     try:
         if getattr(config, HEAD_KEY, None) in POOLINGS:
-            whole = _join_own(config, folder)
+            whole = _join(config, folder)
             whole.load_state_dict(load_file(folder / "model.safetensors"))
         else:
             whole, _ = load_transformer(folder, config, kind=AutoModelForSequenceClassification)
@@ -193,9 +189,8 @@ def check_max_length(folder: Path, max_length: int, *, prefix: int | None = None
     if (longest := positions - (prefix or 0)) < 1:
         raise UsageError(f"peft.tokens={prefix}: must be below {positions}, the positions of this encoder")
     if max_length > longest:
-        words = f"this encoder has positions for at most {longest} tokens"
-        words += f" beside the {prefix} of peft.tokens" if prefix else ""
-        raise UsageError(f"trainer.max_length={max_length}: {words}")
+        words = f"{longest} tokens" + (f" beside the {prefix} of peft.tokens" if prefix else "")
+        raise UsageError(f"trainer.max_length={max_length}: this encoder has positions for at most {words}")
 
 
 def check_padding(folder: Path, texts: TextEncoder) -> None:
@@ -282,24 +277,19 @@ def _build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            whole = _join_own(config, folder) if folder and getattr(config, HEAD_KEY, None) else _join(config, folder)
+            whole = _join(config, folder)
         except (ValueError, RuntimeError, AttributeError) as error:
             raise InputError(f"{where}: no classifier can be made from it ({reason_of(error)})") from error
         adapters = tune(whole, peft) if peft else None
     return Classifier(whole, engine=engine, adapters=adapters)
 
 
-def _join_own(config: PretrainedConfig, folder: Path) -> PreTrainedModel:
-    """Join the pretrained transformer with a head of ours, which has all that is used of transformers' models."""
-    transformer, _ = load_transformer(folder, config)
-    return cast(
-        PreTrainedModel, PooledModel(transformer, pooling=getattr(config, HEAD_KEY), outputs=config.num_labels or 1)
-    )
-
-
 def _join(config: PretrainedConfig, folder: Path | None) -> PreTrainedModel:
-    """Join the pretrained transformer, or one of random weights, with the head that transformers gives its family."""
+    """Join the pretrained transformer, or one of random weights, with a head: ours, or what transformers gives it."""
     transformer, missing = load_transformer(folder, config) if folder else (None, set[str]())
+    if transformer is not None and (pooling := getattr(config, HEAD_KEY, None)):
+        own = PooledModel(transformer, pooling=pooling, outputs=config.num_labels or 1)
+        return cast(PreTrainedModel, own)  # it has all that is used of one
     # Heads of BERT's and RoBERTa's families are drawn by themselves, others after a whole model: scores depend on it.
     alone = family_of(config).kernels and transformer is not None
     with no_init_weights() if alone else contextlib.nullcontext():

@@ -10,7 +10,7 @@ All tokens of a batch go through the model's own modules as one row, (1, T, H). 
 
 Dropout and embedding tables are computed by `kernels`, too, and linear layers by `products`. The embedding table can be
 cut to the tokens that occur, which saves the optimiser work. Modules keep their names, and outside of a flat pass they
-work as before.
+work as before. At every load `check` compares a few random rows with the padded engine.
 
 Shapes are written with the letters of the module `kernels`.
 """
@@ -27,21 +27,30 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from glue_bench.data.encoding import Encoded
+from glue_bench.errors import InputError
 from glue_bench.models import kernels
-from glue_bench.models.families import family_of, first_position
+from glue_bench.models.families import family_of, first_position, max_positions, padding_id
 from glue_bench.models.flat_rows import FlatRows
 from glue_bench.models.kernels import AttentionKind, FlatBatch, Noise, attend, drop, drop_and_add, look_up, pick
+from glue_bench.models.padded import PaddedRows, name_of, padded_logits
 from glue_bench.models.products import OneDNNLinear, is_onednn
+from glue_bench.text import first_line
 
 _NAME = "glue_bench_flat"  # of our attention, in transformers' tables
 _RELATIVE = ("DisentangledSelfAttention", "MPNetSelfAttention")
 FORMS = ("last", "first", "all")  # of a flat model, the fastest first
+_LENGTHS = (3, 7, 1)  # tokens of the rows; the first has as many as the shortest of real rows
+_TOLERANCE = 1e-5  # of float32 values about 1; engines that agree differ by less than a tenth of it
+# Padding that is masked changes only the order of sums: by 2e-5 at most, by 4e-4 in a quantised I-BERT, in families of
+# random weights; padding that is read changes states by 3e-3 or more.
+_PADDING_TOLERANCE = 1e-3
+_CPU = torch.device("cpu")
 
 
 @dataclass(kw_only=True)
@@ -70,11 +79,11 @@ class FlatModel:
         self._row_of: NDArray[np.int64] | None = None  # token id to row of a cut table
         self._uncut: tuple[Tensor, Tensor, int | None] | None = None  # table, its kept rows, and its padding row
         self.form = FORMS[0] if names else FORMS[1]
-        whole.set_attn_implementation(_NAME)
+        self._base.set_attn_implementation(_NAME)  # type: ignore[operator]
         _replace_in_a_pass(self._base, "forward", by=self._encode_rows)
         for module in self._base.modules():
             if type(module) in _OURS:
-                module.__class__ = _OURS[type(module)]
+                _replace_in_a_pass(module, "forward", by=functools.partial(_OURS[type(module)], module=module))
         layers = list(self._base.get_submodule(names["layers"]).children()) if names else []
         for layer in layers:
             parts = {part: layer.get_submodule(name) for part, name in (names or {}).items() if part != "layers"}
@@ -148,11 +157,10 @@ class FlatModel:
         """Be the transformer's forward pass: return states of (B, 1, H), or (B, L, H)."""
         now, base = _in_pass(), self._base
         states = self._encode(original, now.batch) if now.batch is not None else cast(Tensor, now.first)[:, None]
-        pooler, activation = getattr(base, "pooler", None), getattr(base, "pooler_activation", None)
-        if activation is not None and pooler is not None:  # ALBERT's, a plain linear layer
-            pooled = activation(pooler(states[:, 0]))
-        else:
-            pooled = None if pooler is None else pooler(states)
+        pooler, pooled = getattr(base, "pooler", None), None
+        if pooler is not None:
+            activation = getattr(base, "pooler_activation", None)  # of ALBERT, whose pooler is a plain linear layer
+            pooled = pooler(states) if activation is None else activation(pooler(states[:, 0]))
         return BaseModelOutputWithPooling(last_hidden_state=states, pooler_output=pooled)
 
     def _encode(self, original: Callable[..., Any], batch: FlatBatch) -> Tensor:
@@ -170,24 +178,83 @@ class FlatModel:
         now = _in_pass()
         if self.form != "last" or now.batch is None:
             return original(hidden, *rest, **more)
-        states = hidden.squeeze(0)
+        states, noise = hidden.squeeze(0), now.noise
         kept = pick(states, now.batch.first) if parts.last else states
-        return _apply_layer(parts, states, kept=kept, batch=now.batch, noise=now.noise)[None]
+        query, dropout, heads = parts.query(kept), parts.attention_dropout, parts.heads
+        scale, probability = (query.shape[-1] // heads) ** -0.5, dropout.p if dropout.training else 0.0
+        kind = AttentionKind(heads=heads, scale=scale, dropout=probability)
+        key, value = parts.key(states), parts.value(states)
+        context = attend(query, key=key, value=value, batch=now.batch, kind=kind, noise=noise)
+        mixed, dropped = parts.projection(context), getattr(parts, "projection_dropout", None)  # DistilBERT has none
+        mixed = drop_and_add(mixed, kept, dropout=dropped, noise=noise) if dropped else mixed + kept
+        attended = parts.attention_norm(mixed)
+        activated = parts.outer(parts.activation(parts.inner(attended)))
+        return parts.outer_norm(drop_and_add(activated, attended, dropout=parts.outer_dropout, noise=noise))[None]
 
 
-def _apply_layer(layer: Any, hidden: Tensor, *, kept: Tensor, batch: FlatBatch, noise: Noise | None) -> Tensor:
-    """Apply the parts of a layer to (T, H) states; return those of the `kept` ones, all (T, H) or the first (B, H)."""
-    query, dropout, heads = layer.query(kept), layer.attention_dropout, layer.heads
-    kind = AttentionKind(
-        heads=heads, scale=(query.shape[-1] // heads) ** -0.5, dropout=dropout.p if dropout.training else 0.0
-    )
-    context = attend(query, key=layer.key(hidden), value=layer.value(hidden), batch=batch, kind=kind, noise=noise)
-    mixed, dropped = layer.projection(context), getattr(layer, "projection_dropout", None)  # DistilBERT has none
-    mixed = drop_and_add(mixed, kept, dropout=dropped, noise=noise) if dropped else mixed + kept
-    attended = layer.attention_norm(mixed)
-    activated = layer.outer(layer.activation(layer.inner(attended)))
-    finished: Tensor = layer.outer_norm(drop_and_add(activated, attended, dropout=layer.outer_dropout, noise=noise))
-    return finished
+def check(whole: PreTrainedModel, *, why_padded: str = "") -> tuple[FlatModel | None, str]:
+    """Return what runs a model on flat batches; if it computes anything else than the model itself, None and why.
+
+    That is not tried if `why_padded` rules it out. An InputError if transformers cannot compute rows, or if what it
+    computes of a row changes with the rows beside it.
+    """
+    training, states = whole.training, list[Tensor]()  # of the first tokens, in every pass
+    hook = whole.base_model.register_forward_hook(lambda _module, _given, found: states.append(found[0][:, 0]))
+    whole.train(False)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            encoded = _random_rows(whole.config)
+            rows = PaddedRows(encoded, config=whole.config, device=_CPU)
+            one = np.argsort(encoded.lengths())[1:2]  # neither the longest nor a single token
+            logits, alone = (padded_logits(whole, rows.gather(each)) for each in (np.arange(len(encoded)), one))
+            difference = max(_difference(alone, logits[one]), _difference(states[1], states[0][one]))
+            if difference > _PADDING_TOLERANCE:
+                why = f"a row's logits or states change by {difference:.0e} with the padding of its batch, so scores"
+                raise InputError(f"{name_of(whole)}: {why} would depend on the batch size; use another encoder")
+            return (None, why_padded) if why_padded else _flatten(whole, encoded, logits=logits, states=states)
+    finally:
+        hook.remove()
+        whole.train(training)
+
+
+def _flatten(
+    whole: PreTrainedModel, encoded: Encoded, *, logits: Tensor, states: list[Tensor]
+) -> tuple[FlatModel | None, str]:
+    usual, difference = whole.config._attn_implementation, float("inf")
+    try:
+        flat = FlatModel(whole)
+        # With a cut table, so that a model that reads token ids elsewhere is found out, too.
+        flat.cut_vocabulary(encoded.tokens)
+        try:
+            batch = flat.place(encoded, _CPU).gather(np.arange(len(encoded)))
+            for form in FORMS[FORMS.index(flat.form) :]:
+                flat.form = form
+                found = flat(batch)
+                difference = max(_difference(found, logits), _difference(states[-1], states[0]))
+                if difference <= _TOLERANCE:
+                    return flat, ""
+        finally:
+            flat.restore_vocabulary(decay=1.0)
+        why = f"the flat engine's logits or states differ by {difference:.0e}"
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError) as error:
+        why = f"the flat engine cannot run it: {first_line(error)}"
+    whole.base_model.set_attn_implementation(usual or "eager")  # type: ignore[operator]
+    return None, why
+
+
+def _random_rows(config: PretrainedConfig) -> Encoded:
+    window = int(getattr(config, "sliding_window", None) or 0)  # which the first row is longer than
+    lengths = [min(length, max_positions(config)) for length in (window + _LENGTHS[0], *_LENGTHS[1:])]
+    tokens = np.random.default_rng(0).integers(0, int(config.vocab_size), sum(lengths))
+    tokens[tokens == padding_id(config)] = (padding_id(config) + 1) % int(config.vocab_size)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    types = np.zeros(len(tokens), dtype=np.uint8)
+    return Encoded(tokens=tokens.astype(np.int32), types=types, offsets=offsets, truncated=0)
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    scale = max(1.0, float(expected.abs().max()))
+    return float((found - expected).abs().max()) / scale if found.shape == expected.shape else float("inf")
 
 
 def _in_pass() -> Pass:
@@ -224,15 +291,13 @@ def _use_rectangles(base: nn.Module) -> None:
             rows = entries[block.entries].view(-1, block.width, hidden.shape[-1])
             if block.width not in now.positions:
                 now.positions[block.width] = positions(rows[:1])
-            visible = torch.ones(1, 1, 1, block.width, dtype=torch.bool) if block.mask is None else block.mask
-            visible = visible.to(hidden.device)
+            place, mask = now.positions[block.width], block.mask
+            visible = hidden.new_ones(1, 1, 1, block.width, dtype=torch.bool) if mask is None else mask
             if deberta:
-                known = {"relative_pos": now.positions[block.width], "rel_embeddings": given["rel_embeddings"]}
-                found = original(rows, visible, **known)
+                found = original(rows, visible, relative_pos=place, rel_embeddings=given["rel_embeddings"])
             else:
-                lowest = torch.finfo(hidden.dtype).min
-                mask = hidden.new_zeros(visible.shape).masked_fill(~visible, lowest)
-                found = original(rows, mask, now.positions[block.width])
+                added = torch.where(visible, 0.0, torch.finfo(hidden.dtype).min).to(hidden.dtype)
+                found = original(rows, added, place)
             contexts.append(found[0].flatten(0, 1))
         return torch.cat(contexts).index_select(0, blocks.slice_entries)[None], None
 
@@ -248,29 +313,17 @@ def _row_mask(batch: FlatBatch) -> Tensor:
     return torch.arange(longest, device=lengths.device) < lengths[:, None]
 
 
-class _Dropout(nn.Dropout):
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in torch
-        now = current_pass.get()
-        return drop(input, self, noise=now.noise if now else None)
+def _linear(original: Callable[..., Any], hidden: Tensor, *, module: nn.Linear) -> Any:
+    if not is_onednn() or not kernels.is_plain(hidden):
+        return original(hidden)
+    return OneDNNLinear.apply(hidden, module.weight, module.bias)  # type: ignore[no-untyped-call]
 
 
-class _Embedding(nn.Embedding):
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in torch
-        if current_pass.get() is None:
-            return super().forward(input)
-        return look_up(input.reshape(-1), self).view(*input.shape, -1)
-
-
-class _Linear(nn.Linear):
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in torch
-        if current_pass.get() is None or not is_onednn() or not kernels.is_plain(input):
-            return super().forward(input)
-        return OneDNNLinear.apply(input, self.weight, self.bias)  # type: ignore[no-any-return, no-untyped-call]
-
-
-_OURS: dict[type[nn.Module], type[nn.Module]] = {
-    nn.Dropout: _Dropout, nn.Embedding: _Embedding, nn.Linear: _Linear
-}  # fmt: skip
+_OURS: dict[type[nn.Module], Callable[..., Any]] = {  # in place of a module's forward pass
+    nn.Dropout: lambda _, hidden, module: drop(hidden, module, noise=_in_pass().noise),
+    nn.Embedding: lambda _, ids, module: look_up(ids.reshape(-1), module).view(*ids.shape, -1),
+    nn.Linear: _linear,
+}
 
 
 def _attend(module: nn.Module, query: Tensor, *rest: Any, **settings: Any) -> Any:
@@ -282,19 +335,11 @@ def _attend(module: nn.Module, query: Tensor, *rest: Any, **settings: Any) -> An
     # Several query heads may share a head of keys and values.
     shared = [part.repeat_interleave(heads // part.shape[1], dim=1) for part in rest[:2]]
     flat = [part[0].transpose(0, 1).reshape(-1, heads * part.shape[-1]) for part in (query, *shared)]
-    kind = AttentionKind(
-        heads=heads,
-        scale=settings.get("scaling") or size**-0.5,
-        dropout=settings.get("dropout", 0.0),
-        window=settings.get("sliding_window"),
-    )
+    scale, window = settings.get("scaling") or size**-0.5, settings.get("sliding_window")
+    kind = AttentionKind(heads=heads, scale=scale, dropout=settings.get("dropout", 0.0), window=window)
     context = attend(flat[0], key=flat[1], value=flat[2], batch=now.batch, kind=kind, noise=now.noise)
     return context.view(1, len(context), heads, -1), None
 
 
-def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
-    return sdpa_mask(*args, **kwargs) if current_pass.get() is None else None
-
-
 AttentionInterface.register(_NAME, _attend)
-AttentionMaskInterface.register(_NAME, _mask)
+AttentionMaskInterface.register(_NAME, lambda *call, **more: None if current_pass.get() else sdpa_mask(*call, **more))

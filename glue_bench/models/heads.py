@@ -43,10 +43,6 @@ class PooledModel(nn.Module):
         found: PreTrainedModel = getattr(self, self.base_model_prefix)
         return found
 
-    def set_attn_implementation(self, name: str) -> None:
-        """Choose what computes attention."""
-        self.base_model.set_attn_implementation(name)
-
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **more: Any) -> SequenceClassifierOutput:
         """Return the logits of (B, L) tokens: (B, outputs)."""
         states = self.base_model(input_ids=input_ids, attention_mask=attention_mask, **more)[0]  # (B, L, H)

@@ -13,16 +13,48 @@ A slice is one head's D numbers of one token, so that (T, H) holds T * A slices;
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from glue_bench.models.blocks import AttentionBlock, Blocks, arrange, arrange_on_device
+# The cost of one more block, in entries of a head: a smaller saving is not worth it (measured on a CPU).
+BLOCK_COST = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionBlock:
+    """N neighbouring rows of the batch as a rectangle for each head."""
+
+    rows: slice  # of the batch's rows
+    entries: slice  # of the batch's entries: N * A * L of them, in the order (row, head, position)
+    width: int  # L
+    mask: Tensor | None  # (N, 1, 1, L) bool, true for a token; None where every row has L tokens
+
+    def within(self, window: int | None) -> Tensor | None:
+        """Return the mask of queries that attend only to keys fewer than `window` tokens away: (N or 1, 1, L, L)."""
+        if window is None or window >= self.width:
+            return self.mask
+        place = torch.arange(self.width, device=None if self.mask is None else self.mask.device)
+        near = (place[:, None] - place).abs() < window
+        if self.mask is None:
+            return near[None, None]
+        return self.mask & (near | ~self.mask.transpose(2, 3))  # a softmax of nothing is not a number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """The E entries of all attention blocks of a batch."""
+
+    whole: Sequence[AttentionBlock]
+    first: Sequence[AttentionBlock]  # the same for the B rows that the head reads, without the filler row
+    entry_slices: Tensor  # (E,) the slice of each entry; an entry without a token repeats a token
+    slice_entries: Tensor  # (T * A,) the entry of each slice
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,17 +81,72 @@ class FlatBatch:
         With one head, slices are whole states, and an entry holds H numbers.
         """
         if heads not in self._arranged:
-            self._arranged[heads] = self._arrange(heads)
+            lengths = np.diff(self.starts.numpy()).astype(np.int64) if self.starts.device.type == "cpu" else None
+            shape = {"tokens": len(self.input_ids), "rows": len(self.first), "longest": self.longest, "heads": heads}
+            self._arranged[heads] = arrange(self.starts, **shape, lengths=lengths)
         return self._arranged[heads]
 
-    def _arrange(self, heads: int) -> Blocks:
-        rows = len(self.first)
-        if self.starts.device.type == "cpu":
-            lengths = np.diff(self.starts.numpy()).astype(np.int64)
-            if lengths[:rows].all():
-                return arrange(lengths[lengths > 0], rows=rows, heads=heads)
-        tokens = len(self.input_ids)
-        return arrange_on_device(self.starts, tokens=tokens, rows=rows, longest=self.longest, heads=heads)
+
+def arrange(
+    starts: Tensor, *, tokens: int, rows: int, longest: int, heads: int, lengths: NDArray[np.int64] | None = None
+) -> Blocks:
+    """Arrange a batch on its device: in as many blocks as it is fastest with, if the `lengths` of its rows are known.
+
+    Otherwise in one block, whose shapes depend on the other arguments alone, and nothing is read back. On a GPU,
+    starting the kernels of another block costs more than the entries that it saves. `starts`, (B + 2,), is where each
+    row and the filler row begin, and the end; rows may have no tokens. T `tokens`, B `rows`, L `longest`.
+    """
+    starts, device = starts.long(), starts.device
+    each, every = torch.arange(heads, device=device), torch.arange(tokens, device=device)
+    row = torch.searchsorted(starts[1:].contiguous(), every, right=True)  # (T,)
+    column = every - starts.index_select(0, row)
+    groups, inside = [(0, rows + 1)], slice(None)
+    if lengths is not None:  # a filler row changes no other block
+        groups = [*split_by_length(lengths[:rows]), *([(rows, rows + 1)] if lengths[rows] else [])]
+    whole, first, entry_slices, slice_entries, used = list[AttentionBlock](), list[AttentionBlock](), [], [], 0
+    for begin, end in groups:
+        width = longest
+        if lengths is not None:
+            width, inside = max(1, int(lengths[begin:end].max())), slice(int(starts[begin]), int(starts[end]))
+        begins, ends = starts[begin:end, None], starts[begin + 1 : end + 1, None]
+        token = begins + torch.arange(width, device=device)  # (N, L)
+        # A row without tokens attends to one of another row, since a softmax of nothing is not a number; none reads it.
+        real = token < torch.maximum(ends, begins + 1)
+        token = torch.where(real, token, begins).clamp(max=tokens - 1)
+        entry_slices.append(torch.add(each[:, None], token[:, None, :], alpha=heads).reshape(-1))
+        shifted = column[inside, None] + (used - begin * heads * width)
+        entry = torch.add(shifted, torch.add(each, row[inside, None], alpha=heads), alpha=width)
+        slice_entries.append(entry.reshape(-1))
+        full = lengths is not None and bool(real.all())
+        for blocks, stop in ((whole, end), (first, min(end, rows))):
+            if stop > begin:
+                entries = slice(used, used + (stop - begin) * heads * width)
+                mask = None if full else real[: stop - begin, None, None, :]
+                blocks.append(AttentionBlock(rows=slice(begin, stop), entries=entries, width=width, mask=mask))
+        used = whole[-1].entries.stop
+    slices, entered = torch.cat(entry_slices), torch.cat(slice_entries)
+    return Blocks(whole=whole, first=first, entry_slices=slices, slice_entries=entered)
+
+
+def split_by_length(lengths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Cut (B,) `lengths` into groups of neighbours so that padding plus the cost of the blocks is least.
+
+    Yields the first row of each group and the one after its last.
+    """
+    rows = len(lengths)
+    if rows * lengths.max() ** 2 - (lengths**2).sum() <= BLOCK_COST:
+        yield 0, rows
+        return
+    cheapest, begins = np.zeros(rows + 1), np.zeros(rows + 1, dtype=np.int64)
+    for end in range(1, rows + 1):
+        widths = np.maximum.accumulate(lengths[:end][::-1])[::-1]  # of the groups that begin at 0, ..., end - 1
+        costs = cheapest[:end] + (end - np.arange(end)) * widths**2 + BLOCK_COST
+        begins[end] = costs.argmin()
+        cheapest[end] = costs[begins[end]]
+    cuts = [rows]
+    while cuts[-1]:
+        cuts.append(int(begins[cuts[-1]]))
+    yield from zip(cuts[:0:-1], cuts[-2::-1], strict=True)
 
 
 class Noise:

@@ -63,8 +63,6 @@ _LIMITS: tuple[tuple[str, float, float], ...] = (
     ("intermediate_size", 1, 1_000_001),
     ("vocab_size", 1, 10_000_001),
     ("type_vocab_size", 0, 1001),
-    ("pad_token_id", 0, 10_000_001),
-    *((name, 0.0, 0.99999) for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")),
     ("initializer_range", 0.0, 10.0),
     ("layer_norm_eps", 0.0, 1.0),
 )
@@ -141,15 +139,13 @@ def read_model_config(folder: Path) -> PretrainedConfig:
         if content.get(name) is not None:
             raise InputError(f"encoder folder {folder}: {name} in its config.json; {why}")
     rates = [name for name, rate in config.to_dict().items() if "dropout" in name and type(rate) in (int, float)]
-    for name, lowest, below in (*_LIMITS, *((name, 0.0, 0.99999) for name in rates)):
+    padding = ("pad_token_id", 0, getattr(config, "vocab_size", None) or 10_000_001)  # a row of the embedding table
+    for name, lowest, below in (*_LIMITS, padding, *((name, 0.0, 0.99999) for name in rates)):
         value = getattr(config, name, None)
         fits = isinstance(value, int if isinstance(below, int) else int | float) and lowest <= value < below
         if value is not None and not fits:
             limits = f"must be {lowest} or more and below {below}"
             raise InputError(f"encoder folder {folder}: {name} is {value!r} in its config.json; {limits}")
-    if (config.pad_token_id or 0) >= getattr(config, "vocab_size", 2**31):
-        rows = f"its embedding table has {config.vocab_size} rows"
-        raise InputError(f"encoder folder {folder}: pad_token_id is {config.pad_token_id} in its config.json; {rows}")
     for name, wanted in _PINNED.items():
         if hasattr(config, name):
             setattr(config, name, wanted)
@@ -209,25 +205,26 @@ def load_transformer(
         if is_out_of_memory(error):
             raise
         raise InputError(f"encoder folder {folder}: its weights cannot be loaded ({reason_of(error)})") from error
-    missing = set(info["missing_keys"])
-    needed = sorted(key for key in missing if "pooler" not in key and "position_ids" not in key)
-    if needed and missing.issuperset(name for name, _ in model.named_parameters()):
-        other = next(iter(sorted(info["unexpected_keys"])), "nothing")
-        hint = "; save them without DataParallel's `module.`" if other.startswith("module.") else ""
-        why = f"none of its weights has a name of a {config.model_type} model; the first is {quote(other)}{hint}"
+    if why := _misfit(model, info):
         raise InputError(f"encoder folder {folder}: {why}")
-    if needed:
+    return model, {*info["missing_keys"]}
+
+
+def _misfit(model: PreTrainedModel, info: Mapping[str, Any]) -> str:
+    """Return why the weights that were loaded are not those of this model; empty if they are."""
+    missing, named = {*info["missing_keys"]}, dict(model.named_parameters())
+    if needed := sorted(key for key in missing if "pooler" not in key and "position_ids" not in key):
+        if missing.issuperset(named):
+            other = min(info["unexpected_keys"], default="nothing")
+            hint = "; save them without DataParallel's `module.`" if other.startswith("module.") else ""
+            kind = model.config.model_type
+            return f"none of its weights has a name of a {kind} model; the first is {quote(other)}{hint}"
         more = f" and {len(needed) - 1} more" if len(needed) > 1 else ""
-        why = f"its weights lack {needed[0]}{more}; take config.json and weights from one model"
-        raise InputError(f"encoder folder {folder}: {why}")
+        return f"its weights lack {needed[0]}{more}; take config.json and weights from one model"
     for name, *shapes in sorted(info.get("mismatched_keys", ())):
         sizes = " and ".join(str(tuple(shape)) for shape in shapes)
-        why = f"{name} has other sizes in the weights than by config.json: {sizes}; take both files from one model"
-        raise InputError(f"encoder folder {folder}: {why}")
+        return f"{name} has other sizes in the weights than by config.json: {sizes}; take both files from one model"
     if further := sorted(filter(_LAYER.search, info["unexpected_keys"])):
-        why = f"its weights have layers that config.json lacks: {further[0]}; correct num_hidden_layers there"
-        raise InputError(f"encoder folder {folder}: {why}")
-    for name, weight in model.named_parameters():
-        if not torch.isfinite(weight).all() and name not in missing:
-            raise InputError(f"encoder folder {folder}: {name} holds NaN or infinite weights; download it again")
-    return model, missing
+        return f"its weights have layers that config.json lacks: {further[0]}; correct num_hidden_layers there"
+    broken = [name for name in named.keys() - missing if not named[name].isfinite().all()]
+    return f"{min(broken)} holds NaN or infinite weights; download it again" if broken else ""

@@ -5,17 +5,15 @@ configuration says otherwise.
 """
 
 import contextlib
-import errno
 import inspect
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
@@ -24,6 +22,7 @@ from glue_bench.errors import UsageError, list_names
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _NAME = "default"  # of the adapters, as peft calls them
+_PREFIX = "prefix.embedding.weight"  # in the encoder: (P, N x 2 x A x D)
 # What the families call the linear layers that get adapters if `peft.targets` names none: query and value as in LoRA
 # (Hu et al., arXiv:2106.09685); key, value and what leads out of the feed-forward layer as in (IA)3 (Liu et al.,
 # arXiv:2205.05638). ModernBERT and DeBERTa have query, key and value in one.
@@ -35,11 +34,13 @@ _USUAL = {
 _FEED_FORWARD = ("output.dense", "lin2", "ffn_output", "mlp.Wo", "mlp.down_proj", "mlp.fc2")
 
 
-class Addition(ABC):
-    """What peft adds to a model."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addition:
+    """What peft adds to a model: adapters, for which it has wrapped some linear layers, or a prefix."""
 
-    _place: str  # of the model's own weights in peft's file
-    _whole: PreTrainedModel
+    whole: PreTrainedModel
+    config: Any  # peft's
+    tuner: Any = None  # peft's, of adapters; None for a prefix
 
     def save(self, folder: Path, *, base: str, revision: str | None) -> None:
         """Write peft's files, from which `PeftModel.from_pretrained` gets the addition and the head.
@@ -47,102 +48,35 @@ class Addition(ABC):
         The `folder` is empty, and `base` is the encoder's id on the hub, or its folder. An OSError if a file cannot be
         written.
         """
-        config, state = self._own()
-        head = {name: value for name, value in self._whole.named_parameters() if _in_head(self._whole, name)}
+        from peft import get_peft_model_state_dict
+
+        config, tuner = self.config, self.tuner
+        head = {name: value for name, value in self.whole.named_parameters() if _in_head(self.whole, name)}
         config.task_type, config.inference_mode = "SEQ_CLS", True
         config.base_model_name_or_path, config.revision = base, revision
         config.modules_to_save = sorted({"pooler" if ".pooler." in name else name.split(".")[0] for name in head})
-        state |= {f"{self._place}{name}": value for name, value in head.items()}
+        if tuner:
+            config.target_modules = sorted(config.target_modules)
+            own = get_peft_model_state_dict(tuner, adapter_name=_NAME, save_embedding_layers=False)
+            state = {f"base_model.{name}": value for name, value in own.items()}
+        else:
+            state = {"prompt_embeddings": self.whole.base_model.get_parameter(_PREFIX)}
+        state |= {f"base_model.{'model.' if tuner else ''}{name}": value for name, value in head.items()}
         config.save_pretrained(str(folder))
-        try:
-            state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-            save_file(state, folder / ADAPTER_FILES[1])
-        except SafetensorError as error:  # what it raises for a full disk
-            raise OSError(errno.EIO, str(error)) from error
-
-    @abstractmethod
-    def _own(self) -> tuple[Any, dict[str, Tensor]]:
-        """Return peft's configuration, and the weights that are not the model's own, by their names in the file."""
-
-
-class Adapters(Addition):
-    """Adapters in a model, some of whose linear layers peft has wrapped."""
-
-    _place = "base_model.model."
-
-    def __init__(self, tuner: Any, whole: PreTrainedModel) -> None:
-        """Hold peft's tuner of the model."""
-        self._tuner, self._whole = tuner, whole
+        state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+        (folder / ADAPTER_FILES[1]).write_bytes(save(state))
 
     @contextlib.contextmanager
     def perturbed(self) -> Iterator[None]:
-        """Give the adapters other weights for a while: fresh ones change no logit, so no check could see them."""
-        parameters = [parameter for parameter in self._tuner.parameters() if parameter.requires_grad]
-        before = [parameter.detach().clone() for parameter in parameters]
-        chance = torch.Generator().manual_seed(0)
+        """Change what is trained for a while: fresh adapters change no logit, so that no check could see them."""
+        parameters = list[Tensor](filter(lambda each: each.requires_grad, self.whole.parameters()))
+        before, chance = [parameter.detach().clone() for parameter in parameters], torch.Generator().manual_seed(0)
         with torch.no_grad():
-            for parameter in parameters:
-                parameter.add_(0.1 * torch.randn(parameter.shape, generator=chance))
+            torch._foreach_add_(parameters, [0.1 * torch.randn(each.shape, generator=chance) for each in before])
             try:
                 yield
             finally:
-                for parameter, value in zip(parameters, before, strict=True):
-                    parameter.copy_(value)
-
-    def _own(self) -> tuple[Any, dict[str, Tensor]]:
-        from peft import get_peft_model_state_dict
-
-        config = self._tuner.peft_config[_NAME]
-        config.target_modules = sorted(config.target_modules)
-        state = get_peft_model_state_dict(self._tuner, adapter_name=_NAME, save_embedding_layers=False)
-        return config, {f"base_model.{name}": value for name, value in state.items()}
-
-    def merge(self) -> None:
-        """Add the adapters to the weights that they adapt, and unwrap the layers; there are none from then on."""
-        self._tuner.merge_and_unload()
-
-
-class Prefix(Addition):
-    """Keys and values in every layer that all tokens attend to before those of their row.
-
-    Shapes: P virtual tokens, N layers, A heads of size D, B rows.
-    """
-
-    _place = "base_model."
-
-    def __init__(self, whole: PreTrainedModel, tokens: int) -> None:
-        """Put peft's table into the encoder, which gets keys and values from there; a UsageError if it takes none."""
-        from peft import PrefixEncoder, PrefixTuningConfig
-
-        base, config = whole.base_model, whole.config
-        if "past_key_values" not in inspect.signature(base.forward).parameters:
-            why = f"transformers' {config.model_type} takes no keys and values from outside"
-            raise UsageError(f"peft=prefix: {why}; must be none, lora, ia3 or bitfit")
-        self._whole = whole
-        self._config: Any = PrefixTuningConfig(num_virtual_tokens=tokens, num_transformer_submodules=1)
-        self._config.token_dim, self._config.num_layers = config.hidden_size, config.num_hidden_layers
-        self._config.num_attention_heads = config.num_attention_heads
-        base.requires_grad_(False)
-        base.add_module("prefix", PrefixEncoder(self._config))  # type: ignore[no-untyped-call]
-        base.register_forward_pre_hook(self._prepend, with_kwargs=True)
-
-    @property
-    def _table(self) -> Tensor:  # (P, N x 2 x A x D)
-        table: Tensor = self._whole.base_model.get_parameter("prefix.embedding.weight")
-        return table
-
-    def _prepend(self, *call: Any) -> tuple[Any, dict[str, Any]]:
-        """Add the prefix to the encoder's arguments as peft does, so that the tokens' positions start after it."""
-        _, given, named = call
-        mask, table = named["attention_mask"], self._table  # mask: (B, L)
-        tokens = len(table)
-        states = table.view(tokens, self._config.num_layers, 2, self._config.num_attention_heads, -1)
-        every = states.permute(1, 2, 3, 0, 4)[:, :, None].expand(-1, -1, len(mask), -1, -1, -1)  # (N, 2, B, A, P, D)
-        mask = torch.cat([mask.new_ones(len(mask), tokens), mask], 1)
-        return given, {**named, "attention_mask": mask, "past_key_values": DynamicCache([(*layer,) for layer in every])}
-
-    def _own(self) -> tuple[Any, dict[str, Tensor]]:
-        return self._config, {"prompt_embeddings": self._table}
+                torch._foreach_copy_(parameters, before)
 
 
 def tune(whole: PreTrainedModel, how: PeftConfig) -> Addition | None:
@@ -152,15 +86,47 @@ def tune(whole: PreTrainedModel, how: PeftConfig) -> Addition | None:
     """
     adapters: Addition | None = None
     if how.tokens:
-        adapters = Prefix(whole, how.tokens)
+        adapters = _add_prefix(whole, how.tokens)
     elif how.method != "bitfit":
-        adapters = Adapters(_add_adapters(whole, how), whole)
+        tuner = _add_adapters(whole, how)
+        adapters = Addition(whole=whole, config=tuner.peft_config[_NAME], tuner=tuner)
     for name, parameter in whole.named_parameters():
         own = name.endswith("bias") if adapters is None else parameter.requires_grad
         parameter.requires_grad_(how.head if _in_head(whole, name) else own)
     if not any(value.requires_grad for name, value in whole.named_parameters() if not _in_head(whole, name)):
         raise UsageError(f"peft={how.method}: {whole.config.model_type} has no biases; must be none, lora or ia3")
     return adapters
+
+
+def _add_prefix(whole: PreTrainedModel, tokens: int) -> Addition:
+    """Give every layer keys and values that all tokens attend to before those of their row, from peft's table.
+
+    It becomes a part of the encoder. A UsageError if that takes none. Shapes: P virtual tokens, N layers, A heads of
+    size D, B rows.
+    """
+    from peft import PrefixEncoder, PrefixTuningConfig
+
+    base, config = whole.base_model, whole.config
+    if "past_key_values" not in inspect.signature(base.forward).parameters:
+        why = f"transformers' {config.model_type} takes no keys and values from outside"
+        raise UsageError(f"peft=prefix: {why}; must be none, lora, ia3 or bitfit")
+    layers, heads = config.num_hidden_layers, config.num_attention_heads
+    shape = {"token_dim": config.hidden_size, "num_layers": layers, "num_attention_heads": heads}
+    how = PrefixTuningConfig(num_virtual_tokens=tokens, num_transformer_submodules=1, **shape)
+    base.requires_grad_(False)
+    base.add_module("prefix", PrefixEncoder(how))  # type: ignore[no-untyped-call]
+
+    def prepend(*call: Any) -> tuple[Any, dict[str, Any]]:
+        """Add the prefix to the encoder's arguments as peft does, so that the tokens' positions start after it."""
+        _, given, named = call
+        mask = named["attention_mask"]  # (B, L)
+        states = base.get_parameter(_PREFIX).view(tokens, layers, 2, heads, -1)  # (P, N, 2, A, D)
+        every = states.permute(1, 2, 3, 0, 4)[:, :, None].expand(-1, -1, len(mask), -1, -1, -1)  # (N, 2, B, A, P, D)
+        mask = torch.cat([mask.new_ones(len(mask), tokens), mask], 1)
+        return given, {**named, "attention_mask": mask, "past_key_values": DynamicCache([(*layer,) for layer in every])}
+
+    base.register_forward_pre_hook(prepend, with_kwargs=True)
+    return Addition(whole=whole, config=how)
 
 
 def _add_adapters(whole: PreTrainedModel, how: PeftConfig) -> Any:
@@ -183,8 +149,7 @@ def _add_adapters(whole: PreTrainedModel, how: PeftConfig) -> Any:
 def _find_layers(whole: PreTrainedModel, how: PeftConfig) -> list[str]:
     every = [name for name, module in whole.named_modules() if isinstance(module, nn.Linear)]
     linear = [name for name in every if not _in_head(whole, f"{name}.")]
-    wanted = how.targets or _USUAL[how.method]
-    found = [name for name in linear if _ends(name, wanted)]
+    found = [name for name in linear if _ends(name, how.targets or _USUAL[how.method])]
     if how.method == "ia3" and not how.targets:
         found += [name for name in linear if _ends(name, _FEED_FORWARD) and "attention" not in name]
     lacking = [target for target in how.targets or () if not any(_ends(name, [target]) for name in linear)]

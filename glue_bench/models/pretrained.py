@@ -5,9 +5,9 @@ import functools
 import hashlib
 import importlib.util
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 
 from glue_bench.config.schema import EncoderConfig
@@ -124,7 +124,7 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
         raise InputError(f"encoder folder {folder}: no tokenizer.json{alone}")
     first = next(path.name for path in tokenizer_files(folder) if path.name in _TOKENIZERS)
     needed = ["tiktoken"] if first == "tiktoken.model" else ["sentencepiece", "protobuf"] if ".model" in first else []
-    if lacking := [package for package in needed if not _is_installed(package)]:
+    if lacking := [package for package in needed if not any(distributions(name=package))]:
         install = f"pip install {' '.join(lacking)}"
         raise InputError(f"encoder folder {folder}: no tokenizer.json; to read {first}, install packages: {install}")
     path = folder / "config.json"
@@ -223,33 +223,20 @@ def _why_missing(name: str, there: Collection[str]) -> str:
     return "only a model that transformers' save_pretrained wrote to safetensors is loaded"
 
 
-def _is_installed(package: str) -> bool:
-    with contextlib.suppress(PackageNotFoundError):
-        return bool(version(package))
-    return False
+def find_not_cached(encoder: EncoderConfig) -> tuple[list[tuple[str, ...]], list[str], list[str]]:
+    """Find what `resolve_pretrained` would ask the hub for, for an encoder there; makes no request.
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotCached:
-    """What `resolve_pretrained` would ask the hub for."""
-
-    groups: Sequence[Sequence[str]]  # of files of which one is needed, in the order in which they are tried
-    optional: Sequence[str]  # files of which the cache does not know whether they exist
-    unsure: Sequence[str]  # those of them without which it refuses to do when it must not ask
-
-
-def find_not_cached(encoder: EncoderConfig) -> NotCached:
-    """Find the files of an encoder on the hub that are not in the cache; makes no request."""
+    Returns groups of files of which one is needed, in the order in which they are tried; optional files of which the
+    cache does not know whether they exist; and those of them without which it refuses to do when it must not ask.
+    """
     place = {"revision": encoder.revision or "main", "repo_type": "model"}
     hub_id, forms = encoder.hub_id or "", _forms(allow_bin=encoder.allow_bin)
     if config := cached_file(hub_id, "config.json", **place):
         place["revision"] = commit_of(config, "config.json")
     groups = ("config.json",), forms, _TOKENIZERS
-    return NotCached(
-        groups=[group for group in groups if not any(cached_file(hub_id, name, **place) for name in group)],
-        optional=[name for name in _OPTIONAL if is_unknown(hub_id, name, **place)],
-        unsure=_unsure(hub_id, place["revision"]),
-    )
+    missing = [group for group in groups if not any(cached_file(hub_id, name, **place) for name in group)]
+    optional = [name for name in _OPTIONAL if is_unknown(hub_id, name, **place)]
+    return missing, optional, _unsure(hub_id, place["revision"])
 
 
 def fetch_tokenizer(hub_id: str, commit: str) -> None:

@@ -19,9 +19,8 @@ def load_trainable(folder: Path, config: RunConfig, *, outputs: int, head_seed: 
     something that this encoder does not have.
     """
     known = {name: getattr(config.trainer, name) for name in ("engine", "dropout", "head_dropout")}
-    if config.peft.method != "none":
-        known["peft"] = config.peft
-    model = load_classifier(folder, outputs=outputs, head_seed=head_seed, head=config.head, **known)
+    known |= {"head": config.head, "peft": config.peft if config.peft.method != "none" else None}
+    model = load_classifier(folder, outputs=outputs, head_seed=head_seed, **known)
     if config.freeze != "none":
         _freeze(model, config.freeze)
     return model

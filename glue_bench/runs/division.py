@@ -11,7 +11,7 @@ from glue_bench.data.encoding import Encoded
 from glue_bench.data.rows import Split, TaskData, draw_halves
 from glue_bench.errors import InputError
 from glue_bench.tasks.adapter import TaskAdapter
-from glue_bench.training.seeds import holdout_stream
+from glue_bench.training.course import holdout_stream
 from glue_bench.training.selection import draw_holdout, take_rows
 
 

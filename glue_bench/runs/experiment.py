@@ -35,9 +35,8 @@ from glue_bench.runs.store import RunStore, choose_start, predictions_path, writ
 from glue_bench.tasks.adapter import TaskAdapter, headline
 from glue_bench.text import plural
 from glue_bench.training.checkpoint import SnapshotStore, products_of_newest
+from glue_bench.training.course import SeedStreams, StepReport
 from glue_bench.training.distributed import ALONE, Processes
-from glue_bench.training.history import StepReport
-from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.selection import BestEpoch
 from glue_bench.training.stopping import SIGNALS
 from glue_bench.training.trainer import FitResult, fit, predict
@@ -294,7 +293,7 @@ def _evaluate(run: _Run, fitted: FitResult, *, best: BestEpoch | None, started: 
         scores=scores,
         undefined=undefined,
         predictions_sha256=hashes,
-        selected=dataclasses.asdict(best.selected) | stopped if best else {},
+        selected=best.selected | stopped if best else {},
         seconds={name: round(value, 3) for name, value in times.items()},
         status="finished",
         ended=now(),

@@ -22,7 +22,7 @@ from glue_bench.reading import conform, is_file_name, read_json
 from glue_bench.runs.identity import RunRequest, init_kind
 from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import first_line
-from glue_bench.training.seeds import SeedStreams, holdout_stream
+from glue_bench.training.course import SeedStreams, holdout_stream
 
 SCHEMA_VERSION = 1
 STATUSES = ("finished", "failed", "diverged", "interrupted")
@@ -52,7 +52,7 @@ class Record:
     recipe: str
     init: str = "pretrained"  # or TASK:RUN_ID
     selection: str = "last"  # last, best, holdout or halves
-    selected: Mapping[str, Any] = field(default_factory=dict)  # glue_bench.training.selection.Selected; empty for last
+    selected: Mapping[str, Any] = field(default_factory=dict)  # as BestEpoch.selected; empty for last
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # split to metric to value
     undefined: Mapping[str, str] = field(default_factory=dict)  # SPLIT.METRIC of each undefined score, to the reason
     predictions_sha256: Mapping[str, str] = field(default_factory=dict)  # split to hash; empty in older records

@@ -20,7 +20,7 @@ from glue_bench.sweep.timing import rough_work, seconds_in_all
 from glue_bench.tasks.adapter import headline, metric_title, undefined_words
 from glue_bench.tasks.published import PublishedTable, find_table
 from glue_bench.text import visible
-from glue_bench.training.history import StepReport
+from glue_bench.training.course import StepReport
 
 _LINE_EVERY = 30.0  # seconds between two progress lines of a run
 _COLUMNS = ("run", "state", "bar", "progress", "loss", "tokens/s", "time", "left")  # before the score

@@ -12,8 +12,8 @@ from glue_bench.runs.record import Record, request_facts
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan, find_record
+from glue_bench.training.course import StepReport
 from glue_bench.training.distributed import ALONE, Processes
-from glue_bench.training.history import StepReport
 from glue_bench.training.stopping import SIGNALS
 
 logger = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.queue import run_leased
-from glue_bench.training.history import StepReport
+from glue_bench.training.course import StepReport
 from glue_bench.training.stopping import HANDLED, SIGNALS, Stopped
 
 LOG = "output.log"

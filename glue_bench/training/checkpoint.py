@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import logging
+import math
 import re
 import shutil
 import time
@@ -94,10 +95,8 @@ class SnapshotStore:
 
     def _every(self) -> list[Path]:
         """Return the snapshots, newest first; whatever else lies there is not ours."""
-        found = (
-            path for path in self._folder.glob("step-*") if whole_number(path.name.removeprefix("step-")) is not None
-        )
-        return sorted(found, reverse=True)
+        every = self._folder.glob("step-*")
+        return sorted((path for path in every if whole_number(path.name[5:]) is not None), reverse=True)
 
     def _read(self, folder: Path) -> Snapshot:
         manifest = read_json(folder / _MANIFEST)
@@ -112,7 +111,7 @@ class SnapshotStore:
                 raise ValueError(f"{name} is damaged")
         metadata = read_json(folder / _METADATA)
         conform(int, step := metadata.pop("step"), where="step")
-        if step != whole_number(folder.name.removeprefix("step-")):
+        if step != whole_number(folder.name[5:]):
             raise ValueError(f"it was made after update {step}")
         return Snapshot(step=step, tensors=_with_names_of_today(load_file(folder / _TENSORS)), metadata=metadata)
 
@@ -148,10 +147,9 @@ def check_tensors(snapshot: Snapshot, begun: Mapping[str, Tensor]) -> None:
     found, step = snapshot.tensors, snapshot.step
     weights = {name.removeprefix("model."): value for name, value in begun.items() if name.startswith("model.")}
     known = {f"{kind}.{name}": value for kind in ("selected", *_MOMENTS) for name, value in weights.items()} | {**begun}
-    counts = {f"{_COUNT}.{name}" for name in weights}
+    counts, chosen = ({f"{kind}.{name}" for name in weights} for kind in (_COUNT, "selected"))
     missing = {*begun} - {*found}
-    if any(name.startswith("selected.") for name in found):
-        missing |= {f"selected.{name}" for name in weights} - {*found}
+    missing |= chosen - {*found} if chosen & {*found} else set()
     for name, value in weights.items():
         state = {f"{kind}.{name}" for kind in (_COUNT, *_MOMENTS)}
         if state & {*found} or (step and name not in missing and not value.cpu().equal(found[f"model.{name}"])):
@@ -159,12 +157,11 @@ def check_tensors(snapshot: Snapshot, begun: Mapping[str, Tensor]) -> None:
     if missing:
         raise ValueError(f"its tensor {min(missing)} is missing")
     for name, value in found.items():
-        like = known.get(name)
+        like, lowest = known.get(name), 0.0 if name.startswith(_MOMENTS[1]) else -math.inf
         if name in counts:
-            fits = value.numel() == 1 and float(value).is_integer() and 1 <= float(value) <= step
+            fits = value.numel() == 1 and float(value) in range(1, step + 1)
         else:
             fits = like is not None and (value.shape, value.dtype) == (like.shape, like.dtype)
-            fits = fits and bool(value.isfinite().all())
-            fits = fits and not (name.startswith(_MOMENTS[1]) and bool((value < 0).any()))
+            fits = fits and bool((value.isfinite() & (value >= lowest)).all())
         if not fits:
             raise ValueError(f"its tensor {name} is none that this training can have come to")

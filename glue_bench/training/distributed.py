@@ -7,7 +7,6 @@ method returns its argument, and torch is not even imported.
 import contextlib
 import logging
 import os
-import queue
 import socket
 import threading
 import time
@@ -91,34 +90,27 @@ class Processes:
 
     def _await_peers(self) -> None:
         """Connect in a thread, since nothing but the main thread obeys signals, and say who is waited for."""
-        ended = queue.SimpleQueue[BaseException | None]()
+        failed = list[BaseException]()
 
         def attempt() -> None:
             try:
                 self._connect()
             except BaseException as error:
-                ended.put(error)
-            else:
-                ended.put(None)
+                failed.append(error)
 
-        thread = threading.Thread(target=attempt, name="peers", daemon=True)
+        thread, limit = threading.Thread(target=attempt, name="peers", daemon=True), _FOR_PEERS.total_seconds()
         thread.start()
-        limit = _FOR_PEERS.total_seconds()
-        try:
-            error = ended.get(timeout=_QUIET)
-        except queue.Empty:
+        thread.join(_QUIET)
+        if thread.is_alive():
             others = list_names(str(rank) for rank in range(self.count) if rank != self.rank)
             place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
             text = "RANK=%d and WORLD_SIZE=%d are set: waiting for rank %s at %s, for %.0f minutes at most"
             logger.warning(text, self.rank, self.count, others, place, limit / 60)
-            try:
-                error = ended.get(timeout=limit + _PATIENCE - _QUIET)
-            except queue.Empty:
-                why = "the other processes did not connect; to run without them, unset RANK and WORLD_SIZE"
-                raise LostError(why) from None
-        thread.join()  # one that ends with the interpreter would abort it
-        if error:
-            raise error
+            thread.join(limit + _PATIENCE - _QUIET)
+        if thread.is_alive():
+            raise LostError("the other processes did not connect; to run without them, unset RANK and WORLD_SIZE")
+        if failed:
+            raise failed[0]
 
     def __exit__(self, *raised: Any) -> None:
         error: BaseException | None = raised[1]
@@ -195,7 +187,7 @@ class SharedGradients:
     def __init__(self, parameters: "Iterable[Tensor]", processes: Processes) -> None:
         """Allocate nothing before the first sum, which finds out which parameters have a gradient."""
         self._parameters, self._processes = list(parameters), processes
-        self._shared: list[Tensor] | None = None
+        self._shared: list[tuple[Tensor, Tensor]] | None = None  # parameters, and where in the bucket their gradient is
         self._bucket: Any = None  # (all shared elements + 1,)
 
     def sum_with(self, loss: "Tensor") -> "Tensor":
@@ -207,18 +199,17 @@ class SharedGradients:
 
         if self._shared is None:
             have = self._processes.largest(*(int(parameter.grad is not None) for parameter in self._parameters))
-            self._shared = [parameter for parameter, some in zip(self._parameters, have, strict=True) if some]
-            size = sum(parameter.numel() for parameter in self._shared) + 1
-            self._bucket = torch.empty(size, device=loss.device)
-        pieces = [
-            torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in self._shared
-        ]
-        torch.cat([piece.flatten() for piece in [*pieces, loss.detach()]], out=self._bucket)
+            shared = [parameter for parameter, some in zip(self._parameters, have, strict=True) if some]
+            sizes = [parameter.numel() for parameter in shared]
+            self._bucket = torch.empty(sum(sizes) + 1, device=loss.device)
+            pieces = self._bucket[:-1].split(sizes)
+            self._shared = [(each, piece.view_as(each)) for each, piece in zip(shared, pieces, strict=True)]
+        held = [torch.zeros_like(each) if each.grad is None else each.grad for each, _ in self._shared]
+        torch.cat([each.flatten() for each in [*held, loss.detach()]], out=self._bucket)
         self._processes.add_up(self._bucket)
-        *summed, total = self._bucket.split([*(parameter.numel() for parameter in self._shared), 1])
-        for parameter, piece in zip(self._shared, summed, strict=True):
-            parameter.grad = piece.view_as(parameter)  # the bucket's own memory, until the next sum
-        return total.clone().squeeze()  # type: ignore[no-any-return]
+        for parameter, piece in self._shared:
+            parameter.grad = piece  # the bucket's own memory, until the next sum
+        return self._bucket[-1].clone()  # type: ignore[no-any-return]
 
 
 @contextlib.contextmanager

@@ -2,8 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,18 +13,6 @@ from torch import Tensor, nn
 from glue_bench.data.encoding import Encoded
 from glue_bench.models.trainable import trained
 from glue_bench.training.checkpoint import Snapshot
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selected:
-    """The epoch whose weights are scored in the end, and how it was chosen."""
-
-    epoch: int  # from 1
-    step: int  # updates done by its end
-    on: str  # validation, or holdout: rows of the training split
-    rows: int  # that every epoch was scored on
-    score: float | None  # of this epoch; None for NaN or infinity
-    scores: Sequence[float | None]  # of every epoch
 
 
 class BestEpoch:
@@ -41,38 +28,36 @@ class BestEpoch:
         """
         self._model, self._score, self._on, self._rows, self._patience = model, score, on, rows, patience
         self._weights = dict[str, Tensor]()  # on the CPU: a device may have no room for them
-        self._epoch = self._step = 0  # of these weights
+        self.epoch = self.step = 0  # of these weights: from 1, and the updates done by its end
         self.scores = list[float | None]()  # of the epochs so far
 
     @property
-    def selected(self) -> Selected:
-        """The best of the epochs so far; there must be at least one."""
-        return Selected(
-            epoch=self._epoch,
-            step=self._step,
-            on=self._on,
-            rows=self._rows,
-            score=self.scores[self._epoch - 1],
-            scores=list(self.scores),
-        )
+    def selected(self) -> dict[str, Any]:
+        """The best of the epochs so far, of which there is one or more, and how it was chosen, for the record.
+
+        `epoch` from 1, `step` updates done by its end, `on` validation or holdout, how many `rows` of it, the `score`
+        and the `scores` of every epoch, None for NaN or infinity.
+        """
+        best = {"epoch": self.epoch, "step": self.step, "on": self._on, "rows": self._rows}
+        return {**best, "score": self.scores[self.epoch - 1], "scores": [*self.scores]}
 
     @property
     def over(self) -> bool:
         """Whether patience is at an end."""
-        return self._patience is not None and len(self.scores) - self._epoch >= self._patience
+        return self._patience is not None and len(self.scores) - self.epoch >= self._patience
 
     def end_epoch(self, step: int) -> None:
         """Score the epoch that ended with update `step`, and keep its weights if it is the best."""
-        score, best = self._score(), self.scores[self._epoch - 1] if self.scores else None
+        score, best = self._score(), self.scores[self.epoch - 1] if self.scores else None
         self.scores.append(score if math.isfinite(score) else None)
         if not self._weights or score > (-math.inf if best is None else best):
-            self._epoch, self._step = len(self.scores), step
+            self.epoch, self.step = len(self.scores), step
             weights = trained(self._model).items()
             self._weights = {name: value.detach().to("cpu", copy=True) for name, value in weights}
 
     def add_to(self, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with the state of the selection added, for `restore`."""
-        own: dict[str, Any] = {"epoch": self._epoch, "step": self._step, "scores": self.scores}
+        own: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "scores": self.scores}
         tensors = {f"selected.{name}": value for name, value in self._weights.items()}
         return dataclasses.replace(
             snapshot, tensors={**snapshot.tensors, **tensors}, metadata={**snapshot.metadata, "selection": own}
@@ -81,9 +66,8 @@ class BestEpoch:
     def restore(self, snapshot: Snapshot) -> None:
         """Continue from what `add_to` stored."""
         own = snapshot.metadata["selection"]
-        self._epoch, self._step, self.scores = own["epoch"], own["step"], list(own["scores"])
-        prefix = "selected."
-        tensors = snapshot.tensors.items()
+        self.epoch, self.step, self.scores = own["epoch"], own["step"], list(own["scores"])
+        prefix, tensors = "selected.", snapshot.tensors.items()
         self._weights = {name.removeprefix(prefix): value for name, value in tensors if name.startswith(prefix)}
 
     def put_back(self) -> None:

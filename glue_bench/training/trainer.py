@@ -4,6 +4,7 @@ Knows no task names. An update is a batch of `batch_size` rows, in one or more m
 """
 
 import dataclasses
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,9 +24,8 @@ from glue_bench.models.packing import Layout
 from glue_bench.models.placement import Placement, is_out_of_memory, release_memory
 from glue_bench.reading import conform
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore, check_tensors
+from glue_bench.training.course import SeedStreams, StepReport, dropout_seed
 from glue_bench.training.distributed import ALONE, Processes
-from glue_bench.training.history import StepReport
-from glue_bench.training.seeds import SeedStreams, dropout_seed
 from glue_bench.training.selection import BestEpoch
 from glue_bench.training.stopping import StopSignals
 from glue_bench.training.updates import Updates
@@ -186,25 +186,22 @@ class _Keeper:
         conform(_Facts, facts, where="")
         check_tensors(snapshot, fresh.tensors)
         begun, ended = updates.epochs_after(step)
-        ended = ended if self.selection is not None else 0  # that were scored
-        own = facts.get("selection", {"epoch": 0, "step": 0, "scores": []} if self.selection is None else None)
-        conform(_Selection, own, where="selection")
+        ended = ended if self.selection else 0  # that were scored
+        own = facts["selection"] if self.selection else facts.get("selection", {"epoch": 0, "step": 0, "scores": []})
         kept = int(any(name.startswith("selected.") for name in snapshot.tensors))
         least, chosen = min(1, ended), updates.last_of_epoch(own["epoch"])
-        counts = list[tuple[str, float, float, float]]([("step", step, 1, updates.total)])
-        counts += [("loss_steps", facts["loss_steps"], 0, step)]
+        total, counts = updates.total, list[tuple[str, float, float, float]]()
+        counts += [("step", step, 1, total), ("loss_steps", facts["loss_steps"], 0, step)]
         counts += [("parts", facts["parts"], 1, updates.most_micro_batches)]
         counts += [("tokens", facts["tokens"], step, begun * updates.tokens_per_epoch)]
         counts += [("seconds", facts["seconds"], 0, _LONGEST)]
         counts += [("resumed_at", each, 1, step) for each in facts["resumed_at"]]
         counts += [("number of scores", len(own["scores"]), ended, ended), ("best epoch", kept, least, least)]
         counts += [("selection.epoch", own["epoch"], least, ended), ("selection.step", own["step"], chosen, chosen)]
-        before = 0
-        for line in facts["history"]:
-            counts += [("history", line["step"], before + 1, step), ("history's epoch", line["epoch"], 1, begun)]
-            counts += [("history's steps", line["steps"], updates.total, updates.total)]
+        for before, line in itertools.pairwise([{"step": 0}, *facts["history"]]):
+            counts += [("history", line["step"], before["step"] + 1, step)]
+            counts += [("history's epoch", line["epoch"], 1, begun), ("history's steps", line["steps"], total, total)]
             counts += [(f"history's {key}", line[key], 0, sys.float_info.max) for key in _MEASURED]
-            before = line["step"]
         for name, value, low, high in counts:
             if not low <= value <= high:
                 raise ValueError(f"its {name} is {value}; must be {low}" + (f" to {high}" if high != low else ""))
@@ -254,7 +251,7 @@ class _Keeper:
             earlier=self.earlier,
             accumulation=updates.processes.largest(updates.micro_batches)[0],
             resumed_at=self.resumed_at,
-            untouched_decay=updates.untouched_decay(selection.selected.step if selection else updates.total),
+            untouched_decay=updates.untouched_decay(selection.step if selection else updates.total),
             kernels=updates.kernels,
             graph=str(updates.graphs or "off"),
         )

@@ -20,11 +20,10 @@ from glue_bench.models.packing import Packed
 from glue_bench.models.placement import Placement, is_out_of_memory, release_memory
 from glue_bench.models.trainable import trained
 from glue_bench.training.checkpoint import Snapshot
+from glue_bench.training.course import StepReport, rate_share
 from glue_bench.training.distributed import ALONE, Processes, SharedGradients
 from glue_bench.training.graphs import CudaCapture, Graphs
-from glue_bench.training.history import StepReport
-from glue_bench.training.loss import IGNORED, Loss
-from glue_bench.training.schedule import rate_share
+from glue_bench.training.optimizer import IGNORED, Loss
 from glue_bench.training.ways import choose_way
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from glue_bench.config.keys import fields_of
 from glue_bench.config.overrides import expand_multirun
 from glue_bench.config.schema import EncoderConfig, TrainerConfig, config_from_facts
 from glue_bench.errors import UsageError
-from glue_bench.training.schedule import rising_updates
+from glue_bench.training.course import rising_updates
 
 CUSTOM = ["encoder=custom", "encoder.path=somewhere"]
 

@@ -24,13 +24,12 @@ from glue_bench.models.classifier import (
     make_classifier,
     save_classifier,
 )
-from glue_bench.models.flat import FlatModel
+from glue_bench.models.flat import FlatModel, check
 from glue_bench.models.heads import POOLINGS
-from glue_bench.models.load_check import check
 from glue_bench.models.padded import PaddedRows
 from glue_bench.runs.store import RunStore
 from glue_bench.training.checkpoint import SnapshotStore
-from glue_bench.training.history import StepReport
+from glue_bench.training.course import StepReport
 from glue_bench.training.trainer import fit
 from tests.support.families import FLAT, PADDED, QUIET, REFUSED, SIZES, config_of
 from tests.support.training import CPU, OWNER, STREAMS, encoded_of

@@ -15,10 +15,20 @@ from torch.nn import functional
 from glue_bench.config.keys import FRACTION
 from glue_bench.data.encoding import TextEncoder
 from glue_bench.models import kernels
-from glue_bench.models.blocks import BLOCK_COST, split_by_length
 from glue_bench.models.classifier import load_classifier
 from glue_bench.models.flat_rows import FlatRows
-from glue_bench.models.kernels import AttentionKind, FlatBatch, Noise, attend, drop, drop_and_add, look_up, pick
+from glue_bench.models.kernels import (
+    BLOCK_COST,
+    AttentionKind,
+    FlatBatch,
+    Noise,
+    attend,
+    drop,
+    drop_and_add,
+    look_up,
+    pick,
+    split_by_length,
+)  # fmt: skip
 from glue_bench.models.placement import choose_placement
 from glue_bench.training.trainer import fit, predict
 from tests.support.training import CPU, STREAMS, encoded_of, rows_of, settings
@@ -181,7 +191,7 @@ def test_the_operations_for_other_devices_give_the_same_logits(
     encoded = encoded_of([40, 3, 9, 1, 200], seed=1, pad_id=1)
     ours = predict(model, encoded, batch_size=5, placement=CPU)
     monkeypatch.setattr(kernels, "is_plain", lambda _: False)
-    monkeypatch.setattr("glue_bench.models.blocks.split_by_length", lambda lengths: [(0, len(lengths))])
+    monkeypatch.setattr("glue_bench.models.kernels.split_by_length", lambda lengths: [(0, len(lengths))])
     theirs = predict(model, encoded, batch_size=5, placement=CPU)
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 

@@ -8,12 +8,12 @@ import torch
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
+from torch import Tensor
 
 from glue_bench.models import kernels
-from glue_bench.models.blocks import Blocks, arrange_on_device
 from glue_bench.models.classifier import load_classifier
 from glue_bench.models.flat_rows import FlatRows
-from glue_bench.models.kernels import FlatBatch
+from glue_bench.models.kernels import Blocks, arrange
 from glue_bench.models.packing import Layout, pack
 from tests.support.training import CPU, encoded_of
 
@@ -85,9 +85,8 @@ def test_batches_of_as_many_tokens_and_about_as_long_rows_have_one_key() -> None
     assert len({*keys}) == 3
 
 
-def arrange_as_a_gpu_does(batch: FlatBatch, heads: int) -> Blocks:
-    rows, tokens = len(batch.first), len(batch.input_ids)
-    return arrange_on_device(batch.starts, tokens=tokens, rows=rows, longest=batch.longest, heads=heads)
+def arrange_as_a_gpu_does(starts: Tensor, *, lengths: object, **shape: int) -> Blocks:  # noqa: ARG001
+    return arrange(starts, lengths=None, **shape)
 
 
 @pytest.mark.parametrize("plain", [True, False], ids=["cpu's own", "a gpu's"])
@@ -107,7 +106,7 @@ def test_filler_and_absent_rows_change_no_logit_and_no_gradient(
     with pytest.MonkeyPatch.context() as patch:
         if not plain:
             patch.setattr(kernels, "is_plain", lambda _: False)
-            patch.setattr(FlatBatch, "_arrange", arrange_as_a_gpu_does)
+            patch.setattr(kernels, "arrange", arrange_as_a_gpu_does)
         for each in (Layout(), layout):
             model.zero_grad()
             logits = model(rows.gather(order, layout=each))[: len(lengths)]

@@ -18,7 +18,7 @@ from glue_bench.models.classifier import Classifier, check_max_length
 from glue_bench.models.padded import PaddedRows
 from glue_bench.models.trainable import load_trainable, trained
 from glue_bench.training.checkpoint import SnapshotStore
-from glue_bench.training.history import StepReport
+from glue_bench.training.course import StepReport
 from glue_bench.training.optimizer import TorchAdamW
 from glue_bench.training.selection import BestEpoch
 from glue_bench.training.stopping import Stopped

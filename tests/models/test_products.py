@@ -23,7 +23,7 @@ from glue_bench.models import products
 from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.placement import Placement, choose_placement
 from glue_bench.models.products import OneDNNLinear, Probe, choose_products, is_onednn, probe
-from glue_bench.training.history import StepReport
+from glue_bench.training.course import StepReport
 from glue_bench.training.trainer import fit, predict
 from tests.support.golden_losses import CASES, RECORDED, measure
 from tests.support.training import CPU, ONEDNN, STREAMS, rows_of, settings

@@ -20,7 +20,7 @@ from glue_bench.cli import main
 from glue_bench.files import file_sha256
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.store import RunStore
-from glue_bench.training.history import StepReport
+from glue_bench.training.course import StepReport
 from tests.conftest import Result
 from tests.support.making import records_in
 from tests.support.tiny import make_local_glue, pair_columns, write_parquet

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
 from glue_bench.models.classifier import Classifier, load_classifier
-from glue_bench.training.history import StepReport
+from glue_bench.training.course import StepReport
 from glue_bench.training.stopping import StopSignals
 from glue_bench.training.trainer import FitResult, fit
 from tests.support.training import CPU, STREAMS

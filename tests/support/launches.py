@@ -18,9 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import RobertaConfig
 
 from glue_bench.config.schema import TrainerConfig
-from glue_bench.models.blocks import Blocks, arrange_on_device
 from glue_bench.models.classifier import make_classifier
-from glue_bench.models.kernels import FlatBatch
+from glue_bench.models.kernels import Blocks, arrange
 from glue_bench.training.updates import Updates
 from tests.support.training import CPU, FixedShapes, encoded_of
 
@@ -105,9 +104,8 @@ def as_on_a_gpu(launches: Launches) -> Iterator[None]:
         found: Tensor = _Attention.apply(*states, launches, attn_mask)  # type: ignore[no-untyped-call]
         return found
 
-    def arrange(batch: FlatBatch, heads: int) -> Blocks:
-        rows, tokens = len(batch.first), len(batch.input_ids)
-        return arrange_on_device(batch.starts, tokens=tokens, rows=rows, longest=batch.longest, heads=heads)
+    def arrange_in_one(starts: Tensor, *, lengths: object, **shape: int) -> Blocks:  # noqa: ARG001
+        return arrange(starts, lengths=None, **shape)
 
     def count(kernel: Any, *_: Any, **__: Any) -> None:
         launches.add(kernel.__name__)
@@ -115,7 +113,7 @@ def as_on_a_gpu(launches: Launches) -> Iterator[None]:
     with contextlib.ExitStack() as ours:
         for name, value in {
             "glue_bench.models.kernels.is_plain": lambda _: False,
-            "glue_bench.models.kernels.FlatBatch._arrange": arrange,
+            "glue_bench.models.kernels.arrange": arrange_in_one,
             "glue_bench.training.updates.choose_capture": lambda *_, **__: Eager(),
             "torch.nn.functional.scaled_dot_product_attention": attend,
             "torch.nn.functional.dropout": lambda x, p, training, *_: torch.native_dropout(x, p, training)[0],

@@ -17,9 +17,8 @@ from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.kernels import FlatBatch
 from glue_bench.models.placement import choose_placement
 from glue_bench.training.checkpoint import SnapshotStore
+from glue_bench.training.course import SeedStreams, StepReport
 from glue_bench.training.distributed import ALONE, Processes
-from glue_bench.training.history import StepReport
-from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.stopping import SIGNALS, Stopped
 from glue_bench.training.trainer import FitResult, fit, predict
 

@@ -16,7 +16,7 @@ from glue_bench.sweep.board import Board, PlainLines, describe_outcome, format_c
 from glue_bench.sweep.plan import plan_runs
 from glue_bench.tasks.adapter import metric_title
 from glue_bench.tasks.published import load_published
-from glue_bench.training.history import StepReport
+from glue_bench.training.course import StepReport
 from tests.support.making import DISTILROBERTA, make_record, make_request, scores_of
 
 RTE = compose_run(["task=rte"])

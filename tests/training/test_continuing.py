@@ -24,7 +24,7 @@ from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.placement import Placement
 from glue_bench.models.trainable import load_trainable
 from glue_bench.training.checkpoint import SnapshotStore
-from glue_bench.training.history import StepReport
+from glue_bench.training.course import StepReport
 from glue_bench.training.stopping import Stopped
 from glue_bench.training.trainer import FitResult, fit, predict
 from tests.support.fitting import fit_until

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from glue_bench.training.loss import Loss
+from glue_bench.training.optimizer import Loss
 from tests.support.fitting import train_on
 from tests.support.training import CPU, encoded_of, settings
 

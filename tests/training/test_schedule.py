@@ -14,7 +14,7 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from glue_bench.training.schedule import rate_share, rising_updates
+from glue_bench.training.course import rate_share, rising_updates
 from tests.support.fitting import train_on
 from tests.support.training import encoded_of, settings
 

@@ -23,8 +23,7 @@ from glue_bench.runs.identity import make_requests
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.adapter import HALF, headline
-from glue_bench.training.schedule import rate_share
-from glue_bench.training.seeds import SeedStreams, holdout_stream
+from glue_bench.training.course import SeedStreams, holdout_stream, rate_share
 from glue_bench.training.selection import draw_holdout
 from tests.support.tiny import pair_columns, write_parquet
 

@@ -16,10 +16,8 @@ from glue_bench.data.encoding import TextEncoder
 from glue_bench.data.rows import Split
 from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore
-from glue_bench.training.history import StepReport
-from glue_bench.training.schedule import rate_share
-from glue_bench.training.seeds import SeedStreams, holdout_stream
-from glue_bench.training.selection import BestEpoch, Selected, draw_holdout, take_rows
+from glue_bench.training.course import SeedStreams, StepReport, holdout_stream, rate_share
+from glue_bench.training.selection import BestEpoch, draw_holdout, take_rows
 from glue_bench.training.stopping import Stopped
 from glue_bench.training.trainer import FitResult, fit, predict
 from tests.support.fitting import fit_until
@@ -33,7 +31,7 @@ class Trained:
     """The result of a training."""
 
     weights: dict[str, torch.Tensor]
-    selected: Selected
+    selected: dict[str, Any]
     result: FitResult
     epochs: list[dict[str, torch.Tensor]]  # the weights that were scored in this process
     rates: dict[int, float]  # by the updates in the history
@@ -98,7 +96,7 @@ def test_patience_ends_a_training_after_an_epoch_and_a_stop_anywhere_changes_no_
     )  # 30 updates; the third epoch is worse
     whole = train(tiny_roberta, patient)
     assert (whole.result.epochs, whole.result.steps, whole.result.stopped) == (3, 15, True)
-    assert (whole.selected.epoch, len(whole.selected.scores)) == (2, 3)
+    assert (whole.selected["epoch"], len(whole.selected["scores"])) == (2, 3)
     assert same(whole.weights, whole.epochs[1])
     planned = {step: 1e-3 * rate_share(patient, step - 1, total=30) for step in (5, 10, 15)}  # over all epochs
     assert whole.rates == pytest.approx(planned)
@@ -168,7 +166,7 @@ def test_a_whole_training_in_a_snapshot_still_knows_its_best_epoch(tiny_roberta:
 
 def test_the_model_ends_with_the_weights_of_the_best_epoch_and_training_is_the_same(tiny_roberta: Path) -> None:
     trained = train(tiny_roberta, CUT)
-    assert (trained.selected.epoch, trained.selected.step, len(trained.selected.scores)) == (2, 10, 3)
+    assert (trained.selected["epoch"], trained.selected["step"], len(trained.selected["scores"])) == (2, 10, 3)
     assert same(trained.weights, trained.epochs[1])
     model = load_classifier(tiny_roberta, outputs=2, head_seed=STREAMS.head)
     encoded = TextEncoder(tiny_roberta, max_length=64).encode(ROWS)
@@ -209,8 +207,8 @@ def test_the_highest_score_wins_the_earlier_of_equals_and_anything_over_nan(
     best.put_back()
     assert model.weight.item() == epoch
     found = best.selected
-    assert (found.epoch, found.step, found.score, found.on, found.rows) == (epoch, 10 * epoch, kept, "holdout", 7)
-    assert found.scores == [None if math.isnan(score) else score for score in scores]
+    assert found.pop("scores") == [None if math.isnan(score) else score for score in scores]
+    assert found == {"epoch": epoch, "step": 10 * epoch, "score": kept, "on": "holdout", "rows": 7}
 
 
 @pytest.mark.parametrize(("rows", "fraction", "held"), [(100, 0.1, 10), (2, 0.1, 1), (2, 0.99, 1), (7, 0.5, 4)])

@@ -17,9 +17,8 @@ from glue_bench.data.encoding import TextEncoder
 from glue_bench.errors import DivergedError, UsageError
 from glue_bench.models.classifier import Classifier, load_classifier, save_classifier
 from glue_bench.models.placement import choose_placement
-from glue_bench.training.history import StepReport
+from glue_bench.training.course import SeedStreams, StepReport
 from glue_bench.training.optimizer import TorchAdamW
-from glue_bench.training.seeds import SeedStreams
 from glue_bench.training.trainer import FitResult, fit, length_sorted_batches, predict
 from glue_bench.training.updates import shuffled_batches
 from tests.support.training import CPU, STREAMS, rows_of, settings

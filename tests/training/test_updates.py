@@ -22,8 +22,7 @@ from glue_bench.errors import DivergedError
 from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.placement import Placement
 from glue_bench.training.checkpoint import SnapshotStore
-from glue_bench.training.history import StepReport
-from glue_bench.training.seeds import dropout_seed
+from glue_bench.training.course import StepReport, dropout_seed
 from glue_bench.training.stopping import Stopped
 from glue_bench.training.trainer import FitResult, predict
 from glue_bench.training.updates import Updates
