@@ -9,13 +9,12 @@ import functools
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -23,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from glue_bench.config import conf_folder, group_options, schema
 from glue_bench.config.keys import build, check, convert, fields_of, keys_of, require_one_of
 from glue_bench.config.overrides import (
+    GROUPS,
     OPTIONAL,
     check_key,
     check_words,
@@ -32,7 +32,7 @@ from glue_bench.config.overrides import (
     parse_overrides,
 )
 from glue_bench.config.own_files import check_own_files, chosen_files, located, unreadable
-from glue_bench.config.schema import PATH_KEYS, RunConfig, RunKeys, Sweep, SweepConfig, TaskConfig, TrainerConfig
+from glue_bench.config.schema import RunConfig, RunKeys, Sweep, SweepConfig, TaskConfig, TrainerConfig
 from glue_bench.errors import UsageError, did_you_mean, list_names
 from glue_bench.text import first_line, quote, quote_value
 
@@ -207,16 +207,7 @@ def _place_in_grid(config: RunConfig, values: dict[str, Any]) -> RunConfig:
 def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> SweepConfig:
     """Compose and check every key with its value; errors as in `compose_run`."""
     unset = [f"{group}=null" for group in OPTIONAL]  # Hydra has no such value
-    words = [word for word in overrides if word not in unset]
-    # The recipe's grid or the protocol's starts may lack the key.
-    words = [f"++{word}" if word.startswith(("grid.", "init={")) else word for word in words]
-    paths = dict[str, str]()
-    for place, word in enumerate(words):
-        key, _, value = word.partition("=")
-        if key in PATH_KEYS and value not in ("", "null"):  # literal: Hydra would insert the environment into it
-            paths[key], words[place] = str(parse_overrides([word])[0].value()), f"{key}=literal"
-        elif key in paths:
-            del paths[key]
+    words = [word for word in overrides if word.partition("=")[0] in GROUPS and word not in unset]
     if config_dir is not None:
         check_own_files(config_dir)
         words.append(f"hydra.searchpath=[{quote_value(f'file://{config_dir.resolve()}')}]")
@@ -224,9 +215,11 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
     try:
         merge = _merge_shipped if config_dir is None else _merge  # the user's own files may change meanwhile
         composed = copy.deepcopy(merge(conf_folder(), *words))
-        for key, text in paths.items():
-            *outer, last = key.split(".")
-            functools.reduce(dict.__getitem__, outer, composed)[last] = text
+        for override in parse_overrides([word for word in overrides if word.partition("=")[0] not in GROUPS]):
+            *outer, last = override.key_or_group.split(".")
+            inside, value = functools.reduce(dict.__getitem__, outer, composed), override.value()
+            both = isinstance(value, dict) and isinstance(inside.get(last), dict)
+            inside[last] = inside[last] | value if both else value
         return build(SweepConfig, composed)
     except (HydraException, OmegaConfBaseException, UsageError) as error:
         raise UsageError(located(_explain(error, config_dir), files, words=overrides)) from error
@@ -252,42 +245,14 @@ _merge_shipped = functools.cache(_merge)  # a quarter of a second each; tasks, p
 
 
 def _explain(error: BaseException, config_dir: Path | None) -> str:
-    """Explain in one line what Hydra found; the root of its chain of errors names the key."""
-    if isinstance(error, UsageError):
-        unknown_key = re.match(r"([\w.]+): no such key", str(error))
-        return _explain_key(unknown_key[1]) if unknown_key else str(error)
-    causes = [error]
-    while (deeper := causes[-1].__cause__ or causes[-1].__context__) is not None:
-        causes.append(deeper)
-    cause = next((c for c in reversed(causes) if getattr(c, "full_key", None)), error)
-    key = str(getattr(cause, "full_key", None) or "")
-    if "is not in struct" in str(cause):
-        return _explain_key(key)
-    line = first_line(cause)
+    """Explain in one line what is wrong with a key or with a name in a list of defaults."""
+    if unknown := re.match(r"([\w.]+): no such key", str(error)):
+        try:
+            check_key(unknown[1])
+        except UsageError as better:
+            return str(better)
+    line = first_line(error)
     if absent := re.search(r"Could not (?:find|load) '(\w+)/(.+)'", line):
         group, name = absent.groups()
         return f"{group}={quote(name)}: no such {group}{no_such(group, name, options=group_options(group, config_dir))}"
-    return line if key in line else f"{key}: {line}"
-
-
-def _explain_key(key: str) -> str:
-    try:
-        check_key(key)
-    except UsageError as unknown:
-        return str(unknown)
-    return f"{key}: no such key"
-
-
-def _skeleton(kind: Any) -> dict[str, Any]:
-    """Return every key of a dataclass, with its default if any; an unknown key in a group is an error of its file."""
-    node = dict[str, Any]()
-    for item in fields_of(kind):
-        if is_dataclass(item.hint):
-            node[item.name] = OmegaConf.create(_skeleton(item.hint), flags={"struct": True})
-        else:
-            default = "???" if item.default() is MISSING else item.default()  # OmegaConf's mark
-            node[item.name] = OmegaConf.create(default, flags={"struct": False}) if default == {} else default
-    return node
-
-
-ConfigStore.instance().store(name="schema", node=_skeleton(SweepConfig))
+    return str(error) if isinstance(error, UsageError) else line

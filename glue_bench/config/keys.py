@@ -117,7 +117,7 @@ def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
     together (the dataclass's `rules`); it names the key, the value and what it must be.
     """
     if not isinstance(values, Mapping):
-        raise UsageError(f"{where}={quote(values)}: must be KEY: VALUE lines")
+        raise UsageError(f"{where}={shown(values)}: must be KEY: VALUE lines")
     known = {item.name: item for item in fields_of(kind)}
     made = dict[str, Any]()
     for name, given in values.items():

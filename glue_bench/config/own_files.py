@@ -1,19 +1,19 @@
 """The YAML files that a user adds with --config-dir: checked before Hydra, which expands aliases and inserts the
 environment, merges them; and where in them a key is written."""
 
-import contextlib
 import functools
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import is_dataclass
 from pathlib import Path
-from typing import NamedTuple, get_args, get_origin
+from typing import NamedTuple, get_origin
 
 import yaml
 
 from glue_bench.config import group_options
-from glue_bench.config.overrides import GROUPS, check_key, last_word
+from glue_bench.config.keys import walk
+from glue_bench.config.overrides import GROUPS, last_word
+from glue_bench.config.schema import SweepConfig
 from glue_bench.errors import UsageError
 from glue_bench.reading import read_text
 from glue_bench.text import quote
@@ -24,6 +24,11 @@ _YAML = "tag:yaml.org,2002:"  # which !! stands for
 _PLAIN = (None, "!", f"{_YAML}str")  # other tags make what is no plain value
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
 _FOUND = {yaml.ScalarNode: "text", yaml.SequenceNode: "a list", yaml.MappingNode: "KEY: VALUE lines"}
+_KEYS = [*walk(SweepConfig)]
+_LISTS = {item.name for item in _KEYS if get_origin(item.hint) is list}
+_MAPPINGS = {item.name.rpartition(".")[0] for item in _KEYS}
+_MAPPINGS |= {item.name for item in _KEYS if get_origin(item.hint) is dict}
+_OTHER = {yaml.SequenceNode: (_MAPPINGS, yaml.MappingNode), yaml.MappingNode: (_LISTS, yaml.SequenceNode)}
 _WHOLE = ("preset", "protocol", "recipe")  # groups whose files set keys of every group
 
 
@@ -126,24 +131,13 @@ def _read_own(folder: Path, name: str, *, group: str) -> OwnFile:
         if key in ("tasks", "seeds", "encoders") and name.count("/") > 1:  # those of any task's file would count
             whole = f"{name.rpartition('/')[0]}.yaml"
             raise UsageError(f"{name} line {line}: {key}: the same for all tasks; must be in {whole}")
-        if must := _other_kind(key, node, group=group):
-            scalar = isinstance(node, yaml.ScalarNode)
-            found = f"={quote(node.value or 'null')}:" if scalar else f": found {_FOUND[type(node)]};"
-            raise UsageError(f"{name} line {line}: {key}{found} must be {must}")
+        if key in GROUPS and key != group and isinstance(node, yaml.ScalarNode) and node.value:
+            must = f"chosen in the list `defaults`, by `override /{key}: {quote(node.value)}`"
+            raise UsageError(f"{name} line {line}: {key}={quote(node.value)}: must be {must}")
+        keys, kind = _OTHER.get(type(node), ((), None))
+        if key in keys:  # Hydra merges any other value, right or wrong
+            raise UsageError(f"{name} line {line}: {key}: found {_FOUND[type(node)]}; must be {_FOUND[kind]}")
     return OwnFile(name, inside, lines)
-
-
-def _other_kind(key: str, node: yaml.Node, *, group: str) -> str:
-    """Return what a key must be in place of a value that does nothing or that Hydra cannot merge; empty if it can."""
-    if key in GROUPS and key != group and isinstance(node, yaml.ScalarNode) and node.value:
-        return f"chosen in the list `defaults`, by `override /{key}: {quote(node.value)}`"
-    with contextlib.suppress(UsageError):  # an unknown key is explained later
-        hint = check_key(key)
-        if is_dataclass(hint) or get_origin(hint) is dict:
-            return "" if isinstance(node, yaml.MappingNode) else _FOUND[yaml.MappingNode]
-        if list in (get_origin(hint), *map(get_origin, get_args(hint))) and isinstance(node, yaml.MappingNode):
-            return _FOUND[yaml.SequenceNode]
-    return ""
 
 
 def unreadable(path: Path | str, error: Exception) -> UsageError:

@@ -287,4 +287,4 @@ def test_a_working_folder_that_is_gone_is_not_blamed_on_a_file(tmp_path: Path, m
     monkeypatch.chdir(gone)
     gone.rmdir()
     with pytest.raises(UsageError, match=r"^the working folder no longer exists: No such file or directory; change to"):
-        compose_run(["task=rte", "seed=4711"])
+        compose_run(["task=rte"], config_dir=tmp_path)
