@@ -311,7 +311,7 @@ def _score(
     task: TaskAdapter, logits: NDArray[np.float32], *, labels: NDArray[Any]
 ) -> tuple[NDArray[Any], dict[str, float]]:
     """Return (n,) predictions and their scores, from (n, outputs) logits and (n,) labels."""
-    # evaluate and scikit-learn take seconds to import: not before the first update.
+    # scikit-learn takes a second to import: not before the first update.
     from glue_bench.tasks.metrics import predict_classes, predict_scores, score_predictions
 
     prediction = predict_scores(logits) if task.regression else predict_classes(logits)
