@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.config.schema import DataConfig, TaskConfig
-from glue_bench.data.sources import DataSource
-from glue_bench.data.splits import SplitFiles
+from glue_bench.data.sources import DataSource, SplitFiles
 from glue_bench.data.tables import Table
 from glue_bench.errors import InputError, list_names
 from glue_bench.text import quote

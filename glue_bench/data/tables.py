@@ -12,8 +12,8 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from glue_bench.data.original import Original
 from glue_bench.errors import InputError
 from glue_bench.reading import open_regular
 from glue_bench.text import first_line, quote
@@ -84,6 +83,23 @@ class Table:
         numbers = np.flatnonzero(kept) if self.numbers is None else self.numbers[np.array(kept)]
         columns = Columns(self.columns, lambda name: [*itertools.compress(self.columns[name], kept)])
         return replace(self, columns=columns, numbers=numbers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Original:
+    """A folder of GLUE's original distribution, whose .tsv files have no quotation marks of their own."""
+
+    folder: str
+    columns: Mapping[str, str] = field(default_factory=dict)  # the task's name to GLUE's, where they differ
+    header: tuple[str, ...] = ()  # the columns of files without a first line of names
+
+    def lacks_header(self, fields: Sequence[str]) -> bool:
+        """Return whether a file with these fields in its first line has no line of names."""
+        return bool(self.header) and len(fields) == len(self.header) and fields[1] in ("0", "1")
+
+    def wrote(self, fields: Sequence[str]) -> bool:
+        """Return whether a .tsv whose first line has these fields is GLUE's, rather than some other program's."""
+        return fields[0] in ("index", "id") or "#1 ID" in fields or self.lacks_header(fields)
 
 
 def type_of(path: Path) -> str:

@@ -9,8 +9,7 @@ import numpy as np
 
 from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.rows import Texts, check_texts, join_parts
-from glue_bench.data.sources import fetch_split, hub_file
-from glue_bench.data.splits import SplitFiles, find_split, name_columns
+from glue_bench.data.sources import SplitFiles, fetch_split, find_split, hub_file, name_columns
 from glue_bench.data.tables import FILE_TYPES, Table, read_table
 from glue_bench.errors import InputError, UsageError
 from glue_bench.text import plural
