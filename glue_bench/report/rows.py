@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from glue_bench.config.task import CORRELATIONS
+from glue_bench.config.schema import TaskConfig
+from glue_bench.config.task import CORRELATIONS, ScorePart, headline, metric_title, started_from, undefined_words
 from glue_bench.errors import InputError
 from glue_bench.report.kept import Numbers, keep_numbers
 from glue_bench.report.model import Group, Row, ScoreSummary
@@ -18,7 +19,6 @@ from glue_bench.runs.store import RunStore
 from glue_bench.statistics import verdicts
 from glue_bench.statistics.intervals import Floats, Interval, SplitPredictions, interval_of_mean, resample_scores
 from glue_bench.statistics.verdicts import Verdict, describe_degenerate, judge_published
-from glue_bench.tasks.adapter import ScorePart, TaskAdapter, headline, metric_title, started_from, undefined_words
 from glue_bench.tasks.published import NOT_STATED, PublishedScore, PublishedTable
 from glue_bench.text import plural
 
@@ -40,16 +40,16 @@ class Context:
         """Return the published number of a task."""
         return self.table.scores.get(task) if self.table else None
 
-    def convention_of(self, task: TaskAdapter) -> str:
+    def convention_of(self, task: TaskConfig) -> str:
         """Return the convention of the task's row."""
         score = self.score(task.name)
         return self.convention or (score.convention if score and task.states(score.convention) else "card")
 
-    def parts(self, task: TaskAdapter) -> list[ScorePart]:
+    def parts(self, task: TaskConfig) -> list[ScorePart]:
         """Return the scores whose mean the task's row shows."""
         return task.parts(self.convention_of(task))
 
-    def shown_score(self, task: TaskAdapter) -> PublishedScore | None:
+    def shown_score(self, task: TaskConfig) -> PublishedScore | None:
         """Return the published number if it is for the row's metric; with a single metric, conventions agree."""
         score = self.score(task.name)
         return score.under(task, self.convention_of(task)) if score else None
@@ -70,7 +70,7 @@ class Evidence:
 
 
 def build_row(
-    group: Group, context: Context, *, task: TaskAdapter, degenerate: Mapping[str, str] | None = None, **about: Any
+    group: Group, context: Context, *, task: TaskConfig, degenerate: Mapping[str, str] | None = None, **about: Any
 ) -> Row:
     """Build the row of one setting, chosen cell, or task without runs; `about`: its `differs` and `setting_notes`.
 
@@ -204,7 +204,7 @@ def lowest_of(parts: Sequence[ScorePart]) -> float:
 
 
 def _judge(
-    group: Group, context: Context, *, task: TaskAdapter, values: Sequence[float], degenerate: int
+    group: Group, context: Context, *, task: TaskConfig, values: Sequence[float], degenerate: int
 ) -> Verdict | None:
     score, shown = context.score(task.name), context.shown_score(task)
     if score is None or context.table is None:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from glue_bench.config.schema import RunConfig
+from glue_bench.config.task import TaskConfig, headline
 from glue_bench.data.encoding import Encoded, TextEncoder
 from glue_bench.data.rows import TaskData, load_task_data
 from glue_bench.data.sources import resolve_source
@@ -32,7 +33,6 @@ from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import LostLeaseError
 from glue_bench.runs.record import Record, now, request_facts
 from glue_bench.runs.store import RunStore, choose_start, predictions_path, write_history, write_predictions
-from glue_bench.tasks.adapter import TaskAdapter, headline
 from glue_bench.text import plural
 from glue_bench.training.checkpoint import SnapshotStore, products_of_newest
 from glue_bench.training.distributed import ALONE, Processes
@@ -64,9 +64,9 @@ class _Run:
     rows: Division = field(init=False)
 
     @property
-    def task(self) -> TaskAdapter:
+    def task(self) -> TaskConfig:
         """The run's task."""
-        return TaskAdapter.of(self.request.config.task)
+        return self.request.config.task
 
     @property
     def folder(self) -> Path:
@@ -308,7 +308,7 @@ def _evaluate(run: _Run, fitted: FitResult, *, best: BestEpoch | None, started: 
 
 
 def _score(
-    task: TaskAdapter, logits: NDArray[np.float32], *, labels: NDArray[Any]
+    task: TaskConfig, logits: NDArray[np.float32], *, labels: NDArray[Any]
 ) -> tuple[NDArray[Any], dict[str, float]]:
     """Return (n,) predictions and their scores, from (n, outputs) logits and (n,) labels."""
     # scikit-learn takes a second to import: not before the first update.

@@ -11,6 +11,7 @@ from typing import Any
 
 from glue_bench.config.keys import NOT_IN_RECIPE, fields_of, keys_of
 from glue_bench.config.schema import PATH_KEYS, DataConfig, EncoderConfig, TrainerConfig
+from glue_bench.config.task import TaskConfig
 from glue_bench.errors import InputError, UsageError, did_you_mean, list_names
 from glue_bench.files import file_sha256
 from glue_bench.models.pretrained import check_no_adapter, has_tokenizer
@@ -18,7 +19,6 @@ from glue_bench.runs.filters import ALL_RUNS, Filters, known_values
 from glue_bench.runs.record import Record, read_record, task_of
 from glue_bench.runs.setting import LIMITS, Setting, override_word, show_words, tell_apart
 from glue_bench.runs.store import RunStore
-from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import plural, quote_value
 
 RESULTS_DIR = "again"  # for repeated sweeps: in the old folder nothing would be trained
@@ -44,7 +44,7 @@ class FinishedRun:
         return not self.record.keeps_adapter and (self.model_folder / "model.safetensors").is_file()
 
     @property
-    def task(self) -> TaskAdapter:
+    def task(self) -> TaskConfig:
         """The task as the run used it."""
         return task_of(self.record)
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from glue_bench.config.task import TaskConfig
 from glue_bench.data.rows import Texts
 from glue_bench.data.texts import join_rows
 from glue_bench.runs.finished import FinishedRun, check_weights
-from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import escape_cell
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Answers:
             yield {"idx": int(self.idx[row]), **{name: column[row] for name, column in self.beside.items()}, **found}
 
 
-def answer(logits: NDArray[np.float32], task: TaskAdapter, *, rows: Texts, files: Sequence[str] = ()) -> Answers:
+def answer(logits: NDArray[np.float32], task: TaskConfig, *, rows: Texts, files: Sequence[str] = ()) -> Answers:
     """Turn (n, outputs) logits into answers: a softmax over classes, or the regression score, unclipped.
 
     `rows` are what was predicted, `files` the name of each row's file, if there are several.

@@ -20,7 +20,6 @@ from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, TaskC
 from glue_bench.errors import UsageError, lack_in
 from glue_bench.reading import conform, is_file_name, read_json
 from glue_bench.runs.identity import RunRequest, init_kind
-from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import first_line
 from glue_bench.training.seeds import SeedStreams, holdout_stream
 
@@ -111,9 +110,9 @@ class Record:
         return self.encoder["name"], self.task, self.run_id
 
 
-def task_of(record: Record) -> TaskAdapter:
+def task_of(record: Record) -> TaskConfig:
     """Return the task as the run used it."""
-    return TaskAdapter(**known_to(TaskConfig, record.config["task"]))
+    return TaskConfig(**known_to(TaskConfig, record.config["task"]))
 
 
 def known_to(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.config.schema import TaskConfig
+from glue_bench.config.task import headline
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.runs.filters import Filters, facts_of
 from glue_bench.runs.finished import FinishedRun
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, override_word
 from glue_bench.runs.store import RunStore
-from glue_bench.tasks.adapter import headline
 
 HEADER = "index\tprediction"
 DECIMALS = 3  # of a score

@@ -14,7 +14,6 @@ from glue_bench.data.sources import resolve_source
 from glue_bench.models.pretrained import resolve_pretrained
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.record import Record
-from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import plural
 
 _CHARACTERS = 4.5  # of a token, in English
@@ -120,7 +119,7 @@ def measure_run(request: RunRequest, *, threads: int) -> Estimate:
     from glue_bench.training.trainer import fit
 
     began, config, times = time.perf_counter(), request.config, list[float]()
-    task, trainer, streams = TaskAdapter.of(config.task), config.trainer, SeedStreams.from_seed(config.seed)
+    task, trainer, streams = config.task, config.trainer, SeedStreams.from_seed(config.seed)
     placement = choose_placement(
         trainer.device, trainer.precision, deterministic=trainer.deterministic, multiply=trainer.products
     )

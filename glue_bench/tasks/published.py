@@ -9,9 +9,9 @@ from statistics import fmean
 from typing import Any, Literal
 
 from glue_bench.config.schema import CONVENTIONS
+from glue_bench.config.task import TaskConfig
 from glue_bench.errors import did_you_mean
 from glue_bench.reading import build_plain, conform, read_json
-from glue_bench.tasks.adapter import TaskAdapter
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class PublishedScore:
     start: Start = "not stated"
     pair: Sequence["PublishedScore"] = ()  # both numbers, where two are printed
 
-    def under(self, task: TaskAdapter, convention: str) -> "PublishedScore | None":
+    def under(self, task: TaskConfig, convention: str) -> "PublishedScore | None":
         """Return the number for the scores that the task shows under a convention, if the source states it."""
         parts, own = task.parts(convention), [part for each in self.pair for part in task.parts(each.convention)]
         whole = () if own and {*own} != {*task.parts(self.convention)} else (self,)  # the mean of another pair
@@ -91,7 +91,7 @@ class PublishedTable:
             reasons.append("published is the best of a grid, ours a median over seeds")
         return reasons
 
-    def unreachable(self, tasks: Mapping[str, TaskAdapter]) -> list[str]:
+    def unreachable(self, tasks: Mapping[str, TaskConfig]) -> list[str]:
         """Name each number that may be an accuracy, but not that of one run on the official dev rows."""
         notes = list[str]()
         for score in (one for whole in self.scores.values() for one in whole.pair or (whole,)):

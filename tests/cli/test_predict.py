@@ -18,14 +18,13 @@ import pytest
 import glue_bench
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_task
-from glue_bench.config.schema import TaskConfig
+from glue_bench.config.task import TaskConfig
 from glue_bench.data.rows import Texts, empty_rows
 from glue_bench.data.texts import join_rows, split_lines
 from glue_bench.errors import InputError
 from glue_bench.runs.finished import find_finished
 from glue_bench.runs.inference import answer, render_answers
 from glue_bench.runs.store import RunStore
-from glue_bench.tasks.adapter import TaskAdapter
 from tests.support import warm
 
 PAIR = TaskConfig(
@@ -203,7 +202,7 @@ def test_probabilities_are_a_softmax_even_of_large_logits_and_no_name_is_a_formu
     logits = np.array([[1000.0, 1000.0 + np.log(3)], [0.0, -np.inf]], dtype=np.float32)
     logits[1] = [5, -5]
     rows = Texts(texts=(["x", "=1+1"], ["y", "z"]), idx=np.array([7, 9]))
-    answers = answer(logits, TaskAdapter.of(PAIR), rows=rows, files=["one.csv", "two.csv"])
+    answers = answer(logits, PAIR, rows=rows, files=["one.csv", "two.csv"])
     np.testing.assert_allclose(answers.values[0], [0.25, 0.75], atol=1e-4)
     (header, first, second) = list(csv.reader(io.StringIO(render_answers(answers, "csv"))))
     assert header == ["idx", "file", "a", "b", "label", "probability_=no", "probability_jå"]
@@ -214,7 +213,7 @@ def test_probabilities_are_a_softmax_even_of_large_logits_and_no_name_is_a_formu
 
 
 def test_a_regression_score_is_not_clipped() -> None:
-    task = TaskAdapter.of(compose_task("stsb"))
+    task = compose_task("stsb")
     rows = Texts(texts=(["a", "b"], ["c", "d"]), idx=np.array([0, 1]))
     answers = answer(np.array([[5.5], [-0.25]], dtype=np.float32), task, rows=rows)
     first, second = lines_of(render_answers(answers, "jsonl"))

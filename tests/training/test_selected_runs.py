@@ -17,12 +17,12 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import TrainerConfig
+from glue_bench.config.task import HALF, headline
 from glue_bench.data.rows import draw_halves
 from glue_bench.report.page.evidence import read_texts
 from glue_bench.runs.identity import make_requests
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
-from glue_bench.tasks.adapter import HALF, headline
 from glue_bench.training.schedule import rate_share
 from glue_bench.training.seeds import SeedStreams, holdout_stream
 from glue_bench.training.selection import draw_holdout

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from glue_bench.config.task import TaskConfig
 from glue_bench.errors import GlueBenchError, InputError
 from glue_bench.report.columns import name_sections, number_repeats
 from glue_bench.report.model import Cell, Report, Row, Section
@@ -17,7 +18,6 @@ from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import show_words
 from glue_bench.runs.store import Predictions, RunStore
 from glue_bench.statistics.verdicts import FAILED, Verdict
-from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import first_line
 
 HARDEST = 5  # dev rows shown for each row of the report
@@ -38,7 +38,7 @@ class Entry:
     texts: evidence.Texts | str  # of the dev rows, or why they cannot be shown
 
     @property
-    def task(self) -> TaskAdapter:
+    def task(self) -> TaskConfig:
         """The task, of a row with runs."""
         return task_of(self.row.runs[0])
 
