@@ -309,14 +309,14 @@ class Sweep:
 # Trainer keys that, once given, leave another without effect; those that a grid may list, each with the type of its
 # values; and the dotted keys with paths as values.
 REPLACES = {"updates": "epochs", "warmup_updates": "warmup"}
-LATER = {item.name: item.default() for item in keys.fields_of(TrainerConfig) if item.about.later}  # not in old records
-WAYS = {item.name: item.default() for item in keys.fields_of(RunKeys) if item.about.later}  # nor are these
+LATER = {item.name: item.default() for item in keys.fields_of(TrainerConfig) if item.later}  # not in old records
+WAYS = {item.name: item.default() for item in keys.fields_of(RunKeys) if item.later}  # nor are these
 GRID_KEYS = {
     item.name: float if float in (item.hint, *get_args(item.hint)) else int
     for item in keys.fields_of(TrainerConfig)
-    if item.about.grid
+    if item.grid
 }
-PATH_KEYS = tuple(item.name for item in keys.walk(SweepConfig) if item.about.path)
+PATH_KEYS = tuple(item.name for item in keys.walk(SweepConfig) if item.path)
 
 
 def without_effect(trainer: Mapping[str, Any]) -> list[str]:

@@ -207,7 +207,7 @@ def repeating_words(record: Record, *, private: bool) -> list[str]:
 
     They are `private` with this machine's folders and results_dir; otherwise FOLDER stands there, for others to read.
     """
-    usual = {item.name: item.about.usual for item in fields_of(TrainerConfig) if item.about.role == "rounding"}
+    usual = {item.name: item.usual for item in fields_of(TrainerConfig) if item.role == "rounding"}
     words = [f"task={record.task}", f"seed={record.seed}", *_encoder_words(record, private=private)]
     words += [*_data_words(record, private=private), *_setting_words(record, usual=usual)]
     return [*words, _path_word("results_dir", record.config["results_dir"])] if private else words

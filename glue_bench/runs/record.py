@@ -277,7 +277,7 @@ def _check_known(kind: Any, values: Mapping[str, Any], *, where: str) -> None:
             _check_known(item.hint, value, where=place)
             continue
         conform(item.hint, value, where=place)
-        if (must := item.about.must) is not None and value is not None:
+        if (must := item.must) is not None and value is not None:
             require(place, value, holds=must.holds(value), words=must.words)
 
 

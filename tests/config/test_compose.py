@@ -266,7 +266,7 @@ def test_a_task_read_alone_has_the_facts_that_it_has_in_a_run(name: str) -> None
 
 def test_usual_values_of_rounding_keys_are_those_of_conf() -> None:
     defaults = compose_run(["task=rte"]).trainer
-    usual = {item.name: item.about.usual for item in fields_of(TrainerConfig) if item.about.role == "rounding"}
+    usual = {item.name: item.usual for item in fields_of(TrainerConfig) if item.role == "rounding"}
     assert usual == {name: getattr(defaults, name) for name in ("accumulation", "precision", "engine", "products")}
 
 
