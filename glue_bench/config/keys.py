@@ -116,8 +116,6 @@ def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
     known = {item.name: item for item in fields_of(kind)}
     made = dict[str, Any]()
     for name, given in values.items():
-        if given == "???":  # OmegaConf's mark for a value that must be given
-            continue
         if name not in known:
             raise UsageError(unknown_key(kind, str(name), where=where))
         place, hint, must = join(where, name), known[name].hint, known[name].must
