@@ -41,13 +41,8 @@ def is_commit(revision: str) -> bool:
 
 def cached_file(repo_id: str, filename: str, *, revision: str, repo_type: str) -> Path | None:
     """Return the file in the cache, or None; for a branch or tag, the version that was fetched last."""
-    found = _look_up(repo_id, filename, revision=revision, repo_type=repo_type)
+    found = look_up(repo_id, filename, revision=revision, repo_type=repo_type)
     return found if isinstance(found, Path) else None
-
-
-def is_unknown(repo_id: str, filename: str, *, revision: str, repo_type: str) -> bool:
-    """Return whether the cache does not know whether the repository has such a file."""
-    return _look_up(repo_id, filename, revision=revision, repo_type=repo_type) is None
 
 
 def hub_cache_folder() -> Path:
@@ -86,7 +81,7 @@ def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, op
 
     with _readable_errors(f"{repo_type} {repo_id}", filename, revision=revision):
         try:
-            cached = _look_up(repo_id, filename, revision=revision, repo_type=repo_type)
+            cached = look_up(repo_id, filename, revision=revision, repo_type=repo_type)
             if is_commit(revision) and isinstance(cached, Path):
                 return _check_content(cached)
             if cached is False and optional:
@@ -121,7 +116,7 @@ def endpoint() -> str:
     return os.environ.get("HF_ENDPOINT") or "the Hugging Face hub"
 
 
-def _look_up(repo_id: str, filename: str, *, revision: str, repo_type: str) -> Path | bool | None:
+def look_up(repo_id: str, filename: str, *, revision: str, repo_type: str) -> Path | bool | None:
     """Return the file in the cache, else whether the repository has it; None if the cache does not know."""
     from huggingface_hub import try_to_load_from_cache
 

@@ -312,9 +312,9 @@ def _score(
 ) -> tuple[NDArray[Any], dict[str, float]]:
     """Return (n,) predictions and their scores, from (n, outputs) logits and (n,) labels."""
     # scikit-learn takes a second to import: not before the first update.
-    from glue_bench.tasks.metrics import predict_classes, predict_scores, score_predictions
+    from glue_bench.tasks.metrics import decide, score_predictions
 
-    prediction = predict_scores(logits) if task.regression else predict_classes(logits)
+    prediction = decide(logits, regression=task.regression)
     return prediction, score_predictions(task.metrics, prediction, labels=labels)
 
 

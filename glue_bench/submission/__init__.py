@@ -127,7 +127,7 @@ def predict_rows(
     if the predictions cannot be written.
     """
     from glue_bench.runs.inference import predict_texts
-    from glue_bench.tasks.metrics import predict_classes, predict_scores
+    from glue_bench.tasks.metrics import decide
 
     # Without padding, kernels of oneDNN are rarely reused; its cache of 1,024 takes 2.3 GB after QQP's rows.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
@@ -148,7 +148,7 @@ def predict_rows(
         if done < file.rows:
             on_rows(done=done, fresh=fresh)
     idx, logits = (np.concatenate(column) for column in zip(*pieces, strict=True))
-    prediction = predict_scores(logits) if run.task.regression else predict_classes(logits)
+    prediction = decide(logits, regression=run.task.regression)
     write_predictions(path, idx=idx, prediction=prediction, logits=logits, origin=origin)
     shutil.rmtree(parts, ignore_errors=True)
     on_rows(done=done, fresh=fresh)

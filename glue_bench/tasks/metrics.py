@@ -50,14 +50,9 @@ def score_predictions(metrics: Sequence[str], predictions: Vector, *, labels: Ve
     return {name: 0.0 if name in undefined else float(_SCORES[name](y, p)) for name in metrics}
 
 
-def predict_classes(logits: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Turn logits (n, k) into class codes (n,); the lowest code wins a tie."""
-    return np.asarray(logits.argmax(axis=1), dtype=np.int64)
-
-
-def predict_scores(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Turn outputs (n, 1) of a regression head into scores (n,), not clipped."""
-    return logits[:, 0].astype(np.float64)
+def decide(logits: NDArray[np.float32], *, regression: bool) -> Vector:
+    """Turn logits (n, k) into class codes (n,), the lowest of equal ones; outputs (n, 1) into scores, not clipped."""
+    return logits[:, 0].astype(np.float64) if regression else logits.argmax(axis=1).astype(np.int64)
 
 
 def _balanced_accuracy(y: NDArray[np.float64], p: NDArray[np.float64]) -> float:
