@@ -69,10 +69,7 @@ def describe(error: BaseException) -> str:
 
 
 def lack_in(text: str) -> str:
-    """Return what there was too little of by the words of an error: disk or memory; empty if it is another error.
-
-    A run that failed so is done again by the same command; one that failed otherwise only if that is asked for.
-    """
+    """Return what an error says there was too little of, for which a run is repeated: disk, memory or nothing."""
     return next((name for name, words in _LACKS.items() if words.search(text)), "")
 
 

@@ -29,10 +29,7 @@ def disk_errors(path: Path, what: str = "cannot be written") -> Iterator[None]:
 
 @contextlib.contextmanager
 def replace_atomically(path: Path) -> Iterator[Path]:
-    """Yield the path of a file to write; when the block succeeds, sync it to disk and rename it to `path`.
-
-    A DiskError if the folder or file cannot be written (full disk, read-only folder, no permission).
-    """
+    """Yield the path of a file to write, renamed to `path` at the end; a DiskError if it cannot be written."""
     with disk_errors(path), _folder_beside(path) as folder:
         yield folder / path.name
         _sync(folder / path.name)
@@ -57,11 +54,7 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replace_folder_atomically(path: Path, *, ours: Collection[str] | None = None) -> Iterator[Path]:
-    """Yield an empty folder next to `path`; when the block succeeds, rename it to `path`, replacing what was there.
-
-    If `ours` names the files that a run writes there, whatever else is there is kept beside it under another name.
-    Errors as in `replace_atomically`.
-    """
+    """Yield an empty folder that replaces `path` at the end; what is there and not in `ours` is kept beside it."""
     with disk_errors(path), _folder_beside(path) as folder:
         temporary, aside = folder / path.name, folder / "old"
         temporary.mkdir()
@@ -89,11 +82,7 @@ def _holds_others(path: Path, ours: Collection[str]) -> bool:
 
 
 def file_sha256(path: Path, *, read: Callable[[Path], bytes] | None = None) -> str:
-    """Return the SHA-256 of a file's content in hexadecimal; cached by path, inode, size and modification time.
-
-    `read`, a module's function, returns what counts as the content; None: the file's bytes. An unreadable file is an
-    InputError.
-    """
+    """Return the SHA-256 of a file, or of what `read` makes of it, cached; an InputError if it is unreadable."""
     try:
         found = path.stat()
         return _sha256(path, read, size=found.st_size, changed=(found.st_ino, found.st_mtime_ns))
@@ -117,10 +106,7 @@ def write_sealed(path: Path, content: bytes) -> None:
 
 
 def read_sealed(path: Path) -> bytes:
-    """Read what `write_sealed` wrote under this name.
-
-    An OSError where there is none; a ValueError where it is not as it was written.
-    """
+    """Read what `write_sealed` wrote; an OSError where there is none, a ValueError where it was changed."""
     with open_regular(path) as stream:
         seal = stream.read(hashlib.sha256().digest_size)
         if seal != _seal(path, hashlib.file_digest(stream, "sha256")):  # which takes no memory

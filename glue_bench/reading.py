@@ -28,10 +28,7 @@ hints_of: Callable[[Any], dict[str, Any]] = functools.cache(get_type_hints)
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a regular file, never waiting for a pipe's writer; else an OSError, a ValueError for a NUL in its name.
-
-    A Git LFS pointer in place of the file is an OSError too.
-    """
+    """Open a regular file, never waiting for a pipe; an OSError for others and for Git LFS pointers."""
     stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     regular = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
     if regular and not stream.peek(len(_POINTER)).startswith(_POINTER):
@@ -122,11 +119,7 @@ def build_plain(kind: Any, values: object, *, where: str) -> Any:
 
 
 def conform(hint: Any, value: Any, *, where: str) -> None:
-    """Require that a plain value has the type that an annotation names: scalars, lists, mappings, dataclasses.
-
-    Keys that a dataclass or TypedDict does not have are left alone. A float may be a whole number, never NaN. A
-    ValueError names the place, what was found, and what it must be.
-    """
+    """Require that a plain value has an annotation's type, unknown keys aside; a ValueError names place and type."""
     (origin, args, required), holds, words = _take_apart(hint), True, ""
     if hint is int or hint is str or hint is bool:
         holds, words = type(value) is hint, {int: "a whole number", str: "text", bool: "true or false"}[hint]

@@ -1,8 +1,5 @@
-"""Compose checked configurations from the YAML under conf/ and the command line's overrides. Knows Hydra.
-
-Hydra merges plain values; their types and limits are checked against the schema afterwards. Nothing is ever
-instantiated from a configuration: `_target_` is just an unknown key here.
-"""
+"""Compose configurations from the YAML under conf/ and the command line. Knows Hydra, which merges plain values; they
+are checked against the schema afterwards, and none is ever instantiated: `_target_` is just an unknown key."""
 
 import copy
 import functools
@@ -41,10 +38,7 @@ _ODD = (ValueError, TypeError, KeyError, AttributeError, RecursionError, Asserti
 
 
 def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig:
-    """Compose and check the configuration of one run from `key=value` words in Hydra's grammar, task=NAME among them.
-
-    `config_dir` holds the user's own groups. A UsageError for an unknown key or name, or an impossible value.
-    """
+    """Compose and check one run from `key=value` words; a UsageError for an unknown key or name, or a bad value."""
     overrides = check_words(overrides, config_dir)
     task = last_word(overrides, "task")
     if task is None:
@@ -66,10 +60,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
 
 
 def compose_starts(config: RunConfig, overrides: Sequence[str], *, config_dir: Path | None = None) -> list[RunConfig]:
-    """Compose the run that `config` starts from, its init task with the same overrides, and that one's, and so on.
-
-    A UsageError if the task does not start from that one.
-    """
+    """Compose the runs that `config` starts from, the nearest first; a UsageError if its task cannot start there."""
     if config.init == "pretrained":
         return []
     allowed, task = ["pretrained", *config.task.init_from], f"task={config.task.name}"
@@ -85,10 +76,7 @@ def compose_starts(config: RunConfig, overrides: Sequence[str], *, config_dir: P
 
 
 def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -> Sweep:
-    """Compose the configurations and seeds of a sweep; errors as in `compose_run`.
-
-    `task=`, `seed=` and `encoder=` mean lists of one here, and `trainer.KEY=` narrows the grid to that value.
-    """
+    """Compose a sweep: `task=` is a list of one, `trainer.KEY=` narrows the grid; errors as in `compose_run`."""
     # Any task will do to read the lists, without its columns; each run is then composed with its own.
     rest = check_words(_widen(overrides), config_dir)
     shared = [word for word in rest if not word.startswith("task.")]

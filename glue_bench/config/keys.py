@@ -106,11 +106,7 @@ def unset_later(config: Any) -> set[str]:
 
 
 def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
-    """Build a dataclass of the schema from plain values, converted to the fields' types and checked.
-
-    A UsageError for an unknown or missing key, a value of a wrong type or an impossible one, or values that do not fit
-    together (the dataclass's `rules`); it names the key, the value and what it must be.
-    """
+    """Build a dataclass of the schema from plain values; a UsageError names what is unknown, missing or impossible."""
     if not isinstance(values, Mapping):
         raise UsageError(f"{where}={shown(values)}: must be KEY: VALUE lines")
     known = {item.name: item for item in fields_of(kind)}

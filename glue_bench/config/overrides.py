@@ -125,8 +125,7 @@ def _is_short(sweep: RangeSweep) -> bool:
 
 
 def find_keys(key: str) -> dict[str, object]:
-    """Return the full keys that `key` may stand for, and their types: `epochs`, `epoch` and `num_epochs` are
-    trainer.epochs. An exact name comes before a close one, and other programs' names before both."""
+    """Return the full keys that `key` may stand for, with their types: `epochs` and `num_epochs` are trainer.epochs."""
     name = key.rpartition(".")[2].lower().replace("-", "_")
     last = {full: full.rpartition(".")[2] for full in _HINTS}
     if name not in _SHORT and name not in last.values():

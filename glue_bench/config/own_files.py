@@ -45,11 +45,7 @@ class OwnFile(NamedTuple):
 
 
 def check_own_files(folder: Path) -> None:
-    """Check every file that a configuration may be composed from.
-
-    A UsageError names one that is not a regular file, is too large or too deep, or has aliases, interpolations or
-    defaults outside of the groups.
-    """
+    """Check every file that a configuration may be composed from; a UsageError names file and line of a fault."""
     group_options("task", folder)  # which names a missing folder
     for path in sorted(path for group in GROUPS for path in (folder / group).rglob("*.yaml")):
         found = path.lstat() if path.is_symlink() and not path.exists() else path.stat()

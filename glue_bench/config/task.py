@@ -139,11 +139,7 @@ class TaskConfig:
         return 1 if self.regression else len(self.labels)
 
     def parts(self, convention: str) -> list[ScorePart]:
-        """Return the scores whose mean is the task's number under `convention`.
-
-        A convention is a name, or one SPLIT.METRIC. A task that names no conventions uses its headline, or else its
-        first metric, on all its validation splits.
-        """
+        """Return the scores whose mean is the task's number under a convention, or under one SPLIT.METRIC."""
         if "." in convention:
             return [ScorePart.parse(convention)]
         if convention in self.conventions:
@@ -169,10 +165,7 @@ class TaskConfig:
         init: str = "pretrained",
         selection: str = "last",
     ) -> list[str]:
-        """Say why scores on these rows cannot be compared with published ones; empty if they can.
-
-        `rows` and `fingerprints`, if known, are those of each whole split; all else is as in the record.
-        """
+        """Say why scores on splits of these rows cannot be compared with published ones; empty if they can."""
         reasons = []
         if init != "pretrained":
             reasons.append(started_from(init))

@@ -141,10 +141,7 @@ def _ask(repo_id: str, filename: str, *, revision: str, repo_type: str, timeout:
 
 
 def _check_content(path: Path) -> Path:
-    """Return a file of the cache, a link to one whose name is a hash of its content if the hub's ETag was one.
-
-    An InputError if the content is another.
-    """
+    """Return a file of the cache; an InputError if its name is a hash, the hub's ETag, of other content."""
     name = path.readlink().name if path.is_symlink() else ""
     found = {name}
     if re.fullmatch(r"[0-9a-f]{64}", name):

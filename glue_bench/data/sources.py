@@ -87,17 +87,14 @@ class DataSource:
 
 
 def resolve_source(data: DataConfig, task: TaskConfig) -> DataSource:
-    """Find or download the files of the training and validation splits; a UsageError if the sample has no such task.
-
-    An InputError if a file is missing, or the hub cannot be reached and its cache lacks the file.
-    """
+    """Find or download a task's files; a UsageError if the sample lacks it, an InputError for one out of reach."""
     files = dict[str, SplitFiles]()
     if data.source == "hub":
-        dataset, revision = data.dataset or "", data.revision or ""
         for split, name in hub_files(task).items():  # every split comes from the first one's commit
-            files[split], revision = fetch_split(dataset, name, revision=revision)
-        known = {"dataset": dataset, "revision": revision, **_limits(data)}
-        return DataSource(source="hub", identity=known, files=files, dataset=dataset, revision=revision)
+            files[split], commit = fetch_split(data, name)
+            data = replace(data, revision=commit)
+        known = hub_identity(data) or {}
+        return DataSource(source="hub", identity=known, files=files, dataset=data.dataset, revision=data.revision)
     if data.source == "sample" and task.name not in SAMPLE_TASKS:
         raise UsageError(f"data=sample: no sample rows for task={task.name}{did_you_mean(task.name, SAMPLE_TASKS)}")
     root = SAMPLE_ROWS if data.source == "sample" else Path(data.path or "")
@@ -124,9 +121,9 @@ def hub_file(folder: str, split: str) -> str:
     return f"{folder}/{split}-00000-of-00001.parquet"
 
 
-def fetch_split(dataset: str, name: str, *, revision: str) -> tuple[SplitFiles, str]:
+def fetch_split(data: DataConfig, name: str) -> tuple[SplitFiles, str]:
     """Download a file of the hub's data set; return it, and the commit that it is of. Errors as in `fetch_file`."""
-    path = fetch_file(dataset, name, revision=revision, repo_type="dataset")
+    path = fetch_file(data.dataset or "", name, revision=data.revision or "", repo_type="dataset")
     assert path is not None  # noqa: S101 - only optional files can be None
     return SplitFiles(paths=(path,)), commit_of(path, name)
 
@@ -138,10 +135,7 @@ def _limits(data: DataConfig) -> dict[str, object]:
 
 
 def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
-    """Find the files of a split: SPLIT.parquet, .csv, ... in the folder `place`, or as GLUE and the hub name them.
-
-    An InputError if there are none, more than one kind, or too few.
-    """
+    """Find a split's files by our names, GLUE's or the hub's; an InputError for none, several kinds or too few."""
     original = ORIGINALS.get(place)
     folders = [root / place, *([root / original.folder] if original else [])]
     folder = next((folder for folder in folders if folder.is_dir()), folders[0])
@@ -165,10 +159,7 @@ def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
 
 
 def name_columns(table: Table, task: TaskConfig, *, where: str) -> Table:
-    """Rename a file's columns to the task's: as task.columns says, else as they are, else from GLUE's original names.
-
-    An InputError if a column of task.columns is missing.
-    """
+    """Rename columns to the task's, by task.columns or GLUE's own names; an InputError if one is missing."""
     original, old = ORIGINALS.get(task.name), dict[str, str]()
     spare = {*table.columns} - {*task.columns.values()}
     for name in (*task.texts, "label", "idx"):

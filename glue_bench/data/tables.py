@@ -108,10 +108,7 @@ def type_of(path: Path) -> str:
 
 
 def read_table(path: Path, original: Original | None = None) -> Table:
-    """Read every row; `original` is how GLUE wrote files of this task, None if it did not.
-
-    An InputError names the file, and the line where a text file is broken.
-    """
+    """Read every row; `original` is how GLUE wrote this task. An InputError names the file and the broken line."""
     match type_of(path):
         case "parquet" | "arrow":
             return _read_columnar(path)

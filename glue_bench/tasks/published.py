@@ -130,11 +130,7 @@ def load_published(extra: Path | None = None) -> list[PublishedTable]:
 def find_table(
     tables: Sequence[PublishedTable], hub_id: str | None, *, recipe: str | None = None, method: str = "full"
 ) -> PublishedTable | None:
-    """Find the row to compare runs of the encoder with this hub id with.
-
-    Rows of the same method come first, or else of full fine-tuning; then those that were read; then those whose
-    protocol the recipe follows.
-    """
+    """Find the row to compare with: of the same method or full fine-tuning, read rather than quoted, by the recipe."""
 
     def place(table: PublishedTable) -> tuple[bool, ...]:
         return table.method != method, table.method != "full", table.status != "read", recipe != table.recipe
