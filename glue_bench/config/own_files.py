@@ -119,20 +119,20 @@ def _read_own(folder: Path, name: str, *, group: str) -> OwnFile:
     inside = "" if package == "_global_" else package
     lines = dict[str, int]()
     for key, line, node in _keys(root, inside) if root else ():
+        fault, (keys, kind) = "", _OTHER.get(type(node), ((), None))
         if not key:
-            raise UsageError(f"{name} line {line}: a key must be text")
-        if key in lines:
-            raise UsageError(f"{name} line {line}: {key}: already set in line {lines[key]}")
+            fault = "a key must be text"
+        elif key in lines:
+            fault = f"{key}: already set in line {lines[key]}"
+        elif key in ("tasks", "seeds", "encoders") and name.count("/") > 1:  # those of any task's file would count
+            fault = f"{key}: the same for all tasks; must be in {name.rpartition('/')[0]}.yaml"
+        elif key in GROUPS and key != group and isinstance(node, yaml.ScalarNode) and (value := quote(node.value)):
+            fault = f"{key}={value}: must be chosen in the list `defaults`, by `override /{key}: {value}`"
+        elif key in keys:  # Hydra merges any other value, right or wrong
+            fault = f"{key}: found {_FOUND[type(node)]}; must be {_FOUND[kind]}"
+        if fault:
+            raise UsageError(f"{name} line {line}: {fault}")
         lines[key] = line
-        if key in ("tasks", "seeds", "encoders") and name.count("/") > 1:  # those of any task's file would count
-            whole = f"{name.rpartition('/')[0]}.yaml"
-            raise UsageError(f"{name} line {line}: {key}: the same for all tasks; must be in {whole}")
-        if key in GROUPS and key != group and isinstance(node, yaml.ScalarNode) and node.value:
-            must = f"chosen in the list `defaults`, by `override /{key}: {quote(node.value)}`"
-            raise UsageError(f"{name} line {line}: {key}={quote(node.value)}: must be {must}")
-        keys, kind = _OTHER.get(type(node), ((), None))
-        if key in keys:  # Hydra merges any other value, right or wrong
-            raise UsageError(f"{name} line {line}: {key}: found {_FOUND[type(node)]}; must be {_FOUND[kind]}")
     return OwnFile(name, inside, lines)
 
 

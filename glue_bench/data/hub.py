@@ -77,7 +77,7 @@ def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, op
     file cannot be fetched: also an optional one, if nothing can be asked and the cache does not know whether it exists.
     """
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import EntryNotFoundError
 
     with _readable_errors(f"{repo_type} {repo_id}", filename, revision=revision):
         try:
@@ -97,13 +97,6 @@ def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, op
             with contextlib.suppress(EntryNotFoundError):
                 hf_hub_download(repo_id, filename, repo_type=repo_type, revision=revision)
             return None
-        except OfflineModeIsEnabled as error:
-            if not optional:
-                raise
-            variable, fill = offline_variable(), f"hf download {repo_id} --repo-type {repo_type} --revision {revision}"
-            problem = f"{variable} is set, and the cache (HF_HOME) lacks {filename} or does not know that there is none"
-            advice = f"repeat the command once without {variable}, or fill the cache by {fill}"
-            raise InputError(f"{problem}\nit may change the results: {advice}") from error
 
 
 def commit_of(snapshot_file: Path, filename: str) -> str:
@@ -168,7 +161,8 @@ def _explain(error: Exception, problem: str) -> InputError:
     reason, set_here = first_line(error), offline_variable()
     advice = f"without a network: {_OFFLINE_HELP}"
     if isinstance(error, errors.OfflineModeIsEnabled):
-        reason, advice = f"{set_here} is set", f"{set_here}={os.environ[set_here]} forbids requests: {_OFFLINE_HELP}"
+        reason, once = f"{set_here} is set", "repeat the command once without it, or use"
+        advice = f"{set_here}={os.environ[set_here]} forbids requests: {once} {_OFFLINE_HELP}"
     elif not (get_token() or "").isascii():  # which no header can hold
         reason, kind = "the token has characters that none has", InputError
         advice = "set HF_TOKEN to the token as the hub shows it, or unset it; without it, hf auth login's is used"

@@ -220,14 +220,9 @@ def _read_columns(columns: _Columns, *, source: str) -> list[PublishedScore]:
         if not named or not 1 <= len(numbers) <= 2 or numbers[0] is None:
             two = f"two with a SPLIT.METRIC in metrics.{task} for each, as in validation.f1"
             raise ValueError(f"scores.{task} must be one number, or {two}")
-        about: dict[str, Any] = {
-            "task": task,
-            "split": "dev",
-            "n": None,
-            "source": source,
-            "note": columns.notes.get(task, ""),
-            "start": columns.start.get(task, columns.start.get(_OTHERS, NOT_STATED)),
-        }
+        start = columns.start.get(task, columns.start.get(_OTHERS, NOT_STATED))
+        about: dict[str, Any] = {"task": task, "split": "dev", "n": None, "source": source, "start": start}
+        about["note"] = columns.notes.get(task, "")
         each = list[PublishedScore]()
         for at, (value, word) in enumerate(zip(numbers, words, strict=True)):
             if value is not None:
