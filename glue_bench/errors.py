@@ -74,11 +74,7 @@ def lack_in(text: str) -> str:
 
 
 def variables_behind(error: BaseException) -> str:
-    """Return the environment variables, as NAME=VALUE, over which a library failed while it was imported; else nothing.
-
-    The files that it failed in read them; those whose value the error shows come alone. A module that is missing or
-    does not fit the others is the fault of none that it does not show.
-    """
+    """Return NAME=VALUE of the environment variables over which a library's import failed; empty for other faults."""
     # As text, which also has what another process raised. Of a chain of causes the first counts.
     text = "".join(traceback.format_exception(error)).rpartition("\n\nDuring hand")[2].partition("\n\nThe above")[0]
     frames = re.findall(r'File "(.+)", line \d+, in (\S+)', text)

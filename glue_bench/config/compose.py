@@ -23,7 +23,6 @@ from glue_bench.config.overrides import (
     OPTIONAL,
     check_key,
     check_words,
-    is_encoder,
     last_word,
     no_such,
     parse_overrides,
@@ -81,11 +80,6 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
     rest = check_words(_widen(overrides), config_dir)
     shared = [word for word in rest if not word.startswith("task.")]
     lists = compose_keys([*shared, f"task={group_options('task')[0]}"], config_dir)
-    for group, names in (("task", lists.tasks), ("encoder", lists.encoders or [])):
-        options = group_options(group, config_dir)
-        known = functools.partial(is_encoder, options=options) if group == "encoder" else options.__contains__
-        if unknown := next((name for name in names if not known(name)), None):
-            raise UsageError(f"{group}s: no such {group} {quote(unknown)}{no_such(group, unknown, options=options)}")
     if lists.encoders is not None and (word := last_word(overrides, "encoder")):
         raise UsageError(f"{word} and {last_word(overrides, 'encoders') or 'encoders'}: give one of the two")
     named = [name if name.isidentifier() else quote_value(name) for name in lists.encoders or []]

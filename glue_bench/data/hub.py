@@ -61,28 +61,20 @@ def offline_variable() -> str:
 
 
 def ask_size(repo_id: str, filename: str, *, revision: str, repo_type: str, timeout: float) -> int:
-    """Ask the hub for the size of a file in bytes, without downloading it; 0 if the hub does not say.
-
-    `timeout` is in seconds, for a connection and for a response. An UnreachableError if the hub does not respond, or
-    HF_HUB_OFFLINE is set; an InputError if there is no such repository, revision or file, or we have no access.
-    """
+    """Return a file's bytes on the hub, 0 if it does not say; errors as in `fetch_file`, after `timeout` seconds."""
     with _readable_errors(f"{repo_type} {repo_id}", filename, revision=revision):
         return _ask(repo_id, filename, revision=revision, repo_type=repo_type, timeout=timeout)
 
 
 def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, optional: bool = False) -> Path | None:
-    """Download one file, or take it from the cache; None for an optional file that the repository lacks.
-
-    A commit is looked up in the cache first; for a branch or tag the hub is asked first. An InputError says why the
-    file cannot be fetched: also an optional one, if nothing can be asked and the cache does not know whether it exists.
-    """
+    """Download a file, or take it from the cache; None for an optional one that is absent, else an InputError."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
     with _readable_errors(f"{repo_type} {repo_id}", filename, revision=revision):
         try:
             cached = look_up(repo_id, filename, revision=revision, repo_type=repo_type)
-            if is_commit(revision) and isinstance(cached, Path):
+            if is_commit(revision) and isinstance(cached, Path):  # for a branch or tag the hub is asked first
                 return _check_content(cached)
             if cached is False and optional:
                 return None  # this commit is known to have no such file

@@ -50,20 +50,14 @@ def decide(logits: NDArray[np.float32], *, regression: bool) -> Vector:
     return logits[:, 0].astype(np.float64) if regression else logits.argmax(axis=1).astype(np.int64)
 
 
-def _balanced_accuracy(y: NDArray[np.float64], p: NDArray[np.float64]) -> float:
-    """Average the recall of the classes that occur among the labels."""
-    return float(recall_score(y, p, labels=np.unique(y), average="macro", zero_division=0.0))
-
-
 def _pearson(y: NDArray[np.float64], p: NDArray[np.float64]) -> float:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NearConstantInputWarning)  # the score is poor, but defined
+    with warnings.catch_warnings(action="ignore", category=NearConstantInputWarning):  # the score is poor, but defined
         return float(pearsonr(y, p).statistic)
 
 
 _SCORES: dict[str, Callable[..., float]] = {
     "accuracy": accuracy_score,
-    "balanced_accuracy": _balanced_accuracy,
+    "balanced_accuracy": lambda y, p: recall_score(y, p, labels=np.unique(y), average="macro", zero_division=0.0),
     "micro_f1": partial(f1_score, average="micro"),
     "matthews_correlation": matthews_corrcoef,
     "pearson": _pearson,
