@@ -205,12 +205,10 @@ def _number(cell: object) -> Decimal | float | None:
 
 def _check_scores(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.float64]:
     low, high = task.label_range or (-math.inf, math.inf)
-    scores = np.empty(len(table.columns["label"]), dtype=np.float64)
-    for row, value in enumerate(table.columns["label"]):
-        number = _number(value)
-        scores[row] = math.nan if number is None else float(Decimal(number))
-        if not low <= scores[row] <= high:
-            _refuse(table, "label", row=row, where=where, words=f"; it must be a number from {low:g} to {high:g}")
+    numbers = map(_number, table.columns["label"])
+    scores = np.array([math.nan if number is None else float(Decimal(number)) for number in numbers])
+    for row in np.flatnonzero(~((low <= scores) & (scores <= high))).tolist():
+        _refuse(table, "label", row=row, where=where, words=f"; it must be a number from {low:g} to {high:g}")
     return scores
 
 

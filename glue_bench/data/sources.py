@@ -1,7 +1,4 @@
-"""Find the files that a task's rows are read from, what identifies them, and their columns. Checks no rows.
-
-Sources are resolved before any training, so that a missing file or an unreachable hub ends the command at once.
-"""
+"""Find, before any training, the files that a task's rows are read from, what identifies them, and their columns."""
 
 import contextlib
 import hashlib
