@@ -78,8 +78,6 @@ class Table:
 
     def keep(self, kept: list[bool]) -> "Table":
         """Return some of the rows, which keep their numbers."""
-        if all(kept):
-            return self
         numbers = np.flatnonzero(kept) if self.numbers is None else self.numbers[np.array(kept)]
         columns = Columns(self.columns, lambda name: [*itertools.compress(self.columns[name], kept)])
         return replace(self, columns=columns, numbers=numbers)
