@@ -28,7 +28,7 @@ from glue_bench.config.overrides import (
     parse_overrides,
 )
 from glue_bench.config.own_files import check_own_files, chosen_files, located, unreadable
-from glue_bench.config.schema import RunConfig, RunKeys, Sweep, SweepConfig, TaskConfig, TrainerConfig
+from glue_bench.config.schema import PATH_KEYS, RunConfig, RunKeys, Sweep, SweepConfig, TaskConfig, TrainerConfig
 from glue_bench.errors import UsageError, did_you_mean, list_names
 from glue_bench.text import first_line, quote, quote_value
 
@@ -195,11 +195,15 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
     try:
         merge = _merge_shipped if config_dir is None else _merge  # the user's own files may change meanwhile
         composed = copy.deepcopy(merge(conf_folder(), *words))
-        for override in parse_overrides([word for word in overrides if word.partition("=")[0] not in GROUPS]):
-            *outer, last = override.key_or_group.split(".")
-            inside, value = functools.reduce(dict.__getitem__, outer, composed), override.value()
-            both = isinstance(value, dict) and isinstance(inside.get(last), dict)
-            inside[last] = inside[last] | value if both else value
+        given = parse_overrides([word for word in overrides if word.partition("=")[0] not in GROUPS])
+        for paths in (False, True):
+            for override in (each for each in given if (each.key_or_group in PATH_KEYS) is paths):
+                *outer, last = override.key_or_group.split(".")
+                inside, value = functools.reduce(dict.__getitem__, outer, composed), override.value()
+                both = isinstance(value, dict) and isinstance(inside.get(last), dict)
+                inside[last] = inside[last] | value if both else value
+            if not paths:  # which are literal: OmegaConf would insert the environment into them
+                composed = OmegaConf.to_container(OmegaConf.create(composed), resolve=True)
         return build(SweepConfig, composed)
     except (HydraException, OmegaConfBaseException, UsageError) as error:
         raise UsageError(located(_explain(error, config_dir), files, words=overrides)) from error
@@ -235,4 +239,5 @@ def _explain(error: BaseException, config_dir: Path | None) -> str:
     if absent := re.search(r"Could not (?:find|load) '(\w+)/(.+)'", line):
         group, name = absent.groups()
         return f"{group}={quote(name)}: no such {group}{no_such(group, name, options=group_options(group, config_dir))}"
-    return str(error) if isinstance(error, UsageError) else line
+    key = getattr(error, "full_key", None)
+    return str(error) if isinstance(error, UsageError) else f"{key}: {line}" if key else line

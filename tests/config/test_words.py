@@ -121,7 +121,7 @@ def test_a_value_in_a_message_is_short_and_visible_and_the_hint_is_kept(word: st
         ("executor.slurm.cpus.x=5", "executor.slurm.cpus.x: no such key; executor.slurm.cpus holds a single value"),
         ("trainer.betas=0.9", "trainer.betas=0.9: must be a list, as in trainer.betas=[A,B]"),
         ("trainer.epochs=1.5", "trainer.epochs=1.5: must be a whole number"),
-        ("trainer.epochs=${seeed}", "trainer.epochs=${seeed}: must be a whole number"),
+        ("trainer.epochs=${seeed}", "trainer.epochs: Interpolation key 'seeed' not found"),
     ],
 )
 def test_no_word_of_hydra_reaches_the_user(word: str, message: str) -> None:
