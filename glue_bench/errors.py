@@ -69,19 +69,12 @@ def describe(error: BaseException) -> str:
 
 
 def lack_in(text: str) -> str:
-    """Return what there was too little of by the words of an error: disk or memory; empty if it is another error.
-
-    A run that failed so is done again by the same command; one that failed otherwise only if that is asked for.
-    """
+    """Return what an error says there was too little of, for which a run is repeated: disk, memory or nothing."""
     return next((name for name, words in _LACKS.items() if words.search(text)), "")
 
 
 def variables_behind(error: BaseException) -> str:
-    """Return the environment variables, as NAME=VALUE, over which a library failed while it was imported; else nothing.
-
-    The files that it failed in read them; those whose value the error shows come alone. A module that is missing or
-    does not fit the others is the fault of none that it does not show.
-    """
+    """Return NAME=VALUE of the environment variables over which a library's import failed; empty for other faults."""
     # As text, which also has what another process raised. Of a chain of causes the first counts.
     text = "".join(traceback.format_exception(error)).rpartition("\n\nDuring hand")[2].partition("\n\nThe above")[0]
     frames = re.findall(r'File "(.+)", line \d+, in (\S+)', text)

@@ -10,10 +10,7 @@ MPS_SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"  # of a GPU that a process may u
 
 
 def usable_cores(root: Path = Path("/")) -> list[int]:
-    """Return the cores that this process may run on, at most as many as its container may use at a time.
-
-    `root` is where proc/ and sys/ are.
-    """
+    """Return the cores that this process and its container may use; `root` is where proc/ and sys/ are."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
     quotas = [text.split() for text in _read_limits(root, "cpu", name="cpu.max")]

@@ -1,8 +1,6 @@
-"""What others may have written: read within limits, and checked against the types of a dataclass. Knows no contents.
+"""What others may have written, read within limits and checked by type: each fault is a one-line OSError or ValueError.
 
-Whatever is wrong with a file is an OSError or a ValueError of one line. A pipe is never waited for, a device never
-read to its end, and no nesting or number is too large for what comes after.
-"""
+A pipe is never waited for, a device never read to its end, and no nesting or number harms what comes after."""
 
 import errno
 import functools
@@ -28,10 +26,7 @@ hints_of: Callable[[Any], dict[str, Any]] = functools.cache(get_type_hints)
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a regular file, never waiting for a pipe's writer; else an OSError, a ValueError for a NUL in its name.
-
-    A Git LFS pointer in place of the file is an OSError too.
-    """
+    """Open a regular file, never waiting for a pipe; an OSError for others and for Git LFS pointers."""
     stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     regular = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
     if regular and not stream.peek(len(_POINTER)).startswith(_POINTER):
@@ -122,12 +117,8 @@ def build_plain(kind: Any, values: object, *, where: str) -> Any:
 
 
 def conform(hint: Any, value: Any, *, where: str) -> None:
-    """Require that a plain value has the type that an annotation names: scalars, lists, mappings, dataclasses.
-
-    Keys that a dataclass or TypedDict does not have are left alone. A float may be a whole number, never NaN. A
-    ValueError names the place, what was found, and what it must be.
-    """
-    (origin, args, required), holds, words = _take_apart(hint), True, ""
+    """Require that a plain value has an annotation's type, unknown keys aside; a ValueError names place and type."""
+    origin, args, required, holds, words = get_origin(hint), get_args(hint), _required(hint), True, ""
     if hint is int or hint is str or hint is bool:
         holds, words = type(value) is hint, {int: "a whole number", str: "text", bool: "true or false"}[hint]
     elif origin in (UnionType, Union):
@@ -164,12 +155,8 @@ def conform(hint: Any, value: Any, *, where: str) -> None:
 
 
 @functools.cache  # a folder's records hold thousands of values of the same types
-def _take_apart(hint: Any) -> tuple[Any, tuple[Any, ...], Collection[str] | None]:
-    """Return an annotation's origin and arguments, and the keys that a dataclass or TypedDict must have."""
-    required: Collection[str] | None = None
-    if is_typeddict(hint):
-        required = frozenset(hint.__required_keys__)
-    elif is_dataclass(hint):
-        defaults = {item.name: (item.default, item.default_factory) for item in fields(hint)}
-        required = {name for name, default in defaults.items() if default == (MISSING, MISSING)}
-    return get_origin(hint), get_args(hint), required
+def _required(hint: Any) -> Collection[str] | None:
+    """Return the keys that a dataclass or TypedDict must have; None for any other annotation."""
+    if is_dataclass(hint):
+        return {item.name for item in fields(hint) if item.default is item.default_factory is MISSING}
+    return frozenset(hint.__required_keys__) if is_typeddict(hint) else None

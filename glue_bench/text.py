@@ -19,10 +19,7 @@ def three_digits(value: float) -> str:
 
 
 def first_line(text: object, default: str = "no reason given") -> str:
-    """Return the first non-empty line of a message; for an exception without a message, the name of its class.
-
-    A line that ends with a colon announces the reason, which is the next line: both are returned.
-    """
+    """Return a message's first line, with the next after a colon; for an empty one the exception's class."""
     lines = [" ".join(line.split()) for line in str(text).splitlines() if line.strip()]
     if not lines:
         return type(text).__name__ if isinstance(text, BaseException) else default

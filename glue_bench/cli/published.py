@@ -22,8 +22,8 @@ from typing import Any
 
 from glue_bench.cli.shared import add_options, read_words, say, write_output, write_rows, write_table
 from glue_bench.config import group_options
+from glue_bench.config.task import TaskConfig, metric_title
 from glue_bench.errors import InputError, UsageError, did_you_mean
-from glue_bench.tasks.adapter import TaskAdapter, metric_title
 from glue_bench.tasks.published import NOT_STATED, PublishedTable, load_published, read_published
 from glue_bench.text import plural, visible
 
@@ -47,7 +47,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from glue_bench.config.compose import compose_task, shipped_encoders
     from glue_bench.report.model import CARD_TASKS
 
-    tasks = {name: TaskAdapter.of(compose_task(name)) for name in group_options("task")}
+    tasks = {name: compose_task(name) for name in group_options("task")}
     if arguments.overrides[:1] == ["check"]:
         return _check(arguments.overrides[1:], tasks)
     names = [word for word in arguments.overrides if "=" not in word]
@@ -76,7 +76,7 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check(words: Sequence[str], tasks: dict[str, TaskAdapter]) -> int:
+def _check(words: Sequence[str], tasks: dict[str, TaskConfig]) -> int:
     if len(words) != 1:
         raise UsageError("published check: takes one FILE")
     try:
@@ -104,7 +104,7 @@ def _choose(
     return chosen
 
 
-def _facts(table: PublishedTable, tasks: dict[str, TaskAdapter], *, encoders: dict[str, str]) -> dict[str, Any]:
+def _facts(table: PublishedTable, tasks: dict[str, TaskConfig], *, encoders: dict[str, str]) -> dict[str, Any]:
     """Return all that is known of a row, with what follows from it: metrics in words, the notes, the command."""
     facts: dict[str, Any] = asdict(table) | {"scores": [], "unreachable": table.unreachable(tasks)}
     for score in table.scores.values():

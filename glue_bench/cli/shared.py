@@ -43,9 +43,9 @@ def describe_keys(schema: type[RunKeys]) -> str:
         if is_dataclass(item.hint) and item.name != "task":  # whose facts only its file sets
             about[f"{item.name}.KEY=VALUE"] = " ".join(inside.name for inside in walk(item.hint))
         elif get_origin(item.hint) is Literal:
-            about[f"{item.name}={'|'.join(get_args(item.hint))}"] = item.about.meaning
-        elif item.about.meaning and item.name not in _GROUPS:
-            about[f"{item.name}{shapes.get(get_origin(item.hint) or item.hint, '=VALUE')}"] = item.about.meaning
+            about[f"{item.name}={'|'.join(get_args(item.hint))}"] = item.meaning
+        elif item.meaning and item.name not in _GROUPS:
+            about[f"{item.name}{shapes.get(get_origin(item.hint) or item.hint, '=VALUE')}"] = item.meaning
     lines = [f"  {word:<31} {text}" for word, text in about.items()]
     wrapped = [textwrap.fill(line, 118, subsequent_indent=" " * 34, break_on_hyphens=False) for line in lines]
     return "\n".join(["keys (Hydra's grammar; docs/configuration.md lists all with their defaults):", *wrapped, ""])

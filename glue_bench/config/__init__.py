@@ -15,10 +15,7 @@ def conf_folder() -> Path:
 
 
 def group_options(group: str, config_dir: Path | None = None) -> list[str]:
-    """Return the names that `group=NAME` accepts: the shipped ones, and the user's own from --config-dir.
-
-    A UsageError if that folder is missing, or one of its files has the name of a shipped one, or one that is no text.
-    """
+    """Return what `group=NAME` accepts, the user's own included; a UsageError for a missing folder or a bad name."""
     shipped = {path.stem for path in (conf_folder() / group).glob("*.yaml")}
     if config_dir is None:
         return sorted(shipped)

@@ -1,21 +1,17 @@
-"""Compose checked configurations from the YAML under conf/ and the command line's overrides. Knows Hydra.
-
-Hydra merges plain values; their types and limits are checked against the schema afterwards. Nothing is ever
-instantiated from a configuration: `_target_` is just an unknown key here.
-"""
+"""Compose configurations from the YAML under conf/ and the command line. Knows Hydra, which merges plain values; they
+are checked against the schema afterwards, and none is ever instantiated: `_target_` is just an unknown key."""
 
 import copy
 import functools
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -23,10 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 from glue_bench.config import conf_folder, group_options, schema
 from glue_bench.config.keys import build, check, convert, fields_of, keys_of, require_one_of
 from glue_bench.config.overrides import (
+    GROUPS,
     OPTIONAL,
     check_key,
     check_words,
-    is_encoder,
     last_word,
     no_such,
     parse_overrides,
@@ -41,10 +37,7 @@ _ODD = (ValueError, TypeError, KeyError, AttributeError, RecursionError, Asserti
 
 
 def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig:
-    """Compose and check the configuration of one run from `key=value` words in Hydra's grammar, task=NAME among them.
-
-    `config_dir` holds the user's own groups. A UsageError for an unknown key or name, or an impossible value.
-    """
+    """Compose and check one run from `key=value` words; a UsageError for an unknown key or name, or a bad value."""
     overrides = check_words(overrides, config_dir)
     task = last_word(overrides, "task")
     if task is None:
@@ -66,10 +59,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
 
 
 def compose_starts(config: RunConfig, overrides: Sequence[str], *, config_dir: Path | None = None) -> list[RunConfig]:
-    """Compose the run that `config` starts from, its init task with the same overrides, and that one's, and so on.
-
-    A UsageError if the task does not start from that one.
-    """
+    """Compose the runs that `config` starts from, the nearest first; a UsageError if its task cannot start there."""
     if config.init == "pretrained":
         return []
     allowed, task = ["pretrained", *config.task.init_from], f"task={config.task.name}"
@@ -85,19 +75,11 @@ def compose_starts(config: RunConfig, overrides: Sequence[str], *, config_dir: P
 
 
 def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -> Sweep:
-    """Compose the configurations and seeds of a sweep; errors as in `compose_run`.
-
-    `task=`, `seed=` and `encoder=` mean lists of one here, and `trainer.KEY=` narrows the grid to that value.
-    """
+    """Compose a sweep: `task=` is a list of one, `trainer.KEY=` narrows the grid; errors as in `compose_run`."""
     # Any task will do to read the lists, without its columns; each run is then composed with its own.
     rest = check_words(_widen(overrides), config_dir)
     shared = [word for word in rest if not word.startswith("task.")]
     lists = compose_keys([*shared, f"task={group_options('task')[0]}"], config_dir)
-    for group, names in (("task", lists.tasks), ("encoder", lists.encoders or [])):
-        options = group_options(group, config_dir)
-        known = functools.partial(is_encoder, options=options) if group == "encoder" else options.__contains__
-        if unknown := next((name for name in names if not known(name)), None):
-            raise UsageError(f"{group}s: no such {group} {quote(unknown)}{no_such(group, unknown, options=options)}")
     if lists.encoders is not None and (word := last_word(overrides, "encoder")):
         raise UsageError(f"{word} and {last_word(overrides, 'encoders') or 'encoders'}: give one of the two")
     named = [name if name.isidentifier() else quote_value(name) for name in lists.encoders or []]
@@ -142,8 +124,6 @@ def _widen(overrides: Sequence[str]) -> list[str]:
 def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
     """Read and check the facts of one task; errors as in `compose_run`."""
     words = check_words([f"task={name}"], config_dir)
-    if config_dir is not None:
-        check_own_files(config_dir)
     if name in group_options("task"):
         return build(TaskConfig, _read_shipped("task", name), where="task")
     task = compose_keys(words, config_dir).task
@@ -207,16 +187,7 @@ def _place_in_grid(config: RunConfig, values: dict[str, Any]) -> RunConfig:
 def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> SweepConfig:
     """Compose and check every key with its value; errors as in `compose_run`."""
     unset = [f"{group}=null" for group in OPTIONAL]  # Hydra has no such value
-    words = [word for word in overrides if word not in unset]
-    # The recipe's grid or the protocol's starts may lack the key.
-    words = [f"++{word}" if word.startswith(("grid.", "init={")) else word for word in words]
-    paths = dict[str, str]()
-    for place, word in enumerate(words):
-        key, _, value = word.partition("=")
-        if key in PATH_KEYS and value not in ("", "null"):  # literal: Hydra would insert the environment into it
-            paths[key], words[place] = str(parse_overrides([word])[0].value()), f"{key}=literal"
-        elif key in paths:
-            del paths[key]
+    words = [word for word in overrides if word.partition("=")[0] in GROUPS and word not in unset]
     if config_dir is not None:
         check_own_files(config_dir)
         words.append(f"hydra.searchpath=[{quote_value(f'file://{config_dir.resolve()}')}]")
@@ -224,9 +195,15 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
     try:
         merge = _merge_shipped if config_dir is None else _merge  # the user's own files may change meanwhile
         composed = copy.deepcopy(merge(conf_folder(), *words))
-        for key, text in paths.items():
-            *outer, last = key.split(".")
-            functools.reduce(dict.__getitem__, outer, composed)[last] = text
+        given = parse_overrides([word for word in overrides if word.partition("=")[0] not in GROUPS])
+        for paths in (False, True):
+            for override in (each for each in given if (each.key_or_group in PATH_KEYS) is paths):
+                *outer, last = override.key_or_group.split(".")
+                inside, value = functools.reduce(dict.__getitem__, outer, composed), override.value()
+                both = isinstance(value, dict) and isinstance(inside.get(last), dict)
+                inside[last] = inside[last] | value if both else value
+            if not paths:  # which are literal: OmegaConf would insert the environment into them
+                composed = OmegaConf.to_container(OmegaConf.create(composed), resolve=True)
         return build(SweepConfig, composed)
     except (HydraException, OmegaConfBaseException, UsageError) as error:
         raise UsageError(located(_explain(error, config_dir), files, words=overrides)) from error
@@ -252,42 +229,15 @@ _merge_shipped = functools.cache(_merge)  # a quarter of a second each; tasks, p
 
 
 def _explain(error: BaseException, config_dir: Path | None) -> str:
-    """Explain in one line what Hydra found; the root of its chain of errors names the key."""
-    if isinstance(error, UsageError):
-        unknown_key = re.match(r"([\w.]+): no such key", str(error))
-        return _explain_key(unknown_key[1]) if unknown_key else str(error)
-    causes = [error]
-    while (deeper := causes[-1].__cause__ or causes[-1].__context__) is not None:
-        causes.append(deeper)
-    cause = next((c for c in reversed(causes) if getattr(c, "full_key", None)), error)
-    key = str(getattr(cause, "full_key", None) or "")
-    if "is not in struct" in str(cause):
-        return _explain_key(key)
-    line = first_line(cause)
+    """Explain in one line what is wrong with a key or with a name in a list of defaults."""
+    if unknown := re.match(r"([\w.]+): no such key", str(error)):
+        try:
+            check_key(unknown[1])
+        except UsageError as better:
+            return str(better)
+    line = first_line(error)
     if absent := re.search(r"Could not (?:find|load) '(\w+)/(.+)'", line):
         group, name = absent.groups()
         return f"{group}={quote(name)}: no such {group}{no_such(group, name, options=group_options(group, config_dir))}"
-    return line if key in line else f"{key}: {line}"
-
-
-def _explain_key(key: str) -> str:
-    try:
-        check_key(key)
-    except UsageError as unknown:
-        return str(unknown)
-    return f"{key}: no such key"
-
-
-def _skeleton(kind: Any) -> dict[str, Any]:
-    """Return every key of a dataclass, with its default if any; an unknown key in a group is an error of its file."""
-    node = dict[str, Any]()
-    for item in fields_of(kind):
-        if is_dataclass(item.hint):
-            node[item.name] = OmegaConf.create(_skeleton(item.hint), flags={"struct": True})
-        else:
-            default = "???" if item.default() is MISSING else item.default()  # OmegaConf's mark
-            node[item.name] = OmegaConf.create(default, flags={"struct": False}) if default == {} else default
-    return node
-
-
-ConfigStore.instance().store(name="schema", node=_skeleton(SweepConfig))
+    key = getattr(error, "full_key", None)
+    return str(error) if isinstance(error, UsageError) else f"{key}: {line}" if key else line

@@ -44,8 +44,8 @@ ABOVE_ZERO = Must("above 0", lambda value: value > 0)
 FRACTION = Must("0 to 0.99999", lambda value: 0 <= value <= 0.99999)
 
 
-class About(NamedTuple):
-    """What is known of a key besides its type and default."""
+class Key(NamedTuple):
+    """What is known of one key, a field of a dataclass."""
 
     meaning: str = ""
     must: Must | None = None
@@ -54,11 +54,14 @@ class About(NamedTuple):
     path: bool = False  # its value is a path, and is taken literally
     later: bool = False  # came after the first run ids, which lack it: at its default value, ids still do
     usual: Any = None  # for the role "rounding": the value in conf/, which a command need not name
+    name: str = ""  # dotted
+    hint: Any = None  # its type
+    default: Callable[[], Any] = lambda: MISSING  # makes its default value here, if it has one
 
 
 def key(meaning: str, must: Must | None = None, *, default: Any = MISSING, make: Any = MISSING, **more: Any) -> Any:
-    """Declare a field with what is known of its key: `default` or what `make` returns, and the fields of `About`."""
-    known = {"about": About(meaning, must, **more)}
+    """Declare a field with what is known of its key: `default` or what `make` returns, and the fields of `Key`."""
+    known = {"key": Key(meaning, must, **more)}
     return field(default=default, metadata=known) if make is MISSING else field(default_factory=make, metadata=known)
 
 
@@ -72,21 +75,13 @@ def at_least(lowest: int, unit: str = "") -> Must:
     return Must(f"{lowest} or more{unit}", lambda value: value >= lowest)
 
 
-class Key(NamedTuple):
-    """One key: a field of a dataclass with its type."""
-
-    name: str  # dotted
-    hint: Any
-    about: About
-    default: Callable[[], Any]  # makes its default value here; MISSING if it has none
-
-
 def fields_of(kind: Any) -> tuple[Key, ...]:
     """Return the fields of a dataclass, each with what is known of it."""
     found = list[Key]()
     for item in dataclasses.fields(kind):
         make = item.default_factory if callable(item.default_factory) else functools.partial(getattr, item, "default")
-        found.append(Key(item.name, hints_of(kind)[item.name], item.metadata.get("about", About()), make))
+        known: Key = item.metadata.get("key", Key())
+        found.append(known._replace(name=item.name, hint=hints_of(kind)[item.name], default=make))
     return tuple(found)
 
 
@@ -101,31 +96,25 @@ def walk(kind: Any, where: str = "") -> Iterator[Key]:
 
 def keys_of(kind: Any, *roles: Role) -> tuple[str, ...]:
     """Return the names of a dataclass's fields with one of these roles."""
-    return tuple(item.name for item in fields_of(kind) if item.about.role in roles)
+    return tuple(item.name for item in fields_of(kind) if item.role in roles)
 
 
 def unset_later(config: Any) -> set[str]:
     """Return the names of a dataclass's later fields that have their default value."""
-    later = [item for item in fields_of(type(config)) if item.about.later]
+    later = [item for item in fields_of(type(config)) if item.later]
     return {item.name for item in later if getattr(config, item.name) == item.default()}
 
 
 def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
-    """Build a dataclass of the schema from plain values, converted to the fields' types and checked.
-
-    A UsageError for an unknown or missing key, a value of a wrong type or an impossible one, or values that do not fit
-    together (the dataclass's `rules`); it names the key, the value and what it must be.
-    """
+    """Build a dataclass of the schema from plain values; a UsageError names what is unknown, missing or impossible."""
     if not isinstance(values, Mapping):
-        raise UsageError(f"{where}={quote(values)}: must be KEY: VALUE lines")
+        raise UsageError(f"{where}={shown(values)}: must be KEY: VALUE lines")
     known = {item.name: item for item in fields_of(kind)}
     made = dict[str, Any]()
     for name, given in values.items():
-        if given == "???":  # OmegaConf's mark for a value that must be given
-            continue
         if name not in known:
             raise UsageError(unknown_key(kind, str(name), where=where))
-        place, hint, must = join(where, name), known[name].hint, known[name].about.must
+        place, hint, must = join(where, name), known[name].hint, known[name].must
         made[name] = value = convert(hint, given, key=place)
         if must is not None and value is not None:
             optional = ", or null" if NoneType in get_args(hint) else ""

@@ -125,8 +125,7 @@ def _is_short(sweep: RangeSweep) -> bool:
 
 
 def find_keys(key: str) -> dict[str, object]:
-    """Return the full keys that `key` may stand for, and their types: `epochs`, `epoch` and `num_epochs` are
-    trainer.epochs. An exact name comes before a close one, and other programs' names before both."""
+    """Return the full keys that `key` may stand for, with their types: `epochs` and `num_epochs` are trainer.epochs."""
     name = key.rpartition(".")[2].lower().replace("-", "_")
     last = {full: full.rpartition(".")[2] for full in _HINTS}
     if name not in _SHORT and name not in last.values():
@@ -144,11 +143,6 @@ def no_such(group: str, name: str, *, options: Sequence[str]) -> str:
     return did_you_mean(quote(name), options) + other.get(group, "")
 
 
-def is_encoder(name: str, options: Sequence[str]) -> bool:
-    """Return whether `encoder=name` chooses an encoder: one of the options, a folder, or ORG/NAME on the hub."""
-    return name in options or _is_folder(name) or bool(_ON_HUB.fullmatch(name))
-
-
 def _is_folder(name: str) -> bool:
     return name.startswith((".", "/", "~")) or (("/" not in name or name.count("/") > 1) and Path(name).is_dir())
 
@@ -157,10 +151,12 @@ def _spell_out_encoder(word: str, config_dir: Path | None) -> list[str]:
     """Write encoder=ORG/NAME and encoder=FOLDER as the words that they stand for; a UsageError if it may be both."""
     key, _, value = word.partition("=")
     name = value[1:-1] if len(value) > 1 and value[0] == value[-1] in ("'", '"') else value
-    if key != "encoder" or not is_encoder(name, []) or name in group_options("encoder", config_dir):
+    if key != "encoder" or name in group_options("encoder", config_dir):
         return [word]
     if _is_folder(name):
         return ["encoder=custom", _quote_path(f"encoder.path={name}")]
+    if not _ON_HUB.fullmatch(name):
+        return [word]
     if Path(name).is_dir():
         also = f"for that on the hub encoder=custom encoder.hub_id={name}"
         raise UsageError(f"{word}: there is a folder of this name; for the folder write encoder=./{name}, {also}")

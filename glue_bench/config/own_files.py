@@ -1,19 +1,19 @@
 """The YAML files that a user adds with --config-dir: checked before Hydra, which expands aliases and inserts the
 environment, merges them; and where in them a key is written."""
 
-import contextlib
 import functools
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import is_dataclass
 from pathlib import Path
-from typing import NamedTuple, get_args, get_origin
+from typing import NamedTuple, get_origin
 
 import yaml
 
 from glue_bench.config import group_options
-from glue_bench.config.overrides import GROUPS, check_key, last_word
+from glue_bench.config.keys import walk
+from glue_bench.config.overrides import GROUPS, last_word
+from glue_bench.config.schema import SweepConfig
 from glue_bench.errors import UsageError
 from glue_bench.reading import read_text
 from glue_bench.text import quote
@@ -24,6 +24,11 @@ _YAML = "tag:yaml.org,2002:"  # which !! stands for
 _PLAIN = (None, "!", f"{_YAML}str")  # other tags make what is no plain value
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
 _FOUND = {yaml.ScalarNode: "text", yaml.SequenceNode: "a list", yaml.MappingNode: "KEY: VALUE lines"}
+_KEYS = [*walk(SweepConfig)]
+_LISTS = {item.name for item in _KEYS if get_origin(item.hint) is list}
+_MAPPINGS = {item.name.rpartition(".")[0] for item in _KEYS}
+_MAPPINGS |= {item.name for item in _KEYS if get_origin(item.hint) is dict}
+_OTHER = {yaml.SequenceNode: (_MAPPINGS, yaml.MappingNode), yaml.MappingNode: (_LISTS, yaml.SequenceNode)}
 _WHOLE = ("preset", "protocol", "recipe")  # groups whose files set keys of every group
 
 
@@ -40,11 +45,7 @@ class OwnFile(NamedTuple):
 
 
 def check_own_files(folder: Path) -> None:
-    """Check every file that a configuration may be composed from.
-
-    A UsageError names one that is not a regular file, is too large or too deep, or has aliases, interpolations or
-    defaults outside of the groups.
-    """
+    """Check every file that a configuration may be composed from; a UsageError names file and line of a fault."""
     group_options("task", folder)  # which names a missing folder
     for path in sorted(path for group in GROUPS for path in (folder / group).rglob("*.yaml")):
         found = path.lstat() if path.is_symlink() and not path.exists() else path.stat()
@@ -118,32 +119,21 @@ def _read_own(folder: Path, name: str, *, group: str) -> OwnFile:
     inside = "" if package == "_global_" else package
     lines = dict[str, int]()
     for key, line, node in _keys(root, inside) if root else ():
+        fault, (keys, kind) = "", _OTHER.get(type(node), ((), None))
         if not key:
-            raise UsageError(f"{name} line {line}: a key must be text")
-        if key in lines:
-            raise UsageError(f"{name} line {line}: {key}: already set in line {lines[key]}")
+            fault = "a key must be text"
+        elif key in lines:
+            fault = f"{key}: already set in line {lines[key]}"
+        elif key in ("tasks", "seeds", "encoders") and name.count("/") > 1:  # those of any task's file would count
+            fault = f"{key}: the same for all tasks; must be in {name.rpartition('/')[0]}.yaml"
+        elif key in GROUPS and key != group and isinstance(node, yaml.ScalarNode) and (value := quote(node.value)):
+            fault = f"{key}={value}: must be chosen in the list `defaults`, by `override /{key}: {value}`"
+        elif key in keys:  # Hydra merges any other value, right or wrong
+            fault = f"{key}: found {_FOUND[type(node)]}; must be {_FOUND[kind]}"
+        if fault:
+            raise UsageError(f"{name} line {line}: {fault}")
         lines[key] = line
-        if key in ("tasks", "seeds", "encoders") and name.count("/") > 1:  # those of any task's file would count
-            whole = f"{name.rpartition('/')[0]}.yaml"
-            raise UsageError(f"{name} line {line}: {key}: the same for all tasks; must be in {whole}")
-        if must := _other_kind(key, node, group=group):
-            scalar = isinstance(node, yaml.ScalarNode)
-            found = f"={quote(node.value or 'null')}:" if scalar else f": found {_FOUND[type(node)]};"
-            raise UsageError(f"{name} line {line}: {key}{found} must be {must}")
     return OwnFile(name, inside, lines)
-
-
-def _other_kind(key: str, node: yaml.Node, *, group: str) -> str:
-    """Return what a key must be in place of a value that does nothing or that Hydra cannot merge; empty if it can."""
-    if key in GROUPS and key != group and isinstance(node, yaml.ScalarNode) and node.value:
-        return f"chosen in the list `defaults`, by `override /{key}: {quote(node.value)}`"
-    with contextlib.suppress(UsageError):  # an unknown key is explained later
-        hint = check_key(key)
-        if is_dataclass(hint) or get_origin(hint) is dict:
-            return "" if isinstance(node, yaml.MappingNode) else _FOUND[yaml.MappingNode]
-        if list in (get_origin(hint), *map(get_origin, get_args(hint))) and isinstance(node, yaml.MappingNode):
-            return _FOUND[yaml.SequenceNode]
-    return ""
 
 
 def unreadable(path: Path | str, error: Exception) -> UsageError:

@@ -1,32 +1,18 @@
 """The configuration as dataclasses, with what is known of each key next to its field. Knows no Hydra, no torch.
 
-Defaults live in the YAML files under conf/; a field has a default here only where "not given" is a value.
-"""
+Defaults live in the YAML files under conf/; a field has a default here only where "not given" is a value."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from glue_bench.config import keys
-from glue_bench.config.keys import (
-    ABOVE_ZERO,
-    FRACTION,
-    Must,
-    Rule,
-    at_least,
-    bookkeeping,
-    execution,
-    key,
-    later,
-    require_one_of,
-    rounding,
-)
-from glue_bench.config.peft import PeftConfig
+from glue_bench.config.keys import ABOVE_ZERO, FRACTION, Must, at_least, bookkeeping, execution, key, later, rounding
 from glue_bench.config.task import CONVENTIONS, DISTINCT, GIVEN, NAME, TaskConfig
 from glue_bench.errors import UsageError
 from glue_bench.reading import is_path, whole_number
 
-__all__ = ["CONVENTIONS", "PeftConfig", "TaskConfig"]  # of files that are parts of the schema
+__all__ = ["CONVENTIONS", "TaskConfig"]  # of the file that is a part of the schema
 
 _ONE_OR_MORE, _ZERO_OR_MORE = at_least(1), at_least(0)
 _SEED = Must("0 to 4294967295", lambda seed: 0 <= seed < 2**32)
@@ -65,7 +51,7 @@ class EncoderConfig:
     weights_sha256: str | None = key("SHA-256 that the weights must have, if given", default=None)
     allow_bin: bool = key("read a pytorch_model.bin, too, if there is no safetensors file", default=False)
 
-    def rules(self) -> Iterator[Rule]:
+    def rules(self) -> Iterator[keys.Rule]:
         """Require exactly one place, and a revision of a hub's repository."""
         given = [f"encoder.{name}" for name in ("path", "package", "hub_id") if getattr(self, name)]
         if len(given) != 1:
@@ -73,8 +59,7 @@ class EncoderConfig:
                 "encoder: with encoder=custom, give exactly one of encoder.path=FOLDER, encoder.hub_id=ORG/NAME and "
                 f"encoder.package; found {' and '.join(given) or 'none of them'}"
             )
-        pinned = self.hub_id is None or bool(self.revision)
-        yield "encoder.revision", self.revision, pinned, "a commit, branch or tag"
+        yield "encoder.revision", self.revision, not self.hub_id or bool(self.revision), "a commit, branch or tag"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,7 +80,7 @@ class DataConfig:
         default="first",
     )
 
-    def rules(self) -> Iterator[Rule]:
+    def rules(self) -> Iterator[keys.Rule]:
         """Require the place of the source."""
         if self.source == "local":
             yield "data.path", self.path, bool(self.path), "a folder with TASK/SPLIT.parquet, as in rte/train.parquet"
@@ -173,12 +158,52 @@ class TrainerConfig:
         "minutes between snapshots; 0: only when a signal stops the run", _ZERO_OR_MORE
     )
 
-    def rules(self) -> Iterator[Rule]:
+    def rules(self) -> Iterator[keys.Rule]:
         """Require at most as many micro-batches as rows."""
         fits = self.accumulation <= self.batch_size
         yield "trainer.accumulation", self.accumulation, fits, "at most trainer.batch_size"
         falls = self.schedule != "constant" or self.floor == 0
         yield "trainer.floor", self.floor, falls, "0 with trainer.schedule=constant, which does not fall"
+
+
+@dataclass(slots=True, kw_only=True)
+class PeftConfig:
+    """Parameter-efficient fine-tuning: which few weights are trained. Plans of earlier versions have none of it."""
+
+    method: Literal["none", "lora", "ia3", "bitfit", "prefix"] = later(
+        "lora, ia3: adapters of the library peft, and no other weight of the encoder; bitfit: its biases; prefix: keys "
+        "and values that every layer gets before those of a row; none: all weights are trained",
+        default="none",
+    )
+    rank: int | None = later("lora: rank of the adapters", _ONE_OR_MORE, default=None)
+    alpha: float | None = later("lora: what an adapter adds is multiplied by alpha / rank", ABOVE_ZERO, default=None)
+    dropout: float = later("lora: probability of dropout on what an adapter gets", FRACTION, default=0.0)
+    targets: list[str] | None = later(
+        "lora, ia3: layers that get adapters, by the ends of their names; null: query and value (lora), or key, value "
+        "and the feed-forward layer's output (ia3)",
+        DISTINCT,
+        default=None,
+    )
+    tokens: int | None = later("prefix: virtual tokens, a key and a value in every layer", _ONE_OR_MORE, default=None)
+    head: bool = later("whether the head is trained, too", default=True)
+
+    def rules(self) -> Iterator[keys.Rule]:
+        """Require the keys of the method, and no others."""
+        for name, usual in PEFT.items():
+            value, words = getattr(self, name), f"{keys.shown(usual)} with peft={self.method}"
+            yield f"peft.{name}", value, name in PEFT_KEYS[self.method] or value == usual, words
+        for name in {"lora": ("rank", "alpha"), "prefix": ("tokens",)}.get(self.method, ()):
+            yield f"peft.{name}", None, getattr(self, name) is not None, f"a number with peft={self.method}"
+
+
+PEFT = {item.name: item.default() for item in keys.fields_of(PeftConfig) if item.name != "method"}
+PEFT_KEYS = {  # that a method has
+    "none": (),
+    "lora": ("rank", "alpha", "dropout", "targets", "head"),
+    "ia3": ("targets", "head"),
+    "bitfit": ("head",),
+    "prefix": ("tokens", "head"),
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -193,7 +218,7 @@ class SlurmConfig:
     notice: int = key("seconds before a job's end at which Slurm sends SIGUSR1", at_least(10))
     options: list[str] = key("other options of sbatch", _SBATCH_OPTIONS, make=list)
 
-    def rules(self) -> Iterator[Rule]:
+    def rules(self) -> Iterator[keys.Rule]:
         """Require that a job begins before it gets its signal."""
         yield "executor.slurm.hours", self.hours, 60 * 60 * self.hours > self.notice, "longer than the notice"
 
@@ -241,7 +266,7 @@ class RunKeys:
     results_dir: str = key("folder for everything that commands write", _FOLDER, path=True)
     save_model: bool = key("keep the fine-tuned weights under model/, in transformers' form")
 
-    def rules(self) -> Iterator[Rule]:
+    def rules(self) -> Iterator[keys.Rule]:
         """Require a selection for patience, one way of freezing, and keys and values of the trainer in a grid."""
         alone = self.freeze == "none" or self.peft.method == "none"
         yield "freeze", self.freeze, alone, f"none with peft={self.peft.method}, which decides what is trained"
@@ -249,7 +274,7 @@ class RunKeys:
         words = "null with selection=last; selection=best, holdout or halves scores every epoch"
         yield "trainer.patience", self.trainer.patience, chooses, words
         for name, values in self.grid.items():
-            require_one_of("grid", name, allowed=[*GRID_KEYS])
+            keys.require_one_of("grid", name, allowed=[*GRID_KEYS])
             yield f"grid.{name}", values, len(values) > 0, "a list with at least one value"
             kind = GRID_KEYS[name]
             for value in values:
@@ -269,7 +294,7 @@ class RunConfig(RunKeys):
     cell: dict[str, Any] = field(default_factory=dict)  # this run's trainer values under the keys of `grid`
     init_seeds: list[int] = field(default_factory=list)  # that init_seed=median or best chooses among
 
-    def rules(self) -> Iterator[Rule]:
+    def rules(self) -> Iterator[keys.Rule]:
         """Require what `RunKeys` does, what a prefix leaves possible, and a loss that the task can have."""
         yield from RunKeys.rules(self)
         if self.peft.method == "prefix":
@@ -298,25 +323,20 @@ class SweepConfig(RunKeys):
     encoders: list[str] | None = key("the encoders of a sweep; null: the one chosen by encoder=NAME", DISTINCT)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
+class Sweep(NamedTuple):
     """What a sweep runs: each configuration with each seed."""
 
     configs: list[RunConfig]  # one per encoder, task and cell of the grid, in the order in which they are run
     seeds: list[int]
 
 
-# Trainer keys that, once given, leave another without effect; those that a grid may list, each with the type of its
-# values; and the dotted keys with paths as values.
+# Trainer keys that leave another without effect; those that a grid may list, with their types; keys with paths.
 REPLACES = {"updates": "epochs", "warmup_updates": "warmup"}
-LATER = {item.name: item.default() for item in keys.fields_of(TrainerConfig) if item.about.later}  # not in old records
-WAYS = {item.name: item.default() for item in keys.fields_of(RunKeys) if item.about.later}  # nor are these
-GRID_KEYS = {
-    item.name: float if float in (item.hint, *get_args(item.hint)) else int
-    for item in keys.fields_of(TrainerConfig)
-    if item.about.grid
-}
-PATH_KEYS = tuple(item.name for item in keys.walk(SweepConfig) if item.about.path)
+LATER = {item.name: item.default() for item in keys.fields_of(TrainerConfig) if item.later}  # not in old records
+WAYS = {item.name: item.default() for item in keys.fields_of(RunKeys) if item.later}  # nor are these
+_GRID = [item for item in keys.fields_of(TrainerConfig) if item.grid]
+GRID_KEYS = {item.name: float if float in (item.hint, *get_args(item.hint)) else int for item in _GRID}
+PATH_KEYS = tuple(item.name for item in keys.walk(SweepConfig) if item.path)
 
 
 def without_effect(trainer: Mapping[str, Any]) -> list[str]:

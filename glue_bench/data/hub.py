@@ -41,13 +41,8 @@ def is_commit(revision: str) -> bool:
 
 def cached_file(repo_id: str, filename: str, *, revision: str, repo_type: str) -> Path | None:
     """Return the file in the cache, or None; for a branch or tag, the version that was fetched last."""
-    found = _look_up(repo_id, filename, revision=revision, repo_type=repo_type)
+    found = look_up(repo_id, filename, revision=revision, repo_type=repo_type)
     return found if isinstance(found, Path) else None
-
-
-def is_unknown(repo_id: str, filename: str, *, revision: str, repo_type: str) -> bool:
-    """Return whether the cache does not know whether the repository has such a file."""
-    return _look_up(repo_id, filename, revision=revision, repo_type=repo_type) is None
 
 
 def hub_cache_folder() -> Path:
@@ -66,28 +61,20 @@ def offline_variable() -> str:
 
 
 def ask_size(repo_id: str, filename: str, *, revision: str, repo_type: str, timeout: float) -> int:
-    """Ask the hub for the size of a file in bytes, without downloading it; 0 if the hub does not say.
-
-    `timeout` is in seconds, for a connection and for a response. An UnreachableError if the hub does not respond, or
-    HF_HUB_OFFLINE is set; an InputError if there is no such repository, revision or file, or we have no access.
-    """
+    """Return a file's bytes on the hub, 0 if it does not say; errors as in `fetch_file`, after `timeout` seconds."""
     with _readable_errors(f"{repo_type} {repo_id}", filename, revision=revision):
         return _ask(repo_id, filename, revision=revision, repo_type=repo_type, timeout=timeout)
 
 
 def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, optional: bool = False) -> Path | None:
-    """Download one file, or take it from the cache; None for an optional file that the repository lacks.
-
-    A commit is looked up in the cache first; for a branch or tag the hub is asked first. An InputError says why the
-    file cannot be fetched: also an optional one, if nothing can be asked and the cache does not know whether it exists.
-    """
+    """Download a file, or take it from the cache; None for an optional one that is absent, else an InputError."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import EntryNotFoundError
 
     with _readable_errors(f"{repo_type} {repo_id}", filename, revision=revision):
         try:
-            cached = _look_up(repo_id, filename, revision=revision, repo_type=repo_type)
-            if is_commit(revision) and isinstance(cached, Path):
+            cached = look_up(repo_id, filename, revision=revision, repo_type=repo_type)
+            if is_commit(revision) and isinstance(cached, Path):  # for a branch or tag the hub is asked first
                 return _check_content(cached)
             if cached is False and optional:
                 return None  # this commit is known to have no such file
@@ -102,13 +89,6 @@ def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, op
             with contextlib.suppress(EntryNotFoundError):
                 hf_hub_download(repo_id, filename, repo_type=repo_type, revision=revision)
             return None
-        except OfflineModeIsEnabled as error:
-            if not optional:
-                raise
-            variable, fill = offline_variable(), f"hf download {repo_id} --repo-type {repo_type} --revision {revision}"
-            problem = f"{variable} is set, and the cache (HF_HOME) lacks {filename} or does not know that there is none"
-            advice = f"repeat the command once without {variable}, or fill the cache by {fill}"
-            raise InputError(f"{problem}\nit may change the results: {advice}") from error
 
 
 def commit_of(snapshot_file: Path, filename: str) -> str:
@@ -121,7 +101,7 @@ def endpoint() -> str:
     return os.environ.get("HF_ENDPOINT") or "the Hugging Face hub"
 
 
-def _look_up(repo_id: str, filename: str, *, revision: str, repo_type: str) -> Path | bool | None:
+def look_up(repo_id: str, filename: str, *, revision: str, repo_type: str) -> Path | bool | None:
     """Return the file in the cache, else whether the repository has it; None if the cache does not know."""
     from huggingface_hub import try_to_load_from_cache
 
@@ -146,10 +126,7 @@ def _ask(repo_id: str, filename: str, *, revision: str, repo_type: str, timeout:
 
 
 def _check_content(path: Path) -> Path:
-    """Return a file of the cache, a link to one whose name is a hash of its content if the hub's ETag was one.
-
-    An InputError if the content is another.
-    """
+    """Return a file of the cache; an InputError if its name is a hash, the hub's ETag, of other content."""
     name = path.readlink().name if path.is_symlink() else ""
     found = {name}
     if re.fullmatch(r"[0-9a-f]{64}", name):
@@ -176,7 +153,8 @@ def _explain(error: Exception, problem: str) -> InputError:
     reason, set_here = first_line(error), offline_variable()
     advice = f"without a network: {_OFFLINE_HELP}"
     if isinstance(error, errors.OfflineModeIsEnabled):
-        reason, advice = f"{set_here} is set", f"{set_here}={os.environ[set_here]} forbids requests: {_OFFLINE_HELP}"
+        reason, once = f"{set_here} is set", "repeat the command once without it, or use"
+        advice = f"{set_here}={os.environ[set_here]} forbids requests: {once} {_OFFLINE_HELP}"
     elif not (get_token() or "").isascii():  # which no header can hold
         reason, kind = "the token has characters that none has", InputError
         advice = "set HF_TOKEN to the token as the hub shows it, or unset it; without it, hf auth login's is used"

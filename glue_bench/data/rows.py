@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.config.schema import DataConfig, TaskConfig
-from glue_bench.data.sources import DataSource
-from glue_bench.data.splits import SplitFiles
+from glue_bench.data.sources import DataSource, SplitFiles
 from glue_bench.data.tables import Table
 from glue_bench.errors import InputError, list_names
 from glue_bench.text import quote
@@ -54,10 +53,7 @@ class Split(Texts):
     labels: NDArray[np.int64] | NDArray[np.float64]  # (n,) codes 0..k-1, or scores for regression
 
     def sample(self, rows: int | None, *, how: str, seed: int) -> "Split":
-        """Return at most `rows` rows in file order, or all for None: the first, or drawn with the seed.
-
-        `how` is first, random, or stratified: as random, with each label's share of the rows kept.
-        """
+        """Return `rows` rows (None: all) in file order: the first, random ones, or stratified by label."""
         if rows is None or rows >= len(self):
             return self
         chosen = np.arange(rows)
@@ -114,11 +110,7 @@ class TaskData:
 
 
 def load_task_data(source: DataSource, data: DataConfig, *, task: TaskConfig, seed: int = 0) -> TaskData:
-    """Load the training and validation splits, limited as configured.
-
-    The seed draws the training rows of data.sample=random and stratified; validation rows are the same for all seeds.
-    An InputError names the file and its first unusable row (counted from 1).
-    """
+    """Load the splits, limited as configured, training rows by the seed; an InputError names the first bad row."""
     splits = {}
     for name, files in source.files.items():
         limit, chance = (data.max_train_rows, seed) if name == task.train else (data.max_eval_rows, 0)
@@ -131,10 +123,7 @@ def load_task_data(source: DataSource, data: DataConfig, *, task: TaskConfig, se
 
 
 def draw_halves(rows: int, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the dev rows that choose the epoch and those that are scored, by the run's seed, each in ascending order.
-
-    Each row is in one of the halves; of an odd number, the second has one more.
-    """
+    """Draw the dev rows that choose the epoch and those that are scored (one more if odd), both ascending."""
     order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_HALVES_STREAM,))).permutation(rows)
     return np.sort(order[: rows // 2]), np.sort(order[rows // 2 :])
 
@@ -160,10 +149,7 @@ def empty_rows(rows: Texts) -> list[int]:
 
 
 def check_rows(table: Table, task: TaskConfig, *, where: str) -> Split:
-    """Return the rows of one file, which messages call `where`.
-
-    An InputError as in `check_texts`, or if a label is missing, hidden (-1), unknown or out of range.
-    """
+    """Return a file's rows; an InputError as in `check_texts`, or for a missing, hidden (-1) or unknown label."""
     _check_columns(table, [*task.texts, "label"], where=where)
     rows = check_texts(table, task, where=where)
     check = _check_scores if task.kind == "regression" else _check_classes
@@ -219,12 +205,10 @@ def _number(cell: object) -> Decimal | float | None:
 
 def _check_scores(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.float64]:
     low, high = task.label_range or (-math.inf, math.inf)
-    scores = np.empty(len(table.columns["label"]), dtype=np.float64)
-    for row, value in enumerate(table.columns["label"]):
-        number = _number(value)
-        scores[row] = math.nan if number is None else float(Decimal(number))
-        if not low <= scores[row] <= high:
-            _refuse(table, "label", row=row, where=where, words=f"; it must be a number from {low:g} to {high:g}")
+    numbers = map(_number, table.columns["label"])
+    scores = np.array([math.nan if number is None else float(Decimal(number)) for number in numbers])
+    for row in np.flatnonzero(~((low <= scores) & (scores <= high))).tolist():
+        _refuse(table, "label", row=row, where=where, words=f"; it must be a number from {low:g} to {high:g}")
     return scores
 
 

@@ -1,20 +1,75 @@
-"""Find the files that a task's rows are read from, and what identifies them. Reads no rows.
+"""Find, before any training, the files that a task's rows are read from, what identifies them, and their columns."""
 
-Sources are resolved before any training, so that a missing file or an unreachable hub ends the command at once.
-"""
-
-from collections.abc import Mapping
-from dataclasses import dataclass
+import contextlib
+import hashlib
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.hub import commit_of, fetch_file, is_commit
-from glue_bench.data.splits import SplitFiles, find_split
-from glue_bench.errors import UsageError, did_you_mean
+from glue_bench.data.tables import FILE_TYPES, TEXT_TYPES, Columns, Original, Table, read_table, read_text, type_of
+from glue_bench.errors import InputError, UsageError, did_you_mean, list_names
+from glue_bench.files import file_sha256
+from glue_bench.reading import is_file_name, read_json
+from glue_bench.text import first_line, quote
 
 SAMPLE_ROWS = Path(__file__).resolve().parent / "sample_rows"  # its README.md says how they were made
 SAMPLE_TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")
 SAMPLE_VERSION = 1  # increase it when a sample row changes: scores on different versions must not be compared
+# GLUE's original distribution, as the readers of TensorFlow Datasets (text/glue.py) and the hub's first glue.py say.
+ORIGINALS = {
+    "cola": Original(folder="CoLA", header=("source", "label", "mark", "sentence")),
+    "sst2": Original(folder="SST-2"),
+    "mrpc": Original(folder="MRPC", columns={"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"}),
+    "stsb": Original(folder="STS-B", columns={"label": "score"}),
+    "qqp": Original(folder="QQP", columns={"label": "is_duplicate"}),
+    "mnli": Original(folder="MNLI", columns={"premise": "sentence1", "hypothesis": "sentence2", "label": "gold_label"}),
+    "qnli": Original(folder="QNLI"),
+    "rte": Original(folder="RTE"),
+    "wnli": Original(folder="WNLI"),
+    "ax": Original(folder="diagnostic"),  # its rows are MNLI's, in diagnostic.tsv
+}
+# MRPC comes from elsewhere: one text file for both splits, and the ids of the pairs that are GLUE's dev set.
+_PARAPHRASES = {"train": "train", "dev": "train", "test": "test"}  # split to the middle of msr_paraphrase_*.txt
+_DEV_IDS = ("dev_ids.tsv", "mrpc_dev_ids.tsv")
+_TYPES = "|".join(map(re.escape, FILE_TYPES))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitFiles:
+    """The files that hold the rows of a split, in order."""
+
+    paths: tuple[Path, ...]
+    dev_ids: Path | None = None  # MRPC's: which rows of the file are the dev set
+    dev: bool = False  # with dev_ids: these rows, rather than the others
+
+    def __str__(self) -> str:
+        """Name the first file, for messages."""
+        more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
+        return f"{self.paths[0]}{more}"
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the content, for texts whatever their line ends, packed by gzip or not; errors as `read_text`."""
+        paths = (*self.paths, *filter(None, [self.dev_ids]))
+        plain = [type_of(path) not in ("parquet", "arrow") for path in paths]
+        hashes = [file_sha256(path, read=_text_bytes if one else None) for path, one in zip(paths, plain, strict=True)]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+    def read(self, task: TaskConfig) -> Iterator[tuple[Path, Table]]:
+        """Read each file with the task's column names; errors as in `read_table`."""
+        for path in self.paths:
+            table = name_columns(read_table(path, ORIGINALS.get(task.name)), task, where=str(path))
+            if self.dev_ids:
+                ids = {tuple(line.split("\t")[:2]) for line in read_text(self.dev_ids).splitlines()}
+                pairs = zip(*(table.columns.get(name, []) for name in ("#1 ID", "#2 ID")), strict=True)
+                table = table.keep([(pair in ids) == self.dev for pair in pairs])
+            yield path, table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +84,14 @@ class DataSource:
 
 
 def resolve_source(data: DataConfig, task: TaskConfig) -> DataSource:
-    """Find or download the files of the training and validation splits; a UsageError if the sample has no such task.
-
-    An InputError if a file is missing, or the hub cannot be reached and its cache lacks the file.
-    """
+    """Find or download a task's files; a UsageError if the sample lacks it, an InputError for one out of reach."""
     files = dict[str, SplitFiles]()
     if data.source == "hub":
-        dataset, revision = data.dataset or "", data.revision or ""
         for split, name in hub_files(task).items():  # every split comes from the first one's commit
-            files[split], revision = fetch_split(dataset, name, revision=revision)
-        known = _hub_identity(data, revision)
-        return DataSource(source="hub", identity=known, files=files, dataset=dataset, revision=revision)
+            files[split], commit = fetch_split(data, name)
+            data = replace(data, revision=commit)
+        known = hub_identity(data) or {}
+        return DataSource(source="hub", identity=known, files=files, dataset=data.dataset, revision=data.revision)
     if data.source == "sample" and task.name not in SAMPLE_TASKS:
         raise UsageError(f"data=sample: no sample rows for task={task.name}{did_you_mean(task.name, SAMPLE_TASKS)}")
     root = SAMPLE_ROWS if data.source == "sample" else Path(data.path or "")
@@ -53,7 +105,7 @@ def resolve_source(data: DataConfig, task: TaskConfig) -> DataSource:
 def hub_identity(data: DataConfig) -> dict[str, object] | None:
     """Return the identity of hub data at a pinned commit, which needs no request; None if it is not pinned."""
     pinned = data.source == "hub" and is_commit(data.revision or "")
-    return _hub_identity(data, data.revision) if pinned else None
+    return {"dataset": data.dataset, "revision": data.revision, **_limits(data)} if pinned else None
 
 
 def hub_files(task: TaskConfig) -> dict[str, str]:
@@ -66,19 +118,119 @@ def hub_file(folder: str, split: str) -> str:
     return f"{folder}/{split}-00000-of-00001.parquet"
 
 
-def fetch_split(dataset: str, name: str, *, revision: str) -> tuple[SplitFiles, str]:
+def fetch_split(data: DataConfig, name: str) -> tuple[SplitFiles, str]:
     """Download a file of the hub's data set; return it, and the commit that it is of. Errors as in `fetch_file`."""
-    path = fetch_file(dataset, name, revision=revision, repo_type="dataset")
+    path = fetch_file(data.dataset or "", name, revision=data.revision or "", repo_type="dataset")
     assert path is not None  # noqa: S101 - only optional files can be None
     return SplitFiles(paths=(path,)), commit_of(path, name)
-
-
-def _hub_identity(data: DataConfig, revision: str | None) -> dict[str, object]:
-    """Return the identity of a pinned or resolved commit, which must give the same run id."""
-    return {"dataset": data.dataset, "revision": revision, **_limits(data)}
 
 
 def _limits(data: DataConfig) -> dict[str, object]:
     limits = {"max_train_rows": data.max_train_rows, "max_eval_rows": data.max_eval_rows}
     drawn = data.sample != "first" and any(limits.values())
     return {**limits, **({"sample": data.sample} if drawn else {})}
+
+
+def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
+    """Find a split's files by our names, GLUE's or the hub's; an InputError for none, several kinds or too few."""
+    original = ORIGINALS.get(place)
+    folders = [root / place, *([root / original.folder] if original else [])]
+    folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+    names = list(dict.fromkeys([split, split.replace("validation", "dev", 1)]))
+    names += [original.folder] if original and place == "ax" else []
+    found = [files for name in names for files in _candidates(folder, name)]
+    if len(found) > 1:
+        listed = ", ".join(files.paths[0].name for files in found)
+        raise InputError(f"{folder}: duplicate split {split}: {listed}; keep one")
+    if not found and place == "mrpc":
+        found = _find_paraphrases(folder, names[-1])
+    if not found:
+        above = any(next(_candidates(root, name), None) for name in names)
+        raise InputError(
+            f"{folder / split}.parquet: no such file, nor {', '.join(f'{split}.{kind}' for kind in TEXT_TYPES)}, one "
+            f"of these with .gz, {split}-00000-of-00001.parquet, or a folder {split} of save_to_disk"
+            f"{f', nor in {original.folder}' if original and not folder.is_dir() else ''}"
+            f"{f'; data.path={root.parent} is the folder of the tasks' if above else ''}"
+        )
+    return found[0]
+
+
+def name_columns(table: Table, task: TaskConfig, *, where: str) -> Table:
+    """Rename columns to the task's, by task.columns or GLUE's own names; an InputError if one is missing."""
+    original, old = ORIGINALS.get(task.name), dict[str, str]()
+    spare = {*table.columns} - {*task.columns.values()}
+    for name in (*task.texts, "label", "idx"):
+        if wanted := task.columns.get(name):
+            if wanted not in table.columns:
+                found = list_names(map(quote, table.columns)) or "none"
+                raise InputError(f"{where}: no column {quote(wanted)!r} (task.columns.{name}); it has {found}")
+            old[name] = wanted
+        elif original and name not in table.columns and original.columns.get(name) in spare:
+            old[name] = original.columns[name]
+    if not old:
+        return table
+    scores = task.kind == "regression" and original and old.get("label") == original.columns.get("label")
+
+    def read(name: str) -> list[object]:
+        values = table.columns[old.get(name, name)]
+        return [*map(_as_hub_score, values)] if name == "label" and scores else values
+
+    renamed = replace(table, columns=Columns([*table.columns, *old], read))
+    if old.get("label") == "gold_label":  # "-" where the annotators of MultiNLI did not agree; GLUE drops these rows
+        return renamed.keep([value != "-" for value in renamed.columns["label"]])
+    return renamed
+
+
+def _as_hub_score(value: object) -> object:
+    """Round a score to float32, which is the hub's type; leave anything else to be refused."""
+    with contextlib.suppress(ValueError, TypeError):
+        return float(np.float32(value))  # type: ignore[arg-type]
+    return value
+
+
+def _candidates(folder: Path, name: str) -> Iterator[SplitFiles]:
+    for path in (folder / f"{name}.{kind}" for kind in FILE_TYPES):
+        if path.exists() or path.is_symlink():  # a pipe, a folder or a broken link is refused when it is read
+            yield SplitFiles(paths=(path,))
+    if (folder / name / "state.json").is_file():
+        yield SplitFiles(paths=tuple(_saved_files(folder / name)))
+    pattern = re.compile(rf"{re.escape(name)}-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.({_TYPES})")
+    shards = dict[tuple[int, str], dict[int, Path]]()
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if shard := pattern.fullmatch(path.name):
+            same = shards.setdefault((int(shard[2]), shard[3]), {}).setdefault(int(shard[1]), path)
+            if same != path:
+                raise InputError(f"{folder}: {same.name} and {path.name} have the same number; keep one")
+    for (count, _), paths in shards.items():  # a count may be anything: never make that many numbers
+        missing = (f"{number:05} is missing" for number in range(count) if number not in paths)
+        beyond = (f"{number:05} is one too many" for number in paths if number >= count)
+        if wrong := next(itertools.chain(missing, beyond), None):
+            raise InputError(f"{folder}: {name} has {len(paths)} of {count} files; number {wrong}")
+        yield SplitFiles(paths=tuple(paths[number] for number in range(count)))
+
+
+def _saved_files(folder: Path) -> list[Path]:
+    """Return the files of a data set that `datasets.save_to_disk` wrote."""
+    try:
+        names = [entry["filename"] for entry in read_json(folder / "state.json")["_data_files"]]
+        if not names or not all(isinstance(name, str) and is_file_name(name) for name in names):
+            raise ValueError(f"_data_files is {names}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / 'state.json'}: not of datasets.save_to_disk ({first_line(error)})") from error
+    return [folder / name for name in names]
+
+
+def _find_paraphrases(folder: Path, name: str) -> list[SplitFiles]:
+    path = folder / f"msr_paraphrase_{_PARAPHRASES.get(name)}.txt"
+    if not path.is_file():
+        return []
+    if name == "test":
+        return [SplitFiles(paths=(path,))]
+    ids = next((folder / name for name in _DEV_IDS if (folder / name).is_file()), None)
+    if ids is None:
+        raise InputError(f"{folder / _DEV_IDS[0]}: no such file; it says which rows of {path.name} are the dev set")
+    return [SplitFiles(paths=(path,), dev_ids=ids, dev=name == "dev")]
+
+
+def _text_bytes(path: Path) -> bytes:
+    return read_text(path).encode()

@@ -12,8 +12,8 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from glue_bench.data.original import Original
 from glue_bench.errors import InputError
 from glue_bench.reading import open_regular
 from glue_bench.text import first_line, quote
@@ -79,11 +78,26 @@ class Table:
 
     def keep(self, kept: list[bool]) -> "Table":
         """Return some of the rows, which keep their numbers."""
-        if all(kept):
-            return self
         numbers = np.flatnonzero(kept) if self.numbers is None else self.numbers[np.array(kept)]
         columns = Columns(self.columns, lambda name: [*itertools.compress(self.columns[name], kept)])
         return replace(self, columns=columns, numbers=numbers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Original:
+    """A folder of GLUE's original distribution, whose .tsv files have no quotation marks of their own."""
+
+    folder: str
+    columns: Mapping[str, str] = field(default_factory=dict)  # the task's name to GLUE's, where they differ
+    header: tuple[str, ...] = ()  # the columns of files without a first line of names
+
+    def lacks_header(self, fields: Sequence[str]) -> bool:
+        """Return whether a file with these fields in its first line has no line of names."""
+        return bool(self.header) and len(fields) == len(self.header) and fields[1] in ("0", "1")
+
+    def wrote(self, fields: Sequence[str]) -> bool:
+        """Return whether a .tsv whose first line has these fields is GLUE's, rather than some other program's."""
+        return fields[0] in ("index", "id") or "#1 ID" in fields or self.lacks_header(fields)
 
 
 def type_of(path: Path) -> str:
@@ -92,10 +106,7 @@ def type_of(path: Path) -> str:
 
 
 def read_table(path: Path, original: Original | None = None) -> Table:
-    """Read every row; `original` is how GLUE wrote files of this task, None if it did not.
-
-    An InputError names the file, and the line where a text file is broken.
-    """
+    """Read every row; `original` is how GLUE wrote this task. An InputError names the file and the broken line."""
     match type_of(path):
         case "parquet" | "arrow":
             return _read_columnar(path)
@@ -229,11 +240,7 @@ def _read_delimited(path: Path, *, delimiter: str, original: Original | None) ->
 
 
 def _is_quoted(text: str, delimiter: str, *, path: Path) -> bool:
-    """Return whether a .tsv is quoted, as pandas writes it: its header is, or writing its rows again gives the same.
-
-    What would be a text of tabs and line ends is rows, of which one begins with a quotation mark and another ends with
-    one. An InputError: in an only column, nobody can tell a text of several lines from several texts.
-    """
+    """Return whether a .tsv is quoted as pandas writes it; an InputError if an only column may be read both ways."""
     if '"' not in text or text.startswith('"'):
         return text.startswith('"')
     try:

@@ -9,8 +9,7 @@ import numpy as np
 
 from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.rows import Texts, check_texts, join_parts
-from glue_bench.data.sources import fetch_split, hub_file
-from glue_bench.data.splits import SplitFiles, find_split, name_columns
+from glue_bench.data.sources import SplitFiles, fetch_split, find_split, hub_file, name_columns
 from glue_bench.data.tables import FILE_TYPES, Table, read_table
 from glue_bench.errors import InputError, UsageError
 from glue_bench.text import plural
@@ -28,10 +27,7 @@ class TextFile:
 
 
 def open_texts(data: DataConfig, task: TaskConfig, *, place: str) -> TextFile:
-    """Find or download the file of a test split, SPLIT of the task or FOLDER/SPLIT of the data set; count its rows.
-
-    An InputError if it is missing, unreachable or damaged; a UsageError for the sample, which has no test rows.
-    """
+    """Find or download a test split, SPLIT or FOLDER/SPLIT; an InputError without it, a UsageError for the sample."""
     folder, _, split = place.rpartition("/")
     if data.source == "sample":
         raise UsageError("data=sample: it has no test rows; use data=hub, or data=local data.path=FOLDER")
@@ -40,17 +36,14 @@ def open_texts(data: DataConfig, task: TaskConfig, *, place: str) -> TextFile:
         identity = {"sha256": files.sha256}
     else:
         name = hub_file(folder or task.hub_config or task.name, split)
-        files, commit = fetch_split(data.dataset or "", name, revision=data.revision or "")
+        files, commit = fetch_split(data, name)
         identity = {"dataset": data.dataset or "", "revision": commit, "file": name}
     rows = sum(len(table.columns.get(task.texts[0], ())) for _, table in files.read(task))
     return TextFile(files=files, rows=rows, identity=identity)
 
 
 def read_pieces(file: TextFile, task: TaskConfig) -> Iterator[Texts]:
-    """Yield the rows in file order, at most PIECE at a time. Labels are never read.
-
-    An InputError names the file and its fault: a column or text lacks, or rows are not in the order of their idx.
-    """
+    """Yield texts in file order, at most PIECE rows at a time; an InputError for a bad text or idx out of order."""
     done, last = 0, -1
     for path, table in file.files.read(task):
         rows = check_texts(table, task, where=str(path))
@@ -66,22 +59,14 @@ def read_pieces(file: TextFile, task: TaskConfig) -> Iterator[Texts]:
 
 
 def read_text_file(path: Path, task: TaskConfig) -> Texts:
-    """Read the task's text columns of a user's table, with `idx` if it has that; a UsageError for an unknown ending.
-
-    An InputError if the file cannot be read, lacks a column or rows, or a row (counted from 1) has no text.
-    """
+    """Read a user's table; a UsageError for an unknown ending, an InputError for what cannot be read or no text."""
     if not path.name.lower().endswith(endings := tuple(f".{kind}" for kind in FILE_TYPES)):
         raise UsageError(f"{path}: its name must end in one of {', '.join(endings)}; send plain lines to stdin")
-    if not path.is_file():
-        raise InputError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
     return check_texts(name_columns(read_table(path), task, where=str(path)), task, where=str(path))
 
 
 def split_lines(content: bytes, task: TaskConfig) -> Texts:
-    """Make one row of each UTF-8 line of stdin; the two texts of a pair are separated by a tab.
-
-    An InputError: there is no line, or a line (counted from 1) is empty, not UTF-8, or has too few or too many texts.
-    """
+    """Make a row of each UTF-8 line of stdin, with a tab between a pair's texts; an InputError names a bad line."""
     lines = content.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
     if lines == [b""] and not content.endswith(b"\n"):
         raise InputError("stdin: no lines; one row per line is expected")
@@ -102,10 +87,7 @@ def split_lines(content: bytes, task: TaskConfig) -> Texts:
 
 
 def join_texts(texts: Sequence[str], task: TaskConfig) -> Texts:
-    """Make rows of the texts on the command line, which are in the task's order, row by row.
-
-    A UsageError if the last row has too few texts, or one is empty; an InputError if a text is not valid Unicode.
-    """
+    """Make rows of texts in the task's order; a UsageError if one is empty, or the last row has too few."""
     size = len(task.texts)
     if len(texts) % size:
         each = " ".join(f'--text "{name}"' for name in task.texts)
@@ -116,10 +98,7 @@ def join_texts(texts: Sequence[str], task: TaskConfig) -> Texts:
 
 
 def join_rows(rows: Sequence[Sequence[str] | Mapping[str, str]], task: TaskConfig, *, where: str = "rows") -> Texts:
-    """Make rows of a text each (for a task with one text), of texts in the task's order, or of texts by column name.
-
-    An InputError: there is no row; or a row, counted from 1, lacks a text or has one too many, or it is not text.
-    """
+    """Make rows of texts, of lists in the task's order, or of mappings by column; an InputError names a bad row."""
     columns: dict[str, list[object]] = {name: [] for name in task.texts}
     for number, row in enumerate(rows, start=1):
         found = [row] if isinstance(row, str) else [*row.values()] if isinstance(row, Mapping) else [*row]

@@ -24,6 +24,7 @@ from markupsafe import Markup
 from glue_bench.config import conf_folder
 from glue_bench.config.keys import keys_of
 from glue_bench.config.schema import LATER, TrainerConfig, without_effect
+from glue_bench.config.task import ScorePart, TaskConfig, metric_title
 from glue_bench.data.hub import endpoint, offline_variable
 from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import file_sha256, replace_folder_atomically
@@ -31,7 +32,6 @@ from glue_bench.models.pretrained import tokenizer_files
 from glue_bench.reading import conform, is_file_name, read_json
 from glue_bench.runs.finished import FinishedRun, check_weights, repeating_words
 from glue_bench.runs.record import Record
-from glue_bench.tasks.adapter import ScorePart, TaskAdapter, metric_title
 from glue_bench.text import escape_markdown, first_line
 
 MANIFEST = ".glue-bench-card.json"  # the run, and the SHA-256 of every file as it was written
@@ -188,7 +188,7 @@ def _explain(error: BaseException) -> str:
     return f"{endpoint()}: {' '.join((str(error).strip() or type(error).__name__).split())[:300]}"
 
 
-def render_card(record: Record, task: TaskAdapter, *, place: str) -> str:
+def render_card(record: Record, task: TaskConfig, *, place: str) -> str:
     """Render README.md: metadata between lines of dashes, then the text, with a snippet that loads `place`."""
     environment = jinja2.Environment(  # noqa: S701 - it is Markdown, which `_escape` escapes
         undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True, finalize=_escape
@@ -222,7 +222,7 @@ def _escape(value: object) -> str:
     return value if isinstance(value, Markup) else escape_markdown(str(value))
 
 
-def eval_result_files(record: Record, task: TaskAdapter) -> dict[str, list[dict[str, Any]]]:
+def eval_result_files(record: Record, task: TaskConfig) -> dict[str, list[dict[str, Any]]]:
     """Return the content of each file of `.eval_results` by name: one score each; empty if not comparable.
 
     The format has no field for a split or a metric: `notes` names them. `task_id` is the data set's configuration, as
@@ -245,13 +245,13 @@ def eval_result_files(record: Record, task: TaskAdapter) -> dict[str, list[dict[
     return files
 
 
-def _scores(record: Record, task: TaskAdapter) -> list[tuple[ScorePart, float, int]]:
+def _scores(record: Record, task: TaskConfig) -> list[tuple[ScorePart, float, int]]:
     """Return each score with its value (0 to 1; correlations -1 to 1) and the number of its rows."""
     scores, rows = record.scores, record.data["rows"]
     return [(part, round(float(scores[part.split][part.metric]), 6), rows[part.split]) for part in task.every_part()]
 
 
-def _rows_title(record: Record, task: TaskAdapter) -> str:
+def _rows_title(record: Record, task: TaskConfig) -> str:
     """Describe the rows; name a data set only if they are all of it."""
     data, title = record.data, task.title
     if data["source"] == "hub":
@@ -259,7 +259,7 @@ def _rows_title(record: Record, task: TaskAdapter) -> str:
     return f"sample data generated in the shape of {title}" if data["source"] == "sample" else f"{title}, local files"
 
 
-def _dataset_title(record: Record, task: TaskAdapter) -> str:
+def _dataset_title(record: Record, task: TaskConfig) -> str:
     name = _rows_title(record, task)
     if record.comparable:
         return name
@@ -284,7 +284,7 @@ def _changed_values(record: Record) -> Mapping[str, object]:
     return {**record.config.get("recipe_changes", {}), **record.config.get("cell", {})}
 
 
-def _metadata(record: Record, task: TaskAdapter) -> ModelCardData:
+def _metadata(record: Record, task: TaskConfig) -> ModelCardData:
     """Build the YAML block. It has no licence and no language, because the record has neither."""
     data, base = record.data, record.encoder["hub_id"]
     on_hub, sample = data["source"] == "hub", "sample-" if data["source"] == "sample" else ""

@@ -18,7 +18,7 @@ from glue_bench.data.hub import (
     commit_of,
     fetch_file,
     is_commit,
-    is_unknown,
+    look_up,
     offline_variable,
 )  # fmt: skip
 from glue_bench.errors import InputError, UsageError, list_names
@@ -235,7 +235,7 @@ def find_not_cached(encoder: EncoderConfig) -> tuple[list[tuple[str, ...]], list
         place["revision"] = commit_of(config, "config.json")
     groups = ("config.json",), forms, _TOKENIZERS
     missing = [group for group in groups if not any(cached_file(hub_id, name, **place) for name in group)]
-    optional = [name for name in _OPTIONAL if is_unknown(hub_id, name, **place)]
+    optional = [name for name in _OPTIONAL if look_up(hub_id, name, **place) is None]
     return missing, optional, _unsure(hub_id, place["revision"])
 
 
@@ -248,7 +248,7 @@ def fetch_tokenizer(hub_id: str, commit: str) -> None:
 
     def fetch(name: str) -> Path | None:
         # Other clients look only for what their tokenizer reads: without a request, the rest is left alone.
-        alone = offline_variable() and name not in unsure and is_unknown(hub_id, name, **place)
+        alone = offline_variable() and name not in unsure and look_up(hub_id, name, **place) is None
         return None if alone else fetch_file(hub_id, name, optional=True, **place)
 
     found = {name: fetch(name) for name in _OPTIONAL}
@@ -267,7 +267,7 @@ def _unsure(hub_id: str, commit: str) -> list[str]:
     place = {"revision": commit, "repo_type": "model"}
     if all(cached_file(hub_id, name, **place) for name in ("tokenizer.json", _CONFIG)):
         return []
-    return [name for name in _OPTIONAL if is_unknown(hub_id, name, **place)]
+    return [name for name in _OPTIONAL if look_up(hub_id, name, **place) is None]
 
 
 def tokenizer_files(folder: Path) -> list[Path]:

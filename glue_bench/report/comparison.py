@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from glue_bench.config.task import ScorePart, headline, metric_title
 from glue_bench.report.model import Cost, Report, Row, median
 from glue_bench.report.rows import STREAM, Numbers, keep_numbers, lowest_of, read_evidence
 from glue_bench.report.templates import write_notes
@@ -16,7 +17,6 @@ from glue_bench.runs.setting import Setting, show_value
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics.intervals import Interval
 from glue_bench.statistics.verdicts import SIGNIFICANCE, PairedScores, adjust_holm, compare_pairs
-from glue_bench.tasks.adapter import ScorePart, headline, metric_title
 from glue_bench.tasks.published import PublishedTable, find_table
 
 MOST = 3  # comparisons on the page

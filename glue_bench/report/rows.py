@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from glue_bench.config.task import CORRELATIONS
+from glue_bench.config.task import (
+    CORRELATIONS,
+    ScorePart,
+    TaskConfig,
+    headline,
+    metric_title,
+    started_from,
+    undefined_words,
+)
 from glue_bench.errors import DiskError, InputError
 from glue_bench.files import cache_folder, read_sealed, write_sealed
 from glue_bench.report.model import Group, Row, ScoreSummary
@@ -22,7 +30,6 @@ from glue_bench.runs.store import RunStore
 from glue_bench.statistics import verdicts
 from glue_bench.statistics.intervals import Floats, SplitPredictions, interval_of_mean, resample_scores
 from glue_bench.statistics.verdicts import Verdict, describe_degenerate, judge_published
-from glue_bench.tasks.adapter import ScorePart, TaskAdapter, headline, metric_title, started_from, undefined_words
 from glue_bench.tasks.published import PublishedScore, PublishedTable
 
 Numbers = list[list[float]]
@@ -45,7 +52,7 @@ class Context:
         """Return the published number of a task."""
         return self.table.scores.get(task) if self.table else None
 
-    def convention_of(self, task: TaskAdapter) -> str:
+    def convention_of(self, task: TaskConfig) -> str:
         """Return the convention of the task's row."""
         score = self.score(task.name)
         return self.convention or (score.convention if score and task.states(score.convention) else "card")
@@ -59,7 +66,7 @@ class Evidence(NamedTuple):
 
 
 def build_row(
-    group: Group, context: Context, *, task: TaskAdapter, degenerate: Mapping[str, str] | None = None, **about: Any
+    group: Group, context: Context, *, task: TaskConfig, degenerate: Mapping[str, str] | None = None, **about: Any
 ) -> Row:
     """Build the row of one setting, chosen cell, or task without runs; `about`: its `differs` and `setting_notes`.
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from glue_bench.config.schema import TaskConfig
+from glue_bench.config.task import headline
 from glue_bench.report.model import CARD_TASKS, Cell, Group, Line, Report, Row, Section
 from glue_bench.report.rows import Context, build_row
 from glue_bench.report.templates import write_notes
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, sort_place, tell_apart
 from glue_bench.runs.store import RunStore
-from glue_bench.tasks.adapter import TaskAdapter, headline
 from glue_bench.tasks.published import PublishedTable, find_table, find_tables
 from glue_bench.text import plural
 
@@ -159,7 +159,7 @@ def _add_missing(rows: list[Row], context: Context, *, expected: Sequence[TaskCo
     """Add a row for every expected task that has a published number and no row."""
     known = set(context.table.scores if context.table else ()) - {row.task for row in rows}
     like = {key: getattr(rows[0].setting, key) for key in ("encoder", "recipe", "data", "recipe_changes", "selection")}
-    for task in map(TaskAdapter.of, expected):
+    for task in expected:
         if task.name in known:
             rows.append(build_row(Group(setting=Setting(task=task.name, **like)), context, task=task))
     return sorted(rows, key=lambda row: row.order)

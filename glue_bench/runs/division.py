@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from glue_bench.config.schema import RunConfig
+from glue_bench.config.task import TaskConfig
 from glue_bench.data.encoding import Encoded
 from glue_bench.data.rows import Split, TaskData, draw_halves
 from glue_bench.errors import InputError
-from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.training.course import holdout_stream
 from glue_bench.training.selection import draw_holdout, take_rows
 
@@ -41,7 +41,7 @@ class Division:
         return {"rows": rows, **({"choosing": halves} if halves else {})}
 
 
-def divide_rows(task: TaskAdapter, config: RunConfig, *, encoded: Mapping[str, Encoded], data: TaskData) -> Division:
+def divide_rows(task: TaskConfig, config: RunConfig, *, encoded: Mapping[str, Encoded], data: TaskData) -> Division:
     """Divide the rows as the selection says; an InputError if there are too few."""
     train, labels, on = encoded[task.train], data.splits[task.train].labels, "validation"
     scored = {name: (data.splits[name], encoded[name]) for name in task.validation}

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from glue_bench.config.schema import RunConfig
+from glue_bench.config.task import TaskConfig, headline
 from glue_bench.data.encoding import Encoded, TextEncoder
 from glue_bench.data.rows import TaskData, load_task_data
 from glue_bench.data.sources import resolve_source
@@ -32,7 +33,6 @@ from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import LostLeaseError
 from glue_bench.runs.record import Record, now, request_facts
 from glue_bench.runs.store import RunStore, choose_start, predictions_path, write_history, write_predictions
-from glue_bench.tasks.adapter import TaskAdapter, headline
 from glue_bench.text import plural
 from glue_bench.training.checkpoint import SnapshotStore, products_of_newest
 from glue_bench.training.course import SeedStreams, StepReport
@@ -55,7 +55,7 @@ class _Run:
     on_step: Callable[[StepReport], None]
     check_owner: Callable[[], None]
     facts: dict[str, Any]  # fields of the record so far, for a finished or a failed run
-    task: TaskAdapter
+    task: TaskConfig
     folder: Path  # where the run's files are
     history: list[StepReport] = field(default_factory=list)
     placement: Placement = field(init=False)
@@ -110,7 +110,7 @@ def run_experiment(
         on_step=on_step,
         check_owner=check_owner,
         facts={**request_facts(request), "processes": processes.count},
-        task=TaskAdapter.of(request.config.task),
+        task=request.config.task,
         folder=store.folder(*request.place),
     )
     try:
@@ -301,13 +301,13 @@ def _evaluate(run: _Run, fitted: FitResult, *, best: BestEpoch | None, started: 
 
 
 def _score(
-    task: TaskAdapter, logits: NDArray[np.float32], *, labels: NDArray[Any]
+    task: TaskConfig, logits: NDArray[np.float32], *, labels: NDArray[Any]
 ) -> tuple[NDArray[Any], dict[str, float]]:
     """Return (n,) predictions and their scores, from (n, outputs) logits and (n,) labels."""
-    # evaluate and scikit-learn take seconds to import: not before the first update.
-    from glue_bench.tasks.metrics import predict_classes, predict_scores, score_predictions
+    # scikit-learn takes a second to import: not before the first update.
+    from glue_bench.tasks.metrics import decide, score_predictions
 
-    prediction = predict_scores(logits) if task.regression else predict_classes(logits)
+    prediction = decide(logits, regression=task.regression)
     return prediction, score_predictions(task.metrics, prediction, labels=labels)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from glue_bench.config.keys import NOT_IN_RECIPE, fields_of, keys_of
 from glue_bench.config.schema import PATH_KEYS, DataConfig, EncoderConfig, TrainerConfig
+from glue_bench.config.task import TaskConfig
 from glue_bench.errors import InputError, UsageError, list_names
 from glue_bench.files import file_sha256
 from glue_bench.models.pretrained import check_no_adapter, has_tokenizer
@@ -17,7 +18,6 @@ from glue_bench.runs.filters import Filters, facts_of, known_values
 from glue_bench.runs.record import Record, read_record, task_of
 from glue_bench.runs.setting import LIMITS, Setting, override_word, show_words, tell_apart
 from glue_bench.runs.store import RunStore
-from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import plural, quote_value
 
 RESULTS_DIR = "again"  # for repeated sweeps: in the old folder nothing would be trained
@@ -43,7 +43,7 @@ class FinishedRun:
         return not self.record.keeps_adapter and (self.model_folder / "model.safetensors").is_file()
 
     @property
-    def task(self) -> TaskAdapter:
+    def task(self) -> TaskConfig:
         """The task as the run used it."""
         return task_of(self.record)
 
@@ -158,7 +158,7 @@ def repeating_words(record: Record, *, private: bool) -> list[str]:
 
     They are `private` with this machine's folders and results_dir; otherwise FOLDER stands there, for others to read.
     """
-    usual = {item.name: item.about.usual for item in fields_of(TrainerConfig) if item.about.role == "rounding"}
+    usual = {item.name: item.usual for item in fields_of(TrainerConfig) if item.role == "rounding"}
     words = [f"task={record.task}", f"seed={record.seed}", *_words(record, usual, private=private)]
     return [*words, _path_word("results_dir", record.config["results_dir"])] if private else words
 

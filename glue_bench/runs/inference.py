@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from glue_bench.config.task import TaskConfig
 from glue_bench.data.rows import Texts
 from glue_bench.data.texts import join_rows
 from glue_bench.runs.finished import FinishedRun, check_weights
-from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import escape_cell
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def predict_texts(fine_tuned: FineTuned, texts: Sequence[Sequence[str]]) -> NDAr
 
 
 def answer(
-    logits: NDArray[np.float32], task: TaskAdapter, *, rows: Texts, files: Sequence[str] = ()
+    logits: NDArray[np.float32], task: TaskConfig, *, rows: Texts, files: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """Turn (n, outputs) logits into n rows: `idx`, the texts by column, and `label` with `probabilities`, or `score`.
 

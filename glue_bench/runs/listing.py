@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from glue_bench.config.keys import fields_of
 from glue_bench.config.schema import TrainerConfig
+from glue_bench.config.task import headline
 from glue_bench.errors import DiskError, InputError
 from glue_bench.files import disk_errors
 from glue_bench.runs.filters import KEYS, Filters, facts_of
@@ -17,7 +18,6 @@ from glue_bench.runs.lease import Owner, owner_of, take_lease
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, override_word, show_words, sort_place, tell_apart
 from glue_bench.runs.store import RunStore
-from glue_bench.tasks.adapter import headline
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,13 +20,12 @@ from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, TaskC
 from glue_bench.errors import UsageError, lack_in
 from glue_bench.reading import conform, is_file_name, read_json
 from glue_bench.runs.identity import RunRequest, init_kind
-from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import first_line
 from glue_bench.training.course import SeedStreams, holdout_stream
 
 SCHEMA_VERSION = 1
 STATUSES = ("finished", "failed", "diverged", "interrupted")
-_LIBRARIES = "torch transformers tokenizers datasets evaluate scikit-learn scipy numpy hydra-core peft"
+_LIBRARIES = "torch transformers tokenizers datasets scikit-learn scipy numpy hydra-core peft"
 
 logger = logging.getLogger(__name__)
 
@@ -111,9 +110,9 @@ class Record:
         return self.encoder["name"], self.task, self.run_id
 
 
-def task_of(record: Record) -> TaskAdapter:
+def task_of(record: Record) -> TaskConfig:
     """Return the task as the run used it."""
-    return TaskAdapter(**known_to(TaskConfig, record.config["task"]))
+    return TaskConfig(**known_to(TaskConfig, record.config["task"]))
 
 
 def known_to(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,7 +277,7 @@ def _check_known(kind: Any, values: Mapping[str, Any], *, where: str) -> None:
             _check_known(item.hint, value, where=place)
             continue
         conform(item.hint, value, where=place)
-        if (must := item.about.must) is not None and value is not None:
+        if (must := item.must) is not None and value is not None:
             require(place, value, holds=must.holds(value), words=must.words)
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from glue_bench.config.keys import NOT_IN_IDENTITY, keys_of
-from glue_bench.config.peft import PEFT, PEFT_KEYS
-from glue_bench.config.schema import LATER, WAYS, TrainerConfig, without_effect
+from glue_bench.config.schema import LATER, PEFT, PEFT_KEYS, WAYS, TrainerConfig, without_effect
 from glue_bench.runs.record import Record
 from glue_bench.text import quote_value
 

@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from glue_bench.config.task import TaskConfig, headline
 from glue_bench.errors import DivergedError, GlueBenchError, InputError, LostError, describe
 from glue_bench.files import file_sha256, replace_atomically, write_text_atomically
 from glue_bench.reading import whole_number
 from glue_bench.runs.identity import RunRequest, cell_shape, identify
 from glue_bench.runs.record import Record, now, read_record, request_facts, task_of
-from glue_bench.tasks.adapter import TaskAdapter, headline
 
 _SEED = re.compile(r"seed([0-9]{1,15})-.")  # the beginning of a run's folder's name
 _PARTS = ("snapshots", ".*.part", ".model.*", ".adapter.*", "output.*.log")  # what a killed process may leave
@@ -224,7 +224,7 @@ def predictions_path(folder: Path, split: str) -> Path:
 
 
 def read_predictions(
-    path: Path, task: TaskAdapter, *, labelled: bool = True, rows: int | None = None, sha256: str | None = None
+    path: Path, task: TaskConfig, *, labelled: bool = True, rows: int | None = None, sha256: str | None = None
 ) -> Predictions:
     """Read what `write_predictions` wrote, and check it; logits may be NaN or infinite. Test rows are not `labelled`.
 
@@ -269,7 +269,7 @@ def read_predictions(
     )
 
 
-def _fit_task(values: NDArray[Any], task: TaskAdapter) -> bool:
+def _fit_task(values: NDArray[Any], task: TaskConfig) -> bool:
     """Return whether labels or predictions are finite scores, or codes of the task's classes."""
     if task.regression:
         return bool(np.isfinite(values).all())

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.config.schema import DataConfig, TaskConfig, config_from_facts
+from glue_bench.config.task import headline
 from glue_bench.data.texts import TextFile, open_texts, read_pieces
 from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.files import replace_atomically
@@ -32,7 +33,6 @@ from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, override_word
 from glue_bench.runs.store import RunStore, predictions_path, read_predictions, write_predictions
 from glue_bench.submission.layout import LeaderboardFile, write_rows
-from glue_bench.tasks.adapter import headline
 from glue_bench.text import first_line
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def predict_rows(
     DivergedError for a logit that is NaN or infinite, a DiskError if the predictions cannot be written.
     """
     from glue_bench.runs.inference import predict_texts
-    from glue_bench.tasks.metrics import predict_classes, predict_scores
+    from glue_bench.tasks.metrics import decide
 
     # Without padding, kernels of oneDNN are rarely reused; its cache of 1,024 takes 2.3 GB after QQP's rows.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
@@ -220,7 +220,7 @@ def predict_rows(
         if done < source.texts.rows:
             on_rows(source, done=done, fresh=fresh)
     idx, logits = (np.concatenate(column) for column in zip(*pieces, strict=True))
-    prediction = predict_scores(logits) if task.regression else predict_classes(logits)
+    prediction = decide(logits, regression=task.regression)
     write_predictions(path, idx=idx, prediction=prediction, logits=logits, origin=source.origin)
     shutil.rmtree(parts, ignore_errors=True)
     on_rows(source, done=done, fresh=fresh)

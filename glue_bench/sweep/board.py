@@ -12,12 +12,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from glue_bench.config.task import headline, metric_title, undefined_words
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_value
 from glue_bench.sweep.timing import rough_work, seconds_in_all
-from glue_bench.tasks.adapter import headline, metric_title, undefined_words
 from glue_bench.tasks.published import PublishedTable, find_table
 from glue_bench.text import visible
 from glue_bench.training.course import StepReport

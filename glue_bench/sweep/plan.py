@@ -22,7 +22,6 @@ from glue_bench.runs.lease import Owner, is_beating, owner_of, take_lease
 from glue_bench.runs.record import Record, checkout_commit, library_versions
 from glue_bench.runs.store import RunStore, find_earlier
 from glue_bench.sweep.timing import Estimate
-from glue_bench.tasks.adapter import TaskAdapter
 
 FORMAT = 1  # of plan files
 _COPIED = ("run_id", "setting_id", "encoder", "inputs")  # fields of a request that a plan file holds as they are
@@ -144,7 +143,7 @@ def _refresh(record: Record, request: RunRequest) -> Record:
     """Return the record with the current title, official rows and conventions of its task, which change no score."""
     if not record.finished:
         return record
-    adapter, task = TaskAdapter.of(request.config.task), dataclasses.asdict(request.config.task)
+    adapter, task = request.config.task, dataclasses.asdict(request.config.task)
     seen = {"source": record.data["source"], "fingerprints": record.data.get("fingerprints", {})}
     reasons = adapter.not_comparable_because(rows=record.data["rows"], init=record.init, **seen)
     known = {key: task.get(key) for key in record.config["task"]}  # a new key alone makes no record outdated

@@ -16,7 +16,6 @@ from glue_bench.data.sources import resolve_source
 from glue_bench.runs.identity import RunRequest, identify
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
-from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import plural
 
 _CHARACTERS = 4.5  # of a token, in English
@@ -115,7 +114,7 @@ def measure_run(request: RunRequest, *, threads: int) -> Estimate:
         run, store = identify(short, inputs), RunStore(Path(folder))
         run_experiment(run, store, on_step=lambda _: times.append(time.perf_counter()))
     each = (times[-1] - times[_UNEVEN - 1]) / (_MEASURED - _UNEVEN)  # seconds of an update
-    scored = sum(data.rows[name] for name in TaskAdapter.of(config.task).validation) / size
+    scored = sum(data.rows[name] for name in config.task.validation) / size
     start = times[0] - began - each  # reading, tokenising, loading
     updates = _updates(config.trainer, train)
     return Estimate(seconds=start + each * (updates + scored / 3), basis=f"{_MEASURED} updates, timed now")

@@ -1,1 +1,1 @@
-"""The task adapter, its metrics, and the published numbers."""
+"""The metrics of tasks, and the published numbers."""

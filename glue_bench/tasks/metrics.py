@@ -1,20 +1,15 @@
-"""Turn predictions into scores, as an evaluate.Metric over scikit-learn and SciPy. Knows no torch, files or network.
+"""Turn predictions into scores, by scikit-learn and SciPy. Knows no torch, files or network.
 
 f1, precision and recall are those of class 1 of two; macro_ scores are means over the classes that occur among labels
 or predictions, balanced_accuracy is the mean recall of those among labels. micro_f1 is accuracy under another name.
 
-An undefined score is 0, and `why_undefined` says why: F1 without predictions and labels of class 1, precision without
-its predictions, recall without its labels, and a correlation (Matthews, Pearson, Spearman) with constant predictions or
-constant labels.
+An undefined score is 0, and `why_undefined` says why.
 """
 
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
-import datasets
-import evaluate
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import NearConstantInputWarning, pearsonr, spearmanr
@@ -23,36 +18,6 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, precisi
 from glue_bench.config.task import CORRELATIONS, REGRESSION_METRICS
 
 Vector = NDArray[np.int64] | NDArray[np.float64]
-
-
-class GlueMetric(evaluate.Metric):  # type: ignore[misc]
-    """GLUE's scores, in natural units: 0 to 1, correlations -1 to 1.
-
-    Unlike `evaluate.load("glue")`, this downloads and runs no script.
-    """
-
-    def __init__(self, metrics: Sequence[str]) -> None:
-        """Take names from `glue_bench.config.task.METRICS`."""
-        self.names = tuple(metrics)
-        # Without keep_in_memory, evaluate writes every prediction to a file under HF_HOME.
-        super().__init__(config_name="+".join(metrics), keep_in_memory=True)
-
-    def _build_data_dir(self) -> str:
-        return ""  # evaluate would make a folder under HF_HOME, which may not be writable, and nothing goes there
-
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description="GLUE's metrics.",
-            citation="Wang et al., GLUE (arXiv:1804.07461), section 4 and appendix",
-            inputs_description="predictions and references: (n,) class codes, or (n,) scores for regression",
-            features=datasets.Features(dict.fromkeys(("predictions", "references"), datasets.Value("float64"))),
-        )
-
-    def _compute(self, *, predictions: Any, references: Any) -> dict[str, float]:
-        y = np.asarray(references, dtype=np.float64)
-        p = np.asarray(predictions, dtype=np.float64)
-        undefined = why_undefined(self.names, p, labels=y)
-        return {name: 0.0 if name in undefined else float(_SCORES[name](y, p)) for name in self.names}
 
 
 def why_undefined(metrics: Sequence[str], predictions: Vector, *, labels: Vector) -> dict[str, str]:
@@ -68,44 +33,31 @@ def why_undefined(metrics: Sequence[str], predictions: Vector, *, labels: Vector
 
 
 def score_predictions(metrics: Sequence[str], predictions: Vector, *, labels: Vector) -> dict[str, float]:
-    """Compute the scores of one split, in float64, from (n,) class codes or scores and (n,) labels of the same kind.
-
-    A ValueError for different lengths, no rows, NaN, or hidden (-1) class labels.
-    """
+    """Compute scores in float64 from (n,) codes or scores; a ValueError for no rows, NaN or hidden labels (-1)."""
     if len(predictions) != len(labels) or len(labels) == 0:
         raise ValueError(f"{len(predictions)} predictions for {len(labels)} labels")
     if not (np.isfinite(predictions).all() and np.isfinite(labels).all()):
         raise ValueError("predictions and labels must be finite")
     if not {*metrics} & {*REGRESSION_METRICS} and (np.asarray(labels) < 0).any():
         raise ValueError("label -1: hidden test labels cannot be scored")
-    computed = GlueMetric(metrics).compute(predictions=predictions, references=labels)
-    return {name: float(computed[name]) for name in metrics}
+    undefined = why_undefined(metrics, predictions, labels=labels)
+    y, p = np.asarray(labels, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
+    return {name: 0.0 if name in undefined else float(_SCORES[name](y, p)) for name in metrics}
 
 
-def predict_classes(logits: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Turn logits (n, k) into class codes (n,); the lowest code wins a tie."""
-    return np.asarray(logits.argmax(axis=1), dtype=np.int64)
-
-
-def predict_scores(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Turn outputs (n, 1) of a regression head into scores (n,), not clipped."""
-    return logits[:, 0].astype(np.float64)
-
-
-def _balanced_accuracy(y: NDArray[np.float64], p: NDArray[np.float64]) -> float:
-    """Average the recall of the classes that occur among the labels."""
-    return float(recall_score(y, p, labels=np.unique(y), average="macro", zero_division=0.0))
+def decide(logits: NDArray[np.float32], *, regression: bool) -> Vector:
+    """Turn logits (n, k) into class codes (n,), the lowest of equal ones; outputs (n, 1) into scores, not clipped."""
+    return logits[:, 0].astype(np.float64) if regression else logits.argmax(axis=1).astype(np.int64)
 
 
 def _pearson(y: NDArray[np.float64], p: NDArray[np.float64]) -> float:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NearConstantInputWarning)  # the score is poor, but defined
+    with warnings.catch_warnings(action="ignore", category=NearConstantInputWarning):  # the score is poor, but defined
         return float(pearsonr(y, p).statistic)
 
 
 _SCORES: dict[str, Callable[..., float]] = {
     "accuracy": accuracy_score,
-    "balanced_accuracy": _balanced_accuracy,
+    "balanced_accuracy": lambda y, p: recall_score(y, p, labels=np.unique(y), average="macro", zero_division=0.0),
     "micro_f1": partial(f1_score, average="micro"),
     "matthews_correlation": matthews_corrcoef,
     "pearson": _pearson,

@@ -9,9 +9,9 @@ from statistics import fmean
 from typing import Any, Literal
 
 from glue_bench.config.schema import CONVENTIONS
+from glue_bench.config.task import TaskConfig
 from glue_bench.errors import did_you_mean
 from glue_bench.reading import build_plain, conform, read_json
-from glue_bench.tasks.adapter import TaskAdapter
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class PublishedScore:
     start: Start = "not stated"
     pair: Sequence["PublishedScore"] = ()  # both numbers, where two are printed
 
-    def under(self, task: TaskAdapter, convention: str) -> "PublishedScore | None":
+    def under(self, task: TaskConfig, convention: str) -> "PublishedScore | None":
         """Return the number for the scores that the task shows under a convention, if the source states it."""
         parts, own = task.parts(convention), [part for each in self.pair for part in task.parts(each.convention)]
         whole = () if own and {*own} != {*task.parts(self.convention)} else (self,)  # the mean of another pair
@@ -91,7 +91,7 @@ class PublishedTable:
             reasons.append("published is the best of a grid, ours a median over seeds")
         return reasons
 
-    def unreachable(self, tasks: Mapping[str, TaskAdapter]) -> list[str]:
+    def unreachable(self, tasks: Mapping[str, TaskConfig]) -> list[str]:
         """Name each number that may be an accuracy, but not that of one run on the official dev rows."""
         notes = list[str]()
         for score in (one for whole in self.scores.values() for one in whole.pair or (whole,)):
@@ -130,11 +130,7 @@ def load_published(extra: Path | None = None) -> list[PublishedTable]:
 def find_table(
     tables: Sequence[PublishedTable], hub_id: str | None, *, recipe: str | None = None, method: str = "full"
 ) -> PublishedTable | None:
-    """Find the row to compare runs of the encoder with this hub id with.
-
-    Rows of the same method come first, or else of full fine-tuning; then those that were read; then those whose
-    protocol the recipe follows.
-    """
+    """Find the row to compare with: of the same method or full fine-tuning, read rather than quoted, by the recipe."""
 
     def place(table: PublishedTable) -> tuple[bool, ...]:
         return table.method != method, table.method != "full", table.status != "read", recipe != table.recipe
@@ -224,14 +220,9 @@ def _read_columns(columns: _Columns, *, source: str) -> list[PublishedScore]:
         if not named or not 1 <= len(numbers) <= 2 or numbers[0] is None:
             two = f"two with a SPLIT.METRIC in metrics.{task} for each, as in validation.f1"
             raise ValueError(f"scores.{task} must be one number, or {two}")
-        about: dict[str, Any] = {
-            "task": task,
-            "split": "dev",
-            "n": None,
-            "source": source,
-            "note": columns.notes.get(task, ""),
-            "start": columns.start.get(task, columns.start.get(_OTHERS, NOT_STATED)),
-        }
+        start = columns.start.get(task, columns.start.get(_OTHERS, NOT_STATED))
+        about: dict[str, Any] = {"task": task, "split": "dev", "n": None, "source": source, "start": start}
+        about["note"] = columns.notes.get(task, "")
         each = list[PublishedScore]()
         for at, (value, word) in enumerate(zip(numbers, words, strict=True)):
             if value is not None:

@@ -18,14 +18,13 @@ import pytest
 import glue_bench
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_task
-from glue_bench.config.schema import TaskConfig
+from glue_bench.config.task import TaskConfig
 from glue_bench.data.rows import Texts, empty_rows
 from glue_bench.data.texts import join_rows, split_lines
 from glue_bench.errors import InputError
 from glue_bench.runs.finished import find_finished
 from glue_bench.runs.inference import answer, render_answers
 from glue_bench.runs.store import RunStore
-from glue_bench.tasks.adapter import TaskAdapter
 from tests.support import warm
 
 PAIR = TaskConfig(
@@ -123,7 +122,11 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["task=rte", "--text", "a"], 2, '--text: 1 text, but rte takes --text "sentence1" --text "sentence2"'),
     (["task=sst2", "--text", " "], 2, "--text: sentence is empty"),
     (["task=sst2", "--file", "rows.txt"], 2, "rows.txt: its name must end in one of .parquet, .csv, .tsv, .jsonl"),
-    (["task=sst2", "--file", "nowhere.parquet"], 3, "nowhere.parquet: no such file"),
+    (
+        ["task=sst2", "--file", "nowhere.parquet"],
+        3,
+        "nowhere.parquet: not a readable Parquet file (No such file",
+    ),
     (["task=sst2", "--file", "other.csv"], 3, "other.csv: no column 'sentence'; it has text"),
     (["task=sst2", "--file", "empty.csv"], 3, "empty.csv: no column 'sentence'; it has none"),
     (["task=sst2", "--file", "header.csv"], 3, "header.csv: no rows"),
@@ -203,7 +206,7 @@ def test_probabilities_are_a_softmax_even_of_large_logits_and_no_name_is_a_formu
     logits = np.array([[1000.0, 1000.0 + np.log(3)], [0.0, -np.inf]], dtype=np.float32)
     logits[1] = [5, -5]
     rows = Texts(texts=(["x", "=1+1"], ["y", "z"]), idx=np.array([7, 9]))
-    answers = answer(logits, TaskAdapter.of(PAIR), rows=rows, files=["one.csv", "two.csv"])
+    answers = answer(logits, PAIR, rows=rows, files=["one.csv", "two.csv"])
     np.testing.assert_allclose([*answers[0]["probabilities"].values()], [0.25, 0.75], atol=1e-4)
     (header, first, second) = list(csv.reader(io.StringIO(render_answers(answers, "csv"))))
     assert header == ["idx", "file", "a", "b", "label", "probability_=no", "probability_jå"]
@@ -214,7 +217,7 @@ def test_probabilities_are_a_softmax_even_of_large_logits_and_no_name_is_a_formu
 
 
 def test_a_regression_score_is_not_clipped() -> None:
-    task = TaskAdapter.of(compose_task("stsb"))
+    task = compose_task("stsb")
     rows = Texts(texts=(["a", "b"], ["c", "d"]), idx=np.array([0, 1]))
     answers = answer(np.array([[5.5], [-0.25]], dtype=np.float32), task, rows=rows)
     first, second = lines_of(render_answers(answers, "jsonl"))

@@ -211,5 +211,5 @@ def test_no_number_is_larger_or_closer_to_zero_than_what_computes_with_it_can_ho
         value = [number] if list in kinds else {"a": number} if dict in kinds else number
         with pytest.raises(UsageError, match=f"must be a (whole )?number {words}"):
             convert(NUMBERS[name].hint, value, key=name)
-    if NUMBERS[name].about.must is FRACTION:
+    if NUMBERS[name].must is FRACTION:
         assert not FRACTION.holds(0.9999999999)

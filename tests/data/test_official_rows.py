@@ -9,13 +9,12 @@ import pytest
 
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_run, compose_task
-from glue_bench.config.schema import TaskConfig
+from glue_bench.config.task import TaskConfig
 from glue_bench.data.rows import TaskData, check_rows, load_task_data
 from glue_bench.data.sources import resolve_source
 from glue_bench.data.tables import read_table
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
-from glue_bench.tasks.adapter import TaskAdapter
 from tests.support.tiny import pair_columns, write_parquet
 
 NAMES = ["same", "other"]
@@ -67,13 +66,13 @@ def write_rows(folder: Path, rows: dict[str, Columns], *, kind: str = "parquet",
     return folder
 
 
-def load(folder: Path, conf: Path, *words: str) -> tuple[TaskAdapter, TaskData]:
+def load(folder: Path, conf: Path, *words: str) -> tuple[TaskConfig, TaskData]:
     config = compose_run(["task=own", "data=local", f"data.path={folder}", *words], config_dir=conf)
     data = load_task_data(resolve_source(config.data, config.task), config.data, task=config.task)
-    return TaskAdapter.of(config.task), data
+    return config.task, data
 
 
-def reasons(task: TaskAdapter, data: TaskData) -> list[str]:
+def reasons(task: TaskConfig, data: TaskData) -> list[str]:
     return task.not_comparable_because(source=data.source, rows=data.rows, fingerprints=data.fingerprints)
 
 
@@ -122,7 +121,7 @@ def test_a_subset_is_recognised_by_its_number_of_rows_alone(
 
 
 def test_a_split_without_a_known_fingerprint_is_checked_by_its_number_of_rows() -> None:
-    qnli = TaskAdapter.of(compose_task("qnli"))
+    qnli = compose_task("qnli")
     fingerprints = {"train": "0" * 16, **qnli.fingerprints}
     rows = {"train": 104743, "validation": 5463}
     assert qnli.not_comparable_because(source="hub", rows=rows, fingerprints=fingerprints) == []

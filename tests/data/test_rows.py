@@ -193,15 +193,12 @@ def test_sample_rows_exist_for_the_eight_tasks_only() -> None:
 
 
 def test_every_sample_task_loads_through_the_adapter_and_is_never_comparable() -> None:
-    from glue_bench.tasks.adapter import TaskAdapter
 
     for task in ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte"):
         config = compose_run([f"task={task}", "data=sample"])
         data = load_task_data(resolve_source(config.data, config.task), config.data, task=config.task)
         assert min(data.rows.values()) > 100
-        reasons = TaskAdapter.of(config.task).not_comparable_because(
-            source=data.source, rows=data.rows, fingerprints=data.fingerprints
-        )
+        reasons = config.task.not_comparable_because(source=data.source, rows=data.rows, fingerprints=data.fingerprints)
         assert reasons == ["sample data"]
 
 

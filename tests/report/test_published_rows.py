@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from glue_bench.cli.report import render_html
+from glue_bench.config.task import started_from
 from glue_bench.report.comparison import compare
 from glue_bench.report.formats import render_report
 from glue_bench.report.model import CARD_TASKS, Row
@@ -18,7 +19,6 @@ from glue_bench.report.table import build_report
 from glue_bench.runs.filters import Filters
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics.verdicts import BELOW, INCONCLUSIVE, NOT_COMPARABLE, REPRODUCED
-from glue_bench.tasks.adapter import started_from
 from glue_bench.tasks.published import load_published
 from tests.support.making import ROBERTA, make_record, scores_of
 from tests.support.pages import read_tables

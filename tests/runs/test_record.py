@@ -15,11 +15,10 @@ from glue_bench.runs import record as record_module
 from glue_bench.runs.finished import find_finished
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
-from glue_bench.tasks.adapter import TaskAdapter
 from tests.support.making import make_record
 from tests.support.permissions import forbidden
 
-RTE = TaskAdapter.of(compose_task("rte"))
+RTE = compose_task("rte")
 
 
 def test_a_record_is_the_same_after_disk(tmp_path: Path) -> None:

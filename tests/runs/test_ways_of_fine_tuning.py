@@ -91,7 +91,7 @@ def test_a_grid_may_list_them() -> None:
     assert [(c.trainer.head_dropout, c.trainer.warmup_updates) for c in configs] == [
         (0.0, 50), (0.0, 100), (0.15, 50), (0.15, 100),
     ]  # fmt: skip
-    listed = {item.name for item in fields_of(TrainerConfig) if item.about.grid and item.about.later}
+    listed = {item.name for item in fields_of(TrainerConfig) if item.grid and item.later}
     assert listed == {*LATER} - {"schedule", "decay_biases", "class_weights", "patience", "products"}
 
 

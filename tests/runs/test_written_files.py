@@ -14,11 +14,10 @@ from glue_bench.config.compose import compose_task
 from glue_bench.errors import DiskError, InputError
 from glue_bench.files import replace_atomically, replace_folder_atomically, write_text_atomically
 from glue_bench.runs.store import RunStore, predictions_path, read_predictions, write_history, write_predictions
-from glue_bench.tasks.adapter import TaskAdapter
 from tests.support.making import make_record
 from tests.support.making_results import write_at_once
 
-RTE = TaskAdapter.of(compose_task("rte"))
+RTE = compose_task("rte")
 
 
 def test_predictions_hold_a_column_per_logit(tmp_path: Path) -> None:

@@ -103,8 +103,8 @@ def _written(value: Any) -> str:
 
 
 def _meaning(key: Key) -> str:
-    must = f"; must be {key.about.must.words}" if key.about.must and key.about.must.words != "given" else ""
-    return f"{key.about.meaning}{must}{' (also a `grid` key)' if key.about.grid else ''}"
+    must = f"; must be {key.must.words}" if key.must and key.must.words != "given" else ""
+    return f"{key.meaning}{must}{' (also a `grid` key)' if key.grid else ''}"
 
 
 def _table(*headers: str, rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from glue_bench.config.compose import compose_task
-from glue_bench.data.original import ORIGINALS
+from glue_bench.data.sources import ORIGINALS
 
 Columns = dict[str, list[object]]
 # The columns of train.tsv and dev.tsv, in order; those that no reader uses are filled with x.

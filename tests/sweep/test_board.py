@@ -8,13 +8,13 @@ import pytest
 from rich.console import Console
 
 from glue_bench.config.compose import compose_run
+from glue_bench.config.task import metric_title
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Board, PlainLines, describe_outcome, format_clock, listener_for
 from glue_bench.sweep.plan import plan_runs
-from glue_bench.tasks.adapter import metric_title
 from glue_bench.tasks.published import load_published
 from glue_bench.training.course import StepReport
 from tests.support.making import DISTILROBERTA, make_record, make_request, scores_of

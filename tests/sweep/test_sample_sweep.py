@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from glue_bench.config.task import ScorePart, headline
 from glue_bench.data.sources import SAMPLE_ROWS
 from glue_bench.data.tables import read_table
 from glue_bench.runs.store import RunStore
-from glue_bench.tasks.adapter import ScorePart, headline
 from tests.conftest import Result
 
 LIMIT_SECONDS = 360  # on two cores

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glue_bench.tasks.metrics import predict_classes, predict_scores, score_predictions, why_undefined
+from glue_bench.tasks.metrics import decide, score_predictions, why_undefined
 
 Y = np.array([1, 1, 1, 0, 0, 0, 0, 1])
 P = np.array([1, 1, 0, 0, 0, 1, 0, 0])  # true positives 2, false positives 1, false negatives 2, true negatives 3
@@ -117,8 +117,8 @@ def test_nearly_constant_predictions_are_scored_without_a_warning() -> None:
 
 
 def test_logits_become_classes_and_scores() -> None:
-    assert predict_classes(np.array([[0.1, 0.2], [3.0, -1.0]], dtype=np.float32)).tolist() == [1, 0]
-    assert predict_scores(np.array([[5.5], [-0.25]], dtype=np.float32)).tolist() == [5.5, -0.25]
+    assert decide(np.array([[0.1, 0.2], [3.0, -1.0]], dtype=np.float32), regression=False).tolist() == [1, 0]
+    assert decide(np.array([[5.5], [-0.25]], dtype=np.float32), regression=True).tolist() == [5.5, -0.25]
 
 
 def test_scoring_needs_no_folder_of_the_hub(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import scipy
 from numpy.typing import NDArray
 
 from glue_bench.config.schema import DataConfig
+from glue_bench.config.task import TaskConfig
 from glue_bench.data.hub import cached_file, is_commit
 from glue_bench.data.rows import draw_halves, load_task_data
 from glue_bench.data.sources import hub_files, resolve_source
@@ -22,7 +23,6 @@ from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import show_words
 from glue_bench.runs.store import Predictions, RunStore
 from glue_bench.statistics.verdicts import FAILED, Verdict
-from glue_bench.tasks.adapter import TaskAdapter
 from glue_bench.text import first_line
 
 HARDEST = 5  # dev rows shown for each row of the report
@@ -140,7 +140,7 @@ class Entry:
     texts: Texts | str  # of the dev rows, or why they cannot be shown
 
     @property
-    def task(self) -> TaskAdapter:
+    def task(self) -> TaskConfig:
         """The task, of a row with runs."""
         return task_of(self.row.runs[0])
 

@@ -1,12 +1,11 @@
-"""The facts under conf/task against GLUE's own, and the task adapter."""
+"""The facts under conf/task against GLUE's own, and what is asked of a task."""
 
 from typing import Any
 
 import pytest
 
 from glue_bench.config.compose import compose_task
-from glue_bench.config.schema import TaskConfig
-from glue_bench.tasks.adapter import TaskAdapter, headline, metric_title
+from glue_bench.config.task import TaskConfig, headline, metric_title
 from glue_bench.tasks.published import load_published
 
 # Wang et al. (arXiv:1804.07461) and the hub's nyu-mll/glue: texts, labels in the order of the codes, rows.
@@ -38,7 +37,7 @@ def test_published_numbers_name_the_scores_that_the_task_averages_under_their_co
     task = compose_task(name)
     for table in CARDS:
         score = table.scores[name]
-        parts = TaskAdapter.of(task).parts(score.convention)
+        parts = task.parts(score.convention)
         assert score.n == sum(task.rows[split] for split in {part.split for part in parts})
         assert ("mean" in score.metric) == (len(parts) > 1)
         assert score.source
@@ -52,12 +51,12 @@ def test_the_published_rows_have_the_cards_means() -> None:
 
 
 def test_outputs_are_the_classes_or_one_score() -> None:
-    outputs = {name: TaskAdapter.of(compose_task(name)).outputs for name in ("mnli", "rte", "stsb")}
+    outputs = {name: compose_task(name).outputs for name in ("mnli", "rte", "stsb")}
     assert outputs == {"mnli": 3, "rte": 2, "stsb": 1}
 
 
 def test_the_headline_is_the_mean_of_the_conventions_parts() -> None:
-    mnli = TaskAdapter.of(compose_task("mnli"))
+    mnli = compose_task("mnli")
     scores = {"validation_matched": {"accuracy": 0.8}, "validation_mismatched": {"accuracy": 0.9}}
     assert headline(mnli.parts("card"), scores) == pytest.approx(0.85)
     assert headline(mnli.parts("paper"), scores) == pytest.approx(0.8)
@@ -65,7 +64,7 @@ def test_the_headline_is_the_mean_of_the_conventions_parts() -> None:
 
 
 def test_rows_that_are_not_the_official_ones_are_not_comparable() -> None:
-    rte = TaskAdapter.of(compose_task("rte"))
+    rte = compose_task("rte")
     official = {"train": 2490, "validation": 277}
     assert rte.not_comparable_because(source="hub", rows=official, fingerprints={}) == []
     assert rte.not_comparable_because(source="local", rows={**official, "train": 2489}, fingerprints={}) == [
@@ -80,7 +79,7 @@ def test_the_users_own_task_is_scored_by_its_headline_or_first_metric(given: Any
         name="own", title="Own", kind="classification", texts=["text"], labels=["a", "b"], metrics=["accuracy", "f1"]
     )
     facts.headline = given
-    task = TaskAdapter.of(facts)
+    task = facts
     assert task.parts("card") == [("validation", metric)]
     assert task.not_comparable_because(source="local", rows={"train": 5, "validation": 5}, fingerprints={}) == [
         "no official row counts are known for own"
