@@ -304,7 +304,7 @@ def _score(
     task: TaskConfig, logits: NDArray[np.float32], *, labels: NDArray[Any]
 ) -> tuple[NDArray[Any], dict[str, float]]:
     """Return (n,) predictions and their scores, from (n, outputs) logits and (n,) labels."""
-    # scikit-learn takes a second to import: not before the first update.
+    # evaluate and scikit-learn take seconds to import: not before the first update.
     from glue_bench.tasks.metrics import decide, score_predictions
 
     prediction = decide(logits, regression=task.regression)

@@ -25,7 +25,7 @@ from glue_bench.training.course import SeedStreams, holdout_stream
 
 SCHEMA_VERSION = 1
 STATUSES = ("finished", "failed", "diverged", "interrupted")
-_LIBRARIES = "torch transformers tokenizers datasets scikit-learn scipy numpy hydra-core peft"
+_LIBRARIES = "torch transformers tokenizers datasets evaluate scikit-learn scipy numpy hydra-core peft"
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Turn predictions into scores, by scikit-learn and SciPy. Knows no torch, files or network.
+"""Turn predictions into scores, as an evaluate.Metric over scikit-learn and SciPy. Knows no torch, files or network.
 
 f1, precision and recall are those of class 1 of two; macro_ scores are means over the classes that occur among labels
 or predictions, balanced_accuracy is the mean recall of those among labels. micro_f1 is accuracy under another name.
@@ -9,7 +9,10 @@ An undefined score is 0, and `why_undefined` says why.
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
+import datasets
+import evaluate
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import NearConstantInputWarning, pearsonr, spearmanr
@@ -18,6 +21,36 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, precisi
 from glue_bench.config.task import CORRELATIONS, REGRESSION_METRICS
 
 Vector = NDArray[np.int64] | NDArray[np.float64]
+
+
+class GlueMetric(evaluate.Metric):  # type: ignore[misc]
+    """GLUE's scores, in natural units: 0 to 1, correlations -1 to 1.
+
+    Unlike `evaluate.load("glue")`, this downloads and runs no script.
+    """
+
+    def __init__(self, metrics: Sequence[str]) -> None:
+        """Take names from `glue_bench.config.task.METRICS`."""
+        self.names = tuple(metrics)
+        # Without keep_in_memory, evaluate writes every prediction to a file under HF_HOME.
+        super().__init__(config_name="+".join(metrics), keep_in_memory=True)
+
+    def _build_data_dir(self) -> str:
+        return ""  # evaluate would make a folder under HF_HOME, which may not be writable, and nothing goes there
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description="GLUE's metrics.",
+            citation="Wang et al., GLUE (arXiv:1804.07461), section 4 and appendix",
+            inputs_description="predictions and references: (n,) class codes, or (n,) scores for regression",
+            features=datasets.Features(dict.fromkeys(("predictions", "references"), datasets.Value("float64"))),
+        )
+
+    def _compute(self, *, predictions: Any, references: Any) -> dict[str, float]:
+        y = np.asarray(references, dtype=np.float64)
+        p = np.asarray(predictions, dtype=np.float64)
+        undefined = why_undefined(self.names, p, labels=y)
+        return {name: 0.0 if name in undefined else float(_SCORES[name](y, p)) for name in self.names}
 
 
 def why_undefined(metrics: Sequence[str], predictions: Vector, *, labels: Vector) -> dict[str, str]:
@@ -40,9 +73,8 @@ def score_predictions(metrics: Sequence[str], predictions: Vector, *, labels: Ve
         raise ValueError("predictions and labels must be finite")
     if not {*metrics} & {*REGRESSION_METRICS} and (np.asarray(labels) < 0).any():
         raise ValueError("label -1: hidden test labels cannot be scored")
-    undefined = why_undefined(metrics, predictions, labels=labels)
-    y, p = np.asarray(labels, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
-    return {name: 0.0 if name in undefined else float(_SCORES[name](y, p)) for name in metrics}
+    computed = GlueMetric(metrics).compute(predictions=predictions, references=labels)
+    return {name: float(computed[name]) for name in metrics}
 
 
 def decide(logits: NDArray[np.float32], *, regression: bool) -> Vector:
