@@ -296,7 +296,7 @@ def _use_rectangles(base: nn.Module) -> None:
             if deberta:
                 found = original(rows, visible, relative_pos=place, rel_embeddings=given["rel_embeddings"])
             else:
-                added = torch.where(visible, 0.0, torch.finfo(hidden.dtype).min).to(hidden.dtype)
+                added = hidden.new_zeros(visible.shape).masked_fill(~visible, torch.finfo(hidden.dtype).min)
                 found = original(rows, added, place)
             contexts.append(found[0].flatten(0, 1))
         return torch.cat(contexts).index_select(0, blocks.slice_entries)[None], None

@@ -159,7 +159,7 @@ def check_tensors(snapshot: Snapshot, begun: Mapping[str, Tensor]) -> None:
     for name, value in found.items():
         like, lowest = known.get(name), 0.0 if name.startswith(_MOMENTS[1]) else -math.inf
         if name in counts:
-            fits = value.numel() == 1 and float(value) in range(1, step + 1)
+            fits = value.numel() == 1 and float(value).is_integer() and 1 <= float(value) <= step
         else:
             fits = like is not None and (value.shape, value.dtype) == (like.shape, like.dtype)
             fits = fits and bool((value.isfinite() & (value >= lowest)).all())

@@ -187,7 +187,9 @@ class _Keeper:
         check_tensors(snapshot, fresh.tensors)
         begun, ended = updates.epochs_after(step)
         ended = ended if self.selection else 0  # that were scored
-        own = facts["selection"] if self.selection else facts.get("selection", {"epoch": 0, "step": 0, "scores": []})
+        if self.selection and "selection" not in facts:
+            raise ValueError("its selection is missing")
+        own = facts.get("selection", {"epoch": 0, "step": 0, "scores": []})
         kept = int(any(name.startswith("selected.") for name in snapshot.tensors))
         least, chosen = min(1, ended), updates.last_of_epoch(own["epoch"])
         total, counts = updates.total, list[tuple[str, float, float, float]]()
