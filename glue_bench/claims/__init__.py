@@ -3,7 +3,6 @@
 Loads torch only for the check.
 """
 
-import contextlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.errors import InputError
-from glue_bench.files import file_sha256
 from glue_bench.report.columns import TextTable
 from glue_bench.report.formats import render_csv, render_tables
 from glue_bench.report.model import Row
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
 
 CARDS = Path(__file__).resolve().parent / "cards"
 CLAIMS_SCHEMA_VERSION = 1
+_CSV = ("id", "title", "model", "claimed", "found", "verdict", "why", "basis", "check", "source")
 _OF_SCORE = ("median", "minimum", "maximum", "seeds", "setting_id")
 _VERDICTS = (
     "Verdicts: confirmed; contradicted (what was found is shown); undecided (measured, but not clearly enough); not "
@@ -147,7 +146,8 @@ def load_card(name: str, *, folder: Path = CARDS) -> Card:
         for facts in content["claims"]:
             tokens = [LikelyToken(**token) for token in facts.get("tokens", ())]
             claims.append(Claim(**{"says": list_tokens(tokens), **facts, "tokens": tokens}))
-            _ = models[facts["model"]], models[facts.get("against", facts["model"])]  # a KeyError if not described
+            if unknown := {facts["model"], claims[-1].against or facts["model"]} - models.keys():
+                raise ValueError(f"no model {min(unknown)}")
         rules = [content["rules"][kind] for kind in dict.fromkeys(claim.kind for claim in claims)]
         return Card(title=content["title"], models=models, claims=claims, rules=rules)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -242,8 +242,7 @@ def _describe(model: "Model") -> str:
     parts = [f"{stated.title}: {model.place}", *(remark.removeprefix(start) for remark in model.remarks)]
     if model.unread:
         parts.append(f"the stated architecture is {stated.architecture_source}")
-    with contextlib.suppress(InputError):
-        found = file_sha256(model.folder_with("model.safetensors") / "model.safetensors")
+    if (found := model.weights_sha256) is not None:
         same = "as" if stated.weights_sha256 == found else "not as"
         known = f", {same} in {stated.weights_sha256_source}" if stated.weights_sha256 else ""
         parts.append(f"SHA-256 of model.safetensors {found}{known}")
@@ -258,7 +257,7 @@ def render_claims(report: ClaimsReport, format_name: str, *, width: int | None =
         content |= {"claims": rows, "notes": report.notes, "machine": report.machine}
         return json.dumps(content, indent=1) + "\n"
     if format_name == "csv":
-        return render_csv(rows, like=[key for key in rows[0] if key != "details"])
+        return render_csv(rows, like=_CSV)
     summary = ", ".join(f"{count} {verdict}" for verdict, count in report.counts.items() if count) or "no claims"
     title = f"Claims of {report.title}: {summary}"
     for row in rows:

@@ -21,6 +21,7 @@ from glue_bench.config.schema import EncoderConfig
 from glue_bench.data.encoding import TextEncoder, load_tokenizer
 from glue_bench.data.hub import commit_of, fetch_file
 from glue_bench.errors import InputError
+from glue_bench.files import file_sha256
 from glue_bench.models.padded import load_transformer, read_model_config
 from glue_bench.models.pretrained import fetch_tokenizer, has_tokenizer
 from glue_bench.text import first_line
@@ -86,6 +87,11 @@ class Model:
         except InputError as error:
             self.missing |= {name: f"{name} is out of reach" for name in names}
             self.remarks.append(first_line(error))
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Of the weights file; None if it is missing."""
+        return None if WEIGHTS in self.missing else file_sha256(self.folder / WEIGHTS)
 
     def folder_with(self, *names: str) -> Path:
         """Return the folder, if it has these files; else an InputError says why one of them is missing."""
@@ -192,7 +198,8 @@ def _check_parameters(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]
 def count_parameters(config: PretrainedConfig) -> dict[str, int]:
     """Build the model on torch's meta device, which has no memory, and count; tied parameters once.
 
-    `masked_lm` has no pooler. An impossible configuration raises whatever its architecture raises.
+    Return `encoder`, `encoder_with_pooler`, and `masked_lm`, which has no pooler. An impossible configuration raises
+    whatever its architecture raises.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         encoder = AutoModel.from_config(config)  # type: ignore[no-untyped-call]

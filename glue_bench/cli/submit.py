@@ -27,7 +27,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from glue_bench.cli.shared import add_options, path_option, read_words, say, write_file
 from glue_bench.config import group_options
@@ -87,8 +86,10 @@ def _check(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
 
 
 def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argparse.Namespace) -> int:
-    about: dict[str, Any] = {"composed": _COMPOSED, "others": _CHOOSE, "unlisted": KEYS}
-    given, config, store = read_words(words, "submit build", **about, config_dir=arguments.config_dir)
+    trainer, config_dir = [key for key in KEYS if key.startswith("trainer.")], arguments.config_dir
+    given, config, store = read_words(
+        words, "submit build", composed=_COMPOSED, others=_CHOOSE, unlisted=trainer, config_dir=config_dir
+    )
     if "seed" in given and arguments.pick:
         raise UsageError(f"seed={given['seed']} and --pick {arguments.pick}: give one of the two")
     files = lay_out(list(tasks.values()))

@@ -9,11 +9,11 @@ import re
 import shutil
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from glue_bench.text import format_bytes, visible
 
@@ -110,22 +110,28 @@ def room_for(*, runs: int, at_once: int, kept: int, weights: int) -> int | None:
     return _ROOM_PER_RUN * runs + (_SNAPSHOTS * at_once + kept) * weights if weights else None
 
 
-def examine_disk(needs: Mapping[str, tuple[Path, int, int | None]]) -> Iterator[Finding]:
-    """Compare the free space of each disk with what the sweep will write to it.
+class Need(NamedTuple):
+    """What a sweep will write to one folder."""
 
-    `needs` are places in words, each with its folder, the bytes that are sure, and further ones, None if not known.
-    """
-    disks = defaultdict[int, list[str]](list)
-    for place, (folder, *_) in needs.items():
-        disks[nearest_folder(folder).stat().st_dev].append(place)
-    for places in disks.values():
-        free = shutil.disk_usage(nearest_folder(needs[places[0]][0])).free
-        sure, further = sum(needs[place][1] for place in places), [needs[place][2] for place in places]
-        rough = sure + sum(filter(None, further))
+    place: str  # in words
+    folder: Path
+    sure: int  # bytes
+    rough: int | None  # further bytes, at most; None if not known
+
+
+def examine_disk(needs: Sequence[Need]) -> Iterator[Finding]:
+    """Compare the free space of each disk with what the sweep will write to it."""
+    disks = defaultdict[int, list[Need]](list)
+    for need in needs:
+        disks[nearest_folder(need.folder).stat().st_dev].append(need)
+    for on_it in disks.values():
+        free = shutil.disk_usage(nearest_folder(on_it[0].folder)).free
+        sure = sum(need.sure for need in on_it)
+        rough = sure + sum(need.rough or 0 for need in on_it)
         wanted = f"roughly {format_bytes(rough)} or less will be needed"
-        if None in further:
+        if any(need.rough is None for need in on_it):
             wanted = "how much is needed depends on the encoder's size, which is not known"
         state = PROBLEM if free < sure else NOTE if free < rough else OK
         advice = "" if state == OK else "make room, or results_dir=FOLDER and HF_HOME on a larger disk"
-        found = f"{format_bytes(free)} free for {' and '.join(places)}; {wanted}"
+        found = f"{format_bytes(free)} free for {' and '.join(need.place for need in on_it)}; {wanted}"
         yield Finding("disk", state, found=found, advice=advice)

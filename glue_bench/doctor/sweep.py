@@ -12,7 +12,7 @@ from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, Sweep
 from glue_bench.data.hub import UnreachableError, ask_size, cached_file, endpoint, hub_cache_folder, offline_variable
 from glue_bench.data.rows import load_task_data
 from glue_bench.data.sources import hub_files, resolve_source
-from glue_bench.doctor import LEAST_ROOM, NOTE, OK, PROBLEM, Finding, examine_disk, nearest_folder, room_for
+from glue_bench.doctor import LEAST_ROOM, NOTE, OK, PROBLEM, Finding, Need, examine_disk, nearest_folder, room_for
 from glue_bench.doctor.probe import ask_torch
 from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError
 from glue_bench.files import cache_folder, check_writable
@@ -67,12 +67,12 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
     here = [config for config in sound if config.encoder.hub_id is None]
     findings, at_once = examine_device(first, runs=runs, here=here)
     yield from findings
-    needs, kept = dict[str, tuple[Path, int, int | None]](), seeds * sum(config.save_model for config in every)
+    needs, kept = list[Need](), seeds * sum(config.save_model for config in every)
     if results[0].state != PROBLEM:
         rough = room_for(runs=runs, at_once=at_once, kept=kept, weights=hub.weights)
-        needs["results"] = store.root, LEAST_ROOM, rough
+        needs.append(Need("results", store.root, sure=LEAST_ROOM, rough=rough))
     if hub.download:
-        needs["the hub's cache"] = hub_cache_folder(), hub.download, 0
+        needs.append(Need("the hub's cache", hub_cache_folder(), sure=hub.download, rough=0))
     yield from examine_disk(needs)
 
 

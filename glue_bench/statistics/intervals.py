@@ -125,8 +125,11 @@ def find_patterns(split: SplitPredictions, metrics: Sequence[str]) -> tuple[Spli
     labels, predictions = split.labels, split.predictions
     if set(metrics) <= _OF_RIGHT_ROWS:
         labels, predictions = np.ones(labels.shape), (predictions == labels).astype(np.float64)
-    table = np.vstack([labels, predictions])
-    _, first, counts = np.unique(table, axis=1, return_index=True, return_counts=True)
+    code = np.zeros(labels.shape, dtype=np.int64)
+    for line in (labels, *predictions):  # several times faster than np.unique(axis=1)
+        values, place = np.unique(line, return_inverse=True)
+        code = np.unique(code * len(values) + place, return_inverse=True)[1]
+    _, first, counts = np.unique(code, return_index=True, return_counts=True)
     return SplitPredictions(labels=labels[first], predictions=predictions[:, first]), counts
 
 

@@ -48,7 +48,9 @@ class LeaderboardFile:
         """The allowed predictions, for a message."""
         if self.score_range is not None:
             return "a number from {:g} to {:g}".format(*self.score_range)
-        return " or ".join(word if word == label else f"{word} ({label})" for label, word in self.words.items())
+        if all(word == label for label, word in self.words.items()):
+            return ", ".join(self.words)
+        return " or ".join(f"{word} ({label})" for label, word in self.words.items())
 
     @property
     def most_bytes(self) -> int:

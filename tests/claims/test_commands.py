@@ -1,6 +1,7 @@
 """`glue-bench claims`: formats, mistakes, exit codes, files from the hub."""
 
 import csv
+import dataclasses
 import io
 import json
 import shutil
@@ -49,6 +50,14 @@ def test_hostile_text_is_escaped_in_every_format() -> None:
     console = render_claims(report, "console", width=160)
     assert "[red]x[/red]" in console
     assert "\x1b" not in console
+
+
+def test_a_card_without_claims_has_a_table_in_every_format() -> None:
+    report = dataclasses.replace(hostile_report(), rows=[])
+    assert render_claims(report, "csv") == "id,title,model,claimed,found,verdict,why,basis,check,source\n"
+    assert json.loads(render_claims(report, "json"))["claims"] == []
+    for name in ("console", "markdown", "latex"):
+        assert "no claims" in render_claims(report, name)
 
 
 def test_the_json_schema_is_what_the_documentation_lists() -> None:
@@ -113,6 +122,11 @@ def test_a_damaged_file_of_claims_is_named(tmp_path: Path) -> None:
     for content in damaged:
         path.write_text(json.dumps(content))
         with pytest.raises(InputError, match="not a readable file of claims"):
+            load_card("card", folder=tmp_path)
+    *rest, last = shipped["claims"]
+    for claim in ({**last, "model": "bert"}, {**last, "against": "bert"}):
+        path.write_text(json.dumps({**shipped, "claims": [*rest, claim]}))
+        with pytest.raises(InputError, match=r"not a readable file of claims .*no model bert"):
             load_card("card", folder=tmp_path)
 
 

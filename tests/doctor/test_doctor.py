@@ -14,7 +14,7 @@ import pytest
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_sweep
 from glue_bench.config.schema import RunConfig
-from glue_bench.doctor import LEAST_ROOM, NOTE, OK, PROBLEM, Finding, examine_disk, examine_installation, room_for
+from glue_bench.doctor import LEAST_ROOM, NOTE, OK, PROBLEM, Finding, Need, examine_disk, examine_installation, room_for
 from glue_bench.doctor.sweep import examine_device, examine_inputs, examine_results
 from glue_bench.runs.lease import Lease, take_lease
 from glue_bench.runs.store import RunStore
@@ -281,14 +281,15 @@ def test_a_folder_of_results_that_cannot_be_written_is_a_problem(place: str) -> 
 
 def test_all_needs_on_one_disk_are_added_up(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
-    half = {"results": (tmp_path / "a" / "b", free * 2 // 3, 0)}
-    assert advised(list(examine_disk(half))) == [OK]
-    (found,) = examine_disk({**half, "the hub's cache": (tmp_path / "c", free * 2 // 3, 0)})
+    half = Need("results", tmp_path / "a" / "b", sure=free * 2 // 3, rough=0)
+    other = Need("the hub's cache", tmp_path / "c", sure=free * 2 // 3, rough=0)
+    assert advised(list(examine_disk([half]))) == [OK]
+    (found,) = examine_disk([half, other])
     assert (found.state, "results and the hub's cache" in found.found) == (PROBLEM, True)
     rough = room_for(runs=1, at_once=2, weights=free, kept=0)
-    assert advised(list(examine_disk({"results": (tmp_path, LEAST_ROOM, rough)}))) == [NOTE]
+    assert advised(list(examine_disk([half._replace(sure=LEAST_ROOM, rough=rough)]))) == [NOTE]
     unknown = room_for(runs=1, at_once=2, weights=0, kept=0)
-    (found,) = examine_disk({"results": (tmp_path, LEAST_ROOM, unknown)})
+    (found,) = examine_disk([half._replace(sure=LEAST_ROOM, rough=unknown)])
     assert "not known" in found.found
 
 

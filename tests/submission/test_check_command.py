@@ -69,6 +69,7 @@ def test_a_whole_official_zip_passes_by_the_command_line_in_one_line_that_a_term
 def test_a_refused_zip_lists_its_faults_and_exits_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     contents = good_contents(None)
     contents[COLA] = contents[COLA].replace(b"\n7\t1", b"\n7\tyes")
+    contents["RTE.tsv"] = contents["RTE.tsv"].replace(b"\n7\tnot_entailment", b"\n7\tno")
     del contents["AX.tsv"]
     path = write(tmp_path / "sub.zip", pack(contents))
     assert main(["submit", "check", str(path)]) == 3
@@ -76,8 +77,9 @@ def test_a_refused_zip_lists_its_faults_and_exits_with_3(tmp_path: Path, capsys:
     assert captured.out.splitlines() == [
         "AX.tsv is missing",
         "CoLA.tsv line 9: prediction is 'yes'; must be 0 (unacceptable) or 1 (acceptable)",
+        "RTE.tsv line 9: prediction is 'no'; must be entailment, not_entailment",
     ]
-    assert captured.err == f"glue-bench: {path}: the leaderboard would refuse it; 2 faults, listed above\n"
+    assert captured.err == f"glue-bench: {path}: the leaderboard would refuse it; 3 faults, listed above\n"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ EVERY = [f"--fill={task}" for task in TASKS]
     [
         (["encodr=tiny"], "encodr=tiny: not a key of `submit build`; did you mean encoder?"),
         (["trainer.batch=3"], "trainer.batch=3: not a key of `submit build`"),
+        (["tasks=[rte]"], "tasks=[rte]: not a key of `submit build`"),
+        (["status=failed"], "status=failed: not a key of `submit build`"),
         (["seed=one"], "seed=one: must be one whole number"),
         (["seed=1", "--pick", "best"], "seed=1 and --pick best: give one of the two"),
         (["results_dir=nowhere"], "results_dir=nowhere: no such folder"),

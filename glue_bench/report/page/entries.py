@@ -247,13 +247,22 @@ def join_entries(report: Report, store: RunStore) -> list[Entry]:
         lines = [", ".join(filter(None, (section.name, row.line))) for row in section.rows]
         labels = number_repeats(lines, groups=[row.task for row in section.rows])
         for row, label in zip(section.rows, labels, strict=True):
-            files, place = _read_files(row, store), places.setdefault(label, len(places))
-            shown = _recall_texts(row.runs[0], texts) if files["predictions"] else "no predictions"
-            entries.append(Entry(row=row, section=section, label=label, place=place, texts=shown, **files))
+            predictions, histories, unreadable = _read_files(row, store)
+            entry = Entry(
+                row=row,
+                section=section,
+                label=label,
+                place=places.setdefault(label, len(places)),
+                predictions=predictions,
+                histories=histories,
+                unreadable=unreadable,
+                texts=_recall_texts(row.runs[0], texts) if predictions else "no predictions",
+            )
+            entries.append(entry)
     return entries
 
 
-def _read_files(row: Row, store: RunStore) -> dict[str, Any]:
+def _read_files(row: Row, store: RunStore) -> tuple[dict[int, dict[str, Predictions]], dict[int, Table], list[str]]:
     """Read predictions and histories by seed, and list what was missing. Only runs on the same rows are pooled."""
     predictions, histories, unreadable = dict[int, dict[str, Predictions]](), dict[int, Table](), list[str]()
     for run in row.finished:
@@ -272,7 +281,7 @@ def _read_files(row: Row, store: RunStore) -> dict[str, Any]:
             histories[run.seed] = read_history(store.folder(*run.place))
         except InputError as error:
             unreadable.append(f"{run.run_id} has {error}")
-    return {"predictions": predictions, "histories": histories, "unreadable": unreadable}
+    return predictions, histories, unreadable
 
 
 def _recall_texts(run: Record, known: dict[str, Texts | str]) -> Texts | str:

@@ -35,6 +35,7 @@ COLORS |= {color: f"series-{place}" for place, color in enumerate(SERIES)}
 WIDTH = 330
 PAIRED_WIDTH = 284
 
+_Grid = Literal["x", "y", "both"] | None  # lines of the values on that axis
 _STYLE = mpl.rc_params_from_file(Path(__file__).with_name("plots.mplstyle"), use_default_template=False)
 _NOT_DRAWN = re.compile(r"<defs>\s*<style.*?</defs>|(?<=>)\s+(?=<)", re.DOTALL)
 # What a tag of matplotlib's has, and what the page has instead: the font of text is the page's own.
@@ -82,9 +83,8 @@ def canvas(height: float, *, width: float = WIDTH) -> Iterator[Figure]:
         yield figure
 
 
-def add_axes(figure: Figure, *, grid: Literal["x", "y", "both"] | None = None, **margins: float) -> Axes:
-    """Add axes with the margins left, right, top and bottom, in units of the viewBox, with or without grid lines."""
-    left, right, top, bottom = (margins[side] for side in ("left", "right", "top", "bottom"))
+def add_axes(figure: Figure, *, left: float, right: float, top: float, bottom: float, grid: _Grid = None) -> Axes:
+    """Add axes with these margins, in units of the viewBox, with or without grid lines."""
     width, height = figure.get_size_inches() * 72
     size = ((width - left - right) / width, (height - top - bottom) / height)
     axes = figure.add_axes((left / width, bottom / height, *size))
@@ -95,7 +95,10 @@ def add_axes(figure: Figure, *, grid: Literal["x", "y", "both"] | None = None, *
 
 
 def to_svg(figure: Figure, name: str) -> Drawing:
-    """Write the figure as markup, inside the block of `canvas`; `name`, unique in the page, makes its ids unique."""
+    """Write the figure as markup; must be called inside the block of `canvas`.
+
+    `name`, which is unique in the page, makes all ids of the figure unique: a letter, then letters, digits and hyphens.
+    """
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = _NOT_DRAWN.sub("", stream.getvalue())
