@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from glue_bench.cli.shared import add_options, read_filters, say, write_rows, write_table
+from glue_bench.cli.shared import EXIT_LACKING, add_options, read_filters, say, write_rows, write_table
 from glue_bench.errors import GlueBenchError, UsageError
 from glue_bench.runs.filters import HELP
 from glue_bench.runs.listing import list_runs, remove_run
@@ -49,7 +49,7 @@ def execute(arguments: argparse.Namespace) -> int:
         say(f"no runs under {store.root}")
     _show(runs, arguments, place=store.root.parent)
     if not removes:
-        return 1 if store.left_out else 0
+        return EXIT_LACKING if store.left_out else 0
     what = f"{plural(len(runs), 'run')}, {format_bytes(sum(run['bytes'] for run in runs))}, of {store.root.parent}"
     if not arguments.yes:
         if not (sys.stdin and sys.stdin.isatty()):  # None if it is closed
@@ -67,7 +67,7 @@ def execute(arguments: argparse.Namespace) -> int:
             say(f"glue-bench: {error}")
             kept += 1
     say(f"removed {plural(len(runs) - kept, 'run')}" + (f", kept {kept}" if kept else ""))
-    return 1 if kept or store.left_out else 0
+    return EXIT_LACKING if kept or store.left_out else 0
 
 
 def _show(runs: Sequence[dict[str, Any]], arguments: argparse.Namespace, *, place: Path) -> None:
