@@ -21,7 +21,16 @@ examples:
 import argparse
 from pathlib import Path
 
-from glue_bench.cli.shared import TABLE_FORMATS, add_options, count_option, read_words, say, style, write_output
+from glue_bench.cli.shared import (
+    EXIT_LACKING,
+    TABLE_FORMATS,
+    add_options,
+    count_option,
+    read_words,
+    say,
+    style,
+    write_output,
+)
 from glue_bench.errors import InputError, UsageError
 
 CARD = "distilroberta"
@@ -64,4 +73,4 @@ def execute(arguments: argparse.Namespace) -> int:
     settings, repeats = config.trainer, None if arguments.quick else arguments.repeats
     report = check_card(card, models=checked, store=store, settings=settings, repeats=repeats, on_progress=say)
     write_output(render_claims(report, arguments.format, **style(arguments.out)), arguments.out)
-    return 1 if report.counts[Verdict.CONTRADICTED] or store.left_out else 0
+    return EXIT_LACKING if report.counts[Verdict.CONTRADICTED] or store.left_out else 0

@@ -14,7 +14,7 @@ exit code: 1 if damaged records were left out, 0 if not; else as for every verb
 
 import argparse
 
-from glue_bench.cli.shared import TABLE_FORMATS, add_options, read_filters, style, write_output
+from glue_bench.cli.shared import EXIT_LACKING, TABLE_FORMATS, add_options, read_filters, style, write_output
 from glue_bench.config.schema import CONVENTIONS
 from glue_bench.errors import UsageError, close_match
 from glue_bench.runs.filters import HELP, KEYS
@@ -53,4 +53,4 @@ def execute(arguments: argparse.Namespace) -> int:
     notes = left_out_note(*(each.left_out for each in stores.values()))
     text = render_comparison(comparison, arguments.format, notes=notes, **style(arguments.out))
     write_output(text, arguments.out)
-    return 1 if notes else 0
+    return EXIT_LACKING if notes else 0

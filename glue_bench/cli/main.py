@@ -54,9 +54,15 @@ class _Parser(argparse.ArgumentParser):
     """A parser with one-line errors, exit code 2, and epilogs printed as written."""
 
     def __init__(self, prog: str, docstring: str | None, *, keys: str = "") -> None:
-        about, _, more = (docstring or "").partition("\n\n")
+        about, _, more = (docstring or "").removeprefix(f"`{prog}`: ").partition("\n\n")
         epilog, formatter = "\n".join(filter(None, [keys, more])), argparse.RawDescriptionHelpFormatter
-        super().__init__(prog, description=about, epilog=epilog, formatter_class=formatter, allow_abbrev=False)
+        super().__init__(
+            prog,
+            description=about[:1].upper() + about[1:],
+            epilog=epilog,
+            formatter_class=formatter,
+            allow_abbrev=False,
+        )
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, fit_message(f"glue-bench: {message}") + "\n")
@@ -70,13 +76,15 @@ class _StderrHandler(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._written = set[str]()
+        self._shared = set[str]()
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "shared", False):
+            if record.getMessage() in self._shared:
+                return
+            self._shared.add(record.getMessage())
         text = f"glue-bench: {record.levelname.lower()}: {self.format(record)}"
-        if not (getattr(record, "shared", False) and text in self._written):
-            sys.stderr.write((text if record.exc_info else fit_message(text)) + "\n")
-        self._written.add(text)
+        sys.stderr.write((text if record.exc_info else fit_message(text)) + "\n")
 
 
 class _Unread:
@@ -105,12 +113,11 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         _explain(argv, name)
     words = list(argv)
     words.remove(name)
-    joined = "\0".join(["", *words]).replace("\0--text\0", "\0--text=")  # a text may begin with a dash
     verb = importlib.import_module(f"glue_bench.cli.{name}")
     parser = _Parser(f"glue-bench {name}", verb.__doc__, keys=getattr(verb, "ABOUT_KEYS", ""))
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     verb.add_arguments(parser)
-    arguments, unknown = parser.parse_known_intermixed_args(joined.split("\0")[1:])
+    arguments, unknown = parser.parse_known_intermixed_args(_join_texts(words))
     if unknown:
         from glue_bench.config.overrides import find_keys  # slow; for mistakes only
 
@@ -122,6 +129,15 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     arguments.verb, arguments.execute = name, verb.execute
     return arguments
+
+
+def _join_texts(words: Sequence[str]) -> list[str]:
+    """Join `--text TEXT` to one word: a text may begin with a dash."""
+    joined = list[str]()
+    for word in words:
+        text_follows = joined[-1:] == ["--text"]
+        joined.append(f"{joined.pop()}={word}" if text_follows else word)
+    return joined
 
 
 def _explain(argv: Sequence[str], name: str | None) -> NoReturn:

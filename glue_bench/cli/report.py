@@ -20,7 +20,16 @@ import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from glue_bench.cli.shared import TABLE_FORMATS, add_options, path_option, read_filters, say, style, write_output
+from glue_bench.cli.shared import (
+    EXIT_LACKING,
+    TABLE_FORMATS,
+    add_options,
+    path_option,
+    read_filters,
+    say,
+    style,
+    write_output,
+)
 from glue_bench.config import group_options
 from glue_bench.config.schema import CONVENTIONS, TaskConfig
 from glue_bench.errors import UsageError
@@ -89,7 +98,7 @@ def execute(arguments: argparse.Namespace) -> int:
         text = render_report(report, arguments.format, **style(out))
     write_output(text, out, chosen=arguments.out is not None)
     fell = arguments.check is not None and _conclude(check_report(report, baseline))
-    return 1 if fell or store.left_out else 0
+    return EXIT_LACKING if fell or store.left_out else 0
 
 
 def render_html(

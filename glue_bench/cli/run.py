@@ -12,7 +12,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from glue_bench.cli.shared import add_options, describe_keys, say
+from glue_bench.cli.shared import EXIT_LACKING, add_options, describe_keys, say
 from glue_bench.cli.sweep import execute_plan, print_report
 from glue_bench.config.schema import RunConfig
 from glue_bench.errors import UsageError
@@ -54,7 +54,7 @@ def _execute_one(arguments: argparse.Namespace, processes: Processes) -> int:
     if record.status != "finished":  # another worker ran it in the meantime
         say(f"{request.title}: {record.status}: {record.outcome}")
     say(f"kept in {store.folder(*request.place)}")
-    return 0 if plan.is_fulfilled(records, store) else 1
+    return 0 if plan.is_fulfilled(records, store) else EXIT_LACKING
 
 
 def _join_runs(processes: Processes) -> int:
@@ -81,7 +81,7 @@ def _execute_many(arguments: argparse.Namespace) -> int:
     plan = plan_runs(list({each.run_id: each for each in requested}.values()), store, retry_failed=True)
     records = execute_plan(plan, store)
     print_report(records.values(), store)
-    return 0 if plan.is_fulfilled(records, store) else 1
+    return 0 if plan.is_fulfilled(records, store) else EXIT_LACKING
 
 
 def _request(overrides: list[str], config_dir: Path | None) -> RunRequest:

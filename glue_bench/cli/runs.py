@@ -16,13 +16,13 @@ exit code: 1 if `runs rm` kept a run that it was asked to remove, or a folder ca
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from glue_bench.cli.shared import add_options, read_filters, say, write_rows, write_table
+from glue_bench.cli.shared import EXIT_LACKING, add_options, read_filters, say, write_rows, write_table
 from glue_bench.errors import GlueBenchError, UsageError
 from glue_bench.runs.filters import HELP
-from glue_bench.runs.listing import list_runs, remove_run
+from glue_bench.runs.listing import RunRow, list_runs, remove_run
 from glue_bench.text import format_bytes, plural
 
 ABOUT_KEYS = HELP
@@ -49,8 +49,8 @@ def execute(arguments: argparse.Namespace) -> int:
         say(f"no runs under {store.root}")
     _show(runs, arguments, place=store.root.parent)
     if not removes:
-        return 1 if store.left_out else 0
-    what = f"{plural(len(runs), 'run')}, {format_bytes(sum(run['bytes'] for run in runs))}, of {store.root.parent}"
+        return EXIT_LACKING if store.left_out else 0
+    what = f"{plural(len(runs), 'run')}, {format_bytes(sum(run.bytes for run in runs))}, of {store.root.parent}"
     if not arguments.yes:
         if not (sys.stdin and sys.stdin.isatty()):  # None if it is closed
             raise UsageError(f"runs rm: {what}: nobody to ask here; --yes removes them without asking")
@@ -62,23 +62,23 @@ def execute(arguments: argparse.Namespace) -> int:
     kept = 0
     for run in runs:
         try:
-            remove_run(store, Path(run["folder"]))
+            remove_run(store, Path(run.folder))
         except GlueBenchError as error:
             say(f"glue-bench: {error}")
             kept += 1
     say(f"removed {plural(len(runs) - kept, 'run')}" + (f", kept {kept}" if kept else ""))
-    return 1 if kept or store.left_out else 0
+    return EXIT_LACKING if kept or store.left_out else 0
 
 
-def _show(runs: Sequence[dict[str, Any]], arguments: argparse.Namespace, *, place: Path) -> None:
+def _show(runs: Sequence[RunRow], arguments: argparse.Namespace, *, place: Path) -> None:
     if arguments.format != "console":
         names = ("encoder", "task", "setting", "seed", "state", "score", "bytes", "setting_id", "run_id", "folder")
-        write_rows(runs, arguments.format, like=names, out=arguments.out)
+        write_rows([asdict(run) for run in runs], arguments.format, like=names, out=arguments.out)
     elif runs:
         headers = ["encoder", "task", "setting", "seed", "state", "score", "size", "folder"]
         cells = list[list[str]]()
         for run in runs:
-            score = "" if run["score"] is None else f"{run['score']:.1f}"
-            about = [str(run[name]) for name in ("encoder", "task", "setting", "seed", "state")]
-            cells.append([*about, score, format_bytes(run["bytes"]), run["run_id"]])
+            score = "" if run.score is None else f"{run.score:.1f}"
+            about = [run.encoder, run.task, run.setting, str(run.seed), run.state]
+            cells.append([*about, score, format_bytes(run.bytes), run.run_id])
         write_table(headers, cells, title=f"Runs in {place / 'runs/ENCODER/TASK/FOLDER'}", out=arguments.out)

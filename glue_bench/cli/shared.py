@@ -22,6 +22,7 @@ from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.store import RunStore
 from glue_bench.text import visible
 
+EXIT_LACKING = 1  # it worked, but damaged records were left out, a score fell, runs failed, or a claim is contradicted
 PIPE_WIDTH = 160  # columns of a table that does not go to a terminal
 TABLE_FORMATS = ("console", "markdown", "latex", "json", "csv")
 _GROUPS = {  # of conf/, with a remark on its names
@@ -33,12 +34,24 @@ _GROUPS = {  # of conf/, with a remark on its names
     "peft": ": few weights are trained",
     "executor": ": worker processes here, one run after another in this process, or a Slurm job array",
 }
+_REMARKS = {  # on keys, besides what the schema says
+    "data.KEY=VALUE": "; sample=first|random|stratified: which rows max_train_rows=N and max_eval_rows=N keep",
+    "executor.KEY=VALUE": "; workers: runs at a time, or auto; timeout: minutes without progress",
+    "init=VALUE": "; init=mnli is for RTE, MRPC and STS-B, and MNLI is run first",
+    "grid.KEY=[A,B]": "; recipe=roberta_paper has a grid, and trainer.KEY=VALUE narrows it",
+    "results_dir=VALUE": "; default: results",
+    "tasks=[A,B]": "; task=A means a list of one",
+    "seeds=[A,B]": "; seed=A means a list of one",
+    "encoders=VALUE": "; else [A,B]",
+}
+_INDENT = 34  # of what is said of a key
 
 
 def describe_keys(schema: type[RunKeys]) -> str:
     """Describe the keys of a schema, and the names that the files of conf/ give, for a help text."""
     shapes: dict[Any, str] = {list: "=[A,B]", dict: ".KEY=[A,B]", bool: "=true"}
-    about = {f"{group}=NAME": f"{' '.join(group_options(group))}{remark}" for group, remark in _GROUPS.items()}
+    names = {group: [name for name in group_options(group) if name != "custom"] for group in _GROUPS}
+    about = {f"{group}=NAME": f"{' '.join(names[group])}{remark}" for group, remark in _GROUPS.items()}
     for item in fields_of(schema):
         if is_dataclass(item.hint) and item.name != "task":  # whose facts only its file sets
             about[f"{item.name}.KEY=VALUE"] = " ".join(inside.name for inside in walk(item.hint))
@@ -46,9 +59,12 @@ def describe_keys(schema: type[RunKeys]) -> str:
             about[f"{item.name}={'|'.join(get_args(item.hint))}"] = item.meaning
         elif item.meaning and item.name not in _GROUPS:
             about[f"{item.name}{shapes.get(get_origin(item.hint) or item.hint, '=VALUE')}"] = item.meaning
-    lines = [f"  {word:<31} {text}" for word, text in about.items()]
-    wrapped = [textwrap.fill(line, 118, subsequent_indent=" " * 34, break_on_hyphens=False) for line in lines]
-    return "\n".join(["keys (Hydra's grammar; docs/configuration.md lists all with their defaults):", *wrapped, ""])
+    lines, indent = ["keys (Hydra's grammar; docs/configuration.md lists all with their defaults):"], " " * _INDENT
+    for word, meaning in about.items():
+        text = textwrap.wrap(meaning + _REMARKS.get(word, ""), 118 - _INDENT, break_on_hyphens=False)
+        first = f"  {word}".ljust(_INDENT) if len(word) < _INDENT - 2 else f"  {word}\n{indent}"
+        lines.append(first + f"\n{indent}".join(text))
+    return "\n".join([*lines, ""])
 
 
 def add_options(

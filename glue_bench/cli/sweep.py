@@ -25,7 +25,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from glue_bench.cli.shared import add_options, count_option, describe_keys, path_option, say, style, write_table
+from glue_bench.cli.shared import (
+    EXIT_LACKING,
+    add_options,
+    count_option,
+    describe_keys,
+    path_option,
+    say,
+    style,
+    write_table,
+)
 from glue_bench.config.schema import SweepConfig
 from glue_bench.errors import UsageError
 from glue_bench.files import check_writable
@@ -176,7 +185,7 @@ def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> in
             say("the same command with --retry-failed runs these again; other data or settings make new runs")
     elsewhere = "" if str(folder) == "results" else f" results_dir={folder}"
     say(f"results are in {folder}; `glue-bench report{elsewhere}` prints the tables of everything in it")
-    return 0 if plan.is_fulfilled(records, store) else 1
+    return 0 if plan.is_fulfilled(records, store) else EXIT_LACKING
 
 
 def _summarise(plan: Plan) -> str:
@@ -209,7 +218,7 @@ def _run_line(arguments: argparse.Namespace) -> int:
     records = execute_plan(plan, store, serial=True)
     record = records[request.run_id]
     say(f"{request.title}: {record.status}: {describe_outcome(record)}")
-    return 0 if plan.is_fulfilled(records, store) else 1
+    return 0 if plan.is_fulfilled(records, store) else EXIT_LACKING
 
 
 def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool) -> int:
@@ -269,12 +278,13 @@ def _workers(plan: Plan) -> int:
 
 
 def _describe_time(plan: Plan, estimates: Mapping[str, Estimate]) -> str:
-    known, workers = [estimates[each.run_id] for each in plan.missing if each.run_id in estimates], _workers(plan)
+    known = [estimates[request.run_id] for request in plan.missing if request.run_id in estimates]
     if not known:
         return "no estimate of the time: nothing like these runs has finished here yet; --measure times a few updates"
-    text = f"about {format_clock(seconds_in_all([each.seconds for each in known], workers=workers))}"
+    workers, unknown = _workers(plan), len(plan.missing) - len(known)
+    at_once = f"with {workers} at a time" if workers > 1 else "one after another"
+    text = f"about {format_clock(seconds_in_all([each.seconds for each in known], workers=workers))} {at_once}"
     basis = "from the times of finished runs in this folder, which may have had other threads or another device"
     if any("timed now" in each.basis for each in known):
         basis = "from finished runs in this folder, and a few updates that were timed now"
-    more = f"; {len(plan.missing) - len(known)} more without an estimate" if len(known) < len(plan.missing) else ""
-    return f"{text} with {workers} at a time, {basis}{more}"
+    return f"{text}, {basis}" + (f"; {unknown} more without an estimate" if unknown else "")

@@ -70,10 +70,10 @@ def find_finished(store: RunStore, *words: str, need_model: bool = False, **choi
             if not record.finished:
                 raise UsageError(f"{folder}: this run is {record.status}; only finished runs have results")
             run = FinishedRun(record=record, folder=folder)
-            if need_model and not run.has_model:
-                raise InputError(_explain_no_weights([run], str(folder)))
             if not Filters.read(own).fits(facts_of(run.record)):
                 raise UsageError(f"{asked}: that folder holds {run.title}")
+            if need_model and not run.has_model:
+                raise InputError(_explain_no_weights([run], str(folder)))
             return run
     records = [*store.load_all()]
     if not any(record.finished for record in records):

@@ -1,10 +1,12 @@
 """All runs of a results folder: listed and removed as folders, and as a pandas DataFrame. Knows no torch."""
 
 import contextlib
+import dataclasses
 import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,26 +36,43 @@ _NAMES = (
 _COLUMNS = [*_NAMES.split(), *_MORE_NUMBERS, *_NUMBERS]
 
 
-def list_runs(store: RunStore, filters: Filters) -> list[dict[str, Any]]:
-    """Return a row for each run that fits, by encoder, task, setting and seed; a UsageError if none of them fits.
+@dataclass(slots=True, kw_only=True)
+class RunRow:
+    """One folder of a run, in the order of the columns that `glue-bench runs` writes."""
 
-    `setting` is how it differs from the others of its encoder and task, in words; `state` running, the record's status,
-    damaged (its record) or unfinished (it has none); `score` the task's times 100, to two decimals, None unless it
-    finished; `bytes` those of its files.
-    """
-    every = list[tuple[tuple[dict[str, Any], Record | None], Mapping[str, Any]]]()
+    encoder: str
+    task: str
+    setting: str = ""  # how it differs from the other settings of its encoder and task, in words
+    seed: int
+    state: str  # running, the record's status, damaged (its record) or unfinished (it has none)
+    score: float | None = None  # the task's times 100, to two decimals; None unless it finished
+    bytes: int  # of its files
+    setting_id: str  # empty without a record
+    run_id: str
+    folder: str
+
+
+def list_runs(store: RunStore, filters: Filters) -> list[RunRow]:
+    """Return a row for each run that fits, by encoder, task, setting and seed; a UsageError if none of them fits."""
+    every = list[tuple[tuple[RunRow, Record | None], Mapping[str, Any]]]()
     for path in store.folders():
         encoder, task, run_id = path.parts[-3:]
         record, seed = store.load(encoder, task, run_id), int(run_id.removeprefix("seed").partition("-")[0])
         state = record.status if record else "damaged" if os.path.lexists(path / "record.json") else "unfinished"
-        state = "running" if owner_of(path) else state
-        row = dict[str, Any](encoder=encoder, task=task, setting="", seed=seed, state=state, score=None)
+        row = RunRow(
+            encoder=encoder,
+            task=task,
+            seed=seed,
+            state="running" if owner_of(path) else state,
+            bytes=sum(_sizes(path)),
+            setting_id=record.setting_id if record else "",
+            run_id=run_id,
+            folder=str(path),
+        )
         if record and record.finished:
-            row["score"] = round(100 * headline(task_of(record).parts("card"), record.scores), 2)
-        row |= {"bytes": sum(_sizes(path)), "setting_id": record.setting_id if record else ""}
-        row |= {"run_id": run_id, "folder": str(path)}
-        known = facts_of(record) if record else {**dict.fromkeys(KEYS, ""), **row}
-        every.append(((row, record), {**known, "run_id": run_id, "status": state}))
+            row.score = round(100 * headline(task_of(record).parts("card"), record.scores), 2)
+        known = facts_of(record) if record else {**dict.fromkeys(KEYS, ""), **dataclasses.asdict(row)}
+        every.append(((row, record), {**known, "run_id": run_id, "status": row.state}))
     found = filters.choose(every, place=store.root.parent)
     settings = defaultdict[tuple[str, str], dict[str, Setting]](dict)
     for _, record in found:
@@ -63,10 +82,10 @@ def list_runs(store: RunStore, filters: Filters) -> list[dict[str, Any]]:
     for alike in settings.values():
         apart.update(zip(alike, tell_apart([*alike.values()]), strict=True))
     for row, _ in found:
-        row["setting"] = show_words(apart[row["setting_id"]])
+        row.setting = show_words(apart[row.setting_id])
 
-    def order(row: Mapping[str, Any]) -> tuple[Any, ...]:
-        return row["encoder"], row["task"], sort_place(apart[row["setting_id"]]), row["seed"]
+    def order(row: RunRow) -> tuple[Any, ...]:
+        return row.encoder, row.task, sort_place(apart[row.setting_id]), row.seed
 
     return sorted((row for row, _ in found), key=order)
 

@@ -26,6 +26,7 @@ _LINE_EVERY = 30.0  # seconds between two progress lines of a run
 _COLUMNS = ("run", "state", "bar", "progress", "loss", "tokens/s", "time", "left")  # before the score
 _DISPENSABLE = ("tokens/s", "loss", "bar", "time", "left", "progress")  # left out in this order if they do not fit
 _GAP, _BAR, _SCORE = 2, 16, 14  # characters: between two columns, of the bar, and of the score at least
+_BRIEF = 2  # which wording of a score has it and the published one alone
 _STYLES = {"finished": "green", "stopped": "yellow", "running": "bold cyan", "elsewhere": "cyan", "waiting": "dim"}
 _RANKS = {"running": 0, "elsewhere": 1, "failed": 2, "diverged": 2, "waiting": 3}  # what a short screen shows first
 
@@ -44,7 +45,7 @@ class _State:
     first: int = 0  # updates done at that time, also by an earlier process
     said: float = 0.0  # when a line about its updates was last printed
     seconds: float = 0.0
-    outcome: str = ""
+    outcomes: Sequence[str] = ()  # from the longest wording to the shortest
     owner: Owner | None = None  # of a run elsewhere
 
     def seconds_left(self) -> float | None:
@@ -124,7 +125,7 @@ class Listener:
         state.seconds = float(record.seconds.get("total", 0.0))
         if state.state == "running":
             state.seconds = time.monotonic() - state.started
-        state.state, state.outcome = record.status, describe_outcome(record, self._published)
+        state.state, state.outcomes = record.status, _word_outcome(record, self._published)
 
     def note(self, text: str) -> None:
         """Show a remark on the whole sweep."""
@@ -211,14 +212,14 @@ class PlainLines(Listener):
         here = state.state == "running"
         super().ended(request, record)
         after = f" after {format_clock(state.seconds)}" if here else ""
-        self._say(request, f"{record.status}{after}: {state.outcome}")
+        self._say(request, f"{record.status}{after}: {state.outcomes[0]}")
 
     def note(self, text: str) -> None:
         if text:
             self._console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
     def _say(self, request: RunRequest, text: str) -> None:
-        done = sum(bool(state.outcome) for state in self._states.values())
+        done = sum(bool(state.outcomes) for state in self._states.values())
         self.note(f"[{done}/{len(self._states)}] {request.title}: {text}")
 
 
@@ -229,21 +230,24 @@ def listener_for(console: Console) -> type[Board] | type[PlainLines]:
 
 def describe_outcome(record: Record, published: Sequence[PublishedTable] = ()) -> str:
     """Describe the score and the published number of the same convention, or what went wrong, in one line."""
+    return _word_outcome(record, published)[0]
+
+
+def _word_outcome(record: Record, published: Sequence[PublishedTable]) -> list[str]:
+    """Return `describe_outcome`, then the same without the metrics' names, then the scores alone, then ours."""
     if not record.finished:
-        return record.outcome
+        return [record.outcome]
     task, method = task_of(record), Setting.of(record).method
     table = find_table(published, record.encoder.get("hub_id"), recipe=record.recipe, method=method)
     score = table.scores.get(record.task) if table and record.comparable else None
-    if (
-        table
-        and score
-        and (table.differs(score, init=record.init_kind, method=method) or not task.states(score.convention))
-    ):
+    if table and score and table.differs(score, init=record.init_kind, method=method):
         score = None
+    score = score if score and task.states(score.convention) else None
     parts = task.parts(score.convention if score else "card")
     compared = f" (published {score.value:.1f})" if score else ""
     why = f" ({words})" if (words := undefined_words(record.undefined)) else ""
-    return f"{100 * headline(parts, record.scores):.1f} {metric_title(parts)}{compared}{why}"
+    value = f"{100 * headline(parts, record.scores):.1f}"
+    return [f"{value} {metric_title(parts)}{compared}{why}", f"{value}{compared}{why}", f"{value}{compared}", value]
 
 
 def format_clock(seconds: float) -> str:
@@ -256,15 +260,19 @@ def format_clock(seconds: float) -> str:
 def _lay_out(states: Sequence[_State], width: int) -> Table:
     rows = [_cells(state) for state in states]
     widths = {name: _GAP + max(len(name), *(row[name].cell_len for row in rows)) for name in _COLUMNS}
+    least = max(_SCORE, *(len(state.outcomes[_BRIEF]) for state in states if state.state == "finished"), 0)
     for name in _DISPENSABLE:
-        if sum(widths.values()) + _SCORE > width:
+        if sum(widths.values()) + least > width:
             del widths[name]
+    room = width - sum(widths.values())
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in widths:
         header = "" if name in ("bar", "left") else name
         table.add_column(header, no_wrap=True, justify="right" if name in ("loss", "tokens/s", "time") else "left")
     table.add_column("score")  # the only one that is made narrower: its text ends early
-    for row in rows:
+    for state, row in zip(states, rows, strict=True):
+        if fitting := next((text for text in state.outcomes if len(text) <= room), ""):
+            row["score"].plain = visible(fitting)
         table.add_row(*(row[name] for name in (*widths, "score")))
     return table
 
@@ -274,7 +282,7 @@ def _cells(state: _State) -> dict[str, Text]:
     report, owner, running = state.report, state.owner, state.state == "running"
     style, clock = _STYLES.get(state.state, "red"), format_clock(state.seconds) if state.seconds else ""
     styles = {"run": style if running else "", "state": style, "score": "" if state.state == "finished" else "red"}
-    texts = {"run": state.title, "state": state.state, "time": clock, "score": state.outcome}
+    texts = {"run": state.title, "state": state.state, "time": clock, "score": "".join(state.outcomes[:1])}
     if state.state == "elsewhere" and owner is not None:
         trains = owner.steps and owner.phase == "training"
         texts |= {"progress": f"{owner.step}/{owner.steps}" if trains else owner.phase, "score": owner.title}

@@ -30,6 +30,32 @@ def test_help_takes_under_a_second_and_has_examples(verb: str | None, glue_bench
 
 
 @pytest.mark.parametrize(
+    ("verb", "hints"),
+    [
+        (
+            "run",
+            ["\n\nOne fine-tuning run.\n", "init=mnli is for RTE, MRPC and STS-B", "sample=first|random|stratified"],
+        ),
+        ("sweep", ["recipe=roberta_paper has a grid, and trainer.KEY=VALUE narrows it", "task=A means a list of one"]),
+        (
+            "sweep",
+            ["seed=A means a list of one", "timeout: minutes without progress", "default: results", "{qnli:mnli}"],
+        ),
+        ("predict", ["results_dir=FOLDER", "default: results", "may also be a run's folder", "\n\nA finished run on"]),
+        ("card", ["results_dir=FOLDER", "default: results", "may also be a run's folder"]),
+    ],
+)
+def test_help_has_the_hints_that_the_schema_does_not_give(
+    verb: str, hints: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    text = capsys.readouterr().out
+    assert [hint for hint in hints if " ".join(hint.split()) not in " ".join(text.split())] == []
+    assert [line for line in text.splitlines() if len(line) > 120] == []
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["swep"], "no such verb: swep; did you mean sweep?"),

@@ -229,7 +229,7 @@ def test_a_runs_folder_is_taken_wherever_it_lies(tmp_path: Path) -> None:
     run = find_finished(RunStore(tmp_path / "nowhere"), run_id=str(tmp_path / "elsewhere"))
     assert (run.record.seed, run.folder) == (3, tmp_path / "elsewhere")
     with pytest.raises(UsageError, match=r"run_id=.* seed=4: that folder holds tiny rte seed 3"):
-        find_finished(RunStore(tmp_path / "nowhere"), run_id=str(tmp_path / "elsewhere"), seed=4)
+        find_finished(RunStore(tmp_path / "nowhere"), run_id=str(tmp_path / "elsewhere"), seed=4, need_model=True)
     record = json.loads((tmp_path / "elsewhere" / "record.json").read_text())
     for content, kind in (({**record, "status": "failed"}, UsageError), ({"status": "finished"}, InputError)):
         (tmp_path / "elsewhere" / "record.json").write_text(json.dumps(content))
