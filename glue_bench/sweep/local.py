@@ -148,7 +148,7 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
     slots = deal_out(executor, runs=runs, gpus=gpus, fit=fit)
     exact = any(request.config.trainer.deterministic for request in plan.requests)
     at_once = math.ceil(len(slots) / len(gpus)) if gpus else 1
-    with side_by_side(at_once, exact=exact, find_fault=lambda: _in_a_worker(find_fault, dict(os.environ))) as shared:
+    with side_by_side(at_once, exact=exact, find_fault=_find_fault) as shared:
         slots = slots if shared else deal_out(executor, runs=runs, gpus=gpus)
         queue = Queue(plan, store, listener=listener)
         most = max(each) if shared else 0.0
@@ -162,6 +162,12 @@ def _visible_gpus() -> Sequence[str]:
         named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         return named[:count] if named else [str(number) for number in range(count)]
     return []
+
+
+def _find_fault() -> str:
+    with contextlib.suppress(BrokenProcessPool):
+        return _in_a_worker(find_fault, dict(os.environ))
+    return "the process that tried it was killed"
 
 
 def _in_a_worker(function: Callable[..., _Found], *arguments: object) -> _Found:

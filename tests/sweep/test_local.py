@@ -179,3 +179,20 @@ sys.exit("imported torch" if {"torch", "transformers"} & set(sys.modules) else c
         [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_share_of_a_gpu_is_not_used_if_the_process_that_tries_it_dies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_PRELOADED", [])
+    monkeypatch.setattr(local, "find_fault", die)
+    assert local._find_fault() == "the process that tried it was killed"
+    monkeypatch.setattr(local, "find_fault", find_none)
+    assert local._find_fault() == ""
+
+
+def die(_: Mapping[str, str]) -> str:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def find_none(_: Mapping[str, str]) -> str:
+    return ""
