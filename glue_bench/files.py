@@ -54,9 +54,10 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replace_folder_atomically(path: Path, *, ours: Collection[str] | None = None) -> Iterator[Path]:
-    """Yield an empty folder that replaces `path` at the end; what is there and not in `ours` is kept beside it."""
+    """Yield an empty folder that replaces `path` at the end; a DiskError if it cannot be written. If `ours` names the
+    files that a run writes there, whatever else is there is kept beside it under another name."""
     with disk_errors(path), _folder_beside(path) as folder:
-        temporary, aside = folder / path.name, folder / "old"
+        temporary, aside = folder / path.name, folder / f"{path.name}.old"
         temporary.mkdir()
         yield temporary
         for file in temporary.rglob("*"):  # safetensors makes files for the owner alone, whatever the umask says

@@ -198,10 +198,7 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
         given = parse_overrides([word for word in overrides if word.partition("=")[0] not in GROUPS])
         for paths in (False, True):
             for override in (each for each in given if (each.key_or_group in PATH_KEYS) is paths):
-                *outer, last = override.key_or_group.split(".")
-                inside, value = functools.reduce(dict.__getitem__, outer, composed), override.value()
-                both = isinstance(value, dict) and isinstance(inside.get(last), dict)
-                inside[last] = inside[last] | value if both else value
+                _put(composed, override.key_or_group, value=override.value())
             if not paths:  # which are literal: OmegaConf would insert the environment into them
                 composed = OmegaConf.to_container(OmegaConf.create(composed), resolve=True)
         return build(SweepConfig, composed)
@@ -218,6 +215,16 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
     except _ODD as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UsageError(f"{config_dir or 'KEY=VALUE'}: cannot be composed ({reason})") from error
+
+
+def _put(inside: Any, key: str, *, value: Any) -> None:
+    """Set a dotted key, or add to the mapping there; leave what is no mapping around it to be refused by its name."""
+    *outer, last = key.split(".")
+    for name in outer:
+        inside = inside[name] if isinstance(inside, dict) else None
+    if isinstance(inside, dict):
+        both = isinstance(value, dict) and isinstance(inside.get(last), dict)
+        inside[last] = inside[last] | value if both else value
 
 
 def _merge(folder: Path, *words: str) -> Any:

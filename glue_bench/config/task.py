@@ -139,7 +139,8 @@ class TaskConfig:
         return 1 if self.regression else len(self.labels)
 
     def parts(self, convention: str) -> list[ScorePart]:
-        """Return the scores whose mean is the task's number under a convention, or under one SPLIT.METRIC."""
+        """Return the scores whose mean is the task's number under a convention, a name or one SPLIT.METRIC; a task
+        that lacks it uses its headline, or else its first metric, on all its validation splits."""
         if "." in convention:
             return [ScorePart.parse(convention)]
         if convention in self.conventions:
@@ -165,7 +166,8 @@ class TaskConfig:
         init: str = "pretrained",
         selection: str = "last",
     ) -> list[str]:
-        """Say why scores on splits of these rows cannot be compared with published ones; empty if they can."""
+        """Say why scores cannot be compared with published ones, by the rows and, if known, fingerprints of each whole
+        split, and by what else is in the record; empty if they can."""
         reasons = []
         if init != "pretrained":
             reasons.append(started_from(init))

@@ -67,11 +67,13 @@ def ask_size(repo_id: str, filename: str, *, revision: str, repo_type: str, time
 
 
 def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, optional: bool = False) -> Path | None:
-    """Download a file, or take it from the cache; None for an optional one that is absent, else an InputError."""
+    """Download a file, or take it from the cache; None for an optional one that is absent. An InputError says why it
+    cannot be fetched: also an optional one, if nothing can be asked and the cache does not know whether it exists."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
-    with _readable_errors(f"{repo_type} {repo_id}", filename, revision=revision):
+    may_lack = ", which changes the results if the repository has it" if optional else ""
+    with _readable_errors(f"{repo_type} {repo_id}", filename, revision=revision, note=may_lack):
         try:
             cached = look_up(repo_id, filename, revision=revision, repo_type=repo_type)
             if is_commit(revision) and isinstance(cached, Path):  # for a branch or tag the hub is asked first
@@ -142,8 +144,8 @@ def _check_content(path: Path) -> Path:
     return path
 
 
-def _explain(error: Exception, problem: str) -> InputError:
-    """Return an InputError that says why a request failed, and what to do about it."""
+def _explain(error: Exception, problem: str, *, fill: str) -> InputError:
+    """Return an InputError that says why a request failed, and what to do about it: `fill` fills the cache."""
     from huggingface_hub import errors, get_token
 
     if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
@@ -153,7 +155,7 @@ def _explain(error: Exception, problem: str) -> InputError:
     reason, set_here = first_line(error), offline_variable()
     advice = f"without a network: {_OFFLINE_HELP}"
     if isinstance(error, errors.OfflineModeIsEnabled):
-        reason, once = f"{set_here} is set", "repeat the command once without it, or use"
+        reason, once = f"{set_here} is set", f"repeat the command once without it, fill the cache by `{fill}`, or use"
         advice = f"{set_here}={os.environ[set_here]} forbids requests: {once} {_OFFLINE_HELP}"
     elif not (get_token() or "").isascii():  # which no header can hold
         reason, kind = "the token has characters that none has", InputError
@@ -170,11 +172,13 @@ def _explain(error: Exception, problem: str) -> InputError:
 
 
 @contextlib.contextmanager
-def _readable_errors(where: str, filename: str, *, revision: str) -> Iterator[None]:
+def _readable_errors(where: str, filename: str, *, revision: str, note: str = "") -> Iterator[None]:
     """Check every answer's headers, and turn whatever the client raises into an InputError of one to three lines."""
     from huggingface_hub import errors, get_session
 
-    problem = f"{where}: cannot get {filename} at revision {revision} from {endpoint()}"
+    problem = f"{where}: cannot get {filename} at revision {revision} from {endpoint()}{note}"
+    repo_type, _, repo_id = where.partition(" ")
+    fill = f"hf download {repo_id} --repo-type {repo_type} --revision {revision}"
     if _check_names not in (checks := get_session().event_hooks["response"]):
         checks.append(_check_names)
     try:
@@ -186,14 +190,14 @@ def _readable_errors(where: str, filename: str, *, revision: str) -> Iterator[No
     except (errors.GatedRepoError, errors.RepositoryNotFoundError) as error:
         raise InputError(f"{where}: not on {endpoint()}, or not public (then set HF_TOKEN)") from error
     except errors.LocalEntryNotFoundError as error:
-        raise _explain(error, problem) from error
+        raise _explain(error, problem, fill=fill) from error
     except errors.EntryNotFoundError as error:
         raise AbsentError(f"{where}: no file {filename} at revision {revision}") from error
     except Exception as error:  # also from the client's HTTP library, whichever it uses
         if isinstance(error, OSError) and error.errno in _DISK:
             fault = f"{error.filename or 'HF_HOME'}: cannot write to the hub's cache: {error.strerror}"
             raise DiskError(fault) from error
-        raise _explain(error, problem) from error
+        raise _explain(error, problem, fill=fill) from error
 
 
 def _check_names(answer: Any) -> None:

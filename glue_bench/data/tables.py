@@ -240,7 +240,8 @@ def _read_delimited(path: Path, *, delimiter: str, original: Original | None) ->
 
 
 def _is_quoted(text: str, delimiter: str, *, path: Path) -> bool:
-    """Return whether a .tsv is quoted as pandas writes it; an InputError if an only column may be read both ways."""
+    """Return whether a .tsv is quoted as pandas writes it: its header is, or writing its rows again gives the same. An
+    InputError: in an only column, nobody can tell a text of several lines from several texts."""
     if '"' not in text or text.startswith('"'):
         return text.startswith('"')
     try:

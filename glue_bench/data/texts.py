@@ -62,6 +62,8 @@ def read_text_file(path: Path, task: TaskConfig) -> Texts:
     """Read a user's table; a UsageError for an unknown ending, an InputError for what cannot be read or no text."""
     if not path.name.lower().endswith(endings := tuple(f".{kind}" for kind in FILE_TYPES)):
         raise UsageError(f"{path}: its name must end in one of {', '.join(endings)}; send plain lines to stdin")
+    if not path.is_file():
+        raise InputError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
     return check_texts(name_columns(read_table(path), task, where=str(path)), task, where=str(path))
 
 

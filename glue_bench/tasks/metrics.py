@@ -3,7 +3,9 @@
 f1, precision and recall are those of class 1 of two; macro_ scores are means over the classes that occur among labels
 or predictions, balanced_accuracy is the mean recall of those among labels. micro_f1 is accuracy under another name.
 
-An undefined score is 0, and `why_undefined` says why.
+An undefined score is 0, and `why_undefined` says why: F1 without predictions and labels of class 1, precision without
+its predictions, recall without its labels, and a correlation (Matthews, Pearson, Spearman) with constant predictions or
+constant labels.
 """
 
 import warnings
@@ -66,7 +68,8 @@ def why_undefined(metrics: Sequence[str], predictions: Vector, *, labels: Vector
 
 
 def score_predictions(metrics: Sequence[str], predictions: Vector, *, labels: Vector) -> dict[str, float]:
-    """Compute scores in float64 from (n,) codes or scores; a ValueError for no rows, NaN or hidden labels (-1)."""
+    """Compute a split's scores, in float64, from (n,) class codes or scores and (n,) labels of the same kind; a
+    ValueError for different lengths, no rows, NaN, or hidden (-1) class labels."""
     if len(predictions) != len(labels) or len(labels) == 0:
         raise ValueError(f"{len(predictions)} predictions for {len(labels)} labels")
     if not (np.isfinite(predictions).all() and np.isfinite(labels).all()):

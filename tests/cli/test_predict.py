@@ -122,11 +122,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["task=rte", "--text", "a"], 2, '--text: 1 text, but rte takes --text "sentence1" --text "sentence2"'),
     (["task=sst2", "--text", " "], 2, "--text: sentence is empty"),
     (["task=sst2", "--file", "rows.txt"], 2, "rows.txt: its name must end in one of .parquet, .csv, .tsv, .jsonl"),
-    (
-        ["task=sst2", "--file", "nowhere.parquet"],
-        3,
-        "nowhere.parquet: not a readable Parquet file (No such file",
-    ),
+    (["task=sst2", "--file", "nowhere.parquet"], 3, "nowhere.parquet: no such file"),
     (["task=sst2", "--file", "other.csv"], 3, "other.csv: no column 'sentence'; it has text"),
     (["task=sst2", "--file", "empty.csv"], 3, "empty.csv: no column 'sentence'; it has none"),
     (["task=sst2", "--file", "header.csv"], 3, "header.csv: no rows"),

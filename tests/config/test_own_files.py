@@ -42,6 +42,23 @@ def write_task(folder: Path, changes: dict[str, object] | None = None, file: str
 
 
 @pytest.mark.parametrize(
+    ("line", "word", "message"),
+    [
+        ("trainer:", "trainer.epochs=3", "trainer=null: must be KEY: VALUE lines"),
+        ("executor: {slurm: 5}", "executor.slurm.hours=3", "executor.slurm=5: must be KEY: VALUE lines"),
+        ("grid:", "grid.epochs=[1]", "grid=null: must be KEY: VALUE lines"),
+    ],
+)
+def test_a_key_given_inside_of_what_a_users_file_makes_no_mapping_is_named(
+    line: str, word: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "preset").mkdir()
+    (tmp_path / "preset" / "own.yaml").write_text(f"# @package _global_\n{line}\n")
+    with pytest.raises(UsageError, match=f"^preset/own.yaml line 2: {message}$"):
+        compose_run(["task=rte", "preset=own", word], config_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"name": "other"}, "task/own.yaml: name=other: must be own, like the file"),

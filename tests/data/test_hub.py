@@ -239,7 +239,8 @@ def test_what_forbids_requests_is_named(name: str, repository: Path, monkeypatch
         resolve_pretrained(EncoderConfig(hub_id="org/bert", revision="main"))
     first, second, third = str(caught.value).splitlines()
     assert f"({name} is set)" in first
-    assert second.startswith(f"{name}=yes forbids requests: repeat the command once without it, or use data=local")
+    assert second.startswith(f"{name}=yes forbids requests: repeat the command once without it, fill the cache by ")
+    assert "`hf download org/bert --repo-type model --revision main`, or use data=local" in second
     assert "preset=sample" in third
     assert repository.is_dir()
 

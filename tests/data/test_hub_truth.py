@@ -86,6 +86,7 @@ def test_offline_a_file_that_may_change_the_tokens_must_be_known(
             assert str(caught.value).startswith(fault)
             once = "(HF_HUB_OFFLINE is set)\nHF_HUB_OFFLINE=1 forbids requests: repeat the command once without it"
             assert once in str(caught.value)
+            assert ", which changes the results if the repository has it (" in str(caught.value)
         else:
             resolve_pretrained(encoder)
     assert len(hub.requests) == asked

@@ -83,6 +83,15 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Pat
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_of_any_name_is_replaced_with_the_permissions_of_a_new_one(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        with replace_folder_atomically(tmp_path / "old") as folder:
+            (folder / "a").write_text(text)
+    (tmp_path / "new").mkdir()
+    assert (tmp_path / "old" / "a").read_text() == "second"
+    assert (tmp_path / "old").stat().st_mode == (tmp_path / "new").stat().st_mode
+
+
 def test_an_interrupted_folder_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
     with replace_folder_atomically(tmp_path / "model") as folder:
         (folder / "a").write_text("old")

@@ -190,7 +190,12 @@ def test_a_sweep_deletes_the_leftovers_of_finished_runs_only_and_a_dry_run_none(
     path = folder / "record.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "status": status}))
     names = [".record.json.a1.part", "predictions/.validation.parquet.a1.part", ".model.a1/config.json"]
-    names += ["output.123.log", "claim-7.json", "snapshots/step-0000000001/facts.json"]
+    names += [
+        ".record.json.a2.part/record.json",
+        "output.123.log",
+        "claim-7.json",
+        "snapshots/step-0000000001/facts.json",
+    ]
     left = [folder / name for name in (*names, ".notes", "snapshots.txt", "predictions/old")]
     for each in left:
         each.parent.mkdir(parents=True, exist_ok=True)
