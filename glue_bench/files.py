@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -29,21 +30,26 @@ def disk_errors(path: Path, what: str = "cannot be written") -> Iterator[None]:
 
 @contextlib.contextmanager
 def replace_atomically(path: Path) -> Iterator[Path]:
-    """Yield the path of a file to write, renamed to `path` at the end; a DiskError if it cannot be written."""
-    with disk_errors(path), _folder_beside(path) as folder:
-        yield folder / path.name
-        _sync(folder / path.name)
-        (folder / path.name).replace(path)
+    """Yield a temporary path next to `path`; when the block succeeds, sync it to disk and rename it to `path`.
+
+    A DiskError if the folder or file cannot be written (full disk, read-only folder, no permission).
+    """
+    with disk_errors(path), contextlib.ExitStack() as afterwards:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(descriptor)
+        temporary = Path(name)
+        afterwards.callback(_discard, temporary)
+        yield temporary
+        _sync(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
         _sync(path.parent)
 
 
-@contextlib.contextmanager
-def _folder_beside(path: Path) -> Iterator[Path]:
-    """Yield a new folder next to `path`, which is removed at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    prefix, parent = f".{path.name}.", path.parent
-    with tempfile.TemporaryDirectory(".part", prefix, parent, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+def _discard(path: Path) -> None:
+    with contextlib.suppress(OSError):  # not to hide why the block ended
+        path.unlink(missing_ok=True)
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -54,24 +60,32 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replace_folder_atomically(path: Path, *, ours: Collection[str] | None = None) -> Iterator[Path]:
-    """Yield an empty folder that replaces `path` at the end; a DiskError if it cannot be written. If `ours` names the
-    files that a run writes there, whatever else is there is kept beside it under another name."""
-    with disk_errors(path), _folder_beside(path) as folder:
-        temporary, aside = folder / path.name, folder / f"{path.name}.old"
-        temporary.mkdir()
+    """Yield an empty folder next to `path`; when the block succeeds, rename it to `path`, replacing what was there.
+
+    If `ours` names the files that a run writes there, whatever else is there is kept beside it under another name.
+    Errors as in `replace_atomically`.
+    """
+    with disk_errors(path), contextlib.ExitStack() as afterwards:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        afterwards.callback(shutil.rmtree, temporary, ignore_errors=True)
         yield temporary
         for file in temporary.rglob("*"):  # safetensors makes files for the owner alone, whatever the umask says
             file.chmod((0o777 if file.is_dir() else 0o666) & ~_umask())
             _sync(file)
+        temporary.chmod(0o777 & ~_umask())
         _sync(temporary)
-        if strange := ours is not None and _holds_others(path, ours):
-            every = (path.with_name(f"{path.name}.old-{number}") for number in itertools.count(1))
-            aside = next(each for each in every if not os.path.lexists(each))
+        strange = ours is not None and _holds_others(path, ours)
+        every = (path.with_name(f"{path.name}.old-{number}") for number in itertools.count(1))
+        kept = next(each for each in every if not os.path.lexists(each))
+        aside = kept if strange else temporary.with_name(f"{temporary.name}.old")
         if os.path.lexists(path):  # a folder cannot replace one that is not empty: move that one away
             path.rename(aside)
         temporary.rename(path)
         if strange:
             logger.warning("%s: holds files that are not the run's; moved to %s", path, aside.name)
+        else:
+            shutil.rmtree(aside, ignore_errors=True)
         _sync(path.parent)
 
 
@@ -83,7 +97,11 @@ def _holds_others(path: Path, ours: Collection[str]) -> bool:
 
 
 def file_sha256(path: Path, *, read: Callable[[Path], bytes] | None = None) -> str:
-    """Return the SHA-256 of a file, or of what `read` makes of it, cached; an InputError if it is unreadable."""
+    """Return the SHA-256 of a file's content in hexadecimal; cached by path, inode, size and modification time.
+
+    `read`, a module's function, returns what counts as the content; None: the file's bytes. An unreadable file is an
+    InputError.
+    """
     try:
         found = path.stat()
         return _sha256(path, read, size=found.st_size, changed=(found.st_ino, found.st_mtime_ns))
@@ -107,7 +125,10 @@ def write_sealed(path: Path, content: bytes) -> None:
 
 
 def read_sealed(path: Path) -> bytes:
-    """Read what `write_sealed` wrote; an OSError where there is none, a ValueError where it was changed."""
+    """Read what `write_sealed` wrote under this name.
+
+    An OSError where there is none; a ValueError where it is not as it was written.
+    """
     with open_regular(path) as stream:
         seal = stream.read(hashlib.sha256().digest_size)
         if seal != _seal(path, hashlib.file_digest(stream, "sha256")):  # which takes no memory
