@@ -24,6 +24,8 @@ _LACKS = {
 }
 _MOST_NAMES = 10  # of a list in a message
 
+EXIT_LACKING = 1  # it worked, but damaged records were left out, a score fell, runs failed, or a claim is contradicted
+
 
 class GlueBenchError(Exception):
     """Base of every error that the command line shows as plain lines, without a traceback."""

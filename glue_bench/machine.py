@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MPS_SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"  # of a GPU that a process may use, to NVIDIA's Multi-Process Service
+TRIED_SHARE = "GLUE_BENCH_TRIED_SHARE"  # the share with which a sweep has found every product right, for its workers
 
 
 def usable_cores(root: Path = Path("/")) -> list[int]:

@@ -21,17 +21,8 @@ examples:
 import argparse
 from pathlib import Path
 
-from glue_bench.cli.shared import (
-    EXIT_LACKING,
-    TABLE_FORMATS,
-    add_options,
-    count_option,
-    read_words,
-    say,
-    style,
-    write_output,
-)
-from glue_bench.errors import InputError, UsageError
+from glue_bench.cli.shared import TABLE_FORMATS, add_options, count_option, read_words, say, style, write_output
+from glue_bench.errors import EXIT_LACKING, InputError, UsageError
 
 CARD = "distilroberta"
 LEAST_REPEATS = 5  # fewer give no interval of 90 %

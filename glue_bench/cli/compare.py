@@ -14,9 +14,9 @@ exit code: 1 if damaged records were left out, 0 if not; else as for every verb
 
 import argparse
 
-from glue_bench.cli.shared import EXIT_LACKING, TABLE_FORMATS, add_options, read_filters, style, write_output
+from glue_bench.cli.shared import TABLE_FORMATS, add_options, read_filters, style, write_output
 from glue_bench.config.schema import CONVENTIONS
-from glue_bench.errors import UsageError, close_match
+from glue_bench.errors import EXIT_LACKING, UsageError, close_match
 from glue_bench.runs.filters import HELP, KEYS
 from glue_bench.tasks.published import load_published
 

@@ -20,19 +20,10 @@ import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from glue_bench.cli.shared import (
-    EXIT_LACKING,
-    TABLE_FORMATS,
-    add_options,
-    path_option,
-    read_filters,
-    say,
-    style,
-    write_output,
-)
+from glue_bench.cli.shared import TABLE_FORMATS, add_options, path_option, read_filters, say, style, write_output
 from glue_bench.config import group_options
 from glue_bench.config.schema import CONVENTIONS, TaskConfig
-from glue_bench.errors import UsageError
+from glue_bench.errors import EXIT_LACKING, UsageError
 from glue_bench.runs.filters import HELP
 from glue_bench.runs.finished import Defaults
 from glue_bench.runs.record import Record, task_of

@@ -12,10 +12,10 @@ import argparse
 import logging
 from pathlib import Path
 
-from glue_bench.cli.shared import EXIT_LACKING, add_options, describe_keys, say
+from glue_bench.cli.shared import add_options, describe_keys, say
 from glue_bench.cli.sweep import execute_plan, print_report
 from glue_bench.config.schema import RunConfig
-from glue_bench.errors import UsageError
+from glue_bench.errors import EXIT_LACKING, UsageError
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import describe_outcome

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from glue_bench.cli.shared import EXIT_LACKING, add_options, read_filters, say, write_rows, write_table
-from glue_bench.errors import GlueBenchError, UsageError
+from glue_bench.cli.shared import add_options, read_filters, say, write_rows, write_table
+from glue_bench.errors import EXIT_LACKING, GlueBenchError, UsageError
 from glue_bench.runs.filters import HELP
 from glue_bench.runs.listing import RunRow, list_runs, remove_run
 from glue_bench.text import format_bytes, plural

@@ -22,7 +22,6 @@ from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.store import RunStore
 from glue_bench.text import visible
 
-EXIT_LACKING = 1  # it worked, but damaged records were left out, a score fell, runs failed, or a claim is contradicted
 PIPE_WIDTH = 160  # columns of a table that does not go to a terminal
 TABLE_FORMATS = ("console", "markdown", "latex", "json", "csv")
 _GROUPS = {  # of conf/, with a remark on its names

@@ -25,18 +25,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from glue_bench.cli.shared import (
-    EXIT_LACKING,
-    add_options,
-    count_option,
-    describe_keys,
-    path_option,
-    say,
-    style,
-    write_table,
-)
+from glue_bench.cli.shared import add_options, count_option, describe_keys, path_option, say, style, write_table
 from glue_bench.config.schema import SweepConfig
-from glue_bench.errors import UsageError
+from glue_bench.errors import EXIT_LACKING, UsageError
 from glue_bench.files import check_writable
 from glue_bench.machine import has_nvidia_gpu, usable_cores
 from glue_bench.runs.identity import RunRequest, make_requests

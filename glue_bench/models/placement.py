@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from glue_bench.errors import UsageError, describe, lack_in
-from glue_bench.machine import MPS_SHARE, usable_cores
+from glue_bench.machine import MPS_SHARE, TRIED_SHARE, usable_cores
 from glue_bench.models import products
 from glue_bench.models.packing import Layout
 
@@ -142,7 +142,8 @@ def choose_placement(
     used = products.choose_products(multiply, before=before) if plain else "torch"
     rates = str(products.probe()) if plain and multiply != "torch" else ""
     found = Placement(device=chosen, precision=precision, deterministic=deterministic, products=used, rates=rates)
-    if chosen.type == "cuda" and precision == "bfloat16" and (share := os.environ.get(MPS_SHARE)):
+    share = os.environ.get(MPS_SHARE, "")
+    if chosen.type == "cuda" and precision == "bfloat16" and share not in ("", os.environ.get(TRIED_SHARE)):
         with found.algorithms():
             wrong, count = products.count_wrong(chosen)
         if wrong:

@@ -108,8 +108,7 @@ def count_wrong(device: torch.device) -> tuple[int, int]:
     for tokens, width, (wide, deep) in itertools.product(_TOKENS, _WIDTHS, ((3, 1), (1, 1), (4, 1), (1, 4))):
         shapes = (tokens, deep * width), (wide * width, deep * width), (tokens, wide * width)
         states, weight, gradient = (torch.randn(shape, generator=source, device=device).bfloat16() for shape in shapes)
-        backward = (gradient, weight.t()), (gradient.t(), states.t())
-        for operands in ((states, weight, gradient[0]), *backward):
+        for operands in ((states, weight, gradient[0]), (gradient, weight.t()), (gradient.t(), states.t())):
             exact = functional.linear(*(part.float() for part in operands))
             errors.append((functional.linear(*operands).float() - exact).norm() / exact.norm())
     right = torch.stack(errors) <= _MOST_ERROR_OF_BFLOAT16  # NaN is not

@@ -147,12 +147,10 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
     fit = runs_that_fit(each, gpus=len(gpus)) if gpus and executor.runs_per_gpu is None else 1
     slots = deal_out(executor, runs=runs, gpus=gpus, fit=fit)
     exact = any(request.config.trainer.deterministic for request in plan.requests)
-    at_once = math.ceil(len(slots) / len(gpus)) if gpus else 1
-    with side_by_side(at_once, exact=exact, find_fault=_find_fault) as shared:
+    with side_by_side(math.ceil(len(slots) / len(gpus)) if gpus else 1, exact=exact, find_fault=_find_fault) as shared:
         slots = slots if shared else deal_out(executor, runs=runs, gpus=gpus)
         queue = Queue(plan, store, listener=listener)
-        most = max(each) if shared else 0.0
-        return _Driver(queue, slots=slots, timeout=60 * executor.timeout, most=most).run()
+        return _Driver(queue, slots=slots, timeout=60 * executor.timeout, most=max(each) if shared else 0.0).run()
 
 
 def _visible_gpus() -> Sequence[str]:

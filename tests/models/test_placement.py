@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from glue_bench.errors import UsageError
-from glue_bench.machine import MPS_SHARE
+from glue_bench.machine import MPS_SHARE, TRIED_SHARE
 from glue_bench.models.packing import Layout
 from glue_bench.models.placement import Placement, choose_placement, is_out_of_memory
 from tests.support.training import CPU
@@ -119,20 +119,23 @@ def test_every_librarys_words_for_too_little_memory_are_known(message: str, says
 
 
 @pytest.mark.parametrize(
-    ("share", "precision", "wrong", "refused"),
+    ("share", "tried", "precision", "wrong", "refused"),
     [
-        ("66", "auto", 47, True),
-        ("66", "bfloat16", 1, True),
-        ("50", "auto", 0, False),
-        ("66", "float32", 47, False),
-        (None, "auto", 47, False),
+        ("66", None, "auto", 47, True),
+        ("66", "50", "bfloat16", 1, True),
+        ("50", None, "auto", 0, False),
+        ("50", "50", "auto", 0, False),
+        ("66", None, "float32", 47, False),
+        (None, None, "auto", 47, False),
     ],
 )
 def test_a_share_of_a_gpu_on_which_products_are_wrong_is_refused(
-    share: str | None, precision: str, wrong: int, refused: bool, monkeypatch: pytest.MonkeyPatch
+    share: str | None, tried: str | None, precision: str, wrong: int, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if share:
-        monkeypatch.setenv(MPS_SHARE, share)
+    for variable, wanted in ((MPS_SHARE, share), (TRIED_SHARE, tried)):
+        monkeypatch.delenv(variable, raising=False)
+        if wanted:
+            monkeypatch.setenv(variable, wanted)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
     facts = {"device_count": 1, "set_device": None, "is_bf16_supported": True, "get_device_name": "H100"}
     for name, value in {**facts, "get_device_properties": SimpleNamespace(multi_processor_count=86)}.items():
@@ -153,4 +156,4 @@ def test_a_share_of_a_gpu_on_which_products_are_wrong_is_refused(
     else:
         assert choose_placement("cuda", precision, deterministic=True).device.type == "cuda"
     assert all(found == (False, True) for found in inside)
-    assert bool(inside) == (share is not None and precision != "float32")
+    assert bool(inside) == (share not in (None, tried) and precision != "float32")

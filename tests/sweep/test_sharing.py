@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from glue_bench.machine import MPS_SHARE
+from glue_bench.machine import MPS_SHARE, TRIED_SHARE
 from glue_bench.models import placement
 from glue_bench.sweep.local import deal_out
 from glue_bench.sweep.sharing import runs_that_fit, side_by_side
@@ -118,6 +118,8 @@ def test_a_run_gets_a_share_of_a_gpu_unless_its_bits_must_not_depend_on_that(
     with side_by_side(runs, exact=exact) as shared:
         assert shared
         assert os.environ.get(MPS_SHARE) == share
+        assert os.environ.get(TRIED_SHARE) == (None if set_before else share)
+    assert TRIED_SHARE not in os.environ
     assert os.environ.get(MPS_SHARE) == set_before
 
 
@@ -132,7 +134,7 @@ def test_no_run_gets_a_share_with_which_it_would_compute_wrongly(
 
     with side_by_side(3, find_fault=find_fault) as shared:
         assert shared
-        assert MPS_SHARE not in os.environ
+        assert not {MPS_SHARE, TRIED_SHARE} & os.environ.keys()
     assert "no run is kept to a part of a GPU, which is slower: 9 of 72 products are wrong" in caplog.text
 
 
