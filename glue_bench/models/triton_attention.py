@@ -18,6 +18,7 @@ from torch import Tensor
 from glue_bench.models.triton_kernels import Dropout, kept, launch
 
 _TILE = 64  # queries or keys, for all lengths: another size would be compiled too, which took longer than it gained
+_BYTES = 8192  # of a tile's states in one head: more do not fit into a multiprocessor's fast memory and registers
 
 
 @triton.jit
@@ -197,11 +198,12 @@ class Attention:
         """
         context, firsts = query.new_empty(query.shape), len(query) < len(key)
         logsumexp = torch.empty(self.heads, len(query), device=query.device)
-        rows = len(query) if firsts else len(self.starts) - 1
+        rows, shape = len(query) if firsts else len(self.starts) - 1, self._shape(query)
+        tiles = 1 if firsts else triton.cdiv(self.longest, shape["TILE"])
         launch(
-            _attend, (rows, self.heads, 1 if firsts else self._tiles), query, key, value, context, logsumexp,
+            _attend, (rows, self.heads, tiles), query, key, value, context, logsumexp,
             self.starts, *self._noise(query), query.stride(0), key.stride(0), self._depth(query), len(query),
-            int(firsts), **self._shape(query),
+            int(firsts), **shape,
         )  # fmt: skip
         return context, (query, key, value, logsumexp)
 
@@ -212,21 +214,19 @@ class Attention:
         """
         context, (query, key, value, logsumexp) = saved
         grad_query, grad_key, grad_value = into
-        firsts, key_tiles = len(query) < len(key), self._tiles
+        firsts, shape = len(query) < len(key), self._shape(query)
+        key_tiles = triton.cdiv(self.longest, shape["TILE"])
         tiles = key_tiles + (1 if firsts else key_tiles)
         launch(
             _attend_backward, (len(self.starts) - 1, self.heads, tiles), query, key, value, grad, context,
             logsumexp, grad_query, grad_key, grad_value, self.starts, *self._noise(query), query.stride(0),
             key.stride(0), grad_query.stride(0), grad_key.stride(0), self._depth(query), len(query), key_tiles,
-            int(firsts), **self._shape(query),
+            int(firsts), **shape,
         )  # fmt: skip
 
-    @property
-    def _tiles(self) -> int:
-        return int(triton.cdiv(self.longest, _TILE))
-
     def _shape(self, query: Tensor) -> dict[str, int]:
-        return {"TILE": _TILE, "D": max(16, triton.next_power_of_2(self._depth(query))), "num_warps": 4}
+        depth = max(16, triton.next_power_of_2(self._depth(query)))
+        return {"TILE": max(16, min(_TILE, _BYTES // (depth * query.element_size()))), "D": depth, "num_warps": 4}
 
     def _noise(self, query: Tensor) -> tuple[Tensor, int, float, float]:
         return self.dropout.seed, self.dropout.site, self.dropout.p, self._depth(query) ** -0.5

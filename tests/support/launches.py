@@ -47,6 +47,7 @@ class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Start at 0."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.counts = Counter[str]()
+        self.ours = list[tuple[Any, tuple[Any, ...], dict[str, Any]]]()  # every launch: kernel, arguments, constants
 
     @property
     def total(self) -> int:
@@ -78,14 +79,16 @@ class Eager:
         """Do nothing."""
 
 
-def count_launches(settings: TrainerConfig, *, lengths: Sequence[int]) -> Launches:
-    """Count the kernels of an update on rows of these lengths, in bfloat16, once its shape is captured."""
+def count_launches(
+    settings: TrainerConfig, *, lengths: Sequence[int], config: RobertaConfig = SIX_LAYERS, precision: str = "bfloat16"
+) -> Launches:
+    """Count the kernels of an update on rows of these lengths, once its shape is captured."""
     launches, rows = Launches(), np.arange(len(lengths))
     why = None if settings.kernels == "auto" else "trainer.kernels=torch"
-    model = make_classifier(SIX_LAYERS, outputs=3, seed=1, engine="flat").train()
+    model = make_classifier(config, outputs=3, seed=1, engine="flat").train()
     with as_on_a_gpu(launches), mock.patch("glue_bench.training.ways._why_torch", return_value=why):
         encoded = encoded_of(list(lengths), seed=1, pad_id=1)
-        placement = FixedShapes(device=CPU.device, precision="bfloat16")
+        placement = FixedShapes(device=CPU.device, precision=precision)
         updates = Updates(model, encoded, labels=rows % 3, settings=settings, placement=placement)
         for _ in range(4):
             updates.update(rows, seed=1)
@@ -107,8 +110,9 @@ def as_on_a_gpu(launches: Launches) -> Iterator[None]:
     def arrange_in_one(starts: Tensor, *, lengths: object, **shape: int) -> Blocks:  # noqa: ARG001
         return arrange(starts, lengths=None, **shape)
 
-    def count(kernel: Any, *_: Any, **__: Any) -> None:
+    def count(kernel: Any, _: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
         launches.add(kernel.__name__)
+        launches.ours.append((kernel, arguments, constants))
 
     with contextlib.ExitStack() as ours:
         for name, value in {
