@@ -156,7 +156,7 @@ def run_leased(
     try:
         if found := find_record(request, store, earlier=earlier):
             return found
-        from glue_bench.runs.experiment import run_experiment
+        from glue_bench.runs.experiment import Experiment
 
         def on_phase(name: str) -> None:
             lease.note_progress(name)
@@ -167,9 +167,9 @@ def run_leased(
             listener.step(request, report)
 
         processes.broadcast(request)
-        return run_experiment(
+        return Experiment(
             request, store, on_phase=on_phase, on_step=on_step, check_owner=lease.check, processes=processes
-        )
+        ).run()
     finally:
         record = store.load(*request.place)
         lease.release(done=record is not None and record.finished)
