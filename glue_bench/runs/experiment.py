@@ -140,27 +140,21 @@ class Experiment:
         The run itself must not hold that, which holds the run: the model would stay in memory after its end.
         """
         config, trainer, task = self.config, self.config.trainer, self.config.task
-        self.placement = choose_placement(
-            trainer.device,
-            trainer.precision,
-            deterministic=trainer.deterministic,
-            local_rank=self.processes.local_rank,
-            multiply=trainer.products,
-            before=products_of_newest(self.store.snapshots(*self.request.place)),
-        )
+        exact, at, by = trainer.deterministic, self.processes.local_rank, trainer.products
+        way = {"multiply": by, "before": products_of_newest(self.store.snapshots(*self.request.place))}
+        self.placement = choose_placement(trainer.device, trainer.precision, deterministic=exact, local_rank=at, **way)
         if self.placement.device.type == "cpu":
             keep_freed_memory()
         pretrained, data = self._load_inputs()
         self.on_phase("tokenising")
-        start, folder = self.start, self.start.folder
-        texts = load_texts(folder, config)
+        texts = load_texts(self.start.folder, config)
         encoded = {name: texts.encode(split, cache=cache_folder("encoded")) for name, split in data.splits.items()}
         head = SeedStreams.from_seed(config.seed).head
-        self.model = model = load_trainable(folder, config, outputs=task.outputs, head_seed=head)
+        self.model = model = load_trainable(self.start.folder, config, outputs=task.outputs, head_seed=head)
         for split in encoded.values():
             check_tokens(model, split)
         encoder = {key: getattr(pretrained, key) for key in ("name", "hub_id", "revision", "weights_sha256")}
-        encoder |= {"init_sha256": start.weights_sha256} if self.request.parent else {}
+        encoder |= {"init_sha256": self.start.weights_sha256} if self.request.parent else {}
         source, prints, device = data.source, data.fingerprints, self.placement.device
         init, threads = self.request.init, f"{device}, {plural(torch.get_num_threads(), 'thread')}"
         reasons = task.not_comparable_because(

@@ -1,14 +1,13 @@
 """The setting of a run: everything in which two rows of a table can differ. Knows no scores."""
 
 import dataclasses
-import itertools
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from glue_bench.config.keys import NOT_IN_IDENTITY, keys_of
-from glue_bench.config.schema import LATER, PEFT, PEFT_KEYS, WAYS, TrainerConfig, without_effect
+from glue_bench.config.schema import LATER, PEFT, PEFT_KEYS, WAYS, TrainerConfig
 from glue_bench.runs.record import Record
 from glue_bench.text import quote_value
 
@@ -59,7 +58,6 @@ class Setting:
     init: str = "pretrained"  # or the task that the initial weights were fine-tuned on
     init_seed: int | str | None = None  # of that task's run, or which it is by score; None if it is each run's own
     init_seeds: str | None = None  # that median or best is chosen among
-    usual_start: bool = field(default=True, compare=False)  # whether the task's init_from has it
     selection: str = "last"  # last, best, holdout or halves
     holdout: float | None = None  # None unless the selection is holdout
     ways: Mapping[str, Any] = field(default_factory=dict, hash=False)  # head, freeze, peft, and the keys of its method
@@ -95,7 +93,6 @@ class Setting:
             init=init,
             init_seed=None if init == "pretrained" else config.get("init_seed"),
             init_seeds=", ".join(map(str, config.get("init_seeds", ()))) or None,
-            usual_start=init in config["task"].get("init_from", ()),
             holdout=config.get("holdout") if record.selection == "holdout" else None,
             ways=_ways_of(config),
             trainer=trainer,
@@ -142,29 +139,19 @@ class Setting:
         return {name: values for name, values in found.items() if name not in but}
 
     @property
+    def unusual_ways(self) -> dict[str, Any]:
+        """What is trained, where it is not the usual."""
+        return {name: value for name, value in self.ways.items() if value not in ("", USUAL_WAYS[name])}
+
+    @property
     def way_words(self) -> list[str]:
         """The KEY=VALUE words for what is trained, where it is not the usual."""
-        return [override_word(name, value) for name, value in self.ways.items() if value not in ("", USUAL_WAYS[name])]
+        return [override_word(name, value) for name, value in self.unusual_ways.items()]
 
     @property
     def method(self) -> str:
         """What is trained, as published rows name it: full, a method of peft, or what is frozen."""
         return next((word.removeprefix("peft=") for word in self.way_words if not word.startswith("head=")), "full")
-
-    def words(self) -> list[str]:
-        """Return the KEY=VALUE words for recipe, init, what is trained, selection, grid and changed trainer values."""
-        words = [override_word("recipe", self.recipe)]
-        chain = [self.task, *self.init.split(" from ")]
-        start = self.init if self.usual_start else f"{{{','.join(map(':'.join, itertools.pairwise(chain)))}}}"
-        words += [f"init={start}"] if self.init != "pretrained" else []
-        words += [f"init_seed={self.init_seed}"] if self.init_seed is not None else []
-        words += self.way_words
-        words += [f"selection={self.selection}"]  # always, because a recipe may set it
-        words += [override_word("holdout", self.holdout)] if self.selection == "holdout" else []
-        words += [override_word(f"grid.{key}", values) for key, values in self.grid.items()]
-        keys = [key for key in dict.fromkeys([*self.recipe_changes, *self.cell]) if key in self.trainer]
-        keys = [key for key in keys if key not in without_effect(self.trainer)]
-        return words + [override_word(f"trainer.{key}", self.trainer[key]) for key in keys]
 
     def as_cell(self, keys: Iterable[str]) -> Self:
         """Return the same values as a cell of a grid of these trainer keys."""

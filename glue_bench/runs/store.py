@@ -247,7 +247,7 @@ def read_predictions(
         if rows is not None and file.metadata.num_rows != rows:
             raise InputError(f"{name} of {file.metadata.num_rows} rows; the record says {rows}")
         table = file.read(columns=wanted)
-        kinds = [each.type for each in table.columns if each.null_count == 0]
+        kinds = [each.type for each in table.columns if not each.null_count]
         numbers = [kind for kind in kinds if pa.types.is_signed_integer(kind) or pa.types.is_floating(kind)]
         if not table.num_rows or len(numbers) < table.num_columns:
             raise misfit
@@ -258,8 +258,10 @@ def read_predictions(
         raise InputError(f"no {name}") from error
     except (OSError, ValueError, pa.ArrowException, KeyError) as error:
         raise InputError(f"a damaged {name} ({type(error).__name__})") from error
-    if columns["idx"].dtype.kind != "i" or not all(_fit_task(columns[column], task) for column in coded):
-        raise misfit
+    for values in (columns[each] for each in coded):  # finite scores, or codes of the task's classes
+        codes = values.dtype.kind == "i" and values.min() >= 0 and values.max() < task.outputs
+        if columns["idx"].dtype.kind != "i" or not (np.isfinite(values).all() if task.regression else codes):
+            raise misfit
     return Predictions(
         idx=columns["idx"],
         label=columns.get("label", np.array([])),
@@ -267,13 +269,6 @@ def read_predictions(
         logits=np.array([columns[column] for column in outputs], dtype=np.float64).T,
         origin=origin,
     )
-
-
-def _fit_task(values: NDArray[Any], task: TaskConfig) -> bool:
-    """Return whether labels or predictions are finite scores, or codes of the task's classes."""
-    if task.regression:
-        return bool(np.isfinite(values).all())
-    return values.dtype.kind == "i" and bool(values.min() >= 0 and values.max() < task.outputs)
 
 
 def write_history(path: Path, lines: Sequence[Any]) -> None:
@@ -320,12 +315,11 @@ def choose_start(request: RunRequest, store: RunStore) -> RunRequest:
     """
     if len(request.starts) < 2:
         return request
-    scores = list[tuple[float, RunRequest]]()
+    ranked = list[tuple[float, int, RunRequest]]()
     for start in request.starts:
         record = store.load(*start.place)
         if record is None or not record.finished:
             raise InputError(f"{request.title}: {start.title}, one of the runs that it may start from, is not finished")
-        scores.append((headline(task_of(record).parts("card"), record.scores), start))
-    scores.sort(key=lambda each: (-each[0], each[1].config.seed))
-    place = 0 if request.config.init_seed == "best" else len(scores) // 2
-    return dataclasses.replace(request, starts=(scores[place][1],))
+        ranked.append((-headline(task_of(record).parts("card"), record.scores), start.config.seed, start))
+    place = 0 if request.config.init_seed == "best" else len(ranked) // 2
+    return dataclasses.replace(request, starts=(sorted(ranked)[place][2],))
