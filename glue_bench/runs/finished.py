@@ -98,21 +98,21 @@ def check_weights(run: FinishedRun) -> Path:
     An InputError if there are none, they are not the record's, the record has no hash of them, no tokenizer is there,
     or an adapter is, which would change them.
     """
-    path = run.model_folder / "model.safetensors"
+    folder, known = run.model_folder, run.record.model_sha256
     if not run.has_model:
         raise InputError(_explain_no_weights([run], run.title))
-    check_no_adapter(run.model_folder)
-    known, found = run.record.model_sha256, file_sha256(path)
+    check_no_adapter(folder)
+    found, again = file_sha256(folder / "model.safetensors"), f"Remove {folder}, then: {_command(run)}"
     if known is None:
-        unknown = "names no model_sha256, so nothing proves that these weights are the run's. Remove"
-        raise InputError(f"{run.folder / 'record.json'}: {unknown} {run.model_folder}, then: {_command(run)}")
+        unknown = "names no model_sha256, so nothing proves that these weights are the run's"
+        raise InputError(f"{run.folder / 'record.json'}: {unknown}. {again}")
     if found != known:
         hashes = f"their SHA-256 is {found}, the record's model_sha256 {known}"
-        raise InputError(f"{path}: these weights do not belong to the run's record: {hashes}")
-    if not has_tokenizer(run.model_folder):
+        raise InputError(f"{folder / 'model.safetensors'}: these weights do not belong to the run's record: {hashes}")
+    if not has_tokenizer(folder):
         missing = "no tokenizer.json and no vocabulary file, so nobody can use these weights"
-        raise InputError(f"{run.model_folder}: {missing}. Remove it, then: {_command(run)}")
-    return run.model_folder
+        raise InputError(f"{folder}: {missing}. {again}")
+    return folder
 
 
 def _distinguish(records: Sequence[Record]) -> Iterable[str]:
@@ -124,15 +124,12 @@ def _distinguish(records: Sequence[Record]) -> Iterable[str]:
 
 
 def _explain_no_weights(found: Sequence[FinishedRun], asked: str) -> str:
-    able = [run for run in found if not run.record.keeps_adapter]
+    prefix, able = asked and f"{asked}: ", [run for run in found if not run.record.keeps_adapter]
     if not able:
         why = f"a prefix cannot be merged into a model, so there is none; peft loads {found[0].folder / 'adapter'}"
-        return f"{asked or found[0].title}: peft=prefix: {why}"
-    first = able[0]
-    if len(found) == 1:
-        return f"{asked or first.title}: this run kept no weights. To train it again and keep them: {_command(first)}"
-    none = f"{asked and f'{asked}: '}none of the {len(found)} finished runs kept its weights"
-    return f"{none}. To train the first again ({first.title}) and keep them: {_command(first)}"
+        return f"{prefix}peft=prefix: {why}"
+    none = "this run kept no weights" if len(found) == 1 else f"none of the {len(found)} finished runs kept its weights"
+    return f"{prefix}{none}. To train {able[0].title} again and keep them: {_command(able[0])}"
 
 
 def _command(run: FinishedRun) -> str:

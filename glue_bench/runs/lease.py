@@ -10,7 +10,6 @@ nothing is ever locked. Ages are measured with the file system's own clock, not 
 import contextlib
 import errno
 import json
-import math
 import os
 import re
 import socket
@@ -213,23 +212,23 @@ def _judge(path: Path | None, *, dead: int | None = None) -> tuple[str, Owner]:
     """Return whether the owner of a lease is alive, dead (or there is none), or only silent; and the owner."""
     if path is None:
         return "dead", _UNKNOWN
-    age, limit, owner = math.inf, STALE_SECONDS, _UNKNOWN
+    verdict = "silent"
     try:
         # A time in the future counts like one as far in the past: an owner that is alive soon changes it.
         age = abs(_clock(path.parent) - path.stat().st_mtime)
+        verdict = "alive" if age < STALE_SECONDS else "silent"
         owner = _read(path)
-        ended = owner is _UNKNOWN or (owner.host, owner.process) == (socket.gethostname(), dead)
-        running = False if ended else owner.is_running()
-        if running is False:
-            return "dead", owner
-        limit = _SAME_MACHINE_STALE if running else STALE_SECONDS
     except (PermissionError, ValueError):
-        pass  # of a stranger, or half written; its writer may have died since
+        return verdict, _UNKNOWN  # of a stranger, or half written; its writer may have died since
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.EINVAL, errno.EISDIR):  # gone by now, or a pipe or folder
             raise
         return "dead", _UNKNOWN
-    return "alive" if age < limit else "silent", owner
+    ended = owner is _UNKNOWN or (owner.host, owner.process) == (socket.gethostname(), dead)
+    running = False if ended else owner.is_running()
+    if running is None:
+        return verdict, owner
+    return ("alive" if age < _SAME_MACHINE_STALE else "silent") if running else "dead", owner
 
 
 def _read(path: Path) -> Owner:

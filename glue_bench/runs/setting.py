@@ -256,8 +256,7 @@ def override_value(value: Any) -> str:
 
 def _ways_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is trained, and on what head; a key that the method of `peft` does not have is unknown."""
-    peft = config.get("peft") or {}
-    method = peft.get("method", "none")
-    own = {name: peft.get(name, usual) if name in PEFT_KEYS[method] else "" for name, usual in PEFT.items()}
-    ways = {name: config.get(name, usual) for name, usual in WAYS.items()}
-    return {**ways, "peft": method, **{f"peft.{name}": value for name, value in own.items()}}
+    peft, ways = config.get("peft", {}), {name: config.get(name, usual) for name, usual in WAYS.items()}
+    own = PEFT_KEYS[method := peft.get("method", "none")]
+    of_method = {f"peft.{name}": peft.get(name, usual) if name in own else "" for name, usual in PEFT.items()}
+    return {**ways, "peft": method, **of_method}

@@ -84,7 +84,8 @@ def test_a_record_names_the_weights_that_were_kept_and_none_otherwise(tiny_words
     assert main(["run", "task=rte", *tiny_words]) == 0
     assert find_finished(store_of(tmp_path)).record.model_sha256 is None
     with pytest.raises(
-        InputError, match=r"this run kept no weights\. To train it again and keep them: glue-bench run task=rte"
+        InputError,
+        match=r"^this run kept no weights\. To train tiny rte .* again and keep them: glue-bench run task=rte",
     ):
         find_finished(store_of(tmp_path), need_model=True)
     run = train(tiny_words, "rte")  # runs again: the weights were not kept
@@ -146,7 +147,7 @@ def test_the_model_of_a_run_is_used_only_as_its_run_left_it_by_predict_and_by_ru
         (spoil_weights, "model.safetensors: these weights do not belong to the run's record"),
         (add_adapter, "model: an adapter such as LoRA beside a model"),
         (remove_tokenizer, "model: no tokenizer.json and no vocabulary file"),
-        (shutil.rmtree, "this run kept no weights. To train it again and keep them: glue-bench run task=mnli"),
+        (shutil.rmtree, "this run kept no weights. To train tiny mnli seed "),
     ):
         spoil(run.model_folder)
         capsys.readouterr()
