@@ -32,7 +32,7 @@ from glue_bench.runs.finished import FinishedRun, check_weights
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import LostLeaseError
 from glue_bench.runs.record import Record, now, request_facts
-from glue_bench.runs.store import RunStore, choose_start, predictions_path, write_history, write_predictions
+from glue_bench.runs.store import Predictions, RunStore, choose_start, predictions_path, write_history
 from glue_bench.text import plural
 from glue_bench.training.checkpoint import SnapshotStore, products_of_newest
 from glue_bench.training.course import SeedStreams, StepReport
@@ -239,7 +239,7 @@ class Experiment:
         from glue_bench.tasks.metrics import score_predictions, why_undefined
 
         metrics, scores, undefined = self.config.task.metrics, dict[str, dict[str, float]](), dict[str, str]()
-        predicted, seconds = dict[str, dict[str, Any]](), 0.0
+        predicted, seconds = dict[str, Predictions](), 0.0
         for name, rows in self.rows.scored.items():
             began = time.perf_counter()
             logits, prediction = self.predict(rows, phase="evaluating")
@@ -248,11 +248,10 @@ class Experiment:
                 scores[name] = score_predictions(metrics, prediction, labels=rows.labels)
                 reasons = why_undefined(metrics, prediction, labels=rows.labels)
                 undefined |= {f"{name}.{metric}": reason for metric, reason in reasons.items()}
-                predicted[name] = {"idx": rows.idx, "label": rows.labels, "prediction": prediction, "logits": logits}
+                predicted[name] = Predictions(idx=rows.idx, label=rows.labels, prediction=prediction, logits=logits)
         self.on_phase("writing")
         self.check_owner()
-        folder = self.folder
-        hashes = {name: write_predictions(predictions_path(folder, name), **own) for name, own in predicted.items()}
+        hashes = {name: own.write(predictions_path(self.folder, name)) for name, own in predicted.items()}
         trained = {key: getattr(fitted, key) for key in ("steps", "epochs", "tokens", "resumed_at", "accumulation")}
         trained["execution"] = {**self.facts["execution"], "kernels": fitted.kernels, "graph": fitted.graph}
         stopped = {"stopped": fitted.epochs} if fitted.stopped else {}

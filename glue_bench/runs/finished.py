@@ -71,17 +71,17 @@ def find_finished(store: RunStore, *words: str, need_model: bool = False, **choi
             raise InputError(f"{folder}: has no readable record.json")
         if not Filters.read(own).fits(facts_of(record)):
             raise UsageError(f"{asked}: that folder holds {FinishedRun(record=record, folder=folder).title}")
-        alike = [FinishedRun(record=record, folder=folder)]
+        alike = [(record, folder)]
     else:
         place, records = store.root.parent, [*store.load_all()]
         if not any(record.finished for record in records):
             advice = "`glue-bench run task=rte save_model=true` makes one"
             raise UsageError(f"results_dir={place}: no finished run there; {advice}")
-        records = Filters.read(words).choose_records(records, place=place)
-        alike = [FinishedRun(record=record, folder=store.folder(*record.place)) for record in records]
-    found = [run for run in alike if run.record.finished]
+        chosen = Filters.read(words).choose_records(records, place=place)
+        alike = [(record, store.folder(*record.place)) for record in chosen]
+    found = [FinishedRun(record=record, folder=folder) for record, folder in alike if record.finished]
     if not found:
-        states = ", ".join(sorted({run.record.status for run in alike}))
+        states = ", ".join(sorted({record.status for record, _ in alike}))
         raise UsageError(f"{asked}: {states} in {place}; only finished runs have results")
     kept = [run for run in found if run.has_model] if need_model else found
     if not kept:
@@ -203,9 +203,9 @@ def _words(
         chain = ",".join(map(":".join, itertools.pairwise([setting.task, *setting.init.split(" from ")])))
         usual_start = setting.init in record.config["task"].get("init_from", ())
         values |= {"init": setting.init if usual_start else f"{{{chain}}}"}
-    values |= {} if setting.init_seed is None else {"init_seed": setting.init_seed}
-    values |= {**setting.unusual_ways, "selection": setting.selection}  # always, because a recipe may set it
-    values |= {} if setting.holdout is None else {"holdout": setting.holdout}
+    own = {"init_seed": setting.init_seed, **setting.unusual_ways}
+    own |= {"selection": setting.selection, "holdout": setting.holdout}  # always the first: a recipe may set it
+    values |= {key: value for key, value in own.items() if value is not None}
     values |= {f"grid.{key}": tried for key, tried in setting.grid.items()}
     hidden = {*keys_of(TrainerConfig, *NOT_IN_RECIPE), *without_effect(trainer)}
     keys = [key for key in (*setting.recipe_changes, *setting.cell) if key in trainer and key not in hidden]

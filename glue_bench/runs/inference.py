@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from glue_bench.config.task import TaskConfig
 from glue_bench.data.rows import Texts
-from glue_bench.data.texts import join_rows
 from glue_bench.runs.finished import FinishedRun, check_weights
 from glue_bench.text import escape_cell
 
@@ -89,11 +88,3 @@ def render_answers(answers: Sequence[Mapping[str, Any]], format_name: str) -> st
             writer.writerow(cells)
         writer.writerow(map(escape_cell, cells.values()))
     return stream.getvalue()
-
-
-def predict_rows(
-    run: FinishedRun, rows: Sequence[str | Sequence[str] | Mapping[str, str]], *, device: str = "auto"
-) -> list[dict[str, Any]]:
-    """Predict rows with the model of a run; `glue_bench.predict` documents rows and answers."""
-    texts = join_rows(rows, run.task)
-    return answer(FineTuned(run, device=device).predict(texts.texts), run.task, rows=texts)

@@ -31,7 +31,7 @@ from glue_bench.runs.filters import Filters, facts_of
 from glue_bench.runs.finished import FinishedRun, check_weights
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, override_word
-from glue_bench.runs.store import RunStore, predictions_path, read_predictions, write_predictions
+from glue_bench.runs.store import Predictions, RunStore, predictions_path
 from glue_bench.submission.layout import LeaderboardFile, write_rows
 from glue_bench.text import first_line
 
@@ -129,7 +129,7 @@ class Source:
         """The stored predictions of these rows with these weights; None if they are missing or unreadable."""
         path = predictions_path(self.run.folder, self.file.place)
         try:
-            kept = read_predictions(path, self.run.task, labelled=False, rows=self.texts.rows)
+            kept = Predictions.read(path, self.run.task, labelled=False, rows=self.texts.rows)
         except InputError:
             return None
         return kept.prediction if kept.origin == self.origin else None
@@ -220,7 +220,7 @@ def predict_rows(
             on_rows(source, done=done, fresh=fresh)
     idx, logits = (np.concatenate(column) for column in zip(*pieces, strict=True))
     prediction = decide(logits, regression=task.regression)
-    write_predictions(path, idx=idx, prediction=prediction, logits=logits, origin=source.origin)
+    Predictions(idx=idx, prediction=prediction, logits=logits, origin=source.origin).write(path)
     shutil.rmtree(parts, ignore_errors=True)
     on_rows(source, done=done, fresh=fresh)
     return prediction
