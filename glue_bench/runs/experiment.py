@@ -109,7 +109,7 @@ class Experiment:
         except BaseException as error:
             if self.processes.leads:
                 self.check_owner()
-                self.store.keep_failure(self.request, error, facts=self.facts, history=self.history)
+                self.store.keep_failure(self.request, error, history=self.history, **self.facts)
             raise
         self.store.discard_snapshots(record)
         with contextlib.suppress(OSError):  # the result is kept, whatever is there

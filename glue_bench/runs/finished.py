@@ -150,9 +150,8 @@ def repeating_words(record: Record, *, private: bool) -> list[str]:
     """Return the KEY=VALUE words after `glue-bench run` that give the record's run id, even if defaults change.
 
     A task or recipe that does not ship with glue-bench needs `--config-dir` as well. A run that starts from another run
-    names the task of the other, which then gets the same words.
-
-    They are `private` with this machine's folders and results_dir; otherwise FOLDER stands there, for others to read.
+    names the task of the other, which then gets the same words. They are `private` with this machine's folders and
+    results_dir; otherwise FOLDER stands there, for others to read.
     """
     usual = {item.name: item.usual for item in fields_of(TrainerConfig) if item.role == "rounding"}
     words = [f"task={record.task}", f"seed={record.seed}", *_words(record, usual, private=private)]

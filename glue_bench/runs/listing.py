@@ -147,9 +147,7 @@ def load_results(results_dir: str | Path = "results", *words: str, **filters: ob
         words: only runs that fit all of these, as in `glue-bench report`: "trainer.epochs=3", "data!=sample".
         filters: the same for keys without a dot: `tasks=["rte"]`, `encoder="minilm"`, `seeds=[1, 2]`, `data="hub"`.
 
-    Raises:
-        InputError: there is no such folder.
-        UsageError: an unknown key, or no run fits.
+    Errors are those of `glue_bench.load_results`.
     """
     import pandas as pd  # imported late: it takes half a second
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glue_bench import __version__
-from glue_bench.config.keys import build, fields_of, join, require
+from glue_bench.config.keys import build, fields_of, join, require, require_one_of
 from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, TaskConfig, TrainerConfig
 from glue_bench.errors import UsageError, lack_in
 from glue_bench.reading import conform, is_file_name, read_json
@@ -26,7 +26,7 @@ from glue_bench.training.course import SeedStreams, holdout_stream
 
 SCHEMA_VERSION = 1
 STATUSES = ("finished", "failed", "diverged", "interrupted")
-# The types of what a record holds in its parts, where it holds it, and what every version wrote.
+# The types of values in a record's parts, wherever it has them; and which of them records of every version have.
 _KINDS: Sequence[tuple[Any, str]] = (
     (str, "encoder.name selected.on"),
     (str | None, "encoder.hub_id encoder.revision encoder.weights_sha256 encoder.init_sha256"),
@@ -206,8 +206,7 @@ def parse_record(path: Path, *, place: tuple[str, ...] | None = None) -> Record:
 
 def _check_record(record: Record) -> None:
     config = record.config
-    if record.status not in STATUSES:
-        raise ValueError(f"status is {record.status!r}; known are {', '.join(STATUSES)}")
+    require_one_of("status", record.status, allowed=STATUSES)
     for kind, places in _KINDS:
         for place in places.split():
             part, _, name = place.partition(".")
@@ -229,16 +228,14 @@ def _check_record(record: Record) -> None:
     task = build(TaskConfig, known_to(TaskConfig, config["task"]), where="task")
     if (record.task, record.seed) != (task.name, config["seed"]):
         raise ValueError("its task or seed is not the one in its config")
-    if not record.run_id.startswith(f"seed{record.seed}-"):
-        raise ValueError(f"run_id is {record.run_id!r}; must begin with seed{record.seed}-")
+    own = f"seed{record.seed}-"
+    require("run_id", record.run_id, holds=record.run_id.startswith(own), words=f"{own}ID")
     for split in (task.train, *task.validation) if record.finished else ():
         rows = record.data.get("rows", {}).get(split)
-        if rows is None or rows < 1:
-            raise ValueError(f"data.rows.{split} is {rows}; must be 1 or more")
+        require(f"data.rows.{split}", rows, holds=rows is not None and rows >= 1, words="1 or more")
         for metric in task.metrics if split in task.validation else ():
             score = record.scores.get(split, {}).get(metric)
-            if score is None or not -1 <= score <= 1:
-                raise ValueError(f"scores.{split}.{metric} is {score}; must be -1 to 1")
+            require(f"scores.{split}.{metric}", score, holds=score is not None and -1 <= score <= 1, words="-1 to 1")
 
 
 def _check_known(kind: Any, values: Mapping[str, Any], *, where: str) -> None:

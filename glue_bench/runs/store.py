@@ -14,7 +14,7 @@ import re
 import shutil
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -108,17 +108,12 @@ class RunStore:
         return path
 
     def keep_failure(
-        self,
-        request: RunRequest,
-        error: BaseException,
-        *,
-        facts: Mapping[str, Any] | None = None,
-        history: Sequence[Any] = (),
+        self, request: RunRequest, error: BaseException, *, history: Sequence[Any] = (), **facts: Any
     ) -> Record:
         """Write the record of a run that did not finish, and the traceback of an unforeseen error.
 
         A finished record is never replaced by a later failure: then the finished record is returned. What is known of
-        the run so far are `facts`, if more than `request_facts`, and the lines of its `history`. May raise a DiskError.
+        the run so far are `facts`, besides `request_facts`, and the lines of its `history`. May raise a DiskError.
         """
         traceback.clear_frames(error.__traceback__)  # what they hold may be what memory ran out for
         folder, known = self.folder(*request.place), self.load(*request.place)
@@ -128,9 +123,9 @@ class RunStore:
             write_history(folder / "history.jsonl", history)
         if isinstance(error, Exception | SystemExit) and not isinstance(error, GlueBenchError):
             write_text_atomically(folder / "error.log", "".join(traceback.format_exception(error)))
-        facts = request_facts(request) if facts is None else facts
         stopped = isinstance(error, KeyboardInterrupt | LostError)
         status = "diverged" if isinstance(error, DivergedError) else "interrupted" if stopped else "failed"
+        facts = facts if "run_id" in facts else request_facts(request) | facts  # which asks git, and may take a while
         record = Record(**facts, status=status, error=describe(error), ended=now())
         self.save(record)
         if record.status == "diverged":
