@@ -243,15 +243,11 @@ def override_word(key: str, value: Any) -> str:
 
 def override_value(value: Any) -> str:
     """Write a value in the grammar of the command line: a word, a number, a list of them, or null."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
     if isinstance(value, list | tuple):
-        return f"[{','.join(override_value(item) for item in value)}]"
-    text = str(value)
-    plain = not isinstance(value, str) or (_PLAIN.fullmatch(text) and text.lower() not in _MEANINGFUL)
-    return text if plain else quote_value(text)
+        return f"[{','.join(map(override_value, value))}]"
+    if isinstance(value, str):
+        return value if _PLAIN.fullmatch(value) and value.lower() not in _MEANINGFUL else quote_value(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _ways_of(config: Mapping[str, Any]) -> dict[str, Any]:
