@@ -78,13 +78,11 @@ def render_answers(answers: Sequence[Mapping[str, Any]], format_name: str) -> st
     """Render what `answer` returns as lines of jsonl, or of csv with a column `probability_NAME` for each class."""
     if format_name != "csv":
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in answers)
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    for number, row in enumerate(answers):
+    stream, rows = io.StringIO(), list[dict[str, Any]]()
+    for row in answers:
         classes = known if isinstance(known := row.get("probabilities"), Mapping) else {}  # it may be a column of texts
         cells = {name: value for name, value in row.items() if value is not classes}
-        cells |= {f"probability_{name}": value for name, value in classes.items()}
-        if number == 0:
-            writer.writerow(cells)
-        writer.writerow(map(escape_cell, cells.values()))
+        rows.append(cells | {f"probability_{name}": value for name, value in classes.items()})
+    lines = [rows[0], *(map(escape_cell, row.values()) for row in rows)] if rows else []
+    csv.writer(stream, lineterminator="\n").writerows(lines)
     return stream.getvalue()
