@@ -55,9 +55,11 @@ def predict(
     Raises:
         glue_bench.errors.GlueBenchError: no run or several match, its weights cannot be used, or a row is not texts.
     """
+    from glue_bench.data.texts import join_rows
     from glue_bench.runs.finished import find_finished
-    from glue_bench.runs.inference import predict_rows
+    from glue_bench.runs.inference import FineTuned, answer
     from glue_bench.runs.store import RunStore
 
     run = find_finished(RunStore(Path(results_dir)), need_model=True, **choice)
-    return predict_rows(run, rows, device=device)
+    texts = join_rows(rows, run.task)
+    return answer(FineTuned(run, device=device).predict(texts.texts), run.task, rows=texts)

@@ -54,9 +54,9 @@ def execute(arguments: argparse.Namespace) -> int:
     if empty := empty_rows(rows):
         more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
         say(f"glue-bench: warning: row {empty[0]}{more}: a text is empty")
-    from glue_bench.runs.inference import load_fine_tuned, predict_texts
+    from glue_bench.runs.inference import FineTuned
 
-    logits = predict_texts(load_fine_tuned(run, device=config.trainer.device), rows.texts)
+    logits = FineTuned(run, device=config.trainer.device).predict(rows.texts)
     answers = answer(logits, run.task, rows=rows, files=files if len(arguments.file or ()) > 1 else ())
     out, by_name = arguments.out, "csv" if arguments.out and arguments.out.suffix == ".csv" else "jsonl"
     if arguments.text and len(rows) == 1 and not (out or arguments.format) and sys.stdout.isatty():

@@ -59,14 +59,14 @@ def _execute_one(arguments: argparse.Namespace, processes: Processes) -> int:
 
 def _join_runs(processes: Processes) -> int:
     """Loop of a non-zero rank: join every run until rank 0 sends None."""
-    from glue_bench.runs.experiment import run_experiment
+    from glue_bench.runs.experiment import Experiment
 
     logging.getLogger("glue_bench").setLevel(logging.ERROR)
     while True:
         request: RunRequest | None = processes.broadcast(None)
         if request is None:
             return 0
-        run_experiment(request, RunStore(Path(request.config.results_dir)), processes=processes)
+        Experiment(request, RunStore(Path(request.config.results_dir)), processes=processes).run()
 
 
 def _execute_many(arguments: argparse.Namespace) -> int:

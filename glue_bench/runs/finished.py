@@ -2,6 +2,7 @@
 are its own, and write the command that repeats it. Knows no torch, no Hydra."""
 
 import dataclasses
+import itertools
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from glue_bench.config.keys import NOT_IN_RECIPE, fields_of, keys_of
-from glue_bench.config.schema import PATH_KEYS, DataConfig, EncoderConfig, TrainerConfig
+from glue_bench.config.schema import PATH_KEYS, DataConfig, EncoderConfig, TrainerConfig, without_effect
 from glue_bench.config.task import TaskConfig
 from glue_bench.errors import InputError, UsageError, list_names
 from glue_bench.files import file_sha256
@@ -62,33 +63,31 @@ def find_finished(store: RunStore, *words: str, need_model: bool = False, **choi
     readable record.
     """
     words = (*(f"{key}={value}" for key, value in choice.items() if value is not None), *words)
-    own, asked, results = [word for word in words if not word.startswith("run_id=")], " ".join(words), store.root.parent
-    for folder in (Path(word.removeprefix("run_id=")) for word in words if word not in own):
-        if (folder / "record.json").exists():
-            if not (record := read_record(folder / "record.json")):
-                raise InputError(f"{folder}: has no readable record.json")
-            if not record.finished:
-                raise UsageError(f"{folder}: this run is {record.status}; only finished runs have results")
-            run = FinishedRun(record=record, folder=folder)
-            if not Filters.read(own).fits(facts_of(run.record)):
-                raise UsageError(f"{asked}: that folder holds {run.title}")
-            if need_model and not run.has_model:
-                raise InputError(_explain_no_weights([run], str(folder)))
-            return run
-    records = [*store.load_all()]
-    if not any(record.finished for record in records):
-        advice = "`glue-bench run task=rte save_model=true` makes one"
-        raise UsageError(f"results_dir={results}: no finished run there; {advice}")
-    alike = Filters.read(words).choose_records(records, place=results)
-    found = [FinishedRun(record=run, folder=store.folder(*run.place)) for run in alike if run.finished]
+    asked, own = " ".join(words), [word for word in words if not word.startswith("run_id=")]
+    folders = [Path(word.removeprefix("run_id=")) for word in words if word not in own]
+    if folder := next((each for each in folders if (each / "record.json").exists()), None):
+        place, record = folder, read_record(folder / "record.json")
+        if record is None:
+            raise InputError(f"{folder}: has no readable record.json")
+        if not Filters.read(own).fits(facts_of(record)):
+            raise UsageError(f"{asked}: that folder holds {FinishedRun(record=record, folder=folder).title}")
+        alike = [(record, folder)]
+    else:
+        place, records = store.root.parent, [*store.load_all()]
+        if not any(record.finished for record in records):
+            advice = "`glue-bench run task=rte save_model=true` makes one"
+            raise UsageError(f"results_dir={place}: no finished run there; {advice}")
+        chosen = Filters.read(words).choose_records(records, place=place)
+        alike = [(record, store.folder(*record.place)) for record in chosen]
+    found = [FinishedRun(record=record, folder=folder) for record, folder in alike if record.finished]
     if not found:
-        states = ", ".join(sorted({record.status for record in alike}))
-        raise UsageError(f"{asked}: {states} in {results}; only finished runs have results")
+        states = ", ".join(sorted({record.status for record, _ in alike}))
+        raise UsageError(f"{asked}: {states} in {place}; only finished runs have results")
     kept = [run for run in found if run.has_model] if need_model else found
     if not kept:
         raise InputError(_explain_no_weights(found, asked))
     if len(kept) > 1:
-        which = f"{plural(len(kept), 'finished run')} {f'match {asked}' if asked else 'are'} in {results}"
+        which = f"{plural(len(kept), 'finished run')} {f'match {asked}' if asked else 'are'} in {place}"
         raise UsageError(f"{which}; add one of {list_names(_distinguish([run.record for run in kept]), _LISTED)}")
     return kept[0]
 
@@ -99,21 +98,21 @@ def check_weights(run: FinishedRun) -> Path:
     An InputError if there are none, they are not the record's, the record has no hash of them, no tokenizer is there,
     or an adapter is, which would change them.
     """
-    path = run.model_folder / "model.safetensors"
+    folder, known = run.model_folder, run.record.model_sha256
     if not run.has_model:
         raise InputError(_explain_no_weights([run], run.title))
-    check_no_adapter(run.model_folder)
-    known, found = run.record.model_sha256, file_sha256(path)
+    check_no_adapter(folder)
+    found, again = file_sha256(folder / "model.safetensors"), f"Remove {folder}, then: {_command(run)}"
     if known is None:
-        unknown = "names no model_sha256, so nothing proves that these weights are the run's. Remove"
-        raise InputError(f"{run.folder / 'record.json'}: {unknown} {run.model_folder}, then: {_command(run)}")
+        unknown = "names no model_sha256, so nothing proves that these weights are the run's"
+        raise InputError(f"{run.folder / 'record.json'}: {unknown}. {again}")
     if found != known:
         hashes = f"their SHA-256 is {found}, the record's model_sha256 {known}"
-        raise InputError(f"{path}: these weights do not belong to the run's record: {hashes}")
-    if not has_tokenizer(run.model_folder):
+        raise InputError(f"{folder / 'model.safetensors'}: these weights do not belong to the run's record: {hashes}")
+    if not has_tokenizer(folder):
         missing = "no tokenizer.json and no vocabulary file, so nobody can use these weights"
-        raise InputError(f"{run.model_folder}: {missing}. Remove it, then: {_command(run)}")
-    return run.model_folder
+        raise InputError(f"{folder}: {missing}. {again}")
+    return folder
 
 
 def _distinguish(records: Sequence[Record]) -> Iterable[str]:
@@ -125,15 +124,12 @@ def _distinguish(records: Sequence[Record]) -> Iterable[str]:
 
 
 def _explain_no_weights(found: Sequence[FinishedRun], asked: str) -> str:
-    able = [run for run in found if not run.record.keeps_adapter]
+    prefix, able = asked and f"{asked}: ", [run for run in found if not run.record.keeps_adapter]
     if not able:
         why = f"a prefix cannot be merged into a model, so there is none; peft loads {found[0].folder / 'adapter'}"
-        return f"{asked or found[0].title}: peft=prefix: {why}"
-    first = able[0]
-    if len(found) == 1:
-        return f"{asked or first.title}: this run kept no weights. To train it again and keep them: {_command(first)}"
-    none = f"{asked and f'{asked}: '}none of the {len(found)} finished runs kept its weights"
-    return f"{none}. To train the first again ({first.title}) and keep them: {_command(first)}"
+        return f"{prefix}peft=prefix: {why}"
+    none = "this run kept no weights" if len(found) == 1 else f"none of the {len(found)} finished runs kept its weights"
+    return f"{prefix}{none}. To train {able[0].title} again and keep them: {_command(able[0])}"
 
 
 def _command(run: FinishedRun) -> str:
@@ -154,13 +150,12 @@ def repeating_words(record: Record, *, private: bool) -> list[str]:
     """Return the KEY=VALUE words after `glue-bench run` that give the record's run id, even if defaults change.
 
     A task or recipe that does not ship with glue-bench needs `--config-dir` as well. A run that starts from another run
-    names the task of the other, which then gets the same words.
-
-    They are `private` with this machine's folders and results_dir; otherwise FOLDER stands there, for others to read.
+    names the task of the other, which then gets the same words. They are `private` with this machine's folders and
+    results_dir; otherwise FOLDER stands there, for others to read.
     """
     usual = {item.name: item.usual for item in fields_of(TrainerConfig) if item.role == "rounding"}
     words = [f"task={record.task}", f"seed={record.seed}", *_words(record, usual, private=private)]
-    return [*words, _path_word("results_dir", record.config["results_dir"])] if private else words
+    return [*words, _word("results_dir", record.config["results_dir"])] if private else words
 
 
 def sweep_words(record: Record, defaults: Defaults, *, seeds: Sequence[int]) -> list[str]:
@@ -183,35 +178,41 @@ def _words(
 ) -> list[str]:
     """Return the words for encoder, data and setting, without `defaults` and `usual` values of the trainer."""
     encoder, data, trainer = (record.config[name] for name in ("encoder", "data", "trainer"))
-    shipped = defaults.encoders.get(str(encoder.get("name"))) if defaults else None
-    plain = {"allow_bin": False, **encoder, "revision": None}
-    if shipped is not None and {**dataclasses.asdict(shipped), "revision": None} == plain:
-        words = [f"encoder={encoder['name']}"]  # its name still means the same; older records lack allow_bin
-    else:
+    shipped, plain = (defaults.encoders if defaults else {}).get(str(encoder.get("name"))), {"revision": None}
+    values = dict[str, Any](encoder=encoder.get("name"))
+    if shipped is None or dataclasses.asdict(shipped) | plain != {"allow_bin": False, **encoder} | plain:
+        # Its name does not mean the same any more, or never did. Older records lack allow_bin.
         place = next((key for key in ("hub_id", "package") if encoder.get(key)), "path")
-        shown = encoder[place] if private or place != "path" else "FOLDER"
-        words = ["encoder=custom", override_word("encoder.name", record.encoder["name"])]
-        words += [_path_word(f"encoder.{place}", shown)]
-        words += ["encoder.allow_bin=true"] if encoder.get("allow_bin") else []
-    words += [override_word("encoder.revision", encoder["revision"])] if encoder.get("hub_id") else []
-    words += [override_word("data", data["source"])]
-    if data["source"] == "local":
-        words += [_path_word("data.path", data["path"] if private else "FOLDER")]
-    if data["source"] == "hub":
-        usual_one = defaults.data.dataset if defaults else None
-        words += [override_word("data.dataset", data["dataset"])] if data.get("dataset") != usual_one else []
-        words += [override_word("data.revision", data["revision"])]
-    words += [override_word(f"data.{key}", data[key]) for key, limit in LIMITS.items() if data.get(key, limit) != limit]
+        values = {"encoder": "custom", "encoder.name": record.encoder["name"], f"encoder.{place}": encoder[place]}
+        values |= {"encoder.allow_bin": True} if encoder.get("allow_bin") else {}
+    values |= {"encoder.revision": encoder["revision"]} if encoder.get("hub_id") else {}
+    places = {"local": ["path"], "hub": ["dataset", "revision"], "sample": []}[data["source"]]
+    values |= {"data": data["source"], **{f"data.{key}": data[key] for key in places}}
+    if defaults and data.get("dataset") == defaults.data.dataset:
+        values.pop("data.dataset", None)
+    values |= {f"data.{key}": data[key] for key, limit in LIMITS.items() if data.get(key, limit) != limit}
+    if not private:
+        values |= {key: "FOLDER" for key in PATH_KEYS if key in values}
     if columns := record.config["task"].get("columns"):
         pairs = ", ".join(f"{name}: {quote_value(column)}" for name, column in columns.items())
-        words += [f"task.columns={{{pairs}}}"]
-    execution = {f"trainer.{key}" for key in keys_of(TrainerConfig, *NOT_IN_RECIPE)}
-    words += [word for word in Setting.of(record).words() if word.partition("=")[0] not in execution]
-    unusual = [key for key, value in usual.items() if trainer.get(key, value) != value]
-    return words + [override_word(f"trainer.{key}", trainer[key]) for key in unusual]
+        values |= {"task.columns": f"{{{pairs}}}"}
+    setting = Setting.of(record)
+    values |= {"recipe": setting.recipe}
+    if setting.init != "pretrained":
+        chain = ",".join(map(":".join, itertools.pairwise([setting.task, *setting.init.split(" from ")])))
+        usual_start = setting.init in record.config["task"].get("init_from", ())
+        values |= {"init": setting.init if usual_start else f"{{{chain}}}"}
+    own = {"init_seed": setting.init_seed, **setting.unusual_ways}
+    own |= {"selection": setting.selection, "holdout": setting.holdout}  # always the first: a recipe may set it
+    values |= {key: value for key, value in own.items() if value is not None}
+    values |= {f"grid.{key}": tried for key, tried in setting.grid.items()}
+    hidden = {*keys_of(TrainerConfig, *NOT_IN_RECIPE), *without_effect(trainer)}
+    keys = [key for key in (*setting.recipe_changes, *setting.cell) if key in trainer and key not in hidden]
+    keys += [key for key, value in usual.items() if trainer.get(key, value) != value]
+    values |= {f"trainer.{key}": trainer[key] for key in keys}
+    return [_word(key, value) for key, value in values.items()]
 
 
-def _path_word(key: str, value: str) -> str:
-    if key not in PATH_KEYS:
-        return override_word(key, value)
-    return f"{key}={quote_value(value) if value[:1] in _NO_PATH else value}"
+def _word(key: str, value: Any) -> str:
+    as_it_is = key in ("init", "task.columns") or (key in PATH_KEYS and value[:1] not in _NO_PATH)
+    return f"{key}={value}" if as_it_is else override_word(key, value)

@@ -18,6 +18,7 @@ from glue_bench.data.sources import hub_identity, resolve_source
 from glue_bench.errors import UsageError
 from glue_bench.models.pretrained import encoder_identity, encoder_name, pinned_identity, resolve_pretrained
 
+Inputs = Mapping[str, Mapping[str, object]]  # what identifies encoder and data, under these names
 SCORES_VERSION = 2  # increase it when the code gives other scores for the same request
 
 
@@ -29,7 +30,7 @@ class RunRequest:
     encoder: str
     setting_id: str  # 12 hex digits: everything but the seed
     run_id: str  # seed and 12 hex digits: a folder name
-    inputs: Mapping[str, Mapping[str, object]]  # what identified encoder and data when the run was planned
+    inputs: Inputs  # as they were when the run was planned
     starts: "tuple[RunRequest, ...]" = ()  # the run whose encoder this one starts from, or those it chooses it from
     shape: Mapping[str, bool] | None = None  # of a run with an id of before: as in `identify`
 
@@ -107,29 +108,22 @@ def start_seeds(config: RunConfig) -> list[int]:
 
 
 def identify(
-    config: RunConfig,
-    inputs: Mapping[str, Mapping[str, object]],
-    *,
-    starts: tuple[RunRequest, ...] = (),
-    shape: Mapping[str, bool] | None = None,
+    config: RunConfig, inputs: Inputs, *, starts: tuple[RunRequest, ...] = (), shape: Mapping[str, bool] | None = None
 ) -> RunRequest:
     """Make the request for a run on known inputs; reads no file.
 
-    `inputs` are what identifies encoder and data, under these names. `shape` is for the id that a cell of a grid had
-    before it was the same run as a plain one: `cell_shape` of the cell.
+    `shape` is for the id that a cell of a grid had before it was the same run as a plain one: `cell_shape` of the cell.
     """
     name, task = encoder_name(config.encoder), config.task
     chooses = len(task.metrics) > 1 and not task.conventions  # what a selection goes by, where conventions do not say
     headline = (task.headline or task.metrics[0]) if chooses else None
+    unused = {own if getattr(config.trainer, own) is None else other for own, other in REPLACES.items()}
     setting = {
         "scores_version": SCORES_VERSION,
         "task": _identity(config.task),
         "encoder": {"name": name, **inputs["encoder"]},
         "data": {"source": config.data.source, **inputs["data"]},
-        "trainer": _identity(
-            config.trainer,
-            {own if getattr(config.trainer, own) is None else other for own, other in REPLACES.items()},
-        ),
+        "trainer": _identity(config.trainer, unused),
         **({"peft": peft} if (peft := _identity(config.peft)) else {}),
         "recipe": config.recipe,
         **({"init": starts[0].setting_id} if starts else {}),

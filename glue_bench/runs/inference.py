@@ -7,67 +7,49 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.config.task import TaskConfig
 from glue_bench.data.rows import Texts
-from glue_bench.data.texts import join_rows
 from glue_bench.runs.finished import FinishedRun, check_weights
 from glue_bench.text import escape_cell
 
-if TYPE_CHECKING:
-    from glue_bench.data.encoding import TextEncoder
-    from glue_bench.models.classifier import Classifier
-    from glue_bench.models.placement import Placement
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FineTuned:
-    """A run's model, with everything that its logits depend on as it was in the run."""
+    """The model that a run kept, with everything that its logits depend on as it was in the run."""
 
-    model: "Classifier"
-    encoder: "TextEncoder"  # cuts texts at the run's max_length
-    placement: "Placement"
-    batch_size: int  # rows at a time; no logit depends on it
+    def __init__(self, run: FinishedRun, *, device: str = "auto") -> None:
+        """Load the model, after a check that its weights are the record's.
 
+        `device` is auto, cpu, cuda, cuda:N or mps; the precision is the run's setting on it. A UsageError if there is
+        no such device; an InputError if the run kept no weights, they are not the record's, or they cannot be loaded.
+        """
+        from glue_bench.data.encoding import TextEncoder
+        from glue_bench.models.classifier import load_saved_classifier
+        from glue_bench.models.placement import choose_placement
 
-def load_fine_tuned(run: FinishedRun, *, device: str = "auto") -> FineTuned:
-    """Load the model that the run kept, after a check that its weights are the record's.
+        folder, trainer = check_weights(run), run.record.config["trainer"]
+        exact, by = trainer["deterministic"], trainer.get("products", "torch")  # of earlier versions: torch's alone
+        self.placement = choose_placement(device, trainer["precision"], deterministic=exact, multiply=by)
+        self.model = load_saved_classifier(folder, outputs=run.task.outputs, engine=trainer["engine"])
+        self.encoder = TextEncoder(folder, max_length=trainer["max_length"])
+        self.batch_size = trainer["eval_batch_size"]  # rows at a time; no logit depends on it
 
-    `device` is auto, cpu, cuda, cuda:N or mps; the precision is the run's setting on it. A UsageError if there is no
-    such device; an InputError if the run kept no weights, they are not the record's, or they cannot be loaded.
-    """
-    from glue_bench.data.encoding import TextEncoder
-    from glue_bench.models.classifier import load_saved_classifier
-    from glue_bench.models.placement import choose_placement
+    def predict(self, texts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Return (n, outputs) logits, in the rows' order: one per class in the order of the codes, or the score.
 
-    folder, trainer = check_weights(run), run.record.config["trainer"]
-    exact, multiply = trainer["deterministic"], trainer.get("products", "torch")  # of earlier versions: torch's alone
-    placement = choose_placement(device, trainer["precision"], deterministic=exact, multiply=multiply)
-    return FineTuned(
-        model=load_saved_classifier(folder, outputs=run.task.outputs, engine=trainer["engine"]),
-        encoder=TextEncoder(folder, max_length=trainer["max_length"]),
-        placement=placement,
-        batch_size=trainer["eval_batch_size"],
-    )
+        `texts` are the task's one or two text columns, each of n strings; n is 1 or more. An InputError if the
+        tokenizer gives ids that the model has no embedding for; a DivergedError if a logit is NaN or infinite.
+        """
+        from glue_bench.models.classifier import check_tokens
+        from glue_bench.training.trainer import predict
 
-
-def predict_texts(fine_tuned: FineTuned, texts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-    """Return (n, outputs) logits, in the rows' order: one per class in the order of the codes, or the score.
-
-    `texts` are the task's one or two text columns, each of n strings; n is 1 or more. An InputError if the tokenizer
-    gives ids that the model has no embedding for; a DivergedError if a logit is NaN or infinite.
-    """
-    from glue_bench.models.classifier import check_tokens
-    from glue_bench.training.trainer import predict
-
-    encoded = fine_tuned.encoder.tokenise(texts)
-    check_tokens(fine_tuned.model, encoded)
-    return predict(fine_tuned.model, encoded, batch_size=fine_tuned.batch_size, placement=fine_tuned.placement)
+        encoded = self.encoder.tokenise(texts)
+        check_tokens(self.model, encoded)
+        return predict(self.model, encoded, batch_size=self.batch_size, placement=self.placement)
 
 
 def answer(
@@ -96,21 +78,11 @@ def render_answers(answers: Sequence[Mapping[str, Any]], format_name: str) -> st
     """Render what `answer` returns as lines of jsonl, or of csv with a column `probability_NAME` for each class."""
     if format_name != "csv":
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in answers)
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    for number, row in enumerate(answers):
+    stream, rows = io.StringIO(), list[dict[str, Any]]()
+    for row in answers:
         classes = known if isinstance(known := row.get("probabilities"), Mapping) else {}  # it may be a column of texts
         cells = {name: value for name, value in row.items() if value is not classes}
-        cells |= {f"probability_{name}": value for name, value in classes.items()}
-        if number == 0:
-            writer.writerow(cells)
-        writer.writerow(map(escape_cell, cells.values()))
+        rows.append(cells | {f"probability_{name}": value for name, value in classes.items()})
+    lines = [rows[0], *(map(escape_cell, row.values()) for row in rows)] if rows else []
+    csv.writer(stream, lineterminator="\n").writerows(lines)
     return stream.getvalue()
-
-
-def predict_rows(
-    run: FinishedRun, rows: Sequence[str | Sequence[str] | Mapping[str, str]], *, device: str = "auto"
-) -> list[dict[str, Any]]:
-    """Predict rows with the model of a run; `glue_bench.predict` documents rows and answers."""
-    texts = join_rows(rows, run.task)
-    return answer(predict_texts(load_fine_tuned(run, device=device), texts.texts), run.task, rows=texts)

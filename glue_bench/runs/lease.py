@@ -224,11 +224,8 @@ def _judge(path: Path | None, *, dead: int | None = None) -> tuple[str, Owner]:
         if error.errno not in (errno.ENOENT, errno.EINVAL, errno.EISDIR):  # gone by now, or a pipe or folder
             raise
         return "dead", _UNKNOWN
-    if owner is _UNKNOWN:
-        return "dead", _UNKNOWN
-    if dead is not None and (owner.host, owner.process) == (socket.gethostname(), dead):
-        return "dead", owner
-    running = owner.is_running()
+    ended = owner is _UNKNOWN or (owner.host, owner.process) == (socket.gethostname(), dead)
+    running = False if ended else owner.is_running()
     if running is None:
         return verdict, owner
     return ("alive" if age < _SAME_MACHINE_STALE else "silent") if running else "dead", owner

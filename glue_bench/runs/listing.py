@@ -2,9 +2,9 @@
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import shutil
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,37 +57,39 @@ def list_runs(store: RunStore, filters: Filters) -> list[RunRow]:
     every = list[tuple[tuple[RunRow, Record | None], Mapping[str, Any]]]()
     for path in store.folders():
         encoder, task, run_id = path.parts[-3:]
-        record, seed = store.load(encoder, task, run_id), int(run_id.removeprefix("seed").partition("-")[0])
+        record, score = store.load(encoder, task, run_id), None
+        if record and record.finished:
+            score = round(100 * headline(task_of(record).parts("card"), record.scores), 2)
         state = record.status if record else "damaged" if os.path.lexists(path / "record.json") else "unfinished"
         row = RunRow(
             encoder=encoder,
             task=task,
-            seed=seed,
+            seed=int(run_id.removeprefix("seed").partition("-")[0]),
             state="running" if owner_of(path) else state,
+            score=score,
             bytes=sum(_sizes(path)),
             setting_id=record.setting_id if record else "",
             run_id=run_id,
             folder=str(path),
         )
-        if record and record.finished:
-            row.score = round(100 * headline(task_of(record).parts("card"), record.scores), 2)
         known = facts_of(record) if record else {**dict.fromkeys(KEYS, ""), **dataclasses.asdict(row)}
         every.append(((row, record), {**known, "run_id": run_id, "status": row.state}))
     found = filters.choose(every, place=store.root.parent)
-    settings = defaultdict[tuple[str, str], dict[str, Setting]](dict)
-    for _, record in found:
-        if record:
-            settings[record.place[:2]].setdefault(record.setting_id, Setting.of(record))
-    apart = defaultdict[str, dict[str, Any]](dict)
-    for alike in settings.values():
-        apart.update(zip(alike, tell_apart([*alike.values()]), strict=True))
+    apart = {"": {}, **_tell_apart({record.setting_id: record for _, record in found if record})}
     for row, _ in found:
         row.setting = show_words(apart[row.setting_id])
 
-    def order(row: RunRow) -> tuple[Any, ...]:
-        return row.encoder, row.task, sort_place(apart[row.setting_id]), row.seed
+    rows = [row for row, _ in found]
+    return sorted(rows, key=lambda row: (row.encoder, row.task, sort_place(apart[row.setting_id]), row.seed))
 
-    return sorted((row for row, _ in found), key=order)
+
+def _tell_apart(records: Mapping[Any, Record]) -> dict[Any, dict[str, Any]]:
+    """Return what distinguishes the settings of each encoder and task, in whose order the records are, by their key."""
+    found = dict[Any, dict[str, Any]]()
+    for _, own in itertools.groupby(records, key=lambda key: records[key].place[:2]):
+        keys = [*own]
+        found |= zip(keys, tell_apart([Setting.of(records[key]) for key in keys]), strict=True)
+    return found
 
 
 def remove_run(store: RunStore, folder: Path) -> None:
@@ -145,9 +147,7 @@ def load_results(results_dir: str | Path = "results", *words: str, **filters: ob
         words: only runs that fit all of these, as in `glue-bench report`: "trainer.epochs=3", "data!=sample".
         filters: the same for keys without a dot: `tasks=["rte"]`, `encoder="minilm"`, `seeds=[1, 2]`, `data="hub"`.
 
-    Raises:
-        InputError: there is no such folder.
-        UsageError: an unknown key, or no run fits.
+    Errors are those of `glue_bench.load_results`.
     """
     import pandas as pd  # imported late: it takes half a second
 
@@ -156,15 +156,11 @@ def load_results(results_dir: str | Path = "results", *words: str, **filters: ob
         raise InputError(f"{results_dir}: no such folder of results")
     store, rows = RunStore(place), list[dict[str, Any]]()
     chosen = Filters.read([*words, *(override_word(key, value) for key, value in filters.items())])
-    alike = defaultdict[tuple[str, str], list[Record]](list)
-    for record in chosen.choose_records(store.load_all(), place=place):
-        alike[record.encoder["name"], record.task].append(record)
-    for records in alike.values():
-        settings = {(run.setting_id, *run.ways): Setting.of(run) for run in records if run.finished}
-        words_of = dict(zip(settings, map(show_words, tell_apart([*settings.values()])), strict=True))
-        for record in records:
-            setting = words_of.get((record.setting_id, *record.ways), "")
-            rows += [{**row, "setting": setting} for row in _rows(record, store)]
+    records = chosen.choose_records(store.load_all(), place=place)
+    apart = _tell_apart({(run.setting_id, *run.ways): run for run in records if run.finished})
+    for run in records:
+        setting = show_words(apart.get((run.setting_id, *run.ways), {}))
+        rows += [{**row, "setting": setting} for row in _rows(run, store)]
     frame = pd.DataFrame(rows, columns=_COLUMNS)
     frame["ended"] = pd.to_datetime(frame["ended"], utc=True, errors="coerce", format="ISO8601")
     numbers = [*_NUMBERS, *_MORE_NUMBERS]

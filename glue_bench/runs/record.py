@@ -3,6 +3,7 @@ run to another. Knows no torch."""
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import platform
@@ -12,10 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, Required, TypedDict
+from typing import Any, Literal
 
 from glue_bench import __version__
-from glue_bench.config.keys import build, check, fields_of, join, require
+from glue_bench.config.keys import build, fields_of, join, require, require_one_of
 from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, TaskConfig, TrainerConfig
 from glue_bench.errors import UsageError, lack_in
 from glue_bench.reading import conform, is_file_name, read_json
@@ -25,6 +26,25 @@ from glue_bench.training.course import SeedStreams, holdout_stream
 
 SCHEMA_VERSION = 1
 STATUSES = ("finished", "failed", "diverged", "interrupted")
+# The types of values in a record's parts, wherever it has them; and which of them records of every version have.
+_KINDS: Sequence[tuple[Any, str]] = (
+    (str, "encoder.name selected.on"),
+    (str | None, "encoder.hub_id encoder.revision encoder.weights_sha256 encoder.init_sha256"),
+    (str | None, "data.dataset data.revision data.fingerprint"),
+    (int, "encoder.trained selected.epoch selected.step selected.rows selected.stopped"),
+    (int | None, "encoder.parameters"),
+    (float | None, "selected.score"),
+    (Sequence[float | None], "selected.scores"),
+    (Literal["hub", "local", "sample"], "data.source"),
+    (Mapping[str, str], "data.fingerprints data.checked"),
+    (Mapping[str, int], "data.rows data.choosing data.overlap data.truncated"),
+)
+_NEEDED = (
+    "encoder.name encoder.hub_id encoder.revision data.source data.dataset data.revision config.results_dir "
+    "config.seed config.task config.encoder config.data config.trainer.precision config.trainer.engine "
+    "config.trainer.deterministic config.trainer.max_length config.trainer.eval_batch_size"
+)
+_ONCE_READ = "encoder.weights_sha256 data.fingerprint"  # what a run knows once it has read its inputs
 _LIBRARIES = "torch transformers tokenizers datasets evaluate scikit-learn scipy numpy hydra-core peft"
 
 logger = logging.getLogger(__name__)
@@ -172,8 +192,6 @@ def parse_record(path: Path, *, place: tuple[str, ...] | None = None) -> Record:
     conform(Record, content, where="")
     if content.get("schema_version", SCHEMA_VERSION) > SCHEMA_VERSION:
         raise ValueError(f"schema_version is {content['schema_version']}; this glue-bench knows up to {SCHEMA_VERSION}")
-    for name, kind in {"encoder": _Encoder, "data": _Data, "selected": _Selected, "config": _Config}.items():
-        conform(kind, content.get(name, {}), where=name)
     record = Record(**known_to(Record, content))
     try:
         _check_record(record)
@@ -186,84 +204,38 @@ def parse_record(path: Path, *, place: tuple[str, ...] | None = None) -> Record:
     return record
 
 
-class _Encoder(TypedDict, total=False):
-    name: Required[str]
-    hub_id: Required[str | None]
-    revision: Required[str | None]
-    weights_sha256: str | None
-    init_sha256: str | None
-    parameters: int | None
-    trained: int
-
-
-class _Data(TypedDict, total=False):
-    source: Required[Literal["hub", "local", "sample"]]
-    dataset: Required[str | None]
-    revision: Required[str | None]
-    fingerprint: str | None
-    fingerprints: Mapping[str, str]
-    checked: Mapping[str, str]
-    rows: Mapping[str, int]
-    choosing: Mapping[str, int]
-    overlap: Mapping[str, int]
-    truncated: Mapping[str, int]
-
-
-class _Selected(TypedDict, total=False):
-    epoch: int
-    step: int
-    on: str
-    rows: int
-    score: float | None
-    scores: Sequence[float | None]
-    stopped: int
-
-
-class _Trainer(TypedDict, total=False):
-    """What `predict` and the command that repeats a run need; `_check_known` checks the rest."""
-
-    precision: Required[str]
-    engine: Required[str]
-    deterministic: Required[bool]
-    max_length: Required[int]
-    eval_batch_size: Required[int]
-
-
-class _Config(TypedDict, total=False):
-    task: Required[TaskConfig]
-    encoder: Required[EncoderConfig]
-    data: Required[DataConfig]
-    trainer: Required[_Trainer]
-    results_dir: Required[str]
-    seed: Required[int]
-
-
 def _check_record(record: Record) -> None:
-    if record.status not in STATUSES:
-        raise ValueError(f"status is {record.status!r}; known are {', '.join(STATUSES)}")
-    _check_known(RunConfig, record.config, where="config")
-    _check_known(TrainerConfig, record.config.get("cell", {}), where="config.cell")
-    for name, values in record.config.get("grid", {}).items():
+    config = record.config
+    require_one_of("status", record.status, allowed=STATUSES)
+    for kind, places in _KINDS:
+        for place in places.split():
+            part, _, name = place.partition(".")
+            if name in getattr(record, part):
+                conform(kind, getattr(record, part)[name], where=place)
+    _check_known(RunConfig, config, where="config")
+    _check_known(TrainerConfig, config.get("cell", {}), where="config.cell")
+    for name, values in config.get("grid", {}).items():
         for value in values:
             _check_known(TrainerConfig, {name: value}, where="config.grid")
-    task, config = check(task_of(record), "task"), record.config
-    for kind, name in ((DataConfig, "data"), (EncoderConfig, "encoder")):  # with the rules for keys that fit together
-        build(kind, known_to(kind, config[name]), where=name)
+    for place in f"{_NEEDED} {_ONCE_READ if record.finished else ''}".split():
+        inside: Any = {"encoder": record.encoder, "data": record.data, "config": config}
+        for name in place.split("."):
+            if name not in inside:
+                raise ValueError(f"{place} is missing")
+            inside = inside[name]
+    for part, known in (("data", DataConfig), ("encoder", EncoderConfig)):  # with the rules for keys that fit together
+        build(known, known_to(known, config[part]), where=part)
+    task = build(TaskConfig, known_to(TaskConfig, config["task"]), where="task")
     if (record.task, record.seed) != (task.name, config["seed"]):
         raise ValueError("its task or seed is not the one in its config")
-    if not record.run_id.startswith(f"seed{record.seed}-"):
-        raise ValueError(f"run_id is {record.run_id!r}; must begin with seed{record.seed}-")
-    for place, part, name in (("encoder", record.encoder, "weights_sha256"), ("data", record.data, "fingerprint")):
-        if record.finished and name not in part:  # which it knows once it has read its inputs
-            raise ValueError(f"{place}.{name} is missing")
+    own = f"seed{record.seed}-"
+    require("run_id", record.run_id, holds=record.run_id.startswith(own), words=f"{own}ID")
     for split in (task.train, *task.validation) if record.finished else ():
         rows = record.data.get("rows", {}).get(split)
-        if rows is None or rows < 1:
-            raise ValueError(f"data.rows.{split} is {rows}; must be 1 or more")
+        require(f"data.rows.{split}", rows, holds=rows is not None and rows >= 1, words="1 or more")
         for metric in task.metrics if split in task.validation else ():
             score = record.scores.get(split, {}).get(metric)
-            if score is None or not -1 <= score <= 1:
-                raise ValueError(f"scores.{split}.{metric} is {score}; must be -1 to 1")
+            require(f"scores.{split}.{metric}", score, holds=score is not None and -1 <= score <= 1, words="-1 to 1")
 
 
 def _check_known(kind: Any, values: Mapping[str, Any], *, where: str) -> None:
@@ -295,22 +267,15 @@ def checkout_commit() -> str | None:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
+    # Whatever repository, index or configuration the environment names; and nothing that the checkout names is run.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    git = ["git", *f"--no-optional-locks -c core.fsmonitor= -c core.hooksPath={os.devnull} -C".split(), str(root)]
+    ask = functools.partial(subprocess.run, capture_output=True, text=True, timeout=10, check=False, env=environment)
     try:
-        pattern = r"^filter\..*\.(clean|smudge|process|required)$"
-        filters = _ask_git(root, "config", "--name-only", "--get-regexp", pattern)
-        # Nothing that the checkout or its owner's settings name is run.
-        off = [word for name in filters.splitlines() for word in ("-c", f"{name}=")]
-        return _ask_git(root, *off, "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*").strip() or None
+        filters = r"^filter\..*\.(clean|smudge|process|required)$"
+        named = ask([*git, "config", "--name-only", "--get-regexp", filters]).stdout.splitlines()
+        off = [word for name in named for word in ("-c", f"{name}=")]
+        done = ask([*git, *off, "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"])
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-
-
-def _ask_git(root: Path, *words: str) -> str:
-    """Run git in `root`, whatever repository, index or configuration the environment names."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    options = f"--no-optional-locks -c core.fsmonitor= -c core.hooksPath={os.devnull}".split()
-    command = ["git", *options, "-C", str(root), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False, env=environment)
-    if done.returncode and words[0] != "config":  # which ends with 1 where nothing matches
-        raise ValueError(done.stderr)
-    return done.stdout
+    return None if done.returncode else done.stdout.strip() or None

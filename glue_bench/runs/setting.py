@@ -1,14 +1,13 @@
 """The setting of a run: everything in which two rows of a table can differ. Knows no scores."""
 
 import dataclasses
-import itertools
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from glue_bench.config.keys import NOT_IN_IDENTITY, keys_of
-from glue_bench.config.schema import LATER, PEFT, PEFT_KEYS, WAYS, TrainerConfig, without_effect
+from glue_bench.config.schema import LATER, PEFT, PEFT_KEYS, WAYS, TrainerConfig
 from glue_bench.runs.record import Record
 from glue_bench.text import quote_value
 
@@ -24,6 +23,14 @@ USUAL_WAYS = {**WAYS, "peft": "none", **{f"peft.{name}": usual for name, usual i
 _FIRST = {"init": "pretrained", "selection": "last", **USUAL_WAYS}  # values that come first, whatever their name
 LIMITS = {"max_train_rows": None, "max_eval_rows": None, "sample": "first"}
 _INPUTS = ("weights", "fingerprint", "precision", "engine", "products")  # fields that a run knows once it has read them
+# The name of each field's fact, as users know it, in the order of tables; the beginning of the names in a mapping.
+_FACTS = {
+    "encoder": "encoder", "hub_id": "encoder.hub_id", "encoder_revision": "encoder.revision", "task": "task",
+    "source": "data", "data_revision": "data.revision", "recipe": "recipe", "init": "init", "init_seed": "init_seed",
+    "init_seeds": "init_seeds", "ways": "", "trainer": "trainer.", "selection": "selection", "holdout": "holdout",
+    "limits": "data.", "fingerprint": "data.fingerprint", "precision": "precision", "engine": "engine",
+    "products": "products", "weights": "encoder.weights_sha256",
+}  # fmt: skip
 _SMALL = 0.001  # numbers below are shown as 1e-4
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
@@ -35,7 +42,7 @@ class Setting:
     """A run's configuration without its seed. Runs of one setting may be averaged.
 
     Equal settings agree in every field but `grid`: the same cell may belong to a narrower and to a wider grid.
-    Unknown values are empty, as in a run that failed before it had read its inputs.
+    Unknown values are empty, as in a run that failed before it had read its inputs; None is no fact.
     """
 
     encoder: str
@@ -50,8 +57,7 @@ class Setting:
     recipe_changes: Mapping[str, str] = field(default_factory=dict, hash=False)  # values that are not the recipe's
     init: str = "pretrained"  # or the task that the initial weights were fine-tuned on
     init_seed: int | str | None = None  # of that task's run, or which it is by score; None if it is each run's own
-    init_seeds: str = ""  # that median or best is chosen among
-    usual_start: bool = field(default=True, compare=False)  # whether the task's init_from has it
+    init_seeds: str | None = None  # that median or best is chosen among
     selection: str = "last"  # last, best, holdout or halves
     holdout: float | None = None  # None unless the selection is holdout
     ways: Mapping[str, Any] = field(default_factory=dict, hash=False)  # head, freeze, peft, and the keys of its method
@@ -63,45 +69,39 @@ class Setting:
     precision: str = ""  # in which the run computed, whatever trainer.precision asked for
     engine: str = ""  # that `trainer.engine=auto` chose: an earlier version may have chosen another
     products: str = ""  # that `trainer.products=auto` chose, which depends on the machine
-    weights: str = ""  # SHA-256 of the pretrained weights
+    weights: str = ""  # SHA-256 of the pretrained weights, 12 digits
     path: str = field(default="", compare=False)  # of local rows: says which of two files with the same rows it was
 
     @classmethod
     def of(cls, record: Record) -> Self:
         """Return the setting of a record."""
-        config, data, encoder = record.config, record.data, record.encoder
+        config, data, encoder, init = record.config, record.data, record.encoder, record.init_kind
         words = {"hub": f"{data.get('dataset')} on the hub", "local": "local files", "sample": "sample data"}
         trainer = {key: value for key, value in {**LATER, **config["trainer"]}.items() if key not in EXECUTION}
         # Older records of runs that start from another run hold the hash of that run's weights in its place.
-        known = record.init_kind == "pretrained" or "init_sha256" in encoder
+        known = init == "pretrained" or "init_sha256" in encoder
         return cls(
+            **{name: getattr(record, name) for name in ("task", "recipe", "selection", "precision")},
+            **{name: config.get(name, {}) for name in ("recipe_changes", "cell", "grid")},
             encoder=encoder["name"],
-            task=record.task,
-            recipe=record.recipe,
             data=words[data["source"]],
             id=record.setting_id,
             hub_id=encoder.get("hub_id") or "",
             encoder_revision=encoder.get("revision") or "",
             source=data["source"],
             data_revision=data.get("revision") or "",
-            recipe_changes=dict(config.get("recipe_changes") or {}),
-            init=record.init_kind,
-            init_seed=None if record.init_kind == "pretrained" else config.get("init_seed"),
-            init_seeds=", ".join(map(str, config.get("init_seeds") or ())),
-            usual_start=record.init_kind in config["task"].get("init_from", ()),
-            selection=record.selection,
+            init=init,
+            init_seed=None if init == "pretrained" else config.get("init_seed"),
+            init_seeds=", ".join(map(str, config.get("init_seeds", ()))) or None,
             holdout=config.get("holdout") if record.selection == "holdout" else None,
             ways=_ways_of(config),
-            cell=dict(config.get("cell") or {}),
-            grid=dict(config.get("grid") or {}),
             trainer=trainer,
             limits={key: config["data"].get(key, usual) for key, usual in LIMITS.items()},
             fingerprint=data.get("fingerprint") or "",
-            precision=record.precision,
             engine=record.engine if trainer.get("engine") == "auto" else "",
             products=record.ways[-1] if trainer["products"] == "auto" else "",
-            weights=(encoder.get("weights_sha256") or "") if known else "",
-            path=str(config["data"].get("path") or ""),
+            weights=(encoder.get("weights_sha256") or "")[:12] if known else "",
+            path=config["data"].get("path") or "",
         )
 
     @property
@@ -121,29 +121,14 @@ class Setting:
 
     def facts(self) -> dict[str, Any]:
         """Return every value in which two settings can differ, by the name that users know. Empty text: unknown."""
-        return {
-            "encoder": self.encoder,
-            "encoder.hub_id": self.hub_id,
-            "encoder.revision": self.encoder_revision,
-            "task": self.task,
-            "data": self.source,
-            "data.revision": self.data_revision,
-            "recipe": self.recipe,
-            "init": self.init,
-            **({"init_seed": self.init_seed} if self.init_seed is not None else {}),
-            **({"init_seeds": self.init_seeds} if self.init_seeds else {}),
-            **self.ways,
-            **{f"trainer.{key}": value for key, value in self.trainer.items()},
-            "selection": self.selection,
-            **({"holdout": self.holdout} if self.selection == "holdout" else {}),
-            **{f"data.{key}": value for key, value in self.limits.items()},
-            "data.fingerprint": self.fingerprint,
-            "precision": self.precision,
-            "engine": self.engine,
-            "products": self.products,
-            "encoder.weights_sha256": self.weights[:12],
-            "grid": ", ".join(sorted(self.cell)),
-        }
+        found = dict[str, Any]()
+        for name, fact in _FACTS.items():
+            value = getattr(self, name)
+            if isinstance(value, Mapping):
+                found |= {f"{fact}{key}": each for key, each in value.items()}
+            elif value is not None:
+                found[fact] = value
+        return {**found, "grid": ", ".join(sorted(self.cell))}
 
     def difference(self, *others: Self, but: Collection[str] = ()) -> dict[str, tuple[Any, ...]]:
         """Return the facts in which this setting and the others differ: name to each one's value, this one's first.
@@ -154,29 +139,19 @@ class Setting:
         return {name: values for name, values in found.items() if name not in but}
 
     @property
+    def unusual_ways(self) -> dict[str, Any]:
+        """What is trained, where it is not the usual."""
+        return {name: value for name, value in self.ways.items() if value not in ("", USUAL_WAYS[name])}
+
+    @property
     def way_words(self) -> list[str]:
         """The KEY=VALUE words for what is trained, where it is not the usual."""
-        return [override_word(name, value) for name, value in self.ways.items() if value not in ("", USUAL_WAYS[name])]
+        return [override_word(name, value) for name, value in self.unusual_ways.items()]
 
     @property
     def method(self) -> str:
         """What is trained, as published rows name it: full, a method of peft, or what is frozen."""
         return next((word.removeprefix("peft=") for word in self.way_words if not word.startswith("head=")), "full")
-
-    def words(self) -> list[str]:
-        """Return the KEY=VALUE words for recipe, init, what is trained, selection, grid and changed trainer values."""
-        words = [override_word("recipe", self.recipe)]
-        chain = [self.task, *self.init.split(" from ")]
-        start = self.init if self.usual_start else f"{{{','.join(map(':'.join, itertools.pairwise(chain)))}}}"
-        words += [f"init={start}"] if self.init != "pretrained" else []
-        words += [f"init_seed={self.init_seed}"] if self.init_seed is not None else []
-        words += self.way_words
-        words += [f"selection={self.selection}"]  # always, because a recipe may set it
-        words += [override_word("holdout", self.holdout)] if self.selection == "holdout" else []
-        words += [override_word(f"grid.{key}", values) for key, values in self.grid.items()]
-        keys = [key for key in dict.fromkeys([*self.recipe_changes, *self.cell]) if key in self.trainer]
-        keys = [key for key in keys if key not in without_effect(self.trainer)]
-        return words + [override_word(f"trainer.{key}", self.trainer[key]) for key in keys]
 
     def as_cell(self, keys: Iterable[str]) -> Self:
         """Return the same values as a cell of a grid of these trainer keys."""
@@ -209,15 +184,12 @@ def tell_apart(settings: Sequence[Setting], *, chosen: Sequence[Collection[str]]
         if name in names:
             _add_letters(found, short, values=[each[name] for each in facts])
     every = [(*map(str, each.values()), *map(str, by)) for each, by in zip(found, searched, strict=True)]
-    if len({*every}) < len(every):
-        alike = [every.count(values) > 1 for values in every]
-        paths = [each.path if one else "" for each, one in zip(settings, alike, strict=True)]
-        if len({*filter(None, paths)}) == sum(alike):
-            for each, path in zip(found, paths, strict=True):
-                each["data.path"] = path
-        else:
-            ids = [each.id if one else "" for each, one in zip(settings, alike, strict=True)]
-            _add_letters(found, "setting", values=ids)
+    alike = [each if every.count(values) > 1 else None for each, values in zip(settings, every, strict=True)]
+    paths = [each.path if each else "" for each in alike]
+    if len({*paths} - {""}) < len(alike) - alike.count(None):
+        _add_letters(found, "setting", values=[each.id if each else "" for each in alike])
+    elif any(paths):
+        found = [{**each, "data.path": path} for each, path in zip(found, paths, strict=True)]
     return found
 
 
@@ -233,17 +205,17 @@ def _differing(every: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]
 def _add_letters(found: Iterable[dict[str, Any]], name: str, *, values: Sequence[str]) -> None:
     order = [*dict.fromkeys(value for value in values if value)]
     for each, value in zip(found, values, strict=True):
-        number = order.index(value) if value else -1
-        each[name] = "" if number < 0 else chr(ord("A") + number) if number < 26 else str(number + 1)
+        number = order.index(value) if value else 0
+        each[name] = value and (chr(ord("A") + number) if number < 26 else str(number + 1))
 
 
 def sort_place(values: Mapping[str, Any]) -> list[tuple[bool, bool, bool, float, str]]:
     """Return the key that sorts settings by what distinguishes them: numbers by size, null last."""
-    places = []
-    for name, value in values.items():
-        number = value if isinstance(value, int | float) else None
-        places.append((value != _FIRST.get(name, value), value is None, number is None, number or 0, str(value)))
-    return places
+    numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
+    return [
+        (value != _FIRST.get(name, value), value is None, name not in numbers, numbers.get(name, 0), str(value))
+        for name, value in values.items()
+    ]
 
 
 def short_name(name: str) -> str:
@@ -271,21 +243,16 @@ def override_word(key: str, value: Any) -> str:
 
 def override_value(value: Any) -> str:
     """Write a value in the grammar of the command line: a word, a number, a list of them, or null."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
     if isinstance(value, list | tuple):
-        return f"[{','.join(override_value(item) for item in value)}]"
-    text = str(value)
-    plain = not isinstance(value, str) or (_PLAIN.fullmatch(text) and text.lower() not in _MEANINGFUL)
-    return text if plain else quote_value(text)
+        return f"[{','.join(map(override_value, value))}]"
+    if isinstance(value, str):
+        return value if _PLAIN.fullmatch(value) and value.lower() not in _MEANINGFUL else quote_value(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _ways_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is trained, and on what head; a key that the method of `peft` does not have is unknown."""
-    peft = config.get("peft") or {}
-    method = peft.get("method", "none")
-    own = {name: peft.get(name, usual) if name in PEFT_KEYS[method] else "" for name, usual in PEFT.items()}
-    ways = {name: config.get(name, usual) for name, usual in WAYS.items()}
-    return {**ways, "peft": method, **{f"peft.{name}": value for name, value in own.items()}}
+    peft, ways = config.get("peft", {}), {name: config.get(name, usual) for name, usual in WAYS.items()}
+    own = PEFT_KEYS[method := peft.get("method", "none")]
+    of_method = {f"peft.{name}": peft.get(name, usual) if name in own else "" for name, usual in PEFT.items()}
+    return {**ways, "peft": method, **of_method}

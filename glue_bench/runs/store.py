@@ -14,10 +14,10 @@ import re
 import shutil
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,7 @@ class RunStore:
         with the same setting and seed, whose ids cannot all be theirs.
         """
         found = defaultdict[tuple[str, ...], list[Record]](list)
+        self.left_out.clear()
         for folder, names in self._walk():
             if "record.json" not in names:
                 continue
@@ -78,30 +79,27 @@ class RunStore:
 
     def folders(self) -> Iterator[Path]:
         """List every run's folder, sorted: one with a run's name that has a record, or holds a run's files alone."""
+        self.left_out.clear()
         for folder, names in self._walk():
             own = "record.json" in names or all(any(fnmatch.fnmatch(name, form) for form in _OWN) for name in names)
             if own and _SEED.match(folder.name):
                 yield folder
 
-    def _walk(self) -> Iterator[tuple[Path, list[str]]]:
-        """Yield each folder where a run's may be, sorted, with the names in it."""
-        self.left_out.clear()
-        folders = [self.root]
-        for _ in ("encoder", "task", "run"):
-            folders = [folder / name for folder in folders for name in self._names(folder) or ()]
-        for folder in folders:
-            if (names := self._names(folder)) is not None:
-                yield folder, names
-
-    def _names(self, folder: Path) -> list[str] | None:
-        """Return the sorted names in a folder; None if it is none, or cannot be read, which is logged and counted."""
+    def _walk(self, *place: str) -> Iterator[tuple[Path, list[str]]]:
+        """Yield each folder where a run's may be, sorted, with the names in it; one that cannot be read is logged."""
+        folder = self.folder(*place)
         try:
-            return sorted(os.listdir(f"{folder}/."))  # noqa: PTH208 - glob hides errors; the dot needs the right to enter
+            names = sorted(os.listdir(f"{folder}/."))  # noqa: PTH208 - glob hides errors; the dot needs the right to enter
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 logger.warning("%s: cannot be read, ignored (%s)", folder, error.strerror)
                 self.left_out["folder that cannot be read"] += 1
-            return None
+            return
+        if len(place) == len(("encoder", "task", "run")):
+            yield folder, names
+        else:
+            for name in names:
+                yield from self._walk(*place, name)
 
     def save(self, record: Record) -> Path:
         """Write record.json, which marks the run's other files as complete: write it last. May raise a DiskError."""
@@ -110,17 +108,12 @@ class RunStore:
         return path
 
     def keep_failure(
-        self,
-        request: RunRequest,
-        error: BaseException,
-        *,
-        facts: Mapping[str, Any] | None = None,
-        history: Sequence[Any] = (),
+        self, request: RunRequest, error: BaseException, *, history: Sequence[Any] = (), **facts: Any
     ) -> Record:
         """Write the record of a run that did not finish, and the traceback of an unforeseen error.
 
         A finished record is never replaced by a later failure: then the finished record is returned. What is known of
-        the run so far are `facts`, if more than `request_facts`, and the lines of its `history`. May raise a DiskError.
+        the run so far are `facts`, besides `request_facts`, and the lines of its `history`. May raise a DiskError.
         """
         traceback.clear_frames(error.__traceback__)  # what they hold may be what memory ran out for
         folder, known = self.folder(*request.place), self.load(*request.place)
@@ -130,9 +123,9 @@ class RunStore:
             write_history(folder / "history.jsonl", history)
         if isinstance(error, Exception | SystemExit) and not isinstance(error, GlueBenchError):
             write_text_atomically(folder / "error.log", "".join(traceback.format_exception(error)))
-        facts = request_facts(request) if facts is None else facts
         stopped = isinstance(error, KeyboardInterrupt | LostError)
         status = "diverged" if isinstance(error, DivergedError) else "interrupted" if stopped else "failed"
+        facts = facts if "run_id" in facts else request_facts(request) | facts  # which asks git, and may take a while
         record = Record(**facts, status=status, error=describe(error), ended=now())
         self.save(record)
         if record.status == "diverged":
@@ -169,9 +162,9 @@ class RunStore:
         return (self.folder(*record.place) / place).is_file()
 
     def read_predictions(self, record: Record, split: str) -> "Predictions":
-        """Read the predictions that a finished record's scores of a split come from; errors as `read_predictions`."""
+        """Read the predictions that a finished record's scores of a split come from; errors as `Predictions.read`."""
         path, sha256 = predictions_path(self.folder(*record.place), split), record.predictions_sha256.get(split)
-        return read_predictions(path, task_of(record), rows=record.data["rows"][split], sha256=sha256)
+        return Predictions.read(path, task_of(record), rows=record.data["rows"][split], sha256=sha256)
 
 
 def _written(path: Path) -> int:
@@ -180,100 +173,83 @@ def _written(path: Path) -> int:
     return max((each.lstat().st_mtime_ns for each in every if each.is_symlink() or not each.is_dir()), default=0)
 
 
-def write_predictions(
-    path: Path,
-    *,
-    idx: NDArray[np.int64],
-    label: Any = None,
-    prediction: Any,
-    logits: NDArray[np.float32],
-    origin: str = "",
-) -> str:
-    """Write idx, label, prediction and one column logit_0, logit_1, ... per output, a row each; return the SHA-256.
-
-    `logits` are (n, outputs); `label` is None for test rows, which get no such column; `origin`, what the predictions
-    were made from, is kept in the file's metadata. A file that cannot be written is a DiskError.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {"idx": idx, **({} if label is None else {"label": label}), "prediction": prediction}
-    columns |= {f"logit_{output}": np.ascontiguousarray(logits[:, output]) for output in range(logits.shape[1])}
-    metadata = {_ORIGIN_KEY: origin} if origin else None
-    content = io.BytesIO()
-    pq.write_table(pa.table(columns, metadata=metadata), content)
-    with replace_atomically(path) as temporary:
-        temporary.write_bytes(content.getvalue())
-    return hashlib.sha256(content.getvalue()).hexdigest()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
     """What one run predicted on the n rows of a split, in file order."""
 
     idx: NDArray[np.int64]  # (n,) the row's number as the source gives it
-    label: NDArray[Any]  # (n,) class codes 0..k-1, or scores; (0,) for test rows
-    prediction: NDArray[Any]  # (n,) of the same kind
-    logits: NDArray[np.float64]  # (n, outputs)
-    origin: str = ""  # as in `write_predictions`
+    label: NDArray[Any] = field(default_factory=lambda: np.array([]))  # (n,) codes or scores; (0,) for test rows
+    prediction: NDArray[Any]  # (n,) class codes 0..k-1, or scores
+    logits: NDArray[Any]  # (n, outputs), float32 of the model, float64 once read
+    origin: str = ""  # what the predictions were made from
+
+    def write(self, path: Path) -> str:
+        """Write a row each, with one column logit_0, logit_1, ... per output, and return the SHA-256 of the file.
+
+        Test rows get no column label; `origin` is kept in the metadata. A file that cannot be written is a DiskError.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns = {"idx": self.idx, **({"label": self.label} if len(self.label) else {}), "prediction": self.prediction}
+        columns |= {f"logit_{output}": np.ascontiguousarray(logits) for output, logits in enumerate(self.logits.T)}
+        metadata = {_ORIGIN_KEY: self.origin} if self.origin else None
+        content = io.BytesIO()
+        pq.write_table(pa.table(columns, metadata=metadata), content)
+        with replace_atomically(path) as temporary:
+            temporary.write_bytes(content.getvalue())
+        return hashlib.sha256(content.getvalue()).hexdigest()
+
+    @classmethod
+    def read(
+        cls, path: Path, task: TaskConfig, *, labelled: bool = True, rows: int | None = None, sha256: str | None = None
+    ) -> Self:
+        """Read what `write` wrote, and check it; logits may be NaN or infinite. Test rows are not `labelled`.
+
+        A file of another hash or number of rows than expected is refused before its rows take memory. An InputError if
+        it is missing, damaged, another, or does not fit the task; the message can follow "the run has".
+        """
+        import pyarrow as pa
+
+        from glue_bench.data.tables import open_parquet
+
+        name = f"{path.parent.name}/{path.name}"
+        misfit = InputError(f"{name} that does not fit the task")
+        coded = ["label", "prediction"] if labelled else ["prediction"]
+        outputs = [f"logit_{output}" for output in range(task.outputs)]
+        wanted = ["idx", *coded, *outputs]
+        try:
+            file = open_parquet(path)
+            if sha256 is not None and file_sha256(path) != sha256:
+                raise InputError(f"{name} from another training than its record")
+            if rows is not None and file.metadata.num_rows != rows:
+                raise InputError(f"{name} of {file.metadata.num_rows} rows; the record says {rows}")
+            table = file.read(columns=wanted)
+            kinds = [each.type for each in table.columns if not each.null_count]
+            numbers = [kind for kind in kinds if pa.types.is_signed_integer(kind) or pa.types.is_floating(kind)]
+            if not table.num_rows or len(numbers) < table.num_columns:
+                raise misfit
+            # pyarrow's own way imports pandas
+            columns: dict[str, NDArray[Any]] = {each: np.from_dlpack(table[each].combine_chunks()) for each in wanted}
+            origin = (table.schema.metadata or {}).get(_ORIGIN_KEY, b"").decode("utf-8")
+        except FileNotFoundError as error:
+            raise InputError(f"no {name}") from error
+        except (OSError, ValueError, pa.ArrowException, KeyError) as error:
+            raise InputError(f"a damaged {name} ({type(error).__name__})") from error
+        for values in (columns[each] for each in coded):  # finite scores, or codes of the task's classes
+            codes = values.dtype.kind == "i" and values.min() >= 0 and values.max() < task.outputs
+            if columns["idx"].dtype.kind != "i" or not (np.isfinite(values).all() if task.regression else codes):
+                raise misfit
+        return cls(
+            **{each: columns[each] for each in ("idx", *coded)},
+            logits=np.array([columns[column] for column in outputs], dtype=np.float64).T,
+            origin=origin,
+        )
 
 
 def predictions_path(folder: Path, split: str) -> Path:
     """Return the path of a run's predictions of a split, in the run's folder."""
     return folder / "predictions" / f"{split}.parquet"
-
-
-def read_predictions(
-    path: Path, task: TaskConfig, *, labelled: bool = True, rows: int | None = None, sha256: str | None = None
-) -> Predictions:
-    """Read what `write_predictions` wrote, and check it; logits may be NaN or infinite. Test rows are not `labelled`.
-
-    A file of another hash or number of rows than expected is refused before its rows take memory. An InputError if it
-    is missing, damaged, another, or does not fit the task; the message can follow "the run has".
-    """
-    import pyarrow as pa
-
-    from glue_bench.data.tables import open_parquet
-
-    name = f"{path.parent.name}/{path.name}"
-    misfit = InputError(f"{name} that does not fit the task")
-    coded = ["label", "prediction"] if labelled else ["prediction"]
-    outputs = [f"logit_{output}" for output in range(task.outputs)]
-    wanted = ["idx", *coded, *outputs]
-    try:
-        file = open_parquet(path)
-        if sha256 is not None and file_sha256(path) != sha256:
-            raise InputError(f"{name} from another training than its record")
-        if rows is not None and file.metadata.num_rows != rows:
-            raise InputError(f"{name} of {file.metadata.num_rows} rows; the record says {rows}")
-        table = file.read(columns=wanted)
-        kinds = [each.type for each in table.columns if each.null_count == 0]
-        numbers = [kind for kind in kinds if pa.types.is_signed_integer(kind) or pa.types.is_floating(kind)]
-        if not table.num_rows or len(numbers) < table.num_columns:
-            raise misfit
-        # pyarrow's own way imports pandas
-        columns: dict[str, NDArray[Any]] = {each: np.from_dlpack(table[each].combine_chunks()) for each in wanted}
-        origin = (table.schema.metadata or {}).get(_ORIGIN_KEY, b"").decode("utf-8")
-    except FileNotFoundError as error:
-        raise InputError(f"no {name}") from error
-    except (OSError, ValueError, pa.ArrowException, KeyError) as error:
-        raise InputError(f"a damaged {name} ({type(error).__name__})") from error
-    if columns["idx"].dtype.kind != "i" or not all(_fit_task(columns[column], task) for column in coded):
-        raise misfit
-    return Predictions(
-        idx=columns["idx"],
-        label=columns.get("label", np.array([])),
-        prediction=columns["prediction"],
-        logits=np.array([columns[column] for column in outputs], dtype=np.float64).T,
-        origin=origin,
-    )
-
-
-def _fit_task(values: NDArray[Any], task: TaskConfig) -> bool:
-    """Return whether labels or predictions are finite scores, or codes of the task's classes."""
-    if task.regression:
-        return bool(np.isfinite(values).all())
-    return values.dtype.kind == "i" and bool(values.min() >= 0 and values.max() < task.outputs)
 
 
 def write_history(path: Path, lines: Sequence[Any]) -> None:
@@ -320,12 +296,11 @@ def choose_start(request: RunRequest, store: RunStore) -> RunRequest:
     """
     if len(request.starts) < 2:
         return request
-    scores = list[tuple[float, RunRequest]]()
+    ranked = list[tuple[float, int, RunRequest]]()
     for start in request.starts:
         record = store.load(*start.place)
         if record is None or not record.finished:
             raise InputError(f"{request.title}: {start.title}, one of the runs that it may start from, is not finished")
-        scores.append((headline(task_of(record).parts("card"), record.scores), start))
-    scores.sort(key=lambda each: (-each[0], each[1].config.seed))
-    place = 0 if request.config.init_seed == "best" else len(scores) // 2
-    return dataclasses.replace(request, starts=(scores[place][1],))
+        ranked.append((-headline(task_of(record).parts("card"), record.scores), start.config.seed, start))
+    place = 0 if request.config.init_seed == "best" else len(ranked) // 2
+    return dataclasses.replace(request, starts=(sorted(ranked)[place][2],))

@@ -31,7 +31,7 @@ from glue_bench.runs.filters import Filters, facts_of
 from glue_bench.runs.finished import FinishedRun, check_weights
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, override_word
-from glue_bench.runs.store import RunStore, predictions_path, read_predictions, write_predictions
+from glue_bench.runs.store import Predictions, RunStore, predictions_path
 from glue_bench.submission.layout import LeaderboardFile, write_rows
 from glue_bench.text import first_line
 
@@ -129,7 +129,7 @@ class Source:
         """The stored predictions of these rows with these weights; None if they are missing or unreadable."""
         path = predictions_path(self.run.folder, self.file.place)
         try:
-            kept = read_predictions(path, self.run.task, labelled=False, rows=self.texts.rows)
+            kept = Predictions.read(path, self.run.task, labelled=False, rows=self.texts.rows)
         except InputError:
             return None
         return kept.prediction if kept.origin == self.origin else None
@@ -168,18 +168,18 @@ def predict_files(
 ) -> dict[str, bytes]:
     """Predict what is not stored yet, and return the content of each file by name.
 
-    `device` is as in `load_fine_tuned`; `on_rows` is called with a source, `done` rows of it, 0 at its start, and
+    `device` is as in `FineTuned`; `on_rows` is called with a source, `done` rows of it, 0 at its start, and
     `fresh`: those of them predicted now. Errors as in `predict_rows`.
     """
     contents, loaded, load = dict[str, bytes](), "", None
     for source in sorted(sources, key=lambda source: source.file.task):  # all files of a task come from one model
         run, prediction = source.run, source.kept
         if prediction is None:
-            from glue_bench.runs.inference import load_fine_tuned
+            from glue_bench.runs.inference import FineTuned
 
             on_rows(source, done=0, fresh=0)
             if load is None or loaded != run.record.task:  # free the last model before loading the next
-                loaded, load = run.record.task, functools.cache(functools.partial(load_fine_tuned, run, device=device))
+                loaded, load = run.record.task, functools.cache(functools.partial(FineTuned, run, device=device))
             prediction = predict_rows(source, load=load, on_rows=on_rows)
         # Classes are mapped by name: a run's codes may be in another order.
         shown = prediction if run.task.regression else [run.task.labels[code] for code in prediction]
@@ -196,7 +196,6 @@ def predict_rows(
     are left to predict; `on_rows` is as in `predict_files`. An InputError for rows or weights that cannot be used, a
     DivergedError for a logit that is NaN or infinite, a DiskError if the predictions cannot be written.
     """
-    from glue_bench.runs.inference import predict_texts
     from glue_bench.tasks.metrics import decide
 
     # Without padding, kernels of oneDNN are rarely reused; its cache of 1,024 takes 2.3 GB after QQP's rows.
@@ -210,7 +209,7 @@ def predict_rows(
         with contextlib.suppress(OSError, ValueError, EOFError, MemoryError), open_regular(part) as stream:
             found = np.load(stream, allow_pickle=False)
         if found.shape != (len(texts), task.outputs) or found.dtype != np.float32:
-            found = predict_texts(load(), texts.texts)
+            found = load().predict(texts.texts)
             fresh += len(texts)
             if len(texts) < source.texts.rows:  # a split of one piece needs no stored pieces
                 with replace_atomically(part) as temporary, temporary.open("wb") as stream:
@@ -221,7 +220,7 @@ def predict_rows(
             on_rows(source, done=done, fresh=fresh)
     idx, logits = (np.concatenate(column) for column in zip(*pieces, strict=True))
     prediction = decide(logits, regression=task.regression)
-    write_predictions(path, idx=idx, prediction=prediction, logits=logits, origin=source.origin)
+    Predictions(idx=idx, prediction=prediction, logits=logits, origin=source.origin).write(path)
     shutil.rmtree(parts, ignore_errors=True)
     on_rows(source, done=done, fresh=fresh)
     return prediction

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import LostLeaseError, Owner, owner_of, take_lease
-from glue_bench.runs.record import Record, request_facts
+from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan, find_record
@@ -53,7 +53,7 @@ def resolve_lost(
         if new and stopped and resumable:
             return None
         if not new or stopped:
-            record = store.keep_failure(request, error, facts={**request_facts(request), "steps": steps})
+            record = store.keep_failure(request, error, steps=steps)
             if record.finished:
                 logger.warning("%s: its result is kept, but training it again failed: %s", request.title, error)
         return record
@@ -156,7 +156,7 @@ def run_leased(
     try:
         if found := find_record(request, store, earlier=earlier):
             return found
-        from glue_bench.runs.experiment import run_experiment
+        from glue_bench.runs.experiment import Experiment
 
         def on_phase(name: str) -> None:
             lease.note_progress(name)
@@ -167,9 +167,9 @@ def run_leased(
             listener.step(request, report)
 
         processes.broadcast(request)
-        return run_experiment(
+        return Experiment(
             request, store, on_phase=on_phase, on_step=on_step, check_owner=lease.check, processes=processes
-        )
+        ).run()
     finally:
         record = store.load(*request.place)
         lease.release(done=record is not None and record.finished)

@@ -98,7 +98,7 @@ def measure_run(request: RunRequest, *, threads: int) -> Estimate:
     """
     import torch
 
-    from glue_bench.runs.experiment import run_experiment
+    from glue_bench.runs.experiment import Experiment
 
     config, times = request.config, list[float]()
     torch.set_num_threads(threads)
@@ -113,7 +113,7 @@ def measure_run(request: RunRequest, *, threads: int) -> Estimate:
     inputs = {**request.inputs, "data": dict(resolve_source(few, config.task).identity)}
     with tempfile.TemporaryDirectory() as folder:
         run, store = identify(short, inputs), RunStore(Path(folder))
-        run_experiment(run, store, on_step=lambda _: times.append(time.perf_counter()))
+        Experiment(run, store, on_step=lambda _: times.append(time.perf_counter())).run()
     each = (times[-1] - times[_UNEVEN - 1]) / (_MEASURED - _UNEVEN)  # seconds of an update
     scored = sum(data.rows[name] for name in config.task.validation) / size
     start = times[0] - began - each  # reading, tokenising, loading

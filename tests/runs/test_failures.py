@@ -117,16 +117,16 @@ def test_a_wrong_device_stops_the_command_and_leaves_no_failed_runs(
 def test_files_that_change_after_the_plan_fail_the_run(tiny_words: list[str], tmp_path: Path) -> None:
     from glue_bench.config.compose import compose_run
     from glue_bench.errors import InputError
-    from glue_bench.runs.experiment import run_experiment
+    from glue_bench.runs.experiment import Experiment
     from glue_bench.runs.identity import make_requests
 
     data = make_local_glue(tmp_path / "data")
     config = compose_run(["task=rte", *tiny_words, f"data.path={data}"])
     first, second = make_requests(config, [1, 2])
-    run_experiment(first, RunStore(tmp_path / "results"))
+    Experiment(first, RunStore(tmp_path / "results")).run()
     write_parquet(data / "rte" / "train.parquet", pair_columns(48, seed=77))
     with pytest.raises(InputError, match="the files of its data changed since the run was planned"):
-        run_experiment(second, RunStore(tmp_path / "results"))
+        Experiment(second, RunStore(tmp_path / "results")).run()
 
 
 def test_an_encoder_with_another_models_tokenizer_ends_the_run_with_3(

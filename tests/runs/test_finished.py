@@ -18,7 +18,7 @@ from glue_bench.errors import GlueBenchError, InputError, UsageError
 from glue_bench.files import file_sha256
 from glue_bench.runs.finished import FinishedRun, check_weights, find_finished, repeating_words
 from glue_bench.runs.identity import make_requests
-from glue_bench.runs.inference import load_fine_tuned, predict_texts
+from glue_bench.runs.inference import FineTuned
 from glue_bench.runs.store import RunStore
 from tests.support.making import make_record
 from tests.support.training import make_distilbert
@@ -50,11 +50,11 @@ def test_the_kept_weights_give_the_logits_that_the_run_stored(
     encoder: Path = request.getfixturevalue(family)
     length = "trainer.max_length=16"  # cuts rows, so that another length would show
     run = train(tiny_words, task, f"encoder.path={encoder}", length, "trainer.learning_rate=1e-3")
-    fine_tuned = load_fine_tuned(run, device="cpu")
+    fine_tuned = FineTuned(run, device="cpu")
     assert fine_tuned.model.engine == run.record.engine == "flat"
     for split in run.task.validation:
         rows = pq.read_table(local_glue / task / f"{split}.parquet").to_pydict()
-        logits = predict_texts(fine_tuned, [rows[name] for name in run.task.texts])
+        logits = fine_tuned.predict([rows[name] for name in run.task.texts])
         assert np.abs(logits - stored_logits(run, split)).max() < 1e-6
         assert logits.std(axis=0).min() > 1e-5  # no constant would pass
     saved = load_file(run.model_folder / "model.safetensors")
@@ -75,7 +75,7 @@ def test_another_family_predicts_what_its_run_stored(
     ]
     run = train(tiny_words, "rte", *words)
     rows = pq.read_table(local_glue / "rte" / "validation.parquet").to_pydict()
-    logits = predict_texts(load_fine_tuned(run, device="cpu"), [rows["sentence1"], rows["sentence2"]])
+    logits = FineTuned(run, device="cpu").predict([rows["sentence1"], rows["sentence2"]])
     assert run.record.engine == engine
     assert np.abs(logits - stored_logits(run, "validation")).max() < 1e-6
 
@@ -84,7 +84,8 @@ def test_a_record_names_the_weights_that_were_kept_and_none_otherwise(tiny_words
     assert main(["run", "task=rte", *tiny_words]) == 0
     assert find_finished(store_of(tmp_path)).record.model_sha256 is None
     with pytest.raises(
-        InputError, match=r"this run kept no weights\. To train it again and keep them: glue-bench run task=rte"
+        InputError,
+        match=r"^this run kept no weights\. To train tiny rte .* again and keep them: glue-bench run task=rte",
     ):
         find_finished(store_of(tmp_path), need_model=True)
     run = train(tiny_words, "rte")  # runs again: the weights were not kept
@@ -102,7 +103,7 @@ def test_weights_of_another_run_or_without_a_hash_are_refused(tiny_words: list[s
     weights["classifier.out_proj.bias"] += 1
     save_file(weights, path, metadata={"format": "pt"})
     with pytest.raises(InputError, match="these weights do not belong to the run's record"):
-        load_fine_tuned(run)
+        FineTuned(run)
     path.unlink()
     with pytest.raises(InputError, match="kept no weights"):
         check_weights(run)
@@ -146,7 +147,7 @@ def test_the_model_of_a_run_is_used_only_as_its_run_left_it_by_predict_and_by_ru
         (spoil_weights, "model.safetensors: these weights do not belong to the run's record"),
         (add_adapter, "model: an adapter such as LoRA beside a model"),
         (remove_tokenizer, "model: no tokenizer.json and no vocabulary file"),
-        (shutil.rmtree, "this run kept no weights. To train it again and keep them: glue-bench run task=mnli"),
+        (shutil.rmtree, "this run kept no weights. To train tiny mnli seed "),
     ):
         spoil(run.model_folder)
         capsys.readouterr()
@@ -164,7 +165,7 @@ def test_a_saved_model_of_another_shape_is_refused_in_one_line(tiny_words: list[
     run = train(tiny_words, "rte")
     record = dataclasses.replace(run.record, task="stsb", config=make_record(task="stsb").config)
     with pytest.raises(InputError, match="no classifier with 1 outputs was saved there") as caught:
-        load_fine_tuned(dataclasses.replace(run, record=record))
+        FineTuned(dataclasses.replace(run, record=record))
     assert len(str(caught.value).splitlines()) == 1
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from glue_bench.config.compose import compose_run
 from glue_bench.models.classifier import Classifier
-from glue_bench.runs.experiment import run_experiment
+from glue_bench.runs.experiment import Experiment
 from glue_bench.runs.identity import make_requests
 from glue_bench.runs.store import RunStore
 
@@ -20,7 +20,7 @@ def test_the_model_leaves_memory_with_its_run(selection: str, tiny_words: list[s
     gc.collect()
     gc.disable()
     try:
-        assert run_experiment(request, RunStore(tmp_path / "results")).finished
+        assert Experiment(request, RunStore(tmp_path / "results")).run().finished
         assert not [each for each in gc.get_objects() if type(each) is Classifier]
     finally:
         gc.enable()

@@ -15,6 +15,7 @@ from glue_bench.cli import main
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import RunConfig, config_from_facts
 from glue_bench.models.peft import ADAPTER_FILES
+from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.identity import identify
 from glue_bench.runs.record import Record
 from glue_bench.runs.setting import Setting, show_words, tell_apart
@@ -156,7 +157,8 @@ def test_every_key_is_part_of_the_run_and_none_of_it_without_a_method() -> None:
 def test_readers_tell_methods_apart_and_repeat_them() -> None:
     chosen = [[], ["peft=lora"], ["peft=lora", "peft.rank=4", "peft.targets=[query]"], ["peft=ia3"], ["peft=bitfit"]]
     chosen += [["peft=prefix"], ["peft=prefix", "peft.tokens=4"]]
-    settings = [Setting.of(make_record(words=tuple(words))) for words in chosen]
+    records = [make_record(words=tuple(words)) for words in chosen]
+    settings = list(map(Setting.of, records))
     assert [show_words(values) for values in tell_apart(settings)] == [
         "peft=none",
         "peft=lora, peft.rank=8, peft.targets=null",
@@ -166,8 +168,8 @@ def test_readers_tell_methods_apart_and_repeat_them() -> None:
         "peft=prefix, peft.tokens=20",
         "peft=prefix, peft.tokens=4",
     ]
-    for words, setting in zip(chosen, settings, strict=True):
-        again = compose_run(["task=rte", *setting.words()])
+    for words, record in zip(chosen, records, strict=True):
+        again = compose_run(repeating_words(record, private=True))
         assert again.peft == compose_run(["task=rte", *words]).peft
     old = make_record()
     older = dataclasses.replace(old, config={key: value for key, value in old.config.items() if key != "peft"})

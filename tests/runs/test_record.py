@@ -152,7 +152,7 @@ def test_a_finished_record_knows_the_rows_of_every_split(
     data = {**record.data, "rows": {name: number for name, number in known.items() if number is not None}}
     store.save(dataclasses.replace(record, data=data))
     assert list(store.load_all()) == []
-    assert f"data.rows.{split} is {rows}; must be 1 or more" in caplog.text
+    assert f"data.rows.{split}={'null' if rows is None else rows}: must be 1 or more" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["a\u202eb", "a\nb", "x" * 256])

@@ -17,9 +17,9 @@ from glue_bench.config.schema import LATER, WAYS, RunConfig, TrainerConfig, conf
 from glue_bench.errors import UsageError
 from glue_bench.models.classifier import load_classifier
 from glue_bench.report.page.entries import read_texts
-from glue_bench.runs.finished import find_finished
+from glue_bench.runs.finished import find_finished, repeating_words
 from glue_bench.runs.identity import identify
-from glue_bench.runs.inference import load_fine_tuned, predict_texts
+from glue_bench.runs.inference import FineTuned
 from glue_bench.runs.setting import Setting
 from glue_bench.runs.store import RunStore
 from tests.support.making import make_record
@@ -81,8 +81,9 @@ def test_a_setting_names_its_ways_in_the_words_of_the_command_line() -> None:
     words += ["head=mean", "freeze=embeddings"]
     config = compose_run(["task=rte", *words])
     record = dataclasses.replace(make_record(), config=dataclasses.asdict(config))
-    assert {*words} <= {*Setting.of(record).words()}
-    again = compose_run(["task=rte", *(word for word in Setting.of(record).words() if word in words)])
+    repeating = repeating_words(record, private=True)
+    assert {*words} <= {*repeating}
+    again = compose_run(["task=rte", *(word for word in repeating if word in words)])
     assert again == config
 
 
@@ -139,7 +140,7 @@ def test_linear_probing_with_a_head_of_ours_through_the_command_line(
     saved, before = (AutoModel.from_pretrained(folder).state_dict() for folder in (run.folder / "model", tiny_roberta))
     assert all(torch.equal(saved[name], before[name]) for name in before if not name.startswith("pooler."))
     rows = pq.read_table(run.folder / "predictions" / "validation.parquet").to_pydict()
-    logits = predict_texts(load_fine_tuned(run, device="cpu"), read_texts(record)["validation"])
+    logits = FineTuned(run, device="cpu").predict(read_texts(record)["validation"])
     np.testing.assert_allclose(logits, np.stack([rows["logit_0"], rows["logit_1"]], axis=1), atol=1e-5)
     capsys.readouterr()
     assert main(["card", "task=rte", place, "--out", "card"]) == 2

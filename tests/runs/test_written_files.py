@@ -13,7 +13,7 @@ import pytest
 from glue_bench.config.compose import compose_task
 from glue_bench.errors import DiskError, InputError
 from glue_bench.files import replace_atomically, replace_folder_atomically, write_text_atomically
-from glue_bench.runs.store import RunStore, predictions_path, read_predictions, write_history, write_predictions
+from glue_bench.runs.store import Predictions, RunStore, predictions_path, write_history
 from tests.support.making import make_record
 from tests.support.making_results import write_at_once
 
@@ -23,7 +23,8 @@ RTE = compose_task("rte")
 def test_predictions_hold_a_column_per_logit(tmp_path: Path) -> None:
     logits = np.array([[0.5, -1.0, 2.0], [3.0, 0.0, 0.0]], dtype=np.float32)
     path = tmp_path / "predictions" / "validation.parquet"
-    write_predictions(path, idx=np.array([4, 9]), label=np.array([2, 1]), prediction=np.array([2, 0]), logits=logits)
+    idx, label, prediction = np.array([4, 9]), np.array([2, 1]), np.array([2, 0])
+    Predictions(idx=idx, label=label, prediction=prediction, logits=logits).write(path)
     assert pq.read_table(path).to_pydict() == {
         "idx": [4, 9],
         "label": [2, 1],
@@ -38,15 +39,9 @@ def test_predictions_hold_a_column_per_logit(tmp_path: Path) -> None:
 def test_predictions_are_read_back_with_their_origin(labelled: bool, tmp_path: Path) -> None:
     path, logits = predictions_path(tmp_path, "validation"), np.array([[0.5, -1.0], [3.0, 0.0]], dtype=np.float32)
     label, prediction = np.array([1, 0]), np.array([0, 0])
-    write_predictions(
-        path,
-        idx=np.array([4, 9]),
-        label=label if labelled else None,
-        prediction=prediction,
-        logits=logits,
-        origin="rows",
-    )
-    found = read_predictions(path, RTE, labelled=labelled)
+    codes = {"prediction": prediction, **({"label": label} if labelled else {})}
+    Predictions(idx=np.array([4, 9]), **codes, logits=logits, origin="rows").write(path)
+    found = Predictions.read(path, RTE, labelled=labelled)
     assert (list(found.idx), list(found.label)) == ([4, 9], [1, 0] if labelled else [])
     assert (list(found.prediction), found.origin) == ([0, 0], "rows")
     assert np.array_equal(found.logits, logits)
@@ -58,9 +53,9 @@ def test_predictions_are_read_back_with_their_origin(labelled: bool, tmp_path: P
 def test_predictions_of_another_task_are_refused(label: list[Any], prediction: list[int], tmp_path: Path) -> None:
     path, logits = predictions_path(tmp_path, "validation"), np.zeros((len(label), 2), dtype=np.float32)
     idx = np.arange(len(label))
-    write_predictions(path, idx=idx, label=np.array(label), prediction=np.array(prediction), logits=logits)
+    Predictions(idx=idx, label=np.array(label), prediction=np.array(prediction), logits=logits).write(path)
     with pytest.raises(InputError, match=r"^predictions/validation\.parquet that does not fit the task$"):
-        read_predictions(path, RTE)
+        Predictions.read(path, RTE)
 
 
 def test_history_is_a_json_object_a_line(tmp_path: Path) -> None:
@@ -125,7 +120,8 @@ def test_predictions_of_another_training_than_the_records_are_refused(tmp_path: 
 
     def predict(*codes: int) -> str:
         logits = np.zeros((2, 2), dtype=np.float32)
-        return write_predictions(path, idx=np.arange(2), label=np.array([0, 1]), prediction=codes, logits=logits)
+        prediction = Predictions(idx=np.arange(2), label=np.array([0, 1]), prediction=np.array(codes), logits=logits)
+        return prediction.write(path)
 
     data = {**record.data, "rows": {**record.data["rows"], "validation": 2}}
     record = dataclasses.replace(record, data=data, predictions_sha256={"validation": predict(0, 1)})
@@ -150,16 +146,17 @@ _POOLS = list[pa.MemoryPool]()  # never freed, since pyarrow's buffers may outli
 )
 def test_predictions_of_something_else_take_no_memory(known: dict[str, Any], found: str, tmp_path: Path) -> None:
     path, zeros = tmp_path / "validation.parquet", np.zeros(1_000_000, dtype=np.int64)
-    write_predictions(path, idx=zeros, label=zeros, prediction=zeros, logits=np.zeros((len(zeros), 2), np.float32))
+    logits = np.zeros((len(zeros), 2), np.float32)
+    Predictions(idx=zeros, label=zeros, prediction=zeros, logits=logits).write(path)
     assert path.stat().st_size < 2**17
     usual, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
     _POOLS.append(pool)
     pa.set_memory_pool(pool)
     try:
         with pytest.raises(InputError, match=f"validation.parquet {found}$"):
-            read_predictions(path, RTE, **known)
+            Predictions.read(path, RTE, **known)
         refused = pool.max_memory()
-        read_predictions(path, RTE)
+        Predictions.read(path, RTE)
     finally:
         pa.set_memory_pool(usual)
     assert refused < 2**20 < 2**24 < pool.max_memory()

@@ -3,7 +3,7 @@
 The variable BAD_RUNS, as in `rte-2=segfault,sst2-1=hang`, says
 which runs go wrong in the middle of their training, TRAININGS names a file that gets a line per training begun (with an
 exclamation mark if the run is finished already), and PHASES a folder with a file per run in progress, which holds its
-phase and process. Importing this changes `run_experiment` in the process.
+phase and process. Importing this changes `Experiment.run` in the process.
 """
 
 import os
@@ -14,14 +14,14 @@ from typing import Any
 from glue_bench.runs import experiment
 from tests.support.bad_kinds import KINDS
 
-_fit, _run_experiment = experiment.fit, experiment.run_experiment  # type: ignore[attr-defined]
+_fit, _run = experiment.fit, experiment.Experiment.run  # type: ignore[attr-defined]
 _now: list[str] = []
 
 
-def _run_and_remember(request: Any, store: Any, *, on_phase: Callable[[str], None], **more: Any) -> Any:
-    record = store.load(*request.place)
+def _run_and_remember(run: experiment.Experiment) -> Any:
+    record, on_phase = run.store.load(*run.request.place), run.on_phase
     again = "!" if record is not None and record.finished else ""
-    _now[:] = [f"{request.config.task.name}-{request.config.seed}", again]
+    _now[:] = [f"{run.config.task.name}-{run.config.seed}", again]
 
     def note(name: str) -> None:
         on_phase(name)
@@ -29,8 +29,9 @@ def _run_and_remember(request: Any, store: Any, *, on_phase: Callable[[str], Non
             path = Path(os.environ["PHASES"], _now[0])
             path.write_text(f"{name} {os.getpid()}") if name else path.unlink(missing_ok=True)
 
+    run.on_phase = note
     try:
-        return _run_experiment(request, store, on_phase=note, **more)
+        return _run(run)
     finally:
         note("")
 
@@ -49,4 +50,4 @@ def _fit_or_not(*rest: Any, on_step: Callable[[Any], None], **more: Any) -> Any:
     return _fit(*rest, on_step=step, **more)
 
 
-experiment.fit, experiment.run_experiment = _fit_or_not, _run_and_remember  # type: ignore[assignment, attr-defined]
+experiment.fit, experiment.Experiment.run = _fit_or_not, _run_and_remember  # type: ignore[assignment, attr-defined, method-assign]

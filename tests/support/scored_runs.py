@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from glue_bench.runs.record import Record, task_of
-from glue_bench.runs.store import RunStore, predictions_path, write_predictions
+from glue_bench.runs.store import Predictions, RunStore, predictions_path
 from glue_bench.tasks.metrics import score_predictions
 from tests.support.making import DISTILROBERTA, ROBERTA, make_record
 
@@ -24,7 +24,7 @@ def keep_predictions(store: RunStore, record: Record, drawn: Mapping[str, tuple[
     folder, scores = store.folder(*record.place), {}
     for split, (label, prediction, logits) in drawn.items():
         path, idx = predictions_path(folder, split), np.arange(len(label))
-        write_predictions(path, idx=idx, label=label, prediction=prediction, logits=logits)
+        Predictions(idx=idx, label=label, prediction=prediction, logits=logits).write(path)
         scores[split] = score_predictions(task_of(record).metrics, prediction, labels=label)
     rows = {split: len(label) for split, (label, _, _) in drawn.items()}
     data = {**record.data, "rows": {**record.data["rows"], **rows}}

@@ -7,9 +7,9 @@ import pytest
 
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_starts, compose_sweep
+from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.record import Record
-from glue_bench.runs.setting import Setting
 from glue_bench.runs.store import RunStore, choose_start
 from tests.support.making import make_record, make_request, scores_of
 
@@ -91,7 +91,9 @@ def test_a_chain_runs_each_task_from_the_one_before_it(
     assert records["rte"].encoder["init_sha256"] == records["mnli"].model_sha256
     assert "mnli from mrpc" in capsys.readouterr().out
     # The words that a table or the page gives for the setting are those of the same run.
-    again = requests_of(["tasks=[rte]", "seeds=[1]", *tiny_words, *Setting.of(records["rte"]).words()])
+    kinds = ("recipe=", "init", "selection=", "trainer.")
+    words = [word for word in repeating_words(records["rte"], private=True) if word.startswith(kinds)]
+    again = requests_of(["tasks=[rte]", "seeds=[1]", *tiny_words, *words])
     assert [request.run_id for request in again] == [records["rte"].run_id]
     assert main(["sweep", "tasks=[rte]", "seeds=[1]", "init={rte:mnli}", *tiny_words]) == 0  # without mrpc: another run
     assert "2 runs: 0 done, 2 to run" in capsys.readouterr().err
