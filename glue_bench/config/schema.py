@@ -29,7 +29,7 @@ _DEVICE = Must.match("auto, cpu, cuda, cuda:N or mps", r"auto|cpu|mps|cuda(:[0-9
 _WORKERS = Must("auto, or 1 or more", lambda text: text == "auto" or bool(whole_number(text)))
 _EPOCH_OR_UPDATES = Must("epoch, or 1 or more updates", lambda text: text == "epoch" or bool(whole_number(text)))
 _SBATCH_OPTIONS = Must("LONG_NAME=VALUE, as in [account=NAME]", lambda words: all("=" in w.strip("=") for w in words))
-_HUB_ID = Must.match("NAME or ORG/NAME", r"(?a:(?!.*\.\.)\w[\w.-]*(/\w[\w.-]*)?)")
+HUB_ID = Must.match("NAME or ORG/NAME", r"(?a:(?!.*\.\.)\w[\w.-]*(/\w[\w.-]*)?)")
 _REVISION = Must.match("a commit, branch or tag", r"(?a:(?!.*(\.\.|//|/\.))\w[\w./+-]{0,199})")
 _Switch = Literal["auto", "torch"]
 _START = Must(
@@ -44,7 +44,7 @@ class EncoderConfig:
     """Where a pretrained encoder comes from: exactly one of path, package and hub_id."""
 
     name: str | None = key("name in tables, and of the folder in results_dir; null: by path or id", NAME, default=None)
-    hub_id: str | None = key("repository on the hub", _HUB_ID, default=None)
+    hub_id: str | None = key("repository on the hub", HUB_ID, default=None)
     revision: str | None = key("a commit of 40 digits, a branch or a tag on the hub", _REVISION, default=None)
     path: str | None = key("local folder with the encoder's files", _PATH, path=True, default=None)
     package: str | None = key("PYTHON_PACKAGE/FOLDER: a folder inside an installed Python package", default=None)
@@ -67,7 +67,7 @@ class DataConfig:
     """Where the rows come from."""
 
     source: Literal["hub", "local", "sample"] = key("where the rows come from")
-    dataset: str | None = key("the hub's dataset, as ORG/NAME", _HUB_ID, default=None)
+    dataset: str | None = key("the hub's dataset, as ORG/NAME", HUB_ID, default=None)
     revision: str | None = key("a commit of 40 digits, a branch or a tag on the hub", _REVISION, default=None)
     path: str | None = key(
         "data=local: folder with TASK/SPLIT.parquet, .csv, .jsonl, ... (docs/data.md)", _PATH, path=True, default=None
