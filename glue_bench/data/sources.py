@@ -13,10 +13,10 @@ import numpy as np
 from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.hub import commit_of, fetch_file, is_commit
 from glue_bench.data.tables import FILE_TYPES, TEXT_TYPES, Columns, Original, Table, read_table, read_text, type_of
-from glue_bench.errors import InputError, UsageError, did_you_mean, list_names
+from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.files import file_sha256
 from glue_bench.reading import is_file_name, read_json
-from glue_bench.text import first_line, quote
+from glue_bench.text import first_line
 
 SAMPLE_ROWS = Path(__file__).resolve().parent / "sample_rows"  # its README.md says how they were made
 SAMPLE_TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")
@@ -61,15 +61,15 @@ class SplitFiles:
         hashes = [file_sha256(path, read=_text_bytes if one else None) for path, one in zip(paths, plain, strict=True)]
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
-    def read(self, task: TaskConfig) -> Iterator[tuple[Path, Table]]:
+    def read(self, task: TaskConfig) -> Iterator[Table]:
         """Read each file with the task's column names; errors as in `read_table`."""
         for path in self.paths:
-            table = name_columns(read_table(path, ORIGINALS.get(task.name)), task, where=str(path))
+            table = name_columns(read_table(path, ORIGINALS.get(task.name)), task)
             if self.dev_ids:
                 ids = {tuple(line.split("\t")[:2]) for line in read_text(self.dev_ids).splitlines()}
                 pairs = zip(*(table.columns.get(name, []) for name in ("#1 ID", "#2 ID")), strict=True)
                 table = table.keep([(pair in ids) == self.dev for pair in pairs])
-            yield path, table
+            yield table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,15 +155,13 @@ def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
     return found[0]
 
 
-def name_columns(table: Table, task: TaskConfig, *, where: str) -> Table:
+def name_columns(table: Table, task: TaskConfig) -> Table:
     """Rename columns to the task's, by task.columns or GLUE's own names; an InputError if one is missing."""
     original, old = ORIGINALS.get(task.name), dict[str, str]()
     spare = {*table.columns} - {*task.columns.values()}
     for name in (*task.texts, "label", "idx"):
         if wanted := task.columns.get(name):
-            if wanted not in table.columns:
-                found = list_names(map(quote, table.columns)) or "none"
-                raise InputError(f"{where}: no column {quote(wanted)!r} (task.columns.{name}); it has {found}")
+            table.require(wanted, note=f" (task.columns.{name})")
             old[name] = wanted
         elif original and name not in table.columns and original.columns.get(name) in spare:
             old[name] = original.columns[name]
