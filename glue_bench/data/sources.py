@@ -56,9 +56,9 @@ class SplitFiles:
     @property
     def sha256(self) -> str:
         """SHA-256 of the content, for texts whatever their line ends, packed by gzip or not; errors as `read_text`."""
+        reads = {"parquet": None, "arrow": None}
         paths = (*self.paths, *filter(None, [self.dev_ids]))
-        plain = [type_of(path) not in ("parquet", "arrow") for path in paths]
-        hashes = [file_sha256(path, read=_text_bytes if one else None) for path, one in zip(paths, plain, strict=True)]
+        hashes = [file_sha256(path, read=reads.get(type_of(path), _text_bytes)) for path in paths]
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
     def read(self, task: TaskConfig) -> Iterator[Table]:
@@ -127,8 +127,7 @@ def fetch_split(data: DataConfig, name: str) -> tuple[SplitFiles, str]:
 
 def _limits(data: DataConfig) -> dict[str, object]:
     limits = {"max_train_rows": data.max_train_rows, "max_eval_rows": data.max_eval_rows}
-    drawn = data.sample != "first" and any(limits.values())
-    return {**limits, **({"sample": data.sample} if drawn else {})}
+    return limits | ({"sample": data.sample} if data.sample != "first" and any(limits.values()) else {})
 
 
 def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
@@ -220,10 +219,8 @@ def _saved_files(folder: Path) -> list[Path]:
 
 def _find_paraphrases(folder: Path, name: str) -> list[SplitFiles]:
     path = folder / f"msr_paraphrase_{_PARAPHRASES.get(name)}.txt"
-    if not path.is_file():
-        return []
-    if name == "test":
-        return [SplitFiles(paths=(path,))]
+    if not path.is_file() or name == "test":
+        return [SplitFiles(paths=(path,))] * path.is_file()
     ids = next((folder / name for name in _DEV_IDS if (folder / name).is_file()), None)
     if ids is None:
         raise InputError(f"{folder / _DEV_IDS[0]}: no such file; it says which rows of {path.name} are the dev set")

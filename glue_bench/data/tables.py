@@ -139,14 +139,12 @@ def read_text(path: Path) -> str:
     try:
         if not wide:
             return content.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
-        place = content.index(b"\0")
+        place, may = content.index(b"\0"), " (ENCODING may be UTF-16LE or UTF-16BE)"
     except UnicodeDecodeError as error:
-        place = error.start
-    if known := _what_is(content):
-        raise InputError(f"{path}: not UTF-8 text; it is {known}")
+        place, may = error.start, ""
     found = f"byte {content[place]:#04x} in line {content.count(10, 0, place) + 1}"
-    may = " (ENCODING may be UTF-16LE or UTF-16BE)" if wide else ""
-    raise InputError(f"{path}: not UTF-8 text ({found}); convert it: iconv -f ENCODING -t UTF-8{may}")
+    advice = f" ({found}); convert it: iconv -f ENCODING -t UTF-8{may}"
+    raise InputError(f"{path}: not UTF-8 text{f'; it is {known}' if (known := _what_is(content)) else advice}")
 
 
 def _what_is(start: bytes) -> str | None:
@@ -191,19 +189,16 @@ def _read_columnar(path: Path) -> Table:
             raise unreadable(path, error) from error
 
     _check_header(schema.names, path)
-    names = _declared_label_names(schema, path) if b"huggingface" in (schema.metadata or {}) else None
+    names = None
+    if b"huggingface" in (schema.metadata or {}):  # what the datasets library stored
+        from datasets import ClassLabel, Features
+
+        try:
+            label = Features.from_arrow_schema(schema).get("label")
+            names = [str(name) for name in label.names] if isinstance(label, ClassLabel) else None
+        except Exception as error:  # what the library raises depends on how odd the description is
+            raise InputError(f"{path}: its data set description cannot be read ({first_line(error)})") from error
     return Table(where=str(path), columns=Columns(schema.names, read_column), label_names=names)
-
-
-def _declared_label_names(schema: pa.Schema, path: Path) -> list[str] | None:
-    """Return the class names that the datasets library stored for the column `label`."""
-    from datasets import ClassLabel, Features
-
-    try:
-        feature = Features.from_arrow_schema(schema).get("label")
-        return [str(name) for name in feature.names] if isinstance(feature, ClassLabel) else None
-    except Exception as error:  # what the library raises depends on how odd the description is
-        raise InputError(f"{path}: its data set description cannot be read ({first_line(error)})") from error
 
 
 def _read_delimited(path: Path, *, delimiter: str, original: Original | None) -> Table:
@@ -272,10 +267,8 @@ def _read_json(path: Path) -> Table:
     listed = text[:1] == "[" and type_of(path) == "json"
     rows = list[Any]()
     try:
-        if listed:
-            rows = json.loads(text)
-        for line in _LINE_END.split(text) if text and not listed else ():
-            rows.append(json.loads(line))
+        for line in [text] if listed else _LINE_END.split(text) if text else ():
+            rows += json.loads(line) if listed else [json.loads(line)]
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}{'' if listed else f' line {len(rows) + 1}'}: not JSON ({error})") from error
     for number, row in enumerate(rows, start=1):
