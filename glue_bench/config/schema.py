@@ -3,7 +3,7 @@
 Defaults live in the YAML files under conf/; a field has a default here only where "not given" is a value."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 from glue_bench.config import keys
@@ -244,7 +244,7 @@ class RunKeys:
     encoder: EncoderConfig
     data: DataConfig
     trainer: TrainerConfig
-    peft: PeftConfig = field(default_factory=PeftConfig)
+    peft: PeftConfig = key("", make=PeftConfig)
     executor: ExecutorConfig
     recipe: str = key("name of the recipe that sets the trainer's values", GIVEN)
     init: str = key("pretrained, or a task: start from the encoder of that task's run with the same seed", GIVEN)
@@ -290,9 +290,9 @@ class RunKeys:
 class RunConfig(RunKeys):
     """One run, with what `compose` derived for it. A record's `config` holds all of it."""
 
-    recipe_changes: dict[str, str] = field(default_factory=dict)  # trainer values that are not the recipe's
-    cell: dict[str, Any] = field(default_factory=dict)  # this run's trainer values under the keys of `grid`
-    init_seeds: list[int] = field(default_factory=list)  # that init_seed=median or best chooses among
+    recipe_changes: dict[str, str] = key("", make=dict)  # trainer values that are not the recipe's
+    cell: dict[str, Any] = key("", make=dict)  # this run's trainer values under the keys of `grid`
+    init_seeds: list[int] = key("", make=list)  # that init_seed=median or best chooses among
 
     def rules(self) -> Iterator[keys.Rule]:
         """Require what `RunKeys` does, what a prefix leaves possible, and a loss that the task can have."""
