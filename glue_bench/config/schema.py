@@ -59,7 +59,7 @@ class EncoderConfig:
                 "encoder: with encoder=custom, give exactly one of encoder.path=FOLDER, encoder.hub_id=ORG/NAME and "
                 f"encoder.package; found {' and '.join(given) or 'none of them'}"
             )
-        yield "encoder.revision", self.revision, not self.hub_id or bool(self.revision), "a commit, branch or tag"
+        yield "encoder.revision", self.revision, not self.hub_id or bool(self.revision), _REVISION.words
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,9 +69,7 @@ class DataConfig:
     source: Literal["hub", "local", "sample"] = key("where the rows come from")
     dataset: str | None = key("the hub's dataset, as ORG/NAME", HUB_ID, default=None)
     revision: str | None = key("a commit of 40 digits, a branch or a tag on the hub", _REVISION, default=None)
-    path: str | None = key(
-        "data=local: folder with TASK/SPLIT.parquet, .csv, .jsonl, ... (docs/data.md)", _PATH, path=True, default=None
-    )
+    path: str | None = key("data=local: folder with TASK/SPLIT.parquet, .csv, ...", _PATH, path=True, default=None)
     max_train_rows: int | None = key("use only N training rows", _ONE_OR_MORE, default=None)
     max_eval_rows: int | None = key("use only N rows of each validation split", _ONE_OR_MORE, default=None)
     sample: Literal["first", "random", "stratified"] = key(
@@ -82,13 +80,12 @@ class DataConfig:
 
     def rules(self) -> Iterator[keys.Rule]:
         """Require the place of the source."""
-        if self.source == "local":
-            yield "data.path", self.path, bool(self.path), "a folder with TASK/SPLIT.parquet, as in rte/train.parquet"
-        elif self.path is not None:
+        local, hub = self.source == "local", self.source == "hub"
+        if self.path is not None and not local:
             raise UsageError(f"data.path={self.path}: only read with data=local, but data={self.source}")
-        if self.source == "hub":
-            yield "data.dataset", self.dataset, bool(self.dataset), "ORG/NAME"
-            yield "data.revision", self.revision, bool(self.revision), "a commit, branch or tag"
+        yield "data.path", self.path, not local or bool(self.path), "a folder with TASK/SPLIT.parquet"
+        yield "data.dataset", self.dataset, not hub or bool(self.dataset), "ORG/NAME"
+        yield "data.revision", self.revision, not hub or bool(self.revision), _REVISION.words
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,9 +93,7 @@ class TrainerConfig:
     """How a model is fitted. A batch is the rows of one update, whatever `accumulation` splits it into."""
 
     epochs: int = key("passes over the training rows", _ONE_OR_MORE, grid=True)
-    updates: int | None = key(
-        "total number of updates, instead of epochs; may cut the last one short", _ONE_OR_MORE, grid=True, default=None
-    )
+    updates: int | None = key("updates in all, in place of epochs", _ONE_OR_MORE, grid=True, default=None)
     batch_size: int = key("rows of one update", _ONE_OR_MORE, grid=True)
     accumulation: int = rounding("micro-batches of a batch; the update is the same", _ONE_OR_MORE, usual=1)
     learning_rate: float = key("the highest learning rate", ABOVE_ZERO, grid=True)
@@ -121,16 +116,10 @@ class TrainerConfig:
     class_weights: list[float] | Literal["balanced"] | None = later(
         "of the loss, in the order of the labels; balanced: in inverse proportion to the rows", _WEIGHTS, default=None
     )
-    patience: int | None = later(
-        "epochs without a better one before training ends; the learning rate is planned for all",
-        _ONE_OR_MORE,
-        default=None,
-    )
+    patience: int | None = later("epochs without a better one before training ends", _ONE_OR_MORE, default=None)
     eval_batch_size: int = execution("rows of a batch when predicting; on an NVIDIA GPU 16,384 tokens", _ONE_OR_MORE)
     device: str = execution("the device that a run uses", _DEVICE)
-    precision: Literal["auto", "float32", "bfloat16"] = rounding(
-        "auto: bfloat16 on a GPU that has it, else float32", usual="auto"
-    )
+    precision: Literal["auto", "float32", "bfloat16"] = rounding("auto: bfloat16 on a GPU that has it", usual="auto")
     deterministic: bool = execution("deterministic kernels on a GPU; CPU runs are always deterministic")
     engine: Literal["auto", "flat", "padded"] = rounding(
         "flat: without padding; padded: as transformers; auto: flat if a check at load finds equal logits", usual="auto"
@@ -139,12 +128,8 @@ class TrainerConfig:
         "matrix products on a CPU; auto: oneDNN's if exact and wider", role="rounding", default="auto", usual="auto"
     )
     # Plans of earlier versions have neither it nor the next five.
-    graph: Literal["auto", "off"] = execution(
-        "auto: on one GPU an update is one CUDA graph; off: kernels start one by one, to find faults", default="auto"
-    )
-    kernels: _Switch = execution(
-        "auto: on one NVIDIA GPU with Triton BERT and RoBERTa train by our kernels; torch: torch's", default="auto"
-    )
+    graph: Literal["auto", "off"] = execution("auto: on one GPU an update is one CUDA graph", default="auto")
+    kernels: _Switch = execution("auto: on one NVIDIA GPU BERT and RoBERTa train by our kernels", default="auto")
     attention_kernel: _Switch = execution("torch: torch's attention among our kernels, to find faults", default="auto")
     adamw_kernel: _Switch = execution("torch: torch's AdamW among our kernels, to find faults", default="auto")
     embedding_kernel: _Switch = execution("torch: torch's gradients of embeddings, to find faults", default="auto")
@@ -154,16 +139,13 @@ class TrainerConfig:
         default=None,
     )
     log_every: int = bookkeeping("updates between two lines of history.jsonl", _ONE_OR_MORE)
-    snapshot_minutes: float = bookkeeping(
-        "minutes between snapshots; 0: only when a signal stops the run", _ZERO_OR_MORE
-    )
+    snapshot_minutes: float = bookkeeping("minutes between snapshots; 0: only at a signal", _ZERO_OR_MORE)
 
     def rules(self) -> Iterator[keys.Rule]:
         """Require at most as many micro-batches as rows."""
-        fits = self.accumulation <= self.batch_size
-        yield "trainer.accumulation", self.accumulation, fits, "at most trainer.batch_size"
-        falls = self.schedule != "constant" or self.floor == 0
-        yield "trainer.floor", self.floor, falls, "0 with trainer.schedule=constant, which does not fall"
+        micro, floor = self.accumulation, self.floor
+        yield "trainer.accumulation", micro, micro <= self.batch_size, "at most trainer.batch_size"
+        yield "trainer.floor", floor, floor == 0 or self.schedule != "constant", "0 with trainer.schedule=constant"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -275,11 +257,9 @@ class RunKeys:
         yield "trainer.patience", self.trainer.patience, chooses, words
         for name, values in self.grid.items():
             keys.require_one_of("grid", name, allowed=[*GRID_KEYS])
-            yield f"grid.{name}", values, len(values) > 0, "a list with at least one value"
-            kind = GRID_KEYS[name]
             for value in values:
-                yield f"grid.{name}", value, type(value) in (int, kind), keys.SCALARS[kind].words
-            yield f"grid.{name}", values, len({*values}) == len(values), "each only once"
+                yield f"grid.{name}", value, type(value) in (int, GRID_KEYS[name]), keys.SCALARS[GRID_KEYS[name]].words
+            yield f"grid.{name}", values, DISTINCT.holds(values), f"a list with {DISTINCT.words}"
         for own, other in REPLACES.items():
             if other in self.grid and (own in self.grid or getattr(self.trainer, own) is not None):
                 clash = f"grid.{other}={self.grid[other]}: has no effect with trainer.{own}"
@@ -298,10 +278,14 @@ class RunConfig(RunKeys):
         """Require what `RunKeys` does, what a prefix leaves possible, and a loss that the task can have."""
         yield from RunKeys.rules(self)
         if self.peft.method == "prefix":
-            words = "pretrained with peft=prefix, which cannot be merged into an encoder to start from"
-            yield "init", self.init, self.init == "pretrained", words
-            decay, words = self.trainer.layer_decay, "1 with peft=prefix, which is one table for all layers"
-            yield "trainer.layer_decay", decay, decay == 1, words
+            start, decay = self.init, self.trainer.layer_decay
+            yield (
+                "init",
+                start,
+                start == "pretrained",
+                "pretrained with peft=prefix, which cannot be merged into another",
+            )
+            yield "trainer.layer_decay", decay, decay == 1, "1 with peft=prefix, which is one table for all layers"
         weights, smoothing, classes = self.trainer.class_weights, self.trainer.label_smoothing, len(self.task.labels)
         if self.task.kind == "regression":
             yield "trainer.label_smoothing", smoothing, smoothing == 0, f"0 for {self.task.name}, which has no classes"
