@@ -118,9 +118,7 @@ def load_task_data(source: DataSource, data: DataConfig, *, task: TaskConfig, se
         limit, chance = (data.max_train_rows, seed) if name == task.train else (data.max_eval_rows, 0)
         splits[name] = load_split(files, task).sample(limit, how=data.sample, seed=chance)
         if empty := empty_rows(splits[name]):
-            more = f" and {len(empty) - 1:,} more" if len(empty) > 1 else ""
-            said = (files, empty[0], more)
-            logger.warning("%s: row %d%s: a text is empty, and is used as it is", *said, extra={"shared": True})
+            logger.warning("%s: %s, and is used as it is", files, empty, extra={"shared": True})
     return TaskData(splits=splits, source=source.source, dataset=source.dataset, revision=source.revision)
 
 
@@ -144,10 +142,11 @@ def join_parts(parts: Sequence[Texts]) -> Texts:
     return Texts(texts=texts, idx=np.concatenate([part.idx for part in parts]))
 
 
-def empty_rows(rows: Texts) -> list[int]:
-    """Return the rows, counted from 1, with an empty text: training on them and predictions for them mean little."""
-    empty = np.array([[not text.strip() for text in column] for column in rows.texts]).any(axis=0)
-    return [int(row) + 1 for row in np.flatnonzero(empty)]
+def empty_rows(rows: Texts) -> str:
+    """Name the rows, counted from 1, with an empty text: training on them and predictions for them mean little."""
+    empty = np.flatnonzero(np.array([[not text.strip() for text in column] for column in rows.texts]).any(axis=0))
+    more = f" and {len(empty) - 1:,} more" if len(empty) > 1 else ""
+    return f"row {empty[0] + 1}{more}: a text is empty" if len(empty) else ""
 
 
 def check_rows(table: Table, task: TaskConfig) -> Split:

@@ -34,10 +34,6 @@ ORIGINALS = {
     "wnli": Original(folder="WNLI"),
     "ax": Original(folder="diagnostic"),  # its rows are MNLI's, in diagnostic.tsv
 }
-# MRPC comes from elsewhere: one text file for both splits, and the ids of the pairs that are GLUE's dev set.
-_PARAPHRASES = {"train": "train", "dev": "train", "test": "test"}  # split to the middle of msr_paraphrase_*.txt
-_DEV_IDS = ("dev_ids.tsv", "mrpc_dev_ids.tsv")
-_TYPES = "|".join(map(re.escape, FILE_TYPES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,12 +141,11 @@ def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
         found = _find_paraphrases(folder, names[-1])
     if not found:
         above = any(next(_candidates(root, name), None) for name in names)
-        raise InputError(
-            f"{folder / split}.parquet: no such file, nor {', '.join(f'{split}.{kind}' for kind in TEXT_TYPES)}, one "
-            f"of these with .gz, {split}-00000-of-00001.parquet, or a folder {split} of save_to_disk"
-            f"{f', nor in {original.folder}' if original and not folder.is_dir() else ''}"
-            f"{f'; data.path={root.parent} is the folder of the tasks' if above else ''}"
-        )
+        texts = ", ".join(f"{split}.{kind}" for kind in TEXT_TYPES)
+        others = f"{texts}, one of these with .gz, {split}-00000-of-00001.parquet, or a folder {split} of save_to_disk"
+        others += f", nor in {original.folder}" if original and not folder.is_dir() else ""
+        hint = f"; data.path={root.parent} is the folder of the tasks" if above else ""
+        raise InputError(f"{folder / split}.parquet: no such file, nor {others}{hint}")
     return found[0]
 
 
@@ -191,7 +186,7 @@ def _candidates(folder: Path, name: str) -> Iterator[SplitFiles]:
             yield SplitFiles(paths=(path,))
     if (folder / name / "state.json").is_file():
         yield SplitFiles(paths=tuple(_saved_files(folder / name)))
-    pattern = re.compile(rf"{re.escape(name)}-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.({_TYPES})")
+    pattern = re.compile(rf"{re.escape(name)}-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.({'|'.join(map(re.escape, FILE_TYPES))})")
     shards = dict[tuple[int, str], dict[int, Path]]()
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if shard := pattern.fullmatch(path.name):
@@ -218,13 +213,14 @@ def _saved_files(folder: Path) -> list[Path]:
 
 
 def _find_paraphrases(folder: Path, name: str) -> list[SplitFiles]:
-    path = folder / f"msr_paraphrase_{_PARAPHRASES.get(name)}.txt"
+    """Find MRPC's files, from elsewhere: one text for both splits, and the ids of the pairs that are GLUE's dev set."""
+    path = folder / f"msr_paraphrase_{'train' if name == 'dev' else name}.txt"
     if not path.is_file() or name == "test":
         return [SplitFiles(paths=(path,))] * path.is_file()
-    ids = next((folder / name for name in _DEV_IDS if (folder / name).is_file()), None)
-    if ids is None:
-        raise InputError(f"{folder / _DEV_IDS[0]}: no such file; it says which rows of {path.name} are the dev set")
-    return [SplitFiles(paths=(path,), dev_ids=ids, dev=name == "dev")]
+    ids = [folder / "dev_ids.tsv", folder / "mrpc_dev_ids.tsv"]
+    if not (found := [each for each in ids if each.is_file()]):
+        raise InputError(f"{ids[0]}: no such file; it says which rows of {path.name} are the dev set")
+    return [SplitFiles(paths=(path,), dev_ids=found[0], dev=name == "dev")]
 
 
 def _text_bytes(path: Path) -> bytes:

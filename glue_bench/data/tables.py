@@ -31,7 +31,6 @@ FILE_TYPES = ("parquet", *TEXT_TYPES, *(f"{kind}.gz" for kind in TEXT_TYPES))  #
 _LARGEST = 4 * 2**30  # bytes of an unpacked text
 _LINE_END = re.compile(r"\r|\n")
 _KINDS = ("string", "large_string", "string_view", "integer", "floating", "decimal", "boolean", "null")
-_VALUES = [getattr(pa.types, f"is_{kind}") for kind in _KINDS]  # others may not even convert: a date in the year 10000
 _FIRST_BYTES = {  # of what is no UTF-8 text
     **dict.fromkeys((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "UTF-32; convert it: iconv -f UTF-32 -t UTF-8"),
     **dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "UTF-16; convert it: iconv -f UTF-16 -t UTF-8"),
@@ -180,7 +179,8 @@ def _read_columnar(path: Path) -> Table:
 
     def read_column(name: str) -> list[object]:
         kind = schema.field(name).type
-        if not any(holds(kind.value_type if pa.types.is_dictionary(kind) else kind) for holds in _VALUES):
+        inside = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not any(getattr(pa.types, f"is_{each}")(inside) for each in _KINDS):
             raise InputError(f"{path}: column {quote(name)} is of type {quote(kind)}; must be text, number or boolean")
         try:
             table = file if isinstance(file, pa.Table) else file.read(columns=[name])
@@ -240,11 +240,9 @@ def _is_quoted(text: str, delimiter: str, *, path: Path) -> bool:
     InputError: in an only column, nobody can tell a text of several lines from several texts."""
     if '"' not in text or text.startswith('"'):
         return text.startswith('"')
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except csv.Error:
-        return False
-    again = io.StringIO()
+    rows, again = list[list[str]](), io.StringIO()
+    with contextlib.suppress(csv.Error):
+        rows += csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     csv.writer(again, delimiter=delimiter, lineterminator="\n").writerows(rows)
     spread = [field for row in rows for field in row if _LINE_END.search(field)]
     uneven = any(row and len(row) != len(rows[0]) for row in rows)
