@@ -176,7 +176,7 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
         words.append(f"hydra.searchpath=[{quote_value(f'file://{config_dir.resolve()}')}]")
     files = chosen_files(words, config_dir)
     try:
-        merge = _merge_shipped if config_dir is None else _merge  # the user's own files may change meanwhile
+        merge = _merge.__wrapped__ if config_dir else _merge  # the user's own files may change meanwhile
         composed = copy.deepcopy(merge(conf_folder(), *words))
         given = parse_overrides([word for word in overrides if word.partition("=")[0] not in GROUPS])
         for paths in (False, True):
@@ -188,13 +188,10 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
     except (HydraException, OmegaConfBaseException, UsageError) as error:
         raise UsageError(located(_explain(error, config_dir), files, words=overrides)) from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:  # of a file that another one names in its defaults
-        try:
-            Path.cwd()
-        except OSError as gone:
-            raise UsageError(f"the working folder no longer exists: {gone.strerror}; change to another") from error
         where = getattr(getattr(error, "problem_mark", None), "name", None) or getattr(error, "filename", None)
-        where = where or f"a file under {config_dir or conf_folder()}"
-        raise unreadable(where, error) from error
+        if isinstance(error, OSError) and not where:
+            raise UsageError(f"the working folder no longer exists: {error.strerror}; change to another") from error
+        raise unreadable(where or f"a file under {config_dir or conf_folder()}", error) from error
     except Exception as error:  # OmegaConf's many, for what YAML has and a configuration has not: 5,000 digits
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UsageError(f"{config_dir or 'KEY=VALUE'}: cannot be composed ({reason})") from error
@@ -210,12 +207,10 @@ def _put(inside: Any, key: str, *, value: Any) -> None:
         inside[last] = inside[last] | value if both else value
 
 
+@functools.cache  # a quarter of a second each; tasks, parents and recipes ask for the same
 def _merge(folder: Path, *words: str) -> Any:
     with initialize_config_dir(str(folder), version_base="1.3"):
         return OmegaConf.to_container(compose("config", overrides=[*words]), resolve=True)
-
-
-_merge_shipped = functools.cache(_merge)  # a quarter of a second each; tasks, parents and recipes ask for the same
 
 
 def _explain(error: BaseException, config_dir: Path | None) -> str:

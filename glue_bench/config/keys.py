@@ -137,13 +137,13 @@ def convert(hint: Any, value: Any, *, key: str) -> Any:
     if is_dataclass(hint):
         return build(hint, value, where=key)  # type: ignore[arg-type]
     if origin in (UnionType, Union):
-        if words := [get_args(each) for each in args if get_origin(each) is Literal and isinstance(value, str)]:
-            others = ["a list" for each in args if get_origin(each) is list]
-            others += [SCALARS[each].words for each in args if each in SCALARS]
-            require(key, value, holds=value in words[0], words=", or ".join([list_names(words[0]), *others]))
+        kinds = {get_origin(each) or each: each for each in args if each is not NoneType}
+        if Literal in kinds and isinstance(value, str):
+            names = get_args(kinds.pop(Literal))
+            others = [SCALARS[kind].words if kind in SCALARS else "a list" for kind in kinds]
+            require(key, value, holds=value in names, words=", or ".join([list_names(names), *others]))
             return value
-        mapping = [each for each in args if get_origin(each) is dict and isinstance(value, Mapping)]
-        return convert((*mapping, args[0])[0], value, key=key)
+        return convert(kinds[dict] if dict in kinds and isinstance(value, Mapping) else args[0], value, key=key)
     if origin is Literal:
         require_one_of(key, value, allowed=args)
         return value
