@@ -55,10 +55,8 @@ class EncoderConfig:
         """Require exactly one place, and a revision of a hub's repository."""
         given = [f"encoder.{name}" for name in ("path", "package", "hub_id") if getattr(self, name)]
         if len(given) != 1:
-            raise UsageError(
-                "encoder: with encoder=custom, give exactly one of encoder.path=FOLDER, encoder.hub_id=ORG/NAME and "
-                f"encoder.package; found {' and '.join(given) or 'none of them'}"
-            )
+            one_of = "with encoder=custom, give exactly one of encoder.path, encoder.hub_id and encoder.package"
+            raise UsageError(f"encoder: {one_of}; found {' and '.join(given) or 'none of them'}")
         yield "encoder.revision", self.revision, not self.hub_id or bool(self.revision), _REVISION.words
 
 
@@ -211,9 +209,7 @@ class ExecutorConfig:
 
     kind: Literal["local", "serial", "slurm"] = key("who runs the sweep")
     workers: str = key("runs at a time; auto: what the machine has room for (local), 8 (slurm)", _WORKERS)
-    runs_per_gpu: int | None = key(
-        "runs that share a GPU; null: up to 4 with NVIDIA's MPS, enough memory and no other user, else 1", _ONE_OR_MORE
-    )
+    runs_per_gpu: int | None = key("runs that share a GPU; null: up to 4 with MPS and memory for them", _ONE_OR_MORE)
     timeout: float = key("minutes without progress after which a hung run is killed; 0: never", at_least(0, " minutes"))
     slurm: SlurmConfig
 
@@ -238,8 +234,7 @@ class RunKeys:
         "or on one half of the dev set, drawn by the seed: then only the other half is scored"
     )
     head: Literal["default", "first", "mean", "max"] = later(
-        "default: the family's own in transformers; else ours, on the first token, or the mean or max over all",
-        default="default",
+        "default: the family's own; else ours, on the first token, or the mean or max over all", default="default"
     )
     freeze: Literal["none", "embeddings", "encoder"] = later("not trained; encoder: linear probing", default="none")
     holdout: float = key("share of the training rows that selection=holdout holds out", _PART)

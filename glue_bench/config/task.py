@@ -62,21 +62,15 @@ class TaskConfig:
     texts: list[str] = key("the text columns", _ONE_OR_TWO)
     labels: list[str] = key("classes, in the order of the codes 0, 1, ...", make=list)
     label_range: list[float] | None = key("lowest and highest label of a regression", default=None)
-    columns: dict[str, str] = key(
-        "the file's names of text columns, label and idx, where they differ", later=True, make=dict
-    )
+    columns: dict[str, str] = key("the file's names of texts, label and idx, if others", later=True, make=dict)
     metrics: list[Metric] = key("metrics of the predictions", DISTINCT)
-    headline: Metric | None = bookkeeping(
-        "the metric that is the task's score where no convention says more; null: the first of `metrics`", default=None
-    )
+    headline: Metric | None = bookkeeping("score without a convention; null: the first of `metrics`", default=None)
     train: str = key("the training split", NAME, default="train")
     validation: list[str] = key("the splits that are scored", _NAMES, make=lambda: ["validation"])
     test: list[str] = bookkeeping("the splits without labels", _NAMES, make=lambda: ["test"])
     rows: dict[str, int] = bookkeeping("number of official rows of each split", _COUNTS, make=dict)
     fingerprints: dict[str, str] = bookkeeping("hash of a split's official texts and labels, if known", make=dict)
-    conventions: dict[Convention, list[str]] = bookkeeping(
-        "for each convention, the SPLIT.METRIC scores that the table averages", make=dict
-    )
+    conventions: dict[Convention, list[str]] = bookkeeping("SPLIT.METRIC scores that each is the mean of", make=dict)
     hub_config: str | None = key("folder in the hub's dataset; null: the task's name", NAME, default=None)
     init_from: list[str] = bookkeeping("tasks whose runs this task may start from (init=TASK)", make=list)
     leaderboard: dict[str, str] = bookkeeping(
