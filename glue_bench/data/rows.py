@@ -210,23 +210,22 @@ def _check_classes(table: Table, task: TaskConfig) -> NDArray[np.int64]:
         declared = labels  # names that say no more than the codes
     by_index, order = bool(declared) or not are_numbers, declared or labels
     code_of = _codes_by_label(labels, order, by_index=by_index)
-    find = functools.lru_cache(typed=True)(lambda cell: _code(cell, code_of))  # many rows, few labels
+
+    @functools.lru_cache(typed=True)  # many rows, few labels
+    def find(cell: object) -> int | None:
+        number = _number(cell)
+        if number is None and not isinstance(cell, str | bool):
+            return None
+        word = str(cell).strip()  # as it is spelled, without spaces around it, as a number, or as true or false
+        spellings = (str(cell), word, number, *({word.lower()} & {"true", "false"}))
+        return next((code_of[key] for key in spellings if key in code_of), None)
+
     codes = [None if isinstance(cell, list | dict) else find(cell) for cell in table.columns["label"]]
     if None in codes:
         hidden = ", a hidden test label" if _number(table.columns["label"][codes.index(None)]) == -1 else ""
         allowed = list_names(f"{n} ({quote(name)})" if by_index else quote(name) for n, name in enumerate(order))
         table.refuse("label", codes.index(None), words=f"{hidden}; it must be one of {allowed}")
     return np.array(codes, dtype=np.int64)
-
-
-def _code(cell: object, code_of: Mapping[object, int]) -> int | None:
-    """Look a cell up as it is spelled, without spaces around it, as a number, or as true or false."""
-    number = _number(cell)
-    if number is None and not isinstance(cell, str | bool):
-        return None
-    word = str(cell).strip()
-    truth = word.lower() if word.lower() in ("true", "false") else None
-    return next((code_of[key] for key in (str(cell), word, number, truth) if key in code_of), None)
 
 
 def _codes_by_label(labels: list[str], order: list[str], *, by_index: bool) -> dict[object, int]:

@@ -58,15 +58,6 @@ def read_pieces(file: TextFile, task: TaskConfig) -> Iterator[Texts]:
             yield Texts(texts=tuple(column[here] for column in rows.texts), idx=idx[here])
 
 
-def read_text_file(path: Path, task: TaskConfig) -> Texts:
-    """Read a user's table; a UsageError for an unknown ending, an InputError for what cannot be read or no text."""
-    if not path.name.lower().endswith(endings := tuple(f".{kind}" for kind in FILE_TYPES)):
-        raise UsageError(f"{path}: its name must end in one of {', '.join(endings)}; send plain lines to stdin")
-    if not path.is_file():
-        raise InputError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
-    return check_texts(name_columns(read_table(path), task), task)
-
-
 def split_lines(content: bytes, task: TaskConfig) -> Texts:
     """Make a row of each UTF-8 line of stdin, with a tab between a pair's texts; an InputError names a bad line."""
     lines = content.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
@@ -113,7 +104,14 @@ def join_rows(rows: Sequence[Sequence[str] | Mapping[str, str]], task: TaskConfi
 
 
 def join_files(paths: Sequence[Path], task: TaskConfig) -> tuple[Texts, list[str]]:
-    """Read several files with `read_text_file`; return their rows, and for each the name of its file."""
-    parts = [read_text_file(path, task) for path in paths]
-    named = [str(path) for path, part in zip(paths, parts, strict=True) for _ in range(len(part))]
+    """Read a user's tables; return their rows, and for each the name of its file. A UsageError for an unknown ending,
+    an InputError for what cannot be read or no text."""
+    parts, named = list[Texts](), list[str]()
+    for path in paths:
+        if not path.name.lower().endswith(endings := tuple(f".{kind}" for kind in FILE_TYPES)):
+            raise UsageError(f"{path}: its name must end in one of {', '.join(endings)}; send plain lines to stdin")
+        if not path.is_file():
+            raise InputError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+        parts.append(check_texts(name_columns(read_table(path), task), task))
+        named += [str(path)] * len(parts[-1])
     return join_parts(parts), named
