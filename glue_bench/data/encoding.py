@@ -52,10 +52,8 @@ class TextEncoder:
     """An encoder's own tokenizer with a maximum length."""
 
     def __init__(self, folder: Path, *, max_length: int) -> None:
-        """Load the tokenizer of a pretrained folder; errors as in `load_tokenizer`.
-
-        Rows have at most `max_length` tokens, special ones included; the longer text is cut first.
-        """
+        """Load the tokenizer of a pretrained folder; errors as in `load_tokenizer`. Rows have at most `max_length`
+        tokens, special ones included; the longer text is cut first."""
         loaded, self._folder, self._longest = load_tokenizer(folder), folder, max_length
         self.padding_id: int | None = loaded.pad_token_id
         with _explaining(folder, "be loaded"):
@@ -89,10 +87,8 @@ class TextEncoder:
         return encoded
 
     def tokenise(self, texts: Sequence[Sequence[str]]) -> Encoded:
-        """Tokenise one or two columns of n strings, n at least 1.
-
-        An InputError if the tokenizer fails, or gives what is no token, or rows without any or with too many.
-        """
+        """Tokenise one or two columns of n strings, n at least 1; an InputError if the tokenizer fails, or gives what
+        is no token, or rows without any or with too many."""
         tokens, types, lengths = list[NDArray[np.int32]](), list[NDArray[np.uint8]](), list[int]()
         truncated = 0
         rows: Sequence[Any] = texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
@@ -114,10 +110,7 @@ class TextEncoder:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """Load transformers' fast tokenizer of a folder; an InputError if that cannot be done.
-
-    tokenizer_config.json can override tokenizer.json.
-    """
+    """Load a folder's fast tokenizer; tokenizer_config.json overrides tokenizer.json. An InputError if it cannot be."""
     from transformers import AutoTokenizer
 
     with _explaining(folder, "be loaded"), _unprinted():

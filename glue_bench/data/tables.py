@@ -125,13 +125,11 @@ def read_table(path: Path, original: Original | None = None) -> Table:
 def read_text(path: Path) -> str:
     """Read UTF-8 text, unpacked, without a byte order mark, LF for CRLF; an InputError if it cannot be read."""
     try:
+        packed = path.suffix.lower() == ".gz"
         with open_regular(path) as stream:
-            content = stream.read()
-        if path.suffix.lower() == ".gz":
-            with gzip.open(io.BytesIO(content)) as unpacked:
-                content = unpacked.read(_LARGEST + 1)
-            if len(content) > _LARGEST:
-                raise InputError(f"{path}: larger than {_LARGEST >> 30} GiB when unpacked")
+            content = gzip.GzipFile(fileobj=stream).read(_LARGEST + 1) if packed else stream.read()
+        if packed and len(content) > _LARGEST:
+            raise InputError(f"{path}: larger than {_LARGEST >> 30} GiB when unpacked")
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     wide = 4 * content.count(0, 0, 4096) > len(content[:4096])  # English in UTF-16, which can be valid UTF-8
