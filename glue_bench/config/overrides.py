@@ -160,10 +160,10 @@ def _spell_out(word: str, config_dir: Path | None) -> list[str]:
             return ["encoder=custom", _quote_path(f"encoder.path={name}")]
         if "/" in name and HUB_ID.holds(name):
             if Path(name).is_dir():
-                also = f"for that on the hub encoder=custom encoder.hub_id={name}"
-                raise UsageError(
-                    f"{word}: there is a folder of this name; for the folder write encoder=./{name}, {also}"
+                either = (
+                    f"for the folder write encoder=./{name}, for that on the hub encoder=custom encoder.hub_id={name}"
                 )
+                raise UsageError(f"{word}: there is a folder of this name; {either}")
             return ["encoder=custom", f"encoder.hub_id={name}"]
     return [_quote_path(word)]
 
@@ -181,8 +181,8 @@ def _spell_out_seed(word: str, part: str) -> str:
 
 def _check_override(override: Override, config_dir: Path | None) -> None:
     """Refuse unknown names and keys before Hydra runs, so that the error can be one line."""
-    word, key = quote(override.input_line or ""), quote(override.key_or_group)
-    trainer_key, many = key.removeprefix("trainer."), isinstance(override.value(), list)
+    word, key, value = quote(override.input_line or ""), quote(override.key_or_group), override.value()
+    trainer_key, many = key.removeprefix("trainer."), isinstance(value, list)
     if override.is_add() or override.is_force_add() or override.is_delete() or override.package is not None:
         raise UsageError(f"{word}: only key=value is used here; every key has a default already")
     if re.match(r"hydra\b", key):
@@ -193,8 +193,7 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
         hint = f", or a list as in grid.{trainer_key}=[A,B] with `sweep`" if trainer_key in GRID_KEYS else hint
         raise UsageError(f"{word}: several values need `run -m`{hint}")
     if key in GROUPS:
-        value = override.value()  # what Hydra takes for a number is shown as it was written
-        name = value if isinstance(value, str) else word.partition("=")[2]
+        name = value if isinstance(value, str) else word.partition("=")[2]  # Hydra's number as it was written
         options = group_options(key, config_dir) + (["null"] if key in OPTIONAL else [])
         if name not in options:
             raise UsageError(f"{key}={quote(name)}: no such {key}{no_such(key, name, options=options)}")

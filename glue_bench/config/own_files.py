@@ -6,7 +6,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_origin
+from typing import NamedTuple, get_origin
 
 import yaml
 
@@ -51,20 +51,13 @@ def check_own_files(folder: Path) -> None:
         except _NotYamlError:
             continue
         for key, entries in root.value if isinstance(root, yaml.MappingNode) else ():
-            for text in _texts(entries) if key.value == "defaults" else ():
-                word = (text.split() or [""])[-1]
+            events = yaml.parse(yaml.serialize(entries)) if key.value == "defaults" else ()
+            for text in (event.value for event in events if isinstance(event, yaml.ScalarEvent)):
+                word = (text.split() or [""])[-1]  # which may name Hydra's own groups, or other folders
                 absolute = word.startswith("/") and re.split("[@/]", word.lstrip("/"))[0] not in GROUPS
                 if absolute or ".." in word:
                     must = f"must be files of {', '.join(GROUPS)}"
                     raise UsageError(f"{path.parent.name}/{path.name}: defaults name {quote(word)}; {must}")
-
-
-def _texts(node: Any) -> Iterator[str]:
-    """Yield every text in a list of defaults, which may name Hydra's own groups, or other folders."""
-    if isinstance(node, yaml.ScalarNode):
-        yield node.value
-    for inside in node if isinstance(node, tuple) else node.value if isinstance(node, yaml.CollectionNode) else ():
-        yield from _texts(inside)
 
 
 @functools.lru_cache(maxsize=1024)
