@@ -139,14 +139,13 @@ def _start_of(keys: SweepConfig, task: str, *, config_dir: Path | None) -> str:
             hint = no_such("task", name, options=tasks)
             raise UsageError(f"init={{{quote(name)}:{quote(start)}}}: no such task{hint}")
         require_one_of(f"init.{name}", start, allowed=["pretrained", *tasks])
-    for name in keys.init:
         chain = [name]
         while chain[-1] in keys.init and chain.count(name) == 1 and len(chain) <= len(keys.init):
             chain.append(keys.init[chain[-1]])
         if chain.count(name) > 1:
             allowed = ["pretrained", *(other for other in tasks if other not in chain)]
             words = f"{list_names(allowed)}; {' from '.join(chain)} is a loop"
-            raise UsageError(f"init.{name}={keys.init[name]}: must be one of {words}")
+            raise UsageError(f"init.{name}={start}: must be one of {words}")
     return keys.init.get(task, "pretrained")
 
 
