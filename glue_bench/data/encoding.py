@@ -158,4 +158,5 @@ def _why(folder: Path, error: Exception) -> str:
         return f"tokenizer.json has a {part[1].lower()} {unknown}"
     if isinstance(error, OverflowError):
         return f"a token's id must be below 2^31, its type below 256: {error}"
-    return f"{'a file that it is made from is missing: ' * ('NoneType' in str(error))}{reason_of(error)}"
+    missing = "a file that it is made from is missing: " if "NoneType" in str(error) else ""
+    return f"{missing}{reason_of(error)}"

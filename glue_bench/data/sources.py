@@ -215,8 +215,10 @@ def _saved_files(folder: Path) -> list[Path]:
 def _find_paraphrases(folder: Path, name: str) -> list[SplitFiles]:
     """Find MRPC's files, from elsewhere: one text for both splits, and the ids of the pairs that are GLUE's dev set."""
     path = folder / f"msr_paraphrase_{'train' if name == 'dev' else name}.txt"
-    if not path.is_file() or name == "test":
-        return [SplitFiles(paths=(path,))] * path.is_file()
+    if not path.is_file():
+        return []
+    if name == "test":
+        return [SplitFiles(paths=(path,))]
     ids = [folder / "dev_ids.tsv", folder / "mrpc_dev_ids.tsv"]
     if not (found := [each for each in ids if each.is_file()]):
         raise InputError(f"{ids[0]}: no such file; it says which rows of {path.name} are the dev set")

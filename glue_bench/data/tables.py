@@ -263,8 +263,9 @@ def _read_json(path: Path) -> Table:
     listed = text[:1] == "[" and type_of(path) == "json"
     rows = list[Any]()
     try:
-        for line in [text] if listed else _LINE_END.split(text) if text else ():
-            rows += json.loads(line) if listed else [json.loads(line)]
+        for line in _LINE_END.split(text) if text and not listed else ():
+            rows.append(json.loads(line))
+        rows += json.loads(text) if listed else []
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}{'' if listed else f' line {len(rows) + 1}'}: not JSON ({error})") from error
     for number, row in enumerate(rows, start=1):
