@@ -24,28 +24,21 @@ _MOST_BRACKETS, _LONGEST_WORD = 100, 50_000
 OPTIONAL = ("protocol", "preset")  # groups that may be left out
 _GUESSED = ("task", "encoder", "preset", "protocol", "recipe")  # groups in which a bare word is looked up
 _MOST_SEEDS = 1000  # of a range
-_ELSEWHERE = {  # what other programs call our keys
-    "trainer.learning_rate": "lr rate", "trainer.epochs": "ep n_epochs num_epochs num_train_epochs max_epochs",
-    "trainer.batch_size": "bs batch train_batch_size per_device_train_batch_size",
-    "trainer.eval_batch_size": "per_device_eval_batch_size", "trainer.weight_decay": "wd decay l2",
-    "trainer.updates": "steps max_steps num_steps total_steps train_steps iterations",
-    "trainer.max_length": "max_len maxlen max_seq_length max_seq_len seq_len seq_length sequence_length length",
-    "trainer.warmup": "warmup_ratio warmup_proportion", "trainer.warmup_updates": "warmup_steps num_warmup_steps",
-    "trainer.schedule": "lr_scheduler_type lr_scheduler scheduler", "trainer.layer_decay": "layerwise_lr_decay llrd",
-    "trainer.patience": "early_stopping_patience early_stopping",
-    "trainer.label_smoothing": "label_smoothing_factor smoothing", "trainer.epsilon": "eps adam_epsilon adam_eps",
-    "trainer.clip_norm": "max_grad_norm grad_clip gradient_clip_val clip clipping",
-    "trainer.betas": "beta beta1 beta2 adam_beta1 adam_beta2",
+_ELSEWHERE = {  # what other programs call our keys, where it is not nearly the same
+    "trainer.learning_rate": "lr rate", "trainer.epochs": "ep num_epochs", "trainer.weight_decay": "wd decay l2",
+    "trainer.batch_size": "bs batch train_batch_size per_device_train_batch_size", "trainer.epsilon": "eps adam_eps",
+    "trainer.eval_batch_size": "per_device_eval_batch_size", "trainer.max_length": "maxlen seq_length",
+    "trainer.updates": "steps num_steps total_steps iterations", "trainer.warmup": "warmup_ratio",
+    "trainer.warmup_updates": "warmup_steps", "trainer.schedule": "lr_scheduler", "trainer.layer_decay": "llrd",
+    "trainer.clip_norm": "max_grad_norm grad_clip gradient_clip_val clip clipping", "trainer.betas": "adam_beta2",
     "trainer.accumulation": "gradient_accumulation_steps grad_accum accumulate_grad_batches",
-    "trainer.precision": "fp16 bf16 fp32 dtype amp half", "trainer.device": "gpu cuda cpu",
-    "trainer.log_every": "logging_steps", "trainer.eval_every": "eval_steps eval_strategy evaluation_strategy",
-    "trainer.snapshot_minutes": "save_steps checkpoint_every",
-    "peft.rank": "lora_rank lora_r r", "peft.alpha": "lora_alpha alpha", "peft.targets": "target_modules lora_targets",
-    "data.max_train_rows": "max_train_samples train_rows limit n_train",
-    "data.max_eval_rows": "max_eval_samples eval_rows n_eval",
-    "encoder": "model model_name model_name_or_path checkpoint backbone", "task": "task_name",
-    "seed": "random_seed random_state rng", "results_dir": "output_dir out output results outdir",
-    "save_model": "save keep_model", "executor.workers": "jobs n_jobs num_workers parallel",
+    "trainer.precision": "bf16 fp32 dtype amp half", "trainer.device": "gpu cuda cpu",
+    "trainer.eval_every": "eval_steps eval_strategy", "trainer.snapshot_minutes": "save_steps checkpoint_every",
+    "trainer.log_every": "logging_steps", "trainer.patience": "early_stopping", "peft.targets": "target_modules",
+    "peft.rank": "lora_r r", "peft.alpha": "lora_alpha alpha", "data.max_train_rows": "max_train_samples limit n_train",
+    "data.max_eval_rows": "max_eval_samples n_eval", "encoder": "model model_name checkpoint backbone",
+    "task": "task_name", "seed": "random_seed rng", "results_dir": "out output outdir", "save_model": "save",
+    "executor.workers": "jobs parallel",
 }  # fmt: skip
 # The keys that a word can stand for, with their types. The facts of a task are fixed.
 _HINTS: dict[str, object] = {"task": str, "encoder": str}
