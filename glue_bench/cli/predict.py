@@ -52,8 +52,7 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         rows = split_lines(sys.stdin.buffer.read(), run.task)
     if empty := empty_rows(rows):
-        more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
-        say(f"glue-bench: warning: row {empty[0]}{more}: a text is empty")
+        say(f"glue-bench: warning: {empty}")
     from glue_bench.runs.inference import FineTuned
 
     logits = FineTuned(run, device=config.trainer.device).predict(rows.texts)

@@ -5,7 +5,7 @@ import copy
 import functools
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,44 +18,31 @@ from omegaconf.errors import OmegaConfBaseException
 
 from glue_bench.config import conf_folder, group_options, schema
 from glue_bench.config.keys import build, check, convert, fields_of, keys_of, require_one_of
-from glue_bench.config.overrides import (
-    GROUPS,
-    OPTIONAL,
-    check_key,
-    check_words,
-    last_word,
-    no_such,
-    parse_overrides,
-)
+from glue_bench.config.overrides import GROUPS, OPTIONAL, check_key, check_words, last_word, no_such, parse_overrides
 from glue_bench.config.own_files import check_own_files, chosen_files, located, unreadable
 from glue_bench.config.schema import PATH_KEYS, RunConfig, RunKeys, Sweep, SweepConfig, TaskConfig, TrainerConfig
 from glue_bench.errors import UsageError, did_you_mean, list_names
 from glue_bench.text import first_line, quote, quote_value
 
-# What OmegaConf raises for values that YAML has and a configuration has not, as a number of 5,000 digits.
-_ODD = (ValueError, TypeError, KeyError, AttributeError, RecursionError, AssertionError)
-
 
 def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig:
     """Compose and check one run from `key=value` words; a UsageError for an unknown key or name, or a bad value."""
     overrides = check_words(overrides, config_dir)
-    task = last_word(overrides, "task")
-    if task is None:
+    name = (last_word(overrides, "task") or "").removeprefix("task=")
+    if not name:
         raise UsageError(f"task: must be given, as task=NAME. Allowed: {', '.join(group_options('task', config_dir))}")
     keys = compose_keys(overrides, config_dir)
-    name = task.removeprefix("task=")
-    _check_name(keys.task, name, config_dir=config_dir)
     for own, other in schema.REPLACES.items():
         if getattr(keys.trainer, own) is not None and (word := last_word(overrides, f"trainer.{other}")):
             raise UsageError(f"{word}: has no effect with trainer.{own}; add trainer.{own}=null")
     recipe = compose_keys([f"task={name}", f"recipe={keys.recipe}"], config_dir).trainer
     values = {key: getattr(keys.trainer, key) for key in keys_of(TrainerConfig, "scores")}
     changes = {key: str(value) for key, value in values.items() if value != getattr(recipe, key)}
+    for key, listed in keys.grid.items():
+        keys.grid[key] = [convert(schema.GRID_KEYS[key], value, key=f"grid.{key}") for value in listed]
     shared = {item.name: getattr(keys, item.name) for item in fields_of(RunKeys)}
     shared["init"] = _start_of(keys, name, config_dir=config_dir)
-    for key, listed in keys.grid.items():
-        shared["grid"][key] = [convert(schema.GRID_KEYS[key], value, key=f"grid.{key}") for value in listed]
-    return check(_place_in_grid(RunConfig(**shared, recipe_changes=changes), {}))
+    return _place_in_grid(RunConfig(**shared, recipe_changes=changes), {})
 
 
 def compose_starts(config: RunConfig, overrides: Sequence[str], *, config_dir: Path | None = None) -> list[RunConfig]:
@@ -82,11 +69,10 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
     lists = compose_keys([*shared, f"task={group_options('task')[0]}"], config_dir)
     if lists.encoders is not None and (word := last_word(overrides, "encoder")):
         raise UsageError(f"{word} and {last_word(overrides, 'encoders') or 'encoders'}: give one of the two")
-    named = [name if name.isidentifier() else quote_value(name) for name in lists.encoders or []]
-    encoders = [[f"encoder={name}"] for name in named] or [[]]
     product = list[RunConfig]()
-    for encoder in encoders:
-        first, *others = ([*rest, *encoder, f"task={task}"] for task in lists.tasks)
+    for name in lists.encoders or [""]:
+        encoder = f"encoder={name if name.isidentifier() else quote_value(name)}"
+        first, *others = ([*rest, *([encoder] if name else []), f"task={task}"] for task in lists.tasks)
         product.append(probe := compose_run(first, config_dir=config_dir))
         # Composing is slow; if only the encoder differs, the other tasks get a copy of it.
         if len(product) > 1 and replace(probe, encoder=product[0].encoder) == product[0]:
@@ -98,7 +84,7 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
     for config in product:
         free = [key for key in config.grid if last_word(rest, f"trainer.{key}") is None]
         cells = itertools.product(*(config.grid[key] for key in free))
-        configs += [check(_place_in_grid(config, dict(zip(free, cell, strict=True)))) for cell in cells]
+        configs += [_place_in_grid(config, dict(zip(free, cell, strict=True))) for cell in cells]
     if isinstance(lists.init, str):  # tasks that do not start from another keep the pretrained encoder
         starts = ["pretrained", *sorted({name for config in configs for name in config.task.init_from})]
         if lists.init not in starts:
@@ -126,9 +112,7 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
     words = check_words([f"task={name}"], config_dir)
     if name in group_options("task"):
         return build(TaskConfig, _read_shipped("task", name), where="task")
-    task = compose_keys(words, config_dir).task
-    _check_name(task, name, config_dir=config_dir)
-    return task
+    return compose_keys(words, config_dir).task
 
 
 def shipped_encoders() -> dict[str, schema.EncoderConfig]:
@@ -151,37 +135,23 @@ def _start_of(keys: SweepConfig, task: str, *, config_dir: Path | None) -> str:
         if name not in tasks:
             hint = no_such("task", name, options=tasks)
             raise UsageError(f"init={{{quote(name)}:{quote(start)}}}: no such task{hint}")
-        allowed = ["pretrained", *(other for other in tasks if name not in _chain(keys.init, other))]
-        if start in tasks and start not in allowed:
-            words = f"{list_names(allowed)}; {' from '.join([name, *_chain(keys.init, start)])} is a loop"
+        require_one_of(f"init.{name}", start, allowed=["pretrained", *tasks])
+        chain = [name]
+        while chain[-1] in keys.init and chain.count(name) == 1 and len(chain) <= len(keys.init):
+            chain.append(keys.init[chain[-1]])
+        if chain.count(name) > 1:
+            allowed = ["pretrained", *(other for other in tasks if other not in chain)]
+            words = f"{list_names(allowed)}; {' from '.join(chain)} is a loop"
             raise UsageError(f"init.{name}={start}: must be one of {words}")
-        require_one_of(f"init.{name}", start, allowed=allowed)
     return keys.init.get(task, "pretrained")
 
 
-def _chain(starts: Mapping[str, str], task: str) -> list[str]:
-    """Return a task, the one that it starts from, and so on."""
-    chain = [task]
-    while (start := starts.get(chain[-1], "pretrained")) not in (*chain, "pretrained"):
-        chain.append(start)
-    return chain
-
-
-def _check_name(task: TaskConfig, name: str, *, config_dir: Path | None) -> None:
-    options = group_options("task", config_dir)
-    if unknown := [start for start in task.init_from if start not in options or start == name]:
-        hint = did_you_mean(unknown[0], options)
-        raise UsageError(f"task/{name}.yaml: init_from={unknown[0]}: must be another task{hint}")
-    if task.name != name:
-        raise UsageError(f"task/{name}.yaml: name={task.name}: must be {name}, like the file")
-
-
 def _place_in_grid(config: RunConfig, values: dict[str, Any]) -> RunConfig:
-    """Return the configuration with these grid values, and its `cell`; grid values are no changes of the recipe."""
+    """Return the checked configuration with these grid values, and its `cell`; they are no changes of the recipe."""
     trainer = replace(config.trainer, **values)
     cell = {key: getattr(trainer, key) for key in config.grid}
     changes = {k: v for k, v in config.recipe_changes.items() if k not in cell or cell[k] not in config.grid[k]}
-    return replace(config, trainer=trainer, cell=cell, recipe_changes=changes)
+    return check(replace(config, trainer=trainer, cell=cell, recipe_changes=changes))
 
 
 def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> SweepConfig:
@@ -193,7 +163,7 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
         words.append(f"hydra.searchpath=[{quote_value(f'file://{config_dir.resolve()}')}]")
     files = chosen_files(words, config_dir)
     try:
-        merge = _merge_shipped if config_dir is None else _merge  # the user's own files may change meanwhile
+        merge = _merge.__wrapped__ if config_dir else _merge  # the user's own files may change meanwhile
         composed = copy.deepcopy(merge(conf_folder(), *words))
         given = parse_overrides([word for word in overrides if word.partition("=")[0] not in GROUPS])
         for paths in (False, True):
@@ -201,20 +171,24 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
                 _put(composed, override.key_or_group, value=override.value())
             if not paths:  # which are literal: OmegaConf would insert the environment into them
                 composed = OmegaConf.to_container(OmegaConf.create(composed), resolve=True)
-        return build(SweepConfig, composed)
+        keys = build(SweepConfig, composed)
     except (HydraException, OmegaConfBaseException, UsageError) as error:
         raise UsageError(located(_explain(error, config_dir), files, words=overrides)) from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:  # of a file that another one names in its defaults
-        try:
-            Path.cwd()
-        except OSError as gone:
-            raise UsageError(f"the working folder no longer exists: {gone.strerror}; change to another") from error
         where = getattr(getattr(error, "problem_mark", None), "name", None) or getattr(error, "filename", None)
-        where = where or f"a file under {config_dir or conf_folder()}"
-        raise unreadable(where, error) from error
-    except _ODD as error:
+        if isinstance(error, OSError) and not where:
+            raise UsageError(f"the working folder no longer exists: {error.strerror}; change to another") from error
+        raise unreadable(where or f"a file under {config_dir or conf_folder()}", error) from error
+    except Exception as error:  # OmegaConf's many, for what YAML has and a configuration has not: 5,000 digits
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UsageError(f"{config_dir or 'KEY=VALUE'}: cannot be composed ({reason})") from error
+    task, options = (last_word(words, "task") or "").removeprefix("task="), group_options("task", config_dir)
+    if unknown := [start for start in keys.task.init_from if start not in options or start == task]:
+        hint = did_you_mean(unknown[0], options)
+        raise UsageError(f"task/{task}.yaml: init_from={unknown[0]}: must be another task{hint}")
+    if keys.task.name != task:
+        raise UsageError(f"task/{task}.yaml: name={keys.task.name}: must be {task}, like the file")
+    return keys
 
 
 def _put(inside: Any, key: str, *, value: Any) -> None:
@@ -227,24 +201,22 @@ def _put(inside: Any, key: str, *, value: Any) -> None:
         inside[last] = inside[last] | value if both else value
 
 
+@functools.cache  # a quarter of a second each; tasks, parents and recipes ask for the same
 def _merge(folder: Path, *words: str) -> Any:
     with initialize_config_dir(str(folder), version_base="1.3"):
         return OmegaConf.to_container(compose("config", overrides=[*words]), resolve=True)
 
 
-_merge_shipped = functools.cache(_merge)  # a quarter of a second each; tasks, parents and recipes ask for the same
-
-
 def _explain(error: BaseException, config_dir: Path | None) -> str:
     """Explain in one line what is wrong with a key or with a name in a list of defaults."""
-    if unknown := re.match(r"([\w.]+): no such key", str(error)):
+    line = str(error) if isinstance(error, UsageError) else first_line(error)
+    if unknown := re.match(r"([\w.]+): no such key", line):
         try:
             check_key(unknown[1])
         except UsageError as better:
             return str(better)
-    line = first_line(error)
     if absent := re.search(r"Could not (?:find|load) '(\w+)/(.+)'", line):
         group, name = absent.groups()
         return f"{group}={quote(name)}: no such {group}{no_such(group, name, options=group_options(group, config_dir))}"
     key = getattr(error, "full_key", None)
-    return str(error) if isinstance(error, UsageError) else f"{key}: {line}" if key else line
+    return f"{key}: {line}" if key else line

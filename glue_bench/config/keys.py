@@ -59,10 +59,11 @@ class Key(NamedTuple):
     default: Callable[[], Any] = lambda: MISSING  # makes its default value here, if it has one
 
 
-def key(meaning: str, must: Must | None = None, *, default: Any = MISSING, make: Any = MISSING, **more: Any) -> Any:
+def key(meaning: str, must: Must | None = None, *, default: Any = MISSING, make: Any = None, **more: Any) -> Any:
     """Declare a field with what is known of its key: `default` or what `make` returns, and the fields of `Key`."""
-    known = {"key": Key(meaning, must, **more)}
-    return field(default=default, metadata=known) if make is MISSING else field(default_factory=make, metadata=known)
+    known = Key(meaning, must, default=make or (lambda: default), **more)
+    given: Any = {} if known.default() is MISSING else {"default_factory": known.default}
+    return field(metadata={"key": known}, **given)
 
 
 # The same for a key of another role.
@@ -77,12 +78,8 @@ def at_least(lowest: int, unit: str = "") -> Must:
 
 def fields_of(kind: Any) -> tuple[Key, ...]:
     """Return the fields of a dataclass, each with what is known of it."""
-    found = list[Key]()
-    for item in dataclasses.fields(kind):
-        make = item.default_factory if callable(item.default_factory) else functools.partial(getattr, item, "default")
-        known: Key = item.metadata.get("key", Key())
-        found.append(known._replace(name=item.name, hint=hints_of(kind)[item.name], default=make))
-    return tuple(found)
+    hints, known = hints_of(kind), {item.name: item.metadata.get("key", Key()) for item in dataclasses.fields(kind)}
+    return tuple(each._replace(name=name, hint=hints[name]) for name, each in known.items())
 
 
 def walk(kind: Any, where: str = "") -> Iterator[Key]:
@@ -119,9 +116,8 @@ def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
         if must is not None and value is not None:
             optional = ", or null" if NoneType in get_args(hint) else ""
             require(place, value, holds=must.holds(value), words=must.words + optional)
-    for name, item in known.items():
-        if name not in made and item.default() is MISSING:
-            raise UsageError(f"{join(where, name)}: must be given")
+    if lacking := [name for name, item in known.items() if name not in made and item.default() is MISSING]:
+        raise UsageError(f"{join(where, lacking[0])}: must be given")
     config = kind(**made)
     for place, value, holds, words in getattr(config, "rules", tuple)():
         require(place, value, holds=holds, words=words)
@@ -141,13 +137,13 @@ def convert(hint: Any, value: Any, *, key: str) -> Any:
     if is_dataclass(hint):
         return build(hint, value, where=key)  # type: ignore[arg-type]
     if origin in (UnionType, Union):
-        if words := [get_args(each) for each in args if get_origin(each) is Literal and isinstance(value, str)]:
-            others = ["a list" for each in args if get_origin(each) is list]
-            others += [SCALARS[each].words for each in args if each in SCALARS]
-            require(key, value, holds=value in words[0], words=", or ".join([list_names(words[0]), *others]))
+        kinds = {get_origin(each) or each: each for each in args if each is not NoneType}
+        if Literal in kinds and isinstance(value, str):
+            names = get_args(kinds.pop(Literal))
+            others = [SCALARS[kind].words if kind in SCALARS else "a list" for kind in kinds]
+            require(key, value, holds=value in names, words=", or ".join([list_names(names), *others]))
             return value
-        mapping = [each for each in args if get_origin(each) is dict and isinstance(value, Mapping)]
-        return convert((*mapping, args[0])[0], value, key=key)
+        return convert(kinds[dict] if dict in kinds and isinstance(value, Mapping) else args[0], value, key=key)
     if origin is Literal:
         require_one_of(key, value, allowed=args)
         return value
@@ -156,16 +152,12 @@ def convert(hint: Any, value: Any, *, key: str) -> Any:
         return [convert(args[0], item, key=f"{key}[{place}]") for place, item in enumerate(value)]
     if origin is dict:
         require(key, value, holds=isinstance(value, Mapping), words="KEY: VALUE lines")
-        names = [convert(args[0], name, key=key) for name in value]
-        items = [convert(args[1], item, key=f"{key}.{name}") for name, item in value.items()]
-        return dict(zip(names, items, strict=True))
+        return {convert(args[0], k, key=key): convert(args[1], item, key=f"{key}.{k}") for k, item in value.items()}
     scalar = SCALARS[hint]
     wanted = scalar.words
-    with contextlib.suppress(ValueError, OverflowError, KeyError):  # ASCII: other alphabets have digits, too
-        if isinstance(value, str) and hint in (int, float) and not value.isascii():
-            raise ValueError(value)
-        if type(value) in scalar.types:
-            read = scalar.read(value)
+    with contextlib.suppress(ValueError, OverflowError, KeyError):
+        if type(value) in scalar.types:  # a number in ASCII: other alphabets have digits, too
+            read = scalar.read(value.encode("ascii") if scalar.most and isinstance(value, str) else value)
             if scalar.most and abs(read) > scalar.most:
                 wanted += f" of at most {scalar.most:.10g}"
             elif scalar.most and 0 < abs(read) < scalar.least:

@@ -3,6 +3,7 @@
 import difflib
 import itertools
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from hydra.errors import HydraException
 
 from glue_bench.config import group_options
 from glue_bench.config.keys import fields_of, join, unknown_key, walk
-from glue_bench.config.schema import GRID_KEYS, PATH_KEYS, SweepConfig
+from glue_bench.config.schema import GRID_KEYS, HUB_ID, PATH_KEYS, SweepConfig
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.text import first_line, quote, quote_value
 
@@ -23,55 +24,36 @@ _MOST_BRACKETS, _LONGEST_WORD = 100, 50_000
 OPTIONAL = ("protocol", "preset")  # groups that may be left out
 _GUESSED = ("task", "encoder", "preset", "protocol", "recipe")  # groups in which a bare word is looked up
 _MOST_SEEDS = 1000  # of a range
-_ON_HUB = re.compile(r"(?a:(?!.*\.\.)\w[\w.-]*/\w[\w.-]*)")
-# What other programs call our keys.
-_ELSEWHERE = {
-    "trainer.learning_rate": "lr rate",
-    "trainer.batch_size": "bs batch train_batch_size per_device_train_batch_size",
-    "trainer.eval_batch_size": "per_device_eval_batch_size",
-    "trainer.weight_decay": "wd decay l2",
-    "trainer.epochs": "ep n_epochs num_epochs num_train_epochs max_epochs",
-    "trainer.updates": "steps max_steps num_steps total_steps train_steps iterations",
-    "trainer.max_length": "max_len maxlen max_seq_length max_seq_len seq_len seq_length sequence_length length",
-    "trainer.warmup": "warmup_ratio warmup_proportion",
-    "trainer.warmup_updates": "warmup_steps num_warmup_steps",
-    "trainer.schedule": "lr_scheduler_type lr_scheduler scheduler",
-    "trainer.layer_decay": "layerwise_lr_decay llrd",
-    "trainer.patience": "early_stopping_patience early_stopping",
-    "trainer.label_smoothing": "label_smoothing_factor smoothing",
-    "trainer.clip_norm": "max_grad_norm grad_clip gradient_clip_val clip clipping",
-    "trainer.epsilon": "eps adam_epsilon adam_eps",
-    "trainer.betas": "beta beta1 beta2 adam_beta1 adam_beta2",
+_ELSEWHERE = {  # what other programs call our keys, where it is not nearly the same
+    "trainer.learning_rate": "lr rate", "trainer.epochs": "ep num_epochs", "trainer.weight_decay": "wd decay l2",
+    "trainer.batch_size": "bs batch train_batch_size per_device_train_batch_size", "trainer.epsilon": "eps adam_eps",
+    "trainer.eval_batch_size": "per_device_eval_batch_size", "trainer.max_length": "maxlen seq_length",
+    "trainer.updates": "steps num_steps total_steps iterations", "trainer.warmup": "warmup_ratio",
+    "trainer.warmup_updates": "warmup_steps", "trainer.schedule": "lr_scheduler", "trainer.layer_decay": "llrd",
+    "trainer.clip_norm": "max_grad_norm grad_clip gradient_clip_val clip clipping", "trainer.betas": "adam_beta2",
     "trainer.accumulation": "gradient_accumulation_steps grad_accum accumulate_grad_batches",
-    "trainer.precision": "fp16 bf16 fp32 dtype amp half",
-    "trainer.device": "gpu cuda cpu",
-    "trainer.log_every": "logging_steps",
-    "trainer.eval_every": "eval_steps eval_strategy evaluation_strategy",
-    "trainer.snapshot_minutes": "save_steps checkpoint_every",
-    "peft.rank": "lora_rank lora_r r",
-    "peft.alpha": "lora_alpha alpha",
-    "peft.targets": "target_modules lora_targets",
-    "data.max_train_rows": "max_train_samples train_rows limit n_train",
-    "data.max_eval_rows": "max_eval_samples eval_rows n_eval",
-    "encoder": "model model_name model_name_or_path checkpoint backbone",
-    "task": "task_name",
-    "seed": "random_seed random_state rng",
-    "results_dir": "output_dir out output results outdir",
-    "save_model": "save keep_model",
-    "executor.workers": "jobs n_jobs num_workers parallel",
-}
-_SHORT = {short: full for full, words in _ELSEWHERE.items() for short in words.split()}
+    "trainer.precision": "bf16 fp32 dtype amp half", "trainer.device": "gpu cuda cpu",
+    "trainer.eval_every": "eval_steps eval_strategy", "trainer.snapshot_minutes": "save_steps checkpoint_every",
+    "trainer.log_every": "logging_steps", "trainer.patience": "early_stopping", "peft.targets": "target_modules",
+    "peft.rank": "lora_r r", "peft.alpha": "lora_alpha alpha", "data.max_train_rows": "max_train_samples limit n_train",
+    "data.max_eval_rows": "max_eval_samples n_eval", "encoder": "model model_name checkpoint backbone",
+    "task": "task_name", "seed": "random_seed rng", "results_dir": "out output outdir", "save_model": "save",
+    "executor.workers": "jobs parallel",
+}  # fmt: skip
 # The keys that a word can stand for, with their types. The facts of a task are fixed.
 _HINTS: dict[str, object] = {"task": str, "encoder": str}
 _HINTS |= {item.name: item.hint for item in walk(SweepConfig) if not item.name.startswith("task.")}
+_BY_NAME = defaultdict[str, list[str]](list)  # a key's last part, or its name elsewhere, to the full keys
+for _key in _HINTS:
+    _BY_NAME[_key.rpartition(".")[2]].append(_key)
+_BY_NAME |= {name: [key] for key, names in _ELSEWHERE.items() for name in names.split()}
 
 
 def check_words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
     """Check every override, and return them with paths quoted; a UsageError for an unknown key or name."""
     last = last_word(overrides, "encoder")  # alone: of an earlier one the folder or hub id would be left
     once = [word for word in overrides if word.partition("=")[0] != "encoder" or word == last]
-    plain = [_spell_out(_quote_path(word), config_dir) for word in once]
-    words = [each for word in plain for each in _spell_out_encoder(word, config_dir)]
+    words = [each for word in once for each in _spell_out(word, config_dir)]
     for override in parse_overrides(words, config_dir):
         _check_override(override, config_dir)
     return words
@@ -112,28 +94,23 @@ def expand_multirun(words: Sequence[str], *, config_dir: Path | None = None) -> 
             if not (found := value.filter(group_options(key, config_dir))):
                 raise UsageError(f"{word}: matches none of the names of {key}")
             choices.append([f"{key}={name}" for name in found])
-        elif isinstance(value, ChoiceSweep) or (isinstance(value, RangeSweep) and _is_short(value)):
+        elif isinstance(value, ChoiceSweep) or (isinstance(value, RangeSweep) and 0 < _steps(value) <= _MOST_SEEDS):
             choices.append([f"{key}={text}" for text in override.sweep_string_iterator()])
         else:
             raise UsageError(f"{quote(word)}: must be values, as in {key}=A,B, or a range of 1 to {_MOST_SEEDS:,}")
     return [list(job) for job in itertools.product(*choices)]
 
 
-def _is_short(sweep: RangeSweep) -> bool:
-    ends = cast(float, sweep.start), cast(float, sweep.stop)  # the grammar gives both
-    return sweep.step != 0 and 0 < (ends[1] - ends[0]) / sweep.step <= _MOST_SEEDS
+def _steps(sweep: RangeSweep) -> float:
+    first, last = cast(float, sweep.start), cast(float, sweep.stop)  # the grammar gives both
+    return (last - first) / sweep.step if sweep.step else 0
 
 
 def find_keys(key: str) -> dict[str, object]:
     """Return the full keys that `key` may stand for, with their types: `epochs` and `num_epochs` are trainer.epochs."""
     name = key.rpartition(".")[2].lower().replace("-", "_")
-    last = {full: full.rpartition(".")[2] for full in _HINTS}
-    if name not in _SHORT and name not in last.values():
-        known = [*last.values(), *_SHORT]
-        name = next(iter(difflib.get_close_matches(name[:50], known, n=1, cutoff=0.7)), "")
-    if name in _SHORT:
-        return {_SHORT[name]: _HINTS[_SHORT[name]]}
-    return {full: hint for full, hint in _HINTS.items() if last[full] == name}
+    close = difflib.get_close_matches(name[:50], _BY_NAME, n=1, cutoff=0.7)
+    return {full: _HINTS[full] for full in (_BY_NAME[close[0]] if close else ())}
 
 
 def no_such(group: str, name: str, *, options: Sequence[str]) -> str:
@@ -141,55 +118,6 @@ def no_such(group: str, name: str, *, options: Sequence[str]) -> str:
     other = {"task": "; your own: task/NAME.yaml in the folder of --config-dir"}
     other["encoder"] = "; any other: encoder=ORG/NAME on the hub, or encoder=./FOLDER"
     return did_you_mean(quote(name), options) + other.get(group, "")
-
-
-def _is_folder(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or (("/" not in name or name.count("/") > 1) and Path(name).is_dir())
-
-
-def _spell_out_encoder(word: str, config_dir: Path | None) -> list[str]:
-    """Write encoder=ORG/NAME and encoder=FOLDER as the words that they stand for; a UsageError if it may be both."""
-    key, _, value = word.partition("=")
-    name = value[1:-1] if len(value) > 1 and value[0] == value[-1] in ("'", '"') else value
-    if key != "encoder" or name in group_options("encoder", config_dir):
-        return [word]
-    if _is_folder(name):
-        return ["encoder=custom", _quote_path(f"encoder.path={name}")]
-    if not _ON_HUB.fullmatch(name):
-        return [word]
-    if Path(name).is_dir():
-        also = f"for that on the hub encoder=custom encoder.hub_id={name}"
-        raise UsageError(f"{word}: there is a folder of this name; for the folder write encoder=./{name}, {also}")
-    return ["encoder=custom", f"encoder.hub_id={name}"]
-
-
-def _spell_out(word: str, config_dir: Path | None) -> str:
-    """Write the short forms of a sweep's lists as lists: seeds=5, seeds=1-5, tasks=rte, tasks=all, encoders=minilm."""
-    key, _, value = word.partition("=")
-    bare = value.removeprefix("[").removesuffix("]")
-    if key == "tasks" and bare == "all":
-        return f"tasks=[{','.join(group_options('task', config_dir))}]"
-    if key in ("tasks", "encoders") and value != "null" and re.fullmatch(r"[\w./~-]+", value):
-        return f"{key}=[{value}]"
-    parts = [re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", part.strip()) for part in bare.split(",")]
-    if key != "seeds" or not all(parts) or (bare == value and len(parts) > 1):
-        return word
-    seeds = list[str]()
-    for part in filter(None, parts):
-        first, last = int(part[1]), int(part[2] or part[1])
-        if not 0 <= last - first < _MOST_SEEDS:
-            must = f"a range must ascend and have at most {_MOST_SEEDS:,} seeds, as in seeds=1-5"
-            raise UsageError(f"{quote(word)}: {must}")
-        seeds += map(str, range(first, last + 1))
-    return f"seeds=[{','.join(seeds)}]"
-
-
-def _quote_path(word: str) -> str:
-    """Quote a path as one value: Hydra's grammar would misread `=`, `~`, commas, brackets and accents."""
-    key, equals, value = word.partition("=")
-    if key not in PATH_KEYS or not equals or value[:1] in ("'", '"') or value in ("", "null"):
-        return word
-    return f"{key}={quote_value(expand_home(key, value))}"
 
 
 def expand_home(key: str, path: str) -> str:
@@ -200,46 +128,81 @@ def expand_home(key: str, path: str) -> str:
         raise UsageError(f"{key}={path}: {first_line(error)}") from error
 
 
+def _quote_path(word: str) -> str:
+    """Quote a path as one value: Hydra's grammar would misread `=`, `~`, commas, brackets and accents."""
+    key, equals, value = word.partition("=")
+    if key not in PATH_KEYS or not equals or value[:1] in ("'", '"') or value in ("", "null"):
+        return word
+    return f"{key}={quote_value(expand_home(key, value))}"
+
+
+def _spell_out(word: str, config_dir: Path | None) -> list[str]:
+    """Write short forms as what they stand for: tasks=rte, tasks=all, encoders=minilm, seeds=5, seeds=1-5,
+    encoder=ORG/NAME, encoder=FOLDER; a UsageError for a range of too many seeds, or what may be hub id and folder."""
+    key, _, value = word.partition("=")
+    bare = value.removeprefix("[").removesuffix("]")
+    if key == "tasks" and bare == "all":
+        return [f"tasks=[{','.join(group_options('task', config_dir))}]"]
+    if key in ("tasks", "encoders") and value != "null" and re.fullmatch(r"[\w./~-]+", value):
+        return [f"{key}=[{value}]"]
+    if key == "seeds" and (bare != value or "," not in value) and re.fullmatch(r"[0-9, -]+", bare):
+        return [f"seeds=[{','.join(_spell_out_seed(word, part.strip()) for part in bare.split(','))}]"]
+    name = value[1:-1] if len(value) > 1 and value[0] == value[-1] in ("'", '"') else value
+    if key == "encoder" and name not in group_options("encoder", config_dir):
+        if name.startswith((".", "/", "~")) or (name.count("/") != 1 and Path(name).is_dir()):
+            return ["encoder=custom", _quote_path(f"encoder.path={name}")]
+        if "/" in name and HUB_ID.holds(name):
+            if Path(name).is_dir():
+                either = (
+                    f"for the folder write encoder=./{name}, for that on the hub encoder=custom encoder.hub_id={name}"
+                )
+                raise UsageError(f"{word}: there is a folder of this name; {either}")
+            return ["encoder=custom", f"encoder.hub_id={name}"]
+    return [_quote_path(word)]
+
+
+def _spell_out_seed(word: str, part: str) -> str:
+    """Write a range of seeds as a list; leave anything else to be refused by its key."""
+    if not (ends := re.fullmatch(r"([0-9]{1,10})-([0-9]{1,10})", part)):
+        return part
+    first, last = map(int, ends.groups())
+    if not 0 <= last - first < _MOST_SEEDS:
+        must = f"a range must ascend and have at most {_MOST_SEEDS:,} seeds, as in seeds=1-5"
+        raise UsageError(f"{quote(word)}: {must}")
+    return ",".join(map(str, range(first, last + 1)))
+
+
 def _check_override(override: Override, config_dir: Path | None) -> None:
     """Refuse unknown names and keys before Hydra runs, so that the error can be one line."""
-    word, key = quote(override.input_line or ""), quote(override.key_or_group)
+    word, key, value = quote(override.input_line or ""), quote(override.key_or_group), override.value()
+    trainer_key, many = key.removeprefix("trainer."), isinstance(value, list)
     if override.is_add() or override.is_force_add() or override.is_delete() or override.package is not None:
         raise UsageError(f"{word}: only key=value is used here; every key has a default already")
-    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+    if re.match(r"hydra\b", key):
         raise UsageError(f"{word}: Hydra's own settings are not used here; the results folder is results_dir=FOLDER")
     if override.is_sweep_override():
-        raise UsageError(f"{word}: several values need `run -m`{_as_list(key, word.partition('=')[2])}")
+        lists, values = [name for name in (key, f"{key}s") if _takes_list(_HINTS.get(name))], word.partition("=")[2]
+        hint = f", or a list as in {lists[0]}=[{values}]{' with `sweep`' * (lists[0] != key)}" if lists else ""
+        hint = f", or a list as in grid.{trainer_key}=[A,B] with `sweep`" if trainer_key in GRID_KEYS else hint
+        raise UsageError(f"{word}: several values need `run -m`{hint}")
     if key in GROUPS:
-        value = override.value()  # what Hydra takes for a number is shown as it was written
-        name = value if isinstance(value, str) else word.partition("=")[2]
+        name = value if isinstance(value, str) else word.partition("=")[2]  # Hydra's number as it was written
         options = group_options(key, config_dir) + (["null"] if key in OPTIONAL else [])
         if name not in options:
             raise UsageError(f"{key}={quote(name)}: no such {key}{no_such(key, name, options=options)}")
-        return
-    if key == "grid":  # Hydra would merge a mapping into the recipe's, and take any key
+    elif key == "grid":  # Hydra would merge a mapping into the recipe's, and take any key
         raise UsageError(f"{word}: one key at a time, as in grid.learning_rate=[1e-5,2e-5]")
-    if key.startswith("grid."):
+    elif key.startswith("grid."):
         if (name := key.removeprefix("grid.")) not in GRID_KEYS:
             meant = [each for full in find_keys(name) if (each := full.removeprefix("trainer.")) in GRID_KEYS]
             raise UsageError(f"{key}: a grid has no such key{did_you_mean((meant or [name])[0], GRID_KEYS)}")
-        if not isinstance(override.value(), list):
+        if not many:
             raise UsageError(f"{word}: must be a list, as in {key}=[A,B]")
-        return
-    if key.startswith("task.") and key != "task.columns":
+    elif key.startswith("task.") and key != "task.columns":
         raise UsageError(f"{word}: the facts of a task are not overridden; write task/NAME.yaml and use --config-dir")
-    hint = check_key(key)
-    if isinstance(override.value(), list) and not _takes_list(hint) and not is_dataclass(hint):
-        name = key.removeprefix("trainer.")
-        several = f"; `sweep` tries several with grid.{word.removeprefix('trainer.')}" if name in GRID_KEYS else ""
-        raise UsageError(f"{word}: must be one value{several}")
-
-
-def _as_list(key: str, values: str) -> str:
-    """Return how several values of a key are written as a list, if that is possible."""
-    if (name := key.removeprefix("trainer.")) in GRID_KEYS:
-        return f", or a list as in grid.{name}=[A,B] with `sweep`"
-    lists = [name for name in (key, f"{key}s") if _takes_list(_HINTS.get(name))]
-    return f", or a list as in {lists[0]}=[{values}]" + " with `sweep`" * (lists[0] != key) if lists else ""
+    elif not (_takes_list(hint := check_key(key)) or is_dataclass(hint)) and many:
+        several = f"; `sweep` tries several with grid.{word.removeprefix('trainer.')}"
+        raise UsageError(f"{word}: must be one value{several if trainer_key in GRID_KEYS else ''}")
 
 
 def _takes_list(hint: Any) -> bool:

@@ -21,15 +21,10 @@ from glue_bench.text import quote
 _LARGEST = 2**20  # bytes
 _DEEPEST = 50  # levels
 _YAML = "tag:yaml.org,2002:"  # which !! stands for
-_PLAIN = (None, "!", f"{_YAML}str")  # other tags make what is no plain value
-_PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
 _FOUND = {yaml.ScalarNode: "text", yaml.SequenceNode: "a list", yaml.MappingNode: "KEY: VALUE lines"}
-_KEYS = [*walk(SweepConfig)]
-_LISTS = {item.name for item in _KEYS if get_origin(item.hint) is list}
-_MAPPINGS = {item.name.rpartition(".")[0] for item in _KEYS}
-_MAPPINGS |= {item.name for item in _KEYS if get_origin(item.hint) is dict}
-_OTHER = {yaml.SequenceNode: (_MAPPINGS, yaml.MappingNode), yaml.MappingNode: (_LISTS, yaml.SequenceNode)}
-_WHOLE = ("preset", "protocol", "recipe")  # groups whose files set keys of every group
+_KINDS = {list: yaml.SequenceNode, dict: yaml.MappingNode}
+_SHAPES = {item.name: _KINDS.get(get_origin(item.hint)) for item in walk(SweepConfig)}  # of a key's value
+_SHAPES |= {name.rpartition(".")[0]: yaml.MappingNode for name in [*_SHAPES]}
 
 
 class _NotYamlError(UsageError):
@@ -56,9 +51,13 @@ def check_own_files(folder: Path) -> None:
         except _NotYamlError:
             continue
         for key, entries in root.value if isinstance(root, yaml.MappingNode) else ():
-            if key.value == "defaults" and isinstance(entries, yaml.SequenceNode):
-                for entry in entries.value:
-                    _check_default(entry, path)
+            events = yaml.parse(yaml.serialize(entries)) if key.value == "defaults" else ()
+            for text in (event.value for event in events if isinstance(event, yaml.ScalarEvent)):
+                word = (text.split() or [""])[-1]  # which may name Hydra's own groups, or other folders
+                absolute = word.startswith("/") and re.split("[@/]", word.lstrip("/"))[0] not in GROUPS
+                if absolute or ".." in word:
+                    must = f"must be files of {', '.join(GROUPS)}"
+                    raise UsageError(f"{path.parent.name}/{path.name}: defaults name {quote(word)}; {must}")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -74,7 +73,7 @@ def _load(path: Path, changed: int) -> tuple[str, yaml.Node | None]:  # noqa: AR
                 raise UsageError(f"{where}: nested deeper than {_DEEPEST} levels")
             if isinstance(event, yaml.AliasEvent):  # a few lines of them can stand for gigabytes, or for themselves
                 raise UsageError(f"{where}: *{event.anchor}: write the value itself, no alias")
-            if (tag := getattr(event, "tag", None)) not in _PLAIN:
+            if (tag := getattr(event, "tag", None)) not in (None, "!", f"{_YAML}str"):
                 raise UsageError(f"{where}: {quote(tag.replace(_YAML, '!!'))}: write a plain value, no tag")
             if isinstance(event, yaml.ScalarEvent) and "${" in event.value:
                 shown = quote(event.value)
@@ -84,34 +83,22 @@ def _load(path: Path, changed: int) -> tuple[str, yaml.Node | None]:  # noqa: AR
         raise unreadable(path, error) from error
 
 
-def _check_default(entry: yaml.Node, path: Path) -> None:
-    """Refuse an entry of a defaults list that names Hydra's own groups or other folders."""
-    names = [entry] if isinstance(entry, yaml.ScalarNode) else [each for pair in entry.value for each in pair]
-    texts = [str(name.value) for name in names if isinstance(name, yaml.ScalarNode)]
-    for word in [text.split()[-1] for text in texts if text.strip()]:
-        absolute = word.startswith("/") and word.lstrip("/").partition("@")[0].partition("/")[0] not in GROUPS
-        if absolute or ".." in word:
-            must = f"must be files of {', '.join(GROUPS)}"
-            raise UsageError(f"{path.parent.name}/{path.name}: defaults name {quote(word)}; {must}")
-
-
 def chosen_files(words: Sequence[str], config_dir: Path | None) -> list[OwnFile]:
     """Read the user's files that these words choose; a UsageError names the line of what is no YAML, or no mapping."""
     names = {group: (last_word(words, group) or "").partition("=")[2] for group in GROUPS}
-    places = [(group, f"{group}/{name}.yaml") for group, name in names.items()]
-    places.insert(0, ("trainer", f"recipe/{names['recipe'] or 'default'}/{names['task']}.yaml"))
-    places.append(("protocol", f"protocol/{names['protocol']}/{names['task']}.yaml"))
-    found = [(group, name) for group, name in places if config_dir and (config_dir / name).is_file()]
-    return [_read_own(Path(config_dir or ""), name, group=group) for group, name in found]
+    places = [("trainer", f"recipe/{names['recipe'] or 'default'}/{names['task']}")]
+    places += [(group, f"{group}/{name}") for group, name in names.items()]
+    places += [("protocol", f"protocol/{names['protocol']}/{names['task']}")]
+    every = [(group, f"{name}.yaml", (config_dir or Path()) / f"{name}.yaml") for group, name in places if config_dir]
+    return [_read_own(path, name, group=group) for group, name, path in every if path.is_file()]
 
 
-def _read_own(folder: Path, name: str, *, group: str) -> OwnFile:
+def _read_own(path: Path, name: str, *, group: str) -> OwnFile:
     """Read one file; errors as in `chosen_files`."""
-    path = folder / name
     text, root = _load(path, path.stat().st_mtime_ns)
-    header = _PACKAGE.search(text)
+    header = re.search(r"^#\s*@package\s+(\S+)", text, re.MULTILINE)
     package = header[1] if header else group
-    if group in _WHOLE and package != "_global_":
+    if group in ("preset", "protocol", "recipe") and package != "_global_":
         example = "`# @package _global_`; its keys are full ones, as in `trainer: {epochs: 3}`"
         raise UsageError(f"{path} line 1: the first line of a {group} must be {example}")
     if root is not None and not isinstance(root, yaml.MappingNode):
@@ -119,7 +106,7 @@ def _read_own(folder: Path, name: str, *, group: str) -> OwnFile:
     inside = "" if package == "_global_" else package
     lines = dict[str, int]()
     for key, line, node in _keys(root, inside) if root else ():
-        fault, (keys, kind) = "", _OTHER.get(type(node), ((), None))
+        fault, found, shape = "", type(node), _SHAPES.get(key)
         if not key:
             fault = "a key must be text"
         elif key in lines:
@@ -128,8 +115,8 @@ def _read_own(folder: Path, name: str, *, group: str) -> OwnFile:
             fault = f"{key}: the same for all tasks; must be in {name.rpartition('/')[0]}.yaml"
         elif key in GROUPS and key != group and isinstance(node, yaml.ScalarNode) and (value := quote(node.value)):
             fault = f"{key}={value}: must be chosen in the list `defaults`, by `override /{key}: {value}`"
-        elif key in keys:  # Hydra merges any other value, right or wrong
-            fault = f"{key}: found {_FOUND[type(node)]}; must be {_FOUND[kind]}"
+        elif shape and found is not yaml.ScalarNode and found is not shape:  # Hydra merges any other value
+            fault = f"{key}: found {_FOUND[found]}; must be {_FOUND[shape]}"
         if fault:
             raise UsageError(f"{name} line {line}: {fault}")
         lines[key] = line

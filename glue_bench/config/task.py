@@ -26,11 +26,11 @@ NAME = Must.match(
 )
 DISTINCT = Must("at least one, each only once", lambda values: len({*values}) == len(values) > 0)
 _NAMES = Must(NAME.words, lambda names: all(map(NAME.holds, names)))
-_NOT_TEXTS = ("", "label", "idx")  # columns with other contents
 _ONE_OR_TWO = Must(
     "one or two different column names, not label or idx",
-    lambda names: len({*names}) == len(names) in (1, 2) and not {name.strip() for name in names} & {*_NOT_TEXTS},
+    lambda names: len({*names}) == len(names) in (1, 2) and not {*map(str.strip, names)} & {"", "label", "idx"},
 )
+_COUNTS = Must("1 or more", lambda rows: all(count >= 1 for count in rows.values()))
 _TITLES = {"f1": "F1", "matthews": "Matthews", "pearson": "Pearson", "spearman": "Spearman"}  # in the words of tables
 HALF = "only half of the dev rows is scored"  # with selection=halves
 
@@ -62,21 +62,15 @@ class TaskConfig:
     texts: list[str] = key("the text columns", _ONE_OR_TWO)
     labels: list[str] = key("classes, in the order of the codes 0, 1, ...", make=list)
     label_range: list[float] | None = key("lowest and highest label of a regression", default=None)
-    columns: dict[str, str] = key(
-        "the file's names of text columns, label and idx, where they differ", later=True, make=dict
-    )
+    columns: dict[str, str] = key("the file's names of texts, label and idx, if others", later=True, make=dict)
     metrics: list[Metric] = key("metrics of the predictions", DISTINCT)
-    headline: Metric | None = bookkeeping(
-        "the metric that is the task's score where no convention says more; null: the first of `metrics`", default=None
-    )
+    headline: Metric | None = bookkeeping("score without a convention; null: the first of `metrics`", default=None)
     train: str = key("the training split", NAME, default="train")
     validation: list[str] = key("the splits that are scored", _NAMES, make=lambda: ["validation"])
     test: list[str] = bookkeeping("the splits without labels", _NAMES, make=lambda: ["test"])
-    rows: dict[str, int] = bookkeeping("number of official rows of each split", make=dict)
+    rows: dict[str, int] = bookkeeping("number of official rows of each split", _COUNTS, make=dict)
     fingerprints: dict[str, str] = bookkeeping("hash of a split's official texts and labels, if known", make=dict)
-    conventions: dict[Convention, list[str]] = bookkeeping(
-        "for each convention, the SPLIT.METRIC scores that the table averages", make=dict
-    )
+    conventions: dict[Convention, list[str]] = bookkeeping("SPLIT.METRIC scores that each is the mean of", make=dict)
     hub_config: str | None = key("folder in the hub's dataset; null: the task's name", NAME, default=None)
     init_from: list[str] = bookkeeping("tasks whose runs this task may start from (init=TASK)", make=list)
     leaderboard: dict[str, str] = bookkeeping(
@@ -87,20 +81,19 @@ class TaskConfig:
     def rules(self) -> Iterator[Rule]:
         """Yield the rules for facts that must fit together."""
         for metric in self.metrics:
-            fits = (metric in REGRESSION_METRICS) == (self.kind == "regression")
-            yield "task.metrics", metric, fits, f"a metric of {self.kind}"
+            yield "task.metrics", metric, (metric in REGRESSION_METRICS) == self.regression, f"a metric of {self.kind}"
             fits = metric not in _OF_CLASS_1 or len(self.labels) == 2
             yield "task.metrics", metric, fits, f"used with two labels only; macro_{metric} takes any number"
         yield "task.headline", self.headline, self.headline in (None, *self.metrics), "one of task.metrics"
         labels, low_high = self.labels, self.label_range or []
-        if self.kind == "classification":
-            named = len({*labels}) == len(labels) >= 2 and all(label.strip() for label in labels)
-            yield "task.labels", labels, named, "two or more different names"
-            yield "task.label_range", self.label_range, self.label_range is None, "null for classification"
-        else:
+        if self.regression:
             ordered = len(low_high) == 2 and low_high[0] < low_high[1]
             yield "task.label_range", low_high, ordered, "[lowest, highest]"
             yield "task.labels", labels, not labels, "empty for regression"
+        else:
+            named = len({*labels}) == len(labels) >= 2 and all(map(str.strip, labels))
+            yield "task.labels", labels, named, "two or more different names"
+            yield "task.label_range", self.label_range, self.label_range is None, "null for classification"
         own = [*self.texts, "label", "idx"]
         for name in self.columns:
             require_one_of("task.columns", name, allowed=own)
@@ -109,13 +102,10 @@ class TaskConfig:
         yield "task.columns", self.columns, apart, "different names; columns that it leaves out keep theirs"
         apart = len({self.train, *self.validation}) == 1 + len(self.validation) > 1
         yield "task.validation", self.validation, apart, f"at least one split, each only once, and not {self.train}"
-        scores = [f"{split}.{metric}" for split in self.validation for metric in self.metrics]
         for convention, parts in self.conventions.items():
             yield f"task.conventions.{convention}", parts, DISTINCT.holds(parts), "SPLIT.METRIC scores, each only once"
             for part in parts:
-                require_one_of(f"task.conventions.{convention}", part, allowed=scores)
-        for split, count in self.rows.items():
-            yield f"task.rows.{split}", count, count >= 1, "1 or more"
+                require_one_of(f"task.conventions.{convention}", part, allowed=[*map(str, self.every_part())])
         official = "a split with official rows in task.rows"
         for split, fingerprint in self.fingerprints.items():
             yield "task.fingerprints", split, split in self.rows, official
@@ -183,17 +173,15 @@ class TaskConfig:
                 reasons.append(f"no official row count is known for {split}")
             elif used != official:
                 reasons.append(f"{split} has {used:,} rows, official {official:,}")
-            elif self._pinned(split, fingerprints) and fingerprints[split] != self.fingerprints[split]:
+            elif len({each[split] for each in (fingerprints, self.fingerprints) if split in each}) == 2:
                 reasons.append(f"{split}'s rows are not the official ones")
         return reasons
 
     def checked(self, *, source: str, fingerprints: Mapping[str, str]) -> dict[str, str]:
         """Say how each split was compared with the official one: by content, or by number of rows."""
         splits = [split for split in (self.train, *self.validation) if split in self.rows and source != "sample"]
-        return {split: "content" if self._pinned(split, fingerprints) else "rows" for split in splits}
-
-    def _pinned(self, split: str, fingerprints: Mapping[str, str]) -> bool:
-        return split in self.fingerprints and split in fingerprints
+        pinned = fingerprints.keys() & self.fingerprints.keys()
+        return {split: "content" if split in pinned else "rows" for split in splits}
 
 
 def started_from(init: str) -> str:

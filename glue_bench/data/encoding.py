@@ -26,7 +26,6 @@ from glue_bench.text import plural, reason_of
 
 ENCODING_VERSION = 1  # increase it when the arrays for the same texts change
 
-_ARRAYS = ("tokens", "types", "offsets")
 _CHUNK = 5_000  # rows tokenised at once, to bound memory
 
 logger = logging.getLogger(__name__)
@@ -53,10 +52,8 @@ class TextEncoder:
     """An encoder's own tokenizer with a maximum length."""
 
     def __init__(self, folder: Path, *, max_length: int) -> None:
-        """Load the tokenizer of a pretrained folder; errors as in `load_tokenizer`.
-
-        Rows have at most `max_length` tokens, special ones included; the longer text is cut first.
-        """
+        """Load the tokenizer of a pretrained folder; errors as in `load_tokenizer`. Rows have at most `max_length`
+        tokens, special ones included; the longer text is cut first."""
         loaded, self._folder, self._longest = load_tokenizer(folder), folder, max_length
         self.padding_id: int | None = loaded.pad_token_id
         with _explaining(folder, "be loaded"):
@@ -73,17 +70,16 @@ class TextEncoder:
         """Tokenise every row of a split, or read the result from the folder `cache`, if one is given."""
         if cache is None:
             return self.tokenise(split.texts)
-        key = hashlib.sha256(f"{self._identity}\0{split.text_digest}".encode()).hexdigest()[:32]
-        path = cache / key
+        path = cache / hashlib.sha256(f"{self._identity}\0{split.text_digest}".encode()).hexdigest()[:32]
         try:
-            with np.load(io.BytesIO(read_sealed(path)), allow_pickle=False) as arrays:
-                return Encoded(**{name: arrays[name] for name in _ARRAYS}, truncated=int(arrays["truncated"]))
+            with np.load(io.BytesIO(read_sealed(path)), allow_pickle=False) as kept:
+                return Encoded(**{**kept, "truncated": int(kept["truncated"])})
         except (FileNotFoundError, NotADirectoryError):
             pass
         except (OSError, ValueError) as error:
             logger.warning("%s: damaged cache entry, replaced (%s)", path, error)
         encoded, content = self.tokenise(split.texts), io.BytesIO()
-        np.savez(content, allow_pickle=False, **{name: getattr(encoded, name) for name in (*_ARRAYS, "truncated")})
+        np.savez(content, allow_pickle=False, **{name: getattr(encoded, name) for name in Encoded.__slots__})
         try:
             write_sealed(path, content.getvalue())
         except DiskError as error:
@@ -91,10 +87,8 @@ class TextEncoder:
         return encoded
 
     def tokenise(self, texts: Sequence[Sequence[str]]) -> Encoded:
-        """Tokenise one or two columns of n strings, n at least 1.
-
-        An InputError if the tokenizer fails, or gives what is no token, or rows without any or with too many.
-        """
+        """Tokenise one or two columns of n strings, n at least 1; an InputError if the tokenizer fails, or gives what
+        is no token, or rows without any or with too many."""
         tokens, types, lengths = list[NDArray[np.int32]](), list[NDArray[np.uint8]](), list[int]()
         truncated = 0
         rows: Sequence[Any] = texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
@@ -116,22 +110,16 @@ class TextEncoder:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """Load transformers' fast tokenizer of a folder; an InputError if that cannot be done.
-
-    tokenizer_config.json can override tokenizer.json.
-    """
+    """Load a folder's fast tokenizer; tokenizer_config.json overrides tokenizer.json. An InputError if it cannot be."""
     from transformers import AutoTokenizer
 
     with _explaining(folder, "be loaded"), _unprinted():
         loaded: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    kind = type(loaded).__name__
     if not hasattr(loaded, "backend_tokenizer"):
-        raise InputError(
-            f"{folder}: its {type(loaded).__name__} is a slow tokenizer, in Python, of which transformers makes no "
-            "fast one; only encoders with a fast tokenizer can be used"
-        )
+        raise InputError(f"{folder}: its {kind} is a slow tokenizer, in Python; only fast ones can be used")
     if set(loaded.get_vocab()) <= set(loaded.all_special_tokens):
-        empty = f"its tokenizer, a {type(loaded).__name__}, has an empty vocabulary"
-        raise InputError(f"{folder}: {empty}: it reads none of the files there")
+        raise InputError(f"{folder}: its tokenizer, a {kind}, has an empty vocabulary: it reads no file there")
     return loaded
 
 
@@ -172,8 +160,3 @@ def _why(folder: Path, error: Exception) -> str:
         return f"a token's id must be below 2^31, its type below 256: {error}"
     missing = "a file that it is made from is missing: " if "NoneType" in str(error) else ""
     return f"{missing}{reason_of(error)}"
-
-
-def serialise(folder: Path) -> str:
-    """Return everything that decides a folder's tokens, as tokenizers writes it; errors as in `load_tokenizer`."""
-    return str(load_tokenizer(folder).backend_tokenizer.to_str())

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from glue_bench.errors import DISK_ERRNOS, DiskError, InputError
+from glue_bench.errors import DISK_ERRNOS, DiskError, GlueBenchError, InputError
 from glue_bench.files import file_sha256
 from glue_bench.reading import open_regular, read_json
 from glue_bench.text import first_line
@@ -144,17 +144,42 @@ def _check_content(path: Path) -> Path:
     return path
 
 
-def _explain(error: Exception, problem: str, *, fill: str) -> InputError:
-    """Return an InputError that says why a request failed, and what to do about it: `fill` fills the cache."""
+@contextlib.contextmanager
+def _readable_errors(where: str, filename: str, *, revision: str, note: str = "") -> Iterator[None]:
+    """Check every answer's headers, and turn whatever the client raises into an error of one to three lines."""
+    from huggingface_hub import get_session
+
+    if _check_names not in (checks := get_session().event_hooks["response"]):
+        checks.append(_check_names)
+    try:
+        yield
+    except Exception as error:  # also from the client's HTTP library, whichever it uses
+        raise _explain(error, where, filename=filename, revision=revision, note=note) from error
+
+
+def _explain(error: Exception, where: str, *, filename: str, revision: str, note: str) -> GlueBenchError:
+    """Return an error that says why a file cannot be fetched, and what to do about it."""
     from huggingface_hub import errors, get_token
 
-    if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__
+    if isinstance(error, InputError):
+        return InputError(f"{where}: {error}")
+    if isinstance(error, errors.RevisionNotFoundError):
+        return InputError(f"{where}: no revision {revision} on {endpoint()}")
+    if isinstance(error, errors.GatedRepoError | errors.RepositoryNotFoundError):
+        return InputError(f"{where}: not on {endpoint()}, or not public (then set HF_TOKEN)")
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        error = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    elif isinstance(error, errors.EntryNotFoundError):
+        return AbsentError(f"{where}: no file {filename} at revision {revision}")
+    elif isinstance(error, OSError) and error.errno in _DISK:
+        return DiskError(f"{error.filename or 'HF_HOME'}: cannot write to the hub's cache: {error.strerror}")
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else 0
     kind: type[InputError] = UnreachableError
     reason, set_here = first_line(error), offline_variable()
     advice = f"without a network: {_OFFLINE_HELP}"
     if isinstance(error, errors.OfflineModeIsEnabled):
+        repo_type, _, repo_id = where.partition(" ")
+        fill = f"hf download {repo_id} --repo-type {repo_type} --revision {revision}"
         reason, once = f"{set_here} is set", f"repeat the command once without it, fill the cache by `{fill}`, or use"
         advice = f"{set_here}={os.environ[set_here]} forbids requests: {once} {_OFFLINE_HELP}"
     elif not (get_token() or "").isascii():  # which no header can hold
@@ -167,37 +192,9 @@ def _explain(error: Exception, problem: str, *, fill: str) -> InputError:
     elif status == 404 or isinstance(error, errors.FileMetadataError):
         advice = "what answers is no hub: check HF_ENDPOINT, and whether a proxy or a login page of the network answers"
     elif status:
-        return kind(f"{problem} ({reason})")
-    return kind(f"{problem} ({reason})\n{advice}")
-
-
-@contextlib.contextmanager
-def _readable_errors(where: str, filename: str, *, revision: str, note: str = "") -> Iterator[None]:
-    """Check every answer's headers, and turn whatever the client raises into an InputError of one to three lines."""
-    from huggingface_hub import errors, get_session
-
-    problem = f"{where}: cannot get {filename} at revision {revision} from {endpoint()}{note}"
-    repo_type, _, repo_id = where.partition(" ")
-    fill = f"hf download {repo_id} --repo-type {repo_type} --revision {revision}"
-    if _check_names not in (checks := get_session().event_hooks["response"]):
-        checks.append(_check_names)
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
-    except errors.RevisionNotFoundError as error:
-        raise InputError(f"{where}: no revision {revision} on {endpoint()}") from error
-    except (errors.GatedRepoError, errors.RepositoryNotFoundError) as error:
-        raise InputError(f"{where}: not on {endpoint()}, or not public (then set HF_TOKEN)") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise _explain(error, problem, fill=fill) from error
-    except errors.EntryNotFoundError as error:
-        raise AbsentError(f"{where}: no file {filename} at revision {revision}") from error
-    except Exception as error:  # also from the client's HTTP library, whichever it uses
-        if isinstance(error, OSError) and error.errno in _DISK:
-            fault = f"{error.filename or 'HF_HOME'}: cannot write to the hub's cache: {error.strerror}"
-            raise DiskError(fault) from error
-        raise _explain(error, problem, fill=fill) from error
+        advice = ""
+    problem = f"cannot get {filename} at revision {revision} from {endpoint()}{note} ({reason})"
+    return kind(f"{where}: {problem}\n{advice}".strip())
 
 
 def _check_names(answer: Any) -> None:

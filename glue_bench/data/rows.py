@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,9 +118,7 @@ def load_task_data(source: DataSource, data: DataConfig, *, task: TaskConfig, se
         limit, chance = (data.max_train_rows, seed) if name == task.train else (data.max_eval_rows, 0)
         splits[name] = load_split(files, task).sample(limit, how=data.sample, seed=chance)
         if empty := empty_rows(splits[name]):
-            more = f" and {len(empty) - 1:,} more" if len(empty) > 1 else ""
-            said = (files, empty[0], more)
-            logger.warning("%s: row %d%s: a text is empty, and is used as it is", *said, extra={"shared": True})
+            logger.warning("%s: %s, and is used as it is", files, empty, extra={"shared": True})
     return TaskData(splits=splits, source=source.source, dataset=source.dataset, revision=source.revision)
 
 
@@ -132,7 +130,7 @@ def draw_halves(rows: int, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.
 
 def load_split(files: SplitFiles, task: TaskConfig) -> Split:
     """Load every row of a split; errors as in `check_rows`."""
-    parts = [check_rows(table, task, where=str(path)) for path, table in files.read(task)]
+    parts = [check_rows(table, task) for table in files.read(task)]
     rows, labels = join_parts(parts), np.concatenate([part.labels for part in parts])
     unique = len(parts) == 1 or len(np.unique(rows.idx)) == len(rows)  # files without idx each start at 0
     return Split(texts=rows.texts, labels=labels, idx=rows.idx if unique else np.arange(len(rows)))
@@ -144,25 +142,34 @@ def join_parts(parts: Sequence[Texts]) -> Texts:
     return Texts(texts=texts, idx=np.concatenate([part.idx for part in parts]))
 
 
-def empty_rows(rows: Texts) -> list[int]:
-    """Return the rows, counted from 1, with an empty text: training on them and predictions for them mean little."""
-    empty = np.array([[not text.strip() for text in column] for column in rows.texts]).any(axis=0)
-    return [int(row) + 1 for row in np.flatnonzero(empty)]
+def empty_rows(rows: Texts) -> str:
+    """Name the rows, counted from 1, with an empty text: training on them and predictions for them mean little."""
+    empty = np.flatnonzero(np.array([[not text.strip() for text in column] for column in rows.texts]).any(axis=0))
+    more = f" and {len(empty) - 1:,} more" if len(empty) > 1 else ""
+    return f"row {empty[0] + 1}{more}: a text is empty" if len(empty) else ""
 
 
-def check_rows(table: Table, task: TaskConfig, *, where: str) -> Split:
+def check_rows(table: Table, task: TaskConfig) -> Split:
     """Return a file's rows; an InputError as in `check_texts`, or for a missing, hidden (-1) or unknown label."""
-    _check_columns(table, [*task.texts, "label"], where=where)
-    rows = check_texts(table, task, where=where)
-    check = _check_scores if task.kind == "regression" else _check_classes
-    return Split(texts=rows.texts, labels=check(table, task, where=where), idx=rows.idx)
+    table.require(*task.texts, "label")
+    rows = check_texts(table, task)
+    labels = _check_scores(table, task) if task.regression else _check_classes(table, task)
+    return Split(texts=rows.texts, labels=labels, idx=rows.idx)
 
 
-def check_texts(table: Table, task: TaskConfig, *, where: str) -> Texts:
+def check_texts(table: Table, task: TaskConfig) -> Texts:
     """Return the texts of one file, whatever its labels; an InputError if it has no row, or lacks a column or text."""
-    _check_columns(table, task.texts, where=where)
-    texts = tuple(_check_column(table, name, where=where) for name in task.texts)
-    return Texts(texts=texts, idx=_check_idx(table, len(texts[0]), where=where))
+    table.require(*task.texts)
+    texts: Any = tuple(table.columns[name] for name in task.texts)
+    if not texts[0]:
+        raise InputError(f"{table.where}: no rows")
+    for name, column in zip(task.texts, texts, strict=True):
+        for row, text in enumerate(column):
+            if not isinstance(text, str):
+                table.refuse(name, row, words=", not text")
+            if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+                table.refuse(name, row, words=", not valid Unicode")
+    return Texts(texts=texts, idx=_check_idx(table, len(texts[0])))
 
 
 def _fingerprint(splits: Mapping[str, Split]) -> str:
@@ -171,29 +178,6 @@ def _fingerprint(splits: Mapping[str, Split]) -> str:
         digest.update(f"{name}\0{splits[name].text_digest}\0".encode())
         digest.update(splits[name].labels.astype(np.float64).tobytes())
     return digest.hexdigest()[:16]
-
-
-def _check_columns(table: Table, names: Sequence[str], *, where: str) -> None:
-    for name in names:
-        if name not in table.columns:
-            raise InputError(f"{where}: no column {name!r}; it has {list_names(map(quote, table.columns)) or 'none'}")
-    if not table.columns[names[0]]:
-        raise InputError(f"{where}: no rows")
-
-
-def _refuse(table: Table, name: str, *, row: int, where: str, words: str) -> NoReturn:
-    found = quote(repr(table.columns[name][row]))
-    raise InputError(f"{where} row {table.number(row)}: {name} is {found}{words}") from None
-
-
-def _check_column(table: Table, name: str, *, where: str) -> list[str]:
-    values = table.columns[name]
-    for row, value in enumerate(values):
-        if not isinstance(value, str):
-            _refuse(table, name, row=row, where=where, words=", not text")
-        if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-            _refuse(table, name, row=row, where=where, words=", not valid Unicode")
-    return list(values)  # type: ignore[arg-type]
 
 
 def _number(cell: object) -> Decimal | float | None:
@@ -205,16 +189,16 @@ def _number(cell: object) -> Decimal | float | None:
     return cell if isinstance(cell, int) or math.isfinite(cell) else None
 
 
-def _check_scores(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.float64]:
+def _check_scores(table: Table, task: TaskConfig) -> NDArray[np.float64]:
     low, high = task.label_range or (-math.inf, math.inf)
     numbers = map(_number, table.columns["label"])
     scores = np.array([math.nan if number is None else float(Decimal(number)) for number in numbers])
     for row in np.flatnonzero(~((low <= scores) & (scores <= high))).tolist():
-        _refuse(table, "label", row=row, where=where, words=f"; it must be a number from {low:g} to {high:g}")
+        table.refuse("label", row, words=f"; it must be a number from {low:g} to {high:g}")
     return scores
 
 
-def _check_classes(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.int64]:
+def _check_classes(table: Table, task: TaskConfig) -> NDArray[np.int64]:
     """Return codes in the task's order: names are mapped by name, numbers by the order that the file declares."""
     declared, labels = table.label_names, task.labels
     are_numbers = any(_number(name) is not None for name in labels)
@@ -222,39 +206,32 @@ def _check_classes(table: Table, task: TaskConfig, *, where: str) -> NDArray[np.
         plain = [f"LABEL_{code}" for code in range(len(labels))], [str(code) for code in range(len(labels))]
         if declared not in plain[: 1 if are_numbers else 2]:
             found, known = (list_names(map(quote, names)) for names in (declared, labels))
-            raise InputError(f"{where}: its labels are {found}; {task.name} has {known}")
+            raise InputError(f"{table.where}: its labels are {found}; {task.name} has {known}")
         declared = labels  # names that say no more than the codes
-    by_index = bool(declared) or not are_numbers
-    order = declared or labels
+    by_index, order = bool(declared) or not are_numbers, declared or labels
     code_of = _codes_by_label(labels, order, by_index=by_index)
-    find = functools.lru_cache(typed=True)(lambda cell: _code(cell, code_of))  # many rows, few labels
-    codes = np.empty(len(table.columns["label"]), dtype=np.int64)
-    for row, value in enumerate(table.columns["label"]):
-        code = None if isinstance(value, list | dict) else find(value)
-        if code is None:
-            hidden = ", a hidden test label" if _number(value) == -1 else ""
-            allowed = list_names(f"{n} ({quote(name)})" if by_index else quote(name) for n, name in enumerate(order))
-            _refuse(table, "label", row=row, where=where, words=f"{hidden}; it must be one of {allowed}")
-        codes[row] = code
-    return codes
 
+    @functools.lru_cache(typed=True)  # many rows, few labels
+    def find(cell: object) -> int | None:
+        number = _number(cell)
+        if number is None and not isinstance(cell, str | bool):
+            return None
+        word = str(cell).strip()  # as it is spelled, without spaces around it, as a number, or as true or false
+        spellings = (str(cell), word, number, *({word.lower()} & {"true", "false"}))
+        return next((code_of[key] for key in spellings if key in code_of), None)
 
-def _code(cell: object, code_of: Mapping[object, int]) -> int | None:
-    """Look a cell up as it is spelled, without spaces around it, as a number, or as true or false."""
-    number = _number(cell)
-    if number is None and not isinstance(cell, str | bool):
-        return None
-    word = str(cell).strip()
-    truth = word.lower() if word.lower() in ("true", "false") else None
-    return next((code_of[key] for key in (str(cell), word, number, truth) if key in code_of), None)
+    codes = [None if isinstance(cell, list | dict) else find(cell) for cell in table.columns["label"]]
+    if None in codes:
+        hidden = ", a hidden test label" if _number(table.columns["label"][codes.index(None)]) == -1 else ""
+        allowed = list_names(f"{n} ({quote(name)})" if by_index else quote(name) for n, name in enumerate(order))
+        table.refuse("label", codes.index(None), words=f"{hidden}; it must be one of {allowed}")
+    return np.array(codes, dtype=np.int64)
 
 
 def _codes_by_label(labels: list[str], order: list[str], *, by_index: bool) -> dict[object, int]:
-    """Map everything that a file may call a class to its code in the task's order.
-
-    A label's own spelling has precedence. A number is an index into `order`, or else the one label that is this number.
-    LABEL_1 is an index. True and false are names, or the numbers of two classes.
-    """
+    """Map everything that a file may call a class to its code in the task's order. A label's own spelling comes first.
+    A number is an index into `order`, or else the one label that is this number. LABEL_1 is an index. True and false
+    are names, or the numbers of two classes."""
     indexed, numbers = [labels.index(name) for name in order], [*map(_number, labels)]
     code_of: dict[object, int] = {Decimal(number): code for number, code in enumerate(indexed)}
     if not by_index:
@@ -266,12 +243,12 @@ def _codes_by_label(labels: list[str], order: list[str], *, by_index: bool) -> d
     return code_of | {name: code for code, name in enumerate(labels)}
 
 
-def _check_idx(table: Table, rows: int, *, where: str) -> NDArray[np.int64]:
+def _check_idx(table: Table, rows: int) -> NDArray[np.int64]:
     """Return the file's idx, or the numbers of its rows if it has none or its ids are no whole numbers but texts."""
     values = table.columns.get("idx", [])
     whole = [n if n is not None and -(2**63) <= n < 2**63 and n % 1 == 0 else None for n in map(_number, values)]
     if all(number is None and isinstance(value, str | None) for number, value in zip(whole, values, strict=True)):
         return np.arange(rows) if table.numbers is None else table.numbers
-    for row in (row for row, number in enumerate(whole) if number is None):
-        _refuse(table, "idx", row=row, where=where, words=", not a whole number of 64 bits")
+    if None in whole:
+        table.refuse("idx", whole.index(None), words=", not a whole number of 64 bits")
     return np.array(whole, dtype=np.int64)

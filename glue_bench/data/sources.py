@@ -13,10 +13,10 @@ import numpy as np
 from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.hub import commit_of, fetch_file, is_commit
 from glue_bench.data.tables import FILE_TYPES, TEXT_TYPES, Columns, Original, Table, read_table, read_text, type_of
-from glue_bench.errors import InputError, UsageError, did_you_mean, list_names
+from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.files import file_sha256
 from glue_bench.reading import is_file_name, read_json
-from glue_bench.text import first_line, quote
+from glue_bench.text import first_line
 
 SAMPLE_ROWS = Path(__file__).resolve().parent / "sample_rows"  # its README.md says how they were made
 SAMPLE_TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")
@@ -34,10 +34,6 @@ ORIGINALS = {
     "wnli": Original(folder="WNLI"),
     "ax": Original(folder="diagnostic"),  # its rows are MNLI's, in diagnostic.tsv
 }
-# MRPC comes from elsewhere: one text file for both splits, and the ids of the pairs that are GLUE's dev set.
-_PARAPHRASES = {"train": "train", "dev": "train", "test": "test"}  # split to the middle of msr_paraphrase_*.txt
-_DEV_IDS = ("dev_ids.tsv", "mrpc_dev_ids.tsv")
-_TYPES = "|".join(map(re.escape, FILE_TYPES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,20 +52,20 @@ class SplitFiles:
     @property
     def sha256(self) -> str:
         """SHA-256 of the content, for texts whatever their line ends, packed by gzip or not; errors as `read_text`."""
+        reads = {"parquet": None, "arrow": None}
         paths = (*self.paths, *filter(None, [self.dev_ids]))
-        plain = [type_of(path) not in ("parquet", "arrow") for path in paths]
-        hashes = [file_sha256(path, read=_text_bytes if one else None) for path, one in zip(paths, plain, strict=True)]
+        hashes = [file_sha256(path, read=reads.get(type_of(path), _text_bytes)) for path in paths]
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
-    def read(self, task: TaskConfig) -> Iterator[tuple[Path, Table]]:
+    def read(self, task: TaskConfig) -> Iterator[Table]:
         """Read each file with the task's column names; errors as in `read_table`."""
         for path in self.paths:
-            table = name_columns(read_table(path, ORIGINALS.get(task.name)), task, where=str(path))
+            table = name_columns(read_table(path, ORIGINALS.get(task.name)), task)
             if self.dev_ids:
                 ids = {tuple(line.split("\t")[:2]) for line in read_text(self.dev_ids).splitlines()}
                 pairs = zip(*(table.columns.get(name, []) for name in ("#1 ID", "#2 ID")), strict=True)
                 table = table.keep([(pair in ids) == self.dev for pair in pairs])
-            yield path, table
+            yield table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +123,7 @@ def fetch_split(data: DataConfig, name: str) -> tuple[SplitFiles, str]:
 
 def _limits(data: DataConfig) -> dict[str, object]:
     limits = {"max_train_rows": data.max_train_rows, "max_eval_rows": data.max_eval_rows}
-    drawn = data.sample != "first" and any(limits.values())
-    return {**limits, **({"sample": data.sample} if drawn else {})}
+    return limits | ({"sample": data.sample} if data.sample != "first" and any(limits.values()) else {})
 
 
 def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
@@ -146,24 +141,21 @@ def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
         found = _find_paraphrases(folder, names[-1])
     if not found:
         above = any(next(_candidates(root, name), None) for name in names)
-        raise InputError(
-            f"{folder / split}.parquet: no such file, nor {', '.join(f'{split}.{kind}' for kind in TEXT_TYPES)}, one "
-            f"of these with .gz, {split}-00000-of-00001.parquet, or a folder {split} of save_to_disk"
-            f"{f', nor in {original.folder}' if original and not folder.is_dir() else ''}"
-            f"{f'; data.path={root.parent} is the folder of the tasks' if above else ''}"
-        )
+        texts = ", ".join(f"{split}.{kind}" for kind in TEXT_TYPES)
+        others = f"{texts}, one of these with .gz, {split}-00000-of-00001.parquet, or a folder {split} of save_to_disk"
+        others += f", nor in {original.folder}" if original and not folder.is_dir() else ""
+        hint = f"; data.path={root.parent} is the folder of the tasks" if above else ""
+        raise InputError(f"{folder / split}.parquet: no such file, nor {others}{hint}")
     return found[0]
 
 
-def name_columns(table: Table, task: TaskConfig, *, where: str) -> Table:
+def name_columns(table: Table, task: TaskConfig) -> Table:
     """Rename columns to the task's, by task.columns or GLUE's own names; an InputError if one is missing."""
     original, old = ORIGINALS.get(task.name), dict[str, str]()
     spare = {*table.columns} - {*task.columns.values()}
     for name in (*task.texts, "label", "idx"):
         if wanted := task.columns.get(name):
-            if wanted not in table.columns:
-                found = list_names(map(quote, table.columns)) or "none"
-                raise InputError(f"{where}: no column {quote(wanted)!r} (task.columns.{name}); it has {found}")
+            table.require(wanted, note=f" (task.columns.{name})")
             old[name] = wanted
         elif original and name not in table.columns and original.columns.get(name) in spare:
             old[name] = original.columns[name]
@@ -194,7 +186,7 @@ def _candidates(folder: Path, name: str) -> Iterator[SplitFiles]:
             yield SplitFiles(paths=(path,))
     if (folder / name / "state.json").is_file():
         yield SplitFiles(paths=tuple(_saved_files(folder / name)))
-    pattern = re.compile(rf"{re.escape(name)}-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.({_TYPES})")
+    pattern = re.compile(rf"{re.escape(name)}-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.({'|'.join(map(re.escape, FILE_TYPES))})")
     shards = dict[tuple[int, str], dict[int, Path]]()
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if shard := pattern.fullmatch(path.name):
@@ -221,15 +213,16 @@ def _saved_files(folder: Path) -> list[Path]:
 
 
 def _find_paraphrases(folder: Path, name: str) -> list[SplitFiles]:
-    path = folder / f"msr_paraphrase_{_PARAPHRASES.get(name)}.txt"
+    """Find MRPC's files, from elsewhere: one text for both splits, and the ids of the pairs that are GLUE's dev set."""
+    path = folder / f"msr_paraphrase_{'train' if name == 'dev' else name}.txt"
     if not path.is_file():
         return []
     if name == "test":
         return [SplitFiles(paths=(path,))]
-    ids = next((folder / name for name in _DEV_IDS if (folder / name).is_file()), None)
-    if ids is None:
-        raise InputError(f"{folder / _DEV_IDS[0]}: no such file; it says which rows of {path.name} are the dev set")
-    return [SplitFiles(paths=(path,), dev_ids=ids, dev=name == "dev")]
+    ids = [folder / "dev_ids.tsv", folder / "mrpc_dev_ids.tsv"]
+    if not (found := [each for each in ids if each.is_file()]):
+        raise InputError(f"{ids[0]}: no such file; it says which rows of {path.name} are the dev set")
+    return [SplitFiles(paths=(path,), dev_ids=found[0], dev=name == "dev")]
 
 
 def _text_bytes(path: Path) -> bytes:

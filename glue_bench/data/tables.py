@@ -15,25 +15,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from glue_bench.errors import InputError
+from glue_bench.errors import InputError, list_names
 from glue_bench.reading import open_regular
 from glue_bench.text import first_line, quote
 
 TEXT_TYPES = ("csv", "tsv", "jsonl", "json")
 FILE_TYPES = ("parquet", *TEXT_TYPES, *(f"{kind}.gz" for kind in TEXT_TYPES))  # the endings of a user's files
-_DELIMITERS = (",", ";", "\t")
 _LARGEST = 4 * 2**30  # bytes of an unpacked text
 _LINE_END = re.compile(r"\r|\n")
 _KINDS = ("string", "large_string", "string_view", "integer", "floating", "decimal", "boolean", "null")
-_VALUES = [getattr(pa.types, f"is_{kind}") for kind in _KINDS]  # others may not even convert: a date in the year 10000
-_SEPARATOR = re.compile(r'"?sep=([,;|\t])"?')  # the line before the header that tells Excel the delimiter
 _FIRST_BYTES = {  # of what is no UTF-8 text
     **dict.fromkeys((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "UTF-32; convert it: iconv -f UTF-32 -t UTF-8"),
     **dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "UTF-16; convert it: iconv -f UTF-16 -t UTF-8"),
@@ -68,19 +65,28 @@ class Columns(Mapping[str, list[object]]):
 class Table:
     """Columns of equal length, and the label names if the file declares them."""
 
+    where: str  # the file, for messages
     columns: Mapping[str, list[object]]
     label_names: list[str] | None = None
     numbers: NDArray[np.int64] | None = None  # of the rows in the file, counted from 0; None if all of them are here
-
-    def number(self, row: int) -> int:
-        """Return the number of a row in the file, counted from 1."""
-        return 1 + (row if self.numbers is None else int(self.numbers[row]))
 
     def keep(self, kept: list[bool]) -> "Table":
         """Return some of the rows, which keep their numbers."""
         numbers = np.flatnonzero(kept) if self.numbers is None else self.numbers[np.array(kept)]
         columns = Columns(self.columns, lambda name: [*itertools.compress(self.columns[name], kept)])
         return replace(self, columns=columns, numbers=numbers)
+
+    def require(self, *names: str, note: str = "") -> None:
+        """Raise an InputError for a column that is missing."""
+        for name in names:
+            if name not in self.columns:
+                found = list_names(map(quote, self.columns)) or "none"
+                raise InputError(f"{self.where}: no column {quote(name)!r}{note}; it has {found}")
+
+    def refuse(self, name: str, row: int, *, words: str) -> NoReturn:
+        """Raise an InputError for a cell, whose row is counted from 1 in the file."""
+        number, found = row if self.numbers is None else int(self.numbers[row]), quote(repr(self.columns[name][row]))
+        raise InputError(f"{self.where} row {number + 1}: {name} is {found}{words}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,27 +125,23 @@ def read_table(path: Path, original: Original | None = None) -> Table:
 def read_text(path: Path) -> str:
     """Read UTF-8 text, unpacked, without a byte order mark, LF for CRLF; an InputError if it cannot be read."""
     try:
+        packed = path.suffix.lower() == ".gz"
         with open_regular(path) as stream:
-            content = stream.read()
-        if path.suffix.lower() == ".gz":
-            with gzip.open(io.BytesIO(content)) as unpacked:
-                content = unpacked.read(_LARGEST + 1)
-            if len(content) > _LARGEST:
-                raise InputError(f"{path}: larger than {_LARGEST >> 30} GiB when unpacked")
+            content = gzip.GzipFile(fileobj=stream).read(_LARGEST + 1) if packed else stream.read()
+        if packed and len(content) > _LARGEST:
+            raise InputError(f"{path}: larger than {_LARGEST >> 30} GiB when unpacked")
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     wide = 4 * content.count(0, 0, 4096) > len(content[:4096])  # English in UTF-16, which can be valid UTF-8
     try:
         if not wide:
             return content.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
-        place = content.index(b"\0")
+        place, may = content.index(b"\0"), " (ENCODING may be UTF-16LE or UTF-16BE)"
     except UnicodeDecodeError as error:
-        place = error.start
-    if known := _what_is(content):
-        raise InputError(f"{path}: not UTF-8 text; it is {known}")
+        place, may = error.start, ""
     found = f"byte {content[place]:#04x} in line {content.count(10, 0, place) + 1}"
-    may = " (ENCODING may be UTF-16LE or UTF-16BE)" if wide else ""
-    raise InputError(f"{path}: not UTF-8 text ({found}); convert it: iconv -f ENCODING -t UTF-8{may}")
+    advice = f" ({found}); convert it: iconv -f ENCODING -t UTF-8{may}"
+    raise InputError(f"{path}: not UTF-8 text{f'; it is {known}' if (known := _what_is(content)) else advice}")
 
 
 def _what_is(start: bytes) -> str | None:
@@ -175,7 +177,8 @@ def _read_columnar(path: Path) -> Table:
 
     def read_column(name: str) -> list[object]:
         kind = schema.field(name).type
-        if not any(holds(kind.value_type if pa.types.is_dictionary(kind) else kind) for holds in _VALUES):
+        inside = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not any(getattr(pa.types, f"is_{each}")(inside) for each in _KINDS):
             raise InputError(f"{path}: column {quote(name)} is of type {quote(kind)}; must be text, number or boolean")
         try:
             table = file if isinstance(file, pa.Table) else file.read(columns=[name])
@@ -184,59 +187,50 @@ def _read_columnar(path: Path) -> Table:
             raise unreadable(path, error) from error
 
     _check_header(schema.names, path)
-    names = _declared_label_names(schema, path) if b"huggingface" in (schema.metadata or {}) else None
-    return Table(columns=Columns(schema.names, read_column), label_names=names)
+    names = None
+    if b"huggingface" in (schema.metadata or {}):  # what the datasets library stored
+        from datasets import ClassLabel, Features
 
-
-def _declared_label_names(schema: pa.Schema, path: Path) -> list[str] | None:
-    """Return the class names that the datasets library stored for the column `label`."""
-    from datasets import ClassLabel, Features
-
-    try:
-        feature = Features.from_arrow_schema(schema).get("label")
-        return [str(name) for name in feature.names] if isinstance(feature, ClassLabel) else None
-    except Exception as error:  # what the library raises depends on how odd the description is
-        raise InputError(f"{path}: its data set description cannot be read ({first_line(error)})") from error
+        try:
+            label = Features.from_arrow_schema(schema).get("label")
+            names = [str(name) for name in label.names] if isinstance(label, ClassLabel) else None
+        except Exception as error:  # what the library raises depends on how odd the description is
+            raise InputError(f"{path}: its data set description cannot be read ({first_line(error)})") from error
+    return Table(where=str(path), columns=Columns(schema.names, read_column), label_names=names)
 
 
 def _read_delimited(path: Path, *, delimiter: str, original: Original | None) -> Table:
-    text = read_text(path)
-    first, _, rest = text.partition("\n")
-    if said := _SEPARATOR.fullmatch(first):
-        delimiter, first = said[1], rest.partition("\n")[0]
-    elif delimiter not in first:  # spreadsheets of many countries write semicolons into .csv
-        delimiter = next((other for other in _DELIMITERS if other in first), delimiter)
+    text, before = read_text(path), 0  # lines before the text
+    if said := re.match(r'"?sep=([,;|\t])"?(\n|$)', text):  # which tells Excel the delimiter
+        delimiter, text, before = said[1], text[said.end() :], 1
+    first = text.partition("\n")[0]
+    if not said and delimiter not in first:  # spreadsheets of many countries write semicolons into .csv
+        delimiter = next((other for other in (",", ";", "\t") if other in first), delimiter)
     fields, is_tsv = first.split("\t"), type_of(path) != "csv"
-    glues = is_tsv and original is not None and original.wrote(fields)
-    quoted = not glues and (not is_tsv or _is_quoted(rest if said else text, delimiter, path=path))
+    glues = original if is_tsv and original is not None and original.wrote(fields) else None
+    quoted = not glues and (not is_tsv or _is_quoted(text, delimiter, path=path))
     plain = "" if quoted or '"' not in text else "; quotation marks are text, unless the header has some too"
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     csv.field_size_limit(2**31 - 1)
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
-    rows, kept, number, end, short = list[list[str]](), list[int](), -1, 0, ""
     try:
-        if said:
-            next(reader)
-        headless = glues and original is not None and original.lacks_header(fields)
-        header = [*original.header] if headless and original else [name.strip() for name in next(reader, [])]
-        for number, row in enumerate(reader):
-            if len(row) != len(header) and not (glues and len(row) > len(header)):
-                if glues:  # a text with a line end: GLUE's readers drop both halves
-                    continue
-                short = short or f"{path} line {reader.line_num}: {len(row)} fields, not {len(header)}{plain}"
-            filled = "".join(row).strip() or len(row) == len(header) == 1
-            if short and filled:
-                raise InputError(short)
-            rows.append(row)
-            kept.append(number)
-            end = len(rows) if filled else end  # rows of nothing may follow
+        names = glues.header if glues and glues.lacks_header(fields) else next(reader, [])
+        header = [name.strip() for name in names]
+        lines = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
-        raise InputError(f"{path} line {reader.line_num}: {error}") from error
-    del rows[end:], kept[end:]
+        raise InputError(f"{path} line {before + reader.line_num}: {error}") from error
+    while lines and not ("".join(lines[-1][1]).strip() or len(lines[-1][1]) == len(header) == 1):
+        lines.pop()  # rows of nothing may follow
+    for number, row in lines if not glues else ():
+        if len(row) != len(header):
+            raise InputError(f"{path} line {before + number}: {len(row)} fields, not {len(header)}{plain}")
+    # A row of GLUE's that is too short is half of a text with a line end: its readers drop both halves.
+    kept = [number for number, (_, row) in enumerate(lines) if len(row) >= len(header)]
+    rows = [lines[number][1] for number in kept]
     used = [place for place, name in enumerate(header) if name or any(row[place].strip() for row in rows)]
     _check_header([header[place] for place in used], path)
     columns: dict[str, list[object]] = {header[place]: [row[place] for row in rows] for place in used}
-    return Table(columns=columns, numbers=np.array(kept) if len(kept) <= number else None)
+    return Table(where=str(path), columns=columns, numbers=np.array(kept) if len(kept) < len(lines) else None)
 
 
 def _is_quoted(text: str, delimiter: str, *, path: Path) -> bool:
@@ -244,11 +238,9 @@ def _is_quoted(text: str, delimiter: str, *, path: Path) -> bool:
     InputError: in an only column, nobody can tell a text of several lines from several texts."""
     if '"' not in text or text.startswith('"'):
         return text.startswith('"')
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except csv.Error:
-        return False
-    again = io.StringIO()
+    rows, again = list[list[str]](), io.StringIO()
+    with contextlib.suppress(csv.Error):
+        rows += csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     csv.writer(again, delimiter=delimiter, lineterminator="\n").writerows(rows)
     spread = [field for row in rows for field in row if _LINE_END.search(field)]
     uneven = any(row and len(row) != len(rows[0]) for row in rows)
@@ -271,14 +263,14 @@ def _read_json(path: Path) -> Table:
     listed = text[:1] == "[" and type_of(path) == "json"
     rows = list[Any]()
     try:
-        if listed:
-            rows = json.loads(text)
         for line in _LINE_END.split(text) if text and not listed else ():
             rows.append(json.loads(line))
+        rows += json.loads(text) if listed else []
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}{'' if listed else f' line {len(rows) + 1}'}: not JSON ({error})") from error
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             where = f"{path} {'item' if listed else 'line'} {number}"
             raise InputError(f'{where}: not an object, as in {{"sentence": "a text", "label": 0}}')
-    return Table(columns=Columns(itertools.chain(*rows), lambda name: [row.get(name) for row in rows]))
+    columns = Columns(itertools.chain(*rows), lambda name: [row.get(name) for row in rows])
+    return Table(where=str(path), columns=columns)

@@ -38,33 +38,24 @@ def open_texts(data: DataConfig, task: TaskConfig, *, place: str) -> TextFile:
         name = hub_file(folder or task.hub_config or task.name, split)
         files, commit = fetch_split(data, name)
         identity = {"dataset": data.dataset or "", "revision": commit, "file": name}
-    rows = sum(len(table.columns.get(task.texts[0], ())) for _, table in files.read(task))
+    rows = sum(len(table.columns.get(task.texts[0], ())) for table in files.read(task))
     return TextFile(files=files, rows=rows, identity=identity)
 
 
 def read_pieces(file: TextFile, task: TaskConfig) -> Iterator[Texts]:
     """Yield texts in file order, at most PIECE rows at a time; an InputError for a bad text or idx out of order."""
     done, last = 0, -1
-    for path, table in file.files.read(task):
-        rows = check_texts(table, task, where=str(path))
+    for table in file.files.read(task):
+        rows = check_texts(table, task)
         idx = rows.idx if "idx" in table.columns else np.arange(done, done + len(rows))
         following = np.concatenate([[last], idx])
         for row in np.flatnonzero(np.diff(following) <= 0)[:1]:
-            where = f"{path} row {done + row + 1:,}: idx {following[row + 1]} follows {following[row]}"
+            where = f"{table.where} row {done + row + 1:,}: idx {following[row + 1]} follows {following[row]}"
             raise InputError(f"{where}; test rows must be in their official order")
         done, last = done + len(rows), int(idx[-1])
         for start in range(0, len(rows), PIECE):
             here = slice(start, start + PIECE)
             yield Texts(texts=tuple(column[here] for column in rows.texts), idx=idx[here])
-
-
-def read_text_file(path: Path, task: TaskConfig) -> Texts:
-    """Read a user's table; a UsageError for an unknown ending, an InputError for what cannot be read or no text."""
-    if not path.name.lower().endswith(endings := tuple(f".{kind}" for kind in FILE_TYPES)):
-        raise UsageError(f"{path}: its name must end in one of {', '.join(endings)}; send plain lines to stdin")
-    if not path.is_file():
-        raise InputError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
-    return check_texts(name_columns(read_table(path), task, where=str(path)), task, where=str(path))
 
 
 def split_lines(content: bytes, task: TaskConfig) -> Texts:
@@ -109,11 +100,18 @@ def join_rows(rows: Sequence[Sequence[str] | Mapping[str, str]], task: TaskConfi
             raise InputError(f"{where} row {number}: must have {' and '.join(task.texts)}, nothing else")
         for name, text in zip(names, found, strict=True):
             columns[name].append(text)
-    return check_texts(Table(columns=columns), task, where=where)
+    return check_texts(Table(where=where, columns=columns), task)
 
 
 def join_files(paths: Sequence[Path], task: TaskConfig) -> tuple[Texts, list[str]]:
-    """Read several files with `read_text_file`; return their rows, and for each the name of its file."""
-    parts = [read_text_file(path, task) for path in paths]
-    named = [str(path) for path, part in zip(paths, parts, strict=True) for _ in range(len(part))]
+    """Read a user's tables; return their rows, and for each the name of its file. A UsageError for an unknown ending,
+    an InputError for what cannot be read or no text."""
+    parts, named = list[Texts](), list[str]()
+    for path in paths:
+        if not path.name.lower().endswith(endings := tuple(f".{kind}" for kind in FILE_TYPES)):
+            raise UsageError(f"{path}: its name must end in one of {', '.join(endings)}; send plain lines to stdin")
+        if not path.is_file():
+            raise InputError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+        parts.append(check_texts(name_columns(read_table(path), task), task))
+        named += [str(path)] * len(parts[-1])
     return join_parts(parts), named

@@ -20,7 +20,7 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig, P
 from transformers.initialization import no_init_weights
 
 from glue_bench.config.schema import PeftConfig
-from glue_bench.data.encoding import Encoded, TextEncoder, load_tokenizer, serialise
+from glue_bench.data.encoding import Encoded, TextEncoder, load_tokenizer
 from glue_bench.errors import InputError, UsageError
 from glue_bench.models.families import family_of, first_position, max_positions, why_refused
 from glue_bench.models.flat import check
@@ -257,11 +257,11 @@ def _save_tokenizer(source: Path, folder: Path) -> None:
         shutil.copyfile(path, folder / path.name)
     loaded = load_tokenizer(source)
     wanted = loaded.backend_tokenizer.to_str()
-    if (folder / "tokenizer.json").is_file() and serialise(folder) == wanted:
+    if (folder / "tokenizer.json").is_file() and load_tokenizer(folder).backend_tokenizer.to_str() == wanted:
         return
     loaded.init_kwargs.pop("fast_tokenizer_files", None)  # names of files that are not written
     loaded.save_pretrained(folder)
-    if serialise(folder) != wanted:
+    if load_tokenizer(folder).backend_tokenizer.to_str() != wanted:
         raise InputError(f"{source}: its tokenizer would give other tokens once it is saved, so no model can be kept")
 
 

@@ -2,10 +2,7 @@
 
 f1, precision and recall are those of class 1 of two; macro_ scores are means over the classes that occur among labels
 or predictions, balanced_accuracy is the mean recall of those among labels. micro_f1 is accuracy under another name.
-
-An undefined score is 0, and `why_undefined` says why: F1 without predictions and labels of class 1, precision without
-its predictions, recall without its labels, and a correlation (Matthews, Pearson, Spearman) with constant predictions or
-constant labels.
+An undefined score, as a correlation with constant labels, is 0, and `why_undefined` says why.
 """
 
 import warnings
@@ -26,10 +23,7 @@ Vector = NDArray[np.int64] | NDArray[np.float64]
 
 
 class GlueMetric(evaluate.Metric):  # type: ignore[misc]
-    """GLUE's scores, in natural units: 0 to 1, correlations -1 to 1.
-
-    Unlike `evaluate.load("glue")`, this downloads and runs no script.
-    """
+    """GLUE's scores in natural units; unlike `evaluate.load("glue")`, it downloads and runs no script."""
 
     def __init__(self, metrics: Sequence[str]) -> None:
         """Take names from `glue_bench.config.task.METRICS`."""

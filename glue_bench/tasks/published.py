@@ -25,6 +25,7 @@ Numbers = Mapping[str, list[float | None]]  # by task: one number, or a pair
 _RECIPES = {"card": "default", "ettin": "modernbert"}  # of protocols whose recipe has another name
 _MOST_DECIMALS, _HIGHEST = 6, 100
 _OTHERS = "others"  # the key for all tasks that are not named
+_SPREADS = {"deviation": "deviations", "minimum": "minima", "maximum": "maxima", "best": "best"}
 PUBLISHED_ROWS = Path(__file__).resolve().parent / "published_rows"
 
 
@@ -131,11 +132,11 @@ def find_table(
     tables: Sequence[PublishedTable], hub_id: str | None, *, recipe: str | None = None, method: str = "full"
 ) -> PublishedTable | None:
     """Find the row to compare with: of the same method or full fine-tuning, read rather than quoted, by the recipe."""
-
-    def place(table: PublishedTable) -> tuple[bool, ...]:
-        return table.method != method, table.method != "full", table.status != "read", recipe != table.recipe
-
-    return min(find_tables(tables, hub_id), key=place, default=None)
+    return min(
+        find_tables(tables, hub_id),
+        key=lambda row: (row.method != method, row.method != "full", row.status != "read", recipe != row.recipe),
+        default=None,
+    )
 
 
 def find_tables(tables: Sequence[PublishedTable], hub_id: str | None) -> list[PublishedTable]:
@@ -158,21 +159,17 @@ class _Columns:
     notes: Mapping[str, str] = field(default_factory=dict)
 
 
-_SPREADS = {"deviation": "deviations", "minimum": "minima", "maximum": "maxima", "best": "best"}
-
-
 def read_published(path: Path) -> list[PublishedTable]:
     """Read a file of one row, or of several (`rows`) with the keys that they share; an OSError or a ValueError."""
     content = read_json(path)
     conform(Mapping[str, Any], content, where="the file")
     if "rows" not in content:
         return [_read_row(content, name=path.stem)]
-    shared = {key: value for key, value in content.items() if key != "rows"}
-    conform(list[Mapping[str, Any]], content["rows"], where="rows")
-    tables = list[PublishedTable]()
-    for at, row in enumerate(content["rows"]):
+    rows, tables = content.pop("rows"), list[PublishedTable]()
+    conform(list[Mapping[str, Any]], rows, where="rows")
+    for at, row in enumerate(rows):
         try:
-            tables.append(_read_row({"convention_evidence": "", **shared, **row}, name=f"{path.stem}-{at + 1}"))
+            tables.append(_read_row({"convention_evidence": "", **content, **row}, name=f"{path.stem}-{at + 1}"))
         except ValueError as error:
             raise ValueError(f"rows[{at}]: {error}") from None
     return tables
@@ -204,12 +201,11 @@ def _read_row(content: Mapping[str, Any], *, name: str) -> PublishedTable:
         if score.convention not in (*CONVENTIONS, NOT_STATED) and "." not in score.convention:
             allowed = did_you_mean(score.convention, (*CONVENTIONS, "SPLIT.METRIC", NOT_STATED))
             raise ValueError(f"the convention of {score.task} is {score.convention!r}{allowed}")
-    runs = content.get("runs")
     about |= {"hub_ids": tuple(content["hub_ids"]), "scores": {score.task: score for score in scores}}
-    about = {"statistic": "median" if runs else NOT_STATED} | about
-    if runs is not None and (runs < 1 or (about["statistic"] == "median" and runs % 2 == 0)):
-        raise ValueError(f"runs is {runs!r}; it must be an odd whole number, or null")
-    return PublishedTable(**about)
+    table = PublishedTable(**{"statistic": "median" if content.get("runs") else NOT_STATED, **about})
+    if table.runs is not None and (table.runs < 1 or (table.statistic == "median" and table.runs % 2 == 0)):
+        raise ValueError(f"runs is {table.runs!r}; it must be an odd whole number, or null")
+    return table
 
 
 def _read_columns(columns: _Columns, *, source: str) -> list[PublishedScore]:
@@ -222,8 +218,7 @@ def _read_columns(columns: _Columns, *, source: str) -> list[PublishedScore]:
             raise ValueError(f"scores.{task} must be one number, or {two}")
         start = columns.start.get(task, columns.start.get(_OTHERS, NOT_STATED))
         about: dict[str, Any] = {"task": task, "split": "dev", "n": None, "source": source, "start": start}
-        about["note"] = columns.notes.get(task, "")
-        each = list[PublishedScore]()
+        about["note"], each = columns.notes.get(task, ""), list[PublishedScore]()
         for at, (value, word) in enumerate(zip(numbers, words, strict=True)):
             if value is not None:
                 spread = {key: getattr(columns, name).get(task, [])[at:] for key, name in _SPREADS.items()}
@@ -231,7 +226,6 @@ def _read_columns(columns: _Columns, *, source: str) -> list[PublishedScore]:
                 each.append(PublishedScore(**about, **found, value=value, convention=word, metric=word))
         if len(each) == 2:  # the mean of a pair is what the convention `card` shows
             mean = fmean(score.value for score in each)
-            scores.append(PublishedScore(**about, value=mean, convention="card", metric="card", pair=tuple(each)))
-        else:
-            scores += each
+            each = [PublishedScore(**about, value=mean, convention="card", metric="card", pair=tuple(each))]
+        scores += each
     return scores

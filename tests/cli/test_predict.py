@@ -209,7 +209,7 @@ def test_probabilities_are_a_softmax_even_of_large_logits_and_no_name_is_a_formu
     assert first[:5] == ["7", "one.csv", "x", "y", "jå"]
     assert second[:5] == ["9", "two.csv", "'=1+1", "z", "'=no"]
     assert '"label": "jå"' in render_answers(answers, "jsonl").splitlines()[0]
-    assert empty_rows(split_lines(b"a\tb", PAIR)) == []
+    assert empty_rows(split_lines(b"a\tb", PAIR)) == ""
 
 
 def test_a_regression_score_is_not_clipped() -> None:

@@ -64,8 +64,11 @@ def test_the_users_grid_replaces_the_recipes() -> None:
         (["grid.trainer.bs=[1]"], "grid.trainer.bs: a grid has no such key; did you mean batch_size?"),
         (["grid.learning_rate=[1" + "0" * 400 + "]"], "grid.learning_rate=10000"),
         (["grid.device=[cpu]"], "grid.device: a grid has no such key"),
-        (["grid.learning_rate=[]"], "grid.learning_rate=[]: must be a list with at least one value"),
-        (["grid.learning_rate=[1e-5,0.00001]"], "grid.learning_rate=[1e-05, 1e-05]: must be each only once"),
+        (["grid.learning_rate=[]"], "grid.learning_rate=[]: must be a list with at least one, each only once"),
+        (
+            ["grid.learning_rate=[1e-5,0.00001]"],
+            "grid.learning_rate=[1e-05, 1e-05]: must be a list with at least one, each only once",
+        ),
         (["grid.learning_rate=[fast]"], "grid.learning_rate=fast: must be a number"),
         (["grid.learning_rate=[0]"], "trainer.learning_rate=0.0: must be above 0"),
         (["grid.batch_size=[16.5]"], "grid.batch_size=16.5: must be a whole number"),

@@ -69,8 +69,8 @@ def test_a_score_out_of_range_is_refused(tmp_path: Path, score: object) -> None:
     ],
 )
 def test_names_have_precedence_over_numbers(labels: list[str], values: list[object], codes: list[int]) -> None:
-    table = Table(columns={"text": ["a"] * len(values), "label": values})
-    assert check_rows(table, classes(labels), where="file").labels.tolist() == codes
+    table = Table(where="file", columns={"text": ["a"] * len(values), "label": values})
+    assert check_rows(table, classes(labels)).labels.tolist() == codes
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_names_have_precedence_over_numbers(labels: list[str], values: list[obje
 def test_numbers_are_places_where_the_file_declares_names(
     labels: list[str], declared: list[str], codes: list[int]
 ) -> None:
-    table = Table(columns={"text": ["a", "b"], "label": [0, 1]}, label_names=declared)
-    assert check_rows(table, classes(labels), where="file").labels.tolist() == codes
+    table = Table(where="file", columns={"text": ["a", "b"], "label": [0, 1]}, label_names=declared)
+    assert check_rows(table, classes(labels)).labels.tolist() == codes
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_numbers_are_places_where_the_file_declares_names(
 )
 def test_a_cell_that_is_no_label_is_refused_with_those_that_are(labels: list[str], value: object, words: str) -> None:
     with pytest.raises(InputError, match=f"file row 1: {words}"):
-        check_rows(Table(columns={"text": ["a"], "label": [value]}), classes(labels), where="file")
+        check_rows(Table(where="file", columns={"text": ["a"], "label": [value]}), classes(labels))
 
 
 @pytest.mark.parametrize(
@@ -119,12 +119,12 @@ def test_a_cell_that_is_no_label_is_refused_with_those_that_are(labels: list[str
     ids=str,
 )
 def test_a_whole_number_in_a_cell_is_the_same_idx_in_every_format(cells: list[object], idx: list[int]) -> None:
-    table = Table(columns={"text": ["a", "b"], "label": ["a", "b"], "idx": cells})
-    assert check_rows(table, classes(["a", "b"]), where="file").idx.tolist() == idx
+    table = Table(where="file", columns={"text": ["a", "b"], "label": ["a", "b"], "idx": cells})
+    assert check_rows(table, classes(["a", "b"])).idx.tolist() == idx
     with pytest.raises(InputError, match=r"row 2: idx is '0\.5', not a whole number"):
-        check_rows(Table(columns={**table.columns, "idx": [1, "0.5"]}), classes(["a", "b"]), where="file")
+        check_rows(Table(where="file", columns={**table.columns, "idx": [1, "0.5"]}), classes(["a", "b"]))
     with pytest.raises(InputError, match=r"row 1: idx is 9223372036854775808, not a whole number of 64 bits"):
-        check_rows(Table(columns={**table.columns, "idx": [2**63, 1]}), classes(["a", "b"]), where="file")
+        check_rows(Table(where="file", columns={**table.columns, "idx": [2**63, 1]}), classes(["a", "b"]))
 
 
 @pytest.mark.parametrize(
@@ -141,6 +141,6 @@ def test_a_whole_number_in_a_cell_is_the_same_idx_in_every_format(cells: list[ob
 def test_a_number_of_another_kind_is_refused(column: str, value: object) -> None:
     columns: dict[str, list[object]] = {"sentence1": ["a"], "sentence2": ["b"], "label": [0], "idx": [0]}
     with pytest.raises(InputError, match=rf"row 1: {column} is "):
-        check_rows(Table(columns={**columns, column: [value]}), compose_task("rte"), where="f")
+        check_rows(Table(where="file", columns={**columns, column: [value]}), compose_task("rte"))
     with pytest.raises(InputError, match="row 1: label is True"):
-        check_rows(Table(columns={**columns, "label": [True], "idx": [0]}), compose_task("stsb"), where="f")
+        check_rows(Table(where="file", columns={**columns, "label": [True], "idx": [0]}), compose_task("stsb"))

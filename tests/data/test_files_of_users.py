@@ -74,7 +74,7 @@ def test_lines_of_a_plain_tsv_are_rows_where_one_begins_and_another_ends_with_a_
 ) -> None:
     lines = [f"{text}\t{'ab'[row % 2]}\n" for row, text in enumerate(texts)]
     (tmp_path / "train.tsv").write_text("".join(["text\tlabel\n", *lines]))
-    rows = check_rows(read_table(tmp_path / "train.tsv"), classes(["a", "b"]), where="file")
+    rows = check_rows(read_table(tmp_path / "train.tsv"), classes(["a", "b"]))
     assert (rows.texts, rows.labels.tolist()) == ((texts,), [row % 2 for row in range(len(texts))])
 
 

@@ -259,9 +259,9 @@ def test_a_copy_with_other_line_ends_or_packed_is_the_same_run(
 )
 def test_labels_as_other_programs_write_them(labels: list[str], values: list[object], codes: list[int]) -> None:
     facts = TaskConfig(name="x", title="X", kind="classification", texts=["text"], labels=labels, metrics=["accuracy"])
-    table = Table(columns={"text": ["a"] * len(values), "label": values})
-    assert check_rows(table, facts, where="file").labels.tolist() == codes
-    assert check_rows(Table(columns={**table.columns, "idx": ["q-1"] * len(values)}), facts, where="f").idx[-1] > 0
+    table = Table(where="file", columns={"text": ["a"] * len(values), "label": values})
+    assert check_rows(table, facts).labels.tolist() == codes
+    assert check_rows(Table(where="file", columns={**table.columns, "idx": ["q-1"] * len(values)}), facts).idx[-1] > 0
 
 
 @pytest.mark.parametrize("names", [["0", "1"], ["LABEL_0", "LABEL_1"]])
