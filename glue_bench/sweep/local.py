@@ -28,7 +28,7 @@ from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan
-from glue_bench.sweep.queue import LostRunError, Queue, resolve_lost
+from glue_bench.sweep.queue import LostRunError, Queue
 from glue_bench.sweep.sharing import PRIORITY, runs_that_fit, side_by_side
 from glue_bench.sweep.timing import rough_work
 from glue_bench.sweep.worker import LOG, Slot, count_gpus, find_fault, keep_log, work
@@ -65,12 +65,10 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     slot: Slot
-    before: Record | None  # the record at its start
     heard: float = field(default_factory=time.monotonic)  # when it last sent a message
     longest: float = 0.0  # seconds between two of them: an update may take minutes
     steps: int = 0
-    outcome: tuple[str, str] | None = None  # kind and remark
-    hangs: bool = False
+    outcome: tuple[str, str] | None = None  # kind and remark: its own, or why it is killed
 
     @property
     def quiet(self) -> float:
@@ -83,10 +81,8 @@ class _Worker:
             if self.process.pid is not None and self.process.is_alive():
                 os.kill(self.process.pid, number)
 
-    def why_lost(self, timeout: float) -> str:
+    def why_lost(self) -> str:
         """Explain why the process ended without an outcome, as far as its exit code says."""
-        if self.hangs:
-            return f"no sign of progress for {timeout / 60:g} minutes (executor.timeout), so its process was killed"
         code = self.process.exitcode
         if code == 255:  # what multiprocessing says where the server that forked the worker is gone
             return "its process, or the one that starts all workers, was killed"
@@ -155,27 +151,24 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
 
 def _visible_gpus() -> Sequence[str]:
     """Return the GPUs that torch sees, as CUDA_VISIBLE_DEVICES names them."""
-    with contextlib.suppress(BrokenProcessPool):
-        count = _in_a_worker(count_gpus)
-        named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-        return named[:count] if named else [str(number) for number in range(count)]
-    return []
+    count = _in_a_worker(count_gpus, otherwise=0)
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return named[:count] or [str(number) for number in range(count)]
 
 
 def _find_fault() -> str:
-    with contextlib.suppress(BrokenProcessPool):
-        return _in_a_worker(find_fault, dict(os.environ))
-    return "the process that tried it was killed"
+    return _in_a_worker(find_fault, dict(os.environ), otherwise="the process that tried it was killed")
 
 
-def _in_a_worker(function: Callable[..., _Found], *arguments: object) -> _Found:
-    """Return what a function finds in a process like a worker's; a BrokenProcessPool if that dies."""
-    with ProcessPoolExecutor(1, mp_context=_CONTEXT) as pool:
+def _in_a_worker(function: Callable[..., _Found], *arguments: object, otherwise: _Found) -> _Found:
+    """Return what a function finds in a process like a worker's, `otherwise` if that dies."""
+    with contextlib.suppress(BrokenProcessPool), ProcessPoolExecutor(1, mp_context=_CONTEXT) as pool:
         try:
             return pool.submit(function, *arguments).result()
         except EOFError:
             _load_here()
             raise
+    return otherwise
 
 
 class _Driver:
@@ -183,9 +176,9 @@ class _Driver:
 
     def __init__(self, queue: Queue, *, slots: Sequence[Slot], timeout: float, most: float = 0.0) -> None:
         """Runs with less work than `most` give way on a GPU that they share."""
-        self._queue, self._store, self._listener, self._timeout = queue, queue.store, queue.listener, timeout
-        self._free, self._workers, self._most = list(slots), list[_Worker](), most
-        self._asked_to_stop: float | None = None  # when
+        self._queue, self._listener, self._timeout, self._most = queue, queue.listener, timeout, most
+        self._free, self._workers = list(slots), list[_Worker]()
+        self._asked_to_stop = math.inf  # when
         self._fatal: DiskError | None = None
 
     def run(self) -> dict[str, Record]:
@@ -196,10 +189,13 @@ class _Driver:
                         self._ask_to_stop()
                     else:
                         self._start_what_fits()
-                    self._listen()
-                    for worker in [worker for worker in self._workers if not worker.process.is_alive()]:
-                        self._hear(worker)  # its last messages
-                        self._finish(worker)
+                    pipes = [worker.pipe for worker in self._workers if not worker.pipe.closed]
+                    connections.wait([*pipes, *(worker.process.sentinel for worker in self._workers)], timeout=_TICK)
+                    for worker in [*self._workers]:
+                        ended = not worker.process.is_alive()
+                        self._hear(worker)  # to its last message
+                        if ended:
+                            self._finish(worker)
                     self._kill_what_hangs()
             finally:  # no worker outlives the sweep, however it ends
                 for worker in self._workers:
@@ -216,26 +212,14 @@ class _Driver:
 
     def _start_what_fits(self) -> None:
         while self._free and not SIGNALS.pending and (request := self._queue.next_run()):
-            slot, before = self._free.pop(0), self._store.load(*request.place)
-            self._listener.started(request)
-            ours, theirs = _CONTEXT.Pipe()
-            job = {"store": self._store, "slot": slot, "earlier": self._queue.earlier.get(request.run_id)}
+            slot, (ours, theirs) = self._free.pop(0), _CONTEXT.Pipe()
+            job = {"store": self._queue.store, "slot": slot, "earlier": self._queue.earlier.get(request.run_id)}
             gives_way = {PRIORITY: "1"} if rough_work(request) < self._most else {}
             around = {"environment": gives_way | os.environ, "debug": logger.isEnabledFor(logging.DEBUG)}
             process = _CONTEXT.Process(target=work, args=(request, theirs), kwargs=job | around, name=request.title)
             start_process(process)
             theirs.close()
-            self._workers.append(_Worker(request=request, process=process, pipe=ours, slot=slot, before=before))
-
-    def _listen(self) -> None:
-        if not self._workers:
-            time.sleep(_TICK)
-            return
-        talking = {worker.pipe: worker for worker in self._workers if not worker.pipe.closed}
-        ends = [worker.process.sentinel for worker in self._workers]
-        for ready in connections.wait([*talking, *ends], timeout=_TICK):
-            if isinstance(ready, Connection):
-                self._hear(talking[ready])
+            self._workers.append(_Worker(request=request, process=process, pipe=ours, slot=slot))
 
     def _hear(self, worker: _Worker) -> None:
         with contextlib.suppress(EOFError, OSError):
@@ -243,7 +227,7 @@ class _Driver:
                 kind, content = worker.pipe.recv()
                 worker.longest, worker.heard = max(worker.longest, worker.quiet), time.monotonic()
                 if kind == "phase":
-                    if self._asked_to_stop is None:
+                    if self._asked_to_stop == math.inf:
                         self._listener.note("")
                     self._listener.phase(worker.request, content)
                 elif kind == "step":
@@ -259,50 +243,44 @@ class _Driver:
         worker.pipe.close()
 
     def _finish(self, worker: _Worker) -> None:
-        request, process = worker.request, worker.process
+        request, process, store = worker.request, worker.process, self._queue.store
         process.join()
         worker.pipe.close()
         self._workers.remove(worker)
         self._free.append(worker.slot)
-        keep_log(self._store.folder(*request.place), process.pid or 0)  # if its process could not do so itself
-        kind, text = worker.outcome or ("failed", worker.why_lost(self._timeout))
+        keep_log(store.folder(*request.place), process.pid or 0)  # if its process could not do so itself
+        kind, text = worker.outcome or ("failed", worker.why_lost())
         if kind == "disk":  # the other workers are asked to stop; then it is raised
             self._fatal = self._fatal or DiskError(text)
-            return
-        if kind in ("stopped", "elsewhere", "lost"):
+        elif kind in ("stopped", "elsewhere", "lost"):
             if kind == "lost":
                 logger.warning("%s: %s", request.title, text)
             self._queue.put_back(request, stopped=kind == "stopped" and self._stopping)
-            return
-        record = self._store.load(*request.place) if kind == "recorded" else None
-        if record is None:
-            error, before, steps = LostRunError(text), worker.before, worker.steps
-            record = resolve_lost(request, self._store, error=error, before=before, steps=steps, dead=process.pid)
-        self._queue.settle(request, record)
+        elif kind == "recorded" and (record := store.load(*request.place)):
+            self._queue.settle(request, record)
+        else:
+            self._queue.settle_lost(request, LostRunError(text), steps=worker.steps, dead=process.pid)
 
     def _ask_to_stop(self) -> None:
-        if self._asked_to_stop is not None:
-            return
-        self._asked_to_stop = time.monotonic()
-        if self._workers:
+        if self._workers and self._asked_to_stop == math.inf:
             self._listener.note("stopping: each run keeps a snapshot after this update; Ctrl-C again ends at once")
             for worker in self._workers:
                 worker.send(SIGNALS.pending or signal.SIGTERM)
                 worker.send(signal.SIGCONT)  # one that was suspended would not receive it
+        self._asked_to_stop = min(self._asked_to_stop, time.monotonic())
 
     def _kill_what_hangs(self) -> None:
-        asked = math.inf if self._asked_to_stop is None else self._asked_to_stop
         for worker in self._workers:
-            quiet = worker.quiet
-            if worker.outcome and quiet > _LEAVING:
-                worker.send(signal.SIGKILL)
-            elif not worker.hangs and min(quiet, time.monotonic() - asked) > max(_ANSWERING, 2 * worker.longest):
+            quiet, asked = worker.quiet, time.monotonic() - self._asked_to_stop
+            hangs = bool(worker.outcome and quiet > _LEAVING)
+            if not worker.outcome and min(quiet, asked) > max(_ANSWERING, 2 * worker.longest):
                 text = "%s: was asked to stop and does not answer, so it is killed; the same command continues it"
                 logger.warning(text, worker.request.title)
-                worker.hangs, worker.outcome = True, ("stopped", "")
-                worker.send(signal.SIGKILL)
-            elif self._timeout and quiet > self._timeout and not worker.hangs:
-                worker.hangs = True
+                worker.outcome, hangs = ("stopped", ""), True
+            elif not worker.outcome and 0 < self._timeout < quiet:
+                text = f"no sign of progress for {self._timeout / 60:g} minutes (executor.timeout)"
+                worker.outcome, hangs = ("failed", f"{text}, so its process was killed"), True
+            if hangs:
                 worker.send(signal.SIGKILL)
 
 

@@ -30,6 +30,7 @@ from glue_bench.training.stopping import HANDLED, SIGNALS, Stopped
 
 LOG = "output.log"
 _LOG_SO_FAR = "output.{}.log"  # by process: of several workers that try for a run, only one keeps its log
+_ENDINGS = {Stopped: "stopped", DiskError: "disk", LostLeaseError: "lost", BaseException: "failed"}
 _REPORT_EVERY = 0.1  # seconds between two updates that are reported to the driver
 
 logger = logging.getLogger("glue_bench")
@@ -53,7 +54,10 @@ def work(
     environment: Mapping[str, str],
     debug: bool,
 ) -> None:
-    """Do one run in the driver's `environment`, reported through `connection`; the process's main function."""
+    """Do one run in the driver's `environment`, reported through `connection`; the process's main function.
+
+    The last report is what became of the run (recorded, elsewhere, stopped, disk, lost, failed), and a remark.
+    """
     with contextlib.suppress(OSError):
         os.setsid()  # Ctrl-C in a terminal goes to the driver, which passes it on once
     folder = store.folder(*request.place)
@@ -65,12 +69,17 @@ def work(
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
             threading.Thread(target=_stop_without, args=(connection,), name="driver", daemon=True).start()
-            kind, text = _run(request, store, pipe=pipe, slot=slot, earlier=earlier)
-        except Stopped as stop:
-            kind, text = "stopped", str(stop)
+            import torch
+
+            torch.set_num_threads(len(slot.cores))
+            outcome = run_leased(request, store, listener=pipe, earlier=earlier)
+            kind, text = "elsewhere" if isinstance(outcome, Owner) else "recorded", ""
+            signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # it ends anyway, and must be able to report how
         except BaseException as error:
-            kind, text = "failed", describe(error)
-        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # it ends anyway, and must be able to report how
+            signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+            kind, text = next(kind for each, kind in _ENDINGS.items() if isinstance(error, each)), describe(error)
+            if kind == "failed":
+                logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError))
     pipe.send("outcome", (kind, text))
     sys.stdout.flush()
     sys.stderr.flush()
@@ -105,23 +114,6 @@ def find_fault(environment: Mapping[str, str]) -> str:
     except UsageError as error:
         return str(error)
     return ""
-
-
-def _run(request: RunRequest, store: RunStore, *, pipe: "_Pipe", slot: Slot, earlier: Record | None) -> tuple[str, str]:
-    """Return what became of the run (recorded, elsewhere, lost, disk, failed), and a remark."""
-    import torch
-
-    torch.set_num_threads(len(slot.cores))
-    try:
-        outcome = run_leased(request, store, listener=pipe, earlier=earlier)
-        return ("elsewhere" if isinstance(outcome, Owner) else "recorded"), ""
-    except DiskError as error:
-        return "disk", str(error)
-    except LostLeaseError as error:
-        return "lost", str(error)
-    except (Exception, SystemExit) as error:
-        logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError))
-        return "failed", describe(error)
 
 
 def _settle_in(folder: Path, slot: Slot, *, environment: Mapping[str, str]) -> None:

@@ -107,7 +107,7 @@ def test_a_worker_that_is_asked_to_stop_is_woken_and_killed_if_it_stays_silent_f
         assert ours.recv() == "ready"
         os.kill(process.pid, signal.SIGSTOP)
         slot = Slot(cores=[0], gpu=None)
-        worker = local._Worker(request=request, process=process, pipe=ours, slot=slot, before=None, longest=longest)
+        worker = local._Worker(request=request, process=process, pipe=ours, slot=slot, longest=longest)
         driver._workers.append(worker)
         driver._ask_to_stop()
         if ended_by == signal.SIGTERM:
