@@ -39,8 +39,7 @@ class _Run:
     phase: str = ""
     report: StepReport | None = None
     started: float = 0.0
-    fitting: float = 0.0  # when the first update was reported
-    first: int = 0  # updates done at that time, also by an earlier process
+    first: tuple[int, float] = (0, 0.0)  # updates done when one was first reported, and when that was
     said: float = 0.0  # when a line about its updates was last printed
     seconds: float = 0.0
     outcome: str = ""  # of a run with a record
@@ -49,10 +48,10 @@ class _Run:
     @property
     def left(self) -> float | None:
         """Seconds by the pace of the updates seen here; None before the second, or if it is not training."""
-        report = self.report
-        if self.state != "running" or report is None or self.phase != "training" or report.step <= self.first:
+        report, (step, since) = self.report, self.first
+        if self.state != "running" or report is None or self.phase != "training" or report.step <= step:
             return None
-        return (time.monotonic() - self.fitting) / (report.step - self.first) * (report.steps - report.step)
+        return (time.monotonic() - since) / (report.step - step) * (report.steps - report.step)
 
     @property
     def total(self) -> float | None:
@@ -60,6 +59,11 @@ class _Run:
         if self.state == "finished" and self.seconds:
             return self.seconds
         return self.expected if (left := self.left) is None else time.monotonic() - self.started + left
+
+    def settle(self, record: Record) -> None:
+        """Note its record."""
+        self.seconds = float(record.seconds.get("total", 0.0))
+        self.state, self.outcome = record.status, describe_outcome(record)
 
 
 class Listener:
@@ -85,7 +89,7 @@ class Listener:
             title = " ".join(word for word in every if word not in self._shared)
             self._runs[each.run_id] = _Run(request=each, title=title, expected=(expected or {}).get(each.run_id))
         for run_id, record in (records or {}).items():
-            Listener.ended(self, self._runs[run_id].request, record)
+            self._runs[run_id].settle(record)
 
     def __enter__(self) -> Self:
         return self
@@ -97,6 +101,7 @@ class Listener:
         """Handle the start of a run here."""
         run, now = self._run(request), time.monotonic()
         run.state, run.phase, run.report, run.started, run.said = "running", "", None, now, now
+        self._say(request, "started")
 
     def phase(self, request: RunRequest, name: str) -> None:
         """Handle a new phase of a run: loading, tokenising, training, selecting, evaluating or writing."""
@@ -104,15 +109,20 @@ class Listener:
 
     def step(self, request: RunRequest, report: StepReport) -> None:
         """Handle an update of a run."""
-        run = self._run(request)
+        run, now = self._run(request), time.monotonic()
         if run.report is None:
-            run.first, run.fitting = report.step, time.monotonic()
+            run.first = report.step, now
         run.report = report
+        if now - run.said >= _LINE_EVERY:
+            run.said, speed = now, f"{report.tokens_per_second:,.0f} tokens/s"
+            self._say(request, f"update {report.step} of {report.steps}, loss {report.loss:.3f}, {speed}")
 
     def elsewhere(self, request: RunRequest, owner: Owner) -> None:
         """Handle a run that another worker has; called again with its progress."""
         run = self._run(request)
-        run.state, run.owner = "elsewhere", owner
+        known, run.state, run.owner = run.state == "elsewhere", "elsewhere", owner
+        if not known:
+            self._say(request, f"is being run by {owner.title}; waiting for it")
 
     def put_back(self, request: RunRequest, *, stopped: bool = False) -> None:
         """Handle a run that must be started again; `stopped`: by the next sweep, as this one was asked to stop."""
@@ -121,12 +131,17 @@ class Listener:
     def ended(self, request: RunRequest, record: Record) -> None:
         """Handle the record of a run: finished, failed, diverged or interrupted."""
         run = self._run(request)
-        here, total = run.state == "running", float(record.seconds.get("total", 0.0))
-        run.seconds = time.monotonic() - run.started if here else total
-        run.state, run.outcome = record.status, describe_outcome(record)
+        here = run.state == "running"
+        run.settle(record)
+        if here:
+            run.seconds = time.monotonic() - run.started
+        self._say(request, f"{record.status}{f' after {format_clock(run.seconds)}' if here else ''}: {run.outcome}")
 
     def note(self, text: str) -> None:
         """Show a remark on the whole sweep."""
+
+    def _say(self, request: RunRequest, text: str) -> None:
+        """Show a line about one run."""
 
     def _run(self, request: RunRequest) -> _Run:
         return self._runs.setdefault(request.run_id, _Run(request=request, title=request.title))
@@ -166,9 +181,7 @@ class Board(Listener):
 
     def _seconds_left(self) -> float | None:
         """Estimate when the last run ends, if each worker takes the next one when it is free; None if nothing is known.
-
-        A run of which nothing is known takes what its work takes at the rate of the others.
-        """
+        A run of which nothing is known takes what its work takes at the rate of the others."""
         runs, now = self._runs.values(), time.monotonic()
         known = [(total, rough_work(run.request)) for run in runs if (total := run.total) is not None]
         busy, waiting = ([run for run in runs if run.state == state] for state in ("running", "waiting"))
@@ -183,29 +196,6 @@ class Board(Listener):
 
 class PlainLines(Listener):
     """One line per event, for logs and pipes."""
-
-    def started(self, request: RunRequest) -> None:
-        super().started(request)
-        self._say(request, "started")
-
-    def step(self, request: RunRequest, report: StepReport) -> None:
-        run, now = self._run(request), time.monotonic()
-        if now - run.said >= _LINE_EVERY:
-            run.said = now
-            speed = f"{report.tokens_per_second:,.0f} tokens/s"
-            self._say(request, f"update {report.step} of {report.steps}, loss {report.loss:.3f}, {speed}")
-
-    def elsewhere(self, request: RunRequest, owner: Owner) -> None:
-        if self._run(request).state != "elsewhere":
-            self._say(request, f"is being run by {owner.title}; waiting for it")
-        super().elsewhere(request, owner)
-
-    def ended(self, request: RunRequest, record: Record) -> None:
-        run = self._run(request)
-        here = run.state == "running"
-        super().ended(request, record)
-        after = f" after {format_clock(run.seconds)}" if here else ""
-        self._say(request, f"{record.status}{after}: {run.outcome}")
 
     def note(self, text: str) -> None:
         if text:

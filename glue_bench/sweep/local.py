@@ -11,12 +11,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import connection as connections
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
@@ -31,7 +28,7 @@ from glue_bench.sweep.plan import Plan
 from glue_bench.sweep.queue import LostRunError, Queue
 from glue_bench.sweep.sharing import PRIORITY, runs_that_fit, side_by_side
 from glue_bench.sweep.timing import rough_work
-from glue_bench.sweep.worker import LOG, Slot, count_gpus, find_fault, keep_log, work
+from glue_bench.sweep.worker import LOG, count_gpus, find_fault, keep_log, work
 from glue_bench.training.stopping import HANDLED, SIGNALS
 
 MEMORY_PER_WORKER = 4 * 2**30  # bytes: DistilRoBERTa with gradients, AdamW's moments and a batch of long rows
@@ -57,13 +54,21 @@ _Found = TypeVar("_Found")
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """The share of the machine that one worker may use."""
+
+    cores: Sequence[int]
+    gpu: str | None = None  # as CUDA_VISIBLE_DEVICES names it; None: whatever is visible
+
+
 @dataclass(slots=True, kw_only=True)
 class _Worker:
     """A running worker process."""
 
     request: RunRequest
     process: BaseProcess
-    pipe: Connection
+    pipe: connection.Connection
     slot: Slot
     heard: float = field(default_factory=time.monotonic)  # when it last sent a message
     longest: float = 0.0  # seconds between two of them: an update may take minutes
@@ -138,7 +143,8 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
         where = "" if error.errno else f"TMPDIR={tempfile.gettempdir()} is too long a path: "
         raise UsageError(f"{where}no worker can be started ({describe(error)}); executor=serial needs none") from error
     listener.note("starting: loading PyTorch")
-    gpus, runs = gpus_for(plan.missing[0].config.trainer.device, _visible_gpus), len(plan.requests)
+    device, runs = plan.missing[0].config.trainer.device, len(plan.requests)
+    gpus = gpus_for(device, lambda: _in_a_worker(count_gpus, otherwise=0))
     each = [rough_work(request) for request in plan.requests]
     fit = runs_that_fit(each, gpus=len(gpus)) if gpus and executor.runs_per_gpu is None else 1
     slots = deal_out(executor, runs=runs, gpus=gpus, fit=fit)
@@ -149,20 +155,13 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
         return _Driver(queue, slots=slots, timeout=60 * executor.timeout, most=max(each) if shared else 0.0).run()
 
 
-def _visible_gpus() -> Sequence[str]:
-    """Return the GPUs that torch sees, as CUDA_VISIBLE_DEVICES names them."""
-    count = _in_a_worker(count_gpus, otherwise=0)
-    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return named[:count] or [str(number) for number in range(count)]
-
-
 def _find_fault() -> str:
     return _in_a_worker(find_fault, dict(os.environ), otherwise="the process that tried it was killed")
 
 
 def _in_a_worker(function: Callable[..., _Found], *arguments: object, otherwise: _Found) -> _Found:
     """Return what a function finds in a process like a worker's, `otherwise` if that dies."""
-    with contextlib.suppress(BrokenProcessPool), ProcessPoolExecutor(1, mp_context=_CONTEXT) as pool:
+    with contextlib.suppress(BrokenExecutor), ProcessPoolExecutor(1, mp_context=_CONTEXT) as pool:
         try:
             return pool.submit(function, *arguments).result()
         except EOFError:
@@ -190,7 +189,7 @@ class _Driver:
                     else:
                         self._start_what_fits()
                     pipes = [worker.pipe for worker in self._workers if not worker.pipe.closed]
-                    connections.wait([*pipes, *(worker.process.sentinel for worker in self._workers)], timeout=_TICK)
+                    connection.wait([*pipes, *(worker.process.sentinel for worker in self._workers)], timeout=_TICK)
                     for worker in [*self._workers]:
                         ended = not worker.process.is_alive()
                         self._hear(worker)  # to its last message
@@ -213,9 +212,10 @@ class _Driver:
     def _start_what_fits(self) -> None:
         while self._free and not SIGNALS.pending and (request := self._queue.next_run()):
             slot, (ours, theirs) = self._free.pop(0), _CONTEXT.Pipe()
-            job = {"store": self._queue.store, "slot": slot, "earlier": self._queue.earlier.get(request.run_id)}
+            gpu = {"CUDA_VISIBLE_DEVICES": slot.gpu} if slot.gpu is not None else {}
             gives_way = {PRIORITY: "1"} if rough_work(request) < self._most else {}
-            around = {"environment": gives_way | os.environ, "debug": logger.isEnabledFor(logging.DEBUG)}
+            job = {"store": self._queue.store, "cores": slot.cores, "earlier": self._queue.earlier.get(request.run_id)}
+            around = {"environment": gives_way | os.environ | gpu, "debug": logger.isEnabledFor(logging.DEBUG)}
             process = _CONTEXT.Process(target=work, args=(request, theirs), kwargs=job | around, name=request.title)
             start_process(process)
             theirs.close()
@@ -284,32 +284,27 @@ class _Driver:
                 worker.send(signal.SIGKILL)
 
 
-def gpus_for(device: str, visible: Callable[[], Sequence[str]]) -> Sequence[str | None]:
-    """Return the GPUs for runs with trainer.device=`device`, as `deal_out` expects them.
-
-    `visible` finds the GPUs that torch sees; it is called only where that matters.
-    """
-    if device == "cpu":
-        return []
-    # cuda:1 and mps are one device that all runs share; auto and cuda are dealt out.
-    return visible() if device in ("auto", "cuda") else [None]
+def gpus_for(device: str, count: Callable[[], int]) -> Sequence[str | None]:
+    """Return the GPUs for runs with trainer.device=`device`, as CUDA_VISIBLE_DEVICES names them; None: the one that
+    the runs' configuration names. `count` counts those that torch sees; it is called only where that matters."""
+    if device not in ("auto", "cuda"):
+        return [] if device == "cpu" else [None]  # cuda:1 and mps are one device that all runs share
+    number = count()
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return named[:number] or [str(place) for place in range(number)]
 
 
 def deal_out(executor: ExecutorConfig, *, runs: int, gpus: Sequence[str | None], fit: int = 1) -> list[Slot]:
     """Divide this machine among workers. The same command gets the same ones, however much of it is done already.
 
-    On each of `gpus` (None: one that the runs' configuration names) there are `runs_per_gpu`, or `fit` if that is not
-    set; without any, on the CPU, one per core, as far as memory allows. There are never more than `runs`, those of the
-    whole plan. Only those on the CPU keep to cores of their own: on a GPU, what one leaves idle another can use.
+    On each of `gpus` there are `runs_per_gpu`, or `fit` if that is not set; without any, on the CPU, one per core, as
+    far as memory allows. There are never more than `runs`, those of the whole plan. Only those on the CPU keep to cores
+    of their own: on a GPU, what one leaves idle another can use.
     """
     cores = usable_cores()
-    if executor.workers != "auto":
-        count = int(executor.workers)
-    elif gpus:
-        count = len(gpus) * (executor.runs_per_gpu or fit)
-    else:
-        count = max(1, min(len(cores), total_memory() // MEMORY_PER_WORKER))
-    count = min(count, runs)
+    most = max(1, min(len(cores), total_memory() // MEMORY_PER_WORKER))
+    most = len(gpus) * (executor.runs_per_gpu or fit) if gpus else most
+    count = min(most if executor.workers == "auto" else int(executor.workers), runs)
     each = len(cores) if gpus else max(1, len(cores) // count)
     shares = [[cores[(worker * each + place) % len(cores)] for place in range(each)] for worker in range(count)]
     return [Slot(cores=share, gpu=gpus[worker % len(gpus)] if gpus else None) for worker, share in enumerate(shares)]

@@ -106,8 +106,13 @@ class Queue:
         return [request for request in self._missing if request.run_id not in done]
 
     def _may_start(self, request: RunRequest) -> bool:
-        now = time.monotonic()
-        if not self._starts_are_ready(request) or now < self._looked.get(request.run_id, 0.0) + _LOOK_AGAIN:
+        now, starts = time.monotonic(), [(start, self.records.get(start.run_id)) for start in request.starts]
+        for start, record in starts:
+            if record is not None and not record.finished:
+                reason = f"the run that it starts from, {start.title}, has {record.status}: {record.outcome}"
+                self.settle(request, self.store.keep_failure(request, InputError(reason)))
+                return False
+        if any(record is None for _, record in starts) or now < self._looked.get(request.run_id, 0.0) + _LOOK_AGAIN:
             return False
         try:
             owner = owner_of(self.store.folder(*request.place))
@@ -126,15 +131,6 @@ class Queue:
             self.listener.put_back(request)
         return True
 
-    def _starts_are_ready(self, request: RunRequest) -> bool:
-        found = [(start, self.records.get(start.run_id)) for start in request.starts]
-        for start, record in found:
-            if record is not None and not record.finished:
-                reason = f"the run that it starts from, {start.title}, has {record.status}: {record.outcome}"
-                self.settle(request, self.store.keep_failure(request, InputError(reason)))
-                return False
-        return all(record is not None for _, record in found)
-
 
 def run_leased(
     request: RunRequest,
@@ -144,11 +140,9 @@ def run_leased(
     earlier: Record | None = None,
     processes: Processes = ALONE,
 ) -> Record | Owner:
-    """Run a request under its lease, and return its record; or the worker that has it, if another one does.
-
-    `earlier` is the failure that is being retried; the `processes` run it together, this one first. Raises why it
-    failed, after its record was written, and a LostLeaseError if another worker took it over.
-    """
+    """Run a request under its lease, and return its record; or the worker that has it, if another one does. `earlier`
+    is the failure that is being retried; the `processes` run it together, this one first. Raises why it failed, after
+    its record was written, and a LostLeaseError if another worker took it over."""
     lease = take_lease(store.folder(*request.place), patience=60 * request.config.executor.timeout)
     if isinstance(lease, Owner):
         return lease
@@ -197,10 +191,8 @@ def run_serially(
                 raise
             logger.warning("%s", error)
             queue.put_back(request)
-        except (DiskError, UsageError):
-            raise
         except (Exception, SystemExit) as error:
-            if stop_at_failure:
+            if stop_at_failure or isinstance(error, DiskError | UsageError):
                 raise
             logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError))
             queue.settle_lost(request, error)

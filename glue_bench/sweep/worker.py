@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -36,32 +35,22 @@ _REPORT_EVERY = 0.1  # seconds between two updates that are reported to the driv
 logger = logging.getLogger("glue_bench")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
-    """The share of the machine that one worker may use."""
-
-    cores: Sequence[int]
-    gpu: str | None = None  # as CUDA_VISIBLE_DEVICES names it; None: whatever is visible
-
-
 def work(
     request: RunRequest,
     connection: Connection,
     *,
     store: RunStore,
-    slot: Slot,
+    cores: Sequence[int],
     earlier: Record | None,
     environment: Mapping[str, str],
     debug: bool,
 ) -> None:
-    """Do one run in the driver's `environment`, reported through `connection`; the process's main function.
-
-    The last report is what became of the run (recorded, elsewhere, stopped, disk, lost, failed), and a remark.
-    """
+    """Do one run in the driver's `environment`, reported through `connection`; the process's main function. The last
+    report is what became of the run (recorded, elsewhere, stopped, disk, lost, failed), and a remark."""
     with contextlib.suppress(OSError):
         os.setsid()  # Ctrl-C in a terminal goes to the driver, which passes it on once
     folder = store.folder(*request.place)
-    _settle_in(folder, slot, environment=environment)
+    _settle_in(folder, cores, environment=environment)
     pipe = _Pipe(connection)
     logger.handlers, logger.propagate = [pipe], False
     logger.setLevel(logging.DEBUG if debug else logging.WARNING)
@@ -71,7 +60,7 @@ def work(
             threading.Thread(target=_stop_without, args=(connection,), name="driver", daemon=True).start()
             import torch
 
-            torch.set_num_threads(len(slot.cores))
+            torch.set_num_threads(len(cores))
             outcome = run_leased(request, store, listener=pipe, earlier=earlier)
             kind, text = "elsewhere" if isinstance(outcome, Owner) else "recorded", ""
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # it ends anyway, and must be able to report how
@@ -116,13 +105,11 @@ def find_fault(environment: Mapping[str, str]) -> str:
     return ""
 
 
-def _settle_in(folder: Path, slot: Slot, *, environment: Mapping[str, str]) -> None:
+def _settle_in(folder: Path, cores: Sequence[int], *, environment: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
-    if slot.gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu
     with contextlib.suppress(OSError, AttributeError):
-        os.sched_setaffinity(0, slot.cores)
+        os.sched_setaffinity(0, cores)
     with contextlib.suppress(OSError):  # if memory runs out, the worker is killed, not the driver
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     try:

@@ -22,11 +22,11 @@ from glue_bench.errors import UsageError
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep import local
 from glue_bench.sweep.board import Listener
+from glue_bench.sweep.local import Slot
 from glue_bench.sweep.plan import plan_runs
 from glue_bench.sweep.queue import LostRunError, Queue
 from glue_bench.sweep.sharing import PRIORITY
 from glue_bench.sweep.timing import rough_work
-from glue_bench.sweep.worker import Slot
 from glue_bench.training.stopping import SIGNALS
 from tests.support.making import make_request
 
