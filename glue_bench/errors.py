@@ -32,33 +32,29 @@ class GlueBenchError(Exception):
 
     exit_code = 1
 
+    def __init_subclass__(cls, *, exit_code: int | None = None) -> None:
+        """Give a kind of error its exit code, if not that of the kind that it belongs to."""
+        cls.exit_code = exit_code or cls.exit_code
 
-class UsageError(GlueBenchError):
+
+class UsageError(GlueBenchError, exit_code=2):
     """The command or its configuration is wrong."""
 
-    exit_code = 2
 
-
-class InputError(GlueBenchError):
+class InputError(GlueBenchError, exit_code=3):
     """Data or model files are missing, unreachable or damaged."""
 
-    exit_code = 3
 
-
-class DivergedError(GlueBenchError):
+class DivergedError(GlueBenchError, exit_code=4):
     """Training reached a NaN or infinite loss or gradient."""
-
-    exit_code = 4
 
 
 class LostError(GlueBenchError):
     """Another process of the same run ended or cannot be reached; the run can only continue later, from a snapshot."""
 
 
-class DiskError(GlueBenchError):
+class DiskError(GlueBenchError, exit_code=74):
     """A result could not be written."""
-
-    exit_code = 74
 
 
 def describe(error: BaseException) -> str:

@@ -30,26 +30,20 @@ def disk_errors(path: Path, what: str = "cannot be written") -> Iterator[None]:
 
 @contextlib.contextmanager
 def replace_atomically(path: Path) -> Iterator[Path]:
-    """Yield a temporary path next to `path`; when the block succeeds, sync it to disk and rename it to `path`.
-
-    A DiskError if the folder or file cannot be written (full disk, read-only folder, no permission).
-    """
-    with disk_errors(path), contextlib.ExitStack() as afterwards:
+    """Yield a temporary path next to `path`; when the block succeeds, sync it to disk and rename it to `path`. A
+    DiskError if the folder or file cannot be written (full disk, read-only folder, no permission)."""
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         os.close(descriptor)
-        temporary = Path(name)
-        afterwards.callback(_discard, temporary)
-        yield temporary
-        _sync(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        try:
+            yield (temporary := Path(name))
+            _make_lasting(temporary)
+            temporary.replace(path)
+        finally:
+            with contextlib.suppress(OSError):  # not to hide why the block ended
+                temporary.unlink(missing_ok=True)
         _sync(path.parent)
-
-
-def _discard(path: Path) -> None:
-    with contextlib.suppress(OSError):  # not to hide why the block ended
-        path.unlink(missing_ok=True)
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -60,21 +54,16 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replace_folder_atomically(path: Path, *, ours: Collection[str] | None = None) -> Iterator[Path]:
-    """Yield an empty folder next to `path`; when the block succeeds, rename it to `path`, replacing what was there.
-
-    If `ours` names the files that a run writes there, whatever else is there is kept beside it under another name.
-    Errors as in `replace_atomically`.
-    """
+    """Yield an empty folder next to `path`; when the block succeeds, rename it to `path`, replacing what was there. If
+    `ours` names the files that a run writes there, whatever else is there is kept beside it under another name. Errors
+    as in `replace_atomically`."""
     with disk_errors(path), contextlib.ExitStack() as afterwards:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         afterwards.callback(shutil.rmtree, temporary, ignore_errors=True)
         yield temporary
-        for file in temporary.rglob("*"):  # safetensors makes files for the owner alone, whatever the umask says
-            file.chmod((0o777 if file.is_dir() else 0o666) & ~_umask())
-            _sync(file)
-        temporary.chmod(0o777 & ~_umask())
-        _sync(temporary)
+        for each in (*temporary.rglob("*"), temporary):
+            _make_lasting(each)
         strange = ours is not None and _holds_others(path, ours)
         every = (path.with_name(f"{path.name}.old-{number}") for number in itertools.count(1))
         kept = next(each for each in every if not os.path.lexists(each))
@@ -97,11 +86,9 @@ def _holds_others(path: Path, ours: Collection[str]) -> bool:
 
 
 def file_sha256(path: Path, *, read: Callable[[Path], bytes] | None = None) -> str:
-    """Return the SHA-256 of a file's content in hexadecimal; cached by path, inode, size and modification time.
-
-    `read`, a module's function, returns what counts as the content; None: the file's bytes. An unreadable file is an
-    InputError.
-    """
+    """Return the SHA-256 of a file's content in hexadecimal; cached by path, inode, size and modification time. `read`,
+    a module's function, returns what counts as the content; None: the file's bytes. An unreadable file is an
+    InputError."""
     try:
         found = path.stat()
         return _sha256(path, read, size=found.st_size, changed=(found.st_ino, found.st_mtime_ns))
@@ -125,10 +112,8 @@ def write_sealed(path: Path, content: bytes) -> None:
 
 
 def read_sealed(path: Path) -> bytes:
-    """Read what `write_sealed` wrote under this name.
-
-    An OSError where there is none; a ValueError where it is not as it was written.
-    """
+    """Read what `write_sealed` wrote under this name. An OSError where there is none; a ValueError where it is not as
+    it was written."""
     with open_regular(path) as stream:
         seal = stream.read(hashlib.sha256().digest_size)
         if seal != _seal(path, hashlib.file_digest(stream, "sha256")):  # which takes no memory
@@ -159,15 +144,17 @@ def cache_folder(part: str) -> Path:
         return Path(os.devnull) / part  # which cannot be made: nothing is kept
 
 
+def _make_lasting(path: Path) -> None:
+    """Give a file or folder the usual permissions (safetensors and tempfile: the owner alone), and sync it to disk."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+    _sync(path)
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

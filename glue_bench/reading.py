@@ -8,7 +8,6 @@ import json
 import math
 import os
 import stat
-import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from io import BufferedReader
@@ -61,11 +60,10 @@ def parse_json(text: str) -> Any:
     """Parse JSON of finite numbers and valid Unicode, at most 50 levels deep; a ValueError for anything else."""
     try:
         content = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
-        deep = _levels(content) > _DEEPEST
-    except RecursionError:
-        deep = True
-    if deep:
-        raise ValueError(f"lists or mappings nested deeper than {_DEEPEST} levels")
+        if _levels(content) > _DEEPEST:
+            raise RecursionError
+    except RecursionError as error:
+        raise ValueError(f"lists or mappings nested deeper than {_DEEPEST} levels") from error
     json.dumps(content, ensure_ascii=False).encode()  # a lone surrogate could not be written again
     return content
 
@@ -107,13 +105,13 @@ def is_path(text: str) -> bool:
     return b"\0" not in coded and len(coded) <= 4000 and all(len(name) <= 255 for name in coded.split(b"/"))
 
 
-def build_plain(kind: Any, values: object, *, where: str) -> Any:
+def build_plain(kind: Any, values: Any, *, where: str) -> Any:
     """Build a dataclass from plain values, each of exactly its field's type; errors as in `conform`."""
     conform(kind, values, where=where)
     known = {item.name for item in fields(kind)}
-    if unknown := sorted(set(typing.cast(Mapping[str, Any], values)) - known):
+    if unknown := sorted(set(values) - known):
         raise ValueError(f"{where} has an unknown key {unknown[0]}")
-    return kind(**typing.cast(Mapping[str, Any], values))
+    return kind(**values)
 
 
 def conform(hint: Any, value: Any, *, where: str) -> None:

@@ -3,7 +3,6 @@
 import re
 import unicodedata
 
-_MARKDOWN = "\\`*_[]<>|~&$"
 _LONGEST_VALUE = 200  # characters of a value in a message
 _LONGEST_MESSAGE, _MOST_LINES = 600, 3
 
@@ -76,9 +75,8 @@ def escape_cell(value: object) -> object:
 
 def escape_markdown(text: str) -> str:
     """Escape text as one line of Markdown, also for tables; unprintable characters become spaces."""
-    for char in _MARKDOWN:
-        text = text.replace(char, "\\" + char)
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    escaped = re.sub(r"[\\`*_\[\]<>|~&$]", r"\\\g<0>", text)
+    return " ".join("".join(char if char.isprintable() else " " for char in escaped).split())
 
 
 _LATEX = {

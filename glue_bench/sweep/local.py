@@ -11,12 +11,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import connection as connections
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
@@ -28,10 +25,10 @@ from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan
-from glue_bench.sweep.queue import LostRunError, Queue, resolve_lost
+from glue_bench.sweep.queue import LostRunError, Queue
 from glue_bench.sweep.sharing import PRIORITY, runs_that_fit, side_by_side
 from glue_bench.sweep.timing import rough_work
-from glue_bench.sweep.worker import LOG, Slot, count_gpus, find_fault, keep_log, work
+from glue_bench.sweep.worker import LOG, count_gpus, find_fault, keep_log, work
 from glue_bench.training.stopping import HANDLED, SIGNALS
 
 MEMORY_PER_WORKER = 4 * 2**30  # bytes: DistilRoBERTa with gradients, AdamW's moments and a batch of long rows
@@ -57,20 +54,26 @@ _Found = TypeVar("_Found")
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """The share of the machine that one worker may use."""
+
+    cores: Sequence[int]
+    gpu: str | None = None  # as CUDA_VISIBLE_DEVICES names it; None: whatever is visible
+
+
 @dataclass(slots=True, kw_only=True)
 class _Worker:
     """A running worker process."""
 
     request: RunRequest
     process: BaseProcess
-    pipe: Connection
+    pipe: connection.Connection
     slot: Slot
-    before: Record | None  # the record at its start
     heard: float = field(default_factory=time.monotonic)  # when it last sent a message
     longest: float = 0.0  # seconds between two of them: an update may take minutes
     steps: int = 0
-    outcome: tuple[str, str] | None = None  # kind and remark
-    hangs: bool = False
+    outcome: tuple[str, str] | None = None  # kind and remark: its own, or why it is killed
 
     @property
     def quiet(self) -> float:
@@ -83,10 +86,8 @@ class _Worker:
             if self.process.pid is not None and self.process.is_alive():
                 os.kill(self.process.pid, number)
 
-    def why_lost(self, timeout: float) -> str:
+    def why_lost(self) -> str:
         """Explain why the process ended without an outcome, as far as its exit code says."""
-        if self.hangs:
-            return f"no sign of progress for {timeout / 60:g} minutes (executor.timeout), so its process was killed"
         code = self.process.exitcode
         if code == 255:  # what multiprocessing says where the server that forked the worker is gone
             return "its process, or the one that starts all workers, was killed"
@@ -142,7 +143,8 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
         where = "" if error.errno else f"TMPDIR={tempfile.gettempdir()} is too long a path: "
         raise UsageError(f"{where}no worker can be started ({describe(error)}); executor=serial needs none") from error
     listener.note("starting: loading PyTorch")
-    gpus, runs = gpus_for(plan.missing[0].config.trainer.device, _visible_gpus), len(plan.requests)
+    device, runs = plan.missing[0].config.trainer.device, len(plan.requests)
+    gpus = gpus_for(device, lambda: _in_a_worker(count_gpus, otherwise=0))
     each = [rough_work(request) for request in plan.requests]
     fit = runs_that_fit(each, gpus=len(gpus)) if gpus and executor.runs_per_gpu is None else 1
     slots = deal_out(executor, runs=runs, gpus=gpus, fit=fit)
@@ -153,29 +155,19 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
         return _Driver(queue, slots=slots, timeout=60 * executor.timeout, most=max(each) if shared else 0.0).run()
 
 
-def _visible_gpus() -> Sequence[str]:
-    """Return the GPUs that torch sees, as CUDA_VISIBLE_DEVICES names them."""
-    with contextlib.suppress(BrokenProcessPool):
-        count = _in_a_worker(count_gpus)
-        named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-        return named[:count] if named else [str(number) for number in range(count)]
-    return []
-
-
 def _find_fault() -> str:
-    with contextlib.suppress(BrokenProcessPool):
-        return _in_a_worker(find_fault, dict(os.environ))
-    return "the process that tried it was killed"
+    return _in_a_worker(find_fault, dict(os.environ), otherwise="the process that tried it was killed")
 
 
-def _in_a_worker(function: Callable[..., _Found], *arguments: object) -> _Found:
-    """Return what a function finds in a process like a worker's; a BrokenProcessPool if that dies."""
-    with ProcessPoolExecutor(1, mp_context=_CONTEXT) as pool:
+def _in_a_worker(function: Callable[..., _Found], *arguments: object, otherwise: _Found) -> _Found:
+    """Return what a function finds in a process like a worker's, `otherwise` if that dies."""
+    with contextlib.suppress(BrokenExecutor), ProcessPoolExecutor(1, mp_context=_CONTEXT) as pool:
         try:
             return pool.submit(function, *arguments).result()
         except EOFError:
             _load_here()
             raise
+    return otherwise
 
 
 class _Driver:
@@ -183,9 +175,9 @@ class _Driver:
 
     def __init__(self, queue: Queue, *, slots: Sequence[Slot], timeout: float, most: float = 0.0) -> None:
         """Runs with less work than `most` give way on a GPU that they share."""
-        self._queue, self._store, self._listener, self._timeout = queue, queue.store, queue.listener, timeout
-        self._free, self._workers, self._most = list(slots), list[_Worker](), most
-        self._asked_to_stop: float | None = None  # when
+        self._queue, self._listener, self._timeout, self._most = queue, queue.listener, timeout, most
+        self._free, self._workers = list(slots), list[_Worker]()
+        self._asked_to_stop = math.inf  # when
         self._fatal: DiskError | None = None
 
     def run(self) -> dict[str, Record]:
@@ -196,10 +188,13 @@ class _Driver:
                         self._ask_to_stop()
                     else:
                         self._start_what_fits()
-                    self._listen()
-                    for worker in [worker for worker in self._workers if not worker.process.is_alive()]:
-                        self._hear(worker)  # its last messages
-                        self._finish(worker)
+                    pipes = [worker.pipe for worker in self._workers if not worker.pipe.closed]
+                    connection.wait([*pipes, *(worker.process.sentinel for worker in self._workers)], timeout=_TICK)
+                    for worker in [*self._workers]:
+                        ended = not worker.process.is_alive()
+                        self._hear(worker)  # to its last message
+                        if ended:
+                            self._finish(worker)
                     self._kill_what_hangs()
             finally:  # no worker outlives the sweep, however it ends
                 for worker in self._workers:
@@ -216,26 +211,15 @@ class _Driver:
 
     def _start_what_fits(self) -> None:
         while self._free and not SIGNALS.pending and (request := self._queue.next_run()):
-            slot, before = self._free.pop(0), self._store.load(*request.place)
-            self._listener.started(request)
-            ours, theirs = _CONTEXT.Pipe()
-            job = {"store": self._store, "slot": slot, "earlier": self._queue.earlier.get(request.run_id)}
+            slot, (ours, theirs) = self._free.pop(0), _CONTEXT.Pipe()
+            gpu = {"CUDA_VISIBLE_DEVICES": slot.gpu} if slot.gpu is not None else {}
             gives_way = {PRIORITY: "1"} if rough_work(request) < self._most else {}
-            around = {"environment": gives_way | os.environ, "debug": logger.isEnabledFor(logging.DEBUG)}
+            job = {"store": self._queue.store, "cores": slot.cores, "earlier": self._queue.earlier.get(request.run_id)}
+            around = {"environment": gives_way | os.environ | gpu, "debug": logger.isEnabledFor(logging.DEBUG)}
             process = _CONTEXT.Process(target=work, args=(request, theirs), kwargs=job | around, name=request.title)
             start_process(process)
             theirs.close()
-            self._workers.append(_Worker(request=request, process=process, pipe=ours, slot=slot, before=before))
-
-    def _listen(self) -> None:
-        if not self._workers:
-            time.sleep(_TICK)
-            return
-        talking = {worker.pipe: worker for worker in self._workers if not worker.pipe.closed}
-        ends = [worker.process.sentinel for worker in self._workers]
-        for ready in connections.wait([*talking, *ends], timeout=_TICK):
-            if isinstance(ready, Connection):
-                self._hear(talking[ready])
+            self._workers.append(_Worker(request=request, process=process, pipe=ours, slot=slot))
 
     def _hear(self, worker: _Worker) -> None:
         with contextlib.suppress(EOFError, OSError):
@@ -243,7 +227,7 @@ class _Driver:
                 kind, content = worker.pipe.recv()
                 worker.longest, worker.heard = max(worker.longest, worker.quiet), time.monotonic()
                 if kind == "phase":
-                    if self._asked_to_stop is None:
+                    if self._asked_to_stop == math.inf:
                         self._listener.note("")
                     self._listener.phase(worker.request, content)
                 elif kind == "step":
@@ -259,79 +243,68 @@ class _Driver:
         worker.pipe.close()
 
     def _finish(self, worker: _Worker) -> None:
-        request, process = worker.request, worker.process
+        request, process, store = worker.request, worker.process, self._queue.store
         process.join()
         worker.pipe.close()
         self._workers.remove(worker)
         self._free.append(worker.slot)
-        keep_log(self._store.folder(*request.place), process.pid or 0)  # if its process could not do so itself
-        kind, text = worker.outcome or ("failed", worker.why_lost(self._timeout))
+        keep_log(store.folder(*request.place), process.pid or 0)  # if its process could not do so itself
+        kind, text = worker.outcome or ("failed", worker.why_lost())
         if kind == "disk":  # the other workers are asked to stop; then it is raised
             self._fatal = self._fatal or DiskError(text)
-            return
-        if kind in ("stopped", "elsewhere", "lost"):
+        elif kind in ("stopped", "elsewhere", "lost"):
             if kind == "lost":
                 logger.warning("%s: %s", request.title, text)
             self._queue.put_back(request, stopped=kind == "stopped" and self._stopping)
-            return
-        record = self._store.load(*request.place) if kind == "recorded" else None
-        if record is None:
-            error, before, steps = LostRunError(text), worker.before, worker.steps
-            record = resolve_lost(request, self._store, error=error, before=before, steps=steps, dead=process.pid)
-        self._queue.settle(request, record)
+        elif kind == "recorded" and (record := store.load(*request.place)):
+            self._queue.settle(request, record)
+        else:
+            self._queue.settle_lost(request, LostRunError(text), steps=worker.steps, dead=process.pid)
 
     def _ask_to_stop(self) -> None:
-        if self._asked_to_stop is not None:
-            return
-        self._asked_to_stop = time.monotonic()
-        if self._workers:
+        if self._workers and self._asked_to_stop == math.inf:
             self._listener.note("stopping: each run keeps a snapshot after this update; Ctrl-C again ends at once")
             for worker in self._workers:
                 worker.send(SIGNALS.pending or signal.SIGTERM)
                 worker.send(signal.SIGCONT)  # one that was suspended would not receive it
+        self._asked_to_stop = min(self._asked_to_stop, time.monotonic())
 
     def _kill_what_hangs(self) -> None:
-        asked = math.inf if self._asked_to_stop is None else self._asked_to_stop
         for worker in self._workers:
-            quiet = worker.quiet
-            if worker.outcome and quiet > _LEAVING:
-                worker.send(signal.SIGKILL)
-            elif not worker.hangs and min(quiet, time.monotonic() - asked) > max(_ANSWERING, 2 * worker.longest):
+            quiet, asked = worker.quiet, time.monotonic() - self._asked_to_stop
+            hangs = bool(worker.outcome and quiet > _LEAVING)
+            if not worker.outcome and min(quiet, asked) > max(_ANSWERING, 2 * worker.longest):
                 text = "%s: was asked to stop and does not answer, so it is killed; the same command continues it"
                 logger.warning(text, worker.request.title)
-                worker.hangs, worker.outcome = True, ("stopped", "")
+                worker.outcome, hangs = ("stopped", ""), True
+            elif not worker.outcome and 0 < self._timeout < quiet:
+                text = f"no sign of progress for {self._timeout / 60:g} minutes (executor.timeout)"
+                worker.outcome, hangs = ("failed", f"{text}, so its process was killed"), True
+            if hangs:
                 worker.send(signal.SIGKILL)
-            elif self._timeout and quiet > self._timeout and not worker.hangs:
-                worker.hangs = True
-                worker.send(signal.SIGKILL)
 
 
-def gpus_for(device: str, visible: Callable[[], Sequence[str]]) -> Sequence[str | None]:
-    """Return the GPUs for runs with trainer.device=`device`, as `deal_out` expects them.
-
-    `visible` finds the GPUs that torch sees; it is called only where that matters.
-    """
-    if device == "cpu":
-        return []
-    # cuda:1 and mps are one device that all runs share; auto and cuda are dealt out.
-    return visible() if device in ("auto", "cuda") else [None]
+def gpus_for(device: str, count: Callable[[], int]) -> Sequence[str | None]:
+    """Return the GPUs for runs with trainer.device=`device`, as CUDA_VISIBLE_DEVICES names them; None: the one that
+    the runs' configuration names. `count` counts those that torch sees; it is called only where that matters."""
+    if device not in ("auto", "cuda"):
+        return [] if device == "cpu" else [None]  # cuda:1 and mps are one device that all runs share
+    number = count()
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return named[:number] or [str(place) for place in range(number)]
 
 
 def deal_out(executor: ExecutorConfig, *, runs: int, gpus: Sequence[str | None], fit: int = 1) -> list[Slot]:
     """Divide this machine among workers. The same command gets the same ones, however much of it is done already.
 
-    On each of `gpus` (None: one that the runs' configuration names) there are `runs_per_gpu`, or `fit` if that is not
-    set; without any, on the CPU, one per core, as far as memory allows. There are never more than `runs`, those of the
-    whole plan. Only those on the CPU keep to cores of their own: on a GPU, what one leaves idle another can use.
+    On each of `gpus` there are `runs_per_gpu`, or `fit` if that is not set; without any, on the CPU, one per core, as
+    far as memory allows. There are never more than `runs`, those of the whole plan. Only those on the CPU keep to cores
+    of their own: on a GPU, what one leaves idle another can use.
     """
     cores = usable_cores()
-    if executor.workers != "auto":
-        count = int(executor.workers)
-    elif gpus:
-        count = len(gpus) * (executor.runs_per_gpu or fit)
-    else:
-        count = max(1, min(len(cores), total_memory() // MEMORY_PER_WORKER))
-    count = min(count, runs)
+    most = max(1, min(len(cores), total_memory() // MEMORY_PER_WORKER))
+    most = len(gpus) * (executor.runs_per_gpu or fit) if gpus else most
+    count = min(most if executor.workers == "auto" else int(executor.workers), runs)
     each = len(cores) if gpus else max(1, len(cores) // count)
     shares = [[cores[(worker * each + place) % len(cores)] for place in range(each)] for worker in range(count)]
     return [Slot(cores=share, gpu=gpus[worker % len(gpus)] if gpus else None) for worker, share in enumerate(shares)]

@@ -1,11 +1,10 @@
 """Which runs of a sweep are missing; and a plan as a file. Runs nothing; knows no torch."""
 
 import contextlib
-import dataclasses
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -62,39 +61,34 @@ class Plan:
 
 
 def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: bool) -> Plan:
-    """Look up every request in the store, and the parents of those that are missing. Writes nothing.
-
-    What failed for lack of room counts as missing; with `retry_failed`, all that failed or diverged, but for what would
-    diverge again in the same way.
-    """
+    """Look up every request in the store, and the parents of those that are missing. Writes nothing. What failed for
+    lack of room counts as missing; with `retry_failed`, all that failed or diverged, but for what would diverge again
+    in the same way."""
     requests = find_earlier(requests, store)
-    parents = {run_id: each for request in requests for run_id, each in request.ancestors.items()}
-    lines = [{**request.ancestors, request.run_id: request} for request in requests]
     # By run id, parents before their first child. A run that is also a parent keeps its model.
-    every = {run_id: parents.get(run_id, each) for line in lines for run_id, each in line.items()}
+    lines = [{**request.ancestors, request.run_id: request} for request in requests]
+    every = {run_id: each for line in lines for run_id, each in line.items()}
+    every |= {run_id: each for request in requests for run_id, each in request.ancestors.items()}
     found = {run_id: find_record(request, store) for run_id, request in every.items()}
     settled = {run_id for run_id, request in every.items() if retry_failed and _would_diverge(request, found[run_id])}
-    needed = set[str]()
-    waiting = [*requests]
-    while waiting:
-        request = waiting.pop()
-        record, is_settled = found[request.run_id], request.run_id in settled
-        if record is None or not (record.finished or is_settled or not (retry_failed or record.lack)):
-            needed.add(request.run_id)
-            waiting += [start for start in request.starts if start.run_id not in needed]  # only if a child is
-    missing = [request for run_id, request in every.items() if run_id in needed]
-    plan = Plan(requests=list(every.values()), missing=missing, settled=settled)
-    for run_id, request in every.items():
+    wanted, missing = {request.run_id for request in requests}, list[RunRequest]()
+    for run_id, request in reversed(every.items()):
         record = found[run_id]
-        if record is not None and run_id in needed:
-            plan.earlier[run_id] = record
-        elif record is not None:
-            plan.records[run_id] = _refresh(record, request)
+        again = record is None or not (record.finished or run_id in settled or not (retry_failed or record.lack))
+        if run_id in wanted and again:
+            missing.insert(0, request)
+            wanted.update(start.run_id for start in request.starts)  # a parent only if a child is missing
+    plan = Plan(requests=list(every.values()), missing=missing, settled=settled)
+    plan.earlier.update({each.run_id: record for each in missing if (record := found[each.run_id])})
+    for run_id, record in found.items():
+        if record is not None and run_id not in plan.earlier:
+            plan.records[run_id] = _refresh(record, every[run_id])
             plan.outdated.update({run_id} if plan.records[run_id] is not record else ())
-        if run_id in needed and (owner := owner_of(store.folder(*request.place))):
-            plan.running[run_id] = owner
-        elif run_id in needed and (steps := store.snapshot_steps(*request.place)):
-            plan.snapshots[run_id] = steps[-1]
+    for request in missing:
+        if owner := owner_of(store.folder(*request.place)):
+            plan.running[request.run_id] = owner
+        elif steps := store.snapshot_steps(*request.place):
+            plan.snapshots[request.run_id] = steps[-1]
     return plan
 
 
@@ -106,20 +100,16 @@ def plan_one(request: RunRequest, *, retry_failed: bool) -> tuple[Plan, RunReque
 
 
 def plan_line(path: Path, index: int, *, retry_failed: bool) -> tuple[Plan, RunRequest, RunStore, Owner | None]:
-    """Plan the run of a line of a plan file as `plan_one`; also return the worker that is at work on it now.
-
-    An array of jobs should begin its next line then, and not wait. Errors as in `read_plan`.
-    """
+    """Plan the run of a line of a plan file as `plan_one`; also return the worker that is at work on it now. An array
+    of jobs should begin its next line then, and not wait. Errors as in `read_plan`."""
     plan, request, store = plan_one(read_plan(path, index), retry_failed=retry_failed)
     owner = plan.running.get(request.run_id)
     return plan, request, store, owner if owner and is_beating(store.folder(*request.place)) else None
 
 
 def find_record(request: RunRequest, store: RunStore, *, earlier: Record | None = None) -> Record | None:
-    """Find the record of a request; None if never run, interrupted, or without the requested model.
-
-    `earlier` is the failure that is being retried, whose record does not count.
-    """
+    """Find the record of a request; None if never run, interrupted, or without the requested model. `earlier` is the
+    failure that is being retried, whose record does not count."""
     record = store.load(*request.place)
     if record is None or record.status == "interrupted" or (earlier and record.ended == earlier.ended):
         return None
@@ -143,7 +133,7 @@ def _refresh(record: Record, request: RunRequest) -> Record:
     """Return the record with the current title, official rows and conventions of its task, which change no score."""
     if not record.finished:
         return record
-    adapter, task = request.config.task, dataclasses.asdict(request.config.task)
+    adapter, task = request.config.task, asdict(request.config.task)
     seen = {"source": record.data["source"], "fingerprints": record.data.get("fingerprints", {})}
     reasons = adapter.not_comparable_because(rows=record.data["rows"], init=record.init, **seen)
     known = {key: task.get(key) for key in record.config["task"]}  # a new key alone makes no record outdated
@@ -151,7 +141,7 @@ def _refresh(record: Record, request: RunRequest) -> Record:
         return record
     data = {**record.data, "checked": adapter.checked(**seen)}
     config = {**record.config, "task": task}
-    return dataclasses.replace(record, config=config, data=data, comparable=not reasons, not_comparable_because=reasons)
+    return replace(record, config=config, data=data, comparable=not reasons, not_comparable_because=reasons)
 
 
 def tidy_up(plan: Plan, store: RunStore) -> None:
@@ -192,11 +182,8 @@ def check_local_rows(missing: Sequence[RunRequest]) -> None:
 
 
 def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> None:
-    """Write every run of a plan, done ones too, with absolute paths: a line keeps its number in every such file.
-
-    A UsageError if the file exists and is not a plan of the same runs: jobs may be queued for its lines. May raise a
-    DiskError.
-    """
+    """Write every run of a plan, done ones too, with absolute paths: a line keeps its number in every such file. A
+    UsageError if the file exists and is not a plan of the same runs: jobs may be queued for its lines."""
     if path.exists():
         try:
             known = [str(parse_json(line)["run_id"]) for line in read_text(path).splitlines()]
@@ -204,21 +191,17 @@ def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> 
             raise UsageError(f"--plan {path}: exists and is not a plan, so it is kept; name another file") from error
         if known != [request.run_id for request in plan.requests]:
             raise UsageError(f"--plan {path}: holds another plan ({len(known)} runs); delete it or name another file")
-    lines = []
+    lines, seconds = list[str](), {run_id: round(estimate.seconds) for run_id, estimate in estimates.items()}
     for index, request in enumerate(plan.requests):
-        estimate = estimates.get(request.run_id)
-        seconds = round(estimate.seconds) if estimate else None
-        facts = {"index": index, "title": request.title, "state": plan.state(request), "estimated_seconds": seconds}
-        facts |= {**_facts_of(request), "format": FORMAT, "scores_version": SCORES_VERSION}
-        lines.append(json.dumps(facts) + "\n")
+        facts = {"index": index, "title": request.title, "state": plan.state(request)}
+        facts |= {"estimated_seconds": seconds.get(request.run_id), **_facts_of(request)}
+        lines.append(json.dumps({**facts, "format": FORMAT, "scores_version": SCORES_VERSION}) + "\n")
     write_text_atomically(path, "".join(lines))
 
 
 def read_plan(path: Path, index: int) -> RunRequest:
-    """Read the run of one line, counted from 0; a UsageError if there is none.
-
-    An InputError if the file cannot be read, or is not a plan of this version.
-    """
+    """Read the run of one line, counted from 0; a UsageError if there is none. An InputError if the file cannot be
+    read, or is not a plan of this version."""
     try:
         lines = read_text(path).splitlines()
     except (OSError, ValueError) as error:
@@ -228,23 +211,21 @@ def read_plan(path: Path, index: int) -> RunRequest:
         raise UsageError(f"--index {index}: no such line in {path}; {allowed}")
     try:
         facts = parse_json(lines[index])
-        if facts["format"] != FORMAT:
-            raise ValueError(f"format {facts['format']}, not {FORMAT}")
-        if facts["scores_version"] != SCORES_VERSION:
-            raise ValueError("written by a version that gives other scores; write the plan again")
+        if (facts["format"], facts["scores_version"]) != (FORMAT, SCORES_VERSION):
+            raise ValueError("written by another version, which may give other scores; write the plan again")
         return _request_from(facts)
     except (ValueError, KeyError, TypeError, UsageError) as error:
         raise InputError(f"{path} line {index + 1}: not a run that this glue-bench planned ({error})") from error
 
 
 def _facts_of(request: RunRequest) -> dict[str, Any]:
-    config = dataclasses.asdict(request.config)
+    config = asdict(request.config)
     for holder, key in ((config, "results_dir"), (config["data"], "path"), (config["encoder"], "path")):
         if holder.get(key):
             holder[key] = str(Path(holder[key]).resolve())
     starts = [_facts_of(start) for start in request.starts]
-    facts = {"parent": starts[0] if request.parent else None, **({} if len(starts) < 2 else {"starts": starts})}
-    return {key: getattr(request, key) for key in (*_COPIED, "shape")} | facts | {"config": config}
+    before = {"parent": None, "starts": starts} if len(starts) > 1 else {"parent": starts[0] if starts else None}
+    return {key: getattr(request, key) for key in (*_COPIED, "shape")} | before | {"config": config}
 
 
 def _request_from(facts: Mapping[str, Any]) -> RunRequest:
@@ -258,7 +239,7 @@ def _request_from(facts: Mapping[str, Any]) -> RunRequest:
         if getattr(request, key) != facts[key]:
             raise ValueError(f"{key} is {facts[key]!r}; its configuration gives {getattr(request, key)!r}")
     first = starts[0].config if starts else config
-    pool = [dataclasses.replace(first, seed=seed) for seed in start_seeds(config)] if starts else []
+    pool = [replace(first, seed=seed) for seed in start_seeds(config)] if starts else []
     if (first.results_dir, first.task.name) != (config.results_dir, config.init if starts else config.task.name):
         raise ValueError(f"starts from {first.task.name} in {first.results_dir}; its configuration says {config.init}")
     if [start.config for start in starts] != pool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.lease import LostLeaseError, Owner, owner_of, take_lease
+from glue_bench.runs.lease import Lease, LostLeaseError, Owner, owner_of, take_lease
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
@@ -25,52 +25,16 @@ class LostRunError(GlueBenchError):
     """A run's process or job ended without leaving a record."""
 
 
-def resolve_lost(
-    request: RunRequest,
-    store: RunStore,
-    *,
-    error: BaseException,
-    before: Record | None,
-    steps: int = 0,
-    dead: int | None = None,
-    resumable: bool = True,
-) -> Record | None:
-    """Return the record of a run that did not report a result; None if it must be started again, or is run elsewhere.
-
-    A record newer than `before`, that of the run's start, is the result; if it is interrupted, the run stopped in good
-    order and must be started again if it is `resumable`. Without a new record the run is lost: `error`, why, becomes
-    its record with the `steps` that it had done, unless there is a result to keep. `dead` is the run's process on this
-    host, known to have ended.
-    """
-    lease = take_lease(store.folder(*request.place), dead=dead)
-    if isinstance(lease, Owner):
-        return None
-    record = None
-    try:
-        record = store.load(*request.place)
-        new = record is not None and (before is None or record.ended != before.ended)
-        stopped = record is not None and record.status == "interrupted"
-        if new and stopped and resumable:
-            return None
-        if not new or stopped:
-            record = store.keep_failure(request, error, steps=steps)
-            if record.finished:
-                logger.warning("%s: its result is kept, but training it again failed: %s", request.title, error)
-        return record
-    finally:
-        lease.release(done=record is not None and record.finished)
-
-
 class Queue:
     """The runs of a plan that have no record yet and are not run here."""
 
     def __init__(self, plan: Plan, store: RunStore, *, listener: Listener) -> None:
         """Start with everything that is missing, in the plan's order."""
-        self.records = dict(plan.records)  # by run id
-        self.earlier = plan.earlier  # by run id: failures that are being retried
-        self._missing, self._here = plan.missing, set[str]()  # run ids
-        self._looked = dict[str, float]()  # by run id: when a run elsewhere was last looked at
         self.store, self.listener = store, listener
+        self.records, self.earlier = dict(plan.records), plan.earlier  # by run id; failures that are being retried
+        self._missing, self._here = plan.missing, set[str]()  # run ids
+        self._before = dict[str, Record | None]()  # by run id: the record at its start
+        self._looked = dict[str, float]()  # by run id: when a run elsewhere was last looked at
 
     @property
     def empty(self) -> bool:
@@ -78,10 +42,17 @@ class Queue:
         return not self._waiting()
 
     def next_run(self) -> RunRequest | None:
-        """Take the first run that may start now; None if each waits for a parent or for another worker."""
+        """Start the first run that may start now; None if each waits for a parent or for another worker."""
         request = next(self.ready(), None)
-        self._here.update({request.run_id} if request else ())
+        if request is not None:
+            self._here.add(request.run_id)
+            self.note_start(request)
+            self.listener.started(request)
         return request
+
+    def note_start(self, request: RunRequest) -> None:
+        """Note that a run starts now: a record that is newer than the present one is its result."""
+        self._before[request.run_id] = self.store.load(*request.place)
 
     def ready(self) -> Iterator[RunRequest]:
         """Yield the runs that may start now; settle those that another worker has finished."""
@@ -91,23 +62,57 @@ class Queue:
         """Put back a run that was not done here; `stopped` if that is because the sweep ends."""
         self._here.discard(request.run_id)
         self._looked.pop(request.run_id, None)
-        (self.listener.stopped if stopped else self.listener.waiting)(request)
+        self.listener.put_back(request, stopped=stopped)
 
     def settle(self, request: RunRequest, record: Record | None) -> None:
         """Note a run's record; without one, put the run back."""
         if record is None:
             self.put_back(request)
-            return
-        self.records[request.run_id] = record
-        self.listener.ended(request, record)
+        else:
+            self.records[request.run_id] = record
+            self.listener.ended(request, record)
+
+    def settle_lost(
+        self, request: RunRequest, error: BaseException, *, steps: int = 0, dead: int | None = None, again: bool = True
+    ) -> Record | None:
+        """Settle a run that did not report a result; None if it must be started again, or is run elsewhere.
+
+        A record newer than its start is the result; if it is interrupted, the run stopped in good order and must be
+        started `again` if it can be. Without a new record the run is lost: `error`, why, becomes its record with the
+        `steps` that it had done, unless there is a result to keep. `dead` is the run's process on this host, known to
+        have ended.
+        """
+        lease = take_lease(self.store.folder(*request.place), dead=dead)
+        record, before = None, self._before[request.run_id]
+        if isinstance(lease, Lease):
+            try:
+                record = self.store.load(*request.place)
+                new = record is not None and (before is None or record.ended != before.ended)
+                stopped = record is not None and record.status == "interrupted"
+                if new and stopped and again:
+                    record = None
+                elif not new or stopped:
+                    record = self.store.keep_failure(request, error, steps=steps)
+                    if record.finished:
+                        text = "%s: its result is kept, but training it again failed: %s"
+                        logger.warning(text, request.title, error)
+            finally:
+                lease.release(done=record is not None and record.finished)
+        self.settle(request, record)
+        return record
 
     def _waiting(self) -> list[RunRequest]:
         done = self._here | self.records.keys()
         return [request for request in self._missing if request.run_id not in done]
 
     def _may_start(self, request: RunRequest) -> bool:
-        looked, now = self._looked.get(request.run_id), time.monotonic()
-        if not self._starts_are_ready(request) or (looked is not None and now - looked < _LOOK_AGAIN):
+        now, starts = time.monotonic(), [(start, self.records.get(start.run_id)) for start in request.starts]
+        for start, record in starts:
+            if record is not None and not record.finished:
+                reason = f"the run that it starts from, {start.title}, has {record.status}: {record.outcome}"
+                self.settle(request, self.store.keep_failure(request, InputError(reason)))
+                return False
+        if any(record is None for _, record in starts) or now < self._looked.get(request.run_id, 0.0) + _LOOK_AGAIN:
             return False
         try:
             owner = owner_of(self.store.folder(*request.place))
@@ -122,19 +127,9 @@ class Queue:
         if found := find_record(request, self.store, earlier=self.earlier.get(request.run_id)):
             self.settle(request, found)
             return False
-        if looked is not None:  # the worker elsewhere has stopped without a result
-            del self._looked[request.run_id]
-            self.listener.waiting(request)
+        if self._looked.pop(request.run_id, None) is not None:  # the worker elsewhere has stopped without a result
+            self.listener.put_back(request)
         return True
-
-    def _starts_are_ready(self, request: RunRequest) -> bool:
-        found = [(start, self.records.get(start.run_id)) for start in request.starts]
-        for start, record in found:
-            if record is not None and not record.finished:
-                reason = f"the run that it starts from, {start.title}, has {record.status}: {record.outcome}"
-                self.settle(request, self.store.keep_failure(request, InputError(reason)))
-                return False
-        return all(record is not None for _, record in found)
 
 
 def run_leased(
@@ -145,11 +140,9 @@ def run_leased(
     earlier: Record | None = None,
     processes: Processes = ALONE,
 ) -> Record | Owner:
-    """Run a request under its lease, and return its record; or the worker that has it, if another one does.
-
-    `earlier` is the failure that is being retried; the `processes` run it together, this one first. Raises why it
-    failed, after its record was written, and a LostLeaseError if another worker took it over.
-    """
+    """Run a request under its lease, and return its record; or the worker that has it, if another one does. `earlier`
+    is the failure that is being retried; the `processes` run it together, this one first. Raises why it failed, after
+    its record was written, and a LostLeaseError if another worker took it over."""
     lease = take_lease(store.folder(*request.place), patience=60 * request.config.executor.timeout)
     if isinstance(lease, Owner):
         return lease
@@ -190,24 +183,20 @@ def run_serially(
         if request is None:
             time.sleep(0.2)
             continue
-        listener.started(request)
-        before = store.load(*request.place)
-        record: Record | None = None
         try:
             earlier = queue.earlier.get(request.run_id)
             outcome = run_leased(request, store, listener=listener, earlier=earlier, processes=processes)
-            record = outcome if isinstance(outcome, Record) else None
         except LostLeaseError as error:
             if processes.count > 1:  # the other processes cannot leave in the middle of an update
                 raise
             logger.warning("%s", error)
-        except (DiskError, UsageError):
-            raise
+            queue.put_back(request)
         except (Exception, SystemExit) as error:
-            if stop_at_failure:
+            if stop_at_failure or isinstance(error, DiskError | UsageError):
                 raise
             logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError))
-            record = resolve_lost(request, store, error=error, before=before)
-        queue.settle(request, record)
+            queue.settle_lost(request, error)
+        else:
+            queue.settle(request, outcome if isinstance(outcome, Record) else None)
         SIGNALS.obey()  # a signal that came while the run failed
     return queue.records

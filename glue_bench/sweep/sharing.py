@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from glue_bench.machine import MPS_SHARE, TRIED_SHARE
 
@@ -28,12 +29,11 @@ _SECONDS = 20.0  # that one of NVIDIA's commands may take
 
 
 def runs_that_fit(work: Sequence[float], *, gpus: int) -> int:
-    """Return how many runs each of `gpus` has room for: one where other processes use any, or nothing is known.
-
-    `work` is that of each run: so many at a time that the longest does not stay alone in the end, since a few train
-    faster beside each other than many.
-    """
-    printed = _output("nvidia-smi", "--query-gpu=memory.total,memory.used", "--format=csv,noheader,nounits")
+    """Return how many runs each of `gpus` has room for: one where other processes use any, or nothing is known. `work`
+    is that of each run: so many at a time that the longest does not stay alone in the end, since a few train faster
+    beside each other than many."""
+    asked = "--query-gpu=memory.total,memory.used", "--format=csv,noheader,nounits"
+    printed = _output("nvidia-smi", *asked) or ""
     try:
         memory = [[int(number) for number in line.split(",")] for line in printed.splitlines()]
         free = [total - used if used <= _IDLE else 0 for total, used in memory]
@@ -60,19 +60,20 @@ def side_by_side(runs: int, *, exact: bool = False, find_fault: Callable[[], str
         started = "CUDA_MPS_PIPE_DIRECTORY" in os.environ
         if not started:
             folder = afterwards.enter_context(tempfile.TemporaryDirectory(prefix="glue-bench-mps-"))
-            places = {"CUDA_MPS_PIPE_DIRECTORY": f"{folder}/pipe", "CUDA_MPS_LOG_DIRECTORY": f"{folder}/log"}
-            for name, path in places.items():
-                Path(path).mkdir()
-                os.environ[name] = path
-                afterwards.callback(os.environ.pop, name, None)
-            if started := _start():
+            for name in ("pipe", "log"):
+                variable, path = f"CUDA_MPS_{name.upper()}_DIRECTORY", Path(folder, name)
+                path.mkdir()
+                os.environ[variable] = str(path)
+                afterwards.callback(os.environ.pop, variable, None)
+            if started := _output(_CONTROL, "-d", capture=False) is not None:
                 afterwards.callback(_output, _CONTROL, text="quit\n")
             else:
+                logger.warning("%s cannot be started here: each GPU runs one run at a time", _CONTROL)
                 afterwards.close()  # a process that looks for a service that is not there finds no GPU
         if started and halves:
+            for variable in (MPS_SHARE, TRIED_SHARE):
+                afterwards.callback(os.environ.pop, variable, None)
             os.environ[MPS_SHARE] = _HALF
-            afterwards.callback(os.environ.pop, MPS_SHARE, None)
-            afterwards.callback(os.environ.pop, TRIED_SHARE, None)
             if fault := find_fault():
                 del os.environ[MPS_SHARE]
                 logger.warning("no run is kept to a part of a GPU, which is slower: %s", fault)
@@ -81,20 +82,10 @@ def side_by_side(runs: int, *, exact: bool = False, find_fault: Callable[[], str
         yield started
 
 
-def _start() -> bool:
+def _output(command: str, *words: str, text: str = "", capture: bool = True) -> str | None:
+    """Return what a command prints; None if it is not there or fails. What stays in the background prints nothing."""
+    nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    how: dict[str, Any] = {"input": text, "capture_output": True} if capture else nothing
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        subprocess.run(
-            [_CONTROL, "-d"], check=True, timeout=_SECONDS, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        return True
-    logger.warning("%s cannot be started here: each GPU runs one run at a time", _CONTROL)
-    return False
-
-
-def _output(command: str, *words: str, text: str = "") -> str:
-    """Return what a command prints; nothing if it is not there or fails."""
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        asked = [command, *words]
-        return subprocess.run(asked, input=text, capture_output=True, text=True, timeout=_SECONDS, check=True).stdout
-    return ""
+        return subprocess.run([command, *words], text=True, timeout=_SECONDS, check=True, **how).stdout or ""
+    return None

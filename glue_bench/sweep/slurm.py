@@ -27,7 +27,7 @@ from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan, plan_line, write_plan
-from glue_bench.sweep.queue import LostRunError, Queue, resolve_lost, run_serially
+from glue_bench.sweep.queue import LostRunError, Queue, run_serially
 from glue_bench.text import plural
 from glue_bench.training.stopping import SIGNALS, Stopped
 
@@ -78,26 +78,25 @@ class RunLine:
 
 
 def run_on_slurm(plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> dict[str, Record]:
-    """Submit what is missing and not queued yet, watch until every run has its record, and return all, by run id.
-
-    A UsageError if submitit or Slurm is missing, or Slurm refuses the job; Stopped if a signal ended the watching: the
-    jobs continue.
-    """
-    return _Watch(plan, store, listener=listener, executor=executor).until_done(plan.missing)
+    """Submit what is missing and not queued yet, watch until every run has its record, and return all, by run id. A
+    UsageError if submitit or Slurm is missing, or Slurm refuses the job; Stopped if a signal ended the watching: the
+    jobs continue."""
+    return _Watch(plan, store, listener=listener, executor=executor).until_done()
 
 
 class _Watch:
     """The jobs of one sweep, seen from a login node."""
 
     def __init__(self, plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> None:
-        self._store, self._listener, self._executor = store, listener, executor
+        self._store, self._listener, self._executor, self._missing = store, listener, executor, plan.missing
         self._queue, self._jobs = Queue(plan, store, listener=listener), dict[str, str]()  # by run id
-        self._before = {request.run_id: store.load(*request.place) for request in plan.missing}
         self._folder = store.root.parent.resolve() / "slurm"
 
-    def until_done(self, missing: Sequence[RunRequest]) -> dict[str, Record]:
+    def until_done(self) -> dict[str, Record]:
+        for request in self._missing:
+            self._queue.note_start(request)
         self._adopt()
-        self._submit([request for request in missing if request.run_id not in self._jobs])
+        self._submit([request for request in self._missing if request.run_id not in self._jobs])
         asked = time.monotonic()
         while not self._queue.empty:
             time.sleep(_WATCH_EVERY)
@@ -110,31 +109,28 @@ class _Watch:
                     logger.warning("%s; asking again", error)
             for request in self._queue.ready():
                 if alive is not None and self._jobs[request.run_id] not in alive:
-                    self._resolve(request)
+                    self._settle(request)
         return self._queue.records
 
-    def _resolve(self, request: RunRequest) -> None:
+    def _settle(self, request: RunRequest) -> None:
         """Record that a run's job is gone, or submit the run again if it stopped in good order (by SIGTERM)."""
         job = self._jobs[request.run_id]
         state = job_state(job)
         error = LostRunError(f"its job {job} ended without a result ({state}); its log is under {self._folder}")
-        before, resumable = self._before[request.run_id], not state.startswith("CANCELLED")
-        record = resolve_lost(request, self._store, error=error, before=before, resumable=resumable)
-        self._queue.settle(request, record)
+        record = self._queue.settle_lost(request, error, again=not state.startswith("CANCELLED"))
         if record is None and owner_of(self._store.folder(*request.place)) is None:
-            self._before[request.run_id] = self._store.load(*request.place)
+            self._queue.note_start(request)
             self._submit([request])
 
     def _adopt(self) -> None:
-        alive = queued_jobs()
+        alive, ours = queued_jobs(), {request.run_id for request in self._missing}
         for path in sorted(self._folder.glob("*/jobs.json")):
             try:
                 known = read_json(path)
                 conform(Mapping[str, str], known, where="the list of jobs")
+                self._jobs |= {run_id: job for run_id, job in known.items() if job in alive and run_id in ours}
             except (OSError, ValueError) as error:
                 logger.warning("%s: jobs of an earlier command are not watched (%s)", path, error)
-                continue
-            self._jobs |= {run_id: job for run_id, job in known.items() if job in alive and run_id in self._before}
         if self._jobs:
             self._listener.note(f"watching {plural(len(self._jobs), 'job')} of an earlier command")
 
@@ -225,14 +221,12 @@ def _ask(*command: str) -> "subprocess.CompletedProcess[str]":
     try:
         how: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace", "timeout": _ANSWERED_IN}
         return subprocess.run(command, check=False, **how)
-    except subprocess.TimeoutExpired as error:
-        raise UsageError(f"executor=slurm: {command[0]} does not answer") from error
     except FileNotFoundError as error:
         raise UsageError(f"executor=slurm: no {command[0]} here; is this a login node of a Slurm cluster?") from error
-    except OSError as error:
-        raise UsageError(f"executor=slurm: {command[0]} cannot be started: {error.strerror}") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        why = f"cannot be started: {error.strerror}" if isinstance(error, OSError) else "does not answer"
+        raise UsageError(f"executor=slurm: {command[0]} {why}") from error
 
 
 def _last_line(said: object) -> str:
-    lines = str(said).strip().splitlines()
-    return lines[-1] if lines else type(said).__name__
+    return ([type(said).__name__, *str(said).strip().splitlines()])[-1]

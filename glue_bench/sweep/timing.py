@@ -1,13 +1,12 @@
 """How long runs will take: by finished runs, by a few updates, or at least how much work they are; their order."""
 
-import dataclasses
 import heapq
 import statistics
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glue_bench.config.schema import TrainerConfig
@@ -31,11 +30,9 @@ class Estimate:
 
 
 def estimate_runs(requests: Sequence[RunRequest], records: Iterable[Record]) -> dict[str, Estimate]:
-    """Estimate the time of runs, by run id, from finished runs of this results folder.
-
-    The best basis is finished runs that differ in the seed only; the second best is runs of the same encoder, task and
-    kind of data, by the number of rows that they train on. A run without either has no estimate.
-    """
+    """Estimate the time of runs, by run id, from finished runs of this results folder. The best basis is finished runs
+    that differ in the seed only; the second best is runs of the same encoder, task and kind of data, by the number of
+    rows that they train on. A run without either has no estimate."""
     totals = [(record, record.seconds.get("total")) for record in records if record.finished]
     timed = [(record, seconds) for record, seconds in totals if isinstance(seconds, int | float) and seconds > 0]
     estimates = {}
@@ -52,10 +49,8 @@ def estimate_runs(requests: Sequence[RunRequest], records: Iterable[Record]) -> 
 
 
 def longest_first(requests: Sequence[RunRequest], estimates: Mapping[str, Estimate]) -> list[RunRequest]:
-    """Sort runs so that workers are busy to the end; by rows times texts if some run has no estimate.
-
-    A parent counts with the runs that wait for it, and so comes before them.
-    """
+    """Sort runs so that workers are busy to the end; by rows times texts if some run has no estimate. A parent counts
+    with the runs that wait for it, and so comes before them."""
     known = all(request.run_id in estimates for request in requests)
     weights = defaultdict[str, float](float)
     for request in requests:
@@ -75,9 +70,7 @@ def seconds_in_all(seconds: Iterable[float], *, workers: int) -> float:
 
 def describe_work(request: RunRequest) -> str:
     """Say how many updates a run has, and roughly how many tokens if its rows are at hand; empty if that is not known.
-
-    Makes no request to the hub. Local rows that cannot be read are an InputError.
-    """
+    Makes no request to the hub. Local rows that cannot be read are an InputError."""
     config, trainer, tokens = request.config, request.config.trainer, ""
     rows = config.task.rows.get(config.task.train)
     if config.data.source != "hub":
@@ -92,10 +85,8 @@ def describe_work(request: RunRequest) -> str:
 
 
 def measure_run(request: RunRequest, *, threads: int) -> Estimate:
-    """Time a few updates on some of the run's rows, in this process, and extrapolate to the whole run.
-
-    On a CPU it will have `threads`. A GlueBenchError if encoder or rows cannot be had, or the updates diverge.
-    """
+    """Time a few updates on some of the run's rows, in this process, and extrapolate to the whole run. On a CPU it will
+    have `threads`. A GlueBenchError if encoder or rows cannot be had, or the updates diverge."""
     import torch
 
     from glue_bench.runs.experiment import Experiment
@@ -105,11 +96,9 @@ def measure_run(request: RunRequest, *, threads: int) -> Estimate:
     data = load_task_data(resolve_source(config.data, config.task), config.data, task=config.task, seed=config.seed)
     began = time.perf_counter()  # the short run reads the rows again
     train, size = data.rows[config.task.train], config.trainer.batch_size
-    trainer = dataclasses.replace(config.trainer, updates=_MEASURED, log_every=1, snapshot_minutes=0, eval_every=None)
-    few = dataclasses.replace(
-        config.data, max_train_rows=min(train, _MEASURED * size), max_eval_rows=size, sample="random"
-    )
-    short = dataclasses.replace(config, trainer=trainer, data=few, selection="last", save_model=False)
+    trainer = replace(config.trainer, updates=_MEASURED, log_every=1, snapshot_minutes=0, eval_every=None)
+    few = replace(config.data, max_train_rows=min(train, _MEASURED * size), max_eval_rows=size, sample="random")
+    short = replace(config, trainer=trainer, data=few, selection="last", save_model=False)
     inputs = {**request.inputs, "data": dict(resolve_source(few, config.task).identity)}
     with tempfile.TemporaryDirectory() as folder:
         run, store = identify(short, inputs), RunStore(Path(folder))

@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -30,17 +29,10 @@ from glue_bench.training.stopping import HANDLED, SIGNALS, Stopped
 
 LOG = "output.log"
 _LOG_SO_FAR = "output.{}.log"  # by process: of several workers that try for a run, only one keeps its log
+_ENDINGS = {Stopped: "stopped", DiskError: "disk", LostLeaseError: "lost", BaseException: "failed"}
 _REPORT_EVERY = 0.1  # seconds between two updates that are reported to the driver
 
 logger = logging.getLogger("glue_bench")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
-    """The share of the machine that one worker may use."""
-
-    cores: Sequence[int]
-    gpu: str | None = None  # as CUDA_VISIBLE_DEVICES names it; None: whatever is visible
 
 
 def work(
@@ -48,16 +40,17 @@ def work(
     connection: Connection,
     *,
     store: RunStore,
-    slot: Slot,
+    cores: Sequence[int],
     earlier: Record | None,
     environment: Mapping[str, str],
     debug: bool,
 ) -> None:
-    """Do one run in the driver's `environment`, reported through `connection`; the process's main function."""
+    """Do one run in the driver's `environment`, reported through `connection`; the process's main function. The last
+    report is what became of the run (recorded, elsewhere, stopped, disk, lost, failed), and a remark."""
     with contextlib.suppress(OSError):
         os.setsid()  # Ctrl-C in a terminal goes to the driver, which passes it on once
     folder = store.folder(*request.place)
-    _settle_in(folder, slot, environment=environment)
+    _settle_in(folder, cores, environment=environment)
     pipe = _Pipe(connection)
     logger.handlers, logger.propagate = [pipe], False
     logger.setLevel(logging.DEBUG if debug else logging.WARNING)
@@ -65,12 +58,17 @@ def work(
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
             threading.Thread(target=_stop_without, args=(connection,), name="driver", daemon=True).start()
-            kind, text = _run(request, store, pipe=pipe, slot=slot, earlier=earlier)
-        except Stopped as stop:
-            kind, text = "stopped", str(stop)
+            import torch
+
+            torch.set_num_threads(len(cores))
+            outcome = run_leased(request, store, listener=pipe, earlier=earlier)
+            kind, text = "elsewhere" if isinstance(outcome, Owner) else "recorded", ""
+            signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # it ends anyway, and must be able to report how
         except BaseException as error:
-            kind, text = "failed", describe(error)
-        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # it ends anyway, and must be able to report how
+            signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+            kind, text = next(kind for each, kind in _ENDINGS.items() if isinstance(error, each)), describe(error)
+            if kind == "failed":
+                logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError))
     pipe.send("outcome", (kind, text))
     sys.stdout.flush()
     sys.stderr.flush()
@@ -107,30 +105,11 @@ def find_fault(environment: Mapping[str, str]) -> str:
     return ""
 
 
-def _run(request: RunRequest, store: RunStore, *, pipe: "_Pipe", slot: Slot, earlier: Record | None) -> tuple[str, str]:
-    """Return what became of the run (recorded, elsewhere, lost, disk, failed), and a remark."""
-    import torch
-
-    torch.set_num_threads(len(slot.cores))
-    try:
-        outcome = run_leased(request, store, listener=pipe, earlier=earlier)
-        return ("elsewhere" if isinstance(outcome, Owner) else "recorded"), ""
-    except DiskError as error:
-        return "disk", str(error)
-    except LostLeaseError as error:
-        return "lost", str(error)
-    except (Exception, SystemExit) as error:
-        logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError))
-        return "failed", describe(error)
-
-
-def _settle_in(folder: Path, slot: Slot, *, environment: Mapping[str, str]) -> None:
+def _settle_in(folder: Path, cores: Sequence[int], *, environment: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
-    if slot.gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu
     with contextlib.suppress(OSError, AttributeError):
-        os.sched_setaffinity(0, slot.cores)
+        os.sched_setaffinity(0, cores)
     with contextlib.suppress(OSError):  # if memory runs out, the worker is killed, not the driver
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     try:

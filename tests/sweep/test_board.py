@@ -13,11 +13,10 @@ from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.board import Board, PlainLines, describe_outcome, format_clock, listener_for
+from glue_bench.sweep.board import LISTENERS, Board, PlainLines, describe_outcome, format_clock
 from glue_bench.sweep.plan import plan_runs
-from glue_bench.tasks.published import load_published
 from glue_bench.training.course import StepReport
-from tests.support.making import DISTILROBERTA, make_record, make_request, scores_of
+from tests.support.making import make_record, make_request, scores_of
 
 RTE = compose_run(["task=rte"])
 
@@ -156,17 +155,17 @@ def test_a_narrow_terminal_keeps_run_state_progress_and_score_whole() -> None:
 @pytest.mark.parametrize(
     ("width", "score"),
     [
-        (160, "71.7 mean of matched accuracy and mismatched accuracy (published 84.0)"),
-        (100, "71.7 (published 84.0)"),
-        (80, "71.7 (published 84.0)"),
+        (160, "71.7 mean of matched accuracy and mismatched accuracy"),
+        (100, "71.7"),
+        (80, "71.7"),
     ],
 )
 def test_a_long_score_is_shortened_before_any_other_column_is_cut(width: int, score: str) -> None:
     console = console_of(terminal=True, width=width)
     requests = [request_of(1), request_of(2)]
     scores = {split: {"accuracy": 0.717} for split in ("validation_matched", "validation_mismatched")}
-    record = make_record(task="mnli", encoder=DISTILROBERTA, scores=scores)
-    board = Board(requests, {requests[0].run_id: record}, console=console, published=load_published())
+    record = make_record(task="mnli", scores=scores)
+    board = Board(requests, {requests[0].run_id: record}, console=console)
     board.started(requests[1])
     board.phase(requests[1], "training")
     board.step(requests[1], step(24))
@@ -224,7 +223,7 @@ def test_runs_of_other_workers_are_shown_with_their_progress_until_they_end() ->
     board.elsewhere(request_of(1), owner)
     for word in ("elsewhere", "30/90", "node7 process 12", "0 of 2 done, 1 elsewhere, 1 waiting"):
         assert word in shown(board, console)
-    board.waiting(request_of(1))
+    board.put_back(request_of(1))
     assert "2 waiting" in shown(board, console)
     board.note("stopping")
     assert "stopping" in shown(board, console)
@@ -239,18 +238,10 @@ def test_a_finished_parent_of_a_missing_run_is_on_the_board(tmp_path: Path) -> N
     assert "1 of 2 done, 1 waiting" in shown(board, console_of(terminal=True))
 
 
-def test_a_comparable_score_is_shown_with_the_published_one() -> None:
-    record = make_record(task="mrpc", encoder=DISTILROBERTA, scores={"validation": {"accuracy": 0.85, "f1": 0.89}})
-    assert describe_outcome(record, load_published()) == "87.0 mean of accuracy and F1 (published 86.6)"
-    subset = make_record(task="mrpc", encoder=DISTILROBERTA, reasons=("a subset",))
-    assert "published" not in describe_outcome(subset, load_published())
-
-
 def test_a_pipe_gets_plain_lines_and_no_escapes() -> None:
     requests, console = [request_of(1), request_of(2)], console_of(terminal=False)
-    listener = listener_for(console)(requests, {requests[0].run_id: make_record()}, console=console)
-    assert isinstance(listener, PlainLines)
-    with listener:
+    with LISTENERS[console.is_terminal](requests, {requests[0].run_id: make_record()}, console=console) as listener:
+        assert isinstance(listener, PlainLines)
         listener.started(requests[1])
         listener.step(requests[1], step(1))  # sooner than a line is due
         listener.ended(requests[1], make_record(seed=2, scores=scores_of("rte", 0.5)))
@@ -264,7 +255,7 @@ def test_a_pipe_gets_plain_lines_and_no_escapes() -> None:
 @pytest.mark.parametrize("terminal", [True, False])
 def test_the_listener_fits_where_it_writes(*, terminal: bool) -> None:
     console = console_of(terminal=terminal)
-    listener = listener_for(console)([request_of(1)], {}, console=console)
+    listener = LISTENERS[console.is_terminal]([request_of(1)], {}, console=console)
     assert isinstance(listener, Board if terminal else PlainLines)
 
 

@@ -22,11 +22,11 @@ from glue_bench.errors import UsageError
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep import local
 from glue_bench.sweep.board import Listener
+from glue_bench.sweep.local import Slot
 from glue_bench.sweep.plan import plan_runs
 from glue_bench.sweep.queue import LostRunError, Queue
 from glue_bench.sweep.sharing import PRIORITY
 from glue_bench.sweep.timing import rough_work
-from glue_bench.sweep.worker import Slot
 from glue_bench.training.stopping import SIGNALS
 from tests.support.making import make_request
 
@@ -107,7 +107,7 @@ def test_a_worker_that_is_asked_to_stop_is_woken_and_killed_if_it_stays_silent_f
         assert ours.recv() == "ready"
         os.kill(process.pid, signal.SIGSTOP)
         slot = Slot(cores=[0], gpu=None)
-        worker = local._Worker(request=request, process=process, pipe=ours, slot=slot, before=None, longest=longest)
+        worker = local._Worker(request=request, process=process, pipe=ours, slot=slot, longest=longest)
         driver._workers.append(worker)
         driver._ask_to_stop()
         if ended_by == signal.SIGTERM:

@@ -13,8 +13,8 @@ from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep import slurm
 from glue_bench.sweep.board import Listener
-from glue_bench.sweep.plan import plan_runs
-from glue_bench.sweep.queue import LostRunError, resolve_lost
+from glue_bench.sweep.plan import Plan, plan_runs
+from glue_bench.sweep.queue import LostRunError, Queue
 from tests.support.making import make_record, make_request
 
 REQUEST = make_request(task="rte", seed=1)
@@ -23,6 +23,15 @@ LOST = LostRunError("its process was killed")
 
 def record_of(status: str, *, ended: str = "now") -> Record:
     return make_record(status=status, ended=ended, error=None if status == "finished" else "its own error")
+
+
+def started(store: RunStore, before: Record | None = None) -> Queue:
+    """Return a queue whose only run has started, beside the record of an earlier try."""
+    if before is not None:
+        store.save(before)
+    queue = Queue(Plan(requests=[REQUEST], missing=[REQUEST]), store, listener=Listener())
+    queue.note_start(REQUEST)
+    return queue
 
 
 @pytest.mark.parametrize(
@@ -43,11 +52,12 @@ def test_a_new_record_is_the_result_and_without_one_the_run_is_lost(
     before: str | None, found: str | None, resumable: bool, outcome: tuple[str, str | None] | None, tmp_path: Path
 ) -> None:
     store = RunStore(tmp_path)
-    earlier = record_of(before, ended="before") if before else None
-    for record in (earlier, record_of(found) if found else None):
-        if record is not None:
-            store.save(record)
-    resolved = resolve_lost(REQUEST, store, error=LOST, before=earlier, resumable=resumable, steps=7)
+    queue = started(store, record_of(before, ended="before") if before else None)
+    if found:
+        store.save(record_of(found))
+    resolved = queue.settle_lost(REQUEST, LOST, again=resumable, steps=7)
+    assert queue.records.get(REQUEST.run_id) == resolved
+    assert queue.empty == (resolved is not None)
     assert (resolved and (resolved.status, resolved.error)) == outcome
     assert resolved is None or store.load(*REQUEST.place) == resolved
     if resolved is not None and resolved.error == str(LOST):
@@ -55,9 +65,8 @@ def test_a_new_record_is_the_result_and_without_one_the_run_is_lost(
 
 
 def test_a_result_that_is_kept_is_named_with_the_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    store, earlier = RunStore(tmp_path), record_of("finished")
-    store.save(earlier)
-    assert resolve_lost(REQUEST, store, error=LOST, before=earlier) == earlier
+    earlier = record_of("finished")
+    assert started(RunStore(tmp_path), earlier).settle_lost(REQUEST, LOST) == earlier
     assert "its result is kept, but training it again failed: its process was killed" in caplog.text
 
 
@@ -65,9 +74,10 @@ def test_a_run_that_another_worker_has_is_left_to_it(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     lease = take_lease(store.folder(*REQUEST.place))
     assert isinstance(lease, Lease)
-    assert resolve_lost(REQUEST, store, error=LOST, before=None) is None
+    queue = started(store)
+    assert queue.settle_lost(REQUEST, LOST) is None
     assert store.load(*REQUEST.place) is None
-    record = resolve_lost(REQUEST, store, error=LOST, before=None, dead=os.getpid())
+    record = queue.settle_lost(REQUEST, LOST, dead=os.getpid())
     assert record is not None
     assert record.status == "failed"
     lease.release(done=True)
