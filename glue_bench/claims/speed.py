@@ -62,17 +62,20 @@ class Bench:
             settings, batch_size=len(LENGTHS), accumulation=1, log_every=1, snapshot_minutes=0.0
         )
         vocabulary = min(OCCURRING, int(own.vocab_size), int(other.vocab_size))
-        self._rows = _make_rows(1, vocabulary=vocabulary), _make_rows(PREDICTED, vocabulary=vocabulary)
-        self._models = list[Classifier]()
-        for config in (own, other):
-            model = make_classifier(config, outputs=2, seed=_SEED, engine=settings.engine).to(device)
+        self._trained, self._predicted = (_make_rows(times, vocabulary=vocabulary) for times in (1, PREDICTED))
+        self._models = [
+            make_classifier(config, outputs=2, seed=_SEED, engine=settings.engine).to(device) for config in (own, other)
+        ]
+        for model in self._models:
             model.cut_vocabulary(np.arange(vocabulary, dtype=np.int32))
-            self._models.append(model)
         self.engine = " and ".join(dict.fromkeys(model.engine for model in self._models))
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
-        counts = {"threads": torch.get_num_threads(), "cores": len(usable_cores())}
-        self.machine = {"device": device.type, "name": name, **counts, "precision": self.placement.precision}
-        self.machine["torch"] = torch.__version__
+        self.machine = {"device": device.type, "name": name, "threads": torch.get_num_threads()}
+        self.machine |= {
+            "cores": len(usable_cores()),
+            "precision": self.placement.precision,
+            "torch": torch.__version__,
+        }
 
     def measure(self, phase: str, *, repeats: int) -> Iterator[Floats]:
         """Time both models in turn, in alternating order.
@@ -80,8 +83,8 @@ class Bench:
         Yield the seconds (2 models, 2 clocks) of each pair: wall clock, and processor time of this process alone.
         """
         work = self._train if phase == "training" else self._predict
-        amount = min(MOST_WORK, math.ceil(LEAST_SECONDS / work(self._models[0], 1)[0]))
-        work(self._models[1], 1)
+        warm, _ = (work(model, 1)[0] for model in self._models)
+        amount = min(MOST_WORK, math.ceil(LEAST_SECONDS / warm))
         for pair in range(repeats):
             seconds = np.zeros((2, 2))
             for place in (0, 1) if pair % 2 == 0 else (1, 0):
@@ -89,11 +92,11 @@ class Bench:
             yield seconds
 
     def _train(self, model: Classifier, updates: int) -> Floats:
-        ends, rows = list[Floats](), self._rows[0]
+        ends = list[Floats]()
         fit(
             model,
-            rows,
-            labels=np.arange(len(rows)) % 2,
+            self._trained,
+            labels=np.arange(len(self._trained)) % 2,
             settings=dataclasses.replace(self._settings, updates=1 + updates),
             streams=SeedStreams.from_seed(_SEED),
             placement=self.placement,
@@ -105,7 +108,7 @@ class Bench:
     def _predict(self, model: Classifier, times: int) -> Floats:
         started = _clocks()
         for _ in range(times):
-            predict(model, self._rows[1], batch_size=self._settings.eval_batch_size, placement=self.placement)
+            predict(model, self._predicted, batch_size=self._settings.eval_batch_size, placement=self.placement)
         return (_clocks() - started) / times
 
 
@@ -127,12 +130,10 @@ def measure_speed(
             seconds.append(pair)
             ratio = pair[1, 0] / pair[0, 0]
             on_progress(f"{claim.title}: pair {len(seconds)} of {repeats}: {ratio:.2f} times as fast")
-    except InputError as error:
-        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=str(error)), {}
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+    except (InputError, RuntimeError, MemoryError) as error:
+        if not isinstance(error, InputError) and not is_out_of_memory(error):
             raise
-        why = "there is too little memory for the two models"
+        why = str(error) if isinstance(error, InputError) else "there is too little memory for the two models"
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why), {}
     bases, on_cpu = " and ".join(dict.fromkeys([own.basis, other.basis])), bench.placement.device.type == "cpu"
     row = check_speed(claim, np.stack(seconds), engine=bench.engine, on_cpu=on_cpu, architectures=bases)
@@ -184,9 +185,9 @@ def median_interval(values: Sequence[float], *, certainty: float) -> tuple[tuple
 
 def _make_rows(times: int, *, vocabulary: int) -> Encoded:
     """Make rows of LENGTHS, `times` over, from random ordinary tokens."""
-    lengths = np.tile(LENGTHS, times)
-    first = min(5, vocabulary - 1)  # the special tokens are before it
-    tokens = np.random.default_rng(_SEED).integers(first, vocabulary, size=int(lengths.sum()), dtype=np.int32)
+    lengths, random = np.tile(LENGTHS, times), np.random.default_rng(_SEED)
+    special = min(5, vocabulary - 1)  # tokens at the start, which no row has
+    tokens = random.integers(special, vocabulary, size=int(lengths.sum()), dtype=np.int32)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return Encoded(tokens=tokens, types=np.zeros(len(tokens), dtype=np.uint8), offsets=offsets, truncated=0)
 
