@@ -172,7 +172,8 @@ def _check_parameters(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]
         raise InputError(f"no masked language model can be built from it: {first_line(error)}") from error
     found = f"{_millions(counts['masked_lm'])} ({counts['masked_lm']:,}) with the masked-LM head; the encoder alone "
     found += f"{_millions(counts['encoder'])}, with pooler {_millions(counts['encoder_with_pooler'])}"
-    details, basis, decisive = {"claimed": claim.value, **counts}, model.basis, [counts["masked_lm"]]
+    details: dict[str, Any] = {"claimed": claim.value, **counts}
+    basis, decisive = model.basis, [counts["masked_lm"]]
     if model.weights:
         own, everything = model.weights.get("masked_lm"), model.weights["everything"]
         details |= {"weights_masked_lm": own, "weights_everything": everything}

@@ -70,12 +70,8 @@ class Bench:
             model.cut_vocabulary(np.arange(vocabulary, dtype=np.int32))
         self.engine = " and ".join(dict.fromkeys(model.engine for model in self._models))
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
-        self.machine = {"device": device.type, "name": name, "threads": torch.get_num_threads()}
-        self.machine |= {
-            "cores": len(usable_cores()),
-            "precision": self.placement.precision,
-            "torch": torch.__version__,
-        }
+        self.machine: dict[str, Any] = {"device": device.type, "name": name, "precision": self.placement.precision}
+        self.machine |= {"threads": torch.get_num_threads(), "cores": len(usable_cores()), "torch": torch.__version__}
 
     def measure(self, phase: str, *, repeats: int) -> Iterator[Floats]:
         """Time both models in turn, in alternating order.

@@ -55,14 +55,8 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, docstring: str | None, *, keys: str = "") -> None:
         about, _, more = (docstring or "").removeprefix(f"`{prog}`: ").partition("\n\n")
-        epilog, formatter = "\n".join(filter(None, [keys, more])), argparse.RawDescriptionHelpFormatter
-        super().__init__(
-            prog,
-            description=about[:1].upper() + about[1:],
-            epilog=epilog,
-            formatter_class=formatter,
-            allow_abbrev=False,
-        )
+        texts: Any = {"description": about[:1].upper() + about[1:], "epilog": "\n".join(filter(None, [keys, more]))}
+        super().__init__(prog, **texts, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, fit_message(f"glue-bench: {message}") + "\n")
@@ -79,12 +73,10 @@ class _StderrHandler(logging.Handler):
         self._shared = set[str]()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "shared", False):
-            if record.getMessage() in self._shared:
-                return
-            self._shared.add(record.getMessage())
         text = f"glue-bench: {record.levelname.lower()}: {self.format(record)}"
-        sys.stderr.write((text if record.exc_info else fit_message(text)) + "\n")
+        if text not in self._shared:
+            sys.stderr.write((text if record.exc_info else fit_message(text)) + "\n")
+        self._shared.update([text] if getattr(record, "shared", False) else [])
 
 
 class _Unread:
@@ -113,11 +105,13 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         _explain(argv, name)
     words = list(argv)
     words.remove(name)
+    for place in [place for place, word in enumerate(words[:-1]) if word == "--text"][::-1]:
+        words[place : place + 2] = [f"--text={words[place + 1]}"]  # a text may begin with a dash
     verb = importlib.import_module(f"glue_bench.cli.{name}")
     parser = _Parser(f"glue-bench {name}", verb.__doc__, keys=getattr(verb, "ABOUT_KEYS", ""))
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     verb.add_arguments(parser)
-    arguments, unknown = parser.parse_known_intermixed_args(_join_texts(words))
+    arguments, unknown = parser.parse_known_intermixed_args(words)
     if unknown:
         from glue_bench.config.overrides import find_keys  # slow; for mistakes only
 
@@ -129,15 +123,6 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     arguments.verb, arguments.execute = name, verb.execute
     return arguments
-
-
-def _join_texts(words: Sequence[str]) -> list[str]:
-    """Join `--text TEXT` to one word: a text may begin with a dash."""
-    joined = list[str]()
-    for word in words:
-        text_follows = joined[-1:] == ["--text"]
-        joined.append(f"{joined.pop()}={word}" if text_follows else word)
-    return joined
 
 
 def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
@@ -179,9 +164,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     handlers, propagate, level = logger.handlers, logger.propagate, logger.level
     logger.handlers, logger.propagate = [_StderrHandler()], False
     logger.setLevel(logging.WARNING)
-    output, errors = sys.stdout or _Unread(None), _Unread(sys.stderr)
     try:
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        with contextlib.redirect_stdout(sys.stdout or _Unread(None)), contextlib.redirect_stderr(_Unread(sys.stderr)):
             return _execute(sys.argv[1:] if argv is None else argv)
     finally:  # restored for callers from Python
         logger.handlers, logger.propagate = handlers, propagate
@@ -208,17 +192,15 @@ def _execute(argv: Sequence[str]) -> int:
         continues = arguments.verb in ("run", "sweep") and not stopped.remark
         text = f"stopped by {stopped}" + ("; the same command continues from there" if continues else "")
         return _end("\nglue-bench: ".join(filter(None, (text, stopped.remark))), stopped.exit_code, debug=False)
-    except BrokenPipeError:  # the reader of a pipe (`| head`) is gone
-        with _dropping(sys.stdout):
-            sys.stdout.flush()
-        return 128 + signal.SIGPIPE
     except OSError as error:
         with _dropping(sys.stdout):
             sys.stdout.flush()
+        if isinstance(error, BrokenPipeError):  # the reader of a pipe (`| head`) is gone
+            return 128 + signal.SIGPIPE
         problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         bad_name = UsageError if error.errno in (errno.ELOOP, errno.ENAMETOOLONG) else InputError
-        code = DiskError.exit_code if error.errno in DISK_ERRNOS else bad_name.exit_code
-        return _end(problem, code, debug=arguments.debug)
+        kind = DiskError if error.errno in DISK_ERRNOS else bad_name
+        return _end(problem, kind.exit_code, debug=arguments.debug)
     except Exception as error:
         text, code = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where", EXIT_FAILED
         if variables := variables_behind(error):
