@@ -28,6 +28,7 @@ from glue_bench.tasks.published import NOT_STATED, PublishedTable, load_publishe
 from glue_bench.text import plural, visible
 
 _FILTERS = ("encoder", "task", "protocol")
+_ABOUT = ("row", "protocol", "method", "statistic", "start", "status")
 _OF_SCORE = ("task", "value", "metric", "n", "deviation", "minimum", "maximum", "best", "start", "note")
 _HAS: dict[str, Callable[[PublishedTable], list[str]]] = {
     "encoder": lambda table: [name.lower() for name in table.hub_ids],
@@ -53,8 +54,8 @@ def execute(arguments: argparse.Namespace) -> int:
     names = [word for word in arguments.overrides if "=" not in word]
     keys = [word for word in arguments.overrides if "=" in word]
     given, _, store = read_words(keys, "published", others=_FILTERS)
-    wanted = {"row": names[0]} if names else {key: given[key] for key in _FILTERS if key in given}
-    if len(names) > 1 or (names and not {*_FILTERS}.isdisjoint(given)):
+    wanted = [*(("row", name) for name in names), *((key, given[key]) for key in _FILTERS if key in given)]
+    if names and len(wanted) > 1:
         raise UsageError("published: takes one row's name, or filters")
     encoders = {name: config.hub_id or "" for name, config in shipped_encoders().items()}
     tables = load_published(store.root.parent / "published")
@@ -69,8 +70,7 @@ def execute(arguments: argparse.Namespace) -> int:
     elif names:
         _print_row(chosen[0], facts[0], out=arguments.out)
     else:
-        headers = ["row", "protocol", "method", "statistic", "start", "status"]
-        headers += [tasks[name].title for name in CARD_TASKS]
+        headers = [*_ABOUT, *(tasks[name].title for name in CARD_TASKS)]
         cells = [_line(table, CARD_TASKS) for table in chosen]
         write_table(headers, cells, title=plural(len(chosen), "published row"), out=arguments.out)
     return 0
@@ -90,11 +90,11 @@ def _check(words: Sequence[str], tasks: dict[str, TaskConfig]) -> int:
 
 
 def _choose(
-    tables: Sequence[PublishedTable], wanted: dict[str, str], *, encoders: dict[str, str]
+    tables: Sequence[PublishedTable], wanted: Sequence[tuple[str, str]], *, encoders: Mapping[str, str]
 ) -> list[PublishedTable]:
     """Filter the rows; a UsageError for a value that no row has, unless it is an encoder that the project knows."""
     chosen = list(tables)
-    for key, text in wanted.items():
+    for key, text in wanted:
         value = encoders.get(text, text).lower() if key == "encoder" else text
         known = dict.fromkeys(each for table in tables for each in _HAS[key](table))
         if value not in known and value not in map(str.lower, encoders.values()):
