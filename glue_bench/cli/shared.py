@@ -58,12 +58,14 @@ def describe_keys(schema: type[RunKeys]) -> str:
             about[f"{item.name}={'|'.join(get_args(item.hint))}"] = item.meaning
         elif item.meaning and item.name not in _GROUPS:
             about[f"{item.name}{shapes.get(get_origin(item.hint) or item.hint, '=VALUE')}"] = item.meaning
-    lines, indent = ["keys (Hydra's grammar; docs/configuration.md lists all with their defaults):"], " " * _INDENT
+    text = "keys (Hydra's grammar; docs/configuration.md lists all with their defaults):\n"
     for word, meaning in about.items():
-        text = textwrap.wrap(meaning + _REMARKS.get(word, ""), 118 - _INDENT, break_on_hyphens=False)
-        first = f"  {word}".ljust(_INDENT) if len(word) < _INDENT - 2 else f"  {word}\n{indent}"
-        lines.append(first + f"\n{indent}".join(text))
-    return "\n".join([*lines, ""])
+        lines = textwrap.wrap(meaning + _REMARKS.get(word, ""), 118 - _INDENT, break_on_hyphens=False)
+        beside = (
+            [f"  {word}", *lines] if len(word) >= _INDENT - 2 else [f"  {word}".ljust(_INDENT) + lines[0], *lines[1:]]
+        )
+        text += f"\n{' ' * _INDENT}".join(beside) + "\n"
+    return text
 
 
 def add_options(
@@ -163,20 +165,19 @@ def read_words(
     *,
     composed: Collection[str] = ("results_dir",),
     others: Collection[str] = (),
-    unlisted: Collection[str] = (),
     config_dir: Path | None = None,
 ) -> tuple[dict[str, str], RunConfig, RunStore]:
     """Read KEY=VALUE words: return them by key, the configuration of the `composed` ones, and the store it names.
 
-    The last word of a key counts. `others` are the verb's other keys, `unlisted` those that errors do not list. A
-    UsageError for an unknown key, one without a value, a wrong value, or a folder that is not there.
+    The last word of a key counts. `others` are the verb's other keys. A UsageError for an unknown key, one without a
+    value, a wrong value, or a folder that is not there.
     """
     from glue_bench.config.compose import compose_run
 
     known, given = [*others, *composed], dict[str, str]()
     for word in words:
         key, _, value = word.partition("=")
-        if key not in known and key not in unlisted:
+        if key not in known:
             raise UsageError(f"{word}: not a key of `{verb}`{did_you_mean(key, known)}")
         if not value:
             raise UsageError(f"{word}: `{verb}` takes KEY=VALUE")
@@ -211,8 +212,7 @@ def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> 
 
     `more` are keys of the configuration that this verb takes besides. Errors as in `read_words` and `find_finished`.
     """
-    names = ("run_id", "task", "encoder", "seed")
     chosen = [word for word in words if word.partition("=")[0].removesuffix("!") in KEYS]
-    own = [word for word in words if word not in chosen]
+    own, names = [word for word in words if word not in chosen], ("run_id", "task", "encoder", "seed")
     _, config, store = read_words(own, verb, composed=("results_dir", *more), others=names)
     return find_finished(store, *chosen, need_model=True), config

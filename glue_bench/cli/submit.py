@@ -40,7 +40,7 @@ from glue_bench.submission.layout import check_submission, lay_out, pack_zip, pa
 from glue_bench.sweep.board import format_clock
 from glue_bench.text import plural, visible
 
-_CHOOSE = ("encoder", "seed", "run_id", "recipe", "init", "selection")
+_CHOOSE = ("encoder", "seed", "run_id", "recipe", "init", "selection", *(key for key in KEYS if key[:8] == "trainer."))
 _COMPOSED = ("results_dir", "data", "data.path", "data.dataset", "data.revision", "trainer.device")
 _LINE_EVERY = 20.0  # seconds between two lines of progress
 
@@ -70,9 +70,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _check(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argparse.Namespace) -> int:
-    for option, given in (("--out", arguments.out), ("--fill", arguments.fill), ("--pick", arguments.pick)):
-        if given:
-            raise UsageError(f"{option}: for `submit build`, not for `submit check`")
+    if given := [option for option in ("out", "fill", "pick") if getattr(arguments, option)]:
+        raise UsageError(f"--{given[0]}: for `submit build`, not for `submit check`")
     if len(words) != 1:
         found = f", not {' and '.join(words)}" if words else ""
         raise UsageError(f"submit check: name one file, as in `glue-bench submit check FILE.zip`{found}")
@@ -86,9 +85,8 @@ def _check(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
 
 
 def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argparse.Namespace) -> int:
-    trainer, config_dir = [key for key in KEYS if key.startswith("trainer.")], arguments.config_dir
     given, config, store = read_words(
-        words, "submit build", composed=_COMPOSED, others=_CHOOSE, unlisted=trainer, config_dir=config_dir
+        words, "submit build", composed=_COMPOSED, others=_CHOOSE, config_dir=arguments.config_dir
     )
     if "seed" in given and arguments.pick:
         raise UsageError(f"seed={given['seed']} and --pick {arguments.pick}: give one of the two")
@@ -100,9 +98,7 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
         filters = {key: value for key, value in given.items() if key not in _COMPOSED}
         encoder, choices = choose_runs(store, wanted, pick=arguments.pick or "median", **filters)
     data = config.data if any(key.startswith("data") for key in given) else None
-    sources, problems = prepare_sources(
-        [file for file in files if file.task in choices], tasks, choices=choices, data=data
-    )
+    sources, problems = prepare_sources(files, tasks, choices=choices, data=data)
     for problem in problems:
         say(problem)
     if runless := sorted({*wanted} - {*choices}):
@@ -111,16 +107,17 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
         raise InputError("submit build: the leaderboard takes all files or none; see above")
     out = arguments.out or store.root.parent / f"submission-{encoder}.zip"
     contents = predict_files(sources, device=config.trainer.device, on_rows=_Lines())
-    filled = {file.name: write_rows(file, [fills[file.task]] * file.rows) for file in files if file.task in fills}
-    content = pack_zip(contents | filled)
-    write_file(content, out, chosen=arguments.out is not None)
-    stored = {source.file.name for source in sources if source.kept is not None}
+    origins = dict[str, str]()
+    for source in sources:
+        (run, why), kept = choices[source.file.task], "kept" if source.kept is not None else "predicted now"
+        origins[source.file.name] = f"{run.title}, {why}: {100 * dev_score(run.record):.1f}; {kept}"
     for file in files:
-        origin = f"no model: {fills.get(file.task)} in every line, because of --fill"
-        if file.task in choices:
-            (run, why), kept = choices[file.task], "kept" if file.name in stored else "predicted now"
-            origin = f"{run.title}, {why}: {100 * dev_score(run.record):.1f}; {kept}"
-        sys.stdout.write(f"{file.name:<12} {file.rows:>8,} rows  {origin}\n")
+        if file.task in fills:
+            contents[file.name] = write_rows(file, [fills[file.task]] * file.rows)
+            origins[file.name] = f"no model: {fills[file.task]} in every line, because of --fill"
+    content = pack_zip(contents)
+    write_file(content, out, chosen=arguments.out is not None)
+    sys.stdout.writelines(f"{file.name:<12} {file.rows:>8,} rows  {origins[file.name]}\n" for file in files)
     for run, _ in choices.values():
         for reason in run.record.not_comparable_because:
             say(f"{run.title}: {reason}")
@@ -153,9 +150,8 @@ class _Lines:
             self._began = self._last = now
             say(f"{title}: predicting with {source.run.title}")
         elif done == rows:
-            speed = f", {fresh / (now - self._began):,.0f} a second" if fresh else ""
-            kept = f" ({rows - fresh:,} were done before)" if fresh < rows else ""
-            say(f"{title}: done in {format_clock(now - self._began)}{speed}{kept}")
+            kept = f"; {rows - fresh:,} were done before" if fresh < rows else ""
+            say(f"{title}: done in {format_clock(now - self._began)}{kept}")
         elif now - self._last >= _LINE_EVERY:
             self._last = now
             say(f"{title}: {done:,} done, about {format_clock((now - self._began) / done * (rows - done))} left")

@@ -142,12 +142,12 @@ def prepare_sources(
     choices: Mapping[str, Choice],
     data: DataConfig | None,
 ) -> tuple[list[Source], list[str]]:
-    """Find all that predicting these files needs, before the first row is predicted, and a line for each problem.
+    """Find all that predicting the files of these choices needs, and a line for each problem.
 
     `data` is where the test rows are; None for where each run's rows came from.
     """
     sources, problems, checked = list[Source](), list[str](), set[Path]()
-    for file in files:
+    for file in (file for file in files if file.task in choices):
         run, _ = choices[file.task]
         try:
             texts = open_texts(data or config_from_facts(run.record.config).data, tasks[file.task], place=file.place)

@@ -120,7 +120,7 @@ def write_rows(file: LeaderboardFile, predictions: Sequence[str] | NDArray[Any])
         scores = np.asarray(predictions, dtype=np.float64)
         if not np.isfinite(scores).all():
             raise ValueError(f"{file.name}: finite scores are needed")
-        clipped = np.clip(scores, *file.score_range) + 0.0  # without a negative zero
+        clipped = np.clip(scores, file.score_range[0], file.score_range[1]) + 0.0  # without a negative zero
         words = [f"{score:.{DECIMALS}f}" for score in clipped]
     if len(words) != file.rows:
         raise ValueError(f"{file.name}: {len(words)} predictions for {file.rows} rows")
