@@ -12,14 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, AutoModelForMaskedLM, PretrainedConfig, RobertaConfig
 
 from glue_bench.claims import CardModel, Claim, ClaimRow, LikelyToken, Verdict, list_tokens
 from glue_bench.config.schema import EncoderConfig
-from glue_bench.data.encoding import TextEncoder, load_tokenizer
+from glue_bench.data.encoding import load_tokenizer
 from glue_bench.data.hub import commit_of, fetch_file
 from glue_bench.errors import InputError
 from glue_bench.files import file_sha256
@@ -32,7 +31,6 @@ STATED = "the stated architecture"
 MILLION = 1_000_000
 _LAYER = re.compile(r"(?:^|\.)layer\.(\d+)\.")
 _NOT_IN_MASKED_LM = ("pooler.", "position_ids", "lm_head.decoder.")  # the last is the embeddings, or a bias, again
-_LONGEST = 64  # tokens: more than any word of a case claim has
 
 
 class Model:
@@ -203,12 +201,12 @@ def count_parameters(config: PretrainedConfig) -> dict[str, int]:
 
 
 def _check_case(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
-    encoded = TextEncoder(model.folder_with(TOKENIZER), max_length=_LONGEST).tokenise([claim.texts])
-    rows = [row.tolist() for row in np.split(encoded.tokens, encoded.offsets[1:-1])]
-    ids = dict(zip(claim.texts, rows, strict=True))
-    differ, found = rows[0] != rows[1], "; ".join(f"{text}: {' '.join(map(str, row))}" for text, row in ids.items())
-    why = "" if differ else "the ids are the same"
-    return differ, {"found": found, "why": why, "basis": "the tokenizer", "details": {"ids": ids}}
+    tokenizer = load_tokenizer(model.folder_with(TOKENIZER))
+    ids = {text: tokenizer(text)["input_ids"] for text in claim.texts}
+    first, second = ids.values()
+    found = "; ".join(f"{text}: {' '.join(map(str, row))}" for text, row in ids.items())
+    why = "the ids are the same" if first == second else ""
+    return not why, {"found": found, "why": why, "basis": "the tokenizer", "details": {"ids": ids}}
 
 
 @torch.inference_mode()

@@ -116,35 +116,26 @@ def measure_speed(
     repeats: int,
     on_progress: Callable[[str], None],
 ) -> tuple[ClaimRow, dict[str, Any]]:
-    """Return the row of a claim, and the machine (empty if nothing was measured); all else as in `check_card`."""
-    own, other, seconds = models[claim.model], models[claim.against], list[Floats]()
+    """Compare the interval of the median ratio with the claim's limits; arguments as in `check_card`.
+
+    Return the row, and the machine: empty if nothing was measured.
+    """
+    own, other, pairs = models[claim.model], models[claim.against], list[Floats]()
     load = os.getloadavg()[0]  # before our own work counts in it
     on_progress(f"{claim.title}: warming up")
     try:
         bench = Bench(own.config, other.config, settings=settings)
         for pair in bench.measure(claim.phase, repeats=repeats):
-            seconds.append(pair)
+            pairs.append(pair)
             ratio = pair[1, 0] / pair[0, 0]
-            on_progress(f"{claim.title}: pair {len(seconds)} of {repeats}: {ratio:.2f} times as fast")
+            on_progress(f"{claim.title}: pair {len(pairs)} of {repeats}: {ratio:.2f} times as fast")
     except (InputError, RuntimeError, MemoryError) as error:
         if not isinstance(error, InputError) and not is_out_of_memory(error):
             raise
         why = str(error) if isinstance(error, InputError) else "there is too little memory for the two models"
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why), {}
-    bases, on_cpu = " and ".join(dict.fromkeys([own.basis, other.basis])), bench.placement.device.type == "cpu"
-    row = check_speed(claim, np.stack(seconds), engine=bench.engine, on_cpu=on_cpu, architectures=bases)
-    return row, {**bench.machine, "load_before": load}
-
-
-def check_speed(claim: Claim, seconds: Floats, *, engine: str, on_cpu: bool, architectures: str) -> ClaimRow:
-    """Compare the interval of the median ratio with the claim's limits.
-
-    `seconds` are (pairs, 2 models, 2 clocks), as of `Bench.measure`; `on_cpu` says whether processor time is
-    meaningful, and `architectures` where they come from, in words.
-    """
-    wall = seconds[:, :, 0]  # (pairs, 2)
-    ratios: list[float] = (wall[:, 1] / wall[:, 0]).tolist()
-    ratio = float(np.median(seconds[:, 1, 1] / seconds[:, 0, 1])) if on_cpu else None  # of processor time
+    seconds = np.stack(pairs)  # (pairs, 2 models, 2 clocks)
+    wall, ratios = seconds[:, :, 0], (seconds[:, 1, 0] / seconds[:, 0, 0]).tolist()
     median, ((low, high), certainty) = statistics.median(ratios), median_interval(ratios, certainty=CERTAINTY)
     limits = f"{claim.at_least:g} to {claim.below:g}"
     verdict, why = Verdict.UNDECIDED, f"crosses a limit of {limits}: use more repeats, or a quieter machine"
@@ -155,18 +146,22 @@ def check_speed(claim: Claim, seconds: Floats, *, engine: str, on_cpu: bool, arc
     times = [f"{each:.2f} s" if each >= 1 else f"{1000 * each:.0f} ms" for each in np.median(wall, axis=0).tolist()]
     found = f"{median:.2f} times as fast, {100 * certainty:.0f} % interval {low:.2f} to {high:.2f}; all {len(ratios)} "
     found += f"pairs {min(ratios):.2f} to {max(ratios):.2f}; {' and '.join(times)} for {UNITS[claim.phase]}"
-    names = claim.model, claim.against
     details: dict[str, Any] = {"ratios": [round(ratio, 4) for ratio in ratios], "unit": UNITS[claim.phase]}
-    details |= {"seconds": dict(zip(names, wall.T.round(4).tolist(), strict=True)), "engine": engine}
-    details |= {"median": median, "interval": [low, high], "certainty": certainty, "processor_ratio": ratio}
-    return ClaimRow(
+    details["seconds"] = dict(zip((claim.model, claim.against), wall.T.round(4).tolist(), strict=True))
+    details |= {"median": median, "interval": [low, high], "certainty": certainty, "engine": bench.engine}
+    details["processor_ratio"] = None
+    if bench.machine["device"] == "cpu":  # else a processor's time says little
+        details["processor_ratio"] = float(np.median(seconds[:, 1, 1] / seconds[:, 0, 1]))
+        found += f"; {details['processor_ratio']:.2f} in processor time"
+    row = ClaimRow(
         claim=claim,
         verdict=verdict,
-        found=found if ratio is None else f"{found}; {ratio:.2f} in processor time",
-        why=f"the interval {why}; engine {engine}",
-        basis=f"measured here, random weights in {architectures}",
+        found=found,
+        why=f"the interval {why}; engine {bench.engine}",
+        basis=f"measured here, random weights in {' and '.join(dict.fromkeys([own.basis, other.basis]))}",
         details=details,
     )
+    return row, {**bench.machine, "load_before": load}
 
 
 def median_interval(values: Sequence[float], *, certainty: float) -> tuple[tuple[float, float], float]:

@@ -31,8 +31,7 @@ LEAST_REPEATS = 5  # fewer give no interval of 90 %
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "as below", formats=TABLE_FORMATS, out=True)
     parser.add_argument("--quick", action="store_true", help="measure no speed")
-    about = "pairs of a measured speed; default: 8"
-    parser.add_argument("--repeats", type=count_option, default=8, metavar="N", help=about)
+    parser.add_argument("--repeats", type=count_option, default=8, metavar="N", help="measured pairs; default: 8")
 
 
 def execute(arguments: argparse.Namespace) -> int:

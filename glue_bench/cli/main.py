@@ -29,22 +29,10 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 import glue_bench
-from glue_bench import __version__
-from glue_bench.errors import (
-    DISK_ERRNOS,
-    DiskError,
-    GlueBenchError,
-    InputError,
-    UsageError,
-    describe,
-    did_you_mean,
-    lack_in,
-    variables_behind,
-)
+from glue_bench import errors
 from glue_bench.text import first_line, fit_message
 from glue_bench.training.stopping import SIGNALS, Stopped
 
-EXIT_FAILED = 1
 VERBS = (
     "run", "sweep", "report", "compare", "runs", "predict", "card", "claims", "submit", "tasks", "published", "doctor",
 )  # fmt: skip
@@ -116,7 +104,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         from glue_bench.config.overrides import find_keys  # slow; for mistakes only
 
         option, _, value = unknown[0].partition("=")
-        hint = did_you_mean(option, parser._option_string_actions) if option.startswith("--") else ""
+        hint = errors.did_you_mean(option, parser._option_string_actions) if option.startswith("--") else ""
         keys = find_keys(option.lstrip("-")) if name in ("run", "sweep", "doctor") else {}
         likely = [f"{key}={value or ('true' if kind is bool else 'VALUE')}" for key, kind in keys.items()]
         hint = f"; keys are written KEY=VALUE: {' or '.join(likely)}" if likely else hint
@@ -128,13 +116,13 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
     """Handle a command line without a verb: print help, the version, or what is wrong."""
     parser = _Parser("glue-bench", __doc__)
-    parser.add_argument("--version", action="version", version=f"glue-bench {__version__}")
+    parser.add_argument("--version", action="version", version=f"glue-bench {glue_bench.__version__}")
     verbs = parser.add_subparsers(metavar="VERB", parser_class=argparse.ArgumentParser)
     for each in VERBS:  # without importing it
         docstring = Path(__file__).with_name(f"{each}.py").read_text("utf-8")
         verbs.add_parser(each, help=docstring.partition(": ")[2].partition(".\n")[0])
     if name is not None:
-        parser.error(f"no such verb: {name}{did_you_mean(name, VERBS)}")
+        parser.error(f"no such verb: {name}{errors.did_you_mean(name, VERBS)}")
     if not argv:
         parser.print_help()
         parser.exit(2)
@@ -145,7 +133,9 @@ def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; `glue-bench --help` lists the exit codes."""
     if os.name != "posix":
-        return _end("works on Linux and macOS only; on Windows, use it inside WSL", UsageError.exit_code, debug=False)
+        return _end(
+            "works on Linux and macOS only; on Windows, use it inside WSL", errors.UsageError.exit_code, debug=False
+        )
     if argv is None and sys.getfilesystemencoding() != "utf-8":  # an ASCII locale, in which it cannot name every file
         os.environ["PYTHONUTF8"] = "1"  # for helper processes
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - this same command
@@ -180,12 +170,14 @@ def _execute(argv: Sequence[str]) -> int:
         if arguments.debug:
             logging.getLogger("glue_bench").setLevel(logging.DEBUG)
         if sys.flags.optimize > 1:  # -OO
-            raise UsageError("PYTHONOPTIMIZE=2: drops docstrings, without which transformers cannot load; unset it")
+            raise errors.UsageError(
+                "PYTHONOPTIMIZE=2: drops docstrings, without which transformers cannot load; unset it"
+            )
         with SIGNALS.handled():
             code = int(arguments.execute(arguments))
             sys.stdout.flush()
             return code
-    except GlueBenchError as error:
+    except errors.GlueBenchError as error:
         return _end(str(error), error.exit_code, debug=arguments.debug)
     except KeyboardInterrupt as stop:
         stopped = stop if isinstance(stop, Stopped) else Stopped(signal.SIGINT)
@@ -198,15 +190,15 @@ def _execute(argv: Sequence[str]) -> int:
         if isinstance(error, BrokenPipeError):  # the reader of a pipe (`| head`) is gone
             return 128 + signal.SIGPIPE
         problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        bad_name = UsageError if error.errno in (errno.ELOOP, errno.ENAMETOOLONG) else InputError
-        kind = DiskError if error.errno in DISK_ERRNOS else bad_name
+        bad_name = errors.UsageError if error.errno in (errno.ELOOP, errno.ENAMETOOLONG) else errors.InputError
+        kind = errors.DiskError if error.errno in errors.DISK_ERRNOS else bad_name
         return _end(problem, kind.exit_code, debug=arguments.debug)
     except Exception as error:
-        text, code = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where", EXIT_FAILED
-        if variables := variables_behind(error):
+        text, code = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where", 1
+        if variables := errors.variables_behind(error):
             text = f"{variables}: not what a library that reads it takes ({first_line(error)}); unset it"
-            code = UsageError.exit_code
-        elif lack_in(describe(error)) == "memory":
+            code = errors.UsageError.exit_code
+        elif errors.lack_in(errors.describe(error)) == "memory":
             text = f"out of memory: {first_line(error)}"
         return _end(text, code, debug=arguments.debug)
 

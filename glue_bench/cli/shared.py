@@ -80,8 +80,7 @@ def add_options(
     """Add the words after the verb, and the options that several verbs have."""
     parser.add_argument("overrides", nargs="*", metavar=metavar, help=words)
     if config_dir:
-        about = "your own task/NAME.yaml, encoder/NAME.yaml"
-        parser.add_argument("--config-dir", type=path_option, metavar="DIR", help=about)
+        parser.add_argument("--config-dir", type=path_option, metavar="DIR", help="your own task/NAME.yaml and others")
     if formats:
         parser.add_argument("--format", default=formats[0], choices=formats)
     if out:
@@ -137,25 +136,24 @@ def count_option(text: str) -> int:
     return number
 
 
-def write_output(text: str, path: Path | None, *, chosen: bool = True) -> None:
-    """Write to stdout, or to the file as `write_file` does; a DiskError for whatever cannot be written."""
+def write_output(content: str | bytes, path: Path | None, *, chosen: bool = True) -> None:
+    """Write to stdout, or replace a new or regular file atomically, and name it; a DiskError if that cannot be done.
+
+    Where a link, pipe or device is, it is written through if the path is `chosen`, and else replaced.
+    """
     if path is None:
-        sys.stdout.write(text)
-    else:
-        write_file(text.encode("utf-8"), path, chosen=chosen)
-
-
-def write_file(content: bytes, path: Path, *, chosen: bool) -> None:
-    """Replace a new or regular file atomically, and name it; write through a link, pipe or device that is `chosen`."""
+        sys.stdout.write(str(content))
+        return
+    coded = content.encode("utf-8") if isinstance(content, str) else content
     with disk_errors(path):
         if chosen and (path.is_symlink() or (path.exists() and not path.is_file())):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o666)
             os.set_blocking(descriptor, True)  # opened without: no wait for a reader
             with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
+                stream.write(coded)
         else:
             with replace_atomically(path) as temporary:
-                temporary.write_bytes(content)
+                temporary.write_bytes(coded)
             say(f"written: {path}")
 
 

@@ -28,7 +28,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from glue_bench.cli.shared import add_options, path_option, read_words, say, write_file
+from glue_bench.cli.shared import add_options, path_option, read_words, say, write_output
 from glue_bench.config import group_options
 from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import InputError, UsageError, did_you_mean
@@ -47,8 +47,7 @@ _LINE_EVERY = 20.0  # seconds between two lines of progress
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "build KEY=VALUE ..., or check FILE.zip", metavar="ACTION", config_dir=True)
-    about = "default: RESULTS_DIR/submission-ENCODER.zip"
-    parser.add_argument("--out", type=path_option, metavar="FILE.zip", help=about)
+    parser.add_argument("--out", type=path_option, metavar="FILE", help="default: RESULTS_DIR/submission-ENCODER.zip")
     parser.add_argument("--pick", choices=PICKS, help="of several seeds, by dev score; default: median")
     about = "one constant prediction instead of a run: the class with the code 0, or the one given"
     parser.add_argument("--fill", action="append", default=[], metavar="TASK[=PREDICTION]", help=about)
@@ -116,7 +115,7 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
             contents[file.name] = write_rows(file, [fills[file.task]] * file.rows)
             origins[file.name] = f"no model: {fills[file.task]} in every line, because of --fill"
     content = pack_zip(contents)
-    write_file(content, out, chosen=arguments.out is not None)
+    write_output(content, out, chosen=arguments.out is not None)
     sys.stdout.writelines(f"{file.name:<12} {file.rows:>8,} rows  {origins[file.name]}\n" for file in files)
     for run, _ in choices.values():
         for reason in run.record.not_comparable_because:

@@ -78,8 +78,8 @@ def execute(arguments: argparse.Namespace) -> int:
     estimates = estimate_runs(plan.requests, store.load_all()) if plan.missing else {}
     plan = dataclasses.replace(plan, missing=longest_first(plan.missing, estimates))
     if plan.settled:
-        again = f"{plural(len(plan.settled), 'run')} diverged, and would do so again with these versions on a CPU"
-        say(f"{again}: not repeated; other values, as of trainer.learning_rate, make new runs")
+        why = "diverged, and would do so again with these versions on a CPU: not repeated"
+        say(f"{plural(len(plan.settled), 'run')} {why}; other values, as of trainer.learning_rate, make new runs")
     if arguments.plan:
         write_plan(arguments.plan, plan, estimates=estimates)
         say(_summarise(plan))
@@ -128,13 +128,11 @@ def execute_plan(
     tidy_up(plan, store)
     if not plan.missing:
         return plan.records
-    published = load_published(store.root.parent / "published")
     # A terminal if stderr is one, whatever FORCE_COLOR says: escapes in a log help nobody.
     console = Console(stderr=True, force_terminal=sys.stderr.isatty())
-    listener_of = listener_for(console)
-    shown = listener_of(plan.concerned, plan.records, console=console, published=published, expected=expected)
+    published, show = load_published(store.root.parent / "published"), listener_for(console)
     try:
-        with shown as listener:
+        with show(plan.concerned, plan.records, console=console, published=published, expected=expected) as listener:
             if kind == "local":
                 from glue_bench.sweep.local import run_in_workers
 
@@ -168,10 +166,9 @@ def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> in
             seeds[f"{record.encoder['name']} {record.task}", f"{record.status}: {reason}"].append(str(record.seed))
         for (run, ending), numbers in seeds.items():
             say(f"{run} {'seeds' if len(numbers) > 1 else 'seed'} {', '.join(numbers)}: {ending}")
-        if lacking := [record for record in failed if record.lack]:
-            lacks = " and ".join(sorted({record.lack for record in lacking}))
-            number = plural(len(lacking), "run")
-            say(f"once there is room: the same command repeats {number} that failed for lack of {lacks}")
+        if lacking := [record.lack for record in failed if record.lack]:
+            again = f"repeats {plural(len(lacking), 'run')} that failed for lack of {' and '.join(sorted({*lacking}))}"
+            say(f"once there is room: the same command {again}")
         if len(lacking) + len(plan.settled) < len(failed):
             say("the same command with --retry-failed runs these again; other data or settings make new runs")
     elsewhere = "" if str(folder) == "results" else f" results_dir={folder}"

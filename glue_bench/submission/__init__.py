@@ -75,14 +75,12 @@ def choose_runs(
         if len(named) > 1:
             raise UsageError(f"run_id={','.join(record.run_id for record in named)}: must be one run for {task}")
         fitting = named or [record for record in found if _fits(record, wanted)]
-        ranked, why = sorted(fitting, key=lambda record: (dev_score(record), record.seed)), "named"
-        if not named:
-            if len(distinct := {record.setting_id: record for record in fitting}) > 1:
-                raise UsageError(_compare_settings(list(distinct.values())))
-            several = f"{pick} of {len(ranked)} seeds on the dev set"
-            why = several if len(ranked) > 1 else f"seed={wanted['seed']}" if "seed" in wanted else "the only seed"
-        if ranked:
+        if len(distinct := {record.setting_id: record for record in fitting}) > 1:
+            raise UsageError(_compare_settings(list(distinct.values())))
+        why = "named" if named else f"seed={wanted['seed']}" if "seed" in wanted else "the only seed"
+        if ranked := sorted(fitting, key=lambda record: (dev_score(record), record.seed)):
             record = ranked[-1] if pick == "best" else ranked[(len(ranked) - 1) // 2]
+            why = f"{pick} of {len(ranked)} seeds on the dev set" if len(ranked) > 1 else why
             chosen[task] = FinishedRun(record=record, folder=store.folder(*record.place)), why
     return encoder, chosen
 
@@ -166,10 +164,11 @@ def prepare_sources(
 def predict_files(
     sources: Sequence[Source], *, device: str, on_rows: Callable[..., None] = lambda *_, **__: None
 ) -> dict[str, bytes]:
-    """Predict what is not stored yet, and return the content of each file by name.
+    """Predict what is not stored yet, store it in the runs' folders, and return the content of each file by name.
 
     `device` is as in `load_fine_tuned`; `on_rows` is called with a source, `done` rows of it, 0 at its start, and
-    `fresh`: those of them predicted now. Errors as in `predict_rows`.
+    `fresh`: those of them predicted now. An InputError for rows or weights that cannot be used, a DivergedError for a
+    logit that is NaN or infinite, a DiskError if the predictions cannot be written.
     """
     contents, loaded, load = dict[str, bytes](), "", None
     for source in sorted(sources, key=lambda source: source.file.task):  # all files of a task come from one model
@@ -180,22 +179,15 @@ def predict_files(
             on_rows(source, done=0, fresh=0)
             if load is None or loaded != run.record.task:  # free the last model before loading the next
                 loaded, load = run.record.task, functools.cache(functools.partial(load_fine_tuned, run, device=device))
-            prediction = predict_rows(source, load=load, on_rows=on_rows)
+            prediction = _predict_rows(source, load=load, on_rows=on_rows)
         # Classes are mapped by name: a run's codes may be in another order.
         shown = prediction if run.task.regression else [run.task.labels[code] for code in prediction]
         contents[source.file.name] = write_rows(source.file, shown)
     return contents
 
 
-def predict_rows(
-    source: Source, *, load: "Callable[[], FineTuned]", on_rows: Callable[..., None] = lambda *_, **__: None
-) -> Vector:
-    """Predict every row of a test split, and store the predictions under predictions/PLACE.parquet of the run.
-
-    Return (rows,) class codes in the run's order, or scores. `load` loads the run's model, and is called only if rows
-    are left to predict; `on_rows` is as in `predict_files`. An InputError for rows or weights that cannot be used, a
-    DivergedError for a logit that is NaN or infinite, a DiskError if the predictions cannot be written.
-    """
+def _predict_rows(source: Source, *, load: "Callable[[], FineTuned]", on_rows: Callable[..., None]) -> Vector:
+    """Predict and store a split: (rows,) class codes in the run's order, or scores; `load` loads the run's model."""
     from glue_bench.runs.inference import predict_texts
     from glue_bench.tasks.metrics import decide
 

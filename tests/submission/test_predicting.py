@@ -15,9 +15,8 @@ import pytest
 from glue_bench.config.compose import compose_task
 from glue_bench.config.schema import DataConfig
 from glue_bench.errors import InputError
-from glue_bench.runs.inference import load_fine_tuned
 from glue_bench.runs.store import RunStore
-from glue_bench.submission import Source, choose_runs, predict_files, predict_rows, prepare_sources
+from glue_bench.submission import Source, choose_runs, predict_files, prepare_sources
 from tests.support.building import Bench, layout, write_test_rows
 from tests.support.tiny import sentences, write_parquet
 
@@ -131,12 +130,11 @@ def test_test_rows_may_be_in_other_kinds_of_files(kind: str, made: Bench, tmp_pa
     else:
         table.to_csv(path.with_suffix(f".{kind}"), sep="," if kind == "csv" else "\t", index=False)
     source = next(source for source in sources_of(bench, "mnli")[0] if source.file.name == "MNLI-m.tsv")
-    fine_tuned = load_fine_tuned(source.run, device="cpu")
-    found = predict_rows(source, load=lambda: fine_tuned)
-    kept = made.run("mnli").folder / "predictions" / "test_matched.parquet"
-    assert np.array_equal(found, pq.read_table(kept)["prediction"].to_numpy())
-    idx = pq.read_table(source.run.folder / "predictions" / "test_matched.parquet")["idx"].to_numpy()
-    assert np.array_equal(idx, np.arange(9796))
+    predict_files([source], device="cpu")
+    place = Path("predictions") / "test_matched.parquet"
+    found, kept = (pq.read_table(run.folder / place) for run in (source.run, made.run("mnli")))
+    assert np.array_equal(found["prediction"].to_numpy(), kept["prediction"].to_numpy())
+    assert np.array_equal(found["idx"].to_numpy(), np.arange(9796))
 
 
 @pytest.mark.slow
@@ -149,18 +147,13 @@ def test_many_rows_take_no_more_memory_than_few(made: Bench, tmp_path: Path) -> 
     texts: list[object] = [" ".join(rng.choices(pool, k=length)) for length in lengths]
     write_parquet(bench.glue / "mnli" / "many.parquet", {"premise": texts[:rows], "hypothesis": texts[rows:]})
     code = f"""
-import functools
 from pathlib import Path
 from glue_bench.config.schema import DataConfig
 from glue_bench.data.texts import open_texts
 from glue_bench.runs.finished import find_finished
 from glue_bench.runs.store import RunStore
-from glue_bench.submission import Source, predict_rows
+from glue_bench.submission import Source, predict_files
 from glue_bench.submission.layout import LeaderboardFile
-
-def load():
-    from glue_bench.runs.inference import load_fine_tuned
-    return load_fine_tuned(run, device="cpu")
 
 def on_rows(source, *, done, fresh):
     pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -168,12 +161,12 @@ def on_rows(source, *, done, fresh):
 
 run = find_finished(RunStore(Path()), run_id={str(run.folder)!r})
 texts = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, place="many")
-file = LeaderboardFile(name="many.tsv", task="mnli", place="many", rows=texts.rows)
-source = Source(file=file, run=run, texts=texts)
-predict_rows(source, load=functools.cache(load), on_rows=on_rows)
+words = dict(zip(run.task.labels, run.task.labels))
+file = LeaderboardFile(name="many.tsv", task="mnli", place="many", rows=texts.rows, words=words)
+predict_files([Source(file=file, run=run, texts=texts)], device="cpu", on_rows=on_rows)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
     assert result.returncode == 0, result.stderr
     megabytes = {int(done): int(used) for done, used in (line.split() for line in result.stdout.splitlines())}
-    assert len(megabytes) == 24
+    assert len(megabytes) == 25  # the start, too
     assert megabytes[rows] - megabytes[4 * 4096] < 70
