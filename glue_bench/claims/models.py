@@ -8,7 +8,6 @@ import functools
 import math
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -141,8 +140,15 @@ def _check_architecture(claim: Claim, model: Model) -> tuple[bool, dict[str, Any
     read[WEIGHTS] = model.weights.get(claim.field)
     found = {name: value for name, value in read.items() if isinstance(value, int)}
     if not found:
-        reason = model.unread or f"{CONFIG} has no {claim.field}"
-        raise InputError(f"{reason}; {_explain_stated(claim, model.stated.architecture)}")
+        reason, stated = model.unread or f"{CONFIG} has no {claim.field}", model.stated.architecture
+        steps = {"num_hidden_layers": 1, "hidden_size": stated["num_attention_heads"]}
+        if claim.field not in steps:
+            raise InputError(f"{reason}; the parameters are the same for any number of heads")
+        parts = list[str]()
+        for value in (claim.value + sign * steps[claim.field] for sign in (-1, 0, 1)):
+            counts = count_parameters(RobertaConfig(**{**stated, claim.field: value}))
+            parts.append(f"{value} would give {_millions(counts['masked_lm'])}")
+        raise InputError(f"{reason}; with all else as stated, {', '.join(parts)} parameters")
     agreed = set(found.values()) == {claim.value}
     return agreed, {
         "found": ", ".join(f"{value} in {name}" for name, value in found.items()),
@@ -150,17 +156,6 @@ def _check_architecture(claim: Claim, model: Model) -> tuple[bool, dict[str, Any
         "basis": " and ".join(found),
         "details": {"claimed": claim.value, "found": found},
     }
-
-
-def _explain_stated(claim: Claim, stated: Mapping[str, Any]) -> str:
-    """Explain what the stated number of parameters implies for an architecture that cannot be read."""
-    steps = {"num_hidden_layers": 1, "hidden_size": stated["num_attention_heads"]}
-    if claim.field not in steps:
-        return "the parameters are the same for any number of heads"
-    values = [claim.value + sign * steps[claim.field] for sign in (-1, 0, 1)]
-    counts = [count_parameters(RobertaConfig(**{**stated, claim.field: value}))["masked_lm"] for value in values]
-    parts = [f"{value} would give {_millions(count)}" for value, count in zip(values, counts, strict=True)]
-    return f"with all else as stated, {', '.join(parts)} parameters"
 
 
 def _check_parameters(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:

@@ -107,11 +107,10 @@ def _facts(table: PublishedTable, tasks: dict[str, TaskConfig], *, encoders: dic
             facts["scores"].append({key: own[key] for key in own if key not in ("pair", "split", "source")})
     facts["command"], protocol = None, table.protocol_name
     if protocol in group_options("protocol") and table.hub_ids and table.method in ("full", protocol):
-        encoder = encoders.get(table.hub_ids[0].lower(), table.hub_ids[0])
-        alone = " init=pretrained" if {score.start for score in table.scores.values()} == {"pretrained"} else ""
-        facts["command"] = (
-            f"glue-bench sweep protocol={protocol} encoder={encoder} tasks=[{','.join(table.scores)}]{alone}"
-        )
+        words = [f"protocol={protocol}", f"encoder={encoders.get(table.hub_ids[0].lower(), table.hub_ids[0])}"]
+        words += [f"tasks=[{','.join(table.scores)}]"]
+        words += ["init=pretrained"] if {score.start for score in table.scores.values()} == {"pretrained"} else []
+        facts["command"] = f"glue-bench sweep {' '.join(words)}"
     return facts
 
 

@@ -32,7 +32,6 @@ from glue_bench.tasks.published import PublishedTable, find_table, load_publishe
 from glue_bench.text import plural
 
 if TYPE_CHECKING:
-    from glue_bench.report.check import Checked
     from glue_bench.report.model import Report
 
 ABOUT_KEYS = HELP
@@ -89,8 +88,16 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         text = render_report(report, arguments.format, **style(out))
     write_output(text, out, chosen=arguments.out is not None)
-    fell = arguments.check is not None and _conclude(check_report(report, baseline))
-    return EXIT_LACKING if fell or store.left_out else 0
+    checked = check_report(report, baseline) if arguments.check is not None else []
+    for row in checked:
+        after = "gone" if row.after is None else f"{row.after:.1f} ({plural(row.seeds[1], 'seed')})"
+        note = f": {row.fault or row.remark}" if row.fault or row.remark else ""
+        say(f"{row.title}: {row.before:.1f} ({plural(row.seeds[0], 'seed')}), now {after}{note}")
+    faults = sum(bool(row.fault) for row in checked)
+    if arguments.check is not None:
+        outcome = f"{faults} with a fault" if faults else "none fell significantly"
+        say(f"checked {plural(len(checked), 'row')} of the earlier report: {outcome}")
+    return EXIT_LACKING if faults or store.left_out else 0
 
 
 def render_html(
@@ -119,14 +126,3 @@ def read_defaults() -> Defaults:
 
     plain = compose_run(["task=rte"])
     return Defaults(tasks=group_options("task"), encoders=shipped_encoders(), trainer=plain.trainer, data=plain.data)
-
-
-def _conclude(checked: "Sequence[Checked]") -> bool:
-    for row in checked:
-        after = "gone" if row.after is None else f"{row.after:.1f} ({plural(row.seeds[1], 'seed')})"
-        note = f": {row.fault or row.remark}" if row.fault or row.remark else ""
-        say(f"{row.title}: {row.before:.1f} ({plural(row.seeds[0], 'seed')}), now {after}{note}")
-    faults = sum(bool(row.fault) for row in checked)
-    outcome = f"{faults} with a fault" if faults else "none fell significantly"
-    say(f"checked {plural(len(checked), 'row')} of the earlier report: {outcome}")
-    return faults > 0

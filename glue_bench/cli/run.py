@@ -62,11 +62,9 @@ def _join_runs(processes: Processes) -> int:
     from glue_bench.runs.experiment import run_experiment
 
     logging.getLogger("glue_bench").setLevel(logging.ERROR)
-    while True:
-        request: RunRequest | None = processes.broadcast(None)
-        if request is None:
-            return 0
+    while (request := processes.broadcast(None)) is not None:
         run_experiment(request, RunStore(Path(request.config.results_dir)), processes=processes)
+    return 0
 
 
 def _execute_many(arguments: argparse.Namespace) -> int:

@@ -143,7 +143,10 @@ def execute_plan(
                 return run_on_slurm(plan, store, listener=listener, executor=executor)
             return run_serially(plan, store, listener=listener, stop_at_failure=stop_at_failure, processes=processes)
     except Stopped as stop:
-        stop.remark = _what_is_left(plan, store) if len(plan.requests) > 1 else ""
+        if len(plan.requests) > 1:
+            program = "python -m glue_bench" if sys.argv[0].endswith("__main__.py") else Path(sys.argv[0]).name
+            left = _summarise(plan_runs(plan.requests, store, retry_failed=False))
+            stop.remark = f"{left}; continue with: {program} {shlex.join(sys.argv[1:])}"
         raise
 
 
@@ -185,13 +188,6 @@ def _summarise(plan: Plan) -> str:
     return f"{plural(len(plan.concerned), 'run')}: {', '.join(parts)}{'' if plan.missing else '; nothing to train'}"
 
 
-def _what_is_left(plan: Plan, store: RunStore) -> str:
-    """Describe what is done and missing after a stop, and the command that continues."""
-    program = "python -m glue_bench" if sys.argv[0].endswith("__main__.py") else Path(sys.argv[0]).name
-    now = plan_runs(plan.requests, store, retry_failed=False)
-    return f"{_summarise(now)}; continue with: {program} {shlex.join(sys.argv[1:])}"
-
-
 def _run_line(arguments: argparse.Namespace) -> int:
     if arguments.plan is None:
         raise UsageError(f"--index {arguments.index}: needs a plan; give --plan FILE.jsonl")
@@ -213,47 +209,39 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool)
     check_local_rows(plan.missing)
     if any(not request.config.save_model for request in plan.missing):
         say("weights will not be kept, and predict, card and submit need them: save_model=true keeps them")
-    if measure:
-        estimates = {**_measure(plan, estimates), **estimates}
-    unknown = {request.setting_id: request for request in plan.missing if request.run_id not in estimates}
-    works = {setting: describe_work(request) for setting, request in unknown.items()}
-    rows = [_plan_cells(request, plan, estimates=estimates, works=works) for request in plan.requests]
+    unknown, timed = dict[str, RunRequest](), dict[str, Estimate]()  # by setting
+    for request in plan.missing:
+        if request.run_id not in estimates:
+            unknown.setdefault(request.setting_id, request)
+    works = {setting: "" if measure else describe_work(request) for setting, request in unknown.items()}
+    for setting, request in unknown.items() if measure else ():
+        say(f"timing a few updates of {request.title}")
+        timed[setting] = measure_run(request, threads=max(1, len(usable_cores()) // _workers(plan)))
+    found = {request.run_id: timed[request.setting_id] for request in plan.missing if request.setting_id in timed}
+    estimates = {**found, **estimates}
+    rows = list[list[str]]()
+    for request in plan.requests:
+        record, estimate, known = plan.records.get(request.run_id), estimates.get(request.run_id), ""
+        time = f"~{format_clock(estimate.seconds)}" if estimate else ""
+        if owner := plan.running.get(request.run_id):
+            known = f"by {owner.title}" + (f", update {owner.step} of {owner.steps}" if owner.steps else "")
+        elif record is not None:
+            known = describe_outcome(record)
+            time = format_clock(record.seconds["total"]) if "total" in record.seconds else ""
+        elif request.run_id in plan.earlier:
+            known = f"again: {plan.earlier[request.run_id].outcome}"
+        elif request.run_id in plan.snapshots:
+            known = f"continues from its snapshot after update {plan.snapshots[request.run_id]}"
+        elif estimate:
+            known = f"estimated from {estimate.basis}"
+        elif request in plan.missing:
+            known = works[request.setting_id]
+        rows.append([request.title, plan.state(request), time, known, request.run_id])
     write_table(["run", "state", "time", "what is known", "run id"], rows, title="Plan")
     say(_summarise(plan))
     if plan.missing:
         say(_describe_time(plan, estimates))
     return 0
-
-
-def _measure(plan: Plan, estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    """Time a few updates of each setting that has no estimate."""
-    found, threads = dict[str, Estimate](), max(1, len(usable_cores()) // _workers(plan))
-    for request in plan.missing:
-        if request.run_id not in estimates and request.setting_id not in found:
-            say(f"timing a few updates of {request.title}")
-            found[request.setting_id] = measure_run(request, threads=threads)
-    return {request.run_id: found[request.setting_id] for request in plan.missing if request.setting_id in found}
-
-
-def _plan_cells(
-    request: RunRequest, plan: Plan, *, estimates: Mapping[str, Estimate], works: Mapping[str, str]
-) -> list[str]:
-    record, estimate, known = plan.records.get(request.run_id), estimates.get(request.run_id), ""
-    time = f"~{format_clock(estimate.seconds)}" if estimate else ""
-    if owner := plan.running.get(request.run_id):
-        known = f"by {owner.title}" + (f", update {owner.step} of {owner.steps}" if owner.steps else "")
-    elif record is not None:
-        known = describe_outcome(record)
-        time = format_clock(record.seconds["total"]) if "total" in record.seconds else ""
-    elif request.run_id in plan.earlier:
-        known = f"again: {plan.earlier[request.run_id].outcome}"
-    elif request.run_id in plan.snapshots:
-        known = f"continues from its snapshot after update {plan.snapshots[request.run_id]}"
-    elif estimate:
-        known = f"estimated from {estimate.basis}"
-    elif request in plan.missing:
-        known = works[request.setting_id]
-    return [request.title, plan.state(request), time, known, request.run_id]
 
 
 def _workers(plan: Plan) -> int:

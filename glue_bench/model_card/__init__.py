@@ -101,8 +101,7 @@ def check_push(repo_id: str) -> None:
     try:
         validate_repo_id(repo_id if repo_id.count("/") == 1 else "")
     except HFValidationError as error:
-        problem = f"--push {repo_id}: must be ORG/NAME, as in --push my-org/distilroberta-rte"
-        raise UsageError(problem) from error
+        raise UsageError(f"--push {repo_id}: must be ORG/NAME, as in my-org/distilroberta-rte") from error
     if variable := offline_variable():
         raise UsageError(f"--push {repo_id}: {variable} is set; a push needs the hub")
     if get_token() is None:
@@ -121,23 +120,21 @@ def push_card(folder: Path, repo_id: str) -> str:
     try:
         api.create_repo(repo_id, private=True, exist_ok=True)
         found = api.model_info(repo_id)
-        for file in found.siblings or []:
-            if file.rfilename != ".gitattributes":
-                advice = f"choose a new name, or replace its files yourself: hf upload {repo_id} {folder}"
-                raise UsageError(f"--push {repo_id}: the repository already holds {file.rfilename}; {advice}")
-        commit = api.upload_folder(
-            repo_id=repo_id,
-            folder_path=folder,
-            ignore_patterns=[MANIFEST],
-            parent_commit=found.sha,  # refused if somebody else has pushed in the meantime
-            commit_message="Fine-tuned model with its card, by glue-bench",
-        )
-    except UsageError:
-        raise
+        held = [file.rfilename for file in found.siblings or [] if file.rfilename != ".gitattributes"]
+        if not held:
+            commit = api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                ignore_patterns=[MANIFEST],
+                parent_commit=found.sha,  # refused if somebody else has pushed in the meantime
+                commit_message="Fine-tuned model with its card, by glue-bench",
+            )
+            return str(commit.commit_url)
     except Exception as error:  # the client's own, and those of whatever HTTP library it uses
         why = _REFUSALS.get(getattr(getattr(error, "response", None), "status_code", 0))
         raise InputError(f"--push {repo_id}: {endpoint()}{f' {why}' if why else f': {first_line(error)}'}") from error
-    return str(commit.commit_url)
+    advice = f"choose a new name, or replace its files yourself: hf upload {repo_id} {folder}"
+    raise UsageError(f"--push {repo_id}: the repository already holds {held[0]}; {advice}")
 
 
 def _check_labels(run: FinishedRun) -> None:
