@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CARDS = Path(__file__).resolve().parent / "cards"
 CLAIMS_SCHEMA_VERSION = 1
+Progress = Callable[[str], None]  # is told of each step in a line
 _CSV = ("id", "title", "model", "claimed", "found", "verdict", "why", "basis", "check", "source")
 _VERDICTS = (
     "Verdicts: confirmed; contradicted (what was found is shown); undecided (measured, but not clearly enough); not "
@@ -161,7 +162,7 @@ def check_card(
     store: RunStore,
     settings: TrainerConfig,
     repeats: int | None,
-    on_progress: Callable[[str], None] = lambda _: None,
+    on_progress: Progress = lambda _: None,
 ) -> ClaimsReport:
     """Check what can be checked here; a UsageError if the device or engine of `settings` is not available.
 

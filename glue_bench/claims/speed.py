@@ -8,7 +8,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 from transformers import PretrainedConfig
 
-from glue_bench.claims import Claim, ClaimRow, Verdict
+from glue_bench.claims import Claim, ClaimRow, Progress, Verdict
 from glue_bench.claims.models import Model
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
@@ -109,12 +109,7 @@ class Bench:
 
 
 def measure_speed(
-    claim: Claim,
-    models: Mapping[str, Model],
-    *,
-    settings: TrainerConfig,
-    repeats: int,
-    on_progress: Callable[[str], None],
+    claim: Claim, models: Mapping[str, Model], *, settings: TrainerConfig, repeats: int, on_progress: Progress
 ) -> tuple[ClaimRow, dict[str, Any]]:
     """Compare the interval of the median ratio with the claim's limits; arguments as in `check_card`.
 

@@ -41,9 +41,9 @@ def execute(arguments: argparse.Namespace) -> int:
     from glue_bench.config.overrides import expand_home
 
     card = load_card(CARD)
-    keys = ("results_dir", "trainer.device", "trainer.precision", "trainer.engine")
+    keys = ("trainer.device", "trainer.precision", "trainer.engine")
     models = [f"{name}.path" for name in card.models]
-    given, config, store = read_words(arguments.overrides, "claims", composed=keys, others=models)
+    given, config, store = read_words(arguments.overrides, "claims", keys=keys, others=models)
     paths = {key.removesuffix(".path"): value for key, value in given.items() if key in models}
     for name, path in paths.items():
         if not Path(expand_home(f"{name}.path", path)).is_dir():

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -99,12 +99,7 @@ def style(out: Path | None = None) -> dict[str, Any]:
 
 
 def write_table(
-    headers: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    title: str,
-    notes: Sequence[str] = (),
-    out: Path | None = None,
+    headers: Sequence[str], rows: list[list[str]], *, title: str, notes: Sequence[str] = (), out: Path | None = None
 ) -> None:
     """Write a table for people, with notes below, to stdout or `out`."""
     from glue_bench.report.columns import TextTable
@@ -158,21 +153,17 @@ def write_output(content: str | bytes, path: Path | None, *, chosen: bool = True
 
 
 def read_words(
-    words: Sequence[str],
-    verb: str,
-    *,
-    composed: Collection[str] = ("results_dir",),
-    others: Collection[str] = (),
-    config_dir: Path | None = None,
+    words: list[str], verb: str, *, keys: Sequence[str] = (), others: Sequence[str] = (), config_dir: Path | None = None
 ) -> tuple[dict[str, str], RunConfig, RunStore]:
-    """Read KEY=VALUE words: return them by key, the configuration of the `composed` ones, and the store it names.
+    """Read KEY=VALUE words: return them by key, the configuration of results_dir and of `keys`, and the store it names.
 
     The last word of a key counts. `others` are the verb's other keys. A UsageError for an unknown key, one without a
     value, a wrong value, or a folder that is not there.
     """
     from glue_bench.config.compose import compose_run
 
-    known, given = [*others, *composed], dict[str, str]()
+    composed, given = [*keys, "results_dir"], dict[str, str]()
+    known = [*others, *composed]
     for word in words:
         key, _, value = word.partition("=")
         if key not in known:
@@ -212,5 +203,5 @@ def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> 
     """
     chosen = [word for word in words if word.partition("=")[0].removesuffix("!") in KEYS]
     own, names = [word for word in words if word not in chosen], ("run_id", "task", "encoder", "seed")
-    _, config, store = read_words(own, verb, composed=("results_dir", *more), others=names)
+    _, config, store = read_words(own, verb, keys=more, others=names)
     return find_finished(store, *chosen, need_model=True), config

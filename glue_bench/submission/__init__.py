@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glue_bench.config.schema import DataConfig, TaskConfig, config_from_facts
+from glue_bench.config.schema import DataConfig, config_from_facts
 from glue_bench.config.task import headline
 from glue_bench.data.texts import TextFile, open_texts, read_pieces
 from glue_bench.errors import InputError, UsageError, did_you_mean
@@ -134,21 +134,17 @@ class Source:
 
 
 def prepare_sources(
-    files: Sequence[LeaderboardFile],
-    tasks: Mapping[str, TaskConfig],
-    *,
-    choices: Mapping[str, Choice],
-    data: DataConfig | None,
+    files: Sequence[LeaderboardFile], *, choices: Mapping[str, Choice], data: DataConfig | None
 ) -> tuple[list[Source], list[str]]:
     """Find all that predicting the files of these choices needs, and a line for each problem.
 
     `data` is where the test rows are; None for where each run's rows came from.
     """
     sources, problems, checked = list[Source](), list[str](), set[Path]()
-    for file in (file for file in files if file.task in choices):
-        run, _ = choices[file.task]
+    for file in (file for file in files if file.task.name in choices):
+        run, _ = choices[file.task.name]
         try:
-            texts = open_texts(data or config_from_facts(run.record.config).data, tasks[file.task], place=file.place)
+            texts = open_texts(data or config_from_facts(run.record.config).data, file.task, place=file.place)
             if texts.rows != file.rows:
                 found = f"{texts.files}: {texts.rows:,} rows"
                 raise InputError(f"{found}; the leaderboard wants predictions for {file.rows:,}")
@@ -171,7 +167,7 @@ def predict_files(
     logit that is NaN or infinite, a DiskError if the predictions cannot be written.
     """
     contents, loaded, load = dict[str, bytes](), "", None
-    for source in sorted(sources, key=lambda source: source.file.task):  # all files of a task come from one model
+    for source in sorted(sources, key=lambda source: source.file.task.name):  # all files of a task come from one model
         run, prediction = source.run, source.kept
         if prediction is None:
             from glue_bench.runs.inference import load_fine_tuned

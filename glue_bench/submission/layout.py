@@ -37,7 +37,7 @@ class LeaderboardFile:
     """One file of the zip: a header, and a line for each test row in the order of the rows."""
 
     name: str  # with .tsv
-    task: str  # its model predicts the rows
+    task: TaskConfig  # its model predicts the rows
     place: str  # SPLIT, or FOLDER/SPLIT of the data set
     rows: int
     words: Mapping[str, str] = field(default_factory=dict)  # by class, in the order of the codes: what is written
@@ -73,7 +73,7 @@ def lay_out(tasks: Sequence[TaskConfig]) -> tuple[LeaderboardFile, ...]:
         words, limits = dict(zip(task.labels, map(str, written), strict=True)), task.label_range
         for name, place in task.leaderboard.items():
             about = LeaderboardFile(
-                name=f"{name}.tsv", task=task.name, place=place, rows=task.rows[place], words=words, score_range=limits
+                name=f"{name}.tsv", task=task, place=place, rows=task.rows[place], words=words, score_range=limits
             )
             files.append(about)
     return tuple(sorted(files, key=lambda file: file.name))
@@ -85,7 +85,7 @@ def parse_fills(words: Sequence[str], files: Sequence[LeaderboardFile]) -> dict[
     PREDICTION is a class by its name or code, or a score. Without it, it is the class with the code 0, or the middle of
     the range. A UsageError if the task or its prediction is unknown.
     """
-    by_task, fills = {file.task: file for file in files}, dict[str, str]()
+    by_task, fills = {file.task.name: file for file in files}, dict[str, str]()
     for word in words:
         task, equals, value = word.partition("=")
         if task not in by_task:

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from glue_bench.config.compose import compose_task
 from glue_bench.config.schema import DataConfig
 from glue_bench.errors import InputError
 from glue_bench.runs.store import RunStore
@@ -24,9 +23,8 @@ from tests.support.tiny import sentences, write_parquet
 def sources_of(bench: Bench, task: str) -> tuple[list[Source], list[str]]:
     """Return what `prepare_sources` finds for one task of a bench, and its problems."""
     _, choices = choose_runs(RunStore(bench.results), [task])
-    facts = {task: compose_task(task)}
     data = DataConfig(source="local", path=str(bench.glue))
-    return prepare_sources(layout(task), facts, choices=choices, data=data)
+    return prepare_sources(layout(task), choices=choices, data=data)
 
 
 def test_other_numbers_of_test_rows_are_refused_in_one_line_each(made: Bench, tmp_path: Path) -> None:
@@ -162,7 +160,7 @@ def on_rows(source, *, done, fresh):
 run = find_finished(RunStore(Path()), run_id={str(run.folder)!r})
 texts = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, place="many")
 words = dict(zip(run.task.labels, run.task.labels))
-file = LeaderboardFile(name="many.tsv", task="mnli", place="many", rows=texts.rows, words=words)
+file = LeaderboardFile(name="many.tsv", task=run.task, place="many", rows=texts.rows, words=words)
 predict_files([Source(file=file, run=run, texts=texts)], device="cpu", on_rows=on_rows)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
