@@ -44,12 +44,8 @@ class Verdict(StrEnum):
     NOT_RUN = "not run"
 
 
-_OF_REPORT = {  # the report's verdict on a score
-    REPRODUCED: Verdict.CONFIRMED,
-    BELOW: Verdict.CONTRADICTED,
-    ABOVE: Verdict.CONTRADICTED,
-    INCONCLUSIVE: Verdict.UNDECIDED,
-}
+_OF_REPORT = {REPRODUCED: Verdict.CONFIRMED, INCONCLUSIVE: Verdict.UNDECIDED}  # by the report's verdict on a score
+_OF_REPORT |= dict.fromkeys((BELOW, ABOVE), Verdict.CONTRADICTED)
 
 
 class LikelyToken(NamedTuple):

@@ -11,7 +11,7 @@ contradicted; 2 usage or configuration; 3 data or model input, or a problem that
 """
 
 # Turns argv into an exit code. A verb is a module of this package with `add_arguments` and `execute`; its help is its
-# docstring, with ABOUT_KEYS, if it has them, after the first line. So that help is instant, what is slow to import (as
+# docstring, with what `add_options` says of keys after the first line. For instant help, what is slow to import (as
 # Hydra, the report, torch) is imported where it is used.
 
 import argparse
@@ -41,10 +41,10 @@ VERBS = (
 class _Parser(argparse.ArgumentParser):
     """A parser with one-line errors, exit code 2, and epilogs printed as written."""
 
-    def __init__(self, prog: str, docstring: str | None, *, keys: str = "") -> None:
+    def __init__(self, prog: str, docstring: str | None) -> None:
         about, _, more = (docstring or "").removeprefix(f"`{prog}`: ").partition("\n\n")
-        texts: Any = {"description": about[:1].upper() + about[1:], "epilog": "\n".join(filter(None, [keys, more]))}
-        super().__init__(prog, **texts, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+        super().__init__(prog, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+        self.description, self.epilog = about[:1].upper() + about[1:], more
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, fit_message(f"glue-bench: {message}") + "\n")
@@ -96,7 +96,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     for place in [place for place, word in enumerate(words[:-1]) if word == "--text"][::-1]:
         words[place : place + 2] = [f"--text={words[place + 1]}"]  # a text may begin with a dash
     verb = importlib.import_module(f"glue_bench.cli.{name}")
-    parser = _Parser(f"glue-bench {name}", verb.__doc__, keys=getattr(verb, "ABOUT_KEYS", ""))
+    parser = _Parser(f"glue-bench {name}", verb.__doc__)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     verb.add_arguments(parser)
     arguments, unknown = parser.parse_known_intermixed_args(words)
@@ -133,9 +133,7 @@ def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; `glue-bench --help` lists the exit codes."""
     if os.name != "posix":
-        return _end(
-            "works on Linux and macOS only; on Windows, use it inside WSL", errors.UsageError.exit_code, debug=False
-        )
+        return _end("works on Linux and macOS only; on Windows, use it inside WSL", 2, debug=False)
     if argv is None and sys.getfilesystemencoding() != "utf-8":  # an ASCII locale, in which it cannot name every file
         os.environ["PYTHONUTF8"] = "1"  # for helper processes
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - this same command
@@ -170,9 +168,7 @@ def _execute(argv: Sequence[str]) -> int:
         if arguments.debug:
             logging.getLogger("glue_bench").setLevel(logging.DEBUG)
         if sys.flags.optimize > 1:  # -OO
-            raise errors.UsageError(
-                "PYTHONOPTIMIZE=2: drops docstrings, without which transformers cannot load; unset it"
-            )
+            raise errors.UsageError("PYTHONOPTIMIZE=2: transformers cannot load without docstrings; unset it")
         with SIGNALS.handled():
             code = int(arguments.execute(arguments))
             sys.stdout.flush()

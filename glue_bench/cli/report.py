@@ -20,11 +20,10 @@ import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from glue_bench.cli.shared import TABLE_FORMATS, add_options, path_option, read_filters, say, style, write_output
+from glue_bench.cli.shared import TABLE_FORMATS, add_filters, path_option, read_filters, say, style, write_output
 from glue_bench.config import group_options
 from glue_bench.config.schema import CONVENTIONS, TaskConfig
 from glue_bench.errors import EXIT_LACKING, UsageError
-from glue_bench.runs.filters import HELP
 from glue_bench.runs.finished import Defaults
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
@@ -34,11 +33,9 @@ from glue_bench.text import plural
 if TYPE_CHECKING:
     from glue_bench.report.model import Report
 
-ABOUT_KEYS = HELP
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_options(parser, "which runs, as below; results_dir=FOLDER", formats=(*TABLE_FORMATS, "html"), out=True)
+    add_filters(parser, "which runs", formats=(*TABLE_FORMATS, "html"), out=True)
     parser.add_argument("--convention", choices=CONVENTIONS, help="how a task's metrics become one number")
     parser.add_argument("--style", choices=("plain", "paper"), default="plain", help="paper: with --format latex only")
     parser.add_argument(

@@ -22,11 +22,9 @@ from glue_bench.sweep.board import describe_outcome
 from glue_bench.sweep.plan import plan_one, plan_runs
 from glue_bench.training.distributed import Processes
 
-ABOUT_KEYS = describe_keys(RunConfig)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_options(parser, "configuration, as below", config_dir=True)
+    add_options(parser, "configuration, as below", keys=describe_keys(RunConfig), config_dir=True)
     parser.add_argument("-m", "--multirun", action="store_true", help="comma-separated values make several runs")
 
 

@@ -17,7 +17,7 @@ from glue_bench.config.schema import RunConfig, RunKeys
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.files import disk_errors, replace_atomically
 from glue_bench.reading import is_path, whole_number
-from glue_bench.runs.filters import KEYS, Filters
+from glue_bench.runs.filters import HELP, KEYS, Filters
 from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.store import RunStore
 from glue_bench.text import visible
@@ -73,11 +73,13 @@ def add_options(
     words: str,
     *,
     metavar: str = "KEY=VALUE",
+    keys: str = "",
     config_dir: bool = False,
     formats: Sequence[str] = (),
     out: bool = False,
 ) -> None:
-    """Add the words after the verb, and the options that several verbs have."""
+    """Add the words after the verb, the options that several verbs have, and to its help what is said of `keys`."""
+    parser.epilog = "\n".join(filter(None, [keys, parser.epilog]))
     parser.add_argument("overrides", nargs="*", metavar=metavar, help=words)
     if config_dir:
         parser.add_argument("--config-dir", type=path_option, metavar="DIR", help="your own task/NAME.yaml and others")
@@ -85,6 +87,11 @@ def add_options(
         parser.add_argument("--format", default=formats[0], choices=formats)
     if out:
         parser.add_argument("--out", type=path_option, metavar="FILE", help="write there instead of the terminal")
+
+
+def add_filters(parser: argparse.ArgumentParser, words: str, **options: Any) -> None:
+    """Add what `add_options` adds, for a verb that chooses runs."""
+    add_options(parser, f"{words}, as below; results_dir=FOLDER", keys=HELP, **options)
 
 
 def say(text: str) -> None:

@@ -24,7 +24,6 @@ import argparse
 import hashlib
 import shlex
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,14 +33,12 @@ from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.runs.filters import KEYS
 from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.store import RunStore
-from glue_bench.submission import PICKS, Choice, Source, choose_runs, dev_score, predict_files, prepare_sources
+from glue_bench.submission import PICKS, Choice, choose_runs, dev_score, predict_files, prepare_sources
 from glue_bench.submission.layout import LeaderboardFile, check_submission, lay_out, pack_zip, parse_fills, write_rows
-from glue_bench.sweep.board import format_clock
 from glue_bench.text import plural, visible
 
 _CHOOSE = ("encoder", "seed", "run_id", "recipe", "init", "selection", *(key for key in KEYS if key[:8] == "trainer."))
 _COMPOSED = ("data", "data.path", "data.dataset", "data.revision", "trainer.device")
-_LINE_EVERY = 20.0  # seconds between two lines of progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +99,7 @@ def _build(words: list[str], files: Sequence[LeaderboardFile], *, arguments: arg
     if runless or problems:
         raise InputError("submit build: the leaderboard takes all files or none; see above")
     out = arguments.out or store.root.parent / f"submission-{encoder}.zip"
-    contents = predict_files(sources, device=config.trainer.device, on_rows=_Lines())
+    contents = predict_files(sources, device=config.trainer.device, on_progress=say)
     origins = dict[str, str]()
     for source in sources:
         (run, why), kept = choices[source.file.task.name], "kept" if source.kept is not None else "predicted now"
@@ -135,19 +132,3 @@ def _suggest_training(tasks: Sequence[str], encoder: str, *, store: RunStore) ->
     say(f"no finished run of {encoder} for {', '.join(tasks)}; train:")
     say(f"    {shlex.join(command)}")
     say(f"  or use one constant prediction for each: {' '.join(f'--fill {task}' for task in tasks)}")
-
-
-class _Lines:
-    """Prints a line when a file begins, at intervals, and at its end."""
-
-    def __call__(self, source: Source, *, done: int, fresh: int) -> None:
-        now, rows, title = time.monotonic(), source.file.rows, f"{source.file.name}, {source.file.rows:,} rows"
-        if done == 0:
-            self._began = self._last = now
-            say(f"{title}: predicting with {source.run.title}")
-        elif done == rows:
-            kept = f"; {rows - fresh:,} were done before" if fresh < rows else ""
-            say(f"{title}: done in {format_clock(now - self._began)}{kept}")
-        elif now - self._last >= _LINE_EVERY:
-            self._last = now
-            say(f"{title}: {done:,} done, about {format_clock((now - self._began) / done * (rows - done))} left")

@@ -42,13 +42,11 @@ from glue_bench.text import plural
 from glue_bench.training.distributed import ALONE, Processes
 from glue_bench.training.stopping import Stopped
 
-ABOUT_KEYS = f"""{describe_keys(SweepConfig)}\
-  preset=card|sample|smoke        the model card's table; offline in minutes; seconds
-"""
+_PRESETS = "  preset=card|sample|smoke        the model card's table; offline in minutes; seconds\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_options(parser, "configuration, as below", config_dir=True)
+    add_options(parser, "configuration, as below", keys=describe_keys(SweepConfig) + _PRESETS, config_dir=True)
     parser.add_argument("--dry-run", action="store_true", help="print what is missing, done, running, failed")
     parser.add_argument("--measure", action="store_true", help="with --dry-run: time a few updates of what never ran")
     parser.add_argument("--retry-failed", action="store_true", help="run again what failed or diverged")
@@ -102,16 +100,11 @@ def execute_plan(
     stop_at_failure: bool = False,
     processes: Processes = ALONE,
 ) -> Mapping[str, Record]:
-    """Run what is missing, and return every record of the plan.
+    """Run what is missing, and return every record of the plan; `summary` is printed when nothing more can stop it.
 
-    Args:
-        serial: run in this process, whatever the configuration says; only then
-            `stop_at_failure` and `processes` count, as in `run_serially`.
-        summary: printed after the checks that could stop the runs.
-        expected: seconds of runs, by run id, as far as they are known.
-
-    A GlueBenchError comes before the first run: files or the hub are out of reach, results cannot be written, or the
-    device does not exist.
+    `serial` means in this process, whatever the configuration says; only then `stop_at_failure` and `processes` count,
+    as in `run_serially`. `expected` are seconds of runs by run id, as far as known. A GlueBenchError comes before the
+    first run: files or the hub are out of reach, results cannot be written, or the device does not exist.
     """
     executor = plan.requests[0].config.executor
     kind = "serial" if serial else executor.kind
@@ -221,26 +214,35 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool)
     estimates = {**found, **estimates}
     rows = list[list[str]]()
     for request in plan.requests:
-        record, estimate, known = plan.records.get(request.run_id), estimates.get(request.run_id), ""
+        record, estimate, text = plan.records.get(request.run_id), estimates.get(request.run_id), ""
         time = f"~{format_clock(estimate.seconds)}" if estimate else ""
         if owner := plan.running.get(request.run_id):
-            known = f"by {owner.title}" + (f", update {owner.step} of {owner.steps}" if owner.steps else "")
+            text = f"by {owner.title}" + (f", update {owner.step} of {owner.steps}" if owner.steps else "")
         elif record is not None:
-            known = describe_outcome(record)
+            text = describe_outcome(record)
             time = format_clock(record.seconds["total"]) if "total" in record.seconds else ""
         elif request.run_id in plan.earlier:
-            known = f"again: {plan.earlier[request.run_id].outcome}"
+            text = f"again: {plan.earlier[request.run_id].outcome}"
         elif request.run_id in plan.snapshots:
-            known = f"continues from its snapshot after update {plan.snapshots[request.run_id]}"
+            text = f"continues from its snapshot after update {plan.snapshots[request.run_id]}"
         elif estimate:
-            known = f"estimated from {estimate.basis}"
+            text = f"estimated from {estimate.basis}"
         elif request in plan.missing:
-            known = works[request.setting_id]
-        rows.append([request.title, plan.state(request), time, known, request.run_id])
+            text = works[request.setting_id]
+        rows.append([request.title, plan.state(request), time, text, request.run_id])
     write_table(["run", "state", "time", "what is known", "run id"], rows, title="Plan")
     say(_summarise(plan))
-    if plan.missing:
-        say(_describe_time(plan, estimates))
+    known = [estimates[request.run_id] for request in plan.missing if request.run_id in estimates]
+    if known:
+        workers, others = _workers(plan), len(plan.missing) - len(known)
+        clock = format_clock(seconds_in_all([each.seconds for each in known], workers=workers))
+        basis = "from the times of finished runs in this folder, which may have had other threads or another device"
+        if any("timed now" in each.basis for each in known):
+            basis = "from finished runs in this folder, and a few updates that were timed now"
+        at_once = f"with {workers} at a time" if workers > 1 else "one after another"
+        say(f"about {clock} {at_once}, {basis}" + (f"; {others} more without an estimate" if others else ""))
+    elif plan.missing:
+        say("no estimate of the time: nothing like these runs has finished here yet; --measure times a few updates")
     return 0
 
 
@@ -251,16 +253,3 @@ def _workers(plan: Plan) -> int:
     no_gpu = plan.missing[0].config.trainer.device == "cpu" or not has_nvidia_gpu()
     executor = plan.requests[0].config.executor
     return len(deal_out(executor, runs=len(plan.requests), gpus=[])) if executor.kind == "local" and no_gpu else 1
-
-
-def _describe_time(plan: Plan, estimates: Mapping[str, Estimate]) -> str:
-    known = [estimates[request.run_id] for request in plan.missing if request.run_id in estimates]
-    if not known:
-        return "no estimate of the time: nothing like these runs has finished here yet; --measure times a few updates"
-    workers, unknown = _workers(plan), len(plan.missing) - len(known)
-    at_once = f"with {workers} at a time" if workers > 1 else "one after another"
-    text = f"about {format_clock(seconds_in_all([each.seconds for each in known], workers=workers))} {at_once}"
-    basis = "from the times of finished runs in this folder, which may have had other threads or another device"
-    if any("timed now" in each.basis for each in known):
-        basis = "from finished runs in this folder, and a few updates that were timed now"
-    return f"{text}, {basis}" + (f"; {unknown} more without an estimate" if unknown else "")

@@ -180,8 +180,11 @@ def _check_replaceable(run: FinishedRun, out: Path) -> None:
 
 def render_card(record: Record, task: TaskConfig, *, place: str) -> str:
     """Render README.md: metadata between lines of dashes, then the text, with a snippet that loads `place`."""
-    environment = jinja2.Environment(  # noqa: S701 - it is Markdown, which `_escape` escapes
-        undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True, finalize=_escape
+    environment = jinja2.Environment(  # noqa: S701 - it is Markdown, which is escaped as such
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        finalize=lambda value: value if isinstance(value, Markup) else escape_markdown(str(value)),
     )
     environment.filters |= {"title": lambda part: metric_title([part]), "thousands": "{:,}".format}
     trainer, words = record.config["trainer"], repeating_words(record, private=False)
@@ -206,10 +209,6 @@ def render_card(record: Record, task: TaskConfig, *, place: str) -> str:
     )
     ModelCard(text)  # raises ValueError for metadata that the hub would not accept
     return text
-
-
-def _escape(value: object) -> str:
-    return value if isinstance(value, Markup) else escape_markdown(str(value))
 
 
 def eval_result_files(record: Record, task: TaskConfig) -> dict[str, list[dict[str, Any]]]:

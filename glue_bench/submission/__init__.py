@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 PICKS = ("median", "best")
 _LISTED = 6
+_LINE_EVERY = 20.0  # seconds between two lines of progress
 Choice = tuple[FinishedRun, str]  # the run that predicts a task, and how it was chosen
 Vector = NDArray[np.int64] | NDArray[np.float64]
 
@@ -158,13 +160,13 @@ def prepare_sources(
 
 
 def predict_files(
-    sources: Sequence[Source], *, device: str, on_rows: Callable[..., None] = lambda *_, **__: None
+    sources: Sequence[Source], *, device: str, on_progress: Callable[[str], None] = lambda _: None
 ) -> dict[str, bytes]:
     """Predict what is not stored yet, store it in the runs' folders, and return the content of each file by name.
 
-    `device` is as in `load_fine_tuned`; `on_rows` is called with a source, `done` rows of it, 0 at its start, and
-    `fresh`: those of them predicted now. An InputError for rows or weights that cannot be used, a DivergedError for a
-    logit that is NaN or infinite, a DiskError if the predictions cannot be written.
+    `device` is as in `load_fine_tuned`; `on_progress` is called with a line where a file begins, at intervals, and at
+    its end. An InputError for rows or weights that cannot be used, a DivergedError for a logit that is NaN or infinite,
+    a DiskError if the predictions cannot be written.
     """
     contents, loaded, load = dict[str, bytes](), "", None
     for source in sorted(sources, key=lambda source: source.file.task.name):  # all files of a task come from one model
@@ -172,17 +174,16 @@ def predict_files(
         if prediction is None:
             from glue_bench.runs.inference import load_fine_tuned
 
-            on_rows(source, done=0, fresh=0)
             if load is None or loaded != run.record.task:  # free the last model before loading the next
                 loaded, load = run.record.task, functools.cache(functools.partial(load_fine_tuned, run, device=device))
-            prediction = _predict_rows(source, load=load, on_rows=on_rows)
+            prediction = _predict_rows(source, load=load, on_progress=on_progress)
         # Classes are mapped by name: a run's codes may be in another order.
         shown = prediction if run.task.regression else [run.task.labels[code] for code in prediction]
         contents[source.file.name] = write_rows(source.file, shown)
     return contents
 
 
-def _predict_rows(source: Source, *, load: "Callable[[], FineTuned]", on_rows: Callable[..., None]) -> Vector:
+def _predict_rows(source: Source, *, load: "Callable[[], FineTuned]", on_progress: Callable[[str], None]) -> Vector:
     """Predict and store a split: (rows,) class codes in the run's order, or scores; `load` loads the run's model."""
     from glue_bench.runs.inference import predict_texts
     from glue_bench.tasks.metrics import decide
@@ -192,6 +193,9 @@ def _predict_rows(source: Source, *, load: "Callable[[], FineTuned]", on_rows: C
     task, path = source.run.task, predictions_path(source.run.folder, source.file.place)
     parts = path.with_name(f".{path.stem}-{hashlib.sha256(source.origin.encode()).hexdigest()[:12]}")
     pieces, done, fresh = list[tuple[NDArray[np.int64], NDArray[np.float32]]](), 0, 0
+    began = last = time.monotonic()
+    total, title = source.texts.rows, f"{source.file.name}, {source.texts.rows:,} rows"
+    on_progress(f"{title}: predicting with {source.run.title}")
     for texts in read_pieces(source.texts, task):
         part = parts / f"{done}.npy"
         found: NDArray[Any] = np.empty(0)
@@ -200,16 +204,18 @@ def _predict_rows(source: Source, *, load: "Callable[[], FineTuned]", on_rows: C
         if found.shape != (len(texts), task.outputs) or found.dtype != np.float32:
             found = predict_texts(load(), texts.texts)
             fresh += len(texts)
-            if len(texts) < source.texts.rows:  # a split of one piece needs no stored pieces
+            if len(texts) < total:  # a split of one piece needs no stored pieces
                 with replace_atomically(part) as temporary, temporary.open("wb") as stream:
                     np.save(stream, found)
         pieces.append((texts.idx, found))
         done += len(texts)
-        if done < source.texts.rows:
-            on_rows(source, done=done, fresh=fresh)
+        if done < total and (now := time.monotonic()) - last >= _LINE_EVERY:
+            last, left = now, (now - began) / done * (total - done)
+            on_progress(f"{title}: {done:,} done, about {left / 60:.0f} min left")
     idx, logits = (np.concatenate(column) for column in zip(*pieces, strict=True))
     prediction = decide(logits, regression=task.regression)
     write_predictions(path, idx=idx, prediction=prediction, logits=logits, origin=source.origin)
     shutil.rmtree(parts, ignore_errors=True)
-    on_rows(source, done=done, fresh=fresh)
+    before = f"; {total - fresh:,} were done before" if fresh < total else ""
+    on_progress(f"{title}: done in {time.monotonic() - began:.0f} s{before}")
     return prediction

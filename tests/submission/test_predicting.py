@@ -95,24 +95,29 @@ def test_rows_in_another_order_than_their_idx_are_refused(made: Bench, tmp_path:
         predict_files([source], device="cpu")
 
 
-def stop_halfway(source: Source, *, done: int, fresh: int) -> None:  # noqa: ARG001
+def stop_halfway(text: str) -> None:
     """Stop as a signal would."""
-    if done > source.file.rows / 2:
+    if ": 8,192 done" in text:
         raise KeyboardInterrupt
 
 
-def test_an_interrupted_build_resumes_where_it_stopped(made: Bench, tmp_path: Path) -> None:
+def test_an_interrupted_build_resumes_where_it_stopped(
+    made: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glue_bench.submission._LINE_EVERY", 0)
     bench = made.copy(tmp_path)
     whole = bench.run("mnli").folder / "predictions" / "test_matched.parquet"
     expected = pq.read_table(whole)
     whole.unlink()
     source = next(source for source in sources_of(bench, "mnli")[0] if source.file.name == "MNLI-m.tsv")
     with pytest.raises(KeyboardInterrupt):
-        predict_files([source], device="cpu", on_rows=stop_halfway)
+        predict_files([source], device="cpu", on_progress=stop_halfway)
     assert not whole.exists()
-    told = list[dict[str, int]]()
-    predict_files([source], device="cpu", on_rows=lambda _, **rows: told.append(rows))
-    assert [tuple(rows.values()) for rows in told] == [(0, 0), (4096, 0), (8192, 0), (9796, 9796 - 2 * 4096)]
+    told = list[str]()
+    predict_files([source], device="cpu", on_progress=told.append)
+    starts = [line.removeprefix("MNLI-m.tsv, 9,796 rows: ")[:10] for line in told[:-1]]
+    assert starts == ["predicting", "4,096 done", "8,192 done"]
+    assert told[-1].endswith("; 8,192 were done before")
     assert pq.read_table(whole).equals(expected)
     assert not list(whole.parent.glob(".*"))
 
@@ -150,21 +155,24 @@ from glue_bench.config.schema import DataConfig
 from glue_bench.data.texts import open_texts
 from glue_bench.runs.finished import find_finished
 from glue_bench.runs.store import RunStore
+from glue_bench import submission
 from glue_bench.submission import Source, predict_files
 from glue_bench.submission.layout import LeaderboardFile
 
-def on_rows(source, *, done, fresh):
+submission._LINE_EVERY = 0
+
+def on_progress(text):
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    print(done, pages * 4 // 1024)
+    print(pages * 4 // 1024)
 
 run = find_finished(RunStore(Path()), run_id={str(run.folder)!r})
 texts = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, place="many")
 words = dict(zip(run.task.labels, run.task.labels))
 file = LeaderboardFile(name="many.tsv", task=run.task, place="many", rows=texts.rows, words=words)
-predict_files([Source(file=file, run=run, texts=texts)], device="cpu", on_rows=on_rows)
+predict_files([Source(file=file, run=run, texts=texts)], device="cpu", on_progress=on_progress)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
     assert result.returncode == 0, result.stderr
-    megabytes = {int(done): int(used) for done, used in (line.split() for line in result.stdout.splitlines())}
-    assert len(megabytes) == 25  # the start, too
-    assert megabytes[rows] - megabytes[4 * 4096] < 70
+    megabytes = [int(line) for line in result.stdout.splitlines()]
+    assert len(megabytes) == 25  # at the start, and after every piece
+    assert megabytes[24] - megabytes[4] < 70
