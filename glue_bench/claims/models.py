@@ -88,16 +88,6 @@ class Model:
             raise InputError(self.missing[lacking[0]])
         return self.folder
 
-    @functools.cached_property
-    def fill_mask(self) -> tuple[Any, Any]:
-        """The masked language model in float32 on the CPU, and its tokenizer.
-
-        An InputError if a file is missing or damaged, or the weights have no masked-LM head.
-        """
-        folder = self.folder_with(WEIGHTS, TOKENIZER)
-        model: Any = load_transformer(folder, read_model_config(folder), kind=AutoModelForMaskedLM)[0]
-        return model.eval(), load_tokenizer(folder)
-
 
 def read_weights(path: Path) -> dict[str, int]:
     """Count what the names and shapes of a safetensors file's tensors show, and load none.
@@ -204,9 +194,15 @@ def _check_case(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
     return not why, {"found": found, "why": why, "basis": "the tokenizer", "details": {"ids": ids}}
 
 
+@functools.cache  # for several claims
+def _load_masked_lm(folder: Path) -> tuple[Any, Any]:
+    model: Any = load_transformer(folder, read_model_config(folder), kind=AutoModelForMaskedLM)[0]
+    return model.eval(), load_tokenizer(folder)
+
+
 @torch.inference_mode()
 def _check_fill_mask(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
-    network, tokenizer = model.fill_mask
+    network, tokenizer = _load_masked_lm(model.folder_with(WEIGHTS, TOKENIZER))
     if tokenizer.mask_token_id is None:
         raise InputError("the tokenizer has no mask token")
     ids = tokenizer(claim.prompt.replace("<mask>", tokenizer.mask_token), return_tensors="pt")["input_ids"]  # (1, L)

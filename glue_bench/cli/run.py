@@ -45,7 +45,7 @@ def _execute_one(arguments: argparse.Namespace, processes: Processes) -> int:
         print_report(plan.records.values(), store)
         processes.broadcast(None)
         return 0
-    records = execute_plan(plan, store, serial=True, stop_at_failure=True, processes=processes)
+    records = execute_plan(plan, store, processes=processes, stop_at_failure=True)
     record = records[request.run_id]
     processes.broadcast(None)
     print_report([record], store)

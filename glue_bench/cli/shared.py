@@ -61,10 +61,8 @@ def describe_keys(schema: type[RunKeys]) -> str:
     text = "keys (Hydra's grammar; docs/configuration.md lists all with their defaults):\n"
     for word, meaning in about.items():
         lines = textwrap.wrap(meaning + _REMARKS.get(word, ""), 118 - _INDENT, break_on_hyphens=False)
-        beside = (
-            [f"  {word}", *lines] if len(word) >= _INDENT - 2 else [f"  {word}".ljust(_INDENT) + lines[0], *lines[1:]]
-        )
-        text += f"\n{' ' * _INDENT}".join(beside) + "\n"
+        start = f"  {word}".ljust(_INDENT) if len(word) < _INDENT - 2 else f"  {word}\n{' ' * _INDENT}"
+        text += start + f"\n{' ' * _INDENT}".join(lines) + "\n"
     return text
 
 

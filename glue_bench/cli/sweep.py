@@ -94,20 +94,19 @@ def execute_plan(
     plan: Plan,
     store: RunStore,
     *,
-    serial: bool = False,
     summary: str = "",
     expected: Mapping[str, float] | None = None,
+    processes: Processes | None = None,
     stop_at_failure: bool = False,
-    processes: Processes = ALONE,
 ) -> Mapping[str, Record]:
     """Run what is missing, and return every record of the plan; `summary` is printed when nothing more can stop it.
 
-    `serial` means in this process, whatever the configuration says; only then `stop_at_failure` and `processes` count,
-    as in `run_serially`. `expected` are seconds of runs by run id, as far as known. A GlueBenchError comes before the
-    first run: files or the hub are out of reach, results cannot be written, or the device does not exist.
+    With `processes` this one is the first that runs them, one after another, and `stop_at_failure` counts, both as in
+    `run_serially`; else the configuration says who does. `expected` are seconds of runs by run id, as far as known. A
+    GlueBenchError comes before the first run: files or the hub are out of reach, or results or device cannot be used.
     """
     executor = plan.requests[0].config.executor
-    kind = "serial" if serial else executor.kind
+    kind, processes = ("serial", processes) if processes else (executor.kind, ALONE)
     if plan.missing:
         fetch_inputs(plan.missing)
         check_writable(store.root)
@@ -192,7 +191,7 @@ def _run_line(arguments: argparse.Namespace) -> int:
     if owner:
         say(f"{request.title}: is being run by {owner.title}; nothing to do here")
         return 0
-    records = execute_plan(plan, store, serial=True)
+    records = execute_plan(plan, store, processes=ALONE)
     record = records[request.run_id]
     say(f"{request.title}: {record.status}: {describe_outcome(record)}")
     return 0 if plan.is_fulfilled(records, store) else EXIT_LACKING
