@@ -28,7 +28,6 @@ from glue_bench.tasks.published import NOT_STATED, PublishedTable, load_publishe
 from glue_bench.text import plural, visible
 
 _FILTERS = ("encoder", "task", "protocol")
-_ABOUT = ("row", "protocol", "method", "statistic", "start", "status")
 _OF_SCORE = ("task", "value", "metric", "n", "deviation", "minimum", "maximum", "best", "start", "note")
 _HAS: dict[str, Callable[[PublishedTable], list[str]]] = {
     "encoder": lambda table: [name.lower() for name in table.hub_ids],
@@ -76,8 +75,15 @@ def execute(arguments: argparse.Namespace) -> int:
     elif names:
         _print_row(chosen[0], facts[0], out=arguments.out)
     else:
-        headers = [*_ABOUT, *(tasks[name].title for name in CARD_TASKS)]
-        cells = [_line(table, CARD_TASKS) for table in chosen]
+        headers = ["row", "protocol", "method", "statistic", "start", "status"]
+        headers, cells = [*headers, *(tasks[name].title for name in CARD_TASKS)], list[list[str]]()
+        for table in chosen:
+            from_mnli = sum(score.start == "mnli" for score in table.scores.values())
+            starts = dict.fromkeys(score.start for score in table.scores.values())
+            start = f"MNLI for {from_mnli}" if from_mnli else " or ".join(starts)
+            statistic = f"{table.statistic} of {table.runs}" if table.runs and table.runs > 1 else table.statistic
+            scores = [f"{table.scores[name].value:.1f}" if name in table.scores else "" for name in CARD_TASKS]
+            cells.append([table.name, table.protocol_name, table.method, statistic, start, table.status, *scores])
         write_table(headers, cells, title=plural(len(chosen), "published row"), out=arguments.out)
     return 0
 
@@ -125,11 +131,3 @@ def _print_row(table: PublishedTable, facts: Mapping[str, Any], *, out: Path | N
     notes += [*facts["unreachable"], command]
     headers = ["dev rows" if key == "n" else key for key in _OF_SCORE]
     write_table(headers, cells, title=f"{table.name}: {table.title}", notes=notes, out=out)
-
-
-def _line(table: PublishedTable, columns: Sequence[str]) -> list[str]:
-    from_mnli = sum(score.start == "mnli" for score in table.scores.values())
-    start = f"MNLI for {from_mnli}" if from_mnli else " or ".join({score.start: "" for score in table.scores.values()})
-    statistic = f"{table.statistic} of {table.runs}" if table.runs and table.runs > 1 else table.statistic
-    about = [table.name, table.protocol_name, table.method, statistic, start, table.status]
-    return [*about, *(f"{table.scores[name].value:.1f}" if name in table.scores else "" for name in columns)]
