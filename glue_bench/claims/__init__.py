@@ -199,14 +199,15 @@ def check_scores(claim: Claim, *, store: RunStore, published: Sequence[Published
     rows = [row for part in build_report(records, [table], store=store).sections for row in part.rows]
     judged = list[ClaimRow]()
     for task, name in claim.tasks.items():
-        one, score = replace(claim, id=f"{claim.id}.{task}", title=f"GLUE {name}"), table.scores.get(task)
-        why = f"the published table {table.name} has no number for this task"
-        unknown = ClaimRow(claim=one, verdict=Verdict.NOT_CHECKABLE, why=why)
-        judged.append(_check_score(one, score, rows=[row for row in rows if row.task == task]) if score else unknown)
+        one = replace(claim, id=f"{claim.id}.{task}", title=f"GLUE {name}")
+        judged.append(_check_score(one, table.scores.get(task), rows=[row for row in rows if row.task == task]))
     return judged
 
 
-def _check_score(claim: Claim, score: PublishedScore, *, rows: Sequence[Row]) -> ClaimRow:
+def _check_score(claim: Claim, score: PublishedScore | None, *, rows: Sequence[Row]) -> ClaimRow:
+    if score is None:
+        why = f"the published table {claim.table} has no number for this task"
+        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why)
     claim = replace(claim, says=f"{score.value} ({score.metric})", source=score.source)
     row = max(rows, key=lambda row: (row.difference is not None, not row.optimistic, len(row.seeds)), default=None)
     if row is None:
