@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from glue_bench.config.schema import TrainerConfig
-from glue_bench.errors import InputError
 from glue_bench.report.columns import TextTable
 from glue_bench.report.formats import render_csv, render_tables
 from glue_bench.report.model import Row
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 
 CARDS = Path(__file__).resolve().parent / "cards"
 CLAIMS_SCHEMA_VERSION = 1
+Progress = Callable[[str], None]  # is told of each step in a line
 _CSV = ("id", "title", "model", "claimed", "found", "verdict", "why", "basis", "check", "source")
-_OF_SCORE = ("median", "minimum", "maximum", "seeds", "setting_id")
 _VERDICTS = (
     "Verdicts: confirmed; contradicted (what was found is shown); undecided (measured, but not clearly enough); not "
     "checkable here (the note says why); not run (not asked for, or no run has finished)."
@@ -43,6 +42,10 @@ class Verdict(StrEnum):
     UNDECIDED = "undecided"  # measured, but not clearly enough
     NOT_CHECKABLE = "not checkable here"
     NOT_RUN = "not run"
+
+
+_OF_REPORT = {REPRODUCED: Verdict.CONFIRMED, INCONCLUSIVE: Verdict.UNDECIDED}  # by the report's verdict on a score
+_OF_REPORT |= dict.fromkeys((BELOW, ABOVE), Verdict.CONTRADICTED)
 
 
 class LikelyToken(NamedTuple):
@@ -113,9 +116,8 @@ class ClaimRow:
 
     def plain(self) -> dict[str, Any]:
         """Return the row as JSON."""
-        claim, own = self.claim, {"found": self.found, "verdict": self.verdict, "why": self.why, "basis": self.basis}
-        facts = {"id": claim.id, "title": claim.title, "model": claim.model, "claimed": claim.says, **own}
-        return {**facts, "check": claim.check, "source": claim.source, "details": dict(self.details)}
+        facts = {key: getattr(self, key, None) or getattr(self.claim, key, "") for key in _CSV}
+        return {**facts, "claimed": self.claim.says, "details": dict(self.details)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,24 +136,14 @@ class ClaimsReport:
         return {str(verdict): counts[verdict] for verdict in Verdict}
 
 
-def load_card(name: str, *, folder: Path = CARDS) -> Card:
-    """Load the models and claims in FOLDER/NAME.json.
-
-    An InputError if it does not exist, cannot be read, or has another structure.
-    """
-    path = folder / f"{name}.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        models, claims = {name: CardModel(**facts) for name, facts in content["models"].items()}, list[Claim]()
-        for facts in content["claims"]:
-            tokens = [LikelyToken(**token) for token in facts.get("tokens", ())]
-            claims.append(Claim(**{"says": list_tokens(tokens), **facts, "tokens": tokens}))
-            if unknown := {facts["model"], claims[-1].against or facts["model"]} - models.keys():
-                raise ValueError(f"no model {min(unknown)}")
-        rules = [content["rules"][kind] for kind in dict.fromkeys(claim.kind for claim in claims)]
-        return Card(title=content["title"], models=models, claims=claims, rules=rules)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a readable file of claims ({type(error).__name__}: {error})") from error
+def load_card(name: str) -> Card:
+    """Load the models and claims of cards/NAME.json, which ship with glue-bench."""
+    content, claims = json.loads((CARDS / f"{name}.json").read_text("utf-8")), list[Claim]()
+    for facts in content["claims"]:
+        tokens = [LikelyToken(**token) for token in facts.get("tokens", ())]
+        claims.append(Claim(**{"says": list_tokens(tokens), **facts, "tokens": tokens}))
+    models = {name: CardModel(**facts) for name, facts in content["models"].items()}
+    return Card(title=content["title"], models=models, claims=claims, rules=list(content["rules"].values()))
 
 
 def list_tokens(tokens: Sequence[LikelyToken]) -> str:
@@ -166,7 +158,7 @@ def check_card(
     store: RunStore,
     settings: TrainerConfig,
     repeats: int | None,
-    on_progress: Callable[[str], None] = lambda _: None,
+    on_progress: Progress = lambda _: None,
 ) -> ClaimsReport:
     """Check what can be checked here; a UsageError if the device or engine of `settings` is not available.
 
@@ -188,7 +180,7 @@ def check_card(
             row, used = measure_speed(claim, models, settings=settings, repeats=repeats, on_progress=on_progress)
             rows.append(row)
             machine = machine or used
-    notes = [*left_out_note(store.left_out), _VERDICTS, *card.rules, *(_describe(model) for model in models.values())]
+    notes = [*left_out_note(store.left_out), _VERDICTS, *card.rules, *(model.describe() for model in models.values())]
     if machine:
         cores, threads = plural(machine["cores"], "core"), plural(machine["threads"], "thread")
         where = f"{machine['device']} ({machine['name']}), {cores}, {threads}, {machine['precision']}"
@@ -202,9 +194,7 @@ def check_scores(claim: Claim, *, store: RunStore, published: Sequence[Published
 
     Of several settings of a task, the one with a difference to the card and the most finished seeds counts.
     """
-    table = next((table for table in published if table.name == claim.table), None)
-    if table is None:
-        return [ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=f"no published table {claim.table}")]
+    table = next(table for table in published if table.name == claim.table)
     records = [record for record in store.load_all() if find_tables([table], record.encoder.get("hub_id"))]
     rows = [row for part in build_report(records, [table], store=store).sections for row in part.rows]
     judged = list[ClaimRow]()
@@ -218,35 +208,22 @@ def _check_score(claim: Claim, score: PublishedScore | None, *, rows: Sequence[R
     if score is None:
         why = f"the published table {claim.table} has no number for this task"
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why)
-    one = replace(claim, says=f"{score.value} ({score.metric})", source=score.source)
+    claim = replace(claim, says=f"{score.value} ({score.metric})", source=score.source)
     row = max(rows, key=lambda row: (row.difference is not None, not row.optimistic, len(row.seeds)), default=None)
     if row is None:
-        return ClaimRow(claim=one, verdict=Verdict.NOT_RUN, why="no such run under results_dir")
+        return ClaimRow(claim=claim, verdict=Verdict.NOT_RUN, why="no such run under results_dir")
     if row.summary is None:
         ended = ", ".join(f"{count} {status}" for status, count in row.unfinished.items())
-        return ClaimRow(claim=one, verdict=Verdict.NOT_RUN, why=ended, basis="records")
-    of = {REPRODUCED: Verdict.CONFIRMED, BELOW: Verdict.CONTRADICTED, ABOVE: Verdict.CONTRADICTED}
-    of[INCONCLUSIVE] = Verdict.UNDECIDED
-    verdict, why = of.get(row.verdict.kind if row.verdict else "", Verdict.NOT_CHECKABLE), row.note
-    if row.verdict and verdict != Verdict.NOT_CHECKABLE:
+        return ClaimRow(claim=claim, verdict=Verdict.NOT_RUN, why=ended, basis="records")
+    verdict, why = Verdict.NOT_CHECKABLE, row.note
+    if row.verdict and row.verdict.kind in _OF_REPORT:
+        verdict = _OF_REPORT[row.verdict.kind]
         why = f"{row.verdict.kind}: {row.verdict.reason or plural(len(row.seeds), 'seed')}"
-    others = f"; {plural(len(rows) - 1, 'other setting')} in the report" if len(rows) > 1 else ""
-    facts = row.to_json()
-    details = {"published": score.value, **{key: facts[key] for key in _OF_SCORE}}
-    found = "{median:.1f} [{minimum:.1f}, {maximum:.1f}]".format(**facts)
-    return ClaimRow(claim=one, verdict=verdict, found=found, why=why + others, basis="records", details=details)
-
-
-def _describe(model: "Model") -> str:
-    stated, start = model.stated, f"model {model.place.partition(' ')[0]}: "  # of a message from the hub
-    parts = [f"{stated.title}: {model.place}", *(remark.removeprefix(start) for remark in model.remarks)]
-    if model.unread:
-        parts.append(f"the stated architecture is {stated.architecture_source}")
-    if (found := model.weights_sha256) is not None:
-        same = "as" if stated.weights_sha256 == found else "not as"
-        known = f", {same} in {stated.weights_sha256_source}" if stated.weights_sha256 else ""
-        parts.append(f"SHA-256 of model.safetensors {found}{known}")
-    return "; ".join(parts) + "."
+    why += f"; {plural(len(rows) - 1, 'other setting')} in the report" if len(rows) > 1 else ""
+    scores = {key: getattr(row.summary, key) for key in ("median", "minimum", "maximum")}
+    details = {"published": score.value, **scores, "seeds": row.seeds, "setting_id": row.setting.id}
+    found = "{median:.1f} [{minimum:.1f}, {maximum:.1f}]".format(**scores)
+    return ClaimRow(claim=claim, verdict=verdict, found=found, why=why, basis="records", details=details)
 
 
 def render_claims(report: ClaimsReport, format_name: str, *, width: int | None = None, color: bool = False) -> str:
@@ -259,10 +236,12 @@ def render_claims(report: ClaimsReport, format_name: str, *, width: int | None =
     if format_name == "csv":
         return render_csv(rows, like=_CSV)
     summary = ", ".join(f"{count} {verdict}" for verdict, count in report.counts.items() if count) or "no claims"
-    title = f"Claims of {report.title}: {summary}"
     for row in rows:
         shows_basis = row["found"] and row["basis"] not in row["why"]
         row["note"] = "; ".join(filter(None, [row["why"], row["basis"] if shows_basis else ""]))
-    cells = [[row[key] for key in ("title", "claimed", "found", "verdict", "note")] for row in rows]
-    table = TextTable(title=title, headers=["claim", "the card says", "found", "verdict", "note"], rows=cells)
+    table = TextTable(
+        title=f"Claims of {report.title}: {summary}",
+        headers=["claim", "the card says", "found", "verdict", "note"],
+        rows=[[row[key] for key in ("title", "claimed", "found", "verdict", "note")] for row in rows],
+    )
     return render_tables([table], report.notes, format_name=format_name, width=width, color=color)

@@ -6,19 +6,18 @@ No code that comes with a model is run. Every check raises InputError if it need
 import contextlib
 import functools
 import math
+import os
 import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, AutoModelForMaskedLM, PretrainedConfig, RobertaConfig
 
 from glue_bench.claims import CardModel, Claim, ClaimRow, LikelyToken, Verdict, list_tokens
 from glue_bench.config.schema import EncoderConfig
-from glue_bench.data.encoding import TextEncoder, load_tokenizer
+from glue_bench.data.encoding import load_tokenizer
 from glue_bench.data.hub import commit_of, fetch_file
 from glue_bench.errors import InputError
 from glue_bench.files import file_sha256
@@ -31,7 +30,6 @@ STATED = "the stated architecture"
 MILLION = 1_000_000
 _LAYER = re.compile(r"(?:^|\.)layer\.(\d+)\.")
 _NOT_IN_MASKED_LM = ("pooler.", "position_ids", "lm_head.decoder.")  # the last is the embeddings, or a bias, again
-_LONGEST = 64  # tokens: more than any word of a case claim has
 
 
 class Model:
@@ -39,75 +37,56 @@ class Model:
 
     def __init__(self, stated: CardModel, encoder: EncoderConfig, *, weights: bool = True) -> None:
         """Search a local folder, or download, `weights` too; a DiskError if the hub's cache cannot be written."""
-        self.stated, self.folder = stated, Path(encoder.path or "")  # of the files that are not missing
-        self.missing = dict[str, str]()  # CONFIG, TOKENIZER, WEIGHTS: why, in a few words
-        self.remarks, self.place = list[str](), str(self.folder)  # why, in full; where they are, in words
-        if encoder.hub_id is None:
-            absent = [name for name in (CONFIG, WEIGHTS) if not (self.folder / name).is_file()]
-            self.missing |= {name: f"the folder has no {name}" for name in absent}
-            if not has_tokenizer(self.folder):
-                self.missing[TOKENIZER] = "the folder has no tokenizer.json, nor a vocabulary file"
-        else:
-            self._fetch(encoder.hub_id, encoder.revision or "main", weights=weights)
+        self.stated, self.folder = stated, Path(encoder.path or os.devnull)
+        self.place, self.remark = str(self.folder), ""  # where the files are, in words; why some are missing
+        hub_id, revision, tokenizer = encoder.hub_id, encoder.revision or "main", False
+        try:
+            if hub_id:
+                self.place = f"{hub_id} at {revision}"
+                config = cast(Path, fetch_file(hub_id, CONFIG, revision=revision, repo_type="model"))
+                self.folder, revision = config.parent, commit_of(config, CONFIG)
+                self.place = f"{hub_id} at {revision}"
+                fetch_tokenizer(hub_id, revision)
+            tokenizer = has_tokenizer(self.folder)
+            if hub_id and weights:
+                fetch_file(hub_id, WEIGHTS, revision=revision, repo_type="model")
+        except InputError as error:
+            self.remark = first_line(error)
+        found = {name: (self.folder / name).is_file() for name in (CONFIG, WEIGHTS)} | {TOKENIZER: tokenizer}
+        why = "{} is out of reach" if hub_id else "the folder has no {}"
+        self.missing = {name: why.format(name) for name, there in found.items() if not there}
         self.config: PretrainedConfig = RobertaConfig(**stated.architecture)
         self.basis, self.unread = STATED, ""  # where `config` comes from; why it was not read
         self.weights: dict[str, int] = {}  # as of `read_weights`; empty if they are missing, or unreadable
         try:
-            config = read_model_config(self.folder_with(CONFIG))
+            own = read_model_config(self.folder_with(CONFIG))
             for name, value in stated.architecture.items():  # older versions of transformers do not check types
-                found = getattr(config, name, value)
-                if isinstance(found, bool) or not isinstance(found, int | float):
-                    raise InputError(f"{self.folder / CONFIG}: {name} is {found!r}, not a number")
-            self.config, self.basis = config, CONFIG
+                number = getattr(own, name, value)
+                if isinstance(number, bool) or not isinstance(number, int | float):
+                    raise InputError(f"{self.folder / CONFIG}: {name} is {number!r}, not a number")
+            self.config, self.basis = own, CONFIG
         except InputError as error:
             self.unread = str(error)
         with contextlib.suppress(InputError):
             self.weights = read_weights(self.folder_with(WEIGHTS) / WEIGHTS)
 
-    def _fetch(self, hub_id: str, revision: str, *, weights: bool) -> None:
-        self.place = f"{hub_id} at {revision}"
-        with self._noting(CONFIG, TOKENIZER, WEIGHTS):
-            if config := fetch_file(hub_id, CONFIG, revision=revision, repo_type="model"):
-                self.folder, commit = config.parent, commit_of(config, CONFIG)
-                self.place = f"{hub_id} at {commit}"
-                with self._noting(TOKENIZER):
-                    fetch_tokenizer(hub_id, commit)
-                    if not has_tokenizer(self.folder):
-                        self.missing[TOKENIZER] = "the model has no tokenizer within reach"
-                with self._noting(WEIGHTS):
-                    if weights:
-                        fetch_file(hub_id, WEIGHTS, revision=commit, repo_type="model")
-                    elif not (self.folder / WEIGHTS).is_file():
-                        self.missing[WEIGHTS] = f"{WEIGHTS} is not needed, and not downloaded"
-
-    @contextlib.contextmanager
-    def _noting(self, *names: str) -> Iterator[None]:
-        try:
-            yield
-        except InputError as error:
-            self.missing |= {name: f"{name} is out of reach" for name in names}
-            self.remarks.append(first_line(error))
-
-    @property
-    def weights_sha256(self) -> str | None:
-        """Of the weights file; None if it is missing."""
-        return None if WEIGHTS in self.missing else file_sha256(self.folder / WEIGHTS)
+    def describe(self) -> str:
+        """Say where the files are, why some are not used, and whether the weights are the published ones."""
+        stated, known = self.stated, ""
+        parts = [self.place, self.remark.removeprefix(f"model {self.place.partition(' ')[0]}: ")]
+        parts.append(f"the stated architecture is {stated.architecture_source}" if self.unread else "")
+        if WEIGHTS not in self.missing:
+            found = file_sha256(self.folder / WEIGHTS)
+            if stated.weights_sha256:
+                known = f", {'as' if found == stated.weights_sha256 else 'not as'} in {stated.weights_sha256_source}"
+            parts.append(f"SHA-256 of {WEIGHTS} {found}{known}")
+        return f"{stated.title}: {'; '.join(filter(None, parts))}."
 
     def folder_with(self, *names: str) -> Path:
         """Return the folder, if it has these files; else an InputError says why one of them is missing."""
-        if reasons := [self.missing[name] for name in names if name in self.missing]:
-            raise InputError(reasons[0])
+        if lacking := [name for name in names if name in self.missing]:
+            raise InputError(self.missing[lacking[0]])
         return self.folder
-
-    @functools.cached_property
-    def fill_mask(self) -> tuple[Any, Any]:
-        """The masked language model in float32 on the CPU, and its tokenizer.
-
-        An InputError if a file is missing or damaged, or the weights have no masked-LM head.
-        """
-        folder = self.folder_with(WEIGHTS, TOKENIZER)
-        model: Any = load_transformer(folder, read_model_config(folder), kind=AutoModelForMaskedLM)[0]
-        return model.eval(), load_tokenizer(folder)
 
 
 def read_weights(path: Path) -> dict[str, int]:
@@ -124,10 +103,11 @@ def read_weights(path: Path) -> dict[str, int]:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from error
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     counts = {"everything": sum(sizes.values())}
-    if layers := {int(found[1]) for name in shapes if (found := _LAYER.search(name))}:
+    if layers := {found[1] for name in shapes if (found := _LAYER.search(name))}:
         counts["num_hidden_layers"] = len(layers)
-    if words := [shape for name, shape in shapes.items() if name.endswith("embeddings.word_embeddings.weight")]:
-        counts["hidden_size"] = words[0][-1]
+    for name, shape in shapes.items():
+        if name.endswith("embeddings.word_embeddings.weight"):
+            counts["hidden_size"] = shape[-1]
     if any(name.startswith("lm_head.") for name in sizes):
         own = [size for name, size in sizes.items() if not any(part in name for part in _NOT_IN_MASKED_LM)]
         counts["masked_lm"] = sum(own)
@@ -150,8 +130,15 @@ def _check_architecture(claim: Claim, model: Model) -> tuple[bool, dict[str, Any
     read[WEIGHTS] = model.weights.get(claim.field)
     found = {name: value for name, value in read.items() if isinstance(value, int)}
     if not found:
-        reason = model.unread or f"{CONFIG} has no {claim.field}"
-        raise InputError(f"{reason}; {_explain_stated(claim, model.stated.architecture)}")
+        reason, stated = model.unread or f"{CONFIG} has no {claim.field}", model.stated.architecture
+        steps = {"num_hidden_layers": 1, "hidden_size": stated["num_attention_heads"]}
+        if claim.field not in steps:
+            raise InputError(f"{reason}; the parameters are the same for any number of heads")
+        parts = list[str]()
+        for value in (claim.value + sign * steps[claim.field] for sign in (-1, 0, 1)):
+            counts = count_parameters(RobertaConfig(**{**stated, claim.field: value}))
+            parts.append(f"{value} would give {_millions(counts['masked_lm'])}")
+        raise InputError(f"{reason}; with all else as stated, {', '.join(parts)} parameters")
     agreed = set(found.values()) == {claim.value}
     return agreed, {
         "found": ", ".join(f"{value} in {name}" for name, value in found.items()),
@@ -161,20 +148,7 @@ def _check_architecture(claim: Claim, model: Model) -> tuple[bool, dict[str, Any
     }
 
 
-def _explain_stated(claim: Claim, stated: Mapping[str, Any]) -> str:
-    """Explain what the stated number of parameters implies for an architecture that cannot be read."""
-    step = {"num_hidden_layers": 1, "hidden_size": stated["num_attention_heads"]}.get(claim.field)
-    if step is None:
-        return "the parameters are the same for any number of heads"
-    parts = []
-    for value in (claim.value - step, claim.value, claim.value + step):
-        counts = count_parameters(RobertaConfig(**{**stated, claim.field: value}))
-        parts.append(f"{value} would give {_millions(counts['masked_lm'])}")
-    return f"with all else as stated, {', '.join(parts)} parameters"
-
-
 def _check_parameters(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
-    claimed = claim.value // MILLION
     try:
         counts = count_parameters(model.config)
     except Exception as error:  # each architecture checks its configuration in its own way
@@ -182,16 +156,18 @@ def _check_parameters(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]
     found = f"{_millions(counts['masked_lm'])} ({counts['masked_lm']:,}) with the masked-LM head; the encoder alone "
     found += f"{_millions(counts['encoder'])}, with pooler {_millions(counts['encoder_with_pooler'])}"
     details: dict[str, Any] = {"claimed": claim.value, **counts}
-    own, basis = model.weights.get("masked_lm"), model.basis
+    basis, decisive = model.basis, [counts["masked_lm"]]
     if model.weights:
-        details |= {"weights_masked_lm": own, "weights_everything": model.weights["everything"]}
+        own, everything = model.weights.get("masked_lm"), model.weights["everything"]
+        details |= {"weights_masked_lm": own, "weights_everything": everything}
+        decisive += [] if own is None else [own]
         head = "no masked-LM head" if own is None else _millions(own)
-        found += f"; in {WEIGHTS} {head}, with all its tensors {_millions(model.weights['everything'])}"
+        found += f"; in {WEIGHTS} {head}, with all its tensors {_millions(everything)}"
         basis += f" and {WEIGHTS}"
-    agreed = {round(count / MILLION) for count in (counts["masked_lm"], own) if count is not None} == {claimed}
+    claimed = claim.value // MILLION
+    agreed = all(round(count / MILLION) == claimed for count in decisive)
     remarks = [] if agreed else [f"claimed {claimed}M"]
-    if model.unread:
-        remarks.append(f"counted from {STATED}, not from the model's files ({model.unread})")
+    remarks += [f"counted from {STATED}, not from the model's files ({model.unread})"] if model.unread else []
     return agreed, {"found": found, "why": "; ".join(remarks), "basis": basis, "details": details}
 
 
@@ -210,17 +186,23 @@ def count_parameters(config: PretrainedConfig) -> dict[str, int]:
 
 
 def _check_case(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
-    encoded = TextEncoder(model.folder_with(TOKENIZER), max_length=_LONGEST).tokenise([claim.texts])
-    ids = [row.tolist() for row in np.split(encoded.tokens, encoded.offsets[1:-1])]
-    differ = len({tuple(row) for row in ids}) == len(ids)
-    by_text, why = dict(zip(claim.texts, ids, strict=True)), "" if differ else "the ids are the same"
-    found = "; ".join(f"{text}: {' '.join(map(str, row))}" for text, row in by_text.items())
-    return differ, {"found": found, "why": why, "basis": "the tokenizer", "details": {"ids": by_text}}
+    tokenizer = load_tokenizer(model.folder_with(TOKENIZER))
+    ids = {text: tokenizer(text)["input_ids"] for text in claim.texts}
+    first, second = ids.values()
+    found = "; ".join(f"{text}: {' '.join(map(str, row))}" for text, row in ids.items())
+    why = "the ids are the same" if first == second else ""
+    return not why, {"found": found, "why": why, "basis": "the tokenizer", "details": {"ids": ids}}
+
+
+@functools.cache  # for several claims
+def _load_masked_lm(folder: Path) -> tuple[Any, Any]:
+    model: Any = load_transformer(folder, read_model_config(folder), kind=AutoModelForMaskedLM)[0]
+    return model.eval(), load_tokenizer(folder)
 
 
 @torch.inference_mode()
 def _check_fill_mask(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
-    network, tokenizer = model.fill_mask
+    network, tokenizer = _load_masked_lm(model.folder_with(WEIGHTS, TOKENIZER))
     if tokenizer.mask_token_id is None:
         raise InputError("the tokenizer has no mask token")
     ids = tokenizer(claim.prompt.replace("<mask>", tokenizer.mask_token), return_tensors="pt")["input_ids"]  # (1, L)
@@ -230,18 +212,20 @@ def _check_fill_mask(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
     if int(ids.max()) >= int(network.config.vocab_size):
         raise InputError("the tokenizer gives ids that the model has no embedding for")
     best = network(input_ids=ids).logits[0, places[0]].float().softmax(dim=-1).topk(len(claim.tokens))  # of (V,)
-    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    tokens = [LikelyToken(id=token, token=str(tokenizer.decode([token])), score=score) for token, score in pairs]
-    moved, other = list[str](), list[str]()
-    for place, (claimed, found) in enumerate(zip(claim.tokens, tokens, strict=True), start=1):
-        word = claimed.token.strip()
+    tokens = [
+        LikelyToken(id=token, token=str(tokenizer.decode([token])), score=score)
+        for token, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
+    faults, both = list[str](), list(zip(claim.tokens, tokens, strict=True))
+    for place, (claimed, found) in enumerate(both, start=1):
         if found.id != claimed.id:
-            moved.append(f"token {place} is {found.id} {found.token.strip()}, claimed {claimed.id} {word}")
+            faults.append(f"token {place} is {found.id} {found.token.strip()}, claimed {claimed.id}{claimed.token}")
+    for claimed, found in both:
         if not abs(found.score - claimed.score) / claimed.score <= claim.tolerance:  # NaN is a difference
-            other.append(f"{word} has {found.score:.6f}, claimed {claimed.score:.6f}")
-    return not moved + other, {
+            faults.append(f"{claimed.token.strip()} has {found.score:.6f}, claimed {claimed.score:.6f}")
+    return not faults, {
         "found": list_tokens(tokens),
-        "why": next(iter(moved + other), ""),
+        "why": faults[0] if faults else "",
         "basis": f"{WEIGHTS} and the tokenizer",
         "details": {"prompt": claim.prompt, "tokens": [list(token) for token in tokens]},
     }

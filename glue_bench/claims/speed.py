@@ -8,7 +8,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 from transformers import PretrainedConfig
 
-from glue_bench.claims import Claim, ClaimRow, Verdict
+from glue_bench.claims import Claim, ClaimRow, Progress, Verdict
 from glue_bench.claims.models import Model
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
@@ -62,17 +62,16 @@ class Bench:
             settings, batch_size=len(LENGTHS), accumulation=1, log_every=1, snapshot_minutes=0.0
         )
         vocabulary = min(OCCURRING, int(own.vocab_size), int(other.vocab_size))
-        self._rows = _make_rows(1, vocabulary=vocabulary), _make_rows(PREDICTED, vocabulary=vocabulary)
-        self._models = list[Classifier]()
-        for config in (own, other):
-            model = make_classifier(config, outputs=2, seed=_SEED, engine=settings.engine).to(device)
+        self._trained, self._predicted = (_make_rows(times, vocabulary=vocabulary) for times in (1, PREDICTED))
+        self._models = [
+            make_classifier(config, outputs=2, seed=_SEED, engine=settings.engine).to(device) for config in (own, other)
+        ]
+        for model in self._models:
             model.cut_vocabulary(np.arange(vocabulary, dtype=np.int32))
-            self._models.append(model)
         self.engine = " and ".join(dict.fromkeys(model.engine for model in self._models))
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
-        counts = {"threads": torch.get_num_threads(), "cores": len(usable_cores())}
-        self.machine = {"device": device.type, "name": name, **counts, "precision": self.placement.precision}
-        self.machine["torch"] = torch.__version__
+        self.machine: dict[str, Any] = {"device": device.type, "name": name, "precision": self.placement.precision}
+        self.machine |= {"threads": torch.get_num_threads(), "cores": len(usable_cores()), "torch": torch.__version__}
 
     def measure(self, phase: str, *, repeats: int) -> Iterator[Floats]:
         """Time both models in turn, in alternating order.
@@ -80,8 +79,8 @@ class Bench:
         Yield the seconds (2 models, 2 clocks) of each pair: wall clock, and processor time of this process alone.
         """
         work = self._train if phase == "training" else self._predict
-        amount = min(MOST_WORK, math.ceil(LEAST_SECONDS / work(self._models[0], 1)[0]))
-        work(self._models[1], 1)
+        warm, _ = (work(model, 1)[0] for model in self._models)
+        amount = min(MOST_WORK, math.ceil(LEAST_SECONDS / warm))
         for pair in range(repeats):
             seconds = np.zeros((2, 2))
             for place in (0, 1) if pair % 2 == 0 else (1, 0):
@@ -89,11 +88,11 @@ class Bench:
             yield seconds
 
     def _train(self, model: Classifier, updates: int) -> Floats:
-        ends, rows = list[Floats](), self._rows[0]
+        ends = list[Floats]()
         fit(
             model,
-            rows,
-            labels=np.arange(len(rows)) % 2,
+            self._trained,
+            labels=np.arange(len(self._trained)) % 2,
             settings=dataclasses.replace(self._settings, updates=1 + updates),
             streams=SeedStreams.from_seed(_SEED),
             placement=self.placement,
@@ -105,49 +104,33 @@ class Bench:
     def _predict(self, model: Classifier, times: int) -> Floats:
         started = _clocks()
         for _ in range(times):
-            predict(model, self._rows[1], batch_size=self._settings.eval_batch_size, placement=self.placement)
+            predict(model, self._predicted, batch_size=self._settings.eval_batch_size, placement=self.placement)
         return (_clocks() - started) / times
 
 
 def measure_speed(
-    claim: Claim,
-    models: Mapping[str, Model],
-    *,
-    settings: TrainerConfig,
-    repeats: int,
-    on_progress: Callable[[str], None],
+    claim: Claim, models: Mapping[str, Model], *, settings: TrainerConfig, repeats: int, on_progress: Progress
 ) -> tuple[ClaimRow, dict[str, Any]]:
-    """Return the row of a claim, and the machine (empty if nothing was measured); all else as in `check_card`."""
-    own, other, seconds = models[claim.model], models[claim.against], list[Floats]()
+    """Compare the interval of the median ratio with the claim's limits; arguments as in `check_card`.
+
+    Return the row, and the machine: empty if nothing was measured.
+    """
+    own, other, pairs = models[claim.model], models[claim.against], list[Floats]()
     load = os.getloadavg()[0]  # before our own work counts in it
     on_progress(f"{claim.title}: warming up")
     try:
         bench = Bench(own.config, other.config, settings=settings)
         for pair in bench.measure(claim.phase, repeats=repeats):
-            seconds.append(pair)
+            pairs.append(pair)
             ratio = pair[1, 0] / pair[0, 0]
-            on_progress(f"{claim.title}: pair {len(seconds)} of {repeats}: {ratio:.2f} times as fast")
-    except InputError as error:
-        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=str(error)), {}
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+            on_progress(f"{claim.title}: pair {len(pairs)} of {repeats}: {ratio:.2f} times as fast")
+    except (InputError, RuntimeError, MemoryError) as error:
+        if not isinstance(error, InputError) and not is_out_of_memory(error):
             raise
-        why = "there is too little memory for the two models"
+        why = str(error) if isinstance(error, InputError) else "there is too little memory for the two models"
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why), {}
-    bases, on_cpu = " and ".join(dict.fromkeys([own.basis, other.basis])), bench.placement.device.type == "cpu"
-    row = check_speed(claim, np.stack(seconds), engine=bench.engine, on_cpu=on_cpu, architectures=bases)
-    return row, {**bench.machine, "load_before": load}
-
-
-def check_speed(claim: Claim, seconds: Floats, *, engine: str, on_cpu: bool, architectures: str) -> ClaimRow:
-    """Compare the interval of the median ratio with the claim's limits.
-
-    `seconds` are (pairs, 2 models, 2 clocks), as of `Bench.measure`; `on_cpu` says whether processor time is
-    meaningful, and `architectures` where they come from, in words.
-    """
-    wall = seconds[:, :, 0]  # (pairs, 2)
-    ratios: list[float] = (wall[:, 1] / wall[:, 0]).tolist()
-    ratio = float(np.median(seconds[:, 1, 1] / seconds[:, 0, 1])) if on_cpu else None  # of processor time
+    seconds = np.stack(pairs)  # (pairs, 2 models, 2 clocks)
+    wall, ratios = seconds[:, :, 0], (seconds[:, 1, 0] / seconds[:, 0, 0]).tolist()
     median, ((low, high), certainty) = statistics.median(ratios), median_interval(ratios, certainty=CERTAINTY)
     limits = f"{claim.at_least:g} to {claim.below:g}"
     verdict, why = Verdict.UNDECIDED, f"crosses a limit of {limits}: use more repeats, or a quieter machine"
@@ -158,18 +141,22 @@ def check_speed(claim: Claim, seconds: Floats, *, engine: str, on_cpu: bool, arc
     times = [f"{each:.2f} s" if each >= 1 else f"{1000 * each:.0f} ms" for each in np.median(wall, axis=0).tolist()]
     found = f"{median:.2f} times as fast, {100 * certainty:.0f} % interval {low:.2f} to {high:.2f}; all {len(ratios)} "
     found += f"pairs {min(ratios):.2f} to {max(ratios):.2f}; {' and '.join(times)} for {UNITS[claim.phase]}"
-    names = claim.model, claim.against
     details: dict[str, Any] = {"ratios": [round(ratio, 4) for ratio in ratios], "unit": UNITS[claim.phase]}
-    details |= {"seconds": dict(zip(names, wall.T.round(4).tolist(), strict=True)), "engine": engine}
-    details |= {"median": median, "interval": [low, high], "certainty": certainty, "processor_ratio": ratio}
-    return ClaimRow(
+    details["seconds"] = dict(zip((claim.model, claim.against), wall.T.round(4).tolist(), strict=True))
+    details |= {"median": median, "interval": [low, high], "certainty": certainty, "engine": bench.engine}
+    details["processor_ratio"] = None
+    if bench.machine["device"] == "cpu":  # else a processor's time says little
+        details["processor_ratio"] = float(np.median(seconds[:, 1, 1] / seconds[:, 0, 1]))
+        found += f"; {details['processor_ratio']:.2f} in processor time"
+    row = ClaimRow(
         claim=claim,
         verdict=verdict,
-        found=found if ratio is None else f"{found}; {ratio:.2f} in processor time",
-        why=f"the interval {why}; engine {engine}",
-        basis=f"measured here, random weights in {architectures}",
+        found=found,
+        why=f"the interval {why}; engine {bench.engine}",
+        basis=f"measured here, random weights in {' and '.join(dict.fromkeys([own.basis, other.basis]))}",
         details=details,
     )
+    return row, {**bench.machine, "load_before": load}
 
 
 def median_interval(values: Sequence[float], *, certainty: float) -> tuple[tuple[float, float], float]:
@@ -184,9 +171,9 @@ def median_interval(values: Sequence[float], *, certainty: float) -> tuple[tuple
 
 def _make_rows(times: int, *, vocabulary: int) -> Encoded:
     """Make rows of LENGTHS, `times` over, from random ordinary tokens."""
-    lengths = np.tile(LENGTHS, times)
-    first = min(5, vocabulary - 1)  # the special tokens are before it
-    tokens = np.random.default_rng(_SEED).integers(first, vocabulary, size=int(lengths.sum()), dtype=np.int32)
+    lengths, random = np.tile(LENGTHS, times), np.random.default_rng(_SEED)
+    special = min(5, vocabulary - 1)  # tokens at the start, which no row has
+    tokens = random.integers(special, vocabulary, size=int(lengths.sum()), dtype=np.int32)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return Encoded(tokens=tokens, types=np.zeros(len(tokens), dtype=np.uint8), offsets=offsets, truncated=0)
 

@@ -31,8 +31,7 @@ LEAST_REPEATS = 5  # fewer give no interval of 90 %
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "as below", formats=TABLE_FORMATS, out=True)
     parser.add_argument("--quick", action="store_true", help="measure no speed")
-    about = "pairs of a measured speed; default: 8"
-    parser.add_argument("--repeats", type=count_option, default=8, metavar="N", help=about)
+    parser.add_argument("--repeats", type=count_option, default=8, metavar="N", help="measured pairs; default: 8")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -42,9 +41,9 @@ def execute(arguments: argparse.Namespace) -> int:
     from glue_bench.config.overrides import expand_home
 
     card = load_card(CARD)
-    keys = ("results_dir", "trainer.device", "trainer.precision", "trainer.engine")
+    keys = ("trainer.device", "trainer.precision", "trainer.engine")
     models = [f"{name}.path" for name in card.models]
-    given, config, store = read_words(arguments.overrides, "claims", composed=keys, others=models)
+    given, config, store = read_words(arguments.overrides, "claims", keys=keys, others=models)
     paths = {key.removesuffix(".path"): value for key, value in given.items() if key in models}
     for name, path in paths.items():
         if not Path(expand_home(f"{name}.path", path)).is_dir():

@@ -14,19 +14,17 @@ exit code: 1 if damaged records were left out, 0 if not; else as for every verb
 
 import argparse
 
-from glue_bench.cli.shared import TABLE_FORMATS, add_options, read_filters, style, write_output
+from glue_bench.cli.shared import TABLE_FORMATS, add_filters, read_filters, style, write_output
 from glue_bench.config.schema import CONVENTIONS
 from glue_bench.errors import EXIT_LACKING, UsageError, close_match
-from glue_bench.runs.filters import HELP, KEYS
+from glue_bench.runs.filters import KEYS
 from glue_bench.tasks.published import load_published
 
 _FILTERS = {*KEYS, "results_dir"}
-ABOUT_KEYS = HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    about = "A and B, and which runs, as below; results_dir=FOLDER"
-    add_options(parser, about, metavar="WORD", formats=TABLE_FORMATS, out=True)
+    add_filters(parser, "A and B, and which runs", metavar="WORD", formats=TABLE_FORMATS, out=True)
     parser.add_argument("--by", metavar="KEY[=A,B]", help="compare two values of a key, as in trainer.learning_rate")
     parser.add_argument("--convention", choices=CONVENTIONS, help="how a task's metrics become one number")
 

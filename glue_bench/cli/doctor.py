@@ -14,7 +14,6 @@ examples:
 """
 
 import argparse
-import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -52,8 +51,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
     """Yield what is installed, and what the sweep needs as far as the installed packages can show."""
-    words, config_dir, checks = arguments.overrides, arguments.config_dir, [examine_installation()]
-    broken: ImportError | None = None
+    words, config_dir, installed = arguments.overrides, arguments.config_dir, examine_installation()
     try:
         from glue_bench.config.compose import compose_starts, compose_sweep
         from glue_bench.doctor.sweep import examine_sweep
@@ -61,13 +59,9 @@ def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
         sweep = compose_sweep(words, config_dir=config_dir)
         starts = [compose_starts(config, words, config_dir=config_dir) for config in sweep.configs]
         parents = {str(parent): parent for chain in starts for parent in chain}
-        checks.append(examine_sweep(sweep, list(parents.values())))
+        yield from installed
+        yield from examine_sweep(sweep, list(parents.values()))
     except ImportError as error:
-        broken = error
-    try:
-        yield from itertools.chain(*checks)
-    except ImportError as error:
-        broken = error
-    if broken is not None:
+        yield from installed  # as far as it has not been shown
         advice = "pip install again, with the constraints file; other checks need it"
-        yield Finding("imports", PROBLEM, found=f"{type(broken).__name__}: {broken}", advice=advice)
+        yield Finding("imports", PROBLEM, found=f"{type(error).__name__}: {error}", advice=advice)

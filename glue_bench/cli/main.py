@@ -11,7 +11,7 @@ contradicted; 2 usage or configuration; 3 data or model input, or a problem that
 """
 
 # Turns argv into an exit code. A verb is a module of this package with `add_arguments` and `execute`; its help is its
-# docstring, with ABOUT_KEYS, if it has them, after the first line. So that help is instant, what is slow to import (as
+# docstring, with what `add_options` says of keys after the first line. For instant help, what is slow to import (as
 # Hydra, the report, torch) is imported where it is used.
 
 import argparse
@@ -29,22 +29,10 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 import glue_bench
-from glue_bench import __version__
-from glue_bench.errors import (
-    DISK_ERRNOS,
-    DiskError,
-    GlueBenchError,
-    InputError,
-    UsageError,
-    describe,
-    did_you_mean,
-    lack_in,
-    variables_behind,
-)
+from glue_bench import errors
 from glue_bench.text import first_line, fit_message
 from glue_bench.training.stopping import SIGNALS, Stopped
 
-EXIT_FAILED = 1
 VERBS = (
     "run", "sweep", "report", "compare", "runs", "predict", "card", "claims", "submit", "tasks", "published", "doctor",
 )  # fmt: skip
@@ -53,16 +41,10 @@ VERBS = (
 class _Parser(argparse.ArgumentParser):
     """A parser with one-line errors, exit code 2, and epilogs printed as written."""
 
-    def __init__(self, prog: str, docstring: str | None, *, keys: str = "") -> None:
+    def __init__(self, prog: str, docstring: str | None) -> None:
         about, _, more = (docstring or "").removeprefix(f"`{prog}`: ").partition("\n\n")
-        epilog, formatter = "\n".join(filter(None, [keys, more])), argparse.RawDescriptionHelpFormatter
-        super().__init__(
-            prog,
-            description=about[:1].upper() + about[1:],
-            epilog=epilog,
-            formatter_class=formatter,
-            allow_abbrev=False,
-        )
+        super().__init__(prog, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+        self.description, self.epilog = about[:1].upper() + about[1:], more
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, fit_message(f"glue-bench: {message}") + "\n")
@@ -79,12 +61,10 @@ class _StderrHandler(logging.Handler):
         self._shared = set[str]()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "shared", False):
-            if record.getMessage() in self._shared:
-                return
-            self._shared.add(record.getMessage())
         text = f"glue-bench: {record.levelname.lower()}: {self.format(record)}"
-        sys.stderr.write((text if record.exc_info else fit_message(text)) + "\n")
+        if text not in self._shared:
+            sys.stderr.write((text if record.exc_info else fit_message(text)) + "\n")
+        self._shared.update([text] if getattr(record, "shared", False) else [])
 
 
 class _Unread:
@@ -113,16 +93,18 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         _explain(argv, name)
     words = list(argv)
     words.remove(name)
+    for place in [place for place, word in enumerate(words[:-1]) if word == "--text"][::-1]:
+        words[place : place + 2] = [f"--text={words[place + 1]}"]  # a text may begin with a dash
     verb = importlib.import_module(f"glue_bench.cli.{name}")
-    parser = _Parser(f"glue-bench {name}", verb.__doc__, keys=getattr(verb, "ABOUT_KEYS", ""))
+    parser = _Parser(f"glue-bench {name}", verb.__doc__)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     verb.add_arguments(parser)
-    arguments, unknown = parser.parse_known_intermixed_args(_join_texts(words))
+    arguments, unknown = parser.parse_known_intermixed_args(words)
     if unknown:
         from glue_bench.config.overrides import find_keys  # slow; for mistakes only
 
         option, _, value = unknown[0].partition("=")
-        hint = did_you_mean(option, parser._option_string_actions) if option.startswith("--") else ""
+        hint = errors.did_you_mean(option, parser._option_string_actions) if option.startswith("--") else ""
         keys = find_keys(option.lstrip("-")) if name in ("run", "sweep", "doctor") else {}
         likely = [f"{key}={value or ('true' if kind is bool else 'VALUE')}" for key, kind in keys.items()]
         hint = f"; keys are written KEY=VALUE: {' or '.join(likely)}" if likely else hint
@@ -131,25 +113,16 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def _join_texts(words: Sequence[str]) -> list[str]:
-    """Join `--text TEXT` to one word: a text may begin with a dash."""
-    joined = list[str]()
-    for word in words:
-        text_follows = joined[-1:] == ["--text"]
-        joined.append(f"{joined.pop()}={word}" if text_follows else word)
-    return joined
-
-
 def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
     """Handle a command line without a verb: print help, the version, or what is wrong."""
     parser = _Parser("glue-bench", __doc__)
-    parser.add_argument("--version", action="version", version=f"glue-bench {__version__}")
+    parser.add_argument("--version", action="version", version=f"glue-bench {glue_bench.__version__}")
     verbs = parser.add_subparsers(metavar="VERB", parser_class=argparse.ArgumentParser)
     for each in VERBS:  # without importing it
         docstring = Path(__file__).with_name(f"{each}.py").read_text("utf-8")
         verbs.add_parser(each, help=docstring.partition(": ")[2].partition(".\n")[0])
     if name is not None:
-        parser.error(f"no such verb: {name}{did_you_mean(name, VERBS)}")
+        parser.error(f"no such verb: {name}{errors.did_you_mean(name, VERBS)}")
     if not argv:
         parser.print_help()
         parser.exit(2)
@@ -160,7 +133,7 @@ def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; `glue-bench --help` lists the exit codes."""
     if os.name != "posix":
-        return _end("works on Linux and macOS only; on Windows, use it inside WSL", UsageError.exit_code, debug=False)
+        return _end("works on Linux and macOS only; on Windows, use it inside WSL", 2, debug=False)
     if argv is None and sys.getfilesystemencoding() != "utf-8":  # an ASCII locale, in which it cannot name every file
         os.environ["PYTHONUTF8"] = "1"  # for helper processes
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - this same command
@@ -179,9 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     handlers, propagate, level = logger.handlers, logger.propagate, logger.level
     logger.handlers, logger.propagate = [_StderrHandler()], False
     logger.setLevel(logging.WARNING)
-    output, errors = sys.stdout or _Unread(None), _Unread(sys.stderr)
     try:
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        with contextlib.redirect_stdout(sys.stdout or _Unread(None)), contextlib.redirect_stderr(_Unread(sys.stderr)):
             return _execute(sys.argv[1:] if argv is None else argv)
     finally:  # restored for callers from Python
         logger.handlers, logger.propagate = handlers, propagate
@@ -196,35 +168,33 @@ def _execute(argv: Sequence[str]) -> int:
         if arguments.debug:
             logging.getLogger("glue_bench").setLevel(logging.DEBUG)
         if sys.flags.optimize > 1:  # -OO
-            raise UsageError("PYTHONOPTIMIZE=2: drops docstrings, without which transformers cannot load; unset it")
+            raise errors.UsageError("PYTHONOPTIMIZE=2: transformers cannot load without docstrings; unset it")
         with SIGNALS.handled():
             code = int(arguments.execute(arguments))
             sys.stdout.flush()
             return code
-    except GlueBenchError as error:
+    except errors.GlueBenchError as error:
         return _end(str(error), error.exit_code, debug=arguments.debug)
     except KeyboardInterrupt as stop:
         stopped = stop if isinstance(stop, Stopped) else Stopped(signal.SIGINT)
         continues = arguments.verb in ("run", "sweep") and not stopped.remark
         text = f"stopped by {stopped}" + ("; the same command continues from there" if continues else "")
         return _end("\nglue-bench: ".join(filter(None, (text, stopped.remark))), stopped.exit_code, debug=False)
-    except BrokenPipeError:  # the reader of a pipe (`| head`) is gone
-        with _dropping(sys.stdout):
-            sys.stdout.flush()
-        return 128 + signal.SIGPIPE
     except OSError as error:
         with _dropping(sys.stdout):
             sys.stdout.flush()
+        if isinstance(error, BrokenPipeError):  # the reader of a pipe (`| head`) is gone
+            return 128 + signal.SIGPIPE
         problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        bad_name = UsageError if error.errno in (errno.ELOOP, errno.ENAMETOOLONG) else InputError
-        code = DiskError.exit_code if error.errno in DISK_ERRNOS else bad_name.exit_code
-        return _end(problem, code, debug=arguments.debug)
+        bad_name = errors.UsageError if error.errno in (errno.ELOOP, errno.ENAMETOOLONG) else errors.InputError
+        kind = errors.DiskError if error.errno in errors.DISK_ERRNOS else bad_name
+        return _end(problem, kind.exit_code, debug=arguments.debug)
     except Exception as error:
-        text, code = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where", EXIT_FAILED
-        if variables := variables_behind(error):
+        text, code = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where", 1
+        if variables := errors.variables_behind(error):
             text = f"{variables}: not what a library that reads it takes ({first_line(error)}); unset it"
-            code = UsageError.exit_code
-        elif lack_in(describe(error)) == "memory":
+            code = errors.UsageError.exit_code
+        elif errors.lack_in(errors.describe(error)) == "memory":
             text = f"out of memory: {first_line(error)}"
         return _end(text, code, debug=arguments.debug)
 

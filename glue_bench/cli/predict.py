@@ -15,19 +15,16 @@ examples:
 import argparse
 import sys
 
-from glue_bench.cli.shared import add_options, choose_run, path_option, say, write_output, write_table
+from glue_bench.cli.shared import add_filters, choose_run, path_option, say, write_output, write_table
 from glue_bench.data.rows import empty_rows
 from glue_bench.data.texts import join_files, join_texts, split_lines
 from glue_bench.errors import UsageError
-from glue_bench.runs.filters import HELP
 from glue_bench.runs.finished import check_weights
 from glue_bench.runs.inference import answer, render_answers
 
-ABOUT_KEYS = HELP
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_options(parser, "which run, as below", out=True)
+    add_filters(parser, "which run", out=True)
     about = "a row; once for each text of a pair; repeat it for more rows"
     parser.add_argument("--text", action="append", metavar="TEXT", help=about)
     about = ".csv .tsv .jsonl .json .parquet with the task's columns; repeat it for more files"

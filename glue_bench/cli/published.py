@@ -53,13 +53,19 @@ def execute(arguments: argparse.Namespace) -> int:
     names = [word for word in arguments.overrides if "=" not in word]
     keys = [word for word in arguments.overrides if "=" in word]
     given, _, store = read_words(keys, "published", others=_FILTERS)
-    wanted = {"row": names[0]} if names else {key: given[key] for key in _FILTERS if key in given}
-    if len(names) > 1 or (names and not {*_FILTERS}.isdisjoint(given)):
+    wanted = [*(("row", name) for name in names), *((key, given[key]) for key in _FILTERS if key in given)]
+    if names and len(wanted) > 1:
         raise UsageError("published: takes one row's name, or filters")
-    encoders = {name: config.hub_id or "" for name, config in shipped_encoders().items()}
-    tables = load_published(store.root.parent / "published")
-    chosen = _choose(tables, wanted, encoders=encoders)
-    facts = [_facts(table, tasks, encoders=encoders) for table in chosen]
+    hub_ids = {name: (config.hub_id or "").lower() for name, config in shipped_encoders().items()}
+    chosen = tables = load_published(store.root.parent / "published")
+    for key, text in wanted:
+        value = hub_ids.get(text, text.lower()) if key == "encoder" else text
+        known = dict.fromkeys(each for table in tables for each in _HAS[key](table))
+        if value not in known and value not in hub_ids.values():  # an encoder of conf/ may have no row
+            hint = did_you_mean(text, [*known, *(hub_ids if key == "encoder" else ())])
+            raise UsageError(f"{text if key == 'row' else f'{key}={text}'}: no published row has it{hint}")
+        chosen = [table for table in chosen if value in _HAS[key](table)]
+    facts = [_facts(table, tasks, encoders={hub_id: name for name, hub_id in hub_ids.items()}) for table in chosen]
     if arguments.format == "csv":
         about = ("name", "title", "protocol_name", "method", "statistic", "runs", "status", "source")
         rows = [{**{key: row[key] for key in about}, **score} for row in facts for score in row["scores"]]
@@ -70,8 +76,14 @@ def execute(arguments: argparse.Namespace) -> int:
         _print_row(chosen[0], facts[0], out=arguments.out)
     else:
         headers = ["row", "protocol", "method", "statistic", "start", "status"]
-        headers += [tasks[name].title for name in CARD_TASKS]
-        cells = [_line(table, CARD_TASKS) for table in chosen]
+        headers, cells = [*headers, *(tasks[name].title for name in CARD_TASKS)], list[list[str]]()
+        for table in chosen:
+            from_mnli = sum(score.start == "mnli" for score in table.scores.values())
+            starts = dict.fromkeys(score.start for score in table.scores.values())
+            start = f"MNLI for {from_mnli}" if from_mnli else " or ".join(starts)
+            statistic = f"{table.statistic} of {table.runs}" if table.runs and table.runs > 1 else table.statistic
+            scores = [f"{table.scores[name].value:.1f}" if name in table.scores else "" for name in CARD_TASKS]
+            cells.append([table.name, table.protocol_name, table.method, statistic, start, table.status, *scores])
         write_table(headers, cells, title=plural(len(chosen), "published row"), out=arguments.out)
     return 0
 
@@ -89,21 +101,6 @@ def _check(words: Sequence[str], tasks: dict[str, TaskConfig]) -> int:
     return 0
 
 
-def _choose(
-    tables: Sequence[PublishedTable], wanted: dict[str, str], *, encoders: dict[str, str]
-) -> list[PublishedTable]:
-    """Filter the rows; a UsageError for a value that no row has, unless it is an encoder that the project knows."""
-    chosen = list(tables)
-    for key, text in wanted.items():
-        value = encoders.get(text, text).lower() if key == "encoder" else text
-        known = dict.fromkeys(each for table in tables for each in _HAS[key](table))
-        if value not in known and value not in map(str.lower, encoders.values()):
-            hint = did_you_mean(text, [*known, *(encoders if key == "encoder" else ())])
-            raise UsageError(f"{text if key == 'row' else f'{key}={text}'}: no published row has it{hint}")
-        chosen = [table for table in chosen if value in _HAS[key](table)]
-    return chosen
-
-
 def _facts(table: PublishedTable, tasks: dict[str, TaskConfig], *, encoders: dict[str, str]) -> dict[str, Any]:
     """Return all that is known of a row, with what follows from it: metrics in words, the notes, the command."""
     facts: dict[str, Any] = asdict(table) | {"scores": [], "unreachable": table.unreachable(tasks)}
@@ -114,18 +111,13 @@ def _facts(table: PublishedTable, tasks: dict[str, TaskConfig], *, encoders: dic
             rows = sum(tasks[one.task].rows.get(split, 0) for split in {part.split for part in parts})
             own = asdict(one) | {"metric": metric_title(parts) if known else one.metric, "n": one.n or rows or None}
             facts["scores"].append({key: own[key] for key in own if key not in ("pair", "split", "source")})
-    facts["command"] = _command(table, encoders)
+    facts["command"], protocol = None, table.protocol_name
+    if protocol in group_options("protocol") and table.hub_ids and table.method in ("full", protocol):
+        words = [f"protocol={protocol}", f"encoder={encoders.get(table.hub_ids[0].lower(), table.hub_ids[0])}"]
+        words += [f"tasks=[{','.join(table.scores)}]"]
+        words += ["init=pretrained"] if {score.start for score in table.scores.values()} == {"pretrained"} else []
+        facts["command"] = f"glue-bench sweep {' '.join(words)}"
     return facts
-
-
-def _command(table: PublishedTable, encoders: dict[str, str]) -> str | None:
-    protocol, known = table.protocol_name, group_options("protocol")
-    if protocol not in known or not table.hub_ids or table.method not in ("full", protocol):
-        return None
-    hub_id = table.hub_ids[0]
-    encoder = {known.lower(): name for name, known in encoders.items()}.get(hub_id.lower(), hub_id)
-    alone = " init=pretrained" if {score.start for score in table.scores.values()} == {"pretrained"} else ""
-    return f"glue-bench sweep protocol={protocol} encoder={encoder} tasks=[{','.join(table.scores)}]{alone}"
 
 
 def _print_row(table: PublishedTable, facts: Mapping[str, Any], *, out: Path | None) -> None:
@@ -139,11 +131,3 @@ def _print_row(table: PublishedTable, facts: Mapping[str, Any], *, out: Path | N
     notes += [*facts["unreachable"], command]
     headers = ["dev rows" if key == "n" else key for key in _OF_SCORE]
     write_table(headers, cells, title=f"{table.name}: {table.title}", notes=notes, out=out)
-
-
-def _line(table: PublishedTable, columns: Sequence[str]) -> list[str]:
-    from_mnli = sum(score.start == "mnli" for score in table.scores.values())
-    start = f"MNLI for {from_mnli}" if from_mnli else " or ".join({score.start: "" for score in table.scores.values()})
-    statistic = f"{table.statistic} of {table.runs}" if table.runs and table.runs > 1 else table.statistic
-    about = [table.name, table.protocol_name, table.method, statistic, start, table.status]
-    return [*about, *(f"{table.scores[name].value:.1f}" if name in table.scores else "" for name in columns)]

@@ -20,11 +20,10 @@ import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from glue_bench.cli.shared import TABLE_FORMATS, add_options, path_option, read_filters, say, style, write_output
+from glue_bench.cli.shared import TABLE_FORMATS, add_filters, path_option, read_filters, say, style, write_output
 from glue_bench.config import group_options
 from glue_bench.config.schema import CONVENTIONS, TaskConfig
 from glue_bench.errors import EXIT_LACKING, UsageError
-from glue_bench.runs.filters import HELP
 from glue_bench.runs.finished import Defaults
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
@@ -32,18 +31,14 @@ from glue_bench.tasks.published import PublishedTable, find_table, load_publishe
 from glue_bench.text import plural
 
 if TYPE_CHECKING:
-    from glue_bench.report.check import Checked
     from glue_bench.report.model import Report
-
-ABOUT_KEYS = HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_options(parser, "which runs, as below; results_dir=FOLDER", formats=(*TABLE_FORMATS, "html"), out=True)
+    add_filters(parser, "which runs", formats=(*TABLE_FORMATS, "html"), out=True)
     parser.add_argument("--convention", choices=CONVENTIONS, help="how a task's metrics become one number")
     parser.add_argument("--style", choices=("plain", "paper"), default="plain", help="paper: with --format latex only")
-    about = "of --style paper: mean and standard deviation, or median and range"
-    parser.add_argument("--spread", choices=("sd", "range"), default="sd", help=about)
+    parser.add_argument("--spread", choices=("sd", "range"), default="sd", help="paper: mean, sd; or median, range")
     parser.add_argument("--cells", action="store_true", help="a row for every cell of a grid, not only for the best")
     parser.add_argument("--check", type=path_option, metavar="FILE.json", help="fail if a score fell since that report")
 
@@ -88,8 +83,16 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         text = render_report(report, arguments.format, **style(out))
     write_output(text, out, chosen=arguments.out is not None)
-    fell = arguments.check is not None and _conclude(check_report(report, baseline))
-    return EXIT_LACKING if fell or store.left_out else 0
+    checked = check_report(report, baseline) if arguments.check is not None else []
+    for row in checked:
+        after = "gone" if row.after is None else f"{row.after:.1f} ({plural(row.seeds[1], 'seed')})"
+        note = f": {row.fault or row.remark}" if row.fault or row.remark else ""
+        say(f"{row.title}: {row.before:.1f} ({plural(row.seeds[0], 'seed')}), now {after}{note}")
+    faults = sum(bool(row.fault) for row in checked)
+    if arguments.check is not None:
+        outcome = f"{faults} with a fault" if faults else "none fell significantly"
+        say(f"checked {plural(len(checked), 'row')} of the earlier report: {outcome}")
+    return EXIT_LACKING if faults or store.left_out else 0
 
 
 def render_html(
@@ -118,14 +121,3 @@ def read_defaults() -> Defaults:
 
     plain = compose_run(["task=rte"])
     return Defaults(tasks=group_options("task"), encoders=shipped_encoders(), trainer=plain.trainer, data=plain.data)
-
-
-def _conclude(checked: "Sequence[Checked]") -> bool:
-    for row in checked:
-        after = "gone" if row.after is None else f"{row.after:.1f} ({plural(row.seeds[1], 'seed')})"
-        note = f": {row.fault or row.remark}" if row.fault or row.remark else ""
-        say(f"{row.title}: {row.before:.1f} ({plural(row.seeds[0], 'seed')}), now {after}{note}")
-    faults = sum(bool(row.fault) for row in checked)
-    outcome = f"{faults} with a fault" if faults else "none fell significantly"
-    say(f"checked {plural(len(checked), 'row')} of the earlier report: {outcome}")
-    return faults > 0

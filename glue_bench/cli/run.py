@@ -22,11 +22,9 @@ from glue_bench.sweep.board import describe_outcome
 from glue_bench.sweep.plan import plan_one, plan_runs
 from glue_bench.training.distributed import Processes
 
-ABOUT_KEYS = describe_keys(RunConfig)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_options(parser, "configuration, as below", config_dir=True)
+    add_options(parser, "configuration, as below", keys=describe_keys(RunConfig), config_dir=True)
     parser.add_argument("-m", "--multirun", action="store_true", help="comma-separated values make several runs")
 
 
@@ -47,7 +45,7 @@ def _execute_one(arguments: argparse.Namespace, processes: Processes) -> int:
         print_report(plan.records.values(), store)
         processes.broadcast(None)
         return 0
-    records = execute_plan(plan, store, serial=True, stop_at_failure=True, processes=processes)
+    records = execute_plan(plan, store, processes=processes, stop_at_failure=True)
     record = records[request.run_id]
     processes.broadcast(None)
     print_report([record], store)
@@ -62,11 +60,9 @@ def _join_runs(processes: Processes) -> int:
     from glue_bench.runs.experiment import Experiment
 
     logging.getLogger("glue_bench").setLevel(logging.ERROR)
-    while True:
-        request: RunRequest | None = processes.broadcast(None)
-        if request is None:
-            return 0
+    while (request := processes.broadcast(None)) is not None:
         Experiment(request, RunStore(Path(request.config.results_dir)), processes=processes).run()
+    return 0
 
 
 def _execute_many(arguments: argparse.Namespace) -> int:

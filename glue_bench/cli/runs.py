@@ -15,22 +15,17 @@ exit code: 1 if `runs rm` kept a run that it was asked to remove, or a folder ca
 
 import argparse
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from glue_bench.cli.shared import add_options, read_filters, say, write_rows, write_table
+from glue_bench.cli.shared import add_filters, read_filters, say, write_rows, write_table
 from glue_bench.errors import EXIT_LACKING, GlueBenchError, UsageError
-from glue_bench.runs.filters import HELP
-from glue_bench.runs.listing import RunRow, list_runs, remove_run
+from glue_bench.runs.listing import list_runs, remove_run
 from glue_bench.text import format_bytes, plural
-
-ABOUT_KEYS = HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    about = "`rm` to remove; which runs, as below; results_dir=FOLDER"
-    add_options(parser, about, metavar="WORD", formats=("console", "csv", "json"), out=True)
+    add_filters(parser, "`rm` to remove; which runs", metavar="WORD", formats=("console", "csv", "json"), out=True)
     parser.add_argument("--yes", action="store_true", help="rm: do not ask")
 
 
@@ -47,7 +42,17 @@ def execute(arguments: argparse.Namespace) -> int:
     runs = list_runs(store, filters)
     if not runs and not store.left_out:
         say(f"no runs under {store.root}")
-    _show(runs, arguments, place=store.root.parent)
+    names = ("encoder", "task", "setting", "seed", "state", "score", "bytes", "setting_id", "run_id", "folder")
+    if arguments.format != "console":
+        write_rows([asdict(run) for run in runs], arguments.format, like=names, out=arguments.out)
+    elif runs:
+        cells = list[list[str]]()
+        for run in runs:
+            score = "" if run.score is None else f"{run.score:.1f}"
+            about = [run.encoder, run.task, run.setting, str(run.seed), run.state]
+            cells.append([*about, score, format_bytes(run.bytes), run.run_id])
+        headers, title = [*names[:6], "size", "folder"], f"Runs in {store.root.parent / 'runs/ENCODER/TASK/FOLDER'}"
+        write_table(headers, cells, title=title, out=arguments.out)
     if not removes:
         return EXIT_LACKING if store.left_out else 0
     what = f"{plural(len(runs), 'run')}, {format_bytes(sum(run.bytes for run in runs))}, of {store.root.parent}"
@@ -68,17 +73,3 @@ def execute(arguments: argparse.Namespace) -> int:
             kept += 1
     say(f"removed {plural(len(runs) - kept, 'run')}" + (f", kept {kept}" if kept else ""))
     return EXIT_LACKING if kept or store.left_out else 0
-
-
-def _show(runs: Sequence[RunRow], arguments: argparse.Namespace, *, place: Path) -> None:
-    if arguments.format != "console":
-        names = ("encoder", "task", "setting", "seed", "state", "score", "bytes", "setting_id", "run_id", "folder")
-        write_rows([asdict(run) for run in runs], arguments.format, like=names, out=arguments.out)
-    elif runs:
-        headers = ["encoder", "task", "setting", "seed", "state", "score", "size", "folder"]
-        cells = list[list[str]]()
-        for run in runs:
-            score = "" if run.score is None else f"{run.score:.1f}"
-            about = [run.encoder, run.task, run.setting, str(run.seed), run.state]
-            cells.append([*about, score, format_bytes(run.bytes), run.run_id])
-        write_table(headers, cells, title=f"Runs in {place / 'runs/ENCODER/TASK/FOLDER'}", out=arguments.out)

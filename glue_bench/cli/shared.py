@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -17,7 +17,7 @@ from glue_bench.config.schema import RunConfig, RunKeys
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.files import disk_errors, replace_atomically
 from glue_bench.reading import is_path, whole_number
-from glue_bench.runs.filters import KEYS, Filters
+from glue_bench.runs.filters import HELP, KEYS, Filters
 from glue_bench.runs.finished import FinishedRun, find_finished
 from glue_bench.runs.store import RunStore
 from glue_bench.text import visible
@@ -58,12 +58,12 @@ def describe_keys(schema: type[RunKeys]) -> str:
             about[f"{item.name}={'|'.join(get_args(item.hint))}"] = item.meaning
         elif item.meaning and item.name not in _GROUPS:
             about[f"{item.name}{shapes.get(get_origin(item.hint) or item.hint, '=VALUE')}"] = item.meaning
-    lines, indent = ["keys (Hydra's grammar; docs/configuration.md lists all with their defaults):"], " " * _INDENT
+    text = "keys (Hydra's grammar; docs/configuration.md lists all with their defaults):\n"
     for word, meaning in about.items():
-        text = textwrap.wrap(meaning + _REMARKS.get(word, ""), 118 - _INDENT, break_on_hyphens=False)
-        first = f"  {word}".ljust(_INDENT) if len(word) < _INDENT - 2 else f"  {word}\n{indent}"
-        lines.append(first + f"\n{indent}".join(text))
-    return "\n".join([*lines, ""])
+        lines = textwrap.wrap(meaning + _REMARKS.get(word, ""), 118 - _INDENT, break_on_hyphens=False)
+        start = f"  {word}".ljust(_INDENT) if len(word) < _INDENT - 2 else f"  {word}\n{' ' * _INDENT}"
+        text += start + f"\n{' ' * _INDENT}".join(lines) + "\n"
+    return text
 
 
 def add_options(
@@ -71,19 +71,25 @@ def add_options(
     words: str,
     *,
     metavar: str = "KEY=VALUE",
+    keys: str = "",
     config_dir: bool = False,
     formats: Sequence[str] = (),
     out: bool = False,
 ) -> None:
-    """Add the words after the verb, and the options that several verbs have."""
+    """Add the words after the verb, the options that several verbs have, and to its help what is said of `keys`."""
+    parser.epilog = "\n".join(filter(None, [keys, parser.epilog]))
     parser.add_argument("overrides", nargs="*", metavar=metavar, help=words)
     if config_dir:
-        about = "your own task/NAME.yaml, encoder/NAME.yaml"
-        parser.add_argument("--config-dir", type=path_option, metavar="DIR", help=about)
+        parser.add_argument("--config-dir", type=path_option, metavar="DIR", help="your own task/NAME.yaml and others")
     if formats:
         parser.add_argument("--format", default=formats[0], choices=formats)
     if out:
         parser.add_argument("--out", type=path_option, metavar="FILE", help="write there instead of the terminal")
+
+
+def add_filters(parser: argparse.ArgumentParser, words: str, **options: Any) -> None:
+    """Add what `add_options` adds, for a verb that chooses runs."""
+    add_options(parser, f"{words}, as below; results_dir=FOLDER", keys=HELP, **options)
 
 
 def say(text: str) -> None:
@@ -98,12 +104,7 @@ def style(out: Path | None = None) -> dict[str, Any]:
 
 
 def write_table(
-    headers: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    title: str,
-    notes: Sequence[str] = (),
-    out: Path | None = None,
+    headers: Sequence[str], rows: list[list[str]], *, title: str, notes: Sequence[str] = (), out: Path | None = None
 ) -> None:
     """Write a table for people, with notes below, to stdout or `out`."""
     from glue_bench.report.columns import TextTable
@@ -135,48 +136,42 @@ def count_option(text: str) -> int:
     return number
 
 
-def write_output(text: str, path: Path | None, *, chosen: bool = True) -> None:
-    """Write to stdout, or to the file as `write_file` does; a DiskError for whatever cannot be written."""
+def write_output(content: str | bytes, path: Path | None, *, chosen: bool = True) -> None:
+    """Write to stdout, or replace a new or regular file atomically, and name it; a DiskError if that cannot be done.
+
+    Where a link, pipe or device is, it is written through if the path is `chosen`, and else replaced.
+    """
     if path is None:
-        sys.stdout.write(text)
-    else:
-        write_file(text.encode("utf-8"), path, chosen=chosen)
-
-
-def write_file(content: bytes, path: Path, *, chosen: bool) -> None:
-    """Replace a new or regular file atomically, and name it; write through a link, pipe or device that is `chosen`."""
+        sys.stdout.write(str(content))
+        return
+    coded = content.encode("utf-8") if isinstance(content, str) else content
     with disk_errors(path):
         if chosen and (path.is_symlink() or (path.exists() and not path.is_file())):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o666)
             os.set_blocking(descriptor, True)  # opened without: no wait for a reader
             with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
+                stream.write(coded)
         else:
             with replace_atomically(path) as temporary:
-                temporary.write_bytes(content)
+                temporary.write_bytes(coded)
             say(f"written: {path}")
 
 
 def read_words(
-    words: Sequence[str],
-    verb: str,
-    *,
-    composed: Collection[str] = ("results_dir",),
-    others: Collection[str] = (),
-    unlisted: Collection[str] = (),
-    config_dir: Path | None = None,
+    words: list[str], verb: str, *, keys: Sequence[str] = (), others: Sequence[str] = (), config_dir: Path | None = None
 ) -> tuple[dict[str, str], RunConfig, RunStore]:
-    """Read KEY=VALUE words: return them by key, the configuration of the `composed` ones, and the store it names.
+    """Read KEY=VALUE words: return them by key, the configuration of results_dir and of `keys`, and the store it names.
 
-    The last word of a key counts. `others` are the verb's other keys, `unlisted` those that errors do not list. A
-    UsageError for an unknown key, one without a value, a wrong value, or a folder that is not there.
+    The last word of a key counts. `others` are the verb's other keys. A UsageError for an unknown key, one without a
+    value, a wrong value, or a folder that is not there.
     """
     from glue_bench.config.compose import compose_run
 
-    known, given = [*others, *composed], dict[str, str]()
+    composed, given = [*keys, "results_dir"], dict[str, str]()
+    known = [*others, *composed]
     for word in words:
         key, _, value = word.partition("=")
-        if key not in known and key not in unlisted:
+        if key not in known:
             raise UsageError(f"{word}: not a key of `{verb}`{did_you_mean(key, known)}")
         if not value:
             raise UsageError(f"{word}: `{verb}` takes KEY=VALUE")
@@ -211,8 +206,7 @@ def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> 
 
     `more` are keys of the configuration that this verb takes besides. Errors as in `read_words` and `find_finished`.
     """
-    names = ("run_id", "task", "encoder", "seed")
     chosen = [word for word in words if word.partition("=")[0].removesuffix("!") in KEYS]
-    own = [word for word in words if word not in chosen]
-    _, config, store = read_words(own, verb, composed=("results_dir", *more), others=names)
+    own, names = [word for word in words if word not in chosen], ("run_id", "task", "encoder", "seed")
+    _, config, store = read_words(own, verb, keys=more, others=names)
     return find_finished(store, *chosen, need_model=True), config

@@ -24,31 +24,26 @@ import argparse
 import hashlib
 import shlex
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from glue_bench.cli.shared import add_options, path_option, read_words, say, write_file
+from glue_bench.cli.shared import add_options, path_option, read_words, say, write_output
 from glue_bench.config import group_options
-from glue_bench.config.schema import TaskConfig
 from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.runs.filters import KEYS
 from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.store import RunStore
-from glue_bench.submission import PICKS, Choice, Source, choose_runs, dev_score, predict_files, prepare_sources
-from glue_bench.submission.layout import check_submission, lay_out, pack_zip, parse_fills, write_rows
-from glue_bench.sweep.board import format_clock
+from glue_bench.submission import PICKS, Choice, choose_runs, dev_score, predict_files, prepare_sources
+from glue_bench.submission.layout import LeaderboardFile, check_submission, lay_out, pack_zip, parse_fills, write_rows
 from glue_bench.text import plural, visible
 
-_CHOOSE = ("encoder", "seed", "run_id", "recipe", "init", "selection")
-_COMPOSED = ("results_dir", "data", "data.path", "data.dataset", "data.revision", "trainer.device")
-_LINE_EVERY = 20.0  # seconds between two lines of progress
+_CHOOSE = ("encoder", "seed", "run_id", "recipe", "init", "selection", *(key for key in KEYS if key[:8] == "trainer."))
+_COMPOSED = ("data", "data.path", "data.dataset", "data.revision", "trainer.device")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "build KEY=VALUE ..., or check FILE.zip", metavar="ACTION", config_dir=True)
-    about = "default: RESULTS_DIR/submission-ENCODER.zip"
-    parser.add_argument("--out", type=path_option, metavar="FILE.zip", help=about)
+    parser.add_argument("--out", type=path_option, metavar="FILE", help="default: RESULTS_DIR/submission-ENCODER.zip")
     parser.add_argument("--pick", choices=PICKS, help="of several seeds, by dev score; default: median")
     about = "one constant prediction instead of a run: the class with the code 0, or the one given"
     parser.add_argument("--fill", action="append", default=[], metavar="TASK[=PREDICTION]", help=about)
@@ -65,18 +60,17 @@ def execute(arguments: argparse.Namespace) -> int:
     if action not in actions:
         raise UsageError(f"submit {action}: no such action{did_you_mean(action, actions)}")
     config_dir = arguments.config_dir
-    tasks = {name: compose_task(name, config_dir=config_dir) for name in group_options("task", config_dir)}
-    return actions[action](words, {name: task for name, task in tasks.items() if task.leaderboard}, arguments=arguments)
+    tasks = [compose_task(name, config_dir=config_dir) for name in group_options("task", config_dir)]
+    return actions[action](words, lay_out(tasks), arguments=arguments)
 
 
-def _check(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argparse.Namespace) -> int:
-    for option, given in (("--out", arguments.out), ("--fill", arguments.fill), ("--pick", arguments.pick)):
-        if given:
-            raise UsageError(f"{option}: for `submit build`, not for `submit check`")
+def _check(words: list[str], files: Sequence[LeaderboardFile], *, arguments: argparse.Namespace) -> int:
+    if given := [option for option in ("out", "fill", "pick") if getattr(arguments, option)]:
+        raise UsageError(f"--{given[0]}: for `submit build`, not for `submit check`")
     if len(words) != 1:
         found = f", not {' and '.join(words)}" if words else ""
         raise UsageError(f"submit check: name one file, as in `glue-bench submit check FILE.zip`{found}")
-    path, files = Path(words[0]), lay_out(list(tasks.values()))
+    path = Path(words[0])
     if faults := check_submission(path, files):
         sys.stdout.writelines(f"{fault}\n" for fault in faults)
         raise InputError(f"{path}: the leaderboard would refuse it; {plural(len(faults), 'fault')}, listed above")
@@ -85,24 +79,19 @@ def _check(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
     return 0
 
 
-def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argparse.Namespace) -> int:
-    trainer, config_dir = [key for key in KEYS if key.startswith("trainer.")], arguments.config_dir
-    given, config, store = read_words(
-        words, "submit build", composed=_COMPOSED, others=_CHOOSE, unlisted=trainer, config_dir=config_dir
-    )
+def _build(words: list[str], files: Sequence[LeaderboardFile], *, arguments: argparse.Namespace) -> int:
+    config_dir = arguments.config_dir
+    given, config, store = read_words(words, "submit build", keys=_COMPOSED, others=_CHOOSE, config_dir=config_dir)
     if "seed" in given and arguments.pick:
         raise UsageError(f"seed={given['seed']} and --pick {arguments.pick}: give one of the two")
-    files = lay_out(list(tasks.values()))
     fills = parse_fills(arguments.fill, files)
-    wanted = [name for name in tasks if name not in fills]
+    wanted = sorted({file.task.name for file in files} - fills.keys())
     encoder, choices = "constant", dict[str, Choice]()
     if wanted:
-        filters = {key: value for key, value in given.items() if key not in _COMPOSED}
+        filters = {key: value for key, value in given.items() if key not in (*_COMPOSED, "results_dir")}
         encoder, choices = choose_runs(store, wanted, pick=arguments.pick or "median", **filters)
     data = config.data if any(key.startswith("data") for key in given) else None
-    sources, problems = prepare_sources(
-        [file for file in files if file.task in choices], tasks, choices=choices, data=data
-    )
+    sources, problems = prepare_sources(files, choices=choices, data=data)
     for problem in problems:
         say(problem)
     if runless := sorted({*wanted} - {*choices}):
@@ -110,17 +99,18 @@ def _build(words: list[str], tasks: Mapping[str, TaskConfig], *, arguments: argp
     if runless or problems:
         raise InputError("submit build: the leaderboard takes all files or none; see above")
     out = arguments.out or store.root.parent / f"submission-{encoder}.zip"
-    contents = predict_files(sources, device=config.trainer.device, on_rows=_Lines())
-    filled = {file.name: write_rows(file, [fills[file.task]] * file.rows) for file in files if file.task in fills}
-    content = pack_zip(contents | filled)
-    write_file(content, out, chosen=arguments.out is not None)
-    stored = {source.file.name for source in sources if source.kept is not None}
+    contents = predict_files(sources, device=config.trainer.device, on_progress=say)
+    origins = dict[str, str]()
+    for source in sources:
+        (run, why), kept = choices[source.file.task.name], "kept" if source.kept is not None else "predicted now"
+        origins[source.file.name] = f"{run.title}, {why}: {100 * dev_score(run.record):.1f}; {kept}"
     for file in files:
-        origin = f"no model: {fills.get(file.task)} in every line, because of --fill"
-        if file.task in choices:
-            (run, why), kept = choices[file.task], "kept" if file.name in stored else "predicted now"
-            origin = f"{run.title}, {why}: {100 * dev_score(run.record):.1f}; {kept}"
-        sys.stdout.write(f"{file.name:<12} {file.rows:>8,} rows  {origin}\n")
+        if fill := fills.get(file.task.name):
+            contents[file.name] = write_rows(file, [fill] * file.rows)
+            origins[file.name] = f"no model: {fill} in every line, because of --fill"
+    content = pack_zip(contents)
+    write_output(content, out, chosen=arguments.out is not None)
+    sys.stdout.writelines(f"{file.name:<12} {file.rows:>8,} rows  {origins[file.name]}\n" for file in files)
     for run, _ in choices.values():
         for reason in run.record.not_comparable_because:
             say(f"{run.title}: {reason}")
@@ -142,20 +132,3 @@ def _suggest_training(tasks: Sequence[str], encoder: str, *, store: RunStore) ->
     say(f"no finished run of {encoder} for {', '.join(tasks)}; train:")
     say(f"    {shlex.join(command)}")
     say(f"  or use one constant prediction for each: {' '.join(f'--fill {task}' for task in tasks)}")
-
-
-class _Lines:
-    """Prints a line when a file begins, at intervals, and at its end."""
-
-    def __call__(self, source: Source, *, done: int, fresh: int) -> None:
-        now, rows, title = time.monotonic(), source.file.rows, f"{source.file.name}, {source.file.rows:,} rows"
-        if done == 0:
-            self._began = self._last = now
-            say(f"{title}: predicting with {source.run.title}")
-        elif done == rows:
-            speed = f", {fresh / (now - self._began):,.0f} a second" if fresh else ""
-            kept = f" ({rows - fresh:,} were done before)" if fresh < rows else ""
-            say(f"{title}: done in {format_clock(now - self._began)}{speed}{kept}")
-        elif now - self._last >= _LINE_EVERY:
-            self._last = now
-            say(f"{title}: {done:,} done, about {format_clock((now - self._began) / done * (rows - done))} left")

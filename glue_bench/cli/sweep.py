@@ -42,13 +42,11 @@ from glue_bench.text import plural
 from glue_bench.training.distributed import ALONE, Processes
 from glue_bench.training.stopping import Stopped
 
-ABOUT_KEYS = f"""{describe_keys(SweepConfig)}\
-  preset=card|sample|smoke        the model card's table; offline in minutes; seconds
-"""
+_PRESETS = "  preset=card|sample|smoke        the model card's table; offline in minutes; seconds\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_options(parser, "configuration, as below", config_dir=True)
+    add_options(parser, "configuration, as below", keys=describe_keys(SweepConfig) + _PRESETS, config_dir=True)
     parser.add_argument("--dry-run", action="store_true", help="print what is missing, done, running, failed")
     parser.add_argument("--measure", action="store_true", help="with --dry-run: time a few updates of what never ran")
     parser.add_argument("--retry-failed", action="store_true", help="run again what failed or diverged")
@@ -78,8 +76,8 @@ def execute(arguments: argparse.Namespace) -> int:
     estimates = estimate_runs(plan.requests, store.load_all()) if plan.missing else {}
     plan = dataclasses.replace(plan, missing=longest_first(plan.missing, estimates))
     if plan.settled:
-        again = f"{plural(len(plan.settled), 'run')} diverged, and would do so again with these versions on a CPU"
-        say(f"{again}: not repeated; other values, as of trainer.learning_rate, make new runs")
+        why = "diverged, and would do so again with these versions on a CPU: not repeated"
+        say(f"{plural(len(plan.settled), 'run')} {why}; other values, as of trainer.learning_rate, make new runs")
     if arguments.plan:
         write_plan(arguments.plan, plan, estimates=estimates)
         say(_summarise(plan))
@@ -96,25 +94,19 @@ def execute_plan(
     plan: Plan,
     store: RunStore,
     *,
-    serial: bool = False,
     summary: str = "",
     expected: Mapping[str, float] | None = None,
+    processes: Processes | None = None,
     stop_at_failure: bool = False,
-    processes: Processes = ALONE,
 ) -> Mapping[str, Record]:
-    """Run what is missing, and return every record of the plan.
+    """Run what is missing, and return every record of the plan; `summary` is printed when nothing more can stop it.
 
-    Args:
-        serial: run in this process, whatever the configuration says; only then
-            `stop_at_failure` and `processes` count, as in `run_serially`.
-        summary: printed after the checks that could stop the runs.
-        expected: seconds of runs, by run id, as far as they are known.
-
-    A GlueBenchError comes before the first run: files or the hub are out of reach, results cannot be written, or the
-    device does not exist.
+    With `processes` this one is the first that runs them, one after another, and `stop_at_failure` counts, both as in
+    `run_serially`; else the configuration says who does. `expected` are seconds of runs by run id, as far as known. A
+    GlueBenchError comes before the first run: files or the hub are out of reach, or results or device cannot be used.
     """
     executor = plan.requests[0].config.executor
-    kind = "serial" if serial else executor.kind
+    kind, processes = ("serial", processes) if processes else (executor.kind, ALONE)
     if plan.missing:
         fetch_inputs(plan.missing)
         check_writable(store.root)
@@ -130,9 +122,9 @@ def execute_plan(
         return plan.records
     # A terminal if stderr is one, whatever FORCE_COLOR says: escapes in a log help nobody.
     console = Console(stderr=True, force_terminal=sys.stderr.isatty())
-    shown = LISTENERS[console.is_terminal](plan.concerned, plan.records, console=console, expected=expected)
+    show = LISTENERS[console.is_terminal]
     try:
-        with shown as listener:
+        with show(plan.concerned, plan.records, console=console, expected=expected) as listener:
             if kind == "local":
                 from glue_bench.sweep.local import run_in_workers
 
@@ -143,7 +135,10 @@ def execute_plan(
                 return run_on_slurm(plan, store, listener=listener, executor=executor)
             return run_serially(plan, store, listener=listener, stop_at_failure=stop_at_failure, processes=processes)
     except Stopped as stop:
-        stop.remark = _what_is_left(plan, store) if len(plan.requests) > 1 else ""
+        if len(plan.requests) > 1:
+            program = "python -m glue_bench" if sys.argv[0].endswith("__main__.py") else Path(sys.argv[0]).name
+            left = _summarise(plan_runs(plan.requests, store, retry_failed=False))
+            stop.remark = f"{left}; continue with: {program} {shlex.join(sys.argv[1:])}"
         raise
 
 
@@ -166,10 +161,9 @@ def _finish(plan: Plan, records: Mapping[str, Record], *, store: RunStore) -> in
             seeds[f"{record.encoder['name']} {record.task}", f"{record.status}: {reason}"].append(str(record.seed))
         for (run, ending), numbers in seeds.items():
             say(f"{run} {'seeds' if len(numbers) > 1 else 'seed'} {', '.join(numbers)}: {ending}")
-        if lacking := [record for record in failed if record.lack]:
-            lacks = " and ".join(sorted({record.lack for record in lacking}))
-            number = plural(len(lacking), "run")
-            say(f"once there is room: the same command repeats {number} that failed for lack of {lacks}")
+        if lacking := [record.lack for record in failed if record.lack]:
+            again = f"repeats {plural(len(lacking), 'run')} that failed for lack of {' and '.join(sorted({*lacking}))}"
+            say(f"once there is room: the same command {again}")
         if len(lacking) + len(plan.settled) < len(failed):
             say("the same command with --retry-failed runs these again; other data or settings make new runs")
     elsewhere = "" if str(folder) == "results" else f" results_dir={folder}"
@@ -186,13 +180,6 @@ def _summarise(plan: Plan) -> str:
     return f"{plural(len(plan.concerned), 'run')}: {', '.join(parts)}{'' if plan.missing else '; nothing to train'}"
 
 
-def _what_is_left(plan: Plan, store: RunStore) -> str:
-    """Describe what is done and missing after a stop, and the command that continues."""
-    program = "python -m glue_bench" if sys.argv[0].endswith("__main__.py") else Path(sys.argv[0]).name
-    now = plan_runs(plan.requests, store, retry_failed=False)
-    return f"{_summarise(now)}; continue with: {program} {shlex.join(sys.argv[1:])}"
-
-
 def _run_line(arguments: argparse.Namespace) -> int:
     if arguments.plan is None:
         raise UsageError(f"--index {arguments.index}: needs a plan; give --plan FILE.jsonl")
@@ -204,7 +191,7 @@ def _run_line(arguments: argparse.Namespace) -> int:
     if owner:
         say(f"{request.title}: is being run by {owner.title}; nothing to do here")
         return 0
-    records = execute_plan(plan, store, serial=True)
+    records = execute_plan(plan, store, processes=ALONE)
     record = records[request.run_id]
     say(f"{request.title}: {record.status}: {describe_outcome(record)}")
     return 0 if plan.is_fulfilled(records, store) else EXIT_LACKING
@@ -214,47 +201,48 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool)
     check_local_rows(plan.missing)
     if any(not request.config.save_model for request in plan.missing):
         say("weights will not be kept, and predict, card and submit need them: save_model=true keeps them")
-    if measure:
-        estimates = {**_measure(plan, estimates), **estimates}
-    unknown = {request.setting_id: request for request in plan.missing if request.run_id not in estimates}
-    works = {setting: describe_work(request) for setting, request in unknown.items()}
-    rows = [_plan_cells(request, plan, estimates=estimates, works=works) for request in plan.requests]
+    unknown, timed = dict[str, RunRequest](), dict[str, Estimate]()  # by setting
+    for request in plan.missing:
+        if request.run_id not in estimates:
+            unknown.setdefault(request.setting_id, request)
+    works = {setting: "" if measure else describe_work(request) for setting, request in unknown.items()}
+    for setting, request in unknown.items() if measure else ():
+        say(f"timing a few updates of {request.title}")
+        timed[setting] = measure_run(request, threads=max(1, len(usable_cores()) // _workers(plan)))
+    found = {request.run_id: timed[request.setting_id] for request in plan.missing if request.setting_id in timed}
+    estimates = {**found, **estimates}
+    rows = list[list[str]]()
+    for request in plan.requests:
+        record, estimate, text = plan.records.get(request.run_id), estimates.get(request.run_id), ""
+        time = f"~{format_clock(estimate.seconds)}" if estimate else ""
+        if owner := plan.running.get(request.run_id):
+            text = f"by {owner.title}" + (f", update {owner.step} of {owner.steps}" if owner.steps else "")
+        elif record is not None:
+            text = describe_outcome(record)
+            time = format_clock(record.seconds["total"]) if "total" in record.seconds else ""
+        elif request.run_id in plan.earlier:
+            text = f"again: {plan.earlier[request.run_id].outcome}"
+        elif request.run_id in plan.snapshots:
+            text = f"continues from its snapshot after update {plan.snapshots[request.run_id]}"
+        elif estimate:
+            text = f"estimated from {estimate.basis}"
+        elif request in plan.missing:
+            text = works[request.setting_id]
+        rows.append([request.title, plan.state(request), time, text, request.run_id])
     write_table(["run", "state", "time", "what is known", "run id"], rows, title="Plan")
     say(_summarise(plan))
-    if plan.missing:
-        say(_describe_time(plan, estimates))
+    known = [estimates[request.run_id] for request in plan.missing if request.run_id in estimates]
+    if known:
+        workers, others = _workers(plan), len(plan.missing) - len(known)
+        clock = format_clock(seconds_in_all([each.seconds for each in known], workers=workers))
+        basis = "from the times of finished runs in this folder, which may have had other threads or another device"
+        if any("timed now" in each.basis for each in known):
+            basis = "from finished runs in this folder, and a few updates that were timed now"
+        at_once = f"with {workers} at a time" if workers > 1 else "one after another"
+        say(f"about {clock} {at_once}, {basis}" + (f"; {others} more without an estimate" if others else ""))
+    elif plan.missing:
+        say("no estimate of the time: nothing like these runs has finished here yet; --measure times a few updates")
     return 0
-
-
-def _measure(plan: Plan, estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    """Time a few updates of each setting that has no estimate."""
-    found, threads = dict[str, Estimate](), max(1, len(usable_cores()) // _workers(plan))
-    for request in plan.missing:
-        if request.run_id not in estimates and request.setting_id not in found:
-            say(f"timing a few updates of {request.title}")
-            found[request.setting_id] = measure_run(request, threads=threads)
-    return {request.run_id: found[request.setting_id] for request in plan.missing if request.setting_id in found}
-
-
-def _plan_cells(
-    request: RunRequest, plan: Plan, *, estimates: Mapping[str, Estimate], works: Mapping[str, str]
-) -> list[str]:
-    record, estimate, known = plan.records.get(request.run_id), estimates.get(request.run_id), ""
-    time = f"~{format_clock(estimate.seconds)}" if estimate else ""
-    if owner := plan.running.get(request.run_id):
-        known = f"by {owner.title}" + (f", update {owner.step} of {owner.steps}" if owner.steps else "")
-    elif record is not None:
-        known = describe_outcome(record)
-        time = format_clock(record.seconds["total"]) if "total" in record.seconds else ""
-    elif request.run_id in plan.earlier:
-        known = f"again: {plan.earlier[request.run_id].outcome}"
-    elif request.run_id in plan.snapshots:
-        known = f"continues from its snapshot after update {plan.snapshots[request.run_id]}"
-    elif estimate:
-        known = f"estimated from {estimate.basis}"
-    elif request in plan.missing:
-        known = works[request.setting_id]
-    return [request.title, plan.state(request), time, known, request.run_id]
 
 
 def _workers(plan: Plan) -> int:
@@ -264,16 +252,3 @@ def _workers(plan: Plan) -> int:
     no_gpu = plan.missing[0].config.trainer.device == "cpu" or not has_nvidia_gpu()
     executor = plan.requests[0].config.executor
     return len(deal_out(executor, runs=len(plan.requests), gpus=[])) if executor.kind == "local" and no_gpu else 1
-
-
-def _describe_time(plan: Plan, estimates: Mapping[str, Estimate]) -> str:
-    known = [estimates[request.run_id] for request in plan.missing if request.run_id in estimates]
-    if not known:
-        return "no estimate of the time: nothing like these runs has finished here yet; --measure times a few updates"
-    workers, unknown = _workers(plan), len(plan.missing) - len(known)
-    at_once = f"with {workers} at a time" if workers > 1 else "one after another"
-    text = f"about {format_clock(seconds_in_all([each.seconds for each in known], workers=workers))} {at_once}"
-    basis = "from the times of finished runs in this folder, which may have had other threads or another device"
-    if any("timed now" in each.basis for each in known):
-        basis = "from finished runs in this folder, and a few updates that were timed now"
-    return f"{text}, {basis}" + (f"; {unknown} more without an estimate" if unknown else "")

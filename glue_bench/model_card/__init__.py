@@ -26,8 +26,8 @@ from glue_bench.config.keys import keys_of
 from glue_bench.config.schema import LATER, TrainerConfig, without_effect
 from glue_bench.config.task import ScorePart, TaskConfig, metric_title
 from glue_bench.data.hub import endpoint, offline_variable
-from glue_bench.errors import DiskError, InputError, UsageError
-from glue_bench.files import file_sha256, replace_folder_atomically
+from glue_bench.errors import InputError, UsageError
+from glue_bench.files import disk_errors, file_sha256, replace_folder_atomically
 from glue_bench.models.pretrained import tokenizer_files
 from glue_bench.reading import conform, is_file_name, read_json
 from glue_bench.runs.finished import FinishedRun, check_weights, repeating_words
@@ -36,15 +36,21 @@ from glue_bench.text import escape_markdown, first_line
 
 MANIFEST = ".glue-bench-card.json"  # the run, and the SHA-256 of every file as it was written
 _MANIFEST_VERSION = 1
-# The hub's names of metrics where they differ from ours.
-_METRIC_IDS = {"pearson": "pearsonr", "spearman": "spearmanr"}
-# The data set's id for rows that have none on the hub.
-_OWN_ROWS = {"sample": "glue-bench-sample-data", "local": "local-files"}
-# The rows on which the epoch was chosen, by the selection.
-_CHOSEN = {
+_METRIC_IDS = {"pearson": "pearsonr", "spearman": "spearmanr"}  # the hub's names where they differ from ours
+# By the source of the rows: their title, which names a data set only if they are all of it, and the data set's id.
+_ROWS = {
+    "hub": ("{title} ({dataset})", "{dataset}"),
+    "sample": ("sample data generated in the shape of {title}", "glue-bench-sample-data"),
+    "local": ("{title}, local files", "local-files"),
+}
+_CHOSEN = {  # the rows on which the epoch was chosen, by the selection
     "best": "the rows that are scored: the scores are optimistic",
     "holdout": "held-out training rows, not on the rows that are scored",
     "halves": "one half of the development rows; only the other half is scored",
+}
+_REFUSALS = {  # of the hub, by the status of its answer
+    401: "does not know this token (HF_TOKEN, or `hf auth login`)",
+    403: "does not let this token write there (it is read-only, or the organisation's rules forbid it)",
 }
 _TEMPLATE = Path(__file__).with_name("README.md.jinja")
 
@@ -95,8 +101,7 @@ def check_push(repo_id: str) -> None:
     try:
         validate_repo_id(repo_id if repo_id.count("/") == 1 else "")
     except HFValidationError as error:
-        problem = f"--push {repo_id}: must be ORG/NAME, as in --push my-org/distilroberta-rte"
-        raise UsageError(problem) from error
+        raise UsageError(f"--push {repo_id}: must be ORG/NAME, as in my-org/distilroberta-rte") from error
     if variable := offline_variable():
         raise UsageError(f"--push {repo_id}: {variable} is set; a push needs the hub")
     if get_token() is None:
@@ -115,47 +120,42 @@ def push_card(folder: Path, repo_id: str) -> str:
     try:
         api.create_repo(repo_id, private=True, exist_ok=True)
         found = api.model_info(repo_id)
-        for file in found.siblings or []:
-            if file.rfilename != ".gitattributes":
-                advice = f"choose a new name, or replace its files yourself: hf upload {repo_id} {folder}"
-                raise UsageError(f"--push {repo_id}: the repository already holds {file.rfilename}; {advice}")
-        commit = api.upload_folder(
-            repo_id=repo_id,
-            folder_path=folder,
-            ignore_patterns=[MANIFEST],
-            parent_commit=found.sha,  # refused if somebody else has pushed in the meantime
-            commit_message="Fine-tuned model with its card, by glue-bench",
-        )
-    except UsageError:
-        raise
+        held = [file.rfilename for file in found.siblings or [] if file.rfilename != ".gitattributes"]
+        if not held:
+            commit = api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                ignore_patterns=[MANIFEST],
+                parent_commit=found.sha,  # refused if somebody else has pushed in the meantime
+                commit_message="Fine-tuned model with its card, by glue-bench",
+            )
+            return str(commit.commit_url)
     except Exception as error:  # the client's own, and those of whatever HTTP library it uses
-        raise InputError(f"--push {repo_id}: {_explain(error)}") from error
-    return str(commit.commit_url)
+        why = _REFUSALS.get(getattr(getattr(error, "response", None), "status_code", 0))
+        raise InputError(f"--push {repo_id}: {endpoint()}{f' {why}' if why else f': {first_line(error)}'}") from error
+    advice = f"choose a new name, or replace its files yourself: hf upload {repo_id} {folder}"
+    raise UsageError(f"--push {repo_id}: the repository already holds {held[0]}; {advice}")
 
 
 def _check_labels(run: FinishedRun) -> None:
-    path = run.model_folder / "config.json"
+    path, task = run.model_folder / "config.json", run.task
     try:
         coded = read_json(path)["id2label"]
         conform(Mapping[str, str], coded, where="id2label")
-        labels = [name for _, name in sorted((int(code), name) for code, name in coded.items())]
+        labels = [coded[code] for code in sorted(coded, key=int)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: has no readable labels ({first_line(error)})") from error
-    if len(labels) != 1 if run.task.regression else labels != run.task.labels:
-        wanted = ", ".join(run.task.labels) or "one score"
-        raise InputError(f"{path}: its labels are {', '.join(map(str, labels))}, but the run's are {wanted}")
+    if len(labels) != 1 if task.regression else labels != task.labels:
+        wanted = ", ".join(task.labels) or "one score"
+        raise InputError(f"{path}: its labels are {', '.join(labels)}, but the run's are {wanted}")
 
 
 def _check_replaceable(run: FinishedRun, out: Path) -> None:
     """Refuse a folder that holds anything but this run's card, as it was written."""
-    try:
-        names = sorted(path.name for path in out.iterdir())
-    except FileNotFoundError:
-        return
-    except NotADirectoryError as error:
-        raise UsageError(f"--out {out}: is a file; must be a new or empty folder") from error
-    except OSError as error:
-        raise DiskError(f"--out {out}: cannot be read: {error.strerror}") from error
+    if any(path.is_file() for path in (out, *out.parents)):
+        raise UsageError(f"--out {out}: is a file; must be a new or empty folder")
+    with disk_errors(out, "cannot be read"):
+        names = sorted(path.name for path in out.iterdir()) if os.path.lexists(out) else []
     if not names:
         return
     try:
@@ -178,20 +178,13 @@ def _check_replaceable(run: FinishedRun, out: Path) -> None:
             raise UsageError(f"--out {out}: {name} was {did} since the card was written; choose another folder")
 
 
-def _explain(error: BaseException) -> str:
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status == 401:
-        return f"{endpoint()} does not know this token (HF_TOKEN, or `hf auth login`)"
-    if status == 403:
-        reason = "it is read-only, or the organisation's rules forbid it"
-        return f"{endpoint()} does not let this token write there ({reason})"
-    return f"{endpoint()}: {' '.join((str(error).strip() or type(error).__name__).split())[:300]}"
-
-
 def render_card(record: Record, task: TaskConfig, *, place: str) -> str:
     """Render README.md: metadata between lines of dashes, then the text, with a snippet that loads `place`."""
-    environment = jinja2.Environment(  # noqa: S701 - it is Markdown, which `_escape` escapes
-        undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True, finalize=_escape
+    environment = jinja2.Environment(  # noqa: S701 - it is Markdown, which is escaped as such
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        finalize=lambda value: value if isinstance(value, Markup) else escape_markdown(str(value)),
     )
     environment.filters |= {"title": lambda part: metric_title([part]), "thousands": "{:,}".format}
     trainer, words = record.config["trainer"], repeating_words(record, private=False)
@@ -216,10 +209,6 @@ def render_card(record: Record, task: TaskConfig, *, place: str) -> str:
     )
     ModelCard(text)  # raises ValueError for metadata that the hub would not accept
     return text
-
-
-def _escape(value: object) -> str:
-    return value if isinstance(value, Markup) else escape_markdown(str(value))
 
 
 def eval_result_files(record: Record, task: TaskConfig) -> dict[str, list[dict[str, Any]]]:
@@ -252,19 +241,13 @@ def _scores(record: Record, task: TaskConfig) -> list[tuple[ScorePart, float, in
 
 
 def _rows_title(record: Record, task: TaskConfig) -> str:
-    """Describe the rows; name a data set only if they are all of it."""
-    data, title = record.data, task.title
-    if data["source"] == "hub":
-        return f"{title} ({data['dataset']})"
-    return f"sample data generated in the shape of {title}" if data["source"] == "sample" else f"{title}, local files"
+    return _ROWS[record.data["source"]][0].format(title=task.title, dataset=record.data["dataset"])
 
 
 def _dataset_title(record: Record, task: TaskConfig) -> str:
-    name = _rows_title(record, task)
-    if record.comparable:
-        return name
-    reasons = [reason for reason in record.not_comparable_because if reason != "sample data"]
-    return f"{name}; not comparable{': ' if reasons else ''}{', '.join(reasons)}"
+    reasons = ", ".join(reason for reason in record.not_comparable_because if reason != "sample data")
+    remark = "" if record.comparable else f"; not comparable: {reasons}".removesuffix(": ")
+    return _rows_title(record, task) + remark
 
 
 def _caveats(record: Record) -> list[str]:
@@ -289,14 +272,14 @@ def _metadata(record: Record, task: TaskConfig) -> ModelCardData:
     data, base = record.data, record.encoder["hub_id"]
     on_hub, sample = data["source"] == "hub", "sample-" if data["source"] == "sample" else ""
     changes = {key: str(value) for key, value in _changed_values(record).items()}
-    circumstances = {"seed": record.seed, "recipe": record.recipe, "recipe_changes": changes, "init": record.init}
-    circumstances |= {"selection": record.selection, "comparable": record.comparable}
-    circumstances["not_comparable_because"] = list(record.not_comparable_because)
+    circumstances = {"seed": record.seed, "recipe": record.recipe, "recipe_changes": changes}
+    for key in ("init", "selection", "comparable", "not_comparable_because"):
+        circumstances[key] = getattr(record, key)
     results = [
         EvalResult(
             task_type="text-classification",
             task_name=task.title if on_hub else _rows_title(record, task),
-            dataset_type=data["dataset"] if on_hub else _OWN_ROWS[data["source"]],
+            dataset_type=_ROWS[data["source"]][1].format(dataset=data["dataset"]),
             dataset_name=_dataset_title(record, task),
             dataset_config=(task.hub_config or task.name) if on_hub else None,
             dataset_split=part.split,

@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glue_bench.config.schema import DataConfig, TaskConfig, config_from_facts
+from glue_bench.config.schema import DataConfig, config_from_facts
 from glue_bench.config.task import headline
 from glue_bench.data.texts import TextFile, open_texts, read_pieces
 from glue_bench.errors import InputError, UsageError, did_you_mean
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 PICKS = ("median", "best")
 _LISTED = 6
+_LINE_EVERY = 20.0  # seconds between two lines of progress
 Choice = tuple[FinishedRun, str]  # the run that predicts a task, and how it was chosen
 Vector = NDArray[np.int64] | NDArray[np.float64]
 
@@ -75,14 +77,12 @@ def choose_runs(
         if len(named) > 1:
             raise UsageError(f"run_id={','.join(record.run_id for record in named)}: must be one run for {task}")
         fitting = named or [record for record in found if _fits(record, wanted)]
-        ranked, why = sorted(fitting, key=lambda record: (dev_score(record), record.seed)), "named"
-        if not named:
-            if len(distinct := {record.setting_id: record for record in fitting}) > 1:
-                raise UsageError(_compare_settings(list(distinct.values())))
-            several = f"{pick} of {len(ranked)} seeds on the dev set"
-            why = several if len(ranked) > 1 else f"seed={wanted['seed']}" if "seed" in wanted else "the only seed"
-        if ranked:
+        if len(distinct := {record.setting_id: record for record in fitting}) > 1:
+            raise UsageError(_compare_settings(list(distinct.values())))
+        why = "named" if named else f"seed={wanted['seed']}" if "seed" in wanted else "the only seed"
+        if ranked := sorted(fitting, key=lambda record: (dev_score(record), record.seed)):
             record = ranked[-1] if pick == "best" else ranked[(len(ranked) - 1) // 2]
+            why = f"{pick} of {len(ranked)} seeds on the dev set" if len(ranked) > 1 else why
             chosen[task] = FinishedRun(record=record, folder=store.folder(*record.place)), why
     return encoder, chosen
 
@@ -136,21 +136,17 @@ class Source:
 
 
 def prepare_sources(
-    files: Sequence[LeaderboardFile],
-    tasks: Mapping[str, TaskConfig],
-    *,
-    choices: Mapping[str, Choice],
-    data: DataConfig | None,
+    files: Sequence[LeaderboardFile], *, choices: Mapping[str, Choice], data: DataConfig | None
 ) -> tuple[list[Source], list[str]]:
-    """Find all that predicting these files needs, before the first row is predicted, and a line for each problem.
+    """Find all that predicting the files of these choices needs, and a line for each problem.
 
     `data` is where the test rows are; None for where each run's rows came from.
     """
     sources, problems, checked = list[Source](), list[str](), set[Path]()
-    for file in files:
-        run, _ = choices[file.task]
+    for file in (file for file in files if file.task.name in choices):
+        run, _ = choices[file.task.name]
         try:
-            texts = open_texts(data or config_from_facts(run.record.config).data, tasks[file.task], place=file.place)
+            texts = open_texts(data or config_from_facts(run.record.config).data, file.task, place=file.place)
             if texts.rows != file.rows:
                 found = f"{texts.files}: {texts.rows:,} rows"
                 raise InputError(f"{found}; the leaderboard wants predictions for {file.rows:,}")
@@ -164,38 +160,31 @@ def prepare_sources(
 
 
 def predict_files(
-    sources: Sequence[Source], *, device: str, on_rows: Callable[..., None] = lambda *_, **__: None
+    sources: Sequence[Source], *, device: str, on_progress: Callable[[str], None] = lambda _: None
 ) -> dict[str, bytes]:
-    """Predict what is not stored yet, and return the content of each file by name.
+    """Predict what is not stored yet, store it in the runs' folders, and return the content of each file by name.
 
-    `device` is as in `FineTuned`; `on_rows` is called with a source, `done` rows of it, 0 at its start, and
-    `fresh`: those of them predicted now. Errors as in `predict_rows`.
+    `device` is as in `FineTuned`; `on_progress` is called with a line where a file begins, at intervals, and at its end.
+    An InputError for rows or weights that cannot be used, a DivergedError for a logit that is NaN or infinite, a
+    DiskError if the predictions cannot be written.
     """
     contents, loaded, load = dict[str, bytes](), "", None
-    for source in sorted(sources, key=lambda source: source.file.task):  # all files of a task come from one model
+    for source in sorted(sources, key=lambda source: source.file.task.name):  # all files of a task come from one model
         run, prediction = source.run, source.kept
         if prediction is None:
             from glue_bench.runs.inference import FineTuned
 
-            on_rows(source, done=0, fresh=0)
             if load is None or loaded != run.record.task:  # free the last model before loading the next
                 loaded, load = run.record.task, functools.cache(functools.partial(FineTuned, run, device=device))
-            prediction = predict_rows(source, load=load, on_rows=on_rows)
+            prediction = _predict_rows(source, load=load, on_progress=on_progress)
         # Classes are mapped by name: a run's codes may be in another order.
         shown = prediction if run.task.regression else [run.task.labels[code] for code in prediction]
         contents[source.file.name] = write_rows(source.file, shown)
     return contents
 
 
-def predict_rows(
-    source: Source, *, load: "Callable[[], FineTuned]", on_rows: Callable[..., None] = lambda *_, **__: None
-) -> Vector:
-    """Predict every row of a test split, and store the predictions under predictions/PLACE.parquet of the run.
-
-    Return (rows,) class codes in the run's order, or scores. `load` loads the run's model, and is called only if rows
-    are left to predict; `on_rows` is as in `predict_files`. An InputError for rows or weights that cannot be used, a
-    DivergedError for a logit that is NaN or infinite, a DiskError if the predictions cannot be written.
-    """
+def _predict_rows(source: Source, *, load: "Callable[[], FineTuned]", on_progress: Callable[[str], None]) -> Vector:
+    """Predict and store a split: (rows,) class codes in the run's order, or scores; `load` loads the run's model."""
     from glue_bench.tasks.metrics import decide
 
     # Without padding, kernels of oneDNN are rarely reused; its cache of 1,024 takes 2.3 GB after QQP's rows.
@@ -203,6 +192,9 @@ def predict_rows(
     task, path = source.run.task, predictions_path(source.run.folder, source.file.place)
     parts = path.with_name(f".{path.stem}-{hashlib.sha256(source.origin.encode()).hexdigest()[:12]}")
     pieces, done, fresh = list[tuple[NDArray[np.int64], NDArray[np.float32]]](), 0, 0
+    began = last = time.monotonic()
+    total, title = source.texts.rows, f"{source.file.name}, {source.texts.rows:,} rows"
+    on_progress(f"{title}: predicting with {source.run.title}")
     for texts in read_pieces(source.texts, task):
         part = parts / f"{done}.npy"
         found: NDArray[Any] = np.empty(0)
@@ -211,16 +203,18 @@ def predict_rows(
         if found.shape != (len(texts), task.outputs) or found.dtype != np.float32:
             found = load().predict(texts.texts)
             fresh += len(texts)
-            if len(texts) < source.texts.rows:  # a split of one piece needs no stored pieces
+            if len(texts) < total:  # a split of one piece needs no stored pieces
                 with replace_atomically(part) as temporary, temporary.open("wb") as stream:
                     np.save(stream, found)
         pieces.append((texts.idx, found))
         done += len(texts)
-        if done < source.texts.rows:
-            on_rows(source, done=done, fresh=fresh)
+        if done < total and (now := time.monotonic()) - last >= _LINE_EVERY:
+            last, left = now, (now - began) / max(1, fresh) * (total - done)
+            on_progress(f"{title}: {done:,} done, about {left / 60:.0f} min left")
     idx, logits = (np.concatenate(column) for column in zip(*pieces, strict=True))
     prediction = decide(logits, regression=task.regression)
     Predictions(idx=idx, prediction=prediction, logits=logits, origin=source.origin).write(path)
     shutil.rmtree(parts, ignore_errors=True)
-    on_rows(source, done=done, fresh=fresh)
+    before = f"; {total - fresh:,} were done before" if fresh < total else ""
+    on_progress(f"{title}: done in {time.monotonic() - began:.0f} s{before}")
     return prediction

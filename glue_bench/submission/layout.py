@@ -1,7 +1,6 @@
 """The files of the leaderboard's zip: which there are, how they are written, and the faults of a zip with others."""
 
 import io
-import math
 import os
 import re
 import stat
@@ -16,18 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.config.schema import TaskConfig
-from glue_bench.errors import InputError, UsageError, did_you_mean
+from glue_bench.errors import InputError, UsageError, did_you_mean, list_names
 from glue_bench.reading import open_regular
-from glue_bench.text import first_line, plural
+from glue_bench.text import cut, first_line, plural, visible
 
 HEADER = "index\tprediction"
 DECIMALS = 3  # of a score
 # Bytes of a line, its end included: a generous bound on what is unpacked of an untrusted zip.
 _LONGEST_LINE = 40
 SHOWN = 5  # faults of one kind in one file
+_SHOWN_TEXT = 60  # characters of an untrusted text
 _DIRECTORY = 65_536  # bytes for names and dates
-_SCORE = re.compile(rb"\d+(\.\d{1,%d})?" % DECIMALS)
-_INDEX = re.compile(rb"0|[1-9]\d{0,8}")
+_SCORE = re.compile(rf"\d+(\.\d{{1,{DECIMALS}}})?", re.ASCII)
+_INDEX = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
 
 _Fault = tuple[str, int, str]  # its kind, its line (0 for none), and what is wrong
 
@@ -37,17 +37,17 @@ class LeaderboardFile:
     """One file of the zip: a header, and a line for each test row in the order of the rows."""
 
     name: str  # with .tsv
-    task: str  # its model predicts the rows
+    task: TaskConfig  # its model predicts the rows
     place: str  # SPLIT, or FOLDER/SPLIT of the data set
     rows: int
     words: Mapping[str, str] = field(default_factory=dict)  # by class, in the order of the codes: what is written
-    score_range: tuple[float, float] | None = None  # lowest and highest score; None for classes
+    score_range: Sequence[float] | None = None  # lowest and highest score; None for classes
 
     @property
     def allowed(self) -> str:
         """The allowed predictions, for a message."""
         if self.score_range is not None:
-            return "a number from {:g} to {:g}".format(*self.score_range)
+            return "a number from {:g} to {:g} with at most {} decimals".format(*self.score_range, DECIMALS)
         if all(word == label for label, word in self.words.items()):
             return ", ".join(self.words)
         return " or ".join(f"{word} ({label})" for label, word in self.words.items())
@@ -57,18 +57,25 @@ class LeaderboardFile:
         """The largest file that is read."""
         return _LONGEST_LINE * (self.rows + 100)
 
+    def allows(self, prediction: str) -> bool:
+        """Return whether a prediction is written as the leaderboard wants it."""
+        if self.score_range is None:
+            return prediction in self.words.values()
+        low, high = self.score_range
+        return _SCORE.fullmatch(prediction) is not None and low <= float(prediction) <= high
+
 
 def lay_out(tasks: Sequence[TaskConfig]) -> tuple[LeaderboardFile, ...]:
     """List every file that these tasks name, sorted by name."""
     files = list[LeaderboardFile]()
     for task in tasks:
-        coded, limits = task.leaderboard_labels == "codes", task.label_range
-        words = {label: str(code) if coded else label for code, label in enumerate(task.labels)}
-        about: dict[str, Any] = {"task": task.name, "words": words, "score_range": tuple(limits) if limits else None}
-        files += [
-            LeaderboardFile(name=f"{name}.tsv", place=place, rows=task.rows[place], **about)
-            for name, place in task.leaderboard.items()
-        ]
+        written = range(len(task.labels)) if task.leaderboard_labels == "codes" else task.labels
+        words, limits = dict(zip(task.labels, map(str, written), strict=True)), task.label_range
+        for name, place in task.leaderboard.items():
+            about = LeaderboardFile(
+                name=f"{name}.tsv", task=task, place=place, rows=task.rows[place], words=words, score_range=limits
+            )
+            files.append(about)
     return tuple(sorted(files, key=lambda file: file.name))
 
 
@@ -78,7 +85,7 @@ def parse_fills(words: Sequence[str], files: Sequence[LeaderboardFile]) -> dict[
     PREDICTION is a class by its name or code, or a score. Without it, it is the class with the code 0, or the middle of
     the range. A UsageError if the task or its prediction is unknown.
     """
-    by_task, fills = {file.task: file for file in files}, dict[str, str]()
+    by_task, fills = {file.task.name: file for file in files}, dict[str, str]()
     for word in words:
         task, equals, value = word.partition("=")
         if task not in by_task:
@@ -87,19 +94,15 @@ def parse_fills(words: Sequence[str], files: Sequence[LeaderboardFile]) -> dict[
             raise UsageError(f"--fill {word}: {task} has a --fill already")
         file = by_task[task]
         if file.score_range is not None:
-            try:
-                score = float(value) if equals else sum(file.score_range) / 2
-            except ValueError:
-                score = math.nan
-            if not file.score_range[0] <= score <= file.score_range[1]:
+            score = value if equals else str(sum(file.score_range) / 2)
+            if not file.allows(score):
                 raise UsageError(f"--fill {word}: must be {file.allowed}")
-            fills[task] = f"{score:.{DECIMALS}f}"
+            fills[task] = f"{float(score):.{DECIMALS}f}"
         else:
-            labels = list(file.words)
-            by_code = {str(code): label for code, label in enumerate(labels)}
-            fills[task] = by_code.get(value, value) if equals else labels[0]
-            if fills[task] not in labels:
-                raise UsageError(f"--fill {word}: unknown class{did_you_mean(value, labels)}")
+            by_code = {str(code): label for code, label in enumerate(file.words)}
+            fills[task] = by_code.get(value, value) if equals else by_code["0"]
+            if fills[task] not in file.words:
+                raise UsageError(f"--fill {word}: unknown class{did_you_mean(value, file.words)}")
     return fills
 
 
@@ -117,7 +120,7 @@ def write_rows(file: LeaderboardFile, predictions: Sequence[str] | NDArray[Any])
         scores = np.asarray(predictions, dtype=np.float64)
         if not np.isfinite(scores).all():
             raise ValueError(f"{file.name}: finite scores are needed")
-        clipped = np.clip(scores, *file.score_range) + 0.0  # without a negative zero
+        clipped = np.clip(scores, file.score_range[0], file.score_range[1]) + 0.0  # without a negative zero
         words = [f"{score:.{DECIMALS}f}" for score in clipped]
     if len(words) != file.rows:
         raise ValueError(f"{file.name}: {len(words)} predictions for {file.rows} rows")
@@ -160,7 +163,8 @@ def check_submission(path: Path, files: Sequence[LeaderboardFile]) -> list[str]:
         return [f"not a readable zip file ({printable(first_line(error))})"]
     with archive:
         found = {info.orig_filename: info for info in reversed(archive.infolist())}  # of duplicates the first
-        faults = _word(_check_names([info.orig_filename for info in archive.infolist()], [file.name for file in files]))
+        names = [info.orig_filename for info in archive.infolist()]
+        faults = [*_word(_check_names(names, [file.name for file in files]))]
         for file in files:
             if file.name in found:
                 try:
@@ -171,15 +175,14 @@ def check_submission(path: Path, files: Sequence[LeaderboardFile]) -> list[str]:
     return faults
 
 
-def _word(faults: Iterable[_Fault], *, file: str = "") -> list[str]:
-    """Word the first few faults of each kind in the order of their lines, then count the others."""
-    start, counts, shown = f"{file}: " if file else "", Counter[str](), list[tuple[int, str]]()
+def _word(faults: Iterable[_Fault], *, file: str = "") -> Iterator[str]:
+    """Word the first few faults of each kind, then count the others."""
+    start, counts = f"{file}: " if file else "", Counter[str]()
     for kind, line, problem in faults:
         counts[kind] += 1
         if counts[kind] <= SHOWN:
-            shown.append((line, f"{file} line {line}: {problem}" if line else start + problem))
-    rest = [f"{start}and {count - SHOWN:,} more: {kind}" for kind, count in counts.items() if count > SHOWN]
-    return [*(text for _, text in sorted(shown, key=lambda each: each[0])), *rest]
+            yield f"{file} line {line}: {problem}" if line else start + problem
+    yield from (f"{start}and {count - SHOWN:,} more: {kind}" for kind, count in counts.items() if count > SHOWN)
 
 
 def _check_names(names: Sequence[str], wanted: Sequence[str]) -> Iterator[_Fault]:
@@ -197,7 +200,7 @@ def _check_names(names: Sequence[str], wanted: Sequence[str]) -> Iterator[_Fault
     yield from (("missing files", 0, f"{name} is missing") for name in missing)
 
 
-def _read_lines(file: LeaderboardFile, info: zipfile.ZipInfo, *, archive: zipfile.ZipFile) -> list[bytes]:
+def _read_lines(file: LeaderboardFile, info: zipfile.ZipInfo, *, archive: zipfile.ZipFile) -> list[str]:
     link, encrypted = stat.S_ISLNK(info.external_attr >> 16), info.flag_bits & 1
     if link or encrypted or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise InputError("must be a plain file without a password, compressed with deflate or not at all")
@@ -212,31 +215,27 @@ def _read_lines(file: LeaderboardFile, info: zipfile.ZipInfo, *, archive: zipfil
         raise InputError(f"damaged: {len(content):,} bytes uncompressed, but {info.file_size:,} announced")
     if not content:
         raise InputError(f"empty; must be a header and {file.rows:,} lines")
-    return content.removesuffix(b"\n").split(b"\n")
+    return content.removesuffix(b"\n").decode("utf-8", "backslashreplace").split("\n")
 
 
-def _check_lines(lines: list[bytes], file: LeaderboardFile) -> Iterator[_Fault]:
-    for number, line in enumerate(lines, start=1):
-        if line.endswith(b"\r"):
-            yield "carriage returns", number, "ends with a carriage return (Windows); must be a line feed"
-            lines[number - 1] = line[:-1]
-    header = lines[0]
-    if header != HEADER.encode():
-        yield "header", 1, f"the header is {_quote(header)}; must be index, a tab, prediction"
-    words = {word.encode() for word in file.words.values()}
+def _check_lines(lines: Sequence[str], file: LeaderboardFile) -> Iterator[_Fault]:
     expected, line_of = 0, dict[int, int]()  # the line of each index
-    low, high = file.score_range or (0, 0)
-    allowed = f"{file.allowed} with at most {DECIMALS} decimals" if file.score_range else file.allowed
-    first = 1 if header[:1].isdigit() else 2  # without a header, rows begin at once
-    for number, line in enumerate(lines[first - 1 :], start=first):
-        text, _, prediction = line.partition(b"\t")
-        if line.count(b"\t") != 1:
-            fields = plural(line.count(b"\t") + 1, "field")
-            yield "lines without two fields", number, f"{fields}, not two with a tab between: {_quote(line)}"
+    for number, ended in enumerate(lines, start=1):
+        line = ended.removesuffix("\r")
+        if line != ended:
+            yield "carriage returns", number, "ends with a carriage return (Windows); must be a line feed"
+        if number == 1 and line != HEADER:
+            yield "header", 1, f"the header is '{printable(line)}'; must be index, a tab, prediction"
+        if number == 1 and not line[:1].isdigit():  # without a header, rows begin at once
             continue
+        if line.count("\t") != 1:
+            fields = plural(line.count("\t") + 1, "field")
+            yield "lines without two fields", number, f"{fields}, not two with a tab between: '{printable(line)}'"
+            continue
+        text, _, prediction = line.partition("\t")
         index = int(text) if _INDEX.fullmatch(text) else file.rows
         if index >= file.rows:
-            problem = f"index is {_quote(text)}; must be a plain whole number from 0 to {file.rows - 1}"
+            problem = f"index is '{printable(text)}'; must be a plain whole number from 0 to {file.rows - 1}"
             yield "wrong indexes", number, problem
             expected += 1
         elif index in line_of:
@@ -246,19 +245,13 @@ def _check_lines(lines: list[bytes], file: LeaderboardFile) -> Iterator[_Fault]:
                 problem = f"index {index}; must be {expected} (from 0, in the order of the test rows)"
                 yield "indexes out of order", number, problem
             line_of[index], expected = number, index + 1
-        is_score = file.score_range and _SCORE.fullmatch(prediction) and low <= float(prediction) <= high
-        if not is_score and prediction not in words:
-            yield "wrong predictions", number, f"prediction is {_quote(prediction)}; must be {allowed}"
+        if not file.allows(prediction):
+            yield "wrong predictions", number, f"prediction is '{printable(prediction)}'; must be {file.allowed}"
     if missing := [str(index) for index in range(file.rows) if index not in line_of]:
-        some, found = ", ".join(missing[:5] + ["..."] * (len(missing) > 5)), len(line_of)
-        yield "count", len(lines), f"predictions for {found:,} of {file.rows:,} rows; missing: {some}"
+        found = f"{len(line_of):,} of {file.rows:,} rows"
+        yield "count", len(lines), f"predictions for {found}; missing: {list_names(missing, 5)}"
 
 
-def printable(text: str, *, longest: int = 60) -> str:
-    """Make untrusted text safe for a terminal: plain ASCII unchanged, anything else escaped; long text is cut."""
-    shown = text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
-    return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
-
-
-def _quote(text: bytes) -> str:
-    return f"'{printable(text.decode('utf-8', 'backslashreplace'), longest=40)}'"
+def printable(text: str) -> str:
+    """Make untrusted text safe for a terminal: in ASCII with escapes, without the middle of a long one."""
+    return cut(visible(text.encode("ascii", "backslashreplace").decode()), _SHOWN_TEXT)

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
+from numpy.typing import NDArray
 from transformers import RobertaConfig
 
-from glue_bench.claims import Card, Claim
+from glue_bench.claims import Card, Claim, ClaimRow
 from glue_bench.claims.models import Model
-from glue_bench.claims.speed import Bench, check_speed, measure_speed, median_interval
+from glue_bench.claims.speed import Bench, measure_speed, median_interval
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import EncoderConfig
 from glue_bench.models.placement import choose_placement
@@ -20,6 +21,19 @@ SPEED = Claim(
     kind="speed", id="speed", title="speed", says="twice as fast", model="a", source="", check="", against="b",
     phase="training", value=2.0, at_least=1.75, below=2.5,
 )  # fmt: skip
+
+
+@pytest.fixture
+def measured(card: Card, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ClaimRow]:
+    """Judge these seconds of (pairs, models, clocks) in place of measured ones."""
+
+    def judge(seconds: NDArray[np.float64], *, on_progress: Callable[[str], None]) -> ClaimRow:
+        monkeypatch.setattr(Bench, "measure", lambda *_, **__: iter(seconds))
+        models = {name: Model(card.models["distilroberta"], EncoderConfig(path="nowhere")) for name in ("a", "b")}
+        trainer = compose_run(["task=rte", "trainer.device=cpu"]).trainer
+        return measure_speed(SPEED, models, settings=trainer, repeats=len(seconds), on_progress=on_progress)[0]
+
+    return judge
 
 
 @pytest.mark.parametrize(
@@ -34,9 +48,10 @@ SPEED = Claim(
         ([2.0, 2.0, 2.0, 2.0, 2.5], "undecided"),
     ],
 )
-def test_the_speed_is_judged_by_the_interval_of_the_median_ratio(ratios: list[float], verdict: str) -> None:
-    seconds = np.array([[[1.0, 2.0], [ratio, 3 * ratio]] for ratio in ratios])
-    row = check_speed(SPEED, seconds, engine="flat", on_cpu=True, architectures="the stated architecture")
+def test_the_speed_is_judged_by_the_interval_of_the_median_ratio(
+    ratios: list[float], verdict: str, measured: Callable[..., ClaimRow]
+) -> None:
+    row = measured(np.array([[[1.0, 2.0], [ratio, 3 * ratio]] for ratio in ratios]), on_progress=lambda _: None)
     assert row.verdict == verdict
     assert row.details["ratios"] == ratios
     assert "1.75 to 2.5" in row.why
@@ -69,13 +84,10 @@ def test_a_deeper_model_is_measured_to_be_slower_in_training_and_inference(monke
     assert bench.machine["device"] == choose_placement("cpu", "auto").device.type
 
 
-def test_progress_tells_the_number_and_the_ratio_of_every_pair(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = [np.array([[1.0, 1.0], [ratio, ratio]]) for ratio in (2.0, 2.1, 1.9, 2.0, 2.2)]
-    monkeypatch.setattr(Bench, "measure", lambda *_, **__: iter(pairs))
-    models = {name: Model(card.models["distilroberta"], EncoderConfig(path="nowhere")) for name in ("a", "b")}
-    trainer, lines = compose_run(["task=rte", "trainer.device=cpu"]).trainer, list[str]()
-    measure_speed(SPEED, models, settings=trainer, repeats=5, on_progress=lines.append)
-    told = [f"speed: pair {number} of 5: {pair[1, 0]:.2f} times as fast" for number, pair in enumerate(pairs, start=1)]
+def test_progress_tells_the_number_and_the_ratio_of_every_pair(measured: Callable[..., ClaimRow]) -> None:
+    ratios, lines = (2.0, 2.1, 1.9, 2.0, 2.2), list[str]()
+    measured(np.array([[[1.0, 1.0], [ratio, ratio]] for ratio in ratios]), on_progress=lines.append)
+    told = [f"speed: pair {number} of 5: {ratio:.2f} times as fast" for number, ratio in enumerate(ratios, start=1)]
     assert lines == ["speed: warming up", *told]
 
 

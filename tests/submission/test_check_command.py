@@ -25,7 +25,7 @@ def test_the_files_are_the_leaderboards(official: tuple[LeaderboardFile, ...]) -
             words = list(file.words.values())
             assert (words[0], words[-1]) == (first, last)
         else:
-            assert file.score_range == (float(first), float(last))
+            assert file.score_range == [float(first), float(last)]
 
 
 def test_every_fault_is_listed_and_of_one_kind_the_first_few_with_a_count(

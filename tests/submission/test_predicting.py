@@ -12,12 +12,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from glue_bench.config.compose import compose_task
 from glue_bench.config.schema import DataConfig
 from glue_bench.errors import InputError
-from glue_bench.runs.inference import FineTuned
 from glue_bench.runs.store import RunStore
-from glue_bench.submission import Source, choose_runs, predict_files, predict_rows, prepare_sources
+from glue_bench.submission import Source, choose_runs, predict_files, prepare_sources
 from tests.support.building import Bench, layout, write_test_rows
 from tests.support.tiny import sentences, write_parquet
 
@@ -25,9 +23,8 @@ from tests.support.tiny import sentences, write_parquet
 def sources_of(bench: Bench, task: str) -> tuple[list[Source], list[str]]:
     """Return what `prepare_sources` finds for one task of a bench, and its problems."""
     _, choices = choose_runs(RunStore(bench.results), [task])
-    facts = {task: compose_task(task)}
     data = DataConfig(source="local", path=str(bench.glue))
-    return prepare_sources(layout(task), facts, choices=choices, data=data)
+    return prepare_sources(layout(task), choices=choices, data=data)
 
 
 def test_other_numbers_of_test_rows_are_refused_in_one_line_each(made: Bench, tmp_path: Path) -> None:
@@ -99,24 +96,29 @@ def test_rows_in_another_order_than_their_idx_are_refused(made: Bench, tmp_path:
         predict_files([source], device="cpu")
 
 
-def stop_halfway(source: Source, *, done: int, fresh: int) -> None:  # noqa: ARG001
+def stop_halfway(text: str) -> None:
     """Stop as a signal would."""
-    if done > source.file.rows / 2:
+    if ": 8,192 done" in text:
         raise KeyboardInterrupt
 
 
-def test_an_interrupted_build_resumes_where_it_stopped(made: Bench, tmp_path: Path) -> None:
+def test_an_interrupted_build_resumes_where_it_stopped(
+    made: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glue_bench.submission._LINE_EVERY", 0)
     bench = made.copy(tmp_path)
     whole = bench.run("mnli").folder / "predictions" / "test_matched.parquet"
     expected = pq.read_table(whole)
     whole.unlink()
     source = next(source for source in sources_of(bench, "mnli")[0] if source.file.name == "MNLI-m.tsv")
     with pytest.raises(KeyboardInterrupt):
-        predict_files([source], device="cpu", on_rows=stop_halfway)
+        predict_files([source], device="cpu", on_progress=stop_halfway)
     assert not whole.exists()
-    told = list[dict[str, int]]()
-    predict_files([source], device="cpu", on_rows=lambda _, **rows: told.append(rows))
-    assert [tuple(rows.values()) for rows in told] == [(0, 0), (4096, 0), (8192, 0), (9796, 9796 - 2 * 4096)]
+    told = list[str]()
+    predict_files([source], device="cpu", on_progress=told.append)
+    starts = [line.removeprefix("MNLI-m.tsv, 9,796 rows: ")[:10] for line in told[:-1]]
+    assert starts == ["predicting", "4,096 done", "8,192 done"]
+    assert told[-1].endswith("; 8,192 were done before")
     assert pq.read_table(whole).equals(expected)
     assert not list(whole.parent.glob(".*"))
 
@@ -132,12 +134,11 @@ def test_test_rows_may_be_in_other_kinds_of_files(kind: str, made: Bench, tmp_pa
     else:
         table.to_csv(path.with_suffix(f".{kind}"), sep="," if kind == "csv" else "\t", index=False)
     source = next(source for source in sources_of(bench, "mnli")[0] if source.file.name == "MNLI-m.tsv")
-    fine_tuned = FineTuned(source.run, device="cpu")
-    found = predict_rows(source, load=lambda: fine_tuned)
-    kept = made.run("mnli").folder / "predictions" / "test_matched.parquet"
-    assert np.array_equal(found, pq.read_table(kept)["prediction"].to_numpy())
-    idx = pq.read_table(source.run.folder / "predictions" / "test_matched.parquet")["idx"].to_numpy()
-    assert np.array_equal(idx, np.arange(9796))
+    predict_files([source], device="cpu")
+    place = Path("predictions") / "test_matched.parquet"
+    found, kept = (pq.read_table(run.folder / place) for run in (source.run, made.run("mnli")))
+    assert np.array_equal(found["prediction"].to_numpy(), kept["prediction"].to_numpy())
+    assert np.array_equal(found["idx"].to_numpy(), np.arange(9796))
 
 
 @pytest.mark.slow
@@ -150,31 +151,29 @@ def test_many_rows_take_no_more_memory_than_few(made: Bench, tmp_path: Path) -> 
     texts: list[object] = [" ".join(rng.choices(pool, k=length)) for length in lengths]
     write_parquet(bench.glue / "mnli" / "many.parquet", {"premise": texts[:rows], "hypothesis": texts[rows:]})
     code = f"""
-import functools
 from pathlib import Path
 from glue_bench.config.schema import DataConfig
 from glue_bench.data.texts import open_texts
 from glue_bench.runs.finished import find_finished
 from glue_bench.runs.store import RunStore
-from glue_bench.submission import Source, predict_rows
+from glue_bench import submission
+from glue_bench.submission import Source, predict_files
 from glue_bench.submission.layout import LeaderboardFile
 
-def load():
-    from glue_bench.runs.inference import FineTuned
-    return FineTuned(run, device="cpu")
+submission._LINE_EVERY = 0
 
-def on_rows(source, *, done, fresh):
+def on_progress(text):
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    print(done, pages * 4 // 1024)
+    print(pages * 4 // 1024)
 
 run = find_finished(RunStore(Path()), run_id={str(run.folder)!r})
 texts = open_texts(DataConfig(source="local", path={str(bench.glue)!r}), run.task, place="many")
-file = LeaderboardFile(name="many.tsv", task="mnli", place="many", rows=texts.rows)
-source = Source(file=file, run=run, texts=texts)
-predict_rows(source, load=functools.cache(load), on_rows=on_rows)
+words = dict(zip(run.task.labels, run.task.labels))
+file = LeaderboardFile(name="many.tsv", task=run.task, place="many", rows=texts.rows, words=words)
+predict_files([Source(file=file, run=run, texts=texts)], device="cpu", on_progress=on_progress)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
     assert result.returncode == 0, result.stderr
-    megabytes = {int(done): int(used) for done, used in (line.split() for line in result.stdout.splitlines())}
-    assert len(megabytes) == 24
-    assert megabytes[rows] - megabytes[4 * 4096] < 70
+    megabytes = [int(line) for line in result.stdout.splitlines()]
+    assert len(megabytes) == 25  # at the start, and after every piece
+    assert megabytes[24] - megabytes[4] < 70
