@@ -164,8 +164,8 @@ def predict_files(
 ) -> dict[str, bytes]:
     """Predict what is not stored yet, store it in the runs' folders, and return the content of each file by name.
 
-    `device` is as in `FineTuned`; `on_progress` is called with a line where a file begins, at intervals, and at its end.
-    An InputError for rows or weights that cannot be used, a DivergedError for a logit that is NaN or infinite, a
+    `device` is as in `FineTuned`; `on_progress` gets a line where a file begins, at intervals, and at its end. An
+    InputError for rows or weights that cannot be used, a DivergedError for a logit that is NaN or infinite, a
     DiskError if the predictions cannot be written.
     """
     contents, loaded, load = dict[str, bytes](), "", None
