@@ -36,9 +36,11 @@ def _store(states, tile, first, at, end, stride, head, depth, D: tl.constexpr):
 
 
 @triton.jit
-def _queries(row, begin, length, count, firsts):
-    """Return how many queries a row has, and the first one; of `firsts` one, but for the filler, which has none."""
-    return tl.where(firsts > 0, tl.where(row < count, 1, 0), length), tl.where(firsts > 0, row, begin)
+def _row(starts, row, count, firsts):
+    """Return where a row begins, its length, its first query and how many: one of `firsts`, but none of the filler."""
+    begin = tl.load(starts + row)
+    length = tl.load(starts + row + 1) - begin
+    return begin, length, tl.where(firsts > 0, row, begin), tl.where(firsts > 0, tl.where(row < count, 1, 0), length)
 
 
 @triton.jit
@@ -52,10 +54,8 @@ def _attend(
     query, key, value, out, logsumexp, starts, seed, site, p, scale, query_stride, key_stride, depth, count, firsts,
     TILE: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
-    row, head = tl.program_id(0), tl.program_id(1)
-    begin = tl.load(starts + row)
-    length = tl.load(starts + row + 1) - begin
-    queries, first = _queries(row, begin, length, count, firsts)
+    head = tl.program_id(1)
+    begin, length, first, queries = _row(starts, tl.program_id(0), count, firsts)
     at = tl.program_id(2) * TILE + tl.arange(0, TILE)
     if tl.program_id(2) * TILE < queries:
         q = _load(query, first, at, queries, query_stride, head, depth, D)
@@ -101,84 +101,49 @@ def _grad_scores(
     return dropped, probs * (grad_probs - common[:, None]) * scale
 
 
-@triton.jit
-def _key_gradients(
-    query, key, value, grad, context, logsumexp, grad_key, grad_value, starts, seed, site, p, scale,
-    query_stride, key_stride, out_stride, depth, count, tile, firsts,
+@triton.jit(do_not_specialize=["site", "firsts", "key_tiles"])
+def _attend_backward(
+    query, key, value, context, logsumexp, starts, seed, site, p, scale, query_stride, key_stride, depth, count, firsts,
+    grad, grad_query, grad_key, grad_value, grad_query_stride, grad_key_stride, key_tiles,
     TILE: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
-    """Write the gradients of a tile of keys and of their values."""
-    row, head = tl.program_id(0), tl.program_id(1)
-    begin = tl.load(starts + row)
-    length = tl.load(starts + row + 1) - begin
-    queries, first = _queries(row, begin, length, count, firsts)
-    hidden = depth * tl.num_programs(1)
-    keys = tile * TILE + tl.arange(0, TILE)
-    if tile * TILE < length:
-        k = _load(key, begin, keys, length, key_stride, head, depth, D)
-        v = _load(value, begin, keys, length, key_stride, head, depth, D)
-        sum_key = tl.zeros([TILE, D], dtype=tl.float32)
-        sum_value = tl.zeros([TILE, D], dtype=tl.float32)
-        for start in range(0, queries, TILE):
-            at = start + tl.arange(0, TILE)
+    head, tile, hidden = tl.program_id(1), tl.program_id(2), depth * tl.num_programs(1)
+    begin, length, first, queries = _row(starts, tl.program_id(0), count, firsts)
+    if tile < key_tiles:  # of keys, and of their values
+        keys = tile * TILE + tl.arange(0, TILE)
+        if tile * TILE < length:
+            k = _load(key, begin, keys, length, key_stride, head, depth, D)
+            v = _load(value, begin, keys, length, key_stride, head, depth, D)
+            sum_key = tl.zeros([TILE, D], dtype=tl.float32)
+            sum_value = tl.zeros([TILE, D], dtype=tl.float32)
+            for start in range(0, queries, TILE):
+                at = start + tl.arange(0, TILE)
+                q = _load(query, first, at, queries, query_stride, head, depth, D)
+                g = _load(grad, first, at, queries, hidden, head, depth, D)
+                c = _load(context, first, at, queries, hidden, head, depth, D)
+                dropped, grad_scores = _grad_scores(
+                    q, k, v, g, c, logsumexp, queries, keys, length, seed, site, p, scale, head, count, first, at,
+                )  # fmt: skip
+                sum_value += tl.dot(tl.trans(dropped.to(g.dtype)), g, input_precision="ieee")
+                sum_key += tl.dot(tl.trans(grad_scores.to(q.dtype)), q, input_precision="ieee")
+            _store(grad_key, sum_key.to(k.dtype), begin, keys, length, grad_key_stride, head, depth, D)
+            _store(grad_value, sum_value.to(k.dtype), begin, keys, length, grad_key_stride, head, depth, D)
+    else:  # of queries
+        at = (tile - key_tiles) * TILE + tl.arange(0, TILE)
+        if (tile - key_tiles) * TILE < queries:
             q = _load(query, first, at, queries, query_stride, head, depth, D)
             g = _load(grad, first, at, queries, hidden, head, depth, D)
             c = _load(context, first, at, queries, hidden, head, depth, D)
-            dropped, grad_scores = _grad_scores(
-                q, k, v, g, c, logsumexp, queries, keys, length, seed, site, p, scale, head, count, first, at,
-            )  # fmt: skip
-            sum_value += tl.dot(tl.trans(dropped.to(g.dtype)), g, input_precision="ieee")
-            sum_key += tl.dot(tl.trans(grad_scores.to(q.dtype)), q, input_precision="ieee")
-        _store(grad_key, sum_key.to(k.dtype), begin, keys, length, out_stride, head, depth, D)
-        _store(grad_value, sum_value.to(k.dtype), begin, keys, length, out_stride, head, depth, D)
-
-
-@triton.jit
-def _query_gradient(
-    query, key, value, grad, context, logsumexp, grad_query, starts, seed, site, p, scale,
-    query_stride, key_stride, out_stride, depth, count, tile, firsts,
-    TILE: tl.constexpr, D: tl.constexpr,
-):  # fmt: skip
-    """Write the gradient of a tile of queries."""
-    row, head = tl.program_id(0), tl.program_id(1)
-    begin = tl.load(starts + row)
-    length = tl.load(starts + row + 1) - begin
-    queries, first = _queries(row, begin, length, count, firsts)
-    hidden = depth * tl.num_programs(1)
-    at = tile * TILE + tl.arange(0, TILE)
-    if tile * TILE < queries:
-        q = _load(query, first, at, queries, query_stride, head, depth, D)
-        g = _load(grad, first, at, queries, hidden, head, depth, D)
-        c = _load(context, first, at, queries, hidden, head, depth, D)
-        total = tl.zeros([TILE, D], dtype=tl.float32)
-        for start in range(0, length, TILE):
-            keys = start + tl.arange(0, TILE)
-            k = _load(key, begin, keys, length, key_stride, head, depth, D)
-            v = _load(value, begin, keys, length, key_stride, head, depth, D)
-            _, grad_scores = _grad_scores(
-                q, k, v, g, c, logsumexp, queries, keys, length, seed, site, p, scale, head, count, first, at
-            )
-            total += tl.dot(grad_scores.to(k.dtype), k, input_precision="ieee")
-        _store(grad_query, total.to(q.dtype), first, at, queries, out_stride, head, depth, D)
-
-
-@triton.jit(do_not_specialize=["site", "firsts", "key_tiles"])
-def _attend_backward(
-    query, key, value, grad, context, logsumexp, grad_query, grad_key, grad_value, starts, seed, site, p, scale,
-    query_stride, key_stride, grad_query_stride, grad_key_stride, depth, count, key_tiles, firsts,
-    TILE: tl.constexpr, D: tl.constexpr,
-):  # fmt: skip
-    tile = tl.program_id(2)
-    if tile < key_tiles:
-        _key_gradients(
-            query, key, value, grad, context, logsumexp, grad_key, grad_value, starts, seed, site, p, scale,
-            query_stride, key_stride, grad_key_stride, depth, count, tile, firsts, TILE, D,
-        )  # fmt: skip
-    else:
-        _query_gradient(
-            query, key, value, grad, context, logsumexp, grad_query, starts, seed, site, p, scale,
-            query_stride, key_stride, grad_query_stride, depth, count, tile - key_tiles, firsts, TILE, D,
-        )  # fmt: skip
+            total = tl.zeros([TILE, D], dtype=tl.float32)
+            for start in range(0, length, TILE):
+                keys = start + tl.arange(0, TILE)
+                k = _load(key, begin, keys, length, key_stride, head, depth, D)
+                v = _load(value, begin, keys, length, key_stride, head, depth, D)
+                _, grad_scores = _grad_scores(
+                    q, k, v, g, c, logsumexp, queries, keys, length, seed, site, p, scale, head, count, first, at,
+                )  # fmt: skip
+                total += tl.dot(grad_scores.to(k.dtype), k, input_precision="ieee")
+            _store(grad_query, total.to(q.dtype), first, at, queries, grad_query_stride, head, depth, D)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,41 +160,28 @@ class Attention:
 
         With fewer queries than keys, there is one for each row but the filler.
         """
-        context, firsts = query.new_empty(query.shape), len(query) < len(key)
-        logsumexp = torch.empty(self.heads, len(query), device=query.device)
-        rows = len(query) if firsts else len(self.starts) - 1
-        launch(
-            _attend, (rows, self.heads, 1 if firsts else self._tiles), query, key, value, context, logsumexp,
-            self.starts, *self._noise(query), query.stride(0), key.stride(0), self._depth(query), len(query),
-            int(firsts), **self._shape(query),
-        )  # fmt: skip
-        return context, (query, key, value, logsumexp)
+        saved = query, key, value, torch.empty_like(query), torch.empty(self.heads, len(query), device=query.device)
+        rows = min(len(query), len(self.starts) - 1)
+        self._launch(_attend, (rows, self.heads, self._tiles(query, key)), saved)
+        return saved[3], saved
 
-    def backward(self, grad: Tensor, saved: tuple[Tensor, Any], *, into: Sequence[Tensor]) -> None:
+    def backward(self, grad: Tensor, saved: tuple[Tensor, ...], *, into: Sequence[Tensor]) -> None:
         """Write the gradients of query, key and value, from that of the context, (K, H), and what `forward` returned.
 
         Of the three places in `into` those of key and value have the same stride.
         """
-        context, (query, key, value, logsumexp) = saved
-        grad_query, grad_key, grad_value = into
-        firsts, key_tiles = len(query) < len(key), self._tiles
-        tiles = key_tiles + (1 if firsts else key_tiles)
+        query, key, key_tiles = *saved[:2], self._tiles(saved[1], saved[1])
+        grid = len(self.starts) - 1, self.heads, key_tiles + self._tiles(query, key)
+        self._launch(_attend_backward, grid, saved, grad, *into, into[0].stride(0), into[1].stride(0), key_tiles)
+
+    def _tiles(self, query: Tensor, key: Tensor) -> int:
+        """Return how many tiles of queries the longest row has."""
+        return 1 if len(query) < len(key) else int(triton.cdiv(self.longest, _TILE))
+
+    def _launch(self, kernel: Any, grid: tuple[int, ...], saved: tuple[Tensor, ...], *more: Any) -> None:
+        query, key, depth = *saved[:2], saved[0].shape[1] // self.heads
         launch(
-            _attend_backward, (len(self.starts) - 1, self.heads, tiles), query, key, value, grad, context,
-            logsumexp, grad_query, grad_key, grad_value, self.starts, *self._noise(query), query.stride(0),
-            key.stride(0), grad_query.stride(0), grad_key.stride(0), self._depth(query), len(query), key_tiles,
-            int(firsts), **self._shape(query),
+            kernel, grid, *saved, self.starts, *self.dropout, depth**-0.5, query.stride(0), key.stride(0), depth,
+            len(query), int(len(query) < len(key)), *more,
+            TILE=_TILE, D=max(16, triton.next_power_of_2(depth)), num_warps=4,
         )  # fmt: skip
-
-    @property
-    def _tiles(self) -> int:
-        return int(triton.cdiv(self.longest, _TILE))
-
-    def _shape(self, query: Tensor) -> dict[str, int]:
-        return {"TILE": _TILE, "D": max(16, triton.next_power_of_2(self._depth(query))), "num_warps": 4}
-
-    def _noise(self, query: Tensor) -> tuple[Tensor, int, float, float]:
-        return self.dropout.seed, self.dropout.site, self.dropout.p, self._depth(query) ** -0.5
-
-    def _depth(self, query: Tensor) -> int:
-        return query.shape[1] // self.heads

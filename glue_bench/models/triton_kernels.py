@@ -2,15 +2,14 @@
 
 Sums are float32. Sums over rows (gradients of biases and layer norms) are made in two steps without atomics, so that
 the same input gives the same bits: `PROGRAMS` programs add up rows of their own into a slab, (PROGRAMS, C) float32,
-whose first dimension the caller sums. Dropout masks are a function of (seed, site, element), and are drawn again in
-the backward pass rather than kept.
+whose first dimension the caller sums: column c is the gradient of element c of the vectors. Dropout masks are a
+function of (seed, site, element), and are drawn again in the backward pass rather than kept.
 
 Shapes are written with the letters of the module `kernels`; C columns of the slab.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -25,6 +24,12 @@ _TOKENS = 8  # of a segment that are added up at once
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
     """Start a kernel; the one place where it happens."""
     kernel[grid](*arguments, **constants)
+
+
+@triton.jit
+def load(values, at, inside):
+    """Load numbers of any precision as float32; 0 for those that are not inside."""
+    return tl.load(values + at, mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
@@ -60,24 +65,21 @@ def _normalise(value, weight, bias, z, mean, rstd, row, hidden, epsilon, BLOCK: 
     scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / hidden + epsilon)
     tl.store(mean + row, average)
     tl.store(rstd + row, scale)
-    weights = tl.load(weight + columns, mask=inside, other=0.0).to(tl.float32)
-    biases = tl.load(bias + columns, mask=inside, other=0.0).to(tl.float32)
-    return centred * scale * weights + biases
+    return centred * scale * load(weight, columns, inside) + load(bias, columns, inside)
 
 
 @triton.jit(do_not_specialize=["site"])
-def _embed(
+def embed(
     words, positions, types, word_ids, position_ids, type_ids, weight, bias, out, z, mean, rstd, seed, site,
     p, epsilon, hidden, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """Compute dropout(LN(sum of rows of three tables)), from the tables and the (T,) int32 numbers of their rows."""
     row = tl.program_id(0)
     columns = tl.arange(0, BLOCK)
     inside = columns < hidden
-    value = tl.load(words + tl.load(word_ids + row).to(tl.int64) * hidden + columns, mask=inside, other=0.0).to(
-        tl.float32
-    )
-    value += tl.load(positions + tl.load(position_ids + row) * hidden + columns, mask=inside, other=0.0).to(tl.float32)
-    value += tl.load(types + tl.load(type_ids + row) * hidden + columns, mask=inside, other=0.0).to(tl.float32)
+    value = load(words, tl.load(word_ids + row).to(tl.int64) * hidden + columns, inside)
+    value += load(positions, tl.load(position_ids + row) * hidden + columns, inside)
+    value += load(types, tl.load(type_ids + row) * hidden + columns, inside)
     value = _normalise(value, weight, bias, z, mean, rstd, row, hidden, epsilon, BLOCK)
     at = row * hidden + columns
     if p > 0:
@@ -86,18 +88,18 @@ def _embed(
 
 
 @triton.jit(do_not_specialize=["site"])
-def _add_norm(
-    branch, residual, weight, bias, out, z, mean, rstd, seed, site,
-    p, epsilon, hidden, BLOCK: tl.constexpr,
+def add_norm(
+    branch, residual, weight, bias, out, z, mean, rstd, seed, site, p, epsilon, hidden, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """Compute LN(residual + dropout(branch))."""
     row = tl.program_id(0)
     columns = tl.arange(0, BLOCK)
     inside = columns < hidden
     at = row * hidden + columns
-    value = tl.load(branch + at, mask=inside, other=0.0).to(tl.float32)
+    value = load(branch, at, inside)
     if p > 0:
         value *= kept(seed, site, at, p)
-    value += tl.load(residual + at, mask=inside, other=0.0).to(tl.float32)
+    value += load(residual, at, inside)
     value = _normalise(value, weight, bias, z, mean, rstd, row, hidden, epsilon, BLOCK)
     tl.store(out + at, value, mask=inside)
 
@@ -110,21 +112,20 @@ def _norm_backward(
 ):  # fmt: skip
     columns = tl.arange(0, BLOCK)
     inside = columns < hidden
-    scales = tl.load(weight + columns, mask=inside, other=0.0).to(tl.float32)
+    scales = load(weight, columns, inside)
     sum_weight = tl.zeros([BLOCK], dtype=tl.float32)
     sum_bias = tl.zeros([BLOCK], dtype=tl.float32)
     sum_first = tl.zeros([BLOCK], dtype=tl.float32)
     sum_second = tl.zeros([BLOCK], dtype=tl.float32)
     for row in range(tl.program_id(0), rows, tl.num_programs(0)):
         at = row * hidden + columns
-        upper = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
+        upper = load(grad, at, inside)
         if SECOND:
-            upper += tl.load(second + at, mask=inside, other=0.0).to(tl.float32)
+            upper += load(second, at, inside)
         if OUTER and p > 0:
             upper *= kept(seed, site, at, p)
         scale = tl.load(rstd + row)
-        normal = (tl.load(z + at, mask=inside, other=0.0).to(tl.float32) - tl.load(mean + row)) * scale
-        normal = tl.where(inside, normal, 0.0)
+        normal = tl.where(inside, (load(z, at, inside) - tl.load(mean + row)) * scale, 0.0)
         sum_weight += upper * normal
         sum_bias += upper
         upper *= scales
@@ -150,7 +151,7 @@ def _norm_backward(
 
 
 @triton.jit
-def _gelu_backward(
+def _column_sums(
     grad, inputs, out, slab, rows, inner, width, at_sum, GELU: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -158,9 +159,9 @@ def _gelu_backward(
     total = tl.zeros([BLOCK], dtype=tl.float32)
     for row in range(tl.program_id(0), rows, tl.num_programs(0)):
         at = row * inner + columns
-        lower = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
+        lower = load(grad, at, inside)
         if GELU:
-            x = tl.load(inputs + at, mask=inside, other=0.0).to(tl.float32)
+            x = load(inputs, at, inside)
             lower *= 0.5 + 0.5 * tl.erf(x * 0.7071067811865476) + x * tl.exp(-0.5 * x * x) * 0.3989422804014327
             tl.store(out + at, lower, mask=inside)
         total += lower
@@ -169,7 +170,7 @@ def _gelu_backward(
 
 @triton.jit(do_not_specialize=["padding_row"])
 def _sum_segments(
-    values, order, segments, ids, table, hidden, padding_row,
+    values, ids, order, segments, table, hidden, padding_row,
     ADD: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     begin = tl.load(segments + tl.program_id(0))
@@ -184,19 +185,18 @@ def _sum_segments(
                 places = start + tl.arange(0, TOKENS)
                 tokens = tl.load(order + places, mask=places < end, other=0)
                 at = tokens[:, None] * hidden + columns[None, :]
-                real = (places < end)[:, None] & inside[None, :]
-                total += tl.sum(tl.load(values + at, mask=real, other=0.0).to(tl.float32), 0)
+                total += tl.sum(load(values, at, (places < end)[:, None] & inside[None, :]), 0)
+            place = row * hidden + columns
             if ADD:
-                total += tl.load(table + row * hidden + columns, mask=inside, other=0.0).to(tl.float32)
-            tl.store(table + row * hidden + columns, total, mask=inside)
+                total += load(table, place, inside)
+            tl.store(table + place, total, mask=inside)
 
 
 def _block(hidden: int) -> dict[str, int]:
     return {"BLOCK": triton.next_power_of_2(hidden), "num_warps": 4}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Normed:
+class Normed(NamedTuple):
     """A layer norm's output, and what its backward pass needs."""
 
     out: Tensor  # (T, H)
@@ -204,15 +204,8 @@ class Normed:
     mean: Tensor  # (T,) float32, of each row of the input
     rstd: Tensor  # (T,) float32, 1 / standard deviation
 
-    @classmethod
-    def like(cls, hidden: Tensor) -> "Normed":
-        """Make room for rows of the shape of `hidden`."""
-        stats = torch.empty(2, len(hidden), device=hidden.device)
-        return cls(out=torch.empty_like(hidden), z=torch.empty_like(hidden), mean=stats[0], rstd=stats[1])
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dropout:
+class Dropout(NamedTuple):
     """Where a dropout's mask comes from."""
 
     seed: Tensor  # (1,) int64, on the device
@@ -220,112 +213,71 @@ class Dropout:
     p: float
 
 
-def embed(
-    tables: Sequence[Tensor],
-    ids: Sequence[Tensor],
-    *,
-    norm: Sequence[Tensor],
-    epsilon: float,
-    dropout: Dropout,
-    dtype: torch.dtype,
+def normed(
+    kernel: Any, inputs: Sequence[Tensor], *, like: Tensor, norm: Sequence[Tensor], epsilon: float, dropout: Dropout
 ) -> Normed:
-    """Return dropout(LN(sum of the rows `ids`)) of three tables, in `dtype`.
+    """Return what `embed` or `add_norm` makes of its inputs, (T, H) in the precision of `like`.
+
+    `norm` is the layer norm's weight and bias, (H,).
+    """
+    (rows, hidden), (mean, rstd) = like.shape, torch.empty(2, len(like), device=like.device)
+    made = Normed(torch.empty_like(like), torch.empty_like(like), mean, rstd)
+    launch(kernel, (rows,), *inputs, *norm, *made, *dropout, epsilon, hidden, **_block(hidden))
+    return made
+
+
+def norm_backward(
+    grads: Sequence[Tensor],
+    normed: Normed,
+    *,
+    weight: Tensor,
+    slab: Tensor,
+    columns: tuple[int, int, int],
+    dropout: Dropout,
+    kinds: Tensor | None = None,
+    types: int = 1,
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of a layer norm's input and of the branch that was dropped into it.
 
     Args:
-        tables: word, position and type embeddings, each (rows, H).
-        ids: their row numbers, each (T,) int32.
-        norm: the layer norm's weight and bias, (H,).
+        grads: one or two gradients of the output, (T, H), which are added up.
+        weight: of the norm, (H,).
+        columns: where the slab gets the gradients of its weight, of its bias, and of what was added to each row.
+        dropout: of the branch; with `kinds`, of the output.
+        kinds: (T,) type ids, for the embeddings' norm, where the third sum is one for each of `types` types.
     """
-    hidden = tables[0].shape[1]
-    made = Normed.like(tables[0].new_empty(len(ids[0]), hidden, dtype=dtype))
+    grad_z = torch.empty_like(normed.z)
+    grad_branch = torch.empty_like(normed.z) if kinds is None else grad_z
     launch(
-        _embed, (len(ids[0]),), *tables, *ids, *norm, made.out, made.z, made.mean, made.rstd, dropout.seed,
-        dropout.site, dropout.p, epsilon, hidden, **_block(hidden),
+        _norm_backward, (len(slab),), grads[0], grads[-1], *normed[1:], weight, grad_z if kinds is None else kinds,
+        grad_z, grad_branch, slab, *dropout, *normed.z.shape, slab.shape[1], *columns,
+        OUTER=kinds is not None, SECOND=len(grads) > 1, KINDS=types, **_block(len(weight)),
     )  # fmt: skip
-    return made
+    return grad_z, grad_branch
 
 
-def add_norm(branch: Tensor, residual: Tensor, *, norm: Sequence[Tensor], epsilon: float, dropout: Dropout) -> Normed:
-    """Return LN(residual + dropout(branch)), both (T, H)."""
-    made, (rows, hidden) = Normed.like(branch), branch.shape
+def column_sums(grad: Tensor, slab: Tensor, *, column: int, gelu_of: Tensor | None = None) -> Tensor:
+    """Add up the (T, C) gradients of sums with a bias, and return them; first GELU's, if it had such inputs."""
+    inputs, out = (grad, grad) if gelu_of is None else (gelu_of, torch.empty_like(gelu_of))
     launch(
-        _add_norm, (rows,), branch, residual, *norm, made.out, made.z, made.mean, made.rstd, dropout.seed, dropout.site,
-        dropout.p, epsilon, hidden, **_block(hidden),
+        _column_sums, (len(slab), triton.cdiv(grad.shape[1], _CHUNK)), grad, inputs, out, slab, *grad.shape,
+        slab.shape[1], column, GELU=gelu_of is not None, BLOCK=_CHUNK,
     )  # fmt: skip
-    return made
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slab:
-    """Sums over rows, each program's own; column c of a sum is the gradient of element c of the small parameters."""
-
-    sums: Tensor  # (PROGRAMS, C) float32
-
-    def norm_backward(
-        self,
-        grads: Sequence[Tensor],
-        normed: Normed,
-        *,
-        weight: Tensor,
-        columns: tuple[int, int, int],
-        dropout: Dropout,
-        kinds: Tensor | None = None,
-        types: int = 1,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the gradients of a layer norm's input and of the branch that was dropped into it.
-
-        Args:
-            grads: one or two gradients of the output, (T, H), which are added up.
-            weight: of the norm, (H,).
-            columns: where the slab gets the gradients of its weight, of its bias, and of what was added to each row.
-            dropout: of the branch; with `kinds`, of the output.
-            kinds: (T,) type ids, for the embeddings' norm, where the third sum is one for each of `types` types.
-        """
-        (rows, hidden), embeddings = normed.z.shape, kinds is not None
-        grad_z = torch.empty_like(normed.z)
-        grad_branch = grad_z if embeddings else torch.empty_like(normed.z)
-        launch(
-            _norm_backward, (PROGRAMS,), grads[0], grads[-1], normed.z, normed.mean, normed.rstd, weight,
-            kinds if kinds is not None else grad_z, grad_z, grad_branch, self.sums, dropout.seed, dropout.site,
-            dropout.p, rows, hidden, self.sums.shape[1], *columns,
-            OUTER=embeddings, SECOND=len(grads) > 1, KINDS=types,
-            **_block(hidden),
-        )  # fmt: skip
-        return grad_z, grad_branch
-
-    def gelu_backward(self, grad: Tensor, inputs: Tensor, *, column: int) -> Tensor:
-        """Return the gradient of GELU's inputs, (T, I); their sum is the bias's gradient."""
-        return self._over_rows(grad, inputs, column=column, gelu=True)
-
-    def column_sums(self, grad: Tensor, *, column: int) -> None:
-        """Add up (T, C) gradients of sums with a bias."""
-        self._over_rows(grad, grad, column=column, gelu=False)
-
-    def _over_rows(self, grad: Tensor, inputs: Tensor, *, column: int, gelu: bool) -> Tensor:
-        (rows, width), out = inputs.shape, torch.empty_like(inputs) if gelu else grad
-        grid = (PROGRAMS, triton.cdiv(width, _CHUNK))
-        launch(
-            _gelu_backward, grid, grad, inputs, out, self.sums, rows, width, self.sums.shape[1], column,
-            GELU=gelu, BLOCK=_CHUNK,
-        )  # fmt: skip
-        return out
+    return out
 
 
 def sum_segments(
-    values: Tensor, table: Tensor, *, ids: Tensor, order: Tensor, segments: Tensor, padding_row: int, add: bool
+    values: Tensor, table: Tensor, *, places: Sequence[Tensor | None], padding_row: int, add: bool
 ) -> None:
-    """Write an embedding table's gradient, (rows, H): for each row that occurs, the sum of its tokens'.
+    """Write an embedding table's gradient, (rows, H), from (T, H) values: for each row that occurs, its tokens' sum.
 
     Args:
-        values: (T, H) of each token.
-        ids: (T,) the table's row of each token.
-        order: (T,) the tokens, sorted by it.
-        segments: (T + 1,) where each distinct row begins in `order`; T from the last one on.
+        places: the row of each token, (T,); the tokens sorted by it, (T,); where each row begins there, (T + 1,).
         padding_row: this row gets no gradient; -1 for none.
         add: to what the table holds.
     """
     hidden = values.shape[1]
     launch(
-        _sum_segments, (len(ids),), values, order, segments, ids, table, hidden, padding_row,
+        _sum_segments, (len(values),), values, *places, table, hidden, padding_row,
         ADD=add, TOKENS=_TOKENS, **_block(hidden),
     )  # fmt: skip

@@ -42,7 +42,6 @@ LAYOUT = Layout(bucket=32, rows=5, segments=True)  # one row more than there are
 def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter runs one program after the other."""
     monkeypatch.setattr(triton_kernels, "PROGRAMS", 2)
-    monkeypatch.setattr(fused, "PROGRAMS", 2)
     monkeypatch.setattr(triton_adamw, "_PARTS", 4)
     monkeypatch.setattr(triton_attention, "_TILE", 16)
 
@@ -125,7 +124,9 @@ def test_the_share_of_dropped_elements_is_the_probability() -> None:
     ones, zeros = torch.ones(40, 32), torch.zeros(40, 32)
     norm = torch.ones(32), torch.zeros(32)
     dropout = triton_kernels.Dropout(seed=torch.tensor([7]), site=1, p=0.25)
-    kept = triton_kernels.add_norm(ones, zeros, norm=norm, epsilon=1e-5, dropout=dropout).z
+    kept = triton_kernels.normed(
+        triton_kernels.add_norm, (ones, zeros), like=ones, norm=norm, epsilon=1e-5, dropout=dropout
+    ).z
     assert sorted(set(kept.flatten().tolist())) == pytest.approx([0.0, 1 / 0.75])
     assert float((kept == 0).float().mean()) == pytest.approx(0.25, abs=0.05)
 
