@@ -182,6 +182,5 @@ class Attention:
         query, key, depth = *saved[:2], saved[0].shape[1] // self.heads
         launch(
             kernel, grid, *saved, self.starts, *self.dropout, depth**-0.5, query.stride(0), key.stride(0), depth,
-            len(query), int(len(query) < len(key)), *more,
-            TILE=_TILE, D=max(16, triton.next_power_of_2(depth)), num_warps=4,
+            len(query), int(len(query) < len(key)), *more, TILE=_TILE, D=max(16, triton.next_power_of_2(depth)),
         )  # fmt: skip

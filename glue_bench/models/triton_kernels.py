@@ -192,10 +192,6 @@ def _sum_segments(
             tl.store(table + place, total, mask=inside)
 
 
-def _block(hidden: int) -> dict[str, int]:
-    return {"BLOCK": triton.next_power_of_2(hidden), "num_warps": 4}
-
-
 class Normed(NamedTuple):
     """A layer norm's output, and what its backward pass needs."""
 
@@ -222,7 +218,7 @@ def normed(
     """
     (rows, hidden), (mean, rstd) = like.shape, torch.empty(2, len(like), device=like.device)
     made = Normed(torch.empty_like(like), torch.empty_like(like), mean, rstd)
-    launch(kernel, (rows,), *inputs, *norm, *made, *dropout, epsilon, hidden, **_block(hidden))
+    launch(kernel, (rows,), *inputs, *norm, *made, *dropout, epsilon, hidden, BLOCK=triton.next_power_of_2(hidden))
     return made
 
 
@@ -251,7 +247,7 @@ def norm_backward(
     launch(
         _norm_backward, (len(slab),), grads[0], grads[-1], *normed[1:], weight, grad_z if kinds is None else kinds,
         grad_z, grad_branch, slab, *dropout, *normed.z.shape, slab.shape[1], *columns,
-        OUTER=kinds is not None, SECOND=len(grads) > 1, KINDS=types, **_block(len(weight)),
+        OUTER=kinds is not None, SECOND=len(grads) > 1, KINDS=types, BLOCK=triton.next_power_of_2(len(weight)),
     )  # fmt: skip
     return grad_z, grad_branch
 
@@ -279,5 +275,5 @@ def sum_segments(
     hidden = values.shape[1]
     launch(
         _sum_segments, (len(values),), values, *places, table, hidden, padding_row,
-        ADD=add, TOKENS=_TOKENS, **_block(hidden),
+        ADD=add, TOKENS=_TOKENS, BLOCK=triton.next_power_of_2(hidden),
     )  # fmt: skip

@@ -19,7 +19,7 @@ from transformers import RobertaConfig
 
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.models.classifier import make_classifier
-from glue_bench.models.kernels import Blocks, arrange
+from glue_bench.models.kernels import Blocks, FlatBatch, arrange
 from glue_bench.training.updates import Updates
 from tests.support.training import CPU, FixedShapes, encoded_of
 
@@ -104,8 +104,8 @@ def as_on_a_gpu(launches: Launches) -> Iterator[None]:
         found: Tensor = _Attention.apply(*states, launches, attn_mask)  # type: ignore[no-untyped-call]
         return found
 
-    def arrange_in_one(starts: Tensor, *, lengths: object, **shape: int) -> Blocks:  # noqa: ARG001
-        return arrange(starts, lengths=None, **shape)
+    def arrange_in_one(batch: FlatBatch, heads: int, *, lengths: object) -> Blocks:  # noqa: ARG001
+        return arrange(batch, heads, lengths=None)
 
     def count(kernel: Any, *_: Any, **__: Any) -> None:
         launches.add(kernel.__name__)
