@@ -10,50 +10,33 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
+import triton
 from torch import Tensor, nn
 from torch.nn import functional
 
 from glue_bench.config.schema import TrainerConfig
+from glue_bench.models import triton_attention
 from glue_bench.models import triton_kernels as ours
 from glue_bench.models.classifier import Classifier
 from glue_bench.models.kernels import AttentionKind, FlatBatch, Noise, attend, is_plain
-from glue_bench.models.triton_attention import Attention
-from glue_bench.models.triton_kernels import Dropout, Normed
+from glue_bench.models.triton_kernels import Normed
 from glue_bench.models.weights import FlatWeights
 
 _TABLES = ("word", "position", "token_type")
+_CHUNK = 512  # columns of a program
+_TOKENS = 8  # of a segment that are added up at once
+_TILE = 64  # queries or keys, for all lengths: another size would be compiled too, which took longer than it gained
 
 
 class _Layer(NamedTuple):
     """What a layer's backward pass needs."""
 
     products: list[tuple[str, Tensor, int]]  # of attention: first layer, what it was applied to, how many layers
-    attended: tuple[Tensor, Any]  # as `Attention.forward` returns it
+    attended: tuple[Tensor, ...]  # as `_attend` returns it
     normed: Normed  # (K, H)
     inner: Tensor  # (K, I) before the activation
     activated: Tensor  # (K, I)
     finished: Normed  # (K, H)
-
-
-class BlockAttention(NamedTuple):
-    """What `triton_attention.Attention` does, by torch's kernels on padded blocks."""
-
-    batch: FlatBatch
-    kind: AttentionKind
-
-    def forward(self, query: Tensor, *, key: Tensor, value: Tensor) -> tuple[Tensor, Any]:
-        """Return the context, (K, H), and what `backward` needs."""
-        with torch.enable_grad():
-            q, k, v = leaves = [part.detach().requires_grad_() for part in (query, key, value)]
-            noise = Noise() if is_plain(query) else None
-            context = attend(q, key=k, value=v, batch=self.batch, kind=self.kind, noise=noise)
-        return context.detach(), (leaves, context)
-
-    def backward(self, grad: Tensor, saved: Any, *, into: Sequence[Tensor]) -> None:
-        """Write the gradients of query, key and value."""
-        leaves, context = saved
-        for target, found in zip(into, torch.autograd.grad(context, leaves, grad), strict=True):
-            target.copy_(found)
 
 
 class FusedClassifier:
@@ -86,8 +69,13 @@ class _Pass:
 
     def __init__(self, fused: FusedClassifier, batch: FlatBatch, *, add: bool) -> None:
         self._fused, self._weights, self._base, self._batch, self._add = fused, fused.weights, fused.base, batch, add
-        self._config, self._training = fused.model.config, fused.model.training
-        self._last, self._saved = int(self._config.num_hidden_layers) - 1, list[_Layer]()
+        self._config, self._seed = fused.model.config, cast(Tensor, batch.seed).view(torch.int64)
+        config, training = self._config, fused.model.training
+        self._last, self._saved = int(config.num_hidden_layers) - 1, list[_Layer]()
+        self._heads, self._depth = config.num_attention_heads, config.hidden_size // config.num_attention_heads
+        self._p, self._attention_p = (
+            float(p) if training else 0.0 for p in (config.hidden_dropout_prob, config.attention_probs_dropout_prob)
+        )
 
     def forward(self) -> Tensor:
         """Return the last layer's state of each row's first token, (B, H)."""
@@ -95,7 +83,7 @@ class _Pass:
         tables = [exact[f"{name}.{kind}_embeddings.weight"] for kind in _TABLES]
         inputs = *tables, batch.input_ids, batch.position_ids, batch.token_type_ids
         like = self._weights.low.new_empty(len(batch.input_ids), tables[0].shape[1])
-        self._embedded = self._normed(ours.embed, name, inputs, like=like, dropout=self._dropout(0))
+        self._embedded = self._normed(ours.embed, name, inputs, like=like, site=0)
         hidden = self._embedded.out
         for number in range(self._last + 1):
             hidden = self._layer(number, hidden)
@@ -110,8 +98,7 @@ class _Pass:
         grads: Sequence[Tensor] = (grad.contiguous(),)
         for number in reversed(range(self._last + 1)):
             grads = self._layer_backward(number, grads)
-        own = {"dropout": self._dropout(0), "kinds": batch.token_type_ids, "types": len(types)}
-        summed, _ = self._norm_backward(name, grads, normed=self._embedded, column=vectors, **own)
+        summed, _ = self._norm_backward(name, grads, normed=self._embedded, site=0)
         sums = self._slab.sum(0)
         for target, found in ((weights.encoder_gradient, sums[:vectors]), (types, sums[vectors:].view_as(types))):
             target.add_(found) if add else target.copy_(found)
@@ -126,7 +113,10 @@ class _Pass:
             padding = getattr(embeddings, f"{kind}_embeddings").padding_idx
             padding_row = -1 if padding is None else int(padding)
             if self._fused.settings.embedding_kernel == "auto":
-                ours.sum_segments(summed, table, places=places, padding_row=padding_row, add=add_rows)
+                ours.launch(
+                    ours.sum_segments, (len(summed),), summed, *places, table, summed.shape[1], padding_row,
+                    ADD=add_rows, TOKENS=_TOKENS, BLOCK=triton.next_power_of_2(summed.shape[1]),
+                )  # fmt: skip
             else:
                 kept = summed.float() * (places[0] != padding_row)[:, None]
                 table += torch.zeros(table.shape, device=table.device).index_add_(0, places[0], kept)
@@ -140,8 +130,8 @@ class _Pass:
             kept = hidden.index_select(0, self._batch.first)
             products = [(query, kept, 1), (key, hidden, 2)]
         q, k, v = (part for first, states, parts in products for part in self._project(states, first, parts=parts))
-        attended = self._attention(number).forward(q, key=k, value=v)
-        normed = self._add_norm(f"{name}attention.output", attended[0], residual=kept, site=2 * number + 1)
+        attended = self._attend(q, k, value=v, number=number)
+        normed = self._add_norm(f"{name}attention.output", attended[-1], residual=kept, site=2 * number + 1)
         (inner,) = self._project(normed.out, f"{name}intermediate.dense")
         activated = functional.gelu(inner)
         finished = self._add_norm(f"{name}output", activated, residual=normed.out, site=2 * number + 2)
@@ -151,64 +141,111 @@ class _Pass:
     def _layer_backward(self, number: int, grads: Sequence[Tensor]) -> Sequence[Tensor]:
         """Write a layer's gradients; return one or two parts of that of its inputs, (T, H)."""
         name, saved = f"{self._base}encoder.layer.{number}.", self._saved.pop()
-        slab, column = self._slab, self._weights.column
-        dropouts = [self._dropout(2 * number + site) for site in (1, 2)]
-        residual, branch = self._norm_backward(f"{name}output", grads, normed=saved.finished, dropout=dropouts[1])
+        residual, branch = self._norm_backward(f"{name}output", grads, normed=saved.finished, site=2 * number + 2)
         lower = self._product_backward(f"{name}output.dense", branch, inputs=saved.activated)
-        lower = ours.column_sums(lower, slab, column=column(f"{name}intermediate.dense.bias"), gelu_of=saved.inner)
+        lower = self._column_sums(lower, f"{name}intermediate.dense", gelu_of=saved.inner)
         lower = self._product_backward(f"{name}intermediate.dense", lower, inputs=saved.normed.out)
         residual, branch = self._norm_backward(
-            f"{name}attention.output", (lower, residual), normed=saved.normed, dropout=dropouts[0]
+            f"{name}attention.output", (lower, residual), normed=saved.normed, site=2 * number + 1
         )
-        lower = self._product_backward(f"{name}attention.output.dense", branch, inputs=saved.attended[0])
+        lower = self._product_backward(f"{name}attention.output.dense", branch, inputs=saved.attended[-1])
         joined = [lower.new_empty(len(states), parts * lower.shape[1]) for _, states, parts in saved.products]
         into = [
             each for (_, _, parts), grad in zip(saved.products, joined, strict=True) for each in grad.chunk(parts, 1)
         ]
-        self._attention(number).backward(lower, saved.attended[1], into=into)
+        self._attend_backward(lower, saved.attended, into=into, number=number)
         below = []
         for (first, states, parts), grad in zip(saved.products, joined, strict=True):
-            ours.column_sums(grad, slab, column=column(f"{first}.bias"))
+            self._column_sums(grad, first)
             below.append(self._product_backward(first, grad, inputs=states, parts=parts))
         if number < self._last:
             return *below, residual
         return (below[1].index_add_(0, self._batch.first, below[0] + residual),)
 
-    def _attention(self, number: int) -> Attention | BlockAttention:
-        heads, p = int(self._config.num_attention_heads), float(self._config.attention_probs_dropout_prob)
-        dropout = self._dropout(2 * self._last + 3 + number, p=p)
-        if self._fused.settings.attention_kernel == "torch":
-            scale = (self._config.hidden_size // heads) ** -0.5
-            return BlockAttention(self._batch, AttentionKind(heads=heads, scale=scale, dropout=dropout.p))
-        return Attention(heads=heads, starts=self._batch.starts, longest=self._batch.longest, dropout=dropout)
+    def _attend(self, query: Tensor, key: Tensor, *, value: Tensor, number: int) -> tuple[Tensor, ...]:
+        """Return what `_attend_backward` needs, and the context, (K, H), of (K, H) queries and (T, H) others."""
+        if self._fused.settings.attention_kernel == "torch":  # on padded blocks
+            kind = AttentionKind(heads=self._heads, scale=self._depth**-0.5, dropout=self._attention_p)
+            with torch.enable_grad():
+                q, k, v = leaves = [part.detach().requires_grad_() for part in (query, key, value)]
+                noise = Noise() if is_plain(query) else None
+                context = attend(q, key=k, value=v, batch=self._batch, kind=kind, noise=noise)
+            return *leaves, context, context.detach()
+        logsumexp = torch.empty(self._heads, len(query), device=query.device)
+        saved = query, key, value, torch.empty_like(query), logsumexp
+        rows, tiles = len(self._batch.starts) - 1, triton.cdiv(self._batch.longest, _TILE)
+        grid = (len(query), self._heads, 1) if len(query) < len(key) else (rows, self._heads, tiles)
+        self._launch_attention(triton_attention.attend, grid, inputs=saved, number=number)
+        return *saved, saved[3]
 
-    def _dropout(self, site: int, *, p: float | None = None) -> Dropout:
-        p = float(self._config.hidden_dropout_prob) if p is None else p
-        return Dropout(cast(Tensor, self._batch.seed).view(torch.int64), site, p if self._training else 0.0)
+    def _attend_backward(self, grad: Tensor, saved: Sequence[Tensor], *, into: Sequence[Tensor], number: int) -> None:
+        """Write the gradients of query, key and value, from that of the context, (K, H)."""
+        if self._fused.settings.attention_kernel == "torch":
+            for target, found in zip(into, torch.autograd.grad(saved[3], saved[:3], grad), strict=True):
+                target.copy_(found)
+            return
+        tiles = triton.cdiv(self._batch.longest, _TILE)
+        grid = len(self._batch.starts) - 1, self._heads, tiles + (1 if len(saved[0]) < len(saved[1]) else tiles)
+        more = grad, *into, into[0].stride(0), into[1].stride(0), tiles
+        self._launch_attention(triton_attention.attend_backward, grid, inputs=saved[:-1], number=number, more=more)
+
+    def _launch_attention(
+        self, kernel: Any, grid: tuple[int, ...], *, inputs: Sequence[Tensor], number: int, more: Sequence[Any] = ()
+    ) -> None:
+        query, key, depth = *inputs[:2], self._depth
+        ours.launch(
+            kernel, grid, *inputs, self._batch.starts, self._seed, 2 * self._last + 3 + number, self._attention_p,
+            depth**-0.5, query.stride(0), key.stride(0), depth, len(query), int(len(query) < len(key)), *more,
+            TILE=_TILE, D=max(16, triton.next_power_of_2(depth)),
+        )  # fmt: skip
 
     def _project(self, hidden: Tensor, name: str, *, parts: int = 1) -> tuple[Tensor, ...]:
         """Return the products with `parts` neighbouring layers of equal shape."""
         weight, bias = (self._weights.joined(f"{name}.{kind}", parts=parts) for kind in ("weight", "bias"))
         return functional.linear(hidden, weight, bias).chunk(parts, dim=1)
 
-    def _normed(self, kernel: Any, name: str, inputs: Sequence[Tensor], *, like: Tensor, dropout: Dropout) -> Normed:
-        norm = [self._weights.exact[f"{name}.LayerNorm.{kind}"] for kind in ("weight", "bias")]
-        return ours.normed(
-            kernel, inputs, like=like, norm=norm, epsilon=float(self._config.layer_norm_eps), dropout=dropout
-        )
+    def _normed(self, kernel: Any, name: str, inputs: Sequence[Tensor], *, like: Tensor, site: int) -> Normed:
+        """Apply `embed` or `add_norm`, which make rows like those of `like`, (T, H)."""
+        (rows, hidden), (mean, rstd) = like.shape, torch.empty(2, len(like), device=like.device)
+        made = Normed(torch.empty_like(like), torch.empty_like(like), mean, rstd)
+        norm = (self._weights.exact[f"{name}.LayerNorm.{kind}"] for kind in ("weight", "bias"))
+        numbers = self._seed, site, self._p, float(self._config.layer_norm_eps), hidden
+        ours.launch(kernel, (rows,), *inputs, *norm, *made, *numbers, BLOCK=triton.next_power_of_2(hidden))
+        return made
 
     def _add_norm(self, name: str, branch: Tensor, *, residual: Tensor, site: int) -> Normed:
         (branch,) = self._project(branch, f"{name}.dense")
-        return self._normed(ours.add_norm, name, (branch, residual), like=branch, dropout=self._dropout(site))
+        return self._normed(ours.add_norm, name, (branch, residual), like=branch, site=site)
 
-    def _norm_backward(
-        self, name: str, grads: Sequence[Tensor], *, normed: Normed, column: int | None = None, **more: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Write the gradients of a layer norm, and at `column` of what is added before it: by default a bias."""
-        weight, bias = (self._weights.column(f"{name}.LayerNorm.{kind}") for kind in ("weight", "bias"))
-        columns = weight, bias, self._weights.column(f"{name}.dense.bias") if column is None else column
-        scales = self._weights.exact[f"{name}.LayerNorm.weight"]
-        return ours.norm_backward(grads, normed, weight=scales, slab=self._slab, columns=columns, **more)
+    def _norm_backward(self, name: str, grads: Sequence[Tensor], *, normed: Normed, site: int) -> tuple[Tensor, Tensor]:
+        """Return the gradients of a layer norm's input and of the branch that was dropped into it, if one was.
+
+        The slab gets those of its parameters, and of the bias before it; for the embeddings those of the types, last.
+        """
+        weights, slab, types = self._weights, self._slab, int(self._config.type_vocab_size)
+        outer = normed is self._embedded
+        third = weights.encoder_vectors if outer else weights.column(f"{name}.dense.bias")
+        scales = f"{name}.LayerNorm.weight"
+        columns = weights.column(scales), weights.column(f"{name}.LayerNorm.bias"), third
+        grad_z = torch.empty_like(normed.z)
+        grad_branch = grad_z if outer else torch.empty_like(normed.z)
+        ours.launch(
+            ours.norm_backward, (len(slab),), grads[0], grads[-1], *normed[1:], weights.exact[scales],
+            self._batch.token_type_ids, grad_z, grad_branch, slab, self._seed, site, self._p, *grad_z.shape,
+            slab.shape[1], *columns, OUTER=outer, SECOND=len(grads) > 1, KINDS=types if outer else 1,
+            BLOCK=triton.next_power_of_2(grad_z.shape[1]),
+        )  # fmt: skip
+        return grad_z, grad_branch
+
+    def _column_sums(self, grad: Tensor, name: str, *, gelu_of: Tensor | None = None) -> Tensor:
+        """Give the slab a bias's gradient from those of its sums, (T, C), and return them; first GELU's."""
+        inputs, out = (grad, grad) if gelu_of is None else (gelu_of, torch.empty_like(gelu_of))
+        slab, column = self._slab, self._weights.column(f"{name}.bias")
+        ours.launch(
+            ours.column_sums, (len(slab), triton.cdiv(grad.shape[1], _CHUNK)), grad, inputs, out, slab, *grad.shape,
+            slab.shape[1], column, GELU=gelu_of is not None, BLOCK=_CHUNK,
+        )  # fmt: skip
+        return out
 
     def _product_backward(self, name: str, grad: Tensor, *, inputs: Tensor, parts: int = 1) -> Tensor:
         """Write the gradient of a weight, (out, in); return that of the inputs."""

@@ -27,10 +27,6 @@ class Layout:
     rows: int | None = None  # B, with absent rows of no tokens at the end; None: as many as there are
     segments: bool = False  # whether tokens are sorted by word and position, for the gradients of their tables
 
-    def tokens(self, real: int) -> int:
-        """Return T for a batch of `real` tokens; always more than B where B is fixed."""
-        return -(-max(real, 1 + (self.rows or 0)) // self.bucket) * self.bucket
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
@@ -90,7 +86,9 @@ class FlatRows:
         lengths[: len(rows)] = self._offsets[rows + 1] - begins
         ends = np.cumsum(lengths)
         real, first = int(lengths.sum()), ends - lengths
-        total = layout.tokens(real)
+        total = (
+            -(-max(real, 1 + (layout.rows or 0)) // layout.bucket) * layout.bucket
+        )  # T, more than B if that is fixed
         columns = np.zeros((3, total), dtype=np.int32)  # filler tokens: nothing reads what becomes of them
         places = np.arange(real) + np.repeat(begins - first[: len(rows)], lengths[: len(rows)])
         np.take(self._columns, places, axis=1, out=columns[:, :real], mode="clip")  # faster than in the mode "raise"

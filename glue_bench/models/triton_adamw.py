@@ -26,7 +26,6 @@ from glue_bench.models.triton_kernels import launch, load
 _CHUNK = 256  # elements of a program: more were slower
 _PARTS = 1024  # programs that add up squares
 _FADED = 1e-6
-_HISTORY = 4  # numbers kept of each update: rate, the two corrections, and the logarithm of all decay up to then
 
 
 @triton.jit
@@ -164,7 +163,8 @@ class FlatAdamW:
         }
         self.last = torch.zeros(self._rows, dtype=torch.int32, device=master.device)  # (V,) each row's last update
         self.made = torch.zeros(1, dtype=torch.int32, device=master.device)  # updates
-        self.history = torch.zeros(updates + 1, _HISTORY, device=master.device)
+        # Of each update: rate, the two corrections, and the logarithm of all decay up to then.
+        self.history = torch.zeros(updates + 1, 4, device=master.device)
         self._numbers = beta1, beta2, settings.epsilon, settings.weight_decay  # for a weight that decays
         self._block = triton.next_power_of_2(self._hidden)
         # After so many updates without a gradient a momentum has faded.

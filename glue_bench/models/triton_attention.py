@@ -6,18 +6,10 @@ head of one row, and gradients are summed within a program, so that the same inp
 Shapes are written with the letters of the module `kernels`; K queries: of all T tokens, or of the B first ones.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
-
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
-from glue_bench.models.triton_kernels import Dropout, kept, launch
-
-_TILE = 64  # queries or keys, for all lengths: another size would be compiled too, which took longer than it gained
+from glue_bench.models.triton_kernels import kept
 
 
 @triton.jit
@@ -50,10 +42,11 @@ def _mask(seed, site, head, count, query, key, p):
 
 
 @triton.jit(do_not_specialize=["site", "firsts"])
-def _attend(
+def attend(
     query, key, value, out, logsumexp, starts, seed, site, p, scale, query_stride, key_stride, depth, count, firsts,
     TILE: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
+    """Compute the context of queries, and what `attend_backward` needs; of `firsts`, each row has one."""
     head = tl.program_id(1)
     begin, length, first, queries = _row(starts, tl.program_id(0), count, firsts)
     at = tl.program_id(2) * TILE + tl.arange(0, TILE)
@@ -102,11 +95,12 @@ def _grad_scores(
 
 
 @triton.jit(do_not_specialize=["site", "firsts", "key_tiles"])
-def _attend_backward(
+def attend_backward(
     query, key, value, context, logsumexp, starts, seed, site, p, scale, query_stride, key_stride, depth, count, firsts,
     grad, grad_query, grad_key, grad_value, grad_query_stride, grad_key_stride, key_tiles,
     TILE: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
+    """Compute the gradients of queries, and of keys and values, whose places have the same stride."""
     head, tile, hidden = tl.program_id(1), tl.program_id(2), depth * tl.num_programs(1)
     begin, length, first, queries = _row(starts, tl.program_id(0), count, firsts)
     if tile < key_tiles:  # of keys, and of their values
@@ -144,43 +138,3 @@ def _attend_backward(
                 )  # fmt: skip
                 total += tl.dot(grad_scores.to(k.dtype), k, input_precision="ieee")
             _store(grad_query, total.to(q.dtype), first, at, queries, grad_query_stride, head, depth, D)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attention:
-    """Softmax attention of one layer in one forward pass, with dropout of the probabilities."""
-
-    heads: int
-    starts: Tensor  # (R + 1,) int32, where each row begins, the filler's included
-    longest: int  # at least the tokens of the longest row
-    dropout: Dropout
-
-    def forward(self, query: Tensor, *, key: Tensor, value: Tensor) -> tuple[Tensor, Any]:
-        """Return the context, (K, H), of (K, H) queries and (T, H) keys and values, and what `backward` needs.
-
-        With fewer queries than keys, there is one for each row but the filler.
-        """
-        saved = query, key, value, torch.empty_like(query), torch.empty(self.heads, len(query), device=query.device)
-        rows = min(len(query), len(self.starts) - 1)
-        self._launch(_attend, (rows, self.heads, self._tiles(query, key)), saved)
-        return saved[3], saved
-
-    def backward(self, grad: Tensor, saved: tuple[Tensor, ...], *, into: Sequence[Tensor]) -> None:
-        """Write the gradients of query, key and value, from that of the context, (K, H), and what `forward` returned.
-
-        Of the three places in `into` those of key and value have the same stride.
-        """
-        query, key, key_tiles = *saved[:2], self._tiles(saved[1], saved[1])
-        grid = len(self.starts) - 1, self.heads, key_tiles + self._tiles(query, key)
-        self._launch(_attend_backward, grid, saved, grad, *into, into[0].stride(0), into[1].stride(0), key_tiles)
-
-    def _tiles(self, query: Tensor, key: Tensor) -> int:
-        """Return how many tiles of queries the longest row has."""
-        return 1 if len(query) < len(key) else int(triton.cdiv(self.longest, _TILE))
-
-    def _launch(self, kernel: Any, grid: tuple[int, ...], saved: tuple[Tensor, ...], *more: Any) -> None:
-        query, key, depth = *saved[:2], saved[0].shape[1] // self.heads
-        launch(
-            kernel, grid, *saved, self.starts, *self.dropout, depth**-0.5, query.stride(0), key.stride(0), depth,
-            len(query), int(len(query) < len(key)), *more, TILE=_TILE, D=max(16, triton.next_power_of_2(depth)),
-        )  # fmt: skip

@@ -8,17 +8,22 @@ function of (seed, site, element), and are drawn again in the backward pass rath
 Shapes are written with the letters of the module `kernels`; C columns of the slab.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 PROGRAMS = 256  # about two for each multiprocessor
-_CHUNK = 512  # columns of a program
-_TOKENS = 8  # of a segment that are added up at once
+
+
+class Normed(NamedTuple):
+    """A layer norm's output, and what its backward pass needs."""
+
+    out: Tensor  # (T, H)
+    z: Tensor  # (T, H) its input
+    mean: Tensor  # (T,) float32, of each row of the input
+    rstd: Tensor  # (T,) float32, 1 / standard deviation
 
 
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
@@ -105,11 +110,16 @@ def add_norm(
 
 
 @triton.jit(do_not_specialize=["site"])
-def _norm_backward(
+def norm_backward(
     grad, second, z, mean, rstd, weight, kinds, grad_z, grad_branch, slab, seed, site,
     p, rows, hidden, width, at_weight, at_bias, at_sum,
     OUTER: tl.constexpr, SECOND: tl.constexpr, KINDS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """Add up one or two gradients of a layer norm's output, and compute those of its input and of the branch that was
+    dropped into it; or, OUTER, of the input alone, where the output was dropped.
+
+    The slab gets the gradients of the norm's weight and bias, and of what was added to each row: one for each of KINDS.
+    """
     columns = tl.arange(0, BLOCK)
     inside = columns < hidden
     scales = load(weight, columns, inside)
@@ -151,9 +161,10 @@ def _norm_backward(
 
 
 @triton.jit
-def _column_sums(
+def column_sums(
     grad, inputs, out, slab, rows, inner, width, at_sum, GELU: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """Add up gradients of sums with a bias, for the slab; before that turn those of GELU's outputs into its inputs'."""
     columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = columns < inner
     total = tl.zeros([BLOCK], dtype=tl.float32)
@@ -169,10 +180,14 @@ def _column_sums(
 
 
 @triton.jit(do_not_specialize=["padding_row"])
-def _sum_segments(
+def sum_segments(
     values, ids, order, segments, table, hidden, padding_row,
     ADD: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """Write an embedding table's gradient, or ADD it: for each row that occurs, the sum of its tokens' values.
+
+    The `order` is the tokens sorted by their row, `ids`, and `segments` where each row begins there, filled up with T.
+    """
     begin = tl.load(segments + tl.program_id(0))
     end = tl.load(segments + tl.program_id(0) + 1)
     if begin < end:
@@ -190,90 +205,3 @@ def _sum_segments(
             if ADD:
                 total += load(table, place, inside)
             tl.store(table + place, total, mask=inside)
-
-
-class Normed(NamedTuple):
-    """A layer norm's output, and what its backward pass needs."""
-
-    out: Tensor  # (T, H)
-    z: Tensor  # (T, H) its input
-    mean: Tensor  # (T,) float32, of each row of the input
-    rstd: Tensor  # (T,) float32, 1 / standard deviation
-
-
-class Dropout(NamedTuple):
-    """Where a dropout's mask comes from."""
-
-    seed: Tensor  # (1,) int64, on the device
-    site: int  # tells the masks of one update apart
-    p: float
-
-
-def normed(
-    kernel: Any, inputs: Sequence[Tensor], *, like: Tensor, norm: Sequence[Tensor], epsilon: float, dropout: Dropout
-) -> Normed:
-    """Return what `embed` or `add_norm` makes of its inputs, (T, H) in the precision of `like`.
-
-    `norm` is the layer norm's weight and bias, (H,).
-    """
-    (rows, hidden), (mean, rstd) = like.shape, torch.empty(2, len(like), device=like.device)
-    made = Normed(torch.empty_like(like), torch.empty_like(like), mean, rstd)
-    launch(kernel, (rows,), *inputs, *norm, *made, *dropout, epsilon, hidden, BLOCK=triton.next_power_of_2(hidden))
-    return made
-
-
-def norm_backward(
-    grads: Sequence[Tensor],
-    normed: Normed,
-    *,
-    weight: Tensor,
-    slab: Tensor,
-    columns: tuple[int, int, int],
-    dropout: Dropout,
-    kinds: Tensor | None = None,
-    types: int = 1,
-) -> tuple[Tensor, Tensor]:
-    """Return the gradients of a layer norm's input and of the branch that was dropped into it.
-
-    Args:
-        grads: one or two gradients of the output, (T, H), which are added up.
-        weight: of the norm, (H,).
-        columns: where the slab gets the gradients of its weight, of its bias, and of what was added to each row.
-        dropout: of the branch; with `kinds`, of the output.
-        kinds: (T,) type ids, for the embeddings' norm, where the third sum is one for each of `types` types.
-    """
-    grad_z = torch.empty_like(normed.z)
-    grad_branch = torch.empty_like(normed.z) if kinds is None else grad_z
-    launch(
-        _norm_backward, (len(slab),), grads[0], grads[-1], *normed[1:], weight, grad_z if kinds is None else kinds,
-        grad_z, grad_branch, slab, *dropout, *normed.z.shape, slab.shape[1], *columns,
-        OUTER=kinds is not None, SECOND=len(grads) > 1, KINDS=types, BLOCK=triton.next_power_of_2(len(weight)),
-    )  # fmt: skip
-    return grad_z, grad_branch
-
-
-def column_sums(grad: Tensor, slab: Tensor, *, column: int, gelu_of: Tensor | None = None) -> Tensor:
-    """Add up the (T, C) gradients of sums with a bias, and return them; first GELU's, if it had such inputs."""
-    inputs, out = (grad, grad) if gelu_of is None else (gelu_of, torch.empty_like(gelu_of))
-    launch(
-        _column_sums, (len(slab), triton.cdiv(grad.shape[1], _CHUNK)), grad, inputs, out, slab, *grad.shape,
-        slab.shape[1], column, GELU=gelu_of is not None, BLOCK=_CHUNK,
-    )  # fmt: skip
-    return out
-
-
-def sum_segments(
-    values: Tensor, table: Tensor, *, places: Sequence[Tensor | None], padding_row: int, add: bool
-) -> None:
-    """Write an embedding table's gradient, (rows, H), from (T, H) values: for each row that occurs, its tokens' sum.
-
-    Args:
-        places: the row of each token, (T,); the tokens sorted by it, (T,); where each row begins there, (T + 1,).
-        padding_row: this row gets no gradient; -1 for none.
-        add: to what the table holds.
-    """
-    hidden = values.shape[1]
-    launch(
-        _sum_segments, (len(values),), values, *places, table, hidden, padding_row,
-        ADD=add, TOKENS=_TOKENS, BLOCK=triton.next_power_of_2(hidden),
-    )  # fmt: skip

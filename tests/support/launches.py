@@ -37,7 +37,7 @@ FREE = {
     "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "lift_fresh", "_unsafe_view",
     "_local_scalar_dense", "_record_function_enter_new", "_record_function_exit",
 }  # fmt: skip
-TRITON = [f"glue_bench.models.triton_{name}" for name in ("kernels", "attention", "adamw")]  # where `launch` is used
+TRITON = [f"glue_bench.models.triton_{name}" for name in ("kernels", "adamw")]  # where `launch` is used
 
 
 class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
