@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glue_bench.config.schema import TrainerConfig
-from glue_bench.models import triton_attention
 from glue_bench.models import triton_kernels as ours
 from glue_bench.models.classifier import Classifier
 from glue_bench.models.kernels import AttentionKind, FlatBatch, Noise, attend, is_plain
@@ -73,9 +72,8 @@ class _Pass:
         config, training = self._config, fused.model.training
         self._last, self._saved = int(config.num_hidden_layers) - 1, list[_Layer]()
         self._heads, self._depth = config.num_attention_heads, config.hidden_size // config.num_attention_heads
-        self._p, self._attention_p = (
-            float(p) if training else 0.0 for p in (config.hidden_dropout_prob, config.attention_probs_dropout_prob)
-        )
+        probabilities = config.hidden_dropout_prob, config.attention_probs_dropout_prob
+        self._p, self._attention_p = (float(p) if training else 0.0 for p in probabilities)
 
     def forward(self) -> Tensor:
         """Return the last layer's state of each row's first token, (B, H)."""
@@ -175,7 +173,7 @@ class _Pass:
         saved = query, key, value, torch.empty_like(query), logsumexp
         rows, tiles = len(self._batch.starts) - 1, triton.cdiv(self._batch.longest, _TILE)
         grid = (len(query), self._heads, 1) if len(query) < len(key) else (rows, self._heads, tiles)
-        self._launch_attention(triton_attention.attend, grid, inputs=saved, number=number)
+        self._launch_attention(ours.attend, saved, grid=grid, number=number)
         return *saved, saved[3]
 
     def _attend_backward(self, grad: Tensor, saved: Sequence[Tensor], *, into: Sequence[Tensor], number: int) -> None:
@@ -187,14 +185,12 @@ class _Pass:
         tiles = triton.cdiv(self._batch.longest, _TILE)
         grid = len(self._batch.starts) - 1, self._heads, tiles + (1 if len(saved[0]) < len(saved[1]) else tiles)
         more = grad, *into, into[0].stride(0), into[1].stride(0), tiles
-        self._launch_attention(triton_attention.attend_backward, grid, inputs=saved[:-1], number=number, more=more)
+        self._launch_attention(ours.attend_backward, saved[:-1], *more, grid=grid, number=number)
 
-    def _launch_attention(
-        self, kernel: Any, grid: tuple[int, ...], *, inputs: Sequence[Tensor], number: int, more: Sequence[Any] = ()
-    ) -> None:
-        query, key, depth = *inputs[:2], self._depth
+    def _launch_attention(self, kernel: Any, saved: Sequence[Tensor], *more: Any, grid: Any, number: int) -> None:
+        query, key, depth = *saved[:2], self._depth
         ours.launch(
-            kernel, grid, *inputs, self._batch.starts, self._seed, 2 * self._last + 3 + number, self._attention_p,
+            kernel, grid, *saved, self._batch.starts, self._seed, 2 * self._last + 3 + number, self._attention_p,
             depth**-0.5, query.stride(0), key.stride(0), depth, len(query), int(len(query) < len(key)), *more,
             TILE=_TILE, D=max(16, triton.next_power_of_2(depth)),
         )  # fmt: skip
@@ -222,8 +218,7 @@ class _Pass:
 
         The slab gets those of its parameters, and of the bias before it; for the embeddings those of the types, last.
         """
-        weights, slab, types = self._weights, self._slab, int(self._config.type_vocab_size)
-        outer = normed is self._embedded
+        weights, slab, outer = self._weights, self._slab, normed is self._embedded
         third = weights.encoder_vectors if outer else weights.column(f"{name}.dense.bias")
         scales = f"{name}.LayerNorm.weight"
         columns = weights.column(scales), weights.column(f"{name}.LayerNorm.bias"), third
@@ -232,8 +227,8 @@ class _Pass:
         ours.launch(
             ours.norm_backward, (len(slab),), grads[0], grads[-1], *normed[1:], weights.exact[scales],
             self._batch.token_type_ids, grad_z, grad_branch, slab, self._seed, site, self._p, *grad_z.shape,
-            slab.shape[1], *columns, OUTER=outer, SECOND=len(grads) > 1, KINDS=types if outer else 1,
-            BLOCK=triton.next_power_of_2(grad_z.shape[1]),
+            slab.shape[1], *columns, OUTER=outer, SECOND=len(grads) > 1,
+            KINDS=int(self._config.type_vocab_size) if outer else 1, BLOCK=triton.next_power_of_2(grad_z.shape[1]),
         )  # fmt: skip
         return grad_z, grad_branch
 

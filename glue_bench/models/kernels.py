@@ -219,7 +219,7 @@ def attend(
         mixed: Tensor = _Attention.apply(query, key, value, batch, (kind, noise))  # type: ignore[no-untyped-call]
         return mixed
     heads, blocks = kind.heads, batch.blocks(kind.heads)
-    entries, own = _enter(query, key, value=value, blocks=blocks, heads=heads)
+    entries, own = _enter((query, key, value), blocks, heads=heads)
     contexts = []
     for block in own:
         k, v, q = (part.view(-1, heads, *part.shape[1:]) for part in _cut(block, entries[1:], queries=entries[:1]))
@@ -227,15 +227,13 @@ def attend(
             q, k, v, attn_mask=block.within(kind.window), dropout_p=kind.dropout, scale=kind.scale
         )
         contexts.append(context.flatten(0, 2))
-    return _leave(contexts[0] if len(contexts) == 1 else torch.cat(contexts), blocks, shape=query.shape)
+    return _leave(contexts[0] if len(contexts) == 1 else torch.cat(contexts), blocks, heads=heads)
 
 
-def _enter(
-    query: Tensor, key: Tensor, *, value: Tensor, blocks: Blocks, heads: int
-) -> tuple[list[Tensor], Sequence[AttentionBlock]]:
+def _enter(states: Sequence[Tensor], blocks: Blocks, *, heads: int) -> tuple[list[Tensor], Sequence[AttentionBlock]]:
     """Turn (T, H) into (E, D), and queries of first tokens alone, (B, H), into (B * A, D); return the blocks, too."""
-    slices = [states.reshape(-1, states.shape[-1] // heads) for states in (query, key, value)]
-    few = len(query) < len(key)
+    slices = [part.reshape(-1, part.shape[-1] // heads) for part in states]
+    few = len(slices[0]) < len(slices[1])
     kept, rest = (slices[:1], slices[1:]) if few else ([], slices)
     return kept + [part.index_select(0, blocks.entry_slices) for part in rest], blocks.first if few else blocks.whole
 
@@ -246,10 +244,10 @@ def _cut(block: AttentionBlock, keys: Sequence[Tensor], *, queries: Sequence[Ten
     return found + [part[block.queries].view(len(found[0]), -1, part.shape[-1]) for part in queries]
 
 
-def _leave(entries: Tensor, blocks: Blocks, *, shape: torch.Size) -> Tensor:
-    """Turn entries back into states of a shape: (T, H), or (B, H)."""
+def _leave(entries: Tensor, blocks: Blocks, *, heads: int) -> Tensor:
+    """Turn entries back into states: (E, D) into (T, H), or (B * A, D) into (B, H)."""
     few = len(entries) < len(blocks.entry_slices)
-    return (entries if few else entries.index_select(0, blocks.slice_entries)).view(shape)
+    return (entries if few else entries.index_select(0, blocks.slice_entries)).view(-1, heads * entries.shape[-1])
 
 
 class _LookUp(torch.autograd.Function):
@@ -282,23 +280,22 @@ class _Attention(torch.autograd.Function):
     ) -> Tensor:
         kind, noise = how
         heads, dropout, blocks = kind.heads, kind.dropout if noise else 0.0, batch.blocks(kind.heads)
-        entries, own = _enter(query, key, value=value, blocks=blocks, heads=heads)
+        entries, own = _enter((query, key, value), blocks, heads=heads)
         context = torch.empty_like(entries[0])
         attention_probs, masks, unread = [], [], query.new_zeros(())  # by baddbmm, where beta=0
+        filler = blocks.first[-1].entries.stop  # where its entries begin, which get no mask
         for block in own:
             k, v, q, out = _cut(block, entries[1:], queries=(entries[0], context))
             scores = torch.baddbmm(unread, q, k.transpose(1, 2), beta=0, alpha=kind.scale)
             if (visible := block.within(kind.window)) is not None:
                 scores.view(-1, heads, *scores.shape[1:]).masked_fill_(~visible, -math.inf)
             attention_probs.append(torch.softmax(scores, -1))  # (N * A, L or 1, L)
-            drawn = (
-                noise if dropout and block.entries.start < blocks.first[-1].entries.stop else None
-            )  # none for filler
+            drawn = noise if dropout and block.entries.start < filler else None
             masks.append(drawn.mask(scores, dropout) if drawn else unread)
             torch.bmm(attention_probs[-1] * masks[-1] if dropout else attention_probs[-1], v, out=out)
         ctx.save_for_backward(*entries, *attention_probs, *masks)
-        ctx.blocks, ctx.own, ctx.kind, ctx.dropout, ctx.shape = blocks, own, kind, dropout, query.shape
-        return _leave(context, blocks, shape=query.shape)
+        ctx.blocks, ctx.own, ctx.kind, ctx.dropout = blocks, own, kind, dropout
+        return _leave(context, blocks, heads=heads)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
@@ -322,7 +319,4 @@ class _Attention(torch.autograd.Function):
             grad_scores = torch._softmax_backward_data(grad_probs, probs, -1, probs.dtype)
             torch.baddbmm(unread, grad_scores, k, beta=0, alpha=scale, out=grad_query)
             torch.baddbmm(unread, grad_scores.transpose(1, 2), q, beta=0, alpha=scale, out=grad_key)
-        to_key, to_value = (
-            part.index_select(0, blocks.slice_entries).view(-1, ctx.shape[-1]) for part in gradients[1:]
-        )
-        return _leave(gradients[0], blocks, shape=ctx.shape), to_key, to_value, None, None
+        return *(_leave(part, blocks, heads=ctx.kind.heads) for part in gradients), None, None

@@ -153,7 +153,6 @@ class OneDNNLinear(torch.autograd.Function):
         return grad_states, grad_weight, flat.sum(0) if needed[2] else None
 
 
-@torch.no_grad()
 def _error(left: Tensor, right: Tensor) -> float:
     found, few = multiply_by_onednn(left, right)[:, :_CHECKED].double(), right[:_CHECKED].double()
     expected = left.double() @ few.t()
