@@ -147,10 +147,10 @@ class _Pass:
             f"{name}attention.output", (lower, residual), normed=saved.normed, site=2 * number + 1
         )
         lower = self._product_backward(f"{name}attention.output.dense", branch, inputs=saved.attended[-1])
-        joined = [lower.new_empty(len(states), parts * lower.shape[1]) for _, states, parts in saved.products]
-        into = [
-            each for (_, _, parts), grad in zip(saved.products, joined, strict=True) for each in grad.chunk(parts, 1)
-        ]
+        joined, into = list[Tensor](), list[Tensor]()
+        for _, states, parts in saved.products:
+            joined.append(lower.new_empty(len(states), parts * lower.shape[1]))
+            into += joined[-1].chunk(parts, dim=1)
         self._attend_backward(lower, saved.attended, into=into, number=number)
         below = []
         for (first, states, parts), grad in zip(saved.products, joined, strict=True):
@@ -233,7 +233,7 @@ class _Pass:
         return grad_z, grad_branch
 
     def _column_sums(self, grad: Tensor, name: str, *, gelu_of: Tensor | None = None) -> Tensor:
-        """Give the slab a bias's gradient from those of its sums, (T, C), and return them; first GELU's."""
+        """Add up and return gradients of sums with a bias, (T, C), from those of their GELU if `gelu_of` has them."""
         inputs, out = (grad, grad) if gelu_of is None else (gelu_of, torch.empty_like(gelu_of))
         slab, column = self._slab, self._weights.column(f"{name}.bias")
         ours.launch(
