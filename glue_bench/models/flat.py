@@ -269,9 +269,9 @@ def _use_rectangles(base: nn.Module) -> None:
     for name in ("get_rel_pos", "get_attention_mask") if deberta else ("compute_position_bias",):
         _replace_in_a_pass(encoder, name, by=lambda *_, **__: None)  # else of T * T entries, over all rows
 
-    def attend(now: Any, original: Callable[..., Any], hidden: Tensor, *_: Any, **given: Any) -> tuple[Tensor, None]:
-        blocks, contexts = now.batch.blocks(1), []
-        entries = hidden[0].index_select(0, blocks.entry_slices)
+    def attend(now: Any, original: Callable[..., Any], *states: Any, **given: Any) -> tuple[Tensor, None]:
+        hidden, blocks, contexts = states[0][0], now.batch.blocks(1), []
+        entries = hidden.index_select(0, blocks.entry_slices)
         for block in blocks.whole:
             rows = entries[block.entries].view(-1, block.width, hidden.shape[-1])
             if block.width not in now.positions:
@@ -299,10 +299,10 @@ def _row_mask(batch: FlatBatch) -> Tensor:
     return torch.arange(longest, device=lengths.device) < lengths[:, None]
 
 
-def _linear(_: Pass, original: Callable[..., Any], hidden: Tensor, *, module: nn.Linear) -> Any:
-    if not is_onednn() or not kernels.is_plain(hidden):
-        return original(hidden)
-    return OneDNNLinear.apply(hidden, module.weight, module.bias)  # type: ignore[no-untyped-call]
+def _linear(_: Pass, original: Callable[..., Any], *states: Tensor, module: nn.Linear) -> Any:
+    if not is_onednn() or not kernels.is_plain(states[0]):
+        return original(*states)
+    return OneDNNLinear.apply(*states, module.weight, module.bias)  # type: ignore[no-untyped-call]
 
 
 _OURS: dict[type[nn.Module], Callable[..., Any]] = {  # in place of a module's forward pass
