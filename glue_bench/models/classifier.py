@@ -24,8 +24,8 @@ from glue_bench.data.encoding import Encoded, TextEncoder, load_tokenizer
 from glue_bench.errors import InputError, UsageError
 from glue_bench.models.families import family_of, first_position, max_positions, why_refused
 from glue_bench.models.flat import check
-from glue_bench.models.flat_rows import FlatRows
 from glue_bench.models.heads import HEAD_KEY, POOLINGS, README, PooledModel
+from glue_bench.models.packing import FlatRows
 from glue_bench.models.padded import PaddedRows, load_transformer, padded_logits, read_model_config
 from glue_bench.models.peft import Addition, tune
 from glue_bench.models.placement import Placement

@@ -36,8 +36,8 @@ from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError
 from glue_bench.models import kernels
 from glue_bench.models.families import family_of, first_position, max_positions, padding_id
-from glue_bench.models.flat_rows import FlatRows
-from glue_bench.models.kernels import AttentionKind, FlatBatch, Noise, attend, drop, drop_and_add, look_up, pick
+from glue_bench.models.kernels import AttentionKind, FlatBatch, Noise, attend, drop, look_up, pick
+from glue_bench.models.packing import FlatRows
 from glue_bench.models.padded import PaddedRows, name_of, padded_logits
 from glue_bench.models.products import OneDNNLinear, is_onednn
 from glue_bench.text import first_line
@@ -57,9 +57,8 @@ _CPU = torch.device("cpu")
 class Pass:
     """A forward pass on flat batches."""
 
-    batch: FlatBatch | None  # None where `first` is given
+    batch: FlatBatch | Tensor  # or the states of first tokens, (B, H), where they were computed elsewhere
     noise: Noise | None = None
-    first: Tensor | None = None  # (B, H) the states of first tokens, where they were computed elsewhere
     positions: dict[int, Any] = field(default_factory=dict)  # relative ones, by the width of a block
 
 
@@ -100,7 +99,7 @@ class FlatModel:
             ids = batch.input_ids.index_select(0, batch.first)[:, None].long()
             mask = _row_mask(batch) if self.form == "all" else torch.ones_like(ids)
         else:
-            now, ids = Pass(batch=None, first=batch), torch.zeros(len(batch), 1, dtype=torch.long, device=batch.device)
+            now, ids = Pass(batch=batch), torch.zeros(len(batch), 1, dtype=torch.long, device=batch.device)
             mask = torch.ones_like(ids)
         token = current_pass.set(now)
         try:
@@ -122,15 +121,13 @@ class FlatModel:
         The other rows get no gradient: training would only let them decay, by a known factor.
         """
         words: Any = self._base.get_input_embeddings()  # type: ignore[operator]
-        kept = np.flatnonzero(np.bincount(tokens))  # sorted
-        self._row_of = np.full(words.num_embeddings, -1)
+        kept, table, padding = np.flatnonzero(np.bincount(tokens)), words.weight.detach(), words.padding_idx
+        self._row_of = np.full(len(table), -1)
         self._row_of[kept] = np.arange(len(kept))
-        rows, table = torch.from_numpy(kept), words.weight.detach()
-        self._uncut = table, rows, words.padding_idx
-        words.weight = nn.Parameter(table[rows.to(table.device)].clone(), requires_grad=words.weight.requires_grad)
+        self._uncut = table, torch.from_numpy(kept).to(table.device), padding
+        words.weight = nn.Parameter(table[self._uncut[1]], requires_grad=words.weight.requires_grad)
         # The padding token's row gets no gradient, as in transformers; it is rarely among the kept ones.
-        in_place = np.flatnonzero(kept == words.padding_idx)
-        words.padding_idx = int(in_place[0]) if len(in_place) else None
+        words.padding_idx = None if padding is None or self._row_of[padding] < 0 else int(self._row_of[padding])
 
     def restore_vocabulary(self, *, decay: float) -> None:
         """Restore the whole table: trained rows as they are, the others multiplied by `decay`."""
@@ -153,43 +150,39 @@ class FlatModel:
         before = real[starts] - ~padding[starts]  # (n,) real tokens of earlier rows
         return np.where(padding, pad_id, real - np.repeat(before, lengths) + pad_id)
 
-    def _encode_rows(self, original: Callable[..., Any], *_: object, **__: object) -> BaseModelOutputWithPooling:
+    def _encode_rows(self, now: Pass, original: Callable[..., Any], *_: Any, **__: Any) -> BaseModelOutputWithPooling:
         """Be the transformer's forward pass: return states of (B, 1, H), or (B, L, H)."""
-        now, base = _in_pass(), self._base
-        states = self._encode(original, now.batch) if now.batch is not None else cast(Tensor, now.first)[:, None]
-        pooler, pooled = getattr(base, "pooler", None), None
+        states = self._encode(original, now.batch) if isinstance(now.batch, FlatBatch) else now.batch[:, None]
+        pooler, pooled = getattr(self._base, "pooler", None), None
         if pooler is not None:
-            activation = getattr(base, "pooler_activation", None)  # of ALBERT, whose pooler is a plain linear layer
+            activation = getattr(self._base, "pooler_activation", None)  # of ALBERT, whose pooler is a plain layer
             pooled = pooler(states) if activation is None else activation(pooler(states[:, 0]))
         return BaseModelOutputWithPooling(last_hidden_state=states, pooler_output=pooled)
 
     def _encode(self, original: Callable[..., Any], batch: FlatBatch) -> Tensor:
-        given = {name: getattr(batch, name) for name in ("input_ids", "position_ids", "token_type_ids")}
-        known = {name: ids[None] for name, ids in given.items() if name in self._accepted}
-        hidden: Tensor = original(**known)[0].squeeze(0)
+        names = self._accepted & {"input_ids", "position_ids", "token_type_ids"}
+        hidden: Tensor = original(**{name: getattr(batch, name)[None] for name in names})[0].squeeze(0)
         if self.form != "all":
             return (hidden if self.form == "last" else pick(hidden, batch.first))[:, None]
         inside = _row_mask(batch)
         places = batch.starts[:-2, None] + torch.arange(inside.shape[1], device=hidden.device)
         return hidden[torch.where(inside, places, 0)] * inside[:, :, None]
 
-    def _layer(self, original: Callable[..., Any], hidden: Tensor, *rest: Any, parts: Any, **more: Any) -> Any:
+    def _layer(self, now: Any, original: Callable[..., Any], *given: Any, parts: Any, **more: Any) -> Any:
         """Be a layer's forward pass, from (1, T, H) to (1, T, H), or for the first tokens alone to (1, B, H)."""
-        now = _in_pass()
-        if self.form != "last" or now.batch is None:
-            return original(hidden, *rest, **more)
-        states, noise = hidden.squeeze(0), now.noise
+        if self.form != "last":
+            return original(*given, **more)
+        states, noise = given[0].squeeze(0), now.noise
         kept = pick(states, now.batch.first) if parts.last else states
-        query, dropout, heads = parts.query(kept), parts.attention_dropout, parts.heads
-        scale, probability = (query.shape[-1] // heads) ** -0.5, dropout.p if dropout.training else 0.0
-        kind = AttentionKind(heads=heads, scale=scale, dropout=probability)
-        key, value = parts.key(states), parts.value(states)
+        query, key, value = parts.query(kept), parts.key(states), parts.value(states)
+        heads, dropout = parts.heads, parts.attention_dropout.p if parts.attention_dropout.training else 0.0
+        kind = AttentionKind(heads=heads, scale=(query.shape[-1] // heads) ** -0.5, dropout=dropout)
         context = attend(query, key=key, value=value, batch=now.batch, kind=kind, noise=noise)
         mixed, dropped = parts.projection(context), getattr(parts, "projection_dropout", None)  # DistilBERT has none
-        mixed = drop_and_add(mixed, kept, dropout=dropped, noise=noise) if dropped else mixed + kept
+        mixed = drop(mixed, dropped, noise=noise, residual=kept) if dropped else mixed + kept
         attended = parts.attention_norm(mixed)
         activated = parts.outer(parts.activation(parts.inner(attended)))
-        return parts.outer_norm(drop_and_add(activated, attended, dropout=parts.outer_dropout, noise=noise))[None]
+        return parts.outer_norm(drop(activated, parts.outer_dropout, noise=noise, residual=attended))[None]
 
 
 def check(whole: PreTrainedModel, *, why_padded: str = "") -> tuple[FlatModel | None, str]:
@@ -257,19 +250,13 @@ def _difference(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max()) / scale if found.shape == expected.shape else float("inf")
 
 
-def _in_pass() -> Pass:
-    """Return the pass that is going on."""
-    now = current_pass.get()
-    assert now is not None  # noqa: S101 - only called in a pass
-    return now
-
-
 def _replace_in_a_pass(module: nn.Module, name: str, *, by: Callable[..., Any]) -> None:
-    """In a flat pass, call `by` with a module's method and its arguments in place of the method."""
+    """In a flat pass, call `by` with the pass, a module's method and its arguments in place of the method."""
     original = getattr(module, name)
 
     def method(*args: Any, **kwargs: Any) -> Any:
-        return original(*args, **kwargs) if current_pass.get() is None else by(original, *args, **kwargs)
+        now = current_pass.get()
+        return original(*args, **kwargs) if now is None else by(now, original, *args, **kwargs)
 
     setattr(module, name, method)
 
@@ -282,17 +269,16 @@ def _use_rectangles(base: nn.Module) -> None:
     for name in ("get_rel_pos", "get_attention_mask") if deberta else ("compute_position_bias",):
         _replace_in_a_pass(encoder, name, by=lambda *_, **__: None)  # else of T * T entries, over all rows
 
-    def attend(original: Callable[..., Any], hidden: Tensor, *_: Any, **given: Any) -> tuple[Tensor, None]:
-        now = _in_pass()
-        assert now.batch is not None  # noqa: S101 - a transformer runs on a batch
-        blocks = now.batch.blocks(1)
-        entries, contexts = hidden[0].index_select(0, blocks.entry_slices), []
+    def attend(now: Any, original: Callable[..., Any], *states: Any, **given: Any) -> tuple[Tensor, None]:
+        hidden, blocks, contexts = states[0][0], now.batch.blocks(1), []
+        entries = hidden.index_select(0, blocks.entry_slices)
         for block in blocks.whole:
             rows = entries[block.entries].view(-1, block.width, hidden.shape[-1])
             if block.width not in now.positions:
                 now.positions[block.width] = positions(rows[:1])
-            place, mask = now.positions[block.width], block.mask
-            visible = hidden.new_ones(1, 1, 1, block.width, dtype=torch.bool) if mask is None else mask
+            place, visible = now.positions[block.width], block.mask
+            if visible is None:
+                visible = hidden.new_ones(1, 1, 1, block.width, dtype=torch.bool)
             if deberta:
                 found = original(rows, visible, relative_pos=place, rel_embeddings=given["rel_embeddings"])
             else:
@@ -313,15 +299,15 @@ def _row_mask(batch: FlatBatch) -> Tensor:
     return torch.arange(longest, device=lengths.device) < lengths[:, None]
 
 
-def _linear(original: Callable[..., Any], hidden: Tensor, *, module: nn.Linear) -> Any:
-    if not is_onednn() or not kernels.is_plain(hidden):
-        return original(hidden)
-    return OneDNNLinear.apply(hidden, module.weight, module.bias)  # type: ignore[no-untyped-call]
+def _linear(_: Pass, original: Callable[..., Any], *states: Tensor, module: nn.Linear) -> Any:
+    if not is_onednn() or not kernels.is_plain(states[0]):
+        return original(*states)
+    return OneDNNLinear.apply(*states, module.weight, module.bias)  # type: ignore[no-untyped-call]
 
 
 _OURS: dict[type[nn.Module], Callable[..., Any]] = {  # in place of a module's forward pass
-    nn.Dropout: lambda _, hidden, module: drop(hidden, module, noise=_in_pass().noise),
-    nn.Embedding: lambda _, ids, module: look_up(ids.reshape(-1), module).view(*ids.shape, -1),
+    nn.Dropout: lambda now, _, hidden, module: drop(hidden, module, noise=now.noise),
+    nn.Embedding: lambda _now, _, ids, module: look_up(ids.reshape(-1), module).view(*ids.shape, -1),
     nn.Linear: _linear,
 }
 
@@ -329,7 +315,7 @@ _OURS: dict[type[nn.Module], Callable[..., Any]] = {  # in place of a module's f
 def _attend(module: nn.Module, query: Tensor, *rest: Any, **settings: Any) -> Any:
     """Compute attention as transformers asks for it: (1, A, T, D) to (1, T, A, D)."""
     now = current_pass.get()
-    if now is None or now.batch is None:
+    if now is None:
         return sdpa_attention_forward(module, query, *rest, **settings)
     heads, size = query.shape[1], query.shape[-1]
     # Several query heads may share a head of keys and values.
@@ -337,7 +323,8 @@ def _attend(module: nn.Module, query: Tensor, *rest: Any, **settings: Any) -> An
     flat = [part[0].transpose(0, 1).reshape(-1, heads * part.shape[-1]) for part in (query, *shared)]
     scale, window = settings.get("scaling") or size**-0.5, settings.get("sliding_window")
     kind = AttentionKind(heads=heads, scale=scale, dropout=settings.get("dropout", 0.0), window=window)
-    context = attend(flat[0], key=flat[1], value=flat[2], batch=now.batch, kind=kind, noise=now.noise)
+    batch = cast(FlatBatch, now.batch)  # only a transformer attends, and runs on one
+    context = attend(flat[0], key=flat[1], value=flat[2], batch=batch, kind=kind, noise=now.noise)
     return context.view(1, len(context), heads, -1), None
 
 

@@ -7,58 +7,36 @@ Shapes are written with the letters of the module `kernels`; K tokens that a lay
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
+import triton
 from torch import Tensor, nn
 from torch.nn import functional
 
 from glue_bench.config.schema import TrainerConfig
+from glue_bench.models import triton_kernels as ours
 from glue_bench.models.classifier import Classifier
 from glue_bench.models.kernels import AttentionKind, FlatBatch, Noise, attend, is_plain
-from glue_bench.models.triton_attention import Attention
-from glue_bench.models.triton_kernels import PROGRAMS, Dropout, Normed, Slab, add_norm, embed, sum_segments
+from glue_bench.models.triton_kernels import Normed
 from glue_bench.models.weights import FlatWeights
 
 _TABLES = ("word", "position", "token_type")
+_CHUNK = 512  # columns of a program
+_TOKENS = 8  # of a segment that are added up at once
+_TILE = 64  # queries or keys, for all lengths: another size would be compiled too, which took longer than it gained
+_TILE_BYTES = 8192  # of one head's states: with more, a program needs more fast memory than most GPUs have
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Layer:
+class _Layer(NamedTuple):
     """What a layer's backward pass needs."""
 
-    inputs: Tensor  # (T, H)
-    kept: Tensor  # (K, H) those of the kept tokens
-    attention: "Attention | BlockAttention"
-    attended: tuple[Tensor, Any]  # as `Attention.forward` returns it
+    products: list[tuple[str, Tensor, int]]  # of attention: first layer, what it was applied to, how many layers
+    attended: tuple[Tensor, ...]  # as `_attend` returns it
     normed: Normed  # (K, H)
     inner: Tensor  # (K, I) before the activation
     activated: Tensor  # (K, I)
     finished: Normed  # (K, H)
-    dropouts: Sequence[Dropout]  # of the two branches
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockAttention:
-    """What `triton_attention.Attention` does, by torch's kernels on padded blocks."""
-
-    batch: FlatBatch
-    kind: AttentionKind
-
-    def forward(self, query: Tensor, *, key: Tensor, value: Tensor) -> tuple[Tensor, Any]:
-        """Return the context, (K, H), and what `backward` needs."""
-        with torch.enable_grad():
-            q, k, v = leaves = [part.detach().requires_grad_() for part in (query, key, value)]
-            noise = Noise() if is_plain(query) else None
-            context = attend(q, key=k, value=v, batch=self.batch, kind=self.kind, noise=noise)
-        return context.detach(), (leaves, context)
-
-    def backward(self, grad: Tensor, saved: tuple[Tensor, Any], *, into: Sequence[Tensor]) -> None:
-        """Write the gradients of query, key and value."""
-        leaves, context = saved[1]
-        for target, found in zip(into, torch.autograd.grad(context, leaves, grad), strict=True):
-            target.copy_(found)
 
 
 class FusedClassifier:
@@ -66,20 +44,10 @@ class FusedClassifier:
 
     def __init__(self, model: Classifier, settings: TrainerConfig, *, dtype: torch.dtype) -> None:
         """Move the parameters of a flat model into one buffer; `dtype` is that of the products."""
-        config = model.config
-        embeddings: Any = model.whole.base_model.get_submodule("embeddings")
-        self._base = f"whole.{model.whole.base_model_prefix}."
-        words, positions = embeddings.word_embeddings, embeddings.position_embeddings
-        body = tuple(f"{self._base}{part}." for part in ("embeddings", "encoder"))
+        self.model, self.settings, self.base = model, settings, f"whole.{model.whole.base_model_prefix}."
+        body = tuple(f"{self.base}{part}." for part in ("embeddings", "encoder"))
         self.weights = FlatWeights(model, dtype=dtype, body=body)
-        self._model, self._layers, self._epsilon = model, int(config.num_hidden_layers), float(config.layer_norm_eps)
-        self._attention_dropout = float(config.attention_probs_dropout_prob)
-        self._dropout, self._heads = float(config.hidden_dropout_prob), int(config.num_attention_heads)
-        self._padding_rows = tuple(
-            -1 if table.padding_idx is None else int(table.padding_idx) for table in (words, positions)
-        )
-        self._types, self._settings = int(config.type_vocab_size), settings
-        self.words = self.weights.grads[f"{self._base}embeddings.word_embeddings.weight"]
+        self.words = self.weights.grads[f"{self.base}embeddings.word_embeddings.weight"]
         # Brings the rows that a batch has up to date. Then only their gradients are written; else all must be zero.
         self.before: Callable[[FlatBatch], None] | None = None
         self._anchor = nn.Parameter(torch.zeros((), device=self.weights.master.device))  # lets autograd call `backward`
@@ -91,166 +59,212 @@ class FusedClassifier:
         add, self.weights.overwrite = not self.weights.overwrite, False
         if not add:
             self.weights.zero_head()
-        first = _Encode.apply(self._anchor, self, batch, add)  # type: ignore[no-untyped-call]
-        logits: Tensor = torch.func.functional_call(self._model, self.weights.head, (first,))
+        first = _Encode.apply(self._anchor, _Pass(self, batch, add=add))  # type: ignore[no-untyped-call]
+        logits: Tensor = torch.func.functional_call(self.model, self.weights.head, (first,))
         return logits
 
-    def encode(self, batch: FlatBatch) -> tuple[Tensor, list[Any]]:
-        """Return the last layer's state of each row's first token, (B, H), and what `backward` needs."""
-        seed = cast(Tensor, batch.seed).view(torch.int64)
-        embedded = embed(
-            [self.weights.exact[f"{self._base}embeddings.{kind}_embeddings.weight"] for kind in _TABLES],
-            (batch.input_ids, batch.position_ids, batch.token_type_ids),
-            norm=self._norm(f"{self._base}embeddings"),
-            epsilon=self._epsilon,
-            dropout=(dropout := self._drop(seed, 0)),
-            dtype=self.weights.low.dtype,
-        )
-        hidden, saved = embedded.out, list[Any]([dropout, embedded])
-        for number in range(self._layers):
-            saved.append(self._layer(number, hidden, batch=batch, seed=seed))
-            hidden = saved[-1].finished.out
-        return hidden, saved
 
-    def backward(self, grad: Tensor, batch: FlatBatch, *, saved: list[Any], add: bool) -> None:
-        """Write the gradients of all weights of the encoder, from that of `encode`'s first result."""
-        weights, (dropout, embedded) = self.weights, saved[:2]
-        vectors, hidden = weights.encoder_vectors, grad.shape[1]
-        slab = Slab(sums=torch.empty(PROGRAMS, vectors + self._types * hidden, device=grad.device))
+class _Pass:
+    """The encoder's passes on one batch; with `add` its gradients are added to those of earlier ones."""
+
+    def __init__(self, fused: FusedClassifier, batch: FlatBatch, *, add: bool) -> None:
+        self._fused, self._weights, self._base, self._batch, self._add = fused, fused.weights, fused.base, batch, add
+        self._config, self._seed = fused.model.config, cast(Tensor, batch.seed).view(torch.int64)
+        config, training = self._config, fused.model.training
+        self._last, self._saved = int(config.num_hidden_layers) - 1, list[_Layer]()
+        self._heads, self._depth = config.num_attention_heads, config.hidden_size // config.num_attention_heads
+        self._padded_depth = max(16, triton.next_power_of_2(self._depth))
+        self._tile = max(16, min(_TILE, _TILE_BYTES // (self._padded_depth * self._weights.low.element_size())))
+        probabilities = config.hidden_dropout_prob, config.attention_probs_dropout_prob
+        self._p, self._attention_p = (float(p) if training else 0.0 for p in probabilities)
+
+    def forward(self) -> Tensor:
+        """Return the last layer's state of each row's first token, (B, H)."""
+        name, exact, batch = f"{self._base}embeddings", self._weights.exact, self._batch
+        tables = [exact[f"{name}.{kind}_embeddings.weight"] for kind in _TABLES]
+        inputs = *tables, batch.input_ids, batch.position_ids, batch.token_type_ids
+        like = self._weights.low.new_empty(len(batch.input_ids), tables[0].shape[1])
+        self._embedded = self._normed(ours.embed, name, inputs, like=like, site=0)
+        hidden = self._embedded.out
+        for number in range(self._last + 1):
+            hidden = self._layer(number, hidden)
+        return hidden
+
+    def backward(self, grad: Tensor) -> None:
+        """Write the gradients of all weights of the encoder, from that of what `forward` returned."""
+        weights, batch, add, name = self._weights, self._batch, self._add, f"{self._base}embeddings"
+        words, positions, types = (weights.grads[f"{name}.{kind}_embeddings.weight"] for kind in _TABLES)
+        vectors = weights.encoder_vectors
+        self._slab = torch.empty(ours.PROGRAMS, vectors + types.numel(), device=grad.device)
         grads: Sequence[Tensor] = (grad.contiguous(),)
-        for number in reversed(range(self._layers)):
-            grads = self._layer_backward(number, grads, saved=saved.pop(), slab=slab, first=batch.first, add=add)
-        name, own = f"{self._base}embeddings", {"dropout": dropout, "kinds": batch.token_type_ids, "types": self._types}
-        summed, _ = self._norm_backward(name, grads, normed=embedded, slab=slab, column=vectors, **own)
-        positions, types = (weights.grads[f"{name}.{kind}_embeddings.weight"] for kind in _TABLES[1:])
-        sums = slab.sums.sum(0)
+        for number in reversed(range(self._last + 1)):
+            grads = self._layer_backward(number, grads)
+        summed, _ = self._norm_backward(name, grads, normed=self._embedded, site=0)
+        sums = self._slab.sum(0)
         for target, found in ((weights.encoder_gradient, sums[:vectors]), (types, sums[vectors:].view_as(types))):
             target.add_(found) if add else target.copy_(found)
         if not add:
             positions.zero_()
-        sort, lazily = self._settings.embedding_kernel == "auto", self.before is not None
-        for table, ids, order, segments, padding_row, add_rows in (
-            (self.words, batch.input_ids, batch.word_order, batch.word_segments, self._padding_rows[0], not lazily),
-            (positions, batch.position_ids, batch.position_order, batch.position_segments, self._padding_rows[1], add),
+        embeddings: Any = self._fused.model.whole.base_model.get_submodule("embeddings")
+        lazily = self._fused.before is not None
+        for kind, table, places, add_rows in (
+            ("word", words, (batch.input_ids, batch.word_order, batch.word_segments), not lazily),
+            ("position", positions, (batch.position_ids, batch.position_order, batch.position_segments), add),
         ):
-            if sort and order is not None and segments is not None:
-                sum_segments(
-                    summed, table, ids=ids, order=order, segments=segments, padding_row=padding_row, add=add_rows
-                )
+            padding = getattr(embeddings, f"{kind}_embeddings").padding_idx
+            padding_row = -1 if padding is None else int(padding)
+            if self._fused.settings.embedding_kernel == "auto":
+                ours.launch(
+                    ours.sum_segments, (len(summed),), summed, *places, table, summed.shape[1], padding_row,
+                    ADD=add_rows, TOKENS=_TOKENS, BLOCK=triton.next_power_of_2(summed.shape[1]),
+                )  # fmt: skip
             else:
-                kept = summed.float() * (ids != padding_row)[:, None]
-                table += torch.zeros(table.shape, device=table.device).index_add_(0, ids, kept)
+                kept = summed.float() * (places[0] != padding_row)[:, None]
+                table += torch.zeros(table.shape, device=table.device).index_add_(0, places[0], kept)
 
-    def _layer(self, number: int, hidden: Tensor, *, batch: FlatBatch, seed: Tensor) -> _Layer:
+    def _layer(self, number: int, hidden: Tensor) -> Tensor:
         """Apply a layer to (T, H) states; the last one only for the first tokens."""
         name = f"{self._base}encoder.layer.{number}."
-        if number < self._layers - 1:
-            kept = hidden
-            query, key, value = self._project(hidden, f"{name}attention.self.query", parts=3)
-        else:
-            kept = hidden.index_select(0, batch.first)
-            key, value = self._project(hidden, f"{name}attention.self.key", parts=2)
-            (query,) = self._project(kept, f"{name}attention.self.query", parts=1)
-        attention = self._attention(number, batch=batch, seed=seed)
-        attended = attention.forward(query, key=key, value=value)
-        dropouts = [self._drop(seed, 2 * number + site) for site in (1, 2)]
-        normed = self._add_norm(f"{name}attention.output", attended[0], residual=kept, dropout=dropouts[0])
-        (inner,) = self._project(normed.out, f"{name}intermediate.dense", parts=1)
-        activated = functional.gelu(inner)
-        return _Layer(
-            inputs=hidden,
-            kept=kept,
-            attention=attention,
-            attended=attended,
-            normed=normed,
-            inner=inner,
-            activated=activated,
-            finished=self._add_norm(f"{name}output", activated, residual=normed.out, dropout=dropouts[1]),
-            dropouts=dropouts,
-        )
-
-    def _layer_backward(
-        self, number: int, grads: Sequence[Tensor], *, saved: _Layer, slab: Slab, first: Tensor, add: bool
-    ) -> Sequence[Tensor]:
-        """Write a layer's gradients; return one or two parts of that of its inputs, (T, H)."""
-        weights, name = self.weights, f"{self._base}encoder.layer.{number}."
-        residual, branch = self._norm_backward(
-            f"{name}output", grads, normed=saved.finished, slab=slab, dropout=saved.dropouts[1]
-        )
-        lower = self._product_backward(f"{name}output.dense", branch, inputs=saved.activated, add=add)
-        lower = slab.gelu_backward(lower, saved.inner, column=weights.column(f"{name}intermediate.dense.bias"))
-        lower = self._product_backward(f"{name}intermediate.dense", lower, inputs=saved.normed.out, add=add)
-        residual, branch = self._norm_backward(
-            f"{name}attention.output", (lower, residual), normed=saved.normed, slab=slab, dropout=saved.dropouts[0]
-        )
-        lower = self._product_backward(f"{name}attention.output.dense", branch, inputs=saved.attended[0], add=add)
-        (kept_rows, hidden), backward = saved.kept.shape, saved.attention.backward
         query, key = f"{name}attention.self.query", f"{name}attention.self.key"
-        if number < self._layers - 1:
-            joined = lower.new_empty(kept_rows, 3 * hidden)
-            backward(lower, saved.attended, into=joined.chunk(3, dim=1))
-            slab.column_sums(joined, column=weights.column(f"{query}.bias"))
-            return self._product_backward(query, joined, inputs=saved.inputs, parts=3, add=add), residual
-        to_query, joined = lower.new_empty(kept_rows, hidden), lower.new_empty(len(saved.inputs), 2 * hidden)
-        backward(lower, saved.attended, into=(to_query, *joined.chunk(2, dim=1)))
-        slab.column_sums(joined, column=weights.column(f"{key}.bias"))
-        slab.column_sums(to_query, column=weights.column(f"{query}.bias"))
-        below = self._product_backward(key, joined, inputs=saved.inputs, parts=2, add=add)
-        kept = self._product_backward(query, to_query, inputs=saved.kept, add=add) + residual
-        return (below.index_add_(0, first, kept),)
+        kept, products = hidden, [(query, hidden, 3)]
+        if number == self._last:
+            kept = hidden.index_select(0, self._batch.first)
+            products = [(query, kept, 1), (key, hidden, 2)]
+        q, k, v = (part for first, states, parts in products for part in self._project(states, first, parts=parts))
+        attended = self._attend(q, k, value=v, number=number)
+        normed = self._add_norm(f"{name}attention.output", attended[-1], residual=kept, site=2 * number + 1)
+        (inner,) = self._project(normed.out, f"{name}intermediate.dense")
+        activated = functional.gelu(inner)
+        finished = self._add_norm(f"{name}output", activated, residual=normed.out, site=2 * number + 2)
+        self._saved.append(_Layer(products, attended, normed, inner, activated, finished))
+        return finished.out
 
-    def _attention(self, number: int, *, batch: FlatBatch, seed: Tensor) -> Attention | BlockAttention:
-        p = self._attention_dropout if self._model.training else 0.0
-        dropout = Dropout(seed=seed, site=2 * self._layers + 1 + number, p=p)
-        if self._settings.attention_kernel == "torch":
-            scale = (self._model.config.hidden_size // self._heads) ** -0.5
-            return BlockAttention(batch=batch, kind=AttentionKind(heads=self._heads, scale=scale, dropout=p))
-        return Attention(heads=self._heads, starts=batch.starts, longest=batch.longest, dropout=dropout)
+    def _layer_backward(self, number: int, grads: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Write a layer's gradients; return one or two parts of that of its inputs, (T, H)."""
+        name, saved = f"{self._base}encoder.layer.{number}.", self._saved.pop()
+        residual, branch = self._norm_backward(f"{name}output", grads, normed=saved.finished, site=2 * number + 2)
+        lower = self._product_backward(f"{name}output.dense", branch, inputs=saved.activated)
+        lower = self._column_sums(lower, f"{name}intermediate.dense", gelu_of=saved.inner)
+        lower = self._product_backward(f"{name}intermediate.dense", lower, inputs=saved.normed.out)
+        residual, branch = self._norm_backward(
+            f"{name}attention.output", (lower, residual), normed=saved.normed, site=2 * number + 1
+        )
+        lower = self._product_backward(f"{name}attention.output.dense", branch, inputs=saved.attended[-1])
+        joined, into = list[Tensor](), list[Tensor]()
+        for _, states, parts in saved.products:
+            joined.append(lower.new_empty(len(states), parts * lower.shape[1]))
+            into += joined[-1].chunk(parts, dim=1)
+        self._attend_backward(lower, saved.attended, into=into, number=number)
+        below = []
+        for (first, states, parts), grad in zip(saved.products, joined, strict=True):
+            self._column_sums(grad, first)
+            below.append(self._product_backward(first, grad, inputs=states, parts=parts))
+        if number < self._last:
+            return *below, residual
+        return (below[1].index_add_(0, self._batch.first, below[0] + residual),)
 
-    def _drop(self, seed: Tensor, site: int) -> Dropout:
-        return Dropout(seed=seed, site=site, p=self._dropout if self._model.training else 0.0)
+    def _attend(self, query: Tensor, key: Tensor, *, value: Tensor, number: int) -> tuple[Tensor, ...]:
+        """Return what `_attend_backward` needs, and the context, (K, H), of (K, H) queries and (T, H) others."""
+        if self._fused.settings.attention_kernel == "torch":  # on padded blocks
+            kind = AttentionKind(heads=self._heads, scale=self._depth**-0.5, dropout=self._attention_p)
+            with torch.enable_grad():
+                q, k, v = leaves = [part.detach().requires_grad_() for part in (query, key, value)]
+                noise = Noise() if is_plain(query) else None
+                context = attend(q, key=k, value=v, batch=self._batch, kind=kind, noise=noise)
+            return *leaves, context, context.detach()
+        logsumexp = torch.empty(self._heads, len(query), device=query.device)
+        saved = query, key, value, torch.empty_like(query), logsumexp
+        rows, tiles = len(self._batch.starts) - 1, triton.cdiv(self._batch.longest, self._tile)
+        grid = (len(query), self._heads, 1) if len(query) < len(key) else (rows, self._heads, tiles)
+        self._launch_attention(ours.attend, saved, grid=grid, number=number)
+        return *saved, saved[3]
 
-    def _norm(self, name: str) -> tuple[Tensor, Tensor]:
-        return self.weights.exact[f"{name}.LayerNorm.weight"], self.weights.exact[f"{name}.LayerNorm.bias"]
+    def _attend_backward(self, grad: Tensor, saved: Sequence[Tensor], *, into: Sequence[Tensor], number: int) -> None:
+        """Write the gradients of query, key and value, from that of the context, (K, H)."""
+        if self._fused.settings.attention_kernel == "torch":
+            for target, found in zip(into, torch.autograd.grad(saved[3], saved[:3], grad), strict=True):
+                target.copy_(found)
+            return
+        tiles = triton.cdiv(self._batch.longest, self._tile)
+        grid = len(self._batch.starts) - 1, self._heads, tiles + (1 if len(saved[0]) < len(saved[1]) else tiles)
+        more = grad, *into, into[0].stride(0), into[1].stride(0), tiles
+        self._launch_attention(ours.attend_backward, saved[:-1], *more, grid=grid, number=number)
 
-    def _project(self, hidden: Tensor, name: str, *, parts: int) -> tuple[Tensor, ...]:
+    def _launch_attention(self, kernel: Any, saved: Sequence[Tensor], *more: Any, grid: Any, number: int) -> None:
+        query, key, depth = *saved[:2], self._depth
+        ours.launch(
+            kernel, grid, *saved, self._batch.starts, self._seed, 2 * self._last + 3 + number, self._attention_p,
+            depth**-0.5, query.stride(0), key.stride(0), depth, len(query), int(len(query) < len(key)), *more,
+            TILE=self._tile, D=self._padded_depth,
+        )  # fmt: skip
+
+    def _project(self, hidden: Tensor, name: str, *, parts: int = 1) -> tuple[Tensor, ...]:
         """Return the products with `parts` neighbouring layers of equal shape."""
-        weight, bias = (self.weights.joined(f"{name}.{kind}", parts=parts) for kind in ("weight", "bias"))
+        weight, bias = (self._weights.joined(f"{name}.{kind}", parts=parts) for kind in ("weight", "bias"))
         return functional.linear(hidden, weight, bias).chunk(parts, dim=1)
 
-    def _add_norm(self, name: str, branch: Tensor, *, residual: Tensor, dropout: Dropout) -> Normed:
-        (branch,) = self._project(branch, f"{name}.dense", parts=1)
-        return add_norm(branch, residual, norm=self._norm(name), epsilon=self._epsilon, dropout=dropout)
+    def _normed(self, kernel: Any, name: str, inputs: Sequence[Tensor], *, like: Tensor, site: int) -> Normed:
+        """Apply `embed` or `add_norm`, which make rows like those of `like`, (T, H)."""
+        (rows, hidden), (mean, rstd) = like.shape, torch.empty(2, len(like), device=like.device)
+        made = Normed(torch.empty_like(like), torch.empty_like(like), mean, rstd)
+        norm = (self._weights.exact[f"{name}.LayerNorm.{kind}"] for kind in ("weight", "bias"))
+        numbers = self._seed, site, self._p, float(self._config.layer_norm_eps), hidden
+        ours.launch(kernel, (rows,), *inputs, *norm, *made, *numbers, BLOCK=triton.next_power_of_2(hidden))
+        return made
 
-    def _norm_backward(
-        self, name: str, grads: Sequence[Tensor], *, normed: Normed, slab: Slab, column: int | None = None, **more: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Write the gradients of a layer norm, and at `column` of what is added before it: by default a bias."""
-        weight, bias = (self.weights.column(f"{name}.LayerNorm.{kind}") for kind in ("weight", "bias"))
-        columns = weight, bias, self.weights.column(f"{name}.dense.bias") if column is None else column
-        return slab.norm_backward(grads, normed, weight=self._norm(name)[0], columns=columns, **more)
+    def _add_norm(self, name: str, branch: Tensor, *, residual: Tensor, site: int) -> Normed:
+        (branch,) = self._project(branch, f"{name}.dense")
+        return self._normed(ours.add_norm, name, (branch, residual), like=branch, site=site)
 
-    def _product_backward(self, name: str, grad: Tensor, *, inputs: Tensor, add: bool, parts: int = 1) -> Tensor:
+    def _norm_backward(self, name: str, grads: Sequence[Tensor], *, normed: Normed, site: int) -> tuple[Tensor, Tensor]:
+        """Return the gradients of a layer norm's input and of the branch that was dropped into it, if one was.
+
+        The slab gets those of its parameters, and of the bias before it; for the embeddings those of the types, last.
+        """
+        weights, slab, outer = self._weights, self._slab, normed is self._embedded
+        third = weights.encoder_vectors if outer else weights.column(f"{name}.dense.bias")
+        scales = f"{name}.LayerNorm.weight"
+        columns = weights.column(scales), weights.column(f"{name}.LayerNorm.bias"), third
+        grad_z = torch.empty_like(normed.z)
+        grad_branch = grad_z if outer else torch.empty_like(normed.z)
+        ours.launch(
+            ours.norm_backward, (len(slab),), grads[0], grads[-1], *normed[1:], weights.exact[scales],
+            self._batch.token_type_ids, grad_z, grad_branch, slab, self._seed, site, self._p, *grad_z.shape,
+            slab.shape[1], *columns, OUTER=outer, SECOND=len(grads) > 1,
+            KINDS=int(self._config.type_vocab_size) if outer else 1, BLOCK=triton.next_power_of_2(grad_z.shape[1]),
+        )  # fmt: skip
+        return grad_z, grad_branch
+
+    def _column_sums(self, grad: Tensor, name: str, *, gelu_of: Tensor | None = None) -> Tensor:
+        """Add up and return gradients of sums with a bias, (T, C), from those of their GELU if `gelu_of` has them."""
+        inputs, out = (grad, grad) if gelu_of is None else (gelu_of, torch.empty_like(gelu_of))
+        slab, column = self._slab, self._weights.column(f"{name}.bias")
+        ours.launch(
+            ours.column_sums, (len(slab), triton.cdiv(grad.shape[1], _CHUNK)), grad, inputs, out, slab, *grad.shape,
+            slab.shape[1], column, GELU=gelu_of is not None, BLOCK=_CHUNK,
+        )  # fmt: skip
+        return out
+
+    def _product_backward(self, name: str, grad: Tensor, *, inputs: Tensor, parts: int = 1) -> Tensor:
         """Write the gradient of a weight, (out, in); return that of the inputs."""
-        into = self.weights.joined(f"{name}.weight", parts=parts, gradient=True)
-        if add:
+        into = self._weights.joined(f"{name}.weight", parts=parts, gradient=True)
+        if self._add:
             into.addmm_(grad.t(), inputs)
         else:
             torch.mm(grad.t(), inputs, out=into)
-        return grad @ self.weights.joined(f"{name}.weight", parts=parts)
+        return grad @ self._weights.joined(f"{name}.weight", parts=parts)
 
 
 class _Encode(torch.autograd.Function):
     """The encoder as one function; the gradients of its weights do not go through autograd."""
 
     @staticmethod
-    def forward(ctx: Any, _anchor: Tensor, fused: FusedClassifier, batch: FlatBatch, add: bool) -> Tensor:
-        first, ctx.saved = fused.encode(batch)
-        ctx.fused, ctx.batch, ctx.add = fused, batch, add
-        return first
+    def forward(ctx: Any, _anchor: Tensor, own: _Pass) -> Tensor:
+        ctx.own = own
+        return own.forward()
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, ...]:
-        ctx.fused.backward(grad_outputs[0], ctx.batch, saved=ctx.saved, add=ctx.add)
-        del ctx.saved
-        return None, None, None, None
+        ctx.own.backward(grad_outputs[0])
+        del ctx.own
+        return None, None

@@ -31,8 +31,8 @@ BLOCK_COST = 4096
 class AttentionBlock:
     """N neighbouring rows of the batch as a rectangle for each head."""
 
-    rows: slice  # of the batch's rows
     entries: slice  # of the batch's entries: N * A * L of them, in the order (row, head, position)
+    queries: slice  # the same, or of the B * A slices of first tokens, if only those attend
     width: int  # L
     mask: Tensor | None  # (N, 1, 1, L) bool, true for a token; None where every row has L tokens
 
@@ -82,30 +82,25 @@ class FlatBatch:
         """
         if heads not in self._arranged:
             lengths = np.diff(self.starts.numpy()).astype(np.int64) if self.starts.device.type == "cpu" else None
-            shape = {"tokens": len(self.input_ids), "rows": len(self.first), "longest": self.longest, "heads": heads}
-            self._arranged[heads] = arrange(self.starts, **shape, lengths=lengths)
+            self._arranged[heads] = arrange(self, heads, lengths=lengths)
         return self._arranged[heads]
 
 
-def arrange(
-    starts: Tensor, *, tokens: int, rows: int, longest: int, heads: int, lengths: NDArray[np.int64] | None = None
-) -> Blocks:
+def arrange(batch: FlatBatch, heads: int, *, lengths: NDArray[np.int64] | None) -> Blocks:
     """Arrange a batch on its device: in as many blocks as it is fastest with, if the `lengths` of its rows are known.
 
-    Otherwise in one block, whose shapes depend on the other arguments alone, and nothing is read back. On a GPU,
-    starting the kernels of another block costs more than the entries that it saves. `starts`, (B + 2,), is where each
-    row and the filler row begin, and the end; rows may have no tokens. T `tokens`, B `rows`, L `longest`.
+    Otherwise in one block, whose shapes depend on those of the batch alone, and nothing is read back. On a GPU,
+    starting the kernels of another block costs more than the entries that it saves. Rows may have no tokens.
     """
-    starts, device = starts.long(), starts.device
+    starts, device, tokens, rows = batch.starts.long(), batch.starts.device, len(batch.input_ids), len(batch.first)
     each, every = torch.arange(heads, device=device), torch.arange(tokens, device=device)
     row = torch.searchsorted(starts[1:].contiguous(), every, right=True)  # (T,)
     column = every - starts.index_select(0, row)
-    groups, inside = [(0, rows + 1)], slice(None)
+    groups, inside, width, used = [(0, rows + 1)], slice(None), batch.longest, 0
     if lengths is not None:  # a filler row changes no other block
         groups = [*split_by_length(lengths[:rows]), *([(rows, rows + 1)] if lengths[rows] else [])]
-    whole, first, entry_slices, slice_entries, used = list[AttentionBlock](), list[AttentionBlock](), [], [], 0
+    whole, first, entry_slices, slice_entries = list[AttentionBlock](), list[AttentionBlock](), [], []
     for begin, end in groups:
-        width = longest
         if lengths is not None:
             width, inside = max(1, int(lengths[begin:end].max())), slice(int(starts[begin]), int(starts[end]))
         begins, ends = starts[begin:end, None], starts[begin + 1 : end + 1, None]
@@ -117,12 +112,13 @@ def arrange(
         shifted = column[inside, None] + (used - begin * heads * width)
         entry = torch.add(shifted, torch.add(each, row[inside, None], alpha=heads), alpha=width)
         slice_entries.append(entry.reshape(-1))
-        full = lengths is not None and bool(real.all())
-        for blocks, stop in ((whole, end), (first, min(end, rows))):
-            if stop > begin:
-                entries = slice(used, used + (stop - begin) * heads * width)
-                mask = None if full else real[: stop - begin, None, None, :]
-                blocks.append(AttentionBlock(rows=slice(begin, stop), entries=entries, width=width, mask=mask))
+        mask = None if lengths is not None and bool(real.all()) else real[:, None, None, :]
+        stop, entries = min(end, rows), slice(used, used + (end - begin) * heads * width)
+        whole.append(AttentionBlock(entries=entries, queries=entries, width=width, mask=mask))
+        if stop > begin:
+            queries, entries = slice(begin * heads, stop * heads), slice(used, used + (stop - begin) * heads * width)
+            mask = None if mask is None else mask[: stop - begin]
+            first.append(AttentionBlock(entries=entries, queries=queries, width=width, mask=mask))
         used = whole[-1].entries.stop
     slices, entered = torch.cat(entry_slices), torch.cat(slice_entries)
     return Blocks(whole=whole, first=first, entry_slices=slices, slice_entries=entered)
@@ -193,18 +189,13 @@ def look_up(ids: Tensor, table: nn.Embedding) -> Tensor:
     return functional.embedding(ids, table.weight, table.padding_idx)
 
 
-def drop(hidden: Tensor, dropout: nn.Dropout, *, noise: Noise | None) -> Tensor:
-    """Apply dropout; with `noise`, the CPU's own operation."""
-    if not dropout.training or not dropout.p or noise is None:
-        return functional.dropout(hidden, dropout.p, dropout.training)
-    return hidden * noise.mask(hidden, dropout.p)
-
-
-def drop_and_add(hidden: Tensor, residual: Tensor, *, dropout: nn.Dropout, noise: Noise | None) -> Tensor:
-    """Return residual + dropout(hidden)."""
-    if not dropout.training or not dropout.p or noise is None:
-        return residual + functional.dropout(hidden, dropout.p, dropout.training)
-    return torch.addcmul(residual, hidden, noise.mask(hidden, dropout.p))
+def drop(hidden: Tensor, dropout: nn.Dropout, *, noise: Noise | None, residual: Tensor | None = None) -> Tensor:
+    """Return dropout(hidden), or residual + dropout(hidden); with `noise`, by the CPU's own operation."""
+    if dropout.training and dropout.p and noise is not None:
+        mask = noise.mask(hidden, dropout.p)
+        return hidden * mask if residual is None else torch.addcmul(residual, hidden, mask)
+    dropped = functional.dropout(hidden, dropout.p, dropout.training)
+    return dropped if residual is None else residual + dropped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,45 +219,35 @@ def attend(
         mixed: Tensor = _Attention.apply(query, key, value, batch, (kind, noise))  # type: ignore[no-untyped-call]
         return mixed
     heads, blocks = kind.heads, batch.blocks(kind.heads)
-    entries = [_to_entries(states, blocks, heads=heads) for states in (query, key, value)]
+    entries, own = _enter((query, key, value), blocks, heads=heads)
     contexts = []
-    for block in _blocks_for(query, blocks, heads=heads):
-        parts = _cut(block, entries, blocks=blocks, heads=heads)
-        q, k, v = (part.view(-1, heads, *part.shape[1:]) for part in parts)  # (N, A, L or 1, D)
-        mask = block.within(kind.window)
+    for block in own:
+        k, v, q = (part.view(-1, heads, *part.shape[1:]) for part in _cut(block, entries[1:], queries=entries[:1]))
         context = functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, dropout_p=kind.dropout, scale=kind.scale
+            q, k, v, attn_mask=block.within(kind.window), dropout_p=kind.dropout, scale=kind.scale
         )
         contexts.append(context.flatten(0, 2))
-    return _from_entries(contexts[0] if len(contexts) == 1 else torch.cat(contexts), blocks, shape=query.shape)
+    return _leave(contexts[0] if len(contexts) == 1 else torch.cat(contexts), blocks, heads=heads)
 
 
-def _blocks_for(query: Tensor, blocks: Blocks, *, heads: int) -> Sequence[AttentionBlock]:
-    """Return the blocks of every token's queries, (T, H), or of the first tokens' alone, (B, H)."""
-    return blocks.first if len(query) * heads < len(blocks.slice_entries) else blocks.whole
+def _enter(states: Sequence[Tensor], blocks: Blocks, *, heads: int) -> tuple[list[Tensor], Sequence[AttentionBlock]]:
+    """Turn (T, H) into (E, D), and queries of first tokens alone, (B, H), into (B * A, D); return the blocks, too."""
+    slices = [part.reshape(-1, part.shape[-1] // heads) for part in states]
+    few = len(slices[0]) < len(slices[1])
+    kept, rest = (slices[:1], slices[1:]) if few else ([], slices)
+    return kept + [part.index_select(0, blocks.entry_slices) for part in rest], blocks.first if few else blocks.whole
 
 
-def _to_entries(states: Tensor, blocks: Blocks, *, heads: int) -> Tensor:
-    """Turn (T, H) into (E, D); for the first tokens alone, (B, H) into (B * A, D)."""
-    slices = states.reshape(-1, states.shape[-1] // heads)
-    return slices if len(slices) < len(blocks.slice_entries) else slices.index_select(0, blocks.entry_slices)
+def _cut(block: AttentionBlock, keys: Sequence[Tensor], *, queries: Sequence[Tensor]) -> list[Tensor]:
+    """Cut entries to a block: of keys and values, (N * A, L, D), then of queries and contexts, (N * A, L or 1, D)."""
+    found = [part[block.entries].view(-1, block.width, part.shape[-1]) for part in keys]
+    return found + [part[block.queries].view(len(found[0]), -1, part.shape[-1]) for part in queries]
 
 
-def _from_entries(entries: Tensor, blocks: Blocks, *, shape: torch.Size) -> Tensor:
-    """Turn entries back into states of a shape: (T, H), or (B, H)."""
+def _leave(entries: Tensor, blocks: Blocks, *, heads: int) -> Tensor:
+    """Turn entries back into states: (E, D) into (T, H), or (B * A, D) into (B, H)."""
     few = len(entries) < len(blocks.entry_slices)
-    return (entries if few else entries.index_select(0, blocks.slice_entries)).view(shape)
-
-
-def _cut(block: AttentionBlock, parts: Sequence[Tensor], *, blocks: Blocks, heads: int) -> list[Tensor]:
-    """Cut what `_to_entries` returned to a block: views of (N * A, L or 1, D)."""
-    first_only = slice(block.rows.start * heads, block.rows.stop * heads)
-    return [
-        part[first_only].unsqueeze(1)
-        if len(part) < len(blocks.entry_slices)
-        else part[block.entries].view(-1, block.width, part.shape[-1])
-        for part in parts
-    ]
+    return (entries if few else entries.index_select(0, blocks.slice_entries)).view(-1, heads * entries.shape[-1])
 
 
 class _LookUp(torch.autograd.Function):
@@ -299,27 +280,27 @@ class _Attention(torch.autograd.Function):
     ) -> Tensor:
         kind, noise = how
         heads, dropout, blocks = kind.heads, kind.dropout if noise else 0.0, batch.blocks(kind.heads)
-        entries = [_to_entries(states, blocks, heads=heads) for states in (query, key, value)]
+        entries, own = _enter((query, key, value), blocks, heads=heads)
         context = torch.empty_like(entries[0])
         attention_probs, masks, unread = [], [], query.new_zeros(())  # by baddbmm, where beta=0
-        own = _blocks_for(query, blocks, heads=heads)
+        filler = blocks.first[-1].entries.stop  # where its entries begin, which get no mask
         for block in own:
-            q, k, v, out = _cut(block, [*entries, context], blocks=blocks, heads=heads)
+            k, v, q, out = _cut(block, entries[1:], queries=(entries[0], context))
             scores = torch.baddbmm(unread, q, k.transpose(1, 2), beta=0, alpha=kind.scale)
             if (visible := block.within(kind.window)) is not None:
                 scores.view(-1, heads, *scores.shape[1:]).masked_fill_(~visible, -math.inf)
             attention_probs.append(torch.softmax(scores, -1))  # (N * A, L or 1, L)
-            drawn = noise if dropout and block.rows.start < len(batch.first) else None  # the filler row gets none
+            drawn = noise if dropout and block.entries.start < filler else None
             masks.append(drawn.mask(scores, dropout) if drawn else unread)
             torch.bmm(attention_probs[-1] * masks[-1] if dropout else attention_probs[-1], v, out=out)
         ctx.save_for_backward(*entries, *attention_probs, *masks)
-        ctx.blocks, ctx.own, ctx.kind, ctx.dropout, ctx.shape = blocks, own, kind, dropout, query.shape
-        return _from_entries(context, blocks, shape=query.shape)
+        ctx.blocks, ctx.own, ctx.kind, ctx.dropout = blocks, own, kind, dropout
+        return _leave(context, blocks, heads=heads)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         blocks, entries, saved = ctx.blocks, ctx.saved_tensors[:3], ctx.saved_tensors[3:]
-        count, heads, scale = len(saved) // 2, ctx.kind.heads, ctx.kind.scale
+        count, scale = len(saved) // 2, ctx.kind.scale
         grad_output = grad_outputs[0].reshape(-1, entries[0].shape[-1])
         if len(entries[0]) == len(blocks.entry_slices):
             grad_output = torch.empty_like(entries[0]).zero_().index_copy_(0, blocks.slice_entries, grad_output)
@@ -328,8 +309,9 @@ class _Attention(torch.autograd.Function):
         if ctx.own[-1].entries.stop < len(entries[1]):  # the filler row is in no block
             gradients = [part.zero_() for part in gradients]
         for block, probs, mask in zip(ctx.own, saved[:count], saved[count:], strict=True):
-            parts = _cut(block, [*entries, *gradients, grad_output], blocks=blocks, heads=heads)
-            q, k, v, grad_query, grad_key, grad_value, grad_context = parts
+            queries = entries[0], gradients[0], grad_output
+            parts = _cut(block, [*entries[1:], *gradients[1:]], queries=queries)
+            k, v, grad_key, grad_value, q, grad_query, grad_context = parts
             torch.bmm((probs * mask if ctx.dropout else probs).transpose(1, 2), grad_context, out=grad_value)
             grad_probs = torch.bmm(grad_context, v.transpose(1, 2))
             if ctx.dropout:
@@ -337,7 +319,4 @@ class _Attention(torch.autograd.Function):
             grad_scores = torch._softmax_backward_data(grad_probs, probs, -1, probs.dtype)
             torch.baddbmm(unread, grad_scores, k, beta=0, alpha=scale, out=grad_query)
             torch.baddbmm(unread, grad_scores.transpose(1, 2), q, beta=0, alpha=scale, out=grad_key)
-        to_key, to_value = (
-            part.index_select(0, blocks.slice_entries).view(-1, ctx.shape[-1]) for part in gradients[1:]
-        )
-        return _from_entries(gradients[0], blocks, shape=ctx.shape), to_key, to_value, None, None
+        return *(_leave(part, blocks, heads=ctx.kind.heads) for part in gradients), None, None

@@ -1,4 +1,4 @@
-"""A batch as one int32 buffer, so that it reaches its device in one copy. Knows no model.
+"""Batches as one int32 buffer, so that each reaches its device in one copy; and those without padding, of a split.
 
 Shapes: B rows, T tokens of them and of a filler row that makes T a multiple of a bucket.
 """
@@ -6,13 +6,17 @@ Shapes: B rows, T tokens of them and of a filler row that makes T a multiple of 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glue_bench.models.kernels import FlatBatch
+
 _ALIGNED = 4  # numbers: 16 bytes, what kernels ask of a pointer
+_WIDTHS = (32, 64, 128, 256, 512)  # that `FlatBatch.longest` goes up to: few, since shapes depend on it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +26,6 @@ class Layout:
     bucket: int = 1  # T is a multiple of it, by one filler row at the end
     rows: int | None = None  # B, with absent rows of no tokens at the end; None: as many as there are
     segments: bool = False  # whether tokens are sorted by word and position, for the gradients of their tables
-
-    def tokens(self, real: int) -> int:
-        """Return T for a batch of `real` tokens; always more than B where B is fixed."""
-        return -(-max(real, 1 + (self.rows or 0)) // self.bucket) * self.bucket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,3 +63,53 @@ def pack(arrays: Mapping[str, NDArray[np.generic]], device: torch.device, *, lon
     for name, view in packed.views().items():
         view.numpy()[:] = arrays[name].reshape(-1)
     return packed
+
+
+class FlatRows:
+    """An encoded split, in batches without padding."""
+
+    def __init__(self, offsets: NDArray[np.int64], *, columns: NDArray[np.int32], device: torch.device) -> None:
+        """Hold a split; its batches go to the device. `offsets`, (n + 1,), are as in `Encoded`.
+
+        The `columns`, (3, all tokens), are row of the embedding table, position id and type of each token.
+        """
+        self._offsets, self._columns, self._device = offsets, columns, device
+
+    def gather(self, rows: NDArray[np.int64], *, layout: Layout | None = None) -> FlatBatch:
+        """Return the batch of these rows, in this order; rows of similar length should be neighbours."""
+        return self.unpack(self.pack(rows, layout=layout or Layout(), extras={}).to(self._device))
+
+    def pack(self, rows: NDArray[np.int64], *, layout: Layout, extras: Mapping[str, NDArray[Any]]) -> Packed:
+        """Return what `unpack` turns into the batch of these rows, with other arrays in the same buffer."""
+        begins = self._offsets[rows]
+        lengths = np.zeros(layout.rows or len(rows), dtype=np.int64)  # (B,)
+        lengths[: len(rows)] = self._offsets[rows + 1] - begins
+        ends = np.cumsum(lengths)
+        real, first = int(lengths.sum()), ends - lengths
+        total = (
+            -(-max(real, 1 + (layout.rows or 0)) // layout.bucket) * layout.bucket
+        )  # T, more than B if that is fixed
+        columns = np.zeros((3, total), dtype=np.int32)  # filler tokens: nothing reads what becomes of them
+        places = np.arange(real) + np.repeat(begins - first[: len(rows)], lengths[: len(rows)])
+        np.take(self._columns, places, axis=1, out=columns[:, :real], mode="clip")  # faster than in the mode "raise"
+        arrays = dict(zip(("input_ids", "position_ids", "token_type_ids"), columns, strict=True))
+        arrays |= {"first": np.where(lengths, first, 0), "starts": np.concatenate([[0], ends, [total]])}
+        if layout.segments:
+            arrays |= _sort("word", columns[0]) | _sort("position", columns[1])
+        longest = int(max(lengths.max(), total - real))
+        return pack({**arrays, **extras}, self._device, longest=next((w for w in _WIDTHS if w >= longest), longest))
+
+    def unpack(self, packed: Packed) -> FlatBatch:
+        """Return a batch whose arrays are views of a buffer on the device."""
+        known = {field.name for field in dataclasses.fields(FlatBatch)}
+        own: dict[str, Any] = {name: view for name, view in packed.views().items() if name in known}
+        return FlatBatch(**own, longest=packed.longest)
+
+
+def _sort(name: str, ids: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
+    """Return the tokens sorted by id, (T,), and where each distinct id begins there, (T + 1,), filled up with T."""
+    small = int(ids.max()) < 2**16  # NumPy sorts these three times as fast
+    order = np.argsort(ids.astype(np.uint16) if small else ids, kind="stable")
+    begins, segments = np.flatnonzero(np.diff(ids[order], prepend=-1)), np.full(len(ids) + 1, len(ids))
+    segments[: len(begins)] = begins
+    return {f"{name}_order": order, f"{name}_segments": segments}

@@ -18,6 +18,7 @@ from glue_bench.models import products
 from glue_bench.models.packing import Layout
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
+_side_stream = functools.cache(torch.cuda.Stream)  # of a device: cuBLAS keeps memory for each that it has seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +63,7 @@ class Placement:
             with products.using(self.products):
                 yield
             return
-        exact = torch.are_deterministic_algorithms_enabled()
-        cudnn = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
+        exact, cudnn = torch.are_deterministic_algorithms_enabled(), torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
         torch.backends.cuda.enable_cudnn_sdp(False)
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it first starts
@@ -99,12 +99,6 @@ class Placement:
         return Layout(bucket=32 if lengths.mean() < 20 else 64, rows=rows, segments=rows is not None)
 
 
-@functools.cache
-def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """Return the same stream each time: cuBLAS keeps memory for each that it has seen."""
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-
-
 def choose_placement(
     device: str,
     precision: str,
@@ -123,9 +117,7 @@ def choose_placement(
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if local_rank is not None and device not in ("cuda", "cpu"):
         raise UsageError(f"trainer.device={device}: several processes use auto, cuda (each its own) or cpu")
-    if local_rank is not None and device == "cuda":
-        device = f"cuda:{local_rank}"
-    chosen = torch.device(device)
+    chosen = torch.device("cuda", local_rank) if local_rank is not None and device == "cuda" else torch.device(device)
     count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}[chosen.type]
     if (chosen.index or 0) >= count:
         raise UsageError(f"trainer.device={device}: this machine has {count} {chosen.type} devices; cpu always works")
@@ -133,9 +125,7 @@ def choose_placement(
         chosen = torch.device("cuda", chosen.index or 0)
         torch.cuda.set_device(chosen)  # NCCL and pinned memory use the current one, by default GPU 0
     torch.set_num_threads(min(torch.get_num_threads(), len(usable_cores())))  # torch knows no quota of a container
-    if precision == "auto":
-        # On a CPU bfloat16 is less exact, and without AVX-512 it is many times slower than float32.
-        # Older GPUs only emulate it.
+    if precision == "auto":  # a CPU's bfloat16 is less exact, and mostly far slower; older GPUs only emulate it
         has_it = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bfloat16" if has_it else "float32"
     plain = chosen.type == "cpu" and precision == "float32"

@@ -71,14 +71,10 @@ def probe() -> Probe:
         return Probe(error=float("inf"))
     finally:
         torch.set_num_threads(threads)
-    rates = (2e-9 * len(pairs) * _ROWS * _IN * _OUT / max(found, 1e-9) for found in seconds.values())
-    return Probe(error=error, wider=_mkl_is_narrow(), **dict(zip(("onednn", "torch"), rates, strict=True)))
-
-
-def _mkl_is_narrow() -> bool:
-    """Return whether this CPU has AVX-512 and is not Intel's, for whose processors alone MKL uses it."""
+    rates = [2e-9 * len(pairs) * _ROWS * _IN * _OUT / max(found, 1e-9) for found in seconds.values()]
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
-    return wide and processor_fact("vendor_id") not in ("GenuineIntel", "")
+    wider = wide and processor_fact("vendor_id") not in ("GenuineIntel", "")  # for whose processors alone MKL uses it
+    return Probe(error=error, wider=wider, onednn=rates[0], torch=rates[1])
 
 
 def choose_products(wanted: str, *, before: str = "") -> str:
@@ -157,7 +153,6 @@ class OneDNNLinear(torch.autograd.Function):
         return grad_states, grad_weight, flat.sum(0) if needed[2] else None
 
 
-@torch.no_grad()
 def _error(left: Tensor, right: Tensor) -> float:
     found, few = multiply_by_onednn(left, right)[:, :_CHECKED].double(), right[:_CHECKED].double()
     expected = left.double() @ few.t()

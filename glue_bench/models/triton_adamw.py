@@ -10,6 +10,7 @@ N weights, of which the table's, V rows of H, are the first; T tokens of the bat
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import triton
@@ -20,12 +21,11 @@ from torch.optim.adamw import adamw as torch_adamw
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.models.fused import FusedClassifier
 from glue_bench.models.kernels import FlatBatch
-from glue_bench.models.triton_kernels import launch
+from glue_bench.models.triton_kernels import launch, load
 
 _CHUNK = 256  # elements of a program: more were slower
 _PARTS = 1024  # programs that add up squares
 _FADED = 1e-6
-_HISTORY = 4  # numbers kept of each update: rate, the two corrections, and the logarithm of all decay up to then
 
 
 @triton.jit
@@ -33,7 +33,7 @@ def _squares(gradient, partial, count, BLOCK: tl.constexpr):
     total = tl.zeros([BLOCK], dtype=tl.float32)
     for start in range(tl.program_id(0) * BLOCK, count, tl.num_programs(0) * BLOCK):
         at = start + tl.arange(0, BLOCK)
-        value = tl.load(gradient + at, mask=at < count, other=0.0).to(tl.float32)
+        value = load(gradient, at, at < count)
         total += value * value
     tl.store(partial + tl.program_id(0), tl.sum(total, 0))
 
@@ -47,13 +47,10 @@ def _row_of(ids, order, segments, tokens):
 
 
 @triton.jit
-def _table_squares(
-    gradient, partial, ids, order, segments, tokens, hidden, BLOCK: tl.constexpr,
-):  # fmt: skip
+def _table_squares(gradient, partial, ids, order, segments, tokens, hidden, BLOCK: tl.constexpr):
     row = _row_of(ids, order, segments, tokens)
     columns = tl.arange(0, BLOCK)
-    at = tl.maximum(row, 0).to(tl.int64) * hidden + columns
-    value = tl.load(gradient + at, mask=columns < hidden, other=0.0).to(tl.float32)
+    value = load(gradient, tl.maximum(row, 0).to(tl.int64) * hidden + columns, columns < hidden)
     value = tl.where(row >= 0, value, 0.0)
     tl.store(partial + tl.program_id(0), tl.sum(value * value, 0))
 
@@ -78,23 +75,26 @@ def _updated(w, m, v, g, rate, bias1, bias2, beta1, beta2, epsilon, decay):
 
 
 @triton.jit
+def _update(weights, first, second, gradient, norm, scalars, at, inside, beta1, beta2, epsilon, decay):
+    """Update weights and their moments; return the weights."""
+    g = load(gradient, at, inside) * tl.load(norm + 1)
+    w, m, v = load(weights, at, inside), load(first, at, inside), load(second, at, inside)
+    rate, bias1, bias2 = tl.load(scalars), tl.load(scalars + 1), tl.load(scalars + 2)
+    w, m, v = _updated(w, m, v, g, rate, bias1, bias2, beta1, beta2, epsilon, decay)
+    tl.store(weights + at, w, mask=inside)
+    tl.store(first + at, m, mask=inside)
+    tl.store(second + at, v, mask=inside)
+    return w
+
+
+@triton.jit
 def _adamw(
     weights, first, second, gradient, low, norm, scalars, count, decaying, beta1, beta2, epsilon, decay,
     BLOCK: tl.constexpr, LOW: tl.constexpr,
 ):  # fmt: skip
-    shrink = tl.load(norm + 1)
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = at < count
-    g = tl.load(gradient + at, mask=inside, other=0.0).to(tl.float32) * shrink
-    w = tl.load(weights + at, mask=inside, other=0.0)
-    m = tl.load(first + at, mask=inside, other=0.0)
-    v = tl.load(second + at, mask=inside, other=0.0)
-    rate, bias1, bias2 = tl.load(scalars), tl.load(scalars + 1), tl.load(scalars + 2)
-    decays = tl.where(at < decaying, decay, 0.0)
-    w, m, v = _updated(w, m, v, g, rate, bias1, bias2, beta1, beta2, epsilon, decays)
-    tl.store(weights + at, w, mask=inside)
-    tl.store(first + at, m, mask=inside)
-    tl.store(second + at, v, mask=inside)
+    inside, decays = at < count, tl.where(at < decaying, decay, 0.0)
+    w = _update(weights, first, second, gradient, norm, scalars, at, inside, beta1, beta2, epsilon, decays)
     if LOW:
         tl.store(low + at, w, mask=inside)
 
@@ -111,9 +111,7 @@ def _catch_up(
         columns = tl.arange(0, BLOCK)
         inside = columns < hidden
         at = row.to(tl.int64) * hidden + columns
-        w = tl.load(weights + at, mask=inside, other=0.0)
-        m = tl.load(first + at, mask=inside, other=0.0)
-        v = tl.load(second + at, mask=inside, other=0.0)
+        w, m, v = load(weights, at, inside), load(first, at, inside), load(second, at, inside)
         end = tl.minimum(done, since + exact)
         for update in range(since + 1, end + 1):
             line = history + update * 4
@@ -137,26 +135,16 @@ def _table_adamw(
 ):  # fmt: skip
     row = _row_of(ids, order, segments, tokens)
     update = tl.load(made) + 1
-    rate, bias1, bias2 = tl.load(scalars), tl.load(scalars + 1), tl.load(scalars + 2)
     if tl.program_id(0) == 0:
-        line = history + update * 4
+        line, rate = history + update * 4, tl.load(scalars)
         tl.store(line, rate)
-        tl.store(line + 1, bias1)
-        tl.store(line + 2, bias2)
+        tl.store(line + 1, tl.load(scalars + 1))
+        tl.store(line + 2, tl.load(scalars + 2))
         tl.store(line + 3, tl.load(line - 1) - rate * decay - 0.5 * rate * decay * rate * decay)
     if row >= 0:
-        shrink = tl.load(norm + 1)
         columns = tl.arange(0, BLOCK)
-        inside = columns < hidden
-        at = row.to(tl.int64) * hidden + columns
-        g = tl.load(gradient + at, mask=inside, other=0.0).to(tl.float32) * shrink
-        w = tl.load(weights + at, mask=inside, other=0.0)
-        m = tl.load(first + at, mask=inside, other=0.0)
-        v = tl.load(second + at, mask=inside, other=0.0)
-        w, m, v = _updated(w, m, v, g, rate, bias1, bias2, beta1, beta2, epsilon, decay)
-        tl.store(weights + at, w, mask=inside)
-        tl.store(first + at, m, mask=inside)
-        tl.store(second + at, v, mask=inside)
+        at, inside = row.to(tl.int64) * hidden + columns, columns < hidden
+        _update(weights, first, second, gradient, norm, scalars, at, inside, beta1, beta2, epsilon, decay)
         tl.store(last + row, update)
 
 
@@ -169,10 +157,16 @@ class FlatAdamW:
         (self._rows, self._hidden), (beta1, beta2) = fused.words.shape, settings.betas  # V and H
         master = self._weights.master  # (N,) float32
         self.first, self.second = torch.zeros_like(master), torch.zeros_like(master)  # (N,) moments
+        moments = {"exp_avg": self.first, "exp_avg_sq": self.second}.items()
+        self._named = {
+            f"{key}.{name}": view for key, buffer in moments for name, view in self._weights.by_name(buffer).items()
+        }
         self.last = torch.zeros(self._rows, dtype=torch.int32, device=master.device)  # (V,) each row's last update
         self.made = torch.zeros(1, dtype=torch.int32, device=master.device)  # updates
-        self.history = torch.zeros(updates + 1, _HISTORY, device=master.device)
+        # Of each update: rate, the two corrections, and the logarithm of all decay up to then.
+        self.history = torch.zeros(updates + 1, 4, device=master.device)
         self._numbers = beta1, beta2, settings.epsilon, settings.weight_decay  # for a weight that decays
+        self._block = triton.next_power_of_2(self._hidden)
         # After so many updates without a gradient a momentum has faded.
         self._followed = math.ceil(math.log(_FADED) / math.log(beta1)) if beta1 else 1
         self._batch: FlatBatch | None = None  # which has the rows of the table with a gradient; None: all have one
@@ -197,51 +191,44 @@ class FlatAdamW:
 
     def state(self) -> dict[str, Tensor]:
         self.settle()
-        by_name, found = self._weights.by_name, dict[str, Tensor]()
-        for key, buffer in (("exp_avg", self.first), ("exp_avg_sq", self.second)):
-            found |= {f"{key}.{name}": view for name, view in by_name(buffer).items()}
-        return found | {f"step.{name}": self.made[0].float() for name in by_name(self.first)}
+        return self._named | {f"step.{name}": self.made[0].float() for name in self._weights.exact}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         self._weights.refresh()
-        for key, buffer in (("exp_avg", self.first), ("exp_avg_sq", self.second)):
-            for name, view in self._weights.by_name(buffer).items():
-                if f"{key}.{name}" in state:
-                    view.copy_(state[f"{key}.{name}"])
-                    self.made.fill_(int(state[f"step.{name}"]))
+        for name in self._named.keys() & state.keys():
+            self._named[name].copy_(state[name])
+            self.made.fill_(int(state[f"step.{name.partition('.')[2]}"]))
         self.last.copy_(self.made.expand_as(self.last))
 
     def catch_up(self, batch: FlatBatch | None) -> None:
         """Make the missed updates of the rows that a batch has; of all rows without one."""
         self._batch = batch
-        rows, ids = (self._rows, (self.last,) * 3) if batch is None else _words(batch)
+        words = (*(self.last,) * 3, self._rows) if batch is None else _words(batch)
         launch(
-            _catch_up, (rows,), self._weights.master, self.first, self.second, self.last, self.history, self.made, *ids,
-            rows, self._hidden, self._followed, *self._numbers,
-            ALL=batch is None, BLOCK=triton.next_power_of_2(self._hidden), num_warps=8,
+            _catch_up, (words[-1],), self._weights.master, self.first, self.second, self.last, self.history, self.made,
+            *words, self._hidden, self._followed, *self._numbers, ALL=batch is None, BLOCK=self._block, num_warps=8,
         )  # fmt: skip
 
     def _by_our_kernels(self, scalars: Tensor) -> Tensor:
-        held, hidden, block = self._weights, self._hidden, {"BLOCK": triton.next_power_of_2(self._hidden)}
-        rows, ids = (0, ()) if self._batch is None else _words(self._batch)
+        held, hidden, block = self._weights, self._hidden, self._block
+        words = None if self._batch is None else _words(self._batch)
+        rows, table = (words[-1], self._rows * hidden) if words else (0, 0)  # what `_table_adamw` updates
         partial, norm = (torch.empty(size, device=held.master.device) for size in (_PARTS + rows, 2))
-        table = self._rows * hidden if rows else 0  # what `_table_adamw` updates
-        weights, first, second, gradient, low = (
-            part[table:] for part in (held.master, self.first, self.second, held.gradient, held.low)
-        )
-        launch(_squares, (_PARTS,), gradient, partial, len(gradient), BLOCK=_CHUNK)
-        if rows:
-            launch(_table_squares, (rows,), held.gradient, partial[_PARTS:], *ids, rows, hidden, **block)
+        buffers = held.master, self.first, self.second, held.gradient
+        *weights, low = (part[table:] for part in (*buffers, held.low))
+        launch(_squares, (_PARTS,), weights[-1], partial, len(low), BLOCK=_CHUNK)
+        if words:
+            launch(_table_squares, (rows,), held.gradient, partial[_PARTS:], *words, hidden, BLOCK=block)
         parts = triton.next_power_of_2(len(partial))
         launch(_norm, (1,), partial, len(partial), norm, self._settings.clip_norm, PARTS=parts)
-        if rows:
+        if words:
             launch(
-                _table_adamw, (rows,), held.master, self.first, self.second, held.gradient, self.last, self.history,
-                self.made, *ids, rows, hidden, norm, scalars, *self._numbers, **block,
+                _table_adamw, (rows,), *buffers, self.last, self.history, self.made, *words, hidden, norm, scalars,
+                *self._numbers, BLOCK=block,
             )  # fmt: skip
         launch(
-            _adamw, (triton.cdiv(len(weights), _CHUNK),), weights, first, second, gradient, low, norm, scalars,
-            len(weights), held.decaying - table, *self._numbers, BLOCK=_CHUNK, LOW=held.low is not held.master,
+            _adamw, (triton.cdiv(len(low), _CHUNK),), *weights, low, norm, scalars, len(low), held.decaying - table,
+            *self._numbers, BLOCK=_CHUNK, LOW=held.low is not held.master,
         )  # fmt: skip
         return norm[0]
 
@@ -262,6 +249,6 @@ class FlatAdamW:
         return norm
 
 
-def _words(batch: FlatBatch) -> tuple[int, tuple[Tensor | None, ...]]:
-    """Return how many segments of equal words a batch can have, and where they are."""
-    return len(batch.input_ids), (batch.input_ids, batch.word_order, batch.word_segments)
+def _words(batch: FlatBatch) -> tuple[Any, ...]:
+    """Return what `_row_of` takes; the last is how many segments of equal words a batch can have."""
+    return batch.input_ids, batch.word_order, batch.word_segments, len(batch.input_ids)

@@ -60,11 +60,16 @@ class Graphs:
             self._seen[packed.key] += 1
             if self._seen[packed.key] <= _WARM_UPS:
                 return False
-            if why := self._add(packed):
+            fixed, why = packed.to(self._placement.device, copy=True), ""
+            try:  # this changes no weights
+                self._held[packed.key] = fixed.buffer, self._capture.capture(lambda: self._run(fixed))
+            except Exception as error:  # whatever it is, the update can be made without a graph
+                why = f"{type(error).__name__}: {first_line(error)}"
+            if why:  # here nothing keeps the failed attempt's tensors alive
                 self.give_up(why)
                 return False
-        fixed, replay = self._held[packed.key]
-        fixed.copy_(packed.buffer, non_blocking=True)
+        buffer, replay = self._held[packed.key]
+        buffer.copy_(packed.buffer, non_blocking=True)
         self._placement.seed(seed)
         replay()
         return True
@@ -76,12 +81,3 @@ class Graphs:
             self._capture.free()
             self._words = f"off: {why}"
             logger.warning("graphs of updates are not used from here on, which is slower: %s", why)
-
-    def _add(self, packed: Packed) -> str:
-        """Capture the update of a shape, which changes no weights; return why that failed, empty if it did not."""
-        fixed = packed.to(self._placement.device, copy=True)
-        try:
-            self._held[packed.key] = fixed.buffer, self._capture.capture(lambda: self._run(fixed))
-        except Exception as error:  # whatever it is, the update can be made without a graph
-            return f"{type(error).__name__}: {first_line(error)}"
-        return ""

@@ -20,7 +20,7 @@ if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("a GPU runs the kernels: tests/gpu", allow_module_level=True)
 pytest.importorskip("triton", minversion="3.7")  # earlier interpreters fail with NumPy 2.4
 
-from glue_bench.models import fused, triton_adamw, triton_attention, triton_kernels
+from glue_bench.models import fused, triton_adamw, triton_kernels
 from glue_bench.models.triton_adamw import FlatAdamW
 
 LENGTHS = [3, 9, 1, 17]
@@ -42,9 +42,8 @@ LAYOUT = Layout(bucket=32, rows=5, segments=True)  # one row more than there are
 def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter runs one program after the other."""
     monkeypatch.setattr(triton_kernels, "PROGRAMS", 2)
-    monkeypatch.setattr(fused, "PROGRAMS", 2)
     monkeypatch.setattr(triton_adamw, "_PARTS", 4)
-    monkeypatch.setattr(triton_attention, "_TILE", 16)
+    monkeypatch.setattr(fused, "_TILE", 16)
 
 
 def make(config: PretrainedConfig, *, dropout: float = 0.0) -> Classifier:
@@ -122,10 +121,10 @@ def test_masks_depend_on_the_seed_alone_and_gradients_are_those_of_the_masked_fu
 
 
 def test_the_share_of_dropped_elements_is_the_probability() -> None:
-    ones, zeros = torch.ones(40, 32), torch.zeros(40, 32)
-    norm = torch.ones(32), torch.zeros(32)
-    dropout = triton_kernels.Dropout(seed=torch.tensor([7]), site=1, p=0.25)
-    kept = triton_kernels.add_norm(ones, zeros, norm=norm, epsilon=1e-5, dropout=dropout).z
+    ones, zeros, made = torch.ones(40, 32), torch.zeros(40, 32), [torch.empty(40, 32) for _ in range(4)]
+    inputs, dropout = (ones, zeros, ones[0], zeros[0]), (torch.tensor([7]), 1, 0.25)
+    triton_kernels.launch(triton_kernels.add_norm, (40,), *inputs, *made, *dropout, 1e-5, 32, BLOCK=32)
+    kept = triton_kernels.Normed(*made).z
     assert sorted(set(kept.flatten().tolist())) == pytest.approx([0.0, 1 / 0.75])
     assert float((kept == 0).float().mean()) == pytest.approx(0.25, abs=0.05)
 

@@ -16,7 +16,6 @@ from glue_bench.config.keys import FRACTION
 from glue_bench.data.encoding import TextEncoder
 from glue_bench.models import kernels
 from glue_bench.models.classifier import load_classifier
-from glue_bench.models.flat_rows import FlatRows
 from glue_bench.models.kernels import (
     BLOCK_COST,
     AttentionKind,
@@ -24,11 +23,11 @@ from glue_bench.models.kernels import (
     Noise,
     attend,
     drop,
-    drop_and_add,
     look_up,
     pick,
     split_by_length,
 )  # fmt: skip
+from glue_bench.models.packing import FlatRows
 from glue_bench.models.placement import choose_placement
 from glue_bench.training.trainer import fit, predict
 from tests.support.training import CPU, STREAMS, encoded_of, rows_of, settings
@@ -155,11 +154,11 @@ def test_masks_follow_torchs_seed_and_differ_from_each_other() -> None:
 def test_dropout_is_applied_in_training_only() -> None:
     hidden, dropout = states(50, 1), nn.Dropout(0.5)
     assert (drop(hidden, dropout, noise=Noise()) == 0).any()
-    summed = drop_and_add(hidden, torch.ones_like(hidden), dropout=dropout, noise=Noise())
+    summed = drop(hidden, dropout, noise=Noise(), residual=torch.ones_like(hidden))
     assert ((summed == 1) | torch.isclose(summed, 1 + 2 * hidden, rtol=1e-4)).all()
     dropout.eval()
     assert torch.equal(drop(hidden, dropout, noise=None), hidden)
-    assert torch.equal(drop_and_add(hidden, hidden, dropout=dropout, noise=Noise()), 2 * hidden)
+    assert torch.equal(drop(hidden, dropout, noise=Noise(), residual=hidden), 2 * hidden)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 17])

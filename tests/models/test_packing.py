@@ -8,13 +8,11 @@ import torch
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
-from torch import Tensor
 
 from glue_bench.models import kernels
 from glue_bench.models.classifier import load_classifier
-from glue_bench.models.flat_rows import FlatRows
-from glue_bench.models.kernels import Blocks, arrange
-from glue_bench.models.packing import Layout, pack
+from glue_bench.models.kernels import Blocks, FlatBatch, arrange
+from glue_bench.models.packing import FlatRows, Layout, pack
 from tests.support.training import CPU, encoded_of
 
 LENGTHS = st.lists(st.integers(1, 90), min_size=1, max_size=9)
@@ -85,8 +83,8 @@ def test_batches_of_as_many_tokens_and_about_as_long_rows_have_one_key() -> None
     assert len({*keys}) == 3
 
 
-def arrange_as_a_gpu_does(starts: Tensor, *, lengths: object, **shape: int) -> Blocks:  # noqa: ARG001
-    return arrange(starts, lengths=None, **shape)
+def arrange_as_a_gpu_does(batch: FlatBatch, heads: int, *, lengths: object) -> Blocks:  # noqa: ARG001
+    return arrange(batch, heads, lengths=None)
 
 
 @pytest.mark.parametrize("plain", [True, False], ids=["cpu's own", "a gpu's"])

@@ -19,7 +19,7 @@ from transformers import RobertaConfig
 
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.models.classifier import make_classifier
-from glue_bench.models.kernels import Blocks, arrange
+from glue_bench.models.kernels import Blocks, FlatBatch, arrange
 from glue_bench.training.updates import Updates
 from tests.support.training import CPU, FixedShapes, encoded_of
 
@@ -37,7 +37,7 @@ FREE = {
     "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "lift_fresh", "_unsafe_view",
     "_local_scalar_dense", "_record_function_enter_new", "_record_function_exit",
 }  # fmt: skip
-TRITON = [f"glue_bench.models.triton_{name}" for name in ("kernels", "attention", "adamw")]  # where `launch` is used
+TRITON = [f"glue_bench.models.triton_{name}" for name in ("kernels", "adamw")]  # where `launch` is used
 
 
 class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -107,8 +107,8 @@ def as_on_a_gpu(launches: Launches) -> Iterator[None]:
         found: Tensor = _Attention.apply(*states, launches, attn_mask)  # type: ignore[no-untyped-call]
         return found
 
-    def arrange_in_one(starts: Tensor, *, lengths: object, **shape: int) -> Blocks:  # noqa: ARG001
-        return arrange(starts, lengths=None, **shape)
+    def arrange_in_one(batch: FlatBatch, heads: int, *, lengths: object) -> Blocks:  # noqa: ARG001
+        return arrange(batch, heads, lengths=None)
 
     def count(kernel: Any, _: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
         launches.add(kernel.__name__)
