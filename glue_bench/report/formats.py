@@ -27,8 +27,7 @@ FORMATS = (*TABLE_FORMATS, "json", "csv")
 
 # Columns that may wrap, and their smallest width.
 _WRAPPED = {"metric": 14, "verdict": 14, "claim": 12, "the card says": 16, "found": 20, "setting": 20, "labels": 16}
-_WRAPPED |= {"note": 24, "folder": 24, "what is known": 24}
-_WRAPPED |= {"published: distilroberta": 20, "published: roberta": 20}
+_WRAPPED |= {"note": 24, "folder": 24, "what is known": 24, "published: distilroberta": 20, "published: roberta": 20}
 # Columns that are dropped in a narrow terminal, in this order.
 _LEFT_OUT = (
     *("note", "device", "metric", "dev rows", "detectable", "p (Holm)", "seeds", "difference", "kept"),
@@ -42,10 +41,11 @@ _LONGEST_WORD = 20  # of a header that is not broken
 def render_report(report: Report, format_name: str, *, width: int | None = None, color: bool = False) -> str:
     """Render the report in one of FORMATS; a console table is `width` columns wide, None for the terminal's."""
     if format_name == "json":
-        keys = ("encoder", "data", "recipe", "recipe_changes", "mean", "published_mean")
         sections = [
             {
-                **{key: getattr(section, key) for key in keys},
+                **{key: getattr(section, key) for key in ("encoder", "data", "recipe", "recipe_changes")},
+                "mean": section.whole.mean,
+                "published_mean": section.whole.published_mean,
                 "rows": [row.to_json() for row in section.rows],
                 **({"other_published": [_other(*each) for each in section.others]} if section.others else {}),
             }
@@ -206,7 +206,7 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
     finished = dict[str, Row]()
     for row in (row for section in report.sections for row in section.rows if row.seeds):
         if (known := finished.setdefault(row.task, row)).metric != row.metric:
-            both = f"{known.metric} of {known.encoder} and {row.metric} of {row.encoder}"
+            both = f"{known.metric} of {known.setting.encoder} and {row.metric} of {row.setting.encoder}"
             raise UsageError(f"--style paper: no column for {both} on {row.title}; choose runs, as in encoder=NAME")
     if not finished:
         return "% No finished run yet.\n"

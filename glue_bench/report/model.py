@@ -84,11 +84,6 @@ class Group:
     incomplete: Sequence[str] = ()  # cells with fewer finished seeds than others, in words
 
     @property
-    def encoder(self) -> str:
-        """The encoder's name."""
-        return self.setting.encoder
-
-    @property
     def task(self) -> str:
         """The task's name."""
         return self.setting.task
@@ -288,16 +283,10 @@ class Section:
         return [*dict.fromkeys(name for row in self.rows for name in row.differs)]
 
     @property
-    def mean(self) -> float | None:
-        """The mean of the eight tasks, if just one setting has all of them."""
-        means = [line.mean for line in self.lines if line.mean is not None]
-        return means[0] if len(means) == 1 else None
-
-    @property
-    def published_mean(self) -> float | None:
-        """The mean of the published numbers of the same tasks."""
-        means = [line.published_mean for line in self.lines if line.mean is not None]
-        return means[0] if len(means) == 1 else None
+    def whole(self) -> Line:
+        """The line with a mean of the eight tasks; an empty one if not just one has it."""
+        found = [line for line in self.lines if line.mean is not None]
+        return found[0] if len(found) == 1 else Line(words="", rows=(), mean=None, published_mean=None)
 
     @property
     def published(self) -> dict[str, float]:

@@ -4,12 +4,9 @@ All seeds, and both encoders of a comparison, are scored on the same rows, drawn
 labels and predictions are one pattern, and the number of times that a pattern is drawn is multinomial: exactly the
 bootstrap of rows, at the cost of the patterns. Undefined scores follow `glue_bench.tasks.metrics`.
 
-The multi-bootstrap (Sellam et al., arXiv:2106.16163) draws seeds and rows together. With the usual three to five seeds
-that makes intervals too narrow, and counts the seeds' disagreement about single rows twice. Therefore the sources are
-separated as in a two-way analysis of variance: drawn rows give quantiles, seeds a variance and Student's t with S - 1
-degrees of freedom, and their squares are added (Zou and Donner, doi:10.1002/sim.3095). Disagreement counts with the
-rows as far as it explains how the seeds vary, and else with the seeds. `tests/statistics/test_coverage.py` shows that
-the intervals cover what they should.
+The sources of noise are separated as in a two-way analysis of variance, for reasons that docs/report.md gives: drawn
+rows give quantiles, seeds a variance and Student's t with S - 1 degrees of freedom, and their squares are added (Zou
+and Donner, doi:10.1002/sim.3095). `tests/statistics/test_coverage.py` shows that the intervals cover what they should.
 
 Shapes: S seeds, n rows, P patterns, b draws of a block.
 """
@@ -205,14 +202,11 @@ _RATIOS: Mapping[str, Callable[[Floats, Floats, Floats], Floats]] = {
 }
 
 
-def _of_class_1(split: SplitPredictions, counts: Floats, *, ratio: str) -> Floats:
-    (found,) = _RATIOS[ratio](*_count_classes(split, counts, codes=np.ones(1)))
-    return np.asarray(found)
-
-
-def _macro(split: SplitPredictions, counts: Floats, *, ratio: str, of_labels: bool = False) -> Floats:
-    """Average over the classes that occur among labels or predictions, or only `of_labels`."""
-    right, said, true = _count_classes(split, counts)
+def _macro(
+    split: SplitPredictions, counts: Floats, *, ratio: str, codes: Floats | None = None, of_labels: bool = False
+) -> Floats:
+    """Average over the classes, all if no codes are given, that occur among labels or predictions, or only labels."""
+    right, said, true = _count_classes(split, counts, codes=codes)
     occurs = true + (0 * said if of_labels else said) > 0  # (k, S, b)
     return _share(np.where(occurs, _RATIOS[ratio](right, said, true), 0.0).sum(axis=0), occurs.sum(axis=0))
 
@@ -277,7 +271,7 @@ _SCORES: Mapping[str, Callable[[SplitPredictions, Floats], Floats]] = {
     "accuracy": _accuracy,
     "micro_f1": _accuracy,
     "balanced_accuracy": functools.partial(_macro, ratio="recall", of_labels=True),
-    **{name: functools.partial(_of_class_1, ratio=name) for name in _RATIOS},
+    **{name: functools.partial(_macro, ratio=name, codes=np.ones(1)) for name in _RATIOS},
     **{f"macro_{name}": functools.partial(_macro, ratio=name) for name in _RATIOS},
     "matthews_correlation": _matthews,
     "pearson": _pearson,

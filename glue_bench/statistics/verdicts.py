@@ -96,24 +96,23 @@ def judge_published(
     return Verdict(kind=INCONCLUSIVE, reason=reason, low=low, high=high, seeds_needed=needed)
 
 
-def drop_p_value(before: Sequence[float], after: Sequence[float]) -> float:
-    """Run a one-sided Welch test that the expected score fell: two scores or more each, one per seed, same rows."""
-    from scipy import stats  # slow to import, and only needed by `report --check`
+def drop_p_value(
+    before: Sequence[float], after: Sequence[float], *, errors: tuple[float, float] | None = None
+) -> float | None:
+    """Test one-sidedly that the expected score fell: two lists of scores, one per seed, on the same rows.
 
-    if np.ptp(before) == 0 and np.ptp(after) == 0:
-        return 0.0 if after[0] < before[0] else 1.0
-    return float(stats.ttest_ind(after, before, equal_var=False, alternative="less").pvalue)
-
-
-def drop_p_value_of_rows(before: tuple[float, float], after: tuple[float, float]) -> float:
-    """Run a one-sided normal test for single runs, each a score and its standard error from the dev rows.
-
-    The two are treated as independent although they share the rows, so only a larger drop is detected.
+    It is Welch's test, or, where that sees no noise (single runs, or seeds with equal scores), a normal test with the
+    means' standard errors from the dev rows; None without them. The means are treated as independent although they
+    share the rows, so only a larger drop is detected.
     """
-    noise = math.hypot(before[1], after[1])
-    if noise == 0:
-        return 0.0 if after[0] < before[0] else 1.0
-    return float(scipy.special.ndtr((after[0] - before[0]) / noise))
+    if min(len(before), len(after)) > 1 and np.ptp(before) + np.ptp(after) > 0:
+        from scipy import stats  # slow to import, and only needed by `report --check`
+
+        return float(stats.ttest_ind(after, before, equal_var=False, alternative="less").pvalue)
+    if errors is None:
+        return None
+    change, noise = float(np.mean(after) - np.mean(before)), math.hypot(*errors)
+    return float(scipy.special.ndtr(change / noise)) if noise else float(change >= 0)
 
 
 def describe_degenerate(

@@ -142,8 +142,8 @@ def test_an_encoder_with_one_published_row_has_no_second_table() -> None:
 def test_the_published_mean_stands_beside_ours_only_if_every_number_is_comparable(hub_id: str, shown: bool) -> None:
     encoder = {"name": "mine", "hub_id": hub_id, "revision": "1"}
     report = build_report([make_record(task=task, encoder=encoder) for task in CARD_TASKS], PUBLISHED)
-    assert report.sections[0].mean is not None
-    assert (report.sections[0].published_mean is not None) == shown
+    assert report.sections[0].whole.mean is not None
+    assert (report.sections[0].whole.published_mean is not None) == shown
 
 
 @pytest.mark.parametrize(

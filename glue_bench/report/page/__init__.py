@@ -116,9 +116,9 @@ def render_page(page: Page) -> str:
         finalize=lambda value: plots.show_text(value) if type(value) is str else value,  # but not our own markup
     )
     environment.filters |= _FILTERS
-    tables = {"comparison_tables": comparison_tables, "other_tables": other_tables, "write_notes": write_notes}
-    environment.globals |= {"plots": plots, "version": __version__, **tables}
     environment.globals |= {"hardest": HARDEST, "most_classes": MOST_CLASSES, "curve_points": POINTS, "bins": BINS}
+    environment.globals |= {"comparison_tables": comparison_tables, "other_tables": other_tables}
+    environment.globals |= {"plots": plots, "version": __version__, "write_notes": write_notes}
     return environment.get_template("page.html").render(page=page).lstrip()
 
 
