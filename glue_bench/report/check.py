@@ -36,7 +36,7 @@ class Checked:
 
 def check_report(report: Report, baseline: Sequence[JsonRow]) -> list[Checked]:
     """Compare every row of the earlier report, as `read_baseline` reads it, with the row of the same setting now."""
-    now = [row.to_json() for section in report.sections for row in section.rows if row.seeds]
+    now = [row.to_json() for row in report.finished]
     found = [_find(earlier, [row for row in now if row["metric"] == earlier["metric"]]) for earlier in baseline]
     raw = [_p_value(earlier, row) if row else None for earlier, row in zip(baseline, found, strict=True)]
     adjusted = iter(adjust_holm([p for p in raw if p is not None]))

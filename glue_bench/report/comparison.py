@@ -57,10 +57,7 @@ class TaskComparison:
     note: str
 
     def times_as_fast(self, kind: Literal["eval_seconds", "train_seconds"]) -> float | None:
-        """Return how many times as fast the first is; None of one architecture, of which it would say what chance did.
-
-        It says nothing either where the trainings or the devices differ.
-        """
+        """Return how many times as fast the first is; None where that says nothing, as of one architecture."""
         ours, theirs = (getattr(cost, kind) for cost in (self.first_cost, self.second_cost))
         sizes = {self.first_cost.parameters, self.second_cost.parameters}
         return theirs / ours if self.alike and (len(sizes) > 1 or None in sizes) and ours and theirs else None
@@ -77,8 +74,7 @@ class Side:
     @classmethod
     def of(cls, report: Report, store: RunStore, *, name: str, encoder: str | None = None) -> "Side":
         """Take the finished rows of a report, of one encoder if it is named."""
-        rows = [row for section in report.sections for row in section.rows if row.seeds]
-        return cls(name=name, rows=[row for row in rows if encoder in (None, row.setting.encoder)], store=store)
+        return cls(name=name, rows=[r for r in report.finished if encoder in (None, r.setting.encoder)], store=store)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +127,8 @@ def compare(sides: Sides, published: Sequence[PublishedTable], *, convention: st
     settings = [[Setting.of(run) for run in own] for own in runs]
     (first_table, first_sum), (second_table, second_sum) = (_sum_published(own, published) for own in settings)
     both = first_table is not second_table and all(run.comparable for own in runs for run in own)
-    first_mean = statistics.fmean(task.first for task in tasks) if tasks else None
-    second_mean = statistics.fmean(task.second for task in tasks) if tasks else None
+    scores = [task.first for task in tasks], [task.second for task in tasks]
+    first_mean, second_mean = (statistics.fmean(own) if own else None for own in scores)
     ratios = [[task.times_as_fast(kind) for task in tasks] for kind in ("eval_seconds", "train_seconds")]
     eval_ratio, train_ratio = (median([ratio for ratio in own if ratio is not None]) for own in ratios)
     named = zip(names, settings, strict=True)
@@ -156,8 +152,7 @@ def compare_all(
     report: Report, published: Sequence[PublishedTable], *, store: RunStore, convention: str | None = None
 ) -> list[Comparison]:
     """Compare the report's encoders that share a task, at most MOST pairs; the smaller encoder comes first."""
-    rows = [row for section in report.sections for row in section.rows if row.seeds]
-    sizes = {row.setting.encoder: row.finished[-1].encoder.get("parameters") or 0 for row in rows}
+    sizes = {row.setting.encoder: row.finished[-1].encoder.get("parameters") or 0 for row in report.finished}
     names = sorted(sorted(sizes), key=sizes.__getitem__)
     every = itertools.combinations([Side.of(report, store, name=name, encoder=name) for name in names], 2)
     found = (compare(Sides(first=a, second=b), published, convention=convention) for a, b in every)

@@ -75,34 +75,36 @@ def _other(name: str, row: Row) -> dict[str, Any]:
 
 
 def render_comparison(
-    comparison: Comparison,
-    format_name: str,
-    *,
-    notes: Sequence[str] = (),
-    width: int | None = None,
-    color: bool = False,
+    found: Comparison, format_name: str, *, notes: Sequence[str] = (), width: int | None = None, color: bool = False
 ) -> str:
     """Render two encoders side by side as text, then notes; the other arguments are those of `render_report`."""
     # Only the page shows tokens per second.
-    content = asdict(comparison, dict_factory=lambda pairs: {k: v for k, v in pairs if k != "tokens_per_second"})
+    content = asdict(found, dict_factory=lambda pairs: {k: v for k, v in pairs if k != "tokens_per_second"})
     if format_name == "json":
         return _json(content | ({"footnotes": notes} if notes else {}))
     if format_name == "csv":
-        names = {"encoder": comparison.first, "beside": comparison.second}
-        rows = [{**names, **task} for task in content["tasks"]]
+        names = {"encoder": found.first, "beside": found.second}
+        rows = [names | task for task in content["tasks"]]
         return render_csv(rows, like=[*names, *TaskComparison.__dataclass_fields__])
-    tables = comparison_tables(comparison)
     notes = [*notes, *write_notes("comparison_rule")]
-    return render_tables(tables, notes, format_name=format_name, width=width, color=color)
+    return render_tables(comparison_tables(found), notes, format_name=format_name, width=width, color=color)
 
 
 def render_tables(
     tables: Sequence[TextTable], notes: Sequence[str], *, format_name: str, width: int | None, color: bool
 ) -> str:
     """Render any tables, with the notes once, in one of TABLE_FORMATS; further arguments as in `render_report`."""
-    if format_name == "console":
-        return _console(tables, notes, width=width, color=color)
-    return _fill("tables.md" if format_name == "markdown" else "tables.tex", tables=tables, notes=notes, sections=())
+    if format_name != "console":
+        return _fill(
+            "tables.md" if format_name == "markdown" else "tables.tex", tables=tables, notes=notes, sections=()
+        )
+    plain: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}
+    console = Console(file=(stream := io.StringIO()), width=width, force_terminal=color, no_color=not color, **plain)
+    for text in tables:
+        _print_table(console, text)
+    for note in notes:
+        console.print(visible(note), style="dim")
+    return stream.getvalue()
 
 
 def _fill(template: str, **values: Any) -> str:
@@ -121,17 +123,6 @@ def render_csv(rows: Sequence[Mapping[str, Any]], *, like: Iterable[str]) -> str
     for row in rows:
         flat = {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in row.items()}
         writer.writerow({key: escape_cell(value) for key, value in flat.items()})
-    return stream.getvalue()
-
-
-def _console(tables: Sequence[TextTable], notes: Sequence[str], *, width: int | None, color: bool) -> str:
-    stream = io.StringIO()
-    plain: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}
-    console = Console(file=stream, width=width, force_terminal=color, no_color=not color, **plain)
-    for text in tables:
-        _print_table(console, text)
-    for note in notes:
-        console.print(visible(note), style="dim")
     return stream.getvalue()
 
 
@@ -204,7 +195,7 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
     A UsageError if the rows of a task do not all have one metric.
     """
     finished = dict[str, Row]()
-    for row in (row for section in report.sections for row in section.rows if row.seeds):
+    for row in report.finished:
         if (known := finished.setdefault(row.task, row)).metric != row.metric:
             both = f"{known.metric} of {known.setting.encoder} and {row.metric} of {row.setting.encoder}"
             raise UsageError(f"--style paper: no column for {both} on {row.title}; choose runs, as in encoder=NAME")

@@ -64,23 +64,15 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One cell of a grid."""
-
-    values: Mapping[str, Any]  # by trainer key
-    score: float | None  # median of the scores that the choice is made by, times 100; None without a finished run
-    seeds: int  # finished
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """The runs of one row: all seeds of a setting, or of the chosen cell of a grid."""
+    """The runs of one row: all seeds of a setting, or of a cell of a grid."""
 
     setting: Setting  # from a finished run, if there is one
     runs: Sequence[Record] = ()  # finished ones by seed, then the others
     cells: int = 0  # of the grid that were tried; 0 without a grid
     planned: int = 0  # cells that the grid has
-    tried: Sequence[Cell] = ()  # of a grid with finished runs, sorted by their values
+    tried: Sequence["Group"] = ()  # cells of a grid with finished runs, sorted by their values
+    score: float | None = None  # median of those that a cell is chosen by, times 100; None without a finished run
     incomplete: Sequence[str] = ()  # cells with fewer finished seeds than others, in words
 
     @property
@@ -311,3 +303,8 @@ class Report:
 
     sections: Sequence[Section]
     footnotes: Sequence[str]
+
+    @property
+    def finished(self) -> list[Row]:
+        """The rows with finished runs."""
+        return [row for section in self.sections for row in section.rows if row.seeds]

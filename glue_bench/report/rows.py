@@ -12,15 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from glue_bench.config.task import (
-    CORRELATIONS,
-    ScorePart,
-    TaskConfig,
-    headline,
-    metric_title,
-    started_from,
-    undefined_words,
-)
+from glue_bench.config.task import CORRELATIONS, ScorePart, TaskConfig, headline, metric_title, started_from
 from glue_bench.errors import DiskError, InputError
 from glue_bench.files import cache_folder, read_sealed, write_sealed
 from glue_bench.report.model import Group, Row, ScoreSummary
@@ -82,16 +74,8 @@ def build_row(
     intervals = _score_intervals(evidence, finished, parts=parts) if evidence and evidence.splits else {}
     degenerate = evidence.degenerate if evidence else degenerate or {}
     verdict = _judge(group, context, shown=shown, values=values, degenerate=len(degenerate))
-    remarks = write_notes(
-        "remarks",
-        group,
-        score=score,
-        shown=shown,
-        verdict=verdict,
-        evidence=evidence,
-        unread=context.store is not None and finished and evidence is None,
-        undefined=dict.fromkeys(undefined_words(run.undefined) for run in finished if run.undefined),
-    )
+    unread = context.store is not None and finished and evidence is None
+    remarks = write_notes("remarks", group, score, shown, verdict, evidence, unread)
     return Row(
         **{item.name: getattr(group, item.name) for item in dataclasses.fields(group)},
         title=task.title,
@@ -155,8 +139,7 @@ def _score_intervals(
     evidence: Evidence, finished: Sequence[Record], *, parts: Sequence[ScorePart]
 ) -> dict[ScorePart | None, tuple[float, float]]:
     """Compute each part's interval, and under None that of the mean of `parts`; in natural units."""
-    metrics = task_of(finished[0]).metrics
-    every = [ScorePart(split, metric) for split in evidence.splits for metric in metrics]
+    metrics, every = task_of(finished[0]).metrics, task_of(finished[0]).every_part()
     scores = {part: [run.scores[part.split][part.metric] for run in finished] for part in every}
     keys = [*((part, [part]) for part in every), (None, parts)]
 
@@ -214,13 +197,9 @@ def _judge(
         return Verdict(kind=verdicts.NOT_COMPARABLE, reason=f"published {write_notes('convention', score)[0]}")
     if differs := table.differs(shown, init=group.setting.init, method=group.setting.method):
         return Verdict(kind=verdicts.NOT_COMPARABLE, reason="; ".join(differs))
+    mean, deviation = table.statistic == "mean", shown.deviation
     verdict = judge_published(
-        values,
-        shown.value,
-        rounding=table.rounding,
-        runs=table.runs,
-        mean=table.statistic == "mean",
-        deviation=shown.deviation,
+        values, shown.value, rounding=table.rounding, runs=table.runs, mean=mean, deviation=deviation
     )
     if verdict.kind != verdicts.REPRODUCED or not degenerate:
         return verdict

@@ -57,10 +57,8 @@ def choose_sides(
 def _find(word: str, store: RunStore, *, own: Sequence[Record], filters: Filters) -> _Group:
     """Find a group of the `own` runs of the store, or else of another folder."""
     place = store.root.parent
-    for fact in ("encoder", "setting_id"):
-        alike = [record for record in own if facts_of(record)[fact] == word]
-        if alike:
-            return _Group(name=word, store=store, records=filters.choose_records(alike, place=place))
+    if alike := [record for record in own if word in (record.encoder["name"], record.setting_id)]:
+        return _Group(word, store, filters.choose_records(alike, place=place))
     if not (Path(word) / "runs").is_dir():
         known = sorted({record.encoder["name"] for record in own})
         folder = "; nor is it a setting_id or a results folder" if known else ""

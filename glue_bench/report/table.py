@@ -9,7 +9,7 @@ from typing import Any
 
 from glue_bench.config.schema import TaskConfig
 from glue_bench.config.task import headline
-from glue_bench.report.model import CARD_TASKS, Cell, Group, Line, Report, Row, Section
+from glue_bench.report.model import CARD_TASKS, Group, Line, Report, Row, Section
 from glue_bench.report.rows import Context, build_row
 from glue_bench.report.templates import write_notes
 from glue_bench.runs.record import Record, task_of
@@ -135,8 +135,8 @@ def _put_in_order(groups: Sequence[Group]) -> list[tuple[Group, dict[str, Any]]]
         found += zip(alike, tell_apart([group.setting for group in alike], chosen=chosen), strict=True)
     names = {name: "" for _, differs in found for name in differs}
     whole = [(group, names | group.setting.facts() | differs) for group, differs in found]
-    chosen = [(group, {name: facts[name] for name in names}) for group, facts in whole]
-    return sorted(chosen, key=lambda each: (each[0].order, sort_place(each[1])))
+    shown = [(group, {name: facts[name] for name in names}) for group, facts in whole]
+    return sorted(shown, key=lambda each: (each[0].order, sort_place(each[1])))
 
 
 def _draw_lines(rows: Sequence[Row]) -> list[Line]:
@@ -206,9 +206,7 @@ def _join_cells(groups: Sequence[Group]) -> list[list[Group]]:
 
     Cells without such a run stay with the first.
     """
-    found = defaultdict[tuple[str, ...], dict[object, Group]](
-        dict
-    )  # inputs, if known, to the cell's values to the cell
+    found = defaultdict[tuple[str, ...], dict[object, Group]](dict)  # inputs, if known, to values to the cell
     for group in groups:
         cells, values = found[group.setting.inputs if group.finished else ()], (*map(str, group.setting.cell.values()),)
         known = cells.get(values, group)
@@ -225,21 +223,17 @@ def _choose_cell(cells: Sequence[Group], context: Context) -> Group:
     most = max(map(sum, counts)) or max(map(len, counts))  # seeds of the grid's own runs: others may have had more
     if most == 0:
         return _group((run for cell in cells for run in cell.runs), cells=len(cells))
-    scores = [[_selection_score(run, context) for run in cell.finished] or [-math.inf] for cell in cells]
-    pairs, incomplete = [*zip(cells, map(statistics.median, scores), strict=True)], list[str]()
+    tried, incomplete = list[Group](), list[str]()
     for cell in cells:
+        score = statistics.median([_selection_score(run, context) for run in cell.finished] or [-math.inf])
+        tried.append(dataclasses.replace(cell, score=None if math.isinf(score) else 100 * score))
         if (done := len(cell.finished)) < most:
             ended = [f"{done} of {most} seeds", *(f"{count} {status}" for status, count in cell.unfinished.items())]
             incomplete.append(f"{cell.cell_words} ({', '.join(ended)})")
-    best, _ = max((pair for pair in pairs if len(pair[0].finished) >= most), key=lambda pair: pair[1])
-    known = [(cell, None if math.isinf(score) else 100 * score) for cell, score in pairs]
-    return dataclasses.replace(
-        best,
-        cells=len(cells),
-        tried=[Cell(values=cell.setting.cell, score=score, seeds=len(cell.finished)) for cell, score in known],
-        planned=max(math.prod(map(len, cell.setting.grid.values())) for cell in cells),
-        incomplete=incomplete,
-    )
+    whole = [cell for cell in tried if len(cell.finished) >= most]
+    best = max(whole, key=lambda cell: -math.inf if cell.score is None else cell.score)
+    planned = max(math.prod(map(len, cell.setting.grid.values())) for cell in cells)
+    return dataclasses.replace(best, cells=len(cells), tried=tried, planned=planned, incomplete=incomplete)
 
 
 def _selection_score(run: Record, context: Context) -> float:

@@ -11,32 +11,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import jinja2
-
 from glue_bench import __version__
 from glue_bench.report.columns import comparison_tables, other_tables
 from glue_bench.report.comparison import Comparison
 from glue_bench.report.model import Cost, Report
 from glue_bench.report.page import plots
 from glue_bench.report.page.entries import BINS, HARDEST, POINTS, Entry
-from glue_bench.report.templates import write_notes
+from glue_bench.report.templates import make_environment, write_notes
 from glue_bench.runs.finished import Defaults, join_command, sweep_words
 from glue_bench.runs.record import Record
 from glue_bench.runs.setting import short_name, show_value
 from glue_bench.text import plural, three_digits
 
 MOST_CLASSES = 12  # of a matrix that can be drawn
-_FILTERS = {
-    "number": plots.show_number,
-    "range": plots.show_range,
-    "seconds": plots.show_seconds,
-    "plural": plural,
-    "digits": three_digits,
-    "and": plots.join_words,
-    "label": plots.shorten_label,
-    "short": short_name,
-    "value": show_value,
-}
+_FILTERS = {"number": plots.show_number, "range": plots.show_range, "seconds": plots.show_seconds, "plural": plural}
+_FILTERS |= {"digits": three_digits, "and": plots.join_words, "label": plots.shorten_label}
+_FILTERS |= {"short": short_name, "value": show_value}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,14 +95,10 @@ class Page:
 
 def render_page(page: Page) -> str:
     """Render the HTML file; all but our own plots and styles is escaped, and the same page gives the same text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    environment = make_environment(
+        Path(__file__).parent / "templates",
         autoescape=True,
         extensions=["jinja2.ext.do"],
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
         finalize=lambda value: plots.show_text(value) if type(value) is str else value,  # but not our own markup
     )
     environment.filters |= _FILTERS
