@@ -93,8 +93,8 @@ def report_tables(report: Report) -> list[TextTable]:
 def other_tables(section: Section, keys: Sequence[str]) -> list[TextTable]:
     """Build the table of the encoder's other published rows, if our runs have their tasks."""
     width, lines = 1 + len(keys), list[list[str]]()
-    for name, row in section.others:
-        cells = _cells(row, keys)
+    for name, other in (each for row in section.rows for each in row.others.items()):
+        cells = _cells(other, keys)
         lines.append([*cells[:width], name, *cells[width:]])
     title = f"{section.encoder}: other published rows (see `glue-bench published ROW`)"
     headers = ["task", *map(short_name, keys), "published row", *_SCORES]
@@ -131,8 +131,7 @@ def _score_words(row: Row) -> str:
     if summary is None:
         return ", ".join(row.unfinished) or "not run"
     spread = f" [{summary.minimum:.1f}, {summary.maximum:.1f}]" if len(row.seeds) > 1 else ""
-    runs = len(row.seeds) + sum(row.unfinished.values())
-    lost = ", ".join(f"{count} of {runs} {status}" for status, count in row.unfinished.items())
+    lost = ", ".join(f"{count} of {len(row.runs)} {status}" for status, count in row.unfinished.items())
     return f"{summary.median:.1f}{spread}{f' ({lost})' if lost else ''}"
 
 

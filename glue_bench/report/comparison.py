@@ -166,21 +166,20 @@ class _NotComparedError(Exception):
 class _Pair(NamedTuple):
     """A row of each group, and the runs of the seeds that both have."""
 
-    ours: Row
-    theirs: Row
-    runs: Sequence[Sequence[Record]]  # of each, in the order of the seeds
+    rows: tuple[Row, Row]
+    runs: Sequence[Sequence[Record]]  # of each row, in the order of the seeds
     parts: Sequence[ScorePart]  # compared in both; none if an own task's file has changed too much for it
     differences: Sequence[str]  # between the two settings, besides what is compared
     choice: Sequence[str] = ()  # which of several settings were taken
 
     @classmethod
     def of(cls, ours: Row, theirs: Row, *, named: Collection[str], convention: str) -> "_Pair":
-        seeds, rows = {*ours.seeds} & {*theirs.seeds}, (ours, theirs)
+        rows, seeds = (ours, theirs), {*ours.seeds} & {*theirs.seeds}
         tasks = [task_of(row.finished[0]) for row in rows]
         both = {*tasks[0].every_part()} & {*tasks[1].every_part()} if tasks[0].validation == tasks[1].validation else ()
         found = ours.setting.difference(theirs.setting, but=(*_NOT_TRAINING, *named))
         return cls(
-            *rows,
+            rows,
             runs=[[run for run in row.finished if run.seed in seeds] for row in rows],
             parts=next((parts for task in tasks if {*(parts := task.parts(convention))} <= {*both}), []),
             differences=[f"{name}={', '.join(map(show_value, values))}" for name, values in sorted(found.items())],
@@ -188,7 +187,7 @@ class _Pair(NamedTuple):
 
     @property
     def same_rows(self) -> bool:
-        runs = [*zip(*self.runs, strict=True)] or [(self.ours.finished[0], self.theirs.finished[0])]
+        runs = [*zip(*self.runs, strict=True)] or [tuple(row.finished[0] for row in self.rows)]
         return all(_dev_rows(ours) == _dev_rows(theirs) for ours, theirs in runs)
 
 
@@ -215,7 +214,7 @@ def _choose_pair(sides: Sides, task: str, *, convention: str) -> _Pair:
         raise _NotComparedError("no metric on the same splits in common")
     best = min(alike, key=lambda pair: (len(pair.differences), -len(pair.runs[0])))
     choice = []
-    for chosen, rows in ((best.ours, ours), (best.theirs, theirs)):
+    for chosen, rows in zip(best.rows, (ours, theirs), strict=True):
         found = chosen.setting.difference(*(row.setting for row in rows), but=("init", "grid"))
         if words := ", ".join(f"{name}={show_value(values[0])}" for name, values in found.items()):
             choice.append(f"one of {len(rows)} settings of {chosen.setting.encoder}: {words}")
@@ -223,10 +222,9 @@ def _choose_pair(sides: Sides, task: str, *, convention: str) -> _Pair:
 
 
 def _compare_task(pair: _Pair, sides: Sides) -> TaskComparison:
-    (ours, theirs), parts = pair.runs, pair.parts
+    (ours, theirs), parts, both = pair.runs, pair.parts, (sides.first, sides.second)
     task = task_of(ours[0])
-    left = read_evidence(sides.first.store, ours, parts=parts)
-    right = read_evidence(sides.second.store, theirs, parts=parts)
+    left, right = (read_evidence(side.store, runs, parts=parts) for side, runs in zip(both, pair.runs, strict=True))
     if left is None or right is None:
         raise _NotComparedError("stored predictions cannot be read")
     if not left.splits:
@@ -246,8 +244,8 @@ def _compare_task(pair: _Pair, sides: Sides) -> TaskComparison:
     numbers, (p_rows,) = keep_numbers(pair_up, splits=splits, words=["pairs", STREAM, *map(tuple, parts)])
     scores = PairedScores(difference := Interval(*numbers), p_rows)
     first, second = (100 * statistics.median(headline(parts, run.scores) for run in runs) for runs in (ours, theirs))
-    read = ((sides.first.name, left.degenerate), (sides.second.name, right.degenerate))
-    degenerate = [f"{name}: {text}" for name, found in read for text in write_notes("degenerate", found)]
+    read = zip(both, (left.degenerate, right.degenerate), strict=True)
+    degenerate = [f"{side.name}: {text}" for side, found in read for text in write_notes("degenerate", found)]
     reasons = (reason for run in (*ours, *theirs) for reason in run.not_comparable_because)
     bound = 100 * (1.0 - lowest_of(parts))
     ways = [{(run.device, *run.ways, run.processes) for run in runs} for runs in (ours, theirs)]

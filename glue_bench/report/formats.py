@@ -41,23 +41,17 @@ _LONGEST_WORD = 20  # of a header that is not broken
 def render_report(report: Report, format_name: str, *, width: int | None = None, color: bool = False) -> str:
     """Render the report in one of FORMATS; a console table is `width` columns wide, None for the terminal's."""
     if format_name == "json":
-        sections = [
-            {
-                **{key: getattr(section, key) for key in ("encoder", "data", "recipe", "recipe_changes")},
-                "mean": section.whole.mean,
-                "published_mean": section.whole.published_mean,
-                "rows": [row.to_json() for row in section.rows],
-                **({"other_published": [_other(*each) for each in section.others]} if section.others else {}),
-            }
-            for section in report.sections
-        ]
+        sections = list[dict[str, Any]]()
+        for section in report.sections:
+            about = {key: getattr(section, key) for key in ("encoder", "data", "recipe", "recipe_changes")}
+            about |= {"mean": section.whole.mean, "published_mean": section.whole.published_mean}
+            others = [other for row in section.rows for other in _others(row)]
+            more = {"other_published": others} if others else {}
+            sections.append({**about, "rows": [row.to_json() for row in section.rows], **more})
         return _json({"sections": sections, "footnotes": report.footnotes})
     if format_name == "csv":
-        rows = list[dict[str, Any]]()
-        for section in report.sections:
-            for row in section.rows:
-                others = [_other(name, other) for name, other in section.others if other.setting == row.setting]
-                rows.append({**row.to_json(), "other_published": others or None})
+        every = [row for section in report.sections for row in section.rows]
+        rows = [{**row.to_json(), "other_published": _others(row) or None} for row in every]
         return render_csv(rows, like=[*_EMPTY_ROW.to_json(), "other_published"])
     if not report.sections:
         words = " ".join(report.footnotes) or "No runs yet. Start with: glue-bench sweep preset=sample"
@@ -68,10 +62,10 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
     return render_tables(tables, report.footnotes, format_name=format_name, width=width, color=color)
 
 
-def _other(name: str, row: Row) -> dict[str, Any]:
+def _others(row: Row) -> list[dict[str, Any]]:
     keys = ("task", "setting_id", "metric", "median", "published", "difference", "verdict", "verdict_reason", "note")
-    facts = row.to_json()
-    return {"published_row": name, **{key: facts[key] for key in keys}}
+    found = {name: other.to_json() for name, other in row.others.items()}
+    return [{"published_row": name, **{key: facts[key] for key in keys}} for name, facts in found.items()]
 
 
 def render_comparison(
@@ -234,6 +228,6 @@ def _seeds(lines: _Lines) -> str:
     """Write how many seeds most lines have, and which have others."""
     found = {label: sorted({len(row.seeds) for row in line.rows if row.seeds}) for label, line, _ in lines}
     usual = Counter(count for counts in found.values() for count in counts).most_common(1)[0][0]
-    ends = {label: dict.fromkeys((counts[0], counts[-1])) for label, counts in found.items() if counts != [usual]}
+    ends = {label: dict.fromkeys((own[0], own[-1])) for label, own in found.items() if own != [usual]}
     others = [f"{label}: {' to '.join(map(str, counts))}" for label, counts in ends.items()]
     return plural(usual, "seed") + (f" ({'; '.join(others)})" if others else "")

@@ -1,13 +1,12 @@
 """The report as data: rows, sections, costs. Every output format, the page and `--check` draw from these objects."""
 
 import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from glue_bench.report.templates import write_notes
-from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.record import STATUSES, Record, task_of
 from glue_bench.runs.setting import Setting, show_words
 from glue_bench.statistics.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN, Verdict
 from glue_bench.tasks.published import PublishedScore, PublishedTable
@@ -32,11 +31,6 @@ class ScoreSummary:
     deviation: float | None  # standard deviation over the seeds; None with one
     low: float | None  # of the 95 % interval for the expected score; None without stored predictions
     high: float | None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval, if there is one."""
-        return None if self.low is None or self.high is None else (self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +102,8 @@ class Group:
     @property
     def unfinished(self) -> dict[str, int]:
         """Status to number of runs, for runs without scores."""
-        counts = Counter(run.status for run in self.lost)
-        return {status: counts[status] for status in ("failed", "diverged", "interrupted") if counts[status]}
+        counts = {status: sum(run.status == status for run in self.runs) for status in STATUSES if status != "finished"}
+        return {status: count for status, count in counts.items() if count}
 
     @property
     def comparable(self) -> bool:
@@ -159,6 +153,7 @@ class Row(Group):
     setting_notes: Sequence[str] = ()  # other trainer values that are not the recipe's
     remarks: Sequence[str] = ()  # all else that a reader must know
     degenerate: Mapping[str, str] = field(default_factory=dict)  # seed of a finished run to the reason
+    others: Mapping[str, "Row"] = field(default_factory=dict)  # the encoder's other published rows: compared with those
 
     @property
     def line(self) -> str:
@@ -175,13 +170,14 @@ class Row(Group):
     @property
     def few_seeds(self) -> bool:
         """Whether there are two seeds whose interval ends where scores end: they say too little of training noise."""
-        interval = self.summary.interval if self.summary else None
-        return len(self.seeds) == 2 and interval is not None and (interval[0] in (0, -100) or interval[1] == 100)
+        found = self.summary
+        return len(self.seeds) == 2 and found is not None and (found.low in (0, -100) or found.high == 100)
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """The 95 % interval, if there is one and the seeds suffice for it."""
-        return None if self.summary is None or self.few_seeds else self.summary.interval
+        low, high = (self.summary.low, self.summary.high) if self.summary else (None, None)
+        return None if low is None or high is None or self.few_seeds else (low, high)
 
     @property
     def difference(self) -> float | None:
@@ -267,7 +263,6 @@ class Section:
     rows: Sequence[Row]
     lines: Sequence[Line]  # in the order of the rows
     table: PublishedTable | None  # of the published numbers
-    others: Sequence[tuple[str, Row]] = ()  # the encoder's other published rows: the name, and a row compared with it
 
     @property
     def differs(self) -> list[str]:

@@ -64,7 +64,7 @@ def build_row(
 
     `degenerate` is that of a row of the same runs whose predictions were read, if `context` has no store.
     """
-    score, convention = context.score(task.name), context.convention_of(task)
+    score, convention, plain = context.score(task.name), context.convention_of(task), group
     parts, shown = task.parts(convention), score.under(task, convention) if score else None
     if shown is not None and shown.start == group.setting.init:
         group = dataclasses.replace(group, runs=[_started_alike(run) for run in group.runs])
@@ -76,6 +76,9 @@ def build_row(
     verdict = _judge(group, context, shown=shown, values=values, degenerate=len(degenerate))
     unread = context.store is not None and finished and evidence is None
     remarks = write_notes("remarks", group, score, shown, verdict, evidence, unread)
+    others = [other for other in context.others if finished and task.name in other.scores]
+    beside = {other.name: dataclasses.replace(context, table=other, others=(), store=None) for other in others}
+    alike = {"task": task, "degenerate": degenerate, "differs": about.get("differs", {})}
     return Row(
         **{item.name: getattr(group, item.name) for item in dataclasses.fields(group)},
         title=task.title,
@@ -93,6 +96,7 @@ def build_row(
         verdict=verdict,
         remarks=remarks,
         degenerate=degenerate,
+        others={name: build_row(plain, other, **alike) for name, other in beside.items()},
         **about,
     )
 

@@ -45,9 +45,8 @@ def build_report(
     for groups, name in zip(every, _name_sections([groups[0].setting for groups in every]), strict=True):
         first = groups[0].setting
         table = find_table(published, first.hub_id, recipe=first.recipe, method=first.method)
-        known = find_tables(published, first.hub_id)
-        others = [other for other in known if other is not table and other.method == first.method]
-        context = Context(table=table, convention=convention, store=store, others=others)
+        others = [each for each in find_tables(published, first.hub_id) if each.method == first.method]
+        context = Context(table=table, convention=convention, store=store, others=[o for o in others if o is not table])
         chosen = groups if cells else _choose_cells(groups, context)
         built.append(_build_section(chosen, context, name=name, expected=expected))
     notes = write_notes("footnotes", built) if built else []
@@ -85,8 +84,7 @@ def _group_by_setting(records: Iterable[Record]) -> list[Group]:
         ran = " ".join(run.ways).strip()
         found[run.encoder["name"], run.task, run.setting_id, run.init_kind, ran].append(run)
     for key in [key for key in found if not key[-1]]:  # how it would have run is not known: join any of the setting's
-        home = next((other for other in found if other[:-1] == key[:-1] and other[-1]), None)
-        if home is not None:
+        if home := next((other for other in found if other[:-1] == key[:-1] and other[-1]), None):
             found[home] += found.pop(key)
     return [_group(runs) for _, runs in sorted(found.items())]
 
@@ -102,27 +100,15 @@ def _seed_place(run: Record) -> tuple[bool, int]:
 
 def _build_section(groups: Sequence[Group], context: Context, *, name: str, expected: Sequence[TaskConfig]) -> Section:
     changes = _common_changes([group.setting for group in groups])
-    rows, again = list[Row](), list[tuple[str, Row]]()
+    rows = list[Row]()
     for group, differs in _put_in_order(groups):
         own = {f"trainer.{key}": value for key, value in group.setting.recipe_changes.items() if key not in changes}
         notes = [f"{key}={value}" for key, value in own.items() if key not in differs]
-        task = task_of(group.runs[0])
-        rows.append(build_row(group, context, task=task, differs=differs, setting_notes=notes))
-        for other in (each for each in context.others if group.finished and task.name in each.scores):
-            beside = Context(table=other, convention=context.convention, store=None)
-            row = build_row(group, beside, task=task, degenerate=rows[-1].degenerate, differs=differs)
-            again.append((other.name, row))
+        rows.append(build_row(group, context, task=task_of(group.runs[0]), differs=differs, setting_notes=notes))
     first = groups[0].setting
     rows = rows if first.source == "sample" else _add_missing(rows, context, expected=expected)
-    return Section(
-        name=name,
-        **{key: getattr(first, key) for key in ("encoder", "data", "recipe")},
-        recipe_changes=changes,
-        rows=rows,
-        lines=_draw_lines(rows),
-        table=context.table,
-        others=again,
-    )
+    about = {key: getattr(first, key) for key in ("encoder", "data", "recipe")}
+    return Section(name=name, **about, recipe_changes=changes, rows=rows, lines=_draw_lines(rows), table=context.table)
 
 
 def _put_in_order(groups: Sequence[Group]) -> list[tuple[Group, dict[str, Any]]]:

@@ -202,11 +202,14 @@ _RATIOS: Mapping[str, Callable[[Floats, Floats, Floats], Floats]] = {
 }
 
 
-def _macro(
-    split: SplitPredictions, counts: Floats, *, ratio: str, codes: Floats | None = None, of_labels: bool = False
-) -> Floats:
-    """Average over the classes, all if no codes are given, that occur among labels or predictions, or only labels."""
-    right, said, true = _count_classes(split, counts, codes=codes)
+def _of_class_1(split: SplitPredictions, counts: Floats, *, ratio: str) -> Floats:
+    (found,) = _RATIOS[ratio](*_count_classes(split, counts, codes=np.ones(1)))
+    return np.asarray(found)
+
+
+def _macro(split: SplitPredictions, counts: Floats, *, ratio: str, of_labels: bool = False) -> Floats:
+    """Average over the classes that occur among labels or predictions, or only `of_labels`."""
+    right, said, true = _count_classes(split, counts)
     occurs = true + (0 * said if of_labels else said) > 0  # (k, S, b)
     return _share(np.where(occurs, _RATIOS[ratio](right, said, true), 0.0).sum(axis=0), occurs.sum(axis=0))
 
@@ -271,7 +274,7 @@ _SCORES: Mapping[str, Callable[[SplitPredictions, Floats], Floats]] = {
     "accuracy": _accuracy,
     "micro_f1": _accuracy,
     "balanced_accuracy": functools.partial(_macro, ratio="recall", of_labels=True),
-    **{name: functools.partial(_macro, ratio=name, codes=np.ones(1)) for name in _RATIOS},
+    **{name: functools.partial(_of_class_1, ratio=name) for name in _RATIOS},
     **{f"macro_{name}": functools.partial(_macro, ratio=name) for name in _RATIOS},
     "matthews_correlation": _matthews,
     "pearson": _pearson,

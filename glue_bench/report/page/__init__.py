@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from glue_bench import __version__
 from glue_bench.report.columns import comparison_tables, other_tables
@@ -24,9 +24,9 @@ from glue_bench.runs.setting import short_name, show_value
 from glue_bench.text import plural, three_digits
 
 MOST_CLASSES = 12  # of a matrix that can be drawn
-_FILTERS = {"number": plots.show_number, "range": plots.show_range, "seconds": plots.show_seconds, "plural": plural}
-_FILTERS |= {"digits": three_digits, "and": plots.join_words, "label": plots.shorten_label}
-_FILTERS |= {"short": short_name, "value": show_value}
+_FILTERS: dict[str, Any] = {"number": plots.show_number, "range": plots.show_range, "seconds": plots.show_seconds}
+_FILTERS |= {"plural": plural, "digits": three_digits, "short": short_name, "value": show_value}
+_FILTERS |= {"and": plots.join_words, "label": plots.shorten_label}
 
 
 @dataclass(frozen=True, kw_only=True)

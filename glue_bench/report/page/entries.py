@@ -31,6 +31,7 @@ POINTS = 90  # of a drawn curve
 BINS = 10  # of confidence, of equal width
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 Table = np.recarray[Any, Any]  # a column is an attribute of it, and of each of its lines
 Texts = Mapping[str, Sequence[Sequence[str]]]  # validation split to its text columns
 
@@ -52,7 +53,7 @@ def read_history(folder: Path) -> Table:
         for number, line in enumerate(lines, start=1):
             conform(_Line, line, where=f"line {number}")
         columns = {name: np.array([line.get(name) for line in lines], np.float64) for name in _Line.__annotations__}
-        return table_of(**{**columns, "dev": 100 * columns["dev"]})
+        return table_of(**columns | {"dev": 100 * columns["dev"]})
     except FileNotFoundError as error:
         raise InputError("no history.jsonl") from error
     except (OSError, ValueError) as error:
@@ -114,9 +115,7 @@ def measure_calibration(splits: Sequence[Predictions]) -> Table:
     return table_of(low=bins / BINS, confidence=confidence, accuracy=accuracy, rows=rows, share=share, error=error)
 
 
-def _mean_by(
-    place: NDArray[np.int64], *values: NDArray[Any]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], list[Floats]]:
+def _mean_by(place: Integers, *values: NDArray[Any]) -> tuple[Integers, Integers, list[Floats]]:
     """Return the (k,) places that occur, their rows, and the means of (n,) values there."""
     places, inverse, rows = np.unique(place, return_inverse=True, return_counts=True)
     return places, rows, [np.bincount(inverse, each) / rows for each in values]
@@ -197,7 +196,7 @@ class Entry:
         return measure_calibration(self.every_split)
 
     @cached_property
-    def confusion(self) -> NDArray[np.int64]:
+    def confusion(self) -> Integers:
         """(k, k) numbers of rows, label by prediction, over all seeds and splits."""
         counts = np.zeros((self.task.outputs, self.task.outputs), dtype=np.int64)
         for split in self.every_split:

@@ -21,7 +21,6 @@ from glue_bench.report.page.entries import Entry, thin
 
 from glue_bench.report.page.plain_matplotlib import mpl  # isort: skip - before anything else of it
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
@@ -38,10 +37,7 @@ _Grid = Literal["x", "y", "both"] | None  # lines of the values on that axis
 _STYLE = mpl.rc_params_from_file(Path(__file__).with_name("plots.mplstyle"), use_default_template=False)
 _NOT_DRAWN = re.compile(r"<defs>\s*<style.*?</defs>|(?<=>)\s+(?=<)", re.DOTALL)
 # What a tag of matplotlib's has, and what the page has instead: the font of text is the page's own.
-_TIDY = {
-    r"\s+": " ",
-    r'(?<=[:;]) | (?=")|xlink:|font-family:[^;"]*;?| transform="rotate\(-0 [^"]*"': "",
-}
+_TIDY = {r"\s+": " ", r'(?<=[:;]) | (?=")|xlink:|font-family:[^;"]*;?| transform="rotate\(-0 [^"]*"': ""}
 
 
 class Drawing(NamedTuple):
@@ -77,9 +73,7 @@ def canvas(height: float, *, width: float = WIDTH) -> Iterator[Figure]:
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
-        figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-        FigureCanvasSVG(figure)
-        yield figure
+        yield Figure(figsize=(width / 72, height / 72), dpi=72)
 
 
 def add_axes(figure: Figure, margins: Sequence[float], *, grid: _Grid = None, ticks: Sequence[int] = ()) -> Axes:
@@ -220,22 +214,21 @@ def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
         loss = add_axes(figure, (42, 8, 18, 98 + more), grid="y")
         rate = add_axes(figure, (42, 8, 178, 36 + more), grid="y")
         dev = add_axes(figure, (42, 8, 242, 36), grid="y") if more else None
-        known = [(entry.place, history) for entry in entries for history in entry.histories.values()]
-        curves = [(place, thin(history)) for place, history in known]
-        for (place, curve), (_, whole) in zip(curves, known, strict=True):
-            style: dict[str, Any] = {"color": look_of(place).color, "linestyle": look_of(place).dashes}
+        curves = [(look_of(each.place), thin(run), run) for each in entries for run in each.histories.values()]
+        for look, curve, whole in curves:
+            style: dict[str, Any] = {"color": look.color, "linestyle": look.dashes}
             loss.plot(curve.step, curve.loss, linewidth=1.2, alpha=0.85, **style)
             rate.plot(curve.step, curve.learning_rate, linewidth=1.4, **style)
             if dev:
                 scored = whole[~np.isnan(whole.dev)]
                 dev.plot(scored.step, scored.dev, linewidth=1.2, marker="o", markersize=2.5, **style)
-        losses = np.concatenate([curve.loss[np.isfinite(curve.loss)] for _, curve in curves])
+        losses = np.concatenate([curve.loss[np.isfinite(curve.loss)] for _, curve, _ in curves])
         if len(losses):  # a single spike would flatten everything else
             loss.set_ylim(0, 1.05 * max(float(np.quantile(losses, 0.995)), 1e-3))
         rate.set_ylim(bottom=0)
         rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=False)
         rate.yaxis.get_offset_text().set_visible(False)
-        top = max((float(curve.learning_rate.max()) for _, curve in curves if len(curve.learning_rate)), default=0.0)
+        top = max((float(curve.learning_rate.max()) for _, curve, _ in curves if len(curve.learning_rate)), default=0.0)
         rate.set_yticks([0, top] if top else [0], ["0", f"{top:.0e}".replace("e-0", "e-")] if top else ["0"])
         drawn = [(loss, "training loss"), (rate, "learning rate"), *([(dev, "score on the dev set")] if dev else [])]
         for axes, title in drawn:

@@ -16,16 +16,10 @@ if TYPE_CHECKING:
 # Around blocks, values and comments: LaTeX needs the braces.
 _MARKS = {"block_start_string": "<%", "block_end_string": "%>", "variable_start_string": "<<"}
 _MARKS |= {"variable_end_string": ">>", "comment_start_string": "<#", "comment_end_string": "#>"}
-_FILTERS = {
-    "latex": escape_latex,
-    "cell": lambda text: re.sub(r"^-(?=\d)|(?<= to )-", "$-$", escape_latex(text)),
-    "markdown": escape_markdown,
-    "number": lambda value: "--" if value is None else f"{value:.1f}".replace("-", "$-$"),
-    "commas": "{:,}".format,
-    "share": "{:.1f} %".format,
-    "plural": plural,
-    "undefined": undefined_words,
-}
+_FILTERS: dict[str, Any] = {"latex": escape_latex, "markdown": escape_markdown, "plural": plural}
+_FILTERS |= {"commas": "{:,}".format, "share": "{:.1f} %".format, "undefined": undefined_words}
+_FILTERS["cell"] = lambda text: re.sub(r"^-(?=\d)|(?<= to )-", "$-$", escape_latex(text))
+_FILTERS["number"] = lambda value: "--" if value is None else f"{value:.1f}".replace("-", "$-$")
 
 
 def make_environment(folder: Path, **options: Any) -> "jinja2.Environment":
