@@ -68,13 +68,9 @@ class Side:
     """One of two groups of runs: an encoder, a setting, or what a results folder holds."""
 
     name: str
-    rows: Sequence[Row]  # with finished runs
     store: RunStore
-
-    @classmethod
-    def of(cls, report: Report, store: RunStore, *, name: str, encoder: str | None = None) -> "Side":
-        """Take the finished rows of a report, of one encoder if it is named."""
-        return cls(name=name, rows=[r for r in report.finished if encoder in (None, r.setting.encoder)], store=store)
+    records: Sequence[Record] = ()  # finished ones that a word of the command names
+    rows: Sequence[Row] = ()  # of a report, with finished runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +150,8 @@ def compare_all(
     """Compare the report's encoders that share a task, at most MOST pairs; the smaller encoder comes first."""
     sizes = {row.setting.encoder: row.finished[-1].encoder.get("parameters") or 0 for row in report.finished}
     names = sorted(sorted(sizes), key=sizes.__getitem__)
-    every = itertools.combinations([Side.of(report, store, name=name, encoder=name) for name in names], 2)
+    rows = {name: [row for row in report.finished if row.setting.encoder == name] for name in names}
+    every = itertools.combinations([Side(name=name, store=store, rows=own) for name, own in rows.items()], 2)
     found = (compare(Sides(first=a, second=b), published, convention=convention) for a, b in every)
     return list(itertools.islice((compared for compared in found if compared.tasks), MOST))
 
